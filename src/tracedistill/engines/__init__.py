@@ -1,0 +1,83 @@
+"""Engines run models: requests in, generations out. `scripted` answers from a function, `local` runs transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from tracedistill.records import Message
+
+Finish = Literal["stop", "length", "refusal", "error", "too-long"]
+"""stop: ended by itself; length: cut off at max_tokens; refusal: content filter; error: nothing usable came back;
+too-long: the prompt does not fit the context window, and nothing was generated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn. Temperature 0 is greedy."""
+
+    max_tokens: int = 256
+    """Limit of generated tokens; a generation that reaches it is `length`."""
+    temperature: float = 0.0
+    """0: greedy."""
+    top_p: float = 1.0
+    """Nucleus; 1 keeps all."""
+    stop: tuple[str, ...] = ()
+    """Strings that end the generation (not included in the text)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt for one model. A cache key holds every field but `request_id`."""
+
+    request_id: str
+    """Unique within one call of `generate`; the generation carries it back."""
+    messages: tuple[Message, ...]
+    """The chat so far; the model writes the next assistant turn."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """Limits and temperature."""
+    seed: int = 0
+    """Seed of this sample."""
+    sample: int = 0
+    """Index among several samples of one prompt."""
+    schema: Mapping[str, Any] | None = None
+    """JSON schema that the answer must keep (structured output), where the engine knows how."""
+    prefill: str = ""
+    """Text put into the assistant's mouth; the generation goes on from it and does not repeat it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What came back for one request."""
+
+    request_id: str
+    """The request's id."""
+    text: str
+    """Generated text, special tokens removed; empty on error."""
+    finish: Finish
+    """Why it ended."""
+    tokens_in: int = 0
+    """Prompt tokens as the engine counts them."""
+    tokens_out: int = 0
+    """Generated tokens as the engine counts them."""
+    seconds: float = 0.0
+    """Wall seconds of the call; for a batch, its seconds divided by its rows."""
+    reasoning: str | None = None
+    """The thinking that the engine reports apart from the text."""
+    error: str = ""
+    """Cause, where finish is `error`."""
+    cached: bool = False
+    """Whether it was served from the generation cache: nothing was paid."""
+
+
+class Engine(Protocol):
+    """What a model is run by."""
+
+    def describe(self) -> dict[str, Any]:
+        """All that determines the output besides the request (model, dtype, template hash, endpoint): JSON, no keys."""
+        ...
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
+        """Generations in any order, one for each request; failures come back as finish `error`, never as a gap."""
+        ...

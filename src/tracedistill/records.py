@@ -1,0 +1,224 @@
+"""The records that stages exchange: frozen, JSON-serialisable, each carrying its problem_id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+AnswerOutcome = Literal["correct", "incorrect", "missing", "ungradable"]
+"""missing: no answer was found in the text; ungradable: the gold cannot be judged, or judging ran out of time."""
+
+TraceOutcome = Literal["correct", "incorrect", "unparsed", "none"]
+"""unparsed: there is a trace, but its steps cannot be read; none: the text holds no trace at all."""
+
+StepOutcome = Literal["correct", "incorrect", "undecided"]
+"""undecided: rules cannot tell; a model or a person may."""
+
+StepKind = Literal["class", "retrieval", "calculation", "plan", "text"]
+"""class: names a type or relation; retrieval: cites facts; calculation: holds an equation;
+plan: says what to do without doing it; text: anything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a trace."""
+
+    kind: StepKind
+    """What kind of step this is."""
+    text: str
+    """The step as written, one line or more."""
+    value: str | None = None
+    """The class named (kind class) or the result reached (kind calculation)."""
+    facts: tuple[str, ...] = ()
+    """The facts cited, as written (kind retrieval)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem with its gold. `blind()` is what a teacher or student may see."""
+
+    problem_id: str
+    """Stable and unique over all splits of a task; everything is joined by it."""
+    task: str
+    """Name of the task in `tracedistill.tasks.TASKS`, or a dotted path."""
+    split: str
+    """train, validation or test (or the source's own name)."""
+    question: str
+    """The question, without its context."""
+    answers: tuple[str, ...] = ()
+    """Gold. One string; or a set that is wanted whole, or alternatives of which any will do: the task says which."""
+    context: tuple[str, ...] = ()
+    """Facts, story lines or passages in their order."""
+    choices: tuple[tuple[str, str], ...] = ()
+    """(letter, text) of a multiple-choice question."""
+    category: str = ""
+    """Question type or relation class: gold where it is the class step, else a stratum for tables."""
+    gold_steps: tuple[Step, ...] = ()
+    """The gold trace, where the source has one."""
+    difficulty: int | None = None
+    """Number of gold steps or the source's own level; the stratum that controls for difficulty."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values of the source that the task's own judges need."""
+
+    def blind(self) -> Problem:
+        """The problem without gold: no answers, gold steps, category, difficulty or meta."""
+        return replace(self, answers=(), category="", gold_steps=(), difficulty=None, meta={})
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A decomposition of one problem by one maker."""
+
+    trace_id: str
+    """Content id (`store.content_id`) of maker, problem, sample and text."""
+    problem_id: str
+    """The problem decomposed."""
+    teacher: str
+    """Name of the teacher in the recipe, or of the intervention's source."""
+    steps: tuple[Step, ...]
+    """The steps; empty where the text could not be parsed."""
+    text: str
+    """The trace as text: what a student is shown or trained on."""
+    answer: str | None = None
+    """The answer that the maker stated, kept apart from the steps; None for a plan."""
+    oracle: bool = False
+    """True where the maker saw the gold."""
+    intervention: str = "correct"
+    """Name in `interventions.INTERVENTIONS`; `correct` is the trace as its maker wrote it."""
+    parent_id: str | None = None
+    """trace_id of the trace that this one was made from."""
+    sample: int = 0
+    """Index among several samples of one teacher for one problem."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Usage, finish reason, parse failure, seconds: JSON values."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepVerdict:
+    """What a judge found in one step."""
+
+    index: int
+    """Position in the trace, from 0."""
+    kind: StepKind
+    """Kind of the step judged."""
+    outcome: StepOutcome
+    """Verdict on this step alone."""
+    reason: str = ""
+    """One short sentence for a person."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Numbers beside the outcome, such as precision and recall of the cited facts (0 to 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A judgement, with what was extracted and why."""
+
+    outcome: Literal["correct", "incorrect", "missing", "ungradable", "unparsed", "none", "undecided"]
+    """One of AnswerOutcome for answers, TraceOutcome for traces; plans may be undecided."""
+    extracted: str | None = None
+    """What the judge took out of the text."""
+    reason: str = ""
+    """One short sentence for a person."""
+    steps: tuple[StepVerdict, ...] = ()
+    """Per step, for traces and plans."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Descriptors beside the outcome (gold-path coverage, F1, ...), 0 to 1 unless named otherwise."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the outcome is `correct`."""
+        return self.outcome == "correct"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerVerdicts:
+    """The three readings of an answer, never mixed."""
+
+    answer: Verdict
+    """The final statement: what accuracy means."""
+    derived: Verdict
+    """The value reached in the body, whatever the final statement says."""
+    candidate: Verdict
+    """Closed answer sets only: exactly one of the possible answers is named anywhere (else missing)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message."""
+
+    role: Literal["system", "user", "assistant"]
+    """Who speaks."""
+    content: str
+    """What is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One SFT row: prompt and completion, the loss on the completion alone."""
+
+    problem_id: str
+    """The problem that it trains on."""
+    arm: str
+    """The arm whose dataset holds it."""
+    prompt: tuple[Message, ...]
+    """Chat messages up to the assistant's turn."""
+    completion: str
+    """The assistant's turn."""
+    trace_id: str | None = None
+    """The trace inside the completion, if any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a student wrote for one problem under one arm."""
+
+    attempt_id: str
+    """`<arm>/<problem_id>/<sample>`: unique in a run."""
+    problem_id: str
+    """The problem attempted."""
+    arm: str
+    """The arm of the study."""
+    student: str
+    """Name of the student in the recipe."""
+    text: str
+    """The raw generation, special tokens removed."""
+    finish: Literal["stop", "length", "error", "too-long"]
+    """stop: ended by itself; length: cut off at max_tokens; too-long: the prompt exceeds the context window."""
+    tokens_in: int
+    """Prompt tokens."""
+    tokens_out: int
+    """Generated tokens, the end token included."""
+    seconds: float
+    """The batch's wall seconds divided by its rows."""
+    sample: int = 0
+    """Index among several samples."""
+    trace_id: str | None = None
+    """The plan or trace shown in the prompt, if any."""
+    prompt_tail: str = ""
+    """Text put into the student's mouth before it went on (forced traces)."""
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the generation ended at its token limit."""
+        return self.finish == "length"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """An attempt judged: answer and trace apart."""
+
+    attempt_id: str
+    """The attempt judged."""
+    problem_id: str
+    """Its problem."""
+    arm: str
+    """Its arm."""
+    answers: AnswerVerdicts
+    """The readings of the answer."""
+    trace: Verdict
+    """The student's own trace; outcome `none` where it wrote none."""
+    cut_off: bool
+    """Whether the generation was cut off."""
+    answer_in_trace: bool | None = None
+    """Whether the gold answer stands verbatim in the cited facts (copying); None where there is no trace."""

@@ -1,0 +1,140 @@
+"""What a task is: where its problems come from, its trace grammar, and its judges."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
+
+Policy = Literal["default", "published"]
+"""published: the answer metric of the study a task comes from, for comparison; default: the corrected one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the problems of a task are read from."""
+
+    data_dir: Path | None = None
+    """Folder that holds one folder per task (files as the task documents them); None: the hub or the generator."""
+    path: str | None = None
+    """A single file (task `file`), or another hub id than the task's own."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our field name -> the file's column name (task `file`)."""
+    seed: int = 0
+    """Seed of a generator task."""
+    size: int | None = None
+    """Number of problems that a generator makes for the split; None: the task's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedTrace:
+    """A trace read from text, or the reason why it could not be."""
+
+    steps: tuple[Step, ...]
+    """The steps; empty where `reason` says why."""
+    reason: str = ""
+    """Empty where the trace was parsed."""
+
+
+class Task(ABC):
+    """One family of problems. Subclasses hold no state; a task is a file that one reads from top to bottom."""
+
+    name: ClassVar[str]
+    """Key in `tracedistill.tasks.TASKS`."""
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    """Splits that `load` knows."""
+    answer_kind: ClassVar[Literal["one", "set", "any"]] = "one"
+    """one answer; a set wanted whole; alternatives of which any will do."""
+    classes: ClassVar[tuple[str, ...]] = ()
+    """All labels that the class step may name; empty where traces have no class step."""
+    answer_hint: ClassVar[str] = "Give the final answer on the last line as `Answer: <answer>`."
+    """The sentence that every in-context prompt ends with."""
+
+    # ---- problems
+
+    @abstractmethod
+    def load(self, split: str, source: Source) -> Iterator[Problem]:
+        """Problems of one split in the source's order, each with a stable id; InputError names file and row."""
+
+    @abstractmethod
+    def render_problem(self, problem: Problem) -> str:
+        """Context and question as the student reads them; no gold."""
+
+    def render_answer(self, problem: Problem) -> str:
+        """The gold answer as a student should write it."""
+        return ", ".join(problem.answers)
+
+    def closed_answers(self, problem: Problem) -> tuple[str, ...]:  # noqa: ARG002
+        """All possible answers of a closed set (for the candidate reading); empty where the set is open."""
+        return ()
+
+    # ---- traces
+
+    @abstractmethod
+    def decompose(self, problem: Problem) -> Trace | None:
+        """Rule-based trace, or None where rules give none. `oracle` is True where gold was needed to make it."""
+
+    @abstractmethod
+    def render_trace(self, steps: tuple[Step, ...]) -> str:
+        """Steps as text; `parse_trace(render_trace(steps))` gives the same steps."""
+
+    @abstractmethod
+    def parse_trace(self, text: str) -> ParsedTrace:
+        """Steps out of what a model wrote, tolerant of styles; says why where it cannot."""
+
+    # ---- judges: judge_trace never sees the answer, judge_answer never sees the trace's verdict
+
+    @abstractmethod
+    def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:
+        """The three readings of the answer in a whole model output (see `formats.split`)."""
+
+    @abstractmethod
+    def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
+        """Verdict on parsed steps, step by step, against this problem's own gold (joined by id, never by answer)."""
+
+    def judge_output_trace(self, problem: Problem, text: str | None) -> Verdict:
+        """Parse, then judge: `none` for no text, `unparsed` with the reason where the text cannot be read."""
+        if text is None or not text.strip():
+            return Verdict("none", reason="no trace")
+        parsed = self.parse_trace(text)
+        if not parsed.steps:
+            return Verdict("unparsed", extracted=text[:200], reason=parsed.reason)
+        return self.judge_trace(problem, parsed.steps)
+
+    def judge_plan(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:  # noqa: ARG002
+        """Verdict on a plan without calculations; `undecided` where rules cannot tell."""
+        return Verdict("undecided", reason=f"task {self.name} has no rules for plans")
+
+    # ---- what ties trace to answer, and the gold itself
+
+    def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
+        """Whether the gold answer stands verbatim in the steps (copying would do)."""
+        text = " ".join(step.text for step in steps).casefold()
+        return bool(problem.answers) and all(answer.casefold() in text for answer in problem.answers)
+
+    def audit(self, problem: Problem) -> list[str]:
+        """What is wrong with this problem's own gold: one sentence each, empty where it passes its own judges."""
+        found = []
+        verdict = self.judge_answer(problem, f"Answer: {self.render_answer(problem)}").answer
+        if not verdict.ok:
+            found.append(f"gold answer does not pass its own judge: {verdict.outcome}, {verdict.reason}")
+        if problem.gold_steps:
+            trace = self.judge_trace(problem, problem.gold_steps)
+            if not trace.ok:
+                found.append(f"gold trace does not pass its own judge: {trace.outcome}, {trace.reason}")
+        return found
+
+    def summarise(self, problems: list[Problem], texts: list[str]) -> dict[str, float]:  # noqa: ARG002
+        """Further figures of this task's field over all outputs (ROUGE-L, F1, ...), in percent; empty for most."""
+        return {}
+
+
+def content(value: Any) -> str:
+    """A JSON value as the string that a question or answer field may hold; InputError-free: numbers lose `.0`."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

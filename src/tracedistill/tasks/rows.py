@@ -1,0 +1,125 @@
+"""Rows out of JSON Lines, JSON, CSV and Parquet files (gzipped or not), or from the hub; errors name file and row."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tracedistill.errors import InputError
+from tracedistill.tasks.base import Source
+
+Row = dict[str, Any]
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """(line or row number from 1, row) of a file; the kind is told by the name. Empty files and bad rows raise."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    name = path.name.removesuffix(".gz")
+    found = False
+    if name.endswith(".parquet"):
+        rows: Iterator[tuple[int, Row]] = _parquet(path)
+    elif name.endswith(".csv"):
+        rows = _csv(path)
+    elif name.endswith(".jsonl") or name.endswith(".ndjson"):
+        rows = _jsonl(path)
+    else:
+        raise InputError(f"{path}: cannot tell the kind of file; use .jsonl, .csv or .parquet (also .gz)")
+    for number, row in rows:
+        found = True
+        yield number, row
+    if not found:
+        raise InputError(f"{path}: no rows")
+
+
+def task_rows(
+    source: Source, task: str, stem: str, hub_id: str, hub_split: str, config: str | None = None
+) -> Iterator[tuple[int, Row]]:
+    """Rows of `<data_dir>/<task>/<stem>.jsonl(.gz)`, or of the hub's data set where no data_dir is given."""
+    if source.data_dir is not None:
+        folder = source.data_dir / task
+        for suffix in (".jsonl.gz", ".jsonl", ".parquet", ".csv"):
+            path = folder / f"{stem}{suffix}"
+            if path.is_file():
+                return read_rows(path)
+        raise InputError(
+            f"{folder}: no {stem}.jsonl(.gz), .parquet or .csv there; data_dir must hold one folder per task"
+        )
+    return _hub(source.path or hub_id, config, hub_split)
+
+
+def _hub(hub_id: str, config: str | None, split: str) -> Iterator[tuple[int, Row]]:
+    import datasets  # heavy, and only needed without data_dir
+
+    try:
+        data = datasets.load_dataset(hub_id, config, split=split)
+    except Exception as error:
+        # datasets raises a dozen unrelated types for one fact: it is not to be had here
+        raise InputError(
+            f"cannot load {hub_id} ({split}) from the hub: {error}; give data_dir with files instead"
+        ) from error
+    yield from enumerate((dict(row) for row in data), start=1)
+
+
+def _open_text(path: Path) -> io.TextIOBase:
+    stream = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    return io.TextIOWrapper(stream, encoding="utf-8", newline="")  # type: ignore[arg-type]
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
+    number = 0
+    try:
+        with _open_text(path) as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise InputError(f"{path}, line {number}: not a JSON object")
+                yield number, row
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {number}: not valid JSON ({error.msg})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}, after line {number}: not valid UTF-8 ({error.reason})") from error
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path}, after line {number}: {error}") from error
+
+
+def _csv(path: Path) -> Iterator[tuple[int, Row]]:
+    number = 1
+    try:
+        with _open_text(path) as lines:
+            for number, row in enumerate(csv.DictReader(lines), start=2):
+                if None in row or None in row.values():
+                    raise InputError(f"{path}, line {number}: number of fields differs from the header's")
+                yield number, dict(row)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}, after line {number}: not valid UTF-8 ({error.reason})") from error
+    except csv.Error as error:
+        raise InputError(f"{path}, line {number}: {error}") from error
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        number = 0
+        for batch in file.iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error})") from error
+
+
+def field_of(row: Row, name: str, path: str, number: int) -> Any:
+    """row[name], or an InputError that names file, row, the missing column and the columns that are there."""
+    if name not in row:
+        raise InputError(f"{path}, row {number}: no column '{name}'; it has: {', '.join(sorted(map(str, row)))}")
+    return row[name]
