@@ -26,7 +26,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
         rows: Iterator[tuple[int, Row]] = _parquet(path)
     elif name.endswith(".csv"):
         rows = _csv(path)
-    elif name.endswith(".jsonl") or name.endswith(".ndjson"):
+    elif name.endswith((".jsonl", ".ndjson")):
         rows = _jsonl(path)
     else:
         raise InputError(f"{path}: cannot tell the kind of file; use .jsonl, .csv or .parquet (also .gz)")
@@ -40,17 +40,15 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
 def task_rows(
     source: Source, task: str, stem: str, hub_id: str, hub_split: str, config: str | None = None
 ) -> Iterator[tuple[int, Row]]:
-    """Rows of `<data_dir>/<task>/<stem>.jsonl(.gz)`, or of the hub's data set where no data_dir is given."""
-    if source.data_dir is not None:
-        folder = source.data_dir / task
+    """Rows of `<data_dir>/<task>/<stem>.jsonl(.gz)` (or `other/<task>_<stem>`), else of the hub's data set."""
+    if source.data_dir is None:
+        return _hub(source.path or hub_id, config, hub_split)
+    for base in (source.data_dir / task / stem, source.data_dir / "other" / f"{task}_{stem}"):
         for suffix in (".jsonl.gz", ".jsonl", ".parquet", ".csv"):
-            path = folder / f"{stem}{suffix}"
+            path = base.with_name(base.name + suffix)
             if path.is_file():
                 return read_rows(path)
-        raise InputError(
-            f"{folder}: no {stem}.jsonl(.gz), .parquet or .csv there; data_dir must hold one folder per task"
-        )
-    return _hub(source.path or hub_id, config, hub_split)
+    raise InputError(f"{source.data_dir}: no {task}/{stem}.jsonl(.gz); data_dir must hold one folder per task")
 
 
 def _hub(hub_id: str, config: str | None, split: str) -> Iterator[tuple[int, Row]]:
@@ -67,8 +65,9 @@ def _hub(hub_id: str, config: str | None, split: str) -> Iterator[tuple[int, Row
 
 
 def _open_text(path: Path) -> io.TextIOBase:
-    stream = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-    return io.TextIOWrapper(stream, encoding="utf-8", newline="")  # type: ignore[arg-type]
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="")  # type: ignore[return-value]
+    return path.open(encoding="utf-8", newline="")
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
