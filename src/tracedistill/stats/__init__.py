@@ -1,0 +1,76 @@
+"""Intervals and tests on plain floats: what an arm's score, a difference of arms, and a trace's verdict are worth.
+
+Nothing here returns nan: degenerate input has a defined result, said in each docstring. Whatever draws takes an
+explicit `numpy.random.Generator`.
+"""
+
+from tracedistill.stats.clustered import Mean, Slope, clustered_mean, crossed_bootstrap, slope
+from tracedistill.stats.families import holm
+from tracedistill.stats.intervals import Accuracy, Interval, Share, accuracy, share, wilson
+from tracedistill.stats.joint import (
+    Counts,
+    JointTable,
+    Stratified,
+    joint_table,
+    joint_table_of_counts,
+    mantel_haenszel,
+)
+from tracedistill.stats.paired import (
+    Difference,
+    Discordance,
+    discordance,
+    mcnemar_exact,
+    paired_bootstrap,
+)
+from tracedistill.stats.power import Detectable, minimum_detectable_effect, paired_power, unpaired_power
+from tracedistill.stats.samples import Vote, majority, mean_pass_at_k, pass_at_k
+from tracedistill.stats.tables import (
+    Change,
+    ChiSquare,
+    MethodRange,
+    chi_square,
+    method_ranges,
+    relative_changes,
+    two_proportion_z,
+)
+
+__all__ = [
+    "Accuracy",
+    "Change",
+    "ChiSquare",
+    "Counts",
+    "Detectable",
+    "Difference",
+    "Discordance",
+    "Interval",
+    "JointTable",
+    "Mean",
+    "MethodRange",
+    "Share",
+    "Slope",
+    "Stratified",
+    "Vote",
+    "accuracy",
+    "chi_square",
+    "clustered_mean",
+    "crossed_bootstrap",
+    "discordance",
+    "holm",
+    "joint_table",
+    "joint_table_of_counts",
+    "majority",
+    "mantel_haenszel",
+    "mcnemar_exact",
+    "mean_pass_at_k",
+    "method_ranges",
+    "minimum_detectable_effect",
+    "paired_bootstrap",
+    "paired_power",
+    "pass_at_k",
+    "relative_changes",
+    "share",
+    "slope",
+    "two_proportion_z",
+    "unpaired_power",
+    "wilson",
+]

@@ -1,0 +1,211 @@
+"""Means whose rows are not independent: clusters, problems crossed with seeds, and slopes within strata."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tracedistill.stats.intervals import check_confidence
+from tracedistill.stats.paired import Difference, check_scores, paired_bootstrap, resampled_means, without_spread
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean with an interval that respects how its rows hang together."""
+
+    value: float | None
+    """The mean; None where there are no rows."""
+    low: float | None
+    """Lower end; None with fewer than two clusters: nothing is known about the spread."""
+    high: float | None
+    """Upper end; None with `low`."""
+    n: int
+    """Rows."""
+    clusters: int
+    """Clusters (problems, or seeds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """Change of a score per unit of a dose (a step more, a hundred tokens more)."""
+
+    value: float | None
+    """Change of the mean score per unit; None where the dose does not vary within the strata."""
+    low: float | None
+    """Lower end of its interval; None with `value`, or with fewer than two clusters."""
+    high: float | None
+    """Upper end; None with `low`."""
+    p: float
+    """Two-sided p of no slope; 1 where there is no interval."""
+    n: int
+    """Rows that inform: those of strata in which the dose varies."""
+    strata: int
+    """Strata held fixed; 1 means uncontrolled."""
+
+
+def clustered_mean(scores: Sequence[float], clusters: Sequence[Hashable], confidence: float = 0.95) -> Mean:
+    """Mean over rows with a cluster-robust t interval (CR1; Miller 2024, arXiv 2411.00640).
+
+    One score and one cluster key per row: cluster by problem to speak about these adapters on new problems, by seed
+    to speak about new seeds on these problems. t with (clusters - 1) degrees of freedom.
+    """
+    values, groups = _rows(scores, clusters)
+    check_confidence(confidence)
+    n, g = len(values), int(groups.max()) + 1 if len(groups) else 0
+    if n == 0:
+        return Mean(None, None, None, 0, 0)
+    mean = float(values.mean())
+    if g < 2:
+        return Mean(mean, None, None, n, g)
+    sums = np.bincount(groups, weights=values - mean)
+    width = _t_quantile(confidence, g - 1) * sqrt(g / (g - 1) * float(sums @ sums)) / n
+    return Mean(mean, mean - width, mean + width, n, g)
+
+
+def crossed_bootstrap(
+    a: ArrayLike,
+    b: ArrayLike,
+    rng: np.random.Generator,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+) -> Difference:
+    """Mean of a minus mean of b over problems and seeds, both drawn anew.
+
+    a and b: scores in 0..1, shape (problems, seeds), row i the same problem and column j the same seed in both.
+    Problem effects, seed effects and remainders of the differences are resampled apart, each rescaled to its
+    variance component (reflated bootstrap, Carpenter, Goldstein & Rasbash 2003): plain resampling of a crossed
+    table counts the remainder three times and a handful of seeds too little (Owen 2007). The percentiles are then
+    widened by t / normal at Satterthwaite's degrees of freedom, since 3 seeds do not tell their spread well. In
+    simulations 95% intervals cover 93-98% with 3 seeds or more, and down to 91% with 2: run 3.
+    One seed: `paired_bootstrap`. ValueError for other shapes or values.
+    """
+    left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if left.shape != right.shape or left.ndim != 2:
+        raise ValueError(f"scores of shape {left.shape} and {right.shape}: need (problems, seeds) in both")
+    check_scores(left)
+    check_scores(right)
+    check_confidence(confidence)
+    problems, seeds = left.shape
+    if problems == 0 or seeds == 0:
+        return without_spread(0.0, 0, confidence, seeds)
+    if seeds == 1:
+        return paired_bootstrap(left[:, 0], right[:, 0], rng, resamples, confidence)
+    differences = left - right
+    estimate = float(differences.mean())
+    if np.ptp(differences) == 0 or problems == 1:
+        # one problem cannot tell its own effect from the seeds': say as little as for one paired row
+        return without_spread(estimate, problems, confidence, seeds)
+    rows = differences.mean(axis=1) - estimate
+    columns = differences.mean(axis=0) - estimate
+    rest = differences - rows[:, None] - columns[None, :] - estimate
+    of_rows = seeds * float(rows @ rows) / (problems - 1)
+    of_columns = problems * float(columns @ columns) / (seeds - 1)
+    of_rest = float((rest**2).sum()) / ((problems - 1) * (seeds - 1))
+    row_variance = max(0.0, (of_rows - of_rest) / seeds)
+    column_variance = max(0.0, (of_columns - of_rest) / problems)
+    drawn = (
+        _reflated(rows, row_variance, rng, resamples)
+        + _reflated(columns, column_variance, rng, resamples)
+        + _reflated(rest.ravel(), of_rest, rng, resamples)
+    )
+    df = _satterthwaite(
+        (of_rows, problems - 1, row_variance > 0),
+        (of_columns, seeds - 1, column_variance > 0),
+        (of_rest, (problems - 1) * (seeds - 1), True),
+    )
+    widen = _t_quantile(confidence, df) / NormalDist().inv_cdf((1 + confidence) / 2)
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2]) * widen
+    return Difference(estimate, max(-1.0, estimate + float(low)), min(1.0, estimate + float(high)), problems, seeds)
+
+
+def slope(
+    scores: Sequence[float],
+    doses: Sequence[float],
+    strata: Sequence[Hashable] | None = None,
+    clusters: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+) -> Slope:
+    """Change of the score per unit of dose, with strata (difficulty) held fixed where given.
+
+    Least squares on scores and doses centred within their stratum, cluster-robust t interval (CR1); without
+    `clusters` every row is its own. Strata in which the dose does not vary carry no information and leave `n`.
+    Compare the slope with and without strata: a fall of accuracy with longer plans that vanishes within strata is
+    the difficulty's, not the context's.
+    """
+    check_confidence(confidence)
+    values, layers = _rows(scores, strata if strata is not None else [0] * len(scores))
+    amounts, groups = _rows(doses, clusters if clusters is not None else range(len(scores)))
+    if len(values) != len(amounts):
+        raise ValueError(f"{len(values)} scores against {len(amounts)} doses")
+    y, x = _centred(values, layers), _centred(amounts, layers)
+    varies = np.bincount(layers, weights=x**2) > 1e-12 if len(x) else np.zeros(0, dtype=bool)
+    kept = varies[layers] if len(x) else np.zeros(0, dtype=bool)
+    n, layers_kept = int(kept.sum()), int(varies.sum())
+    if n == 0:
+        return Slope(None, None, None, 1.0, 0, 0)
+    y, x, groups = y[kept], x[kept], np.unique(groups[kept], return_inverse=True)[1]
+    total = float(x @ x)
+    value = float(x @ y) / total
+    g = int(groups.max()) + 1
+    if g < 2:
+        return Slope(value, None, None, 1.0, n, layers_kept)
+    sums = np.bincount(groups, weights=x * (y - value * x))
+    error = sqrt(g / (g - 1) * float(sums @ sums)) / total
+    width = _t_quantile(confidence, g - 1) * error
+    return Slope(value, value - width, value + width, _t_p(value, error, g - 1), n, layers_kept)
+
+
+def _reflated(effects: Floats, variance: float, rng: np.random.Generator, resamples: int) -> Floats:
+    spread = float(effects @ effects) / len(effects)
+    if spread <= 1e-15 or variance <= 0:
+        return np.zeros(resamples)
+    return resampled_means(effects * sqrt(variance / spread), rng, resamples)
+
+
+def _satterthwaite(*squares: tuple[float, int, bool]) -> float:
+    """Degrees of freedom of rows + columns - remainder; effects without a variance of their own count for nothing."""
+    rows, columns, rest = squares
+    effects = [square for square in (rows, columns) if square[2]]
+    if not effects:
+        return float(rest[1])
+    # both effects hold the remainder: it is in their sum once too often
+    terms = [*((square, df) for square, df, _ in effects), *([(-rest[0], rest[1])] if len(effects) == 2 else [])]
+    total = sum(square for square, _ in terms)
+    return total**2 / sum(square**2 / df for square, df in terms)
+
+
+def _rows(values: Sequence[float], keys: Sequence[Hashable]) -> tuple[Floats, NDArray[np.intp]]:
+    if len(values) != len(keys):
+        raise ValueError(f"{len(values)} values against {len(keys)} keys: one key per row is needed")
+    numbers = np.asarray(values, dtype=np.float64)
+    if not np.all(np.isfinite(numbers)):
+        raise ValueError("values must be finite: nan and inf have no mean")
+    seen: dict[Hashable, int] = {}
+    return numbers, np.asarray([seen.setdefault(key, len(seen)) for key in keys], dtype=np.intp)
+
+
+def _centred(values: Floats, groups: NDArray[np.intp]) -> Floats:
+    if not len(values):
+        return values
+    return np.asarray(values - (np.bincount(groups, weights=values) / np.bincount(groups))[groups])
+
+
+def _t_quantile(confidence: float, df: float) -> float:
+    from scipy.special import stdtrit  # a tenth of scipy.stats' import time
+
+    return float(stdtrit(df, (1 + confidence) / 2))
+
+
+def _t_p(value: float, error: float, df: float) -> float:
+    from scipy.special import stdtr
+
+    if error == 0:
+        return 1.0 if value == 0 else 0.0
+    return float(2 * stdtr(df, -abs(value) / error))

@@ -1,0 +1,102 @@
+"""Shares with their intervals: one arm's accuracy, whole, completed only, and between its cut-off bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A two-sided confidence interval."""
+
+    low: float
+    """Lower end."""
+    high: float
+    """Upper end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A share of successes with its Wilson interval."""
+
+    successes: int
+    """How many succeeded."""
+    n: int
+    """Out of how many."""
+    value: float | None
+    """successes / n; None where n is 0: there is no share of nothing."""
+    low: float
+    """Lower end of the Wilson interval; 0 where n is 0."""
+    high: float
+    """Upper end of the Wilson interval; 1 where n is 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """One arm's accuracy with what its cut-off generations could change."""
+
+    raw: Share
+    """As judged, every item in the denominator."""
+    completed: Share
+    """Only the items that ended by themselves."""
+    if_cut_off_wrong: Share
+    """All cut-off items counted as wrong: the lower bound."""
+    if_cut_off_right: Share
+    """All cut-off items counted as right: the upper bound."""
+    cut_off: int
+    """How many items were cut off."""
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Wilson score interval of a share (Wilson 1927; statsmodels).
+
+    `n = 0` gives the vacuous 0..1. Raises ValueError unless 0 <= successes <= n and 0 < confidence < 1.
+    """
+    check_counts(successes, n)
+    alpha = 1 - check_confidence(confidence)
+    if n == 0:
+        return Interval(0.0, 1.0)
+    from statsmodels.stats.proportion import proportion_confint  # slow to import
+
+    low, high = proportion_confint(successes, n, alpha=alpha, method="wilson")
+    # floating point leaves 1e-17 where the end is exact
+    return Interval(0.0 if successes == 0 else float(low), 1.0 if successes == n else float(high))
+
+
+def share(successes: int, n: int, confidence: float = 0.95) -> Share:
+    """A share with its Wilson interval; value None and 0..1 where `n = 0`."""
+    interval = wilson(successes, n, confidence)
+    return Share(successes, n, successes / n if n else None, interval.low, interval.high)
+
+
+def accuracy(correct: Sequence[bool], cut_off: Sequence[bool], confidence: float = 0.95) -> Accuracy:
+    """Accuracy raw, among completed items, and with all cut-off items as wrong and as right.
+
+    Both sequences hold one flag per item, in the same order (ValueError where lengths differ). A cut-off item that was
+    judged correct counts as correct in `raw`, and in neither of `completed`'s two numbers.
+    """
+    if len(correct) != len(cut_off):
+        raise ValueError(f"{len(correct)} verdicts, but {len(cut_off)} cut-off flags")
+    n, cut = len(correct), sum(map(bool, cut_off))
+    finished_right = sum(bool(ok) and not bool(ended) for ok, ended in zip(correct, cut_off, strict=True))
+    return Accuracy(
+        raw=share(sum(map(bool, correct)), n, confidence),
+        completed=share(finished_right, n - cut, confidence),
+        if_cut_off_wrong=share(finished_right, n, confidence),
+        if_cut_off_right=share(finished_right + cut, n, confidence),
+        cut_off=cut,
+    )
+
+
+def check_counts(successes: int, n: int) -> None:
+    """ValueError unless 0 <= successes <= n."""
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes out of {n}: not a count out of a total")
+
+
+def check_confidence(confidence: float) -> float:
+    """The confidence itself, or ValueError unless it lies strictly between 0 and 1."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence {confidence}: must lie between 0 and 1, such as 0.95")
+    return confidence

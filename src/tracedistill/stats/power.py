@@ -1,0 +1,101 @@
+"""What a study of n problems could have found: power and minimum detectable effect of the paired test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Detectable:
+    """The smallest true difference that the paired test would find often enough, with all that was assumed."""
+
+    effect: float | None
+    """Difference of accuracies, 0..1; None where not even full discordance in one direction would be found."""
+    power: float
+    """Chance of finding it, as asked."""
+    n: int
+    """Problems."""
+    discordance: float
+    """Assumed share of problems on which the arms differ; raised to the effect where the effect is larger."""
+    alpha: float
+    """Level of the single test: the family's alpha over its size, Holm's first and hardest step."""
+    family: int
+    """Comparisons in the family."""
+    test: str = "exact McNemar, two-sided, unconditional power"
+    """What the power is the power of."""
+
+
+def paired_power(n: int, effect: float, discordance: float, alpha: float = 0.05) -> float:
+    """Chance that the two-sided exact McNemar test at `alpha` rejects (exact, not the normal approximation).
+
+    n problems of which a share `discordance` differ between the arms, `effect` = P(only a) - P(only b).
+    The discordant count is binomial(n, discordance), and given it the split is binomial too; both are summed over.
+    Raises ValueError unless |effect| <= discordance <= 1 and n >= 0. n = 0: power 0.
+    """
+    if n < 0 or not abs(effect) <= discordance <= 1:
+        raise ValueError(
+            f"n {n}, effect {effect}, discordance {discordance}: need n >= 0, |effect| <= discordance <= 1"
+        )
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha {alpha}: must lie between 0 and 1")
+    if n == 0 or discordance == 0:
+        return 0.0
+    from scipy.stats import binom  # slow to import
+
+    spread = 8 * np.sqrt(n * discordance * (1 - discordance)) + 8  # beyond lies less than 1e-14
+    centre = n * discordance
+    counts = np.arange(max(0, int(centre - spread)), min(n, int(centre + spread) + 1) + 1)
+    # the largest k with 2 P(X <= k) <= alpha for X ~ binomial(m, 1/2); ppf gives the first k above it
+    rejected = binom.ppf(alpha / 2, counts, 0.5)
+    rejected = np.where(2 * binom.cdf(rejected, counts, 0.5) <= alpha, rejected, rejected - 1)
+    towards_a = (1 + effect / discordance) / 2
+    found = binom.cdf(rejected, counts, towards_a) + binom.cdf(rejected, counts, 1 - towards_a)
+    return float(min(1.0, binom.pmf(counts, n, discordance) @ found))
+
+
+def unpaired_power(n: int, share_a: float, share_b: float, alpha: float = 0.05) -> float:
+    """Power of the pooled two-sample z-test with n items per arm (normal approximation): what pairing is worth.
+
+    Shares in 0..1; ValueError otherwise. n = 0 or equal shares of 0 or 1: power 0.
+    """
+    if n < 0 or not 0 <= share_a <= 1 or not 0 <= share_b <= 1:
+        raise ValueError(f"n {n}, shares {share_a} and {share_b}: need n >= 0 and shares in 0..1")
+    pooled = (share_a + share_b) / 2
+    null = (2 * pooled * (1 - pooled) / n) ** 0.5 if n else 0.0
+    if null == 0:
+        return 0.0
+    actual = ((share_a * (1 - share_a) + share_b * (1 - share_b)) / n) ** 0.5
+    critical = NormalDist().inv_cdf(1 - alpha / 2) * null
+    gap = abs(share_a - share_b)
+    if actual == 0:
+        return float(gap > critical)
+    normal = NormalDist()
+    return normal.cdf((gap - critical) / actual) + normal.cdf((-gap - critical) / actual)
+
+
+def minimum_detectable_effect(
+    n: int, discordance: float, alpha: float = 0.05, power: float = 0.8, family: int = 1
+) -> Detectable:
+    """Smallest difference of accuracies that exact McNemar finds with the given power, to 1e-4.
+
+    `discordance` is assumed (0..1; from a pilot or the arms themselves); an effect larger than it needs as many
+    discordant problems as itself. `family` comparisons under Holm: the level is alpha / family.
+    Raises ValueError for a family below 1 or shares outside 0..1.
+    """
+    if family < 1 or not 0 < power < 1 or not 0 <= discordance <= 1:
+        raise ValueError(f"family {family}, power {power}, discordance {discordance}: not a design")
+    level = alpha / family
+
+    def reached(effect: float) -> bool:
+        return paired_power(n, effect, max(discordance, effect), level) >= power
+
+    if not reached(1.0):
+        return Detectable(None, power, n, discordance, level, family)
+    low, high = 0.0, 1.0
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return Detectable(high, power, n, max(discordance, high), level, family)

@@ -1,0 +1,122 @@
+"""The published study's comparisons: two-sample z, relative change, ranges by method; chi-square on counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tracedistill.stats.intervals import check_counts
+
+
+@dataclass(frozen=True, slots=True)
+class ChiSquare:
+    """Pearson's test on a table of counts."""
+
+    statistic: float
+    """Chi-square; 0 where nothing varies."""
+    df: int
+    """Degrees of freedom after empty rows and columns are left out; 0 where nothing varies."""
+    p: float
+    """p value; 1 where nothing varies."""
+    least_expected: float
+    """Smallest expected count: below 5 the approximation is poor; 0 where nothing varies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One method against the best of the others on one row of a table."""
+
+    row: str
+    """The student, or whatever the row is."""
+    alternative: str
+    """The best other method; the first of equals."""
+    before: float
+    """Its score."""
+    after: float
+    """The method's own score."""
+    points: float
+    """after - before."""
+    relative: float | None
+    """(after - before) / before in percent; None where `before` is 0: nothing can be said in relation to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodRange:
+    """Scores of one method over all rows that have it."""
+
+    method: str
+    """The prompting method."""
+    n: int
+    """Rows."""
+    low: float
+    """Lowest score."""
+    high: float
+    """Highest score."""
+    mean: float
+    """Mean score."""
+
+
+def two_proportion_z(successes_a: int, n_a: int, successes_b: int, n_b: int) -> tuple[float, float]:
+    """(z, two-sided p) of the pooled two-sample test of proportions a - b (statsmodels).
+
+    The Trace-of-Thought study's test. It treats the samples as unrelated: on the same problems `mcnemar_exact` is the
+    test to believe. Some published p values were read off a z rounded to two decimals; these are exact.
+    Nobody or everybody right in both, or an empty sample: (0, 1). Raises ValueError for impossible counts.
+    """
+    check_counts(successes_a, n_a)
+    check_counts(successes_b, n_b)
+    if not n_a or not n_b or successes_a + successes_b in (0, n_a + n_b):
+        return 0.0, 1.0
+    from statsmodels.stats.proportion import proportions_ztest  # slow to import
+
+    z, p = proportions_ztest([successes_a, successes_b], [n_a, n_b])
+    return float(z), float(p)
+
+
+def chi_square(counts: Sequence[Sequence[int]]) -> ChiSquare:
+    """Pearson's chi-square of independence, without continuity correction (scipy).
+
+    counts: rows x columns of whole numbers; empty rows and columns are left out. Raises ValueError for percentages
+    and other fractions, negative counts and ragged rows: the test means nothing on them.
+    """
+    import numpy as np
+
+    if len({len(row) for row in counts}) > 1:
+        raise ValueError("rows of different lengths: not a table")
+    table = np.asarray([list(row) for row in counts], dtype=float)
+    if not np.all((table >= 0) & (table == np.floor(table))):
+        raise ValueError("chi-square is a test on counts: whole numbers from 0, never percentages")
+    if table.size == 0:
+        return ChiSquare(0.0, 0, 1.0, 0.0)
+    table = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0]
+    if min(table.shape) < 2:
+        return ChiSquare(0.0, 0, 1.0, 0.0)
+    from scipy.stats import chi2_contingency  # slow to import
+
+    found = chi2_contingency(table, correction=False)
+    return ChiSquare(float(found.statistic), int(found.dof), float(found.pvalue), float(found.expected_freq.min()))
+
+
+def relative_changes(scores: Mapping[str, Mapping[str, float]], method: str) -> list[Change]:
+    """Each row's best alternative against `method`: {row: {method: score}} -> one Change per row that has both."""
+    changes = []
+    for row, by_method in scores.items():
+        others = {name: score for name, score in by_method.items() if name != method}
+        if method not in by_method or not others:
+            continue
+        best = max(others, key=lambda name: others[name])
+        before, after = others[best], by_method[method]
+        relative = 100 * (after - before) / before if before else None
+        changes.append(Change(row, best, before, after, after - before, relative))
+    return changes
+
+
+def method_ranges(scores: Mapping[str, Mapping[str, float]]) -> list[MethodRange]:
+    """Lowest, highest and mean score of each method over the rows, methods in order of first appearance."""
+    by_method: dict[str, list[float]] = {}
+    for row in scores.values():
+        for method, score in row.items():
+            by_method.setdefault(method, []).append(score)
+    return [
+        MethodRange(name, len(all_), min(all_), max(all_), sum(all_) / len(all_)) for name, all_ in by_method.items()
+    ]
