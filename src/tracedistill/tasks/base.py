@@ -128,7 +128,12 @@ class Task(ABC):
                 found.append(f"gold trace does not pass its own judge: {trace.outcome}, {trace.reason}")
         return found
 
-    def summarise(self, problems: list[Problem], texts: list[str]) -> dict[str, float]:  # noqa: ARG002
+    def summarise(
+        self,
+        problems: list[Problem],  # noqa: ARG002
+        texts: list[str],  # noqa: ARG002
+        policy: Policy = "default",  # noqa: ARG002
+    ) -> dict[str, float]:
         """Further figures of this task's field over all outputs (ROUGE-L, F1, ...), in percent; empty for most."""
         return {}
 

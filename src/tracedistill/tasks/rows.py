@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tracedistill.errors import InputError
+from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.tasks.base import Source
 
 Row = dict[str, Any]
@@ -48,7 +48,7 @@ def task_rows(
             path = base.with_name(base.name + suffix)
             if path.is_file():
                 return read_rows(path)
-    raise InputError(f"{source.data_dir}: no {task}/{stem}.jsonl(.gz); data_dir must hold one folder per task")
+    raise MissingSplitError(f"{source.data_dir}: no {task}/{stem}.jsonl(.gz); data_dir must hold one folder per task")
 
 
 def _hub(hub_id: str, config: str | None, split: str) -> Iterator[tuple[int, Row]]:
