@@ -10,7 +10,18 @@ from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
 __all__ = ["TASKS", "ParsedTrace", "Policy", "Source", "Task", "get_task"]
 
 TASKS: dict[str, str] = {
+    "acre": "tracedistill.tasks.acre:Acre",
+    "arc_agi": "tracedistill.tasks.arc_agi:ArcAgi",
+    "arc_challenge": "tracedistill.tasks.arc_challenge:ArcChallenge",
     "babi": "tracedistill.tasks.babi:Babi",
+    "commonsenseqa": "tracedistill.tasks.commonsenseqa:CommonsenseQA",
+    "cotempqa": "tracedistill.tasks.cotempqa:CoTempQA",
+    "file": "tracedistill.tasks.file:UserFile",
+    "gsm8k": "tracedistill.tasks.gsm8k:Gsm8k",
+    "math": "tracedistill.tasks.math:Math",
+    "msmarco": "tracedistill.tasks.msmarco:MsMarco",
+    "openbookqa": "tracedistill.tasks.openbookqa:OpenBookQA",
+    "svamp": "tracedistill.tasks.svamp:Svamp",
 }
 """Name -> `module:Class`; modules are imported when a task is asked for."""
 

@@ -1,0 +1,139 @@
+"""Task `file`: your own questions and answers, from a JSON Lines, CSV or Parquet file (the first two also gzipped).
+
+    question,answer,steps
+    "Ana has 3 boxes of 4 pens. How many pens?",12,"3 * 4 = 12 pens"
+
+The recipe gives `path` and, where columns have other names, `columns: {question: prompt, answer: target}`. How golds
+are read and compared is told by what they look like; see `file_columns` for the fields, the kinds and the splits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import get_args
+
+from tracedistill import answers
+from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Trace, Verdict
+from tracedistill.store import content_id
+from tracedistill.tasks import arithmetic, plans
+from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
+from tracedistill.tasks.file_columns import Kind, load_file
+from tracedistill.tasks.retrieval import trace_body
+from tracedistill.tasks.steps import one_line, read_steps, render_steps
+
+NO_STEPS = "no gold steps: a model judge or gold steps are needed"
+NOT_COMPARABLE = "no calculation, and rules cannot compare free text with the gold steps: a model judge is needed"
+
+
+class UserFile(Task):
+    """A user's own questions; answers are alternatives of which any will do."""
+
+    name = "file"
+    splits = ("train", "validation", "test")
+    answer_kind = "any"
+
+    def load(self, split: str, source: Source) -> Iterator[Problem]:
+        """Problems of a split of the file at `source.path`; see `file_columns.load_file`."""
+        yield from load_file(split, source)
+
+    def render_problem(self, problem: Problem) -> str:
+        """Context, question and lettered choices, a line each."""
+        choices = self.closed_answers(problem) if problem.choices else ()
+        return "\n".join((*problem.context, problem.question, *choices))
+
+    def render_answer(self, problem: Problem) -> str:
+        """The first of the gold answers."""
+        return problem.answers[0] if problem.answers else ""
+
+    def closed_answers(self, problem: Problem) -> tuple[str, ...]:
+        """The choices as `B. text`; otherwise the file's golds where they are few and frequent (yes, no)."""
+        choices = tuple(f"{letter}. {text}" for letter, text in problem.choices)
+        return choices or tuple(problem.meta.get("closed", ()))
+
+    def decompose(self, problem: Problem) -> Trace | None:
+        """The gold steps where the file has them (oracle); no rules know a user's questions."""
+        if not problem.gold_steps:
+            return None
+        text = self.render_trace(problem.gold_steps)
+        trace_id = content_id("rules", problem.problem_id, text)
+        answer = self.render_answer(problem) or None
+        return Trace(trace_id, problem.problem_id, "rules", problem.gold_steps, text, answer=answer, oracle=True)
+
+    def render_trace(self, steps: tuple[Step, ...]) -> str:
+        """A numbered list, one line per step."""
+        return render_steps(tuple(Step(step.kind, one_line(step.text)) for step in steps))
+
+    def parse_trace(self, text: str) -> ParsedTrace:
+        """Numbered lists, bullets, lines or sentences; a step that calculates carries its result."""
+        return read_steps(trace_body(text))
+
+    def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
+        """The gold steps word for word; else every written calculation, checked; else the reason why not.
+
+        Without calculations: `none` where the file has no gold steps (nothing to judge against), `unparsed` where it
+        has some and the trace is other text, which rules cannot compare with them. Operands must be grounded where
+        the answer is a number; in other problems calculations only have to be true.
+        """
+        gold = problem.gold_steps
+        if gold and _texts(steps) == _texts(gold):
+            # what the user calls gold is right, whether or not it calculates
+            return Verdict("correct", reason="the gold steps, word for word")
+        if not any(step.kind == "calculation" for step in steps):
+            if gold:
+                return Verdict("unparsed", reason=NOT_COMPARABLE)
+            open_steps = tuple(
+                StepVerdict(index, step.kind, "undecided", "no gold steps") for index, step in enumerate(steps)
+            )
+            return Verdict("none", reason=NO_STEPS, steps=open_steps)
+        return arithmetic.judge(_given(problem), steps, gold, need_grounds=_kind(problem) == "number")
+
+    def judge_plan(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
+        """Against the calculations of the gold steps; `undecided` where there are none."""
+        return plans.judge_plan(_given(problem), steps, problem.gold_steps)
+
+    def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
+        """The best of the alternatives, reading by reading; `ungradable` without gold."""
+        if not problem.answers:
+            nothing = Verdict("ungradable", reason=f"{problem.problem_id} has no gold answer")
+            return AnswerVerdicts(nothing, nothing, nothing)
+        rules = answers.AnswerPolicy(kind=_kind(problem))
+        closed = self.closed_answers(problem)
+        found = [
+            answers.judge(gold, text, question=problem.question, policy=rules, closed=closed)
+            for gold in problem.answers
+        ]
+        return AnswerVerdicts(
+            _best([one.answer for one in found]),
+            _best([one.derived for one in found]),
+            _best([one.candidate for one in found]),
+        )
+
+    def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
+        """Whether a gold answer, or the text of the right choice, stands in the steps as words of their own."""
+        text = " ".join(step.text for step in steps).casefold()
+        spelled = dict(problem.choices)
+        wanted = (spelled.get(answer, answer).casefold() for answer in problem.answers)
+        return any(re.search(rf"(?<![\w.]){re.escape(answer)}(?!\w|\.\d)", text) is not None for answer in wanted)
+
+
+def _given(problem: Problem) -> str:
+    return "\n".join((*problem.context, problem.question))
+
+
+def _texts(steps: tuple[Step, ...]) -> list[str]:
+    return [one_line(step.text).casefold() for step in steps]
+
+
+def _kind(problem: Problem) -> Kind:
+    kind = problem.meta.get("answer_kind", "text")
+    return kind if kind in get_args(Kind) else "text"
+
+
+def _best(verdicts: list[Verdict]) -> Verdict:
+    """The first correct one, else the first that was graded, else the first."""
+    for outcome in ("correct", "incorrect"):
+        for verdict in verdicts:
+            if verdict.outcome == outcome:
+                return verdict
+    return verdicts[0]

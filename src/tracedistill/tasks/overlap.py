@@ -1,0 +1,98 @@
+"""Problems that occur twice, in one split or in two, and seeded samples that do not depend on the file's order."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tracedistill.records import Problem
+
+# what people vary in writing; signs of arithmetic and points between digits tell problems apart
+_PUNCTUATION = re.compile(r"""(?<!\d)[.,;:!?…]|[.,;:!?…](?!\d)|["'`“”‘’«»]|\s+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """One text that several problems share."""
+
+    ids: tuple[str, ...]
+    """Problems of the one split, in order."""
+    others: tuple[str, ...]
+    """Problems of the other split that are the same; empty for duplicates within one."""
+    same_answers: bool
+    """Whether all of them have the same gold answers; where not, the gold contradicts itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """What two splits share."""
+
+    n: int
+    """Problems of the first split (test)."""
+    found: int
+    """How many of them occur in the second (train)."""
+    repeats: tuple[Repeat, ...]
+    """Each shared text once; `ids` of the first split, `others` of the second."""
+
+
+def normal_text(problem: Problem) -> str:
+    """Question, context and choices as they are compared: NFKC, lower-case, single spaces, no punctuation."""
+    parts = (*problem.context, problem.question, *(text for _, text in problem.choices))
+    whole = unicodedata.normalize("NFKC", "\n".join(parts)).casefold()
+    return " ".join(_PUNCTUATION.sub(" ", whole).split())
+
+
+def duplicates(problems: Iterable[Problem]) -> list[Repeat]:
+    """Texts that several problems of one split share, in order of first appearance."""
+    groups = _grouped(problems)
+    return [
+        Repeat(tuple(p.problem_id for p in group), (), _agree(group)) for group in groups.values() if len(group) > 1
+    ]
+
+
+def overlap(test: Iterable[Problem], train: Iterable[Problem]) -> Overlap:
+    """Which test problems occur in train, by normalised question and context (not by answer)."""
+    tested, trained = _grouped(test), _grouped(train)
+    repeats = tuple(
+        Repeat(
+            tuple(p.problem_id for p in group),
+            tuple(p.problem_id for p in trained[key]),
+            _agree([*group, *trained[key]]),
+        )
+        for key, group in tested.items()
+        if key in trained
+    )
+    return Overlap(sum(map(len, tested.values())), sum(len(repeat.ids) for repeat in repeats), repeats)
+
+
+def sample(problems: Sequence[Problem], n: int, seed: int) -> list[Problem]:
+    """N of the problems, in their order; which ones depends on seed and ids alone, not on order or split sizes.
+
+    Samples nest: the first n of a larger sample are a smaller one with the same seed. All of them where n is larger
+    than their number. Raises ValueError for a negative n.
+    """
+    if n < 0:
+        raise ValueError(f"a sample of {n} problems")
+    if n >= len(problems):
+        return list(problems)
+    chosen = heapq.nsmallest(n, range(len(problems)), key=lambda index: _draw(seed, problems[index].problem_id))
+    return [problems[index] for index in sorted(chosen)]
+
+
+def _draw(seed: int, problem_id: str) -> bytes:
+    return hashlib.blake2b(f"{seed}\0{problem_id}".encode(), digest_size=16).digest()
+
+
+def _grouped(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
+    groups: dict[str, list[Problem]] = {}
+    for problem in problems:
+        groups.setdefault(normal_text(problem), []).append(problem)
+    return groups
+
+
+def _agree(group: Sequence[Problem]) -> bool:
+    return len({tuple(sorted(answer.casefold().strip() for answer in p.answers)) for p in group}) == 1
