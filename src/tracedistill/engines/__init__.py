@@ -69,6 +69,8 @@ class Generation:
     """Cause, where finish is `error`."""
     cached: bool = False
     """Whether it was served from the generation cache: nothing was paid."""
+    usage_estimated: bool = False
+    """Whether the token counts are an estimate, because the server told none that make sense."""
 
 
 class Engine(Protocol):

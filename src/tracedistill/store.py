@@ -1,0 +1,205 @@
+"""Records to and from JSON Lines, content ids, hashes and manifests; every file appears whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+from tracedistill.errors import InputError
+
+T = TypeVar("T")
+
+
+# ---- records as JSON
+
+
+def to_json(record: Any, *, defaults: bool = False) -> Any:
+    """A frozen record (or a container of them) as JSON values; fields at their default only where `defaults` asks."""
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        pairs = ((field, getattr(record, field.name)) for field in dataclasses.fields(record))
+        return {
+            field.name: to_json(value, defaults=defaults)
+            for field, value in pairs
+            if defaults or not _is_default(field, value)
+        }
+    if isinstance(record, Mapping):
+        return {str(key): to_json(value, defaults=defaults) for key, value in record.items()}
+    if isinstance(record, tuple | list):
+        return [to_json(value, defaults=defaults) for value in record]
+    return record
+
+
+def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
+    if field.default is not dataclasses.MISSING:
+        return bool(value == field.default)
+    return field.default_factory is not dataclasses.MISSING and not value
+
+
+def from_json(cls: type[T], value: Mapping[str, Any]) -> T:
+    """The record of this class; KeyError or TypeError where the value is not of its shape."""
+    return typing.cast(T, _reader(typing.cast(Any, cls))(value))
+
+
+@functools.cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """A function that turns JSON values into values of this type (dataclasses, tuples, mappings, optionals)."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = typing.get_type_hints(kind)
+        readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
+
+        def read_record(value: Mapping[str, Any]) -> Any:
+            return kind(**{key: readers[key](item) for key, item in value.items()})
+
+        return read_record
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            one = _reader(arguments[0])
+            return lambda value: tuple(one(item) for item in value)
+        each = [_reader(argument) for argument in arguments]
+        return lambda value: tuple(read(item) for read, item in zip(each, value, strict=True))
+    if origin in (typing.Union, types.UnionType):
+        inner = [argument for argument in arguments if argument is not type(None)]
+        only = _reader(inner[0]) if len(inner) == 1 else None
+        return lambda value: value if value is None or only is None else only(value)
+    return lambda value: value
+
+
+def content_id(*parts: Any) -> str:
+    """16 hexadecimal digits of the SHA-256 of these JSON values: equal content, equal id."""
+    return hashlib.sha256(canonical(parts)).hexdigest()[:16]
+
+
+def canonical(value: Any) -> bytes:
+    """JSON bytes with sorted keys and no spaces; lone surrogates survive."""
+    text = json.dumps(to_json(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return text.encode("ascii")
+
+
+# ---- files
+
+
+def write_jsonl(path: Path, records: Iterable[Any]) -> int:
+    """Write records (dataclasses or JSON values), one a line, atomically; returns their number."""
+    count = 0
+    with atomic(path) as stream:
+        for record in records:
+            stream.write(dumps(record) + "\n")
+            count += 1
+    return count
+
+
+def dumps(record: Any, indent: int | None = None) -> str:
+    """One record as a line of JSON (indented: several), readable where UTF-8 can say it."""
+    text = json.dumps(to_json(record), ensure_ascii=False, indent=indent)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # lone surrogates out of a model's bytes
+        return json.dumps(to_json(record), ensure_ascii=True, indent=indent)
+    return text
+
+
+def read_jsonl(path: Path, cls: type[T]) -> Iterator[T]:
+    """Records of one class; InputError names file and line of what does not fit."""
+    for number, value in read_lines(path):
+        try:
+            yield from_json(cls, value)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path}, line {number}: not a {cls.__name__} ({error}); delete the file to make it again"
+            ) from error
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, JSON object) pairs; InputError names file and line."""
+    try:
+        with path.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, start=1):
+                try:
+                    yield number, json.loads(line)
+                except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
+                    raise InputError(
+                        f"{path}, line {number}: not valid JSON; delete the file to make it again"
+                    ) from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not valid UTF-8 ({error.reason})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+class atomic:  # noqa: N801 - reads as a verb where it is used
+    """`with atomic(path) as stream`: the file appears under its name only once it is whole and on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # one name for all tries: the next one replaces what a killed one has left
+        self.partial = path.with_name(f".{path.name}.partial")
+
+    def __enter__(self) -> typing.TextIO:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.stream = self.partial.open("w", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+        return self.stream
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            with self.stream:
+                if kind is None:
+                    self.stream.flush()
+                    os.fsync(self.stream.fileno())
+            if kind is None:
+                self.partial.replace(self.path)
+                return
+        except OSError as failure:
+            self.partial.unlink(missing_ok=True)
+            raise disk_error(self.path, failure) from failure
+        self.partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise disk_error(self.path, error) from error
+
+
+def disk_error(path: Path, error: OSError) -> InputError:
+    """The message for a full disk or an unwritable folder."""
+    return InputError(f"cannot write {path}: {error.strerror or error}; what was complete before is kept")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """One JSON document, indented, atomically."""
+    with atomic(path) as stream:
+        stream.write(dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """A JSON document; InputError names the file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}); delete it to make it again") from error
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of all files below a folder, in hexadecimal."""
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for child in sorted(path.rglob("*")):
+            if child.is_file():
+                digest.update(f"{child.relative_to(path).as_posix()}\0{file_hash(child)}\n".encode())
+        return digest.hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

