@@ -1,0 +1,27 @@
+"""Teachers turn problems into traces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from tracedistill.records import Problem, Trace
+from tracedistill.store import content_id
+from tracedistill.tasks import Task
+
+
+def teach_by_rules(task: Task, problems: Iterable[Problem], teacher: str) -> Iterator[Trace]:
+    """The task's own decomposition of each problem, where its rules give one.
+
+    Rules that can work without gold get none: they are asked with the blind problem first. Only where they then
+    have nothing to say is the gold shown, and the trace says so (`oracle`).
+    """
+    for problem in problems:
+        trace = task.decompose(problem.blind())
+        if trace is None:
+            trace = task.decompose(problem)
+            if trace is None:
+                continue
+            trace = replace(trace, oracle=True)
+        trace_id = content_id(teacher, problem.problem_id, trace.sample, trace.text)
+        yield replace(trace, teacher=teacher, trace_id=trace_id)
