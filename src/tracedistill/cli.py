@@ -1,0 +1,150 @@
+"""The command line: one subcommand per stage, and `run`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tracedistill import __version__
+from tracedistill.errors import InputError
+
+STAGES = {
+    "run": ("report", "make everything that is missing or has changed, up to the report"),
+    "teach": ("teach", "problems and the teachers' traces"),
+    "validate": ("validate", "judge the traces against gold"),
+    "assemble": ("assemble", "one SFT dataset per tuned arm, one set of plans per arm that shows them"),
+    "train": ("train", "one LoRA adapter per tuned arm, by accelerate launch"),
+    "evaluate": ("evaluate", "every arm's attempts, generated and judged"),
+    "report": ("report", "report.json, report.html, report.md and the table in the terminal"),
+}
+"""Subcommand -> (stage that it makes, help)."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; 0: done, 2: the user can mend it, 130: interrupted."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    # argparse gives up on key=value that stand behind an option
+    overrides = [item for item in rest if "=" in item and not item.startswith("-")]
+    if len(overrides) < len(rest):
+        parser.error(f"unknown arguments: {' '.join(item for item in rest if item not in overrides)}")
+    if overrides:
+        args.overrides = [*args.overrides, *overrides]
+    try:
+        return int(args.call(args))
+    except InputError as error:
+        print(f"tracedistill: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tracedistill: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tracedistill",
+        description="Distil a teacher's traces into a small student, and measure what the trace was worth.",
+    )
+    parser.add_argument("--version", action="version", version=f"tracedistill {__version__}")
+    parser.set_defaults(call=lambda _: _help(parser))
+    commands = parser.add_subparsers(metavar="COMMAND")
+    for name, (_, text) in STAGES.items():
+        command = _recipe_command(commands, name, text)
+        command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+        command.set_defaults(call=_make, stage=name)
+    command = _recipe_command(commands, "status", "what is complete, what is stale and why, what is missing")
+    command.set_defaults(call=_status)
+    _grade_command(commands)
+    return parser
+
+
+def _help(parser: argparse.ArgumentParser) -> int:
+    parser.print_help()
+    return 0
+
+
+def _recipe_command(commands: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    command.add_argument("recipe", help="the study's YAML file")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
+    return command
+
+
+def _grade_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    text = "judge anyone's outputs: JSON Lines, CSV or Parquet, answer and trace apart"
+    command = commands.add_parser("grade", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    command.add_argument("file", type=Path, help="outputs, one a row (.jsonl, .csv, .parquet; also .gz)")
+    command.add_argument("--task", required=True, help="name of a task, or package.module:Class")
+    command.add_argument("--policy", choices=("default", "published"), default="default", help="the answer metric")
+    command.add_argument("--data-dir", type=Path, help="folder with one folder per task, to join rows by problem id")
+    for flag, default, what in (
+        ("--problem-field", "problem_id", "the problem's id"),
+        ("--gold-field", "gold", "gold in the row"),
+        ("--text-field", "text", "the output"),
+    ):
+        command.add_argument(flag, default=default, metavar="COLUMN", help=f"{what} ({default})")
+    command.add_argument("--by", default="", metavar="COLUMN[,COLUMN]", help="the summary again for each group of rows")
+    command.add_argument("--out", type=Path, metavar="VERDICTS.jsonl", help="a line per row")
+    command.add_argument("--summary", type=Path, metavar="SUMMARY.json", help="the figures")
+    command.add_argument("--second", choices=("math-verify",), help="a second checker, and where the two disagree")
+    command.set_defaults(call=_grade)
+
+
+def _grade(args: argparse.Namespace) -> int:
+    from tracedistill.grading import grade, second_checker
+    from tracedistill.report.grades import print_grades
+
+    figures = grade(
+        args.file,
+        args.task,
+        policy=args.policy,
+        data_dir=args.data_dir,
+        problem_field=args.problem_field,
+        gold_field=args.gold_field,
+        text_field=args.text_field,
+        by=tuple(name for name in args.by.split(",") if name),
+        out=args.out,
+        summary=args.summary,
+        second=second_checker(args.second) if args.second else None,
+    )
+    print_grades(figures)
+    return 0
+
+
+def _make(args: argparse.Namespace) -> int:
+    from tracedistill import pipeline
+    from tracedistill.report.terminal import print_report
+
+    started = time.monotonic()
+    loaded = pipeline.load(args.recipe, args.overrides)
+    made = pipeline.run(loaded, STAGES[args.stage][0], quiet=args.quiet)
+    if args.quiet:
+        return 0
+    if args.stage in ("run", "report"):
+        print_report(loaded.study.folder)
+    seconds = time.monotonic() - started
+    if made:
+        print(f"{args.stage}: made {', '.join(made)} in {seconds:.0f} s, in {loaded.study.folder}")
+    else:
+        print(f"{args.stage}: nothing to do, everything in {loaded.study.folder} is complete and unchanged")
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    from tracedistill import pipeline
+
+    loaded = pipeline.load(args.recipe, args.overrides)
+    states = pipeline.status(loaded)
+    width = max(len(node.name) for node, _ in states)
+    for node, state in states:
+        print(f"{node.stage:9} {node.name:{width}}  {state.kind}{f': {state.reason}' if state.reason else ''}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""The mechanics of stages: what is complete, what changed, what to run; nothing here knows what a stage does."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from tracedistill import __version__
+from tracedistill.errors import InputError
+from tracedistill.store import canonical, disk_error, file_hash, read_json, write_json
+
+Kind = Literal["complete", "missing", "stale", "damaged"]
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "openai", "math-verify")
+LOCK_HELD = "TRACEDISTILL_LOCK_HELD"
+"""Set for launched processes: the run folder whose lock their parent holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One piece of a stage: files in, files out, and the settings that its result depends on."""
+
+    name: str
+    """`<stage>` or `<stage>:<arm or teacher>`."""
+    stage: str
+    """The stage that it belongs to, and the subcommand that makes it."""
+    inputs: tuple[str, ...]
+    """Files it reads, below the run folder: outputs of other nodes."""
+    outputs: tuple[str, ...]
+    """Files or folders it writes; the manifest lies beside the first."""
+    params: Mapping[str, Any]
+    """The slice of the resolved recipe that its result depends on."""
+    run: Callable[[], None] = field(compare=False)
+    """Makes the outputs, each whole or not at all."""
+    launched: bool = False
+    """Whether it runs in processes of its own (`accelerate launch`), several such nodes in one launch."""
+
+    @property
+    def manifest(self) -> str:
+        """Path of the manifest below the run folder."""
+        return f"{self.outputs[0].rstrip('/')}.manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a node stands."""
+
+    kind: Kind
+    """complete: nothing to do; damaged: an output is not what its stage wrote."""
+    reason: str = ""
+    """What is missing or has changed."""
+
+
+class RunFolder:
+    """A run folder: its identity, its lock and its manifests."""
+
+    def __init__(self, folder: Path, study: str) -> None:
+        self.folder = folder
+        self.study = study
+
+    def path(self, name: str) -> Path:
+        """A file below the run folder."""
+        return self.folder / name
+
+    def claim(self) -> None:
+        """Make the folder, or check that it belongs to this study. InputError otherwise; nothing is overwritten."""
+        identity = self.path("study.json")
+        if identity.exists():
+            owner = read_json(identity).get("study")
+            if owner != self.study:
+                raise InputError(
+                    f"{self.folder}: holds the run of study '{owner}', not of '{self.study}'; set another run_dir"
+                )
+            if not os.access(self.folder, os.W_OK):
+                raise InputError(f"{self.folder}: cannot be written; set another run_dir")
+            return
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise InputError(f"{self.folder}: is not empty and not a run folder; set another run_dir")
+        write_json(identity, {"study": self.study, "tracedistill": __version__})
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run folder against a second run. InputError where somebody else has it."""
+        if os.environ.get(LOCK_HELD) == str(self.folder.resolve()):
+            yield
+            return
+        import fcntl
+
+        try:
+            stream = self.path(".lock").open("a")
+        except OSError as error:
+            raise disk_error(self.path(".lock"), error) from error
+        with stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(f"{self.folder}: another tracedistill run is at work there; wait for it") from error
+            yield
+
+    def state(self, node: Node) -> State:
+        """Compare a node's manifest with its outputs, inputs and settings."""
+        path = self.path(node.manifest)
+        gone = [name for name in node.outputs if not self.path(name).exists()]
+        if not path.exists() or gone:
+            return State("missing", f"no {gone[0]}" if gone else f"{node.outputs[0]} was not finished")
+        manifest = read_json(path)
+        change = _first_change(manifest.get("params", {}), _plain(node.params))
+        if change:
+            return State("stale", change)
+        for name in node.inputs:
+            if not self.path(name).exists():
+                return State("stale", f"input {name} is missing")
+            if self._hash(name) != manifest.get("inputs", {}).get(name):
+                return State("stale", f"input {name} has changed")
+        for name in node.outputs:
+            if not self._unchanged(name, manifest["outputs"][name]):
+                return State("damaged", f"{name} is not what its stage wrote; delete it to make it again")
+        return State("complete")
+
+    def record(self, node: Node, seconds: float) -> None:
+        """Write the node's manifest: from then on it counts as complete."""
+        outputs = {name: {"sha256": file_hash(self.path(name)), **_stamp(self.path(name))} for name in node.outputs}
+        write_json(
+            self.path(node.manifest),
+            {
+                "node": node.name,
+                "params": _plain(node.params),
+                "inputs": {name: self._hash(name) for name in node.inputs},
+                "outputs": outputs,
+                "seconds": round(seconds, 3),
+                "peak_memory_bytes": peak_memory(),
+                "tracedistill": __version__,
+                "python": sys.version.split()[0],
+                "libraries": versions(),
+            },
+        )
+
+    def _hash(self, name: str) -> str:
+        """The content hash of an input, out of its maker's manifest where that still holds."""
+        path = self.path(f"{name.rstrip('/')}.manifest.json")
+        if path.exists():
+            known = read_json(path).get("outputs", {}).get(name)
+            if known and _stamp(self.path(name)) == {key: known[key] for key in ("bytes", "mtime_ns")}:
+                return str(known["sha256"])
+        return file_hash(self.path(name))
+
+    def _unchanged(self, name: str, known: Mapping[str, Any]) -> bool:
+        path = self.path(name)
+        stamp = _stamp(path)
+        return stamp == {key: known[key] for key in stamp} or file_hash(path) == known["sha256"]
+
+
+def peak_memory() -> int:
+    """Largest resident set of this process or any child so far, in bytes."""
+    usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return max(usage) * (1 if sys.platform == "darwin" else 1024)
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the libraries that results depend on."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def discard(path: Path) -> None:
+    """Remove a file or folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def upstream(nodes: Sequence[Node], wanted: Iterable[Node]) -> list[Node]:
+    """The wanted nodes and all that they need, in the graph's order."""
+    maker = {name: node for node in nodes for name in node.outputs}
+    needed: set[str] = set()
+    queue = list(wanted)
+    while queue:
+        node = queue.pop()
+        if node.name not in needed:
+            needed.add(node.name)
+            queue += [maker[name] for name in node.inputs]
+    return [node for node in nodes if node.name in needed]
+
+
+def _stamp(path: Path) -> dict[str, int]:
+    """Size and time of change: a cheap sign that content is as it was. Folders are summed up."""
+    files = [path] if path.is_file() else sorted(child for child in path.rglob("*") if child.is_file())
+    stats = [file.stat() for file in files]
+    return {
+        "bytes": sum(stat.st_size for stat in stats),
+        "mtime_ns": max((stat.st_mtime_ns for stat in stats), default=0),
+    }
+
+
+def _plain(value: Any) -> Any:
+    import json
+
+    return json.loads(canonical(value))
+
+
+def _first_change(old: Any, new: Any, key: str = "") -> str:
+    """The first setting that differs, in words; empty where none does."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            found = _first_change(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+            if found:
+                return found
+        return ""
+    if old == new:
+        return ""
+    shown = [text if len(text) <= 60 else f"{text[:57]}..." for text in (str(old), str(new))]
+    return f"{key} was {shown[0]}, is {shown[1]}"
+
+
+class Clock:
+    """Wall seconds of one node; a launched process counts from the moment of its launch."""
+
+    STARTED = "TRACEDISTILL_LAUNCHED_AT"
+
+    def __init__(self) -> None:
+        launched = os.environ.pop(self.STARTED, None)
+        self.start = time.time() if launched is None else float(launched)
+
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.time() - self.start

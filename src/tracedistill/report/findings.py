@@ -1,0 +1,74 @@
+"""What the figures support, in words; and what they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+ALPHA = 0.05
+
+ONE_ADAPTER = (
+    "One adapter per arm and one seed: these findings are about these adapters on these problems, not about the kind "
+    "of trace. No test problem was tuned on, and hyperparameters are to be chosen on the validation split."
+)
+
+
+def findings(report: Mapping[str, Any]) -> list[str]:
+    """One sentence per comparison that the declared family's corrected test supports, or that nothing was found."""
+    found = []
+    for entry in report["comparisons"]:
+        if entry["p_holm"] < ALPHA:
+            ahead, behind = entry["first"], entry["second"]
+            gain, low, high = entry["difference"], entry["low"], entry["high"]
+            if gain < 0:
+                ahead, behind, gain, low, high = behind, ahead, -gain, -high, -low
+            found.append(
+                f"{ahead} answered {points(gain)} points more of the {entry['n']} test problems right than {behind} "
+                f"(95% interval {points(low)} to {points(high)}, p = {p_value(entry['p_holm'])} after Holm)."
+            )
+    if found or not report["comparisons"]:
+        return found
+    return ["No difference between the compared arms is larger than chance would explain at these numbers."]
+
+
+def limits(report: Mapping[str, Any]) -> list[str]:
+    """What must be said beside the findings so that nobody reads more into them."""
+    said = [ONE_ADAPTER]
+    untuned = [arm for arm in report["arms"] if arm["kind"] == "in context" and arm["prompt"] != "few-shot"]
+    few = [arm for arm in report["arms"] if arm["prompt"] == "few-shot"]
+    if any(arm["kind"] == "tuned" for arm in report["arms"]) and untuned:
+        fair = f"the fair untuned baseline is {few[0]['name']}" if few else "no arm of this study shows the format"
+        said.append(
+            "Tuning also teaches how an answer is written: an untuned student that was never shown the format can lose "
+            f"by format alone (compare its candidate reading); {fair}."
+        )
+    for arm in report["arms"]:
+        plan = arm["plan"]
+        if plan and plan["traces"]:
+            share = plan["holding_answer"] / plan["traces"]
+            oracle = " Its maker saw the gold." if plan["oracle"] else ""
+            said.append(
+                f"{arm['name']} shows the student steps that contain the answer in {share:.0%} of the problems "
+                f"(in the original bAbI files 82% of the supporting facts do): picking it out would do.{oracle}"
+                if report["task"] == "babi"
+                else f"{arm['name']} shows the student steps that contain the answer in {share:.0%} of the problems."
+                f"{oracle}"
+            )
+        data = arm["data"]
+        if data and data["traces"] and arm["tune"] == "correct":
+            share = data["holding_answer"] / data["traces"]
+            said.append(
+                f"{arm['name']}: the traces it learnt from contain the answer in {share:.0%} of the rows, so that "
+                "trace and answer are tied by construction: a right trace makes a right answer easy to copy."
+            )
+    return said
+
+
+def points(share: float) -> str:
+    """A share in points, one decimal."""
+    return f"{100 * share:.1f}"
+
+
+def p_value(p: float) -> str:
+    """A p value for people."""
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"

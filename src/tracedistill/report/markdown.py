@@ -1,0 +1,46 @@
+"""The report as Markdown, for a colleague's editor or a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tracedistill.report.findings import p_value, points
+
+HEAD = (
+    "| arm | n | answer right | 95% interval | candidate | missing | cut off | trace right | unparsed | joint "
+    "| tokens in / out | s |"
+)
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The findings, the arms table and the comparisons."""
+    lines = [f"# {report['study']}", "", *report["findings"], ""]
+    lines += [f"> {line}" for line in report["limits"]]
+    lines += ["", HEAD, "|---" * (HEAD.count("|") - 1) + "|"]
+    for arm in report["arms"]:
+        share = arm["accuracy"]["raw"]
+        shown = [arm["trace_correct"], arm["trace_unparsed"], " / ".join(map(str, arm["joint"]))]
+        traces = " | ".join(map(str, shown)) if arm["writes_traces"] else "- | - | -"
+        lines.append(
+            f"| {arm['name']} | {arm['n']} | {arm['correct']} ({percent(share['value'])}) | "
+            f"{percent(share['low'])} to {percent(share['high'])} | {arm['candidate']} | {arm['missing']} | "
+            f"{arm['cut_off']} | {traces} | {arm['tokens_in']} / {arm['tokens_out']} | {arm['seconds']:.0f} |"
+        )
+    lines += ["", "joint: trace right & answer right / right & wrong / wrong & right / wrong & wrong.", ""]
+    if report["comparisons"]:
+        lines += ["| compared | difference in points | 95% interval | only first / only second right | p | p (Holm) |"]
+        lines += ["|---" * 6 + "|"]
+    lines += [
+        f"| {entry['first']} - {entry['second']} | {points(entry['difference'])} | "
+        f"{points(entry['low'])} to {points(entry['high'])} | {entry['only_first']} / {entry['only_second']} | "
+        f"{p_value(entry['p'])} | {p_value(entry['p_holm'])} |"
+        for entry in report["comparisons"]
+    ]
+    lines += ["", f"{report['seconds']:.0f} s of work, peak memory {report['peak_memory_bytes'] / 1e9:.2f} GB.", ""]
+    return "\n".join(lines)
+
+
+def percent(share: float | None) -> str:
+    """A share in percent, one decimal; a dash where there is none."""
+    return "-" if share is None else f"{100 * share:.1f}%"

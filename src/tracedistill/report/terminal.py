@@ -1,0 +1,108 @@
+"""The report in the terminal: narrow tables, readable in 80 columns."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tracedistill.report.findings import p_value, points
+from tracedistill.report.markdown import percent
+from tracedistill.store import read_json
+
+JOINT_KEY = "joint: trace right & answer right, right & wrong, wrong & right, wrong & wrong; unparsed counts as wrong"
+
+
+def wide_console() -> Console:
+    """The terminal as wide as it is; 120 columns where output goes to a file or pipe."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+def narrow_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table with few lines: the first column left, figures right."""
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="right" if number else "left", no_wrap=number > 0, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    return table
+
+
+def print_report(folder: Path, console: Console | None = None) -> None:
+    """Print findings, arms, comparisons and costs out of report.json."""
+    report = read_json(folder / "report.json")
+    console = console or wide_console()
+    arms = report["arms"]
+    console.print(_answers(report["study"], arms))
+    if any(arm["writes_traces"] for arm in arms):
+        console.print(_traces([arm for arm in arms if arm["writes_traces"]]))
+        console.print(JOINT_KEY, style="dim")
+    console.print(_costs(arms))
+    if report["comparisons"]:
+        console.print(_comparisons(report["comparisons"]))
+    for line in report["findings"]:
+        console.print(escape(line), style="bold")
+    for line in report["limits"]:
+        console.print(escape(f"- {line}"), style="dim")
+    memory = report["peak_memory_bytes"] / 1e9
+    console.print(f"{report['seconds']:.0f} s of work, peak memory {memory:.2f} GB; page: {folder / 'report.html'}")
+
+
+def _answers(study: str, arms: Sequence[dict[str, Any]]) -> Table:
+    heads = ("arm", "n", "answer right", "95% interval", "candidate", "missing", "cut off")
+    rows = []
+    for arm in arms:
+        share = arm["accuracy"]["raw"]
+        interval = f"{percent(share['low'])} - {percent(share['high'])}"
+        right = f"{arm['correct']}  {percent(share['value'])}"
+        rows.append((arm["name"], arm["n"], right, interval, arm["candidate"], arm["missing"], arm["cut_off"]))
+    return narrow_table(f"{study}: answers (final statement; beside it the candidate reading)", heads, rows)
+
+
+def _traces(arms: Sequence[dict[str, Any]]) -> Table:
+    heads = ("arm", "trace right", "unparsed", "joint", "P(a|t right)", "P(a|t wrong)")
+    rows = []
+    for arm in arms:
+        given = arm["association"]
+        rows.append(
+            (
+                arm["name"],
+                arm["trace_correct"],
+                arm["trace_unparsed"],
+                " ".join(map(str, arm["joint"])),
+                percent(given["answer_if_trace_ok"]["value"]),
+                percent(given["answer_if_trace_wrong"]["value"]),
+            )
+        )
+    return narrow_table("the students' own traces", heads, rows)
+
+
+def _costs(arms: Sequence[dict[str, Any]]) -> Table:
+    heads = ("arm", "tokens in", "tokens out", "seconds", "training s")
+    rows = []
+    for arm in arms:
+        training = "-" if arm["training_seconds"] is None else f"{arm['training_seconds']:.0f}"
+        rows.append((arm["name"], arm["tokens_in"], arm["tokens_out"], f"{arm['seconds']:.1f}", training))
+    return narrow_table("cost", heads, rows)
+
+
+def _comparisons(comparisons: Sequence[dict[str, Any]]) -> Table:
+    heads = ("first - second", "points", "95% interval", "only 1st/2nd", "p", "p (Holm)")
+    rows = [
+        (
+            f"{entry['first']} - {entry['second']}",
+            points(entry["difference"]),
+            f"{points(entry['low'])} to {points(entry['high'])}",
+            f"{entry['only_first']} / {entry['only_second']}",
+            p_value(entry["p"]),
+            p_value(entry["p_holm"]),
+        )
+        for entry in comparisons
+    ]
+    return narrow_table("paired by problem; Holm over this family", heads, rows)

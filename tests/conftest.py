@@ -1,0 +1,39 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("TRACEDISTILL_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture
+def study_file(tmp_path: Path) -> Callable[..., Path]:
+    """Write a small in-context study on a scripted student; keyword arguments replace top-level keys."""
+
+    def write(**changes: object) -> Path:
+        recipe: dict[str, object] = {
+            "study": "small",
+            "run_dir": str(tmp_path / "run"),
+            "task": {"name": "babi", "train": 20, "validation": 5, "test": 16},
+            "students": {"solver": {"model": "scripted:tests.scripts:solver"}},
+            "evaluation": {"batch_size": 4},
+            "arms": {
+                "standard": {},
+                "few-shot": {"prompt": "few-shot", "shots": 2},
+                "trace-of-thought": {"prompt": "trace-of-thought"},
+            },
+            "comparisons": [["few-shot", "standard"]],
+        }
+        recipe.update(changes)
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+        return path
+
+    return write
