@@ -1,0 +1,317 @@
+"""Anyone's outputs judged: rows joined to a task's problems by id, or with the gold in the row.
+
+python:  summary = grade(Path("outputs.jsonl"), "gsm8k", data_dir=Path("data"), out=Path("verdicts.jsonl"))
+shell:   tracedistill grade outputs.jsonl --task gsm8k --data-dir data --out verdicts.jsonl --summary summary.json
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from tracedistill import stats
+from tracedistill.errors import InputError, MissingSplitError
+from tracedistill.formats import split
+from tracedistill.records import AnswerVerdicts, Problem, Verdict
+from tracedistill.store import atomic, dumps, to_json, write_json
+from tracedistill.tasks import Policy, Source, Task, get_task
+from tracedistill.tasks.base import content
+from tracedistill.tasks.rows import Row, read_rows
+
+MAX_SHOWN = 20
+"""Problems with rows (unknown ids, ungradable golds) that a summary names; all of them stand in the verdicts."""
+
+SECOND_SECONDS = 2.0
+"""Wall seconds that a second checker may take for one row."""
+
+SecondChecker = Callable[[Problem, str], bool | None]
+"""(problem, text) -> right or wrong; None where it finds nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """One row judged."""
+
+    id: str
+    """The row's own id, else its problem's, else `row-<number>`."""
+    problem: Problem
+    """The problem that it was joined to, or one made of the row."""
+    text: str
+    """The output judged."""
+    answers: AnswerVerdicts
+    """The readings of the answer."""
+    trace: Verdict
+    """On the output's trace."""
+
+    def line(self) -> dict[str, Any]:
+        """The row's line of the verdicts file."""
+        reasons = [verdict.reason for verdict in (self.answers.answer, self.trace) if verdict.reason]
+        return {
+            "id": self.id,
+            "problem_id": self.problem.problem_id,
+            "answer": self.answers.answer.outcome,
+            "derived": self.answers.derived.outcome,
+            "candidate": self.answers.candidate.outcome,
+            "extracted": self.answers.answer.extracted,
+            "trace": self.trace.outcome,
+            "steps": to_json(self.trace.steps, defaults=True),
+            "reason": "; ".join(reasons),
+        }
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running counts of graded rows; memory does not grow with the rows but for tasks that summarise whole sets."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    traces: Counter[str] = field(default_factory=Counter)
+    derived: Counter[str] = field(default_factory=Counter)
+    candidates: Counter[str] = field(default_factory=Counter)
+    cells: Counter[tuple[bool, bool]] = field(default_factory=Counter)
+    unparsed: Counter[bool] = field(default_factory=Counter)
+    troubles: list[str] = field(default_factory=list)
+
+    def add(self, row: Graded) -> None:
+        """Count one row."""
+        ok = row.answers.answer.ok
+        self.answers[row.answers.answer.outcome] += 1
+        self.derived[row.answers.derived.outcome] += 1
+        self.candidates[row.answers.candidate.outcome] += 1
+        self.traces[row.trace.outcome] += 1
+        self.cells[row.trace.ok, ok] += 1
+        if row.trace.outcome == "unparsed":
+            self.unparsed[ok] += 1
+        if row.answers.answer.outcome == "ungradable" and len(self.troubles) < MAX_SHOWN:
+            self.troubles.append(f"{row.id}: {row.answers.answer.reason}")
+
+    def summary(self) -> dict[str, Any]:
+        """The flat figures of the summary file."""
+        cells = (self.cells[True, True], self.cells[True, False], self.cells[False, True], self.cells[False, False])
+        joint = stats.joint_table_of_counts(cells, (self.unparsed[True], self.unparsed[False]))
+        n = sum(cells)
+        return {
+            "n": n,
+            **{name: self.answers[name] for name in ("correct", "incorrect", "missing", "ungradable")},
+            "accuracy": _rounded(self.answers["correct"] / n if n else None),
+            "accuracy_low": _rounded(stats.wilson(self.answers["correct"], n).low),
+            "accuracy_high": _rounded(stats.wilson(self.answers["correct"], n).high),
+            "derived_correct": self.derived["correct"],
+            "candidate_correct": self.candidates["correct"],
+            "trace_correct": self.traces["correct"],
+            "trace_incorrect": self.traces["incorrect"],
+            "trace_unparsed": self.traces["unparsed"],
+            "trace_none": self.traces["none"],
+            "joint": list(cells),
+            "p_answer_given_trace_ok": _rounded(joint.answer_if_trace_ok.value),
+            "p_answer_given_trace_wrong": _rounded(joint.answer_if_trace_wrong.value),
+            "phi": _rounded(joint.phi),
+            "odds_ratio": _rounded(joint.odds_ratio),
+            "fisher_p": joint.fisher_p,
+        }
+
+
+def grade(
+    path: Path,
+    task_name: str,
+    *,
+    policy: Policy = "default",
+    data_dir: Path | None = None,
+    problem_field: str = "problem_id",
+    gold_field: str = "gold",
+    text_field: str = "text",
+    by: tuple[str, ...] = (),
+    out: Path | None = None,
+    summary: Path | None = None,
+    second: SecondChecker | None = None,
+) -> dict[str, Any]:
+    """Judge every row of a file; returns the summary, and writes verdicts and summary where paths are given.
+
+    A row is joined to its problem by `problem_field` over all splits of the task; a row without one, or with an
+    unknown one, is judged against its own `gold_field`. Where neither is there it counts as `ungradable`: no row ever
+    leaves the denominator. `by` names columns by whose values the summary is given again, group by group.
+    Raises InputError (file, row, remedy) for a missing text column, broken rows and an empty file.
+    """
+    task = get_task(task_name)
+    problems = _Problems(task, data_dir)
+    whole, groups = Tally(), dict[tuple[str, ...], Tally]()
+    keeps = type(task).summarise is not Task.summarise
+    kept: dict[tuple[str, ...], tuple[list[Problem], list[str]]] = {}
+    agreement = _Agreement(second) if second else None
+    with atomic(out) if out else nullcontext() as stream:
+        for number, row in read_rows(path):
+            graded = _grade_row(task, problems, row, policy, path, number, problem_field, gold_field, text_field)
+            _put(stream, graded)
+            group = tuple(content(row.get(name)) for name in by)
+            for tally in (whole, groups.setdefault(group, Tally())) if by else (whole,):
+                tally.add(graded)
+            if keeps:
+                for key in {(), group}:
+                    texts = kept.setdefault(key, ([], []))
+                    texts[0].append(graded.problem)
+                    texts[1].append(graded.text)
+            if agreement:
+                agreement.add(graded)
+    figures: dict[str, Any] = {"task": task_name, "policy": policy, "file": path.name, **whole.summary()}
+    figures |= _task_figures(task, kept.get(()), policy)
+    if by:
+        figures["groups"] = [
+            {**dict(zip(by, key, strict=True)), **tally.summary(), **_task_figures(task, kept.get(key), policy)}
+            for key, tally in groups.items()
+        ]
+    if agreement:
+        figures["second"] = agreement.summary()
+    if whole.troubles:
+        figures["troubles"] = whole.troubles
+    if summary:
+        write_json(summary, figures)
+    return figures
+
+
+def _put(stream: TextIO | None, graded: Graded) -> None:
+    if stream is not None:
+        stream.write(dumps(graded.line()) + "\n")
+
+
+def _grade_row(
+    task: Task,
+    problems: _Problems,
+    row: Row,
+    policy: Policy,
+    path: Path,
+    number: int,
+    problem_field: str,
+    gold_field: str,
+    text_field: str,
+) -> Graded:
+    if not isinstance(row.get(text_field), str):
+        has = ", ".join(map(str, row))
+        raise InputError(
+            f"{path}, row {number}: no text in column '{text_field}'; it has: {has}; name it by --text-field"
+        )
+    text = row[text_field]
+    problem_id = "" if row.get(problem_field) is None else content(row[problem_field])
+    # without data_dir the hub is asked only where the row has no gold of its own
+    asks = problem_id and (problems.data_dir is not None or row.get(gold_field) is None)
+    problem = problems.find(problem_id) if asks else None
+    if problem is None:
+        problem = _problem_of(task, row, problem_id or f"row-{number}", gold_field)
+    row_id = content(row["id"]) if row.get("id") is not None else problem.problem_id
+    if not problem.answers and not _answerless(task, problem):
+        known = f"problem '{problem_id}' is unknown" if problem_id else f"no column '{problem_field}'"
+        nothing = Verdict("ungradable", reason=f"row {number}: {known} and there is no gold in column '{gold_field}'")
+        return Graded(
+            row_id, problem, text, AnswerVerdicts(nothing, nothing, nothing), Verdict("none", reason="no gold")
+        )
+    answers = task.judge_answer(problem, text, policy)
+    trace = task.judge_output_trace(problem, split(text).trace)
+    return Graded(row_id, problem, text, answers, trace)
+
+
+def _answerless(task: Task, problem: Problem) -> bool:
+    """Whether the task's own data say that this problem has no gold: then its judge speaks, not the join."""
+    return problem.task == task.name and problem.split != ROW_SPLIT
+
+
+ROW_SPLIT = "row"
+"""Split of problems that were made of the row itself."""
+
+
+def _problem_of(task: Task, row: Row, problem_id: str, gold_field: str) -> Problem:
+    """A problem out of the row's own gold, and its question where the row has one."""
+    gold = row.get(gold_field)
+    if gold is None or gold == []:
+        answers: tuple[str, ...] = ()
+    elif isinstance(gold, list):
+        answers = tuple(content(item) for item in gold)
+    else:
+        answers = (content(gold),)
+    question = row.get("question")
+    return Problem(problem_id, task.name, ROW_SPLIT, question if isinstance(question, str) else "", answers)
+
+
+class _Problems:
+    """A task's problems by id, over all splits that are there; read when the first row asks."""
+
+    def __init__(self, task: Task, data_dir: Path | None) -> None:
+        self.task = task
+        self.data_dir = data_dir
+        self._known: dict[str, Problem] | None = None
+
+    def find(self, problem_id: str) -> Problem | None:
+        """The problem of this id, or None."""
+        if self._known is None:
+            self._known = dict(self._read())
+        return self._known.get(problem_id)
+
+    def _read(self) -> Iterator[tuple[str, Problem]]:
+        if self.data_dir is not None and not self.data_dir.is_dir():
+            raise InputError(f"--data-dir {self.data_dir}: no such folder")
+        source, missing, found = Source(data_dir=self.data_dir), [], False
+        for name in self.task.splits:
+            try:
+                for problem in self.task.load(name, source):
+                    found = True
+                    yield problem.problem_id, problem
+            except MissingSplitError as error:
+                missing.append(str(error))
+        if not found:
+            where = f"--data-dir {self.data_dir}" if self.data_dir else "no --data-dir"
+            raise InputError(f"{where}: no problems of task {self.task.name}: {'; '.join(missing)}")
+
+
+def second_checker(name: str) -> SecondChecker:
+    """The checker of this name: `math-verify` on the whole output, in its guarded process. InputError for others."""
+    if name != "math-verify":
+        raise InputError(f"unknown second checker '{name}'; known: math-verify")
+    from tracedistill.answers.symbolic import SymbolicWorker
+
+    worker = SymbolicWorker()
+
+    def check(problem: Problem, text: str) -> bool | None:
+        finding = worker.compare_texts(", ".join(problem.answers), text, SECOND_SECONDS)
+        return finding.outcome == "equal" if finding.outcome in ("equal", "different") else None
+
+    return check
+
+
+class _Agreement:
+    """How often a second checker says the same of the same rows."""
+
+    def __init__(self, second: SecondChecker) -> None:
+        self.second = second
+        self.cells: Counter[tuple[bool, bool]] = Counter()
+        self.silent = 0
+        self.queue: list[str] = []
+
+    def add(self, row: Graded) -> None:
+        """Ask the second checker about one row."""
+        ours, theirs = row.answers.answer.ok, self.second(row.problem, row.text)
+        self.silent += theirs is None
+        self.cells[ours, bool(theirs)] += 1
+        if ours != bool(theirs):
+            self.queue.append(row.id)
+
+    def summary(self) -> dict[str, Any]:
+        """Counts of both / only ours / only theirs / neither right, and the ids on which they differ."""
+        return {
+            "both": self.cells[True, True],
+            "only_ours": self.cells[True, False],
+            "only_theirs": self.cells[False, True],
+            "neither": self.cells[False, False],
+            "second_found_nothing": self.silent,
+            "disagreements": self.queue,
+        }
+
+
+def _task_figures(task: Task, kept: tuple[list[Problem], list[str]] | None, policy: Policy) -> dict[str, float]:
+    if kept is None:
+        return {}
+    return {name: round(value, 1) for name, value in task.summarise(*kept, policy).items()}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
