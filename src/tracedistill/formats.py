@@ -23,6 +23,8 @@ class Parts:
     """What the format marks as the answer; None where nothing is marked."""
     reason: str
     """Why trace or answer is None or had to be guessed; empty where the format was kept."""
+    tagged: bool = False
+    """Whether a think tag marks the trace: then there is one, readable or not."""
 
 
 def join(trace: str | None, answer: str, style: FormatName = "plain") -> str:
@@ -46,9 +48,9 @@ def split(text: str) -> Parts:
         if answers:
             closed = text[answers[-1].start() :].lower().find("</answer>") >= 0
             reason = "" if closed and (think is None or "</think>" in text.lower()) else "a tag is not closed"
-            return Parts(trace or None, answers[-1].group(1).strip(), reason)
+            return Parts(trace or None, answers[-1].group(1).strip(), reason, think is not None)
         tail = text[think.end() :].strip() if think else ""
-        return Parts(trace or None, None if not tail else _after_marker(tail), "no <answer> tag")
+        return Parts(trace or None, None if not tail else _after_marker(tail), "no <answer> tag", tagged=True)
     markers = list(_MARKER.finditer(text))
     if not markers:
         return Parts(text.strip() or None, None, "no answer marker")

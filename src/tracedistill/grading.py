@@ -207,7 +207,8 @@ def _grade_row(
             row_id, problem, text, AnswerVerdicts(nothing, nothing, nothing), Verdict("none", reason="no gold")
         )
     answers = task.judge_answer(problem, text, policy)
-    trace = task.judge_output_trace(problem, split(text).trace)
+    parts = split(text)
+    trace = task.judge_output_trace(problem, parts.trace, tagged=parts.tagged)
     return Graded(row_id, problem, text, answers, trace)
 
 

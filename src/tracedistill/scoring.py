@@ -10,8 +10,9 @@ from tracedistill.tasks import Task
 def score(task: Task, problem: Problem, attempt: Attempt, *, trace_wanted: bool) -> Score:
     """Judge one attempt. Where no trace was asked for, text that holds none is `none`, not `unparsed`."""
     answers = task.judge_answer(problem, attempt.text)
-    body = split(attempt.text).trace
-    trace = task.judge_output_trace(problem, body)
+    parts = split(attempt.text)
+    body = parts.trace
+    trace = task.judge_output_trace(problem, body, tagged=parts.tagged)
     if trace.outcome == "unparsed" and not trace_wanted:
         trace = Verdict("none", reason="no trace was asked for")
     copied = None

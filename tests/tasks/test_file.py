@@ -323,7 +323,7 @@ def test_steps_without_gold_stay_open(tmp_path):
         ),
         (
             "3 * 4 = 12 pens\n12 - 2 = 10 pens",
-            "Multiply the 3 boxes by the 4 pens.\nSubtract the 97 lost pens from the 98 total pens.",
+            "Multiply the 3 boxes by the 4 pens.\nSubtract the 2 lost pens.\nDivide the rest by 57.",
             "incorrect",
         ),
         ("Multiply.\nSubtract.", "Multiply the boxes by the pens.\nSubtract the lost ones.", "undecided"),

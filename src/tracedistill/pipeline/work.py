@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from tracedistill.engines import Engine
 from tracedistill.engines.scripted import ScriptedEngine
-from tracedistill.errors import InputError
+from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.interventions import NO_TRACE, intervene
 from tracedistill.pipeline.graph import RunFolder, discard
 from tracedistill.pipeline.screen import Screen
@@ -55,13 +55,15 @@ class Workshop:
     def make_problems(self) -> None:
         """Draw the study's problems; report overlaps, duplicates and golds that fail their own judge."""
         config, seed = self.study.task, self.study.seed
-        source = Source(Path(config.data_dir) if config.data_dir else None, config.path, config.columns, seed)
+        data_dir = None if config.data_dir is None else Path(self._beside_recipe(config.data_dir))
+        path = None if config.path is None else self._beside_recipe(config.path)
+        source = Source(data_dir, path, config.columns, seed)
         train = self._load("train", config.train_split, source, config.train)
         test = self._load("test", config.test_split, source, config.test)
         validation: list[Problem] = []
-        if config.validation != 0 and config.validation_split in self.task.splits:
-            validation = self._load("validation", config.validation_split, source, config.validation)
-        elif config.validation != 0:
+        if config.validation != 0:
+            validation = self._load_validation(source)
+        if config.validation != 0 and not validation:
             # the source has none: a seeded part of train, so that the rest is still a sample of it
             size = min(config.validation or len(train) // 10, len(train) // 2)
             held = {problem.problem_id for problem in sample(train, size, seed + 1)}
@@ -89,6 +91,24 @@ class Workshop:
             },
         )
         write_jsonl(self.run.path("problems.jsonl"), problems)
+
+    def _beside_recipe(self, path: str) -> str:
+        """A path as given, or beside the recipe where it is not found from the working folder (hub ids stay)."""
+        beside = self.recipe.parent / path
+        # `{split}` stands for a name: what can be looked for is the folder
+        found = beside.parent if "{" in path else beside
+        given = Path(path).parent if "{" in path else Path(path)
+        return str(beside) if not given.exists() and found.exists() else path
+
+    def _load_validation(self, source: Source) -> list[Problem]:
+        """The source's own validation split; empty where it has none."""
+        config = self.study.task
+        if config.validation_split not in self.task.splits:
+            return []
+        try:
+            return self._load("validation", config.validation_split, source, config.validation)
+        except MissingSplitError:
+            return []
 
     def _load(self, role: str, split: str, source: Source, size: int | None) -> list[Problem]:
         """Problems of a source's split, sampled, under the role that they play in the study."""
@@ -150,6 +170,11 @@ class Workshop:
         }  # fmt: skip
         # arms share their rows: a problem that one arm has no trace for is in none
         kept = [p for p in train if all(p.problem_id in traces[n] for n, arm in tuned.items() if arm.tune != NO_TRACE)]
+        if tuned and not kept:
+            raise InputError(
+                f"no row to tune on: of {len(train)} training problems none has an accepted trace for every arm; "
+                f"look into {self.run.path('validation')}, or set validation.keep"
+            )
         facts: dict[str, Any] = {"rows": len(kept), "train_problems": len(train), "arms": {}, "plans": {}}
         for name, arm in tuned.items():
             system = study.students[study.student_of(arm)].system

@@ -111,9 +111,9 @@ class Babi(Task):
         """The compact form and the published one."""
         return babi_grammar.parse(text)
 
-    def judge_output_trace(self, problem: Problem, text: str | None) -> Verdict:
+    def judge_output_trace(self, problem: Problem, text: str | None, *, tagged: bool = False) -> Verdict:
         """As every task; `none` also for an answer alone: neither step's cue and no think tag."""
-        if text is not None and not babi_grammar.holds_trace(text):
+        if text is not None and not tagged and not babi_grammar.holds_trace(text):
             return ANSWER_ALONE
         return super().judge_output_trace(problem, text)
 
@@ -124,7 +124,8 @@ class Babi(Task):
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:
         """Set equality of normalised answers; `published`: the study's exact match on the marked answer.
 
-        A path ("w,n") is one answer whose order counts. `derived` is always missing: between the cited facts and the answer no value is written down.
+        A path ("w,n") is one answer whose order counts. `derived` is always missing: between the cited facts and the
+        answer no value is written down.
         """
         derived = Verdict("missing", reason="bAbI traces reach no value in the body")
         gold = {_normal(answer) for answer in problem.answers}

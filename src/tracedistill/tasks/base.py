@@ -96,8 +96,11 @@ class Task(ABC):
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
         """Verdict on parsed steps, step by step, against this problem's own gold (joined by id, never by answer)."""
 
-    def judge_output_trace(self, problem: Problem, text: str | None) -> Verdict:
-        """Parse, then judge: `none` for no text, `unparsed` with the reason where the text cannot be read."""
+    def judge_output_trace(self, problem: Problem, text: str | None, *, tagged: bool = False) -> Verdict:  # noqa: ARG002
+        """Parse, then judge: `none` for no text, `unparsed` with the reason where the text cannot be read.
+
+        `tagged`: a think tag marked the text, so that it is a trace whatever it says.
+        """
         if text is None or not text.strip():
             return Verdict("none", reason="no trace")
         parsed = self.parse_trace(text)

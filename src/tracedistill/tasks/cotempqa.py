@@ -168,9 +168,9 @@ class CoTempQA(Task):
         reason = "" if same else "the cited facts name other entities"
         return Verdict("correct" if same else "incorrect", extracted=", ".join(found), reason=reason)
 
-    def judge_output_trace(self, problem: Problem, text: str | None) -> Verdict:
+    def judge_output_trace(self, problem: Problem, text: str | None, *, tagged: bool = False) -> Verdict:
         """As every task; `none` also for an answer alone: neither step's cue and no think tag."""
-        if text is not None and not GRAMMAR.holds_trace(text):
+        if text is not None and not tagged and not GRAMMAR.holds_trace(text):
             return ANSWER_ALONE
         return super().judge_output_trace(problem, text)
 
@@ -198,7 +198,8 @@ class CoTempQA(Task):
             return {}
         sums = dict.fromkeys(("em", "f1", "p", "r", "class", "facts_exact"), 0.0)
         for problem, text in zip(problems, texts, strict=True):
-            trace = self.judge_output_trace(problem, formats.split(text).trace)
+            parts = formats.split(text)
+            trace = self.judge_output_trace(problem, parts.trace, tagged=parts.tagged)
             answer = self.judge_answer(problem, text, policy).answer
             for name, value in (*answer.figures.items(), *trace.figures.items()):
                 if name in sums:

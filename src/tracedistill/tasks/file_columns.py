@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tracedistill.errors import InputError
+from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.records import Problem, Step
 from tracedistill.tasks.base import Source, content
 from tracedistill.tasks.overlap import normal_text
@@ -102,7 +102,8 @@ def load_file(split: str, source: Source) -> Iterator[Problem]:
             meta["closed"] = closed
         yield replace(problem, problem_id=problem.problem_id or f"file-{split}-{index}", split=split, meta=meta)
     if not found:
-        raise InputError(_no_rows(path, split, [row.get(columns.name("split")) for _, row, _ in rows] if named else []))
+        there = [row.get(columns.name("split")) for _, row, _ in rows] if named else []
+        raise MissingSplitError(_no_rows(path, split, there))
 
 
 # ---- path, columns, ids
