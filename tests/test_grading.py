@@ -146,3 +146,13 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "62.5%" in capsys.readouterr().out
     assert main(["grade", file, "--task", "gsm9k"]) == 2
     assert "unknown task 'gsm9k'" in capsys.readouterr().err
+
+
+def test_users_own_golds_are_read_as_what_they_are(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "rows.jsonl",
+        {"text": "So the answer is 1,200 litres.", "gold": "1200"},
+        {"text": "The answer is Paris.", "gold": "paris"},
+        {"text": "Answer: red", "gold": ["crimson", "red"]},
+    )
+    assert grade(path, "file")["correct"] == 3

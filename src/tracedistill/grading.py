@@ -197,12 +197,13 @@ def _grade_row(
     # without data_dir the hub is asked only where the row has no gold of its own
     asks = problem_id and (problems.data_dir is not None or row.get(gold_field) is None)
     problem = problems.find(problem_id) if asks else None
+    known = problem is not None
     if problem is None:
         problem = _problem_of(task, row, problem_id or f"row-{number}", gold_field)
     row_id = content(row["id"]) if row.get("id") is not None else problem.problem_id
-    if not problem.answers and not _answerless(task, problem):
-        known = f"problem '{problem_id}' is unknown" if problem_id else f"no column '{problem_field}'"
-        nothing = Verdict("ungradable", reason=f"row {number}: {known} and there is no gold in column '{gold_field}'")
+    if not problem.answers and not known:
+        why = f"problem '{problem_id}' is unknown" if problem_id else f"no column '{problem_field}'"
+        nothing = Verdict("ungradable", reason=f"row {number}: {why} and there is no gold in column '{gold_field}'")
         return Graded(
             row_id, problem, text, AnswerVerdicts(nothing, nothing, nothing), Verdict("none", reason="no gold")
         )
@@ -210,15 +211,6 @@ def _grade_row(
     parts = split(text)
     trace = task.judge_output_trace(problem, parts.trace, tagged=parts.tagged)
     return Graded(row_id, problem, text, answers, trace)
-
-
-def _answerless(task: Task, problem: Problem) -> bool:
-    """Whether the task's own data say that this problem has no gold: then its judge speaks, not the join."""
-    return problem.task == task.name and problem.split != ROW_SPLIT
-
-
-ROW_SPLIT = "row"
-"""Split of problems that were made of the row itself."""
 
 
 def _problem_of(task: Task, row: Row, problem_id: str, gold_field: str) -> Problem:
@@ -231,7 +223,7 @@ def _problem_of(task: Task, row: Row, problem_id: str, gold_field: str) -> Probl
     else:
         answers = (content(gold),)
     question = row.get("question")
-    return Problem(problem_id, task.name, ROW_SPLIT, question if isinstance(question, str) else "", answers)
+    return task.problem_of_row(problem_id, question if isinstance(question, str) else "", answers)
 
 
 class _Problems:

@@ -64,6 +64,10 @@ class Task(ABC):
     def render_problem(self, problem: Problem) -> str:
         """Context and question as the student reads them; no gold."""
 
+    def problem_of_row(self, problem_id: str, question: str, answers: tuple[str, ...]) -> Problem:
+        """A problem out of a row that brings its own gold, for judging outputs that no problem is known for."""
+        return Problem(problem_id, self.name, "row", question, answers)
+
     def render_answer(self, problem: Problem) -> str:
         """The gold answer as a student should write it."""
         return ", ".join(problem.answers)

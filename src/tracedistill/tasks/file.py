@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import get_args
 
 from tracedistill import answers
@@ -18,7 +19,7 @@ from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Tra
 from tracedistill.store import content_id
 from tracedistill.tasks import arithmetic, plans
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
-from tracedistill.tasks.file_columns import Kind, load_file
+from tracedistill.tasks.file_columns import Kind, kind_of, load_file
 from tracedistill.tasks.retrieval import trace_body
 from tracedistill.tasks.steps import one_line, read_steps, render_steps
 
@@ -36,6 +37,11 @@ class UserFile(Task):
     def load(self, split: str, source: Source) -> Iterator[Problem]:
         """Problems of a split of the file at `source.path`; see `file_columns.load_file`."""
         yield from load_file(split, source)
+
+    def problem_of_row(self, problem_id: str, question: str, answers: tuple[str, ...]) -> Problem:
+        """The kind of the answer is told by this row's gold alone."""
+        problem = super().problem_of_row(problem_id, question, answers)
+        return replace(problem, meta={"answer_kind": kind_of([problem])})
 
     def render_problem(self, problem: Problem) -> str:
         """Context, question and lettered choices, a line each."""

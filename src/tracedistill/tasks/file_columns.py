@@ -83,7 +83,7 @@ def load_file(split: str, source: Source) -> Iterator[Problem]:
     columns = Columns(source.columns)
     rows = [(number, row, _problem(path, number, row, columns)) for number, row in read_rows(path)]
     _check_ids(path, ((number, problem.problem_id) for number, _, problem in rows))
-    kinds = _kinds([problem for _, _, problem in rows])
+    kinds = kind_of([problem for _, _, problem in rows])
     closed = _closed([problem for _, _, problem in rows])
     named = not one_per_split and any(columns.name("split") in row for _, row, _ in rows)
     found = False
@@ -257,7 +257,8 @@ def _letter(answer: str, labelled: Sequence[tuple[str, str]]) -> str:
 # ---- what the golds look like
 
 
-def _kinds(problems: Sequence[Problem]) -> Kind:
+def kind_of(problems: Sequence[Problem]) -> Kind:
+    """Of which kind the golds of these problems are, those with choices aside."""
     golds = [answer for problem in problems if not problem.choices for answer in problem.answers]
     if golds and all(_NUMBER.fullmatch(gold) and any(map(str.isdigit, gold)) for gold in golds):
         return "number"
