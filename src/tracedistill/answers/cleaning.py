@@ -1,0 +1,41 @@
+"""Typography made plain, character for character, so that positions in the text stay what they were."""
+
+from __future__ import annotations
+
+import re
+
+_PLAIN = str.maketrans(
+    "−–—‐‑﹣－\u202f\u2009\u2007\u2008\u200a\u200b\u2060\ufeff\u3000’‘“”＝，％＄：✕∙",
+    "-------\u00a0\u00a0\u00a0\u00a0\u00a0    ''\"\"=,%$:×·",
+)
+"""One character for one character. Every narrow space becomes U+00A0, which only separates thousands."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200c-\u200f\u202a-\u202e\u2066-\u2069]")
+_LATEX = re.compile(
+    r"\\(?:times|cdot|div|approx|text(?:bf|it|rm|normal)?\s?\{|mbox\s?\{|mathrm\s?\{|mathbf\s?\{|"
+    r"quad|qquad|left(?![a-z])|right(?![a-z])|[$%()\[\];: ])"
+)
+_CALCULATOR = re.compile(r"\$?<<[^<>\n]{0,200}>>")
+_SYMBOL = {"\\times": "×", "\\cdot": "×", "\\div": "÷", "\\approx": "≈", "\\$": "$", "\\%": "%"}
+
+
+def plain(text: str) -> str:
+    """The text with typographic minus, spaces and quotes made ASCII and control characters blanked; same length."""
+    if not text.isascii():
+        text = text.translate(_PLAIN)
+        return _CONTROL.sub(" ", text)
+    return _CONTROL.sub(" ", text) if not text.isprintable() else text
+
+
+def flat(text: str) -> str:
+    """`plain` text with calculator notes (`<<4*4=16>>`) and mere dressing in LaTeX blanked out; same length."""
+    if "__" in text:
+        text = text.replace("__", "  ")
+    if "<<" in text:
+        text = _CALCULATOR.sub(lambda match: ("$" if match.group()[0] == "$" else "").rjust(len(match.group())), text)
+    return _LATEX.sub(_blank, text) if "\\" in text else text
+
+
+def _blank(match: re.Match[str]) -> str:
+    found = match.group()
+    return _SYMBOL.get(found, "").rjust(len(found))

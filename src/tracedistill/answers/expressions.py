@@ -1,0 +1,205 @@
+r"""Reads a mathematical answer: a box, what is marked as the answer, or the last formula of the final statement."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tracedistill.answers.cleaning import plain
+from tracedistill.answers.latex import closing
+from tracedistill.answers.statements import Statement, backwards, marked
+from tracedistill.answers.words import word_set
+
+MAX_EXPRESSION = 4000
+"""Characters of one formula that are read."""
+
+_LOOK_BACK = 6
+"""Statements that are passed over on the way to a mark or a last formula."""
+
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+_FORMULA = re.compile(
+    r"\$\$(.{1,4000}?)\$\$|\\\[(.{1,4000}?)\\\]|\\\((.{1,4000}?)\\\)|(?<!\\)\$((?:[^$\n\\]|\\.){1,4000}?)(?<!\\)\$",
+    re.DOTALL,
+)
+_PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}\s+[a-zA-Z]{2,}")
+_CONNECTOR = re.compile(r"(?:[\s,;$]|\\q?quad|\\text\s*\{\s*(?:and|or)\s*\}|\\[()\[\]]|\b(?:and|or)\b)*\Z")
+_GROUP_GAP = re.compile(r"[^.!?\n]{0,60}\Z")
+_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
+_FUNCTION = word_set("sin cos tan cot sec csc log exp sqrt frac dfrac infty and pi inf cup text left right boxed")
+_EXPRESSION = re.compile(r"[=+*/^<>≤≥√π∞]|\d\s*[a-z]\b|\\[a-z]|^[\s\[({]*-?[\d.]")
+_TRAILING = re.compile(r"[\s.*`]+\Z")
+_SUBJECT = re.compile(r"[\s*]*(?:is|are|equals|will be|would be|has|have|to)\b")
+_WORDS = "words stated as the answer"
+_TOKEN = re.compile(r"\$?-?\d[\d,.]*|\S")
+_NEGATED = re.compile(r"\s*not\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A formula or words read from a text."""
+
+    text: str
+    """The answer as written, several boxes or formulas joined by commas."""
+    reason: str
+    """Which rule found it."""
+    span: tuple[int, int]
+    """Where it stands (characters)."""
+    statement: int
+    """First character of the statement that holds it; the body ends there."""
+
+
+def read_expression(text: str) -> Expression | None:
+    """The formula that the final statement of a text gives, or None where it gives none (perhaps a bare number)."""
+    clean = plain(text)
+    boxes = _boxes(clean)
+    passed = 0
+    for statement in backwards(clean, len(clean)):
+        if boxes and statement.end <= boxes[-1][1] + 1:
+            break
+        begin = marked(clean, statement.start, statement.end) if statement.mark == "answer" else None
+        passed += any(char.isdigit() for char in clean[statement.start : statement.end])
+        if passed > _LOOK_BACK:
+            break
+        if begin is None or (boxes and boxes[-1][0] >= begin):
+            continue
+        found = _marked(clean, statement, begin)
+        if found is not None and not (boxes and found.reason == _WORDS):
+            return found
+    if boxes:
+        return _boxed(clean, boxes)
+    return _last_formula(clean) or _bare(clean)
+
+
+def _boxes(clean: str) -> list[tuple[int, int, int, int]]:
+    """Start, end, inner start and inner end of the last boxes of a text; an unclosed one ends with its line."""
+    found = []
+    floor = max(0, len(clean) - 40_000)
+    for match in list(_BOX.finditer(clean, floor))[-64:]:
+        at = match.end()
+        if clean.startswith("{", at):
+            end = closing(clean, at, MAX_EXPRESSION)
+            if end < 0:
+                line = clean.find("\n", at)
+                stop = min(len(clean) if line < 0 else line, at + 500)
+                dollar = clean.find("$", at, stop)
+                end = dollar if dollar > 0 and "\\$" not in clean[at:stop] else stop
+            found.append((match.start(), end + 1, at + 1, end))
+        elif at < len(clean):
+            token = _TOKEN.match(clean, at)
+            if token:
+                found.append((match.start(), token.end(), at, token.end()))
+    return found
+
+
+def _boxed(clean: str, boxes: list[tuple[int, int, int, int]]) -> Expression:
+    group = [boxes[-1]]
+    for box in reversed(boxes[:-1]):
+        if box[1] > group[0][0]:  # an outer box: the inner one holds the answer
+            continue
+        between = clean[box[1] : group[0][0]]
+        if not _joined(between):
+            break
+        group.insert(0, box)
+    parts: list[str] = []
+    for _, _, start, end in group:
+        part = _TRAILING.sub("", clean[start:end].strip())
+        if part and part not in parts:
+            parts.append(part)
+    text = ", ".join(parts)
+    return Expression(text, "box", (group[0][2], group[-1][3]), _line_start(clean, group[0][0]))
+
+
+def _joined(between: str) -> bool:
+    """Whether two boxes are one answer: only commas or `and`, at most one short unit or label, stand between them."""
+    if len(between) > 60 or "\n\n" in between:
+        return False
+    if _CONNECTOR.match(between):
+        return True
+    words = _WORD.findall(between)
+    return "and" in words and len(words) <= 5 and _GROUP_GAP.match(between) is not None
+
+
+def _marked(clean: str, statement: Statement, begin: int) -> Expression | None:
+    """What stands after `the answer is`: formulas, else an expression without delimiters, else None."""
+    end = statement.end
+    if _NEGATED.match(clean, begin, end):
+        return None
+    formulas = _formulas(clean, begin, min(len(clean), end + MAX_EXPRESSION), within=end)
+    while formulas and _SUBJECT.match(clean, formulas[0][1], end):
+        # `the value of $N$ is 12`: the formula is what is spoken of, the value follows
+        begin = formulas.pop(0)[1]
+        match = _SUBJECT.match(clean, begin, end)
+        begin = match.end() if match else begin
+    if formulas:
+        return _formula_group(clean, formulas, statement, "stated as the answer")
+    text = _TRAILING.sub("", clean[begin:end].strip().strip("\"'"))
+    box = _BOX.search(clean, begin, end)
+    if box or not text:
+        return None
+    if _is_expression(text):
+        return Expression(text, "stated as the answer", (begin, end), statement.start)
+    if not any(char.isdigit() for char in text) and len(text) <= 80:
+        return Expression(text, _WORDS, (begin, end), statement.start)
+    return None
+
+
+def _is_expression(text: str) -> bool:
+    if len(text) > 300 or not _EXPRESSION.search(text):
+        return False
+    words = [word.lower() for word in _WORD.findall(text)]
+    return all(word in _FUNCTION or word == "or" for word in words)
+
+
+def _formulas(clean: str, begin: int, end: int, within: int) -> list[tuple[int, int, str]]:
+    """Start, end and inner text of the formulas that begin before `within`."""
+    found = []
+    for match in _FORMULA.finditer(clean, begin, end):
+        if match.start() >= within:
+            break
+        inner = next(group for group in match.groups() if group is not None)
+        if not _PROSE.search(re.sub(r"\\text\w*\s*\{[^{}]*\}", "", inner)):
+            found.append((match.start(), match.end(), inner.strip()))
+    return found
+
+
+def _formula_group(clean: str, formulas: list[tuple[int, int, str]], statement: Statement, reason: str) -> Expression:
+    """The first formula and those that `and` or a comma ties to it."""
+    group = [formulas[0]]
+    for formula in formulas[1:]:
+        if not _CONNECTOR.match(clean[group[-1][1] : formula[0]]):
+            break
+        group.append(formula)
+    text = ", ".join(_TRAILING.sub("", part) for _, _, part in group)
+    return Expression(text, reason, (group[0][0], group[-1][1]), statement.start)
+
+
+def _last_formula(clean: str) -> Expression | None:
+    """The last formulas of the last statement that has any, unless plain numbers follow it."""
+    for seen, statement in enumerate(backwards(clean, len(clean))):
+        if seen >= _LOOK_BACK:
+            break
+        # a formula may run on past the sentence that it begins in
+        formulas = _formulas(clean, statement.start, min(len(clean), statement.end + 400), statement.end)
+        tail = clean[formulas[-1][1] if formulas else statement.start : statement.end]
+        if any(char.isdigit() for char in tail):
+            return None
+        if formulas:
+            group = [formulas[-1]]
+            for formula in reversed(formulas[:-1]):
+                if not _CONNECTOR.match(clean[formula[1] : group[0][0]]):
+                    break
+                group.insert(0, formula)
+            return _formula_group(clean, group, statement, "last formula")
+    return None
+
+
+def _bare(clean: str) -> Expression | None:
+    """The whole text where it is one expression without any sentence."""
+    text = clean.strip()
+    if len(text) <= 500 and "\n" not in text and _is_expression(text):
+        return Expression(_TRAILING.sub("", text), "the whole text", (0, len(clean)), 0)
+    return None
+
+
+def _line_start(clean: str, at: int) -> int:
+    return clean.rfind("\n", 0, at) + 1

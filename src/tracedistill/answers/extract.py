@@ -1,0 +1,179 @@
+"""Reads a number: the value of the final statement of a text, and apart from it the value that its body reaches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tracedistill.answers.asked import Asked, asked, stems
+from tracedistill.answers.cleaning import flat, plain
+from tracedistill.answers.latex import closing
+from tracedistill.answers.mentions import Mention, best, mentions
+from tracedistill.answers.quantities import SCALES, Quantity, quantities
+from tracedistill.answers.statements import Statement, backwards, denied, in_check, marked
+
+_LOOK_BACK = 12
+"""Statements with a value that are looked at before the reader settles for the last number left."""
+_NEAR = 3
+"""Statements before a final one that may still say `the answer is`, or reach the value that the final one states."""
+_BULLETS = frozenset("*-+•")
+_STATED, _FINAL, LEFT_OVER = "stated as the answer", "final statement", "last number left"
+"""Reasons of a reading; LEFT_OVER says that no statement qualified."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A number read from a text."""
+
+    quantity: Quantity
+    """The number and where it stands."""
+    reason: str
+    """Which rule found it."""
+    start: int
+    """First character of the statement that holds it."""
+    end: int
+    """One past its last character."""
+    concluded: bool
+    """The statement says that it is the answer, or opens with therefore, so and the like."""
+    given: bool
+    """The question already names this number of these things."""
+    computed: bool
+    """An equals sign stands right before the number."""
+
+
+class NumberReader:
+    """One text under one question; `answer` is the final statement's number, `derived` the body's."""
+
+    def __init__(self, text: str, question: str) -> None:
+        self.asked: Asked = asked(question)
+        self.clean = flat(plain(text))
+
+    def answer(self) -> Found | None:
+        """The number that the final statement states, or None where the text holds none."""
+        return self._walk(len(self.clean))
+
+    def derived(self, stated: Found) -> Found:
+        """The number that the text before the final statement reaches; the stated one where it reaches no other."""
+        plain_sentence = stated.reason != _STATED
+        if plain_sentence and (stated.computed or self._reached(stated)):
+            return stated
+        body = self._walk(stated.start)
+        if body is None or body.reason == LEFT_OVER or (body.given and not body.concluded):
+            return stated
+        if body.quantity.value == stated.quantity.value:
+            return body
+        if not body.concluded and self._reached(stated):
+            return stated
+        if (plain_sentence or not body.concluded) and self._continues(stated, body):
+            return stated
+        return body
+
+    def _walk(self, end: int) -> Found | None:
+        held: tuple[Mention, str, Statement] | None = None
+        patience = _LOOK_BACK
+        for statement in backwards(self.clean, end):
+            chosen = self._best(statement)
+            if chosen is None:
+                continue
+            if statement.mark == "answer":
+                return self._found(chosen, _STATED, statement)
+            if held is not None and held[1] != LEFT_OVER and chosen.quantity.value == held[0].quantity.value:
+                break  # given away by the question, but reached by the body as well
+            if held is None or held[1] == LEFT_OVER:
+                if self._accepts(statement, chosen):
+                    if self.clean[statement.start : statement.end].lstrip()[:1] in _BULLETS:
+                        chosen = self._sibling(statement, chosen)
+                    if not chosen.given:
+                        return self._found(chosen, _FINAL, statement)
+                    # a number that the question gives away: an answer marked as such a little before goes first
+                    held, patience = (chosen, _FINAL, statement), _NEAR
+                elif held is None:
+                    held = (chosen, LEFT_OVER, statement)
+            patience -= 1
+            if patience <= 0:
+                break
+        return None if held is None else self._found(*held)
+
+    def _found(self, mention: Mention, reason: str, statement: Statement) -> Found:
+        quantity, scale = mention.quantity, self.asked.scale
+        if scale and self.clean[quantity.start : quantity.end].lower().endswith(scale):
+            quantity = replace(quantity, value=quantity.value / SCALES[scale])
+        return Found(
+            quantity,
+            reason,
+            statement.start,
+            statement.end,
+            bool(statement.mark),
+            mention.given,
+            mention.result,
+        )
+
+    def _best(self, statement: Statement) -> Mention | None:
+        begin, end = statement.start, statement.end
+        if statement.mark == "answer":
+            box = self.clean.rfind("\\boxed", begin, end)
+            if box >= 0:
+                brace = self.clean.find("{", box, box + 9)
+                close = closing(self.clean, brace) if brace >= 0 else -1
+                begin, end = box + 6, close if 0 <= close < end else end
+            else:
+                begin = marked(self.clean, begin, end) or begin
+        found = mentions(self.clean, begin, end, self.asked, rivals=statement.mark != "answer")
+        if not found and begin > statement.start and end == statement.end:
+            found = mentions(self.clean, statement.start, statement.end, self.asked)
+        return best(found)
+
+    def _accepts(self, statement: Statement, chosen: Mention) -> bool:
+        if chosen.foreign or chosen.weight + (1.5 if statement.mark else 0) < 0:
+            return False
+        if denied(self.clean, statement.start, statement.end):
+            return False
+        return statement.mark == "conclusion" or not in_check(self.clean, statement.start)
+
+    def _sibling(self, last: Statement, chosen: Mention) -> Mention:
+        """Among the items of the list that ends with this statement, the one that names most of what is asked for."""
+        wanted = self.asked.words | self.asked.nouns
+        most = len(wanted & stems(self.clean[last.start : last.end]))
+        end = last.start
+        for _ in range(8):
+            begin = self.clean.rfind("\n", 0, max(end - 1, 0)) + 1
+            line = self.clean[begin:end].strip()
+            if line[:1] not in _BULLETS or not line:
+                break
+            named = len(wanted & stems(line))
+            other = best(mentions(self.clean, begin, end, self.asked)) if named > most else None
+            if other is not None and not other.foreign:
+                chosen, most = other, named
+            end = begin
+        return chosen
+
+    def _continues(self, stated: Found, body: Found) -> bool:
+        """Whether the final statement calculates on: it names the body's number, or is an equation for its own."""
+        for quantity in quantities(self.clean, stated.start, stated.end):
+            if quantity.value == body.quantity.value:
+                return True
+            if (
+                quantity.value == stated.quantity.value
+                and self.clean[max(0, quantity.start - 12) : quantity.start].rstrip(" *{($")[-1:] == "="
+            ):
+                return True
+        return False
+
+    def _reached(self, stated: Found) -> bool:
+        """Whether an equation before the statement has its number as the result."""
+        digits = self.clean[stated.quantity.start : stated.quantity.end].strip(" $")
+        at = stated.start
+        for _ in range(40):
+            at = self.clean.rfind(digits, max(0, stated.start - 6000), at)
+            if at < 0:
+                return False
+            before, after = (
+                self.clean[max(0, at - 4) : at].rstrip(" $*{"),
+                self.clean[at + len(digits) : at + len(digits) + 2],
+            )
+            if (
+                before.endswith(("=", "≈"))
+                and not after[:1].isdigit()
+                and not (after[:1] in ".," and after[1:].isdigit())
+            ):
+                return True
+        return False

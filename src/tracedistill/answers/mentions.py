@@ -1,0 +1,222 @@
+"""Which number of a statement is its answer: every quantity is weighed by the words around it and by the question."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tracedistill.answers.asked import Asked, following, stems
+from tracedistill.answers.quantities import Quantity, quantities
+from tracedistill.answers.words import word_set
+
+MAX_STATEMENT = 2000
+"""Characters of one statement that are read, from its end."""
+MAX_MENTIONS = 64
+"""Quantities of one statement that are weighed, from its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A quantity in a statement with the weight of evidence that it is what is stated."""
+
+    quantity: Quantity
+    """The quantity."""
+    weight: float
+    """Sum of the rules below; only differences and the sign mean anything."""
+    given: bool
+    """The question already names this number of these things."""
+    result: bool
+    """It stands right of an equals sign."""
+    foreign: bool
+    """Its unit measures something else than what is asked for."""
+
+
+_LABEL = re.compile(
+    r"(?:\b(?:steps?|parts?|day|week|question|problem|number|no|grade|equations?|chapter|case|option)\.?\s*"
+    r"(?:\d+\s*(?:and|,|&|to|-)\s*)?|#\s*)\Z",
+    re.IGNORECASE,
+)
+_COPULA = (" is", " are", " was", " were", " be", "equals")
+_SYMBOL = re.compile(r"(?<![\w)}])[a-zA-Z]\s*=[\s*{($]*\Z")
+_REVERSED = re.compile(r"\s*=\s*[a-zA-Z]\s*(?:[.,$*)]|\Z)")
+"""`160 = Y` at the end of a statement: the number is what the equation yields."""
+_OPERATORS = tuple("+-*/×÷")
+_EQUALS = ("=", "≈")
+_VARIABLE = re.compile(r"[a-df-gn-rt-z](?![a-z])")
+_LIST = re.compile(r"\s*[*\-(]*\s*\d+[.):]\s")
+_OPERAND = re.compile(
+    r"[\s)}\]*]*[a-zA-Z/ %]{0,28}[\s)}\]]*(?:[+×÷^=]|(?<!\*)\*(?!\*)|/\s?[$\d(]|(?<![a-zA-Z])x\s|-\s?[$\d(])"
+)
+_SKIPPED = word_set("a an about approximately around roughly only just exactly the all his her their its next last")
+_SAYS = word_set(
+    "is are was were be equal equals get gets become becomes as another additional has have had need needs spend "
+    "spends spent pay pays paid earn earns earned make makes made cost costs save saves saved receive receives by "
+    "to"
+)
+"""Words right before a number that is stated."""
+_CIRCUMSTANCE = word_set(
+    "after over for per during until in at with every from than beyond within of between each on before since "
+    "through first those these other remaining initial original all the his her their next last without"
+)
+"""Words right before a number that only sets the scene: after 3 months, with a $10 bill, for the 16 glasses."""
+_TOTAL = word_set(
+    "total sum average profit distance speed rate cost age number maximum minimum amount price value length height "
+    "weight loss gain change discount balance area volume result answer remainder difference"
+)
+"""Words before `of` and a number that is stated: a total of $64."""
+_SUBORDINATE = re.compile(
+    r"\b(?:if|when|because|since|assuming|given|after|while|where|once|as|although|even though|whereas)\b"
+    r"(?:(?!\b(?:so|then)\b)[^,;.])*\Z",
+    re.IGNORECASE,
+)
+_INFERRED = re.compile(
+    r"(?:[,;]\s+(?:and\s+)?(?:so|therefore|thus|hence)|\b(?:which means|meaning|leaving|giving|resulting in|"
+    r"for an? (?:\w+ )?total of|totall?ing))\b"
+    r"[^,;]*\Z",
+    re.IGNORECASE,
+)
+_ROUNDED = re.compile(
+    r"\bround(?:s|ed|ing)?(?: it)?(?: up| down| off)? to(?: about| approximately)?[\s*$]*\Z", re.IGNORECASE
+)
+_CLAUSE_END = re.compile(r"[,;]\s|\band\b|\bwhile\b|\bbut\b|\bso\b|\bor\b|\bwhich\b")
+
+
+def mentions(text: str, start: int, end: int, asked: Asked, rivals: bool = True) -> list[Mention]:
+    """All quantities of a statement, weighed; labels and list numbers are left out.
+
+    Where `rivals` is False, a lone quantity is returned unweighed: nothing competes with it.
+    """
+    begin = max(start, end - MAX_STATEMENT)
+    numbered = _LIST.match(text, begin, end)
+    if numbered:
+        begin = numbered.end() - 1
+    found = []
+    numbers = quantities(text, begin, end)[-MAX_MENTIONS:]
+    if not rivals and len(numbers) == 1:
+        return [Mention(numbers[0], 0.0, False, False, False)]
+    for quantity in numbers:
+        before = text[max(begin, quantity.start - 60) : quantity.start]
+        clocked = quantity.unit is not None and quantity.unit.dimension == "clock"
+        if _LABEL.search(before[-28:]) or (clocked and asked.dimension not in {"", "clock"}):
+            continue
+        found.append(_weigh(text, begin, end, quantity, before, asked, len(numbers) > 1))
+    return found
+
+
+def _lead(before: str) -> float:
+    """Weight of the words right before a number."""
+    words = before.lower().replace("*", " ").replace("$", " ").replace("(", " ").split()[-8:]
+    last = words[-1] if words else ""
+    skipped = last in _SKIPPED and len(words) > 1
+    if skipped and words[-2] in _SAYS:
+        return 1.0
+    if last == "by" and any(word.startswith(("multipl", "divid")) for word in words):
+        return -2.0
+    if last == "of" and len(words) > 1 and words[-2] in _TOTAL:
+        return 1.5
+    if last in _CIRCUMSTANCE or (skipped and words[-2] in _CIRCUMSTANCE):
+        return -1.5
+    return 1.0 if last in _SAYS else 0.0
+
+
+def _weigh(text: str, start: int, end: int, quantity: Quantity, before: str, asked: Asked, full: bool) -> Mention:
+    """Add up the evidence for one quantity; `full` says that others compete, so that the whole weight is needed."""
+    after = following(text, quantity.end, quantity.unit)
+    weight, foreign = _kind(quantity, after, asked)
+    lead_end = before.rstrip(" *{($\u00a0")[-1:]
+    yielded = lead_end not in _OPERATORS and _REVERSED.match(text, quantity.end, end) is not None
+    result = yielded or lead_end in _EQUALS
+    if not yielded and _OPERAND.match(text, quantity.end, end):
+        # an operand is what a calculation starts from; what else stands around it does not matter
+        return Mention(quantity, weight - (1 if result else 4), False, result, foreign)
+    symbol = result and _SYMBOL.search(before) is not None
+    clause = None if result and not symbol else _SUBORDINATE.search(before)
+    names = asked.given.get(quantity.value)
+    # what an equation yields is not a repetition of the question, but `when k = 14` is
+    given = names is not None and (not result or clause is not None) and (not names or not after or bool(names & after))
+    if names is not None:
+        weight -= 2.5 if given else 0.5
+    weight += (0 if given else 3) if result else _lead(before)
+    if _VARIABLE.match(text, quantity.end, end):
+        weight -= 3
+    if text.startswith("-", quantity.end) and text[quantity.end + 1 : quantity.end + 2].isalpha():
+        weight -= 3
+    if before.count("(") > before.count(")"):
+        weight -= 2
+    copula = before.rstrip(" *$({\u00a0").lower().endswith(_COPULA)
+    # `the value when k = 14 is 24`: the copula takes up the main clause again
+    if clause and not (copula and any(char.isdigit() for char in clause.group())):
+        weight -= 2
+    if _INFERRED.search(before):
+        weight += 1.2
+    if _ROUNDED.search(before):
+        weight += 4
+    if quantity.word:
+        weight -= 2 if quantity.value == 1 else 0.5
+    if before.endswith("**"):
+        weight += 1
+    if full or weight < 0:
+        weight += _overlap(text, start, end, quantity, after, asked, copula, result, given)
+    return Mention(quantity, weight, given, result, foreign)
+
+
+def _kind(quantity: Quantity, after: frozenset[str], asked: Asked) -> tuple[float, bool]:
+    """Weight of a quantity's unit or noun against what is asked for, and whether it measures something else."""
+    unit = quantity.unit
+    if asked.unit is not None or asked.dimension:
+        wanted = asked.dimension or (asked.unit.dimension if asked.unit else "")
+        if unit is None or unit.dimension == "dozen":
+            return 0.0, False
+        if unit.dimension == wanted:
+            return (3.0 if asked.unit is None or unit is asked.unit or not after else 2.0), False
+        related = wanted in {"time", "calendar"} and unit.dimension in {"time", "calendar"}
+        return (0.0, False) if related else (-3.0, True)
+    if asked.nouns:
+        common = asked.nouns & after
+        if common:
+            return 1.5 + len(common) / len(asked.nouns), False
+        if unit is not None and unit.dimension != "dozen":
+            return -2.0, unit.dimension in {"money", "percent"}
+    return 0.0, False
+
+
+def _overlap(
+    text: str,
+    start: int,
+    end: int,
+    quantity: Quantity,
+    after: frozenset[str],
+    asked: Asked,
+    copula: bool,
+    result: bool,
+    given: bool,
+) -> float:
+    """Weight of the words that a quantity's clause shares with the question."""
+    left, right = _clause(text, start, end, quantity)
+    ahead = stems(left)
+    nouns = asked.nouns & ahead
+    weight = 0.0
+    if nouns and (copula or result) and not asked.nouns <= after:
+        weight = 1.8 + len(nouns) / len(asked.nouns)  # `the number of trees is 91` says more than `12 dead trees`
+    elif copula and given and len(asked.words & ahead) * 2 > len(asked.words):
+        weight = 1.5  # the sentence repeats what is asked for, and then the number
+    around = ahead | stems(right)
+    return weight + min(1.6, 0.4 * len(asked.words & around)) + 0.6 * len(asked.nouns & around)
+
+
+def _clause(text: str, start: int, end: int, quantity: Quantity) -> tuple[str, str]:
+    """The words before and after a quantity, up to the nearest clause breaks."""
+    left = start
+    for match in _CLAUSE_END.finditer(text, start, quantity.start):
+        left = match.end()
+    closing = _CLAUSE_END.search(text, quantity.end, end)
+    return text[left : quantity.start], text[quantity.end : closing.start() if closing else end]
+
+
+def best(found: list[Mention]) -> Mention | None:
+    """The heaviest mention; of equals the last."""
+    chosen = None
+    for mention in found:
+        if chosen is None or mention.weight >= chosen.weight:
+            chosen = mention
+    return chosen

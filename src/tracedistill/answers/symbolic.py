@@ -1,0 +1,134 @@
+"""This side of the symbolic worker: one process per judging process, started when first needed, bounded in time."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import NamedTuple
+
+MAX_CHARS = 1500
+"""Longer expressions are not given to the symbolic library."""
+_START_SECONDS = 60.0
+_GRACE_SECONDS = 0.4
+_REMEMBERED = 4096
+
+
+class Finding(NamedTuple):
+    """What the symbolic library says of a pair."""
+
+    outcome: str
+    """equal, different, unparsed-gold, unparsed-prediction, timeout, memory or error."""
+    reason: str
+    """One short sentence."""
+
+
+class SymbolicWorker:
+    """A guarded process that compares expressions; safe to share between threads, never shared between processes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+        self._known: OrderedDict[tuple[str, str], Finding] = OrderedDict()
+
+    def compare(self, gold: str, prediction: str, seconds: float) -> Finding:
+        """Compare two expressions within `seconds` of wall time; starting the process is not counted."""
+        if len(gold) > MAX_CHARS or len(prediction) > MAX_CHARS:
+            return Finding("error", f"expression is longer than {MAX_CHARS} characters")
+        if seconds <= 0.01:
+            return Finding("timeout", "the time for this row is used up")
+        with self._lock:
+            pair = (gold, prediction)
+            known = self._known.get(pair)
+            if known is not None:
+                return known
+            finding = self._ask(gold, prediction, seconds)
+            if finding.outcome != "timeout":
+                self._known[pair] = finding
+                if len(self._known) > _REMEMBERED:
+                    self._known.popitem(last=False)
+            return finding
+
+    def _ask(self, gold: str, prediction: str, seconds: float) -> Finding:
+        process = self._started()
+        if process is None or process.stdin is None:
+            return Finding("error", "the symbolic worker does not start (is math-verify installed?)")
+        request = {"gold": gold, "prediction": prediction, "seconds": seconds}
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+        except OSError:
+            self._end()
+            return Finding("error", "the symbolic worker is gone; the next comparison starts another")
+        answer = self._read(process, seconds + _GRACE_SECONDS)
+        if answer is None:
+            self._end()
+            return Finding("timeout", f"no verdict within {seconds:.1f} s")
+        return Finding(answer.get("outcome", "error"), answer.get("reason", ""))
+
+    def _started(self) -> subprocess.Popen[bytes] | None:
+        if self._process is not None and self._owner != os.getpid():
+            self._process = None  # inherited through a fork: it belongs to the parent, whose pipes are not ours to use
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self._end()
+        script = Path(__file__).with_name("worker.py")
+        # -P keeps this folder off the import path: its modules are not the worker's
+        self._process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-P", "-W", "ignore", str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self._owner = os.getpid()
+        if self._read(self._process, _START_SECONDS) is None:
+            self._end()
+        return self._process
+
+    def _read(self, process: subprocess.Popen[bytes], seconds: float) -> dict[str, str] | None:
+        """One reply line, or None where none came in time or the process ended."""
+        assert process.stdout is not None
+        descriptor = process.stdout.fileno()
+        deadline = time.monotonic() + seconds
+        received = b""
+        while not received.endswith(b"\n"):
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+                return None
+            piece = os.read(descriptor, 65536)
+            if not piece:
+                return None
+            received += piece
+        answer: dict[str, str] = json.loads(received)
+        return answer
+
+    def close(self) -> None:
+        """End the process; the next comparison starts another."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None or self._owner != os.getpid():
+            return
+        with contextlib.suppress(OSError):
+            process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+WORKER = SymbolicWorker()
+"""The one worker of this process."""
+atexit.register(WORKER.close)

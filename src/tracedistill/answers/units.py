@@ -1,0 +1,69 @@
+"""Units that answers come in, and exact factors between those of one dimension."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit of measurement."""
+
+    name: str
+    """Singular English name."""
+    dimension: str
+    """time, calendar, length, mass, volume, money, euro, pound-sterling, percent, angle, dozen or clock."""
+    factor: Fraction
+    """Size in the dimension's base unit."""
+
+
+def _table(dimension: str, rows: str) -> dict[str, Unit]:
+    """Rows of `factor: name alias alias`, separated by `;`."""
+    table = {}
+    for row in rows.split(";"):
+        factor, _, names = row.partition(":")
+        words = names.split()
+        unit = Unit(words[0], dimension, Fraction(factor.strip()))
+        for word in words:
+            table[word] = unit
+            if len(word) > 2 and not word.endswith("s"):
+                table[word + "s"] = unit
+    return table
+
+
+UNITS: dict[str, Unit] = {
+    **_table("time", "1: second sec secs; 60: minute min mins; 3600: hour hr hrs; 86400: day; 604800: week wk"),
+    **_table("calendar", "1: month; 12: year yr yrs; 120: decade; 1200: century centuries"),
+    **_table("length", "1/1000: millimeter millimetre mm; 1/100: centimeter centimetre cm; 1: meter metre; "
+             "1000: kilometer kilometre km kms; 127/5000: inch inches; 381/1250: foot feet ft; "
+             "1143/1250: yard yd; 201168/125: mile mi"),
+    **_table("mass", "1/1000: milligram mg; 1: gram; 1000: kilogram kilo kg kgs; 1000000: tonne; "
+             "45359237/100000: pound lb lbs; 45359237/1600000: ounce oz; 90718474/100: ton"),
+    **_table("volume", "1: milliliter millilitre ml; 1000: liter litre; 473176473/125000: gallon gal; "
+             "473176473/500000: quart; 473176473/1000000: pint; 473176473/2000000: cup"),
+    **_table("money", "1: cent; 100: dollar usd buck"),
+    **_table("euro", "1: euro eur"),
+    **_table("sterling", "1: gbp; 1/100: pence"),
+    **_table("percent", "1: percent percentage pct %"),
+    **_table("angle", "1: degree"),
+    **_table("dozen", "12: dozen"),
+}  # fmt: skip
+"""Lower-case word -> unit. Single letters are left out: `5 m` may be metres, minutes or millions."""
+
+DOLLAR, PERCENT = UNITS["dollar"], UNITS["percent"]
+CLOCK, HALF_DAY = Unit("clock", "clock", Fraction(1)), Unit("am or pm", "clock", Fraction(1))
+"""A time of day in minutes (or a ratio) without and with `am` or `pm`."""
+CURRENCY = {"$": DOLLAR, "€": UNITS["euro"], "£": UNITS["gbp"], "¥": Unit("yen", "yen", Fraction(1))}
+CURRENCY["₹"] = Unit("rupee", "rupee", Fraction(1))
+
+
+def convert(value: Fraction, unit: Unit | None, wanted: Unit | None) -> Fraction:
+    """The value in the wanted unit where both units measure the same dimension, else as it stands."""
+    if unit is None or unit is wanted:
+        return value
+    if unit.dimension == "dozen":
+        return value * 12
+    if wanted is None or unit.dimension != wanted.dimension:
+        return value
+    return value * unit.factor / wanted.factor
