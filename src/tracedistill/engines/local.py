@@ -20,7 +20,7 @@ from tracedistill.errors import InputError
 from tracedistill.rendering import prompt_ids, template_hash
 from tracedistill.weights import student_folder
 
-MIN_SHARED_PREFIX = 48
+MIN_SHARED_PREFIX = 16
 """Tokens that all prompts must share before the prefix is computed apart: below, it costs more than it saves."""
 
 

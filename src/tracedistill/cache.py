@@ -1,0 +1,360 @@
+"""Paid-for generations in one SQLite file (WAL), shared by all studies and processes of a workspace.
+
+A finished answer is committed before anybody counts it, so that kill -9 loses only what was in flight. Nothing is
+ever overwritten: refusals, cut-offs and failures stay for the record, beside a later success. A claim (a row with
+an owner and a lease) keeps two processes from buying the same answer at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tracedistill.errors import InputError
+
+_APPLICATION_ID = 0x54444743  # "TDGC": tells our file from any other SQLite database
+_VERSION = 1
+_LEASE = 900.0  # seconds after which a claim of another host or of a hung process is void
+_OPENED = itertools.count()  # tells several caches of one process apart
+_CHUNK = 400  # keys in one SELECT; SQLite's oldest limit of variables is 999
+_SCHEMA = """
+CREATE TABLE generations (
+  id INTEGER PRIMARY KEY, key BLOB NOT NULL, finish TEXT NOT NULL, text BLOB NOT NULL, reasoning BLOB,
+  error BLOB NOT NULL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, estimated INTEGER NOT NULL,
+  seconds REAL NOT NULL, engine TEXT NOT NULL, created REAL NOT NULL);
+CREATE INDEX generations_key ON generations (key);
+CREATE TABLE claims (key BLOB PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE engines (engine TEXT PRIMARY KEY, description TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE spending (scope TEXT PRIMARY KEY, calls INTEGER NOT NULL, tokens INTEGER NOT NULL, usd REAL NOT NULL)
+  WITHOUT ROWID;
+"""
+_COLUMNS = "key, finish, text, reasoning, error, tokens_in, tokens_out, estimated, seconds, engine, created"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One answer as it was bought."""
+
+    finish: str
+    """stop, length, refusal, error or too-long."""
+    text: str = ""
+    """The generated text; any string, NUL and lone surrogates included."""
+    reasoning: str | None = None
+    """The thinking told apart from the text."""
+    error: str = ""
+    """Cause of a failure."""
+    tokens_in: int = 0
+    """Prompt tokens."""
+    tokens_out: int = 0
+    """Generated tokens."""
+    estimated: bool = False
+    """Whether the token counts are our estimate, because the server told none that make sense."""
+    seconds: float = 0.0
+    """Wall seconds of the call."""
+    engine: str = ""
+    """Name of the engine's description (`GenerationCache.record_engine`)."""
+    created: float = 0.0
+    """Unix time of writing; set by the cache."""
+
+    @property
+    def good(self) -> bool:
+        """Whether it may be served as an answer."""
+        return self.finish == "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What a scope has spent; also the difference to be added to it."""
+
+    calls: int = 0
+    """Answers bought."""
+    tokens: int = 0
+    """Tokens in and out."""
+    usd: float = 0.0
+    """US dollars."""
+
+    def __add__(self, other: Spending) -> Spending:
+        return Spending(self.calls + other.calls, self.tokens + other.tokens, self.usd + other.usd)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Outcome of asking for keys."""
+
+    granted: frozenset[bytes] = frozenset()
+    """Ours to buy, until stored, released or the lease ends."""
+    busy: frozenset[bytes] = frozenset()
+    """Being bought by another process at this moment."""
+    found: Mapping[bytes, Entry] = field(default_factory=dict)
+    """Bought by somebody since they were last looked up."""
+
+
+def content_key(*parts: Any) -> bytes:
+    """SHA-256 over the canonical JSON of the parts; 32 bytes.
+
+    Lone surrogates are told apart from the pairs they would form. Raises ValueError for NaN, TypeError for
+    what is not JSON.
+    """
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+class GenerationCache:
+    """The cache file, created with its folder where it does not exist; safe to use from several threads.
+
+    Raises InputError, here and in every method, for a file that is no cache of ours or is damaged, a folder that
+    cannot be written and a full disk.
+    """
+
+    def __init__(self, path: str | Path, *, busy_seconds: float = 60.0, clock: Callable[[], float] = time.time) -> None:
+        self.path = Path(path)
+        self._clock = clock
+        self._owner = f"{socket.gethostname()}|{os.getpid()}|{_start_time(os.getpid())}|{next(_OPENED)}"
+        self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
+        self._engines: set[str] = set()
+        with self._explained():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = self._connect(busy_seconds)
+            try:
+                self._prepare()
+                self._reader = self._connect(busy_seconds)
+            except BaseException:
+                self._writer.close()
+                raise
+
+    def get(self, key: bytes) -> Entry | None:
+        """The answer kept for a key, good or not."""
+        return self.lookup([key]).get(key)
+
+    def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
+        """The answers kept for keys: the first good one, else the latest of the others; unknown keys are left out."""
+        with self._explained(), self._read_lock:
+            return _select(self._reader, keys)
+
+    def put(self, key: bytes, entry: Entry) -> None:
+        """Write one answer; it is committed when this returns."""
+        self.exchange([(key, entry)])
+
+    def exchange(
+        self,
+        finished: Iterable[tuple[bytes, Entry]] = (),
+        wanted: Sequence[bytes] = (),
+        *,
+        released: Iterable[bytes] = (),
+        rebuy: frozenset[str] = frozenset(),
+        spent: tuple[str, Spending] | None = None,
+    ) -> Claims:
+        """Write finished answers and claim wanted keys, in one transaction, committed when this returns.
+
+        `released` gives claims up without an answer; `rebuy` names the finishes that count as not found;
+        `spent` adds to the spending of a scope.
+        """
+        now = self._clock()
+        with self._explained(), self._write_lock, self._transaction() as db:
+            done = list(finished)
+            if done:
+                db.executemany(
+                    f"INSERT INTO generations ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608 - constant
+                    [_row(key, entry, now) for key, entry in done],
+                )
+            ended = [(key, self._owner) for key, _ in done] + [(key, self._owner) for key in released]
+            if ended:
+                db.executemany("DELETE FROM claims WHERE key = ? AND owner = ?", ended)
+            if spent is not None:
+                scope, more = spent
+                db.execute(
+                    "INSERT INTO spending VALUES (?,?,?,?) ON CONFLICT (scope) DO UPDATE SET calls = calls + "
+                    "excluded.calls, tokens = tokens + excluded.tokens, usd = usd + excluded.usd",
+                    (scope, more.calls, more.tokens, more.usd),
+                )
+            return self._claim(db, wanted, rebuy, now) if wanted else Claims()
+
+    def spending(self, scope: str) -> Spending:
+        """What was spent under a scope, by every process, ever."""
+        with self._explained(), self._read_lock:
+            row = self._reader.execute("SELECT calls, tokens, usd FROM spending WHERE scope = ?", (scope,)).fetchone()
+        return Spending(*row) if row else Spending()
+
+    def record_engine(self, description: Mapping[str, Any]) -> str:
+        """Keep an engine's description for the record; returns its short name for `Entry.engine`."""
+        name = content_key(dict(description)).hex()[:16]
+        if name not in self._engines:
+            text = json.dumps(description, sort_keys=True)
+            with self._explained(), self._write_lock, self._transaction() as db:
+                db.execute("INSERT OR IGNORE INTO engines VALUES (?,?)", (name, text))
+            self._engines.add(name)
+        return name
+
+    def counts(self) -> dict[str, int]:
+        """Number of answers by finish."""
+        with self._explained(), self._read_lock:
+            rows = self._reader.execute("SELECT finish, count(*) FROM generations GROUP BY finish ORDER BY finish")
+            return dict(rows.fetchall())
+
+    def close(self) -> None:
+        """Give up this process's claims and close the file."""
+        with contextlib.suppress(sqlite3.Error), self._write_lock, self._transaction() as db:
+            db.execute("DELETE FROM claims WHERE owner = ?", (self._owner,))
+        self._reader.close()
+        self._writer.close()
+
+    def __enter__(self) -> GenerationCache:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _claim(self, db: sqlite3.Connection, wanted: Sequence[bytes], rebuy: frozenset[str], now: float) -> Claims:
+        found = {key: entry for key, entry in _select(db, wanted).items() if entry.finish not in rebuy}
+        granted, busy = set(), set()
+        for key in wanted:
+            if key in found:
+                continue
+            held = db.execute("SELECT owner, until FROM claims WHERE key = ?", (key,)).fetchone()
+            if held is not None and held[0] != self._owner and held[1] > now and _alive(held[0]):
+                busy.add(key)
+                continue
+            db.execute("INSERT OR REPLACE INTO claims VALUES (?,?,?)", (key, self._owner, now + _LEASE))
+            granted.add(key)
+        return Claims(frozenset(granted), frozenset(busy), found)
+
+    def _connect(self, busy_seconds: float) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+        try:
+            # NORMAL in WAL: a commit survives the death of the process; a power cut may lose the last ones, whole.
+            db.execute("PRAGMA synchronous = NORMAL")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _prepare(self) -> None:
+        """Create the tables in a new file; refuse one that is not ours."""
+        db = self._writer
+        with _locked(self.path):  # two processes that create the file at once would fail on the change to WAL
+            mine = db.execute("PRAGMA application_id").fetchone()[0]
+            tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if tables and mine != _APPLICATION_ID:
+                raise InputError(f"{self.path}: an SQLite file, but no generation cache; name another file")
+            if not tables:
+                db.execute("PRAGMA journal_mode = WAL")
+                db.executescript(
+                    f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID}; "
+                    f"PRAGMA user_version = {_VERSION}; COMMIT;"
+                )
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version != _VERSION:
+            raise InputError(f"{self.path}: cache version {version}, this program writes {_VERSION}; name another file")
+        with self._transaction():  # proves that the file can be written before anything is paid
+            db.execute("DELETE FROM claims WHERE until < ?", (self._clock(),))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        db = self._writer
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+            db.execute("COMMIT")
+        except BaseException:
+            # SQLite rolls some failures back by itself (full disk); a second ROLLBACK would hide the cause.
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn SQLite's and the system's errors into one that names the file and the remedy."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise InputError(f"{self.path}: {error}; {_remedy(str(error).lower())}") from error
+
+
+def _remedy(message: str) -> str:
+    if "not a database" in message or "malformed" in message or "file is encrypted" in message:
+        return "the file is damaged or no generation cache: move it away, or name another; nothing was written to it"
+    if "full" in message or "no space" in message or "disk i/o" in message:
+        return "make room on the disk and run again: what was answered before is kept"
+    if "locked" in message or "busy" in message:
+        return "another process holds it too long; end that one or wait, and run again"
+    if "closed" in message:
+        return "the cache was closed before its users were done"
+    return "check that the folder exists, can be written and lies on a local disk"
+
+
+def _row(key: bytes, entry: Entry, now: float) -> tuple[Any, ...]:
+    counts = (max(0, entry.tokens_in), max(0, entry.tokens_out), int(entry.estimated))
+    reasoning = None if entry.reasoning is None else _encode(entry.reasoning)
+    texts = (entry.finish, _encode(entry.text), reasoning, _encode(entry.error))
+    return (key, *texts, *counts, entry.seconds, entry.engine, now)
+
+
+def _select(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Entry]:
+    found: dict[bytes, Entry] = {}
+    for start in range(0, len(keys), _CHUNK):
+        some = keys[start : start + _CHUNK]
+        marks = ",".join("?" * len(some))
+        rows = db.execute(f"SELECT {_COLUMNS} FROM generations WHERE key IN ({marks}) ORDER BY id", some)  # noqa: S608
+        for row in rows:
+            key = bytes(row[0])
+            if key in found and found[key].good:
+                continue
+            reasoning = None if row[3] is None else _decode(row[3])
+            found[key] = Entry(
+                row[1], _decode(row[2]), reasoning, _decode(row[4]), row[5], row[6], bool(row[7]), *row[8:]
+            )
+    return found
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock file beside the database, where the platform has flock."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: the busy time-out has to do
+        yield
+        return
+    with path.with_name(path.name + ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _start_time(pid: int) -> str:
+    """When a process started, in the kernel's ticks; tells a process from a later one with its number."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rsplit(")", 1)[1].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _alive(owner: str) -> bool:
+    """Whether the owner of a claim may still be at work; of other hosts nothing is known, so their lease decides."""
+    host, pid, started, _ = owner.rsplit("|", 3)
+    if host != socket.gethostname():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return _start_time(int(pid)) == started

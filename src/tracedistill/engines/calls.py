@@ -1,0 +1,111 @@
+"""What an engine of single calls offers, what a call comes to, and how an answer is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tracedistill.cache import Entry
+from tracedistill.engines import Generation, Request
+from tracedistill.engines.budget import Prices, Worst
+from tracedistill.errors import InputError
+
+
+class StopRunError(InputError):
+    """No further call makes sense (wrong key, no such model, no credit): the run ends after what is in flight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one call came to."""
+
+    generation: Generation | None = None
+    """Final: an answer, or a failure that no retry would mend."""
+    cause: str = ""
+    """Why there is no generation yet."""
+    refused: bool = False
+    """429: not a failure of the call, but of its moment."""
+    wait: float | None = None
+    """Seconds that the server asked to wait."""
+    billed: bool = False
+    """Whether it was or may have been billed."""
+    tokens: tuple[int, int] | None = None
+    """Tokens in and out as reported; None with `billed`: nobody knows, so the worst case counts."""
+    unreachable: bool = False
+    """Whether no connection could be made at all."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The reply's headers, for rate limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """How a server wants to be called."""
+
+    concurrency: int = 64
+    """Most calls in flight."""
+    start: int = 8
+    """Calls in flight at the beginning."""
+    requests_per_minute: float | None = None
+    """Limit of the recipe; None: what the server tells."""
+    tokens_per_minute: float | None = None
+    """Likewise, prompt and generated tokens."""
+    attempts: int = 6
+    """Calls per request before it is a counted failure; 429 does not count."""
+    patience: float = 3600.0
+    """Seconds of refusals (429) before a request is a counted failure; a longer Retry-After ends the run."""
+
+
+class CallEngine(Protocol):
+    """An engine of single calls, many at a time."""
+
+    pacing: Pacing
+    prices: Prices
+
+    def describe(self) -> dict[str, Any]:
+        """All that determines the output besides the request; JSON."""
+        ...
+
+    def session(self) -> AbstractAsyncContextManager[object]:
+        """Whatever must be open while calls are made, on the running loop."""
+        ...
+
+    def worst_case(self, request: Request) -> Worst:
+        """The most a call can cost."""
+        ...
+
+    async def attempt(self, request: Request) -> Outcome:
+        """One call, no retries, never raising but StopRunError."""
+        ...
+
+
+def entry_of(generation: Generation, engine: str) -> Entry:
+    """A generation as the cache keeps it."""
+    return Entry(
+        finish=generation.finish,
+        text=generation.text,
+        reasoning=generation.reasoning,
+        error=generation.error,
+        tokens_in=generation.tokens_in,
+        tokens_out=generation.tokens_out,
+        estimated=generation.usage_estimated,
+        seconds=generation.seconds,
+        engine=engine,
+    )
+
+
+def generation_of(entry: Entry, request_id: str) -> Generation:
+    """A kept answer as a generation, marked as cached."""
+    return Generation(
+        request_id=request_id,
+        text=entry.text,
+        finish=entry.finish,  # type: ignore[arg-type]  # the cache holds what entry_of wrote
+        tokens_in=entry.tokens_in,
+        tokens_out=entry.tokens_out,
+        seconds=entry.seconds,
+        reasoning=entry.reasoning,
+        error=entry.error,
+        cached=True,
+        usage_estimated=entry.estimated,
+    )

@@ -1,0 +1,287 @@
+"""The one way to generate: requests and an engine in, completed generations out; nothing is paid twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import queue
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from tracedistill.cache import GenerationCache, content_key
+from tracedistill.engines import Engine, Generation, Request
+from tracedistill.engines.budget import Budget, BudgetReachedError, Meter, Prices, worst_case
+from tracedistill.engines.calls import CallEngine, entry_of, generation_of
+from tracedistill.engines.progress import Statistics
+from tracedistill.engines.pump import Pump, Row
+
+_LOOKUP = 64  # requests looked up in the cache at a time
+_HELPING = 8  # likewise, while calls are in flight
+_TICK = 0.25  # seconds between reports of progress
+
+Progress = Callable[[Statistics], None]
+
+
+def generate(
+    requests: Iterable[Request],
+    engine: Engine,
+    cache: GenerationCache | None = None,
+    budget: Budget | None = None,
+    on_progress: Progress | None = None,
+    *,
+    total: int | None = None,
+    retry_failed: bool = False,
+    retry_cut_off: bool = False,
+    chunk: int = 256,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> Iterator[Generation]:
+    """Run requests through an engine and yield each generation once, as it completes, never as a gap.
+
+    What the cache holds is served from it (`cached`), refusals, cut-offs and failures too, each under its own
+    `finish`; `retry_failed` buys errors and refusals again, `retry_cut_off` cut-offs. Everything bought is in the
+    cache before it is yielded. Equal requests of one call are paid once. `requests` may be a generator of any
+    length: a few hundred are held at a time. Without a cache, one in a temporary folder serves this call.
+
+    `on_progress` gets a live `Statistics` four times a second, in the caller's thread. `total` (else the length of
+    `requests`) lets it project time and money. `chunk` requests at a time go to an engine that works in batches.
+
+    First Ctrl-C: nothing more is sent, what is in flight is waited for, kept and yielded, then KeyboardInterrupt.
+    Second Ctrl-C: at once. Raises BudgetReachedError before the budget could be exceeded, StopRunError where no call
+    can succeed (wrong key, no such model), InputError for an unusable cache; each after yielding what is finished.
+    """
+    if total is None and isinstance(requests, Sized):
+        total = len(requests)
+    pacing_engine = cast(CallEngine, engine) if hasattr(engine, "attempt") else None
+    prices = getattr(engine, "prices", None) or Prices()
+    budget = budget or Budget()
+    rebuy = frozenset({"error", "refusal", "too-long"} if retry_failed else ()) | frozenset(
+        {"length"} if retry_cut_off else ()
+    )
+    Meter(budget, prices)  # a budget that cannot be kept is refused before anything is opened
+    run = _Run(iter(requests), engine, cache, budget, prices, on_progress, Statistics(total), rebuy)
+    if pacing_engine is not None:
+        return run.calls(pacing_engine, loop_factory)
+    return run.batches(int(getattr(engine, "chunk", chunk)))
+
+
+def request_key(engine_name: str, request: Request) -> bytes:
+    """Cache key of a request: all that the engine receives, its own description included (by name)."""
+    sampling = request.sampling
+    return content_key(
+        engine_name,
+        [[message.role, message.content] for message in request.messages],
+        [sampling.max_tokens, float(sampling.temperature), float(sampling.top_p), list(sampling.stop)],
+        [request.seed, request.sample],
+        request.schema if request.schema is None else dict(request.schema),
+        request.prefill,
+    )
+
+
+@dataclass
+class _Run:
+    """One call of `generate`, in the caller's thread."""
+
+    requests: Iterator[Request]
+    engine: Engine
+    cache: GenerationCache | None
+    budget: Budget
+    prices: Prices
+    on_progress: Progress | None
+    statistics: Statistics
+    rebuy: frozenset[str]
+    followers: dict[bytes, list[Request]] = field(default_factory=dict)
+    """Keys on their way, with the equal requests that wait for the same answer."""
+    began: float = 0.0
+    """Unix time of the start."""
+    reported: float = 0.0
+    """Monotonic time of the last report of progress."""
+
+    def calls(
+        self, engine: CallEngine, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
+    ) -> Iterator[Generation]:
+        """Many calls at a time, in another thread."""
+        with self._open_cache() as cache:
+            name = cache.record_engine(engine.describe())
+            meter = self._meter(cache)
+            pump = Pump(engine, cache, meter, self.statistics, rebuy=self.rebuy, loop_factory=loop_factory)
+            window = max(4 * engine.pacing.concurrency, 2 * _LOOKUP)
+            with _Interrupts(pump) as interrupts:
+                try:
+                    yield from self._exchange(pump, cache, name, engine, window)
+                except BaseException:
+                    # The caller went away (GeneratorExit) or failed: what is in flight is still waited for and kept.
+                    pump.stop()
+                    raise
+                finally:
+                    pump.finish()
+                    pump.join()
+                    self._report(force=True)
+                if pump.error is not None:
+                    raise pump.error
+                if interrupts.count:
+                    raise KeyboardInterrupt
+
+    def _exchange(
+        self, pump: Pump, cache: GenerationCache, name: str, engine: CallEngine, window: int
+    ) -> Iterator[Generation]:
+        more, over = True, False
+        while not over:
+            while more and len(self.followers) < window:
+                # Small helpings while calls are in flight: meanwhile their loop waits for the interpreter.
+                some, hits, misses = self._pull(cache, name, _HELPING if self.followers else _LOOKUP)
+                more = some
+                pump.submit([Row(key, request, engine.worst_case(request)) for key, request in misses])
+                yield from hits
+                self._report()
+                if not pump.results.empty():
+                    break
+            if not more and not self.followers:
+                break
+            results: list[tuple[Row, Generation]] | None
+            try:
+                results = pump.results.get(timeout=_TICK)
+            except queue.Empty:
+                results = []
+            over = results is None
+            for row, generation in results or ():
+                yield from self._give(row.key, generation)
+            self._report()
+
+    def batches(self, chunk: int) -> Iterator[Generation]:
+        """A chunk of requests at a time, in the caller's thread, for engines that work in batches."""
+        with self._open_cache() as cache:
+            name = cache.record_engine(self.engine.describe())
+            meter = self._meter(cache)
+            waiting: list[tuple[bytes, Request]] = []
+            more = True
+            while more or waiting:
+                while more and len(waiting) < chunk:
+                    more, hits, misses = self._pull(cache, name, chunk - len(waiting))
+                    waiting += misses
+                    yield from hits
+                if waiting:
+                    waiting = yield from self._batch(cache, name, meter, waiting)
+            self._report(force=True)
+
+    def _batch(
+        self, cache: GenerationCache, name: str, meter: Meter, some: list[tuple[bytes, Request]]
+    ) -> Generator[Generation, None, list[tuple[bytes, Request]]]:
+        """Run what the budget allows of a chunk; returns the rest."""
+        scope = self.budget.scope
+        cost = getattr(self.engine, "worst_case", worst_case)
+        worst = {key: cost(request) for key, request in some}
+        fitting = list(itertools.takewhile(lambda pair: meter.reserve(worst[pair[0]]), some))
+        if not fitting:
+            raise meter.refusal(worst[some[0][0]])
+        open_keys = {request.request_id: key for key, request in fitting}
+        self.statistics.in_flight = len(open_keys)
+        generations = self.engine.generate([request for _, request in fitting])
+        missing = (
+            Generation(request_id, "", "error", error="the engine gave nothing back for this request")
+            for request_id in list(open_keys)
+            if request_id in open_keys  # read when its turn comes, after all others
+        )
+        for generation in itertools.chain(generations, missing):
+            key = open_keys.pop(generation.request_id, None)
+            if key is None:
+                continue  # an answer to nothing, or a second one
+            paid = generation.finish not in {"error", "too-long"} or generation.tokens_out > 0
+            meter.settle(worst[key], (generation.tokens_in, generation.tokens_out) if paid else None)
+            unsaved = meter.unsaved()
+            cache.exchange([(key, entry_of(generation, name))], spent=(scope, unsaved) if scope and unsaved else None)
+            self.statistics.usd, self.statistics.in_flight = meter.spent.usd, len(open_keys)
+            yield from self._give(key, generation)
+            self._report()
+        return some[len(fitting) :]
+
+    def _pull(
+        self, cache: GenerationCache, name: str, count: int
+    ) -> tuple[bool, list[Generation], list[tuple[bytes, Request]]]:
+        """Take up to so many requests: (whether there may be more, answers at hand, what must be bought)."""
+        requests = list(itertools.islice(self.requests, count))
+        keyed = [(request_key(name, request), request) for request in requests]
+        known = cache.lookup(list({key for key, _ in keyed if key not in self.followers}))
+        hits: list[Generation] = []
+        misses: list[tuple[bytes, Request]] = []
+        for key, request in keyed:
+            entry = known.get(key)
+            if key in self.followers:
+                self.followers[key].append(request)
+            elif entry is not None and (entry.finish not in self.rebuy or self._rebought(entry.created)):
+                hits.append(generation_of(entry, request.request_id))
+            else:
+                self.followers[key] = []
+                misses.append((key, request))
+        for generation in hits:
+            self.statistics.count(generation)
+        return len(requests) == count, hits, misses
+
+    def _rebought(self, created: float) -> bool:
+        """Whether an entry was written during this very run: bought again once is enough."""
+        return created >= self.began
+
+    def _give(self, key: bytes, generation: Generation) -> Iterator[Generation]:
+        """One finished generation, and its copies for equal requests."""
+        self.statistics.count(generation)
+        yield generation
+        for request in self.followers.pop(key, ()):
+            copy = replace(generation, request_id=request.request_id, cached=True)
+            self.statistics.count(copy)
+            yield copy
+
+    def _report(self, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if self.on_progress is not None and (force or now - self.reported >= _TICK):
+            self.reported = now
+            self.on_progress(self.statistics)
+
+    def _meter(self, cache: GenerationCache) -> Meter:
+        before = cache.spending(self.budget.scope) if self.budget.scope else None
+        return Meter(self.budget, self.prices, before)
+
+    @contextlib.contextmanager
+    def _open_cache(self) -> Iterator[GenerationCache]:
+        self.began = time.time()
+        if self.cache is not None:
+            yield self.cache
+            return
+        folder = tempfile.TemporaryDirectory(prefix="tracedistill-")
+        with folder as name, GenerationCache(Path(name) / "generations.db") as own:
+            yield own
+
+
+class _Interrupts:
+    """Turns the first Ctrl-C into a drain and the second into the end, while a run goes on in the main thread."""
+
+    def __init__(self, pump: Pump) -> None:
+        self._pump = pump
+        self._before: Any = None
+        self.count = 0
+
+    def __enter__(self) -> _Interrupts:
+        main = threading.current_thread() is threading.main_thread()
+        if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._before)
+
+    def _handle(self, *_: object) -> None:
+        self.count += 1
+        if self.count == 1:
+            self._pump.stop()
+            return
+        self._pump.abort()
+        raise KeyboardInterrupt
+
+
+__all__ = ["Budget", "BudgetReachedError", "Progress", "generate", "request_key"]

@@ -1,0 +1,194 @@
+"""How fast to call: adaptive concurrency, rates told by the server or the recipe, waiting before a retry."""
+
+from __future__ import annotations
+
+import email.utils
+import random
+import re
+from collections.abc import Mapping
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Concurrency:
+    """How many calls may be in flight: grows while it helps, shrinks when refused (AIMD). Times in seconds.
+
+    It doubles after each full round of answers until the first refusal or until doubling no longer pays, then adds
+    one per round. A refusal takes three tenths away, once for all calls that were sent before the last cut.
+    """
+
+    def __init__(self, start: int, maximum: int) -> None:
+        self.maximum = max(1, maximum)
+        self.limit = min(max(1, start), self.maximum)
+        self._doubling = True
+        self._cut_at = float("-inf")
+        self._round_start: float | None = None
+        self._answers = 0
+        self._before: tuple[int, float] | None = None
+        self._hold = 0
+
+    def answered(self, sent: float, now: float) -> None:
+        """Count one answer to a call sent at `sent`."""
+        if self._round_start is None:
+            self._round_start = sent
+        self._answers += 1
+        if self._answers < self.limit:
+            return
+        rate = self._answers / max(now - self._round_start, 1e-6)
+        self._answers, self._round_start = 0, None
+        self._grow(rate)
+
+    def refused(self, sent: float, now: float) -> None:
+        """The server said 429 to a call sent at `sent`."""
+        if sent <= self._cut_at:
+            return  # sent before the last cut: old news
+        self._cut_at = now
+        self._doubling = False
+        self.limit = max(1, int(self.limit * 0.7))
+        self._answers, self._round_start, self._before = 0, None, None
+
+    def _grow(self, rate: float) -> None:
+        if self._hold > 0:
+            self._hold -= 1
+            return
+        if self._before is not None and self.limit > self._before[0]:
+            smaller, slower = self._before
+            # Growing pays where at least a quarter of the added calls turned into added rate.
+            if rate < slower * (1 + 0.25 * (self.limit / smaller - 1)):
+                self.limit, self._before, self._doubling, self._hold = smaller, None, False, 10
+                return
+        if self.limit < self.maximum:
+            # While adding one at a time, rates are compared over steps wide enough to stand out from noise.
+            if self._before is None or self._doubling or self.limit >= self._before[0] * 1.25:
+                self._before = (self.limit, rate)
+            self.limit = min(self.maximum, self.limit * 2 if self._doubling else self.limit + 1)
+
+
+class Pace:
+    """When the next call may be sent: the recipe's rates per minute and what the server's headers tell.
+
+    `wait` is asked before a call, `sent` told of it, `told` given each reply's headers. Times in seconds.
+    """
+
+    def __init__(self, requests_per_minute: float | None = None, tokens_per_minute: float | None = None) -> None:
+        self._requests = _Bucket(requests_per_minute)
+        self._tokens = _Bucket(tokens_per_minute)
+        self._paused_until = float("-inf")
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def wait(self, tokens: int, now: float) -> float:
+        """Seconds until a call of so many tokens may be sent; 0: now."""
+        waits = [self._paused_until - now, self._requests.wait(1, now), self._tokens.wait(tokens, now)]
+        for name, need in (("requests", 1), ("tokens", tokens)):
+            left, reset = self._left.get(name, (float("inf"), now))
+            if reset <= now:
+                self._left.pop(name, None)
+            elif left < need:
+                waits.append(reset - now)
+        return max(0.0, *waits)
+
+    def sent(self, tokens: int, now: float) -> None:
+        """A call of so many tokens, expected, goes out."""
+        self._requests.take(1, now)
+        self._tokens.take(tokens, now)
+        for name, used in (("requests", 1), ("tokens", tokens)):
+            if name in self._left:
+                left, reset = self._left[name]
+                self._left[name] = (left - used, reset)
+
+    def corrected(self, expected: int, actual: int) -> None:
+        """A call expected to take so many tokens took others: the bucket is put right."""
+        self._tokens.give(expected - actual)
+
+    def pause(self, seconds: float, now: float) -> None:
+        """Send nothing for so long (Retry-After)."""
+        self._paused_until = max(self._paused_until, now + seconds)
+
+    def told(self, headers: Mapping[str, str], in_flight: int, now: float) -> None:
+        """Read `x-ratelimit-remaining-*` and `x-ratelimit-reset-*`; `in_flight`: calls the server may not know yet."""
+        if "x-ratelimit-remaining-requests" not in headers and "x-ratelimit-remaining-tokens" not in headers:
+            return
+        for name, pending in (("requests", in_flight), ("tokens", 0)):
+            left = _number(headers.get(f"x-ratelimit-remaining-{name}"))
+            reset = seconds_of(headers.get(f"x-ratelimit-reset-{name}", ""))
+            if left is None or reset is None:
+                continue
+            left -= pending
+            old = self._left.get(name)
+            if old is not None and old[1] > now:
+                left = min(left, old[0]) if old[1] >= now + reset else left
+            self._left[name] = (left, now + reset)
+
+
+class _Bucket:
+    """A token bucket that holds at most a tenth of a minute's allowance, so that no minute exceeds it by more."""
+
+    def __init__(self, per_minute: float | None) -> None:
+        self.rate = per_minute / 60 if per_minute else None
+        self.size = max(1.0, per_minute / 10) if per_minute else 0.0
+        self.level = self.size
+        self.at: float | None = None
+
+    def wait(self, need: float, now: float) -> float:
+        if self.rate is None:
+            return 0.0
+        if self.at is not None:
+            self.level = min(self.size, self.level + (now - self.at) * self.rate)
+        self.at = now
+        # A call larger than the bucket goes out when the bucket is full, and leaves it in debt.
+        return max(0.0, (min(need, self.size) - self.level) / self.rate)
+
+    def take(self, used: float, now: float) -> None:
+        if self.rate is not None:
+            self.wait(0, now)
+            self.level -= used
+
+    def give(self, back: float) -> None:
+        if self.rate is not None:
+            self.level = min(self.size, self.level + back)
+
+
+def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
+    """Seconds that a reply asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date; None: not said.
+
+    `wall` is the Unix time, for dates.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return max(0.0, milliseconds / 1000)
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    seconds = _number(value)
+    if seconds is not None:
+        return max(0.0, seconds)
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, date.timestamp() - wall)
+
+
+def backoff(attempt: int, draw: random.Random, base: float = 0.5, most: float = 60.0) -> float:
+    """Seconds before attempt number `attempt` + 1 (from 1): doubled each time, half of it by chance."""
+    return min(most, base * 2.0 ** min(attempt - 1, 30)) * (0.5 + 0.5 * draw.random())
+
+
+def seconds_of(text: str) -> float | None:
+    """Seconds of `1s`, `6m0s`, `20ms`, `12.5`; None for anything else."""
+    plain = _number(text)
+    if plain is not None:
+        return max(0.0, plain)
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text.strip():
+        return None
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text is not None else None
+    except ValueError:
+        return None
+    return value if value is None or -1e12 < value < 1e12 else None

@@ -1,0 +1,333 @@
+"""The scheduler of paid calls: an asyncio loop in a thread that starts, retries, writes down and hands back.
+
+One turn of the loop takes what has finished, chooses what to start, and settles both with the cache in a single
+transaction; only then is an answer handed back. A call keeps its slot until its answer is committed, so that a
+kill loses at most as many answers as calls were in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import queue
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from tracedistill.cache import GenerationCache
+from tracedistill.engines import Generation, Request
+from tracedistill.engines.budget import Meter, Worst
+from tracedistill.engines.calls import CallEngine, Outcome, StopRunError, entry_of, generation_of
+from tracedistill.engines.limits import Concurrency, Pace, backoff
+from tracedistill.engines.progress import Statistics
+
+_BUSY_POLL = 0.3  # seconds between looks at an answer that another process is buying
+_EXHAUSTED = 20  # requests failed for good, one after another, that mean an outage rather than bad luck
+
+
+@dataclass(slots=True)
+class Row:
+    """A request on its way."""
+
+    key: bytes
+    request: Request
+    worst: Worst
+    attempts: int = 0
+    refusals: int = 0
+    refused_since: float | None = None
+    claimed: bool = False
+    sent: float = 0.0
+    first_sent: float = 0.0
+
+
+class Pump:
+    """Runs rows through an engine; every result is in the cache before it comes out of `results`.
+
+    `submit`, `finish`, `stop` and `abort` may be called from any thread. `results` gives lists of (row, generation),
+    and None once the run is over; `error` then tells why it stopped early, if it did.
+    """
+
+    def __init__(
+        self,
+        engine: CallEngine,
+        cache: GenerationCache,
+        meter: Meter,
+        statistics: Statistics,
+        *,
+        rebuy: frozenset[str] = frozenset(),
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    ) -> None:
+        self.results: queue.SimpleQueue[list[tuple[Row, Generation]] | None] = queue.SimpleQueue()
+        self.error: BaseException | None = None
+        self._engine, self._cache, self._meter, self._statistics = engine, cache, meter, statistics
+        self._rebuy = rebuy
+        self._engine_name = cache.record_engine(engine.describe())
+        pacing = engine.pacing
+        self._pacing = pacing
+        self._concurrency = Concurrency(pacing.start, pacing.concurrency)
+        self._pace = Pace(pacing.requests_per_minute, pacing.tokens_per_minute)
+        self._inbox: deque[Row] = deque()
+        self._later: list[tuple[float, int, Row]] = []
+        self._order = itertools.count()
+        self._completed: list[tuple[Row, Outcome]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._jitter = random.Random(0)
+        self._no_more = self._stopping = False
+        self._answered_at = float("-inf")
+        self._exhausted = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._runner = asyncio.Runner(loop_factory=loop_factory)
+        self._loop = self._runner.get_loop()
+        self._turn = asyncio.Event()
+        self._thread = threading.Thread(target=self._work, name="tracedistill-calls", daemon=True)
+        self._thread.start()
+
+    def submit(self, rows: Iterable[Row]) -> None:
+        """Add rows to be bought."""
+        self._inbox.extend(rows)
+        self._signal()
+
+    def finish(self) -> None:
+        """No more rows will come."""
+        self._no_more = True
+        self._signal()
+
+    def stop(self) -> None:
+        """Start nothing more; what is in flight is waited for and kept."""
+        self._stopping = True
+        self._statistics.waiting = "draining"
+        self._signal()
+
+    def abort(self) -> None:
+        """Give up what is in flight too."""
+        self._stopping = True
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._tasks])
+        self._signal()
+
+    def join(self) -> None:
+        """Wait for the thread's end."""
+        self._thread.join()
+
+    def _signal(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop may be closed already
+            self._loop.call_soon_threadsafe(self._turn.set)
+
+    def _work(self) -> None:
+        try:
+            with self._runner:
+                self._runner.run(self._main())
+        except BaseException as error:
+            self.error = self.error or error
+        finally:
+            self.results.put(None)
+
+    async def _main(self) -> None:
+        async with self._engine.session():
+            try:
+                while True:
+                    self._step()
+                    if not self._tasks and not self._completed and (self._stopping or self._idle()):
+                        break
+                    await self._turn.wait()
+                    self._turn.clear()
+            finally:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._close_books()
+
+    def _idle(self) -> bool:
+        return self._no_more and not self._inbox and not self._later
+
+    def _step(self) -> None:
+        """One turn: take what has finished, choose what to start, commit both, hand back and start."""
+        now = self._loop.time()
+        stored: list[tuple[Row, Generation]] = []
+        completed, self._completed = self._completed, []
+        in_flight = len(self._tasks)
+        for row, outcome in completed:
+            generation = self._judge(row, outcome, in_flight, now)
+            if generation is not None:
+                stored.append((row, generation))
+        chosen = [] if self._stopping else self._choose(now)
+        wanted = {row.key: row for row in chosen if not row.claimed}
+        unsaved = self._meter.unsaved()
+        scope = self._meter.budget.scope
+        results = stored
+        if stored or wanted or (unsaved and scope):
+            claims = self._cache.exchange(
+                [(row.key, entry_of(generation, self._engine_name)) for row, generation in stored],
+                list(wanted),
+                rebuy=self._rebuy,
+                spent=(scope, unsaved) if scope and unsaved else None,
+            )
+            for key, row in wanted.items():
+                if key in claims.granted:
+                    row.claimed = True
+                    continue
+                self._turn.set()  # its slot is free again, and no call will end to say so
+                self._meter.settle(row.worst, None)
+                if key in claims.found:
+                    results.append((row, generation_of(claims.found[key], row.request.request_id)))
+                else:
+                    self._put_off(row, now + _BUSY_POLL)
+        if results:
+            self.results.put(results)
+        for row in chosen:
+            if row.claimed:
+                row.sent = now
+                row.first_sent = row.first_sent or now
+                task = self._loop.create_task(self._call(row))
+                self._tasks.add(task)
+        figures = self._statistics
+        figures.usd, figures.unreported_usd = self._meter.spent.usd, self._meter.unreported_usd
+        figures.concurrency, figures.in_flight = self._concurrency.limit, len(self._tasks)
+
+    def _choose(self, now: float) -> list[Row]:
+        """Rows to start now, within concurrency, pace and budget; sets the timer for those that must wait."""
+        chosen: list[Row] = []
+        wake: float | None = None
+        self._statistics.waiting = ""
+        while len(self._tasks) + len(chosen) < self._concurrency.limit:
+            due = bool(self._later) and self._later[0][0] <= now
+            if not due and not self._inbox:
+                break
+            row = self._later[0][2] if due else self._inbox[0]
+            expected = _expected(row)
+            wait = self._pace.wait(expected, now)
+            if wait > 0:
+                self._statistics.waiting = f"rate limit: {wait:.0f} s" if wait >= 1 else ""
+                wake = now + wait
+                break
+            if not self._meter.reserve(row.worst):
+                self._statistics.waiting = "budget"
+                if not self._tasks and not chosen:
+                    self._halt(self._meter.refusal(row.worst))
+                break
+            if due:
+                heapq.heappop(self._later)
+            else:
+                self._inbox.popleft()
+            self._pace.sent(expected, now)
+            chosen.append(row)
+        if wake is None and self._later:
+            wake = self._later[0][0]
+        if self._timer is None or self._timer.when() != wake:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = None if wake is None else self._loop.call_at(wake, self._ring)
+        return chosen
+
+    def _ring(self) -> None:
+        self._timer = None  # loops may ring a clock tick early; the turn that follows then sets it anew
+        self._turn.set()
+
+    async def _call(self, row: Row) -> None:
+        try:
+            outcome = await self._engine.attempt(row.request)
+        except asyncio.CancelledError:  # a second Ctrl-C: nobody knows whether it was billed
+            outcome = Outcome(cause="given up", billed=True)
+        except BaseException as error:  # a fault of ours must end the run, not hang it
+            self._halt(error)
+            outcome = Outcome(cause=str(error))
+        # Here, not in a done-callback: the turn that follows must find the slot free.
+        self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+        self._completed.append((row, outcome))
+        self._turn.set()
+
+    def _judge(self, row: Row, outcome: Outcome, in_flight: int, now: float) -> Generation | None:
+        """Settle one outcome: the generation to keep, or None where the row goes back or the run ends."""
+        worst = row.worst
+        tokens = outcome.tokens or (worst.tokens_in, worst.tokens_out)
+        reported = outcome.tokens is not None
+        self._meter.settle(worst, tokens if outcome.billed else None, reported=reported)
+        if reported:
+            self._pace.corrected(_expected(row), sum(tokens))
+        if outcome.headers:
+            self._pace.told(outcome.headers, in_flight, now)
+        if outcome.generation is not None:
+            self._answered_at, self._exhausted = now, 0
+            self._concurrency.answered(row.sent, now)
+            return outcome.generation
+        if outcome.wait is not None and outcome.wait > self._pacing.patience:
+            self._halt(
+                StopRunError(
+                    f"the server asks to wait {outcome.wait:.0f} s ({outcome.cause}); run again later to go on"
+                )
+            )
+        if self._stopping:
+            self._put_off(row, now)  # for its claim to be given up at the end
+            return None
+        if outcome.refused:
+            return self._refused(row, outcome, now)
+        row.attempts += 1
+        if outcome.wait is not None:
+            self._pace.pause(outcome.wait, now)
+        if row.attempts < self._pacing.attempts:
+            self._statistics.retried += 1
+            self._put_off(row, now + max(outcome.wait or 0.0, backoff(row.attempts, self._jitter)))
+            return None
+        # Rows that fail while others are answered are bad luck; rows that see no answer all their life are an outage.
+        silent = self._answered_at < row.first_sent
+        if outcome.unreachable and silent:
+            self._halt(
+                StopRunError(f"{outcome.cause}; check base_url and that the server is up, and run again to go on")
+            )
+            self._put_off(row, now)
+            return None
+        self._exhausted += silent
+        if self._exhausted >= _EXHAUSTED:
+            self._halt(
+                StopRunError(
+                    f"{self._exhausted} requests in a row came to nothing, the last by {outcome.cause}; they count as "
+                    "failed. See to the server and run again with retry_failed to go on"
+                )
+            )
+        return _failure(row, f"{outcome.cause} ({row.attempts} attempts)")
+
+    def _refused(self, row: Row, outcome: Outcome, now: float) -> Generation | None:
+        self._statistics.limited += 1
+        self._concurrency.refused(row.sent, now)
+        row.refusals += 1
+        row.refused_since = now if row.refused_since is None else row.refused_since
+        if now - row.refused_since > self._pacing.patience:
+            return _failure(row, f"{outcome.cause} (refused for {now - row.refused_since:.0f} s)")
+        if outcome.wait is not None:
+            self._pace.pause(outcome.wait, now)
+        self._put_off(row, now + max(outcome.wait or 0.0, backoff(row.refusals, self._jitter)))
+        return None
+
+    def _put_off(self, row: Row, until: float) -> None:
+        heapq.heappush(self._later, (until, next(self._order), row))
+
+    def _halt(self, error: BaseException) -> None:
+        self.error = self.error or error
+        self._stopping = True
+        self._turn.set()
+
+    def _close_books(self) -> None:
+        """Give up the claims of rows that will not be bought, and save what unanswered calls may have cost."""
+        for row, outcome in self._completed:
+            self._meter.settle(row.worst, (row.worst.tokens_in, row.worst.tokens_out) if outcome.billed else None)
+        held = [row.key for _, _, row in self._later if row.claimed] + [row.key for row, _ in self._completed]
+        unsaved, scope = self._meter.unsaved(), self._meter.budget.scope
+        self._cache.exchange(released=held, spent=(scope, unsaved) if scope and unsaved else None)
+        self._statistics.usd = self._meter.spent.usd
+        self._statistics.in_flight = 0
+
+
+def _expected(row: Row) -> int:
+    """Tokens that a call is expected to take, for rates: four bytes a token, and the most it may write."""
+    return row.worst.tokens_in // 4 + row.worst.tokens_out
+
+
+def _failure(row: Row, cause: str) -> Generation:
+    return Generation(row.request.request_id, "", "error", error=cause)

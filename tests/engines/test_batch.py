@@ -1,0 +1,164 @@
+import json
+
+import pytest
+
+from tests.engines.server_kit import KEY, ask, engine_at, many, running
+from tests.fault_server import Behaviour
+from tracedistill.cache import GenerationCache
+from tracedistill.engines.batch import BatchEngine
+from tracedistill.engines.budget import Prices
+from tracedistill.engines.calls import StopRunError
+from tracedistill.engines.client import Budget, generate
+from tracedistill.errors import InputError
+
+QUICK = Behaviour(latency=0.005)
+
+
+def batch_at(url, state, **fields):
+    options = {name: fields.pop(name) for name in ("rounds", "wait", "on_wait") if name in fields}
+    sleep = fields.pop("sleep", lambda _: None)
+    return BatchEngine(engine_at(url, timeout=5.0, **fields), state, poll=0.01, sleep=sleep, **options)
+
+
+def summary(answers):
+    return sorted((answer.request_id, answer.text, answer.finish) for answer in answers)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    with GenerationCache(tmp_path / "cache.db") as cache:
+        yield cache
+
+
+def test_a_batch_gives_what_single_calls_give_and_shares_their_cache(tmp_path, cache):
+    state = tmp_path / "batches.json"
+    with running(QUICK) as server:
+        told = []
+        answers = list(generate(many(50), batch_at(server.url, state, on_wait=told.append), cache))
+        assert server.ledger.batches == 1
+        assert told == ["batch batch-2: in_progress"]
+        single = list(generate(many(50), engine_at(server.url)))
+        calls = server.ledger.calls
+        cached = list(generate(many(50), engine_at(server.url), cache))
+        assert server.ledger.calls == calls
+    assert summary(answers) == summary(single) == summary(cached)
+    assert all(answer.tokens_out > 0 for answer in answers)
+    assert json.loads(state.read_text()) == {"open": [], "rounds": {}}
+
+
+def test_expired_rows_are_submitted_again(tmp_path, cache):
+    with running(Behaviour(batch_expires=2)) as server:
+        answers = list(generate(many(40), batch_at(server.url, tmp_path / "s.json", rounds=4), cache))
+        assert [answer.finish for answer in answers] == ["stop"] * 40
+        assert server.ledger.batches == 3
+        assert server.ledger.summary()["duplicates"] == 0
+
+
+def test_failed_rows_are_merged_from_the_error_file(tmp_path, cache):
+    marks = ["", "[[400]]", "[[context]]", "[[503]]", "[[empty]]", "[[length]]"]
+    requests = [ask(n, marks[n % 6]) for n in range(30)]
+    with running(QUICK) as server:
+        answers = list(generate(requests, batch_at(server.url, tmp_path / "s.json", rounds=2), cache))
+        assert server.ledger.batches == 2
+    found = {marks[n]: {(a.finish, a.error[:9]) for a in answers if int(a.request_id[1:]) % 6 == n} for n in range(6)}
+    assert found == {
+        "": {("stop", "")},
+        "[[400]]": {("error", "HTTP 400:")},
+        "[[context]]": {("too-long", "HTTP 400:")},
+        "[[503]]": {("error", "batch: HT")},
+        "[[empty]]": {("error", "batch: em")},
+        "[[length]]": {("length", "")},
+    }
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_run_killed_while_waiting_goes_on_with_its_batch(tmp_path, cache):
+    def die(_):
+        raise Killed
+
+    with running(Behaviour(batch_polls=4)) as server:
+        state = tmp_path / "batches.json"
+        for _ in range(3):
+            with pytest.raises(Killed):
+                list(generate(many(20), batch_at(server.url, state, sleep=die), cache))
+        assert len(json.loads(state.read_text())["open"]) == 1
+        answers = list(generate(many(20), batch_at(server.url, state), cache))
+        assert server.ledger.batches == 1
+        assert len(answers) == 20
+
+
+def test_a_run_killed_around_the_creation_finds_its_batch(tmp_path, cache, monkeypatch):
+    create = BatchEngine._create
+
+    def created_but_not_noted(self, batch, *rest):
+        create(self, batch, *rest)
+        batch.batch_id = ""
+        self._save(rest[0])
+        raise Killed
+
+    def not_created(self, *rest):
+        raise Killed
+
+    with running(QUICK) as server:
+        for replacement in (not_created, created_but_not_noted):
+            state = tmp_path / f"{replacement.__name__}.json"
+            monkeypatch.setattr(BatchEngine, "_create", replacement)
+            with pytest.raises(Killed):
+                list(generate(many(10, state.name), batch_at(server.url, state), cache))
+            monkeypatch.setattr(BatchEngine, "_create", create)
+            assert len(list(generate(many(10, state.name), batch_at(server.url, state), cache))) == 10
+        assert server.ledger.batches == 2
+        assert server.ledger.summary()["duplicates"] == 0
+
+
+def test_a_run_killed_while_merging_pays_nothing_again(tmp_path, cache):
+    state = tmp_path / "batches.json"
+    with running(QUICK) as server:
+        answers = generate(many(20), batch_at(server.url, state), cache)
+        for _ in range(7):
+            next(answers)
+        answers.close()
+        rest = list(generate(many(20), batch_at(server.url, state), cache))
+        assert sum(answer.cached for answer in rest) == 7
+        assert len(rest) == 20
+        assert server.ledger.batches == 1
+
+
+def test_waiting_ends_with_a_word_on_how_to_go_on(tmp_path, cache):
+    with running(Behaviour(batch_polls=10**6)) as server, pytest.raises(StopRunError, match="run again later"):
+        list(generate(many(3), batch_at(server.url, tmp_path / "s.json", wait=0.2), cache))
+
+
+def test_budget_and_half_price(tmp_path, cache):
+    with running(QUICK) as server:
+        engine = batch_at(server.url, tmp_path / "s.json", prices=Prices(2.0, 4.0))
+        assert engine.prices == Prices(1.0, 2.0)
+        with pytest.raises(InputError, match="budget"):
+            list(generate(many(50), engine, cache, Budget(calls=12)))
+        assert sum(server.ledger.paid.values()) == 12 == cache.counts()["stop"]
+
+
+def test_no_batch_api_is_told(tmp_path, cache):
+    with running(QUICK) as server, pytest.raises(StopRunError, match="batch API says"):
+        list(generate(many(3), batch_at(server.url + "/nowhere", tmp_path / "s.json"), cache))
+
+
+def test_a_damaged_state_file_is_told(tmp_path, cache):
+    state = tmp_path / "s.json"
+    state.write_text('{"open": [')
+    with running(QUICK) as server, pytest.raises(InputError, match="not a batch state file"):
+        list(generate(many(3), batch_at(server.url, state), cache))
+
+
+def test_no_key_in_any_file(tmp_path, cache):
+    with running(QUICK) as server:
+        environment = {"TEACHER_KEY": KEY}
+        server_engine = engine_at(server.url, key_env="TEACHER_KEY", environment=environment)
+        engine = BatchEngine(server_engine, tmp_path / "s.json", poll=0.01, sleep=lambda _: None)
+        assert len(list(generate(many(3), engine, cache))) == 3
+        assert server.ledger.authorizations[f"Bearer {KEY}"] >= 4
+    for path in tmp_path.rglob("*"):
+        assert KEY.encode() not in path.read_bytes()

@@ -1,0 +1,118 @@
+import json
+
+import pytest
+
+from tests.engines.server_kit import ask, completion
+from tracedistill.engines import Sampling
+from tracedistill.engines.replies import Dialect, UnusableReplyError, read_reply, request_body, split_thinking
+
+REQUEST = ask(1)
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "reasoning", "finish"),
+    [
+        (completion("a"), "a", None, "stop"),
+        (completion("a", finish_reason=None), "a", None, "stop"),
+        (completion("a", finish_reason="eos"), "a", None, "stop"),
+        (completion("a", finish_reason="length"), "a", None, "length"),
+        (completion("", finish_reason="length"), "", None, "length"),
+        (completion("a", finish_reason="content_filter"), "a", None, "refusal"),
+        (completion(None, finish_reason="content_filter"), "", None, "refusal"),
+        (completion(None, message={"refusal": "I cannot."}), "I cannot.", None, "refusal"),
+        (completion("<think>t\nu</think>\n\na"), "a", "t\nu", "stop"),
+        (completion("t</think> a"), "a", "t", "stop"),
+        (completion("<think>never ends", finish_reason="length"), "", "never ends", "length"),
+        (completion("a", message={"reasoning_content": "r"}), "a", "r", "stop"),
+        (completion("<think>x</think>a", message={"reasoning_content": "r"}), "<think>x</think>a", "r", "stop"),
+        (completion("a", message={"reasoning": "r"}), "a", "r", "stop"),
+        (completion([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]), "ab", None, "stop"),
+        (completion("nul \0 and \ud800"), "nul \0 and \ud800", None, "stop"),
+    ],
+)
+def test_a_usable_reply(body, text, reasoning, finish):
+    reply = read_reply(json.dumps(body).encode(), REQUEST)
+    assert (reply.text, reply.reasoning, reply.finish) == (text, reasoning, finish)
+    assert (reply.tokens_in, reply.tokens_out, reply.estimated) == (10, 5, False)
+
+
+@pytest.mark.parametrize(
+    ("data", "cause", "tokens"),
+    [
+        (b"", "not JSON", None),
+        (json.dumps(completion("a")).encode()[:40], "not JSON", None),
+        (b"\xff\xfe", "not JSON", None),
+        (b"[" * 100_000, "not JSON", None),
+        (b"null", "no message", None),
+        (b"[]", "no message", None),
+        (b'"text"', "no message", None),
+        (b'{"choices": []}', "no message", None),
+        (b'{"choices": [{"message": "a"}]}', "no message", None),
+        (b'{"choices": [{"message": {"content": 5}}]}', "no message", None),
+        (b'{"error": {"message": "engine died"}}', "engine died", None),
+        (json.dumps(completion("")).encode(), "empty content", (10, 5)),
+        (json.dumps(completion(" \n")).encode(), "empty content", (10, 5)),
+        (json.dumps(completion(None)).encode(), "empty content", (10, 5)),
+        (json.dumps(completion("<think>all of it</think>")).encode(), "empty content", (10, 5)),
+    ],
+)
+def test_an_unusable_reply_says_why_and_what_it_cost(data, cause, tokens):
+    with pytest.raises(UnusableReplyError, match=cause) as caught:
+        read_reply(data, REQUEST)
+    assert caught.value.tokens == tokens
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        *[None, {}, [], "many", {"prompt_tokens": 3}, {"prompt_tokens": -5, "completion_tokens": "many"}],
+        *[{"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": True, "completion_tokens": 2}],
+        *[{"prompt_tokens": 2.5, "completion_tokens": 2}, {"prompt_tokens": 1 << 60, "completion_tokens": 2}],
+        *[{"prompt_tokens": 3, "completion_tokens": 10**6}],
+    ],
+)
+def test_wrong_usage_is_estimated_and_marked_and_spoils_no_answer(usage):
+    reply = read_reply(json.dumps(completion("some words here", usage=usage)).encode(), REQUEST)
+    assert reply.text == "some words here"
+    assert reply.estimated
+    assert (reply.tokens_in, reply.tokens_out) == (3, 4)
+
+
+def test_think_tags_stay_where_they_are_the_format():
+    body = completion("<think>trace</think><answer>4</answer>")
+    assert read_reply(body, REQUEST, split_think=False).text == "<think>trace</think><answer>4</answer>"
+    assert split_thinking("no tags") == ("no tags", None)
+
+
+def test_body_holds_what_the_request_says_and_nothing_else():
+    request = ask(1, sampling=Sampling(99, 0.5, 0.9, ("END",)), seed=7, schema={"type": "object"})
+    body = request_body(request, "m", Dialect(), {"top_k": 5})
+    assert body == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Problem 1 "}],
+        "max_tokens": 99,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "seed": 7,
+        "stop": ["END"],
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True},
+        },
+        "top_k": 5,
+    }
+
+
+def test_dialects():
+    request = ask(1, schema={"type": "object"}, prefill="Step 1:")
+    with pytest.raises(ValueError, match="prefill"):
+        request_body(request, "m", Dialect(), {})
+    dialect = Dialect("max_completion_tokens", ("temperature", "seed"), "json_object", "continue_final_message")
+    body = request_body(request, "m", dialect, {})
+    assert "temperature" not in body
+    assert "seed" not in body
+    assert body["max_completion_tokens"] == 64
+    assert body["response_format"] == {"type": "json_object"}
+    assert body["messages"][-1] == {"role": "assistant", "content": "Step 1:"}
+    assert body["continue_final_message"] is True
+    assert read_reply(completion("Step 1: go"), request).text == " go"

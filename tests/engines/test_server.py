@@ -1,0 +1,316 @@
+import json
+import logging
+import re
+import time
+
+import httpx2
+import pytest
+
+from tests.engines.server_kit import (
+    KEY,
+    Endpoint,
+    JumpingLoop,
+    ask,
+    completion,
+    engine_at,
+    failure,
+    fast_platform,
+    many,
+)
+from tracedistill.cache import GenerationCache
+from tracedistill.engines import Sampling
+from tracedistill.engines.budget import Prices
+from tracedistill.engines.calls import Pacing, StopRunError
+from tracedistill.engines.client import Budget, generate
+from tracedistill.engines.replies import Dialect
+from tracedistill.errors import InputError
+
+SLOW = Pacing(concurrency=1, start=1)
+
+
+@pytest.fixture(autouse=True)
+def _platform(monkeypatch):
+    fast_platform(monkeypatch)
+
+
+def run(endpoint, requests=None, **options):
+    fields = {name: options.pop(name) for name in ("pacing", "environment", "key_env", "dialect") if name in options}
+    engine = endpoint.engine(**fields)
+    requests = [ask(1)] if requests is None else requests
+    return list(generate(requests, engine, loop_factory=JumpingLoop, **options))
+
+
+@pytest.mark.parametrize(
+    ("first", "seconds"),
+    [
+        (failure(429, headers={"retry-after": "300"}), 300),
+        (failure(429, headers={"retry-after": "1800"}), 1800),
+        (failure(429, headers={"retry-after-ms": "2500"}), 2.5),
+        (failure(503, headers={"retry-after": "200"}), 200),
+        (failure(429), 0.25),
+        (failure(500), 0.25),
+        (failure(408), 0.25),
+        (failure(409), 0.25),
+        (httpx2.ConnectError("refused"), 0.25),
+        (httpx2.ReadError("reset"), 0.25),
+        (httpx2.RemoteProtocolError("gone"), 0.25),
+        (httpx2.ReadTimeout("slow"), 0.25),
+        (httpx2.ConnectTimeout("slow"), 0.25),
+        (b'{"choices": [{"mess', 0.25),
+        (completion(""), 0.25),
+    ],
+)
+def test_what_passes_is_tried_again_after_the_time_asked(first, seconds):
+    endpoint = Endpoint(first, completion("fine"))
+    start = time.monotonic()
+    (answer,) = run(endpoint)
+    assert (answer.text, answer.finish) == ("fine", "stop")
+    assert seconds <= endpoint.times[1] - endpoint.times[0] <= seconds + 1
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("always", "cause"),
+    [
+        (failure(500, message="upstream died"), "HTTP 500: .*upstream died.* \\(6 attempts\\)"),
+        (httpx2.ReadError("reset by peer"), "connection lost: reset by peer"),
+        (httpx2.ReadTimeout("slow"), "time-out"),
+        (b'{"choices": [{"mess', "not JSON"),
+        (completion(""), "empty content"),
+        ({"choices": []}, "no message"),
+    ],
+)
+def test_what_does_not_pass_is_a_counted_failure_with_its_cause(always, cause):
+    endpoint = Endpoint(always)
+    (answer,) = run(endpoint)
+    assert (answer.finish, answer.text) == ("error", "")
+    assert re.search(cause, answer.error)
+    assert len(endpoint.times) == 6
+    gaps = [later - earlier for earlier, later in zip(endpoint.times, endpoint.times[1:], strict=False)]
+    assert all(0.25 * 2**n <= gap <= 0.5 * 2**n + 0.2 for n, gap in enumerate(gaps))
+
+
+@pytest.mark.parametrize(
+    ("reply", "finish"),
+    [
+        (failure(400, "bad_request"), "error"),
+        (failure(422), "error"),
+        (failure(413), "error"),
+        (failure(400, "context_length_exceeded"), "too-long"),
+    ],
+)
+def test_a_bad_request_is_one_call_and_a_counted_failure_of_its_row(reply, finish):
+    endpoint = Endpoint(lambda body: reply if "Problem 1 " in str(body) else completion())
+    answers = {answer.request_id: answer for answer in run(endpoint, list(many(4)))}
+    assert answers["r1"].finish == finish
+    assert answers["r1"].error.startswith("HTTP 4")
+    assert [answers[f"r{i}"].finish for i in (0, 2, 3)] == ["stop"] * 3
+    assert len(endpoint.times) == 4
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (failure(401, "invalid_api_key"), "key is wrong"),
+        (failure(402), "no credit"),
+        (failure(403), "may not use"),
+        (failure(404, "model_not_found"), "not found"),
+        (failure(429, "insufficient_quota"), "no credit"),
+        ((307, {}, {}), "a redirect"),
+    ],
+)
+def test_what_no_call_can_survive_stops_the_run(reply, words, tmp_path):
+    endpoint = Endpoint(reply)
+    with GenerationCache(tmp_path / "c.db") as cache:
+        with pytest.raises(StopRunError, match=words):
+            run(endpoint, many(100_000), cache=cache, pacing=Pacing(concurrency=4, start=4))
+        assert len(endpoint.times) <= 4
+        assert cache.counts() == {}
+        assert len(run(Endpoint(completion()), many(5), cache=cache)) == 5
+
+
+def test_finished_rows_come_before_the_stop():
+    endpoint = Endpoint(*[completion()] * 3, failure(401))
+    got = []
+    with pytest.raises(StopRunError):
+        answers = generate(many(9), endpoint.engine(pacing=SLOW), loop_factory=JumpingLoop)
+        got.extend(answer.request_id for answer in answers)
+    assert got == ["r0", "r1", "r2"]
+
+
+def test_no_server_at_all_stops_the_run_and_fails_no_row(tmp_path):
+    with GenerationCache(tmp_path / "c.db") as cache:
+        with pytest.raises(StopRunError, match="base_url"):
+            run(Endpoint(httpx2.ConnectError("refused")), many(100), cache=cache, pacing=Pacing(attempts=3))
+        assert cache.counts() == {}
+
+
+def test_an_outage_stops_the_run_after_twenty_failures(tmp_path):
+    with GenerationCache(tmp_path / "c.db") as cache:
+        with pytest.raises(StopRunError, match="retry_failed"):
+            run(Endpoint(failure(500)), many(1000), cache=cache, pacing=Pacing(1, 1, attempts=2))
+        assert cache.counts() == {"error": 20}
+        again = run(Endpoint(completion()), many(30), cache=cache, retry_failed=True)
+        assert [answer.finish for answer in again] == ["stop"] * 30
+
+
+def test_an_endless_retry_after_stops_the_run():
+    with pytest.raises(StopRunError, match="86400 s"):
+        run(Endpoint(failure(429, headers={"retry-after": "86400"})))
+
+
+def test_refusals_end_after_the_patience():
+    (answer,) = run(Endpoint(failure(429)), pacing=Pacing(patience=100.0))
+    assert answer.finish == "error"
+    assert "refused for" in answer.error
+
+
+def test_time_out_of_a_whole_call_is_ours():
+    import asyncio
+
+    class Hanging(Endpoint):
+        async def __call__(self, request):
+            self.times.append(asyncio.get_running_loop().time())
+            await asyncio.sleep(10_000)
+            raise AssertionError
+
+    endpoint = Hanging(completion())
+    engine = endpoint.engine(timeout=50.0, pacing=Pacing(attempts=2))
+    (answer,) = generate([ask(1)], engine, loop_factory=JumpingLoop)
+    assert answer.error == "time-out after 50 s (2 attempts)"
+    assert endpoint.times[1] - endpoint.times[0] == pytest.approx(50.4, abs=0.5)
+
+
+def test_rates_of_the_recipe_are_kept():
+    endpoint = Endpoint(completion())
+    run(endpoint, many(40), pacing=Pacing(requests_per_minute=60))
+    assert endpoint.times[-1] - endpoint.times[0] == pytest.approx(34, abs=3)
+    assert sum(moment < endpoint.times[0] + 10 for moment in endpoint.times) <= 17
+
+
+def test_rates_that_the_server_tells_are_kept():
+    headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "45s"}
+    endpoint = Endpoint((200, headers, completion()), completion())
+    run(endpoint, many(3), pacing=SLOW)
+    assert endpoint.times[1] - endpoint.times[0] == pytest.approx(45, abs=1)
+
+
+def test_budget_stops_before_it_is_exceeded(tmp_path):
+    prices = Prices(1000.0, 1000.0)  # 15 tokens of the mock are 0.015 usd; the worst case of a call is about 0.13
+    for budget, most in [
+        (Budget(calls=7), 7),
+        (Budget(tokens=600), 40),
+        (Budget(usd=0.6), 40),
+    ]:
+        endpoint = Endpoint(completion())
+        engine = endpoint.engine(prices=prices, pacing=Pacing(concurrency=4, start=4))
+        got = []
+        with pytest.raises(InputError, match="budget"):
+            got.extend(generate(many(1000), engine, budget=budget, loop_factory=JumpingLoop))
+        assert len(got) == len(endpoint.times)
+        assert len(got) * 15 <= 600
+        assert 7 <= len(got) <= most
+        assert all(answer.finish == "stop" for answer in got)
+
+
+def test_budget_of_a_scope_counts_earlier_runs(tmp_path):
+    with GenerationCache(tmp_path / "c.db") as cache:
+        for limit in (5, 8, 8):
+            endpoint = Endpoint(completion())
+            with pytest.raises(InputError, match="budget"):
+                list(generate(many(20), endpoint.engine(), cache, Budget(calls=limit, scope="study")))
+        assert cache.counts() == {"stop": 8}
+        assert cache.spending("study").calls == 8
+
+
+def test_budget_counts_calls_without_an_answer_at_their_worst(tmp_path):
+    endpoint = Endpoint(httpx2.ReadTimeout("slow"))
+    with pytest.raises(InputError, match="3 of 3 calls"):
+        run(endpoint, budget=Budget(calls=3))
+    assert len(endpoint.times) == 3
+    endpoint = Endpoint(failure(500), failure(429), completion())
+    (answer,) = run(endpoint, budget=Budget(calls=1))
+    assert answer.finish == "stop"
+
+
+def test_budget_in_usd_needs_prices():
+    with pytest.raises(InputError, match="prices"):
+        run(Endpoint(completion()), budget=Budget(usd=1.0))
+
+
+def test_key_travels_in_the_header_alone(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    echo = failure(400, message=f"Incorrect key {KEY}!")
+    endpoint = Endpoint(lambda body: echo if "Problem 1 " in str(body) else completion())
+    engine = endpoint.engine(key_env="TEACHER_KEY", environment={"TEACHER_KEY": KEY})
+    seen = []
+    with GenerationCache(tmp_path / "c.db") as cache:
+        answers = list(generate(many(5), engine, cache, on_progress=lambda figures: seen.append(vars(figures))))
+        (failed,) = [answer for answer in answers if answer.finish == "error"]
+        assert failed.error == "HTTP 400: Error code: 400 - Incorrect key [key]!"
+        assert all(headers["authorization"] == f"Bearer {KEY}" for headers in endpoint.headers)
+    stopping = Endpoint(failure(401, message=f"no {KEY}")).engine(key_env="K", environment={"K": KEY})
+    with pytest.raises(StopRunError) as caught:
+        list(generate(many(1), stopping))
+    told = f"{caught.value} {answers} {seen} {engine.describe()} {engine.config} {caplog.text}"
+    assert KEY not in told
+    for path in tmp_path.rglob("*"):
+        assert KEY.encode() not in path.read_bytes()
+
+
+def test_no_key_of_the_environment_goes_to_an_endpoint_without_one(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    endpoint = Endpoint(completion())
+    run(endpoint)
+    assert KEY not in str(endpoint.headers)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"key_env": "NOT_SET_ANYWHERE"}, "NOT_SET_ANYWHERE is not set"),
+        ({"key_env": KEY}, "NAME, not the key"),
+        ({"extra": {"n": 3}}, "n cannot be set"),
+        ({"extra": {"api_key": "x"}}, "secret"),
+    ],
+)
+def test_unusable_settings_are_refused(fields, words):
+    with pytest.raises(InputError, match=words) as caught:
+        engine_at("http://127.0.0.1:9/v1", **fields)
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["api.openai.com/v1", "http://me:pw@host/v1", "http://host/v1?key=1", "ftp://host"])
+def test_unusable_urls_are_refused(url):
+    with pytest.raises(InputError, match="base_url"):
+        engine_at(url)
+
+
+def test_a_request_that_cannot_be_sent_is_a_counted_failure():
+    answers = run(Endpoint(completion()), [ask(1, prefill="Step 1:"), ask(2)])
+    assert {answer.request_id: answer.finish for answer in answers} == {"r1": "error", "r2": "stop"}
+    (answer,) = run(Endpoint(completion()), [ask(1, prefill="Step 1:")], dialect=Dialect(prefill="assistant"))
+    assert answer.text == "fine"
+
+
+def test_any_text_is_sent(tmp_path):
+    endpoint = Endpoint(completion("fine \ud800"))
+    (answer,) = run(endpoint, [ask(1, "nul \0, lone \ud800")])
+    assert answer.text == "fine \ud800"
+    assert endpoint.bodies[0]["messages"][0]["content"] == "Problem 1 nul \0, lone \ud800"
+
+
+def test_description_holds_what_shapes_the_answer():
+    engine = Endpoint(completion()).engine(extra={"top_k": 1})
+    described = json.dumps(engine.describe(), sort_keys=True)
+    for word in ("127.0.0.1:9/v1", "stub", "top_k", "split_think", "prefill"):
+        assert word in described
+    faster = Endpoint(completion()).engine(extra={"top_k": 1}, pacing=Pacing(concurrency=3), prices=Prices(1, 1))
+    assert faster.describe() == engine.describe()
+    moved = engine_at("http://node7:8000/v1", endpoint="our vllm")
+    assert moved.describe() == engine_at("http://node8:8000/v1", endpoint="our vllm").describe()
+
+
+def test_engine_protocol_without_a_cache():
+    answers = list(Endpoint(completion()).engine().generate([ask(1), ask(2, sampling=Sampling(max_tokens=5))]))
+    assert {answer.request_id for answer in answers} == {"r1", "r2"}

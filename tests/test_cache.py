@@ -1,0 +1,243 @@
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from tracedistill.cache import Entry, GenerationCache, Spending, content_key
+from tracedistill.errors import InputError
+
+GOOD = Entry("stop", "text", tokens_in=3, tokens_out=4)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    with GenerationCache(tmp_path / "made" / "cache.db") as cache:
+        yield cache
+
+
+def same(entry, other):
+    return replace(entry, created=0.0) == replace(other, created=0.0)
+
+
+def test_keys_tell_apart_whatever_differs():
+    parts = [
+        ("a",),
+        ("a", None),
+        ("b",),
+        (1,),
+        (1.5,),
+        ("1",),
+        ({"a": 1},),
+        (["a"],),
+        ("\U0001f600",),
+        ("\ud83d\ude00",),
+    ]
+    parts += [("\0",), ("",), ("\ud800",), ("é",), ("e\u0301",)]
+    assert len({content_key(*some) for some in parts}) == len(parts)
+    assert content_key({"a": 1, "b": 2}) == content_key({"b": 2, "a": 1})
+    with pytest.raises(ValueError):
+        content_key(float("nan"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "plain", "nul \0 inside", "lone \ud800 \udfff", "\r\n\u2028", "é" * 10, "x" * 20_000_000]
+)
+def test_any_text_comes_back(cache, text):
+    entry = Entry("stop", text, reasoning=text[:100], error=text[:100])
+    cache.put(b"k" * 32, entry)
+    assert same(cache.get(b"k" * 32), entry)
+
+
+def test_reopened_file_has_everything(tmp_path):
+    path = tmp_path / "cache.db"
+    with GenerationCache(path) as cache:
+        cache.put(b"a", GOOD)
+        cache.exchange(spent=("study", Spending(1, 7, 0.5)))
+    with GenerationCache(path) as cache:
+        assert same(cache.get(b"a"), GOOD)
+        assert cache.get(b"b") is None
+        assert cache.spending("study") == Spending(1, 7, 0.5)
+        assert cache.spending("other") == Spending()
+
+
+def test_first_good_answer_wins_and_nothing_is_overwritten(cache):
+    for text, finish in [("", "error"), ("half", "length"), ("first", "stop"), ("second", "stop"), ("", "refusal")]:
+        cache.put(b"a", Entry(finish, text))
+    assert cache.get(b"a").text == "first"
+    assert cache.counts() == {"error": 1, "length": 1, "refusal": 1, "stop": 2}
+    cache.put(b"b", Entry("error", error="one"))
+    cache.put(b"b", Entry("error", error="two"))
+    assert cache.get(b"b").error == "two"
+
+
+def test_lookup_of_many(cache):
+    keys = [content_key(index) for index in range(1500)]
+    cache.exchange([(key, GOOD) for key in keys[:1200]])
+    assert cache.lookup(keys).keys() == set(keys[:1200])
+
+
+def test_two_users_do_not_buy_the_same(tmp_path):
+    path = tmp_path / "cache.db"
+    with GenerationCache(path) as one, GenerationCache(path) as two:
+        assert one.exchange(wanted=[b"a", b"b"]).granted == {b"a", b"b"}
+        assert two.exchange(wanted=[b"a", b"c"]).busy == {b"a"}
+        one.put(b"a", GOOD)
+        assert two.exchange(wanted=[b"a"]).found.keys() == {b"a"}
+        one.exchange(released=[b"b"])
+        assert two.exchange(wanted=[b"b"]).granted == {b"b"}
+        assert one.exchange(wanted=[b"b"]).busy == {b"b"}
+    with GenerationCache(path) as three:
+        assert three.exchange(wanted=[b"b", b"c"]).granted == {b"b", b"c"}
+
+
+def test_failures_are_found_unless_asked_for_again(cache):
+    cache.put(b"a", Entry("length", "cut"))
+    assert cache.exchange(wanted=[b"a"]).found[b"a"].finish == "length"
+    assert cache.exchange(wanted=[b"a"], rebuy=frozenset({"length"})).granted == {b"a"}
+
+
+def test_claims_of_a_dead_process_are_void_and_of_a_hung_one_end(tmp_path):
+    path = tmp_path / "cache.db"
+    claim = "import os, sys; from tracedistill.cache import GenerationCache as C; c = C(sys.argv[1]); "
+    claim += "c.exchange(wanted=[b'a']); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", claim, str(path)]).returncode == -9
+    now = [1000.0]
+    with GenerationCache(path) as cache:
+        assert cache.exchange(wanted=[b"a"]).granted == {b"a"}
+    with GenerationCache(path, clock=lambda: now[0]) as hung, GenerationCache(path, clock=lambda: now[0]) as other:
+        assert hung.exchange(wanted=[b"b"]).granted
+        assert other.exchange(wanted=[b"b"]).busy
+        now[0] += 3600
+        assert other.exchange(wanted=[b"b"]).granted
+
+
+def test_threads_and_processes_write_at_the_same_time(tmp_path):
+    path = tmp_path / "cache.db"
+    work = "import sys; from tracedistill.cache import *; c = GenerationCache(sys.argv[1]); "
+    work += "[c.put(content_key(sys.argv[2], i), Entry('stop', str(i))) for i in range(150)]"
+    processes = [subprocess.Popen([sys.executable, "-c", work, str(path), name]) for name in ("p", "q")]
+    with GenerationCache(path) as cache:
+        puts = [
+            threading.Thread(
+                target=lambda n=n: [cache.put(content_key(n, i), Entry("stop", str(i))) for i in range(150)]
+            )
+            for n in range(2)
+        ]
+        for thread in puts:
+            thread.start()
+        for thread in puts:
+            thread.join()
+        assert [process.wait(60) for process in processes] == [0, 0]
+        assert cache.counts() == {"stop": 600}
+        assert cache.get(content_key("q", 149)).text == "149"
+
+
+def test_engine_descriptions_are_kept(cache, tmp_path):
+    name = cache.record_engine({"model": "m", "endpoint": "e"})
+    assert name == cache.record_engine({"endpoint": "e", "model": "m"})
+    assert name != cache.record_engine({"model": "m2"})
+    with sqlite3.connect(cache.path) as db:
+        assert db.execute("SELECT count(*) FROM engines").fetchone() == (2,)
+    db.close()
+
+
+def test_what_is_no_cache_is_refused_by_name_and_left_alone(tmp_path):
+    garbage = tmp_path / "garbage.db"
+    garbage.write_bytes(b"not a database at all" * 100)
+    foreign = tmp_path / "foreign.db"
+    db = sqlite3.connect(foreign)
+    db.execute("CREATE TABLE notes (x)")
+    db.close()
+    newer = tmp_path / "newer.db"
+    GenerationCache(newer).close()
+    db = sqlite3.connect(newer)
+    db.execute("PRAGMA user_version = 9")
+    db.close()
+    for path, words in [
+        (garbage, "damaged"),
+        (foreign, "no generation cache"),
+        (newer, "version 9"),
+        (tmp_path, "check"),
+    ]:
+        before = path.read_bytes() if path.is_file() else b""
+        with pytest.raises(InputError, match=words) as caught:
+            GenerationCache(path)
+        assert str(path) in str(caught.value)
+        assert not path.is_file() or path.read_bytes() == before
+
+
+def test_a_file_damaged_inside_is_told_not_lost(tmp_path):
+    path = tmp_path / "cache.db"
+    with GenerationCache(path) as cache:
+        cache.exchange([(content_key(i), Entry("stop", "x" * 500)) for i in range(200)])
+    data = bytearray(path.read_bytes())
+    data[4096 : len(data) - 4096] = b"\xaa" * (len(data) - 8192)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="damaged"), GenerationCache(path) as cache:
+        cache.lookup([content_key(i) for i in range(200)])
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="check that the folder"):
+        GenerationCache(tmp_path / "file" / "cache.db")
+    GenerationCache(tmp_path / "cache.db").close()
+    connect = sqlite3.connect
+    read_only = f"file:{tmp_path / 'cache.db'}?mode=ro"
+    monkeypatch.setattr(sqlite3, "connect", lambda _path, **options: connect(read_only, uri=True, **options))
+    with pytest.raises(InputError, match=r"readonly.*check that the folder"):
+        GenerationCache(tmp_path / "cache.db")
+
+
+def test_full_disk_is_told_and_keeps_what_was_there(tmp_path):
+    path = tmp_path / "cache.db"
+    with GenerationCache(path) as cache:
+        cache.put(b"a", GOOD)
+        cache._writer.execute("PRAGMA max_page_count = 12")
+        with pytest.raises(InputError, match="make room"):
+            cache.put(b"b", Entry("stop", "x" * 1_000_000))
+        assert same(cache.get(b"a"), GOOD)
+        assert cache.get(b"b") is None
+        cache.put(b"c", GOOD)
+
+
+def test_a_lock_held_too_long_is_told(tmp_path):
+    path = tmp_path / "cache.db"
+    GenerationCache(path).close()
+    with GenerationCache(path, busy_seconds=0.2) as cache:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(InputError, match="another process"):
+            cache.put(b"a", GOOD)
+        other.execute("ROLLBACK")
+        other.close()
+        cache.put(b"a", GOOD)
+
+
+def test_kill_loses_nothing_that_was_put(tmp_path):
+    path, told = tmp_path / "cache.db", tmp_path / "told"
+    work = (
+        "import sys; from tracedistill.cache import *; c = GenerationCache(sys.argv[1]); f = open(sys.argv[2], 'w')\n"
+    )
+    work += "for i in range(10**6): c.put(content_key(i), Entry('stop', 'x' * 300)); f.write(f'{i}\\n'); f.flush()"
+    process = subprocess.Popen([sys.executable, "-c", work, str(path), str(told)])
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and not (told.exists() and told.stat().st_size > 500):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    count = len(told.read_text().splitlines())
+    assert count > 50
+    with GenerationCache(path) as cache:
+        assert len(cache.lookup([content_key(i) for i in range(count)])) == count
+        assert cache.counts()["stop"] <= count + 1
+
+
+@pytest.mark.parametrize("module", ["cache", "engines.client", "engines.server", "engines.batch"])
+def test_import_is_quick(module):
+    code = f"import sys, tracedistill.{module}; print([m for m in sys.modules if m in ('openai', 'httpx2', 'torch')])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
