@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import DATA, ROOT
 from tracedistill.cli import main
 from tracedistill.errors import InputError
-from tracedistill.grading import grade
+from tracedistill.grading import grade, second_checker
 from tracedistill.records import Problem
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no shared data here (set TRACEDISTILL_DATA)")
@@ -156,3 +156,17 @@ def test_users_own_golds_are_read_as_what_they_are(tmp_path: Path) -> None:
         {"text": "Answer: red", "gold": ["crimson", "red"]},
     )
     assert grade(path, "file")["correct"] == 3
+
+
+def test_math_verify_as_second_checker(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "rows.jsonl",
+        {"text": "The answer is 3.", "gold": "3"},
+        {"text": "She needs 14 crates to last for 2 months.", "gold": "14"},
+        {"text": "I do not know.", "gold": "3"},
+    )
+    second = grade(path, "gsm8k", second=second_checker("math-verify"))["second"]
+    cells = ("both", "only_ours", "only_theirs", "neither", "second_found_nothing")
+    assert [second[name] for name in cells] == [1, 1, 0, 1, 1]
+    with pytest.raises(InputError, match="unknown second checker"):
+        second_checker("oracle")

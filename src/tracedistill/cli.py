@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, (_, text) in STAGES.items():
         command = _recipe_command(commands, name, text)
         command.add_argument("--quiet", action="store_true", help="say nothing but errors")
-        command.set_defaults(call=_make, stage=name)
+        if name in ("teach", "run"):
+            command.add_argument("--dry-run", action="store_true", help="first prompts, calls and cost; then stop")
+        command.set_defaults(call=_make, stage=name, dry_run=False)
     command = _recipe_command(commands, "status", "what is complete, what is stale and why, what is missing")
     command.set_defaults(call=_status)
     _grade_command(commands)
@@ -150,6 +152,9 @@ def _make(args: argparse.Namespace) -> int:
 
     started = time.monotonic()
     loaded = pipeline.load(args.recipe, args.overrides)
+    if args.dry_run:
+        pipeline.dry_run(loaded)
+        return 0
     made = pipeline.run(loaded, STAGES[args.stage][0], quiet=args.quiet)
     if args.quiet:
         return 0

@@ -10,7 +10,7 @@ FormatName = Literal["plain", "tags"]
 
 _THINK = re.compile(r"<think>(.*?)(?:</think>|(?=<answer>)|\Z)", re.DOTALL | re.IGNORECASE)
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
-_MARKER = re.compile(r"^[ \t]*(?:final\s+)?answer[ \t]*:[ \t]*", re.IGNORECASE | re.MULTILINE)
+_MARKER = re.compile(r"^[ \t]*(?:final[ \t]+)?answer[ \t]*:[ \t]*", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -260,12 +260,10 @@ def second_checker(name: str) -> SecondChecker:
     """The checker of this name: `math-verify` on the whole output, in its guarded process. InputError for others."""
     if name != "math-verify":
         raise InputError(f"unknown second checker '{name}'; known: math-verify")
-    from tracedistill.answers.symbolic import SymbolicWorker
-
-    worker = SymbolicWorker()
+    from tracedistill.answers.symbolic import WORKER
 
     def check(problem: Problem, text: str) -> bool | None:
-        finding = worker.compare_texts(", ".join(problem.answers), text, SECOND_SECONDS)
+        finding = WORKER.compare_texts(", ".join(problem.answers), text, SECOND_SECONDS)
         return finding.outcome == "equal" if finding.outcome in ("equal", "different") else None
 
     return check

@@ -183,8 +183,9 @@ class Attempt:
     """Name of the student in the recipe."""
     text: str
     """The raw generation, special tokens removed."""
-    finish: Literal["stop", "length", "error", "too-long"]
-    """stop: ended by itself; length: cut off at max_tokens; too-long: the prompt exceeds the context window."""
+    finish: Literal["stop", "length", "error", "too-long", "no-plan"]
+    """stop: ended by itself; length: cut off at max_tokens; too-long: the prompt exceeds the context window;
+    no-plan: the arm shows a plan and the teacher made none, so that nothing was asked."""
     tokens_in: int
     """Prompt tokens."""
     tokens_out: int

@@ -22,6 +22,7 @@ def examples_for(
     task: Task,
     name: str,
     arm: Arm,
+    text: str,
     problems: Sequence[Problem],
     traces: Mapping[str, Trace],
     system: str | None,
@@ -31,7 +32,7 @@ def examples_for(
     rows = []
     for problem in problems:
         trace = traces.get(problem.problem_id)
-        prompt = messages_for(task, problem, arm, system, style, plan=trace)
+        prompt = messages_for(task, problem, arm, text, system, style, plan=trace)
         completion = join(None if trace is None else trace.text, task.render_answer(problem), style)
         trace_id = None if trace is None else trace.trace_id
         rows.append(Example(problem.problem_id, name, prompt, completion, trace_id))
@@ -82,7 +83,7 @@ def preflight(tokenizer: Any, examples: Iterable[Example], max_length: int, too_
                 )
             dropped.append((example.problem_id, length))
             continue
-        if len(shown) < SHOWN:
+        if rows < SHOWN:
             start = row.completion_mask.index(1)
             shown.append((tokenizer.decode(row.input_ids[:start])[-160:], tokenizer.decode(row.input_ids[start:])))
         rows, tokens, longest = rows + 1, tokens + length, max(longest, length)

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from tracedistill.engines import Engine, Generation, Request, Sampling
 from tracedistill.errors import InputError
 from tracedistill.formats import FormatName, join
-from tracedistill.prompts import needs_plan, user_turn
+from tracedistill.prompts import fill, needs_plan
 from tracedistill.recipes import Arm, EvaluationConfig
 from tracedistill.records import Attempt, Message, Problem, Trace
 from tracedistill.store import content_id, disk_error, dumps, from_json
@@ -45,31 +45,37 @@ def messages_for(
     task: Task,
     problem: Problem,
     arm: Arm,
+    text: str,
     system: str | None,
     style: FormatName,
     plan: Trace | None = None,
     shots: Sequence[tuple[Problem, Trace | None]] = (),
 ) -> tuple[Message, ...]:
-    """The chat that one student sees for one problem under one arm; no gold but in the solved examples."""
+    """The chat that one student sees for one problem under one arm; no gold but in the solved examples.
+
+    `text` is the arm's prompt. Raises InputError where it shows a plan and there is none.
+    """
     head = (Message("system", system),) if system else ()
     turns: list[Message] = []
     for shot, trace in shots:
-        turns.append(Message("user", _turn(task, shot, arm)))
-        text = trace.text if trace is not None and arm.shots_with_traces else None
-        turns.append(Message("assistant", join(text, task.render_answer(shot), style)))
-    if needs_plan(arm.prompt) and plan is None:
+        turns.append(Message("user", _turn(task, shot, text)))
+        shown = trace.text if trace is not None and arm.shots_with_traces else None
+        turns.append(Message("assistant", join(shown, task.render_answer(shot), style)))
+    if needs_plan(text) and plan is None:
         raise InputError(f"{problem.problem_id}: the arm shows a plan, but its teacher made none for this problem")
-    return (*head, *turns, Message("user", _turn(task, problem, arm, plan)))
+    return (*head, *turns, Message("user", _turn(task, problem, text, plan)))
 
 
-def _turn(task: Task, problem: Problem, arm: Arm, plan: Trace | None = None) -> str:
-    return user_turn(arm.prompt, task.render_problem(problem), task.answer_hint, "" if plan is None else plan.text)
+def _turn(task: Task, problem: Problem, text: str, plan: Trace | None = None) -> str:
+    steps = "" if plan is None else plan.text
+    return fill(text, problem=task.render_problem(problem), hint=task.answer_hint, steps=steps)
 
 
 def requests_for(
     task: Task,
     problems: Sequence[Problem],
     arm: Arm,
+    text: str,
     config: EvaluationConfig,
     seed: int,
     system: str | None,
@@ -81,7 +87,7 @@ def requests_for(
     sampling = Sampling(max_tokens=arm.max_tokens, temperature=config.temperature)
     out = []
     for problem in problems:
-        messages = messages_for(task, problem, arm, system, style, plans.get(problem.problem_id), shots)
+        messages = messages_for(task, problem, arm, text, system, style, plans.get(problem.problem_id), shots)
         own = int(content_id(seed, problem.problem_id)[:12], 16)
         out += [
             Request(f"{problem.problem_id}/{sample}", messages, sampling, seed=own, sample=sample)

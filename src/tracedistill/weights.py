@@ -89,12 +89,12 @@ def student_folder(name_or_path: str) -> Path | str:
 
 
 def cache_folder() -> Path:
-    """Where converted students live: `$TRACEDISTILL_CACHE`, else the user's cache folder, then `students`."""
-    root = os.environ.get("TRACEDISTILL_CACHE") or os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(root).expanduser() if root else Path.home() / ".cache"
-    if not os.environ.get("TRACEDISTILL_CACHE"):
-        base /= "tracedistill"
-    return base / "students"
+    """Where converted students live: `students` in `$TRACEDISTILL_CACHE`, else in the user's cache folder."""
+    own = os.environ.get("TRACEDISTILL_CACHE")
+    if own:
+        return Path(own).expanduser() / "students"
+    users = os.environ.get("XDG_CACHE_HOME")
+    return (Path(users).expanduser() if users else Path.home() / ".cache") / "tracedistill" / "students"
 
 
 def _packaged_folder(student: PackagedStudent) -> Path:
@@ -123,6 +123,7 @@ def _packaged_folder(student: PackagedStudent) -> Path:
             try:
                 _convert(student, distribution, working)
                 working.chmod(0o755)  # mkdtemp makes it private
+                shutil.rmtree(folder, ignore_errors=True)  # only a folder without its manifest can be there
                 working.rename(folder)
             finally:
                 shutil.rmtree(working, ignore_errors=True)
@@ -188,7 +189,6 @@ def _convert(student: PackagedStudent, distribution: importlib.metadata.Distribu
         config.pad_token_id = tokenizer.pad_token_id
         config.bos_token_id = tokenizer.bos_token_id
     model.generation_config.do_sample = False
-    model.config._name_or_path = student.package
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     shutil.rmtree(folder / "assembled", ignore_errors=True)

@@ -47,6 +47,9 @@ def normal(text: str) -> str:
 def label_of(answer: str, closed: tuple[str, ...]) -> str | None:
     """The letter that an answer string names: the letter itself, `B. text`, or the words of a choice."""
     pairs = labelled(closed)
+    alone = answer.strip()
+    if any(alone == known for known, _ in pairs):
+        return alone  # a letter alone is a letter, even where a choice's words are a letter too
     words = normal(answer)
     for known, meaning in pairs:
         if meaning and words == meaning:

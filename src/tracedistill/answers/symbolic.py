@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 MAX_CHARS = 1500
 """Longer expressions are not given to the symbolic library."""
+MAX_TEXT = 20_000
+"""Characters at the end of an output that are given to the library where it extracts by itself."""
 _START_SECONDS = 60.0
 _GRACE_SECONDS = 0.4
 _REMEMBERED = 4096
@@ -58,11 +60,16 @@ class SymbolicWorker:
                     self._known.popitem(last=False)
             return finding
 
-    def _ask(self, gold: str, prediction: str, seconds: float) -> Finding:
+    def compare_texts(self, gold: str, text: str, seconds: float) -> Finding:
+        """What math-verify says of a whole output by itself, its own extraction included."""
+        with self._lock:
+            return self._ask(gold, text[-MAX_TEXT:], seconds, whole=True)
+
+    def _ask(self, gold: str, prediction: str, seconds: float, *, whole: bool = False) -> Finding:
         process = self._started()
         if process is None or process.stdin is None:
             return Finding("error", "the symbolic worker does not start (is math-verify installed?)")
-        request = {"gold": gold, "prediction": prediction, "seconds": seconds}
+        request = {"gold": gold, "prediction": prediction, "seconds": seconds, "whole": whole}
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()

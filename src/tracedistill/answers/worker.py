@@ -2,7 +2,7 @@
 
 A server imports math-verify once and forks a child that does the work. A child that hangs or outgrows its memory is
 killed and the next one is forked in milliseconds, so that no input pays for the one before it. Requests and replies
-are JSON lines: `{"gold", "prediction", "seconds"}` and `{"outcome", "reason"}`, outcome being equal, different,
+are JSON lines: `{"gold", "prediction", "seconds", "whole"}` and `{"outcome", "reason"}`, outcome being equal, different,
 unparsed-gold, unparsed-prediction, timeout, memory or error.
 """
 
@@ -50,11 +50,23 @@ def compare(gold: str, prediction: str) -> tuple[str, str]:
     return ("equal" if same else "different"), "math-verify"
 
 
+def compare_texts(gold: str, text: str) -> tuple[str, str]:
+    """The verdict of math-verify by itself: its own extraction out of a whole output, its own comparison."""
+    from math_verify import parse, verify
+
+    found = parse(text, parsing_timeout=None)
+    if not found:
+        return "unparsed-prediction", "math-verify finds no answer"
+    same = verify(parse(gold, parsing_timeout=None), found, timeout_seconds=None)
+    return ("equal" if same else "different"), "math-verify"
+
+
 def reply(line: bytes) -> dict[str, str]:
     """Answer one request; no exception leaves it."""
     try:
         request: dict[str, Any] = json.loads(line)
-        outcome, reason = compare(str(request["gold"]), str(request["prediction"]))
+        judge = compare_texts if request.get("whole") else compare
+        outcome, reason = judge(str(request["gold"]), str(request["prediction"]))
     except MemoryError:
         return {"outcome": "memory", "reason": "comparison needs more than 512 MB"}
     except RecursionError:

@@ -23,13 +23,17 @@ from tracedistill.pipeline.graph import LOCK_HELD, Clock, Node, State, discard, 
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.stages import STAGES, Graph
 from tracedistill.pipeline.work import Workshop
-from tracedistill.prompts import PROMPTS
+from tracedistill.prompts import PROMPTS, TEACHER_PROMPTS
 from tracedistill.recipes import Study
 from tracedistill.recipes import load as load_recipe
 from tracedistill.store import read_json
 from tracedistill.tasks import TASKS
 
-__all__ = ["STAGES", "LoadedStudy", "load", "report_of", "run", "status", "train_in_this_process"]
+__all__ = ["STAGES", "LoadedStudy", "dry_run", "load", "report_of", "run", "status", "train_in_this_process"]
+
+
+FREE_TEACHERS = ("rules", "recorded")
+"""Kinds of teachers that call no model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,12 @@ class LoadedStudy:
 
 def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
     """Read a recipe with its overrides; InputError lists everything that is wrong with it."""
-    names = {"tasks": TASKS, "prompts": PROMPTS, "interventions": {*INTERVENTIONS, NO_TRACE}}
+    names = {
+        "tasks": TASKS,
+        "prompts": PROMPTS,
+        "teacher_prompts": TEACHER_PROMPTS,
+        "interventions": {*INTERVENTIONS, NO_TRACE},
+    }
     return LoadedStudy(load_recipe(Path(recipe), overrides, names), Path(recipe), tuple(overrides))
 
 
@@ -63,6 +72,17 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False) -> l
         nodes = Graph(workshop).nodes()
         wanted = upstream(nodes, [node for node in nodes if node.stage == stage])
         return _make(workshop, wanted)
+
+
+def dry_run(loaded: LoadedStudy) -> None:
+    """Show what the model teachers would be asked and would cost at most; problems are drawn, nothing is called."""
+    workshop = Workshop(loaded.study, loaded.recipe, Screen(), loaded.overrides)
+    workshop.run.claim()
+    with workshop.run.lock():
+        nodes = Graph(workshop).nodes()
+        free = {f"teach:{name}" for name, teacher in loaded.study.teachers.items() if teacher.kind in FREE_TEACHERS}
+        _make(workshop, [node for node in nodes if node.name == "problems" or node.name in free])
+        workshop.teaching.dry_run()
 
 
 def status(loaded: LoadedStudy) -> list[tuple[Node, State]]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tracedistill.engines.progress import Statistics
+
+T = TypeVar("T")
 
 
 class Screen:
@@ -19,6 +24,24 @@ class Screen:
     def say(self, text: str) -> None:
         """One line of plain text."""
         self.console.print(escape(text))
+
+    @contextmanager
+    def panel(self, label: str) -> Iterator[Callable[[Statistics], None]]:
+        """A live line of a teacher's run: counts, speed, money, time left; the function yielded takes the figures."""
+        columns = (TextColumn("  {task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[told]}"))
+        progress = Progress(*columns, console=self.console, transient=True)
+        last: Statistics | None = None
+        with progress:
+            task = progress.add_task(escape(label), total=None, told="starting")
+
+            def update(figures: Statistics) -> None:
+                nonlocal last
+                last = figures
+                progress.update(task, completed=figures.finished, total=figures.total, told=escape(told(figures)))
+
+            yield update
+        if last is not None:
+            self.say(f"  {label}: {told(last)}")
 
     @contextmanager
     def bar(self, label: str) -> Iterator[Callable[[int, int], None]]:
@@ -38,3 +61,32 @@ class Screen:
                 progress.update(task, completed=done, total=total)
 
             yield update
+
+
+def told(figures: Statistics) -> str:
+    """The figures of a teacher's run in one line."""
+    parts = [f"{figures.finished}/{figures.total}" if figures.total is not None else str(figures.finished)]
+    for name, count in (("cached", figures.cached), ("failed", figures.failed), ("refused", figures.refused),
+                        ("cut off", figures.cut_off), ("retried", figures.retried)):  # fmt: skip
+        if count:
+            parts.append(f"{name} {count}")
+    if figures.tokens_per_minute:
+        parts.append(f"{figures.tokens_per_minute:,.0f} tokens/min")
+    if figures.usd:
+        projected = figures.usd_projected
+        parts.append(f"${figures.usd:.2f}" + (f" of about ${projected:.2f}" if projected else ""))
+    if figures.in_flight or figures.concurrency:
+        parts.append(f"{figures.in_flight} in flight, {figures.concurrency} at most now")
+    left = figures.seconds_left
+    if left:
+        parts.append(f"{int(left // 60)}:{int(left % 60):02d} left")
+    if figures.waiting:
+        parts.append(f"waiting: {figures.waiting}")
+    return ", ".join(parts)
+
+
+def counted(items: Iterable[T], update: Callable[[int, int], None], total: int) -> Iterator[T]:
+    """The items, each told to the bar once it has been used."""
+    for number, item in enumerate(items, start=1):
+        yield item
+        update(number, total)

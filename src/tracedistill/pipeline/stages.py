@@ -5,11 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.graph import Node
-from tracedistill.pipeline.work import Workshop, trace_wanted
-from tracedistill.prompts import PROMPTS, needs_plan
-from tracedistill.recipes import Arm
+from tracedistill.pipeline.work import Workshop
 
 STAGES = ("problems", "teach", "validate", "assemble", "train", "evaluate", "report")
 """In the order in which they run; all but the first are subcommands."""
@@ -27,7 +24,7 @@ class Graph:
         """All pieces of the study, upstream first."""
         study = self.study
         nodes = [self._problems()]
-        teachers = sorted({study.teacher_of(arm) for arm in study.arms.values() if self._uses_traces(arm)})
+        teachers = self.work.teaching.needed()
         for teacher in teachers:
             nodes += [self._teach(teacher), self._validate(teacher)]
         nodes.append(self._assemble(teachers))
@@ -39,10 +36,6 @@ class Graph:
         nodes.append(self._report())
         return nodes
 
-    def _uses_traces(self, arm: Arm) -> bool:
-        tuned = arm.tune not in (None, NO_TRACE)
-        return tuned or needs_plan(arm.prompt) or (arm.prompt == "few-shot" and arm.shots_with_traces)
-
     def _problems(self) -> Node:
         params = {"task": self.plain["task"], "seed": self.study.seed}
         return Node(
@@ -50,12 +43,14 @@ class Graph:
         )
 
     def _teach(self, teacher: str) -> Node:
-        params = {"teacher": self.plain["teachers"][teacher], "task": self.study.task.name}
-        run = functools.partial(self.work.make_traces, teacher)
-        return Node(f"teach:{teacher}", "teach", ("problems.jsonl",), (f"traces/{teacher}.jsonl",), params, run)
+        source = self.work.teaching.source_of(teacher)
+        inputs = ("problems.jsonl", *((f"traces/{source}.jsonl",) if source else ()))
+        outputs = (f"traces/{teacher}.jsonl", f"traces/{teacher}.failures.jsonl")
+        run = functools.partial(self.work.teaching.make, teacher)
+        return Node(f"teach:{teacher}", "teach", inputs, outputs, self.work.teaching.params(teacher), run)
 
     def _validate(self, teacher: str) -> Node:
-        params = {"keep": self.study.validation.keep, "task": self.study.task.name}
+        params = {"validation": self.plain["validation"], "task": self.study.task.name}
         inputs = ("problems.jsonl", f"traces/{teacher}.jsonl")
         run = functools.partial(self.work.make_validation, teacher)
         return Node(f"validate:{teacher}", "validate", inputs, (f"validation/{teacher}.jsonl",), params, run)
@@ -63,7 +58,7 @@ class Graph:
     def _assemble(self, teachers: Sequence[str]) -> Node:
         study = self.study
         outputs = [f"sft/{name}.jsonl" for name in study.tuned_arms()]
-        outputs += [f"plans/{name}.jsonl" for name, arm in study.arms.items() if needs_plan(arm.prompt)]
+        outputs += [f"plans/{name}.jsonl" for name, arm in study.arms.items() if self.work.shows_plan(arm)]
         arms = {name: {key: value for key, value in self.plain["arms"][name].items() if key != "max_tokens"}
                 for name in study.arms}  # fmt: skip
         params = {
@@ -71,7 +66,7 @@ class Graph:
             "format": study.format,
             "seed": study.seed,
             "systems": {name: student.system for name, student in study.students.items()},
-            "prompts": {arm.prompt: PROMPTS[arm.prompt] for arm in study.arms.values()},
+            "prompts": {arm.prompt: self.work.prompt(arm) for arm in study.arms.values()},
         }
         inputs = ["problems.jsonl"]
         for teacher in teachers:
@@ -112,11 +107,11 @@ class Graph:
             "evaluation": self.plain["evaluation"],
             "seed": study.seed,
             "format": study.format,
-            "prompt": PROMPTS[arm.prompt],
+            "prompt": self.work.prompt(arm),
             "hint": self.work.task.answer_hint,
         }
         inputs = ["problems.jsonl"]
-        if needs_plan(arm.prompt):
+        if self.work.shows_plan(arm):
             inputs.append(f"plans/{name}.jsonl")
         if arm.prompt == "few-shot" and arm.shots_with_traces:
             inputs.append(f"traces/{study.teacher_of(arm)}.jsonl")
@@ -126,7 +121,7 @@ class Graph:
         return Node(f"generate:{name}", "evaluate", tuple(inputs), (f"generations/{name}.jsonl",), params, run)
 
     def _score(self, name: str) -> Node:
-        params = {"trace_wanted": trace_wanted(self.study.arms[name]), "task": self.study.task.name}
+        params = {"trace_wanted": self.work.trace_wanted(self.study.arms[name]), "task": self.study.task.name}
         inputs = ("problems.jsonl", f"generations/{name}.jsonl")
         run = functools.partial(self.work.make_scores, name)
         return Node(f"score:{name}", "evaluate", inputs, (f"attempts/{name}.jsonl",), params, run)

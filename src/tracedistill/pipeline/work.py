@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tracedistill.engines import Engine
 from tracedistill.engines.scripted import ScriptedEngine
 from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.interventions import NO_TRACE, intervene
 from tracedistill.pipeline.graph import RunFolder, discard
-from tracedistill.pipeline.screen import Screen
-from tracedistill.prompts import needs_plan
+from tracedistill.pipeline.screen import Screen, counted
+from tracedistill.pipeline.teaching import SCRIPTED, Teaching
+from tracedistill.prompts import PROMPTS, needs_plan, prompt_text
 from tracedistill.recipes import Arm, Study, resolved
 from tracedistill.records import Attempt, Example, Problem, Trace
 from tracedistill.scoring import score
@@ -23,12 +24,7 @@ from tracedistill.store import read_json, read_jsonl, to_json, write_json, write
 from tracedistill.students import attempt_all, requests_for, shots_for
 from tracedistill.tasks import Source, Task, get_task
 from tracedistill.tasks.overlap import duplicates, overlap, sample
-from tracedistill.teachers import teach_by_rules
 from tracedistill.validation import Validation, validate
-
-SCRIPTED = "scripted:"
-
-T = TypeVar("T")
 
 
 class Workshop:
@@ -48,6 +44,25 @@ class Workshop:
         """The study's task."""
         return get_task(self.study.task.name)
 
+    @functools.cached_property
+    def teaching(self) -> Teaching:
+        """The study's teachers."""
+        return Teaching(self)
+
+    def prompt(self, arm: Arm) -> str:
+        """The text of an arm's prompt."""
+        return prompt_text(arm.prompt, self.study.prompts, PROMPTS)
+
+    def shows_plan(self, arm: Arm) -> bool:
+        """Whether the arm shows its student a teacher's steps."""
+        return needs_plan(self.prompt(arm))
+
+    def trace_wanted(self, arm: Arm) -> bool:
+        """Whether the arm asks its student for a trace."""
+        if arm.tune is not None:
+            return arm.tune != NO_TRACE
+        return arm.prompt == "chain-of-thought" or self.shows_plan(arm) or arm.shots_with_traces
+
     def arms_of(self, student: str) -> list[str]:
         """The tuned arms of a student."""
         return [name for name in self.study.tuned_arms() if self.study.student_of(self.study.arms[name]) == student]
@@ -55,8 +70,8 @@ class Workshop:
     def make_problems(self) -> None:
         """Draw the study's problems; report overlaps, duplicates and golds that fail their own judge."""
         config, seed = self.study.task, self.study.seed
-        data_dir = None if config.data_dir is None else Path(self._beside_recipe(config.data_dir))
-        path = None if config.path is None else self._beside_recipe(config.path)
+        data_dir = None if config.data_dir is None else Path(self.beside_recipe(config.data_dir))
+        path = None if config.path is None else self.beside_recipe(config.path)
         source = Source(data_dir, path, config.columns, seed)
         train = self._load("train", config.train_split, source, config.train)
         test = self._load("test", config.test_split, source, config.test)
@@ -92,7 +107,7 @@ class Workshop:
         )
         write_jsonl(self.run.path("problems.jsonl"), problems)
 
-    def _beside_recipe(self, path: str) -> str:
+    def beside_recipe(self, path: str) -> str:
         """A path as given, or beside the recipe where it is not found from the working folder (hub ids stay)."""
         beside = self.recipe.parent / path
         # `{split}` stands for a name: what can be looked for is the folder
@@ -121,20 +136,13 @@ class Workshop:
         every = read_jsonl(self.run.path("problems.jsonl"), Problem)
         return [problem for problem in every if not roles or problem.split in roles]
 
-    def make_traces(self, teacher: str) -> None:
-        """Let a teacher decompose every problem."""
-        problems = self.problems()
-        with self.screen.bar(f"traces of {teacher}") as update:
-            traces = _counted(teach_by_rules(self.task, problems, teacher), update, len(problems))
-            write_jsonl(self.run.path(f"traces/{teacher}.jsonl"), traces)
-
     def make_validation(self, teacher: str) -> None:
         """Judge a teacher's traces."""
         problems = {problem.problem_id: problem for problem in self.problems()}
         traces = read_jsonl(self.run.path(f"traces/{teacher}.jsonl"), Trace)
         with self.screen.bar(f"judging traces of {teacher}") as update:
             verdicts = validate(self.task, problems, traces, self.study.validation.keep)
-            write_jsonl(self.run.path(f"validation/{teacher}.jsonl"), _counted(verdicts, update, len(problems)))
+            write_jsonl(self.run.path(f"validation/{teacher}.jsonl"), counted(verdicts, update, len(problems)))
 
     def _traces(self, teacher: str, *, accepted: bool) -> dict[str, Trace]:
         """One trace per problem; `accepted`: only what validation lets pass."""
@@ -178,18 +186,15 @@ class Workshop:
         facts: dict[str, Any] = {"rows": len(kept), "train_problems": len(train), "arms": {}, "plans": {}}
         for name, arm in tuned.items():
             system = study.students[study.student_of(arm)].system
-            rows = examples_for(task, name, arm, kept, traces[name], system, study.format)
+            rows = examples_for(task, name, arm, self.prompt(arm), kept, traces[name], system, study.format)
             write_jsonl(self.run.path(f"sft/{name}.jsonl"), rows)
             used = [traces[name][p.problem_id] for p in kept if p.problem_id in traces[name]]
             facts["arms"][name] = self._facts(kept, used)
         for name, arm in study.arms.items():
-            if needs_plan(arm.prompt):
+            if self.shows_plan(arm):
                 plans = self._changed(study.teacher_of(arm), arm.plan, test, accepted=False)
-                missing = [problem.problem_id for problem in test if problem.problem_id not in plans]
-                if missing:
-                    raise InputError(
-                        f"arm {name}: {len(missing)} of {len(test)} test problems have no plan: {missing[:3]} ..."
-                    )
+                if not plans:
+                    raise InputError(f"arm {name}: {study.teacher_of(arm)} made no plan for any test problem")
                 write_jsonl(self.run.path(f"plans/{name}.jsonl"), plans.values())
                 facts["plans"][name] = self._facts(test, list(plans.values()))
         write_json(self.run.path("assembly.json"), facts)
@@ -277,8 +282,10 @@ class Workshop:
         student = study.student_of(arm)
         test = self.problems("test")
         plans: dict[str, Trace] = {}
-        if needs_plan(arm.prompt):
+        asked = test
+        if self.shows_plan(arm):
             plans = {trace.problem_id: trace for trace in read_jsonl(self.run.path(f"plans/{name}.jsonl"), Trace)}
+            asked = [problem for problem in test if problem.problem_id in plans]
         shots: list[tuple[Problem, Trace | None]] = []
         if arm.prompt == "few-shot":
             chosen = shots_for(arm, self.problems("train"), study.seed)
@@ -286,7 +293,7 @@ class Workshop:
             shots = [(problem, known.get(problem.problem_id)) for problem in chosen]
         system = study.students[student].system
         requests = requests_for(
-            self.task, test, arm, study.evaluation, study.seed, system, study.format, plans, shots
+            self.task, asked, arm, self.prompt(arm), study.evaluation, study.seed, system, study.format, plans, shots
         )  # fmt: skip
         engine = self.engine(student, self.run.path(f"adapters/{name}") if arm.tune is not None else None)
         partial = self.run.path(f"generations/{name}.partial.jsonl")
@@ -294,14 +301,24 @@ class Workshop:
             attempts = attempt_all(
                 engine, requests, study.evaluation.batch_size, name, student, partial, plans, update
             )  # fmt: skip
-            write_jsonl(self.run.path(f"generations/{name}.jsonl"), attempts)
+            write_jsonl(self.run.path(f"generations/{name}.jsonl"), [*attempts, *self._unasked(name, test, asked)])
         write_json(self.run.path(f"generations/{name}.engine.json"), engine.describe())
         discard(partial)
+
+    def _unasked(self, name: str, test: Sequence[Problem], asked: Sequence[Problem]) -> Iterable[Attempt]:
+        """Problems without a plan stay in the denominator: nothing was asked, so nothing was answered."""
+        ids = {problem.problem_id for problem in asked}
+        student = self.study.student_of(self.study.arms[name])
+        for problem in test:
+            if problem.problem_id not in ids:
+                for number in range(self.study.evaluation.samples):
+                    key = f"{name}/{problem.problem_id}/{number}"
+                    yield Attempt(key, problem.problem_id, name, student, "", "no-plan", 0, 0, 0.0, number)
 
     def make_scores(self, name: str) -> None:
         """Judge an arm's attempts."""
         problems = {problem.problem_id: problem for problem in self.problems("test")}
-        wanted = trace_wanted(self.study.arms[name])
+        wanted = self.trace_wanted(self.study.arms[name])
 
         def judged() -> Iterable[dict[str, Any]]:
             for attempt in read_jsonl(self.run.path(f"generations/{name}.jsonl"), Attempt):
@@ -325,13 +342,6 @@ class Workshop:
         write_report(self.study, self.task, self.run.folder, {p.problem_id: p for p in self.problems("test")})
 
 
-def trace_wanted(arm: Arm) -> bool:
-    """Whether the arm asks its student for a trace."""
-    if arm.tune is not None:
-        return arm.tune != NO_TRACE
-    return arm.prompt == "chain-of-thought" or needs_plan(arm.prompt) or arm.shots_with_traces
-
-
 def _check_ids(problems: Sequence[Problem]) -> None:
     seen: dict[str, str] = {}
     for problem in problems:
@@ -340,9 +350,3 @@ def _check_ids(problems: Sequence[Problem]) -> None:
                 f"problem id '{problem.problem_id}' stands twice ({seen[problem.problem_id]}, {problem.split})"
             )
         seen[problem.problem_id] = problem.split
-
-
-def _counted(items: Iterable[T], update: Callable[[int, int], None], total: int) -> Iterable[T]:
-    for number, item in enumerate(items, start=1):
-        yield item
-        update(number, total)

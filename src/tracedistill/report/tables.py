@@ -12,7 +12,6 @@ import numpy as np
 
 from tracedistill import stats
 from tracedistill.interventions import NO_TRACE
-from tracedistill.prompts import needs_plan
 from tracedistill.recipes import Arm, Study, resolved
 from tracedistill.records import Problem
 from tracedistill.store import read_json, read_lines, to_json
@@ -118,6 +117,7 @@ def _arm(
         "cut_off": sum(row.cut_off for row in rows),
         "too_long": sum(row.finish == "too-long" for row in rows),
         "errors": sum(row.finish == "error" for row in rows),
+        "no_plan": sum(row.finish == "no-plan" for row in rows),
         "trace_correct": traces["correct"],
         "trace_unparsed": traces["unparsed"],
         "trace_none": traces["none"],
@@ -131,7 +131,7 @@ def _arm(
         "seconds": round(sum(row.seconds for row in rows), 2),
         "training_seconds": training,
         "data": assembly["arms"].get(name) if arm.tune not in (None, NO_TRACE) else None,
-        "plan": assembly["plans"].get(name) if needs_plan(arm.prompt) else None,
+        "plan": assembly["plans"].get(name),
     }
 
 

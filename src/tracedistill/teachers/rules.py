@@ -1,4 +1,4 @@
-"""Teachers turn problems into traces."""
+"""The rule-based teacher."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Literal
 from tracedistill.records import Problem, Trace, Verdict
 from tracedistill.tasks import Task
 
-Keep = Literal["correct", "parsed", "all"]
+Keep = Literal["correct", "answer", "parsed", "all"]
 
 
 @dataclass(frozen=True, slots=True)

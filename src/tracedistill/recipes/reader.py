@@ -1,0 +1,218 @@
+"""YAML to frozen dataclasses, strictly: every error at once, with file, line, key and the nearest valid key."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+
+from tracedistill.errors import InputError
+from tracedistill.recipes.checks import NOT_A_NAME, check, is_file_name, near
+from tracedistill.recipes.schema import Study
+
+
+def load(path: Path, overrides: Sequence[str] = (), names: Mapping[str, Collection[str]] | None = None) -> Study:
+    """Read a recipe and apply `key=value` overrides (dotted keys; values are YAML).
+
+    `names` gives the known values of fields that name something (tasks, prompts, interventions).
+    Raises one InputError that lists every error with file, line, key and the nearest valid key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such recipe") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-13-45 is no date
+        raise InputError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: a recipe is a mapping that starts with `study:` and `task:`")
+    reader = _Reader(_with_own_prompts(names or {}, raw))
+    reader.note_lines(node, "")
+    for override in overrides:
+        reader.apply(raw, override)
+    study = reader.read(Study, _spread_base(raw), "")
+    if isinstance(study, Study):
+        check(study, reader.fail)
+    if reader.errors:
+        shown = "\n".join(f"  {error}" for error in reader.errors)
+        count = len(reader.errors)
+        raise InputError(f"{path}: {count} error{'s' if count > 1 else ''} in the recipe\n{shown}")
+    return typing.cast(Study, study)
+
+
+def _with_own_prompts(names: Mapping[str, Collection[str]], raw: Mapping[str, Any]) -> dict[str, Collection[str]]:
+    own = raw.get("prompts")
+    added = {str(name) for name in own} if isinstance(own, dict) else set()
+    return {key: {*known, *added} if key.endswith("prompts") else known for key, known in names.items()}
+
+
+def _spread_base(raw: dict[str, Any]) -> dict[str, Any]:
+    """Every arm as base updated by its differences."""
+    base, arms = raw.get("base"), raw.get("arms")
+    if not isinstance(arms, dict):
+        return raw
+    base = base if isinstance(base, dict) else {}
+    spread = {name: {**base, **(arm or {})} if isinstance(arm, dict | None) else arm for name, arm in arms.items()}
+    return {**raw, "arms": spread}
+
+
+class _Reader:
+    """Turns YAML values into dataclasses and collects every error on the way."""
+
+    def __init__(self, names: Mapping[str, Collection[str]]) -> None:
+        self.names = names
+        self.errors: list[str] = []
+        self.lines: dict[str, int] = {}
+
+    def fail(self, key: str, message: str) -> None:
+        line = self.lines.get(key)
+        error = f"{key or 'recipe'}{f' (line {line})' if line else ''}: {message}"
+        if error not in self.errors:
+            self.errors.append(error)
+
+    def note_lines(self, node: yaml.Node | None, prefix: str) -> None:
+        """Remember the line of every key, and report keys that stand twice (YAML would keep the last silently)."""
+        if not isinstance(node, yaml.MappingNode) or prefix.count(".") > 8:  # an alias may hold itself
+            return
+        seen = set()
+        for key_node, value in node.value:
+            key = f"{prefix}{key_node.value}"
+            self.lines[key] = key_node.start_mark.line + 1
+            if key in seen:
+                self.fail(key, "stands twice")
+            seen.add(key)
+            self.note_lines(value, f"{key}.")
+
+    def apply(self, raw: dict[str, Any], override: str) -> None:
+        """Put one `key=value` into the raw recipe."""
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            self.fail(override, "an override is key=value, for example training.max_steps=5")
+            return
+        try:
+            value = yaml.safe_load(text) if text else None
+        except (yaml.YAMLError, ValueError, RecursionError):
+            value = text
+        place = raw
+        parts = key.split(".")
+        for part in parts[:-1]:
+            inner = place.setdefault(part, {})
+            if inner is None:
+                inner = place[part] = {}
+            if not isinstance(inner, dict):
+                self.fail(key, f"'{part}' is not a mapping")
+                return
+            place = inner
+        place[parts[-1]] = value
+
+    def read(self, kind: Any, value: Any, key: str, metadata: Mapping[str, Any] = types.MappingProxyType({})) -> Any:
+        """The value as this type; errors are collected, and None stands for what could not be read."""
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            return self._record(kind, value, key)
+        origin, arguments = get_origin(kind), get_args(kind)
+        if origin in (typing.Union, types.UnionType):
+            if value is None:
+                return None
+            inner = next(argument for argument in arguments if argument is not type(None))
+            return self.read(inner, value, key, metadata)
+        if origin is Literal:
+            if value not in arguments:
+                self.fail(key, f"'{value}' is not one of {', '.join(map(str, arguments))}{near(value, arguments)}")
+            return value
+        if origin is dict:
+            return self._mapping(arguments[1], value, key)
+        if kind is Any:
+            return value
+        if origin is tuple:
+            return self._sequence(arguments, value, key)
+        return self._scalar(kind, value, key, metadata)
+
+    def _record(self, kind: Any, value: Any, key: str) -> Any:
+        if value is None:
+            value = {}
+        if not isinstance(value, dict):
+            self.fail(key, f"wants keys ({', '.join(item.name for item in fields(kind))}), got {value!r}")
+            return None
+        hints = typing.get_type_hints(kind)
+        known = {item.name: item for item in fields(kind)}
+        out = {}
+        for name, item in value.items():
+            path = f"{key}.{name}" if key else str(name)
+            if name not in known:
+                self.fail(path, f"unknown key{near(name, known)}")
+                continue
+            out[name] = self.read(hints[name], item, path, known[name].metadata)
+        for name, item in known.items():
+            required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+            if required and name not in value:
+                self.fail(f"{key}.{name}" if key else name, "is missing")
+                out[name] = {} if get_origin(hints[name]) is dict else None
+        return kind(**out)
+
+    def _mapping(self, inner: Any, value: Any, key: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            self.fail(key, f"wants a mapping of names, got {value!r}")
+            return {}
+        for name in value:
+            if not is_file_name(name):
+                self.fail(f"{key}.{name}", NOT_A_NAME)
+        return {str(name): self.read(inner, item, f"{key}.{name}") for name, item in value.items()}
+
+    def _sequence(self, arguments: tuple[Any, ...], value: Any, key: str) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            self.fail(key, f"wants a list, got {value!r}")
+            return ()
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(self.read(arguments[0], item, f"{key}[{index}]") for index, item in enumerate(value))
+        if len(value) != len(arguments):
+            self.fail(key, f"wants {len(arguments)} values, got {len(value)}")
+            return ()
+        return tuple(self.read(kind, item, key) for kind, item in zip(arguments, value, strict=True))
+
+    def _scalar(self, kind: Any, value: Any, key: str, metadata: Mapping[str, Any]) -> Any:
+        if kind is float and isinstance(value, str):  # YAML 1.1 reads 2e-3 as a string
+            try:
+                value = float(value)
+            except ValueError:
+                self.fail(key, f"wants a number, got {value!r}")
+                return None
+        if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 1023:
+            value = float(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            self.fail(key, f"wants a finite number, got {value!r}")
+            return None
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
+            self.fail(key, f"wants {wanted}, got {value!r}")
+            return None
+        known = self.names.get(metadata.get("names", ""))
+        dotted = metadata.get("names") == "tasks" and ":" in str(value)  # a task that lives elsewhere
+        if known is not None and value not in known and not dotted:
+            self.fail(key, f"unknown name '{value}'{near(value, known)}; known: {', '.join(sorted(known))}")
+        return value
+
+
+def resolved(study: Study) -> dict[str, Any]:
+    """The whole recipe as JSON values, defaults spelt out; `load` of its YAML gives the same study."""
+    return typing.cast(dict[str, Any], _plain(study))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,12 @@
+"""Teachers turn problems into traces: by rules, out of a file, or by a model.
+
+rules     the task's own decomposition
+recorded  traces that somebody else has made
+model     an endpoint or a local model, a student of the study included
+"""
+
+from tracedistill.teachers.model import Failure, reads_of, requests_for_teacher, sources_of, trace_of
+from tracedistill.teachers.recorded import read_recorded
+from tracedistill.teachers.rules import teach_by_rules
+
+__all__ = ["Failure", "read_recorded", "reads_of", "requests_for_teacher", "sources_of", "teach_by_rules", "trace_of"]

@@ -1,0 +1,111 @@
+"""A model as teacher: problems to requests, generations to traces or counted failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tracedistill.engines import Generation, Request, Sampling
+from tracedistill.errors import InputError
+from tracedistill.prompts import STEPS_SCHEMA, TEACHER_READS, fill
+from tracedistill.recipes import TeacherConfig
+from tracedistill.records import Message, Problem, Trace
+from tracedistill.store import content_id
+from tracedistill.tasks import Task
+from tracedistill.teachers.reading import read_text, trace_from
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A problem that a teacher made no trace for, and why."""
+
+    problem_id: str
+    """The problem."""
+    teacher: str
+    """The teacher."""
+    sample: int
+    """Which of its samples."""
+    finish: str
+    """length (cut off), refusal, error or too-long."""
+    cause: str
+    """What the engine said."""
+    text: str
+    """What came back, if anything: kept for the record, never used."""
+
+
+def reads_of(config: TeacherConfig) -> str:
+    """What the teacher's answer is: plan, solution, structured or reasoning."""
+    return TEACHER_READS.get(config.prompt, "solution") if config.reads == "auto" else config.reads
+
+
+def sources_of(text: str, config: TeacherConfig, teacher: str) -> str | None:
+    """The teacher whose traces this prompt works on; InputError where it needs one and names none."""
+    if "{trace}" in text and config.source is None:
+        raise InputError(
+            f"teachers.{teacher}: prompt '{config.prompt}' works on another teacher's traces: set `source`"
+        )
+    return config.source if "{trace}" in text else None
+
+
+def requests_for_teacher(
+    task: Task,
+    problems: Sequence[Problem],
+    config: TeacherConfig,
+    text: str,
+    seed: int,
+    sources: Mapping[str, Trace],
+) -> Iterator[Request]:
+    """One request per problem and sample, in the problems' order; the id is `<problem_id>/<sample>`.
+
+    `text` is the prompt; a problem without a trace of the source teacher is passed over (counted by the caller).
+    """
+    sampling = Sampling(config.max_tokens, config.temperature, config.top_p)
+    schema = STEPS_SCHEMA if reads_of(config) == "structured" else None
+    head = (Message("system", config.system),) if config.system else ()
+    for problem in problems:
+        source = sources.get(problem.problem_id)
+        if "{trace}" in text and source is None:
+            continue
+        user = fill(
+            text,
+            problem=task.render_problem(problem),
+            hint=task.answer_hint,
+            answer=task.render_answer(problem),
+            trace="" if source is None else source.text,
+        )
+        own = int(content_id(seed, problem.problem_id)[:7], 16)
+        for sample in range(config.samples):
+            yield Request(
+                f"{problem.problem_id}/{sample}",
+                (*head, Message("user", user)),
+                sampling,
+                seed=own + sample,
+                sample=sample,
+                schema=schema,
+            )
+
+
+def trace_of(
+    task: Task, generation: Generation, config: TeacherConfig, text: str, teacher: str, sources: Mapping[str, Trace]
+) -> Trace | Failure:
+    """The trace that a finished generation holds, or the failure that it is."""
+    problem_id, _, number = generation.request_id.rpartition("/")
+    sample = int(number)
+    if generation.finish != "stop" or not (generation.text.strip() or generation.reasoning):
+        finish = "error" if generation.finish == "stop" else generation.finish
+        cause = generation.error or ("nothing was written" if finish == "error" else finish)
+        return Failure(problem_id, teacher, sample, finish, cause, generation.text)
+    reads = reads_of(config)
+    source = sources.get(problem_id)
+    return trace_from(
+        task,
+        problem_id,
+        teacher,
+        read_text(task, generation.text, reads, generation.reasoning),
+        generation.text,
+        sample=sample,
+        # who was shown the gold, or works on what was made from it, has seen it
+        oracle="{answer}" in text or (source is not None and source.oracle),
+        # no usage here: it differs between servers, and equal texts must make equal files
+        meta={"reads": reads, "prompt": config.prompt},
+    )
