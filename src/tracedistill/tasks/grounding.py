@@ -1,0 +1,327 @@
+"""Where the operands of a calculation come from: the question, an earlier result, or a listed constant.
+
+`Janet's ducks lay 16 eggs per day. She eats three for breakfast ...` grounds 16 and 3 (digits and words), and 24 or 7
+only because "day" speaks of hours and weeks. Sharing words bring their numbers (half: 2 and 0.5; twice: 2 and 3).
+
+`CONSTANTS` lists what may be used without being given: always 0, 1, 2 and 100, the rest where question or step
+names one of the cue words. A number written with decimals may be a rounded earlier result.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Literal
+
+from tracedistill.tasks.evaluation import Operand, Refused, Value, number, rounds_to, size
+
+Ground = Literal["question", "earlier", "constant", ""]
+"""Where an operand comes from; empty where from nowhere."""
+
+ALWAYS: frozenset[Value] = frozenset({0, 1, 2, 100, Fraction(1, 2), Fraction(1, 100)})
+"""Constants that need no cue: identity, pair and half, percent."""
+
+CONSTANTS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    # cue words (a regular expression), and the numbers they bring
+    (r"dozens?", ("12", "6")),
+    (r"couples?|pairs?|twins?|both|either|double[sd]?|doubling|twice", ("2", "3")),
+    (r"trip(?:le[sd]?|ling|lets?)|thrice|tricycles?", ("3", "4")),
+    (r"quadrupl(?:e[sd]?|ing|ets?)", ("4", "5")),
+    (r"quintupl(?:e[sd]?|ets?)", ("5", "6")),
+    (r"seconds?|minutes?|hours?|hourly|mph|o'clock|[ap]\.?m\.?|noon|midnight|mins?|hrs?",
+     ("60", "3600", "24", "12", "30", "15")),
+    (r"noon|midday|midnight|[ap]\.?m\.?", ("12", "24")),
+    (r"days?|daily|everyday|today|tomorrow|yesterday|night|nights?|nightly|morning|evening|afternoon",
+     ("24", "7", "365", "30", "31", "28", "366", "5")),
+    (r"weeks?|weekly|biweekly|weekdays?|weekends?|fortnights?|(?:mon|tues|wednes|thurs|fri|satur|sun)days?",
+     ("7", "52", "4", "5", "2", "14")),
+    ((r"months?|monthly|bimonthly|january|february|march|april|may|june|july|august|september|october|november"
+        r"|december"),
+     ("12", "30", "31", "28", "29", "4", "6")),
+    (r"years?|yearly|annual(?:ly)?|annum|birthdays?|age[ds]?|old|older|younger",
+     ("12", "365", "52", "366", "360")),
+    (r"quarters?|quarterly", ("4", "3", "25", "0.25", "15")),
+    (r"decades?", ("10",)),
+    (r"century|centuries", ("100",)),
+    (r"seasons?", ("4", "3")),
+    (r"cents?|\$|dollars?|coins?|change|money", ("100", "0.01")),
+    (r"pennies|penny", ("1", "0.01")),
+    (r"nickels?", ("5", "0.05", "20")),
+    (r"dimes?", ("10", "0.10")),
+    (r"inch(?:es)?|feet|foot|ft", ("12", "144")),
+    (r"yards?|feet|foot", ("3", "36", "9", "27")),
+    (r"miles?", ("5280", "1760")),
+    (r"ounces?|oz|pounds?|lbs?", ("16",)),
+    (r"tons?", ("2000", "1000")),
+    (r"tonnes?", ("1000",)),
+    (r"cups?|pints?|quarts?|gallons?|ounces?", ("2", "4", "8", "16", "32", "64", "128")),
+    (r"tablespoons?|teaspoons?|tbsp|tsp", ("3", "16")),
+    (r"(?:kilo|milli)?(?:grams?|grammes?|met(?:er|re)s?|lit(?:er|re)s?)|kg|km|g|m|ml|mg|l|mm|watts?|kilowatts?",
+     ("1000",)),
+    (r"centimet(?:er|re)s?|cm|met(?:er|re)s?", ("100", "10")),
+    (r"megabytes?|gigabytes?|mb|gb|tb|terabytes?|kb", ("1000", "1024", "8")),
+    (r"thousands?|k", ("1000",)),
+    (r"millions?", ("1000000", "1000")),
+    (r"squares?|rectang(?:le|ular)s?|rooms?|walls?|fields?|yards?|gardens?|perimeter|sides?|fenc(?:e|es|ing)",
+     ("4", "2")),
+    (r"cubes?|cubic|dice|die", ("6", "3", "12", "8", "1728", "27")),
+    (r"triang(?:le|ular)s?", ("3", "180")),
+    (r"pentagons?", ("5",)),
+    (r"hexagons?|hexagonal", ("6",)),
+    (r"octagons?|octagonal", ("8",)),
+    (r"circles?|circular|angles?|degrees?|round", ("360", "180", "90", "3.14")),
+    (r"fahrenheit|celsius", ("32", "1.8", "5", "9")),
+    (r"cars?|trucks?|tires?|wheels?|vehicles?|wagons?", ("4",)),
+    (r"tricycles?|stools?|tripods?", ("3",)),
+    ((r"dogs?|cats?|cows?|horses?|pigs?|goats?|sheep|lambs?|rabbits?|animals?|chairs?|tables?|legs?|paws?"
+        r"|elephants?|lions?|tigers?|kittens?|pupp(?:y|ies)|deer|frogs?|turtles?|hamsters?|zebras?|bears?"), ("4",)),
+    (r"insects?|ants?|bees?|flies|fly|butterfl(?:y|ies)|beetles?", ("6",)),
+    (r"spiders?|octopus(?:es)?|octopi", ("8",)),
+    (r"squids?", ("10",)),
+    (r"fingers?|toes?|hands?", ("5", "10", "20")),
+    (r"average|mean", ("2", "3", "4", "5")),
+    (r"consecutive", ("2", "3")),
+    (r"alphabet|letters?", ("26",)),
+    (r"cards?|deck", ("52", "13", "4")),
+    (r"soccer|football", ("11", "2", "6", "7", "3", "90")),
+    (r"basketball", ("2", "3", "5")),
+    (r"bowling", ("10", "300")),
+    (r"innings?|baseball", ("9",)),
+    (r"hole|golf", ("18",)),
+    (r"leap", ("29", "366")),
+)  # fmt: skip
+"""General knowledge that a calculation may use, by the words that call for it."""
+
+_WORDS = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
+    "seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50,
+    "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
+}  # fmt: skip
+_ORDINALS = {
+    "first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9,
+    "tenth": 10, "eleventh": 11, "twelfth": 12,
+}  # fmt: skip
+_PARTS = {
+    "half": 2, "halve": 2, "halves": 2, "halved": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6,
+    "seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10, "twelfth": 12, "twentieth": 20, "hundredth": 100,
+}  # fmt: skip
+_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "dozen": 12, "score": 20}
+
+_FOUND = re.compile(
+    r"(?P<clock>\d{1,2}):(?P<past>\d\d)(?!\d)"
+    r"|(?P<mixed>\d{1,6})(?:[ -]|[ ]and[ ])(?P<top>\d{1,4})/(?P<bottom>\d{1,4})"
+    r"|(?P<over>\d{1,9}) ?/ ?(?P<under>\d{1,9})"
+    r"|(?P<digits>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
+    r"(?P<percent>\s?%|[ -]per ?cent(?:age)?\b)?(?P<scale>[ -]?(?:hundred|thousand|million|billion|dozen|K)\b)?"
+    r"|(?P<word>[A-Za-z]+)|(?P<vulgar>[½¼¾⅓⅔⅛])"
+)
+_VULGAR = {"½": (1, 2), "¼": (1, 4), "¾": (3, 4), "⅓": (1, 3), "⅔": (2, 3), "⅛": (1, 8)}
+_CUES = tuple(
+    (re.compile(rf"(?<![a-z])(?:{cue})(?![a-z])"), frozenset(number(text)[0] for text in numbers))
+    for cue, numbers in CONSTANTS
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What a question gives."""
+
+    numbers: tuple[Value, ...]
+    """Numbers of the question in their order, as digits, words or shares."""
+    values: frozenset[Value]
+    """Those and what they bring: 20 % brings 0.2, 0.8, 1.2, 80 and 120; 1/4 brings 1, 4, 3/4 and 3."""
+    constants: frozenset[Value]
+    """Listed constants that need no cue or whose cue words the question names."""
+    percent: bool
+    """Whether percentages are spoken of."""
+
+
+@lru_cache(maxsize=16_384)
+def grounds(question: str) -> Grounds:
+    """The numbers that a question gives and the constants that it calls for; at most 20,000 characters are read."""
+    question = question[:20_000]
+    given: list[Value] = []
+    values: set[Value] = set()
+    percent = bool(re.search(r"%|per ?cent|discount|tax|interest|tip\b", question, re.IGNORECASE))
+    for value, kind in _numbers(question):
+        given.append(value)
+        values.add(value)
+        values.update(_brought(value, kind, percent))
+    values.update(_counted(question))
+    return Grounds(tuple(given), frozenset(values), ALWAYS | cued(question), percent)
+
+
+@lru_cache(maxsize=16_384)
+def cued(text: str) -> frozenset[Value]:
+    """Constants whose cue words a text names."""
+    lower = text[:20_000].lower()
+    return frozenset().union(*(numbers for cue, numbers in _CUES if cue.search(lower)))
+
+
+def ground(operand: Operand, given: Grounds, earlier: set[Value], text: str) -> Ground:
+    """Where an operand comes from; `text` is the step it stands in, whose words may call for a constant."""
+    value = size(operand.value)
+    candidates = (value, _simple(Fraction(value) / 100)) if operand.percent else (value,)
+    for candidate in candidates:
+        if candidate in earlier:
+            return "earlier"
+        if candidate in given.values:
+            return "question"
+        if candidate in given.constants:
+            return "constant"
+    if any(rounds_to(reached, operand, value) for reached in (*earlier, *given.values)):
+        return "earlier"
+    if operand.decimals and _simple(Fraction(value) * 100) in earlier:
+        return "earlier"  # 47 % worked out before, used as 0.47
+    if any(candidate in cued(text) for candidate in candidates):
+        return "constant"
+    return ""
+
+
+_UNKNOWN = re.compile(
+    r"(?<![A-Za-z'’\\])[b-hj-zB-HJ-Z](?![A-Za-z'’])[^=\n]{0,80}="
+    r"|=[^=\n]{0,80}?(?<![A-Za-z'’\\])[b-zB-HJ-Z](?![A-Za-z'’])"
+)
+
+
+def unknowns(text: str) -> set[Value]:
+    """Numbers of a step that holds an equation with an unknown (`6x = 132`): algebra, which is not checked here."""
+    if "=" not in text or not _UNKNOWN.search(text[:5_000]):
+        return set()
+    return set(grounds(text[:5_000]).numbers)
+
+
+_NAMES = re.compile(
+    r"[A-Z][\w'’]+(?:, (?:and )?[A-Z][\w'’]+| and [A-Z][\w'’]+){1,12}"
+    r"|(?<!\d)\d{1,12}(?:, (?:and )?\d{1,12}| and \d{1,12}){2,20}"
+)
+
+
+def _counted(question: str) -> set[Value]:
+    """How many names or numbers stand in a list: `Mike, Rita and Anita` are 3."""
+    return {
+        len(re.findall(r"[A-Z][\w'’]+|\d+", match.group().replace(" and ", ", ")))
+        for match in _NAMES.finditer(question)
+    }
+
+
+def _simple(value: Fraction) -> Value:
+    return value.numerator if value.denominator == 1 else value
+
+
+def _brought(value: Value, kind: str, percent: bool) -> set[Value]:
+    """What one given number brings with it."""
+    if kind == "percent":
+        share = Fraction(value) / 100
+        return {_simple(v) for v in (share, 1 - share, 1 + share, 100 - Fraction(value), 100 + Fraction(value))}
+    if kind == "part":
+        part = Fraction(value)
+        top, bottom = part.numerator, part.denominator
+        return {top, bottom, bottom - top, bottom + top, *(_simple(v) for v in (1 - part, 1 + part))}
+    if kind == "times":
+        return {value + 1, value - 1, _simple(1 / Fraction(value)) if value else 0}
+    brought: set[Value] = {_simple(Fraction(value) / 100)}
+    if percent and value <= 200:
+        brought |= _brought(value, "percent", False)
+    if isinstance(value, Fraction) and value.denominator <= 1000:
+        brought.add(_simple(value * 100))
+    return brought
+
+
+def _numbers(text: str) -> list[tuple[Value, str]]:
+    """(value, kind) of all numbers; kind is percent, part, times or empty."""
+    found: list[tuple[Value, str]] = []
+    words: list[tuple[int, str]] = []  # number words that may go on: `one hundred and twenty-five`
+    for match in _FOUND.finditer(text):
+        word = match["word"]
+        if word:
+            _take_word(word.lower(), words, found)
+            continue
+        _close_words(words, found)
+        if match["clock"]:
+            hours, minutes = int(match["clock"]), int(match["past"])
+            found += [(hours, ""), (minutes, ""), (_simple(hours + Fraction(minutes, 60)), "")]
+            found += [(hours + 12, ""), (hours + minutes, "")]  # in the afternoon; or the ratio 7:11, 18 parts
+        elif match["mixed"]:
+            if int(match["bottom"]):
+                part = Fraction(int(match["top"]), int(match["bottom"]))
+                found += [(int(match["mixed"]), ""), (part, "part"), (_simple(part + int(match["mixed"])), "")]
+        elif match["over"]:
+            found += [(int(match["over"]), ""), (int(match["under"]), "")]
+            if int(match["under"]):
+                found.append((_simple(Fraction(int(match["over"]), int(match["under"]))), "part"))
+        elif match["vulgar"]:
+            found.append((Fraction(*_VULGAR[match["vulgar"]]), "part"))
+        else:
+            found += _digits(match)
+    _close_words(words, found)
+    return found
+
+
+def _digits(match: re.Match[str]) -> list[tuple[Value, str]]:
+    try:
+        value = number(match["digits"].replace(" ", ""))[0]
+    except Refused:
+        return []
+    scale = (match["scale"] or "").strip(" -")
+    found: list[tuple[Value, str]] = [(value, "percent" if match["percent"] else "")]
+    if scale:
+        found.append((value * (1000 if scale == "K" else _SCALES[scale]), ""))
+    after = match.string[match.end() : match.end() + 24]
+    if re.match(
+        r"[ -]?(?:times|x\b|fold)|\s(?:\w+ )?(?:friends|people|others|siblings|brothers|sisters|children|kids)", after
+    ):
+        found.append((value, "times"))  # 4 times more, he and his 4 friends: 5
+    if ratio := re.match(r" ?: ?(\d{1,4})(?!\d)", after):
+        found.append((value + int(ratio[1]), ""))
+    return found
+
+
+def _take_word(word: str, words: list[tuple[int, str]], found: list[tuple[Value, str]]) -> None:
+    if word in _WORDS or word in _SCALES:
+        words.append((_WORDS.get(word, 0), word))
+        return
+    if word == "and" and words and words[-1][1] in ("hundred", "thousand"):
+        return
+    count = _close_words(words, found)
+    singular = word if word in _PARTS else word.removesuffix("s")
+    if singular in _PARTS:
+        found.append((Fraction(min(count or 1, _PARTS[singular]), _PARTS[singular]), "part"))
+    ordinal = _ORDINALS.get(word) or _WORDS.get(word.removesuffix("th"))
+    if ordinal:
+        found.append((ordinal, ""))
+    elif word in ("twice", "double", "doubles", "doubled", "doubling"):
+        found.append((2, "times"))
+    elif word in ("thrice", "triple", "triples", "tripled", "tripling"):
+        found.append((3, "times"))
+    elif word in ("times", "fold") and count:
+        found.append((count, "times"))
+    elif word == "percent" and count:
+        found.append((count, "percent"))
+
+
+def _close_words(words: list[tuple[int, str]], found: list[tuple[Value, str]]) -> int:
+    """Add the number that the collected words make; it is returned (0: none)."""
+    if not words:
+        return 0
+    total, group = 0, 0
+    for value, word in words:
+        if word in _SCALES:
+            scale = _SCALES[word]
+            group = max(group, 1) * scale
+            if scale >= 1000:
+                total, group = total + group, 0
+        elif group and (value >= 10) == (group % 100 >= 10) and group % 100:
+            # `twenty thirty`: two numbers
+            found.append((total + group, ""))
+            total, group = 0, value
+        else:
+            group += value
+        if word in _WORDS:
+            found.append((value, ""))
+    words.clear()
+    found.append((total + group, ""))
+    return total + group

@@ -1,0 +1,134 @@
+r"""Task `math`: competition mathematics with boxed answers (Hendrycks et al. 2021, arXiv 2103.03874).
+
+    {"id": "math-train-algebra-train2", "subject": "algebra", "level": "Level 3",
+     "problem": "If $a$ is three times $b$, $b$ is twice $c$, and $c$ is four times $d$, what is the value of ...",
+     "solution": "We have that $c=4d$, ... we get $\\frac{24d \\cdot 4d}{8d \\cdot d}=\\boxed{12}$.", "answer": "12"}
+
+Steps are the sentences of the solution, formulas kept whole: the gold of this task is text. Its judge checks what
+is purely numeric (`3 \cdot 4 = 12`) and calls no symbolic line wrong; where operands come from is a descriptor only,
+because algebra brings them forth. A trace without numeric calculation is `unparsed`, and the audit does not mind.
+
+Two rows of train have an empty box: their answer is empty and ungradable, and the audit lists them.
+Splits train, test, and math500 (500 of test). Ids are the row's own; where one holds a `/` (test/precalculus/807.json)
+it is `math_id` if the row has that, else the id with dashes. Files: math/<split>.jsonl; hub: EleutherAI/hendrycks_math
+(seven subjects, ids math-<split>-<subject>-<split><row>) and HuggingFaceH4/MATH-500.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tracedistill.answers import AnswerPolicy
+from tracedistill.errors import InputError
+from tracedistill.records import Problem, Step
+from tracedistill.tasks.base import Source, Task
+from tracedistill.tasks.fields import check_split, text_field, where
+from tracedistill.tasks.rows import Row, task_rows
+from tracedistill.tasks.steps import make_steps, one_line
+from tracedistill.tasks.word_problems import WordProblems
+
+HUB_ID = "EleutherAI/hendrycks_math"
+HUB_500 = "HuggingFaceH4/MATH-500"
+SUBJECTS = (
+    "algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory", "prealgebra",
+    "precalculus",
+)  # fmt: skip
+
+_FORMULA = re.compile(
+    r"\[asy\].*?\[/asy\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|\\\[.*?\\\]|\$\$.*?\$\$|(?<!\\)\$(?:\\.|[^$\\])*\$",
+    re.DOTALL,
+)
+_BOUNDARY = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)\s+(?=[A-Z$\\(\[])|\n\s*\n")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+
+
+class Math(WordProblems):
+    """MATH: sentences as steps, LaTeX answers."""
+
+    name = "math"
+    splits = ("train", "test", "math500")
+    answer_hint = "Give the final answer on the last line as `Answer: \\boxed{<answer>}`."
+    answer_policy = AnswerPolicy(kind="math")
+    need_grounds = False
+
+    def load(self, split: str, source: Source) -> Iterator[Problem]:
+        """Problems of one split; level becomes difficulty, subject becomes category."""
+        check_split(self.name, split, self.splits)
+        path = where(source, f"math/{split}", HUB_500 if split == "math500" else HUB_ID)
+        for number, row in _rows(split, source):
+            solution = text_field(row, "solution", path, number)
+            answer = row.get("answer") or last_boxed(solution)
+            if answer is None:
+                raise InputError(f"{path}, row {number}: neither a column 'answer' nor \\boxed{{}} in 'solution'")
+            level = re.search(r"\d", str(row.get("level", "")))
+            yield Problem(
+                problem_id=_identity(row, split, number),
+                task=self.name,
+                split=split,
+                question=text_field(row, "problem", path, number),
+                answers=(str(answer),),
+                category=str(row.get("subject") or row.get("type") or ""),
+                gold_steps=make_steps(solution_steps(solution)),
+                difficulty=int(level.group()) if level else None,
+            )
+
+    def render_answer(self, problem: Problem) -> str:
+        """The gold answer in a box, as the hint asks: bare LaTeX is read as text."""
+        return f"\\boxed{{{super().render_answer(problem)}}}"
+
+    def answer_in_trace(self, problem: Problem, steps_: tuple[Step, ...]) -> bool:
+        """Whether the answer stands verbatim in the steps, as it does in every boxed solution."""
+        return Task.answer_in_trace(self, problem, steps_)
+
+    def audit(self, problem: Problem) -> list[str]:
+        """As everywhere, but a solution without numeric calculations is nothing to complain about."""
+        found = super().audit(problem)
+        return [complaint for complaint in found if "unparsed, no calculation" not in complaint]
+
+
+def _rows(split: str, source: Source) -> Iterator[tuple[int, Row]]:
+    if split == "math500":
+        yield from task_rows(source, "math", split, HUB_500, "test")
+    elif source.data_dir is not None or source.path is not None:
+        yield from task_rows(source, "math", split, HUB_ID, split)
+    else:
+        for subject in SUBJECTS:
+            for number, row in task_rows(replace(source, path=None), "math", split, HUB_ID, split, subject):
+                yield number, {"id": f"math-{split}-{subject}-{split}{number - 1}", "subject": subject, **row}
+
+
+def _identity(row: Row, split: str, number: int) -> str:
+    own = str(row.get("id") or row.get("unique_id") or f"math-{split}-{number - 1}")
+    if "/" not in own:
+        return own
+    return str(row.get("math_id") or "math-" + own.removesuffix(".json").replace("/", "-"))
+
+
+def solution_steps(solution: str) -> list[str]:
+    """Sentences and paragraphs of a solution, one line each; no boundary is drawn inside a formula or drawing."""
+    kept = [match.span() for match in _FORMULA.finditer(solution)]
+    steps, start, index = [], 0, 0
+    for boundary in _BOUNDARY.finditer(solution):
+        while index < len(kept) and kept[index][1] <= boundary.start():
+            index += 1
+        if index < len(kept) and kept[index][0] < boundary.end() and kept[index][0] <= boundary.start():
+            continue
+        steps.append(solution[start : boundary.start()])
+        start = boundary.end()
+    steps.append(solution[start:])
+    return [text for text in map(one_line, steps) if text]
+
+
+def last_boxed(solution: str) -> str | None:
+    r"""What the last `\boxed{}` holds, braces matched; None where there is none."""
+    found = None
+    for match in _BOX.finditer(solution):
+        depth = 0
+        for at in range(match.end(), len(solution)):
+            depth += {"{": 1, "}": -1}.get(solution[at], 0)
+            if not depth:
+                found = solution[match.end() + 1 : at] if at > match.end() else solution[at]
+                break
+    return found

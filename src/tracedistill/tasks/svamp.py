@@ -1,0 +1,124 @@
+"""Task `svamp`: one- and two-step word problems that vary known ones (Patel et al. 2021, arXiv 2103.07191).
+
+    {"id": "chal-1", "type": "Subtraction",
+     "body": "Each pack of dvds costs 76 dollars. If there is a discount of 25 dollars on each pack",
+     "question": "How much do you have to pay to buy each pack?", "equation": "( 76.0 - 25.0 )", "answer": 51.0}
+
+One calculation step per operation of the equation, inner ones first: `1. 76 - 25 = 51`. The set is a challenge set:
+a single file (svamp.jsonl, or other/svamp.jsonl) is its split `test`; the hub's ChilleD/SVAMP divides the same 1,000
+problems into `train` and `test`, and keeps their ids.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+from tracedistill.errors import InputError
+from tracedistill.records import Problem
+from tracedistill.tasks.arithmetic import spell
+from tracedistill.tasks.base import Source
+from tracedistill.tasks.evaluation import Operand as _Operand
+from tracedistill.tasks.evaluation import Refused, Value, evaluate, number
+from tracedistill.tasks.fields import check_split, where
+from tracedistill.tasks.rows import Row, field_of, read_rows, task_rows
+from tracedistill.tasks.steps import make_steps
+from tracedistill.tasks.word_problems import WordProblems
+
+HUB_ID = "ChilleD/SVAMP"
+
+_PART = re.compile(r"\s*(\d+(?:\.\d+)?|[-+*/()])")
+
+
+class Svamp(WordProblems):
+    """SVAMP: the equation is the gold trace."""
+
+    name = "svamp"
+    splits = ("train", "test")
+
+    def load(self, split: str, source: Source) -> Iterator[Problem]:
+        """Problems of one split, from one file or the hub."""
+        check_split(self.name, split, self.splits)
+        path = where(source, f"svamp/{split}", HUB_ID)
+        for row_number, row in _rows(split, source):
+            row = {key.lower(): value for key, value in row.items()}
+            body = str(field_of(row, "body", path, row_number)).strip()
+            question = str(field_of(row, "question", path, row_number)).strip()
+            equation = str(field_of(row, "equation", path, row_number))
+            try:
+                texts = equation_steps(equation)
+            except (Refused, ValueError) as error:
+                raise InputError(f"{path}, row {row_number}: equation {equation[:80]!r}: {error}") from error
+            yield Problem(
+                problem_id=str(row.get("id") or f"svamp-{split}-{row_number - 1}"),
+                task=self.name,
+                split=split,
+                question=f"{body}{_joint(body)}{question}",
+                answers=(_number_text(field_of(row, "answer", path, row_number)),),
+                category=str(row.get("type", "")),
+                gold_steps=make_steps(texts),
+                difficulty=len(texts),
+            )
+
+
+def _rows(split: str, source: Source) -> Iterator[tuple[int, Row]]:
+    if source.data_dir is not None and split == "test":
+        for stem in ("svamp/svamp", "other/svamp", "svamp"):
+            for suffix in (".jsonl.gz", ".jsonl"):
+                path = source.data_dir / f"{stem}{suffix}"
+                if path.is_file():
+                    return read_rows(path)
+    return task_rows(source, "svamp", split, HUB_ID, split)
+
+
+def _joint(body: str) -> str:
+    return " " if body.endswith((".", ",", "!", "?", ";")) else ", "
+
+
+def _number_text(value: Any) -> str:
+    text = str(value)
+    return text.removesuffix(".0")
+
+
+def equation_steps(equation: str) -> list[str]:
+    """`( ( 5.0 + 3.0 ) * 2.0 )` as `5 + 3 = 8` and `8 * 2 = 16`; ValueError if not bracketed; `8.0` has none."""
+    parts = _PART.findall(equation)
+    if "".join(parts) != "".join(equation.split()):
+        raise ValueError("not an equation of numbers, + - * / and parentheses")
+    steps: list[str] = []
+    stack: list[str | Value] = []
+    for part in parts:
+        if part != ")":
+            stack.append(number(part)[0] if part[0].isdigit() else part)
+            continue
+        inner: list[str | Value] = []
+        while stack and stack[-1] != "(":
+            inner.insert(0, stack.pop())
+        if not stack:
+            raise ValueError("parentheses do not match")
+        stack.pop()
+        stack.append(_apply(inner, steps))
+    _apply(stack, steps)
+    return steps
+
+
+def _apply(parts: list[str | Value], steps: list[str]) -> Value:
+    """Value of `a` or `a op b`; the latter adds a step."""
+    if len(parts) == 1 and not isinstance(parts[0], str):
+        return parts[0]
+    if len(parts) != 3 or isinstance(parts[0], str) or isinstance(parts[2], str) or not isinstance(parts[1], str):
+        raise ValueError("not fully bracketed")
+    left, operator, right = parts
+    assert isinstance(left, int | Fraction)
+    assert isinstance(right, int | Fraction)
+    value = evaluate((_Operand("", left), str(operator), _Operand("", right)))
+    steps.append(f"{spell(left)} {operator} {spell(right)} = {_rounded(value)}")
+    return value
+
+
+def _rounded(value: Value) -> str:
+    """Exact, or to four decimals."""
+    text = spell(value)
+    return text if "/" not in text and len(text) < 12 else f"{float(value):.4f}"
