@@ -1,0 +1,98 @@
+"""Rows for the trainer: checked once, then padded to tensors batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tracedistill.errors import InputError
+
+IGNORED = -100
+"""Label of a position that is not supervised."""
+COLUMNS = ["input_ids", "completion_mask"]
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisedCollator:
+    """Pads rows on the right and makes labels of their completion masks.
+
+    Returns int64 tensors of shape (rows, longest row): `input_ids`, `attention_mask`, `labels` (IGNORED on prompt and
+    padding, so that a padding token can never be learnt, whichever it is).
+    """
+
+    pad_token_id: int
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Collate rows with `input_ids` and `completion_mask`."""
+        shape = (len(rows), max(len(row["input_ids"]) for row in rows))
+        input_ids = torch.full(shape, self.pad_token_id, dtype=torch.int64)
+        attention_mask = torch.zeros(shape, dtype=torch.int64)
+        labels = torch.full(shape, IGNORED, dtype=torch.int64)
+        for index, row in enumerate(rows):
+            ids = torch.as_tensor(row["input_ids"], dtype=torch.int64)
+            supervised = torch.as_tensor(row["completion_mask"], dtype=torch.bool)
+            input_ids[index, : len(ids)] = ids
+            attention_mask[index, : len(ids)] = 1
+            labels[index, : len(ids)] = ids.where(supervised, IGNORED)
+        return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+
+
+def row_dataset(
+    rows: Iterable[Mapping[str, Any]] | datasets.Dataset, *, name: str, vocabulary: int
+) -> datasets.Dataset:
+    """The two columns of these rows as a dataset; a `datasets.Dataset` stays where it is (memory-mapped).
+
+    Raises InputError, naming the first row at fault, where there are no rows, a mask does not fit its ids, an id is
+    outside the vocabulary, or a row supervises nothing (a first token cannot be supervised: nothing predicts it).
+    """
+    if isinstance(rows, datasets.Dataset):
+        missing = [column for column in COLUMNS if column not in rows.column_names]
+        if missing:
+            raise InputError(f"{name} rows: the dataset has no column {', '.join(missing)}")
+        dataset = rows.select_columns(COLUMNS)
+    else:
+        # list first: an empty dataset would have no columns
+        dataset = datasets.Dataset.from_list([{column: list(row[column]) for column in COLUMNS} for row in rows])
+    if len(dataset) == 0:
+        raise InputError(f"{name} rows: there are none")
+    start = 0
+    for batch in dataset.with_format("numpy").iter(batch_size=1000):
+        for offset, (ids, mask) in enumerate(zip(batch["input_ids"], batch["completion_mask"], strict=True)):
+            fault = _fault(np.asarray(ids), np.asarray(mask), vocabulary)
+            if fault:
+                raise InputError(f"{name} rows: row {start + offset} (counted from 0) {fault}")
+        start += len(batch["input_ids"])
+    return dataset
+
+
+def _fault(ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], vocabulary: int) -> str:
+    """What is wrong with one row, or nothing."""
+    if len(ids) != len(mask):
+        return f"has {len(ids)} ids but a completion_mask of {len(mask)}"
+    if not mask[1:].any():
+        return "supervises no token"
+    if ids.min() < 0 or ids.max() >= vocabulary:
+        return f"has token id {int(ids.max() if ids.max() >= vocabulary else ids.min())}, outside 0..{vocabulary - 1}"
+    return ""
+
+
+def row_lengths(dataset: datasets.Dataset) -> npt.NDArray[np.int64]:
+    """Tokens per row, shape (rows,); the ids themselves are not loaded all at once."""
+    lengths = [len(ids) for batch in dataset.with_format("numpy").iter(batch_size=1000) for ids in batch["input_ids"]]
+    return np.asarray(lengths, dtype=np.int64)
+
+
+def with_fillers(dataset: datasets.Dataset, count: int, pad_token_id: int) -> datasets.Dataset:
+    """The dataset and `count` rows that teach nothing behind it: one unsupervised token each."""
+    if not count:
+        return dataset
+    filler = datasets.Dataset.from_dict(
+        {"input_ids": [[pad_token_id]] * count, "completion_mask": [[0]] * count}, features=dataset.features
+    )
+    return datasets.concatenate_datasets([dataset, filler])

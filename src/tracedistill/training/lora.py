@@ -1,0 +1,45 @@
+"""LoRA's two small matrix products in the base weights' precision, added inside the second one."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear as LoraLinear
+from torch import nn
+
+HALF = (torch.bfloat16, torch.float16)
+
+
+def compute_in_base_dtype(model: nn.Module) -> int:
+    """Let plain LoRA layers over half-precision weights compute in half precision; how many were changed.
+
+    PEFT holds LoRA weights in fp32 and converts each layer's whole input to fp32 for them. Here the input stays and
+    the small weights are converted, as autocast would; weights, gradients and optimizer state stay fp32, and so does
+    the saved adapter. Variants (DoRA, ...), quantised bases and fp32 bases are left as they are.
+    """
+    changed = 0
+    for layer in model.modules():
+        if type(layer) is not LoraLinear or layer.lora_variant or type(layer.base_layer) is not nn.Linear:
+            continue
+        if layer.base_layer.weight.dtype in HALF:
+            layer.forward = types.MethodType(_forward, layer)
+            changed += 1
+    return changed
+
+
+def _forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """`W x + scaling * B A dropout(x)` with the sum and the scaling inside the product with B."""
+    name = self.active_adapters[0] if len(self.active_adapters) == 1 else None
+    if name not in self.lora_A or self.disable_adapters or self.merged or args or kwargs:
+        return type(self).forward(self, x, *args, **kwargs)
+    down, up = self.lora_A[name], self.lora_B[name]
+    result = self.base_layer(x)
+    low = nn.functional.linear(self.lora_dropout[name](x), down.weight.to(x.dtype))
+    # scaled in fp32 before the conversion; in place, since a linear layer does not need its output again
+    scaled = (up.weight * self.scaling[name]).to(x.dtype)
+    result.view(-1, result.size(-1)).addmm_(low.view(-1, low.size(-1)), scaled.t())
+    if up.bias is not None:
+        result = result + up.bias.to(x.dtype) * self.scaling[name]
+    return result

@@ -1,0 +1,195 @@
+"""TRL's SFTTrainer with its waste taken out, and the factory that sets it up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from accelerate import PartialState
+from accelerate.utils import DistributedType, is_peft_model
+from transformers import TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from tracedistill.errors import InputError
+from tracedistill.training.batching import WINDOW, LikeLengthSampler
+from tracedistill.training.collator import SupervisedCollator, row_dataset, row_lengths, with_fillers
+from tracedistill.training.head import lighten_forward
+from tracedistill.training.lora import compute_in_base_dtype
+from tracedistill.training.settings import TrainerSettings
+
+WHOLE_WEIGHTS = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+"""Launches in which every process holds all weights."""
+
+
+class TraceTrainer(SFTTrainer):
+    """SFTTrainer that learns the same and computes less: logits where supervised, no padding mask, LoRA in bf16."""
+
+    def __init__(self, *, settings: TrainerSettings, train_dataset: datasets.Dataset, **kwargs: Any) -> None:
+        """Take SFTTrainer's arguments, rows checked by `row_dataset`, and the settings that its own lack."""
+        self.settings = settings
+        self.train_rows_per_second = 0.0
+        tokenizer = kwargs["processing_class"]
+        # Whole last batches: else accelerate would train rows twice to give every process the same share.
+        fillers = -len(train_dataset) % settings.batch_size
+        if PartialState().num_processes * settings.gradient_accumulation == 1:
+            fillers = 0
+        self.sampler = LikeLengthSampler(
+            row_lengths(train_dataset),
+            settings.batch_size,
+            fillers=fillers,
+            window=(settings.window or WINDOW) if settings.like_length else 1,
+            seed=settings.seed,
+        )
+        super().__init__(
+            train_dataset=with_fillers(train_dataset, fillers, tokenizer.pad_token_id),
+            data_collator=SupervisedCollator(tokenizer.pad_token_id),
+            **kwargs,
+        )
+        self.add_callback(_Guard(self.sampler))
+        base = self.model.get_base_model() if is_peft_model(self.model) else self.model
+        lighten_forward(base, drop_mask=_is_causal(self.model, base))
+        # FSDP and ZeRO gather weights when their own module is called, which these layers do not do.
+        if settings.bf16 and self.accelerator.distributed_type in WHOLE_WEIGHTS:
+            compute_in_base_dtype(self.model)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengthSampler:  # noqa: ARG002
+        """The sampler made with the trainer: its rows are the trainer's own."""
+        return self.sampler
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train, and keep the speed."""
+        result = super().train(*args, **kwargs)
+        self.train_rows_per_second = float(result.metrics.get("train_samples_per_second", 0.0))
+        return result
+
+
+class _Guard(TrainerCallback):
+    """Sets the sampler's epoch, and stops before a gradient that is not finite reaches the weights."""
+
+    def __init__(self, sampler: LikeLengthSampler) -> None:
+        self.sampler = sampler
+        self.steps_per_epoch = -(-len(sampler) // sampler.batch_size)
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Set the epoch by the steps done: accelerate's wrappers lose it when several processes resume mid-epoch."""
+        self.sampler.set_epoch(state.global_step // self.steps_per_epoch)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Raise InputError on NaN or infinity, on every process alike (their gradients are the same by now)."""
+        gradients = [each.grad for each in kwargs["model"].parameters() if each.grad is not None]
+        if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):
+            raise InputError(
+                f"training: the gradient is not finite at step {state.global_step + 1}; the weights were not touched "
+                f"and the last checkpoint in {args.output_dir} is good. A lower learning rate, more warm-up or fp32 "
+                "(bf16=false) may help; at step 1 the base weights or a row are at fault"
+            )
+
+
+def load_student(
+    source: Path | str, settings: TrainerSettings, *, quantization_config: Any = None, full: bool = False
+) -> transformers.PreTrainedModel:
+    """The base model with the precision and attention that the settings ask for.
+
+    `full` is for training all weights: they are then held in fp32 and computed in bf16 by autocast.
+    """
+    on_cpu = _on_cpu(settings)
+    # SDPA's backward is slow in bf16 on a CPU; plain matrix products are not.
+    automatic = "eager" if on_cpu else None
+    options: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
+    if quantization_config is not None:
+        options |= {"quantization_config": quantization_config, "device_map": {"": "cpu"} if on_cpu else None}
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        str(source),
+        dtype=torch.bfloat16 if settings.bf16 and not full else torch.float32,
+        attn_implementation=automatic if settings.attention == "auto" else settings.attention,
+        **options,
+    )
+
+
+def build_trainer(
+    model: Any,
+    tokenizer: Any,
+    train_rows: Iterable[Mapping[str, Any]] | datasets.Dataset,
+    eval_rows: Iterable[Mapping[str, Any]] | datasets.Dataset | None,
+    settings: TrainerSettings,
+    *,
+    peft_config: Any = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> TraceTrainer:
+    """A trainer ready to `train()`; see the package's docstring for rows and errors."""
+    on_cpu = _on_cpu(settings)
+    processes = PartialState(cpu=on_cpu).num_processes
+    share, rest = divmod(settings.batch_size, processes * settings.gradient_accumulation)
+    if rest or not share:
+        raise InputError(
+            f"training: batch_size {settings.batch_size} cannot be shared evenly by {processes} processes with "
+            f"{settings.gradient_accumulation} micro-batches each; make it a multiple of "
+            f"{processes * settings.gradient_accumulation}"
+        )
+    if tokenizer.pad_token_id is None:
+        raise InputError("training: the tokenizer has no padding token")
+    vocabulary = model.get_input_embeddings().num_embeddings
+    train_dataset = row_dataset(train_rows, name="training", vocabulary=vocabulary)
+    eval_dataset = None
+    if eval_rows is not None:
+        eval_dataset = row_dataset(eval_rows, name="evaluation", vocabulary=vocabulary)
+    # Trained weights in fp32 under autocast only where the frozen ones are not in bf16 already.
+    half = next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
+    quantised = getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False)
+    config = SFTConfig(
+        output_dir=settings.output_dir,
+        learning_rate=settings.learning_rate,
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=share,
+        per_device_eval_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        warmup_steps=settings.warmup_steps,
+        lr_scheduler_type=settings.scheduler,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim=settings.optimizer,
+        seed=settings.seed,
+        bf16=settings.bf16 and (quantised or not half),
+        activation_checkpointing=settings.gradient_checkpointing,
+        save_strategy="steps" if settings.save_steps else "no",
+        save_steps=settings.save_steps or 500,
+        save_total_limit=settings.save_total_limit,
+        eval_strategy="steps" if settings.eval_steps and eval_dataset is not None else "no",
+        eval_steps=settings.eval_steps or None,
+        logging_steps=settings.logging_steps,
+        disable_tqdm=not settings.progress,
+        report_to=list(settings.report_to) or "none",
+        run_name=settings.run_name,
+        use_cpu=on_cpu,
+        max_length=None,
+        completion_only_loss=True,
+        dataset_kwargs={"skip_prepare_dataset": True},  # rows are checked and labelled here, never cut
+        remove_unused_columns=False,  # TRL would drop the completion mask
+        dataloader_pin_memory=not on_cpu,
+    )
+    return TraceTrainer(
+        settings=settings,
+        model=model,
+        args=config,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        processing_class=tokenizer,
+        peft_config=peft_config,
+        callbacks=list(callbacks),
+    )
+
+
+def _on_cpu(settings: TrainerSettings) -> bool:
+    """Whether to train on the CPU."""
+    return not torch.accelerator.is_available() if settings.use_cpu is None else settings.use_cpu
+
+
+def _is_causal(model: Any, base: Any) -> bool:
+    """Whether no token of this model sees what stands to its right, so that padding there needs no mask."""
+    prompt_learning = is_peft_model(model) and any(each.is_prompt_learning for each in model.peft_config.values())
+    return not prompt_learning and not getattr(base.config.get_text_config(), "use_bidirectional_attention", False)
