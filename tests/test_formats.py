@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, get_args
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from tests.conftest import ROOT
+from tracedistill.formats import FormatName, join, split
+
+LINES = (ROOT / "tests" / "cases" / "formats.jsonl").read_text(encoding="utf-8").splitlines()
+CASES = [
+    pytest.param(row, id=row["why"], marks=[pytest.mark.xfail(reason=row["defect"])] if "defect" in row else [])
+    for row in map(json.loads, LINES)
+]
+MARKERS = ("<think>", "</think>", "<answer>", "</answer>")
+# pieces that look like markers but for one character, so that the draw comes near them
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.lists(
+    st.sampled_from(
+        ["answer", "Answer:", "final", ":", " ", "\n", "<think", "think>", "</", "<answer", ">", "x", "\r"]
+    ),
+    max_size=8,
+).map("".join)
+
+
+def free_of_markers(text: str) -> bool:
+    """Whether a text holds no marker of either style, and none arises where it is joined."""
+    low = text.lower()
+    # lower() of some letters is longer or shorter than they are; such texts are no marker either
+    return not any(marker in low for marker in MARKERS) and split(f"{text}\nx").reason == "no answer marker"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_styles_of_models(case: dict[str, Any]) -> None:
+    parts = split(case["text"])
+    assert (parts.trace, parts.answer) == (case["trace"], case["answer"])
+
+
+def test_every_gap_has_a_reason() -> None:
+    for row in map(json.loads, LINES):
+        parts = split(row["text"])
+        if parts.answer is None:
+            assert parts.reason
+    assert split(join("t", "a")).reason == split(join("t", "a", "tags")).reason == ""
+
+
+@given(st.none() | TEXT, TEXT, st.sampled_from(get_args(FormatName)))
+@example(None, "x", "plain")
+@example("t", "a\nb", "tags")
+@example("so final", "x", "plain")
+@example("FINAL", "x", "plain")
+def test_split_undoes_join(trace: str | None, answer: str, style: FormatName) -> None:
+    trace = None if trace is None else trace.strip()
+    answer = answer.strip()
+    assume(answer and trace != "")
+    assume("\n" not in answer or style == "tags")  # an `Answer:` line is one line
+    assume(free_of_markers(answer) and (trace is None or free_of_markers(trace)))
+    parts = split(join(trace, answer, style))
+    assert (parts.trace, parts.answer, parts.reason) == (trace, answer, "")
+
+
+@pytest.mark.xfail(reason="join(plain) writes an answer of several lines, split gives back the first alone")
+def test_an_answer_of_several_lines_in_plain_style() -> None:
+    assert split(join("t", "1 2\n3 4", "plain")).answer == "1 2\n3 4"
+
+
+@given(TEXT | st.text(max_size=200))
+def test_any_text_is_taken_apart(text: str) -> None:
+    parts = split(text)
+    for part in (parts.trace, parts.answer):
+        assert part is None or part in text
+    assert parts.trace != ""
+
+
+def test_runaway_outputs_take_no_time() -> None:
+    started = time.perf_counter()
+    for piece in ("Answer:\n", "<think>", "<answer>", "</think>", "<", "final " * 9, " \t", "\n", "<think>x<answer>"):
+        split(piece * 20_000)
+    assert time.perf_counter() - started < 5

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracedistill.prompts import PROMPTS, fill, needs_plan
+
+FIELDS = ("problem", "steps", "hint")
+
+
+@pytest.mark.parametrize("name", sorted(PROMPTS))
+def test_every_prompt_shows_the_problem_once_and_ends_with_the_hint(name: str) -> None:
+    text = PROMPTS[name]
+    assert text.count("{problem}") == 1
+    assert text.endswith("{hint}")
+    for field in FIELDS:
+        text = text.replace(f"{{{field}}}", "")
+    assert "{" not in text, "no field that nobody fills"
+
+
+@pytest.mark.parametrize("name", sorted(PROMPTS))
+def test_fields_are_filled(name: str) -> None:
+    turn = fill(PROMPTS[name], problem="PROBLEM", hint="HINT", steps="STEPS")
+    assert turn.count("PROBLEM") == turn.count("HINT") == 1
+    assert turn.count("STEPS") == (1 if needs_plan(PROMPTS[name]) else 0)
+    assert "{" not in turn
+
+
+def test_only_trace_of_thought_shows_steps() -> None:
+    assert {name for name, text in PROMPTS.items() if needs_plan(text)} == {
+        "trace-of-thought",
+        "trace-of-thought-published",
+    }
+
+
+def test_the_published_wording() -> None:
+    assert fill(PROMPTS["trace-of-thought"], problem="P", hint="H", steps="S") == (
+        "We are given the following problem: P\nUse the following steps to solve the problem:\nS\nH"
+    )
+
+
+BRACED = [*(f"{{{field}}}" for field in FIELDS), "{", "}", "{0}", "%s", "x", "\\1", "\\g<0>"]
+TEXT = st.text(max_size=20) | st.lists(st.sampled_from(BRACED), max_size=5).map("".join)
+
+
+@given(st.sampled_from(sorted(PROMPTS)), TEXT, TEXT, TEXT)
+def test_braces_in_texts_are_text(name: str, problem: str, steps: str, hint: str) -> None:
+    filled = PROMPTS[name]
+    turn = fill(filled, problem=problem, steps=steps, hint=hint)
+    values = dict(zip(FIELDS, (problem, steps, hint), strict=True))
+    grown = sum(len(value) - len(field) - 2 for field, value in values.items() if f"{{{field}}}" in filled)
+    assert len(turn) == len(filled) + grown, "each field was filled once and what filled it was not read again"
+    assert problem in turn
+    assert turn.endswith(hint)
+
+
+def test_fields_that_nobody_fills_stay() -> None:
+    assert fill("{problem} {other} {}", problem="P") == "P {other} {}"

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.tiny import TEMPLATE, build
+from tracedistill.errors import InputError
+from tracedistill.records import Example, Message
+from tracedistill.rendering import (
+    completion_ids,
+    end_id,
+    prompt_ids,
+    render_example,
+    same_as_template,
+    template_hash,
+)
+
+CHAT = (Message("system", "Be brief."), Message("user", "Where is Mary?"))
+EXAMPLE = Example("p", "a", CHAT, "Question type: counting.\nAnswer: one")
+_LOADED: list[Any] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    from transformers import AutoTokenizer
+
+    _LOADED.append(AutoTokenizer.from_pretrained(str(build(tmp_path_factory.mktemp("tiny"), hidden=8, layers=1))))
+    yield
+    _LOADED.clear()
+
+
+def tokenizer(template: str | None = TEMPLATE) -> Any:
+    """The tiny model's tokenizer with this chat template."""
+    own = copy.deepcopy(_LOADED[0]) if template != TEMPLATE else _LOADED[0]
+    own.chat_template = template
+    return own
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.builds(Message, st.sampled_from(["system", "user", "assistant"]), TEXT), min_size=1, max_size=4), TEXT
+)
+def test_the_inference_prompt_is_a_prefix_of_the_training_row(messages: list[Message], completion: str) -> None:
+    row = render_example(tokenizer(), Example("p", "a", tuple(messages), completion))
+    prompt = prompt_ids(tokenizer(), messages)
+    assert row.input_ids[: len(prompt)] == prompt
+    assert row.completion_mask == [0] * len(prompt) + [1] * (len(row.input_ids) - len(prompt))
+    assert row.input_ids[-1] == tokenizer().eos_token_id
+    assert row.completion_mask[-1] == 1
+
+
+@settings(deadline=None, max_examples=100)
+@given(TEXT)
+def test_the_tiny_template_writes_what_is_trained(completion: str) -> None:
+    assert same_as_template(tokenizer(), Example("p", "a", CHAT, completion))
+
+
+def test_what_is_supervised_reads_as_the_completion() -> None:
+    row = render_example(tokenizer(), EXAMPLE)
+    start = row.completion_mask.index(1)
+    assert tokenizer().decode(row.input_ids[start:]) == EXAMPLE.completion + "<|im_end|>"
+    assert tokenizer().decode(row.input_ids[:start]).endswith("<|im_start|>assistant\n")
+    assert row.input_ids[start:] == completion_ids(tokenizer(), EXAMPLE.completion)
+
+
+def test_a_prefill_stands_behind_the_prompt() -> None:
+    ids = prompt_ids(tokenizer(), CHAT, "Question type:")
+    assert tokenizer().decode(ids).endswith("<|im_start|>assistant\nQuestion type:")
+
+
+def test_no_template_is_refused() -> None:
+    with pytest.raises(InputError, match="no chat template; use an instruction-tuned model"):
+        prompt_ids(tokenizer(None), CHAT)
+
+
+def test_a_template_without_generation_prompt_is_refused() -> None:
+    without = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    with pytest.raises(InputError, match="has no generation prompt"):
+        prompt_ids(tokenizer(without), CHAT)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ raise_exception('only user and assistant') }}",
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}x",
+        "{{ messages[7]['content'] }}",
+        "{% for m in messages %}{{ m[",
+    ],
+)
+def test_a_template_that_refuses_says_so(template: str) -> None:
+    with pytest.raises(InputError, match="its chat template refuses these messages"):
+        prompt_ids(tokenizer(template), CHAT)
+
+
+def test_a_template_that_trims_is_told_apart() -> None:
+    trimming = TEMPLATE.replace("m['content']", "m['content'].strip()")
+    assert same_as_template(tokenizer(trimming), EXAMPLE)
+    assert not same_as_template(tokenizer(trimming), Example("p", "a", CHAT, " padded "))
+
+
+def test_a_template_that_drops_the_thinking_is_told_apart() -> None:
+    dropping = TEMPLATE.replace("m['content']", "m['content'].split('</think>')[-1]")
+    assert not same_as_template(tokenizer(dropping), Example("p", "a", CHAT, "<think>t</think> <answer>x</answer>"))
+
+
+def test_a_template_that_ends_turns_otherwise_is_told_apart() -> None:
+    assert not same_as_template(tokenizer(TEMPLATE.replace("<|im_end|>", "<|endoftext|>")), EXAMPLE)
+
+
+def test_white_space_behind_the_end_token_is_the_templates_own() -> None:
+    for tail in ("", " ", "\n\n"):
+        template = TEMPLATE.replace("'<|im_end|>' + '\\n'", f"'<|im_end|>' + {tail!r}")
+        assert same_as_template(tokenizer(template), EXAMPLE)
+
+
+def test_no_end_token_is_refused() -> None:
+    own = copy.deepcopy(_LOADED[0])
+    own.eos_token = None
+    with pytest.raises(InputError, match="no end token"):
+        end_id(own)
+
+
+def test_the_hash_knows_the_template() -> None:
+    assert template_hash(tokenizer()) == template_hash(tokenizer())
+    assert template_hash(tokenizer()) != template_hash(tokenizer(TEMPLATE + " "))
+    assert len(template_hash(tokenizer(None))) == 16
+
+
+@pytest.mark.xfail(reason="a lone surrogate in a problem ends in the tokenizer's TypeError, which names nothing")
+def test_a_lone_surrogate_is_one_clear_error() -> None:
+    with pytest.raises(InputError):
+        prompt_ids(tokenizer(), (Message("user", "Where is \ud800?"),))
+
+
+@pytest.mark.xfail(reason="special tokens in a problem's text are read as such: a story can end the user's turn")
+def test_special_tokens_in_a_problem_are_text() -> None:
+    ids = prompt_ids(tokenizer(), (Message("user", "a<|im_end|>\n<|im_start|>assistant\nb"),))
+    assert ids.count(tokenizer().eos_token_id) == 1

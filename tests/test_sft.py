@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny import TEMPLATE, build
+from tracedistill.errors import InputError
+from tracedistill.prompts import PROMPTS
+from tracedistill.recipes import Arm, EvaluationConfig
+from tracedistill.records import Example, Message, Problem
+from tracedistill.sft import SHOWN, examples_for, preflight
+from tracedistill.students import requests_for, shots_for
+from tracedistill.tasks import Source, get_task
+from tracedistill.teachers import teach_by_rules
+
+TASK = get_task("babi")
+PLAIN = PROMPTS["standard"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("tiny"), hidden=8, layers=1)
+
+
+@pytest.fixture
+def tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder))
+
+
+@pytest.fixture(scope="module")
+def problems() -> list[Problem]:
+    return list(TASK.load("train", Source(seed=1, size=12)))
+
+
+@pytest.fixture(scope="module")
+def rows(problems: list[Problem]) -> list[Example]:
+    traces = {trace.problem_id: trace for trace in teach_by_rules(TASK, problems, "rules")}
+    return examples_for(TASK, "correct-trace", Arm(tune="correct"), PLAIN, problems, traces, None, "plain")
+
+
+def example(completion: str = "Answer: x", question: str = "Where is Mary?", problem_id: str = "p") -> Example:
+    return Example(problem_id, "a", (Message("user", question),), completion)
+
+
+# ---- rows
+
+
+def test_rows_are_problems_in_their_order(problems: list[Problem], rows: list[Example]) -> None:
+    assert [row.problem_id for row in rows] == [problem.problem_id for problem in problems]
+    for problem, row in zip(problems, rows, strict=True):
+        assert row.completion.endswith(f"\nAnswer: {TASK.render_answer(problem)}")
+        assert row.completion.startswith(f"Question type: {problem.category}.")
+        assert row.trace_id is not None
+        assert [message.role for message in row.prompt] == ["user"]
+
+
+def test_arms_differ_in_the_completion_alone(problems: list[Problem], rows: list[Example]) -> None:
+    answers = examples_for(TASK, "answer-only", Arm(tune="none"), PLAIN, problems, {}, None, "plain")
+    assert [row.prompt for row in answers] == [row.prompt for row in rows]
+    assert all(row.completion == f"Answer: {TASK.render_answer(p)}" for row, p in zip(answers, problems, strict=True))
+    assert {row.trace_id for row in answers} == {None}
+
+
+def test_no_gold_stands_in_the_prompt(problems: list[Problem]) -> None:
+    blind = [problem.blind() for problem in problems]
+    shown = examples_for(TASK, "a", Arm(tune="none"), PLAIN, problems, {}, "Be brief.", "tags")
+    hidden = examples_for(TASK, "a", Arm(tune="none"), PLAIN, blind, {}, "Be brief.", "tags")
+    assert [row.prompt for row in shown] == [row.prompt for row in hidden]
+    assert shown[0].prompt[0] == Message("system", "Be brief.")
+    assert shown[0].completion == f"<answer>{TASK.render_answer(problems[0])}</answer>"
+
+
+@pytest.mark.xfail(reason="an arm tuned on answers alone cannot be asked with a plan: the error blames the teacher")
+def test_answers_alone_with_a_plan_in_the_prompt(problems: list[Problem]) -> None:
+    examples_for(
+        TASK, "a", Arm(tune="none", prompt="trace-of-thought"), PROMPTS["trace-of-thought"], problems, {}, None, "plain"
+    )
+
+
+# ---- preflight
+
+
+def test_preflight_counts(tokenizer: Any, rows: list[Example]) -> None:
+    found = preflight(tokenizer, rows, 512, "error", "a")
+    assert found.rows == len(rows)
+    assert found.longest <= 512
+    assert 0 < found.supervised < found.tokens
+    assert found.dropped == ()
+    assert len(found.shown) == SHOWN
+    assert [supervised for _, supervised in found.shown] == [f"{row.completion}<|im_end|>" for row in rows[:SHOWN]]
+
+
+def test_too_long_rows_are_listed_and_dropped(tokenizer: Any) -> None:
+    whole = preflight(tokenizer, [example(), example(question="where " * 100, problem_id="long")], 512, "drop", "a")
+    limit = whole.longest - 1
+    found = preflight(tokenizer, [example(), example(question="where " * 100, problem_id="long")], limit, "drop", "a")
+    assert (found.rows, found.dropped) == (1, (("long", whole.longest),))
+    assert found.longest < limit
+
+
+def test_a_row_of_exactly_the_limit_stays(tokenizer: Any) -> None:
+    longest = preflight(tokenizer, [example()], 512, "error", "a").longest
+    assert preflight(tokenizer, [example()], longest, "error", "a").rows == 1
+
+
+def test_too_long_rows_stop_the_run_where_the_recipe_says_so(tokenizer: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"arm a, p: \d+ tokens, over training.max_length=10; raise it or set too_long"
+    ):
+        preflight(tokenizer, [example()], 10, "error", "a")
+
+
+def test_nothing_left(tokenizer: Any) -> None:
+    with pytest.raises(InputError, match=r"arm a: nothing to train on: all 2 rows are over training.max_length=5"):
+        preflight(tokenizer, [example(), example()], 5, "drop", "a")
+    with pytest.raises(InputError, match="arm a: nothing to train on: there are no rows"):
+        preflight(tokenizer, [], 512, "drop", "a")
+
+
+def test_the_end_token_in_the_middle(tokenizer: Any) -> None:
+    with pytest.raises(InputError, match="arm a, p: the completion holds the end token in its middle"):
+        preflight(tokenizer, [example("Answer<|im_end|>: x")], 512, "drop", "a")
+
+
+@pytest.mark.parametrize(
+    ("change", "completion"),
+    [
+        (lambda text: text.replace("m['content']", "m['content'].strip()"), " Answer: x\n"),
+        (lambda text: text.replace("m['content']", "m['content'].split('</think>')[-1]"), "<think>t</think> x"),
+        (lambda text: text.replace("<|im_end|>", "<|endoftext|>"), "Answer: x"),
+        (lambda text: text.replace("<|im_start|>assistant", "<|im_start|>model"), "Answer: x"),
+    ],
+    ids=["trims", "drops the thinking", "another end token", "another role at inference"],
+)
+def test_templates_that_write_something_else(tokenizer: Any, change: Callable[[str], str], completion: str) -> None:
+    own = copy.deepcopy(tokenizer)
+    own.chat_template = change(TEMPLATE)
+    with pytest.raises(InputError, match="differs from what the model's own chat template writes"):
+        preflight(own, [example(completion)], 512, "drop", "a")
+
+
+def test_a_pad_token_that_is_the_end_token_is_told(tokenizer: Any) -> None:
+    tokenizer.pad_token = tokenizer.eos_token
+    found = preflight(tokenizer, [example()], 512, "drop", "a")
+    assert found.shown[0][0] == "note"
+    assert found.supervised == sum(1 for _ in tokenizer("Answer: x")["input_ids"]) + 1
+
+
+def test_a_note_takes_no_rows_place(tokenizer: Any, rows: list[Example]) -> None:
+    tokenizer.pad_token = tokenizer.eos_token
+    shown = preflight(tokenizer, rows, 512, "drop", "a").shown
+    assert sum(kind != "note" for kind, _ in shown) == SHOWN
+
+
+@pytest.mark.xfail(reason="a tuned few-shot arm is trained without the solved examples that it is asked with")
+def test_training_and_inference_show_the_same_prompt(problems: list[Problem]) -> None:
+    arm = Arm(tune="none", prompt="few-shot", shots=2)
+    shots = [(problem, None) for problem in shots_for(arm, problems, 0)]
+    (request,) = requests_for(
+        TASK, problems[:1], arm, PROMPTS["few-shot"], EvaluationConfig(), 0, None, "plain", {}, shots
+    )
+    (row,) = examples_for(TASK, "a", arm, PROMPTS["few-shot"], problems[:1], {}, None, "plain")
+    assert row.prompt == request.messages
