@@ -53,7 +53,8 @@ class Graph:
         params = {"validation": self.plain["validation"], "task": self.study.task.name}
         inputs = ("problems.jsonl", f"traces/{teacher}.jsonl")
         run = functools.partial(self.work.make_validation, teacher)
-        return Node(f"validate:{teacher}", "validate", inputs, (f"validation/{teacher}.jsonl",), params, run)
+        outputs = (f"validation/{teacher}.jsonl", f"validation/{teacher}.report.json")
+        return Node(f"validate:{teacher}", "validate", inputs, outputs, params, run)
 
     def _assemble(self, teachers: Sequence[str]) -> Node:
         study = self.study

@@ -24,7 +24,7 @@ from tracedistill.store import read_json, read_jsonl, to_json, write_json, write
 from tracedistill.students import attempt_all, requests_for, shots_for
 from tracedistill.tasks import Source, Task, get_task
 from tracedistill.tasks.overlap import duplicates, overlap, sample
-from tracedistill.validation import Validation, validate
+from tracedistill.validation import Validation, report_rejection, validate
 
 
 class Workshop:
@@ -137,12 +137,17 @@ class Workshop:
         return [problem for problem in every if not roles or problem.split in roles]
 
     def make_validation(self, teacher: str) -> None:
-        """Judge a teacher's traces."""
+        """Judge a teacher's traces, and report what the recipe's rule drops."""
         problems = {problem.problem_id: problem for problem in self.problems()}
-        traces = read_jsonl(self.run.path(f"traces/{teacher}.jsonl"), Trace)
+        path, output = self.run.path(f"traces/{teacher}.jsonl"), self.run.path(f"validation/{teacher}.jsonl")
+        rule = self.study.validation
         with self.screen.bar(f"judging traces of {teacher}") as update:
-            verdicts = validate(self.task, problems, traces, self.study.validation.keep)
-            write_jsonl(self.run.path(f"validation/{teacher}.jsonl"), counted(verdicts, update, len(problems)))
+            verdicts = validate(self.task, problems, read_jsonl(path, Trace), rule.keep, rule.leaks)
+            write_jsonl(output, counted(verdicts, update, len(problems)))
+        judged = zip(read_jsonl(path, Trace), read_jsonl(output, Validation), strict=True)
+        report = report_rejection(problems, judged)
+        write_json(self.run.path(f"validation/{teacher}.report.json"), to_json(report, defaults=True))
+        self.screen.say(f"  {teacher}: {report.accepted} of {report.traces} traces accepted")
 
     def _traces(self, teacher: str, *, accepted: bool) -> dict[str, Trace]:
         """One trace per problem; `accepted`: only what validation lets pass."""

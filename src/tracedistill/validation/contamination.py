@@ -1,0 +1,229 @@
+"""Contamination: training problems that are evaluation problems, whole, reworded a little, or in part.
+
+    train  A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?
+    eval   a robe takes 2 bolts of blue fiber, and half that much white fiber; how many bolts in total does it take
+    ->     normalised: the same words; with `3 bolts` for `2 bolts`: similar, other numbers
+
+Compared are question, context and choices (`tasks.overlap.normal_text`), never answers. What is kept in memory comes
+from the evaluation problems alone: their texts, hashes of their n-grams (long texts) and of their rarest word pairs
+(short ones). Training problems pass by one at a time, so their number does not matter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+from typing import Literal
+
+from tracedistill.records import Problem
+from tracedistill.tasks.overlap import Repeat, duplicates, normal_text
+
+ContaminationTier = Literal["exact", "normalised", "overlap", "similar"]
+"""exact: the same characters; normalised: the same but for case, punctuation and spaces; overlap: texts that share
+n-grams (a share of a long one's, nearly all of a short one's); similar: short texts whose words and word pairs are
+nearly the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contamination:
+    """A training problem and an evaluation problem that are too close."""
+
+    train_id: str
+    """The training problem."""
+    eval_id: str
+    """The evaluation problem."""
+    tier: ContaminationTier
+    """The strongest tier that holds."""
+    share: float
+    """Share of the evaluation problem's n-grams that the training problem holds; for `similar` the Jaccard index."""
+    evidence: str
+    """What both share, quoted from the evaluation problem as normalised: its longest shared run of words."""
+    same_numbers: bool
+    """Whether both name the same numbers; where not, it may be another problem on the same template."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContaminationReport:
+    """What training and evaluation problems share."""
+
+    n_train: int
+    """Training problems compared."""
+    n_eval: int
+    """Evaluation problems compared."""
+    pairs: tuple[Contamination, ...]
+    """Pairs found, at most `max_pairs`, by training problem in its order, then by evaluation problem."""
+    left_off: int
+    """Pairs found beyond `max_pairs`: counted, not kept."""
+    by_tier: dict[ContaminationTier, int]
+    """Pairs of each tier, left-off ones too."""
+    train_ids: frozenset[str]
+    """Training problems that are in a pair: what to drop."""
+    eval_ids: frozenset[str]
+    """Evaluation problems that are in a pair."""
+    templates: int
+    """n-grams and word pairs passed over because more than `common` evaluation problems share them."""
+
+
+class EvaluationIndex:
+    """Evaluation problems, ready to be compared with any number of training problems.
+
+    `n`: words of an n-gram (13 is usual). `min_share`: share of an evaluation problem's n-grams that makes a pair.
+    `similar`: Jaccard index of words and word pairs that makes a pair of short texts (fewer than 2 n words); and the
+    share of a short text's n-grams, where it has any, that must stand in a longer one.
+    `common`: n-grams that more evaluation problems share are a template, not evidence. ValueError out of range.
+    """
+
+    def __init__(
+        self, problems: Iterable[Problem], *, n: int = 13, min_share: float = 0.3, similar: float = 0.8,
+        common: int = 20,
+    ) -> None:  # fmt: skip
+        if n < 2 or not 0 < min_share <= 1 or not 0 < similar <= 1 or common < 1:
+            raise ValueError(
+                f"n {n} (>= 2), min_share {min_share} and similar {similar} (0..1), common {common} (>= 1)"
+            )
+        self.n, self.min_share, self.similar = n, min_share, similar
+        self.ids: list[str] = []
+        self._raw: list[int] = []
+        self._texts: list[str] = []
+        self._whole: dict[str, list[int]] = defaultdict(list)
+        for problem in problems:
+            self._whole[text := normal_text(problem)].append(len(self.ids))
+            self.ids.append(problem.problem_id)
+            self._texts.append(text)
+            self._raw.append(hash(_raw(problem)))
+        words = [text.split() for text in self._texts]
+        self._grams: dict[int, list[int]] = defaultdict(list)
+        self._needed: list[tuple[int, float]] = []  # n-grams of each problem, and how many make a pair
+        for at, one in enumerate(words):
+            grams = set(_grams(one, n))
+            self._needed.append((len(grams), (min_share if self._is_long(one) else similar) * len(grams)))
+            for gram in grams:
+                self._grams[gram].append(at)
+        crowded = [gram for gram, places in self._grams.items() if len(places) > common]
+        for gram in crowded:
+            del self._grams[gram]
+        self.templates = len(crowded)
+        shingles = {at: frozenset(_shingles(one)) for at, one in enumerate(words) if one and not self._is_long(one)}
+        self._rarity = Counter(shingle for some in shingles.values() for shingle in some)
+        self._rare: dict[int, list[int]] = defaultdict(list)
+        for at, some in shingles.items():
+            for shingle in self._prefix(some):
+                self._rare[shingle].append(at)
+        self._shingles = shingles
+
+    def compare(self, problem: Problem) -> list[Contamination]:
+        """Pairs of one training problem, in the order of the evaluation problems; each with its strongest tier."""
+        text = normal_text(problem)
+        same = self._whole.get(text, ())
+        raw = hash(_raw(problem)) if same else 0
+        found = {
+            at: self._pair(problem, at, "exact" if raw == self._raw[at] else "normalised", 1.0, text) for at in same
+        }
+        words = text.split()
+        for tier, at, value in self._near(words):
+            if at not in found:
+                found[at] = self._pair(problem, at, tier, value, text)
+        return [found[at] for at in sorted(found)]
+
+    def _near(self, words: list[str]) -> Iterator[tuple[ContaminationTier, int, float]]:
+        if len(words) >= self.n:
+            hits: Counter[int] = Counter()
+            for gram in set(_grams(words, self.n)):
+                if places := self._grams.get(gram):
+                    hits.update(places)
+            for at, count in hits.items():
+                total, needed = self._needed[at]
+                if count >= needed:
+                    yield "overlap", at, count / total
+        if words and self._shingles and len(words) < 4 * self.n:
+            mine = frozenset(_shingles(words))
+            candidates = {at for shingle in self._prefix(mine) for at in self._rare.get(shingle, ())}
+            for at in candidates:
+                theirs = self._shingles[at]
+                both = len(mine & theirs)
+                if both and both >= self.similar * (len(mine) + len(theirs) - both):
+                    yield "similar", at, both / (len(mine) + len(theirs) - both)
+
+    def _is_long(self, words: Sequence[str]) -> bool:
+        return len(words) >= 2 * self.n
+
+    def _prefix(self, shingles: frozenset[int]) -> list[int]:
+        """The rarest shingles: two sets of Jaccard index >= `similar` share one of them (prefix filter, exact)."""
+        kept = len(shingles) - ceil(self.similar * len(shingles) - 1e-9) + 1
+        return sorted(shingles, key=lambda shingle: (self._rarity[shingle], shingle))[:kept]
+
+    def _pair(self, problem: Problem, at: int, tier: ContaminationTier, value: float, text: str) -> Contamination:
+        other = self._texts[at]
+        same_numbers = Counter(_DIGITS.findall(text)) == Counter(_DIGITS.findall(other))
+        evidence = other if tier in ("exact", "normalised") else _longest_run(other.split(), text.split())
+        return Contamination(problem.problem_id, self.ids[at], tier, value, evidence[:300], same_numbers)
+
+
+def find_contamination(
+    train: Iterable[Problem], evaluation: Iterable[Problem] | EvaluationIndex, *, max_pairs: int = 100_000
+) -> ContaminationReport:
+    """Compare training problems, one at a time, with all evaluation problems.
+
+    Pass an `EvaluationIndex` for other limits than its defaults. A problem is never a pair with itself (same id).
+    """
+    index = evaluation if isinstance(evaluation, EvaluationIndex) else EvaluationIndex(evaluation)
+    pairs: list[Contamination] = []
+    tiers: Counter[ContaminationTier] = Counter()
+    train_ids: set[str] = set()
+    eval_ids: set[str] = set()
+    seen = 0
+    for problem in train:
+        seen += 1
+        for pair in index.compare(problem):
+            if pair.eval_id == pair.train_id:
+                continue
+            tiers[pair.tier] += 1
+            train_ids.add(pair.train_id)
+            eval_ids.add(pair.eval_id)
+            if len(pairs) < max_pairs:
+                pairs.append(pair)
+    left_off = tiers.total() - len(pairs)
+    return ContaminationReport(
+        seen, len(index.ids), tuple(pairs), left_off, dict(tiers), frozenset(train_ids), frozenset(eval_ids),
+        index.templates,
+    )  # fmt: skip
+
+
+_DIGITS = re.compile(r"\d[\d,.]*")
+
+
+def _raw(problem: Problem) -> str:
+    return "\n".join((*problem.context, problem.question, *(text for _, text in problem.choices)))
+
+
+def _grams(words: Sequence[str], n: int) -> Iterator[int]:
+    """Hashes of all runs of n words."""
+    hashes = [hash(word) for word in words]
+    for start in range(len(words) - n + 1):
+        yield hash(tuple(hashes[start : start + n]))
+
+
+def _shingles(words: Sequence[str]) -> Iterator[int]:
+    """Hashes of words and of pairs of neighbours: both order and vocabulary count."""
+    for word in words:
+        yield hash(word)
+    for pair in pairwise(words):
+        yield hash(pair)
+
+
+def _longest_run(words: Sequence[str], others: Sequence[str]) -> str:
+    """The longest run of words of the first that stands in the second."""
+    from difflib import SequenceMatcher
+
+    best = SequenceMatcher(None, words, others, autojunk=False).find_longest_match()
+    return " ".join(words[best.a : best.a + best.size])
+
+
+__all__ = [
+    "Contamination", "ContaminationReport", "ContaminationTier", "EvaluationIndex", "Repeat", "duplicates",
+    "find_contamination",
+]  # fmt: skip

@@ -1,0 +1,381 @@
+"""Leak verdict: does a delegation give the solution away? What looks so may have an innocent cause.
+
+    Divide both sides of the equation by 11 to solve for x: x = 8000     gold 8000: the answer, genuine
+    Multiply the number of daily omelets by 7 to find ... in a week.     gold 7: the answer by string, but a constant
+    There were initially 10 vehicles (2 x 5) at the port.                gold 4: an evaluated calculation
+    The ratio (7+11) separates the total age into 18 parts.              gold 72: a new number
+
+Everything is found at face value first (`found`), then each number is asked where it comes from (`innocent`); what is
+left stands (`standing`). The plan is read as its maker wrote it, preamble and closing lines too. A number that is an
+operand of an instruction is no answer where a constant, the question's words or the gold path before its end account
+for it; a number that is stated as a result is one, unless it is only on the way there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from tracedistill.records import Problem, Trace
+from tracedistill.stats import Share, share
+from tracedistill.tasks.arithmetic import gold_path
+from tracedistill.tasks.calculations import find_calculations
+from tracedistill.tasks.evaluation import Value, size
+from tracedistill.tasks.grounding import cued, grounds
+from tracedistill.tasks.plans import read_step
+from tracedistill.validation.plan_numbers import PlanNumber, plan_numbers, simple, words_before
+
+Tier = Literal["none", "new-number", "evaluated", "answer"]
+"""answer: the gold stands in the plan though not in the question; evaluated: a calculation with its result;
+new-number: a number that the question does not give."""
+
+TIERS: tuple[Tier, ...] = ("none", "new-number", "evaluated", "answer")
+
+Cause = Literal[
+    "list index", "step reference", "ordinal", "constant", "from the question", "count", "example",
+    "intermediate result", "another quantity",
+]  # fmt: skip
+"""constant: general knowledge (7 days, 100 %) or 0, 1, 2; from the question: words or shares of it (half: 0.5), or a
+number it gives; count: of the plan's own things (`the 2 totals`); example: `say, 500 sentences`, `at n = 1`;
+intermediate result: the same number on the way to the answer; another quantity: a percentage where the question knows
+none."""
+
+MAX_CHARS = 20_000
+"""Characters of a plan that are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeakVerdict:
+    """Whether a plan gives the solution away."""
+
+    tier: Tier
+    """The highest tier at face value: `answer` is what string matching finds (list numbers left out)."""
+    genuine: bool
+    """Whether that tier is left once innocent causes are taken away."""
+    innocent: tuple[tuple[str, Cause], ...]
+    """(number, cause), each once: what looked like a leak and why it is none."""
+    evidence: str
+    """The line of the plan that decides, quoted; empty for tier none."""
+    reason: str
+    """One short sentence for a person."""
+    found: tuple[Tier, ...] = ()
+    """All tiers found at face value, highest first."""
+    standing: tuple[Tier, ...] = ()
+    """All tiers left once innocent causes are taken away, highest first."""
+    eligible: bool = True
+    """Whether the gold is not in the question, as digits or words: only then can a string tell."""
+
+    @property
+    def gives_answer(self) -> bool:
+        """Whether the answer itself is given away: what to leave out of a comparison."""
+        return "answer" in self.standing
+
+
+@dataclass(frozen=True, slots=True)
+class LeakCounts:
+    """How many of a teacher's plans leak; shares with their intervals, out of the eligible plans."""
+
+    n: int
+    """Plans judged."""
+    eligible: int
+    """Plans whose gold is not in the question: the denominator of all shares."""
+    matched: Share
+    """Gold in the plan at face value: string matching."""
+    genuine: Share
+    """Gold given away."""
+    evaluated: Share
+    """An evaluated calculation, innocent or not."""
+    evaluated_standing: Share
+    """An evaluated calculation whose result the question does not give."""
+    new_number: Share
+    """A number that is not in the question, innocent or not."""
+    new_number_standing: Share
+    """A new number that no innocent cause accounts for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    tier: Tier
+    number: str
+    line: int
+    cause: Cause | None
+    what: str
+
+
+def judge_leak(problem: Problem, trace: Trace) -> LeakVerdict:
+    """Leak verdict on a trace that is a plan, against its own problem (joined by id); the gold path helps to tell."""
+    question = "\n".join((*problem.context, problem.question, *(text for _, text in problem.choices)))
+    return find_leak(question, trace.text, problem.answers, tuple(step.text for step in problem.gold_steps))
+
+
+def find_leak(question: str, plan: str, answers: Sequence[str], gold_steps: Sequence[str] = ()) -> LeakVerdict:
+    """Leak verdict on a plan; at most MAX_CHARS of it are read.
+
+    `answers`: the gold, any of which counts. `gold_steps`: texts of the gold trace, where there is one; they tell an
+    intermediate result from the answer.
+    """
+    lines = plan[:MAX_CHARS].replace("\r", "\n").split("\n")
+    values = [value for value in map(_gold_value, answers) if value is not None]
+    words = [answer for answer in answers if _gold_value(answer) is None]
+    reader = _Reader(lines, question, frozenset(values), gold_steps)
+    eligible = (
+        bool(answers)
+        and not any(size(v) in reader.numbers for v in values)
+        and not any(_in(w, question) for w in words)
+    )
+    found = [*reader.findings(), *_text_findings(words, question, lines)]
+    return _verdict(found, lines, eligible)
+
+
+def count_leaks(verdicts: Iterable[LeakVerdict]) -> LeakCounts:
+    """Counts and shares over the plans of one teacher; plans whose gold is in the question are only counted."""
+    every = list(verdicts)
+    kept = [verdict for verdict in every if verdict.eligible]
+
+    def of(hits: Iterable[bool]) -> Share:
+        return share(sum(hits), len(kept))
+
+    return LeakCounts(
+        len(every),
+        len(kept),
+        matched=of("answer" in v.found for v in kept),
+        genuine=of("answer" in v.standing for v in kept),
+        evaluated=of("evaluated" in v.found for v in kept),
+        evaluated_standing=of("evaluated" in v.standing for v in kept),
+        new_number=of("new-number" in v.found for v in kept),
+        new_number_standing=of("new-number" in v.standing for v in kept),
+    )
+
+
+def _verdict(found: list[_Finding], lines: list[str], eligible: bool) -> LeakVerdict:
+    counted = [one for one in found if one.cause not in _STRUCTURAL]
+    tiers = tuple(tier for tier in reversed(TIERS) if any(one.tier == tier for one in counted))
+    standing = tuple(tier for tier in tiers if any(one.tier == tier and not one.cause for one in counted))
+    innocent = tuple(dict.fromkeys((one.number, one.cause) for one in found if one.cause))
+    if not tiers:
+        return LeakVerdict("none", False, innocent, "", "no number beyond the question's", (), (), eligible)
+    top = standing[0] if standing else tiers[0]
+    shown = next(one for one in counted if one.tier == top and (not standing or not one.cause))
+    names = ", ".join(f"{number} ({cause})" for number, cause in innocent[:6])
+    reason = f"{shown.what}: {shown.number}" if standing else f"innocent: {names}"
+    if standing and tiers[0] != top:
+        reason += f"; the gold stands there too, but innocently: {names}"
+    return LeakVerdict(
+        tiers[0], tiers[0] in standing, innocent, lines[shown.line].strip()[:300], reason, tiers, standing, eligible
+    )
+
+
+# ---- where a number comes from
+
+_ANSWERS = re.compile(
+    r"(?:\b(?:the|final|your|correct|our)|['’]s)\s+(?:\w+\s+)?answer\b[^.?!:]{0,60}(?:\bis|=|:|\bbe|\bof)[^.?!]{0,30}$",
+    re.IGNORECASE,
+)
+_WORKED_OUT = re.compile(r"\b(?:gives?|giving|gets?|yields?|leaves?|leaving|obtains?|comes? to)\W*$", re.IGNORECASE)
+_SOLVED = re.compile(r"(?<![\w,])[A-Za-z]\s*=$")
+_CHECKS = re.compile(r"\b(?:check|verif|confirm|make sure)", re.IGNORECASE)
+_OWN_THINGS = re.compile(
+    r"[\s-]*(?:\w+\s)?(?P<noun>amounts?|numbers?|values?|results?|totals?|figures?|quantit(?:y|ies)|products?|sums?|answers?"
+    r"|parts?|groups?|equations?|expressions?|terms?|sides?|steps?|prompts?|cases?|scenarios?|variables?|unknowns?"
+    r"|types?|kinds?|categor(?:y|ies)|ways?|decimals?(?: places?)?|digits?|sentences?|points?|sections?|solutions?"
+    r"|costs?|prices?)\b",
+    re.IGNORECASE,
+)
+_EXAMPLE = re.compile(
+    r"(?:\be\.g\.|\bfor (?:example|instance)|\b(?:such as|say,|imagine|suppose|let's say))(?:[^.]|\.\d){0,90}$"
+    r"|(?<!would )\blike \$?(?:\d+,? (?:or|and) )?\$?$"
+    r"|\b(?:let|if|when|where|at|assume)\s+\W{0,2}[A-Za-z]\W{0,2}(?:=|is|be|equals?|is equal to)\W{0,3}$"
+    r"|\b(?:greater than|less than|set [^.;]{0,40}equal to|equation equal to)\W{0,3}$",
+    re.IGNORECASE,
+)
+_UNITS = (
+    r"(?:seconds?|minutes?|hours?|days?|weeks?|fortnights?|months?|quarters?|years?|decades?|century|dozens?|foot|feet"
+    r"|yards?|miles?|inch(?:es)?|pounds?|ounces?|tons?|gallons?|quarts?|pints?|cups?|dollars?|dimes?|nickels?"
+    r"|kilo\w+|centi\w+|milli\w+|met(?:er|re)s?|lit(?:er|re)s?|square|circle|triangle|rectangle|percent)"
+)
+_DEFINES = re.compile(
+    rf"\b(?:an?|one|1|each|every|per|(?:in|of) (?:the|a|an|each|every|one))\s+{_UNITS}\b", re.IGNORECASE
+)
+_ASIDE = re.compile(
+    r"(?<![\d,.])(?P<number>\d[\d,]{0,15}(?:\.\d{1,15})?)(?:\s[a-z-]{1,20}){0,3}\s?\((?P<sum>[$\d][^()=?_]{2,80}?[\d.][^()=?_]{0,24})\)"
+)
+_STRUCTURAL = ("list index", "step reference", "ordinal")
+
+
+class _Reader:
+    """Finds what a plan gives away, number by number."""
+
+    def __init__(self, lines: list[str], question: str, gold: frozenset[Value], gold_steps: Sequence[str]) -> None:
+        self.lines, self.question, self.gold = lines, question, gold
+        self.given = grounds(question)
+        self.numbers = frozenset(map(size, self.given.numbers))
+        path = gold_path(tuple(gold_steps))
+        self.has_path = bool(path.calculations)
+        self.on_the_way = {size(c.result) for c in path.calculations[:-1] if c.result is not None}
+        self.on_the_way |= {size(operand.value) for c in path.calculations for operand in c.operands}
+        self.ending = {tuple(sorted(size(o.value) for o in c.operands)) for c in path.calculations[-1:]}
+        self.mentions = plan_numbers(lines)
+        self.checking = frozenset(at for at, line in enumerate(lines) if _CHECKS.search(line))
+        used = [m for m in self.mentions if m.role == "operand" and m.line not in self.checking]
+        self.last_use = {m.signed: (m.line, m.start) for m in used}
+        self.calculated = [_calculations(line) for line in lines]
+
+    def findings(self) -> list[_Finding]:
+        """One finding per number that the question does not give and per evaluated calculation."""
+        found = []
+        for at, calculations in enumerate(self.calculated):
+            for text, result, _ in calculations:
+                known = result in self.numbers or (result in self.given.values and result not in self.gold)
+                cause: Cause | None = "from the question" if known else None
+                found.append(_Finding("evaluated", text, at, cause, "an evaluated calculation"))
+        for mention in self.mentions:
+            if mention.signed in self.gold:
+                if mention.value not in self.numbers or self._ends_so(mention):
+                    cause = self._cause_of_gold(mention)
+                    found.append(_Finding("answer", mention.text, mention.line, cause, "the answer is given away"))
+            elif mention.value not in self.numbers and mention.role not in _STRUCTURAL:
+                cause = self._cause(mention)
+                found.append(_Finding("new-number", mention.text, mention.line, cause, "a number from nowhere"))
+        return found
+
+    def _cause(self, mention: PlanNumber) -> Cause | None:
+        """Innocent cause of a number that is not the gold; None: it comes from nowhere, or was worked out."""
+        line, value = self.lines[mention.line], mention.value
+        if value in self.given.constants or value in cued(line):
+            return "constant"
+        turned = {value, Fraction(value) / 100, Fraction(value) * 100, 1 / Fraction(value or 1)}
+        if turned & self.given.values or _rounded(mention, self.given.values):
+            return "from the question"
+        if self._counts(mention):
+            return "count"
+        return "example" if _EXAMPLE.search(line[max(0, mention.start - 120) : mention.start]) else None
+
+    def _cause_of_gold(self, mention: PlanNumber) -> Cause | None:
+        """Innocent cause of a number that equals the gold; None: it is the answer."""
+        if mention.role == "list index" or mention.role == "step reference" or mention.role == "ordinal":
+            return mention.role
+        line, value = self.lines[mention.line], mention.value
+        before = words_before(line, mention.start)
+        supposed = bool(_EXAMPLE.search(line[max(0, mention.start - 120) : mention.start]))
+        if _ANSWERS.search(before):
+            return None
+        if mention.role == "result" and not supposed and _SOLVED.search(before):
+            return None
+        worked_out = [operands for _, result, operands in self.calculated[mention.line] if result == value]
+        if worked_out and mention.role != "operand":
+            if any(operands in self.ending for operands in worked_out):
+                return None
+            return "intermediate result" if self._goes_on_with(mention, worked_out=True) else None
+        if self._is_knowledge(mention):
+            return "constant"
+        if mention.role != "result" and value in self.given.values:
+            return "from the question"
+        if self._counts(mention):
+            return "count"
+        if supposed:
+            return "example"
+        if self._goes_on_with(mention):
+            return "intermediate result"
+        return "another quantity" if self._is_foreign(mention) else None
+
+    def _is_knowledge(self, mention: PlanNumber) -> bool:
+        """Whether a constant is named as one: used in an instruction, or in a sentence that says what a unit holds."""
+        line = self.lines[mention.line]
+        if mention.value in (0, 1):
+            return True  # any text says so much: only `x = 1` and `the answer is 1` count, which come before
+        if mention.role == "operand":
+            return mention.value in cued(line) or mention.value in self.given.constants
+        if _WORKED_OUT.search(words_before(line, mention.start)):
+            return False
+        return mention.value in cued(line) and bool(_DEFINES.search(line))
+
+    def _counts(self, mention: PlanNumber) -> bool:
+        """Whether a small number counts things of the plan itself, which the question does not speak of."""
+        noun = _OWN_THINGS.match(self.lines[mention.line], mention.end)
+        return noun is not None and mention.value <= 12 and noun["noun"][:4].lower() not in self.question.lower()
+
+    def _goes_on_with(self, mention: PlanNumber, *, worked_out: bool = False) -> bool:
+        """Whether the number is on the way: used further on, or a value of the gold path before its end.
+
+        The latter only where operations follow; without a gold path, that is enough for what was worked out.
+        """
+        if self.last_use.get(mention.signed, (-1, 0)) >= (mention.line, mention.start):
+            return True
+        expected = mention.value in self.on_the_way or (worked_out and not self.has_path)
+        return expected and any(
+            at > mention.line and at not in self.checking and read_step(line).strong
+            for at, line in enumerate(self.lines)
+        )
+
+    def _ends_so(self, mention: PlanNumber) -> bool:
+        """Whether a number that the question gives too is said to be the answer, or worked out as the gold's end is."""
+        if mention.role != "result":
+            return False
+        if _ANSWERS.search(words_before(self.lines[mention.line], mention.start)):
+            return True
+        calculated = self.calculated[mention.line]
+        return any(result == mention.value and operands in self.ending for _, result, operands in calculated)
+
+    def _is_foreign(self, mention: PlanNumber) -> bool:
+        """Whether it is a percentage though nothing in the question is."""
+        return (
+            self.lines[mention.line][mention.end : mention.end + 2].strip().startswith("%") and not self.given.percent
+        )
+
+
+def _rounded(mention: PlanNumber, known: frozenset[Value]) -> bool:
+    """Whether a decimal is a known number, rounded or cut off: 0.33 for 1/3."""
+    decimals = len(mention.text.partition(".")[2])
+    return decimals > 1 and any(abs(Fraction(value) - mention.value) < Fraction(1, 10**decimals) for value in known)
+
+
+def _calculations(line: str) -> list[tuple[str, Value, tuple[Value, ...]]]:
+    """(text, result, operands in order of size) of the evaluated calculations of a line; conversions are none."""
+    found = []
+    asides = [f"{match['sum']} = {match['number']}" for match in _ASIDE.finditer(line)] if "(" in line else []
+    for text in (line, *asides):
+        for calculation in find_calculations(text):
+            result = calculation.result
+            if not calculation.operators or result is None or all(side.operators for side in calculation.sides):
+                continue
+            if text is line or calculation.true:
+                operands = tuple(sorted(size(operand.value) for operand in calculation.operands))
+                found.append((calculation.text, size(result), operands))
+    return found
+
+
+# ---- golds that are no numbers
+
+
+def _gold_value(answer: str) -> Value | None:
+    plain = answer.strip().strip("$£€% ").replace(",", "").replace(" ", "")
+    if not re.fullmatch(r"-?(?:\d{1,60}(?:\.\d{1,30})?|\.\d{1,30}|\d{1,30}/[1-9]\d{0,29})", plain):
+        return None
+    return simple(Fraction(plain))
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"\\(?:left|right|!|,|;|:|\s)|[\s${}]", "", text.replace("\\dfrac", "\\frac")).casefold()
+
+
+def _in(answer: str, text: str) -> bool:
+    """Whether a gold that is no number stands in a text: words as words, formulas without their spaces."""
+    if re.fullmatch(r"[\w' -]+", answer.strip()):
+        return bool(re.search(rf"(?<!\w){re.escape(answer.strip())}(?!\w)", text, re.IGNORECASE))
+    return _squeezed(answer) in _squeezed(text) if len(_squeezed(answer)) > 1 else False
+
+
+def _text_findings(answers: list[str], question: str, lines: list[str]) -> list[_Finding]:
+    """Golds in words or symbols: given away where they stand in the plan alone, or are said to be the answer."""
+    found = []
+    for answer in filter(None, map(str.strip, answers)):
+        said = re.compile(rf"\banswer\b[^.?!:]{{0,40}}(?:\bis|:)\W{{0,4}}{re.escape(answer)}(?!\w)", re.IGNORECASE)
+        asked = len(answer) < 3 or _in(answer, question)
+        for at, line in enumerate(lines):
+            if said.search(line) or (not asked and _in(answer, line)):
+                found.append(_Finding("answer", answer, at, None, "the answer is given away"))
+                break
+    return found

@@ -1,0 +1,246 @@
+"""Model judge: any engine as judge of plans and steps, where rules say `undecided`; its evidence is checked.
+
+    {"quote": "Divide the 12 pens by 4", "reason": "the problem multiplies", "verdict": "incorrect"}
+
+A verdict counts only if its quote occurs in what was judged: one that does not is void, and the plan stays
+undecided. A model never overrules a rule: `combine` keeps the rule's verdict and records the disagreement.
+`judge_audit.audit_judge` measures a judge against labelled rows before anyone trusts it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tracedistill.engines import Engine, Generation, Request, Sampling
+from tracedistill.prompts import judge_turn
+from tracedistill.records import Message, StepOutcome, StepVerdict, Verdict
+
+JUDGE_SAMPLING = Sampling(max_tokens=512)
+"""Greedy, with room for a quote and a sentence."""
+
+SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "quote": {"type": "string"},
+        "reason": {"type": "string"},
+        "verdict": {"type": "string", "enum": ["correct", "incorrect", "undecided"]},
+    },
+    "required": ["quote", "reason", "verdict"],
+    "additionalProperties": False,
+}
+"""What a judge must answer, for engines that know structured output; reason before verdict, so that it thinks first."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeItem:
+    """One plan, or one step of it, to be judged."""
+
+    item_id: str
+    """Unique in one call."""
+    problem: str
+    """The problem as a student reads it."""
+    plan: str
+    """The plan as text."""
+    reference: str = ""
+    """A reference solution; shown to the judge where given, and then the verdict is `oracle`."""
+    step: str = ""
+    """The step to judge, as it stands in the plan; empty: the whole plan."""
+
+    @property
+    def judged(self) -> str:
+        """The text that a quote must come from."""
+        return self.step or self.plan
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVerdict:
+    """What a model says of an item."""
+
+    item_id: str
+    """The item judged."""
+    outcome: StepOutcome
+    """correct, incorrect, or undecided (also where the verdict is void)."""
+    quote: str = ""
+    """The evidence, which occurs in the item; empty where the verdict is void."""
+    reason: str = ""
+    """The judge's sentence."""
+    void: str = ""
+    """Why the verdict does not count; empty where it does."""
+    said: str = ""
+    """What the judge wrote, for the record; at most 2,000 characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class CombinedVerdict:
+    """A rule's verdict and a model's, neither hidden by the other."""
+
+    outcome: Literal["correct", "incorrect", "missing", "ungradable", "unparsed", "none", "undecided"]
+    """The rule's where it decided, else the model's."""
+    decided_by: Literal["rule", "model", "nobody"]
+    """Whose verdict it is."""
+    disagree: bool
+    """Whether both decided, and differently."""
+    reason: str
+    """One short sentence; names the disagreement."""
+    rule: Verdict | StepVerdict
+    """The rule's verdict, untouched."""
+    model: ModelVerdict | None
+    """The model's; None where it was not asked."""
+
+
+def judge_items(
+    items: Iterable[JudgeItem], engine: Engine, *, sampling: Sampling = JUDGE_SAMPLING, seed: int = 0
+) -> Iterator[ModelVerdict]:
+    """Verdicts in the order in which the engine answers, exactly one per item.
+
+    Failures, cut-off answers and answers that cannot be read are void verdicts, never errors. ValueError where two
+    items share an id.
+    """
+    waiting: dict[str, JudgeItem] = {}
+    for item in items:
+        if item.item_id in waiting:
+            raise ValueError(f"two items have the id {item.item_id}")
+        waiting[item.item_id] = item
+    requests = [judge_request(item, sampling=sampling, seed=seed) for item in waiting.values()]
+    for generation in engine.generate(requests) if requests else ():
+        asked = waiting.pop(generation.request_id, None)
+        if asked is not None:
+            yield read_verdict(asked, generation)
+    for left in waiting.values():
+        yield ModelVerdict(left.item_id, "undecided", void="the engine answered nothing")
+
+
+def judge_request(
+    item: JudgeItem, *, swapped: bool = False, sampling: Sampling = JUDGE_SAMPLING, seed: int = 0
+) -> Request:
+    """The request for one item; `swapped` shows the plan before the problem."""
+    blocks = [("PROBLEM", item.problem)]
+    if item.reference:
+        blocks.append(("REFERENCE SOLUTION", item.reference))
+    plan = [("PLAN", item.plan)]
+    if item.step:
+        plan.append(("STEP TO CHECK", item.step))
+    prompt = "judge-step" if item.step else "judge-plan"
+    material = fence([*plan, *blocks] if swapped else [*blocks, *plan])
+    return Request(item.item_id, (Message("user", judge_turn(prompt, material)),), sampling, seed, schema=SCHEMA)
+
+
+def fence(blocks: Sequence[tuple[str, str]]) -> str:
+    """Named texts between fences that none of them holds, so that no text can end its own block."""
+    longest = max((len(run) for _, text in blocks for run in re.findall("=+", text)), default=0)
+    bar = "=" * max(5, longest + 1)
+    return "\n".join(f"{bar} {name}\n{text}\n{bar} END OF {name}" for name, text in blocks)
+
+
+def read_verdict(item: JudgeItem, generation: Generation) -> ModelVerdict:
+    """The verdict out of a generation: tolerant of text around the JSON, strict about the quote."""
+    said = generation.text[:2000]
+
+    def nothing(why: str, reason: str = "") -> ModelVerdict:
+        return ModelVerdict(item.item_id, "undecided", reason=reason, void=why, said=said)
+
+    if generation.finish != "stop":
+        return nothing(
+            f"the answer ended with {generation.finish}" + (f": {generation.error}" * bool(generation.error))
+        )
+    found = [answer for answer in json_objects(generation.text) if "verdict" in answer]
+    outcomes = {_OUTCOMES.get(_plain(str(answer["verdict"]))) for answer in found}
+    if not found or None in outcomes:
+        return nothing("no verdict can be read")
+    if len(outcomes) > 1:
+        return nothing("two verdicts that contradict each other")
+    answer = found[-1]
+    quote, reason = _text(answer.get("quote")), _text(answer.get("reason"))[:500]
+    (outcome,) = outcomes
+    if outcome is None or outcome == "undecided":
+        return ModelVerdict(item.item_id, "undecided", reason=reason, said=said)
+    if len(re.sub(r"\W", "", quote)) < MIN_QUOTE:
+        return nothing("no evidence is quoted", reason)
+    if not occurs(quote, item.judged):
+        return nothing("the quoted evidence does not occur in what was judged", reason)
+    return ModelVerdict(item.item_id, outcome, quote, reason, said=said)
+
+
+MIN_QUOTE = 4
+"""Letters and digits of a quote below which it is no evidence: `the` occurs anywhere."""
+
+
+def occurs(quote: str, text: str) -> bool:
+    """Whether a quote stands in a text, but for case, markup, spaces, list numbers and a full stop at its end."""
+    wanted = _plain(quote).strip(" .…")
+    return bool(wanted) and wanted in _plain(text)
+
+
+def combine(rule: Verdict | StepVerdict, model: ModelVerdict | None) -> CombinedVerdict:
+    """The rule's verdict where the rule decided, else the model's; a disagreement is recorded, never resolved."""
+    decided = model is not None and model.outcome != "undecided"
+    if rule.outcome != "undecided":
+        disagree = model is not None and decided and model.outcome != rule.outcome
+        reason = rule.reason
+        if disagree and model is not None:
+            reason = f"{reason}; a model says {model.outcome}: {model.reason}".lstrip("; ")
+        return CombinedVerdict(rule.outcome, "rule", disagree, reason, rule, model)
+    if model is None or not decided:
+        why = f"; model: {model.void or model.reason or 'undecided'}" if model is not None else ""
+        return CombinedVerdict("undecided", "nobody", False, f"{rule.reason}{why}".lstrip("; "), rule, model)
+    return CombinedVerdict(model.outcome, "model", False, f"model: {model.reason}", rule, model)
+
+
+def decide(
+    judged: Sequence[tuple[JudgeItem, Verdict | StepVerdict]], engine: Engine, *, ask_all: bool = False,
+    sampling: Sampling = JUDGE_SAMPLING, seed: int = 0,
+) -> list[CombinedVerdict]:  # fmt: skip
+    """Rules' verdicts completed by a model, in the order given.
+
+    Only what rules left undecided is sent to the engine; `ask_all` sends everything, to see where the two disagree.
+    """
+    open_items = [item for item, rule in judged if ask_all or rule.outcome == "undecided"]
+    said = {verdict.item_id: verdict for verdict in judge_items(open_items, engine, sampling=sampling, seed=seed)}
+    return [combine(rule, said.get(item.item_id)) for item, rule in judged]
+
+
+def json_objects(text: str) -> list[dict[str, Any]]:
+    """All JSON objects of a text that stand at its top level, in their order; at most 50 braces are tried.
+
+    Thinking before `</think>` is not read.
+    """
+    text = text.rpartition("</think>")[2][:50_000]
+    found: list[dict[str, Any]] = []
+    decoder = json.JSONDecoder(strict=False)
+    at, tries = text.find("{"), 0
+    while at >= 0 and tries < 50:
+        tries += 1
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            end = at + 1
+        else:
+            found.append({str(key).casefold(): entry for key, entry in value.items()})
+        at = text.find("{", end)
+    return found
+
+
+_OUTCOMES: Mapping[str, StepOutcome] = {
+    "correct": "correct", "right": "correct", "valid": "correct", "sound": "correct",
+    "incorrect": "incorrect", "wrong": "incorrect", "invalid": "incorrect", "not correct": "incorrect",
+    "undecided": "undecided", "unsure": "undecided", "unclear": "undecided", "unknown": "undecided",
+}  # fmt: skip
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _plain(text: str) -> str:
+    """Lower-case, without markup, typographic variants, list numbers at line starts and runs of spaces."""
+    text = unicodedata.normalize("NFKC", text).translate(_TYPOGRAPHY)
+    text = re.sub(r"(?m)^[\s#>*_•-]*(?:step\s*)?\(?\d{1,3}[.):]\s+", "", text, flags=re.IGNORECASE)
+    return " ".join(re.sub(r"[*_`]+", "", text).casefold().split()).strip("\"' ")
+
+
+_TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "−": "-"})

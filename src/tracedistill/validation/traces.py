@@ -1,0 +1,95 @@
+"""Each trace judged against its own problem, and accepted or not by the recipe's rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tracedistill.records import Problem, Trace, Verdict
+from tracedistill.tasks import Task
+from tracedistill.validation.leaks import LeakVerdict, judge_leak
+
+Keep = Literal["correct", "answer", "parsed", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What the judges say of one trace."""
+
+    trace_id: str
+    """The trace judged."""
+    problem_id: str
+    """Its problem."""
+    accepted: bool
+    """Whether the recipe's rule lets it be used."""
+    reason: str
+    """Why not; empty where accepted."""
+    trace: Verdict
+    """Step by step; of a plan: its verdict as a plan, which may be undecided."""
+    answer: Verdict
+    """On the answer that its maker stated; `missing` for a plan."""
+    answer_in_trace: bool
+    """Whether the gold answer stands in the steps: what ties trace to answer by construction."""
+    plan: bool = False
+    """Whether it was judged as a plan."""
+    leak: LeakVerdict | None = None
+    """Whether a plan gives the solution away; None for traces that are to solve the problem."""
+
+
+def validate(
+    task: Task, problems: Mapping[str, Problem], traces: Iterable[Trace], keep: Keep, leaks: str = "keep"
+) -> Iterator[Validation]:
+    """Judge each trace against its own problem (joined by id); `leaks` = drop refuses plans that leak."""
+    for trace in traces:
+        problem = problems[trace.problem_id]
+        plan = is_plan(trace)
+        if not trace.steps:
+            verdict = task.judge_output_trace(problem, trace.text)
+        elif plan:
+            verdict = task.judge_plan(problem, trace.steps)
+        else:
+            verdict = task.judge_trace(problem, trace.steps)
+        answer = (
+            Verdict("missing", reason="the trace states no answer")
+            if trace.answer is None
+            else task.judge_answer(problem, f"Answer: {trace.answer}").answer
+        )
+        leak = judge_leak(problem, trace) if plan else None
+        reason = _refusal(keep, verdict, answer)
+        if not reason and leak is not None and leak.genuine and leaks == "drop":
+            reason = f"the plan gives the solution away: {leak.reason}"
+        yield Validation(
+            trace.trace_id,
+            trace.problem_id,
+            accepted=not reason,
+            reason=reason,
+            trace=verdict,
+            answer=answer,
+            answer_in_trace=task.answer_in_trace(problem, trace.steps),
+            plan=plan,
+            leak=leak,
+        )
+
+
+def is_plan(trace: Trace) -> bool:
+    """Whether a trace says what to do without doing it."""
+    return bool(trace.steps) and all(step.kind == "plan" for step in trace.steps)
+
+
+def _refusal(keep: Keep, trace: Verdict, answer: Verdict) -> str:
+    """Why the recipe's rule refuses the trace; empty where it does not."""
+    if keep == "all":
+        return ""
+    if keep == "answer":
+        return "" if answer.ok else f"answer {answer.outcome}: {answer.reason}"
+    if trace.outcome in ("unparsed", "none"):
+        return f"trace {trace.outcome}: {trace.reason}"
+    if keep == "parsed":
+        return ""
+    # a plan that rules cannot decide on is not known to be wrong
+    if trace.outcome not in ("correct", "undecided"):
+        return f"trace {trace.outcome}: {trace.reason}"
+    if answer.outcome not in ("correct", "missing"):
+        return f"answer {answer.outcome}: {answer.reason}"
+    return ""
