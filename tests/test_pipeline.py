@@ -228,3 +228,11 @@ def test_scripted_student_cannot_be_tuned(study_file: StudyFile) -> None:
     loaded = pipeline.load(study_file(arms={"tuned": {"tune": "correct"}}, comparisons=[]))
     with pytest.raises(InputError, match="a scripted student cannot be tuned"):
         pipeline.run(loaded, quiet=True)
+
+
+@pytest.mark.parametrize(
+    "arm", [{"tune": "none", "prompt": "few-shot"}, {"tune": "correct", "prompt": "trace-of-thought"}]
+)
+def test_a_tuned_arm_is_asked_as_it_was_trained(study_file: StudyFile, arm: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="a tuned arm is asked as it was trained"):
+        pipeline.load(study_file(arms={"tuned": arm}, comparisons=[]))

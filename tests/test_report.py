@@ -49,7 +49,6 @@ def test_a_finding_names_the_arms_the_points_the_interval_and_the_p_value() -> N
     ]
 
 
-@pytest.mark.xfail(reason="p_value brings its own `<`, the sentence its own `=`")
 def test_a_very_small_p_value_reads_well() -> None:
     assert "p = <" not in findings(report(comparisons=[comparison()]))[0]
 
@@ -77,9 +76,6 @@ def test_the_bound_itself_is_no_finding() -> None:
     assert not findings(report(comparisons=[comparison(p_holm=0.0499)]))[0].startswith("No difference")
 
 
-@pytest.mark.xfail(
-    reason="findings does not look at who saw gold (DESIGN: no finding compares an oracle plan with none)"
-)
 def test_no_finding_compares_an_oracle_plan_with_an_arm_that_had_none() -> None:
     oracle = arm(
         name="trace-of-thought", prompt="trace-of-thought", plan={"traces": 9, "holding_answer": 9, "oracle": 9}
@@ -124,7 +120,6 @@ def test_one_adapter_supports_a_sentence_about_adapters() -> None:
     assert limits(report(arm(kind="tuned", tune="correct")))[0] == ONE_ADAPTER
 
 
-@pytest.mark.xfail(reason="a study without a tuned arm is told about its adapters")
 def test_no_adapter_no_sentence_about_adapters() -> None:
     assert not any("adapter" in line for line in limits(report(arm())))
 
@@ -282,7 +277,6 @@ def test_the_majority_baseline_is_counted(made: pipeline.LoadedStudy) -> None:
     assert 1 / 16 <= baseline["class_share"] <= 1
 
 
-@pytest.mark.xfail(reason="only the page marks an oracle plan (DESIGN: `oracle-plan` in every table)")
 def test_every_table_marks_an_oracle_plan(made: pipeline.LoadedStudy) -> None:
     found = pipeline.report_of(made)
     for each in found["arms"]:

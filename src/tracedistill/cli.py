@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -34,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if overrides:
         args.overrides = [*args.overrides, *overrides]
     try:
-        return int(args.call(args))
+        code = int(args.call(args))
+        sys.stdout.flush()  # a reader that went away is noticed here, not behind our back
+        return code
     except InputError as error:
         print(f"tracedistill: {error}", file=sys.stderr)
         return 2
@@ -42,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("tracedistill: interrupted; the same command goes on where it was", file=sys.stderr)
         return 130
     except BrokenPipeError:
+        # what is still buffered goes nowhere, without a complaint at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 

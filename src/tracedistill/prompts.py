@@ -120,6 +120,10 @@ STEPS_SCHEMA: dict[str, object] = {
 """What a `structured` teacher must answer."""
 
 
+TAGS_HINT = "Give the final answer, in as few words as possible, between <answer> and </answer>."
+"""How the answer is to be written where the study's format is `tags`; otherwise the task says."""
+
+
 def prompt_text(name: str, own: Mapping[str, str], known: Mapping[str, str]) -> str:
     """The text of a prompt: the recipe's own, else the built-in one."""
     return own[name] if name in own else known[name]

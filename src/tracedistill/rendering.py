@@ -29,7 +29,10 @@ class Rendered:
 def prompt_ids(tokenizer: Any, messages: Sequence[Message], prefill: str = "") -> list[int]:
     """Token ids of the chat up to where the assistant writes, then of `prefill`."""
     text = _template(tokenizer, messages, generation=True) + prefill
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    try:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    except TypeError as error:  # the tokenizer's word for a lone surrogate
+        raise InputError(f"a prompt holds characters that no tokenizer reads: {text[:80]!r}") from error
 
 
 def completion_ids(tokenizer: Any, completion: str) -> list[int]:
@@ -66,12 +69,20 @@ def template_hash(tokenizer: Any) -> str:
     return hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest()[:16]
 
 
+def _as_text(tokenizer: Any, content: str) -> str:
+    """The content with special tokens broken by a space: a story must not be able to end the user's turn."""
+    for token in tokenizer.all_special_tokens:
+        if token in content:
+            content = content.replace(token, f"{token[0]} {token[1:]}")
+    return content
+
+
 def _template(tokenizer: Any, messages: Sequence[Message], *, generation: bool) -> str:
     if not tokenizer.chat_template:
         raise InputError(
             f"{tokenizer.name_or_path}: the tokenizer has no chat template; use an instruction-tuned model"
         )
-    chat = [{"role": message.role, "content": message.content} for message in messages]
+    chat = [{"role": message.role, "content": _as_text(tokenizer, message.content)} for message in messages]
     try:
         text = tokenizer.apply_chat_template(chat, add_generation_prompt=generation, tokenize=False)
     except Exception as error:  # jinja raises whatever the template's author chose

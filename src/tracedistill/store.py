@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import hashlib
 import json
@@ -16,6 +17,9 @@ from typing import Any, TypeVar, get_args, get_origin
 from tracedistill.errors import InputError
 
 T = TypeVar("T")
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG)
+"""What a write can fail with; other OSErrors come from whoever makes the records (a lost connection, say)."""
 
 
 # ---- records as JSON
@@ -63,14 +67,23 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     if origin is tuple:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             one = _reader(arguments[0])
-            return lambda value: tuple(one(item) for item in value)
+            return lambda value: tuple(one(item) for item in _of(list, value))
         each = [_reader(argument) for argument in arguments]
         return lambda value: tuple(read(item) for read, item in zip(each, value, strict=True))
     if origin in (typing.Union, types.UnionType):
         inner = [argument for argument in arguments if argument is not type(None)]
         only = _reader(inner[0]) if len(inner) == 1 else None
         return lambda value: value if value is None or only is None else only(value)
+    if kind in (str, int, bool):
+        return lambda value: _of(kind, value)
     return lambda value: value
+
+
+def _of(kind: type[T], value: Any) -> T:
+    """The value, if it is of this type: a string is no list of its letters."""
+    if not isinstance(value, kind):
+        raise TypeError(f"wants {kind.__name__}, got {value!r}"[:200])
+    return value
 
 
 def content_id(*parts: Any) -> str:
@@ -166,7 +179,7 @@ class atomic:  # noqa: N801 - reads as a verb where it is used
             self.partial.unlink(missing_ok=True)
             raise disk_error(self.path, failure) from failure
         self.partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise disk_error(self.path, error) from error
 
 

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from tracedistill.engines import Engine, Generation, Request, Sampling
 from tracedistill.errors import InputError
 from tracedistill.formats import FormatName, join
-from tracedistill.prompts import fill, needs_plan
+from tracedistill.prompts import TAGS_HINT, fill, needs_plan
 from tracedistill.recipes import Arm, EvaluationConfig
 from tracedistill.records import Attempt, Message, Problem, Trace
 from tracedistill.store import content_id, disk_error, dumps, from_json
@@ -58,17 +58,18 @@ def messages_for(
     head = (Message("system", system),) if system else ()
     turns: list[Message] = []
     for shot, trace in shots:
-        turns.append(Message("user", _turn(task, shot, text)))
+        turns.append(Message("user", _turn(task, shot, text, style)))
         shown = trace.text if trace is not None and arm.shots_with_traces else None
         turns.append(Message("assistant", join(shown, task.render_answer(shot), style)))
     if needs_plan(text) and plan is None:
         raise InputError(f"{problem.problem_id}: the arm shows a plan, but its teacher made none for this problem")
-    return (*head, *turns, Message("user", _turn(task, problem, text, plan)))
+    return (*head, *turns, Message("user", _turn(task, problem, text, style, plan)))
 
 
-def _turn(task: Task, problem: Problem, text: str, plan: Trace | None = None) -> str:
+def _turn(task: Task, problem: Problem, text: str, style: FormatName, plan: Trace | None = None) -> str:
     steps = "" if plan is None else plan.text
-    return fill(text, problem=task.render_problem(problem), hint=task.answer_hint, steps=steps)
+    hint = TAGS_HINT if style == "tags" else task.answer_hint
+    return fill(text, problem=task.render_problem(problem), hint=hint, steps=steps)
 
 
 def requests_for(

@@ -24,6 +24,9 @@ from tracedistill.store import content_id, disk_error, read_json, write_json
 from tracedistill.training import TrainerSettings
 from tracedistill.weights import student_folder
 
+WHOLE = "whole"
+"""Name of the mark inside a checkpoint that was written to its end."""
+
 LOGGED = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 """What training.json keeps of the trainer's log: nothing that differs between two equal runs."""
 
@@ -57,7 +60,6 @@ def train_arm(
     import torch
     from accelerate import PartialState
     from peft import LoraConfig
-    from transformers.trainer_utils import get_last_checkpoint
 
     from tracedistill.training.trainer import build_trainer, load_student
 
@@ -70,6 +72,7 @@ def train_arm(
     if state.is_main_process:
         _keep_own_checkpoints(checkpoints, identity)
     state.wait_for_everyone()
+    last = last_whole_checkpoint(checkpoints)
     quantization = _quantization(student)
     model = load_student(student_folder(student.model), settings, quantization_config=quantization)
     lora = LoraConfig(
@@ -80,9 +83,10 @@ def train_arm(
         task_type="CAUSAL_LM",
     )
     data = [{"input_ids": row.input_ids, "completion_mask": row.completion_mask} for row in rendered]
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     try:
-        trainer = build_trainer(model, tokenizer, data, None, settings, peft_config=lora)
+        trainer = build_trainer(
+            model, tokenizer, data, None, settings, peft_config=lora, callbacks=[mark_whole_checkpoints()]
+        )
         trainer.train(resume_from_checkpoint=last)
         if state.is_main_process:
             _save(trainer, student, output, len(rows))
@@ -115,7 +119,7 @@ def _settings(
         bf16=student.dtype == "bfloat16",
         save_steps=training.save_steps,
         gradient_checkpointing=training.activation_checkpointing,
-        logging_steps=5,
+        logging_steps=1,  # the mean over an interval that a kill has cut would tell of the kill
         progress=sys.stderr.isatty(),
         report_to=() if tracking == "none" else (tracking,),
         run_name=run_name,
@@ -147,6 +151,29 @@ def _keep_own_checkpoints(checkpoints: Path, identity: str) -> None:
         shutil.rmtree(checkpoints)
     if not mark.exists():
         write_json(mark, identity)
+    for folder in checkpoints.glob("checkpoint-*"):
+        if not (folder / WHOLE).exists():
+            shutil.rmtree(folder)
+
+
+def last_whole_checkpoint(checkpoints: Path) -> str | None:
+    """The newest checkpoint that was written to its end; None where there is none."""
+    whole = [folder for folder in checkpoints.glob("checkpoint-*") if (folder / WHOLE).exists()]
+    return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
+
+
+def mark_whole_checkpoints() -> Any:
+    """A callback that marks each checkpoint once every process has written its part: a kill leaves broken ones."""
+    from accelerate import PartialState
+    from transformers import TrainerCallback
+
+    class Marker(TrainerCallback):
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+            PartialState().wait_for_everyone()
+            if PartialState().is_main_process:
+                (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
+
+    return Marker()
 
 
 def _save(trainer: Any, student: StudentConfig, output: Path, rows: int) -> None:

@@ -305,7 +305,6 @@ def test_an_adapter_of_another_base_is_refused(folder: Path, adapter: Path, tmp_
     assert LocalEngine.load(str(folder), "float32", made_for(adapter, None, tmp_path / "unnamed")).model is not None
 
 
-@pytest.mark.xfail(reason="bases are compared as written: a slash at the end makes the same folder another base")
 def test_the_same_folder_written_otherwise(folder: Path, adapter: Path) -> None:
     from tracedistill.engines.local import LocalEngine
 

@@ -216,7 +216,7 @@ def attach(base: Any, adapter: Path, model: str, *, merge: bool) -> tuple[Any, b
     except (OSError, ValueError) as error:
         raise InputError(f"{adapter}: not an adapter folder: {error}") from error
     made_for = config.base_model_name_or_path
-    if made_for not in (None, model):
+    if made_for is not None and str(student_folder(made_for)) != str(student_folder(model)):
         raise InputError(f"{adapter}: was trained on '{made_for}', not on '{model}'; train it again or name that base")
     try:
         # merging in bf16 would round every weight twice

@@ -26,7 +26,7 @@ class ScriptedEngine:
         module, _, function = path.partition(":")
         try:
             return cls(getattr(importlib.import_module(module), function), name=path)
-        except (ImportError, AttributeError, ValueError) as error:
+        except (ImportError, AttributeError, ValueError, TypeError) as error:
             raise InputError(f"scripted student '{path}': cannot import it: {error}") from error
 
     def describe(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from tracedistill.pipeline.graph import LOCK_HELD, Clock, Node, State, discard, 
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.stages import STAGES, Graph
 from tracedistill.pipeline.work import Workshop
-from tracedistill.prompts import PROMPTS, TEACHER_PROMPTS
+from tracedistill.prompts import PROMPTS, TEACHER_PROMPTS, needs_plan, prompt_text
 from tracedistill.recipes import Study
 from tracedistill.recipes import load as load_recipe
 from tracedistill.store import read_json
@@ -56,7 +56,13 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
         "teacher_prompts": TEACHER_PROMPTS,
         "interventions": {*INTERVENTIONS, NO_TRACE},
     }
-    return LoadedStudy(load_recipe(Path(recipe), overrides, names), Path(recipe), tuple(overrides))
+    study = load_recipe(Path(recipe), overrides, names)
+    for name, arm in study.arms.items():
+        if arm.tune is not None and needs_plan(prompt_text(arm.prompt, study.prompts, PROMPTS)):
+            raise InputError(
+                f"{recipe}: arms.{name}.prompt: a tuned arm is asked as it was trained, and is trained without a plan"
+            )
+    return LoadedStudy(study, Path(recipe), tuple(overrides))
 
 
 def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False) -> list[str]:

@@ -32,6 +32,8 @@ def check(study: Study, fail: Fail) -> None:
             fail(f"arms.{name}.max_tokens", "must be at least 1")
         if arm.prompt == "few-shot" and arm.shots is not None and arm.shots < 1:
             fail(f"arms.{name}.shots", "must be at least 1")
+        if arm.tune is not None and arm.prompt == "few-shot":
+            fail(f"arms.{name}.prompt", "a tuned arm is asked as it was trained: few-shot is for untuned ones")
         if arm.plan == "none":
             fail(f"arms.{name}.plan", "'none' is no plan; take another prompt")
     if not study.arms:
@@ -39,6 +41,8 @@ def check(study: Study, fail: Fail) -> None:
     if not study.students:
         fail("students", "a study needs at least one student")
     for pair in study.comparisons or ():
+        if len(set(pair)) < len(pair):
+            fail("comparisons", f"'{pair[0]}' is compared with itself")
         for name in pair:
             if name is not None and name not in study.arms:
                 fail("comparisons", f"unknown arm '{name}'{near(name, study.arms)}")
@@ -48,7 +52,7 @@ def check(study: Study, fail: Fail) -> None:
 
 def _check_teachers(study: Study, fail: Fail) -> None:
     """What each kind of teacher needs."""
-    for name, teacher in (study.teachers or {}).items():
+    for name, teacher in {name: teacher for name, teacher in study.teachers.items() if teacher is not None}.items():
         key = f"teachers.{name}"
         if teacher.kind == "recorded" and not teacher.path:
             fail(key, "a recorded teacher needs `path`")
@@ -68,32 +72,43 @@ def _check_teachers(study: Study, fail: Fail) -> None:
                 fail(f"{key}.{field_name}", "must be above 0")
 
 
-def _check_numbers(study: Study, fail: Fail) -> None:
-    training, evaluation = study.training, study.evaluation
-    if training is not None:
+_ABOVE_0 = ("must be above 0", lambda value: value > 0)
+_NOT_BELOW_0 = ("must not be below 0", lambda value: value >= 0)
+_SHARE = ("must lie between 0 and 1", lambda value: 0 <= value < 1)
+
+BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
+    **{
+        f"training.{name}": _ABOVE_0
         for name in (
-            "learning_rate",
-            "epochs",
-            "batch_size",
-            "gradient_accumulation",
-            "max_length",
-            "lora_r",
+            "learning_rate", "epochs", "batch_size", "gradient_accumulation", "max_length", "lora_r", "lora_alpha",
             "save_steps",
-        ):
-            value = getattr(training, name)
-            if value is not None and value <= 0:
-                fail(f"training.{name}", "must be above 0")
-    if evaluation is not None:
-        for name in ("batch_size", "samples"):
-            value = getattr(evaluation, name)
-            if value is not None and value <= 0:
-                fail(f"evaluation.{name}", "must be above 0")
-        if (evaluation.samples or 1) > 1 and not evaluation.temperature:
-            fail("evaluation.samples", "several samples at temperature 0 are all alike; set evaluation.temperature")
-    for name in ("train", "validation", "test"):
-        value = getattr(study.task, name, None)
-        if value is not None and value < (0 if name == "validation" else 1):
-            fail(f"task.{name}", "too few problems")
+        )
+    },
+    **{f"training.{name}": _NOT_BELOW_0 for name in ("warmup", "weight_decay", "max_grad_norm")},
+    "training.lora_dropout": _SHARE,
+    "training.max_steps": ("must be above 0, or -1 (as the epochs say)", lambda value: value > 0 or value == -1),
+    "evaluation.batch_size": _ABOVE_0,
+    "evaluation.samples": _ABOVE_0,
+    "evaluation.temperature": _NOT_BELOW_0,
+    "task.train": _ABOVE_0,
+    "task.test": _ABOVE_0,
+    "task.validation": _NOT_BELOW_0,
+    "budget.usd": _NOT_BELOW_0,
+    "budget.tokens": _NOT_BELOW_0,
+    "budget.calls": _NOT_BELOW_0,
+}  # fmt: skip
+"""`section.field` -> (what it must be, test); None values are left alone."""
+
+
+def _check_numbers(study: Study, fail: Fail) -> None:
+    for key, (words, good) in BOUNDS.items():
+        section, _, name = key.partition(".")
+        value = getattr(getattr(study, section), name, None)
+        if value is not None and not good(value):
+            fail(key, words)
+    evaluation = study.evaluation
+    if evaluation is not None and (evaluation.samples or 1) > 1 and not evaluation.temperature:
+        fail("evaluation.samples", "several samples at temperature 0 are all alike; set evaluation.temperature")
 
 
 def is_file_name(name: Any) -> bool:

@@ -42,6 +42,7 @@ def load(path: Path, overrides: Sequence[str] = (), names: Mapping[str, Collecti
     for override in overrides:
         reader.apply(raw, override)
     study = reader.read(Study, _spread_base(raw), "")
+    reader.forget_inherited(raw)
     if isinstance(study, Study):
         check(study, reader.fail)
     if reader.errors:
@@ -94,6 +95,16 @@ class _Reader:
             seen.add(key)
             self.note_lines(value, f"{key}.")
 
+    def forget_inherited(self, raw: Mapping[str, Any]) -> None:
+        """An error in `base` is told there, not once more for every arm that inherits it."""
+        base, arms = raw.get("base"), raw.get("arms")
+        if not isinstance(base, dict) or not isinstance(arms, dict):
+            return
+        for name, arm in arms.items():
+            own = arm if isinstance(arm, dict) else {}
+            inherited = tuple(f"arms.{name}.{key}:" for key in base if key not in own)
+            self.errors = [error for error in self.errors if not error.startswith(inherited)]
+
     def apply(self, raw: dict[str, Any], override: str) -> None:
         """Put one `key=value` into the raw recipe."""
         key, equals, text = override.partition("=")
@@ -106,6 +117,11 @@ class _Reader:
             value = text
         place = raw
         parts = key.split(".")
+        known = raw.get(parts[0])
+        named = parts[0] in ("arms", "students", "teachers") and len(parts) > 2
+        if named and isinstance(known, dict) and parts[1] not in known:
+            self.fail(key, f"the recipe has no '{parts[1]}' among its {parts[0]}{near(parts[1], known)}")
+            return
         for part in parts[:-1]:
             inner = place.setdefault(part, {})
             if inner is None:

@@ -16,7 +16,10 @@ ONE_ADAPTER = (
 def findings(report: Mapping[str, Any]) -> list[str]:
     """One sentence per comparison that the declared family's corrected test supports, or that nothing was found."""
     found = []
+    oracle = {arm["name"] for arm in report["arms"] if has_oracle_plan(arm)}
     for entry in report["comparisons"]:
+        if (entry["first"] in oracle) != (entry["second"] in oracle):
+            continue  # a plan made from the gold against none: no finding, whatever the p
         if entry["p_holm"] < ALPHA:
             ahead, behind = entry["first"], entry["second"]
             gain, low, high = entry["difference"], entry["low"], entry["high"]
@@ -24,7 +27,7 @@ def findings(report: Mapping[str, Any]) -> list[str]:
                 ahead, behind, gain, low, high = behind, ahead, -gain, -high, -low
             found.append(
                 f"{ahead} answered {points(gain)} points more of the {entry['n']} test problems right than {behind} "
-                f"(95% interval {points(low)} to {points(high)}, p = {p_value(entry['p_holm'])} after Holm)."
+                f"(95% interval {points(low)} to {points(high)}, p {p_relation(entry['p_holm'])} after Holm)."
             )
     if found or not report["comparisons"]:
         return found
@@ -33,7 +36,7 @@ def findings(report: Mapping[str, Any]) -> list[str]:
 
 def limits(report: Mapping[str, Any]) -> list[str]:
     """What must be said beside the findings so that nobody reads more into them."""
-    said = [ONE_ADAPTER]
+    said = [ONE_ADAPTER] if any(arm["kind"] == "tuned" for arm in report["arms"]) else []
     untuned = [arm for arm in report["arms"] if arm["kind"] == "in context" and arm["prompt"] != "few-shot"]
     few = [arm for arm in report["arms"] if arm["prompt"] == "few-shot"]
     if any(arm["kind"] == "tuned" for arm in report["arms"]) and untuned:
@@ -62,6 +65,21 @@ def limits(report: Mapping[str, Any]) -> list[str]:
                 "trace and answer are tied by construction: a right trace makes a right answer easy to copy."
             )
     return said
+
+
+def has_oracle_plan(arm: Mapping[str, Any]) -> bool:
+    """Whether the plan that the arm shows was made by somebody who saw the gold."""
+    return bool(arm["plan"] and arm["plan"]["oracle"])
+
+
+def arm_label(arm: Mapping[str, Any]) -> str:
+    """The arm's name as every table shows it."""
+    return f"{arm['name']} (oracle plan)" if has_oracle_plan(arm) else str(arm["name"])
+
+
+def p_relation(p: float) -> str:
+    """A p value for the middle of a sentence: `= 0.0123` or `< 0.0001`."""
+    return p_value(p) if p < 0.0001 else f"= {p_value(p)}"
 
 
 def points(share: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tracedistill.report.findings import p_value, points
+from tracedistill.report.findings import arm_label, p_value, points
 
 HEAD = (
     "| arm | n | answer right | 95% interval | candidate | missing | cut off | trace right | unparsed | joint "
@@ -23,7 +23,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         shown = [arm["trace_correct"], arm["trace_unparsed"], " / ".join(map(str, arm["joint"]))]
         traces = " | ".join(map(str, shown)) if arm["writes_traces"] else "- | - | -"
         lines.append(
-            f"| {arm['name']} | {arm['n']} | {arm['correct']} ({percent(share['value'])}) | "
+            f"| {arm_label(arm)} | {arm['n']} | {arm['correct']} ({percent(share['value'])}) | "
             f"{percent(share['low'])} to {percent(share['high'])} | {arm['candidate']} | {arm['missing']} | "
             f"{arm['cut_off']} | {traces} | {arm['tokens_in']} / {arm['tokens_out']} | {arm['seconds']:.0f} |"
         )

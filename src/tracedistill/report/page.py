@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tracedistill.report.findings import p_value, points
+from tracedistill.report.findings import arm_label, p_relation, p_value, points
 from tracedistill.report.markdown import percent
 from tracedistill.report.samples import Shown
 
@@ -22,7 +22,13 @@ def page(report: Mapping[str, Any], shown: Sequence[Shown]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=percent, points=points, p_value=p_value, gigabytes=_gigabytes, thousands=_thousands
+        percent=percent,
+        points=points,
+        p_value=p_value,
+        p_relation=p_relation,
+        arm_label=arm_label,
+        gigabytes=_gigabytes,
+        thousands=_thousands,
     )
     template = environment.get_template("report.html.j2")
     return template.render(

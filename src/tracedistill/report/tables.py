@@ -100,6 +100,10 @@ def _arm(
     n = len(rows)
     correct = [row.answer == "correct" for row in rows]
     share = stats.accuracy(correct, [row.cut_off for row in rows], CONFIDENCE)
+    raw = to_json(share.raw, defaults=True)
+    if len({row.problem_id for row in rows}) < n:  # samples of one problem are not independent rows
+        mean = stats.clustered_mean([float(ok) for ok in correct], [row.problem_id for row in rows], CONFIDENCE)
+        raw |= {"low": max(0.0, mean.low or 0.0), "high": min(1.0, 1.0 if mean.high is None else mean.high)}
     trace_ok = [None if row.trace in ("unparsed", "none") else row.trace == "correct" for row in rows]
     joint = stats.joint_table(trace_ok, correct, CONFIDENCE)
     judged = traces["correct"] + traces["incorrect"]
@@ -110,7 +114,7 @@ def _arm(
         "tune": arm.tune,
         "n": n,
         "correct": answers["correct"],
-        "accuracy": to_json(share, defaults=True),
+        "accuracy": {**to_json(share, defaults=True), "raw": raw},
         "candidate": sum(row.candidate == "correct" for row in rows),
         "missing": answers["missing"],
         "ungradable": answers["ungradable"],

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tracedistill.report.findings import p_value, points
+from tracedistill.report.findings import arm_label, p_value, points
 from tracedistill.report.markdown import percent
 from tracedistill.store import read_json
 
@@ -61,7 +61,7 @@ def _answers(study: str, arms: Sequence[dict[str, Any]]) -> Table:
         share = arm["accuracy"]["raw"]
         interval = f"{percent(share['low'])} - {percent(share['high'])}"
         right = f"{arm['correct']}  {percent(share['value'])}"
-        rows.append((arm["name"], arm["n"], right, interval, arm["candidate"], arm["missing"], arm["cut_off"]))
+        rows.append((arm_label(arm), arm["n"], right, interval, arm["candidate"], arm["missing"], arm["cut_off"]))
     return narrow_table(f"{study}: answers (final statement; beside it the candidate reading)", heads, rows)
 
 
@@ -72,7 +72,7 @@ def _traces(arms: Sequence[dict[str, Any]]) -> Table:
         given = arm["association"]
         rows.append(
             (
-                arm["name"],
+                arm_label(arm),
                 arm["trace_correct"],
                 arm["trace_unparsed"],
                 " ".join(map(str, arm["joint"])),
@@ -88,7 +88,7 @@ def _costs(arms: Sequence[dict[str, Any]]) -> Table:
     rows = []
     for arm in arms:
         training = "-" if arm["training_seconds"] is None else f"{arm['training_seconds']:.0f}"
-        rows.append((arm["name"], arm["tokens_in"], arm["tokens_out"], f"{arm['seconds']:.1f}", training))
+        rows.append((arm_label(arm), arm["tokens_in"], arm["tokens_out"], f"{arm['seconds']:.1f}", training))
     return narrow_table("cost", heads, rows)
 
 

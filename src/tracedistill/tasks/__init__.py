@@ -35,9 +35,12 @@ def get_task(name: str) -> Task:
             f"unknown task '{name}'; known: {', '.join(sorted(TASKS))}, or a dotted path package.module:Class"
         )
     try:
-        task = getattr(importlib.import_module(module_name), class_name)()
-    except (ImportError, AttributeError) as error:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(f"task '{name}': cannot import {target}: {error}") from error
-    if not isinstance(task, Task):
+    if not (isinstance(found, type) and issubclass(found, Task)):
         raise InputError(f"task '{name}': {target} is not a subclass of tracedistill.tasks.Task")
-    return task
+    try:
+        return found()
+    except TypeError as error:  # abstract methods missing, or arguments wanted
+        raise InputError(f"task '{name}': {target} cannot be made: {error}") from error

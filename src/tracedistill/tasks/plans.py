@@ -7,8 +7,9 @@
 
 Every operation of every gold step is a *demand*. A plan step meets one if it names the operation, and shares numbers
 or enough words with the step, its sub-question or the passages of the question that its operands come from. A step is
-wrong only if it names the operands of an unmet gold step with the inverse operation, or a number that comes from
-nowhere; a demand is missing only if no step is left that could mean it. All else is undecided: rules cannot tell.
+wrong only if it names the operands of an unmet gold step with the inverse operation, or an operand that comes from
+nowhere; a demand is missing only if no step is left that could mean it. All else is undecided: rules cannot tell. No
+plan is correct that names a number from nowhere, or another operand than the gold step that it meets.
 """
 
 from __future__ import annotations
@@ -106,6 +107,9 @@ def judge_plan(
     algebra = next((i + 1 for i in loose if _ALGEBRA.search(steps[i].text)), 0)
     if algebra:
         return Verdict("undecided", None, f"step {algebra} is algebra or a loop", verdicts, figures)
+    odd = next((v for v in verdicts if v.figures.get("other_operand")), None)
+    if odd:
+        return Verdict("undecided", None, f"step {odd.index + 1}: {odd.reason}", verdicts, figures)
     other = next((v.index + 1 for v in verdicts if v.figures.get("superfluous")), 0)
     if other:
         return Verdict("undecided", None, f"step {other} names an operation that no gold step wants", verdicts, figures)
@@ -237,15 +241,25 @@ def _kinship(demand: Demand, step: PlanStep) -> float:
 def _judge_step(
     index: int, step: Step, said: PlanStep, demands: tuple[Demand, ...], met: dict[Demand, int | None], question: str
 ) -> StepVerdict:
-    covers = sorted({demand.gold + 1 for demand, at in met.items() if at == index})
+    meets = [demand for demand, at in met.items() if at == index]
+    covers = sorted({demand.gold + 1 for demand in meets})
+    outside = _from_nowhere(said, demands, question, step.text)
     if covers:
         names = ", ".join(map(str, covers))
+        other = _other_operand(step.text, said, meets, demands)
+        if other is not None and other == outside:
+            return StepVerdict(index, step.kind, "incorrect", f"wrong operand: {other} comes from nowhere")
+        if other is not None:
+            return _odd(index, step, f"like gold step {names}, but with {other}")
+        if outside is not None:
+            return _odd(index, step, f"like gold step {names}, but {outside} comes from nowhere")
         return StepVerdict(index, step.kind, "correct", f"covers gold step {names}", {"covers": float(len(covers))})
     outcome: StepOutcome = "undecided"
+    if outside is not None and (said.prepares or not said.strong):
+        return _odd(index, step, f"{outside} comes from nowhere")
     if said.prepares:
         return StepVerdict(index, step.kind, "correct", "prepares")
     if said.strong:
-        outside = _from_nowhere(said, demands, question, step.text)
         if outside is not None:
             return StepVerdict(index, step.kind, "incorrect", f"wrong operand: {outside} comes from nowhere")
         rival = None if _RELATION.search(step.text) else _rival(said, met)
@@ -259,6 +273,49 @@ def _judge_step(
     return StepVerdict(index, step.kind, outcome, "names no operation")
 
 
+def _odd(index: int, step: Step, reason: str) -> StepVerdict:
+    """A step whose number keeps the plan from being called correct."""
+    return StepVerdict(index, step.kind, "undecided", reason, {"other_operand": 1.0})
+
+
+_OPERAND = re.compile(
+    r"\b(?:by|from|to|and|with|times|plus|minus|add|subtract|multiply|divide)\s+"
+    r"(?:(?:the|its|all|his|her|their|these|those)\s+)?[$£€]?(\d[\d,]*(?:\.\d+)?)(?![\d,]*[./]?\d|\s?%)",
+    re.IGNORECASE,
+)
+
+
+def _other_operand(text: str, said: PlanStep, meets: list[Demand], demands: Iterable[Demand]) -> Value | None:
+    """A number of a step that stands where the one gold step that it meets has another; None where none does.
+
+    Told only where the step names two numbers, the gold step has two operands, and exactly one is in both; not where
+    a gold step of the same kind has that number (`3 * 4 * 7` in another order), nor for the same operand in other
+    words (20 % for 0.2, a quarter for 4).
+    """
+    operands = frozenset().union(*(demand.operands for demand in meets))
+    named = {number for number in said.numbers if number != 1}
+    if len(operands) != 2 or len(named) != 2 or len(named & operands) != 1:
+        return None
+    (other,), (wanted,) = named - operands, operands - named
+    kinds = {demand.kind for demand in meets}
+    if any(other in demand.operands for demand in demands if demand.kind in kinds):
+        return None
+    if not _is_operand(other, text):
+        return None
+    share = Fraction(wanted)
+    same = {
+        scale * value
+        for scale in (1, 100, Fraction(1, 100))
+        for value in (share, 1 / (share or 1), 1 - share, share - 1)
+    }
+    return None if other in same else other
+
+
+def _is_operand(number: Value, text: str) -> bool:
+    """Whether a step's words make a number the operand of an instruction: `by the 77 pens`, not `(77 in all)`."""
+    return str(number) in {match[1].replace(",", "") for match in _OPERAND.finditer(text)}
+
+
 def _from_nowhere(said: PlanStep, demands: Iterable[Demand], question: str, text: str) -> Value | None:
     given = grounds(question)
     reached = frozenset().union(*(calculation.reached for calculation in find_calculations(text)))
@@ -269,9 +326,8 @@ def _from_nowhere(said: PlanStep, demands: Iterable[Demand], question: str, text
         | reached
         | frozenset().union(*(demand.operands for demand in demands))
     )
-    brought = {value for number in said.numbers for value in (number, number / 100 if number else 0)}
-    lost = [number for number in said.numbers if number not in known and not brought & {number} & known]
-    return lost[0] if lost and max(lost) > 12 else None
+    scaled = known | {value * 100 for value in known} | {Fraction(value) / 100 for value in known}
+    return next((n for n in sorted(said.numbers) if n > 12 and not {n, 100 - n} & scaled), None)
 
 
 def _rival(said: PlanStep, met: dict[Demand, int | None]) -> Demand | None:

@@ -25,7 +25,7 @@ from tracedistill.tasks.arithmetic import gold_path
 from tracedistill.tasks.calculations import find_calculations
 from tracedistill.tasks.evaluation import Value, size
 from tracedistill.tasks.grounding import cued, grounds
-from tracedistill.tasks.plans import read_step
+from tracedistill.tasks.plan_words import read_step
 from tracedistill.validation.plan_numbers import PlanNumber, plan_numbers, simple, words_before
 
 Tier = Literal["none", "new-number", "evaluated", "answer"]
