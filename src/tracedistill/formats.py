@@ -9,8 +9,22 @@ from typing import Literal
 FormatName = Literal["plain", "tags"]
 
 _THINK = re.compile(r"<think>(.*?)(?:</think>|(?=<answer>)|\Z)", re.DOTALL | re.IGNORECASE)
+_THOUGHT = re.compile(r"</think>", re.IGNORECASE)
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
-_MARKER = re.compile(r"^[ \t]*(?:final[ \t]+)?answer[ \t]*:[ \t]*", re.IGNORECASE | re.MULTILINE)
+# possessive throughout: a line of a hundred thousand blanks is read once
+MARKER = re.compile(
+    r"^[ \t]*+(?:(?P<heading>#{1,6}[ \t]*+)|[-*+>][ \t]++)?(?P<dress>[*_`]{1,3})?"
+    r"(?:the[ \t]++)?(?:final[ \t]++)?answer[ \t]*+"
+    r"(?:(?(dress)(?P=dress))[ \t]*+[:：]|[:：](?(dress)(?P=dress))|(?P<open>[:：])"
+    r"|(?(heading)(?(dress)(?P=dress))|(?P=dress))[ \t\r]*+$)[ \t]*+",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What marks an answer at the start of a line: `Answer:`, dressed in any way (bold, a heading, a list item, `The final
+answer`, a wide colon); a heading or a bold line needs no colon. `open`: the dress goes on behind the answer."""
+_BLOCK_END = re.compile(
+    r"\n(?=[^\S\n]*+(?:\n|\Z)|[ \t]*+(?:#{1,6}[ \t]*+|\*\*)?(?:question|problem|user|human|assistant)\b[^:：\n]{0,20}[:：])",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,38 +42,72 @@ class Parts:
 
 
 def join(trace: str | None, answer: str, style: FormatName = "plain") -> str:
-    """One completion from a trace (None: answer only) and an answer."""
+    """One completion from a trace (None: answer only) and an answer; plain, an answer of several lines stands below."""
     if style == "tags":
         head = "" if trace is None else f"<think>{trace}</think> "
         return f"{head}<answer>{answer}</answer>"
     head = "" if trace is None else f"{trace}\n"
-    return f"{head}Answer: {answer}"
+    below = "\n" in answer.strip()
+    return f"{head}Answer:\n{answer}" if below else f"{head}Answer: {answer}"
 
 
 def split(text: str) -> Parts:
-    """Take a completion apart, whichever format it keeps; tags win over an `Answer:` line, the last marker wins.
+    """Take a completion apart, whichever format it keeps; tags win over an `Answer:` line, the last filled marker wins.
 
-    `split(join(trace, answer, style))` gives back both for any trace and answer that hold no marker themselves.
+    An answer on its marker's line ends with that line. One below the marker goes on to a blank line, the next marker,
+    or a line that begins another turn (`Question:`, `Problem:`, `User:`, ...). Behind a closed thinking part (whose
+    opening tag may stand in the prompt) all is the answer, unless a marker stands there.
+
+    `split(join(trace, answer, style))` gives back both for any trace and answer that hold no marker, tag or such line
+    themselves; in plain style the answer may have several lines, but no blank ones.
     """
     answers = list(_ANSWER.finditer(text))
-    think = _THINK.search(text)
-    if answers or think:
-        trace = think.group(1).strip() if think else text[: answers[-1].start()].strip()
-        if answers:
-            closed = text[answers[-1].start() :].lower().find("</answer>") >= 0
-            reason = "" if closed and (think is None or "</think>" in text.lower()) else "a tag is not closed"
-            return Parts(trace or None, answers[-1].group(1).strip(), reason, think is not None)
-        tail = text[think.end() :].strip() if think else ""
-        return Parts(trace or None, None if not tail else _after_marker(tail), "no <answer> tag", tagged=True)
-    markers = list(_MARKER.finditer(text))
-    if not markers:
+    before = text[: answers[-1].start()] if answers else text
+    opened, closed = _THINK.search(text), _THOUGHT.search(text)
+    # the tag that chat templates open in the prompt is only closed here
+    orphan = closed if closed and not (opened and opened.start() < closed.start()) else None
+    if orphan and orphan.end() <= len(before):
+        trace: str | None = text[: orphan.start()].strip()
+        tail, thought = text[orphan.end() :], True
+    elif opened:
+        trace, tail, thought = opened.group(1).strip(), text[opened.end() :], True
+    else:
+        trace, tail, thought = before.strip(), "", False
+    if answers:
+        unclosed = "</answer>" not in text[answers[-1].start() :].lower() or (opened is not None and closed is None)
+        reason = "a tag is not closed" if unclosed else ""
+        return Parts(trace or None, answers[-1].group(1).strip(), reason, thought)
+    if thought:
+        marked = _marked(tail)
+        answer = marked[1] if marked else tail.strip()
+        return Parts(trace or None, answer or None, "no <answer> tag", tagged=True)
+    marked = _marked(text)
+    if marked is None:
         return Parts(text.strip() or None, None, "no answer marker")
-    last = markers[-1]
-    answer = text[last.end() :].strip()
-    trace = text[: last.start()].strip()
-    return Parts(trace or None, answer.split("\n", 1)[0].strip() if answer else None, "" if answer else "empty answer")
+    start, answer = marked
+    return Parts(text[:start].strip() or None, answer or None, "" if answer else "empty answer")
 
 
-def _after_marker(text: str) -> str:
-    markers = list(_MARKER.finditer(text))
-    return text[markers[-1].end() :].strip() if markers else text
+def _marked(text: str) -> tuple[int, str] | None:
+    """Where the last marker that is followed by an answer begins, and that answer; None without any marker.
+
+    Where no marker is followed by anything: the first one, and an empty answer.
+    """
+    markers = list(MARKER.finditer(text))
+    end = len(text)
+    for marker in reversed(markers):
+        answer = _behind(marker, text[marker.end() : end])
+        if answer:
+            return marker.start(), answer
+        end = marker.start()
+    return (markers[0].start(), "") if markers else None
+
+
+def _behind(marker: re.Match[str], text: str) -> str:
+    """The answer at the start of what stands between a marker and the next one."""
+    line, _, below = text.partition("\n")
+    answer = line.strip() or _BLOCK_END.split(below.strip(), maxsplit=1)[0].strip()
+    dress = marker["dress"]
+    if marker["open"] and answer.endswith(dress) and not answer.startswith(dress):
+        answer = answer.removesuffix(dress).rstrip()
+    return answer

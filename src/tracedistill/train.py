@@ -7,8 +7,10 @@ goes on from its last one.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
+import os
 import shutil
 import sys
 import warnings
@@ -23,9 +25,6 @@ from tracedistill.rendering import render_example
 from tracedistill.store import content_id, disk_error, read_json, write_json
 from tracedistill.training import TrainerSettings
 from tracedistill.weights import student_folder
-
-WHOLE = "whole"
-"""Name of the mark inside a checkpoint that was written to its end."""
 
 LOGGED = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 """What training.json keeps of the trainer's log: nothing that differs between two equal runs."""
@@ -61,8 +60,15 @@ def train_arm(
     from accelerate import PartialState
     from peft import LoraConfig
 
+    from tracedistill.training.callbacks import (
+        Progress,
+        WholeCheckpoints,
+        drop_broken_checkpoints,
+        last_whole_checkpoint,
+    )
     from tracedistill.training.trainer import build_trainer, load_student
 
+    gc.collect()  # the last arm's model hangs in cycles; two at once would double the memory
     tokenizer = load_tokenizer(student.model)
     rendered = [render_example(tokenizer, row) for row in rows]
     checkpoints = output.with_name(f"{output.name}.checkpoints")
@@ -71,6 +77,7 @@ def train_arm(
     identity = content_id([row.input_ids for row in rendered], training, student, seed, state.num_processes)
     if state.is_main_process:
         _keep_own_checkpoints(checkpoints, identity)
+        drop_broken_checkpoints(checkpoints)
     state.wait_for_everyone()
     last = last_whole_checkpoint(checkpoints)
     quantization = _quantization(student)
@@ -85,7 +92,7 @@ def train_arm(
     data = [{"input_ids": row.input_ids, "completion_mask": row.completion_mask} for row in rendered]
     try:
         trainer = build_trainer(
-            model, tokenizer, data, None, settings, peft_config=lora, callbacks=[mark_whole_checkpoints()]
+            model, tokenizer, data, None, settings, peft_config=lora, callbacks=[WholeCheckpoints(), Progress(name)]
         )
         trainer.train(resume_from_checkpoint=last)
         if state.is_main_process:
@@ -96,9 +103,18 @@ def train_arm(
         raise InputError(
             f"arm {name}: out of memory; raise training.gradient_accumulation or set activation_checkpointing"
         ) from error
+    _end_tracking(tracking)
     state.wait_for_everyone()
     if state.is_main_process:
         shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _end_tracking(tracking: str) -> None:
+    """Close this arm's run, so that the next arm gets one of its own."""
+    if tracking == "wandb":
+        import wandb
+
+        wandb.finish()
 
 
 def _settings(
@@ -120,7 +136,7 @@ def _settings(
         save_steps=training.save_steps,
         gradient_checkpointing=training.activation_checkpointing,
         logging_steps=1,  # the mean over an interval that a kill has cut would tell of the kill
-        progress=sys.stderr.isatty(),
+        progress=False,  # our own line instead of the trainer's bar and one dictionary per step
         report_to=() if tracking == "none" else (tracking,),
         run_name=run_name,
     )
@@ -151,29 +167,6 @@ def _keep_own_checkpoints(checkpoints: Path, identity: str) -> None:
         shutil.rmtree(checkpoints)
     if not mark.exists():
         write_json(mark, identity)
-    for folder in checkpoints.glob("checkpoint-*"):
-        if not (folder / WHOLE).exists():
-            shutil.rmtree(folder)
-
-
-def last_whole_checkpoint(checkpoints: Path) -> str | None:
-    """The newest checkpoint that was written to its end; None where there is none."""
-    whole = [folder for folder in checkpoints.glob("checkpoint-*") if (folder / WHOLE).exists()]
-    return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
-
-
-def mark_whole_checkpoints() -> Any:
-    """A callback that marks each checkpoint once every process has written its part: a kill leaves broken ones."""
-    from accelerate import PartialState
-    from transformers import TrainerCallback
-
-    class Marker(TrainerCallback):
-        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-            PartialState().wait_for_everyone()
-            if PartialState().is_main_process:
-                (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
-
-    return Marker()
 
 
 def _save(trainer: Any, student: StudentConfig, output: Path, rows: int) -> None:
@@ -195,6 +188,16 @@ def _save(trainer: Any, student: StudentConfig, output: Path, rows: int) -> None
     partial.rename(output)
 
 
+def quiet_libraries() -> None:
+    """Keep the libraries' own bars and notes off the screen; errors stay."""
+    warnings.filterwarnings("ignore")
+    for name in ("transformers", "bitsandbytes", "peft", "accelerate"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of every launched process."""
     parser = argparse.ArgumentParser(
@@ -204,8 +207,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--arm", action="append", default=[], metavar="NAME", help="this arm only (may be repeated)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
     args = parser.parse_intermixed_args(argv)
-    warnings.filterwarnings("ignore")
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    quiet_libraries()
+    os.environ.setdefault("WANDB_PROJECT", "tracedistill")
     from accelerate import PartialState
 
     from tracedistill import pipeline  # the entry point alone reaches up: what makes missing files is the pipeline

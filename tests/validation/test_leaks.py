@@ -23,8 +23,7 @@ def test_case(case: dict[str, Any]) -> None:
     assert verdict.evidence in case["plan"]
     if "cause" in case:
         assert case["cause"] in {cause for _, cause in verdict.innocent}
-    if "left" in case:
-        assert (verdict.standing[0] if verdict.standing else "none") == case["left"]
+    assert (verdict.standing[0] if verdict.standing else "none") == case["left"]
     if "eligible" in case:
         assert verdict.eligible is case["eligible"]
 
@@ -38,7 +37,7 @@ def test_a_verdict_quotes_its_evidence_and_says_why() -> None:
     verdict = find_leak("Jo and Hannah sold 96000.", plan, ("8000",))
     assert verdict.evidence == "2. Divide both sides by 12: x = 8000"
     assert verdict.reason == "the answer is given away: 8000"
-    assert verdict.gives_answer
+    assert verdict.genuine
 
 
 def test_of_a_problem_the_context_counts_as_question() -> None:
@@ -63,7 +62,8 @@ def test_counts_leave_out_what_no_string_can_tell() -> None:
 @settings(max_examples=150, deadline=None)
 def test_any_text_has_a_verdict(plan: str, question: str, answers: list[str]) -> None:
     verdict = find_leak(question, plan, answers)
-    assert verdict.genuine == (verdict.tier != "none" and verdict.tier in verdict.standing)
+    assert verdict.genuine == ("answer" in verdict.standing)
+    assert verdict.tier == (verdict.found[0] if verdict.found else "none")
     assert set(verdict.standing) <= set(verdict.found)
 
 
@@ -103,7 +103,7 @@ def test_the_hand_checked_leaks(with_gold_path: bool) -> None:
         verdicts = [_verdict(row, row["plan"], gold.get(row["problem_id"])) for row in rows]
         counts = count_leaks(verdicts)
         found[teacher] = (counts.eligible, counts.matched.successes, counts.genuine.successes)
-        named = [r["id"] for r, v in zip(rows, verdicts, strict=True) if v.gives_answer and v.eligible]
+        named = [r["id"] for r, v in zip(rows, verdicts, strict=True) if v.genuine and v.eligible]
         assert named == ([] if teacher == "gpt4" else ["tot-llama38b-llama27bchat-gsm8k-88"])
     assert found == {"gpt4": (555, 2, 0), "llama38b": (555, 5, 1)}
 
@@ -129,16 +129,14 @@ def test_gold_put_into_a_plan_is_found(leak: str) -> None:
         solution = "\n".join(f"{i}. {step.text}" for i, step in enumerate(problem.gold_steps, start=1))
         plan = leak.format(plan=row["plan"], gold=row["gold"], solution=solution)
         verdict = _verdict(row, plan, problem)
-        missed += verdict.eligible and not verdict.gives_answer
+        missed += verdict.eligible and not verdict.genuine
     assert missed == 0
 
 
 @needs_data("published_outputs")
 def test_on_math_every_leak_states_the_gold() -> None:
     """No hand-checked labels exist for MATH; what is called genuine was read: six plans, all of them leaks."""
-    found = {
-        row["id"] for row in _published("math") if (v := _verdict(row, row["plan"], None)).eligible and v.gives_answer
-    }
+    found = {row["id"] for row in _published("math") if (v := _verdict(row, row["plan"], None)).eligible and v.genuine}
     assert found == {
         "tot-gpt4-gpt3point5-math-86", "tot-gpt4-wizardmath7b-math-86", "tot-llama38b-gpt3point5-math-118",
         "tot-llama38b-gpt3point5-math-120", "tot-llama38b-gpt3point5-math-128", "tot-llama38b-llama27bchat-math-47",

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers.utils.logging import disable_progress_bar
 
 from tracedistill.engines import Finish, Generation, Request
 from tracedistill.errors import InputError
@@ -185,6 +186,7 @@ def hash_seed(seed: int, sample: int) -> int:
 
 def load_base(model: str, dtype: str, quantization: str = "none") -> tuple[Any, Any]:
     """(model, tokenizer) of a student; InputError names what is missing."""
+    disable_progress_bar()  # loading takes a second; its bar would break ours
     folder = str(student_folder(model))
     options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if quantization == "nf4":

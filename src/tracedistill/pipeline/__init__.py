@@ -140,6 +140,7 @@ def _launch(workshop: Workshop, nodes: Sequence[Node]) -> None:
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch"),
         *("--config_file", str(accelerate_config(workshop.study.training.accelerate_config, workshop.recipe))),
+        *("--num_cpu_threads_per_process", str(os.cpu_count() or 1)),
         *("-m", "tracedistill.train", str(workshop.recipe)),
         *(part for name in names for part in ("--arm", name)),
         *workshop.overrides,

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import takewhile
 
 from tracedistill.errors import MissingSplitError
 from tracedistill.formats import split as split_output
@@ -30,8 +32,31 @@ _ARTICLES = re.compile(r"\b(?:the|a|an)\b")
 _NOT_WORD = re.compile(r"[^\w\s,|-]")
 _COMMA = re.compile(r"\s*,\s*")
 _SPLIT_LIST = re.compile(r"\s*(?:,|\band\b|&|\|)\s*")
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+_TAG = re.compile(r"</?(?:think|answer|br|p|li)\b[ /]*>", re.IGNORECASE)
+_DRESS = re.compile(r"[*_`\"“”]+|</?(?:b|i|u|em|strong|code)>", re.IGNORECASE)
+_NUMBERING = re.compile(r"^[ \t]*+\(?\d{1,2}[.)][ \t]++(?=\S)", re.MULTILINE)
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+|\b(?:the )?(?:final )?answer ?(?:is)? ?[:：]", re.IGNORECASE)
 _HEAD = re.compile(r"\A\s*(?:assistant\b[:\s]*)+", re.IGNORECASE)
+_LEAD = re.compile(r"\A\W*(?:(?:so|thus|hence|therefore)\b,? )?(?:the |my )?(?:final )?answer (?:is|would be)\b")
+_YES_NO = re.compile(r"\A\W*(yes|no)\b(?=\s*[,.!;:—–]|\s-\s|\W*\Z)")
+_BUT = re.compile(r"\b(?:but|however)\b")
+_REFUSAL = re.compile(
+    r"\bno (?:idea|information|mention|way|evidence|clue)\b|\bno(?:body| one|-one) (?:knows|can|could)\b"
+    r"|\b(?:not|cannot|unable to|impossible to)(?: \w+){0,2} "
+    r"(?:know|known|tell|say|said|sure|certain|clear|determined?|stated|mentioned?|specif(?:y|ied)|enough|infer|answer)\b"
+    r"|\b(?:unclear|unknown|insufficient)\b"
+    r"|\bnothing (?:about|in the|(?:is|was) (?:known|said|stated|mentioned))\b"
+    r"|\bnone of the (?:facts?|lines?|sentences?|statements?|above)\b"
+)
+_EMPTY = re.compile(
+    r"\b(?:none|nothing|zero|no (?:objects?|items?|things?)|not(?: \w+){0,4}? any(?:thing| (?:objects?|items?|things?)))\b"
+)
+_NO_COUNT = re.compile(
+    r"\b(?:no|which|every|each|any) one\b|\bthe one(?= (?:who|that|which))|\bone (?=can\b|could\b|cannot\b|would\b|must\b)"
+)
+_NOT = re.compile(r"\b(?:not(?! only\b)|never|no longer|neither|nor|without|except|rather than|instead of)\b")
+_CLAUSE_END = re.compile(r"[,;:.!?|\n]|\band (?=(?:is|are|he|she|it|they|has|now)\b)")
+_NUMBERS = (*COUNTS[1:], "six", "seven", "eight", "nine", "ten")
 
 
 class Babi(Task):
@@ -132,47 +157,68 @@ class Babi(Task):
         if not gold:
             nothing = Verdict("ungradable", reason=f"{problem.problem_id} has no gold answer")
             return AnswerVerdicts(nothing, derived, nothing)
-        marked = split_output(text).answer
+        candidate = self._candidate(problem, text, gold)
         if policy == "published":
-            return AnswerVerdicts(babi_files.published_verdict(problem, text), derived, self._candidate(problem, text))
+            return AnswerVerdicts(babi_files.published_verdict(problem, text), derived, candidate)
+        marked = split_output(text).answer
         statement = _HEAD.sub("", text if marked is None else marked)
-        return AnswerVerdicts(self._statement(problem, statement, gold), derived, self._candidate(problem, text))
+        return AnswerVerdicts(self._statement(problem, statement, gold, marked is not None), derived, candidate)
 
-    def _statement(self, problem: Problem, statement: str, gold: set[str]) -> Verdict:
-        """The final statement: a bare answer, or a last sentence that names possible answers."""
-        sentences = [part for part in _SENTENCE_END.split(statement.strip()) if part.strip()]
+    def _statement(self, problem: Problem, statement: str, gold: set[str], marked: bool) -> Verdict:
+        """The final statement: a bare answer, a list on lines, or a last sentence that names possible answers.
+
+        Behind a marker, where the last sentence names none ("Hope this helps!"), the first one counts.
+        """
+        sentences = _sentences(statement)
         if not sentences:
             return Verdict("missing", reason="nothing is stated")
+        closed = self._closed(problem, gold)
         last = sentences[-1]
+        if "nothing" in closed:
+            items = list(takewhile(lambda part: _read(part, closed, "").bare, reversed(sentences)))
+            last = ", ".join(reversed(items)) or last
         bare = {_normal(part) for part in _SPLIT_LIST.split(last)} - {""}
         # a path ("w,n") holds a comma, and must be compared before the statement is split there
         whole = {_COMMA.sub(",", _normal(last))}
         if bare == gold or whole == {_COMMA.sub(",", answer) for answer in gold}:
             return Verdict("correct", extracted=last)
-        closed = self.closed_answers(problem)
-        named = _named(last, closed, problem.question)
+        wrong = f"is not {' and '.join(sorted(gold))}"
         if not closed:
-            return Verdict("incorrect", extracted=last, reason=f"is not {' and '.join(sorted(gold))}")
-        if not named:
-            return Verdict("missing", extracted=last[:200], reason="the last sentence names no possible answer")
-        if named == gold:
-            return Verdict("correct", extracted=", ".join(sorted(named)), reason="named in the last sentence")
-        return Verdict("incorrect", extracted=", ".join(sorted(named)), reason=f"is not {' and '.join(sorted(gold))}")
+            return Verdict("incorrect", extracted=last, reason=wrong)
+        reading = _read(last, closed, problem.question)
+        if marked and not (reading.named or reading.denied):
+            reading = _read(sentences[0], closed, problem.question)
+        shown = ", ".join(sorted(reading.named))
+        if reading.named == gold:
+            return Verdict("correct", extracted=shown, reason="named in the last sentence")
+        if reading.named:
+            return Verdict("incorrect", extracted=shown, reason=wrong)
+        if reading.denied & gold:
+            return Verdict("incorrect", extracted=last[:200], reason="the gold answer is denied")
+        return Verdict("missing", extracted=last[:200], reason="the last sentence names no possible answer")
 
-    def _candidate(self, problem: Problem, text: str) -> Verdict:
+    def _candidate(self, problem: Problem, text: str, gold: set[str]) -> Verdict:
         """Exactly the gold answers, out of all possible ones, are named anywhere (the question's words aside)."""
-        closed = self.closed_answers(problem)
+        closed = self._closed(problem, gold)
         if not closed:
             return Verdict("missing", reason="the set of answers is open")
-        named = _named(text, closed, problem.question)
+        readings = [_read(part, closed, problem.question) for part in _sentences(_HEAD.sub("", text))]
+        named = set().union(*(reading.named for reading in readings))
         shown = ", ".join(sorted(named))
-        gold = {_normal(answer) for answer in problem.answers}
         if named == gold:
             return Verdict("correct", extracted=shown)
-        single = problem.category != "lists-sets" and len(named) > 1
-        if not named or single:
-            return Verdict("missing", extracted=shown or None, reason="several named" if single else "none named")
-        return Verdict("incorrect", extracted=shown, reason=f"is not {' and '.join(sorted(gold))}")
+        if len(named) > 1 and "nothing" not in closed:
+            return Verdict("missing", extracted=shown, reason="several named")
+        if named:
+            return Verdict("incorrect", extracted=shown, reason=f"is not {' and '.join(sorted(gold))}")
+        if any(reading.denied & gold for reading in readings):
+            return Verdict("incorrect", reason="the gold answer is denied")
+        return Verdict("missing", reason="none named")
+
+    def _closed(self, problem: Problem, gold: set[str]) -> frozenset[str]:
+        """The possible answers in lower case; empty where the set is open (it does not hold the gold)."""
+        closed = frozenset(answer.casefold() for answer in self.closed_answers(problem))
+        return closed if gold <= closed else frozenset()
 
     def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
         """Whether every gold answer stands as a word in the cited facts."""
@@ -185,8 +231,61 @@ def _normal(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", _NOT_WORD.sub(" ", text.casefold())).split())
 
 
-def _named(text: str, closed: tuple[str, ...], question: str) -> set[str]:
-    """Which of the possible answers stand in the text as words, those of the question left out."""
-    words = set(re.findall(r"\w+", text.casefold()))
+def _sentences(text: str) -> list[str]:
+    """Sentences and lines, without tags, emphasis and the numbers of a list; an `Answer:` begins a new one."""
+    plain = _DRESS.sub("", _TAG.sub("\n", _NUMBERING.sub("", text)))
+    return [part.strip() for part in _SENTENCE_END.split(plain) if part.strip()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What one sentence says about the possible answers."""
+
+    named: frozenset[str] = frozenset()
+    """Given as answer."""
+    denied: frozenset[str] = frozenset()
+    """Named behind a negation."""
+    bare: bool = False
+    """Whether the sentence holds nothing but possible answers."""
+
+
+def _read(sentence: str, closed: frozenset[str], question: str) -> _Reading:
+    """Which possible answers a sentence names and denies.
+
+    A bare answer is tested as it stands; in a sentence, the question's own words are left out, `yes` and `no` count
+    only in front, and what says that nothing can be said names nothing.
+    """
+    said = sentence.casefold().replace("’", "'").replace("can't", "cannot").replace("n't", " not")
+    text = " ".join(_LEAD.sub("", said).split())
+    words = [word for word in re.findall(r"\w+", text) if word not in ("the", "a", "an", "and", "or")]
+    if words and all(_possible(word, closed) for word in words):
+        return _Reading(frozenset(_possible(word, closed) for word in words), bare=True)
+    if "yes" in closed:
+        first = _YES_NO.match(text)
+        return _Reading(frozenset({first[1]}) if first else frozenset())
+    # what is refused is cut out; `not the kitchen but the garden` denies in its first part alone
+    text = ", ".join(part for part in _BUT.split(text.replace("nothing but", "")) if not _REFUSAL.search(part))
+    text = _EMPTY.sub("none", _NO_COUNT.sub(" ", text))
     asked = set(re.findall(r"\w+", question.casefold()))
-    return {item.casefold() for item in closed if item.casefold() in words and item.casefold() not in asked}
+    named: set[str] = set()
+    denied: set[str] = set()
+    for clause in _CLAUSE_END.split(text):
+        no = _NOT.search(clause)
+        for start, end, found in ((0, no.start() if no else None, named), (no.end() if no else len(clause), None, denied)):
+            items = {_possible(word, closed) for word in re.findall(r"\w+", clause[start:end]) if word not in asked}
+            found |= items - {""}
+    return _Reading(frozenset(named - denied), frozenset(denied))
+
+
+def _possible(word: str, closed: frozenset[str]) -> str:
+    """The possible answer that a word (lower case) stands for, or an empty string. A count out of range is one, too."""
+    if "none" in closed:
+        if word in ("zero", "nothing"):
+            return "none"
+        if word.isdecimal() and word.isascii():
+            number = int(word) if len(word) < 3 else len(COUNTS)
+            return COUNTS[number] if number < len(COUNTS) else word
+        return word if word in closed or word in _NUMBERS else ""
+    if "nothing" in closed and word in ("none", "zero"):
+        return "nothing"
+    return word if word in closed else ""

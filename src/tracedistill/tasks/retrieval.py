@@ -12,6 +12,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from tracedistill.formats import MARKER
 from tracedistill.records import Problem, Step, StepVerdict, Verdict
 from tracedistill.tasks.base import ParsedTrace
 
@@ -24,7 +25,6 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t"}
 _QUOTES = {"'": "'", '"': '"', "“": "”", "‘": "’"}
-_END = re.compile(r"^[ \t]*(?:final\s+)?answer[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 
 # ---- comparison
@@ -267,7 +267,7 @@ class Grammar:
         return tuple(found)
 
     def _bullets(self, body: str, start: int) -> tuple[tuple[str, ...], int, str]:
-        stops = [match.start() for cue in (self.class_cue, self.facts_cue, _END) if (match := cue.search(body, start))]
+        stops = [match.start() for cue in (self.class_cue, self.facts_cue, MARKER) if (match := cue.search(body, start))]
         end = min(stops, default=len(body))
         block = body[start:end]
         lead = len(block) - len(block.lstrip())

@@ -11,7 +11,7 @@ import torch
 import transformers
 from accelerate import PartialState
 from accelerate.utils import DistributedType, is_peft_model
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from tracedistill.errors import InputError
@@ -172,7 +172,7 @@ def build_trainer(
         remove_unused_columns=False,  # TRL would drop the completion mask
         dataloader_pin_memory=not on_cpu,
     )
-    return TraceTrainer(
+    trainer = TraceTrainer(
         settings=settings,
         model=model,
         args=config,
@@ -182,6 +182,9 @@ def build_trainer(
         peft_config=peft_config,
         callbacks=list(callbacks),
     )
+    if not settings.progress:
+        trainer.remove_callback(PrinterCallback)  # it would print a dictionary for every logged step
+    return trainer
 
 
 def _on_cpu(settings: TrainerSettings) -> bool:

@@ -54,7 +54,7 @@ class LeakVerdict:
     tier: Tier
     """The highest tier at face value: `answer` is what string matching finds (list numbers left out)."""
     genuine: bool
-    """Whether that tier is left once innocent causes are taken away."""
+    """Whether the answer itself is given away: the tier is `answer` and no innocent cause accounts for it."""
     innocent: tuple[tuple[str, Cause], ...]
     """(number, cause), each once: what looked like a leak and why it is none."""
     evidence: str
@@ -64,14 +64,10 @@ class LeakVerdict:
     found: tuple[Tier, ...] = ()
     """All tiers found at face value, highest first."""
     standing: tuple[Tier, ...] = ()
-    """All tiers left once innocent causes are taken away, highest first."""
+    """All tiers left once innocent causes are taken away, highest first: a plan may be no genuine leak and still hold
+    an evaluated calculation."""
     eligible: bool = True
     """Whether the gold is not in the question, as digits or words: only then can a string tell."""
-
-    @property
-    def gives_answer(self) -> bool:
-        """Whether the answer itself is given away: what to leave out of a comparison."""
-        return "answer" in self.standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +160,7 @@ def _verdict(found: list[_Finding], lines: list[str], eligible: bool) -> LeakVer
     if standing and tiers[0] != top:
         reason += f"; the gold stands there too, but innocently: {names}"
     return LeakVerdict(
-        tiers[0], tiers[0] in standing, innocent, lines[shown.line].strip()[:300], reason, tiers, standing, eligible
+        tiers[0], "answer" in standing, innocent, lines[shown.line].strip()[:300], reason, tiers, standing, eligible
     )
 
 

@@ -1,0 +1,75 @@
+"""What happens beside the optimizer: checkpoints marked when whole, and progress with the time left."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from transformers import TrainerCallback
+
+WHOLE = "whole"
+"""Name of the mark inside a checkpoint that was written to its end."""
+LINES = 5
+"""Lines of progress that a run without a terminal prints."""
+
+
+class WholeCheckpoints(TrainerCallback):
+    """Marks each checkpoint once every process has written its part: a kill leaves broken ones without the mark."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Mark the checkpoint of this step."""
+        PartialState().wait_for_everyone()
+        if PartialState().is_main_process:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
+
+
+def last_whole_checkpoint(checkpoints: Path) -> str | None:
+    """The newest checkpoint that was written to its end; None where there is none."""
+    whole = [folder for folder in checkpoints.glob("checkpoint-*") if (folder / WHOLE).exists()]
+    return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
+
+
+def drop_broken_checkpoints(checkpoints: Path) -> None:
+    """Remove checkpoints that a kill has cut."""
+    for folder in checkpoints.glob("checkpoint-*"):
+        if not (folder / WHOLE).exists():
+            shutil.rmtree(folder)
+
+
+class Progress(TrainerCallback):
+    """One line that moves in a terminal; a few lines elsewhere. Steps, loss and time left."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.started = 0.0
+        self.first = 0
+        self.loss: float | None = None
+        self.live = sys.stdout.isatty()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Start the clock; a resumed run counts its own steps only."""
+        self.started, self.first = time.monotonic(), state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
+        """Keep the last loss."""
+        if logs and "loss" in logs:
+            self.loss = float(logs["loss"])
+            self._tell(state)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """End the moving line."""
+        if self.live and state.is_world_process_zero:
+            print(flush=True)
+
+    def _tell(self, state: Any) -> None:
+        step, total = state.global_step, state.max_steps
+        every = max(1, total // LINES)
+        if not state.is_world_process_zero or not (self.live or step % every == 0 or step == total):
+            return
+        left = (time.monotonic() - self.started) / max(1, step - self.first) * (total - step)
+        line = f"  {self.name}: step {step}/{total}, loss {self.loss:.3f}, {int(left // 60)}:{int(left % 60):02d} left"
+        print(f"\r{line}   " if self.live else line, end="" if self.live else "\n", flush=True)
