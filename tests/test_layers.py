@@ -23,7 +23,7 @@ LAYERS: dict[str, int] = {
             "errors records",
             "store cache recipes answers stats formats",
             "prompts rendering weights tasks engines",
-            "validation grading init",
+            "validation grading init auditing",
             "teachers",
             "interventions students",
             "sft scoring training",

@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(call=_status)
     _grade_command(commands)
     _init_command(commands)
+    _audit_command(commands)
     return parser
 
 
@@ -101,6 +102,32 @@ def _grade_command(commands: argparse._SubParsersAction) -> None:  # type: ignor
     command.add_argument("--summary", type=Path, metavar="SUMMARY.json", help="the figures")
     command.add_argument("--second", choices=("math-verify",), help="a second checker, and where the two disagree")
     command.set_defaults(call=_grade)
+
+
+def _audit_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    text = "put a task's own gold before the task's own judges; list what does not pass"
+    command = commands.add_parser("audit", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    command.add_argument("task", nargs="+", help="names of tasks")
+    command.add_argument("--data-dir", type=Path, help="folder with one folder per task; none: hub or generator")
+    command.add_argument("--out", type=Path, metavar="PAGE.md", help="the page (else it is printed)")
+    command.set_defaults(call=_audit)
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from tracedistill.auditing import audit_page, audit_task
+    from tracedistill.store import atomic
+
+    audits = [audit for name in args.task for audit in audit_task(name, args.data_dir)]
+    command = f"tracedistill audit {' '.join(args.task)}{' --data-dir DIR' if args.data_dir else ''}"
+    page = f"# Gold before its own judges\n\nMade by `{command}`. Do not edit by hand.\n\n{audit_page(audits)}"
+    if args.out is None:
+        print(page)
+        return 0
+    with atomic(args.out) as stream:
+        stream.write(page)
+    for audit in audits:
+        print(f"{audit.task}, {audit.split}: {len(audit.listed)} of {audit.n} listed; also in train: {audit.in_train}")
+    return 0
 
 
 def _init_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
