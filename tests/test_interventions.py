@@ -89,15 +89,20 @@ def test_the_wrong_class_does_not_tell_the_true_one(traces: Sequence[Trace], wro
 
 
 def test_length(traces: Sequence[Trace], wrong: Sequence[Trace]) -> None:
+    """What `keeps` promises: labels of 8 to 22 characters change places in traces of about 75."""
     ratios = [len(after.text) / len(before.text) for before, after in zip(traces, wrong, strict=True)]
     assert abs(sum(len(after.text) for after in wrong) / sum(len(before.text) for before in traces) - 1) < 0.03
-    assert sum(abs(ratio - 1) <= 0.2 for ratio in ratios) >= 0.85 * len(ratios)
+    assert sum(abs(ratio - 1) <= 0.15 for ratio in ratios) >= 0.8 * len(ratios)
+    assert sum(abs(ratio - 1) <= 0.1 for ratio in ratios) >= 0.65 * len(ratios)
+    assert all(abs(ratio - 1) <= 0.5 for ratio in ratios)
 
 
-@pytest.mark.xfail(reason="64% of the rows: labels of 8 and 22 characters are dealt out in traces of about 75")
-def test_length_of_each_row(traces: Sequence[Trace], wrong: Sequence[Trace]) -> None:
-    ratios = [len(after.text) / len(before.text) for before, after in zip(traces, wrong, strict=True)]
-    assert sum(abs(ratio - 1) <= 0.1 for ratio in ratios) >= 0.9 * len(ratios)
+def test_facts_are_drawn_not_merely_the_nearest(problems: Mapping[str, Problem], traces: Sequence[Trace]) -> None:
+    drawn: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+    for seed in range(4):
+        for trace in intervene("incorrect", TASK, problems, traces[:500], seed):
+            drawn.setdefault((trace.problem_id, class_of(trace)), set()).add(facts_of(trace))
+    assert sum(len(sets) > 1 for sets in drawn.values()) > 50
 
 
 def test_the_text_is_its_steps(wrong: Sequence[Trace]) -> None:
@@ -118,14 +123,17 @@ def test_seeded(problems: Mapping[str, Problem], traces: Sequence[Trace], wrong:
     assert sum(one != two for one, two in zip(wrong, other, strict=True)) > 1500
 
 
-def test_facts_do_not_depend_on_the_other_problems(
+def test_facts_depend_on_problem_and_wrong_class_alone(
     problems: Mapping[str, Problem], traces: Sequence[Trace], wrong: Sequence[Trace]
 ) -> None:
+    """The class is dealt among all problems, and facts make up for its length: the same class, the same facts."""
     some = [*traces[5:900:7], *traces[1000:1003]]
     alone = {trace.problem_id: trace for trace in intervene("incorrect", TASK, problems, some, 0)}
     whole = {trace.problem_id: trace for trace in wrong}
     assert set(alone) == {trace.problem_id for trace in some}
-    assert all(facts_of(trace) == facts_of(whole[name]) for name, trace in alone.items())
+    alike = [name for name, trace in alone.items() if class_of(trace) == class_of(whole[name])]
+    assert len(alike) > 15
+    assert all(facts_of(alone[name]) == facts_of(whole[name]) for name in alike)
 
 
 def test_correct_changes_nothing(problems: Mapping[str, Problem], traces: Sequence[Trace]) -> None:
@@ -177,26 +185,57 @@ def test_a_story_with_too_few_others_keeps_some() -> None:
         assert set(facts_of(trace)) != set(STORY[:3])
 
 
-@pytest.mark.xfail(reason="every retrieval step gets the facts of all of them: number of facts per step is not kept")
 def test_several_retrieval_steps() -> None:
     problems, traces = made(["counting", "lists-sets"], STORY, [0])
     steps = (class_step("counting"), retrieval_step(STORY[:1]), retrieval_step(STORY[1:2]))
     traces[0] = replace(traces[0], steps=steps, text=TASK.render_trace(steps))
     (first, _) = intervene("incorrect", TASK, problems, traces, 0)
     assert [len(step.facts) for step in first.steps] == [0, 1, 1]
+    assert facts_of(first) == STORY[2:]
 
 
-@pytest.mark.xfail(reason="where the teacher erred (keep: parsed or all), the other class can be the true one")
+def test_a_fact_cited_twice_is_replaced_twice() -> None:
+    problems, traces = made(["counting", "lists-sets"], STORY, [0])
+    steps = (class_step("counting"), retrieval_step(STORY[:2]), retrieval_step(STORY[1:2]))
+    traces[0] = replace(traces[0], steps=steps, text=TASK.render_trace(steps))
+    (first, _) = intervene("incorrect", TASK, problems, traces, 0)
+    assert [step.facts for step in first.steps] == [(), STORY[2:], STORY[3:]]
+
+
+def test_a_long_story_is_not_gone_through() -> None:
+    story = [f"Line {number} says {'x' * (number % 30)}." for number in range(400)]
+    problems, traces = made(["counting", "lists-sets"] * 5, story, [3, 50, 111, 300])
+    out = intervene("incorrect", TASK, problems, traces, 0)
+    for before, after in zip(traces, out, strict=True):
+        assert abs(len(after.text) / len(before.text) - 1) < 0.15
+        assert len(set(facts_of(after)) - set(facts_of(before))) == 4
+
+
 def test_traces_that_were_wrong_already_do_not_become_right() -> None:
-    problems, traces = made(["counting", "lists-sets"] * 20, STORY, [0])
+    problems, traces = made(["counting", "lists-sets", "conjunction"] * 20, STORY, [0])
+    turned = {"counting": "lists-sets", "lists-sets": "conjunction", "conjunction": "counting"}
     mistaken = [
-        replace(
-            trace, steps=(class_step("lists-sets" if class_of(trace) == "counting" else "counting"), trace.steps[1])
-        )
-        for trace in traces
+        replace(trace, steps=(class_step(turned[class_of(trace)]), retrieval_step(STORY[1:2]))) for trace in traces
     ]
     out = intervene("incorrect", TASK, problems, mistaken, 0)
-    assert all(class_of(trace) != problems[trace.problem_id].category for trace in out)
+    assert len(out) == 60
+    for before, after in zip(mistaken, out, strict=True):
+        assert class_of(after) not in (problems[after.problem_id].category, class_of(before))
+        assert not set(facts_of(after)) & set(STORY[:2])
+
+
+def test_no_third_class_no_trace() -> None:
+    problems, traces = made(["counting", "lists-sets"] * 20, STORY, [0])
+    turned = {"counting": "lists-sets", "lists-sets": "counting"}
+    mistaken = [replace(trace, steps=(class_step(turned[class_of(trace)]), trace.steps[1])) for trace in traces]
+    assert intervene("incorrect", TASK, problems, mistaken, 0) == []
+
+
+def test_a_trace_without_class_is_left_out_and_deals_none() -> None:
+    problems, traces = made(["counting", "lists-sets", "counting", "lists-sets"], STORY, [0])
+    traces[0] = replace(traces[0], steps=traces[0].steps[1:], text=traces[0].steps[1].text)
+    out = intervene("incorrect", TASK, problems, traces, 0)
+    assert [trace.problem_id for trace in out] == ["p1", "p2", "p3"]
 
 
 @settings(deadline=None)

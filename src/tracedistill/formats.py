@@ -22,7 +22,9 @@ MARKER = re.compile(
 """What marks an answer at the start of a line: `Answer:`, dressed in any way (bold, a heading, a list item, `The final
 answer`, a wide colon); a heading or a bold line needs no colon. `open`: the dress goes on behind the answer."""
 _BLOCK_END = re.compile(
-    r"\n(?=[^\S\n]*+(?:\n|\Z)|[ \t]*+(?:#{1,6}[ \t]*+|\*\*)?(?:question|problem|user|human|assistant)\b[^:：\n]{0,20}[:：])",
+    r"\n(?=[^\S\n]*+(?:\n|\Z)"
+    r"|[ \t]*+(?:#{1,6}[ \t]*+|\*\*)?(?:the[ \t]++)?(?:final[ \t]++)?"
+    r"(?:answer[ \t]++is\b|(?:answer|question|problem|explanation|note|user|human|assistant)\b[^:：\n]{0,20}[:：]))",
     re.IGNORECASE,
 )
 
@@ -55,8 +57,8 @@ def split(text: str) -> Parts:
     """Take a completion apart, whichever format it keeps; tags win over an `Answer:` line, the last filled marker wins.
 
     An answer on its marker's line ends with that line. One below the marker goes on to a blank line, the next marker,
-    or a line that begins another turn (`Question:`, `Problem:`, `User:`, ...). Behind a closed thinking part (whose
-    opening tag may stand in the prompt) all is the answer, unless a marker stands there.
+    or a line that begins something else (`Question:`, `Explanation:`, `The answer is`, `User:`, ...). Behind a closed
+    thinking part (whose opening tag may stand in the prompt) all is the answer, unless a marker stands there.
 
     `split(join(trace, answer, style))` gives back both for any trace and answer that hold no marker, tag or such line
     themselves; in plain style the answer may have several lines, but no blank ones.

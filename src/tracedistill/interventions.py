@@ -72,8 +72,15 @@ INTERVENTIONS: dict[str, Intervention] = {
     "correct": Intervention("correct", ("everything",), (), _as_it_is),
     "incorrect": Intervention(
         "incorrect",
-        ("format", "kinds and number of steps", "number of facts", "frequencies of classes", "@@", "answer"),
-        ("class of every trace", "facts cited: others of the same context"),
+        (
+            "format",
+            "kinds and number of steps",
+            "number of facts per step",
+            "frequencies of classes",
+            "length: the mean within 3%, four rows in five within 15% (built-in bAbI stories)",
+            "answer",
+        ),
+        ("class of every trace", "facts cited: others of the same context, never the gold set"),
         _incorrect,
     ),
 }
@@ -151,7 +158,10 @@ def _other_facts(trace: Trace, problem: Problem, longer: int, rng: random.Random
     times = Counter(fact for step in trace.steps if step.kind == "retrieval" for fact in step.facts)
     gold = (fact for step in problem.gold_steps for fact in step.facts)
     own = {normalise_fact(fact) for fact in (*times, *gold)}
-    context = list({normalise_fact(fact): fact for fact in reversed(problem.context)}.values())[::-1]
+    first: dict[str, str] = {}
+    for fact in problem.context:
+        first.setdefault(normalise_fact(fact), fact)
+    context = list(first.values())
     others = [place for place, fact in enumerate(context) if normalise_fact(fact) not in own]
     spare = [place for place, fact in enumerate(context) if normalise_fact(fact) in own]
     missing = max(0, len(times) - len(others))

@@ -260,7 +260,20 @@ def test_no_output_breaks_the_judges(text: str, policy: Any) -> None:
 
 
 def test_runaway_outputs_take_no_time() -> None:
-    pieces = ("No. ", "not ", "no\n", "milk\n", "1. ", "the answer is ", "Answer: ", "nothing but ", "<", " ", "\n", "x")
+    pieces = (
+        "No. ",
+        "not ",
+        "no\n",
+        "milk\n",
+        "1. ",
+        "the answer is ",
+        "Answer: ",
+        "nothing but ",
+        "<",
+        " ",
+        "\n",
+        "x",
+    )
     for question in ("Where is John?", "What is John carrying?", "Is John in the garden?", "How many objects?"):
         problem = Problem("p", "babi", "test", question, ("milk",), STORY)
         gold = TASK.closed_answers(problem)[:1]

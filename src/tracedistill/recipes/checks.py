@@ -47,6 +47,7 @@ def check(study: Study, fail: Fail) -> None:
             if name is not None and name not in study.arms:
                 fail("comparisons", f"unknown arm '{name}'{near(name, study.arms)}")
     _check_teachers(study, fail)
+    _check_judge(study, fail)
     _check_numbers(study, fail)
 
 
@@ -66,10 +67,25 @@ def _check_teachers(study: Study, fail: Fail) -> None:
             fail(f"{key}.samples", "several samples at temperature 0 are all alike; set temperature")
         if teacher.mode == "batch" and not teacher.base_url:
             fail(f"{key}.mode", "batch needs an endpoint: set base_url")
+        needed = sorted({"model", "messages"} & set(teacher.omit or ()))
+        if needed:
+            fail(f"{key}.omit", f"'{needed[0]}' is what is asked; it cannot be left out")
         for field_name in ("max_tokens", "samples", "concurrency", "timeout"):
             value = getattr(teacher, field_name)
             if value is not None and value <= 0:
                 fail(f"{key}.{field_name}", "must be above 0")
+
+
+def _check_judge(study: Study, fail: Fail) -> None:
+    """The judge is a model among the teachers."""
+    name = study.validation.judge if study.validation is not None else None
+    if name in (None, "none"):
+        return
+    teacher = study.teachers.get(str(name))
+    if name not in study.teachers:
+        fail("validation.judge", f"unknown teacher '{name}'{near(name, study.teachers)}; or none")
+    elif teacher is not None and teacher.kind != "model":
+        fail("validation.judge", f"'{name}' is a teacher of kind {teacher.kind}; a judge is of kind model")
 
 
 _ABOVE_0 = ("must be above 0", lambda value: value > 0)

@@ -92,6 +92,12 @@ class TeacherConfig:
     """Seconds for one call."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further fields of the request body (reasoning_effort, chat_template_kwargs, ...)."""
+    omit: tuple[str, ...] = ()
+    """Fields of the request body never sent (temperature, top_p, seed, response_format), where a server refuses them."""
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """max_completion_tokens: what OpenAI's reasoning models want."""
+    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
+    """How the endpoint is told of a JSON schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,10 @@ class ValidationConfig:
     """Plans that give the solution away (listed either way)."""
     overlap: Literal["drop", "keep"] = "drop"
     """Training problems that also occur in test or validation are dropped (listed either way)."""
+    judge: str = "none"
+    """A teacher of kind model that judges plans where rules are undecided; what it finds incorrect is not used."""
+    judge_asks: Literal["undecided", "all"] = "undecided"
+    """undecided: what rules leave open; all: every plan, to list disagreements. Where a rule decided, it stands."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def _forest(comparisons: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if not comparisons:
         return {"rows": [], "ticks": []}
     widest = max(0.05, *(max(abs(entry["low"]), abs(entry["high"])) for entry in comparisons))
-    step = next(step for step in (0.02, 0.05, 0.1, 0.2, 0.5) if widest / step <= 5)
+    step = next(step for step in (0.02, 0.05, 0.1, 0.2, 0.5) if widest / step <= 3)
     reach = step * (int(widest / step) + 1)
 
     def place(value: float) -> float:

@@ -33,13 +33,16 @@ _NOT_WORD = re.compile(r"[^\w\s,|-]")
 _COMMA = re.compile(r"\s*,\s*")
 _SPLIT_LIST = re.compile(r"\s*(?:,|\band\b|&|\|)\s*")
 _TAG = re.compile(r"</?(?:think|answer|br|p|li)\b[ /]*>", re.IGNORECASE)
-_DRESS = re.compile(r"[*_`\"“”]+|</?(?:b|i|u|em|strong|code)>", re.IGNORECASE)
+_DRESS = re.compile(r"[*`\"“”]+|(?<!\w)_+|_+(?!\w)|</?(?:b|i|u|em|strong|code)>", re.IGNORECASE)
 _NUMBERING = re.compile(r"^[ \t]*+\(?\d{1,2}[.)][ \t]++(?=\S)", re.MULTILINE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+|\b(?:the )?(?:final )?answer ?(?:is)? ?[:：]", re.IGNORECASE)
 _HEAD = re.compile(r"\A\s*(?:assistant\b[:\s]*)+", re.IGNORECASE)
 _LEAD = re.compile(r"\A\W*(?:(?:so|thus|hence|therefore)\b,? )?(?:the |my )?(?:final )?answer (?:is|would be)\b")
 _YES_NO = re.compile(r"\A\W*(yes|no)\b(?=\s*[,.!;:—–]|\s-\s|\W*\Z)")
 _BUT = re.compile(r"\b(?:but|however)\b")
+SHORT = 4
+"""Words up to which a marked text that names no possible answer is still an answer, and wrong."""
+
 _REFUSAL = re.compile(
     r"\bno (?:idea|information|mention|way|evidence|clue)\b|\bno(?:body| one|-one) (?:knows|can|could)\b"
     r"|\b(?:not|cannot|unable to|impossible to)(?: \w+){0,2} "
@@ -49,10 +52,12 @@ _REFUSAL = re.compile(
     r"|\bnone of the (?:facts?|lines?|sentences?|statements?|above)\b"
 )
 _EMPTY = re.compile(
-    r"\b(?:none|nothing|zero|no (?:objects?|items?|things?)|not(?: \w+){0,4}? any(?:thing| (?:objects?|items?|things?)))\b"
+    r"\b(?:none|nothing|zero|no (?:objects?|items?|things?)"
+    r"|not(?: \w+){0,4}? any(?:thing| (?:objects?|items?|things?)))\b"
 )
 _NO_COUNT = re.compile(
-    r"\b(?:no|which|every|each|any) one\b|\bthe one(?= (?:who|that|which))|\bone (?=can\b|could\b|cannot\b|would\b|must\b)"
+    r"\b(?:no|which|every|each|any) one\b|\bthe one(?= (?:who|that|which)\b)"
+    r"|\bone(?= (?:can|could|cannot|would|must)\b)"
 )
 _NOT = re.compile(r"\b(?:not(?! only\b)|never|no longer|neither|nor|without|except|rather than|instead of)\b")
 _CLAUSE_END = re.compile(r"[,;:.!?|\n]|\band (?=(?:is|are|he|she|it|they|has|now)\b)")
@@ -195,6 +200,8 @@ class Babi(Task):
             return Verdict("incorrect", extracted=shown, reason=wrong)
         if reading.denied & gold:
             return Verdict("incorrect", extracted=last[:200], reason="the gold answer is denied")
+        if marked and not _REFUSAL.search(statement) and len(_normal(sentences[0]).split()) <= SHORT:
+            return Verdict("incorrect", extracted=sentences[0], reason="the marked answer is no possible one")
         return Verdict("missing", extracted=last[:200], reason="the last sentence names no possible answer")
 
     def _candidate(self, problem: Problem, text: str, gold: set[str]) -> Verdict:
@@ -271,7 +278,10 @@ def _read(sentence: str, closed: frozenset[str], question: str) -> _Reading:
     denied: set[str] = set()
     for clause in _CLAUSE_END.split(text):
         no = _NOT.search(clause)
-        for start, end, found in ((0, no.start() if no else None, named), (no.end() if no else len(clause), None, denied)):
+        for start, end, found in (
+            (0, no.start() if no else None, named),
+            (no.end() if no else len(clause), None, denied),
+        ):
             items = {_possible(word, closed) for word in re.findall(r"\w+", clause[start:end]) if word not in asked}
             found |= items - {""}
     return _Reading(frozenset(named - denied), frozenset(denied))

@@ -267,7 +267,9 @@ class Grammar:
         return tuple(found)
 
     def _bullets(self, body: str, start: int) -> tuple[tuple[str, ...], int, str]:
-        stops = [match.start() for cue in (self.class_cue, self.facts_cue, MARKER) if (match := cue.search(body, start))]
+        stops = [
+            match.start() for cue in (self.class_cue, self.facts_cue, MARKER) if (match := cue.search(body, start))
+        ]
         end = min(stops, default=len(body))
         block = body[start:end]
         lead = len(block) - len(block.lstrip())

@@ -4,10 +4,11 @@ validate       one record per trace: steps, answer, plan, leak, and whether the 
 rejection      what the rule drops, by difficulty and by length
 leaks          does a plan give the solution away?
 contamination  training problems that occur among evaluation problems
-model_judge    a model where rules are undecided; judge_audit: is that judge to be trusted?
+model_judge    a model where rules are undecided; judged: what it adds, and how often; judge_audit: is it to be trusted?
+labels         labelled rows for that audit
 """
 
-from tracedistill.validation.rejection import RejectionReport, report_rejection
-from tracedistill.validation.traces import Keep, Validation, validate
+from tracedistill.validation.rejection import RejectionReport, RejectionTally, report_rejection
+from tracedistill.validation.traces import Keep, Validation, validate, with_judged
 
-__all__ = ["Keep", "RejectionReport", "Validation", "report_rejection", "validate"]
+__all__ = ["Keep", "RejectionReport", "RejectionTally", "Validation", "report_rejection", "validate", "with_judged"]

@@ -14,6 +14,7 @@ for it; a number that is stated as a result is one, unless it is only on the way
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -126,24 +127,36 @@ def find_leak(question: str, plan: str, answers: Sequence[str], gold_steps: Sequ
     return _verdict(found, lines, eligible)
 
 
+class LeakTally:
+    """Counts the leak verdicts of one teacher, one at a time."""
+
+    def __init__(self) -> None:
+        self.n = self.eligible = 0
+        self._found, self._standing = Counter[Tier](), Counter[Tier]()
+
+    def add(self, verdict: LeakVerdict) -> None:
+        """Count one plan; one whose gold is in the question is only counted."""
+        self.n += 1
+        if verdict.eligible:
+            self.eligible += 1
+            self._found.update(set(verdict.found))
+            self._standing.update(set(verdict.standing))
+
+    def counts(self) -> LeakCounts:
+        """Counts and shares so far."""
+
+        def shares(tier: Tier) -> tuple[Share, Share]:
+            return share(self._found[tier], self.eligible), share(self._standing[tier], self.eligible)
+
+        return LeakCounts(self.n, self.eligible, *shares("answer"), *shares("evaluated"), *shares("new-number"))
+
+
 def count_leaks(verdicts: Iterable[LeakVerdict]) -> LeakCounts:
-    """Counts and shares over the plans of one teacher; plans whose gold is in the question are only counted."""
-    every = list(verdicts)
-    kept = [verdict for verdict in every if verdict.eligible]
-
-    def of(hits: Iterable[bool]) -> Share:
-        return share(sum(hits), len(kept))
-
-    return LeakCounts(
-        len(every),
-        len(kept),
-        matched=of("answer" in v.found for v in kept),
-        genuine=of("answer" in v.standing for v in kept),
-        evaluated=of("evaluated" in v.found for v in kept),
-        evaluated_standing=of("evaluated" in v.standing for v in kept),
-        new_number=of("new-number" in v.found for v in kept),
-        new_number_standing=of("new-number" in v.standing for v in kept),
-    )
+    """Counts and shares over the plans of one teacher."""
+    tally = LeakTally()
+    for verdict in verdicts:
+        tally.add(verdict)
+    return tally.counts()
 
 
 def _verdict(found: list[_Finding], lines: list[str], eligible: bool) -> LeakVerdict:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tracedistill.records import Problem, Trace
-from tracedistill.validation.leaks import LeakCounts, LeakVerdict, count_leaks
+from tracedistill.validation.judged import JudgeReport, JudgeTally
+from tracedistill.validation.leaks import LeakCounts, LeakTally
 from tracedistill.validation.traces import Validation
 
 
@@ -25,7 +25,7 @@ class RejectionReport:
     problems_accepted: int
     """Problems with at least one accepted trace."""
     outcomes: Mapping[str, int]
-    """Trace verdicts by outcome."""
+    """Trace verdicts by outcome, by rules."""
     answers: Mapping[str, int]
     """Answer verdicts by outcome."""
     by_difficulty: Mapping[str, tuple[int, int]]
@@ -42,63 +42,113 @@ class RejectionReport:
     """Traces whose maker saw the gold."""
     leaks: LeakCounts | None
     """Over the plans; None where there are none."""
+    judge: JudgeReport | None = None
+    """What a model judge did; None where the recipe names none."""
+
+
+class RejectionTally:
+    """Sums traces and their verdicts up, one at a time; memory grows with problems and lengths, not with traces."""
+
+    def __init__(self, problems: Mapping[str, Problem], judge: str = "none") -> None:
+        self.problems = problems
+        self._outcomes, self._answers, self._reasons = Counter[str](), Counter[str](), Counter[str]()
+        self._difficulty: dict[str, list[int]] = {}
+        self._lengths: dict[bool, Counter[int]] = {True: Counter(), False: Counter()}
+        self._seen: set[str] = set()
+        self._kept: set[str] = set()
+        self._leaks = LeakTally()
+        self._judge = None if judge == "none" else JudgeTally(judge)
+        self._oracle = 0
+
+    def add(self, trace: Trace, verdict: Validation) -> None:
+        """Count one trace."""
+        self._outcomes[verdict.trace.outcome] += 1
+        self._answers[verdict.answer.outcome] += 1
+        problem = self.problems[trace.problem_id]
+        level = problem.difficulty
+        cell = self._difficulty.setdefault("unknown" if level is None else str(level), [0, 0])
+        cell[0] += verdict.accepted
+        cell[1] += 1
+        self._lengths[verdict.accepted][len(trace.text)] += 1
+        # the problem's own id: those of a million traces would be as many strings
+        self._seen.add(problem.problem_id)
+        self._oracle += trace.oracle
+        if verdict.accepted:
+            self._kept.add(problem.problem_id)
+        else:
+            self._reasons[verdict.reason.split(":")[0]] += 1
+        if verdict.leak is not None:
+            self._leaks.add(verdict.leak)
+        if self._judge is not None and verdict.judged is not None:
+            refused = not verdict.accepted and verdict.reason.startswith("model judge ")
+            self._judge.add(trace.trace_id, verdict.trace, verdict.judged, refused=refused)
+
+    def report(self) -> RejectionReport:
+        """The counts so far."""
+        accepted, rejected = self._lengths[True], self._lengths[False]
+        return RejectionReport(
+            traces=accepted.total() + rejected.total(),
+            accepted=accepted.total(),
+            problems=len(self._seen),
+            problems_accepted=len(self._kept),
+            outcomes=dict(self._outcomes),
+            answers=dict(self._answers),
+            by_difficulty={level: (cell[0], cell[1]) for level, cell in sorted(self._difficulty.items(), key=_level)},
+            by_length=_thirds(accepted, rejected),
+            median_length_accepted=_median(accepted),
+            median_length_rejected=_median(rejected),
+            reasons=dict(self._reasons.most_common(8)),
+            oracle=self._oracle,
+            leaks=self._leaks.counts() if self._leaks.n else None,
+            judge=None if self._judge is None else self._judge.report(),
+        )
 
 
 def report_rejection(problems: Mapping[str, Problem], judged: Iterable[tuple[Trace, Validation]]) -> RejectionReport:
-    """Sum up traces and their verdicts; memory grows by a few numbers per trace."""
-    outcomes, answers, reasons = Counter[str](), Counter[str](), Counter[str]()
-    difficulty: dict[str, list[int]] = {}
-    lengths: list[tuple[int, bool]] = []
-    seen: set[str] = set()
-    kept: set[str] = set()
-    leaks: list[LeakVerdict] = []
-    oracle = 0
+    """Sum up traces and their verdicts."""
+    tally = RejectionTally(problems)
     for trace, verdict in judged:
-        outcomes[verdict.trace.outcome] += 1
-        answers[verdict.answer.outcome] += 1
-        level = problems[trace.problem_id].difficulty
-        cell = difficulty.setdefault("unknown" if level is None else str(level), [0, 0])
-        cell[0] += verdict.accepted
-        cell[1] += 1
-        lengths.append((len(trace.text), verdict.accepted))
-        seen.add(trace.problem_id)
-        oracle += trace.oracle
-        if verdict.accepted:
-            kept.add(trace.problem_id)
-        else:
-            reasons[verdict.reason.split(":")[0]] += 1
-        if verdict.leak is not None:
-            leaks.append(verdict.leak)
-    accepted = [length for length, ok in lengths if ok]
-    rejected = [length for length, ok in lengths if not ok]
-    return RejectionReport(
-        traces=len(lengths),
-        accepted=len(accepted),
-        problems=len(seen),
-        problems_accepted=len(kept),
-        outcomes=dict(outcomes),
-        answers=dict(answers),
-        by_difficulty={level: (cell[0], cell[1]) for level, cell in sorted(difficulty.items(), key=_level)},
-        by_length=_thirds(lengths),
-        median_length_accepted=statistics.median(accepted) if accepted else None,
-        median_length_rejected=statistics.median(rejected) if rejected else None,
-        reasons=dict(reasons.most_common(8)),
-        oracle=oracle,
-        leaks=count_leaks(leaks) if leaks else None,
-    )
+        tally.add(trace, verdict)
+    return tally.report()
 
 
 def _level(item: tuple[str, list[int]]) -> tuple[bool, int]:
     return (not item[0].isdigit(), int(item[0]) if item[0].isdigit() else 0)
 
 
-def _thirds(lengths: list[tuple[int, bool]]) -> dict[str, tuple[int, int]]:
-    if len(lengths) < 3:
+def _median(lengths: Counter[int]) -> float | None:
+    """The median of counted numbers, exactly."""
+    n = lengths.total()
+    if not n:
+        return None
+    low = high = -1
+    passed = 0
+    for length in sorted(lengths):
+        passed += lengths[length]
+        if low < 0 and passed > (n - 1) // 2:
+            low = length
+        if passed > n // 2:
+            high = length
+            break
+    return low if low == high else (low + high) / 2
+
+
+def _thirds(accepted: Counter[int], rejected: Counter[int]) -> dict[str, tuple[int, int]]:
+    """(accepted, judged) of the shortest, middle and longest third; of equal lengths the rejected ones come first."""
+    n = accepted.total() + rejected.total()
+    if n < 3:
         return {}
-    ordered = sorted(lengths)
-    cuts = [0, len(ordered) // 3, 2 * len(ordered) // 3, len(ordered)]
-    out = {}
-    for name, start, end in zip(("short", "middle", "long"), cuts, cuts[1:], strict=False):
-        part = ordered[start:end]
-        out[name] = (sum(ok for _, ok in part), len(part))
-    return out
+    ends = (n // 3, 2 * n // 3, n)
+    cells = [[0, 0], [0, 0], [0, 0]]
+    at = third = 0
+    for length in sorted({*accepted, *rejected}):
+        for counts, ok in ((rejected, False), (accepted, True)):
+            left = counts[length]
+            while left:
+                some = min(left, ends[third] - at)
+                cells[third][0] += some * ok
+                cells[third][1] += some
+                at, left = at + some, left - some
+                if at == ends[third] and third < 2:
+                    third += 1
+    return {name: (cell[0], cell[1]) for name, cell in zip(("short", "middle", "long"), cells, strict=True)}

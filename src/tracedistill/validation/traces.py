@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tracedistill.records import Problem, Trace, Verdict
 from tracedistill.tasks import Task
+from tracedistill.validation.judged import Judged
 from tracedistill.validation.leaks import LeakVerdict, judge_leak
 
 Keep = Literal["correct", "answer", "parsed", "all"]
@@ -35,6 +36,8 @@ class Validation:
     """Whether it was judged as a plan."""
     leak: LeakVerdict | None = None
     """Whether a plan gives the solution away; None for traces that are to solve the problem."""
+    judged: Judged | None = None
+    """What a model judge adds; None where it was not asked. `trace` stays the rules' verdict."""
 
 
 def validate(
@@ -70,6 +73,16 @@ def validate(
             plan=plan,
             leak=leak,
         )
+
+
+def with_judged(verdict: Validation, judged: Judged | None, keep: Keep) -> Validation:
+    """The verdict with a model's beside it; under keep `correct`, a plan that only the model finds wrong is refused."""
+    if judged is None:
+        return verdict
+    if verdict.accepted and keep == "correct" and judged.decided_by == "model" and judged.outcome == "incorrect":
+        reason = f"model judge {judged.judge} says incorrect: {judged.reason.removeprefix('model: ')}"
+        return replace(verdict, accepted=False, reason=reason, judged=judged)
+    return replace(verdict, judged=judged)
 
 
 def is_plan(trace: Trace) -> bool:

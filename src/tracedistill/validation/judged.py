@@ -1,0 +1,186 @@
+"""What a model judge adds to the rules' verdicts: which plans and steps it is asked about, what comes of it, how often.
+
+    rule       undecided: gold step 2 may be meant, or not
+    model      incorrect, quoting "Divide the 12 pens by 4"      -> the plan is refused (keep: correct), and says why
+    rule       correct; model incorrect (asked with judge_asks: all) -> the rule stands, the disagreement is listed
+
+No reference solution is shown to the judge: what `audit-judge` measures on labelled rows is what is used here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tracedistill.records import StepOutcome, Trace, Verdict
+from tracedistill.validation.model_judge import JudgeItem, ModelVerdict, combine
+
+LISTED = 100
+"""Disagreements named in a report; all are counted, and stand in validation/<teacher>.jsonl."""
+
+DecidedBy = Literal["rule", "model", "nobody"]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedStep:
+    """What a model says of one step."""
+
+    index: int
+    """Position in the trace, from 0."""
+    outcome: StepOutcome
+    """The rule's where it decided, else the model's."""
+    decided_by: DecidedBy
+    """Whose verdict it is."""
+    disagree: bool = False
+    """Whether both decided, and differently."""
+    reason: str = ""
+    """One short sentence."""
+    quote: str = ""
+    """The model's evidence, which occurs in the step."""
+    void: str = ""
+    """Why the model's verdict does not count; empty where it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a model says of a plan, beside the rule's verdict, which stays as it is."""
+
+    judge: str
+    """Name of the judge in the recipe's teachers."""
+    outcome: Literal["correct", "incorrect", "missing", "ungradable", "unparsed", "none", "undecided"]
+    """The combined verdict: the rule's where it decided, else the model's."""
+    decided_by: DecidedBy
+    """Whose verdict it is."""
+    disagree: bool = False
+    """Whether rule and model both decided, and differently: the rule stands."""
+    reason: str = ""
+    """One short sentence; names the disagreement."""
+    quote: str = ""
+    """The model's evidence, which occurs in the plan."""
+    void: str = ""
+    """Why the model's verdict does not count; empty where it does."""
+    said: str = ""
+    """What the model wrote, where that does not count."""
+    steps: tuple[JudgedStep, ...] = ()
+    """The steps that it was asked about."""
+
+    @property
+    def inconsistent(self) -> bool:
+        """Whether the model calls the plan correct and one of its steps incorrect."""
+        steps = any(step.decided_by == "model" and step.outcome == "incorrect" for step in self.steps)
+        return self.decided_by == "model" and self.outcome == "correct" and steps
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeReport:
+    """What a judge did on the traces of one teacher."""
+
+    judge: str
+    """Its name in the recipe's teachers."""
+    plans: int
+    """Plans that it was asked about."""
+    steps: int
+    """Steps that it was asked about."""
+    outcomes: Mapping[str, int]
+    """Plans by its own verdict: correct, incorrect, undecided, void."""
+    step_outcomes: Mapping[str, int]
+    """Steps likewise."""
+    void: Mapping[str, int]
+    """Why verdicts on plans and steps did not count."""
+    decided: int
+    """Plans undecided by rules that it decided."""
+    refused: int
+    """Traces that are not used because of it."""
+    disagreements: int
+    """Plans and steps where a rule decided otherwise; the rule stands."""
+    disagreeing: tuple[str, ...]
+    """Their traces, the first hundred."""
+    inconsistent: int
+    """Plans that it calls correct though it calls a step of theirs incorrect."""
+
+
+def items_for(problem: str, trace: Trace, rule: Verdict, *, ask_all: bool = False) -> Iterator[JudgeItem]:
+    """What to ask about one trace: a plan that rules leave undecided, and its undecided steps; `ask_all`: every plan.
+
+    `problem` is its text as a student reads it. Ids: the trace's, and `<trace_id>/<step>`.
+    """
+    plan = bool(trace.steps) and all(step.kind == "plan" for step in trace.steps)
+    if rule.outcome != "undecided" and not (ask_all and plan):
+        return
+    yield JudgeItem(trace.trace_id, problem, trace.text)
+    if len(trace.steps) < 2:
+        return
+    for verdict in rule.steps:
+        if ask_all or verdict.outcome == "undecided":
+            item_id = f"{trace.trace_id}/{verdict.index}"
+            yield JudgeItem(item_id, problem, trace.text, step=trace.steps[verdict.index].text)
+
+
+def judged_of(judge: str, trace_id: str, rule: Verdict, said: Mapping[str, ModelVerdict]) -> Judged | None:
+    """The combined verdict on one trace; None where the model was not asked about it."""
+    model = said.get(trace_id)
+    if model is None:
+        return None
+    both = combine(rule, model)
+    steps = []
+    for verdict in rule.steps:
+        found = said.get(f"{trace_id}/{verdict.index}")
+        if found is not None:
+            one = combine(verdict, found)
+            outcome: StepOutcome = found.outcome if one.decided_by == "model" else verdict.outcome
+            steps.append(
+                JudgedStep(verdict.index, outcome, one.decided_by, one.disagree, one.reason, found.quote, found.void)
+            )
+    return Judged(
+        judge, both.outcome, both.decided_by, both.disagree, both.reason, model.quote, model.void,
+        model.said if model.void else "", tuple(steps),
+    )  # fmt: skip
+
+
+class JudgeTally:
+    """Counts what a judge did, verdict by verdict."""
+
+    def __init__(self, judge: str) -> None:
+        self.judge = judge
+        self._outcomes, self._steps, self._void = Counter[str](), Counter[str](), Counter[str]()
+        self._decided = self._refused = self._disagreements = self._inconsistent = 0
+        self._listed: list[str] = []
+
+    def add(self, trace_id: str, rule: Verdict, judged: Judged, *, refused: bool) -> None:
+        """Count one plan; `refused`: it is not used because of the judge."""
+        self._outcomes[_own(judged.outcome, judged, rule.outcome)] += 1
+        own = {verdict.index: verdict.outcome for verdict in rule.steps}
+        for step in judged.steps:
+            self._steps[_own(step.outcome, step, own.get(step.index, "undecided"))] += 1
+        for part in (judged, *judged.steps):
+            if part.void:
+                self._void[part.void.partition(":")[0]] += 1
+        self._decided += judged.decided_by == "model"
+        self._refused += refused
+        self._inconsistent += judged.inconsistent
+        differing = judged.disagree + sum(step.disagree for step in judged.steps)
+        self._disagreements += differing
+        if differing and len(self._listed) < LISTED:
+            self._listed.append(trace_id)
+
+    def report(self) -> JudgeReport:
+        """The counts."""
+        return JudgeReport(
+            self.judge, self._outcomes.total(), self._steps.total(), dict(self._outcomes), dict(self._steps),
+            dict(self._void.most_common(20)), self._decided, self._refused, self._disagreements, tuple(self._listed),
+            self._inconsistent,
+        )  # fmt: skip
+
+
+def _own(combined: str, part: Judged | JudgedStep, rule: str) -> str:
+    """The model's own outcome, out of the combined one."""
+    if part.void:
+        return "void"
+    if part.disagree:
+        return "incorrect" if rule == "correct" else "correct"
+    if part.decided_by == "model":
+        return combined
+    # rules and model agree, or the model was undecided: a quote is given with a decision alone
+    return rule if part.quote else "undecided"
