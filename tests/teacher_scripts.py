@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.scripts import solver
 from tracedistill.engines import Generation, Request
 
@@ -40,3 +42,33 @@ def structured(request: Request) -> str:
 def thinker(request: Request) -> Generation:
     """Thinking apart from the answer."""
     return Generation(request.request_id, "garden", "stop", 5, 9, reasoning="She went to the garden. So it is there.")
+
+
+def judge(request: Request) -> str:
+    """A model judge: plans that say "went last" are correct, steps too; every seventh item gets no real quote."""
+    content = request.messages[-1].content
+    step = "STEP TO CHECK" in content
+    quote = "Find out where the person went last" if not step else content.split("STEP TO CHECK\n")[1].split("\n")[0]
+    if "sabotage" in content:
+        return json.dumps({"quote": "nothing of the kind", "reason": "made up", "verdict": "incorrect"})
+    verdict = "correct" if "went last" in content else "incorrect"
+    return json.dumps({"quote": quote, "reason": "<b>it says so</b>", "verdict": verdict})
+
+
+def strict_judge(request: Request) -> str:
+    """A model judge that finds every plan wrong."""
+    plan = request.messages[-1].content.split(" PLAN\n")[1].split("\n")[0]
+    return json.dumps({"quote": plan, "reason": "I never like it", "verdict": "incorrect"})
+
+
+def hinted(request: Request) -> str:
+    """A plan that gives the gold away, where the prompt shows it."""
+    answer = request.messages[-1].content.split("the answer is ")[1].split(";")[0]
+    return f"1. Find out where the person went last.\n2. The answer is {answer}."
+
+
+def hostile(request: Request) -> str | Generation:
+    """Fails with a cause that would be a script, but for every third problem."""
+    if request.seed % 3 == 0:
+        return PLAN
+    return Generation(request.request_id, "", "error", error="<script>alert(1)</script>: so it is")

@@ -236,3 +236,17 @@ def test_scripted_student_cannot_be_tuned(study_file: StudyFile) -> None:
 def test_a_tuned_arm_is_asked_as_it_was_trained(study_file: StudyFile, arm: dict[str, str]) -> None:
     with pytest.raises(InputError, match="a tuned arm is asked as it was trained"):
         pipeline.load(study_file(arms={"tuned": arm}, comparisons=[]))
+
+
+def test_every_manifest_says_how_its_output_came_about(study_file: StudyFile) -> None:
+    loaded = pipeline.load(study_file(seed=3))
+    pipeline.run(loaded, quiet=True)
+    manifests = [json.loads(path.read_text()) for path in loaded.study.folder.rglob("*.manifest.json")]
+    assert len(manifests) == len(pipeline.status(loaded))
+    for manifest in manifests:
+        assert manifest["seed"] == 3
+        assert manifest["recipe"]["arms"]["few-shot"]["shots"] == 2
+        assert manifest["data"]["test"]["n"] == 16
+        assert {"tracedistill", "python", "libraries", "seconds", "peak_memory_bytes"} <= manifest.keys()
+    (engine,) = {json.dumps(manifest["engine"]) for manifest in manifests if "engine" in manifest}
+    assert "scripted" in engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -57,6 +58,7 @@ def test_four_bit_weights_on_a_cpu(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tracedistill.cli", "run", str(recipe), "tracking=none"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    engine = (tmp_path / "run" / "generations" / "correct-trace.engine.json").read_text()
-    assert '"quantization": "nf4"' in engine
-    assert '"adapter": "adapter"' in engine
+    manifest = json.loads((tmp_path / "run" / "generations" / "correct-trace.jsonl.manifest.json").read_text())
+    assert (manifest["engine"]["quantization"], manifest["engine"]["adapter"]) == ("nf4", "adapter")
+    trained = json.loads((tmp_path / "run" / "adapters" / "correct-trace.manifest.json").read_text())
+    assert trained["template_hash"] == manifest["engine"]["template_hash"]

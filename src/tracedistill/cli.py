@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _grade_command(commands)
     _init_command(commands)
     _audit_command(commands)
+    _audit_judge_command(commands)
     return parser
 
 
@@ -127,6 +128,30 @@ def _audit(args: argparse.Namespace) -> int:
         stream.write(page)
     for audit in audits:
         print(f"{audit.task}, {audit.split}: {len(audit.listed)} of {audit.n} listed; also in train: {audit.in_train}")
+    return 0
+
+
+def _audit_judge_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    text = "measure a model judge against labelled rows: agreement, errors, position and length bias"
+    command = _recipe_command(commands, "audit-judge", text)
+    command.add_argument(
+        "--labels", type=Path, required=True, metavar="FILE", help="rows with problem, kind (plan, step), text, label"
+    )
+    command.add_argument("--judge", required=True, metavar="TEACHER", help="a teacher of kind model in the recipe")
+    command.add_argument("--out", type=Path, metavar="AUDIT.json", help="the figures")
+    command.add_argument("--quiet", action="store_true", help="say nothing but the table")
+    command.set_defaults(call=_audit_judge)
+
+
+def _audit_judge(args: argparse.Namespace) -> int:
+    from tracedistill import pipeline
+    from tracedistill.report.judges import print_audit
+    from tracedistill.store import to_json, write_json
+
+    audit = pipeline.audit_judge(pipeline.load(args.recipe, args.overrides), args.judge, args.labels, quiet=args.quiet)
+    print_audit(args.judge, audit)
+    if args.out is not None:
+        write_json(args.out, {"judge": args.judge, **to_json(audit, defaults=True)})
     return 0
 
 

@@ -7,7 +7,7 @@ shell:   tracedistill grade outputs.jsonl --task gsm8k --data-dir data --out ver
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,33 +227,34 @@ def _problem_of(task: Task, row: Row, problem_id: str, gold_field: str) -> Probl
 
 
 class _Problems:
-    """A task's problems by id, over all splits that are there; read when the first row asks."""
+    """A task's problems by id, over all splits that are there; splits are read one by one, as the rows ask for them."""
 
     def __init__(self, task: Task, data_dir: Path | None) -> None:
         self.task = task
         self.data_dir = data_dir
-        self._known: dict[str, Problem] | None = None
+        self._known: dict[str, Problem] = {}
+        self._left: list[str] = list(task.splits)
+        self._missing: list[str] = []
 
     def find(self, problem_id: str) -> Problem | None:
-        """The problem of this id, or None."""
-        if self._known is None:
-            self._known = dict(self._read())
+        """The problem of this id, or None where no split has it."""
+        while problem_id not in self._known and self._left:
+            # ids mostly name their split: that one first, so that a file of test outputs reads no train split
+            self._left.sort(key=lambda name: name not in problem_id)
+            self._read(self._left.pop(0))
+        if not self._left and not self._known:
+            where = f"--data-dir {self.data_dir}" if self.data_dir else "no --data-dir"
+            raise InputError(f"{where}: no problems of task {self.task.name}: {'; '.join(self._missing)}")
         return self._known.get(problem_id)
 
-    def _read(self) -> Iterator[tuple[str, Problem]]:
+    def _read(self, split_name: str) -> None:
         if self.data_dir is not None and not self.data_dir.is_dir():
             raise InputError(f"--data-dir {self.data_dir}: no such folder")
-        source, missing, found = Source(data_dir=self.data_dir), [], False
-        for name in self.task.splits:
-            try:
-                for problem in self.task.load(name, source):
-                    found = True
-                    yield problem.problem_id, problem
-            except MissingSplitError as error:
-                missing.append(str(error))
-        if not found:
-            where = f"--data-dir {self.data_dir}" if self.data_dir else "no --data-dir"
-            raise InputError(f"{where}: no problems of task {self.task.name}: {'; '.join(missing)}")
+        try:
+            for problem in self.task.load(split_name, Source(data_dir=self.data_dir)):
+                self._known.setdefault(problem.problem_id, problem)
+        except MissingSplitError as error:
+            self._missing.append(str(error))
 
 
 def second_checker(name: str) -> SecondChecker:

@@ -21,7 +21,7 @@ from typing import Any
 from tracedistill.errors import InputError
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example
-from tracedistill.rendering import render_example
+from tracedistill.rendering import render_example, template_hash
 from tracedistill.store import content_id, disk_error, read_json, write_json
 from tracedistill.training import TrainerSettings
 from tracedistill.weights import student_folder
@@ -50,11 +50,12 @@ def train_arm(
     output: Path,
     tracking: str = "none",
     run_name: str | None = None,
-) -> None:
+) -> str:
     """Tune one LoRA adapter on these rows and put it into the folder `output` (safetensors, training.json).
 
-    Checkpoints go to `<output>.checkpoints`; those of a run with other rows or settings are thrown away.
-    Raises InputError where nothing can be trained, a gradient is not finite, or the disk is full.
+    Returns the hash of the chat template that the rows were rendered with. Checkpoints go to `<output>.checkpoints`;
+    those of a run with other rows or settings are thrown away. Raises InputError where nothing can be trained, a
+    gradient is not finite, or the disk is full.
     """
     import torch
     from accelerate import PartialState
@@ -107,6 +108,7 @@ def train_arm(
     state.wait_for_everyone()
     if state.is_main_process:
         shutil.rmtree(checkpoints, ignore_errors=True)
+    return template_hash(tokenizer)
 
 
 def _end_tracking(tracking: str) -> None:

@@ -2,8 +2,8 @@
 
 A server imports math-verify once and forks a child that does the work. A child that hangs or outgrows its memory is
 killed and the next one is forked in milliseconds, so that no input pays for the one before it. Requests and replies
-are JSON lines: `{"gold", "prediction", "seconds", "whole"}` and `{"outcome", "reason"}`, outcome being equal, different,
-unparsed-gold, unparsed-prediction, timeout, memory or error.
+are JSON lines: `{"gold", "prediction", "seconds", "whole"}` and `{"outcome", "reason"}`, outcome being equal,
+different, unparsed-gold, unparsed-prediction, timeout, memory or error.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from typing import Any
 from tracedistill.errors import InputError
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE
 from tracedistill.pipeline.graph import LOCK_HELD, Clock, Node, State, discard, upstream
+from tracedistill.pipeline.judging import audit_of
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.stages import STAGES, Graph
 from tracedistill.pipeline.work import Workshop
@@ -28,8 +29,19 @@ from tracedistill.recipes import Study
 from tracedistill.recipes import load as load_recipe
 from tracedistill.store import read_json
 from tracedistill.tasks import TASKS
+from tracedistill.validation.judge_audit import JudgeAudit
 
-__all__ = ["STAGES", "LoadedStudy", "dry_run", "load", "report_of", "run", "status", "train_in_this_process"]
+__all__ = [
+    "STAGES",
+    "LoadedStudy",
+    "audit_judge",
+    "dry_run",
+    "load",
+    "report_of",
+    "run",
+    "status",
+    "train_in_this_process",
+]
 
 
 FREE_TEACHERS = ("rules", "recorded")
@@ -91,6 +103,11 @@ def dry_run(loaded: LoadedStudy) -> None:
         workshop.teaching.dry_run()
 
 
+def audit_judge(loaded: LoadedStudy, judge: str, labels: Path, *, quiet: bool = False) -> JudgeAudit:
+    """Measure a teacher of kind model as judge against labelled rows; its answers are kept, nothing is paid twice."""
+    return audit_of(Workshop(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides), judge, labels)
+
+
 def status(loaded: LoadedStudy) -> list[tuple[Node, State]]:
     """Every piece of the study and where it stands; writes nothing."""
     workshop = Workshop(loaded.study, loaded.recipe, Screen(quiet=True), loaded.overrides)
@@ -129,8 +146,8 @@ def _announce(workshop: Workshop, node: Node, state: State) -> None:
 def _run_node(workshop: Workshop, node: Node) -> None:
     clock = Clock()
     discard(workshop.run.path(node.manifest))  # from here on the outputs are not complete
-    node.run()
-    workshop.run.record(node, clock.seconds())
+    facts = node.run() or {}
+    workshop.run.record(node, clock.seconds(), {**workshop.facts(), **facts})
 
 
 def _launch(workshop: Workshop, nodes: Sequence[Node]) -> None:
@@ -200,10 +217,10 @@ def _train_nodes(workshop: Workshop, wanted: Sequence[Node], *, main_process: bo
         clock = Clock()
         if main_process:
             discard(workshop.run.path(node.manifest))
-        node.run()
+        facts = node.run() or {}
         barrier()
         if main_process:
-            workshop.run.record(node, clock.seconds())
+            workshop.run.record(node, clock.seconds(), {**workshop.facts(), **facts})
     names = [node.name.removeprefix("train:") for node in stale]
     if not stale:
         workshop.screen.say("nothing to train: every adapter wanted is complete")

@@ -39,8 +39,8 @@ class Node:
     """Files or folders it writes; the manifest lies beside the first."""
     params: Mapping[str, Any]
     """The slice of the resolved recipe that its result depends on."""
-    run: Callable[[], None] = field(compare=False)
-    """Makes the outputs, each whole or not at all."""
+    run: Callable[[], Mapping[str, Any] | None] = field(compare=False)
+    """Makes the outputs, each whole or not at all; returns further facts for the manifest."""
     launched: bool = False
     """Whether it runs in processes of its own (`accelerate launch`), several such nodes in one launch."""
 
@@ -126,8 +126,11 @@ class RunFolder:
                 return State("damaged", f"{name} is not what its stage wrote; delete it to make it again")
         return State("complete")
 
-    def record(self, node: Node, seconds: float) -> None:
-        """Write the node's manifest: from then on it counts as complete."""
+    def record(self, node: Node, seconds: float, facts: Mapping[str, Any]) -> None:
+        """Write the node's manifest: from then on it counts as complete.
+
+        `facts` is what the run as a whole knows beside the node's own settings: recipe, data ids, template hash.
+        """
         outputs = {name: {"sha256": file_hash(self.path(name)), **_stamp(self.path(name))} for name in node.outputs}
         write_json(
             self.path(node.manifest),
@@ -141,6 +144,7 @@ class RunFolder:
                 "tracedistill": __version__,
                 "python": sys.version.split()[0],
                 "libraries": versions(),
+                **facts,
             },
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -86,7 +87,11 @@ def told(figures: Statistics) -> str:
 
 
 def counted(items: Iterable[T], update: Callable[[int, int], None], total: int) -> Iterator[T]:
-    """The items, each told to the bar once it has been used."""
+    """The items; the bar is told of those that have been used, ten times a second at most."""
+    number, due = 0, 0.0
     for number, item in enumerate(items, start=1):
         yield item
-        update(number, total)
+        if (now := time.monotonic()) >= due:
+            due = now + 0.1
+            update(number, max(number, total))
+    update(number, max(number, total))

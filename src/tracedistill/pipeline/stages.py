@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 
 from tracedistill.pipeline.graph import Node
+from tracedistill.pipeline.judging import judge_params
 from tracedistill.pipeline.work import Workshop
 
 STAGES = ("problems", "teach", "validate", "assemble", "train", "evaluate", "report")
@@ -37,7 +38,7 @@ class Graph:
         return nodes
 
     def _problems(self) -> Node:
-        params = {"task": self.plain["task"], "seed": self.study.seed}
+        params = {"task": self.plain["task"], "seed": self.study.seed, "overlap": self.study.validation.overlap}
         return Node(
             "problems", "problems", (), ("problems.jsonl", "problems.report.json"), params, self.work.make_problems
         )
@@ -50,7 +51,7 @@ class Graph:
         return Node(f"teach:{teacher}", "teach", inputs, outputs, self.work.teaching.params(teacher), run)
 
     def _validate(self, teacher: str) -> Node:
-        params = {"validation": self.plain["validation"], "task": self.study.task.name}
+        params = {"validation": judge_params(self.work), "task": self.study.task.name}
         inputs = ("problems.jsonl", f"traces/{teacher}.jsonl")
         run = functools.partial(self.work.make_validation, teacher)
         outputs = (f"validation/{teacher}.jsonl", f"validation/{teacher}.report.json")
@@ -132,5 +133,8 @@ class Graph:
         params = {"recipe": {key: value for key, value in self.plain.items() if key not in ("run_dir", "tracking")}}
         inputs = ["problems.jsonl", "problems.report.json", "assembly.json"]
         inputs += [f"attempts/{name}.jsonl" for name in study.arms]
+        inputs += [f"plans/{name}.jsonl" for name, arm in study.arms.items() if self.work.shows_plan(arm)]
+        for teacher in self.work.teaching.needed():
+            inputs += [f"traces/{teacher}.failures.jsonl", f"validation/{teacher}.report.json"]
         outputs = ("report.json", "report.html", "report.md")
         return Node("report", "report", tuple(inputs), outputs, params, self.work.make_report)

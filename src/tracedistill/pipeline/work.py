@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tracedistill.engines import Engine
 from tracedistill.engines.scripted import ScriptedEngine
-from tracedistill.errors import InputError, MissingSplitError
+from tracedistill.errors import InputError
 from tracedistill.interventions import NO_TRACE, intervene
+from tracedistill.pipeline.drawing import draw_problems
 from tracedistill.pipeline.graph import RunFolder, discard
-from tracedistill.pipeline.screen import Screen, counted
+from tracedistill.pipeline.judging import judge_traces
+from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.teaching import SCRIPTED, Teaching
 from tracedistill.prompts import PROMPTS, needs_plan, prompt_text
 from tracedistill.recipes import Arm, Study, resolved
 from tracedistill.records import Attempt, Example, Problem, Trace
 from tracedistill.scoring import score
 from tracedistill.sft import examples_for
-from tracedistill.store import read_json, read_jsonl, to_json, write_json, write_jsonl
+from tracedistill.store import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.students import attempt_all, requests_for, shots_for
-from tracedistill.tasks import Source, Task, get_task
-from tracedistill.tasks.overlap import duplicates, overlap, sample
-from tracedistill.validation import Validation, report_rejection, validate
+from tracedistill.tasks import Task, get_task
+from tracedistill.validation import Validation
 
 
 class Workshop:
@@ -63,49 +63,23 @@ class Workshop:
             return arm.tune != NO_TRACE
         return arm.prompt == "chain-of-thought" or self.shows_plan(arm) or arm.shots_with_traces
 
+    def facts(self) -> dict[str, Any]:
+        """What every manifest says beside its node's own settings: the whole recipe, the seed, which problems."""
+        data = {}
+        if self.run.path("problems.jsonl").exists():
+            by_role: dict[str, list[str]] = {}
+            for problem in self.problems():
+                by_role.setdefault(problem.split, []).append(problem.problem_id)
+            data = {role: {"n": len(ids), "ids": content_id(ids)} for role, ids in by_role.items()}
+        return {"recipe": self.plain, "seed": self.study.seed, "data": data}
+
     def arms_of(self, student: str) -> list[str]:
         """The tuned arms of a student."""
         return [name for name in self.study.tuned_arms() if self.study.student_of(self.study.arms[name]) == student]
 
     def make_problems(self) -> None:
-        """Draw the study's problems; report overlaps, duplicates and golds that fail their own judge."""
-        config, seed = self.study.task, self.study.seed
-        data_dir = None if config.data_dir is None else Path(self.beside_recipe(config.data_dir))
-        path = None if config.path is None else self.beside_recipe(config.path)
-        source = Source(data_dir, path, config.columns, seed)
-        train = self._load("train", config.train_split, source, config.train)
-        test = self._load("test", config.test_split, source, config.test)
-        validation: list[Problem] = []
-        if config.validation != 0:
-            validation = self._load_validation(source)
-        if config.validation != 0 and not validation:
-            # the source has none: a seeded part of train, so that the rest is still a sample of it
-            size = min(config.validation or len(train) // 10, len(train) // 2)
-            held = {problem.problem_id for problem in sample(train, size, seed + 1)}
-            validation = [replace(problem, split="validation") for problem in train if problem.problem_id in held]
-            train = [problem for problem in train if problem.problem_id not in held]
-        shared = {"train/test": overlap(test, train), "train/validation": overlap(validation, train),
-                  "validation/test": overlap(test, validation)}  # fmt: skip
-        seen = {
-            i for name in ("train/test", "train/validation") for repeat in shared[name].repeats for i in repeat.others
-        }
-        if self.study.validation.overlap == "drop":
-            train = [problem for problem in train if problem.problem_id not in seen]
-        problems = [*train, *validation, *test]
-        _check_ids(problems)
-        if not test:
-            raise InputError(f"task {config.name}: split '{config.test_split}' has no problems")
-        write_json(
-            self.run.path("problems.report.json"),
-            {
-                "sizes": {"train": len(train), "validation": len(validation), "test": len(test)},
-                "overlap": shared,
-                "dropped_from_train": sorted(seen) if self.study.validation.overlap == "drop" else [],
-                "duplicates": {"train": duplicates(train), "test": duplicates(test)},
-                "audit": {p.problem_id: found for p in problems if (found := self.task.audit(p))},
-            },
-        )
-        write_jsonl(self.run.path("problems.jsonl"), problems)
+        """Draw the study's problems."""
+        draw_problems(self)
 
     def beside_recipe(self, path: str) -> str:
         """A path as given, or beside the recipe where it is not found from the working folder (hub ids stay)."""
@@ -115,50 +89,22 @@ class Workshop:
         given = Path(path).parent if "{" in path else Path(path)
         return str(beside) if not given.exists() and found.exists() else path
 
-    def _load_validation(self, source: Source) -> list[Problem]:
-        """The source's own validation split; empty where it has none."""
-        config = self.study.task
-        if config.validation_split not in self.task.splits:
-            return []
-        try:
-            return self._load("validation", config.validation_split, source, config.validation)
-        except MissingSplitError:
-            return []
-
-    def _load(self, role: str, split: str, source: Source, size: int | None) -> list[Problem]:
-        """Problems of a source's split, sampled, under the role that they play in the study."""
-        problems = list(self.task.load(split, replace(source, size=size)))
-        chosen = problems if size is None else sample(problems, size, self.study.seed)
-        return [replace(problem, split=role) for problem in chosen]
-
     def problems(self, *roles: str) -> list[Problem]:
         """Problems with these roles (train, validation, test; all where none is named), as the study drew them."""
         every = read_jsonl(self.run.path("problems.jsonl"), Problem)
         return [problem for problem in every if not roles or problem.split in roles]
 
     def make_validation(self, teacher: str) -> None:
-        """Judge a teacher's traces, and report what the recipe's rule drops."""
-        problems = {problem.problem_id: problem for problem in self.problems()}
-        path, output = self.run.path(f"traces/{teacher}.jsonl"), self.run.path(f"validation/{teacher}.jsonl")
-        rule = self.study.validation
-        with self.screen.bar(f"judging traces of {teacher}") as update:
-            verdicts = validate(self.task, problems, read_jsonl(path, Trace), rule.keep, rule.leaks)
-            write_jsonl(output, counted(verdicts, update, len(problems)))
-        judged = zip(read_jsonl(path, Trace), read_jsonl(output, Validation), strict=True)
-        report = report_rejection(problems, judged)
-        write_json(self.run.path(f"validation/{teacher}.report.json"), to_json(report, defaults=True))
-        self.screen.say(f"  {teacher}: {report.accepted} of {report.traces} traces accepted")
+        """Judge a teacher's traces."""
+        judge_traces(self, teacher)
 
     def _traces(self, teacher: str, *, accepted: bool) -> dict[str, Trace]:
         """One trace per problem; `accepted`: only what validation lets pass."""
-        good = {
-            verdict.trace_id
-            for verdict in read_jsonl(self.run.path(f"validation/{teacher}.jsonl"), Validation)
-            if verdict.accepted or not accepted
-        }
         traces: dict[str, Trace] = {}
-        for trace in read_jsonl(self.run.path(f"traces/{teacher}.jsonl"), Trace):
-            if trace.trace_id in good:
+        verdicts = read_jsonl(self.run.path(f"validation/{teacher}.jsonl"), Validation)
+        for trace, verdict in zip(read_jsonl(self.run.path(f"traces/{teacher}.jsonl"), Trace), verdicts, strict=True):
+            assert trace.trace_id == verdict.trace_id, "verdicts stand in the order of the traces"
+            if verdict.accepted or not accepted:
                 traces.setdefault(trace.problem_id, trace)
         return traces
 
@@ -246,7 +192,7 @@ class Workshop:
             )
         write_json(output, {"dropped": dropped, "arms": to_json(found)})
 
-    def make_adapter(self, name: str) -> None:
+    def make_adapter(self, name: str) -> dict[str, Any]:
         """Runs inside the launched process."""
         from tracedistill.train import train_arm
 
@@ -254,7 +200,7 @@ class Workshop:
         student = study.student_of(study.arms[name])
         dropped = set(read_json(self.run.path(f"sft/{student}.preflight.json"))["dropped"])
         rows = [row for row in read_jsonl(self.run.path(f"sft/{name}.jsonl"), Example) if row.problem_id not in dropped]
-        train_arm(
+        template = train_arm(
             name=name,
             rows=rows,
             student=study.students[student],
@@ -264,6 +210,7 @@ class Workshop:
             tracking=study.tracking,
             run_name=f"{study.study}/{name}",
         )
+        return {"template_hash": template}
 
     def engine(self, student: str, adapter: Path | None) -> Engine:
         """The engine of a student, with an arm's adapter or without; the last one is kept."""
@@ -281,7 +228,7 @@ class Workshop:
         self._engine = (key, engine)
         return engine
 
-    def make_attempts(self, name: str) -> None:
+    def make_attempts(self, name: str) -> dict[str, Any]:
         """Ask an arm's student about every test problem."""
         study, arm = self.study, self.study.arms[name]
         student = study.student_of(arm)
@@ -307,8 +254,8 @@ class Workshop:
                 engine, requests, study.evaluation.batch_size, name, student, partial, plans, update
             )  # fmt: skip
             write_jsonl(self.run.path(f"generations/{name}.jsonl"), [*attempts, *self._unasked(name, test, asked)])
-        write_json(self.run.path(f"generations/{name}.engine.json"), engine.describe())
         discard(partial)
+        return {"engine": engine.describe()}
 
     def _unasked(self, name: str, test: Sequence[Problem], asked: Sequence[Problem]) -> Iterable[Attempt]:
         """Problems without a plan stay in the denominator: nothing was asked, so nothing was answered."""
@@ -344,14 +291,5 @@ class Workshop:
         """Write the report."""
         from tracedistill.report import write_report
 
-        write_report(self.study, self.task, self.run.folder, {p.problem_id: p for p in self.problems("test")})
-
-
-def _check_ids(problems: Sequence[Problem]) -> None:
-    seen: dict[str, str] = {}
-    for problem in problems:
-        if problem.problem_id in seen:
-            raise InputError(
-                f"problem id '{problem.problem_id}' stands twice ({seen[problem.problem_id]}, {problem.split})"
-            )
-        seen[problem.problem_id] = problem.split
+        problems = {problem.problem_id: problem for problem in self.problems("test")}
+        write_report(self.study, self.task, self.run.folder, problems, self.teaching.needed())

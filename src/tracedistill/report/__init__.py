@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tracedistill.recipes import Study
@@ -16,9 +16,11 @@ from tracedistill.store import atomic, write_json
 from tracedistill.tasks import Task
 
 
-def write_report(study: Study, task: Task, folder: Path, problems: Mapping[str, Problem]) -> None:
-    """Write report.json, report.html and report.md into the run folder."""
-    report = build(study, folder, problems)
+def write_report(
+    study: Study, task: Task, folder: Path, problems: Mapping[str, Problem], teachers: Sequence[str] = ()
+) -> None:
+    """Write report.json, report.html and report.md into the run folder; `teachers`: whose traces the arms use."""
+    report = build(study, folder, problems, teachers)
     report["findings"] = findings(report)
     report["limits"] = limits(report)
     shown = samples(study, task, folder, problems)

@@ -14,6 +14,7 @@ from tracedistill import stats
 from tracedistill.interventions import NO_TRACE
 from tracedistill.recipes import Arm, Study, resolved
 from tracedistill.records import Problem
+from tracedistill.report.teachers import teacher_figures, without_leaks
 from tracedistill.store import read_json, read_lines, to_json
 
 RESAMPLES = 10_000
@@ -67,13 +68,17 @@ def read_attempts(path: Path) -> list[Judged]:
     return out
 
 
-def build(study: Study, folder: Path, problems: Mapping[str, Problem]) -> dict[str, Any]:
-    """The whole report as JSON values (the contract of report.json)."""
+def build(study: Study, folder: Path, problems: Mapping[str, Problem], teachers: Sequence[str] = ()) -> dict[str, Any]:
+    """The whole report as JSON values (the contract of report.json); `teachers`: whose traces the arms use."""
     attempts = {name: read_attempts(folder / "attempts" / f"{name}.jsonl") for name in study.arms}
     assembly = read_json(folder / "assembly.json")
     manifests = [read_json(path) for path in sorted(folder.rglob("*.manifest.json")) if ".checkpoints" not in str(path)]
     seconds = {manifest["node"]: manifest["seconds"] for manifest in manifests}
     arms = [_arm(name, study.arms[name], attempts[name], assembly, seconds.get(f"train:{name}")) for name in study.arms]
+    for arm in arms:
+        path = folder / "plans" / f"{arm['name']}.jsonl"
+        shown = arm["plan"] is not None and path.exists()
+        arm["without_leaks"] = without_leaks(path, attempts[arm["name"]], problems) if shown else None
     strata = {problem_id: problem.category or "all" for problem_id, problem in problems.items()}
     return {
         "study": study.study,
@@ -81,6 +86,7 @@ def build(study: Study, folder: Path, problems: Mapping[str, Problem]) -> dict[s
         "problems": read_json(folder / "problems.report.json")["sizes"],
         "baseline": _majority(problems, strata),
         "arms": arms,
+        "teachers": [teacher_figures(study, folder, name) for name in teachers],
         "comparisons": _comparisons(study, attempts),
         "by_category": _by_category(attempts, strata),
         "seconds": round(sum(value for node, value in seconds.items() if node != "report"), 1),

@@ -35,7 +35,7 @@ def read_recorded(
     if unknown:
         raise InputError(f"teacher {teacher}: columns: no field '{unknown[0]}'; fields are {', '.join(FIELDS)}")
     samples: dict[str, int] = {}
-    seen: set[str] = set()
+    seen: set[int] = set()  # 60 bits of a hash: some 70 bytes for each trace, whatever its length
     found = False
     for number, row in read_rows(path):
         if any(content(_reach(row, column, path, number)) != value for column, value in config.where.items()):
@@ -47,7 +47,7 @@ def read_recorded(
         text = _reach(row, config.columns.get("text", "text"), path, number)
         if not isinstance(text, str):
             raise InputError(f"{path}, row {number}: the trace of {problem_id} is {type(text).__name__}, not text")
-        key = content_id(problem_id, text)
+        key = int(content_id(problem_id, text)[:15], 16)
         if key in seen:
             continue  # the same trace again (one plan beside each of several students' answers) is one trace
         seen.add(key)

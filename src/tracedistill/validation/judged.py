@@ -154,9 +154,9 @@ class JudgeTally:
         own = {verdict.index: verdict.outcome for verdict in rule.steps}
         for step in judged.steps:
             self._steps[_own(step.outcome, step, own.get(step.index, "undecided"))] += 1
-        for part in (judged, *judged.steps):
-            if part.void:
-                self._void[part.void.partition(":")[0]] += 1
+        for void in (judged.void, *(step.void for step in judged.steps)):
+            if void:
+                self._void[void.partition(":")[0]] += 1
         self._decided += judged.decided_by == "model"
         self._refused += refused
         self._inconsistent += judged.inconsistent

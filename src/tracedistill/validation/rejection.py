@@ -1,4 +1,4 @@
-"""What validation drops, by difficulty and length: rejection makes a training set easier and shorter than its source."""
+"""What validation drops, by difficulty and length: rejection makes a training set easier and shorter than it was."""
 
 from __future__ import annotations
 
@@ -64,17 +64,15 @@ class RejectionTally:
         """Count one trace."""
         self._outcomes[verdict.trace.outcome] += 1
         self._answers[verdict.answer.outcome] += 1
-        problem = self.problems[trace.problem_id]
-        level = problem.difficulty
+        level = self.problems[trace.problem_id].difficulty
         cell = self._difficulty.setdefault("unknown" if level is None else str(level), [0, 0])
         cell[0] += verdict.accepted
         cell[1] += 1
         self._lengths[verdict.accepted][len(trace.text)] += 1
-        # the problem's own id: those of a million traces would be as many strings
-        self._seen.add(problem.problem_id)
+        self._seen.add(trace.problem_id)
         self._oracle += trace.oracle
         if verdict.accepted:
-            self._kept.add(problem.problem_id)
+            self._kept.add(trace.problem_id)
         else:
             self._reasons[verdict.reason.split(":")[0]] += 1
         if verdict.leak is not None:

@@ -1,0 +1,108 @@
+"""The problems stage: which problems a study works on, and what its splits share that they should not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracedistill.errors import InputError, MissingSplitError
+from tracedistill.records import Problem
+from tracedistill.store import write_json, write_jsonl
+from tracedistill.tasks import Source
+from tracedistill.tasks.overlap import duplicates, overlap, sample
+from tracedistill.validation.contamination import find_contamination
+
+if TYPE_CHECKING:
+    from tracedistill.pipeline.work import Workshop
+
+NEAR_LISTED = 200
+"""Pairs of nearly equal problems named in problems.report.json; all are counted."""
+
+
+def draw_problems(work: Workshop) -> None:
+    """Draw the study's problems; report overlaps, near copies, duplicates and golds that fail their own judge."""
+    study = work.study
+    config, seed = study.task, study.seed
+    data_dir = None if config.data_dir is None else Path(work.beside_recipe(config.data_dir))
+    path = None if config.path is None else work.beside_recipe(config.path)
+    source = Source(data_dir, path, config.columns, seed)
+    train = _load(work, "train", config.train_split, source, config.train)
+    test = _load(work, "test", config.test_split, source, config.test)
+    validation: list[Problem] = []
+    if config.validation != 0:
+        validation = _load_validation(work, source)
+    if config.validation != 0 and not validation:
+        # the source has none: a seeded part of train, so that the rest is still a sample of it
+        size = min(config.validation or len(train) // 10, len(train) // 2)
+        held = {problem.problem_id for problem in sample(train, size, seed + 1)}
+        validation = [replace(problem, split="validation") for problem in train if problem.problem_id in held]
+        train = [problem for problem in train if problem.problem_id not in held]
+    shared = {"train/test": overlap(test, train), "train/validation": overlap(validation, train),
+              "validation/test": overlap(test, validation)}  # fmt: skip
+    near = _near(train, validation, test)
+    repeated = {"train": duplicates(train), "validation": duplicates(validation), "test": duplicates(test)}
+    seen = {i for name in ("train/test", "train/validation") for repeat in shared[name].repeats for i in repeat.others}
+    if study.validation.overlap == "drop":
+        train = [problem for problem in train if problem.problem_id not in seen]
+    problems = [*train, *validation, *test]
+    _check_ids(problems)
+    if not test:
+        raise InputError(f"task {config.name}: split '{config.test_split}' has no problems")
+    write_json(
+        work.run.path("problems.report.json"),
+        {
+            "sizes": {"train": len(train), "validation": len(validation), "test": len(test)},
+            "overlap": shared,
+            "dropped_from_train": sorted(seen) if study.validation.overlap == "drop" else [],
+            "near": near,
+            "duplicates": repeated,
+            "audit": {p.problem_id: found for p in problems if (found := work.task.audit(p))},
+        },
+    )
+    write_jsonl(work.run.path("problems.jsonl"), problems)
+
+
+def _near(train: Sequence[Problem], validation: Sequence[Problem], test: Sequence[Problem]) -> dict[str, Any]:
+    """Training problems that nearly are evaluation problems: listed for a person, never dropped by themselves."""
+    found = find_contamination(train, [*validation, *test])
+    pairs = [pair for pair in found.pairs if pair.tier in ("overlap", "similar")]
+    return {
+        "by_tier": found.by_tier,
+        "train_problems": len({pair.train_id for pair in pairs}),
+        "evaluation_problems": len({pair.eval_id for pair in pairs}),
+        "same_numbers": sum(pair.same_numbers for pair in pairs),
+        "templates": found.templates,
+        # those with the same numbers first: the others may be other problems on one template
+        "pairs": sorted(pairs, key=lambda pair: not pair.same_numbers)[:NEAR_LISTED],
+        "left_off": max(0, len(pairs) - NEAR_LISTED) + found.left_off,
+    }
+
+
+def _load_validation(work: Workshop, source: Source) -> list[Problem]:
+    """The source's own validation split; empty where it has none."""
+    config = work.study.task
+    if config.validation_split not in work.task.splits:
+        return []
+    try:
+        return _load(work, "validation", config.validation_split, source, config.validation)
+    except MissingSplitError:
+        return []
+
+
+def _load(work: Workshop, role: str, split: str, source: Source, size: int | None) -> list[Problem]:
+    """Problems of a source's split, sampled, under the role that they play in the study."""
+    problems = list(work.task.load(split, replace(source, size=size)))
+    chosen = problems if size is None else sample(problems, size, work.study.seed)
+    return [replace(problem, split=role) for problem in chosen]
+
+
+def _check_ids(problems: Sequence[Problem]) -> None:
+    seen: dict[str, str] = {}
+    for problem in problems:
+        if problem.problem_id in seen:
+            raise InputError(
+                f"problem id '{problem.problem_id}' stands twice ({seen[problem.problem_id]}, {problem.split})"
+            )
+        seen[problem.problem_id] = problem.split

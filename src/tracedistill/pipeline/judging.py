@@ -1,0 +1,146 @@
+"""The validate stage: rules judge every trace, a model what they leave open; and the audit of that model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracedistill.engines import Engine, Generation, Request, Sampling
+from tracedistill.errors import InputError
+from tracedistill.pipeline.screen import counted
+from tracedistill.pipeline.teaching import NOT_CONTENT, Usage
+from tracedistill.prompts import JUDGE_PROMPTS
+from tracedistill.recipes import TeacherConfig
+from tracedistill.records import Message, Trace
+from tracedistill.store import read_jsonl, to_json, write_json, write_jsonl
+from tracedistill.validation import RejectionTally, Validation, validate, with_judged
+from tracedistill.validation.judge_audit import JudgeAudit, audit_judge
+from tracedistill.validation.judged import items_for, judged_of
+from tracedistill.validation.labels import read_labels
+from tracedistill.validation.model_judge import JudgeItem, ModelVerdict, judge_items
+
+if TYPE_CHECKING:
+    from tracedistill.pipeline.work import Workshop
+
+
+def judge_params(work: Workshop) -> dict[str, Any]:
+    """What verdicts depend on: the rule of the recipe and, where a model judges, all that shapes its answers."""
+    plain = work.plain["validation"]
+    params: dict[str, Any] = {"keep": plain["keep"], "leaks": plain["leaks"]}
+    if plain["judge"] != "none":
+        config = {key: value for key, value in work.plain["teachers"][plain["judge"]].items() if key not in NOT_CONTENT}
+        params |= {
+            "judge": plain["judge"],
+            "asks": plain["judge_asks"],
+            "model": config,
+            "prompts": JUDGE_PROMPTS,
+            "seed": work.study.seed,
+        }
+    return params
+
+
+def judge_traces(work: Workshop, teacher: str) -> None:
+    """Judge a teacher's traces, and report what the recipe's rule drops; traces pass by one at a time."""
+    problems = {problem.problem_id: problem for problem in work.problems()}
+    path, output = work.run.path(f"traces/{teacher}.jsonl"), work.run.path(f"validation/{teacher}.jsonl")
+    rule = work.study.validation
+    tally = RejectionTally(problems, rule.judge)
+
+    def told(trace: Trace, verdict: Validation) -> Validation:
+        tally.add(trace, verdict)
+        return verdict
+
+    def by_rules() -> Iterator[Validation]:
+        for trace in read_jsonl(path, Trace):
+            (verdict,) = validate(work.task, problems, (trace,), rule.keep, rule.leaks)
+            yield verdict if rule.judge != "none" else told(trace, verdict)
+
+    with work.screen.bar(f"judging traces of {teacher}") as update:
+        write_jsonl(output, counted(by_rules(), update, len(problems)))
+
+    def judged() -> Iterator[tuple[Trace, Validation]]:
+        return zip(read_jsonl(path, Trace), read_jsonl(output, Validation), strict=True)
+
+    if rule.judge != "none":
+        ask_all = rule.judge_asks == "all"
+        items = [
+            item
+            for trace, verdict in judged()
+            for item in items_for(
+                work.task.render_problem(problems[trace.problem_id]), trace, verdict.trace, ask_all=ask_all
+            )
+        ]
+        said = _ask(work, teacher, items)
+        del items
+        write_jsonl(
+            output,
+            (
+                told(trace, with_judged(
+                    verdict, judged_of(rule.judge, trace.trace_id, verdict.trace, said), rule.keep
+                ))
+                for trace, verdict in judged()
+            ),
+        )  # fmt: skip
+    report = tally.report()
+    write_json(work.run.path(f"validation/{teacher}.report.json"), to_json(report, defaults=True))
+    work.screen.say(f"  {teacher}: {report.accepted} of {report.traces} traces accepted")
+    if report.judge is not None:
+        work.screen.say(
+            f"  {report.judge.judge} judged {report.judge.plans} plans and {report.judge.steps} steps, decided "
+            f"{report.judge.decided} of the plans, disagrees with rules {report.judge.disagreements} times"
+        )
+
+
+def _ask(work: Workshop, teacher: str, items: Sequence[JudgeItem]) -> Mapping[str, ModelVerdict]:
+    """The judge's verdicts on a teacher's plans and steps, by item id."""
+    name = work.study.validation.judge
+    engine = JudgeEngine(work, name, f"judging-{teacher}")
+    verdicts = judge_items(items, engine, sampling=engine.sampling, seed=work.study.seed)
+    # what it wrote stands in the cache; kept here only where it does not count
+    said = {v.item_id: v if v.void else replace(v, said="") for v in verdicts}
+    write_json(work.run.path(f"validation/{teacher}.usage.json"), to_json(engine.usage, defaults=True))
+    return said
+
+
+class JudgeEngine:
+    """A teacher's model as judge: its calls go through the client, so that nothing is paid twice.
+
+    `label` names the work for the panel and for the state of a batch.
+    """
+
+    def __init__(self, work: Workshop, name: str, label: str) -> None:
+        self._work, self._label = work, label
+        self._config: TeacherConfig = work.study.teachers[name]
+        self._engine: Engine | None = None
+        self.sampling = Sampling(self._config.max_tokens, self._config.temperature, self._config.top_p)
+        self.usage = Usage()
+
+    @property
+    def engine(self) -> Engine:
+        """The model, opened at the first use."""
+        if self._engine is None:
+            self._engine = self._work.teaching.engine(self._label, self._config)
+        return self._engine
+
+    def describe(self) -> dict[str, Any]:
+        """As the model's own engine does, with the system message of the recipe."""
+        return {**self.engine.describe(), **({"system": self._config.system} if self._config.system else {})}
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
+        """Bought or out of the cache; failures come back as such."""
+        head = (Message("system", self._config.system),) if self._config.system else ()
+        asked = [replace(request, messages=(*head, *request.messages)) for request in requests] if head else requests
+        yield from self._work.teaching.buy(self._label, self._config, self.engine, asked, self.usage)
+
+
+def audit_of(work: Workshop, judge: str, labels: Path) -> JudgeAudit:
+    """Measure a judge of the recipe against labelled rows; InputError for one that is no model, and for bad rows."""
+    config = work.study.teachers.get(judge)
+    if config is None or config.kind != "model":
+        models = ", ".join(name for name, teacher in work.study.teachers.items() if teacher.kind == "model")
+        raise InputError(f"--judge {judge}: no such teacher of kind model in the recipe; it has: {models or 'none'}")
+    rows = list(read_labels(labels))
+    engine = JudgeEngine(work, judge, f"audit-{judge}")
+    return audit_judge(rows, engine, sampling=engine.sampling, seed=work.study.seed)
