@@ -27,8 +27,13 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG)
 
 def to_json(record: Any, *, defaults: bool = False) -> Any:
     """A frozen record (or a container of them) as JSON values; fields at their default only where `defaults` asks."""
-    if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        pairs = ((field, getattr(record, field.name)) for field in dataclasses.fields(record))
+    kind = type(record)
+    if kind in _SCALARS:
+        return record
+    if kind is dict:
+        return {str(key): to_json(value, defaults=defaults) for key, value in record.items()}
+    if dataclasses.is_dataclass(kind):
+        pairs = ((field, getattr(record, field.name)) for field in _fields(kind))
         return {
             field.name: to_json(value, defaults=defaults)
             for field, value in pairs
@@ -39,6 +44,14 @@ def to_json(record: Any, *, defaults: bool = False) -> Any:
     if isinstance(record, tuple | list):
         return [to_json(value, defaults=defaults) for value in record]
     return record
+
+
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+
+
+@functools.cache
+def _fields(kind: type[Any]) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(kind)
 
 
 def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:

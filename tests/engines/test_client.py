@@ -344,3 +344,15 @@ def test_a_batch_engine_that_forgets_and_repeats(cache):
     answers = {answer.request_id: answer for answer in generate(many(4), Odd(), cache)}
     assert [answers[f"r{n}"].text for n in range(4)] == ["a", "", "a", ""]
     assert "gave nothing back" in answers["r1"].error
+
+
+def test_a_retry_that_waits_for_a_slot_does_not_keep_the_processor_busy(cache):
+    """A row whose time has come, while every slot is taken by slow calls, once rang its timer without pause."""
+    pacing = Pacing(concurrency=2, start=2)
+    with running(Behaviour(faults=0.7, latency=0.6, kinds=("500",), in_a_row=1)) as server:
+        cpu = time.process_time()
+        answers = list(generate(many(5), engine_at(server.url, timeout=5.0, pacing=pacing), cache))
+        spent = time.process_time() - cpu
+    assert len(answers) == 5
+    assert server.ledger.faults["500"] >= 2, "some rows had to wait"
+    assert spent < 0.5

@@ -218,7 +218,9 @@ class Pump:
                 self._inbox.popleft()
             self._pace.sent(expected, now)
             chosen.append(row)
-        if wake is None and self._later:
+        # What is due already waits for a slot or for budget, and the end of a call makes a turn: no timer for it,
+        # which would ring without pause.
+        if wake is None and self._later and self._later[0][0] > now:
             wake = self._later[0][0]
         if self._timer is None or self._timer.when() != wake:
             if self._timer is not None:
