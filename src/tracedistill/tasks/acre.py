@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from tracedistill.errors import InputError
 from tracedistill.formats import split as split_output
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
-from tracedistill.store import content_id
 from tracedistill.tasks.acre_panels import generate, panel_line, question_line, read_panel, read_question
 from tracedistill.tasks.acre_rules import ANSWERS, TYPES, infer
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
@@ -105,9 +104,7 @@ class Acre(Task):
         found = infer(tuple(read), query)
         used = tuple(problem.context[index] for index in found.panels)
         steps = (GRAMMAR.class_step(found.type), GRAMMAR.retrieval_step(used))
-        text = self.render_trace(steps)
-        trace_id = content_id("rules", problem.problem_id, text)
-        return Trace(trace_id, problem.problem_id, "rules", steps, text, answer=found.answer, oracle=False)
+        return self.rule_trace(problem, steps, found.answer, oracle=False)
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
         """`Inference type: X.` and `Panels used: A | B`, a line each."""

@@ -14,7 +14,7 @@ from textwrap import dedent
 from typing import Any
 
 from tracedistill.errors import InputError
-from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Trace, Verdict
+from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Verdict
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
 from tracedistill.tasks.retrieval import trace_body
 from tracedistill.tasks.rows import field_of, task_rows
@@ -75,10 +75,6 @@ class ArcAgi(Task):
     def render_answer(self, problem: Problem) -> str:
         """The gold grid, a row per line."""
         return problem.answers[0] if problem.answers else ""
-
-    def decompose(self, problem: Problem) -> Trace | None:  # noqa: ARG002
-        """None: no rules decompose a grid transformation; a teacher model may."""
-        return None
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
         """Numbered steps that keep their lines, further ones indented; `parse_trace` gives back tidy steps."""

@@ -18,7 +18,6 @@ from itertools import takewhile
 from tracedistill.errors import MissingSplitError
 from tracedistill.formats import split as split_output
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
-from tracedistill.store import content_id
 from tracedistill.tasks import babi_files, babi_grammar
 from tracedistill.tasks.babi_rules import read_story
 from tracedistill.tasks.babi_stories import COUNTS, OBJECTS, PEOPLE, PLACES, generate
@@ -119,19 +118,10 @@ class Babi(Task):
     def decompose(self, problem: Problem) -> Trace | None:
         """By rules that read story and question alone; where these do not know the question, from gold (oracle)."""
         reading = read_story(problem.context, problem.question)
-        if reading is not None:
-            steps: tuple[Step, ...] = (
-                babi_grammar.class_step(reading.type),
-                babi_grammar.retrieval_step(reading.facts),
-            )
-            answer, oracle = ", ".join(reading.answers), False
-        elif problem.gold_steps:
-            steps, answer, oracle = problem.gold_steps, self.render_answer(problem), True
-        else:
-            return None
-        text = self.render_trace(steps)
-        trace_id = content_id("rules", problem.problem_id, text)
-        return Trace(trace_id, problem.problem_id, "rules", steps, text, answer=answer, oracle=oracle)
+        if reading is None:
+            return super().decompose(problem)
+        steps = (babi_grammar.class_step(reading.type), babi_grammar.retrieval_step(reading.facts))
+        return self.rule_trace(problem, steps, ", ".join(reading.answers), oracle=False)
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
         """`Question type: X.` and `Supporting facts: A | B`, a line each."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
+from tracedistill.store import content_id
 
 Policy = Literal["default", "published"]
 """published: the answer metric of the study a task comes from, for comparison; default: the corrected one."""
@@ -78,9 +79,20 @@ class Task(ABC):
 
     # ---- traces
 
-    @abstractmethod
     def decompose(self, problem: Problem) -> Trace | None:
-        """Rule-based trace, or None where rules give none. `oracle` is True where gold was needed to make it."""
+        """Rule-based trace, or None where rules give none: here the gold steps, whose maker is an oracle.
+
+        A task whose rules read the problem alone overrides this, and says `oracle=False`.
+        """
+        if not problem.gold_steps:
+            return None
+        return self.rule_trace(problem, problem.gold_steps, self.render_answer(problem) or None, oracle=True)
+
+    def rule_trace(self, problem: Problem, steps: tuple[Step, ...], answer: str | None, *, oracle: bool) -> Trace:
+        """A trace by rules; `oracle` where gold was needed to make it."""
+        text = self.render_trace(steps)
+        trace_id = content_id("rules", problem.problem_id, text)
+        return Trace(trace_id, problem.problem_id, "rules", steps, text, answer=answer, oracle=oracle)
 
     @abstractmethod
     def render_trace(self, steps: tuple[Step, ...]) -> str:

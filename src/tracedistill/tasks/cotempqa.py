@@ -25,8 +25,7 @@ from collections.abc import Iterator
 
 from tracedistill import formats
 from tracedistill.errors import InputError
-from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
-from tracedistill.store import content_id
+from tracedistill.records import AnswerVerdicts, Problem, Step, Verdict
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
 from tracedistill.tasks.cotempqa_gold import audit_gold, parse_fact
 from tracedistill.tasks.cotempqa_metric import (
@@ -107,21 +106,6 @@ class CoTempQA(Task):
         return repr(list(problem.answers))
 
     # ---- traces
-
-    def decompose(self, problem: Problem) -> Trace | None:
-        """The gold class and facts: both need the gold, so the trace is an oracle's."""
-        if not problem.gold_steps:
-            return None
-        text = self.render_trace(problem.gold_steps)
-        return Trace(
-            trace_id=content_id("rules", problem.problem_id, text),
-            problem_id=problem.problem_id,
-            teacher="rules",
-            steps=problem.gold_steps,
-            text=text,
-            answer=self.render_answer(problem),
-            oracle=True,
-        )
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
         """The study's two sentences, a line each."""

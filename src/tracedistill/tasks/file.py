@@ -15,8 +15,7 @@ from dataclasses import replace
 from typing import get_args
 
 from tracedistill import answers
-from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Trace, Verdict
-from tracedistill.store import content_id
+from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Verdict
 from tracedistill.tasks import arithmetic, plans
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
 from tracedistill.tasks.file_columns import Kind, kind_of, load_file
@@ -56,15 +55,6 @@ class UserFile(Task):
         """The choices as `B. text`; otherwise the file's golds where they are few and frequent (yes, no)."""
         choices = tuple(f"{letter}. {text}" for letter, text in problem.choices)
         return choices or tuple(problem.meta.get("closed", ()))
-
-    def decompose(self, problem: Problem) -> Trace | None:
-        """The gold steps where the file has them (oracle); no rules know a user's questions."""
-        if not problem.gold_steps:
-            return None
-        text = self.render_trace(problem.gold_steps)
-        trace_id = content_id("rules", problem.problem_id, text)
-        answer = self.render_answer(problem) or None
-        return Trace(trace_id, problem.problem_id, "rules", problem.gold_steps, text, answer=answer, oracle=True)
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
         """A numbered list, one line per step."""

@@ -27,7 +27,6 @@ from typing import Any
 from tracedistill import formats
 from tracedistill.errors import InputError
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
-from tracedistill.store import content_id
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
 from tracedistill.tasks.fields import check_split, label_field, text_field, texts_field, where
 from tracedistill.tasks.retrieval import Grammar, judge_class_retrieval, normalise_fact
@@ -111,18 +110,7 @@ class MsMarco(Task):
 
     def decompose(self, problem: Problem) -> Trace | None:
         """Query type and best-overlap passage; both need the gold. None for a row without answers."""
-        if not problem.answers or not problem.gold_steps:
-            return None
-        text = self.render_trace(problem.gold_steps)
-        return Trace(
-            trace_id=content_id("rules", problem.problem_id, text),
-            problem_id=problem.problem_id,
-            teacher="rules",
-            steps=problem.gold_steps,
-            text=text,
-            answer=self.render_answer(problem),
-            oracle=True,
-        )
+        return super().decompose(problem) if problem.answers else None
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
         """Two sentences, a line each."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from tracedistill import answers
 from tracedistill.errors import InputError
-from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Trace, Verdict
+from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Verdict
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
 from tracedistill.tasks.fields import check_split, text_field, where
 from tracedistill.tasks.retrieval import trace_body
@@ -68,10 +68,6 @@ class MultipleChoice(Task):
         return tuple(f"{letter}. {words}" for letter, words in problem.choices)
 
     # ---- traces: plain text, and nothing to judge them against
-
-    def decompose(self, problem: Problem) -> Trace | None:  # noqa: ARG002
-        """None: no rules decompose these questions."""
-        return None
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
         """Steps as they are written, a line each."""

@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from tracedistill import answers
 from tracedistill.answers import AnswerPolicy
-from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
-from tracedistill.store import content_id
+from tracedistill.records import AnswerVerdicts, Problem, Step, Verdict
 from tracedistill.tasks import arithmetic, plans, steps
 from tracedistill.tasks.base import ParsedTrace, Policy, Task
 
@@ -24,15 +23,6 @@ class WordProblems(Task):
     def render_problem(self, problem: Problem) -> str:
         """The question."""
         return problem.question
-
-    def decompose(self, problem: Problem) -> Trace | None:
-        """The gold steps (`oracle`); None for a blind problem."""
-        if not problem.gold_steps:
-            return None
-        text = self.render_trace(problem.gold_steps)
-        trace_id = content_id("rules", problem.problem_id, text)
-        answer = self.render_answer(problem)
-        return Trace(trace_id, problem.problem_id, "rules", problem.gold_steps, text, answer=answer, oracle=True)
 
     def render_trace(self, steps_: tuple[Step, ...]) -> str:
         """A numbered list, one line per step."""
