@@ -314,3 +314,12 @@ def test_description_holds_what_shapes_the_answer():
 def test_engine_protocol_without_a_cache():
     answers = list(Endpoint(completion()).engine().generate([ask(1), ask(2, sampling=Sampling(max_tokens=5))]))
     assert {answer.request_id for answer in answers} == {"r1", "r2"}
+
+
+def test_the_words_of_a_server_that_says_detail():
+    """FastAPI's way (transformers serve, vLLM): the client library drops them, and the key may stand in them."""
+    said = {"detail": f"Unexpected fields in the request: {{'top_k'}} {KEY}"}
+    engine = Endpoint((422, {}, said)).engine(key_env="TEACHER_KEY", environment={"TEACHER_KEY": KEY})
+    (answer,) = generate([ask(0)], engine)
+    assert answer.finish == "error"
+    assert answer.error == "HTTP 422: Error code: 422 - Unexpected fields in the request: {'top_k'} [key]"

@@ -190,7 +190,7 @@ class ServerEngine:
     def _status(self, request: Request, error: openai.APIStatusError) -> Outcome:
         """What a status other than 2xx means: stop the run, slow down, try again, or fail this row."""
         status, headers = error.status_code, error.response.headers
-        said = self.cleaned(error)[:500]
+        said = self._said(error)[:500]
         if status in _HOPELESS or (status == 429 and error.code in _NO_CREDIT) or 300 <= status < 400:
             why = _HOPELESS.get(status, "no credit" if status == 429 else "a redirect")
             raise StopRunError(
@@ -208,7 +208,15 @@ class ServerEngine:
 
     def cleaned(self, error: BaseException) -> str:
         """An error's text without the key, which some servers repeat."""
-        text = str(error) or type(error).__name__
+        return self._without_key(str(error) or type(error).__name__)
+
+    def _said(self, error: openai.APIStatusError) -> str:
+        """The server's words; the client passes over those that do not stand under `message` (FastAPI's `detail`)."""
+        body = error.body if isinstance(error.body, dict) else {}
+        detail = body.get("detail")
+        return self.cleaned(error) + (self._without_key(f" - {detail}") if detail and not body.get("message") else "")
+
+    def _without_key(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
 
 
