@@ -163,6 +163,7 @@ def _convert(student: PackagedStudent, distribution: importlib.metadata.Distribu
     import torch
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     gguf = _gguf_file(student, distribution, folder)
     source: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(gguf.parent), **source)

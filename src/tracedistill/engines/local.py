@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,9 @@ class LocalEngine:
         base, tokenizer = load_base(model, dtype, quantization)
         merged = False
         if adapter is not None:
-            base, merged = attach(base, adapter, model, merge=quantization == "none")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # peft reads a name that transformers is renaming
+                base, merged = attach(base, adapter, model, merge=quantization == "none")
             base = base.to(getattr(torch, dtype)) if quantization == "none" else base
         if torch.cuda.is_available() and quantization == "none":
             base = base.to("cuda")

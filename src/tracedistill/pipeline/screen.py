@@ -30,7 +30,7 @@ class Screen:
     def panel(self, label: str) -> Iterator[Callable[[Statistics], None]]:
         """A live line of a teacher's run: counts, speed, money, time left; the function yielded takes the figures."""
         columns = (TextColumn("  {task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[told]}"))
-        progress = Progress(*columns, console=self.console, transient=True)
+        progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         last: Statistics | None = None
         with progress:
             task = progress.add_task(escape(label), total=None, told="starting")
@@ -55,7 +55,9 @@ class Screen:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        # a bar in a file or pipe would be an empty line
+        live = self.console.is_terminal
+        with Progress(*columns, console=self.console, transient=True, disable=not live) as progress:
             task = progress.add_task(escape(label), total=None)
 
             def update(done: int, total: int) -> None:
