@@ -240,3 +240,20 @@ def test_published_prompts_to_the_letter() -> None:
         "First, carefully review this problem:\nQ?\n"
         "Then, solve the problem using the provided steps as a plan, thinking step-by-step.\n1. S"
     )
+
+
+def test_problems_that_rules_have_nothing_to_say_about_are_counted(study: Any, tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    rows = [
+        {"question": f"What is {n} + 1?", "answer": n + 1, "steps": [f"{n} + 1 = {n + 1}"] if n % 2 else []}
+        for n in range(60)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loaded = study(
+        {"rules": {"kind": "rules"}}, task={"name": "file", "path": str(path)}, arms={"t": {"tune": "correct"}}
+    )
+    pipeline.run(loaded, "teach", quiet=True)
+    failures = [row for _, row in read_lines(loaded.study.folder / "traces" / "rules.failures.jsonl")]
+    assert {row["cause"] for row in failures} == {"the task's rules give no trace"}
+    assert len(failures) == 30
+    assert len(traces_of(loaded, "rules")) == 30

@@ -196,8 +196,6 @@ class Attempt:
     """Index among several samples."""
     trace_id: str | None = None
     """The plan or trace shown in the prompt, if any."""
-    prompt_tail: str = ""
-    """Text put into the student's mouth before it went on (forced traces)."""
 
     @property
     def cut_off(self) -> bool:

@@ -147,6 +147,7 @@ class Teaching:
         config = self.study.teachers[teacher]
         problems = self.work.problems(*self.roles(teacher))
         run, failures = self.work.run, list[Failure]()
+        taught: set[str] = set()
         with self.work.screen.bar(f"traces of {teacher}") as update:
             if config.kind == "rules":
                 traces: Iterable[Trace] = teach_by_rules(self.work.task, problems, teacher)
@@ -157,7 +158,12 @@ class Teaching:
             else:
                 traces = ()
             if config.kind in ("rules", "recorded"):
-                write_jsonl(run.path(f"traces/{teacher}.jsonl"), counted(traces, update, len(problems)))
+                noted = _noted(counted(traces, update, len(problems)), taught)
+                write_jsonl(run.path(f"traces/{teacher}.jsonl"), noted)
+        if config.kind == "rules":
+            cause = "the task's rules give no trace"
+            lost = [problem.problem_id for problem in problems if problem.problem_id not in taught]
+            failures = [Failure(problem_id, teacher, 0, "error", cause, "") for problem_id in lost]
         if config.kind in ("model", "student"):
             made, failures = self._ask(teacher, config, problems)
             write_jsonl(run.path(f"traces/{teacher}.jsonl"), made)
@@ -300,3 +306,10 @@ class Teaching:
 
         state = self.work.run.path(f"traces/{teacher}.batch.json")
         return BatchEngine(server, state, on_wait=lambda text: self.work.screen.say(f"  {teacher}: {text}"))
+
+
+def _noted(traces: Iterable[Trace], taught: set[str]) -> Iterator[Trace]:
+    """The traces, each problem's id noted as it passes."""
+    for trace in traces:
+        taught.add(trace.problem_id)
+        yield trace

@@ -68,7 +68,6 @@ class Babi(Task):
 
     name = "babi"
     splits = ("train", "validation", "test", "published_train", "published_test")
-    answer_kind = "set"
     classes = babi_grammar.BABI_TYPES
     answer_hint = "End with a line `Answer: ` and the answer in as few words as possible."
 

@@ -48,8 +48,6 @@ class Task(ABC):
     """Key in `tracedistill.tasks.TASKS`."""
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     """Splits that `load` knows."""
-    answer_kind: ClassVar[Literal["one", "set", "any"]] = "one"
-    """one answer; a set wanted whole; alternatives of which any will do."""
     classes: ClassVar[tuple[str, ...]] = ()
     """All labels that the class step may name; empty where traces have no class step."""
     answer_hint: ClassVar[str] = "Give the final answer on the last line as `Answer: <answer>`."

@@ -65,7 +65,6 @@ class CoTempQA(Task):
 
     name = "cotempqa"
     splits = ("train", "test")
-    answer_kind = "set"
     classes = CLASSES
     answer_hint = "Give the final answer on the last line as `Answer: ['...']`, a list of every answer."
 

@@ -31,7 +31,6 @@ class UserFile(Task):
 
     name = "file"
     splits = ("train", "validation", "test")
-    answer_kind = "any"
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
         """Problems of a split of the file at `source.path`; see `file_columns.load_file`."""

@@ -59,7 +59,6 @@ class MsMarco(Task):
 
     name = "msmarco"
     splits = ("sample", "train", "validation", "test")
-    answer_kind = "any"
     classes = CLASSES
     answer_hint = (
         f"Give the final answer on the last line as `Answer: <answer>`; `Answer: {NO_ANSWER}` if there is none."

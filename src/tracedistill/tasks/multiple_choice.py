@@ -32,7 +32,6 @@ class MultipleChoice(Task):
     """The hub's name for the question; files use `question`."""
     stems: ClassVar[dict[str, str]] = {}
     """Split -> the file's stem, where it is not the split's name."""
-    answer_kind = "one"
     answer_hint = "Give the letter of the right choice on the last line as `Answer: <letter>`."
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
