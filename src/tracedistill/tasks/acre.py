@@ -19,6 +19,7 @@ from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks.acre_panels import generate, panel_line, question_line, read_panel, read_question
 from tracedistill.tasks.acre_rules import ANSWERS, TYPES, infer
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
+from tracedistill.tasks.gold_plans import retrieval_plan
 from tracedistill.tasks.retrieval import Grammar, judge_class_retrieval
 
 DEFAULT_SIZES = {"train": 400, "validation": 100, "test": 200}
@@ -54,6 +55,13 @@ _OFF = re.compile(
 )
 _ON = re.compile(r"\b(?:light|it|machine|detector)\b(?:'s)?[^.\n]{0,25}?\b(?:on|lights? up|activated)\b", re.IGNORECASE)
 _BARE = {"on": "on", "yes": "on", "activated": "on", "off": "off", "no": "off", "inactivated": "off"}
+
+PLAN = (
+    "Determine what kind of inference the question asks for.",
+    "Find the panels that decide: {} in all.",
+    "Answer the question from these panels.",
+)
+"""The lines of a gold plan; `{}` is the number of facts."""
 
 
 class Acre(Task):
@@ -105,6 +113,10 @@ class Acre(Task):
         used = tuple(problem.context[index] for index in found.panels)
         steps = (GRAMMAR.class_step(found.type), GRAMMAR.retrieval_step(used))
         return self.rule_trace(problem, steps, found.answer, oracle=False)
+
+    def gold_plan(self, problem: Problem) -> Trace | None:
+        """What to determine, how many facts to find; neither the class nor a fact is named."""
+        return self.plan_trace(problem, retrieval_plan(problem, *PLAN))
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
         """`Inference type: X.` and `Panels used: A | B`, a line each."""

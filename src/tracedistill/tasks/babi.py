@@ -22,6 +22,7 @@ from tracedistill.tasks import babi_files, babi_grammar
 from tracedistill.tasks.babi_rules import read_story
 from tracedistill.tasks.babi_stories import COUNTS, OBJECTS, PEOPLE, PLACES, generate
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
+from tracedistill.tasks.gold_plans import retrieval_plan
 from tracedistill.tasks.retrieval import ANSWER_ALONE, judge_class_retrieval
 
 DEFAULT_SIZES = {"train": 400, "validation": 100, "test": 200}
@@ -61,6 +62,13 @@ _NO_COUNT = re.compile(
 _NOT = re.compile(r"\b(?:not(?! only\b)|never|no longer|neither|nor|without|except|rather than|instead of)\b")
 _CLAUSE_END = re.compile(r"[,;:.!?|\n]|\band (?=(?:is|are|he|she|it|they|has|now)\b)")
 _NUMBERS = (*COUNTS[1:], "six", "seven", "eight", "nine", "ten")
+
+PLAN = (
+    "Determine what kind of question this is.",
+    "Find the lines of the story that the answer rests on: {} in all.",
+    "Answer the question from these lines.",
+)
+"""The lines of a gold plan; `{}` is the number of facts."""
 
 
 class Babi(Task):
@@ -121,6 +129,10 @@ class Babi(Task):
             return super().decompose(problem)
         steps = (babi_grammar.class_step(reading.type), babi_grammar.retrieval_step(reading.facts))
         return self.rule_trace(problem, steps, ", ".join(reading.answers), oracle=False)
+
+    def gold_plan(self, problem: Problem) -> Trace | None:
+        """What to determine, how many facts to find; neither the class nor a fact is named."""
+        return self.plan_trace(problem, retrieval_plan(problem, *PLAN))
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
         """`Question type: X.` and `Supporting facts: A | B`, a line each."""

@@ -86,6 +86,14 @@ class Task(ABC):
             return None
         return self.rule_trace(problem, problem.gold_steps, self.render_answer(problem) or None, oracle=True)
 
+    def gold_plan(self, problem: Problem) -> Trace | None:  # noqa: ARG002
+        """A plan made from gold that holds no results, or None where there is none: what the best teacher would say."""
+        return None
+
+    def plan_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Trace | None:
+        """A gold plan of these steps: its maker is an oracle and states no answer; None where there are no steps."""
+        return self.rule_trace(problem, steps, None, oracle=True) if steps else None
+
     def rule_trace(self, problem: Problem, steps: tuple[Step, ...], answer: str | None, *, oracle: bool) -> Trace:
         """A trace by rules; `oracle` where gold was needed to make it."""
         text = self.render_trace(steps)

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 
 from tracedistill import formats
 from tracedistill.errors import InputError
-from tracedistill.records import AnswerVerdicts, Problem, Step, Verdict
+from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
 from tracedistill.tasks.cotempqa_gold import audit_gold, parse_fact
 from tracedistill.tasks.cotempqa_metric import (
@@ -37,6 +37,7 @@ from tracedistill.tasks.cotempqa_metric import (
     score_published,
 )
 from tracedistill.tasks.fields import check_split, label_field, text_field, texts_field, where
+from tracedistill.tasks.gold_plans import retrieval_plan
 from tracedistill.tasks.retrieval import ANSWER_ALONE, Grammar, judge_class_retrieval
 from tracedistill.tasks.rows import task_rows
 
@@ -58,6 +59,13 @@ GRAMMAR = Grammar(
     ),
     classes=CLASSES,
 )
+
+PLAN = (
+    "Determine how the event in question and the event in context lie in time to each other.",
+    "Find the facts that hold at that time: {} in all.",
+    "Answer the question from these facts.",
+)
+"""The lines of a gold plan; `{}` is the number of facts."""
 
 
 class CoTempQA(Task):
@@ -105,6 +113,10 @@ class CoTempQA(Task):
         return repr(list(problem.answers))
 
     # ---- traces
+
+    def gold_plan(self, problem: Problem) -> Trace | None:
+        """What to determine, how many facts to find; neither the class nor a fact is named."""
+        return self.plan_trace(problem, retrieval_plan(problem, *PLAN))
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
         """The study's two sentences, a line each."""

@@ -15,8 +15,8 @@ from dataclasses import replace
 from typing import get_args
 
 from tracedistill import answers
-from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Verdict
-from tracedistill.tasks import arithmetic, plans
+from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Trace, Verdict
+from tracedistill.tasks import arithmetic, gold_plans, plans
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
 from tracedistill.tasks.file_columns import Kind, kind_of, load_file
 from tracedistill.tasks.retrieval import trace_body
@@ -86,6 +86,14 @@ class UserFile(Task):
     def judge_plan(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
         """Against the calculations of the gold steps; `undecided` where there are none."""
         return plans.judge_plan(_given(problem), steps, problem.gold_steps)
+
+    def gold_plan(self, problem: Problem) -> Trace | None:
+        """The calculations of the gold steps in words, without results; None where they do not lead to the answer."""
+        result = arithmetic.last_result([step.text for step in problem.gold_steps])
+        golds = [answer.replace(",", "").strip("$% ") for answer in problem.answers]
+        if result is None or arithmetic.spell(result) not in golds:
+            return None
+        return self.plan_trace(problem, gold_plans.calculation_plan(_given(problem), problem.gold_steps))
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
         """The best of the alternatives, reading by reading; `ungradable` without gold."""

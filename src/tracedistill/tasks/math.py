@@ -22,7 +22,8 @@ from dataclasses import replace
 
 from tracedistill.answers import AnswerPolicy
 from tracedistill.errors import InputError
-from tracedistill.records import Problem, Step
+from tracedistill.records import Problem, Step, Trace
+from tracedistill.tasks import gold_plans
 from tracedistill.tasks.base import Source, Task
 from tracedistill.tasks.fields import check_split, text_field, where
 from tracedistill.tasks.rows import Row, task_rows
@@ -77,6 +78,14 @@ class Math(WordProblems):
     def render_answer(self, problem: Problem) -> str:
         """The gold answer in a box, as the hint asks: bare LaTeX is read as text."""
         return f"\\boxed{{{super().render_answer(problem)}}}"
+
+    def gold_plan(self, problem: Problem) -> Trace | None:
+        """Where every step of the solution calculates, and the last one reaches the answer: the calculations."""
+        if any(step.kind != "calculation" for step in problem.gold_steps):
+            return None
+        if not WordProblems.answer_in_trace(self, problem, problem.gold_steps):
+            return None
+        return self.plan_trace(problem, gold_plans.calculation_plan(problem.question, problem.gold_steps))
 
     def answer_in_trace(self, problem: Problem, steps_: tuple[Step, ...]) -> bool:
         """Whether the answer stands verbatim in the steps, as it does in every boxed solution."""

@@ -29,6 +29,7 @@ from tracedistill.errors import InputError
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
 from tracedistill.tasks.fields import check_split, label_field, text_field, texts_field, where
+from tracedistill.tasks.gold_plans import retrieval_plan
 from tracedistill.tasks.retrieval import Grammar, judge_class_retrieval, normalise_fact
 from tracedistill.tasks.rows import Row, field_of, task_rows
 
@@ -52,6 +53,13 @@ GRAMMAR = Grammar(
     ),
     classes=CLASSES,
 )
+
+PLAN = (
+    "Determine what kind of query this is.",
+    "Find the passages that the answer rests on: {} in all.",
+    "Answer the query from these passages.",
+)
+"""The lines of a gold plan; `{}` is the number of facts."""
 
 
 class MsMarco(Task):
@@ -110,6 +118,10 @@ class MsMarco(Task):
     def decompose(self, problem: Problem) -> Trace | None:
         """Query type and best-overlap passage; both need the gold. None for a row without answers."""
         return super().decompose(problem) if problem.answers else None
+
+    def gold_plan(self, problem: Problem) -> Trace | None:
+        """What to determine, how many facts to find; neither the class nor a fact is named."""
+        return self.plan_trace(problem, retrieval_plan(problem, *PLAN))
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
         """Two sentences, a line each."""

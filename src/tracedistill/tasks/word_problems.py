@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from tracedistill import answers
 from tracedistill.answers import AnswerPolicy
-from tracedistill.records import AnswerVerdicts, Problem, Step, Verdict
-from tracedistill.tasks import arithmetic, plans, steps
+from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
+from tracedistill.tasks import arithmetic, gold_plans, plans, steps
 from tracedistill.tasks.base import ParsedTrace, Policy, Task
 
 
@@ -45,6 +45,12 @@ class WordProblems(Task):
         """Which operation on which quantities in which order, against the gold's."""
         sub_questions = problem.meta.get("sub_questions", ())
         return plans.judge_plan(problem.question, steps_, problem.gold_steps, tuple(sub_questions))
+
+    def gold_plan(self, problem: Problem) -> Trace | None:
+        """The gold calculations in words, without their results; None where they do not lead to the gold answer."""
+        if not self.answer_in_trace(problem, problem.gold_steps):
+            return None
+        return self.plan_trace(problem, gold_plans.calculation_plan(problem.question, problem.gold_steps))
 
     def answer_in_trace(self, problem: Problem, steps_: tuple[Step, ...]) -> bool:
         """Whether the last calculation's result is the gold answer."""

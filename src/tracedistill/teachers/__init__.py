@@ -7,6 +7,15 @@ model     an endpoint or a local model, a student of the study included
 
 from tracedistill.teachers.model import Failure, reads_of, requests_for_teacher, sources_of, trace_of
 from tracedistill.teachers.recorded import read_recorded
-from tracedistill.teachers.rules import teach_by_rules
+from tracedistill.teachers.rules import teach_by_rules, teach_gold_plans
 
-__all__ = ["Failure", "read_recorded", "reads_of", "requests_for_teacher", "sources_of", "teach_by_rules", "trace_of"]
+__all__ = [
+    "Failure",
+    "read_recorded",
+    "reads_of",
+    "requests_for_teacher",
+    "sources_of",
+    "teach_by_rules",
+    "teach_gold_plans",
+    "trace_of",
+]

@@ -1,4 +1,4 @@
-"""The rule-based teacher."""
+"""The rule-based teacher, and the one that turns gold into plans."""
 
 from __future__ import annotations
 
@@ -25,3 +25,12 @@ def teach_by_rules(task: Task, problems: Iterable[Problem], teacher: str) -> Ite
             trace = replace(trace, oracle=True)
         trace_id = content_id(teacher, problem.problem_id, trace.sample, trace.text)
         yield replace(trace, teacher=teacher, trace_id=trace_id)
+
+
+def teach_gold_plans(task: Task, problems: Iterable[Problem], teacher: str) -> Iterator[Trace]:
+    """The task's gold plan of each problem, where there is one: an oracle's plan that holds no results."""
+    for problem in problems:
+        plan = task.gold_plan(problem)
+        if plan is not None:
+            trace_id = content_id(teacher, problem.problem_id, plan.sample, plan.text)
+            yield replace(plan, teacher=teacher, trace_id=trace_id)

@@ -1,0 +1,143 @@
+"""Controlled changes to traces. Each says what it keeps and what it changes; corruptions are seeded draws.
+
+declared          what an intervention says of itself
+dealing           generators per problem; labels, answers and traces dealt out among all
+labels_and_facts  another class, other facts, the answer struck out
+numbers           another number, and what follows from it
+numerals          numbers in digits: where they stand, others of the same shape
+order             steps in another order, or one less
+exchange          another problem's trace or answer
+filling           words that say nothing
+measuring         what was declared, held against the rows
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tracedistill.interventions import exchange, filling, labels_and_facts, numbers, order
+from tracedistill.interventions.declared import Intervention, Kept
+from tracedistill.interventions.measuring import Measured, broken, measure
+from tracedistill.records import Problem, Trace
+from tracedistill.tasks import Task
+
+__all__ = ["INTERVENTIONS", "NO_TRACE", "Intervention", "Kept", "Measured", "broken", "intervene", "measure"]
+
+NO_TRACE = "none"
+"""The value of `tune` that trains on answers alone."""
+
+
+def intervene(
+    name: str, task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int
+) -> list[Trace]:
+    """The traces after the named intervention, in the same order; what it cannot be applied to is left out."""
+    return INTERVENTIONS[name].apply(task, problems, traces, seed)
+
+
+def _as_it_is(_task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], _seed: int) -> list[Trace]:
+    return list(traces)
+
+
+INTERVENTIONS: dict[str, Intervention] = {
+    one.name: one
+    for one in (
+        Intervention("correct", ("everything",), (), _as_it_is),
+        Intervention(
+            "incorrect",
+            (
+                "format", "step kinds", "number of steps", "number of facts", "class frequencies",
+                "length: mean within 5%",
+            ),
+            ("class of every trace", "facts cited: others of the same context, never the gold set"),
+            labels_and_facts.incorrect,
+            note="class + retrieval traces; left out where the context has no other fact",
+        ),
+        Intervention(
+            "wrong-class",
+            (
+                "format", "step kinds", "number of steps", "number of facts", "answer string", "class frequencies",
+                "length: mean within 3%",
+            ),
+            ("class of every trace",),
+            labels_and_facts.wrong_class,
+            note="traces that name a class; frequencies cannot be kept where one class fills more than half",
+        ),
+        Intervention(
+            "wrong-facts",
+            (
+                "format", "step kinds", "number of steps", "number of facts", "class frequencies",
+                "length: mean within 5%",
+            ),
+            ("facts cited: others of the same context, never the gold set",),
+            labels_and_facts.wrong_facts,
+            note="class + retrieval traces; left out where the context has no other fact",
+        ),
+        Intervention(
+            "wrong-facts-with-answer",
+            (
+                "format", "step kinds", "number of steps", "number of facts", "class frequencies", "answer string",
+                "length: mean within 10%",
+            ),
+            ("facts cited: others of the same context, which name the gold answers all the same",),
+            labels_and_facts.wrong_facts_with_answer,
+            note="left out where the trace does not hold the answer, or no other facts of the context do",
+        ),
+        Intervention(
+            "right-facts-answer-masked",
+            ("format", "step kinds", "number of steps", "number of facts", "class frequencies", "length"),
+            ("the gold answer in the cited facts: struck out, character for character",),
+            labels_and_facts.mask_answer,
+            note="left out where the cited facts do not hold the answer",
+        ),
+        Intervention(
+            "wrong-number",
+            ("format", "step kinds", "number of steps", "length"),
+            ("one number, and every result that follows from it",),
+            numbers.corrupt_consistently,
+            note="traces that calculate, and plans that name numbers; others are left out",
+        ),
+        Intervention(
+            "wrong-number-one-step",
+            ("format", "step kinds", "number of steps", "length"),
+            ("the result of one step, before the last where there are several; the steps behind it are as they were",),
+            numbers.corrupt_one_step,
+            note="traces that calculate; others are left out",
+        ),
+        Intervention(
+            "shuffled",
+            ("format", "steps", "number of steps", "number of lines", "number of facts", "class frequencies"),
+            ("order of the steps",),
+            order.shuffle_steps,
+            note="left out where there are not two different steps",
+        ),
+        Intervention(
+            "dropped-step",
+            ("steps but one",),
+            ("one step is not there",),
+            order.drop_step,
+            note="left out where there is one step only; length and answer string go with the step",
+        ),
+        Intervention(
+            "foreign",
+            ("format", "traces", "class frequencies", "answer frequencies", "length: mean within 3%"),
+            ("whose trace it is: another problem's, of the same category where there is one",),
+            exchange.exchange_traces,
+        ),
+        Intervention(
+            "filler",
+            ("number of lines", "length"),
+            ("every word: what is said now says nothing",),
+            filling.fill,
+        ),
+        Intervention(
+            "wrong-answer",
+            ("trace", "answer frequencies"),
+            ("the answer: another problem's, of the same category where there is one",),
+            exchange.exchange_answers,
+            answers=True,
+            plans=False,
+            note="left out where no problem has another answer to give",
+        ),
+    )
+}  # fmt: skip
+"""Name -> intervention. An arm with `tune: none` has no trace at all and needs none of these."""

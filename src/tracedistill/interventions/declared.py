@@ -1,0 +1,87 @@
+"""What an intervention says of itself: a name, what it keeps, what it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from tracedistill.records import Problem, Step, Trace
+from tracedistill.store import content_id
+from tracedistill.tasks import Task
+
+Kept = Literal[
+    "everything",
+    "trace",
+    "traces",
+    "steps",
+    "steps but one",
+    "format",
+    "step kinds",
+    "number of steps",
+    "number of lines",
+    "number of facts",
+    "length",
+    "length: mean within 3%",
+    "length: mean within 5%",
+    "length: mean within 10%",
+    "answer string",
+    "class frequencies",
+    "answer frequencies",
+]
+"""What `measure` can check, each row by row but for the sets, which are all rows taken together:
+
+everything          text, steps and answer
+trace               text and steps
+traces              the set of texts, dealt out anew
+steps               the lines, in any order, their numbers aside
+steps but one       the same lines without one of them, in their order
+format              the task reads the text as it read the original: the same complaints, the very steps the trace holds
+step kinds          the kinds of the steps, in their order
+number of ...       steps, lines of text, facts in each retrieval step
+length              characters of the text, within 10 % in every row; or the mean of all rows, as said
+answer string       the gold answer stands in the trace if and only if it stood in the original (`answer_in_trace`)
+class frequencies   the set of classes named
+answer frequencies  the set of answers: those of the traces are the problems' own, dealt out anew
+"""
+
+Change = Callable[[Task, Mapping[str, Problem], Sequence[Trace], int], list[Trace]]
+
+
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """One controlled change."""
+
+    name: str
+    """Key in INTERVENTIONS."""
+    keeps: tuple[Kept, ...]
+    """What stays as in the correct trace: `measure` and `broken` hold it against the rows."""
+    changes: tuple[str, ...]
+    """What does not, in words."""
+    apply: Change
+    """(task, problems by id, traces, seed) -> traces; a problem it cannot be applied to is left out."""
+    answers: bool = False
+    """Whether the completion's answer is the changed trace's, not the gold one."""
+    plans: bool = True
+    """Whether it makes sense for a plan in context."""
+    note: str = ""
+    """What else is to be known: which rows it leaves out, where a declaration is weaker than one would want."""
+
+
+def changed(task: Task, trace: Trace, steps: tuple[Step, ...], name: str, answer: str | None) -> Trace:
+    """The trace with other steps, written and read again as the task does, and the answer that it now leads to.
+
+    What the task does not read step by step, such as a plan in the place of a trace, keeps its steps as they are.
+    """
+    read = task.parse_trace(task.render_trace(steps)).steps
+    if len(read) != len(steps) or all(step.kind == "plan" for step in steps):
+        read = steps
+    return written(trace, read, task.render_trace(read), name, answer)
+
+
+def written(trace: Trace, steps: tuple[Step, ...], text: str, name: str, answer: str | None) -> Trace:
+    """The trace with other steps, text and answer, under a new id and with a note of where it comes from."""
+    trace_id = content_id(name, trace.trace_id, text, answer or "")
+    return replace(
+        trace, trace_id=trace_id, steps=steps, text=text, answer=answer, intervention=name, parent_id=trace.trace_id
+    )

@@ -1,0 +1,84 @@
+"""Another problem's trace, another problem's answer: dealt out so that every frequency is kept."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from tracedistill.interventions.dealing import blocks_of, deal_near
+from tracedistill.interventions.declared import written
+from tracedistill.records import Problem, Trace
+from tracedistill.store import content_id
+from tracedistill.tasks import Task
+
+
+def exchange_traces(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
+    """Every trace goes to another problem, of its own category and with another gold answer where that can be.
+
+    Among those it goes to one whose trace has steps of the same kinds and about the same length.
+    """
+    if len(traces) < 2:
+        return []
+    owners = [problems[trace.problem_id] for trace in traces]
+    differ = _differ(owners)
+
+    def fits(card: int, place: int) -> bool:
+        return card != place and traces[card].text != traces[place].text and differ(card, place)
+
+    rng = random.Random(f"foreign/{seed}")
+    groups = [owner.category for owner in owners]
+    alike = [
+        (owner.category, *(step.kind for step in trace.steps)) for owner, trace in zip(owners, traces, strict=True)
+    ]
+    near = blocks_of(alike, [len(trace.text) for trace in traces], rng)
+    dealt = deal_near([near, alike, groups], fits, rng)
+    _part(dealt, random.Random(f"parted/{seed}"))
+    out = []
+    for place, trace in enumerate(traces):
+        donor = traces[dealt[place]]
+        changed = replace(
+            donor,
+            problem_id=trace.problem_id,
+            trace_id=content_id("foreign", trace.problem_id, donor.trace_id),
+            answer=task.render_answer(owners[dealt[place]]) or None,
+            intervention="foreign",
+            parent_id=donor.trace_id,
+            sample=trace.sample,
+        )
+        out.append(changed)
+    return out
+
+
+def exchange_answers(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
+    """Every trace as it is, with the gold answer of another problem; left out where no other answer is to be had."""
+    owners = [problems[trace.problem_id] for trace in traces]
+    fits = _differ(owners)
+    dealt = deal_near([[owner.category for owner in owners]], fits, random.Random(f"answers/{seed}"))
+    return [
+        written(trace, trace.steps, trace.text, "wrong-answer", task.render_answer(owners[dealt[place]]))
+        for place, trace in enumerate(traces)
+        if fits(dealt[place], place)
+    ]
+
+
+def _differ(owners: Sequence[Problem]) -> Callable[[int, int], bool]:
+    """Whether the gold of one problem is no answer to another: not the same set, nor one of its alternatives."""
+    sets = [frozenset(" ".join(answer.casefold().split()) for answer in owner.answers) for owner in owners]
+
+    def differ(card: int, place: int) -> bool:
+        if not sets[card]:
+            return False
+        return sets[card] != sets[place] and not (len(sets[card]) == 1 and sets[card] <= sets[place])
+
+    return differ
+
+
+def _part(dealt: dict[int, int], rng: random.Random) -> None:
+    """No problem keeps its own trace, whatever the answers say: it swaps with anyone."""
+    places = list(dealt)
+    for place in places:
+        while dealt[place] == place:
+            other = rng.choice(places)
+            if other != place and dealt[other] != place:
+                dealt[place], dealt[other] = dealt[other], dealt[place]

@@ -1,0 +1,223 @@
+"""Class + retrieval traces with another class, other facts, or the answer struck out of the right ones."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from tracedistill.interventions.dealing import label_of, other_labels, rng_of
+from tracedistill.interventions.declared import changed
+from tracedistill.records import Problem, Step, Trace
+from tracedistill.tasks import Task
+from tracedistill.tasks.retrieval import normalise_class, normalise_fact
+
+LENGTH_TOLERANCE = 0.1
+"""Other facts are drawn from those sets that leave the whole trace's length within this share, where there are any."""
+DRAWS = 48
+"""Sets of facts looked at where there are more than EXHAUSTIVE of them."""
+EXHAUSTIVE = 256
+MASK = "_"
+"""Stands for every character of a struck out answer."""
+
+
+def wrong_class(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
+    """Another class: neither the trace's own nor the gold's; facts and answer as they were."""
+    wrong = _wrong_labels(problems, traces, seed)
+    return [
+        changed(task, trace, _with_label(trace.steps, label), "wrong-class", trace.answer)
+        for trace, label in zip(traces, wrong, strict=True)
+        if label
+    ]
+
+
+def wrong_facts(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
+    """Other facts of the same context: neither cited nor gold."""
+    out = []
+    for trace in traces:
+        facts = _other_facts(trace, problems[trace.problem_id], 0, rng_of(seed, trace.problem_id))
+        if facts is not None:
+            out.append(changed(task, trace, _with_facts(trace.steps, facts), "wrong-facts", None))
+    return out
+
+
+def incorrect(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
+    """Another class and other facts of the same context: neither the trace's own nor the gold's."""
+    # labels are dealt among those rows that have other facts, so that what is left out takes no label with it
+    rows = [trace for trace in traces if _Choice.of(trace, problems[trace.problem_id]) is not None]
+    out = []
+    for trace, label in zip(rows, _wrong_labels(problems, rows, seed), strict=True):
+        if not label:
+            continue
+        longer = sum(len(label) - len(step.value or "") for step in trace.steps if step.kind == "class")
+        facts = _other_facts(trace, problems[trace.problem_id], longer, rng_of(seed, trace.problem_id))
+        if facts is not None:
+            steps = _with_facts(_with_label(trace.steps, label), facts)
+            out.append(changed(task, trace, steps, "incorrect", None))
+    return out
+
+
+def wrong_facts_with_answer(
+    task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int
+) -> list[Trace]:
+    """Other facts of the same context that name every gold answer all the same."""
+    out = []
+    for trace in traces:
+        problem = problems[trace.problem_id]
+        if not problem.answers or not task.answer_in_trace(problem, trace.steps):
+            continue
+        rng = rng_of(seed, trace.problem_id)
+        facts = _other_facts(trace, problem, 0, rng, holding=problem.answers)
+        if facts is not None:
+            out.append(changed(task, trace, _with_facts(trace.steps, facts), "wrong-facts-with-answer", None))
+    return out
+
+
+def mask_answer(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], _seed: int) -> list[Trace]:
+    """The same facts with the gold answers struck out, character for character; nothing is drawn here."""
+    out = []
+    for trace in traces:
+        problem = problems[trace.problem_id]
+        if not any(step.facts for step in trace.steps) or not task.answer_in_trace(problem, trace.steps):
+            continue
+        for whole_words in (True, False):
+            steps = tuple(
+                replace(step, facts=tuple(_struck(fact, problem.answers, whole_words) for fact in step.facts))
+                for step in trace.steps
+            )
+            masked = changed(task, trace, steps, "right-facts-answer-masked", None)
+            if not task.answer_in_trace(problem, masked.steps):
+                out.append(masked)
+                break
+    return out
+
+
+# ---- classes
+
+
+def _wrong_labels(problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[str]:
+    labels = [label_of(trace.steps) for trace in traces]
+    barred = [
+        {normalise_class(name) for name in (label, problem.category, label_of(problem.gold_steps)) if name}
+        for label, problem in ((label, problems[trace.problem_id]) for label, trace in zip(labels, traces, strict=True))
+    ]
+    return other_labels(labels, barred, random.Random(f"labels/{seed}"))
+
+
+def _with_label(steps: tuple[Step, ...], label: str) -> tuple[Step, ...]:
+    return tuple(replace(step, value=label) if step.kind == "class" else step for step in steps)
+
+
+def _with_facts(steps: tuple[Step, ...], facts: Mapping[str, str]) -> tuple[Step, ...]:
+    return tuple(replace(step, facts=tuple(facts[fact] for fact in step.facts)) for step in steps)
+
+
+# ---- facts
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Which facts a trace cites, and which could stand in their place."""
+
+    times: Counter[str]
+    """Facts cited -> how often."""
+    context: tuple[str, ...]
+    """The context's facts, each once."""
+    others: tuple[int, ...]
+    """Places of facts that are neither cited nor gold."""
+    spare: tuple[int, ...]
+    """Places of those that are."""
+    missing: int
+    """How many of the spare ones have to stay, since there are too few others."""
+
+    @classmethod
+    def of(cls, trace: Trace, problem: Problem) -> _Choice | None:
+        """None where the trace cites nothing, or nothing else is there to be cited."""
+        times = Counter(fact for step in trace.steps if step.kind == "retrieval" for fact in step.facts)
+        gold = (fact for step in problem.gold_steps for fact in step.facts)
+        own = {normalise_fact(fact) for fact in (*times, *gold)}
+        first: dict[str, str] = {}
+        for fact in problem.context:
+            first.setdefault(normalise_fact(fact), fact)
+        others = tuple(place for place, fact in enumerate(first) if fact not in own)
+        spare = tuple(place for place, fact in enumerate(first) if fact in own)
+        missing = max(0, len(times) - len(others))
+        if not others or not times or missing > len(spare):
+            return None
+        return cls(times, tuple(first.values()), others, spare, missing)
+
+
+def _other_facts(
+    trace: Trace, problem: Problem, longer: int, rng: random.Random, holding: Sequence[str] = ()
+) -> dict[str, str] | None:
+    """For each fact that the trace cites another one of the same context, in the context's order.
+
+    Neither cited nor gold, and such that the whole trace keeps its length, `longer` characters of another label
+    included. Where the context has too few others, some of those stay, but never all. With `holding`, the others
+    name each of these strings. None where nothing else is there.
+    """
+    choice = _Choice.of(trace, problem)
+    if choice is None:
+        return None
+    context, counts = choice.context, list(choice.times.values())
+    wanted = sum(len(fact) * count for fact, count in choice.times.items()) - longer
+    near: list[tuple[int, ...]] = []
+    nearest: tuple[int, tuple[int, ...]] | None = None
+    for drawn in _sets_holding(choice, holding, rng) if holding else _sets(choice, rng):
+        gap = abs(sum(len(context[place]) * count for place, count in zip(drawn, counts, strict=True)) - wanted)
+        if gap <= LENGTH_TOLERANCE * len(trace.text):
+            near.append(drawn)
+        if nearest is None or gap < nearest[0]:
+            nearest = (gap, drawn)
+    if nearest is None:
+        return None
+    chosen = rng.choice(near) if near else nearest[1]
+    return dict(zip(choice.times, (context[place] for place in chosen), strict=True))
+
+
+def _sets(choice: _Choice, rng: random.Random) -> Iterator[tuple[int, ...]]:
+    """Sets of others and as few spare ones as can be, ascending: all of them where they are few, else DRAWS draws."""
+    size, others, spare, more = len(choice.times) - choice.missing, choice.others, choice.spare, choice.missing
+    if math.comb(len(others), size) * math.comb(len(spare), more) <= EXHAUSTIVE:
+        for chosen in combinations(others, size):
+            for kept in combinations(spare, more):
+                yield tuple(sorted(chosen + kept))
+        return
+    for _ in range(DRAWS):
+        yield tuple(sorted(rng.sample(others, size) + rng.sample(spare, more)))
+
+
+def _sets_holding(choice: _Choice, strings: Sequence[str], rng: random.Random) -> Iterator[tuple[int, ...]]:
+    """Sets whose others name every string: a holder drawn for each that is not named yet, the rest drawn freely."""
+    names = [re.compile(rf"(?<!\w){re.escape(string.casefold())}(?!\w)") for string in strings]
+    held = {
+        place: frozenset(n for n, name in enumerate(names) if name.search(choice.context[place].casefold()))
+        for place in choice.others
+    }
+    size = len(choice.times) - choice.missing
+    for _ in range(DRAWS):
+        drawn: list[int] = []
+        missing = set(range(len(names)))
+        while missing and len(drawn) < size:
+            holders = [place for place in choice.others if held[place] & missing and place not in drawn]
+            if not holders:
+                return
+            drawn.append(rng.choice(holders))
+            missing -= held[drawn[-1]]
+        if missing:
+            continue
+        rest = [place for place in choice.others if place not in drawn]
+        drawn += rng.sample(rest, size - len(drawn))
+        yield tuple(sorted(drawn + rng.sample(choice.spare, choice.missing)))
+
+
+def _struck(fact: str, answers: Sequence[str], whole_words: bool) -> str:
+    # the longest first: `New York City` before `New York`
+    for answer in sorted(filter(str.strip, answers), key=len, reverse=True):
+        edge = r"(?<!\w){}(?!\w)" if whole_words else "{}"
+        fact = re.sub(edge.format(re.escape(answer)), lambda found: MASK * len(found[0]), fact, flags=re.IGNORECASE)
+    return fact

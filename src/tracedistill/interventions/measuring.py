@@ -1,0 +1,179 @@
+"""Holds what an intervention says of itself against the rows, by the task's reading of the texts alone."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from tracedistill.interventions.declared import Intervention, Kept
+from tracedistill.records import Problem, Step, Trace
+from tracedistill.tasks import Task
+from tracedistill.tasks.retrieval import normalise_class
+
+TENTH = 0.1
+"""A length is kept where it differs by no more than this share."""
+MEANS: Mapping[str, float] = {
+    "length: mean within 3%": 0.03,
+    "length: mean within 5%": 0.05,
+    "length: mean within 10%": 0.10,
+}
+"""The mean length is kept where it differs by no more than this share."""
+
+_NUMBER = re.compile(r"^\s*\d+\.\s+")
+_OF_ALL = ("traces", "class frequencies", "answer frequencies")
+"""Declarations about all rows together: their share is that of the rows in both sets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was found in the rows of an intervention beside the rows it was made from."""
+
+    n: int
+    """Rows before that also stand after."""
+    left_out: int
+    """Rows before that do not."""
+    changed: float
+    """Share of rows whose text or answer is another."""
+    holds: Mapping[str, float]
+    """Declaration -> share of rows for which it holds; of a mean, 1 or 0."""
+    length_ratio: float
+    """Characters of all texts after by those before."""
+    within_tenth: float
+    """Share of rows whose length differs by at most 10 %."""
+    answer_before: float
+    """Share of rows whose trace held the gold answer (`answer_in_trace`)."""
+    answer_after: float
+    """Share of rows whose trace holds it now."""
+    classes_before: Mapping[str, int]
+    """Class label -> how many traces named it; empty where traces name no classes."""
+    classes_after: Mapping[str, int]
+    """The same now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What was found in one row."""
+
+    holds: Mapping[str, bool]
+    """Declaration -> whether it holds."""
+    ratio: float
+    """Length after by length before."""
+    answer_before: bool
+    """Whether the trace held the gold answer."""
+    answer_after: bool
+    """Whether it holds it now."""
+    changed: bool
+    """Whether text, steps or answer are others."""
+
+
+def measure(task: Task, problems: Mapping[str, Problem], before: Sequence[Trace], after: Sequence[Trace]) -> Measured:
+    """Every declaration of `Kept`, checked on the rows that stand in both, which are joined by problem and sample."""
+    made = {(trace.problem_id, trace.sample): trace for trace in after}
+    pairs = [(trace, made[key]) for trace in before if (key := (trace.problem_id, trace.sample)) in made]
+    rows = [_compare(task, problems[one.problem_id], one, other) for one, other in pairs]
+    n = len(rows)
+    holds: dict[str, float] = {
+        name: _share(row.holds[name] for row in rows) for name in (rows[0].holds if rows else ())
+    }
+    classes = [Counter(label for label in map(_class, side) if label) for side in _sides(pairs)]
+    golds = Counter(task.render_answer(problems[one.problem_id]) for one, _ in pairs)
+    holds["traces"] = _overlap(Counter(one.text for one, _ in pairs), Counter(other.text for _, other in pairs), n)
+    # traces without a class keep what they have: none
+    holds["class frequencies"] = _overlap(classes[0], classes[1], max(classes[0].total(), classes[1].total()))
+    holds["answer frequencies"] = _overlap(golds, Counter(other.answer or "" for _, other in pairs), n)
+    lengths = [sum(len(trace.text) for trace in side) for side in _sides(pairs)]
+    ratio = lengths[1] / lengths[0] if lengths[0] else 1.0
+    within = _share(abs(row.ratio - 1) <= TENTH for row in rows)
+    holds["length"] = within
+    holds |= {name: float(abs(ratio - 1) <= most) for name, most in MEANS.items()}
+    return Measured(
+        n=n,
+        left_out=len(before) - n,
+        changed=_share(row.changed for row in rows),
+        holds={name: holds.get(name, 1.0) for name in get_args(Kept)},
+        length_ratio=ratio,
+        within_tenth=within,
+        answer_before=_share(row.answer_before for row in rows),
+        answer_after=_share(row.answer_after for row in rows),
+        classes_before=dict(sorted(classes[0].items())),
+        classes_after=dict(sorted(classes[1].items())),
+    )
+
+
+def broken(intervention: Intervention, measured: Measured) -> list[str]:
+    """One sentence for each declaration that the rows do not show; empty where all of them hold, or no row is there."""
+    if not measured.n:
+        return []
+    found = []
+    for name in intervention.keeps:
+        share = measured.holds[name]
+        if share >= 1:
+            continue
+        if name in MEANS:
+            seen = f"the mean is {measured.length_ratio:.3f} times the original's"
+        elif name in _OF_ALL:
+            seen = f"{share:.1%} of them are the same"
+        else:
+            seen = f"{round((1 - share) * measured.n)} of {measured.n} rows do not"
+        found.append(f"{intervention.name} is to keep {name}: {seen}")
+    if intervention.changes and measured.changed < 1:
+        same = round((1 - measured.changed) * measured.n)
+        found.append(f"{intervention.name} is to change every row: {same} of {measured.n} are as they were")
+    return found
+
+
+def _compare(task: Task, problem: Problem, before: Trace, after: Trace) -> _Row:
+    same = before.text == after.text and before.steps == after.steps
+    read, was_read = task.parse_trace(after.text), task.parse_trace(before.text)
+    # what the task does not read, such as a plan in the place of a trace, is taken as its steps say
+    readable = was_read.steps == before.steps
+    old, new = (was_read.steps, read.steps) if readable else (before.steps, after.steps)
+    in_before, in_after = task.answer_in_trace(problem, old), task.answer_in_trace(problem, new)
+    holds = {
+        "everything": same and before.answer == after.answer,
+        "trace": same,
+        "steps": sorted(_lines(before.text)) == sorted(_lines(after.text)),
+        "steps but one": _one_less(_lines(before.text), _lines(after.text)),
+        "format": read.reason == was_read.reason and (read.steps == after.steps or not readable),
+        "step kinds": [step.kind for step in new] == [step.kind for step in old],
+        "number of steps": len(new) == len(old),
+        "number of lines": before.text.count("\n") == after.text.count("\n"),
+        "number of facts": _facts(new) == _facts(old),
+        "answer string": in_before == in_after,
+    }
+    ratio = len(after.text) / len(before.text) if before.text else 1.0
+    return _Row(holds, ratio, in_before, in_after, not same or before.answer != after.answer)
+
+
+def _lines(text: str) -> list[str]:
+    """A trace's lines without the numbers of a list."""
+    return [_NUMBER.sub("", line) for line in text.split("\n")]
+
+
+def _one_less(before: list[str], after: list[str]) -> bool:
+    return any(before[:place] + before[place + 1 :] == after for place in range(len(before)))
+
+
+def _facts(steps: Sequence[Step]) -> list[int]:
+    return [len(step.facts) for step in steps if step.kind == "retrieval"]
+
+
+def _class(trace: Trace) -> str:
+    return next((normalise_class(step.value) for step in trace.steps if step.kind == "class" and step.value), "")
+
+
+def _sides(pairs: Sequence[tuple[Trace, Trace]]) -> tuple[list[Trace], list[Trace]]:
+    return [one for one, _ in pairs], [other for _, other in pairs]
+
+
+def _share(flags: Iterable[bool]) -> float:
+    found = list(flags)
+    return sum(found) / len(found) if found else 1.0
+
+
+def _overlap(one: Counter[str], other: Counter[str], n: int) -> float:
+    """How many of n are the same in both sets, as a share."""
+    return (one & other).total() / n if n else 1.0

@@ -1,0 +1,339 @@
+"""Traces and plans with another number in them, and what follows from it worked out anew or left as it was."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from tracedistill.interventions.dealing import rng_of
+from tracedistill.interventions.declared import changed
+from tracedistill.interventions.numerals import (
+    Found,
+    Token,
+    counts_steps,
+    edited,
+    located_in,
+    near,
+    plain,
+    result_of,
+    spelled_like,
+    tokens_of,
+    wrong_number,
+)
+from tracedistill.records import Problem, Trace
+from tracedistill.tasks import Task
+from tracedistill.tasks.arithmetic import gold_path, last_result
+from tracedistill.tasks.calculations import find_calculations
+from tracedistill.tasks.evaluation import Item, Operand, Refused, Run, Value, evaluate, number, size
+from tracedistill.tasks.grounding import cued, grounds, unknowns
+
+DRAWS = 40
+"""Changes drawn for one trace; the first that reaches the end and leaves whole results whole, else the best one."""
+LENGTH_TOLERANCE = 0.1
+"""No change is taken that makes the steps longer or shorter by more than this share."""
+
+_TIMES = re.compile(r"(?<=\d)\s*x\s*(?=[\d$(])")
+"""A multiplication that could be read as an unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where the wrong number comes in."""
+
+    step: int
+    """Index of its step."""
+    token: Token
+    """The right number."""
+    result: bool
+    """Whether it is a calculation's result, else an operand."""
+
+
+def corrupt_consistently(
+    task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int
+) -> list[Trace]:
+    """One number wrong, operand or result, and everything behind it worked out from it.
+
+    Steps without calculations, plans above all, get one of their numbers exchanged, wherever it is named from there on.
+    """
+    out = []
+    for trace in traces:
+        rng = rng_of(seed, trace.problem_id)
+        texts = [step.text for step in trace.steps]
+        new = None
+        if any(step.kind == "calculation" for step in trace.steps):
+            new = _consistent(texts, _known(problems[trace.problem_id]), rng)
+        elif all(step.kind in ("plan", "text") for step in trace.steps):
+            new = _exchanged(texts, _known(problems[trace.problem_id]), rng)
+        if new is not None:
+            out += _rewritten(task, trace, new, "wrong-number")
+    return out
+
+
+def corrupt_one_step(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
+    """The result of one step wrong, before the last where there are several, and nothing else."""
+    out = []
+    for trace in traces:
+        rng = rng_of(seed, trace.problem_id)
+        texts = [step.text for step in trace.steps]
+        new = _one_result(texts, rng)
+        if new is not None:
+            out += _rewritten(task, trace, new, "wrong-number-one-step")
+    return out
+
+
+def _known(problem: Problem) -> frozenset[Value]:
+    """Numbers that the problem gives, brings with it or reaches: a wrong one is none of them."""
+    given = grounds("\n".join((*problem.context, problem.question)))
+    return given.values | given.constants | gold_path(tuple(step.text for step in problem.gold_steps)).values
+
+
+def _rewritten(task: Task, trace: Trace, texts: Sequence[str], name: str) -> list[Trace]:
+    """The trace with these texts; none where the task reads steps of other kinds out of them."""
+    steps = tuple(replace(step, text=text) for step, text in zip(trace.steps, texts, strict=True))
+    made = changed(task, trace, steps, name, _answer(trace, [step.text for step in trace.steps], texts))
+    return [made] if [step.kind for step in made.steps] == [step.kind for step in trace.steps] else []
+
+
+# ---- one step
+
+
+def _one_result(texts: Sequence[str], rng: random.Random) -> list[str] | None:
+    places = []
+    for index, text in enumerate(texts):
+        found = [one for one in located_in(text) if result_of(one) is not None]
+        if found:
+            places.append((index, found[-1]))
+    if len(places) > 1:
+        places.pop()
+    rng.shuffle(places)
+    for index, one in places:
+        token = result_of(one)
+        assert token is not None
+        for _ in range(DRAWS):
+            new = wrong_number(token.text, rng)
+            text = texts[index][: token.start] + new + texts[index][token.end :]
+            if any(other.true is False for other in find_calculations(text)):
+                return [*texts[:index], text, *texts[index + 1 :]]
+    return None
+
+
+# ---- everything behind it
+
+
+def _consistent(texts: Sequence[str], given: frozenset[Value], rng: random.Random) -> list[str] | None:
+    """The texts after the best of DRAWS changes; None where no change can be carried through."""
+    located = [located_in(text) for text in texts]
+    sources = list(_sources(texts, located))
+    if not sources:
+        return None
+    present = frozenset(token.value for text in texts for token in tokens_of(text)) | given
+    length = sum(map(len, texts))
+    final = last_result(texts)
+    best: tuple[int, list[str]] | None = None
+    for _ in range(DRAWS):
+        source = rng.choice(sources)
+        new = wrong_number(source.token.text, rng)
+        value = number(new)[0]
+        # a wrong operand that is given elsewhere would be a wrong choice, not a wrong number
+        if value in present or value in cued(texts[source.step]):
+            continue
+        try:
+            made = _carried(texts, located, source, new)
+        except Refused:  # a result of more digits than are evaluated
+            continue
+        if made is None or abs(sum(map(len, made[1])) / length - 1) > LENGTH_TOLERANCE:
+            continue
+        whole, after = made
+        faults = 2 * (last_result(after) == final) + (not whole)
+        if best is None or faults < best[0]:
+            best = (faults, after)
+        if not faults:
+            break
+    return best[1] if best else None
+
+
+def _sources(texts: Sequence[str], located: Sequence[Sequence[Found]]) -> Iterator[_Source]:
+    """Every result, and every operand that no earlier calculation reached.
+
+    No operand of a step that looks like algebra: the judge of traces asks there for no ground.
+    """
+    reached: set[Value] = set()
+    for index, text in enumerate(texts):
+        algebra = bool(unknowns(text))
+        for one in located[index]:
+            result = result_of(one)
+            for token in one.tokens:
+                if token == result:
+                    yield _Source(index, token, True)
+                elif not algebra and token.value not in reached and token.value not in one.calculation.reached:
+                    yield _Source(index, token, False)
+            reached |= one.calculation.reached
+
+
+def _carried(
+    texts: Sequence[str], located: Sequence[Sequence[Found]], source: _Source, new: str
+) -> tuple[bool, list[str]] | None:
+    """The texts with the new number and all that follows from it, and whether every result is as whole as it was.
+
+    None where something cannot be worked out: a result below zero, a division by zero, a calculation whose numbers
+    cannot be placed, an equation with unknowns that names the number.
+    """
+    now: dict[Value, str] = {} if source.result else {source.token.value: new}
+    whole = True
+    out = list(texts[: source.step])
+    for index in range(source.step, len(texts)):
+        edits: dict[tuple[int, int], str] = {}
+        tokens = tokens_of(texts[index])
+        spoken = dict(now)
+        for one in located[index]:
+            if source.result and index == source.step and source.token in one.tokens:
+                edits[source.token.start, source.token.end] = new
+                now[source.token.value] = new
+                continue
+            made = _reworked(one, now)
+            if made is None:
+                return None
+            ones, results, still_whole = made
+            edits |= ones
+            whole = whole and still_whole
+            for old, text in results.items():
+                if text is None:
+                    now.pop(old, None)
+                else:
+                    now[old] = text
+        for token in tokens:
+            place = (token.start, token.end)
+            inside = any(token in one.tokens for one in located[index])
+            if not inside and place not in edits and not counts_steps(texts[index], token):
+                # words around a calculation speak of what goes in and of what comes out
+                text = now.get(token.value) or spoken.get(token.value)
+                if text is not None and unknowns(_TIMES.sub("*", texts[index])):
+                    return None
+                if text is not None:
+                    edits[place] = text
+        out.append(edited(texts[index], edits))
+        before = [calculation.true for calculation in find_calculations(texts[index])]
+        after = [calculation.true for calculation in find_calculations(out[-1])]
+        wrong = source.result and index == source.step
+        if len(before) != len(after) or (not wrong and before != after) or (wrong and False not in after):
+            return None
+    return whole, out
+
+
+def _reworked(
+    one: Found, now: Mapping[Value, str]
+) -> tuple[dict[tuple[int, int], str], dict[Value, str | None], bool] | None:
+    """Edits of one calculation, what its results become (None: they stay), and whether they are as whole as before."""
+    edits: dict[tuple[int, int], str] = {}
+    results: dict[Value, str | None] = {}
+    inner: dict[Value, Value] = {}
+    whole = True
+    at = 0
+    reached_old: Value | None = None
+    reached_new: Value | None = None
+    for side in one.calculation.sides:
+        tokens = one.tokens[at : at + len(side.operands)]
+        at += len(side.operands)
+        if not side.operators:
+            (token,) = tokens
+            if reached_new is None or reached_new == reached_old:
+                if reached_old is None and token.value in now:
+                    edits[token.start, token.end] = now[token.value]
+                    reached_old, reached_new = token.value, number(now[token.value])[0]
+                elif reached_old is not None:
+                    results[token.value] = None
+                continue
+            scale = Fraction(token.value) / Fraction(reached_old) if reached_old else Fraction(1)
+            if side.operands[0].percent and scale == 100:
+                text = spelled_like(plain(Fraction(reached_new) * 100), token.text)
+            elif near(scale):
+                text = spelled_like(reached_new, token.text)
+            else:
+                return None
+            whole = whole and (("." in text) <= ("." in token.text))
+            edits[token.start, token.end] = text
+            results[token.value] = text
+            continue
+        new_values: dict[int, str] = {}
+        for place, token in enumerate(tokens):
+            if token.value in now:
+                new_values[place] = now[token.value]
+            elif token.value in inner:
+                new_values[place] = spelled_like(inner[token.value], token.text)
+        made = _evaluated(side, new_values)
+        if made is None:
+            return None
+        old_value, new_value, pairs = made
+        if new_value < 0 <= old_value:
+            return None
+        inner |= pairs
+        for place, text in new_values.items():
+            edits[tokens[place].start, tokens[place].end] = text
+        reached_old, reached_new = old_value, new_value
+    return edits, results, whole
+
+
+def _evaluated(side: Run, new_values: Mapping[int, str]) -> tuple[Value, Value, dict[Value, Value]] | None:
+    """Value of a side before and after, and what its inner results become; None where it has none."""
+    items: list[Item] = []
+    old_inner: list[Value] = []
+    new_inner: list[Value] = []
+    place = -1
+    try:
+        for item in side.items:
+            place += isinstance(item, Operand)
+            if isinstance(item, Operand) and place in new_values:
+                value, decimals = number(new_values[place])
+                item = replace(item, text=new_values[place], value=value, decimals=decimals)
+            items.append(item)
+        old = evaluate(side.items, "", old_inner)
+        new = evaluate(tuple(items), "", new_inner)
+    except Refused:
+        return None
+    pairs = {one: other for one, other in zip(old_inner, new_inner, strict=True) if one != other}
+    return old, new, pairs
+
+
+# ---- plans and other text
+
+
+def _exchanged(texts: Sequence[str], given: frozenset[Value], rng: random.Random) -> list[str] | None:
+    """One number of the texts exchanged, there and wherever it is named behind; None where none is named."""
+    places = [
+        (index, token) for index, text in enumerate(texts) for token in tokens_of(text) if not counts_steps(text, token)
+    ]
+    if not places:
+        return None
+    index, token = rng.choice(places)
+    present = {other.value for _, other in places} | given
+    new = wrong_number(token.text, rng)
+    for _ in range(DRAWS):
+        if number(new)[0] not in present:
+            break
+        new = wrong_number(token.text, rng)
+    out = list(texts[:index])
+    for text in texts[index:]:
+        edits = {
+            (other.start, other.end): new
+            for other in tokens_of(text)
+            if other.value == token.value and not counts_steps(text, other)
+        }
+        out.append(edited(text, edits))
+    return out
+
+
+def _answer(trace: Trace, before: Sequence[str], after: Sequence[str]) -> str | None:
+    """The answer that the changed trace leads to: the original's with its number exchanged; None where that is open."""
+    old, new = last_result(before), last_result(after)
+    if trace.answer is None or old is None or new is None:
+        return None
+    stated = [token for token in tokens_of(trace.answer) if token.value == size(old)]
+    if len(stated) != 1:
+        return None
+    if old == new:
+        return trace.answer
+    (token,) = stated
+    return trace.answer[: token.start] + spelled_like(new, token.text) + trace.answer[token.end :]

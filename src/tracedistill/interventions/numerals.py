@@ -1,0 +1,145 @@
+"""Numbers in digits: where they stand in a step, which calculation they belong to, others of the same shape."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+from tracedistill.tasks.calculations import Calculation, find_calculations
+from tracedistill.tasks.evaluation import Refused, Value, number, size
+
+_NUMBER = re.compile(
+    r"(?<![\w.])(?<!\d,)(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,15})(?:\.\d{1,12})?(?!\d)|(?<![\w.])\.\d{1,12}(?!\d)"
+)
+_REFERENCE = re.compile(
+    r"\b(?:steps?|prompts?|parts?|questions?|problems?|equations?|lines?)\s*[(#]?\d{1,2}"
+    r"(?:\s*(?:,|and|&|or|to|-)\s*(?:steps?\s*)?[(#]?\d{1,2}(?!\.?\d))*|\d+(?:st|nd|rd|th)\b|^\s*\(?\d{1,2}[.)]\s",
+    re.IGNORECASE,
+)
+"""Numbers that count steps, and ordinals: they are no quantities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One number in digits."""
+
+    start: int
+    """Where it begins in the step's text."""
+    end: int
+    """Where it ends."""
+    text: str
+    """As written."""
+    value: Value
+    """Its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A calculation and the places of its numbers in the step's text."""
+
+    calculation: Calculation
+    """The calculation."""
+    tokens: tuple[Token, ...]
+    """One per operand of all sides, in their order."""
+
+
+def wrong_number(written: str, rng: random.Random) -> str:
+    """Another number of the same shape: as many digits, decimals, commas and closing zeros, any other value alike.
+
+    So a wrong number tells no more of the right one than its shape, neither side nor distance.
+    """
+    whole = "." not in written
+    digits = [at for at, sign in enumerate(written) if sign.isdigit()]
+    if whole:
+        kept = len(written) - len(written.rstrip("0,"))
+        free = [at for at in digits if at < len(written) - kept] or digits[:1]
+    else:
+        # `0.50` stays below one; the closing zeros of decimals are how money is written
+        free = [at for at in digits if not (at == 0 and written.startswith("0."))]
+        while len(free) > 1 and written[free[-1]] == "0" and free[-1] > written.index(".") + 1:
+            free.pop()
+    signs = list(written)
+    while True:
+        for place, at in enumerate(free):
+            lowest = 1 if (place == 0 and at == 0) or place == len(free) - 1 else 0
+            signs[at] = str(rng.randint(lowest, 9))
+        drawn = "".join(signs)
+        if drawn != written:
+            return drawn
+
+
+@lru_cache(maxsize=4096)
+def tokens_of(text: str) -> tuple[Token, ...]:
+    """Numbers in digits, in their order."""
+    found = []
+    for match in _NUMBER.finditer(text):
+        try:
+            found.append(Token(match.start(), match.end(), match[0], number(match[0])[0]))
+        except Refused:
+            continue
+    return tuple(found)
+
+
+def located_in(text: str) -> Sequence[Found]:
+    """Calculations whose numbers all stand in digits, one after the other, with their places."""
+    found = []
+    tokens = tokens_of(text)
+    start = 0
+    for calculation in find_calculations(text):
+        operands = [operand for side in calculation.sides for operand in side.operands]
+        wanted = [operand.value for operand in operands]
+        for at in range(start, len(tokens) - len(wanted) + 1):
+            if [token.value for token in tokens[at : at + len(wanted)]] == wanted:
+                found.append(Found(calculation, tuple(tokens[at : at + len(wanted)])))
+                start = at + len(wanted)
+                break
+    return found
+
+
+def result_of(one: Found) -> Token | None:
+    """The number behind the last equality sign; None where an expression stands there, or nothing is calculated."""
+    last = one.calculation.sides[-1]
+    return one.tokens[-1] if not last.operators and one.calculation.true else None
+
+
+def counts_steps(text: str, token: Token) -> bool:
+    """Whether a number counts steps or says the how-manieth."""
+    return any(match.start() <= token.start < match.end() for match in _REFERENCE.finditer(text))
+
+
+def edited(text: str, edits: Mapping[tuple[int, int], str]) -> str:
+    """The text with what stands at (start, end) replaced."""
+    for (start, end), new in sorted(edits.items(), reverse=True):
+        text = text[:start] + new + text[end:]
+    return text
+
+
+def near(scale: Fraction) -> bool:
+    """Whether a written result is the value reached, but for its rounding."""
+    return abs(scale - 1) * 50 <= 1
+
+
+def plain(value: Fraction) -> Value:
+    """An integer where the fraction is one."""
+    return value.numerator if value.denominator == 1 else value
+
+
+def spelled_like(value: Value, like: str) -> str:
+    """A value as a number beside it is written: with its commas and decimals, at least two where it is not whole."""
+    value = size(value)
+    decimals = len(like.partition(".")[2])
+    if isinstance(value, Fraction):
+        decimals = max(decimals, 2 if value >= 1 else 4)
+    scaled = round(Fraction(value) * 10**decimals)
+    whole, part = divmod(scaled, 10**decimals)
+    text = f"{whole:,}" if "," in like or (whole >= 10_000 and "," in like) else str(whole)
+    if not decimals:
+        return text
+    shown = f"{part:0{decimals}d}"
+    if len(like.partition(".")[2]) < decimals:
+        shown = shown.rstrip("0")
+    return f"{text}.{shown}" if shown else text

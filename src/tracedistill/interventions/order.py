@@ -1,0 +1,70 @@
+"""The same steps in another order, or one of them left out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+from tracedistill.interventions.dealing import rng_of
+from tracedistill.interventions.declared import changed
+from tracedistill.records import Problem, Step, Trace
+from tracedistill.tasks import Task
+from tracedistill.tasks.arithmetic import last_result
+
+TRIES = 64
+"""Orders drawn in search of one that leaves no step in its place."""
+
+
+def shuffle_steps(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
+    """Every trace of at least two distinct steps in another order; no step stays in its place where that can be."""
+    out = []
+    for trace in traces:
+        if len({step.text for step in trace.steps}) > 1:
+            order = _other_order([step.text for step in trace.steps], rng_of(seed, trace.problem_id))
+            steps = tuple(trace.steps[place] for place in order)
+            # what the last calculation reaches is the answer: another one behind it, and nothing says which it is
+            texts = [step.text for step in trace.steps]
+            same = last_result(texts) == last_result([texts[place] for place in order])
+            out.append(changed(task, trace, steps, "shuffled", trace.answer if same else None))
+    return out
+
+
+def drop_step(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
+    """Every trace of at least two steps without one of them; steps of mere text are left out only where all are."""
+    out = []
+    for trace in traces:
+        if len(trace.steps) < 2:
+            continue
+        loaded = [place for place, step in enumerate(trace.steps) if step.kind != "text"]
+        place = rng_of(seed, trace.problem_id).choice(loaded or range(len(trace.steps)))
+        steps = trace.steps[:place] + trace.steps[place + 1 :]
+        answer = None if _reaches(trace.steps, place) else trace.answer
+        out.append(changed(task, trace, steps, "dropped-step", answer))
+    return out
+
+
+def _other_order(texts: Sequence[str], rng: random.Random) -> list[int]:
+    """A draw of those orders that leave the fewest steps in place; equal steps count as one another's."""
+    order = list(range(len(texts)))
+    best: tuple[int, list[int]] | None = None
+    for _ in range(TRIES):
+        rng.shuffle(order)
+        stay = sum(texts[place] == text for place, text in zip(order, texts, strict=True))
+        if best is None or stay < best[0]:
+            best = (stay, list(order))
+        if not stay:
+            break
+    assert best is not None
+    if best[0] == len(texts):  # TRIES draws of the one order that is not wanted: turn the circle by one
+        return [*range(1, len(texts)), 0]
+    return best[1]
+
+
+def _reaches(steps: Sequence[Step], place: int) -> bool:
+    """Whether a step is what the answer is read from: the last one that calculates, the only one that cites."""
+    kind = steps[place].kind
+    if kind == "retrieval":
+        return True
+    last = max((at for at, step in enumerate(steps) if step.kind != "class"), default=-1)
+    last_result = max((at for at, step in enumerate(steps) if step.kind == "calculation"), default=last)
+    return place in (last, last_result) and kind != "class"
