@@ -1,0 +1,33 @@
+"""Was it the teacher's error or the student's? Pure functions on records; what they need is made elsewhere.
+
+labels       attribute: teacher, student, both, solved or undecided, from success counts and the plan's verdict
+alignment    adherence: plan steps followed, split further, skipped as redundant, ignored
+propagation  propagated: wrong numbers of a plan that come back in the output and its answer
+summary      summarise: the table of one teacher and one student
+reading      failures_to_read, render_cases: a seeded sample of failures for reading by hand
+"""
+
+from tracedistill.attribution.alignment import Adherence, StepFate, adherence
+from tracedistill.attribution.labels import LABELS, Attributed, Label, Trial, attribute
+from tracedistill.attribution.propagation import Propagation, propagated
+from tracedistill.attribution.reading import Case, failures_to_read, render_case, render_cases
+from tracedistill.attribution.summary import AttributionTable, summarise
+
+__all__ = [
+    "LABELS",
+    "Adherence",
+    "Attributed",
+    "AttributionTable",
+    "Case",
+    "Label",
+    "Propagation",
+    "StepFate",
+    "Trial",
+    "adherence",
+    "attribute",
+    "failures_to_read",
+    "propagated",
+    "render_case",
+    "render_cases",
+    "summarise",
+]

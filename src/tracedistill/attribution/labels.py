@@ -1,0 +1,208 @@
+"""Names who failed on one problem, teacher or student, from success counts under three plans and the plan's verdict.
+
+plan 0 of 5, gold 5 of 5, plan judged undecided     teacher: p = .001 if both plans were equally good
+plan 1 of 5, gold 2 of 5, plan judged undecided     student: with a plan from gold he fails as well
+plan 0 of 5, gold 1 of 5, plan judged incorrect     both
+plan 1 of 5, gold 4 of 5, plan judged undecided     undecided: the gap may be chance
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, get_args
+
+from tracedistill.records import StepVerdict, Verdict
+from tracedistill.stats.intervals import check_counts
+from tracedistill.tasks.arithmetic import fault_of
+
+Label = Literal["solved", "teacher", "student", "both", "undecided"]
+"""teacher, student, both: whose error the failures are; undecided: the evidence does not tell."""
+
+LABELS: tuple[Label, ...] = get_args(Label)
+
+Basis = Literal["none", "counts", "verdict"]
+"""What a label rests on: nothing (undecided), the counts alone, or the plan's verdict beside them."""
+
+ALPHA = 0.05
+"""A plan does worse than the gold plan where equally good plans would show such a gap at most this often."""
+ALPHA_OF_CORRECT = 0.02
+"""The same where the plan is judged correct: judges err too, but it takes more to say so."""
+
+Count = tuple[int, int]
+"""(successes, samples)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One problem, one teacher, one student: k seeded samples under each plan."""
+
+    problem_id: str
+    """The problem."""
+    plan: Count
+    """Under the teacher's plan."""
+    gold: Count
+    """Under a plan from gold that holds no results."""
+    again: Count | None
+    """Under another sample of the same teacher's plan; None where there is none."""
+    verdict: Verdict
+    """The verdict on the teacher's plan."""
+
+    def __post_init__(self) -> None:
+        for count in (self.plan, self.gold, self.again or (0, 0)):
+            check_counts(*count)
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """The success rates of one trial against each other; None where a rate has no samples."""
+
+    gold: float | None
+    """Rate under the gold plan less the rate under the teacher's (-1 to 1)."""
+    again: float | None
+    """Rate under the second plan less the rate under the first (-1 to 1)."""
+    p_worse: float | None
+    """One-sided p of Boschloo's exact test that the teacher's plan does no worse than the gold plan."""
+    own: float | None
+    """The failure rate under the gold plan over that under the teacher's: what the student fails without the teacher's
+    help (0: nothing; 1 and more: all of it); None where nothing failed under the teacher's plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attributed:
+    """One trial with its label."""
+
+    problem_id: str
+    """The problem."""
+    label: Label
+    """Whose error."""
+    why: str
+    """One sentence for a person."""
+    basis: Basis
+    """What the label rests on: labels by counts alone have their share of chance findings."""
+    differences: Differences
+    """The rates against each other."""
+    plan: Count
+    """Successes and samples under the teacher's plan."""
+    gold: Count
+    """The same under the gold plan."""
+    again: Count | None
+    """The same under the teacher's second plan."""
+    outcome: str
+    """The plan's own verdict."""
+    first_wrong_step: int | None
+    """First step of the plan judged wrong, or suspect where none is, from 1; None where there is none."""
+    kind: str
+    """Kind of that fault: `wrong operand`, `wrong operation`, `wrong calculation`, ...; `suspect operand` where the
+    judge did not call it wrong; `missing step`; empty for none."""
+    came_back: bool
+    """Whether another sample of the teacher's plan solved what this one did not."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is a failure to explain."""
+        return self.label != "solved"
+
+
+def attribute(trial: Trial) -> Attributed:
+    """Name whose error the failures of one problem are.
+
+    *Solved*: more than half of the samples under the teacher's plan are right, and the plan does not do worse than the
+    gold plan. *Worse*: Boschloo's exact test on plan against gold, p <= 0.05 (0.02 where the plan is judged correct).
+    *Own*: with the gold plan the student fails at least half as often as with the teacher's.
+
+    1. Plan judged incorrect: `both` where own, else `teacher`.
+    2. Plan worse, but another sample of it comes back to more than half right and no step is suspect: `undecided`.
+    3. Plan worse: `both` where own, else `teacher`.
+    4. Plan judged correct: `student`. With p between 0.02 and 0.05 and not own: `undecided`.
+    5. Own: `student`. Nothing says that the plan was right, but it took no bad plan to fail.
+    6. Else `undecided`: a gap that may be chance. With one sample a problem only the plan's verdict decides.
+    """
+    differences = _compare(trial)
+    (right, n), (gold_right, gold_n) = trial.plan, trial.gold
+    step, kind, suspect = _first_wrong(trial.verdict)
+    came_back = trial.again is not None and 2 * right <= n and 2 * trial.again[0] > trial.again[1]
+    label, basis, why = _decide(trial, differences, suspect and trial.verdict.outcome != "correct", came_back)
+    return Attributed(
+        trial.problem_id, label, f"{right} of {n} with the plan, {gold_right} of {gold_n} with gold: {why}",
+        basis, differences, trial.plan, trial.gold, trial.again, trial.verdict.outcome, step, kind, came_back,
+    )  # fmt: skip
+
+
+def _decide(trial: Trial, differences: Differences, suspect: bool, came_back: bool) -> tuple[Label, Basis, str]:
+    right, n = trial.plan
+    outcome = trial.verdict.outcome
+    p, own = differences.p_worse, differences.own
+    if not n:
+        return "undecided", "none", "no sample under the teacher's plan"
+    worse = p is not None and p <= (ALPHA_OF_CORRECT if outcome == "correct" else ALPHA)
+    judged = f"the plan is judged {outcome}"
+    if 2 * right > n and not worse:
+        return "solved", "counts", "solved, though the plan is judged incorrect" if outcome == "incorrect" else "solved"
+    if p is None or own is None:
+        return "undecided", "none", "no sample under the gold plan"
+    alone = own >= 0.5
+    chance = f"p = {p:.3f} for equally good plans"
+    if outcome == "incorrect":
+        if alone:
+            return "both", "verdict", f"{judged}, and with a right one the student fails too"
+        return "teacher", "verdict", f"{judged}, and with a right one the student succeeds"
+    if worse and came_back and not suspect:
+        return "undecided", "none", "another plan of the same teacher succeeds, and no step of this one is found wrong"
+    if worse:
+        if alone:
+            return "both", "counts", f"the plan does worse ({chance}), and with a right one the student fails too"
+        return "teacher", "counts", f"the plan does worse than one from gold ({chance})"
+    if outcome == "correct":
+        if p <= ALPHA and not alone:
+            return "undecided", "none", f"{judged}, yet it does worse ({chance})"
+        return "student", "verdict", judged
+    if alone:
+        return "student", "counts", f"the student fails with a right plan too; {judged}"
+    return "undecided", "none", f"the gap may be chance ({chance}), and {judged}"
+
+
+def _compare(trial: Trial) -> Differences:
+    (right, n), (gold_right, gold_n) = trial.plan, trial.gold
+    if not n:
+        return Differences(None, None, None, None)
+    again = trial.again[0] / trial.again[1] - right / n if trial.again and trial.again[1] else None
+    if not gold_n:
+        return Differences(None, again, None, None)
+    failed, gold_failed = 1 - right / n, 1 - gold_right / gold_n
+    own = gold_failed / failed if failed else None
+    return Differences(gold_right / gold_n - right / n, again, p_worse(trial.plan, trial.gold), own)
+
+
+@lru_cache(maxsize=16_384)
+def p_worse(plan: Count, gold: Count) -> float:
+    """One-sided p of Boschloo's exact unconditional test (1970; scipy) that `plan` is no worse than `gold`.
+
+    It keeps its level for every common success rate, as Fisher's test does, and is never less powerful: of 5 against
+    5 samples it tells 0 from 3, where Fisher's needs 4. 1 where `plan` did at least as well.
+    """
+    (right, n), (gold_right, gold_n) = plan, gold
+    if right * gold_n >= gold_right * n:
+        return 1.0
+    from scipy.stats import boschloo_exact  # slow to import
+
+    table = [[right, gold_right], [n - right, gold_n - gold_right]]
+    return float(boschloo_exact(table, alternative="less").pvalue)
+
+
+def _first_wrong(verdict: Verdict) -> tuple[int | None, str, bool]:
+    """(first wrong step from 1, kind of its fault, whether a step is wrong or suspect)."""
+    wrong = next((step for step in verdict.steps if step.outcome == "incorrect"), None)
+    if wrong is not None:
+        return wrong.index + 1, _kind(wrong), True
+    suspect = next((step for step in verdict.steps if step.figures.get("other_operand") or fault_of(step)), None)
+    if suspect is not None:
+        return suspect.index + 1, fault_of(suspect) or "suspect operand", True
+    return None, "missing step" if verdict.figures.get("missing") else "", False
+
+
+def _kind(step: StepVerdict) -> str:
+    """The fault as its judge calls it: `wrong operand: 77 comes from nowhere` is a wrong operand."""
+    named = re.match(r"[a-z ]{3,40}(?=:)", step.reason)
+    return fault_of(step) or (named[0] if named else f"wrong {step.kind}")

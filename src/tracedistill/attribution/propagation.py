@@ -1,0 +1,135 @@
+"""Whether a wrong number of a plan comes back: in what the student wrote, in what it calculated, in its answer.
+
+question   Janet's ducks lay 16 eggs per day. ... she sells them for $2 per egg ...
+plan       2. Multiply the 9 eggs that are left by 77.             77 comes from nowhere
+student    9 * 77 = 693. The answer is 693.                        77 is back, and the answer is made from it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from tracedistill.records import Problem, Step
+from tracedistill.tasks.arithmetic import gold_path, spell
+from tracedistill.tasks.calculations import Calculation, find_calculations
+from tracedistill.tasks.evaluation import Value, size
+from tracedistill.tasks.grounding import cued, grounds
+from tracedistill.tasks.steps import split_steps
+from tracedistill.validation.plan_numbers import plan_numbers
+
+SMALL = 1
+"""Numbers up to this say nothing: they count things, or stand in every text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Propagation:
+    """The wrong numbers of one plan and what became of them in one output."""
+
+    wrong_numbers: tuple[str, ...]
+    """Numbers of the plan that are neither in the question, nor listed constants, nor results of true calculations,
+    nor told by the gold; with a parent plan, `planted_numbers` too."""
+    planted_numbers: tuple[str, ...]
+    """Numbers that stand in a step where the parent plan's step has others; empty without a parent."""
+    reappear_in_trace: tuple[str, ...]
+    """Those of both that the student wrote, outside lines copied from the plan."""
+    calculated_with: tuple[str, ...]
+    """Those that are operands of the student's calculations."""
+    reappear_in_answer: tuple[str, ...]
+    """Those that are the student's answer."""
+    carried: bool
+    """Whether the answer is one of them, or is reached by the student's calculations from one of them."""
+
+
+def propagated(
+    plan_steps: Sequence[Step],
+    problem: Problem,
+    output_text: str,
+    answer: str | None,
+    parent_steps: Sequence[Step] | None = None,
+) -> Propagation:
+    """What became of a plan's wrong numbers; `answer` is the student's, as extracted (None: none was found).
+
+    `parent_steps`: the plan that this one was made from by an intervention. A value that the question gives too, such
+    as another operand of it, is found only through the parent; where it comes back is then told with less certainty.
+    """
+    planted = _planted(plan_steps, parent_steps) if parent_steps is not None else ()
+    wrong = tuple(dict.fromkeys([*wrong_numbers(plan_steps, problem), *planted]))
+    copied = {" ".join(step.text.split()).casefold() for step in plan_steps}
+    written = [text for text in split_steps(output_text) if " ".join(text.split()).casefold() not in copied]
+    calculations = [one for text in written for one in find_calculations(text)]
+    told = {value for text in written for value in _told(text)}
+    operands = {size(operand.value) for one in calculations for operand in one.operands}
+    final = _value(answer)
+    return Propagation(
+        _spelled(wrong),
+        _spelled(planted),
+        _spelled(value for value in wrong if value in told or value in operands),
+        _spelled(value for value in wrong if value in operands),
+        _spelled(value for value in wrong if value == final),
+        final is not None and final in _reached_from(wrong, calculations),
+    )
+
+
+def wrong_numbers(plan_steps: Sequence[Step], problem: Problem) -> tuple[Value, ...]:
+    """Numbers of a plan that come from nowhere, each once in their order.
+
+    Known are the question's numbers and what they bring, listed constants that question or plan call for, results of
+    true calculations of the plan, and what the gold tells: a result told early is a leak, not an error.
+    """
+    texts = [step.text for step in plan_steps]
+    given = grounds(" ".join([*problem.context, problem.question]))
+    gold = gold_path(tuple(step.text for step in problem.gold_steps))
+    found = [one for text in texts for one in find_calculations(text)]
+    known: set[Value] = set(given.values | given.constants | gold.values)
+    known.update(value for text in (*problem.answers, *(s.text for s in problem.gold_steps)) for value in _told(text))
+    known |= {size(value) for one in found if one.true for value in one.values}
+    wrong: dict[Value, None] = {}
+    for number in plan_numbers(texts):
+        if number.role in ("list index", "step reference", "ordinal") or number.value <= SMALL:
+            continue
+        if number.value <= len(texts) and number.role == "mention":
+            continue  # `the 3 totals`: a count of the plan's own things
+        if not {number.value, _simple(Fraction(number.value) / 100)} & (known | cued(texts[number.line])):
+            wrong[number.value] = None
+    for one in found:
+        if one.true is False and one.result is not None:
+            wrong[size(one.result)] = None
+    return tuple(wrong)
+
+
+def _planted(steps: Sequence[Step], parent: Sequence[Step]) -> tuple[Value, ...]:
+    """Numbers of the steps that their parents lack."""
+    found: dict[Value, None] = {}
+    for at, step in enumerate(steps):
+        before = _told(parent[at].text) if at < len(parent) else ()
+        found.update((value, None) for value in _told(step.text) if value not in before)
+    return tuple(found)
+
+
+def _reached_from(wrong: Sequence[Value], calculations: Sequence[Calculation]) -> set[Value]:
+    """The wrong numbers and all results of calculations that use one, directly or through such a result."""
+    tainted = set(wrong)
+    for one in calculations:
+        if one.result is not None and any(size(operand.value) in tainted for operand in one.operands):
+            tainted.add(size(one.result))
+    return tainted
+
+
+def _value(answer: str | None) -> Value | None:
+    numbers = set(_told(answer)) if answer else set()
+    return numbers.pop() if len(numbers) == 1 else None
+
+
+def _told(text: str) -> tuple[Value, ...]:
+    """Numbers of a text without sign, in their order."""
+    return tuple(size(value) for value in grounds(text).numbers)
+
+
+def _simple(value: Fraction) -> Value:
+    return value.numerator if value.denominator == 1 else value
+
+
+def _spelled(values: Iterable[Value]) -> tuple[str, ...]:
+    return tuple(spell(value) for value in values)

@@ -1,0 +1,143 @@
+"""Failures drawn for reading by hand: question, plan with its verdicts, gold, output, and what the program says."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tracedistill.attribution.alignment import Adherence
+from tracedistill.attribution.labels import Attributed
+from tracedistill.attribution.propagation import Propagation
+from tracedistill.records import Problem, Step, Verdict
+
+MAX_OUTPUT = 6_000
+"""Characters of an output that are shown; a runaway generation is cut, and said to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """All that a person needs to judge one item."""
+
+    attributed: Attributed
+    """What the program says."""
+    problem: Problem
+    """The problem with its gold."""
+    plan_steps: tuple[Step, ...]
+    """The teacher's plan."""
+    verdict: Verdict
+    """The plan's verdict, step by step."""
+    output: str
+    """One output of the student under this plan: one that failed, where there is one."""
+    answer: str | None = None
+    """The answer taken from that output."""
+    teacher: str = ""
+    """Name of the teacher."""
+    student: str = ""
+    """Name of the student."""
+    adherence: Adherence | None = None
+    """What the student did with each step."""
+    propagation: Propagation | None = None
+    """What became of the plan's wrong numbers."""
+
+
+def failures_to_read(cases: Iterable[Case], n: int = 50, seed: int = 0) -> list[Case]:
+    """A seeded random sample of the failures, all of them where they are no more than `n`.
+
+    It does not depend on the order of the cases, and a larger `n` only adds to a smaller one's: what was read stays
+    read. Every failure has the same chance, so that shares read by hand estimate shares of all failures.
+    """
+    failures = [case for case in cases if case.attributed.failed]
+    return sorted(failures, key=lambda case: _lot(case, seed))[:n]
+
+
+def _lot(case: Case, seed: int) -> bytes:
+    name = "\0".join((str(seed), case.teacher, case.student, case.problem.problem_id))
+    return hashlib.sha256(name.encode()).digest()
+
+
+def render_cases(cases: Sequence[Case]) -> str:
+    """The cases as one Markdown text, each with a line for the reader's own verdict."""
+    return "\n".join(render_case(case, f"{at} of {len(cases)}: ") for at, case in enumerate(cases, start=1))
+
+
+def render_case(case: Case, before: str = "") -> str:
+    """One case as Markdown; texts of models stand in fences that they cannot close."""
+    one = case.attributed
+    names = ", ".join(filter(None, (case.teacher and f"teacher {case.teacher}", case.student)))
+    parts = [
+        f"## {before}{_inline(case.problem.problem_id)}" + (f" ({_inline(names)})" if names else ""),
+        f"Program: **{one.label}**. {_inline(one.why)}.",
+        f"Successes: {_counts(one)}. Plan judged {one.outcome}"
+        + (f"; first wrong step {one.first_wrong_step} ({one.kind})" if one.first_wrong_step else "")
+        + (f": {_inline(case.verdict.reason)}" if case.verdict.reason else "")
+        + ".",
+        "### Question",
+        _fenced("\n".join([*case.problem.context, case.problem.question])),
+        "### Plan",
+        _fenced("\n".join(_plan_lines(case)) or "(no steps)"),
+        "### Gold",
+        _fenced("\n".join([*(step.text for step in case.problem.gold_steps), _gold_answer(case.problem)])),
+        "### Output" + (f" (answer read: {_inline(case.answer)})" if case.answer is not None else ""),
+        _fenced(_cut(case.output)),
+    ]
+    if case.propagation is not None and case.propagation.wrong_numbers:
+        parts.append(_propagation_line(case.propagation))
+    parts.append("Reader: teacher / student / both / undecided; first wrong step:\n")
+    return "\n\n".join(parts)
+
+
+def _plan_lines(case: Case) -> list[str]:
+    """Each step with its verdict and what the student did with it."""
+    verdicts = {step.index: step for step in case.verdict.steps}
+    fates = {step.index: step for step in case.adherence.per_step} if case.adherence else {}
+    lines = []
+    for index, step in enumerate(case.plan_steps):
+        notes = []
+        if index in verdicts:
+            found = verdicts[index]
+            notes.append(f"{found.outcome}: {found.reason}" if found.reason else found.outcome)
+        if index in fates:
+            notes.append(f"student: {fates[index].fate}")
+        lines.append(f"{index + 1}. {step.text}" + (f"\n      [{'; '.join(notes)}]" if notes else ""))
+    return lines
+
+
+def _counts(one: Attributed) -> str:
+    told = [f"{one.plan[0]} of {one.plan[1]} with the plan", f"{one.gold[0]} of {one.gold[1]} with a gold plan"]
+    if one.again is not None:
+        told.append(f"{one.again[0]} of {one.again[1]} with another plan of the teacher")
+    return ", ".join(told)
+
+
+def _propagation_line(found: Propagation) -> str:
+    where = (
+        ("written", found.reappear_in_trace),
+        ("calculated with", found.calculated_with),
+        ("the answer", found.reappear_in_answer),
+    )
+    told = "; ".join(f"{name}: {', '.join(numbers)}" for name, numbers in where if numbers) or "not seen again"
+    told += "; the answer is made from them" if found.carried else ""
+    return f"Wrong numbers of the plan: {', '.join(found.wrong_numbers)} ({told})."
+
+
+def _gold_answer(problem: Problem) -> str:
+    return f"Answer: {', '.join(problem.answers)}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_OUTPUT else f"{text[:MAX_OUTPUT]}\n[cut: {len(text)} characters]"
+
+
+def _fenced(text: str) -> str:
+    """A text in a fence longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _inline(text: str) -> str:
+    """A text that holds on one line and says nothing to Markdown or HTML."""
+    line = " ".join(text.split()).rstrip(".")
+    return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", line)

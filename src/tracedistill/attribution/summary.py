@@ -1,0 +1,170 @@
+"""Attribution over all items of one teacher and one student: counts with ids and intervals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tracedistill.attribution.alignment import FATES, Adherence
+from tracedistill.attribution.labels import ALPHA, LABELS, Attributed, Label
+from tracedistill.attribution.propagation import Propagation
+from tracedistill.errors import InputError
+from tracedistill.stats import Share, share
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The items of one label."""
+
+    label: Label
+    """The label."""
+    of_items: Share
+    """Out of all items."""
+    of_failures: Share | None
+    """Out of the failures; None for `solved`."""
+    by_counts_alone: int
+    """How many rest on the counts alone, no verdict beside them."""
+    outcomes: Mapping[str, int]
+    """The plans' own verdicts -> how many."""
+    ids: tuple[str, ...]
+    """Problem ids, in the order of the items."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdherenceTotals:
+    """What became of the steps of all plans."""
+
+    steps: int
+    """Steps of the plans."""
+    fates: Mapping[str, int]
+    """followed, split, redundant, ignored -> how many."""
+    misaligned: Share
+    """Items with a step that is ignored, out of the items looked at."""
+    misaligned_ids: tuple[str, ...]
+    """Their problem ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class PropagationTotals:
+    """What became of the wrong numbers of all plans."""
+
+    plans: int
+    """Items looked at."""
+    with_wrong_number: int
+    """Of these, plans with a wrong number."""
+    in_trace: Share
+    """Of those, items whose student wrote one of them."""
+    calculated_with: Share
+    """Of those, items whose student calculated with one."""
+    in_answer: Share
+    """Of those, items whose answer is one."""
+    carried: Share
+    """Of those, items whose answer is one or is calculated from one."""
+    carried_ids: tuple[str, ...]
+    """Their problem ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionTable:
+    """Whose error, for one teacher and one student."""
+
+    teacher: str
+    """Name of the teacher."""
+    student: str
+    """Name of the student."""
+    items: int
+    """Items attributed."""
+    failures: int
+    """Items that are not solved."""
+    cells: tuple[Cell, ...]
+    """One per label, in a fixed order, empty ones too."""
+    wrong_plans_among_failures: Share
+    """Failures whose plan is judged incorrect."""
+    wrong_plans_among_solved: Share
+    """Solved items whose plan is judged incorrect all the same."""
+    came_back_ids: tuple[str, ...]
+    """Items not solved with one plan and solved with another sample of the same teacher's."""
+    kinds: Mapping[str, int]
+    """Kinds of the first wrong steps, over the failures -> how many."""
+    first_wrong_steps: Mapping[str, int]
+    """Places of the first wrong steps, from 1, over the failures -> how many."""
+    by_chance_at_most: float
+    """Items that the counts alone may call a teacher's by chance if no plan were worse: the level times the items."""
+    adherence: AdherenceTotals | None
+    """None where it was not looked at."""
+    propagation: PropagationTotals | None
+    """None where it was not looked at."""
+
+
+def summarise(
+    attributed: Sequence[Attributed],
+    teacher: str,
+    student: str,
+    adherences: Mapping[str, Adherence] | None = None,
+    propagations: Mapping[str, Propagation] | None = None,
+) -> AttributionTable:
+    """The table; the two mappings, by problem id, may hold fewer items. InputError where an id comes twice."""
+    ids = Counter(one.problem_id for one in attributed)
+    twice = next((name for name, count in ids.items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"{teacher} and {student}: problem '{twice}' is attributed twice; give each problem once")
+    n = len(attributed)
+    failures = [one for one in attributed if one.failed]
+    solved = [one for one in attributed if not one.failed]
+    return AttributionTable(
+        teacher=teacher,
+        student=student,
+        items=n,
+        failures=len(failures),
+        cells=tuple(_cell(label, attributed, len(failures)) for label in LABELS),
+        wrong_plans_among_failures=_wrong_plans(failures),
+        wrong_plans_among_solved=_wrong_plans(solved),
+        came_back_ids=tuple(one.problem_id for one in attributed if one.came_back),
+        kinds=dict(Counter(one.kind for one in failures if one.kind).most_common()),
+        first_wrong_steps={
+            str(step): count
+            for step, count in sorted(Counter(one.first_wrong_step for one in failures if one.first_wrong_step).items())
+        },
+        by_chance_at_most=ALPHA * n,
+        adherence=None if adherences is None else _adherence(adherences),
+        propagation=None if propagations is None else _propagation(propagations),
+    )
+
+
+def _cell(label: Label, attributed: Sequence[Attributed], failures: int) -> Cell:
+    own = [one for one in attributed if one.label == label]
+    return Cell(
+        label,
+        share(len(own), len(attributed)),
+        None if label == "solved" else share(len(own), failures),
+        sum(one.basis == "counts" for one in own),
+        dict(Counter(one.outcome for one in own).most_common()),
+        tuple(one.problem_id for one in own),
+    )
+
+
+def _wrong_plans(items: Sequence[Attributed]) -> Share:
+    return share(sum(one.outcome == "incorrect" for one in items), len(items))
+
+
+def _adherence(found: Mapping[str, Adherence]) -> AdherenceTotals:
+    fates = Counter(step.fate for one in found.values() for step in one.per_step)
+    misaligned = tuple(name for name, one in found.items() if one.misaligned)
+    return AdherenceTotals(
+        fates.total(), {fate: fates[fate] for fate in FATES}, share(len(misaligned), len(found)), misaligned
+    )
+
+
+def _propagation(found: Mapping[str, Propagation]) -> PropagationTotals:
+    wrong = {name: one for name, one in found.items() if one.wrong_numbers}
+    carried = tuple(name for name, one in wrong.items() if one.carried)
+    return PropagationTotals(
+        len(found),
+        len(wrong),
+        share(sum(bool(one.reappear_in_trace) for one in wrong.values()), len(wrong)),
+        share(sum(bool(one.calculated_with) for one in wrong.values()), len(wrong)),
+        share(sum(bool(one.reappear_in_answer) for one in wrong.values()), len(wrong)),
+        share(len(carried), len(wrong)),
+        carried,
+    )
