@@ -10,7 +10,9 @@ TEMPLATE = (
 )
 
 
-def build(folder: Path, *, hidden: int = 32, layers: int = 2, seed: int = 0, window: int = 512) -> Path:
+def build(
+    folder: Path, *, hidden: int = 32, layers: int = 2, seed: int = 0, window: int = 512, **settings: object
+) -> Path:
     """Write the model and tokenizer into `folder`, which is returned."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -45,6 +47,24 @@ def build(folder: Path, *, hidden: int = 32, layers: int = 2, seed: int = 0, win
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
+        **settings,
     )
     LlamaForCausalLM(config).save_pretrained(str(folder), safe_serialization=True)
     return folder
+
+
+def lora(folder: Path, path: Path, *, seed: int = 1, std: float = 0.2, **settings: object) -> Path:
+    """Write a LoRA adapter of the tiny model, with weights far from zero, into `path`, which is returned."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+    torch.manual_seed(seed)
+    chosen = {"r": 4, "target_modules": "all-linear", "task_type": "CAUSAL_LM", **settings}
+    tuned = get_peft_model(base, LoraConfig(**chosen))  # type: ignore[arg-type]
+    for name, weight in tuned.named_parameters():
+        if "lora_B" in name or "modules_to_save" in name or "bias" in name:
+            torch.nn.init.normal_(weight, std=std)
+    tuned.save_pretrained(str(path))
+    return path

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.tiny import build
+from tests.tiny import build, lora
 from tracedistill.engines import Generation, Request, Sampling
 from tracedistill.errors import InputError
 from tracedistill.records import Message
@@ -241,20 +241,7 @@ def test_the_description_holds_what_determines_the_output(engine: Any, folder: P
 
 @pytest.fixture(scope="module")
 def adapter(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA adapter with weights far from zero."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    base = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
-    torch.manual_seed(1)
-    tuned = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
-    for name, weight in tuned.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.2)
-    path = tmp_path_factory.mktemp("adapter")
-    tuned.save_pretrained(str(path))
-    return path
+    return lora(folder, tmp_path_factory.mktemp("adapter"))
 
 
 def made_for(adapter: Path, base: str | None, copy: Path) -> Path:

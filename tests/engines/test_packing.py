@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+
+
+def model(dtype: str = "bfloat16", *, bias: bool = False) -> tuple[object, object]:
+    import torch
+
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(torch.nn.Linear(48, 96, bias=bias), torch.nn.Linear(96, 40, bias=bias))
+    return layers.to(getattr(torch, dtype)), torch
+
+
+def packable() -> bool:
+    import torch
+
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("rows", [1, 3, 16, 33, 200])
+def test_packed_layers_give_the_same_bits(rows: int, bias: bool) -> None:
+    from tracedistill.engines.packing import pack
+
+    layers, torch = model(bias=bias)
+    x = torch.randn(rows, 2, 48).to(torch.bfloat16)
+    with torch.inference_mode():
+        plain = layers(x)
+        assert pack(layers) == (2 if packable() else 0)
+        assert torch.equal(layers(x), plain)
+
+
+def test_a_weight_that_is_replaced_counts_at_once() -> None:
+    from tracedistill.engines.packing import pack, unpack
+
+    layers, torch = model()
+    x = torch.randn(4, 48).to(torch.bfloat16)
+    with torch.inference_mode():
+        pack(layers)
+        own = layers[0].weight.data
+        layers[0].weight.data = own * 2
+        expected = torch.nn.functional.linear(torch.nn.functional.linear(x, own * 2), layers[1].weight)
+        assert torch.equal(layers(x), expected)
+        unpack(layers)
+        assert not any("forward" in layer.__dict__ for layer in layers)
+        pack(layers)
+        assert torch.equal(layers(x), expected)
+
+
+def test_small_layers_of_an_adapter_in_fp32_stay_as_they_are() -> None:
+    from tracedistill.engines.packing import pack
+
+    layers, torch = model()
+    layers.append(torch.nn.Linear(40, 4))
+    assert pack(layers) == (2 if packable() else 0)
+    assert "forward" not in layers[2].__dict__
+
+
+def test_what_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tracedistill.engines import packing
+
+    layers, torch = model("float32")
+    assert packing.pack(layers) == 0
+    assert packing.pack(torch.nn.Sequential()) == 0
+    layers, torch = model()
+    monkeypatch.setattr(packing, "MAX_BYTES", 2 * (48 * 96 + 96 * 40) - 1)
+    assert packing.pack(layers) == 0
+    assert "forward" not in layers[0].__dict__
+
+
+def test_a_layout_that_gives_other_numbers_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tracedistill.engines import packing
+
+    layers, _ = model()
+    product = packing._product
+    monkeypatch.setattr(packing, "_product", lambda x, packed, bias: product(x, packed, bias) * 1.5)
+    assert packing.pack(layers) == 0
+    assert not any("forward" in layer.__dict__ for layer in layers)
