@@ -136,7 +136,7 @@ def grade(
     Raises InputError (file, row, remedy) for a missing text column, broken rows and an empty file.
     """
     task = get_task(task_name)
-    problems = _Problems(task, data_dir)
+    problems = KnownProblems(task, data_dir)
     whole, groups = Tally(), dict[tuple[str, ...], Tally]()
     keeps = type(task).summarise is not Task.summarise
     kept: dict[tuple[str, ...], tuple[list[Problem], list[str]]] = {}
@@ -178,7 +178,7 @@ def _put(stream: TextIO | None, graded: Graded) -> None:
 
 def _grade_row(
     task: Task,
-    problems: _Problems,
+    problems: KnownProblems,
     row: Row,
     policy: Policy,
     path: Path,
@@ -199,7 +199,7 @@ def _grade_row(
     problem = problems.find(problem_id) if asks else None
     known = problem is not None
     if problem is None:
-        problem = _problem_of(task, row, problem_id or f"row-{number}", gold_field)
+        problem = problem_of(task, row, problem_id or f"row-{number}", gold_field)
     row_id = content(row["id"]) if row.get("id") is not None else problem.problem_id
     if not problem.answers and not known:
         why = f"problem '{problem_id}' is unknown" if problem_id else f"no column '{problem_field}'"
@@ -213,7 +213,7 @@ def _grade_row(
     return Graded(row_id, problem, text, answers, trace)
 
 
-def _problem_of(task: Task, row: Row, problem_id: str, gold_field: str) -> Problem:
+def problem_of(task: Task, row: Row, problem_id: str, gold_field: str) -> Problem:
     """A problem out of the row's own gold, and its question where the row has one."""
     gold = row.get(gold_field)
     if gold is None or gold == []:
@@ -226,7 +226,7 @@ def _problem_of(task: Task, row: Row, problem_id: str, gold_field: str) -> Probl
     return task.problem_of_row(problem_id, question if isinstance(question, str) else "", answers)
 
 
-class _Problems:
+class KnownProblems:
     """A task's problems by id, over all splits that are there; splits are read one by one, as the rows ask for them."""
 
     def __init__(self, task: Task, data_dir: Path | None) -> None:

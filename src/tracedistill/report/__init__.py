@@ -1,31 +1,79 @@
-"""What the traces were worth: report.json, one HTML page, Markdown, and the table in the terminal."""
+"""What the traces were worth: report.json, one HTML page, Markdown, CSV, and the table in the terminal.
+
+from tracedistill.report import write_view
+from tracedistill.report.runs import view_of_folder
+from tracedistill.report.several import combine
+write_view(view_of_folder(Path("runs/quickstart")))
+write_view(combine([view_of_folder(first), view_of_folder(second)]), out=Path("compared"))
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tracedistill.recipes import Study
 from tracedistill.records import Problem
+from tracedistill.report.about import about
+from tracedistill.report.against import against_section
+from tracedistill.report.browser import browse
+from tracedistill.report.cells import section_json
 from tracedistill.report.findings import findings, limits
 from tracedistill.report.markdown import markdown
 from tracedistill.report.page import page
-from tracedistill.report.samples import samples
+from tracedistill.report.runs import RunView, view_of_study
+from tracedistill.report.sections import all_sections
+from tracedistill.report.spreadsheet import arm_row, comparison_row, csv_text
 from tracedistill.report.tables import build
-from tracedistill.store import atomic, write_json
-from tracedistill.tasks import Task
+from tracedistill.store import atomic, dumps
+from tracedistill.tasks import Task, get_task
+
+FILES = ("report.json", "report.html", "report.md", "report.csv", "comparisons.csv")
+"""What a report consists of."""
+COMPARED = ("first", "second", "n", "difference", "low", "high", "p", "p_holm")
+"""Heads of comparisons.csv where nothing is compared."""
 
 
 def write_report(
     study: Study, task: Task, folder: Path, problems: Mapping[str, Problem], teachers: Sequence[str] = ()
-) -> None:
-    """Write report.json, report.html and report.md into the run folder; `teachers`: whose traces the arms use."""
-    report = build(study, folder, problems, teachers)
+) -> dict[str, Any]:
+    """Write a study's report into its run folder, and return it; `teachers`: whose traces the arms use."""
+    return write_view(view_of_study(study, folder, teachers, problems), task=task)
+
+
+def write_view(view: RunView, out: Path | None = None, task: Task | None = None) -> dict[str, Any]:
+    """Write the report on a run, or on several, and return it.
+
+    `out`: where to; by default the run folder. Files that would come out as they are stay untouched.
+    """
+    out = view.folder if out is None else out
+    report = build(view)
+    for facts, arm in zip(report["arms"], view.arms, strict=True):
+        facts["file"] = Path(os.path.relpath(arm.path, out)).as_posix()
     report["findings"] = findings(report)
     report["limits"] = limits(report)
-    shown = samples(study, task, folder, problems)
-    for name, text in (("report.html", page(report, shown)), ("report.md", markdown(report))):
-        with atomic(folder / name) as stream:
-            # lone surrogates and NUL out of a model's mouth must not break the page
-            stream.write(text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\N{REPLACEMENT CHARACTER}"))
-    write_json(folder / "report.json", report)
+    sections = [against_section(view), *all_sections(view), *about(view, report)]
+    report["sections"] = [section_json(section) for section in sections if section is not None]
+    shown = browse(view, task or get_task(view.task))
+    texts = {
+        "report.json": dumps(report, indent=1) + "\n",
+        "report.html": page(report, shown, view.manifests),
+        "report.md": markdown(report),
+        "report.csv": csv_text(map(arm_row, report["arms"])),
+        "comparisons.csv": csv_text(map(comparison_row, report["comparisons"]), COMPARED),
+    }
+    for name, text in texts.items():
+        _put(out / name, text)
+    return report
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a text, unless it stands there already: a report made again of the same run is the same file."""
+    # lone surrogates and NUL out of a model's mouth must not break a reader
+    text = text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    if path.exists() and path.read_bytes() == text.encode("utf-8"):
+        return
+    with atomic(path) as stream:
+        stream.write(text)

@@ -7,6 +7,9 @@ from typing import Any
 
 ALPHA = 0.05
 
+FEW_PLANS = 3
+"""Up to so many arms that show plans get a sentence each."""
+
 ONE_ADAPTER = (
     "One adapter per arm and one seed: these findings are about these adapters on these problems, not about the kind "
     "of trace. No test problem was tuned on, and hyperparameters are to be chosen on the validation split."
@@ -36,27 +39,18 @@ def findings(report: Mapping[str, Any]) -> list[str]:
 
 def limits(report: Mapping[str, Any]) -> list[str]:
     """What must be said beside the findings so that nobody reads more into them."""
-    said = [ONE_ADAPTER] if any(arm["kind"] == "tuned" for arm in report["arms"]) else []
+    tuned = any(arm["kind"] in ("tuned", "served") for arm in report["arms"])
+    said = [ONE_ADAPTER] if tuned and report.get("seeds", 1) == 1 else []
     untuned = [arm for arm in report["arms"] if arm["kind"] == "in context" and arm["prompt"] != "few-shot"]
     few = [arm for arm in report["arms"] if arm["prompt"] == "few-shot"]
-    if any(arm["kind"] == "tuned" for arm in report["arms"]) and untuned:
+    if tuned and untuned:
         fair = f"the fair untuned baseline is {few[0]['name']}" if few else "no arm of this study shows the format"
         said.append(
             "Tuning also teaches how an answer is written: an untuned student that was never shown the format can lose "
             f"by format alone (compare its candidate reading); {fair}."
         )
+    said += _plans_with_answers(report)
     for arm in report["arms"]:
-        plan = arm["plan"]
-        if plan and plan["traces"]:
-            share = plan["holding_answer"] / plan["traces"]
-            oracle = " Its maker saw the gold." if plan["oracle"] else ""
-            said.append(
-                f"{arm['name']} shows the student steps that contain the answer in {share:.0%} of the problems "
-                f"(in the original bAbI files 82% of the supporting facts do): picking it out would do.{oracle}"
-                if report["task"] == "babi"
-                else f"{arm['name']} shows the student steps that contain the answer in {share:.0%} of the problems."
-                f"{oracle}"
-            )
         data = arm["data"]
         if data and data["traces"] and arm["tune"] == "correct":
             share = data["holding_answer"] / data["traces"]
@@ -64,7 +58,41 @@ def limits(report: Mapping[str, Any]) -> list[str]:
                 f"{arm['name']}: the traces it learnt from contain the answer in {share:.0%} of the rows, so that "
                 "trace and answer are tied by construction: a right trace makes a right answer easy to copy."
             )
+    imported = [arm["name"] for arm in report["arms"] if arm["kind"] == "imported"]
+    if imported:
+        said.append(
+            f"Imported: {', '.join(imported)}. With which seeds and settings they were made is not known here; a "
+            "finding is about these outputs."
+        )
+    if report.get("runs"):
+        left_out = sum(run["left_out"] for run in report["runs"])
+        said.append(
+            f"All figures are over the {report['problems']['test']} problems that every arm of every run was asked "
+            f"alike; {left_out} are left out (runs counted one by one)."
+        )
+    if report.get("waiting"):
+        said.append(f"{', '.join(report['waiting'])} has no attempts yet and is not in this report.")
     return said
+
+
+def _plans_with_answers(report: Mapping[str, Any]) -> list[str]:
+    """How often the steps that arms show contain the answer; a sentence each, or one for all where they are many."""
+    arms = [arm for arm in report["arms"] if arm["plan"] and arm["plan"]["traces"]]
+    shares = {arm["name"]: arm["plan"]["holding_answer"] / arm["plan"]["traces"] for arm in arms}
+    original = " (in the original bAbI files 82% of the supporting facts do)" if report["task"] == "babi" else ""
+    if len(arms) > FEW_PLANS:
+        listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        oracles = [arm["name"] for arm in arms if has_oracle_plan(arm)]
+        seen = f" Made by somebody who saw the gold: {', '.join(oracles)}." if oracles else ""
+        return [
+            f"Steps shown contain the answer in so many of the problems: {listed}{original}. Where they do, picking it "
+            f"out would do.{seen}"
+        ]
+    return [
+        f"{arm['name']} shows the student steps that contain the answer in {shares[arm['name']]:.0%} of the problems"
+        f"{original}{': picking it out would do' if original else ''}.{' Its maker saw the gold.' * has_oracle_plan(arm)}"
+        for arm in arms
+    ]
 
 
 def has_oracle_plan(arm: Mapping[str, Any]) -> bool:

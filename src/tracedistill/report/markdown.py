@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tracedistill.report.cells import cell_text, is_flagged
 from tracedistill.report.findings import arm_label, p_value, points
 
 HEAD = (
@@ -14,7 +15,7 @@ HEAD = (
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The findings, the arms table and the comparisons."""
+    """The findings, the arms table, the comparisons, and every section."""
     lines = [f"# {report['study']}", "", *report["findings"], ""]
     lines += [f"> {line}" for line in report["limits"]]
     lines += ["", HEAD, "|---" * (HEAD.count("|") - 1) + "|"]
@@ -23,7 +24,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         shown = [arm["trace_correct"], arm["trace_unparsed"], " / ".join(map(str, arm["joint"]))]
         traces = " | ".join(map(str, shown)) if arm["writes_traces"] else "- | - | -"
         lines.append(
-            f"| {arm_label(arm)} | {arm['n']} | {arm['correct']} ({percent(share['value'])}) | "
+            f"| {_cell(arm_label(arm))} | {arm['n']} | {arm['correct']} ({percent(share['value'])}) | "
             f"{percent(share['low'])} to {percent(share['high'])} | {arm['candidate']} | {arm['missing']} | "
             f"{arm['cut_off']} | {traces} | {arm['tokens_in']} / {arm['tokens_out']} | {arm['seconds']:.0f} |"
         )
@@ -32,15 +33,49 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines += ["| compared | difference in points | 95% interval | only first / only second right | p | p (Holm) |"]
         lines += ["|---" * 6 + "|"]
     lines += [
-        f"| {entry['first']} - {entry['second']} | {points(entry['difference'])} | "
+        f"| {_cell(entry['first'])} - {_cell(entry['second'])} | {points(entry['difference'])} | "
         f"{points(entry['low'])} to {points(entry['high'])} | {entry['only_first']} / {entry['only_second']} | "
         f"{p_value(entry['p'])} | {p_value(entry['p_holm'])} |"
         for entry in report["comparisons"]
     ]
+    for section in report["sections"]:
+        lines += ["", *section_lines(section)]
     lines += ["", f"{report['seconds']:.0f} s of work, peak memory {report['peak_memory_bytes'] / 1e9:.2f} GB.", ""]
     return "\n".join(lines)
+
+
+def section_lines(section: Mapping[str, Any]) -> Iterator[str]:
+    """One section, whatever it holds; flagged cells in bold."""
+    yield f"## {_text(section['title'])}"
+    for note in section["notes"]:
+        yield ""
+        yield _text(note)
+    for table in section["tables"]:
+        yield ""
+        if table["title"]:
+            yield f"**{_text(table['title'])}**"
+            yield ""
+        yield f"| {' | '.join(_cell(head) or ' ' for head in table['heads'])} |"
+        yield "|---" + "|---:" * (len(table["heads"]) - 1) + "|"
+        for number, row in enumerate(table["rows"]):
+            cells = [_cell(cell_text(cell)) for cell in row]
+            shown = (f"**{cell}**" if is_flagged(table, number, place) else cell for place, cell in enumerate(cells))
+            yield f"| {' | '.join(shown)} |"
+        if table["note"]:
+            yield ""
+            yield _text(table["note"])
 
 
 def percent(share: float | None) -> str:
     """A share in percent, one decimal; a dash where there is none."""
     return "-" if share is None else f"{100 * share:.1f}%"
+
+
+def _cell(text: str) -> str:
+    """Free text inside a table: neither a new column nor a new row."""
+    return _text(text).replace("|", "\\|")
+
+
+def _text(text: str) -> str:
+    """Free text on one line, never markup."""
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").splitlines())

@@ -1,18 +1,36 @@
-"""One self-contained HTML page: no network, no script needed, all model text escaped."""
+"""One self-contained HTML page: no network, no script needed but for filtering, all text escaped."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
+from tracedistill.report.browser import Shown
+from tracedistill.report.cells import cell_text, is_flagged
 from tracedistill.report.findings import arm_label, p_relation, p_value, points
 from tracedistill.report.markdown import percent
-from tracedistill.report.samples import Shown
+from tracedistill.report.runs import Kind
+
+KINDS: tuple[Kind, ...] = ("in context", "tuned", "served", "imported")
+"""Groups of the arms table, in their order."""
+FEW = 0.05
+"""Share of attempts that must hold a trace for a mosaic to mean something."""
+LONG = 40
+"""Rows from which on a section's table is folded up."""
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def page(report: Mapping[str, Any], shown: Sequence[Shown]) -> str:
-    """The page as text."""
+def page(
+    report: Mapping[str, Any], shown: Sequence[Shown], manifests: Mapping[str, Mapping[str, Any]] | None = None
+) -> str:
+    """The page as text; `shown`: attempts to read, `manifests`: what was made, by node."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
         loader=PackageLoader("tracedistill.report"),
@@ -20,6 +38,8 @@ def page(report: Mapping[str, Any], shown: Sequence[Shown]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # everything that is printed goes through here: names, golds and what models wrote alike
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     environment.filters.update(
         percent=percent,
@@ -29,14 +49,40 @@ def page(report: Mapping[str, Any], shown: Sequence[Shown]) -> str:
         arm_label=arm_label,
         gigabytes=_gigabytes,
         thousands=_thousands,
+        cell=lambda cell: cell_text(cell, "–"),
+        address=lambda path: quote(path, safe="/"),
     )
+    environment.tests["flagged"] = is_flagged
+    script = environment.get_template("filter.js").render()
     template = environment.get_template("report.html.j2")
     return template.render(
         report=report,
         shown=shown,
+        kinds=KINDS,
+        long=LONG,
         forest=_forest(report["comparisons"]),
-        mosaics=[_mosaic(arm) for arm in report["arms"] if arm["writes_traces"]],
+        mosaics=[
+            _mosaic(arm) for arm in report["arms"] if arm["attempts"] - arm["trace_none"] >= FEW * arm["attempts"]
+        ],
+        made=_made(manifests or {}),
+        script=Markup(script),  # noqa: S704 - our own file
+        # the page runs this script and no other, whatever a model wrote
+        script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
     )
+
+
+def visible(text: str) -> str:
+    """Text whose control characters, direction marks and lone surrogates can be seen and do nothing."""
+    return _CONTROL.sub(lambda found: f"[U+{ord(found.group()):04X}]", text)
+
+
+def _made(manifests: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One line per piece of the run: seconds, and the content hash of its first output."""
+    lines = []
+    for node, manifest in manifests.items():
+        name, facts = next(iter(manifest.get("outputs", {}).items()), ("", {"sha256": ""}))
+        lines.append({"node": node, "seconds": manifest["seconds"], "output": name, "sha256": facts["sha256"][:16]})
+    return lines
 
 
 def _forest(comparisons: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -69,8 +115,8 @@ def _forest(comparisons: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _mosaic(arm: Mapping[str, Any]) -> dict[str, Any]:
     """Widths: trace right or not; heights: answer right or not, within each."""
     both, trace_only, answer_only, neither = arm["joint"]
-    n = max(1, arm["n"])
     ok, wrong = both + trace_only, answer_only + neither
+    n = max(1, ok + wrong)
     return {
         "arm": arm,
         "ok_width": round(100 * ok / n, 2),

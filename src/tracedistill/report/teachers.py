@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from tracedistill import stats
-from tracedistill.recipes import Study
 from tracedistill.records import Problem, Trace
+from tracedistill.report.columns import Columns, kept
 from tracedistill.store import read_json, read_jsonl, read_lines, to_json
 from tracedistill.validation.leaks import judge_leak
 from tracedistill.validation.traces import is_plan
-
-if TYPE_CHECKING:
-    from tracedistill.report.tables import Judged
 
 CAUSES = 12
 """Causes of failures named; the rest is summed up."""
 
 
-def teacher_figures(study: Study, folder: Path, name: str) -> dict[str, Any]:
+def teacher_figures(recipe: Mapping[str, Any], folder: Path, name: str) -> dict[str, Any]:
     """One teacher: requests, failures by cause, tokens, money, and what was accepted by difficulty and length.
 
     Counts of calls are None for teachers that call no model, as for traces made before usage was written down.
     """
-    config = study.teachers[name]
+    config = recipe["teachers"][name]
     usage = _usage(folder / "traces" / f"{name}.usage.json")
     causes = Counter[str]()
     for _, row in read_lines(folder / "traces" / f"{name}.failures.jsonl"):
@@ -38,9 +37,9 @@ def teacher_figures(study: Study, folder: Path, name: str) -> dict[str, Any]:
     found = read_json(folder / "validation" / f"{name}.report.json")
     return {
         "name": name,
-        "kind": config.kind,
-        "model": config.model,
-        "prompt": config.prompt if config.kind in ("model", "student") else None,
+        "kind": config["kind"],
+        "model": config["model"],
+        "prompt": config["prompt"] if config["kind"] in ("model", "student") else None,
         "requests": usage.get("requests"),
         "bought_now": usage.get("bought_now"),
         "failed": causes.total(),
@@ -53,7 +52,7 @@ def teacher_figures(study: Study, folder: Path, name: str) -> dict[str, Any]:
     }
 
 
-def without_leaks(path: Path, rows: Sequence[Judged], problems: Mapping[str, Problem]) -> dict[str, Any] | None:
+def without_leaks(path: Path, rows: Columns, problems: Mapping[str, Problem]) -> dict[str, Any] | None:
     """An arm's accuracy without the problems whose shown plan gives the solution away; None where it shows no plans.
 
     `path`: the plans shown, as assembled. `matched`: the same for plans in which string matching finds the gold,
@@ -82,14 +81,14 @@ def without_leaks(path: Path, rows: Sequence[Judged], problems: Mapping[str, Pro
     }
 
 
-def _kept(rows: Sequence[Judged], out: set[str]) -> dict[str, Any]:
-    kept = [(row.answer == "correct", row.problem_id) for row in rows if row.problem_id not in out]
-    correct = [ok for ok, _ in kept]
-    figures = to_json(stats.share(sum(correct), len(kept)), defaults=True)
-    if len({problem_id for _, problem_id in kept}) < len(kept):  # samples of one problem are not independent rows
-        mean = stats.clustered_mean([float(ok) for ok in correct], [problem_id for _, problem_id in kept])
+def _kept(rows: Columns, out: set[str]) -> dict[str, Any]:
+    rows = kept(rows, set(rows.ids) - out)
+    correct = int(np.count_nonzero(rows.right))
+    figures = to_json(stats.share(correct, rows.n), defaults=True)
+    if len(rows.ids) < rows.n:  # samples of one problem are not independent rows
+        mean = stats.clustered_mean(rows.right.astype(float).tolist(), rows.problem.tolist())
         figures |= {"low": max(0.0, mean.low or 0.0), "high": min(1.0, 1.0 if mean.high is None else mean.high)}
-    return {"n": len(kept), "correct": sum(correct), "accuracy": figures}
+    return {"n": rows.n, "correct": correct, "accuracy": figures}
 
 
 def _usage(path: Path) -> dict[str, Any]:

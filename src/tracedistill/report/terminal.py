@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tracedistill.errors import InputError
+from tracedistill.report.cells import cell_text, is_flagged
 from tracedistill.report.findings import arm_label, p_value, points
 from tracedistill.report.markdown import percent
 from tracedistill.store import read_json
 
+ALWAYS = ("against", "runs")
+"""Sections that were asked for by comparing runs: the terminal shows them too."""
 JOINT_KEY = "joint: trace right & answer right, right & wrong, wrong & right, wrong & wrong; unparsed counts as wrong"
 
 
@@ -30,14 +34,29 @@ def narrow_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[objec
     for number, head in enumerate(heads):
         table.add_column(head, justify="right" if number else "left", no_wrap=number > 0, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))
+        table.add_row(*map(_marked, row))
     return table
 
 
-def print_report(folder: Path, console: Console | None = None) -> None:
-    """Print findings, arms, comparisons and costs out of report.json."""
+def _marked(cell: object) -> str:
+    """A cell as rich text; a pair is (text, whether it is flagged)."""
+    if isinstance(cell, tuple):
+        text, flagged = cell
+        return f"[bold red]{escape(str(text))}[/]" if flagged else escape(str(text))
+    return escape(str(cell))
+
+
+def print_report(folder: Path, console: Console | None = None, sections: Collection[str] = ()) -> None:
+    """Print findings, arms, comparisons and costs out of report.json, and the sections named (`all`: all of them).
+
+    Of other sections only tables with flagged cells are printed: what must not be overlooked.
+    """
     report = read_json(folder / "report.json")
     console = console or wide_console()
+    known = [section["key"] for section in report["sections"]]
+    unknown = [key for key in sections if key not in known and key != "all"]
+    if unknown:
+        raise InputError(f"no section '{unknown[0]}' in this report; it has: {', '.join(known)}")
     arms = report["arms"]
     console.print(_answers(report["study"], arms))
     if any(arm["writes_traces"] for arm in arms):
@@ -46,12 +65,38 @@ def print_report(folder: Path, console: Console | None = None) -> None:
     console.print(_costs(arms))
     if report["comparisons"]:
         console.print(_comparisons(report["comparisons"]))
+    for section in report["sections"]:
+        whole = section["key"] in sections or "all" in sections or section["key"] in ALWAYS
+        print_section(section, console, whole=whole)
     for line in report["findings"]:
         console.print(escape(line), style="bold")
     for line in report["limits"]:
         console.print(escape(f"- {line}"), style="dim")
     memory = report["peak_memory_bytes"] / 1e9
-    console.print(f"{report['seconds']:.0f} s of work, peak memory {memory:.2f} GB; page: {folder / 'report.html'}")
+    worked = f"{report['seconds']:.0f} s of work, peak memory {memory:.2f} GB; page: {folder / 'report.html'}"
+    console.print(escape(worked), soft_wrap=True)
+
+
+def print_section(section: Mapping[str, Any], console: Console, *, whole: bool = True) -> None:
+    """One section, whatever it holds; flagged cells in red. `whole` False: only the rows with such cells."""
+    tables = [table for table in section["tables"] if whole or table["flagged"]]
+    if not tables and not whole:
+        return
+    if whole:
+        console.print(escape(section["title"]), style="bold")
+        for note in section["notes"]:
+            console.print(escape(note), style="dim")
+    for table in tables:
+        title = table["title"] if whole else f"{section['title']}: {table['title']}".removesuffix(": ")
+        flagged = {row for row, _ in table["flagged"]}
+        rows = [
+            [(cell_text(cell), is_flagged(table, number, place)) for place, cell in enumerate(row)]
+            for number, row in enumerate(table["rows"])
+            if whole or number in flagged
+        ]
+        console.print(narrow_table(title, table["heads"], rows))
+        if table["note"] and whole:
+            console.print(escape(table["note"]), style="dim")
 
 
 def _answers(study: str, arms: Sequence[dict[str, Any]]) -> Table:

@@ -4,7 +4,15 @@ Nothing here returns nan: degenerate input has a defined result, said in each do
 explicit `numpy.random.Generator`.
 """
 
-from tracedistill.stats.clustered import Mean, Slope, clustered_mean, crossed_bootstrap, slope
+from tracedistill.stats.clustered import (
+    Mean,
+    Slope,
+    Tested,
+    clustered_mean,
+    crossed_bootstrap,
+    crossed_test,
+    slope,
+)
 from tracedistill.stats.families import holm
 from tracedistill.stats.intervals import Accuracy, Interval, Share, accuracy, share, wilson
 from tracedistill.stats.joint import (
@@ -22,7 +30,13 @@ from tracedistill.stats.paired import (
     mcnemar_exact,
     paired_bootstrap,
 )
-from tracedistill.stats.power import Detectable, minimum_detectable_effect, paired_power, unpaired_power
+from tracedistill.stats.power import (
+    Detectable,
+    detectable_by_error,
+    minimum_detectable_effect,
+    paired_power,
+    unpaired_power,
+)
 from tracedistill.stats.samples import Vote, majority, mean_pass_at_k, pass_at_k
 from tracedistill.stats.tables import (
     Change,
@@ -49,11 +63,14 @@ __all__ = [
     "Share",
     "Slope",
     "Stratified",
+    "Tested",
     "Vote",
     "accuracy",
     "chi_square",
     "clustered_mean",
     "crossed_bootstrap",
+    "crossed_test",
+    "detectable_by_error",
     "discordance",
     "holm",
     "joint_table",

@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tracedistill.stats.intervals import check_confidence
-from tracedistill.stats.paired import Difference, check_scores, paired_bootstrap, resampled_means, without_spread
+from tracedistill.stats.paired import (
+    Difference,
+    check_scores,
+    mcnemar_exact,
+    paired_bootstrap,
+    resampled_means,
+    without_spread,
+)
 
 Floats = NDArray[np.float64]
 
@@ -48,6 +55,18 @@ class Slope:
     """Rows that inform: those of strata in which the dose varies."""
     strata: int
     """Strata held fixed; 1 means uncontrolled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A mean difference against its standard error."""
+
+    p: float
+    """Two-sided p of no difference; 1 where there is nothing to compare."""
+    error: float
+    """Standard error; 0 where all differences are equal."""
+    df: float
+    """Degrees of freedom of the t distribution; 0 where nothing is known of the spread."""
 
 
 def clustered_mean(scores: Sequence[float], clusters: Sequence[Hashable], confidence: float = 0.95) -> Mean:
@@ -102,27 +121,41 @@ def crossed_bootstrap(
     if np.ptp(differences) == 0 or problems == 1:
         # one problem cannot tell its own effect from the seeds': say as little as for one paired row
         return without_spread(estimate, problems, confidence, seeds)
-    rows = differences.mean(axis=1) - estimate
-    columns = differences.mean(axis=0) - estimate
-    rest = differences - rows[:, None] - columns[None, :] - estimate
-    of_rows = seeds * float(rows @ rows) / (problems - 1)
-    of_columns = problems * float(columns @ columns) / (seeds - 1)
-    of_rest = float((rest**2).sum()) / ((problems - 1) * (seeds - 1))
-    row_variance = max(0.0, (of_rows - of_rest) / seeds)
-    column_variance = max(0.0, (of_columns - of_rest) / problems)
+    parts = _components(differences)
     drawn = (
-        _reflated(rows, row_variance, rng, resamples)
-        + _reflated(columns, column_variance, rng, resamples)
-        + _reflated(rest.ravel(), of_rest, rng, resamples)
+        _reflated(parts.rows, parts.row_variance, rng, resamples)
+        + _reflated(parts.columns, parts.column_variance, rng, resamples)
+        + _reflated(parts.rest, parts.rest_variance, rng, resamples)
     )
-    df = _satterthwaite(
-        (of_rows, problems - 1, row_variance > 0),
-        (of_columns, seeds - 1, column_variance > 0),
-        (of_rest, (problems - 1) * (seeds - 1), True),
-    )
-    widen = _t_quantile(confidence, df) / NormalDist().inv_cdf((1 + confidence) / 2)
+    widen = _t_quantile(confidence, parts.df) / NormalDist().inv_cdf((1 + confidence) / 2)
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2]) * widen
     return Difference(estimate, max(-1.0, estimate + float(low)), min(1.0, estimate + float(high)), problems, seeds)
+
+
+def crossed_test(a: ArrayLike, b: ArrayLike) -> Tested:
+    """The t test that goes with `crossed_bootstrap`: same scores, same variance components and degrees of freedom.
+
+    One seed: the paired t test on problems. Where all differences are equal there is no standard error; p is then the
+    exact sign test's over problems, so that a few equal rows do not claim certainty. ValueError as there.
+    """
+    left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if left.shape != right.shape or left.ndim != 2:
+        raise ValueError(f"scores of shape {left.shape} and {right.shape}: need (problems, seeds) in both")
+    check_scores(left)
+    check_scores(right)
+    problems, seeds = left.shape
+    if problems == 0 or seeds == 0:
+        return Tested(1.0, 0.0, 0.0)
+    differences = left - right
+    estimate = float(differences.mean())
+    if np.ptp(differences) < 1e-12 or problems == 1:
+        return Tested(mcnemar_exact(problems if abs(estimate) > 1e-12 else 0, 0), 0.0, 0.0)
+    if seeds == 1:
+        error, df = float(differences.std(ddof=1)) / sqrt(problems), float(problems - 1)
+        return Tested(_t_p(estimate, error, df), error, df)
+    parts = _components(differences)
+    variance = parts.row_variance / problems + parts.column_variance / seeds + parts.rest_variance / differences.size
+    return Tested(_t_p(estimate, sqrt(variance), parts.df), sqrt(variance), parts.df)
 
 
 def slope(
@@ -160,6 +193,45 @@ def slope(
     error = sqrt(g / (g - 1) * float(sums @ sums)) / total
     width = _t_quantile(confidence, g - 1) * error
     return Slope(value, value - width, value + width, _t_p(value, error, g - 1), n, layers_kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Components:
+    """A table of differences taken apart into problems, seeds and remainders."""
+
+    rows: Floats
+    """Effects of problems."""
+    columns: Floats
+    """Effects of seeds."""
+    rest: Floats
+    """Remainders, flat."""
+    row_variance: float
+    """Variance component of problems."""
+    column_variance: float
+    """Variance component of seeds."""
+    rest_variance: float
+    """Variance component of remainders."""
+    df: float
+    """Satterthwaite's degrees of freedom of the mean's variance."""
+
+
+def _components(differences: Floats) -> _Components:
+    problems, seeds = differences.shape
+    estimate = float(differences.mean())
+    rows = differences.mean(axis=1) - estimate
+    columns = differences.mean(axis=0) - estimate
+    rest = differences - rows[:, None] - columns[None, :] - estimate
+    of_rows = seeds * float(rows @ rows) / (problems - 1)
+    of_columns = problems * float(columns @ columns) / (seeds - 1)
+    of_rest = float((rest**2).sum()) / ((problems - 1) * (seeds - 1))
+    row_variance = max(0.0, (of_rows - of_rest) / seeds)
+    column_variance = max(0.0, (of_columns - of_rest) / problems)
+    df = _satterthwaite(
+        (of_rows, problems - 1, row_variance > 0),
+        (of_columns, seeds - 1, column_variance > 0),
+        (of_rest, (problems - 1) * (seeds - 1), True),
+    )
+    return _Components(rows, columns, rest.ravel(), row_variance, column_variance, of_rest, df)
 
 
 def _reflated(effects: Floats, variance: float, rng: np.random.Generator, resamples: int) -> Floats:

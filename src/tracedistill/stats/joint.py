@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log, sqrt
 from statistics import NormalDist
+from typing import Any
 
 from tracedistill.stats.intervals import Interval, Share, share
 
@@ -134,10 +135,24 @@ def mantel_haenszel(strata: Mapping[str, Counts], confidence: float = 0.95) -> S
     pooled = StratifiedTable([t + 0.5 for t in tables]) if haldane else observed
     low, high = pooled.oddsratio_pooled_confint(alpha=1 - confidence)
     # Breslow-Day divides by the pooled odds ratio's fit, which an empty cell sum does not have
-    same = float(pooled.test_equal_odds().pvalue) if len(tables) > 1 else None
+    same = _equal_odds_p(pooled) if len(tables) > 1 else None
     return Stratified(
         float(pooled.oddsratio_pooled), Interval(float(low), float(high)), p, same, haldane, tuple(useful), useless
     )
+
+
+def _equal_odds_p(pooled: Any) -> float:
+    """Breslow-Day's p; statsmodels divides 0 by 0 where the pooled odds ratio is exactly 1."""
+    if abs(pooled.oddsratio_pooled - 1) > 1e-9:
+        return float(pooled.test_equal_odds().pvalue)
+    from scipy.special import chdtrc
+
+    statistic = 0.0
+    tables = [pooled.table[:, :, place] for place in range(pooled.table.shape[2])]
+    for table in tables:
+        expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
+        statistic += float((table[0, 0] - expected[0, 0]) ** 2 * (1 / expected).sum())
+    return float(chdtrc(len(tables) - 1, statistic))
 
 
 def _varies(counts: Counts) -> bool:

@@ -1,0 +1,341 @@
+"""Anyone's outputs as an arm's attempts in a run folder, judged by the same judges as a study's.
+
+python:  import_outputs(Path("outputs.jsonl"), "gsm8k", "theirs", Path("runs/theirs"), data_dir=Path("data"))
+shell:   tracedistill import outputs.jsonl --task gsm8k --arm theirs --run-dir runs/theirs --data-dir data
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tracedistill import __version__
+from tracedistill.errors import InputError
+from tracedistill.grading import KnownProblems, problem_of
+from tracedistill.recipes.checks import NOT_A_NAME, is_file_name
+from tracedistill.records import AnswerVerdicts, Attempt, Problem, Verdict
+from tracedistill.scoring import score
+from tracedistill.store import file_hash, read_json, read_jsonl, to_json, write_json, write_jsonl
+from tracedistill.tasks import Policy, Task, get_task
+from tracedistill.tasks.base import content
+from tracedistill.tasks.rows import Row, read_rows
+
+IMPORTED = "imported.json"
+"""What was imported into a run folder: per arm its source file's hash, its rows, and what was refused."""
+ROWS_NAMED = 20
+"""Refused rows named in imported.json; all of them are counted."""
+
+FINISHES: Mapping[str, str] = {
+    "": "stop", "stop": "stop", "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop",
+    "length": "length", "max_tokens": "length", "max_length": "length",
+    "error": "error", "content_filter": "error", "too-long": "too-long", "no-plan": "no-plan",
+}  # fmt: skip
+"""How servers and libraries say that a generation ended -> how attempts do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnNames:
+    """Which column of the file holds what; a column that is not there holds nothing."""
+
+    problem: str = "problem_id"
+    """The problem's id: rows are joined by it, and arms are paired by it."""
+    gold: str = "gold"
+    """Gold in the row, where no known problem has the id."""
+    text: str = "text"
+    """The output."""
+    tokens_in: str = "tokens_in"
+    """Prompt tokens."""
+    tokens_out: str = "tokens_out"
+    """Generated tokens."""
+    seconds: str = "seconds"
+    """Seconds of one generation."""
+    finish: str = "finish"
+    """How it ended: see FINISHES."""
+    sample: str = "sample"
+    """Index among several samples of a problem; without the column rows of one problem are counted up."""
+    seed: str = "seed"
+    """Which of the adapter's seeds, from 0."""
+
+
+@dataclass(slots=True)
+class Imported:
+    """What an import found; its entry in imported.json."""
+
+    source: str
+    """Name of the file."""
+    sha256: str
+    """Hash of the file."""
+    policy: Policy
+    """The answer metric."""
+    rows: int = 0
+    """Rows that became attempts."""
+    problems: int = 0
+    """Problems that they attempt."""
+    empty: int = 0
+    """Of the rows: without text, counted as empty attempts."""
+    refused: int = 0
+    """Rows of problems that this run did not ask; they are no attempts."""
+    refused_rows: list[str] = field(default_factory=list)
+    """The first of them, with their reasons."""
+    where: dict[str, str] = field(default_factory=dict)
+    """Column -> value: only these rows were read."""
+    skipped: int = 0
+    """Rows that `where` left out."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Columns that were named otherwise than by default."""
+    student: str | None = None
+    """Whose outputs they are, where it was said."""
+    tracedistill: str = __version__
+    """The version that judged them."""
+
+
+def import_outputs(
+    path: Path,
+    task_name: str,
+    arm: str,
+    run_dir: Path,
+    *,
+    columns: ColumnNames | None = None,
+    where: Mapping[str, str] | None = None,
+    policy: Policy = "default",
+    data_dir: Path | None = None,
+    student: str | None = None,
+    over: bool = False,
+) -> Imported:
+    """Judge every row of a file and keep it as an attempt of `arm` in `run_dir`, which is made where it is missing.
+
+    Beside a study's arms a row is joined to the study's test problems, and refused (counted, named) where its problem
+    is not among them. Elsewhere it is joined to a problem that was imported before, to the task's by `data_dir`, or
+    brings its own gold; without any it counts as ungradable. An arm that is there already is replaced where it came
+    from a file of the same name, or with `over`; an arm of the study never is.
+    Raises InputError (file, row, remedy) and then leaves the run folder as it was.
+    """
+    columns, where = columns or ColumnNames(), dict(where or {})
+    run = _Run(run_dir, get_task(task_name), task_name, policy, data_dir)
+    run.check(arm, path, over=over)
+    found = Imported(path.name, "", policy, where=where, student=student, columns=_named(columns))
+    attempts = [*_attempts(path, run, arm, columns, where, found)]
+    if not attempts:
+        refused = f", {found.refused} refused ({found.refused_rows[0]})" if found.refused else ""
+        raise InputError(f"{path}: no row for arm {arm}: {found.skipped} left out by --where{refused}")
+    found.sha256 = file_hash(path)
+    found.rows, found.problems = len(attempts), len({attempt.problem_id for attempt in attempts})
+    run.keep(arm, attempts, found)
+    return found
+
+
+class _Run:
+    """A run folder that takes imports: a study's, or one of imports alone."""
+
+    def __init__(self, folder: Path, task: Task, task_name: str, policy: Policy, data_dir: Path | None) -> None:
+        self.folder, self.task, self.policy = folder, task, policy
+        self.of_study = (folder / "study.json").exists()
+        self.entries: dict[str, Any] = {"task": task_name, "arms": {}}
+        if (folder / IMPORTED).exists():
+            self.entries = read_json(folder / IMPORTED)
+        elif folder.exists() and not self.of_study and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder}: is not empty and not a run folder; give another --run-dir")
+        path = folder / "problems.jsonl"
+        self.problems = {p.problem_id: p for p in read_jsonl(path, Problem)} if path.exists() else {}
+        if self.of_study:
+            self.problems = {key: p for key, p in self.problems.items() if p.split == "test"}
+            if not self.problems:
+                raise InputError(f"{folder}: the study there has drawn no problems yet; run it first")
+        if data_dir is not None and not data_dir.is_dir():
+            raise InputError(f"--data-dir {data_dir}: no such folder")
+        self.data_dir, self.known = data_dir, KnownProblems(task, data_dir)
+        here = next(iter(self.problems.values())).task if self.of_study else self.entries["task"]
+        if here not in (task_name, task.name):
+            raise InputError(f"{folder}: holds outputs on task {here}, not {task_name}; give another --run-dir")
+
+    def check(self, arm: str, path: Path, *, over: bool) -> None:
+        """InputError where this arm must not be written here."""
+        if not is_file_name(arm):
+            raise InputError(f"--arm {arm!r}: {NOT_A_NAME}")
+        known = self.entries["arms"].get(arm)
+        if known is None and (self.folder / "attempts" / f"{arm}.jsonl").exists():
+            raise InputError(f"{self.folder}: '{arm}' is an arm of the study there; give the import another --arm")
+        if known is not None and known["source"] != path.name and not over:
+            raise InputError(
+                f"{self.folder}: arm '{arm}' came from {known['source']}; add --replace, or give another --arm"
+            )
+        if self.of_study and self.policy != "default":
+            raise InputError(
+                f"--policy {self.policy}: the study in {self.folder} is judged by the default metric; import into a "
+                "--run-dir of its own"
+            )
+        others = {name: entry["policy"] for name, entry in self.entries["arms"].items() if name != arm}
+        differing = next((name for name, used in others.items() if used != self.policy), None)
+        if differing is not None:
+            raise InputError(
+                f"--policy {self.policy}: arm '{differing}' in {self.folder} is judged by {others[differing]}; one "
+                "run, one metric: give another --run-dir"
+            )
+
+    def problem(self, row: Row, problem_id: str, gold: str, place: str) -> Problem | None:
+        """The problem of a row; None where a study did not ask it."""
+        here = self.problems.get(problem_id)
+        if self.of_study:
+            return here
+        own = row.get(gold) is not None
+        if here is None or (own and self.data_dir is None):
+            # as in `grade`: without data_dir the hub is asked only where the row has no gold of its own
+            asked = self.known.find(problem_id) if self.data_dir is not None or not own else None
+            found = asked or problem_of(self.task, row, problem_id, gold)
+            if here is not None and found.answers != here.answers:
+                raise InputError(
+                    f"{place}: gold {_brief(found.answers)} of problem '{problem_id}' differs from "
+                    f"{_brief(here.answers)} in {self.folder / 'problems.jsonl'}: one id is one problem; join by "
+                    "--data-dir, or give another --run-dir"
+                )
+        return self.problems.setdefault(problem_id, here or found)
+
+    def keep(self, arm: str, attempts: Sequence[Attempt], found: Imported) -> None:
+        """Judge and write; the entry comes last, so that an interrupted import is no arm."""
+        if not self.of_study:
+            write_jsonl(self.folder / "problems.jsonl", self.problems.values())
+        write_jsonl(self.folder / "attempts" / f"{arm}.jsonl", (self._judged(attempt) for attempt in attempts))
+        self.entries["arms"][arm] = to_json(found, defaults=True)
+        write_json(self.folder / IMPORTED, self.entries)
+
+    def _judged(self, attempt: Attempt) -> dict[str, Any]:
+        problem = self.problems[attempt.problem_id]
+        if not problem.answers and not problem.gold_steps and not problem.meta:
+            nothing = Verdict("ungradable", reason="no gold: the problem is unknown and its row brings none")
+            answers, trace, copied = AnswerVerdicts(nothing, nothing, nothing), Verdict("none", reason="no gold"), None
+        else:
+            result = score(self.task, problem, attempt, trace_wanted=True)
+            answers, trace, copied = result.answers, result.trace, result.answer_in_trace
+            if self.policy != "default":
+                answers = self.task.judge_answer(problem, attempt.text, self.policy)
+        return {
+            **to_json(attempt),
+            "answer": to_json(answers.answer, defaults=True),
+            "derived": to_json(answers.derived, defaults=True),
+            "candidate": to_json(answers.candidate, defaults=True),
+            "trace": to_json(trace, defaults=True),
+            "cut_off": attempt.cut_off,
+            "answer_in_trace": copied,
+        }
+
+
+def _attempts(
+    path: Path, run: _Run, arm: str, columns: ColumnNames, where: Mapping[str, str], found: Imported
+) -> Iterator[Attempt]:
+    """Rows as attempts, in the file's order; counts what is refused, left out or empty."""
+    first: Row = {}
+    any_text = False
+    counted = Counter[tuple[str, int]]()
+    seen: dict[tuple[str, int, int], int] = {}
+    for number, row in read_rows(path):
+        place = f"{path}, row {number}"
+        first = first or row
+        missing = next((column for column in where if column not in row), None)
+        if missing is not None:
+            raise InputError(f"{place}: no column '{missing}', which --where names; it has: {_columns(row)}")
+        if any(content(row[column]) != value for column, value in where.items()):
+            found.skipped += 1
+            continue
+        if row.get(columns.problem) in (None, ""):
+            raise InputError(
+                f"{place}: no problem id in column '{columns.problem}'; it has: {_columns(row)}; name it by "
+                "--problem-field (arms are paired by it; `tracedistill grade` judges rows without ids)"
+            )
+        problem_id = content(row[columns.problem])
+        if run.problem(row, problem_id, columns.gold, place) is None:
+            found.refused += 1
+            if len(found.refused_rows) < ROWS_NAMED:
+                found.refused_rows.append(f"row {number}: problem '{problem_id}' is none of the study's test problems")
+            continue
+        any_text = any_text or columns.text in row
+        text = _text(row, columns.text, place)
+        found.empty += not text
+        seed = _whole(row, columns.seed, place) or 0
+        sample = _whole(row, columns.sample, place)
+        if sample is None:
+            sample = counted[problem_id, seed]
+            counted[problem_id, seed] += 1
+        before = seen.setdefault((problem_id, sample, seed), number)
+        if before != number:
+            raise InputError(
+                f"{place}: problem '{problem_id}', sample {sample}, seed {seed} stands in row {before} too; "
+                "tell them apart by the sample or seed column, or choose rows by --where"
+            )
+        yield Attempt(
+            attempt_id=f"{arm}{f'.seed{seed}' if seed else ''}/{problem_id}/{sample}",
+            problem_id=problem_id,
+            arm=arm,
+            student=found.student or "",
+            text=text,
+            finish=_finish(row, columns.finish, place),
+            tokens_in=_whole(row, columns.tokens_in, place) or 0,
+            tokens_out=_whole(row, columns.tokens_out, place) or 0,
+            seconds=_number(row, columns.seconds, place) or 0.0,
+            sample=sample,
+            seed=seed,
+        )
+    if first and not any_text and not found.refused and found.skipped == 0:
+        raise InputError(f"{path}: no column '{columns.text}'; it has: {_columns(first)}; name it by --text-field")
+
+
+def _text(row: Row, column: str, place: str) -> str:
+    value = row.get(column)
+    if value is None or _is_nan(value):
+        return ""
+    if not isinstance(value, str):
+        raise InputError(f"{place}: column '{column}' holds {type(value).__name__}, not text; name it by --text-field")
+    return value
+
+
+def _finish(row: Row, column: str, place: str) -> Any:
+    value = row.get(column)
+    told = "" if value is None or _is_nan(value) else str(value).strip().lower()
+    if told not in FINISHES:
+        known = ", ".join(name for name in FINISHES if name)
+        raise InputError(f"{place}: column '{column}' says {value!r}; it may be: {known} (or name another column)")
+    return FINISHES[told]
+
+
+def _number(row: Row, column: str, place: str) -> float | None:
+    """A figure of the row, at least 0; None where the row has none."""
+    value = row.get(column)
+    if value is None or value == "" or _is_nan(value):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number) or number < 0:
+        raise InputError(f"{place}: column '{column}' holds {value!r}, not a number from 0; mend it or name another")
+    return number
+
+
+def _whole(row: Row, column: str, place: str) -> int | None:
+    number = _number(row, column, place)
+    if number is None:
+        return None
+    if number != int(number) or number >= 2**31:
+        raise InputError(f"{place}: column '{column}' holds {row[column]!r}, not a whole number that fits")
+    return int(number)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _columns(row: Row) -> str:
+    return ", ".join(map(str, row))
+
+
+def _named(columns: ColumnNames) -> dict[str, str]:
+    named: dict[str, str] = to_json(columns)
+    return named
+
+
+def _brief(answers: Sequence[str]) -> str:
+    text = ", ".join(answers)
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -1,0 +1,197 @@
+"""Where the figures come from: teachers, data and what was rejected, question types, imports, several runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from tracedistill.report.findings import arm_label
+from tracedistill.report.markdown import percent
+from tracedistill.report.runs import RunView
+from tracedistill.report.sections import Cell, Section, Table
+from tracedistill.store import read_json
+
+IDS_SHOWN = 5
+
+
+def about(view: RunView, report: Mapping[str, Any]) -> list[Section]:
+    """Every section of this kind that the run has something to say in."""
+    sections = (_types(report), _teachers(report), _data(view, report), _imports(report), _runs(report))
+    return [section for section in sections if section is not None]
+
+
+def _types(report: Mapping[str, Any]) -> Section | None:
+    arms = report["arms"]
+    if len(report["by_category"]) < 2:
+        return None
+    rows = []
+    for stratum, cells in report["by_category"].items():
+        shown: list[Cell] = [stratum, max(cell[0] for cell in cells.values())]
+        for arm in arms:
+            cell = cells.get(arm["name"])
+            traces = f" ({cell[2]})" if cell and arm["writes_traces"] else ""
+            shown.append(f"{cell[1]}{traces}" if cell else None)
+        rows.append(tuple(shown))
+    heads = ("type", "n", *(arm["name"] for arm in arms))
+    return Section(
+        "types", "By question type", ("Right answers; right traces in brackets.",), (_table("", heads, rows),)
+    )
+
+
+def _teachers(report: Mapping[str, Any]) -> Section | None:
+    teachers = report["teachers"]
+    if not teachers:
+        return None
+    heads = ("teacher", "requests", "failed", "tokens in", "tokens out", "US dollars", "traces", "accepted", "saw gold",
+             "leaks (string matching)")  # fmt: skip
+    rows = [
+        (
+            f"{one['name']} ({one['prompt'] or one['kind']})",
+            one["requests"],
+            one["failed"],
+            one["tokens_in"],
+            one["tokens_out"],
+            None if one["usd"] is None else f"{one['usd']:.2f}",
+            one["traces"],
+            one["accepted"],
+            one["oracle"],
+            _leaks(one["leaks"]),
+        )
+        for one in teachers
+    ]
+    money = (
+        "Calls, tokens and money as the servers told them, kept answers at the price that was paid once. Leaks: plans "
+        "that give the solution away, out of the plans whose gold is not in the question; in brackets what string "
+        "matching would call so."
+    )
+    notes = [money]
+    notes += [f"{arm_label(arm)} {_without(arm['without_leaks'])}" for arm in report["arms"] if arm["without_leaks"]]
+    notes += [_judge(one) for one in teachers if one.get("judge")]
+    refused = [(one["name"], what, why, count) for one in teachers for what, why, count in _refusals(one)]
+    tables = [_table("", heads, rows)]
+    strata = [(one["name"], kind, stratum, cell[0], cell[1], percent(cell[0] / cell[1] if cell[1] else None))
+              for one in teachers for kind, key in (("difficulty", "by_difficulty"), ("length", "by_length"))
+              for stratum, cell in (one.get(key) or {}).items()]  # fmt: skip
+    if strata:
+        tables.append(_table("Accepted of judged", ("teacher", "by", "level", "accepted", "judged", "share"), strata))
+    if refused:
+        tables.append(_table("Failed and refused", ("teacher", "what", "why", "traces"), refused))
+    return Section("teachers", "Teachers", tuple(notes), tuple(tables))
+
+
+def _leaks(leaks: Mapping[str, Any] | None) -> str | None:
+    if not leaks:
+        return None
+    return f"{leaks['genuine']['successes']} ({leaks['matched']['successes']}) of {leaks['eligible']}"
+
+
+def _without(found: Mapping[str, Any]) -> str:
+    share, matched = found["accuracy"], found["matched"]
+    return (
+        f"without the problems whose plan leaks ({found['leaking']} left out): {found['correct']} of {found['n']} "
+        f"right, {percent(share['value'])} ({percent(share['low'])} to {percent(share['high'])}); by string matching "
+        f"{matched['leaking']} left out, {percent(matched['accuracy']['value'])}."
+    )
+
+
+def _judge(teacher: Mapping[str, Any]) -> str:
+    judge = teacher["judge"]
+    return (
+        f"{teacher['name']}: Model judge {judge['judge']}: {judge['plans']} plans asked, {judge['decided']} decided "
+        f"where rules could not, {judge['refused']} refused, {judge['disagreements']} disagreements with rules (the "
+        "rules stand)."
+    )
+
+
+def _refusals(teacher: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
+    for cause, count in teacher["failures"].items():
+        yield "failed", cause, count
+    for reason, count in teacher["reasons"].items():
+        yield "refused", reason, count
+
+
+def _data(view: RunView, report: Mapping[str, Any]) -> Section | None:
+    """What was drawn, what the splits share, which golds fail; what no arm was tuned on."""
+    path = view.folder / "problems.report.json"
+    if view.recipe is None or not path.exists():
+        return None
+    found = read_json(path)
+    sizes = found["sizes"]
+    rows: list[tuple[Cell, ...]] = [
+        (f"{first} problems that also stand in {second}", part["found"], part["n"], _ids(_first_ids(part["repeats"])))
+        for name, part in found["overlap"].items()
+        for second, first in (name.split("/"),)
+    ]
+    rows += [
+        (f"{name}: problems that stand there twice", sum(len(one["ids"]) for one in repeats), sizes.get(name),
+         _ids(_first_ids(repeats)))
+        for name, repeats in found["duplicates"].items()
+    ]  # fmt: skip
+    near = found.get("near") or {}
+    if near:
+        rows.append(("train: nearly equal to a validation or test problem", near["train_problems"], sizes["train"],
+                     _ids(pair["train_id"] for pair in near["pairs"])))  # fmt: skip
+    rows.append(("golds that fail an audit", len(found["audit"]), sum(sizes.values()), _ids(found["audit"])))
+    tables = [_table("", ("what", "found", "of", "first ids"), rows)]
+    dropped = len(found["dropped_from_train"])
+    drawn = (
+        f"{sizes['train']} problems to train on, {sizes['validation']} to validate, {sizes['test']} to test; "
+        f"{dropped} left out of train because they also occur in validation or test."
+    )
+    notes = [drawn]
+    assembly = report["assembly"] or {}
+    if assembly.get("rows") is not None and any(arm["kind"] == "tuned" for arm in report["arms"]):
+        notes.append(
+            f"Tuned on {assembly['rows']} of {assembly['train_problems']} training problems: one without an accepted "
+            "trace for every arm is in none."
+        )
+    for student in view.recipe["students"]:
+        preflight = view.folder / "sft" / f"{student}.preflight.json"
+        long = read_json(preflight)["dropped"] if preflight.exists() else []
+        if long:
+            notes.append(f"{student}: {len(long)} rows were too long and are in no arm ({_ids(long)}).")
+    return Section("data", "Data and rejections", tuple(notes), tuple(tables))
+
+
+def _imports(report: Mapping[str, Any]) -> Section | None:
+    arms = [arm for arm in report["arms"] if arm.get("source")]
+    if not arms:
+        return None
+    rows = [
+        (
+            arm["name"],
+            arm["source"]["source"],
+            arm["source"]["sha256"][:16],
+            arm["source"]["policy"],
+            arm["source"]["rows"],
+            arm["source"]["refused"],
+            arm["source"]["empty"],
+        )
+        for arm in arms
+    ]
+    note = "Imported outputs are judged by the same judges as a study's; who made them, and how, nobody checked here."
+    heads = ("arm", "file", "sha-256", "answer metric", "rows", "refused", "without text")
+    return Section("imports", "Imported outputs", (note,), (_table("", heads, rows),))
+
+
+def _runs(report: Mapping[str, Any]) -> Section | None:
+    if not report["runs"]:
+        return None
+    heads = ("run", "folder", "problems", "left out here", "same id, asked otherwise")
+    rows = [(r["name"], r["folder"], r["problems"], r["left_out"], r["asked_otherwise"]) for r in report["runs"]]
+    note = "All figures are over the problems that every arm of every run was asked alike; the others are left out."
+    return Section("runs", "Runs put side by side", (note,), (_table("", heads, rows),))
+
+
+def _table(title: str, heads: Iterable[str], rows: Iterable[tuple[Cell, ...]]) -> Table:
+    return Table(title, tuple(heads), tuple(rows))
+
+
+def _first_ids(repeats: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [problem_id for repeat in repeats for problem_id in repeat["ids"]]
+
+
+def _ids(ids: Iterable[str]) -> str | None:
+    every = list(ids)
+    more = f" and {len(every) - IDS_SHOWN} more" if len(every) > IDS_SHOWN else ""
+    return f"{', '.join(every[:IDS_SHOWN])}{more}" if every else None

@@ -1,0 +1,87 @@
+"""This run against another: which problems flipped, in either direction, and which settings changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tracedistill.report.runs import ArmFacts, RunView
+from tracedistill.report.sections import Cell, Section, Table
+from tracedistill.report.sections.scores import scores_of
+from tracedistill.report.several import same_arms
+
+FLIPS_SHOWN = 200
+"""Ids named per arm and direction; all of them are counted."""
+APART = ("libraries", "tracedistill", "python", "params")
+"""What of two manifests of one node is compared."""
+
+
+def against_section(view: RunView) -> Section | None:
+    """None where the report is not against a run. A problem flips where one arm answered more of its attempts right."""
+    if view.against is None:
+        return None
+    flips: list[tuple[Cell, ...]] = []
+    ids: list[tuple[Cell, ...]] = []
+    settings: list[tuple[Cell, ...]] = []
+    for now, before in same_arms(view):
+        gained, lost, same = _flips(view, now, before)
+        flips.append((now.name, before.name, len(gained), len(lost), same))
+        for direction, found in (("right now, wrong before", gained), ("wrong now, right before", lost)):
+            more = f" and {len(found) - FLIPS_SHOWN} more" if len(found) > FLIPS_SHOWN else ""
+            if found:
+                ids.append((now.name, direction, len(found), ", ".join(found[:FLIPS_SHOWN]) + more))
+        settings += [(now.name, *change) for change in _changes(view, now, before)]
+    tables = [Table("Problems that flipped", ("arm", "against", "gained", "lost", "unchanged"), tuple(flips))]
+    if ids:
+        tables.append(Table("Which", ("arm", "direction", "n", "problem ids"), tuple(ids)))
+    none = () if settings else ("No setting that the two runs wrote down differs.",)
+    if settings:
+        tables.append(Table("Changed settings", ("arm", "setting", "now", "before"), tuple(settings)))
+    lonely = [arm.name for arm in view.arms if not any(arm in pair for pair in same_arms(view))]
+    notes = (*none, *((f"Without a counterpart of the same name: {', '.join(lonely)}.",) if lonely else ()))
+    return Section("against", f"Against {view.against}", notes, tuple(tables))
+
+
+def _flips(view: RunView, now: ArmFacts, before: ArmFacts) -> tuple[list[str], list[str], int]:
+    scores = [scores_of(view.attempts(arm.name), vote=arm.vote) for arm in (now, before)]
+    means = [np.nanmean(score.values, axis=1) for score in scores]
+    known = dict(zip(scores[1].ids, means[1].tolist(), strict=True))
+    gained, lost, same = [], [], 0
+    for problem_id, mean in zip(scores[0].ids, means[0].tolist(), strict=True):
+        if problem_id not in known:
+            continue
+        if mean > known[problem_id]:
+            gained.append(problem_id)
+        elif mean < known[problem_id]:
+            lost.append(problem_id)
+        else:
+            same += 1
+    return gained, lost, same
+
+
+def _changes(view: RunView, now: ArmFacts, before: ArmFacts) -> Iterator[tuple[str, Cell, Cell]]:
+    """Settings of the arm, and of every piece that was made for it, as the manifests have them."""
+    yield from _differences("arm", dict(now.settings), dict(before.settings))
+    for stage in ("train", "generate", "score"):
+        pair = [view.manifests.get(f"{stage}:{arm.name}", {}) for arm in (now, before)]
+        for part in APART:
+            left, right = (manifest.get(part) for manifest in pair)
+            if isinstance(left, dict) and isinstance(right, dict) and part == "params":
+                left, right = ({key: value for key, value in one.items() if key != "arm"} for one in (left, right))
+            if part == "params" or stage == "generate":  # versions once, from the piece that matters most
+                yield from _differences(stage if part == "params" else part, left, right)
+
+
+def _differences(key: str, now: Any, before: Any) -> Iterator[tuple[str, Cell, Cell]]:
+    if isinstance(now, Mapping) and isinstance(before, Mapping):
+        for name in [*now, *(name for name in before if name not in now)]:
+            yield from _differences(f"{key}.{name}", now.get(name), before.get(name))
+    elif now != before:
+        yield key, _shown(now), _shown(before)
+
+
+def _shown(value: Any) -> Cell:
+    text = str(value)
+    return None if value is None else text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,0 +1,198 @@
+"""Attempts to read: the same problems for every arm, within a budget of bytes, steps marked where they stand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tracedistill.formats import split
+from tracedistill.records import Problem
+from tracedistill.report.columns import ANSWERS, Columns, read_row
+from tracedistill.report.runs import RunView
+from tracedistill.tasks import Task
+
+BYTES_SHOWN = 1_500_000
+"""Budget of the page for attempts, markup included as far as it can be foreseen."""
+PROBLEMS_SHOWN = 400
+TEXT_SHOWN = 1_500
+"""Characters of an attempt; the whole text stands in attempts/<arm>.jsonl."""
+MARKUP = 700
+"""Bytes around an attempt or a problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of an attempt's text."""
+
+    text: str
+    """As written."""
+    outcome: str = ""
+    """Verdict on the step that it is; empty: no step."""
+    kind: str = ""
+    """Kind of the step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One attempt, ready to be read."""
+
+    arm: int
+    """Place of its arm in the report."""
+    answer: str
+    """Outcome of the final statement."""
+    trace: str
+    """Outcome of the trace."""
+    finish: str
+    """How the generation ended."""
+    said: str
+    """What was taken for the answer, and why it was judged so."""
+    pieces: tuple[Piece, ...]
+    """The text, in order."""
+    steps: tuple[tuple[str, str], ...]
+    """(outcome, sentence) of every step that says more than that it is right."""
+    why: str
+    """Reason of the trace's verdict."""
+    others: str
+    """Where several attempts were made: how many of them are right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One problem with what each arm wrote for it."""
+
+    problem_id: str
+    """Its id."""
+    question: str
+    """The question."""
+    category: str
+    """Question type."""
+    gold: str
+    """Its gold answer."""
+    text: str
+    """As the student reads it."""
+    gold_trace: str
+    """Its gold trace, where it has one."""
+    disagree: bool
+    """Whether the arms' answers have different outcomes."""
+    readings: tuple[Reading, ...]
+    """In the order of the arms."""
+
+
+def browse(view: RunView, task: Task, budget: int = BYTES_SHOWN) -> list[Shown]:
+    """A seeded choice of problems, half of them such on which arms disagree, with every arm's first attempt."""
+    problems = view.problems()
+    arms = [(place, view.attempts(arm.name)) for place, arm in enumerate(view.arms)]
+    first = [{columns.ids[p]: row for p, row in _first_rows(columns)} for _, columns in arms]
+    right = [_right_counts(columns) for _, columns in arms]
+    shown: list[Shown] = []
+    spent = 0
+    for problem_id in _order(view, arms, problems):
+        readings = []
+        for (place, columns), rows, counts in zip(arms, first, right, strict=True):
+            if problem_id in rows:
+                line = read_row(view.arms[place].path, int(columns.offset[rows[problem_id]]))
+                readings.append(_reading(task, place, line, counts[int(columns.problem[rows[problem_id]])]))
+        item = _shown(task, problems[problem_id], tuple(readings))
+        spent += _bytes(item)
+        if shown and spent > budget:
+            break
+        shown.append(item)
+    places = {problem_id: place for place, problem_id in enumerate(problems)}
+    return sorted(shown, key=lambda item: places[item.problem_id])
+
+
+def _order(view: RunView, arms: Iterable[tuple[int, Columns]], problems: Mapping[str, Problem]) -> list[str]:
+    """Problems to show, at most PROBLEMS_SHOWN: drawn, disagreements and others in turn."""
+    outcomes: dict[str, set[int]] = {}
+    for _, columns in arms:
+        for place, row in _first_rows(columns):
+            outcomes.setdefault(columns.ids[place], set()).add(int(columns.answer[row] == 0))
+    drawn = sorted((key for key in outcomes if key in problems), key=lambda key: _draw(view.seed, key))
+    apart = [key for key in drawn if len(outcomes[key]) > 1]
+    alike = [key for key in drawn if len(outcomes[key]) == 1]
+    turns = [key for pair in zip(apart, alike, strict=False) for key in pair]
+    shorter = min(len(apart), len(alike))
+    return [*turns, *apart[shorter:], *alike[shorter:]][:PROBLEMS_SHOWN]
+
+
+def _draw(seed: int, problem_id: str) -> bytes:
+    return hashlib.sha256(f"{seed} shown {problem_id}".encode("utf-8", "surrogatepass")).digest()
+
+
+def _first_rows(columns: Columns) -> list[tuple[int, int]]:
+    """(problem, row) of each problem's first attempt."""
+    _, rows = np.unique(columns.problem, return_index=True)
+    return [(int(columns.problem[row]), int(row)) for row in rows]
+
+
+def _right_counts(columns: Columns) -> npt.NDArray[np.int64]:
+    """Per problem: right attempts and all attempts."""
+    size = len(columns.ids)
+    every = np.bincount(columns.problem, minlength=size)
+    return np.stack([np.bincount(columns.problem[columns.right], minlength=size), every], axis=1)
+
+
+def _reading(task: Task, arm: int, row: Mapping[str, Any], counts: npt.NDArray[np.int64]) -> Reading:
+    verdicts = row["trace"].get("steps") or []
+    text = row["text"]
+    cut = f"{text[:TEXT_SHOWN]} [... {len(text) - TEXT_SHOWN} characters more]"
+    answer, extracted = row["answer"], row["answer"].get("extracted")
+    said = "" if extracted is None else f"“{str(extracted)[:200]}”"
+    return Reading(
+        arm=arm,
+        answer=answer["outcome"],
+        trace=row["trace"]["outcome"],
+        finish=row["finish"],
+        said=", ".join(part for part in (said, answer.get("reason") or "") if part),
+        pieces=_pieces(task, text if len(text) <= TEXT_SHOWN else cut, verdicts),
+        steps=tuple(
+            (one["outcome"], f"step {one['index'] + 1}, {one['kind']}: {one.get('reason') or one['outcome']}")
+            for one in verdicts
+            if one["outcome"] != "correct"
+        ),
+        why=row["trace"].get("reason") or "",
+        others="" if counts[1] < 2 else f"attempt 1 of {counts[1]}, {counts[0]} right",
+    )
+
+
+def _pieces(task: Task, text: str, verdicts: Iterable[Mapping[str, Any]]) -> tuple[Piece, ...]:
+    """The text cut where its steps stand; a step that does not stand there word by word is left unmarked."""
+    body = split(text).trace
+    outcomes = {one["index"]: one["outcome"] for one in verdicts}
+    steps = task.parse_trace(body).steps if outcomes and body else ()
+    pieces, at = [], 0
+    for index, step in enumerate(steps):
+        place = text.find(step.text, at) if step.text else -1
+        if place < 0 or index not in outcomes:
+            continue
+        if place > at:
+            pieces.append(Piece(text[at:place]))
+        pieces.append(Piece(step.text, outcomes[index], step.kind))
+        at = place + len(step.text)
+    return (*pieces, Piece(text[at:])) if at < len(text) else tuple(pieces)
+
+
+def _shown(task: Task, problem: Problem, readings: tuple[Reading, ...]) -> Shown:
+    return Shown(
+        problem_id=problem.problem_id,
+        question=problem.question[:300],
+        category=problem.category,
+        gold=task.render_answer(problem)[:300],
+        text=task.render_problem(problem)[: 2 * TEXT_SHOWN],
+        gold_trace=task.render_trace(problem.gold_steps)[: 2 * TEXT_SHOWN],
+        disagree=len({reading.answer == ANSWERS[0] for reading in readings}) > 1,
+        readings=readings,
+    )
+
+
+def _bytes(item: Shown) -> int:
+    """About what the page spends on a problem."""
+    texts = [item.question, item.text, item.gold, item.gold_trace]
+    for one in item.readings:
+        texts += [one.said, one.why, *(piece.text for piece in one.pieces), *(why for _, why in one.steps)]
+    return sum(len(text.encode("utf-8", "replace")) for text in texts) + MARKUP * (1 + len(item.readings))

@@ -1,0 +1,263 @@
+"""An arm's attempts as columns: what the figures need of a hundred thousand lines, in little memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from tracedistill.errors import InputError
+
+ANSWERS = ("correct", "incorrect", "missing", "ungradable")
+"""Codes of answer outcomes: the place in this tuple."""
+TRACES = ("correct", "incorrect", "unparsed", "none", "undecided")
+"""Codes of trace outcomes."""
+FINISHES = ("stop", "length", "error", "too-long", "no-plan")
+"""Codes of how generations ended."""
+STEP_KINDS = ("class", "retrieval", "calculation", "plan", "text")
+"""Places in the second dimension of `kinds`."""
+UNKNOWN = -1
+"""In columns that hold a yes or no: neither."""
+
+Ints = npt.NDArray[np.int32]
+Codes = npt.NDArray[np.int8]
+Floats = npt.NDArray[np.float32]
+Offsets = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The attempts of one arm, in the file's order; all columns have one length."""
+
+    ids: tuple[str, ...]
+    """Problem ids, each once, in the order in which they first occur."""
+    problem: Ints
+    """Place in `ids`."""
+    sample: Ints
+    """Index among the samples of a problem."""
+    seed: Ints
+    """Seed of the adapter; 0 for untuned arms."""
+    answer: Codes
+    """Outcome of the final statement: place in ANSWERS."""
+    candidate: Codes
+    """Outcome of the candidate reading: place in ANSWERS."""
+    derived: Codes
+    """Outcome of the derived reading: place in ANSWERS."""
+    trace: Codes
+    """Outcome of the trace: place in TRACES."""
+    finish: Codes
+    """How it ended: place in FINISHES."""
+    copied: Codes
+    """Whether the gold answer stands in the cited facts: 1, 0, UNKNOWN."""
+    follows: Codes
+    """forced-trace arms: whether the answer is what the forced trace leads to: 1, 0, UNKNOWN."""
+    steps: Ints
+    """Steps of the student's trace; 0 where none was read."""
+    tokens_in: Ints
+    """Prompt tokens."""
+    tokens_out: Ints
+    """Generated tokens."""
+    seconds: Floats
+    """Its share of the batch's seconds; of a server: its own latency."""
+    said: Ints
+    """What was extracted as answer, as a number: equal texts within an arm have equal numbers; UNKNOWN: nothing."""
+    kinds: Codes
+    """Shape (attempts, STEP_KINDS): all judged steps of this kind are right 1, one is wrong 0, none judged UNKNOWN."""
+    offset: Offsets
+    """Where its line begins in the file, in bytes; UNKNOWN: not read from a file."""
+
+    @property
+    def n(self) -> int:
+        """Attempts."""
+        return len(self.problem)
+
+    @property
+    def right(self) -> Flags:
+        """Whether the final statement is right."""
+        return np.equal(self.answer, 0)
+
+    @property
+    def cut_off(self) -> Flags:
+        """Whether the generation reached its token limit."""
+        return np.equal(self.finish, FINISHES.index("length"))
+
+
+COLUMN_NAMES = tuple(each.name for each in fields(Columns) if each.name != "ids")
+"""Fields with one entry per attempt."""
+
+
+def kept(columns: Columns, ids: Collection[str]) -> Columns:
+    """The attempts at these problems alone, in the same order."""
+    if all(problem_id in ids for problem_id in columns.ids):
+        return columns
+    inside = np.fromiter((problem_id in ids for problem_id in columns.ids), dtype=np.bool_, count=len(columns.ids))
+    rows = inside[columns.problem]
+    place = np.cumsum(inside, dtype=np.int32) - 1
+    changes: dict[str, Any] = {name: getattr(columns, name)[rows] for name in COLUMN_NAMES}
+    changes["problem"] = place[changes["problem"]]
+    changes["ids"] = tuple(problem_id for problem_id, there in zip(columns.ids, inside, strict=True) if there)
+    return replace(columns, **changes)
+
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+"""What fits a column."""
+
+
+class _Said(msgspec.Struct):
+    outcome: str
+    extracted: str | None = None
+
+
+class _Reading(msgspec.Struct):
+    outcome: str
+
+
+class _Step(msgspec.Struct):
+    kind: str
+    outcome: str
+
+
+class _Trace(msgspec.Struct):
+    outcome: str
+    steps: list[_Step] | None = None
+
+
+class _Line(msgspec.Struct):
+    """What the figures need of a line; the rest of it is passed over unread."""
+
+    problem_id: str
+    finish: str
+    tokens_in: Count
+    tokens_out: Count
+    seconds: float
+    answer: _Said
+    candidate: _Reading
+    derived: _Reading
+    trace: _Trace
+    answer_in_trace: bool | None = None
+    follows: bool | None = None
+    sample: Count = 0
+    seed: Count = 0
+
+
+def read_columns(path: Path) -> Columns:
+    """All attempts of attempts/<arm>.jsonl; InputError names file and line."""
+    offsets: list[int] = []
+
+    def lines() -> Iterator[_Line]:
+        decode = msgspec.json.Decoder(_Line).decode
+        offset = 0
+        with path.open("rb") as stream:
+            for line in stream:
+                offsets.append(offset)
+                offset += len(line)
+                try:
+                    yield decode(line)
+                except (msgspec.MsgspecError, UnicodeDecodeError):
+                    # lone surrogates, which models do write, are nothing to msgspec
+                    yield msgspec.convert(json.loads(line.decode("utf-8")), _Line)
+
+    try:
+        columns = _collect(lines())
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}, line {len(offsets)}: not valid UTF-8 ({error.reason})") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path}, line {len(offsets)}: not valid JSON; delete the file to make it again") from error
+    except (KeyError, ValueError, msgspec.MsgspecError) as error:
+        why = f"{error}; delete the file to make it again"
+        raise InputError(f"{path}, line {len(offsets)}: not an attempt: {why}") from error
+    return replace(columns, offset=np.array(offsets, dtype=np.int64))
+
+
+def read_row(path: Path, offset: int) -> dict[str, Any]:
+    """The attempt whose line begins at this byte."""
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        row: dict[str, Any] = json.loads(stream.readline())
+    return row
+
+
+def columns_of(rows: Iterable[Mapping[str, Any]]) -> Columns:
+    """Lines of attempts/<arm>.jsonl as columns; ValueError for what is no attempt."""
+    return _collect(msgspec.convert(row, _Line) for row in rows)
+
+
+def _collect(lines: Iterable[_Line]) -> Columns:
+    places: dict[str, int] = {}
+    said: dict[str, int] = {}
+    numbers: list[tuple[int, ...]] = []
+    seconds: list[float] = []
+    answers, traces, finishes, kinds = (
+        {name: code for code, name in enumerate(names)} for names in (ANSWERS, TRACES, FINISHES, STEP_KINDS)
+    )
+    nothing = [UNKNOWN] * len(STEP_KINDS)
+    for line in lines:
+        extracted, steps = line.answer.extracted, line.trace.steps or ()
+        marks = nothing
+        if steps:
+            marks = nothing.copy()
+            for step in steps:
+                outcome = step.outcome
+                if outcome == "incorrect":
+                    marks[kinds[step.kind]] = 0
+                elif outcome == "correct" and marks[kinds[step.kind]] == UNKNOWN:
+                    marks[kinds[step.kind]] = 1
+        numbers.append(
+            (
+                places.setdefault(line.problem_id, len(places)),
+                line.sample,
+                line.seed,
+                answers[line.answer.outcome],
+                answers[line.candidate.outcome],
+                answers[line.derived.outcome],
+                traces[line.trace.outcome],
+                finishes[line.finish],
+                _yes(line.answer_in_trace),
+                _yes(line.follows),
+                len(steps),
+                line.tokens_in,
+                line.tokens_out,
+                UNKNOWN if extracted is None else said.setdefault(extracted, len(said)),
+                *marks,
+            )
+        )
+        seconds.append(line.seconds)
+    table = np.array(numbers, dtype=np.int32).reshape(-1, 14 + len(STEP_KINDS))
+    del numbers  # a hundred thousand tuples, before the columns are copied out
+    ints = [np.ascontiguousarray(table[:, place]) for place in range(14)]
+    codes = {place: ints[place].astype(np.int8) for place in range(3, 10)}
+    return Columns(
+        ids=tuple(places),
+        problem=ints[0],
+        sample=ints[1],
+        seed=ints[2],
+        answer=codes[3],
+        candidate=codes[4],
+        derived=codes[5],
+        trace=codes[6],
+        finish=codes[7],
+        copied=codes[8],
+        follows=codes[9],
+        steps=ints[10],
+        tokens_in=ints[11],
+        tokens_out=ints[12],
+        seconds=np.array(seconds, dtype=np.float32),
+        said=ints[13],
+        kinds=table[:, 14:].astype(np.int8),
+        offset=np.full(len(table), UNKNOWN, dtype=np.int64),
+    )
+
+
+def _yes(value: bool | None) -> int:
+    return UNKNOWN if value is None else int(value)

@@ -1,0 +1,64 @@
+"""`tracedistill report RUN...`: from run folders alone, one or several, or one against another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tracedistill.errors import InputError
+from tracedistill.report import FILES, write_view
+from tracedistill.report.runs import RunView, view_of_folder
+from tracedistill.report.several import combine
+from tracedistill.store import file_hash, read_json
+
+COMPARED = "compared"
+"""Folder below the first run's where a report over several goes."""
+
+
+def report_folders(
+    folders: Sequence[Path], against: Path | None = None, out: Path | None = None, pairs: Sequence[str] = ()
+) -> Path:
+    """Write the report over run folders; returns the folder that it lies in.
+
+    One run without `against`: into the run's own folder, several: into <first>/compared, unless `out` says where.
+    `pairs`: `FIRST,SECOND` names of arms to compare instead of the declared pairs. InputError for what is no run.
+    """
+    views = [view_of_folder(folder) for folder in folders]
+    other = None if against is None else view_of_folder(against)
+    if len(views) == 1 and other is None:
+        view, place = views[0], out or folders[0]
+    else:
+        view, place = combine(views, other), out or folders[0] / COMPARED
+    write_view(with_pairs(view, pairs), place)
+    if place.resolve() == folders[0].resolve():
+        _mark_stale(place)
+    return place
+
+
+def with_pairs(view: RunView, pairs: Sequence[str]) -> RunView:
+    """The view with other comparisons: `FIRST,SECOND` each; unchanged without any."""
+    if not pairs:
+        return view
+    chosen = []
+    names = [arm.name for arm in view.arms]
+    for pair in pairs:
+        first, comma, second = pair.partition(",")
+        unknown = next((name for name in (first, second) if name not in names), None)
+        if not comma or first == second or unknown is not None:
+            raise InputError(f"--compare {pair}: give two arms as FIRST,SECOND; there are: {', '.join(names)}")
+        chosen.append((first, second))
+    return replace(view, comparisons=tuple(chosen))
+
+
+def _mark_stale(folder: Path) -> None:
+    """A study's own report that came out otherwise (an arm was imported, a newer version): made again by the next run.
+
+    Without this the run would take the report for damaged.
+    """
+    manifest = folder / "report.json.manifest.json"
+    if not manifest.exists():
+        return
+    outputs = read_json(manifest).get("outputs", {})
+    if any(name in outputs and file_hash(folder / name) != outputs[name]["sha256"] for name in FILES):
+        manifest.unlink()

@@ -1,0 +1,254 @@
+"""A run as the report sees it: arms, problems and attempts, out of a study or of a run folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tracedistill.errors import InputError
+from tracedistill.importing import IMPORTED
+from tracedistill.recipes import Study, resolved
+from tracedistill.records import Problem
+from tracedistill.report.columns import Columns, kept, read_columns
+from tracedistill.store import read_json, read_jsonl
+
+Kind = Literal["in context", "tuned", "served", "imported"]
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ArmFacts:
+    """One arm with what was declared of it."""
+
+    name: str
+    """As the report calls it; in a report over several runs `<run>/<arm>`."""
+    kind: Kind
+    """in context: an untuned student; tuned: base weights and an adapter; served: a tuned model at an endpoint."""
+    folder: Path
+    """The run folder that holds it."""
+    own: str
+    """Its name within that folder."""
+    student: str | None = None
+    """Who answered, by name in the recipe; None where nobody said."""
+    teacher: str | None = None
+    """Whose traces or plans it uses; None where nobody said."""
+    prompt: str | None = None
+    """How the student was asked; None where nobody said."""
+    tune: str | None = None
+    """Intervention on the traces that it was tuned on; None: untuned, or another arm's adapter."""
+    adapter: str | None = None
+    """Name of the arm whose adapter it uses instead of one of its own."""
+    plan: str | None = None
+    """Intervention on the plan shown, where the prompt shows one."""
+    forced: str | None = None
+    """Trace put into the student's mouth: an intervention's name, or `own`."""
+    vote: bool = False
+    """Whether its answer to a problem is the majority over its attempts."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The resolved arm of the recipe; of an imported arm its entry in imported.json."""
+
+    @property
+    def path(self) -> Path:
+        """The file of its attempts."""
+        return self.folder / "attempts" / f"{self.own}.jsonl"
+
+    @property
+    def plans(self) -> Path:
+        """The file of the plans that it shows (absent where it shows none)."""
+        return self.folder / "plans" / f"{self.own}.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """What the report computes from; several runs side by side look like one."""
+
+    folder: Path
+    """The run folder; of several runs the first one's."""
+    name: str
+    """The study's name, else the folder's; of several runs all names."""
+    task: str
+    """Name of the task."""
+    seed: int
+    """Of the study; the report's own draws start from it."""
+    arms: tuple[ArmFacts, ...]
+    """Arms that have attempts, in the recipe's order, imported ones behind them."""
+    comparisons: tuple[Pair, ...]
+    """(first, second) of arms to test: the family for Holm."""
+    recipe: Mapping[str, Any] | None = None
+    """The resolved recipe; None for imported outputs and for several runs."""
+    teachers: tuple[str, ...] = ()
+    """Teachers whose traces the arms use; empty for several runs."""
+    assembly: Mapping[str, Any] | None = None
+    """assembly.json: what each arm was tuned on and shown."""
+    manifests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Node name -> manifest, the report's own left out; of several runs `<stage>:<run>/<arm>` and `<run>/<stage>`."""
+    waiting: tuple[str, ...] = ()
+    """Arms of the recipe without attempts yet."""
+    runs: tuple[Mapping[str, Any], ...] = ()
+    """Several runs: per run its `name`, `folder`, `problems` and how many of those are `left_out` here."""
+    against: str | None = None
+    """`report --against`: name of the run that the others are compared with."""
+    wanted: frozenset[str] | None = field(default=None, repr=False)
+    """Several runs: ids of the problems that all of them have and asked alike; None: all problems count."""
+    _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def arm(self, name: str) -> ArmFacts:
+        """The arm of this name; KeyError where there is none."""
+        for arm in self.arms:
+            if arm.name == name:
+                return arm
+        raise KeyError(name)
+
+    def problems(self) -> Mapping[str, Problem]:
+        """The problems that were asked, by id (a study's test problems)."""
+        if "problems" not in self._cache:
+            self._cache["problems"] = self._read_problems()
+        found: Mapping[str, Problem] = self._cache["problems"]
+        return found
+
+    def attempts(self, arm: str) -> Columns:
+        """An arm's attempts, read once; arms with the same problems in the same order share one `ids`."""
+        known: dict[str, Columns] = self._cache.setdefault("attempts", {})
+        if arm not in known:
+            self.keep(arm, read_columns(self.arm(arm).path))
+        return known[arm]
+
+    def keep(self, name: str, columns: Columns) -> None:
+        """Take attempts that were read already."""
+        known: dict[str, Columns] = self._cache.setdefault("attempts", {})
+        if self.wanted is not None:
+            columns = kept(columns, self.wanted)
+        same = next((other.ids for other in known.values() if other.ids == columns.ids), columns.ids)
+        known[name] = replace(columns, ids=same)
+
+    def once(self, key: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once per view: for figures that several parts of the report need."""
+        if key not in self._cache:
+            self._cache[key] = make()
+        return self._cache[key]
+
+    def _read_problems(self) -> dict[str, Problem]:
+        path = self.folder / "problems.jsonl"
+        every = read_jsonl(path, Problem)
+        asked = {p.problem_id: p for p in every if self.recipe is None or p.split == "test"}
+        return {key: p for key, p in asked.items() if self.wanted is None or key in self.wanted}
+
+
+def view_of_study(
+    study: Study,
+    folder: Path | None = None,
+    teachers: Sequence[str] = (),
+    problems: Mapping[str, Problem] | None = None,
+) -> RunView:
+    """The view of a study whose attempts are complete; `problems`: its test problems, where they are at hand."""
+    view = _view_of_recipe(folder or study.folder, resolved(study), tuple(teachers))
+    if problems is not None:
+        view._cache["problems"] = problems
+    return view
+
+
+def view_of_folder(folder: Path) -> RunView:
+    """The view of a run folder alone. InputError where it is none, holds no attempts, or fits nothing."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such run folder; give a run folder, or a recipe (.yaml)")
+    recipe = _recipe_of(folder)
+    if recipe is not None:
+        view = _view_of_recipe(folder, recipe, None)
+    elif (folder / IMPORTED).exists():
+        imported = read_json(folder / IMPORTED)
+        arms = _imported_arms(folder, imported, ())
+        names = [arm.name for arm in arms]
+        pairs = tuple((first, second) for place, second in enumerate(names) for first in names[place + 1 :])
+        view = RunView(folder, folder.resolve().name, imported["task"], 0, arms, pairs)
+    else:
+        raise InputError(
+            f"{folder}: not a run folder: neither manifests of a study nor {IMPORTED}; "
+            "make one by `tracedistill run` or `tracedistill import --run-dir`"
+        )
+    if not view.arms:
+        raise InputError(f"{folder}: no attempts yet; run `tracedistill evaluate` on its recipe first")
+    return view
+
+
+def _view_of_recipe(folder: Path, recipe: Mapping[str, Any], teachers: tuple[str, ...] | None) -> RunView:
+    manifests = manifests_of(folder)
+    declared = [_arm(folder, recipe, name, arm) for name, arm in recipe["arms"].items()]
+    arms = [arm for arm in declared if arm.path.exists()]
+    there = {arm.name for arm in arms}
+    pairs: Sequence[Sequence[str]] = recipe.get("comparisons") or ()
+    if not pairs:
+        tuned = [arm.name for arm in declared if arm.tune is not None]
+        pairs = [(first, second) for place, second in enumerate(tuned) for first in tuned[place + 1 :]]
+    if teachers is None:
+        reports = folder / "validation"
+        teachers = tuple(name for name in recipe["teachers"] if (reports / f"{name}.report.json").exists())
+    if (folder / IMPORTED).exists():
+        arms += _imported_arms(folder, read_json(folder / IMPORTED), {arm.name for arm in declared})
+    assembly = folder / "assembly.json"
+    return RunView(
+        folder=folder,
+        name=recipe["study"],
+        task=recipe["task"]["name"],
+        seed=recipe["seed"],
+        arms=tuple(arms),
+        comparisons=tuple((first, second) for first, second in pairs if {first, second} <= there),
+        recipe=recipe,
+        teachers=teachers,
+        assembly=read_json(assembly) if assembly.exists() else None,
+        manifests=manifests,
+        waiting=tuple(arm.name for arm in declared if arm.name not in there),
+    )
+
+
+def _arm(folder: Path, recipe: Mapping[str, Any], name: str, arm: Mapping[str, Any]) -> ArmFacts:
+    kind: Kind = "in context"
+    if arm.get("served"):
+        kind = "served"
+    elif arm.get("tune") is not None or arm.get("adapter"):
+        kind = "tuned"
+    return ArmFacts(
+        name=name,
+        kind=kind,
+        folder=folder,
+        own=name,
+        student=arm.get("student") or next(iter(recipe["students"])),
+        teacher=arm.get("teacher") or next(iter(recipe["teachers"]), None),
+        prompt=arm.get("prompt"),
+        tune=arm.get("tune"),
+        adapter=arm.get("adapter"),
+        plan=arm.get("plan"),
+        forced=arm.get("forced"),
+        vote=bool(arm.get("vote")),
+        settings=arm,
+    )
+
+
+def _imported_arms(folder: Path, imported: Mapping[str, Any], taken: Sequence[str] | set[str]) -> tuple[ArmFacts, ...]:
+    arms = (
+        ArmFacts(name, "imported", folder, name, student=entry.get("student"), settings=entry)
+        for name, entry in imported["arms"].items()
+        if name not in taken
+    )
+    return tuple(arm for arm in arms if arm.path.exists())
+
+
+def manifests_of(folder: Path) -> dict[str, Any]:
+    """Node -> manifest of everything made in a run folder but the report, which is made from the others."""
+    paths = [path for path in sorted(folder.rglob("*.manifest.json")) if ".checkpoints" not in str(path)]
+    found = {manifest["node"]: manifest for manifest in map(read_json, paths)}
+    found.pop("report", None)
+    return found
+
+
+def _recipe_of(folder: Path) -> Mapping[str, Any] | None:
+    """The resolved recipe of the newest manifest: older pieces were made before arms were added."""
+    path = folder / "report.json.manifest.json"
+    manifests = [*manifests_of(folder).values(), *([read_json(path)] if path.exists() else [])]
+    with_recipe = [manifest for manifest in manifests if "recipe" in manifest]
+    if not with_recipe:
+        return None
+    newest = max(with_recipe, key=lambda m: max((out["mtime_ns"] for out in m["outputs"].values()), default=0))
+    recipe: Mapping[str, Any] = newest["recipe"]
+    return recipe

@@ -1,0 +1,173 @@
+"""How many answers are right: raw, completed only, between the bounds of cut-offs, over samples and over seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracedistill import stats
+from tracedistill.report.columns import ANSWERS, FINISHES, TRACES, Columns
+from tracedistill.report.markdown import percent
+from tracedistill.report.runs import RunView
+from tracedistill.report.sections import Cell, Section, Table
+from tracedistill.report.sections.figures import between, of_mean, of_share
+from tracedistill.report.sections.scores import Bools, cells_of, scores_of, share_of, votes_of
+from tracedistill.stats import Mean, Share
+
+KS = (1, 2, 4, 5, 8, 10, 16, 32, 64, 100)
+"""Sample counts of pass@k, as far as there are samples; the most samples that every problem has come in any case."""
+
+
+def accuracy(view: RunView) -> Section | None:
+    """Accuracy of every arm, what is missing from it, pass@k and votes, and its spread over seeds."""
+    if not view.arms:
+        return None
+    arms = [(arm.name, view.attempts(arm.name)) for arm in view.arms]
+    tables = [
+        Table(
+            "answers right",
+            ("arm", "attempts", "problems", "right", "raw", "95% interval", "completed only", "95% interval", "n"),
+            tuple((name, *_shares(columns)) for name, columns in arms),
+            note="Raw: every attempt counts, whatever became of it. Completed only: attempts that were not cut off at "
+            "their token limit. Intervals: Wilson; clustered by problem where a problem was attempted several times.",
+        ),
+        _bounds(arms),
+        Table(
+            "what became of the attempts",
+            (
+                "arm", "attempts", "answer right", "answer wrong", "no answer found", "ungradable", "trace unparsed",
+                "cut off", "prompt too long", "errors", "no plan",
+            ),
+            tuple((name, *_counts(columns)) for name, columns in arms),
+            note="Every attempt is one of the first four. Cut-off, too-long, failed and unasked attempts are among "
+            "them: nothing left the denominator.",
+        ),
+    ]  # fmt: skip
+    several = [(arm.name, view.attempts(arm.name), arm.vote) for arm in view.arms if _samples(view, arm.name) > 1]
+    if several:
+        tables += [_pass_at_k(several), _votes(several)]
+    seeded = [(name, columns) for name, columns in arms if len(np.unique(columns.seed)) > 1]
+    if seeded:
+        tables.append(_seeds(seeded))
+    return Section("accuracy", "Accuracy", (), tuple(tables))
+
+
+def _samples(view: RunView, name: str) -> int:
+    cells, _ = cells_of(view.attempts(name))
+    return int(np.bincount(cells).max(initial=0))
+
+
+def _shares(columns: Columns) -> tuple[Cell, ...]:
+    ended = ~columns.cut_off
+    raw = share_of(columns.right, columns.problem)
+    completed = share_of(columns.right[ended], columns.problem[ended])
+    return (columns.n, len(columns.ids), int(columns.right.sum()), *_cells(raw)[:2], *_cells(completed))
+
+
+def _cells(found: Share | Mean) -> tuple[str | None, str | None, int]:
+    return of_share(found) if isinstance(found, Share) else of_mean(found)
+
+
+def _bounds(arms: list[tuple[str, Columns]]) -> Table:
+    """Nothing is known of what a cut-off generation would have said: so both extremes."""
+    rows = []
+    for name, columns in arms:
+        found = stats.accuracy(columns.right.tolist(), columns.cut_off.tolist())
+        low, high = found.if_cut_off_wrong, found.if_cut_off_right
+        width = (high.successes - low.successes) / columns.n if columns.n else None
+        rows.append((name, columns.n, found.cut_off, percent(low.value), percent(high.value), percent(width)))
+    return Table(
+        "bounds: cut-offs all wrong, all right",
+        ("arm", "attempts", "cut off", "all cut-offs wrong", "all cut-offs right", "apart"),
+        tuple(rows),
+        note="Between these two lies what the arm would have got without a token limit.",
+    )
+
+
+def _counts(columns: Columns) -> tuple[int, ...]:
+    answers = np.bincount(columns.answer, minlength=len(ANSWERS))
+    finishes = np.bincount(columns.finish, minlength=len(FINISHES))
+    unparsed = int((columns.trace == TRACES.index("unparsed")).sum())
+    ends = [int(finishes[FINISHES.index(name)]) for name in ("length", "too-long", "error", "no-plan")]
+    return (columns.n, *(int(count) for count in answers), unparsed, *ends)
+
+
+def _pass_at_k(several: list[tuple[str, Columns, bool]]) -> Table:
+    """Mean over problems (and seeds) of the unbiased estimate."""
+    counted = {}
+    for name, columns, _ in several:
+        cells, _seeds = cells_of(columns)
+        attempts = np.bincount(cells)
+        right = np.bincount(cells, weights=columns.right).astype(np.int64)
+        tried = attempts > 0
+        pairs, times = np.unique(np.stack([attempts[tried], right[tried]], axis=1), axis=0, return_counts=True)
+        counted[name] = (pairs, times, int(attempts[tried].min()))
+    ks = sorted({k for k in KS if k <= max(least for *_, least in counted.values())} | {c[2] for c in counted.values()})
+    rows: list[tuple[Cell, ...]] = []
+    for name, (pairs, times, least) in counted.items():
+        shares: list[Cell] = []
+        for k in ks:
+            if k > least:
+                shares.append(None)
+                continue
+            found = [stats.pass_at_k(int(n), int(right), k) for n, right in pairs]
+            shares.append(percent(float(np.average(found, weights=times))))
+        rows.append((name, int(times.sum()), least, *shares))
+    return Table(
+        "pass@k: at least one of k samples right",
+        ("arm", "problems x seeds", "samples each", *(f"pass@{k}" for k in ks)),
+        tuple(rows),
+        note="Unbiased estimate out of all samples (Chen et al. 2021). `samples each`: the fewest of any problem.",
+    )
+
+
+def _votes(several: list[tuple[str, Columns, bool]]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for name, columns, vote in several:
+        cells, seeds = cells_of(columns)
+        tried: Bools = np.bincount(cells, minlength=len(columns.ids) * len(seeds)) > 0
+        votes = votes_of(columns, cells, len(tried))
+        found = share_of(votes.right[tried], np.repeat(np.arange(len(columns.ids), dtype=np.int32), len(seeds))[tried])
+        rows.append((name, *_cells(found), int(votes.tied.sum()), int((votes.silent & tried).sum()), _yes(vote)))
+    return Table(
+        "majority's answer",
+        ("arm", "majority right", "95% interval", "n", "tied", "no answer at all", "compared by vote"),
+        tuple(rows),
+        note="The most frequent extracted answer of a problem under one seed; equal means equal text. Of tied answers "
+        "the one given first counts. No answer found does not vote; where nobody answers the vote is wrong.",
+    )
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _seeds(seeded: list[tuple[str, Columns]]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for name, columns in seeded:
+        found = scores_of(columns)
+        per_seed = np.nanmean(found.values, axis=0)
+        problems = stats.clustered_mean(columns.right.astype(float).tolist(), columns.problem.tolist())
+        seeds = stats.clustered_mean(columns.right.astype(float).tolist(), columns.seed.tolist())
+        rows.append(
+            (
+                name,
+                columns.n,
+                len(found.seeds),
+                percent(problems.value),
+                of_mean(problems)[1],
+                of_mean(seeds)[1],
+                percent(float(per_seed.std(ddof=1))),
+                between(float(per_seed.min()), float(per_seed.max())),
+            )
+        )
+    return Table(
+        "over seeds",
+        (
+            "arm", "attempts", "seeds", "mean", "95% interval, new problems", "95% interval, new seeds", "sd of seeds",
+            "lowest to highest seed",
+        ),
+        tuple(rows),
+        note="Clustered by problem: what these adapters would do on other problems. Clustered by seed: what other "
+        "adapters of the same recipe would do on these problems (t with seeds - 1 degrees of freedom: few seeds say "
+        "little).",
+    )  # fmt: skip

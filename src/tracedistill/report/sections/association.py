@@ -1,0 +1,252 @@
+"""Trace against answer: how far a right trace goes with a right answer, by stratum and by kind of step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from tracedistill import stats
+from tracedistill.records import Problem
+from tracedistill.report.columns import TRACES, Columns
+from tracedistill.report.findings import p_value
+from tracedistill.report.markdown import percent
+from tracedistill.report.runs import RunView
+from tracedistill.report.sections import Cell, Section, Table
+from tracedistill.report.sections.figures import number, of_mean, of_share, ratio
+from tracedistill.report.sections.scores import Bools, share_of
+from tracedistill.report.sections.steps import read_kinds
+from tracedistill.report.sections.strata import by_category, by_difficulty, places_of
+from tracedistill.stats import Counts, Share
+
+RIGHT, WRONG, UNPARSED, NONE, UNDECIDED = range(len(TRACES))
+ROWS = ("right", "wrong", "unparsed", "none written", "undecided")
+"""How TRACES are called in tables, in the same order."""
+
+SELDOM = 0.05
+"""Arms with traces in a smaller share of their attempts wrote them by chance."""
+
+JOINT_NOTE = (
+    "Joint counts: trace right & answer right / right & wrong / wrong & right / wrong & wrong. An unparsed or missing "
+    "trace counts as wrong there, and stands in a row of its own above; an undecided one is left out."
+)
+
+
+def association(view: RunView) -> Section | None:
+    """The cross of traces and answers for every arm that writes traces; None where none does."""
+    # a forced trace is not the student's own
+    arms = [(arm.name, view.attempts(arm.name)) for arm in view.arms if not arm.forced]
+    written = {name: float((columns.trace != NONE).sum()) / max(1, columns.n) for name, columns in arms}
+    silent = [name for name, share in written.items() if 0 < share < SELDOM]
+    arms = [(name, columns) for name, columns in arms if written[name] >= SELDOM]
+    if not arms:
+        return None
+    problems = view.problems()
+    tables = [_outcomes(arms), _measures(arms), _conditionals(arms), _copied(arms), _baseline(arms, problems)]
+    for word, strata in (("difficulty", by_difficulty(problems)), ("question type", by_category(problems))):
+        if strata:
+            tables += _stratified(arms, word, strata)
+    tables += _kinds(view, [name for name, _ in arms])
+    notes = [
+        (
+            "Trace and answer are judged apart: the trace step by step against its own gold, the answer against the "
+            "gold answer. An association is no cause: hard problems spoil both (see the strata), and a trace that "
+            "holds the answer makes it easy to copy (see the share of copies). Forced traces test the cause."
+        ),
+    ]
+    if silent:
+        notes.append(f"Left out, since fewer than {SELDOM:.0%} of their attempts hold a trace: {', '.join(silent)}.")
+    return Section("association", "Trace and answer", tuple(notes), tuple(tables))
+
+
+def joint_counts(columns: Columns, rows: Bools | None = None) -> Counts:
+    """The four counts among these attempts; unparsed and missing traces are wrong, undecided ones left out."""
+    kept = columns.trace != UNDECIDED
+    if rows is not None:
+        kept &= rows
+    trace, answer = columns.trace[kept] == RIGHT, columns.right[kept]
+    both, total = int((trace & answer).sum()), len(trace)
+    trace_only, answer_only = int(trace.sum()) - both, int(answer.sum()) - both
+    return both, trace_only, answer_only, total - both - trace_only - answer_only
+
+
+def _outcomes(arms: Sequence[tuple[str, Columns]]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for name, columns in arms:
+        for code, word in enumerate(ROWS):
+            here = columns.trace == code
+            n, right = int(here.sum()), int(columns.right[here].sum())
+            if n or code <= UNPARSED:
+                rows.append((name, word, n, right, n - right, percent(right / n) if n else None))
+    return Table(
+        "traces and answers, counted",
+        ("arm", "trace", "n", "answer right", "answer not right", "right of n"),
+        tuple(rows),
+    )
+
+
+def _measures(arms: Sequence[tuple[str, Columns]]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    several = False
+    for name, columns in arms:
+        counts = joint_counts(columns)
+        unparsed = (columns.trace == UNPARSED) | (columns.trace == NONE)
+        lost = int((unparsed & columns.right).sum()), int((unparsed & ~columns.right).sum())
+        found = stats.joint_table_of_counts(counts, lost)
+        again = len(columns.ids) < columns.n
+        several |= again
+        rows.append(
+            (
+                name,
+                found.n,
+                " / ".join(map(str, counts)),
+                ratio(found.odds_ratio, None if again else found.odds_ratio_interval),
+                None if found.phi is None else f"{found.phi:.3f}",
+                None if again else p_value(found.fisher_p),
+                "0.5 added" if found.haldane else "",
+            )
+        )
+    note = JOINT_NOTE + " Odds ratio with Woolf's interval, exact p by Fisher's test; where a cell is 0, 0.5 is added."
+    if several:
+        note += " Several attempts at a problem are not independent: no interval and no test for those arms."
+    return Table(
+        "how they hang together", ("arm", "n", "joint", "odds ratio", "phi", "exact p", "empty cell"), tuple(rows),
+        note=note,
+    )  # fmt: skip
+
+
+def _conditionals(arms: Sequence[tuple[str, Columns]]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for name, columns in arms:
+        known = columns.trace != UNDECIDED
+        groups = (
+            ("right", columns.trace == RIGHT),
+            ("wrong or unparsed", known & (columns.trace != RIGHT)),
+            ("wrong, parsed", columns.trace == WRONG),
+        )
+        rows += [(name, word, *_cells(columns, here)) for word, here in groups]
+    return Table(
+        "P(answer right | trace)",
+        ("arm", "trace", "answer right", "95% interval", "n"),
+        tuple(rows),
+        note="Intervals: Wilson; clustered by problem where a problem was attempted several times.",
+    )
+
+
+def _cells(columns: Columns, here: Bools) -> tuple[str | None, str | None, int]:
+    found = share_of(columns.right[here], columns.problem[here])
+    return of_share(found) if isinstance(found, Share) else of_mean(found)
+
+
+def _copied(arms: Sequence[tuple[str, Columns]]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for name, columns in arms:
+        judged = columns.copied >= 0
+        cells: list[Cell] = []
+        for here in (judged, judged & (columns.trace == RIGHT), judged & (columns.trace == WRONG)):
+            n = int(here.sum())
+            cells += [percent(float((columns.copied[here] == 1).mean())) if n else None, n]
+        rows.append((name, *cells))
+    return Table(
+        "answers that stand verbatim in the cited facts",
+        ("arm", "of all judged traces", "n", "of right traces", "n", "of wrong traces", "n"),
+        tuple(rows),
+        note="Where the gold answer stands in the trace, copying it explains a right answer as well as reasoning does.",
+    )
+
+
+def _baseline(arms: Sequence[tuple[str, Columns]], problems: Mapping[str, Problem]) -> Table:
+    answers = Counter(", ".join(sorted(problem.answers)) for problem in problems.values())
+    classes = Counter(problem.category for problem in problems.values() if problem.category)
+    rows: list[tuple[Cell, ...]] = []
+    for word, counted in (("most frequent answer", answers), ("most frequent question type", classes)):
+        if counted:
+            value, count = counted.most_common(1)[0]
+            rows.append((f"{word}: {value[:60]}", count, len(problems), percent(count / len(problems))))
+    for name, columns in arms:
+        right = int((columns.trace == RIGHT).sum())
+        rows.append((f"traces right, {name}", right, columns.n, percent(right / columns.n) if columns.n else None))
+    return Table(
+        "baseline: always the same",
+        ("what", "count", "n", "share"),
+        tuple(rows),
+        note="What somebody would get who always says the commonest, beside the arms' own shares of right traces.",
+    )
+
+
+def _stratified(arms: Sequence[tuple[str, Columns]], word: str, strata: Mapping[str, str]) -> list[Table]:
+    each: list[tuple[Cell, ...]] = []
+    pooled: list[tuple[Cell, ...]] = []
+    several = any(len(columns.ids) < columns.n for _, columns in arms)
+    for name, columns in arms:
+        names, places = places_of(columns.ids, strata)
+        place = places[columns.problem]
+        tables = {stratum: joint_counts(columns, place == code) for code, stratum in enumerate(names)}
+        for stratum, counts in tables.items():
+            a, b, c, d = counts
+            cells = (percent(a / (a + b)) if a + b else None, a + b, percent(c / (c + d)) if c + d else None, c + d)
+            each.append((name, stratum, sum(counts), " / ".join(map(str, counts)), *cells))
+        crude = stats.joint_table_of_counts(joint_counts(columns))
+        found = stats.mantel_haenszel(tables)
+        again = len(columns.ids) < columns.n
+        pooled.append(
+            (
+                name,
+                sum(map(sum, tables.values())),
+                number(crude.odds_ratio),
+                ratio(found.odds_ratio, None if again else found.interval),
+                None if again or found.odds_ratio is None else p_value(found.p),
+                None if again or found.homogeneity_p is None else p_value(found.homogeneity_p),
+                f"{len(found.informative)} of {len(names)}",
+            )
+        )
+    return [
+        Table(
+            f"by {word}",
+            ("arm", word, "n", "joint", "P(answer | trace right)", "n", "P(answer | trace wrong)", "n"),
+            tuple(each),
+            note=JOINT_NOTE,
+        ),
+        Table(
+            f"with {word} held fixed",
+            ("arm", "n", "odds ratio, crude", "odds ratio, Mantel-Haenszel", "p", "one ratio fits all: p",
+             "strata that inform"),
+            tuple(pooled),
+            note=f"What is left of the association among problems of like {word}: p is the Cochran-Mantel-Haenszel "
+            "test of none, the next column Breslow and Day's test that one odds ratio fits all strata."
+            + (" Several attempts at a problem: no interval and no test for those arms." if several else ""),
+        ),
+    ]  # fmt: skip
+
+
+def _kinds(view: RunView, names: Sequence[str]) -> list[Table]:
+    rows: list[tuple[Cell, ...]] = []
+    for name in names:
+        ids = None if view.wanted is None else view.wanted
+        for found in read_kinds(view.arm(name).path, ids):
+            a, b, c, d = found.counts
+            whole = stats.joint_table_of_counts(found.counts)
+            rows.append(
+                (
+                    name,
+                    found.kind,
+                    f"{found.steps_right} of {found.steps}",
+                    a + b + c + d,
+                    " / ".join(map(str, found.counts)),
+                    percent(a / (a + b)) if a + b else None,
+                    percent(c / (c + d)) if c + d else None,
+                    None if whole.phi is None else f"{whole.phi:.3f}",
+                    found.undecided,
+                )
+            )
+    if not rows:
+        return []
+    return [
+        Table(
+            "by kind of step",
+            ("arm", "kind", "steps right", "traces", "joint", "P(answer | all right)", "P(answer | one wrong)", "phi",
+             "undecided"),
+            tuple(rows),
+            note="Traces that hold such a step; right: all its steps of this kind are. Undecided: rules left a step "
+            "open and found none wrong; these traces are not in the joint counts.",
+        )
+    ]  # fmt: skip

@@ -1,0 +1,191 @@
+"""Arms compared: paired by problem, over seeds where there are several, corrected over the declared family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tracedistill import stats
+from tracedistill.report.findings import p_value
+from tracedistill.report.runs import ArmFacts, RunView
+from tracedistill.report.sections import Cell, Section, Table
+from tracedistill.report.sections.figures import between
+from tracedistill.report.sections.scores import Pair, Scores, paired, scores_of
+from tracedistill.stats import Tested
+from tracedistill.store import content_id
+
+ALPHA = 0.05
+POWER = 0.8
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+
+MCNEMAR = "exact McNemar"
+MEANS = "paired t on per-problem means"
+CROSSED = "crossed t over problems and seeds"
+
+
+def compare(view: RunView) -> list[dict[str, Any]]:
+    """One entry per declared pair, Holm over them all; the contract of report.json's `comparisons`.
+
+    One attempt per problem (or a vote): exact McNemar and the paired bootstrap. Several samples: both of per-problem
+    means. Several seeds: both over problems and seeds crossed. `only_first`, `only_second`: problems with the higher
+    mean in one arm alone. `mde`: smallest true difference found with `power` at `alpha` (the family's over its size,
+    Holm's first step), where `discordance` (the observed one) is the share of problems on which the arms differ; of
+    several samples or seeds, from the observed standard error, and `discordance` is None.
+    """
+    facts = {arm.name: arm for arm in view.arms}
+    pairs = [pair for pair in view.comparisons if pair[0] in facts and pair[1] in facts]
+    kept: dict[str, Scores] = {}
+
+    def scores(name: str) -> Scores:
+        if name not in kept:
+            kept[name] = scores_of(view.attempts(name), vote=facts[name].vote)
+        return kept[name]
+
+    out = []
+    for first, second in pairs:
+        pair = paired(scores(first), scores(second))
+        # a generator of the pair's own: its figures do not depend on which other pairs there are
+        rng = np.random.default_rng([view.seed, int(content_id(first, second)[:12], 16)])
+        out.append(_entry(facts[first], facts[second], pair, rng, len(pairs)))
+    for entry, adjusted in zip(out, stats.holm([entry["p"] for entry in out]), strict=True):
+        entry["p_holm"] = adjusted
+    return out
+
+
+def _entry(first: ArmFacts, second: ArmFacts, pair: Pair, rng: np.random.Generator, family: int) -> dict[str, Any]:
+    left, right = pair.first.mean(axis=1), pair.second.mean(axis=1)
+    n, alpha = len(left), ALPHA / family
+    only_first, only_second = _only(pair)
+    if pair.seeds > 1:
+        found = stats.crossed_bootstrap(pair.first, pair.second, rng, RESAMPLES, CONFIDENCE)
+    else:
+        found = stats.paired_bootstrap(left, right, rng, RESAMPLES, CONFIDENCE)
+    entry: dict[str, Any] = {
+        "first": first.name,
+        "second": second.name,
+        "n": n,
+        "difference": found.estimate,
+        "low": found.low,
+        "high": found.high,
+        "only_first": only_first,
+        "only_second": only_second,
+    }
+    test, tested = tested_by(pair)
+    entry |= {"test": test, "p": tested.p, "p_holm": 1.0}
+    if test == MCNEMAR:
+        discordance = (only_first + only_second) / n if n else 0.0
+        detectable = stats.minimum_detectable_effect(n, discordance, ALPHA, POWER, family)
+        entry |= {"mde": detectable.effect, "discordance": discordance}
+    else:
+        entry |= {"mde": stats.detectable_by_error(tested.error, tested.df, alpha, POWER), "discordance": None}
+    tuned = [arm.name for arm in (first, second) if arm.kind in ("tuned", "served")]
+    return entry | {
+        "alpha": alpha,
+        "power": POWER,
+        "family": family,
+        "seeds": pair.seeds,
+        "samples": pair.samples,
+        "vote": [arm.name for arm in (first, second) if arm.vote],
+        "single_seed": bool(tuned) and pair.seeds == 1,
+        "about": _about(tuned, pair.seeds),
+    }
+
+
+def tested_by(pair: Pair) -> tuple[str, Tested]:
+    """The test that fits a pair, by name, and what it says (exact McNemar has no standard error)."""
+    if pair.seeds == 1 and pair.samples <= 1:
+        return MCNEMAR, Tested(stats.mcnemar_exact(*_only(pair)), 0.0, 0.0)
+    return CROSSED if pair.seeds > 1 else MEANS, stats.crossed_test(pair.first, pair.second)
+
+
+def _only(pair: Pair) -> tuple[int, int]:
+    """Problems answered better by the first arm alone, and by the second alone."""
+    gap = pair.first.mean(axis=1) - pair.second.mean(axis=1)
+    # means over seeds differ by rounding where they are equal
+    return int((gap > 1e-9).sum()), int((gap < -1e-9).sum())
+
+
+def _about(tuned: Sequence[str], seeds: int) -> str:
+    """What a finding speaks about."""
+    if not tuned:
+        return "this student, prompted so"
+    if seeds == 1:
+        return "these adapters (one seed)"
+    return f"adapters trained so ({seeds} seeds)"
+
+
+def comparisons(view: RunView) -> Section | None:
+    """What each test was, what it speaks about, and what it could have found; None without comparisons."""
+    entries = compare(view)
+    if not entries:
+        return None
+    rows: list[tuple[Cell, ...]] = []
+    power: list[tuple[Cell, ...]] = []
+    for entry in entries:
+        name = f"{entry['first']} - {entry['second']}"
+        rows.append(
+            (
+                name,
+                entry["n"],
+                entry["seeds"],
+                entry["samples"],
+                f"{100 * entry['difference']:+.1f}",
+                between(entry["low"], entry["high"]),
+                f"{entry['only_first']} / {entry['only_second']}",
+                entry["test"],
+                p_value(entry["p"]),
+                p_value(entry["p_holm"]),
+                entry["about"],
+            )
+        )
+        observed = entry["discordance"]
+        power.append(
+            (
+                name,
+                entry["n"],
+                None if entry["mde"] is None else f"{100 * entry['mde']:.1f}",
+                f"{entry['power']:.0%}",
+                f"{entry['alpha']:.4g}",
+                "from the observed standard error" if observed is None else f"{observed:.1%} (the observed one)",
+            )
+        )
+    notes = [
+        (
+            f"Paired by problem; Holm over the {len(entries)} declared comparisons. One attempt per problem and arm: "
+            "exact McNemar test and paired bootstrap. Several samples or seeds are never pooled as if they were "
+            "problems: their means per problem are compared, and seeds are crossed with problems."
+        ),
+    ]
+    if any(entry["single_seed"] for entry in entries):
+        notes.append(
+            "Where tuned arms have one seed a finding is about these adapters: another seed of the same recipe can "
+            "move an arm by several points. Set training.seeds to 3 or more to speak about the kind of training data."
+        )
+    voted = sorted({name for entry in entries for name in entry["vote"]})
+    if voted:
+        notes.append(f"Compared by the majority's answer, not by single attempts: {', '.join(voted)}.")
+    return Section(
+        "comparisons",
+        "Comparisons and their power",
+        tuple(notes),
+        (
+            Table(
+                "tests",
+                ("first - second", "n", "seeds", "samples", "points", "95% interval", "only 1st / 2nd", "test", "p",
+                 "p (Holm)", "speaks about"),
+                tuple(rows),
+                note="`only`: problems answered better by one arm alone. Every test speaks about problems like these.",
+            ),
+            Table(
+                "what could have been found",
+                ("first - second", "n", "smallest detectable, points", "power", "alpha after Holm",
+                 "assumed discordance"),
+                tuple(power),
+                note="The smallest true difference that this test finds with that power; a dash: not even the largest. "
+                "An absent finding below it says little. The discordance is taken from these very arms.",
+            ),
+        ),
+    )  # fmt: skip

@@ -1,0 +1,133 @@
+"""Context check: whether accuracy falls with more steps and longer prompts, or only with harder problems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from tracedistill import stats
+from tracedistill.records import Trace
+from tracedistill.report.columns import FINISHES, Columns
+from tracedistill.report.findings import p_value
+from tracedistill.report.markdown import percent
+from tracedistill.report.runs import ArmFacts, RunView
+from tracedistill.report.sections import Cell, Section, Table
+from tracedistill.report.sections.scores import Bools, Floats
+from tracedistill.report.sections.strata import by_difficulty, places_of
+from tracedistill.stats import Slope
+from tracedistill.store import read_jsonl
+
+BANDS = 4
+"""Bands of a dose in the table: as many attempts in each as ties allow."""
+
+
+def context(view: RunView) -> Section | None:
+    """Accuracy against the steps shown (else written) and the prompt's tokens, raw and within difficulty."""
+    strata = by_difficulty(view.problems())
+    slopes: list[tuple[Cell, ...]] = []
+    bands: list[tuple[Cell, ...]] = []
+    for arm in view.arms:
+        columns = view.attempts(arm.name)
+        for word, unit, doses, rows in _doses(arm, columns):
+            if len(np.unique(doses[rows])) < 2:
+                continue
+            slopes.append((arm.name, word, *_slopes(columns, doses, rows, strata, unit)))
+            bands += [(arm.name, word, *cells) for cells in _bands(columns, doses, rows)]
+    if not slopes:
+        return None
+    note = (
+        "Change of accuracy in points for a step more, or for 100 prompt tokens more; least squares, clustered by "
+        "problem. Within difficulty: only problems of the same difficulty (gold steps) are held against each other."
+    )
+    if not strata:
+        note += " The difficulty of these problems does not vary or is unknown: nothing to control for."
+    return Section(
+        "context",
+        "Context check",
+        (
+            (
+                "Harder problems have longer plans and longer prompts. A fall of accuracy with length that vanishes "
+                "within difficulty is the difficulty's doing, not the context's."
+            ),
+        ),
+        (
+            Table(
+                "slopes",
+                ("arm", "dose", "raw", "95% interval", "p", "n", "within difficulty", "95% interval", "p", "n",
+                 "strata"),
+                tuple(slopes),
+                note=note,
+            ),
+            Table("accuracy in bands", ("arm", "dose", "band", "n", "answer right"), tuple(bands)),
+        ),
+    )  # fmt: skip
+
+
+def _doses(arm: ArmFacts, columns: Columns) -> list[tuple[str, float, Floats, Bools]]:
+    """(name, unit of the slope, dose per attempt, attempts that count)."""
+    asked = ~np.isin(columns.finish, [FINISHES.index(name) for name in ("too-long", "no-plan", "error")])
+    found: list[tuple[str, float, Floats, Bools]] = []
+    shown = _steps_shown(arm, columns)
+    if shown is not None:
+        found.append(("steps of the plan shown", 1.0, shown, asked & (shown > 0)))
+    elif not arm.forced and np.any(columns.steps > 0):
+        found.append(("steps of its own trace", 1.0, columns.steps.astype(float), asked & (columns.steps > 0)))
+    found.append(("prompt tokens", 100.0, columns.tokens_in.astype(float), asked & (columns.tokens_in > 0)))
+    return found
+
+
+def _steps_shown(arm: ArmFacts, columns: Columns) -> Floats | None:
+    """Steps of the plan at each attempt: several plans of a problem belong to its samples in turn."""
+    if not arm.plans.exists():
+        return None
+    plans: dict[str, list[int]] = {}
+    for trace in read_jsonl(arm.plans, Trace):
+        plans.setdefault(trace.problem_id, []).append(len(trace.steps) or trace.text.count("\n") + 1)
+    each = [plans.get(problem_id, [0]) for problem_id in columns.ids]
+    most = max((len(steps) for steps in each), default=1)
+    table = np.array([[steps[place % len(steps)] for place in range(most)] for steps in each], dtype=float)
+    per_plan = max(1, (int(columns.sample.max(initial=0)) + 1) // most)
+    return np.asarray(table[columns.problem, np.minimum(columns.sample // per_plan, most - 1)])
+
+
+def _slopes(columns: Columns, doses: Floats, rows: Bools, strata: Mapping[str, str], unit: float) -> tuple[Cell, ...]:
+    right = columns.right[rows].astype(float).tolist()
+    dose = (doses[rows] / unit).tolist()
+    problem = columns.problem[rows]
+    raw = stats.slope(right, dose, clusters=problem.tolist())
+    if not strata:
+        return (*_cells(raw), None, None, None, 0, 0)
+    _, places = places_of(columns.ids, strata)
+    fixed = stats.slope(right, dose, strata=places[problem].tolist(), clusters=problem.tolist())
+    return (*_cells(raw), *_cells(fixed), fixed.strata)
+
+
+def _cells(found: Slope) -> tuple[Cell, ...]:
+    if found.value is None:
+        return None, None, None, found.n
+    if found.low is None or found.high is None:
+        return f"{100 * found.value:+.1f}", None, None, found.n
+    interval = f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
+    return f"{100 * found.value:+.1f}", interval, p_value(found.p), found.n
+
+
+def _bands(columns: Columns, doses: Floats, rows: Bools) -> list[tuple[Cell, ...]]:
+    values, right = doses[rows], columns.right[rows]
+    distinct = np.unique(values)
+    if len(distinct) <= 2 * BANDS:
+        return [_band(float(v), float(v), right[values == v]) for v in distinct]
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, BANDS + 1)))
+    place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+    out = []
+    for band in range(len(edges) - 1):
+        here: npt.NDArray[np.bool_] = place == band
+        if here.any():
+            out.append(_band(float(values[here].min()), float(values[here].max()), right[here]))
+    return out
+
+
+def _band(low: float, high: float, right: Bools) -> tuple[Cell, ...]:
+    name = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+    return name, len(right), percent(float(right.mean()))

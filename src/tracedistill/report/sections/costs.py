@@ -1,0 +1,282 @@
+"""What an arm costs: tokens of teacher and student, latency, money, and when tuning pays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from tracedistill.report.columns import FINISHES
+from tracedistill.report.markdown import percent
+from tracedistill.report.runs import ArmFacts, RunView
+from tracedistill.report.sections import Cell, Section, Table
+from tracedistill.report.sections.figures import dollars, number
+from tracedistill.report.sections.making import adapter_of, facts_of, manifests_of_arm, recipe_of
+from tracedistill.store import read_json
+
+QUERIES = (1, 100, 10_000, 1_000_000)
+UNITS = ("money", "tokens", "seconds")
+FREE = ("rules", "gold", "recorded")
+"""Teachers that call no model."""
+
+Amounts = tuple[float | None, float | None, float | None]
+"""(money, tokens, seconds); None: unknown or without a price."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One arm's costs per query, and what had to be spent once."""
+
+    queries: int
+    """Problems asked, times seeds."""
+    student: tuple[float, float]
+    """The student's prompt and generated tokens per query."""
+    teacher: tuple[float, float] | None
+    """The teacher's prompt and generated tokens per query, for the plans shown; None: unknown."""
+    each: Amounts
+    """Per query: student and teacher."""
+    once: Amounts
+    """Before the first query: the training rows' traces, and the training of one adapter."""
+
+
+def costs(view: RunView) -> Section | None:
+    """Tokens, latency and money of every arm, training spread over queries, and break-even against prompting."""
+    arms = [arm for arm in view.arms if view.attempts(arm.name).n]
+    if not arms:
+        return None
+    found = {arm.name: cost_of(view, arm) for arm in arms}
+    priced = any(_prices(recipe_of(view, arm)) for arm in arms)
+    tables = [_tokens(view, arms, found), _latency(view, arms)]
+    units = [place for place, unit in enumerate(UNITS) if unit != "money" or priced]
+    tables += [table for place in units if (table := _spread(found, place)) is not None]
+    even = _break_evens(view, arms, found, units)
+    if even is not None:
+        tables.append(even)
+    notes = [
+        (
+            "Per query: one problem, with all samples and plans that the arm takes for it. A teacher's tokens are "
+            "its mean per request, whether bought now or found in the cache; rules, gold plans and recorded traces "
+            "cost nothing here. Judging traces is not counted."
+        ),
+    ]
+    if not priced:
+        notes.append(
+            "The recipe names no price: set usd_per_million_in, usd_per_million_out or usd_per_hour of students and "
+            "teachers to see money."
+        )
+    return Section("costs", "Cost", tuple(notes), tuple(tables))
+
+
+def cost_of(view: RunView, arm: ArmFacts) -> Cost:
+    """An arm's costs, out of its attempts, its manifests and its teacher's usage."""
+    recipe, columns = recipe_of(view, arm), view.attempts(arm.name)
+    seeds = max(1, len(np.unique(columns.seed)))
+    asked = ~np.isin(columns.finish, [FINISHES.index("no-plan"), FINISHES.index("too-long")])
+    queries = max(1, len(np.unique(columns.problem[asked])) * seeds)
+    tokens = float(columns.tokens_in.sum()) / queries, float(columns.tokens_out.sum()) / queries
+    seconds = float(columns.seconds.sum(dtype=float)) / queries
+    priced = _priced(recipe, "students", arm.student)
+    money = _student_money(priced, tokens, seconds)
+    teacher: tuple[float, float] | None = (0.0, 0.0)
+    teacher_money: float | None = 0.0
+    teacher_seconds: float | None = 0.0
+    if arm.plans.exists():
+        per, per_money, per_seconds = _teacher(view, arm, recipe)
+        plans = arm.settings.get("plans") or 1
+        teacher = None if per is None else (per[0] * plans, per[1] * plans)
+        teacher_money = None if per_money is None else per_money * plans
+        teacher_seconds = None if per_seconds is None else per_seconds * plans
+    each = (
+        _add(money, teacher_money),
+        None if teacher is None else sum(tokens) + sum(teacher),
+        _add(seconds, teacher_seconds),
+    )
+    return Cost(queries, tokens, teacher, each, _once(view, arm, recipe))
+
+
+def break_even(once_a: float | None, each_a: float | None, once_b: float | None, each_b: float | None) -> str:
+    """The number of queries from which a costs less than b, in words: a number, `at once`, `never`, or unknown."""
+    if once_a is None or each_a is None or once_b is None or each_b is None:
+        return "unknown"
+    ahead, saved = once_a - once_b, each_b - each_a
+    if ahead <= 0 and saved >= 0:
+        return "no difference" if ahead == 0 == saved else "at once"
+    if ahead < 0:
+        return f"up to {_whole(ahead / saved)}"
+    return "never" if saved <= 0 else f"from {_whole(ahead / saved)}"
+
+
+def _whole(queries: float) -> str:
+    return f"{ceil(round(queries, 9)):,}"
+
+
+def _once(view: RunView, arm: ArmFacts, recipe: Mapping[str, Any]) -> Amounts:
+    """Making the training rows' traces, and training one adapter."""
+    tuned = adapter_of(view, arm)
+    if tuned is None:
+        # an adapter made elsewhere was paid for, nobody here knows how much
+        return (None, None, None) if arm.kind in ("served", "tuned") else (0.0, 0.0, 0.0)
+    manifests = manifests_of_arm(view, "train", tuned.name)
+    seconds = sum(manifest["seconds"] for manifest in manifests) / len(manifests) if manifests else None
+    hourly = float(_priced(recipe, "students", tuned.student).get("usd_per_hour") or 0)
+    money = None if seconds is None else seconds / 3600 * hourly
+    tokens = _tokens_trained(tuned, recipe)
+    if tuned.tune != "none":
+        asked = (view.assembly or {}).get("train_problems") or facts_of(view, tuned, "arms").get("rows") or 0
+        samples = int(_priced(recipe, "teachers", tuned.teacher).get("samples") or 1)
+        per, per_money, per_seconds = _teacher(view, tuned, recipe)
+        money = _add(money, None if per_money is None else per_money * asked * samples)
+        tokens = _add(tokens, None if per is None else sum(per) * asked * samples)
+        seconds = _add(seconds, None if per_seconds is None else per_seconds * asked * samples)
+    return money, tokens, seconds
+
+
+def _tokens_trained(arm: ArmFacts, recipe: Mapping[str, Any]) -> float | None:
+    checked = arm.folder / "sft" / f"{arm.student}.preflight.json"
+    if not checked.exists():
+        return None
+    found = read_json(checked)["arms"].get(arm.own)
+    return None if found is None else float(found["tokens"] * (recipe.get("training") or {}).get("epochs", 1))
+
+
+def _teacher(
+    view: RunView, arm: ArmFacts, recipe: Mapping[str, Any]
+) -> tuple[tuple[float, float] | None, float | None, float | None]:
+    """A teacher's tokens, money and seconds per request; None where they are unknown."""
+    config = _priced(recipe, "teachers", arm.teacher)
+    if config.get("kind") in FREE:
+        return (0.0, 0.0), 0.0, 0.0
+    path = arm.folder / "traces" / f"{arm.teacher}.usage.json"
+    usage: Mapping[str, Any] = read_json(path) if path.exists() else {}
+    requests = usage.get("requests") or 0
+    if not requests:
+        return None, None, None
+    label = arm.name.removesuffix(arm.own)
+    made = view.manifests.get(f"teach:{label}{arm.teacher}", {})
+    # answers out of the cache came at once: their seconds say nothing
+    whole = usage.get("bought_now") == requests and "seconds" in made
+    seconds = made["seconds"] / requests if whole else None
+    tokens = usage["tokens_in"] / requests, usage["tokens_out"] / requests
+    return tokens, float(usage.get("usd") or 0.0) / requests, seconds
+
+
+def _student_money(config: Mapping[str, Any], tokens: tuple[float, float], seconds: float) -> float:
+    per_in, per_out = config.get("usd_per_million_in") or 0, config.get("usd_per_million_out") or 0
+    if per_in or per_out:
+        return float(tokens[0] * per_in + tokens[1] * per_out) / 1e6
+    return float(seconds / 3600 * (config.get("usd_per_hour") or 0))
+
+
+def _priced(recipe: Mapping[str, Any], part: str, name: str | None) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (recipe.get(part) or {}).get(name or "") or {}
+    return found
+
+
+def _prices(recipe: Mapping[str, Any]) -> bool:
+    """Whether the recipe names any price."""
+    configs = [*(recipe.get("students") or {}).values(), *(recipe.get("teachers") or {}).values()]
+    return any(config.get(key) for config in configs for key in config if key.startswith("usd_per_"))
+
+
+def _add(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first + second
+
+
+def _tokens(view: RunView, arms: Sequence[ArmFacts], found: Mapping[str, Cost]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for arm in arms:
+        columns, cost = view.attempts(arm.name), found[arm.name]
+        teacher: tuple[Cell, Cell] = (None, None)
+        if cost.teacher is not None:
+            teacher = number(cost.teacher[0]), number(cost.teacher[1])
+        rows.append(
+            (
+                arm.name,
+                cost.queries,
+                int(columns.tokens_in.sum()),
+                int(columns.tokens_out.sum()),
+                number(cost.student[0]),
+                number(cost.student[1]),
+                *teacher,
+            )
+        )
+    return Table(
+        "tokens",
+        ("arm", "queries", "student in, all", "student out, all", "student in / query", "student out / query",
+         "teacher in / query", "teacher out / query"),
+        tuple(rows),
+        note="Teacher: for plans shown; a dash where its usage was not written down.",
+    )  # fmt: skip
+
+
+def _latency(view: RunView, arms: Sequence[ArmFacts]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for arm in arms:
+        columns = view.attempts(arm.name)
+        taken = columns.seconds[columns.seconds > 0]
+        if len(taken):
+            rows.append((arm.name, len(taken), *(number(float(np.quantile(taken, q))) for q in (0.5, 0.95))))
+        else:
+            rows.append((arm.name, 0, None, None))
+    return Table(
+        "seconds per attempt",
+        ("arm", "n", "median", "p95"),
+        tuple(rows),
+        note="Of a student that runs here: its share of the batch's seconds; of an endpoint: its own latency. Medians, "
+        "since one runaway generation moves a mean.",
+    )
+
+
+def _amount(value: float | None, place: int) -> str | None:
+    return dollars(value) if UNITS[place] == "money" else number(value)
+
+
+def _spread(found: Mapping[str, Cost], place: int) -> Table | None:
+    rows: list[tuple[Cell, ...]] = []
+    for name, cost in found.items():
+        once, each = cost.once[place], cost.each[place]
+        whole = None if once is None or each is None else [once / n + each for n in QUERIES]
+        spread = [None] * len(QUERIES) if whole is None else [_amount(value, place) for value in whole]
+        rows.append((name, _amount(each, place), _amount(once, place), *spread))
+    if not any(cost.each[place] is not None for cost in found.values()):
+        return None
+    notes = {
+        "money": "By the recipe's prices; what has no price counts as free.",
+        "tokens": "Teacher's and student's together; once: tokens of the training rows times epochs, and the teacher's "
+        "for them.",
+        "seconds": "One after the other; once: the training, and the teacher's seconds where all answers were bought "
+        "in this run.",
+    }
+    return Table(
+        f"{UNITS[place]} per query, what was spent once spread over n queries",
+        ("arm", "each query", "once", *(f"n = {n:,}" for n in QUERIES)),
+        tuple(rows),
+        note=notes[UNITS[place]],
+    )
+
+
+def _break_evens(
+    view: RunView, arms: Sequence[ArmFacts], found: Mapping[str, Cost], units: Sequence[int]
+) -> Table | None:
+    """Tuned arms without a plan against untuned ones that show one, of one student."""
+    tuned = [arm for arm in arms if arm.kind in ("tuned", "served") and not arm.plans.exists() and not arm.forced]
+    prompted = [arm for arm in arms if arm.kind == "in context" and arm.plans.exists() and not arm.forced]
+    rows: list[tuple[Cell, ...]] = []
+    for one in tuned:
+        for other in prompted:
+            if one.student == other.student and one.folder == other.folder:
+                a, b = found[one.name], found[other.name]
+                even = [break_even(a.once[p], a.each[p], b.once[p], b.each[p]) for p in units]
+                shares = [percent(float(view.attempts(arm.name).right.mean())) for arm in (one, other)]
+                rows.append((one.name, other.name, *even, *shares, view.attempts(one.name).n))
+    if not rows:
+        return None
+    return Table(
+        "break-even: queries from which tuning costs less than prompting with the teacher's plan",
+        ("tuned", "prompted with plan", *(f"in {UNITS[p]}" for p in units), "tuned right", "prompted right", "n"),
+        tuple(rows),
+        note="Costs alone: mind the accuracies beside them.",
+    )

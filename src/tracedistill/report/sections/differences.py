@@ -1,0 +1,92 @@
+"""What differs between arms: everything that does, and in red what the recipe does not declare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracedistill.report.runs import RunView
+from tracedistill.report.sections import Cell, Section, Table
+from tracedistill.report.sections.differing import differences_of
+from tracedistill.report.sections.made import Made
+from tracedistill.report.sections.making import facts_of
+
+
+def differences(view: RunView) -> Section | None:
+    """For each compared pair, and for every arm against the first; None with fewer than two arms."""
+    if len(view.arms) < 2:
+        return None
+    made = {arm.name: Made(arm, view) for arm in view.arms}
+    compared = [pair for pair in view.comparisons if pair[0] in made and pair[1] in made]
+    first = view.arms[0].name
+    others = [(name, first) for name in made if name != first and {name, first} not in [set(p) for p in compared]]
+    tables = []
+    for title, pairs in (("compared arms", compared), ("the other arms against the first", others)):
+        if pairs:
+            tables.append(_table(title, [(made[one], made[other]) for one, other in pairs]))
+    broken = _broken(view)
+    if broken is not None:
+        tables.append(broken)
+    notes = (
+        (
+            "Declared: the fields in which the two arms' entries in the recipe differ, and what an intervention "
+            "says that it does not keep. Red: a difference that nothing declares. Whatever is compared and not "
+            "listed is the same: problems, their order, attempts, rows tuned on and their order, prompts, answers "
+            "taught, format, lines and length of traces, hyperparameters, seeds, generation settings."
+        ),
+    )
+    return Section("differences", "What differs between arms", notes, tuple(tables))
+
+
+def _table(title: str, pairs: Sequence[tuple[Made, Made]]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    flagged: set[tuple[int, int]] = set()
+    for first, second in pairs:
+        name, found = f"{first.arm.name} - {second.arm.name}", differences_of(first, second)
+        for each in found:
+            if each.flagged:
+                flagged |= {(len(rows), column) for column in (1, 4)}
+            rows.append((name, each.what, each.first, each.second, each.why))
+        if not found and first.arm.folder == second.arm.folder:
+            flagged.add((len(rows), 4))
+            rows.append((name, "nothing", None, None, "the same arm twice: no comparison"))
+        elif not found:
+            rows.append((name, "nothing that is written down", None, None, "the same arm of two runs"))
+    return Table(
+        title, ("first - second", "what differs", "first", "second", "declared?"), tuple(rows), frozenset(flagged)
+    )
+
+
+def _broken(view: RunView) -> Table | None:
+    """What the interventions' own declarations came to on the rows of this study."""
+    rows: list[tuple[Cell, ...]] = []
+    flagged: set[tuple[int, int]] = set()
+    for arm in view.arms:
+        for part, kind in (("arms", "tuned on"), ("plans", "shown"), ("forced", "forced")):
+            facts = facts_of(view, arm, part)
+            measured = facts.get("measured")
+            if not measured:
+                continue
+            sentences = facts.get("broken") or []
+            if sentences:
+                flagged.add((len(rows), 6))
+            within, longer = measured.get("within_tenth"), measured.get("length_ratio")
+            rows.append(
+                (
+                    arm.name,
+                    kind,
+                    measured.get("n"),
+                    measured.get("left_out"),
+                    None if longer is None else f"{longer:.3f}",
+                    None if within is None else f"{within:.0%}",
+                    "; ".join(sentences) or "all hold",
+                )
+            )
+    if not rows:
+        return None
+    return Table(
+        "interventions held against their rows",
+        ("arm", "traces", "n", "left out", "length, times the original", "within 10%", "declarations"),
+        tuple(rows),
+        frozenset(flagged),
+        "Each intervention against the traces that it was made from.",
+    )

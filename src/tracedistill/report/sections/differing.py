@@ -1,0 +1,139 @@
+"""How two arms of a study differ: fields of the recipe, problems, hyperparameters, and how they were asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracedistill.report.runs import ArmFacts
+from tracedistill.report.sections.figures import number
+from tracedistill.report.sections.made import Found, Made, short, start_of
+from tracedistill.report.sections.making import adapter_of, manifests_of_arm
+from tracedistill.report.sections.traces import trace_differences
+
+FACTORS = (
+    "student", "teacher", "tune", "adapter", "served", "prompt", "plan", "plan_sample", "plans", "forced", "vote",
+    "shots", "shots_with_traces",
+)  # fmt: skip
+"""Fields of an arm that a study may be about."""
+LIMITS = ("max_tokens", "samples", "temperature")
+"""Fields of an arm that come along: beside another factor nobody can tell them apart."""
+NEEDED_BY = {"max_tokens": "forced", "samples": "vote", "temperature": "vote"}
+"""Limit -> the factor that brings it along: a forced answer is short, a vote is among different samples."""
+NOT_OF_AN_ARM = ("accelerate_config", "save_steps", "activation_checkpointing", "gradient_accumulation")
+"""Settings of a training that move time and memory, not what is learnt."""
+LONGER = ("prompt", "student", "teacher", "plan", "plan_sample", "plans", "shots", "shots_with_traces", "forced")
+"""Fields that change what stands in the prompt."""
+
+
+def differences_of(first: Made, second: Made) -> list[Found]:
+    """All in which two arms differ."""
+    factors = _factors(first.arm, second.arm)
+    found = _declared(first, second, factors)
+    found += _problems(first, second)
+    found += _training(first, second, factors)
+    for kind in ("tuned on", "shown", "forced"):
+        found += trace_differences(first, second, kind, factors)
+    return found + _generation(first, second, factors)
+
+
+def _factors(first: ArmFacts, second: ArmFacts) -> list[str]:
+    """The fields in which two arms' entries differ; `vote` and plans only where they mean something."""
+    names = [*FACTORS, *LIMITS]
+    one = {**first.settings, "student": first.student, "teacher": first.teacher}
+    other = {**second.settings, "student": second.student, "teacher": second.teacher}
+    return [name for name in names if one.get(name) != other.get(name)]
+
+
+def _declared(first: Made, second: Made, factors: Sequence[str]) -> list[Found]:
+    if "imported" in (first.arm.kind, second.arm.kind):
+        return [Found("how they were made", first.arm.kind, second.arm.kind, "nobody told us: not checked", False)]
+    found = []
+    one = {**first.arm.settings, "student": first.arm.student, "teacher": first.arm.teacher}
+    other = {**second.arm.settings, "student": second.arm.student, "teacher": second.arm.teacher}
+    main = [name for name in factors if name in FACTORS]
+    for name in factors:
+        along = name in LIMITS and bool(main) and NEEDED_BY.get(name) not in main
+        why = f"declared, but not told apart from {', '.join(main)}" if along else "declared"
+        found.append(Found(name, short(one.get(name)), short(other.get(name)), why, along))
+    return found
+
+
+def _problems(first: Made, second: Made) -> list[Found]:
+    a, b = (made.view.attempts(made.arm.name) for made in (first, second))
+    found = []
+    if a.ids != b.ids:
+        common = len(set(a.ids) & set(b.ids))
+        if common == len(a.ids) == len(b.ids):
+            found.append(Found("order of the problems", start_of(a.ids), start_of(b.ids), "not declared", True))
+        else:
+            text = f"not declared; {common} in common"
+            found.append(Found("test problems", len(a.ids), len(b.ids), text, True))
+    seeds = [sorted({int(seed) for seed in np.unique(columns.seed)}) for columns in (a, b)]
+    tuned = [adapter_of(made.view, made.arm) is not None for made in (first, second)]
+    if all(tuned) and seeds[0] != seeds[1]:
+        found.append(Found("seeds of the adapters", short(seeds[0]), short(seeds[1]), "not declared", True))
+    return found
+
+
+def _training(first: Made, second: Made, factors: Sequence[str]) -> list[Found]:
+    settings = [_trained(made) for made in (first, second)]
+    if not settings[0] or not settings[1]:
+        return []
+    found = []
+    for name in sorted({*settings[0], *settings[1]}):
+        one, other = settings[0].get(name), settings[1].get(name)
+        if one != other:
+            of_student = name.startswith("student.") and "student" in factors
+            why = "comes with student" if of_student else "not declared"
+            found.append(Found(f"training: {name}", short(one), short(other), why, not of_student))
+    return found
+
+
+def _trained(made: Made) -> dict[str, Any]:
+    """Hyperparameters, student and first seed of an arm's adapter, flat."""
+    tuned = adapter_of(made.view, made.arm)
+    manifests = [] if tuned is None else manifests_of_arm(made.view, "train", tuned.name)
+    if not manifests:
+        return {}
+    params: Mapping[str, Any] = manifests[0].get("params", {})
+    training = {key: value for key, value in params.get("training", {}).items() if key not in NOT_OF_AN_ARM}
+    student = {f"student.{key}": value for key, value in params.get("student", {}).items()}
+    return {**training, **student, "seed": params.get("seed")}
+
+
+def _generation(first: Made, second: Made, factors: Sequence[str]) -> list[Found]:
+    """How the two were asked: out of the manifests, and the tokens of the prompts themselves."""
+    found = []
+    asked = [_asked(made) for made in (first, second)]
+    comes: Mapping[str, Callable[[str], bool]] = {
+        "prompt": lambda name: name.startswith("prompt"),
+        "student": lambda name: name.startswith("student."),
+    }
+    if asked[0] and asked[1]:
+        for name in sorted({*asked[0], *asked[1]}):
+            one, other = asked[0].get(name), asked[1].get(name)
+            if one != other:
+                by = next((factor for factor, fits in comes.items() if fits(name) and factor in factors), None)
+                why = f"comes with {by}" if by else "not declared"
+                found.append(Found(f"generation: {name}", short(one), short(other), why, by is None))
+    a, b = (made.view.attempts(made.arm.name) for made in (first, second))
+    means = [float(c.tokens_in[c.tokens_in > 0].mean()) if np.any(c.tokens_in > 0) else 0.0 for c in (a, b)]
+    if abs(means[0] - means[1]) > 0.5 / 100 * max(means) and "imported" not in (first.arm.kind, second.arm.kind):
+        by = next((name for name in LONGER if name in factors), None)
+        why = f"comes with {by}" if by else "not declared"
+        found.append(Found("prompt tokens, mean", number(means[0]), number(means[1]), why, by is None))
+    return found
+
+
+def _asked(made: Made) -> dict[str, Any]:
+    manifests = manifests_of_arm(made.view, "generate", made.arm.name)
+    if not manifests:
+        return {}
+    params: Mapping[str, Any] = manifests[0].get("params", {})
+    flat = {key: params.get(key) for key in ("seed", "format", "prompt", "hint")}
+    # samples and temperature of an arm override the study's: they stand among the arm's own fields
+    flat |= params.get("evaluation", {})
+    return flat | {f"student.{key}": value for key, value in params.get("student", {}).items()}

@@ -1,0 +1,140 @@
+"""The Trace-of-Thought study's own figures, named as such: unpaired z-tests, relative changes, ranges of methods."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracedistill import stats
+from tracedistill.report.columns import ANSWERS
+from tracedistill.report.findings import p_value
+from tracedistill.report.markdown import percent
+from tracedistill.report.runs import RunView
+from tracedistill.report.sections import Cell, Section, Table
+from tracedistill.report.sections.comparisons import tested_by
+from tracedistill.report.sections.figures import number
+from tracedistill.report.sections.scores import paired, scores_of
+
+TRACE_OF_THOUGHT = "trace-of-thought"
+STUDY = "McDonald & Emami, Trace-of-Thought prompting (arXiv 2504.20946)"
+
+
+def extras(view: RunView) -> Section | None:
+    """What that study would have reported of this run; None where there is nothing to compare."""
+    tables = [table for table in (_z_tests(view), *_methods(view), _outcomes(view)) if table is not None]
+    if not tables:
+        return None
+    notes = (
+        (
+            f"The tests and tables of {STUDY}, for comparison with its figures. Its z-test takes the arms for "
+            "samples of unrelated problems; here they are the same problems, so the paired test beside it is the "
+            "one to believe."
+        ),
+        (
+            "Most of that study's published p values were read off a z rounded to two decimals (z 2.7007: .00694 "
+            "published, .00692 exact); those here are exact."
+        ),
+    )
+    return Section("extras", "As the Trace-of-Thought study reports", notes, tuple(tables))
+
+
+def _z_tests(view: RunView) -> Table | None:
+    rows: list[tuple[Cell, ...]] = []
+    known = {arm.name: arm for arm in view.arms}
+    for first, second in view.comparisons:
+        if first in known and second in known:
+            scores = [scores_of(view.attempts(name), vote=known[name].vote) for name in (first, second)]
+            test, tested = tested_by(paired(*scores))
+            rows.append((f"{first} - {second}", *_z_cells(view, (first, second)), test, p_value(tested.p)))
+    if not rows:
+        return None
+    return Table(
+        "two-sample z-test for proportions (unpaired, pooled, two-sided)",
+        ("first - second", "first right", "n", "second right", "n", "z", "p of z", "paired test", "p, paired"),
+        tuple(rows),
+        note="Uncorrected, as in that study. None where problems have several attempts: rows are not independent.",
+    )
+
+
+def _z_cells(view: RunView, names: tuple[str, str]) -> tuple[Cell, ...]:
+    arms = [view.attempts(name) for name in names]
+    counts = [(int(columns.right.sum()), columns.n) for columns in arms]
+    flat = [value for pair in counts for value in pair]
+    if any(len(columns.ids) < columns.n for columns in arms):
+        return (*flat, None, None)
+    z, p = stats.two_proportion_z(*counts[0], *counts[1])
+    return (*flat, f"{z:.4f}", f"{p:.5f}")
+
+
+def _methods(view: RunView) -> list[Table]:
+    """Students in rows, prompting methods in columns: untuned arms only."""
+    scores: dict[str, dict[str, float]] = {}
+    sizes: dict[str, dict[str, int]] = {}
+    for arm in view.arms:
+        if arm.kind == "in context" and arm.prompt and arm.student and not arm.forced:
+            columns = view.attempts(arm.name)
+            alone = len(_named(view, arm.student, arm.prompt)) == 1
+            method = arm.prompt if alone else f"{arm.prompt} ({arm.name})"
+            if columns.n:
+                scores.setdefault(arm.student, {})[method] = float(100 * columns.right.mean())
+                sizes.setdefault(arm.student, {})[method] = columns.n
+    tables = []
+    own = {method for by in scores.values() for method in by if method.startswith(TRACE_OF_THOUGHT)}
+    rows: list[tuple[Cell, ...]] = []
+    for method in sorted(own):
+        # other variants of the same method are no alternatives to it
+        others = {
+            student: {name: value for name, value in by.items() if name == method or name not in own}
+            for student, by in scores.items()
+        }
+        for change in stats.relative_changes(others, method):
+            n = sizes[change.row][method]
+            relative = "-" if change.relative is None else f"{change.relative:+.1f}%"
+            cells = (f"{change.before:.1f}%", f"{change.after:.1f}%", f"{change.points:+.1f}", relative, n)
+            rows.append((change.row, method, change.alternative, *cells))
+    if rows:
+        tables.append(
+            Table(
+                "best alternative against trace-of-thought",
+                ("student", "method", "best alternative", "before", "after", "points", "relative change", "n"),
+                tuple(rows),
+                note="Relative change = (after - before) / before: large where `before` is small.",
+            )
+        )
+    ranges = stats.method_ranges(scores)
+    if any(found.n > 1 for found in ranges) or len(ranges) > 1:
+        tables.append(
+            Table(
+                "lowest, highest and mean accuracy of each method over students",
+                ("method", "students", "min", "max", "mean"),
+                tuple((f.method, f.n, f"{f.low:.1f}%", f"{f.high:.1f}%", f"{f.mean:.1f}%") for f in ranges),
+            )
+        )
+    return tables
+
+
+def _named(view: RunView, student: str, prompt: str) -> list[str]:
+    return [
+        arm.name
+        for arm in view.arms
+        if (arm.kind, arm.student, arm.prompt) == ("in context", student, prompt) and not arm.forced
+    ]
+
+
+def _outcomes(view: RunView) -> Table | None:
+    """Whether the kinds of outcome differ between arms: counts, never percentages."""
+    single = [arm.name for arm in view.arms if len(view.attempts(arm.name).ids) == view.attempts(arm.name).n]
+    if len(single) < 2:
+        return None
+    counts = {name: np.bincount(view.attempts(name).answer, minlength=len(ANSWERS)).tolist() for name in single}
+    found = stats.chi_square(list(counts.values()))
+    rows = tuple(
+        (name, sum(row), *row, percent(row[0] / sum(row)) if sum(row) else None) for name, row in counts.items()
+    )
+    poor = " Some expected counts are below 5: the approximation is poor." if found.least_expected < 5 else ""
+    return Table(
+        "kinds of answers by arm",
+        ("arm", "n", *ANSWERS, "correct of n"),
+        rows,
+        note=f"Chi-square on these counts: {number(found.statistic)}, {found.df} degrees of freedom, "
+        f"p {p_value(found.p)} (arms as unrelated samples; least expected count {number(found.least_expected)}).{poor}",
+    )

@@ -1,0 +1,57 @@
+"""Shares, intervals and money as people read them."""
+
+from __future__ import annotations
+
+from tracedistill.report.markdown import percent
+from tracedistill.stats import Difference, Interval, Mean, Share
+
+
+def between(low: float | None, high: float | None) -> str | None:
+    """The ends of an interval of shares, in percent without the sign."""
+    return None if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def of_share(found: Share) -> tuple[str | None, str | None, int]:
+    """A share's value, interval and n as three cells; no value and no interval where there is nothing."""
+    if found.value is None:
+        return None, None, 0
+    return percent(found.value), between(found.low, found.high), found.n
+
+
+def of_mean(found: Mean) -> tuple[str | None, str | None, int]:
+    """A mean's value, interval (kept within 0 to 1) and n as three cells."""
+    if found.value is None:
+        return None, None, 0
+    if found.low is None or found.high is None:
+        return percent(found.value), None, found.n
+    return percent(found.value), between(max(0.0, found.low), min(1.0, found.high)), found.n
+
+
+def gain(found: Difference) -> str:
+    """A difference in points with its interval."""
+    return f"{100 * found.estimate:+.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+
+
+def ratio(value: float | None, interval: Interval | None) -> str | None:
+    """An odds ratio with its interval."""
+    if value is None:
+        return None
+    return number(value) if interval is None else f"{number(value)} ({number(interval.low)} to {number(interval.high)})"
+
+
+def number(value: float | None) -> str | None:
+    """A figure with three digits that mean something; thousands apart."""
+    if value is None:
+        return None
+    if value == 0:
+        return "0"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def dollars(value: float | None) -> str | None:
+    """US dollars: cents where they matter, more digits where they are all there is."""
+    if value is None:
+        return None
+    return f"${value:,.2f}" if value == 0 or abs(value) >= 1 else f"${value:.3g}"

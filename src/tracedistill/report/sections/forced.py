@@ -1,0 +1,126 @@
+"""Forced traces: how often the answer follows a trace that was put into the student's mouth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tracedistill.report.columns import Columns
+from tracedistill.report.markdown import percent
+from tracedistill.report.runs import ArmFacts, RunView
+from tracedistill.report.sections import Cell, Section, Table
+from tracedistill.report.sections.figures import of_mean, of_share
+from tracedistill.report.sections.scores import share_of
+from tracedistill.stats import Share
+from tracedistill.store import canonical, read_lines
+
+SOUND = ("own", "correct")
+"""Forced traces that nobody corrupted."""
+NOT_OF_THE_TWIN = ("forced", "max_tokens", "vote")
+"""Settings in which a forced arm may differ from the arm that it was made from."""
+
+
+def forced(view: RunView) -> Section | None:
+    """Share of answers that follow, and what changed against the same student unforced; None without such arms."""
+    arms = [arm for arm in view.arms if arm.forced]
+    if not arms:
+        return None
+    changes = [row for arm in arms if (row := _changes(view, arm)) is not None]
+    tables = [
+        Table(
+            "answers that follow the forced trace",
+            (
+                "arm",
+                "forced trace",
+                "follow",
+                "95% interval",
+                "n",
+                "cannot be told",
+                "follow and right",
+                "answer right",
+                "95% interval",
+                "n",
+            ),
+            tuple(_follows(view.attempts(arm.name), arm) for arm in arms),
+            note="Follows: the answer is the one that the forced trace leads to, as far as the trace determines one; "
+            "where it does not, it cannot be told and is not in n. Follow and right: the forced trace leads to the "
+            "gold answer.",
+        )
+    ]
+    if changes:
+        tables.append(
+            Table(
+                "against the same student unforced",
+                ("arm", "unforced arm", "attempts compared", "answer changed", "share", "right to wrong",
+                 "wrong to right"),
+                tuple(changes),
+                note="Attempts at the same problem with the same sample and seed; changed: another extracted answer.",
+            )
+        )  # fmt: skip
+    return Section("forced", "Forced traces", tuple(_said(view, arm) for arm in arms), tuple(tables))
+
+
+def _said(view: RunView, arm: ArmFacts) -> str:
+    columns = view.attempts(arm.name)
+    told = columns.follows >= 0
+    n, follow = int(told.sum()), int((columns.follows == 1).sum())
+    if not n:
+        return f"{arm.name}: no forced trace determines an answer, so that nothing can be said of following."
+    if arm.forced in SOUND:
+        return f"{arm.name}: the answer follows the forced trace ({arm.forced}) in {follow} of {n} attempts."
+    anyway = int(((columns.follows == 1) & columns.right).sum())
+    beside = f" In {anyway} of these it led to the gold answer all the same, which shows no cause." if anyway else ""
+    return (
+        f"{arm.name}: put behind a corrupted trace ({arm.forced}), the student gives the answer that this trace leads "
+        f"to in {follow} of {n} attempts ({percent(follow / n)}). The trace was set by us and not by the problem, so "
+        f"this share is what the trace causes, not what goes with it.{beside}"
+    )
+
+
+def _follows(columns: Columns, arm: ArmFacts) -> tuple[Cell, ...]:
+    told = columns.follows >= 0
+    follows = share_of(columns.follows[told] == 1, columns.problem[told])
+    right = share_of(columns.right, columns.problem)
+    anyway = int(((columns.follows == 1) & columns.right).sum())
+    cells = [of_share(found) if isinstance(found, Share) else of_mean(found) for found in (follows, right)]
+    return (arm.name, arm.forced, *cells[0], int((~told).sum()), anyway, *cells[1])
+
+
+def twin_of(view: RunView, arm: ArmFacts) -> ArmFacts | None:
+    """The arm that is as this one but not forced, with the same adapter."""
+
+    def key(one: ArmFacts) -> bytes:
+        kept = {key: value for key, value in one.settings.items() if key not in (*NOT_OF_THE_TWIN, "tune", "adapter")}
+        adapter = one.name if one.tune is not None else one.adapter
+        return canonical([kept, adapter, one.student, one.teacher, str(one.folder)])
+
+    wanted = key(arm)
+    return next((other for other in view.arms if other.forced is None and key(other) == wanted), None)
+
+
+def _changes(view: RunView, arm: ArmFacts) -> tuple[Cell, ...] | None:
+    twin = twin_of(view, arm)
+    if twin is None:
+        return None
+    # what was said is numbered per arm, so that the texts themselves are needed: few arms are forced
+    free = _answers(view, twin)
+    ours = _answers(view, arm)
+    common = [(answer, free[key]) for key, answer in ours.items() if key in free]
+    changed = np.array([a[0] != b[0] for a, b in common], dtype=bool)
+    lost = sum(b[1] and not a[1] for a, b in common)
+    won = sum(a[1] and not b[1] for a, b in common)
+    n = len(common)
+    return arm.name, twin.name, n, int(changed.sum()), percent(float(changed.mean())) if n else None, lost, won
+
+
+def _answers(view: RunView, arm: ArmFacts) -> dict[tuple[str, int, int], tuple[str | None, bool]]:
+    """(problem, sample, seed) -> (what was extracted, whether it is right)."""
+    out: dict[tuple[str, int, int], tuple[str | None, bool]] = {}
+    for _, row in read_lines(arm.path):
+        if view.wanted is None or row["problem_id"] in view.wanted:
+            answer: Mapping[str, Any] = row["answer"]
+            key = (row["problem_id"], row.get("sample", 0), row.get("seed", 0))
+            out[key] = (answer["extracted"], answer["outcome"] == "correct")
+    return out

@@ -1,0 +1,133 @@
+"""Grids: the same arm under several teachers at a fixed student, and with several students at a fixed teacher."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracedistill import stats
+from tracedistill.report.markdown import percent
+from tracedistill.report.runs import ArmFacts, RunView
+from tracedistill.report.sections import Cell, Section, Table
+from tracedistill.report.sections.accuracy import _cells
+from tracedistill.report.sections.figures import gain
+from tracedistill.report.sections.scores import paired, right_share, scores_of
+from tracedistill.store import canonical, file_hash, read_json
+
+AXES = ("teacher", "student")
+_PLACE = re.compile(r"@[^@/]*$")
+RESAMPLES = 2_000
+HEADS = (
+    "", "", "arm", "traces right", "judged", "undecided", "answer right", "95% interval", "n",
+    "points more than the row above",
+)  # fmt: skip
+
+
+def grid(view: RunView) -> Section | None:
+    """Gradients over teachers and over students; None where no two arms differ in one of these alone."""
+    tables = []
+    for axis in AXES:
+        families = _families(view.arms, axis)
+        if families:
+            tables.append(_table(view, axis, families))
+    if not tables:
+        return None
+    notes = (
+        (
+            "Arms that are equal in all but the teacher, or all but the student. Differences are paired by problem "
+            "and descriptive: they are no declared comparisons and not corrected. Whether plans are the same for "
+            "all students is said in the last column."
+        ),
+    )
+    return Section("grid", "Teachers and students", notes, tuple(tables))
+
+
+def _families(arms: Sequence[ArmFacts], axis: str) -> list[list[ArmFacts]]:
+    """Arms that differ in this axis alone, two and more of them; the other axis stays as it is."""
+    found: dict[bytes, list[ArmFacts]] = {}
+    for arm in arms:
+        if arm.kind != "imported" and getattr(arm, axis) is not None:
+            fixed = {name: getattr(arm, name) for name in AXES if name != axis}
+            found.setdefault(canonical([fixed, str(arm.folder), _settings(arm)]), []).append(arm)
+    return [family for family in found.values() if len({getattr(arm, axis) for arm in family}) > 1]
+
+
+def _settings(arm: ArmFacts) -> dict[str, Any]:
+    """The arm's settings without its place in the grid; an adapter's place goes with the arm's."""
+    kept = {key: value for key, value in arm.settings.items() if key not in AXES}
+    if kept.get("adapter"):
+        kept["adapter"] = _PLACE.sub("", kept["adapter"])
+    return kept
+
+
+def quality(arm: ArmFacts) -> tuple[int, int, int] | None:
+    """(traces of its teacher judged right, judged, left undecided); None where nobody judged them."""
+    path = arm.folder / "validation" / f"{arm.teacher}.report.json"
+    if not path.exists():
+        return None
+    outcomes: Mapping[str, int] = read_json(path)["outcomes"]
+    undecided = outcomes.get("undecided", 0)
+    return outcomes.get("correct", 0), sum(outcomes.values()) - undecided, undecided
+
+
+def _table(view: RunView, axis: str, families: Sequence[Sequence[ArmFacts]]) -> Table:
+    other = "student" if axis == "teacher" else "teacher"
+    rows: list[tuple[Cell, ...]] = []
+    flagged: set[tuple[int, int]] = set()
+    for family in families:
+        ordered = sorted(family, key=lambda arm: _rank(arm, axis))
+        same = _same_plans(family) if axis == "student" else ""
+        for place, arm in enumerate(ordered):
+            columns = view.attempts(arm.name)
+            found = quality(arm)
+            step: Cell = None
+            if place:
+                pair = paired(
+                    scores_of(columns, vote=arm.vote),
+                    scores_of(view.attempts(ordered[place - 1].name), vote=arm.vote),
+                )
+                rng = np.random.default_rng([view.seed, place])
+                step = gain(stats.crossed_bootstrap(pair.first, pair.second, rng, RESAMPLES))
+            if same == "differ":
+                flagged.add((len(rows), len(HEADS)))
+            rows.append(
+                (
+                    getattr(arm, axis),
+                    getattr(arm, other),
+                    arm.name,
+                    percent(found[0] / found[1]) if found and found[1] else None,
+                    found[1] if found else 0,
+                    found[2] if found else 0,
+                    *_cells(right_share(columns, vote=arm.vote)),
+                    step,
+                    *((same,) if axis == "student" else ()),
+                )
+            )
+    heads = (axis, other, *HEADS[2:], *(("plans of all students",) if axis == "student" else ()))
+    return Table(
+        f"{axis}s at a fixed {other}",
+        heads,
+        tuple(rows),
+        frozenset(flagged),
+        "Sorted by the share of the teacher's judged traces that are right, over all problems that it was asked; one "
+        "whose traces nobody could judge stands first."
+        if axis == "teacher"
+        else "In the recipe's order; plans are to be the same for every student.",
+    )
+
+
+def _rank(arm: ArmFacts, axis: str) -> float:
+    """Teachers by the share of their traces judged right, unjudged ones first."""
+    found = quality(arm) if axis == "teacher" else None
+    return found[0] / found[1] if found and found[1] else -1.0
+
+
+def _same_plans(family: Sequence[ArmFacts]) -> str:
+    """`same` or `differ`, by the content of the plans shown; `none shown` without plans."""
+    hashes = {file_hash(arm.plans) if arm.plans.exists() else None for arm in family}
+    if hashes == {None}:
+        return "none shown"
+    return "same" if len(hashes) == 1 else "differ"

@@ -1,0 +1,94 @@
+"""How an arm was made: the recipe, manifests and files that belong to it, also where several runs stand together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tracedistill.formats import split
+from tracedistill.records import Example, Trace
+from tracedistill.report.runs import ArmFacts, RunView
+from tracedistill.store import read_json, read_jsonl
+
+_SEED = re.compile(r"\.seed\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One text that an arm was tuned on, is shown, or has forced on it."""
+
+    problem_id: str
+    """Its problem."""
+    trace: str | None
+    """The trace; None where a row holds an answer alone."""
+    answer: str | None
+    """The answer that a row teaches; None for plans and forced traces."""
+    prompt: str | None
+    """The prompt that a row stands behind; None for plans and forced traces."""
+
+
+def manifests_of_arm(view: RunView, stage: str, name: str) -> list[Mapping[str, Any]]:
+    """The manifests of an arm's runs at a stage (train, generate), one per seed."""
+    head = f"{stage}:{name}"
+    return [
+        manifest
+        for node, manifest in view.manifests.items()
+        if node == head or (node.startswith(head) and _SEED.fullmatch(node[len(head) :]))
+    ]
+
+
+def recipe_of(view: RunView, arm: ArmFacts) -> Mapping[str, Any]:
+    """The recipe that the arm belongs to; empty for imported arms."""
+    if view.recipe is not None:
+        return view.recipe if arm.kind != "imported" else {}
+    for manifest in manifests_of_arm(view, "generate", arm.name):
+        found: Mapping[str, Any] = manifest.get("recipe", {})
+        return found
+    return {}
+
+
+def adapter_of(view: RunView, arm: ArmFacts) -> ArmFacts | None:
+    """The arm whose adapter this arm uses: itself, another one, or None."""
+    if arm.tune is not None:
+        return arm
+    return next((other for other in view.arms if arm.adapter is not None and other.name == arm.adapter), None)
+
+
+def facts_of(view: RunView, arm: ArmFacts, part: str) -> Mapping[str, Any]:
+    """What assembly.json says of an arm under `arms`, `plans` or `forced`; empty where it says nothing."""
+    every: Mapping[str, Any] = (view.assembly or {}).get(part) or {}
+    found: Mapping[str, Any] = every.get(arm.name) or {}
+    return found
+
+
+def rows_of(arm: ArmFacts) -> Iterator[Shown]:
+    """The rows that an arm's adapter was tuned on, in their order; none where there is no such file."""
+    path = arm.folder / "sft" / f"{arm.own}.jsonl"
+    if arm.tune is None or not path.exists():
+        return
+    dropped: set[str] = set()
+    checked = arm.folder / "sft" / f"{arm.student}.preflight.json"
+    if checked.exists():
+        dropped = set(read_json(checked)["dropped"])
+    for row in read_jsonl(path, Example):
+        if row.problem_id not in dropped:
+            parts = split(row.completion)
+            prompt = "\n".join(f"{message.role}: {message.content}" for message in row.prompt)
+            yield Shown(row.problem_id, parts.trace, parts.answer, prompt)
+
+
+def plans_of(arm: ArmFacts) -> Iterator[Shown]:
+    """The plans that an arm shows."""
+    if arm.plans.exists():
+        for trace in read_jsonl(arm.plans, Trace):
+            yield Shown(trace.problem_id, trace.text, None, None)
+
+
+def forced_of(arm: ArmFacts) -> Iterator[Shown]:
+    """The traces that are put into the student's mouth (not its own ones, which stand in its generations)."""
+    path = arm.folder / "forced" / f"{arm.own}.jsonl"
+    if arm.forced is not None and path.exists():
+        for trace in read_jsonl(path, Trace):
+            yield Shown(trace.problem_id, trace.text, None, None)

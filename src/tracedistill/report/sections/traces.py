@@ -1,0 +1,127 @@
+"""How the traces of two arms differ that they were tuned on, are shown or have forced on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tracedistill.report.sections.declared import Kept, answers_change, kept_by
+from tracedistill.report.sections.figures import number
+from tracedistill.report.sections.made import Found, Made, start_of
+from tracedistill.report.sections.making import Shown, adapter_of, facts_of
+from tracedistill.report.sections.shape import TENTH, alike_in_length, other_marks
+
+
+def trace_differences(first: Made, second: Made, kind: str, factors: Sequence[str]) -> list[Found]:
+    """Rows, prompts, answers, format, lines and length of `kind` (tuned on, shown, forced); nothing if one has none."""
+    one, other = first.texts(kind), second.texts(kind)
+    if not one or not other or (first.arm is second.arm):
+        return []
+    by = {"tuned on": "tune", "shown": "plan", "forced": "forced"}[kind]
+    found = _rows(one, other, kind)
+    if kind == "tuned on":
+        found += _prompts(one, other, factors)
+        found += _answers(first, second, one, other)
+    with_trace = [any(row.trace is not None for row in rows.values()) for rows in (one, other)]
+    if with_trace[0] != with_trace[1]:
+        why = "comes with tune" if by in factors or "adapter" in factors else "not declared"
+        shown = ["traces" if there else "answers alone" for there in with_trace]
+        return [*found, Found(f"{kind}: what", shown[0], shown[1], why, why == "not declared")]
+    if not with_trace[0]:
+        return found
+    return found + _forms(first, second, kind, by, factors)
+
+
+def _rows(one: Mapping[str, Shown], other: Mapping[str, Shown], kind: str) -> list[Found]:
+    if list(one) == list(other):
+        return []
+    common = len(one.keys() & other.keys())
+    if common == len(one) == len(other):
+        return [Found(f"{kind}: order of the rows", start_of(list(one)), start_of(list(other)), "not declared", True)]
+    return [Found(f"{kind}: rows", len(one), len(other), f"not declared; {common} in common", True)]
+
+
+def _prompts(one: Mapping[str, Shown], other: Mapping[str, Shown], factors: Sequence[str]) -> list[Found]:
+    changed = [key for key, row in one.items() if key in other and row.prompt != other[key].prompt]
+    if not changed:
+        return []
+    by = [name for name in ("prompt", "student", "adapter") if name in factors]
+    why = f"comes with {by[0]}" if by else "not declared"
+    n = sum(key in other for key in one)
+    return [Found("tuned on: prompts", "", f"{len(changed)} of {n} are others", why, not by)]
+
+
+def _answers(first: Made, second: Made, one: Mapping[str, Shown], other: Mapping[str, Shown]) -> list[Found]:
+    changed = sum(key in other and row.answer != other[key].answer for key, row in one.items())
+    if not changed:
+        return []
+    tuned = [adapter_of(made.view, made.arm) for made in (first, second)]
+    wanted = any(arm is not None and answers_change(arm.tune) for arm in tuned)
+    why = "comes with tune" if wanted else "not declared"
+    n = sum(key in other for key in one)
+    return [Found("tuned on: answers taught", "", f"{changed} of {n} are others", why, not wanted)]
+
+
+def _forms(first: Made, second: Made, kind: str, by: str, factors: Sequence[str]) -> list[Found]:
+    """Format, lines and length of traces, against what the arms' interventions say that they keep."""
+    a, b = first.form(kind), second.form(kind)
+    # other teachers and samples write other traces: then all of it comes with them
+    source = [name for name in ("teacher", "plan_sample", "plans") if name in factors]
+    names = [_intervention(made, by) for made in (first, second)]
+    kept = [Kept() if source else kept_by(name) for name in names]
+    comes = f"comes with {source[0]}" if source else f"comes with {by}, which does not keep it"
+    found = []
+    marks = other_marks(a, b)
+    if marks:
+        declared = not all(each.format for each in kept)
+        texts = [", ".join(f"{name} {mark[side]:.0%}" for mark in marks[:3] for name in mark[:1]) for side in (1, 2)]
+        why = comes if declared else f"{_said(names)} keep the format"
+        found.append(Found(f"{kind}: format", texts[0], texts[1], why, not declared))
+    means = {"lines": (a.lines, b.lines), "steps": (_steps(first, kind), _steps(second, kind))}
+    for what, (one, other) in means.items():
+        if one is not None and other is not None and abs(one - other) > 0.005 * max(one, other):
+            declared = not all(each.lines for each in kept)
+            why = comes if declared else f"{_said(names)} keep the number of {what}"
+            found.append(Found(f"{kind}: {what} of a trace, mean", number(one), number(other), why, not declared))
+    return found + _lengths(first, second, kind, kept, names, comes)
+
+
+def _steps(made: Made, kind: str) -> float | None:
+    """Mean steps of a trace, as counted where the traces were assembled; None where nobody counted."""
+    arm = adapter_of(made.view, made.arm) if kind == "tuned on" else made.arm
+    part = {"tuned on": "arms", "shown": "plans", "forced": "forced"}[kind]
+    facts = {} if arm is None else facts_of(made.view, arm, part)
+    return facts["steps"] / facts["traces"] if facts.get("traces") and "steps" in facts else None
+
+
+def _lengths(
+    first: Made, second: Made, kind: str, kept: Sequence[Kept], names: Sequence[str | None], comes: str
+) -> list[Found]:
+    a, b = first.form(kind), second.form(kind)
+    ratio = b.characters / a.characters if a.characters else 1.0
+    within, both = alike_in_length(first.texts(kind), second.texts(kind))
+    if abs(ratio - 1) <= 0.001 and within == both:
+        return []
+    known = [each.length for each in kept]
+    beside = f"{within} of {both} within 10%"
+    if any(length is None for length in known):
+        # where lines go with it, length does; else a longer text is a second factor that nobody declared
+        odd = all(each.lines for each in kept) and abs(ratio - 1) > TENTH
+        why = f"{_said(names)} do not declare it; {beside}" if odd else f"{comes}; {beside}"
+    else:
+        wide = (1 + (known[0] or 0)) * (1 + (known[1] or 0))
+        odd = not 1 / wide - 1e-9 <= ratio <= wide + 1e-9
+        why = f"more than {_said(names)} declare; {beside}" if odd else f"as much as {_said(names)} declare; {beside}"
+    return [Found(f"{kind}: characters of a trace, mean", number(a.characters), number(b.characters), why, odd)]
+
+
+def _intervention(made: Made, by: str) -> str | None:
+    """The intervention behind an arm's traces."""
+    if by == "tune":
+        tuned = adapter_of(made.view, made.arm)
+        return None if tuned is None else tuned.tune
+    value: str | None = getattr(made.arm, by)
+    return value
+
+
+def _said(names: Sequence[str | None]) -> str:
+    return " and ".join(dict.fromkeys(str(name) for name in names))
