@@ -12,7 +12,7 @@ from tests.tiny import TEMPLATE, build
 from tracedistill.errors import InputError
 from tracedistill.records import Example, Message
 from tracedistill.rendering import (
-    completion_ids,
+    difference,
     end_id,
     prompt_ids,
     render_example,
@@ -68,7 +68,6 @@ def test_what_is_supervised_reads_as_the_completion() -> None:
     start = row.completion_mask.index(1)
     assert tokenizer().decode(row.input_ids[start:]) == EXAMPLE.completion + "<|im_end|>"
     assert tokenizer().decode(row.input_ids[:start]).endswith("<|im_start|>assistant\n")
-    assert row.input_ids[start:] == completion_ids(tokenizer(), EXAMPLE.completion)
 
 
 def test_a_prefill_stands_behind_the_prompt() -> None:
@@ -91,7 +90,6 @@ def test_a_template_without_generation_prompt_is_refused() -> None:
     "template",
     [
         "{{ raise_exception('only user and assistant') }}",
-        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}x",
         "{{ messages[7]['content'] }}",
         "{% for m in messages %}{{ m[",
     ],
@@ -112,8 +110,21 @@ def test_a_template_that_drops_the_thinking_is_told_apart() -> None:
     assert not same_as_template(tokenizer(dropping), Example("p", "a", CHAT, "<think>t</think> <answer>x</answer>"))
 
 
-def test_a_template_that_ends_turns_otherwise_is_told_apart() -> None:
-    assert not same_as_template(tokenizer(TEMPLATE.replace("<|im_end|>", "<|endoftext|>")), EXAMPLE)
+def test_the_template_says_what_ends_a_turn() -> None:
+    own = tokenizer(TEMPLATE.replace("<|im_end|>", "<|endoftext|>"))
+    assert end_id(own) == own.convert_tokens_to_ids("<|endoftext|>") != own.eos_token_id
+    assert same_as_template(own, EXAMPLE)
+    own = tokenizer(TEMPLATE.replace("<|im_end|>", "\n\n"))
+    assert end_id(own) == own.eos_token_id
+    assert not same_as_template(own, EXAMPLE)
+
+
+def test_the_difference_is_shown() -> None:
+    own = tokenizer(TEMPLATE.replace("m['content']", "m['content'].upper()"))
+    assert difference(own, Example("p", "a", (Message("user", "WHERE"),), "abc")) == (
+        "the row has 'im_start|>assistant\\nabc<|im_end|>' where the template writes "
+        "'im_start|>assistant\\nABC<|im_end|>\\n'"
+    )
 
 
 def test_white_space_behind_the_end_token_is_the_templates_own() -> None:
@@ -124,8 +135,8 @@ def test_white_space_behind_the_end_token_is_the_templates_own() -> None:
 
 def test_no_end_token_is_refused() -> None:
     own = copy.deepcopy(_LOADED[0])
-    own.eos_token = None
-    with pytest.raises(InputError, match="no end token"):
+    own.eos_token, own.chat_template = None, TEMPLATE.replace("<|im_end|>", "\n\n")
+    with pytest.raises(InputError, match="could never learn to stop"):
         end_id(own)
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from tests.tiny import TEMPLATE, build
 from tracedistill.errors import InputError
+from tracedistill.formats import ANSWER_TASK, RATIONALE_TASK
 from tracedistill.prompts import PROMPTS
 from tracedistill.recipes import Arm
-from tracedistill.records import Example, Message, Problem
-from tracedistill.sft import SHOWN, examples_for, preflight
+from tracedistill.records import Example, Message, Problem, Trace
+from tracedistill.sft import SHOWN, examples_for, preflight, target_weights, two_targets
 from tracedistill.tasks import Source, get_task
 from tracedistill.teachers import teach_by_rules
 
@@ -75,6 +76,37 @@ def test_no_gold_stands_in_the_prompt(problems: list[Problem]) -> None:
     assert shown[0].completion == f"<answer>{TASK.render_answer(problems[0])}</answer>"
 
 
+# ---- two targets
+
+
+def test_two_targets_are_two_tasks_of_one_prompt(problems: list[Problem]) -> None:
+    traces = {trace.problem_id: trace for trace in teach_by_rules(TASK, problems[1:], "rules")}
+    answers = examples_for(TASK, "a", Arm(tune="none"), PLAIN, problems, {}, "Be brief.", "plain")
+    made = two_targets(answers, traces)
+    assert len(made) == 2 * len(problems) - 1, "the first has no trace"
+    first, second, third = made[:3]
+    assert first.completion == answers[0].completion
+    assert (second.completion, third.completion) == (answers[1].completion, traces[problems[1].problem_id].text)
+    assert (second.trace_id, third.trace_id) == (None, traces[problems[1].problem_id].trace_id)
+    for row, task in ((second, ANSWER_TASK), (third, RATIONALE_TASK)):
+        assert row.prompt[0] == Message("system", "Be brief.")
+        assert row.prompt[1].content == task + answers[1].prompt[1].content
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0, 3.0])
+def test_weights_make_two_means_of_one_sum(weight: float) -> None:
+    asked = Message("user", "q")
+    rows = two_targets(
+        [Example(f"p{n}", "a", (asked,), "x") for n in range(2)],
+        {"p0": Trace("t", "p0", "rules", (), "trace"), "p1": Trace("u", "p1", "rules", (), "trace")},
+    )
+    tokens, losses = [2, 10, 3, 20], [1.0, 2.0, 4.0, 0.5]
+    found = target_weights(rows, tokens, weight)
+    total = sum(w * n * loss for w, n, loss in zip(found, tokens, losses, strict=True)) / sum(tokens)
+    answers, rationales = (2 * 1.0 + 3 * 4.0) / 5, (10 * 2.0 + 20 * 0.5) / 30
+    assert total == pytest.approx((answers + weight * rationales) / (1 + weight))
+
+
 # ---- preflight
 
 
@@ -125,10 +157,10 @@ def test_the_end_token_in_the_middle(tokenizer: Any) -> None:
     [
         (lambda text: text.replace("m['content']", "m['content'].strip()"), " Answer: x\n"),
         (lambda text: text.replace("m['content']", "m['content'].split('</think>')[-1]"), "<think>t</think> x"),
-        (lambda text: text.replace("<|im_end|>", "<|endoftext|>"), "Answer: x"),
+        (lambda text: text.replace("<|im_end|>", "\n\n"), "Answer: x"),
         (lambda text: text.replace("<|im_start|>assistant", "<|im_start|>model"), "Answer: x"),
     ],
-    ids=["trims", "drops the thinking", "another end token", "another role at inference"],
+    ids=["trims", "drops the thinking", "no end token", "another role at inference"],
 )
 def test_templates_that_write_something_else(tokenizer: Any, change: Callable[[str], str], completion: str) -> None:
     own = copy.deepcopy(tokenizer)

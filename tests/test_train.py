@@ -245,7 +245,8 @@ def test_a_folder_in_the_way_is_replaced_whole(tune: Train, adapters: Path, refe
 
 
 KILLED = """
-import os, signal, sys
+import json, os, signal, sys
+from dataclasses import replace
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
@@ -263,19 +264,32 @@ def dying(self, *args, **kwargs):
 
 TraceTrainer.training_step = dying
 student = StudentConfig(sys.argv[1], dtype="float32")
-train_arm(name="arm", rows=kit.ROWS, student=student, training=kit.SETTINGS, seed=0, output=Path(sys.argv[2]))
+training = replace(kit.SETTINGS, **json.loads(sys.argv[3]))
+train_arm(name="arm", rows=kit.ROWS, student=student, training=training, seed=0, output=Path(sys.argv[2]))
 """
 
 
 @pytest.mark.slow
-def test_kill_and_resume(tune: Train, adapters: Path, reference: Path, folder: Path) -> None:
-    output = adapters / "arm"
-    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(folder), str(output)]
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"lora_init": "pissa", "lora_dropout": 0.2, "packing": True, "gradient_accumulation": 2},
+        {"method": "full", "learning_rate": 1e-3},
+    ],
+    ids=["plain", "pissa, dropout and packing", "all weights"],
+)
+def test_kill_and_resume(tune: Train, adapters: Path, folder: Path, changes: dict[str, Any]) -> None:
+    undisturbed, output = tune("undisturbed", **changes), adapters / "arm"
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(folder), str(output), json.dumps(changes)]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
     assert not output.exists()
-    assert (output.with_name("arm.checkpoints") / "checkpoint-2").is_dir()
-    assert file_hash(tune() / WEIGHTS) == file_hash(reference / WEIGHTS)
+    assert (output.with_name("arm.checkpoints") / "checkpoint-2" / "whole").exists()
+    tune(**changes)
+    weights = "model.safetensors" if "method" in changes else WEIGHTS
+    assert file_hash(output / weights) == file_hash(undisturbed / weights)
+    assert (output / "training.json").read_bytes() == (undisturbed / "training.json").read_bytes()
 
 
 # ---- the launch target

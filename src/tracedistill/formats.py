@@ -6,7 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-FormatName = Literal["plain", "tags"]
+FormatName = Literal["plain", "tags", "reasoning"]
+
+ANSWER_TASK, RATIONALE_TASK = "[label] ", "[rationale] "
+"""What stands before a problem where answer and trace are two tasks of one student (arXiv 2305.02301)."""
 
 _THINK = re.compile(r"<think>(.*?)(?:</think>|(?=<answer>)|\Z)", re.DOTALL | re.IGNORECASE)
 _THOUGHT = re.compile(r"</think>", re.IGNORECASE)
@@ -21,6 +24,7 @@ MARKER = re.compile(
 )
 """What marks an answer at the start of a line: `Answer:`, dressed in any way (bold, a heading, a list item, `The final
 answer`, a wide colon); a heading or a bold line needs no colon. `open`: the dress goes on behind the answer."""
+_REASONED = re.compile(r"\A<think>\n(.*?)\n</think>\n\n(.*)\Z", re.DOTALL)
 _BLOCK_END = re.compile(
     r"\n(?=[^\S\n]*+(?:\n|\Z)"
     r"|[ \t]*+(?:#{1,6}[ \t]*+|\*\*)?(?:the[ \t]++)?(?:final[ \t]++)?"
@@ -44,13 +48,34 @@ class Parts:
 
 
 def join(trace: str | None, answer: str, style: FormatName = "plain") -> str:
-    """One completion from a trace (None: answer only) and an answer; plain, an answer of several lines stands below."""
+    """One completion from a trace (None: answer only) and an answer; plain, an answer of several lines stands below.
+
+    `reasoning` keeps the trace apart in the shape that `apart` reads; what a model family writes instead of these
+    tags is its chat template's business (rendering). Without a trace its thinking part is there, and empty.
+    """
     if style == "tags":
         head = "" if trace is None else f"<think>{trace}</think> "
         return f"{head}<answer>{answer}</answer>"
-    head = "" if trace is None else f"{trace}\n"
     below = "\n" in answer.strip()
+    if style == "reasoning":
+        return f"<think>\n{trace or ''}\n</think>\n\nAnswer:" + ("\n" if below else " ") + answer
+    head = f"{trace}\n" if trace else ""
     return f"{head}Answer:\n{answer}" if below else f"{head}Answer: {answer}"
+
+
+def apart(completion: str) -> tuple[str, str] | None:
+    """(trace, what stands behind it) of a completion in the format `reasoning`; None where it is in another."""
+    found = _REASONED.match(completion)
+    return (found[1], found[2]) if found else None
+
+
+def begun(trace: str, style: FormatName = "plain") -> str:
+    """A completion up to where its answer begins: what is put into a student's mouth."""
+    if style == "tags":
+        return f"<think>{trace}</think> <answer>"
+    if style == "reasoning":
+        return f"<think>\n{trace}\n</think>\n\nAnswer:"
+    return f"{trace}\nAnswer:"
 
 
 def split(text: str) -> Parts:
@@ -82,7 +107,8 @@ def split(text: str) -> Parts:
     if thought:
         marked = _marked(tail)
         answer = marked[1] if marked else tail.strip()
-        return Parts(trace or None, answer or None, "no <answer> tag", tagged=True)
+        kept = closed is not None and marked is not None and bool(answer)  # the format `reasoning`
+        return Parts(trace or None, answer or None, "" if kept else "no <answer> tag", tagged=True)
     marked = _marked(text)
     if marked is None:
         return Parts(text.strip() or None, None, "no answer marker")

@@ -1,19 +1,36 @@
 """Chat messages to tokens: one rendering for training and for inference.
 
 A training row is the tokens that the student is prompted with at inference, followed by the completion's own tokens
-and the end token. The prompt is a token prefix by construction; `same_as_template` checks that the text which comes
-out is what the model family's template writes for the whole conversation.
+and the token that ends the assistant's turn. The prompt is a token prefix by construction; `difference` checks that
+the text which comes out is what the model family's template writes for the whole conversation.
+
+The format (formats.FormatName) says how a family that can think is asked: `reasoning` lets it think and gives the
+template the trace as `reasoning_content`; `plain` and `tags` ask it not to think (`enable_thinking` false).
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tracedistill.errors import InputError
+from tracedistill.formats import FormatName, apart
 from tracedistill.records import Example, Message
+
+TODAY = "26 Jul 2024"
+"""What templates that ask for a `date_string` are given (Llama-3.2 writes it into the prompt): training and inference
+may lie days apart, and must not differ. It is the day that Llama's own template falls back to."""
+NO_SYSTEM = (
+    "its chat template has no place for a system message; leave students.<name>.system out, or put it into the user's "
+    "turn with students.<name>.system_role: user"
+)
+NO_REASONING = "use format: plain, or tags"
+"""The remedy for a family that does not keep its thinking apart."""
+SENTINEL = "7310942"
+"""Stands for an assistant's words where a template is asked what it writes around them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,42 +43,100 @@ class Rendered:
     """1 where the loss is taken: the completion and the end token."""
 
 
-def prompt_ids(tokenizer: Any, messages: Sequence[Message], prefill: str = "") -> list[int]:
-    """Token ids of the chat up to where the assistant writes, then of `prefill`."""
-    text = _template(tokenizer, messages, generation=True) + prefill
-    try:
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    except TypeError as error:  # the tokenizer's word for a lone surrogate
-        raise InputError(f"a prompt holds characters that no tokenizer reads: {text[:80]!r}") from error
+def prompt_ids(
+    tokenizer: Any, messages: Sequence[Message], prefill: str = "", style: FormatName = "plain"
+) -> list[int]:
+    """Token ids of the chat up to where the assistant writes, then of `prefill` (a completion's beginning).
+
+    Prompt and prefill are cut into tokens apart, as in a training row.
+    """
+    ids = _tokens(tokenizer, _template(tokenizer, messages, style, generation=True))
+    return ids + _tokens(tokenizer, completion_text(tokenizer, messages, prefill, style)) if prefill else ids
 
 
-def completion_ids(tokenizer: Any, completion: str) -> list[int]:
-    """Token ids of an assistant's turn and the end token."""
-    return [*tokenizer(completion, add_special_tokens=False)["input_ids"], end_id(tokenizer)]
+def completion_text(tokenizer: Any, prompt: Sequence[Message], completion: str, style: FormatName = "plain") -> str:
+    """The assistant's turn as this family writes it, without the token that ends it.
+
+    In the format `reasoning` it is what the template writes behind its own generation prompt for a message with
+    `reasoning_content`; otherwise the completion itself. Raises InputError for a template that knows no reasoning.
+    """
+    entry = _entry(tokenizer, Message("assistant", completion), style)
+    if "reasoning_content" not in entry:
+        return completion
+    head = _template(tokenizer, prompt, style, generation=True)
+    whole = _template(tokenizer, (*prompt, Message("assistant", completion)), style, generation=False, checked=False)
+    text, end, tail = whole[len(head) :].rpartition(_end(tokenizer))
+    written = all(entry[key].strip() in text for key in ("content", "reasoning_content"))
+    if not (whole.startswith(head) and end and written) or _words(tokenizer, tail):
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template does not write a message's reasoning_content and content "
+            f"behind its own generation prompt; {NO_REASONING}"
+        )
+    return text
 
 
-def render_example(tokenizer: Any, example: Example) -> Rendered:
+def render_example(tokenizer: Any, example: Example, style: FormatName = "plain") -> Rendered:
     """The row as it is trained on."""
-    prompt, completion = prompt_ids(tokenizer, example.prompt), completion_ids(tokenizer, example.completion)
+    prompt = prompt_ids(tokenizer, example.prompt, style=style)
+    text = completion_text(tokenizer, example.prompt, example.completion, style)
+    completion = [*_tokens(tokenizer, text), end_id(tokenizer)]
     return Rendered(prompt + completion, [0] * len(prompt) + [1] * len(completion))
 
 
-def same_as_template(tokenizer: Any, example: Example) -> bool:
-    """Whether prompt + completion + end token is the text that the template writes for the whole conversation.
+def difference(tokenizer: Any, example: Example, style: FormatName = "plain") -> str:
+    """Where prompt + completion + end token is not the text that the template writes for the whole conversation.
 
-    White space behind the end token is the template's own and not compared.
+    Empty where it is. White space and special tokens behind the end token are the template's own and not compared.
     """
-    whole = _template(tokenizer, (*example.prompt, Message("assistant", example.completion)), generation=False)
-    end = tokenizer.convert_ids_to_tokens(end_id(tokenizer))
-    ours = _template(tokenizer, example.prompt, generation=True) + example.completion + end
-    return bool(whole.rstrip() == ours or (whole.startswith(ours) and not whole[len(ours) :].strip()))
+    assistant = Message("assistant", example.completion)
+    whole = _template(tokenizer, (*example.prompt, assistant), style, generation=False, checked=False)
+    head = _template(tokenizer, example.prompt, style, generation=True)
+    ours = head + completion_text(tokenizer, example.prompt, example.completion, style) + _end(tokenizer)
+    if whole.startswith(ours) and not _words(tokenizer, whole[len(ours) :]):
+        return ""
+    both = min(len(ours), len(whole))
+    at = next((place for place in range(both) if ours[place] != whole[place]), both)
+    start = max(0, at - 20)
+    return f"the row has {ours[start : at + 40]!r} where the template writes {whole[start : at + 40]!r}"
+
+
+def same_as_template(tokenizer: Any, example: Example, style: FormatName = "plain") -> bool:
+    """Whether the row is what the template writes (see `difference`)."""
+    return not difference(tokenizer, example, style)
+
+
+def knows_reasoning(tokenizer: Any) -> bool:
+    """Whether the template writes a message's `reasoning_content`."""
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "reasoning_content": SENTINEL}]
+    return SENTINEL in _apply(tokenizer, chat, "reasoning", generation=False)
+
+
+def writes_the_day(tokenizer: Any) -> bool:
+    """Whether the template writes the day of rendering into the prompt and does not let us say which."""
+    template = tokenizer.chat_template or ""
+    return "strftime_now" in template and "date_string" not in template
+
+
+def system_in_user_turn(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The chat without a system message: its words stand at the head of the first turn."""
+    if not messages or messages[0].role != "system":
+        return tuple(messages)
+    system, first, *rest = messages
+    return (Message(first.role, f"{system.content}\n\n{first.content}"), *rest)
 
 
 def end_id(tokenizer: Any) -> int:
-    """Id of the token that ends the assistant's turn."""
-    if tokenizer.eos_token_id is None:
-        raise InputError("the tokenizer has no end token: the student could never learn to stop")
-    return int(tokenizer.eos_token_id)
+    """Id of the token that ends the assistant's turn: the template's, which need not be the tokenizer's end token.
+
+    (Gemma's turns end with <end_of_turn>, its texts with <eos>.)
+    """
+    found = _marks(tokenizer, tokenizer.chat_template, tokenizer.eos_token).end
+    if found is None:
+        raise InputError(
+            f"{tokenizer.name_or_path}: neither the tokenizer has an end token nor the chat template one behind the "
+            "assistant's turn: the student could never learn to stop"
+        )
+    return found
 
 
 def template_hash(tokenizer: Any) -> str:
@@ -69,24 +144,126 @@ def template_hash(tokenizer: Any) -> str:
     return hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest()[:16]
 
 
+# ---- inside
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """What in a tokenizer's vocabulary is no text."""
+
+    special: tuple[str, ...]
+    """Tokens that structure a chat."""
+    end: int | None
+    """Id of the one behind the assistant's words; the tokenizer's end token where the template writes none."""
+
+
+@functools.lru_cache(maxsize=8)  # looked up for every message, and a vocabulary has thousands of added tokens
+def _marks(tokenizer: Any, template: str | None, eos: str | None) -> _Marks:
+    """The key holds what a caller may change on the tokenizer."""
+    added = tokenizer.added_tokens_decoder
+    special = {str(token) for token in added.values() if token.special} | set(tokenizer.all_special_tokens)
+    end = None if eos is None else int(tokenizer.convert_tokens_to_ids(eos))
+    if template:
+        chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": SENTINEL}]
+        try:
+            _, found, tail = _apply(tokenizer, chat, "plain", generation=False).rpartition(SENTINEL)
+        except InputError:
+            found = tail = ""
+        tail = tail.lstrip() if found else ""
+        behind = [token for token in special if tail.startswith(token)]
+        if behind:
+            end = int(tokenizer.convert_tokens_to_ids(max(behind, key=len)))
+    return _Marks(tuple(sorted(special)), end)
+
+
+def _end(tokenizer: Any) -> str:
+    """The token that ends the assistant's turn, as text."""
+    return str(tokenizer.convert_ids_to_tokens(end_id(tokenizer)))
+
+
+def _words(tokenizer: Any, tail: str) -> str:
+    """What is left of a text without special tokens and white space."""
+    for token in _marks(tokenizer, tokenizer.chat_template, tokenizer.eos_token).special:
+        tail = tail.replace(token, "")
+    return tail.strip()
+
+
 def _as_text(tokenizer: Any, content: str) -> str:
     """The content with special tokens broken by a space: a story must not be able to end the user's turn."""
-    for token in tokenizer.all_special_tokens:
+    for token in _marks(tokenizer, tokenizer.chat_template, tokenizer.eos_token).special:
         if token in content:
             content = content.replace(token, f"{token[0]} {token[1:]}")
     return content
 
 
-def _template(tokenizer: Any, messages: Sequence[Message], *, generation: bool) -> str:
+def _tokens(tokenizer: Any, text: str) -> list[int]:
+    try:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    except TypeError as error:  # the tokenizer's word for a lone surrogate
+        raise InputError(f"a text holds characters that no tokenizer reads: {text[:80]!r}") from error
+
+
+def _template(
+    tokenizer: Any, messages: Sequence[Message], style: FormatName, *, generation: bool, checked: bool = True
+) -> str:
+    """The chat as the family writes it; `checked`: InputError where it leaves out something that was said."""
     if not tokenizer.chat_template:
         raise InputError(
             f"{tokenizer.name_or_path}: the tokenizer has no chat template; use an instruction-tuned model"
         )
-    chat = [{"role": message.role, "content": _as_text(tokenizer, message.content)} for message in messages]
+    chat = [_entry(tokenizer, message, style) for message in messages]
     try:
-        text = tokenizer.apply_chat_template(chat, add_generation_prompt=generation, tokenize=False)
+        text = _apply(tokenizer, chat, style, generation=generation)
+    except InputError as error:
+        if _has_system(messages) and _takes(tokenizer, system_in_user_turn(messages), style):
+            raise InputError(f"{tokenizer.name_or_path}: {NO_SYSTEM}") from error
+        raise
+    if generation and text == _apply(tokenizer, chat, style, generation=False):
+        raise InputError(f"{tokenizer.name_or_path}: its chat template has no generation prompt")
+    for entry in chat if checked else ():
+        if all(entry.get(key, "").strip() in text for key in ("content", "reasoning_content")):
+            continue
+        if entry["role"] == "system":
+            raise InputError(f"{tokenizer.name_or_path}: {NO_SYSTEM}")
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template leaves out part of what the {entry['role']} says in "
+            f"{entry['content'][:60]!r}, such as the thinking of earlier turns; take another format, or "
+            "shots_with_traces: false"
+        )
+    return text
+
+
+def _entry(tokenizer: Any, message: Message, style: FormatName) -> dict[str, str]:
+    """A message as templates know it."""
+    content = _as_text(tokenizer, message.content)
+    parts = apart(content) if style == "reasoning" and message.role == "assistant" else None
+    if parts is None:
+        return {"role": message.role, "content": content}
+    return {"role": message.role, "content": parts[1], "reasoning_content": parts[0]}
+
+
+def _apply(tokenizer: Any, chat: list[dict[str, str]], style: FormatName, *, generation: bool) -> str:
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                chat,
+                add_generation_prompt=generation,
+                tokenize=False,
+                enable_thinking=style == "reasoning",
+                date_string=TODAY,
+            )
+        )
     except Exception as error:  # jinja raises whatever the template's author chose
         raise InputError(f"{tokenizer.name_or_path}: its chat template refuses these messages: {error}") from error
-    if generation and text == tokenizer.apply_chat_template(chat, add_generation_prompt=False, tokenize=False):
-        raise InputError(f"{tokenizer.name_or_path}: its chat template has no generation prompt")
-    return str(text)
+
+
+def _has_system(messages: Sequence[Message]) -> bool:
+    return any(message.role == "system" for message in messages)
+
+
+def _takes(tokenizer: Any, messages: Sequence[Message], style: FormatName) -> bool:
+    try:
+        _apply(tokenizer, [_entry(tokenizer, message, style) for message in messages], style, generation=True)
+    except InputError:
+        return False
+    return True

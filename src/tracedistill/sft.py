@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Literal
 
 from tracedistill.errors import InputError
-from tracedistill.formats import FormatName, join
+from tracedistill.formats import ANSWER_TASK, RATIONALE_TASK, FormatName, join
 from tracedistill.recipes import Arm
 from tracedistill.records import Example, Problem, Trace
-from tracedistill.rendering import end_id, prompt_ids, render_example, same_as_template
-from tracedistill.students import messages_for
+from tracedistill.rendering import (
+    NO_REASONING,
+    Rendered,
+    difference,
+    end_id,
+    knows_reasoning,
+    prompt_ids,
+    render_example,
+    writes_the_day,
+)
+from tracedistill.students import behind, messages_for
 from tracedistill.tasks import Task
 
 SHOWN = 2
@@ -27,16 +37,54 @@ def examples_for(
     traces: Mapping[str, Trace],
     system: str | None,
     style: FormatName,
+    answers: Mapping[str, str] = MappingProxyType({}),
+    system_role: Literal["system", "user"] = "system",
 ) -> list[Example]:
-    """One row per problem, in the problems' order; `traces` is empty for an arm that trains on answers alone."""
+    """One row per problem, in the problems' order; `traces` is empty for an arm that trains on answers alone.
+
+    `answers`: problem_id -> the answer to train on, where an intervention has put another one in the gold's place.
+    """
     rows = []
     for problem in problems:
         trace = traces.get(problem.problem_id)
-        prompt = messages_for(task, problem, arm, text, system, style, plan=trace)
-        completion = join(None if trace is None else trace.text, task.render_answer(problem), style)
+        prompt = messages_for(task, problem, arm, text, system, style, plan=trace, system_role=system_role)
+        answer = answers.get(problem.problem_id) or task.render_answer(problem)
+        completion = join(None if trace is None else trace.text, answer, style)
         trace_id = None if trace is None else trace.trace_id
         rows.append(Example(problem.problem_id, name, prompt, completion, trace_id))
     return rows
+
+
+def two_targets(answers: Sequence[Example], traces: Mapping[str, Trace]) -> list[Example]:
+    """Two rows per problem instead of one: its answer behind ANSWER_TASK, its trace behind RATIONALE_TASK.
+
+    `answers` are the rows of an arm that trains on answers alone; a problem without a trace keeps its one row. The
+    student is then asked behind ANSWER_TASK and writes no trace (Distilling step-by-step, arXiv 2305.02301).
+    """
+    rows = []
+    for row in answers:
+        rows.append(replace(row, prompt=behind(ANSWER_TASK, row.prompt)))
+        trace = traces.get(row.problem_id)
+        if trace is not None:
+            prompt = behind(RATIONALE_TASK, row.prompt)
+            rows.append(replace(row, prompt=prompt, completion=trace.text, trace_id=trace.trace_id))
+    return rows
+
+
+def target_weights(rows: Sequence[Example], tokens: Sequence[int], rationale_weight: float) -> list[float]:
+    """The weight of each row's tokens in the loss, so that it is that of both targets, each a mean over its own tokens.
+
+    `tokens`: supervised tokens per row. The sum over all rows of weight times loss, over all tokens, is
+    (answers' mean + rationale_weight * rationales' mean) / (1 + rationale_weight): the sum of two losses, scaled so
+    that one learning rate suits every weight. Raises InputError where there is no rationale.
+    """
+    is_rationale = [row.prompt[-1].content.startswith(RATIONALE_TASK) for row in rows]
+    rationale = sum(count for count, is_one in zip(tokens, is_rationale, strict=True) if is_one)
+    answer = sum(tokens) - rationale
+    if not rationale or not answer:
+        raise InputError("two targets: the rows need answers and rationales, made by sft.two_targets")
+    share = sum(tokens) / (1 + rationale_weight)
+    return [rationale_weight * share / rationale if is_one else share / answer for is_one in is_rationale]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +105,14 @@ class Preflight:
     """(prompt's end, supervised tokens) of a few rows, decoded."""
 
 
-def preflight(tokenizer: Any, examples: Iterable[Example], max_length: int, too_long: str, arm: str) -> Preflight:
+def preflight(
+    tokenizer: Any,
+    examples: Iterable[Example],
+    max_length: int,
+    too_long: str,
+    arm: str,
+    style: FormatName = "plain",
+) -> Preflight:
     """Render every row as training will, and check it.
 
     Raises InputError where the end token is not supervised, the prompt that inference renders is not a prefix of the
@@ -68,13 +123,19 @@ def preflight(tokenizer: Any, examples: Iterable[Example], max_length: int, too_
     dropped: list[tuple[str, int]] = []
     shown: list[tuple[str, str]] = []
     end = end_id(tokenizer)
+    if style == "reasoning" and not knows_reasoning(tokenizer):
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template does not write a message's reasoning_content; {NO_REASONING}"
+        )
     if tokenizer.pad_token_id == end:
         # harmless here, since the mask and not the pad token says what carries loss; told because other tools trip
         shown.append(("note", "pad token = end token; the loss mask keeps the end token supervised"))
+    if writes_the_day(tokenizer):
+        shown.append(("note", "the chat template writes the day into every prompt; train and ask on one day"))
     for example in examples:
-        row = render_example(tokenizer, example)
+        row = render_example(tokenizer, example, style)
         where = f"arm {arm}, {example.problem_id}"
-        _check(tokenizer, example, row.input_ids, row.completion_mask, end, where)
+        _check(tokenizer, example, row, style, where)
         length = len(row.input_ids)
         if length > max_length:
             if too_long == "error":
@@ -94,13 +155,19 @@ def preflight(tokenizer: Any, examples: Iterable[Example], max_length: int, too_
     return Preflight(rows, tokens, supervised, longest, tuple(dropped), tuple(shown))
 
 
-def _check(tokenizer: Any, example: Example, ids: Sequence[int], mask: Sequence[int], end: int, where: str) -> None:
-    prompt = prompt_ids(tokenizer, example.prompt)
-    if list(ids[: len(prompt)]) != prompt or any(mask[: len(prompt)]):
+def _check(tokenizer: Any, example: Example, row: Rendered, style: FormatName, where: str) -> None:
+    prompt, end = prompt_ids(tokenizer, example.prompt, style=style), end_id(tokenizer)
+    if row.input_ids[: len(prompt)] != prompt or any(row.completion_mask[: len(prompt)]):
         raise InputError(f"{where}: the inference prompt is not an unsupervised prefix of the training row")
-    if ids[-1] != end or mask[-1] != 1:
+    if row.input_ids[-1] != end or row.completion_mask[-1] != 1:
         raise InputError(f"{where}: the end token is not supervised; the student would never learn to stop")
-    if end in ids[len(prompt) : -1]:
+    if end in row.input_ids[len(prompt) : -1]:
         raise InputError(f"{where}: the completion holds the end token in its middle")
-    if not same_as_template(tokenizer, example):
-        raise InputError(f"{where}: the training row differs from what the model's own chat template writes")
+    found = difference(tokenizer, example, style)
+    if found:
+        remedy = ""
+        if style != "reasoning" and "</think>" in example.completion and knows_reasoning(tokenizer):
+            remedy = "; this family keeps its thinking apart: use format: reasoning"
+        raise InputError(
+            f"{where}: the training row differs from what the model's own chat template writes: {found}{remedy}"
+        )

@@ -7,6 +7,7 @@ goes on from its last one.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import logging
@@ -14,30 +15,42 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tracedistill.errors import InputError
+from tracedistill.formats import FormatName
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example
 from tracedistill.rendering import render_example, template_hash
+from tracedistill.sft import target_weights
 from tracedistill.store import content_id, disk_error, read_json, write_json
 from tracedistill.training import TrainerSettings
 from tracedistill.weights import student_folder
 
 LOGGED = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 """What training.json keeps of the trainer's log: nothing that differs between two equal runs."""
+LOCK = "running.lock"
+"""Held inside the folder of checkpoints by the process that trains."""
+
+
+PADDING = ("<|finetune_right_pad_id|>", "<|endoftext|>", "<pad>", "<unk>")
+"""What stands in for a padding token where a tokenizer names none (Llama), if its vocabulary has it; else the end."""
 
 
 def load_tokenizer(model: str) -> Any:
-    """The student's tokenizer; InputError where there is none."""
+    """The student's tokenizer, with a padding token; InputError where there is none."""
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(str(student_folder(model)))
+        tokenizer = AutoTokenizer.from_pretrained(str(student_folder(model)))
     except (OSError, ValueError) as error:
         raise InputError(f"student '{model}': no tokenizer: {error}") from error
+    if tokenizer.pad_token_id is None:
+        vocabulary = tokenizer.get_vocab()
+        tokenizer.pad_token = next((token for token in PADDING if token in vocabulary), tokenizer.eos_token)
+    return tokenizer
 
 
 def train_arm(
@@ -50,65 +63,109 @@ def train_arm(
     output: Path,
     tracking: str = "none",
     run_name: str | None = None,
+    style: FormatName = "plain",
+    rationale_weight: float | None = None,
 ) -> str:
-    """Tune one LoRA adapter on these rows and put it into the folder `output` (safetensors, training.json).
+    """Tune a student on these rows and put the result into the folder `output` (safetensors, training.json).
 
-    Returns the hash of the chat template that the rows were rendered with. Checkpoints go to `<output>.checkpoints`;
-    those of a run with other rows or settings are thrown away. Raises InputError where nothing can be trained, a
-    gradient is not finite, or the disk is full.
+    Method lora: an adapter; full: a whole model with its tokenizer, in the student's dtype. `rationale_weight`: the
+    rows are those of `sft.two_targets`, and their rationales have this weight beside their answers. Returns the hash
+    of the chat template that the rows were rendered with. Checkpoints go to `<output>.checkpoints`; those of a run with
+    other rows or settings are thrown away. Raises InputError where nothing can be trained, this machine lacks what the
+    recipe asks for, another process trains into the same folder, a gradient is not finite, or memory or disk end.
     """
-    import torch
     from accelerate import PartialState
-    from peft import LoraConfig
 
-    from tracedistill.training.callbacks import (
-        Progress,
-        WholeCheckpoints,
-        drop_broken_checkpoints,
-        last_whole_checkpoint,
-    )
-    from tracedistill.training.trainer import build_trainer, load_student
+    from tracedistill.training.callbacks import drop_broken_checkpoints
+    from tracedistill.training.device import check_device, explained
 
     gc.collect()  # the last arm's model hangs in cycles; two at once would double the memory
+    if not rows:
+        raise InputError(f"arm {name}: training rows: there are none")
+    check_device(student, training)
     tokenizer = load_tokenizer(student.model)
-    rendered = [render_example(tokenizer, row) for row in rows]
+    rendered = [render_example(tokenizer, row, style) for row in rows]
+    data: list[dict[str, Any]] = [
+        {"input_ids": row.input_ids, "completion_mask": row.completion_mask} for row in rendered
+    ]
+    if rationale_weight is not None:
+        tokens = [sum(row.completion_mask) for row in rendered]
+        for row, weight in zip(data, target_weights(rows, tokens, rationale_weight), strict=True):
+            row["weight"] = weight
     checkpoints = output.with_name(f"{output.name}.checkpoints")
     settings = _settings(training, student, seed, checkpoints, tracking, run_name)
     state = PartialState(cpu=settings.use_cpu)
-    identity = content_id([row.input_ids for row in rendered], training, student, seed, state.num_processes)
-    if state.is_main_process:
-        _keep_own_checkpoints(checkpoints, identity)
-        drop_broken_checkpoints(checkpoints)
-    state.wait_for_everyone()
-    last = last_whole_checkpoint(checkpoints)
-    quantization = _quantization(student)
-    model = load_student(student_folder(student.model), settings, quantization_config=quantization)
-    lora = LoraConfig(
-        r=training.lora_r,
-        lora_alpha=training.lora_alpha,
-        lora_dropout=training.lora_dropout,
-        target_modules=_targets(training.lora_targets),
-        task_type="CAUSAL_LM",
-    )
-    data = [{"input_ids": row.input_ids, "completion_mask": row.completion_mask} for row in rendered]
-    try:
-        trainer = build_trainer(
-            model, tokenizer, data, None, settings, peft_config=lora, callbacks=[WholeCheckpoints(), Progress(name)]
-        )
-        trainer.train(resume_from_checkpoint=last)
+    identity = content_id(data, training, student, seed, state.num_processes)
+    with _alone(checkpoints) if state.is_main_process else contextlib.nullcontext():
         if state.is_main_process:
-            _save(trainer, student, output, len(rows))
-    except OSError as error:
-        raise disk_error(output, error) from error
-    except torch.OutOfMemoryError as error:
-        raise InputError(
-            f"arm {name}: out of memory; raise training.gradient_accumulation or set activation_checkpointing"
-        ) from error
-    _end_tracking(tracking)
-    state.wait_for_everyone()
-    if state.is_main_process:
-        shutil.rmtree(checkpoints, ignore_errors=True)
+            _keep_own_checkpoints(checkpoints, identity)
+            drop_broken_checkpoints(checkpoints)
+        state.wait_for_everyone()
+        try:
+            trainer = _trained(name, data, tokenizer, student, training, settings)
+            _save(trainer, tokenizer, student, training, output, len(rows))
+        except Exception as error:
+            if state.is_main_process:
+                drop_broken_checkpoints(checkpoints)  # what a full disk has cut takes up room
+            reason = explained(error, name, output)
+            if reason is None:
+                raise
+            raise reason from error
+        _end_tracking(tracking)
+        state.wait_for_everyone()
+        if state.is_main_process:
+            shutil.rmtree(checkpoints, ignore_errors=True)
     return template_hash(tokenizer)
+
+
+def _trained(
+    name: str,
+    data: Sequence[Mapping[str, Any]],
+    tokenizer: Any,
+    student: StudentConfig,
+    training: TrainingConfig,
+    settings: TrainerSettings,
+) -> Any:
+    """The trainer when it is done, resumed from the last whole checkpoint."""
+    from tracedistill.training.adapter import adapter_config, move_weights
+    from tracedistill.training.callbacks import Progress, WholeCheckpoints, last_whole_checkpoint
+    from tracedistill.training.device import check_weights
+    from tracedistill.training.trainer import build_trainer, load_student
+
+    checkpoints, full = Path(settings.output_dir), training.method == "full"
+    model = load_student(student_folder(student.model), settings, quantization_config=_quantization(student), full=full)
+    check_weights(model, student.model)
+    trainer = build_trainer(
+        model,
+        tokenizer,
+        data,
+        None,
+        settings,
+        peft_config=None if full else adapter_config(training, model),
+        callbacks=[WholeCheckpoints(), Progress(name)],
+    )
+    move_weights(trainer, training, checkpoints)
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoints))
+    return trainer
+
+
+@contextlib.contextmanager
+def _alone(checkpoints: Path) -> Iterator[None]:
+    """InputError where another process holds this folder; the system lets go of a killed one's lock."""
+    import filelock
+
+    lock = filelock.FileLock(checkpoints / LOCK)
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except filelock.Timeout as error:
+        raise InputError(f"{checkpoints}: another process trains here; wait for it, or end it") from error
+    except OSError as error:
+        raise disk_error(checkpoints, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _end_tracking(tracking: str) -> None:
@@ -137,15 +194,14 @@ def _settings(
         bf16=student.dtype == "bfloat16",
         save_steps=training.save_steps,
         gradient_checkpointing=training.activation_checkpointing,
+        optimizer=training.optimizer,
+        packing=training.packing,
+        pack_length=training.max_length,
         logging_steps=1,  # the mean over an interval that a kill has cut would tell of the kill
         progress=False,  # our own line instead of the trainer's bar and one dictionary per step
         report_to=() if tracking == "none" else (tracking,),
         run_name=run_name,
     )
-
-
-def _targets(targets: str) -> str | list[str]:
-    return targets if targets == "all-linear" else [part.strip() for part in targets.split(",") if part.strip()]
 
 
 def _quantization(student: StudentConfig) -> Any:
@@ -165,27 +221,51 @@ def _quantization(student: StudentConfig) -> Any:
 def _keep_own_checkpoints(checkpoints: Path, identity: str) -> None:
     """Throw away checkpoints that another training has left."""
     mark = checkpoints / "training-id.json"
-    if checkpoints.exists() and (not mark.exists() or read_json(mark) != identity):
-        shutil.rmtree(checkpoints)
-    if not mark.exists():
-        write_json(mark, identity)
+    if mark.exists() and read_json(mark) == identity:
+        return
+    for leftover in checkpoints.iterdir():
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        elif leftover.name != LOCK:
+            leftover.unlink()
+    write_json(mark, identity)
 
 
-def _save(trainer: Any, student: StudentConfig, output: Path, rows: int) -> None:
-    """Save the adapter into a folder of another name, then give it its own."""
+def _save(
+    trainer: Any, tokenizer: Any, student: StudentConfig, training: TrainingConfig, output: Path, rows: int
+) -> None:
+    """Save the result into a folder of another name, then give it its own; called by every process."""
+    from tracedistill.training.adapter import fit_untouched_base
+    from tracedistill.training.trainer import gathered_weights
+
+    weights = gathered_weights(trainer)  # all processes hand in their shards
+    if not trainer.is_world_process_zero():
+        return
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    trainer.model.save_pretrained(str(partial), safe_serialization=True)
-    (partial / "README.md").unlink(missing_ok=True)  # PEFT's card says nothing true about this adapter
-    config = partial / "adapter_config.json"
-    settings = json.loads(config.read_text())
-    # the student by its name in the recipe: the folder of its weights is this machine's business
-    settings["base_model_name_or_path"] = student.model
-    write_json(config, settings)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    options: dict[str, Any] = {"safe_serialization": True} | ({} if weights is None else {"state_dict": weights})
+    facts: dict[str, Any] = {"rows": rows, "steps": trainer.state.global_step}
+    if training.method == "full":
+        import torch
+
+        # as it will be run: rounded once, and half the disk
+        model.to(getattr(torch, student.dtype)).save_pretrained(str(partial), **options)
+        tokenizer.save_pretrained(str(partial))
+        facts |= {"method": "full", "base": student.model}
+    else:
+        model.save_pretrained(str(partial), **options)
+        fit_untouched_base(partial, Path(trainer.args.output_dir))
+        (partial / "README.md").unlink(missing_ok=True)  # PEFT's card says nothing true about this adapter
+        config = partial / "adapter_config.json"
+        settings = json.loads(config.read_text())
+        # the student by its name in the recipe: the folder of its weights is this machine's business
+        settings["base_model_name_or_path"] = student.model
+        write_json(config, settings)
     log = [
         {key: entry[key] for key in LOGGED if key in entry} for entry in trainer.state.log_history if "loss" in entry
     ]
-    write_json(partial / "training.json", {"rows": rows, "steps": trainer.state.global_step, "log": log})
+    write_json(partial / "training.json", {**facts, "log": log})
     shutil.rmtree(output, ignore_errors=True)
     partial.rename(output)
 
@@ -212,12 +292,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     quiet_libraries()
     os.environ.setdefault("WANDB_PROJECT", "tracedistill")
     from accelerate import PartialState
+    from accelerate.utils import is_cuda_available
 
     from tracedistill import pipeline  # the entry point alone reaches up: what makes missing files is the pipeline
 
     try:
         loaded = pipeline.load(args.recipe, args.overrides)
-        state = PartialState()
+        state = PartialState(cpu=not is_cuda_available())
         if state.is_main_process:
             print(f"world_size={state.num_processes}", flush=True)
         pipeline.train_in_this_process(

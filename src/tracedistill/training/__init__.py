@@ -14,17 +14,17 @@
 
 Rows are mappings `{"input_ids": list[int], "completion_mask": list[0 or 1]}` (a list of them, or a `datasets.Dataset`
 with these two columns, which stays memory-mapped); prompt and completion in one, the end token among the supervised
-ones. What is learnt is what TRL's SFTTrainer learns: mean negative log-likelihood over the supervised tokens of the
-rows of one optimizer step, whatever their spread over processes and micro-batches.
+ones. A third key `weight` multiplies the loss of a row's tokens. What is learnt is what TRL's SFTTrainer learns: mean
+negative log-likelihood over the supervised tokens of the rows of one optimizer step, whatever their spread over
+processes and micro-batches.
 
 Pass `peft_config` and let the trainer make the adapter: it seeds the adapter's weights with `settings.seed`. A model
 that is a PeftModel already is taken as it is. `build_trainer` raises InputError for rows that cannot be trained on and
-for a batch size that the processes cannot share; a non-finite gradient raises InputError before it reaches the weights,
-so the last checkpoint stays good.
+for a batch size that the processes cannot share, and with `packing` for a model that does not keep packed rows apart; a
+non-finite gradient raises InputError before it reaches the weights, so the last checkpoint stays good.
 
 `trainer.state.global_step`, `trainer.state.log_history` and `trainer.train_rows_per_second` (rows a second of the last
-`train()`) are there for a manifest. This package imports no torch; its modules `trainer`, `head`, `lora`, `collator`
-and `batching` do.
+`train()`) are there for a manifest. This package imports no torch; its modules but `settings` do.
 """
 
 from tracedistill.training.settings import TrainerSettings

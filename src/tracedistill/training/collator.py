@@ -16,6 +16,8 @@ from tracedistill.errors import InputError
 IGNORED = -100
 """Label of a position that is not supervised."""
 COLUMNS = ["input_ids", "completion_mask"]
+WEIGHT = "weight"
+"""A third column that rows may have: the weight of a row's tokens in the loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class SupervisedCollator:
     """Pads rows on the right and makes labels of their completion masks.
 
     Returns int64 tensors of shape (rows, longest row): `input_ids`, `attention_mask`, `labels` (IGNORED on prompt and
-    padding, so that a padding token can never be learnt, whichever it is).
+    padding, so that a padding token can never be learnt, whichever it is). Where rows have a weight, also
+    `loss_weights`, fp32.
     """
 
     pad_token_id: int
@@ -40,13 +43,17 @@ class SupervisedCollator:
             input_ids[index, : len(ids)] = ids
             attention_mask[index, : len(ids)] = 1
             labels[index, : len(ids)] = ids.where(supervised, IGNORED)
-        return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+        batch = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+        if WEIGHT in rows[0]:
+            weights = torch.tensor([row[WEIGHT] for row in rows], dtype=torch.float32)
+            batch["loss_weights"] = weights[:, None].expand(shape).contiguous()
+        return batch
 
 
 def row_dataset(
     rows: Iterable[Mapping[str, Any]] | datasets.Dataset, *, name: str, vocabulary: int
 ) -> datasets.Dataset:
-    """The two columns of these rows as a dataset; a `datasets.Dataset` stays where it is (memory-mapped).
+    """The columns of these rows as a dataset; a `datasets.Dataset` stays where it is (memory-mapped).
 
     Raises InputError, naming the first row at fault, where there are no rows, a mask does not fit its ids, an id is
     outside the vocabulary, or a row supervises nothing (a first token cannot be supervised: nothing predicts it).
@@ -55,10 +62,14 @@ def row_dataset(
         missing = [column for column in COLUMNS if column not in rows.column_names]
         if missing:
             raise InputError(f"{name} rows: the dataset has no column {', '.join(missing)}")
-        dataset = rows.select_columns(COLUMNS)
+        dataset = rows.select_columns([*COLUMNS, *({WEIGHT} & set(rows.column_names))])
     else:
         # list first: an empty dataset would have no columns
-        dataset = datasets.Dataset.from_list([{column: list(row[column]) for column in COLUMNS} for row in rows])
+        made = [
+            {column: list(row[column]) for column in COLUMNS} | ({WEIGHT: row[WEIGHT]} if WEIGHT in row else {})
+            for row in rows
+        ]
+        dataset = datasets.Dataset.from_list(made)
     if len(dataset) == 0:
         raise InputError(f"{name} rows: there are none")
     start = 0
@@ -92,7 +103,8 @@ def with_fillers(dataset: datasets.Dataset, count: int, pad_token_id: int) -> da
     """The dataset and `count` rows that teach nothing behind it: one unsupervised token each."""
     if not count:
         return dataset
-    filler = datasets.Dataset.from_dict(
-        {"input_ids": [[pad_token_id]] * count, "completion_mask": [[0]] * count}, features=dataset.features
-    )
+    columns: dict[str, list[Any]] = {"input_ids": [[pad_token_id]] * count, "completion_mask": [[0]] * count}
+    if WEIGHT in dataset.column_names:
+        columns[WEIGHT] = [0.0] * count
+    filler = datasets.Dataset.from_dict(columns, features=dataset.features)
     return datasets.concatenate_datasets([dataset, filler])

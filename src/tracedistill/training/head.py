@@ -77,14 +77,22 @@ def lighten_forward(model: nn.Module, *, drop_mask: bool) -> None:
     With `drop_mask` the attention mask is not passed on: behind a causal mask no real token sees the padding to its
     right, and without an own mask attention takes its quicker path. On a CPU, where TRL scores every position, a head
     that is a frozen plain matrix scores the supervised positions alone. Anything else (a trained or sharded head,
-    scaled logits, an accelerator, where TRL is quick by itself) goes to TRL's forward unchanged.
+    scaled logits, an accelerator, where TRL is quick by itself) goes to TRL's forward unchanged. `loss_weights`
+    multiply each token's loss.
     """
     fused = model.forward
 
     @functools.wraps(type(model).forward)  # generate() and the trainer read the signature
-    def forward(self: Any, *args: Any, fused_lm_head: bool = False, **kwargs: Any) -> Any:
+    def forward(
+        self: Any, *args: Any, fused_lm_head: bool = False, loss_weights: torch.Tensor | None = None, **kwargs: Any
+    ) -> Any:
         if not fused_lm_head:
             return fused(*args, **kwargs)
+        if loss_weights is not None:
+            found = self.forward(*args, fused_lm_head=True, **kwargs)
+            # a token's loss is its log-probability's negative, and what scores it is the token before it
+            found.log_probs = found.log_probs * loss_weights[:, 1:]
+            return found
         if drop_mask:
             kwargs["attention_mask"] = None
         weight = self.get_output_embeddings().weight

@@ -53,6 +53,10 @@ class TrainerSettings:
     """Log every so many steps."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
+    packing: bool = False
+    """Lay the rows of a micro-batch end to end instead of padding them: memory and time, not what is learnt."""
+    pack_length: int = 0
+    """Tokens of a packed sequence at most; 0: all rows of a micro-batch in one."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3"] = "auto"
     """Attention implementation; auto: eager (plain matrix products) on a CPU, else what transformers prefers."""
     use_cpu: bool | None = None
@@ -79,6 +83,7 @@ class TrainerSettings:
                 ("max_grad_norm", "at least 0", self.max_grad_norm >= 0),
                 ("window", "at least 0", self.window >= 0),
                 ("save_steps", "at least 0", self.save_steps >= 0),
+                ("pack_length", "at least 0", self.pack_length >= 0),
                 ("eval_steps", "at least 0", self.eval_steps >= 0),
                 ("logging_steps", "at least 1", self.logging_steps >= 1),
             )

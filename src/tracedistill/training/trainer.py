@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from tracedistill.errors import InputError
 from tracedistill.training.batching import WINDOW, LikeLengthSampler
 from tracedistill.training.collator import SupervisedCollator, row_dataset, row_lengths, with_fillers
 from tracedistill.training.head import lighten_forward
-from tracedistill.training.lora import compute_in_base_dtype
+from tracedistill.training.lora import compute_in_base_dtype, hold_in_fp32
+from tracedistill.training.packing import PackingCollator, check_isolation
 from tracedistill.training.settings import TrainerSettings
 
 WHOLE_WEIGHTS = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
@@ -44,14 +46,17 @@ class TraceTrainer(SFTTrainer):
             window=(settings.window or WINDOW) if settings.like_length else 1,
             seed=settings.seed,
         )
+        pad = tokenizer.pad_token_id
         super().__init__(
-            train_dataset=with_fillers(train_dataset, fillers, tokenizer.pad_token_id),
-            data_collator=SupervisedCollator(tokenizer.pad_token_id),
+            train_dataset=with_fillers(train_dataset, fillers, pad),
+            data_collator=PackingCollator(pad, settings.pack_length) if settings.packing else SupervisedCollator(pad),
             **kwargs,
         )
         self.add_callback(_Guard(self.sampler))
         base = self.model.get_base_model() if is_peft_model(self.model) else self.model
         lighten_forward(base, drop_mask=_is_causal(self.model, base))
+        if self.accelerator.distributed_type in WHOLE_WEIGHTS:
+            hold_in_fp32(self.model)
         # FSDP and ZeRO gather weights when their own module is called, which these layers do not do.
         if settings.bf16 and self.accelerator.distributed_type in WHOLE_WEIGHTS:
             compute_in_base_dtype(self.model)
@@ -78,21 +83,30 @@ class _Guard(TrainerCallback):
         """Set the epoch by the steps done: accelerate's wrappers lose it when several processes resume mid-epoch."""
         self.sampler.set_epoch(state.global_step // self.steps_per_epoch)
 
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
+        """Raise InputError on a loss that is no number: a launch that shards gradients shows them to nobody."""
+        if logs and not math.isfinite(logs.get("loss", 0.0)):
+            raise InputError(_not_finite("loss", state.global_step, args.output_dir))
+
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Raise InputError on NaN or infinity, on every process alike (their gradients are the same by now)."""
         gradients = [each.grad for each in kwargs["model"].parameters() if each.grad is not None]
         if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):
-            raise InputError(
-                f"training: the gradient is not finite at step {state.global_step + 1}; the weights were not touched "
-                f"and the last checkpoint in {args.output_dir} is good. A lower learning rate, more warm-up or fp32 "
-                "(bf16=false) may help; at step 1 the base weights or a row are at fault"
-            )
+            raise InputError(_not_finite("gradient", state.global_step + 1, args.output_dir))
+
+
+def _not_finite(what: str, step: int, folder: str) -> str:
+    return (
+        f"training: the {what} is not finite at step {step}; the last checkpoint in {folder} is good. "
+        "A lower learning rate, more warm-up or fp32 (students.<name>.dtype: float32) may help; at step 1 the base "
+        "weights or a row are at fault"
+    )
 
 
 def load_student(
     source: Path | str, settings: TrainerSettings, *, quantization_config: Any = None, full: bool = False
 ) -> transformers.PreTrainedModel:
-    """The base model with the precision and attention that the settings ask for.
+    """The base model with the precision and attention that the settings ask for; InputError where there is none.
 
     `full` is for training all weights: they are then held in fp32 and computed in bf16 by autocast.
     """
@@ -102,12 +116,25 @@ def load_student(
     options: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
     if quantization_config is not None:
         options |= {"quantization_config": quantization_config, "device_map": {"": "cpu"} if on_cpu else None}
-    return transformers.AutoModelForCausalLM.from_pretrained(
-        str(source),
-        dtype=torch.bfloat16 if settings.bf16 and not full else torch.float32,
-        attn_implementation=automatic if settings.attention == "auto" else settings.attention,
-        **options,
-    )
+    try:
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            str(source),
+            dtype=torch.bfloat16 if settings.bf16 and not full else torch.float32,
+            attn_implementation=automatic if settings.attention == "auto" else settings.attention,
+            **options,
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"student '{source}': cannot be loaded: {error}") from error
+
+
+def gathered_weights(trainer: TraceTrainer) -> dict[str, torch.Tensor] | None:
+    """All trained weights where processes hold shards of them (FSDP, ZeRO-3); None where each holds all.
+
+    To be called by every process.
+    """
+    if trainer.accelerator.distributed_type in WHOLE_WEIGHTS:
+        return None
+    return dict(trainer.accelerator.get_state_dict(trainer.model_wrapped))
 
 
 def build_trainer(
@@ -132,14 +159,19 @@ def build_trainer(
         )
     if tokenizer.pad_token_id is None:
         raise InputError("training: the tokenizer has no padding token")
+    if settings.packing:
+        check_isolation(model)
     vocabulary = model.get_input_embeddings().num_embeddings
     train_dataset = row_dataset(train_rows, name="training", vocabulary=vocabulary)
     eval_dataset = None
+    quantised = getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False)
+    if eval_rows is not None and quantised and on_cpu:
+        # bitsandbytes rebuilds the weights for inference, and behind these no gradient flows
+        raise InputError("training: 4-bit weights on a CPU cannot be evaluated between steps; no evaluation rows then")
     if eval_rows is not None:
         eval_dataset = row_dataset(eval_rows, name="evaluation", vocabulary=vocabulary)
     # Trained weights in fp32 under autocast only where the frozen ones are not in bf16 already.
     half = next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
-    quantised = getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False)
     config = SFTConfig(
         output_dir=settings.output_dir,
         learning_rate=settings.learning_rate,
@@ -162,6 +194,7 @@ def build_trainer(
         eval_strategy="steps" if settings.eval_steps and eval_dataset is not None else "no",
         eval_steps=settings.eval_steps or None,
         logging_steps=settings.logging_steps,
+        logging_nan_inf_filter=False,  # it would log the mean of other steps in place of a loss that is no number
         disable_tqdm=not settings.progress,
         report_to=list(settings.report_to) or "none",
         run_name=settings.run_name,

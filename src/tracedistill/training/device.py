@@ -1,0 +1,63 @@
+"""What this machine must have before a training starts, and what it died of when it did."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from tracedistill.errors import InputError
+from tracedistill.recipes import StudentConfig, TrainingConfig
+from tracedistill.store import disk_error
+
+MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
+"""What torch writes where memory ends; on a CPU it has no error of its own."""
+DISK = ("inline_container", "PytorchStreamWriter", "iostream error", "No space left", "I/O error")
+"""What torch and safetensors write where the disk ends: they keep the system's error to themselves."""
+
+
+def check_device(student: StudentConfig, training: TrainingConfig) -> None:
+    """Raise InputError where the student's dtype, its quantisation or the optimizer cannot be had on this machine."""
+    if student.dtype == "bfloat16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        name = torch.cuda.get_device_name()
+        raise InputError(f"dtype bfloat16: {name} does not compute in it; set students.<name>.dtype: float32")
+    if training.optimizer.startswith("paged") and not torch.accelerator.is_available():
+        raise InputError(
+            f"training.optimizer: {training.optimizer} moves its state out of a GPU's memory, and here is no GPU; use "
+            f"{training.optimizer.removeprefix('paged_').replace('adamw_32bit', 'adamw_torch_fused')}"
+        )
+    wanted = []
+    if student.quantization == "nf4":
+        wanted.append("quantization: nf4")
+    if training.optimizer.endswith("bit"):
+        wanted.append(f"training.optimizer: {training.optimizer}")
+    if wanted and importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(f"{', '.join(wanted)}: needs bitsandbytes: pip install 'tracedistill[bitsandbytes]'")
+
+
+def check_weights(model: Any, name: str) -> None:
+    """Raise InputError where a base has weights that are no numbers: every step would be lost."""
+    for path, weight in model.named_parameters():
+        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+            raise InputError(f"student '{name}': its weights are damaged: {path} holds NaN or infinity; load them anew")
+
+
+def explained(error: Exception, arm: str, output: Path) -> InputError | None:
+    """What a person is told of an error that ended a training; None for one that is not the machine's."""
+    text = str(error)
+    kept = "the last whole checkpoint is kept, and the next run goes on from it"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(each in text for each in MEMORY)
+    ):
+        return InputError(
+            f"arm {arm}: out of memory; raise training.gradient_accumulation (smaller micro-batches, equal results), "
+            f"set training.activation_checkpointing or lower training.max_length; {kept}"
+        )
+    if isinstance(error, OSError):
+        return disk_error(output, error)
+    if isinstance(error, RuntimeError | SafetensorError) and any(each in text for each in DISK):
+        return InputError(f"cannot write {output}: is the disk full? ({text[:120]}); {kept}")
+    return None

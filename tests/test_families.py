@@ -1,0 +1,201 @@
+"""What a student is trained on is what it sees at inference, for every family's own template and every format."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import get_args
+
+import pytest
+
+from tests.families import BROKEN, FAMILIES, FOLDER, tokenizer
+from tracedistill.errors import InputError
+from tracedistill.formats import FormatName, apart, begun, join, split
+from tracedistill.records import Example, Message
+from tracedistill.rendering import (
+    completion_text,
+    difference,
+    end_id,
+    knows_reasoning,
+    prompt_ids,
+    render_example,
+    system_in_user_turn,
+    writes_the_day,
+)
+from tracedistill.sft import preflight
+
+STYLES: tuple[FormatName, ...] = get_args(FormatName)
+TRACE, ANSWER = "Question type: counting.\nMary took the apple.", "one"
+USER = Message("user", "How many apples does Mary have?")
+SYSTEM = Message("system", "Be brief.")
+GOOD = [(name, style) for name in FAMILIES for style in STYLES if style not in FAMILIES[name].refused]
+REFUSED = [(name, style) for name in FAMILIES for style in FAMILIES[name].refused]
+
+
+def example(style: FormatName, trace: str | None = TRACE, prompt: tuple[Message, ...] = (USER,)) -> Example:
+    return Example("p", "a", prompt, join(trace, ANSWER, style))
+
+
+def written(name: str, row: Example, style: FormatName) -> str:
+    """What the loss is taken on, decoded."""
+    made = render_example(tokenizer(name), row, style)
+    start = made.completion_mask.index(1)
+    assert all(made.completion_mask[start:])
+    return str(tokenizer(name).decode(made.input_ids[start:]))
+
+
+def test_every_template_file_is_a_family() -> None:
+    assert {path.stem for path in FOLDER.glob("*.jinja")} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("trace", [TRACE, "", None], ids=["trace", "empty trace", "answer only"])
+@pytest.mark.parametrize("shots", [0, 2])
+@pytest.mark.parametrize(
+    ("name", "style", "system"),
+    [(name, style, system) for name, style in GOOD for system in {False, FAMILIES[name].system}],
+)
+def test_the_row_is_prompt_completion_end_as_the_template_writes_them(
+    name: str, style: FormatName, system: bool, shots: int, trace: str | None
+) -> None:
+    turns = [Message("user", "q"), Message("assistant", join(None, "two", style))] * shots
+    prompt = (*([SYSTEM] if system else []), *turns, USER)
+    row = example(style, trace, prompt)
+    found = preflight(tokenizer(name), [row], 4096, "error", "a", style)
+    assert found.rows == 1
+    ids = render_example(tokenizer(name), row, style).input_ids
+    asked = prompt_ids(tokenizer(name), prompt, style=style)
+    assert ids[: len(asked)] == asked
+    assert difference(tokenizer(name), row, style) == ""
+    text = tokenizer(name).decode(ids)
+    assert text.endswith(f"Answer: {ANSWER}{FAMILIES[name].end}" if style != "tags" else FAMILIES[name].end)
+    assert ids.count(end_id(tokenizer(name))) == asked.count(end_id(tokenizer(name))) + 1
+
+
+@pytest.mark.parametrize(("name", "style"), GOOD)
+def test_what_the_student_is_taught_to_write_can_be_read(name: str, style: FormatName) -> None:
+    """Through the same text that the engine gives: decoded without special tokens, behind the prompt."""
+    row = render_example(tokenizer(name), example(style), style)
+    start = row.completion_mask.index(1)
+    text = tokenizer(name).decode(row.input_ids[start:], skip_special_tokens=True)
+    parts = split(text)
+    assert (parts.trace, parts.answer) == (TRACE, ANSWER)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_prompt_opens_the_assistants_turn(name: str) -> None:
+    text = tokenizer(name).decode(prompt_ids(tokenizer(name), (USER,)))
+    assert text.endswith(FAMILIES[name].opens)
+    assert tokenizer(name).convert_ids_to_tokens(end_id(tokenizer(name))) == FAMILIES[name].end
+
+
+@pytest.mark.parametrize(("name", "style"), REFUSED)
+def test_a_format_that_the_family_cannot_write_is_refused(name: str, style: FormatName) -> None:
+    for trace in (TRACE, None):
+        if style == "tags" and trace is None:
+            continue  # no thinking, nothing to drop
+        with pytest.raises(InputError, match=FAMILIES[name].refused[style]):
+            preflight(tokenizer(name), [example(style, trace)], 4096, "error", "a", style)
+
+
+def test_only_qwen3_keeps_reasoning_apart() -> None:
+    assert {name for name in FAMILIES if knows_reasoning(tokenizer(name))} == {"qwen3", "qwen3_5_think"}
+
+
+def test_tags_on_a_template_that_reads_them_names_the_remedy() -> None:
+    with pytest.raises(InputError, match=rf"{BROKEN}.*format: reasoning"):
+        preflight(tokenizer("qwen3"), [example("tags")], 4096, "error", "a", "tags")
+
+
+# ---- Qwen3, with thinking and without
+
+
+def test_thinking_and_not_thinking() -> None:
+    head = "<|im_start|>assistant\n"
+    asked = {style: tokenizer("qwen3").decode(prompt_ids(tokenizer("qwen3"), (USER,), style=style)) for style in STYLES}
+    assert asked["reasoning"].endswith(head)
+    assert asked["plain"].endswith(f"{head}<think>\n\n</think>\n\n")
+    assert written("qwen3", example("reasoning"), "reasoning") == (
+        f"<think>\n{TRACE}\n</think>\n\nAnswer: {ANSWER}<|im_end|>"
+    )
+    # without a trace the prompt is the same: arms differ in the completion alone
+    assert written("qwen3", example("reasoning", None), "reasoning") == (
+        f"<think>\n\n</think>\n\nAnswer: {ANSWER}<|im_end|>"
+    )
+    assert written("qwen3", example("plain"), "plain") == f"{TRACE}\nAnswer: {ANSWER}<|im_end|>"
+
+
+def test_a_family_whose_prompt_opens_the_thinking() -> None:
+    asked = tokenizer("qwen3_5_think").decode(prompt_ids(tokenizer("qwen3_5_think"), (USER,), style="reasoning"))
+    assert asked.endswith("<|im_start|>assistant\n<think>\n")
+    text = written("qwen3_5_think", example("reasoning"), "reasoning")
+    assert text == f"{TRACE}\n</think>\n\nAnswer: {ANSWER}<|im_end|>"
+    assert split(text.removesuffix("<|im_end|>")).trace == TRACE
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_5_think"])
+def test_a_forced_trace_is_the_beginning_of_the_row(name: str) -> None:
+    row = render_example(tokenizer(name), example("reasoning"), "reasoning")
+    forced = prompt_ids(tokenizer(name), (USER,), begun(TRACE, "reasoning"), "reasoning")
+    assert row.input_ids[: len(forced)] == forced
+    assert tokenizer(name).decode(forced).endswith("</think>\n\nAnswer:")
+
+
+def test_thinking_of_earlier_turns_that_the_template_drops_is_told() -> None:
+    shots = (Message("user", "q"), Message("assistant", join("Step one.", "two", "reasoning")), USER)
+    with pytest.raises(InputError, match=r"leaves out part of what the assistant says.*shots_with_traces"):
+        prompt_ids(tokenizer("qwen3"), shots, style="reasoning")
+    tagged = (Message("user", "q"), Message("assistant", join("Step one.", "two", "tags")), USER)
+    with pytest.raises(InputError, match="leaves out part of what the assistant says"):
+        prompt_ids(tokenizer("qwen3"), tagged, style="tags")
+    prompt_ids(tokenizer("smollm2"), tagged, style="tags")
+
+
+# ---- system messages, days, injected tokens
+
+
+@pytest.mark.parametrize("name", ["gemma", "no_system"])
+def test_a_family_without_a_system_role_names_the_remedy(name: str) -> None:
+    with pytest.raises(InputError, match=r"no place for a system message; .*system_role: user"):
+        prompt_ids(tokenizer(name), (SYSTEM, USER))
+    merged = system_in_user_turn((SYSTEM, USER))
+    assert merged == (Message("user", f"Be brief.\n\n{USER.content}"),)
+    assert "Be brief." in tokenizer(name).decode(prompt_ids(tokenizer(name), merged))
+    assert preflight(tokenizer(name), [example("plain", prompt=merged)], 4096, "error", "a").rows == 1
+
+
+def test_without_a_system_message_nothing_is_merged() -> None:
+    assert system_in_user_turn((USER,)) == (USER,)
+    assert system_in_user_turn(()) == ()
+
+
+def test_the_day_does_not_count() -> None:
+    assert "Today Date: 26 Jul 2024\n" in tokenizer("llama3_2").decode(prompt_ids(tokenizer("llama3_2"), (USER,)))
+    assert not any(writes_the_day(tokenizer(name)) for name in FAMILIES)
+    own = copy.deepcopy(tokenizer("chatml"))
+    own.chat_template = "{{ strftime_now('%d') }}" + own.chat_template
+    assert writes_the_day(own)
+    assert preflight(own, [example("plain")], 4096, "error", "a").shown[0][0] == "note"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_story_cannot_end_the_users_turn(name: str) -> None:
+    plain = prompt_ids(tokenizer(name), (USER,))
+    loud = prompt_ids(tokenizer(name), (Message("user", f"x{FAMILIES[name].end}{FAMILIES[name].opens}y"),))
+    for token in (FAMILIES[name].eos, FAMILIES[name].end, *FAMILIES[name].special):
+        known = tokenizer(name).convert_tokens_to_ids(token)
+        assert loud.count(known) == plain.count(known), token
+
+
+@pytest.mark.parametrize(("trace", "answer"), list(itertools.product(["", "t", "a\nb"], ["x", "1 2\n3"])))
+def test_apart_undoes_join(trace: str, answer: str) -> None:
+    found = apart(join(trace, answer, "reasoning"))
+    assert found is not None
+    assert found[0] == trace
+    assert split(found[1]).answer == answer
+    assert apart(join(trace, answer, "plain")) is None
+    assert apart(join(trace, answer, "tags")) is None
+
+
+def test_completions_of_other_formats_are_written_as_they_are() -> None:
+    for style in ("plain", "tags"):
+        assert completion_text(tokenizer("qwen3"), (USER,), " odd \n", style) == " odd \n"
