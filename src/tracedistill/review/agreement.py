@@ -1,0 +1,134 @@
+"""Agreement of raters on the same units: percent, Cohen's kappa, Krippendorff's alpha; plain lists in, floats out.
+
+Cohen 1960 (Educ. Psychol. Meas. 20); Krippendorff 2011, Computing Krippendorff's Alpha-Reliability.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal, TypeVar
+
+from tracedistill.review.outcomes import disagreements
+from tracedistill.review.store import ReviewStore
+from tracedistill.stats import Share, share
+
+Level = Literal["nominal", "ordinal", "interval"]
+
+L = TypeVar("L", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two reviewers on the traces that both have decided."""
+
+    first: str
+    """One reviewer."""
+    second: str
+    """The other."""
+    same: Share
+    """Traces with the same decision, and its interval."""
+    kappa: float | None
+    """Cohen's kappa; None where chance explains all."""
+    cells: tuple[tuple[tuple[str, str], int], ...]
+    """((first's, second's decision), count), the most frequent first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """All reviewers of a store."""
+
+    reviewers: tuple[str, ...]
+    """Who has decided anything that somebody else was not asked to settle."""
+    shared: int
+    """Traces that two or more have decided."""
+    alpha: float | None
+    """Krippendorff's alpha, nominal, over the shared traces; None where nothing varies."""
+    pairs: tuple[Pair, ...]
+    """Every two reviewers with traces in common."""
+    open: int
+    """Traces on which they disagree and that nobody has settled."""
+
+
+def percent_agreement(first: Sequence[L], second: Sequence[L]) -> float | None:
+    """Share of units with the same label (0 to 1); None without units."""
+    _check(first, second)
+    return sum(a == b for a, b in zip(first, second, strict=True)) / len(first) if first else None
+
+
+def cohen_kappa(first: Sequence[L], second: Sequence[L]) -> float | None:
+    """Cohen's kappa of two raters, unweighted; None where both always give the same one label, or without units."""
+    _check(first, second)
+    n = len(first)
+    if not n:
+        return None
+    ours, theirs = Counter(first), Counter(second)
+    expected = sum(ours[label] * theirs[label] for label in ours) / n**2
+    observed = sum(a == b for a, b in zip(first, second, strict=True)) / n
+    return None if expected == 1 else (observed - expected) / (1 - expected)
+
+
+def krippendorff_alpha(units: Sequence[Sequence[L | None]], level: Level = "nominal") -> float | None:
+    """Krippendorff's alpha over units, each the labels of its raters (None: not rated); any number of raters.
+
+    `ordinal` and `interval` want numbers. Units with fewer than two labels do not count. None where all labels that
+    count are one and the same (nothing varies, so nothing can be said), or where none count.
+    """
+    pairable = [[label for label in unit if label is not None] for unit in units]
+    pairable = [unit for unit in pairable if len(unit) > 1]
+    totals = Counter(label for unit in pairable for label in unit)
+    n = sum(totals.values())
+    distance = _distance(totals, level)
+    observed = sum(_within(Counter(unit), distance) / (len(unit) - 1) for unit in pairable)
+    expected = _within(totals, distance)
+    return None if not expected else 1 - (n - 1) * observed / expected
+
+
+def agreement_of(store: ReviewStore) -> Agreement:
+    """Percent agreement and kappa of every two reviewers, alpha over all, on decisions approved, edited, rejected.
+
+    A decision made to settle others' disagreement was made knowing theirs, and is left out.
+    """
+    rows = store.rows("SELECT item, reviewer, status, state FROM work WHERE status != 'open' ORDER BY item, reviewer")
+    said: dict[int, dict[str, str]] = {}
+    for item, reviewer, status, state in rows:
+        if not json.loads(state).get("settles"):
+            said.setdefault(item, {})[reviewer] = status
+    names = sorted({name for one in said.values() for name in one})
+    shared = [one for one in said.values() if len(one) > 1]
+    pairs = []
+    for first, second in combinations(names, 2):
+        both = [(one[first], one[second]) for one in shared if first in one and second in one]
+        if both:
+            same = share(sum(a == b for a, b in both), len(both))
+            kappa = cohen_kappa([a for a, _ in both], [b for _, b in both])
+            pairs.append(Pair(first, second, same, kappa, tuple(Counter(both).most_common())))
+    alpha = krippendorff_alpha([list(one.values()) for one in shared])
+    return Agreement(tuple(names), len(shared), alpha, tuple(pairs), len(disagreements(store)))
+
+
+def _within(counts: Counter[L], distance: Callable[[L, L], float]) -> float:
+    """Sum of distances over ordered pairs of these labels."""
+    return 2 * sum(counts[a] * counts[b] * distance(a, b) for a, b in combinations(counts, 2))
+
+
+def _distance(totals: Counter[L], level: Level) -> Callable[[L, L], float]:
+    """How far apart two labels are, squared."""
+    if level == "nominal":
+        return lambda a, b: float(a != b)
+    if level == "interval":
+        return lambda a, b: float((a - b) ** 2)  # type: ignore[operator]
+    order = sorted(totals)  # type: ignore[type-var]
+    below, passed = dict[L, float](), 0
+    for label in order:
+        below[label] = passed + totals[label] / 2  # the rank in the middle of its equals
+        passed += totals[label]
+    return lambda a, b: (below[a] - below[b]) ** 2
+
+
+def _check(first: Sequence[L], second: Sequence[L]) -> None:
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} labels against {len(second)}: raters must label the same units in one order")

@@ -1,0 +1,297 @@
+"""The page's addresses: queue, item, agreement, assets. One form per item; a browser without scripts can do it all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+from urllib.parse import parse_qs
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+
+from tracedistill.errors import InputError
+from tracedistill.review import queue
+from tracedistill.review.agreement import agreement_of
+from tracedistill.review.desk import Desk, Judgement, Sheet
+from tracedistill.review.drafts import sendable
+from tracedistill.review.guard import Guard, bounded_body
+from tracedistill.review.queue import NEEDS, PAGE, Filter
+from tracedistill.review.work import Conflict, Work
+
+ASSETS = {"review.css": "text/css", "review.js": "text/javascript", "icon.svg": "image/svg+xml"}
+"""File in static/ -> its type; nothing else is served."""
+
+SAID = {
+    "approved": "Approved.",
+    "edited": "Approved with your changes.",
+    "rejected": "Rejected.",
+    "saved": "Saved.",
+    "undone": "Taken back.",
+    "nothing": "There is nothing to take back.",
+    "end": "That was the last one: nothing is left in this queue.",
+    "differs": "Saved, and another reviewer decided differently: reviewers disagree on this trace.",
+    "conflict": "This trace was changed in another tab or window since you opened it. Nothing was overwritten: the "
+    "text below is yours and is not saved. Saving now puts it over the other one, which undo brings back.",
+}  # fmt: skip
+"""What the page may say after an action, by the name that an address may carry."""
+
+MAX_TYPED_AWAY = 600.0
+"""Seconds that a page without scripts counts at most for one action: it cannot tell reading from lunch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a page sent."""
+
+    fields: dict[str, list[str]]
+    """Name -> values."""
+
+    def one(self, name: str, default: str = "") -> str:
+        """The first value, with the line ends that we write."""
+        return sendable(self.fields.get(name, [default])[0])
+
+    def number(self, name: str) -> int:
+        """A whole number; HTTPException 400 where it is none."""
+        text = self.one(name)
+        if not (text.isascii() and text.isdecimal() and len(text) < 12):
+            raise HTTPException(400, f"{name} must be a whole number")
+        return int(text)
+
+    def seconds(self) -> float:
+        """Time spent: as the script counted it, else since the page was made."""
+        try:
+            if self.one("seconds"):
+                return max(0.0, float(self.one("seconds")))
+            return min(MAX_TYPED_AWAY, max(0.0, time.time() - float(self.one("opened", "nan"))))
+        except ValueError:
+            return 0.0
+
+
+async def read_form(request: Request) -> Form:
+    """The fields of a form (application/x-www-form-urlencoded); HTTPException for a body that is none."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
+        raise HTTPException(415, "want a form")
+    body = await bounded_body(request)
+    try:
+        return Form(parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=4000))
+    except ValueError as error:
+        raise HTTPException(400, "not a form") from error
+
+
+class Pages:
+    """Templates, and the address that everything lies under."""
+
+    def __init__(self, base: str, reviewer: str, links: Sequence[tuple[str, str]] = ()) -> None:
+        self.base = base
+        self.environment = Environment(
+            loader=PackageLoader("tracedistill.review"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            # everything that is printed goes through here: no lone surrogate breaks the page
+            finalize=lambda value: sendable(value) if type(value) is str else value,
+        )
+        self.environment.globals.update(
+            base=base, reviewer=reviewer, NEEDS=NEEDS, links=[("", "Queue"), ("agreement", "Agreement"), *links]
+        )
+        self.environment.filters["clock"] = clock
+
+    def html(self, name: str, request: Request, status: int = 200, **values: Any) -> HTMLResponse:
+        """A page; its main part alone where our script asks."""
+        layout = "part.html.j2" if request.headers.get("x-part") else "base.html.j2"
+        here = request.url.path.removeprefix(self.base)
+        text = self.environment.get_template(name).render(layout=layout, here=here, now=time.time(), **values)
+        return HTMLResponse(text, status)
+
+
+class ReviewPages:
+    """The pages on which one reviewer reads, corrects and approves."""
+
+    def __init__(self, desk: Desk, pages: Pages) -> None:
+        self.desk = desk
+        self.pages = pages
+
+    def routes(self) -> list[Route]:
+        """Address -> page."""
+        return [
+            Route("/", self.queue),
+            Route("/start", self.start),
+            Route("/agreement", self.agreement),
+            Route("/item/{item:int}", self.item),
+            Route("/item/{item:int}", self.act, methods=["POST"]),
+        ]
+
+    def chosen(self, request: Request) -> Filter:
+        """The filter of an address; without one, what the command line asked for."""
+        return Filter.read(request.query_params, None if request.query_params else self.desk.default)
+
+    def queue(self, request: Request) -> Response:
+        """The queue: filters with their counts, a page of traces."""
+        desk, chosen = self.desk, self.chosen(request)
+        after = request.query_params.get("after", "0")
+        lines = queue.lines(desk.store, desk.reviewer, chosen, int(after) if after.isdecimal() else 0)
+        progress, median, said = *desk.progress(chosen), request.query_params.get("said", "")
+        return self.pages.html(
+            "queue.html.j2", request, chosen=chosen, lines=lines, progress=progress, median=median,
+            counts=queue.needs(desk.store, desk.reviewer, chosen), values=queue.choices(desk.store),
+            more=lines[-1].item if len(lines) == PAGE else None, said=SAID.get(said, ""),
+        )  # fmt: skip
+
+    def start(self, request: Request) -> Response:
+        """The first trace of a filter."""
+        chosen = self.chosen(request)
+        first = self.desk.next(chosen, 0)
+        return RedirectResponse(self.address(first, chosen, "" if first else "end"), 303)
+
+    def agreement(self, request: Request) -> Response:
+        """What reviewers of the same traces agree on."""
+        return self.pages.html("agreement.html.j2", request, agreement=agreement_of(self.desk.store))
+
+    def item(self, request: Request) -> Response:
+        """One trace."""
+        return self.show(request, self.place(request), self.chosen(request), request.query_params.get("said", ""))
+
+    def show(
+        self, request: Request, item: int, chosen: Filter, said: str = "", *, status: int = 200, goto: str = "",
+        unsaved: Work | None = None, alert: str = "",
+    ) -> Response:  # fmt: skip
+        """One trace as a page; `goto`: the id of the element to go to."""
+        sheet = self.desk.sheet(item, unsaved)
+        progress, median = self.desk.progress(chosen)
+        answer = self.pages.html(
+            "item.html.j2", request, status, sheet=sheet, chosen=chosen, progress=progress, median=median, goto=goto,
+            said=SAID.get(said, ""), alert=alert or (SAID["conflict"] if unsaved is not None else ""),
+            action=self.address(item, chosen),
+        )  # fmt: skip
+        answer.headers["X-Address"] = self.address(item, chosen)
+        return answer
+
+    async def act(self, request: Request) -> Response:
+        """One action on one trace."""
+        form = await read_form(request)
+        return await run_in_threadpool(self._act, request, form)
+
+    def _act(self, request: Request, form: Form) -> Response:
+        desk, chosen, item = self.desk, self.chosen(request), self.place(request)
+        lines = [sendable(line) for line in form.fields.get("line", [])]
+        answer = form.one("answer") if "answer" in form.fields else None
+        verb, _, at = form.one("do", "save").partition(":")
+        try:
+            text = desk.text(item, form.number("version"), lines, answer, form.one("comment"))
+        except InputError as error:
+            raise HTTPException(413, str(error)) from error
+        try:
+            return self._perform(request, item, chosen, verb, int(at) if at.isdecimal() else 0, text, form)
+        except Conflict as conflict:
+            mine = Work(lines=text.lines, answer=text.answer, comment=text.comment)
+            if request.headers.get("x-part") == "verdicts":
+                return JSONResponse({"conflict": SAID["conflict"], "version": conflict.stored.version}, 409)
+            return self.show(request, item, chosen, status=409, unsaved=mine)
+        except InputError as error:
+            return self.show(request, item, chosen, status=422, alert=str(error))
+
+    def _perform(
+        self, request: Request, item: int, chosen: Filter, verb: str, at: int, text: Work, form: Form
+    ) -> Response:
+        desk, seconds = self.desk, form.seconds()
+        if verb in ("approve", "reject"):
+            decided = (desk.approve if verb == "approve" else desk.reject)(item, text, seconds)
+            said = "differs" if desk.sheet(item).differs else decided.status
+            following = desk.next(chosen, item)
+            return self.go(request, following, chosen, said if following else "end")
+        if verb in ("next", "prev"):
+            desk.save(item, text, seconds)
+            following = desk.next(chosen, item, back=verb == "prev")
+            return self.go(request, following, chosen, "" if following else "end")
+        if verb == "undo":
+            taken = desk.undo(item, text)
+            return self.go(request, taken[0] if taken else item, chosen, "undone" if taken else "nothing")
+        if verb in ("add", "delete", "up", "down"):
+            _, to = desk.arrange(item, text, verb, at, seconds)
+            return self.go(request, item, chosen, "", f"line-{to}" if to >= 0 else "")
+        if verb == "gold":
+            desk.show_gold(item, text, seconds)
+            return self.go(request, item, chosen, "", "gold")
+        if verb == "restore":
+            desk.restore(item, text, seconds)
+            return self.go(request, item, chosen, "saved")
+        if verb != "save":
+            raise HTTPException(400, "no such action")
+        if request.headers.get("x-part") == "verdicts":
+            # over: it goes over what another tab has saved, which must stay an action of its own
+            saved = desk.save(item, text, seconds) if form.one("over") else desk.type(item, text, seconds)
+            return JSONResponse(verdicts(desk.sheet(item), saved))
+        desk.save(item, text, seconds)
+        return self.go(request, item, chosen, "saved")
+
+    def go(self, request: Request, item: int | None, chosen: Filter, said: str, goto: str = "") -> Response:
+        """On to an item (None: the queue): our script gets it at once, a browser is sent there."""
+        if item is not None and request.headers.get("x-part"):
+            return self.show(request, item, chosen, said, goto=goto)
+        address = self.address(item, chosen, said) + (f"#{goto}" if goto else "")
+        if request.headers.get("x-part"):
+            return Response(status_code=204, headers={"X-Address": address})
+        return RedirectResponse(address, 303)
+
+    def place(self, request: Request) -> int:
+        """The place of the trace that an address names; HTTPException 404 for none."""
+        item = int(request.path_params["item"])
+        if item >= 2**63 or not self.desk.holds(item):
+            raise HTTPException(404, "no such trace")
+        return item
+
+    def address(self, item: int | None, chosen: Filter, said: str = "") -> str:
+        """The address of an item (None: the queue) in a filter."""
+        query = chosen.address() + (f"&said={said}" if said else "")
+        path = "/" if item is None else f"/item/{item}"
+        return f"{self.pages.base}{path}?{query}"
+
+
+def verdicts(sheet: Sheet, saved: Work) -> dict[str, Any]:
+    """What the script puts beside the lines while somebody types."""
+    judgement: Judgement = sheet.judgement
+    return {
+        "version": saved.version,
+        "status": saved.status,
+        "changed": saved.changed,
+        "accepted": judgement.accepted,
+        "marks": [[mark.outcome, sendable(mark.reason)] for mark in judgement.marks],
+        "parts": [[name, mark.outcome, sendable(mark.reason)] for name, mark in judgement.parts],
+    }
+
+
+def build(pages: Pages, token: str, hosts: Sequence[str], routes: Sequence[Route]) -> Guard:
+    """The application behind its guard."""
+
+    def asset(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in ASSETS:
+            raise HTTPException(404, "no such file")
+        content = resources.files("tracedistill.review").joinpath("static", name).read_bytes()
+        return Response(content, media_type=ASSETS[name])
+
+    def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return pages.html("told.html.j2", request, error.status_code, message=error.detail)
+
+    def broken(request: Request, error: Exception) -> Response:
+        assert isinstance(error, InputError)
+        return pages.html("told.html.j2", request, 500, message=str(error))
+
+    handlers: dict[Any, Callable[[Request, Exception], Response]] = {HTTPException: refused, InputError: broken}
+    all_routes = [*routes, Route("/static/{name}", asset)]
+    return Guard(Starlette(routes=[Mount(f"/{token}", routes=all_routes)], exception_handlers=handlers), token, hosts)
+
+
+def clock(seconds: float | None) -> str:
+    """Seconds as minutes and seconds; a dash for None."""
+    return "–" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -1,0 +1,195 @@
+"""What `tracedistill review` does behind its options, once it is known whose traces are reviewed."""
+
+from __future__ import annotations
+
+import csv
+import getpass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracedistill.errors import InputError
+from tracedistill.records import Trace
+from tracedistill.review.agreement import agreement_of
+from tracedistill.review.desk import Desk
+from tracedistill.review.loading import fill_from_file, fill_from_run, find_problems, problems_of, read_labels
+from tracedistill.review.queue import Filter
+from tracedistill.review.rating import Rating, make_rating, read_plan
+from tracedistill.review.sheet import export_sheet, guarded, import_sheet
+from tracedistill.review.store import ReviewStore
+from tracedistill.store import atomic, read_jsonl
+from tracedistill.tasks import get_task
+from tracedistill.validation import Keep
+
+if TYPE_CHECKING:
+    from tracedistill.review.reading import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says."""
+
+    reviewer: str | None = None
+    """Who reviews; None: the login name."""
+    port: int = 0
+    """0: any free port."""
+    browser: bool = True
+    """Whether to open the browser."""
+    sample: int = 0
+    """The queue begins as a seeded sample of so many of each teacher; 0: all."""
+    seed: int = 0
+    """Seed of samples."""
+    teacher: str = ""
+    """The queue begins with this teacher's traces; empty: all."""
+    out: Path | None = None
+    """Write the queue as a spreadsheet, or the ratings as CSV, and stop."""
+    sheet: Path | None = None
+    """Read a spreadsheet back and stop."""
+    agreement: bool = False
+    """Print the reviewers' agreement and stop."""
+    rate: Path | None = None
+    """A plan of ratings: rate in place of reviewing."""
+    read: int = 0
+    """Read so many failed attempts in place of reviewing."""
+    arm: str | None = None
+    """Read this arm's attempts alone."""
+    labels: Path | None = None
+    """Whose error the program says failures are: columns problem_id (or attempt_id) and label."""
+    data_dir: Path | None = None
+    """Folder of the task's files, for traces out of a file and for ratings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """Whose traces are reviewed."""
+
+    task: str
+    """Name of the task."""
+    store: Path
+    """The store's file."""
+    folder: Path | None = None
+    """The run folder, or None."""
+    teachers: Sequence[str] = ()
+    """Teachers of the run."""
+    file: Path | None = None
+    """The file of traces, where there is no run."""
+    keep: Keep = "correct"
+    """The study's rule."""
+    leaks: str = "keep"
+    """What the study does with plans that leak."""
+
+
+def review(what: Reviewed, options: Options, say: Callable[[str], None] = print) -> int:
+    """Fill the store, then serve the page or do what was asked instead; 0: done, 2: rows were refused."""
+    reviewer = options.reviewer or getpass.getuser()
+    if not reviewer.strip() or len(reviewer) > 60 or not reviewer.isprintable():
+        raise InputError("--reviewer wants a name of up to 60 printable characters")
+    with ReviewStore(what.store) as store:
+        added = _fill(store, what, options)
+        if added:
+            say(f"{added} traces to review, kept in {what.store}")
+        if options.teacher and not store.one("SELECT 1 FROM items WHERE teacher = ?", options.teacher):
+            raise InputError(f"--teacher {options.teacher}: no trace of this teacher")
+        chosen = Filter(teacher=options.teacher, sample=options.sample, seed=options.seed)
+        desk = Desk(store, reviewer, keep=what.keep, leaks=what.leaks, default=chosen)
+        if options.sheet is not None:
+            return _import(desk, options.sheet, say)
+        if options.agreement:
+            _print_agreement(store, say)
+            return 0
+        rating = None if options.rate is None else _rating(what, options)
+        if options.out is not None:
+            _export(desk, chosen, options.out, rating, say)
+            return 0
+        from tracedistill.review.server import serve
+
+        serve(desk, port=options.port, browser=options.browser, rating=rating, reading=_reading(what, options), say=say)
+        return 0
+
+
+def _fill(store: ReviewStore, what: Reviewed, options: Options) -> int:
+    if what.folder is not None:
+        labels = None if options.labels is None else read_labels(options.labels)
+        return fill_from_run(store, what.folder, what.task, what.teachers, labels)
+    assert what.file is not None, "a run or a file"
+    return fill_from_file(store, what.file, what.task, options.data_dir, what.keep)
+
+
+def _export(desk: Desk, chosen: Filter, path: Path, rating: Rating | None, say: Callable[[str], None]) -> None:
+    if rating is None:
+        count = export_sheet(
+            desk, Filter(shown="all", teacher=chosen.teacher, sample=chosen.sample, seed=chosen.seed), path
+        )
+        say(f"wrote {path}: {count} traces; edit trace, answer, status, comment, then --import it")
+        return
+    from tracedistill.review.rating_summary import rating_rows, summarise
+
+    rows = list(rating_rows(desk.store, rating))
+    if not rows:
+        raise InputError("nothing is rated yet: the same command without --export opens the page")
+    with atomic(path) as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {key: guarded(cell) if isinstance(cell, str) else cell for key, cell in row.items()} for row in rows
+        )
+    say(f"wrote {path}: {len(rows)} ratings")
+    means, differences = summarise(desk.store, rating)
+    for one in means:
+        said = "-" if one.mean.value is None else f"{one.mean.value:.2f}"
+        interval = "" if one.mean.low is None else f" ({one.mean.low:.2f} to {one.mean.high:.2f})"
+        say(f"{one.scale}, {one.kind}: mean {said}{interval}, n = {one.mean.n}")
+    for pair in differences:
+        gap = pair.difference
+        say(
+            f"{pair.scale}, {pair.first} - {pair.second}: {gap.estimate:+.2f} ({gap.low:+.2f} to {gap.high:+.2f}), "
+            f"{gap.n} questions, Wilcoxon p = {pair.p:.3g}, Holm {pair.p_holm:.3g}"
+        )
+
+
+def _import(desk: Desk, path: Path, say: Callable[[str], None]) -> int:
+    done = import_sheet(desk, path)
+    say(f"{path}: {done.changed} traces changed, {done.same} rows say what is stored already")
+    for line in done.refused:
+        say(f"not taken: {line}")
+    return 2 if done.refused else 0
+
+
+def _print_agreement(store: ReviewStore, say: Callable[[str], None]) -> None:
+    found = agreement_of(store)
+    if not found.pairs:
+        say("no trace has been decided by two reviewers")
+    for pair in found.pairs:
+        kappa = "not defined" if pair.kappa is None else f"{pair.kappa:.3f}"
+        say(
+            f"{pair.first}, {pair.second}: {pair.same.successes} of {pair.same.n} the same "
+            f"({100 * (pair.same.value or 0):.1f}%, {100 * pair.same.low:.1f} to {100 * pair.same.high:.1f}%), "
+            f"Cohen's kappa {kappa}"
+        )
+    if found.pairs:
+        alpha = "not defined" if found.alpha is None else f"{found.alpha:.3f}"
+        say(f"Krippendorff's alpha over {found.shared} traces: {alpha}; {found.open} disputed and not settled")
+
+
+def _rating(what: Reviewed, options: Options) -> Rating:
+    assert options.rate is not None
+    plan = read_plan(options.rate)
+    traces = {kind: list(read_jsonl(options.rate.parent / file, Trace)) for kind, file in plan.kinds.items()}
+    wanted = {trace.problem_id for some in traces.values() for trace in some}
+    if what.folder is not None:
+        problems = problems_of(what.folder, wanted)
+    else:
+        problems = find_problems(get_task(what.task), options.data_dir, wanted)
+    return make_rating(plan, problems, traces)
+
+
+def _reading(what: Reviewed, options: Options) -> Reading | None:
+    if not options.read:
+        return None
+    if what.folder is None:
+        raise InputError("--read wants a study: it reads its attempts")
+    from tracedistill.review.reading import load_reading
+
+    labels = None if options.labels is None else read_labels(options.labels)
+    return load_reading(what.folder, options.read, options.seed, options.arm, labels)

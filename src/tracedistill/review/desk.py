@@ -1,0 +1,283 @@
+"""One reviewer's desk: an item as the page shows it, and what each of the page's actions does. No HTTP here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tracedistill.errors import InputError
+from tracedistill.records import Problem, Trace, Verdict
+from tracedistill.review import queue
+from tracedistill.review.drafts import (
+    MAX_LINE,
+    MAX_LINES,
+    edited_trace,
+    gold_lines,
+    judge,
+    lines_of,
+    shown_answer,
+    shown_lines,
+    veiled,
+    with_text,
+)
+from tracedistill.review.outcomes import decide, disagree
+from tracedistill.review.queue import Filter, Progress
+from tracedistill.review.store import ReviewStore
+from tracedistill.review.work import Status, Work, change, median_seconds, undo, work_of, works_of
+from tracedistill.tasks import Task, get_task
+from tracedistill.validation import Keep, Validation
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The verdict on one line, or on the whole."""
+
+    outcome: str
+    """correct, incorrect, undecided, ...; `unread` for a line that is no step of its own."""
+    reason: str = ""
+    """One short sentence; what quotes the gold is not told while the gold is hidden."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the judges say of the lines as they stand."""
+
+    marks: tuple[Mark, ...]
+    """One per line."""
+    parts: tuple[tuple[str, Mark], ...]
+    """(what was judged, verdict): trace, format, answer, leak."""
+    accepted: bool
+    """Whether the study's rule would let it be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """Another reviewer's decision."""
+
+    reviewer: str
+    """Who."""
+    status: str
+    """What."""
+    comment: str
+    """Why."""
+    lines: tuple[str, ...] | None
+    """As edited; None: unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """An item as the page shows it."""
+
+    item: int
+    """Its place."""
+    trace: Trace
+    """As its maker wrote it."""
+    problem: Problem
+    """What it decomposes."""
+    task: str
+    """Name of the task."""
+    work: Work
+    """What the reviewer made of it."""
+    lines: tuple[str, ...]
+    """The lines as they stand."""
+    original: tuple[str, ...]
+    """The lines as their maker wrote them."""
+    answer: str | None
+    """The stated answer as it stands."""
+    judgement: Judgement
+    """The verdicts."""
+    gold: tuple[str, ...] | None
+    """The gold as lines; None: not asked for."""
+    others: int
+    """Other reviewers who have decided."""
+    opinions: tuple[Opinion, ...]
+    """What they decided: told to who has decided himself, or is to settle a disagreement."""
+    differs: bool
+    """Whether reviewers disagree on it and nobody has settled it."""
+
+
+class Desk:
+    """The desk of one reviewer at one store."""
+
+    def __init__(
+        self, store: ReviewStore, reviewer: str, *, keep: Keep = "correct", leaks: str = "keep",
+        default: Filter | None = None,
+    ) -> None:  # fmt: skip
+        self.store = store
+        self.reviewer = reviewer
+        self.keep: Keep = keep
+        self.leaks = leaks
+        self.default = default or Filter()
+        self.task = functools.lru_cache(maxsize=32)(get_task)
+
+    # ---- looking
+
+    def find(self, trace_id: str) -> int:
+        """The place of a trace; KeyError for an unknown one."""
+        item = self.store.item_of(trace_id)
+        if item is None:
+            raise KeyError(trace_id)
+        return item
+
+    def holds(self, item: int) -> bool:
+        """Whether there is a trace at a place."""
+        return self.store.one("SELECT 1 FROM items WHERE id = ?", item) is not None
+
+    def sheet(self, item: int, unsaved: Work | None = None) -> Sheet:
+        """An item; `unsaved`: text that is shown in place of what is stored."""
+        trace, name = self.store.trace(item), self.store.task_of(item)
+        problem, task = self.store.problem(trace.problem_id), self.task(name)
+        works = works_of(self.store, item)
+        work = works.get(self.reviewer, Work())
+        if unsaved is not None:
+            work = replace(work, lines=unsaved.lines, answer=unsaved.answer, comment=unsaved.comment)
+        others = {name: one for name, one in works.items() if name != self.reviewer and one.decided}
+        told = others if work.decided or disagree(others) else {}
+        return Sheet(
+            item=item,
+            trace=trace,
+            problem=problem,
+            task=name,
+            work=work,
+            lines=shown_lines(trace, work),
+            original=lines_of(trace),
+            answer=shown_answer(trace, work),
+            judgement=self._judge(task, problem, trace, work, item),
+            gold=tuple(gold_lines(task, problem)) if work.saw_gold else None,
+            others=len(others),
+            opinions=tuple(Opinion(name, one.status, one.comment, one.lines) for name, one in told.items()),
+            differs=disagree(works),
+        )
+
+    def progress(self, chosen: Filter) -> tuple[Progress, float | None]:
+        """How far the reviewer is in a filter, and the median of seconds that a decision took him."""
+        return queue.progress(self.store, self.reviewer, chosen), median_seconds(self.store, self.reviewer)
+
+    def next(self, chosen: Filter, item: int, *, back: bool = False) -> int | None:
+        """The neighbouring place in a filter."""
+        return queue.neighbour(self.store, self.reviewer, chosen, item, back=back)
+
+    def _judge(self, task: Task, problem: Problem, trace: Trace, work: Work, item: int) -> Judgement:
+        stored = None if work.changed else self.store.verdict(item)
+        draft = edited_trace(task, trace, work, self.reviewer)
+        verdict = stored or judge(task, problem, draft, self.keep, self.leaks)
+
+        def mark(one: Verdict) -> Mark:
+            return Mark(one.outcome, one.reason if work.saw_gold else veiled(one.reason, problem))
+
+        marks = _marks(shown_lines(trace, work), draft, verdict)
+        if not work.saw_gold:
+            marks = [Mark(one.outcome, veiled(one.reason, problem)) for one in marks]
+        parts = [("plan" if verdict.plan else "trace", mark(verdict.trace))]
+        read = bool(draft.steps) and verdict.trace.outcome != "unparsed"
+        parts.append(("format", Mark("correct", f"read as {len(draft.steps)} steps") if read else Mark("unparsed")))
+        if draft.answer is not None:
+            parts.append(("answer", mark(verdict.answer)))
+        if verdict.leak is not None:
+            outcome = "incorrect" if verdict.leak.genuine else "undecided" if verdict.leak.standing else "correct"
+            reason = verdict.leak.reason if work.saw_gold else veiled(verdict.leak.reason, problem)
+            parts.append(("leak", Mark(outcome, reason)))
+        if verdict.judged is not None:
+            said = verdict.judged
+            reason = f"{said.judge}: {said.reason}"
+            parts.append(("second checker", Mark("undecided" if said.disagree else said.outcome, reason)))
+        return Judgement(tuple(marks), tuple(parts), verdict.accepted)
+
+    # ---- acting: each may raise Conflict, and writes nothing then
+
+    def text(self, item: int, version: int, lines: Sequence[str], answer: str | None, comment: str) -> Work:
+        """The work with this text on it, not saved; InputError for text beyond the limits."""
+        if len(lines) > MAX_LINES or any(len(line) > MAX_LINE for line in (*lines, answer or "", comment)):
+            raise InputError(f"at most {MAX_LINES} steps of {MAX_LINE} characters")
+        work = replace(work_of(self.store, item, self.reviewer), comment=comment.strip(), version=version)
+        return with_text(self.store.trace(item), work, lines, answer)
+
+    def save(self, item: int, text: Work, seconds: float, action: str = "text") -> Work:
+        """Save text; Conflict where the version is not the stored one."""
+
+        def new(stored: Work) -> Work:
+            return replace(stored, lines=text.lines, answer=text.answer, comment=text.comment)
+
+        return change(self.store, item, self.reviewer, text.version, action, new, seconds)
+
+    def type(self, item: int, text: Work, seconds: float) -> Work:
+        """Save text while it is typed: what goes on in one field is one action."""
+        before, trace = work_of(self.store, item, self.reviewer), self.store.trace(item)
+        old, new = shown_lines(trace, before), shown_lines(trace, text)
+        places = [at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b]
+        # several lines at once were not typed; the first of them alone would join another tab's words
+        field = f"type {places[0] if places else 'field'}" if len(places) < 2 and len(old) == len(new) else "text"
+        return self.save(item, text, seconds, field)
+
+    def arrange(self, item: int, text: Work, what: str, at: int, seconds: float) -> tuple[Work, int]:
+        """Add a line behind a place, delete one, move one up or down; returns the work and the line to go to."""
+        lines = list(shown_lines(self.store.trace(item), text))
+        to = at
+        if what == "add":
+            to = min(max(at + 1, 0), len(lines))
+            lines.insert(to, "")
+        elif what == "delete" and 0 <= at < len(lines):
+            del lines[at]
+            to = min(at, len(lines) - 1)
+        elif what in ("up", "down"):
+            to = at + (-1 if what == "up" else 1)
+            if not (0 <= at < len(lines) and 0 <= to < len(lines)):
+                return self.save(item, text, seconds), at
+            lines[at], lines[to] = lines[to], lines[at]
+        if len(lines) > MAX_LINES:
+            raise InputError(f"at most {MAX_LINES} steps")
+        trace = self.store.trace(item)
+        moved = with_text(trace, text, lines, shown_answer(trace, text))
+        return self.save(item, moved, seconds, what), to
+
+    def restore(self, item: int, text: Work, seconds: float) -> Work:
+        """The maker's own text again."""
+        return self.save(item, replace(text, lines=None, answer=None), seconds, "restore")
+
+    def approve(self, item: int, text: Work, seconds: float) -> Work:
+        """Approve the lines as they stand; InputError for a trace without steps."""
+        if text.changed:
+            trace = self.store.trace(item)
+            lines = [line for line in shown_lines(trace, text) if line.strip()]
+            if not lines:
+                raise InputError("there is no step to approve; reject the trace, or take the edits back")
+            text = with_text(trace, text, lines, shown_answer(trace, text))
+        return self._decide(item, text, "approved", seconds)
+
+    def reject(self, item: int, text: Work, seconds: float) -> Work:
+        """Reject the trace; a draft stays with it."""
+        return self._decide(item, text, "rejected", seconds)
+
+    def reopen(self, item: int, text: Work) -> Work:
+        """Save the text and take the decision back, if there is one."""
+        saved = self.save(item, text, 0.0)
+        back = functools.partial(replace, status="open", settles=False)
+        return change(self.store, item, self.reviewer, saved.version, "reopen", lambda work: back(work))
+
+    def _decide(self, item: int, text: Work, status: Status, seconds: float) -> Work:
+        # typed text first, as an action of its own: undo takes the decision back, not the words
+        saved = self.save(item, text, 0.0)
+        return decide(self.store, item, self.reviewer, saved.version, status, seconds)
+
+    def show_gold(self, item: int, text: Work, seconds: float) -> Work:
+        """Show the gold, and remember that it was seen."""
+        saved = self.save(item, text, 0.0)
+        new = functools.partial(replace, saw_gold=True)
+        return change(self.store, item, self.reviewer, saved.version, "gold", lambda work: new(work), seconds)
+
+    def undo(self, item: int, text: Work) -> tuple[int, str] | None:
+        """Take the last action back; returns (place, action), or None where there is none."""
+        self.save(item, text, 0.0)
+        return undo(self.store, self.reviewer, item)
+
+
+def _marks(lines: Sequence[str], draft: Trace, verdict: Validation) -> list[Mark]:
+    """The verdict on each line: by its place, where as many steps were read as lines stand there."""
+    by_step = {step.index: Mark(step.outcome, step.reason) for step in verdict.trace.steps}
+    filled = [at for at, line in enumerate(lines) if line.strip()]
+    found = [Mark("unread") for _ in lines]
+    if len(filled) == len(draft.steps):
+        for index, at in enumerate(filled):
+            found[at] = by_step.get(index, Mark("undecided"))
+    return found

@@ -1,0 +1,128 @@
+"""Edited lines back into a trace, judged by the judges that filter teachers and score students.
+
+trace  1. Add the 3 pens and the 4 pens.   lines   Add the 3 pens and the 4 pens.      one line of the page a step
+       2. Divide by 2.                             Divide by 2.
+draft  the second line made `Multiply by 2.`  ->  a new trace: parent_id of the old one, the reviewer in its meta
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from tracedistill.records import Problem, Step, Trace
+from tracedistill.review.work import Work
+from tracedistill.store import content_id
+from tracedistill.tasks import Task
+from tracedistill.validation import Keep, Validation, validate
+from tracedistill.validation.traces import is_plan
+
+MAX_LINES = 2000
+"""Lines of a draft; further ones are refused."""
+MAX_LINE = 200_000
+"""Characters of one line."""
+
+VEIL = "the reason quotes the gold: show the gold to read it"
+"""What stands where a reason may not be told."""
+
+_SURROGATE = re.compile("[\ud800-\udfff\x00]")
+_BREAK = re.compile(r"\r\n?")
+
+
+def lines_of(trace: Trace) -> tuple[str, ...]:
+    """The trace as lines to edit: its steps; where its text could not be read, the lines of the text."""
+    if trace.steps:
+        return tuple(step.text for step in trace.steps)
+    return tuple(line for line in _BREAK.sub("\n", trace.text).split("\n") if line.strip())
+
+
+def sendable(text: str) -> str:
+    """Text as a browser and a spreadsheet hand it back: no NUL, no lone surrogates, line feeds alone."""
+    return _BREAK.sub("\n", _SURROGATE.sub("\ufffd", text))
+
+
+def with_text(trace: Trace, work: Work, lines: Sequence[str], answer: str | None) -> Work:
+    """The work with these lines and this answer; what equals the maker's text is no change.
+
+    A line that came back as it was sent keeps what could not be sent (`sendable`).
+    """
+    current = shown_lines(trace, work)
+    known = {sendable(line): line for line in (*current, *lines_of(trace))}
+    new = tuple(known.get(sendable(line), sendable(line)) for line in lines)
+    stated = None
+    if answer is not None and trace.answer is not None and sendable(answer) != sendable(trace.answer):
+        stated = sendable(answer)
+    return replace(work, lines=None if new == lines_of(trace) else new, answer=stated)
+
+
+def shown_lines(trace: Trace, work: Work) -> tuple[str, ...]:
+    """The lines as they stand: the draft's, else the maker's."""
+    return lines_of(trace) if work.lines is None else work.lines
+
+
+def shown_answer(trace: Trace, work: Work) -> str | None:
+    """The stated answer as it stands; None where the trace states none."""
+    return trace.answer if work.answer is None else work.answer
+
+
+def edited_trace(task: Task, trace: Trace, work: Work, reviewer: str) -> Trace:
+    """The draft as a new trace under the teacher's name, its parent the old one; the old one where nothing changed.
+
+    `oracle`: the reviewer asked for the gold, or the trace's maker saw it. meta: source, reviewer, seconds, saw_gold.
+    """
+    if not work.changed:
+        return trace
+    lines = [line for line in shown_lines(trace, work) if line.strip()]
+    if work.lines is None:
+        text, steps = trace.text, trace.steps
+    elif is_plan(trace):
+        steps = tuple(Step("plan", line) for line in lines)
+        text = "\n".join(f"{number}. {line}" for number, line in enumerate(lines, start=1))
+    else:
+        text = task.render_trace(tuple(Step("text", line) for line in lines))
+        steps = task.parse_trace(text).steps if lines else ()
+    answer = shown_answer(trace, work)
+    return replace(
+        trace,
+        trace_id=content_id("human", reviewer, trace.trace_id, text, answer),
+        steps=steps,
+        text=text,
+        answer=answer,
+        oracle=trace.oracle or work.saw_gold,
+        parent_id=trace.trace_id,
+        meta={
+            "source": "human",
+            "reviewer": reviewer,
+            "seconds": round(work.seconds, 1),
+            "saw_gold": work.saw_gold,
+        },
+    )
+
+
+def judge(task: Task, problem: Problem, trace: Trace, keep: Keep = "correct", leaks: str = "keep") -> Validation:
+    """What the judges say of a trace: step by step, its answer, its format, its leak."""
+    return next(iter(validate(task, {problem.problem_id: problem}, [trace], keep, leaks)))
+
+
+def gold_lines(task: Task, problem: Problem) -> Iterator[str]:
+    """The gold as lines: class, steps, answer; nothing where the source has none."""
+    if problem.category:
+        yield f"Category: {problem.category}"
+    yield from (step.text for step in problem.gold_steps)
+    if problem.answers:
+        yield f"Answer: {task.render_answer(problem)}"
+
+
+def veiled(reason: str, problem: Problem) -> str:
+    """A judge's reason for somebody who is not to know the gold: one that quotes the gold is not told.
+
+    A wrong calculation is told: it is seen without the gold, even where its right result is the answer.
+    """
+    said = reason.casefold()
+    if "wrong calculation" in said:
+        return reason
+    golds = [problem.category, *problem.answers]
+    golds += [part for step in problem.gold_steps for part in (step.value or "", *step.facts)]
+    quotes = (re.search(rf"(?<!\w){re.escape(gold.casefold().rstrip(' .'))}(?!\w)", said) for gold in golds if gold)
+    return VEIL if "gold" in said or any(quotes) else reason

@@ -1,0 +1,94 @@
+"""Who may speak to the page: this machine's browser with the token in the address; nobody else, and no other page."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY = 2_000_000
+"""Bytes of a request; more is refused before it is read."""
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+"""Content-Security-Policy: our own files alone; no inline script or style, no other host, no frame around us."""
+
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # same-origin, not no-referrer: with that a browser hides the Origin of a form, which is checked here
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Guard:
+    """Stands before the application; every answer leaves through it with the headers above."""
+
+    def __init__(self, app: ASGIApp, token: str, hosts: Iterable[str]) -> None:
+        self.app = app
+        self.token = token
+        self.hosts = frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or hand on."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        headers = Headers(scope=scope)
+        refusal = self._refusal(scope, headers)
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        if refusal is not None:
+            await refusal(scope, receive, sending)
+            return
+        await self.app(scope, receive, sending)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
+        hosts = headers.getlist("host")
+        # a name that leads here without being ours: another site's page has been pointed at this machine
+        if len(hosts) != 1 or hosts[0].lower() not in self.hosts:
+            return PlainTextResponse("this page is for this machine alone: open the address as it was printed", 421)
+        token = scope["path"].split("/")[1] if scope["path"].count("/") else ""
+        if not hmac.compare_digest(token.encode("utf-8", "surrogatepass"), self.token.encode()):
+            return PlainTextResponse("wrong token: open the address as it was printed", 403)
+        origins = headers.getlist("origin")
+        if any(origin.lower() != f"http://{hosts[0].lower()}" for origin in origins):
+            return PlainTextResponse("requests of other pages are refused", 403)
+        if scope["method"] not in ("GET", "HEAD"):
+            if scope["method"] != "POST":
+                return PlainTextResponse("only GET and POST", 405)
+            if len(origins) != 1:
+                return PlainTextResponse("a change must say which page it comes from (Origin)", 403)
+        elif headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return PlainTextResponse("requests of other pages are refused", 403)
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > MAX_BODY:
+            return PlainTextResponse(f"more than {MAX_BODY} bytes", 413)
+        return None
+
+
+async def bounded_body(request: Request) -> bytes:
+    """The body of a request; HTTPException 413 for one that is longer than it said, or than is allowed."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY:
+            raise HTTPException(413, f"more than {MAX_BODY} bytes")
+    return bytes(body)

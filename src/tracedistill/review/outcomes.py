@@ -1,0 +1,142 @@
+"""What the reviews come to: one outcome per trace, for the pipeline; and where reviewers disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+from tracedistill.records import Trace
+from tracedistill.review.drafts import edited_trace
+from tracedistill.review.samples import sample_of
+from tracedistill.review.store import ReviewStore
+from tracedistill.review.work import Status, Work, change, work_from, works_of
+from tracedistill.store import content_id
+from tracedistill.tasks import get_task
+
+Label = tuple[Status, tuple[str, ...] | None, str | None]
+"""(status, lines, answer): two decisions agree where this is equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """What the reviews of one trace come to."""
+
+    trace_id: str
+    """The trace as its maker wrote it."""
+    status: Status
+    """open: nobody decided, or reviewers disagree and no third one has settled it."""
+    trace: Trace | None
+    """The trace to use: the maker's where approved, the person's where edited, none else."""
+
+
+def label_of(work: Work) -> Label:
+    """What must be equal for two decisions to agree."""
+    return work.status, work.lines if work.status == "edited" else None, work.answer
+
+
+def disagree(works: Mapping[str, Work]) -> bool:
+    """Whether decisions differ and nobody has settled it."""
+    decided = [work for work in works.values() if work.decided]
+    return len({label_of(work) for work in decided}) > 1 and not any(work.settles for work in decided)
+
+
+def outcome_of(works: Mapping[str, Work]) -> tuple[str, Work] | None:
+    """(reviewer, decision that counts); None where there is none or they disagree.
+
+    The latest decision that settles; else the first of equal ones.
+    """
+    decided = {name: work for name, work in works.items() if work.decided}
+    if not decided or disagree(works):
+        return None
+    settling = [name for name, work in decided.items() if work.settles]
+    if settling:
+        name = max(settling, key=lambda one: decided[one].at)
+    else:
+        name = min(decided, key=lambda one: (decided[one].at, one))
+    return name, decided[name]
+
+
+def decide(store: ReviewStore, item: int, reviewer: str, version: int, status: Status, seconds: float) -> Work:
+    """Approve (edited, where the text differs from the maker's) or reject. Conflict as `change`."""
+
+    def new(old: Work) -> Work:
+        others = {name: work for name, work in works_of(store, item).items() if name != reviewer}
+        decided: Status = "edited" if status == "approved" and old.changed else status
+        return replace(old, status=decided, settles=disagree(others))
+
+    return change(store, item, reviewer, version, status, new, seconds)
+
+
+# ---- for the pipeline
+
+
+def reviewed_of(path: Path, teacher: str) -> list[Reviewed]:
+    """Every trace of a teacher in the store with what its reviews come to; empty where there is no store."""
+    if not path.exists():
+        return []
+    with ReviewStore(path) as store:
+        found = []
+        for item, trace_id, task, works in _reviews(store, teacher):
+            outcome = outcome_of(works)
+            if outcome is None:
+                found.append(Reviewed(trace_id, "open", None))
+                continue
+            reviewer, work = outcome
+            trace = None
+            if work.status != "rejected":
+                trace = edited_trace(get_task(task), store.trace(item), work, reviewer)
+            found.append(Reviewed(trace_id, work.status, trace))
+        return found
+
+
+def revision(path: Path) -> str:
+    """A hash that changes whenever something that `reviewed_of` returns does; empty where there is no store."""
+    if not path.exists():
+        return ""
+    with ReviewStore(path) as store:
+        said: list[list[object]] = []
+        for _, trace_id, _, works in _reviews(store, None):
+            outcome = outcome_of(works)
+            if outcome is None:
+                said.append([trace_id])
+                continue
+            reviewer, work = outcome
+            said.append([trace_id, reviewer, label_of(work), work.saw_gold, round(work.seconds, 1)])
+        return content_id(said)
+
+
+def remaining(path: Path, teacher: str, sample: int, seed: int) -> int:
+    """How many of the teacher's seeded sample are still open; `sample` 0: of all his traces.
+
+    Without a store nothing is reviewed yet: the whole sample is open (0 of an unknown number of traces counts 1).
+    """
+    if not path.exists():
+        return max(1, sample)
+    with ReviewStore(path) as store:
+        wanted = set(sample_of(store, sample, seed, teacher=teacher)) if sample else None
+        return sum(
+            outcome_of(works) is None
+            for item, _, _, works in _reviews(store, teacher)
+            if wanted is None or item in wanted
+        )
+
+
+def disagreements(store: ReviewStore) -> list[int]:
+    """Places of the traces whose reviewers disagree, in the queue's order."""
+    shared = store.rows("SELECT item FROM work WHERE status != 'open' GROUP BY item HAVING count(*) > 1 ORDER BY item")
+    return [item for (item,) in shared if disagree(works_of(store, item))]
+
+
+def _reviews(store: ReviewStore, teacher: str | None) -> Iterator[tuple[int, str, str, dict[str, Work]]]:
+    """(place, trace id, task, reviewer -> work) of the traces in the queue."""
+    query = (
+        "SELECT items.id, trace_id, task, reviewer, state, version, work.seconds, at FROM items "
+        "LEFT JOIN work ON work.item = items.id WHERE gone = 0"
+    )
+    where, values = ("", ()) if teacher is None else (" AND teacher = ?", (teacher,))
+    rows = store.rows(f"{query}{where} ORDER BY items.id, reviewer", *values)
+    for (item, trace_id, task), some in groupby(rows, key=lambda row: row[:3]):
+        works = {row[3]: work_from(*row[4:]) for row in some if row[3] is not None}
+        yield item, trace_id, task, works

@@ -1,0 +1,98 @@
+"""The pages on which a rater rates traces, one at a time, without knowing their kind."""
+
+from __future__ import annotations
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from tracedistill.review.app import Form, Pages, read_form
+from tracedistill.review.drafts import lines_of
+from tracedistill.review.queue import Progress
+from tracedistill.review.rating import POINTS, Card, Rating, order_for, rate, rater_number, ratings
+from tracedistill.review.store import ReviewStore
+
+
+class RatingPages:
+    """The cards of one rater, in his own order."""
+
+    def __init__(self, store: ReviewStore, rater: str, pages: Pages, rating: Rating) -> None:
+        self.store = store
+        self.rater = rater
+        self.pages = pages
+        self.rating = rating
+        self.cards = order_for(rating, rater_number(store, rating, rater))
+
+    def routes(self) -> list[Route]:
+        """Address -> page."""
+        return [
+            Route("/rate", self.first),
+            Route("/rate/{place:int}", self.card),
+            Route("/rate/{place:int}", self.act, methods=["POST"]),
+        ]
+
+    def first(self, _: Request) -> Response:
+        """The first card without a rating."""
+        return RedirectResponse(self.address(self.open_from(0)), 303)
+
+    def card(self, request: Request) -> Response:
+        """One card; behind the last one, the end."""
+        return self.show(request, request.path_params["place"])
+
+    def show(self, request: Request, place: int, alert: str = "", status: int = 200) -> Response:
+        """A card as a page."""
+        if place > len(self.cards):
+            raise HTTPException(404, "no such card")
+        said = ratings(self.store, self.rating, self.rater)
+        progress = Progress(len(said), len(self.cards))
+        card = self.cards[place] if place < len(self.cards) else None
+        problem = self.rating.problems[card.problem_id] if card else None
+        lines = lines_of(self.rating.traces[card.problem_id, card.kind]) if card else ()
+        given = said.get((self.rater, card.problem_id, card.kind), {}).get("values", {}) if card else {}
+        answer = self.pages.html(
+            "rate.html.j2", request, status, plan=self.rating.plan, place=place, problem=problem, lines=lines,
+            given=given, progress=progress, points=range(1, POINTS + 1), alert=alert, action=self.address(place),
+        )  # fmt: skip
+        answer.headers["X-Address"] = self.address(place)
+        return answer
+
+    async def act(self, request: Request) -> Response:
+        """Store a card's ratings, or go back."""
+        form = await read_form(request)
+        return await run_in_threadpool(self._act, request, form)
+
+    def _act(self, request: Request, form: Form) -> Response:
+        place = request.path_params["place"]
+        if place >= len(self.cards):
+            raise HTTPException(404, "no such card")
+        if form.one("do") == "prev":
+            return self.go(request, max(0, place - 1))
+        card: Card = self.cards[place]
+        values = {}
+        for number, scale in enumerate(self.rating.plan.scales):
+            text = form.one(f"scale-{number}")
+            if text in map(str, range(1, POINTS + 1)):
+                values[scale.name] = int(text)
+        try:
+            rate(self.store, self.rating, self.rater, card, values, form.seconds())
+        except ValueError as error:
+            return self.show(request, place, f"Not saved: {error}.", 422)
+        return self.go(request, self.open_from(place + 1))
+
+    def open_from(self, place: int) -> int:
+        """The next card without a rating, from a place on and then from the first; the end where none is left."""
+        said = ratings(self.store, self.rating, self.rater)
+        left = [card.place for card in self.cards if (self.rater, card.problem_id, card.kind) not in said]
+        return next((one for one in left if one >= place), left[0] if left else len(self.cards))
+
+    def go(self, request: Request, place: int) -> Response:
+        """On to a card."""
+        return (
+            self.show(request, place) if request.headers.get("x-part") else RedirectResponse(self.address(place), 303)
+        )
+
+    def address(self, place: int) -> str:
+        """The address of a card."""
+        return f"{self.pages.base}/rate/{place}"

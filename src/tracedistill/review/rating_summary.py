@@ -1,0 +1,102 @@
+"""What ratings come to: rows for a CSV file, means of every kind with intervals, paired tests of every two kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from tracedistill.review.rating import POINTS, Rating, ratings
+from tracedistill.review.store import ReviewStore
+from tracedistill.stats import Difference, Mean, clustered_mean, holm, paired_bootstrap
+
+
+@dataclass(frozen=True, slots=True)
+class KindMean:
+    """One kind on one scale."""
+
+    scale: str
+    """Name of the scale or group."""
+    kind: str
+    """The kind of trace."""
+    mean: Mean
+    """Mean of the ratings (1 to 5), its interval clustered by question."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindDifference:
+    """Two kinds on one scale, question by question."""
+
+    scale: str
+    """Name of the scale or group."""
+    first: str
+    """One kind."""
+    second: str
+    """The other."""
+    difference: Difference
+    """Points by which the first is rated higher, raters averaged within a question."""
+    p: float
+    """Wilcoxon's signed-rank test over questions (scipy); 1 where no question tells them apart."""
+    p_holm: float
+    """The same, corrected for all pairs on this scale."""
+
+
+def rating_rows(store: ReviewStore, rating: Rating) -> Iterator[dict[str, Any]]:
+    """One row per rating and scale, for a CSV file."""
+    for (rater, problem_id, kind), said in ratings(store, rating).items():
+        for scale in rating.plan.scales:
+            yield {
+                "rater": rater, "problem_id": problem_id, "kind": kind, "place": said["place"], "scale": scale.name,
+                "group": scale.group, "rating": said["values"][scale.name], "seconds": round(said["seconds"], 1),
+            }  # fmt: skip
+
+
+def summarise(
+    store: ReviewStore, rating: Rating, resamples: int = 10_000
+) -> tuple[list[KindMean], list[KindDifference]]:
+    """Means of every kind and paired differences of every two, for each scale and each group of scales."""
+    said = ratings(store, rating)
+    scales = {scale.name: [scale.name] for scale in rating.plan.scales}
+    for group in dict.fromkeys(scale.group for scale in rating.plan.scales if scale.group):
+        scales[group] = [scale.name for scale in rating.plan.scales if scale.group == group]
+    means, differences = list[KindMean](), list[KindDifference]()
+    for scale, names in scales.items():
+        by_kind: dict[str, dict[str, list[float]]] = {kind: {} for kind in rating.plan.kinds}
+        for (_, problem_id, kind), one in said.items():
+            by_kind[kind].setdefault(problem_id, []).append(fmean(one["values"][name] for name in names))
+        for kind, some in by_kind.items():
+            flat = [(value, problem_id) for problem_id, values in some.items() for value in values]
+            means.append(KindMean(scale, kind, clustered_mean([v for v, _ in flat], [p for _, p in flat])))
+        found = [_compare(by_kind, scale, a, b, rating.plan.seed, resamples) for a, b in combinations(by_kind, 2)]
+        corrected = holm([one.p for one in found])
+        differences += [
+            KindDifference(one.scale, one.first, one.second, one.difference, one.p, p)
+            for one, p in zip(found, corrected, strict=True)
+        ]
+    return means, differences
+
+
+def _compare(
+    by_kind: Mapping[str, Mapping[str, list[float]]], scale: str, first: str, second: str, seed: int, resamples: int
+) -> KindDifference:
+    both = [one for one in by_kind[first] if one in by_kind[second]]
+    a, b = ([fmean(by_kind[kind][one]) for one in both] for kind in (first, second))
+    span = POINTS - 1
+    left, right = ([(value - 1) / span for value in side] for side in (a, b))
+    found = paired_bootstrap(left, right, np.random.default_rng(seed), resamples)
+    points = Difference(found.estimate * span, found.low * span, found.high * span, found.n)
+    return KindDifference(scale, first, second, points, signed_rank_p(a, b), 1.0)
+
+
+def signed_rank_p(a: Sequence[float], b: Sequence[float]) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test on pairs (scipy, zeros by Pratt); 1 where all pairs are equal."""
+    if all(abs(x - y) < 1e-12 for x, y in zip(a, b, strict=True)):
+        return 1.0
+    from scipy.stats import wilcoxon  # slow to import
+
+    # rounded: means of three raters that are equal differ in their last bit, and ranks would tell them apart
+    return float(wilcoxon([round(x - y, 9) for x, y in zip(a, b, strict=True)], zero_method="pratt").pvalue)

@@ -1,0 +1,44 @@
+"""Seeded random samples of the traces in a store, drawn once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from itertools import groupby
+from typing import Any
+
+from tracedistill.review.store import ReviewStore
+
+
+def sample_of(store: ReviewStore, n: int, seed: int, *, task: str = "", teacher: str = "") -> list[int]:
+    """Places of a random sample of n traces of each teacher (or of the one), equal for equal seeds and traces."""
+    key = drawn(store, n, seed, task, teacher)
+    return [item for (item,) in store.rows("SELECT item FROM samples WHERE key = ?", key)]
+
+
+def drawn(store: ReviewStore, n: int, seed: int, task: str, teacher: str) -> str:
+    """Draw the sample unless it is drawn; returns its key in the table `samples`."""
+    where, values = those_of(task, teacher)
+    size, last = store.one(f"SELECT count(*), coalesce(max(id), 0) FROM items WHERE {where}", *values)  # noqa: S608
+    key = f"{seed} {n} {task} {teacher} {size} {last}"
+    if store.one("SELECT 1 FROM samples WHERE key = ? LIMIT 1", key) is None:
+        rows = store.rows(f"SELECT teacher, id, trace_id FROM items WHERE {where} ORDER BY teacher", *values)  # noqa: S608
+        # the n smallest hashes: a trace more changes at most one place of the sample
+        smallest = [
+            row
+            for _, some in groupby(rows, key=lambda row: row[0])
+            for row in heapq.nsmallest(n, some, key=lambda row: hashlib.sha256(f"{seed} {row[2]}".encode()).digest())
+        ]
+        with store.writing() as db:
+            db.executemany("INSERT OR IGNORE INTO samples VALUES (?,?)", [(key, row[1]) for row in smallest])
+    return key
+
+
+def those_of(task: str, teacher: str) -> tuple[str, list[Any]]:
+    """(SQL condition, its values) of the traces of a task and teacher that are in the queue; empty: any."""
+    conditions, values = ["items.gone = 0"], list[Any]()
+    for name, value in (("task", task), ("teacher", teacher)):
+        if value:
+            conditions.append(f"items.{name} = ?")
+            values.append(value)
+    return " AND ".join(conditions), values

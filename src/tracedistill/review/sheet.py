@@ -1,0 +1,196 @@
+"""The queue as a spreadsheet: exported, edited anywhere, imported; conflicts and broken rows are named by line.
+
+trace_id,problem_id,task,teacher,question,trace,answer,status,comment,verdict,reason,version
+1f0c...,p1,gsm8k,t,"They pack 11 boxes ...","They pack 11*3 = 33 pens.
+After the loss 33-4 = 29 pens are left.",29,open,,incorrect,...,0
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tracedistill.errors import InputError
+from tracedistill.review import queue
+from tracedistill.review.desk import Desk
+from tracedistill.review.drafts import sendable, shown_answer, shown_lines
+from tracedistill.review.queue import Filter
+from tracedistill.review.work import Conflict, Work, work_of
+from tracedistill.store import atomic
+
+EDITABLE = ("trace", "answer", "status", "comment")
+"""Columns that are read back; the others are there to be read, and to find the trace again."""
+COLUMNS = (
+    "trace_id", "problem_id", "task", "teacher", "question", *EDITABLE, "verdict", "reason", "version",
+)  # fmt: skip
+STATUSES = {"open": "open", "approved": "approved", "edited": "approved", "rejected": "rejected"}
+"""What may stand in the column status -> what it asks for; whether an approved trace was edited is seen by its text."""
+
+_FORMULA = re.compile(r"'*\s*[=+\-@\t\r]")
+_GUARDED = re.compile(r"'+\s*[=+\-@\t\r]")
+_WITHIN = "\n    "
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What came of a spreadsheet."""
+
+    changed: int
+    """Traces that were changed."""
+    same: int
+    """Rows that say what is stored already."""
+    refused: tuple[str, ...]
+    """`line N: why` of every row that was not taken."""
+
+
+def export_sheet(desk: Desk, chosen: Filter, path: Path) -> int:
+    """Write the traces of a filter as CSV (UTF-8 with a mark, for Excel); returns how many."""
+    count = 0
+    with atomic(path) as stream:
+        stream.write("\ufeff")
+        writer = csv.writer(stream, lineterminator="\r\n")
+        writer.writerow(COLUMNS)
+        after = 0
+        while lines := queue.lines(desk.store, desk.reviewer, chosen, after):
+            for line in lines:
+                writer.writerow(guarded(value) for value in _row(desk, line.item).values())
+                count += 1
+            after = lines[-1].item
+    return count
+
+
+def import_sheet(desk: Desk, path: Path) -> Imported:
+    """Take over what was edited in the columns EDITABLE; a row that is refused changes nothing, the others are taken.
+
+    A row conflicts where the trace was changed since the export. The same file again changes nothing. InputError for a
+    file that is no sheet of ours.
+    """
+    changed = same = 0
+    refused: list[str] = []
+    seen: dict[str, int] = {}
+    for number, row, why in _rows(path):
+        if not why:
+            earlier = seen.setdefault(row["trace_id"], number)
+            why = f"trace {row['trace_id']} stands in line {earlier} already" if earlier != number else ""
+        if not why:
+            try:
+                if _take(desk, row):
+                    changed += 1
+                else:
+                    same += 1
+                continue
+            except Conflict:
+                why = (
+                    f"conflict: trace {row['trace_id']} was changed since the export; "
+                    "export it again and repeat this edit"
+                )
+            except KeyError:
+                why = f"there is no trace '{row['trace_id'][:40]}' in the store"
+            except (InputError, ValueError) as error:
+                why = str(error)
+        refused.append(f"line {number}: {why}")
+    return Imported(changed, same, tuple(refused))
+
+
+def guarded(value: str) -> str:
+    """A cell that no spreadsheet takes for a formula: an apostrophe before what begins like one."""
+    return f"'{value}" if _FORMULA.match(value) else value
+
+
+def unguarded(value: str) -> str:
+    """The cell without the apostrophe that `guarded` put there."""
+    return value[1:] if _GUARDED.match(value) else value
+
+
+def _row(desk: Desk, item: int) -> dict[str, str]:
+    sheet = desk.sheet(item)
+    verdict = sheet.judgement.parts[0][1]
+    values = {
+        "trace_id": sheet.trace.trace_id,
+        "problem_id": sheet.problem.problem_id,
+        "task": sheet.task,
+        "teacher": sheet.trace.teacher,
+        "question": "\n".join((*sheet.problem.context, sheet.problem.question)),
+        "trace": "\n".join(line.replace("\n", _WITHIN) for line in sheet.lines),
+        "answer": sheet.answer or "",
+        "status": sheet.work.status,
+        "comment": sheet.work.comment,
+        "verdict": verdict.outcome,
+        "reason": verdict.reason,
+        "version": str(sheet.work.version),
+    }
+    return {name: sendable(value) for name, value in values.items()}
+
+
+def _take(desk: Desk, row: Mapping[str, str]) -> bool:
+    """Apply one row; whether it changed anything."""
+    item = desk.find(row["trace_id"])
+    wanted = STATUSES.get(row["status"].strip().lower())
+    if wanted is None:
+        raise ValueError(f"status '{row['status'][:40]}' must be open, approved or rejected")
+    if not re.fullmatch(r"\d{1,9}(?:\.0)?", row["version"].strip(), re.ASCII):
+        raise ValueError("the column version must be as it was exported")
+    version = int(float(row["version"]))
+    stored = work_of(desk.store, item, desk.reviewer)
+    text = _text(desk, item, stored, row, version)
+    as_stored = replace(text, version=stored.version) == stored
+    if as_stored and STATUSES[stored.status] == wanted:
+        return False
+    if wanted == "approved":
+        desk.approve(item, text, 0.0)
+    elif wanted == "rejected":
+        desk.reject(item, text, 0.0)
+    else:
+        desk.reopen(item, text)
+    return True
+
+
+def _text(desk: Desk, item: int, stored: Work, row: Mapping[str, str], version: int) -> Work:
+    """The row's text as work; a cell that is as it was exported leaves its part as it is stored."""
+    trace = desk.store.trace(item)
+    shown = shown_lines(trace, stored)
+    lines: list[str] = list(shown)
+    if row["trace"] != sendable("\n".join(line.replace("\n", _WITHIN) for line in shown)):
+        lines = []
+        for line in row["trace"].split("\n"):
+            if line.startswith(_WITHIN[1:]) and lines:
+                lines[-1] += "\n" + line[len(_WITHIN) - 1 :]
+            elif line.strip():
+                lines.append(line)
+    answer = None if shown_answer(trace, stored) is None else row["answer"]
+    return desk.text(item, version, lines, answer, row["comment"])
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], str]]:
+    """(line at which the row begins, cells by column, why it is broken)."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            text = stream.read()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not valid UTF-8 ({error.reason}); save it as CSV UTF-8") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    first = text.split("\n", 1)[0]
+    separator = max(",;\t", key=first.count)  # some spreadsheets write what their language separates lists by
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        heads = [head.strip() for head in next(reader, [])]
+        missing = [name for name in ("trace_id", *EDITABLE, "version") if name not in heads]
+        if missing:
+            raise InputError(f"{path}, line 1: no column '{missing[0]}'; import what --export wrote")
+        begins = reader.line_num + 1
+        for cells in reader:
+            number, begins = begins, reader.line_num + 1
+            if not any(cells):
+                continue
+            why = "" if len(cells) == len(heads) else f"{len(cells)} cells under {len(heads)} columns"
+            row = dict(zip(heads, (sendable(unguarded(cell)) for cell in cells), strict=False))
+            yield number, row, why
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: not CSV ({error}); nothing behind it was read") from error

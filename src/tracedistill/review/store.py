@@ -1,0 +1,254 @@
+"""The review's SQLite file: traces with their verdicts, what reviewers said of them, and every action they took."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tracedistill.errors import InputError
+from tracedistill.records import Problem, Trace
+from tracedistill.store import dumps, from_json
+from tracedistill.validation import Validation
+
+T = TypeVar("T")
+
+_APPLICATION_ID = 0x54445256  # "TDRV": tells our file from any other SQLite database
+_VERSION = 1
+_BATCH = 2000
+# items is narrow: filters and counts read it whole, and must not pass by every text
+_SCHEMA = """
+CREATE TABLE problems (problem_id TEXT PRIMARY KEY, record TEXT NOT NULL);
+CREATE TABLE items (
+  id INTEGER PRIMARY KEY, trace_id TEXT NOT NULL UNIQUE, problem_id TEXT NOT NULL, task TEXT NOT NULL,
+  teacher TEXT NOT NULL, steps INTEGER NOT NULL, failed INTEGER NOT NULL DEFAULT 0, leak INTEGER NOT NULL DEFAULT 0,
+  differ INTEGER NOT NULL DEFAULT 0, wrong INTEGER NOT NULL DEFAULT 0, blamed INTEGER NOT NULL DEFAULT -1,
+  gone INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE texts (id INTEGER PRIMARY KEY, trace TEXT NOT NULL, verdict TEXT);
+CREATE TABLE work (
+  item INTEGER NOT NULL, reviewer TEXT NOT NULL, status TEXT NOT NULL, version INTEGER NOT NULL, state TEXT NOT NULL,
+  seconds REAL NOT NULL, at REAL NOT NULL, PRIMARY KEY (item, reviewer)) WITHOUT ROWID;
+CREATE INDEX work_of ON work (reviewer, status, item);
+CREATE TABLE events (
+  id INTEGER PRIMARY KEY, item INTEGER NOT NULL, reviewer TEXT NOT NULL, at REAL NOT NULL, action TEXT NOT NULL,
+  before TEXT NOT NULL, after TEXT NOT NULL, seconds REAL NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX events_of ON events (reviewer, undone, item, id);
+CREATE TABLE samples (key TEXT NOT NULL, item INTEGER NOT NULL, PRIMARY KEY (key, item)) WITHOUT ROWID;
+CREATE TABLE sources (name TEXT PRIMARY KEY, hash TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE marks (
+  kind TEXT NOT NULL, item TEXT NOT NULL, reviewer TEXT NOT NULL, value TEXT NOT NULL, version INTEGER NOT NULL,
+  seconds REAL NOT NULL, at REAL NOT NULL, PRIMARY KEY (kind, item, reviewer)) WITHOUT ROWID;
+"""
+
+
+class ReviewStore:
+    """The store, created with its folder where it does not exist; several threads and processes may use it at once.
+
+    What a method has written is on disk when it returns. InputError for a file that is none of ours, damaged, or
+    cannot be written.
+    """
+
+    def __init__(self, path: str | Path, *, busy_seconds: float = 30.0) -> None:
+        self.path = Path(path)
+        self._lock = threading.RLock()
+        with self._explained():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(
+                self.path, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+
+    # ---- traces in
+
+    def fill(
+        self,
+        task_name: str,
+        problems: Iterable[Problem],
+        traces: Iterable[Trace],
+        verdicts: Iterable[Validation] = (),
+        *,
+        whole: str | None = None,
+        blamed: Collection[str] | None = None,
+    ) -> int:
+        """Put traces with their problems and verdicts in; returns how many are new. Nothing is ever taken out.
+
+        Known traces stay where they are in the queue and take on the new verdict. `whole`: these are all traces of
+        that teacher; others of his that nobody has worked on leave the queue (and come back when they are given
+        again). `blamed`: ids of the problems whose failures were attributed to the teacher; None: nobody looked.
+        """
+        with self.writing() as db:
+            before = db.execute("SELECT count(*) FROM items").fetchone()[0]
+            if whole is not None:
+                db.execute("UPDATE items SET gone = 1 WHERE teacher = ?", (whole,))
+            for some in _batches(problems):
+                db.executemany(
+                    "INSERT INTO problems VALUES (?,?) ON CONFLICT (problem_id) DO UPDATE SET record = excluded.record",
+                    [(one.problem_id, dumps(one)) for one in some],
+                )
+            for batch in _batches(traces):
+                db.executemany(
+                    "INSERT INTO items (trace_id, problem_id, task, teacher, steps, blamed) VALUES (?,?,?,?,?,?) "
+                    "ON CONFLICT (trace_id) DO UPDATE SET gone = 0, blamed = excluded.blamed",
+                    [(*_row(one, task_name), -1 if blamed is None else one.problem_id in blamed) for one in batch],
+                )
+                db.executemany(
+                    "INSERT OR IGNORE INTO texts (id, trace) SELECT id, ? FROM items WHERE trace_id = ?",
+                    [(dumps(one), one.trace_id) for one in batch],
+                )
+            for judged in _batches(verdicts):
+                db.executemany(
+                    "UPDATE items SET failed = ?, leak = ?, differ = ?, wrong = ? WHERE trace_id = ?",
+                    [(*_flags(one), one.trace_id) for one in judged],
+                )
+                db.executemany(
+                    "UPDATE texts SET verdict = ? WHERE id = (SELECT id FROM items WHERE trace_id = ?)",
+                    [(dumps(one), one.trace_id) for one in judged],
+                )
+            if whole is not None:
+                db.execute("UPDATE items SET gone = 0 WHERE gone AND id IN (SELECT item FROM work)")
+            return int(db.execute("SELECT count(*) FROM items").fetchone()[0]) - int(before)
+
+    def filled_from(self, name: str) -> str:
+        """The hash of what a source held when it was put in; empty where it never was."""
+        row = self.one("SELECT hash FROM sources WHERE name = ?", name)
+        return row[0] if row else ""
+
+    def note_source(self, name: str, hashed: str) -> None:
+        """Remember what a source held, so that the next start need not read it."""
+        with self.writing() as db:
+            db.execute("INSERT OR REPLACE INTO sources VALUES (?,?)", (name, hashed))
+
+    # ---- records out
+
+    def item_of(self, trace_id: str) -> int | None:
+        """The place of a trace in the queue, or None."""
+        row = self.one("SELECT id FROM items WHERE trace_id = ?", trace_id)
+        return row[0] if row else None
+
+    def trace(self, item: int) -> Trace:
+        """The trace as its maker wrote it; KeyError for an unknown place."""
+        return from_json(Trace, json.loads(self._text(item)[0]))
+
+    def verdict(self, item: int) -> Validation | None:
+        """What validation said of it, or None; KeyError for an unknown place."""
+        text = self._text(item)[1]
+        return None if text is None else from_json(Validation, json.loads(text))
+
+    def problem(self, problem_id: str) -> Problem:
+        """The problem; KeyError where it was never put in."""
+        row = self.one("SELECT record FROM problems WHERE problem_id = ?", problem_id)
+        if row is None:
+            raise KeyError(problem_id)
+        return from_json(Problem, json.loads(row[0]))
+
+    def task_of(self, item: int) -> str:
+        """The name of the trace's task; KeyError for an unknown place."""
+        row = self.one("SELECT task FROM items WHERE id = ?", item)
+        if row is None:
+            raise KeyError(item)
+        return str(row[0])
+
+    def _text(self, item: int) -> tuple[str, str | None]:
+        row = self.one("SELECT trace, verdict FROM texts WHERE id = ?", item)
+        if row is None:
+            raise KeyError(item)
+        return row[0], row[1]
+
+    # ---- the file
+
+    def one(self, query: str, *values: Any) -> Any:
+        """The first row of a query, or None."""
+        with self._explained(), self._lock:
+            return self._db.execute(query, values).fetchone()
+
+    def rows(self, query: str, *values: Any) -> list[Any]:
+        """All rows of a query."""
+        with self._explained(), self._lock:
+            return self._db.execute(query, values).fetchall()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that no other writer stands in; on disk when it ends, undone where it raises."""
+        with self._explained(), self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                # SQLite rolls some failures back by itself (full disk); a second ROLLBACK would hide the cause
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    def __enter__(self) -> ReviewStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _prepare(self) -> None:
+        db = self._db
+        # FULL: what was said to be saved is there after a power cut, too
+        db.execute("PRAGMA synchronous = FULL")
+        if self._check():  # before the first change: another program's file stays as it is
+            return
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("BEGIN IMMEDIATE")
+        if not self._check():  # somebody else may have made the tables meanwhile
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {_VERSION}")
+        db.execute("COMMIT")
+
+    def _check(self) -> bool:
+        """Whether there are tables; InputError where they are not ours."""
+        db = self._db
+        tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        ours = db.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID
+        if tables and not (ours and db.execute("PRAGMA user_version").fetchone()[0] == _VERSION):
+            raise InputError(f"{self.path}: no review store of this version; move it away or name another file")
+        return bool(tables)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn SQLite's and the system's errors into one that names the file and the remedy."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise InputError(
+                f"{self.path}: {error}; check that the folder can be written, has room and lies on a local disk, "
+                "and that no other program holds the file"
+            ) from error
+
+
+def _batches(values: Iterable[T]) -> Iterator[list[T]]:
+    left = iter(values)
+    while some := list(islice(left, _BATCH)):
+        yield some
+
+
+def _row(trace: Trace, task_name: str) -> tuple[str, str, str, str, int]:
+    return trace.trace_id, trace.problem_id, task_name, trace.teacher, len(trace.steps)
+
+
+def _flags(verdict: Validation) -> tuple[bool, bool, bool, bool]:
+    """(validation failed, leak suspected, checkers disagree, rules find the trace wrong)."""
+    leak, judged = verdict.leak, verdict.judged
+    differ = judged is not None and (judged.disagree or judged.inconsistent or any(s.disagree for s in judged.steps))
+    wrong = verdict.trace.outcome == "incorrect" or any(step.outcome == "incorrect" for step in verdict.trace.steps)
+    return not verdict.accepted, leak is not None and bool(leak.standing or leak.genuine), differ, wrong

@@ -1,0 +1,181 @@
+"""One reviewer's work on one trace: edits and decisions, saved at once, undone one by one, never lost to another's."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from tracedistill.review.store import ReviewStore
+from tracedistill.store import dumps, from_json
+
+Status = Literal["open", "approved", "rejected", "edited"]
+"""edited: approved with changes; open: not decided, whether or not there is a draft."""
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+TYPING_SECONDS = 4.0
+"""Saves of one line within so many seconds are one action: undo takes a phrase back, not a letter."""
+MAX_SECONDS = 3600.0
+"""The most that one action may add to the time of an item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a reviewer has made of a trace so far."""
+
+    status: Status = "open"
+    """The decision."""
+    lines: tuple[str, ...] | None = None
+    """The steps as edited; None: as their maker wrote them."""
+    answer: str | None = None
+    """The stated answer as edited; None: as its maker wrote it."""
+    comment: str = ""
+    """A remark for whoever reads it."""
+    saw_gold: bool = False
+    """Whether the gold was asked for before the decision."""
+    settles: bool = False
+    """Whether two others disagreed when it was decided: then this decision counts."""
+    version: int = 0
+    """Grows with every change; 0: nothing was ever done."""
+    seconds: float = 0.0
+    """Time spent on it."""
+    at: float = 0.0
+    """Unix time of the last change."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is a decision."""
+        return self.status != "open"
+
+    @property
+    def changed(self) -> bool:
+        """Whether text differs from the maker's."""
+        return self.lines is not None or self.answer is not None
+
+
+class Conflict(Exception):  # noqa: N818 - what happened, not a fault of anybody's
+    """The item was changed since it was read: nothing was written. Holds what is stored."""
+
+    def __init__(self, stored: Work) -> None:
+        super().__init__("changed since it was read")
+        self.stored = stored
+
+
+def work_of(store: ReviewStore, item: int, reviewer: str) -> Work:
+    """What a reviewer has made of an item; empty where he never touched it."""
+    row = store.one("SELECT state, version, seconds, at FROM work WHERE item = ? AND reviewer = ?", item, reviewer)
+    return Work() if row is None else work_from(*row)
+
+
+def works_of(store: ReviewStore, item: int) -> dict[str, Work]:
+    """Reviewer -> work, of everybody who touched an item, in the order of their names."""
+    rows = store.rows("SELECT reviewer, state, version, seconds, at FROM work WHERE item = ? ORDER BY reviewer", item)
+    return {row[0]: work_from(*row[1:]) for row in rows}
+
+
+def change(
+    store: ReviewStore,
+    item: int,
+    reviewer: str,
+    version: int,
+    action: str,
+    new: Callable[[Work], Work],
+    seconds: float = 0.0,
+    clock: Callable[[], float] = time.time,
+) -> Work:
+    """Apply one action to the version that was read; Conflict where another tab was quicker.
+
+    `new` gets the stored work and returns it changed; equal text writes no action, only the time. An action that
+    changes text reopens a decided item: what is approved is what was read.
+    """
+    with store.writing() as db:
+        row = db.execute(
+            "SELECT state, version, seconds, at FROM work WHERE item = ? AND reviewer = ?", (item, reviewer)
+        ).fetchone()
+        old = Work() if row is None else work_from(*row)
+        if old.version != version:
+            raise Conflict(old)
+        after, now = new(old), clock()
+        spent = min(max(seconds, 0.0), MAX_SECONDS)
+        if _state(after) == _state(old):
+            if row is None or not spent or old.decided:
+                return old  # the time of a decision is the time that it took
+            db.execute("UPDATE work SET seconds = seconds + ? WHERE item = ? AND reviewer = ?", (spent, item, reviewer))
+            return replace(old, seconds=old.seconds + spent)
+        if (after.lines, after.answer) != (old.lines, old.answer) and after.status == old.status:
+            after = replace(after, status="open", settles=False)
+        after = replace(after, version=old.version + 1, seconds=old.seconds + spent, at=now)
+        _put(db, item, reviewer, after)
+        last = db.execute(
+            "SELECT id, action, at, item FROM events WHERE reviewer = ? AND undone = 0 ORDER BY id DESC LIMIT 1",
+            (reviewer,),
+        ).fetchone()
+        goes_on = action.startswith("type") and last and last[1] == action and last[3] == item
+        if goes_on and now - last[2] < TYPING_SECONDS:
+            db.execute(
+                "UPDATE events SET after = ?, at = ?, seconds = seconds + ? WHERE id = ?",
+                (_state(after), now, spent, last[0]),
+            )
+            return after
+        db.execute(
+            "INSERT INTO events (item, reviewer, at, action, before, after, seconds) VALUES (?,?,?,?,?,?,?)",
+            (item, reviewer, now, action, _state(old), _state(after), spent),
+        )
+        return after
+
+
+def undo(
+    store: ReviewStore, reviewer: str, item: int, clock: Callable[[], float] = time.time
+) -> tuple[int, str] | None:
+    """Take back the reviewer's last action on this item, or, where there is none, his last one anywhere.
+
+    Returns (item, action taken back), or None where there is nothing to take back. That the gold was seen stays true.
+    """
+    with store.writing() as db:
+        query = "SELECT id, item, action, before FROM events WHERE reviewer = ? AND undone = 0 AND action != 'gold'"
+        here = db.execute(f"{query} AND item = ? ORDER BY id DESC LIMIT 1", (reviewer, item)).fetchone()
+        last = here or db.execute(f"{query} ORDER BY id DESC LIMIT 1", (reviewer,)).fetchone()
+        if last is None:
+            return None
+        event, where, action, before = last
+        row = db.execute(
+            "SELECT state, version, seconds, at FROM work WHERE item = ? AND reviewer = ?", (where, reviewer)
+        ).fetchone()
+        stored = work_from(*row)
+        back = from_json(Work, json.loads(before))
+        back = replace(
+            back,
+            saw_gold=stored.saw_gold,
+            version=stored.version + 1,
+            seconds=stored.seconds,
+            at=clock(),
+        )
+        _put(db, where, reviewer, back)
+        db.execute("UPDATE events SET undone = 1 WHERE id = ?", (event,))
+        return where, str(action)
+
+
+def median_seconds(store: ReviewStore, reviewer: str) -> float | None:
+    """Half of the reviewer's decided items took no longer; None where nothing is decided."""
+    rows = store.rows("SELECT seconds FROM work WHERE reviewer = ? AND status != 'open' ORDER BY seconds", reviewer)
+    return float(rows[len(rows) // 2][0]) if rows else None
+
+
+def work_from(state: str, version: int, seconds: float, at: float) -> Work:
+    """A row of the table `work`."""
+    return replace(from_json(Work, json.loads(state)), version=version, seconds=seconds, at=at)
+
+
+def _state(work: Work) -> str:
+    """What an action changes, without version and clocks."""
+    return dumps(replace(work, version=0, seconds=0.0, at=0.0))
+
+
+def _put(db: sqlite3.Connection, item: int, reviewer: str, work: Work) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO work VALUES (?,?,?,?,?,?,?)",
+        (item, reviewer, work.status, work.version, _state(work), work.seconds, work.at),
+    )
