@@ -175,7 +175,7 @@ def test_killed_generation_goes_on_and_changes_nothing(study_file: StudyFile, tm
     command = [sys.executable, "-m", "tracedistill.cli", "run", str(recipe), "--quiet"]
     first = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=False)
     assert first.returncode == -signal.SIGKILL
-    partial = tmp_path / "run" / "generations" / "standard.partial.jsonl"
+    partial = tmp_path / "run" / "generations" / "standard.partial0.jsonl"
     assert len(partial.read_text().splitlines()) == 1 + 2, "a head and the two whole batches before the kill"
     with partial.open("a") as stream:
         stream.write('{"batch": 2, "attempts": [{"attempt')  # as a kill in the middle of a write leaves it

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.conftest import ROOT
 from tracedistill import pipeline
 from tracedistill.errors import InputError
+from tracedistill.interventions import INTERVENTIONS, NO_TRACE
 from tracedistill.recipes import Study, load, resolved
 
 SMALL: dict[str, Any] = {
@@ -65,6 +66,7 @@ def test_every_error_at_once_with_line_and_nearest_key(write: Write) -> None:
         "arms:\n"
         "  standard: {promt: standard, tune: corect}\n"
     )
+    names = ", ".join(sorted({*INTERVENTIONS, NO_TRACE}))
     assert errors_of(path) == [
         "sede (line 2): unknown key; did you mean 'seed'?",
         f"task.name (line 3): unknown name 'babl'; did you mean 'babi'?; known: {', '.join(sorted(pipeline.TASKS))}",
@@ -75,7 +77,7 @@ def test_every_error_at_once_with_line_and_nearest_key(write: Write) -> None:
         "training.epochs (line 9): wants a number, got True",
         "training.max_length (line 10): wants a whole number, got 1.5",
         "arms.standard.promt (line 12): unknown key; did you mean 'prompt'?",
-        "arms.standard.tune (line 12): unknown name 'corect'; did you mean 'correct'?; known: correct, incorrect, none",
+        f"arms.standard.tune (line 12): unknown name 'corect'; did you mean 'correct'?; known: {names}",
     ]
 
 
@@ -199,7 +201,7 @@ def test_several_students_need_naming(write: Write) -> None:
     students = {"one": {"model": "a"}, "two": {"model": "b"}}
     path = write(students=students, arms={"x": {}, "y": {"student": "two"}, "z": {"student": "thre"}})
     assert errors_of(path) == [
-        "arms.x.student: the study has several students; say which",
+        "arms.x.student: the study has several students; say which, or `student: all` for one arm each",
         "arms.z.student (line 14): unknown student 'thre'",
     ]
     study = study_of(write(students=students, base={"student": "one"}, arms={"x": {}, "y": {"student": "two"}}))

@@ -11,3 +11,7 @@ class InputError(Exception):
 
 class MissingSplitError(InputError):
     """A task has no such split, or its file is not there; who reads all splits goes on with the next."""
+
+
+class Paused(Exception):  # noqa: N818 - not an error: the run waits for a person
+    """A run waits for a person; the message says for what, and what to do next. The command line exits with code 3."""

@@ -25,6 +25,14 @@ PROMPTS: dict[str, str] = {
         "First, carefully review this problem:\n{problem}\n"
         "Then, solve the problem using the provided steps as a plan, thinking step-by-step.\n{steps}\n{hint}"
     ),
+    # one clause left out at a time
+    "standard-without-hint": "{problem}",
+    "chain-of-thought-without-hint": "{problem}\nThink step-by-step.",
+    "trace-of-thought-without-hint": (
+        "We are given the following problem: {problem}\nUse the following steps to solve the problem:\n{steps}"
+    ),
+    "trace-of-thought-without-problem": "Use the following steps to solve the problem:\n{steps}\n{hint}",
+    "trace-of-thought-without-use": "We are given the following problem: {problem}\n{steps}\n{hint}",
 }
 """How a student is asked: prompting method -> text of the user's turn."""
 
@@ -71,6 +79,11 @@ TEACHER_PROMPTS: dict[str, str] = {
         "Problem:\n{problem}\n\nA long line of reasoning about it:\n{trace}\n\n"
         "Summarise this reasoning as a short numbered list of the steps that lead to its answer. Keep its calculations "
         "and its mistakes; add nothing.\n{hint}"
+    ),
+    "verbose": (
+        "Problem:\n{problem}\n\nA short line of reasoning about it:\n{trace}\n\n"
+        "Write the same reasoning at length, as a numbered list with the same steps in the same order, each explained "
+        "in several sentences. Keep its calculations and its mistakes; add no step and no other result.\n{hint}"
     ),
     "post-hoc": (
         "{problem}\n\nThe answer is known to be: {answer}\nExplain in a short numbered list how one gets to it.\n{hint}"

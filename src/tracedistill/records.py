@@ -174,7 +174,7 @@ class Attempt:
     """What a student wrote for one problem under one arm."""
 
     attempt_id: str
-    """`<arm>/<problem_id>/<sample>`: unique in a run."""
+    """`<arm>/<problem_id>/<sample>` (with `.seed<k>` behind the arm for further seeds): unique in a run."""
     problem_id: str
     """The problem attempted."""
     arm: str
@@ -185,7 +185,7 @@ class Attempt:
     """The raw generation, special tokens removed."""
     finish: Literal["stop", "length", "error", "too-long", "no-plan"]
     """stop: ended by itself; length: cut off at max_tokens; too-long: the prompt exceeds the context window;
-    no-plan: the arm shows a plan and the teacher made none, so that nothing was asked."""
+    no-plan: the arm shows a plan or forces a trace and there was none, so that nothing was asked."""
     tokens_in: int
     """Prompt tokens."""
     tokens_out: int
@@ -193,9 +193,11 @@ class Attempt:
     seconds: float
     """The batch's wall seconds divided by its rows."""
     sample: int = 0
-    """Index among several samples."""
+    """Index among several samples (and plans) of a problem."""
+    seed: int = 0
+    """Which of the adapter's seeds, from 0."""
     trace_id: str | None = None
-    """The plan or trace shown in the prompt, if any."""
+    """The plan or trace shown in the prompt or put into the student's mouth, if any."""
 
     @property
     def cut_off(self) -> bool:
@@ -221,3 +223,5 @@ class Score:
     """Whether the generation was cut off."""
     answer_in_trace: bool | None = None
     """Whether the gold answer stands verbatim in the cited facts (copying); None where there is no trace."""
+    follows: bool | None = None
+    """Whether the answer is what a forced trace leads to; None without one, or where that is not determined."""

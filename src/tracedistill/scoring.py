@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tracedistill.formats import split
-from tracedistill.records import Attempt, Problem, Score, Verdict
+from tracedistill.records import Attempt, Problem, Score, Trace, Verdict
 from tracedistill.tasks import Task
 
 
-def score(task: Task, problem: Problem, attempt: Attempt, *, trace_wanted: bool) -> Score:
-    """Judge one attempt. Where no trace was asked for, text that holds none is `none`, not `unparsed`."""
+def score(task: Task, problem: Problem, attempt: Attempt, *, trace_wanted: bool, forced: Trace | None = None) -> Score:
+    """Judge one attempt. Where no trace was asked for, text that holds none is `none`, not `unparsed`.
+
+    `forced`: the trace that was put into the student's mouth; the attempt then also tells whether it was followed.
+    """
     answers = task.judge_answer(problem, attempt.text)
     parts = split(attempt.text)
     body = parts.trace
@@ -26,4 +31,13 @@ def score(task: Task, problem: Problem, attempt: Attempt, *, trace_wanted: bool)
         trace=trace,
         cut_off=attempt.cut_off,
         answer_in_trace=copied,
+        follows=None if forced is None or not attempt.text else follows(task, problem, attempt.text, forced),
     )
+
+
+def follows(task: Task, problem: Problem, text: str, trace: Trace) -> bool | None:
+    """Whether the answer is what the trace leads to (`Trace.answer`), whatever the gold says; None: not known."""
+    if trace.answer is None:
+        return None
+    answers = tuple(trace.answer.split(", ")) if len(problem.answers) > 1 else (trace.answer,)
+    return task.judge_answer(replace(problem, answers=answers), text).answer.ok

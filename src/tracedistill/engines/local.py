@@ -20,7 +20,8 @@ from transformers import DynamicCache
 from tracedistill.engines import Finish, Generation, Request
 from tracedistill.engines.adapters import BaseModel, attach, load_base
 from tracedistill.engines.packing import pack, unpack
-from tracedistill.rendering import prompt_ids, template_hash
+from tracedistill.formats import FormatName
+from tracedistill.rendering import end_id, prompt_ids, template_hash
 
 __all__ = ["LocalEngine", "Reading", "Written", "attach", "load_base"]
 
@@ -76,8 +77,11 @@ class LocalEngine:
         adapter: Path | None = None,
         quantization: str = "none",
         merge: bool = True,
+        style: FormatName = "plain",
     ) -> LocalEngine:
         """Load a folder, hub id or `pypi:` student and, if given, its adapter (see `use`).
+
+        `style`: the format that the study's prompts are rendered in.
 
         Raises InputError for a missing model or an adapter of another base.
         """
@@ -90,6 +94,7 @@ class LocalEngine:
             "dtype": dtype,
             "quantization": quantization,
             "adapter": None,
+            "format": style,
             "device": next(base.parameters()).device.type,
         }
         engine = cls(BaseModel(base.eval(), model), tokenizer, description)
@@ -209,7 +214,7 @@ class LocalEngine:
         return out
 
     def _prompt(self, request: Request) -> list[int]:
-        return prompt_ids(self.tokenizer, request.messages, request.prefill)
+        return prompt_ids(self.tokenizer, request.messages, request.prefill, self.description.get("format", "plain"))
 
     def _batch(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Any]:
         """(ids, mask, positions, cache): prompts padded on the left, the shared prefix in the cache already."""
@@ -305,7 +310,9 @@ def hash_seed(seed: int, sample: int) -> int:
 def _end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     configured = getattr(model.generation_config, "eos_token_id", None)
     ids = configured if isinstance(configured, list) else [configured]
-    found = {int(token) for token in (*ids, tokenizer.eos_token_id) if token is not None}
+    # the template's own end of a turn need be neither of them (Gemma's)
+    known = (*ids, tokenizer.eos_token_id, end_id(tokenizer))
+    found = {int(token) for token in known if token is not None}
     return tuple(sorted(found))
 
 

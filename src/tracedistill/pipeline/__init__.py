@@ -8,33 +8,41 @@ pipeline.report_of(study)["arms"]        # the table
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tracedistill.errors import InputError
+from tracedistill.estimates import DEVICES, Device
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE
+from tracedistill.pipeline.forecasting import Forecaster, make_free
+from tracedistill.pipeline.forecasts import StudyForecast
+from tracedistill.pipeline.foretold import tell
 from tracedistill.pipeline.graph import LOCK_HELD, Clock, Node, State, discard, upstream
 from tracedistill.pipeline.judging import audit_of
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.stages import STAGES, Graph
+from tracedistill.pipeline.teaching import OWN
 from tracedistill.pipeline.work import Workshop
 from tracedistill.prompts import PROMPTS, TEACHER_PROMPTS, needs_plan, prompt_text
 from tracedistill.recipes import Study
 from tracedistill.recipes import load as load_recipe
-from tracedistill.store import read_json
+from tracedistill.store import read_json, to_json, write_json
 from tracedistill.tasks import TASKS
 from tracedistill.validation.judge_audit import JudgeAudit
 
 __all__ = [
     "STAGES",
     "LoadedStudy",
+    "attempt_in_this_process",
     "audit_judge",
+    "check_determinism",
     "dry_run",
     "load",
     "report_of",
@@ -42,10 +50,6 @@ __all__ = [
     "status",
     "train_in_this_process",
 ]
-
-
-FREE_TEACHERS = ("rules", "recorded")
-"""Kinds of teachers that call no model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +71,27 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
         "prompts": PROMPTS,
         "teacher_prompts": TEACHER_PROMPTS,
         "interventions": {*INTERVENTIONS, NO_TRACE},
+        "forced": {*INTERVENTIONS, OWN},
     }
     study = load_recipe(Path(recipe), overrides, names)
     for name, arm in study.arms.items():
-        if arm.tune is not None and needs_plan(prompt_text(arm.prompt, study.prompts, PROMPTS)):
+        shows_plan = needs_plan(prompt_text(arm.prompt, study.prompts, PROMPTS))
+        if arm.tune is not None and shows_plan:
             raise InputError(
-                f"{recipe}: arms.{name}.prompt: a tuned arm is asked as it was trained, and is trained without a plan"
+                f"{recipe}: arms.{name}.prompt: a tuned arm is asked as it was trained, and is trained without a plan; "
+                f"another arm may show one to the tuned student: {{adapter: {name}, prompt: {arm.prompt}}}"
             )
+        if arm.plans > 1 and not shows_plan:
+            raise InputError(f"{recipe}: arms.{name}.plans: the arm's prompt shows no plan")
+        for key, change in (("plan", arm.plan if shows_plan else None), ("forced", arm.forced)):
+            if change in INTERVENTIONS and not INTERVENTIONS[change].plans:
+                raise InputError(f"{recipe}: arms.{name}.{key}: '{change}' changes the answer to learn, not a trace")
+    for number, entry in enumerate(study.attribution):
+        for label, arm in (("plan", study.arms[entry.plan]), ("gold", study.arms[entry.gold])):
+            if not needs_plan(prompt_text(arm.prompt, study.prompts, PROMPTS)):
+                raise InputError(
+                    f"{recipe}: attribution[{number}].{label}: the arm shows no plan, so none can be wrong"
+                )
     return LoadedStudy(study, Path(recipe), tuple(overrides))
 
 
@@ -92,20 +110,61 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False) -> l
         return _make(workshop, wanted)
 
 
-def dry_run(loaded: LoadedStudy) -> None:
-    """Show what the model teachers would be asked and would cost at most; problems are drawn, nothing is called."""
+def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
+    """Show what the study would take: calls and money of model teachers, rows, steps, memory and time of every arm.
+
+    What costs nothing is made (problems, rules', gold and recorded traces, verdicts, datasets); nothing is called,
+    fetched or tuned. `device`: a name in estimates.DEVICES; None: this machine, whose speed is measured.
+    """
+    if device is not None and device not in DEVICES:
+        raise InputError(f"--device {device}: not known; known: {', '.join(DEVICES)}; without it, this machine")
     workshop = Workshop(loaded.study, loaded.recipe, Screen(), loaded.overrides)
     workshop.run.claim()
     with workshop.run.lock():
-        nodes = Graph(workshop).nodes()
-        free = {f"teach:{name}" for name, teacher in loaded.study.teachers.items() if teacher.kind in FREE_TEACHERS}
-        _make(workshop, [node for node in nodes if node.name == "problems" or node.name in free])
-        workshop.teaching.dry_run()
+        graph = Graph(workshop)
+        nodes = graph.nodes()
+        failed = make_free(workshop, nodes, _make)
+        if workshop.run.path("problems.jsonl").exists():
+            try:
+                workshop.teaching.dry_run()
+            except InputError as error:  # no key, no weights: the rest can be told all the same
+                failed.append(f"which answers are bought already: {error}")
+        of = functools.partial(_device, device)
+        forecast = Forecaster(workshop, graph.attempting, nodes, of).forecast(failed)
+    tell(workshop.screen, forecast)
+    return forecast
+
+
+def _device(name: str | None, dtype: str) -> Device:
+    if name is not None:
+        return DEVICES[name]
+    from tracedistill.calibration import this_machine  # two seconds, and torch
+
+    return this_machine(dtype)
 
 
 def audit_judge(loaded: LoadedStudy, judge: str, labels: Path, *, quiet: bool = False) -> JudgeAudit:
     """Measure a teacher of kind model as judge against labelled rows; its answers are kept, nothing is paid twice."""
     return audit_of(Workshop(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides), judge, labels)
+
+
+def check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """Arm -> how many of its first n texts and verdicts change at other batch sizes; adapters are made if missing."""
+    workshop = Workshop(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
+    workshop.run.claim()
+    with workshop.run.lock():
+        graph = Graph(workshop)
+        nodes = graph.nodes()
+        asked = [node for node in nodes if node.name.startswith("generate:")]
+        names = {node.name for node in asked}
+        _make(workshop, [node for node in upstream(nodes, asked) if node.name not in names])
+        found = {}
+        for name, arm in loaded.study.arms.items():
+            if loaded.study.students[loaded.study.student_of(arm)].base_url is None and arm.forced != OWN:
+                workshop.screen.say(f"{name}: {n} prompts at other batch sizes")
+                found[name] = [to_json(line, defaults=True) for line in graph.attempting.determinism(name, n)]
+        write_json(workshop.run.path("determinism.json"), {"batch_size": loaded.study.evaluation.batch_size, **found})
+        return found
 
 
 def status(loaded: LoadedStudy) -> list[tuple[Node, State]]:
@@ -130,11 +189,11 @@ def _make(workshop: Workshop, wanted: Sequence[Node]) -> list[str]:
             raise InputError(f"{workshop.run.folder}: {state.reason}")
         _announce(workshop, node, state)
         if node.launched:
-            # one launch for all adapters that are wanted: the libraries are loaded once
-            _launch(workshop, [other for other in wanted if other.launched])
+            # one launch for all of its kind: the libraries are loaded once
+            made += _launch(workshop, node.launched, [other for other in wanted if other.launched == node.launched])
         else:
             _run_node(workshop, node)
-        made.append(node.name)
+            made.append(node.name)
     return made
 
 
@@ -150,15 +209,21 @@ def _run_node(workshop: Workshop, node: Node) -> None:
     workshop.run.record(node, clock.seconds(), {**workshop.facts(), **facts})
 
 
-def _launch(workshop: Workshop, nodes: Sequence[Node]) -> None:
-    """Train the stale ones of these arms by `accelerate launch`; InputError where it fails."""
+def _launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]:
+    """Make the stale ones of these by `accelerate launch -m tracedistill.<module>`, and return their names.
+
+    InputError where it fails.
+    """
+    study = workshop.study
     stale = [node for node in nodes if workshop.run.state(node).kind != "complete"]
-    names = [node.name.removeprefix("train:") for node in stale]
+    names = [node.name.partition(":")[2] for node in stale]
+    hardware = study.training.accelerate_config if module == "train" else study.evaluation.accelerate_config
+    config = accelerate_config(hardware or "cpu", workshop.recipe)
+    threads = max(1, (os.cpu_count() or 1) // _processes(config))
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch"),
-        *("--config_file", str(accelerate_config(workshop.study.training.accelerate_config, workshop.recipe))),
-        *("--num_cpu_threads_per_process", str(os.cpu_count() or 1)),
-        *("-m", "tracedistill.train", str(workshop.recipe)),
+        *("--config_file", str(config), "--num_cpu_threads_per_process", str(threads)),
+        *("-m", f"tracedistill.{module}", str(workshop.recipe)),
         *(part for name in names for part in ("--arm", name)),
         *workshop.overrides,
     ]
@@ -167,13 +232,25 @@ def _launch(workshop: Workshop, nodes: Sequence[Node]) -> None:
     finished = subprocess.run(command, env=environment, check=False)  # noqa: S603 - our own command
     if finished.returncode < 0:
         raise InputError(
-            f"training was ended by signal {-finished.returncode}"
+            f"{nodes[0].stage} was ended by signal {-finished.returncode}"
             f"{' (out of memory?)' if finished.returncode == -9 else ''}; run the same command again to go on"
         )
     unfinished = [node for node in stale if workshop.run.state(node).kind != "complete"]
     if finished.returncode or unfinished:
-        what = ", ".join(node.name for node in unfinished) or "training"
+        what = ", ".join(node.name for node in unfinished) or nodes[0].stage
         raise InputError(f"{what}: not finished (exit code {finished.returncode}); its message stands above")
+    return [node.name for node in stale]
+
+
+def _processes(config: Path) -> int:
+    """Processes that an accelerate configuration starts on one machine."""
+    import yaml
+
+    try:
+        settings = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+        return max(1, int(settings.get("num_processes", 1)) // max(1, int(settings.get("num_machines", 1))))
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise InputError(f"{config}: not an accelerate configuration: {error}") from error
 
 
 def accelerate_config(name: str, recipe: Path) -> Path:
@@ -188,29 +265,64 @@ def accelerate_config(name: str, recipe: Path) -> Path:
     raise InputError(f"training.accelerate_config: no file '{name}' and no accelerate_configs/{name}.yaml")
 
 
-def train_in_this_process(loaded: LoadedStudy, arms: Sequence[str], *, main_process: bool, barrier: Any) -> list[str]:
+Barrier = Callable[[], object]
+"""Waits until every process has come here."""
+
+
+def train_in_this_process(
+    loaded: LoadedStudy, runs: Sequence[str], *, main_process: bool, barrier: Barrier
+) -> list[str]:
     """What `accelerate launch -m tracedistill.train` does in each of its processes.
 
-    The main process makes what is missing upstream and writes manifests; all of them train. Returns the arms trained.
+    The main process makes what is missing upstream and writes manifests; all of them train. `runs`: tuned arms, or
+    single seeds of them (`<arm>.seed<k>`); empty: all. Returns the adapters trained.
     """
+    return _launched(loaded, "train", runs, (0 if main_process else 1, 2), barrier, "nothing to train: every adapter")
+
+
+def attempt_in_this_process(
+    loaded: LoadedStudy, runs: Sequence[str], *, share: tuple[int, int], barrier: Barrier
+) -> list[str]:
+    """What `accelerate launch -m tracedistill.students` does in each of its processes.
+
+    `share`: (this process, of how many): each runs its share of every arm's batches, the main one merges them. `runs`:
+    arms, or single seeds of them; empty: all. Returns what was generated.
+    """
+    return _launched(loaded, "generate", runs, share, barrier, "nothing to ask: every attempt")
+
+
+def _launched(
+    loaded: LoadedStudy, kind: str, runs: Sequence[str], share: tuple[int, int], barrier: Barrier, idle: str
+) -> list[str]:
+    main_process = share[0] == 0
     workshop = Workshop(loaded.study, loaded.recipe, Screen(quiet=not main_process), loaded.overrides)
-    known = loaded.study.tuned_arms()
-    for name in arms:
-        if name not in known:
-            raise InputError(f"--arm {name}: no such tuned arm; the study has: {', '.join(known) or 'none'}")
     nodes = Graph(workshop).nodes()
-    wanted = [node for node in nodes if node.launched and node.name.removeprefix("train:") in (arms or known)]
+    mine = {node.name.partition(":")[2]: node for node in nodes if node.name.startswith(f"{kind}:")}
+    for name in runs:
+        if name not in mine:
+            what = "tuned arm" if kind == "train" else "arm"
+            raise InputError(f"--arm {name}: no such {what}; the study has: {', '.join(mine) or 'none'}")
+    wanted = [node for name, node in mine.items() if not runs or name in runs]
     if not main_process:
+        workshop.share, workshop.barrier = share, barrier
         barrier()
-        return _train_nodes(workshop, wanted, main_process=False, barrier=barrier)
+        return _make_together(workshop, wanted, main_process=False, barrier=barrier, idle=idle)
     workshop.run.claim()
     with workshop.run.lock():
-        _make(workshop, [node for node in upstream(nodes, wanted) if not node.launched])
+        chosen = {node.name for node in wanted}
+        before = [node for node in upstream(nodes, wanted) if node.name not in chosen]
+        for node in before:  # a launched process launches no others
+            if node.launched and workshop.run.state(node).kind != "complete":
+                raise InputError(f"{node.name} is not complete; first: tracedistill {node.stage} {loaded.recipe}")
+        _make(workshop, before)
+        workshop.share, workshop.barrier = share, barrier
         barrier()
-        return _train_nodes(workshop, wanted, main_process=True, barrier=barrier)
+        return _make_together(workshop, wanted, main_process=True, barrier=barrier, idle=idle)
 
 
-def _train_nodes(workshop: Workshop, wanted: Sequence[Node], *, main_process: bool, barrier: Any) -> list[str]:
+def _make_together(
+    workshop: Workshop, wanted: Sequence[Node], *, main_process: bool, barrier: Barrier, idle: str
+) -> list[str]:
     stale = [node for node in wanted if workshop.run.state(node).kind != "complete"]
     barrier()  # every process has read the states before the first manifest is written
     for node in stale:
@@ -221,7 +333,6 @@ def _train_nodes(workshop: Workshop, wanted: Sequence[Node], *, main_process: bo
         barrier()
         if main_process:
             workshop.run.record(node, clock.seconds(), {**workshop.facts(), **facts})
-    names = [node.name.removeprefix("train:") for node in stale]
     if not stale:
-        workshop.screen.say("nothing to train: every adapter wanted is complete")
-    return names
+        workshop.screen.say(f"{idle} wanted is complete")
+    return [node.name.partition(":")[2] for node in stale]

@@ -41,8 +41,8 @@ class Node:
     """The slice of the resolved recipe that its result depends on."""
     run: Callable[[], Mapping[str, Any] | None] = field(compare=False)
     """Makes the outputs, each whole or not at all; returns further facts for the manifest."""
-    launched: bool = False
-    """Whether it runs in processes of its own (`accelerate launch`), several such nodes in one launch."""
+    launched: Literal["train", "students"] | None = None
+    """The module that `accelerate launch` runs it in, several such nodes in one launch; None: in this process."""
 
     @property
     def manifest(self) -> str:
@@ -197,7 +197,7 @@ def upstream(nodes: Sequence[Node], wanted: Iterable[Node]) -> list[Node]:
         node = queue.pop()
         if node.name not in needed:
             needed.add(node.name)
-            queue += [maker[name] for name in node.inputs]
+            queue += [maker[name] for name in node.inputs if name in maker]  # what came from outside has none
     return [node for node in nodes if node.name in needed]
 
 

@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any, Literal
 
+from tracedistill.pipeline.assembling import make_datasets
+from tracedistill.pipeline.attempting import Attempting
+from tracedistill.pipeline.attributing import make_attribution
 from tracedistill.pipeline.graph import Node
 from tracedistill.pipeline.judging import judge_params
+from tracedistill.pipeline.reviewing import REVIEW_STORE, make_reviewed
+from tracedistill.pipeline.teaching import NOT_CONTENT, OWN
 from tracedistill.pipeline.work import Workshop
+from tracedistill.recipes import AttributionConfig, run_name
+from tracedistill.report import FILES as REPORT_FILES
+from tracedistill.review.outcomes import revision
+from tracedistill.store import read_json
+
+ASSEMBLED = (
+    "student", "teacher", "traces", "tune", "prompt", "plan", "plan_sample", "plans", "forced", "shots",
+    "shots_with_traces", "rationale_weight",
+)  # fmt: skip
+"""Fields of an arm that datasets, plans and forced traces depend on."""
+
+NOT_ASKED = ("merge", "parity", "parity_limit", "accelerate_config")
+"""Settings of the evaluation that attempts do not depend on, or through other files."""
 
 STAGES = ("problems", "teach", "validate", "assemble", "train", "evaluate", "report")
 """In the order in which they run; all but the first are subcommands."""
@@ -20,6 +39,7 @@ class Graph:
         self.work = work
         self.study = work.study
         self.plain = work.plain
+        self.attempting = Attempting(work)
 
     def nodes(self) -> list[Node]:
         """All pieces of the study, upstream first."""
@@ -28,14 +48,25 @@ class Graph:
         teachers = self.work.teaching.needed()
         for teacher in teachers:
             nodes += [self._teach(teacher), self._validate(teacher)]
+        nodes += [self._review(teacher) for teacher in self._reviewed(teachers)]
         nodes.append(self._assemble(teachers))
         students = sorted({study.student_of(study.arms[name]) for name in study.tuned_arms()})
         nodes += [self._preflight(student) for student in students]
-        nodes += [self._train(name) for name in study.tuned_arms()]
-        for name in study.arms:
-            nodes += [self._generate(name), self._score(name)]
+        tuned = [(name, seed) for name in study.tuned_arms() for seed in range(study.training.seeds)]
+        nodes += [self._train(name, seed) for name, seed in tuned]
+        nodes += [self._parity(name, seed) for name, seed in tuned]
+        # an arm that forces a student's own traces reads what another arm has generated
+        for name in sorted(study.arms, key=lambda name: study.arms[name].forced == OWN):
+            nodes += [self._generate(name, seed) for seed in range(len(study.runs_of(name)))]
+        nodes += [self._score(name) for name in study.arms]
+        nodes += [self._attribute(entry) for entry in study.attribution]
         nodes.append(self._report())
         return nodes
+
+    def _student(self, student: str) -> dict[str, Any]:
+        """What a student's work depends on: not what it costs."""
+        config = self.plain["students"][student]
+        return {key: value for key, value in config.items() if key not in NOT_CONTENT}
 
     def _problems(self) -> Node:
         params = {"task": self.plain["task"], "seed": self.study.seed, "overlap": self.study.validation.overlap}
@@ -57,56 +88,89 @@ class Graph:
         outputs = (f"validation/{teacher}.jsonl", f"validation/{teacher}.report.json")
         return Node(f"validate:{teacher}", "validate", inputs, outputs, params, run)
 
+    def _reviewed(self, teachers: Sequence[str]) -> list[str]:
+        """Teachers whose traces are used as a person left them, or not before one has seen them."""
+        study = self.study
+        wanted = {study.teacher_of(arm) for arm in study.arms.values() if arm.traces == "reviewed"}
+        if study.review.required:
+            wanted |= set(study.review.teachers or teachers)
+        return [teacher for teacher in teachers if teacher in wanted]
+
+    def _review(self, teacher: str) -> Node:
+        store = self.work.run.path(REVIEW_STORE)
+        params = {"review": self.plain["review"], "seed": self.study.seed, "revision": revision(store)}
+        inputs = (f"traces/{teacher}.jsonl", f"validation/{teacher}.jsonl")
+        make = functools.partial(make_reviewed, self.work, teacher)
+        return Node(f"review:{teacher}", "assemble", inputs, (f"reviewed/{teacher}.jsonl",), params, make)
+
     def _assemble(self, teachers: Sequence[str]) -> Node:
         study = self.study
         outputs = [f"sft/{name}.jsonl" for name in study.tuned_arms()]
         outputs += [f"plans/{name}.jsonl" for name, arm in study.arms.items() if self.work.shows_plan(arm)]
-        arms = {name: {key: value for key, value in self.plain["arms"][name].items() if key != "max_tokens"}
-                for name in study.arms}  # fmt: skip
+        outputs += [f"forced/{name}.jsonl" for name, arm in study.arms.items() if arm.forced not in (None, OWN)]
+        arms = {name: {key: self.plain["arms"][name][key] for key in ASSEMBLED} for name in study.arms}
         params = {
             "arms": arms,
             "format": study.format,
             "seed": study.seed,
-            "systems": {name: student.system for name, student in study.students.items()},
+            "systems": {name: (student.system, student.system_role) for name, student in study.students.items()},
             "prompts": {arm.prompt: self.work.prompt(arm) for arm in study.arms.values()},
         }
         inputs = ["problems.jsonl"]
         for teacher in teachers:
             inputs += [f"traces/{teacher}.jsonl", f"validation/{teacher}.jsonl"]
+        inputs += [f"reviewed/{teacher}.jsonl" for teacher in self._reviewed(teachers)]
         outputs.append("assembly.json")
         # the manifest lies beside the first output, which must not move when arms are added
         outputs.reverse()
-        return Node("assemble", "assemble", tuple(inputs), tuple(outputs), params, self.work.make_datasets)
+        return Node("assemble", "assemble", tuple(inputs), tuple(outputs), params, lambda: make_datasets(self.work))
 
     def _preflight(self, student: str) -> Node:
         training = self.plain["training"]
         params = {
-            "student": self.plain["students"][student],
+            "student": self._student(student),
             "max_length": training["max_length"],
             "too_long": training["too_long"],
+            "format": self.study.format,
         }
         inputs = tuple(f"sft/{name}.jsonl" for name in self.work.arms_of(student))
         run = functools.partial(self.work.make_preflight, student)
         return Node(f"preflight:{student}", "train", inputs, (f"sft/{student}.preflight.json",), params, run)
 
-    def _train(self, name: str) -> Node:
-        student = self.study.student_of(self.study.arms[name])
+    def _train(self, name: str, seed: int) -> Node:
+        student, run = self.study.student_of(self.study.arms[name]), run_name(name, seed)
         params = {
-            "training": self.plain["training"],
-            "student": self.plain["students"][student],
-            "seed": self.study.seed,
+            "training": {key: value for key, value in self.plain["training"].items() if key != "seeds"},
+            "student": self._student(student),
+            "seed": self.study.seed + seed,
+            "format": self.study.format,
+            "rationale_weight": self.study.arms[name].rationale_weight,
         }
         inputs = (f"sft/{name}.jsonl", f"sft/{student}.preflight.json")
-        run = functools.partial(self.work.make_adapter, name)
-        return Node(f"train:{name}", "train", inputs, (f"adapters/{name}",), params, run, launched=True)
+        make = functools.partial(self.work.make_adapter, name, seed)
+        return Node(f"train:{run}", "train", inputs, (f"adapters/{run}",), params, make, launched="train")
 
-    def _generate(self, name: str) -> Node:
-        study, arm = self.study, self.study.arms[name]
-        student = study.student_of(arm)
+    def _parity(self, name: str, seed: int) -> Node:
+        student, run = self.study.student_of(self.study.arms[name]), run_name(name, seed)
+        config = self.plain["evaluation"]
         params = {
-            "arm": self.plain["arms"][name],
-            "student": self.plain["students"][student],
-            "evaluation": self.plain["evaluation"],
+            "student": self._student(student),
+            "parity": {key: config[key] for key in ("merge", "parity", "parity_limit", "batch_size")},
+            "attempts": self.attempting.attempts_with(name),
+            "prompt": self.work.prompt(self.study.arms[name]),
+            "max_tokens": self.plain["arms"][name]["max_tokens"],
+        }
+        make = functools.partial(self.attempting.make_parity, name, seed)
+        inputs = ("problems.jsonl", f"adapters/{run}")
+        return Node(f"parity:{run}", "evaluate", inputs, (f"adapters/{run}.parity.json",), params, make)
+
+    def _generate(self, name: str, seed: int) -> Node:
+        study, arm, run = self.study, self.study.arms[name], run_name(name, seed)
+        config = {key: value for key, value in self.plain["evaluation"].items() if key not in NOT_ASKED}
+        params = {
+            "arm": {key: value for key, value in self.plain["arms"][name].items() if key != "vote"},
+            "student": self._student(study.student_of(arm)),
+            "evaluation": config,
             "seed": study.seed,
             "format": study.format,
             "prompt": self.work.prompt(arm),
@@ -115,18 +179,45 @@ class Graph:
         inputs = ["problems.jsonl"]
         if self.work.shows_plan(arm):
             inputs.append(f"plans/{name}.jsonl")
+        if arm.forced is not None:
+            inputs.append(self._forced_from(name, seed))
         if arm.prompt == "few-shot" and arm.shots_with_traces:
-            inputs.append(f"traces/{study.teacher_of(arm)}.jsonl")
-        if arm.tune is not None:
-            inputs.append(f"adapters/{name}")
-        run = functools.partial(self.work.make_attempts, name)
-        return Node(f"generate:{name}", "evaluate", tuple(inputs), (f"generations/{name}.jsonl",), params, run)
+            folders = ("traces", "validation", *(("reviewed",) if arm.traces == "reviewed" else ()))
+            inputs += [f"{folder}/{study.teacher_of(arm)}.jsonl" for folder in folders]
+        adapter = study.adapter_of(name)
+        if adapter is not None:
+            tuned = f"adapters/{run_name(adapter, seed)}"
+            inputs += [tuned, f"{tuned}.parity.json"]
+        make = functools.partial(self.attempting.make_attempts, name, seed)
+        local = study.students[study.student_of(arm)].base_url is None
+        launched: Literal["students"] | None = "students" if local and study.evaluation.accelerate_config else None
+        outputs = (f"generations/{run}.jsonl",)
+        return Node(f"generate:{run}", "evaluate", tuple(inputs), outputs, params, make, launched=launched)
+
+    def _forced_from(self, name: str, seed: int) -> str:
+        """The file whose traces an arm puts into its student's mouth."""
+        if self.study.arms[name].forced == OWN:
+            return f"generations/{run_name(self.study.twin_of(name) or '', seed)}.jsonl"
+        return f"forced/{name}.jsonl"
 
     def _score(self, name: str) -> Node:
+        runs = self.study.runs_of(name)
         params = {"trace_wanted": self.work.trace_wanted(self.study.arms[name]), "task": self.study.task.name}
-        inputs = ("problems.jsonl", f"generations/{name}.jsonl")
-        run = functools.partial(self.work.make_scores, name)
-        return Node(f"score:{name}", "evaluate", inputs, (f"attempts/{name}.jsonl",), params, run)
+        inputs = ["problems.jsonl", *(f"generations/{run}.jsonl" for run in runs)]
+        if self.study.arms[name].forced is not None:
+            inputs += sorted({self._forced_from(name, seed) for seed in range(len(runs))})
+        make = functools.partial(self.attempting.make_scores, name)
+        return Node(f"score:{name}", "evaluate", tuple(inputs), (f"attempts/{name}.jsonl",), params, make)
+
+    def _attribute(self, entry: AttributionConfig) -> Node:
+        teacher = self.study.teacher_of(self.study.arms[entry.plan])
+        arms = [name for name in (entry.plan, entry.gold, entry.again) if name is not None]
+        params = {"arms": arms, "task": self.study.task.name, "seed": self.study.seed}
+        inputs = ["problems.jsonl", f"plans/{entry.plan}.jsonl", f"validation/{teacher}.jsonl"]
+        inputs += [f"attempts/{name}.jsonl" for name in dict.fromkeys(arms)]
+        outputs = tuple(f"attribution/{entry.plan}.{ending}" for ending in ("json", "jsonl", "failures.md"))
+        make = functools.partial(make_attribution, self.work, entry)
+        return Node(f"attribute:{entry.plan}", "report", tuple(inputs), outputs, params, make)
 
     def _report(self) -> Node:
         study = self.study
@@ -134,7 +225,10 @@ class Graph:
         inputs = ["problems.jsonl", "problems.report.json", "assembly.json"]
         inputs += [f"attempts/{name}.jsonl" for name in study.arms]
         inputs += [f"plans/{name}.jsonl" for name, arm in study.arms.items() if self.work.shows_plan(arm)]
+        inputs += [f"attribution/{entry.plan}.json" for entry in study.attribution]
         for teacher in self.work.teaching.needed():
             inputs += [f"traces/{teacher}.failures.jsonl", f"validation/{teacher}.report.json"]
-        outputs = ("report.json", "report.html", "report.md")
-        return Node("report", "report", tuple(inputs), outputs, params, self.work.make_report)
+        imported = self.work.run.path("imported.json")
+        if imported.exists():
+            inputs += ["imported.json", *(f"attempts/{name}.jsonl" for name in read_json(imported)["arms"])]
+        return Node("report", "report", tuple(inputs), REPORT_FILES, params, self.work.make_report)

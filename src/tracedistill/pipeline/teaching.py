@@ -23,6 +23,7 @@ from tracedistill.teachers import (
     requests_for_teacher,
     sources_of,
     teach_by_rules,
+    teach_gold_plans,
     trace_of,
 )
 
@@ -32,11 +33,17 @@ if TYPE_CHECKING:
 
 SCRIPTED = "scripted:"
 
+FREE_TEACHERS = ("rules", "gold", "recorded")
+"""Kinds of teachers that call no model."""
+
+OWN = "own"
+"""The value of an arm's `forced` that takes the trace which the student wrote itself."""
+
 NOT_CONTENT = (
     "key_env", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "mode",
-    "usd_per_million_in", "usd_per_million_out",
+    "usd_per_million_in", "usd_per_million_out", "usd_per_hour",
 )  # fmt: skip
-"""Settings of a teacher that change what a trace costs, not what it says."""
+"""Settings of a teacher or student that change what its answers cost, not what they say."""
 
 
 @dataclass(slots=True)
@@ -86,7 +93,7 @@ class Teaching:
             roles = set()
             if arm.tune not in (None, NO_TRACE) or (arm.prompt == "few-shot" and arm.shots_with_traces):
                 roles.add("train")
-            if self.work.shows_plan(arm):
+            if self.work.shows_plan(arm) or arm.forced not in (None, OWN):
                 roles.add("test")
             if roles:
                 used.setdefault(self.study.teacher_of(arm), set()).update(roles)
@@ -94,7 +101,7 @@ class Teaching:
 
     def roles(self, teacher: str) -> list[str]:
         """Problems that this teacher decomposes: what costs nothing is made for all, what costs only where used."""
-        if self.study.teachers[teacher].kind in ("rules", "recorded"):
+        if self.study.teachers[teacher].kind in FREE_TEACHERS:
             return ["test", "train", "validation"]
         used = self._used()
         roles = set(used.get(teacher, ()))
@@ -151,17 +158,19 @@ class Teaching:
         with self.work.screen.bar(f"traces of {teacher}") as update:
             if config.kind == "rules":
                 traces: Iterable[Trace] = teach_by_rules(self.work.task, problems, teacher)
+            elif config.kind == "gold":
+                traces = teach_gold_plans(self.work.task, problems, teacher)
             elif config.kind == "recorded":
                 ids = {problem.problem_id for problem in problems}
                 file = self._file(config)
                 traces = read_recorded(self.work.task, config, file, ids, teacher, reads_of(config))
             else:
                 traces = ()
-            if config.kind in ("rules", "recorded"):
+            if config.kind in FREE_TEACHERS:
                 noted = _noted(counted(traces, update, len(problems)), taught)
                 write_jsonl(run.path(f"traces/{teacher}.jsonl"), noted)
-        if config.kind == "rules":
-            cause = "the task's rules give no trace"
+        if config.kind in ("rules", "gold"):
+            cause = "the task's rules give no trace" if config.kind == "rules" else "no plan can be made of its gold"
             lost = [problem.problem_id for problem in problems if problem.problem_id not in taught]
             failures = [Failure(problem_id, teacher, 0, "error", cause, "") for problem_id in lost]
         if config.kind in ("model", "student"):

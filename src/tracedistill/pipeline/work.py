@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tracedistill.engines import Engine
 from tracedistill.engines.scripted import ScriptedEngine
 from tracedistill.errors import InputError
-from tracedistill.interventions import NO_TRACE, intervene
+from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.drawing import draw_problems
-from tracedistill.pipeline.graph import RunFolder, discard
+from tracedistill.pipeline.graph import RunFolder
 from tracedistill.pipeline.judging import judge_traces
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.teaching import SCRIPTED, Teaching
 from tracedistill.prompts import PROMPTS, needs_plan, prompt_text
-from tracedistill.recipes import Arm, Study, resolved
-from tracedistill.records import Attempt, Example, Problem, Trace
-from tracedistill.scoring import score
-from tracedistill.sft import examples_for
-from tracedistill.store import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
-from tracedistill.students import attempt_all, requests_for, shots_for
+from tracedistill.recipes import Arm, Study, resolved, run_name
+from tracedistill.records import Example, Problem
+from tracedistill.store import content_id, read_json, read_jsonl, to_json, write_json
 from tracedistill.tasks import Task, get_task
-from tracedistill.validation import Validation
 
 
 class Workshop:
@@ -37,7 +33,9 @@ class Workshop:
         self.screen = screen
         self.run = RunFolder(study.folder, study.study)
         self.plain = resolved(study)
-        self._engine: tuple[tuple[str, str | None], Engine] | None = None
+        self._engine: tuple[str, Any] | None = None
+        self.share = (0, 1)
+        self.barrier: Callable[[], object] = lambda: None
 
     @functools.cached_property
     def task(self) -> Task:
@@ -59,9 +57,13 @@ class Workshop:
 
     def trace_wanted(self, arm: Arm) -> bool:
         """Whether the arm asks its student for a trace."""
-        if arm.tune is not None:
-            return arm.tune != NO_TRACE
-        return arm.prompt == "chain-of-thought" or self.shows_plan(arm) or arm.shots_with_traces
+        lender = self.study.arms[arm.adapter] if arm.adapter is not None else arm
+        tuned = NO_TRACE if lender.rationale_weight is not None else lender.tune
+        if arm.forced is not None or (tuned is not None and tuned != NO_TRACE):
+            return True
+        if tuned is not None and not self.shows_plan(arm):
+            return False
+        return arm.prompt.startswith("chain-of-thought") or self.shows_plan(arm) or arm.shots_with_traces
 
     def facts(self) -> dict[str, Any]:
         """What every manifest says beside its node's own settings: the whole recipe, the seed, which problems."""
@@ -98,71 +100,6 @@ class Workshop:
         """Judge a teacher's traces."""
         judge_traces(self, teacher)
 
-    def _traces(self, teacher: str, *, accepted: bool) -> dict[str, Trace]:
-        """One trace per problem; `accepted`: only what validation lets pass."""
-        traces: dict[str, Trace] = {}
-        verdicts = read_jsonl(self.run.path(f"validation/{teacher}.jsonl"), Validation)
-        for trace, verdict in zip(read_jsonl(self.run.path(f"traces/{teacher}.jsonl"), Trace), verdicts, strict=True):
-            assert trace.trace_id == verdict.trace_id, "verdicts stand in the order of the traces"
-            if verdict.accepted or not accepted:
-                traces.setdefault(trace.problem_id, trace)
-        return traces
-
-    def _changed(
-        self, teacher: str, intervention: str, problems: Sequence[Problem], *, accepted: bool
-    ) -> dict[str, Trace]:
-        by_id = {problem.problem_id: problem for problem in problems}
-        traces = self._traces(teacher, accepted=accepted)
-        ordered = [traces[problem.problem_id] for problem in problems if problem.problem_id in traces]
-        changed = intervene(intervention, self.task, by_id, ordered, self.study.seed)
-        return {trace.problem_id: trace for trace in changed}
-
-    def make_datasets(self) -> None:
-        """Assemble one SFT dataset per tuned arm, all with the same rows, and the plans that arms show."""
-        study, task = self.study, self.task
-        train, test = self.problems("train"), self.problems("test")
-        tuned = {name: study.arms[name] for name in study.tuned_arms()}
-        traces = {
-            name: {} if arm.tune == NO_TRACE else
-            self._changed(study.teacher_of(arm), arm.tune or "correct", train, accepted=True)
-            for name, arm in tuned.items()
-        }  # fmt: skip
-        # arms share their rows: a problem that one arm has no trace for is in none
-        kept = [p for p in train if all(p.problem_id in traces[n] for n, arm in tuned.items() if arm.tune != NO_TRACE)]
-        if tuned and not kept:
-            raise InputError(
-                f"no row to tune on: of {len(train)} training problems none has an accepted trace for every arm; "
-                f"look into {self.run.path('validation')}, or set validation.keep"
-            )
-        facts: dict[str, Any] = {"rows": len(kept), "train_problems": len(train), "arms": {}, "plans": {}}
-        for name, arm in tuned.items():
-            system = study.students[study.student_of(arm)].system
-            rows = examples_for(task, name, arm, self.prompt(arm), kept, traces[name], system, study.format)
-            write_jsonl(self.run.path(f"sft/{name}.jsonl"), rows)
-            used = [traces[name][p.problem_id] for p in kept if p.problem_id in traces[name]]
-            facts["arms"][name] = self._facts(kept, used)
-        for name, arm in study.arms.items():
-            if self.shows_plan(arm):
-                plans = self._changed(study.teacher_of(arm), arm.plan, test, accepted=False)
-                if not plans:
-                    raise InputError(f"arm {name}: {study.teacher_of(arm)} made no plan for any test problem")
-                write_jsonl(self.run.path(f"plans/{name}.jsonl"), plans.values())
-                facts["plans"][name] = self._facts(test, list(plans.values()))
-        write_json(self.run.path("assembly.json"), facts)
-
-    def _facts(self, problems: Sequence[Problem], traces: Sequence[Trace]) -> dict[str, Any]:
-        """What the report says of an arm's traces: how many, by whom, how long, and whether they hold the answer."""
-        by_id = {problem.problem_id: problem for problem in problems}
-        holding = sum(self.task.answer_in_trace(by_id[trace.problem_id], trace.steps) for trace in traces)
-        return {
-            "traces": len(traces),
-            "oracle": sum(trace.oracle for trace in traces),
-            "holding_answer": holding,
-            "steps": sum(len(trace.steps) for trace in traces),
-            "characters": sum(len(trace.text) for trace in traces),
-            "judged_correct": sum(self.task.judge_trace(by_id[trace.problem_id], trace.steps).ok for trace in traces),
-        }
-
     def make_preflight(self, student: str) -> None:
         """Check every row as the student will see it, and show a few."""
         training = self.study.training
@@ -175,7 +112,7 @@ class Workshop:
 
         tokenizer = load_tokenizer(self.study.students[student].model)
         found = {
-            name: preflight(tokenizer, rows, training.max_length, training.too_long, name)
+            name: preflight(tokenizer, rows, training.max_length, training.too_long, name, self.study.format)
             for name, rows in arms.items()
         }
         # a row too long in one arm is in none: arms share their rows
@@ -192,104 +129,52 @@ class Workshop:
             )
         write_json(output, {"dropped": dropped, "arms": to_json(found)})
 
-    def make_adapter(self, name: str) -> dict[str, Any]:
-        """Runs inside the launched process."""
+    def make_adapter(self, name: str, seed: int) -> dict[str, Any]:
+        """Tune an arm's adapter with its seed-th seed; runs inside the launched process."""
         from tracedistill.train import train_arm
 
         study = self.study
-        student = study.student_of(study.arms[name])
+        student, run = study.student_of(study.arms[name]), run_name(name, seed)
         dropped = set(read_json(self.run.path(f"sft/{student}.preflight.json"))["dropped"])
         rows = [row for row in read_jsonl(self.run.path(f"sft/{name}.jsonl"), Example) if row.problem_id not in dropped]
         template = train_arm(
-            name=name,
+            name=run,
             rows=rows,
             student=study.students[student],
             training=study.training,
-            seed=study.seed,
-            output=self.run.path(f"adapters/{name}"),
+            seed=study.seed + seed,
+            output=self.run.path(f"adapters/{run}"),
             tracking=study.tracking,
-            run_name=f"{study.study}/{name}",
+            run_name=f"{study.study}/{run}",
+            style=study.format,
+            rationale_weight=study.arms[name].rationale_weight,
         )
-        return {"template_hash": template}
+        return {"template_hash": template, "adapter_seed": study.seed + seed}
 
-    def engine(self, student: str, adapter: Path | None) -> Engine:
-        """The engine of a student, with an arm's adapter or without; the last one is kept."""
-        key = (student, None if adapter is None else str(adapter))
-        if self._engine is not None and self._engine[0] == key:
-            return self._engine[1]
-        self._engine = None  # let go of the last model before the next is loaded
-        config = self.study.students[student]
+    def engine(self, student: str, adapter: Path | None = None, *, merge: bool = True) -> Engine:
+        """The engine of a student, with an arm's adapter or without; one base model serves all arms of a student."""
+        config, style = self.study.students[student], self.study.format
         if config.model.startswith(SCRIPTED):
-            engine: Engine = ScriptedEngine.from_path(config.model.removeprefix(SCRIPTED))
-        else:
-            from tracedistill.engines.local import LocalEngine
+            return ScriptedEngine.from_path(config.model.removeprefix(SCRIPTED))
+        from tracedistill.engines.local import LocalEngine
 
-            engine = LocalEngine.load(config.model, config.dtype, adapter, config.quantization)
-        self._engine = (key, engine)
+        whole = adapter is not None and self.study.training.method == "full"
+        model = str(adapter) if whole else config.model
+        if self._engine is None or self._engine[0] != model:
+            self._engine = None  # let go of the last model before the next is loaded
+            loaded = LocalEngine.load(model, config.dtype, quantization=config.quantization, style=style)
+            self._engine = (model, loaded)
+        engine: LocalEngine = self._engine[1]
+        engine.use(None if whole else adapter, merge=merge)
         return engine
 
-    def make_attempts(self, name: str) -> dict[str, Any]:
-        """Ask an arm's student about every test problem."""
-        study, arm = self.study, self.study.arms[name]
-        student = study.student_of(arm)
-        test = self.problems("test")
-        plans: dict[str, Trace] = {}
-        asked = test
-        if self.shows_plan(arm):
-            plans = {trace.problem_id: trace for trace in read_jsonl(self.run.path(f"plans/{name}.jsonl"), Trace)}
-            asked = [problem for problem in test if problem.problem_id in plans]
-        shots: list[tuple[Problem, Trace | None]] = []
-        if arm.prompt == "few-shot":
-            chosen = shots_for(arm, self.problems("train"), study.seed)
-            known = self._traces(study.teacher_of(arm), accepted=True) if arm.shots_with_traces else {}
-            shots = [(problem, known.get(problem.problem_id)) for problem in chosen]
-        system = study.students[student].system
-        requests = requests_for(
-            self.task, asked, arm, self.prompt(arm), study.evaluation, study.seed, system, study.format, plans, shots
-        )  # fmt: skip
-        engine = self.engine(student, self.run.path(f"adapters/{name}") if arm.tune is not None else None)
-        partial = self.run.path(f"generations/{name}.partial.jsonl")
-        with self.screen.bar(f"{name}") as update:
-            attempts = attempt_all(
-                engine, requests, study.evaluation.batch_size, name, student, partial, plans, update
-            )  # fmt: skip
-            write_jsonl(self.run.path(f"generations/{name}.jsonl"), [*attempts, *self._unasked(name, test, asked)])
-        discard(partial)
-        return {"engine": engine.describe()}
-
-    def _unasked(self, name: str, test: Sequence[Problem], asked: Sequence[Problem]) -> Iterable[Attempt]:
-        """Problems without a plan stay in the denominator: nothing was asked, so nothing was answered."""
-        ids = {problem.problem_id for problem in asked}
-        student = self.study.student_of(self.study.arms[name])
-        for problem in test:
-            if problem.problem_id not in ids:
-                for number in range(self.study.evaluation.samples):
-                    key = f"{name}/{problem.problem_id}/{number}"
-                    yield Attempt(key, problem.problem_id, name, student, "", "no-plan", 0, 0, 0.0, number)
-
-    def make_scores(self, name: str) -> None:
-        """Judge an arm's attempts."""
-        problems = {problem.problem_id: problem for problem in self.problems("test")}
-        wanted = self.trace_wanted(self.study.arms[name])
-
-        def judged() -> Iterable[dict[str, Any]]:
-            for attempt in read_jsonl(self.run.path(f"generations/{name}.jsonl"), Attempt):
-                result = score(self.task, problems[attempt.problem_id], attempt, trace_wanted=wanted)
-                yield {
-                    **to_json(attempt),
-                    "answer": to_json(result.answers.answer, defaults=True),
-                    "derived": to_json(result.answers.derived, defaults=True),
-                    "candidate": to_json(result.answers.candidate, defaults=True),
-                    "trace": to_json(result.trace, defaults=True),
-                    "cut_off": result.cut_off,
-                    "answer_in_trace": result.answer_in_trace,
-                }
-
-        write_jsonl(self.run.path(f"attempts/{name}.jsonl"), judged())
-
     def make_report(self) -> None:
-        """Write the report."""
+        """Write the report; where the recipe tracks runs, also there."""
         from tracedistill.report import write_report
 
         problems = {problem.problem_id: problem for problem in self.problems("test")}
-        write_report(self.study, self.task, self.run.folder, problems, self.teaching.needed())
+        report = write_report(self.study, self.task, self.run.folder, problems, self.teaching.needed())
+        if self.study.tracking == "wandb":
+            from tracedistill.report.tracking import log_report
+
+            log_report(report, self.study.study)

@@ -3,20 +3,25 @@
 from tracedistill.recipes.reader import load, resolved
 from tracedistill.recipes.schema import (
     Arm,
+    AttributionConfig,
     BudgetConfig,
     EvaluationConfig,
+    ReviewConfig,
     StudentConfig,
     Study,
     TaskConfig,
     TeacherConfig,
     TrainingConfig,
     ValidationConfig,
+    run_name,
 )
 
 __all__ = [
     "Arm",
+    "AttributionConfig",
     "BudgetConfig",
     "EvaluationConfig",
+    "ReviewConfig",
     "StudentConfig",
     "Study",
     "TaskConfig",
@@ -25,4 +30,5 @@ __all__ = [
     "ValidationConfig",
     "load",
     "resolved",
+    "run_name",
 ]

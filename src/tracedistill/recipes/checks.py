@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Collection
 from typing import Any
 
-from tracedistill.recipes.schema import Study
+from tracedistill.recipes.schema import Arm, Study
 
 NOT_A_NAME = "a name becomes a file name: use letters, digits, '-', '_' and '.', 100 characters at most"
 
@@ -18,24 +19,11 @@ def check(study: Study, fail: Fail) -> None:
     """What one field alone cannot tell."""
     if study.study is not None and not is_file_name(study.study):
         fail("study", NOT_A_NAME)
-    arms = {name: arm for name, arm in study.arms.items() if arm is not None}  # None: reported already
-    for name, arm in arms.items():
-        for label, given, known in (
-            ("student", arm.student, study.students),
-            ("teacher", arm.teacher, study.teachers),
-        ):
-            if given is not None and given not in known:
-                fail(f"arms.{name}.{label}", f"unknown {label} '{given}'{near(given, known)}")
-            if given is None and len(known) > 1:
-                fail(f"arms.{name}.{label}", f"the study has several {label}s; say which")
-        if arm.max_tokens is not None and arm.max_tokens < 1:
-            fail(f"arms.{name}.max_tokens", "must be at least 1")
-        if arm.prompt == "few-shot" and arm.shots is not None and arm.shots < 1:
-            fail(f"arms.{name}.shots", "must be at least 1")
-        if arm.tune is not None and arm.prompt == "few-shot":
-            fail(f"arms.{name}.prompt", "a tuned arm is asked as it was trained: few-shot is for untuned ones")
-        if arm.plan == "none":
-            fail(f"arms.{name}.plan", "'none' is no plan; take another prompt")
+    for name, arm in study.arms.items():
+        if arm is not None:  # None: reported already
+            _check_arm(study, name, arm, fail)
+            if None not in (*study.arms.values(), study.evaluation):
+                _check_adapter(study, name, arm, fail)
     if not study.arms:
         fail("arms", "a study needs at least one arm")
     if not study.students:
@@ -46,9 +34,86 @@ def check(study: Study, fail: Fail) -> None:
         for name in pair:
             if name is not None and name not in study.arms:
                 fail("comparisons", f"unknown arm '{name}'{near(name, study.arms)}")
+    _check_attribution(study, fail)
+    _check_review(study, fail)
     _check_teachers(study, fail)
     _check_judge(study, fail)
     _check_numbers(study, fail)
+
+
+def _check_arm(study: Study, name: str, arm: Arm, fail: Fail) -> None:
+    """One arm: whom and what it names, and fields that do not go together."""
+    key = f"arms.{name}"
+    for label, given, known in (("student", arm.student, study.students), ("teacher", arm.teacher, study.teachers)):
+        if given is not None and given not in known:
+            fail(f"{key}.{label}", f"unknown {label} '{given}'{near(given, known)}")
+        if given is None and len(known) > 1:
+            fail(f"{key}.{label}", f"the study has several {label}s; say which, or `{label}: all` for one arm each")
+    if re.search(r"\.seed\d+$", str(name)):
+        fail(key, "a name that ends in '.seed' and a number is kept for the adapters of further seeds")
+    for label, least in (("max_tokens", 1), ("plans", 1), ("samples", 1), ("plan_sample", 0), ("temperature", 0)):
+        value = getattr(arm, label)
+        if value is not None and value < least:
+            fail(f"{key}.{label}", f"must be at least {least}")
+    if arm.prompt == "few-shot" and arm.shots is not None and arm.shots < 1:
+        fail(f"{key}.shots", "must be at least 1")
+    if arm.tune is not None and arm.prompt == "few-shot":
+        fail(f"{key}.prompt", f"a tuned arm is asked as it was trained; another arm may have {{adapter: {name}}}")
+    if arm.plan == "none":
+        fail(f"{key}.plan", "'none' is no plan; take another prompt")
+    if arm.rationale_weight is not None and (arm.tune in (None, "none") or arm.rationale_weight <= 0):
+        fail(f"{key}.rationale_weight", "must be above 0, and wants an arm that is tuned on traces")
+    if arm.forced is not None and arm.tune is not None:
+        fail(f"{key}.forced", f"a tuned arm is asked as it was trained; another arm may have {{adapter: {name}}}")
+    if arm.served is not None and (arm.tune is not None or arm.adapter is not None):
+        fail(f"{key}.served", "an adapter is tuned here (tune), borrowed (adapter) or served; not two of these")
+    student = study.students.get(study.student_of(arm)) if study.students else None
+    if student is not None and student.base_url is None and arm.served is not None:
+        fail(f"{key}.served", "the student has no base_url, so nothing is served")
+    if student is not None and student.base_url is not None and (arm.tune is not None or arm.adapter is not None):
+        fail(f"{key}.tune", "the student runs at an endpoint: what is tuned elsewhere is named by `served`")
+    if student is not None and student.base_url is not None and arm.forced is not None:
+        fail(f"{key}.forced", "chat endpoints do not go on from a begun answer; a local student does")
+
+
+def _check_adapter(study: Study, name: str, arm: Arm, fail: Fail) -> None:
+    """A borrowed adapter exists and fits; a trace of its own has an arm that it comes from; samples are drawn."""
+    key = f"arms.{name}"
+    if arm.adapter is not None:
+        lender = study.arms.get(arm.adapter)
+        if arm.tune is not None:
+            fail(f"{key}.adapter", "an arm tunes an adapter of its own or uses another arm's, not both")
+        elif lender is None or lender.tune is None:
+            tuned = [other for other, candidate in study.arms.items() if candidate and candidate.tune is not None]
+            fail(f"{key}.adapter", f"'{arm.adapter}' is no tuned arm{near(arm.adapter, tuned)}")
+        elif study.student_of(lender) != study.student_of(arm):
+            fail(f"{key}.adapter", f"'{arm.adapter}' tunes another student")
+    elif arm.forced == "own" and study.twin_of(name) is None:
+        fail(f"{key}.forced", "own: the study has no arm that is as this one but not forced")
+    if arm.adapter is not None and arm.forced == "own" and arm.adapter in study.arms and study.twin_of(name) is None:
+        fail(f"{key}.forced", "own: the study has no arm with this adapter and prompt that is not forced")
+    temperature = study.evaluation.temperature if arm.temperature is None else arm.temperature
+    if (arm.samples or 1) > 1 and not temperature:
+        fail(f"{key}.samples", "several samples at temperature 0 are all alike; set temperature")
+
+
+def _check_attribution(study: Study, fail: Fail) -> None:
+    """Its arms exist, and are of one student."""
+    for number, entry in enumerate(study.attribution or ()):
+        names = {"plan": entry.plan, "gold": entry.gold, "again": entry.again}
+        for label, name in names.items():
+            if name is not None and name not in study.arms:
+                fail(f"attribution[{number}].{label}", f"unknown arm '{name}'{near(name, study.arms)}")
+        known = [study.arms[name] for name in names.values() if name in study.arms]
+        if len({(study.student_of(arm), arm.adapter) for arm in known if arm is not None}) > 1:
+            fail(f"attribution[{number}]", "its arms are of different students; attribution holds the student fixed")
+
+
+def _check_review(study: Study, fail: Fail) -> None:
+    """Its teachers exist."""
+    for name in (study.review.teachers if study.review is not None else None) or ():
+        if name is not None and name not in study.teachers:
+            fail("review.teachers", f"unknown teacher '{name}'{near(name, study.teachers)}")
 
 
 def _check_teachers(study: Study, fail: Fail) -> None:
@@ -106,12 +171,16 @@ BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "evaluation.batch_size": _ABOVE_0,
     "evaluation.samples": _ABOVE_0,
     "evaluation.temperature": _NOT_BELOW_0,
+    "evaluation.parity": _ABOVE_0,
+    "evaluation.parity_limit": _SHARE,
+    "training.seeds": _ABOVE_0,
     "task.train": _ABOVE_0,
     "task.test": _ABOVE_0,
     "task.validation": _NOT_BELOW_0,
     "budget.usd": _NOT_BELOW_0,
     "budget.tokens": _NOT_BELOW_0,
     "budget.calls": _NOT_BELOW_0,
+    "review.sample": _NOT_BELOW_0,
 }  # fmt: skip
 """`section.field` -> (what it must be, test); None values are left alone."""
 
@@ -122,9 +191,29 @@ def _check_numbers(study: Study, fail: Fail) -> None:
         value = getattr(getattr(study, section), name, None)
         if value is not None and not good(value):
             fail(key, words)
+    if study.training is not None:
+        _check_method(study, fail)
     evaluation = study.evaluation
     if evaluation is not None and (evaluation.samples or 1) > 1 and not evaluation.temperature:
         fail("evaluation.samples", "several samples at temperature 0 are all alike; set evaluation.temperature")
+
+
+def _check_method(study: Study, fail: Fail) -> None:
+    """Ways of tuning that do not go together."""
+    training = study.training
+    if training.method == "full":
+        for name, student in study.students.items():
+            if student is not None and student.quantization != "none":
+                fail("training.method", f"full: the 4-bit weights of students.{name} cannot be tuned; use lora")
+        for key in ("lora_rslora", "lora_dora"):
+            if getattr(training, key):
+                fail(f"training.{key}", "is of method lora")
+    if training.lora_init == "orthogonal" and (training.lora_r or 0) % 2:
+        fail("training.lora_r", "must be even for lora_init: orthogonal")
+    if training.lora_dora and training.lora_init in ("pissa", "pissa_niter_16", "olora"):
+        fail("training.lora_init", f"{training.lora_init} does not go with lora_dora; use default")
+    if training.lora_targets is not None and not training.lora_targets.replace(",", "").strip():
+        fail("training.lora_targets", "must be all-linear, or names of modules separated by commas")
 
 
 def is_file_name(name: Any) -> bool:

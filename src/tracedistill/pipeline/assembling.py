@@ -1,0 +1,177 @@
+"""The assemble stage: SFT datasets, the plans that arms show and the traces that arms force, with proof of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tracedistill.errors import InputError
+from tracedistill.interventions import INTERVENTIONS, NO_TRACE, broken, intervene, measure
+from tracedistill.pipeline.reviewing import reviewed_traces
+from tracedistill.pipeline.teaching import OWN
+from tracedistill.records import Problem, Trace
+from tracedistill.sft import examples_for, two_targets
+from tracedistill.store import content_id, read_jsonl, to_json, write_json, write_jsonl
+from tracedistill.validation import Validation, validate
+
+if TYPE_CHECKING:
+    from tracedistill.pipeline.work import Workshop
+
+
+def make_datasets(work: Workshop) -> None:
+    """One SFT dataset per tuned arm, all with the same rows; plans and forced traces of the arms that want them."""
+    study = work.study
+    train, test = work.problems("train"), work.problems("test")
+    facts: dict[str, Any] = {"train_problems": len(train), "arms": {}, "plans": {}, "forced": {}}
+    facts["rows"] = _tuning_data(work, train, facts["arms"])
+    for name, arm in study.arms.items():
+        if work.shows_plan(arm):
+            _plans(work, name, test, facts["plans"])
+        if arm.forced not in (None, OWN):
+            teacher = study.teacher_of(arm)
+            before = one_trace(work, teacher, test, accepted=False, reviewed=arm.traces == "reviewed")
+            changed = _changed(work, arm.forced or "", before, test)
+            if not changed:
+                raise InputError(
+                    f"arm {name}: {teacher} gave no trace of a test problem that '{arm.forced}' applies to"
+                )
+            write_jsonl(work.run.path(f"forced/{name}.jsonl"), changed.values())
+            facts["forced"][name] = _facts(work, test, arm.forced or "", before, changed)
+    write_json(work.run.path("assembly.json"), facts)
+
+
+def _tuning_data(work: Workshop, train: Sequence[Problem], facts: dict[str, Any]) -> int:
+    """Write sft/<arm>.jsonl for every tuned arm; returns the rows that each has."""
+    study, task = work.study, work.task
+    tuned = {name: study.arms[name] for name in study.tuned_arms()}
+    before = {
+        name: {}
+        if arm.tune == NO_TRACE
+        else one_trace(work, study.teacher_of(arm), train, accepted=True, reviewed=arm.traces == "reviewed")
+        for name, arm in tuned.items()
+    }
+    traces = {
+        name: {} if arm.tune == NO_TRACE else _changed(work, arm.tune or "correct", before[name], train)
+        for name, arm in tuned.items()
+    }
+    # arms share their rows: a problem that one arm has no trace for is in none
+    kept = [p for p in train if all(p.problem_id in traces[n] for n, arm in tuned.items() if arm.tune != NO_TRACE)]
+    if tuned and not kept:
+        raise InputError(
+            f"no row to tune on: of {len(train)} training problems none has an accepted trace for every arm; "
+            f"look into {work.run.path('validation')}, or set validation.keep"
+        )
+    for name, arm in tuned.items():
+        student = study.students[study.student_of(arm)]
+        change = INTERVENTIONS.get(arm.tune or "")
+        answers = {}
+        if change is not None and change.answers:
+            answers = {key: trace.answer for key, trace in traces[name].items() if trace.answer is not None}
+        two = arm.rationale_weight is not None
+        rows = examples_for(
+            task,
+            name,
+            arm,
+            work.prompt(arm),
+            kept,
+            {} if two else traces[name],
+            student.system,
+            study.format,
+            answers,
+            student.system_role,
+        )
+        rows = two_targets(rows, traces[name]) if two else rows
+        write_jsonl(work.run.path(f"sft/{name}.jsonl"), rows)
+        used = {p.problem_id: traces[name][p.problem_id] for p in kept if p.problem_id in traces[name]}
+        facts[name] = _facts(work, kept, arm.tune or "correct", before[name], used)
+    return len(kept)
+
+
+def _plans(work: Workshop, name: str, test: Sequence[Problem], facts: dict[str, Any]) -> None:
+    """Write plans/<arm>.jsonl: for each problem the arm's plans, in the order of the teacher's samples."""
+    arm, teacher = work.study.arms[name], work.study.teacher_of(work.study.arms[name])
+    every = samples_of(work, teacher, test, accepted=False, reviewed=arm.traces == "reviewed")
+    plans: list[Trace] = []
+    first: dict[str, Trace] = {}
+    originals: dict[str, Trace] = {}
+    for place in range(arm.plan_sample, arm.plan_sample + arm.plans):
+        before = {key: traces[place] for key, traces in every.items() if place < len(traces)}
+        changed = _changed(work, arm.plan, before, test)
+        plans += changed.values()
+        for key, trace in changed.items():
+            if key not in first:
+                first[key], originals[key] = trace, before[key]
+    if not plans:
+        which = f" number {arm.plan_sample}" if arm.plan_sample else ""
+        raise InputError(f"arm {name}: {teacher} made no plan{which} for any test problem that '{arm.plan}' applies to")
+    order = {problem.problem_id: place for place, problem in enumerate(test)}
+    plans.sort(key=lambda trace: order[trace.problem_id])  # stable: a problem's plans stay in the samples' order
+    write_jsonl(work.run.path(f"plans/{name}.jsonl"), plans)
+    facts[name] = _facts(work, test, arm.plan, originals, first)
+
+
+def samples_of(
+    work: Workshop, teacher: str, problems: Sequence[Problem], *, accepted: bool, reviewed: bool = False
+) -> dict[str, list[Trace]]:
+    """All of a teacher's traces of these problems, in the problems' order.
+
+    `accepted`: what validation lets pass, or a person approved. `reviewed`: as a person left them.
+    """
+    found: dict[str, list[Trace]] = {problem.problem_id: [] for problem in problems}
+    person = reviewed_traces(work, teacher) if reviewed else {}
+    verdicts = read_jsonl(work.run.path(f"validation/{teacher}.jsonl"), Validation)
+    for trace, verdict in zip(read_jsonl(work.run.path(f"traces/{teacher}.jsonl"), Trace), verdicts, strict=True):
+        assert trace.trace_id == verdict.trace_id, "verdicts stand in the order of the traces"
+        said = person.get(trace.trace_id)
+        if trace.problem_id not in found or (said is not None and said.status == "rejected"):
+            continue
+        if said is not None and said.status in ("approved", "edited"):
+            found[trace.problem_id].append(said.trace or trace)
+        elif verdict.accepted or not accepted:
+            found[trace.problem_id].append(trace)
+    return {problem_id: traces for problem_id, traces in found.items() if traces}
+
+
+def one_trace(
+    work: Workshop, teacher: str, problems: Sequence[Problem], *, accepted: bool, reviewed: bool = False
+) -> dict[str, Trace]:
+    """The first such trace of each problem."""
+    every = samples_of(work, teacher, problems, accepted=accepted, reviewed=reviewed)
+    return {problem_id: traces[0] for problem_id, traces in every.items()}
+
+
+def _changed(
+    work: Workshop, intervention: str, traces: Mapping[str, Trace], problems: Sequence[Problem]
+) -> dict[str, Trace]:
+    by_id = {problem.problem_id: problem for problem in problems}
+    changed = intervene(intervention, work.task, by_id, list(traces.values()), work.study.seed)
+    return {trace.problem_id: trace for trace in changed}
+
+
+def _facts(
+    work: Workshop,
+    problems: Sequence[Problem],
+    intervention: str,
+    before: Mapping[str, Trace],
+    after: Mapping[str, Trace],
+) -> dict[str, Any]:
+    """What the report says of an arm's traces: how many, by whom, how long, what the intervention kept and broke."""
+    by_id = {problem.problem_id: problem for problem in problems}
+    traces = list(after.values())
+    holding = sum(work.task.answer_in_trace(by_id[trace.problem_id], trace.steps) for trace in traces)
+    facts: dict[str, Any] = {
+        "rows": len(problems),
+        "traces": len(traces),
+        "characters": sum(len(trace.text) for trace in traces),
+        "steps": sum(len(trace.steps) for trace in traces),
+        "holding_answer": holding,
+        "oracle": sum(trace.oracle for trace in traces),
+        "judged_correct": sum(verdict.trace.ok for verdict in validate(work.task, by_id, traces, "all")),
+        "edited": sum(trace.parent_id is not None and "reviewer" in trace.meta for trace in before.values()),
+        "ids": content_id([problem.problem_id for problem in problems]),
+    }
+    if intervention != NO_TRACE:
+        measured = measure(work.task, by_id, [before[key] for key in after], traces)
+        facts["measured"] = to_json(measured, defaults=True)
+        facts["broken"] = broken(INTERVENTIONS[intervention], measured)
+    return facts

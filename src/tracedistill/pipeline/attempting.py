@@ -1,0 +1,286 @@
+"""The evaluate stage: adapters checked before they are merged, every arm's attempts, and their judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tracedistill.engines import Engine, Generation, Request
+from tracedistill.errors import InputError
+from tracedistill.formats import ANSWER_TASK, split
+from tracedistill.pipeline.assembling import one_trace
+from tracedistill.pipeline.graph import discard
+from tracedistill.pipeline.teaching import OWN, SCRIPTED, Usage
+from tracedistill.recipes import Arm, StudentConfig, TeacherConfig, run_name
+from tracedistill.records import Attempt, Problem, Trace
+from tracedistill.scoring import score
+from tracedistill.store import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
+from tracedistill.students import Asked, Asking, Run, attempt_batches, collected, requests_for, shots_for
+
+if TYPE_CHECKING:
+    from tracedistill.pipeline.work import Workshop
+
+
+PAYS = 10
+"""A check of n prompts writes and reads each of them twice; merging saves about a fifth of an attempt's time."""
+
+
+class Attempting:
+    """The arms of one study, asked and judged."""
+
+    def __init__(self, work: Workshop) -> None:
+        self.work = work
+        self.study = work.study
+
+    # ---- asking
+
+    def asking(self, name: str) -> Asking:
+        """How an arm asks."""
+        study, work, arm = self.study, self.work, self.study.arms[name]
+        shots: list[tuple[Problem, Trace | None]] = []
+        if arm.prompt == "few-shot":
+            train = work.problems("train")
+            chosen = shots_for(arm, train, study.seed)
+            known: dict[str, Trace] = {}
+            if arm.shots_with_traces:
+                person = arm.traces == "reviewed"
+                known = one_trace(work, study.teacher_of(arm), train, accepted=True, reviewed=person)
+            shots = [(problem, known.get(problem.problem_id)) for problem in chosen]
+        config, adapter = study.evaluation, study.adapter_of(name)
+        student = study.students[study.student_of(arm)]
+        return Asking(
+            task=work.task,
+            arm=arm,
+            text=work.prompt(arm),
+            system=student.system,
+            system_role=student.system_role,
+            mark=ANSWER_TASK if adapter is not None and study.arms[adapter].rationale_weight is not None else "",
+            style=study.format,
+            samples=config.samples if arm.samples is None else arm.samples,
+            temperature=config.temperature if arm.temperature is None else arm.temperature,
+            seed=study.seed,
+            shots=shots,
+        )
+
+    def asked(self, name: str, problems: Sequence[Problem], seed: int = 0) -> Asked:
+        """What an arm asks about these test problems; those without a plan or trace to force are left out."""
+        arm, plans = self.study.arms[name], dict[str, list[Trace | None]]()
+        if self.work.shows_plan(arm):
+            for trace in read_jsonl(self.work.run.path(f"plans/{name}.jsonl"), Trace):
+                plans.setdefault(trace.problem_id, []).append(trace)
+        return requests_for(self.asking(name), problems, plans, self._forced(name, arm, problems, seed))
+
+    def _forced(self, name: str, arm: Arm, problems: Sequence[Problem], seed: int) -> dict[str, Trace]:
+        if arm.forced is None:
+            return {}
+        if arm.forced != OWN:
+            traces = read_jsonl(self.work.run.path(f"forced/{name}.jsonl"), Trace)
+            return {trace.problem_id: trace for trace in traces}
+        twin = self.study.twin_of(name)
+        assert twin is not None, "checked when the recipe was read"
+        by_id, found = {problem.problem_id: problem for problem in problems}, dict[str, Trace]()
+        for attempt in read_jsonl(self.work.run.path(f"generations/{run_name(twin, seed)}.jsonl"), Attempt):
+            problem, body = by_id.get(attempt.problem_id), split(attempt.text).trace
+            if problem is not None and body and not attempt.cut_off and attempt.problem_id not in found:
+                said = self.work.task.judge_answer(problem, attempt.text).answer.extracted
+                steps = self.work.task.parse_trace(body).steps
+                trace_id = content_id(OWN, attempt.attempt_id, body)
+                found[attempt.problem_id] = Trace(
+                    trace_id, attempt.problem_id, attempt.student, steps, body, said, intervention=OWN
+                )
+        return found
+
+    def engine(self, name: str, seed: int = 0) -> Engine:
+        """What runs an arm: its endpoint, or the student here with the arm's adapter, merged where that was allowed."""
+        arm = self.study.arms[name]
+        student = self.study.student_of(arm)
+        config = self.study.students[student]
+        if config.base_url is not None:
+            return Endpoint(self.work, name, config, arm.served or config.model)
+        adapter = self.study.adapter_of(name)
+        if adapter is None or config.model.startswith(SCRIPTED):
+            return self.work.engine(student)
+        run = run_name(adapter, seed)
+        merged = bool(read_json(self.work.run.path(f"adapters/{run}.parity.json"))["merged"])
+        return self.work.engine(student, self.work.run.path(f"adapters/{run}"), merge=merged)
+
+    # ---- the pieces of the graph
+
+    def make_parity(self, name: str, seed: int) -> None:
+        """Whether an adapter may be merged into the weights: its greedy answers both ways, not on test problems."""
+        study, work, run = self.study, self.work, run_name(name, seed)
+        output, folder = work.run.path(f"adapters/{run}.parity.json"), work.run.path(f"adapters/{run}")
+        student = study.student_of(study.arms[name])
+        limit, wanted = study.evaluation.parity_limit, study.evaluation.parity
+        why = self._why_apart(name, student)
+        if why:
+            write_json(output, {"merged": False, "why": why, "n": 0})
+            return
+        from tracedistill.engines.local import LocalEngine
+        from tracedistill.engines.parity import allowed, parity
+
+        problems = (work.problems("validation") or work.problems("train"))[:wanted]
+        requests = requests_for(replace(self.asking(name), samples=1, temperature=0.0), problems, {}, {}).requests
+        engine = work.engine(student)
+        assert isinstance(engine, LocalEngine), "a scripted student cannot be tuned"
+        found = parity(engine, folder, requests, self._judge(problems), study.evaluation.batch_size)
+        merged = allowed(found, limit)
+        write_json(output, {"merged": merged, **to_json(found, defaults=True), "limit": limit})
+        work.screen.say(
+            f"  {run}: merged weights change {found.verdicts_changed} of {found.n} verdicts, "
+            f"so the adapter is {'merged' if merged else 'kept apart'}"
+        )
+
+    def attempts_with(self, adapter: str) -> int:
+        """Attempts per test problem that are asked of one adapter, over all arms that use it."""
+        study = self.study
+        return sum(study.samples_of(name) for name in study.arms if study.adapter_of(name) == adapter)
+
+    def _why_apart(self, name: str, student: str) -> str:
+        """Why an adapter stays apart without a check; empty where it is to be checked."""
+        config = self.study.evaluation
+        if config.merge == "never":
+            return "evaluation.merge is never"
+        if self.study.training.method == "full":
+            return "all weights were tuned: there is nothing to merge"
+        if self.study.students[student].quantization != "none":
+            return "4-bit weights keep the adapter apart"
+        asked = self.attempts_with(name) * len(self.work.problems("test"))
+        if config.merge == "auto" and asked < PAYS * config.parity:
+            return (
+                f"{asked} attempts are fewer than {PAYS} times the {config.parity} of the check, which would cost more"
+            )
+        return ""
+
+    def _judge(self, problems: Sequence[Problem]) -> Callable[[str, str], str]:
+        by_id = {problem.problem_id: problem for problem in problems}
+
+        def judge(request_id: str, text: str) -> str:
+            return self.work.task.judge_answer(by_id[request_id.rpartition("/")[0]], text).answer.outcome
+
+        return judge
+
+    def make_attempts(self, name: str, seed: int) -> dict[str, Any]:
+        """Ask an arm's student about every test problem; in several processes each takes its share of the batches."""
+        study, arm, run = self.study, self.study.arms[name], run_name(name, seed)
+        student, test = study.student_of(arm), self.work.problems("test")
+        asked = self.asked(name, test, seed)
+        engine = self.engine(name, seed)
+        todo = Run(
+            name=run,
+            arm=name,
+            student=student,
+            asked=asked,
+            batch_size=max(study.evaluation.batch_size, 4 * study.students[student].concurrency)
+            if isinstance(engine, Endpoint)
+            else study.evaluation.batch_size,
+            folder=self.work.run.path("generations"),
+            seed=seed,
+        )
+        with self.work.screen.bar(run) as update:
+            attempt_batches(engine, todo, update, self.work.share, self.work.barrier)
+        if self.work.share[0] == 0:
+            done = [*collected(engine, todo), *self._unasked(todo, test)]
+            write_jsonl(self.work.run.path(f"generations/{run}.jsonl"), done)
+            for partial in todo.partials():
+                discard(partial)
+        return {"engine": engine.describe(), "processes": self.work.share[1]}
+
+    def _unasked(self, run: Run, test: Sequence[Problem]) -> Iterator[Attempt]:
+        """What has no plan or trace to force stays in the denominator: nothing was asked, so nothing was answered."""
+        asked = {request.request_id for request in run.asked.requests}
+        for problem in test:
+            for number in range(self.study.samples_of(run.arm)):
+                key = f"{problem.problem_id}/{number}"
+                if key not in asked:
+                    yield Attempt(
+                        attempt_id=f"{run.name}/{key}",
+                        problem_id=problem.problem_id,
+                        arm=run.arm,
+                        student=run.student,
+                        text="",
+                        finish="no-plan",
+                        tokens_in=0,
+                        tokens_out=0,
+                        seconds=0.0,
+                        sample=number,
+                        seed=run.seed,
+                    )
+
+    def make_scores(self, name: str) -> None:
+        """Judge an arm's attempts, of all its runs."""
+        arm = self.study.arms[name]
+        problems = {problem.problem_id: problem for problem in self.work.problems("test")}
+        wanted = self.work.trace_wanted(arm)
+
+        def judged() -> Iterable[dict[str, Any]]:
+            for seed, run in enumerate(self.study.runs_of(name)):
+                forced = self._forced(name, arm, list(problems.values()), seed)
+                for attempt in read_jsonl(self.work.run.path(f"generations/{run}.jsonl"), Attempt):
+                    problem, trace = problems[attempt.problem_id], forced.get(attempt.problem_id)
+                    result = score(self.work.task, problem, attempt, trace_wanted=wanted, forced=trace)
+                    yield judged_line(attempt, result)
+
+        write_jsonl(self.work.run.path(f"attempts/{name}.jsonl"), judged())
+
+    def determinism(self, name: str, n: int) -> list[Any]:
+        """How many of n texts and verdicts of an arm change with the batch size."""
+        from tracedistill.engines.parity import determinism
+
+        size = self.study.evaluation.batch_size
+        problems = self.work.problems("test")[:n]
+        requests = self.asked(name, problems).requests
+        others = sorted({1, max(1, size // 2), 2 * size} - {size})
+        return list(determinism(self.engine(name), requests, size, others, self._judge(problems)))
+
+
+def judged_line(attempt: Attempt, result: Any) -> dict[str, Any]:
+    """One line of attempts/<arm>.jsonl."""
+    return {
+        **to_json(attempt),
+        "answer": to_json(result.answers.answer, defaults=True),
+        "derived": to_json(result.answers.derived, defaults=True),
+        "candidate": to_json(result.answers.candidate, defaults=True),
+        "trace": to_json(result.trace, defaults=True),
+        "cut_off": result.cut_off,
+        "answer_in_trace": result.answer_in_trace,
+        "follows": result.follows,
+    }
+
+
+class Endpoint:
+    """A student behind an endpoint: answers are cached like a teacher's, so that nothing is paid twice."""
+
+    def __init__(self, work: Workshop, arm: str, config: StudentConfig, model: str) -> None:
+        self.work = work
+        self.arm = arm
+        self.config = TeacherConfig(
+            kind="model",
+            model=model,
+            base_url=config.base_url,
+            key_env=config.key_env,
+            concurrency=config.concurrency,
+            timeout=config.timeout,
+            usd_per_million_in=config.usd_per_million_in,
+            usd_per_million_out=config.usd_per_million_out,
+            retry_failed=True,
+        )
+        self._server: Engine | None = None
+
+    @property
+    def server(self) -> Engine:
+        """The endpoint's engine."""
+        if self._server is None:
+            self._server = self.work.teaching.engine(self.arm, self.config)
+        return self._server
+
+    def describe(self) -> dict[str, Any]:
+        """The endpoint and the model's name there."""
+        return self.server.describe()
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
+        """One answer per request, out of the cache where it was bought before."""
+        if any(request.prefill for request in requests):
+            raise InputError(f"arm {self.arm}: an endpoint does not go on from a begun answer")
+        yield from self.work.teaching.buy(self.arm, self.config, self.server, requests, Usage())

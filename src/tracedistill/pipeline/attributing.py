@@ -1,0 +1,114 @@
+"""Whose errors they were, worked out from three arms' attempts: a table, a line per problem, 50 failures to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tracedistill.attribution import (
+    Adherence,
+    Attributed,
+    Case,
+    Propagation,
+    Trial,
+    adherence,
+    attribute,
+    failures_to_read,
+    propagated,
+    render_cases,
+    summarise,
+)
+from tracedistill.formats import split
+from tracedistill.recipes import AttributionConfig
+from tracedistill.records import Problem, Trace, Verdict
+from tracedistill.store import atomic, read_jsonl, read_lines, to_json, write_json, write_jsonl
+from tracedistill.validation import Validation, validate
+
+if TYPE_CHECKING:
+    from tracedistill.pipeline.work import Workshop
+
+TO_READ = 50
+"""Failures rendered for reading by hand."""
+
+
+def make_attribution(work: Workshop, entry: AttributionConfig) -> None:
+    """Write attribution/<arm>.json (the table), .jsonl (a line per problem) and .failures.md (a sample to read)."""
+    study, arm = work.study, work.study.arms[entry.plan]
+    problems = {problem.problem_id: problem for problem in work.problems("test")}
+    plans: dict[str, Trace] = {}
+    for trace in read_jsonl(work.run.path(f"plans/{entry.plan}.jsonl"), Trace):
+        plans.setdefault(trace.problem_id, trace)
+    attempts = {name: _by_problem(work, name) for name in (entry.plan, entry.gold, entry.again) if name is not None}
+    attributed: list[Attributed] = []
+    adherences: dict[str, Adherence] = {}
+    propagations: dict[str, Propagation] = {}
+    cases: list[Case] = []
+    teacher, student = study.teacher_of(arm), study.student_of(arm)
+    verdicts = _verdicts(work, teacher, plans, problems)
+    for problem_id, plan in plans.items():
+        problem, rows = problems[problem_id], attempts[entry.plan].get(problem_id, [])
+        verdict = verdicts[plan.trace_id]
+        trial = Trial(
+            problem_id,
+            _count(rows),
+            _count(attempts[entry.gold].get(problem_id, [])),
+            _count(attempts[entry.again].get(problem_id, [])) if entry.again is not None else None,
+            verdict,
+        )
+        found = attribute(trial)
+        attributed.append(found)
+        # one output stands for the item: one that failed, where there is one
+        row = next((row for row in rows if row["answer"]["outcome"] != "correct"), rows[0] if rows else None)
+        if row is None:
+            continue
+        ok, said = row["answer"]["outcome"] == "correct", row["answer"]["extracted"]
+        body = split(row["text"]).trace or row["text"]
+        adherences[problem_id] = adherence(problem, plan.steps, body, answer_ok=ok)
+        propagations[problem_id] = propagated(plan.steps, problem, row["text"], said)
+        cases.append(
+            Case(
+                found, problem, plan.steps, verdict, row["text"], said, teacher, student,
+                adherences[problem_id], propagations[problem_id],
+            )
+        )  # fmt: skip
+    table = summarise(attributed, teacher, student, adherences, propagations)
+    write_json(
+        work.run.path(f"attribution/{entry.plan}.json"), {"arms": to_json(entry), **to_json(table, defaults=True)}
+    )
+    lines = [
+        {
+            **to_json(one, defaults=True),
+            "adherence": to_json(adherences[one.problem_id]) if one.problem_id in adherences else None,
+            "propagation": to_json(propagations[one.problem_id]) if one.problem_id in propagations else None,
+        }
+        for one in attributed
+    ]
+    write_jsonl(work.run.path(f"attribution/{entry.plan}.jsonl"), lines)
+    with atomic(work.run.path(f"attribution/{entry.plan}.failures.md")) as stream:
+        text = render_cases(failures_to_read(cases, TO_READ, study.seed))
+        stream.write(text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _by_problem(work: Workshop, arm: str) -> dict[str, list[Mapping[str, Any]]]:
+    """An arm's attempts that were asked, by problem."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for _, row in read_lines(work.run.path(f"attempts/{arm}.jsonl")):
+        if row["finish"] != "no-plan":
+            found.setdefault(row["problem_id"], []).append(row)
+    return found
+
+
+def _count(rows: list[Mapping[str, Any]]) -> tuple[int, int]:
+    return sum(row["answer"]["outcome"] == "correct" for row in rows), len(rows)
+
+
+def _verdicts(
+    work: Workshop, teacher: str, plans: Mapping[str, Trace], problems: Mapping[str, Problem]
+) -> dict[str, Verdict]:
+    """Trace id -> what rules say of the plan that was shown and, where they leave it open, a model judge."""
+    found = {one.trace_id: one.trace for one in validate(work.task, problems, plans.values(), "all")}
+    for one in read_jsonl(work.run.path(f"validation/{teacher}.jsonl"), Validation):
+        if one.trace_id in found and one.judged is not None and found[one.trace_id].outcome == "undecided":
+            found[one.trace_id] = replace(found[one.trace_id], outcome=one.judged.outcome)
+    return found

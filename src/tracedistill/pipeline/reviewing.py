@@ -1,0 +1,41 @@
+"""What a person made of the traces, taken out of the review's store; and the pause until there is something."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tracedistill.errors import Paused
+from tracedistill.review.outcomes import Reviewed, remaining, reviewed_of
+from tracedistill.store import read_jsonl, write_jsonl
+
+if TYPE_CHECKING:
+    from tracedistill.pipeline.work import Workshop
+
+REVIEW_STORE = "review/review.sqlite"
+"""The review's store below the run folder."""
+
+
+def make_reviewed(work: Workshop, teacher: str) -> None:
+    """Write reviewed/<teacher>.jsonl: a line per trace that a person has dealt with.
+
+    Raises Paused where the recipe requires a review and traces of its sample are still open.
+    """
+    store, config = work.run.path(REVIEW_STORE), work.study.review
+    if config.required and (not config.teachers or teacher in config.teachers):
+        left = remaining(store, teacher, config.sample, work.study.seed)
+        if left:
+            traces = "trace" if left == 1 else "traces"
+            known = f"{left} {traces} of {teacher}" if store.exists() else f"the traces of {teacher}"
+            raise Paused(
+                f"{known} wait for a person's review (review.required in the recipe).\n"
+                f"  next: tracedistill review {work.recipe}\n"
+                "  then run the same command again; it goes on from here"
+            )
+    done = [one for one in reviewed_of(store, teacher) if one.status != "open"]
+    write_jsonl(work.run.path(f"reviewed/{teacher}.jsonl"), done)
+
+
+def reviewed_traces(work: Workshop, teacher: str) -> dict[str, Reviewed]:
+    """Trace id -> what a person made of it; those that nobody has dealt with are not in it."""
+    lines = read_jsonl(work.run.path(f"reviewed/{teacher}.jsonl"), Reviewed)
+    return {one.trace_id: one for one in lines}

@@ -1,0 +1,105 @@
+"""Grids: an arm that names several teachers or students stands for one arm each, with plans held fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+AXES = {"student": "students", "teacher": "teachers"}
+"""Field of an arm -> where the recipe lists its names; the order in which they stand in an arm's new name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One arm of a grid."""
+
+    name: str
+    """`<arm>@<student>`, `<arm>@<teacher>` or `<arm>@<student>+<teacher>`."""
+    at: Mapping[str, str]
+    """Its student and teacher, as far as the grid varies them."""
+
+
+def spread_grid(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[Cell]]]:
+    """(the recipe with one arm per cell, arm -> its cells); `student: all` or `student: [a, b]`, and so for teachers.
+
+    What refers to such an arm (adapter, comparisons, attribution) refers to the cell of the same student and teacher.
+    Values that are no names are left for the reader to complain about.
+    """
+    arms = raw.get("arms")
+    if not isinstance(arms, dict):
+        return raw, {}
+    cells = {name: _cells(str(name), arm, raw) for name, arm in arms.items()}
+    grids = {name: found for name, found in cells.items() if any(cell.at for cell in found)}
+    if not grids:
+        return raw, {}
+    spread: dict[str, Any] = {}
+    for name, arm in arms.items():
+        for cell in cells[name]:
+            spread[cell.name] = {**arm, **cell.at} if cell.at else arm
+            reference = spread[cell.name].get("adapter") if isinstance(arm, dict) else None
+            if reference in grids:
+                place = {axis: arm.get(axis) for axis in AXES if isinstance(arm.get(axis), str)} | dict(cell.at)
+                spread[cell.name]["adapter"] = _same_place(grids[reference], place, str(reference))
+    return {**raw, "arms": spread, **_references(raw, cells)}, grids
+
+
+def _cells(name: str, arm: Any, raw: Mapping[str, Any]) -> list[Cell]:
+    places: list[dict[str, str]] = [{}]
+    if isinstance(arm, dict):
+        for axis, listed in AXES.items():
+            value = arm.get(axis)
+            known = raw.get(listed)
+            if value == "all" and isinstance(known, dict) and "all" not in known:
+                value = list(known)
+            if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+                places = [{**place, axis: item} for place in places for item in value]
+    return [Cell(f"{name}@{'+'.join(place.values())}" if place else name, place) for place in places]
+
+
+def _same_place(cells: list[Cell], at: Mapping[str, str], name: str) -> str:
+    """The cell that agrees with a place wherever both say something; the plain name where it is not one."""
+    found = [cell.name for cell in cells if all(at.get(axis, value) == value for axis, value in cell.at.items())]
+    return found[0] if len(found) == 1 else name
+
+
+def _references(raw: Mapping[str, Any], cells: Mapping[str, list[Cell]]) -> dict[str, Any]:
+    changed: dict[str, Any] = {}
+    pairs = raw.get("comparisons")
+    if isinstance(pairs, list):
+        changed["comparisons"] = [other for pair in pairs for other in _pairs(pair, cells)]
+    entries = raw.get("attribution")
+    if isinstance(entries, list):
+        changed["attribution"] = [other for entry in entries for other in _entries(entry, cells)]
+    return changed
+
+
+def _pairs(pair: Any, cells: Mapping[str, list[Cell]]) -> list[Any]:
+    if (
+        not isinstance(pair, list)
+        or len(pair) != 2
+        or not all(isinstance(name, str) and name in cells for name in pair)
+    ):
+        return [pair]
+    return [
+        [first.name, second.name]
+        for first in cells[pair[0]]
+        for second in cells[pair[1]]
+        if first.name != second.name and _agree(first.at, second.at)
+    ]
+
+
+def _entries(entry: Any, cells: Mapping[str, list[Cell]]) -> list[Any]:
+    if not isinstance(entry, dict) or entry.get("plan") not in cells:
+        return [entry]
+    return [
+        {
+            key: _same_place(cells[name], cell.at, name) if isinstance(name, str) and name in cells else name
+            for key, name in {**entry, "plan": cell.name}.items()
+        }
+        for cell in cells[entry["plan"]]
+    ]
+
+
+def _agree(first: Mapping[str, str], second: Mapping[str, str]) -> bool:
+    return all(second.get(axis, value) == value for axis, value in first.items())
