@@ -1,0 +1,271 @@
+"""Talk to an arm of a study: a question is rendered exactly as the study renders its own, and asked of its student."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tracedistill.engines import Engine, Generation, Request, Sampling
+from tracedistill.errors import InputError
+from tracedistill.formats import apart, split
+from tracedistill.opening import FULL, Opened, shown_model
+from tracedistill.pipeline.attempting import Attempting
+from tracedistill.pipeline.teaching import SCRIPTED, Usage
+from tracedistill.recipes import run_name
+from tracedistill.records import Message, Problem, Trace, Verdict
+from tracedistill.rendering import system_in_user_turn
+from tracedistill.store import content_id, read_json
+from tracedistill.students import requests_for
+from tracedistill.teachers import Failure, trace_of
+
+ASKED = "asked"
+"""Id and split of a problem that somebody has just thought of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person asks."""
+
+    text: str
+    """The question."""
+    context: tuple[str, ...] = ()
+    """Story lines, facts or passages that stand before it."""
+    choices: tuple[str, ...] = ()
+    """The choices of a multiple-choice question, without letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back."""
+
+    messages: tuple[Message, ...]
+    """The chat as it was sent."""
+    text: str
+    """What the student wrote."""
+    trace: str | None
+    """What stands before its answer."""
+    answer: str | None
+    """Its final answer, where its format marks one."""
+    finish: str
+    """stop, or length: cut off."""
+    tokens: int
+    """Tokens that it wrote."""
+    plan: str | None = None
+    """The plan that it was shown."""
+    gold: str | None = None
+    """The gold answer, of a problem of the study."""
+    verdict: Verdict | None = None
+    """The task's judgement of the answer, of a problem of the study."""
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One arm of a study, at a person's disposal."""
+
+    opened: Opened
+    """The study."""
+    arm: str
+    """The arm."""
+    seed: int = 0
+    """Which of its adapters."""
+    plain: bool = False
+    """The question alone as the user's turn, without the arm's prompt; the student's system message stays."""
+    plan: str | None = None
+    """A plan to show, in place of the teacher's."""
+    how: str = ""
+    """What answers: the student, and its adapter, merged or apart."""
+    _engine: Engine | None = None
+    _said: list[Message] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Raise InputError for an arm that cannot be talked to."""
+        study, arm = self.opened.study, self.opened.study.arms[self.opened.arm(self.arm)]
+        if arm.forced is not None:
+            twin = study.twin_of(self.arm)
+            raise InputError(
+                f"arm {self.arm} puts a trace into its student's mouth; ask {twin or 'an arm that does not'} instead"
+            )
+        if self.plan is not None and not self.opened.work.shows_plan(arm):
+            raise InputError(f"--plan: the prompt of arm {self.arm} shows no plan")
+        if arm.prompt == "few-shot" and not self.plain and not (self.opened.folder / "problems.jsonl").exists():
+            raise InputError(f"arm {self.arm} shows solved problems; first: {self.opened.command('validate')}")
+        self._engine, self.how = self._load()
+
+    # ---- asking
+
+    def ask(self, question: Question) -> Reply:
+        """Ask, behind whatever was said so far; the answer then belongs to what was said.
+
+        Raises InputError where the task cannot render it, no plan can be had, or the student does not answer.
+        """
+        if self.plain:
+            return self._send(self._plain(question.text), None)
+        problem = self._problem(question)
+        plan = self._plan_for(problem)
+        return self._send(self._request(problem, plan), plan)
+
+    def ask_known(self, problem_id: str) -> Reply:
+        """Ask a problem of the study, exactly as the study does (its plan included), and judge the answer."""
+        path = self.opened.folder / "problems.jsonl"
+        if not path.exists():
+            raise InputError(f"--problem {problem_id}: no problems yet; first: {self.opened.command('teach')}")
+        problem = next((one for one in self.opened.work.problems() if one.problem_id == problem_id), None)
+        if problem is None:
+            raise InputError(f"--problem {problem_id}: {path} has no problem of this id")
+        plan = self._known_plan(problem)
+        request = self._plain(self._rendered(problem)) if self.plain else self._request(problem, plan)
+        reply = self._send(request, plan)
+        task = self.opened.work.task
+        verdict = task.judge_answer(problem, reply.text).answer
+        return replace(reply, gold=task.render_answer(problem), verdict=verdict)
+
+    def forget(self) -> None:
+        """Begin a new conversation."""
+        self._said.clear()
+
+    def _send(self, request: Request, plan: Trace | None) -> Reply:
+        *before, last = request.messages
+        asked = replace(request, messages=(*before, *self._said, last))
+        (made,) = self._answering().generate([asked])
+        self._check(made)
+        parts = split(made.text)
+        self._said += [last, Message("assistant", self._remembered(made.text))]
+        shown = None if plan is None else plan.text
+        return Reply(asked.messages, made.text, parts.trace, parts.answer, made.finish, made.tokens_out, shown)
+
+    def _check(self, made: Generation) -> None:
+        if made.finish == "too-long":
+            said = "; an empty line begins a new conversation" if self._said else ""
+            raise InputError(f"the question does not fit the student's window with what it may write{said}")
+        if made.finish in ("error", "refusal"):
+            raise InputError(f"arm {self.arm}: no answer ({made.finish}): {made.error or 'no cause given'}")
+
+    def _remembered(self, text: str) -> str:
+        """What later turns see of an answer: families that think do not show earlier thinking."""
+        if self.opened.study.format != "reasoning":
+            return text
+        parts = apart(text)
+        return parts[1] if parts else text
+
+    # ---- what is sent
+
+    def _plain(self, text: str) -> Request:
+        study = self.opened.study
+        arm = study.arms[self.arm]
+        student = study.students[study.student_of(arm)]
+        head = (Message("system", student.system),) if student.system else ()
+        messages = (*head, Message("user", text))
+        if student.system_role == "user":
+            messages = system_in_user_turn(messages)
+        temperature = study.evaluation.temperature if arm.temperature is None else arm.temperature
+        seed = int(content_id(study.seed, ASKED)[:12], 16)
+        return Request(ASKED, messages, Sampling(arm.max_tokens, temperature), seed)
+
+    def _request(self, problem: Problem, plan: Trace | None) -> Request:
+        asking = replace(Attempting(self.opened.work).asking(self.arm), samples=1)
+        asking = replace(asking, arm=replace(asking.arm, plans=1))
+        self._rendered(problem)
+        plans = {} if plan is None else {problem.problem_id: [plan]}
+        return requests_for(asking, [problem], plans, {}).requests[0]
+
+    def _problem(self, question: Question) -> Problem:
+        letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+        if len(question.choices) > len(letters):
+            raise InputError(f"--choice: {len(question.choices)} choices, at most {len(letters)}")
+        choices = tuple(zip(letters, question.choices, strict=False))
+        name = self.opened.study.task.name
+        return Problem(ASKED, name, ASKED, question.text, context=question.context, choices=choices)
+
+    def _rendered(self, problem: Problem) -> str:
+        try:
+            return self.opened.work.task.render_problem(problem)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"task {problem.task} cannot render a bare question ({type(error).__name__}: {error}); ask one of the "
+                "study's own problems with --problem ID, or send your text as it is with --plain"
+            ) from error
+
+    # ---- plans
+
+    def _known_plan(self, problem: Problem) -> Trace | None:
+        arm = self.opened.study.arms[self.arm]
+        if self.plain or not self.opened.work.shows_plan(arm):
+            return None
+        path = self.opened.folder / "plans" / f"{self.arm}.jsonl"
+        if self.plan is None and path.exists():
+            asked = Attempting(self.opened.work).asked(self.arm, [problem])
+            if asked.requests:
+                return asked.shown[asked.requests[0].request_id]
+        return self._plan_for(problem.blind())
+
+    def _plan_for(self, problem: Problem) -> Trace | None:
+        """The plan that the arm's prompt shows; made by its teacher now, if it can."""
+        work, study = self.opened.work, self.opened.study
+        arm = study.arms[self.arm]
+        if not work.shows_plan(arm):
+            return None
+        if self.plan is not None:
+            return Trace(content_id(ASKED, self.plan), problem.problem_id, ASKED, (), self.plan)
+        teacher = study.teacher_of(arm)
+        config = study.teachers[teacher]
+        remedy = "give one with --plan FILE, or ask one of the study's test problems with --problem ID"
+        if arm.plan != "correct":
+            raise InputError(f"arm {self.arm} shows plans changed by '{arm.plan}', among a study's problems; {remedy}")
+        if config.kind == "rules":
+            trace = work.task.decompose(problem)
+            if trace is None:
+                raise InputError(f"arm {self.arm} shows a plan, and rules make none of this question; {remedy}")
+            return trace
+        text = work.teaching.text(teacher) if config.kind in ("model", "student") else ""
+        if config.kind not in ("model", "student") or "{answer}" in text or "{trace}" in text:
+            raise InputError(
+                f"arm {self.arm} shows a plan, and teacher {teacher} makes none of a new question; {remedy}"
+            )
+        requests, sources = work.teaching.requests(teacher, [problem])
+        self._engine = None  # a student that plans for itself does so without adapter
+        (made,) = work.teaching.buy(teacher, config, work.teaching.engine(teacher, config), requests[:1], Usage())
+        found = trace_of(work.task, made, config, text, teacher, sources)
+        if isinstance(found, Failure):
+            raise InputError(f"arm {self.arm} shows a plan, and {teacher} made none: {found.cause}; {remedy}")
+        return found
+
+    # ---- who answers
+
+    def _answering(self) -> Engine:
+        if self._engine is None:
+            self._engine, self.how = self._load()
+        return self._engine
+
+    def _load(self) -> tuple[Engine, str]:
+        """(the arm's engine, what it is in words)."""
+        study, work = self.opened.study, self.opened.work
+        student = study.student_of(study.arms[self.arm])
+        config, owner = study.students[student], study.adapter_of(self.arm)
+        name = f"{student} ({shown_model(config.model)}"
+        if config.base_url is not None:
+            return Attempting(work).engine(self.arm, self.seed), f"{name} at its endpoint)"
+        if owner is None or config.model.startswith(SCRIPTED):
+            return work.engine(student), f"{name}, {config.dtype}), untuned"
+        folder = self.opened.adapter(self.arm, self.seed)
+        tuned = f"tuned on arm {owner}" if owner != self.arm else "tuned"
+        if (folder / FULL).is_file():
+            return work.engine(student, folder), f"{name}, {config.dtype}), {tuned}, all weights"
+        merged, why = _may_be_merged(self.opened.folder / "adapters" / f"{run_name(owner, self.seed)}.parity.json")
+        four = ", 4-bit" if config.quantization == "nf4" else ""
+        how = f"{name}, {config.dtype}{four}), {tuned}; adapter {'merged' if merged else 'kept apart'}: {why}"
+        return work.engine(student, folder, merge=merged), how
+
+
+def _may_be_merged(path: Path) -> tuple[bool, str]:
+    """(whether the study runs this adapter merged, why)."""
+    if not path.exists():
+        return False, "whether it may be merged was not checked yet (`tracedistill evaluate` does)"
+    found = read_json(path)
+    if not found["n"]:
+        return bool(found["merged"]), str(found.get("why", ""))
+    return bool(found["merged"]), f"merging changes {found['verdicts_changed']} of {found['n']} verdicts"
+
+
+def context_of(text: str) -> tuple[str, ...]:
+    """Lines of a context, empty ones left out."""
+    return tuple(line.strip() for line in text.splitlines() if line.strip())

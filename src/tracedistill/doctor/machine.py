@@ -1,0 +1,255 @@
+"""This machine: cores, memory, disk, GPU, versions, hub, keys by name, browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from tracedistill import __version__
+from tracedistill.doctor.findings import Finding, gigabytes
+from tracedistill.weights import cache_folder
+
+WAIT = 2.5
+"""Seconds that the hub has to answer in."""
+KEYS = ("HF_TOKEN", "OPENAI_API_KEY", "WANDB_API_KEY")
+"""Environment variables that are looked for when no recipe names its own."""
+EXTRAS = {
+    "bitsandbytes": "4-bit students and 8-bit optimizers: pip install 'tracedistill[bitsandbytes]'",
+    "wandb": "tracking: wandb: pip install 'tracedistill[wandb]'",
+}
+"""Library that only some recipes need -> for what, and how to get it."""
+LITTLE_DISK = 5e9
+LITTLE_MEMORY = 4e9
+"""Below this even the quickstart is tight (its peak is 3.65 GB)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU."""
+
+    name: str
+    """As its driver calls it."""
+    memory: float
+    """Bytes."""
+    bf16: bool
+    """Whether it computes in bfloat16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What recipes are held against."""
+
+    cores: int
+    """That this process may use."""
+    memory: float
+    """Bytes in all, within the container's limit."""
+    available: float
+    """Bytes free at the moment."""
+    disk: float
+    """Bytes free where runs are written."""
+    gpus: tuple[Gpu, ...]
+    """Those that torch sees."""
+    hub: str
+    """Empty: the hub answers; else why not."""
+
+
+def look() -> Machine:
+    """Look at this machine; the hub is waited for in the meantime, WAIT seconds at most."""
+    told: list[str] = []
+    asking = threading.Thread(target=lambda: told.append(_hub()), daemon=True)
+    asking.start()
+    gpus = _gpus()
+    total, available = _memory()
+    asking.join(WAIT)
+    hub = told[0] if told else f"no answer within {WAIT:.1f} s"
+    return Machine(_cores(), total, available, shutil.disk_usage(_existing(Path.cwd())).free, gpus, hub)
+
+
+def findings_of(machine: Machine) -> Iterator[Finding]:
+    """What there is, a line each."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("python", "ok" if sys.version_info >= (3, 11) else "bad", f"{python}, tracedistill {__version__}")
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    busy = load > machine.cores
+    yield Finding("cores", "note" if busy else "ok", f"{machine.cores}, load {load:.1f}{' (busy now)' if busy else ''}")
+    low = machine.memory < LITTLE_MEMORY
+    free = f"{gigabytes(machine.memory)}, {gigabytes(machine.available)} free now"
+    yield Finding("memory", "note" if low else "ok", f"{free}{'; even the quickstart is tight' if low else ''}")
+    yield from _disks(machine)
+    yield from _gpu_findings(machine)
+    yield from _versions()
+    yield from _constraints()
+    if machine.hub:
+        yield Finding("hub", "note", f"not reachable: {machine.hub}; what lies here already, and pypi: students, do")
+    else:
+        yield Finding("hub", "ok", "reachable")
+    yield Finding("keys", "ok", ", ".join(f"{name} {'set' if key_is_set(name) else 'not set'}" for name in KEYS))
+    browser = next((name for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name)), None)
+    told = "any browser does for `review`; the tests of its page want chromium"
+    yield Finding("browser", "ok" if browser else "note", browser or f"no chromium: {told}")
+
+
+def key_is_set(name: str) -> bool:
+    """Whether there is a key of this name; its value is not looked at. The hub's may also lie in its own file."""
+    if os.environ.get(name):
+        return True
+    if name != "HF_TOKEN":
+        return False
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    return Path(os.environ.get("HF_TOKEN_PATH") or home / "token").expanduser().is_file()
+
+
+def installed(name: str) -> str | None:
+    """The version of a library that is installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+# ---- inside
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory() -> tuple[float, float]:
+    """(in all, free now) in bytes: the machine's, or the container's where that is less."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    total = float(page * os.sysconf("SC_PHYS_PAGES"))
+    free = float(page * os.sysconf("SC_AVPHYS_PAGES")) if "SC_AVPHYS_PAGES" in os.sysconf_names else total
+    known = _fields(Path("/proc/meminfo"))
+    free = known.get("MemAvailable", free / 1024) * 1024
+    limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")
+    if limit is not None and limit < total:
+        return limit, min(free, limit - (used or 0.0))
+    return total, free
+
+
+def _fields(path: Path) -> dict[str, float]:
+    """`MemAvailable:  123 kB` and the like."""
+    try:
+        pairs = (line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+        return {name: float(value.split()[0]) for name, value in pairs if value.split()}
+    except (OSError, ValueError):
+        return {}
+
+
+def _number(path: str) -> float | None:
+    try:
+        return float(Path(path).read_text())
+    except (OSError, ValueError):  # no such group, or `max`
+        return None
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _disks(machine: Machine) -> Iterator[Finding]:
+    places = {"runs": Path.cwd(), "students": cache_folder(), "hub's files": _hub_cache()}
+    shown, least = [], machine.disk
+    for name, path in places.items():
+        free = shutil.disk_usage(_existing(path)).free
+        least = min(least, free)
+        shown.append(f"{gigabytes(free)} free for {name}")
+    few = least < LITTLE_DISK
+    yield Finding("disk", "note" if few else "ok", ", ".join(shown))
+
+
+def _hub_cache() -> Path:
+    home = os.environ.get("HF_HOME")
+    return (Path(home) if home else Path.home() / ".cache" / "huggingface").expanduser()
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return ()
+    found = []
+    for number in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(number)
+        bf16 = facts.major >= 8
+        found.append(Gpu(str(facts.name), float(facts.total_memory), bf16))
+    return tuple(found)
+
+
+def _gpu_findings(machine: Machine) -> Iterator[Finding]:
+    if not machine.gpus:
+        yield Finding("gpu", "ok", "none that torch sees: students run on the CPU")
+    for gpu in machine.gpus:
+        without = "" if gpu.bf16 else "; no bfloat16: set students.<name>.dtype: float32"
+        yield Finding("gpu", "note" if without else "ok", f"{gpu.name}, {gigabytes(gpu.memory)}{without}")
+
+
+def _versions() -> Iterator[Finding]:
+    """What the package asks for, against what is installed."""
+    from packaging.requirements import Requirement
+
+    wrong, count = [], 0
+    for line in metadata.requires("tracedistill") or ():
+        wanted = Requirement(line)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        count += 1
+        version = installed(wanted.name)
+        if version is None:
+            wrong.append(f"{wanted.name} is missing")
+        elif not wanted.specifier.contains(version, prereleases=True):
+            wrong.append(f"{wanted.name} {version} is not {wanted.specifier}")
+    if wrong:
+        yield Finding("libraries", "bad", f"{'; '.join(wrong)}; install the package again")
+    else:
+        yield Finding("libraries", "ok", f"all {count} that the package asks for")
+    missing = [f"{name} ({use})" for name, use in EXTRAS.items() if installed(name) is None]
+    if missing:
+        yield Finding("extras", "note", f"not installed: {'; '.join(missing)}")
+
+
+def _constraints() -> Iterator[Finding]:
+    """The versions that the project is tested with, where its constraints file is at hand."""
+    places = [folder / "constraints.txt" for folder in (Path.cwd(), *Path(__file__).parents[2:4])]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        return
+    others = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        name, pinned, version = line.partition("#")[0].strip().partition("==")
+        here = installed(name) if pinned else None
+        # `2.13.0+cpu` is 2.13.0 for a certain machine
+        if here is not None and here.partition("+")[0] != version:
+            others.append(f"{name} {here} (tested: {version})")
+    if others:
+        yield Finding("tested with", "note", f"other versions than the project's own: {', '.join(others)}")
+    else:
+        yield Finding("tested with", "ok", "these very versions")
+
+
+def _hub() -> str:
+    """Why the model hub cannot be asked; empty where it answers."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return "HF_HUB_OFFLINE is set"
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    if not address.startswith(("https://", "http://")):
+        return "HF_ENDPOINT is no address"
+    request = urllib.request.Request(f"{address}/api/models?limit=1", headers={"User-Agent": "tracedistill"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=WAIT):  # noqa: S310 - http or https, looked at above
+            return ""
+    except urllib.error.HTTPError as error:
+        return "" if error.code < 500 else f"it answers {error.code}"
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "reason", error))[:120] or type(error).__name__

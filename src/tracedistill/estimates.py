@@ -1,0 +1,247 @@
+"""What tuning and asking a student would take: memory and time out of its size, its rows and a machine's speed.
+
+Estimates, good to a factor of two where nothing was measured. What they rest on stands beside each figure below; on two
+CPU cores they were held against the quickstart study (docs/recipes.md).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from tracedistill.recipes import StudentConfig, TrainingConfig
+from tracedistill.sizes import ModelSize
+
+GB = 10**9
+
+LIBRARIES = 0.6 * GB
+"""A process with torch, transformers, TRL and PEFT loaded (0.55 GB of resident set), or a GPU's own context."""
+KEPT = {"cpu": 2.0, "gpu": 1.2}
+"""Memory taken for one byte of activations: freed pieces of unlike size stay with the allocator. CPU: the quickstart's
+second and third adapter; GPU: a guess."""
+EFFICIENCY = {"cpu": 1.1, "gpu": 0.3}
+"""Share of the speed of plain matrix products that training reaches, norms, attention and LoRA's small products
+included. CPU: the quickstart, whose speed was measured on two quiet cores and that of products in one thread beside
+other work, hence above 1; GPU: a guess."""
+DECODING = {"cpu": 0.7, "gpu": 0.3}
+"""The same for writing token by token."""
+START_SECONDS = 5.0
+"""Loading libraries and weights, once per adapter or arm."""
+LAUNCH = {"train": 2e-3, "write": 1e-3}
+"""Seconds that a GPU's layer takes at least, for a micro-batch forward and backward, and for one token of a batch:
+starting hundreds of small kernels. A guess."""
+HEAD = {"cpu": 0.1 * GB, "gpu": 1.0 * GB}
+"""Logits at work: on a CPU in tiles of 2^25, on a GPU what TRL's chunks take (a guess)."""
+PACKED_COPY = 1 << 30
+"""Weights that the engine lays out a second time on a CPU: only up to this size of all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What runs a student."""
+
+    name: str
+    """As said to a person."""
+    kind: Literal["cpu", "gpu"]
+    """Which of the constants hold."""
+    flops: float
+    """Floating-point operations a second of plain matrix products, in the student's dtype."""
+    memory: float
+    """Bytes; 0: not known."""
+    bandwidth: float = 0.0
+    """Bytes a second between a GPU's memory and its cores; 0: not asked for."""
+    source: str = ""
+    """Measured here, or whose figure."""
+
+
+def _gpu(name: str, teraflops: float, gigabytes: float, bandwidth: float) -> Device:
+    source = "dense bf16 of NVIDIA's data sheet"
+    return Device(name, "gpu", teraflops * 1e12, gigabytes * GB, bandwidth * 1e9, source)
+
+
+DEVICES: dict[str, Device] = {
+    "l4": _gpu("L4", 121, 24, 300),
+    "a10": _gpu("A10", 125, 24, 600),
+    "rtx-4090": _gpu("RTX 4090", 165, 24, 1008),
+    "l40s": _gpu("L40S", 362, 48, 864),
+    "a100": _gpu("A100 80GB", 312, 80, 2039),
+    "h100": _gpu("H100 SXM", 989, 80, 3350),
+    "h200": _gpu("H200", 989, 141, 4800),
+}
+"""Value of `--device` -> one such GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowLengths:
+    """How long an arm's rows are, in tokens."""
+
+    rows: int
+    """Rows to tune on."""
+    tokens: int
+    """Of all rows."""
+    supervised: int
+    """That carry loss."""
+    longest: int
+    """Of the longest row."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptLengths:
+    """What an arm asks, in tokens."""
+
+    requests: int
+    """Prompts, all samples and plans counted."""
+    tokens: int
+    """Of all prompts."""
+    longest: int
+    """Of the longest prompt."""
+    written: float
+    """Tokens that one answer takes, the mean or the most."""
+    most: int
+    """Tokens that an answer may have (`max_tokens`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one piece of work would take on one device."""
+
+    seconds: float
+    """Wall time, if nothing else runs there."""
+    memory: float
+    """Bytes at the peak, of one process."""
+
+
+def optimizer_steps(rows: int, training: TrainingConfig) -> int:
+    """Steps of one adapter."""
+    if training.max_steps > 0:
+        return training.max_steps
+    return math.ceil(training.epochs * math.ceil(rows / training.batch_size))
+
+
+def passes(rows: int, training: TrainingConfig) -> float:
+    """How often each row is seen."""
+    if training.max_steps > 0:
+        return training.max_steps * training.batch_size / max(1, rows)
+    return training.epochs
+
+
+def trained_weights(size: ModelSize, training: TrainingConfig) -> int:
+    """Weights that the optimizer moves."""
+    if training.method == "full":
+        return size.parameters
+    return size.lora(training.lora_r, training.lora_targets)
+
+
+def training_need(
+    size: ModelSize, rows: RowLengths, training: TrainingConfig, student: StudentConfig, device: Device
+) -> Need:
+    """One adapter on one device."""
+    steps = optimizer_steps(rows.rows, training)
+    seconds = training_flops(size, rows, training, device) / (device.flops * EFFICIENCY[device.kind])
+    if device.kind == "gpu":
+        least = steps * training.gradient_accumulation * size.layers * LAUNCH["train"]
+        seconds = max(seconds, least * (4 / 3 if training.activation_checkpointing else 1))
+    return Need(seconds + START_SECONDS, training_memory(size, rows, training, student, device))
+
+
+def training_flops(size: ModelSize, rows: RowLengths, training: TrainingConfig, device: Device) -> float:
+    """Operations of one adapter's training.
+
+    Two per weight and token forward, two for the gradient of what came in, two for the gradient of a weight that is
+    trained; two more to compute a layer again under activation checkpointing.
+    """
+    full = training.method == "full"
+    tokens = rows.tokens * passes(rows.rows, training)
+    mean = rows.tokens / max(1, rows.rows)
+    again = 2 if training.activation_checkpointing else 0
+    layers = (6 if full else 4) + again
+    per_token = float(layers * size.linear)
+    if not full:
+        per_token += (6 + again) * trained_weights(size, training)
+    # scores and their sum with the values, forward and twice backward
+    per_token += (12 + 2 * again) * size.heads * size.head_dim * mean * size.layers
+    head = size.vocabulary * size.hidden
+    # on a CPU the logits of supervised positions alone are computed (training.head)
+    scored = rows.supervised / max(1, rows.tokens) if device.kind == "cpu" and not full else 1.0
+    return tokens * (per_token + (6 if full else 4) * head * scored)
+
+
+def training_memory(
+    size: ModelSize, rows: RowLengths, training: TrainingConfig, student: StudentConfig, device: Device
+) -> float:
+    """Bytes at the peak: libraries, weights, what is trained with its optimizer, activations, logits."""
+    wide = 4 if student.dtype == "float32" else 2
+    trained = trained_weights(size, training)
+    # weight and gradient in fp32, and what the optimizer keeps
+    state = {"adamw_8bit": 2, "paged_adamw_8bit": 2, "paged_adamw_32bit": 8, "adafactor": 1}
+    learnt = trained * (8 + state.get(training.optimizer, 8))
+    if training.method == "full":
+        frozen = 2.0 * size.linear if student.dtype == "bfloat16" else 0.0  # autocast's copies
+    elif student.quantization == "nf4":
+        frozen = 0.52 * size.linear + wide * size.embedding
+    else:
+        frozen = float(wide * size.parameters)
+    micro = -(-training.batch_size // training.gradient_accumulation)
+    length = min(rows.longest, training.max_length)
+    tokens = min(micro, max(1, rows.rows)) * length
+    per_layer = activations(size, length, student, device)
+    if training.activation_checkpointing:
+        kept = tokens * (per_layer + wide * size.hidden * size.layers)
+    else:
+        kept = tokens * per_layer * size.layers
+    return LIBRARIES + frozen + learnt + KEPT[device.kind] * kept + HEAD[device.kind]
+
+
+def activations(size: ModelSize, length: float, student: StudentConfig, device: Device) -> float:
+    """Bytes that one layer keeps of one token for the backward pass.
+
+    Counted with autograd's hooks on Llama layers of two widths with LoRA on all of them, in bf16, fp32 and nf4. On a
+    CPU attention is computed in full, so that a token also keeps its scores with all others.
+    """
+    keys = size.kv_heads * size.head_dim
+    if student.dtype == "float32":
+        kept = 30.0 * size.hidden + 16 * size.intermediate + 5.5 * keys
+    else:
+        kept = 18.5 * size.hidden + 8 * size.intermediate + 3 * keys
+    if student.quantization == "nf4":
+        kept *= 1.2
+    if device.kind == "cpu":
+        kept += (4.0 if student.dtype == "float32" else 7.0) * size.heads * length
+    return kept
+
+
+def asking_need(
+    size: ModelSize, prompts: PromptLengths, batch_size: int, student: StudentConfig, device: Device, merged: bool
+) -> Need:
+    """One arm's attempts on one device; `merged`: whether an adapter is summed into the weights."""
+    wide = 4 if student.dtype == "float32" else 2
+    flops = 2.0 * size.linear
+    head = 2.0 * size.vocabulary * size.hidden
+    read = prompts.tokens * flops + prompts.requests * head
+    written = prompts.requests * prompts.written * (flops + head)
+    seconds = read / (device.flops * EFFICIENCY[device.kind]) + written / (device.flops * DECODING[device.kind])
+    if device.kind == "gpu":
+        steps = math.ceil(prompts.requests / batch_size) * prompts.written
+        once = wide * size.parameters / device.bandwidth if device.bandwidth else 0.0
+        seconds = max(seconds, steps * max(once, size.layers * LAUNCH["write"]))
+    return Need(seconds + START_SECONDS, asking_memory(size, prompts, batch_size, student, device, merged))
+
+
+def asking_memory(
+    size: ModelSize, prompts: PromptLengths, batch_size: int, student: StudentConfig, device: Device, merged: bool
+) -> float:
+    """Bytes at the peak: libraries, weights (twice where merged), keys and values of a batch, one layer at work."""
+    wide = 4 if student.dtype == "float32" else 2
+    if student.quantization == "nf4":
+        weights = 0.52 * size.linear + wide * size.embedding
+    else:
+        weights = float(wide * size.parameters) + (wide * size.linear if merged else 0)
+        if device.kind == "cpu" and student.dtype == "bfloat16" and wide * size.linear <= PACKED_COPY:
+            weights += wide * size.linear
+    rows = min(batch_size, prompts.requests)
+    length = prompts.longest + prompts.most
+    cache = rows * length * size.layers * 2 * size.kv_heads * size.head_dim * wide
+    work = rows * prompts.longest * activations(size, prompts.longest, student, device)
+    logits = rows * size.vocabulary * 4
+    return LIBRARIES + weights + 1.5 * cache + work + logits

@@ -1,0 +1,236 @@
+"""Every tuned arm's SFT rows as one dataset folder: a configuration per arm, and a card that says where they are from.
+
+from datasets import load_dataset
+load_dataset(FOLDER, "correct-trace")["train"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracedistill.errors import InputError
+from tracedistill.export.card import counted, fenced, page, table
+from tracedistill.export.licences import UNKNOWN
+from tracedistill.export.origin import (
+    arm_facts,
+    arm_lines,
+    made_with,
+    source_facts,
+    source_lines,
+    teacher_facts,
+    teacher_lines,
+    teachers_of,
+)
+from tracedistill.export.place import CARD, new_folder, seal
+from tracedistill.export.rows import held_out_rows, write_rows
+from tracedistill.opening import Opened
+from tracedistill.records import Example
+from tracedistill.store import atomic, read_json, read_jsonl
+
+KIND = "dataset"
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFolder:
+    """A dataset folder that was written."""
+
+    folder: Path
+    """Where it lies."""
+    rows: Mapping[str, Mapping[str, int]]
+    """Arm -> split -> rows."""
+    without_validation: str
+    """Why there is no validation split; empty where there is one."""
+
+
+def export_dataset(opened: Opened, out: Path) -> DatasetFolder:
+    """Write the rows of all tuned arms, a card and a manifest; the same study gives the same bytes.
+
+    Raises InputError where the study tunes nothing, its rows are not there, or `out` holds something else.
+    """
+    study = opened.study
+    names = study.tuned_arms()
+    if not names:
+        raise InputError(f"{study.study}: no arm is tuned, so there is no dataset to write")
+    for name in names:
+        if not (opened.folder / "sft" / f"{name}.jsonl").is_file():
+            raise InputError(f"{opened.folder}: no rows of arm {name} yet; first: {opened.command('assemble')}")
+    held, why = held_out_rows(opened)
+    rows: dict[str, dict[str, int]] = {}
+    with new_folder(out, KIND) as place:
+        for name in names:
+            train = read_jsonl(opened.folder / "sft" / f"{name}.jsonl", Example)
+            rows[name] = {"train": write_rows(train, study.format, place / "data" / name / "train")}
+            if held:
+                rows[name]["validation"] = write_rows(held[name], study.format, place / "data" / name / "validation")
+        facts = _facts(opened, rows, why)
+        with atomic(place / CARD) as stream:
+            stream.write(_card(opened, facts))
+        seal(place, KIND, {**made_with(opened), **facts})
+    return DatasetFolder(out, rows, why)
+
+
+def _facts(opened: Opened, rows: Mapping[str, Mapping[str, int]], why: str) -> dict[str, Any]:
+    teachers: dict[str, dict[str, Any]] = {}
+    for name in rows:
+        for teacher in teachers_of(opened, name):
+            teachers.setdefault(teacher, teacher_facts(opened, teacher))
+    return {
+        "source": source_facts(opened),
+        "arms": {name: {**arm_facts(opened, name), "rows": dict(splits)} for name, splits in rows.items()},
+        "teachers": teachers,
+        "without_validation": why,
+        "lengths": {name: _lengths(opened, name) for name in rows},
+    }
+
+
+def _lengths(opened: Opened, name: str) -> dict[str, Any] | None:
+    """What the preflight counted in the arm's own student's tokens; None where none was run."""
+    student = opened.study.student_of(opened.study.arms[name])
+    path = opened.folder / "sft" / f"{student}.preflight.json"
+    if not path.exists():
+        return None
+    found = read_json(path)
+    if name not in found["arms"]:
+        return None
+    arm = found["arms"][name]
+    counts = {key: arm[key] for key in ("rows", "tokens", "supervised", "longest")}
+    return {"student": student, **counts, "too_long": found["dropped"]}
+
+
+def _card(opened: Opened, facts: Mapping[str, Any]) -> str:
+    licence = facts["source"]["licence"]["name"]
+    most = max(sum(arm["rows"].values()) for arm in facts["arms"].values())
+    head = {
+        "license": UNKNOWN if licence == UNKNOWN else licence,
+        "pretty_name": f"{opened.study.study}: traces of a distillation study",
+        "task_categories": ["text-generation"],
+        "tags": ["tracedistill", "distillation", "sft", "trl"],
+        "size_categories": [next((label for size, label in SIZES if most < size), "n>1M")],
+        "configs": [
+            {
+                "config_name": name,
+                "data_files": [{"split": split, "path": f"data/{name}/{split}.parquet"} for split in arm["rows"]],
+            }
+            for name, arm in facts["arms"].items()
+        ],
+    }
+    return page(head, _lines(opened, facts))
+
+
+def _lines(opened: Opened, facts: Mapping[str, Any]) -> Iterator[str]:
+    study, arms = opened.study, facts["arms"]
+    first = next(iter(arms))
+    yield f"# {study.study}"
+    yield ""
+    yield (
+        f"SFT rows of {counted(len(arms), 'arm')} of the study `{study.study}`, made by tracedistill: one "
+        "configuration per arm. All have the same problems in the same order; what they differ in stands in the table."
+    )
+    yield ""
+    yield from fenced(
+        f'from datasets import load_dataset\n\nrows = load_dataset("THIS FOLDER OR REPOSITORY", "{first}")["train"]',
+        "python",
+    )
+    yield "The same rows stand in `data/<arm>/<split>.jsonl`."
+    yield ""
+    yield from table(
+        ("arm", "student", "prompt", "teacher", "intervention", "train rows", "validation rows", "teacher saw gold"),
+        [
+            (
+                name,
+                f"{arm['student']} ({arm['model']})",
+                arm["prompt"],
+                arm["teacher"],
+                arm["intervention"],
+                arm["rows"]["train"],
+                arm["rows"].get("validation"),
+                "no traces" if arm["teacher"] is None else ("yes" if arm["assembly"]["oracle"] else "no"),
+            )
+            for name, arm in arms.items()
+        ],
+    )
+    if facts["without_validation"]:
+        yield f"No validation split: {facts['without_validation']}."
+        yield ""
+    yield from _columns(study.format)
+    yield "## Source"
+    yield ""
+    yield from source_lines(facts["source"])
+    some = next(iter(arms.values()))
+    yield (
+        f"Rows: {some['rows']['train']} of {some['train_problems']} training problems; a problem that one arm has no "
+        "accepted trace for is in no arm."
+    )
+    yield ""
+    yield "## Traces"
+    yield ""
+    for teacher in facts["teachers"].values():
+        yield from teacher_lines(opened, teacher)
+    for arm in arms.values():
+        yield from arm_lines(arm)
+    yield from _length_lines(facts["lengths"])
+    yield "## One row of each arm"
+    yield ""
+    for name in arms:
+        example = next(read_jsonl(opened.folder / "sft" / f"{name}.jsonl", Example))
+        yield f"`{name}`, {example.problem_id}:"
+        yield ""
+        yield from fenced("\n".join(f"[{turn.role}] {turn.content}" for turn in example.prompt))
+        yield from fenced(f"[assistant] {example.completion}")
+    yield "## How it was made"
+    yield ""
+    yield (
+        f"Seed {study.seed} (problems, interventions, order); format `{study.format}`. `manifest.json` has the whole "
+        "recipe, counts, library versions and the hash of every file."
+    )
+    yield ""
+    yield "What this card does not say: whether a student learns from these rows; the study's report does."
+
+
+def _columns(style: str) -> Iterator[str]:
+    reasoning = " The trace stands in `reasoning_content`." if style == "reasoning" else ""
+    yield "## Columns"
+    yield ""
+    yield "- `prompt`: the chat up to the student's turn, as the study asks it."
+    yield f"- `completion`: the student's turn; the loss goes here alone.{reasoning}"
+    yield "- `problem_id`, `trace_id`: whose problem, and which trace (none in an arm on answers alone)."
+    yield (
+        "- `chat_template_kwargs`: what the study gives every chat template (no thinking unless the format is "
+        "`reasoning`; a fixed date where a template writes one). TRL's SFTTrainer hands it on."
+    )
+    yield ""
+
+
+def _length_lines(lengths: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Token lengths"
+    yield ""
+    known = {name: found for name, found in lengths.items() if found is not None}
+    if not known:
+        yield "Not counted: no student's tokenizer was at hand when this folder was written."
+        yield ""
+        return
+    yield from table(
+        ("arm", "tokenizer of", "rows trained on", "tokens", "supervised", "mean", "longest", "rows too long"),
+        [
+            (
+                name,
+                found["student"],
+                found["rows"],
+                found["tokens"],
+                found["supervised"],
+                round(found["tokens"] / found["rows"], 1),
+                found["longest"],
+                len(found["too_long"]),
+            )
+            for name, found in known.items()
+        ],
+    )
+    long = sorted({problem_id for found in known.values() for problem_id in found["too_long"]})
+    if long:
+        shown = ", ".join(long[:5])
+        yield f"Rows over the study's token limit are in these files, but no arm was tuned on them: {shown}."
+        yield ""

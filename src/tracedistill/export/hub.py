@@ -1,0 +1,68 @@
+"""The same folder on a model hub; nothing is uploaded unless the user asks for it by name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+from tracedistill.errors import InputError
+
+_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?"
+_REPO_ID = re.compile(rf"{_PART}/{_PART}")
+LONGEST = 96
+"""Characters that a hub allows."""
+
+
+class Hub(Protocol):
+    """What is used of huggingface_hub's HfApi; tests have their own."""
+
+    def create_repo(self, repo_id: str, *, repo_type: str, private: bool | None, exist_ok: bool) -> Any:
+        """Make the repository, or find it there."""
+        ...
+
+    def repo_info(self, repo_id: str, *, repo_type: str) -> Any:
+        """What the hub says of it; `private` among the rest."""
+        ...
+
+    def upload_folder(self, *, repo_id: str, repo_type: str, folder_path: str, commit_message: str) -> Any:
+        """Put the folder there in one commit."""
+        ...
+
+
+def check_repo_id(repo_id: str) -> str:
+    """The id, if a hub takes it; InputError says what one looks like."""
+    if not _REPO_ID.fullmatch(repo_id) or len(repo_id) > LONGEST or "--" in repo_id or ".." in repo_id:
+        raise InputError(f"--push {repo_id}: not a repository's name; it looks like owner/name")
+    return repo_id
+
+
+def push(
+    folder: Path, repo_id: str, kind: Literal["dataset", "model"], *, private: bool = False, hub: Hub | None = None
+) -> str:
+    """Upload an exported folder, and return its address.
+
+    `private`: the repository is made private; one that is there and public is refused before anything is sent. Raises
+    InputError where the hub cannot be reached or does not let us; the folder stays as it is.
+    """
+    check_repo_id(repo_id)
+    if hub is None:
+        from huggingface_hub import HfApi
+
+        hub = cast(Hub, HfApi())  # finds the user's token by itself
+    try:
+        hub.create_repo(repo_id, repo_type=kind, private=True if private else None, exist_ok=True)
+        public = private and not hub.repo_info(repo_id, repo_type=kind).private
+        if not public:
+            message = f"Exported by tracedistill from {folder.name}"
+            hub.upload_folder(repo_id=repo_id, repo_type=kind, folder_path=str(folder), commit_message=message)
+    except Exception as error:
+        # the client raises a dozen unrelated types for one fact: it could not be put there
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise InputError(
+            f"cannot push to {repo_id}: {reason}; {folder} is complete, so push it again with a network and a token "
+            "that may write (HF_TOKEN, or `hf auth login`)"
+        ) from error
+    if public:
+        raise InputError(f"--private: {repo_id} is there already and public; nothing was uploaded")
+    return f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repo_id}"

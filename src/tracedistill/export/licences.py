@@ -1,0 +1,64 @@
+"""Where a task's problems come from, and on what terms: what a card says of its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracedistill.recipes import TaskConfig
+from tracedistill.tasks import Task
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """The terms of a source, as its makers state them."""
+
+    source: str
+    """Whose problems these are."""
+    name: str
+    """As hubs abbreviate it (mit, cc-by-4.0, ...); `other`: terms of its own; `unknown`: nobody has said."""
+    terms: str = ""
+    """What else is to be known."""
+
+
+LICENCES: dict[str, Licence] = {
+    "arc_agi": Licence("Abstraction and Reasoning Corpus (fchollet/ARC-AGI)", "apache-2.0"),
+    "arc_challenge": Licence("AI2 Reasoning Challenge (allenai/ai2_arc)", "cc-by-sa-4.0"),
+    "babi": Licence("bAbI tasks (facebook/babi_qa)", "cc-by-3.0"),
+    "commonsenseqa": Licence("CommonsenseQA (tau/commonsense_qa)", "mit"),
+    "cotempqa": Licence(
+        "CoTempQA",
+        UNKNOWN,
+        "Copies of it state different licences (Apache-2.0, CC BY-SA 4.0); ask its authors before you publish.",
+    ),
+    "gsm8k": Licence("GSM8K (openai/gsm8k)", "mit"),
+    "math": Licence("MATH (Hendrycks et al. 2021)", "mit"),
+    "msmarco": Licence(
+        "MS MARCO (microsoft/ms_marco)",
+        "other",
+        "Its makers give it for non-commercial research purposes only; they may not own the passages.",
+    ),
+    "openbookqa": Licence("OpenBookQA (allenai/openbookqa)", UNKNOWN, "Its page on the hub states none."),
+    "svamp": Licence("SVAMP (arkilpatel/SVAMP)", "mit"),
+}
+"""Task -> the terms that its makers state; looked up in 2026, and no legal advice."""
+
+GENERATED = Licence("made by this project's seeded generator: nobody's text", "apache-2.0", "As the generator itself.")
+GENERATORS = ("acre", "babi")
+"""Tasks that make their own problems where the recipe names no data."""
+
+
+def licence_of(task: Task, config: TaskConfig) -> Licence:
+    """The terms of a task's problems: as the task says itself (`licence`), else as they are known here."""
+    own = getattr(task, "licence", None)
+    if isinstance(own, Licence):
+        return own
+    if isinstance(own, str) and own:
+        return Licence(f"task {config.name}", own)
+    if config.name in GENERATORS and config.data_dir is None and config.path is None:
+        return GENERATED
+    if config.path is not None or config.name not in LICENCES:
+        where = "a file of the study's author" if config.name == "file" else "a source that the recipe names"
+        return Licence(where, UNKNOWN, "The task does not say; whoever publishes this has to know.")
+    return LICENCES[config.name]

@@ -1,0 +1,189 @@
+"""An arm's adapter as a folder that anybody can load: merged into its base after a check, or apart; with a card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tracedistill.engines import Request
+from tracedistill.errors import InputError
+from tracedistill.export.model_card import model_card
+from tracedistill.export.origin import arm_facts, made_with, source_facts, teacher_facts, teachers_of
+from tracedistill.export.place import CARD, check_place, new_folder, seal
+from tracedistill.export.weights import compare, write_adapter, write_merged, write_tuned
+from tracedistill.opening import FULL, Opened, shown_model
+from tracedistill.pipeline.attempting import Attempting
+from tracedistill.recipes import run_name
+from tracedistill.records import Problem
+from tracedistill.store import atomic, content_id, file_hash, read_json, to_json
+from tracedistill.students import requests_for
+
+KIND = "model"
+SAMPLE = 100
+"""Prompts of the check where the recipe names no number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is wanted of an export."""
+
+    arm: str
+    """The arm."""
+    seed: int = 0
+    """Which of its adapters."""
+    merge: bool = False
+    """One model instead of an adapter."""
+    force: bool = False
+    """Write it even where merging changes more verdicts than the recipe allows."""
+    sample: int | None = None
+    """Prompts of the check; None: as many as the study's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A model folder that was written."""
+
+    folder: Path
+    """Where it lies."""
+    what: str
+    """merged, adapter, or full (all weights were tuned)."""
+    parity: Mapping[str, Any] | None
+    """What merging changes; None where nothing was merged."""
+
+
+def export_model(opened: Opened, choice: Choice, out: Path) -> ModelFolder:
+    """Write an arm's model or adapter with its card and manifest.
+
+    A merged model is loaded again and checked against the adapter kept apart before it gets its name. Raises InputError
+    for an arm without adapter, an adapter that cannot be merged, and a merged model that changes more verdicts than
+    `evaluation.parity_limit` allows, unless forced; `out` is then as it was.
+    """
+    study, name = opened.study, choice.arm
+    tuned = opened.adapter(name, choice.seed)
+    check_place(out, KIND)  # before minutes of work
+    student = study.students[study.student_of(study.arms[name])]
+    what = "full" if (tuned / FULL).is_file() else "merged" if choice.merge else "adapter"
+    most = study.arms[name].max_tokens
+    problems, requests = sample_of(opened, name, choice.sample)
+    found = None
+    with new_folder(out, KIND) as place:
+        if what == "merged":
+            write_merged(student, tuned, place, most)
+            found = _checked(opened, choice, tuned, place, problems, requests)
+        elif what == "full":
+            write_tuned(student, tuned, place, most)
+        else:
+            write_adapter(student, tuned, place)
+        facts = _facts(opened, choice, tuned, what, found)
+        with atomic(place / CARD) as stream:
+            stream.write(model_card(opened, facts, requests[0] if requests else None))
+        seal(place, KIND, {**made_with(opened), **facts})
+    return ModelFolder(out, what, found)
+
+
+def sample_of(opened: Opened, name: str, wanted: int | None) -> tuple[list[Problem], list[Request]]:
+    """Validation problems (training ones where there are none) as the tuned arm is asked about them, greedily."""
+    owner = opened.study.adapter_of(name)
+    assert owner is not None, "an arm with an adapter"
+    count = wanted or opened.study.evaluation.parity or SAMPLE
+    problems = (opened.work.problems("validation") or opened.work.problems("train"))[:count]
+    asking = replace(Attempting(opened.work).asking(owner), samples=1, temperature=0.0)
+    return problems, requests_for(asking, problems, {}, {}).requests
+
+
+def _checked(
+    opened: Opened, choice: Choice, tuned: Path, place: Path, problems: Sequence[Problem], requests: Sequence[Request]
+) -> dict[str, Any]:
+    """What merging changes; InputError where that is too much."""
+    from tracedistill.engines.parity import allowed
+
+    study, task = opened.study, opened.work.task
+    student = study.students[study.student_of(study.arms[choice.arm])]
+    by_id = {problem.problem_id: problem for problem in problems}
+
+    def judge(request_id: str, text: str) -> str:
+        return task.judge_answer(by_id[request_id.rpartition("/")[0]], text).answer.outcome
+
+    result = compare(student, study.format, tuned, place, requests, judge, study.evaluation.batch_size)
+    limit = study.evaluation.parity_limit
+    good = allowed(result, limit)
+    apart = "4-bit (nf4) weights" if student.quantization == "nf4" else f"{student.dtype} weights"
+    measured = {key: value for key, value in to_json(result, defaults=True).items() if key != "seconds"}
+    if not good and not choice.force:
+        raise InputError(
+            f"arm {choice.arm}: the merged model gives {result.verdicts_changed} of {result.n} answers another verdict "
+            f"than the adapter on {apart} (allowed: a share of {limit}); {result.texts_changed} texts change, the "
+            f"largest drift is {result.largest_logit_drift:.2g} nats; nothing was written. Export the adapter without "
+            "--merge, or take it as it is with --force"
+        )
+    return {
+        **measured,
+        "limit": limit,
+        "allowed": good,
+        "forced": not good,
+        "against": f"the adapter kept apart on {apart}",
+        "prompts": {"role": problems[0].split, "ids": content_id([problem.problem_id for problem in problems])},
+    }
+
+
+def _facts(opened: Opened, choice: Choice, tuned: Path, what: str, parity: Mapping[str, Any] | None) -> dict[str, Any]:
+    study = opened.study
+    owner = study.adapter_of(choice.arm) or choice.arm
+    student = study.students[study.student_of(study.arms[owner])]
+    arm = arm_facts(opened, owner)
+    training = opened.work.plain["training"]
+    return {
+        "arm": arm,
+        "adapters": study.training.seeds,
+        "adapter_seed": study.seed + choice.seed,
+        "adapter_sha256": file_hash(tuned),
+        "weights": what,
+        "max_tokens": study.arms[choice.arm].max_tokens,
+        "base": {
+            "model": shown_model(student.model),
+            "dtype": student.dtype,
+            "quantization": student.quantization,
+            "system": student.system,
+        },
+        "training": {key: value for key, value in training.items() if key not in ("accelerate_config", "save_steps")},
+        "parity": parity,
+        "scores": scores_of(opened, owner, choice.seed),
+        "source": source_facts(opened),
+        "teachers": {name: teacher_facts(opened, name) for name in teachers_of(opened, owner)},
+    }
+
+
+def scores_of(opened: Opened, owner: str, seed: int) -> dict[str, Any] | None:
+    """What the study's report says of every arm, if it speaks of this very adapter; None otherwise.
+
+    Checked along the manifests: the report read these attempts, they were judged from these generations, and those
+    were written with this adapter.
+    """
+    run = run_name(owner, seed)
+    chain = (
+        ("report.json", f"attempts/{owner}.jsonl"),
+        (f"attempts/{owner}.jsonl", f"generations/{run}.jsonl"),
+        (f"generations/{run}.jsonl", f"adapters/{run}"),
+    )
+    folder = opened.folder
+    for output, source in chain:
+        manifest = folder / f"{output}.manifest.json"
+        if not all(path.exists() for path in (manifest, folder / output, folder / source)):
+            return None
+        if read_json(manifest)["inputs"].get(source) != file_hash(folder / source):
+            return None
+    report = read_json(folder / "report.json")
+    engine = read_json(folder / f"generations/{run}.jsonl.manifest.json").get("engine", {})
+    keys = ("name", "kind", "student", "n", "correct", "missing", "cut_off", "writes_traces", "trace_correct")
+    return {
+        "test_problems": report["problems"]["test"],
+        "run_with": {key: engine.get(key) for key in ("adapter", "dtype", "quantization", "device")},
+        "arms": [
+            {**{key: arm[key] for key in keys}, "interval": [arm["accuracy"]["raw"][end] for end in ("low", "high")]}
+            for arm in report["arms"]
+        ],
+        "findings": report.get("findings", []),
+        "limits": report.get("limits", []),
+    }

@@ -1,0 +1,198 @@
+"""The card of an exported model: data, arms, scores, prompts, base model, what merging changes, what was not tested."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tracedistill.engines import Request
+from tracedistill.export.card import counted, fenced, page, percent, table
+from tracedistill.export.origin import arm_lines, source_lines, teacher_lines
+from tracedistill.formats import FormatName
+from tracedistill.opening import Opened
+from tracedistill.rendering import TODAY
+
+PACKAGED = "pypi:"
+SAID = ("learning_rate", "epochs", "max_steps", "batch_size", "warmup", "scheduler", "weight_decay", "max_length")
+LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets", "lora_rslora", "lora_dora", "lora_init")
+
+
+def model_card(opened: Opened, facts: Mapping[str, Any], first: Request | None) -> str:
+    """The card; `first` is a prompt of the check, which the card's example asks."""
+    base = facts["base"]["model"]
+    merged = facts["weights"] != "adapter"
+    head: dict[str, Any] = {
+        "library_name": "transformers" if merged else "peft",
+        "pipeline_tag": "text-generation",
+        "tags": ["tracedistill", "distillation", "safetensors", *([] if merged else ["lora"])],
+    }
+    if _on_hub(base):
+        head["base_model"] = base
+        head["base_model_relation"] = "finetune" if merged else "adapter"
+    return page(head, _lines(opened, facts, first))
+
+
+def _lines(opened: Opened, facts: Mapping[str, Any], first: Request | None) -> Iterator[str]:
+    study, arm, base = opened.study, facts["arm"], facts["base"]
+    tuned = "all its weights" if facts["weights"] == "full" else "a LoRA adapter"
+    form = {"merged": ", merged into the weights", "adapter": ", kept apart", "full": ""}[facts["weights"]]
+    yield f"# {study.study}: arm {arm['name']}"
+    yield ""
+    yield (
+        f"`{base['model']}` with {tuned} tuned on the rows of arm `{arm['name']}` of the study `{study.study}`{form}. "
+        "Made by tracedistill; `manifest.json` has the whole recipe, the hash of every file and all figures below."
+    )
+    yield ""
+    yield from _use(study.format, facts, first)
+    yield from _parity(facts)
+    yield from _scores(facts)
+    yield "## Data"
+    yield ""
+    yield from source_lines(facts["source"])
+    for teacher in facts["teachers"].values():
+        yield from teacher_lines(opened, teacher)
+    yield from arm_lines(arm)
+    yield "## Training"
+    yield ""
+    training, counts = facts["training"], arm["assembly"]
+    shown = SAID if training["method"] == "full" else (*SAID, *LORA)
+    settings = ", ".join(f"{key} {training[key]}" for key in shown)
+    four = ", on 4-bit (nf4) weights (QLoRA)" if base["quantization"] == "nf4" else ""
+    yield (
+        f"{counted(counts.get('rows', counts['traces']), 'row')}, loss on the completion alone; {base['dtype']}{four}; "
+        f"seed {facts['adapter_seed']}; {settings}."
+    )
+    yield ""
+    yield "## Base model"
+    yield ""
+    yield f"`{base['model']}`. Its licence and its limits hold for this model too; look them up there."
+    if base["model"].startswith(PACKAGED):
+        yield (
+            "These are the weights of a Python package, dequantised from a 4-bit or similar file: not the same numbers "
+            "as the model of that name on a hub."
+        )
+    yield ""
+    yield from _untested(facts)
+
+
+def _use(style: FormatName, facts: Mapping[str, Any], first: Request | None) -> Iterator[str]:
+    yield "## Use"
+    yield ""
+    prompt = facts["arm"]["prompt_text"]
+    yield f"The prompt that it was tuned with (`{facts['arm']['prompt']}`; `{{problem}}` is context and question):"
+    yield ""
+    yield from fenced(prompt)
+    system = facts["base"]["system"]
+    yield f"System message: {json.dumps(system, ensure_ascii=False)}." if system else "No system message."
+    yield ""
+    if first is None:
+        return
+    messages = [{"role": turn.role, "content": turn.content} for turn in first.messages]
+    yield from fenced("\n".join(_example(style, facts, messages)), "python")
+
+
+def _example(style: FormatName, facts: Mapping[str, Any], messages: list[dict[str, str]]) -> Iterator[str]:
+    yield "from transformers import AutoModelForCausalLM, AutoTokenizer"
+    base = facts["base"]["model"]
+    if facts["weights"] == "adapter":
+        yield "from peft import PeftModel"
+        if base.startswith(PACKAGED):
+            yield "from tracedistill.weights import student_folder"
+    yield ""
+    yield 'folder = "THIS FOLDER OR REPOSITORY"'
+    yield "tokenizer = AutoTokenizer.from_pretrained(folder)"
+    if facts["weights"] == "adapter":
+        source = f"student_folder({base!r})" if base.startswith(PACKAGED) else repr(base)
+        yield f'base = AutoModelForCausalLM.from_pretrained({source}, dtype="{facts["base"]["dtype"]}")'
+        yield "model = PeftModel.from_pretrained(base, folder)"
+    else:
+        yield 'model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")'
+    yield "messages = ["
+    for message in messages:
+        yield f"    {message!r},"
+    yield "]"
+    yield "prompt = tokenizer.apply_chat_template("
+    yield '    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt",'
+    yield f"    enable_thinking={style == 'reasoning'}, date_string={TODAY!r},"
+    yield ")"
+    most = "" if facts["weights"] != "adapter" else f", do_sample=False, max_new_tokens={facts['max_tokens']}"
+    yield f'written = model.generate(**prompt{most})[0, prompt["input_ids"].shape[1]:]'
+    yield "print(tokenizer.decode(written, skip_special_tokens=True))"
+
+
+def _parity(facts: Mapping[str, Any]) -> Iterator[str]:
+    found = facts["parity"]
+    yield "## Merged against apart"
+    yield ""
+    if facts["weights"] == "full":
+        yield "All weights were tuned: nothing was merged."
+    elif found is None:
+        yield "Not merged: this is the adapter as it was tuned and evaluated."
+    else:
+        yield (
+            f"Greedy answers to {counted(found['n'], found['prompts']['role'] + ' prompt')} of the study, against "
+            f"{found['against']}: {found['texts_changed']} texts and {found['verdicts_changed']} verdicts change "
+            f"(allowed: a share of {found['limit']}). The log-probability of a written token drifts by "
+            f"{found['mean_logit_drift']:.2g} nats on average and {found['largest_logit_drift']:.2g} at most, "
+            f"over {found['places']} tokens."
+        )
+        if found["forced"]:
+            yield ""
+            yield "**Beyond the study's tolerance: exported all the same, on request.** The scores are not its own."
+    yield ""
+
+
+def _scores(facts: Mapping[str, Any]) -> Iterator[str]:
+    found, name = facts["scores"], facts["arm"]["name"]
+    yield "## Scores"
+    yield ""
+    if found is None:
+        yield "None: the study has no report on this very adapter yet."
+        yield ""
+        return
+    run = found["run_with"]
+    how = {"merged": "merged into the weights", "adapter": "kept apart"}.get(str(run["adapter"]), "as a whole model")
+    yield (
+        f"The study's report, on {counted(found['test_problems'], 'test problem')}; this arm was run in {run['dtype']}"
+        f"{' on 4-bit weights' if run['quantization'] == 'nf4' else ''} on {run['device']}, its adapter {how}."
+    )
+    yield ""
+    yield from table(
+        ("arm", "n", "answer right", "95% interval", "missing", "cut off", "trace right"),
+        [
+            (
+                f"{arm['name']} (this one)" if arm["name"] == name else arm["name"],
+                arm["n"],
+                percent(arm["correct"], arm["n"]),
+                " to ".join(f"{100 * end:.1f}" for end in arm["interval"]),
+                arm["missing"],
+                arm["cut_off"],
+                arm["trace_correct"] if arm["writes_traces"] else None,
+            )
+            for arm in found["arms"]
+        ],
+    )
+    if facts["adapters"] > 1:
+        yield f"The row of a tuned arm counts the answers of its {facts['adapters']} adapters, of which this is one."
+        yield ""
+    for line in (*found["findings"], *found["limits"]):
+        yield f"- {line}"
+    yield ""
+
+
+def _untested(facts: Mapping[str, Any]) -> Iterator[str]:
+    task = facts["source"]["task"]
+    yield "## What was not tested"
+    yield ""
+    yield f"- Anything but task `{task}` in the prompt above: other tasks, other wordings, other languages."
+    yield "- Conversations: it was tuned and asked with one question at a time."
+    yield "- Sampling: all figures are of greedy answers unless the table's study says otherwise."
+    yield "- Other programs than transformers (vLLM, llama.cpp), and other quantisations."
+    yield "- Safety: what it says to harmful, private or hostile input was not looked at."
+    yield "- The kind of trace as such: this is one adapter, and other seeds may differ."
+    yield ""
+
+
+def _on_hub(model: str) -> bool:
+    return ":" not in model and model.count("/") == 1

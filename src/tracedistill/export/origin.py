@@ -1,0 +1,253 @@
+"""What every card says: where the problems come from, who wrote the traces, what was rejected and why, versions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tracedistill.export.card import counted, fenced, percent, table
+from tracedistill.export.licences import UNKNOWN, licence_of
+from tracedistill.formats import ANSWER_TASK, RATIONALE_TASK
+from tracedistill.interventions import INTERVENTIONS, NO_TRACE
+from tracedistill.opening import Opened, shown_model
+from tracedistill.pipeline.graph import versions
+from tracedistill.store import read_json, read_lines, to_json
+
+PRIVATE = ("run_dir", "cache", "tracking", "base_url", "key_env", "data_dir", "extra", "accelerate_config")
+"""Keys of a recipe that are this machine's business."""
+KEPT = {
+    "correct": "their steps are not wrong and their answer is right",
+    "answer": "their answer is right, whatever their steps",
+    "parsed": "their steps can be read, right or wrong",
+    "all": "they are there: nothing is rejected",
+}
+"""validation.keep -> traces are used where ..."""
+KINDS = {
+    "rules": "rules: the task's own decomposition, no model",
+    "gold": "made out of the gold steps, without results",
+    "recorded": "recorded: traces of a file",
+    "model": "a model",
+    "student": "a student of the study as its own teacher",
+}
+
+
+def made_with(opened: Opened) -> dict[str, Any]:
+    """What a manifest says beside the files: recipe, seeds, problems, versions; nothing of this machine."""
+    study = opened.study
+    return {
+        "study": study.study,
+        "seed": study.seed,
+        "format": study.format,
+        "recipe": _without_machine(opened.work.plain),
+        "libraries": versions(),
+    }
+
+
+def _without_machine(value: Any, key: str = "") -> Any:
+    """The recipe without addresses, keys and paths; files and folders by their last name."""
+    if isinstance(value, Mapping):
+        return {name: _without_machine(item, name) for name, item in value.items() if name not in PRIVATE}
+    if isinstance(value, list):
+        return [_without_machine(item) for item in value]
+    if key in ("path", "model") and isinstance(value, str):
+        return shown_model(value)
+    return value
+
+
+# ---- the problems
+
+
+def source_facts(opened: Opened) -> dict[str, Any]:
+    """The problems: whose, on what terms, how many, what was dropped, which golds fail their own judge."""
+    found = read_json(opened.folder / "problems.report.json")
+    config = opened.study.task
+    overlap = {name: {"found": part["found"], "of": part["n"]} for name, part in found["overlap"].items()}
+    return {
+        "task": config.name,
+        "licence": to_json(licence_of(opened.work.task, config), defaults=True),
+        "sizes": found["sizes"],
+        "splits": {"train": config.train_split, "validation": config.validation_split, "test": config.test_split},
+        "overlap": overlap,
+        "dropped_from_train": len(found["dropped_from_train"]),
+        "near": (found.get("near") or {}).get("train_problems"),
+        "golds_failing": len(found["audit"]),
+    }
+
+
+def source_lines(source: Mapping[str, Any]) -> Iterator[str]:
+    """Problems, their licence and what they share, for a card."""
+    licence, sizes = source["licence"], source["sizes"]
+    name = "unknown: nobody has said" if licence["name"] == UNKNOWN else licence["name"]
+    yield f"Task `{source['task']}`. Problems: {licence['source']}. Licence of the source: **{name}**."
+    yield f"{licence['terms']} As far as its makers state it; no legal advice.".strip()
+    yield ""
+    yield (
+        f"Drawn: {sizes['train']} problems to train on, {sizes['validation']} to validate, {sizes['test']} to test. "
+        f"Left out of training because they also stand in validation or test: {source['dropped_from_train']}."
+    )
+    if source["near"]:
+        yield f"{counted(source['near'], 'training problem')} nearly equal a validation or test problem and stay in."
+    if source["golds_failing"]:
+        yield (
+            f"{counted(source['golds_failing'], 'gold')} of all drawn problems do not pass their own judge or are "
+            "listed by the audit for another reason."
+        )
+    yield ""
+
+
+# ---- the teachers
+
+
+def teachers_of(opened: Opened, arm: str) -> list[str]:
+    """The teacher of a tuned arm, behind those whose traces it works on; none for an arm on answers alone."""
+    settings = opened.study.arms[arm]
+    if settings.tune in (None, NO_TRACE):
+        return []
+    found: list[str] = []
+    teacher: str | None = opened.study.teacher_of(settings)
+    while teacher is not None and teacher not in found:
+        found.insert(0, teacher)
+        teacher = opened.work.teaching.source_of(teacher)
+    return found
+
+
+def teacher_facts(opened: Opened, name: str) -> dict[str, Any]:
+    """A teacher: what it is, how it was asked, and the verdicts on its traces (of all splits)."""
+    config, folder = opened.study.teachers[name], opened.folder
+    asked = config.kind in ("model", "student")
+    file = folder / "traces" / f"{name}.failures.jsonl"
+    failures = Counter(str(line["finish"]) for _, line in read_lines(file)) if file.exists() else Counter[str]()
+    model = config.model if config.kind == "model" else None
+    if config.kind == "student":
+        model = opened.study.students[config.student or next(iter(opened.study.students))].model
+    return {
+        "name": name,
+        "kind": config.kind,
+        "model": None if model is None else shown_model(model),
+        "file": Path(config.path).name if config.path else None,
+        "prompt": config.prompt if asked else None,
+        "prompt_text": opened.work.teaching.text(name) if asked else None,
+        "sampling": {key: getattr(config, key) for key in ("temperature", "top_p", "max_tokens", "samples")}
+        if asked
+        else None,
+        "works_on": opened.work.teaching.source_of(name),
+        "failures": dict(sorted(failures.items())),
+        "validation": read_json(folder / "validation" / f"{name}.report.json"),
+    }
+
+
+def teacher_lines(opened: Opened, facts: Mapping[str, Any]) -> Iterator[str]:
+    """Who wrote the traces, how they were validated, what was rejected and why."""
+    report, rule = facts["validation"], opened.study.validation
+    named = f": {facts['model']}" if facts["model"] else ""
+    file = f" ({facts['file']})" if facts["file"] else ""
+    yield f"### Teacher `{facts['name']}`"
+    yield ""
+    yield f"Kind: {KINDS[facts['kind']]}{named}{file}."
+    if facts["kind"] == "model":
+        yield "The terms of that model's provider apply to what it wrote."
+    if facts["works_on"]:
+        yield f"It works on the traces of `{facts['works_on']}`."
+    yield f"Saw the gold: {_share(report['oracle'], report['traces'])}."
+    yield ""
+    if facts["prompt_text"]:
+        sampling = ", ".join(f"{key} {value}" for key, value in facts["sampling"].items())
+        yield f"Asked with the prompt `{facts['prompt']}` ({sampling}):"
+        yield ""
+        yield from fenced(facts["prompt_text"])
+    yield (
+        f"Validated by the task's own rules, step by step against each problem's gold; traces are used where "
+        f"{KEPT[rule.keep]} (`validation.keep: {rule.keep}`)"
+        f"{', and plans that give the solution away are dropped' if rule.leaks == 'drop' else ''}. "
+        f"Accepted: {percent(report['accepted'], report['traces'])} of {counted(report['traces'], 'trace')} "
+        f"on {counted(report['problems'], 'problem')} of all splits."
+    )
+    yield ""
+    if report.get("judge"):
+        yield f"A model judge (`{report['judge']['judge']}`) decided what the rules left open."
+        yield ""
+    rejected = [("no trace", why, n) for why, n in facts["failures"].items()]
+    rejected += [("rejected", why, n) for why, n in report["reasons"].items()]
+    yield from table(("what", "why", "traces"), rejected)
+    if not rejected:
+        yield "Nothing was rejected, and nothing failed."
+        yield ""
+    levels = [
+        (kind, level, cell[0], cell[1])
+        for kind, key in (("difficulty", "by_difficulty"), ("length", "by_length"))
+        for level, cell in (report.get(key) or {}).items()
+    ]
+    if levels and report["accepted"] < report["traces"]:
+        yield "Rejection makes a set easier or shorter than it was; here:"
+        yield ""
+        yield from table(("by", "level", "accepted", "judged"), levels)
+    leaks = report.get("leaks")
+    if leaks:
+        yield (
+            f"Plans that give the solution away: {leaks['genuine']['successes']} of {leaks['eligible']} "
+            f"({leaks['matched']['successes']} by string matching alone)."
+        )
+        yield ""
+
+
+def _share(part: int, whole: int) -> str:
+    return f"yes, for {part} of {counted(whole, 'trace')}" if part else "no"
+
+
+# ---- what was done to the traces
+
+
+def arm_facts(opened: Opened, name: str) -> dict[str, Any]:
+    """A tuned arm: student, teacher, intervention, and what the assembly counted of its traces."""
+    arm, assembly = opened.study.arms[name], read_json(opened.folder / "assembly.json")
+    change = INTERVENTIONS.get(arm.tune or "")
+    student = opened.study.student_of(arm)
+    return {
+        "name": name,
+        "student": student,
+        "model": shown_model(opened.study.students[student].model),
+        "teacher": None if arm.tune == NO_TRACE else opened.study.teacher_of(arm),
+        "traces": arm.traces,
+        "intervention": arm.tune,
+        "keeps": [] if change is None else list(change.keeps),
+        "changes": [] if change is None else list(change.changes),
+        "note": "" if change is None else change.note,
+        "assembly": assembly["arms"][name],
+        "train_problems": assembly["train_problems"],
+        "rationale_weight": arm.rationale_weight,
+        "prompt": arm.prompt,
+        "prompt_text": opened.work.prompt(arm),
+    }
+
+
+def arm_lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """What an arm's rows teach, and what was done to its traces."""
+    counts = facts["assembly"]
+    yield f"### Arm `{facts['name']}`"
+    yield ""
+    if facts["teacher"] is None:
+        yield "Answers alone: no trace stands in the completions."
+        yield ""
+        return
+    person = f", as a person left them ({counts.get('edited', 0)} edited)" if facts["traces"] == "reviewed" else ""
+    yield f"Traces of teacher `{facts['teacher']}`{person}; intervention `{facts['intervention']}`."
+    if facts["changes"]:
+        yield f"Changed: {'; '.join(facts['changes'])}."
+    note = f" Note: {facts['note']}." if facts["note"] else ""
+    yield f"Kept: {', '.join(facts['keeps'])}.{note}"
+    yield (
+        f"Of {counted(counts['traces'], 'trace')}: {counts['judged_correct']} are right by the task's judge, "
+        f"{counts['holding_answer']} hold the gold answer verbatim, {counts['oracle']} were made by someone who saw "
+        "the gold."
+    )
+    if facts["rationale_weight"] is not None:
+        yield (
+            f"Two rows per problem: the answer behind `{ANSWER_TASK.strip()}`, the trace behind "
+            f"`{RATIONALE_TASK.strip()}`. In the study the traces' loss has the weight {facts['rationale_weight']} "
+            "beside the answers'; whoever trains on these rows has to see to that."
+        )
+    for sentence in counts.get("broken") or ():
+        yield f"Not as declared: {sentence}."
+    yield ""

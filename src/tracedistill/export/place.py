@@ -1,0 +1,73 @@
+"""A folder that appears whole or not at all, and takes the place of nothing but an earlier export."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tracedistill import __version__
+from tracedistill.errors import InputError
+from tracedistill.store import disk_error, file_hash, read_json, write_json
+
+MANIFEST = "manifest.json"
+"""Beside the files: who made them, from what, and their hashes."""
+CARD = "README.md"
+"""What hubs show."""
+
+
+def check_place(out: Path, kind: str) -> None:
+    """InputError where `out` is a file, or a folder with anything in it that is not an earlier export of this kind."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"{out}: is a file; --out wants a folder")
+    there = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
+    if not there:
+        return
+    manifest = read_json(out / MANIFEST) if MANIFEST in there else {}
+    if not isinstance(manifest, dict) or manifest.get("made_by") != _maker(kind):
+        raise InputError(f"{out}: is not empty and not an earlier export of this kind; choose another --out")
+    foreign = sorted(there - {MANIFEST, *manifest.get("files", {})})
+    if foreign:
+        raise InputError(f"{out}: holds {foreign[0]}, which no export wrote; move it away or choose another --out")
+
+
+@contextmanager
+def new_folder(out: Path, kind: str) -> Iterator[Path]:
+    """A folder to fill in a `with` block, which stands at `out` once that has ended.
+
+    Where the block fails, `out` is as it was before.
+    """
+    check_place(out, kind)
+    target = out.resolve()
+    place, old = target.with_name(f".{target.name}.partial"), target.with_name(f".{target.name}.old")
+    try:
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+        place.mkdir(parents=True)
+        yield place
+        if target.exists():
+            target.rename(old)
+        place.rename(target)
+    except OSError as error:
+        raise disk_error(out, error) from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def seal(place: Path, kind: str, facts: Mapping[str, Any]) -> None:
+    """Write the manifest: these facts, and the hash of every file there is; the card is there already."""
+    files = sorted(path for path in place.rglob("*") if path.is_file())
+    readable = (place / CARD).stat().st_mode
+    for path in files:
+        path.chmod(readable)  # safetensors lets nobody else read its files
+    hashes = {path.relative_to(place).as_posix(): file_hash(path) for path in files}
+    write_json(place / MANIFEST, {"made_by": _maker(kind), "version": __version__, **facts, "files": hashes})
+
+
+def _maker(kind: str) -> str:
+    return f"tracedistill, export of a {kind}"

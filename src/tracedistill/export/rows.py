@@ -1,0 +1,137 @@
+"""SFT rows as TRL takes them: conversational prompt and completion, in Parquet and JSON Lines with the same content."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tracedistill.errors import InputError
+from tracedistill.formats import FormatName, apart
+from tracedistill.interventions import INTERVENTIONS, NO_TRACE, intervene
+from tracedistill.opening import Opened
+from tracedistill.pipeline.assembling import one_trace
+from tracedistill.records import Example, Problem, Trace
+from tracedistill.rendering import TODAY
+from tracedistill.sft import examples_for, two_targets
+from tracedistill.store import atomic, dumps
+
+GROUP = 10_000
+"""Rows held in memory at once."""
+
+
+def row_of(example: Example, style: FormatName) -> dict[str, Any]:
+    """One row; in the format `reasoning` the trace stands in the message's `reasoning_content`.
+
+    `chat_template_kwargs` is what this study gives every chat template; TRL hands it on row by row.
+    """
+    message = {"role": "assistant", "content": example.completion}
+    if style == "reasoning":
+        trace, answer = apart(example.completion) or ("", example.completion)
+        message |= {"content": answer, "reasoning_content": trace}
+    return {
+        "prompt": [{"role": turn.role, "content": turn.content} for turn in example.prompt],
+        "completion": [message],
+        "problem_id": example.problem_id,
+        "trace_id": example.trace_id,
+        "chat_template_kwargs": {"enable_thinking": style == "reasoning", "date_string": TODAY},
+    }
+
+
+def write_rows(examples: Iterable[Example], style: FormatName, stem: Path) -> int:
+    """Write `<stem>.jsonl` and `<stem>.parquet`; how many rows. The same rows give the same bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _schema(style)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    count, left = 0, iter(examples)
+    files = [stem.with_name(f"{stem.name}.{ending}") for ending in ("jsonl", "parquet")]
+    with atomic(files[0]) as lines, pq.ParquetWriter(files[1], schema, compression="zstd") as parquet:
+        while group := [row_of(example, style) for example in islice(left, GROUP)]:
+            lines.writelines(dumps(row) + "\n" for row in group)
+            try:
+                parquet.write_table(pa.Table.from_pylist(group, schema=schema))
+            except UnicodeEncodeError as error:
+                raise InputError(f"{stem.name}: {_unreadable(group)}: holds characters that are none") from error
+            count += len(group)
+    return count
+
+
+def _schema(style: FormatName) -> Any:
+    import pyarrow as pa
+
+    turn = [("role", pa.string()), ("content", pa.string())]
+    answer = [*turn, ("reasoning_content", pa.string())] if style == "reasoning" else turn
+    return pa.schema(
+        [
+            ("prompt", pa.list_(pa.struct(turn))),
+            ("completion", pa.list_(pa.struct(answer))),
+            ("problem_id", pa.string()),
+            ("trace_id", pa.string()),
+            ("chat_template_kwargs", pa.struct([("enable_thinking", pa.bool_()), ("date_string", pa.string())])),
+        ]
+    )
+
+
+def _unreadable(rows: Sequence[dict[str, Any]]) -> str:
+    def bad(row: dict[str, Any]) -> bool:
+        try:
+            json.dumps(row, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            return True
+        return False
+
+    return next((str(row["problem_id"]) for row in rows if bad(row)), "a row")
+
+
+def held_out_rows(opened: Opened) -> tuple[dict[str, list[Example]], str]:
+    """Arm -> rows of the study's validation problems, made as the training rows are; or none, and why.
+
+    All tuned arms have the same problems, or none has any: a loss on them is to be compared between arms.
+    """
+    work, study = opened.work, opened.study
+    problems = work.problems("validation")
+    if not problems:
+        return {}, "the study has no validation problems"
+    traces: dict[str, dict[str, Trace]] = {}
+    for name in study.tuned_arms():
+        arm = study.arms[name]
+        if arm.tune is None or arm.tune == NO_TRACE:
+            continue
+        teacher = study.teacher_of(arm)
+        before = one_trace(work, teacher, problems, accepted=True, reviewed=arm.traces == "reviewed")
+        if not before:
+            return {}, f"teacher {teacher} has no accepted trace of a validation problem"
+        by_id = {problem.problem_id: problem for problem in problems}
+        changed = intervene(arm.tune, work.task, by_id, list(before.values()), study.seed)
+        traces[name] = {trace.problem_id: trace for trace in changed}
+    kept = [problem for problem in problems if all(problem.problem_id in found for found in traces.values())]
+    if not kept:
+        return {}, "no validation problem has an accepted trace for every arm"
+    return {name: _examples(opened, name, kept, traces.get(name, {})) for name in study.tuned_arms()}, ""
+
+
+def _examples(opened: Opened, name: str, problems: Sequence[Problem], traces: dict[str, Trace]) -> list[Example]:
+    study, arm = opened.study, opened.study.arms[name]
+    change = INTERVENTIONS.get(arm.tune or "")
+    answers = {}
+    if change is not None and change.answers:
+        answers = {key: trace.answer for key, trace in traces.items() if trace.answer is not None}
+    student = study.students[study.student_of(arm)]
+    two = arm.rationale_weight is not None
+    rows = examples_for(
+        opened.work.task,
+        name,
+        arm,
+        opened.work.prompt(arm),
+        problems,
+        {} if two else traces,
+        student.system,
+        study.format,
+        answers,
+        student.system_role,
+    )
+    return two_targets(rows, traces) if two else rows

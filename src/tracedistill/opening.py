@@ -1,0 +1,123 @@
+"""A study to take something out of: by its recipe, or by its run folder alone, which is then taken as it is."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tracedistill import pipeline
+from tracedistill.errors import InputError
+from tracedistill.pipeline.screen import Screen
+from tracedistill.pipeline.work import Workshop
+from tracedistill.recipes import Study, run_name
+from tracedistill.report.runs import manifests_of
+from tracedistill.store import file_hash, read_json
+
+FULL = "config.json"
+"""Stands in an arm's folder where all weights were tuned; an adapter's folder has adapter_config.json."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A study whose files are there to be read."""
+
+    work: Workshop
+    """The study with its task, prompts and engines."""
+    loaded: pipeline.LoadedStudy | None
+    """The recipe that it was opened by; None: its run folder alone."""
+
+    @property
+    def study(self) -> Study:
+        """The resolved recipe."""
+        return self.work.study
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.work.run.folder
+
+    def command(self, stage: str) -> str:
+        """What a person types to make a stage."""
+        if self.loaded is None:
+            return f"tracedistill {stage} RECIPE"
+        return " ".join(("tracedistill", stage, str(self.loaded.recipe), *self.loaded.overrides))
+
+    def arm(self, name: str) -> str:
+        """The name, if the study has such an arm; InputError lists those it has."""
+        if name not in self.study.arms:
+            raise InputError(f"--arm {name}: no such arm; the study has: {', '.join(self.study.arms)}")
+        return name
+
+    def adapter(self, name: str, seed: int = 0) -> Path:
+        """The folder that an arm's tuning has left, checked against its manifest.
+
+        Raises InputError for an arm that tunes nothing here, a seed that the study has not, and a folder that is not
+        there, not what training wrote, or not what the recipe now asks for.
+        """
+        study = self.study
+        owner = study.adapter_of(self.arm(name))
+        if owner is None:
+            tuned = ", ".join(study.tuned_arms()) or "none"
+            raise InputError(f"arm {name} has no adapter: its student is used as it is; tuned arms: {tuned}")
+        if not 0 <= seed < study.training.seeds:
+            raise InputError(f"--seed {seed}: the study has {study.training.seeds} adapter(s) per arm, counted from 0")
+        run = f"adapters/{run_name(owner, seed)}"
+        path, manifest = self.folder / run, self.folder / f"{run}.manifest.json"
+        if not path.is_dir() or not manifest.is_file():
+            raise InputError(f"{path}: no adapter yet; first: {self.command('train')}")
+        if read_json(manifest)["outputs"][run]["sha256"] != file_hash(path):
+            raise InputError(f"{path}: is not what training wrote; delete it, then: {self.command('train')}")
+        for node, state in pipeline.status(self.loaded) if self.loaded else ():
+            if node.name == f"train:{run_name(owner, seed)}" and state.kind != "complete":
+                raise InputError(f"{path}: is {state.kind} ({state.reason}); first: {self.command('train')}")
+        return path
+
+
+def open_study(target: str | Path, overrides: Sequence[str] = (), stage: str | None = None) -> Opened:
+    """Open a recipe (.yaml), making what `stage` needs and has not; or a run folder, in which nothing is made.
+
+    Raises InputError for what is neither, and for overrides of a run folder.
+    """
+    path = Path(target)
+    if path.suffix in (".yaml", ".yml") and not path.is_dir():
+        loaded = pipeline.load(path, overrides)
+        if stage is not None:
+            pipeline.run(loaded, stage, quiet=True)
+        return Opened(Workshop(loaded.study, loaded.recipe, Screen(quiet=True), loaded.overrides), loaded)
+    if not path.is_dir():
+        raise InputError(f"{path}: no such recipe (.yaml) or run folder")
+    if overrides:
+        raise InputError(f"{overrides[0]}: changes a recipe; a run folder is taken as it is")
+    study = _study_of(path)
+    return Opened(Workshop(study, path / "study.yaml", Screen(quiet=True)), None)
+
+
+def _study_of(folder: Path) -> Study:
+    """The study whose run folder this is, out of its newest manifest; the folder may have been moved."""
+    manifests = [each for each in manifests_of(folder).values() if "recipe" in each]
+    if not manifests:
+        raise InputError(f"{folder}: not a study's run folder: no manifest in it holds a recipe")
+    newest = max(manifests, key=_written)
+    recipe = {**newest["recipe"], "run_dir": str(folder)}
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / f"{folder.name}.yaml"
+        path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+        try:
+            return pipeline.load(path).study
+        except InputError as error:
+            raise InputError(f"{folder}: was made by a version with other recipes: {error}") from error
+
+
+def _written(manifest: Mapping[str, Any]) -> int:
+    return max((int(output["mtime_ns"]) for output in manifest["outputs"].values()), default=0)
+
+
+def shown_model(name: str) -> str:
+    """A model's or file's name as others may know it: of a path the last part."""
+    local = name.startswith(("/", ".", "~")) or name.count("/") > 1 or Path(name).exists()
+    return Path(name).name if local and ":" not in name else name

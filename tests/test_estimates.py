@@ -1,0 +1,133 @@
+"""Estimates against what was measured, and that they move the right way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tracedistill.calibration import this_machine
+from tracedistill.estimates import (
+    DEVICES,
+    GB,
+    Device,
+    PromptLengths,
+    RowLengths,
+    asking_need,
+    optimizer_steps,
+    passes,
+    trained_weights,
+    training_need,
+)
+from tracedistill.recipes import StudentConfig, TrainingConfig
+from tracedistill.sizes import KNOWN
+
+SMOL, LLAMA = KNOWN["smollm2-135m"], KNOWN["llama-3.2-1b"]
+TWO_CORES = Device("two cores", "cpu", 4.0e11, 24 * GB)
+H100 = DEVICES["h100"]
+ROWS = RowLengths(1600, 800_000, 140_000, 900)
+PROMPTS = PromptLengths(200, 18_705, 111, 96, 96)
+BF16, FP32 = StudentConfig(model="m"), StudentConfig(model="m", dtype="float32")
+NF4 = StudentConfig(model="m", quantization="nf4")
+PLAIN = TrainingConfig()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "supervised", "longest", "seconds", "gigabytes"),
+    [(31_338, 1_353, 113, 38, 2.39), (38_878, 8_893, 144, 45, 3.48), (38_998, 9_013, 153, 46, 3.73)],
+)
+def test_the_quickstart_as_it_was_measured(
+    tokens: int, supervised: int, longest: int, seconds: float, gigabytes: float
+) -> None:
+    """Three adapters on two quiet cores (docs/LOG.md), to a fifth."""
+    need = training_need(SMOL, RowLengths(320, tokens, supervised, longest), PLAIN, BF16, TWO_CORES)
+    assert need.seconds == pytest.approx(seconds, rel=0.2)
+    assert need.memory == pytest.approx(gigabytes * GB, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "steps"),
+    [
+        (320, {}, 40),
+        (321, {}, 41),
+        (321, {"epochs": 3.0}, 123),
+        (320, {"epochs": 0.5}, 20),
+        (320, {"max_steps": 7}, 7),
+        (3, {"batch_size": 16}, 1),
+    ],
+)
+def test_steps(rows: int, changes: dict[str, object], steps: int) -> None:
+    assert optimizer_steps(rows, replace(PLAIN, **changes)) == steps  # type: ignore[arg-type]
+
+
+def test_steps_say_how_often_a_row_is_seen() -> None:
+    assert passes(16, replace(PLAIN, max_steps=4, batch_size=8)) == 2.0
+    assert passes(16, replace(PLAIN, epochs=1.5)) == 1.5
+
+
+@pytest.mark.parametrize(
+    ("student", "changes", "cheaper"),
+    [
+        (NF4, {}, True),
+        (FP32, {}, False),
+        (BF16, {"activation_checkpointing": True}, True),
+        (BF16, {"gradient_accumulation": 8}, True),
+        (BF16, {"lora_r": 64}, False),
+        (BF16, {"method": "full"}, False),
+        (BF16, {"max_length": 512}, True),
+    ],
+)
+def test_what_saves_memory(student: StudentConfig, changes: dict[str, object], cheaper: bool) -> None:
+    short = replace(ROWS, longest=64)  # few activations: the weights are what counts
+    rows = ROWS if changes else short
+    before = training_need(LLAMA, rows, PLAIN, BF16, H100).memory
+    after = training_need(LLAMA, rows, replace(PLAIN, **changes), student, H100).memory  # type: ignore[arg-type]
+    assert (after < before) is cheaper
+    assert after != before
+
+
+def test_full_tuning_holds_sixteen_bytes_a_weight() -> None:
+    full = replace(PLAIN, method="full")
+    assert trained_weights(LLAMA, full) == LLAMA.parameters
+    assert training_need(LLAMA, ROWS, full, BF16, H100).memory > 16 * LLAMA.parameters
+    eight = replace(full, optimizer="adamw_8bit")
+    saved = training_need(LLAMA, ROWS, full, BF16, H100).memory - training_need(LLAMA, ROWS, eight, BF16, H100).memory
+    assert saved == pytest.approx(6 * LLAMA.parameters)
+
+
+def test_what_costs_time() -> None:
+    def seconds(**changes: object) -> float:
+        return training_need(LLAMA, ROWS, replace(PLAIN, **changes), BF16, H100).seconds  # type: ignore[arg-type]
+
+    assert seconds(epochs=2.0) > seconds()
+    assert seconds(activation_checkpointing=True) > seconds()
+    assert seconds(method="full") > seconds()
+    # many tiny micro-batches: the launches of kernels, not the products
+    assert seconds(gradient_accumulation=8) > seconds()
+
+
+def test_a_slower_gpu_takes_longer_and_a_longer_answer_too() -> None:
+    slow = training_need(LLAMA, ROWS, PLAIN, BF16, DEVICES["l4"])
+    assert slow.seconds > training_need(LLAMA, ROWS, PLAIN, BF16, H100).seconds
+    long = asking_need(SMOL, PROMPTS, 32, BF16, TWO_CORES, merged=False)
+    short = asking_need(SMOL, replace(PROMPTS, written=5.0), 32, BF16, TWO_CORES, merged=False)
+    assert short.seconds < long.seconds
+    assert short.memory == long.memory, "what counts for memory is how long it may become"
+    assert 15 < short.seconds + long.seconds < 75, "quickstart's arms took 12 to 23 s each"
+
+
+def test_merged_weights_stand_twice() -> None:
+    apart = asking_need(LLAMA, PROMPTS, 32, BF16, H100, merged=False).memory
+    assert asking_need(LLAMA, PROMPTS, 32, BF16, H100, merged=True).memory - apart == 2 * LLAMA.linear
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_this_machine_is_measured(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tracedistill.calibration.SECONDS", 0.02)
+    this_machine.cache_clear()
+    device = this_machine(dtype)
+    assert 1e8 < device.flops < 1e17
+    assert device.memory > GB / 4
+    assert device.source
+    assert this_machine(dtype) is device
+    this_machine.cache_clear()

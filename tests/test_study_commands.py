@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.test_layers import LIGHT, loaded_by
+from tracedistill.cli import _parser, main
+from tracedistill.study_commands import _changes_recipe
+
+COMMANDS = {
+    "dataset": ("RECIPE", "--out", "--push", "--private"),
+    "export": ("RECIPE", "--arm", "--merge", "--force", "--push"),
+    "ask": ("QUESTION", "--arm", "--context", "--plain", "Ctrl-D"),
+    "doctor": ("RECIPE",),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in COMMANDS[command])
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert f"    {command} " in capsys.readouterr().out
+
+
+def test_their_help_loads_nothing_heavy() -> None:
+    code = "from tracedistill.cli import main\ntry:\n    main(['export', '--help'])\nexcept SystemExit:\n    pass"
+    assert loaded_by(code) & set(LIGHT) == set()
+
+
+@pytest.mark.parametrize(
+    ("word", "recipe"),
+    [("seed=3", True), ("training.learning_rate=2e-3", True), ("arms.plan@rules.max_tokens=9", True),
+     ("students.qwen2.5.model=x", True), ("x=3", False), ("What is seed=3?", False), ("x = 3", False), ("=", False),
+     ("Where is Mary?", False), ("study.yaml", False)],
+)  # fmt: skip
+def test_what_changes_a_recipe_and_what_is_a_question(word: str, recipe: bool) -> None:
+    assert _changes_recipe(word) == recipe
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["dataset", "s.yaml", "--out", "d"], ["export", "s.yaml", "--arm", "a", "--out", "d"],
+     ["ask", "s.yaml", "--arm", "a"], ["doctor", "s.yaml"]],
+)  # fmt: skip
+def test_unknown_options(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*argv, "--nope"])
+    assert ended.value.code == 2
+    assert "unknown arguments: --nope" in capsys.readouterr().err
+
+
+def test_every_command_line_of_the_guide() -> None:
+    page = (ROOT / "docs" / "using-results.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```\n(.*?)```", page, re.DOTALL)
+    lines = [
+        line.split("  #")[0] for block in blocks for line in block.splitlines() if line.startswith("tracedistill ")
+    ]
+    assert {line.split()[1] for line in lines} == set(COMMANDS)
+    for line in lines:
+        _, rest = _parser().parse_known_args(shlex.split(line)[1:])
+        assert not [word for word in rest if word.startswith("-")], line
