@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +263,21 @@ def test_two_targets_are_two_rows_behind_a_mark_each(tmp_path: Path) -> None:
     for row in (*one, *two):
         assert [message["role"] for message in row["prompt"]] == ["user"], "no system turn"
         assert "Be brief." in row["prompt"][0]["content"]
+
+
+def test_interventions_are_made_on_the_rows_that_arms_share(study_file: Callable[..., Path], tmp_path: Path) -> None:
+    """A mask drops rows; labels and traces dealt out before that would not keep their frequencies."""
+    arms = {
+        "correct": {"tune": "correct"},
+        "wrong-class": {"tune": "wrong-class"},
+        "foreign": {"tune": "foreign"},
+        "masked": {"tune": "right-facts-answer-masked"},
+    }
+    task = {"name": "babi", "train": 300, "validation": 0, "test": 5}
+    loaded = pipeline.load(study_file(task=task, arms=arms, comparisons=[]))
+    pipeline.run(loaded, "assemble", quiet=True)
+    assembly = json.loads((tmp_path / "run" / "assembly.json").read_text())
+    assert 150 < assembly["rows"] < 290, "some problems have no trace that could be masked"
+    for arm, facts in assembly["arms"].items():
+        assert facts["broken"] == [], arm
+        assert facts["measured"]["n"] == assembly["rows"]

@@ -10,12 +10,11 @@ from typing import Any
 
 from tracedistill.errors import InputError
 from tracedistill.formats import FormatName, apart
-from tracedistill.interventions import INTERVENTIONS, NO_TRACE, intervene
+from tracedistill.interventions import NO_TRACE
 from tracedistill.opening import Opened
-from tracedistill.pipeline.assembling import one_trace
-from tracedistill.records import Example, Problem, Trace
+from tracedistill.pipeline.assembling import one_trace, rows_of, shared_traces
+from tracedistill.records import Example
 from tracedistill.rendering import TODAY
-from tracedistill.sft import examples_for, two_targets
 from tracedistill.store import atomic, dumps
 
 GROUP = 10_000
@@ -96,42 +95,11 @@ def held_out_rows(opened: Opened) -> tuple[dict[str, list[Example]], str]:
     problems = work.problems("validation")
     if not problems:
         return {}, "the study has no validation problems"
-    traces: dict[str, dict[str, Trace]] = {}
     for name in study.tuned_arms():
-        arm = study.arms[name]
-        if arm.tune is None or arm.tune == NO_TRACE:
-            continue
-        teacher = study.teacher_of(arm)
-        before = one_trace(work, teacher, problems, accepted=True, reviewed=arm.traces == "reviewed")
-        if not before:
+        teacher = study.teacher_of(study.arms[name])
+        if study.arms[name].tune != NO_TRACE and not one_trace(work, teacher, problems, accepted=True):
             return {}, f"teacher {teacher} has no accepted trace of a validation problem"
-        by_id = {problem.problem_id: problem for problem in problems}
-        changed = intervene(arm.tune, work.task, by_id, list(before.values()), study.seed)
-        traces[name] = {trace.problem_id: trace for trace in changed}
-    kept = [problem for problem in problems if all(problem.problem_id in found for found in traces.values())]
-    if not kept:
+    shared = shared_traces(work, problems)
+    if not shared.kept:
         return {}, "no validation problem has an accepted trace for every arm"
-    return {name: _examples(opened, name, kept, traces.get(name, {})) for name in study.tuned_arms()}, ""
-
-
-def _examples(opened: Opened, name: str, problems: Sequence[Problem], traces: dict[str, Trace]) -> list[Example]:
-    study, arm = opened.study, opened.study.arms[name]
-    change = INTERVENTIONS.get(arm.tune or "")
-    answers = {}
-    if change is not None and change.answers:
-        answers = {key: trace.answer for key, trace in traces.items() if trace.answer is not None}
-    student = study.students[study.student_of(arm)]
-    two = arm.rationale_weight is not None
-    rows = examples_for(
-        opened.work.task,
-        name,
-        arm,
-        opened.work.prompt(arm),
-        problems,
-        {} if two else traces,
-        student.system,
-        study.format,
-        answers,
-        student.system_role,
-    )
-    return two_targets(rows, traces) if two else rows
+    return {name: rows_of(work, name, shared.kept, shared.traces[name]) for name in study.tuned_arms()}, ""

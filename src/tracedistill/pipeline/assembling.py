@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tracedistill.errors import InputError
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE, broken, intervene, measure
 from tracedistill.pipeline.reviewing import reviewed_traces
 from tracedistill.pipeline.teaching import OWN
-from tracedistill.records import Problem, Trace
+from tracedistill.records import Example, Problem, Trace
 from tracedistill.sft import examples_for, two_targets
 from tracedistill.store import content_id, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.validation import Validation, validate
@@ -42,49 +43,80 @@ def make_datasets(work: Workshop) -> None:
 
 def _tuning_data(work: Workshop, train: Sequence[Problem], facts: dict[str, Any]) -> int:
     """Write sft/<arm>.jsonl for every tuned arm; returns the rows that each has."""
-    study, task = work.study, work.task
-    tuned = {name: study.arms[name] for name in study.tuned_arms()}
-    before = {
-        name: {}
-        if arm.tune == NO_TRACE
-        else one_trace(work, study.teacher_of(arm), train, accepted=True, reviewed=arm.traces == "reviewed")
-        for name, arm in tuned.items()
-    }
-    traces = {
-        name: {} if arm.tune == NO_TRACE else _changed(work, arm.tune or "correct", before[name], train)
-        for name, arm in tuned.items()
-    }
-    # arms share their rows: a problem that one arm has no trace for is in none
-    kept = [p for p in train if all(p.problem_id in traces[n] for n, arm in tuned.items() if arm.tune != NO_TRACE)]
-    if tuned and not kept:
+    found = shared_traces(work, train)
+    tuned = work.study.tuned_arms()
+    if tuned and not found.kept:
         raise InputError(
             f"no row to tune on: of {len(train)} training problems none has an accepted trace for every arm; "
             f"look into {work.run.path('validation')}, or set validation.keep"
         )
-    for name, arm in tuned.items():
-        student = study.students[study.student_of(arm)]
-        change = INTERVENTIONS.get(arm.tune or "")
-        answers = {}
-        if change is not None and change.answers:
-            answers = {key: trace.answer for key, trace in traces[name].items() if trace.answer is not None}
-        two = arm.rationale_weight is not None
-        rows = examples_for(
-            task,
-            name,
-            arm,
-            work.prompt(arm),
-            kept,
-            {} if two else traces[name],
-            student.system,
-            study.format,
-            answers,
-            student.system_role,
-        )
-        rows = two_targets(rows, traces[name]) if two else rows
-        write_jsonl(work.run.path(f"sft/{name}.jsonl"), rows)
-        used = {p.problem_id: traces[name][p.problem_id] for p in kept if p.problem_id in traces[name]}
-        facts[name] = _facts(work, kept, arm.tune or "correct", before[name], used)
-    return len(kept)
+    for name in tuned:
+        write_jsonl(work.run.path(f"sft/{name}.jsonl"), rows_of(work, name, found.kept, found.traces[name]))
+        tune = work.study.arms[name].tune or "correct"
+        facts[name] = _facts(work, found.kept, tune, found.before[name], found.traces[name])
+    return len(found.kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The problems that all tuned arms have in common, with each arm's traces of them."""
+
+    kept: list[Problem]
+    """The problems, in their order."""
+    before: dict[str, dict[str, Trace]]
+    """Arm -> problem id -> the teacher's trace; empty for an arm that trains on answers alone."""
+    traces: dict[str, dict[str, Trace]]
+    """The same after the arm's intervention."""
+
+
+def shared_traces(work: Workshop, problems: Sequence[Problem]) -> Shared:
+    """Each tuned arm's traces of the problems that all of them have one for.
+
+    A problem that one arm has no trace for is in none. Interventions are made on what is left, again where that made
+    it less: a deal of labels or traces among more problems than are kept would not keep their frequencies.
+    """
+    study, kept = work.study, list(problems)
+    arms = {name: study.arms[name] for name in study.tuned_arms()}
+    before = {
+        name: {}
+        if arm.tune == NO_TRACE
+        else one_trace(work, study.teacher_of(arm), problems, accepted=True, reviewed=arm.traces == "reviewed")
+        for name, arm in arms.items()
+    }
+    while True:
+        traces: dict[str, dict[str, Trace]] = {name: {} for name in arms}
+        for name, arm in arms.items():
+            if arm.tune != NO_TRACE:
+                own = {p.problem_id: before[name][p.problem_id] for p in kept if p.problem_id in before[name]}
+                traces[name] = _changed(work, arm.tune or "correct", own, kept)
+        tracing = [found for name, found in traces.items() if arms[name].tune != NO_TRACE]
+        left = [problem for problem in kept if all(problem.problem_id in found for found in tracing)]
+        if len(left) == len(kept) or not left:
+            return Shared(left, before, traces)
+        kept = left
+
+
+def rows_of(work: Workshop, name: str, problems: Sequence[Problem], traces: Mapping[str, Trace]) -> list[Example]:
+    """The rows that a tuned arm trains on, its traces of these problems given."""
+    study, arm = work.study, work.study.arms[name]
+    student, change = study.students[study.student_of(arm)], INTERVENTIONS.get(arm.tune or "")
+    answers = {}
+    if change is not None and change.answers:
+        answers = {key: trace.answer for key, trace in traces.items() if trace.answer is not None}
+    two = arm.rationale_weight is not None
+    rows = examples_for(
+        work.task,
+        name,
+        arm,
+        work.prompt(arm),
+        problems,
+        {} if two else traces,
+        student.system,
+        study.format,
+        answers,
+        student.system_role,
+    )
+    return two_targets(rows, traces) if two else rows
 
 
 def _plans(work: Workshop, name: str, test: Sequence[Problem], facts: dict[str, Any]) -> None:
