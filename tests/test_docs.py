@@ -23,6 +23,8 @@ COMMANDS = [
     if kind in ("", "sh") and re.match(r"(make|tracedistill|accelerate) ", line)
 ]
 
+IMPORT = next(command for command in COMMANDS if command.startswith("tracedistill import "))
+
 
 def test_every_make_target_named_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
@@ -30,6 +32,13 @@ def test_every_make_target_named_exists() -> None:
     assert {"quickstart", "test"} <= named
     for target in named:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def runs_here(recipe: str, overrides: list[str]) -> bool:
+    """Whether the teachers and problems of a recipe need no model, no hub and no data but the package's own."""
+    study = pipeline.load(recipe, [item for item in overrides if "=" in item and not item.startswith("-")]).study
+    asks = any(teacher.kind in ("model", "student", "recorded") for teacher in study.teachers.values())
+    return study.task.name == "babi" and study.task.data_dir is None and not asks
 
 
 @pytest.mark.parametrize("command", sorted({item for item in COMMANDS if item.startswith("tracedistill ")}))
@@ -41,8 +50,12 @@ def test_every_command_line_of_the_readmes(
         shutil.copytree(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command)[1:]
-    if words[0] in ("run", "train", "evaluate", "report"):
-        words[0] = "assemble"
+    if words[0] == "report" and not words[1].endswith(".yaml"):
+        assert main(shlex.split(IMPORT)[1:]) == 0, "the run folder that it reports on"
+    elif words[0] == "sweep":
+        words = ["status", words[1]]
+    elif words[0] in ("run", "train", "evaluate", "report") and "--dry-run" not in words:
+        words[0] = "assemble" if runs_here(words[1], words[2:]) else "status"
     assert main(words) == 0, capsys.readouterr().err
 
 

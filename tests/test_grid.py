@@ -54,6 +54,15 @@ def test_every_cell_is_an_arm(tmp_path: Path) -> None:
     assert study.arms["tuned-plan@large"].adapter == "tuned@large", "the adapter of the same student"
 
 
+def test_a_base_may_vary_too(tmp_path: Path) -> None:
+    base = {"student": "all", "teacher": ["rules", "gold"]}
+    study = read(tmp_path, base=base, arms={"a": {}, "b": {"student": "small"}}, comparisons=[], attribution=[])
+    assert list(study.arms) == [
+        *("a@small+rules", "a@small+gold", "a@large+rules", "a@large+gold"),
+        *("b@rules", "b@gold"),
+    ]
+
+
 def test_comparisons_stay_within_a_student(tmp_path: Path) -> None:
     study = read(tmp_path, attribution=[])
     assert study.comparisons == (

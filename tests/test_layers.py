@@ -23,13 +23,16 @@ LAYERS: dict[str, int] = {
             "errors records",
             "store cache recipes answers stats formats",
             "prompts rendering weights tasks engines",
-            "validation grading init auditing",
-            "teachers",
-            "interventions students",
+            "validation grading init auditing sizes",
+            "teachers estimates",
+            "interventions students calibration",
             "sft scoring training",
-            "train",
-            "report",
-            "pipeline",
+            "train attribution importing",
+            "report review",
+            "pipeline commands",
+            "opening",
+            "export asking doctor",
+            "study_commands",
             "cli",
         ]
     )
@@ -40,7 +43,8 @@ LAYERS: dict[str, int] = {
 ALLOWED: dict[tuple[str, str], str] = {
     ("recipes.schema", "formats"): "the names of the formats are a type of the recipe; formats imports nothing",
     ("engines.local", "rendering"): "one rendering for training and inference is the point of rendering",
-    ("engines.local", "weights"): "a student's name becomes a folder in one place",
+    ("engines.adapters", "weights"): "a student's name becomes a folder in one place",
+    ("students", "pipeline"): "the entry point alone reaches up, as train's does",
     ("train", "pipeline"): "the entry point alone reaches up: what makes missing files is the pipeline",
 }
 """(module, what it imports) -> why it may, though it does not lie lower."""
@@ -48,12 +52,18 @@ ALLOWED: dict[tuple[str, str], str] = {
 HEAVY: dict[str, dict[str, str]] = {
     "torch": {
         "engines.local": "runs models",
+        "engines.adapters": "loads models and switches their adapters",
+        "engines.packing": "lays weights out for quicker products",
         "train": "the launch target",
         "training": "the trainer",
         "weights": "converts packaged weights once, inside the function",
+        "calibration": "measures matrix products, inside the function",
         "export": "merges adapters",
+        "doctor": "asks which GPUs there are",
     },
     "trl": {"training": "the trainer"},
+    "starlette": {"review": "the page"},
+    "uvicorn": {"review": "the page"},
     "openai": {"engines": "the client of servers"},
     "httpx": {"engines": "the client of servers"},
     "datasets": {"tasks.rows": "the hub", "training": "rows on disk", "sft": "datasets to keep", "train": "rows"},

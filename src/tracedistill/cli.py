@@ -8,9 +8,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tracedistill import __version__
-from tracedistill.errors import InputError
+from tracedistill.commands import import_command, report_command
+from tracedistill.errors import InputError, Paused
+from tracedistill.study_commands import add_commands
+
+if TYPE_CHECKING:
+    from tracedistill.pipeline import LoadedStudy
 
 STAGES = {
     "run": ("report", "make everything that is missing or has changed, up to the report"),
@@ -19,16 +25,21 @@ STAGES = {
     "assemble": ("assemble", "one SFT dataset per tuned arm, one set of plans per arm that shows them"),
     "train": ("train", "one LoRA adapter per tuned arm, by accelerate launch"),
     "evaluate": ("evaluate", "every arm's attempts, generated and judged"),
-    "report": ("report", "report.json, report.html, report.md and the table in the terminal"),
+    "report": ("report", "one page, Markdown, CSV and the table in the terminal, of a study or of run folders"),
 }
 """Subcommand -> (stage that it makes, help)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; 0: done, 2: the user can mend it, 130: interrupted."""
+    """Run one subcommand; 0: done, 2: the user can mend it, 3: waits for a person, 130: interrupted."""
+    # threads that spin while they wait stall every other run on the machine; whoever wants them to says so
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
-    # argparse gives up on key=value that stand behind an option
+    # argparse gives up on what stands behind an option: words of a question, and key=value
+    if hasattr(args, "words"):
+        args.words = [*args.words, *(item for item in rest if not item.startswith("--"))]
+        rest = [item for item in rest if item.startswith("--")]
     overrides = [item for item in rest if "=" in item and not item.startswith("-")]
     if len(overrides) < len(rest):
         parser.error(f"unknown arguments: {' '.join(item for item in rest if item not in overrides)}")
@@ -41,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"tracedistill: {error}", file=sys.stderr)
         return 2
+    except Paused as pause:
+        print(f"paused: {pause}")
+        return 3
     except KeyboardInterrupt:
         print("tracedistill: interrupted; the same command goes on where it was", file=sys.stderr)
         return 130
@@ -59,17 +73,32 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(call=lambda _: _help(parser))
     commands = parser.add_subparsers(metavar="COMMAND")
     for name, (_, text) in STAGES.items():
+        if name == "report":
+            report_command(commands, text, _make)
+            continue
         command = _recipe_command(commands, name, text)
         command.add_argument("--quiet", action="store_true", help="say nothing but errors")
-        if name in ("teach", "run"):
-            command.add_argument("--dry-run", action="store_true", help="first prompts, calls and cost; then stop")
-        command.set_defaults(call=_make, stage=name, dry_run=False)
+        if name in ("teach", "train", "run"):
+            text = "rows, steps, memory, time; a model teacher's first prompts, calls and cost; then stop"
+            command.add_argument("--dry-run", action="store_true", help=text)
+            command.add_argument(
+                "--device", metavar="NAME", help="with --dry-run: for this GPU (h100, ...), not for here"
+            )
+        if name == "evaluate":
+            command.add_argument(
+                "--check-determinism", type=int, metavar="N", help="texts and verdicts that change with the batch size"
+            )
+        command.set_defaults(call=_make, stage=name, dry_run=False, device=None, check_determinism=None)
+    _sweep_command(commands)
     command = _recipe_command(commands, "status", "what is complete, what is stale and why, what is missing")
     command.set_defaults(call=_status)
+    import_command(commands)
     _grade_command(commands)
     _init_command(commands)
     _audit_command(commands)
     _audit_judge_command(commands)
+    _review_command(commands)
+    add_commands(commands)
     return parser
 
 
@@ -155,6 +184,64 @@ def _audit_judge(args: argparse.Namespace) -> int:
     return 0
 
 
+def _review_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    text = "read, correct and approve traces in the browser, before they are used"
+    command = commands.add_parser("review", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    command.add_argument("target", type=Path, help="the study's YAML file, or traces (.jsonl, .csv, .parquet)")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
+    command.add_argument("--task", help="of a file of traces: name of a task, or package.module:Class")
+    command.add_argument("--data-dir", type=Path, help="of a file of traces: folder with one folder per task")
+    command.add_argument("--reviewer", metavar="NAME", help="who reviews (the login name)")
+    command.add_argument("--port", type=int, default=0, help="port on loopback (any free one)")
+    command.add_argument("--no-browser", action="store_true", help="print the address only")
+    command.add_argument("--teacher", default="", help="begin with this teacher's traces")
+    command.add_argument("--sample", type=int, metavar="N", help="begin with N traces of each teacher (the recipe's)")
+    command.add_argument("--seed", type=int, help="seed of samples (the recipe's, else 0)")
+    command.add_argument("--export", type=Path, metavar="SHEET.csv", help="write a spreadsheet and stop")
+    command.add_argument("--import", type=Path, metavar="SHEET.csv", dest="sheet", help="read it back and stop")
+    command.add_argument("--agreement", action="store_true", help="print how far reviewers agree and stop")
+    command.add_argument("--rate", type=Path, metavar="PLAN.yaml", help="rate traces of several kinds on Likert scales")
+    command.add_argument("--read", type=int, default=0, metavar="N", help="read N failed attempts: whose error?")
+    command.add_argument("--arm", help="with --read: of this arm alone")
+    command.add_argument("--labels", type=Path, metavar="FILE", help="the program's attribution: problem_id, label")
+    command.set_defaults(call=_review)
+
+
+def _review(args: argparse.Namespace) -> int:
+    from tracedistill.review.commands import Options, Reviewed, review
+
+    for name in ("port", "sample", "seed", "read"):
+        if (getattr(args, name) or 0) < 0:
+            raise InputError(f"--{name} must not be negative")
+    target: Path = args.target
+    sample, seed, teacher = args.sample or 0, args.seed or 0, args.teacher
+    if target.suffix in (".yaml", ".yml"):
+        from tracedistill import pipeline
+
+        loaded = pipeline.load(target, args.overrides)
+        pipeline.run(loaded, "validate", quiet=True)
+        folder, study = loaded.study.folder, loaded.study
+        teachers = [name for name in study.teachers if (folder / "validation" / f"{name}.jsonl").is_file()]
+        store = folder / "review" / "review.sqlite"
+        rule = study.validation
+        # what the recipe wants reviewed is what the page begins with
+        sample = study.review.sample if args.sample is None else args.sample
+        seed = study.seed if args.seed is None else args.seed
+        if not teacher and len(study.review.teachers) == 1:
+            (teacher,) = study.review.teachers
+        what = Reviewed(study.task.name, store, folder, teachers, keep=rule.keep, leaks=rule.leaks)
+    elif args.task is None or args.overrides:
+        raise InputError("a file of traces wants --task NAME, and takes no key=value; a study ends in .yaml")
+    else:
+        what = Reviewed(args.task, target.with_name(f"{target.name}.review.sqlite"), file=target)
+    options = Options(
+        reviewer=args.reviewer, port=args.port, browser=not args.no_browser, sample=sample, seed=seed,
+        teacher=teacher, out=args.export, sheet=args.sheet, agreement=args.agreement, rate=args.rate,
+        read=args.read, arm=args.arm, labels=args.labels, data_dir=args.data_dir,
+    )  # fmt: skip
+    return review(what, options)
+
+
 def _init_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     text = "write a recipe for your own file of questions and answers"
     command = commands.add_parser("init", help=text, description=f"{text[0].upper()}{text[1:]}.")
@@ -210,18 +297,64 @@ def _make(args: argparse.Namespace) -> int:
     started = time.monotonic()
     loaded = pipeline.load(args.recipe, args.overrides)
     if args.dry_run:
-        pipeline.dry_run(loaded)
-        return 0
+        return 2 if pipeline.dry_run(loaded, args.device).refused else 0
+    if getattr(args, "device", None) is not None:
+        raise InputError("--device says what --dry-run reckons with; a run takes the hardware that is there")
+    if args.check_determinism is not None:
+        return _check_determinism(loaded, args.check_determinism, quiet=args.quiet)
     made = pipeline.run(loaded, STAGES[args.stage][0], quiet=args.quiet)
     if args.quiet:
         return 0
     if args.stage in ("run", "report"):
-        print_report(loaded.study.folder)
+        print_report(loaded.study.folder, sections=getattr(args, "section", ()))
     seconds = time.monotonic() - started
     if made:
         print(f"{args.stage}: made {', '.join(made)} in {seconds:.0f} s, in {loaded.study.folder}")
     else:
         print(f"{args.stage}: nothing to do, everything in {loaded.study.folder} is complete and unchanged")
+    return 0
+
+
+def _sweep_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    text = "tune every arm at each of several training settings; choose by the validation split, never the test set"
+    command = commands.add_parser("sweep", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    command.add_argument("recipe", help="the study's YAML file")
+    command.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value[,value...]",
+        help="training.<key> with several values: tried; others: changes",
+    )
+    command.add_argument("--yes", action="store_true", help="also where it means many trainings")
+    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    command.set_defaults(call=_sweep)
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    from tracedistill.pipeline.sweeping import print_sweep, sweep
+
+    found = sweep(args.recipe, args.overrides, yes=args.yes, quiet=args.quiet)
+    if not args.quiet:
+        print_sweep(found)
+    return 0
+
+
+def _check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:
+    from tracedistill import pipeline
+    from tracedistill.report.terminal import narrow_table, wide_console
+
+    if n < 1:
+        raise InputError("--check-determinism wants the number of problems to ask, at least 1")
+    found = pipeline.check_determinism(loaded, n, quiet=quiet)
+    size = loaded.study.evaluation.batch_size
+    rows = [
+        (arm, line["batch_size"], line["n"], line["texts_changed"], line["verdicts_changed"])
+        for arm, lines in found.items()
+        for line in lines
+    ]
+    heads = ("arm", "batch size", "n", "texts changed", "verdicts changed")
+    wide_console().print(narrow_table(f"against the study's batch size of {size}", heads, rows))
+    print(f"kept in {loaded.study.folder / 'determinism.json'}")
     return 0
 
 

@@ -26,6 +26,7 @@ from tracedistill.pipeline.forecasts import StudyForecast
 from tracedistill.pipeline.foretold import tell
 from tracedistill.pipeline.graph import LOCK_HELD, Clock, Node, State, discard, upstream
 from tracedistill.pipeline.judging import audit_of
+from tracedistill.pipeline.quoting import why_not_shown
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.stages import STAGES, Graph
 from tracedistill.pipeline.teaching import OWN
@@ -124,13 +125,11 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
         graph = Graph(workshop)
         nodes = graph.nodes()
         failed = make_free(workshop, nodes, _make)
-        if workshop.run.path("problems.jsonl").exists():
-            try:
-                workshop.teaching.dry_run()
-            except InputError as error:  # no key, no weights: the rest can be told all the same
-                failed.append(f"which answers are bought already: {error}")
+        hidden = why_not_shown(workshop)
+        if not hidden and workshop.run.path("problems.jsonl").exists():
+            workshop.teaching.dry_run()
         of = functools.partial(_device, device)
-        forecast = Forecaster(workshop, graph.attempting, nodes, of).forecast(failed)
+        forecast = Forecaster(workshop, graph.attempting, nodes, of).forecast([*failed, *hidden])
     tell(workshop.screen, forecast)
     return forecast
 

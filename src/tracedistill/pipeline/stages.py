@@ -231,4 +231,6 @@ class Graph:
         imported = self.work.run.path("imported.json")
         if imported.exists():
             inputs += ["imported.json", *(f"attempts/{name}.jsonl" for name in read_json(imported)["arms"])]
+        if self.work.run.path("sweep.json").exists():
+            inputs.append("sweep.json")
         return Node("report", "report", tuple(inputs), REPORT_FILES, params, self.work.make_report)

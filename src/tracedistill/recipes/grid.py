@@ -41,7 +41,7 @@ def spread_grid(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[Cel
             if reference in grids:
                 place = {axis: arm.get(axis) for axis in AXES if isinstance(arm.get(axis), str)} | dict(cell.at)
                 spread[cell.name]["adapter"] = _same_place(grids[reference], place, str(reference))
-    return {**raw, "arms": spread, **_references(raw, cells)}, grids
+    return {**raw, "arms": spread, **_plain_base(raw), **_references(raw, cells)}, grids
 
 
 def _cells(name: str, arm: Any, raw: Mapping[str, Any]) -> list[Cell]:
@@ -61,6 +61,18 @@ def _same_place(cells: list[Cell], at: Mapping[str, str], name: str) -> str:
     """The cell that agrees with a place wherever both say something; the plain name where it is not one."""
     found = [cell.name for cell in cells if all(at.get(axis, value) == value for axis, value in cell.at.items())]
     return found[0] if len(found) == 1 else name
+
+
+def _plain_base(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The base without what the grid has spread: an arm has one student and one teacher."""
+    base = raw.get("base")
+    if not isinstance(base, dict):
+        return {}
+    return {"base": {key: value for key, value in base.items() if key not in AXES or not _varies(value)}}
+
+
+def _varies(value: Any) -> bool:
+    return value == "all" or isinstance(value, list)
 
 
 def _references(raw: Mapping[str, Any], cells: Mapping[str, list[Cell]]) -> dict[str, Any]:

@@ -1,0 +1,349 @@
+"""The forecast of a study: rows, tokens, steps, memory and time of every arm, before anything is tuned or paid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tracedistill.engines import Request
+from tracedistill.errors import InputError, Paused
+from tracedistill.estimates import (
+    Device,
+    Need,
+    PromptLengths,
+    RowLengths,
+    asking_need,
+    optimizer_steps,
+    training_need,
+)
+from tracedistill.interventions import INTERVENTIONS, NO_TRACE, intervene
+from tracedistill.pipeline.assembling import one_trace
+from tracedistill.pipeline.attempting import PAYS, Attempting
+from tracedistill.pipeline.forecasts import Asking, StudyForecast, Tuning
+from tracedistill.pipeline.graph import Node, upstream
+from tracedistill.pipeline.metering import Meter
+from tracedistill.pipeline.quoting import quotes
+from tracedistill.pipeline.teaching import FREE_TEACHERS, SCRIPTED
+from tracedistill.prompts import PROMPTS
+from tracedistill.recipes import Study
+from tracedistill.records import Example, Problem
+from tracedistill.sft import examples_for, preflight
+from tracedistill.sizes import ModelSize, size_of
+from tracedistill.store import read_jsonl
+from tracedistill.students import Asking as AskingHow
+from tracedistill.students import requests_for
+
+if TYPE_CHECKING:
+    from tracedistill.pipeline.work import Workshop
+
+Make = Callable[["Workshop", Sequence[Node]], list[str]]
+"""Makes nodes."""
+Devices = Callable[[str], Device]
+"""dtype -> what runs students of it."""
+
+
+def make_free(work: Workshop, nodes: Sequence[Node], make: Make) -> list[str]:
+    """Make what costs nothing (problems, rules', gold and recorded traces, verdicts, datasets); what failed, in words.
+
+    What rests on a model's traces is made only where these are there and complete.
+    """
+    failed: list[str] = []
+    for node in nodes:
+        if not _is_free(work.study, node):
+            continue
+        before = [other for other in upstream(nodes, [node]) if other.name != node.name]
+        if any(work.run.state(other).kind != "complete" for other in before):
+            continue
+        try:
+            make(work, [node])
+        except (InputError, Paused) as error:
+            failed.append(f"{node.name}: {error}")
+    return failed
+
+
+def _is_free(study: Study, node: Node) -> bool:
+    kind, _, name = node.name.partition(":")
+    if kind == "teach":
+        return study.teachers[name].kind in FREE_TEACHERS
+    if kind == "validate":
+        return study.validation.judge == "none"
+    return kind in ("problems", "review", "assemble")
+
+
+class Forecaster:
+    """Looks through one study; nothing is tuned, asked or fetched."""
+
+    def __init__(self, work: Workshop, attempting: Attempting, nodes: Sequence[Node], devices: Devices) -> None:
+        self.work = work
+        self.study = work.study
+        self.attempting = attempting
+        self.devices = devices
+        self.complete = {node.name for node in nodes if work.run.state(node).kind == "complete"}
+        self.sizes: dict[str, ModelSize | None] = {}
+        self.meters: dict[str, Meter] = {}
+        self.used: dict[str, Device] = {}
+        self.drawn: dict[str, list[Problem]] = {}
+        self.unknown: list[str] = []
+        self.refused: list[str] = []
+
+    def forecast(self, failed: Sequence[str] = ()) -> StudyForecast:
+        """Everything; `failed`: what could not be made before."""
+        self.unknown += failed
+        tunings: dict[str, Tuning] = {}
+        for student in dict.fromkeys(self.study.student_of(self.study.arms[name]) for name in self.study.tuned_arms()):
+            tunings |= self._tunings(student)
+        askings = [self._asking(name, tunings) for name in self.study.arms]
+        askings += self._merging(tunings, askings)
+        return StudyForecast(
+            tuple(tunings[name] for name in self.study.tuned_arms()),
+            tuple(askings),
+            tuple(quotes(self.work, self.complete)),
+            tuple(self.used.values()),
+            tuple(self._assumptions()),
+            tuple(dict.fromkeys(self.unknown)),
+            tuple(dict.fromkeys([*self.refused, *(line for each in self.meters.values() for line in each.refused)])),
+        )
+
+    # ---- tuning
+
+    def _tunings(self, student: str) -> dict[str, Tuning]:
+        """The tuned arms of one student: a row too long in one of them is in none."""
+        config, training = self.study.students[student], self.study.training
+        if config.model.startswith(SCRIPTED):
+            self.refused.append(f"student {student}: a scripted student cannot be tuned")
+        counted = {name: self._rows(name, student) for name in self.work.arms_of(student)}
+        long = {
+            problem_id
+            for rows, _ in counted.values()
+            for problem_id, (length, _) in (rows or {}).items()
+            if length > training.max_length
+        }
+        if long:
+            what = f"student {student}: {len(long)} rows are over training.max_length={training.max_length}"
+            if training.too_long == "error":
+                self.refused.append(f"{what}, and too_long says error")
+            else:
+                self.unknown.append(f"{what} and in no arm")
+        found = {}
+        for name, (rows, at_most) in counted.items():
+            lengths = self._assumed() if rows is None else _summed(rows, long)
+            if lengths is not None and not lengths.rows:
+                self.refused.append(f"arm {name}: no row is left to tune on")
+            need, steps = None, 0
+            if lengths is not None:
+                steps = optimizer_steps(lengths.rows, training)
+                size = self._size(student)
+                if size is not None:
+                    need = training_need(size, lengths, training, config, self._device(config.dtype))
+            found[name] = Tuning(name, student, lengths, steps, training.seeds, need, at_most)
+        return found
+
+    def _rows(self, name: str, student: str) -> tuple[dict[str, tuple[int, int]] | None, bool]:
+        """(problem_id -> tokens and supervised tokens of an arm's rows, whether these are the most); None: no rows."""
+        if "assemble" in self.complete:
+            examples, extra = list(read_jsonl(self.work.run.path(f"sft/{name}.jsonl"), Example)), 0
+        elif "problems" in self.complete:
+            examples, extra = self._made_here(name)
+        else:
+            return None, True
+        meter = self._meter(student)
+        self._try_template(meter, examples[:2], name)
+        counted = meter.rows(examples)
+        limit = self.study.training.max_length
+        return {
+            row.problem_id: (min(length + extra, limit) if extra else length, learnt + extra)
+            for row, (length, learnt) in zip(examples, counted, strict=True)
+        }, bool(extra)
+
+    def _made_here(self, name: str) -> tuple[list[Example], int]:
+        """An arm's rows as far as its traces are there; (without traces, and what these may have in tokens)."""
+        study, work, arm = self.study, self.work, self.study.arms[name]
+        train, teacher = self._problems("train"), study.teacher_of(arm)
+        traces, extra = {}, 0
+        if arm.tune not in (None, NO_TRACE):
+            if f"validate:{teacher}" in self.complete and arm.traces == "teacher":
+                by_id = {problem.problem_id: problem for problem in train}
+                known = list(one_trace(work, teacher, train, accepted=True).values())
+                changed = intervene(arm.tune or "correct", work.task, by_id, known, study.seed)
+                traces = {trace.problem_id: trace for trace in changed}
+                train = [problem for problem in train if problem.problem_id in traces]
+            else:
+                extra = study.teachers[teacher].max_tokens
+                self.unknown.append(
+                    f"the traces of {teacher} are not there: its rows are counted as all {len(train)} training "
+                    f"problems, with traces of at most {extra} tokens"
+                )
+        change = INTERVENTIONS.get(arm.tune or "")
+        answers = {}
+        if change is not None and change.answers:
+            answers = {key: trace.answer for key, trace in traces.items() if trace.answer is not None}
+        system = study.students[study.student_of(arm)].system
+        return examples_for(work.task, name, arm, work.prompt(arm), train, traces, system, study.format, answers), extra
+
+    def _assumed(self) -> RowLengths | None:
+        """What the recipe alone tells."""
+        rows, length = self.study.task.train, self.study.training.max_length
+        if rows is None:
+            self.unknown.append("the problems are not there, and task.train does not say how many: no rows are counted")
+            return None
+        self.unknown.append(
+            f"the problems are not there: task.train={rows} rows of max_length={length} tokens are counted, the most "
+            "that they can be"
+        )
+        return RowLengths(rows, rows * length, rows * length // 2, length)
+
+    def _try_template(self, meter: Meter, examples: Sequence[Example], name: str) -> None:
+        """Whether the student's chat template takes an arm's rows; the whole preflight runs before training."""
+        if meter.tokenizer is None or not examples:
+            return
+        try:
+            preflight(meter.tokenizer, examples, 1 << 30, "error", name, self.study.format)
+        except InputError as error:
+            self.refused.append(str(error))
+
+    # ---- asking
+
+    def _asking(self, name: str, tunings: Mapping[str, Tuning]) -> Asking:
+        arm, student = self.study.arms[name], self.study.student_of(self.study.arms[name])
+        config = self.study.students[student]
+        runs = len(self.study.runs_of(name))
+        lengths, at_most = self._prompts(name, student, tunings)
+        if lengths is not None:
+            lengths = replace(lengths, requests=runs * lengths.requests, tokens=runs * lengths.tokens)
+        if config.base_url is not None or config.model.startswith(SCRIPTED):
+            usd = 0.0
+            if lengths is not None:
+                out = lengths.requests * arm.max_tokens * config.usd_per_million_out
+                usd = (lengths.tokens * config.usd_per_million_in + out) / 1e6
+            return Asking(name, student, lengths, None, usd, at_most)
+        size = self._size(student)
+        if size is None or lengths is None:
+            return Asking(name, student, lengths, None, 0.0, at_most)
+        adapter = self.study.adapter_of(name)
+        merged = adapter is not None and self._merges(adapter)
+        need = asking_need(
+            size, lengths, self.study.evaluation.batch_size, config, self._device(config.dtype), merged
+        )  # fmt: skip
+        return Asking(name, student, lengths, need, 0.0, at_most)
+
+    def _prompts(self, name: str, student: str, tunings: Mapping[str, Tuning]) -> tuple[PromptLengths | None, bool]:
+        """One run's prompts, and whether their answers are counted at their longest."""
+        study, arm = self.study, self.study.arms[name]
+        lender = tunings.get(study.adapter_of(name) or "")
+        written, at_most = float(arm.max_tokens), True
+        if lender is not None and lender.lengths is not None and not lender.at_most and not self.work.shows_plan(arm):
+            # a tuned student writes what it was tuned on; behind a forced trace no more than that
+            mean = lender.lengths.supervised / max(1, lender.lengths.rows)
+            written, at_most = min(mean, written), False
+        if "problems" not in self.complete:
+            if study.task.test is None:
+                self.unknown.append(
+                    "the problems are not there, and task.test does not say how many: no prompts are counted"
+                )
+                return None, at_most
+            requests = study.task.test * study.samples_of(name)
+            length = max(1, study.training.max_length - arm.max_tokens)
+            return PromptLengths(requests, requests * length, length, written, arm.max_tokens), at_most
+        test, extra = self._problems("test"), 0
+        try:
+            asked = self.attempting.asked(name, test).requests
+        except InputError:  # no plans or traces yet
+            asked, extra = self._without(name)
+        counted = self._meter(student).prompts(asked)
+        longest = max(counted, default=0) + extra
+        return PromptLengths(
+            len(counted), sum(counted) + extra * len(counted), longest, written, arm.max_tokens
+        ), at_most
+
+    def _without(self, name: str) -> tuple[list[Request], int]:
+        """(an arm's prompts without what is not made yet, the tokens that this may have)."""
+        study, arm = self.study, self.study.arms[name]
+        student = study.students[study.student_of(arm)]
+        plain = replace(arm, prompt="standard", forced=None)
+        asking = AskingHow(
+            self.work.task, plain, PROMPTS["standard"], student.system, study.format,
+            study.samples_of(name) // arm.plans, 0.0, study.seed,
+        )  # fmt: skip
+        most = study.teachers[study.teacher_of(arm)].max_tokens
+        shown = arm.shots if arm.prompt == "few-shot" else 1
+        return requests_for(asking, self._problems("test"), {}, {}).requests, most * shown
+
+    def _merges(self, adapter: str) -> bool:
+        """Whether an arm's adapter would be checked and then merged."""
+        config, study = self.study.evaluation, self.study
+        if config.merge == "never" or study.students[study.student_of(study.arms[adapter])].quantization != "none":
+            return False
+        test = len(self._problems("test")) if "problems" in self.complete else study.task.test or 0
+        return config.merge == "checked" or self.attempting.attempts_with(adapter) * test >= PAYS * config.parity
+
+    def _merging(self, tunings: Mapping[str, Tuning], askings: Sequence[Asking]) -> list[Asking]:
+        """The greedy answers, merged and apart, that decide whether an adapter may be merged."""
+        found = []
+        asked = {asking.arm: asking for asking in askings}
+        for name, tuning in tunings.items():
+            lengths, need = asked[name].lengths, asked[name].need
+            if lengths is None or need is None or not self._merges(name):
+                continue
+            wanted = 2 * tuning.seeds * min(self.study.evaluation.parity, self._spare())
+            share = wanted / max(1, lengths.requests)
+            both = replace(lengths, requests=wanted, tokens=round(share * lengths.tokens))
+            found.append(
+                Asking(f"{name} (merging check)", tuning.student, both, Need(share * need.seconds, need.memory), 0.0,
+                       asked[name].at_most)
+            )  # fmt: skip
+        return found
+
+    def _spare(self) -> int:
+        """Problems that adapters are checked on before they are merged."""
+        if "problems" not in self.complete:
+            return self.study.evaluation.parity
+        return len(self._problems("validation") or self._problems("train"))
+
+    # ---- what is looked up once
+
+    def _problems(self, role: str) -> list[Problem]:
+        if not self.drawn:
+            for problem in self.work.problems():
+                self.drawn.setdefault(problem.split, []).append(problem)
+        return self.drawn.get(role, [])
+
+    def _meter(self, student: str) -> Meter:
+        if student not in self.meters:
+            self.meters[student] = Meter(self.study.students[student].model, self.study.format)
+        return self.meters[student]
+
+    def _size(self, student: str) -> ModelSize | None:
+        if student not in self.sizes:
+            model = self.study.students[student].model
+            self.sizes[student] = size_of(model)
+            if self.sizes[student] is None:
+                self.unknown.append(
+                    f"student {student}: the size of '{model}' is not known here, so no memory and time"
+                )
+        return self.sizes[student]
+
+    def _device(self, dtype: str) -> Device:
+        if dtype not in self.used:
+            self.used[dtype] = self.devices(dtype)
+        return self.used[dtype]
+
+    def _assumptions(self) -> list[str]:
+        devices = dict.fromkeys(self.used.values())
+        lines = [f"{device.name}: {device.source}; nothing else running there" for device in devices]
+        known = {student: size for student, size in self.sizes.items() if size is not None}
+        lines += [f"{name}: {size.parameters / 1e6:.0f}M weights, by {size.source}" for name, size in known.items()]
+        for said in dict.fromkeys(meter.said for meter in self.meters.values()):
+            names = [student for student, meter in self.meters.items() if meter.said == said]
+            lines.append(f"lengths of {', '.join(names)}: by {said}")
+        if any(device.kind == "gpu" for device in devices):
+            lines.append("GPU speeds are guesses (30% of the data sheet's, small kernels): not run")
+        lines.append("one process; adapters and arms one after the other; good to a factor of two at best")
+        return lines
+
+
+def _summed(rows: Mapping[str, tuple[int, int]], without: Set[str]) -> RowLengths:
+    """The lengths of those rows that are kept."""
+    kept = [lengths for problem_id, lengths in rows.items() if problem_id not in without]
+    whole = [length for length, _ in kept]
+    return RowLengths(len(kept), sum(whole), sum(learnt for _, learnt in kept), max(whole, default=0))

@@ -1,0 +1,97 @@
+"""What a forecast says: records, nothing counted here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracedistill.estimates import Device, Need, PromptLengths, RowLengths
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What one tuned arm would take."""
+
+    arm: str
+    """The arm."""
+    student: str
+    """Its student."""
+    lengths: RowLengths | None
+    """Its rows; None where their number is not known."""
+    steps: int
+    """Optimizer steps of one adapter; 0 where not known."""
+    seeds: int
+    """Adapters."""
+    need: Need | None
+    """Of one adapter; None where rows or the student's size are not known."""
+    at_most: bool
+    """Whether its lengths are the most that they can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What one arm's attempts would take."""
+
+    arm: str
+    """The arm."""
+    student: str
+    """Its student."""
+    lengths: PromptLengths | None
+    """What is asked, of all seeds together; None where the problems are not known."""
+    need: Need | None
+    """All of it; None for a student at an endpoint, and where a size is not known."""
+    usd: float
+    """What an endpoint would be paid at most."""
+    at_most: bool
+    """Whether answers are taken to be as long as they may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What one model teacher would take at most."""
+
+    teacher: str
+    """The teacher."""
+    calls: int
+    """Answers wanted."""
+    tokens_in: int
+    """Of all prompts, by their characters; traces that it works on at their longest."""
+    tokens_out: int
+    """If each answer ran to its `max_tokens`."""
+    usd: float
+    """By the recipe's prices."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyForecast:
+    """What a study would take, as far as it can be known."""
+
+    tunings: tuple[Tuning, ...]
+    """One per tuned arm, in the recipe's order."""
+    askings: tuple[Asking, ...]
+    """One per arm, and `(merging checks)` for each student."""
+    quotes: tuple[Quote, ...]
+    """One per model teacher whose traces are not there yet."""
+    devices: tuple[Device, ...]
+    """What the estimates are for."""
+    assumptions: tuple[str, ...]
+    """What they rest on."""
+    unknown: tuple[str, ...]
+    """What could not be counted, and why."""
+    refused: tuple[str, ...]
+    """What would stop the run."""
+
+    @property
+    def tuning_seconds(self) -> float:
+        """Of all adapters, one after the other."""
+        return sum(each.need.seconds * each.seeds for each in self.tunings if each.need)
+
+    @property
+    def asking_seconds(self) -> float:
+        """Of all attempts, one arm after the other."""
+        return sum(each.need.seconds for each in self.askings if each.need)
+
+    @property
+    def memory(self) -> float:
+        """The largest peak of any piece, in bytes."""
+        needs = [each.need for each in self.tunings] + [each.need for each in self.askings]
+        return max((need.memory for need in needs if need), default=0.0)

@@ -1,0 +1,97 @@
+"""The forecast on the screen: one table for what is tuned, one for what is asked, and what the figures rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracedistill.estimates import GB
+from tracedistill.pipeline.forecasts import Asking, StudyForecast, Tuning
+from tracedistill.pipeline.screen import Screen
+from tracedistill.report.terminal import narrow_table, wide_console
+
+UNKNOWN = "?"
+
+
+def tell(screen: Screen, forecast: StudyForecast) -> None:
+    """Print a forecast."""
+    if screen.console.quiet:
+        return
+    show = wide_console().print
+    if forecast.quotes:
+        heads = ("model teacher", "calls", "tokens in", "tokens out", "cost")
+        rows = [
+            (each.teacher, f"{each.calls:,}", f"{each.tokens_in:,}", f"<={each.tokens_out:,}", f"<=${each.usd:.2f}")
+            for each in forecast.quotes
+        ]
+        show(narrow_table("teaching (at most; nothing was called)", heads, rows))
+    if forecast.tunings:
+        tuned = ("tuned arm", "rows", "tokens", "supervised", "steps", "adapters", "memory", "time of one")
+        show(narrow_table("tuning (estimates; nothing was tuned)", tuned, [_tuning(each) for each in forecast.tunings]))
+    asked = ("arm asked", "prompts", "tokens in", "tokens out", "memory", "time")
+    show(narrow_table("asking (estimates; nobody was asked)", asked, [_asking(each) for each in forecast.askings]))
+    total = forecast.tuning_seconds + forecast.asking_seconds
+    if total:
+        screen.say(
+            f"in all: tuning {duration(forecast.tuning_seconds)}, asking {duration(forecast.asking_seconds)}, "
+            f"together {duration(total)}; peak memory {memory(forecast.memory)}"
+        )
+    for device in forecast.devices:
+        if device.memory and forecast.memory > device.memory:
+            screen.say(
+                f"note: {device.name} has {memory(device.memory)}; less takes raising training.gradient_accumulation, "
+                "training.activation_checkpointing, quantization: nf4, or a smaller evaluation.batch_size"
+            )
+    _list(screen, "what the estimates rest on:", forecast.assumptions)
+    _list(screen, "not known or left out:", forecast.unknown)
+    _list(screen, "would stop the run:", forecast.refused)
+
+
+def _list(screen: Screen, head: str, lines: Sequence[str]) -> None:
+    if lines:
+        screen.say(head)
+    for line in lines:
+        screen.say(f"  {line}")
+
+
+def _tuning(tuning: Tuning) -> tuple[str, ...]:
+    lengths, most = tuning.lengths, "<=" if tuning.at_most else ""
+    if lengths is None:
+        return (tuning.arm, *[UNKNOWN] * 4, str(tuning.seeds), UNKNOWN, UNKNOWN)
+    need = tuning.need
+    return (
+        tuning.arm,
+        f"{most}{lengths.rows:,}",
+        f"{most}{lengths.tokens:,}",
+        f"{most}{lengths.supervised:,}",
+        f"{most}{tuning.steps:,}",
+        str(tuning.seeds),
+        UNKNOWN if need is None else memory(need.memory),
+        UNKNOWN if need is None else most + duration(need.seconds),
+    )
+
+
+def _asking(asking: Asking) -> tuple[str, ...]:
+    lengths, most = asking.lengths, "<=" if asking.at_most else ""
+    if lengths is None:
+        return (asking.arm, *[UNKNOWN] * 5)
+    cost = (UNKNOWN, UNKNOWN)
+    if asking.need is not None:
+        cost = (memory(asking.need.memory), most + duration(asking.need.seconds))
+    elif asking.usd:
+        cost = ("-", f"at most ${asking.usd:.2f}")
+    written = round(lengths.requests * lengths.written)
+    return (asking.arm, f"{lengths.requests:,}", f"{lengths.tokens:,}", f"{most}{written:,}", *cost)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a person would use."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def memory(size: float) -> str:
+    """Bytes in GB."""
+    return f"{size / GB:.1f} GB"

@@ -1,0 +1,116 @@
+"""How long rows and prompts are in a student's tokens, without its weights and without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tracedistill.engines import Request
+from tracedistill.errors import InputError
+from tracedistill.formats import FormatName
+from tracedistill.records import Example, Message
+from tracedistill.rendering import prompt_ids, render_example
+from tracedistill.sizes import local_folder
+
+COUNTED = 400
+"""Rows or prompts that are cut into tokens; of more, the others are reckoned by their characters."""
+PER_TOKEN = 4.0
+"""Characters (bytes) of a token where the student's tokenizer is not here."""
+AROUND = 20
+"""Tokens that a chat template puts around a prompt, where it is not here."""
+
+
+class Meter:
+    """Counts one student's tokens."""
+
+    def __init__(self, model: str, style: FormatName) -> None:
+        """`model`: the student as the recipe names it; nothing is fetched."""
+        self.style = style
+        self.tokenizer = _local_tokenizer(model)
+        self.sampled = False
+        """Whether some lengths were reckoned from a sample."""
+        self.refused: list[str] = []
+        """What its chat template did not take; from then on characters count."""
+
+    @property
+    def said(self) -> str:
+        """How lengths were found, for a person."""
+        if self.tokenizer is None:
+            return f"{PER_TOKEN:.0f} characters a token, since there is no tokenizer for it on this machine"
+        return "the tokenizer" + (f", on {COUNTED} rows or prompts of each arm" if self.sampled else "")
+
+    def rows(self, examples: Sequence[Example]) -> list[tuple[int, int]]:
+        """(tokens, supervised tokens) of each row."""
+        characters = [(_characters(row.prompt), byte_length(row.completion)) for row in examples]
+        found: dict[int, tuple[int, int]] = {}
+        try:
+            for place in self._chosen(len(examples)):
+                row = render_example(self.tokenizer, examples[place], self.style)
+                found[place] = (len(row.input_ids), sum(row.completion_mask))
+        except InputError as error:
+            self._give_up(error)
+        if self.tokenizer is None:
+            return [
+                (round((head + tail) / PER_TOKEN) + AROUND, round(tail / PER_TOKEN) + 1) for head, tail in characters
+            ]
+        whole = _scale([sum(characters[place]) for place in found], [length for length, _ in found.values()])
+        learnt = _scale([characters[place][1] for place in found], [part for _, part in found.values()])
+        return [
+            found.get(place) or (round(whole * (head + tail)), max(1, round(learnt * tail)))
+            for place, (head, tail) in enumerate(characters)
+        ]
+
+    def prompts(self, requests: Sequence[Request]) -> list[int]:
+        """Tokens of each prompt, with what is put into the student's mouth."""
+        characters = [_characters(request.messages) + byte_length(request.prefill) for request in requests]
+        found: dict[int, int] = {}
+        try:
+            for place in self._chosen(len(requests)):
+                request = requests[place]
+                found[place] = len(prompt_ids(self.tokenizer, request.messages, request.prefill, self.style))
+        except InputError as error:
+            self._give_up(error)
+        if self.tokenizer is None:
+            return [round(each / PER_TOKEN) + AROUND for each in characters]
+        scale = _scale([characters[place] for place in found], list(found.values()))
+        return [found.get(place) or round(scale * each) for place, each in enumerate(characters)]
+
+    def _give_up(self, error: InputError) -> None:
+        self.refused.append(str(error))
+        self.tokenizer = None
+
+    def _chosen(self, count: int) -> list[int]:
+        """Which ones are counted: all, a sample spread over them, or none without a tokenizer."""
+        if self.tokenizer is None:
+            return []
+        if count <= COUNTED:
+            return list(range(count))
+        self.sampled = True
+        return [place * count // COUNTED for place in range(COUNTED)]
+
+
+def _local_tokenizer(model: str) -> Any:
+    """The student's tokenizer if it lies on this machine."""
+    folder = local_folder(model)
+    if folder is None or not ((folder / "tokenizer.json").is_file() or (folder / "tokenizer.model").is_file()):
+        return None
+    from tracedistill.train import load_tokenizer
+
+    try:
+        return load_tokenizer(str(folder))
+    except InputError:
+        return None
+
+
+def _scale(characters: Sequence[int], tokens: Sequence[int]) -> float:
+    """Tokens a character."""
+    return sum(tokens) / max(1, sum(characters))
+
+
+def _characters(messages: Sequence[Message]) -> int:
+    return sum(byte_length(message.content) for message in messages)
+
+
+def byte_length(text: str) -> int:
+    """Bytes of a text in UTF-8, lone surrogates included."""
+    return len(text.encode("utf-8", "surrogatepass"))

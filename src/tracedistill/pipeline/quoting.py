@@ -1,0 +1,74 @@
+"""What model teachers would be asked, and paid at most: also without a key, and before the traces they work on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+from tracedistill.pipeline.forecasts import Quote
+from tracedistill.pipeline.metering import PER_TOKEN, byte_length
+from tracedistill.pipeline.teaching import SCRIPTED
+from tracedistill.prompts import fill
+
+if TYPE_CHECKING:
+    from tracedistill.pipeline.work import Workshop
+
+
+def quotes(work: Workshop, complete: Collection[str]) -> Iterator[Quote]:
+    """One for each model teacher whose traces are not there yet, sources first; what is in the cache counts too.
+
+    `complete`: names of the nodes that are. Where the problems are not there, the recipe's sizes count, and nothing
+    where it gives none.
+    """
+    for teacher in work.teaching.needed():
+        config = work.study.teachers[teacher]
+        if config.kind not in ("model", "student") or f"teach:{teacher}" in complete:
+            continue
+        source = work.teaching.source_of(teacher)
+        below = 0 if source is None else work.study.teachers[source].max_tokens
+        roles = work.teaching.roles(teacher)
+        text = work.teaching.text(teacher)
+        if "problems" in complete:
+            problems = work.problems(*roles)
+            count = len(problems)
+            characters = sum(
+                byte_length(
+                    fill(
+                        text,
+                        problem=work.task.render_problem(problem),
+                        hint=work.task.answer_hint,
+                        answer=work.task.render_answer(problem),
+                        trace="",
+                    )
+                )
+                for problem in problems
+            )
+        else:
+            sizes = {"train": work.study.task.train, "test": work.study.task.test, "validation": 0}
+            count = sum(sizes[role] or 0 for role in roles)
+            characters = 0
+        calls = count * config.samples
+        tokens_in = round(config.samples * characters / PER_TOKEN) + calls * below
+        tokens_out = calls * config.max_tokens
+        usd = (tokens_in * config.usd_per_million_in + tokens_out * config.usd_per_million_out) / 1e6
+        yield Quote(teacher, calls, tokens_in, tokens_out, usd)
+
+
+def why_not_shown(work: Workshop) -> list[str]:
+    """What keeps first prompts and the cache's share from being shown: weights to load here, keys that are not set."""
+    study, found = work.study, []
+    for name in work.teaching.needed():
+        config = study.teachers[name]
+        if config.kind not in ("model", "student"):
+            continue
+        model, far, key = config.model or "", config.base_url, config.key_env
+        if config.kind == "student":
+            student = study.students[config.student or next(iter(study.students))]
+            model, far, key = student.model, student.base_url, student.key_env
+        if far is None and not model.startswith(SCRIPTED):
+            found.append(f"{name} would have to be loaded on this machine")
+        if far is not None and key and not os.environ.get(key, "").strip():
+            # not named here: somebody may have put the key itself there
+            found.append(f"teachers.{name}.key_env names no environment variable that is set")
+    return [f"first prompts, and which answers are bought already: {why}" for why in found]

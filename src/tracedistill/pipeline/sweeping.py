@@ -1,0 +1,312 @@
+"""A sweep: every tuned arm at each of several training settings, chosen between on the validation split.
+
+Each setting is a run folder of its own below <run folder>/sweep/, in which the validation problems stand where a study
+has its test problems; the test problems are not in it. All arms are tried at the same settings.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tracedistill import pipeline
+from tracedistill.errors import InputError
+from tracedistill.pipeline.graph import Clock, discard
+from tracedistill.pipeline.reviewing import REVIEW_STORE
+from tracedistill.pipeline.screen import Screen
+from tracedistill.pipeline.stages import Graph
+from tracedistill.pipeline.work import Workshop
+from tracedistill.recipes import Arm, Study, TrainingConfig, resolved
+from tracedistill.records import Problem
+from tracedistill.report.terminal import narrow_table, wide_console
+from tracedistill.stats import wilson
+from tracedistill.store import content_id, read_json, read_jsonl, read_lines, to_json, write_json, write_jsonl
+
+FOLDER = "sweep"
+"""Below the run folder: one run folder per setting."""
+RESULT = "sweep.json"
+"""In the run folder: what was found."""
+MOST = 12
+"""Trainings that a sweep makes without being told `--yes`."""
+PREFIX = "training."
+NOT_SWEPT = ("lora_targets", "seeds", "accelerate_config", "save_steps")
+"""Training keys that are no matter of choice by validation, or whose values hold commas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One arm at one setting."""
+
+    right: int
+    """Right answers (the final statement), over all seeds and samples."""
+    n: int
+    """Answers asked for."""
+    low: float
+    """Lower end of the 95% interval of the share (Wilson); with several seeds or samples too narrow."""
+    high: float
+    """Upper end."""
+    missing: int
+    """Answers in which none was found."""
+    cut_off: int
+    """Answers that reached their token limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a sweep found."""
+
+    study: str
+    """The study's name."""
+    recipe: str
+    """Its file, as given."""
+    problems: int
+    """Validation problems."""
+    keys: tuple[str, ...]
+    """What was varied, as dotted keys."""
+    settings: tuple[dict[str, Any], ...]
+    """Dotted key -> value, one for each setting."""
+    folders: tuple[str, ...]
+    """The setting's run folder, below the study's."""
+    arms: dict[str, tuple[Tried, ...]]
+    """Tuned arm -> what came of it at each setting, in their order."""
+    best: dict[str, int]
+    """Tuned arm -> number of the setting with most right answers; the first of equals."""
+    best_common: int
+    """Number of the setting with most right answers over all arms; the first of equals."""
+    best_of_student: dict[str, int]
+    """Student -> the same over its arms; empty for a study with one."""
+
+
+def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet: bool = False) -> Sweep:
+    """Make what is missing of every setting's run, and write sweep.json.
+
+    `items`: `training.<key>=value,value` are tried in every combination, other `key=value` change the recipe. Raises
+    InputError where there is nothing to vary, no tuned arm, no validation problem, or too many trainings.
+    """
+    varied, overrides = swept_of(items)
+    loaded = pipeline.load(recipe, overrides)
+    study = loaded.study
+    settings = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
+    variants = _variants(loaded, overrides, settings)  # every one is read before the first is made
+    trainings = len(variants) * len(study.tuned_arms()) * variants[0].study.training.seeds
+    screen = Screen(quiet=quiet)
+    if trainings > MOST and not yes:
+        raise InputError(
+            f"{trainings} trainings ({len(variants)} settings, {len(study.tuned_arms())} arms, "
+            f"{variants[0].study.training.seeds} seeds each), more than {MOST}: try fewer, or add --yes"
+        )
+    pipeline.run(loaded, "problems", quiet=quiet)
+    workshop = Workshop(study, loaded.recipe, screen, loaded.overrides)
+    with workshop.run.lock():
+        problems = _validation_problems(workshop)
+        arms: dict[str, list[Tried]] = {name: [] for name in study.tuned_arms()}
+        for number, variant in enumerate(variants, start=1):
+            said = ", ".join(f"{key}={value}" for key, value in settings[number - 1].items())
+            screen.say(f"sweep {number} of {len(variants)}: {said}")
+            _put_problems(variant, problems, workshop)
+            pipeline.run(variant, "evaluate", quiet=quiet)
+            for name, tried in arms.items():
+                tried.append(_tried(variant.study.folder / "attempts" / f"{name}.jsonl"))
+        found = _found(study, loaded.recipe, problems, settings, variants, arms)
+        write_json(workshop.run.path(RESULT), to_json(found, defaults=True))
+    return found
+
+
+def swept_of(items: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
+    """(dotted key -> its values, the other items). InputError where nothing is varied or a key cannot be."""
+    known = {item.name for item in fields(TrainingConfig)}
+    varied: dict[str, list[Any]] = {}
+    others: list[str] = []
+    for item in items:
+        key, equals, text = item.partition("=")
+        name = key.removeprefix(PREFIX)
+        if not (equals and key.startswith(PREFIX) and "," in text) or name == "lora_targets":
+            others.append(item)
+            continue
+        if name in known and name in NOT_SWEPT:
+            raise InputError(f"{key}: is not chosen by validation; varied are {_examples()}")
+        values = [yaml.safe_load(part) for part in text.split(",") if part.strip()]
+        if len(values) < 2 or key in varied:
+            raise InputError(f"{item}: wants several values, once: {key}=1e-3,2e-3")
+        varied[key] = values
+    if not varied:
+        raise InputError(f"nothing to try: name several values of a training setting, such as {_examples()}")
+    return varied, others
+
+
+def _examples() -> str:
+    return "training.learning_rate=1e-3,2e-3,4e-3 or training.epochs=1,2"
+
+
+def _variants(
+    loaded: pipeline.LoadedStudy, overrides: Sequence[str], settings: Sequence[Mapping[str, Any]]
+) -> list[pipeline.LoadedStudy]:
+    """The study at each setting, with its tuned arms alone."""
+    study = loaded.study
+    if not study.tuned_arms():
+        raise InputError(f"{loaded.recipe}: no arm is tuned, so there is nothing to choose")
+    plain = resolved(study)["arms"]
+    same = resolved(replace(study, arms={"": Arm()}))["arms"][""]
+    arms = {
+        name: {key: value for key, value in plain[name].items() if value != same[key]} for name in study.tuned_arms()
+    }
+    common = [
+        *overrides,
+        # spelt out, since a launched training reads the recipe anew
+        f"arms={json.dumps(arms)}",
+        "base={}",
+        "comparisons=[]",
+        "attribution=[]",
+        "tracking=none",
+        "evaluation.merge=never",
+        *([] if any(item.startswith("training.seeds=") for item in overrides) else ["training.seeds=1"]),
+    ]
+    made: list[pipeline.LoadedStudy] = []
+    for setting in settings:
+        chosen = [f"{key}={json.dumps(value)}" for key, value in setting.items()]
+        variant = pipeline.load(loaded.recipe, [*common, *chosen])
+        place = study.folder / FOLDER / folder_name(variant.study, tuple(setting))
+        made.append(pipeline.load(loaded.recipe, [*common, *chosen, f"run_dir={json.dumps(str(place))}"]))
+    if len({variant.study.folder for variant in made}) < len(made):
+        raise InputError("two of the settings are the same; name each value once")
+    return made
+
+
+def folder_name(study: Study, keys: Sequence[str]) -> str:
+    """A setting's folder: its values as the recipe's reader understands them, so that 1e-3 and 0.001 are one."""
+    parts = [f"{key.removeprefix(PREFIX)}-{getattr(study.training, key.removeprefix(PREFIX))}" for key in keys]
+    return "_".join(parts).replace("/", "-")
+
+
+def _validation_problems(work: Workshop) -> list[Problem]:
+    """The study's training and validation problems, the latter in the role of test problems."""
+    held = work.problems("validation")
+    if not held:
+        raise InputError("the study has no validation problems to choose by; set task.validation to some (100, say)")
+    return [*work.problems("train"), *(replace(problem, split="test") for problem in held)]
+
+
+def _put_problems(variant: pipeline.LoadedStudy, problems: Sequence[Problem], parent: Workshop) -> None:
+    """Put these problems into a setting's run folder, unless they are there; and what a person made of the traces."""
+    work = Workshop(variant.study, variant.recipe, parent.screen, variant.overrides)
+    work.run.claim()
+    with work.run.lock():
+        (node,) = [node for node in Graph(work).nodes() if node.name == "problems"]
+        path = work.run.path("problems.jsonl")
+        there = path.exists() and content_id(list(read_jsonl(path, Problem))) == content_id(list(problems))
+        if not there or work.run.state(node).kind != "complete":
+            clock = Clock()
+            discard(work.run.path(node.manifest))
+            report = read_json(parent.run.path("problems.report.json"))
+            sizes = {"train": sum(problem.split == "train" for problem in problems), "validation": 0}
+            sizes["test"] = len(problems) - sizes["train"]
+            write_json(work.run.path("problems.report.json"), {**report, "sizes": sizes, "sweep": True})
+            write_jsonl(path, problems)
+            work.run.record(node, clock.seconds(), work.facts())
+        if parent.run.path(REVIEW_STORE).exists():
+            work.run.path(REVIEW_STORE).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(parent.run.path(REVIEW_STORE), work.run.path(REVIEW_STORE))
+
+
+def _tried(attempts: Path) -> Tried:
+    right = n = missing = cut_off = 0
+    for _, line in read_lines(attempts):
+        outcome = line["answer"]["outcome"]
+        n += 1
+        right += outcome == "correct"
+        missing += outcome == "missing"
+        cut_off += bool(line["cut_off"])
+    interval = wilson(right, n)
+    return Tried(right, n, interval.low, interval.high, missing, cut_off)
+
+
+def _found(
+    study: Study,
+    recipe: Path,
+    problems: Sequence[Problem],
+    settings: Sequence[dict[str, Any]],
+    variants: Sequence[pipeline.LoadedStudy],
+    arms: Mapping[str, Sequence[Tried]],
+) -> Sweep:
+    students = dict.fromkeys(study.student_of(study.arms[name]) for name in arms)
+    of_student = {
+        student: _most([tried for name, tried in arms.items() if study.student_of(study.arms[name]) == student])
+        for student in students
+    }
+    return Sweep(
+        study=study.study,
+        recipe=str(recipe),
+        problems=sum(problem.split == "test" for problem in problems),
+        keys=tuple(settings[0]),
+        settings=tuple(
+            {key: getattr(variant.study.training, key.removeprefix(PREFIX)) for key in setting}
+            for setting, variant in zip(settings, variants, strict=True)
+        ),
+        folders=tuple(f"{FOLDER}/{variant.study.folder.name}" for variant in variants),
+        arms={name: tuple(tried) for name, tried in arms.items()},
+        best={name: _most([tried]) for name, tried in arms.items()},
+        best_common=_most(list(arms.values())),
+        best_of_student=of_student if len(students) > 1 else {},
+    )
+
+
+def _most(arms: Iterable[Sequence[Tried]]) -> int:
+    """The setting with most right answers over these arms; the first of equals."""
+    totals = [sum(tried.right for tried in column) for column in zip(*arms, strict=True)]
+    return totals.index(max(totals))
+
+
+def print_sweep(found: Sweep) -> None:
+    """The table, the best per arm and in common, and how to use it."""
+    console = wide_console()
+    heads = ["arm", *(_said(setting) for setting in found.settings), "best"]
+    rows = []
+    for name, tried in found.arms.items():
+        cells = [f"{one.right} ({100 * one.low:.0f}-{100 * one.high:.0f}%)" for one in tried]
+        rows.append([name, *cells, _said(found.settings[found.best[name]])])
+    totals = [sum(tried[place].right for tried in found.arms.values()) for place in range(len(found.settings))]
+    rows.append(["all arms", *map(str, totals), _said(found.settings[found.best_common])])
+    n = next(iter(found.arms.values()))[0].n
+    console.print(narrow_table(f"right answers of {n} on the validation split (95% interval)", heads, rows))
+    for line in advice(found):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def advice(found: Sweep) -> list[str]:
+    """What may be said of a sweep, and what to type."""
+    lines = []
+    unsure = [name for name, tried in found.arms.items() if _overlap(tried, found.best[name])]
+    if unsure:
+        lines.append(
+            f"the best and the next have overlapping intervals in {len(unsure)} of {len(found.arms)} arms "
+            f"({', '.join(unsure)}): {found.problems} problems do not tell them apart"
+        )
+    for student, place in found.best_of_student.items():
+        lines.append(f"best for the arms of {student}: {_said(found.settings[place])}")
+    chosen = " ".join(f"{key}={value}" for key, value in found.settings[found.best_common].items())
+    lines.append(
+        f"best in common: {chosen}; put it into the recipe's `training`, or behind every command: "
+        f"tracedistill run {found.recipe} {chosen}"
+    )
+    if len(set(found.best.values())) > 1:
+        lines.append(
+            "the arms' own best differ; one setting for all keeps them apart by their traces alone, and which arm it "
+            "suits stands in the table"
+        )
+    return lines
+
+
+def _overlap(tried: Sequence[Tried], best: int) -> bool:
+    others = [one for place, one in enumerate(tried) if place != best]
+    return any(one.high >= tried[best].low for one in others)
+
+
+def _said(setting: Mapping[str, Any]) -> str:
+    return " ".join(f"{key.removeprefix(PREFIX)}={value}" for key, value in setting.items())

@@ -1,0 +1,37 @@
+"""Hyperparameters tried on the validation split, the same for every arm; out of sweep.json."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tracedistill.report.sections import Section, Table
+from tracedistill.store import read_json
+
+if TYPE_CHECKING:
+    from tracedistill.report.runs import RunView
+
+
+def sweep(view: RunView) -> Section | None:
+    """Right answers of every arm under every setting; None where nothing was swept."""
+    path = view.folder / "sweep.json"
+    if not path.exists():
+        return None
+    found = read_json(path)
+    settings = [", ".join(f"{key.removeprefix('training.')} {value}" for key, value in one.items())
+                for one in found["settings"]]  # fmt: skip
+    rows = []
+    for arm, cells in found["arms"].items():
+        shown = [f"{cell['right']} [{100 * cell['low']:.0f}, {100 * cell['high']:.0f}]" for cell in cells]
+        rows.append((arm, cells[0]["n"] if cells else 0, *shown, settings[found["best"][arm]]))
+    common = settings[found["best_common"]]
+    said = (
+        f"Tuned at each of {len(settings)} settings, with the same budget for every arm, and asked {found['problems']} "
+        f"validation problems; no test problem was used. Best for all arms together: {common}. The best of several "
+        "settings looks better than it is: what counts is the test split at one setting."
+    )
+    table = Table(
+        "Right answers on the validation split, with 95% intervals in percent",
+        ("arm", "n", *settings, "its best"),
+        tuple(rows),
+    )
+    return Section("sweep", "Settings tried", (said,), (table,))

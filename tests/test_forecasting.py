@@ -1,0 +1,253 @@
+"""`--dry-run`: what it counts is what training will see, and what it cannot count it says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny import build
+from tracedistill import pipeline
+from tracedistill.cli import main
+from tracedistill.errors import InputError
+from tracedistill.estimates import DEVICES
+from tracedistill.pipeline.forecasts import StudyForecast
+from tracedistill.pipeline.metering import Meter
+from tracedistill.records import Example, Message
+
+StudyFile = Callable[..., Path]
+ARMS: dict[str, Any] = {"standard": {}, "answer-only": {"tune": "none"}, "correct-trace": {"tune": "correct"}}
+LLAMA = {"model": "meta-llama/Llama-3.2-1B-Instruct"}
+PLANNER = {
+    "kind": "model", "model": "m", "base_url": "http://127.0.0.1:9/v1", "key_env": "NO_SUCH_KEY_HERE",
+    "prompt": "delegation", "max_tokens": 100, "usd_per_million_in": 1.0, "usd_per_million_out": 2.0,
+}  # fmt: skip
+SOLVER = {**PLANNER, "prompt": "solution", "source": "planner", "max_tokens": 200}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(autouse=True)
+def _no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+
+
+def dry_run(recipe: Path, *overrides: str, device: str | None = "h100") -> StudyForecast:
+    return pipeline.dry_run(pipeline.load(recipe, overrides), device)
+
+
+def test_it_counts_what_training_will_see(study_file: StudyFile, folder: Path) -> None:
+    students = {"tiny": {"model": str(folder), "dtype": "float32"}}
+    recipe = study_file(students=students, arms=ARMS, comparisons=[], training={"max_length": 512, "epochs": 2})
+    found = dry_run(recipe)
+    loaded = pipeline.load(recipe)
+    assert "preflight:tiny" in pipeline.run(loaded, "train", quiet=True)[:1], "the datasets are there already"
+    real = json.loads((loaded.study.folder / "sft" / "tiny.preflight.json").read_text())["arms"]
+    assert [each.arm for each in found.tunings] == list(real)
+    for tuning in found.tunings:
+        assert tuning.lengths is not None
+        assert tuning.need is not None
+        for key in ("rows", "tokens", "supervised", "longest"):
+            assert getattr(tuning.lengths, key) == real[tuning.arm][key], (tuning.arm, key)
+        trained = json.loads((loaded.study.folder / "adapters" / tuning.arm / "training.json").read_text())
+        assert tuning.steps == trained["steps"]
+        assert not tuning.at_most
+    assert found.refused == ()
+    assert found.unknown == ()
+    asked = {each.arm: each for each in found.askings}
+    assert set(asked) == set(ARMS)
+    for arm in asked.values():
+        assert arm.lengths is not None
+        assert (arm.lengths.requests, arm.need is not None) == (16, True)
+    assert asked["standard"].at_most
+    assert not asked["correct-trace"].at_most
+
+
+def test_prompts_are_counted_as_they_will_be_asked(study_file: StudyFile, folder: Path) -> None:
+    arms = {"few": {"prompt": "few-shot", "shots": 2}, "told": {"prompt": "trace-of-thought", "max_tokens": 4}}
+    recipe = study_file(students={"tiny": {"model": str(folder), "dtype": "float32"}}, arms=arms, comparisons=[])
+    found = dry_run(recipe)
+    loaded = pipeline.load(recipe)
+    pipeline.run(loaded, "evaluate", quiet=True)
+    for asking in found.askings:
+        lines = (loaded.study.folder / "generations" / f"{asking.arm}.jsonl").read_text().splitlines()
+        assert asking.lengths is not None
+        assert asking.lengths.tokens == sum(json.loads(line)["tokens_in"] for line in lines)
+
+
+def test_nothing_is_called_tuned_or_asked(study_file: StudyFile, folder: Path) -> None:
+    recipe = study_file(students={"tiny": {"model": str(folder)}}, arms=ARMS, comparisons=[])
+    dry_run(recipe)
+    run = pipeline.load(recipe).study.folder
+    assert {path.name for path in run.iterdir() if path.is_dir()} == {"traces", "validation", "sft"}
+    assert {path.name for path in (run / "sft").iterdir()} == {"answer-only.jsonl", "correct-trace.jsonl"}
+
+
+def test_a_row_too_long_in_one_arm_is_in_none(study_file: StudyFile, folder: Path) -> None:
+    students = {"tiny": {"model": str(folder)}}
+    whole = dry_run(study_file(students=students, arms=ARMS, comparisons=[]))
+    traced = next(each.lengths for each in whole.tunings if each.arm == "correct-trace" and each.lengths)
+    limit = traced.tokens // traced.rows
+    recipe = study_file(students=students, arms=ARMS, comparisons=[], training={"max_length": limit})
+    found = dry_run(recipe)
+    rows = {each.lengths.rows for each in found.tunings if each.lengths}
+    assert len(rows) == 1
+    assert 0 < rows.pop() < 20
+    assert any(f"are over training.max_length={limit} and in no arm" in line for line in found.unknown)
+    strict = dry_run(recipe, "training.too_long=error")
+    assert any("too_long says error" in line for line in strict.refused)
+    assert "arm answer-only: no row is left to tune on" in dry_run(recipe, "training.max_length=20").refused
+
+
+def test_a_student_of_the_hub_is_counted_by_characters(study_file: StudyFile) -> None:
+    arms = {**ARMS, "shuffled": {"tune": "shuffled"}}
+    found = dry_run(study_file(students={"llama": {**LLAMA, "quantization": "nf4"}}, arms=arms, comparisons=[]))
+    assert any("characters a token" in line for line in found.assumptions)
+    assert any("1236M weights" in line for line in found.assumptions)
+    for tuning in found.tunings:
+        assert tuning.need is not None
+        assert tuning.need.memory > 2e9
+    assert found.memory == max(each.need.memory for each in (*found.tunings, *found.askings) if each.need)
+
+
+def test_a_student_of_unknown_size(study_file: StudyFile) -> None:
+    found = dry_run(study_file(students={"odd": {"model": "someone/odd-9b"}}, arms=ARMS, comparisons=[]))
+    assert all(each.need is None and each.lengths is not None for each in found.tunings)
+    assert any("the size of 'someone/odd-9b' is not known here" in line for line in found.unknown)
+    assert (found.tuning_seconds, found.asking_seconds, found.memory) == (0, 0, 0)
+
+
+def test_model_teachers_are_quoted_without_a_key(study_file: StudyFile) -> None:
+    arms = {
+        "standard": {"teacher": "planner"},
+        "plan": {"prompt": "trace-of-thought", "teacher": "planner"},
+        "solution": {"tune": "correct", "teacher": "solver"},
+        "answers": {"tune": "none", "teacher": "planner"},
+    }
+    teachers = {"planner": PLANNER, "solver": SOLVER}
+    found = dry_run(study_file(students={"llama": LLAMA}, arms=arms, teachers=teachers, comparisons=[]))
+    planner, solver = found.quotes
+    assert (planner.calls, solver.calls) == (36, 20), "20 training problems, and 16 test problems for the plans"
+    assert planner.tokens_out == 3600
+    assert solver.tokens_in > 20 * 100, "a plan of 100 tokens in each prompt"
+    assert planner.usd == pytest.approx((planner.tokens_in + 2 * 3600) / 1e6)
+    assert any("teachers.planner.key_env names no environment variable that is set" in line for line in found.unknown)
+    assert not any("NO_SUCH_KEY_HERE" in line for line in found.unknown), "it may be the key itself"
+    assert any("the traces of solver are not there" in line for line in found.unknown)
+    tunings = {each.arm: each for each in found.tunings}
+    assert tunings["solution"].at_most
+    assert not tunings["answers"].at_most
+    solution, answers = tunings["solution"].lengths, tunings["answers"].lengths
+    assert solution is not None
+    assert answers is not None
+    assert solution.supervised == answers.supervised + 20 * 200
+    asked = {each.arm: each.lengths.tokens for each in found.askings if each.lengths}
+    assert asked["plan"] - asked["standard"] == 16 * 100, "room for a plan in every prompt"
+
+
+def test_a_teacher_that_runs_here_is_not_loaded(study_file: StudyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tracedistill.engines.local.LocalEngine.load", lambda *_, **__: pytest.fail("loaded"))
+    teachers = {"self": {"kind": "student", "prompt": "delegation", "max_tokens": 30}}
+    arms = {"plan": {"prompt": "trace-of-thought"}}
+    found = dry_run(study_file(students={"llama": LLAMA}, teachers=teachers, arms=arms, comparisons=[]))
+    (quote,) = found.quotes
+    assert (quote.teacher, quote.calls, quote.usd) == ("self", 16, 0)
+    assert any("self would have to be loaded" in line for line in found.unknown)
+
+
+@pytest.mark.parametrize("sizes", [{"train": 40, "test": 10}, {}])
+def test_problems_that_are_not_there(sizes: dict[str, int], study_file: StudyFile, tmp_path: Path) -> None:
+    task = {"name": "gsm8k", "data_dir": str(tmp_path / "nowhere"), **sizes}
+    found = dry_run(study_file(task=task, students={"llama": LLAMA}, arms=ARMS, comparisons=[]))
+    assert found.unknown[0].startswith("problems: ")
+    for tuning in found.tunings:
+        assert tuning.at_most
+        if not sizes:
+            assert (tuning.lengths, tuning.steps, tuning.need) == (None, 0, None)
+            continue
+        assert tuning.lengths is not None
+        assert (tuning.lengths.rows, tuning.lengths.tokens, tuning.steps) == (40, 40 * 1024, 5)
+    assert [each.lengths.requests if each.lengths else None for each in found.askings] == [sizes.get("test")] * 3
+
+
+def test_a_student_at_an_endpoint_costs_money(study_file: StudyFile) -> None:
+    students = {"far": {"model": "m", "base_url": "http://127.0.0.1:9/v1", "usd_per_million_out": 4.0}}
+    (asking,) = dry_run(study_file(students=students, arms={"standard": {"max_tokens": 10}}, comparisons=[])).askings
+    assert asking.need is None
+    assert asking.usd == pytest.approx(16 * 10 * 4 / 1e6)
+
+
+def test_a_template_that_does_not_take_the_format(
+    study_file: StudyFile, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = study_file(students={"tiny": {"model": str(folder)}}, arms=ARMS, comparisons=[], format="reasoning")
+    assert main(["run", str(recipe), "--dry-run", "--device", "h100"]) == 2
+    told = capsys.readouterr().out
+    assert "would stop the run:" in told
+    assert "reasoning_content" in told
+
+
+def test_the_command(study_file: StudyFile, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = study_file(students={"tiny": {"model": str(folder)}}, arms=ARMS, comparisons=[])
+    for stage in ("run", "train", "teach"):
+        assert main([stage, str(recipe), "--dry-run", "--device", "l4"]) == 0
+        told = capsys.readouterr().out
+        for word in ("correct-trace", "supervised", "steps", "memory", "in all: tuning", "L4", "not run"):
+            assert word in told, word
+    assert main(["run", str(recipe), "--dry-run", "--device", "abacus"]) == 2
+    assert ", ".join(DEVICES) in capsys.readouterr().err
+    assert main(["run", str(recipe), "--device", "l4"]) == 2
+
+
+def test_without_a_device_this_machine_is_measured(
+    study_file: StudyFile, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tracedistill.calibration.SECONDS", 0.01)
+    from tracedistill.calibration import this_machine
+
+    this_machine.cache_clear()
+    recipe = study_file(students={"tiny": {"model": str(folder)}}, arms=ARMS, comparisons=[])
+    (device,) = dry_run(recipe, device=None).devices
+    this_machine.cache_clear()
+    assert "measured now" in device.source
+
+
+def test_a_run_folder_of_another_study_is_left_alone(study_file: StudyFile) -> None:
+    dry_run(study_file(students={"llama": LLAMA}))
+    with pytest.raises(InputError, match="holds the run of study 'small'"):
+        dry_run(study_file(students={"llama": LLAMA}, study="other"))
+
+
+# ---- the meter
+
+
+def example(words: int) -> Example:
+    return Example("p", "arm", (Message("user", "where is Mary " * words),), "Answer: kitchen")
+
+
+def test_the_meter_samples_many_rows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [example(words) for words in range(1, 101)]
+    whole = Meter(str(folder), "plain")
+    exact = whole.rows(rows)
+    assert not whole.sampled
+    monkeypatch.setattr("tracedistill.pipeline.metering.COUNTED", 25)
+    some = Meter(str(folder), "plain")
+    guessed = some.rows(rows)
+    assert some.sampled
+    assert "25 rows" in some.said
+    assert sum(length for length, _ in guessed) == pytest.approx(sum(length for length, _ in exact), rel=0.05)
+    assert guessed[0] == exact[0]
+
+
+def test_the_meter_without_a_tokenizer() -> None:
+    meter = Meter("meta-llama/Llama-3.2-1B-Instruct", "plain")
+    (length, learnt) = meter.rows([example(10)])[0]
+    assert length == pytest.approx((140 + 15) / 4 + 20, abs=1)
+    assert learnt == 5

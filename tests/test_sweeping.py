@@ -1,0 +1,185 @@
+"""`tracedistill sweep`: every tuned arm at every setting, judged on validation problems alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny import build
+from tracedistill import pipeline
+from tracedistill.cli import main
+from tracedistill.errors import InputError
+from tracedistill.pipeline.sweeping import Sweep, Tried, advice, print_sweep, sweep, swept_of
+from tracedistill.stats import wilson
+from tracedistill.store import to_json, write_json
+
+StudyFile = Callable[..., Path]
+ARMS: dict[str, Any] = {"standard": {}, "answer-only": {"tune": "none"}, "correct-trace": {"tune": "correct"}}
+TRAINING = {"batch_size": 8, "lora_r": 4, "max_steps": 1, "max_length": 512, "warmup": 0}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def recipe(study_file: StudyFile, folder: Path) -> Path:
+    students = {"tiny": {"model": str(folder), "dtype": "float32"}}
+    return study_file(
+        students=students,
+        arms=ARMS,
+        base={"max_tokens": 4},
+        training=TRAINING,
+        comparisons=[["correct-trace", "standard"]],
+    )
+
+
+@pytest.mark.parametrize(
+    ("items", "varied", "others"),
+    [
+        (["training.learning_rate=1e-3,2e-3"], {"training.learning_rate": ["1e-3", "2e-3"]}, []),
+        (["training.epochs=1,2", "seed=3"], {"training.epochs": [1, 2]}, ["seed=3"]),
+        (
+            ["training.epochs=1,2", "training.lora_targets=q_proj,v_proj"],
+            {"training.epochs": [1, 2]},
+            ["training.lora_targets=q_proj,v_proj"],
+        ),
+        (["training.epochs=1,2", "cache=a,b"], {"training.epochs": [1, 2]}, ["cache=a,b"]),
+    ],
+)
+def test_what_is_varied(items: list[str], varied: Mapping[str, list[Any]], others: list[str]) -> None:
+    assert swept_of(items) == (varied, others)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([], "nothing to try"),
+        (["training.learning_rate=1e-3"], "nothing to try"),
+        (["training.learning_rate=1e-3,"], "wants several values"),
+        (["training.epochs=1,2", "training.epochs=3,4"], "wants several values, once"),
+        (["training.seeds=1,2"], "training.seeds: is not chosen by validation"),
+        (["training.lerning_rate=1,2"], "unknown key; did you mean 'learning_rate'"),
+        (["training.learning_rate=1e-3,fast"], "wants a number"),
+        (["training.learning_rate=1e-3,0.001"], "two of the settings are the same"),
+        (["training.epochs=1,2", "task.validation=0"], "no validation problems"),
+        (["training.epochs=1,2", "arms={standard: {}}", "comparisons=[]"], "no arm is tuned"),
+        (["training.epochs=1,2,3,4", "training.lora_r=1,2"], r"16 trainings \(8 settings, 2 arms"),
+        (["training.epochs=1,2", "training.seeds=4"], "16 trainings"),
+    ],
+)  # fmt: skip
+def test_what_it_refuses(recipe: Path, items: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        sweep(recipe, items, quiet=True)
+    assert not (pipeline.load(recipe).study.folder / "sweep").exists(), "nothing was made"
+
+
+@pytest.mark.slow
+def test_a_sweep(recipe: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    command = ["sweep", str(recipe), "training.learning_rate=1e-3,5e-2"]
+    assert main(command) == 0
+    told = capfd.readouterr().out
+    study = pipeline.load(recipe).study
+    result = json.loads((study.folder / "sweep.json").read_text())
+    assert result["settings"] == [{"training.learning_rate": 0.001}, {"training.learning_rate": 0.05}]
+    assert result["folders"] == ["sweep/learning_rate-0.001", "sweep/learning_rate-0.05"]
+    assert list(result["arms"]) == ["answer-only", "correct-trace"]
+    assert "best in common: training.learning_rate=" in told
+
+    problems = {line["problem_id"]: line for line in lines(study.folder / "problems.jsonl")}
+    held = [key for key, line in problems.items() if line["split"] == "validation"]
+    test = {key for key, line in problems.items() if line["split"] == "test"}
+    for number, name in enumerate(result["folders"]):
+        place = study.folder / name
+        for arm, tried in result["arms"].items():
+            attempts = list(lines(place / "attempts" / f"{arm}.jsonl"))
+            assert [line["problem_id"] for line in attempts] == held
+            assert tried[number]["n"] == len(held) == 5
+            assert tried[number]["right"] == sum(line["answer"]["outcome"] == "correct" for line in attempts)
+            settings = json.loads((place / "adapters" / f"{arm}.manifest.json").read_text())["params"]["training"]
+            assert settings["learning_rate"] == result["settings"][number]["training.learning_rate"]
+        for path in place.rglob("*.jsonl"):
+            assert not [key for key in test if key in path.read_text()], f"{path}: a test problem"
+        trained = {line["problem_id"] for line in lines(place / "sft" / "correct-trace.jsonl")}
+        assert trained == {key for key, line in problems.items() if line["split"] == "train"}
+    adapters = [study.folder / name / "adapters" / "correct-trace" for name in result["folders"]]
+    weights = {(adapter / "adapter_model.safetensors").read_bytes() for adapter in adapters}
+    assert len(weights) == 2
+
+    # again: nothing is made; one setting more: that one alone
+    assert main([*command, "--quiet"]) == 0
+    before = {path: path.stat().st_mtime_ns for path in (study.folder / "sweep").rglob("*.manifest.json")}
+    found = sweep(recipe, ["training.learning_rate=5e-2,1e-3"], quiet=True)
+    assert {path: path.stat().st_mtime_ns for path in (study.folder / "sweep").rglob("*.manifest.json")} == before
+    assert found.folders == ("sweep/learning_rate-0.05", "sweep/learning_rate-0.001")
+
+    # other validation problems: everything behind them is made again
+    (place,) = [study.folder / name for name in result["folders"][:1]]
+    fewer = sweep(recipe, ["training.learning_rate=1e-3,5e-2", "task.validation=3"], quiet=True)
+    assert fewer.problems == 3
+    assert len(list(lines(place / "attempts" / "answer-only.jsonl"))) == 3
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def tried(*right: int, n: int = 100) -> tuple[Tried, ...]:
+    return tuple(Tried(one, n, wilson(one, n).low, wilson(one, n).high, 0, 0) for one in right)
+
+
+FOUND = Sweep(
+    study="quickstart",
+    recipe="study.yaml",
+    problems=100,
+    keys=("training.learning_rate",),
+    settings=tuple({"training.learning_rate": rate} for rate in (1e-3, 2e-3, 4e-3)),
+    folders=("sweep/a", "sweep/b", "sweep/c"),
+    arms={"answer-only": tried(52, 60, 54), "correct-trace": tried(58, 56, 57), "incorrect-trace": tried(41, 47, 42)},
+    best={"answer-only": 1, "correct-trace": 0, "incorrect-trace": 1},
+    best_common=1,
+    best_of_student={},
+)
+"""The quickstart's own choice (recipes/quickstart/README.md)."""
+
+
+def test_what_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    print_sweep(FOUND)
+    told = capsys.readouterr().out
+    for words in ("right answers of 100", "60 (50-69%)", "all arms", "163", "tracedistill run study.yaml"):
+        assert words in told, words
+    said = " ".join(advice(FOUND))
+    assert "overlapping intervals in 3 of 3 arms" in said
+    assert "training.learning_rate=0.002" in said
+    assert "the arms' own best differ" in said
+
+
+def test_a_clear_winner_is_not_called_unsure() -> None:
+    clear = replace(FOUND, arms={"one": tried(10, 90, 12)}, best={"one": 1}, best_of_student={"a": 1, "b": 0})
+    said = " ".join(advice(clear))
+    assert "overlapping" not in said
+    assert "own best differ" not in said
+    assert "best for the arms of b: learning_rate=0.001" in said
+
+
+def test_the_report_shows_it(study_file: StudyFile, tmp_path: Path) -> None:
+    loaded = pipeline.load(study_file())
+    pipeline.run(loaded, quiet=True)
+    found = replace(FOUND, study="small")
+    write_json(tmp_path / "run" / "sweep.json", to_json(found, defaults=True))
+    nested = tmp_path / "run" / "sweep" / "a" / "problems.jsonl.manifest.json"
+    write_json(nested, {"node": "problems", "seconds": 1e6, "peak_memory_bytes": 10**12, "libraries": {}})
+    assert pipeline.run(loaded, quiet=True) == ["report"]
+    report = pipeline.report_of(loaded)
+    section = next(section for section in report["sections"] if section["key"] == "sweep")
+    assert section["tables"][0]["rows"][0][:2] == ["answer-only", 100]
+    assert "learning_rate 0.002" in section["tables"][0]["heads"]
+    assert section["tables"][0]["rows"][0][-1] == "learning_rate 0.002"
+    assert report["peak_memory_bytes"] < 10**11, "a sweep's runs are no part of the study"
