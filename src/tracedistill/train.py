@@ -11,7 +11,6 @@ import contextlib
 import gc
 import json
 import logging
-import os
 import shutil
 import sys
 import warnings
@@ -25,14 +24,17 @@ from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example
 from tracedistill.rendering import render_example, template_hash
 from tracedistill.sft import target_weights
-from tracedistill.store import content_id, disk_error, read_json, write_json
+from tracedistill.store import content_id, disk_error, read_json, to_json, write_json
 from tracedistill.training import TrainerSettings
+from tracedistill.training.tracking import Lenient, Table, open_run
 from tracedistill.weights import student_folder
 
 LOGGED = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 """What training.json keeps of the trainer's log: nothing that differs between two equal runs."""
 LOCK = "running.lock"
 """Held inside the folder of checkpoints by the process that trains."""
+SHOWN, PROMPT_END = 5, 160
+"""Rows that a tracker is shown, and characters of their prompts."""
 
 
 PADDING = ("<|finetune_right_pad_id|>", "<|endoftext|>", "<pad>", "<unk>")
@@ -65,14 +67,17 @@ def train_arm(
     run_name: str | None = None,
     style: FormatName = "plain",
     rationale_weight: float | None = None,
+    validation: Sequence[Example] = (),
 ) -> str:
     """Tune a student on these rows and put the result into the folder `output` (safetensors, training.json).
 
     Method lora: an adapter; full: a whole model with its tokenizer, in the student's dtype. `rationale_weight`: the
-    rows are those of `sft.two_targets`, and their rationales have this weight beside their answers. Returns the hash
-    of the chat template that the rows were rendered with. Checkpoints go to `<output>.checkpoints`; those of a run with
-    other rows or settings are thrown away. Raises InputError where nothing can be trained, this machine lacks what the
-    recipe asks for, another process trains into the same folder, a gradient is not finite, or memory or disk end.
+    rows are those of `sft.two_targets`, and their rationales have this weight beside their answers. `validation`: rows
+    of the same kind whose loss is taken every `training.eval_steps` steps; it changes nothing in the result. Returns
+    the hash of the chat template that the rows were rendered with. Checkpoints go to `<output>.checkpoints`; those of a
+    run with other rows or settings are thrown away. Raises InputError where nothing can be trained, this machine lacks
+    what the recipe asks for, another process trains into the same folder, a gradient is not finite, memory or disk end,
+    or `tracking` (wandb, trackio) gives no run; a tracker that breaks down later is told of, and training goes on.
     """
     from accelerate import PartialState
 
@@ -84,34 +89,37 @@ def train_arm(
         raise InputError(f"arm {name}: training rows: there are none")
     check_device(student, training)
     tokenizer = load_tokenizer(student.model)
-    rendered = [render_example(tokenizer, row, style) for row in rows]
-    data: list[dict[str, Any]] = [
-        {"input_ids": row.input_ids, "completion_mask": row.completion_mask} for row in rendered
-    ]
-    if rationale_weight is not None:
-        tokens = [sum(row.completion_mask) for row in rendered]
-        for row, weight in zip(data, target_weights(rows, tokens, rationale_weight), strict=True):
-            row["weight"] = weight
+    data = _tokens_of(tokenizer, rows, style, rationale_weight)
+    heldout = _tokens_of(tokenizer, validation if training.eval_steps else (), style, rationale_weight)
     checkpoints = output.with_name(f"{output.name}.checkpoints")
     settings = _settings(training, student, seed, checkpoints, tracking, run_name)
     state = PartialState(cpu=settings.use_cpu)
-    identity = content_id(data, training, student, seed, state.num_processes)
+    identity = content_id(data, training, student, seed, state.num_processes, *([heldout] if heldout else []))
+    run: Lenient | None = None
     with _alone(checkpoints) if state.is_main_process else contextlib.nullcontext():
         if state.is_main_process:
             _keep_own_checkpoints(checkpoints, identity)
             drop_broken_checkpoints(checkpoints)
         state.wait_for_everyone()
         try:
-            trainer = _trained(name, data, tokenizer, student, training, settings)
-            _save(trainer, tokenizer, student, training, output, len(rows))
-        except Exception as error:
+            if tracking != "none" and state.is_main_process:
+                run = _tracked_run(tracking, run_name or name, data, heldout, student, training, seed)
+                run.tables({"examples": supervised_examples(tokenizer, rows, data)})
+            trainer = _trained(name, data, heldout, tokenizer, student, training, settings, run)
+            _save(trainer, tokenizer, student, training, output, len(rows), len(heldout))
+        except BaseException as error:
+            if run is not None:
+                run.close(failed=True)
+            if not isinstance(error, Exception):
+                raise
             if state.is_main_process:
                 drop_broken_checkpoints(checkpoints)  # what a full disk has cut takes up room
             reason = explained(error, name, output)
             if reason is None:
                 raise
             raise reason from error
-        _end_tracking(tracking)
+        if run is not None:
+            run.close(failed=False)  # the next arm gets one of its own
         state.wait_for_everyone()
         if state.is_main_process:
             shutil.rmtree(checkpoints, ignore_errors=True)
@@ -121,14 +129,16 @@ def train_arm(
 def _trained(
     name: str,
     data: Sequence[Mapping[str, Any]],
+    heldout: Sequence[Mapping[str, Any]],
     tokenizer: Any,
     student: StudentConfig,
     training: TrainingConfig,
     settings: TrainerSettings,
+    run: Lenient | None,
 ) -> Any:
     """The trainer when it is done, resumed from the last whole checkpoint."""
     from tracedistill.training.adapter import adapter_config, move_weights
-    from tracedistill.training.callbacks import Progress, WholeCheckpoints, last_whole_checkpoint
+    from tracedistill.training.callbacks import Progress, Tracking, WholeCheckpoints, last_whole_checkpoint
     from tracedistill.training.device import check_weights
     from tracedistill.training.trainer import build_trainer, load_student
 
@@ -139,10 +149,10 @@ def _trained(
         model,
         tokenizer,
         data,
-        None,
+        heldout or None,
         settings,
         peft_config=None if full else adapter_config(training, model),
-        callbacks=[WholeCheckpoints(), Progress(name)],
+        callbacks=[WholeCheckpoints(), Progress(name), *([] if run is None else [Tracking(run)])],
     )
     move_weights(trainer, training, checkpoints)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoints))
@@ -168,12 +178,43 @@ def _alone(checkpoints: Path) -> Iterator[None]:
         lock.release()
 
 
-def _end_tracking(tracking: str) -> None:
-    """Close this arm's run, so that the next arm gets one of its own."""
-    if tracking == "wandb":
-        import wandb
+def _tokens_of(
+    tokenizer: Any, rows: Sequence[Example], style: FormatName, rationale_weight: float | None
+) -> list[dict[str, Any]]:
+    """Rows as the trainer takes them; with `rationale_weight` each has the weight of its target."""
+    rendered = [render_example(tokenizer, row, style) for row in rows]
+    data: list[dict[str, Any]] = [
+        {"input_ids": row.input_ids, "completion_mask": row.completion_mask} for row in rendered
+    ]
+    if rationale_weight is not None and data:
+        tokens = [sum(row.completion_mask) for row in rendered]
+        for row, weight in zip(data, target_weights(rows, tokens, rationale_weight), strict=True):
+            row["weight"] = weight
+    return data
 
-        wandb.finish()
+
+def _tracked_run(
+    tracking: str,
+    name: str,
+    data: Sequence[Any],
+    heldout: Sequence[Any],
+    student: StudentConfig,
+    training: TrainingConfig,
+    seed: int,
+) -> Lenient:
+    """A run at the tracker, with the settings that this training has."""
+    config: dict[str, Any] = {key: getattr(student, key) for key in ("model", "dtype", "quantization")}
+    config |= {"rows": len(data), "validation_rows": len(heldout), "seed": seed}
+    return Lenient(open_run(tracking, name, {**config, "training": to_json(training, defaults=True)}), tracking)
+
+
+def supervised_examples(tokenizer: Any, rows: Sequence[Example], data: Sequence[Mapping[str, Any]]) -> Table:
+    """The first rows for a person to read: problem, the prompt's end, what is supervised, decoded."""
+    made = []
+    for row, found in list(zip(rows, data, strict=True))[:SHOWN]:
+        ids, start = found["input_ids"], found["completion_mask"].index(1)
+        made.append([row.problem_id, tokenizer.decode(ids[:start])[-PROMPT_END:], tokenizer.decode(ids[start:])])
+    return ("problem_id", "prompt ends", "supervised"), made
 
 
 def _settings(
@@ -193,14 +234,14 @@ def _settings(
         seed=seed,
         bf16=student.dtype == "bfloat16",
         save_steps=training.save_steps,
+        eval_steps=training.eval_steps,
         gradient_checkpointing=training.activation_checkpointing,
         optimizer=training.optimizer,
         packing=training.packing,
         pack_length=training.max_length,
         logging_steps=1,  # the mean over an interval that a kill has cut would tell of the kill
         progress=False,  # our own line instead of the trainer's bar and one dictionary per step
-        report_to=() if tracking == "none" else (tracking,),
-        run_name=run_name,
+        run_name=None if tracking == "none" else run_name,  # its own trackers stay out: they would send all it knows
     )
 
 
@@ -232,7 +273,13 @@ def _keep_own_checkpoints(checkpoints: Path, identity: str) -> None:
 
 
 def _save(
-    trainer: Any, tokenizer: Any, student: StudentConfig, training: TrainingConfig, output: Path, rows: int
+    trainer: Any,
+    tokenizer: Any,
+    student: StudentConfig,
+    training: TrainingConfig,
+    output: Path,
+    rows: int,
+    validation_rows: int,
 ) -> None:
     """Save the result into a folder of another name, then give it its own; called by every process."""
     from tracedistill.training.adapter import fit_untouched_base
@@ -262,10 +309,16 @@ def _save(
         # the student by its name in the recipe: the folder of its weights is this machine's business
         settings["base_model_name_or_path"] = student.model
         write_json(config, settings)
-    log = [
-        {key: entry[key] for key in LOGGED if key in entry} for entry in trainer.state.log_history if "loss" in entry
-    ]
-    write_json(partial / "training.json", {**facts, "log": log})
+    history = trainer.state.log_history
+    facts["log"] = [{key: entry[key] for key in LOGGED if key in entry} for entry in history if "loss" in entry]
+    if validation_rows:
+        facts["validation_rows"] = validation_rows
+        facts["evaluations"] = [
+            {"step": entry["step"], "epoch": entry["epoch"], "loss": entry["eval_loss"]}
+            for entry in history
+            if "eval_loss" in entry
+        ]
+    write_json(partial / "training.json", facts)
     shutil.rmtree(output, ignore_errors=True)
     partial.rename(output)
 
@@ -290,7 +343,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
     args = parser.parse_intermixed_args(argv)
     quiet_libraries()
-    os.environ.setdefault("WANDB_PROJECT", "tracedistill")
     from accelerate import PartialState
     from accelerate.utils import is_cuda_available
 

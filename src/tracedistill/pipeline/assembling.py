@@ -25,6 +25,8 @@ def make_datasets(work: Workshop) -> None:
     train, test = work.problems("train"), work.problems("test")
     facts: dict[str, Any] = {"train_problems": len(train), "arms": {}, "plans": {}, "forced": {}}
     facts["rows"] = _tuning_data(work, train, facts["arms"])
+    if study.training.eval_steps:
+        facts["validation_rows"] = _heldout_rows(work)
     for name, arm in study.arms.items():
         if work.shows_plan(arm):
             _plans(work, name, test, facts["plans"])
@@ -55,6 +57,26 @@ def _tuning_data(work: Workshop, train: Sequence[Problem], facts: dict[str, Any]
         tune = work.study.arms[name].tune or "correct"
         facts[name] = _facts(work, found.kept, tune, found.before[name], found.traces[name])
     return len(found.kept)
+
+
+def heldout_file(name: str) -> str:
+    """A tuned arm's validation rows, below the run folder."""
+    return f"sft/{name}.validation.jsonl"
+
+
+def _heldout_rows(work: Workshop) -> int:
+    """Write every tuned arm's rows of validation problems, the same problems in each; returns how many problems."""
+    tuned, validation = work.study.tuned_arms(), work.problems("validation")
+    found = shared_traces(work, validation)
+    kept = found.kept[: work.study.training.eval_rows]
+    for name in tuned:
+        write_jsonl(work.run.path(heldout_file(name)), rows_of(work, name, kept, found.traces[name]))
+    if tuned and not kept:
+        work.screen.say(
+            f"  training.eval_steps: nothing to evaluate on: of {len(validation)} validation problems none has an "
+            "accepted trace for every arm (a model teacher is asked about what arms need, and not about these)"
+        )
+    return len(kept)
 
 
 @dataclass(frozen=True, slots=True)

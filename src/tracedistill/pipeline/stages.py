@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from tracedistill.pipeline.assembling import make_datasets
+from tracedistill.pipeline.assembling import heldout_file, make_datasets
 from tracedistill.pipeline.attempting import Attempting
 from tracedistill.pipeline.attributing import make_attribution
 from tracedistill.pipeline.graph import Node
@@ -116,6 +116,9 @@ class Graph:
             "systems": {name: (student.system, student.system_role) for name, student in study.students.items()},
             "prompts": {arm.prompt: self.work.prompt(arm) for arm in study.arms.values()},
         }
+        if study.training.eval_steps:
+            outputs += [heldout_file(name) for name in study.tuned_arms()]
+            params["eval_rows"] = study.training.eval_rows
         inputs = ["problems.jsonl"]
         for teacher in teachers:
             inputs += [f"traces/{teacher}.jsonl", f"validation/{teacher}.jsonl"]
@@ -133,22 +136,28 @@ class Graph:
             "too_long": training["too_long"],
             "format": self.study.format,
         }
-        inputs = tuple(f"sft/{name}.jsonl" for name in self.work.arms_of(student))
+        inputs = [f"sft/{name}.jsonl" for name in self.work.arms_of(student)]
+        inputs += [name for arm in self.work.arms_of(student) for name in self._heldout(arm)]
         run = functools.partial(self.work.make_preflight, student)
-        return Node(f"preflight:{student}", "train", inputs, (f"sft/{student}.preflight.json",), params, run)
+        return Node(f"preflight:{student}", "train", tuple(inputs), (f"sft/{student}.preflight.json",), params, run)
 
     def _train(self, name: str, seed: int) -> Node:
         student, run = self.study.student_of(self.study.arms[name]), run_name(name, seed)
+        unused = {"seeds"} if self.study.training.eval_steps else {"seeds", "eval_steps", "eval_rows"}
         params = {
-            "training": {key: value for key, value in self.plain["training"].items() if key != "seeds"},
+            "training": {key: value for key, value in self.plain["training"].items() if key not in unused},
             "student": self._student(student),
             "seed": self.study.seed + seed,
             "format": self.study.format,
             "rationale_weight": self.study.arms[name].rationale_weight,
         }
-        inputs = (f"sft/{name}.jsonl", f"sft/{student}.preflight.json")
+        inputs = (f"sft/{name}.jsonl", f"sft/{student}.preflight.json", *self._heldout(name))
         make = functools.partial(self.work.make_adapter, name, seed)
         return Node(f"train:{run}", "train", inputs, (f"adapters/{run}",), params, make, launched="train")
+
+    def _heldout(self, name: str) -> list[str]:
+        """The file of an arm's validation rows, where the recipe evaluates during training."""
+        return [heldout_file(name)] if self.study.training.eval_steps else []
 
     def _parity(self, name: str, seed: int) -> Node:
         student, run = self.study.student_of(self.study.arms[name]), run_name(name, seed)

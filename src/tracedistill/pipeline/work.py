@@ -11,6 +11,7 @@ from tracedistill.engines import Engine
 from tracedistill.engines.scripted import ScriptedEngine
 from tracedistill.errors import InputError
 from tracedistill.interventions import NO_TRACE
+from tracedistill.pipeline.assembling import heldout_file
 from tracedistill.pipeline.drawing import draw_problems
 from tracedistill.pipeline.graph import RunFolder
 from tracedistill.pipeline.judging import judge_traces
@@ -21,6 +22,7 @@ from tracedistill.recipes import Arm, Study, resolved, run_name
 from tracedistill.records import Example, Problem
 from tracedistill.store import content_id, read_json, read_jsonl, to_json, write_json
 from tracedistill.tasks import Task, get_task
+from tracedistill.training.tracking import check_tracker
 
 
 class Workshop:
@@ -127,7 +129,23 @@ class Workshop:
             self.screen.say(
                 f"  {len(dropped)} rows over {training.max_length} tokens are in no arm: {', '.join(dropped[:5])}"
             )
-        write_json(output, {"dropped": dropped, "arms": to_json(found)})
+        facts = {"dropped": dropped, "arms": to_json(found)}
+        if training.eval_steps:
+            facts["dropped_validation"] = self._too_long(tokenizer, student)
+        write_json(output, facts)
+
+    def _too_long(self, tokenizer: Any, student: str) -> list[str]:
+        """Validation problems whose row is over max_length in one of a student's arms."""
+        from tracedistill.rendering import render_example
+
+        return sorted(
+            {
+                row.problem_id
+                for name in self.arms_of(student)
+                for row in read_jsonl(self.run.path(heldout_file(name)), Example)
+                if len(render_example(tokenizer, row, self.study.format).input_ids) > self.study.training.max_length
+            }
+        )
 
     def make_adapter(self, name: str, seed: int) -> dict[str, Any]:
         """Tune an arm's adapter with its seed-th seed; runs inside the launched process."""
@@ -135,8 +153,15 @@ class Workshop:
 
         study = self.study
         student, run = study.student_of(study.arms[name]), run_name(name, seed)
-        dropped = set(read_json(self.run.path(f"sft/{student}.preflight.json"))["dropped"])
+        preflight = read_json(self.run.path(f"sft/{student}.preflight.json"))
+        dropped = set(preflight["dropped"]) | set(preflight.get("dropped_validation", ()))
         rows = [row for row in read_jsonl(self.run.path(f"sft/{name}.jsonl"), Example) if row.problem_id not in dropped]
+        validation = []
+        if study.training.eval_steps:
+            every = read_jsonl(self.run.path(heldout_file(name)), Example)
+            validation = [row for row in every if row.problem_id not in dropped]
+            if not validation:
+                self.screen.say(f"  {run}: no row of a validation problem: nothing is evaluated during training")
         template = train_arm(
             name=run,
             rows=rows,
@@ -148,6 +173,7 @@ class Workshop:
             run_name=f"{study.study}/{run}",
             style=study.format,
             rationale_weight=study.arms[name].rationale_weight,
+            validation=validation,
         )
         return {"template_hash": template, "adapter_seed": study.seed + seed}
 
@@ -172,9 +198,12 @@ class Workshop:
         """Write the report; where the recipe tracks runs, also there."""
         from tracedistill.report import write_report
 
+        tracking = self.study.tracking
+        if tracking != "none":
+            check_tracker(tracking)
         problems = {problem.problem_id: problem for problem in self.problems("test")}
         report = write_report(self.study, self.task, self.run.folder, problems, self.teaching.needed())
-        if self.study.tracking == "wandb":
+        if tracking != "none":
             from tracedistill.report.tracking import log_report
 
-            log_report(report, self.study.study)
+            log_report(report, self.study.study, tracking)

@@ -51,6 +51,8 @@ def _check_arm(study: Study, name: str, arm: Arm, fail: Fail) -> None:
             fail(f"{key}.{label}", f"the study has several {label}s; say which, or `{label}: all` for one arm each")
     if re.search(r"\.seed\d+$", str(name)):
         fail(key, "a name that ends in '.seed' and a number is kept for the adapters of further seeds")
+    if str(name).endswith(".validation") and study.training is not None and study.training.eval_steps:
+        fail(key, "a name that ends in '.validation' is kept for the rows of training.eval_steps")
     for label, least in (("max_tokens", 1), ("plans", 1), ("samples", 1), ("plan_sample", 0), ("temperature", 0)):
         value = getattr(arm, label)
         if value is not None and value < least:
@@ -162,10 +164,10 @@ BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
         f"training.{name}": _ABOVE_0
         for name in (
             "learning_rate", "epochs", "batch_size", "gradient_accumulation", "max_length", "lora_r", "lora_alpha",
-            "save_steps",
+            "save_steps", "eval_rows",
         )
     },
-    **{f"training.{name}": _NOT_BELOW_0 for name in ("warmup", "weight_decay", "max_grad_norm")},
+    **{f"training.{name}": _NOT_BELOW_0 for name in ("warmup", "weight_decay", "max_grad_norm", "eval_steps")},
     "training.lora_dropout": _SHARE,
     "training.max_steps": ("must be above 0, or -1 (as the epochs say)", lambda value: value > 0 or value == -1),
     "evaluation.batch_size": _ABOVE_0,

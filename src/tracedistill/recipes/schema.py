@@ -214,6 +214,11 @@ class TrainingConfig:
     """Saves memory for about a third more time."""
     save_steps: int = 50
     """Optimizer steps between checkpoints (what a killed training loses at most)."""
+    eval_steps: int = 0
+    """Every so many optimizer steps, and behind the last, the loss on rows of validation problems (never of test ones);
+    0: never. It changes nothing in the adapter."""
+    eval_rows: int = 64
+    """Validation problems for that at most; the same in every arm."""
     seeds: int = 1
     """Adapters per tuned arm, each with a seed of its own: what a finding about a kind of trace needs."""
     accelerate_config: str = "cpu"
@@ -350,8 +355,8 @@ class Study:
     """What teachers may cost."""
     cache: str = "runs/generations.sqlite"
     """Paid-for generations, shared by all studies of a workspace."""
-    tracking: Literal["none", "wandb"] = "none"
-    """Where training curves and the arms table also go."""
+    tracking: Literal["none", "wandb", "trackio"] = "none"
+    """Where training curves, the first supervised rows and the report's tables also go."""
 
     @property
     def folder(self) -> Path:

@@ -1,4 +1,4 @@
-"""What happens beside the optimizer: checkpoints marked when whole, and progress with the time left."""
+"""What happens beside the optimizer: checkpoints marked when whole, progress with the time left, tracking."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from accelerate import PartialState
 from transformers import TrainerCallback
+
+from tracedistill.training.tracking import TrackedRun
 
 WHOLE = "whole"
 """Name of the mark inside a checkpoint that was written to its end."""
@@ -48,6 +50,7 @@ class Progress(TrainerCallback):
         self.started = 0.0
         self.first = 0
         self.loss: float | None = None
+        self.heldout = ""
         self.live = sys.stdout.isatty()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
@@ -56,6 +59,8 @@ class Progress(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
         """Keep the last loss."""
+        if logs and "eval_loss" in logs:
+            self.heldout = f" (validation {logs['eval_loss']:.3f})"
         if logs and "loss" in logs:
             self.loss = float(logs["loss"])
             self._tell(state)
@@ -71,5 +76,26 @@ class Progress(TrainerCallback):
         if not state.is_world_process_zero or not (self.live or step % every == 0 or step == total):
             return
         left = (time.monotonic() - self.started) / max(1, step - self.first) * (total - step)
-        line = f"  {self.name}: step {step}/{total}, loss {self.loss:.3f}, {int(left // 60)}:{int(left % 60):02d} left"
+        loss, time_left = f"{self.loss:.3f}{self.heldout}", f"{int(left // 60)}:{int(left % 60):02d}"
+        line = f"  {self.name}: step {step}/{total}, loss {loss}, {time_left} left"
         print(f"\r{line}   " if self.live else line, end="" if self.live else "\n", flush=True)
+
+
+TRACKED = ("loss", "learning_rate", "grad_norm", "epoch")
+"""What a tracker is told of each step."""
+
+
+class Tracking(TrainerCallback):
+    """Tells a tracker of each step and each evaluation; the run is opened and closed by whoever made it."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        self.run = run
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
+        """Send what was logged."""
+        if logs and state.is_world_process_zero:
+            values = {f"train/{key}": logs[key] for key in TRACKED if key in logs} if "loss" in logs else {}
+            if "eval_loss" in logs:
+                values["eval/loss"] = logs["eval_loss"]
+            if values:
+                self.run.log(values, state.global_step)

@@ -29,6 +29,11 @@ def check_device(student: StudentConfig, training: TrainingConfig) -> None:
             f"training.optimizer: {training.optimizer} moves its state out of a GPU's memory, and here is no GPU; use "
             f"{training.optimizer.removeprefix('paged_').replace('adamw_32bit', 'adamw_torch_fused')}"
         )
+    if training.eval_steps and student.quantization == "nf4" and not torch.accelerator.is_available():
+        raise InputError(
+            "training.eval_steps: 4-bit weights on a CPU cannot be evaluated between steps (bitsandbytes rebuilds them "
+            "for it, and nothing learns behind those); set training.eval_steps: 0"
+        )
     wanted = []
     if student.quantization == "nf4":
         wanted.append("quantization: nf4")

@@ -48,7 +48,7 @@ class TrainerSettings:
     save_total_limit: int | None = 2
     """Checkpoints kept."""
     eval_steps: int = 0
-    """Evaluate on the evaluation rows every so many steps; 0: never."""
+    """Evaluate on the evaluation rows every so many steps, and behind the last; 0: never."""
     logging_steps: int = 10
     """Log every so many steps."""
     gradient_checkpointing: bool = False

@@ -19,6 +19,7 @@ from tracedistill.errors import InputError
 from tracedistill.training.batching import WINDOW, LikeLengthSampler
 from tracedistill.training.collator import SupervisedCollator, row_dataset, row_lengths, with_fillers
 from tracedistill.training.head import lighten_forward
+from tracedistill.training.heldout import mean_loss
 from tracedistill.training.lora import compute_in_base_dtype, hold_in_fp32
 from tracedistill.training.packing import PackingCollator, check_isolation
 from tracedistill.training.settings import TrainerSettings
@@ -29,6 +30,8 @@ WHOLE_WEIGHTS = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.
 
 class TraceTrainer(SFTTrainer):
     """SFTTrainer that learns the same and computes less: logits where supervised, no padding mask, LoRA in bf16."""
+
+    control: Any  # of the base class, whose type is not known here
 
     def __init__(self, *, settings: TrainerSettings, train_dataset: datasets.Dataset, **kwargs: Any) -> None:
         """Take SFTTrainer's arguments, rows checked by `row_dataset`, and the settings that its own lack."""
@@ -71,6 +74,19 @@ class TraceTrainer(SFTTrainer):
         self.train_rows_per_second = float(result.metrics.get("train_samples_per_second", 0.0))
         return result
 
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: Any = None,  # noqa: ARG002 - of the base class
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """The mean loss over the supervised tokens of these rows; changes nothing in the training (see `heldout`)."""
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        metrics = {f"{metric_key_prefix}_loss": mean_loss(self, rows)}
+        transformers.Trainer.log(self, metrics)  # TRL's would take the sums of the training steps along
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
 
 class _Guard(TrainerCallback):
     """Sets the sampler's epoch, and stops before a gradient that is not finite reaches the weights."""
@@ -85,8 +101,9 @@ class _Guard(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
         """Raise InputError on a loss that is no number: a launch that shards gradients shows them to nobody."""
-        if logs and not math.isfinite(logs.get("loss", 0.0)):
-            raise InputError(_not_finite("loss", state.global_step, args.output_dir))
+        for key, words in (("loss", "loss"), ("eval_loss", "loss on the evaluation rows")):
+            if logs and not math.isfinite(logs.get(key, 0.0)):
+                raise InputError(_not_finite(words, state.global_step, args.output_dir))
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Raise InputError on NaN or infinity, on every process alike (their gradients are the same by now)."""
@@ -167,7 +184,7 @@ def build_trainer(
     quantised = getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False)
     if eval_rows is not None and quantised and on_cpu:
         # bitsandbytes rebuilds the weights for inference, and behind these no gradient flows
-        raise InputError("training: 4-bit weights on a CPU cannot be evaluated between steps; no evaluation rows then")
+        raise InputError("training: 4-bit weights on a CPU cannot be evaluated between steps; set eval_steps: 0")
     if eval_rows is not None:
         eval_dataset = row_dataset(eval_rows, name="evaluation", vocabulary=vocabulary)
     # Trained weights in fp32 under autocast only where the frozen ones are not in bf16 already.
@@ -178,7 +195,6 @@ def build_trainer(
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps,
         per_device_train_batch_size=share,
-        per_device_eval_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
         warmup_steps=settings.warmup_steps,
         lr_scheduler_type=settings.scheduler,

@@ -1,0 +1,44 @@
+"""The loss on rows that are not trained on, as a number that batches and processes do not move."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import datasets
+import torch
+
+from tracedistill.training.collator import WEIGHT
+
+if TYPE_CHECKING:
+    from tracedistill.training.trainer import TraceTrainer
+
+
+def mean_loss(trainer: TraceTrainer, rows: datasets.Dataset) -> float:
+    """Mean negative log-likelihood over the supervised tokens of all rows; weights count as in training.
+
+    To be called by every process. Nothing of the training moves: no gradient, no draw of a random number (the data
+    loader of transformers' own evaluation draws one, and with it other dropout).
+    """
+    size, processes = trainer.args.per_device_train_batch_size, trainer.accelerator.num_processes
+    rank, each = trainer.accelerator.process_index, size * processes
+    model = trainer._wrap_model(trainer.model, training=False)
+    # a process without rows in the last round takes part all the same: sharded weights are gathered together
+    nothing: dict[str, Any] = {"input_ids": [trainer.processing_class.pad_token_id] * 2, "completion_mask": [0, 0]}
+    if WEIGHT in rows.column_names:
+        nothing[WEIGHT] = 0.0
+    loss, tokens = 0.0, 0.0
+    was_training = model.training
+    model.eval()
+    try:
+        for start in range(rank * size, rank * size + -(-len(rows) // each) * each, each):
+            part = [rows[index] for index in range(start, min(start + size, len(rows)))]
+            batch = trainer._prepare_inputs(trainer.data_collator(part or [nothing]))
+            with torch.no_grad(), trainer.accelerator.autocast():
+                found = model(**batch, fused_lm_head=True)
+            loss -= float(found.log_probs.sum(dtype=torch.float64))
+            tokens += float(found.label_mask.sum())
+    finally:
+        model.train(was_training)
+    total = torch.tensor([loss, tokens], dtype=torch.float64, device=trainer.accelerator.device)
+    total = trainer.accelerator.reduce(total, reduction="sum")
+    return float(total[0] / total[1])

@@ -1,0 +1,187 @@
+"""Where the curves of a training and the tables of a report also go: W&B and trackio, spoken to alike."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from tracedistill.errors import InputError
+
+PROJECT = "tracedistill"
+"""Unless WANDB_PROJECT or TRACKIO_PROJECT says otherwise."""
+SECRETS = ("WANDB_API_KEY", "HF_TOKEN", "TRACKIO_WRITE_TOKEN")
+"""Variables whose value must stand in no message."""
+
+Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
+"""(heads, rows)."""
+
+
+class TrackedRun(Protocol):
+    """One run at a tracker."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Numbers of one optimizer step."""
+
+    def tables(self, tables: Mapping[str, Table]) -> None:
+        """Tables by name, behind no step of a training."""
+
+    def summarise(self, values: Mapping[str, float | None]) -> None:
+        """Numbers that hold for the whole run."""
+
+    def close(self, *, failed: bool) -> None:
+        """Write what is left, and end the run, so that the next one is one of its own."""
+
+
+def check_tracker(tracker: str) -> None:
+    """Raise InputError where its package is missing, or W&B has neither a login nor an offline mode; no network."""
+    if importlib.util.find_spec(tracker) is None:
+        raise InputError(
+            f"tracking: {tracker} is not installed: pip install 'tracedistill[{tracker}]', or set tracking: none"
+        )
+    if tracker != "wandb":
+        return
+    with _told(tracker):
+        import wandb
+
+        # not what login() tells of itself: it speaks before it is asked to be silent
+        if wandb.setup().settings.mode in ("online", "shared") and not wandb.login(prompt=False, verify=False):
+            raise InputError(
+                "tracking: wandb has no key here: `wandb login`, or set WANDB_API_KEY; WANDB_MODE=offline needs none"
+            )
+
+
+def open_run(tracker: str, name: str, config: Mapping[str, Any], kind: str = "train") -> TrackedRun:
+    """A new run of this name; InputError where the tracker gives none.
+
+    Project, mode, folder and key are the environment's (WANDB_PROJECT, WANDB_MODE, WANDB_DIR; TRACKIO_PROJECT,
+    TRACKIO_DIR). trackio stays on this machine unless TRACKIO_SPACE_ID or TRACKIO_SERVER_URL sends it elsewhere.
+    """
+    check_tracker(tracker)
+    with _told(tracker):
+        return (_WandbRun if tracker == "wandb" else _TrackioRun)(name, config, kind)
+
+
+class _WandbRun:
+    def __init__(self, name: str, config: Mapping[str, Any], kind: str) -> None:
+        import wandb
+
+        project = os.environ.get("WANDB_PROJECT", PROJECT)
+        self.wandb = wandb
+        self.run = wandb.init(project=project, name=name, job_type=kind, config=dict(config))
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self.run.log(dict(values), step=step)
+
+    def tables(self, tables: Mapping[str, Table]) -> None:
+        made = {
+            name: self.wandb.Table(columns=list(heads), data=[list(row) for row in rows])
+            for name, (heads, rows) in tables.items()
+        }
+        self.run.log(made)
+
+    def summarise(self, values: Mapping[str, float | None]) -> None:
+        self.run.summary.update(dict(values))
+
+    def close(self, *, failed: bool) -> None:
+        self.run.finish(exit_code=1 if failed else 0)
+
+
+class _TrackioRun:
+    def __init__(self, name: str, config: Mapping[str, Any], kind: str) -> None:
+        with _unheard():
+            import trackio
+            from trackio.utils import TRACKIO_DIR
+
+            self.trackio = trackio
+            project = os.environ.get("TRACKIO_PROJECT", PROJECT)
+            TRACKIO_DIR.mkdir(parents=True, exist_ok=True)  # trackio itself would warn, and lose the run
+            # no dashboard inside a notebook, and no sensors, which would sample between the steps
+            self.run = trackio.init(
+                project=project, name=name, config={"kind": kind, **config}, embed=False, auto_log_gpu=False,
+                auto_log_cpu=False,
+            )  # fmt: skip
+        remote = any(os.environ.get(key) for key in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"))
+        place = "" if remote else f" in {TRACKIO_DIR}; to look: trackio show --project {project}"
+        print(f"  tracking: trackio, run {name}{place}", flush=True)
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self.run.log(dict(values), step=step)
+
+    def tables(self, tables: Mapping[str, Table]) -> None:
+        for name, (heads, rows) in tables.items():
+            self.run.log({name: self.trackio.Table(columns=list(heads), data=[list(row) for row in rows])}, step=0)
+
+    def summarise(self, values: Mapping[str, float | None]) -> None:
+        self.run.log({name: value for name, value in values.items() if value is not None}, step=0)
+
+    def close(self, *, failed: bool) -> None:  # noqa: ARG002 - trackio knows no failed runs
+        with _unheard():
+            self.trackio.finish()
+
+
+class Lenient:
+    """A tracked run that may break down behind its beginning: it is then told once, and the work goes on without it."""
+
+    def __init__(self, run: TrackedRun, tracker: str) -> None:
+        self.run: TrackedRun | None = run
+        self.tracker = tracker
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Numbers of one optimizer step."""
+        self._try(lambda run: run.log(values, step))
+
+    def tables(self, tables: Mapping[str, Table]) -> None:
+        """Tables by name."""
+        self._try(lambda run: run.tables(tables))
+
+    def summarise(self, values: Mapping[str, float | None]) -> None:
+        """Numbers that hold for the whole run."""
+        self._try(lambda run: run.summarise(values))
+
+    def close(self, *, failed: bool) -> None:
+        """End the run."""
+        self._try(lambda run: run.close(failed=failed))
+        self.run = None
+
+    def _try(self, do: Callable[[TrackedRun], None]) -> None:
+        if self.run is None:
+            return
+        try:
+            do(self.run)
+        except Exception as error:
+            self.run = None
+            print(f"tracking: {self.tracker} broke down: {_plain(error)}; it goes on without", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _told(tracker: str) -> Iterator[None]:
+    """A tracker's errors as InputError, without keys."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        offline = ", or WANDB_MODE=offline" if tracker == "wandb" else ""
+        raise InputError(f"tracking: {tracker} gives no run: {_plain(error)}; set tracking: none{offline}") from None
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep from the screen what trackio prints of each run."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def _plain(error: Exception) -> str:
+    """An error in one line, in which no key stands."""
+    text = f"{type(error).__name__}: {error}"
+    for name in SECRETS:
+        secret = os.environ.get(name)
+        if secret:
+            text = text.replace(secret, f"({name})")
+    return " ".join(text.split())[:300]
