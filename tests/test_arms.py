@@ -164,6 +164,7 @@ def test_an_intervention_on_plans_is_measured(tmp_path: Path) -> None:
         ({"a": {"plans": 2}}, "arms.a.plans: the arm's prompt shows no plan"),
         ({"a": {"prompt": "trace-of-thought", "plan": "wrong-answer"}}, "changes the answer to learn, not a trace"),
         ({"a": {"forced": "wrong-answer"}}, "changes the answer to learn, not a trace"),
+        ({"a": {"vote": True}}, "one attempt per problem is no vote"),
         ({"a": {"forced": "nonsense"}}, "unknown name 'nonsense'"),
     ],
 )
@@ -171,6 +172,14 @@ def test_arms_that_make_no_sense(tmp_path: Path, arms: dict[str, Any], message: 
     with pytest.raises(InputError) as caught:
         pipeline.load(arithmetic_study(tmp_path, arms=arms))
     assert message in str(caught.value)
+
+
+def test_plans_that_nobody_makes_are_told_before_anything_is_paid(tmp_path: Path) -> None:
+    planner = {"kind": "model", "model": "scripted:tests.arm_scripts:planner", "samples": 2, "temperature": 1}
+    for arm in ({"plans": 3}, {"plan_sample": 2}):
+        arms = {"a": {"prompt": "trace-of-thought", **arm}}
+        with pytest.raises(InputError, match="shows plan number 3, but its teacher makes 2: set samples"):
+            pipeline.load(arithmetic_study(tmp_path, teachers={"planner": planner}, arms=arms))
 
 
 def test_determinism_of_a_scripted_student(tmp_path: Path) -> None:

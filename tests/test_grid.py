@@ -75,6 +75,12 @@ def test_comparisons_stay_within_a_student(tmp_path: Path) -> None:
     )
 
 
+def test_comparisons_with_a_plain_arm_stay_with_its_student(tmp_path: Path) -> None:
+    arms = {"five": {"student": "small"}, "vote": {"student": "all"}}
+    study = read(tmp_path, arms=arms, comparisons=[["five", "vote"]], attribution=[])
+    assert study.comparisons == (("five", "vote@small"),)
+
+
 def test_attribution_over_a_grid(tmp_path: Path) -> None:
     arms = {
         "told": {"student": "all", "prompt": "trace-of-thought", "teacher": "rules"},
@@ -120,6 +126,7 @@ def test_a_recipe_without_grid_is_left_alone() -> None:
         ({"a": {"student": "small", "forced": "own"}}, "no arm that is as this one but not forced"),
         ({"a": {"student": "small", "served": "x"}}, "no base_url"),
         ({"a": {"student": "small", "samples": 3}}, "all alike; set temperature"),
+        ({"a": {"student": "small", "tune": "correct", "teacher": None}}, "the study has several teachers"),
         ({"a.seed1": {"student": "small"}}, "is kept for the adapters of further seeds"),
         ({"t": {"student": "small", "tune": "none"}, "a": {"student": "large", "adapter": "t"}}, "another student"),
     ],

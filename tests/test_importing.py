@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import DATA
 from tests.run_folders import TASK, problems_of, right, write_run, wrong
+from tracedistill import importing
 from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.importing import ColumnNames, import_outputs
@@ -294,3 +295,68 @@ def test_the_tasks_own_judges_judge(tmp_path: Path) -> None:
     (own,), (theirs,) = lines_of(tmp_path / "study", "a"), lines_of(tmp_path / "study", "b")
     for reading in ("answer", "derived", "candidate"):
         assert own[reading] == theirs[reading]
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_an_import_that_was_killed_can_be_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: int
+) -> None:
+    """Killed before its first, second and third file; in between another arm comes in."""
+    path = write(tmp_path / "theirs.jsonl", *ROWS)
+    wanted = import_outputs(path, "gsm8k", "a", tmp_path / "undisturbed")
+    written: list[str] = []
+
+    def dies(name: str) -> Any:
+        real = getattr(importing, name)
+
+        def write_some(place: Path, *rest: Any) -> Any:
+            written.append(place.name)
+            if len(written) > done + 1:
+                raise KeyboardInterrupt
+            return real(place, *rest)
+
+        return write_some
+
+    with monkeypatch.context() as patched:
+        for name in ("write_json", "write_jsonl"):
+            patched.setattr(importing, name, dies(name))
+        with pytest.raises(KeyboardInterrupt):
+            import_outputs(path, "gsm8k", "a", tmp_path / "run")
+    import_outputs(path, "gsm8k", "b", tmp_path / "run")
+    assert list(arms_of(tmp_path / "run")) == ["b"]
+    assert import_outputs(path, "gsm8k", "a", tmp_path / "run") == wanted
+    assert lines_of(tmp_path / "run", "a") == lines_of(tmp_path / "undisturbed", "a")
+    assert set(json.loads((tmp_path / "run" / "imported.json").read_text())) == {"task", "arms"}
+
+
+def test_two_imports_into_one_folder_do_not_meet(tmp_path: Path) -> None:
+    path = write(tmp_path / "theirs.jsonl", *ROWS)
+    import_outputs(path, "gsm8k", "a", tmp_path / "run")
+    with importing._held(tmp_path / "run"), pytest.raises(InputError, match="at work there"):
+        import_outputs(path, "gsm8k", "b", tmp_path / "run")
+    import_outputs(path, "gsm8k", "b", tmp_path / "run")
+
+
+def test_a_failed_import_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        import_outputs(write(tmp_path / "x.jsonl", {"id": "a"}), "gsm8k", "a", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "other").mkdir()
+    write(tmp_path / "other" / "letter.txt", "mine")
+    with pytest.raises(InputError, match="not a run folder"):
+        import_outputs(write(tmp_path / "x.jsonl", *ROWS), "gsm8k", "a", tmp_path / "other")
+    assert [child.name for child in (tmp_path / "other").iterdir()] == ["letter.txt"]
+
+
+def test_an_arm_that_the_study_has_made_since_is_the_studys(tmp_path: Path) -> None:
+    path = write(tmp_path / "theirs.jsonl", *ROWS)
+    import_outputs(path, "gsm8k", "a", tmp_path / "run")
+    (tmp_path / "run" / "attempts" / "a.jsonl.manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="arm of the study"):
+        import_outputs(path, "gsm8k", "a", tmp_path / "run")
+
+
+def test_a_number_too_large_for_a_float_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "theirs.jsonl", {**ROWS[0], "tokens_in": 10**400})
+    with pytest.raises(InputError, match="row 1: column 'tokens_in'"):
+        import_outputs(path, "gsm8k", "a", tmp_path / "run")

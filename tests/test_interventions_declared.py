@@ -68,7 +68,7 @@ def present(name: str) -> object:
 
 ALL = [present(name) for name in SIZES]
 TRUTH_CHANGED: dict[tuple[str, str], float] = {
-    **{(task, name): 1.0 for task in RETRIEVAL for name in (
+    **{(task, name): 1.0 for task in sorted(RETRIEVAL) for name in (
         "incorrect", "wrong-class", "wrong-facts", "wrong-facts-with-answer", "right-facts-answer-masked", "foreign",
         "dropped-step", "filler",
     )},

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracedistill import pipeline, stats
-from tracedistill.report.findings import ONE_ADAPTER, findings, limits, p_value, points
+from tracedistill.report.findings import ONE_ADAPTER, arm_label, findings, limits, p_value, points
 from tracedistill.report.markdown import markdown, percent
 from tracedistill.report.page import _forest, _mosaic
 
@@ -85,6 +85,26 @@ def test_no_finding_compares_an_oracle_plan_with_an_arm_that_had_none() -> None:
     compared = comparison(first="trace-of-thought", second="few-shot")
     said = findings(report(oracle, arm(name="few-shot", prompt="few-shot"), comparisons=[compared]))
     assert not any("few-shot" in line for line in said)
+    assert said == ["No finding: every comparison holds a plan or trace made from the gold against an arm without."]
+
+
+def test_no_finding_compares_a_forced_trace_from_gold_with_an_arm_that_had_none() -> None:
+    forced = arm(name="forced", forced_trace={"traces": 9, "holding_answer": 9, "oracle": 9})
+    plain, other = arm(name="plain"), {**forced, "name": "corrupted"}
+    compared = [comparison(first="forced", second="plain"), comparison(first="forced", second="corrupted")]
+    (said,) = findings(report(forced, plain, other, comparisons=compared))
+    assert said.startswith("forced answered 23.5 points more of the 200 test problems right than corrupted")
+    assert arm_label(forced) == "forced (oracle trace)"
+    assert arm_label({**forced, "forced_trace": {"oracle": 0}}) == "forced"
+
+
+def test_one_seed_is_said_of_the_arms_that_have_one() -> None:
+    """Another arm's seeds (imported, of another run) do not make one adapter more."""
+    one, three = arm(name="one", kind="tuned", seeds=1), arm(name="three", kind="tuned", seeds=3)
+    imported = arm(name="theirs", kind="imported", prompt=None, seeds=5)
+    assert ONE_ADAPTER in limits(report(one, imported))
+    assert limits(report(three))[:1] != [ONE_ADAPTER]
+    assert "One adapter and one seed: one." in limits(report(one, three))[0]
 
 
 # ---- limits

@@ -23,11 +23,11 @@ from tracedistill.report import write_view
 from tracedistill.report.browser import BYTES_SHOWN, browse
 from tracedistill.report.cells import cell_text, section_json
 from tracedistill.report.markdown import section_lines
-from tracedistill.report.page import visible
+from tracedistill.report.page import _forest, visible
 from tracedistill.report.runs import view_of_folder
 from tracedistill.report.sections import Section, Table
 from tracedistill.report.spreadsheet import csv_text
-from tracedistill.report.terminal import print_report, print_section
+from tracedistill.report.terminal import narrow_table, print_report, print_section, wide_console
 from tracedistill.tasks import get_task
 
 HOSTILE = "<script>alert(1)</script> </style> \x00 \u202e evil \ud800 <!-- ]]> {{ 7*7 }} \x1b[31m"
@@ -104,6 +104,40 @@ def test_a_section_in_the_terminal() -> None:
     stream.truncate(0)
     print_section(section_json(Section("k", "Calm", ("x",), (Table("", ("a",), (("b",),)),))), console, whole=False)
     assert "Calm" not in stream.getvalue()
+
+
+def test_the_name_of_an_arm_is_never_squeezed_out_of_the_terminal() -> None:
+    heads = ("arm", *(f"a long head of number {n}" for n in range(9)))
+    stream = io.StringIO()
+    console = Console(file=stream, width=80)
+    section = Section("k", "Wide", (), (Table("", heads, (("correct-trace", *range(100, 109)),)),))
+    print_section(section_json(section), console)
+    assert "correct-trace" in stream.getvalue()
+    assert all(str(number) in stream.getvalue() for number in range(100, 105))
+
+
+def test_names_that_look_like_emoji_are_names() -> None:
+    console = wide_console()
+    with console.capture() as told:
+        console.print(narrow_table("", ("arm",), [("train:key:seed",)]))
+    assert "train:key:seed" in told.get()
+
+
+def test_control_characters_do_nothing_in_the_terminal() -> None:
+    console = wide_console()
+    with console.capture() as told:
+        console.print(narrow_table("", ("arm", "text"), [("a", ("\x1b[2Jx\u202e", True)), ("\x07", "y")]))
+    assert "[U+001B][2Jx[U+202E]" in told.get()
+    assert "\x1b" not in told.get()
+    assert "\x07" not in told.get()
+
+
+def test_the_forest_names_every_test_and_every_oracle() -> None:
+    entry = {"first": "a", "second": "b", "difference": 0.1, "low": 0.0, "high": 0.2, "test": "exact McNemar"}
+    rows = [entry, {**entry, "second": "c", "test": "crossed t"}]
+    forest = _forest(rows, {"a": "a (oracle plan)", "b": "b", "c": "c"})
+    assert forest["tests"] == "exact McNemar, crossed t"
+    assert {row["first"] for row in forest["rows"]} == {"a (oracle plan)"}
 
 
 def test_sections_of_a_run_stand_everywhere(run: Path) -> None:

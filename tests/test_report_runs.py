@@ -25,6 +25,7 @@ from tracedistill.report.columns import (
     read_row,
 )
 from tracedistill.report.runs import view_of_folder
+from tracedistill.report.sections.figures import between
 from tracedistill.report.several import combine
 
 
@@ -357,3 +358,44 @@ def test_columns_are_small(tmp_path: Path) -> None:
     ]
     assert sum(array.nbytes for array in arrays) / 100 <= 64
     assert all(array.base is None or array.base.nbytes <= array.nbytes for array in arrays), "no view of a larger table"
+
+
+def test_attempts_at_problems_that_are_gone_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    write_run(folder, {"a": right}, 8)
+    lines = (folder / "problems.jsonl").read_text().splitlines(keepends=True)
+    (folder / "problems.jsonl").write_text("".join(lines[:-1]))
+    with pytest.raises(InputError, match=r"a\.jsonl: attempts at problem '.*', which .*problems\.jsonl does not have"):
+        write_view(view_of_folder(folder))
+
+
+@pytest.mark.parametrize("share", [1.0, 0.0, 0.5])
+def test_the_arms_table_has_the_intervals_of_the_accuracy_section(tmp_path: Path, share: float) -> None:
+    """Of several attempts per problem: clustered, and no certainty where all agree."""
+    folder = tmp_path / "run"
+    write_run(folder, {"a": right}, 12)
+    path = folder / "attempts" / "a.jsonl"
+    rows = [json.loads(row) for row in path.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["answer"]["outcome"] = "correct" if number < share * len(rows) else "incorrect"
+    drawn = [{**row, "sample": sample, "finish": "length" if sample else "stop"} for row in rows for sample in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in drawn))
+    report = write_view(view_of_folder(folder))
+    (section,) = (each for each in report["sections"] if each["key"] == "accuracy")
+    told = section["tables"][0]["rows"][0]
+    accuracy = report["arms"][0]["accuracy"]
+    for name, cell in (("raw", told[5]), ("completed", told[7])):
+        assert cell == between(accuracy[name]["low"], accuracy[name]["high"])
+    assert 0.2 < accuracy["raw"]["high"] - accuracy["raw"]["low"] < 0.7, "12 problems, not 36 rows"
+    assert (accuracy["raw"]["n"], accuracy["completed"]["n"], accuracy["cut_off"]) == (36, 12, 24)
+
+
+def test_a_run_that_lies_in_another_ones_folder_is_not_part_of_it(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", {"a": right, "b": wrong}, 8)
+    before = view_of_folder(tmp_path / "run")
+    write_run(tmp_path / "run" / "backup" / "other", {"c": right}, 8, name="other")
+    after = view_of_folder(tmp_path / "run")
+    assert (after.name, [arm.name for arm in after.arms]) == (before.name, ["a", "b"])
+    assert after.manifests == before.manifests
+    with pytest.raises(InputError, match="not a run folder"):
+        view_of_folder(tmp_path / "run" / "backup")

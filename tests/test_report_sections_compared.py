@@ -84,6 +84,19 @@ def test_seeds_are_crossed_with_problems(tmp_path: Path) -> None:
     assert any("another seed of the same recipe" in note for note in section.notes)
 
 
+def test_an_arm_with_one_seed_stays_one_adapter_beside_an_arm_with_three(tmp_path: Path) -> None:
+    arms = {"a": Arm(tune="correct"), "b": Arm(tune="none"), "plain": Arm()}
+    attempts = {
+        "a": [line(f"p{n}", (n + seed) % 3 > 0, seed=seed) for seed in range(3) for n in range(30)],
+        "b": [line(f"p{n}", n % 2 == 0) for n in range(30)],
+        "plain": [line(f"p{n}", n % 2 == 0) for n in range(30)],
+    }
+    run = FakeRun(tmp_path, arms, attempts, comparisons=[("a", "b"), ("a", "plain")])
+    mixed, several = compare(run.view())
+    assert (mixed["seeds"], mixed["single_seed"], mixed["about"]) == (3, True, "this adapter of b (one seed)")
+    assert (several["seeds"], several["single_seed"]) == (3, False)
+
+
 def test_a_vote_is_compared_as_a_vote(tmp_path: Path) -> None:
     voters = [
         line(f"p{n}", place < 2, said="x" if place < 2 else f"y{place}", sample=place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.sections_kit import FakeRun, line, table, verdicts
 from tracedistill.interventions import Intervention
-from tracedistill.recipes import Arm, TeacherConfig
+from tracedistill.recipes import Arm, AttributionConfig, TeacherConfig
 from tracedistill.report.sections import declared
 from tracedistill.report.sections.declared import ALL, Kept, kept_by, kept_of
 from tracedistill.report.sections.differences import differences
@@ -250,6 +251,37 @@ def test_plans_shown_are_held_against_each_other_too(tmp_path: Path) -> None:
     assert red(run) == ["shown: format"]
     run.plans("wrong", {f"p{n}": ["First: do that.\nThen: [do this]."] for n in range(2)})
     assert red(run) == ["shown: rows"]
+
+
+def test_several_plans_are_several_rows_of_the_same_problems(tmp_path: Path) -> None:
+    arms = {"right": Arm(prompt="trace-of-thought"), "wrong": Arm(prompt="trace-of-thought", plans=2, vote=True)}
+    run = FakeRun(tmp_path, arms, {name: verdicts([True] * 3) for name in arms}, comparisons=PAIR)
+    run.plans("right", {f"p{n}": ["First: do this."] for n in range(3)})
+    run.plans("wrong", {f"p{n}": ["First: do this.", "First: do that."] for n in range(3)})
+    assert found(run)["shown: rows"] == ("comes with plans", False)
+    run.plans("wrong", {f"p{n}": ["First: do this.", "First: do that."] for n in range(1, 5)})
+    assert "shown: rows" in red(run)
+
+
+def test_arms_of_an_attribution_are_held_against_each_other(tmp_path: Path) -> None:
+    drawn = Arm(prompt="trace-of-thought", samples=3, temperature=0.7)
+    arms = {
+        "base": Arm(),
+        "told": drawn,
+        "gold": replace(drawn, teacher="gold"),
+        "again": replace(drawn, plan_sample=1),
+        "other": replace(drawn, samples=5),
+    }
+    teachers = {"rules": TeacherConfig(), "gold": TeacherConfig(kind="gold")}
+    run = FakeRun(tmp_path, arms, {name: verdicts([True] * 3) for name in arms}, teachers=teachers)
+    run.study = replace(run.study, attribution=(AttributionConfig(plan="told", gold="gold", again="again"),))
+    for name in arms:
+        run.manifest(f"generate:{name}", f"generations/{name}.jsonl", run._asked(name))
+    section = differences(run.view())
+    rows = table(section, "arms that attribution")
+    assert {row[0] for row in rows.rows} == {"gold - told", "again - told"}
+    assert not rows.flagged
+    assert {row[0] for row in table(section, "the other arms").rows} == {"other - base"}
 
 
 def test_another_teacher_explains_other_plans(tmp_path: Path) -> None:

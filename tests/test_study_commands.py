@@ -7,8 +7,9 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.test_layers import LIGHT, loaded_by
+from tracedistill.asking import Reply
 from tracedistill.cli import _parser, main
-from tracedistill.study_commands import _changes_recipe
+from tracedistill.study_commands import _changes_recipe, _print_reply
 
 COMMANDS = {
     "dataset": ("RECIPE", "--out", "--push", "--private"),
@@ -67,3 +68,13 @@ def test_every_command_line_of_the_guide() -> None:
     for line in lines:
         _, rest = _parser().parse_known_args(shlex.split(line)[1:])
         assert not [word for word in rest if word.startswith("-")], line
+
+
+def test_what_a_model_says_does_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "\x1b]0;mine\x07\x1b[2Jtrace\rover\r\nAnswer: \x1b[8mgarden"
+    _print_reply(Reply((), said, "\x1b[2J\x85trace", "\x1b[8mgarden", "stop", 3, plan="\x1b[1m1. Go."), as_json=False)
+    told = capsys.readouterr().out
+    assert "\x1b" not in told
+    assert "\r" not in told
+    assert "[U+001B][8mgarden" in told
+    assert "over\nAnswer:" in told

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,17 @@ from tracedistill.grading import KnownProblems, problem_of
 from tracedistill.recipes.checks import NOT_A_NAME, is_file_name
 from tracedistill.records import AnswerVerdicts, Attempt, Problem, Verdict
 from tracedistill.scoring import score
-from tracedistill.store import file_hash, read_json, read_jsonl, to_json, write_json, write_jsonl
+from tracedistill.store import disk_error, file_hash, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.tasks import Policy, Task, get_task
 from tracedistill.tasks.base import content
 from tracedistill.tasks.rows import Row, read_rows
 
 IMPORTED = "imported.json"
 """What was imported into a run folder: per arm its source file's hash, its rows, and what was refused."""
+LOCK = ".lock"
+"""A run folder's lock, the same that a study's run takes."""
+BEGUN = "begun"
+"""Key of imported.json: names of arms that are being written, so that an import that was killed can be made again."""
 ROWS_NAMED = 20
 """Refused rows named in imported.json; all of them are counted."""
 
@@ -115,17 +120,55 @@ def import_outputs(
     Raises InputError (file, row, remedy) and then leaves the run folder as it was.
     """
     columns, where = columns or ColumnNames(), dict(where or {})
-    run = _Run(run_dir, get_task(task_name), task_name, policy, data_dir)
-    run.check(arm, path, over=over)
-    found = Imported(path.name, "", policy, where=where, student=student, columns=_named(columns))
-    attempts = [*_attempts(path, run, arm, columns, where, found)]
-    if not attempts:
-        refused = f", {found.refused} refused ({found.refused_rows[0]})" if found.refused else ""
-        raise InputError(f"{path}: no row for arm {arm}: {found.skipped} left out by --where{refused}")
-    found.sha256 = file_hash(path)
-    found.rows, found.problems = len(attempts), len({attempt.problem_id for attempt in attempts})
-    run.keep(arm, attempts, found)
+    task = get_task(task_name)
+    with _held(run_dir):
+        run = _Run(run_dir, task, task_name, policy, data_dir)
+        run.check(arm, path, over=over)
+        found = Imported(path.name, "", policy, where=where, student=student, columns=_named(columns))
+        attempts = [*_attempts(path, run, arm, columns, where, found)]
+        if not attempts:
+            refused = f", {found.refused} refused ({found.refused_rows[0]})" if found.refused else ""
+            raise InputError(f"{path}: no row for arm {arm}: {found.skipped} left out by --where{refused}")
+        found.sha256 = file_hash(path)
+        found.rows, found.problems = len(attempts), len({attempt.problem_id for attempt in attempts})
+        run.keep(arm, attempts, found)
     return found
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a run folder against a study's run and against other imports; the lock is the one that a run takes."""
+    import fcntl
+
+    new = not folder.exists()
+    if not new and not (folder.is_dir() and (_is_run(folder) or _is_bare(folder))):
+        raise InputError(f"{folder}: is not empty and not a run folder; give another --run-dir")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / LOCK).open("a")
+    except OSError as error:
+        raise disk_error(folder / LOCK, error) from error
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"{folder}: another tracedistill run or import is at work there; wait for it") from error
+        try:
+            yield
+        except BaseException:
+            if new and _is_bare(folder):
+                (folder / LOCK).unlink(missing_ok=True)
+                folder.rmdir()
+            raise
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "study.json").exists() or (folder / IMPORTED).exists()
+
+
+def _is_bare(folder: Path) -> bool:
+    """Whether nothing but the lock is there, or what an import leaves that was killed before its first file."""
+    return all(child.name in (LOCK, f".{IMPORTED}.partial") for child in folder.iterdir())
 
 
 class _Run:
@@ -137,8 +180,6 @@ class _Run:
         self.entries: dict[str, Any] = {"task": task_name, "arms": {}}
         if (folder / IMPORTED).exists():
             self.entries = read_json(folder / IMPORTED)
-        elif folder.exists() and not self.of_study and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"{folder}: is not empty and not a run folder; give another --run-dir")
         path = folder / "problems.jsonl"
         self.problems = {p.problem_id: p for p in read_jsonl(path, Problem)} if path.exists() else {}
         if self.of_study:
@@ -157,7 +198,9 @@ class _Run:
         if not is_file_name(arm):
             raise InputError(f"--arm {arm!r}: {NOT_A_NAME}")
         known = self.entries["arms"].get(arm)
-        if known is None and (self.folder / "attempts" / f"{arm}.jsonl").exists():
+        attempts = self.folder / "attempts" / f"{arm}.jsonl"
+        ours = known is not None or arm in self.entries.get(BEGUN, [])
+        if attempts.with_name(f"{attempts.name}.manifest.json").exists() or (attempts.exists() and not ours):
             raise InputError(f"{self.folder}: '{arm}' is an arm of the study there; give the import another --arm")
         if known is not None and known["source"] != path.name and not over:
             raise InputError(
@@ -195,10 +238,14 @@ class _Run:
         return self.problems.setdefault(problem_id, here or found)
 
     def keep(self, arm: str, attempts: Sequence[Attempt], found: Imported) -> None:
-        """Judge and write; the entry comes last, so that an interrupted import is no arm."""
+        """Judge and write; the entry comes last, so that an interrupted import is no arm and can be made again."""
+        others = [name for name in self.entries.pop(BEGUN, []) if name != arm]
+        write_json(self.folder / IMPORTED, {**self.entries, BEGUN: [*others, arm]})
         if not self.of_study:
             write_jsonl(self.folder / "problems.jsonl", self.problems.values())
         write_jsonl(self.folder / "attempts" / f"{arm}.jsonl", (self._judged(attempt) for attempt in attempts))
+        if others:
+            self.entries[BEGUN] = others
         self.entries["arms"][arm] = to_json(found, defaults=True)
         write_json(self.folder / IMPORTED, self.entries)
 
@@ -307,7 +354,7 @@ def _number(row: Row, column: str, place: str) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number) or number < 0:
         raise InputError(f"{place}: column '{column}' holds {value!r}, not a number from 0; mend it or name another")

@@ -209,18 +209,25 @@ def _print_reply(reply: Reply, as_json: bool) -> None:
         print(dumps(to_json(reply, defaults=True)), flush=True)
         return
     if reply.plan is not None:
-        print(f"[plan shown]\n{reply.plan}\n")
-    print(reply.text)
+        print(f"[plan shown]\n{_harmless(reply.plan)}\n")
+    print(_harmless(reply.text))
     print()
     if reply.trace and reply.trace != reply.text.strip():
-        print(f"[trace] {' | '.join(reply.trace.splitlines())}")
-    print(f"[answer] {'none found' if reply.answer is None else reply.answer}")
+        print(f"[trace] {_harmless(' | '.join(reply.trace.splitlines()))}")
+    print(f"[answer] {'none found' if reply.answer is None else _harmless(reply.answer)}")
     if reply.verdict is not None:
-        why = f" ({reply.verdict.reason})" if reply.verdict.reason else ""
+        why = f" ({_harmless(reply.verdict.reason)})" if reply.verdict.reason else ""
         print(f"[gold] {reply.gold}: {reply.verdict.outcome}{why}")
     if reply.finish == "length":
         print(f"[cut off] after {reply.tokens} tokens, the arm's max_tokens")
     sys.stdout.flush()
+
+
+def _harmless(text: str) -> str:
+    """A model's text without what would move the cursor, colour or retitle the terminal: it is shown instead."""
+    from tracedistill.report.page import visible
+
+    return visible(text).replace("\r\n", "\n").replace("\r", "[U+000D]")
 
 
 def _read(name: str) -> str:

@@ -82,12 +82,20 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
                 f"{recipe}: arms.{name}.prompt: a tuned arm is asked as it was trained, and is trained without a plan; "
                 f"another arm may show one to the tuned student: {{adapter: {name}, prompt: {arm.prompt}}}"
             )
+        if shows_plan and arm.teacher is None and len(study.teachers) > 1:
+            raise InputError(
+                f"{recipe}: arms.{name}.teacher: its prompt shows a plan, and the study has several teachers"
+            )
+        if arm.vote and study.samples_of(name) * len(study.runs_of(name)) < 2:
+            raise InputError(f"{recipe}: arms.{name}.vote: one attempt per problem is no vote; set samples or plans")
         if arm.plans > 1 and not shows_plan:
             raise InputError(f"{recipe}: arms.{name}.plans: the arm's prompt shows no plan")
         for key, change in (("plan", arm.plan if shows_plan else None), ("forced", arm.forced)):
             if change in INTERVENTIONS and not INTERVENTIONS[change].plans:
                 raise InputError(f"{recipe}: arms.{name}.{key}: '{change}' changes the answer to learn, not a trace")
     for number, entry in enumerate(study.attribution):
+        if entry.plan in (entry.gold, entry.again) or entry.gold == entry.again:
+            raise InputError(f"{recipe}: attribution[{number}]: names one arm twice")
         for label, arm in (("plan", study.arms[entry.plan]), ("gold", study.arms[entry.gold])):
             if not needs_plan(prompt_text(arm.prompt, study.prompts, PROMPTS)):
                 raise InputError(

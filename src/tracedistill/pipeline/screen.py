@@ -20,7 +20,7 @@ class Screen:
     """The terminal; `quiet` says nothing but errors."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(quiet=quiet, soft_wrap=True, highlight=False)
+        self.console = Console(quiet=quiet, soft_wrap=True, highlight=False, emoji=False)
 
     def say(self, text: str) -> None:
         """One line of plain text."""

@@ -24,6 +24,7 @@ def check(study: Study, fail: Fail) -> None:
             _check_arm(study, name, arm, fail)
             if None not in (*study.arms.values(), study.evaluation):
                 _check_adapter(study, name, arm, fail)
+                _check_samples(study, name, arm, fail)
     if not study.arms:
         fail("arms", "a study needs at least one arm")
     if not study.students:
@@ -47,7 +48,8 @@ def _check_arm(study: Study, name: str, arm: Arm, fail: Fail) -> None:
     for label, given, known in (("student", arm.student, study.students), ("teacher", arm.teacher, study.teachers)):
         if given is not None and given not in known:
             fail(f"{key}.{label}", f"unknown {label} '{given}'{near(given, known)}")
-        if given is None and len(known) > 1:
+        wanted = label == "student" or _uses_traces(arm)
+        if given is None and len(known) > 1 and wanted:
             fail(f"{key}.{label}", f"the study has several {label}s; say which, or `{label}: all` for one arm each")
     if re.search(r"\.seed\d+$", str(name)):
         fail(key, "a name that ends in '.seed' and a number is kept for the adapters of further seeds")
@@ -76,6 +78,25 @@ def _check_arm(study: Study, name: str, arm: Arm, fail: Fail) -> None:
         fail(f"{key}.tune", "the student runs at an endpoint: what is tuned elsewhere is named by `served`")
     if student is not None and student.base_url is not None and arm.forced is not None:
         fail(f"{key}.forced", "chat endpoints do not go on from a begun answer; a local student does")
+
+
+def _uses_traces(arm: Arm) -> bool:
+    """Whether an arm needs a teacher, as far as its fields tell (a prompt of the recipe's own may show a plan too)."""
+    shots = arm.prompt == "few-shot" and bool(arm.shots_with_traces)
+    tuned = arm.tune not in (None, "none")
+    forced = arm.forced not in (None, "own")
+    return shots or tuned or forced or str(arm.prompt).startswith("trace-of-thought")
+
+
+def _check_samples(study: Study, name: str, arm: Arm, fail: Fail) -> None:
+    """As many plans as an arm shows have to be made: told before a model is asked for fewer."""
+    teacher = study.teachers.get(study.teacher_of(arm)) if study.teachers else None
+    if teacher is None or teacher.kind not in ("model", "student"):
+        return
+    shown = (arm.plan_sample or 0) + (arm.plans or 1)
+    if shown > max(1, teacher.samples or 1):
+        key = "plans" if (arm.plans or 1) > 1 else "plan_sample"
+        fail(f"arms.{name}.{key}", f"shows plan number {shown}, but its teacher makes {teacher.samples}: set samples")
 
 
 def _check_adapter(study: Study, name: str, arm: Arm, fail: Fail) -> None:

@@ -30,6 +30,12 @@ def spread_grid(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[Cel
     if not isinstance(arms, dict):
         return raw, {}
     cells = {name: _cells(str(name), arm, raw) for name, arm in arms.items()}
+    places: dict[str, dict[str, str]] = {
+        cell.name: {axis: str(arm[axis]) for axis in AXES if isinstance(arm.get(axis), str)} | dict(cell.at)
+        for name, arm in arms.items()
+        if isinstance(arm, dict)
+        for cell in cells[name]
+    }
     grids = {name: found for name, found in cells.items() if any(cell.at for cell in found)}
     if not grids:
         return raw, {}
@@ -39,9 +45,8 @@ def spread_grid(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[Cel
             spread[cell.name] = {**arm, **cell.at} if cell.at else arm
             reference = spread[cell.name].get("adapter") if isinstance(arm, dict) else None
             if reference in grids:
-                place = {axis: arm.get(axis) for axis in AXES if isinstance(arm.get(axis), str)} | dict(cell.at)
-                spread[cell.name]["adapter"] = _same_place(grids[reference], place, str(reference))
-    return {**raw, "arms": spread, **_plain_base(raw), **_references(raw, cells)}, grids
+                spread[cell.name]["adapter"] = _same_place(grids[reference], places[cell.name], str(reference))
+    return {**raw, "arms": spread, **_plain_base(raw), **_references(raw, cells, places)}, grids
 
 
 def _cells(name: str, arm: Any, raw: Mapping[str, Any]) -> list[Cell]:
@@ -75,18 +80,21 @@ def _varies(value: Any) -> bool:
     return value == "all" or isinstance(value, list)
 
 
-def _references(raw: Mapping[str, Any], cells: Mapping[str, list[Cell]]) -> dict[str, Any]:
+def _references(
+    raw: Mapping[str, Any], cells: Mapping[str, list[Cell]], places: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     pairs = raw.get("comparisons")
     if isinstance(pairs, list):
-        changed["comparisons"] = [other for pair in pairs for other in _pairs(pair, cells)]
+        changed["comparisons"] = [other for pair in pairs for other in _pairs(pair, cells, places)]
     entries = raw.get("attribution")
     if isinstance(entries, list):
         changed["attribution"] = [other for entry in entries for other in _entries(entry, cells)]
     return changed
 
 
-def _pairs(pair: Any, cells: Mapping[str, list[Cell]]) -> list[Any]:
+def _pairs(pair: Any, cells: Mapping[str, list[Cell]], places: Mapping[str, Mapping[str, str]]) -> list[Any]:
+    """The pairs of cells of one student; where a teacher is varied on both sides, of one teacher."""
     if (
         not isinstance(pair, list)
         or len(pair) != 2
@@ -97,7 +105,9 @@ def _pairs(pair: Any, cells: Mapping[str, list[Cell]]) -> list[Any]:
         [first.name, second.name]
         for first in cells[pair[0]]
         for second in cells[pair[1]]
-        if first.name != second.name and _agree(first.at, second.at)
+        if first.name != second.name
+        and _agree(first.at, second.at)
+        and _agree(_student(places, first), _student(places, second))
     ]
 
 
@@ -111,6 +121,11 @@ def _entries(entry: Any, cells: Mapping[str, list[Cell]]) -> list[Any]:
         }
         for cell in cells[entry["plan"]]
     ]
+
+
+def _student(places: Mapping[str, Mapping[str, str]], cell: Cell) -> dict[str, str]:
+    place = places.get(cell.name, {})
+    return {"student": place["student"]} if "student" in place else {}
 
 
 def _agree(first: Mapping[str, str], second: Mapping[str, str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 ALPHA = 0.05
@@ -19,10 +19,10 @@ ONE_ADAPTER = (
 def findings(report: Mapping[str, Any]) -> list[str]:
     """One sentence per comparison that the declared family's corrected test supports, or that nothing was found."""
     found = []
-    oracle = {arm["name"] for arm in report["arms"] if has_oracle_plan(arm)}
-    for entry in report["comparisons"]:
-        if (entry["first"] in oracle) != (entry["second"] in oracle):
-            continue  # a plan made from the gold against none: no finding, whatever the p
+    oracle = {arm["name"] for arm in report["arms"] if has_oracle_plan(arm) or has_oracle_trace(arm)}
+    # a plan or forced trace made from the gold against none: no finding, whatever the p
+    fair = [entry for entry in report["comparisons"] if (entry["first"] in oracle) == (entry["second"] in oracle)]
+    for entry in fair:
         if entry["p_holm"] < ALPHA:
             ahead, behind = entry["first"], entry["second"]
             gain, low, high = entry["difference"], entry["low"], entry["high"]
@@ -34,13 +34,15 @@ def findings(report: Mapping[str, Any]) -> list[str]:
             )
     if found or not report["comparisons"]:
         return found
+    if not fair:
+        return ["No finding: every comparison holds a plan or trace made from the gold against an arm without."]
     return ["No difference between the compared arms is larger than chance would explain at these numbers."]
 
 
 def limits(report: Mapping[str, Any]) -> list[str]:
     """What must be said beside the findings so that nobody reads more into them."""
-    tuned = any(arm["kind"] in ("tuned", "served") for arm in report["arms"])
-    said = [ONE_ADAPTER] if tuned and report.get("seeds", 1) == 1 else []
+    tuned = [arm for arm in report["arms"] if arm["kind"] in ("tuned", "served")]
+    said = _one_seed(tuned)
     untuned = [arm for arm in report["arms"] if arm["kind"] == "in context" and arm["prompt"] != "few-shot"]
     few = [arm for arm in report["arms"] if arm["prompt"] == "few-shot"]
     if tuned and untuned:
@@ -75,6 +77,14 @@ def limits(report: Mapping[str, Any]) -> list[str]:
     return said
 
 
+def _one_seed(tuned: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What one seed cannot say, of all tuned arms or of those that have no more."""
+    alone = [arm["name"] for arm in tuned if arm.get("seeds", 1) == 1]
+    if not alone or len(alone) == len(tuned):
+        return [ONE_ADAPTER] * bool(alone)
+    return [f"One adapter and one seed: {', '.join(alone)}. What is found of them is about these adapters alone."]
+
+
 def _plans_with_answers(report: Mapping[str, Any]) -> list[str]:
     """How often the steps that arms show contain the answer; a sentence each, or one for all where they are many."""
     arms = [arm for arm in report["arms"] if arm["plan"] and arm["plan"]["traces"]]
@@ -102,9 +112,21 @@ def has_oracle_plan(arm: Mapping[str, Any]) -> bool:
     return bool(arm["plan"] and arm["plan"]["oracle"])
 
 
+def has_oracle_trace(arm: Mapping[str, Any]) -> bool:
+    """Whether the trace that was put into its student's mouth was made by somebody who saw the gold."""
+    return bool((arm.get("forced_trace") or {}).get("oracle"))
+
+
 def arm_label(arm: Mapping[str, Any]) -> str:
     """The arm's name as every table shows it."""
-    return f"{arm['name']} (oracle plan)" if has_oracle_plan(arm) else str(arm["name"])
+    if has_oracle_plan(arm):
+        return f"{arm['name']} (oracle plan)"
+    return f"{arm['name']} (oracle trace)" if has_oracle_trace(arm) else str(arm["name"])
+
+
+def labels_of(report: Mapping[str, Any]) -> dict[str, str]:
+    """Name of an arm -> how tables show it, for those that name several."""
+    return {arm["name"]: arm_label(arm) for arm in report["arms"]}
 
 
 def p_relation(p: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tracedistill.report.cells import cell_text, is_flagged
-from tracedistill.report.findings import arm_label, p_value, points
+from tracedistill.report.findings import arm_label, labels_of, p_value, points
 
 HEAD = (
     "| arm | n | answer right | 95% interval | candidate | missing | cut off | trace right | unparsed | joint "
@@ -32,8 +32,9 @@ def markdown(report: Mapping[str, Any]) -> str:
     if report["comparisons"]:
         lines += ["| compared | difference in points | 95% interval | only first / only second right | p | p (Holm) |"]
         lines += ["|---" * 6 + "|"]
+    labels = labels_of(report)
     lines += [
-        f"| {_cell(entry['first'])} - {_cell(entry['second'])} | {points(entry['difference'])} | "
+        f"| {_cell(labels[entry['first']])} - {_cell(labels[entry['second']])} | {points(entry['difference'])} | "
         f"{points(entry['low'])} to {points(entry['high'])} | {entry['only_first']} / {entry['only_second']} | "
         f"{p_value(entry['p'])} | {p_value(entry['p_holm'])} |"
         for entry in report["comparisons"]

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from tracedistill.report.browser import Shown
 from tracedistill.report.cells import cell_text, is_flagged
-from tracedistill.report.findings import arm_label, p_relation, p_value, points
+from tracedistill.report.findings import arm_label, labels_of, p_relation, p_value, points
 from tracedistill.report.markdown import percent
 from tracedistill.report.runs import Kind
 
@@ -22,7 +22,7 @@ FEW = 0.05
 LONG = 40
 """Rows from which on a section's table is folded up."""
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def page(
@@ -60,7 +60,7 @@ def page(
         shown=shown,
         kinds=KINDS,
         long=LONG,
-        forest=_forest(report["comparisons"]),
+        forest=_forest(report["comparisons"], labels_of(report)),
         mosaics=[
             _mosaic(arm) for arm in report["arms"] if arm["attempts"] - arm["trace_none"] >= FEW * arm["attempts"]
         ],
@@ -85,7 +85,7 @@ def _made(manifests: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
-def _forest(comparisons: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _forest(comparisons: Sequence[Mapping[str, Any]], labels: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Places of the forest plot, in percent of its width; the axis holds every interval and zero."""
     if not comparisons:
         return {"rows": [], "ticks": []}
@@ -100,6 +100,7 @@ def _forest(comparisons: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     rows = [
         {
             **entry,
+            **{side: (labels or {}).get(entry[side], entry[side]) for side in ("first", "second")},
             "x": place(entry["difference"]),
             "left": place(entry["low"]),
             "width": round(place(entry["high"]) - place(entry["low"]), 2),
@@ -108,6 +109,7 @@ def _forest(comparisons: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ]
     return {
         "rows": rows,
+        "tests": ", ".join(dict.fromkeys(entry["test"] for entry in comparisons)),
         "ticks": [{"x": place(tick), "label": f"{100 * tick:+.0f}" if tick else "0"} for tick in ticks],
     }
 

@@ -236,12 +236,13 @@ def _imported_arms(folder: Path, imported: Mapping[str, Any], taken: Sequence[st
 
 def manifests_of(folder: Path) -> dict[str, Any]:
     """Node -> manifest of everything made in a run folder but the report, which is made from the others."""
-    paths = [
-        path
-        for path in sorted(folder.rglob("*.manifest.json"))
-        if ".checkpoints" not in str(path) and path.relative_to(folder).parts[0] != "sweep"  # runs of their own
-    ]
-    found = {manifest["node"]: manifest for manifest in map(read_json, paths)}
+    found = {}
+    for path in sorted(folder.rglob("*.manifest.json")):
+        manifest = read_json(path)
+        # a folder below may hold another run (a sweep's, a copy): its manifests do not lie where they say
+        first = next(iter(manifest.get("outputs", ())), "").rstrip("/")
+        if path.relative_to(folder).as_posix() == f"{first}.manifest.json":
+            found[manifest["node"]] = manifest
     found.pop("report", None)
     return found
 

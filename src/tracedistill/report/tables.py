@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from tracedistill import stats
+from tracedistill.errors import InputError
 from tracedistill.interventions import NO_TRACE
 from tracedistill.records import Problem
 from tracedistill.report.columns import ANSWERS, FINISHES, TRACES, Codes, Columns
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections.comparisons import compare
-from tracedistill.report.sections.scores import scores_of
+from tracedistill.report.sections.scores import right_share, scores_of, share_of
 from tracedistill.report.teachers import teacher_figures, without_leaks
 from tracedistill.store import read_json, to_json
 
@@ -25,6 +26,7 @@ CONFIDENCE = 0.95
 def build(view: RunView) -> dict[str, Any]:
     """The report's figures as JSON values (the contract of report.json, but for findings and sections)."""
     problems = view.problems()
+    _check_problems(view, problems)
     manifests = list(view.manifests.values())
     seconds = {node: manifest["seconds"] for node, manifest in view.manifests.items()}
     strata = {problem_id: problem.category or "all" for problem_id, problem in problems.items()}
@@ -51,6 +53,20 @@ def build(view: RunView) -> dict[str, Any]:
     }
 
 
+def _check_problems(view: RunView, problems: Mapping[str, Problem]) -> None:
+    """InputError where an arm has attempts at a problem that the run does not have: a file was cut or exchanged."""
+    checked: set[int] = set()  # arms mostly share their ids
+    for arm in view.arms:
+        ids = view.attempts(arm.name).ids
+        unknown = None if id(ids) in checked else next((key for key in ids if key not in problems), None)
+        checked.add(id(ids))
+        if unknown is not None:
+            raise InputError(
+                f"{arm.path}: attempts at problem '{unknown}', which {arm.folder / 'problems.jsonl'} does not have; "
+                "put the whole file back, or run or import the arm again"
+            )
+
+
 def counts_of(codes: Codes, names: tuple[str, ...]) -> dict[str, int]:
     """How often each code stands in a column."""
     counted = np.bincount(codes.astype(np.intp), minlength=len(names))
@@ -69,17 +85,11 @@ def _arm(view: RunView, arm: ArmFacts, stages: Mapping[str, float]) -> dict[str,
     answers, traces = counts_of(rows.answer, ANSWERS), counts_of(rows.trace, TRACES)
     finishes = counts_of(rows.finish, FINISHES)
     joint = joint_of(rows)
-    share = stats.accuracy(rows.right.tolist(), rows.cut_off.tolist(), CONFIDENCE)
-    raw = to_json(share.raw, defaults=True)
     n, correct = rows.n, answers["correct"]
     if arm.vote:
         votes = scores_of(rows, vote=True).values
         votes = votes[~np.isnan(votes)]
         n, correct = len(votes), int(votes.sum())
-        raw = to_json(stats.share(correct, n, CONFIDENCE), defaults=True)
-    elif len(rows.ids) < n:  # samples of one problem are not independent rows
-        mean = stats.clustered_mean(rows.right.astype(float).tolist(), rows.problem.tolist(), CONFIDENCE)
-        raw |= {"low": max(0.0, mean.low or 0.0), "high": min(1.0, 1.0 if mean.high is None else mean.high)}
     assembly = view.assembly or {}
     tuned_on = assembly.get("arms", {}).get(arm.name)
     facts = {
@@ -92,10 +102,11 @@ def _arm(view: RunView, arm: ArmFacts, stages: Mapping[str, float]) -> dict[str,
         "adapter": arm.adapter,
         "forced": arm.forced,
         "vote": arm.vote,
+        "seeds": len(set(rows.seed.tolist())),
         "n": n,
         "attempts": rows.n,
         "correct": correct,
-        "accuracy": {**to_json(share, defaults=True), "raw": raw},
+        "accuracy": _accuracy(rows, vote=arm.vote),
         "candidate": int((rows.candidate == 0).sum()),
         "derived": int((rows.derived == 0).sum()),
         "missing": answers["missing"],
@@ -118,6 +129,7 @@ def _arm(view: RunView, arm: ArmFacts, stages: Mapping[str, float]) -> dict[str,
         "training_seconds": training_seconds(arm, stages),
         "data": tuned_on if arm.tune not in (None, NO_TRACE) else None,
         "plan": assembly.get("plans", {}).get(arm.name),
+        "forced_trace": assembly.get("forced", {}).get(arm.name),
         "without_leaks": None,
         "file": os.path.relpath(arm.path, view.folder),
     }
@@ -126,6 +138,25 @@ def _arm(view: RunView, arm: ArmFacts, stages: Mapping[str, float]) -> dict[str,
     if arm.kind == "imported":
         facts["source"] = dict(arm.settings)
     return facts
+
+
+def _accuracy(rows: Columns, *, vote: bool) -> dict[str, Any]:
+    """Shares of right answers with intervals; of several attempts per problem clustered, as the sections have them."""
+    ended = ~rows.cut_off
+    return {
+        "raw": _share(right_share(rows, vote=vote)),
+        "completed": _share(share_of(rows.right[ended], rows.problem[ended])),
+        "if_cut_off_wrong": _share(share_of(rows.right & ended, rows.problem)),
+        "if_cut_off_right": _share(share_of(rows.right | ~ended, rows.problem)),
+        "cut_off": int(rows.cut_off.sum()),
+    }
+
+
+def _share(found: stats.Share | stats.Mean) -> dict[str, Any]:
+    """A share as report.json has it; with a single problem in it nothing is known of the spread."""
+    low, high = max(0.0, found.low or 0.0), min(1.0, 1.0 if found.high is None else found.high)
+    successes = found.successes if isinstance(found, stats.Share) else round((found.value or 0.0) * found.n)
+    return {"successes": successes, "n": found.n, "value": found.value, "low": low, "high": high}
 
 
 def joint_of(rows: Columns) -> stats.JointTable:

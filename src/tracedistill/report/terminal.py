@@ -8,42 +8,55 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from tracedistill.errors import InputError
 from tracedistill.report.cells import cell_text, is_flagged
-from tracedistill.report.findings import arm_label, p_value, points
+from tracedistill.report.findings import arm_label, labels_of, p_value, points
 from tracedistill.report.markdown import percent
+from tracedistill.report.page import visible
 from tracedistill.store import read_json
 
 ALWAYS = ("against", "runs")
 """Sections that were asked for by comparing runs: the terminal shows them too."""
+NAME_WIDTH = 24
+"""Columns that a cell keeps at least, where it is so long."""
 JOINT_KEY = "joint: trace right & answer right, right & wrong, wrong & right, wrong & wrong; unparsed counts as wrong"
 
 
 def wide_console() -> Console:
     """The terminal as wide as it is; 120 columns where output goes to a file or pipe."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    return Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 120)
 
 
 def narrow_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table with few lines: the first column left, figures right."""
+    """A table with few lines: the first column left, figures right; where there is no room heads wrap first."""
     table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    every = [list(row) for row in rows]
     for number, head in enumerate(heads):
-        table.add_column(head, justify="right" if number else "left", no_wrap=number > 0, overflow="fold")
-    for row in rows:
+        widest = max((cell_len(_plain(row[number])) for row in every), default=0)
+        words = max(map(cell_len, head.split()), default=0)
+        # a name or a figure is never squeezed out by the columns beside it
+        needed = min(max(widest, words), NAME_WIDTH)
+        table.add_column(head, justify="right" if number else "left", overflow="fold", min_width=needed)
+    for row in every:
         table.add_row(*map(_marked, row))
     return table
+
+
+def _plain(cell: object) -> str:
+    return visible(str(cell[0] if isinstance(cell, tuple) else cell))
 
 
 def _marked(cell: object) -> str:
     """A cell as rich text; a pair is (text, whether it is flagged)."""
     if isinstance(cell, tuple):
         text, flagged = cell
-        return f"[bold red]{escape(str(text))}[/]" if flagged else escape(str(text))
-    return escape(str(cell))
+        return f"[bold red]{escape(visible(str(text)))}[/]" if flagged else escape(visible(str(text)))
+    return escape(visible(str(cell)))
 
 
 def print_report(folder: Path, console: Console | None = None, sections: Collection[str] = ()) -> None:
@@ -64,7 +77,7 @@ def print_report(folder: Path, console: Console | None = None, sections: Collect
         console.print(JOINT_KEY, style="dim")
     console.print(_costs(arms))
     if report["comparisons"]:
-        console.print(_comparisons(report["comparisons"]))
+        console.print(_comparisons(report["comparisons"], labels_of(report)))
     for section in report["sections"]:
         whole = section["key"] in sections or "all" in sections or section["key"] in ALWAYS
         print_section(section, console, whole=whole)
@@ -137,11 +150,11 @@ def _costs(arms: Sequence[dict[str, Any]]) -> Table:
     return narrow_table("cost", heads, rows)
 
 
-def _comparisons(comparisons: Sequence[dict[str, Any]]) -> Table:
+def _comparisons(comparisons: Sequence[dict[str, Any]], labels: Mapping[str, str]) -> Table:
     heads = ("first - second", "points", "95% interval", "only 1st/2nd", "p", "p (Holm)")
     rows = [
         (
-            f"{entry['first']} - {entry['second']}",
+            f"{labels[entry['first']]} - {labels[entry['second']]}",
             points(entry["difference"]),
             f"{points(entry['low'])} to {points(entry['high'])}",
             f"{entry['only_first']} / {entry['only_second']}",

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ def _hub(hub_id: str, config: str | None, split: str) -> Iterator[tuple[int, Row
 
 def _open_text(path: Path) -> io.TextIOBase:
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="")
-    return path.open(encoding="utf-8", newline="")
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
@@ -85,22 +86,29 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
         raise InputError(f"{path}, line {number}: not valid JSON ({error.msg})") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}, after line {number}: not valid UTF-8 ({error.reason})") from error
-    except (OSError, EOFError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits; brackets without end
+        raise InputError(f"{path}, line {number}: not usable JSON ({error})") from error
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}, after line {number}: {error}") from error
 
 
 def _csv(path: Path) -> Iterator[tuple[int, Row]]:
     number = 1
+    csv.field_size_limit(2**31 - 1)  # outputs are long
     try:
         with _open_text(path) as lines:
-            for number, row in enumerate(csv.DictReader(lines), start=2):
+            rows = csv.DictReader(lines, strict=True)  # an open quote must not swallow the rest of the file
+            for row in rows:
+                number = rows.line_num
                 if None in row or None in row.values():
                     raise InputError(f"{path}, line {number}: number of fields differs from the header's")
                 yield number, dict(row)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}, after line {number}: not valid UTF-8 ({error.reason})") from error
     except csv.Error as error:
-        raise InputError(f"{path}, line {number}: {error}") from error
+        raise InputError(f"{path}, after line {number}: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}, after line {number}: {error}") from error
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:

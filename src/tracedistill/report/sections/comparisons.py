@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -49,13 +49,16 @@ def compare(view: RunView) -> list[dict[str, Any]]:
         pair = paired(scores(first), scores(second))
         # a generator of the pair's own: its figures do not depend on which other pairs there are
         rng = np.random.default_rng([view.seed, int(content_id(first, second)[:12], 16)])
-        out.append(_entry(facts[first], facts[second], pair, rng, len(pairs)))
+        tuned = {name: len(scores(name).seeds) for name in (first, second) if facts[name].kind in ("tuned", "served")}
+        out.append(_entry(facts[first], facts[second], pair, rng, len(pairs), tuned))
     for entry, adjusted in zip(out, stats.holm([entry["p"] for entry in out]), strict=True):
         entry["p_holm"] = adjusted
     return out
 
 
-def _entry(first: ArmFacts, second: ArmFacts, pair: Pair, rng: np.random.Generator, family: int) -> dict[str, Any]:
+def _entry(
+    first: ArmFacts, second: ArmFacts, pair: Pair, rng: np.random.Generator, family: int, tuned: Mapping[str, int]
+) -> dict[str, Any]:
     left, right = pair.first.mean(axis=1), pair.second.mean(axis=1)
     n, alpha = len(left), ALPHA / family
     only_first, only_second = _only(pair)
@@ -81,7 +84,6 @@ def _entry(first: ArmFacts, second: ArmFacts, pair: Pair, rng: np.random.Generat
         entry |= {"mde": detectable.effect, "discordance": discordance}
     else:
         entry |= {"mde": stats.detectable_by_error(tested.error, tested.df, alpha, POWER), "discordance": None}
-    tuned = [arm.name for arm in (first, second) if arm.kind in ("tuned", "served")]
     return entry | {
         "alpha": alpha,
         "power": POWER,
@@ -89,8 +91,8 @@ def _entry(first: ArmFacts, second: ArmFacts, pair: Pair, rng: np.random.Generat
         "seeds": pair.seeds,
         "samples": pair.samples,
         "vote": [arm.name for arm in (first, second) if arm.vote],
-        "single_seed": bool(tuned) and pair.seeds == 1,
-        "about": _about(tuned, pair.seeds),
+        "single_seed": 1 in tuned.values(),
+        "about": _about(tuned),
     }
 
 
@@ -108,13 +110,14 @@ def _only(pair: Pair) -> tuple[int, int]:
     return int((gap > 1e-9).sum()), int((gap < -1e-9).sum())
 
 
-def _about(tuned: Sequence[str], seeds: int) -> str:
-    """What a finding speaks about."""
+def _about(tuned: Mapping[str, int]) -> str:
+    """What a finding speaks about; `tuned`: seeds by tuned arm; one seed is one adapter, whatever it meets."""
     if not tuned:
         return "this student, prompted so"
-    if seeds == 1:
-        return "these adapters (one seed)"
-    return f"adapters trained so ({seeds} seeds)"
+    if 1 in tuned.values():
+        few = [name for name, seeds in tuned.items() if seeds == 1]
+        return "these adapters (one seed)" if len(few) == len(tuned) else f"this adapter of {few[0]} (one seed)"
+    return f"adapters trained so ({min(tuned.values())} seeds)"
 
 
 def comparisons(view: RunView) -> Section | None:

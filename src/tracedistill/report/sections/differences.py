@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tracedistill.report.runs import RunView
 from tracedistill.report.sections import Cell, Section, Table
@@ -18,9 +18,16 @@ def differences(view: RunView) -> Section | None:
     made = {arm.name: Made(arm, view) for arm in view.arms}
     compared = [pair for pair in view.comparisons if pair[0] in made and pair[1] in made]
     first = view.arms[0].name
-    others = [(name, first) for name in made if name != first and {name, first} not in [set(p) for p in compared]]
+    sets = _attributed(view, made)
+    known = [set(pair) for pair in (*compared, *sets)]
+    apart = {name for pair in sets for name in pair}
+    others = [(name, first) for name in made if name != first and {name, first} not in known and name not in apart]
     tables = []
-    for title, pairs in (("compared arms", compared), ("the other arms against the first", others)):
+    for title, pairs in (
+        ("compared arms", compared),
+        ("arms that attribution is read off", sets),
+        ("the other arms against the first", others),
+    ):
         if pairs:
             tables.append(_table(title, [(made[one], made[other]) for one, other in pairs]))
     broken = _broken(view)
@@ -35,6 +42,13 @@ def differences(view: RunView) -> Section | None:
         ),
     )
     return Section("differences", "What differs between arms", notes, tuple(tables))
+
+
+def _attributed(view: RunView, made: Collection[str]) -> list[tuple[str, str]]:
+    """The arms under other plans, each against the arm whose errors are attributed: these are held to be alike."""
+    entries = (view.recipe or {}).get("attribution") or ()
+    pairs = [(entry.get(other), entry["plan"]) for entry in entries for other in ("gold", "again")]
+    return [(one, plan) for one, plan in dict.fromkeys(pairs) if one in made and plan in made]
 
 
 def _table(title: str, pairs: Sequence[tuple[Made, Made]]) -> Table:

@@ -17,7 +17,7 @@ def trace_differences(first: Made, second: Made, kind: str, factors: Sequence[st
     if not one or not other or (first.arm is second.arm):
         return []
     by = {"tuned on": "tune", "shown": "plan", "forced": "forced"}[kind]
-    found = _rows(one, other, kind)
+    found = _rows(one, other, kind, factors)
     if kind == "tuned on":
         found += _prompts(one, other, factors)
         found += _answers(first, second, one, other)
@@ -31,13 +31,17 @@ def trace_differences(first: Made, second: Made, kind: str, factors: Sequence[st
     return found + _forms(first, second, kind, by, factors)
 
 
-def _rows(one: Mapping[str, Shown], other: Mapping[str, Shown], kind: str) -> list[Found]:
+def _rows(one: Mapping[str, Shown], other: Mapping[str, Shown], kind: str, factors: Sequence[str]) -> list[Found]:
     if list(one) == list(other):
         return []
     common = len(one.keys() & other.keys())
     if common == len(one) == len(other):
         return [Found(f"{kind}: order of the rows", start_of(list(one)), start_of(list(other)), "not declared", True)]
-    return [Found(f"{kind}: rows", len(one), len(other), f"not declared; {common} in common", True)]
+    # several plans of a problem are several rows, and where one sample gave none another may have
+    problems = [{row.problem_id for row in rows.values()} for rows in (one, other)]
+    alike = kind == "shown" and "plans" in factors and (problems[0] <= problems[1] or problems[1] <= problems[0])
+    why = "comes with plans" if alike else f"not declared; {common} in common"
+    return [Found(f"{kind}: rows", len(one), len(other), why, not alike)]
 
 
 def _prompts(one: Mapping[str, Shown], other: Mapping[str, Shown], factors: Sequence[str]) -> list[Found]:
