@@ -32,8 +32,9 @@ STAGES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; 0: done, 2: the user can mend it, 3: waits for a person, 130: interrupted."""
-    # threads that spin while they wait stall every other run on the machine; whoever wants them to says so
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # threads that spin for long while they wait stall every other run on the machine (docs/LOG.md has the times)
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
     # argparse gives up on what stands behind an option: words of a question, and key=value

@@ -24,7 +24,9 @@ def make_datasets(work: Workshop) -> None:
     study = work.study
     train, test = work.problems("train"), work.problems("test")
     facts: dict[str, Any] = {"train_problems": len(train), "arms": {}, "plans": {}, "forced": {}}
-    facts["rows"] = _tuning_data(work, train, facts["arms"])
+    kept = _tuning_data(work, train, facts["arms"])
+    facts["rows"] = len(kept)
+    facts["categories_lost"] = sorted({one.category for one in train} - {one.category for one in kept}) if kept else []
     if study.training.eval_steps:
         facts["validation_rows"] = _heldout_rows(work)
     for name, arm in study.arms.items():
@@ -43,8 +45,8 @@ def make_datasets(work: Workshop) -> None:
     write_json(work.run.path("assembly.json"), facts)
 
 
-def _tuning_data(work: Workshop, train: Sequence[Problem], facts: dict[str, Any]) -> int:
-    """Write sft/<arm>.jsonl for every tuned arm; returns the rows that each has."""
+def _tuning_data(work: Workshop, train: Sequence[Problem], facts: dict[str, Any]) -> list[Problem]:
+    """Write sft/<arm>.jsonl for every tuned arm; returns the problems that each has a row of."""
     found = shared_traces(work, train)
     tuned = work.study.tuned_arms()
     if tuned and not found.kept:
@@ -56,7 +58,7 @@ def _tuning_data(work: Workshop, train: Sequence[Problem], facts: dict[str, Any]
         write_jsonl(work.run.path(f"sft/{name}.jsonl"), rows_of(work, name, found.kept, found.traces[name]))
         tune = work.study.arms[name].tune or "correct"
         facts[name] = _facts(work, found.kept, tune, found.before[name], found.traces[name])
-    return len(found.kept)
+    return found.kept
 
 
 def heldout_file(name: str) -> str:

@@ -51,6 +51,14 @@ def limits(report: Mapping[str, Any]) -> list[str]:
             "Tuning also teaches how an answer is written: an untuned student that was never shown the format can lose "
             f"by format alone (compare its candidate reading); {fair}."
         )
+    lost = (report.get("assembly") or {}).get("categories_lost")
+    if lost:
+        assembly = report["assembly"]
+        said.append(
+            f"Tuned arms share their rows: of {assembly['train_problems']} training problems {assembly['rows']} have a "
+            f"trace in every arm, and none of them is of the kind {', '.join(lost)}. The test has such problems: "
+            "compare arms with each other, not with other studies."
+        )
     said += _plans_with_answers(report)
     for arm in report["arms"]:
         data = arm["data"]
