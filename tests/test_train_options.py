@@ -124,6 +124,7 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return {name: (adapters / name, ended[name]) for name in ended}
 
 
+@pytest.mark.slow  # fifteen trainings
 @pytest.mark.parametrize("name", ADAPTERS)
 @pytest.mark.parametrize("merge", [False, True])
 def test_what_was_trained_is_what_loads(
@@ -140,12 +141,14 @@ def test_what_was_trained_is_what_loads(
     assert len(losses(adapter)) == STEPS
 
 
+@pytest.mark.slow  # fifteen trainings
 def test_options_change_what_is_learnt_or_do_not(trained: dict[str, tuple[Path, float]]) -> None:
     plain = losses(trained["plain"][0])
     equal = {name for name in ADAPTERS if losses(trained[name][0]) == pytest.approx(plain, abs=1e-4)}
     assert equal == {"checkpointing", "packing", "adamw_torch", "adamw_8bit"}
 
 
+@pytest.mark.slow  # fifteen trainings
 def test_adapters_say_what_they_are(trained: dict[str, tuple[Path, float]]) -> None:
     def config(name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((trained[name][0] / "adapter_config.json").read_text())

@@ -103,7 +103,18 @@ def mean_loss(folder: Path, adapter: Path, rows: list[Example]) -> float:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"dtype": "bfloat16"}, {"packing": True}, {"method": "full"}, {"activation_checkpointing": True}],
+    [
+        {},
+        *(
+            pytest.param(changes, marks=pytest.mark.slow)
+            for changes in (
+                {"dtype": "bfloat16"},
+                {"packing": True},
+                {"method": "full"},
+                {"activation_checkpointing": True},
+            )
+        ),
+    ],
     ids=["lora", "bf16", "packing", "full", "checkpointing"],
 )
 def test_it_changes_nothing(tune: Tune, changes: dict[str, Any]) -> None:
