@@ -7,6 +7,7 @@ a fresh load.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -23,6 +24,8 @@ from tracedistill.weights import student_folder
 def load_base(model: str, dtype: str, quantization: str = "none") -> tuple[Any, Any]:
     """(model, tokenizer) of a student; InputError names what is missing."""
     disable_progress_bar()  # loading takes a second; its bar would break ours
+    # on import it tells of a kernel for 4-bit weights that it could not fetch, also where there are no such weights
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     folder = str(student_folder(model))
     options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if quantization == "nf4":
