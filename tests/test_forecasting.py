@@ -43,6 +43,7 @@ def dry_run(recipe: Path, *overrides: str, device: str | None = "h100") -> Study
     return pipeline.dry_run(pipeline.load(recipe, overrides), device)
 
 
+@pytest.mark.slow  # a study assembled and preflighted for real
 def test_it_counts_what_training_will_see(study_file: StudyFile, folder: Path) -> None:
     students = {"tiny": {"model": str(folder), "dtype": "float32"}}
     recipe = study_file(students=students, arms=ARMS, comparisons=[], training={"max_length": 512, "epochs": 2})

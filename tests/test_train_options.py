@@ -266,6 +266,7 @@ def fault_at(step: int, error: Exception) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow  # two trainings each, one of them killed
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.slow if name in {"pissa", "8bit", "full"} else ()) for name in RESUMED],

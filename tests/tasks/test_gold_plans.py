@@ -120,6 +120,7 @@ def leaks(problem: Problem, text: str) -> set[Value]:
     return (reached - set(grounds(problem.question).numbers)) & named(text)
 
 
+@pytest.mark.slow  # every problem of GSM8K
 @needs_data("gsm8k")
 @pytest.mark.parametrize(("split", "share"), [("train", 0.88), ("test", 0.87)])
 def test_all_of_gsm8k(split: str, share: float) -> None:

@@ -153,6 +153,7 @@ def test_two_targets_keep_their_weight(tune: Tune, folder: Path) -> None:
     assert facts_of(output)["evaluations"][-1]["loss"] == pytest.approx((answers + 0.5 * traces) / 1.5, rel=1e-4)
 
 
+@pytest.mark.slow  # four trainings
 def test_a_resumed_training_has_the_same_evaluations(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
