@@ -12,7 +12,7 @@ test: $(VENV)/.dev ## the default tests, under 5 minutes on 2 cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n auto --dist loadfile
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.dev $(VENV)/.student ## everything, real training included
 	$(BIN)/python -m pytest -q -m "slow or not slow"
