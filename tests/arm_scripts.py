@@ -61,3 +61,9 @@ def flawed_executor(request: Request) -> str:
     total = int(first[0]) * int(first[1]) + (3 if boxes == 5 else 0)
     left = total - int(second[0])
     return f"1. {first[0]} * {first[1]} = {total}\n2. {total} - {second[0]} = {left}\nAnswer: {left}"
+
+
+def silent_on_even_pens(request: Request) -> str:
+    """A teacher that writes nothing wherever the number of pens is even, and a right plan elsewhere."""
+    boxes, pens, given = _asked(request)
+    return f"1. Multiply {boxes} by {pens}.\n2. Subtract {given} from the result of step 1." if pens % 2 else ""

@@ -225,9 +225,30 @@ def test_whose_error_it_was(tmp_path: Path) -> None:
     assert sum(labels[key] == kind for key, kind in expected.items()) >= 0.95 * len(expected)
     table = json.loads((tmp_path / "run" / "attribution" / "told.json").read_text())
     assert (table["teacher"], table["student"], table["items"]) == ("planner", "executor", 24)
+    assert table["without_plan"] == []
     to_read = (tmp_path / "run" / "attribution" / "told.failures.md").read_text()
     assert to_read.count("### Plan") == table["failures"]
     assert any(section["key"].startswith("attribution") for section in report["sections"])
+
+
+def test_problems_without_a_plan_are_told_beside_the_attribution(tmp_path: Path) -> None:
+    """The planner stays silent about every other problem: these are no items, and the page says so."""
+    teachers = {
+        "planner": {"kind": "model", "model": "scripted:tests.arm_scripts:silent_on_even_pens"},
+        "gold": {"kind": "gold"},
+    }
+    changes = {
+        "teachers": teachers,
+        "students": {"executor": {"model": "scripted:tests.arm_scripts:flawed_executor"}},
+        "base": {"prompt": "trace-of-thought"},
+        "arms": {"told": {"teacher": "planner"}, "told-gold": {"teacher": "gold"}},
+        "attribution": [{"plan": "told", "gold": "told-gold"}],
+    }
+    report = run(arithmetic_study(tmp_path, **changes))
+    table = json.loads((tmp_path / "run" / "attribution" / "told.json").read_text())
+    assert (table["items"], len(table["without_plan"])) == (12, 12)
+    section = next(section for section in report["sections"] if section["key"] == "attribution")
+    assert any("told: 12 further problems have no plan" in note for note in section["notes"])
 
 
 def test_attribution_wants_arms_that_show_plans(tmp_path: Path) -> None:

@@ -73,8 +73,10 @@ def make_attribution(work: Workshop, entry: AttributionConfig) -> None:
             )
         )  # fmt: skip
     table = summarise(attributed, teacher, student, adherences, propagations)
+    without = [problem_id for problem_id in problems if problem_id not in plans]
     write_json(
-        work.run.path(f"attribution/{entry.plan}.json"), {"arms": to_json(entry), **to_json(table, defaults=True)}
+        work.run.path(f"attribution/{entry.plan}.json"),
+        {"arms": to_json(entry), "without_plan": without, **to_json(table, defaults=True)},
     )
     lines = [
         {

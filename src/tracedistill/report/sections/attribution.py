@@ -31,6 +31,12 @@ def attribution(view: RunView) -> Section | None:
     notes = (
         how,
         *(_chance(arm, table) for arm, table in tables),
+        *(
+            f"{arm}: {len(table['without_plan'])} further problems have no plan of the teacher's, so that there is "
+            "nothing to attribute; they count as not answered in the arms table."
+            for arm, table in tables
+            if table["without_plan"]
+        ),
         *(f"{arm}: failures to read by hand are in attribution/{arm}.failures.md." for arm, _ in tables),
     )
     return Section("attribution", "Whose error was it?", notes, (_labels(tables), *_beside(tables)))
