@@ -21,6 +21,7 @@ from tracedistill.rendering import (
     render_example,
     writes_the_day,
 )
+from tracedistill.store import content_id
 from tracedistill.students import behind, messages_for
 from tracedistill.tasks import Task
 
@@ -53,6 +54,23 @@ def examples_for(
         trace_id = None if trace is None else trace.trace_id
         rows.append(Example(problem.problem_id, name, prompt, completion, trace_id))
     return rows
+
+
+def dealt(problem_ids: Sequence[str], name: str, mix: Mapping[str, float], seed: int) -> dict[str, str]:
+    """Problem -> the arm whose row it gives to the arm `name`: itself, or one of `mix` (arm -> share of the problems).
+
+    Each share is met exactly, rounded to whole problems. Arms that mix the same shares at one seed deal alike, and a
+    larger share of an arm takes all of a smaller one's problems (of the arm that is named first), so that arms which
+    differ in a share differ in no more rows than they must.
+    """
+    order = sorted(problem_ids, key=lambda problem_id: content_id("mix", seed, problem_id))
+    whose, start, reached = dict.fromkeys(problem_ids, name), 0, 0.0
+    for other, share in mix.items():
+        reached += share
+        end = min(len(order), round(reached * len(order)))
+        whose.update(dict.fromkeys(order[start:end], other))
+        start = end
+    return whose
 
 
 def two_targets(answers: Sequence[Example], traces: Mapping[str, Trace]) -> list[Example]:

@@ -101,15 +101,16 @@ def source_lines(source: Mapping[str, Any]) -> Iterator[str]:
 
 
 def teachers_of(opened: Opened, arm: str) -> list[str]:
-    """The teacher of a tuned arm, behind those whose traces it works on; none for an arm on answers alone."""
-    settings = opened.study.arms[arm]
-    if settings.tune in (None, NO_TRACE):
-        return []
+    """The teachers of a tuned arm, each behind those whose traces it works on; none for an arm on answers alone."""
     found: list[str] = []
-    teacher: str | None = opened.study.teacher_of(settings)
-    while teacher is not None and teacher not in found:
-        found.insert(0, teacher)
-        teacher = opened.work.teaching.source_of(teacher)
+    for lender in opened.study.lenders_of(arm):
+        settings = opened.study.arms[lender]
+        teacher = None if settings.tune in (None, NO_TRACE) else opened.study.teacher_of(settings)
+        behind: list[str] = []
+        while teacher is not None and teacher not in (*found, *behind):
+            behind.insert(0, teacher)
+            teacher = opened.work.teaching.source_of(teacher)
+        found += behind
     return found
 
 
@@ -211,6 +212,7 @@ def arm_facts(opened: Opened, name: str) -> dict[str, Any]:
         "teacher": None if arm.tune == NO_TRACE else opened.study.teacher_of(arm),
         "traces": arm.traces,
         "intervention": arm.tune,
+        "mix": assembly["arms"][name].get("mix", {}),
         "keeps": [] if change is None else list(change.keeps),
         "changes": [] if change is None else list(change.changes),
         "note": "" if change is None else change.note,
@@ -227,16 +229,23 @@ def arm_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     counts = facts["assembly"]
     yield f"### Arm `{facts['name']}`"
     yield ""
-    if facts["teacher"] is None:
+    if facts["mix"]:
+        shares = ", ".join(f"`{arm}` {count}" for arm, count in facts["mix"].items())
+        yield f"Rows of several arms, a seeded deal of the problems: {shares}. The first is described here."
+        yield ""
+    if facts["teacher"] is None and not facts["mix"]:
         yield "Answers alone: no trace stands in the completions."
         yield ""
         return
     person = f", as a person left them ({counts.get('edited', 0)} edited)" if facts["traces"] == "reviewed" else ""
-    yield f"Traces of teacher `{facts['teacher']}`{person}; intervention `{facts['intervention']}`."
-    if facts["changes"]:
-        yield f"Changed: {'; '.join(facts['changes'])}."
-    note = f" Note: {facts['note']}." if facts["note"] else ""
-    yield f"Kept: {', '.join(facts['keeps'])}.{note}"
+    if facts["teacher"] is None:
+        yield "Its own rows are answers alone."
+    else:
+        yield f"Traces of teacher `{facts['teacher']}`{person}; intervention `{facts['intervention']}`."
+        if facts["changes"]:
+            yield f"Changed: {'; '.join(facts['changes'])}."
+        note = f" Note: {facts['note']}." if facts["note"] else ""
+        yield f"Kept: {', '.join(facts['keeps'])}.{note}"
     yield (
         f"Of {counted(counts['traces'], 'trace')}: {counts['judged_correct']} are right by the task's judge, "
         f"{counts['holding_answer']} hold the gold answer verbatim, {counts['oracle']} were made by someone who saw "

@@ -102,4 +102,4 @@ def held_out_rows(opened: Opened) -> tuple[dict[str, list[Example]], str]:
     shared = shared_traces(work, problems)
     if not shared.kept:
         return {}, "no validation problem has an accepted trace for every arm"
-    return {name: rows_of(work, name, shared.kept, shared.traces[name]) for name in study.tuned_arms()}, ""
+    return {name: rows_of(work, name, shared.kept, shared.traces) for name in study.tuned_arms()}, ""

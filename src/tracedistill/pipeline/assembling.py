@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tracedistill.errors import InputError
@@ -11,7 +12,7 @@ from tracedistill.interventions import INTERVENTIONS, NO_TRACE, broken, interven
 from tracedistill.pipeline.reviewing import reviewed_traces
 from tracedistill.pipeline.teaching import OWN
 from tracedistill.records import Example, Problem, Trace
-from tracedistill.sft import examples_for, two_targets
+from tracedistill.sft import dealt, examples_for, two_targets
 from tracedistill.store import content_id, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.validation import Validation, validate
 
@@ -55,10 +56,22 @@ def _tuning_data(work: Workshop, train: Sequence[Problem], facts: dict[str, Any]
             f"look into {work.run.path('validation')}, or set validation.keep"
         )
     for name in tuned:
-        write_jsonl(work.run.path(f"sft/{name}.jsonl"), rows_of(work, name, found.kept, found.traces[name]))
-        tune = work.study.arms[name].tune or "correct"
-        facts[name] = _facts(work, found.kept, tune, found.before[name], found.traces[name])
+        write_jsonl(work.run.path(f"sft/{name}.jsonl"), rows_of(work, name, found.kept, found.traces))
+        facts[name] = _tuned_facts(work, name, found)
     return found.kept
+
+
+def _tuned_facts(work: Workshop, name: str, found: Shared) -> dict[str, Any]:
+    """The facts of a tuned arm's traces; what its intervention kept and broke is measured on the rows of its own."""
+    tune, ids = work.study.arms[name].tune or "correct", [problem.problem_id for problem in found.kept]
+    if not work.study.arms[name].mix:
+        return _facts(work, found.kept, tune, found.before[name], found.traces[name])
+    whose = _whose(work, name, ids)
+    before, traces = (
+        {key: part[whose[key]][key] for key in ids if key in part[whose[key]]} for part in (found.before, found.traces)
+    )
+    own = {key for key in ids if whose[key] == name}
+    return _facts(work, found.kept, tune, before, traces, own) | {"mix": dict(Counter(whose.values()))}
 
 
 def heldout_file(name: str) -> str:
@@ -72,7 +85,7 @@ def _heldout_rows(work: Workshop) -> int:
     found = shared_traces(work, validation)
     kept = found.kept[: work.study.training.eval_rows]
     for name in tuned:
-        write_jsonl(work.run.path(heldout_file(name)), rows_of(work, name, kept, found.traces[name]))
+        write_jsonl(work.run.path(heldout_file(name)), rows_of(work, name, kept, found.traces))
     if tuned and not kept:
         work.screen.say(
             f"  training.eval_steps: nothing to evaluate on: of {len(validation)} validation problems none has an "
@@ -120,8 +133,28 @@ def shared_traces(work: Workshop, problems: Sequence[Problem]) -> Shared:
         kept = left
 
 
-def rows_of(work: Workshop, name: str, problems: Sequence[Problem], traces: Mapping[str, Trace]) -> list[Example]:
-    """The rows that a tuned arm trains on, its traces of these problems given."""
+def rows_of(
+    work: Workshop, name: str, problems: Sequence[Problem], traces: Mapping[str, Mapping[str, Trace]]
+) -> list[Example]:
+    """The rows that a tuned arm trains on, every tuned arm's traces of these problems given.
+
+    Where it mixes other arms in, a row of theirs is as they have it, prompt and all, but for the name of the arm.
+    """
+    if not work.study.arms[name].mix:
+        return _own_rows(work, name, problems, traces[name])
+    whose = _whose(work, name, [problem.problem_id for problem in problems])
+    rows = {}
+    for lender in work.study.lenders_of(name):
+        mine = [problem for problem in problems if whose[problem.problem_id] == lender]
+        rows.update({row.problem_id: replace(row, arm=name) for row in _own_rows(work, lender, mine, traces[lender])})
+    return [rows[problem.problem_id] for problem in problems]
+
+
+def _whose(work: Workshop, name: str, problem_ids: Sequence[str]) -> dict[str, str]:
+    return dealt(problem_ids, name, work.study.arms[name].mix, work.study.seed)
+
+
+def _own_rows(work: Workshop, name: str, problems: Sequence[Problem], traces: Mapping[str, Trace]) -> list[Example]:
     study, arm = work.study, work.study.arms[name]
     student, change = study.students[study.student_of(arm)], INTERVENTIONS.get(arm.tune or "")
     answers = {}
@@ -210,8 +243,12 @@ def _facts(
     intervention: str,
     before: Mapping[str, Trace],
     after: Mapping[str, Trace],
+    changed: Collection[str] | None = None,
 ) -> dict[str, Any]:
-    """What the report says of an arm's traces: how many, by whom, how long, what the intervention kept and broke."""
+    """What the report says of an arm's traces: how many, by whom, how long, what the intervention kept and broke.
+
+    `changed`: the problems whose traces the intervention has made, where these are not all.
+    """
     by_id = {problem.problem_id: problem for problem in problems}
     traces = list(after.values())
     holding = sum(work.task.answer_in_trace(by_id[trace.problem_id], trace.steps) for trace in traces)
@@ -227,7 +264,8 @@ def _facts(
         "ids": content_id([problem.problem_id for problem in problems]),
     }
     if intervention != NO_TRACE:
-        measured = measure(work.task, by_id, [before[key] for key in after], traces)
+        made = [key for key in after if changed is None or key in changed]
+        measured = measure(work.task, by_id, [before[key] for key in made], [after[key] for key in made])
         facts["measured"] = to_json(measured, defaults=True)
         facts["broken"] = broken(INTERVENTIONS[intervention], measured)
     return facts

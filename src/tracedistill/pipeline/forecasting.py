@@ -28,7 +28,7 @@ from tracedistill.pipeline.teaching import FREE_TEACHERS, SCRIPTED
 from tracedistill.prompts import PROMPTS
 from tracedistill.recipes import Study
 from tracedistill.records import Example, Problem
-from tracedistill.sft import examples_for, preflight
+from tracedistill.sft import dealt, examples_for, preflight
 from tracedistill.sizes import ModelSize, size_of
 from tracedistill.store import read_jsonl
 from tracedistill.students import Asking as AskingHow
@@ -144,7 +144,7 @@ class Forecaster:
         if "assemble" in self.complete:
             examples, extra = list(read_jsonl(self.work.run.path(f"sft/{name}.jsonl"), Example)), 0
         elif "problems" in self.complete:
-            examples, extra = self._made_here(name)
+            examples, extra = self._mixed_here(name)
         else:
             return None, True
         meter = self._meter(student)
@@ -155,6 +155,18 @@ class Forecaster:
             row.problem_id: (min(length + extra, limit) if extra else length, learnt + extra)
             for row, (length, learnt) in zip(examples, counted, strict=True)
         }, bool(extra)
+
+    def _mixed_here(self, name: str) -> tuple[list[Example], int]:
+        """The rows of `_made_here`, of several arms where the arm mixes them in."""
+        mix, rows = self.study.arms[name].mix, {}
+        made = {lender: self._made_here(lender) for lender in self.study.lenders_of(name)}
+        if not mix:
+            return made[name]
+        for lender, (examples, _) in made.items():
+            rows[lender] = {row.problem_id: row for row in examples}
+        common = [key for key in rows[name] if all(key in found for found in rows.values())]
+        whose = dealt(common, name, mix, self.study.seed)
+        return [rows[whose[key]][key] for key in common], max(extra for _, extra in made.values())
 
     def _made_here(self, name: str) -> tuple[list[Example], int]:
         """An arm's rows as far as its traces are there; (without traces, and what these may have in tokens)."""

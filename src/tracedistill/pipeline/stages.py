@@ -21,7 +21,7 @@ from tracedistill.store import read_json
 
 ASSEMBLED = (
     "student", "teacher", "traces", "tune", "prompt", "plan", "plan_sample", "plans", "forced", "shots",
-    "shots_with_traces", "rationale_weight",
+    "shots_with_traces", "rationale_weight", "mix",
 )  # fmt: skip
 """Fields of an arm that datasets, plans and forced traces depend on."""
 

@@ -61,7 +61,8 @@ class Workshop:
         """Whether the arm asks its student for a trace."""
         lender = self.study.arms[arm.adapter] if arm.adapter is not None else arm
         tuned = NO_TRACE if lender.rationale_weight is not None else lender.tune
-        if arm.forced is not None or (tuned is not None and tuned != NO_TRACE):
+        mixed_in = any(self.study.arms[other].tune != NO_TRACE for other in lender.mix)
+        if arm.forced is not None or mixed_in or (tuned is not None and tuned != NO_TRACE):
             return True
         if tuned is not None and not self.shows_plan(arm):
             return False

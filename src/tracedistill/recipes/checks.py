@@ -25,6 +25,7 @@ def check(study: Study, fail: Fail) -> None:
             if None not in (*study.arms.values(), study.evaluation):
                 _check_adapter(study, name, arm, fail)
                 _check_samples(study, name, arm, fail)
+                _check_mix(study, name, arm, fail)
     if not study.arms:
         fail("arms", "a study needs at least one arm")
     if not study.students:
@@ -118,6 +119,29 @@ def _check_adapter(study: Study, name: str, arm: Arm, fail: Fail) -> None:
     temperature = study.evaluation.temperature if arm.temperature is None else arm.temperature
     if (arm.samples or 1) > 1 and not temperature:
         fail(f"{key}.samples", "several samples at temperature 0 are all alike; set temperature")
+
+
+def _check_mix(study: Study, name: str, arm: Arm, fail: Fail) -> None:
+    """What is mixed in are rows of other tuned arms of the student, one per problem, and not more than there are."""
+    shares = arm.mix or {}
+    if shares and arm.tune is None:
+        fail(f"arms.{name}.mix", "mixes rows to tune on, and nothing is tuned: set tune")
+    if shares and arm.rationale_weight is not None:
+        fail(f"arms.{name}.mix", "mixes arms of one row per problem; rationale_weight makes two")
+    for other, share in shares.items():
+        key, lender = f"arms.{name}.mix.{other}", study.arms.get(other)
+        if other == name:
+            fail(key, "is the arm itself, which has what is left")
+        elif lender is None or lender.tune is None:
+            fail(key, f"is no tuned arm{near(other, [each for each in study.tuned_arms() if each != name])}")
+        elif study.student_of(lender) != study.student_of(arm):
+            fail(key, "tunes another student")
+        elif lender.mix or lender.rationale_weight is not None:
+            fail(key, f"has {'a mix' if lender.mix else 'two rows per problem'} itself; name arms of one kind of rows")
+        if share is not None and not 0 < share <= 1:
+            fail(key, "must be above 0 and at most 1")
+    if sum(share or 0 for share in shares.values()) > 1 + 1e-9:
+        fail(f"arms.{name}.mix", "the shares add up to more than 1")
 
 
 def _check_attribution(study: Study, fail: Fail) -> None:

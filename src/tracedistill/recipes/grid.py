@@ -46,6 +46,11 @@ def spread_grid(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[Cel
             reference = spread[cell.name].get("adapter") if isinstance(arm, dict) else None
             if reference in grids:
                 spread[cell.name]["adapter"] = _same_place(grids[reference], places[cell.name], str(reference))
+            mix = spread[cell.name].get("mix") if isinstance(arm, dict) else None
+            if isinstance(mix, dict) and not grids.keys().isdisjoint(mix):
+                at = places[cell.name]
+                named = {_same_place(grids[key], at, key) if key in grids else key: mix[key] for key in mix}
+                spread[cell.name] = {**spread[cell.name], "mix": named}
     return {**raw, "arms": spread, **_plain_base(raw), **_references(raw, cells, places)}, grids
 
 

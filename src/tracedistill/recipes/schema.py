@@ -182,6 +182,9 @@ class Arm:
     rationale_weight: float | None = None
     """tune: answer and trace as two targets behind a mark each (Distilling step-by-step, arXiv 2305.02301), the trace's
     loss with this weight; the student is asked for the answer alone. None: one target, the trace before the answer."""
+    mix: dict[str, float] = field(default_factory=dict)
+    """tune: other tuned arms of the same student -> the share of the problems whose row is theirs (0 to 1, at most 1
+    together); the rest keeps the row of this arm. A seeded deal, exact to a problem."""
     adapter: str | None = None
     """Another arm, whose adapter this one uses: a tuned student with another prompt, a plan, or a forced trace."""
     served: str | None = None
@@ -271,6 +274,10 @@ class Study:
     def tuned_arms(self) -> list[str]:
         """Names of the arms that an adapter is tuned for, in the recipe's order."""
         return [name for name, arm in self.arms.items() if arm.tune is not None]
+
+    def lenders_of(self, name: str) -> tuple[str, ...]:
+        """The arms whose rows a tuned arm trains on: itself, then those that it mixes in."""
+        return (name, *self.arms[name].mix)
 
     def adapter_of(self, name: str) -> str | None:
         """The arm whose adapter this arm uses: itself, another one, or None for the untuned student."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from tracedistill import stats
 from tracedistill.errors import InputError
-from tracedistill.interventions import NO_TRACE
 from tracedistill.records import Problem
 from tracedistill.report.columns import ANSWERS, FINISHES, TRACES, Codes, Columns
 from tracedistill.report.runs import ArmFacts, RunView
@@ -99,6 +98,7 @@ def _arm(view: RunView, arm: ArmFacts, stages: Mapping[str, float]) -> dict[str,
         "teacher": arm.teacher,
         "prompt": arm.prompt,
         "tune": arm.tune,
+        "mix": dict(arm.settings.get("mix") or {}),
         "adapter": arm.adapter,
         "forced": arm.forced,
         "vote": arm.vote,
@@ -127,7 +127,7 @@ def _arm(view: RunView, arm: ArmFacts, stages: Mapping[str, float]) -> dict[str,
         "tokens_out": int(rows.tokens_out.sum(dtype=np.int64)),
         "seconds": round(float(rows.seconds.sum(dtype=np.float64)), 2),
         "training_seconds": training_seconds(arm, stages),
-        "data": tuned_on if arm.tune not in (None, NO_TRACE) else None,
+        "data": tuned_on if (tuned_on or {}).get("traces") else None,
         "plan": assembly.get("plans", {}).get(arm.name),
         "forced_trace": assembly.get("forced", {}).get(arm.name),
         "without_leaks": None,

@@ -14,7 +14,7 @@ from tracedistill.report.markdown import percent
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections import Cell, Section, Table
 from tracedistill.report.sections.figures import dollars, number
-from tracedistill.report.sections.making import adapter_of, facts_of, manifests_of_arm, recipe_of
+from tracedistill.report.sections.making import adapter_of, facts_of, lenders_of, manifests_of_arm, recipe_of
 from tracedistill.store import read_json
 
 QUERIES = (1, 100, 10_000, 1_000_000)
@@ -124,10 +124,13 @@ def _once(view: RunView, arm: ArmFacts, recipe: Mapping[str, Any]) -> Amounts:
     hourly = float(_priced(recipe, "students", tuned.student).get("usd_per_hour") or 0)
     money = None if seconds is None else seconds / 3600 * hourly
     tokens = _tokens_trained(tuned, recipe)
-    if tuned.tune != "none":
-        asked = (view.assembly or {}).get("train_problems") or facts_of(view, tuned, "arms").get("rows") or 0
-        samples = int(_priced(recipe, "teachers", tuned.teacher).get("samples") or 1)
-        per, per_money, per_seconds = _teacher(view, tuned, recipe)
+    for lender, share in lenders_of(view, tuned):
+        if lender.tune == "none":
+            continue
+        problems = (view.assembly or {}).get("train_problems") or facts_of(view, tuned, "arms").get("rows") or 0
+        asked = round(share * problems)
+        samples = int(_priced(recipe, "teachers", lender.teacher).get("samples") or 1)
+        per, per_money, per_seconds = _teacher(view, lender, recipe)
         money = _add(money, None if per_money is None else per_money * asked * samples)
         tokens = _add(tokens, None if per is None else sum(per) * asked * samples)
         seconds = _add(seconds, None if per_seconds is None else per_seconds * asked * samples)

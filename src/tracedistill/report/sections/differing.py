@@ -14,8 +14,8 @@ from tracedistill.report.sections.making import adapter_of, manifests_of_arm
 from tracedistill.report.sections.traces import trace_differences
 
 FACTORS = (
-    "student", "teacher", "tune", "adapter", "served", "prompt", "plan", "plan_sample", "plans", "forced", "vote",
-    "shots", "shots_with_traces",
+    "student", "teacher", "tune", "mix", "rationale_weight", "adapter", "served", "prompt", "plan", "plan_sample",
+    "plans", "forced", "vote", "shots", "shots_with_traces",
 )  # fmt: skip
 """Fields of an arm that a study may be about."""
 LIMITS = ("max_tokens", "samples", "temperature")
@@ -42,8 +42,8 @@ def differences_of(first: Made, second: Made) -> list[Found]:
 def _factors(first: ArmFacts, second: ArmFacts) -> list[str]:
     """The fields in which two arms' entries differ; `vote` and plans only where they mean something."""
     names = [*FACTORS, *LIMITS]
-    one = {**first.settings, "student": first.student, "teacher": first.teacher}
-    other = {**second.settings, "student": second.student, "teacher": second.teacher}
+    one = {"mix": {}, **first.settings, "student": first.student, "teacher": first.teacher}
+    other = {"mix": {}, **second.settings, "student": second.student, "teacher": second.teacher}
     return [name for name in names if one.get(name) != other.get(name)]
 
 

@@ -56,6 +56,13 @@ def adapter_of(view: RunView, arm: ArmFacts) -> ArmFacts | None:
     return next((other for other in view.arms if arm.adapter is not None and other.name == arm.adapter), None)
 
 
+def lenders_of(view: RunView, tuned: ArmFacts) -> list[tuple[ArmFacts, float]]:
+    """(arm, share of the rows) of the arms whose rows a tuned arm was tuned on: itself, and those that it mixes in."""
+    mix: Mapping[str, float] = tuned.settings.get("mix") or {}
+    found = [(tuned, 1 - sum(mix.values()))]
+    return found + [(arm, mix[arm.own]) for arm in view.arms if arm.folder == tuned.folder and arm.own in mix]
+
+
 def facts_of(view: RunView, arm: ArmFacts, part: str) -> Mapping[str, Any]:
     """What assembly.json says of an arm under `arms`, `plans` or `forced`; empty where it says nothing."""
     every: Mapping[str, Any] = (view.assembly or {}).get(part) or {}

@@ -17,13 +17,16 @@ def trace_differences(first: Made, second: Made, kind: str, factors: Sequence[st
     if not one or not other or (first.arm is second.arm):
         return []
     by = {"tuned on": "tune", "shown": "plan", "forced": "forced"}[kind]
+    if kind == "tuned on" and _mixes(first) != _mixes(second):
+        factors = [*factors, "mix"]
     found = _rows(one, other, kind, factors)
     if kind == "tuned on":
         found += _prompts(one, other, factors)
-        found += _answers(first, second, one, other)
+        found += _answers(first, second, one, other, factors)
     with_trace = [any(row.trace is not None for row in rows.values()) for rows in (one, other)]
     if with_trace[0] != with_trace[1]:
         why = "comes with tune" if by in factors or "adapter" in factors else "not declared"
+        why = "comes with mix" if why == "not declared" and "mix" in factors else why
         shown = ["traces" if there else "answers alone" for there in with_trace]
         return [*found, Found(f"{kind}: what", shown[0], shown[1], why, why == "not declared")]
     if not with_trace[0]:
@@ -48,19 +51,23 @@ def _prompts(one: Mapping[str, Shown], other: Mapping[str, Shown], factors: Sequ
     changed = [key for key, row in one.items() if key in other and row.prompt != other[key].prompt]
     if not changed:
         return []
-    by = [name for name in ("prompt", "student", "adapter") if name in factors]
+    by = [name for name in ("prompt", "student", "adapter", "mix") if name in factors]
     why = f"comes with {by[0]}" if by else "not declared"
     n = sum(key in other for key in one)
     return [Found("tuned on: prompts", "", f"{len(changed)} of {n} are others", why, not by)]
 
 
-def _answers(first: Made, second: Made, one: Mapping[str, Shown], other: Mapping[str, Shown]) -> list[Found]:
+def _answers(
+    first: Made, second: Made, one: Mapping[str, Shown], other: Mapping[str, Shown], factors: Sequence[str]
+) -> list[Found]:
     changed = sum(key in other and row.answer != other[key].answer for key, row in one.items())
     if not changed:
         return []
     tuned = [adapter_of(made.view, made.arm) for made in (first, second)]
     wanted = any(arm is not None and answers_change(arm.tune) for arm in tuned)
     why = "comes with tune" if wanted else "not declared"
+    if not wanted and "mix" in factors:
+        wanted, why = True, "comes with mix"
     n = sum(key in other for key in one)
     return [Found("tuned on: answers taught", "", f"{changed} of {n} are others", why, not wanted)]
 
@@ -69,7 +76,7 @@ def _forms(first: Made, second: Made, kind: str, by: str, factors: Sequence[str]
     """Format, lines and length of traces, against what the arms' interventions say that they keep."""
     a, b = first.form(kind), second.form(kind)
     # other teachers and samples write other traces: then all of it comes with them
-    source = [name for name in ("teacher", "plan_sample", "plans") if name in factors]
+    source = [name for name in ("teacher", "plan_sample", "plans", "mix") if name in factors]
     names = [_intervention(made, by) for made in (first, second)]
     kept = [Kept() if source else kept_by(name) for name in names]
     comes = f"comes with {source[0]}" if source else f"comes with {by}, which does not keep it"
@@ -116,6 +123,13 @@ def _lengths(
         odd = not 1 / wide - 1e-9 <= ratio <= wide + 1e-9
         why = f"more than {_said(names)} declare; {beside}" if odd else f"as much as {_said(names)} declare; {beside}"
     return [Found(f"{kind}: characters of a trace, mean", number(a.characters), number(b.characters), why, odd)]
+
+
+def _mixes(made: Made) -> Mapping[str, float]:
+    """What the arm behind this one's adapter mixes in."""
+    tuned = adapter_of(made.view, made.arm)
+    mix: Mapping[str, float] = {} if tuned is None else tuned.settings.get("mix") or {}
+    return mix
 
 
 def _intervention(made: Made, by: str) -> str | None:

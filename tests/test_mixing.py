@@ -1,0 +1,143 @@
+"""Arms that mix the rows of others: the deal, the rows, what is told of them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.test_arms import arithmetic_study, rows
+from tests.tiny import build
+from tests.tuned_study import recipe_of, tune
+from tracedistill import pipeline
+from tracedistill.errors import InputError
+from tracedistill.recipes import load
+from tracedistill.sft import dealt
+
+ARMS: dict[str, Any] = {
+    "answers": {"tune": "none"},
+    "right": {"tune": "correct"},
+    "wrong": {"tune": "wrong-number"},
+    "half": {"tune": "correct", "mix": {"answers": 0.5}},
+    "three": {"tune": "none", "mix": {"right": 0.25, "wrong": 0.5}},
+}
+IDS = [f"p{number}" for number in range(101)]
+
+
+def test_shares_are_exact_and_others_are_left_alone() -> None:
+    counts = Counter(dealt(IDS, "own", {"a": 0.3, "b": 0.6}, 0).values())
+    assert counts == {"a": 30, "b": 61, "own": 10}
+    assert dealt(IDS, "own", {"a": 1.0}, 0) == dict.fromkeys(IDS, "a")
+    assert dealt([], "own", {"a": 0.5}, 0) == {}
+
+
+def test_the_deal_hangs_on_the_seed_and_not_on_the_order() -> None:
+    mix = {"a": 0.4}
+    assert dealt(IDS, "own", mix, 0) == dealt(IDS[::-1], "own", mix, 0)
+    assert dealt(IDS, "own", mix, 0) != dealt(IDS, "own", mix, 1)
+
+
+def test_a_larger_share_takes_what_a_smaller_one_takes() -> None:
+    few, many = ({key for key, arm in dealt(IDS, "x", {"a": share}, 0).items() if arm == "a"} for share in (0.2, 0.7))
+    assert few < many
+
+
+def test_rows_are_those_of_the_arms_that_are_mixed(tmp_path: Path) -> None:
+    loaded = pipeline.load(arithmetic_study(tmp_path, arms=ARMS))
+    pipeline.run(loaded, "assemble", quiet=True)
+    made = {name: {row["problem_id"]: row for row in rows(tmp_path, name, "sft")} for name in ARMS}
+    assembly = json.loads((tmp_path / "run" / "assembly.json").read_text())
+    n = assembly["rows"]
+    assert n > 10
+    for name, lenders in (
+        ("half", {"right": "half", "answers": "answers"}),
+        ("three", {"answers": "three", "right": "right", "wrong": "wrong"}),
+    ):
+        assert list(made[name]) == list(made["right"]), "the same problems in the same order"
+        found: Counter[str] = Counter()  # by the arm whose row it is
+        for key, row in made[name].items():
+            assert row["arm"] == name
+            same = [other for other in lenders if {**made[other][key], "arm": name} == row]
+            assert len(same) == 1
+            found.update(lenders[other] for other in same)
+        facts = assembly["arms"][name]
+        assert facts["mix"] == dict(found)
+        assert facts["traces"] == sum(row.get("trace_id") is not None for row in made[name].values())
+    assert assembly["arms"]["half"]["mix"]["answers"] == round(n / 2)
+    assert assembly["arms"]["half"]["measured"]["n"] == n - round(n / 2), "the intervention made its own rows alone"
+    assert "measured" not in assembly["arms"]["three"]
+
+
+def test_a_mix_is_assembled_again_when_its_shares_change(tmp_path: Path) -> None:
+    path = arithmetic_study(tmp_path, arms=ARMS)
+    pipeline.run(pipeline.load(path), "assemble", quiet=True)
+    loaded = pipeline.load(path, ["arms.half.mix={answers: 0.25}"])
+    assert pipeline.run(loaded, "assemble", quiet=True) == ["assemble"]
+    assert pipeline.run(loaded, "assemble", quiet=True) == []
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # read by PEFT
+def test_the_report_tells_a_mix_from_what_nobody_declared(tmp_path: Path) -> None:
+    build(tmp_path / "model")
+    arms = {"right": {"tune": "correct"}, "answers": {"tune": "none"}, "half": ARMS["half"] | {"mix": {"answers": 0.5}}}
+    loaded = tune(recipe_of(tmp_path, tmp_path / "model", arms=arms))
+    pipeline.run(loaded, quiet=True)
+    report = pipeline.report_of(loaded)
+    half = next(arm for arm in report["arms"] if arm["name"] == "half")
+    assert half["mix"] == {"answers": 0.5}
+    assert half["data"]["mix"] == {"half": 6, "answers": 6}
+    page = (loaded.study.folder / "report.md").read_text()
+    differs = page[page.index("What differs between arms") :]
+    lines = [line for line in differs.splitlines() if "half" in line or "mix" in line]
+    assert any("mix" in line and "declared" in line for line in lines), differs[:2000]
+    assert not any("not declared" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ({"a": {"mix": {"b": 0.5}}, "b": {"tune": "none"}}, "mixes rows to tune on, and nothing is tuned"),
+        ({"a": {"tune": "none", "mix": {"a": 0.5}}}, "is the arm itself"),
+        ({"a": {"tune": "none", "mix": {"bb": 0.5}}, "b": {"tune": "none"}}, "is no tuned arm; did you mean 'b'?"),
+        ({"a": {"tune": "none", "mix": {"b": 0.5}}, "b": {}}, "is no tuned arm"),
+        ({"a": {"tune": "none", "mix": {"b": 1.5}}, "b": {"tune": "none"}}, "must be above 0 and at most 1"),
+        ({"a": {"tune": "none", "mix": {"b": 0}}, "b": {"tune": "none"}}, "must be above 0 and at most 1"),
+        ({"a": {"tune": "none", "mix": {"b": "much"}}, "b": {"tune": "none"}}, "wants a number"),
+        ({"a": {"tune": "none", "mix": [1]}}, "wants a mapping"),
+        (
+            {"a": {"tune": "none", "mix": {"b": 0.6, "c": 0.6}}, "b": {"tune": "none"}, "c": {"tune": "none"}},
+            "the shares add up to more than 1",
+        ),
+        (
+            {
+                "a": {"tune": "none", "mix": {"b": 0.5}},
+                "b": {"tune": "correct", "mix": {"c": 0.5}},
+                "c": {"tune": "none"},
+            },
+            "has a mix itself",
+        ),
+        (
+            {"a": {"tune": "none", "mix": {"b": 0.5}}, "b": {"tune": "correct", "rationale_weight": 1.0}},
+            "has two rows per problem itself",
+        ),
+        (
+            {"a": {"tune": "correct", "rationale_weight": 1.0, "mix": {"b": 0.5}}, "b": {"tune": "none"}},
+            "rationale_weight makes two",
+        ),
+    ],
+)
+def test_mixes_that_make_no_sense(tmp_path: Path, arms: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load(arithmetic_study(tmp_path, arms=arms))
+    assert message in str(caught.value)
+
+
+def test_a_grid_mixes_within_its_cells(tmp_path: Path) -> None:
+    students = {name: {"model": "scripted:tests.arm_scripts:follower"} for name in ("small", "large")}
+    arms = {name: {**ARMS[name], "student": "all"} for name in ("answers", "right", "half")}
+    study = load(arithmetic_study(tmp_path, students=students, arms=arms))
+    assert study.arms["half@large"].mix == {"answers@large": 0.5}
+    assert study.lenders_of("half@small") == ("half@small", "answers@small")
