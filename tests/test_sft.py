@@ -16,6 +16,7 @@ from tracedistill.records import Example, Message, Problem, Trace
 from tracedistill.sft import SHOWN, examples_for, preflight, target_weights, two_targets
 from tracedistill.tasks import Source, get_task
 from tracedistill.teachers import teach_by_rules
+from tracedistill.training.rows import is_rationale
 
 TASK = get_task("babi")
 PLAIN = PROMPTS["standard"]
@@ -101,7 +102,8 @@ def test_weights_make_two_means_of_one_sum(weight: float) -> None:
         {"p0": Trace("t", "p0", "rules", (), "trace"), "p1": Trace("u", "p1", "rules", (), "trace")},
     )
     tokens, losses = [2, 10, 3, 20], [1.0, 2.0, 4.0, 0.5]
-    found = target_weights(rows, tokens, weight)
+    of_answers, of_rationales = target_weights(2 + 3, 10 + 20, weight)
+    found = [of_rationales if is_rationale(row) else of_answers for row in rows]
     total = sum(w * n * loss for w, n, loss in zip(found, tokens, losses, strict=True)) / sum(tokens)
     answers, rationales = (2 * 1.0 + 3 * 4.0) / 5, (10 * 2.0 + 20 * 0.5) / 30
     assert total == pytest.approx((answers + weight * rationales) / (1 + weight))

@@ -259,3 +259,21 @@ def test_hashes_of_files_and_folders(tmp_path: Path) -> None:
     (other / "a").rename(other / "c")
     assert store.file_hash(one) != store.file_hash(other)
     assert store.file_hash(one / "a") == "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
+
+
+def test_records_are_read_anew_each_time(tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    made = [Message("user", text) for text in "abc"]
+    write_jsonl(file, made)
+    some = store.Records(file, Message, lambda message: message.content != "b")
+    assert list(some) == list(some) == [made[0], made[2]]
+    write_jsonl(file, made[:1])
+    assert list(some) == made[:1]
+
+
+@given(st.lists(st.text()))
+def test_the_id_of_a_list_that_is_not_held(texts: list[str]) -> None:
+    ids = store.ListId()
+    for text in texts:
+        ids.add(text)
+    assert (ids.id(), ids.n) == (store.content_id(texts), len(texts))

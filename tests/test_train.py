@@ -200,6 +200,27 @@ def test_the_log_does_not_tell_of_an_interruption(
     assert (tune() / "training.json").read_bytes() == (reference / "training.json").read_bytes()
 
 
+def test_the_log_of_a_long_training_is_short_and_no_kill_cuts_its_means(
+    tune: Train, adapters: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "LOGGED_STEPS", 2)  # in place of 1,000: six steps are many
+    rows = [replace(row, problem_id=f"q{n}") for n, row in enumerate([*ROWS, *ROWS[:4]])]
+    facts = json.loads((tune("long", rows=rows) / "training.json").read_text())
+    assert [entry["step"] for entry in facts["log"]] == [2, 4, 6, 7]
+    interrupted(tune, adapters / "arm", monkeypatch, keep=4)
+    short = json.loads((tune() / "training.json").read_text())["log"]
+    each = json.loads((reference / "training.json").read_text())["log"]
+    means = [(each[place]["loss"] + each[place + 1]["loss"]) / 2 for place in (0, 2, 4)]
+    assert [entry["loss"] for entry in short] == pytest.approx(means, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("steps", "save_steps", "wanted"), [(40, 50, 1), (1999, 50, 1), (7_000, 50, 5), (125_000, 50, 50), (9_000, 7, 7)]
+)
+def test_steps_between_two_entries_of_the_log(steps: int, save_steps: int, wanted: int) -> None:
+    assert train._logging_steps(steps, save_steps) == wanted
+
+
 @pytest.mark.parametrize("gone", [WEIGHTS, "trainer_state.json", "optimizer.pt"])
 def test_a_checkpoint_that_a_kill_cut_is_not_gone_on_with(
     tune: Train, adapters: Path, reference: Path, monkeypatch: pytest.MonkeyPatch, gone: str

@@ -225,7 +225,7 @@ def test_qlora_on_a_cpu(wide: Path, tmp_path: Path, changes: dict[str, Any], dty
 
 
 def test_what_4_bit_weights_cannot_do(folder: Path, tmp_path: Path) -> None:
-    settings = train._settings(SETTINGS, StudentConfig("x"), 0, tmp_path, "none", None)
+    settings = train._settings(SETTINGS, StudentConfig("x"), 0, tmp_path, 8, "none", None)
     base, tokenizer = load_base(str(folder), "float32", "nf4")
     row = {"input_ids": [5, 6], "completion_mask": [0, 1]}
     with pytest.raises(InputError, match="cannot be evaluated between steps"):

@@ -89,20 +89,17 @@ def two_targets(answers: Sequence[Example], traces: Mapping[str, Trace]) -> list
     return rows
 
 
-def target_weights(rows: Sequence[Example], tokens: Sequence[int], rationale_weight: float) -> list[float]:
-    """The weight of each row's tokens in the loss, so that it is that of both targets, each a mean over its own tokens.
+def target_weights(answers: int, rationales: int, rationale_weight: float) -> tuple[float, float]:
+    """The weights of answers' and of rationales' tokens, so that the loss is that of both, each a mean over its tokens.
 
-    `tokens`: supervised tokens per row. The sum over all rows of weight times loss, over all tokens, is
-    (answers' mean + rationale_weight * rationales' mean) / (1 + rationale_weight): the sum of two losses, scaled so
-    that one learning rate suits every weight. Raises InputError where there is no rationale.
+    `answers`, `rationales`: supervised tokens of all rows. The sum over all rows of weight times loss, over all tokens,
+    is (answers' mean + rationale_weight * rationales' mean) / (1 + rationale_weight): the sum of two losses, scaled so
+    that one learning rate suits every weight. Raises InputError where there is no answer or no rationale.
     """
-    is_rationale = [row.prompt[-1].content.startswith(RATIONALE_TASK) for row in rows]
-    rationale = sum(count for count, is_one in zip(tokens, is_rationale, strict=True) if is_one)
-    answer = sum(tokens) - rationale
-    if not rationale or not answer:
+    if not rationales or not answers:
         raise InputError("two targets: the rows need answers and rationales, made by sft.two_targets")
-    share = sum(tokens) / (1 + rationale_weight)
-    return [rationale_weight * share / rationale if is_one else share / answer for is_one in is_rationale]
+    share = (answers + rationales) / (1 + rationale_weight)
+    return share / answers, rationale_weight * share / rationales
 
 
 @dataclass(frozen=True, slots=True)

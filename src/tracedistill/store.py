@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Generic, TypeVar, get_args, get_origin
 
 from tracedistill.errors import InputError
 
@@ -104,6 +104,24 @@ def content_id(*parts: Any) -> str:
     return hashlib.sha256(canonical(parts)).hexdigest()[:16]
 
 
+class ListId:
+    """`content_id` of a list of strings that is never held whole: the strings are added one by one."""
+
+    def __init__(self) -> None:
+        self._digest, self.n = hashlib.sha256(b"[["), 0
+
+    def add(self, text: str) -> None:
+        """The next string of the list."""
+        self._digest.update((b"" if self.n == 0 else b",") + json.dumps(text).encode("ascii"))
+        self.n += 1
+
+    def id(self) -> str:
+        """The content id of what was added so far."""
+        whole = self._digest.copy()
+        whole.update(b"]]")
+        return whole.hexdigest()[:16]
+
+
 def canonical(value: Any) -> bytes:
     """JSON bytes with sorted keys and no spaces; lone surrogates survive."""
     text = json.dumps(to_json(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -142,6 +160,21 @@ def read_jsonl(path: Path, cls: type[T]) -> Iterator[T]:
             raise InputError(
                 f"{path}, line {number}: not a {cls.__name__} ({error}); delete the file to make it again"
             ) from error
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Records(Generic[T]):
+    """The records of a file, read anew each time they are gone through: one at a time is in memory."""
+
+    path: Path
+    """A file of JSON Lines."""
+    kind: type[T]
+    """The class of its records."""
+    keep: Callable[[T], bool] = lambda _: True
+    """Which of them are meant."""
+
+    def __iter__(self) -> Iterator[T]:
+        return filter(self.keep, read_jsonl(self.path, self.kind))
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

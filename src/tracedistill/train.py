@@ -13,26 +13,33 @@ import json
 import logging
 import shutil
 import sys
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tracedistill.errors import InputError
+from tracedistill.estimates import optimizer_steps
 from tracedistill.formats import FormatName
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example
-from tracedistill.rendering import render_example, template_hash
+from tracedistill.rendering import template_hash
 from tracedistill.sft import target_weights
-from tracedistill.store import content_id, disk_error, read_json, to_json, write_json
+from tracedistill.store import content_id, disk_error, file_hash, read_json, to_json, write_json
 from tracedistill.training import TrainerSettings
 from tracedistill.training.tracking import Lenient, Table, open_run
 from tracedistill.weights import student_folder
 
 LOGGED = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 """What training.json keeps of the trainer's log: nothing that differs between two equal runs."""
-LOCK = "running.lock"
-"""Held inside the folder of checkpoints by the process that trains."""
+LOCK, ROWS, HELDOUT, RENDERED = "running.lock", "rows.arrow", "validation.arrow", "rendered"
+"""Files inside the folder of checkpoints: held by the process that trains; rendered rows; there once those are."""
+LOOK = 0.2
+"""Seconds between two looks for a file."""
+LOGGED_STEPS = 1_000
+"""Steps up to which each is logged: what a trainer keeps of its steps must not grow with the rows."""
 SHOWN, PROMPT_END = 5, 160
 """Rows that a tracker is shown, and characters of their prompts."""
 
@@ -58,7 +65,7 @@ def load_tokenizer(model: str) -> Any:
 def train_arm(
     *,
     name: str,
-    rows: Sequence[Example],
+    rows: Iterable[Example],
     student: StudentConfig,
     training: TrainingConfig,
     seed: int,
@@ -67,15 +74,17 @@ def train_arm(
     run_name: str | None = None,
     style: FormatName = "plain",
     rationale_weight: float | None = None,
-    validation: Sequence[Example] = (),
+    validation: Iterable[Example] = (),
 ) -> str:
     """Tune a student on these rows and put the result into the folder `output` (safetensors, training.json).
 
-    Method lora: an adapter; full: a whole model with its tokenizer, in the student's dtype. `rationale_weight`: the
-    rows are those of `sft.two_targets`, and their rationales have this weight beside their answers. `validation`: rows
-    of the same kind whose loss is taken every `training.eval_steps` steps; it changes nothing in the result. Returns
-    the hash of the chat template that the rows were rendered with. Checkpoints go to `<output>.checkpoints`; those of a
-    run with other rows or settings are thrown away. Raises InputError where nothing can be trained, this machine lacks
+    `rows` and `validation` are gone through several times: a sequence, or `store.Records`, of which one at a time is in
+    memory. Method lora: an adapter; full: a whole model with its tokenizer, in the student's dtype.
+    `rationale_weight`: the rows are those of `sft.two_targets`, and their rationales have this weight beside their
+    answers. `validation`: rows of the same kind whose loss is taken every `training.eval_steps` steps; it changes
+    nothing in the result. Returns the hash of the chat template that the rows were rendered with. Checkpoints go to
+    `<output>.checkpoints`, and the rendered rows, which the training reads from there; those of a run with other
+    rows or settings are thrown away. Raises InputError where nothing can be trained, this machine lacks
     what the recipe asks for, another process trains into the same folder, a gradient is not finite, memory or disk end,
     or `tracking` (wandb, trackio) gives no run; a tracker that breaks down later is told of, and training goes on.
     """
@@ -85,28 +94,26 @@ def train_arm(
     from tracedistill.training.device import check_device, explained
 
     gc.collect()  # the last arm's model hangs in cycles; two at once would double the memory
-    if not rows:
-        raise InputError(f"arm {name}: training rows: there are none")
     check_device(student, training)
     tokenizer = load_tokenizer(student.model)
-    data = _tokens_of(tokenizer, rows, style, rationale_weight)
-    heldout = _tokens_of(tokenizer, validation if training.eval_steps else (), style, rationale_weight)
     checkpoints = output.with_name(f"{output.name}.checkpoints")
-    settings = _settings(training, student, seed, checkpoints, tracking, run_name)
-    state = PartialState(cpu=settings.use_cpu)
-    identity = content_id(data, training, student, seed, state.num_processes, *([heldout] if heldout else []))
+    state = PartialState()
     run: Lenient | None = None
     with _alone(checkpoints) if state.is_main_process else contextlib.nullcontext():
-        if state.is_main_process:
-            _keep_own_checkpoints(checkpoints, identity)
-            drop_broken_checkpoints(checkpoints)
-        state.wait_for_everyone()
         try:
+            sources = {ROWS: rows, HELDOUT: validation if training.eval_steps else ()}
+            data, heldout = _on_disk(name, tokenizer, sources, style, rationale_weight, checkpoints, state)
+            settings = _settings(training, student, seed, checkpoints, len(data), tracking, run_name)
+            if state.is_main_process:
+                files = [file_hash(checkpoints / file) for file in sources if (checkpoints / file).exists()]
+                _keep_own_checkpoints(checkpoints, content_id(files, training, student, seed, state.num_processes))
+                drop_broken_checkpoints(checkpoints)
+            state.wait_for_everyone()
             if tracking != "none" and state.is_main_process:
                 run = _tracked_run(tracking, run_name or name, data, heldout, student, training, seed)
                 run.tables({"examples": supervised_examples(tokenizer, rows, data)})
             trainer = _trained(name, data, heldout, tokenizer, student, training, settings, run)
-            _save(trainer, tokenizer, student, training, output, len(rows), len(heldout))
+            _save(trainer, tokenizer, student, training, output, len(data), len(heldout))
         except BaseException as error:
             if run is not None:
                 run.close(failed=True)
@@ -178,19 +185,37 @@ def _alone(checkpoints: Path) -> Iterator[None]:
         lock.release()
 
 
-def _tokens_of(
-    tokenizer: Any, rows: Sequence[Example], style: FormatName, rationale_weight: float | None
-) -> list[dict[str, Any]]:
-    """Rows as the trainer takes them; with `rationale_weight` each has the weight of its target."""
-    rendered = [render_example(tokenizer, row, style) for row in rows]
-    data: list[dict[str, Any]] = [
-        {"input_ids": row.input_ids, "completion_mask": row.completion_mask} for row in rendered
-    ]
-    if rationale_weight is not None and data:
-        tokens = [sum(row.completion_mask) for row in rendered]
-        for row, weight in zip(data, target_weights(rows, tokens, rationale_weight), strict=True):
-            row["weight"] = weight
-    return data
+def _on_disk(
+    arm: str,
+    tokenizer: Any,
+    sources: Mapping[str, Iterable[Example]],
+    style: FormatName,
+    rationale_weight: float | None,
+    folder: Path,
+    state: Any,
+) -> list[Any]:
+    """Datasets of these rows, memory-mapped from the files that the first process renders them into.
+
+    The others look for the files rather than wait for the process, which a launcher gives but some minutes for.
+    """
+    from tracedistill.training.rows import open_rows, supervised_tokens, write_rows
+
+    done = folder / RENDERED
+    if state.is_main_process:
+        done.unlink(missing_ok=True)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        for file, rows in sources.items():
+            weights = None
+            if rationale_weight is not None:
+                tokens = supervised_tokens(tokenizer, rows, style)
+                weights = target_weights(*tokens, rationale_weight) if any(tokens) else (1.0, 1.0)
+            if not write_rows(tokenizer, rows, style, folder / file, weights) and file == ROWS:
+                raise InputError(f"arm {arm}: training rows: there are none")
+        done.touch()
+    while not done.exists():
+        time.sleep(LOOK)
+    return [open_rows(folder / file) for file in sources]
 
 
 def _tracked_run(
@@ -208,17 +233,23 @@ def _tracked_run(
     return Lenient(open_run(tracking, name, {**config, "training": to_json(training, defaults=True)}), tracking)
 
 
-def supervised_examples(tokenizer: Any, rows: Sequence[Example], data: Sequence[Mapping[str, Any]]) -> Table:
+def supervised_examples(tokenizer: Any, rows: Iterable[Example], data: Iterable[Mapping[str, Any]]) -> Table:
     """The first rows for a person to read: problem, the prompt's end, what is supervised, decoded."""
     made = []
-    for row, found in list(zip(rows, data, strict=True))[:SHOWN]:
+    for row, found in islice(zip(rows, data, strict=True), SHOWN):
         ids, start = found["input_ids"], found["completion_mask"].index(1)
         made.append([row.problem_id, tokenizer.decode(ids[:start])[-PROMPT_END:], tokenizer.decode(ids[start:])])
     return ("problem_id", "prompt ends", "supervised"), made
 
 
 def _settings(
-    training: TrainingConfig, student: StudentConfig, seed: int, checkpoints: Path, tracking: str, run_name: str | None
+    training: TrainingConfig,
+    student: StudentConfig,
+    seed: int,
+    checkpoints: Path,
+    rows: int,
+    tracking: str,
+    run_name: str | None,
 ) -> TrainerSettings:
     return TrainerSettings(
         output_dir=str(checkpoints),
@@ -239,10 +270,16 @@ def _settings(
         optimizer=training.optimizer,
         packing=training.packing,
         pack_length=training.max_length,
-        logging_steps=1,  # the mean over an interval that a kill has cut would tell of the kill
+        logging_steps=_logging_steps(optimizer_steps(rows, training), training.save_steps),
         progress=False,  # our own line instead of the trainer's bar and one dictionary per step
         run_name=None if tracking == "none" else run_name,  # its own trackers stay out: they would send all it knows
     )
+
+
+def _logging_steps(steps: int, save_steps: int) -> int:
+    """Steps whose mean loss is one entry of the log; one ends with each checkpoint, so that no kill cuts it."""
+    wanted = max(1, steps // LOGGED_STEPS)
+    return max(each for each in range(1, min(wanted, save_steps) + 1) if save_steps % each == 0)
 
 
 def _quantization(student: StudentConfig) -> Any:
@@ -267,7 +304,7 @@ def _keep_own_checkpoints(checkpoints: Path, identity: str) -> None:
     for leftover in checkpoints.iterdir():
         if leftover.is_dir():
             shutil.rmtree(leftover)
-        elif leftover.name != LOCK:
+        elif leftover.name not in (LOCK, ROWS, HELDOUT, RENDERED):
             leftover.unlink()
     write_json(mark, identity)
 

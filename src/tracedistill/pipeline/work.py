@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tracedistill.pipeline.teaching import SCRIPTED, Teaching
 from tracedistill.prompts import PROMPTS, needs_plan, prompt_text
 from tracedistill.recipes import Arm, Study, resolved, run_name
 from tracedistill.records import Example, Problem
-from tracedistill.store import content_id, read_json, read_jsonl, to_json, write_json
+from tracedistill.store import ListId, Records, read_json, read_jsonl, read_lines, to_json, write_json
 from tracedistill.tasks import Task, get_task
 from tracedistill.training.tracking import check_tracker
 
@@ -36,6 +36,7 @@ class Workshop:
         self.run = RunFolder(study.folder, study.study)
         self.plain = resolved(study)
         self._engine: tuple[str, Any] | None = None
+        self._counted: tuple[tuple[int, int], dict[str, Any]] | None = None
         self.share = (0, 1)
         self.barrier: Callable[[], object] = lambda: None
 
@@ -70,13 +71,21 @@ class Workshop:
 
     def facts(self) -> dict[str, Any]:
         """What every manifest says beside its node's own settings: the whole recipe, the seed, which problems."""
-        data = {}
-        if self.run.path("problems.jsonl").exists():
-            by_role: dict[str, list[str]] = {}
-            for problem in self.problems():
-                by_role.setdefault(problem.split, []).append(problem.problem_id)
-            data = {role: {"n": len(ids), "ids": content_id(ids)} for role, ids in by_role.items()}
-        return {"recipe": self.plain, "seed": self.study.seed, "data": data}
+        return {"recipe": self.plain, "seed": self.study.seed, "data": self._drawn()}
+
+    def _drawn(self) -> dict[str, Any]:
+        """Role -> how many problems and their ids' id; read again where the file is another."""
+        path = self.run.path("problems.jsonl")
+        if not path.exists():
+            return {}
+        stat = path.stat()
+        mark = (stat.st_mtime_ns, stat.st_size)
+        if self._counted is None or self._counted[0] != mark:
+            by_role: dict[str, ListId] = {}
+            for _, problem in read_lines(path):
+                by_role.setdefault(problem["split"], ListId()).add(problem["problem_id"])
+            self._counted = (mark, {role: {"n": ids.n, "ids": ids.id()} for role, ids in by_role.items()})
+        return self._counted[1]
 
     def arms_of(self, student: str) -> list[str]:
         """The tuned arms of a student."""
@@ -106,7 +115,7 @@ class Workshop:
     def make_preflight(self, student: str) -> None:
         """Check every row as the student will see it, and show a few."""
         training = self.study.training
-        arms = {name: list(read_jsonl(self.run.path(f"sft/{name}.jsonl"), Example)) for name in self.arms_of(student)}
+        arms = {name: read_jsonl(self.run.path(f"sft/{name}.jsonl"), Example) for name in self.arms_of(student)}
         output = self.run.path(f"sft/{student}.preflight.json")
         if self.study.students[student].model.startswith(SCRIPTED):
             raise InputError(f"student {student}: a scripted student cannot be tuned")
@@ -156,12 +165,15 @@ class Workshop:
         student, run = study.student_of(study.arms[name]), run_name(name, seed)
         preflight = read_json(self.run.path(f"sft/{student}.preflight.json"))
         dropped = set(preflight["dropped"]) | set(preflight.get("dropped_validation", ()))
-        rows = [row for row in read_jsonl(self.run.path(f"sft/{name}.jsonl"), Example) if row.problem_id not in dropped]
-        validation = []
+
+        def kept(row: Example) -> bool:
+            return row.problem_id not in dropped
+
+        rows = Records(self.run.path(f"sft/{name}.jsonl"), Example, kept)
+        validation: Iterable[Example] = ()
         if study.training.eval_steps:
-            every = read_jsonl(self.run.path(heldout_file(name)), Example)
-            validation = [row for row in every if row.problem_id not in dropped]
-            if not validation:
+            validation = Records(self.run.path(heldout_file(name)), Example, kept)
+            if not any(True for _ in validation):
                 self.screen.say(f"  {run}: no row of a validation problem: nothing is evaluated during training")
         template = train_arm(
             name=run,

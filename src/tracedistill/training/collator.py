@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import datasets
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 import torch
 
 from tracedistill.errors import InputError
@@ -16,6 +17,8 @@ from tracedistill.errors import InputError
 IGNORED = -100
 """Label of a position that is not supervised."""
 COLUMNS = ["input_ids", "completion_mask"]
+BATCH = 5_000
+"""Rows that are looked at together."""
 WEIGHT = "weight"
 """A third column that rows may have: the weight of a row's tokens in the loss."""
 
@@ -73,13 +76,32 @@ def row_dataset(
     if len(dataset) == 0:
         raise InputError(f"{name} rows: there are none")
     start = 0
-    for batch in dataset.with_format("numpy").iter(batch_size=1000):
-        for offset, (ids, mask) in enumerate(zip(batch["input_ids"], batch["completion_mask"], strict=True)):
-            fault = _fault(np.asarray(ids), np.asarray(mask), vocabulary)
-            if fault:
-                raise InputError(f"{name} rows: row {start + offset} (counted from 0) {fault}")
-        start += len(batch["input_ids"])
+    for ids, mask in _batches(dataset):
+        if not _sound(ids, mask, vocabulary):
+            for offset, (row, supervised) in enumerate(zip(ids.to_pylist(), mask.to_pylist(), strict=True)):
+                fault = _fault(np.asarray(row, dtype=np.int64), np.asarray(supervised, dtype=np.int64), vocabulary)
+                if fault:
+                    raise InputError(f"{name} rows: row {start + offset} (counted from 0) {fault}")
+        start += len(ids)
     return dataset
+
+
+def _batches(dataset: datasets.Dataset) -> Iterator[tuple[Any, Any]]:
+    """(ids, masks) of some thousand rows each, as Arrow list arrays: nothing is copied out of a memory-mapped file."""
+    for table in dataset.with_format("arrow").iter(batch_size=BATCH):
+        yield tuple(table.column(column).combine_chunks() for column in COLUMNS)
+
+
+def _sound(ids: Any, mask: Any, vocabulary: int) -> bool:
+    """Whether nothing is wrong with any of these rows; `_fault` says what is."""
+    lengths, others = (pc.list_value_length(column).to_numpy(zero_copy_only=False) for column in (ids, mask))
+    if ids.null_count or mask.null_count or (lengths != others).any() or not (lengths > 1).all():
+        return False
+    tokens, supervised = (pc.list_flatten(column).to_numpy(zero_copy_only=False) for column in (ids, mask))
+    ends = lengths.cumsum()
+    carried = np.concatenate([[0], (supervised != 0).cumsum()])
+    behind_first = carried[ends] - carried[ends - lengths + 1]
+    return bool((behind_first > 0).all() and tokens.min() >= 0 and tokens.max() < vocabulary)
 
 
 def _fault(ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], vocabulary: int) -> str:
@@ -95,8 +117,8 @@ def _fault(ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], vocabulary: 
 
 def row_lengths(dataset: datasets.Dataset) -> npt.NDArray[np.int64]:
     """Tokens per row, shape (rows,); the ids themselves are not loaded all at once."""
-    lengths = [len(ids) for batch in dataset.with_format("numpy").iter(batch_size=1000) for ids in batch["input_ids"]]
-    return np.asarray(lengths, dtype=np.int64)
+    found = [pc.list_value_length(ids).to_numpy(zero_copy_only=False) for ids, _ in _batches(dataset)]
+    return np.concatenate(found).astype(np.int64)
 
 
 def with_fillers(dataset: datasets.Dataset, count: int, pad_token_id: int) -> datasets.Dataset:

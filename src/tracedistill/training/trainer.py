@@ -99,6 +99,10 @@ class _Guard(TrainerCallback):
         """Set the epoch by the steps done: accelerate's wrappers lose it when several processes resume mid-epoch."""
         self.sampler.set_epoch(state.global_step // self.steps_per_epoch)
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Have the last steps logged too where they are fewer than those between two entries of the log."""
+        control.should_log = control.should_log or state.global_step >= state.max_steps
+
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
         """Raise InputError on a loss that is no number: a launch that shards gradients shows them to nobody."""
         for key, words in (("loss", "loss"), ("eval_loss", "loss on the evaluation rows")):
