@@ -60,9 +60,10 @@ class Watch(threading.Thread):
 
 def one(count: int, steps: int, student: str, folder: Path) -> dict[str, object]:
     """Preflight and train on so many rows, in this process."""
+    from tracedistill.launched import quiet_libraries
     from tracedistill.recipes import StudentConfig, TrainingConfig
     from tracedistill.sft import preflight
-    from tracedistill.train import load_tokenizer, quiet_libraries, train_arm
+    from tracedistill.train import load_tokenizer, train_arm
 
     quiet_libraries()
     watch, seconds = Watch(), {}

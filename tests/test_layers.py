@@ -24,7 +24,7 @@ LAYERS: dict[str, int] = {
             "store cache recipes answers stats formats",
             "prompts rendering weights tasks engines",
             "validation grading init auditing sizes",
-            "teachers estimates",
+            "teachers estimates launched",
             "interventions students calibration",
             "sft scoring training",
             "train attribution importing",

@@ -6,19 +6,19 @@ batches over its processes.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from tracedistill.engines import Engine, Generation, Request, Sampling
 from tracedistill.engines.plan import batches_of
 from tracedistill.errors import InputError
 from tracedistill.formats import FormatName, begun, join
+from tracedistill.launched import run_launched
 from tracedistill.prompts import TAGS_HINT, fill, needs_plan
 from tracedistill.recipes import Arm
 from tracedistill.records import Attempt, Message, Problem, Trace
@@ -324,33 +324,13 @@ def _attempt(generation: Generation, request: Request, run: Run) -> Attempt:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of every launched process."""
-    parser = argparse.ArgumentParser(
-        prog="accelerate launch -m tracedistill.students", description="Ask the students of a study, batches shared."
-    )
-    parser.add_argument("recipe", help="the study's YAML file")
-    parser.add_argument("--arm", action="append", default=[], metavar="NAME", help="this arm only (may be repeated)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
-    args = parser.parse_intermixed_args(argv)
-    from accelerate import PartialState
-    from accelerate.utils import is_cuda_available
-
     from tracedistill import pipeline  # the entry point alone reaches up: what makes missing files is the pipeline
 
-    try:
-        loaded = pipeline.load(args.recipe, args.overrides)
-        state = PartialState(cpu=not is_cuda_available())
-        if state.is_main_process:
-            print(f"world_size={state.num_processes}", flush=True)
-        pipeline.attempt_in_this_process(
-            loaded, args.arm, share=(state.process_index, state.num_processes), barrier=state.wait_for_everyone
-        )
-    except InputError as error:
-        print(f"tracedistill: {error}", file=sys.stderr)
-        return 2
-    finally:
-        if PartialState._shared_state:
-            PartialState().destroy_process_group()
-    return 0
+    def work(recipe: str, overrides: Sequence[str], arms: Sequence[str], state: Any) -> None:
+        share, barrier = (state.process_index, state.num_processes), state.wait_for_everyone
+        pipeline.attempt_in_this_process(pipeline.load(recipe, overrides), arms, share=share, barrier=barrier)
+
+    return run_launched("tracedistill.students", "Ask the students of a study, batches shared.", work, argv)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,12 @@ goes on from its last one.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
 import json
-import logging
 import shutil
 import sys
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -23,6 +20,7 @@ from typing import Any
 from tracedistill.errors import InputError
 from tracedistill.estimates import optimizer_steps
 from tracedistill.formats import FormatName
+from tracedistill.launched import run_launched
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example
 from tracedistill.rendering import template_hash
@@ -360,46 +358,16 @@ def _save(
     partial.rename(output)
 
 
-def quiet_libraries() -> None:
-    """Keep the libraries' own bars and notes off the screen; errors stay."""
-    warnings.filterwarnings("ignore")
-    for name in ("transformers", "bitsandbytes", "peft", "accelerate"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of every launched process."""
-    parser = argparse.ArgumentParser(
-        prog="accelerate launch -m tracedistill.train", description="Train one adapter per tuned arm of a study."
-    )
-    parser.add_argument("recipe", help="the study's YAML file")
-    parser.add_argument("--arm", action="append", default=[], metavar="NAME", help="this arm only (may be repeated)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
-    args = parser.parse_intermixed_args(argv)
-    quiet_libraries()
-    from accelerate import PartialState
-    from accelerate.utils import is_cuda_available
-
     from tracedistill import pipeline  # the entry point alone reaches up: what makes missing files is the pipeline
 
-    try:
-        loaded = pipeline.load(args.recipe, args.overrides)
-        state = PartialState(cpu=not is_cuda_available())
-        if state.is_main_process:
-            print(f"world_size={state.num_processes}", flush=True)
-        pipeline.train_in_this_process(
-            loaded, args.arm, main_process=state.is_main_process, barrier=state.wait_for_everyone
-        )
-    except InputError as error:
-        print(f"tracedistill: {error}", file=sys.stderr)
-        return 2
-    finally:
-        if PartialState._shared_state:
-            PartialState().destroy_process_group()
-    return 0
+    def work(recipe: str, overrides: Sequence[str], arms: Sequence[str], state: Any) -> None:
+        main_process, barrier = state.is_main_process, state.wait_for_everyone
+        loaded = pipeline.load(recipe, overrides)
+        pipeline.train_in_this_process(loaded, arms, main_process=main_process, barrier=barrier)
+
+    return run_launched("tracedistill.train", "Train one adapter per tuned arm of a study.", work, argv)
 
 
 if __name__ == "__main__":
