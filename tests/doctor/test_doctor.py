@@ -19,6 +19,7 @@ from tracedistill.doctor.findings import Finding, gigabytes
 from tracedistill.doctor.lengths import UNKNOWN, lengths_of
 from tracedistill.doctor.machine import Gpu, Machine, findings_of, key_is_set, look
 from tracedistill.doctor.needs import duration, needs_of
+from tracedistill.errors import InputError
 from tracedistill.estimates import Device
 from tracedistill.recipes import load
 
@@ -274,8 +275,32 @@ def test_libraries_and_dtypes_that_a_student_wants(recipe: Recipe, monkeypatch: 
     quantised = recipe(students={"s": {"model": "owner/model", "quantization": "nf4"}}, tracking="wandb")
     assert "tracedistill[bitsandbytes]" in needs(quantised)["student s"][1].text
     assert "tracedistill[wandb]" in needs(quantised)["tracking"][0].text
+    assert needs(recipe(tracking="trackio"))["tracking"][0] == Finding(
+        "tracking", "bad", "trackio: pip install 'tracedistill[trackio]'"
+    )
     old = Machine(4, 16e9, 12e9, 100e9, (Gpu("T4", 15e9, False),), "")
     assert any("T4 does not compute in it" in one.text for one in needs(recipe(), old)["student s"])
+
+
+@pytest.mark.parametrize("tracker", ["wandb", "trackio"])
+def test_a_tracker_is_asked_for_as_a_run_does(recipe: Recipe, monkeypatch: pytest.MonkeyPatch, tracker: str) -> None:
+    def refuse(name: str) -> None:
+        raise InputError(f"tracking: {name} has no key here")
+
+    monkeypatch.setattr("tracedistill.doctor.needs.installed", lambda name: "1.0")
+    monkeypatch.setattr("tracedistill.doctor.needs.check_tracker", lambda name: None)
+    assert needs(recipe(tracking=tracker))["tracking"] == [Finding("tracking", "ok", tracker)]
+    monkeypatch.setattr("tracedistill.doctor.needs.check_tracker", refuse)
+    assert needs(recipe(tracking=tracker))["tracking"] == [Finding("tracking", "bad", f"{tracker} has no key here")]
+    assert "tracking" not in needs(recipe())
+
+
+def test_libraries_for_some_recipes_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = machines.installed
+    monkeypatch.setattr(machines, "installed", lambda name: None if name in machines.EXTRAS else real(name))
+    (found,) = [one for one in findings_of(LAPTOP) if one.name == "extras"]
+    assert found.state == "note"
+    assert all(f"pip install 'tracedistill[{name}]'" in found.text for name in ("bitsandbytes", "wandb", "trackio"))
 
 
 def test_endpoints_want_their_keys_and_are_not_called(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:

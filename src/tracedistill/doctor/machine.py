@@ -24,6 +24,7 @@ KEYS = ("HF_TOKEN", "OPENAI_API_KEY", "WANDB_API_KEY")
 EXTRAS = {
     "bitsandbytes": "4-bit students and 8-bit optimizers: pip install 'tracedistill[bitsandbytes]'",
     "wandb": "tracking: wandb: pip install 'tracedistill[wandb]'",
+    "trackio": "tracking: trackio: pip install 'tracedistill[trackio]'",
 }
 """Library that only some recipes need -> for what, and how to get it."""
 LITTLE_DISK = 5e9

@@ -12,11 +12,12 @@ from tracedistill.doctor.findings import Finding, State, gigabytes
 from tracedistill.doctor.lengths import Lengths, lengths_of
 from tracedistill.doctor.machine import EXTRAS, Machine, installed, key_is_set
 from tracedistill.errors import InputError
-from tracedistill.estimates import Device, Need, PromptLengths, RowLengths, asking_need, training_need
+from tracedistill.estimates import Device, Need, PromptLengths, RowLengths, asking_need, like, training_need
 from tracedistill.pipeline.teaching import SCRIPTED
 from tracedistill.recipes import StudentConfig, Study
 from tracedistill.sizes import ModelSize, local_folder, size_of
 from tracedistill.store import read_json
+from tracedistill.training.tracking import check_tracker
 from tracedistill.weights import PACKAGED, PREFIX
 
 SOME_ROWS, SOME_PROBLEMS = 1000, 200
@@ -44,11 +45,19 @@ def needs_of(recipe: Path, overrides: tuple[str, ...], machine: Machine, speed: 
     for name in sorted(used):
         yield from _student(study, name, lengths, machine, speed)
     yield from _hardware(study, recipe, machine)
-    if study.tracking == "wandb":
-        there = installed("wandb") is not None
-        yield Finding(
-            "tracking", "ok" if there else "bad", "wandb" if there else "wandb: pip install 'tracedistill[wandb]'"
-        )
+    if study.tracking != "none":
+        yield _tracking(study.tracking)
+
+
+def _tracking(tracker: str) -> Finding:
+    """As a run asks for it: the package, and of W&B a login or an offline mode; nothing is sent."""
+    if installed(tracker) is None:
+        return Finding("tracking", "bad", EXTRAS[tracker].removeprefix("tracking: "))
+    try:
+        check_tracker(tracker)
+    except InputError as error:
+        return Finding("tracking", "bad", str(error).removeprefix("tracking: "))
+    return Finding("tracking", "ok", tracker)
 
 
 def _data(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]:
@@ -184,7 +193,9 @@ def _methods(study: Study, config: StudentConfig, size: ModelSize, rows: RowLeng
     }
     own = "all weights" if study.training.method == "full" else "QLoRA" if config.quantization == "nf4" else "LoRA"
     order = [own, *(way for way in ways if way != own)]
-    return {way: training_need(size, rows, *ways[way], device) for way in order}
+    most, there = study.training.eval_rows, study.task.validation
+    heldout = like(rows, most if there is None else min(most, there))
+    return {way: training_need(size, rows, *ways[way], device, heldout) for way in order}
 
 
 def _rows(study: Study, name: str, arms: list[str], lengths: Lengths) -> tuple[RowLengths, str]:
