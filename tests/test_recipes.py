@@ -268,6 +268,61 @@ def test_overrides_nested_deep_and_new(write: Write) -> None:
     assert (study.arms["standard"].max_tokens, study.arms["standard"].shots) == (11, 2)
 
 
+@pytest.mark.parametrize(
+    ("override", "place", "value"),
+    [
+        ("students.llama-3.2-1b.model=x", ("students", "llama-3.2-1b", "model"), "x"),
+        ("students.llama-3.2-1b.quantization=nf4", ("students", "llama-3.2-1b", "quantization"), "nf4"),
+        ("students.llama-3.2-1b={model: x}", ("students", "llama-3.2-1b", "model"), "x"),
+        ("students.llama-3.model=x", ("students", "llama-3", "model"), "x"),
+        ("students.qwen-2.5={model: x}", ("students", "qwen-2.5", "model"), "x"),
+        ("arms.v1.1.max_tokens=7", ("arms", "v1.1", "max_tokens"), 7),
+        ("arms.v1.1.mix.v1.0=0.5", ("arms", "v1.1", "mix", "v1.0"), 0.5),
+        ("prompts.my.own=Say {problem}", ("prompts", "my.own"), "Say {problem}"),
+        ("teachers.r.columns.text=traces.x.0", ("teachers", "r", "columns", "text"), "traces.x.0"),
+        ("teachers.r.where.traces.x=yes!", ("teachers", "r", "where", "traces.x"), "yes!"),
+        ("teachers.r.extra.kwargs.thinking=false", ("teachers", "r", "extra", "kwargs", "thinking"), False),
+        ("teachers.r.extra.top.k=4", ("teachers", "r", "extra", "top.k"), 4),
+        ("teachers.r.extra.new.one=4", ("teachers", "r", "extra", "new", "one"), 4),
+    ],
+)
+def test_names_with_dots_can_be_overridden(write: Write, override: str, place: tuple[str, ...], value: object) -> None:
+    path = write(
+        students={"llama-3": {"model": "a"}, "llama-3.2-1b": {"model": "b"}},
+        arms={name: {"tune": "none", "student": "llama-3"} for name in ("v1.0", "v1.1")},
+        teachers={"r": {"extra": {"top.k": 3}}},
+    )
+    found = resolved(study_of(path, override))
+    for key in place:
+        found = found[key]
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("arms.a.prompt=x", "may mean arms > a.prompt or arms > a > prompt, which both stand there"),
+        ("arms.a.promt=x", "arms.a.promt: unknown key; did you mean 'prompt'?"),
+        ("arms.a.prompt.max_tokens=x", "arms.a.prompt.max_tokens: wants a whole number"),
+        ("arms.v1.2.prompt=x", "the recipe has no 'v1.2' among its arms; did you mean 'v1.1'?"),
+        ("arms.v1.2=x", "the recipe has no 'v1.2' among its arms; did you mean 'v1.1'?"),
+    ],
+)
+def test_overrides_of_names_with_dots_that_cannot_be_meant(write: Write, override: str, told: str) -> None:
+    arms = {"a": {}, "a.prompt": {}, "v1.1": {}}
+    (error,) = errors_of(write(arms=arms), override)
+    assert told in error
+
+
+def test_prompts_of_an_override_are_known(write: Write) -> None:
+    path = write(arms={"mine": {"prompt": "shout"}})
+    assert "unknown name 'shout'" in errors_of(path)[0]
+    for override in ("prompts={shout: 'HEY {problem}'}", "prompts.shout=HEY {problem}"):
+        assert study_of(path, override).prompts == {"shout": "HEY {problem}"}
+    asked = ["prompts={shout: 'HEY {problem}', urge: '{problem}!'}", "teachers={m: {kind: model, model: m}}"]
+    assert study_of(path, *asked, "teachers.m.prompt=urge").teachers["m"].prompt == "urge"
+
+
 def test_the_last_override_wins(write: Write) -> None:
     assert study_of(write(), "seed=1", "seed=2").seed == 2
 

@@ -38,10 +38,11 @@ def load(path: Path, overrides: Sequence[str] = (), names: Mapping[str, Collecti
         raise InputError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(raw, dict):
         raise InputError(f"{path}: a recipe is a mapping that starts with `study:` and `task:`")
-    reader = _Reader(_with_own_prompts(names or {}, raw))
+    reader = _Reader()
     reader.note_lines(node, "")
     for override in overrides:
         reader.apply(raw, override)
+    reader.names = _with_own_prompts(names or {}, raw)  # those of the overrides too
     spread, grids = spread_grid(_spread_base(raw))
     reader.note_cells(grids)
     study = reader.read(Study, spread, "")
@@ -74,8 +75,8 @@ def _spread_base(raw: dict[str, Any]) -> dict[str, Any]:
 class _Reader:
     """Turns YAML values into dataclasses and collects every error on the way."""
 
-    def __init__(self, names: Mapping[str, Collection[str]]) -> None:
-        self.names = names
+    def __init__(self) -> None:
+        self.names: Mapping[str, Collection[str]] = {}
         self.errors: list[str] = []
         self.lines: dict[str, int] = {}
 
@@ -126,13 +127,19 @@ class _Reader:
         except (yaml.YAMLError, ValueError, RecursionError):
             value = text
         place = raw
-        parts = key.split(".")
-        known = raw.get(parts[0])
-        named = parts[0] in ("arms", "students", "teachers") and len(parts) > 2
-        if named and isinstance(known, dict) and parts[1] not in known:
-            self.fail(key, f"the recipe has no '{parts[1]}' among its {parts[0]}{near(parts[1], known)}")
+        path, *others = _paths(Study, raw, key.split("."))
+        if others:
+            told = " or ".join(" > ".join(each) for each in (path, *others))
+            self.fail(key, f"may mean {told}, which both stand there; change it in the file, or rename one")
             return
-        for part in parts[:-1]:
+        known = raw.get(path[0])
+        if path[0] in ("arms", "students", "teachers") and len(path) > 1 and isinstance(known, dict):
+            # a whole new one may have dots in its name; a field of one that is not there is a slip
+            slip = len(path) > 2 or ("." in path[1] and not isinstance(value, dict))
+            if slip and path[1] not in known:
+                self.fail(key, f"the recipe has no '{path[1]}' among its {path[0]}{near(path[1], known)}")
+                return
+        for part in path[:-1]:
             inner = place.setdefault(part, {})
             if inner is None:
                 inner = place[part] = {}
@@ -140,7 +147,7 @@ class _Reader:
                 self.fail(key, f"'{part}' is not a mapping")
                 return
             place = inner
-        place[parts[-1]] = value
+        place[path[-1]] = value
 
     def read(self, kind: Any, value: Any, key: str, metadata: Mapping[str, Any] = types.MappingProxyType({})) -> Any:
         """The value as this type; errors are collected, and None stands for what could not be read."""
@@ -227,6 +234,45 @@ class _Reader:
         if known is not None and value not in known and not dotted:
             self.fail(key, f"unknown name '{value}'{near(value, known)}; known: {', '.join(sorted(known))}")
         return value
+
+
+def _paths(kind: Any, here: Any, parts: Sequence[str]) -> list[tuple[str, ...]]:
+    """The keys that a dotted path stands for, at least one list of them; several: it may mean each of these.
+
+    `kind` and `here`: the type at this place, and what the recipe has there. Names may hold dots (`llama-3.2-1b`):
+    those that the recipe has come first, of them the longest; where several fit the type, all are returned.
+    """
+    here = here if isinstance(here, dict) else {}
+    if dataclasses.is_dataclass(kind):
+        head, rest = parts[0], parts[1:]
+        inner = typing.get_type_hints(kind).get(head, Any)
+        return [(head, *path) for path in _paths(inner, here.get(head), rest)] if rest else [(head,)]
+    whole = ".".join(parts)
+    if len(parts) == 1 or (get_origin(kind) is not dict and kind is not Any):
+        return [tuple(parts)]
+    inner = Any if kind is Any else get_args(kind)[1]
+    keys = typing.get_type_hints(inner) if dataclasses.is_dataclass(inner) else {}
+    if not keys and inner is not Any:
+        return [(whole,)]  # texts by name: what follows is all name
+    known: list[tuple[str, ...]] = []
+    fitting: list[tuple[str, ...]] = []
+    for cut in range(len(parts), 0, -1):
+        name, rest = ".".join(parts[:cut]), parts[cut:]
+        if name in here:
+            paths = [(name, *path) for path in _paths(inner, here[name], rest)] if rest else [(name,)]
+            known += paths
+            if not rest:
+                fits = True
+            elif keys:
+                fits = rest[0] in keys and (len(rest) == 1 or get_origin(keys[rest[0]]) is dict)
+            else:
+                fits = isinstance(here[name], dict | None)
+            fitting += paths if fits else []
+    if known:
+        return fitting or known[:1]
+    cut = next((at for at, part in enumerate(parts) if at and part in keys), len(parts) if keys else 1)
+    name, rest = ".".join(parts[:cut]), parts[cut:]
+    return [(name, *path) for path in _paths(inner, None, rest)] if rest else [(name,)]
 
 
 def resolved(study: Study) -> dict[str, Any]:
