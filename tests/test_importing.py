@@ -77,6 +77,34 @@ def test_every_kind_of_file(tmp_path: Path, kind: str) -> None:
     assert (arm["n"], arm["correct"], arm["cut_off"], arm["tokens_out"]) == (3, 1, 3, 21)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        (
+            "x.csv",
+            "problem_id,text,gold,text\np-0,Answer: 3,3,Answer: 4\n",
+            r"x\.csv, row 1: .* called 'text'; give each",
+        ),
+        ("x.csv", "\ufeffa,a,b,b,gold\n1,2,3,4,5\n", "called 'a', 'b'; give each"),
+        ("x.csv.gz", "text,text,problem_id\n1,2,3\n", "called 'text'"),
+        ("x.parquet.gz", "whatever", "gunzip it first"),
+    ],
+)
+def test_files_that_cannot_be_meant(tmp_path: Path, name: str, text: str, told: str) -> None:
+    content = text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with pytest.raises(InputError, match=told):
+        import_outputs(tmp_path / name, "gsm8k", "a", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_help_names_what_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["import", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "(.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)" in told
+
+
 def test_further_columns_under_other_names(tmp_path: Path) -> None:
     row = {
         "id": "p-0",
@@ -114,6 +142,22 @@ def test_a_second_arm_is_paired_by_id(tmp_path: Path) -> None:
     assert (entry["first"], entry["second"], entry["n"]) == ("two", "one", 3)
     assert (entry["only_first"], entry["only_second"]) == (2, 0)
     assert any("With which seeds and settings" in line for line in report["limits"])
+
+
+def test_arms_of_other_problems_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    elsewhere = [{**row, "problem_id": f"far-{row['problem_id']}"} for row in ROWS]
+    for arm, rows in (("one", ROWS), ("two", ROWS), ("far", elsewhere)):
+        import_outputs(write(tmp_path / f"{arm}.jsonl", *rows), "gsm8k", arm, run)
+    assert main(["report", str(run)]) == 0
+    told = "No common problems, so not compared: far - one, far - two."
+    assert told in capsys.readouterr().out.replace("\n", " ")
+    report = json.loads((run / "report.json").read_text())
+    (entry,) = report["comparisons"]
+    assert {entry["first"], entry["second"]} == {"one", "two"}
+    assert (entry["family"], len(report["not_compared"])) == (1, 2)
+    for page in ("report.html", "report.md"):
+        assert told in (run / page).read_text(), page
 
 
 def test_an_arm_is_replaced_only_by_the_same_source_or_on_demand(tmp_path: Path) -> None:

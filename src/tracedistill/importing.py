@@ -124,7 +124,7 @@ def import_outputs(
     with _held(run_dir):
         run = _Run(run_dir, task, task_name, policy, data_dir)
         run.check(arm, path, over=over)
-        found = Imported(path.name, "", policy, where=where, student=student, columns=_named(columns))
+        found = Imported(path.name, "", policy, where=where, student=student, columns=to_json(columns))
         attempts = [*_attempts(path, run, arm, columns, where, found)]
         if not attempts:
             refused = f", {found.refused} refused ({found.refused_rows[0]})" if found.refused else ""
@@ -283,13 +283,13 @@ def _attempts(
         first = first or row
         missing = next((column for column in where if column not in row), None)
         if missing is not None:
-            raise InputError(f"{place}: no column '{missing}', which --where names; it has: {_columns(row)}")
+            raise InputError(f"{place}: no column '{missing}', which --where names; it has: {', '.join(row)}")
         if any(content(row[column]) != value for column, value in where.items()):
             found.skipped += 1
             continue
         if row.get(columns.problem) in (None, ""):
             raise InputError(
-                f"{place}: no problem id in column '{columns.problem}'; it has: {_columns(row)}; name it by "
+                f"{place}: no problem id in column '{columns.problem}'; it has: {', '.join(row)}; name it by "
                 "--problem-field (arms are paired by it; `tracedistill grade` judges rows without ids)"
             )
         problem_id = content(row[columns.problem])
@@ -326,7 +326,7 @@ def _attempts(
             seed=seed,
         )
     if first and not any_text and not found.refused and found.skipped == 0:
-        raise InputError(f"{path}: no column '{columns.text}'; it has: {_columns(first)}; name it by --text-field")
+        raise InputError(f"{path}: no column '{columns.text}'; it has: {', '.join(first)}; name it by --text-field")
 
 
 def _text(row: Row, column: str, place: str) -> str:
@@ -372,15 +372,6 @@ def _whole(row: Row, column: str, place: str) -> int | None:
 
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
-
-
-def _columns(row: Row) -> str:
-    return ", ".join(map(str, row))
-
-
-def _named(columns: ColumnNames) -> dict[str, str]:
-    named: dict[str, str] = to_json(columns)
-    return named
 
 
 def _brief(answers: Sequence[str]) -> str:

@@ -40,7 +40,7 @@ class TeacherConfig:
     """rules: the task's own decomposition; gold: plans out of the gold steps, without any result; recorded: traces of
     a file; model: an endpoint or a local model; student: a student of this study as its own teacher."""
     path: str | None = None
-    """recorded: the file (.jsonl, .csv, .parquet; also .gz)."""
+    """recorded: the file (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)."""
     columns: dict[str, str] = field(default_factory=dict)
     """recorded: our field (problem_id, text, answer, oracle) -> column; `traces.x.0` reaches into nested ones."""
     where: dict[str, str] = field(default_factory=dict)

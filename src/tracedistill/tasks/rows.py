@@ -1,4 +1,4 @@
-"""Rows out of JSON Lines, JSON, CSV and Parquet files (gzipped or not), or from the hub; errors name file and row."""
+"""Rows out of JSON Lines and CSV files (also gzipped), Parquet files, or from the hub; errors name file and row."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
         raise InputError(f"{path}: no such file")
     name = path.name.removesuffix(".gz")
     found = False
+    if name.endswith(".parquet") and name != path.name:
+        raise InputError(f"{path}: a Parquet file is compressed inside, and read as it is: gunzip it first")
     if name.endswith(".parquet"):
         rows: Iterator[tuple[int, Row]] = _parquet(path)
     elif name.endswith(".csv"):
@@ -30,7 +33,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
     elif name.endswith((".jsonl", ".ndjson")):
         rows = _jsonl(path)
     else:
-        raise InputError(f"{path}: cannot tell the kind of file; use .jsonl, .csv or .parquet (also .gz)")
+        raise InputError(f"{path}: cannot tell the kind of file; use .jsonl or .csv (also .gz), or .parquet")
     for number, row in rows:
         found = True
         yield number, row
@@ -98,6 +101,10 @@ def _csv(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         with _open_text(path) as lines:
             rows = csv.DictReader(lines, strict=True)  # an open quote must not swallow the rest of the file
+            times = Counter(rows.fieldnames or ())
+            twice = ", ".join(f"'{head}'" for head, count in times.items() if count > 1)
+            if twice:
+                raise InputError(f"{path}, row 1: several columns are called {twice}; give each a name of its own")
             for row in rows:
                 number = rows.line_num
                 if None in row or None in row.values():
