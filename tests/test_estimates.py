@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -10,10 +11,13 @@ from tracedistill.calibration import this_machine
 from tracedistill.estimates import (
     DEVICES,
     GB,
+    START_SECONDS,
     Device,
     PromptLengths,
     RowLengths,
     asking_need,
+    evaluations,
+    like,
     optimizer_steps,
     passes,
     trained_weights,
@@ -58,6 +62,32 @@ def test_the_quickstart_as_it_was_measured(
 )
 def test_steps(rows: int, changes: dict[str, object], steps: int) -> None:
     assert optimizer_steps(rows, replace(PLAIN, **changes)) == steps  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "times"), [(40, 0, 0), (40, 20, 2), (41, 20, 3), (5, 20, 1), (40, 1, 40), (0, 20, 0)]
+)
+def test_evaluations_come_every_so_often_and_behind_the_last_step(steps: int, every: int, times: int) -> None:
+    assert evaluations(steps, replace(PLAIN, eval_steps=every)) == times
+
+
+@pytest.mark.parametrize("device", [TWO_CORES, H100])
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_an_evaluation_is_a_pass_forward(device: Device, method: Literal["lora", "full"]) -> None:
+    """One evaluation on as many rows as one epoch trains on: between a fifth and half of the epoch's time."""
+    training = replace(PLAIN, method=method)
+    once = replace(training, eval_steps=optimizer_steps(ROWS.rows, training))
+    plain = training_need(SMOL, ROWS, training, BF16, device, ROWS)
+    found = training_need(SMOL, ROWS, once, BF16, device, ROWS)
+    assert plain == training_need(SMOL, ROWS, training, BF16, device), "without eval_steps nothing is evaluated"
+    assert 0.2 < (found.seconds - plain.seconds) / (plain.seconds - START_SECONDS) < 0.5
+    assert found.memory == plain.memory
+    twice = training_need(SMOL, ROWS, replace(once, eval_steps=once.eval_steps // 2), BF16, device, ROWS)
+    assert twice.seconds - plain.seconds == pytest.approx(2 * (found.seconds - plain.seconds))
+
+
+def test_rows_that_nobody_counted_are_like_the_others() -> None:
+    assert like(ROWS, 16) == RowLengths(16, 8_000, 1_400, 900)
 
 
 def test_steps_say_how_often_a_row_is_seen() -> None:

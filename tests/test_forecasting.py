@@ -17,6 +17,7 @@ from tracedistill.estimates import DEVICES
 from tracedistill.pipeline.forecasts import StudyForecast
 from tracedistill.pipeline.metering import Meter
 from tracedistill.records import Example, Message
+from tracedistill.store import read_jsonl
 
 StudyFile = Callable[..., Path]
 ARMS: dict[str, Any] = {"standard": {}, "answer-only": {"tune": "none"}, "correct-trace": {"tune": "correct"}}
@@ -69,6 +70,42 @@ def test_it_counts_what_training_will_see(study_file: StudyFile, folder: Path) -
         assert (arm.lengths.requests, arm.need is not None) == (16, True)
     assert asked["standard"].at_most
     assert not asked["correct-trace"].at_most
+
+
+def test_evaluations_during_training_are_counted(
+    study_file: StudyFile, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    students = {"tiny": {"model": str(folder), "dtype": "float32"}}
+    recipe = study_file(students=students, arms=ARMS, comparisons=[], training={"max_length": 512})
+    without = {each.arm: each for each in dry_run(recipe).tunings}
+    assert "evaluations" not in capsys.readouterr().out
+    for changes, rows in ((("training.eval_steps=2",), 5), (("training.eval_steps=2", "training.eval_rows=3"), 3)):
+        found = dry_run(recipe, *changes)
+        held = pipeline.load(recipe).study.folder / "sft"
+        for each in found.tunings:
+            examples = list(read_jsonl(held / f"{each.arm}.validation.jsonl", Example))
+            counted = Meter(str(folder), "plain").rows(examples)
+            assert each.heldout is not None
+            assert (each.heldout.rows, each.heldout.tokens) == (rows, sum(length for length, _ in counted))
+            assert (each.steps, each.evaluations) == (3, 2)
+            before = without[each.arm]
+            assert each.need is not None
+            assert before.need is not None
+            assert each.need.seconds > before.need.seconds
+            assert (before.evaluations, each.lengths) == (0, before.lengths)
+        told = capsys.readouterr().out
+        assert f"2 on {rows} rows" in told
+        assert "training.eval_steps: an evaluation is reckoned as a pass forward" in told
+
+
+def test_evaluations_on_rows_that_are_not_made(study_file: StudyFile) -> None:
+    arms = {"solution": {"tune": "correct", "teacher": "planner"}}
+    recipe = study_file(students={"llama": LLAMA}, arms=arms, teachers={"planner": PLANNER}, comparisons=[])
+    (found,) = dry_run(recipe, "training.eval_steps=1").tunings
+    assert found.lengths is not None
+    assert found.heldout is not None
+    assert (found.heldout.rows, found.evaluations) == (5, found.steps)
+    assert found.heldout.tokens == round(5 / found.lengths.rows * found.lengths.tokens)
 
 
 def test_prompts_are_counted_as_they_will_be_asked(study_file: StudyFile, folder: Path) -> None:

@@ -126,6 +126,17 @@ def passes(rows: int, training: TrainingConfig) -> float:
     return training.epochs
 
 
+def evaluations(steps: int, training: TrainingConfig) -> int:
+    """How often one adapter's loss on validation rows is taken: every `eval_steps` steps, and behind the last."""
+    return math.ceil(steps / training.eval_steps) if training.eval_steps else 0
+
+
+def like(rows: RowLengths, count: int) -> RowLengths:
+    """So many rows of the same mean length, for those that nobody has counted."""
+    share = count / max(1, rows.rows)
+    return RowLengths(count, round(share * rows.tokens), round(share * rows.supervised), rows.longest)
+
+
 def trained_weights(size: ModelSize, training: TrainingConfig) -> int:
     """Weights that the optimizer moves."""
     if training.method == "full":
@@ -134,15 +145,37 @@ def trained_weights(size: ModelSize, training: TrainingConfig) -> int:
 
 
 def training_need(
-    size: ModelSize, rows: RowLengths, training: TrainingConfig, student: StudentConfig, device: Device
+    size: ModelSize,
+    rows: RowLengths,
+    training: TrainingConfig,
+    student: StudentConfig,
+    device: Device,
+    heldout: RowLengths | None = None,
 ) -> Need:
-    """One adapter on one device."""
+    """One adapter on one device; `heldout`: the validation rows of `training.eval_steps`."""
     steps = optimizer_steps(rows.rows, training)
     seconds = training_flops(size, rows, training, device) / (device.flops * EFFICIENCY[device.kind])
     if device.kind == "gpu":
         least = steps * training.gradient_accumulation * size.layers * LAUNCH["train"]
         seconds = max(seconds, least * (4 / 3 if training.activation_checkpointing else 1))
+    if heldout is not None:
+        # within the memory of a training step: a batch of its size, and nothing is kept for a backward pass
+        seconds += evaluations(steps, training) * heldout_seconds(size, heldout, training, device)
     return Need(seconds + START_SECONDS, training_memory(size, rows, training, student, device))
+
+
+def heldout_seconds(size: ModelSize, heldout: RowLengths, training: TrainingConfig, device: Device) -> float:
+    """One evaluation during training: a pass forward over the validation rows, in batches of training's."""
+    full = training.method == "full"
+    mean = heldout.tokens / max(1, heldout.rows)
+    scored = heldout.supervised / max(1, heldout.tokens) if device.kind == "cpu" and not full else 1.0
+    per_token = 2.0 * size.linear + (0 if full else 2 * trained_weights(size, training))
+    per_token += 4 * size.heads * size.head_dim * mean * size.layers + 2 * size.vocabulary * size.hidden * scored
+    seconds = heldout.tokens * per_token / (device.flops * EFFICIENCY[device.kind])
+    if device.kind == "gpu":
+        batches = math.ceil(heldout.rows / -(-training.batch_size // training.gradient_accumulation))
+        seconds = max(seconds, batches * size.layers * LAUNCH["train"] / 3)
+    return seconds
 
 
 def training_flops(size: ModelSize, rows: RowLengths, training: TrainingConfig, device: Device) -> float:

@@ -14,11 +14,13 @@ from tracedistill.estimates import (
     PromptLengths,
     RowLengths,
     asking_need,
+    evaluations,
+    like,
     optimizer_steps,
     training_need,
 )
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE, intervene
-from tracedistill.pipeline.assembling import one_trace
+from tracedistill.pipeline.assembling import heldout_file, one_trace
 from tracedistill.pipeline.attempting import PAYS, Attempting
 from tracedistill.pipeline.forecasts import Asking, StudyForecast, Tuning
 from tracedistill.pipeline.graph import Node, upstream
@@ -113,9 +115,10 @@ class Forecaster:
         if config.model.startswith(SCRIPTED):
             self.refused.append(f"student {student}: a scripted student cannot be tuned")
         counted = {name: self._rows(name, student) for name in self.work.arms_of(student)}
+        heldout = {name: self._heldout(name, student) for name in counted}
         long = {
             problem_id
-            for rows, _ in counted.values()
+            for rows in (*(rows for rows, _ in counted.values()), *heldout.values())
             for problem_id, (length, _) in (rows or {}).items()
             if length > training.max_length
         }
@@ -130,14 +133,33 @@ class Forecaster:
             lengths = self._assumed() if rows is None else _summed(rows, long)
             if lengths is not None and not lengths.rows:
                 self.refused.append(f"arm {name}: no row is left to tune on")
-            need, steps = None, 0
-            if lengths is not None:
-                steps = optimizer_steps(lengths.rows, training)
-                size = self._size(student)
-                if size is not None:
-                    need = training_need(size, lengths, training, config, self._device(config.dtype))
-            found[name] = Tuning(name, student, lengths, steps, training.seeds, need, at_most)
+            if lengths is None:
+                found[name] = Tuning(name, student, None, 0, training.seeds, None, at_most)
+                continue
+            mine = heldout[name]
+            held = like(lengths, self._heldout_count()) if mine is None else _summed(mine, long)
+            steps, size = optimizer_steps(lengths.rows, training), self._size(student)
+            need = None
+            if size is not None:
+                need = training_need(size, lengths, training, config, self._device(config.dtype), held)
+            times = evaluations(steps, training) if held.rows else 0
+            found[name] = Tuning(name, student, lengths, steps, training.seeds, need, at_most, held, times)
         return found
+
+    def _heldout(self, name: str, student: str) -> dict[str, tuple[int, int]] | None:
+        """problem_id -> lengths of an arm's validation rows; None where they are not made yet, or not wanted."""
+        if not self.study.training.eval_steps:
+            return {}
+        if "assemble" not in self.complete:
+            return None
+        examples = list(read_jsonl(self.work.run.path(heldout_file(name)), Example))
+        return dict(zip((row.problem_id for row in examples), self._meter(student).rows(examples), strict=True))
+
+    def _heldout_count(self) -> int:
+        """Validation rows at most, where nobody has made them."""
+        most = self.study.training.eval_rows
+        there = len(self._problems("validation")) if "problems" in self.complete else self.study.task.validation
+        return most if there is None else min(most, there)
 
     def _rows(self, name: str, student: str) -> tuple[dict[str, tuple[int, int]] | None, bool]:
         """(problem_id -> tokens and supervised tokens of an arm's rows, whether these are the most); None: no rows."""
@@ -345,6 +367,8 @@ class Forecaster:
         lines = [f"{device.name}: {device.source}; nothing else running there" for device in devices]
         known = {student: size for student, size in self.sizes.items() if size is not None}
         lines += [f"{name}: {size.parameters / 1e6:.0f}M weights, by {size.source}" for name, size in known.items()]
+        if self.study.training.eval_steps and self.study.tuned_arms():
+            lines.append("training.eval_steps: an evaluation is reckoned as a pass forward over its rows")
         for said in dict.fromkeys(meter.said for meter in self.meters.values()):
             names = [student for student, meter in self.meters.items() if meter.said == said]
             lines.append(f"lengths of {', '.join(names)}: by {said}")

@@ -25,6 +25,10 @@ class Tuning:
     """Of one adapter; None where rows or the student's size are not known."""
     at_most: bool
     """Whether its lengths are the most that they can be."""
+    heldout: RowLengths | None = None
+    """Its validation rows, where the recipe has `training.eval_steps`; their passes are in `need`."""
+    evaluations: int = 0
+    """How often one adapter's loss on them is taken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,18 @@ def tell(screen: Screen, forecast: StudyForecast) -> None:
     show = wide_console().print
     if forecast.quotes:
         heads = ("model teacher", "calls", "tokens in", "tokens out", "cost")
-        rows = [
+        quoted = [
             (each.teacher, f"{each.calls:,}", f"{each.tokens_in:,}", f"<={each.tokens_out:,}", f"<=${each.usd:.2f}")
             for each in forecast.quotes
         ]
-        show(narrow_table("teaching (at most; nothing was called)", heads, rows))
+        show(narrow_table("teaching (at most; nothing was called)", heads, quoted))
     if forecast.tunings:
-        tuned = ("tuned arm", "rows", "tokens", "supervised", "steps", "adapters", "memory", "time of one")
-        show(narrow_table("tuning (estimates; nothing was tuned)", tuned, [_tuning(each) for each in forecast.tunings]))
+        tuned = ["tuned arm", "rows", "tokens", "supervised", "steps", "adapters", "memory", "time of one"]
+        rows = [_tuning(each) for each in forecast.tunings]
+        if any(each.evaluations for each in forecast.tunings):
+            tuned.append("evaluations in it")
+            rows = [(*row, _evaluations(each)) for row, each in zip(rows, forecast.tunings, strict=True)]
+        show(narrow_table("tuning (estimates; nothing was tuned)", tuned, rows))
     asked = ("arm asked", "prompts", "tokens in", "tokens out", "memory", "time")
     show(narrow_table("asking (estimates; nobody was asked)", asked, [_asking(each) for each in forecast.askings]))
     total = forecast.tuning_seconds + forecast.asking_seconds
@@ -68,6 +72,13 @@ def _tuning(tuning: Tuning) -> tuple[str, ...]:
         UNKNOWN if need is None else memory(need.memory),
         UNKNOWN if need is None else most + duration(need.seconds),
     )
+
+
+def _evaluations(tuning: Tuning) -> str:
+    """How often, on how many validation rows."""
+    if tuning.heldout is None:
+        return UNKNOWN
+    return f"{'<=' if tuning.at_most else ''}{tuning.evaluations:,} on {tuning.heldout.rows:,} rows"
 
 
 def _asking(asking: Asking) -> tuple[str, ...]:
