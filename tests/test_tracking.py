@@ -8,7 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -209,6 +209,31 @@ def test_a_missing_package(folder: Path, tmp_path: Path, monkeypatch: pytest.Mon
             tracking=tracker,
         )
     assert not loads
+
+
+def test_a_study_asks_for_its_tracker_before_anybody_works(
+    study_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(tracker: str) -> None:
+        asked.append(tracker)
+        raise InputError(f"tracking: {tracker} has no key here")
+
+    asked: list[str] = []
+    path = study_file(tracking="wandb")
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "check_tracker", refuse)
+        loaded = pipeline.load(path)
+        pipeline.run(loaded, "evaluate", quiet=True)
+        assert asked == [], "nothing of it goes to a tracker"
+    pipeline.run(pipeline.load(path, ["tracking=none"]), quiet=True)
+    monkeypatch.setattr(pipeline, "check_tracker", refuse)
+    assert pipeline.run(loaded, quiet=True) == []
+    assert asked == [], "nothing is left to do"
+    changed = pipeline.load(path, ["run_dir=elsewhere"])
+    monkeypatch.chdir(path.parent)
+    with pytest.raises(InputError, match="tracking: wandb has no key here"):
+        pipeline.run(changed, quiet=True)
+    assert not list((path.parent / "elsewhere").rglob("*.jsonl"))
 
 
 @pytest.mark.slow

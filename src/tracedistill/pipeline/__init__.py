@@ -36,6 +36,7 @@ from tracedistill.recipes import Study
 from tracedistill.recipes import load as load_recipe
 from tracedistill.store import read_json, to_json, write_json
 from tracedistill.tasks import TASKS
+from tracedistill.training.tracking import check_tracker
 from tracedistill.validation.judge_audit import JudgeAudit
 
 __all__ = [
@@ -116,6 +117,9 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False) -> l
     with workshop.run.lock():
         nodes = Graph(workshop).nodes()
         wanted = upstream(nodes, [node for node in nodes if node.stage == stage])
+        told = [node for node in wanted if node.name.partition(":")[0] in ("train", "report")]
+        if loaded.study.tracking != "none" and any(workshop.run.state(node).kind != "complete" for node in told):
+            check_tracker(loaded.study.tracking)  # not first when a teacher has been paid
         return _make(workshop, wanted)
 
 
