@@ -22,6 +22,7 @@ from tracedistill.records import Problem
 from tracedistill.report import write_view
 from tracedistill.report.browser import BYTES_SHOWN, browse
 from tracedistill.report.cells import cell_text, section_json
+from tracedistill.report.findings import VOTED
 from tracedistill.report.markdown import section_lines
 from tracedistill.report.page import _forest, visible
 from tracedistill.report.runs import view_of_folder
@@ -280,8 +281,15 @@ def test_a_voting_arm_is_counted_by_problems(tmp_path: Path) -> None:
     assert (vote["n"], vote["attempts"], vote["correct"]) == (6, 18, 6)
     assert (each["n"], each["attempts"], each["correct"]) == (18, 18, 18)
     page = (tmp_path / "report.html").read_text()
-    assert "vote of 18 attempts" in page
     assert "attempt 1 of 3, 3 right" in page
+    terminal = Console(record=True, width=200, file=io.StringIO())
+    print_report(tmp_path, terminal)
+    for shown in (page, (tmp_path / "report.md").read_text(), terminal.export_text()):
+        assert "vote of 18 attempts" in shown
+        assert VOTED in shown, "which columns count what"
+    write_run(tmp_path / "none", {"each": right}, 6, samples=3)
+    write_view(view_of_folder(tmp_path / "none"))
+    assert VOTED not in (tmp_path / "none" / "report.html").read_text()
 
 
 # ---- a browser

@@ -10,7 +10,9 @@ import pytest
 from tests.sections_kit import FakeRun, column, line, table, verdicts
 from tracedistill import stats
 from tracedistill.recipes import Arm
-from tracedistill.report.sections.comparisons import CROSSED, MCNEMAR, MEANS, compare, comparisons
+from tracedistill.report.sections import Section
+from tracedistill.report.sections.comparisons import CROSSED, MCNEMAR, MEANS, compare, comparisons, not_compared
+from tracedistill.report.sections.extras import extras
 
 TODAY = ("first", "second", "n", "difference", "low", "high", "only_first", "only_second", "test", "p", "p_holm")
 
@@ -112,6 +114,32 @@ def test_a_vote_is_compared_as_a_vote(tmp_path: Path) -> None:
     section = comparisons(view)
     assert section is not None
     assert any("vote" in note for note in section.notes)
+
+
+def test_arms_without_common_problems_are_in_no_family(tmp_path: Path) -> None:
+    a, b = flags(30, 12, 2, 16)
+    elsewhere = [line(f"q{n}", n % 2 == 0) for n in range(60)]
+    attempts = {"a": verdicts(a), "b": verdicts(b), "far": elsewhere}
+    arms = {"a": Arm(), "b": Arm(prompt="few-shot"), "far": Arm(prompt="chain-of-thought")}
+    alone = compare(FakeRun(tmp_path / "one", arms, attempts, comparisons=[("a", "b")]).view())
+    pairs = [("a", "far"), ("a", "b"), ("far", "b")]
+    view = FakeRun(tmp_path / "three", arms, attempts, comparisons=pairs).view()
+    assert compare(view) == alone, "the family is what can be tested"
+    assert not_compared(view) == [("a", "far"), ("far", "b")]
+    section = comparisons(view)
+    assert section is not None
+    assert [row[0] for row in table(section, "tests").rows] == ["a - b"]
+    told = "No common problems, so not compared and not in the family: a - far, far - b."
+    assert told in section.notes
+    shown = extras(view)
+    assert shown is not None
+    z_tests = table(shown, "two-sample z-test")
+    assert [row[-2:] for row in z_tests.rows][::2] == [("no common problems", None)] * 2
+    other = FakeRun(tmp_path / "apart", arms, attempts, comparisons=pairs[:1]).view()
+    assert (compare(other), comparisons(other)) == (
+        [],
+        Section("comparisons", "Comparisons and their power", (told.replace(", far - b", ""),), ()),
+    )
 
 
 def test_holm_over_the_family_and_figures_of_a_pair_alone(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tracedistill.recipes import Arm, AttributionConfig, TeacherConfig
 from tracedistill.report.sections import declared
 from tracedistill.report.sections.declared import ALL, Kept, kept_by, kept_of
 from tracedistill.report.sections.differences import differences
-from tracedistill.report.sections.shape import form_of, other_marks
+from tracedistill.report.sections.shape import form_of, frame_of, other_marks
 from tracedistill.store import write_json
 
 KEYS = [f"p{n}" for n in range(20)]
@@ -115,6 +115,76 @@ def test_dropped_rows_count_as_not_there(tmp_path: Path) -> None:
     write_json(tmp_path / "sft" / "None.preflight.json", {"dropped": [], "arms": {}})
     write_json(tmp_path / "sft" / "s.preflight.json", {"dropped": KEYS[18:], "arms": {}})
     assert red(run) == []
+
+
+def around(change: tuple[str, str]) -> dict[str, str]:
+    """The incorrect rows, with something about their spacing changed in each."""
+    return {key: text.replace(*change) for key, text in INCORRECT.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "shown"),
+    [
+        (("Answer: ", "Answer:  "), "around trace and answer", "{trace}↵Answer:␣␣{answer} 100%"),
+        (("Answer: Bob", "Answer: Bob "), "around trace and answer", "{trace}↵Answer:␣{answer}␣ 100%"),
+        (("\nAnswer", "\n\nAnswer"), "around trace and answer", "{trace}↵↵Answer:␣{answer} 100%"),
+        (("\nAnswer", "\r\nAnswer"), "around trace and answer", "{trace}␍↵Answer:␣{answer} 100%"),
+        (("The temporal", "\nThe temporal"), "around trace and answer", "↵{trace}↵Answer:␣{answer} 100%"),
+        ((".\nI need", ". \nI need"), "spacing", "blanks at a line's end 100%"),
+        ((".\nI need", ".\r\nI need"), "spacing", "carriage returns 100%"),
+        ((" met ", "  met "), "spacing", "two blanks in a row 100%"),
+        ((" met ", "\u00a0met "), "spacing", "blanks of other kinds 100%"),
+        ((" met ", "\tmet "), "spacing", "tabs 100%"),
+        (("other.", "other ."), "spacing", "a blank before a mark 100%"),
+        (("I need these facts: [", "\tI need these facts: ["), "spacing", "blanks at a line's start 100%, tabs 100%"),
+    ],
+)
+def test_spacing_that_is_off_in_every_row_is_flagged(
+    tmp_path: Path, change: tuple[str, str], what: str, shown: str
+) -> None:
+    run = study(tmp_path, around(change))
+    assert red(run) == [f"tuned on: {what}"]
+    rows = table(differences(run.view()), "compared arms").rows
+    (told,) = [str(row[2]) for row in rows if row[1] == f"tuned on: {what}"]
+    assert shown in told
+
+
+def test_spacing_that_few_rows_have_is_what_they_say(tmp_path: Path) -> None:
+    one = {**INCORRECT, KEYS[0]: INCORRECT[KEYS[0]].replace(" met ", "  met ").replace("Answer: ", "Answer:  ")}
+    assert red(study(tmp_path, one)) == []
+
+
+def test_spacing_of_answers_alone(tmp_path: Path) -> None:
+    arms = {"right": Arm(tune="correct"), "wrong": Arm(tune="none")}
+    alone = {key: text.rpartition("\n")[2] for key, text in CORRECT.items()}
+    assert red(study(tmp_path, alone, arms)) == []
+    wide = {key: text.replace(": ", ":  ") for key, text in alone.items()}
+    run = study(tmp_path / "wide", wide, arms)
+    assert red(run) == ["tuned on: around trace and answer"]
+    assert red(study(tmp_path / "both", wide, {"right": Arm(tune="none"), "wrong": Arm(tune="none")}))
+
+
+def test_spacing_of_another_teacher_comes_with_it(tmp_path: Path) -> None:
+    run = study(
+        tmp_path, around((" met ", "  met ")), {"right": Arm(tune="correct"), "wrong": Arm(tune="correct", teacher="b")}
+    )
+    seen = found(run)
+    assert seen["tuned on: spacing"] == ("comes with teacher", False)
+
+
+@pytest.mark.parametrize(
+    ("completion", "trace", "answer", "frame"),
+    [
+        ("So.\nAnswer: a", "So.", "a", "{trace}↵Answer:␣{answer}"),
+        ("Answer: r", None, "r", "Answer:␣{answer}"),
+        ("<think>So.</think> <answer>r</answer>", "So.", "r", "<think>{trace}</think>␣<answer>{answer}</answer>"),
+        ("<think>\n\n</think>\n\nAnswer: t", None, "t", "<think>↵↵</think>↵↵Answer:␣{answer}"),
+        ("Answer:\na b\nc", None, "a b\nc", "Answer:↵{answer}"),
+        ("So", "So", None, "{trace}"),
+    ],
+)
+def test_frames(completion: str, trace: str | None, answer: str | None, frame: str) -> None:
+    assert frame_of(completion, trace, answer) == frame
 
 
 def test_another_order_of_rows_is_flagged(tmp_path: Path) -> None:
@@ -248,7 +318,7 @@ def test_plans_shown_are_held_against_each_other_too(tmp_path: Path) -> None:
     run = FakeRun(tmp_path, arms, {name: verdicts([True] * 3) for name in arms}, comparisons=PAIR)
     run.plans("right", {f"p{n}": ["First: do this.\nThen: [do that]."] for n in range(3)})
     run.plans("wrong", {f"p{n}": ["First: do that.\nThen: do this  ."] for n in range(3)})
-    assert red(run) == ["shown: format"]
+    assert red(run) == ["shown: format", "shown: spacing"]
     run.plans("wrong", {f"p{n}": ["First: do that.\nThen: [do this]."] for n in range(2)})
     assert red(run) == ["shown: rows"]
 

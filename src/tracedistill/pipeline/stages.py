@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from tracedistill import __version__
 from tracedistill.pipeline.assembling import heldout_file, make_datasets
 from tracedistill.pipeline.attempting import Attempting
 from tracedistill.pipeline.attributing import make_attribution
@@ -230,7 +231,8 @@ class Graph:
 
     def _report(self) -> Node:
         study = self.study
-        params = {"recipe": {key: value for key, value in self.plain.items() if key not in ("run_dir", "tracking")}}
+        recipe = {key: value for key, value in self.plain.items() if key not in ("run_dir", "tracking")}
+        params = {"recipe": recipe, "version": __version__}  # another version may write another page
         inputs = ["problems.jsonl", "problems.report.json", "assembly.json"]
         inputs += [f"attempts/{name}.jsonl" for name in study.arms]
         inputs += [f"plans/{name}.jsonl" for name, arm in study.arms.items() if self.work.shows_plan(arm)]

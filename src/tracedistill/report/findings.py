@@ -10,6 +10,12 @@ ALPHA = 0.05
 FEW_PLANS = 3
 """Up to so many arms that show plans get a sentence each."""
 
+PAIRS_NAMED = 10
+"""Pairs of arms that a sentence names."""
+
+VOTED = "Arms that vote: n, answer right and its interval count problems, once per seed; other columns count attempts."
+"""What must stand below a table of arms in which one votes."""
+
 ONE_ADAPTER = (
     "One adapter per arm and one seed: these findings are about these adapters on these problems, not about the kind "
     "of trace. No test problem was tuned on, and hyperparameters are to be chosen on the validation split."
@@ -68,6 +74,8 @@ def limits(report: Mapping[str, Any]) -> list[str]:
                 f"{arm['name']}: the traces it learnt from contain the answer in {share:.0%} of the rows, so that "
                 "trace and answer are tied by construction: a right trace makes a right answer easy to copy."
             )
+    if report.get("not_compared"):
+        said.append(f"No common problems, so not compared: {named(report['not_compared'])}.")
     imported = [arm["name"] for arm in report["arms"] if arm["kind"] == "imported"]
     if imported:
         said.append(
@@ -132,9 +140,20 @@ def arm_label(arm: Mapping[str, Any]) -> str:
     return f"{arm['name']} (oracle trace)" if has_oracle_trace(arm) else str(arm["name"])
 
 
+def counted_label(arm: Mapping[str, Any]) -> str:
+    """The arm's name in tables of counts: how many attempts stand behind a vote."""
+    return f"{arm_label(arm)} (vote of {arm['attempts']} attempts)" if arm["vote"] else arm_label(arm)
+
+
 def labels_of(report: Mapping[str, Any]) -> dict[str, str]:
     """Name of an arm -> how tables show it, for those that name several."""
     return {arm["name"]: arm_label(arm) for arm in report["arms"]}
+
+
+def named(pairs: Sequence[Sequence[str]]) -> str:
+    """Pairs of arms in a sentence: the first ones by name, the rest by number."""
+    shown = ", ".join(f"{first} - {second}" for first, second in pairs[:PAIRS_NAMED])
+    return shown + (f" and {len(pairs) - PAIRS_NAMED} more" if len(pairs) > PAIRS_NAMED else "")
 
 
 def p_relation(p: float) -> str:

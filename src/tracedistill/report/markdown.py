@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tracedistill.report.cells import cell_text, is_flagged
-from tracedistill.report.findings import arm_label, labels_of, p_value, points
+from tracedistill.report.findings import VOTED, counted_label, labels_of, p_value, points
 
 HEAD = (
     "| arm | n | answer right | 95% interval | candidate | missing | cut off | trace right | unparsed | joint "
@@ -24,10 +24,12 @@ def markdown(report: Mapping[str, Any]) -> str:
         shown = [arm["trace_correct"], arm["trace_unparsed"], " / ".join(map(str, arm["joint"]))]
         traces = " | ".join(map(str, shown)) if arm["writes_traces"] else "- | - | -"
         lines.append(
-            f"| {_cell(arm_label(arm))} | {arm['n']} | {arm['correct']} ({percent(share['value'])}) | "
+            f"| {_cell(counted_label(arm))} | {arm['n']} | {arm['correct']} ({percent(share['value'])}) | "
             f"{percent(share['low'])} to {percent(share['high'])} | {arm['candidate']} | {arm['missing']} | "
             f"{arm['cut_off']} | {traces} | {arm['tokens_in']} / {arm['tokens_out']} | {arm['seconds']:.0f} |"
         )
+    if any(arm["vote"] for arm in report["arms"]):
+        lines += ["", VOTED]
     lines += ["", "joint: trace right & answer right / right & wrong / wrong & right / wrong & wrong.", ""]
     if report["comparisons"]:
         lines += ["| compared | difference in points | 95% interval | only first / only second right | p | p (Holm) |"]

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from tracedistill.report.browser import Shown
 from tracedistill.report.cells import cell_text, is_flagged
-from tracedistill.report.findings import arm_label, labels_of, p_relation, p_value, points
+from tracedistill.report.findings import VOTED, arm_label, labels_of, p_relation, p_value, points
 from tracedistill.report.markdown import percent
 from tracedistill.report.runs import Kind
 
@@ -59,6 +59,7 @@ def page(
         report=report,
         shown=shown,
         kinds=KINDS,
+        voted=VOTED,
         long=LONG,
         forest=_forest(report["comparisons"], labels_of(report)),
         mosaics=[

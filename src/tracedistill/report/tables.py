@@ -14,7 +14,7 @@ from tracedistill.errors import InputError
 from tracedistill.records import Problem
 from tracedistill.report.columns import ANSWERS, FINISHES, TRACES, Codes, Columns
 from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.report.sections.comparisons import compare
+from tracedistill.report.sections.comparisons import compare, not_compared
 from tracedistill.report.sections.scores import right_share, scores_of, share_of
 from tracedistill.report.teachers import teacher_figures, without_leaks
 from tracedistill.store import read_json, to_json
@@ -42,6 +42,7 @@ def build(view: RunView) -> dict[str, Any]:
         "arms": arms,
         "teachers": [teacher_figures(view.recipe, view.folder, name) for name in view.teachers if view.recipe],
         "comparisons": compare(view),
+        "not_compared": [list(pair) for pair in not_compared(view)],
         "by_category": _by_category(view, strata),
         "seconds": round(sum(seconds.values()), 1),
         "peak_memory_bytes": max((manifest["peak_memory_bytes"] for manifest in manifests), default=0),

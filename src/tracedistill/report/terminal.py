@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tracedistill.errors import InputError
 from tracedistill.report.cells import cell_text, is_flagged
-from tracedistill.report.findings import arm_label, labels_of, p_value, points
+from tracedistill.report.findings import VOTED, arm_label, counted_label, labels_of, p_value, points
 from tracedistill.report.markdown import percent
 from tracedistill.report.page import visible
 from tracedistill.store import read_json
@@ -72,6 +72,8 @@ def print_report(folder: Path, console: Console | None = None, sections: Collect
         raise InputError(f"no section '{unknown[0]}' in this report; it has: {', '.join(known)}")
     arms = report["arms"]
     console.print(_answers(report["study"], arms))
+    if any(arm["vote"] for arm in arms):
+        console.print(VOTED, style="dim")
     if any(arm["writes_traces"] for arm in arms):
         console.print(_traces([arm for arm in arms if arm["writes_traces"]]))
         console.print(JOINT_KEY, style="dim")
@@ -119,7 +121,7 @@ def _answers(study: str, arms: Sequence[dict[str, Any]]) -> Table:
         share = arm["accuracy"]["raw"]
         interval = f"{percent(share['low'])} - {percent(share['high'])}"
         right = f"{arm['correct']}  {percent(share['value'])}"
-        rows.append((arm_label(arm), arm["n"], right, interval, arm["candidate"], arm["missing"], arm["cut_off"]))
+        rows.append((counted_label(arm), arm["n"], right, interval, arm["candidate"], arm["missing"], arm["cut_off"]))
     return narrow_table(f"{study}: answers (final statement; beside it the candidate reading)", heads, rows)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from tracedistill import stats
-from tracedistill.report.findings import p_value
+from tracedistill.report.findings import named, p_value
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections import Cell, Section, Table
 from tracedistill.report.sections.figures import between
@@ -16,6 +16,7 @@ from tracedistill.report.sections.scores import Pair, Scores, paired, scores_of
 from tracedistill.stats import Tested
 from tracedistill.store import content_id
 
+KEY, TITLE = "comparisons", "Comparisons and their power"
 ALPHA = 0.05
 POWER = 0.8
 RESAMPLES = 10_000
@@ -27,8 +28,9 @@ CROSSED = "crossed t over problems and seeds"
 
 
 def compare(view: RunView) -> list[dict[str, Any]]:
-    """One entry per declared pair, Holm over them all; the contract of report.json's `comparisons`.
+    """One entry per declared pair that can be paired, Holm over them all; the contract of report.json's `comparisons`.
 
+    A pair of arms without a problem that both have attempted is no member of the family: see `not_compared`.
     One attempt per problem (or a vote): exact McNemar and the paired bootstrap. Several samples: both of per-problem
     means. Several seeds: both over problems and seeds crossed. `only_first`, `only_second`: problems with the higher
     mean in one arm alone. `mde`: smallest true difference found with `power` at `alpha` (the family's over its size,
@@ -36,24 +38,35 @@ def compare(view: RunView) -> list[dict[str, Any]]:
     several samples or seeds, from the observed standard error, and `discordance` is None.
     """
     facts = {arm.name: arm for arm in view.arms}
-    pairs = [pair for pair in view.comparisons if pair[0] in facts and pair[1] in facts]
-    kept: dict[str, Scores] = {}
-
-    def scores(name: str) -> Scores:
-        if name not in kept:
-            kept[name] = scores_of(view.attempts(name), vote=facts[name].vote)
-        return kept[name]
-
+    pairs = [each for each in _pairs(view) if len(each[2].first)]
     out = []
-    for first, second in pairs:
-        pair = paired(scores(first), scores(second))
+    for first, second, pair, seeds in pairs:
         # a generator of the pair's own: its figures do not depend on which other pairs there are
         rng = np.random.default_rng([view.seed, int(content_id(first, second)[:12], 16)])
-        tuned = {name: len(scores(name).seeds) for name in (first, second) if facts[name].kind in ("tuned", "served")}
+        tuned = {name: count for name, count in seeds.items() if facts[name].kind in ("tuned", "served")}
         out.append(_entry(facts[first], facts[second], pair, rng, len(pairs), tuned))
     for entry, adjusted in zip(out, stats.holm([entry["p"] for entry in out]), strict=True):
         entry["p_holm"] = adjusted
     return out
+
+
+def not_compared(view: RunView) -> list[tuple[str, str]]:
+    """Declared pairs of arms that have no common problems: nothing is paired, so nothing is tested."""
+    return [(first, second) for first, second, pair, _ in _pairs(view) if not len(pair.first)]
+
+
+def _pairs(view: RunView) -> Iterator[tuple[str, str, Pair, dict[str, int]]]:
+    """(first, second, what they share, seeds of each) of the declared pairs whose arms have attempts."""
+    facts = {arm.name: arm for arm in view.arms}
+    kept: dict[str, Scores] = {}
+    for names in view.comparisons:
+        if not facts.keys() >= set(names):
+            continue
+        for name in names:
+            if name not in kept:
+                kept[name] = scores_of(view.attempts(name), vote=facts[name].vote)
+        first, second = (kept[name] for name in names)
+        yield *names, paired(first, second), {name: len(kept[name].seeds) for name in names}
 
 
 def _entry(
@@ -121,10 +134,11 @@ def _about(tuned: Mapping[str, int]) -> str:
 
 
 def comparisons(view: RunView) -> Section | None:
-    """What each test was, what it speaks about, and what it could have found; None without comparisons."""
-    entries = compare(view)
+    """What each test was, what it speaks about, and what it could have found; None where no pair was declared."""
+    entries, apart = compare(view), not_compared(view)
+    left_out = (f"No common problems, so not compared and not in the family: {named(apart)}.",) if apart else ()
     if not entries:
-        return None
+        return Section(KEY, TITLE, left_out, ()) if apart else None
     rows: list[tuple[Cell, ...]] = []
     power: list[tuple[Cell, ...]] = []
     for entry in entries:
@@ -157,7 +171,7 @@ def comparisons(view: RunView) -> Section | None:
         )
     notes = [
         (
-            f"Paired by problem; Holm over the {len(entries)} declared comparisons. One attempt per problem and arm: "
+            f"Paired by problem; Holm over {len(entries)} declared comparisons. One attempt per problem and arm: "
             "exact McNemar test and paired bootstrap. Several samples or seeds are never pooled as if they were "
             "problems: their means per problem are compared, and seeds are crossed with problems."
         ),
@@ -167,12 +181,13 @@ def comparisons(view: RunView) -> Section | None:
             "Where tuned arms have one seed a finding is about these adapters: another seed of the same recipe can "
             "move an arm by several points. Set training.seeds to 3 or more to speak about the kind of training data."
         )
+    notes += left_out
     voted = sorted({name for entry in entries for name in entry["vote"]})
     if voted:
         notes.append(f"Compared by the majority's answer, not by single attempts: {', '.join(voted)}.")
     return Section(
-        "comparisons",
-        "Comparisons and their power",
+        KEY,
+        TITLE,
         tuple(notes),
         (
             Table(

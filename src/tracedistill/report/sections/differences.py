@@ -38,7 +38,7 @@ def differences(view: RunView) -> Section | None:
             "Declared: the fields in which the two arms' entries in the recipe differ, and what an intervention "
             "says that it does not keep. Red: a difference that nothing declares. Whatever is compared and not "
             "listed is the same: problems, their order, attempts, rows tuned on and their order, prompts, answers "
-            "taught, format, lines and length of traces, hyperparameters, seeds, generation settings."
+            "taught, format, spacing, lines and length of traces, hyperparameters, seeds, generation settings."
         ),
     )
     return Section("differences", "What differs between arms", notes, tuple(tables))

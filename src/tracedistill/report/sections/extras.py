@@ -43,8 +43,10 @@ def _z_tests(view: RunView) -> Table | None:
     for first, second in view.comparisons:
         if first in known and second in known:
             scores = [scores_of(view.attempts(name), vote=known[name].vote) for name in (first, second)]
-            test, tested = tested_by(paired(*scores))
-            rows.append((f"{first} - {second}", *_z_cells(view, (first, second)), test, p_value(tested.p)))
+            pair = paired(*scores)
+            test, tested = tested_by(pair)
+            told = (test, p_value(tested.p)) if len(pair.first) else ("no common problems", None)
+            rows.append((f"{first} - {second}", *_z_cells(view, (first, second)), *told))
     if not rows:
         return None
     return Table(

@@ -27,6 +27,8 @@ class Shown:
     """The answer that a row teaches; None for plans and forced traces."""
     prompt: str | None
     """The prompt that a row stands behind; None for plans and forced traces."""
+    completion: str | None = None
+    """The whole text that a row teaches; None for plans and forced traces."""
 
 
 def manifests_of_arm(view: RunView, stage: str, name: str) -> list[Mapping[str, Any]]:
@@ -83,7 +85,7 @@ def rows_of(arm: ArmFacts) -> Iterator[Shown]:
         if row.problem_id not in dropped:
             parts = split(row.completion)
             prompt = "\n".join(f"{message.role}: {message.content}" for message in row.prompt)
-            yield Shown(row.problem_id, parts.trace, parts.answer, prompt)
+            yield Shown(row.problem_id, parts.trace, parts.answer, prompt, row.completion)
 
 
 def plans_of(arm: ArmFacts) -> Iterator[Shown]:

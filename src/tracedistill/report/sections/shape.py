@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tracedistill.report.sections.making import Shown
@@ -22,11 +22,30 @@ MARKS: Mapping[str, re.Pattern[str]] = {
 }
 """What makes a form, whatever is said in it."""
 
+SPACING: Mapping[str, re.Pattern[str]] = {
+    "two blanks in a row": re.compile(r"\S {2,}\S"),
+    "blanks at a line's end": re.compile(r"[ \t]+$", re.MULTILINE),
+    "blanks at a line's start": re.compile(r"^[ \t]+\S", re.MULTILINE),
+    "a newline at an end": re.compile(r"\A\s*\n|\n\s*\Z"),
+    "tabs": re.compile(r"\t"),
+    "carriage returns": re.compile(r"\r"),
+    "blanks of other kinds": re.compile(r"[\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000\ufeff\v\f\x85]"),
+    "a blank before a mark": re.compile(r"\w [,.;:!?](?:\s|\Z)"),
+    "no blank behind a mark": re.compile(r"\w[,;:](?=\w)(?!\d)"),
+}
+"""White space that a reader of the page does not see, and a tokenizer does."""
+
 _LABEL = re.compile(r"^[^:\n]{1,200}:", re.MULTILINE)
 FIXED = 0.5
 """Words before a colon that stand in this share of the texts belong to the form."""
 APART = 0.02
 """Shares of texts with a mark that lie this far apart are another form."""
+SPACED = 0.1
+"""Shares of texts with the same spacing that lie this far apart are no accident of what the texts say."""
+TRACE, ANSWER = "{trace}", "{answer}"
+"""What stands for trace and answer in a frame."""
+_SEEN = str.maketrans({" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥"})
+_MARKED = re.compile(r"<answer>|^[^\S\n]*answer:", re.IGNORECASE | re.MULTILINE)
 TENTH = 0.1
 """Lengths of the same problem's traces that are alike."""
 
@@ -39,6 +58,8 @@ class Form:
     """Texts."""
     marks: Mapping[str, float]
     """Mark or fixed words -> share of the texts that have it."""
+    spacing: Mapping[str, float]
+    """Kind of white space -> share of the texts that have it."""
     lines: float
     """Mean lines of a text."""
     characters: float
@@ -48,24 +69,60 @@ class Form:
 def form_of(texts: Iterable[str]) -> Form:
     """The form of these texts."""
     marks: Counter[str] = Counter()
+    spaces: Counter[str] = Counter()
     labels: Counter[str] = Counter()
     n = lines = characters = 0
     for text in texts:
         n, lines, characters = n + 1, lines + text.count("\n") + 1, characters + len(text)
         marks.update(name for name, pattern in MARKS.items() if pattern.search(text))
+        spaces.update(name for name, pattern in SPACING.items() if pattern.search(text))
         labels.update({found.group().strip() for found in _LABEL.finditer(text)})
     fixed = {f"`{label}`": count for label, count in labels.items() if count >= FIXED * n}
-    every = {**marks, **fixed}
-    share = {name: count / n for name, count in every.items()}
-    return Form(n, share, lines / n if n else 0.0, characters / n if n else 0.0)
+    share = {name: count / n for name, count in {**marks, **fixed}.items()}
+    spacing = {name: count / n for name, count in spaces.items()}
+    return Form(n, share, spacing, lines / n if n else 0.0, characters / n if n else 0.0)
 
 
 def other_marks(first: Form, second: Form) -> list[tuple[str, float, float]]:
     """(mark, share in the first, in the second) of marks that tell two forms apart, the widest gap first."""
-    names = {**first.marks, **second.marks}
-    apart = [(name, first.marks.get(name, 0.0), second.marks.get(name, 0.0)) for name in names]
-    found = [each for each in apart if abs(each[1] - each[2]) > APART]
+    return _apart(first.marks, second.marks, APART)
+
+
+def other_spacing(first: Form, second: Form) -> list[tuple[str, float, float]]:
+    """The same of white space."""
+    return _apart(first.spacing, second.spacing, SPACED)
+
+
+def other_frames(first: Sequence[str], second: Sequence[str]) -> list[tuple[str, float, float]]:
+    """(frame, share in the first, in the second) of frames that one of two sets of rows has and the other has not."""
+    shares = [{frame: count / len(frames) for frame, count in Counter(frames).items()} for frames in (first, second)]
+    return _apart(shares[0], shares[1], SPACED)
+
+
+def _apart(first: Mapping[str, float], second: Mapping[str, float], least: float) -> list[tuple[str, float, float]]:
+    apart = [(name, first.get(name, 0.0), second.get(name, 0.0)) for name in {**first, **second}]
+    found = [each for each in apart if abs(each[1] - each[2]) > least]
     return sorted(found, key=lambda each: (-abs(each[1] - each[2]), each[0]))
+
+
+def frame_of(completion: str, trace: str | None, answer: str | None) -> str:
+    """What a completion is but for its trace and answer, blanks made visible: `{trace}↵Answer:␣{answer}`."""
+    head, rest = "", completion
+    if trace is not None and trace in completion:
+        before, rest = completion.split(trace, 1)
+        head = before + TRACE
+    if answer is not None:
+        marks = list(_MARKED.finditer(rest))
+        place = rest.find(answer, marks[-1].end() if marks else 0)
+        if place >= 0:
+            rest = rest[:place] + ANSWER + rest[place + len(answer) :]
+    return (head + rest).translate(_SEEN)
+
+
+def around_answer(frame: str) -> str:
+    """The part of a frame that rows with and without a trace have in common."""
+    marks = list(_MARKED.finditer(frame.replace("↵", "\n")))
+    return frame[marks[-1].start() :] if marks else frame
 
 
 def alike_in_length(first: Mapping[str, Shown], second: Mapping[str, Shown]) -> tuple[int, int]:

@@ -8,7 +8,15 @@ from tracedistill.report.sections.declared import Kept, answers_change, kept_by
 from tracedistill.report.sections.figures import number
 from tracedistill.report.sections.made import Found, Made, start_of
 from tracedistill.report.sections.making import Shown, adapter_of, facts_of
-from tracedistill.report.sections.shape import TENTH, alike_in_length, other_marks
+from tracedistill.report.sections.shape import (
+    TENTH,
+    alike_in_length,
+    around_answer,
+    frame_of,
+    other_frames,
+    other_marks,
+    other_spacing,
+)
 
 
 def trace_differences(first: Made, second: Made, kind: str, factors: Sequence[str]) -> list[Found]:
@@ -23,6 +31,7 @@ def trace_differences(first: Made, second: Made, kind: str, factors: Sequence[st
     if kind == "tuned on":
         found += _prompts(one, other, factors)
         found += _answers(first, second, one, other, factors)
+        found += _frames(one, other, factors)
     with_trace = [any(row.trace is not None for row in rows.values()) for rows in (one, other)]
     if with_trace[0] != with_trace[1]:
         why = "comes with tune" if by in factors or "adapter" in factors else "not declared"
@@ -72,6 +81,32 @@ def _answers(
     return [Found("tuned on: answers taught", "", f"{changed} of {n} are others", why, not wanted)]
 
 
+def _frames(one: Mapping[str, Shown], other: Mapping[str, Shown], factors: Sequence[str]) -> list[Found]:
+    """What stands around trace and answer, to the blank; around the answer alone where one arm has no traces."""
+    frames = [
+        [frame_of(row.completion, row.trace, row.answer) for row in rows.values() if row.completion is not None]
+        for rows in (one, other)
+    ]
+    if not all(frames):
+        return []
+    if len({any(row.trace is not None for row in rows.values()) for rows in (one, other)}) > 1:
+        frames = [[around_answer(frame) for frame in every] for every in frames]
+    apart = other_frames(frames[0], frames[1])
+    if not apart:
+        return []
+    by = [name for name in ("rationale_weight", "mix", "adapter", "teacher") if name in factors]
+    why = f"comes with {by[0]}" if by else "not declared"
+    return [Found("tuned on: around trace and answer", *_shares(apart), why, not by)]
+
+
+def _shares(apart: Sequence[tuple[str, float, float]]) -> tuple[str, str]:
+    """The first of what sets two arms apart, as a cell for each: `a list in brackets 98%`."""
+    few = apart[:3]
+    return ", ".join(f"{what} {one:.0%}" for what, one, _ in few), ", ".join(
+        f"{what} {two:.0%}" for what, _, two in few
+    )
+
+
 def _forms(first: Made, second: Made, kind: str, by: str, factors: Sequence[str]) -> list[Found]:
     """Format, lines and length of traces, against what the arms' interventions say that they keep."""
     a, b = first.form(kind), second.form(kind)
@@ -84,9 +119,13 @@ def _forms(first: Made, second: Made, kind: str, by: str, factors: Sequence[str]
     marks = other_marks(a, b)
     if marks:
         declared = not all(each.format for each in kept)
-        texts = [", ".join(f"{name} {mark[side]:.0%}" for mark in marks[:3] for name in mark[:1]) for side in (1, 2)]
         why = comes if declared else f"{_said(names)} keep the format"
-        found.append(Found(f"{kind}: format", texts[0], texts[1], why, not declared))
+        found.append(Found(f"{kind}: format", *_shares(marks), why, not declared))
+    spacing = other_spacing(a, b)
+    if spacing:
+        # no intervention is about white space: only who writes otherwise altogether may space otherwise
+        why = f"comes with {source[0]}" if source else "not declared"
+        found.append(Found(f"{kind}: spacing", *_shares(spacing), why, not source))
     means = {"lines": (a.lines, b.lines), "steps": (_steps(first, kind), _steps(second, kind))}
     for what, (one, other) in means.items():
         if one is not None and other is not None and abs(one - other) > 0.005 * max(one, other):
