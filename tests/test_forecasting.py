@@ -15,12 +15,20 @@ from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.estimates import DEVICES
 from tracedistill.pipeline.forecasts import StudyForecast
+from tracedistill.pipeline.foreseeing import foreseen_rows
 from tracedistill.pipeline.metering import Meter
+from tracedistill.pipeline.screen import Screen
+from tracedistill.pipeline.work import Workshop
 from tracedistill.records import Example, Message
 from tracedistill.store import read_jsonl
 
 StudyFile = Callable[..., Path]
 ARMS: dict[str, Any] = {"standard": {}, "answer-only": {"tune": "none"}, "correct-trace": {"tune": "correct"}}
+TUNED: dict[str, Any] = {
+    **ARMS,
+    "two": {"tune": "correct", "rationale_weight": 0.5},
+    "mixed": {"tune": "correct", "mix": {"answer-only": 0.25}},
+}
 LLAMA = {"model": "meta-llama/Llama-3.2-1B-Instruct"}
 PLANNER = {
     "kind": "model", "model": "m", "base_url": "http://127.0.0.1:9/v1", "key_env": "NO_SUCH_KEY_HERE",
@@ -47,7 +55,7 @@ def dry_run(recipe: Path, *overrides: str, device: str | None = "h100") -> Study
 @pytest.mark.slow  # a study assembled and preflighted for real
 def test_it_counts_what_training_will_see(study_file: StudyFile, folder: Path) -> None:
     students = {"tiny": {"model": str(folder), "dtype": "float32"}}
-    recipe = study_file(students=students, arms=ARMS, comparisons=[], training={"max_length": 512, "epochs": 2})
+    recipe = study_file(students=students, arms=TUNED, comparisons=[], training={"max_length": 512, "epochs": 2})
     found = dry_run(recipe)
     loaded = pipeline.load(recipe)
     assert "preflight:tiny" in pipeline.run(loaded, "train", quiet=True)[:1], "the datasets are there already"
@@ -64,7 +72,7 @@ def test_it_counts_what_training_will_see(study_file: StudyFile, folder: Path) -
     assert found.refused == ()
     assert found.unknown == ()
     asked = {each.arm: each for each in found.askings}
-    assert set(asked) == set(ARMS)
+    assert set(asked) == set(TUNED)
     for arm in asked.values():
         assert arm.lengths is not None
         assert (arm.lengths.requests, arm.need is not None) == (16, True)
@@ -106,6 +114,31 @@ def test_evaluations_on_rows_that_are_not_made(study_file: StudyFile) -> None:
     assert found.heldout is not None
     assert (found.heldout.rows, found.evaluations) == (5, found.steps)
     assert found.heldout.tokens == round(5 / found.lengths.rows * found.lengths.tokens)
+
+
+def test_rows_are_foreseen_as_they_will_be_assembled(study_file: StudyFile) -> None:
+    """Two targets are two rows, a mix is rows of each of its arms: before the assembly as behind it."""
+    loaded = pipeline.load(study_file(students={"any": LLAMA}, arms=TUNED, comparisons=[]))
+    pipeline.run(loaded, "validate", quiet=True)
+    work = Workshop(loaded.study, loaded.recipe, Screen(quiet=True))
+    complete = {"problems", "validate:rules"}
+    foreseen = {name: foreseen_rows(work, complete, name, work.problems("train")) for name in loaded.study.tuned_arms()}
+    pipeline.run(loaded, "assemble", quiet=True)
+    for name, (rows, missing) in foreseen.items():
+        made = list(read_jsonl(loaded.study.folder / "sft" / f"{name}.jsonl", Example))
+        assert [(row.prompt, row.completion) for row in rows] == [(row.prompt, row.completion) for row in made], name
+        assert missing == 0
+
+
+def test_two_targets_are_two_rows_where_traces_are_not_there(study_file: StudyFile) -> None:
+    arms = {"one": {"tune": "correct"}, "two": {"tune": "correct", "rationale_weight": 0.5}}
+    teachers = {"planner": {**PLANNER, "prompt": "chain-of-thought"}}
+    found = dry_run(study_file(students={"any": LLAMA}, teachers=teachers, arms=arms, comparisons=[]))
+    one, two = (each.lengths for each in found.tunings)
+    assert one is not None
+    assert two is not None
+    assert two.rows == 2 * one.rows
+    assert one.tokens < two.tokens < 2 * one.tokens
 
 
 def test_prompts_are_counted_as_they_will_be_asked(study_file: StudyFile, folder: Path) -> None:

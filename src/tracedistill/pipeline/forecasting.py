@@ -19,10 +19,10 @@ from tracedistill.estimates import (
     optimizer_steps,
     training_need,
 )
-from tracedistill.interventions import INTERVENTIONS, NO_TRACE, intervene
-from tracedistill.pipeline.assembling import heldout_file, one_trace
+from tracedistill.pipeline.assembling import heldout_file
 from tracedistill.pipeline.attempting import PAYS, Attempting
 from tracedistill.pipeline.forecasts import Asking, StudyForecast, Tuning
+from tracedistill.pipeline.foreseeing import Lengths, by_problem, foreseen_rows
 from tracedistill.pipeline.graph import Node, upstream
 from tracedistill.pipeline.metering import Meter
 from tracedistill.pipeline.quoting import quotes
@@ -30,7 +30,7 @@ from tracedistill.pipeline.teaching import FREE_TEACHERS, SCRIPTED
 from tracedistill.prompts import PROMPTS
 from tracedistill.recipes import Study
 from tracedistill.records import Example, Problem
-from tracedistill.sft import dealt, examples_for, preflight
+from tracedistill.sft import preflight
 from tracedistill.sizes import ModelSize, size_of
 from tracedistill.store import read_jsonl
 from tracedistill.students import Asking as AskingHow
@@ -119,8 +119,8 @@ class Forecaster:
         long = {
             problem_id
             for rows in (*(rows for rows, _ in counted.values()), *heldout.values())
-            for problem_id, (length, _) in (rows or {}).items()
-            if length > training.max_length
+            for problem_id, lengths in (rows or {}).items()
+            if max(length for length, _ in lengths) > training.max_length
         }
         if long:
             what = f"student {student}: {len(long)} rows are over training.max_length={training.max_length}"
@@ -146,14 +146,14 @@ class Forecaster:
             found[name] = Tuning(name, student, lengths, steps, training.seeds, need, at_most, held, times)
         return found
 
-    def _heldout(self, name: str, student: str) -> dict[str, tuple[int, int]] | None:
+    def _heldout(self, name: str, student: str) -> Lengths | None:
         """problem_id -> lengths of an arm's validation rows; None where they are not made yet, or not wanted."""
         if not self.study.training.eval_steps:
             return {}
         if "assemble" not in self.complete:
             return None
         examples = list(read_jsonl(self.work.run.path(heldout_file(name)), Example))
-        return dict(zip((row.problem_id for row in examples), self._meter(student).rows(examples), strict=True))
+        return by_problem(examples, self._meter(student).rows(examples))
 
     def _heldout_count(self) -> int:
         """Validation rows at most, where nobody has made them."""
@@ -161,59 +161,29 @@ class Forecaster:
         there = len(self._problems("validation")) if "problems" in self.complete else self.study.task.validation
         return most if there is None else min(most, there)
 
-    def _rows(self, name: str, student: str) -> tuple[dict[str, tuple[int, int]] | None, bool]:
-        """(problem_id -> tokens and supervised tokens of an arm's rows, whether these are the most); None: no rows."""
+    def _rows(self, name: str, student: str) -> tuple[Lengths | None, bool]:
+        """(lengths of an arm's rows, whether these are the most that they can be); None: no rows."""
         if "assemble" in self.complete:
             examples, extra = list(read_jsonl(self.work.run.path(f"sft/{name}.jsonl"), Example)), 0
         elif "problems" in self.complete:
-            examples, extra = self._mixed_here(name)
+            examples, extra = foreseen_rows(self.work, self.complete, name, self._problems("train"))
+            if extra:
+                self.unknown.append(
+                    f"the traces of {self.study.teacher_of(self.study.arms[name])} are not there: its rows are counted "
+                    f"as all {len(self._problems('train'))} training problems, with traces of at most {extra} tokens"
+                )
         else:
             return None, True
         meter = self._meter(student)
         self._try_template(meter, examples[:2], name)
         counted = meter.rows(examples)
+        if not extra:
+            return by_problem(examples, counted), False
         limit = self.study.training.max_length
-        return {
-            row.problem_id: (min(length + extra, limit) if extra else length, learnt + extra)
-            for row, (length, learnt) in zip(examples, counted, strict=True)
-        }, bool(extra)
-
-    def _mixed_here(self, name: str) -> tuple[list[Example], int]:
-        """The rows of `_made_here`, of several arms where the arm mixes them in."""
-        mix, rows = self.study.arms[name].mix, {}
-        made = {lender: self._made_here(lender) for lender in self.study.lenders_of(name)}
-        if not mix:
-            return made[name]
-        for lender, (examples, _) in made.items():
-            rows[lender] = {row.problem_id: row for row in examples}
-        common = [key for key in rows[name] if all(key in found for found in rows.values())]
-        whose = dealt(common, name, mix, self.study.seed)
-        return [rows[whose[key]][key] for key in common], max(extra for _, extra in made.values())
-
-    def _made_here(self, name: str) -> tuple[list[Example], int]:
-        """An arm's rows as far as its traces are there; (without traces, and what these may have in tokens)."""
-        study, work, arm = self.study, self.work, self.study.arms[name]
-        train, teacher = self._problems("train"), study.teacher_of(arm)
-        traces, extra = {}, 0
-        if arm.tune not in (None, NO_TRACE):
-            if f"validate:{teacher}" in self.complete and arm.traces == "teacher":
-                by_id = {problem.problem_id: problem for problem in train}
-                known = list(one_trace(work, teacher, train, accepted=True).values())
-                changed = intervene(arm.tune or "correct", work.task, by_id, known, study.seed)
-                traces = {trace.problem_id: trace for trace in changed}
-                train = [problem for problem in train if problem.problem_id in traces]
-            else:
-                extra = study.teachers[teacher].max_tokens
-                self.unknown.append(
-                    f"the traces of {teacher} are not there: its rows are counted as all {len(train)} training "
-                    f"problems, with traces of at most {extra} tokens"
-                )
-        change = INTERVENTIONS.get(arm.tune or "")
-        answers = {}
-        if change is not None and change.answers:
-            answers = {key: trace.answer for key, trace in traces.items() if trace.answer is not None}
-        system = study.students[study.student_of(arm)].system
-        return examples_for(work.task, name, arm, work.prompt(arm), train, traces, system, study.format, answers), extra
+        most = [(min(length + extra, limit), learnt + extra) for length, learnt in counted]
+        if self.study.arms[name].rationale_weight is None:
+            return by_problem(examples, most), True
+        return by_problem([*examples, *examples], [*counted, *most]), True  # the answer alone, and the trace
 
     def _assumed(self) -> RowLengths | None:
         """What the recipe alone tells."""
@@ -378,8 +348,8 @@ class Forecaster:
         return lines
 
 
-def _summed(rows: Mapping[str, tuple[int, int]], without: Set[str]) -> RowLengths:
+def _summed(rows: Lengths, without: Set[str]) -> RowLengths:
     """The lengths of those rows that are kept."""
-    kept = [lengths for problem_id, lengths in rows.items() if problem_id not in without]
+    kept = [each for problem_id, lengths in rows.items() if problem_id not in without for each in lengths]
     whole = [length for length, _ in kept]
     return RowLengths(len(kept), sum(whole), sum(learnt for _, learnt in kept), max(whole, default=0))

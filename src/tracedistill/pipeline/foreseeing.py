@@ -1,0 +1,65 @@
+"""An arm's rows as far as they can be foreseen: before datasets are assembled, and where traces are not there yet."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from tracedistill.interventions import INTERVENTIONS, NO_TRACE, intervene
+from tracedistill.pipeline.assembling import one_trace
+from tracedistill.records import Example, Problem
+from tracedistill.sft import dealt, examples_for, two_targets
+
+if TYPE_CHECKING:
+    from tracedistill.pipeline.work import Workshop
+
+Lengths = dict[str, list[tuple[int, int]]]
+"""Problem -> tokens and supervised tokens of each of its rows (two of them where an arm has two targets)."""
+
+
+def foreseen_rows(
+    work: Workshop, complete: Collection[str], name: str, train: Sequence[Problem]
+) -> tuple[list[Example], int]:
+    """(a tuned arm's rows, tokens at most of the traces that are missing in them); 0: none are missing.
+
+    `complete`: names of the pieces of the study that are made.
+    """
+    mix, rows = work.study.arms[name].mix, {}
+    made = {lender: _own_rows(work, complete, lender, train) for lender in work.study.lenders_of(name)}
+    if not mix:
+        return made[name]
+    for lender, (examples, _) in made.items():
+        rows[lender] = {row.problem_id: row for row in examples}
+    common = [key for key in rows[name] if all(key in found for found in rows.values())]
+    whose = dealt(common, name, mix, work.study.seed)
+    return [rows[whose[key]][key] for key in common], max(extra for _, extra in made.values())
+
+
+def _own_rows(
+    work: Workshop, complete: Collection[str], name: str, train: Sequence[Problem]
+) -> tuple[list[Example], int]:
+    study, arm = work.study, work.study.arms[name]
+    teacher, traces, extra = study.teacher_of(arm), {}, 0
+    if arm.tune not in (None, NO_TRACE):
+        if f"validate:{teacher}" in complete and arm.traces == "teacher":
+            by_id = {problem.problem_id: problem for problem in train}
+            known = list(one_trace(work, teacher, train, accepted=True).values())
+            changed = intervene(arm.tune or "correct", work.task, by_id, known, study.seed)
+            traces = {trace.problem_id: trace for trace in changed}
+            train = [problem for problem in train if problem.problem_id in traces]
+        else:
+            extra = study.teachers[teacher].max_tokens
+    change, answers = INTERVENTIONS.get(arm.tune or ""), {}
+    if change is not None and change.answers:
+        answers = {key: trace.answer for key, trace in traces.items() if trace.answer is not None}
+    system, text, two = study.students[study.student_of(arm)].system, work.prompt(arm), arm.rationale_weight is not None
+    rows = examples_for(work.task, name, arm, text, train, {} if two else traces, system, study.format, answers)
+    return (two_targets(rows, traces) if two else rows), extra
+
+
+def by_problem(examples: Iterable[Example], lengths: Iterable[tuple[int, int]]) -> Lengths:
+    """The lengths of these rows, problem by problem."""
+    found: Lengths = {}
+    for row, each in zip(examples, lengths, strict=True):
+        found.setdefault(row.problem_id, []).append(each)
+    return found
