@@ -53,6 +53,7 @@ HEAVY: dict[str, dict[str, str]] = {
     "torch": {
         "engines.local": "runs models",
         "engines.adapters": "loads models and switches their adapters",
+        "engines.lora": "adds adapters in half precision",
         "engines.packing": "lays weights out for quicker products",
         "train": "the launch target",
         "training": "the trainer",

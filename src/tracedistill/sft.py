@@ -127,12 +127,13 @@ def preflight(
     too_long: str,
     arm: str,
     style: FormatName = "plain",
+    window: int | None = None,
 ) -> Preflight:
     """Render every row as training will, and check it.
 
     Raises InputError where the end token is not supervised, the prompt that inference renders is not a prefix of the
-    row, the row differs from what the model's own template writes, a row is too long and the recipe says `error`, or
-    nothing is left.
+    row, the row differs from what the model's own template writes, a row is too long and the recipe says `error`, one
+    that is kept is longer than the student's `window` in tokens, or nothing is left.
     """
     rows = tokens = supervised = longest = 0
     dropped: list[tuple[str, int]] = []
@@ -159,6 +160,11 @@ def preflight(
                 )
             dropped.append((example.problem_id, length))
             continue
+        if window and length > window:
+            raise InputError(
+                f"{where}: {length} tokens, and the student's window has {window}: it could not be asked what it is to "
+                f"learn; set training.max_length to {window} at most"
+            )
         if rows < SHOWN:
             start = row.completion_mask.index(1)
             shown.append((tokenizer.decode(row.input_ids[:start])[-160:], tokenizer.decode(row.input_ids[start:])))

@@ -51,8 +51,10 @@ def load_tokenizer(model: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(student_folder(model)))
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(str(student_folder(model)), trust_remote_code=False)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file ends in a dozen unrelated types, `Exception` itself among them
         raise InputError(f"student '{model}': no tokenizer: {error}") from error
     if tokenizer.pad_token_id is None:
         vocabulary = tokenizer.get_vocab()
@@ -336,6 +338,7 @@ def _save(
         tokenizer.save_pretrained(str(partial))
         facts |= {"method": "full", "base": student.model}
     else:
+        facts["vocabulary"] = model.get_input_embeddings().num_embeddings  # of a base that the adapter fits
         model.save_pretrained(str(partial), **options)
         fit_untouched_base(partial, Path(trainer.args.output_dir))
         (partial / "README.md").unlink(missing_ok=True)  # PEFT's card says nothing true about this adapter
@@ -343,6 +346,9 @@ def _save(
         settings = json.loads(config.read_text())
         # the student by its name in the recipe: the folder of its weights is this machine's business
         settings["base_model_name_or_path"] = student.model
+        # PEFT holds them in a set, whose order is another in every process
+        if isinstance(settings["target_modules"], list):
+            settings["target_modules"].sort()
         write_json(config, settings)
     history = trainer.state.log_history
     facts["log"] = [{key: entry[key] for key in LOGGED if key in entry} for entry in history if "loss" in entry]

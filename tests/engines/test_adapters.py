@@ -188,3 +188,26 @@ def test_an_adapter_that_does_not_fit_leaves_the_base_alone(
     assert engine.describe() == fresh.describe()
     engine.use(adapters["all"])
     assert_same_bits(state(engine), state(load(folder, adapters["all"])))
+
+
+def test_an_adapter_apart_computes_as_in_training(folder: Path, adapters: dict[str, Path]) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from tracedistill.engines.lora import compute_in_base_dtype
+
+    ids = torch.arange(40).reshape(2, 20)
+    trained, plain = (
+        PeftModel.from_pretrained(
+            AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.bfloat16), str(adapters["all"])
+        ).eval()
+        for _ in range(2)
+    )
+    assert compute_in_base_dtype(trained) == 14, "seven layers in each of two blocks"
+    engine = load(folder, adapters["all"], merge=False)
+    with torch.inference_mode():
+        asked, same, fp32 = (model(input_ids=ids).logits for model in (engine.model, trained, plain))
+    assert torch.equal(asked, same)
+    assert not torch.equal(asked, fp32), "PEFT's own products are in fp32, else this test shows nothing"
+    assert torch.allclose(asked.float(), fp32.float(), atol=0.1 * float(fp32.float().std()))

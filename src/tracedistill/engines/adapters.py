@@ -14,11 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from tracedistill.errors import InputError
+from tracedistill.store import read_json
 from tracedistill.weights import student_folder
+
+WEIGHTS, FACTS = "adapter_model.safetensors", "training.json"
+"""Files of an adapter's folder: its weights, and what its training says of it."""
+MOVES_THE_BASE = ("pissa", "corda", "olora", "loftq", "lora_ga")
+"""First weights of LoRA that PEFT takes out of the base whenever it loads such an adapter."""
+SHOWN = 300
+"""Characters of a library's message that are passed on."""
 
 
 def load_base(model: str, dtype: str, quantization: str = "none") -> tuple[Any, Any]:
@@ -26,7 +35,6 @@ def load_base(model: str, dtype: str, quantization: str = "none") -> tuple[Any, 
     disable_progress_bar()  # loading takes a second; its bar would break ours
     # on import it tells of a kernel for 4-bit weights that it could not fetch, also where there are no such weights
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    folder = str(student_folder(model))
     options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if quantization == "nf4":
         from transformers import BitsAndBytesConfig
@@ -38,14 +46,72 @@ def load_base(model: str, dtype: str, quantization: str = "none") -> tuple[Any, 
             bnb_4bit_compute_dtype=getattr(torch, dtype),
         )
         options["device_map"] = {"": 0 if torch.cuda.is_available() else "cpu"}
+    tokenizer = read_tokenizer(model)
+    base = read_weights(model, **options)
+    padding, rows = tokenizer.pad_token_id, base.get_input_embeddings().num_embeddings
+    if padding is not None and padding >= rows:
+        raise InputError(
+            f"student '{model}': its tokenizer pads with '{tokenizer.pad_token}' (id {padding}), and the model has "
+            f"embeddings of {rows} tokens; set pad_token in tokenizer_config.json to a token that it has"
+        )
+    check_finite(base, model)
+    return base, tokenizer
+
+
+def check_finite(model: Any, name: str) -> None:
+    """Raise InputError where a student has weights that are no numbers: nothing it writes or learns means anything."""
+    for path, weight in model.named_parameters():
+        # a sum is finite only where all is, and takes a tenth of the time; what is finite may overflow it
+        if not weight.is_floating_point() or bool(torch.isfinite(weight.detach().sum(dtype=torch.float32))):
+            continue
+        if not bool(torch.isfinite(weight).all()):
+            raise InputError(f"student '{name}': its weights are damaged: {path} holds NaN or infinity; load them anew")
+
+
+def read_tokenizer(model: str) -> Any:
+    """A student's tokenizer as its folder has it; InputError where there is none. No code of the folder is run."""
+    folder = student_folder(model)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        base = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **options)
+        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:  # a damaged file ends in a dozen unrelated types, `Exception` itself among them
+        raise InputError(f"student '{model}': cannot be loaded: no tokenizer: {_cause(error)}") from error
+
+
+def read_weights(model: str, **options: Any) -> Any:
+    """A student's language model, every weight out of safetensors; `options` are those of `from_pretrained`.
+
+    Raises InputError where files are missing, damaged or pickles, where the model needs code of its own, and where the
+    files lack weights of the model that its config.json describes: the library would draw these at random.
+    """
+    folder = student_folder(model)
+    if isinstance(folder, Path) and not any(folder.glob("*.safetensors")):
+        raise InputError(
+            f"student '{model}': cannot be loaded: it has no weights in safetensors, and nothing else is loaded; "
+            "convert them (transformers' save_pretrained writes safetensors)"
+        )
+    try:
+        loaded, found = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, with names
+            **options,
+        )
     except ImportError as error:
         raise InputError(f"student '{model}': {error}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"student '{model}': cannot be loaded: {error}") from error
-    return base, tokenizer
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"student '{model}': cannot be loaded: {_cause(error)}") from error
+    other = [
+        f"{name} is of shape {tuple(file)}, not {tuple(wanted)}" for name, file, wanted in found["mismatched_keys"]
+    ]
+    other += [f"{name} is missing" for name in sorted(found["missing_keys"])]
+    if other:
+        raise InputError(
+            f"student '{model}': cannot be loaded: {len(other)} of its weights are not those that its config.json "
+            f"describes: {', '.join(other[:2])}{', ...' if len(other) > 2 else ''}; load its files anew"
+        )
+    return loaded
 
 
 def attach(base: Any, adapter: Path, model: str, *, merge: bool) -> tuple[Any, bool]:
@@ -78,7 +144,8 @@ class BaseModel:
         self._take_off()
         if adapter is None:
             return False
-        if getattr(_read_config(adapter, self.name), "bias", "none") != "none":
+        config = _read_config(adapter, self.name)
+        if getattr(config, "bias", "none") != "none":
             # PEFT loads trained biases over the base's own
             self._kept = [(w, w.data.clone()) for name, w in self.base.named_parameters() if "bias" in name]
         self._wrapped = True  # also where PEFT fails half-way
@@ -89,14 +156,18 @@ class BaseModel:
                 warnings.filterwarnings("ignore", "Model has `tie_word_embeddings", UserWarning)
                 from peft import PeftModel
 
+                from tracedistill.engines.lora import compute_in_base_dtype  # PEFT takes seconds to load
+
                 self.current = PeftModel.from_pretrained(self.base, str(adapter)).eval()
+            _check_loaded(self.current, self.base, adapter)
             if merge and self._mergeable():
                 self._merge()
                 self._unwrap()
                 return True
-        except (RuntimeError, ValueError, OSError) as error:
+            compute_in_base_dtype(self.current)  # as in training, and quicker
+        except (RuntimeError, ValueError, OSError, SafetensorError) as error:
             self._take_off()
-            raise InputError(f"{adapter}: does not fit '{self.name}': {error}") from error
+            raise InputError(f"{adapter}: does not fit '{self.name}': {_cause(error)}") from error
         return False
 
     def _mergeable(self) -> bool:
@@ -150,14 +221,63 @@ class BaseModel:
 
 
 def _read_config(adapter: Path, model: str) -> Any:
-    """PEFT's settings of an adapter; InputError where it was made for another base."""
+    """PEFT's settings of an adapter; InputError where it is none that is run here, or was made for another base."""
     from peft import PeftConfig
 
     try:
         config = PeftConfig.from_pretrained(str(adapter))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{adapter}: not an adapter folder: {error}") from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{adapter}: not an adapter folder: {_cause(error)}") from error
+    if not (adapter / WEIGHTS).is_file():
+        raise InputError(f"{adapter}: {WEIGHTS} is missing; only adapters in safetensors are loaded")
     made_for = config.base_model_name_or_path
-    if made_for is not None and str(student_folder(made_for)) != str(student_folder(model)):
+    if made_for is not None and made_for != model and _place(made_for) != _place(model):
         raise InputError(f"{adapter}: was trained on '{made_for}', not on '{model}'; train it again or name that base")
+    if config.is_prompt_learning:
+        raise InputError(
+            f"{adapter}: is of type {config.peft_type}, which writes into the prompt; only LoRA and its like run"
+        )
+    init = str(getattr(config, "init_lora_weights", ""))
+    if init.startswith(MOVES_THE_BASE):
+        raise InputError(
+            f"{adapter}: fits a base that '{init}' has changed, not '{model}'; save it for the untouched base (PEFT: "
+            "save_pretrained with path_initial_model_for_weight_conversion)"
+        )
     return config
+
+
+def _place(name: str) -> str:
+    """What a student's name stands for: one folder has many names."""
+    try:
+        folder = student_folder(name)
+    except InputError:  # it is not here, and so not the one that is
+        return name
+    return str(folder.resolve()) if isinstance(folder, Path) else folder
+
+
+def _check_loaded(tuned: Any, base: Any, adapter: Path) -> None:
+    """Raise ValueError where an adapter is on in part only, or broken; PEFT warns of the one and ignores the rest."""
+    from peft import get_peft_model_state_dict
+
+    facts = read_json(adapter / FACTS) if (adapter / FACTS).is_file() else {}
+    here = base.get_input_embeddings().num_embeddings
+    if facts.get("vocabulary", here) != here:
+        raise ValueError(f"it was trained on a base of {facts['vocabulary']} tokens, this one has {here}")
+    with safe_open(adapter / WEIGHTS, framework="pt") as file:
+        names = set(file.keys())
+    wanted = get_peft_model_state_dict(tuned, save_embedding_layers=False)
+    missing = sorted(wanted.keys() - names)
+    # embeddings may stand in the file for their own sake
+    foreign = sorted(name for name in names - wanted.keys() if tuned.base_model.prefix in name)
+    if missing or foreign:
+        what = f"has no {missing[0]}" if missing else f"has {foreign[0]}, for which the model has no place"
+        raise ValueError(f"{WEIGHTS} {what} ({len(missing)} weights missing, {len(foreign)} too many)")
+    broken = [name for name, weight in wanted.items() if not bool(torch.isfinite(weight).all())]
+    if broken:
+        raise ValueError(f"{broken[0]} holds NaN or infinity; train it again")
+
+
+def _cause(error: Exception) -> str:
+    """The beginning of a library's message, on one line: some list every model there is."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -20,6 +20,7 @@ from transformers import DynamicCache
 from tracedistill.engines import Finish, Generation, Request
 from tracedistill.engines.adapters import BaseModel, attach, load_base
 from tracedistill.engines.packing import pack, unpack
+from tracedistill.errors import InputError
 from tracedistill.formats import FormatName
 from tracedistill.rendering import end_id, prompt_ids, template_hash
 
@@ -64,6 +65,7 @@ class LocalEngine:
         self.device = next(model.parameters()).device
         config = model.config.get_text_config()
         self.window = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
+        self.vocabulary = model.get_input_embeddings().num_embeddings
         self.ends = _end_ids(model, tokenizer)
         self._prefix: list[int] = []
         self._prefix_cache: Any = None
@@ -214,7 +216,15 @@ class LocalEngine:
         return out
 
     def _prompt(self, request: Request) -> list[int]:
-        return prompt_ids(self.tokenizer, request.messages, request.prefill, self.description.get("format", "plain"))
+        style = self.description.get("format", "plain")
+        ids = prompt_ids(self.tokenizer, request.messages, request.prefill, style)
+        if max(ids) >= self.vocabulary:
+            raise InputError(
+                f"student '{self.description['model']}': its tokenizer gives token {max(ids)} "
+                f"({self.tokenizer.decode([max(ids)])!r}), and the model has embeddings of {self.vocabulary} tokens; "
+                "tokenizer and weights are not of one model"
+            )
+        return ids
 
     def _batch(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Any]:
         """(ids, mask, positions, cache): prompts padded on the left, the shared prefix in the cache already."""

@@ -29,11 +29,12 @@ from tracedistill.pipeline.judging import audit_of
 from tracedistill.pipeline.quoting import why_not_shown
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.stages import STAGES, Graph
-from tracedistill.pipeline.teaching import OWN
+from tracedistill.pipeline.teaching import OWN, SCRIPTED
 from tracedistill.pipeline.work import Workshop
 from tracedistill.prompts import PROMPTS, TEACHER_PROMPTS, needs_plan, prompt_text
 from tracedistill.recipes import Study
 from tracedistill.recipes import load as load_recipe
+from tracedistill.records import Message
 from tracedistill.store import read_json, to_json, write_json
 from tracedistill.tasks import TASKS
 from tracedistill.training.tracking import check_tracker
@@ -120,7 +121,24 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False) -> l
         told = [node for node in wanted if node.name.partition(":")[0] in ("train", "report")]
         if loaded.study.tracking != "none" and any(workshop.run.state(node).kind != "complete" for node in told):
             check_tracker(loaded.study.tracking)  # not first when a teacher has been paid
+        _check_students(workshop, wanted)
         return _make(workshop, wanted)
+
+
+def _check_students(workshop: Workshop, wanted: Sequence[Node]) -> None:
+    """Raise InputError where a student cannot be tuned: not first when a teacher has been paid for its traces."""
+    study = workshop.study
+    paid = {f"teach:{name}" for name, teacher in study.teachers.items() if teacher.kind == "model"}
+    if all(workshop.run.state(node).kind == "complete" for node in wanted if node.name in paid):
+        return
+    for name in {node.name.partition(":")[2] for node in wanted if node.name.startswith("preflight:")}:
+        if not study.students[name].model.startswith(SCRIPTED):
+            from tracedistill.rendering import end_id, prompt_ids
+            from tracedistill.train import load_tokenizer
+
+            tokenizer = load_tokenizer(study.students[name].model)
+            end_id(tokenizer)
+            prompt_ids(tokenizer, (Message("user", "?"),), style=study.format)
 
 
 def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
@@ -232,7 +250,7 @@ def _launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]
     config = accelerate_config(hardware or "cpu", workshop.recipe)
     threads = max(1, (os.cpu_count() or 1) // _processes(config))
     command = [
-        *(sys.executable, "-m", "accelerate.commands.launch"),
+        *(sys.executable, "-m", "accelerate.commands.launch", "--quiet"),  # our message, without its stack
         *("--config_file", str(config), "--num_cpu_threads_per_process", str(threads)),
         *("-m", f"tracedistill.{module}", str(workshop.recipe)),
         *(part for name in names for part in ("--arm", name)),

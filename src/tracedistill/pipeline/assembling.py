@@ -160,6 +160,12 @@ def _own_rows(work: Workshop, name: str, problems: Sequence[Problem], traces: Ma
     answers = {}
     if change is not None and change.answers:
         answers = {key: trace.answer for key, trace in traces.items() if trace.answer is not None}
+    for problem in problems:
+        if not (answers.get(problem.problem_id) or work.task.render_answer(problem)).strip():
+            raise InputError(
+                f"arm {name}, {problem.problem_id}: its gold answer is empty, so there is nothing to learn; give it "
+                "one or take the row out of the task's data"
+            )
     two = arm.rationale_weight is not None
     rows = examples_for(
         work.task,

@@ -20,6 +20,7 @@ from tracedistill.pipeline.teaching import SCRIPTED, Teaching
 from tracedistill.prompts import PROMPTS, needs_plan, prompt_text
 from tracedistill.recipes import Arm, Study, resolved, run_name
 from tracedistill.records import Example, Problem
+from tracedistill.sizes import size_of
 from tracedistill.store import ListId, Records, read_json, read_jsonl, read_lines, to_json, write_json
 from tracedistill.tasks import Task, get_task
 from tracedistill.training.tracking import check_tracker
@@ -123,8 +124,10 @@ class Workshop:
         from tracedistill.train import load_tokenizer
 
         tokenizer = load_tokenizer(self.study.students[student].model)
+        size = size_of(self.study.students[student].model)
+        window = size.context if size is not None else None
         found = {
-            name: preflight(tokenizer, rows, training.max_length, training.too_long, name, self.study.format)
+            name: preflight(tokenizer, rows, training.max_length, training.too_long, name, self.study.format, window)
             for name, rows in arms.items()
         }
         # a row too long in one arm is in none: arms share their rows

@@ -22,6 +22,11 @@ LINES = 5
 class WholeCheckpoints(TrainerCallback):
     """Marks each checkpoint once every process has written its part: a kill leaves broken ones without the mark."""
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Save none at the last step: a training resumed there takes one more where an epoch is not at its end."""
+        if state.global_step >= state.max_steps:
+            control.should_save = False
+
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Mark the checkpoint of this step."""
         PartialState().wait_for_everyone()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from tracedistill.engines.adapters import check_finite
 from tracedistill.errors import InputError
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.store import disk_error
@@ -45,9 +46,7 @@ def check_device(student: StudentConfig, training: TrainingConfig) -> None:
 
 def check_weights(model: Any, name: str) -> None:
     """Raise InputError where a base has weights that are no numbers: every step would be lost."""
-    for path, weight in model.named_parameters():
-        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
-            raise InputError(f"student '{name}': its weights are damaged: {path} holds NaN or infinity; load them anew")
+    check_finite(model, name)
 
 
 def explained(error: Exception, arm: str, output: Path) -> InputError | None:

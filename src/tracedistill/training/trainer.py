@@ -15,12 +15,13 @@ from accelerate.utils import DistributedType, is_peft_model
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from tracedistill.engines.adapters import read_weights
+from tracedistill.engines.lora import HALF, compute_in_base_dtype
 from tracedistill.errors import InputError
 from tracedistill.training.batching import WINDOW, LikeLengthSampler
 from tracedistill.training.collator import SupervisedCollator, row_dataset, row_lengths, with_fillers
 from tracedistill.training.head import lighten_forward
 from tracedistill.training.heldout import mean_loss
-from tracedistill.training.lora import compute_in_base_dtype, hold_in_fp32
 from tracedistill.training.packing import PackingCollator, check_isolation
 from tracedistill.training.settings import TrainerSettings
 
@@ -134,18 +135,15 @@ def load_student(
     on_cpu = _on_cpu(settings)
     # SDPA's backward is slow in bf16 on a CPU; plain matrix products are not.
     automatic = "eager" if on_cpu else None
-    options: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
+    options: dict[str, Any] = {}
     if quantization_config is not None:
-        options |= {"quantization_config": quantization_config, "device_map": {"": "cpu"} if on_cpu else None}
-    try:
-        return transformers.AutoModelForCausalLM.from_pretrained(
-            str(source),
-            dtype=torch.bfloat16 if settings.bf16 and not full else torch.float32,
-            attn_implementation=automatic if settings.attention == "auto" else settings.attention,
-            **options,
-        )
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"student '{source}': cannot be loaded: {error}") from error
+        options = {"quantization_config": quantization_config, "device_map": {"": "cpu"} if on_cpu else None}
+    return read_weights(
+        str(source),
+        dtype=torch.bfloat16 if settings.bf16 and not full else torch.float32,
+        attn_implementation=automatic if settings.attention == "auto" else settings.attention,
+        **options,
+    )
 
 
 def gathered_weights(trainer: TraceTrainer) -> dict[str, torch.Tensor] | None:
@@ -156,6 +154,17 @@ def gathered_weights(trainer: TraceTrainer) -> dict[str, torch.Tensor] | None:
     if trainer.accelerator.distributed_type in WHOLE_WEIGHTS:
         return None
     return dict(trainer.accelerator.get_state_dict(trainer.model_wrapped))
+
+
+def hold_in_fp32(model: torch.nn.Module) -> None:
+    """Hold what is trained in fp32. TRL rounds adapters of 4-bit bases to bf16, where small steps are lost.
+
+    (A step of a thousandth of a weight is below bf16's grain; and a checkpoint is read back in fp32, so that a resumed
+    training would not be the undisturbed one.)
+    """
+    for weight in model.parameters():
+        if weight.requires_grad and weight.dtype in HALF:
+            weight.data = weight.data.float()
 
 
 def build_trainer(
@@ -183,6 +192,11 @@ def build_trainer(
     if settings.packing:
         check_isolation(model)
     vocabulary = model.get_input_embeddings().num_embeddings
+    if tokenizer.pad_token_id >= vocabulary:
+        raise InputError(
+            f"training: the tokenizer pads with '{tokenizer.pad_token}' (id {tokenizer.pad_token_id}), and the model "
+            f"has embeddings of {vocabulary} tokens; set pad_token in tokenizer_config.json to a token that it has"
+        )
     train_dataset = row_dataset(train_rows, name="training", vocabulary=vocabulary)
     eval_dataset = None
     quantised = getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False)

@@ -12,17 +12,6 @@ from torch import nn
 HALF = (torch.bfloat16, torch.float16)
 
 
-def hold_in_fp32(model: nn.Module) -> None:
-    """Hold what is trained in fp32. TRL rounds adapters of 4-bit bases to bf16, where small steps are lost.
-
-    (A step of a thousandth of a weight is below bf16's grain; and a checkpoint is read back in fp32, so that a resumed
-    training would not be the undisturbed one.)
-    """
-    for weight in model.parameters():
-        if weight.requires_grad and weight.dtype in HALF:
-            weight.data = weight.data.float()
-
-
 def compute_in_base_dtype(model: nn.Module) -> int:
     """Let plain LoRA layers over half-precision weights compute in half precision; how many were changed.
 
