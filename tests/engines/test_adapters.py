@@ -211,3 +211,14 @@ def test_an_adapter_apart_computes_as_in_training(folder: Path, adapters: dict[s
     assert torch.equal(asked, same)
     assert not torch.equal(asked, fp32), "PEFT's own products are in fp32, else this test shows nothing"
     assert torch.allclose(asked.float(), fp32.float(), atol=0.1 * float(fp32.float().std()))
+
+
+def test_the_head_is_given_rows_that_lie_together(folder: Path, adapters: dict[str, Path]) -> None:
+    """Else torch copies a frozen head's weights for every row of a batch."""
+    engine = load(folder, adapters["all"], dtype="float32", merge=False)
+    seen: list[bool] = []
+    head = engine.model.get_output_embeddings()
+    head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].is_contiguous()))
+    run(engine, ragged(3))
+    assert len(seen) > 1
+    assert all(seen)

@@ -69,6 +69,8 @@ class LocalEngine:
         self.ends = _end_ids(model, tokenizer)
         self._prefix: list[int] = []
         self._prefix_cache: Any = None
+        if model.get_output_embeddings() is not None:
+            model.get_output_embeddings().register_forward_pre_hook(_laid_out)
         pack(model)
 
     @classmethod
@@ -315,6 +317,13 @@ class _Draw:
 def hash_seed(seed: int, sample: int) -> int:
     """A 63-bit seed for one sample, far from its neighbours'."""
     return (seed * 0x9E3779B97F4A7C15 + sample * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & (2**63 - 1)
+
+
+def _laid_out(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The last positions' states laid out anew: torch multiplies a slice of them row by row, and copies the head's
+    weights for each row where these are frozen, as below an adapter (32 rows: 150 times the time, 32 times the memory).
+    """
+    return (inputs[0].contiguous(), *inputs[1:])
 
 
 def _end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:

@@ -110,6 +110,9 @@ class Graph:
         outputs += [f"plans/{name}.jsonl" for name, arm in study.arms.items() if self.work.shows_plan(arm)]
         outputs += [f"forced/{name}.jsonl" for name, arm in study.arms.items() if arm.forced not in (None, OWN)]
         arms = {name: {key: self.plain["arms"][name][key] for key in ASSEMBLED} for name in study.arms}
+        for fields in arms.values():
+            if not fields["mix"]:  # a run folder of before there were mixes stays complete
+                del fields["mix"]
         params = {
             "arms": arms,
             "format": study.format,
@@ -178,7 +181,7 @@ class Graph:
         study, arm, run = self.study, self.study.arms[name], run_name(name, seed)
         config = {key: value for key, value in self.plain["evaluation"].items() if key not in NOT_ASKED}
         params = {
-            "arm": {key: value for key, value in self.plain["arms"][name].items() if key != "vote"},
+            "arm": {key: value for key, value in self.plain["arms"][name].items() if key not in ("vote", "mix")},
             "student": self._student(study.student_of(arm)),
             "evaluation": config,
             "seed": study.seed,
