@@ -13,7 +13,7 @@ from tests.tiny import build
 from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import InputError
-from tracedistill.estimates import DEVICES
+from tracedistill.estimates import DEVICES, Device
 from tracedistill.pipeline.forecasts import StudyForecast
 from tracedistill.pipeline.foreseeing import foreseen_rows
 from tracedistill.pipeline.metering import Meter
@@ -104,6 +104,17 @@ def test_evaluations_during_training_are_counted(
         told = capsys.readouterr().out
         assert f"2 on {rows} rows" in told
         assert "training.eval_steps: an evaluation is reckoned as a pass forward" in told
+
+
+@pytest.mark.parametrize(("device", "told"), [(None, True), ("h100", False)])
+def test_4_bit_weights_on_a_cpu_are_not_evaluated_between_steps(
+    study_file: StudyFile, monkeypatch: pytest.MonkeyPatch, device: str | None, told: bool
+) -> None:
+    cpu = Device("this machine", "cpu", 1e11, 8e9)
+    monkeypatch.setattr("tracedistill.calibration.this_machine", lambda dtype: cpu)
+    students = {"any": {**LLAMA, "quantization": "nf4"}}
+    recipe = study_file(students=students, arms=ARMS, comparisons=[], training={"eval_steps": 2})
+    assert any("4-bit weights on a CPU" in line for line in dry_run(recipe, device=device).refused) == told
 
 
 def test_evaluations_on_rows_that_are_not_made(study_file: StudyFile) -> None:

@@ -114,6 +114,10 @@ class Forecaster:
         config, training = self.study.students[student], self.study.training
         if config.model.startswith(SCRIPTED):
             self.refused.append(f"student {student}: a scripted student cannot be tuned")
+        elif training.eval_steps and config.quantization == "nf4" and self._device(config.dtype).kind == "cpu":
+            self.refused.append(
+                f"student {student}: training.eval_steps: 4-bit weights on a CPU are not evaluated between steps; set 0"
+            )
         counted = {name: self._rows(name, student) for name in self.work.arms_of(student)}
         heldout = {name: self._heldout(name, student) for name in counted}
         long = {
