@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 
 from tests.test_arms import arithmetic_study, rows
+from tests.test_report import arm, report
 from tests.tiny import build
 from tests.tuned_study import recipe_of, tune
 from tracedistill import pipeline
 from tracedistill.errors import InputError
+from tracedistill.export.origin import arm_facts, arm_lines, teachers_of
+from tracedistill.opening import open_study
 from tracedistill.recipes import load
+from tracedistill.report.findings import limits
 from tracedistill.sft import dealt
 
 ARMS: dict[str, Any] = {
@@ -71,6 +75,34 @@ def test_rows_are_those_of_the_arms_that_are_mixed(tmp_path: Path) -> None:
     assert "measured" not in assembly["arms"]["three"]
 
 
+def test_what_is_said_of_mixes(tmp_path: Path) -> None:
+    """The card and the page speak of the arm's own rows, and of all traces as those of whoever made them."""
+    loaded = pipeline.load(
+        arithmetic_study(tmp_path, arms={**ARMS, "none-left": {"tune": "correct", "mix": {"answers": 1.0}}})
+    )
+    pipeline.run(loaded, "assemble", quiet=True)
+    assembly = json.loads((tmp_path / "run" / "assembly.json").read_text())["arms"]
+    assert [list(assembly[name]["mix"]) for name in ("half", "three")] == [
+        ["half", "answers"],
+        ["three", "right", "wrong"],
+    ]
+    assert "measured" not in assembly["none-left"]
+    opened = open_study(loaded.recipe)
+    cards = {name: "\n".join(arm_lines(arm_facts(opened, name))) for name in assembly}
+    n = assembly["right"]["rows"]
+    assert f"{n - n // 2} of `half`, {n // 2} of `answers`" in cards["half"] or n % 2
+    assert "Rows of `half` itself: traces of teacher `rules`; intervention `correct`" in cards["half"]
+    assert "Rows of `three` itself: answers alone" in cards["three"]
+    assert f"Of all {assembly['three']['traces']} traces, whoever made them" in cards["three"]
+    assert "teacher" not in cards["none-left"], "it has no row of its own"
+    assert "traces" not in cards["none-left"]
+    assert teachers_of(opened, "three") == ["rules"]
+    assert teachers_of(opened, "none-left") == []
+    tuned = arm(name="half", kind="tuned", tune="correct", mix={"answers": 0.5}, data=assembly["half"])
+    (said,) = [line for line in limits(report(tuned)) if line.startswith("half:")]
+    assert f"of its {n} rows {assembly['half']['traces']} have a trace" in said
+
+
 def test_a_mix_is_assembled_again_when_its_shares_change(tmp_path: Path) -> None:
     path = arithmetic_study(tmp_path, arms=ARMS)
     pipeline.run(pipeline.load(path), "assemble", quiet=True)
@@ -85,8 +117,8 @@ def test_the_report_tells_a_mix_from_what_nobody_declared(tmp_path: Path) -> Non
     arms = {"right": {"tune": "correct"}, "answers": {"tune": "none"}, "half": ARMS["half"] | {"mix": {"answers": 0.5}}}
     loaded = tune(recipe_of(tmp_path, tmp_path / "model", arms=arms))
     pipeline.run(loaded, quiet=True)
-    report = pipeline.report_of(loaded)
-    half = next(arm for arm in report["arms"] if arm["name"] == "half")
+    made = pipeline.report_of(loaded)
+    half = next(each for each in made["arms"] if each["name"] == "half")
     assert half["mix"] == {"answers": 0.5}
     assert half["data"]["mix"] == {"half": 6, "answers": 6}
     page = (loaded.study.folder / "report.md").read_text()

@@ -140,6 +140,7 @@ def test_two_trainings_give_the_same_bits(tune: Train, reference: Path) -> None:
     assert file_hash(tune("again")) == file_hash(reference)
 
 
+@pytest.mark.slow
 def test_the_seed_and_the_settings_count(tune: Train, reference: Path) -> None:
     known = file_hash(reference / WEIGHTS)
     assert file_hash(tune("seed", seed=1) / WEIGHTS) != known
@@ -200,6 +201,7 @@ def test_the_log_does_not_tell_of_an_interruption(
     assert (tune() / "training.json").read_bytes() == (reference / "training.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_log_of_a_long_training_is_short_and_no_kill_cuts_its_means(
     tune: Train, adapters: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,7 +223,14 @@ def test_steps_between_two_entries_of_the_log(steps: int, save_steps: int, wante
     assert train._logging_steps(steps, save_steps) == wanted
 
 
-@pytest.mark.parametrize("gone", [WEIGHTS, "trainer_state.json", "optimizer.pt"])
+@pytest.mark.parametrize(
+    "gone",
+    [
+        WEIGHTS,
+        pytest.param("trainer_state.json", marks=pytest.mark.slow),
+        pytest.param("optimizer.pt", marks=pytest.mark.slow),
+    ],
+)
 def test_a_checkpoint_that_a_kill_cut_is_not_gone_on_with(
     tune: Train, adapters: Path, reference: Path, monkeypatch: pytest.MonkeyPatch, gone: str
 ) -> None:
@@ -249,6 +258,7 @@ def test_checkpoints_of_other_settings_are_thrown_away(
     assert file_hash(tune(**changes)) == file_hash(undisturbed)
 
 
+@pytest.mark.slow
 def test_checkpoints_of_nobody_are_thrown_away(
     tune: Train, adapters: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

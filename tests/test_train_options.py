@@ -209,7 +209,11 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
 @pytest.mark.parametrize(
     "changes",
-    [{}, pytest.param({"lora_dora": True}, marks=pytest.mark.slow), {"packing": True}],
+    [
+        {},
+        pytest.param({"lora_dora": True}, marks=pytest.mark.slow),
+        pytest.param({"packing": True}, marks=pytest.mark.slow),
+    ],
     ids=["lora", "dora", "packing"],
 )
 def test_qlora_on_a_cpu(wide: Path, tmp_path: Path, changes: dict[str, Any], dtype: str) -> None:
@@ -321,7 +325,12 @@ def small_disk(size: int, step: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("method", "size"), [pytest.param("lora", 1000, marks=pytest.mark.slow), ("lora", 40_000), ("full", 20_000)]
+    ("method", "size"),
+    [
+        pytest.param("lora", 1000, marks=pytest.mark.slow),
+        ("lora", 40_000),
+        pytest.param("full", 20_000, marks=pytest.mark.slow),
+    ],
 )
 def test_a_full_disk_is_told_and_the_checkpoint_kept(folder: Path, tmp_path: Path, method: str, size: int) -> None:
     """Adapter, optimizer state (torch) and whole model (safetensors) fail each in their own way."""
@@ -515,6 +524,7 @@ def test_a_tokenizer_without_padding_gets_some(folder: Path, tmp_path: Path) -> 
 # ---- answer and rationale as two targets
 
 
+@pytest.mark.slow
 def test_two_targets_teach_both_and_the_answer_is_asked_for_alone(folder: Path, tmp_path: Path) -> None:
     answers = [Example(f"p{n}", "a", (Message("user", f"Where is Mary? {n}"),), f"Answer: {n}") for n in range(24)]
     traces = {row.problem_id: Trace(f"t{row.problem_id}", row.problem_id, "rules", (), TRACE) for row in answers}

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -591,9 +590,27 @@ def test_an_adapter_that_training_did_not_write(
 # ---- killed at any moment
 
 MOMENTS = ("correct.checkpoints", "correct.checkpoints/checkpoint-*", ".correct.partial", "correct.manifest.json")
-CHILD = (
-    "import sys, torch; torch.set_num_threads(1); from tracedistill import train; sys.exit(train.main(sys.argv[1:]))"
-)
+CHILD = """
+import os, signal, sys, threading
+from pathlib import Path
+
+import torch
+
+watched, moment, *recipe = sys.argv[1:]
+
+
+def look(*_):
+    if any(Path(watched).glob(moment)):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+sys.addaudithook(lambda event, _: look() if event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir") else None)
+torch.set_num_threads(1)
+from tracedistill import train
+
+sys.exit(train.main(recipe))
+"""
+"""A training that kills itself at the first change of a folder behind the moment."""
 
 
 @pytest.mark.slow
@@ -607,12 +624,9 @@ def test_killed_training_ends_in_the_same_bytes(moment: str, folder: Path, tmp_p
         place.mkdir()
         recipes.append(str(recipe_of(place, folder, {"lora_targets": "q_proj"}, arms=arms)))
     assert train.main([recipes[0]]) == 0
-    child = subprocess.Popen([sys.executable, "-W", "ignore", "-c", CHILD, recipes[1]], cwd=ROOT)
-    while not list((places[1] / "run" / "adapters").glob(moment)):
-        assert child.poll() is None, f"ended before there was {moment}"
-        time.sleep(0.0005)
-    child.kill()
-    assert child.wait() == -signal.SIGKILL
+    watched = str(places[1] / "run" / "adapters")
+    child = subprocess.run([sys.executable, "-W", "ignore", "-c", CHILD, watched, moment, recipes[1]], cwd=ROOT)
+    assert child.returncode == -signal.SIGKILL, f"ended before there was {moment}"
     assert train.main([recipes[1]]) == 0
     hashes = [{name: file_hash(place / "run" / "adapters" / name) for name in arms} for place in places]
     assert hashes[0] == hashes[1]

@@ -59,9 +59,8 @@ def examples_for(
 def dealt(problem_ids: Sequence[str], name: str, mix: Mapping[str, float], seed: int) -> dict[str, str]:
     """Problem -> the arm whose row it gives to the arm `name`: itself, or one of `mix` (arm -> share of the problems).
 
-    Each share is met exactly, rounded to whole problems. Arms that mix the same shares at one seed deal alike, and a
-    larger share of an arm takes all of a smaller one's problems (of the arm that is named first), so that arms which
-    differ in a share differ in no more rows than they must.
+    Each share is met exactly, rounded to whole problems. Arms that mix the same shares at one seed deal alike; of the
+    arm that is named first a larger share has all problems of a smaller one.
     """
     order = sorted(problem_ids, key=lambda problem_id: content_id("mix", seed, problem_id))
     whose, start, reached = dict.fromkeys(problem_ids, name), 0, 0.0

@@ -144,14 +144,14 @@ def _trained(
     run: Lenient | None,
 ) -> Any:
     """The trainer when it is done, resumed from the last whole checkpoint."""
+    from tracedistill.engines.adapters import check_finite
     from tracedistill.training.adapter import adapter_config, move_weights
     from tracedistill.training.callbacks import Progress, Tracking, WholeCheckpoints, last_whole_checkpoint
-    from tracedistill.training.device import check_weights
     from tracedistill.training.trainer import build_trainer, load_student
 
     checkpoints, full = Path(settings.output_dir), training.method == "full"
     model = load_student(student_folder(student.model), settings, quantization_config=_quantization(student), full=full)
-    check_weights(model, student.model)
+    check_finite(model, student.model)
     trainer = build_trainer(
         model,
         tokenizer,

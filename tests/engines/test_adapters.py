@@ -222,3 +222,42 @@ def test_the_head_is_given_rows_that_lie_together(folder: Path, adapters: dict[s
     run(engine, ragged(3))
     assert len(seen) > 1
     assert all(seen)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+        {"target_modules": ["q_proj"], "lora_bias": True},
+        {"use_rslora": True},
+        {"use_dora": True},
+    ],
+    ids=["embedding", "head", "bias", "rslora", "dora"],
+)
+@pytest.mark.parametrize("merge", [True, False], ids=["merged", "apart"])
+@pytest.mark.filterwarnings("ignore")
+def test_healthy_adapters_are_taken_and_taken_off(
+    folder: Path, tmp_path: Path, settings: dict[str, Any], merge: bool
+) -> None:
+    import torch
+
+    path = lora(folder, tmp_path / "adapter", **settings)
+    engine = load(folder, dtype="float32")
+    ids = torch.arange(12).reshape(1, 12)
+    before = engine.model(input_ids=ids).logits
+    engine.use(path, merge=merge)
+    assert not torch.allclose(engine.model(input_ids=ids).logits, before, atol=1e-3)
+    engine.use(None)
+    assert torch.equal(engine.model(input_ids=ids).logits, before)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_half_of_what_is_saved_whole_is_refused(folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = lora(folder, tmp_path / "adapter", target_modules=["q_proj"], modules_to_save=["lm_head"])
+    file = path / "adapter_model.safetensors"
+    save_file({name: weight for name, weight in load_file(file).items() if "lm_head" not in name}, file)
+    with pytest.raises(InputError, match="does not fit"):
+        load(folder, path, dtype="float32", merge=False)

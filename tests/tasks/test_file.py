@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from tracedistill.errors import InputError
 from tracedistill.records import Step
 from tracedistill.tasks.base import Source
 from tracedistill.tasks.file import UserFile
+from tracedistill.tasks.rows import read_rows
 
 TASK = UserFile()
 
@@ -363,3 +365,8 @@ def test_a_whole_output_is_taken_apart(tmp_path):
     text = formats.join("1. 3 * 4 = 12\n2. 12 - 2 = 10", "10", "tags")
     assert TASK.judge_answer(problem, text).answer.ok
     assert TASK.judge_output_trace(problem, formats.split(text).trace).ok
+
+
+def test_empty_columns_of_a_spreadsheet_are_no_columns_of_one_name(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("id,question,answer,, \n1,What?,a,,\n")
+    assert [row["answer"] for _, row in read_rows(tmp_path / "x.csv")] == ["a"]

@@ -138,7 +138,14 @@ class Kill(TrainerCallback):
 
 
 # steps 3 and 8 are the middle of epochs 0 and 1 of 5 steps each, 6 its first step
-@pytest.mark.parametrize(("killed", "accumulation"), [(3, 1), (6, 1), (9, 2)])
+@pytest.mark.parametrize(
+    ("killed", "accumulation"),
+    [
+        (3, 1),
+        pytest.param(6, 1, marks=pytest.mark.slow),
+        pytest.param(9, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_a_resumed_run_ends_like_an_undisturbed_one(tmp_path: Path, killed: int, accumulation: int) -> None:
     changes = {"count": 18, "epochs": 3, "save_steps": 2, "gradient_accumulation": accumulation}
     whole = ours(tmp_path / "whole", **changes)

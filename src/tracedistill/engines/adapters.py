@@ -130,6 +130,7 @@ class BaseModel:
         """The student as the recipe names it: what an adapter must have been trained on."""
         self.current: Any = base
         """What is run: the base (with merged weights, or its own), or PEFT's model around it."""
+        self._vocabulary = base.get_input_embeddings().num_embeddings
         self._wrapped = False
         self._kept: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
         """The base's own tensors of the parameters that hold merged weights now."""
@@ -159,13 +160,14 @@ class BaseModel:
                 from tracedistill.engines.lora import compute_in_base_dtype  # PEFT takes seconds to load
 
                 self.current = PeftModel.from_pretrained(self.base, str(adapter)).eval()
-            _check_loaded(self.current, self.base, adapter)
+            _check_loaded(self.current, self._vocabulary, adapter)
             if merge and self._mergeable():
                 self._merge()
                 self._unwrap()
                 return True
             compute_in_base_dtype(self.current)  # as in training, and quicker
-        except (RuntimeError, ValueError, OSError, SafetensorError) as error:
+        # PEFT raises what its dictionaries do where half of an adapter is missing
+        except (RuntimeError, ValueError, OSError, KeyError, AttributeError, TypeError, SafetensorError) as error:
             self._take_off()
             raise InputError(f"{adapter}: does not fit '{self.name}': {_cause(error)}") from error
         return False
@@ -179,7 +181,8 @@ class BaseModel:
         times = Counter(id(weight) for _, weight in self.base.named_parameters(remove_duplicate=False))
         layers = [module for module in self.base.modules() if isinstance(module, BaseTunerLayer)]
         touched = [weight for layer in layers for weight in layer.get_base_layer().parameters()]
-        return bool(layers) and all(times[id(weight)] == 1 for weight in touched)
+        biased = any(True in getattr(layer, "lora_bias", {}).values() for layer in layers)  # PEFT does not merge these
+        return bool(layers) and not biased and all(times[id(weight)] == 1 for weight in touched)
 
     def _merge(self) -> None:
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -255,12 +258,11 @@ def _place(name: str) -> str:
     return str(folder.resolve()) if isinstance(folder, Path) else folder
 
 
-def _check_loaded(tuned: Any, base: Any, adapter: Path) -> None:
+def _check_loaded(tuned: Any, here: int, adapter: Path) -> None:
     """Raise ValueError where an adapter is on in part only, or broken; PEFT warns of the one and ignores the rest."""
     from peft import get_peft_model_state_dict
 
     facts = read_json(adapter / FACTS) if (adapter / FACTS).is_file() else {}
-    here = base.get_input_embeddings().num_embeddings
     if facts.get("vocabulary", here) != here:
         raise ValueError(f"it was trained on a base of {facts['vocabulary']} tokens, this one has {here}")
     with safe_open(adapter / WEIGHTS, framework="pt") as file:

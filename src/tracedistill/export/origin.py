@@ -103,7 +103,8 @@ def source_lines(source: Mapping[str, Any]) -> Iterator[str]:
 def teachers_of(opened: Opened, arm: str) -> list[str]:
     """The teachers of a tuned arm, each behind those whose traces it works on; none for an arm on answers alone."""
     found: list[str] = []
-    for lender in opened.study.lenders_of(arm):
+    counts = read_json(opened.folder / "assembly.json")["arms"][arm].get("mix", {arm: 1})
+    for lender in (each for each in opened.study.lenders_of(arm) if counts[each]):
         settings = opened.study.arms[lender]
         teacher = None if settings.tune in (None, NO_TRACE) else opened.study.teacher_of(settings)
         behind: list[str] = []
@@ -229,27 +230,34 @@ def arm_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     counts = facts["assembly"]
     yield f"### Arm `{facts['name']}`"
     yield ""
-    if facts["mix"]:
-        shares = ", ".join(f"`{arm}` {count}" for arm, count in facts["mix"].items())
-        yield f"Rows of several arms, a seeded deal of the problems: {shares}. The first is described here."
+    mix, own = facts["mix"], ""
+    if mix:
+        shares = ", ".join(f"{count} of `{arm}`" for arm, count in mix.items())
+        yield f"Rows of several arms, by a seeded deal of the problems: {shares}."
         yield ""
-    if facts["teacher"] is None and not facts["mix"]:
-        yield "Answers alone: no trace stands in the completions."
-        yield ""
-        return
-    person = f", as a person left them ({counts.get('edited', 0)} edited)" if facts["traces"] == "reviewed" else ""
+        own = f"Rows of `{facts['name']}` itself: "
     if facts["teacher"] is None:
-        yield "Its own rows are answers alone."
-    else:
-        yield f"Traces of teacher `{facts['teacher']}`{person}; intervention `{facts['intervention']}`."
+        yield (
+            f"{own}answers alone, no trace stands in the completions."
+            if own
+            else ("Answers alone: no trace stands in the completions.")
+        )
+    elif not mix or mix[facts["name"]]:
+        edited = f" ({counts.get('edited', 0)} edited)" if not mix else ""
+        person = f", as a person left them{edited}" if facts["traces"] == "reviewed" else ""
+        head = f"{own}traces" if own else "Traces"
+        yield f"{head} of teacher `{facts['teacher']}`{person}; intervention `{facts['intervention']}`."
         if facts["changes"]:
             yield f"Changed: {'; '.join(facts['changes'])}."
         note = f" Note: {facts['note']}." if facts["note"] else ""
         yield f"Kept: {', '.join(facts['keeps'])}.{note}"
+    if not counts["traces"]:
+        yield ""
+        return
     yield (
-        f"Of {counted(counts['traces'], 'trace')}: {counts['judged_correct']} are right by the task's judge, "
-        f"{counts['holding_answer']} hold the gold answer verbatim, {counts['oracle']} were made by someone who saw "
-        "the gold."
+        f"Of {'all ' if mix else ''}{counted(counts['traces'], 'trace')}{', whoever made them' if mix else ''}: "
+        f"{counts['judged_correct']} are right by the task's judge, {counts['holding_answer']} hold the gold answer "
+        f"verbatim, {counts['oracle']} were made by someone who saw the gold."
     )
     if facts["rationale_weight"] is not None:
         yield (

@@ -250,7 +250,7 @@ def _launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]
     config = accelerate_config(hardware or "cpu", workshop.recipe)
     threads = max(1, (os.cpu_count() or 1) // _processes(config))
     command = [
-        *(sys.executable, "-m", "accelerate.commands.launch", "--quiet"),  # our message, without its stack
+        *(sys.executable, "-m", "accelerate.commands.launch", "--quiet"),  # not its stack below our message
         *("--config_file", str(config), "--num_cpu_threads_per_process", str(threads)),
         *("-m", f"tracedistill.{module}", str(workshop.recipe)),
         *(part for name in names for part in ("--arm", name)),
@@ -267,7 +267,11 @@ def _launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]
     unfinished = [node for node in stale if workshop.run.state(node).kind != "complete"]
     if finished.returncode or unfinished:
         what = ", ".join(node.name for node in unfinished) or nodes[0].stage
-        raise InputError(f"{what}: not finished (exit code {finished.returncode}); its message stands above")
+        # the launcher says 1 of everything, and nothing of a process that was killed
+        raise InputError(
+            f"{what}: not finished (exit code {finished.returncode}); where no message stands above, it was killed, "
+            "most often because memory ended; run the same command again to go on"
+        )
     return [node.name for node in stale]
 
 
@@ -340,6 +344,7 @@ def _launched(
     with workshop.run.lock():
         chosen = {node.name for node in wanted}
         before = [node for node in upstream(nodes, wanted) if node.name not in chosen]
+        _check_students(workshop, before)
         for node in before:  # a launched process launches no others
             if node.launched and workshop.run.state(node).kind != "complete":
                 raise InputError(f"{node.name} is not complete; first: tracedistill {node.stage} {loaded.recipe}")

@@ -70,8 +70,9 @@ def _tuned_facts(work: Workshop, name: str, found: Shared) -> dict[str, Any]:
     before, traces = (
         {key: part[whose[key]][key] for key in ids if key in part[whose[key]]} for part in (found.before, found.traces)
     )
-    own = {key for key in ids if whose[key] == name}
-    return _facts(work, found.kept, tune, before, traces, own) | {"mix": dict(Counter(whose.values()))}
+    own, counts = {key for key in ids if whose[key] == name}, Counter(whose.values())
+    shares = {lender: counts[lender] for lender in work.study.lenders_of(name)}
+    return _facts(work, found.kept, tune, before, traces, own) | {"mix": shares}
 
 
 def heldout_file(name: str) -> str:
@@ -269,8 +270,8 @@ def _facts(
         "edited": sum(trace.parent_id is not None and "reviewer" in trace.meta for trace in before.values()),
         "ids": content_id([problem.problem_id for problem in problems]),
     }
-    if intervention != NO_TRACE:
-        made = [key for key in after if changed is None or key in changed]
+    made = [key for key in after if changed is None or key in changed]
+    if intervention != NO_TRACE and (made or changed is None):
         measured = measure(work.task, by_id, [before[key] for key in made], [after[key] for key in made])
         facts["measured"] = to_json(measured, defaults=True)
         facts["broken"] = broken(INTERVENTIONS[intervention], measured)

@@ -52,8 +52,10 @@ def _own_rows(
     change, answers = INTERVENTIONS.get(arm.tune or ""), {}
     if change is not None and change.answers:
         answers = {key: trace.answer for key, trace in traces.items() if trace.answer is not None}
-    system, text, two = study.students[study.student_of(arm)].system, work.prompt(arm), arm.rationale_weight is not None
-    rows = examples_for(work.task, name, arm, text, train, {} if two else traces, system, study.format, answers)
+    student, two = study.students[study.student_of(arm)], arm.rationale_weight is not None
+    shown = {} if two else traces
+    system, role, text = student.system, student.system_role, work.prompt(arm)
+    rows = examples_for(work.task, name, arm, text, train, shown, system, study.format, answers, role)
     return (two_targets(rows, traces) if two else rows), extra
 
 

@@ -68,7 +68,13 @@ def limits(report: Mapping[str, Any]) -> list[str]:
     said += _plans_with_answers(report)
     for arm in report["arms"]:
         data = arm["data"]
-        if data and data["traces"] and arm["tune"] == "correct":
+        if data and arm.get("mix"):
+            holding, traces, rows = data["holding_answer"], data["traces"], data["rows"]
+            said.append(
+                f"{arm['name']}: of its {rows} rows {traces} have a trace, whichever arm they come from, and in "
+                f"{holding} the trace contains the answer."
+            )
+        elif data and data["traces"] and arm["tune"] == "correct":
             share = data["holding_answer"] / data["traces"]
             said.append(
                 f"{arm['name']}: the traces it learnt from contain the answer in {share:.0%} of the rows, so that "

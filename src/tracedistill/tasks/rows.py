@@ -101,7 +101,7 @@ def _csv(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         with _open_text(path) as lines:
             rows = csv.DictReader(lines, strict=True)  # an open quote must not swallow the rest of the file
-            times = Counter(rows.fieldnames or ())
+            times = Counter(head for head in rows.fieldnames or () if head.strip())  # spreadsheets add empty ones
             twice = ", ".join(f"'{head}'" for head, count in times.items() if count > 1)
             if twice:
                 raise InputError(f"{path}, row 1: several columns are called {twice}; give each a name of its own")

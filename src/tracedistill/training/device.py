@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
-from tracedistill.engines.adapters import check_finite
 from tracedistill.errors import InputError
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.store import disk_error
@@ -42,11 +40,6 @@ def check_device(student: StudentConfig, training: TrainingConfig) -> None:
         wanted.append(f"training.optimizer: {training.optimizer}")
     if wanted and importlib.util.find_spec("bitsandbytes") is None:
         raise InputError(f"{', '.join(wanted)}: needs bitsandbytes: pip install 'tracedistill[bitsandbytes]'")
-
-
-def check_weights(model: Any, name: str) -> None:
-    """Raise InputError where a base has weights that are no numbers: every step would be lost."""
-    check_finite(model, name)
 
 
 def explained(error: Exception, arm: str, output: Path) -> InputError | None:

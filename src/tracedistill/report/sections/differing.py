@@ -10,7 +10,7 @@ import numpy as np
 from tracedistill.report.runs import ArmFacts
 from tracedistill.report.sections.figures import number
 from tracedistill.report.sections.made import Found, Made, short, start_of
-from tracedistill.report.sections.making import adapter_of, manifests_of_arm
+from tracedistill.report.sections.making import adapter_of, manifests_of_arm, mix_of
 from tracedistill.report.sections.traces import trace_differences
 
 FACTORS = (
@@ -42,8 +42,8 @@ def differences_of(first: Made, second: Made) -> list[Found]:
 def _factors(first: ArmFacts, second: ArmFacts) -> list[str]:
     """The fields in which two arms' entries differ; `vote` and plans only where they mean something."""
     names = [*FACTORS, *LIMITS]
-    one = {"mix": {}, **first.settings, "student": first.student, "teacher": first.teacher}
-    other = {"mix": {}, **second.settings, "student": second.student, "teacher": second.teacher}
+    one = {**first.settings, "mix": mix_of(first), "student": first.student, "teacher": first.teacher}
+    other = {**second.settings, "mix": mix_of(second), "student": second.student, "teacher": second.teacher}
     return [name for name in names if one.get(name) != other.get(name)]
 
 

@@ -58,6 +58,12 @@ def adapter_of(view: RunView, arm: ArmFacts) -> ArmFacts | None:
     return next((other for other in view.arms if arm.adapter is not None and other.name == arm.adapter), None)
 
 
+def mix_of(arm: ArmFacts) -> Mapping[str, float]:
+    """What an arm mixes in; of a grid the arm's name without its cell, which is that of the student and teacher."""
+    mix: Mapping[str, float] = arm.settings.get("mix") or {}
+    return {name.partition("@")[0] if "@" in arm.own else name: share for name, share in mix.items()}
+
+
 def lenders_of(view: RunView, tuned: ArmFacts) -> list[tuple[ArmFacts, float]]:
     """(arm, share of the rows) of the arms whose rows a tuned arm was tuned on: itself, and those that it mixes in."""
     mix: Mapping[str, float] = tuned.settings.get("mix") or {}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from tracedistill.report.sections.declared import Kept, answers_change, kept_by
 from tracedistill.report.sections.figures import number
 from tracedistill.report.sections.made import Found, Made, start_of
-from tracedistill.report.sections.making import Shown, adapter_of, facts_of
+from tracedistill.report.sections.making import Shown, adapter_of, facts_of, mix_of
 from tracedistill.report.sections.shape import (
     TENTH,
     alike_in_length,
@@ -167,8 +167,7 @@ def _lengths(
 def _mixes(made: Made) -> Mapping[str, float]:
     """What the arm behind this one's adapter mixes in."""
     tuned = adapter_of(made.view, made.arm)
-    mix: Mapping[str, float] = {} if tuned is None else tuned.settings.get("mix") or {}
-    return mix
+    return {} if tuned is None else mix_of(tuned)
 
 
 def _intervention(made: Made, by: str) -> str | None:
