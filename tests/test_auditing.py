@@ -23,7 +23,8 @@ def test_every_gold_of_the_generators_passes(name: str) -> None:
 @needs_data
 @pytest.mark.parametrize(
     ("name", "split", "n", "listed", "in_train"),
-    [("arc_challenge", "test", 1172, 0, 0), ("svamp", "test", 1000, 1, 0), pytest.param("babi", "published_test", 376, 0, 18, marks=pytest.mark.slow),
+    [("arc_challenge", "test", 1172, 0, 0), ("svamp", "test", 1000, 1, 0),
+     pytest.param("babi", "published_test", 376, 0, 18, marks=pytest.mark.slow),
      ("arc_agi", "evaluation", 419, 0, 1), ("msmarco", "sample", 200, 50, 0), ("cotempqa", "test", 950, 108, 0)],
 )  # fmt: skip
 def test_golds_pass_or_are_listed(name: str, split: str, n: int, listed: int, in_train: int) -> None:
