@@ -228,12 +228,13 @@ def test_the_head_is_given_rows_that_lie_together(folder: Path, adapters: dict[s
     "settings",
     [
         {"target_modules": ["q_proj", "embed_tokens"]},
+        {"target_modules": ["q_proj"], "trainable_token_indices": [3, 4]},
         {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
         {"target_modules": ["q_proj"], "lora_bias": True},
         {"use_rslora": True},
         {"use_dora": True},
     ],
-    ids=["embedding", "head", "bias", "rslora", "dora"],
+    ids=["embedding", "tokens", "head", "bias", "rslora", "dora"],
 )
 @pytest.mark.parametrize("merge", [True, False], ids=["merged", "apart"])
 @pytest.mark.filterwarnings("ignore")
@@ -248,6 +249,7 @@ def test_healthy_adapters_are_taken_and_taken_off(
     before = engine.model(input_ids=ids).logits
     engine.use(path, merge=merge)
     assert not torch.allclose(engine.model(input_ids=ids).logits, before, atol=1e-3)
+    engine.use(path, merge=merge)
     engine.use(None)
     assert torch.equal(engine.model(input_ids=ids).logits, before)
 
@@ -261,3 +263,10 @@ def test_half_of_what_is_saved_whole_is_refused(folder: Path, tmp_path: Path) ->
     save_file({name: weight for name, weight in load_file(file).items() if "lm_head" not in name}, file)
     with pytest.raises(InputError, match="does not fit"):
         load(folder, path, dtype="float32", merge=False)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_changes_the_base_for_good_is_refused(folder: Path, tmp_path: Path) -> None:
+    path = lora(folder, tmp_path / "adapter", target_modules=["q_proj"], layer_replication=[[0, 2], [1, 2]])
+    with pytest.raises(InputError, match="changes the base for good"):
+        load(folder, path)

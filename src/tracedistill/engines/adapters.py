@@ -26,6 +26,8 @@ WEIGHTS, FACTS = "adapter_model.safetensors", "training.json"
 """Files of an adapter's folder: its weights, and what its training says of it."""
 MOVES_THE_BASE = ("pissa", "corda", "olora", "loftq", "lora_ga")
 """First weights of LoRA that PEFT takes out of the base whenever it loads such an adapter."""
+NOT_TAKEN_OFF = ("LN_TUNING", "ADAPTION_PROMPT")
+"""Types of adapters that leave their traces in the base (as LoRA's layer_replication does)."""
 SHOWN = 300
 """Characters of a library's message that are passed on."""
 
@@ -211,12 +213,16 @@ class BaseModel:
         from peft.tuners.tuners_utils import BaseTunerLayer
         from peft.utils.other import AuxiliaryTrainingWrapper
 
-        for path, module in list(self.base.named_modules()):
-            if not isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper):
-                continue
-            parent, _, child = path.rpartition(".")
-            own = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module.original_module
-            setattr(self.base.get_submodule(parent), child, own)
+        kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+        while wrapped := [(path, each) for path, each in self.base.named_modules() if isinstance(each, kinds)]:
+            replaced: list[str] = []
+            for path, module in wrapped:
+                if any(path.startswith(f"{outer}.") for outer in replaced):
+                    continue  # inside a wrapper that is gone by now; what of it is left is met in the next round
+                parent, _, child = path.rpartition(".")
+                own = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module.original_module
+                setattr(self.base.get_submodule(parent), child, own)
+                replaced.append(path)
         if hasattr(self.base, "peft_config"):
             del self.base.peft_config  # else PEFT warns of a second adapter
         self.current = self.base
@@ -239,6 +245,10 @@ def _read_config(adapter: Path, model: str) -> Any:
     if config.is_prompt_learning:
         raise InputError(
             f"{adapter}: is of type {config.peft_type}, which writes into the prompt; only LoRA and its like run"
+        )
+    if config.peft_type in NOT_TAKEN_OFF or getattr(config, "layer_replication", None):
+        raise InputError(
+            f"{adapter}: is of type {config.peft_type}, which changes the base for good; only LoRA and its like run"
         )
     init = str(getattr(config, "init_lora_weights", ""))
     if init.startswith(MOVES_THE_BASE):
