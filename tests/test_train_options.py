@@ -31,6 +31,7 @@ from tracedistill.train import train_arm
 from tracedistill.training.trainer import TraceTrainer, build_trainer
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.gradient_checkpointing. is deprecated:FutureWarning"),
 ]
@@ -42,14 +43,6 @@ TRACE = "Question type: counting.\nMary took the apple."
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def tune(folder: Path, output: Path, rows: list[Example] = ROWS, **changes: Any) -> Path:

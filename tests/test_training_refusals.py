@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,8 @@ ROOT = Path(__file__).parents[1]
 ARMS: dict[str, dict[str, Any]] = {"standard": {}, "answer-only": {"tune": "none"}, "correct": {"tune": "correct"}}
 TRAINING = {"lora_r": 4, "max_steps": 8, "batch_size": 4, "save_steps": 2, "accelerate_config": "cpu"}
 WEIGHTS = "adapter_model.safetensors"
+pytestmark = pytest.mark.usefixtures("one_thread")
 Edit = Callable[[Path], object]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from tracedistill.sft import target_weights
 from tracedistill.store import content_id, disk_error, file_hash, read_json, to_json, write_json
 from tracedistill.training import TrainerSettings
 from tracedistill.training.tracking import Lenient, Table, open_run
-from tracedistill.weights import student_folder
+from tracedistill.weights import read_tokenizer, student_folder
 
 LOGGED = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 """What training.json keeps of the trainer's log: nothing that differs between two equal runs."""
@@ -48,14 +48,7 @@ PADDING = ("<|finetune_right_pad_id|>", "<|endoftext|>", "<pad>", "<unk>")
 
 def load_tokenizer(model: str) -> Any:
     """The student's tokenizer, with a padding token; InputError where there is none."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(student_folder(model)), trust_remote_code=False)
-    except InputError:
-        raise
-    except Exception as error:  # a damaged file ends in a dozen unrelated types, `Exception` itself among them
-        raise InputError(f"student '{model}': no tokenizer: {error}") from error
+    tokenizer = read_tokenizer(model)
     if tokenizer.pad_token_id is None:
         vocabulary = tokenizer.get_vocab()
         tokenizer.pad_token = next((token for token in PADDING if token in vocabulary), tokenizer.eos_token)

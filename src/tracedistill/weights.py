@@ -15,9 +15,11 @@ from typing import Any
 
 from tracedistill.errors import InputError
 
-__all__ = ["PACKAGED", "PackagedStudent", "cache_folder", "student_folder"]
+__all__ = ["PACKAGED", "PackagedStudent", "brief_cause", "cache_folder", "read_tokenizer", "student_folder"]
 
 PREFIX = "pypi:"
+SHOWN = 300
+"""Characters of a library's message that are passed on."""
 MANIFEST = "student.json"
 """Written last into a converted folder, before the folder gets its final name."""
 CONVERSION = 1
@@ -216,3 +218,20 @@ def _check_template(student: PackagedStudent, tokenizer: Any) -> None:
             f"student '{PREFIX}{student.package}': its chat template ends an assistant turn with "
             f"{rendered[-20:]!r}, not with its end token {student.eos!r}"
         )
+
+
+def read_tokenizer(model: str) -> Any:
+    """A student's tokenizer as its folder has it; InputError where there is none. No code of the folder is run."""
+    from transformers import AutoTokenizer
+
+    folder = student_folder(model)
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:  # a damaged file ends in a dozen unrelated types, `Exception` itself among them
+        raise InputError(f"student '{model}': cannot be loaded: no tokenizer: {brief_cause(error)}") from error
+
+
+def brief_cause(error: Exception) -> str:
+    """The beginning of a library's message, on one line: some list every model there is."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

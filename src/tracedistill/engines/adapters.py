@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from tracedistill.errors import InputError
 from tracedistill.store import read_json
-from tracedistill.weights import student_folder
+from tracedistill.weights import brief_cause, read_tokenizer, student_folder
 
 WEIGHTS, FACTS = "adapter_model.safetensors", "training.json"
 """Files of an adapter's folder: its weights, and what its training says of it."""
@@ -28,8 +28,6 @@ MOVES_THE_BASE = ("pissa", "corda", "olora", "loftq", "lora_ga")
 """First weights of LoRA that PEFT takes out of the base whenever it loads such an adapter."""
 NOT_TAKEN_OFF = ("LN_TUNING", "ADAPTION_PROMPT")
 """Types of adapters that leave their traces in the base (as LoRA's layer_replication does)."""
-SHOWN = 300
-"""Characters of a library's message that are passed on."""
 
 
 def load_base(model: str, dtype: str, quantization: str = "none") -> tuple[Any, Any]:
@@ -70,15 +68,6 @@ def check_finite(model: Any, name: str) -> None:
             raise InputError(f"student '{name}': its weights are damaged: {path} holds NaN or infinity; load them anew")
 
 
-def read_tokenizer(model: str) -> Any:
-    """A student's tokenizer as its folder has it; InputError where there is none. No code of the folder is run."""
-    folder = student_folder(model)
-    try:
-        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    except Exception as error:  # a damaged file ends in a dozen unrelated types, `Exception` itself among them
-        raise InputError(f"student '{model}': cannot be loaded: no tokenizer: {_cause(error)}") from error
-
-
 def read_weights(model: str, **options: Any) -> Any:
     """A student's language model, every weight out of safetensors; `options` are those of `from_pretrained`.
 
@@ -103,7 +92,7 @@ def read_weights(model: str, **options: Any) -> Any:
     except ImportError as error:
         raise InputError(f"student '{model}': {error}") from error
     except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"student '{model}': cannot be loaded: {_cause(error)}") from error
+        raise InputError(f"student '{model}': cannot be loaded: {brief_cause(error)}") from error
     other = [
         f"{name} is of shape {tuple(file)}, not {tuple(wanted)}" for name, file, wanted in found["mismatched_keys"]
     ]
@@ -171,7 +160,7 @@ class BaseModel:
         # PEFT raises what its dictionaries do where half of an adapter is missing
         except (RuntimeError, ValueError, OSError, KeyError, AttributeError, TypeError, SafetensorError) as error:
             self._take_off()
-            raise InputError(f"{adapter}: does not fit '{self.name}': {_cause(error)}") from error
+            raise InputError(f"{adapter}: does not fit '{self.name}': {brief_cause(error)}") from error
         return False
 
     def _mergeable(self) -> bool:
@@ -236,7 +225,7 @@ def _read_config(adapter: Path, model: str) -> Any:
     try:
         config = PeftConfig.from_pretrained(str(adapter))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{adapter}: not an adapter folder: {_cause(error)}") from error
+        raise InputError(f"{adapter}: not an adapter folder: {brief_cause(error)}") from error
     if not (adapter / WEIGHTS).is_file():
         raise InputError(f"{adapter}: {WEIGHTS} is missing; only adapters in safetensors are loaded")
     made_for = config.base_model_name_or_path
@@ -287,9 +276,3 @@ def _check_loaded(tuned: Any, here: int, adapter: Path) -> None:
     broken = [name for name, weight in wanted.items() if not bool(torch.isfinite(weight).all())]
     if broken:
         raise ValueError(f"{broken[0]} holds NaN or infinity; train it again")
-
-
-def _cause(error: Exception) -> str:
-    """The beginning of a library's message, on one line: some list every model there is."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -76,5 +76,7 @@ def start_of(ids: Sequence[str]) -> str:
 
 def short(value: Any) -> str:
     """A value in one line."""
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{key} {share}" for key, share in value.items()) or None
     text = "-" if value is None else " ".join(str(value).split())
     return text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}..."
