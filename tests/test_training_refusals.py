@@ -582,7 +582,9 @@ def test_an_adapter_that_training_did_not_write(
 
 MOMENTS = ("correct.checkpoints", "correct.checkpoints/checkpoint-*", ".correct.partial", "correct.manifest.json")
 CHILD = """
-import os, signal, sys, threading
+import os
+import signal
+import sys
 from pathlib import Path
 
 import torch
@@ -590,7 +592,7 @@ import torch
 watched, moment, *recipe = sys.argv[1:]
 
 
-def look(*_):
+def look():
     if any(Path(watched).glob(moment)):
         os.kill(os.getpid(), signal.SIGKILL)
 
