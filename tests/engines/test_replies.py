@@ -5,6 +5,7 @@ import pytest
 from tests.engines.server_kit import ask, completion
 from tracedistill.engines import Sampling
 from tracedistill.engines.replies import Dialect, UnusableReplyError, read_reply, request_body, split_thinking
+from tracedistill.engines.usage import Used
 
 REQUEST = ask(1)
 
@@ -33,11 +34,11 @@ REQUEST = ask(1)
 def test_a_usable_reply(body, text, reasoning, finish):
     reply = read_reply(json.dumps(body).encode(), REQUEST)
     assert (reply.text, reply.reasoning, reply.finish) == (text, reasoning, finish)
-    assert (reply.tokens_in, reply.tokens_out, reply.estimated) == (10, 5, False)
+    assert (reply.tokens_in, reply.tokens_out, reply.used) == (10, 5, Used(10, 5))
 
 
 @pytest.mark.parametrize(
-    ("data", "cause", "tokens"),
+    ("data", "cause", "used"),
     [
         (b"", "not JSON", None),
         (json.dumps(completion("a")).encode()[:40], "not JSON", None),
@@ -50,16 +51,16 @@ def test_a_usable_reply(body, text, reasoning, finish):
         (b'{"choices": [{"message": "a"}]}', "no message", None),
         (b'{"choices": [{"message": {"content": 5}}]}', "no message", None),
         (b'{"error": {"message": "engine died"}}', "engine died", None),
-        (json.dumps(completion("")).encode(), "empty content", (10, 5)),
-        (json.dumps(completion(" \n")).encode(), "empty content", (10, 5)),
-        (json.dumps(completion(None)).encode(), "empty content", (10, 5)),
-        (json.dumps(completion("<think>all of it</think>")).encode(), "empty content", (10, 5)),
+        (json.dumps(completion("")).encode(), "empty content", Used(10, 5)),
+        (json.dumps(completion(" \n")).encode(), "empty content", Used(10, 5)),
+        (json.dumps(completion(None)).encode(), "empty content", Used(10, 5)),
+        (json.dumps(completion("<think>all of it</think>")).encode(), "empty content", Used(10, 5)),
     ],
 )
-def test_an_unusable_reply_says_why_and_what_it_cost(data, cause, tokens):
+def test_an_unusable_reply_says_why_and_what_it_cost(data, cause, used):
     with pytest.raises(UnusableReplyError, match=cause) as caught:
         read_reply(data, REQUEST)
-    assert caught.value.tokens == tokens
+    assert caught.value.used == used
 
 
 @pytest.mark.parametrize(
@@ -67,15 +68,59 @@ def test_an_unusable_reply_says_why_and_what_it_cost(data, cause, tokens):
     [
         *[None, {}, [], "many", {"prompt_tokens": 3}, {"prompt_tokens": -5, "completion_tokens": "many"}],
         *[{"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": True, "completion_tokens": 2}],
-        *[{"prompt_tokens": 2.5, "completion_tokens": 2}, {"prompt_tokens": 1 << 60, "completion_tokens": 2}],
-        *[{"prompt_tokens": 3, "completion_tokens": 10**6}],
+        *[{"prompt_tokens": 1 << 60, "completion_tokens": 2}, {"completion_tokens": 2, "total_tokens": 5}],
     ],
 )
 def test_wrong_usage_is_estimated_and_marked_and_spoils_no_answer(usage):
     reply = read_reply(json.dumps(completion("some words here", usage=usage)).encode(), REQUEST)
     assert reply.text == "some words here"
-    assert reply.estimated
+    assert reply.used is None
     assert (reply.tokens_in, reply.tokens_out) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("usage", "used"),
+    [
+        ({"prompt_tokens": 3, "completion_tokens": 10**6}, Used(3, 10**6)),  # hidden thinking beyond max_tokens
+        ({"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 912}, Used(7, 905)),  # Gemini's hidden thinking
+        ({"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 0}, Used(7, 5)),
+        ({"prompt_tokens": 7, "total_tokens": 12}, Used(7, 5)),
+        ({"prompt_tokens": 2.5, "completion_tokens": 2.0}, Used(3, 2)),
+        ({"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}, Used(9, 2, 4)),
+        ({"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 99}}, Used(9, 2, 9)),
+        ({"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": None}, Used(9, 2)),
+        ({"prompt_tokens": 9, "completion_tokens": 2, "prompt_cache_hit_tokens": 8}, Used(9, 2, 8)),
+        ({"prompt_tokens": 9, "completion_tokens": 2, "cost": 0.25}, Used(9, 2, usd=0.25)),
+        ({"prompt_tokens": 9, "completion_tokens": 2, "cost": -1}, Used(9, 2)),
+    ],
+)
+def test_what_the_server_says_is_what_counts(usage, used):
+    assert read_reply(completion("some words here", usage=usage), REQUEST).used == used
+
+
+@pytest.mark.parametrize(
+    ("data", "billed"),
+    [
+        (b"<!doctype html><p>Bad gateway", False),
+        (b'{"error": {"message": "no capacity"}}', False),
+        (b'{"error": "no capacity"}', False),
+        (b'{"error": {"message": "died late"}, "usage": {"prompt_tokens": 5, "completion_tokens": 9}}', True),
+        (b'{"choices": []}', True),
+        (b'{"choices": [{"mess', True),
+        (b"", True),
+        (json.dumps(completion("")).encode(), True),
+    ],
+)
+def test_an_unusable_reply_may_have_been_billed_or_not(data, billed):
+    with pytest.raises(UnusableReplyError) as caught:
+        read_reply(data, REQUEST)
+    assert caught.value.billed == billed
+
+
+def test_a_report_of_no_tokens_is_believed_where_nothing_was_written():
+    with pytest.raises(UnusableReplyError) as caught:
+        read_reply(completion("", usage={"prompt_tokens": 0, "completion_tokens": 0}), REQUEST)
+    assert caught.value.used == Used(0, 0)
 
 
 def test_think_tags_stay_where_they_are_the_format():

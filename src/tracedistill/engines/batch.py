@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tracedistill.engines import Generation, Request
-from tracedistill.engines.budget import Prices, Worst
+from tracedistill.engines.budget import Worst
 from tracedistill.engines.calls import StopRunError
 from tracedistill.engines.replies import UnusableReplyError, read_reply, request_body
 from tracedistill.errors import InputError
@@ -81,8 +81,7 @@ class BatchEngine:
         self._server, self._path = server, Path(state)
         self._poll, self._wait, self._rounds, self._sleep = poll, wait, rounds, sleep
         self._on_wait = on_wait
-        prices = server.prices
-        self.prices = Prices(prices.usd_per_million_in * price_factor, prices.usd_per_million_out * price_factor)
+        self.prices = server.prices.scaled(price_factor)
 
     def describe(self) -> dict[str, Any]:
         """The server engine's: the same model at the same endpoint gives the same answers."""
@@ -235,7 +234,7 @@ class BatchEngine:
                 tokens_in=reply.tokens_in,
                 tokens_out=reply.tokens_out,
                 reasoning=reply.reasoning,
-                usage_estimated=reply.estimated,
+                usage_estimated=reply.used is None,
             )
         told = body.get("error") if isinstance(body, dict) else None
         told = told if isinstance(told, dict) else {}

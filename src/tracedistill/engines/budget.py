@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tracedistill.cache import Spending
 from tracedistill.engines import Request
+from tracedistill.engines.usage import Used
 from tracedistill.errors import InputError
 
 
@@ -17,10 +18,27 @@ class Prices:
     """Prompt tokens."""
     usd_per_million_out: float = 0.0
     """Generated tokens, thinking included."""
+    usd_per_million_in_cached: float | None = None
+    """Prompt tokens that the server took from its own prompt cache; None: like the others."""
 
     def cost(self, tokens_in: int, tokens_out: int) -> float:
-        """US dollars."""
+        """US dollars for so many tokens, none of them cached."""
         return (tokens_in * self.usd_per_million_in + tokens_out * self.usd_per_million_out) / 1e6
+
+    def charge(self, used: Used) -> float:
+        """US dollars for a reply: by these prices, or what the server itself names where that is more."""
+        cached = self.usd_per_million_in if self.usd_per_million_in_cached is None else self.usd_per_million_in_cached
+        saved = used.cached_in * (self.usd_per_million_in - cached) / 1e6
+        return max(self.cost(used.tokens_in, used.tokens_out) - saved, used.usd or 0.0)
+
+    def scaled(self, factor: float) -> Prices:
+        """These prices times a factor (a batch's discount)."""
+        cached = self.usd_per_million_in_cached
+        return Prices(
+            self.usd_per_million_in * factor,
+            self.usd_per_million_out * factor,
+            None if cached is None else cached * factor,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +106,13 @@ class Meter:
         self._reserved += more
         return True
 
-    def settle(self, worst: Worst, billed: tuple[int, int] | None, *, reported: bool = True) -> None:
-        """A reserved call is over: `billed` tokens in and out; None: it cost nothing."""
+    def settle(self, worst: Worst, billed: Used | None, *, reported: bool = True) -> None:
+        """A reserved call is over: `billed` is what it used; None: it cost nothing."""
         back = self._amount(worst.tokens_in, worst.tokens_out)
         left = self._reserved
         self._reserved = Spending(left.calls - back.calls, left.tokens - back.tokens, left.usd - back.usd)
         if billed is not None:
-            cost = self._amount(*billed)
+            cost = Spending(1, billed.tokens_in + billed.tokens_out, self.prices.charge(billed))
             self.spent += cost
             self._unsaved += cost
             if not reported:

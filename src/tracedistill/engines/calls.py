@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from tracedistill.cache import Entry
 from tracedistill.engines import Generation, Request
 from tracedistill.engines.budget import Prices, Worst
+from tracedistill.engines.usage import Used
 from tracedistill.errors import InputError
 
 
@@ -31,8 +32,8 @@ class Outcome:
     """Seconds that the server asked to wait."""
     billed: bool = False
     """Whether it was or may have been billed."""
-    tokens: tuple[int, int] | None = None
-    """Tokens in and out as reported; None with `billed`: nobody knows, so the worst case counts."""
+    used: Used | None = None
+    """What the server says it used; None with `billed`: nobody knows, so the worst case counts."""
     unreachable: bool = False
     """Whether no connection could be made at all."""
     headers: Mapping[str, str] = field(default_factory=dict)

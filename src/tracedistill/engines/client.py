@@ -21,6 +21,7 @@ from tracedistill.engines.budget import Budget, BudgetReachedError, Meter, Price
 from tracedistill.engines.calls import CallEngine, entry_of, generation_of
 from tracedistill.engines.progress import Statistics
 from tracedistill.engines.pump import Pump, Row
+from tracedistill.engines.usage import Used
 
 _LOOKUP = 64  # requests looked up in the cache at a time
 _HELPING = 8  # likewise, while calls are in flight
@@ -193,7 +194,7 @@ class _Run:
             if key is None:
                 continue  # an answer to nothing, or a second one
             paid = generation.finish not in {"error", "too-long"} or generation.tokens_out > 0
-            meter.settle(worst[key], (generation.tokens_in, generation.tokens_out) if paid else None)
+            meter.settle(worst[key], Used(generation.tokens_in, generation.tokens_out) if paid else None)
             unsaved = meter.unsaved()
             cache.exchange([(key, entry_of(generation, name))], spent=(scope, unsaved) if scope and unsaved else None)
             self.statistics.usd, self.statistics.in_flight = meter.spent.usd, len(open_keys)

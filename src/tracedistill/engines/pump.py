@@ -25,6 +25,7 @@ from tracedistill.engines.budget import Meter, Worst
 from tracedistill.engines.calls import CallEngine, Outcome, StopRunError, entry_of, generation_of
 from tracedistill.engines.limits import Concurrency, Pace, backoff
 from tracedistill.engines.progress import Statistics
+from tracedistill.engines.usage import Used
 
 _BUSY_POLL = 0.3  # seconds between looks at an answer that another process is buying
 _EXHAUSTED = 20  # requests failed for good, one after another, that mean an outage rather than bad luck
@@ -248,11 +249,11 @@ class Pump:
     def _judge(self, row: Row, outcome: Outcome, in_flight: int, now: float) -> Generation | None:
         """Settle one outcome: the generation to keep, or None where the row goes back or the run ends."""
         worst = row.worst
-        tokens = outcome.tokens or (worst.tokens_in, worst.tokens_out)
-        reported = outcome.tokens is not None
-        self._meter.settle(worst, tokens if outcome.billed else None, reported=reported)
+        used = outcome.used or Used(worst.tokens_in, worst.tokens_out)
+        reported = outcome.used is not None
+        self._meter.settle(worst, used if outcome.billed else None, reported=reported)
         if reported:
-            self._pace.corrected(_expected(row), sum(tokens))
+            self._pace.corrected(_expected(row), used.tokens_in + used.tokens_out)
         if outcome.headers:
             self._pace.told(outcome.headers, in_flight, now)
         if outcome.generation is not None:
@@ -318,7 +319,8 @@ class Pump:
     def _close_books(self) -> None:
         """Give up the claims of rows that will not be bought, and save what unanswered calls may have cost."""
         for row, outcome in self._completed:
-            self._meter.settle(row.worst, (row.worst.tokens_in, row.worst.tokens_out) if outcome.billed else None)
+            worst = Used(row.worst.tokens_in, row.worst.tokens_out)
+            self._meter.settle(row.worst, (outcome.used or worst) if outcome.billed else None)
         held = [row.key for _, _, row in self._later if row.claimed] + [row.key for row, _ in self._completed]
         unsaved, scope = self._meter.unsaved(), self._meter.budget.scope
         self._cache.exchange(released=held, spent=(scope, unsaved) if scope and unsaved else None)

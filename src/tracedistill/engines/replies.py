@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracedistill.engines import Finish, Request
+from tracedistill.engines.usage import Used, read_usage
 
 _THINK = re.compile(r"\A\s*<think>(.*?)(?:</think>|\Z)", re.DOTALL)
 _UNOPENED = re.compile(r"\A(.*?)</think>", re.DOTALL)  # some templates put the opening tag into the prompt
@@ -28,29 +29,33 @@ class Reply:
     """Prompt tokens."""
     tokens_out: int
     """Generated tokens."""
-    estimated: bool
-    """Whether the counts are ours: four bytes a token."""
+    used: Used | None
+    """The server's usage report; None: it told none that makes sense, and the counts are ours, four bytes a token."""
 
 
 class UnusableReplyError(Exception):
-    """A reply came whole with status 200, and is no answer; it may have been billed."""
+    """A reply came whole with status 200, and is no answer."""
 
-    def __init__(self, cause: str, tokens: tuple[int, int] | None = None) -> None:
+    def __init__(self, cause: str, used: Used | None = None, *, billed: bool = True) -> None:
         super().__init__(cause)
-        self.tokens = tokens
-        """Tokens in and out as reported; None: not told."""
+        self.used = used
+        """Usage as reported; None: not told."""
+        self.billed = billed
+        """Whether it may have been billed: an error in a completion's place and a web page are not."""
 
 
 def read_reply(data: bytes | Mapping[str, Any], request: Request, *, split_think: bool = True) -> Reply:
     """Read a chat completion; raises UnusableReplyError with the cause.
 
-    A usage report that is missing or makes no sense does not spoil a whole answer: the counts are estimated.
+    A usage report that is missing or makes no sense does not spoil a whole answer: its counts are estimated, and it is
+    charged like a call that nobody answered.
     """
     try:
         body = json.loads(data) if isinstance(data, bytes) else data
     except (ValueError, RecursionError):
-        raise UnusableReplyError("reply is not JSON (cut or garbled)") from None
-    usage = _usage(body)
+        page = isinstance(data, bytes) and data.lstrip().startswith(b"<")
+        raise UnusableReplyError("reply is not JSON (cut or garbled)", billed=not page) from None
+    used = read_usage(body)
     try:
         choice = body["choices"][0]
         message = choice["message"]
@@ -58,7 +63,8 @@ def read_reply(data: bytes | Mapping[str, Any], request: Request, *, split_think
         text = _text(content)
     except (KeyError, IndexError, TypeError, AttributeError):
         detail = _error_of(body)
-        raise UnusableReplyError(f"reply holds no message{': ' + detail if detail else ''}", usage) from None
+        told = f"reply holds no message{': ' + detail if detail else ''}"
+        raise UnusableReplyError(told, used, billed=used is not None or not detail) from None
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     if not isinstance(reasoning, str):
         reasoning = None
@@ -68,14 +74,11 @@ def read_reply(data: bytes | Mapping[str, Any], request: Request, *, split_think
     if isinstance(refusal, str) and refusal:
         finish, text = "refusal", text or refusal
     if not text.strip() and finish == "stop":
-        raise UnusableReplyError("empty content", usage)
+        raise UnusableReplyError("empty content", used)
     if request.prefill and text.startswith(request.prefill):
         text = text[len(request.prefill) :]  # some servers repeat it
-    written = text + (reasoning or "")
-    # No answer has more tokens than bytes, unless hidden thinking fills it up to the limit: more is nonsense.
-    if usage is not None and usage[1] <= max(request.sampling.max_tokens, len(_bytes(written))) + 16:
-        return Reply(text, reasoning, finish, *usage, estimated=False)
-    return Reply(text, reasoning, finish, *estimate(request, written), estimated=True)
+    counts = estimate(request, text + (reasoning or "")) if used is None else (used.tokens_in, used.tokens_out)
+    return Reply(text, reasoning, finish, *counts, used=used)
 
 
 def split_thinking(text: str) -> tuple[str, str | None]:
@@ -152,17 +155,6 @@ def _finish(reason: Any) -> Finish:
     if reason in {"length", "max_tokens"}:
         return "length"
     return "refusal" if reason == "content_filter" else "stop"
-
-
-def _usage(body: Any) -> tuple[int, int] | None:
-    """Counts that make sense: whole, not negative, and something read."""
-    usage = body.get("usage") if isinstance(body, dict) else None
-    if not isinstance(usage, dict):
-        return None
-    counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not all(isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 1 << 40 for count in counts):
-        return None
-    return (counts[0], counts[1]) if counts[0] else None  # type: ignore[return-value]  # all() above says int
 
 
 def _error_of(body: Any) -> str:

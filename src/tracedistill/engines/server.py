@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -116,27 +115,25 @@ class ServerEngine:
             self._client = None
 
     def open_client(self) -> openai.AsyncOpenAI:
-        """An `openai` client with its own retries off, over the lean transport where no proxy is in the way."""
+        """An `openai` client with its own retries off, over its aiohttp transport; proxies as the environment says."""
         import httpx2
         import openai
 
-        from tracedistill.engines.wire import LeanTransport
-
-        transport = self._transport
-        if transport is None and not _proxied(self.config.base_url):
-            transport = LeanTransport()
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+        # 0: no limit of connections, the scheduler bounds the calls. uvicorn, which many model servers run on, closes
+        # an idle connection after 5 s.
+        limits = httpx2.Limits(max_connections=0, keepalive_expiry=4.5)
         return openai.AsyncOpenAI(
             base_url=self.config.base_url,
             # Always given, lest the client take OPENAI_API_KEY and send it to another endpoint.
             api_key=self._key or "none",
             max_retries=0,
             timeout=httpx2.Timeout(None, connect=30.0),
-            http_client=httpx2.AsyncClient(transport=transport, follow_redirects=True, limits=limits),
+            http_client=openai.DefaultAioHttpClient(transport=self._transport, limits=limits),
         )
 
     async def attempt(self, request: Request) -> Outcome:
         """One call. Raises StopRunError where every further call would fail in the same way."""
+        import aiohttp
         import httpx2
         import openai
 
@@ -155,25 +152,16 @@ class ServerEngine:
                     content=data,
                     options={"headers": {"Content-Type": "application/json"}},
                 )
-        except (TimeoutError, openai.APITimeoutError) as error:
-            connecting = isinstance(error.__cause__, httpx2.ConnectTimeout)
-            cause = "time-out while connecting" if connecting else f"time-out after {self.config.timeout:g} s"
-            return Outcome(cause=cause, billed=not connecting, unreachable=connecting)
-        except openai.APIConnectionError as error:
-            inner = error.__cause__ or error
-            unreachable = isinstance(inner, httpx2.ConnectError)
-            cause = f"{'no connection' if unreachable else 'connection lost'}: {self.cleaned(inner)}"
-            return Outcome(cause=cause, billed=not unreachable, unreachable=unreachable)
         except openai.APIStatusError as error:
             return self._status(request, error)
-        except httpx2.HTTPError as error:  # a body that breaks off while it is read
-            return Outcome(cause=f"connection lost: {self.cleaned(error)}", billed=True)
+        except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError) as error:
+            return self._lost(error)
         seconds = time.perf_counter() - start
         headers = response.headers
         try:
             reply = read_reply(response.content, request, split_think=self.config.split_think)
         except UnusableReplyError as error:
-            return Outcome(cause=self.cleaned(error), billed=True, tokens=error.tokens, headers=headers)
+            return Outcome(cause=self.cleaned(error), billed=error.billed, used=error.used, headers=headers)
         generation = Generation(
             request_id=request.request_id,
             text=reply.text,
@@ -182,10 +170,9 @@ class ServerEngine:
             tokens_out=reply.tokens_out,
             seconds=round(seconds, 4),
             reasoning=reply.reasoning,
-            usage_estimated=reply.estimated,
+            usage_estimated=reply.used is None,
         )
-        tokens = (reply.tokens_in, reply.tokens_out)
-        return Outcome(generation, billed=True, tokens=tokens, headers=headers)
+        return Outcome(generation, billed=True, used=reply.used, headers=headers)
 
     def _status(self, request: Request, error: openai.APIStatusError) -> Outcome:
         """What a status other than 2xx means: stop the run, slow down, try again, or fail this row."""
@@ -205,6 +192,17 @@ class ServerEngine:
             return Outcome(cause=cause, wait=wait, headers=headers)
         finish = "too-long" if error.code == "context_length_exceeded" else "error"
         return Outcome(Generation(request.request_id, "", finish, error=cause))  # type: ignore[arg-type]
+
+    def _lost(self, error: BaseException) -> Outcome:
+        """A call without a reply: a time-out, no connection, or one that broke off."""
+        from tracedistill.engines.connections import loss_of
+
+        loss = loss_of(error)
+        if loss.slow:
+            cause = f"time-out after {self.config.timeout:g} s" if loss.sent else "time-out while connecting"
+        else:
+            cause = f"{'connection lost' if loss.sent else 'no connection'}: {self.cleaned(loss.error)}"
+        return Outcome(cause=cause, billed=loss.sent, unreachable=not loss.sent)
 
     def cleaned(self, error: BaseException) -> str:
         """An error's text without the key, which some servers repeat."""
@@ -249,12 +247,3 @@ def _check(config: ServerConfig) -> None:
     secret = sorted(name for name in config.extra if any(word in name.lower() for word in _SECRETS))
     if secret:
         raise InputError(f"extra: {', '.join(secret)} looks like a secret and would be written down; use key_env")
-
-
-def _proxied(base_url: str) -> bool:
-    """Whether the environment sends this URL through a proxy, which the stock transport knows how to use."""
-    url = urlsplit(base_url)
-    proxies = urllib.request.getproxies()
-    if not (proxies.get(url.scheme) or proxies.get("all")):
-        return False
-    return not urllib.request.proxy_bypass(url.netloc)
