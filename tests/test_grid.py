@@ -127,7 +127,7 @@ def test_a_recipe_without_grid_is_left_alone() -> None:
         ({"a": {"student": "small", "served": "x"}}, "no base_url"),
         ({"a": {"student": "small", "samples": 3}}, "all alike; set temperature"),
         ({"a": {"student": "small", "tune": "correct", "teacher": None}}, "the study has several teachers"),
-        ({"a.seed1": {"student": "small"}}, "is kept for the adapters of further seeds"),
+        ({"a.seed1": {"student": "small"}}, "are reserved for other files of a run"),
         ({"t": {"student": "small", "tune": "none"}, "a": {"student": "large", "adapter": "t"}}, "another student"),
     ],
 )

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracedistill.prompts import PROMPTS, fill, needs_plan
+from tracedistill.prompts import (
+    PROMPTS,
+    STUDENT_FIELDS,
+    TEACHER_FIELDS,
+    TEACHER_PROMPTS,
+    field_fault,
+    fill,
+    needs_plan,
+)
 
 FIELDS = ("problem", "steps", "hint")
 
@@ -66,3 +74,33 @@ def test_braces_in_texts_are_text(name: str, problem: str, steps: str, hint: str
 
 def test_fields_that_nobody_fills_stay() -> None:
     assert fill("{problem} {other} {}", problem="P") == "P {other} {}"
+
+
+OWN_PROMPTS = [
+    # text of a student's prompt of the user's own, the fault named (empty: none)
+    ("{problem} {hint}", ""),
+    ("{problm}\n{hint}", "did you mean {problem}?"),
+    ("{Problem}", "did you mean {problem}?"),
+    ("{question}\n{hint}", "did you mean {problem}?"),
+    ("{problem} {hnt}", "did you mean {hint}?"),
+    ("{problem} {plan}", "did you mean {steps}?"),
+    ("{problem} {answer}", "is not filled in here"),
+    ("{problem} {trace}", "is not filled in here"),
+    ("Solve it. {hint}", "every problem would get the same prompt"),
+    ("{steps}\n{hint}", ""),
+    (r"{problem} Write \\frac{a}{b}, or {json: 1}.", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "fault"), OWN_PROMPTS)
+def test_fields_of_own_prompts(text: str, fault: str) -> None:
+    found = field_fault(text, STUDENT_FIELDS)
+    assert fault in found
+    assert bool(found) == bool(fault)
+
+
+def test_fields_of_own_teacher_prompts() -> None:
+    assert field_fault("{problem} {answer}", TEACHER_FIELDS) == ""
+    assert "is not filled in here" in field_fault("{problem} {steps}", TEACHER_FIELDS)
+    assert all(field_fault(text, TEACHER_FIELDS) == "" for text in TEACHER_PROMPTS.values())
+    assert all(field_fault(text, STUDENT_FIELDS) == "" for text in PROMPTS.values())

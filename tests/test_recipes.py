@@ -14,6 +14,7 @@ from tracedistill import pipeline
 from tracedistill.errors import InputError
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE
 from tracedistill.recipes import Study, load, resolved
+from tracedistill.recipes.names import DERIVED
 
 SMALL: dict[str, Any] = {
     "study": "small",
@@ -99,7 +100,7 @@ def test_the_heading_names_the_file_and_counts(write: Write) -> None:
         ("study: a\n---\nstudy: b\n", "not valid YAML"),
         ("study: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
         ("study: s\nseed: 2024-13-45\n", "not valid YAML"),
-        ("base: &a {x: *a}\nstudy: s\n", "base.x.*: unknown key"),
+        ("base: &a {x: *a}\nstudy: s\n", "an alias that contains itself"),
         ("seed: " + "[" * 5000, "not valid YAML"),
         ("seed: " + "9" * 5000, "not valid YAML"),
         ("study: s\nseed: \x07\n", "not valid YAML"),
@@ -178,13 +179,72 @@ def test_an_error_in_base_is_told_once(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../up", "a/b", "a\\b", "a b", "a:b", "a\tb", "a\nb", "a\0b", "a*", "x" * 300, ".hidden"]
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../up",
+        "a/b",
+        "a\\b",
+        "a b",
+        "a:b",
+        "a\tb",
+        "a\nb",
+        "a\0b",
+        "a*",
+        "x" * 300,
+        ".hidden",
+        "-x",
+        "x.",
+        "con",
+        "NUL.b",
+        "Com1",
+    ],
 )
 def test_names_that_no_file_can_have(write: Write, name: str) -> None:
     message = "a name becomes a file name"
     assert message in "\n".join(errors_of(write(arms={name: {}})))
     assert message in "\n".join(errors_of(write(students={name: SMALL["students"]["one"]})))
     assert message in "\n".join(errors_of(write(study=name)))
+
+
+@pytest.mark.parametrize("ending", [*DERIVED, "partial0", "seed12", "JSON"])
+def test_names_that_other_files_of_a_run_have(write: Write, ending: str) -> None:
+    name, message = f"x.{ending}", "are reserved for other files of a run"
+    assert message in "\n".join(errors_of(write(arms={name: {}})))
+    assert message in "\n".join(errors_of(write(students={name: SMALL["students"]["one"]})))
+    assert message in "\n".join(errors_of(write(teachers={name: {"kind": "rules"}})))
+    assert study_of(write(arms={f"{ending}.x": {}, f"x-{ending}": {}})).arms
+
+
+def test_names_that_differ_in_case_only(write: Write) -> None:
+    found = errors_of(write(arms={"Plain": {}, "plain": {}}))
+    assert found == ["arms.plain (line 9): differs from 'Plain' only in upper and lower case; choose another name"]
+
+
+def test_a_misspelt_field_of_an_own_prompt_stops_before_anything_runs(write: Write) -> None:
+    with pytest.raises(InputError, match=r"prompts\.mine: unknown field \{problm\}; did you mean \{problem\}\?"):
+        pipeline.load(write(prompts={"mine": "{problm}"}, arms={"x": {"prompt": "mine"}}))
+
+
+BOMBS = [
+    # aliases that stand for billions of values, in a list, a mapping, and nested in keys that are read
+    "study: s\na: &a [x, x, x, x, x, x, x, x, x, x]\n"
+    + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 10)}]\n" for i in range(9)),
+    "study: s\na: &a {k: v}\n"
+    + "".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} {{{', '.join(f'k{j}: *{chr(97 + i)}' for j in range(10))}}}\n" for i in range(9)
+    ),
+    "study: s\nseed: [" + "1, " * 250_000 + "]\n",
+    "# " + "x" * 5_000_000,
+]
+
+
+@pytest.mark.parametrize("text", BOMBS, ids=["lists", "mappings", "long list", "long text"])
+def test_documents_that_grow_are_refused(write: Write, text: str) -> None:
+    with pytest.raises(InputError, match=r"not valid YAML: (more than 200,000 values|.* characters; at most)"):
+        load(write(text))
 
 
 def test_names_of_many_alphabets(write: Write) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from tracedistill import __version__
 from tracedistill.errors import InputError
 from tracedistill.grading import KnownProblems, problem_of
-from tracedistill.recipes.checks import NOT_A_NAME, is_file_name
+from tracedistill.recipes.names import name_fault
 from tracedistill.records import AnswerVerdicts, Attempt, Problem, Verdict
 from tracedistill.scoring import score
 from tracedistill.store import disk_error, file_hash, read_json, read_jsonl, to_json, write_json, write_jsonl
@@ -195,8 +195,8 @@ class _Run:
 
     def check(self, arm: str, path: Path, *, over: bool) -> None:
         """InputError where this arm must not be written here."""
-        if not is_file_name(arm):
-            raise InputError(f"--arm {arm!r}: {NOT_A_NAME}")
+        if fault := name_fault(arm):
+            raise InputError(f"--arm {arm!r}: {fault}")
         known = self.entries["arms"].get(arm)
         attempts = self.folder / "attempts" / f"{arm}.jsonl"
         ours = known is not None or arm in self.entries.get(BEGUN, [])

@@ -6,6 +6,7 @@ be written), {answer} (the gold: whoever is shown it is an oracle), {trace} (ano
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 
@@ -135,6 +136,38 @@ STEPS_SCHEMA: dict[str, object] = {
 
 TAGS_HINT = "Give the final answer, in as few words as possible, between <answer> and </answer>."
 """How the answer is to be written where the study's format is `tags`; otherwise the task says."""
+
+
+STUDENT_FIELDS = ("problem", "steps", "hint")
+"""Fields that are filled in for a student."""
+TEACHER_FIELDS = ("problem", "hint", "trace", "answer")
+"""Fields that are filled in for a teacher."""
+_MEANT = {
+    "question": "problem", "input": "problem", "query": "problem", "task": "problem", "context": "problem",
+    "plan": "steps", "step": "steps", "gold": "answer", "label": "answer", "solution": "trace", "reasoning": "trace",
+}  # fmt: skip
+"""Words that people write -> the field that they mean, where it differs in more than a letter or two."""
+
+
+def field_fault(text: str, fields: tuple[str, ...]) -> str:
+    """Return what is wrong with the fields of a prompt of a recipe's own; empty if nothing is.
+
+    Words in braces that look like none of the known fields are text (LaTeX, JSON); a misspelt field, or one that is
+    not filled in here, is a fault, and so is a prompt that is the same for every problem.
+    """
+    known = (*STUDENT_FIELDS, *TEACHER_FIELDS)
+    for word in dict.fromkeys(_FIELD.findall(text)):
+        if word in fields:
+            continue
+        near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.75)
+        meant = _MEANT.get(word.lower()) or (near[0] if near else None)
+        if meant in fields:
+            return f"unknown field {{{word}}}; did you mean {{{meant}}}?"
+        if meant is not None:
+            return f"{{{word}}} is not filled in here; the fields are {', '.join(f'{{{name}}}' for name in fields)}"
+    if not {"problem", "steps", "trace"} & set(_FIELD.findall(text)):
+        return "contains no {problem}, so every problem would get the same prompt"
+    return ""
 
 
 def prompt_text(name: str, own: Mapping[str, str], known: Mapping[str, str]) -> str:

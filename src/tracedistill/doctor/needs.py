@@ -15,6 +15,7 @@ from tracedistill.errors import InputError
 from tracedistill.estimates import Device, Need, PromptLengths, RowLengths, asking_need, like, training_need
 from tracedistill.pipeline.teaching import SCRIPTED
 from tracedistill.recipes import StudentConfig, Study
+from tracedistill.recipes.documents import parse
 from tracedistill.sizes import ModelSize, local_folder, size_of
 from tracedistill.store import read_json
 from tracedistill.training.tracking import check_tracker
@@ -225,8 +226,6 @@ def _held(label: str, text: str, memory: float, remedy: str, machine: Machine) -
 
 def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]:
     """The accelerate configurations that the recipe names."""
-    import yaml
-
     stages = [("training", study.training.accelerate_config if study.tuned_arms() else None)]
     stages.append(("evaluation", study.evaluation.accelerate_config))
     for stage, name in stages:
@@ -235,9 +234,9 @@ def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]
         key = f"{stage}.accelerate_config"
         try:
             path = pipeline.accelerate_config(name, recipe)
-            settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            settings = parse(path.read_text(encoding="utf-8")) or {}
             processes = int(settings.get("num_processes", 1))
-        except (InputError, OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        except (InputError, OSError, ValueError, TypeError, AttributeError) as error:
             yield Finding(stage, "bad", str(error) if isinstance(error, InputError) else f"{key}: {name}: {error}")
             continue
         kind = str(settings.get("distributed_type", "NO"))

@@ -31,9 +31,18 @@ from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.stages import STAGES, Graph
 from tracedistill.pipeline.teaching import OWN, SCRIPTED
 from tracedistill.pipeline.work import Workshop
-from tracedistill.prompts import PROMPTS, TEACHER_PROMPTS, needs_plan, prompt_text
+from tracedistill.prompts import (
+    PROMPTS,
+    STUDENT_FIELDS,
+    TEACHER_FIELDS,
+    TEACHER_PROMPTS,
+    field_fault,
+    needs_plan,
+    prompt_text,
+)
 from tracedistill.recipes import Study
 from tracedistill.recipes import load as load_recipe
+from tracedistill.recipes.documents import parse
 from tracedistill.records import Message
 from tracedistill.store import read_json, to_json, write_json
 from tracedistill.tasks import TASKS
@@ -77,6 +86,7 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
         "forced": {*INTERVENTIONS, OWN},
     }
     study = load_recipe(Path(recipe), overrides, names)
+    _check_prompts(study, recipe)
     for name, arm in study.arms.items():
         shows_plan = needs_plan(prompt_text(arm.prompt, study.prompts, PROMPTS))
         if arm.tune is not None and shows_plan:
@@ -104,6 +114,18 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
                     f"{recipe}: attribution[{number}].{label}: the arm shows no plan, so none can be wrong"
                 )
     return LoadedStudy(study, Path(recipe), tuple(overrides))
+
+
+def _check_prompts(study: Study, recipe: str | Path) -> None:
+    """Raise InputError if a prompt of the recipe's own has a field that nobody fills in: before anything is paid."""
+    users: list[tuple[str, tuple[str, ...]]] = [(arm.prompt, STUDENT_FIELDS) for arm in study.arms.values()]
+    users += [(teacher.prompt, TEACHER_FIELDS) for teacher in study.teachers.values()]
+    faults = {}
+    for name, fields in users:
+        if name in study.prompts and (fault := field_fault(study.prompts[name], fields)):
+            faults[name] = f"{recipe}: prompts.{name}: {fault}"
+    if faults:
+        raise InputError("\n".join(faults.values()))
 
 
 def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False) -> list[str]:
@@ -277,12 +299,10 @@ def _launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]
 
 def _processes(config: Path) -> int:
     """Processes that an accelerate configuration starts on one machine."""
-    import yaml
-
     try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+        settings = parse(config.read_text(encoding="utf-8")) or {}
         return max(1, int(settings.get("num_processes", 1)) // max(1, int(settings.get("num_machines", 1))))
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{config}: not an accelerate configuration: {error}") from error
 
 

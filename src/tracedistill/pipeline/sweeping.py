@@ -14,8 +14,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tracedistill import pipeline
 from tracedistill.errors import InputError
 from tracedistill.pipeline.graph import Clock, discard
@@ -24,6 +22,7 @@ from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.stages import Graph
 from tracedistill.pipeline.work import Workshop
 from tracedistill.recipes import Arm, Study, TrainingConfig, resolved
+from tracedistill.recipes.documents import YamlError, parse
 from tracedistill.records import Problem
 from tracedistill.report.terminal import narrow_table, wide_console
 from tracedistill.stats import wilson
@@ -119,6 +118,13 @@ def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet:
     return found
 
 
+def _value(item: str, text: str) -> Any:
+    try:
+        return parse(text)
+    except YamlError as error:
+        raise InputError(f"{item}: {text!r} is not a YAML value: {error}") from error
+
+
 def swept_of(items: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
     """(dotted key -> its values, the other items). InputError where nothing is varied or a key cannot be."""
     known = {item.name for item in fields(TrainingConfig)}
@@ -132,7 +138,7 @@ def swept_of(items: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
             continue
         if name in known and name in NOT_SWEPT:
             raise InputError(f"{key}: is not chosen by validation; varied are {_examples()}")
-        values = [yaml.safe_load(part) for part in text.split(",") if part.strip()]
+        values = [_value(item, part) for part in text.split(",") if part.strip()]
         if len(values) < 2 or key in varied:
             raise InputError(f"{item}: wants several values, once: {key}=1e-3,2e-3")
         varied[key] = values

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Collection
 from typing import Any
 
+from tracedistill.recipes.names import NOT_A_NAME, is_file_name, name_fault, twins
 from tracedistill.recipes.schema import Arm, Study
-
-NOT_A_NAME = "a name becomes a file name: use letters, digits, '-', '_' and '.', 100 characters at most"
 
 Fail = Callable[[str, str], None]
 """(key, message): notes an error."""
@@ -26,6 +24,7 @@ def check(study: Study, fail: Fail) -> None:
                 _check_adapter(study, name, arm, fail)
                 _check_samples(study, name, arm, fail)
                 _check_mix(study, name, arm, fail)
+    _check_names(study, fail)
     if not study.arms:
         fail("arms", "a study needs at least one arm")
     if not study.students:
@@ -43,6 +42,17 @@ def check(study: Study, fail: Fail) -> None:
     _check_numbers(study, fail)
 
 
+def _check_names(study: Study, fail: Fail) -> None:
+    """No two files of a study may have one name, on file systems that ignore case either."""
+    for section in ("arms", "students", "teachers"):
+        names = [str(name) for name in getattr(study, section) or {}]
+        for name in names:
+            if is_file_name(name) and (fault := name_fault(name)):  # others are reported already
+                fail(f"{section}.{name}", fault)
+        for name, first in twins(names):
+            fail(f"{section}.{name}", f"differs from '{first}' only in upper and lower case; choose another name")
+
+
 def _check_arm(study: Study, name: str, arm: Arm, fail: Fail) -> None:
     """One arm: whom and what it names, and fields that do not go together."""
     key = f"arms.{name}"
@@ -52,10 +62,6 @@ def _check_arm(study: Study, name: str, arm: Arm, fail: Fail) -> None:
         wanted = label == "student" or _uses_traces(arm)
         if given is None and len(known) > 1 and wanted:
             fail(f"{key}.{label}", f"the study has several {label}s; say which, or `{label}: all` for one arm each")
-    if re.search(r"\.seed\d+$", str(name)):
-        fail(key, "a name that ends in '.seed' and a number is kept for the adapters of further seeds")
-    if str(name).endswith(".validation") and study.training is not None and study.training.eval_steps:
-        fail(key, "a name that ends in '.validation' is kept for the rows of training.eval_steps")
     for label, least in (("max_tokens", 1), ("plans", 1), ("samples", 1), ("plan_sample", 0), ("temperature", 0)):
         value = getattr(arm, label)
         if value is not None and value < least:
@@ -261,13 +267,6 @@ def _check_method(study: Study, fail: Fail) -> None:
         fail("training.lora_init", f"{training.lora_init} does not go with lora_dora; use default")
     if training.lora_targets is not None and not training.lora_targets.replace(",", "").strip():
         fail("training.lora_targets", "must be all-linear, or names of modules separated by commas")
-
-
-def is_file_name(name: Any) -> bool:
-    """Whether a name can stand in a file name on every system; 100 characters leave room for endings."""
-    if not isinstance(name, str) or not name.isprintable() or name.startswith(".") or set(name) & set('/\\:*?"<>| '):
-        return False
-    return 0 < len(name.encode("utf-8", "replace")) <= 100
 
 
 def near(word: Any, known: Collection[Any]) -> str:

@@ -14,8 +14,10 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 
 from tracedistill.errors import InputError
-from tracedistill.recipes.checks import NOT_A_NAME, check, is_file_name, near
+from tracedistill.recipes.checks import check, near
+from tracedistill.recipes.documents import YamlError, compose, parse
 from tracedistill.recipes.grid import Cell, spread_grid
+from tracedistill.recipes.names import NOT_A_NAME, is_file_name
 from tracedistill.recipes.schema import Study
 
 
@@ -32,9 +34,9 @@ def load(path: Path, overrides: Sequence[str] = (), names: Mapping[str, Collecti
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-13-45 is no date
+        node = compose(text)
+        raw = parse(text)
+    except YamlError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(raw, dict):
         raise InputError(f"{path}: a recipe is a mapping that starts with `study:` and `task:`")
@@ -88,7 +90,7 @@ class _Reader:
 
     def note_lines(self, node: yaml.Node | None, prefix: str) -> None:
         """Remember the line of every key, and report keys that stand twice (YAML would keep the last silently)."""
-        if not isinstance(node, yaml.MappingNode) or prefix.count(".") > 8:  # an alias may hold itself
+        if not isinstance(node, yaml.MappingNode) or prefix.count(".") > 8:  # deeper than any key
             return
         seen = set()
         for key_node, value in node.value:
@@ -123,8 +125,8 @@ class _Reader:
             self.fail(override, "an override is key=value, for example training.max_steps=5")
             return
         try:
-            value = yaml.safe_load(text) if text else None
-        except (yaml.YAMLError, ValueError, RecursionError):
+            value = parse(text) if text else None
+        except YamlError:
             value = text
         place = raw
         path, *others = _paths(Study, raw, key.split("."))

@@ -19,9 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tracedistill.errors import InputError
+from tracedistill.recipes.documents import YamlError, parse
 from tracedistill.records import Problem, Trace
 from tracedistill.review.store import ReviewStore
 from tracedistill.review.work import MAX_SECONDS
@@ -97,10 +96,10 @@ class Card:
 def read_plan(path: Path) -> RatingPlan:
     """The plan of a YAML file; one InputError lists everything that is wrong with it."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such rating plan") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, YamlError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     errors: list[str] = []
     raw = raw if isinstance(raw, dict) else {}
