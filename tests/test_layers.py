@@ -21,7 +21,7 @@ LAYERS: dict[str, int] = {
     for number, names in enumerate(
         [
             "errors records",
-            "store cache recipes answers stats formats",
+            "dotted store cache recipes answers stats formats",
             "prompts rendering weights tasks engines",
             "validation grading init auditing sizes",
             "teachers estimates launched",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from tracedistill.dotted import import_object
 from tracedistill.engines import Generation, Request
 from tracedistill.errors import InputError
 
@@ -23,9 +23,8 @@ class ScriptedEngine:
     @classmethod
     def from_path(cls, path: str) -> ScriptedEngine:
         """From `package.module:function`; InputError where it cannot be imported."""
-        module, _, function = path.partition(":")
         try:
-            return cls(getattr(importlib.import_module(module), function), name=path)
+            return cls(import_object(path), name=path)
         except (ImportError, AttributeError, ValueError, TypeError) as error:
             raise InputError(f"scripted student '{path}': cannot import it: {error}") from error
 

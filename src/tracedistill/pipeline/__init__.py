@@ -278,23 +278,45 @@ def _launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]
         *(part for name in names for part in ("--arm", name)),
         *workshop.overrides,
     ]
-    environment = {**os.environ, LOCK_HELD: str(workshop.run.folder.resolve()), Clock.STARTED: str(time.time())}
+    environment = {
+        **os.environ,
+        LOCK_HELD: str(workshop.run.folder.resolve()),
+        Clock.STARTED: str(time.time()),
+        "PYTHONSAFEPATH": "1",  # a yaml.py in the working folder must not be imported in place of the library
+    }
+    killed_before = out_of_memory_kills()
     workshop.screen.say(f"  accelerate launch {' '.join(command[3:])}")
     finished = subprocess.run(command, env=environment, check=False)  # noqa: S603 - our own command
+    again = "Run the same command to continue."
+    if out_of_memory_kills() > killed_before:
+        again = f"The system ran out of memory and killed a process. {LESS_MEMORY[module]} {again}"
     if finished.returncode < 0:
-        raise InputError(
-            f"{nodes[0].stage} was ended by signal {-finished.returncode}"
-            f"{' (out of memory?)' if finished.returncode == -9 else ''}; run the same command again to go on"
-        )
+        raise InputError(f"{nodes[0].stage} was ended by signal {-finished.returncode}. {again}")
     unfinished = [node for node in stale if workshop.run.state(node).kind != "complete"]
     if finished.returncode or unfinished:
         what = ", ".join(node.name for node in unfinished) or nodes[0].stage
         # the launcher says 1 of everything, and nothing of a process that was killed
         raise InputError(
-            f"{what}: not finished (exit code {finished.returncode}); where no message stands above, it was killed, "
-            "most often because memory ended; run the same command again to go on"
+            f"{what} did not finish (exit code {finished.returncode}). If there is no error above, a process was "
+            f"killed. {again}"
         )
     return [node.name for node in stale]
+
+
+LESS_MEMORY = {
+    "train": "To use less of it, raise training.gradient_accumulation or set training.activation_checkpointing.",
+    "students": "To use less of it, lower evaluation.batch_size.",
+}
+"""Launched module -> what helps when it runs out of memory."""
+
+
+def out_of_memory_kills() -> int:
+    """Return how many processes the kernel has killed for want of memory since it started; 0 if it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
 
 
 def _processes(config: Path) -> int:

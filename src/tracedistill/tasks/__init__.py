@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-
+from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
 
@@ -29,13 +28,12 @@ TASKS: dict[str, str] = {
 def get_task(name: str) -> Task:
     """The task of this name or dotted path; InputError where there is none."""
     target = TASKS.get(name, name)
-    module_name, _, class_name = target.partition(":")
-    if not class_name:
+    if not target.partition(":")[2]:
         raise InputError(
             f"unknown task '{name}'; known: {', '.join(sorted(TASKS))}, or a dotted path package.module:Class"
         )
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
+        found = import_object(target)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(f"task '{name}': cannot import {target}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Task)):

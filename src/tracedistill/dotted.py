@@ -1,0 +1,21 @@
+"""Objects from outside the package, named `package.module:name`: tasks and scripted models of the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def import_object(path: str) -> Any:
+    """Return the object that `package.module:name` names.
+
+    Modules are looked for in the environment first and in the working folder last, so that a file there never takes
+    the place of a library. Raises ImportError, AttributeError, ValueError or TypeError if there is no such object.
+    """
+    module, _, name = path.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    return getattr(importlib.import_module(module), name)
