@@ -12,6 +12,7 @@ from tracedistill.records import Problem
 from tracedistill.store import write_json, write_jsonl
 from tracedistill.tasks import Source
 from tracedistill.tasks.overlap import duplicates, overlap, sample
+from tracedistill.tasks.rows import files_read
 from tracedistill.validation.contamination import find_contamination
 
 if TYPE_CHECKING:
@@ -21,8 +22,25 @@ NEAR_LISTED = 200
 """Pairs of nearly equal problems named in problems.report.json; all are counted."""
 
 
-def draw_problems(work: Workshop) -> None:
-    """Draw the study's problems; report overlaps, near copies, duplicates and golds that fail their own judge."""
+def draw_problems(work: Workshop) -> list[Path]:
+    """Draw the study's problems; report overlaps, near copies, duplicates and golds that fail their own judge.
+
+    Returns the files that they were read from.
+    """
+    with files_read() as files:
+        _draw(work)
+    return files
+
+
+def sources_below(work: Workshop) -> Path | None:
+    """Return the folder that the study's data files lie in; None if its problems come from elsewhere."""
+    config = work.study.task
+    if config.data_dir is not None:
+        return Path(work.beside_recipe(config.data_dir))
+    return None if config.path is None else Path(work.beside_recipe(config.path)).parent
+
+
+def _draw(work: Workshop) -> None:
     study = work.study
     config, seed = study.task, study.seed
     data_dir = None if config.data_dir is None else Path(work.beside_recipe(config.data_dir))

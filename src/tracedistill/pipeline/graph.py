@@ -41,6 +41,8 @@ class Node:
     """The slice of the resolved recipe that its result depends on."""
     run: Callable[[], Mapping[str, Any] | None] = field(compare=False)
     """Makes the outputs, each whole or not at all; returns further facts for the manifest."""
+    sources_below: Path | None = None
+    """The folder of the data files outside the run folder that it reads; the manifest names them relative to it."""
     launched: Literal["train", "students"] | None = None
     """The module that `accelerate launch` runs it in, several such nodes in one launch; None: in this process."""
 
@@ -116,13 +118,19 @@ class RunFolder:
         change = _first_change(manifest.get("params", {}), _plain(node.params))
         if change:
             return State("stale", change)
+        for name, known in manifest.get("sources", {}).items():
+            path = Path(name) if node.sources_below is None else node.sources_below / name
+            if not path.is_file():
+                return State("stale", f"data file {name} is missing")
+            if not _unchanged(path, known):
+                return State("stale", f"data file {name} has changed")
         for name in node.inputs:
             if not self.path(name).exists():
                 return State("stale", f"input {name} is missing")
             if self._hash(name) != manifest.get("inputs", {}).get(name):
                 return State("stale", f"input {name} has changed")
         for name in node.outputs:
-            if not self._unchanged(name, manifest["outputs"][name]):
+            if not _unchanged(self.path(name), manifest["outputs"][name]):
                 return State("damaged", f"{name} is not what its stage wrote; delete it to make it again")
         return State("complete")
 
@@ -131,7 +139,7 @@ class RunFolder:
 
         `facts` is what the run as a whole knows beside the node's own settings: recipe, data ids, template hash.
         """
-        outputs = {name: {"sha256": file_hash(self.path(name)), **_stamp(self.path(name))} for name in node.outputs}
+        outputs = {name: _content(self.path(name)) for name in node.outputs}
         write_json(
             self.path(node.manifest),
             {
@@ -157,10 +165,15 @@ class RunFolder:
                 return str(known["sha256"])
         return file_hash(self.path(name))
 
-    def _unchanged(self, name: str, known: Mapping[str, Any]) -> bool:
-        path = self.path(name)
-        stamp = _stamp(path)
-        return stamp == {key: known[key] for key in stamp} or file_hash(path) == known["sha256"]
+
+def stamped(files: Iterable[Path], below: Path | None) -> dict[str, dict[str, Any]]:
+    """Return the content of data files for a manifest, by their names relative to a folder (elsewhere: whole)."""
+    found = {}
+    for path in files:
+        inside = below is not None and path.resolve().is_relative_to(below.resolve())
+        name = path.resolve().relative_to(below.resolve()) if inside and below is not None else path.resolve()
+        found[name.as_posix()] = _content(path)
+    return found
 
 
 def peak_memory() -> int:
@@ -199,6 +212,16 @@ def upstream(nodes: Sequence[Node], wanted: Iterable[Node]) -> list[Node]:
             needed.add(node.name)
             queue += [maker[name] for name in node.inputs if name in maker]  # what came from outside has none
     return [node for node in nodes if node.name in needed]
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file or folder: its hash, and the stamp that spares taking the hash again."""
+    return {"sha256": file_hash(path), **_stamp(path)}
+
+
+def _unchanged(path: Path, known: Mapping[str, Any]) -> bool:
+    stamp = _stamp(path)
+    return stamp == {key: known[key] for key in stamp} or file_hash(path) == known["sha256"]
 
 
 def _stamp(path: Path) -> dict[str, int]:

@@ -10,6 +10,7 @@ from tracedistill import __version__
 from tracedistill.pipeline.assembling import heldout_file, make_datasets
 from tracedistill.pipeline.attempting import Attempting
 from tracedistill.pipeline.attributing import make_attribution
+from tracedistill.pipeline.drawing import sources_below
 from tracedistill.pipeline.graph import Node
 from tracedistill.pipeline.judging import judge_params
 from tracedistill.pipeline.reviewing import REVIEW_STORE, make_reviewed
@@ -19,6 +20,7 @@ from tracedistill.recipes import AttributionConfig, run_name
 from tracedistill.report import FILES as REPORT_FILES
 from tracedistill.review.outcomes import revision
 from tracedistill.store import read_json
+from tracedistill.tasks import code_hash
 
 ASSEMBLED = (
     "student", "teacher", "traces", "tune", "prompt", "plan", "plan_sample", "plans", "forced", "shots",
@@ -71,19 +73,26 @@ class Graph:
 
     def _problems(self) -> Node:
         params = {"task": self.plain["task"], "seed": self.study.seed, "overlap": self.study.validation.overlap}
-        return Node(
-            "problems", "problems", (), ("problems.jsonl", "problems.report.json"), params, self.work.make_problems
-        )
+        params |= self._task_code()
+        outputs = ("problems.jsonl", "problems.report.json")
+        below = sources_below(self.work)
+        return Node("problems", "problems", (), outputs, params, self.work.make_problems, sources_below=below)
+
+    def _task_code(self) -> dict[str, str]:
+        """The content of a task's code where it is the user's own: its judges decide what a verdict is."""
+        code = code_hash(self.study.task.name)
+        return {"task_code": code} if code else {}
 
     def _teach(self, teacher: str) -> Node:
         source = self.work.teaching.source_of(teacher)
         inputs = ("problems.jsonl", *((f"traces/{source}.jsonl",) if source else ()))
         outputs = (f"traces/{teacher}.jsonl", f"traces/{teacher}.failures.jsonl")
         run = functools.partial(self.work.teaching.make, teacher)
-        return Node(f"teach:{teacher}", "teach", inputs, outputs, self.work.teaching.params(teacher), run)
+        params = {**self.work.teaching.params(teacher), **self._task_code()}
+        return Node(f"teach:{teacher}", "teach", inputs, outputs, params, run)
 
     def _validate(self, teacher: str) -> Node:
-        params = {"validation": judge_params(self.work), "task": self.study.task.name}
+        params = {"validation": judge_params(self.work), "task": self.study.task.name, **self._task_code()}
         inputs = ("problems.jsonl", f"traces/{teacher}.jsonl")
         run = functools.partial(self.work.make_validation, teacher)
         outputs = (f"validation/{teacher}.jsonl", f"validation/{teacher}.report.json")
@@ -172,6 +181,7 @@ class Graph:
             "attempts": self.attempting.attempts_with(name),
             "prompt": self.work.prompt(self.study.arms[name]),
             "max_tokens": self.plain["arms"][name]["max_tokens"],
+            **self._task_code(),
         }
         make = functools.partial(self.attempting.make_parity, name, seed)
         inputs = ("problems.jsonl", f"adapters/{run}")
@@ -216,6 +226,7 @@ class Graph:
     def _score(self, name: str) -> Node:
         runs = self.study.runs_of(name)
         params = {"trace_wanted": self.work.trace_wanted(self.study.arms[name]), "task": self.study.task.name}
+        params |= self._task_code()
         inputs = ["problems.jsonl", *(f"generations/{run}.jsonl" for run in runs)]
         if self.study.arms[name].forced is not None:
             inputs += sorted({self._forced_from(name, seed) for seed in range(len(runs))})
@@ -225,7 +236,7 @@ class Graph:
     def _attribute(self, entry: AttributionConfig) -> Node:
         teacher = self.study.teacher_of(self.study.arms[entry.plan])
         arms = [name for name in (entry.plan, entry.gold, entry.again) if name is not None]
-        params = {"arms": arms, "task": self.study.task.name, "seed": self.study.seed}
+        params = {"arms": arms, "task": self.study.task.name, "seed": self.study.seed, **self._task_code()}
         inputs = ["problems.jsonl", f"plans/{entry.plan}.jsonl", f"validation/{teacher}.jsonl"]
         inputs += [f"attempts/{name}.jsonl" for name in dict.fromkeys(arms)]
         outputs = tuple(f"attribution/{entry.plan}.{ending}" for ending in ("json", "jsonl", "failures.md"))

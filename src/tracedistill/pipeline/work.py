@@ -12,8 +12,8 @@ from tracedistill.engines.scripted import ScriptedEngine
 from tracedistill.errors import InputError
 from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.assembling import heldout_file
-from tracedistill.pipeline.drawing import draw_problems
-from tracedistill.pipeline.graph import RunFolder
+from tracedistill.pipeline.drawing import draw_problems, sources_below
+from tracedistill.pipeline.graph import RunFolder, stamped
 from tracedistill.pipeline.judging import judge_traces
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.teaching import SCRIPTED, Teaching
@@ -92,9 +92,9 @@ class Workshop:
         """The tuned arms of a student."""
         return [name for name in self.study.tuned_arms() if self.study.student_of(self.study.arms[name]) == student]
 
-    def make_problems(self) -> None:
-        """Draw the study's problems."""
-        draw_problems(self)
+    def make_problems(self) -> dict[str, Any]:
+        """Draw the study's problems; the files that they come from are inputs, which count by their content."""
+        return {"sources": stamped(draw_problems(self), sources_below(self))}
 
     def beside_recipe(self, path: str) -> str:
         """A path as given, or beside the recipe where it is not found from the working folder (hub ids stay)."""

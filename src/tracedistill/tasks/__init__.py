@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
+from tracedistill.store import content_id, file_hash
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
 
-__all__ = ["TASKS", "ParsedTrace", "Policy", "Source", "Task", "get_task"]
+__all__ = ["TASKS", "ParsedTrace", "Policy", "Source", "Task", "code_hash", "get_task"]
 
 TASKS: dict[str, str] = {
     "acre": "tracedistill.tasks.acre:Acre",
@@ -23,6 +27,21 @@ TASKS: dict[str, str] = {
     "svamp": "tracedistill.tasks.svamp:Svamp",
 }
 """Name -> `module:Class`; modules are imported when a task is asked for."""
+
+
+def code_hash(name: str) -> str:
+    """Return a hash of the code of a task that lives outside the package; empty for the tasks of this package.
+
+    Of a task in a package of the user's own, all modules of that package count.
+    """
+    if name in TASKS:
+        return ""
+    module = sys.modules[type(get_task(name)).__module__]
+    top = sys.modules[module.__name__.partition(".")[0]]
+    folders = [Path(entry) for entry in getattr(top, "__path__", ())]
+    files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    own = getattr(module, "__file__", None)
+    return content_id([file_hash(path) for path in files or ([Path(own)] if own else [])])
 
 
 def get_task(name: str) -> Task:

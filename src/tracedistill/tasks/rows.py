@@ -9,6 +9,8 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,27 @@ from tracedistill.tasks.base import Source
 
 Row = dict[str, Any]
 
+_FILES_READ: ContextVar[list[Path] | None] = ContextVar("_FILES_READ", default=None)
+
+
+@contextmanager
+def files_read() -> Iterator[list[Path]]:
+    """Collect the files that are read inside the block, each once: what its result depends on."""
+    found: list[Path] = []
+    token = _FILES_READ.set(found)
+    try:
+        yield found
+    finally:
+        _FILES_READ.reset(token)
+
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """(line or row number from 1, row) of a file; the kind is told by the name. Empty files and bad rows raise."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    noted = _FILES_READ.get()
+    if noted is not None and path not in noted:
+        noted.append(path)
     name = path.name.removesuffix(".gz")
     found = False
     if name.endswith(".parquet") and name != path.name:
