@@ -107,7 +107,7 @@ def test_lists_in_a_cell(tmp_path, value, context):
         (
             [{"question": "Q", "answer": 1, "split": "dev"}],
             {},
-            "no rows of split 'test'; its column of splits has: dev",
+            "no rows of split 'test'; its splits are: dev",
         ),
         ([{"question": "Q", "answer": "A", "choices": '{"a'}], {}, "row 1: column 'choices': not valid JSON"),
         ([{"question": "Q", "answer": "A", "choices": {"label": ["A"], "text": []}}], {}, "1 labels for 0 choices"),
@@ -188,7 +188,7 @@ def _loads(path, split):
 )
 def test_the_kind_is_told_by_the_golds(tmp_path, golds, kind):
     rows = [{"question": f"Q{n}?", "answer": gold, "split": "test"} for n, gold in enumerate(golds)]
-    assert {problem.meta["answer_kind"] for problem in load(jsonl(tmp_path, rows))} == {kind}
+    assert {problem.meta["judge"] for problem in load(jsonl(tmp_path, rows))} == {kind}
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_choices_in_every_form(tmp_path, choices):
         problem = one(tmp_path, {"question": "Capital of France?", "choices": choices, "answer": gold})
         assert problem.answers == ("B",), gold
         assert problem.choices == (("A", "Rome"), ("B", "Paris"), ("C", "Oslo"))
-        assert problem.meta["answer_kind"] == "choice"
+        assert problem.meta["judge"] == "choice"
     assert TASK.render_problem(problem).endswith("A. Rome\nB. Paris\nC. Oslo")
     assert TASK.closed_answers(problem) == ("A. Rome", "B. Paris", "C. Oslo")
     assert TASK.judge_answer(problem, "Answer: B").answer.ok

@@ -192,7 +192,7 @@ def test_a_users_own_file() -> None:
     task = get_task("file")
     steps = make_steps(["3 * 4 = 12 pens"])
     problem = Problem(
-        "p", "file", "train", "3 boxes of 4 pens", ("12",), gold_steps=steps, meta={"answer_kind": "number"}
+        "p", "file", "train", "3 boxes of 4 pens", ("12",), gold_steps=steps, meta={"judge": "number"}
     )
     plan = task.gold_plan(problem)
     assert plan is not None

@@ -171,21 +171,23 @@ def same_value(
     """Compare two numbers; whole ones exactly, others within the relative tolerance."""
     if policy.percent == "strict":
         gold, found = (gold / 100 if gold_percent else gold), (found / 100 if found_percent else found)
-    if _close(gold, found, policy.rel_tolerance):
-        return "correct", "same number"
+    if _close(gold, found, policy):
+        return "correct", "same number" if gold == found else "same number within the tolerance"
     if policy.percent == "either" and gold_percent != found_percent:
         scaled = found / 100 if found_percent else found * 100
-        if _close(gold, scaled, policy.rel_tolerance):
+        if _close(gold, scaled, policy):
             return "correct", "same number, percent read as hundredths"
     return "incorrect", f"{_shown(found)} is not {_shown(gold)}"
 
 
-def _close(gold: Fraction, found: Fraction, tolerance: float) -> bool:
+def _close(gold: Fraction, found: Fraction, policy: AnswerPolicy) -> bool:
     if gold == found:
         return True
-    if gold.denominator == 1 and found.denominator == 1:
+    if policy.whole == "equal" and gold.denominator == 1 and found.denominator == 1:
         return False
-    return abs(gold - found) <= Fraction(tolerance) * max(abs(gold), abs(found))
+    # a tolerance of 0.3 is three tenths, not what a float makes of it
+    allowed = max(Fraction(str(policy.rel_tolerance)) * abs(gold), Fraction(str(policy.abs_tolerance)))
+    return abs(gold - found) <= allowed
 
 
 def _shown(value: Fraction) -> str:

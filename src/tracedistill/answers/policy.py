@@ -21,7 +21,11 @@ class AnswerPolicy:
     sets: Literal["unordered", "ordered"] = "unordered"
     """Whether `1, 2` equals `2, 1`. Tuples in parentheses are ordered under both."""
     rel_tolerance: float = 1e-6
-    """Relative difference up to which two numbers that are not both whole are the same; whole ones must be equal."""
+    """Share of the gold by which an answer may differ from it; of whole numbers only where `whole` says so."""
+    abs_tolerance: float = 0.0
+    """Amount by which an answer may differ from the gold."""
+    whole: Literal["equal", "tolerance"] = "equal"
+    """equal: two whole numbers must be equal; tolerance: they may differ like others (prices, measurements)."""
     decimal_comma: Literal["ungraded", "accept"] = "ungraded"
     """ungraded: `2,74` is neither guessed to be 2.74 nor called wrong; accept: it is 2.74."""
     assignment: Literal["value", "whole"] = "value"

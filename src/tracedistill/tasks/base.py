@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,18 @@ class Source:
     """A single file (task `file`), or another hub id than the task's own."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our field name -> the file's column name (task `file`)."""
+    judge: str = "auto"
+    """How answers are judged (task `file`): a rule's name, or `module:function`; auto: told by the golds."""
+    relative: float | None = None
+    """judge number: share of the gold by which an answer may differ from it."""
+    absolute: float | None = None
+    """judge number: amount by which an answer may differ from the gold."""
+    labels: tuple[str, ...] = ()
+    """judge label: the closed set; empty: the golds of the file."""
+    instruction: str = ""
+    """What stands at the head of every problem (task `file`)."""
+    first_choice: int | None = None
+    """The number of the first choice where golds are numbers of choices (task `file`); None: told by the golds."""
     seed: int = 0
     """Seed of a generator task."""
     size: int | None = None
@@ -164,7 +177,9 @@ class Task(ABC):
 
 
 def content(value: Any) -> str:
-    """A JSON value as the string that a question or answer field may hold; InputError-free: numbers lose `.0`."""
+    """A JSON value as the string that a question or answer field may hold: numbers lose `.0`, objects are JSON."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False, default=str)
     return str(value)

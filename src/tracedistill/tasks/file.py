@@ -1,10 +1,10 @@
-"""Task `file`: your own questions and answers, from a JSON Lines, CSV or Parquet file (the first two also gzipped).
+"""Task `file`: your own questions and answers, from any of the files that `rows` reads.
 
     question,answer,steps
     "Ana has 3 boxes of 4 pens. How many pens?",12,"3 * 4 = 12 pens"
 
-The recipe gives `path` and, where columns have other names, `columns: {question: prompt, answer: target}`. How golds
-are read and compared is told by what they look like; see `file_columns` for the fields, the kinds and the splits.
+The recipe gives `path` and, where columns have other names, `columns: {question: prompt, answer: target}`. How answers
+are judged is told by all golds of the file, or said by `judge`; see `own/` for columns, kinds, judges and splits.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import get_args
 
-from tracedistill import answers
 from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Trace, Verdict
 from tracedistill.tasks import arithmetic, gold_plans, plans
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
-from tracedistill.tasks.file_columns import Kind, kind_of, load_file
+from tracedistill.tasks.own.judges import judge_output
+from tracedistill.tasks.own.loading import load_split, row_of_golds
 from tracedistill.tasks.retrieval import trace_body
 from tracedistill.tasks.steps import one_line, read_steps, render_steps
 
@@ -33,27 +32,30 @@ class UserFile(Task):
     splits = ("train", "validation", "test")
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Problems of a split of the file at `source.path`; see `file_columns.load_file`."""
-        yield from load_file(split, source)
+        """Problems of a split of the file at `source.path`; see `own.loading`."""
+        yield from load_split(split, source)
 
     def problem_of_row(self, problem_id: str, question: str, answers: tuple[str, ...]) -> Problem:
         """The kind of the answer is told by this row's gold alone."""
         problem = super().problem_of_row(problem_id, question, answers)
-        return replace(problem, meta={"answer_kind": kind_of([problem])})
+        return replace(problem, meta=row_of_golds(answers))
 
     def render_problem(self, problem: Problem) -> str:
-        """Context, question and lettered choices, a line each."""
+        """Instruction, context, question, lettered choices or the closed set of labels, a line each."""
+        instruction, labels = str(problem.meta.get("instruction", "")), problem.meta.get("labels", ())
+        head = (instruction,) if instruction else ()
+        closed = (f"Answer with one of: {', '.join(labels)}",) if labels and not problem.choices else ()
         choices = self.closed_answers(problem) if problem.choices else ()
-        return "\n".join((*problem.context, problem.question, *choices))
+        return "\n".join((*head, *problem.context, problem.question, *choices, *closed))
 
     def render_answer(self, problem: Problem) -> str:
         """The first of the gold answers."""
         return problem.answers[0] if problem.answers else ""
 
     def closed_answers(self, problem: Problem) -> tuple[str, ...]:
-        """The choices as `B. text`; otherwise the file's golds where they are few and frequent (yes, no)."""
+        """The choices as `B. text`; otherwise the labels of a closed set (yes, no)."""
         choices = tuple(f"{letter}. {text}" for letter, text in problem.choices)
-        return choices or tuple(problem.meta.get("closed", ()))
+        return choices or tuple(problem.meta.get("labels", ()))
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
         """A numbered list, one line per step."""
@@ -81,7 +83,7 @@ class UserFile(Task):
                 StepVerdict(index, step.kind, "undecided", "no gold steps") for index, step in enumerate(steps)
             )
             return Verdict("none", reason=NO_STEPS, steps=open_steps)
-        return arithmetic.judge(_given(problem), steps, gold, need_grounds=_kind(problem) == "number")
+        return arithmetic.judge(_given(problem), steps, gold, need_grounds=problem.meta.get("judge") == "number")
 
     def judge_plan(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
         """Against the calculations of the gold steps; `undecided` where there are none."""
@@ -96,21 +98,8 @@ class UserFile(Task):
         return self.plan_trace(problem, gold_plans.calculation_plan(_given(problem), problem.gold_steps))
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
-        """The best of the alternatives, reading by reading; `ungradable` without gold."""
-        if not problem.answers:
-            nothing = Verdict("ungradable", reason=f"{problem.problem_id} has no gold answer")
-            return AnswerVerdicts(nothing, nothing, nothing)
-        rules = answers.AnswerPolicy(kind=_kind(problem))
-        closed = self.closed_answers(problem)
-        found = [
-            answers.judge(gold, text, question=problem.question, policy=rules, closed=closed)
-            for gold in problem.answers
-        ]
-        return AnswerVerdicts(
-            _best([one.answer for one in found]),
-            _best([one.derived for one in found]),
-            _best([one.candidate for one in found]),
-        )
+        """By the rule of the file; of several golds any will do, and without one it is `ungradable`."""
+        return judge_output(problem, text, self.closed_answers(problem))
 
     def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
         """Whether a gold answer, or the text of the right choice, stands in the steps as words of their own."""
@@ -126,17 +115,3 @@ def _given(problem: Problem) -> str:
 
 def _texts(steps: tuple[Step, ...]) -> list[str]:
     return [one_line(step.text).casefold() for step in steps]
-
-
-def _kind(problem: Problem) -> Kind:
-    kind = problem.meta.get("answer_kind", "text")
-    return kind if kind in get_args(Kind) else "text"
-
-
-def _best(verdicts: list[Verdict]) -> Verdict:
-    """The first correct one, else the first that was graded, else the first."""
-    for outcome in ("correct", "incorrect"):
-        for verdict in verdicts:
-            if verdict.outcome == outcome:
-                return verdict
-    return verdicts[0]

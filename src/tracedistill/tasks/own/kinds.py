@@ -1,0 +1,164 @@
+"""Which rule judges the answers of a user's file: told by all of its golds, never by an odd one.
+
+    340 golds: 338 numbers, "N/A", "unknown"     number; the two exceptions are named, and judged as text
+    300 texts, one with a backslash              exact
+    "billing", "delivery", "other", ...          label: few texts, each of them often
+    {"name": "Ana", "total": 12.5}               json
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from tracedistill.errors import InputError
+
+Rule = Literal["exact", "label", "number", "json", "math", "regex", "choice"]
+"""exact: the same text; label: one of a closed set; number: the same value, within a tolerance; json: the same value,
+keys in any order, numbers as numbers; math: LaTeX and formulas, symbolically; regex: the gold is a pattern that the
+answer matches whole; choice: the letter or text of an option."""
+
+RULES: tuple[str, ...] = get_args(Rule)
+
+MOST = 0.9
+"""Share of the golds that must be of a kind for the file to be of it."""
+LABELS_MOST = 100
+"""A closed set has no more labels."""
+EACH = 4
+"""Times that a label of a closed set occurs on average."""
+LABEL_CHARACTERS = 60
+"""A label is no longer."""
+EXCEPTIONS_SHOWN = 5
+
+_NUMBER = re.compile(
+    r"(?:[A-Z]{3}\s)?[-+−]?\s*[$€£¥₹]?\s*[-+−]?(?:\d{1,3}(?:,\d{2,3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?"
+    r"(?:\s*/\s*\d+)?\s*(?:%|[$€£¥₹]|\s[A-Za-z°]{1,12}|[\u3040-\u9fff]{1,4})?"
+)
+_MATH = re.compile(r"\\(?:[dt]?frac|sqrt|pi|cdot|times|left|text|infty|begin|boxed|circ|in\b|le|ge|pm|overline|log)|[\^_]\{?\w|\$[^$]+\$")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How the answers of a file are judged, and why so."""
+
+    rule: str
+    """A Rule, or `module:function`."""
+    cause: str
+    """Why: one sentence for a person."""
+    labels: Mapping[str, int]
+    """label: each label with the number of its golds; else empty."""
+    exceptions: tuple[str, ...] = ()
+    """Golds that are not of the file's kind, the first few."""
+    n_exceptions: int = 0
+    """How many there are."""
+
+
+def is_number(gold: str) -> bool:
+    """Whether a gold is one number, with a unit or without: `1,200`, `$5`, `60%`, `3/4`, `3.5e+02`, `-2`, `5 kg`."""
+    return _NUMBER.fullmatch(gold) is not None and any(map(str.isdigit, gold))
+
+
+def is_math(gold: str) -> bool:
+    """Whether a gold is a formula: it holds a command of LaTeX, an exponent or a dollar-quoted formula."""
+    return _MATH.search(gold) is not None
+
+
+def is_json(gold: str) -> bool:
+    """Whether a gold is a JSON object or array."""
+    if not gold.startswith(("{", "[")):
+        return False
+    try:
+        return isinstance(json.loads(gold), dict | list)
+    except (json.JSONDecodeError, RecursionError):
+        return False
+
+
+def judged_by(golds: Sequence[str], choices: int, given: str = "auto", labels: Sequence[str] = ()) -> Judged:
+    """The rule for a file's golds (blank ones left out, those of multiple choice too, of which there are `choices`).
+
+    `given`, `labels`: what the recipe says; `auto` and none where it says nothing.
+    """
+    if given == "auto" and labels:
+        given = "label"
+    if given != "auto":
+        return _as_said(golds, given, labels)
+    n = len(golds)
+    if choices and choices >= n:
+        return Judged("choice", f"{choices} of {choices + n} rows have choices", {})
+    if not n:
+        return Judged("exact", "there are no golds", {})
+    for rule, test, what in (
+        ("json", is_json, "JSON objects or lists"),
+        ("number", is_number, "numbers"),
+        ("math", lambda gold: is_math(gold) or is_number(gold), "formulas or numbers"),
+    ):
+        others = [gold for gold in golds if not test(gold)]
+        if rule == "number" and others and all(map(is_math, others)):
+            continue  # numbers, and formulas beside them: that is mathematics
+        if n - len(others) >= MOST * n:
+            return _judged(rule, f"{n - len(others)} of {n} golds are {what}", others)
+    counts = _spellings(golds)
+    if 1 < len(counts) <= LABELS_MOST and n >= EACH * len(counts) and max(map(len, counts)) <= LABEL_CHARACTERS:
+        few = _sorted(counts)
+        return Judged("label", f"{n} golds are {len(few)} different texts, each {n // len(few)} times on average", few)
+    some = {"numbers": sum(map(is_number, golds)), "formulas": sum(map(is_math, golds))}
+    beside = ", ".join(f"{count} {what}" for what, count in some.items() if count)
+    return Judged("exact", f"{n} golds are {len(counts)} different texts{f' ({beside} among them)' if beside else ''}", {})
+
+
+def _as_said(golds: Sequence[str], given: str, labels: Sequence[str]) -> Judged:
+    tests = {"number": is_number, "json": is_json}
+    others = [gold for gold in golds if given in tests and not tests[given](gold)]
+    if given == "label":
+        counts = Counter(gold.casefold() for gold in golds)
+        known = {label: counts[label.casefold()] for label in labels} if labels else _sorted(_spellings(golds))
+        same = {label.casefold() for label in known}
+        return _judged("label", "the recipe says so", [gold for gold in golds if gold.casefold() not in same], known)
+    if given == "regex":
+        others = [gold for gold in golds if not _compiles(gold)]
+    return _judged(given, "the recipe says so", others)
+
+
+def _spellings(golds: Sequence[str]) -> Counter[str]:
+    """Golds that differ in case alone are one, in its most frequent spelling."""
+    spelled = Counter(golds)
+    first: dict[str, str] = {}
+    for gold, _ in spelled.most_common():
+        first.setdefault(gold.casefold(), gold)
+    found = Counter[str]()
+    for gold, count in spelled.items():
+        found[first[gold.casefold()]] += count
+    return found
+
+
+def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: item[0].casefold()))
+
+
+def _compiles(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
+
+
+def _judged(rule: str, cause: str, others: Sequence[str], labels: Mapping[str, int] | None = None) -> Judged:
+    shown = tuple(dict.fromkeys(others))[:EXCEPTIONS_SHOWN]
+    return Judged(rule, cause, labels or {}, shown, len(others))
+
+
+def check_rule(given: str, key: str = "task.judge") -> None:
+    """Raise InputError for a judge that is neither auto, nor a rule, nor `module:function`."""
+    if given != "auto" and given not in RULES and not _dotted(given):
+        raise InputError(f"{key}: unknown judge '{given}'; known: auto, {', '.join(RULES)}, or module:function")
+
+
+def _dotted(name: str) -> bool:
+    module, colon, function = name.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *function.split(".")))
+

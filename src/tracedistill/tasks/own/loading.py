@@ -1,0 +1,330 @@
+"""A user's file as problems: each row read by its columns, the judge told by all golds, the splits drawn.
+
+    {"prompt": "Is a whale a fish?", "target": "no", "split": "test"}   columns: {question: prompt, answer: target}
+
+A list may be a JSON list, lines, or text between bars; an answer is split only where it is a list in the file itself,
+and then any of its items will do. GSM8K's `... #### 72` is a worked solution and an answer.
+
+Splits: a `{split}` in the path, else the column `split`, else a seeded draw of 80, 10 and 10 percent (equal questions,
+and rows of one `group`, stay together).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tracedistill.errors import InputError, MissingSplitError
+from tracedistill.records import Problem, Step
+from tracedistill.tasks.base import Source, content
+from tracedistill.tasks.overlap import normal_text
+from tracedistill.tasks.own.cells import structured
+from tracedistill.tasks.own.chats import boxed, hashed, read_chat, thought_of
+from tracedistill.tasks.own.choices import LETTERS, Pair, letter_of, means_of, read_choices
+from tracedistill.tasks.own.columns import Columns
+from tracedistill.tasks.own.kinds import RULES, Judged, check_rule, judged_by
+from tracedistill.tasks.own.splits import cut
+from tracedistill.tasks.rows import Row, is_hub_id, read_rows
+from tracedistill.tasks.steps import make_steps, one_line, read_steps
+
+SPLITS = ("train", "validation", "test")
+"""Splits of a file that names none."""
+ALIASES = ("dev", "val", "valid", "eval")
+"""Other names of the validation split."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A whole file, read."""
+
+    problems: tuple[Problem, ...]
+    """Every row, in the file's order, under its split."""
+    judged: Judged
+    """How its answers are judged."""
+    names: tuple[str, ...]
+    """Its columns."""
+    used: tuple[str, ...]
+    """Of these, those that some field is read from."""
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The columns that no field is read from."""
+        return tuple(name for name in self.names if name not in self.used)
+
+    def sizes(self) -> dict[str, int]:
+        """Split -> its rows."""
+        found: dict[str, int] = {}
+        for problem in self.problems:
+            found[problem.split] = found.get(problem.split, 0) + 1
+        return found
+
+
+def load_split(split: str, source: Source) -> Iterator[Problem]:
+    """Problems of a split in the file's order; ids are the file's, else `file-<split>-<row>` with rows from 0.
+
+    Raises InputError, with file and row, for unknown fields in `columns`, missing columns, blank questions, ids that
+    occur twice, choices that cannot be read, and a split without rows. A blank answer is kept: it is counted.
+    """
+    for name in (split, *(ALIASES if split == "validation" else ())):
+        found = [problem for problem in read_table(source, split).problems if problem.split == name]
+        if found:
+            yield from (problem if name == split else replace(problem, split=split) for problem in found)
+            return
+    raise MissingSplitError(_no_rows(source, split))
+
+
+def read_table(source: Source, split: str = "") -> Table:
+    """The whole file; of a path with `{split}` all files that are there, `split` naming one that must be."""
+    if not source.path:
+        raise InputError(
+            "task file: give `path`, a .jsonl, .json, .csv, .tsv or .parquet file (with {split} where there are "
+            "several), a folder of such files, or a hub id"
+        )
+    check_rule(source.judge)
+    if "{split}" in source.path:
+        names = dict.fromkeys((*SPLITS, *ALIASES, split))
+        paths = {name: path for name in names if name and (path := _path(source, name)).exists()}
+        if not paths:
+            raise InputError(f"{_path(source, '{split}')}: no such file; looked for {', '.join(filter(None, names))}")
+    else:
+        paths = {"": _path(source, "")}
+    stamps = tuple((name, str(path), _stamp(path)) for name, path in paths.items())
+    return _read(stamps, _Key(repr(replace(source, size=None, columns=dict(sorted(source.columns.items())))), source))
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A source as the key of a cache."""
+
+    text: str
+    source: Source = field(compare=False)
+
+
+def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
+    if not path.exists():  # a hub id; or read_rows says what is wrong
+        return ()
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
+
+
+@lru_cache(maxsize=2)
+def _read(stamps: tuple[tuple[str, str, Any], ...], key: _Key) -> Table:
+    source, columns = key.source, Columns(key.source.columns)
+    rows: list[_Read] = []
+    names: dict[str, None] = {}
+    used: set[str] = set()
+    heads: set[tuple[str, ...]] = set()
+    keeps_rows = source.judge not in ("auto", *RULES)
+    for split, name, _ in stamps:
+        path = Path(name)
+        for place, (number, row) in enumerate(read_rows(path)):
+            where = f"{path}, row {number}"
+            head = tuple(map(str, row))
+            if head not in heads:  # rows of one file have a few sets of columns
+                heads.add(head)
+                names |= dict.fromkeys(head)
+                used |= columns.used(row)
+            own = split or (_text(columns.value("split", row, where)) if columns.has("split", row) else "")
+            rows.append(_row(where, row, columns, place, own, keep=keeps_rows))
+    _check_ids(rows)
+    problems, judged = _with_judge(rows, source, stamps[0][1])
+    problems = _with_splits(rows, problems, source)
+    return Table(tuple(problems), judged, tuple(names), tuple(name for name in names if name in used))
+
+
+# ---- paths, splits, ids
+
+
+def _path(source: Source, split: str) -> Path:
+    path = Path(str(source.path).replace("{split}", split))
+    if is_hub_id(path) and not path.exists():
+        return path
+    if source.data_dir is not None and not path.is_absolute():
+        path = source.data_dir / path
+    return path
+
+
+def _no_rows(source: Source, split: str) -> str:
+    table = read_table(source, split)
+    path, there = _path(source, split), ", ".join(sorted(name or "(blank)" for name in table.sizes()))
+    if "split" not in source.columns and "split" not in table.names and "{split}" not in str(source.path):
+        return (
+            f"{path}: no rows fall to split '{split}'; add a column `split`, or give one file per split with {{split}}"
+        )
+    return f"{path}: no rows of split '{split}'; its splits are: {there}"
+
+
+def _check_ids(rows: Sequence[_Read]) -> None:
+    seen: dict[str, str] = {}
+    for read in rows:
+        problem_id = read.problem.problem_id
+        if problem_id and problem_id in seen:
+            path, _, number = seen[problem_id].rpartition(", row ")
+            other, _, last = read.where.rpartition(", row ")
+            both = f"{path}, rows {number} and {last}" if path == other else f"{seen[problem_id]} and {read.where}"
+            raise InputError(f"{both}: the same id '{problem_id}'; ids must differ")
+        seen[problem_id] = read.where
+
+
+def _with_splits(rows: Sequence[_Read], problems: Sequence[Problem], source: Source) -> Iterable[Problem]:
+    homes = [read.split for read in rows]
+    if not any(homes):
+        groups = [read.group or normal_text(problem) for read, problem in zip(rows, problems, strict=True)]
+        drawn = cut(groups, source.seed)
+        homes = [drawn[group] for group in groups]
+    for read, problem, split in zip(rows, problems, homes, strict=True):
+        yield replace(problem, split=split, problem_id=problem.problem_id or f"file-{split}-{read.place}")
+
+
+# ---- one row
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One row, its split, judge and letters still open."""
+
+    where: str
+    """File and row, for errors."""
+    place: int
+    """The row's place in its file, from 0."""
+    problem: Problem
+    """The problem, without its golds."""
+    golds: tuple[str, ...]
+    """The golds as they stand in the file."""
+    labelled: tuple[Pair, ...]
+    """Its choices."""
+    group: str
+    """Rows of one group fall to one split; empty: it stands alone."""
+    split: str
+    """As the file says; empty: it does not."""
+
+
+def _row(where: str, row: Row, columns: Columns, place: int, split: str, *, keep: bool) -> _Read:
+    def value(wanted: str) -> Any:
+        return columns.value(wanted, row, where)
+
+    thought, before, context = "", (), _listed(value("context"))
+    if "messages" in columns.given or ("messages" in row and "question" not in row):
+        chat = read_chat(value("messages"), f"{where}: column '{columns.name('messages')}'")
+        question, said, thought = chat.question, chat.answer, chat.thought
+        before = ((chat.system,) if chat.system else ()) + chat.before
+        gold: Any = value("answer") if columns.has("answer", row) else said
+        thought = f"<think>\n{thought}\n</think>\n\n{said}" if thought else ""
+    else:
+        question, gold = _text(value("question")), value("answer")
+    if not question:
+        raise InputError(f"{where}: column '{columns.name('question')}' is blank; a row needs a question")
+    labelled = read_choices(value("choices"), f"{where}: column '{columns.name('choices')}'")
+    golds, steps = _answers(gold), _steps(value("steps"))
+    trace = _text(value("trace")) or thought
+    if len(golds) == 1:
+        golds, steps, trace = _apart(golds[0], steps, trace)
+    meta: dict[str, Any] = {"trace": trace} if trace else {}
+    if keep:
+        meta["row"] = row
+    problem = Problem(
+        problem_id=_text(value("id")),
+        task="file",
+        split="",
+        question=question,
+        context=(*before, *context),
+        category=_text(value("category")),
+        gold_steps=steps,
+        difficulty=len(steps) or None,
+        meta=meta,
+    )
+    group = _text(value("group")) if columns.has("group", row) else ""
+    return _Read(where, place, problem, golds, tuple(labelled), group, split)
+
+
+def _apart(gold: str, steps: tuple[Step, ...], trace: str) -> tuple[tuple[str, ...], tuple[Step, ...], str]:
+    """An answer that brings its own solution: GSM8K's, or a reasoning model's; (answers, steps, trace)."""
+    worked = hashed(gold)
+    if worked is not None:
+        return (worked[1],), steps or read_steps(worked[0]).steps, trace
+    thought, rest = thought_of(gold)
+    if thought:
+        trace = trace or gold
+        gold = rest
+    if trace and len(gold) > 40:
+        gold = boxed(gold) or gold
+    return ((gold,) if gold else ()), steps, trace
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else content(value).strip()
+
+
+def _listed(value: Any) -> tuple[str, ...]:
+    """Items of a list: a list itself, one that a cell writes, lines, or text between bars."""
+    value = structured(value)
+    if isinstance(value, list | tuple):
+        return tuple(text for item in value if (text := _text(item)))
+    lines = [line.strip() for line in _text(value).split("\n")]
+    if len(lines) == 1:
+        lines = [part.strip() for part in re.split(r"\s\|\s", lines[0])]
+    return tuple(line for line in lines if line)
+
+
+def _answers(value: Any) -> tuple[str, ...]:
+    """A list's items are alternatives; a text is one answer, whatever stands in it."""
+    if isinstance(value, list | tuple):
+        return tuple(text for item in value if (text := _text(item)))
+    return (_text(value),) if _text(value) else ()
+
+
+def _steps(value: Any) -> tuple[Step, ...]:
+    """Items of a list, each a text or an object whose values are joined (question and answer); else written steps."""
+    if isinstance(value, str) and value.strip().startswith("["):
+        listed = _listed(value)
+        value = listed if len(listed) > 1 else value
+    if isinstance(value, list | tuple):
+        texts = [" ".join(map(_text, item.values())) if isinstance(item, Mapping) else _text(item) for item in value]
+        return make_steps([one_line(text) for text in texts if text.strip()])
+    text = _text(value)
+    return read_steps(text).steps if text else ()
+
+
+# ---- what only the whole file tells
+
+
+def _with_judge(rows: Sequence[_Read], source: Source, path: str) -> tuple[list[Problem], Judged]:
+    """The problems with their golds as letters where they mean choices, and the rule that judges each."""
+    chosen = [(gold, read.labelled) for read in rows if read.labelled for gold in read.golds]
+    means = means_of(chosen, source.first_choice, path) if chosen else "label"
+    golds = [gold for read in rows if not read.labelled for gold in read.golds]
+    judged = judged_by(golds, sum(bool(read.labelled) for read in rows), source.judge, source.labels)
+    shared: dict[str, Any] = {"judge": judged.rule}
+    if judged.labels:
+        shared["labels"] = list(judged.labels)
+    if source.instruction:
+        shared["instruction"] = source.instruction
+    for name in ("relative", "absolute"):
+        if getattr(source, name) is not None:
+            shared[name] = getattr(source, name)
+    problems = []
+    for read in rows:
+        meta = dict(shared) | dict(read.problem.meta)
+        if read.labelled:
+            meta["judge"] = "choice" if source.judge in ("auto", *RULES) else source.judge
+            meta.pop("labels", None)
+        problems.append(
+            replace(
+                read.problem,
+                answers=tuple(letter_of(gold, read.labelled, means) if read.labelled else gold for gold in read.golds),
+                choices=tuple((letter, text) for letter, (_, text) in zip(LETTERS, read.labelled, strict=False)),
+                meta=meta,
+            )
+        )
+    return problems, judged
+
+
+def row_of_golds(golds: Sequence[str]) -> dict[str, Any]:
+    """What the judge needs of a row that stands alone."""
+    return {"judge": judged_by(list(golds), 0).rule}
+
