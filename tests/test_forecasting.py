@@ -248,7 +248,7 @@ def test_a_teacher_that_runs_here_is_not_loaded(study_file: StudyFile, monkeypat
 def test_problems_that_are_not_there(sizes: dict[str, int], study_file: StudyFile, tmp_path: Path) -> None:
     task = {"name": "gsm8k", "data_dir": str(tmp_path / "nowhere"), **sizes}
     found = dry_run(study_file(task=task, students={"llama": LLAMA}, arms=ARMS, comparisons=[]))
-    assert found.unknown[0].startswith("problems: ")
+    assert found.refused[0].startswith("problems: ")
     for tuning in found.tunings:
         assert tuning.at_most
         if not sizes:

@@ -180,10 +180,10 @@ def _loads(path, split):
     ("golds", "kind"),
     [
         ([12, 3.5, "1,200", "$5", "60%", "3/4", "-2"], "number"),
-        (["12", "twelve pens"], "text"),
-        (["-", "12"], "text"),
+        (["12", "twelve pens"], "exact"),
+        (["-", "12"], "exact"),
         ([r"\frac{1}{2}", "3"], "math"),
-        (["yes", "no"], "text"),
+        (["yes", "no"], "exact"),
     ],
 )
 def test_the_kind_is_told_by_the_golds(tmp_path, golds, kind):
@@ -245,7 +245,7 @@ def test_a_text_answer_is_not_split(tmp_path):
 def test_few_frequent_golds_are_a_closed_set(tmp_path):
     rows = [{"question": f"Q{n}?", "answer": "Yes" if n % 3 else "no", "split": "test"} for n in range(12)]
     problem = load(jsonl(tmp_path, rows))[0]
-    assert TASK.closed_answers(problem) == ("no", "yes")
+    assert TASK.closed_answers(problem) == ("no", "Yes")
     assert TASK.closed_answers(one(tmp_path, {"question": "Q?", "answer": "yes"})) == ()
 
 

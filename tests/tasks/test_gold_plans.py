@@ -191,9 +191,7 @@ def test_gold_that_does_not_lead_to_the_answer_makes_no_plan() -> None:
 def test_a_users_own_file() -> None:
     task = get_task("file")
     steps = make_steps(["3 * 4 = 12 pens"])
-    problem = Problem(
-        "p", "file", "train", "3 boxes of 4 pens", ("12",), gold_steps=steps, meta={"judge": "number"}
-    )
+    problem = Problem("p", "file", "train", "3 boxes of 4 pens", ("12",), gold_steps=steps, meta={"judge": "number"})
     plan = task.gold_plan(problem)
     assert plan is not None
     assert plan.text == "1. Multiply 3 by 4."

@@ -11,7 +11,8 @@ from pathlib import Path
 from tracedistill.errors import InputError
 from tracedistill.recipes import Study
 from tracedistill.records import Problem
-from tracedistill.tasks import Source, get_task
+from tracedistill.tasks import get_task
+from tracedistill.tasks.sources import source_of
 
 LOOKED_AT = 64
 """Problems that are read."""
@@ -64,9 +65,7 @@ def _problems(study: Study, recipe: Path, split: str) -> Iterator[Problem]:
         given, beside = Path(name), recipe.parent / name
         return str(given if given.exists() or "{" in name else beside)
 
-    data_dir = None if config.data_dir is None else Path(found(config.data_dir))
-    path = None if config.path is None else found(config.path)
-    yield from get_task(config.name).load(split, Source(data_dir, path, config.columns, study.seed, LOOKED_AT))
+    yield from get_task(config.name).load(split, source_of(config, study.seed, found, LOOKED_AT))
 
 
 def _measured(study: Study, problems: list[Problem]) -> Lengths:

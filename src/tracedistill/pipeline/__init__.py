@@ -46,6 +46,7 @@ from tracedistill.recipes.documents import parse
 from tracedistill.records import Message
 from tracedistill.store import read_json, to_json, write_json
 from tracedistill.tasks import TASKS
+from tracedistill.tasks.own.kinds import RULES
 from tracedistill.training.tracking import check_tracker
 from tracedistill.validation.judge_audit import JudgeAudit
 
@@ -80,6 +81,7 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
     """Read a recipe with its overrides; InputError lists everything that is wrong with it."""
     names = {
         "tasks": TASKS,
+        "judges": {"auto", *RULES},
         "prompts": PROMPTS,
         "teacher_prompts": TEACHER_PROMPTS,
         "interventions": {*INTERVENTIONS, NO_TRACE},
@@ -176,12 +178,12 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
     with workshop.run.lock():
         graph = Graph(workshop)
         nodes = graph.nodes()
-        failed = make_free(workshop, nodes, _make)
+        failed, paused = make_free(workshop, nodes, _make)
         hidden = why_not_shown(workshop)
         if not hidden and workshop.run.path("problems.jsonl").exists():
             workshop.teaching.dry_run()
         of = functools.partial(_device, device)
-        forecast = Forecaster(workshop, graph.attempting, nodes, of).forecast([*failed, *hidden])
+        forecast = Forecaster(workshop, graph.attempting, nodes, of).forecast(failed, [*paused, *hidden])
     tell(workshop.screen, forecast)
     return forecast
 

@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracedistill.errors import InputError, MissingSplitError
+from tracedistill.recipes import TaskConfig
 from tracedistill.records import Problem
-from tracedistill.store import write_json, write_jsonl
-from tracedistill.tasks import Source
+from tracedistill.store import to_json, write_json, write_jsonl
+from tracedistill.tasks import TASKS, Source
+from tracedistill.tasks.gold_audit import GoldAudit, audit_golds
 from tracedistill.tasks.overlap import duplicates, overlap, sample
 from tracedistill.tasks.rows import files_read
+from tracedistill.tasks.sources import source_of
 from tracedistill.validation.contamination import find_contamination
 
 if TYPE_CHECKING:
     from tracedistill.pipeline.work import Workshop
 
+FAULTS_ALLOWED = 0.05
+"""Share of the golds of one's own data that may fail before a study stops."""
 NEAR_LISTED = 200
 """Pairs of nearly equal problems named in problems.report.json; all are counted."""
 
@@ -43,9 +48,7 @@ def sources_below(work: Workshop) -> Path | None:
 def _draw(work: Workshop) -> None:
     study = work.study
     config, seed = study.task, study.seed
-    data_dir = None if config.data_dir is None else Path(work.beside_recipe(config.data_dir))
-    path = None if config.path is None else work.beside_recipe(config.path)
-    source = Source(data_dir, path, config.columns, seed)
+    source = source_of(config, seed, work.beside_recipe)
     train = _load(work, "train", config.train_split, source, config.train)
     test = _load(work, "test", config.test_split, source, config.test)
     validation: list[Problem] = []
@@ -68,18 +71,51 @@ def _draw(work: Workshop) -> None:
     _check_ids(problems)
     if not test:
         raise InputError(f"task {config.name}: split '{config.test_split}' has no problems")
+    for line in work.task.about(source):
+        work.screen.say(f"  {line}")
+    golds = audit_golds(work.task, problems, seed)
+    for line in golds.lines():
+        work.screen.say(f"  {line}")
+    limit = allowed_faults(config)
+    if golds.share > limit:
+        raise InputError(too_many_faults(golds, limit))
+    # a training row without a gold has nothing to learn; a test row stays, and counts as ungradable
+    blank = {problem.problem_id for problem in (*train, *validation) if not problem.answers}
+    if work.task.name == "file" and blank:
+        work.screen.say(f"  {len(blank)} rows without a gold are left out of training and validation")
+        problems = [problem for problem in problems if problem.problem_id not in blank]
     write_json(
         work.run.path("problems.report.json"),
         {
-            "sizes": {"train": len(train), "validation": len(validation), "test": len(test)},
+            "sizes": {
+                role: sum(problem.split == role for problem in problems) for role in ("train", "validation", "test")
+            },
             "overlap": shared,
             "dropped_from_train": sorted(seen) if study.validation.overlap == "drop" else [],
             "near": near,
             "duplicates": repeated,
+            "golds": to_json(golds, defaults=True),
+            "blank_left_out": sorted(blank),
             "audit": {p.problem_id: found for p in problems if (found := work.task.audit(p))},
         },
     )
     write_jsonl(work.run.path("problems.jsonl"), problems)
+
+
+def allowed_faults(config: TaskConfig) -> float:
+    """Return the share of golds that may fail: what the recipe says, else 5% of one's own data, all of the tasks'."""
+    if config.failing_golds is not None:
+        return config.failing_golds
+    return FAULTS_ALLOWED if config.name not in TASKS or config.name == "file" else 1.0
+
+
+def too_many_faults(golds: GoldAudit, limit: float, remedy: str = "set task.failing_golds to go on") -> str:
+    """Say that a study on such golds would mean nothing, and what to do."""
+    lines = "\n".join(f"  {line}" for line in golds.lines())
+    return (
+        f"{golds.share:.0%} of the golds fail their own judge or contradict each other, more than {limit:.0%}; mend "
+        f"the file, say task.judge, or {remedy}\n{lines}"
+    )
 
 
 def _near(train: Sequence[Problem], validation: Sequence[Problem], test: Sequence[Problem]) -> dict[str, Any]:

@@ -45,12 +45,14 @@ Devices = Callable[[str], Device]
 """dtype -> what runs students of it."""
 
 
-def make_free(work: Workshop, nodes: Sequence[Node], make: Make) -> list[str]:
-    """Make what costs nothing (problems, rules', gold and recorded traces, verdicts, datasets); what failed, in words.
+def make_free(work: Workshop, nodes: Sequence[Node], make: Make) -> tuple[list[str], list[str]]:
+    """Make what costs nothing (problems, rules', gold and recorded traces, verdicts, datasets).
 
-    What rests on a model's traces is made only where these are there and complete.
+    What rests on a model's traces is made only where these are there and complete. Returns what a run would stop at
+    with an error, and what it would wait for.
     """
     failed: list[str] = []
+    paused: list[str] = []
     for node in nodes:
         if not _is_free(work.study, node):
             continue
@@ -59,9 +61,11 @@ def make_free(work: Workshop, nodes: Sequence[Node], make: Make) -> list[str]:
             continue
         try:
             make(work, [node])
-        except (InputError, Paused) as error:
+        except InputError as error:
             failed.append(f"{node.name}: {error}")
-    return failed
+        except Paused as pause:
+            paused.append(f"{node.name}: {pause}")
+    return failed, paused
 
 
 def _is_free(study: Study, node: Node) -> bool:
@@ -89,9 +93,10 @@ class Forecaster:
         self.unknown: list[str] = []
         self.refused: list[str] = []
 
-    def forecast(self, failed: Sequence[str] = ()) -> StudyForecast:
-        """Everything; `failed`: what could not be made before."""
-        self.unknown += failed
+    def forecast(self, failed: Sequence[str] = (), hidden: Sequence[str] = ()) -> StudyForecast:
+        """Everything; `failed`: what a run would stop at, `hidden`: what could not be looked at."""
+        self.refused += failed
+        self.unknown += hidden
         tunings: dict[str, Tuning] = {}
         for student in dict.fromkeys(self.study.student_of(self.study.arms[name]) for name in self.study.tuned_arms()):
             tunings |= self._tunings(student)

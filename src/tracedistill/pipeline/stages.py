@@ -21,6 +21,7 @@ from tracedistill.report import FILES as REPORT_FILES
 from tracedistill.review.outcomes import revision
 from tracedistill.store import read_json
 from tracedistill.tasks import code_hash
+from tracedistill.tasks.own.judges import judge_hash
 
 ASSEMBLED = (
     "student", "teacher", "traces", "tune", "prompt", "plan", "plan_sample", "plans", "forced", "shots",
@@ -79,8 +80,8 @@ class Graph:
         return Node("problems", "problems", (), outputs, params, self.work.make_problems, sources_below=below)
 
     def _task_code(self) -> dict[str, str]:
-        """The content of a task's code where it is the user's own: its judges decide what a verdict is."""
-        code = code_hash(self.study.task.name)
+        """The content of a task's or judge's code where it is the user's own: it decides what a verdict is."""
+        code = code_hash(self.study.task.name) + judge_hash(self.study.task.judge)
         return {"task_code": code} if code else {}
 
     def _teach(self, teacher: str) -> Node:

@@ -12,7 +12,7 @@ from tracedistill.recipes.schema import (
     ValidationConfig,
     run_name,
 )
-from tracedistill.recipes.sources import BudgetConfig, TaskConfig, TeacherConfig
+from tracedistill.recipes.sources import BudgetConfig, TaskConfig, TeacherConfig, ToleranceConfig
 
 __all__ = [
     "Arm",
@@ -24,6 +24,7 @@ __all__ = [
     "Study",
     "TaskConfig",
     "TeacherConfig",
+    "ToleranceConfig",
     "TrainingConfig",
     "ValidationConfig",
     "load",

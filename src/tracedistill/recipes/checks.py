@@ -35,6 +35,8 @@ def check(study: Study, fail: Fail) -> None:
         for name in pair:
             if name is not None and name not in study.arms:
                 fail("comparisons", f"unknown arm '{name}'{near(name, study.arms)}")
+    if study.task is not None:
+        _check_task(study, fail)
     _check_attribution(study, fail)
     _check_review(study, fail)
     _check_teachers(study, fail)
@@ -51,6 +53,29 @@ def _check_names(study: Study, fail: Fail) -> None:
                 fail(f"{section}.{name}", fault)
         for name, first in twins(names):
             fail(f"{section}.{name}", f"differs from '{first}' only in upper and lower case; choose another name")
+
+
+def _check_task(study: Study, fail: Fail) -> None:
+    """Fields of one's own data: of task `file` alone, and of the judge that they belong to."""
+    task = study.task
+    if task.name != "file":
+        given = {"judge": task.judge != "auto", "labels": task.labels, "instruction": task.instruction}
+        for name, is_given in given.items():
+            if is_given:
+                fail(f"task.{name}", f"only task file takes it; '{task.name}' has its own")
+    tolerance = task.tolerance
+    if tolerance is not None and any((tolerance.relative, tolerance.absolute)):
+        if task.judge not in ("number", "auto"):
+            fail("task.tolerance", f"only judge number has one, not '{task.judge}'")
+        if min(tolerance.relative or 0, tolerance.absolute or 0) < 0:
+            fail("task.tolerance", "must not be below 0")
+    if task.labels and task.judge not in ("label", "auto"):
+        fail("task.labels", f"only judge label has a closed set, not '{task.judge}'")
+    folded = [str(label).casefold() for label in task.labels or ()]
+    if len(set(folded)) < len(folded):
+        fail("task.labels", "two labels differ in case alone, or not at all")
+    if task.first_choice not in (None, 0, 1):
+        fail("task.first_choice", "must be 0 or 1")
 
 
 def _check_arm(study: Study, name: str, arm: Arm, fail: Fail) -> None:
@@ -230,6 +255,7 @@ BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "task.train": _ABOVE_0,
     "task.test": _ABOVE_0,
     "task.validation": _NOT_BELOW_0,
+    "task.failing_golds": ("must lie between 0 and 1", lambda value: 0 <= value <= 1),
     "budget.usd": _NOT_BELOW_0,
     "budget.tokens": _NOT_BELOW_0,
     "budget.calls": _NOT_BELOW_0,

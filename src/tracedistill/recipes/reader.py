@@ -232,7 +232,7 @@ class _Reader:
             self.fail(key, f"wants {wanted}, got {value!r}")
             return None
         known = self.names.get(metadata.get("names", ""))
-        dotted = metadata.get("names") == "tasks" and ":" in str(value)  # a task that lives elsewhere
+        dotted = metadata.get("names") in ("tasks", "judges") and ":" in str(value)  # one that lives elsewhere
         if known is not None and value not in known and not dotted:
             self.fail(key, f"unknown name '{value}'{near(value, known)}; known: {', '.join(sorted(known))}")
         return value

@@ -7,6 +7,16 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
+class ToleranceConfig:
+    """By how much a number may differ from its gold; either of the two suffices."""
+
+    relative: float = 0.0
+    """Share of the gold: 0.02 is two percent."""
+    absolute: float = 0.0
+    """Amount, in the gold's own unit."""
+
+
+@dataclass(frozen=True, slots=True)
 class TaskConfig:
     """Which problems."""
 
@@ -15,9 +25,26 @@ class TaskConfig:
     data_dir: str | None = None
     """Folder with one folder per task; none: the hub, or the task's generator."""
     path: str | None = None
-    """A single file (task `file`), or another hub id."""
+    """task `file`: a file, one per split with `{split}` in its name, a folder of shards, or a hub id; other tasks:
+    another hub id."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Our field -> the file's column (task `file`)."""
+    """task `file`: our field -> the file's column, a path into one (`answer.text`), a template (`"{subject}: {body}"`),
+    or, for choices, several columns (`A, B, C, D`)."""
+    judge: str = field(default="auto", metadata={"names": "judges"})
+    """task `file`: how answers are judged. auto: told by all golds; exact: same text; label: one of a closed set;
+    number: same value within `tolerance`; json: same value, keys in any order; math: symbolically; regex: the gold is a
+    pattern; choice: the letter or text of a choice; or your own function, `module:function`."""
+    tolerance: ToleranceConfig = field(default_factory=ToleranceConfig)
+    """judge number: by how much an answer may differ from its gold."""
+    labels: tuple[str, ...] = ()
+    """judge label: the closed set, shown in every prompt; empty: the golds of the file."""
+    instruction: str | None = None
+    """task `file`: what is to be done, at the head of every prompt."""
+    first_choice: int | None = None
+    """task `file`, where golds are numbers of choices: the number of the first one, 0 or 1; none: told by all golds."""
+    failing_golds: float | None = None
+    """Share of golds that may fail their own judge, or contradict each other, before the study stops. None: 0.05 for
+    your own data; no limit for the tasks of this package, whose golds docs/gold-audit.md lists."""
     train: int | None = None
     """Training problems, a seeded sample; none: all."""
     validation: int | None = None

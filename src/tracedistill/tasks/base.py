@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from tracedistill.formats import join
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.store import content_id
 
@@ -75,6 +76,10 @@ class Task(ABC):
     @abstractmethod
     def render_problem(self, problem: Problem) -> str:
         """Context and question as the student reads them; no gold."""
+
+    def about(self, source: Source) -> list[str]:  # noqa: ARG002
+        """What a person should know of how this source is read and judged, in lines; empty for most tasks."""
+        return []
 
     def problem_of_row(self, problem_id: str, question: str, answers: tuple[str, ...]) -> Problem:
         """A problem out of a row that brings its own gold, for judging outputs that no problem is known for."""
@@ -154,12 +159,19 @@ class Task(ABC):
         text = " ".join(step.text for step in steps).casefold()
         return bool(problem.answers) and all(answer.casefold() in text for answer in problem.answers)
 
+    def gold_fault(self, problem: Problem) -> str:
+        """Say why the gold answer does not pass its own judge, in words that do not name it; empty where it does."""
+        if not problem.answers:
+            return "blank"
+        verdict = self.judge_answer(problem, join(None, self.render_answer(problem))).answer
+        return "" if verdict.ok else f"{verdict.outcome}, {verdict.reason}"
+
     def audit(self, problem: Problem) -> list[str]:
         """What is wrong with this problem's own gold: one sentence each, empty where it passes its own judges."""
         found = []
-        verdict = self.judge_answer(problem, f"Answer: {self.render_answer(problem)}").answer
-        if not verdict.ok:
-            found.append(f"gold answer does not pass its own judge: {verdict.outcome}, {verdict.reason}")
+        fault = self.gold_fault(problem)
+        if fault:
+            found.append(f"gold answer does not pass its own judge: {fault}")
         if problem.gold_steps:
             trace = self.judge_trace(problem, problem.gold_steps)
             if not trace.ok:

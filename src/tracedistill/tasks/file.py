@@ -16,8 +16,9 @@ from dataclasses import replace
 from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Trace, Verdict
 from tracedistill.tasks import arithmetic, gold_plans, plans
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
-from tracedistill.tasks.own.judges import judge_output
-from tracedistill.tasks.own.loading import load_split, row_of_golds
+from tracedistill.tasks.own.judges import is_pattern, judge_output
+from tracedistill.tasks.own.kinds import told
+from tracedistill.tasks.own.loading import load_split, read_table, row_of_golds
 from tracedistill.tasks.retrieval import trace_body
 from tracedistill.tasks.steps import one_line, read_steps, render_steps
 
@@ -34,6 +35,10 @@ class UserFile(Task):
     def load(self, split: str, source: Source) -> Iterator[Problem]:
         """Problems of a split of the file at `source.path`; see `own.loading`."""
         yield from load_split(split, source)
+
+    def about(self, source: Source) -> list[str]:
+        """How answers are judged, and why so."""
+        return told(read_table(source).judged)
 
     def problem_of_row(self, problem_id: str, question: str, answers: tuple[str, ...]) -> Problem:
         """The kind of the answer is told by this row's gold alone."""
@@ -100,6 +105,12 @@ class UserFile(Task):
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
         """By the rule of the file; of several golds any will do, and without one it is `ungradable`."""
         return judge_output(problem, text, self.closed_answers(problem))
+
+    def gold_fault(self, problem: Problem) -> str:
+        """A pattern does not match itself: of it nothing is asked but that it is one."""
+        if problem.meta.get("judge") == "regex" and problem.answers:
+            return "" if all(map(is_pattern, problem.answers)) else "the gold is no regular expression"
+        return super().gold_fault(problem)
 
     def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
         """Whether a gold answer, or the text of the right choice, stands in the steps as words of their own."""

@@ -38,6 +38,16 @@ def files_read() -> Iterator[list[Path]]:
         _FILES_READ.reset(token)
 
 
+def note_read(path: Path) -> None:
+    """Add a file, or those of a folder of shards, to what `files_read` collects."""
+    noted = _FILES_READ.get()
+    if noted is None:
+        return
+    for file in _shards(path) if path.is_dir() else [path]:
+        if file.is_file() and file not in noted:
+            noted.append(file)
+
+
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 """Kinds of files, told by the name; all but Parquet also gzipped (.gz)."""
 SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation",
@@ -48,24 +58,6 @@ _SHARD = re.compile(r"([a-z]+)(?=[-_.\d])")
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
-<<<<<<< HEAD
-    """(line or row number from 1, row) of a file; the kind is told by the name. Empty files and bad rows raise."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    noted = _FILES_READ.get()
-    if noted is not None and path not in noted:
-        noted.append(path)
-    name = path.name.removesuffix(".gz")
-    found = False
-    if name.endswith(".parquet") and name != path.name:
-        raise InputError(f"{path}: a Parquet file is compressed inside, and read as it is: gunzip it first")
-    if name.endswith(".parquet"):
-        rows: Iterator[tuple[int, Row]] = _parquet(path)
-    elif name.endswith(".csv"):
-        rows = _csv(path)
-    elif name.endswith((".jsonl", ".ndjson")):
-        rows = _jsonl(path)
-=======
     """(line or row number from 1, row) of a file, a folder of shards or a hub id `org/name` (`org/name:config`).
 
     The kind is told by the name. Shards are read in the order of their names; where all of them are named after
@@ -76,7 +68,6 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
         rows: Iterator[tuple[int, Row]] = _folder(path)
     elif not path.is_file() and is_hub_id(path):
         rows = _whole_hub(str(path))
->>>>>>> 7d9f201 (Own data: judges told by all golds, choices recognised or refused, more kinds of files (work in progress))
     else:
         rows = _file(path)
     found = False
@@ -95,6 +86,7 @@ def is_hub_id(path: Path) -> bool:
 def _file(path: Path) -> Iterator[tuple[int, Row]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    note_read(path)
     name = path.name.removesuffix(".gz").lower()
     if name.endswith(".parquet") and path.suffix == ".gz":
         raise InputError(f"{path}: gzipped Parquet is not supported; run gunzip first (Parquet is already compressed)")
@@ -109,11 +101,15 @@ def _file(path: Path) -> Iterator[tuple[int, Row]]:
     raise InputError(f"{path}: cannot tell the kind of file; use .jsonl, .json, .csv or .tsv (also .gz), or .parquet")
 
 
-def _folder(path: Path) -> Iterator[tuple[int, Row]]:
-    files = sorted(
+def _shards(path: Path) -> list[Path]:
+    return sorted(
         file for file in path.rglob("*")
         if file.is_file() and not file.name.startswith(".") and file.name.removesuffix(".gz").endswith(ENDINGS)
     )  # fmt: skip
+
+
+def _folder(path: Path) -> Iterator[tuple[int, Row]]:
+    files = _shards(path)
     if not files:
         raise InputError(f"{path}: no data file in this folder; use {', '.join(ENDINGS)}")
     heads = [_SHARD.match(file.name) for file in files]

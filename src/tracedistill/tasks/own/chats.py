@@ -1,8 +1,8 @@
-"""Conversations as columns hold them, and the thinking inside what a model wrote.
+r"""Conversations as columns hold them, and the thinking inside what a model wrote.
 
     [{"from": "human", "value": "3 boxes of 4 pens?"}, {"from": "gpt", "value": "12"}]                     ShareGPT
     [{"role": "user", "content": "..."}, {"role": "assistant", "reasoning_content": "...", "content": "12"}]  OpenAI
-    <|begin_of_thought|> ... <|end_of_thought|> <|begin_of_solution|> ... \\boxed{12} <|end_of_solution|>  OpenThoughts
+    <|begin_of_thought|> ... <|end_of_thought|> <|begin_of_solution|> ... \boxed{12} <|end_of_solution|>  OpenThoughts
 
 The last answer of the assistant is the answer, the user's turn before it the question; what stands before is context.
 """
@@ -23,7 +23,8 @@ _ROLES = {
 }  # fmt: skip
 _THINKS = ("reasoning_content", "reasoning", "thinking", "thought")
 _THOUGHT = re.compile(
-    r"\A\s*(?:<think>|<\|begin_of_thought\|>)?(?P<thought>.*?)(?:</think>|<\|end_of_thought\|>)(?P<rest>.*)\Z", re.DOTALL
+    r"\A\s*(?:<think>|<\|begin_of_thought\|>)?(?P<thought>.*?)(?:</think>|<\|end_of_thought\|>)(?P<rest>.*)\Z",
+    re.DOTALL,
 )
 _SOLUTION = re.compile(r"<\|(?:begin|end)_of_solution\|>")
 _HASHED = re.compile(r"\A(?P<worked>.*\S)\s*\n\s*####[ \t]*(?P<answer>\S[^\n]*)\s*\Z", re.DOTALL)

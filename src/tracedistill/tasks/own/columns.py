@@ -1,9 +1,9 @@
-"""Which column each field of a problem is read from: a column, a path into one, a template, or a column per choice.
+r"""Which column each field of a problem is read from: a column, a path into one, a template, or a column per choice.
 
-    columns:
-      question: "{subject}\\n{body}"      # a template; a line whose fields are all blank is left out
-      answer: reward_model.ground_truth   # a path into a nested column
-      choices: opa, opb, opc, opd         # a column for each choice
+columns:
+  question: "{subject}\n{body}"      # a template; a line whose fields are all blank is left out
+  answer: reward_model.ground_truth   # a path into a nested column
+  choices: opa, opb, opc, opd         # a column for each choice
 """
 
 from __future__ import annotations

@@ -1,27 +1,30 @@
-"""The rules by which answers to a user's own problems are judged; `problem.meta["judge"]` says which.
+r"""The rules by which answers to a user's own problems are judged; `problem.meta["judge"]` says which.
 
-    number, tolerance 2%      gold 250, "Answer: about 253"              correct
-    label                     gold delivery, "I'd say: **Delivery**."     correct; two labels named: missing
-    json                      gold {"total": 12.5}, '```json {"total": 12.50}```'   correct
-    regex                     gold INV-\\d{4}, "Answer: INV-0042"         correct
-    my_judges:same_rows       `same_rows(answer, problem)` says True, False or a Verdict
+number, tolerance 2%      gold 250, "Answer: about 253"              correct
+label                     gold delivery, "I'd say: **Delivery**."     correct; two labels named: missing
+json                      gold {"total": 12.5}, '```json {"total": 12.50}```'   correct
+regex                     gold INV-\d{4}, "Answer: INV-0042"         correct
+my_judges:same_rows       `same_rows(answer, problem)` says True, False or a Verdict
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import regex
 
 from tracedistill import answers
+from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
 from tracedistill.formats import split
-from tracedistill.dotted import import_object
 from tracedistill.records import AnswerVerdicts, Problem, Verdict
+from tracedistill.store import file_hash
 from tracedistill.tasks.own.kinds import RULES, is_json, is_number
 
 READ_CHARS = 60_000
@@ -55,9 +58,10 @@ def _judged(rule: str, gold: str, problem: Problem, text: str, closed: tuple[str
         return _label(gold, text, tuple(problem.meta.get("labels", ())) or closed)
     if rule == "regex":
         return _alike(_pattern(gold, text))
-    if rule == "json" and is_json(gold):
+    strict = bool(problem.meta.get("strict"))
+    if rule == "json" and (strict or is_json(gold)):
         return _alike(_json(gold, text))
-    if rule == "number" and is_number(gold):
+    if rule == "number" and (strict or is_number(gold)):
         return answers.judge(gold, text, problem.question, _number_policy(problem))
     if rule in ("math", "choice"):
         kind = cast(Literal["math", "choice"], rule)
@@ -152,6 +156,8 @@ def _named(text: str, labels: Sequence[str]) -> list[str]:
 
 
 def _json(gold: str, text: str) -> Verdict:
+    if not is_json(gold):
+        return Verdict("ungradable", reason="the gold is no JSON object or list")
     wanted = _values(gold)[-1]
     said = _values(stated(text)) or _values(text[-READ_CHARS:])
     fitting = [value for value in said if isinstance(value, type(wanted))]
@@ -219,6 +225,15 @@ def _pattern(gold: str, text: str) -> Verdict:
     return Verdict("incorrect", extracted=said[:200], reason="does not match the gold's pattern")
 
 
+def is_pattern(gold: str) -> bool:
+    """Whether a gold is a regular expression."""
+    try:
+        regex.compile(gold)
+    except regex.error:
+        return False
+    return True
+
+
 def _block(gold: str, text: str) -> Verdict:
     """An answer of several lines (code, a letter): line by line, blanks at the ends of lines aside."""
     said = stated(text)
@@ -240,10 +255,7 @@ def _lines(text: str) -> list[str]:
 
 def _own(name: str, problem: Problem, text: str) -> Verdict:
     """What `module:function` says of the stated answer; an error of its own is no verdict on the student."""
-    try:
-        function = import_object(name)
-    except Exception as error:  # whatever the user's module does when it is imported
-        raise InputError(f"task.judge: cannot import {name}: {type(error).__name__}: {error}") from error
+    function = own_judge(name)
     said = stated(text)
     if not said.strip():
         return Verdict("missing", reason="nothing is stated")
@@ -256,3 +268,23 @@ def _own(name: str, problem: Problem, text: str) -> Verdict:
     if not isinstance(verdict, bool):
         return Verdict("ungradable", extracted=said[:200], reason=f"{name} returned {type(verdict).__name__}, not bool")
     return Verdict("correct" if verdict else "incorrect", extracted=said[:200], reason=f"{name} says so")
+
+
+def own_judge(name: str) -> Callable[[str, Problem], object]:
+    """The user's own judge. Raises InputError where there is no such function."""
+    try:
+        function = import_object(name)
+    except Exception as error:  # whatever the user's module does when it is imported
+        raise InputError(f"task.judge: cannot import {name}: {type(error).__name__}: {error}") from error
+    if not callable(function):
+        raise InputError(f"task.judge: {name} is {type(function).__name__}, not a function")
+    return cast("Callable[[str, Problem], object]", function)
+
+
+def judge_hash(name: str) -> str:
+    """The content of the module that holds a judge of the user's own; empty for the rules of this package."""
+    if ":" not in name:
+        return ""
+    module = inspect.getmodule(own_judge(name))
+    file = getattr(module, "__file__", None)
+    return file_hash(Path(file)) if file else ""

@@ -1,9 +1,9 @@
 """Which rule judges the answers of a user's file: told by all of its golds, never by an odd one.
 
-    340 golds: 338 numbers, "N/A", "unknown"     number; the two exceptions are named, and judged as text
-    300 texts, one with a backslash              exact
-    "billing", "delivery", "other", ...          label: few texts, each of them often
-    {"name": "Ana", "total": 12.5}               json
+340 golds: 338 numbers, "N/A", "unknown"     number; the two exceptions are named, and judged as text
+300 texts, one with a backslash              exact
+"billing", "delivery", "other", ...          label: few texts, each of them often
+{"name": "Ana", "total": 12.5}               json
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ _NUMBER = re.compile(
     r"(?:[A-Z]{3}\s)?[-+−]?\s*[$€£¥₹]?\s*[-+−]?(?:\d{1,3}(?:,\d{2,3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?"
     r"(?:\s*/\s*\d+)?\s*(?:%|[$€£¥₹]|\s[A-Za-z°]{1,12}|[\u3040-\u9fff]{1,4})?"
 )
-_MATH = re.compile(r"\\(?:[dt]?frac|sqrt|pi|cdot|times|left|text|infty|begin|boxed|circ|in\b|le|ge|pm|overline|log)|[\^_]\{?\w|\$[^$]+\$")
+_MATH = re.compile(
+    r"\\(?:[dt]?frac|sqrt|pi|cdot|times|left|text|infty|begin|boxed|circ|in\b|le|ge|pm|overline|log)|[\^_]\{?\w|\$[^$]+\$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,15 @@ class Judged:
     """Golds that are not of the file's kind, the first few."""
     n_exceptions: int = 0
     """How many there are."""
+
+
+def told(judged: Judged) -> list[str]:
+    """How answers are judged and why, in lines for a person."""
+    lines = [f"answers are judged as {judged.rule}: {judged.cause}"]
+    if judged.n_exceptions:
+        shown = ", ".join(repr(gold[:60]) for gold in judged.exceptions)
+        lines.append(f"  but for {judged.n_exceptions} golds: {shown}")
+    return lines
 
 
 def is_number(gold: str) -> bool:
@@ -107,7 +118,9 @@ def judged_by(golds: Sequence[str], choices: int, given: str = "auto", labels: S
         return Judged("label", f"{n} golds are {len(few)} different texts, each {n // len(few)} times on average", few)
     some = {"numbers": sum(map(is_number, golds)), "formulas": sum(map(is_math, golds))}
     beside = ", ".join(f"{count} {what}" for what, count in some.items() if count)
-    return Judged("exact", f"{n} golds are {len(counts)} different texts{f' ({beside} among them)' if beside else ''}", {})
+    return Judged(
+        "exact", f"{n} golds are {len(counts)} different texts{f' ({beside} among them)' if beside else ''}", {}
+    )
 
 
 def _as_said(golds: Sequence[str], given: str, labels: Sequence[str]) -> Judged:
@@ -118,8 +131,6 @@ def _as_said(golds: Sequence[str], given: str, labels: Sequence[str]) -> Judged:
         known = {label: counts[label.casefold()] for label in labels} if labels else _sorted(_spellings(golds))
         same = {label.casefold() for label in known}
         return _judged("label", "the recipe says so", [gold for gold in golds if gold.casefold() not in same], known)
-    if given == "regex":
-        others = [gold for gold in golds if not _compiles(gold)]
     return _judged(given, "the recipe says so", others)
 
 
@@ -139,14 +150,6 @@ def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: item[0].casefold()))
 
 
-def _compiles(pattern: str) -> bool:
-    try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError):
-        return False
-    return True
-
-
 def _judged(rule: str, cause: str, others: Sequence[str], labels: Mapping[str, int] | None = None) -> Judged:
     shown = tuple(dict.fromkeys(others))[:EXCEPTIONS_SHOWN]
     return Judged(rule, cause, labels or {}, shown, len(others))
@@ -161,4 +164,3 @@ def check_rule(given: str, key: str = "task.judge") -> None:
 def _dotted(name: str) -> bool:
     module, colon, function = name.partition(":")
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *function.split(".")))
-

@@ -11,7 +11,6 @@ and rows of one `group`, stay together).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,7 +28,7 @@ from tracedistill.tasks.own.choices import LETTERS, Pair, letter_of, means_of, r
 from tracedistill.tasks.own.columns import Columns
 from tracedistill.tasks.own.kinds import RULES, Judged, check_rule, judged_by
 from tracedistill.tasks.own.splits import cut
-from tracedistill.tasks.rows import Row, is_hub_id, read_rows
+from tracedistill.tasks.rows import Row, is_hub_id, note_read, read_rows
 from tracedistill.tasks.steps import make_steps, one_line, read_steps
 
 SPLITS = ("train", "validation", "test")
@@ -93,6 +92,8 @@ def read_table(source: Source, split: str = "") -> Table:
             raise InputError(f"{_path(source, '{split}')}: no such file; looked for {', '.join(filter(None, names))}")
     else:
         paths = {"": _path(source, "")}
+    for path in paths.values():
+        note_read(path)  # also where the cache has it
     stamps = tuple((name, str(path), _stamp(path)) for name, path in paths.items())
     return _read(stamps, _Key(repr(replace(source, size=None, columns=dict(sorted(source.columns.items())))), source))
 
@@ -133,8 +134,9 @@ def _read(stamps: tuple[tuple[str, str, Any], ...], key: _Key) -> Table:
             rows.append(_row(where, row, columns, place, own, keep=keeps_rows))
     _check_ids(rows)
     problems, judged = _with_judge(rows, source, stamps[0][1])
-    problems = _with_splits(rows, problems, source)
-    return Table(tuple(problems), judged, tuple(names), tuple(name for name in names if name in used))
+    return Table(
+        tuple(_with_splits(rows, problems, source)), judged, tuple(names), tuple(name for name in names if name in used)
+    )
 
 
 # ---- paths, splits, ids
@@ -208,7 +210,8 @@ def _row(where: str, row: Row, columns: Columns, place: int, split: str, *, keep
     def value(wanted: str) -> Any:
         return columns.value(wanted, row, where)
 
-    thought, before, context = "", (), _listed(value("context"))
+    thought, context = "", _listed(value("context"))
+    before: tuple[str, ...] = ()
     if "messages" in columns.given or ("messages" in row and "question" not in row):
         chat = read_chat(value("messages"), f"{where}: column '{columns.name('messages')}'")
         question, said, thought = chat.question, chat.answer, chat.thought
@@ -300,6 +303,8 @@ def _with_judge(rows: Sequence[_Read], source: Source, path: str) -> tuple[list[
     golds = [gold for read in rows if not read.labelled for gold in read.golds]
     judged = judged_by(golds, sum(bool(read.labelled) for read in rows), source.judge, source.labels)
     shared: dict[str, Any] = {"judge": judged.rule}
+    if source.judge != "auto":
+        shared["strict"] = True  # a gold that is not of the kind which the user says is at fault, not an exception
     if judged.labels:
         shared["labels"] = list(judged.labels)
     if source.instruction:
@@ -327,4 +332,3 @@ def _with_judge(rows: Sequence[_Read], source: Source, path: str) -> tuple[list[
 def row_of_golds(golds: Sequence[str]) -> dict[str, Any]:
     """What the judge needs of a row that stands alone."""
     return {"judge": judged_by(list(golds), 0).rule}
-
