@@ -87,6 +87,8 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
         "interventions": {*INTERVENTIONS, NO_TRACE},
         "forced": {*INTERVENTIONS, OWN},
     }
+    if not Path(recipe).exists():
+        recipe = shipped(Path(recipe)) or recipe  # the README's commands work in an empty folder
     study = load_recipe(Path(recipe), overrides, names)
     _check_prompts(study, recipe)
     for name, arm in study.arms.items():
@@ -332,14 +334,25 @@ def _processes(config: Path) -> int:
 
 def accelerate_config(name: str, recipe: Path) -> Path:
     """The file of an accelerate configuration: a path, or a name in accelerate_configs/."""
-    package = Path(__file__).parents[1]
-    folders = [Path.cwd(), *recipe.resolve().parents, *package.parents, package]
+    own = Path("accelerate_configs") / f"{name}.yaml"
     candidates = [Path(name), recipe.parent / name]
-    candidates += [folder / "accelerate_configs" / f"{name}.yaml" for folder in folders]
-    for candidate in candidates:
-        if candidate.is_file():
+    candidates += [folder / own for folder in (Path.cwd(), *recipe.resolve().parents)]
+    for candidate in (*candidates, shipped(own)):
+        if candidate is not None and candidate.is_file():
             return candidate
-    raise InputError(f"training.accelerate_config: no file '{name}' and no accelerate_configs/{name}.yaml")
+    raise InputError(f"training.accelerate_config: no file '{name}' and no {own}")
+
+
+def shipped(path: Path) -> Path | None:
+    """Return the file of this name that comes with tracedistill (`recipes/quickstart/study.yaml`); None if none does.
+
+    In a checkout it lies beside src/, in an installed package within it.
+    """
+    package = Path(__file__).parents[1]
+    if path.is_absolute() or ".." in path.parts or path.parts[:1] not in (("recipes",), ("accelerate_configs",)):
+        return None
+    found = [folder / path for folder in (package / "shipped", package.parents[1])]
+    return next((file for file in found if file.is_file()), None)
 
 
 Barrier = Callable[[], object]
