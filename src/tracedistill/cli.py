@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tracedistill import __version__
 from tracedistill.commands import import_command, report_command
 from tracedistill.errors import InputError, Paused
+from tracedistill.shown import say
 from tracedistill.study_commands import add_commands
 
 if TYPE_CHECKING:
@@ -51,13 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # a reader that went away is noticed here, not behind our back
         return code
     except InputError as error:
-        print(f"tracedistill: {error}", file=sys.stderr)
+        say(f"tracedistill: {error}", file=sys.stderr)
         return 2
     except Paused as pause:
-        print(f"paused: {pause}")
+        say(f"paused: {pause}")
         return 3
     except KeyboardInterrupt:
-        print("tracedistill: interrupted; the same command goes on where it was", file=sys.stderr)
+        say("tracedistill: interrupted; the same command goes on where it was", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # what is still buffered goes nowhere, without a complaint at exit
@@ -152,12 +153,12 @@ def _audit(args: argparse.Namespace) -> int:
     command = f"tracedistill audit {' '.join(args.task)}{' --data-dir DIR' if args.data_dir else ''}"
     page = f"# Gold before its own judges\n\nMade by `{command}`. Do not edit by hand.\n\n{audit_page(audits)}"
     if args.out is None:
-        print(page)
+        say(page)
         return 0
     with atomic(args.out) as stream:
         stream.write(page)
     for audit in audits:
-        print(f"{audit.task}, {audit.split}: {len(audit.listed)} of {audit.n} listed; also in train: {audit.in_train}")
+        say(f"{audit.task}, {audit.split}: {len(audit.listed)} of {audit.n} listed; also in train: {audit.in_train}")
     return 0
 
 
@@ -263,12 +264,12 @@ def _init(args: argparse.Namespace) -> int:
         raise InputError("--columns wants FIELD=COLUMN, for example --columns answer=target")
     started = start_study(args.file, args.out, {field: column for field, _, column in pairs}, args.student)
     for field, column in started.columns.items():
-        print(f"{field:9} <- {column}")
-    print(", ".join(f"{split}: {size} problems" for split, size in started.sizes.items()))
-    print(f"first: {started.first.question[:200]!r} -> {', '.join(started.first.answers)!r}")
+        say(f"{field:9} <- {column}")
+    say(", ".join(f"{split}: {size} problems" for split, size in started.sizes.items()))
+    say(f"first: {started.first.question[:200]!r} -> {', '.join(started.first.answers)!r}")
     if started.missing:
-        print(f"note: {started.missing}")
-    print(f"wrote {started.recipe}; next: tracedistill run {started.recipe}")
+        say(f"note: {started.missing}")
+    say(f"wrote {started.recipe}; next: tracedistill run {started.recipe}")
     return 0
 
 
@@ -312,9 +313,9 @@ def _make(args: argparse.Namespace) -> int:
         print_report(loaded.study.folder, sections=getattr(args, "section", ()))
     seconds = time.monotonic() - started
     if made:
-        print(f"{args.stage}: made {', '.join(made)} in {seconds:.0f} s, in {loaded.study.folder}")
+        say(f"{args.stage}: made {', '.join(made)} in {seconds:.0f} s, in {loaded.study.folder}")
     else:
-        print(f"{args.stage}: nothing to do, everything in {loaded.study.folder} is complete and unchanged")
+        say(f"{args.stage}: nothing to do, everything in {loaded.study.folder} is complete and unchanged")
     return 0
 
 
@@ -357,7 +358,7 @@ def _check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:
     ]
     heads = ("arm", "batch size", "n", "texts changed", "verdicts changed")
     wide_console().print(narrow_table(f"against the study's batch size of {size}", heads, rows))
-    print(f"kept in {loaded.study.folder / 'determinism.json'}")
+    say(f"kept in {loaded.study.folder / 'determinism.json'}")
     return 0
 
 
@@ -368,7 +369,7 @@ def _status(args: argparse.Namespace) -> int:
     states = pipeline.status(loaded)
     width = max(len(node.name) for node, _ in states)
     for node, state in states:
-        print(f"{node.stage:9} {node.name:{width}}  {state.kind}{f': {state.reason}' if state.reason else ''}")
+        say(f"{node.stage:9} {node.name:{width}}  {state.kind}{f': {state.reason}' if state.reason else ''}")
     return 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tracedistill.errors import InputError
+from tracedistill.shown import say
 
 
 def report_command(
@@ -100,12 +101,12 @@ def _import(args: argparse.Namespace) -> int:
         student=args.student,
         over=args.replace,
     )
-    print(f"arm {args.arm}: {found.rows} attempts at {found.problems} problems in {run_dir}")
+    say(f"arm {args.arm}: {found.rows} attempts at {found.problems} problems in {run_dir}")
     if found.rows > found.problems:
-        print(f"note: several rows of one problem count as several attempts ({found.rows - found.problems} more)")
+        say(f"note: several rows of one problem count as several attempts ({found.rows - found.problems} more)")
     if found.empty:
-        print(f"note: {found.empty} rows have no text and count as empty attempts")
+        say(f"note: {found.empty} rows have no text and count as empty attempts")
     if found.refused:
-        print(f"note: {found.refused} rows refused, the first: {found.refused_rows[0]}")
-    print(f"next: tracedistill report {run_dir}")
+        say(f"note: {found.refused} rows refused, the first: {found.refused_rows[0]}")
+    say(f"next: tracedistill report {run_dir}")
     return 0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tracedistill.errors import InputError
+from tracedistill.shown import say
 
 Work = Callable[[str, Sequence[str], Sequence[str], Any], object]
 """(recipe, overrides, names of arms, accelerate's state of the processes): what each process does."""
@@ -29,10 +30,10 @@ def run_launched(module: str, description: str, work: Work, argv: Sequence[str] 
     try:
         state = PartialState(cpu=not is_cuda_available())
         if state.is_main_process:
-            print(f"world_size={state.num_processes}", flush=True)
+            say(f"world_size={state.num_processes}", flush=True)
         work(args.recipe, args.overrides, args.arm, state)
     except InputError as error:
-        print(f"tracedistill: {error}", file=sys.stderr)
+        say(f"tracedistill: {error}", file=sys.stderr)
         return 2
     finally:
         if PartialState._shared_state:

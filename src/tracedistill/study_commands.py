@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from tracedistill.errors import InputError
+from tracedistill.shown import say
 
 if TYPE_CHECKING:
     from tracedistill.asking import Conversation, Reply
@@ -58,10 +59,10 @@ def _dataset(args: argparse.Namespace) -> int:
     check_place(args.out, KIND)
     made = export_dataset(open_study(args.study, args.overrides, "assemble"), args.out)
     for arm, splits in made.rows.items():
-        print(f"{arm}: {', '.join(f'{rows} rows to {_ROLE[split]}' for split, rows in splits.items())}")
+        say(f"{arm}: {', '.join(f'{rows} rows to {_ROLE[split]}' for split, rows in splits.items())}")
     if made.without_validation:
-        print(f"note: no validation split: {made.without_validation}")
-    print(f'wrote {args.out}; load_dataset("{args.out}", "{next(iter(made.rows))}"), and read {args.out}/README.md')
+        say(f"note: no validation split: {made.without_validation}")
+    say(f'wrote {args.out}; load_dataset("{args.out}", "{next(iter(made.rows))}"), and read {args.out}/README.md')
     return _push(args, "dataset")
 
 
@@ -98,13 +99,13 @@ def _export(args: argparse.Namespace) -> int:
     made = export_model(opened, Choice(args.arm, args.seed, args.merge, args.force, args.sample), args.out)
     if made.parity is not None:
         found = made.parity
-        print(
+        say(
             f"merged against apart: {found['verdicts_changed']} of {found['n']} verdicts and {found['texts_changed']} "
             f"texts change, drift {found['largest_logit_drift']:.2g} nats at most"
             f"{'; beyond the tolerance, written all the same' if found['forced'] else ''}"
         )
     what = {"merged": "one merged model", "adapter": "the adapter", "full": "the tuned model (nothing to merge)"}
-    print(f"wrote {what[made.what]} to {args.out}; read {args.out}/README.md")
+    say(f"wrote {what[made.what]} to {args.out}; read {args.out}/README.md")
     return _push(args, "model")
 
 
@@ -122,7 +123,7 @@ def _push(args: argparse.Namespace, kind: str) -> int:
     from tracedistill.export.hub import push
 
     if args.push is not None:
-        print(f"pushed: {push(args.out, args.push, 'dataset' if kind == 'dataset' else 'model', private=args.private)}")
+        say(f"pushed: {push(args.out, args.push, 'dataset' if kind == 'dataset' else 'model', private=args.private)}")
     return 0
 
 
@@ -163,7 +164,7 @@ def _ask(args: argparse.Namespace) -> int:
     plan = _read(args.plan).strip() if args.plan else None
     quiet_libraries()
     talk = Conversation(open_study(args.study, overrides), args.arm, args.seed, args.plain, plan)
-    print(f"arm {args.arm}: {talk.how}", file=sys.stderr)
+    say(f"arm {args.arm}: {talk.how}", file=sys.stderr)
     if args.problem:
         _print_reply(talk.ask_known(args.problem), args.json)
     elif question:
@@ -187,7 +188,7 @@ def _converse(talk: Conversation, context: tuple[str, ...], choices: Sequence[st
         except InputError as error:
             if not person:
                 raise
-            print(f"tracedistill: {error}", file=sys.stderr)
+            say(f"tracedistill: {error}", file=sys.stderr)
 
 
 def _lines(person: bool) -> Iterator[str]:
@@ -198,7 +199,7 @@ def _lines(person: bool) -> Iterator[str]:
         try:
             yield input("> ")
         except EOFError:
-            print()
+            say()
             return
 
 
@@ -206,28 +207,21 @@ def _print_reply(reply: Reply, as_json: bool) -> None:
     from tracedistill.store import dumps, to_json
 
     if as_json:
-        print(dumps(to_json(reply, defaults=True)), flush=True)
+        say(dumps(to_json(reply, defaults=True)), flush=True)
         return
     if reply.plan is not None:
-        print(f"[plan shown]\n{_harmless(reply.plan)}\n")
-    print(_harmless(reply.text))
-    print()
+        say(f"[plan shown]\n{reply.plan}\n")
+    say(reply.text)
+    say()
     if reply.trace and reply.trace != reply.text.strip():
-        print(f"[trace] {_harmless(' | '.join(reply.trace.splitlines()))}")
-    print(f"[answer] {'none found' if reply.answer is None else _harmless(reply.answer)}")
+        say(f"[trace] {' | '.join(reply.trace.splitlines())}")
+    say(f"[answer] {'none found' if reply.answer is None else reply.answer}")
     if reply.verdict is not None:
-        why = f" ({_harmless(reply.verdict.reason)})" if reply.verdict.reason else ""
-        print(f"[gold] {reply.gold}: {reply.verdict.outcome}{why}")
+        why = f" ({reply.verdict.reason})" if reply.verdict.reason else ""
+        say(f"[gold] {reply.gold}: {reply.verdict.outcome}{why}")
     if reply.finish == "length":
-        print(f"[cut off] after {reply.tokens} tokens, the arm's max_tokens")
+        say(f"[cut off] after {reply.tokens} tokens, the arm's max_tokens")
     sys.stdout.flush()
-
-
-def _harmless(text: str) -> str:
-    """A model's text without what would move the cursor, colour or retitle the terminal: it is shown instead."""
-    from tracedistill.report.page import visible
-
-    return visible(text).replace("\r\n", "\n").replace("\r", "[U+000D]")
 
 
 def _read(name: str) -> str:
@@ -269,12 +263,12 @@ def _doctor(args: argparse.Namespace) -> int:
     machine = look()
     bad = _say(findings_of(machine))
     for recipe in recipes:
-        print(f"\n{recipe}")
+        say(f"\n{recipe}")
         bad += _say(needs_of(recipe, overrides, machine, this_machine))
     if recipes:
-        print("\nMemory and time are estimates; `tracedistill run RECIPE --dry-run` counts rows and tokens.")
+        say("\nMemory and time are estimates; `tracedistill run RECIPE --dry-run` counts rows and tokens.")
     if bad:
-        print(f"will not run here as it stands: {bad} of the lines above")
+        say(f"will not run here as it stands: {bad} of the lines above")
     return 1 if bad else 0
 
 
@@ -283,7 +277,7 @@ def _say(findings: Iterator[Finding]) -> int:
     bad = 0
     for found in findings:
         bad += found.state == "bad"
-        print(f"{_MARKS[found.state]:5}{found.name:22} {found.text}", flush=True)
+        say(f"{_MARKS[found.state]:5}{found.name:22} {found.text}", flush=True)
     return bad
 
 

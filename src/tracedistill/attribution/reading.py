@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from tracedistill.attribution.alignment import Adherence
 from tracedistill.attribution.labels import Attributed
 from tracedistill.attribution.propagation import Propagation
 from tracedistill.records import Problem, Step, Verdict
+from tracedistill.shown import markdown_block, markdown_line
 
 MAX_OUTPUT = 6_000
 """Characters of an output that are shown; a runaway generation is cut, and said to be."""
@@ -67,20 +67,20 @@ def render_case(case: Case, before: str = "") -> str:
     one = case.attributed
     names = ", ".join(filter(None, (case.teacher and f"teacher {case.teacher}", case.student)))
     parts = [
-        f"## {before}{_inline(case.problem.problem_id)}" + (f" ({_inline(names)})" if names else ""),
-        f"Program: **{one.label}**. {_inline(one.why)}.",
+        f"## {before}{markdown_line(case.problem.problem_id)}" + (f" ({markdown_line(names)})" if names else ""),
+        f"Program: **{one.label}**. {markdown_line(one.why)}.",
         f"Successes: {_counts(one)}. Plan judged {one.outcome}"
         + (f"; first wrong step {one.first_wrong_step} ({one.kind})" if one.first_wrong_step else "")
-        + (f": {_inline(case.verdict.reason)}" if case.verdict.reason else "")
+        + (f": {markdown_line(case.verdict.reason)}" if case.verdict.reason else "")
         + ".",
         "### Question",
-        _fenced("\n".join([*case.problem.context, case.problem.question])),
+        markdown_block("\n".join([*case.problem.context, case.problem.question])),
         "### Plan",
-        _fenced("\n".join(_plan_lines(case)) or "(no steps)"),
+        markdown_block("\n".join(_plan_lines(case)) or "(no steps)"),
         "### Gold",
-        _fenced("\n".join([*(step.text for step in case.problem.gold_steps), _gold_answer(case.problem)])),
-        "### Output" + (f" (answer read: {_inline(case.answer)})" if case.answer is not None else ""),
-        _fenced(_cut(case.output)),
+        markdown_block("\n".join([*(step.text for step in case.problem.gold_steps), _gold_answer(case.problem)])),
+        "### Output" + (f" (answer read: {markdown_line(case.answer)})" if case.answer is not None else ""),
+        markdown_block(_cut(case.output)),
     ]
     if case.propagation is not None and case.propagation.wrong_numbers:
         parts.append(_propagation_line(case.propagation))
@@ -128,16 +128,3 @@ def _gold_answer(problem: Problem) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= MAX_OUTPUT else f"{text[:MAX_OUTPUT]}\n[cut: {len(text)} characters]"
-
-
-def _fenced(text: str) -> str:
-    """A text in a fence longer than any run of backticks in it."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"
-
-
-def _inline(text: str) -> str:
-    """A text that holds on one line and says nothing to Markdown or HTML."""
-    line = " ".join(text.split()).rstrip(".")
-    return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", line)

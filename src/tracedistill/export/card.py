@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
+
+from tracedistill.shown import markdown_block, markdown_cell, visible
 
 CUT = 1500
 """Characters of a text that a card shows."""
@@ -19,19 +20,17 @@ def front_matter(values: Mapping[str, Any]) -> str:
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """The lines of a Markdown table; no lines where there are no rows."""
-    body = [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows]
+    body = [f"| {' | '.join(markdown_cell(cell) for cell in row)} |" for row in rows]
     if not body:
         return []
-    return [f"| {' | '.join(map(_cell, heads))} |", "|" + "---|" * len(heads), *body, ""]
+    return [f"| {' | '.join(map(markdown_cell, heads))} |", "|" + "---|" * len(heads), *body, ""]
 
 
 def fenced(text: str, language: str = "text") -> list[str]:
     """The text as a block that ends where we say, whatever backticks it holds; code is never cut."""
     cut = len(text) > CUT and language == "text"
     shown = f"{text[:CUT]} [... {len(text) - CUT} more characters]" if cut else text
-    longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return [f"{fence}{language}", shown, fence, ""]
+    return [markdown_block(shown, language), ""]
 
 
 def percent(part: int, whole: int) -> str:
@@ -46,12 +45,5 @@ def counted(n: int, what: str) -> str:
 
 def page(head: Mapping[str, Any], lines: Iterable[str]) -> str:
     """The whole card."""
-    text = "\n".join(lines)
-    # lone surrogates out of a model's mouth must not break a reader
-    text = text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    text = visible("\n".join(lines))
     return f"{front_matter(head)}\n{text.rstrip()}\n"
-
-
-def _cell(value: object) -> str:
-    text = "-" if value is None or value == "" else str(value)
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tracedistill.engines.progress import Statistics
+from tracedistill.shown import console, printable
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class Screen:
     """The terminal; `quiet` says nothing but errors."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(quiet=quiet, soft_wrap=True, highlight=False, emoji=False)
+        self.console = console(quiet=quiet, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """One line of plain text."""
@@ -33,12 +33,13 @@ class Screen:
         progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         last: Statistics | None = None
         with progress:
-            task = progress.add_task(escape(label), total=None, told="starting")
+            task = progress.add_task(escape(printable(label)), total=None, told="starting")
 
             def update(figures: Statistics) -> None:
                 nonlocal last
                 last = figures
-                progress.update(task, completed=figures.finished, total=figures.total, told=escape(told(figures)))
+                line = escape(printable(told(figures)))
+                progress.update(task, completed=figures.finished, total=figures.total, told=line)
 
             yield update
         if last is not None:
@@ -58,7 +59,7 @@ class Screen:
         # a bar in a file or pipe would be an empty line
         live = self.console.is_terminal
         with Progress(*columns, console=self.console, transient=True, disable=not live) as progress:
-            task = progress.add_task(escape(label), total=None)
+            task = progress.add_task(escape(printable(label)), total=None)
 
             def update(done: int, total: int) -> None:
                 progress.update(task, completed=done, total=total)

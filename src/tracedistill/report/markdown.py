@@ -7,6 +7,7 @@ from typing import Any
 
 from tracedistill.report.cells import cell_text, is_flagged
 from tracedistill.report.findings import VOTED, counted_label, labels_of, p_value, points
+from tracedistill.shown import markdown_cell, markdown_line
 
 HEAD = (
     "| arm | n | answer right | 95% interval | candidate | missing | cut off | trace right | unparsed | joint "
@@ -16,15 +17,15 @@ HEAD = (
 
 def markdown(report: Mapping[str, Any]) -> str:
     """The findings, the arms table, the comparisons, and every section."""
-    lines = [f"# {report['study']}", "", *report["findings"], ""]
-    lines += [f"> {line}" for line in report["limits"]]
+    lines = [f"# {markdown_line(report['study'])}", "", *map(markdown_line, report["findings"]), ""]
+    lines += [f"> {markdown_line(line)}" for line in report["limits"]]
     lines += ["", HEAD, "|---" * (HEAD.count("|") - 1) + "|"]
     for arm in report["arms"]:
         share = arm["accuracy"]["raw"]
         shown = [arm["trace_correct"], arm["trace_unparsed"], " / ".join(map(str, arm["joint"]))]
         traces = " | ".join(map(str, shown)) if arm["writes_traces"] else "- | - | -"
         lines.append(
-            f"| {_cell(counted_label(arm))} | {arm['n']} | {arm['correct']} ({percent(share['value'])}) | "
+            f"| {markdown_cell(counted_label(arm))} | {arm['n']} | {arm['correct']} ({percent(share['value'])}) | "
             f"{percent(share['low'])} to {percent(share['high'])} | {arm['candidate']} | {arm['missing']} | "
             f"{arm['cut_off']} | {traces} | {arm['tokens_in']} / {arm['tokens_out']} | {arm['seconds']:.0f} |"
         )
@@ -36,8 +37,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines += ["|---" * 6 + "|"]
     labels = labels_of(report)
     lines += [
-        f"| {_cell(labels[entry['first']])} - {_cell(labels[entry['second']])} | {points(entry['difference'])} | "
-        f"{points(entry['low'])} to {points(entry['high'])} | {entry['only_first']} / {entry['only_second']} | "
+        f"| {markdown_cell(labels[entry['first']])} - {markdown_cell(labels[entry['second']])} | "
+        f"{points(entry['difference'])} | {points(entry['low'])} to {points(entry['high'])} | "
+        f"{entry['only_first']} / {entry['only_second']} | "
         f"{p_value(entry['p'])} | {p_value(entry['p_holm'])} |"
         for entry in report["comparisons"]
     ]
@@ -49,36 +51,26 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def section_lines(section: Mapping[str, Any]) -> Iterator[str]:
     """One section, whatever it holds; flagged cells in bold."""
-    yield f"## {_text(section['title'])}"
+    yield f"## {markdown_line(section['title'])}"
     for note in section["notes"]:
         yield ""
-        yield _text(note)
+        yield markdown_line(note)
     for table in section["tables"]:
         yield ""
         if table["title"]:
-            yield f"**{_text(table['title'])}**"
+            yield f"**{markdown_line(table['title'])}**"
             yield ""
-        yield f"| {' | '.join(_cell(head) or ' ' for head in table['heads'])} |"
+        yield f"| {' | '.join(markdown_line(head) or ' ' for head in table['heads'])} |"
         yield "|---" + "|---:" * (len(table["heads"]) - 1) + "|"
         for number, row in enumerate(table["rows"]):
-            cells = [_cell(cell_text(cell)) for cell in row]
+            cells = [markdown_cell(cell_text(cell)) for cell in row]
             shown = (f"**{cell}**" if is_flagged(table, number, place) else cell for place, cell in enumerate(cells))
             yield f"| {' | '.join(shown)} |"
         if table["note"]:
             yield ""
-            yield _text(table["note"])
+            yield markdown_line(table["note"])
 
 
 def percent(share: float | None) -> str:
     """A share in percent, one decimal; a dash where there is none."""
     return "-" if share is None else f"{100 * share:.1f}%"
-
-
-def _cell(text: str) -> str:
-    """Free text inside a table: neither a new column nor a new row."""
-    return _text(text).replace("|", "\\|")
-
-
-def _text(text: str) -> str:
-    """Free text on one line, never markup."""
-    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").splitlines())

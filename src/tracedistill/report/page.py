@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +13,7 @@ from tracedistill.report.cells import cell_text, is_flagged
 from tracedistill.report.findings import VOTED, arm_label, labels_of, p_relation, p_value, points
 from tracedistill.report.markdown import percent
 from tracedistill.report.runs import Kind
+from tracedistill.shown import visible
 
 KINDS: tuple[Kind, ...] = ("in context", "tuned", "served", "imported")
 """Groups of the arms table, in their order."""
@@ -21,8 +21,6 @@ FEW = 0.05
 """Share of attempts that must hold a trace for a mosaic to mean something."""
 LONG = 40
 """Rows from which on a section's table is folded up."""
-
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def page(
@@ -70,11 +68,6 @@ def page(
         # the page runs this script and no other, whatever a model wrote
         script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
     )
-
-
-def visible(text: str) -> str:
-    """Text whose control characters, direction marks and lone surrogates can be seen and do nothing."""
-    return _CONTROL.sub(lambda found: f"[U+{ord(found.group()):04X}]", text)
 
 
 def _made(manifests: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ from tracedistill.errors import InputError
 from tracedistill.report.cells import cell_text, is_flagged
 from tracedistill.report.findings import VOTED, arm_label, counted_label, labels_of, p_value, points
 from tracedistill.report.markdown import percent
-from tracedistill.report.page import visible
+from tracedistill.shown import console as safe_console
+from tracedistill.shown import printable
 from tracedistill.store import read_json
 
 ALWAYS = ("against", "runs")
@@ -29,7 +30,7 @@ JOINT_KEY = "joint: trace right & answer right, right & wrong, wrong & right, wr
 
 def wide_console() -> Console:
     """The terminal as wide as it is; 120 columns where output goes to a file or pipe."""
-    return Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 120)
+    return safe_console(width=None if sys.stdout.isatty() else 120)
 
 
 def narrow_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
@@ -48,15 +49,15 @@ def narrow_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[objec
 
 
 def _plain(cell: object) -> str:
-    return visible(str(cell[0] if isinstance(cell, tuple) else cell))
+    return printable(str(cell[0] if isinstance(cell, tuple) else cell))
 
 
 def _marked(cell: object) -> str:
     """A cell as rich text; a pair is (text, whether it is flagged)."""
     if isinstance(cell, tuple):
         text, flagged = cell
-        return f"[bold red]{escape(visible(str(text)))}[/]" if flagged else escape(visible(str(text)))
-    return escape(visible(str(cell)))
+        return f"[bold red]{escape(str(text))}[/]" if flagged else escape(str(text))
+    return escape(str(cell))
 
 
 def print_report(folder: Path, console: Console | None = None, sections: Collection[str] = ()) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tracedistill import shown
 from tracedistill.errors import InputError
 from tracedistill.records import Trace
 from tracedistill.review.agreement import agreement_of
@@ -80,7 +81,7 @@ class Reviewed:
     """What the study does with plans that leak."""
 
 
-def review(what: Reviewed, options: Options, say: Callable[[str], None] = print) -> int:
+def review(what: Reviewed, options: Options, say: Callable[[str], None] = shown.say) -> int:
     """Fill the store, then serve the page or do what was asked instead; 0: done, 2: rows were refused."""
     reviewer = options.reviewer or getpass.getuser()
     if not reviewer.strip() or len(reviewer) > 60 or not reviewer.isprintable():

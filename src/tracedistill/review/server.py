@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from starlette.routing import Route
 
+from tracedistill import shown
 from tracedistill.errors import InputError
 from tracedistill.review.app import Pages, ReviewPages, build
 from tracedistill.review.desk import Desk
@@ -51,7 +52,7 @@ def serve(
     browser: bool = True,
     rating: Rating | None = None,
     reading: Reading | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = shown.say,
 ) -> None:
     """Serve the page until interrupted; prints its address. `port` 0: any free one. InputError for a taken one."""
     import uvicorn

@@ -11,6 +11,7 @@ from typing import Any
 from accelerate import PartialState
 from transformers import TrainerCallback
 
+from tracedistill.shown import say
 from tracedistill.training.tracking import TrackedRun
 
 WHOLE = "whole"
@@ -73,7 +74,7 @@ class Progress(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """End the moving line."""
         if self.live and state.is_world_process_zero:
-            print(flush=True)
+            say(flush=True)
 
     def _tell(self, state: Any) -> None:
         step, total = state.global_step, state.max_steps
@@ -83,7 +84,9 @@ class Progress(TrainerCallback):
         left = (time.monotonic() - self.started) / max(1, step - self.first) * (total - step)
         loss, time_left = f"{self.loss:.3f}{self.heldout}", f"{int(left // 60)}:{int(left % 60):02d}"
         line = f"  {self.name}: step {step}/{total}, loss {loss}, {time_left} left"
-        print(f"\r{line}   " if self.live else line, end="" if self.live else "\n", flush=True)
+        if self.live:
+            sys.stdout.write("\r")  # over the line before
+        say(f"{line}   " if self.live else line, end="" if self.live else "\n", flush=True)
 
 
 TRACKED = ("loss", "learning_rate", "grad_norm", "epoch")

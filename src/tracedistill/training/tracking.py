@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from tracedistill.errors import InputError
+from tracedistill.shown import say
 
 PROJECT = "tracedistill"
 """Unless WANDB_PROJECT or TRACKIO_PROJECT says otherwise."""
@@ -107,7 +108,7 @@ class _TrackioRun:
             )  # fmt: skip
         remote = any(os.environ.get(key) for key in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"))
         place = "" if remote else f" in {TRACKIO_DIR}; to look: trackio show --project {project}"
-        print(f"  tracking: trackio, run {name}{place}", flush=True)
+        say(f"  tracking: trackio, run {name}{place}", flush=True)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         self.run.log(dict(values), step=step)
@@ -155,7 +156,7 @@ class Lenient:
             do(self.run)
         except Exception as error:
             self.run = None
-            print(f"tracking: {self.tracker} broke down: {_plain(error)}; it goes on without", file=sys.stderr)
+            say(f"tracking: {self.tracker} broke down: {_plain(error)}; it goes on without", file=sys.stderr)
 
 
 @contextlib.contextmanager
