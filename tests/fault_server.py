@@ -4,7 +4,7 @@ Run it apart: `python tests/fault_server.py --port 0 --faults 0.2`; the first li
 It binds to 127.0.0.1 only. `GET /stats` tells what it did; a *paid* call is a usable 200 that was sent whole.
 The answer depends on the request alone, never on the attempt, so that a healthy server gives the same texts.
 Markers in a prompt ask for one behaviour always: [[length]] [[refusal]] [[empty]] [[garbage]] [[400]] [[401]]
-[[404]] [[context]] [[quota]] [[think]] [[reasoning]] [[no-usage]] [[503]].
+[[404]] [[context]] [[quota]] [[think]] [[reasoning]] [[no-usage]] [[503]], and the shapes of usage in USAGE.
 """
 
 from __future__ import annotations
@@ -25,6 +25,30 @@ from typing import Any
 
 FAULTS = ("429", "429-after", "500", "503", "stall", "reset", "half-body", "half-json", "empty", "usage", "slow")
 """What one call in five meets; `usage` (nonsense counts) and `slow` (dribbled) are usable answers nevertheless."""
+
+
+Bill = tuple[int, int, int]
+"""Prompt tokens, generated tokens, and how many of the prompt's were cached."""
+
+
+def _told(read: float, wrote: float) -> dict[str, Any]:
+    return {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote}
+
+
+USAGE: dict[str, Callable[[int, int], tuple[Any, Bill]]] = {
+    # marker -> (tokens of the prompt and of the visible text) -> (the usage report, the bill)
+    "[[no-usage]]": lambda read, wrote: (None, (read, wrote, 0)),
+    "[[nonsense]]": lambda read, wrote: ({"prompt_tokens": -5, "completion_tokens": "many"}, (read, wrote, 0)),
+    "[[hidden]]": lambda read, wrote: (_told(read, wrote + 3000), (read, wrote + 3000, 0)),
+    "[[total]]": lambda read, wrote: ({**_told(read, wrote), "total_tokens": read + 5 * wrote}, (read, 5 * wrote, 0)),
+    "[[template]]": lambda read, wrote: (_told(read + 900, wrote), (read + 900, wrote, 0)),
+    "[[floats]]": lambda read, wrote: (_told(float(read), float(wrote)), (read, wrote, 0)),
+    "[[cached]]": lambda read, wrote: (
+        {**_told(read, wrote), "prompt_tokens_details": {"cached_tokens": read // 2}},
+        (read, wrote, read // 2),
+    ),
+}
+"""How a marked prompt's usage is told, and what is really billed."""
 
 
 @dataclass
@@ -51,6 +75,8 @@ class Behaviour:
     """Give every call the same good answer and do nothing else (benchmarks)."""
     bill_dropped: bool = False
     """Count a call whose client went away as paid, as providers do."""
+    bill_all: bool = False
+    """Count every 200 but an error in a reply's place as paid, usable or not, as providers do."""
     capacity: int = 0
     """Calls at a time above which a 429 is given; 0: no limit."""
     batch_polls: int = 2
@@ -65,6 +91,7 @@ class Ledger:
 
     calls: int = 0
     paid: Counter[str] = field(default_factory=Counter)
+    bills: dict[str, Bill] = field(default_factory=dict)
     faults: Counter[str] = field(default_factory=Counter)
     attempts: Counter[str] = field(default_factory=Counter)
     streak: Counter[str] = field(default_factory=Counter)
@@ -73,6 +100,12 @@ class Ledger:
     dropped: int = 0
     authorizations: Counter[str] = field(default_factory=Counter)
     batches: int = 0
+
+    def bill(self) -> Bill:
+        """Tokens that were really paid for: prompt, generated, and of the prompt's the cached ones."""
+        rows = [tuple(count * tokens for tokens in self.bills[key]) for key, count in self.paid.items()]
+        read, wrote, cached = (sum(column) for column in zip(*rows, strict=True)) if rows else (0, 0, 0)
+        return read, wrote, cached
 
     def summary(self) -> dict[str, Any]:
         """Figures as JSON values."""
@@ -112,12 +145,22 @@ def answer_of(body: dict[str, Any]) -> dict[str, Any]:
         "created": 1,
         "model": body["model"],
         "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
-        "usage": {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split()), "total_tokens": 0},
     }
-    reply["usage"]["total_tokens"] = reply["usage"]["prompt_tokens"] + reply["usage"]["completion_tokens"]
-    if "[[no-usage]]" in prompt:
-        del reply["usage"]
-    return reply
+    usage = usage_of(body, _text_of(reply))[0]
+    return reply if usage is None else {**reply, "usage": usage}
+
+
+def usage_of(body: dict[str, Any], text: str) -> tuple[Any, Bill]:
+    """The usage report for a request and its answer, and what is billed for them."""
+    prompt = "\n".join(str(message["content"]) for message in body["messages"])
+    read, wrote = len(prompt.split()), len(text.split())
+    shape = next((shape for marker, shape in USAGE.items() if marker in prompt), None)
+    return (_told(read, wrote), (read, wrote, 0)) if shape is None else shape(read, wrote)
+
+
+def _text_of(reply: dict[str, Any]) -> str:
+    message = reply["choices"][0]["message"]
+    return str(message["content"] or message.get("refusal"))
 
 
 def body_key(body: dict[str, Any]) -> str:
@@ -167,7 +210,10 @@ class Service:
             return 429, after, _error("slow down", "rate_limit_exceeded"), fault, key
         if fault in {"500", "503"}:
             return int(fault), {}, b"<html>upstream is unwell</html>", fault, key
+        if "[[error]]" in prompt:
+            return 200, {}, _error("no capacity", "502"), "error", key
         reply = answer_of(body)
+        self.ledger.bills[key] = usage_of(body, _text_of(reply))[1]
         if fault == "empty" or "[[empty]]" in prompt:
             reply["choices"][0]["message"]["content"] = ""
             fault = "empty"
@@ -177,6 +223,10 @@ class Service:
         if fault == "half-json" or "[[garbage]]" in prompt:
             data, fault = data[: len(data) // 2], "half-json"
         return 200, {}, data, fault, key
+
+    def pays(self, status: int, fault: str) -> bool:
+        """Whether a reply that was sent whole is paid."""
+        return status == 200 and (fault in {"", "usage", "slow"} or (self.behaviour.bill_all and fault != "error"))
 
     def _draw(self, key: str) -> str:
         rules = self.behaviour
@@ -236,7 +286,7 @@ class Service:
                 bad.append({"id": "r", "custom_id": row["custom_id"], "response": None, "error": error})
                 continue
             status, _, data, fault, key = self.chat(json.dumps(row["body"]).encode())
-            if status == 200 and fault in {"", "usage", "slow"}:
+            if self.pays(status, fault):
                 self.ledger.paid[key] += 1
             try:
                 parsed = json.loads(data)
@@ -316,7 +366,7 @@ class Connection(asyncio.Protocol):
         ledger.in_flight += 1
         ledger.peak = max(ledger.peak, ledger.in_flight)
         status, extra, data, fault, key = self.service.chat(raw)
-        self.good_key = key if status == 200 and fault in {"", "usage", "slow"} else ""
+        self.good_key = key if self.service.pays(status, fault) else ""
         if fault == "stall":
             self.later(rules.stall, self.cut)
         elif fault == "reset":
@@ -333,7 +383,7 @@ class Connection(asyncio.Protocol):
 
     def finish(self, status: int, data: bytes, extra: dict[str, str], fault: str, key: str) -> None:
         self.send(status, data, extra)
-        if status == 200 and fault in {"", "usage", "slow"}:
+        if self.service.pays(status, fault):
             self.service.ledger.paid[key] += 1
         self._leave()
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from tracedistill.cache import Entry, GenerationCache, Spending, content_key
+from tracedistill.cache import Entry, GenerationCache, content_key
 from tracedistill.errors import InputError
+from tracedistill.ledger import Balance, Booking, Spending
 
 GOOD = Entry("stop", "text", tokens_in=3, tokens_out=4)
 
@@ -56,12 +57,12 @@ def test_reopened_file_has_everything(tmp_path):
     path = tmp_path / "cache.db"
     with GenerationCache(path) as cache:
         cache.put(b"a", GOOD)
-        cache.exchange(spent=("study", Spending(1, 7, 0.5)))
+        cache.exchange(booking=Booking("study", "somebody", Spending(1, 7, 0.5)))
     with GenerationCache(path) as cache:
         assert same(cache.get(b"a"), GOOD)
         assert cache.get(b"b") is None
-        assert cache.spending("study") == Spending(1, 7, 0.5)
-        assert cache.spending("other") == Spending()
+        assert cache.balance("study").spent == Spending(1, 7, 0.5)
+        assert cache.balance("other") == Balance()
 
 
 def test_first_good_answer_wins_and_nothing_is_overwritten(cache):

@@ -66,12 +66,12 @@ def test_a_judge_decides_what_rules_leave_open_and_is_paid_once(study: Any, tmp_
     assert usage["bought_now"] > 0
     assert usage["usd"] > 0
     with GenerationCache(tmp_path / "cache.sqlite") as cache:
-        before = cache.spending("small").calls
+        before = cache.balance("small").spent.calls
     written = (loaded.study.folder / "validation" / "planner.jsonl").read_bytes()
     (loaded.study.folder / "validation" / "planner.jsonl").unlink()
     pipeline.run(loaded, "validate", quiet=True)
     with GenerationCache(tmp_path / "cache.sqlite") as cache:
-        assert cache.spending("small").calls == before
+        assert cache.balance("small").spent.calls == before
     assert (loaded.study.folder / "validation" / "planner.jsonl").read_bytes() == written
     assert read_json(loaded.study.folder / "validation" / "planner.usage.json")["bought_now"] == 0
 
@@ -224,12 +224,12 @@ def test_audit_judge_prints_and_writes_its_figures_and_pays_once(
     assert {"low", "high"} <= set(figures["agreement"])
     assert figures["void"] == 6
     with GenerationCache(tmp_path / "cache.sqlite") as cache:
-        before = cache.spending("small").calls
+        before = cache.balance("small").spent.calls
     assert before > 0
     assert main([*command, "--quiet"]) == 0
     assert "first prompt" not in capsys.readouterr().out
     with GenerationCache(tmp_path / "cache.sqlite") as cache:
-        assert cache.spending("small").calls == before
+        assert cache.balance("small").spent.calls == before
     assert not (tmp_path / "run").exists(), "an audit needs no run folder"
 
 

@@ -47,11 +47,11 @@ def test_a_model_teachers_failures_are_counted_and_nothing_is_paid_twice(study: 
     assert arm["n"] == 16, "problems without a plan stay in the denominator"
     assert arm["no_plan"] == len(failures)
     with GenerationCache(tmp_path / "cache.sqlite") as cache:
-        before = cache.spending("small").calls
+        before = cache.balance("small").spent.calls
     (loaded.study.folder / "traces" / "planner.jsonl").unlink()
     assert pipeline.run(loaded, quiet=True) == ["teach:planner"], "the same traces out of the cache"
     with GenerationCache(tmp_path / "cache.sqlite") as cache:
-        assert cache.spending("small").calls == before
+        assert cache.balance("small").spent.calls == before
 
 
 def test_samples_have_distinct_seeds_and_ids(study: Any) -> None:

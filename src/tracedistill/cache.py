@@ -2,7 +2,8 @@
 
 A finished answer is committed before anybody counts it, so that kill -9 loses only what was in flight. Nothing is
 ever overwritten: refusals, cut-offs and failures stay for the record, beside a later success. A claim (a row with
-an owner and a lease) keeps two processes from buying the same answer at the same time.
+an owner and a lease) keeps two processes from buying the same answer at the same time. The file also holds the ledger
+(ledger.py), which is changed in the same transactions.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import contextlib
 import hashlib
 import itertools
 import json
-import os
-import socket
 import sqlite3
 import threading
 import time
@@ -21,25 +20,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tracedistill import ledger
 from tracedistill.errors import InputError
+from tracedistill.ledger import Balance, Booking
 
 _APPLICATION_ID = 0x54444743  # "TDGC": tells our file from any other SQLite database
-_VERSION = 1
-_LEASE = 900.0  # seconds after which a claim of another host or of a hung process is void
+_VERSION = 2
 _OPENED = itertools.count()  # tells several caches of one process apart
 _CHUNK = 400  # keys in one SELECT; SQLite's oldest limit of variables is 999
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE generations (
   id INTEGER PRIMARY KEY, key BLOB NOT NULL, finish TEXT NOT NULL, text BLOB NOT NULL, reasoning BLOB,
   error BLOB NOT NULL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, estimated INTEGER NOT NULL,
-  seconds REAL NOT NULL, engine TEXT NOT NULL, created REAL NOT NULL);
+  seconds REAL NOT NULL, engine TEXT NOT NULL, created REAL NOT NULL, usd REAL, cached_in INTEGER NOT NULL DEFAULT 0,
+  buyer TEXT NOT NULL DEFAULT '', model TEXT NOT NULL DEFAULT '', fingerprint TEXT NOT NULL DEFAULT '');
 CREATE INDEX generations_key ON generations (key);
 CREATE TABLE claims (key BLOB PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE engines (engine TEXT PRIMARY KEY, description TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE engines (engine TEXT PRIMARY KEY, description TEXT NOT NULL, over_in INTEGER NOT NULL DEFAULT 0,
+  over_out INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE spending (scope TEXT PRIMARY KEY, calls INTEGER NOT NULL, tokens INTEGER NOT NULL, usd REAL NOT NULL)
   WITHOUT ROWID;
+{ledger.SCHEMA}
 """
-_COLUMNS = "key, finish, text, reasoning, error, tokens_in, tokens_out, estimated, seconds, engine, created"
+_UPGRADE = f"""
+ALTER TABLE generations ADD COLUMN usd REAL;
+ALTER TABLE generations ADD COLUMN cached_in INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE generations ADD COLUMN buyer TEXT NOT NULL DEFAULT '';
+ALTER TABLE generations ADD COLUMN model TEXT NOT NULL DEFAULT '';
+ALTER TABLE generations ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
+ALTER TABLE engines ADD COLUMN over_in INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE engines ADD COLUMN over_out INTEGER NOT NULL DEFAULT 0;
+{ledger.SCHEMA}
+"""  # version 1 to 2: what was paid for is kept
+_COLUMNS = (
+    "key, finish, text, reasoning, error, tokens_in, tokens_out, estimated, seconds, engine, created, usd, cached_in, "
+    "buyer, model, fingerprint"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +82,21 @@ class Entry:
     """Name of the engine's description (`GenerationCache.record_engine`)."""
     created: float = 0.0
     """Unix time of writing; set by the cache."""
+    usd: float | None = None
+    """US dollars charged for it, its attempts without an answer included; None: written by a version that kept none."""
+    cached_in: int = 0
+    """Prompt tokens that the server took from its own prompt cache."""
+    buyer: str = ""
+    """Who bought it, as `generate` was told."""
+    model: str = ""
+    """The model that the reply names."""
+    fingerprint: str = ""
+    """The reply's `system_fingerprint`."""
 
     @property
     def good(self) -> bool:
         """Whether it may be served as an answer."""
         return self.finish == "stop"
-
-
-@dataclass(frozen=True, slots=True)
-class Spending:
-    """What a scope has spent; also the difference to be added to it."""
-
-    calls: int = 0
-    """Answers bought."""
-    tokens: int = 0
-    """Tokens in and out."""
-    usd: float = 0.0
-    """US dollars."""
-
-    def __add__(self, other: Spending) -> Spending:
-        return Spending(self.calls + other.calls, self.tokens + other.tokens, self.usd + other.usd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +109,10 @@ class Claims:
     """Being bought by another process at this moment."""
     found: Mapping[bytes, Entry] = field(default_factory=dict)
     """Bought by somebody since they were last looked up."""
+    unaffordable: frozenset[bytes] = frozenset()
+    """Beyond the limits of the booking at their worst."""
+    balance: Balance = field(default_factory=Balance)
+    """The booking's account as it was before its wanted calls were granted."""
 
 
 def content_key(*parts: Any) -> bytes:
@@ -120,7 +135,8 @@ class GenerationCache:
     def __init__(self, path: str | Path, *, busy_seconds: float = 60.0, clock: Callable[[], float] = time.time) -> None:
         self.path = Path(path)
         self._clock = clock
-        self._owner = f"{socket.gethostname()}|{os.getpid()}|{_start_time(os.getpid())}|{next(_OPENED)}"
+        self._owner = ledger.holder_name(next(_OPENED))
+        self._renewed = self._clock()
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
         self._engines: set[str] = set()
         with self._explained():
@@ -153,38 +169,47 @@ class GenerationCache:
         *,
         released: Iterable[bytes] = (),
         rebuy: frozenset[str] = frozenset(),
-        spent: tuple[str, Spending] | None = None,
+        booking: Booking | None = None,
     ) -> Claims:
         """Write finished answers and claim wanted keys, in one transaction, committed when this returns.
 
-        `released` gives claims up without an answer; `rebuy` names the finishes that count as not found;
-        `spent` adds to the spending of a scope.
+        `released` gives claims up without an answer; `rebuy` names the finishes that count as not found; `booking`
+        changes a scope's account. What is granted is at stake there, and what it cannot pay is not granted.
         """
         now = self._clock()
         with self._explained(), self._write_lock, self._transaction() as db:
             done = list(finished)
             if done:
                 db.executemany(
-                    f"INSERT INTO generations ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608 - constant
+                    f"INSERT INTO generations ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
                     [_row(key, entry, now) for key, entry in done],
                 )
             ended = [(key, self._owner) for key, _ in done] + [(key, self._owner) for key in released]
             if ended:
                 db.executemany("DELETE FROM claims WHERE key = ? AND owner = ?", ended)
-            if spent is not None:
-                scope, more = spent
-                db.execute(
-                    "INSERT INTO spending VALUES (?,?,?,?) ON CONFLICT (scope) DO UPDATE SET calls = calls + "
-                    "excluded.calls, tokens = tokens + excluded.tokens, usd = usd + excluded.usd",
-                    (scope, more.calls, more.tokens, more.usd),
-                )
-            return self._claim(db, wanted, rebuy, now) if wanted else Claims()
+            self._renew(db, now)
+            found, busy = self._taken(db, wanted, rebuy, now) if wanted else ({}, frozenset())
+            free = [key for key in wanted if key not in found and key not in busy]
+            granted, balance = self._book(db, booking, free, now) if booking is not None else (free, Balance())
+            rows = [(key, self._owner, now + ledger.LEASE) for key in granted]
+            db.executemany("INSERT OR REPLACE INTO claims VALUES (?,?,?)", rows)
+            return Claims(frozenset(granted), busy, found, frozenset(free).difference(granted), balance)
 
-    def spending(self, scope: str) -> Spending:
-        """What was spent under a scope, by every process, ever."""
-        with self._explained(), self._read_lock:
-            row = self._reader.execute("SELECT calls, tokens, usd FROM spending WHERE scope = ?", (scope,)).fetchone()
-        return Spending(*row) if row else Spending()
+    def stake(self, keys: Sequence[bytes], booking: Booking) -> tuple[list[bytes], Balance]:
+        """Set calls aside without claiming their keys: those that the scope can pay, and its account before that."""
+        with self._explained(), self._write_lock, self._transaction() as db:
+            return self._book(db, booking, list(keys), self._clock())
+
+    def balance(self, scope: str) -> Balance:
+        """A scope's account over every process, ever: what is spent, and what is at stake."""
+        with self._explained(), self._write_lock, self._transaction() as db:
+            ledger.charge_the_dead(db, self._clock())
+            return ledger.balance_of(db, scope)
+
+    def forget(self, scope: str) -> None:
+        """Drop a passing scope's account."""
+        with self._explained(), self._write_lock, self._transaction() as db:
+            ledger.forget(db, scope)
 
     def record_engine(self, description: Mapping[str, Any]) -> str:
         """Keep an engine's description for the record; returns its short name for `Entry.engine`."""
@@ -192,9 +217,24 @@ class GenerationCache:
         if name not in self._engines:
             text = json.dumps(description, sort_keys=True)
             with self._explained(), self._write_lock, self._transaction() as db:
-                db.execute("INSERT OR IGNORE INTO engines VALUES (?,?)", (name, text))
+                db.execute("INSERT OR IGNORE INTO engines (engine, description) VALUES (?,?)", (name, text))
             self._engines.add(name)
         return name
+
+    def overrun(self, engine: str) -> tuple[int, int]:
+        """Prompt and generated tokens by which an engine's replies have exceeded the worst case, at the most."""
+        with self._explained(), self._read_lock:
+            asked = "SELECT over_in, over_out FROM engines WHERE engine = ?"
+            row = self._reader.execute(asked, (engine,)).fetchone()
+        return (row[0], row[1]) if row else (0, 0)
+
+    def record_overrun(self, engine: str, over_in: int, over_out: int) -> None:
+        """Keep a larger overrun, so that later calls are reckoned with it."""
+        with self._explained(), self._write_lock, self._transaction() as db:
+            db.execute(
+                "UPDATE engines SET over_in = max(over_in, ?), over_out = max(over_out, ?) WHERE engine = ?",
+                (over_in, over_out, engine),
+            )
 
     def counts(self) -> dict[str, int]:
         """Number of answers by finish."""
@@ -215,19 +255,46 @@ class GenerationCache:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _claim(self, db: sqlite3.Connection, wanted: Sequence[bytes], rebuy: frozenset[str], now: float) -> Claims:
-        found = {key: entry for key, entry in _select(db, wanted).items() if entry.finish not in rebuy}
-        granted, busy = set(), set()
-        for key in wanted:
-            if key in found:
-                continue
-            held = db.execute("SELECT owner, until FROM claims WHERE key = ?", (key,)).fetchone()
-            if held is not None and held[0] != self._owner and held[1] > now and _alive(held[0]):
-                busy.add(key)
-                continue
-            db.execute("INSERT OR REPLACE INTO claims VALUES (?,?,?)", (key, self._owner, now + _LEASE))
-            granted.add(key)
-        return Claims(frozenset(granted), frozenset(busy), found)
+    def _taken(
+        self, db: sqlite3.Connection, wanted: Sequence[bytes], rebuy: frozenset[str], now: float
+    ) -> tuple[dict[bytes, Entry], frozenset[bytes]]:
+        """Which of the wanted keys are answered by now, and which are being bought by somebody else."""
+        held = {}
+        for some, marks in _chunks(wanted):
+            asked = f"SELECT key, owner, until FROM claims WHERE key IN ({marks})"  # noqa: S608 - question marks
+            held.update({bytes(key): (owner, until) for key, owner, until in db.execute(asked, some)})
+        mine = {key for key, (owner, _) in held.items() if owner == self._owner}  # tried again: nobody else answers it
+        found = _select(db, [key for key in wanted if key not in mine])
+        busy = {
+            key for key, (owner, until) in held.items()
+            if key not in mine and until > now and ledger.is_alive(owner, until, now)
+        }  # fmt: skip
+        return {key: entry for key, entry in found.items() if entry.finish not in rebuy}, frozenset(busy)
+
+    def _book(
+        self, db: sqlite3.Connection, booking: Booking, free: list[bytes], now: float
+    ) -> tuple[list[bytes], Balance]:
+        """Change a scope's account; returns the keys that it can pay, which are at stake from now on."""
+        scope, holder = booking.scope, booking.holder
+        ledger.charge(db, scope, booking.spent)
+        granted, balance = free, Balance()
+        if free and booking.fits is not None:
+            balance = ledger.balance_of(db, scope, holder)
+            granted = ledger.affordable(balance, booking, free)
+            if len(granted) < len(free):
+                ledger.charge_the_dead(db, now)  # changes no sum, but tells whether it pays to wait
+                balance = ledger.balance_of(db, scope, holder)
+        stake = ledger.stake_of(db, holder, scope) if booking.at_stake is None else booking.at_stake
+        for key in granted:
+            stake += booking.worst[key]
+        ledger.set_stake(db, holder, scope, stake, now + ledger.LEASE)
+        return granted, balance
+
+    def _renew(self, db: sqlite3.Connection, now: float) -> None:
+        """Give a sign of life: a call may take longer than the lease of its claim."""
+        if now - self._renewed > ledger.LEASE / 3:
+            self._renewed = now
+            db.execute("UPDATE claims SET until = ? WHERE owner = ?", (now + ledger.LEASE, self._owner))
 
     def _connect(self, busy_seconds: float) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
@@ -253,11 +320,14 @@ class GenerationCache:
                     f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID}; "
                     f"PRAGMA user_version = {_VERSION}; COMMIT;"
                 )
+            if db.execute("PRAGMA user_version").fetchone()[0] == 1:
+                db.executescript(f"BEGIN IMMEDIATE; {_UPGRADE} PRAGMA user_version = {_VERSION}; COMMIT;")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version != _VERSION:
             raise InputError(f"{self.path}: cache version {version}, this program writes {_VERSION}; name another file")
-        with self._transaction():  # proves that the file can be written before anything is paid
+        with self._transaction():  # also proves that the file can be written before anything is paid
             db.execute("DELETE FROM claims WHERE until < ?", (self._clock(),))
+            ledger.charge_the_dead(db, self._clock())
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -297,14 +367,13 @@ def _row(key: bytes, entry: Entry, now: float) -> tuple[Any, ...]:
     counts = (max(0, entry.tokens_in), max(0, entry.tokens_out), int(entry.estimated))
     reasoning = None if entry.reasoning is None else _encode(entry.reasoning)
     texts = (entry.finish, _encode(entry.text), reasoning, _encode(entry.error))
-    return (key, *texts, *counts, entry.seconds, entry.engine, now)
+    told = (entry.usd, entry.cached_in, entry.buyer, entry.model, entry.fingerprint)
+    return (key, *texts, *counts, entry.seconds, entry.engine, now, *told)
 
 
 def _select(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Entry]:
     found: dict[bytes, Entry] = {}
-    for start in range(0, len(keys), _CHUNK):
-        some = keys[start : start + _CHUNK]
-        marks = ",".join("?" * len(some))
+    for some, marks in _chunks(keys):
         rows = db.execute(f"SELECT {_COLUMNS} FROM generations WHERE key IN ({marks}) ORDER BY id", some)  # noqa: S608
         for row in rows:
             key = bytes(row[0])
@@ -315,6 +384,13 @@ def _select(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Entry]
                 row[1], _decode(row[2]), reasoning, _decode(row[4]), row[5], row[6], bool(row[7]), *row[8:]
             )
     return found
+
+
+def _chunks(keys: Sequence[bytes]) -> Iterator[tuple[Sequence[bytes], str]]:
+    """Keys in parts that one statement takes, with its question marks."""
+    for start in range(0, len(keys), _CHUNK):
+        some = keys[start : start + _CHUNK]
+        yield some, ",".join("?" * len(some))
 
 
 def _encode(text: str) -> bytes:
@@ -336,25 +412,3 @@ def _locked(path: Path) -> Iterator[None]:
     with path.with_name(path.name + ".lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _start_time(pid: int) -> str:
-    """When a process started, in the kernel's ticks; tells a process from a later one with its number."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rsplit(")", 1)[1].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def _alive(owner: str) -> bool:
-    """Whether the owner of a claim may still be at work; of other hosts nothing is known, so their lease decides."""
-    host, pid, started, _ = owner.rsplit("|", 3)
-    if host != socket.gethostname():
-        return True
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return _start_time(int(pid)) == started

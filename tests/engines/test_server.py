@@ -220,7 +220,7 @@ def test_budget_of_a_scope_counts_earlier_runs(tmp_path):
             with pytest.raises(InputError, match="budget"):
                 list(generate(many(20), endpoint.engine(), cache, Budget(calls=limit, scope="study")))
         assert cache.counts() == {"stop": 8}
-        assert cache.spending("study").calls == 8
+        assert cache.balance("study").spent.calls == 8
 
 
 def test_budget_counts_calls_without_an_answer_at_their_worst(tmp_path):

@@ -71,6 +71,16 @@ class Generation:
     """Whether it was served from the generation cache: nothing was paid."""
     usage_estimated: bool = False
     """Whether the token counts are an estimate, because the server told none that make sense."""
+    usd: float | None = None
+    """US dollars charged for it, its attempts without an answer included; None: nobody kept account."""
+    cached_in: int = 0
+    """Prompt tokens that the server took from its own prompt cache."""
+    buyer: str = ""
+    """Who bought it, as `generate` was told."""
+    model: str = ""
+    """The model that the reply names: a router may have asked another one."""
+    fingerprint: str = ""
+    """The reply's `system_fingerprint`: what the model ran on."""
 
 
 class Engine(Protocol):

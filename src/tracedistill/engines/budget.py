@@ -1,13 +1,17 @@
-"""Hard limits on what a run may spend, counted before a call is sent: in flight means worst case."""
+"""Hard limits on what a run may spend, kept in the ledger of the cache's file: in flight means worst case."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tracedistill.cache import Spending
 from tracedistill.engines import Request
 from tracedistill.engines.usage import Used
 from tracedistill.errors import InputError
+from tracedistill.ledger import PASSING, Balance, Booking, Spending, holder_name
+
+_METERS = itertools.count()  # tells several runs of one process apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,20 @@ class Budget:
     calls: int | None = None
     """Answers bought; a call that the server refused or failed (429, 4xx, 5xx) costs none."""
     scope: str = ""
-    """Name under which the cache adds spending up over runs; empty: each run counts for itself."""
+    """Name under which the ledger adds spending up over runs; empty: each run counts for itself."""
+
+    def fits(self, total: Spending) -> bool:
+        """Whether a total keeps the limits."""
+        return (
+            (self.usd is None or total.usd <= self.usd * (1 + 1e-9))
+            and (self.tokens is None or total.tokens <= self.tokens)
+            and (self.calls is None or total.calls <= self.calls)
+        )
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return not (self.usd is None and self.tokens is None and self.calls is None)
 
 
 class BudgetReachedError(InputError):
@@ -76,56 +93,75 @@ def worst_case(request: Request, extra: int = 0) -> Worst:
     return Worst(text + len(request.prefill) * 4 + schema + extra + 16, request.sampling.max_tokens)
 
 
-class Meter:
-    """What was spent and what may yet be spent by calls in flight."""
+def check_budget(budget: Budget, prices: Prices) -> None:
+    """Refuse a budget that cannot be kept: InputError for dollars without prices."""
+    if budget.usd is not None and prices == Prices():
+        raise InputError("budget.usd: the teacher has no prices; add them to the recipe, or limit tokens or calls")
 
-    def __init__(self, budget: Budget, prices: Prices, before: Spending | None = None) -> None:
-        if budget.usd is not None and prices == Prices():
-            raise InputError("budget.usd: the teacher has no prices; add them to the recipe, or limit tokens or calls")
-        self.budget, self.prices = budget, prices
-        self.before = before or Spending()
-        """Spent by earlier runs under the budget's scope."""
+
+class Meter:
+    """One run's side of the ledger: what its calls came to, and what those in flight may come to.
+
+    A server that writes more than `max_tokens` (hidden thinking), or reads more than the prompt, is reckoned with from
+    its first such reply on: `overrun` is the most by which a reply has exceeded its worst case.
+    """
+
+    def __init__(self, budget: Budget, prices: Prices, overrun: tuple[int, int] = (0, 0)) -> None:
+        self.budget, self.prices, self.overrun = budget, prices, overrun
+        self.holder = holder_name(next(_METERS))
+        self.scope = budget.scope or PASSING + self.holder
         self.spent = Spending()
         """Spent by this run, calls without an answer at their worst case."""
         self.unreported_usd = 0.0
         """The part of `spent.usd` that no usage report supports: time-outs, cut connections."""
-        self._reserved = Spending()
-        self._unsaved = Spending()
+        self._at_stake = self._unsaved = Spending()
+        self._changed = False
 
-    def reserve(self, worst: Worst) -> bool:
-        """Set the worst case of one call aside; False where it would not fit."""
-        more = self._amount(worst.tokens_in, worst.tokens_out)
-        total = self.before + self.spent + self._reserved + more
-        limits = self.budget
-        if (
-            (limits.usd is not None and total.usd > limits.usd * (1 + 1e-9))
-            or (limits.tokens is not None and total.tokens > limits.tokens)
-            or (limits.calls is not None and total.calls > limits.calls)
-        ):
-            return False
-        self._reserved += more
-        return True
+    @property
+    def passing(self) -> bool:
+        """Whether its account is for this run alone."""
+        return not self.budget.scope
 
-    def settle(self, worst: Worst, billed: Used | None, *, reported: bool = True) -> None:
-        """A reserved call is over: `billed` is what it used; None: it cost nothing."""
-        back = self._amount(worst.tokens_in, worst.tokens_out)
-        left = self._reserved
-        self._reserved = Spending(left.calls - back.calls, left.tokens - back.tokens, left.usd - back.usd)
-        if billed is not None:
-            cost = Spending(1, billed.tokens_in + billed.tokens_out, self.prices.charge(billed))
-            self.spent += cost
-            self._unsaved += cost
-            if not reported:
-                self.unreported_usd += cost.usd
+    def stake(self, worst: Worst) -> Spending:
+        """What a call is set aside for."""
+        over_in, over_out = self.overrun
+        return self._amount(worst.tokens_in + over_in, worst.tokens_out + over_out)
 
-    def unsaved(self) -> Spending | None:
-        """What was spent since the last call of this, for the cache's ledger; None: nothing."""
-        more, self._unsaved = self._unsaved, Spending()
-        return more if more.calls else None
+    def sent(self, stake: Spending) -> None:
+        """A call goes out; its stake was granted."""
+        self._at_stake += stake
 
-    def refusal(self, worst: Worst) -> BudgetReachedError:
+    def settle(self, stake: Spending, worst: Worst, billed: bool, used: Used | None) -> Spending:
+        """A call that was sent is over; returns what it is charged. `used` None: nobody knows, so all of its stake."""
+        self._at_stake -= stake
+        self._changed = True
+        if used is not None:
+            over = max(0, used.tokens_in - worst.tokens_in), max(0, used.tokens_out - worst.tokens_out)
+            self.overrun = max(self.overrun[0], over[0]), max(self.overrun[1], over[1])
+        if not billed:
+            return Spending()
+        cost = stake
+        if used is not None:
+            cost = Spending(1, used.tokens_in + used.tokens_out, self.prices.charge(used))
+        else:
+            self.unreported_usd += cost.usd
+        self.spent += cost
+        self._unsaved += cost
+        return cost
+
+    def booking(self, wanted: Mapping[bytes, Spending] | None = None, *, always: bool = False) -> Booking | None:
+        """What the next transaction is to write; None where nothing changed or nobody keeps account."""
+        if self.passing and not self.budget.limited:
+            return None
+        if not (wanted or self._changed or always):
+            return None
+        spent, self._unsaved, self._changed = self._unsaved, Spending(), False
+        fits = self.budget.fits if self.budget.limited else None
+        return Booking(self.scope, self.holder, spent, self._at_stake, wanted or {}, fits)
+
+    def refusal(self, stake: Spending, balance: Balance) -> BudgetReachedError:
         """Why a call was not sent, in the user's words."""
-        total, limits = self.before + self.spent, self.budget
+        total, limits = balance.spent, self.budget
         parts = [
             f"{used:{form}} of {limit:{form}} {name} spent"
             for name, used, limit, form in (
@@ -135,9 +171,11 @@ class Meter:
             )
             if limit is not None
         ]
-        need = self._amount(worst.tokens_in, worst.tokens_out)
+        others = balance.others
+        if others.calls:
+            parts.append(f"{others.calls:,d} calls of other runs and batches under way ({others.usd:.4f} usd at most)")
         return BudgetReachedError(
-            f"budget: {', '.join(parts)}; the next call may take {need.tokens:,d} tokens, {need.usd:.4f} usd. "
+            f"budget: {', '.join(parts)}; the next call may take {stake.tokens:,d} tokens, {stake.usd:.4f} usd. "
             "What was answered is kept; raise the budget and run again to go on, nothing is paid twice"
         )
 

@@ -93,6 +93,11 @@ def entry_of(generation: Generation, engine: str) -> Entry:
         estimated=generation.usage_estimated,
         seconds=generation.seconds,
         engine=engine,
+        usd=generation.usd,
+        cached_in=generation.cached_in,
+        buyer=generation.buyer,
+        model=generation.model,
+        fingerprint=generation.fingerprint,
     )
 
 
@@ -109,4 +114,9 @@ def generation_of(entry: Entry, request_id: str) -> Generation:
         error=entry.error,
         cached=True,
         usage_estimated=entry.estimated,
+        usd=entry.usd,
+        cached_in=entry.cached_in,
+        buyer=entry.buyer,
+        model=entry.model,
+        fingerprint=entry.fingerprint,
     )

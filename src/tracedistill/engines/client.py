@@ -10,18 +10,19 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 from tracedistill.cache import GenerationCache, content_key
 from tracedistill.engines import Engine, Generation, Request
-from tracedistill.engines.budget import Budget, BudgetReachedError, Meter, Prices, worst_case
+from tracedistill.engines.budget import Budget, BudgetReachedError, Meter, Prices, check_budget, worst_case
 from tracedistill.engines.calls import CallEngine, entry_of, generation_of
 from tracedistill.engines.progress import Statistics
 from tracedistill.engines.pump import Pump, Row
 from tracedistill.engines.usage import Used
+from tracedistill.ledger import Balance, Spending
 
 _LOOKUP = 64  # requests looked up in the cache at a time
 _HELPING = 8  # likewise, while calls are in flight
@@ -40,6 +41,7 @@ def generate(
     total: int | None = None,
     retry_failed: bool = False,
     retry_cut_off: bool = False,
+    buyer: str = "",
     chunk: int = 256,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> Iterator[Generation]:
@@ -48,7 +50,8 @@ def generate(
     What the cache holds is served from it (`cached`), refusals, cut-offs and failures too, each under its own
     `finish`; `retry_failed` buys errors and refusals again, `retry_cut_off` cut-offs. Everything bought is in the
     cache before it is yielded. Equal requests of one call are paid once. `requests` may be a generator of any
-    length: a few hundred are held at a time. Without a cache, one in a temporary folder serves this call.
+    length: a few hundred are held at a time. Without a cache, one in a temporary folder serves this call. `buyer` is
+    kept with every answer bought: an interrupted run knows again what it has paid for.
 
     `on_progress` gets a live `Statistics` four times a second, in the caller's thread. `total` (else the length of
     `requests`) lets it project time and money. `chunk` requests at a time go to an engine that works in batches.
@@ -65,8 +68,8 @@ def generate(
     rebuy = frozenset({"error", "refusal", "too-long"} if retry_failed else ()) | frozenset(
         {"length"} if retry_cut_off else ()
     )
-    Meter(budget, prices)  # a budget that cannot be kept is refused before anything is opened
-    run = _Run(iter(requests), engine, cache, budget, prices, on_progress, Statistics(total), rebuy)
+    check_budget(budget, prices)  # one that cannot be kept is refused before anything is opened
+    run = _Run(iter(requests), engine, cache, budget, prices, on_progress, Statistics(total), rebuy, buyer)
     if pacing_engine is not None:
         return run.calls(pacing_engine, loop_factory)
     return run.batches(int(getattr(engine, "chunk", chunk)))
@@ -97,6 +100,7 @@ class _Run:
     on_progress: Progress | None
     statistics: Statistics
     rebuy: frozenset[str]
+    buyer: str = ""
     followers: dict[bytes, list[Request]] = field(default_factory=dict)
     """Keys on their way, with the equal requests that wait for the same answer."""
     began: float = 0.0
@@ -110,8 +114,10 @@ class _Run:
         """Many calls at a time, in another thread."""
         with self._open_cache() as cache:
             name = cache.record_engine(engine.describe())
-            meter = self._meter(cache)
-            pump = Pump(engine, cache, meter, self.statistics, rebuy=self.rebuy, loop_factory=loop_factory)
+            meter = Meter(self.budget, self.prices, cache.overrun(name))
+            pump = Pump(
+                engine, cache, meter, self.statistics, rebuy=self.rebuy, buyer=self.buyer, loop_factory=loop_factory
+            )
             window = max(4 * engine.pacing.concurrency, 2 * _LOOKUP)
             with _Interrupts(pump) as interrupts:
                 try:
@@ -123,6 +129,7 @@ class _Run:
                 finally:
                     pump.finish()
                     pump.join()
+                    self._close(cache, meter)
                     self._report(force=True)
                 if pump.error is not None:
                     raise pump.error
@@ -159,48 +166,73 @@ class _Run:
         """A chunk of requests at a time, in the caller's thread, for engines that work in batches."""
         with self._open_cache() as cache:
             name = cache.record_engine(self.engine.describe())
-            meter = self._meter(cache)
+            meter = Meter(self.budget, self.prices)
             waiting: list[tuple[bytes, Request]] = []
             more = True
-            while more or waiting:
-                while more and len(waiting) < chunk:
-                    more, hits, misses = self._pull(cache, name, chunk - len(waiting))
-                    waiting += misses
-                    yield from hits
-                if waiting:
-                    waiting = yield from self._batch(cache, name, meter, waiting)
+            try:
+                while more or waiting:
+                    while more and len(waiting) < chunk:
+                        more, hits, misses = self._pull(cache, name, chunk - len(waiting))
+                        waiting += misses
+                        yield from hits
+                    if waiting:
+                        waiting = yield from self._batch(cache, name, meter, waiting)
+            finally:
+                self._close(cache, meter)
             self._report(force=True)
 
     def _batch(
         self, cache: GenerationCache, name: str, meter: Meter, some: list[tuple[bytes, Request]]
     ) -> Generator[Generation, None, list[tuple[bytes, Request]]]:
         """Run what the budget allows of a chunk; returns the rest."""
-        scope = self.budget.scope
         cost = getattr(self.engine, "worst_case", worst_case)
         worst = {key: cost(request) for key, request in some}
-        fitting = list(itertools.takewhile(lambda pair: meter.reserve(worst[pair[0]]), some))
-        if not fitting:
-            raise meter.refusal(worst[some[0][0]])
-        open_keys = {request.request_id: key for key, request in fitting}
-        self.statistics.in_flight = len(open_keys)
-        generations = self.engine.generate([request for _, request in fitting])
-        missing = (
-            Generation(request_id, "", "error", error="the engine gave nothing back for this request")
-            for request_id in list(open_keys)
-            if request_id in open_keys  # read when its turn comes, after all others
-        )
-        for generation in itertools.chain(generations, missing):
-            key = open_keys.pop(generation.request_id, None)
-            if key is None:
-                continue  # an answer to nothing, or a second one
-            paid = generation.finish not in {"error", "too-long"} or generation.tokens_out > 0
-            meter.settle(worst[key], Used(generation.tokens_in, generation.tokens_out) if paid else None)
-            unsaved = meter.unsaved()
-            cache.exchange([(key, entry_of(generation, name))], spent=(scope, unsaved) if scope and unsaved else None)
-            self.statistics.usd, self.statistics.in_flight = meter.spent.usd, len(open_keys)
-            yield from self._give(key, generation)
+        stakes = {key: meter.stake(most) for key, most in worst.items()}
+        granted = self._granted(cache, meter, stakes)
+        fitting = [request for key, request in some if key in granted]
+        open_keys = {request.request_id: key for key, request in some if key in granted}
+        try:
+            for generation in self._answers(fitting, open_keys):
+                key = open_keys.pop(generation.request_id, None)
+                if key is None:
+                    continue  # an answer to nothing, or a second one
+                billed = generation.finish not in {"error", "too-long"} or generation.tokens_out > 0
+                used = Used(generation.tokens_in, generation.tokens_out)
+                paid = meter.settle(stakes[key], worst[key], billed, used)
+                bought = replace(generation, usd=paid.usd, buyer=self.buyer)
+                cache.exchange([(key, entry_of(bought, name))], booking=meter.booking())
+                self.statistics.usd, self.statistics.in_flight = meter.spent.usd, len(open_keys)
+                yield from self._give(key, bought)
+                self._report()
+        finally:
+            for key in open_keys.values():  # the engine works here: what it did not answer cost nothing
+                meter.settle(stakes[key], worst[key], False, None)
+        return [(key, request) for key, request in some if key not in granted]
+
+    def _answers(self, requests: list[Request], unanswered: Mapping[str, bytes]) -> Iterator[Generation]:
+        """What the engine gives for a chunk, and a counted failure for each request that it leaves out."""
+        self.statistics.in_flight = len(requests)
+        yield from self.engine.generate(requests)
+        for request_id in list(unanswered):
+            yield Generation(request_id, "", "error", error="the engine gave nothing back for this request")
+
+    def _granted(self, cache: GenerationCache, meter: Meter, stakes: dict[bytes, Spending]) -> frozenset[bytes]:
+        """Those of a chunk's calls that the budget allows; waits for other runs whose calls may turn out cheaper."""
+        while True:
+            booking = meter.booking(stakes)
+            if booking is None:
+                granted, balance = list(stakes), Balance()
+            else:
+                granted, balance = cache.stake(list(stakes), booking)
+            for key in granted:
+                meter.sent(stakes[key])
+            if granted:
+                return frozenset(granted)
+            if not balance.waiting:
+                raise meter.refusal(next(iter(stakes.values())), balance)
+            self.statistics.waiting = "budget"
             self._report()
-        return some[len(fitting) :]
+            time.sleep(_TICK)
 
     def _pull(
         self, cache: GenerationCache, name: str, count: int
@@ -243,9 +275,13 @@ class _Run:
             self.reported = now
             self.on_progress(self.statistics)
 
-    def _meter(self, cache: GenerationCache) -> Meter:
-        before = cache.spending(self.budget.scope) if self.budget.scope else None
-        return Meter(self.budget, self.prices, before)
+    def _close(self, cache: GenerationCache, meter: Meter) -> None:
+        """Save what is not booked yet, and forget an account that was for this run alone."""
+        booking = meter.booking()
+        if booking is not None:
+            cache.exchange(booking=booking)
+        if meter.passing:
+            cache.forget(meter.scope)
 
     @contextlib.contextmanager
     def _open_cache(self) -> Iterator[GenerationCache]:

@@ -15,17 +15,17 @@ import queue
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import cast
 
-from tracedistill.cache import GenerationCache
+from tracedistill.cache import Claims, GenerationCache
 from tracedistill.engines import Generation, Request
 from tracedistill.engines.budget import Meter, Worst
 from tracedistill.engines.calls import CallEngine, Outcome, StopRunError, entry_of, generation_of
 from tracedistill.engines.limits import Concurrency, Pace, backoff
 from tracedistill.engines.progress import Statistics
-from tracedistill.engines.usage import Used
+from tracedistill.ledger import LEASE, NOTHING, Spending
 
 _BUSY_POLL = 0.3  # seconds between looks at an answer that another process is buying
 _EXHAUSTED = 20  # requests failed for good, one after another, that mean an outage rather than bad luck
@@ -42,6 +42,8 @@ class Row:
     refusals: int = 0
     refused_since: float | None = None
     claimed: bool = False
+    stake: Spending = NOTHING
+    paid: Spending = NOTHING
     sent: float = 0.0
     first_sent: float = 0.0
 
@@ -61,13 +63,15 @@ class Pump:
         statistics: Statistics,
         *,
         rebuy: frozenset[str] = frozenset(),
+        buyer: str = "",
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> None:
         self.results: queue.SimpleQueue[list[tuple[Row, Generation]] | None] = queue.SimpleQueue()
         self.error: BaseException | None = None
         self._engine, self._cache, self._meter, self._statistics = engine, cache, meter, statistics
-        self._rebuy = rebuy
+        self._rebuy, self._buyer = rebuy, buyer
         self._engine_name = cache.record_engine(engine.describe())
+        self._known_overrun = meter.overrun
         pacing = engine.pacing
         self._pacing = pacing
         self._concurrency = Concurrency(pacing.start, pacing.concurrency)
@@ -82,6 +86,9 @@ class Pump:
         self._answered_at = float("-inf")
         self._exhausted = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._pulse: asyncio.TimerHandle | None = None
+        self._overdue = False  # a sign of life is due: calls may take longer than the lease of their claims
+        self._broke_until = 0.0  # the budget did not allow the last call that was wanted
         self._runner = asyncio.Runner(loop_factory=loop_factory)
         self._loop = self._runner.get_loop()
         self._turn = asyncio.Event()
@@ -130,6 +137,7 @@ class Pump:
 
     async def _main(self) -> None:
         async with self._engine.session():
+            self._beat()
             try:
                 while True:
                     self._step()
@@ -141,8 +149,9 @@ class Pump:
                 for task in self._tasks:
                     task.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
-                if self._timer is not None:
-                    self._timer.cancel()
+                for timer in (self._timer, self._pulse):
+                    if timer is not None:
+                        timer.cancel()
                 self._close_books()
 
     def _idle(self) -> bool:
@@ -157,47 +166,65 @@ class Pump:
         for row, outcome in completed:
             generation = self._judge(row, outcome, in_flight, now)
             if generation is not None:
-                stored.append((row, generation))
+                stored.append((row, replace(generation, usd=row.paid.usd, buyer=self._buyer)))
+        if completed:
+            self._broke_until = 0.0
         chosen = [] if self._stopping else self._choose(now)
-        wanted = {row.key: row for row in chosen if not row.claimed}
-        unsaved = self._meter.unsaved()
-        scope = self._meter.budget.scope
-        results = stored
-        if stored or wanted or (unsaved and scope):
+        results = list(stored)
+        if self._meter.overrun != self._known_overrun:
+            self._known_overrun = self._meter.overrun
+            self._cache.record_overrun(self._engine_name, *self._known_overrun)
+        wanted = {row.key: row for row in chosen}
+        booking = self._meter.booking({row.key: row.stake for row in chosen}, always=self._overdue)
+        self._overdue = False
+        if stored or wanted or booking is not None:
             claims = self._cache.exchange(
                 [(row.key, entry_of(generation, self._engine_name)) for row, generation in stored],
                 list(wanted),
                 rebuy=self._rebuy,
-                spent=(scope, unsaved) if scope and unsaved else None,
+                booking=booking,
             )
-            for key, row in wanted.items():
-                if key in claims.granted:
-                    row.claimed = True
-                    continue
-                self._turn.set()  # its slot is free again, and no call will end to say so
-                self._meter.settle(row.worst, None)
-                if key in claims.found:
-                    results.append((row, generation_of(claims.found[key], row.request.request_id)))
-                else:
-                    self._put_off(row, now + _BUSY_POLL)
+            results += self._start(wanted, claims, now)
         if results:
             self.results.put(results)
-        for row in chosen:
-            if row.claimed:
-                row.sent = now
-                row.first_sent = row.first_sent or now
-                task = self._loop.create_task(self._call(row))
-                self._tasks.add(task)
         figures = self._statistics
         figures.usd, figures.unreported_usd = self._meter.spent.usd, self._meter.unreported_usd
         figures.concurrency, figures.in_flight = self._concurrency.limit, len(self._tasks)
+
+    def _start(self, wanted: Mapping[bytes, Row], claims: Claims, now: float) -> list[tuple[Row, Generation]]:
+        """Send what was granted; what somebody else has bought comes back, the rest waits."""
+        found: list[tuple[Row, Generation]] = []
+        for key, row in wanted.items():
+            if key in claims.granted:
+                row.claimed, row.sent = True, now
+                row.first_sent = row.first_sent or now
+                self._meter.sent(row.stake)
+                self._tasks.add(self._loop.create_task(self._call(row)))
+                continue
+            self._turn.set()  # its slot is free again, and no call will end to say so
+            if key in claims.found:
+                found.append((row, generation_of(claims.found[key], row.request.request_id)))
+                continue
+            self._put_off(row, now + _BUSY_POLL)
+            if key in claims.unaffordable:
+                self._broke_until = now + _BUSY_POLL
+                self._statistics.waiting = "budget"
+        if claims.unaffordable and not self._tasks and not claims.balance.waiting:
+            short = next(row for key, row in wanted.items() if key in claims.unaffordable)
+            self._halt(self._meter.refusal(short.stake, claims.balance))
+        return found
+
+    def _beat(self) -> None:
+        self._overdue = bool(self._tasks)
+        self._pulse = self._loop.call_later(LEASE / 3, self._beat)
+        self._turn.set()
 
     def _choose(self, now: float) -> list[Row]:
         """Rows to start now, within concurrency, pace and budget; sets the timer for those that must wait."""
         chosen: list[Row] = []
         wake: float | None = None
-        self._statistics.waiting = ""
-        while len(self._tasks) + len(chosen) < self._concurrency.limit:
+        self._statistics.waiting = "budget" if now < self._broke_until else ""
+        while now >= self._broke_until and len(self._tasks) + len(chosen) < self._concurrency.limit:
             due = bool(self._later) and self._later[0][0] <= now
             if not due and not self._inbox:
                 break
@@ -208,20 +235,18 @@ class Pump:
                 self._statistics.waiting = f"rate limit: {wait:.0f} s" if wait >= 1 else ""
                 wake = now + wait
                 break
-            if not self._meter.reserve(row.worst):
-                self._statistics.waiting = "budget"
-                if not self._tasks and not chosen:
-                    self._halt(self._meter.refusal(row.worst))
-                break
             if due:
                 heapq.heappop(self._later)
             else:
                 self._inbox.popleft()
             self._pace.sent(expected, now)
+            row.stake = self._meter.stake(row.worst)
             chosen.append(row)
         # What is due already waits for a slot or for budget, and the end of a call makes a turn: no timer for it,
         # which would ring without pause.
-        if wake is None and self._later and self._later[0][0] > now:
+        if now < self._broke_until:
+            wake = self._broke_until
+        elif wake is None and self._later and self._later[0][0] > now:
             wake = self._later[0][0]
         if self._timer is None or self._timer.when() != wake:
             if self._timer is not None:
@@ -240,7 +265,7 @@ class Pump:
             outcome = Outcome(cause="given up", billed=True)
         except BaseException as error:  # a fault of ours must end the run, not hang it
             self._halt(error)
-            outcome = Outcome(cause=str(error))
+            outcome = Outcome(cause=str(error), billed=not isinstance(error, StopRunError))
         # Here, not in a done-callback: the turn that follows must find the slot free.
         self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         self._completed.append((row, outcome))
@@ -248,12 +273,9 @@ class Pump:
 
     def _judge(self, row: Row, outcome: Outcome, in_flight: int, now: float) -> Generation | None:
         """Settle one outcome: the generation to keep, or None where the row goes back or the run ends."""
-        worst = row.worst
-        used = outcome.used or Used(worst.tokens_in, worst.tokens_out)
-        reported = outcome.used is not None
-        self._meter.settle(worst, used if outcome.billed else None, reported=reported)
-        if reported:
-            self._pace.corrected(_expected(row), used.tokens_in + used.tokens_out)
+        row.paid += self._meter.settle(row.stake, row.worst, outcome.billed, outcome.used)
+        if outcome.used is not None:
+            self._pace.corrected(_expected(row), outcome.used.tokens_in + outcome.used.tokens_out)
         if outcome.headers:
             self._pace.told(outcome.headers, in_flight, now)
         if outcome.generation is not None:
@@ -319,11 +341,9 @@ class Pump:
     def _close_books(self) -> None:
         """Give up the claims of rows that will not be bought, and save what unanswered calls may have cost."""
         for row, outcome in self._completed:
-            worst = Used(row.worst.tokens_in, row.worst.tokens_out)
-            self._meter.settle(row.worst, (outcome.used or worst) if outcome.billed else None)
+            self._meter.settle(row.stake, row.worst, outcome.billed, outcome.used)
         held = [row.key for _, _, row in self._later if row.claimed] + [row.key for row, _ in self._completed]
-        unsaved, scope = self._meter.unsaved(), self._meter.budget.scope
-        self._cache.exchange(released=held, spent=(scope, unsaved) if scope and unsaved else None)
+        self._cache.exchange(released=held, booking=self._meter.booking())
         self._statistics.usd = self._meter.spent.usd
         self._statistics.in_flight = 0
 

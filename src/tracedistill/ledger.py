@@ -1,0 +1,180 @@
+"""What each scope (a study, say) has spent and has at stake, in the cache's SQLite file.
+
+A stake is the worst case of calls that are on their way. It is written in the transaction that sends them, and its
+holder is a process, or a batch that outlives its process. What a dead process had at stake is charged in full: its
+calls may have been answered and billed. So spending plus stakes is never below the bill, whoever is killed when.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LEASE = 900.0
+"""Seconds without a sign of life after which a claim or stake of another host is void."""
+PASSING = "run:"
+"""Prefix of the scopes of runs without a name: they are forgotten with their process."""
+_BATCH = "batch:"
+SCHEMA = """
+CREATE TABLE stakes (holder TEXT NOT NULL, scope TEXT NOT NULL, until REAL NOT NULL, calls INTEGER NOT NULL,
+  tokens INTEGER NOT NULL, usd REAL NOT NULL, PRIMARY KEY (holder, scope)) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """An amount: what a scope has spent or has at stake, or the difference to be added to it."""
+
+    calls: int = 0
+    """Answers bought."""
+    tokens: int = 0
+    """Tokens in and out."""
+    usd: float = 0.0
+    """US dollars."""
+
+    def __add__(self, other: Spending) -> Spending:
+        return Spending(self.calls + other.calls, self.tokens + other.tokens, self.usd + other.usd)
+
+    def __sub__(self, other: Spending) -> Spending:
+        return Spending(self.calls - other.calls, self.tokens - other.tokens, self.usd - other.usd)
+
+
+NOTHING = Spending()
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """What one transaction changes in a scope's account."""
+
+    scope: str
+    """Whose account."""
+    holder: str
+    """Whose stake; `batch_holder` for one that outlives its process."""
+    spent: Spending = NOTHING
+    """What calls came to since the holder's last booking."""
+    at_stake: Spending | None = None
+    """The holder's stake without what the transaction grants; None: as it stands in the file."""
+    worst: Mapping[bytes, Spending] = field(default_factory=dict)
+    """What each wanted call may cost."""
+    fits: Callable[[Spending], bool] | None = None
+    """Whether a total of spending and stakes keeps the limits; None: there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """A scope's account."""
+
+    spent: Spending = NOTHING
+    """What is paid, dead processes' stakes included."""
+    others: Spending = NOTHING
+    """What other holders have at stake."""
+    waiting: bool = False
+    """Whether some of these are processes at work, whose stakes will soon be less."""
+
+
+def holder_name(number: int) -> str:
+    """This process as a holder of claims or stakes; `number` tells several of its holders apart."""
+    return f"{socket.gethostname()}|{os.getpid()}|{_start_time(os.getpid())}|{number}"
+
+
+def batch_holder(name: str) -> str:
+    """A holder that no process's death voids."""
+    return f"{_BATCH}{name}"
+
+
+def is_alive(holder: str, until: float, now: float) -> bool:
+    """Whether a holder may still be at work; of other hosts nothing is known, so their lease decides."""
+    if holder.startswith(_BATCH):
+        return True
+    host, pid, started, _ = holder.rsplit("|", 3)
+    if host != socket.gethostname():
+        return until > now
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return _start_time(int(pid)) == started
+
+
+def balance_of(db: sqlite3.Connection, scope: str, holder: str = "") -> Balance:
+    """A scope's account as `holder` sees it."""
+    row = db.execute("SELECT calls, tokens, usd FROM spending WHERE scope = ?", (scope,)).fetchone()
+    others, waiting = NOTHING, False
+    for name, *amount in db.execute("SELECT holder, calls, tokens, usd FROM stakes WHERE scope = ?", (scope,)):
+        if name != holder:
+            others += Spending(*amount)
+            waiting = waiting or (bool(amount[0]) and not name.startswith(_BATCH))
+    return Balance(Spending(*row) if row else NOTHING, others, waiting)
+
+
+def affordable(balance: Balance, booking: Booking, wanted: Sequence[bytes]) -> list[bytes]:
+    """Those of the wanted calls that the scope can pay at their worst, in their order; all where nothing limits it."""
+    if booking.fits is None:
+        return list(wanted)
+    total = balance.spent + balance.others + (booking.at_stake or NOTHING)
+    kept = []
+    for key in wanted:
+        if booking.fits(total + booking.worst[key]):
+            total += booking.worst[key]
+            kept.append(key)
+    return kept
+
+
+def charge(db: sqlite3.Connection, scope: str, amount: Spending) -> None:
+    """Add to what a scope has spent."""
+    if amount != NOTHING:
+        db.execute(
+            "INSERT INTO spending VALUES (?,?,?,?) ON CONFLICT (scope) DO UPDATE SET calls = calls + excluded.calls, "
+            "tokens = tokens + excluded.tokens, usd = usd + excluded.usd",
+            (scope, amount.calls, amount.tokens, amount.usd),
+        )
+
+
+def set_stake(db: sqlite3.Connection, holder: str, scope: str, amount: Spending, until: float) -> None:
+    """Write what a holder has at stake now."""
+    if amount.calls <= 0:
+        db.execute("DELETE FROM stakes WHERE holder = ? AND scope = ?", (holder, scope))
+        return
+    values = (holder, scope, until, amount.calls, amount.tokens, max(0.0, amount.usd))
+    db.execute("INSERT OR REPLACE INTO stakes VALUES (?,?,?,?,?,?)", values)
+
+
+def stake_of(db: sqlite3.Connection, holder: str, scope: str) -> Spending:
+    """What a holder has at stake."""
+    asked = "SELECT calls, tokens, usd FROM stakes WHERE holder = ? AND scope = ?"
+    row = db.execute(asked, (holder, scope)).fetchone()
+    return Spending(*row) if row else NOTHING
+
+
+def charge_the_dead(db: sqlite3.Connection, now: float) -> None:
+    """Charge what dead holders had at stake, and void their claims."""
+    for holder, scope, until, *amount in db.execute("SELECT * FROM stakes").fetchall():
+        if not is_alive(holder, until, now):
+            charge(db, scope, Spending(*amount))
+            set_stake(db, holder, scope, NOTHING, 0.0)
+    for owner, until in db.execute("SELECT owner, max(until) FROM claims GROUP BY owner").fetchall():
+        if not is_alive(owner, until, now):
+            db.execute("DELETE FROM claims WHERE owner = ?", (owner,))
+    for (scope,) in db.execute("SELECT scope FROM spending WHERE scope LIKE ?", (f"{PASSING}%",)).fetchall():
+        if not is_alive(scope.removeprefix(PASSING), now + LEASE, now):  # another host's may be at work
+            forget(db, scope)
+
+
+def forget(db: sqlite3.Connection, scope: str) -> None:
+    """Drop a passing scope's account."""
+    db.execute("DELETE FROM spending WHERE scope = ?", (scope,))
+    db.execute("DELETE FROM stakes WHERE scope = ?", (scope,))
+
+
+def _start_time(pid: int) -> str:
+    """When a process started, in the kernel's ticks; tells a process from a later one with its number."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rsplit(")", 1)[1].split()[19]
+    except (OSError, IndexError):
+        return ""
