@@ -36,8 +36,13 @@ class Family:
     """Whether there is a place for a system message."""
     refused: dict[FormatName, str] = field(default_factory=dict)
     """Format -> the error that it meets."""
+    lead: str = ""
+    """White space before the assistant's words."""
+    trail: str = ""
+    """White space between them and the end token."""
 
 
+INST = ("[INST]", "[/INST]")
 CHATML = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 GEMMA: dict[str, Any] = {
     "eos": "<eos>",
@@ -80,6 +85,21 @@ FAMILIES = {
         Family("gemma3", **GEMMA, refused=_PLAIN),
         Family("phi3", "<|endoftext|>", ("<|end|>", "<|user|>", "<|system|>", "<|assistant|>"), "<|end|>",
                "<|assistant|>\n", pad="<|endoftext|>", refused=_PLAIN),
+        Family("mistral_v1", "</s>", INST, "</s>", " [/INST]", bos="<s>", system=False, refused=_PLAIN),
+        Family("mistral_v2", "</s>", INST, "</s>", " [/INST]", bos="<s>", system=False, refused=_PLAIN, lead=" "),
+        Family("llama2", "</s>", (), "</s>", " [/INST]", bos="<s>", refused=_PLAIN, lead=" ", trail=" "),
+        Family(
+            "deepseek_r1_distill",
+            "<｜end▁of▁sentence｜>",
+            ("<｜User｜>", "<｜Assistant｜>"),
+            "<｜end▁of▁sentence｜>",
+            "<｜Assistant｜><think>\n\n</think>\n\n",
+            bos="<｜begin▁of▁sentence｜>",
+            added=("<think>", "</think>"),
+            refused={"tags": BROKEN},
+        ),
+        Family("glm4", "<|endoftext|>", ("[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|system|>"),
+               "<|endoftext|>", "<|assistant|>", refused=_PLAIN, lead="\n"),
         Family("no_system", "<|end|>", ("<|user|>", "<|assistant|>"), "<|end|>", "<|assistant|>", pad="<|end|>",
                system=False, refused=_PLAIN),
     )

@@ -18,6 +18,7 @@ from tracedistill.rendering import (
     end_id,
     knows_reasoning,
     prompt_ids,
+    prompt_template,
     render_example,
     system_in_user_turn,
     writes_the_day,
@@ -67,7 +68,8 @@ def test_the_row_is_prompt_completion_end_as_the_template_writes_them(
     assert ids[: len(asked)] == asked
     assert difference(tokenizer(name), row, style) == ""
     text = tokenizer(name).decode(ids)
-    assert text.endswith(f"Answer: {ANSWER}{FAMILIES[name].end}" if style != "tags" else FAMILIES[name].end)
+    end = f"{FAMILIES[name].trail}{FAMILIES[name].end}"
+    assert text.endswith(f"Answer: {ANSWER}{end}" if style != "tags" else end)
     assert ids.count(end_id(tokenizer(name))) == asked.count(end_id(tokenizer(name))) + 1
 
 
@@ -97,8 +99,9 @@ def test_a_format_that_the_family_cannot_write_is_refused(name: str, style: Form
             preflight(tokenizer(name), [example(style, trace)], 4096, "error", "a", style)
 
 
-def test_only_qwen3_keeps_reasoning_apart() -> None:
-    assert {name for name in FAMILIES if knows_reasoning(tokenizer(name))} == {"qwen3", "qwen3_5_think"}
+def test_families_that_keep_reasoning_apart() -> None:
+    known = {name for name in FAMILIES if knows_reasoning(tokenizer(name))}
+    assert known == {"qwen3", "qwen3_5_think", "deepseek_r1_distill"}
 
 
 def test_tags_on_a_template_that_reads_them_names_the_remedy() -> None:
@@ -150,10 +153,41 @@ def test_thinking_of_earlier_turns_that_the_template_drops_is_told() -> None:
     prompt_ids(tokenizer("smollm2"), tagged, style="tags")
 
 
+# ---- white space and thinking that a template leaves to its user
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_white_space_around_the_words_is_the_templates(name: str) -> None:
+    family = FAMILIES[name]
+    text = written(name, example("plain"), "plain")
+    assert text == f"{family.lead}{TRACE}\nAnswer: {ANSWER}{family.trail}{family.end}"
+    begun_with = tokenizer(name).decode(prompt_ids(tokenizer(name), (USER,), begun(TRACE)))
+    assert begun_with.endswith(f"{family.lead}{TRACE}\nAnswer:"), "nothing stands behind a forced beginning"
+
+
+def test_a_prompt_that_opens_thinking_which_the_template_drops() -> None:
+    name = "deepseek_r1_distill"
+    asked = {style: tokenizer(name).decode(prompt_ids(tokenizer(name), (USER,), style=style)) for style in STYLES}
+    assert asked["reasoning"].endswith("<｜Assistant｜><think>\n")
+    assert asked["plain"].endswith("<｜Assistant｜><think>\n\n</think>\n\n")
+    text = written(name, example("reasoning"), "reasoning")
+    assert text == f"{TRACE}\n</think>\n\nAnswer: {ANSWER}<｜end▁of▁sentence｜>"
+
+
+@pytest.mark.parametrize(("name", "style"), GOOD)
+def test_other_programs_ask_the_same_with_the_exported_template(name: str, style: FormatName) -> None:
+    own = copy.deepcopy(tokenizer(name))
+    own.chat_template = prompt_template(tokenizer(name), style)
+    options = {"enable_thinking": style == "reasoning", "date_string": "26 Jul 2024"}
+    chat = [{"role": "user", "content": USER.content}]
+    ids = own.apply_chat_template(chat, add_generation_prompt=True, return_dict=False, **options)
+    assert ids == prompt_ids(tokenizer(name), (USER,), style=style)
+
+
 # ---- system messages, days, injected tokens
 
 
-@pytest.mark.parametrize("name", ["gemma", "no_system"])
+@pytest.mark.parametrize("name", [name for name, each in FAMILIES.items() if not each.system])
 def test_a_family_without_a_system_role_names_the_remedy(name: str) -> None:
     with pytest.raises(InputError, match=r"no place for a system message; .*system_role: user"):
         prompt_ids(tokenizer(name), (SYSTEM, USER))

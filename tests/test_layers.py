@@ -44,6 +44,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("recipes.schema", "formats"): "the names of the formats are a type of the recipe; formats imports nothing",
     ("engines.local", "rendering"): "one rendering for training and inference is the point of rendering",
     ("engines.adapters", "weights"): "a student's name becomes a folder in one place",
+    ("engines.layouts", "weights"): "what a library said is shortened in one place",
     ("students", "pipeline"): "the entry point alone reaches up, as train's does",
     ("train", "pipeline"): "the entry point alone reaches up: what makes missing files is the pipeline",
 }
@@ -53,6 +54,8 @@ HEAVY: dict[str, dict[str, str]] = {
     "torch": {
         "engines.local": "runs models",
         "engines.adapters": "loads models and switches their adapters",
+        "engines.stepping": "runs batches token by token",
+        "engines.layouts": "tries how rows may be laid out",
         "engines.lora": "adds adapters in half precision",
         "engines.packing": "lays weights out for quicker products",
         "train": "the launch target",

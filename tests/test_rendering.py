@@ -15,6 +15,7 @@ from tracedistill.rendering import (
     difference,
     end_id,
     prompt_ids,
+    prompt_template,
     render_example,
     same_as_template,
     template_hash,
@@ -80,10 +81,16 @@ def test_no_template_is_refused() -> None:
         prompt_ids(tokenizer(None), CHAT)
 
 
-def test_a_template_without_generation_prompt_is_refused() -> None:
-    without = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    with pytest.raises(InputError, match="has no generation prompt"):
-        prompt_ids(tokenizer(without), CHAT)
+def test_what_a_generation_prompt_lacks_is_read_off_the_template() -> None:
+    own = tokenizer("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}")
+    assert own.decode(prompt_ids(own, CHAT)).endswith("Mary?<|im_end|>\n<|im_start|>assistant\n")
+    assert same_as_template(own, EXAMPLE)
+    # other programs find it in the exported template
+    exported = tokenizer(prompt_template(own))
+    chat = [{"role": turn.role, "content": turn.content} for turn in CHAT]
+    text = exported.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    assert own(text, add_special_tokens=False)["input_ids"] == prompt_ids(own, CHAT)
+    assert prompt_template(tokenizer()) == TEMPLATE
 
 
 @pytest.mark.parametrize(
@@ -115,8 +122,8 @@ def test_the_template_says_what_ends_a_turn() -> None:
     assert end_id(own) == own.convert_tokens_to_ids("<|endoftext|>") != own.eos_token_id
     assert same_as_template(own, EXAMPLE)
     own = tokenizer(TEMPLATE.replace("<|im_end|>", "\n\n"))
-    assert end_id(own) == own.eos_token_id
-    assert not same_as_template(own, EXAMPLE)
+    assert end_id(own) == own.eos_token_id, "where the template ends a turn with nothing, the end is ours to add"
+    assert same_as_template(own, EXAMPLE)
 
 
 def test_the_difference_is_shown() -> None:

@@ -159,16 +159,22 @@ def test_the_end_token_in_the_middle(tokenizer: Any) -> None:
     [
         (lambda text: text.replace("m['content']", "m['content'].strip()"), " Answer: x\n"),
         (lambda text: text.replace("m['content']", "m['content'].split('</think>')[-1]"), "<think>t</think> x"),
-        (lambda text: text.replace("<|im_end|>", "\n\n"), "Answer: x"),
         (lambda text: text.replace("<|im_start|>assistant", "<|im_start|>model"), "Answer: x"),
     ],
-    ids=["trims", "drops the thinking", "no end token", "another role at inference"],
+    ids=["trims", "drops the thinking", "another role at inference"],
 )
 def test_templates_that_write_something_else(tokenizer: Any, change: Callable[[str], str], completion: str) -> None:
     own = copy.deepcopy(tokenizer)
     own.chat_template = change(TEMPLATE)
     with pytest.raises(InputError, match="differs from what the model's own chat template writes"):
         preflight(own, [example(completion)], 512, "drop", "a")
+
+
+def test_a_template_without_an_end_token_is_told(tokenizer: Any) -> None:
+    own = copy.deepcopy(tokenizer)
+    own.chat_template = TEMPLATE.replace("<|im_end|>", "\n\n")
+    note, text = preflight(own, [example("Answer: x")], 512, "drop", "a").shown[0]
+    assert (note, text) == ("note", "the chat template ends no turn with a token; rows end with '<|im_end|>'")
 
 
 def test_a_pad_token_that_is_the_end_token_is_told(tokenizer: Any) -> None:

@@ -374,7 +374,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no rows": ({"rows": []}, "arm arm: training rows: there are none"),
     "unknown target": (
         {"lora_targets": "q_proj,c_attn"},
-        r"lora_targets: 'c_attn' names no linear layer of this model; there are: down_proj \(2\), .*v_proj \(2\)",
+        r"lora_targets: 'c_attn' names no linear layer .* takes an adapter; there are: down_proj \(2\), .*v_proj \(2\)",
     ),
     "no target": ({"lora_targets": " , "}, "lora_targets: ' , ' names no linear layer"),
     "the head as target": ({"lora_targets": "lm_head"}, "lora_targets: 'lm_head' names no linear layer"),

@@ -162,19 +162,20 @@ def own_code(model: Path) -> None:
     (model / "own.py").write_text("raise SystemExit('code of the folder was run')\n")
 
 
-TURNS = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
-)
 NO_END = (
     "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
 )
+LOUD = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
+    "{{ m['content'].upper() if m['role'] == 'assistant' else m['content'] }}{{ '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 STUDENTS: dict[str, tuple[Edit, str]] = {
-    "no generation prompt": (template(TURNS), "model: its chat template has no generation prompt"),
     "no template": (template(None), "model: the tokenizer has no chat template; use an instruction-tuned model"),
     "a broken template": (template("{% for m in messages %}{{ m['role']"), "its chat template refuses these messages"),
     "no end token anywhere": (without_end, "the student could never learn to stop"),
-    "no end token in the template": (template(NO_END), "arm answer-only, babi-s0-train-0: the training row differs"),
+    "a template that shouts": (template(LOUD), "arm answer-only, babi-s0-train-0: the training row differs"),
     "config.json is none": (lambda model: (model / "config.json").write_text("{"), "is not a valid JSON file"),
     "no tokenizer": (lambda model: (model / "tokenizer.json").unlink(), "no tokenizer"),
     "a shard is missing": (without_shard, "cannot be loaded: No such file or directory"),
@@ -246,10 +247,10 @@ def test_no_code_of_a_students_folder_is_run(
 def test_no_teacher_is_paid_for_a_student_that_cannot_be_tuned(
     model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    template(TURNS)(model)
+    template(None)(model)
     teachers = {"paid": {"kind": "model", "model": "scripted:tests.arm_scripts:planner"}}
     recipe = recipe_of(tmp_path, model, teachers=teachers, arms={"correct": {"tune": "correct", "teacher": "paid"}})
-    assert "no generation prompt" in told(capfd, cli.main(["train", str(recipe)]))
+    assert "no chat template" in told(capfd, cli.main(["train", str(recipe)]))
     assert not (tmp_path / "run" / "traces").exists()
 
 

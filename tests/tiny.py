@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Any
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
@@ -10,13 +12,11 @@ TEMPLATE = (
 )
 
 
-def build(
-    folder: Path, *, hidden: int = 32, layers: int = 2, seed: int = 0, window: int = 512, **settings: object
-) -> Path:
-    """Write the model and tokenizer into `folder`, which is returned."""
-    import torch
+@functools.cache
+def tokenizer() -> Any:
+    """The tiny models' tokenizer; not to be changed."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     from tracedistill.tasks.babi_stories import generate
 
@@ -31,21 +31,31 @@ def build(
     )
     stories = [" ".join((*story.lines, story.question)) for story in generate("train", 40, 7)]
     raw.train_from_iterator([*stories, "Answer: Question type: Supporting facts: system user assistant"], trainer)
-    tokenizer = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=TEMPLATE
     )
-    tokenizer.save_pretrained(str(folder))
+
+
+def build(
+    folder: Path, *, hidden: int = 32, layers: int = 2, seed: int = 0, window: int = 512, **settings: object
+) -> Path:
+    """Write the model and tokenizer into `folder`, which is returned."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    words = tokenizer()
+    words.save_pretrained(str(folder))
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=len(words),
         hidden_size=hidden,
         intermediate_size=2 * hidden,
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=window,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
         bos_token_id=None,
         **settings,
     )

@@ -6,12 +6,18 @@ the text which comes out is what the model family's template writes for the whol
 
 The format (formats.FormatName) says how a family that can think is asked: `reasoning` lets it think and gives the
 template the trace as `reasoning_content`; `plain` and `tags` ask it not to think (`enable_thinking` false).
+
+What a template leaves to its user is read off the template itself (`_Turn`): white space around the assistant's words
+(Llama-2, Mistral), a turn that its generation prompt does not open, thinking that the generation prompt opens and that
+the template cuts out of a finished conversation (DeepSeek-R1).
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,8 +35,12 @@ NO_SYSTEM = (
 )
 NO_REASONING = "use format: plain, or tags"
 """The remedy for a family that does not keep its thinking apart."""
-SENTINEL = "7310942"
-"""Stands for an assistant's words where a template is asked what it writes around them."""
+SENTINEL, THOUGHT = "7310942", "4418830"
+"""Stand for an assistant's words and thinking where a template is asked what it writes around them."""
+OWN_TEMPLATE = "students.<name>.chat_template replaces it (a file, or the template's text)"
+"""The way out for a tokenizer whose template cannot be used."""
+_OPENED = re.compile(r"<think>\s*\Z")
+"""Thinking that a prompt opens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +60,29 @@ def prompt_ids(
 
     Prompt and prefill are cut into tokens apart, as in a training row.
     """
-    ids = _tokens(tokenizer, _template(tokenizer, messages, style, generation=True))
-    return ids + _tokens(tokenizer, completion_text(tokenizer, messages, prefill, style)) if prefill else ids
+    ids = _tokens(tokenizer, _head(tokenizer, messages, style))
+    if not prefill:
+        return ids
+    turn = _turn(tokenizer, tokenizer.chat_template, style)
+    return ids + _tokens(tokenizer, completion_text(tokenizer, messages, prefill, style).removesuffix(turn.trail))
 
 
 def completion_text(tokenizer: Any, prompt: Sequence[Message], completion: str, style: FormatName = "plain") -> str:
     """The assistant's turn as this family writes it, without the token that ends it.
 
     In the format `reasoning` it is what the template writes behind its own generation prompt for a message with
-    `reasoning_content`; otherwise the completion itself. Raises InputError for a template that knows no reasoning.
+    `reasoning_content`, or what ends the thinking that the generation prompt has opened; otherwise the completion
+    itself between the template's white space. Raises InputError for a template that knows no reasoning.
     """
-    entry = _entry(tokenizer, Message("assistant", completion), style)
+    entry, turn = (
+        _entry(tokenizer, Message("assistant", completion), style),
+        _turn(tokenizer, tokenizer.chat_template, style),
+    )
     if "reasoning_content" not in entry:
-        return completion
-    head = _template(tokenizer, prompt, style, generation=True)
+        return f"{turn.lead}{completion}{turn.trail}"
+    if turn.thinks:
+        return f"{entry['reasoning_content']}\n</think>\n\n{entry['content']}{turn.trail}"
+    head = _head(tokenizer, prompt, style)
     whole = _template(tokenizer, (*prompt, Message("assistant", completion)), style, generation=False, checked=False)
     text, end, tail = whole[len(head) :].rpartition(_end(tokenizer))
     written = all(entry[key].strip() in text for key in ("content", "reasoning_content"))
@@ -90,8 +109,15 @@ def difference(tokenizer: Any, example: Example, style: FormatName = "plain") ->
     """
     assistant = Message("assistant", example.completion)
     whole = _template(tokenizer, (*example.prompt, assistant), style, generation=False, checked=False)
+    turn = _turn(tokenizer, tokenizer.chat_template, style)
     head = _template(tokenizer, example.prompt, style, generation=True)
-    ours = head + completion_text(tokenizer, example.prompt, example.completion, style) + _end(tokenizer)
+    if turn.thinks:  # the template shows no thinking of a finished turn; all else must be its own
+        head = _OPENED.sub("", head)
+        content = _entry(tokenizer, assistant, style)["content"]
+        ours = f"{head}{turn.lead}{content}{turn.trail}{_end(tokenizer)}"
+    else:
+        ours = head + turn.opening + completion_text(tokenizer, example.prompt, example.completion, style)
+        ours += "" if turn.ends_open else _end(tokenizer)
     if whole.startswith(ours) and not _words(tokenizer, whole[len(ours) :]):
         return ""
     both = min(len(ours), len(whole))
@@ -106,7 +132,9 @@ def same_as_template(tokenizer: Any, example: Example, style: FormatName = "plai
 
 
 def knows_reasoning(tokenizer: Any) -> bool:
-    """Whether the template writes a message's `reasoning_content`."""
+    """Whether the template keeps thinking apart: it writes a message's `reasoning_content`, or its prompts open it."""
+    if _turn(tokenizer, tokenizer.chat_template, "reasoning").thinks:
+        return True
     chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "reasoning_content": SENTINEL}]
     return SENTINEL in _apply(tokenizer, chat, "reasoning", generation=False)
 
@@ -115,6 +143,11 @@ def writes_the_day(tokenizer: Any) -> bool:
     """Whether the template writes the day of rendering into the prompt and does not let us say which."""
     template = tokenizer.chat_template or ""
     return "strftime_now" in template and "date_string" not in template
+
+
+def added_end(tokenizer: Any) -> str:
+    """The end token that rows have and the template does not write; empty where it writes one."""
+    return _end(tokenizer) if _turn(tokenizer, tokenizer.chat_template, "plain").ends_open else ""
 
 
 def system_in_user_turn(messages: Sequence[Message]) -> tuple[Message, ...]:
@@ -139,12 +172,37 @@ def end_id(tokenizer: Any) -> int:
     return found
 
 
+def prompt_template(tokenizer: Any, style: FormatName = "plain") -> str:
+    """The chat template with all that a prompt of this format needs in its generation prompt, for other programs."""
+    template = str(tokenizer.chat_template)
+    opening = _turn(tokenizer, template, style).opening
+    if not opening:
+        return template
+    return f"{template}{{% if add_generation_prompt %}}{{{{ {json.dumps(opening, ensure_ascii=False)} }}}}{{% endif %}}"
+
+
 def template_hash(tokenizer: Any) -> str:
     """First 16 hexadecimal digits of the SHA-256 of the chat template."""
     return hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest()[:16]
 
 
 # ---- inside
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What a template writes around an assistant's words."""
+
+    opening: str = ""
+    """What a prompt needs behind the template's generation prompt: the turn's own head, or the end of its thinking."""
+    lead: str = ""
+    """White space before the words."""
+    trail: str = ""
+    """White space between the words and the end token."""
+    thinks: bool = False
+    """Whether the generation prompt opens thinking that a finished conversation does not show."""
+    ends_open: bool = False
+    """Whether nothing stands behind the words: the end token is ours to add (GLM-4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +232,44 @@ def _marks(tokenizer: Any, template: str | None, eos: str | None) -> _Marks:
         if behind:
             end = int(tokenizer.convert_tokens_to_ids(max(behind, key=len)))
     return _Marks(tuple(sorted(special)), end)
+
+
+@functools.lru_cache(maxsize=8)
+def _turn(tokenizer: Any, template: str | None, style: FormatName) -> _Turn:
+    """Read off a conversation of two turns, with the template's generation prompt and without."""
+    if not template:
+        return _Turn()
+    asked = [{"role": "user", "content": "a"}]
+    said = {"role": "assistant", "content": SENTINEL}
+    if style == "reasoning":
+        said["reasoning_content"] = THOUGHT
+    try:
+        head = _apply(tokenizer, asked, style, generation=True)
+        whole = _apply(tokenizer, [*asked, said], style, generation=False)
+    except InputError:
+        return _Turn()  # said where the template is used
+    before, words, behind = whole.partition(SENTINEL)
+    if not words:
+        return _Turn()
+    end = _end(tokenizer)
+    trail = behind[: len(behind) - len(behind.lstrip())] if behind.lstrip().startswith(end) else ""
+    ends_open = not _words(tokenizer, behind) and end not in behind
+    if THOUGHT in before:
+        return _Turn("", "", trail, False, ends_open)  # it writes the thinking of this format itself
+    if before.startswith(head):
+        gap = before[len(head) :]
+        return _Turn("", gap, trail, False, ends_open) if not gap.strip() else _Turn(gap, "", trail, False, ends_open)
+    opened = _OPENED.search(head)
+    if opened and before.startswith(head[: opened.start()]) and not before[opened.start() :].strip():
+        closing = "" if style == "reasoning" else "\n</think>\n\n"
+        return _Turn(closing, before[opened.start() :], trail, True, ends_open)
+    return _Turn("", "", trail, False, ends_open)
+
+
+def _head(tokenizer: Any, messages: Sequence[Message], style: FormatName) -> str:
+    """A prompt up to where the assistant's words begin."""
+    text = _template(tokenizer, messages, style, generation=True)
+    return text + _turn(tokenizer, tokenizer.chat_template, style).opening
 
 
 def _end(tokenizer: Any) -> str:
@@ -209,7 +305,8 @@ def _template(
     """The chat as the family writes it; `checked`: InputError where it leaves out something that was said."""
     if not tokenizer.chat_template:
         raise InputError(
-            f"{tokenizer.name_or_path}: the tokenizer has no chat template; use an instruction-tuned model"
+            f"{tokenizer.name_or_path}: the tokenizer has no chat template; use an instruction-tuned model, or give "
+            "one with students.<name>.chat_template (a file, or the template's text)"
         )
     chat = [_entry(tokenizer, message, style) for message in messages]
     try:
@@ -218,8 +315,6 @@ def _template(
         if _has_system(messages) and _takes(tokenizer, system_in_user_turn(messages), style):
             raise InputError(f"{tokenizer.name_or_path}: {NO_SYSTEM}") from error
         raise
-    if generation and text == _apply(tokenizer, chat, style, generation=False):
-        raise InputError(f"{tokenizer.name_or_path}: its chat template has no generation prompt")
     for entry in chat if checked else ():
         if all(entry.get(key, "").strip() in text for key in ("content", "reasoning_content")):
             continue
@@ -254,7 +349,9 @@ def _apply(tokenizer: Any, chat: list[dict[str, str]], style: FormatName, *, gen
             )
         )
     except Exception as error:  # jinja raises whatever the template's author chose
-        raise InputError(f"{tokenizer.name_or_path}: its chat template refuses these messages: {error}") from error
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template refuses these messages: {error}; {OWN_TEMPLATE}"
+        ) from error
 
 
 def _has_system(messages: Sequence[Message]) -> bool:

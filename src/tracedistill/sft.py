@@ -14,6 +14,7 @@ from tracedistill.records import Example, Problem, Trace
 from tracedistill.rendering import (
     NO_REASONING,
     Rendered,
+    added_end,
     difference,
     end_id,
     knows_reasoning,
@@ -145,6 +146,8 @@ def preflight(
     if tokenizer.pad_token_id == end:
         # harmless here, since the mask and not the pad token says what carries loss; told because other tools trip
         shown.append(("note", "pad token = end token; the loss mask keeps the end token supervised"))
+    if added_end(tokenizer):
+        shown.append(("note", f"the chat template ends no turn with a token; rows end with {added_end(tokenizer)!r}"))
     if writes_the_day(tokenizer):
         shown.append(("note", "the chat template writes the day into every prompt; train and ask on one day"))
     for example in examples:

@@ -340,8 +340,9 @@ def _save(
         # the student by its name in the recipe: the folder of its weights is this machine's business
         settings["base_model_name_or_path"] = student.model
         # PEFT holds them in a set, whose order is another in every process
-        if isinstance(settings["target_modules"], list):
-            settings["target_modules"].sort()
+        for key in ("target_modules", "target_parameters", "exclude_modules"):
+            if isinstance(settings.get(key), list):
+                settings[key].sort()
         write_json(config, settings)
     history = trainer.state.log_history
     facts["log"] = [{key: entry[key] for key in LOGGED if key in entry} for entry in history if "loss" in entry]

@@ -123,7 +123,7 @@ def test_a_switch_forgets_the_shared_prefix(folder: Path, adapters: dict[str, Pa
     assert run(engine, requests) == run(fresh, requests)
     for each in (engine, fresh):
         each.begin(requests)
-    assert engine._prefix
+    assert engine._shared
     assert run(engine, requests) == run(fresh, requests)
 
 

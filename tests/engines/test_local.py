@@ -128,7 +128,7 @@ def test_a_shared_prefix_changes_nothing(engine: Any) -> None:
     requests = [request(f"p{n}", STORY + tail) for n, tail in enumerate(("Where?", "Is it so? " * 5, ""))]
     without = run(engine, requests)
     engine.begin(requests)
-    assert len(engine._prefix) >= 48
+    assert len(engine._shared) >= 48
     assert run(engine, requests) == without
     assert one_by_one(engine, requests) == without
     assert run(engine, requests) == without, "the prefix kept is not spoilt by use"
@@ -153,7 +153,7 @@ def test_prompts_that_are_all_alike(engine: Any) -> None:
 def test_a_new_plan_forgets_the_last_prefix(engine: Any) -> None:
     engine.begin([request("a", STORY + "x"), request("b", STORY + "y")])
     engine.begin(ragged(4))
-    assert engine._prefix == []
+    assert engine._shared == []
 
 
 # ---- sampling

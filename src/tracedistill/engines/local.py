@@ -1,12 +1,12 @@
 """Runs a transformers model, with or without a PEFT adapter, batch by batch.
 
-Batches are left-padded; rows that have ended leave the batch; a prefix that all prompts of a plan share is computed
-once. Greedy, or drawn with one generator per row, so that a row's draws do not depend on its neighbours.
+Rows that have ended leave their batch; a prefix that all prompts of a plan share is computed once, and what else rows
+may share is tried on each model (see `layouts`). Greedy, or drawn with one generator per row, so that a row's draws do
+not depend on its neighbours.
 """
 
 from __future__ import annotations
 
-import copy
 import operator
 import time
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
 from tracedistill.engines import Finish, Generation, Request
 from tracedistill.engines.adapters import BaseModel, attach, load_base
+from tracedistill.engines.layouts import Tried, try_layouts
 from tracedistill.engines.packing import pack, unpack
+from tracedistill.engines.stepping import Batch, Prefix, read_prefix
 from tracedistill.errors import InputError
 from tracedistill.formats import FormatName
 from tracedistill.rendering import end_id, prompt_ids, template_hash
@@ -57,18 +58,19 @@ class Reading:
 class LocalEngine:
     """One model on this machine's device."""
 
-    def __init__(self, base: BaseModel, tokenizer: Any, description: dict[str, Any]) -> None:
+    def __init__(self, base: BaseModel, tokenizer: Any, description: dict[str, Any], tried: Tried) -> None:
         self.base = base
         self.tokenizer = tokenizer
-        self.description = {**description, "template_hash": template_hash(tokenizer)}
+        self.tried = tried
+        self.description = {**description, "layout": tried.layout, "template_hash": template_hash(tokenizer)}
         model = base.base
         self.device = next(model.parameters()).device
         config = model.config.get_text_config()
         self.window = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
         self.vocabulary = model.get_input_embeddings().num_embeddings
         self.ends = _end_ids(model, tokenizer)
-        self._prefix: list[int] = []
-        self._prefix_cache: Any = None
+        self._shared: list[int] = []
+        self._prefix: Prefix | None = None
         if model.get_output_embeddings() is not None:
             model.get_output_embeddings().register_forward_pre_hook(_laid_out)
         pack(model)
@@ -87,7 +89,7 @@ class LocalEngine:
 
         `style`: the format that the study's prompts are rendered in.
 
-        Raises InputError for a missing model or an adapter of another base.
+        Raises InputError for a missing model, one that cannot be run here, or an adapter of another base.
         """
         base, tokenizer = load_base(model, dtype, quantization)
         if torch.cuda.is_available() and quantization == "none":
@@ -101,7 +103,8 @@ class LocalEngine:
             "format": style,
             "device": next(base.parameters()).device.type,
         }
-        engine = cls(BaseModel(base.eval(), model), tokenizer, description)
+        tried = try_layouts(base.eval(), tokenizer, model)
+        engine = cls(BaseModel(base, model), tokenizer, description, tried)
         if adapter is not None:
             engine.use(adapter, merge=merge)
         return engine
@@ -118,7 +121,7 @@ class LocalEngine:
         of a fresh load. Whatever `begin` learnt is forgotten. Raises InputError where the adapter does not fit; the
         base alone is then in use.
         """
-        self._prefix, self._prefix_cache = [], None
+        self._shared, self._prefix = [], None
         self.description["adapter"] = None
         # the last arm's weights are let go before the next are made
         self.base.use(None)
@@ -136,12 +139,14 @@ class LocalEngine:
 
     def begin(self, requests: Sequence[Request]) -> None:
         """Learn all prompts of a plan; their shared prefix is computed once. The same plan gives the same texts."""
+        self._shared, self._prefix = [], None
+        if self.tried.layout != "shared prefix":
+            return
         prompts = [self._prompt(request) for request in requests]
         shared = _common_prefix(prompts)
         # one token of each prompt must be left to run after the prefix
         shared = shared[: min((len(prompt) for prompt in prompts), default=1) - 1]
-        self._prefix = shared if len(shared) * (len(prompts) - 1) >= MIN_SAVED else []
-        self._prefix_cache = None
+        self._shared = shared if len(shared) * (len(prompts) - 1) >= MIN_SAVED else []
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
         """One batch: all requests at once."""
@@ -167,16 +172,25 @@ class LocalEngine:
             elif len(start) < request.sampling.max_tokens:
                 open_rows.append(place)
             rows.append(Written([] if finish == "too-long" else start, finish, len(prompt)))
-        if open_rows:
+        for group in self._groups(open_rows, [len(prompts[place]) + len(starts[place]) for place in open_rows]):
             with torch.inference_mode():
                 made = self._decode(
-                    [prompts[place] for place in open_rows],
-                    [requests[place] for place in open_rows],
-                    [starts[place] for place in open_rows],
+                    [prompts[place] for place in group],
+                    [requests[place] for place in group],
+                    [starts[place] for place in group],
                 )
-            for place, (tokens, finish) in zip(open_rows, made, strict=True):
+            for place, (tokens, finish) in zip(group, made, strict=True):
                 rows[place] = Written(tokens, finish, len(prompts[place]))
         return rows
+
+    def _groups(self, rows: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+        """Rows that may be run together: all of them, or those of one length where padding would be counted."""
+        if self.tried.layout != "equal lengths":
+            return [list(rows)] if rows else []
+        alike: dict[int, list[int]] = {}
+        for row, length in zip(rows, lengths, strict=True):
+            alike.setdefault(length, []).append(row)
+        return list(alike.values())
 
     def text(self, request: Request, row: Written) -> str:
         """The text of what was written: no special tokens, nothing from a stop string on."""
@@ -203,18 +217,15 @@ class LocalEngine:
     def _read(self, prompts: list[list[int]], rows: Sequence[Written]) -> list[Reading]:
         out = [Reading([], []) for _ in rows]
         asked = [place for place, row in enumerate(rows) if row.tokens]
-        if not asked:
-            return out
-        ids, mask, positions, cache = self._batch([prompts[place] + rows[place].tokens[:-1] for place in asked])
-        longest = max(len(rows[place].tokens) for place in asked)
-        logits = self.model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=longest
-        ).logits
-        for place, lines in zip(asked, logits, strict=True):
-            tokens = torch.tensor(rows[place].tokens, device=self.device)
-            own = lines[-len(tokens) :]  # all rows end at the right edge
-            given = own.float().log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
-            out[place] = Reading(own.argmax(-1).tolist(), given.tolist())
+        texts = {place: prompts[place] + rows[place].tokens[:-1] for place in asked}
+        for group in self._groups(asked, [len(texts[place]) for place in asked]):
+            longest = max(len(rows[place].tokens) for place in group)
+            logits = self._batch([texts[place] for place in group], longest).first(longest)
+            for place, lines in zip(group, logits, strict=True):
+                tokens = torch.tensor(rows[place].tokens, device=self.device)
+                own = lines[-len(tokens) :]  # all rows end at the right edge
+                given = own.float().log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
+                out[place] = Reading(own.argmax(-1).tolist(), given.tolist())
         return out
 
     def _prompt(self, request: Request) -> list[int]:
@@ -228,31 +239,26 @@ class LocalEngine:
             )
         return ids
 
-    def _batch(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Any]:
-        """(ids, mask, positions, cache): prompts padded on the left, the shared prefix in the cache already."""
-        prefix = self._prefix if all(prompt[: len(self._prefix)] == self._prefix for prompt in prompts) else []
-        tails = [prompt[len(prefix) :] for prompt in prompts]
-        width = max(map(len, tails))
+    def _batch(self, prompts: list[list[int]], keep: int = 1) -> Batch:
+        """These prompts, behind the shared prefix where all have it and it leaves `keep` places to run."""
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.ends[0]
-        ids = torch.tensor([[pad] * (width - len(tail)) + tail for tail in tails], device=self.device)
-        mask = torch.tensor(
-            [[1] * len(prefix) + [0] * (width - len(tail)) + [1] * len(tail) for tail in tails], device=self.device
-        )
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, len(prefix) :]
-        return ids, mask, positions, self._start_cache(prefix, len(prompts))
+        shared, width = self._shared, max(map(len, prompts)) - len(self._shared)
+        if not shared or width < keep or any(prompt[: len(shared)] != shared for prompt in prompts):
+            return Batch(self.model, prompts, pad, self.device)
+        if self._prefix is None:
+            self._prefix = read_prefix(self.model, shared, self.device)
+        return Batch(self.model, prompts, pad, self.device, self._prefix)
 
     def _decode(
         self, prompts: list[list[int]], requests: Sequence[Request], starts: Sequence[list[int]]
     ) -> list[tuple[list[int], Finish]]:
         """(generated ids, how it ended) for each prompt; the ids begin with `starts`."""
-        ids, mask, positions, cache = self._batch([*map(operator.add, prompts, starts)])
+        batch = self._batch([*map(operator.add, prompts, starts)])
         draws = [_Draw(request, self.device) if request.sampling.temperature > 0 else None for request in requests]
         done: list[tuple[list[int], Finish]] = [(list(start), "length") for start in starts]
         alive = list(range(len(requests)))
-        while alive:
-            logits = self.model(
-                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
-            ).logits[:, -1]
+        logits = batch.first()[:, -1]
+        while True:
             chosen = logits.argmax(-1).tolist()
             keep = []
             for place, row in enumerate(alive):
@@ -266,27 +272,12 @@ class LocalEngine:
                     done[row] = (tokens, "stop")
                 elif len(tokens) < requests[row].sampling.max_tokens:
                     keep.append(place)
-            positions = positions[:, -1:] + 1
-            ids = torch.tensor([[token] for token in chosen], device=self.device)
-            mask = torch.cat([mask, mask.new_ones((len(alive), 1))], dim=1)
+            if not keep:
+                return done
             if len(keep) < len(alive):
-                rows = torch.tensor(keep, dtype=torch.long, device=self.device)
+                batch.keep(keep)
                 alive = [alive[place] for place in keep]
-                if alive:
-                    cache.batch_select_indices(rows)
-                    ids, mask, positions = ids[rows], mask[rows], positions[rows]
-        return done
-
-    def _start_cache(self, prefix: list[int], rows: int) -> Any:
-        if not prefix:
-            return DynamicCache(config=self.model.config)
-        if self._prefix_cache is None:
-            cache = DynamicCache(config=self.model.config)
-            self.model(input_ids=torch.tensor([prefix], device=self.device), past_key_values=cache, logits_to_keep=1)
-            self._prefix_cache = cache
-        cache = copy.deepcopy(self._prefix_cache)
-        cache.batch_repeat_interleave(rows)
-        return cache
+            logits = batch.next([chosen[place] for place in keep])
 
     def _ended(self, tokens: list[int], request: Request) -> bool:
         if tokens and tokens[-1] in self.ends:

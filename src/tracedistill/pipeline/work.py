@@ -205,6 +205,8 @@ class Workshop:
         if self._engine is None or self._engine[0] != model:
             self._engine = None  # let go of the last model before the next is loaded
             loaded = LocalEngine.load(model, config.dtype, quantization=config.quantization, style=style)
+            if loaded.tried.note:
+                self.screen.say(f"  student {student}: batches of {loaded.tried.layout}: {loaded.tried.note}")
             self._engine = (model, loaded)
         engine: LocalEngine = self._engine[1]
         engine.use(None if whole else adapter, merge=merge)

@@ -14,16 +14,23 @@ from peft.tuners.lora import LoraLayer
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from tracedistill.errors import InputError
 from tracedistill.recipes import TrainingConfig
 
 MOVING = ("pissa", "pissa_niter_16", "olora")
 """First weights that are taken out of the base: what is trained fits only a base that they are taken out of."""
+ALL_LINEAR = "all-linear"
+"""PEFT's word for every linear layer but the head."""
 INITIAL = "initial.safetensors"
 """File beside the checkpoints with the first weights of such an adapter."""
 ADAPTER = "default"
 """PEFT's name of the adapter in training."""
+FUSED = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
+"""Types of models whose kernels read some layers' weights past any adapter on them; PEFT refuses these layers."""
+READ_PAST = ("out_proj", "conv1d")
+"""Names of these layers."""
 
 
 def adapter_config(training: TrainingConfig, model: Any) -> LoraConfig:
@@ -34,6 +41,8 @@ def adapter_config(training: TrainingConfig, model: Any) -> LoraConfig:
         lora_alpha=training.lora_alpha,
         lora_dropout=training.lora_dropout,
         target_modules=targets,
+        exclude_modules=sorted(left_out(model)) or None if targets == ALL_LINEAR else None,
+        fan_in_fan_out=any(isinstance(layer, Conv1D) for _, layer in _targeted(targets, model)),
         use_rslora=training.lora_rslora,
         use_dora=training.lora_dora,
         # MOVING ones are set by `move_weights`
@@ -45,6 +54,11 @@ def adapter_config(training: TrainingConfig, model: Any) -> LoraConfig:
             raise InputError(
                 f"training.lora_init: {training.lora_init} takes weights out of the base, which 4-bit weights do not "
                 "allow; use default, gaussian or orthogonal, or quantization: none"
+            )
+        if config.fan_in_fan_out:
+            raise InputError(
+                f"training.lora_init: {training.lora_init} is not for layers whose weights lie the other way round "
+                "(GPT-2 and its like); use default, gaussian or orthogonal"
             )
         smallest = min(min(layer.weight.shape) for _, layer in _targeted(targets, model))
         if training.lora_r > smallest:
@@ -121,15 +135,32 @@ def fit_untouched_base(folder: Path, checkpoints: Path) -> None:
     path.write_text(json.dumps(config, indent=2, sort_keys=True))
 
 
-def linear_layers(model: Any) -> list[tuple[str, nn.Linear]]:
-    """(path, layer) of everything that LoRA may be put on: linear layers but the one that gives the logits."""
-    head = model.get_output_embeddings()
-    return [(path, each) for path, each in model.named_modules() if isinstance(each, nn.Linear) and each is not head]
+def linear_layers(model: Any) -> list[tuple[str, nn.Module]]:
+    """(path, layer) of everything that LoRA may be put on: linear layers but the head, and but those `left_out`."""
+    head, names = model.get_output_embeddings(), left_out(model)
+    return [
+        (path, each)
+        for path, each in model.named_modules()
+        if isinstance(each, nn.Linear | Conv1D) and each is not head and path.rpartition(".")[2] not in names
+    ]
+
+
+def left_out(model: Any) -> set[str]:
+    """Names of linear layers that take no adapter: routers that give more than a product, layers that are read past."""
+    names = set(READ_PAST) if model.config.model_type in FUSED else set()
+    kinds = [(path.rpartition(".")[2], each) for path, each in model.named_modules() if isinstance(each, nn.Linear)]
+    own = {name for name, each in kinds if type(each).forward is not nn.Linear.forward and _of_transformers(each)}
+    return {name for name, _ in kinds if name in names} | own
+
+
+def _of_transformers(layer: nn.Module) -> bool:
+    """Whether a linear layer is a model's own kind (those of quantisation libraries take adapters)."""
+    return type(layer).__module__.startswith("transformers.models.")
 
 
 def _targets(targets: str, model: Any) -> str | list[str]:
     there = Counter(path.rpartition(".")[2] for path, _ in linear_layers(model))
-    if targets == "all-linear":
+    if targets == ALL_LINEAR:
         if not there:
             raise InputError("training.lora_targets: the model has no linear layer that LoRA could be put on")
         return targets
@@ -139,12 +170,13 @@ def _targets(targets: str, model: Any) -> str | list[str]:
         listed = ", ".join(f"{name} ({count})" for name, count in sorted(there.items()))
         missing = ", ".join(f"'{name}'" for name in unknown) or f"'{targets}'"
         raise InputError(
-            f"training.lora_targets: {missing} names no linear layer of this model; there are: {listed}; or all-linear"
+            f"training.lora_targets: {missing} names no linear layer of this model that takes an adapter; there are: "
+            f"{listed}; or {ALL_LINEAR}"
         )
     return names
 
 
-def _targeted(targets: str | list[str], model: Any) -> list[tuple[str, nn.Linear]]:
+def _targeted(targets: str | list[str], model: Any) -> list[tuple[str, Any]]:
     """The layers that PEFT will match: a name is the end of a path."""
     layers = linear_layers(model)
     if isinstance(targets, str):

@@ -191,6 +191,8 @@ def build_trainer(
         raise InputError("training: the tokenizer has no padding token")
     if settings.packing:
         check_isolation(model)
+    if model.base_model is model and hasattr(model, "model"):
+        model.base_model_prefix = "model"  # Llama 4 names one that it has in its multimodal kind only
     vocabulary = model.get_input_embeddings().num_embeddings
     if tokenizer.pad_token_id >= vocabulary:
         raise InputError(

@@ -1,0 +1,180 @@
+"""Which rows of a model may share a batch: tried on the model itself, once, before it is asked anything.
+
+A few rows are run together and each alone. Where their logits differ by more than rounding, the model counts padding,
+or keeps something that a shared prefix does not give it, and the next plainer layout is tried.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import psutil
+import torch
+
+from tracedistill.engines.stepping import Batch, Layout, read_prefix
+from tracedistill.errors import InputError
+from tracedistill.weights import brief_cause
+
+TOLERANCE, HALF_TOLERANCE = 1e-3, 0.1
+"""Largest difference of a logit, in standard deviations of the logits: float32, and where there is no room for it."""
+STATE_TOLERANCE = 0.1
+"""The same between a model's steps and one pass over all tokens, which recurrent layers compute in another way."""
+ELSEWHERE = "take another model, or serve it elsewhere and set students.<name>.base_url"
+"""The way out for a model that cannot be run here."""
+WINDOW = 4
+"""Tokens that a sliding window has while a layout is tried, so that a short row reaches beyond it."""
+PREFIX, TAILS = 12, (1, 12, 18)
+"""Tokens of the rows that are tried: one has more padding than the prefix is long, one less, one none."""
+WORDS = "Mary took 3 apples to the office, then went back; how many are there? Answer: 12, I think (or 7)."
+"""Where the tried tokens come from: text, no special tokens."""
+NARROWED = ("sliding_window", "attention_chunk_size")
+"""Settings that say how far an attention layer looks back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """The layout that a model takes."""
+
+    layout: Layout
+    """The quickest one whose rows are what they are alone."""
+    note: str
+    """Why it is not the quickest of all; empty where it is."""
+
+
+def try_layouts(model: Any, tokenizer: Any, name: str) -> Tried:
+    """Find the quickest layout in which every row is what it is alone.
+
+    Computed in float32 where the memory allows it, the model's own numbers otherwise. Raises InputError for a model
+    that cannot be run token by token at all.
+    """
+    ids = tokenizer(WORDS, add_special_tokens=False)["input_ids"]
+    draw = random.Random(0)
+    prefix = draw.choices(ids, k=PREFIX)
+    rows = [prefix + draw.choices(ids, k=length) for length in TAILS]
+    forced = draw.choices(ids, k=2)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ids[0]
+    device = model.get_input_embeddings().weight.device
+    # weights made inside inference mode could not be tuned or merged into afterwards
+    with _in_float32(model) as exact, _narrowed(model.config.get_text_config()), torch.inference_mode():
+        try:
+            alone = [_logits(model, [row], pad, device, forced) for row in rows]
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # what a model meets in another's code has no type of its own
+            raise InputError(
+                f"student '{name}': models of type {model.config.model_type} are not run here "
+                f"({type(error).__name__}: {brief_cause(error)}); {ELSEWHERE}"
+            ) from error
+        spread = float(torch.cat([part for row in alone for part in row]).float().std())
+        whole = [_without_state(model, row + forced[:step], device) for row in rows for step in range(3)]
+        if _drift([whole], [[part for row in alone for part in row]]) > STATE_TOLERANCE * spread:
+            raise InputError(
+                f"student '{name}': models of type {model.config.model_type} do not write token by token what they "
+                f"give in one pass; {ELSEWHERE}"
+            )
+        notes: list[str] = []
+        for layout in get_args(Layout)[:-1]:
+            try:
+                together = _together(model, layout, rows, prefix, pad, device, forced)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:
+                notes.append(f"{layout}: its layers do not take it ({type(error).__name__}: {brief_cause(error)})")
+                continue
+            drift = _drift(together, alone) / spread
+            if drift <= (TOLERANCE if exact else HALF_TOLERANCE):
+                return Tried(layout, "; ".join(notes))
+            notes.append(
+                f"{layout}: changes logits by {drift:.2g} standard deviations "
+                f"(allowed: {TOLERANCE if exact else HALF_TOLERANCE:g})"
+            )
+    return Tried("equal lengths", "; ".join(notes))
+
+
+def _together(
+    model: Any,
+    layout: Layout,
+    rows: Sequence[list[int]],
+    prefix: list[int],
+    pad: int,
+    device: torch.device,
+    forced: list[int],
+) -> list[list[torch.Tensor]]:
+    shared = read_prefix(model, prefix, device) if layout == "shared prefix" else None
+    batch = Batch(model, rows, pad, device, shared)
+    made = [batch.first()[:, -1], batch.next(forced[:1] * len(rows))]
+    batch.keep([0, len(rows) - 1])  # rows leave a batch as they end
+    ends = batch.next(forced[1:] * 2)
+    out = [[step[number] for step in made] for number in range(len(rows))]
+    out[0].append(ends[0])
+    out[-1].append(ends[1])
+    return out
+
+
+def _logits(
+    model: Any, rows: Sequence[list[int]], pad: int, device: torch.device, forced: Sequence[int]
+) -> list[torch.Tensor]:
+    batch = Batch(model, rows, pad, device)
+    return [batch.first()[0, -1], *(batch.next([token])[0] for token in forced)]
+
+
+def _without_state(model: Any, tokens: list[int], device: torch.device) -> torch.Tensor:
+    last: torch.Tensor = model(input_ids=torch.tensor([tokens], device=device), use_cache=False).logits[0, -1]
+    return last
+
+
+def _drift(together: Sequence[Sequence[torch.Tensor]], alone: Sequence[Sequence[torch.Tensor]]) -> float:
+    pairs = [
+        (a, b) for row, other in zip(together, alone, strict=True) for a, b in zip(row, other, strict=False)
+    ]  # a row that left the batch has one step less
+    # `max` keeps no NaN that stands behind a number
+    worst = torch.stack([(a.float() - b.float()).abs().max() for a, b in pairs]).max()
+    return float(worst) if bool(torch.isfinite(worst)) else float("inf")
+
+
+@contextmanager
+def _in_float32(model: Any) -> Iterator[bool]:
+    """The model's half-precision weights in float32 for a while, where there is room; whether there was.
+
+    Widening and rounding back gives every weight its own bits again.
+    """
+    weights = [*model.parameters(), *model.buffers()]
+    half = [(weight, weight.dtype) for weight in weights if weight.dtype in (torch.bfloat16, torch.float16)]
+    wanted = sum(weight.numel() for weight, _ in half) * 4
+    if any(not weight.is_floating_point() for weight in model.parameters()) or wanted > _free(weights[0].device):
+        yield False
+        return
+    try:
+        for weight, _ in half:
+            weight.data = weight.data.float()
+        yield True
+    finally:
+        for weight, dtype in half:
+            weight.data = weight.data.to(dtype)
+
+
+def _free(device: torch.device) -> float:
+    """Bytes that may be taken on a device for a while."""
+    if device.type == "cuda":
+        return 0.8 * float(torch.cuda.mem_get_info(device)[0])
+    return 0.6 * float(psutil.virtual_memory().available)
+
+
+@contextmanager
+def _narrowed(config: Any) -> Iterator[None]:
+    """Short windows for a while, where attention reads them from the settings at every call."""
+    own = {key: getattr(config, key, None) for key in NARROWED}
+    own = {key: value for key, value in own.items() if value and value > WINDOW}
+    if getattr(config, "_attn_implementation", None) not in ("sdpa", "eager"):
+        own = {}  # others keep the window in their layers
+    try:
+        for key in own:
+            setattr(config, key, WINDOW)
+        yield
+    finally:
+        for key, value in own.items():
+            setattr(config, key, value)
