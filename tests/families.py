@@ -40,6 +40,8 @@ class Family:
     """White space before the assistant's words."""
     trail: str = ""
     """White space between them and the end token."""
+    whole: bool = True
+    """Whether the template alone writes a whole row: it drops no thinking, and ends the turn with a token."""
 
 
 INST = ("[INST]", "[/INST]")
@@ -97,9 +99,10 @@ FAMILIES = {
             bos="<｜begin▁of▁sentence｜>",
             added=("<think>", "</think>"),
             refused={"tags": BROKEN},
+            whole=False,
         ),
         Family("glm4", "<|endoftext|>", ("[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|system|>"),
-               "<|endoftext|>", "<|assistant|>", refused=_PLAIN, lead="\n"),
+               "<|endoftext|>", "<|assistant|>", refused=_PLAIN, lead="\n", whole=False),
         Family("no_system", "<|end|>", ("<|user|>", "<|assistant|>"), "<|end|>", "<|assistant|>", pad="<|end|>",
                system=False, refused=_PLAIN),
     )
