@@ -21,7 +21,7 @@ from tracedistill.errors import InputError
 from tracedistill.review import queue
 from tracedistill.review.agreement import agreement_of
 from tracedistill.review.desk import Desk, Judgement, Sheet
-from tracedistill.review.drafts import sendable
+from tracedistill.review.drafts import received, sendable
 from tracedistill.review.guard import Guard, bounded_body
 from tracedistill.review.queue import NEEDS, PAGE, Filter
 from tracedistill.review.work import Conflict, Work
@@ -47,6 +47,14 @@ MAX_TYPED_AWAY = 600.0
 """Seconds that a page without scripts counts at most for one action: it cannot tell reading from lunch."""
 
 
+def whole_number(text: str) -> int | None:
+    """Return the number of an address or a form; None for what is none, or has more than 12 digits.
+
+    A longer one fits neither the store nor, from 4,301 digits on, Python's own conversion.
+    """
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 12 else None
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """What a page sent."""
@@ -56,14 +64,14 @@ class Form:
 
     def one(self, name: str, default: str = "") -> str:
         """The first value, with the line ends that we write."""
-        return sendable(self.fields.get(name, [default])[0])
+        return received(self.fields.get(name, [default])[0])
 
     def number(self, name: str) -> int:
         """A whole number; HTTPException 400 where it is none."""
-        text = self.one(name)
-        if not (text.isascii() and text.isdecimal() and len(text) < 12):
+        number = whole_number(self.one(name))
+        if number is None:
             raise HTTPException(400, f"{name} must be a whole number")
-        return int(text)
+        return number
 
     def seconds(self) -> float:
         """Time spent: as the script counted it, else since the page was made."""
@@ -73,6 +81,14 @@ class Form:
             return min(MAX_TYPED_AWAY, max(0.0, time.time() - float(self.one("opened", "nan"))))
         except ValueError:
             return 0.0
+
+
+def place_of(request: Request) -> int:
+    """Return the place that an address names; HTTPException 404 if it names none."""
+    place = whole_number(request.path_params["place"])
+    if place is None:
+        raise HTTPException(404, "no such place")
+    return place
 
 
 async def read_form(request: Request) -> Form:
@@ -126,8 +142,8 @@ class ReviewPages:
             Route("/", self.queue),
             Route("/start", self.start),
             Route("/agreement", self.agreement),
-            Route("/item/{item:int}", self.item),
-            Route("/item/{item:int}", self.act, methods=["POST"]),
+            Route("/item/{item}", self.item),
+            Route("/item/{item}", self.act, methods=["POST"]),
         ]
 
     def chosen(self, request: Request) -> Filter:
@@ -137,8 +153,8 @@ class ReviewPages:
     def queue(self, request: Request) -> Response:
         """The queue: filters with their counts, a page of traces."""
         desk, chosen = self.desk, self.chosen(request)
-        after = request.query_params.get("after", "0")
-        lines = queue.lines(desk.store, desk.reviewer, chosen, int(after) if after.isdecimal() else 0)
+        after = whole_number(request.query_params.get("after", "0")) or 0
+        lines = queue.lines(desk.store, desk.reviewer, chosen, after)
         progress, median, said = *desk.progress(chosen), request.query_params.get("said", "")
         return self.pages.html(
             "queue.html.j2", request, chosen=chosen, lines=lines, progress=progress, median=median,
@@ -182,7 +198,7 @@ class ReviewPages:
 
     def _act(self, request: Request, form: Form) -> Response:
         desk, chosen, item = self.desk, self.chosen(request), self.place(request)
-        lines = [sendable(line) for line in form.fields.get("line", [])]
+        lines = [received(line) for line in form.fields.get("line", [])]
         answer = form.one("answer") if "answer" in form.fields else None
         verb, _, at = form.one("do", "save").partition(":")
         try:
@@ -190,7 +206,7 @@ class ReviewPages:
         except InputError as error:
             raise HTTPException(413, str(error)) from error
         try:
-            return self._perform(request, item, chosen, verb, int(at) if at.isdecimal() else 0, text, form)
+            return self._perform(request, item, chosen, verb, whole_number(at) or 0, text, form)
         except Conflict as conflict:
             mine = Work(lines=text.lines, answer=text.answer, comment=text.comment)
             if request.headers.get("x-part") == "verdicts":
@@ -244,8 +260,8 @@ class ReviewPages:
 
     def place(self, request: Request) -> int:
         """The place of the trace that an address names; HTTPException 404 for none."""
-        item = int(request.path_params["item"])
-        if item >= 2**63 or not self.desk.holds(item):
+        item = whole_number(request.path_params["item"])
+        if item is None or not self.desk.holds(item):
             raise HTTPException(404, "no such trace")
         return item
 

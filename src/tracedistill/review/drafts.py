@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.review.work import Work
+from tracedistill.shown import visible
 from tracedistill.store import content_id
 from tracedistill.tasks import Task
 from tracedistill.validation import Keep, Validation, validate
@@ -27,6 +28,7 @@ VEIL = "the reason quotes the gold: show the gold to read it"
 """What stands where a reason may not be told."""
 
 _SURROGATE = re.compile("[\ud800-\udfff\x00]")
+_STAND_IN = re.compile(r"\[U\+([0-9A-F]{4})\]")
 _BREAK = re.compile(r"\r\n?")
 
 
@@ -38,8 +40,26 @@ def lines_of(trace: Trace) -> tuple[str, ...]:
 
 
 def sendable(text: str) -> str:
-    """Text as a browser and a spreadsheet hand it back: no NUL, no lone surrogates, line feeds alone."""
+    """Return text as it is put on a page or into a sheet: line feeds alone, and what cannot be seen shown.
+
+    A direction mark or a control character stands as `[U+202E]`, so that a reviewer reads what is learnt.
+    """
+    return visible(_BREAK.sub("\n", text))
+
+
+def received(text: str) -> str:
+    """Return text as it came from a page or a sheet: line feeds alone, no NUL, no lone surrogates."""
     return _BREAK.sub("\n", _SURROGATE.sub("\ufffd", text))
+
+
+def restored(text: str) -> str:
+    """Return an edited text with what `sendable` put for invisible characters turned back into them."""
+
+    def character(found: re.Match[str]) -> str:
+        char = chr(int(found[1], 16))
+        return found[0] if visible(char) != found[0] or _SURROGATE.match(char) else char
+
+    return _STAND_IN.sub(character, received(text))
 
 
 def with_text(trace: Trace, work: Work, lines: Sequence[str], answer: str | None) -> Work:
@@ -49,10 +69,10 @@ def with_text(trace: Trace, work: Work, lines: Sequence[str], answer: str | None
     """
     current = shown_lines(trace, work)
     known = {sendable(line): line for line in (*current, *lines_of(trace))}
-    new = tuple(known.get(sendable(line), sendable(line)) for line in lines)
+    new = tuple(known.get(received(line), restored(line)) for line in lines)
     stated = None
-    if answer is not None and trace.answer is not None and sendable(answer) != sendable(trace.answer):
-        stated = sendable(answer)
+    if answer is not None and trace.answer is not None and received(answer) != sendable(trace.answer):
+        stated = restored(answer)
     return replace(work, lines=None if new == lines_of(trace) else new, answer=stated)
 
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from tracedistill.review.app import Form, Pages, read_form
+from tracedistill.review.app import Form, Pages, place_of, read_form
 from tracedistill.review.drafts import lines_of
 from tracedistill.review.queue import Progress
 from tracedistill.review.rating import POINTS, Card, Rating, order_for, rate, rater_number, ratings
@@ -29,8 +29,8 @@ class RatingPages:
         """Address -> page."""
         return [
             Route("/rate", self.first),
-            Route("/rate/{place:int}", self.card),
-            Route("/rate/{place:int}", self.act, methods=["POST"]),
+            Route("/rate/{place}", self.card),
+            Route("/rate/{place}", self.act, methods=["POST"]),
         ]
 
     def first(self, _: Request) -> Response:
@@ -39,7 +39,7 @@ class RatingPages:
 
     def card(self, request: Request) -> Response:
         """One card; behind the last one, the end."""
-        return self.show(request, request.path_params["place"])
+        return self.show(request, place_of(request))
 
     def show(self, request: Request, place: int, alert: str = "", status: int = 200) -> Response:
         """A card as a page."""
@@ -64,7 +64,7 @@ class RatingPages:
         return await run_in_threadpool(self._act, request, form)
 
     def _act(self, request: Request, form: Form) -> Response:
-        place = request.path_params["place"]
+        place = place_of(request)
         if place >= len(self.cards):
             raise HTTPException(404, "no such card")
         if form.one("do") == "prev":

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from tracedistill.review.app import Form, Pages, read_form
+from tracedistill.review.app import Form, Pages, place_of, read_form
 from tracedistill.review.drafts import gold_lines, lines_of
 from tracedistill.review.queue import Progress
 from tracedistill.review.reading import (
@@ -45,8 +45,8 @@ class ReadingPages:
         """Address -> page."""
         return [
             Route("/read", self.first),
-            Route("/read/{place:int}", self.one),
-            Route("/read/{place:int}", self.act, methods=["POST"]),
+            Route("/read/{place}", self.one),
+            Route("/read/{place}", self.act, methods=["POST"]),
         ]
 
     def first(self, _: Request) -> Response:
@@ -55,7 +55,7 @@ class ReadingPages:
 
     def one(self, request: Request) -> Response:
         """One attempt; behind the last one, what the labels come to."""
-        return self.show(request, request.path_params["place"])
+        return self.show(request, place_of(request))
 
     def show(self, request: Request, place: int, alert: str = "", status: int = 200) -> Response:
         """An attempt as a page."""
@@ -84,7 +84,7 @@ class ReadingPages:
         return await run_in_threadpool(self._act, request, form)
 
     def _act(self, request: Request, form: Form) -> Response:
-        place = request.path_params["place"]
+        place = place_of(request)
         if place >= len(self.reading.items):
             raise HTTPException(404, "no such attempt")
         chosen = form.one("do")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import socket
 import sys
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from starlette.routing import Route
 
@@ -20,9 +23,14 @@ from tracedistill.review.rating import Rating
 from tracedistill.review.rating_pages import RatingPages
 from tracedistill.review.reading import Reading
 from tracedistill.review.reading_pages import ReadingPages
+from tracedistill.store import disk_error
 
 LOOPBACK = "127.0.0.1"
 """The only address that is ever listened on."""
+MOST_CONNECTIONS = 512
+"""Connections and requests at once; more are told to come again."""
+SILENT_SECONDS = 10.0
+"""A connection that asks nothing for so long after it was made is closed."""
 
 
 def application(
@@ -72,10 +80,42 @@ def serve(
         address = f"http://{LOOPBACK}:{port}/{token}/{start}"
         say(f"review of {desk.reviewer}: {address}")
         say("everything is saved as you go; Ctrl-C ends it, the same command goes on")
-        if browser and has_screen():
-            webbrowser.open(address)
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, date_header=False, lifespan="off",
-            proxy_headers=False, ws="none", limit_concurrency=64, timeout_graceful_shutdown=2,
-        )  # fmt: skip
-        uvicorn.Server(config).run(sockets=[listening])
+        with opening_page(desk.store.path.with_name(f"open-{port}.html"), address) as page:
+            if browser and has_screen():
+                webbrowser.open(page.resolve().as_uri())
+            config = uvicorn.Config(
+                app, log_level="warning", access_log=False, server_header=False, date_header=False, lifespan="off",
+                proxy_headers=False, ws="none", limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=2,
+                http=_impatient(),
+            )  # fmt: skip
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+@contextmanager
+def opening_page(path: Path, address: str) -> Iterator[Path]:
+    """A page that leads to the address, for the browser to open; only its owner can read it, and it goes at the end.
+
+    Every user of a machine sees what a browser is started with, and the address holds the token.
+    """
+    path.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as stream:
+            stream.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={address}">\n')
+    except OSError as error:
+        raise disk_error(path, error) from error
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _impatient() -> type[asyncio.Protocol]:
+    """The server's HTTP protocol, but a connection that has said nothing for a while is closed: it holds a place."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Impatient(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.timeout_keep_alive_task = self.loop.call_later(SILENT_SECONDS, self.timeout_keep_alive_handler)
+
+    return Impatient

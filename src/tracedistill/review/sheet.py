@@ -17,7 +17,7 @@ from pathlib import Path
 from tracedistill.errors import InputError
 from tracedistill.review import queue
 from tracedistill.review.desk import Desk
-from tracedistill.review.drafts import sendable, shown_answer, shown_lines
+from tracedistill.review.drafts import received, sendable, shown_answer, shown_lines
 from tracedistill.review.queue import Filter
 from tracedistill.review.work import Conflict, Work, work_of
 from tracedistill.store import atomic
@@ -190,7 +190,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], str]]:
             if not any(cells):
                 continue
             why = "" if len(cells) == len(heads) else f"{len(cells)} cells under {len(heads)} columns"
-            row = dict(zip(heads, (sendable(unguarded(cell)) for cell in cells), strict=False))
+            row = dict(zip(heads, (received(unguarded(cell)) for cell in cells), strict=False))
             yield number, row, why
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not CSV ({error}); nothing behind it was read") from error
