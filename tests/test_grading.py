@@ -170,3 +170,16 @@ def test_math_verify_as_second_checker(tmp_path: Path) -> None:
     assert [second[name] for name in cells] == [1, 1, 0, 1, 1]
     with pytest.raises(InputError, match="unknown second checker"):
         second_checker("oracle")
+
+
+@pytest.mark.parametrize("flag", ["out", "summary"])
+def test_the_file_that_is_read_is_not_written_over(tmp_path: Path, flag: str) -> None:
+    path = write(tmp_path / "rows.jsonl", {"text": "Answer: 3", "gold": "3"})
+    before = path.read_bytes()
+    (tmp_path / "link.jsonl").symlink_to(path)
+    for out in (path, tmp_path / "link.jsonl"):
+        with pytest.raises(InputError, match="is the file that is read"):
+            grade(path, "gsm8k", **{flag: out})
+    with pytest.raises(InputError, match="is the file that is read"):
+        grade(path, "gsm8k", out=tmp_path / "new", summary=tmp_path / "new")
+    assert path.read_bytes() == before

@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 from tracedistill import records, store
 from tracedistill.errors import InputError
 from tracedistill.records import AnswerVerdicts, Attempt, Example, Message, Problem, Score, Step, Trace, Verdict
-from tracedistill.store import content_id, from_json, read_json, read_jsonl, to_json, write_json, write_jsonl
+from tracedistill.store import content_id, from_json, read_json, read_jsonl, to_json, unlinked, write_json, write_jsonl
 
 RECORDS = [
     value
@@ -277,3 +277,18 @@ def test_the_id_of_a_list_that_is_not_held(texts: list[str]) -> None:
     for text in texts:
         ids.add(text)
     assert (ids.id(), ids.n) == (store.content_id(texts), len(texts))
+
+
+def test_a_link_in_a_run_folder_leads_no_write_elsewhere(tmp_path: Path) -> None:
+    theirs = tmp_path / "elsewhere"
+    theirs.write_text("mine")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".report.json.partial").symlink_to(theirs)
+    (folder / "report.json").symlink_to(theirs)
+    write_json(folder / "report.json", {"a": 1})
+    assert theirs.read_text() == "mine"
+    assert not (folder / "report.json").is_symlink()
+    (folder / "x").symlink_to(tmp_path / "not there")
+    assert not unlinked(folder / "x").is_symlink()
+    assert not (tmp_path / "not there").exists()

@@ -177,8 +177,10 @@ def _audit_judge_command(commands: argparse._SubParsersAction) -> None:  # type:
 def _audit_judge(args: argparse.Namespace) -> int:
     from tracedistill import pipeline
     from tracedistill.report.judges import print_audit
-    from tracedistill.store import to_json, write_json
+    from tracedistill.store import check_output, to_json, write_json
 
+    if args.out is not None:
+        check_output(args.out, args.labels, Path(args.recipe))
     audit = pipeline.audit_judge(pipeline.load(args.recipe, args.overrides), args.judge, args.labels, quiet=args.quiet)
     print_audit(args.judge, audit)
     if args.out is not None:
@@ -200,6 +202,7 @@ def _review_command(commands: argparse._SubParsersAction) -> None:  # type: igno
     command.add_argument("--sample", type=int, metavar="N", help="begin with N traces of each teacher (the recipe's)")
     command.add_argument("--seed", type=int, help="seed of samples (the recipe's, else 0)")
     command.add_argument("--export", type=Path, metavar="SHEET.csv", help="write a spreadsheet and stop")
+    command.add_argument("--overwrite", action="store_true", help="with --export: replace a sheet that exists")
     command.add_argument("--import", type=Path, metavar="SHEET.csv", dest="sheet", help="read it back and stop")
     command.add_argument("--agreement", action="store_true", help="print how far reviewers agree and stop")
     command.add_argument("--rate", type=Path, metavar="PLAN.yaml", help="rate traces of several kinds on Likert scales")
@@ -221,7 +224,7 @@ def _review(args: argparse.Namespace) -> int:
         from tracedistill import pipeline
 
         loaded = pipeline.load(target, args.overrides)
-        pipeline.run(loaded, "validate", quiet=True)
+        pipeline.run(loaded, "validate", quiet=True, wait=True)  # reviewers start together
         folder, study = loaded.study.folder, loaded.study
         teachers = [name for name in study.teachers if (folder / "validation" / f"{name}.jsonl").is_file()]
         store = folder / "review" / "review.sqlite"
@@ -240,6 +243,7 @@ def _review(args: argparse.Namespace) -> int:
         reviewer=args.reviewer, port=args.port, browser=not args.no_browser, sample=sample, seed=seed,
         teacher=teacher, out=args.export, sheet=args.sheet, agreement=args.agreement, rate=args.rate,
         read=args.read, arm=args.arm, labels=args.labels, data_dir=args.data_dir,
+        overwrite=args.overwrite, inputs=tuple(each for each in (target, args.labels, args.rate) if each is not None),
     )  # fmt: skip
     return review(what, options)
 

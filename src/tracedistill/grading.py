@@ -17,7 +17,7 @@ from tracedistill import stats
 from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.formats import split
 from tracedistill.records import AnswerVerdicts, Problem, Verdict
-from tracedistill.store import atomic, dumps, to_json, write_json
+from tracedistill.store import atomic, check_output, dumps, to_json, write_json
 from tracedistill.tasks import Policy, Source, Task, get_task
 from tracedistill.tasks.base import content
 from tracedistill.tasks.rows import Row, read_rows
@@ -135,6 +135,10 @@ def grade(
     leaves the denominator. `by` names columns by whose values the summary is given again, group by group.
     Raises InputError (file, row, remedy) for a missing text column, broken rows and an empty file.
     """
+    for given in (each for each in (out, summary) if each is not None):
+        check_output(given, path)
+    if out is not None and summary is not None:
+        check_output(summary, out)
     task = get_task(task_name)
     problems = KnownProblems(task, data_dir)
     whole, groups = Tally(), dict[tuple[str, ...], Tally]()

@@ -20,7 +20,7 @@ from tracedistill.grading import KnownProblems, problem_of
 from tracedistill.recipes.names import name_fault
 from tracedistill.records import AnswerVerdicts, Attempt, Problem, Verdict
 from tracedistill.scoring import score
-from tracedistill.store import disk_error, file_hash, read_json, read_jsonl, to_json, write_json, write_jsonl
+from tracedistill.store import disk_error, file_hash, read_json, read_jsonl, to_json, unlinked, write_json, write_jsonl
 from tracedistill.tasks import Policy, Task, get_task
 from tracedistill.tasks.base import content
 from tracedistill.tasks.rows import Row, read_rows
@@ -145,7 +145,7 @@ def _held(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: is not empty and not a run folder; give another --run-dir")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / LOCK).open("a")
+        stream = unlinked(folder / LOCK).open("a")
     except OSError as error:
         raise disk_error(folder / LOCK, error) from error
     with stream:

@@ -207,7 +207,7 @@ class atomic:  # noqa: N801 - reads as a verb where it is used
     def __enter__(self) -> typing.TextIO:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.stream = self.partial.open("w", encoding="utf-8", newline="\n")
+            self.stream = unlinked(self.partial).open("w", encoding="utf-8", newline="\n")
         except OSError as error:
             raise disk_error(self.path, error) from error
         return self.stream
@@ -227,6 +227,23 @@ class atomic:  # noqa: N801 - reads as a verb where it is used
         self.partial.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise disk_error(self.path, error) from error
+
+
+def unlinked(path: Path) -> Path:
+    """Return the path of a file to write, after removing a symbolic link that stands there.
+
+    A run folder may come from somebody else: a link in it must not lead what is written to a file elsewhere.
+    """
+    if path.is_symlink():
+        path.unlink()
+    return path
+
+
+def check_output(out: Path, *inputs: Path) -> None:
+    """Raise InputError if a file to write is one of the files that are read: it would be overwritten."""
+    for each in inputs:
+        if out.resolve() == each.resolve() or (out.exists() and each.exists() and out.samefile(each)):
+            raise InputError(f"{out}: is the file that is read, and writing would replace it; give another name")
 
 
 def disk_error(path: Path, error: OSError) -> InputError:

@@ -23,7 +23,7 @@ from tracedistill.prompts import TAGS_HINT, fill, needs_plan
 from tracedistill.recipes import Arm
 from tracedistill.records import Attempt, Message, Problem, Trace
 from tracedistill.rendering import system_in_user_turn
-from tracedistill.store import content_id, disk_error, dumps, from_json
+from tracedistill.store import content_id, disk_error, dumps, from_json, unlinked
 from tracedistill.tasks import Task
 
 Progress = Callable[[int, int], None]
@@ -238,7 +238,7 @@ def attempt_batches(
     partial = run.partial(rank)
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
-        fresh = not partial.exists()
+        fresh = not unlinked(partial).exists()
         with partial.open("a", encoding="utf-8") as stream:
             if fresh:
                 stream.write(dumps({"plan": plan_id}) + "\n")

@@ -228,3 +228,49 @@ def test_labels(tmp_path: Path) -> None:
     path.write_text("problem,label\np1,teacher\n")
     with pytest.raises(InputError, match="row 2: want the columns problem_id"):
         read_labels(path)
+
+
+# ---- nothing that holds somebody's work is written over
+
+
+def test_an_export_replaces_no_sheet_unasked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data_dir(tmp_path)
+    sheet = tmp_path / "sheet.csv"
+    assert review(tmp_path, "--export", str(sheet)) == 0
+    sheet.write_text("edited for an hour")
+    assert review(tmp_path, "--export", str(sheet)) == 2
+    assert "may hold edits that were not imported" in capsys.readouterr().err
+    assert sheet.read_text() == "edited for an hour"
+    assert review(tmp_path, "--export", str(sheet), "--overwrite") == 0
+    assert sheet.read_text(encoding="utf-8-sig").startswith("trace_id")
+
+
+@pytest.mark.parametrize("name", ["traces.jsonl", "traces.jsonl.review.sqlite", "./sub/../traces.jsonl"])
+def test_an_export_never_replaces_what_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    data_dir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    before = (tmp_path / "traces.jsonl").read_bytes()
+    assert review(tmp_path, "--export", str(tmp_path / name), "--overwrite") == 2
+    assert "is the file that is read" in capsys.readouterr().err
+    assert (tmp_path / "traces.jsonl").read_bytes() == before
+
+
+def test_reviewers_may_start_together(tmp_path: Path, study_file: Callable[..., Path]) -> None:
+    """Who comes second waits for the traces, and does not wait for a training where they are there."""
+    import fcntl
+    import threading
+
+    loaded = pipeline.load(study_file())
+    pipeline.run(loaded, "validate", quiet=True)
+    with (loaded.study.folder / ".lock").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert pipeline.run(loaded, "validate", quiet=True, wait=True) == []
+        (loaded.study.folder / "validation" / "rules.jsonl.manifest.json").unlink()
+        made: list[list[str]] = []
+        waiting = threading.Thread(target=lambda: made.append(pipeline.run(loaded, "validate", quiet=True, wait=True)))
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
+        fcntl.flock(stream, fcntl.LOCK_UN)
+    waiting.join(60)
+    assert made == [["validate:rules"]]

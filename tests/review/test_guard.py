@@ -175,3 +175,74 @@ def test_hosts_are_what_the_server_was_told(tmp_path: Path) -> None:
         client = TestClient(application(Desk(store, "ana"), TOKEN, ["127.0.0.1:5", "localhost:5"]))
         assert client.get(f"/{TOKEN}/", headers={"Host": "localhost:5"}).status_code == 200
         assert client.get(f"/{TOKEN}/", headers={"Host": "localhost:6"}).status_code == 421
+
+
+# ---- the token, and connections that say nothing
+
+
+def test_the_browser_is_not_started_with_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process is started with is seen by every user of the machine; a file of one's own is not."""
+    from tracedistill.review import server
+
+    opened: list[tuple[str, str, int]] = []
+
+    def browser(address: str) -> bool:
+        path = Path(address.removeprefix("file://"))
+        opened.append((address, path.read_text(), path.stat().st_mode & 0o777))
+        return True
+
+    said: list[str] = []
+    monkeypatch.setattr(server.webbrowser, "open", browser)
+    monkeypatch.setattr(server, "has_screen", lambda: True)
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
+    serve(Desk(filled(tmp_path / "r.sqlite", 1), "ana"), say=said.append)
+    token = said[0].split("/")[3]
+    (address, page, mode), *others = opened
+    assert not others
+    assert token not in address
+    assert token in page
+    assert mode == 0o600
+    assert not list(tmp_path.glob("open-*.html"))
+
+
+def test_silent_connections_are_closed_and_others_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tracedistill.review import server
+
+    monkeypatch.setattr(server, "SILENT_SECONDS", 0.5)
+    said: list[str] = []
+    desk = Desk(filled(tmp_path / "r.sqlite", 1), "ana")
+    stopped = threading.Event()
+    original = __import__("uvicorn").Server.run
+
+    def run(self: Any, sockets: list[socket.socket]) -> None:
+        stopped.server = self  # type: ignore[attr-defined]
+        original(self, sockets)
+
+    monkeypatch.setattr("uvicorn.Server.run", run)
+    thread = threading.Thread(target=lambda: serve(desk, browser=False, say=said.append), daemon=True)
+    thread.start()
+    while not said:
+        time.sleep(0.01)
+    address = said[0].removeprefix("review of ana: ")
+    port = int(address.split(":")[2].split("/")[0])
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+    assert httpx.get(address, headers={"Host": f"127.0.0.1:{port}"}).status_code == 200
+    for each in silent:
+        each.settimeout(30)
+        assert each.recv(1) == b"", "closed by the server"
+        each.close()
+    stopped.server.should_exit = True  # type: ignore[attr-defined]
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+NUMBERS = ["9" * 13, "9" * 5000, "-1", "1e3", "٣", "0x10", "x"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_that_are_no_place(browser: Browser, number: str) -> None:
+    for path in (f"/item/{number}", f"/?after={number}", f"/?sample={number}&seed={number}&least={number}"):
+        answer = browser.client.get(f"/{TOKEN}{path}")
+        assert answer.status_code == (404 if path.startswith("/item") else 200), path
+    sent = browser.client.post(ITEM, data={"do": f"up:{number}", "version": number}, headers=ORIGIN)
+    assert sent.status_code == 400

@@ -134,3 +134,55 @@ def test_steps_of_several_lines(desk: Desk, tmp_path: Path) -> None:
     write(path, rows)
     assert import_sheet(desk, path).changed == 1
     assert work_of(desk.store, 1, "ana").lines == ("first\nsecond", "3rd 1+1 = 2")
+
+
+def test_a_cell_of_any_length_comes_back(desk: Desk, tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    rows = exported(desk, path)
+    rows[1]["comment"] = "x" * 150_000
+    write(path, rows)
+    done = import_sheet(desk, path)
+    assert (done.changed, done.same, done.refused) == (1, 5, ())
+
+
+def test_a_sheet_that_breaks_off_changes_nothing(desk: Desk, tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    rows = exported(desk, path)
+    for row in rows:
+        row["status"] = "approved"
+    write(path, rows)
+    path.write_text(path.read_text(encoding="utf-8-sig")[:-40] + 'a,"never closed', encoding="utf-8")
+    with pytest.raises(InputError, match="nothing of it was taken"):
+        import_sheet(desk, path)
+    assert {one.status for one in reviewed_of(desk.store.path, "t")} == {"open"}
+
+
+INVISIBLE = "11*3 = \u202e34\u202c pens.\x1b[2J\x00"
+
+
+def test_what_cannot_be_seen_is_shown_and_kept(tmp_path: Path) -> None:
+    store = filled(tmp_path / "r.sqlite", 1)
+    one = trace(0, INVISIBLE, "After the loss 30-4 = 26 pens are left.", teacher="odd")
+    fill(store, [one])
+    desk = Desk(store, "ana")
+    path = tmp_path / "sheet.csv"
+    rows = exported(desk, path)
+    (row,) = (row for row in rows if row["teacher"] == "odd")
+    assert "[U+202E]34[U+202C]" in row["trace"]
+    assert "\u202e" not in path.read_text(encoding="utf-8")
+    # unedited it is what its maker wrote; edited elsewhere the signs that were shown become characters again
+    row["status"] = "approved"
+    write(path, rows)
+    import_sheet(desk, path)
+    (kept,) = reviewed_of(store.path, "odd")
+    assert kept.status == "approved"
+    row["trace"] = row["trace"].replace("pens.", "pencils.")
+    again = exported(desk, path)
+    (fresh,) = (each for each in again if each["teacher"] == "odd")
+    fresh["trace"] = fresh["trace"].replace("pens.", "pencils.", 1)
+    write(path, again)
+    assert import_sheet(desk, path).changed == 1
+    (kept,) = reviewed_of(store.path, "odd")
+    assert kept.trace is not None
+    assert "\u202e34\u202c pencils." in kept.trace.text
+    assert "[U+202E]" not in kept.trace.text

@@ -20,6 +20,7 @@ from tracedistill.engines.budget import Worst
 from tracedistill.engines.calls import StopRunError
 from tracedistill.engines.replies import UnusableReplyError, read_reply, request_body
 from tracedistill.errors import InputError
+from tracedistill.store import unlinked
 
 if TYPE_CHECKING:
     import openai
@@ -273,7 +274,7 @@ class BatchEngine:
         beside = self._path.with_name(self._path.name + ".new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("w", encoding="utf-8") as file:
+            with unlinked(beside).open("w", encoding="utf-8") as file:
                 json.dump(asdict(state), file)
                 file.flush()
                 os.fsync(file.fileno())

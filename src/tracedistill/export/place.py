@@ -10,7 +10,7 @@ from typing import Any
 
 from tracedistill import __version__
 from tracedistill.errors import InputError
-from tracedistill.store import disk_error, file_hash, read_json, write_json
+from tracedistill.store import disk_error, file_hash, read_json, unlinked, write_json
 
 MANIFEST = "manifest.json"
 """Beside the files: who made them, from what, and their hashes."""
@@ -45,8 +45,8 @@ def new_folder(out: Path, kind: str) -> Iterator[Path]:
     target = out.resolve()
     place, old = target.with_name(f".{target.name}.partial"), target.with_name(f".{target.name}.old")
     try:
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(unlinked(place), ignore_errors=True)
+        shutil.rmtree(unlinked(old), ignore_errors=True)
         place.mkdir(parents=True)
         yield place
         if target.exists():

@@ -132,16 +132,19 @@ def _check_prompts(study: Study, recipe: str | Path) -> None:
         raise InputError("\n".join(faults.values()))
 
 
-def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False) -> list[str]:
+def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait: bool = False) -> list[str]:
     """Make a stage and all that it needs; what is complete and unchanged is left alone.
 
-    Returns the names of the pieces that were made, in order. Raises InputError for what the user can mend; what was
-    complete before stays as it is.
+    `wait`: wait for another run that is at work in the folder, instead of raising InputError. Returns the names of the
+    pieces that were made, in order. Raises InputError for what the user can mend; what was complete before stays as it
+    is.
     """
     screen = Screen(quiet=quiet)
     workshop = Workshop(loaded.study, loaded.recipe, screen, loaded.overrides)
     workshop.run.claim()
-    with workshop.run.lock():
+    if wait and _is_complete(workshop, stage):
+        return []  # a training that runs meanwhile is no reason to wait
+    with workshop.run.lock(wait=wait):
         nodes = Graph(workshop).nodes()
         wanted = upstream(nodes, [node for node in nodes if node.stage == stage])
         told = [node for node in wanted if node.name.partition(":")[0] in ("train", "report")]
@@ -149,6 +152,12 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False) -> l
             check_tracker(loaded.study.tracking)  # not first when a teacher has been paid
         _check_students(workshop, wanted)
         return _make(workshop, wanted)
+
+
+def _is_complete(workshop: Workshop, stage: str) -> bool:
+    nodes = Graph(workshop).nodes()
+    wanted = upstream(nodes, [node for node in nodes if node.stage == stage])
+    return all(workshop.run.state(node).kind == "complete" for node in wanted)
 
 
 def _check_students(workshop: Workshop, wanted: Sequence[Node]) -> None:

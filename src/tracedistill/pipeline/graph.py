@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from tracedistill import __version__
 from tracedistill.errors import InputError
-from tracedistill.store import canonical, disk_error, file_hash, read_json, write_json
+from tracedistill.shown import say
+from tracedistill.store import canonical, disk_error, file_hash, read_json, unlinked, write_json
 
 Kind = Literal["complete", "missing", "stale", "damaged"]
 
@@ -90,22 +91,27 @@ class RunFolder:
         write_json(identity, {"study": self.study, "tracedistill": __version__})
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the run folder against a second run. InputError where somebody else has it."""
+    def lock(self, *, wait: bool = False) -> Iterator[None]:
+        """Hold the run folder against a second run. Raises InputError if another has it and `wait` is not set."""
         if os.environ.get(LOCK_HELD) == str(self.folder.resolve()):
             yield
             return
         import fcntl
 
         try:
-            stream = self.path(".lock").open("a")
+            stream = unlinked(self.path(".lock")).open("a")
         except OSError as error:
             raise disk_error(self.path(".lock"), error) from error
         with stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise InputError(f"{self.folder}: another tracedistill run is at work there; wait for it") from error
+                if not wait:
+                    raise InputError(
+                        f"{self.folder}: another tracedistill run is at work there; wait until it has ended"
+                    ) from error
+                say(f"{self.folder}: waiting for another tracedistill run that is at work there", file=sys.stderr)
+                fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
     def state(self, node: Node) -> State:

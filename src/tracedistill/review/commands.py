@@ -19,7 +19,7 @@ from tracedistill.review.queue import Filter
 from tracedistill.review.rating import Rating, make_rating, read_plan
 from tracedistill.review.sheet import export_sheet, guarded, import_sheet
 from tracedistill.review.store import ReviewStore
-from tracedistill.store import atomic, read_jsonl
+from tracedistill.store import atomic, check_output, read_jsonl
 from tracedistill.tasks import get_task
 from tracedistill.validation import Keep
 
@@ -45,6 +45,10 @@ class Options:
     """The queue begins with this teacher's traces; empty: all."""
     out: Path | None = None
     """Write the queue as a spreadsheet, or the ratings as CSV, and stop."""
+    overwrite: bool = False
+    """Whether what is written may replace a file that exists: it may hold a person's edits."""
+    inputs: tuple[Path, ...] = ()
+    """Files that are read, and must not be written over."""
     sheet: Path | None = None
     """Read a spreadsheet back and stop."""
     agreement: bool = False
@@ -101,6 +105,12 @@ def review(what: Reviewed, options: Options, say: Callable[[str], None] = shown.
             return 0
         rating = None if options.rate is None else _rating(what, options)
         if options.out is not None:
+            check_output(options.out, what.store, *options.inputs)
+            if options.out.exists() and not options.overwrite:
+                raise InputError(
+                    f"{options.out}: exists, and may hold edits that were not imported; import it first, give another "
+                    "name, or add --overwrite"
+                )
             _export(desk, chosen, options.out, rating, say)
             return 0
         from tracedistill.review.server import serve

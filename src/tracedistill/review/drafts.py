@@ -68,7 +68,8 @@ def with_text(trace: Trace, work: Work, lines: Sequence[str], answer: str | None
     A line that came back as it was sent keeps what could not be sent (`sendable`).
     """
     current = shown_lines(trace, work)
-    known = {sendable(line): line for line in (*current, *lines_of(trace))}
+    before = (*current, *lines_of(trace))
+    known = {form: line for line in before for form in (sendable(line), received(line))}
     new = tuple(known.get(received(line), restored(line)) for line in lines)
     stated = None
     if answer is not None and trace.answer is not None and received(answer) != sendable(trace.answer):

@@ -67,12 +67,12 @@ def import_sheet(desk: Desk, path: Path) -> Imported:
     """Take over what was edited in the columns EDITABLE; a row that is refused changes nothing, the others are taken.
 
     A row conflicts where the trace was changed since the export. The same file again changes nothing. InputError for a
-    file that is no sheet of ours.
+    file that is no sheet of ours, or that cannot be read to its end: then nothing is taken.
     """
     changed = same = 0
     refused: list[str] = []
     seen: dict[str, int] = {}
-    for number, row, why in _rows(path):
+    for number, row, why in list(_rows(path)):
         if not why:
             earlier = seen.setdefault(row["trace_id"], number)
             why = f"trace {row['trace_id']} stands in line {earlier} already" if earlier != number else ""
@@ -178,6 +178,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], str]]:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     first = text.split("\n", 1)[0]
     separator = max(",;\t", key=first.count)  # some spreadsheets write what their language separates lists by
+    csv.field_size_limit(2**31 - 1)  # traces are long
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         heads = [head.strip() for head in next(reader, [])]
@@ -193,4 +194,4 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], str]]:
             row = dict(zip(heads, (received(unguarded(cell)) for cell in cells), strict=False))
             yield number, row, why
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not CSV ({error}); nothing behind it was read") from error
+        raise InputError(f"{path}, line {reader.line_num}: not CSV ({error}); nothing of it was taken") from error

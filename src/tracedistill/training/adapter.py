@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from tracedistill.errors import InputError
 from tracedistill.recipes import TrainingConfig
+from tracedistill.store import unlinked
 
 MOVING = ("pissa", "pissa_niter_16", "olora")
 """First weights that are taken out of the base: what is trained fits only a base that they are taken out of."""
@@ -85,7 +86,7 @@ def move_weights(trainer: Any, training: TrainingConfig, checkpoints: Path) -> N
             weight = layer.get_base_layer().weight.detach().float()
             down, up = _first_weights(weight, layer.r[ADAPTER], layer.scaling[ADAPTER], training.lora_init)
             found |= {f"{path}.lora_A.weight": down.contiguous(), f"{path}.lora_B.weight": up.contiguous()}
-        save_file(found, file.with_suffix(".partial"))
+        save_file(found, unlinked(file.with_suffix(".partial")))
         file.with_suffix(".partial").rename(file)
     trainer.accelerator.wait_for_everyone()
     kept = load_file(file)

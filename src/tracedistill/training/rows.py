@@ -13,7 +13,7 @@ import pyarrow as pa
 from tracedistill.formats import RATIONALE_TASK, FormatName
 from tracedistill.records import Example
 from tracedistill.rendering import Rendered, render_example
-from tracedistill.store import disk_error
+from tracedistill.store import disk_error, unlinked
 from tracedistill.training.collator import WEIGHT
 
 GROUP = 1_000
@@ -83,7 +83,7 @@ def _columns(rendered: list[Rendered], weight: list[float]) -> dict[str, Any]:
 def _write(file: Path, schema: pa.Schema, groups: Iterable[dict[str, Any]]) -> int:
     partial, count = file.with_name(f".{file.name}.partial"), 0
     try:
-        with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
+        with pa.OSFile(str(unlinked(partial)), "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
             for columns in groups:
                 stream.write_batch(pa.record_batch(columns, schema=schema))
                 count += len(columns["input_ids"])
