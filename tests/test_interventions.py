@@ -215,7 +215,9 @@ def test_traces_that_were_wrong_already_do_not_become_right() -> None:
     problems, traces = made(["counting", "lists-sets", "conjunction"] * 20, STORY, [0])
     turned = {"counting": "lists-sets", "lists-sets": "conjunction", "conjunction": "counting"}
     mistaken = [
-        replace(trace, steps=(class_step(turned[class_of(trace)]), retrieval_step(STORY[1:2]))) for trace in traces
+        replace(trace, steps=steps, text=TASK.render_trace(steps))
+        for trace in traces
+        for steps in [(class_step(turned[class_of(trace)]), retrieval_step(STORY[1:2]))]
     ]
     out = intervene("incorrect", TASK, problems, mistaken, 0)
     assert len(out) == 60

@@ -33,18 +33,26 @@ _BLOCK_END = re.compile(
 )
 
 
+_BLANK_LINES = re.compile(r"\A(?:[^\S\n]*+\n)++")
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """A completion taken apart."""
 
     trace: str | None
-    """What stands before the answer; None where nothing does."""
+    """What stands before the answer, blank lines at its ends aside; None where nothing does."""
     answer: str | None
     """What the format marks as the answer; None where nothing is marked."""
     reason: str
     """Why trace or answer is None or had to be guessed; empty where the format was kept."""
     tagged: bool = False
     """Whether a think tag marks the trace: then there is one, readable or not."""
+
+
+def trimmed(text: str) -> str:
+    """Return the text without blank lines and white space at its ends; its first line's indentation stays."""
+    return _BLANK_LINES.sub("", text).rstrip()
 
 
 def join(trace: str | None, answer: str, style: FormatName = "plain") -> str:
@@ -94,12 +102,12 @@ def split(text: str) -> Parts:
     # the tag that chat templates open in the prompt is only closed here
     orphan = closed if closed and not (opened and opened.start() < closed.start()) else None
     if orphan and orphan.end() <= len(before):
-        trace: str | None = text[: orphan.start()].strip()
+        trace: str | None = trimmed(text[: orphan.start()])
         tail, thought = text[orphan.end() :], True
     elif opened:
-        trace, tail, thought = opened.group(1).strip(), text[opened.end() :], True
+        trace, tail, thought = trimmed(opened.group(1)), text[opened.end() :], True
     else:
-        trace, tail, thought = before.strip(), "", False
+        trace, tail, thought = trimmed(before), "", False
     if answers:
         unclosed = "</answer>" not in text[answers[-1].start() :].lower() or (opened is not None and closed is None)
         reason = "a tag is not closed" if unclosed else ""
@@ -111,9 +119,9 @@ def split(text: str) -> Parts:
         return Parts(trace or None, answer or None, "" if kept else "no <answer> tag", tagged=True)
     marked = _marked(text)
     if marked is None:
-        return Parts(text.strip() or None, None, "no answer marker")
+        return Parts(trimmed(text) or None, None, "no answer marker")
     start, answer = marked
-    return Parts(text[:start].strip() or None, answer or None, "" if answer else "empty answer")
+    return Parts(trimmed(text[:start]) or None, answer or None, "" if answer else "empty answer")
 
 
 def _marked(text: str) -> tuple[int, str] | None:

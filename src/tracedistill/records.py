@@ -27,11 +27,13 @@ class Step:
     kind: StepKind
     """What kind of step this is."""
     text: str
-    """The step as written, one line or more."""
+    """The step as it was read: without list marks, white space as single spaces."""
     value: str | None = None
     """The class named (kind class) or the result reached (kind calculation)."""
     facts: tuple[str, ...] = ()
     """The facts cited, as written (kind retrieval)."""
+    spans: tuple[tuple[int, int], ...] = field(default=(), compare=False)
+    """Where the step stands in its trace's text: (start, end) of the pieces that were read; empty if not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Problem:
     """Question type or relation class: gold where it is the class step, else a stratum for tables."""
     gold_steps: tuple[Step, ...] = ()
     """The gold trace, where the source has one."""
+    gold_text: str = ""
+    """The gold trace as the source writes it; empty if it is known by its steps alone."""
     difficulty: int | None = None
     """Number of gold steps or the source's own level; the stratum that controls for difficulty."""
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -63,7 +67,7 @@ class Problem:
 
     def blind(self) -> Problem:
         """The problem without gold: no answers, gold steps, category, difficulty or meta."""
-        return replace(self, answers=(), category="", gold_steps=(), difficulty=None, meta={})
+        return replace(self, answers=(), category="", gold_steps=(), gold_text="", difficulty=None, meta={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,9 @@ class Trace:
     teacher: str
     """Name of the teacher in the recipe, or of the intervention's source."""
     steps: tuple[Step, ...]
-    """The steps; empty where the text could not be parsed."""
+    """A reading of the text, for judges, interventions and reviewers; empty if the text could not be read."""
     text: str
-    """The trace as text: what a student is shown or trained on."""
+    """What a student is shown or trained on: the text as its maker wrote it, character for character."""
     answer: str | None = None
     """The answer that the maker stated, kept apart from the steps; None for a plan."""
     oracle: bool = False

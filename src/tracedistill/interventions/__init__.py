@@ -1,6 +1,7 @@
 """Controlled changes to traces. Each says what it keeps and what it changes; corruptions are seeded draws.
 
 declared          what an intervention says of itself
+editing           a trace's text edited at its steps, the rest as it was
 dealing           generators per problem; labels, answers and traces dealt out among all
 labels_and_facts  another class, other facts, the answer struck out
 numbers           another number, and what follows from it

@@ -34,8 +34,8 @@ Kept = Literal[
 everything          text, steps and answer
 trace               text and steps
 traces              the set of texts, dealt out anew
-steps               the lines, in any order, their numbers aside
-steps but one       the same lines without one of them, in their order
+steps               the steps, in any order
+steps but one       the same steps without one of them, in their order
 format              the task reads the text as it read the original: the same complaints, the very steps the trace holds
 step kinds          the kinds of the steps, in their order
 number of ...       steps, lines of text, facts in each retrieval step
@@ -66,17 +66,6 @@ class Intervention:
     """Whether it makes sense for a plan in context."""
     note: str = ""
     """What else is to be known: which rows it leaves out, where a declaration is weaker than one would want."""
-
-
-def changed(task: Task, trace: Trace, steps: tuple[Step, ...], name: str, answer: str | None) -> Trace:
-    """The trace with other steps, written and read again as the task does, and the answer that it now leads to.
-
-    What the task does not read step by step, such as a plan in the place of a trace, keeps its steps as they are.
-    """
-    read = task.parse_trace(task.render_trace(steps)).steps
-    if len(read) != len(steps) or all(step.kind == "plan" for step in steps):
-        read = steps
-    return written(trace, read, task.render_trace(read), name, answer)
 
 
 def written(trace: Trace, steps: tuple[Step, ...], text: str, name: str, answer: str | None) -> Trace:

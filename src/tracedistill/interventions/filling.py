@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 
 from tracedistill.interventions.dealing import rng_of
 from tracedistill.interventions.declared import written
+from tracedistill.interventions.editing import in_own_form
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Task
+from tracedistill.tasks.located import flat_lines, locate
 
 WORDS = ("and", "so", "then", "well", "now", "here", "thus", "also", "still", "again", "hence", "indeed", "likewise")
 """About four characters each, as a token of prose has them."""
 _DOT = "."
+_MARK = re.compile(r"[^\S\n]*+(?:(?:[-*+•–]|\(?\d{1,4}[.)])[^\S\n]++)?")
+"""Indentation and list mark of a line."""
 
 
 def fill(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
@@ -22,6 +27,11 @@ def fill(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], 
         if not trace.steps:
             continue
         rng = rng_of(seed, trace.problem_id)
+        if in_own_form(task, trace) is None:
+            text = _filled(trace.text, rng)
+            steps = tuple(Step("text", line.text, spans=line.spans(text)) for line in flat_lines(text))
+            out.append(written(trace, steps, text, "filler", None))
+            continue
         # a task may write a step's class and facts anew: what is rendered is what counts
         lines = task.render_trace(trace.steps).split("\n")
         marks = task.render_trace(tuple(Step("text", "") for _ in trace.steps)).split("\n")
@@ -31,8 +41,21 @@ def fill(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], 
         else:
             texts = ["\n".join(_words(len(line), rng) for line in step.text.split("\n")) for step in trace.steps]
         steps = tuple(Step("text", text) for text in texts)
-        out.append(written(trace, steps, task.render_trace(steps), "filler", None))
+        text = task.render_trace(steps)
+        out.append(written(trace, locate(text, steps), text, "filler", None))
     return out
+
+
+def _filled(text: str, rng: random.Random) -> str:
+    """Every line filled behind its indentation and list mark: what a line says goes, closing statements included."""
+    lines = []
+    for line in text.split("\n"):
+        mark = _MARK.match(line)
+        assert mark is not None, "the pattern matches nothing too"
+        body = line[mark.end() :]
+        said = body.rstrip()
+        lines.append(mark[0] + (_words(len(said), rng) if said else "") + body[len(said) :])
+    return "\n".join(lines)
 
 
 def _words(length: int, rng: random.Random) -> str:

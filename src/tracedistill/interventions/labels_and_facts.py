@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 import re
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from tracedistill.interventions.dealing import label_of, other_labels, rng_of
-from tracedistill.interventions.declared import changed
+from tracedistill.interventions.editing import changed
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Task
 from tracedistill.tasks.retrieval import normalise_class, normalise_fact
@@ -28,11 +29,12 @@ MASK = "_"
 def wrong_class(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
     """Another class: neither the trace's own nor the gold's; facts and answer as they were."""
     wrong = _wrong_labels(problems, traces, seed)
-    return [
+    made = [
         changed(task, trace, _with_label(trace.steps, label), "wrong-class", trace.answer)
         for trace, label in zip(traces, wrong, strict=True)
         if label
     ]
+    return [trace for trace in made if trace is not None]
 
 
 def wrong_facts(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
@@ -42,7 +44,7 @@ def wrong_facts(task: Task, problems: Mapping[str, Problem], traces: Sequence[Tr
         facts = _other_facts(trace, problems[trace.problem_id], 0, rng_of(seed, trace.problem_id))
         if facts is not None:
             out.append(changed(task, trace, _with_facts(trace.steps, facts), "wrong-facts", None))
-    return out
+    return [trace for trace in out if trace is not None]
 
 
 def incorrect(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
@@ -58,7 +60,7 @@ def incorrect(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trac
         if facts is not None:
             steps = _with_facts(_with_label(trace.steps, label), facts)
             out.append(changed(task, trace, steps, "incorrect", None))
-    return out
+    return [trace for trace in out if trace is not None]
 
 
 def wrong_facts_with_answer(
@@ -74,7 +76,7 @@ def wrong_facts_with_answer(
         facts = _other_facts(trace, problem, 0, rng, holding=problem.answers)
         if facts is not None:
             out.append(changed(task, trace, _with_facts(trace.steps, facts), "wrong-facts-with-answer", None))
-    return out
+    return [trace for trace in out if trace is not None]
 
 
 def mask_answer(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], _seed: int) -> list[Trace]:
@@ -89,8 +91,9 @@ def mask_answer(task: Task, problems: Mapping[str, Problem], traces: Sequence[Tr
                 replace(step, facts=tuple(_struck(fact, problem.answers, whole_words) for fact in step.facts))
                 for step in trace.steps
             )
-            masked = changed(task, trace, steps, "right-facts-answer-masked", None)
-            if not task.answer_in_trace(problem, masked.steps):
+            outside = functools.partial(_struck, answers=problem.answers, whole_words=whole_words)
+            masked = changed(task, trace, steps, "right-facts-answer-masked", None, outside)
+            if masked is not None and not task.answer_in_trace(problem, masked.steps):
                 out.append(masked)
                 break
     return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,10 @@ from typing import get_args
 from tracedistill.interventions.declared import Intervention, Kept
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Task
+from tracedistill.tasks.base import ParsedTrace
+from tracedistill.tasks.located import one_line
 from tracedistill.tasks.retrieval import normalise_class
+from tracedistill.tasks.steps import read_plan
 
 TENTH = 0.1
 """A length is kept where it differs by no more than this share."""
@@ -22,7 +24,6 @@ MEANS: Mapping[str, float] = {
 }
 """The mean length is kept where it differs by no more than this share."""
 
-_NUMBER = re.compile(r"^\s*\d+\.\s+")
 _OF_ALL = ("traces", "class frequencies", "answer frequencies")
 """Declarations about all rows together: their share is that of the rows in both sets."""
 
@@ -127,7 +128,7 @@ def broken(intervention: Intervention, measured: Measured) -> list[str]:
 
 def _compare(task: Task, problem: Problem, before: Trace, after: Trace) -> _Row:
     same = before.text == after.text and before.steps == after.steps
-    read, was_read = task.parse_trace(after.text), task.parse_trace(before.text)
+    read, was_read = _read(task, before, after.text), _read(task, before, before.text)
     # what the task does not read, such as a plan in the place of a trace, is taken as its steps say
     readable = was_read.steps == before.steps
     old, new = (was_read.steps, read.steps) if readable else (before.steps, after.steps)
@@ -135,8 +136,8 @@ def _compare(task: Task, problem: Problem, before: Trace, after: Trace) -> _Row:
     holds = {
         "everything": same and before.answer == after.answer,
         "trace": same,
-        "steps": sorted(_lines(before.text)) == sorted(_lines(after.text)),
-        "steps but one": _one_less(_lines(before.text), _lines(after.text)),
+        "steps": sorted(_words(old)) == sorted(_words(new)),
+        "steps but one": _one_less(_words(old), _words(new)),
         "format": read.reason == was_read.reason and (read.steps == after.steps or not readable),
         "step kinds": [step.kind for step in new] == [step.kind for step in old],
         "number of steps": len(new) == len(old),
@@ -148,9 +149,15 @@ def _compare(task: Task, problem: Problem, before: Trace, after: Trace) -> _Row:
     return _Row(holds, ratio, in_before, in_after, not same or before.answer != after.answer)
 
 
-def _lines(text: str) -> list[str]:
-    """A trace's lines without the numbers of a list."""
-    return [_NUMBER.sub("", line) for line in text.split("\n")]
+def _read(task: Task, before: Trace, text: str) -> ParsedTrace:
+    """The text as the task reads it; of a plan, as plans are read."""
+    plan = bool(before.steps) and all(step.kind == "plan" for step in before.steps)
+    return ParsedTrace(read_plan(text)) if plan else task.parse_trace(text)
+
+
+def _words(steps: Sequence[Step]) -> list[str]:
+    """What the steps say, a full stop at their end aside."""
+    return [one_line(step.text).removesuffix(".") for step in steps]
 
 
 def _one_less(before: list[str], after: list[str]) -> bool:

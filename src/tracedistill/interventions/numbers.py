@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from tracedistill.interventions.dealing import rng_of
-from tracedistill.interventions.declared import changed
+from tracedistill.interventions.editing import changed
 from tracedistill.interventions.numerals import (
     Found,
     Token,
@@ -68,7 +68,7 @@ def corrupt_consistently(
         elif all(step.kind in ("plan", "text") for step in trace.steps):
             new = _exchanged(texts, _known(problems[trace.problem_id]), rng)
         if new is not None:
-            out += _rewritten(task, trace, new, "wrong-number")
+            out += _rewritten(task, trace, new, "wrong-number", _closing(texts, new))
     return out
 
 
@@ -90,11 +90,28 @@ def _known(problem: Problem) -> frozenset[Value]:
     return given.values | given.constants | gold_path(tuple(step.text for step in problem.gold_steps)).values
 
 
-def _rewritten(task: Task, trace: Trace, texts: Sequence[str], name: str) -> list[Trace]:
+def _closing(before: Sequence[str], after: Sequence[str]) -> Callable[[str], str]:
+    """How the text around the steps states the result that they reach: by its new number."""
+    old, new = last_result(before), last_result(after)
+
+    def outside(text: str) -> str:
+        if old is None or new is None or old == new:
+            return text
+        stated = [token for token in tokens_of(text) if token.value == size(old) and not counts_steps(text, token)]
+        return edited(text, {(token.start, token.end): spelled_like(new, token.text) for token in stated})
+
+    return outside
+
+
+def _rewritten(
+    task: Task, trace: Trace, texts: Sequence[str], name: str, outside: Callable[[str], str] = str
+) -> list[Trace]:
     """The trace with these texts; none where the task reads steps of other kinds out of them."""
     steps = tuple(replace(step, text=text) for step, text in zip(trace.steps, texts, strict=True))
-    made = changed(task, trace, steps, name, _answer(trace, [step.text for step in trace.steps], texts))
-    return [made] if [step.kind for step in made.steps] == [step.kind for step in trace.steps] else []
+    answer = _answer(trace, [step.text for step in trace.steps], texts)
+    made = changed(task, trace, steps, name, answer, outside)
+    same = made is not None and [step.kind for step in made.steps] == [step.kind for step in trace.steps]
+    return [made] if made is not None and same else []
 
 
 # ---- one step

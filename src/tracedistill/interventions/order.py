@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from tracedistill.interventions.dealing import rng_of
-from tracedistill.interventions.declared import changed
+from tracedistill.interventions.editing import rearranged
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Task
 from tracedistill.tasks.arithmetic import last_result
@@ -21,12 +21,11 @@ def shuffle_steps(task: Task, _problems: Mapping[str, Problem], traces: Sequence
     for trace in traces:
         if len({step.text for step in trace.steps}) > 1:
             order = _other_order([step.text for step in trace.steps], rng_of(seed, trace.problem_id))
-            steps = tuple(trace.steps[place] for place in order)
             # what the last calculation reaches is the answer: another one behind it, and nothing says which it is
             texts = [step.text for step in trace.steps]
             same = last_result(texts) == last_result([texts[place] for place in order])
-            out.append(changed(task, trace, steps, "shuffled", trace.answer if same else None))
-    return out
+            out.append(rearranged(task, trace, order, "shuffled", trace.answer if same else None))
+    return [trace for trace in out if trace is not None]
 
 
 def drop_step(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
@@ -37,10 +36,10 @@ def drop_step(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Tra
             continue
         loaded = [place for place, step in enumerate(trace.steps) if step.kind != "text"]
         place = rng_of(seed, trace.problem_id).choice(loaded or range(len(trace.steps)))
-        steps = trace.steps[:place] + trace.steps[place + 1 :]
+        others = [other for other in range(len(trace.steps)) if other != place]
         answer = None if _reaches(trace.steps, place) else trace.answer
-        out.append(changed(task, trace, steps, "dropped-step", answer))
-    return out
+        out.append(rearranged(task, trace, others, "dropped-step", answer))
+    return [trace for trace in out if trace is not None]
 
 
 def _other_order(texts: Sequence[str], rng: random.Random) -> list[int]:

@@ -85,6 +85,10 @@ class TeacherConfig:
     """How it is asked: a name in prompts.TEACHER_PROMPTS or in the recipe's `prompts`."""
     reads: Literal["auto", "plan", "solution", "structured", "reasoning"] = "auto"
     """What its answer is; auto: as prompts.TEACHER_READS says of the prompt, else solution."""
+    traces: Literal["verbatim", "numbered"] = "verbatim"
+    """recorded, model, student: what a row holds. verbatim: the teacher's text, character for character (blank lines,
+    bullets, indentation and fences included); numbered: the steps that were read in it, written anew as a list of the
+    task's own form, one line each, which loses all of these and closing statements."""
     source: str | None = None
     """The teacher whose traces a prompt with {trace} works on (summary, solution, critique-and-revise)."""
     system: str | None = None

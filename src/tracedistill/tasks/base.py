@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from tracedistill.formats import join
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.store import content_id
+from tracedistill.tasks.located import locate
 
 Policy = Literal["default", "published"]
 """published: the answer metric of the study a task comes from, for comparison; default: the corrected one."""
@@ -113,10 +114,12 @@ class Task(ABC):
         return self.rule_trace(problem, steps, None, oracle=True) if steps else None
 
     def rule_trace(self, problem: Problem, steps: tuple[Step, ...], answer: str | None, *, oracle: bool) -> Trace:
-        """A trace by rules; `oracle` where gold was needed to make it."""
-        text = self.render_trace(steps)
+        """A trace by rules; `oracle` where gold was needed to make it. The gold steps keep the source's own text."""
+        gold = bool(problem.gold_text) and steps == problem.gold_steps
+        text = problem.gold_text if gold else self.render_trace(steps)
         trace_id = content_id("rules", problem.problem_id, text)
-        return Trace(trace_id, problem.problem_id, "rules", steps, text, answer=answer, oracle=oracle)
+        located = steps if gold and any(step.spans for step in steps) else locate(text, steps)
+        return Trace(trace_id, problem.problem_id, "rules", located, text, answer=answer, oracle=oracle)
 
     @abstractmethod
     def render_trace(self, steps: tuple[Step, ...]) -> str:
@@ -124,7 +127,15 @@ class Task(ABC):
 
     @abstractmethod
     def parse_trace(self, text: str) -> ParsedTrace:
-        """Steps out of what a model wrote, tolerant of styles; says why where it cannot."""
+        """Steps out of what a model wrote, tolerant of styles; says why where it cannot.
+
+        A step may say where it stands (`Step.spans`); `read_trace` finds those that do not.
+        """
+
+    def read_trace(self, text: str) -> tuple[Step, ...]:
+        """Return the steps that `parse_trace` reads, each with its spans; no steps if the text cannot be read."""
+        steps = self.parse_trace(text).steps
+        return steps if any(step.spans for step in steps) else locate(text, steps)
 
     # ---- judges: judge_trace never sees the answer, judge_answer never sees the trace's verdict
 

@@ -16,10 +16,11 @@ from dataclasses import replace
 from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Trace, Verdict
 from tracedistill.tasks import arithmetic, gold_plans, plans
 from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
+from tracedistill.tasks.located import moved
 from tracedistill.tasks.own.judges import is_pattern, judge_output
 from tracedistill.tasks.own.kinds import told
 from tracedistill.tasks.own.loading import load_split, read_table, row_of_golds
-from tracedistill.tasks.retrieval import trace_body
+from tracedistill.tasks.retrieval import body_span
 from tracedistill.tasks.steps import one_line, read_steps, render_steps
 
 NO_STEPS = "no gold steps: a model judge or gold steps are needed"
@@ -68,7 +69,9 @@ class UserFile(Task):
 
     def parse_trace(self, text: str) -> ParsedTrace:
         """Numbered lists, bullets, lines or sentences; a step that calculates carries its result."""
-        return read_steps(trace_body(text))
+        start, end = body_span(text)
+        read = read_steps(text[start:end])
+        return replace(read, steps=moved(read.steps, start)) if start else read
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
         """The gold steps word for word; else every written calculation, checked; else the reason why not.

@@ -72,6 +72,7 @@ class Math(WordProblems):
                 answers=(str(answer),),
                 category=str(row.get("subject") or row.get("type") or ""),
                 gold_steps=make_steps(solution_steps(solution)),
+                gold_text=solution,
                 difficulty=int(level.group()) if level else None,
             )
 

@@ -117,17 +117,28 @@ def _quoted(text: str, start: int) -> tuple[str, int, bool]:
 
 def trace_body(text: str) -> str:
     """What stands between the think tags, whichever of them are missing, without a leading "assistant"."""
-    body = _HEAD.sub("", text)
-    tags = list(_TAG.finditer(body))
+    start, end = body_span(text)
+    return text[start:end]
+
+
+def body_span(text: str) -> tuple[int, int]:
+    """Where the trace of a whole output begins and ends; white space at its ends aside."""
+    head = _HEAD.match(text)
+    first = head.end() if head else 0
+    tags = list(_TAG.finditer(text, first))
     opened = next((tag for tag in tags if tag.group().lower() == "<think>"), None)
-    start = opened.end() if opened else 0
+    start = opened.end() if opened else first
     stop = next((tag for tag in tags if tag.start() >= start and tag.group().lower() != "<think>"), None)
-    inside = body[start : stop.start()] if stop else body[start:]
-    if inside.strip() or stop is None:
-        return inside.strip()
-    rest = body[stop.end() :]
-    answer = re.search(r"<answer>", rest, re.IGNORECASE)
-    return "" if stop.group().lower() == "<answer>" else rest[: answer.start() if answer else None].strip()
+    end = stop.start() if stop else len(text)
+    if stop is not None and not text[start:end].strip():
+        start = stop.end()
+        answer = re.search(r"<answer>", text[start:], re.IGNORECASE)
+        end = start + answer.start() if answer else len(text)
+        if stop.group().lower() == "<answer>":
+            end = start
+    inside = text[start:end]
+    start += len(inside) - len(inside.lstrip())
+    return start, start + len(inside.strip())
 
 
 # ---- the grammar

@@ -1,19 +1,24 @@
 r"""Steps as text and back: `1. Janet sells 16 - 3 - 4 = 9 eggs.\n2. She makes 9 * 2 = $18.` is two steps.
 
-Traces are rendered as a numbered list, one line per step. Read are numbered lists (`1.`, `2)`, `Step 3:`, with or
-without bold), bullets, lines, and sentences; a closing statement of the answer is no step.
+What rules make is rendered as a numbered list, one line per step. Read are numbered lists (`1.`, `2)`, `Step 3:`, with
+or without bold), bullets, lines, and sentences; a closing statement of the answer is no step. The reading says where
+each step stands (`located`), and the text stays as it is.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from tracedistill.records import Step, StepKind
 from tracedistill.tasks.arithmetic import spell
 from tracedistill.tasks.base import ParsedTrace
 from tracedistill.tasks.calculations import find_calculations
 from tracedistill.tasks.grounding import unknowns
+from tracedistill.tasks.located import Flat, flat_lines, one_line
+
+__all__ = ["cut_steps", "make_steps", "one_line", "read_plan", "read_steps", "render_steps", "split_steps"]
 
 MAX_CHARS = 200_000
 """Longer traces are not read."""
@@ -60,12 +65,19 @@ def read_steps(text: str) -> ParsedTrace:
     """Steps out of any of the styles, or why there are none."""
     if len(text) > MAX_CHARS:
         return ParsedTrace((), f"too long to read: {len(text)} characters")
-    texts = split_steps(text)
-    if not texts:
+    found = cut_steps(text)
+    if not found:
         return ParsedTrace((), "empty" if not text.strip() else "only a statement of the answer, no steps")
-    if len(texts) > MAX_STEPS:
+    if len(found) > MAX_STEPS:
         return ParsedTrace((), f"more than {MAX_STEPS} steps")
-    return ParsedTrace(make_steps(texts))
+    steps = make_steps([flat.text for flat in found])
+    spans = [flat.spans(text) for flat in found]
+    return ParsedTrace(tuple(replace(step, spans=own) for step, own in zip(steps, spans, strict=True)))
+
+
+def read_plan(text: str) -> tuple[Step, ...]:
+    """Read the steps of a text that is a plan because it was asked for as one, whatever it holds."""
+    return tuple(Step("plan", step.text, spans=step.spans) for step in read_steps(text).steps)
 
 
 def make_steps(texts: Sequence[str]) -> tuple[Step, ...]:
@@ -87,63 +99,74 @@ def make_steps(texts: Sequence[str]) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def one_line(text: str) -> str:
-    """A step's text as it stands in a rendered trace: whitespace runs are single spaces."""
-    return " ".join(text.split())
-
-
 def split_steps(text: str) -> list[str]:
     """The texts of the steps, markers removed."""
+    return [step.text for step in cut_steps(text)]
+
+
+def cut_steps(text: str) -> list[Flat]:
+    """The steps, markers removed, each with the places of its characters in the text."""
     # single spaces first: the patterns below need not be guarded against runs of them
-    lines = [line for line in map(one_line, text.replace("\r", "\n").split("\n")) if line]
+    lines = flat_lines(text.replace("\r", "\n"))
     numbered = _numbered(lines)
     if numbered:
         return numbered
-    steps: list[str] = []
-    held = ""  # a heading waits for what it is a heading of
+    steps: list[Flat] = []
+    held: list[Flat] = []  # a heading waits for what it is a heading of
     for line in lines:
-        if _ANSWER.match(line):
+        if _ANSWER.match(line.text):
             continue
-        body = _BULLET.sub("", line, count=1)
-        if not body:
+        body = _without_bullet(line)
+        if not body.text:
             continue
-        if body.endswith(":"):
-            held = f"{held} {body}".strip()
-            continue
-        steps.append(f"{held} {body}".strip())
-        held = ""
+        held.append(body)
+        if not body.text.endswith(":"):
+            steps.append(Flat.join(held))
+            held = []
     if held:
-        steps.append(held)
+        steps.append(Flat.join(held))
     if len(steps) > 1 and len(lines) > 1:
         return steps
     return [
-        sentence.strip()
+        sentence
         for step in steps
-        for sentence in _SENTENCE.split(step)
-        if sentence.strip() and not _ANSWER.match(sentence)
+        for sentence in _sentences(step)
+        if sentence.text and not _ANSWER.match(sentence.text)
     ]
 
 
-def _numbered(lines: list[str]) -> list[str]:
+def _without_bullet(line: Flat) -> Flat:
+    mark = _BULLET.match(line.text)
+    return line.cut(mark.end()) if mark else line
+
+
+def _sentences(step: Flat) -> Iterator[Flat]:
+    start = 0
+    for boundary in _SENTENCE.finditer(step.text):
+        yield step.cut(start, boundary.start())
+        start = boundary.end()
+    yield step.cut(start)
+
+
+def _numbered(lines: list[Flat]) -> list[Flat]:
     """Steps of a numbered list; empty where it is none. Lines between two numbers belong to the first."""
-    steps: list[list[str]] = []
-    preamble: list[str] = []
+    steps: list[list[Flat]] = []
+    preamble: list[Flat] = []
     count = 0
-    styles = [_MARKER.match(line) for line in lines]
+    styles = [_MARKER.match(line.text) for line in lines]
     # `Step 1:` headings hold lists of their own: then only they count
     stepped = sum(1 for match in styles if match and match[1]) > 1
     for line, match in zip(lines, styles, strict=True):
         number = int(match[1] or match[2]) if match and (match[1] or not stepped) else 0
         if match and number and (number == count + 1 or (not steps and number <= 1) or (number == 1 and count > 0)):
             count = number
-            steps.append([line[match.end() :]])
+            steps.append([line.cut(match.end())])
         elif steps:
-            if not _ANSWER.match(line):
-                steps[-1].append(_BULLET.sub("", line, count=1))
+            if not _ANSWER.match(line.text):
+                steps[-1].append(_without_bullet(line))
         else:
             preamble.append(line)
     if not steps:
         return []
-    texts = [one_line(" ".join(parts)) for parts in steps]
-    leading = [one_line(line) for line in preamble if find_calculations(line)]
-    return [text for text in (*leading, *texts) if text.strip("*_ ")]
+    leading = [line for line in preamble if find_calculations(line.text)]
+    return [step for step in (*leading, *map(Flat.join, steps)) if step.text.strip("*_ ")]

@@ -102,7 +102,7 @@ def trace_of(
         problem_id,
         teacher,
         read_text(task, generation.text, reads, generation.reasoning),
-        generation.reasoning if reads == "reasoning" and generation.reasoning else generation.text,
+        numbered=config.traces == "numbered",
         sample=sample,
         # who was shown the gold, or works on what was made from it, has seen it
         oracle="{answer}" in text or (source is not None and source.oracle),

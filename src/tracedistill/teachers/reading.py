@@ -5,36 +5,51 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, get_args
 
-from tracedistill.formats import split
+from tracedistill.formats import split, trimmed
 from tracedistill.records import Step, StepKind, Trace
 from tracedistill.store import content_id
 from tracedistill.tasks import Task
-from tracedistill.tasks.steps import read_steps
+from tracedistill.tasks.located import Flat, locate
+from tracedistill.tasks.steps import read_plan, render_steps
 
-Read = tuple[tuple[Step, ...], str | None]
-"""(steps, the answer stated or None)."""
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a teacher's text holds."""
+
+    steps: tuple[Step, ...]
+    """The steps, with their places in `text`; none if it cannot be read (the validation says why)."""
+    text: str
+    """The trace as it was written, without the answer that a marker sets apart."""
+    answer: str | None
+    """The answer that was stated; None for a plan."""
+
 
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _STATED = re.compile(r"(?:the |final )*answer is:?\s*(.{1,200}?)\s*\.?\s*\Z", re.IGNORECASE | re.DOTALL)
 
 
 def read_text(task: Task, text: str, reads: str, reasoning: str | None = None) -> Read:
-    """Steps and answer out of a teacher's text; no steps where it cannot be read (the validation says why)."""
+    """Find the trace and the answer in a teacher's text, and read the trace's steps."""
     if reads == "plan":
-        steps = read_steps(text).steps
+        plan = trimmed(text)
         # whatever it holds, a plan is asked for: its steps are judged as a plan's
-        return tuple(Step("plan", step.text) for step in steps), None
+        return Read(read_plan(plan), plan, None)
     if reads == "structured":
         return _structured(text)
     if reads == "reasoning" and reasoning is not None:
-        return task.parse_trace(reasoning).steps, text.strip() or None
+        thought = trimmed(reasoning)
+        return Read(task.read_trace(thought), thought, text.strip() or None)
     parts = split(text)
     answer = parts.answer
     if answer is None and (stated := _STATED.search(text)):
         answer = stated[1]
-    return (() if parts.trace is None else task.parse_trace(parts.trace).steps), answer
+    if parts.trace is None:
+        return Read((), trimmed(text), answer)
+    return Read(task.read_trace(parts.trace), parts.trace, answer)
 
 
 def trace_from(
@@ -42,26 +57,25 @@ def trace_from(
     problem_id: str,
     teacher: str,
     read: Read,
-    written: str,
     *,
+    numbered: bool,
     sample: int,
     oracle: bool,
     meta: Mapping[str, Any],
 ) -> Trace:
-    """A trace record; its text is the rendered steps, or what was written where these cannot be read."""
-    steps, answer = read
-    plan = bool(steps) and all(step.kind == "plan" for step in steps)
-    if plan:
-        text = "\n".join(f"{number}. {step.text}" for number, step in enumerate(steps, start=1))
-    else:
-        text = task.render_trace(steps) if steps else written
+    """Make a trace record; its text is what was written or, if `numbered`, its steps written anew by the task."""
+    steps, text = read.steps, read.text
+    if numbered and steps:
+        plan = all(step.kind == "plan" for step in steps)
+        text = render_steps(steps) if plan else task.render_trace(steps)
+        steps = locate(text, steps)
     return Trace(
         trace_id=content_id(teacher, problem_id, sample, text),
         problem_id=problem_id,
         teacher=teacher,
         steps=steps,
         text=text,
-        answer=answer,
+        answer=read.answer,
         oracle=oracle,
         sample=sample,
         meta=dict(meta),
@@ -69,18 +83,24 @@ def trace_from(
 
 
 def _structured(text: str) -> Read:
+    """The steps of a JSON object as a numbered list, each as it was written."""
     found = _OBJECT.search(text)
     try:
         value = json.loads(found[0]) if found else None
     except (json.JSONDecodeError, RecursionError):
         value = None
     if not isinstance(value, dict) or not isinstance(value.get("steps"), list):
-        return (), None
-    steps = []
+        return Read((), text, None)
+    steps: list[Step] = []
+    lines: list[str] = []
+    length = 0
     for item in value["steps"]:
         if not isinstance(item, dict) or not isinstance(item.get("text"), str) or not item["text"].strip():
-            return (), None
+            return Read((), text, None)
         kind: StepKind = item["kind"] if item.get("kind") in get_args(StepKind) else "text"
-        steps.append(Step(kind, " ".join(item["text"].split())))
+        lines.append(f"{len(lines) + 1}. {trimmed(item['text'])}")
+        body = Flat.of(lines[-1], length).cut(len(f"{len(lines)}. "))
+        length += len(lines[-1]) + 1
+        steps.append(Step(kind, body.text, spans=body.spans("\n".join(lines))))
     answer = value.get("answer")
-    return tuple(steps), None if answer is None else str(answer)
+    return Read(tuple(steps), "\n".join(lines), None if answer is None else str(answer))

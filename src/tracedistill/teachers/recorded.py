@@ -7,6 +7,7 @@ columns: {text: plan}   where: {teacher: gpt4}   reads: plan
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,8 @@ def read_recorded(
             task,
             problem_id,
             teacher,
-            read if answer is None else (read[0], content(answer)),
-            text,
+            read if answer is None else replace(read, answer=content(answer)),
+            numbered=config.traces == "numbered",
             sample=sample,
             oracle=str(oracle).lower() in ("true", "1", "yes"),
             meta={"reads": reads, "row": number},

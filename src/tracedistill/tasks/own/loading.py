@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.errors import InputError, MissingSplitError
+from tracedistill.formats import trimmed
 from tracedistill.records import Problem, Step
 from tracedistill.tasks.base import Source, content
 from tracedistill.tasks.overlap import normal_text
@@ -30,6 +31,9 @@ from tracedistill.tasks.own.kinds import RULES, Judged, check_rule, judged_by
 from tracedistill.tasks.own.splits import cut
 from tracedistill.tasks.rows import Row, is_hub_id, note_read, read_rows
 from tracedistill.tasks.steps import make_steps, one_line, read_steps
+
+_Written = tuple[str, tuple[Step, ...]]
+"""(steps as their author wrote them, what is read in them)"""
 
 SPLITS = ("train", "validation", "test")
 """Splits of a file that names none."""
@@ -223,10 +227,10 @@ def _row(where: str, row: Row, columns: Columns, place: int, split: str, *, keep
     if not question:
         raise InputError(f"{where}: column '{columns.name('question')}' is blank; a row needs a question")
     labelled = read_choices(value("choices"), f"{where}: column '{columns.name('choices')}'")
-    golds, steps = _answers(gold), _steps(value("steps"))
+    golds, (written, steps) = _answers(gold), _steps(value("steps"))
     trace = _text(value("trace")) or thought
     if len(golds) == 1:
-        golds, steps, trace = _apart(golds[0], steps, trace)
+        golds, (written, steps), trace = _apart(golds[0], (written, steps), trace)
     meta: dict[str, Any] = {"trace": trace} if trace else {}
     if keep:
         meta["row"] = row
@@ -238,6 +242,7 @@ def _row(where: str, row: Row, columns: Columns, place: int, split: str, *, keep
         context=(*before, *context),
         category=_text(value("category")),
         gold_steps=steps,
+        gold_text=written,
         difficulty=len(steps) or None,
         meta=meta,
     )
@@ -245,11 +250,11 @@ def _row(where: str, row: Row, columns: Columns, place: int, split: str, *, keep
     return _Read(where, place, problem, golds, tuple(labelled), group, split)
 
 
-def _apart(gold: str, steps: tuple[Step, ...], trace: str) -> tuple[tuple[str, ...], tuple[Step, ...], str]:
+def _apart(gold: str, steps: _Written, trace: str) -> tuple[tuple[str, ...], _Written, str]:
     """An answer that brings its own solution: GSM8K's, or a reasoning model's; (answers, steps, trace)."""
     worked = hashed(gold)
     if worked is not None:
-        return (worked[1],), steps or read_steps(worked[0]).steps, trace
+        return (worked[1],), steps if steps[1] else _steps(worked[0]), trace
     thought, rest = thought_of(gold)
     if thought:
         trace = trace or gold
@@ -260,7 +265,8 @@ def _apart(gold: str, steps: tuple[Step, ...], trace: str) -> tuple[tuple[str, .
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else content(value).strip()
+    """A cell as it is written, blank lines and white space at its ends aside; the first line keeps its indentation."""
+    return "" if value is None else trimmed(content(value))
 
 
 def _listed(value: Any) -> tuple[str, ...]:
@@ -281,16 +287,20 @@ def _answers(value: Any) -> tuple[str, ...]:
     return (_text(value),) if _text(value) else ()
 
 
-def _steps(value: Any) -> tuple[Step, ...]:
-    """Items of a list, each a text or an object whose values are joined (question and answer); else written steps."""
+def _steps(value: Any) -> _Written:
+    """The text of written steps and what is read in it; items of a list, which has no text of its own.
+
+    An item is a text, or an object whose values are joined (question and answer).
+    """
     if isinstance(value, str) and value.strip().startswith("["):
         listed = _listed(value)
         value = listed if len(listed) > 1 else value
     if isinstance(value, list | tuple):
         texts = [" ".join(map(_text, item.values())) if isinstance(item, Mapping) else _text(item) for item in value]
-        return make_steps([one_line(text) for text in texts if text.strip()])
+        return "", make_steps([one_line(text) for text in texts if text.strip()])
     text = _text(value)
-    return read_steps(text).steps if text else ()
+    steps = read_steps(text).steps if text else ()
+    return text if steps else "", steps
 
 
 # ---- what only the whole file tells

@@ -1,0 +1,160 @@
+"""A trace's text edited at its steps: everything else stays as its maker wrote it.
+
+A trace that is written in its task's own form (rules' traces, `traces: numbered`) is written in that form again. Any
+other text is edited where the steps stand, and the result is read again: what the task then reads must be the steps
+that were meant, else the intervention does not apply to this trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from tracedistill.interventions.declared import written
+from tracedistill.records import Step, Trace
+from tracedistill.tasks import Task
+from tracedistill.tasks.located import Span, extents, lay_out, locate, reworded
+from tracedistill.tasks.steps import read_plan
+
+_STOP = "."
+"""Stays in its place when the step before it moves."""
+
+
+def changed(
+    task: Task,
+    trace: Trace,
+    steps: tuple[Step, ...],
+    name: str,
+    answer: str | None,
+    outside: Callable[[str], str] = str,
+) -> Trace | None:
+    """Return the trace with as many steps as it has, some of them others, and the answer that it now leads to.
+
+    `outside` makes what stands between and behind the steps anew, such as a closing statement of the answer. None if the text cannot be edited so that it reads as these steps.
+    """
+    own = in_own_form(task, trace)
+    if own is not None:
+        return _written_anew(task, own, steps, name, answer)
+    trace = with_places(trace)
+    slots = extents(trace.steps)
+    if slots is None:
+        return None
+    bodies = [_body(trace.text, old, new) for old, new in zip(trace.steps, steps, strict=True)]
+    return _edited(task, trace, slots, [body for body in bodies if body is not None], steps, name, answer, outside)
+
+
+def rearranged(task: Task, trace: Trace, order: Sequence[int], name: str, answer: str | None) -> Trace | None:
+    """Return the trace with only the steps at these places, in this order; the places' own marks stay where they are.
+
+    None if the text cannot be edited so that it reads as these steps.
+    """
+    steps = tuple(trace.steps[place] for place in order)
+    own = in_own_form(task, trace)
+    if own is not None:
+        return _written_anew(task, own, steps, name, answer)
+    trace = with_places(trace)
+    slots = extents(trace.steps)
+    if slots is None:
+        return None
+    # a full stop ends what stands in a place, whichever step that is
+    slots = [(start, end - trace.text[start:end].endswith(_STOP)) for start, end in slots]
+    bodies = [trace.text[slots[place][0] : slots[place][1]] for place in order]
+    return _edited(task, trace, slots, bodies, steps, name, answer)
+
+
+def in_own_form(task: Task, trace: Trace) -> Trace | None:
+    """Return a trace that is written just as its task writes these steps, that is without a text of its own."""
+    return trace if trace.text == task.render_trace(trace.steps) else None
+
+
+def with_places(trace: Trace) -> Trace:
+    """Return the trace with the places of its steps, also if it was recorded without them."""
+    if any(step.spans for step in trace.steps):
+        return trace
+    return replace(trace, steps=locate(trace.text, trace.steps))
+
+
+def read_again(task: Task, trace: Trace, text: str) -> tuple[Step, ...]:
+    """Read the steps of another text as the trace's own text was read."""
+    plan = bool(trace.steps) and all(step.kind == "plan" for step in trace.steps)
+    return read_plan(text) if plan else task.read_trace(text)
+
+
+def _written_anew(task: Task, trace: Trace, steps: tuple[Step, ...], name: str, answer: str | None) -> Trace:
+    """The steps as the task writes and reads them.
+
+    What the task does not read step by step, such as a plan in the place of a trace, keeps its steps as they are.
+    """
+    read = task.read_trace(task.render_trace(steps))
+    if len(read) != len(steps) or all(step.kind == "plan" for step in steps):
+        read = steps
+    text = task.render_trace(read)
+    return written(trace, locate(text, read), text, name, answer)
+
+
+def _edited(
+    task: Task,
+    trace: Trace,
+    slots: Sequence[Span],
+    bodies: Sequence[str],
+    steps: tuple[Step, ...],
+    name: str,
+    answer: str | None,
+    outside: Callable[[str], str] = str,
+) -> Trace | None:
+    if len(bodies) != len(steps):
+        return None
+    text, places = lay_out(trace.text, slots, bodies)
+    ends = [0, *(end for _, end in places)]
+    starts = [*(start for start, _ in places), len(text)]
+    gaps = [outside(text[end:start]) for end, start in zip(ends, starts, strict=True)]
+    text = "".join(part for pair in zip(gaps, (*bodies, ""), strict=True) for part in pair)
+    before, after = read_again(task, trace, trace.text), read_again(task, trace, text)
+    if list(map(_meaning, before)) == list(map(_meaning, trace.steps)):
+        if list(map(_meaning, after)) != list(map(_meaning, steps)):
+            return None
+    else:  # steps that the task alone does not read out of this text, such as a source's own
+        after = locate(text, steps)
+    return written(trace, after, text, name, answer)
+
+
+def _meaning(step: Step) -> tuple[str, str, str | None, tuple[str, ...]]:
+    """What must be read again: of class and facts what they say, of other steps their words."""
+    if step.kind in ("class", "retrieval"):
+        return step.kind, "", step.value, step.facts
+    return step.kind, step.text.removesuffix(_STOP), None, ()
+
+
+def _body(text: str, old: Step, new: Step) -> str | None:
+    """A step's characters with what is new in it: words, the class, or the facts; None if these are not found there."""
+    if new.text != old.text:
+        return reworded(text, old, new.text)
+    body = text[old.spans[0][0] : old.spans[-1][1]]
+    at = 0
+    for was, now in zip(old.facts, new.facts, strict=True):
+        found = _spelled(body, was, now, at)
+        if found is None:
+            return None
+        start, spelled, put = found
+        body = body[:start] + put + body[start + len(spelled) :]
+        at = start + len(put)
+    if new.value != old.value and old.kind == "class":
+        place = body.casefold().rfind((old.value or "").casefold())
+        if place < 0 or not old.value:
+            return None
+        body = body[:place] + (new.value or "") + body[place + len(old.value) :]
+    return body
+
+
+_SPELLINGS: tuple[tuple[str, str], ...] = (("", ""), ("'", "\\'"), ('"', '\\"'), ("|", "\\|"))
+"""(sign, as lists of facts may write it)."""
+
+
+def _spelled(body: str, was: str, now: str, start: int) -> tuple[int, str, str] | None:
+    """Where a fact stands from `start` on, how it is spelled there, and the new one spelled alike."""
+    for sign, escaped in _SPELLINGS:
+        old, new = (was.replace(sign, escaped), now.replace(sign, escaped)) if sign else (was, now)
+        place = body.find(old, start)
+        if place >= 0:
+            return place, old, new
+    return None

@@ -1,0 +1,197 @@
+r"""Where a trace's steps stand in its text, and the text with steps edited, moved, added or left out.
+
+    text   "Let x = 2.\n\n- 3 * x = 6\n- 6 + 1 = 7\nThe answer is 7."
+    steps  "Let x = 2." (0, 10), "3 * x = 6" (14, 23), "6 + 1 = 7" (26, 35)
+
+A step's text is a reading: one line, without list marks. Its spans say which characters were read, so that an edit
+changes these characters and leaves blank lines, bullets, indentation and closing statements as their author wrote them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+
+from tracedistill.records import Step
+
+Span = tuple[int, int]
+"""(start, end) of characters of a text."""
+
+_WORD = re.compile(r"\S+")
+_NUMBER = re.compile(r"\d{1,9}(?=\D*\Z)")
+"""The last number of what stands between two steps: a list's own."""
+MOVED_WORDS = 4_000
+"""Words of a step above which an edit of another number of words replaces the step as a whole."""
+
+
+def one_line(text: str) -> str:
+    """Return the text with runs of white space as single spaces and none at its ends."""
+    return " ".join(text.split())
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A piece of a text on one line, which knows where each of its characters stands in that text."""
+
+    text: str
+    """The piece, white space as single spaces."""
+    at: tuple[int, ...]
+    """Per character of `text`: its place in the whole text; a joining space has any."""
+
+    @classmethod
+    def of(cls, text: str, start: int = 0) -> Flat:
+        """Flatten a text that begins at character `start` of the whole."""
+        words, at = [], list[int]()
+        for word in _WORD.finditer(text):
+            if at:
+                at.append(-1)
+            words.append(word[0])
+            at.extend(range(start + word.start(), start + word.end()))
+        return cls(" ".join(words), tuple(at))
+
+    @classmethod
+    def join(cls, parts: Iterable[Flat]) -> Flat:
+        """Join pieces with single spaces; empty ones leave none."""
+        texts, at = [], list[int]()
+        for part in parts:
+            if part.text:
+                if at:
+                    at.append(-1)
+                texts.append(part.text)
+                at.extend(part.at)
+        return cls(" ".join(texts), tuple(at))
+
+    def cut(self, start: int, end: int | None = None) -> Flat:
+        """Return the characters from `start` to `end`, without white space at the ends."""
+        text = self.text[start:end]
+        lead = len(text) - len(text.lstrip())
+        body = text.strip()
+        return Flat(body, self.at[start + lead : start + lead + len(body)])
+
+    def words(self) -> Iterator[Span]:
+        """Yield where each word stands in the whole text."""
+        for word in _WORD.finditer(self.text):
+            yield self.at[word.start()], self.at[word.end() - 1] + 1
+
+    def spans(self, whole: str) -> tuple[Span, ...]:
+        """Return the characters of the whole text that were read: few pieces, with nothing but white space inside."""
+        found: list[Span] = []
+        for start, end in self.words():
+            if found and (found[-1][1] == start or whole[found[-1][1] : start].isspace()):
+                found[-1] = (found[-1][0], end)
+            else:
+                found.append((start, end))
+        return tuple(found)
+
+
+def flat_lines(text: str) -> list[Flat]:
+    """Return the lines of a text that are not blank, each on its own."""
+    found, start = [], 0
+    for line in text.split("\n"):
+        flat = Flat.of(line, start)
+        if flat.text:
+            found.append(flat)
+        start += len(line) + 1
+    return found
+
+
+def locate(text: str, steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Return the steps with their spans; a step whose words are not found one after the other keeps none."""
+    flat, place, found = Flat.of(text), 0, []
+    for step in steps:
+        wanted = one_line(step.text)
+        at = flat.text.find(wanted, place) if wanted else -1
+        if at < 0:
+            found.append(replace(step, spans=()))
+            continue
+        place = at + len(wanted)
+        found.append(replace(step, spans=flat.cut(at, place).spans(text)))
+    return tuple(found)
+
+
+def moved(steps: Iterable[Step], by: int) -> tuple[Step, ...]:
+    """Return the steps of a part of a text, their spans counted from the beginning of the whole."""
+    return tuple(
+        replace(step, spans=tuple((start + by, end + by) for start, end in step.spans)) if step.spans else step
+        for step in steps
+    )
+
+
+def extents(steps: Sequence[Step]) -> list[Span] | None:
+    """Return (start, end) of every step; None if one is not located or they do not follow one another."""
+    found: list[Span] = []
+    for step in steps:
+        if not step.spans or (found and step.spans[0][0] < found[-1][1]):
+            return None
+        found.append((step.spans[0][0], step.spans[-1][1]))
+    return found
+
+
+def reworded(text: str, step: Step, words: str) -> str | None:
+    """Return the step's characters with other words in it; white space and marks between words that stay are kept.
+
+    None if the step's text is not what stands at its spans.
+    """
+    if not step.spans:
+        return None
+    start, end = step.spans[0][0], step.spans[-1][1]
+    places = [
+        (first + word.start() - start, first + word.end() - start)
+        for first, last in step.spans
+        for word in _WORD.finditer(text[first:last])
+    ]
+    body, old, new = text[start:end], step.text.split(), words.split()
+    if [body[a:b] for a, b in places] != old:
+        return None
+    if len(old) == len(new):
+        edits = [(place, one) for place, one, was in zip(places, new, old, strict=True) if one != was]
+        for (a, b), one in reversed(edits):
+            body = body[:a] + one + body[b:]
+        return body
+    if max(len(old), len(new)) > MOVED_WORDS or not new:
+        return words
+    for tag, i1, i2, j1, j2 in reversed(SequenceMatcher(None, old, new, autojunk=False).get_opcodes()):
+        if tag == "equal":
+            continue
+        put = " ".join(new[j1:j2])
+        if tag == "insert":
+            # after the word before it, or in front of the first one
+            at = places[i1 - 1][1] if i1 else 0
+            body = body[:at] + (f" {put}" if i1 else f"{put} ") + body[at:]
+        elif tag == "replace":
+            body = body[: places[i1][0]] + put + body[places[i2 - 1][1] :]
+        elif i1:
+            body = body[: places[i1 - 1][1]] + body[places[i2 - 1][1] :]
+        else:
+            body = body[places[i2][0] :] if i2 < len(places) else ""
+    return body
+
+
+def lay_out(text: str, slots: Sequence[Span], bodies: Sequence[str]) -> tuple[str, list[Span]]:
+    """Return the text with `bodies` in its slots, one after the other, and where they stand now.
+
+    What stands between the slots stays. Fewer bodies than slots: the last slots go, with what stands before each of
+    them, such as a list's numbers. More: each further one stands behind what stands before the last slot, counted on.
+    """
+    pieces, places, end, length = [], [], 0, 0
+    for place, body in enumerate(bodies):
+        if place < len(slots):
+            gap = text[end : slots[place][0]]
+            end = slots[place][1]
+        else:
+            before = text[slots[-2][1] : slots[-1][0]] if len(slots) > 1 else ""
+            gap = _counted_on(before, place - len(slots) + 1) or "\n"
+        pieces += [gap, body]
+        length += len(gap)
+        places.append((length, length + len(body)))
+        length += len(body)
+    rest = text[slots[-1][1] :] if slots else text
+    return "".join((*pieces, rest)), places
+
+
+def _counted_on(gap: str, more: int) -> str:
+    """What stands before a step, its last number raised by `more`."""
+    number = _NUMBER.search(gap)
+    return gap if number is None else f"{gap[: number.start()]}{int(number[0]) + more}{gap[number.end() :]}"
