@@ -30,7 +30,8 @@ def changed(
 ) -> Trace | None:
     """Return the trace with as many steps as it has, some of them others, and the answer that it now leads to.
 
-    `outside` makes what stands between and behind the steps anew, such as a closing statement of the answer. None if the text cannot be edited so that it reads as these steps.
+    `outside` makes what stands between and behind the steps anew, such as a closing statement of the answer. None if
+    the text cannot be edited so that it reads as these steps.
     """
     own = in_own_form(task, trace)
     if own is not None:

@@ -84,7 +84,7 @@ class Attempting:
             problem, body = by_id.get(attempt.problem_id), split(attempt.text).trace
             if problem is not None and body and not attempt.cut_off and attempt.problem_id not in found:
                 said = self.work.task.judge_answer(problem, attempt.text).answer.extracted
-                steps = self.work.task.parse_trace(body).steps
+                steps = self.work.task.read_trace(body)
                 trace_id = content_id(OWN, attempt.attempt_id, body)
                 found[attempt.problem_id] = Trace(
                     trace_id, attempt.problem_id, attempt.student, steps, body, said, intervention=OWN

@@ -10,12 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from difflib import SequenceMatcher
 
+from tracedistill.interventions.editing import with_places
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.review.work import Work
 from tracedistill.shown import visible
 from tracedistill.store import content_id
 from tracedistill.tasks import Task
+from tracedistill.tasks.located import extents, flat_lines, lay_out, locate, one_line, reworded
+from tracedistill.tasks.steps import render_steps
 from tracedistill.validation import Keep, Validation, validate
 from tracedistill.validation.traces import is_plan
 
@@ -95,14 +99,13 @@ def edited_trace(task: Task, trace: Trace, work: Work, reviewer: str) -> Trace:
     if not work.changed:
         return trace
     lines = [line for line in shown_lines(trace, work) if line.strip()]
-    if work.lines is None:
-        text, steps = trace.text, trace.steps
-    elif is_plan(trace):
-        steps = tuple(Step("plan", line) for line in lines)
-        text = "\n".join(f"{number}. {line}" for number, line in enumerate(lines, start=1))
-    else:
-        text = task.render_trace(tuple(Step("text", line) for line in lines))
-        steps = task.parse_trace(text).steps if lines else ()
+    text, steps = trace.text, trace.steps
+    if work.lines is not None:
+        text = _edited_text(trace, lines)
+        if is_plan(trace):
+            steps = locate(text, tuple(Step("plan", one_line(line)) for line in lines))
+        else:
+            steps = task.read_trace(text) if lines else ()
     answer = shown_answer(trace, work)
     return replace(
         trace,
@@ -119,6 +122,32 @@ def edited_trace(task: Task, trace: Trace, work: Work, reviewer: str) -> Trace:
             "saw_gold": work.saw_gold,
         },
     )
+
+
+def _edited_text(trace: Trace, lines: Sequence[str]) -> str:
+    """The maker's text with these lines in the places of its steps; what stands around them stays."""
+    if trace.steps:
+        placed = with_places(trace).steps
+        slots = extents(placed)
+        if slots is None:  # nowhere to edit: a list in the place of the text
+            return render_steps(tuple(Step("text", line) for line in lines))
+    else:
+        rows = flat_lines(_BREAK.sub("\n", trace.text))
+        placed = tuple(Step("text", row.text, spans=row.spans(trace.text)) for row in rows)
+        slots = extents(placed) or []
+    old = lines_of(trace)
+    bodies: list[str] = []
+    for tag, i1, i2, j1, j2 in SequenceMatcher(None, old, lines, autojunk=False).get_opcodes():
+        paired = list(range(i1, i2)) if i2 - i1 == j2 - j1 else []
+        for at in range(j1, j2):
+            place = paired[at - j1] if paired else None
+            if place is None:
+                bodies.append(lines[at])
+            elif tag == "equal":
+                bodies.append(trace.text[slots[place][0] : slots[place][1]])
+            else:
+                bodies.append(reworded(trace.text, placed[place], lines[at]) or lines[at])
+    return lay_out(trace.text, slots, bodies)[0]
 
 
 def judge(task: Task, problem: Problem, trace: Trace, keep: Keep = "correct", leaks: str = "keep") -> Validation:

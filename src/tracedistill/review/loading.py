@@ -110,7 +110,7 @@ def _traces(task: Task, path: Path) -> Iterator[tuple[int, Trace]]:
             trace_id="",
             problem_id=content(problem_id),
             teacher=teacher,
-            steps=task.parse_trace(text).steps,
+            steps=task.read_trace(text),
             text=text,
             answer=None if answer in (None, "") else content(answer),
             oracle=str(row.get("oracle", "")).lower() in ("true", "1", "yes"),
