@@ -12,6 +12,7 @@ from tests.tiny import TEMPLATE, build
 from tracedistill.errors import InputError
 from tracedistill.records import Example, Message
 from tracedistill.rendering import (
+    completion_text,
     difference,
     end_id,
     prompt_ids,
@@ -106,10 +107,13 @@ def test_a_template_that_refuses_says_so(template: str) -> None:
         prompt_ids(tokenizer(template), CHAT)
 
 
-def test_a_template_that_trims_is_told_apart() -> None:
-    trimming = TEMPLATE.replace("m['content']", "m['content'].strip()")
-    assert same_as_template(tokenizer(trimming), EXAMPLE)
-    assert not same_as_template(tokenizer(trimming), Example("p", "a", CHAT, " padded "))
+def test_what_a_template_trims_is_trimmed_in_the_row() -> None:
+    trimming = tokenizer(TEMPLATE.replace("m['content']", "m['content'].strip()"))
+    padded = Example("p", "a", CHAT, " padded ")
+    assert same_as_template(trimming, EXAMPLE)
+    assert same_as_template(trimming, padded)
+    assert completion_text(trimming, CHAT, " padded ") == "padded"
+    assert completion_text(tokenizer(), CHAT, " padded ") == " padded "
 
 
 def test_a_template_that_drops_the_thinking_is_told_apart() -> None:

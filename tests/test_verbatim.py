@@ -28,6 +28,7 @@ from tracedistill.rendering import completion_text, render_example
 from tracedistill.review.drafts import edited_trace, lines_of
 from tracedistill.review.work import Work
 from tracedistill.tasks import get_task
+from tracedistill.tasks.base import Source
 from tracedistill.tasks.located import extents, lay_out, one_line
 from tracedistill.teachers.reading import read_text, trace_from
 from tracedistill.teachers.recorded import read_recorded
@@ -130,8 +131,6 @@ def test_recorded_traces_are_read_verbatim_or_numbered(tmp_path: Path) -> None:
 
 
 def test_a_files_own_steps_are_learnt_as_they_are_written(tmp_path: Path) -> None:
-    from tracedistill.tasks.base import Source
-
     path = tmp_path / "own.jsonl"
     rows = [{"question": f"{n}?", "answer": "12", "steps": FENCED, "split": "train"} for n in range(3)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -299,3 +298,27 @@ def test_two_thousand_real_traces_come_through_unchanged(style: FormatName, fami
             assert trace.text in said
             parts = split(said)
             assert (parts.trace, parts.answer) == (trace.text, "12"), kind
+
+
+# ---- a user's own file is passed on as it is
+
+CELLS = {
+    "code": "def f(x):\n    if x:\n\n        return 1\n    return 0",
+    "indented code": "    return x\nelse:\n    return y",
+    "a Markdown table": "| box | pens |\n|-----|------|\n| 1   | 4    |",
+    "one row of a table": "| box | pens |",
+    "JSON": '{"name": "Ana",\n  "boxes": [1, 2],   "open": true}',
+    "bullets": "- one\n\n  - two",
+}
+
+
+@pytest.mark.parametrize("field", ["question", "context", "answer"])
+@pytest.mark.parametrize("text", CELLS.values(), ids=CELLS)
+def test_a_cell_is_passed_on_as_it_is(tmp_path: Path, field: str, text: str) -> None:
+    row = {"question": "What is it?", "answer": "an answer", "split": "train"} | {field: text}
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    task = get_task("file")
+    (own,) = task.load("train", Source(path=str(path)))
+    shown = task.render_answer(own) if field == "answer" else task.render_problem(own)
+    assert text in shown

@@ -72,14 +72,16 @@ def completion_text(tokenizer: Any, prompt: Sequence[Message], completion: str, 
 
     In the format `reasoning` it is what the template writes behind its own generation prompt for a message with
     `reasoning_content`, or what ends the thinking that the generation prompt has opened; otherwise the completion
-    itself between the template's white space. Raises InputError for a template that knows no reasoning.
+    itself between the template's white space, its own ends stripped where the template strips them. Raises InputError
+    for a template that knows no reasoning.
     """
     entry, turn = (
         _entry(tokenizer, Message("assistant", completion), style),
         _turn(tokenizer, tokenizer.chat_template, style),
     )
     if "reasoning_content" not in entry:
-        return f"{turn.lead}{completion}{turn.trail}"
+        strips = _marks(tokenizer, tokenizer.chat_template, tokenizer.eos_token).strips
+        return f"{turn.lead}{completion.strip() if strips else completion}{turn.trail}"
     if turn.thinks:
         return f"{entry['reasoning_content']}\n</think>\n\n{entry['content']}{turn.trail}"
     head = _head(tokenizer, prompt, style)
@@ -213,6 +215,8 @@ class _Marks:
     """Tokens that structure a chat."""
     end: int | None
     """Id of the one behind the assistant's words; the tokenizer's end token where the template writes none."""
+    strips: bool
+    """Whether the template strips white space from the ends of what the assistant says."""
 
 
 @functools.lru_cache(maxsize=8)  # looked up for every message, and a vocabulary has thousands of added tokens
@@ -221,17 +225,25 @@ def _marks(tokenizer: Any, template: str | None, eos: str | None) -> _Marks:
     added = tokenizer.added_tokens_decoder
     special = {str(token) for token in added.values() if token.special} | set(tokenizer.all_special_tokens)
     end = None if eos is None else int(tokenizer.convert_tokens_to_ids(eos))
+    strips = False
     if template:
-        chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": SENTINEL}]
         try:
-            _, found, tail = _apply(tokenizer, chat, "plain", generation=False).rpartition(SENTINEL)
+            _, found, tail = _said(tokenizer, SENTINEL).rpartition(SENTINEL)
+            padded = f"  {SENTINEL}  "
+            strips = bool(found) and padded not in _said(tokenizer, padded)
         except InputError:
             found = tail = ""
         tail = tail.lstrip() if found else ""
         behind = [token for token in special if tail.startswith(token)]
         if behind:
             end = int(tokenizer.convert_tokens_to_ids(max(behind, key=len)))
-    return _Marks(tuple(sorted(special)), end)
+    return _Marks(tuple(sorted(special)), end, strips)
+
+
+def _said(tokenizer: Any, words: str) -> str:
+    """A conversation in which the assistant says these words."""
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": words}]
+    return _apply(tokenizer, chat, "plain", generation=False)
 
 
 @functools.lru_cache(maxsize=8)

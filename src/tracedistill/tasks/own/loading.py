@@ -265,19 +265,20 @@ def _apart(gold: str, steps: _Written, trace: str) -> tuple[tuple[str, ...], _Wr
 
 
 def _text(value: Any) -> str:
-    """A cell as it is written, blank lines and white space at its ends aside; the first line keeps its indentation."""
-    return "" if value is None else trimmed(content(value))
+    """A cell as it is written, white space at its ends aside; of several lines the first keeps its indentation."""
+    text = "" if value is None else trimmed(content(value))
+    return text if "\n" in text else text.strip()
 
 
 def _listed(value: Any) -> tuple[str, ...]:
-    """Items of a list: a list itself, one that a cell writes, lines, or text between bars."""
-    value = structured(value)
-    if isinstance(value, list | tuple):
-        return tuple(text for item in value if (text := _text(item)))
-    lines = [line.strip() for line in _text(value).split("\n")]
-    if len(lines) == 1:
+    """Items of a list: a list itself, one that a cell writes, lines as they are, or one line's text between bars."""
+    items = structured(value)
+    if isinstance(items, list | tuple):
+        return tuple(text for item in items if (text := _text(item)))
+    lines = [line.rstrip() for line in _text(value).split("\n")]
+    if len(lines) == 1 and not lines[0].startswith("|"):  # else it is a row of a Markdown table
         lines = [part.strip() for part in re.split(r"\s\|\s", lines[0])]
-    return tuple(line for line in lines if line)
+    return tuple(lines) if any(lines) else ()
 
 
 def _answers(value: Any) -> tuple[str, ...]:
