@@ -77,6 +77,8 @@ class Behaviour:
     """Count a call whose client went away as paid, as providers do."""
     bill_all: bool = False
     """Count every 200 but an error in a reply's place as paid, usable or not, as providers do."""
+    rejects: str = ""
+    """Give a 400 to every prompt that holds this text."""
     capacity: int = 0
     """Calls at a time above which a 429 is given; 0: no limit."""
     batch_polls: int = 2
@@ -198,6 +200,8 @@ class Service:
         ):
             if marker in prompt:
                 return status, {}, _error(f"asked for {marker}", code), str(status), key
+        if self.behaviour.rejects and self.behaviour.rejects in prompt:
+            return 400, {}, _error("this prompt is not liked", "bad_request"), "400", key
         if self.behaviour.capacity and self.ledger.in_flight > self.behaviour.capacity:
             self.ledger.faults["capacity"] += 1
             return 429, {}, _error("too many calls at a time", "rate_limit_exceeded"), "429", key

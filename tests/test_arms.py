@@ -279,6 +279,26 @@ def test_a_student_behind_an_endpoint_is_paid_once(tmp_path: Path, monkeypatch: 
         assert not file.is_file() or KEY.encode() not in file.read_bytes()
 
 
+def test_failed_calls_of_an_endpoint_are_told_first_and_asked_again(tmp_path: Path) -> None:
+    with running(Behaviour()) as server:
+        students = {"far": {"model": "stub", "base_url": server.url}}
+        path = arithmetic_study(tmp_path, students=students, arms={"standard": {}})
+        server.service.behaviour.rejects = "7"
+        first = run(path)
+        calls = server.ledger.calls
+        failed = [row for row in rows(tmp_path, "standard") if row["finish"] == "error"]
+        assert 0 < len(failed) < 24
+        assert all("this prompt is not liked" in row["error"] for row in failed)
+        assert first["findings"][0].startswith(f"standard: {len(failed)} of 24 calls to its endpoint failed")
+        server.service.behaviour.rejects = ""
+        second = run(path)
+        assert server.ledger.calls == calls + len(failed), "the failed ones alone"
+        assert not any("failed" in finding for finding in second["findings"])
+        assert not any(row["finish"] == "error" for row in rows(tmp_path, "standard"))
+        run(path)
+        assert server.ledger.calls == calls + len(failed), "complete now"
+
+
 def test_two_targets_are_two_rows_behind_a_mark_each(tmp_path: Path) -> None:
     students = {"any": {"model": "scripted:tests.arm_scripts:follower", "system": "Be brief.", "system_role": "user"}}
     arms = {"one": {"tune": "correct"}, "two": {"tune": "correct", "rationale_weight": 0.5}}

@@ -35,7 +35,7 @@ def test_break_even(case: tuple[Any, Any, Any, Any], said: str) -> None:
     assert break_even(*case) == said
 
 
-def costly(folder: Path, bought: int = 20, **prices: float) -> FakeRun:
+def costly(folder: Path, seconds: float = 40.0, **prices: float) -> FakeRun:
     """A tuned arm (10 tokens in, 2 out) and one that shows a model teacher's plan (30 in, 2 out)."""
     arms = {"tuned": Arm(tune="correct"), "plan": Arm(prompt="trace-of-thought")}
     attempts = {
@@ -52,13 +52,14 @@ def costly(folder: Path, bought: int = 20, **prices: float) -> FakeRun:
     # 20 requests: 100 tokens in and 50 out each
     usage = {
         "requests": 20,
-        "bought_now": bought,
+        "bought": 20,
+        "seconds": seconds,
         "tokens_in": 2000,
         "tokens_out": 1000,
         "usd": prices.get("paid", 0.0),
     }
     write_json(folder / "traces" / "t.usage.json", usage)
-    run.manifest("teach:t", "traces/t.jsonl", {}, seconds=40.0)
+    run.manifest("teach:t", "traces/t.jsonl", {}, seconds=7.0)  # of the last try: what a resumed run took
     return run
 
 
@@ -103,8 +104,8 @@ def test_no_price_no_money(tmp_path: Path) -> None:
     assert table(section, "break-even").heads[2:4] == ("in tokens", "in seconds")
 
 
-def test_cached_answers_say_nothing_of_the_teachers_seconds(tmp_path: Path) -> None:
-    run = costly(tmp_path, bought=0)
+def test_answers_that_nobody_timed_say_nothing_of_the_teachers_seconds(tmp_path: Path) -> None:
+    run = costly(tmp_path, seconds=0.0)
     plan = cost_of(run.view(), run.view().arm("plan"))
     assert plan.each[2] is None
     assert plan.each[1] == 182.0

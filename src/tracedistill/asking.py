@@ -10,13 +10,14 @@ from tracedistill.errors import InputError
 from tracedistill.formats import apart, split
 from tracedistill.opening import FULL, Opened, shown_model
 from tracedistill.pipeline.attempting import Attempting
-from tracedistill.pipeline.teaching import SCRIPTED, Usage
+from tracedistill.pipeline.buying import Usage, buy
+from tracedistill.pipeline.teaching import SCRIPTED
 from tracedistill.recipes import run_name
 from tracedistill.records import Message, Problem, Trace, Verdict
 from tracedistill.rendering import system_in_user_turn
 from tracedistill.store import content_id, read_json
 from tracedistill.students import requests_for
-from tracedistill.teachers import Failure, trace_of
+from tracedistill.teachers import Failure, requests_for_teacher, trace_of
 
 ASKED = "asked"
 """Id and split of a problem that somebody has just thought of."""
@@ -221,10 +222,10 @@ class Conversation:
             raise InputError(
                 f"arm {self.arm} shows a plan, and teacher {teacher} makes none of a new question; {remedy}"
             )
-        requests, sources = work.teaching.requests(teacher, [problem])
+        asked = requests_for_teacher(work.task, [problem], config, text, study.seed, {})
         self._engine = None  # a student that plans for itself does so without adapter
-        (made,) = work.teaching.buy(teacher, config, work.teaching.engine(teacher, config), requests[:1], Usage())
-        found = trace_of(work.task, made, config, text, teacher, sources)
+        (made,) = buy(work, teacher, config, work.teaching.engine(teacher, config), [next(asked)], Usage())
+        found = trace_of(work.task, made, config, text, teacher, {})
         if isinstance(found, Failure):
             raise InputError(f"arm {self.arm} shows a plan, and {teacher} made none: {found.cause}; {remedy}")
         return found

@@ -202,6 +202,8 @@ class Attempt:
     """Which of the adapter's seeds, from 0."""
     trace_id: str | None = None
     """The plan or trace shown in the prompt or put into the student's mouth, if any."""
+    error: str = ""
+    """Why a call to an endpoint brought no answer, in the server's words; empty for a refusal by the model."""
 
     @property
     def cut_off(self) -> bool:

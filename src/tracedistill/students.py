@@ -319,6 +319,7 @@ def _attempt(generation: Generation, request: Request, run: Run) -> Attempt:
         sample=int(number),
         seed=run.seed,
         trace_id=None if shown is None else shown.trace_id,
+        error=generation.error if generation.finish == "error" else "",
     )
 
 

@@ -39,6 +39,7 @@ def generate(
     on_progress: Progress | None = None,
     *,
     total: int | None = None,
+    prices: Prices | None = None,
     retry_failed: bool = False,
     retry_cut_off: bool = False,
     buyer: str = "",
@@ -54,7 +55,8 @@ def generate(
     kept with every answer bought: an interrupted run knows again what it has paid for.
 
     `on_progress` gets a live `Statistics` four times a second, in the caller's thread. `total` (else the length of
-    `requests`) lets it project time and money. `chunk` requests at a time go to an engine that works in batches.
+    `requests`) lets it project time and money. `prices` are for an engine without its own. An engine that works in
+    batches gets `chunk` requests at a time.
 
     First Ctrl-C: nothing more is sent, what is in flight is waited for, kept and yielded, then KeyboardInterrupt.
     Second Ctrl-C: at once. Raises BudgetReachedError before the budget could be exceeded, StopRunError where no call
@@ -63,7 +65,7 @@ def generate(
     if total is None and isinstance(requests, Sized):
         total = len(requests)
     pacing_engine = cast(CallEngine, engine) if hasattr(engine, "attempt") else None
-    prices = getattr(engine, "prices", None) or Prices()
+    prices = getattr(engine, "prices", None) or prices or Prices()
     budget = budget or Budget()
     rebuy = frozenset({"error", "refusal", "too-long"} if retry_failed else ()) | frozenset(
         {"length"} if retry_cut_off else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,9 @@ from tracedistill.engines import Engine, Generation, Request
 from tracedistill.errors import InputError
 from tracedistill.formats import ANSWER_TASK, split
 from tracedistill.pipeline.assembling import one_trace
-from tracedistill.pipeline.graph import discard
-from tracedistill.pipeline.teaching import OWN, SCRIPTED, Usage
+from tracedistill.pipeline.buying import Usage, buy
+from tracedistill.pipeline.graph import UNFINISHED, discard
+from tracedistill.pipeline.teaching import OWN, SCRIPTED
 from tracedistill.recipes import Arm, StudentConfig, TeacherConfig, run_name
 from tracedistill.records import Attempt, Problem, Trace
 from tracedistill.scoring import score
@@ -167,6 +169,7 @@ class Attempting:
         student, test = study.student_of(arm), self.work.problems("test")
         asked = self.asked(name, test, seed)
         engine = self.engine(name, seed)
+        facts: dict[str, Any] = {"engine": engine.describe(), "processes": self.work.share[1]}
         todo = Run(
             name=run,
             arm=name,
@@ -185,7 +188,18 @@ class Attempting:
             write_jsonl(self.work.run.path(f"generations/{run}.jsonl"), done)
             for partial in todo.partials():
                 discard(partial)
-        return {"engine": engine.describe(), "processes": self.work.share[1]}
+            facts |= self._failed_calls(run, done)
+        return facts
+
+    def _failed_calls(self, run: str, done: Sequence[Attempt]) -> dict[str, str]:
+        """Say how many calls to an endpoint failed, and have the next run ask them again."""
+        causes = Counter(attempt.error for attempt in done if attempt.error and attempt.finish == "error")
+        if not causes:
+            return {}
+        cause, times = causes.most_common(1)[0]
+        told = f"{causes.total()} of {len(done)} calls failed, {times} of them by: {cause}"
+        self.work.screen.say(f"  {run}: {told}. They count as no answer; run the same command to ask again.")
+        return {UNFINISHED: f"{told}; they are asked again"}
 
     def _unasked(self, run: Run, test: Sequence[Problem]) -> Iterator[Attempt]:
         """What has no plan or trace to force stays in the denominator: nothing was asked, so nothing was answered."""
@@ -283,4 +297,4 @@ class Endpoint:
         """One answer per request, out of the cache where it was bought before."""
         if any(request.prefill for request in requests):
             raise InputError(f"arm {self.arm}: an endpoint does not go on from a begun answer")
-        yield from self.work.teaching.buy(self.arm, self.config, self.server, requests, Usage())
+        yield from buy(self.work, self.arm, self.config, self.server, requests, Usage())

@@ -22,6 +22,8 @@ from tracedistill.store import canonical, disk_error, file_hash, read_json, unli
 Kind = Literal["complete", "missing", "stale", "damaged"]
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "openai", "math-verify")
+UNFINISHED = "unfinished"
+"""A fact of a manifest: why a node whose files are whole is made again by the next run (calls that failed)."""
 LOCK_HELD = "TRACEDISTILL_LOCK_HELD"
 """Set for launched processes: the run folder whose lock their parent holds."""
 
@@ -138,6 +140,8 @@ class RunFolder:
         for name in node.outputs:
             if not _unchanged(self.path(name), manifest["outputs"][name]):
                 return State("damaged", f"{name} is not what its stage wrote; delete it to make it again")
+        if manifest.get(UNFINISHED):
+            return State("stale", str(manifest[UNFINISHED]))
         return State("complete")
 
     def record(self, node: Node, seconds: float, facts: Mapping[str, Any]) -> None:

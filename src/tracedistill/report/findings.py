@@ -23,8 +23,12 @@ ONE_ADAPTER = (
 
 
 def findings(report: Mapping[str, Any]) -> list[str]:
-    """One sentence per comparison that the declared family's corrected test supports, or that nothing was found."""
-    found = []
+    """One sentence per comparison that the declared family's corrected test supports, or that nothing was found.
+
+    Before these, arms whose figures hold calls that failed.
+    """
+    found = _failed_calls(report)
+    failed = len(found)
     oracle = {arm["name"] for arm in report["arms"] if has_oracle_plan(arm) or has_oracle_trace(arm)}
     # a plan or forced trace made from the gold against none: no finding, whatever the p
     fair = [entry for entry in report["comparisons"] if (entry["first"] in oracle) == (entry["second"] in oracle)]
@@ -38,11 +42,21 @@ def findings(report: Mapping[str, Any]) -> list[str]:
                 f"{ahead} answered {points(gain)} points more of the {entry['n']} test problems right than {behind} "
                 f"(95% interval {points(low)} to {points(high)}, p {p_relation(entry['p_holm'])} after Holm)."
             )
-    if found or not report["comparisons"]:
+    if len(found) > failed or not report["comparisons"]:
         return found
     if not fair:
-        return ["No finding: every comparison holds a plan or trace made from the gold against an arm without."]
-    return ["No difference between the compared arms is larger than chance would explain at these numbers."]
+        return [*found, "No finding: every comparison holds a plan or trace made from the gold against an arm without."]
+    return [*found, "No difference between the compared arms is larger than chance would explain at these numbers."]
+
+
+def _failed_calls(report: Mapping[str, Any]) -> list[str]:
+    """Arms of endpoints with calls that brought nothing: they count as wrong answers and are none."""
+    return [
+        f"{arm['name']}: {arm['errors']} of {arm['attempts']} calls to its endpoint failed or were refused and count "
+        "as no answer, so its accuracy is too low. Run the same command to ask the failed ones again."
+        for arm in report["arms"]
+        if arm.get("errors") and arm["kind"] != "imported"
+    ]
 
 
 def limits(report: Mapping[str, Any]) -> list[str]:

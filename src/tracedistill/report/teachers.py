@@ -41,7 +41,7 @@ def teacher_figures(recipe: Mapping[str, Any], folder: Path, name: str) -> dict[
         "model": config["model"],
         "prompt": config["prompt"] if config["kind"] in ("model", "student") else None,
         "requests": usage.get("requests"),
-        "bought_now": usage.get("bought_now"),
+        "bought": usage.get("bought"),
         "failed": causes.total(),
         "failures": named,
         "tokens_in": usage.get("tokens_in"),

@@ -5,12 +5,13 @@ recorded  traces that somebody else has made
 model     an endpoint or a local model, a student of the study included
 """
 
-from tracedistill.teachers.model import Failure, reads_of, requests_for_teacher, sources_of, trace_of
+from tracedistill.teachers.model import Failure, Sources, reads_of, requests_for_teacher, sources_of, trace_of
 from tracedistill.teachers.recorded import read_recorded
 from tracedistill.teachers.rules import teach_by_rules, teach_gold_plans
 
 __all__ = [
     "Failure",
+    "Sources",
     "read_recorded",
     "reads_of",
     "requests_for_teacher",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from tracedistill.engines import Generation, Request, Sampling
 from tracedistill.errors import InputError
@@ -33,6 +34,14 @@ class Failure:
     """What came back, if anything: kept for the record, never used."""
 
 
+class Sources(Protocol):
+    """The traces of the teacher whose work another one works on; a mapping is one."""
+
+    def get(self, problem_id: str, /) -> Trace | None:
+        """The trace of a problem, if there is one."""
+        ...
+
+
 def reads_of(config: TeacherConfig) -> str:
     """What the teacher's answer is: plan, solution, structured or reasoning."""
     return TEACHER_READS.get(config.prompt, "solution") if config.reads == "auto" else config.reads
@@ -49,11 +58,11 @@ def sources_of(text: str, config: TeacherConfig, teacher: str) -> str | None:
 
 def requests_for_teacher(
     task: Task,
-    problems: Sequence[Problem],
+    problems: Iterable[Problem],
     config: TeacherConfig,
     text: str,
     seed: int,
-    sources: Mapping[str, Trace],
+    sources: Sources,
 ) -> Iterator[Request]:
     """One request per problem and sample, in the problems' order; the id is `<problem_id>/<sample>`.
 
@@ -86,7 +95,7 @@ def requests_for_teacher(
 
 
 def trace_of(
-    task: Task, generation: Generation, config: TeacherConfig, text: str, teacher: str, sources: Mapping[str, Trace]
+    task: Task, generation: Generation, config: TeacherConfig, text: str, teacher: str, sources: Sources
 ) -> Trace | Failure:
     """The trace that a finished generation holds, or the failure that it is."""
     problem_id, _, number = generation.request_id.rpartition("/")

@@ -84,7 +84,7 @@ def cost_of(view: RunView, arm: ArmFacts) -> Cost:
     teacher_money: float | None = 0.0
     teacher_seconds: float | None = 0.0
     if arm.plans.exists():
-        per, per_money, per_seconds = _teacher(view, arm, recipe)
+        per, per_money, per_seconds = _teacher(arm, recipe)
         plans = arm.settings.get("plans") or 1
         teacher = None if per is None else (per[0] * plans, per[1] * plans)
         teacher_money = None if per_money is None else per_money * plans
@@ -130,7 +130,7 @@ def _once(view: RunView, arm: ArmFacts, recipe: Mapping[str, Any]) -> Amounts:
         problems = (view.assembly or {}).get("train_problems") or facts_of(view, tuned, "arms").get("rows") or 0
         asked = round(share * problems)
         samples = int(_priced(recipe, "teachers", lender.teacher).get("samples") or 1)
-        per, per_money, per_seconds = _teacher(view, lender, recipe)
+        per, per_money, per_seconds = _teacher(lender, recipe)
         money = _add(money, None if per_money is None else per_money * asked * samples)
         tokens = _add(tokens, None if per is None else sum(per) * asked * samples)
         seconds = _add(seconds, None if per_seconds is None else per_seconds * asked * samples)
@@ -145,9 +145,7 @@ def _tokens_trained(arm: ArmFacts, recipe: Mapping[str, Any]) -> float | None:
     return None if found is None else float(found["tokens"] * (recipe.get("training") or {}).get("epochs", 1))
 
 
-def _teacher(
-    view: RunView, arm: ArmFacts, recipe: Mapping[str, Any]
-) -> tuple[tuple[float, float] | None, float | None, float | None]:
+def _teacher(arm: ArmFacts, recipe: Mapping[str, Any]) -> tuple[tuple[float, float] | None, float | None, float | None]:
     """A teacher's tokens, money and seconds per request; None where they are unknown."""
     config = _priced(recipe, "teachers", arm.teacher)
     if config.get("kind") in FREE:
@@ -157,11 +155,8 @@ def _teacher(
     requests = usage.get("requests") or 0
     if not requests:
         return None, None, None
-    label = arm.name.removesuffix(arm.own)
-    made = view.manifests.get(f"teach:{label}{arm.teacher}", {})
-    # answers out of the cache came at once: their seconds say nothing
-    whole = usage.get("bought_now") == requests and "seconds" in made
-    seconds = made["seconds"] / requests if whole else None
+    # a batch's answers, and those of versions that did not time them, have no seconds
+    seconds = usage["seconds"] / requests if usage.get("seconds") else None
     tokens = usage["tokens_in"] / requests, usage["tokens_out"] / requests
     return tokens, float(usage.get("usd") or 0.0) / requests, seconds
 
@@ -250,8 +245,7 @@ def _spread(found: Mapping[str, Cost], place: int) -> Table | None:
         "money": "By the recipe's prices; what has no price counts as free.",
         "tokens": "Teacher's and student's together; once: tokens of the training rows times epochs, and the teacher's "
         "for them.",
-        "seconds": "One after the other; once: the training, and the teacher's seconds where all answers were bought "
-        "in this run.",
+        "seconds": "One after the other; once: the training, and the seconds of the teacher's calls.",
     }
     return Table(
         f"{UNITS[place]} per query, what was spent once spread over n queries",

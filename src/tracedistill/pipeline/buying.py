@@ -1,0 +1,135 @@
+"""Answers of paid models: out of the cache or bought, within the study's budget, announced, shown and summed up."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracedistill.engines import Engine, Generation, Request
+from tracedistill.recipes import TeacherConfig
+from tracedistill.store import content_id
+
+if TYPE_CHECKING:
+    from tracedistill.cache import GenerationCache
+    from tracedistill.engines.budget import Prices
+    from tracedistill.pipeline.work import Workshop
+
+LOOKED_AT = 2_000
+"""Requests that are looked through before the first call; of more, these stand for all."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a teacher's or judge's answers cost, kept ones at the price that was paid once."""
+
+    requests: int = 0
+    """Answers wanted."""
+    bought: int = 0
+    """Of these, bought by this run folder, by runs that were killed too; the rest was in the cache."""
+    tokens_in: int = 0
+    """Prompt tokens."""
+    tokens_out: int = 0
+    """Generated tokens."""
+    cached_in: int = 0
+    """Prompt tokens that the server took from its own prompt cache."""
+    usd: float = 0.0
+    """US dollars as they were charged: a batch's discount, cached prompts and paid attempts without an answer
+    included."""
+    seconds: float = 0.0
+    """Seconds that the calls took, one after the other; 0: nobody timed them (a batch)."""
+
+    def add(self, generation: Generation, buyer: str, prices: Prices) -> None:
+        """Count one answer; `prices` are for answers that were bought before their price was kept."""
+        from tracedistill.engines.usage import Used
+
+        self.requests += 1
+        self.bought += generation.buyer == buyer
+        self.tokens_in += generation.tokens_in
+        self.tokens_out += generation.tokens_out
+        self.cached_in += generation.cached_in
+        self.seconds = round(self.seconds + generation.seconds, 4)
+        used = Used(generation.tokens_in, generation.tokens_out, generation.cached_in)
+        self.usd += prices.charge(used) if generation.usd is None else generation.usd
+
+
+def prices_of(config: TeacherConfig) -> Prices:
+    """A teacher's prices."""
+    from tracedistill.engines.budget import Prices
+
+    return Prices(config.usd_per_million_in, config.usd_per_million_out, config.usd_per_million_in_cached)
+
+
+def open_cache(work: Workshop) -> GenerationCache:
+    """The study's cache."""
+    from tracedistill.cache import GenerationCache
+
+    return GenerationCache(Path(work.study.cache))
+
+
+def buy(
+    work: Workshop,
+    label: str,
+    config: TeacherConfig,
+    engine: Engine,
+    requests: Iterable[Request],
+    usage: Usage,
+    total: int | None = None,
+) -> Iterator[Generation]:
+    """Generations through the client, in any order; `usage` sums up. `requests` may be a generator of any length."""
+    from tracedistill.engines.budget import Budget
+    from tracedistill.engines.client import generate
+
+    limits = work.study.budget
+    budget = Budget(limits.usd, limits.tokens, limits.calls, scope=work.study.study)
+    prices, buyer = prices_of(config), content_id(str(work.run.folder.resolve()), label)
+    asked = iter(requests)
+    first = list(itertools.islice(asked, LOOKED_AT))
+    total = len(first) if len(first) < LOOKED_AT else total
+    with open_cache(work) as cache:
+        announce(work, label, first, engine, cache, total)
+        with work.screen.panel(label) as on_progress:
+            for generation in generate(
+                itertools.chain(first, asked),
+                engine,
+                cache,
+                budget,
+                on_progress,
+                total=total,
+                prices=prices,
+                retry_failed=config.retry_failed,
+                retry_cut_off=config.retry_cut_off,
+                buyer=buyer,
+            ):
+                usage.add(generation, buyer, prices)
+                yield generation
+
+
+def announce(
+    work: Workshop,
+    label: str,
+    requests: Iterable[Request],
+    engine: Engine,
+    cache: GenerationCache,
+    total: int | None = None,
+) -> None:
+    """Show the first prompt and what the run would cost at most; of `total` requests those given stand for all."""
+    from tracedistill.engines.forecast import forecast
+
+    say, plan = work.screen.say, forecast(requests, engine, cache)
+    part = total is not None and total > plan.requests
+    if part:
+        say(f"  {label}: {total} requests; of the first {plan.requests}, {plan.cached} are in the cache")
+    else:
+        say(f"  {label}: {plan.requests} requests, {plan.cached} of them in the cache; {plan.calls} calls to make")
+    if plan.first is None:
+        return
+    for message in plan.first.messages:
+        say(f"  first prompt, {message.role}: {message.content}")
+    scale = total / plan.calls if total is not None and part else 1.0
+    money = f", at most ${plan.usd_most * scale:.2f}" if plan.usd_most else " (no prices in the recipe)"
+    tail = f", if the others are like the first {plan.calls}" if part else ""
+    tokens_in, tokens_out = round(plan.tokens_in * scale), round(plan.tokens_out_most * scale)
+    say(f"  about {tokens_in} tokens in, at most {tokens_out} out{money}{tail}")

@@ -1,0 +1,99 @@
+"""Results that come in any order and are written in theirs, with a few bytes of memory for each."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from tracedistill.errors import InputError
+from tracedistill.records import Trace
+from tracedistill.store import disk_error, from_json
+
+
+class Spool:
+    """A file beside the one to be written; it is gone when the spool is closed, since the cache has every answer.
+
+    `put` takes lines of text with the place that each has in the order; `lines` gives those of one kind back.
+    """
+
+    def __init__(self, beside: Path) -> None:
+        self.path = beside.with_name(f".{beside.name}.spool")
+        self._starts = array("q")  # place -> where its line starts, or -1
+        self._end = 0
+        self._stream: BinaryIO | None = None
+
+    def __enter__(self) -> Spool:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self.path.open("w+b")
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        self.path.unlink(missing_ok=True)
+
+    def put(self, place: int, kind: str, line: str) -> None:
+        """Keep a line without its end; `kind` is one letter. Raises InputError where the disk is full."""
+        assert self._stream is not None
+        while len(self._starts) <= place:
+            self._starts.append(-1)
+        self._starts[place] = self._end
+        data = f"{kind}{line}\n".encode()
+        try:
+            self._stream.write(data)
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+        self._end += len(data)
+
+    def lines(self, kind: str) -> Iterator[str]:
+        """The lines of a kind, in their order, each with its end."""
+        assert self._stream is not None
+        wanted = ord(kind)
+        for start in self._starts:
+            if start >= 0:
+                self._stream.seek(start)
+                data = self._stream.readline()
+                if data[0] == wanted:
+                    yield data[1:].decode()
+
+
+class FirstTraces:
+    """The first trace of each problem in a file, read when it is asked for: in memory are ids and places."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._starts: dict[str, int] = {}
+
+    def __enter__(self) -> FirstTraces:
+        try:
+            self._stream = self._path.open("rb")
+        except OSError as error:
+            raise InputError(f"{self._path}: cannot be read: {error.strerror}") from error
+        start = 0
+        for line in self._stream:
+            self._starts.setdefault(self._read(line).problem_id, start)
+            start += len(line)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def get(self, problem_id: str) -> Trace | None:
+        """The problem's first trace, if it has one."""
+        start = self._starts.get(problem_id)
+        if start is None:
+            return None
+        self._stream.seek(start)
+        return self._read(self._stream.readline())
+
+    def _read(self, line: bytes) -> Trace:
+        try:
+            return from_json(Trace, json.loads(line))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{self._path}: not a Trace ({error}); delete the file to make it again") from error

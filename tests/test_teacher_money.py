@@ -1,0 +1,129 @@
+"""What a teach stage costs: usage.json beside a server's bill, a budget over folders, and any number of problems."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engines.server_kit import KEY, ask, running
+from tests.fault_server import Behaviour
+from tests.test_teacher_server import recipe, teach
+from tracedistill import pipeline
+from tracedistill.cache import GenerationCache
+from tracedistill.engines import Request
+from tracedistill.engines.scripted import ScriptedEngine
+from tracedistill.engines.usage import Used
+from tracedistill.pipeline.buying import Usage, buy, prices_of
+from tracedistill.pipeline.screen import Screen
+from tracedistill.pipeline.spool import Spool
+from tracedistill.pipeline.work import Workshop
+from tracedistill.store import read_json, read_lines
+
+StudyFile = Callable[..., Path]
+PRICED = {"usd_per_million_in": 1.0, "usd_per_million_out": 4.0, "usd_per_million_in_cached": 0.25}
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEACHER_KEY", KEY)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "system"),
+    [
+        (Behaviour(bill_all=True), "plain"),
+        (Behaviour(bill_all=True), "[[total]]"),
+        (Behaviour(bill_all=True, faults=0.4, kinds=("empty",)), "paid but empty"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_usage_is_what_the_server_bills(
+    behaviour: Behaviour, system: str, study_file: StudyFile, tmp_path: Path
+) -> None:
+    with running(behaviour) as server:
+        loaded = pipeline.load(recipe(study_file, tmp_path / "one", server.url, 20, system=system, **PRICED))
+        pipeline.run(loaded, "teach", quiet=True)
+        read, wrote, cached = server.ledger.bill()
+        usage = read_json(loaded.study.folder / "traces" / "planner.usage.json")
+        with GenerationCache(tmp_path / "one" / "cache.sqlite") as cache:
+            spent = cache.balance(loaded.study.study).spent
+    bill = prices_of(loaded.study.teachers["planner"]).charge(Used(read, wrote, cached))
+    assert usage["usd"] == pytest.approx(bill) == pytest.approx(spent.usd)
+    assert usage["requests"] == usage["bought"] == 20
+    assert bool(usage["cached_in"]) == (system == "[[cached]]")
+
+
+def test_two_folders_at_once_spend_one_budget(study_file: StudyFile, tmp_path: Path) -> None:
+    with running(Behaviour(latency=0.03)) as server:
+        file = recipe(study_file, tmp_path / "one", server.url, 60)
+        text = file.read_text(encoding="utf-8") + "\nbudget: {calls: 25}\n"
+        other = file.with_name("other.yaml")
+        file.write_text(text, encoding="utf-8")
+        other.write_text(text.replace("one/run", "one/other").replace("seed: 0", "seed: 7"), encoding="utf-8")
+        log = tmp_path / "log.txt"
+        runs = [teach(file, log), teach(other, log)]
+        assert [run.wait(120) for run in runs] == [2, 2], log.read_text()
+        assert server.ledger.summary()["paid"] == 25, log.read_text()
+    assert "25 of 25 calls spent" in log.read_text()
+
+
+def test_the_first_call_is_made_before_all_requests_are_looked_through(study_file: StudyFile, tmp_path: Path) -> None:
+    loaded = pipeline.load(recipe(study_file, tmp_path / "one", "http://127.0.0.1:9/v1", 5))
+    work = Workshop(loaded.study, loaded.recipe, Screen(quiet=True))
+    work.run.claim()
+    taken = itertools.count()
+
+    def endless() -> Iterator[Request]:
+        while True:
+            yield ask(next(taken))
+
+    config = loaded.study.teachers["planner"]
+    engine = ScriptedEngine(lambda request: request.request_id)
+    answers = buy(work, "planner", config, engine, endless(), Usage(), 10**9)
+    assert [next(answers).text for _ in range(3)] == ["r0", "r1", "r2"]
+    answers.close()
+    assert next(taken) < 5_000
+
+
+def test_traces_and_failures_stand_in_the_problems_order(study_file: StudyFile, tmp_path: Path) -> None:
+    with running(Behaviour(latency=0.004, faults=0.3, kinds=("slow", "500"), slow=0.05)) as server:
+        loaded = pipeline.load(recipe(study_file, tmp_path / "one", server.url, 40, samples=3, temperature=1.0))
+        pipeline.run(loaded, "teach", quiet=True)
+    folder = loaded.study.folder
+    made = [(row["problem_id"], row.get("sample", 0)) for _, row in read_lines(folder / "traces" / "planner.jsonl")]
+    drawn = [row["problem_id"] for _, row in read_lines(folder / "problems.jsonl") if row["split"] == "test"]
+    assert made == [(problem, sample) for problem in drawn for sample in range(3)]
+    assert not list((folder / "traces").glob(".*")), "no spool is left"
+
+
+def test_a_spool_gives_lines_back_in_their_order_by_kind(tmp_path: Path) -> None:
+    with Spool(tmp_path / "traces" / "t.jsonl") as spool:
+        for place in (5, 0, 3, 1, 4):
+            spool.put(place, "f" if place == 3 else "t", f"line {place} é")
+        assert list(spool.lines("t")) == [f"line {place} é\n" for place in (0, 1, 4, 5)]
+        assert list(spool.lines("f")) == ["line 3 é\n"]
+        assert spool.path.exists()
+    assert not spool.path.exists()
+
+
+def test_a_reviser_works_on_the_first_trace_and_says_what_had_none(study_file: StudyFile, tmp_path: Path) -> None:
+    def teachers(url: str) -> dict[str, Any]:
+        planner = {"kind": "model", "model": "stub", "base_url": url, "max_tokens": 64, "system": "[[length]]"}
+        return {"planner": planner, "reviser": {**planner, "prompt": "critique-and-revise", "source": "planner"}}
+
+    with running(Behaviour()) as server:
+        file = recipe(study_file, tmp_path / "one", server.url, 6)
+        made = study_file(
+            run_dir=str(tmp_path / "run"), cache=str(tmp_path / "cache.sqlite"), comparisons=[],
+            arms={"trace-of-thought": {"prompt": "trace-of-thought", "teacher": "reviser"}},
+            task={"name": "babi", "train": 5, "validation": 0, "test": 6}, teachers=teachers(server.url),
+        )  # fmt: skip
+        assert file != made
+        loaded = pipeline.load(made)
+        pipeline.run(loaded, "teach", quiet=True)
+    failures = [row for _, row in read_lines(loaded.study.folder / "traces" / "reviser.failures.jsonl")]
+    assert [row["cause"] for row in failures] == ["planner made no trace to work on"] * 6
