@@ -42,6 +42,8 @@ SHAPES = {
     "[[503]]": True,
     "[[400]]": True,
 }
+UNANSWERED = ("[[empty]]", "[[garbage]]", "[[error]]", "[[503]]", "[[400]]")
+"""Nothing but such replies ends a run by itself."""
 KINDS = pytest.mark.parametrize(("shape", "told"), SHAPES.items(), ids=list(SHAPES))
 
 
@@ -59,11 +61,12 @@ def most(shape):
 @KINDS
 def test_the_ledger_is_the_bill_or_above_it_where_nothing_is_told(shape, told, tmp_path):
     with running(Behaviour(latency=0.001, bill_all=True)) as server, GenerationCache(tmp_path / "c.db") as cache:
-        engine = engine_at(server.url, prices=PRICES, pacing=Pacing(4, 4, attempts=3))
-        answers = list(generate(many(8, shape), engine, cache, Budget(scope="study")))
+        engine = engine_at(server.url, prices=PRICES, pacing=Pacing(4, 4, attempts=3, outage=0))
+        # fewer than the equal failures that would end the run
+        answers = list(generate(many(6, shape), engine, cache, Budget(scope="study")))
         balance, bill, paid = cache.balance("study"), dollars(server.ledger.bill()), sum(server.ledger.paid.values())
         stored = [cache.get(key) for key in keys_of(cache)]
-    assert len(answers) == 8
+    assert len(answers) == 6
     assert balance.others.calls == 0, "nothing is at stake any more"
     assert balance.spent.usd == pytest.approx(sum(entry.usd for entry in stored)), "every dollar stands by its answer"
     assert balance.spent.calls == paid
@@ -126,7 +129,7 @@ def test_a_kill_costs_the_ledger_one_worst_case_for_each_call_in_flight(shape, c
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("shape", "told"), [(s, t) for s, t in SHAPES.items() if s not in {"[[error]]", "[[503]]", "[[400]]"}]
+    ("shape", "told"), [(shape, told) for shape, told in SHAPES.items() if not set(UNANSWERED) & {shape[:9], shape}]
 )
 def test_kills_for_every_shape(shape, told, tmp_path):
     check_kills(shape, told, tmp_path, 3, 1)
@@ -172,7 +175,7 @@ def test_a_budget_in_dollars_is_kept_though_a_server_writes_more_than_it_was_ask
 def test_replies_that_cost_nothing_leave_the_budget_alone(tmp_path):
     limits = Budget(calls=4, scope="study")
     with running(Behaviour(latency=0.001)) as server, GenerationCache(tmp_path / "c.db") as cache:
-        engine = engine_at(server.url, prices=PRICES, pacing=Pacing(2, 2, attempts=3))
+        engine = engine_at(server.url, prices=PRICES, pacing=Pacing(2, 2, attempts=3, outage=0))
         for shape in ("[[error]]", "[[503]]", "[[400]]"):
             assert len(list(generate(many(6, shape), engine, cache, limits))) == 6
         assert cache.balance("study").spent.calls == 0

@@ -14,7 +14,6 @@ REQUEST = ask(1)
     ("body", "text", "reasoning", "finish"),
     [
         (completion("a"), "a", None, "stop"),
-        (completion("a", finish_reason=None), "a", None, "stop"),
         (completion("a", finish_reason="eos"), "a", None, "stop"),
         (completion("a", finish_reason="length"), "a", None, "length"),
         (completion("", finish_reason="length"), "", None, "length"),
@@ -25,7 +24,7 @@ REQUEST = ask(1)
         (completion("t</think> a"), "a", "t", "stop"),
         (completion("<think>never ends", finish_reason="length"), "", "never ends", "length"),
         (completion("a", message={"reasoning_content": "r"}), "a", "r", "stop"),
-        (completion("<think>x</think>a", message={"reasoning_content": "r"}), "<think>x</think>a", "r", "stop"),
+        (completion("<think>x</think>a", message={"reasoning_content": "r"}), "a", "r\n\nx", "stop"),
         (completion("a", message={"reasoning": "r"}), "a", "r", "stop"),
         (completion([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]), "ab", None, "stop"),
         (completion("nul \0 and \ud800"), "nul \0 and \ud800", None, "stop"),

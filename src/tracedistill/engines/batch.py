@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from tracedistill.engines import Generation, Request
 from tracedistill.engines.budget import Worst
 from tracedistill.engines.calls import StopRunError
-from tracedistill.engines.replies import UnusableReplyError, read_reply, request_body
+from tracedistill.engines.replies import ErrorReplyError, UnusableReplyError, request_body
+from tracedistill.engines.server import finish_for
+from tracedistill.engines.words import one_line
 from tracedistill.errors import InputError
 from tracedistill.store import unlinked
 
@@ -177,13 +179,14 @@ class BatchEngine:
             if self._on_wait is not None:
                 counts = found.request_counts
                 far = f", {counts.completed} of {counts.total} done" if counts else ""
-                self._on_wait(f"batch {batch.batch_id}: {found.status}{far}")
+                self._on_wait(self._server.cleaner.refusal(f"batch {batch.batch_id}: {found.status}{far}"))
             return None
         if found.status == "failed":
             state.open.remove(batch)
             self._save(state)
             told = found.errors.data if found.errors and found.errors.data else []
-            why = "; ".join(dict.fromkeys(str(error.message) for error in told[:5])) or "no reason given"
+            why = "; ".join(dict.fromkeys(self._server.cleaner.refusal(str(error.message)) for error in told[:5]))
+            why = one_line(why) or "no reason given"
             raise StopRunError(f"batch {batch.batch_id} was not accepted: {why}; nothing of it was run")
         lines: list[dict[str, Any]] = []
         for name in (found.output_file_id, found.error_file_id):
@@ -219,31 +222,20 @@ class BatchEngine:
         """One line: a generation, or why it should be submitted again."""
         response, error = line.get("response"), line.get("error")
         if not isinstance(response, dict):
-            return str(error.get("message") or error.get("code")) if isinstance(error, dict) else "no response"
+            return self._server.fate(500, {}, error).cause if error else "no response"
         status, body = response.get("status_code"), response.get("body")
-        if status == 200:
-            try:
-                reply = read_reply(
-                    body if isinstance(body, dict) else {}, request, split_think=self._server.config.split_think
-                )
-            except UnusableReplyError as problem:
-                return str(problem)
-            return Generation(
-                request_id=request.request_id,
-                text=reply.text,
-                finish=reply.finish,
-                tokens_in=reply.tokens_in,
-                tokens_out=reply.tokens_out,
-                reasoning=reply.reasoning,
-                usage_estimated=reply.used is None,
-            )
-        told = body.get("error") if isinstance(body, dict) else None
-        told = told if isinstance(told, dict) else {}
-        cause = f"HTTP {status}: {str(told.get('message', 'no message'))[:300]}"
-        if not isinstance(status, int) or status >= 500 or status in {408, 409, 425, 429}:
-            return cause
-        too_long = told.get("code") == "context_length_exceeded"
-        return Generation(request.request_id, "", "too-long" if too_long else "error", error=cause)
+        try:
+            if status == 200:
+                return self._server.read(body if isinstance(body, dict) else {}, request, 0.0)[0]
+            fate = self._server.fate(status if isinstance(status, int) else 500, {}, body)
+        except ErrorReplyError as problem:
+            fate = self._server.fate(problem.status, {}, problem.body)
+        except UnusableReplyError as problem:
+            return self._server.cleaner.refusal(str(problem))
+        finish = finish_for(fate)
+        if finish is None:
+            return fate.cause
+        return Generation(request.request_id, "", finish, error=fate.cause)
 
     async def _asked(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """Await one call to the API; its errors in the user's words."""

@@ -36,6 +36,13 @@ class Outcome:
     """What the server says it used; None with `billed`: nobody knows, so the worst case counts."""
     unreachable: bool = False
     """Whether no connection could be made at all."""
+    loading: bool = False
+    """The server is not ready yet: the call's moment, not the call."""
+    repeats: bool = False
+    """Whether the same call would most likely come to the same: it is tried once more at most."""
+    suspect: str = ""
+    """Of a failure that no retry mends and that may be the run's (a field that the model refuses): what equal ones
+    have in common."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """The reply's headers, for rate limits."""
 
@@ -54,8 +61,10 @@ class Pacing:
     """Likewise, prompt and generated tokens."""
     attempts: int = 6
     """Calls per request before it is a counted failure; 429 does not count."""
+    outage: float = 120.0
+    """Seconds without any answer that requests wait out beyond their `attempts`, where trying again costs nothing."""
     patience: float = 3600.0
-    """Seconds of refusals (429) before a request is a counted failure; a longer Retry-After ends the run."""
+    """Seconds of refusals (429) or of loading that are waited out; a longer wait ends the run and says until when."""
 
 
 class CallEngine(Protocol):

@@ -148,6 +148,8 @@ class _Run:
                 some, hits, misses = self._pull(cache, name, _HELPING if self.followers else _LOOKUP)
                 more = some
                 pump.submit([Row(key, request, engine.worst_case(request)) for key, request in misses])
+                if not more:
+                    pump.finish()
                 yield from hits
                 self._report()
                 if not pump.results.empty():

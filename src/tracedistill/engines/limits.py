@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import email.utils
 import random
 import re
+import time
 from collections.abc import Mapping
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_EPOCH = 1e9  # a number of seconds above this is no duration (31 years) but a date (from 2001 to 2096)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -65,6 +68,17 @@ class Concurrency:
             self.limit = min(self.maximum, self.limit * 2 if self._doubling else self.limit + 1)
 
 
+RATE_HEADERS = (
+    ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", "requests"),
+    ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", "tokens"),
+    ("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset", "requests"),
+    ("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset", "tokens"),
+    ("x-ratelimit-remaining", "x-ratelimit-reset", "requests"),
+    ("ratelimit-remaining", "ratelimit-reset", "requests"),
+)
+"""(header of what is left, header of when there is more, of what): in the words of several servers."""
+
+
 class Pace:
     """When the next call may be sent: the recipe's rates per minute and what the server's headers tell.
 
@@ -79,7 +93,12 @@ class Pace:
 
     def wait(self, tokens: int, now: float) -> float:
         """Seconds until a call of so many tokens may be sent; 0: now."""
-        waits = [self._paused_until - now, self._requests.wait(1, now), self._tokens.wait(tokens, now)]
+        waits = (self.asked_wait(tokens, now), self._requests.wait(1, now), self._tokens.wait(tokens, now))
+        return max(0.0, *waits)
+
+    def asked_wait(self, tokens: int, now: float) -> float:
+        """Likewise, for the server's own sake alone: without the recipe's rates."""
+        waits = [self._paused_until - now]
         for name, need in (("requests", 1), ("tokens", tokens)):
             left, reset = self._left.get(name, (float("inf"), now))
             if reset <= now:
@@ -105,16 +124,19 @@ class Pace:
         """Send nothing for so long (Retry-After)."""
         self._paused_until = max(self._paused_until, now + seconds)
 
-    def told(self, headers: Mapping[str, str], in_flight: int, now: float) -> None:
-        """Read `x-ratelimit-remaining-*` and `x-ratelimit-reset-*`; `in_flight`: calls the server may not know yet."""
-        if "x-ratelimit-remaining-requests" not in headers and "x-ratelimit-remaining-tokens" not in headers:
-            return
-        for name, pending in (("requests", in_flight), ("tokens", 0)):
-            left = _number(headers.get(f"x-ratelimit-remaining-{name}"))
-            reset = seconds_of(headers.get(f"x-ratelimit-reset-{name}", ""))
-            if left is None or reset is None:
+    def told(self, headers: Mapping[str, str], in_flight: int, now: float, wall: float = 0.0) -> None:
+        """Read what the headers tell of calls and tokens left, and of when there are more.
+
+        `in_flight`: calls that the server may not know of yet; `wall`: the Unix time, for resets given as such.
+        """
+        for left_name, reset_name, name in RATE_HEADERS:
+            left = _number(headers.get(left_name))
+            if left is None:
                 continue
-            left -= pending
+            reset = seconds_of(headers.get(reset_name, ""), wall)
+            if reset is None:
+                continue
+            left -= in_flight if name == "requests" else 0
             old = self._left.get(name)
             if old is not None and old[1] > now:
                 left = min(left, old[0]) if old[1] >= now + reset else left
@@ -158,16 +180,7 @@ def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
     if milliseconds is not None:
         return max(0.0, milliseconds / 1000)
     value = headers.get("retry-after")
-    if value is None:
-        return None
-    seconds = _number(value)
-    if seconds is not None:
-        return max(0.0, seconds)
-    try:
-        date = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return None
-    return max(0.0, date.timestamp() - wall)
+    return None if value is None else seconds_of(value, wall)
 
 
 def backoff(attempt: int, draw: random.Random, base: float = 0.5, most: float = 60.0) -> float:
@@ -175,15 +188,45 @@ def backoff(attempt: int, draw: random.Random, base: float = 0.5, most: float = 
     return min(most, base * 2.0 ** min(attempt - 1, 30)) * (0.5 + 0.5 * draw.random())
 
 
-def seconds_of(text: str) -> float | None:
-    """Seconds of `1s`, `6m0s`, `20ms`, `12.5`; None for anything else."""
+def seconds_of(text: str, wall: float = 0.0) -> float | None:
+    """Seconds from now of `1s`, `6m0s`, `23h59m`, `12.5`, a Unix time in any unit, or a date; None for anything else.
+
+    `wall` is the Unix time now.
+    """
+    text = text.strip()[:60]
     plain = _number(text)
     if plain is not None:
+        for unit in (1.0, 1e3, 1e6, 1e9):  # as seconds, milliseconds, microseconds, nanoseconds since 1970
+            if _EPOCH <= plain / unit < 4 * _EPOCH:
+                return max(0.0, plain / unit - wall)
         return max(0.0, plain)
     parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text.strip():
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    date = _date(text)
+    return None if date is None else max(0.0, date - wall)
+
+
+def until(seconds: float, wall: float) -> str:
+    """`2026-12-01 09:30 (in 16 h 20 min)`, on this machine's clock."""
+    minutes = max(1, round(seconds / 60))
+    hours, minutes = divmod(minutes, 60)
+    far = f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    try:
+        return f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(wall + seconds))} (in {far})"
+    except (OverflowError, ValueError, OSError):
+        return f"in {far}"
+
+
+def _date(text: str) -> float | None:
+    """Unix time of a date as in HTTP headers, or in ISO 8601."""
+    try:
+        if text[:4].isdigit():
+            moment = datetime.datetime.fromisoformat(text)
+            return moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp()
+        return email.utils.parsedate_to_datetime(text).timestamp()
+    except (TypeError, ValueError, OverflowError):
         return None
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
 def _number(text: str | None) -> float | None:
@@ -191,4 +234,4 @@ def _number(text: str | None) -> float | None:
         value = float(text) if text is not None else None
     except ValueError:
         return None
-    return value if value is None or -1e12 < value < 1e12 else None
+    return value if value is None or -1e20 < value < 1e20 else None

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tracedistill.engines import Finish, Request
+from tracedistill.engines.endings import finish_of, repeats
+from tracedistill.engines.markers import split_thinking, without_controls
 from tracedistill.engines.usage import Used, read_usage
-
-_THINK = re.compile(r"\A\s*<think>(.*?)(?:</think>|\Z)", re.DOTALL)
-_UNOPENED = re.compile(r"\A(.*?)</think>", re.DOTALL)  # some templates put the opening tag into the prompt
+from tracedistill.engines.words import one_line, words_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +19,9 @@ class Reply:
     """A usable reply."""
 
     text: str
-    """The message's content without the thinking."""
+    """The message's content without the thinking and without control tokens at its ends."""
     reasoning: str | None
-    """The thinking: `reasoning_content`, `reasoning` or <think> tags."""
+    """The thinking: a field or part of the message, or what stands in the marks of `markers.THINKING`."""
     finish: Finish
     """stop, length or refusal."""
     tokens_in: int
@@ -31,17 +30,40 @@ class Reply:
     """Generated tokens."""
     used: Used | None
     """The server's usage report; None: it told none that makes sense, and the counts are ours, four bytes a token."""
+    model: str = ""
+    """The model that the reply names, and the provider where a router names one: `gpt-4o (Azure)`."""
+    fingerprint: str = ""
+    """The reply's `system_fingerprint`."""
 
 
 class UnusableReplyError(Exception):
     """A reply came whole with status 200, and is no answer."""
 
-    def __init__(self, cause: str, used: Used | None = None, *, billed: bool = True) -> None:
+    def __init__(self, cause: str, used: Used | None = None, *, billed: bool = True, repeats: bool = False) -> None:
         super().__init__(cause)
         self.used = used
         """Usage as reported; None: not told."""
         self.billed = billed
         """Whether it may have been billed: an error in a completion's place and a web page are not."""
+        self.repeats = repeats
+        """Whether the same call would most likely give the same again."""
+
+
+class ErrorReplyError(UnusableReplyError):
+    """A reply with status 200 that holds an error in a completion's place."""
+
+    def __init__(self, body: Any, used: Used | None) -> None:
+        super().__init__(f"reply holds no message: {words_of(body)}", used, billed=used is not None)
+        self.body = body
+        """What the server sent, as JSON."""
+
+    @property
+    def status(self) -> int:
+        """The status that the error says it has; 500 where it says none."""
+        error = self.body[0] if isinstance(self.body, list) else self.body
+        inner = error.get("error")
+        told = [place.get(name) for place in (inner, error) if isinstance(place, dict) for name in ("code", "status")]
+        return next((code for value in told if 400 <= (code := _whole(value)) < 600), 500)
 
 
 def read_reply(data: bytes | Mapping[str, Any], request: Request, *, split_think: bool = True) -> Reply:
@@ -50,43 +72,57 @@ def read_reply(data: bytes | Mapping[str, Any], request: Request, *, split_think
     A usage report that is missing or makes no sense does not spoil a whole answer: its counts are estimated, and it is
     charged like a call that nobody answered.
     """
-    try:
-        body = json.loads(data) if isinstance(data, bytes) else data
-    except (ValueError, RecursionError):
-        page = isinstance(data, bytes) and data.lstrip().startswith(b"<")
-        raise UnusableReplyError("reply is not JSON (cut or garbled)", billed=not page) from None
+    body = _parsed(data)
     used = read_usage(body)
     try:
         choice = body["choices"][0]
-        message = choice["message"]
+        message = choice.get("message")
+        if message is None and finish_of(choice.get("finish_reason")) in {"refusal", "length"}:
+            message = {}  # Azure and Gemini leave it out of what their filters stopped
         content, refusal = message.get("content"), message.get("refusal")
-        text = _text(content)
+        text, thought = _parts(content)
     except (KeyError, IndexError, TypeError, AttributeError):
-        detail = _error_of(body)
-        told = f"reply holds no message{': ' + detail if detail else ''}"
-        raise UnusableReplyError(told, used, billed=used is not None or not detail) from None
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
-    if not isinstance(reasoning, str):
-        reasoning = None
-    if reasoning is None and split_think:
-        text, reasoning = split_thinking(text)
-    finish = _finish(choice.get("finish_reason"))
+        if words_of(body).error:
+            raise ErrorReplyError(body, used) from None
+        raise UnusableReplyError("reply holds no message", used) from None
+    broken = choice.get("error") or body.get("error")
+    if broken:  # what is beside it is half a sentence, whatever the finish_reason says
+        raise UnusableReplyError(f"the server broke off: {words_of(broken)}", used)
+    reason = choice.get("finish_reason")
+    finish = finish_of(reason)
     if isinstance(refusal, str) and refusal:
         finish, text = "refusal", text or refusal
+    if finish is None:
+        told = one_line(str(reason), 60) if reason is not None else "none at all"
+        native = choice.get("native_finish_reason")
+        native = f" ({one_line(native, 60)})" if isinstance(native, str) and native != reason else ""
+        raise UnusableReplyError(f"finish_reason: {told}{native}", used, repeats=greedy(request) and repeats(reason))
+    fields = (message.get(name) for name in ("reasoning_content", "reasoning", "thinking", "reasoning_details"))
+    reasoning = next((told for value in fields if (told := _thought(value))), "") or thought or None
+    if split_think:
+        text, inside = split_thinking(text)
+        reasoning = _joined(reasoning, inside)
+    else:
+        text = without_controls(text)
     if not text.strip() and finish == "stop":
-        raise UnusableReplyError("empty content", used)
+        raise UnusableReplyError("empty content", used, repeats=greedy(request))
     if request.prefill and text.startswith(request.prefill):
         text = text[len(request.prefill) :]  # some servers repeat it
     counts = estimate(request, text + (reasoning or "")) if used is None else (used.tokens_in, used.tokens_out)
-    return Reply(text, reasoning, finish, *counts, used=used)
+    return Reply(
+        text,
+        reasoning,
+        finish,
+        *counts,
+        used=used,
+        model=_model_of(body),
+        fingerprint=_named(body, "system_fingerprint"),
+    )
 
 
-def split_thinking(text: str) -> tuple[str, str | None]:
-    """(text, thinking): what stands in leading <think> tags is kept apart; an unclosed one takes everything."""
-    found = _THINK.match(text) or _UNOPENED.match(text)
-    if found is None:
-        return text, None
-    return text[found.end() :].lstrip(), found.group(1).strip()
+def greedy(request: Request) -> bool:
+    """Whether the same call gives the same text, as far as a server is deterministic."""
+    return request.sampling.temperature == 0
 
 
 def estimate(request: Request, written: str) -> tuple[int, int]:
@@ -143,21 +179,76 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _text(content: Any) -> str:
+def _parsed(data: bytes | Mapping[str, Any]) -> Any:
+    if not isinstance(data, bytes):
+        return data
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return json.loads(data, parse_int=_bounded)  # Python refuses whole numbers of more than 4,300 digits
+    except (ValueError, RecursionError):
+        start = data[:200].lstrip()
+    if start.startswith(b"data:"):
+        raise UnusableReplyError("reply is a stream of events, though none was asked for", repeats=True)
+    page = start.startswith(b"<")
+    said = f": {words_of(data)}" if page else ""
+    raise UnusableReplyError(f"reply is not JSON (cut or garbled){said}", billed=not page)
+
+
+def _bounded(digits: str) -> int:
+    return int(digits) if len(digits) <= 4000 else 0
+
+
+def _parts(content: Any) -> tuple[str, str]:
+    """(text, thinking) of a message's content: text, or a list of parts."""
     if content is None:
-        return ""
+        return "", ""
     if isinstance(content, str):
-        return content
-    return "".join(part["text"] for part in content if part.get("type") in {"text", "output_text"})
+        return content, ""
+    text, thoughts = [], []
+    for part in content:
+        kind = part.get("type")
+        if kind in {"text", "output_text"}:
+            text.append(part["text"])
+        elif kind in {"thinking", "reasoning"}:
+            thoughts.append(_thought(part))
+    return "".join(text), "\n\n".join(filter(None, thoughts))
 
 
-def _finish(reason: Any) -> Finish:
-    if reason in {"length", "max_tokens"}:
-        return "length"
-    return "refusal" if reason == "content_filter" else "stop"
+def _thought(value: Any, depth: int = 0) -> str:
+    """Thinking as text: a string, or parts in the shapes of Mistral, Anthropic and OpenRouter; not encrypted ones."""
+    if isinstance(value, str):
+        return value
+    if depth > 4:
+        return ""
+    if isinstance(value, list):
+        return "\n\n".join(filter(None, (_thought(item, depth + 1) for item in value)))
+    if isinstance(value, dict):
+        names = ("thinking", "text", "summary", "content", "reasoning")
+        return next((told for name in names if (told := _thought(value.get(name), depth + 1))), "")
+    return ""
 
 
-def _error_of(body: Any) -> str:
-    error = body.get("error") if isinstance(body, dict) else None
-    message = error.get("message") if isinstance(error, dict) else error
-    return message[:300] if isinstance(message, str) else ""
+def _joined(told: str | None, inside: str | None) -> str | None:
+    """Thinking that came in a field and in the text: once, where both say the same."""
+    if not told or not inside:
+        return told or inside
+    first, second = " ".join(told.split()), " ".join(inside.split())
+    return told if second in first else inside if first in second else f"{told}\n\n{inside}"
+
+
+def _model_of(body: Any) -> str:
+    model, provider = _named(body, "model"), _named(body, "provider")
+    return f"{model} ({provider})" if provider else model
+
+
+def _named(body: Any, name: str) -> str:
+    value = body.get(name)
+    return one_line(value, 120) if isinstance(value, str) else ""
+
+
+def _whole(value: Any) -> int:
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0

@@ -12,26 +12,30 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from tracedistill.engines import Generation, Request
+from tracedistill.engines import Finish, Generation, Request
 from tracedistill.engines.budget import Prices, Worst, worst_case
 from tracedistill.engines.calls import Outcome, Pacing, StopRunError
-from tracedistill.engines.limits import retry_after
-from tracedistill.engines.replies import Dialect, UnusableReplyError, read_reply, request_body
+from tracedistill.engines.fates import Fate, fate_of
+from tracedistill.engines.remedies import remedy_of
+from tracedistill.engines.replies import (
+    Dialect,
+    ErrorReplyError,
+    UnusableReplyError,
+    read_reply,
+    request_body,
+)
+from tracedistill.engines.secrets import Cleaner, read_key
+from tracedistill.engines.usage import Used
+from tracedistill.engines.words import MOST_READ, gist
 from tracedistill.errors import InputError
+from tracedistill.recipes.endpoints import endpoint_faults
 
 if TYPE_CHECKING:
     import httpx2
     import openai
-
-_RESERVED = {"model", "messages", "n", "stream", "seed", "temperature", "top_p", "max_tokens", "max_completion_tokens"}
-_SECRETS = ("api_key", "apikey", "authorization", "secret", "password")
-_NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
-_HOPELESS = {401: "the key is wrong or missing", 402: "no credit", 403: "the key may not use this", 404: "not found"}
-_RETRIED = {408, 409, 425}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class ServerConfig:
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the request body (`reasoning_effort`, `chat_template_kwargs`, `top_k`, ...)."""
     split_think: bool = True
-    """Keep what stands in leading <think> tags apart from the text."""
+    """Keep thinking that stands in the text (engines.markers) apart from it."""
     endpoint: str = ""
     """Name in cache keys and manifests in base_url's place, for a server whose address changes (a cluster's node)."""
 
@@ -63,7 +67,7 @@ class ServerConfig:
 class ServerEngine:
     """Calls one endpoint; give it to `tracedistill.engines.client.generate`.
 
-    Raises InputError for a key variable that is not set, a base_url with credentials in it, reserved extra fields.
+    Raises InputError for a variable that is not set or holds no key, secrets in the settings, reserved extra fields.
     `transport` and `environment` replace the network and os.environ in tests.
     """
 
@@ -78,8 +82,10 @@ class ServerEngine:
         self.pacing, self.prices = config.pacing, config.prices
         self._transport = transport
         self._client: openai.AsyncOpenAI | None = None
-        self._key = _read_key(config, os.environ if environment is None else environment)
-        _check(config)
+        for name, fault in endpoint_faults(config.base_url, config.key_env, config.extra):
+            raise InputError(f"{name}: {fault}")
+        self._key = read_key(config.key_env, os.environ if environment is None else environment)
+        self.cleaner = Cleaner(self._key)
 
     def describe(self) -> dict[str, Any]:
         """Endpoint, model and all that shapes bodies and replies; no key, nothing of speed or price."""
@@ -153,15 +159,24 @@ class ServerEngine:
                     options={"headers": {"Content-Type": "application/json"}},
                 )
         except openai.APIStatusError as error:
-            return self._status(request, error)
+            return self._refused(request, error.status_code, error.response)
         except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError) as error:
             return self._lost(error)
         seconds = time.perf_counter() - start
-        headers = response.headers
         try:
-            reply = read_reply(response.content, request, split_think=self.config.split_think)
+            generation, used = self.read(response.content, request, seconds)
+        except ErrorReplyError as error:
+            return self._refused(request, error.status, response, error)
         except UnusableReplyError as error:
-            return Outcome(cause=self.cleaned(error), billed=error.billed, used=error.used, headers=headers)
+            cause = self.cleaner.refusal(str(error))
+            return Outcome(
+                cause=cause, billed=error.billed, used=error.used, headers=response.headers, repeats=error.repeats
+            )
+        return Outcome(generation, billed=True, used=used, headers=response.headers)
+
+    def read(self, data: bytes | Mapping[str, Any], request: Request, seconds: float) -> tuple[Generation, Used | None]:
+        """A chat completion as a generation, with its usage; raises UnusableReplyError. No text holds the key."""
+        reply = read_reply(data, request, split_think=self.config.split_think)
         generation = Generation(
             request_id=request.request_id,
             text=reply.text,
@@ -171,27 +186,52 @@ class ServerEngine:
             seconds=round(seconds, 4),
             reasoning=reply.reasoning,
             usage_estimated=reply.used is None,
+            cached_in=0 if reply.used is None else reply.used.cached_in,
+            model=reply.model,
+            fingerprint=reply.fingerprint,
         )
-        return Outcome(generation, billed=True, used=reply.used, headers=headers)
+        return self.cleaner.record(generation), reply.used
 
-    def _status(self, request: Request, error: openai.APIStatusError) -> Outcome:
-        """What a status other than 2xx means: stop the run, slow down, try again, or fail this row."""
-        status, headers = error.status_code, error.response.headers
-        said = self._said(error)[:500]
-        if status in _HOPELESS or (status == 429 and error.code in _NO_CREDIT) or 300 <= status < 400:
-            why = _HOPELESS.get(status, "no credit" if status == 429 else "a redirect")
-            raise StopRunError(
-                f"{self.config.base_url}, model {self.config.model}: {why} (HTTP {status}: {said}); "
-                f"check base_url, model and the variable {self.config.key_env or 'key_env'}. What was answered is kept"
-            )
-        cause = f"HTTP {status}: {said}"
-        wait = retry_after(headers, time.time())
-        if status == 429:
-            return Outcome(cause=cause, refused=True, wait=wait, headers=headers)
-        if status >= 500 or status in _RETRIED:
-            return Outcome(cause=cause, wait=wait, headers=headers)
-        finish = "too-long" if error.code == "context_length_exceeded" else "error"
-        return Outcome(Generation(request.request_id, "", finish, error=cause))  # type: ignore[arg-type]
+    def fate(self, status: int, headers: Mapping[str, str], body: bytes | Any) -> Fate:
+        """What a refusal means, in words that do not hold the key."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        # cleaned before it is read: cutting the words to their length might leave half a key
+        text = self.cleaner.text(data[:MOST_READ].decode("utf-8", "replace"))
+        fate = fate_of(status, headers, text.encode(), time.time())
+        return replace(fate, cause=self.cleaner.refusal(fate.cause), code=self.cleaner.refusal(fate.code))
+
+    def _refused(
+        self, request: Request, status: int, response: httpx2.Response, error: UnusableReplyError | None = None
+    ) -> Outcome:
+        """What a refusal comes to: stop the run, slow down, try again, or fail this row."""
+        fate = self.fate(status, response.headers, response.content)
+        if fate.meaning == "stop":
+            raise StopRunError(self.stopped(fate))
+        used = error.used if error is not None else None
+        outcome = Outcome(
+            cause=fate.cause,
+            wait=fate.wait,
+            headers=response.headers,
+            used=used,
+            billed=used is not None,
+            refused=fate.meaning == "wait",
+            loading=fate.meaning == "loading",
+        )
+        finish = finish_for(fate)
+        if finish is None:
+            return outcome
+        failed = Generation(request.request_id, "", finish, error=fate.cause)
+        suspect = "" if finish == "refusal" else f"{status} {fate.code} {gist(fate.cause)}"
+        return replace(outcome, generation=failed, suspect=suspect)
+
+    def stopped(self, fate: Fate) -> str:
+        """Why a run ends at this refusal, and what to do."""
+        config = self.config
+        remedy = remedy_of(fate.cause) or (
+            f"check base_url, model and the variable {config.key_env or 'that key_env names'}"
+        )
+        where = f"{config.base_url}, model {config.model}"
+        return f"{where}: {fate.why} ({fate.cause}); {remedy}. What was answered is kept"
 
     def _lost(self, error: BaseException) -> Outcome:
         """A call without a reply: a time-out, no connection, or one that broke off."""
@@ -206,44 +246,10 @@ class ServerEngine:
 
     def cleaned(self, error: BaseException) -> str:
         """An error's text without the key, which some servers repeat."""
-        return self._without_key(str(error) or type(error).__name__)
-
-    def _said(self, error: openai.APIStatusError) -> str:
-        """The server's words; the client passes over those that do not stand under `message` (FastAPI's `detail`)."""
-        body = error.body if isinstance(error.body, dict) else {}
-        detail = body.get("detail")
-        return self.cleaned(error) + (self._without_key(f" - {detail}") if detail and not body.get("message") else "")
-
-    def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
+        return self.cleaner.refusal(str(error) or type(error).__name__)
 
 
-def _read_key(config: ServerConfig, environment: Mapping[str, str]) -> str:
-    if not config.key_env:
-        return ""
-    key = environment.get(config.key_env, "").strip()
-    if not key:
-        raise InputError(
-            f"key_env: the environment variable {_name_or_key(config.key_env)} is not set; export it, or leave key_env "
-            "out for an endpoint without keys"
-        )
-    return key
-
-
-def _name_or_key(name: str) -> str:
-    """The variable's name; not what looks like a key that was pasted in its place."""
-    return name if name.isidentifier() and len(name) <= 64 else "(not a variable's name: give the NAME, not the key)"
-
-
-def _check(config: ServerConfig) -> None:
-    url = urlsplit(config.base_url)
-    if url.scheme not in {"http", "https"} or not url.hostname:
-        raise InputError("base_url: give the endpoint's URL, such as https://api.openai.com/v1")
-    if url.username or url.password or url.query:
-        raise InputError("base_url: holds credentials or a query; give the key by key_env, it is never written down")
-    wrong = sorted(_RESERVED & set(config.extra))
-    if wrong:
-        raise InputError(f"extra: {', '.join(wrong)} cannot be set here; use sampling, seed and model")
-    secret = sorted(name for name in config.extra if any(word in name.lower() for word in _SECRETS))
-    if secret:
-        raise InputError(f"extra: {', '.join(secret)} looks like a secret and would be written down; use key_env")
+def finish_for(fate: Fate) -> Finish | None:
+    """How a row ends that no retry mends; None where one may."""
+    ends: dict[str, Finish] = {"too-long": "too-long", "refusal": "refusal", "refused": "error"}
+    return ends.get(fate.meaning)

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Collection
 from typing import Any
 
+from tracedistill.recipes.endpoints import endpoint_faults
 from tracedistill.recipes.names import NOT_A_NAME, is_file_name, name_fault, twins
 from tracedistill.recipes.schema import Arm, Study
 
@@ -40,6 +41,7 @@ def check(study: Study, fail: Fail) -> None:
     _check_attribution(study, fail)
     _check_review(study, fail)
     _check_teachers(study, fail)
+    _check_endpoints(study, fail)
     _check_judge(study, fail)
     _check_numbers(study, fail)
 
@@ -217,6 +219,18 @@ def _check_teachers(study: Study, fail: Fail) -> None:
             value = getattr(teacher, field_name)
             if value is not None and value <= 0:
                 fail(f"{key}.{field_name}", "must be above 0")
+
+
+def _check_endpoints(study: Study, fail: Fail) -> None:
+    """No secret in what is written down: refused here, before any manifest holds the recipe."""
+    for name, teacher in study.teachers.items():
+        if teacher is not None:
+            for field_name, fault in endpoint_faults(teacher.base_url, teacher.key_env or "", teacher.extra or {}):
+                fail(f"teachers.{name}.{field_name}", fault)
+    for name, student in study.students.items():
+        if student is not None:
+            for field_name, fault in endpoint_faults(student.base_url, student.key_env or "", {}):
+                fail(f"students.{name}.{field_name}", fault)
 
 
 def _check_judge(study: Study, fail: Fail) -> None:

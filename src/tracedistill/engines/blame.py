@@ -1,0 +1,74 @@
+"""Whether a row is at fault or the run: what has failed since the last answer is held until other rows tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from tracedistill.engines import Generation
+from tracedistill.engines.calls import StopRunError
+from tracedistill.engines.remedies import remedy_of
+
+EQUAL = 8
+"""Failures in the same words, one after another without one answer, that mean the run and not the rows."""
+ANY = 20
+"""Likewise, in any words."""
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Generic[R]):
+    """A row that has failed for good, if the run is sound."""
+
+    row: R
+    """The row."""
+    generation: Generation
+    """The failure that it will be."""
+    gist: str
+    """What equal failures have in common."""
+    again: bool
+    """Whether it deserves another try once the server answers: an outage, not a refusal."""
+
+
+class Blame(Generic[R]):
+    """The failures since the last answer.
+
+    Where an answer comes, they were the rows' own. Where there are `EQUAL` of the same words, or `ANY` of any, nothing
+    more should be sent before the calls in flight are over (`deciding`); if none of these is answered, the run is at
+    fault, and no row is counted as failed.
+    """
+
+    def __init__(self) -> None:
+        self.held: list[Held[R]] = []
+
+    def hold(self, row: R, generation: Generation, gist: str, *, again: bool) -> None:
+        """Keep a failure back."""
+        self.held.append(Held(row, generation, gist, again))
+
+    def release(self) -> list[Held[R]]:
+        """The run is sound, or over: what was held, which are failures of their rows."""
+        released, self.held = self.held, []
+        return released
+
+    @property
+    def deciding(self) -> bool:
+        """Whether so much was held that the run is in doubt."""
+        return len(self.held) >= ANY or self._most() >= EQUAL
+
+    def stop(self) -> StopRunError:
+        """Why the run ends, in the server's words, and what to do."""
+        cause = self.held[-1].generation.error
+        equal = sum(each.gist == self.held[-1].gist for each in self.held)
+        same = "with the same words" if equal == len(self.held) else "the last of them with these words"
+        remedy = remedy_of(cause) or "see to the server, or to what the recipe sends"
+        return StopRunError(
+            f"{len(self.held)} requests in a row failed and none was answered, {same}: {cause}; {remedy}. None of them "
+            "counts as failed: run the same command again to go on"
+        )
+
+    def _most(self) -> int:
+        counts: dict[str, int] = {}
+        for each in self.held:
+            counts[each.gist] = counts.get(each.gist, 0) + 1
+        return max(counts.values(), default=0)

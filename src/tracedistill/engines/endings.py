@@ -1,0 +1,67 @@
+"""Why a reply ended: the words of servers, and what each comes to. A server's new word costs one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tracedistill.engines import Finish
+
+WORDS: dict[str, Finish] = {
+    # ended by itself
+    "stop": "stop",  # OpenAI, vLLM, SGLang, llama.cpp, Gemini's STOP
+    "eos": "stop",
+    "eos_token": "stop",  # TGI
+    "eos_found": "stop",
+    "stop_sequence": "stop",  # TGI, Anthropic
+    "end_turn": "stop",  # Anthropic
+    "end_of_turn": "stop",
+    "end_of_text": "stop",
+    "endoftext": "stop",
+    "complete": "stop",  # Cohere
+    "completed": "stop",
+    "finished": "stop",
+    # cut off
+    "length": "length",
+    "max_tokens": "length",  # Anthropic, Gemini's MAX_TOKENS
+    "max_output_tokens": "length",
+    "max_new_tokens": "length",
+    "max_length": "length",
+    "model_length": "length",  # Mistral: the context window is full
+    "token_limit": "length",
+    "context_length": "length",
+    "context_length_exceeded": "length",
+    "model_context_window_exceeded": "length",  # Anthropic
+    # refused or filtered
+    "content_filter": "refusal",  # OpenAI, Azure
+    "content_filtered": "refusal",
+    "guardrail_intervened": "refusal",  # Bedrock
+    "refusal": "refusal",  # Anthropic
+    "safety": "refusal",  # Gemini
+    "recitation": "refusal",  # Gemini
+    "blocklist": "refusal",  # Gemini
+    "prohibited_content": "refusal",  # Gemini
+    "spii": "refusal",  # Gemini: personal data
+    "sensitive": "refusal",  # Zhipu
+    "moderation": "refusal",
+}
+"""`finish_reason` in lower case -> what it means. Any other word, and none at all, is no answer."""
+
+REPEATED = frozenset({"tool_calls", "function_call", "tool_use", "malformed_function_call", "language"})
+"""Words that the same call would most likely end with again; all others are tried as often as any failure."""
+
+
+def finish_of(reason: Any) -> Finish | None:
+    """What a `finish_reason` means; None for a word that is not in the table, or no word."""
+    return WORDS.get(_plain(reason))
+
+
+def repeats(reason: Any) -> bool:
+    """Whether the same call would most likely end in the same way."""
+    return _plain(reason) in REPEATED
+
+
+def _plain(reason: Any) -> str:
+    """Lower case, without the prefixes of enumerations (`FinishReason.STOP`, `FINISH_REASON_STOP`)."""
+    if not isinstance(reason, str):
+        return ""
+    return reason.strip().casefold().rpartition(".")[2].removeprefix("finish_reason_").replace("-", "_")

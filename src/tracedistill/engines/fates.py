@@ -1,0 +1,114 @@
+"""What a status means: for the row, for this moment, or for the whole run. A server's new words cost one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tracedistill.engines.limits import retry_after
+from tracedistill.engines.words import words_of
+
+Meaning = Literal["stop", "wait", "loading", "again", "too-long", "refusal", "refused"]
+"""stop: no call of this run can succeed; wait: too many calls at this moment; loading: the server is not ready yet;
+again: a failure that may pass; too-long: the prompt does not fit; refusal: this prompt was moderated; refused: no
+retry mends it, and whether the row or the run is at fault, other rows must tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What a reply that is no answer comes to."""
+
+    meaning: Meaning
+    """For the row, the moment or the run."""
+    cause: str
+    """In the server's words, not yet cleaned of secrets."""
+    why: str = ""
+    """In ours, where the run stops."""
+    wait: float | None = None
+    """Seconds that the server asks to wait."""
+    code: str = ""
+    """The server's code, for telling equal refusals."""
+
+
+ACCOUNT = re.compile(
+    r"\b(?:account|organi[sz]ation|project|api key|team|workspace|subscription|user)\b.{0,40}"
+    r"(?:flagged|blocked|banned|suspended|disabled|violat|denied|not allowed|permission)",
+    re.IGNORECASE,
+)
+"""Words about the account, though they sound like moderation."""
+
+NO_CREDIT = re.compile(
+    r"insufficient[_ ](?:quota|balance|credits?|funds)|billing[_ ](?:hard[_ ]limit|not[_ ]active|inactive)"
+    r"|exceeded your current quota|(?:no|out of|not enough|used all (?:available|your)|exhausted your) credits?"
+    r"|credit balance|payment required|monthly (?:spend|usage|budget)|spend(?:ing)? limit|budget (?:has been )?exceeded"
+    r"|account.{0,20}(?:in arrears|overdue)|arrearage|quota[_ ]exhausted",
+    re.IGNORECASE,
+)
+"""Words of an account without money, whatever the status."""
+
+A_DAY = re.compile(r"per[ _-]?day|\bdaily\b|\b[rt]pd\b", re.IGNORECASE)
+"""Words of a limit that ends tomorrow."""
+
+MODERATED = re.compile(
+    r"content[_ ]?(?:filter|policy|management|moderation)|responsible[_ ]?ai|moderat|flagged|prohibited[_ ]content"
+    r"|data_?inspection_?failed|inappropriate content|usage (?:guidelines|polic)|safety (?:system|filter|polic|check)"
+    r"|unsafe content|sensitive content|prompt was (?:blocked|rejected)|blocked by (?:the )?(?:safety|guardrail)"
+    r"|guardrail|\b1301\b",
+    re.IGNORECASE,
+)
+"""Words about one prompt, not about the account."""
+
+TOO_LONG = re.compile(
+    r"context[_ ]length|context[_ ](?:window|size)|maximum context|exceed_context_size|prompt is too long"
+    r"|(?:input|prompt|request) (?:\(?\d[\d,]* tokens\)? )?(?:is )?(?:longer than|too (?:long|large))"
+    r"|string_above_max_length|too many (?:input )?tokens|(?:inputs?|prompt) tokens? \+ `?max_(?:new_)?tokens"
+    r"|`?inputs`? (?:must have less|tokens)|token count.{0,40}exceeds|range of input length|max_model_len",
+    re.IGNORECASE,
+)
+
+PER_MINUTE_SIZE = re.compile(r"request too large|too large for .{0,80}per min", re.IGNORECASE)
+"""A single call above the whole minute's allowance: waiting mends nothing."""
+
+LOADING = re.compile(
+    r"(?:model|server|engine|weights?).{0,60}(?:is |are )(?:currently |still )?(?:loading|starting|initiali[sz]ing)"
+    r"|loading (?:the )?(?:model|weights)|model .{0,60}not (?:yet )?(?:loaded|ready)|cold start|warming up"
+    r"|still (?:loading|starting)",
+    re.IGNORECASE,
+)
+
+_STOPS = {401: "the key is wrong or missing", 402: "no credit"}
+_AGAIN = {408, 409, 425, 499}
+
+
+def fate_of(status: int, headers: Mapping[str, str], body: bytes | object, wall: float) -> Fate:
+    """What a reply with a status other than 200, or with an error in its body, means; `wall` is the Unix time."""
+    words = words_of(body, wall)
+    told = f"{words.code} {words.text}"
+    cause = f"HTTP {status}: {words}"
+    wait = retry_after(headers, wall)
+    wait = words.wait if wait is None else wait
+
+    def fate(meaning: Meaning, why: str = "") -> Fate:
+        return Fate(meaning, cause, why, wait, words.code.split()[0] if words.code else "")
+
+    if status in _STOPS:
+        return fate("stop", _STOPS[status])
+    if 300 <= status < 400:
+        return fate("stop", "a redirect")
+    if LOADING.search(told) and (status >= 500 or status in {404, 409, 425, 429}):
+        return fate("loading")
+    if status == 429:
+        if NO_CREDIT.search(words.code) or (wait is None and NO_CREDIT.search(words.text)):
+            return fate("stop", "no credit")
+        if "perday" in words.code or (wait is None and A_DAY.search(told)):
+            return fate("stop", "the allowance of a day is used up")
+        return fate("refused" if PER_MINUTE_SIZE.search(told) else "wait")
+    if status >= 500 or status in _AGAIN:
+        return fate("again")
+    if status == 451 or (MODERATED.search(told) and not ACCOUNT.search(told)):
+        return fate("refusal")
+    if NO_CREDIT.search(told):
+        return fate("stop", "no credit")
+    return fate("too-long" if TOO_LONG.search(told) else "refused")

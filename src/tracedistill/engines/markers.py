@@ -1,0 +1,152 @@
+"""Marks of thinking and control tokens that servers leave in a reply's text: one table for all of them.
+
+Thinking is taken out of the text where its mark is known, and control tokens off its ends. What is left over
+(`leftover`) would be learned as text, or turned into control ids by a student's tokenizer: such a trace is not used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+THINKING: tuple[tuple[str, str], ...] = (
+    ("<think>", "</think>"),  # DeepSeek, Qwen, GLM, and most others
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),  # EXAONE, Gemini's compatible endpoint
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),  # Mistral
+    ("<seed:think>", "</seed:think>"),  # Seed-OSS
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),  # Sky-T1, OpenThinker
+    ("<|START_THINKING|>", "<|END_THINKING|>"),  # Cohere
+    ("<|thinking_start|>", "<|thinking_end|>"),
+    ("◁think▷", "◁/think▷"),  # Kimi
+    ("<unused94>", "<unused95>"),  # MedGemma
+)
+"""(opening, closing) mark of thinking, in any case; all between them is kept apart from the text."""
+
+WRAPPERS: tuple[tuple[str, str], ...] = (
+    ("<|begin_of_solution|>", "<|end_of_solution|>"),  # Sky-T1, OpenThinker
+    ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),  # Cohere
+    ("<|begin_of_box|>", "<|end_of_box|>"),  # GLM-V
+)
+"""(opening, closing) mark around what is the answer: the marks go, the answer stays."""
+
+ENDS: tuple[str, ...] = (
+    "<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>",
+    "<|END_OF_TURN_TOKEN|>", "<|end_of_turn|>", "<|endofturn|>", "<|end_of_role|>", "<|EOT|>", "<|eos|>", "<|stop|>",
+    "<|user|>", "<|im_start|>", "<end_of_turn>", "<end_of_utterance>", "<eos>", "</s>", "[EOS]",
+    "<｜end▁of▁sentence｜>", "<|endofprompt|>", "[|endofturn|]", "<pad>", "<|pad|>",
+)  # fmt: skip
+"""Control tokens that may stand at the end of a reply, several of them too; they are taken off."""
+
+STARTS: tuple[str, ...] = (
+    "<|im_start|>assistant", "<|start_header_id|>assistant<|end_header_id|>", "<|start|>assistant", "<|assistant|>",
+    "<|begin_of_text|>", "<|startoftext|>", "<start_of_turn>model", "<｜begin▁of▁sentence｜>", "<｜Assistant｜>",
+    "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>", "[|assistant|]", "<bos>", "<s>",
+)  # fmt: skip
+"""Likewise at the beginning."""
+
+_FLAGS = re.IGNORECASE | re.DOTALL
+_OPENED = re.compile("|".join(f"({re.escape(opening)})" for opening, _ in THINKING), _FLAGS)
+_CLOSED = re.compile("|".join(re.escape(closing) for _, closing in THINKING), _FLAGS)
+_CHANNEL = re.compile(r"<\|channel\|>\s*+(\w*+)[^<]{0,80}<\|message\|>", _FLAGS)
+_MESSAGE_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>", _FLAGS)
+_BARE_CHANNELS = re.compile(r"\s*+analysis(.*?)assistantfinal", re.DOTALL)  # harmony without its special tokens
+
+_LEFT = re.compile(
+    r"<\|[\w:./▁ -]{1,60}+\|>|<｜[^｜<>\s]{1,60}+｜>"  # almost every family's control tokens
+    r"|<\|?channel\|?>|\[\|\w{1,40}+\|\]"
+    r"|<(?:start|end)_of_(?:turn|utterance|image)>|<(?:bos|eos|pad|unk|mask)>|</?s>|<unused\d{1,4}+>"
+    r"|\[/?(?:INST|THINK|SYSTEM_PROMPT|TOOL_CALLS|AVAILABLE_TOOLS|TOOL_RESULTS)\]"
+    r"|</?(?:think|thinking|thought|reasoning|seed:think|tool_call|tool_response)>|◁/?think▷",
+    re.IGNORECASE,
+)
+
+
+def split_thinking(text: str) -> tuple[str, str | None]:
+    """(text, thinking): what stands in leading marks of thinking is kept apart; an unclosed one takes everything.
+
+    Control tokens at both ends of the text go.
+    """
+    text = without_controls(text)
+    if "<|channel|>" in text:
+        return _split_channels(text)
+    if bare := _BARE_CHANNELS.match(text):
+        return text[bare.end() :].strip(), bare[1].strip()
+    thoughts: list[str] = []
+    at = 0
+    while True:
+        at = _after_blanks(text, at)
+        opened = _OPENED.match(text, at)
+        # some templates put the opening mark into the prompt, so that the reply only closes it
+        closed = _closing(text, opened)
+        if opened is None and (closed is None or thoughts):
+            break
+        start = opened.end() if opened else at
+        thoughts.append(text[start : closed.start() if closed else len(text)].strip())
+        at = closed.end() if closed else len(text)
+    if not thoughts:
+        return _unwrapped(text), None
+    return _unwrapped(without_controls(text[at:])), "\n\n".join(filter(None, thoughts))
+
+
+def without_controls(text: str) -> str:
+    """The text without the control tokens at its ends; spaces go only where a token stood beside them."""
+    start, end = 0, len(text)
+    while found := next((token for token in STARTS if text.startswith(token, _after_blanks(text, start), end)), ""):
+        start = _after_blanks(text, _after_blanks(text, start) + len(found))
+    while found := next((token for token in ENDS if text.endswith(token, start, _before_blanks(text, end))), ""):
+        end = _before_blanks(text, _before_blanks(text, end) - len(found))
+    return text[start : max(start, end)]
+
+
+def _after_blanks(text: str, at: int) -> int:
+    while at < len(text) and text[at].isspace():
+        at += 1
+    return at
+
+
+def _before_blanks(text: str, end: int) -> int:
+    while end > 0 and text[end - 1].isspace():
+        end -= 1
+    return end
+
+
+def leftover(text: str, special: Collection[str] = ()) -> str:
+    """The first mark of thinking, control token or special token of a student (`special`) in a text; empty: none."""
+    found = _LEFT.search(text)
+    at, mark = (found.start(), found[0]) if found else (len(text), "")
+    for token in special:
+        place = text.find(token)
+        if 0 <= place < at:
+            at, mark = place, token
+    return mark
+
+
+def _closing(text: str, opened: re.Match[str] | None) -> re.Match[str] | None:
+    """The mark that closes the thinking at the start of the text; opened nowhere, any closing mark with none before."""
+    if opened is not None:
+        closing = THINKING[(opened.lastindex or 1) - 1][1]
+        return re.compile(re.escape(closing), re.IGNORECASE).search(text, opened.end())
+    closed = _CLOSED.search(text)
+    return closed if closed and not _OPENED.search(text, 0, closed.start()) else None
+
+
+def _split_channels(text: str) -> tuple[str, str | None]:
+    """Harmony: the final channel is the text, every other one thinking."""
+    final: list[str] = []
+    thoughts: list[str] = []
+    for found in _CHANNEL.finditer(text):
+        end = _MESSAGE_END.search(text, found.end())
+        part = text[found.end() : end.start() if end else len(text)].strip()
+        (final if found[1].casefold() == "final" else thoughts).append(part)
+    if not final and not thoughts:
+        return text, None
+    return "\n\n".join(final), "\n\n".join(thoughts) or None
+
+
+def _unwrapped(text: str) -> str:
+    for opening, closing in WRAPPERS:
+        if text.startswith(opening):
+            text = text.removeprefix(opening).strip().removesuffix(closing).strip()
+    return text

@@ -1,0 +1,52 @@
+"""What to do about a failure: the setting that mends it, by the words of its cause."""
+
+from __future__ import annotations
+
+import re
+
+_REFUSED = (
+    r"(?:un|not )support|unrecogni[sz]ed|unexpected|unknown|extra inputs|not (?:permitted|allowed)|deprecated"
+    r"|only the default"
+)
+_DRAWING = r"\b(?:temperature|top_p|seed|stop)\b"
+
+REMEDIES: dict[str, str] = {
+    r"max_completion_tokens": "set max_tokens_field: max_completion_tokens",
+    rf"{_DRAWING}.{{0,200}}(?:{_REFUSED}|does not|cannot)|(?:{_REFUSED}).{{0,120}}{_DRAWING}": (
+        "leave out the field that the server names: omit: [temperature, top_p, seed]"
+    ),
+    r"response_format|json_schema|structured output|guided": "set structured: json_object, or none",
+    r"request too large|too large for .{0,80}per min": (
+        "lower max_tokens or shorten the prompt: one call is more than a whole minute's allowance"
+    ),
+    r"context[_ ](?:length|window|size)|maximum context|too long|max_model_len": (
+        "lower max_tokens or shorten the prompt, or serve the model with a larger context window"
+    ),
+    rf"{_REFUSED}|additional propert": "take the field that the server names out of `extra`, or add it to `omit`",
+    r"no credit|credit balance|insufficient_|billing|payment|exceeded your current quota": (
+        "add credit to the account and run the same command again"
+    ),
+    r"allowance of a day|per[ _-]?day|\bdaily\b": "run the same command again tomorrow, or raise the limit",
+    r"no endpoints found|model.{0,80}(?:not[ _](?:found|exist)|does not exist)|HTTP 404": (
+        "check `model`, and that base_url is its server, up to and including /v1"
+    ),
+    r"finish_reason: (?:tool_calls|function_call|tool_use)": (
+        "the model called a tool instead of answering; set extra: {tool_choice: none}"
+    ),
+    r"finish_reason: none": (
+        "without a finish_reason a whole answer cannot be told from a cut one; use a server that sends it"
+    ),
+    r"empty content": "raise max_tokens (a model that thinks may spend them all on it), or change the prompt",
+    r"time-out": "raise timeout, or lower concurrency or max_tokens",
+    r"stream of events": "take `stream` out of `extra`, or switch streaming off in the proxy",
+    r"larger than \d": "the server sends far more than was asked for; check base_url",
+    r"no connection": "check base_url and that the server is up",
+}
+"""Words of a cause (a regular expression) -> what to do; the first that fits. A new one costs one line."""
+
+_COMPILED = [(re.compile(words, re.IGNORECASE), remedy) for words, remedy in REMEDIES.items()]
+
+
+def remedy_of(cause: str) -> str:
+    """What to do about a cause; empty where nobody knows better than the server's own words."""
+    return next((remedy for words, remedy in _COMPILED if words.search(cause[:1000])), "")

@@ -1,0 +1,152 @@
+"""What servers send and what must come of it: one line a case in tests/cases/server_replies.jsonl, on both routes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.engines.server_kit import KEY, ask, completion, fast_platform
+from tracedistill.engines import Sampling
+from tracedistill.engines.batch import BatchEngine
+from tracedistill.engines.calls import Outcome, StopRunError
+from tracedistill.engines.server import ServerConfig, ServerEngine
+
+CASES = Path(__file__).parents[1] / "cases" / "server_replies.jsonl"
+NOW = 1_800_000_000.0  # 15 January 2027, 08:00 UTC
+FIELDS = {
+    "from", "status", "headers", "body", "text_body", "content", "message", "finish", "native", "temperature",
+    "comes", "text", "thinking", "says", "wait", "billed",
+}  # fmt: skip
+FINISHES = {"answer": "stop", "cut-off": "length", "refusal": "refusal", "too-long": "too-long", "refused": "error"}
+"""What comes of a case -> the finish of its row; the other words mean that the row is not over."""
+
+
+def cases() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in CASES.read_text(encoding="utf-8").splitlines()]
+
+
+def name(case: dict[str, Any]) -> str:
+    return f"{case['from']}: {case['comes']}"
+
+
+def data_of(case: dict[str, Any]) -> bytes:
+    """The body that the server sends."""
+    if "text_body" in case:
+        return case["text_body"].replace("@5000@", "9" * 5000).encode()
+    if "body" in case:
+        return json.dumps(case["body"]).encode()
+    choice = {"message": {"role": "assistant", "content": case.get("content"), **case.get("message", {})}}
+    choice["finish_reason"] = case["finish"]
+    if "native" in case:
+        choice["native_finish_reason"] = case["native"]
+    return json.dumps({**completion(), "choices": [choice]}).encode()
+
+
+def request_of(case: dict[str, Any]) -> Any:
+    return ask(1, sampling=Sampling(64, case.get("temperature", 0.0)))
+
+
+def engine_for(status: int, headers: dict[str, str], data: bytes, key: str = "") -> ServerEngine:
+    async def handle(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(status, headers=headers, content=data)
+
+    config = ServerConfig("http://127.0.0.1:9/v1", "stub", key_env="K" if key else "")
+    return ServerEngine(config, transport=httpx2.MockTransport(handle), environment={"K": key})
+
+
+def outcome_of(engine: ServerEngine, request: Any) -> Outcome:
+    async def call() -> Outcome:
+        async with engine.session():
+            return await engine.attempt(request)
+
+    return asyncio.run(call())
+
+
+def came_of(outcome: Outcome) -> str:
+    """The word of the table for an outcome."""
+    if outcome.generation is not None:
+        finish = outcome.generation.finish
+        return next(word for word, each in FINISHES.items() if each == finish)
+    if outcome.refused or outcome.loading:
+        return "wait" if outcome.refused else "loading"
+    return "once-more" if outcome.repeats else "again"
+
+
+@pytest.fixture(autouse=True)
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast_platform(monkeypatch)
+    monkeypatch.setattr(time, "time", lambda: NOW)
+
+
+@pytest.mark.parametrize("case", cases(), ids=name)
+def test_what_comes_of_a_servers_reply(case: dict[str, Any]) -> None:
+    assert set(case) <= FIELDS
+    engine = engine_for(case.get("status", 200), case.get("headers", {}), data_of(case))
+    if case["comes"] == "stop":
+        with pytest.raises(StopRunError) as caught:
+            outcome_of(engine, request_of(case))
+        assert case.get("says", "") in str(caught.value)
+        return
+    outcome = outcome_of(engine, request_of(case))
+    assert came_of(outcome) == case["comes"], outcome
+    generation = outcome.generation
+    assert case.get("says", "") in (generation.error if generation is not None else outcome.cause)
+    if "text" in case:
+        assert generation is not None
+        assert generation.text == case["text"]
+    if generation is not None:
+        assert generation.reasoning == case.get("thinking")
+        # a refusal by status may be the row's or the run's, unless it is about the prompt alone
+        assert bool(outcome.suspect) == (case["comes"] in {"refused", "too-long"})
+    if "wait" in case:
+        assert outcome.wait == pytest.approx(case["wait"])
+    if "billed" in case:
+        assert outcome.billed == case["billed"]
+
+
+@pytest.mark.parametrize("case", [case for case in cases() if "text_body" not in case], ids=name)
+def test_the_same_comes_of_it_in_a_batch(case: dict[str, Any], tmp_path: Path) -> None:
+    engine = BatchEngine(engine_for(200, {}, b""), tmp_path / "state.json")
+    body = json.loads(data_of(case))
+    read = engine._read({"response": {"status_code": case.get("status", 200), "body": body}}, request_of(case))
+    finish = FINISHES.get(case["comes"])
+    if finish is None:
+        assert isinstance(read, str), "a row that is sent again, in another batch"
+        assert case["comes"] == "stop" or case.get("says", "") in read
+        return
+    assert not isinstance(read, str), read
+    assert (read.finish, read.reasoning) == (finish, case.get("thinking"))
+    assert case.get("text", read.text) == read.text
+
+
+def test_the_table_is_large_and_its_lines_differ() -> None:
+    lines = [json.dumps(case, sort_keys=True) for case in cases()]
+    assert len(lines) == len(set(lines)) >= 80
+    assert {case["comes"] for case in cases()} == {*FINISHES, "again", "once-more", "wait", "loading", "stop"}
+
+
+def quoting(case: dict[str, Any]) -> dict[str, Any]:
+    """The case by a server that puts the key behind the words that the case looks for."""
+    quoted = json.dumps({**case, "from": ""})
+    for word in (case.get("says", ""), case.get("text", ""), case.get("thinking", "")):
+        plain = json.dumps(word)[1:-1]
+        if len(plain) > 2:
+            quoted = quoted.replace(plain, f"{plain} {KEY}")
+    return json.loads(quoted)
+
+
+@pytest.mark.parametrize("case", [case for case in cases() if KEY in str(quoting(case))], ids=name)
+def test_no_reply_lets_the_key_through(case: dict[str, Any]) -> None:
+    engine = engine_for(case.get("status", 200), case.get("headers", {}), data_of(quoting(case)), KEY)
+    try:
+        told = str(outcome_of(engine, request_of(case)))
+    except StopRunError as error:
+        told = str(error)
+    assert KEY not in told
+    assert KEY[:12] not in told
