@@ -290,10 +290,10 @@ def test_gold_steps_and_their_trace(tmp_path, steps):
         (None, "3 * 4 = 12\n12 - 2 = 10", "correct"),
         (None, "3 * 4 = 13\n13 - 2 = 11", "incorrect"),
         (None, "3 * 4 = 12\n12 - 7 = 5", "incorrect"),
-        (None, "Multiply the boxes by the pens.\nTake away the lost ones.", "none"),
+        (None, "Multiply the boxes by the pens.\nTake away the lost ones.", "not judged"),
         ("Multiply.\nSubtract.", "Multiply.\nSubtract.", "correct"),
         ("Multiply.\nSubtract.", "multiply.\nsubtract.", "correct"),
-        ("Multiply.\nSubtract.", "Add.\nSubtract.", "unparsed"),
+        ("Multiply.\nSubtract.", "Add.\nSubtract.", "not judged"),
         ("Multiply.\nSubtract.", "3 * 4 = 12\n12 - 2 = 10", "correct"),
         (None, "", "none"),
         ("Multiply.\nSubtract.", "", "none"),
@@ -304,15 +304,14 @@ def test_traces_are_judged_as_far_as_rules_go(tmp_path, steps, trace, outcome):
     problem = one(tmp_path, {**STEPS, "steps": steps})
     verdict = TASK.judge_output_trace(problem, trace)
     assert verdict.outcome == outcome, verdict
-    if outcome in ("unparsed", "none") and TASK.parse_trace(trace).steps:
+    if outcome == "not judged":
         assert "a model judge" in verdict.reason
-        # nothing to judge against is no fault of the student's
-        assert ("no gold steps" in verdict.reason) == (outcome == "none") == (steps is None)
+        assert ("no gold steps" in verdict.reason) == (steps is None)
 
 
 def test_steps_without_gold_stay_open(tmp_path):
     verdict = TASK.judge_trace(one(tmp_path, STEPS), (Step("text", "Look."), Step("plan", "Multiply.")))
-    assert (verdict.outcome, [step.outcome for step in verdict.steps]) == ("none", ["undecided", "undecided"])
+    assert (verdict.outcome, [step.outcome for step in verdict.steps]) == ("not judged", ["undecided", "undecided"])
 
 
 @pytest.mark.parametrize(
