@@ -148,15 +148,26 @@ def test_a_file_without_splits_is_cut_and_stays_cut(tmp_path):
     path = jsonl(tmp_path, [*rows, {"question": "what is 7 + 1", "answer": 8}])
     cut = {split: load(path, split) for split in TASK.splits}
     assert sum(map(len, cut.values())) == 301
-    assert 215 <= len(cut["train"]) <= 265
-    assert min(len(cut["validation"]), len(cut["test"])) >= 15
+    assert [len(cut[split]) for split in TASK.splits] == [241, 30, 30]
     homes = [
         split for split, problems in cut.items() for p in problems if p.question.lower().startswith("what is 7 + 1")
     ]
     assert len(homes) == 2
     assert len(set(homes)) == 1
-    fewer = jsonl(tmp_path, rows[:100], "fewer.jsonl")
-    assert {p.question for p in load(fewer, "test")} <= {p.question for p in cut["test"]}
+    more = jsonl(tmp_path, [*rows, *({"question": f"And {n}?", "answer": n} for n in range(20))], "more.jsonl")
+    assert len({p.question for p in load(more, "test")} & {p.question for p in cut["test"]}) >= 25
+    other = list(TASK.load("test", Source(path=str(path), seed=1)))
+    assert {p.question for p in other} != {p.question for p in cut["test"]}
+
+
+def test_groups_stay_together(tmp_path):
+    rows = [{"question": f"Q{n}?", "answer": n, "patient": f"p{n % 20}"} for n in range(200)]
+    path = jsonl(tmp_path, rows)
+    cut = {split: load(path, split, group="patient") for split in TASK.splits}
+    homes = {split: {int(p.question[1:-1]) % 20 for p in problems} for split, problems in cut.items()}
+    assert {split: len(groups) for split, groups in homes.items()} == {"train": 16, "validation": 2, "test": 2}
+    assert not homes["train"] & homes["test"]
+    assert not homes["validation"] & homes["test"]
 
 
 def test_a_split_that_nothing_falls_to_says_so(tmp_path):

