@@ -1,9 +1,9 @@
-"""What the teacher client costs: rate and CPU beside a plain `AsyncOpenAI` + semaphore loop, against a local stub.
+"""What the teacher client costs: rate and CPU beside a plain `AsyncOpenAI` + semaphore loop on the same transport.
 
-The stub (tests/fault_server.py --canned) answers after 200 ms and shares the machine. Ideal: concurrency /
-latency. Both loops run in turns on the same stub; medians over the rounds. Ours starts cold each round (thread, client,
-connections, new cache file), and every answer is committed to the cache before it counts; the plain loop has no cache
-and opens its connections before the clock starts.
+Both use openai's aiohttp transport. The stub (tests/fault_server.py --canned) answers after 200 ms and shares the
+machine. Ideal: concurrency / latency. Both loops run in turns on the same stub; medians over the rounds. Ours starts
+cold each round (thread, client, connections, new cache file), and every answer is committed to the cache before it
+counts; the plain loop has no cache and opens its connections before the clock starts.
 
     python benchmarks/teacher_client.py [--calls 3200] [--rounds 3] [--concurrency 64] [--latency 0.2]
 """
@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from tracedistill.cache import GenerationCache
 from tracedistill.engines import Request, Sampling
@@ -45,7 +45,8 @@ def plain(url: str, calls: int, concurrency: int) -> tuple[float, float]:
 
     async def run() -> tuple[float, float]:
         gate = asyncio.Semaphore(concurrency)
-        async with AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        transport = DefaultAioHttpClient()
+        async with AsyncOpenAI(base_url=url, api_key="none", max_retries=0, http_client=transport) as client:
 
             async def one(index: int) -> str:
                 async with gate:
@@ -130,6 +131,7 @@ def main() -> None:
         "cpu_s_per_1000": round(middle["ours"][1], 4),
         "plain_ideal_ratio": round(middle["plain"][0], 4),
         "plain_cpu_s_per_1000": round(middle["plain"][1], 4),
+        "cpu_ratio": round(middle["ours"][1] / middle["plain"][1], 4),
     }
     print(json.dumps(figures))
 

@@ -83,6 +83,8 @@ class Behaviour:
     """Calls at a time above which a 429 is given; 0: no limit."""
     batch_polls: int = 2
     """Polls after which a batch is complete."""
+    batch_room: int = 0
+    """Batches under way above which a further one fails, since the queue is full; 0: no limit."""
     batch_expires: int = 0
     """The first so many batches expire with half of their rows done."""
 
@@ -103,6 +105,7 @@ class Ledger:
     dropped: int = 0
     authorizations: Counter[str] = field(default_factory=Counter)
     batches: int = 0
+    most_batches: int = 0
 
     def bill(self) -> Bill:
         """Tokens that were really paid for: prompt, generated, and of the prompt's the cached ones."""
@@ -260,6 +263,8 @@ class Service:
             return 200, json.dumps({"id": name, "object": "file", "purpose": "batch"}).encode()
         if method == "GET" and parts[0] == "files" and parts[-1] == "content":
             return (200, self.files[parts[1]]) if parts[1] in self.files else (404, _error("no such file", "404"))
+        if method == "POST" and parts == ["batches"] and json.loads(raw)["input_file_id"] not in self.files:
+            return 404, _error("no such file", "not_found")
         if method == "POST" and parts == ["batches"]:
             return 200, json.dumps(self._new_batch(json.loads(raw))).encode()
         if method == "GET" and parts == ["batches"]:
@@ -273,7 +278,12 @@ class Service:
         name = f"batch-{next(self._ids)}"
         self.ledger.batches += 1
         fresh = {"id": name, "object": "batch", "status": "validating", "created_at": 1, "polls": 0}
+        under_way = sum(batch["status"] in {"validating", "in_progress"} for batch in self.batches.values())
+        self.ledger.most_batches = max(self.ledger.most_batches, under_way + 1)
         self.batches[name] = {**asked, **fresh, "output_file_id": None, "error_file_id": None}
+        if self.behaviour.batch_room and under_way >= self.behaviour.batch_room:
+            full = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}
+            self.batches[name] |= {"status": "failed", "errors": {"object": "list", "data": [full]}}
         return self.batches[name]
 
     def _poll(self, name: str) -> dict[str, Any]:

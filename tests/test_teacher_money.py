@@ -36,6 +36,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     ("behaviour", "system"),
     [
         (Behaviour(bill_all=True), "plain"),
+        (Behaviour(bill_all=True), "[[cached]]"),
         (Behaviour(bill_all=True), "[[total]]"),
         (Behaviour(bill_all=True, faults=0.4, kinds=("empty",)), "paid but empty"),
     ],

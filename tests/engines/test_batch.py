@@ -5,7 +5,7 @@ import pytest
 from tests.engines.server_kit import KEY, ask, engine_at, many, running
 from tests.fault_server import Behaviour
 from tracedistill.cache import GenerationCache
-from tracedistill.engines.batch import BatchEngine
+from tracedistill.engines.batch import BatchEngine, _Round
 from tracedistill.engines.budget import Prices
 from tracedistill.engines.calls import StopRunError
 from tracedistill.engines.client import Budget, generate
@@ -15,7 +15,7 @@ QUICK = Behaviour(latency=0.005)
 
 
 def batch_at(url, state, **fields):
-    options = {name: fields.pop(name) for name in ("rounds", "wait", "on_wait") if name in fields}
+    options = {name: fields.pop(name) for name in ("rounds", "wait", "on_wait", "at_once", "rows") if name in fields}
     sleep = fields.pop("sleep", lambda _: None)
     return BatchEngine(engine_at(url, timeout=5.0, **fields), state, poll=0.01, sleep=sleep, **options)
 
@@ -43,7 +43,7 @@ def test_a_batch_gives_what_single_calls_give_and_shares_their_cache(tmp_path, c
         assert server.ledger.calls == calls
     assert summary(answers) == summary(single) == summary(cached)
     assert all(answer.tokens_out > 0 for answer in answers)
-    assert json.loads(state.read_text()) == {"open": [], "rounds": {}}
+    assert json.loads(state.read_text()) == {"open": [], "rounds": {}, "paid": {}}
 
 
 def test_expired_rows_are_submitted_again(tmp_path, cache):
@@ -91,24 +91,24 @@ def test_a_run_killed_while_waiting_goes_on_with_its_batch(tmp_path, cache):
 
 
 def test_a_run_killed_around_the_creation_finds_its_batch(tmp_path, cache, monkeypatch):
-    create = BatchEngine._create
+    create = _Round._create
 
-    def created_but_not_noted(self, batch, *rest):
-        create(self, batch, *rest)
+    def created_but_not_noted(self, batch):
+        create(self, batch)
         batch.batch_id = ""
-        self._save(rest[0])
+        self._save()
         raise Killed
 
-    def not_created(self, *rest):
+    def not_created(self, batch):
         raise Killed
 
     with running(QUICK) as server:
         for replacement in (not_created, created_but_not_noted):
             state = tmp_path / f"{replacement.__name__}.json"
-            monkeypatch.setattr(BatchEngine, "_create", replacement)
+            monkeypatch.setattr(_Round, "_create", replacement)
             with pytest.raises(Killed):
                 list(generate(many(10, state.name), batch_at(server.url, state), cache))
-            monkeypatch.setattr(BatchEngine, "_create", create)
+            monkeypatch.setattr(_Round, "_create", create)
             assert len(list(generate(many(10, state.name), batch_at(server.url, state), cache))) == 10
         assert server.ledger.batches == 2
         assert server.ledger.summary()["duplicates"] == 0
@@ -125,6 +125,113 @@ def test_a_run_killed_while_merging_pays_nothing_again(tmp_path, cache):
         assert sum(answer.cached for answer in rest) == 7
         assert len(rest) == 20
         assert server.ledger.batches == 1
+
+
+def test_batches_run_at_once_and_a_full_queue_is_waited_for(tmp_path, cache):
+    told = []
+    with running(Behaviour(batch_polls=3)) as server:
+        engine = batch_at(server.url, tmp_path / "a.json", rows=10, at_once=4)
+        assert len(list(generate(many(100), engine, cache))) == 100
+        assert server.ledger.most_batches == 4
+        assert server.ledger.summary()["duplicates"] == 0
+    with running(Behaviour(batch_polls=3, batch_room=2)) as server:
+        engine = batch_at(server.url, tmp_path / "b.json", rows=10, at_once=4, on_wait=told.append, rounds=1)
+        answers = list(generate(many(60, "full"), engine, cache))
+        assert [answer.finish for answer in answers] == ["stop"] * 60
+        assert server.ledger.summary()["duplicates"] == 0
+    assert any("queue is full" in line for line in told)
+
+
+def test_a_queue_that_is_full_without_us_ends_the_run_with_its_words(tmp_path, cache):
+    with running(Behaviour(batch_room=-1)) as server, pytest.raises(StopRunError, match="Enqueued token limit"):
+        server.service.batches["theirs"] = {"status": "in_progress", "input_file_id": "x", "id": "theirs"}
+        server.service.behaviour.batch_room = 1
+        list(generate(many(3), batch_at(server.url, tmp_path / "s.json"), cache))
+
+
+@pytest.mark.parametrize("lost", ["batch", "results", "upload"])
+def test_what_the_server_has_purged_is_sent_again_and_counts_as_spent(lost, tmp_path, cache, monkeypatch):
+    """Results are kept for some weeks; a batch that is gone once blocked every later run."""
+    limits, told = Budget(scope="study"), []
+
+    def die(_):
+        raise Killed
+
+    with running(Behaviour(batch_polls=2)) as server:
+        state = tmp_path / "s.json"
+        if lost == "upload":
+            monkeypatch.setattr(_Round, "_create", lambda self, batch: die(0))
+        with pytest.raises(Killed):
+            list(generate(many(5), batch_at(server.url, state, sleep=die, prices=Prices(2.0, 4.0)), cache, limits))
+        monkeypatch.undo()
+        at_stake = cache.balance("study").others
+        assert at_stake.calls == 5
+        if lost == "results":
+            (name,) = server.service.batches
+            server.service._poll(name)
+        server.service.files.clear()
+        if lost == "batch":
+            server.service.batches.clear()
+        engine = batch_at(server.url, state, on_wait=told.append, prices=Prices(2.0, 4.0))
+        answers = list(generate(many(5), engine, cache, limits))
+        balance = cache.balance("study")
+    assert [answer.finish for answer in answers] == ["stop"] * 5
+    bought = sum(answer.usd for answer in answers)
+    assert balance.others.calls == 0
+    assert balance.spent.usd == pytest.approx(bought + (at_stake.usd if lost != "upload" else 0.0))
+    assert any("no longer on the server" in line for line in told) == (lost != "upload")
+
+
+def test_what_is_under_way_is_at_stake_over_kills_and_settled_by_the_bill(tmp_path, cache):
+    def die(_):
+        raise Killed
+
+    limits, prices = Budget(scope="study"), Prices(2.0, 4.0)
+    with running(Behaviour(batch_polls=3, bill_all=True)) as server:
+        state = tmp_path / "s.json"
+        for _ in range(2):
+            with pytest.raises(Killed):
+                list(generate(many(20), batch_at(server.url, state, sleep=die, prices=prices), cache, limits))
+            balance = cache.balance("study")
+            assert (balance.spent.calls, balance.others.calls) == (0, 20)
+        with pytest.raises(InputError, match="20 calls of other runs and batches under way"):
+            list(generate(many(9, "other"), engine_at(server.url), cache, Budget(calls=20, scope="study")))
+        answers = list(generate(many(20), batch_at(server.url, state, prices=prices), cache, limits))
+        read, wrote, _ = server.ledger.bill()
+        balance = cache.balance("study")
+    assert balance.others.calls == 0
+    assert (
+        balance.spent.usd
+        == pytest.approx((read * 1.0 + wrote * 2.0) / 1e6)
+        == pytest.approx(sum(answer.usd for answer in answers))
+    )
+
+
+def test_paid_rows_without_an_answer_stand_by_the_answer_that_came(tmp_path, cache):
+    behaviour = Behaviour(faults=0.5, kinds=("empty",), bill_all=True, in_a_row=2)
+    with running(behaviour) as server:
+        engine = batch_at(server.url, tmp_path / "s.json", prices=Prices(2.0, 4.0), rounds=5)
+        answers = list(generate(many(30), engine, cache, Budget(scope="study")))
+        read, wrote, _ = server.ledger.bill()
+        assert sum(server.ledger.paid.values()) > 30
+    bill = (read * 1.0 + wrote * 2.0) / 1e6
+    assert cache.balance("study").spent.usd == pytest.approx(bill)
+    assert sum(answer.usd for answer in answers) == pytest.approx(bill)
+
+
+def test_rows_of_a_batch_that_another_chunk_asks_for_are_not_lost(tmp_path, cache):
+    def die(_):
+        raise Killed
+
+    with running(Behaviour(batch_polls=2)) as server:
+        state = tmp_path / "s.json"
+        with pytest.raises(Killed):
+            list(generate(many(30), batch_at(server.url, state, sleep=die), cache))
+        engine = batch_at(server.url, state, rows=8, at_once=1)
+        assert engine.chunk == 8
+        assert len(list(generate(many(30), engine, cache))) == 30
+        assert server.ledger.batches == 1
+        assert json.loads(state.read_text())["open"] == []
 
 
 def test_waiting_ends_with_a_word_on_how_to_go_on(tmp_path, cache):

@@ -1,28 +1,28 @@
-"""The OpenAI Batch API: half the price, within a day, and a state file that survives any interruption.
+"""The OpenAI Batch API: half the price, within a day, many batches at once, whatever interrupts the run.
 
-The state file lists what was submitted and not yet merged back: ids and names only, no prompts, no key. A batch is
-written there before it is created, so that a run killed at any moment finds it again instead of paying twice.
+What is under way is noted in a state file (batch_state.py). In the ledger it is at stake under a holder that outlives
+the process, until its rows are merged back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tracedistill.engines import Generation, Request
+from tracedistill.engines.batch_state import ROWS, Submitted, lines_of, load_state, parts_of, save_state
 from tracedistill.engines.budget import Worst
-from tracedistill.engines.calls import StopRunError
+from tracedistill.engines.calls import Outcome, StopRunError
 from tracedistill.engines.replies import ErrorReplyError, UnusableReplyError, request_body
 from tracedistill.engines.server import finish_for
 from tracedistill.engines.words import one_line
-from tracedistill.errors import InputError
-from tracedistill.store import unlinked
+from tracedistill.ledger import NOTHING, Spending, batch_holder
+from tracedistill.store import content_id
 
 if TYPE_CHECKING:
     import openai
@@ -30,44 +30,26 @@ if TYPE_CHECKING:
     from tracedistill.engines.server import ServerEngine
 
 _OVER = {"completed", "failed", "expired", "cancelled"}
-_ROWS = 50_000  # the API's limits for one batch
-_BYTES = 100_000_000
 _LISTED = 500  # most recent batches searched for one that was created just before a kill
+_AT_ONCE = 20  # batches under way at a time: a million rows, whose requests are in memory meanwhile
+_GONE = {404, 410}
+_FULL = "token_limit_exceeded"  # more tokens are queued than the account may have: later, not never
 
 _T = TypeVar("_T")
+Charge = Callable[[Spending], None]
 
 
-@dataclass
-class Submitted:
-    """One batch that is not merged back yet."""
-
-    input_file_id: str
-    """The uploaded file; written down before the batch is created."""
-    ids: list[str]
-    """custom_id of each of its rows."""
-    batch_id: str = ""
-    """Empty: the run ended between upload and creation, or just after."""
-
-
-@dataclass
-class State:
-    """What the state file holds."""
-
-    open: list[Submitted] = field(default_factory=list)
-    """Batches not merged back."""
-    rounds: dict[str, int] = field(default_factory=dict)
-    """How often a row was submitted, for rows that came back without an answer."""
+class _GoneError(StopRunError):
+    """The server does not know what was asked for: it is purged after some weeks."""
 
 
 class BatchEngine:
     """Sends requests as batches through a server engine's endpoint; the cache takes both for the same engine.
 
     `state` is the state file, one for each study; `poll` the seconds between looks, `wait` the seconds after which
-    StopRunError tells to come back later; `rounds` the submissions before a row is a counted failure; `on_wait` gets
-    a line on how far a batch is at each look.
+    StopRunError tells to come back later; `rounds` the submissions before a row is a counted failure; `at_once` the
+    batches under way at a time; `on_wait` gets a line on how far a batch is at each look, and on what went wrong.
     """
-
-    chunk = _ROWS
 
     def __init__(
         self,
@@ -77,14 +59,21 @@ class BatchEngine:
         poll: float = 30.0,
         wait: float = 48 * 3600.0,
         rounds: int = 3,
+        at_once: int = _AT_ONCE,
+        rows: int = ROWS,
         price_factor: float = 0.5,
         sleep: Callable[[float], None] = time.sleep,
         on_wait: Callable[[str], None] | None = None,
     ) -> None:
         self._server, self._path = server, Path(state)
         self._poll, self._wait, self._rounds, self._sleep = poll, wait, rounds, sleep
-        self._on_wait = on_wait
+        self._at_once, self._rows = at_once, min(rows, ROWS)
+        self._tell = on_wait or (lambda _: None)
         self.prices = server.prices.scaled(price_factor)
+        self.chunk = at_once * self._rows
+        """Rows that are worked on at a time."""
+        self.holder = batch_holder(content_id(str(self._path.resolve())))
+        """Under which name the ledger holds what is under way."""
 
     def describe(self) -> dict[str, Any]:
         """The server engine's: the same model at the same endpoint gives the same answers."""
@@ -95,21 +84,38 @@ class BatchEngine:
         return self._server.worst_case(request)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
-        """Generations in the order in which batches end; each batch is forgotten once all of it was taken."""
+        """Generations without cache or budget."""
+        for outcome in self.outcomes(requests, {}, lambda _: None):
+            assert outcome.generation is not None
+            yield outcome.generation
+
+    def under_way(self) -> Spending:
+        """What submitted batches may cost."""
+        return load_state(self._path).worst
+
+    def submitted(self, requests: Sequence[Request]) -> set[str]:
+        """Ids of those requests that a batch under way holds."""
+        names = {name for batch in load_state(self._path).open for name in batch.ids}
+        return {request.request_id for request in requests if names and self._name(request) in names}
+
+    def outcomes(
+        self, requests: Sequence[Request], stakes: Mapping[str, Spending], charge: Charge
+    ) -> Iterator[Outcome]:
+        """Final outcomes in the order in which batches end; a batch is forgotten once all of it was taken.
+
+        `stakes`: what each request may cost, by id. `charge` is told of what was paid beside the outcomes: attempts
+        without an answer, and batches that the server has lost.
+        """
         config = self._server.config
         pending: dict[str, Request] = {}
-        bodies: dict[str, bytes] = {}
         for request in requests:
             try:
-                body = request_body(request, config.model, config.dialect, config.extra)
+                request_body(request, config.model, config.dialect, config.extra)
             except ValueError as error:
-                yield Generation(request.request_id, "", "error", error=f"request cannot be sent: {error}")
+                failure = Generation(request.request_id, "", "error", error=f"request cannot be sent: {error}")
+                yield Outcome(failure)
                 continue
-            name = _custom_id(self.describe(), request)
-            line = {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body}
-            pending[name], bodies[name] = request, json.dumps(line, separators=(",", ":")).encode()
-        state = self._load()
-        deadline = time.monotonic() + self._wait
+            pending[self._name(request)] = request
         with asyncio.Runner() as runner:
             client = self._server.open_client()
 
@@ -117,125 +123,15 @@ class BatchEngine:
                 return runner.run(self._asked(call))
 
             try:
-                while pending:
-                    covered = {name for batch in state.open for name in batch.ids}
-                    self._submit([bodies[name] for name in pending if name not in covered], state, client, ask)
-                    merged = False
-                    for batch in list(state.open):
-                        if not pending.keys() & set(batch.ids):
-                            continue  # of another call; its rows are merged when they are asked for
-                        lines = self._fetch(batch, state, client, ask)
-                        if lines is None:
-                            continue
-                        merged = True
-                        # Each is stored by the caller before it comes back for more.
-                        yield from self._merge(batch, lines, state, pending)
-                        state.open.remove(batch)
-                        self._save(state)
-                    if pending and not merged:
-                        if time.monotonic() > deadline:
-                            raise StopRunError("the batch is not done yet; run again later, it is waited for then")
-                        self._sleep(self._poll)
+                yield from _Round(self, client, ask, pending, stakes, charge).outcomes()
             finally:
                 runner.run(client.close())
 
-    def _submit(self, lines: list[bytes], state: State, client: openai.AsyncOpenAI, ask: _Ask) -> None:
-        """Upload and create batches for rows that are in none."""
-        for part in _parts(lines):
-            data = b"\n".join(part)
-            uploaded = ask(
-                lambda data=data: client.with_options(max_retries=5).files.create(  # type: ignore[misc]
-                    file=("requests.jsonl", data), purpose="batch"
-                )
-            )
-            batch = Submitted(uploaded.id, [json.loads(line)["custom_id"] for line in part])
-            for name in batch.ids:
-                state.rounds[name] = state.rounds.get(name, 0) + 1
-            state.open.append(batch)
-            self._save(state)
-            self._create(batch, state, client, ask)
+    def _name(self, request: Request) -> str:
+        """The custom_id of a request's row."""
+        from tracedistill.engines.client import request_key
 
-    def _create(self, batch: Submitted, state: State, client: openai.AsyncOpenAI, ask: _Ask) -> None:
-        created = ask(
-            lambda: client.batches.create(
-                input_file_id=batch.input_file_id, endpoint="/v1/chat/completions", completion_window="24h"
-            )
-        )
-        batch.batch_id = created.id
-        self._save(state)
-
-    def _fetch(
-        self, batch: Submitted, state: State, client: openai.AsyncOpenAI, ask: _Ask
-    ) -> list[dict[str, Any]] | None:
-        """The lines of a batch that is over, good and bad; None while it runs."""
-        patient = client.with_options(max_retries=5)
-        if not batch.batch_id:  # killed around its creation: it may exist
-            batch.batch_id = ask(lambda: _find(patient, batch.input_file_id))
-            if not batch.batch_id:
-                self._create(batch, state, client, ask)
-            self._save(state)
-        found = ask(lambda: patient.batches.retrieve(batch.batch_id))
-        if found.status not in _OVER:
-            if self._on_wait is not None:
-                counts = found.request_counts
-                far = f", {counts.completed} of {counts.total} done" if counts else ""
-                self._on_wait(self._server.cleaner.refusal(f"batch {batch.batch_id}: {found.status}{far}"))
-            return None
-        if found.status == "failed":
-            state.open.remove(batch)
-            self._save(state)
-            told = found.errors.data if found.errors and found.errors.data else []
-            why = "; ".join(dict.fromkeys(self._server.cleaner.refusal(str(error.message)) for error in told[:5]))
-            why = one_line(why) or "no reason given"
-            raise StopRunError(f"batch {batch.batch_id} was not accepted: {why}; nothing of it was run")
-        lines: list[dict[str, Any]] = []
-        for name in (found.output_file_id, found.error_file_id):
-            if name:
-                content = ask(lambda name=name: patient.files.content(name)).content  # type: ignore[misc]
-                lines += _lines(content)
-        return lines
-
-    def _merge(
-        self, batch: Submitted, lines: list[dict[str, Any]], state: State, pending: dict[str, Request]
-    ) -> Iterator[Generation]:
-        """What a batch's lines come to: answers, counted failures; other rows stay pending for another round."""
-        causes = dict.fromkeys(batch.ids, "the batch ended without this row")
-        for line in lines:
-            name = str(line.get("custom_id"))
-            request = pending.get(name)
-            if request is None:
-                continue
-            outcome = self._read(line, request)
-            if isinstance(outcome, str):
-                causes[name] = outcome
-                continue
-            del pending[name]
-            state.rounds.pop(name, None)
-            yield outcome
-        for name in batch.ids:
-            if name in pending and state.rounds.get(name, 0) >= self._rounds:
-                rounds = state.rounds.pop(name)
-                cause = f"batch: {causes[name]} ({rounds} rounds)"
-                yield Generation(pending.pop(name).request_id, "", "error", error=cause)
-
-    def _read(self, line: dict[str, Any], request: Request) -> Generation | str:
-        """One line: a generation, or why it should be submitted again."""
-        response, error = line.get("response"), line.get("error")
-        if not isinstance(response, dict):
-            return self._server.fate(500, {}, error).cause if error else "no response"
-        status, body = response.get("status_code"), response.get("body")
-        try:
-            if status == 200:
-                return self._server.read(body if isinstance(body, dict) else {}, request, 0.0)[0]
-            fate = self._server.fate(status if isinstance(status, int) else 500, {}, body)
-        except ErrorReplyError as problem:
-            fate = self._server.fate(problem.status, {}, problem.body)
-        except UnusableReplyError as problem:
-            return self._server.cleaner.refusal(str(problem))
-        finish = finish_for(fate)
-        if finish is None:
-            return fate.cause
-        return Generation(request.request_id, "", finish, error=fate.cause)
+        return request_key(json.dumps(self.describe(), sort_keys=True), request).hex()[:48]
 
     async def _asked(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """Await one call to the API; its errors in the user's words."""
@@ -244,35 +140,214 @@ class BatchEngine:
         try:
             return await call()
         except openai.OpenAIError as error:
-            where = self._server.config.base_url
-            raise StopRunError(
-                f"{where}: the batch API says {self._server.cleaned(error)}; what was submitted is noted in "
-                f"{self._path}, run again to go on"
+            kind = _GoneError if getattr(error, "status_code", None) in _GONE else StopRunError
+            raise kind(
+                f"{self._server.config.base_url}: the batch API says {self._server.cleaned(error)}; what was submitted "
+                f"is noted in {self._path}, run again to go on"
             ) from error
 
-    def _load(self) -> State:
-        if not self._path.exists():
-            return State()
-        try:
-            raw = json.loads(self._path.read_text(encoding="utf-8"))
-            return State([Submitted(**batch) for batch in raw["open"]], dict(raw["rounds"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{self._path}: not a batch state file ({error}); restore it, or move it away and lose sight of "
-                "batches that still run"
-            ) from error
 
-    def _save(self, state: State) -> None:
-        beside = self._path.with_name(self._path.name + ".new")
+class _Round:
+    """One call of `outcomes`: submits, looks, merges, until nothing is pending."""
+
+    def __init__(
+        self,
+        engine: BatchEngine,
+        client: openai.AsyncOpenAI,
+        ask: _Ask,
+        pending: dict[str, Request],
+        stakes: Mapping[str, Spending],
+        charge: Charge,
+    ) -> None:
+        self._engine, self._client, self._ask = engine, client, ask
+        self._patient = client.with_options(max_retries=5)
+        self._server, self._tell = engine._server, engine._tell
+        self._pending, self._stakes, self._charge = pending, stakes, charge
+        self._state = load_state(engine._path)
+        self._full = False  # the server takes no more at the moment
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Every pending row's outcome."""
+        deadline = time.monotonic() + self._engine._wait
+        while self._pending:
+            self._submit()
+            ended = 0
+            for batch in list(self._state.open):
+                if self._pending.keys().isdisjoint(batch.ids):
+                    continue  # of another call; its rows are merged when they are asked for
+                try:
+                    lines = self._fetch(batch)
+                except _GoneError:
+                    self._lose(batch)
+                    ended += 1
+                    continue
+                if lines is None:
+                    continue
+                ended += 1
+                asked = set(batch.ids) & self._pending.keys()
+                # Each is stored by the caller before it comes back for more.
+                yield from self._merge(batch, lines)
+                batch.ids = [name for name in batch.ids if name not in asked]
+                if not batch.ids:
+                    self._state.open.remove(batch)
+                self._save()
+            if ended:
+                self._full = False
+            elif self._pending:
+                if time.monotonic() > deadline:
+                    raise StopRunError("the batch is not done yet; run again later, it is waited for then")
+                self._engine._sleep(self._engine._poll)
+
+    def _submit(self) -> None:
+        """Upload and create batches for rows that are in none, as many as may be under way."""
+        room = self._engine._at_once - len(self._state.open)
+        if room <= 0 or self._full:
+            return
+        covered = {name for batch in self._state.open for name in batch.ids}
+        rows = ((name, self._line(name)) for name in self._pending if name not in covered)
+        for names, data in parts_of(rows, self._engine._rows):
+            uploaded = self._ask(
+                lambda data=data: self._patient.files.create(  # type: ignore[misc]
+                    file=("requests.jsonl", data), purpose="batch"
+                )
+            )
+            worst = sum((self._stakes.get(self._pending[name].request_id, NOTHING) for name in names), NOTHING)
+            batch = Submitted(uploaded.id, names, calls=len(names), tokens=worst.tokens, usd=worst.usd)
+            for name in names:
+                self._state.rounds[name] = self._state.rounds.get(name, 0) + 1
+            self._state.open.append(batch)
+            self._save()
+            self._create(batch)
+            room -= 1
+            if not room:
+                return
+
+    def _line(self, name: str) -> bytes:
+        config = self._server.config
+        body = request_body(self._pending[name], config.model, config.dialect, config.extra)
+        line = {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body}
+        return json.dumps(line, separators=(",", ":")).encode()
+
+    def _create(self, batch: Submitted) -> None:
+        created = self._ask(
+            lambda: self._client.batches.create(
+                input_file_id=batch.input_file_id, endpoint="/v1/chat/completions", completion_window="24h"
+            )
+        )
+        batch.batch_id = created.id
+        self._save()
+
+    def _fetch(self, batch: Submitted) -> list[dict[str, Any]] | None:
+        """The lines of a batch that is over, good and bad; None while it runs."""
+        if not batch.batch_id:  # killed around its creation: it may exist
+            batch.batch_id = self._ask(lambda: _find(self._patient, batch.input_file_id))
+            if not batch.batch_id:
+                self._create(batch)
+            self._save()
+        found = self._ask(lambda: self._patient.batches.retrieve(batch.batch_id))
+        if found.status not in _OVER:
+            counts = found.request_counts
+            far = f", {counts.completed} of {counts.total} done" if counts else ""
+            self._tell(self._server.cleaner.refusal(f"batch {batch.batch_id}: {found.status}{far}"))
+            return None
+        if found.status == "failed":
+            self._not_accepted(batch, found)
+            return None
+        lines: list[dict[str, Any]] = []
+        for name in (found.output_file_id, found.error_file_id):
+            if name:
+                content = self._ask(lambda name=name: self._patient.files.content(name)).content  # type: ignore[misc]
+                lines += lines_of(content)
+        return lines
+
+    def _not_accepted(self, batch: Submitted, found: Any) -> None:
+        """Nothing of a batch was run: it goes back where the server has too much queued, else the run ends."""
+        self._state.open.remove(batch)
+        told = found.errors.data if found.errors and found.errors.data else []
+        if self._state.open and any(error.code == _FULL for error in told):
+            for name in batch.ids:
+                self._state.rounds[name] = max(0, self._state.rounds.get(name, 0) - 1)
+            self._full = True
+            self._save()
+            self._tell(f"batch {batch.batch_id}: the server's queue is full; its rows wait for other batches to end")
+            return
+        self._save()
+        why = "; ".join(dict.fromkeys(self._server.cleaner.refusal(str(error.message)) for error in told[:5]))
+        raise StopRunError(
+            f"batch {batch.batch_id} was not accepted: {one_line(why) or 'no reason given'}; nothing of it was run"
+        )
+
+    def _lose(self, batch: Submitted) -> None:
+        """A batch, or its results, are no longer on the server: it may have been billed, and its rows run again."""
+        self._state.open.remove(batch)
+        for name in batch.ids:
+            self._state.rounds[name] = max(0, self._state.rounds.get(name, 0) - 1)
+        self._save()
+        if batch.batch_id:
+            self._charge(batch.worst)
+            paid = f"its worst case, ${batch.usd:.2f}, counts as spent"
+            self._tell(f"batch {batch.batch_id} is no longer on the server; its rows are sent again, and {paid}")
+
+    def _merge(self, batch: Submitted, lines: list[dict[str, Any]]) -> Iterator[Outcome]:
+        """What a batch's lines come to: answers, counted failures; other rows stay pending for another round."""
+        causes = dict.fromkeys(batch.ids, "the batch ended without this row")
+        for line in lines:
+            name = str(line.get("custom_id"))
+            request = self._pending.get(name)
+            if request is None or name not in causes:
+                continue
+            outcome = self._read(line, request)
+            if outcome.generation is None:
+                causes[name] = outcome.cause
+                self._pay(name, request, outcome)
+                continue
+            del self._pending[name]
+            self._state.rounds.pop(name, None)
+            yield self._priced(name, outcome, outcome.generation)
+        for name in causes:
+            if name in self._pending and self._state.rounds.get(name, 0) >= self._engine._rounds:
+                rounds = self._state.rounds.pop(name)
+                cause = f"batch: {causes[name]} ({rounds} rounds)"
+                failure = Generation(self._pending.pop(name).request_id, "", "error", error=cause)
+                yield self._priced(name, Outcome(), failure)
+
+    def _pay(self, name: str, request: Request, outcome: Outcome) -> None:
+        """Charge a row that was billed and brought nothing; noted for the sum that stands by its answer."""
+        if outcome.billed:
+            cost = self._stakes.get(request.request_id, NOTHING)
+            if outcome.used is not None:
+                used = outcome.used
+                cost = Spending(1, used.tokens_in + used.tokens_out, self._engine.prices.charge(used))
+            self._charge(cost)
+            self._state.paid[name] = self._state.paid.get(name, 0.0) + cost.usd
+
+    def _priced(self, name: str, outcome: Outcome, generation: Generation) -> Outcome:
+        """A final outcome, whose generation holds what earlier rounds have cost."""
+        return replace(outcome, generation=replace(generation, usd=self._state.paid.pop(name, 0.0)))
+
+    def _read(self, line: dict[str, Any], request: Request) -> Outcome:
+        """One line's outcome; no generation: it should be submitted again."""
+        response, error = line.get("response"), line.get("error")
+        if not isinstance(response, dict):
+            return Outcome(cause=self._server.fate(500, {}, error).cause if error else "no response")
+        status, body = response.get("status_code"), response.get("body")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with unlinked(beside).open("w", encoding="utf-8") as file:
-                json.dump(asdict(state), file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._path)
-        except OSError as error:
-            raise InputError(f"{self._path}: {error}; make the folder writable and run again") from error
+            if status == 200:
+                generation, used = self._server.read(body if isinstance(body, dict) else {}, request, 0.0)
+                return Outcome(generation, billed=True, used=used)
+            fate = self._server.fate(status if isinstance(status, int) else 500, {}, body)
+        except ErrorReplyError as problem:
+            fate = self._server.fate(problem.status, {}, problem.body)
+        except UnusableReplyError as problem:
+            cause = self._server.cleaner.refusal(str(problem))
+            return Outcome(cause=cause, billed=problem.billed, used=problem.used)
+        finish = finish_for(fate)
+        if finish is None:
+            return Outcome(cause=fate.cause)
+        return Outcome(Generation(request.request_id, "", finish, error=fate.cause))
+
+    def _save(self) -> None:
+        save_state(self._engine._path, self._state)
 
 
 class _Ask(Protocol):
@@ -291,36 +366,3 @@ async def _find(client: openai.AsyncOpenAI, input_file_id: str) -> str:
         if seen >= _LISTED:
             break
     return ""
-
-
-def _custom_id(description: dict[str, Any], request: Request) -> str:
-    from tracedistill.engines.client import request_key
-
-    return request_key(json.dumps(description, sort_keys=True), request).hex()[:48]
-
-
-def _parts(lines: list[bytes]) -> Iterator[list[bytes]]:
-    """Rows in parts within the API's limits."""
-    part: list[bytes] = []
-    size = 0
-    for line in lines:
-        if part and (len(part) == _ROWS or size + len(line) > _BYTES):
-            yield part
-            part, size = [], 0
-        part.append(line)
-        size += len(line) + 1
-    if part:
-        yield part
-
-
-def _lines(content: bytes) -> list[dict[str, Any]]:
-    """JSON objects of a result file; lines that are none are left out, and their rows run again."""
-    rows: list[dict[str, Any]] = []
-    for line in content.splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows

@@ -106,10 +106,12 @@ class Meter:
     its first such reply on: `overrun` is the most by which a reply has exceeded its worst case.
     """
 
-    def __init__(self, budget: Budget, prices: Prices, overrun: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, budget: Budget, prices: Prices, overrun: tuple[int, int] = (0, 0), holder: str = "") -> None:
         self.budget, self.prices, self.overrun = budget, prices, overrun
-        self.holder = holder_name(next(_METERS))
-        self.scope = budget.scope or PASSING + self.holder
+        process = holder_name(next(_METERS))
+        self.holder = holder or process
+        """Whose stakes these are: this process's, or those of batches that outlive it."""
+        self.scope = budget.scope or PASSING + process
         self.spent = Spending()
         """Spent by this run, calls without an answer at their worst case."""
         self.unreported_usd = 0.0
@@ -131,6 +133,17 @@ class Meter:
         """A call goes out; its stake was granted."""
         self._at_stake += stake
 
+    def resume(self, under_way: Spending) -> None:
+        """Set the stakes to what is under way, by an earlier process too."""
+        self._changed = self._changed or under_way != self._at_stake
+        self._at_stake = under_way
+
+    def charge(self, amount: Spending) -> None:
+        """Count what was paid beside the calls that are settled."""
+        self.spent += amount
+        self._unsaved += amount
+        self._changed = True
+
     def settle(self, stake: Spending, worst: Worst, billed: bool, used: Used | None) -> Spending:
         """A call that was sent is over; returns what it is charged. `used` None: nobody knows, so all of its stake."""
         self._at_stake -= stake
@@ -145,8 +158,7 @@ class Meter:
             cost = Spending(1, used.tokens_in + used.tokens_out, self.prices.charge(used))
         else:
             self.unreported_usd += cost.usd
-        self.spent += cost
-        self._unsaved += cost
+        self.charge(cost)
         return cost
 
     def booking(self, wanted: Mapping[bytes, Spending] | None = None, *, always: bool = False) -> Booking | None:

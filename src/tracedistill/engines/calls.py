@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tracedistill.cache import Entry
 from tracedistill.engines import Generation, Request
 from tracedistill.engines.budget import Prices, Worst
 from tracedistill.engines.usage import Used
 from tracedistill.errors import InputError
+from tracedistill.ledger import Spending
 
 
 class StopRunError(InputError):
@@ -87,6 +88,28 @@ class CallEngine(Protocol):
 
     async def attempt(self, request: Request) -> Outcome:
         """One call, no retries, never raising but StopRunError."""
+        ...
+
+
+@runtime_checkable
+class LastingEngine(Protocol):
+    """An engine whose calls outlive the process that sends them (the Batch API)."""
+
+    holder: str
+    """Under which name the ledger holds what is under way."""
+
+    def under_way(self) -> Spending:
+        """What calls sent by this process and earlier ones may cost."""
+        ...
+
+    def submitted(self, requests: Sequence[Request]) -> set[str]:
+        """Ids of those requests that are under way."""
+        ...
+
+    def outcomes(
+        self, requests: Sequence[Request], stakes: Mapping[str, Spending], charge: Callable[[Spending], None]
+    ) -> Iterator[Outcome]:
+        """Final outcomes; `stakes` say what each request may cost, by id, and `charge` is told of other costs."""
         ...
 
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 from tracedistill.cache import GenerationCache, content_key
 from tracedistill.engines import Engine, Generation, Request
 from tracedistill.engines.budget import Budget, BudgetReachedError, Meter, Prices, check_budget, worst_case
-from tracedistill.engines.calls import CallEngine, entry_of, generation_of
+from tracedistill.engines.calls import CallEngine, LastingEngine, Outcome, entry_of, generation_of
 from tracedistill.engines.progress import Statistics
 from tracedistill.engines.pump import Pump, Row
 from tracedistill.engines.usage import Used
@@ -170,7 +170,11 @@ class _Run:
         """A chunk of requests at a time, in the caller's thread, for engines that work in batches."""
         with self._open_cache() as cache:
             name = cache.record_engine(self.engine.describe())
-            meter = Meter(self.budget, self.prices)
+            lasting = self.engine if isinstance(self.engine, LastingEngine) else None
+            holder = "" if lasting is None else lasting.holder
+            meter = Meter(self.budget, self.prices, cache.overrun(name), holder)
+            if lasting is not None:
+                meter.resume(lasting.under_way())
             waiting: list[tuple[bytes, Request]] = []
             more = True
             try:
@@ -180,48 +184,81 @@ class _Run:
                         waiting += misses
                         yield from hits
                     if waiting:
-                        waiting = yield from self._batch(cache, name, meter, waiting)
+                        waiting = yield from self._batch(cache, name, meter, lasting, waiting)
             finally:
                 self._close(cache, meter)
             self._report(force=True)
 
     def _batch(
-        self, cache: GenerationCache, name: str, meter: Meter, some: list[tuple[bytes, Request]]
+        self,
+        cache: GenerationCache,
+        name: str,
+        meter: Meter,
+        lasting: LastingEngine | None,
+        some: list[tuple[bytes, Request]],
     ) -> Generator[Generation, None, list[tuple[bytes, Request]]]:
         """Run what the budget allows of a chunk; returns the rest."""
         cost = getattr(self.engine, "worst_case", worst_case)
         worst = {key: cost(request) for key, request in some}
         stakes = {key: meter.stake(most) for key, most in worst.items()}
-        granted = self._granted(cache, meter, stakes)
-        fitting = [request for key, request in some if key in granted]
-        open_keys = {request.request_id: key for key, request in some if key in granted}
+        ahead = set[str]() if lasting is None else lasting.submitted([request for _, request in some])
+        asked = {key: stakes[key] for key, request in some if request.request_id not in ahead}
+        granted = self._granted(cache, meter, asked, needed=not ahead)
+        fitting = [(key, request) for key, request in some if key in granted or request.request_id in ahead]
+        open_keys = {request.request_id: key for key, request in fitting}
+
+        def charge(amount: Spending) -> None:
+            meter.charge(amount)
+            cache.exchange(booking=meter.booking())
+
         try:
-            for generation in self._answers(fitting, open_keys):
-                key = open_keys.pop(generation.request_id, None)
-                if key is None:
+            for outcome in self._answers(lasting, [request for _, request in fitting], open_keys, stakes, charge):
+                generation, known = outcome.generation, meter.overrun
+                key = None if generation is None else open_keys.pop(generation.request_id, None)
+                if generation is None or key is None:
                     continue  # an answer to nothing, or a second one
-                billed = generation.finish not in {"error", "too-long"} or generation.tokens_out > 0
-                used = Used(generation.tokens_in, generation.tokens_out)
-                paid = meter.settle(stakes[key], worst[key], billed, used)
-                bought = replace(generation, usd=paid.usd, buyer=self.buyer)
+                paid = meter.settle(stakes[key], worst[key], outcome.billed, outcome.used)
+                if meter.overrun != known:
+                    cache.record_overrun(name, *meter.overrun)
+                bought = replace(generation, usd=(generation.usd or 0.0) + paid.usd, buyer=self.buyer)
                 cache.exchange([(key, entry_of(bought, name))], booking=meter.booking())
                 self.statistics.usd, self.statistics.in_flight = meter.spent.usd, len(open_keys)
                 yield from self._give(key, bought)
                 self._report()
         finally:
-            for key in open_keys.values():  # the engine works here: what it did not answer cost nothing
-                meter.settle(stakes[key], worst[key], False, None)
-        return [(key, request) for key, request in some if key not in granted]
+            if lasting is not None:
+                meter.resume(lasting.under_way())
+            else:  # the engine works here: what it did not answer cost nothing
+                for key in open_keys.values():
+                    meter.settle(stakes[key], worst[key], False, None)
+        left = {key for key, _ in fitting}
+        return [(key, request) for key, request in some if key not in left]
 
-    def _answers(self, requests: list[Request], unanswered: Mapping[str, bytes]) -> Iterator[Generation]:
+    def _answers(
+        self,
+        lasting: LastingEngine | None,
+        requests: list[Request],
+        unanswered: Mapping[str, bytes],
+        stakes: Mapping[bytes, Spending],
+        charge: Callable[[Spending], None],
+    ) -> Iterator[Outcome]:
         """What the engine gives for a chunk, and a counted failure for each request that it leaves out."""
         self.statistics.in_flight = len(requests)
-        yield from self.engine.generate(requests)
+        if lasting is not None:
+            by_id = {request_id: stakes[key] for request_id, key in unanswered.items()}
+            yield from lasting.outcomes(requests, by_id, charge)
+        else:
+            for made in self.engine.generate(requests):
+                billed = made.finish not in {"error", "too-long"} or made.tokens_out > 0
+                yield Outcome(made, billed=billed, used=Used(made.tokens_in, made.tokens_out))
         for request_id in list(unanswered):
-            yield Generation(request_id, "", "error", error="the engine gave nothing back for this request")
+            cause = "the engine gave nothing back for this request"
+            yield Outcome(Generation(request_id, "", "error", error=cause))
 
-    def _granted(self, cache: GenerationCache, meter: Meter, stakes: dict[bytes, Spending]) -> frozenset[bytes]:
-        """Those of a chunk's calls that the budget allows; waits for other runs whose calls may turn out cheaper."""
+    def _granted(
+        self, cache: GenerationCache, meter: Meter, stakes: dict[bytes, Spending], *, needed: bool
+    ) -> frozenset[bytes]:
+        """Those of a chunk's calls that the budget allows; where one is `needed`, other runs' calls are waited for."""
         while True:
             booking = meter.booking(stakes)
             if booking is None:
@@ -230,7 +267,7 @@ class _Run:
                 granted, balance = cache.stake(list(stakes), booking)
             for key in granted:
                 meter.sent(stakes[key])
-            if granted:
+            if granted or not needed:
                 return frozenset(granted)
             if not balance.waiting:
                 raise meter.refusal(next(iter(stakes.values())), balance)

@@ -1,0 +1,118 @@
+"""What is noted of batches that are under way: a state file that survives any interruption.
+
+It lists what was submitted and not yet merged back: ids, names and amounts only, no prompts, no key. A batch is written
+down before it is created, so that a run killed at any moment finds it again instead of paying twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tracedistill.errors import InputError
+from tracedistill.ledger import NOTHING, Spending
+
+ROWS = 50_000
+"""The API's limit of rows in one batch."""
+_BYTES = 100_000_000
+
+
+@dataclass
+class Submitted:
+    """One batch that is not merged back yet."""
+
+    input_file_id: str
+    """The uploaded file; written down before the batch is created."""
+    ids: list[str]
+    """custom_id of each of its rows that is not taken yet."""
+    batch_id: str = ""
+    """Empty: the run ended between upload and creation, or just after."""
+    calls: int = 0
+    """Rows submitted."""
+    tokens: int = 0
+    """Tokens of these at their worst."""
+    usd: float = 0.0
+    """US dollars for these at their worst."""
+
+    @property
+    def worst(self) -> Spending:
+        """What it may cost."""
+        return Spending(self.calls, self.tokens, self.usd)
+
+
+@dataclass
+class State:
+    """What the state file holds."""
+
+    open: list[Submitted] = field(default_factory=list)
+    """Batches not merged back."""
+    rounds: dict[str, int] = field(default_factory=dict)
+    """How often a row was submitted, for rows that came back without an answer."""
+    paid: dict[str, float] = field(default_factory=dict)
+    """US dollars for rows that came back without an answer, and were billed."""
+
+    @property
+    def worst(self) -> Spending:
+        """What all open batches may cost."""
+        return sum((batch.worst for batch in self.open), NOTHING)
+
+
+def load_state(path: Path) -> State:
+    """Read the state file; none: nothing is under way. InputError for what is no state file."""
+    if not path.exists():
+        return State()
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return State([Submitted(**batch) for batch in raw["open"]], dict(raw["rounds"]), dict(raw.get("paid", {})))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a batch state file ({error}). Restore it; if you delete it, batches still running on the "
+            "server can no longer be tracked"
+        ) from error
+
+
+def save_state(path: Path, state: State) -> None:
+    """Write the state file, whole or not at all."""
+    beside = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("w", encoding="utf-8") as file:
+            json.dump(asdict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error}; make the folder writable and run again") from error
+
+
+def parts_of(rows: Iterable[tuple[str, bytes]], most: int = ROWS) -> Iterator[tuple[list[str], bytes]]:
+    """Rows (name, line) as (names, file) within the API's limits for one batch."""
+    names: list[str] = []
+    lines: list[bytes] = []
+    size = 0
+    for name, line in rows:
+        if names and (len(names) == most or size + len(line) > _BYTES):
+            yield names, b"\n".join(lines)
+            names, lines, size = [], [], 0
+        names.append(name)
+        lines.append(line)
+        size += len(line) + 1
+    if names:
+        yield names, b"\n".join(lines)
+
+
+def lines_of(content: bytes) -> list[dict[str, Any]]:
+    """JSON objects of a result file; lines that are none are left out, and their rows run again."""
+    rows: list[dict[str, Any]] = []
+    for line in content.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
