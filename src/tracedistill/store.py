@@ -183,11 +183,14 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         with path.open(encoding="utf-8") as stream:
             for number, line in enumerate(stream, start=1):
                 try:
-                    yield number, json.loads(line)
+                    row = json.loads(line)
                 except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
                     raise InputError(
                         f"{path}, line {number}: not valid JSON; delete the file to make it again"
                     ) from error
+                if not isinstance(row, dict):
+                    raise InputError(f"{path}, line {number}: not a JSON object; delete the file to make it again")
+                yield number, row
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except UnicodeDecodeError as error:
@@ -257,8 +260,34 @@ def write_json(path: Path, value: Any) -> None:
         stream.write(dumps(value, indent=1) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """A JSON document; InputError names the file."""
+class Document(dict[str, Any]):
+    """A JSON object out of a file; a key that it lacks is an InputError that names the file."""
+
+    def __init__(self, path: Path, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise InputError(f"{self.path}: has no '{key}', so this version did not write it; delete the file")
+
+    def part(self, key: str) -> dict[str, Any]:
+        """Return the object at a key. Raises InputError if it is missing or no object."""
+        value = self[key]
+        if not isinstance(value, dict):
+            raise InputError(f"{self.path}: '{key}' is no object, so this version did not write it; delete the file")
+        return value
+
+
+def read_json(path: Path) -> Document:
+    """Read a JSON object. Raises InputError, which names the file, if there is none or it lacks a key asked for."""
+    value = read_value(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: not a JSON object, so this version did not write it; delete it to make it again")
+    return Document(path, value)
+
+
+def read_value(path: Path) -> Any:
+    """Read a JSON value. Raises InputError, which names the file, if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -25,7 +25,7 @@ from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example
 from tracedistill.rendering import template_hash
 from tracedistill.sft import target_weights
-from tracedistill.store import content_id, disk_error, file_hash, read_json, to_json, write_json
+from tracedistill.store import content_id, disk_error, file_hash, read_value, to_json, write_json
 from tracedistill.training import TrainerSettings
 from tracedistill.training.tracking import Lenient, Table, open_run
 from tracedistill.weights import read_tokenizer, student_folder
@@ -292,7 +292,7 @@ def _quantization(student: StudentConfig) -> Any:
 def _keep_own_checkpoints(checkpoints: Path, identity: str) -> None:
     """Throw away checkpoints that another training has left."""
     mark = checkpoints / "training-id.json"
-    if mark.exists() and read_json(mark) == identity:
+    if mark.exists() and read_value(mark) == identity:
         return
     for leftover in checkpoints.iterdir():
         if leftover.is_dir():

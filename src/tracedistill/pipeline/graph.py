@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from tracedistill import __version__
 from tracedistill.errors import InputError
@@ -123,22 +123,25 @@ class RunFolder:
         if not path.exists() or gone:
             return State("missing", f"no {gone[0]}" if gone else f"{node.outputs[0]} was not finished")
         manifest = read_json(path)
-        change = _first_change(manifest.get("params", {}), _plain(node.params))
+        change = _first_change(manifest.part("params"), _plain(node.params))
         if change:
             return State("stale", change)
-        for name, known in manifest.get("sources", {}).items():
+        for name, known in (manifest.part("sources") if "sources" in manifest else {}).items():
             path = Path(name) if node.sources_below is None else node.sources_below / name
             if not path.is_file():
                 return State("stale", f"data file {name} is missing")
-            if not _unchanged(path, known):
+            if not _is_content(known) or not _unchanged(path, known):
                 return State("stale", f"data file {name} has changed")
         for name in node.inputs:
             if not self.path(name).exists():
                 return State("stale", f"input {name} is missing")
-            if self._hash(name) != manifest.get("inputs", {}).get(name):
+            if self._hash(name) != manifest.part("inputs").get(name):
                 return State("stale", f"input {name} has changed")
         for name in node.outputs:
-            if not _unchanged(self.path(name), manifest["outputs"][name]):
+            known = manifest.part("outputs").get(name)
+            if not _is_content(known):
+                return State("stale", f"its manifest does not describe {name}")
+            if not _unchanged(self.path(name), known):
                 return State("damaged", f"{name} is not what its stage wrote; delete it to make it again")
         if manifest.get(UNFINISHED):
             return State("stale", str(manifest[UNFINISHED]))
@@ -170,8 +173,8 @@ class RunFolder:
         """The content hash of an input, out of its maker's manifest where that still holds."""
         path = self.path(f"{name.rstrip('/')}.manifest.json")
         if path.exists():
-            known = read_json(path).get("outputs", {}).get(name)
-            if known and _stamp(self.path(name)) == {key: known[key] for key in ("bytes", "mtime_ns")}:
+            known = read_json(path).part("outputs").get(name)
+            if _is_content(known) and _stamp(self.path(name)) == {key: known[key] for key in ("bytes", "mtime_ns")}:
                 return str(known["sha256"])
         return file_hash(self.path(name))
 
@@ -227,6 +230,11 @@ def upstream(nodes: Sequence[Node], wanted: Iterable[Node]) -> list[Node]:
 def _content(path: Path) -> dict[str, Any]:
     """What a manifest says of a file or folder: its hash, and the stamp that spares taking the hash again."""
     return {"sha256": file_hash(path), **_stamp(path)}
+
+
+def _is_content(known: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Whether what a manifest has for a file is what `_content` wrote."""
+    return isinstance(known, dict) and {"sha256", "bytes", "mtime_ns"} <= known.keys()
 
 
 def _unchanged(path: Path, known: Mapping[str, Any]) -> bool:

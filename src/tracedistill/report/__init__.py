@@ -73,7 +73,7 @@ def _put(path: Path, text: str) -> None:
     """Write a text, unless it stands there already: a report made again of the same run is the same file."""
     # lone surrogates and NUL out of a model's mouth must not break a reader
     text = text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    if path.exists() and path.read_bytes() == text.encode("utf-8"):
+    if path.is_file() and path.read_bytes() == text.encode("utf-8"):
         return
     with atomic(path) as stream:
         stream.write(text)

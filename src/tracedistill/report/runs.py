@@ -240,7 +240,8 @@ def manifests_of(folder: Path) -> dict[str, Any]:
     for path in sorted(folder.rglob("*.manifest.json")):
         manifest = read_json(path)
         # a folder below may hold another run (a sweep's, a copy): its manifests do not lie where they say
-        first = next(iter(manifest.get("outputs", ())), "").rstrip("/")
+        outputs = manifest.get("outputs")
+        first = next(iter(outputs), "").rstrip("/") if isinstance(outputs, dict) else ""
         if path.relative_to(folder).as_posix() == f"{first}.manifest.json":
             found[manifest["node"]] = manifest
     found.pop("report", None)

@@ -29,12 +29,13 @@ def teacher_figures(recipe: Mapping[str, Any], folder: Path, name: str) -> dict[
     usage = _usage(folder / "traces" / f"{name}.usage.json")
     causes = Counter[str]()
     for _, row in read_lines(folder / "traces" / f"{name}.failures.jsonl"):
-        finish, cause = str(row["finish"]), str(row["cause"])
+        finish, cause = str(row.get("finish")), str(row.get("cause"))
         causes["cut off" if finish == "length" else finish if cause == finish else cause.partition(":")[0][:80]] += 1
     named = dict(causes.most_common(CAUSES))
     if causes.total() > sum(named.values()):
         named["other causes"] = causes.total() - sum(named.values())
     found = read_json(folder / "validation" / f"{name}.report.json")
+    found |= {key: found[key] for key in ("traces", "accepted", "oracle", "leaks")}  # told by name where one is missing
     return {
         "name": name,
         "kind": config["kind"],

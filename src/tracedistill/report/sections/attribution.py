@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracedistill.report.sections import Cell, Section, Table
@@ -49,7 +49,7 @@ def _chance(arm: str, table: Mapping[str, Any]) -> str:
     )
 
 
-def _labels(tables: list[tuple[str, dict[str, Any]]]) -> Table:
+def _labels(tables: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     labels = [cell["label"] for cell in tables[0][1]["cells"]]
     rows = []
     for arm, table in tables:
@@ -69,7 +69,7 @@ def _counted(cell: Mapping[str, Any]) -> str:
     )
 
 
-def _beside(tables: list[tuple[str, dict[str, Any]]]) -> list[Table]:
+def _beside(tables: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Table]:
     """Adherence, propagation and first wrong steps; ids of the first few items for each label."""
     adherence: list[tuple[Cell, ...]] = []
     propagation: list[tuple[Cell, ...]] = []

@@ -85,6 +85,8 @@ def _steps_shown(arm: ArmFacts, columns: Columns) -> Floats | None:
     plans: dict[str, list[int]] = {}
     for trace in read_jsonl(arm.plans, Trace):
         plans.setdefault(trace.problem_id, []).append(len(trace.steps) or trace.text.count("\n") + 1)
+    if not columns.ids:
+        return None
     each = [plans.get(problem_id, [0]) for problem_id in columns.ids]
     most = max((len(steps) for steps in each), default=1)
     table = np.array([[steps[place % len(steps)] for place in range(most)] for steps in each], dtype=float)
