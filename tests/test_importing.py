@@ -87,7 +87,7 @@ def test_every_kind_of_file(tmp_path: Path, kind: str) -> None:
         ),
         ("x.csv", "\ufeffa,a,b,b,gold\n1,2,3,4,5\n", "called 'a', 'b'; give each"),
         ("x.csv.gz", "text,text,problem_id\n1,2,3\n", "called 'text'"),
-        ("x.parquet.gz", "whatever", "gunzip it first"),
+        ("x.parquet.gz", "whatever", "run gunzip first"),
     ],
 )
 def test_files_that_cannot_be_meant(tmp_path: Path, name: str, text: str, told: str) -> None:

@@ -29,7 +29,7 @@ LAYERS: dict[str, int] = {
             "sft scoring training",
             "train attribution importing",
             "report review",
-            "pipeline commands",
+            "pipeline commands init_command",
             "opening",
             "export asking doctor",
             "study_commands",

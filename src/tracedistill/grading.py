@@ -82,7 +82,8 @@ class Tally:
         self.derived[row.answers.derived.outcome] += 1
         self.candidates[row.answers.candidate.outcome] += 1
         self.traces[row.trace.outcome] += 1
-        self.cells[row.trace.ok, ok] += 1
+        if row.trace.outcome != "not judged":
+            self.cells[row.trace.ok, ok] += 1
         if row.trace.outcome == "unparsed":
             self.unparsed[ok] += 1
         if row.answers.answer.outcome == "ungradable" and len(self.troubles) < MAX_SHOWN:
@@ -92,7 +93,7 @@ class Tally:
         """The flat figures of the summary file."""
         cells = (self.cells[True, True], self.cells[True, False], self.cells[False, True], self.cells[False, False])
         joint = stats.joint_table_of_counts(cells, (self.unparsed[True], self.unparsed[False]))
-        n = sum(cells)
+        n = self.answers.total()
         return {
             "n": n,
             **{name: self.answers[name] for name in ("correct", "incorrect", "missing", "ungradable")},
@@ -105,6 +106,7 @@ class Tally:
             "trace_incorrect": self.traces["incorrect"],
             "trace_unparsed": self.traces["unparsed"],
             "trace_none": self.traces["none"],
+            "trace_not_judged": self.traces["not judged"],
             "joint": list(cells),
             "p_answer_given_trace_ok": _rounded(joint.answer_if_trace_ok.value),
             "p_answer_given_trace_wrong": _rounded(joint.answer_if_trace_wrong.value),

@@ -9,8 +9,12 @@ from typing import Any, Literal
 AnswerOutcome = Literal["correct", "incorrect", "missing", "ungradable"]
 """missing: no answer was found in the text; ungradable: the gold cannot be judged, or judging ran out of time."""
 
-TraceOutcome = Literal["correct", "incorrect", "unparsed", "none"]
-"""unparsed: there is a trace, but its steps cannot be read; none: the text holds no trace at all."""
+TraceOutcome = Literal["correct", "incorrect", "unparsed", "none", "not judged"]
+"""unparsed: there is a trace, but its steps cannot be read; none: the text holds no trace at all; not judged: there is
+one, and no rule of the task says what a right one would be."""
+
+VerdictOutcome = Literal["correct", "incorrect", "missing", "ungradable", "unparsed", "none", "undecided", "not judged"]
+"""One of AnswerOutcome for answers, TraceOutcome for traces; plans may be undecided."""
 
 StepOutcome = Literal["correct", "incorrect", "undecided"]
 """undecided: rules cannot tell; a model or a person may."""
@@ -118,7 +122,7 @@ class StepVerdict:
 class Verdict:
     """A judgement, with what was extracted and why."""
 
-    outcome: Literal["correct", "incorrect", "missing", "ungradable", "unparsed", "none", "undecided"]
+    outcome: VerdictOutcome
     """One of AnswerOutcome for answers, TraceOutcome for traces; plans may be undecided."""
     extracted: str | None = None
     """What the judge took out of the text."""

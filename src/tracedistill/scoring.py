@@ -10,7 +10,7 @@ from tracedistill.tasks import Task
 
 
 def score(task: Task, problem: Problem, attempt: Attempt, *, trace_wanted: bool, forced: Trace | None = None) -> Score:
-    """Judge one attempt. Where no trace was asked for, text that holds none is `none`, not `unparsed`.
+    """Judge one attempt. Where no trace was asked for, text that holds none is `none`, not `unparsed` or `not judged`.
 
     `forced`: the trace that was put into the student's mouth; the attempt then also tells whether it was followed.
     """
@@ -18,7 +18,7 @@ def score(task: Task, problem: Problem, attempt: Attempt, *, trace_wanted: bool,
     parts = split(attempt.text)
     body = parts.trace
     trace = task.judge_output_trace(problem, body, tagged=parts.tagged)
-    if trace.outcome == "unparsed" and not trace_wanted:
+    if trace.outcome in ("unparsed", "not judged") and not trace_wanted and not parts.tagged:
         trace = Verdict("none", reason="no trace was asked for")
     copied = None
     if trace.outcome in ("correct", "incorrect") and body is not None:

@@ -144,7 +144,7 @@ def test_steps_as_models_write_them(text, steps):
 def test_traces_are_not_judged_by_rules():
     assert TASK.decompose(PROBLEM) is None
     found = TASK.judge_output_trace(PROBLEM, "1. Look.")
-    assert (found.outcome, found.steps[0].outcome) == ("none", "undecided")
+    assert (found.outcome, found.steps[0].outcome) == ("not judged", "undecided")
     assert "a model judge is needed" in found.reason
     assert TASK.judge_output_trace(PROBLEM, None).outcome == "none"
 

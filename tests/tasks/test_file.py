@@ -148,15 +148,26 @@ def test_a_file_without_splits_is_cut_and_stays_cut(tmp_path):
     path = jsonl(tmp_path, [*rows, {"question": "what is 7 + 1", "answer": 8}])
     cut = {split: load(path, split) for split in TASK.splits}
     assert sum(map(len, cut.values())) == 301
-    assert 215 <= len(cut["train"]) <= 265
-    assert min(len(cut["validation"]), len(cut["test"])) >= 15
+    assert [len(cut[split]) for split in TASK.splits] == [241, 30, 30]
     homes = [
         split for split, problems in cut.items() for p in problems if p.question.lower().startswith("what is 7 + 1")
     ]
     assert len(homes) == 2
     assert len(set(homes)) == 1
-    fewer = jsonl(tmp_path, rows[:100], "fewer.jsonl")
-    assert {p.question for p in load(fewer, "test")} <= {p.question for p in cut["test"]}
+    more = jsonl(tmp_path, [*rows, *({"question": f"And {n}?", "answer": n} for n in range(20))], "more.jsonl")
+    assert len({p.question for p in load(more, "test")} & {p.question for p in cut["test"]}) >= 25
+    other = list(TASK.load("test", Source(path=str(path), seed=1)))
+    assert {p.question for p in other} != {p.question for p in cut["test"]}
+
+
+def test_groups_stay_together(tmp_path):
+    rows = [{"question": f"Q{n}?", "answer": n, "patient": f"p{n % 20}"} for n in range(200)]
+    path = jsonl(tmp_path, rows)
+    cut = {split: load(path, split, group="patient") for split in TASK.splits}
+    homes = {split: {int(p.question[1:-1]) % 20 for p in problems} for split, problems in cut.items()}
+    assert {split: len(groups) for split, groups in homes.items()} == {"train": 16, "validation": 2, "test": 2}
+    assert not homes["train"] & homes["test"]
+    assert not homes["validation"] & homes["test"]
 
 
 def test_a_split_that_nothing_falls_to_says_so(tmp_path):
@@ -290,10 +301,10 @@ def test_gold_steps_and_their_trace(tmp_path, steps):
         (None, "3 * 4 = 12\n12 - 2 = 10", "correct"),
         (None, "3 * 4 = 13\n13 - 2 = 11", "incorrect"),
         (None, "3 * 4 = 12\n12 - 7 = 5", "incorrect"),
-        (None, "Multiply the boxes by the pens.\nTake away the lost ones.", "none"),
+        (None, "Multiply the boxes by the pens.\nTake away the lost ones.", "not judged"),
         ("Multiply.\nSubtract.", "Multiply.\nSubtract.", "correct"),
         ("Multiply.\nSubtract.", "multiply.\nsubtract.", "correct"),
-        ("Multiply.\nSubtract.", "Add.\nSubtract.", "unparsed"),
+        ("Multiply.\nSubtract.", "Add.\nSubtract.", "not judged"),
         ("Multiply.\nSubtract.", "3 * 4 = 12\n12 - 2 = 10", "correct"),
         (None, "", "none"),
         ("Multiply.\nSubtract.", "", "none"),
@@ -304,15 +315,14 @@ def test_traces_are_judged_as_far_as_rules_go(tmp_path, steps, trace, outcome):
     problem = one(tmp_path, {**STEPS, "steps": steps})
     verdict = TASK.judge_output_trace(problem, trace)
     assert verdict.outcome == outcome, verdict
-    if outcome in ("unparsed", "none") and TASK.parse_trace(trace).steps:
+    if outcome == "not judged":
         assert "a model judge" in verdict.reason
-        # nothing to judge against is no fault of the student's
-        assert ("no gold steps" in verdict.reason) == (outcome == "none") == (steps is None)
+        assert ("no gold steps" in verdict.reason) == (steps is None)
 
 
 def test_steps_without_gold_stay_open(tmp_path):
     verdict = TASK.judge_trace(one(tmp_path, STEPS), (Step("text", "Look."), Step("plan", "Multiply.")))
-    assert (verdict.outcome, [step.outcome for step in verdict.steps]) == ("none", ["undecided", "undecided"])
+    assert (verdict.outcome, [step.outcome for step in verdict.steps]) == ("not judged", ["undecided", "undecided"])
 
 
 @pytest.mark.parametrize(

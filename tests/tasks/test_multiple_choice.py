@@ -61,7 +61,10 @@ def test_there_is_no_gold_trace_and_it_is_said(tmp_path: Any) -> None:
     steps = (Step("text", "Friction makes heat."), Step("text", "Dry skin has more of it."))
     assert TASK.parse_trace(TASK.render_trace(steps)).steps == steps
     verdict = TASK.judge_trace(problem, steps)
-    assert (verdict.outcome, verdict.reason) == ("none", "task arc_challenge has no gold trace: 2 steps are not judged")
+    assert (verdict.outcome, verdict.reason) == (
+        "not judged",
+        "task arc_challenge has no gold trace: 2 steps are not judged",
+    )
     assert [step.outcome for step in verdict.steps] == ["undecided", "undecided"]
     assert TASK.parse_trace(" \n").reason == "empty trace"
 

@@ -101,7 +101,12 @@ def _teachers(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]
             yield _weights(f"teacher {name}", str(config.model), machine)
     for name, config in study.teachers.items():
         path = Path(config.path or ".")
-        if name in wanted and config.kind == "recorded" and not (path.exists() or (recipe.parent / path).exists()):
+        if (
+            name in wanted
+            and config.kind == "recorded"
+            and config.path
+            and not (path.exists() or (recipe.parent / path).exists())
+        ):
             yield Finding(f"teacher {name}", "bad", f"{path}: not here")
 
 

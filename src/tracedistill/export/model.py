@@ -176,12 +176,16 @@ def scores_of(opened: Opened, owner: str, seed: int) -> dict[str, Any] | None:
             return None
     report = read_json(folder / "report.json")
     engine = read_json(folder / f"generations/{run}.jsonl.manifest.json").get("engine", {})
-    keys = ("name", "kind", "student", "n", "correct", "missing", "cut_off", "writes_traces", "trace_correct")
+    keys = ("name", "kind", "student", "n", "correct", "missing", "cut_off", "writes_traces", "judges_traces",
+            "trace_correct")  # fmt: skip
     return {
         "test_problems": report["problems"]["test"],
         "run_with": {key: engine.get(key) for key in ("adapter", "dtype", "quantization", "device")},
         "arms": [
-            {**{key: arm[key] for key in keys}, "interval": [arm["accuracy"]["raw"][end] for end in ("low", "high")]}
+            {
+                **{key: arm.get(key) for key in keys},
+                "interval": [arm["accuracy"]["raw"][end] for end in ("low", "high")],
+            }
             for arm in report["arms"]
         ],
         "findings": report.get("findings", []),

@@ -168,7 +168,7 @@ def _scores(facts: Mapping[str, Any]) -> Iterator[str]:
                 " to ".join(f"{100 * end:.1f}" for end in arm["interval"]),
                 arm["missing"],
                 arm["cut_off"],
-                arm["trace_correct"] if arm["writes_traces"] else None,
+                arm["trace_correct"] if arm.get("judges_traces", arm.get("writes_traces")) else None,
             )
             for arm in found["arms"]
         ],

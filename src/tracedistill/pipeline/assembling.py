@@ -13,7 +13,7 @@ from tracedistill.pipeline.reviewing import reviewed_traces
 from tracedistill.pipeline.teaching import OWN
 from tracedistill.records import Example, Problem, Trace
 from tracedistill.sft import dealt, examples_for, two_targets
-from tracedistill.store import content_id, read_jsonl, to_json, write_json, write_jsonl
+from tracedistill.store import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.validation import Validation, validate
 
 if TYPE_CHECKING:
@@ -52,13 +52,33 @@ def _tuning_data(work: Workshop, train: Sequence[Problem], facts: dict[str, Any]
     tuned = work.study.tuned_arms()
     if tuned and not found.kept:
         raise InputError(
-            f"no row to tune on: of {len(train)} training problems none has an accepted trace for every arm; "
-            f"look into {work.run.path('validation')}, or set validation.keep"
+            f"no training rows: none of the {len(train)} training problems has an accepted trace in every tuned arm\n"
+            f"{_why_refused(work)}"
         )
     for name in tuned:
         write_jsonl(work.run.path(f"sft/{name}.jsonl"), rows_of(work, name, found.kept, found.traces))
         facts[name] = _tuned_facts(work, name, found)
     return found.kept
+
+
+def _why_refused(work: Workshop) -> str:
+    """The counted reasons for which traces are not used, teacher by teacher, and the one key to change."""
+    study, lines = work.study, list[str]()
+    tuned = [arm for name in study.tuned_arms() if (arm := study.arms[name]).tune != NO_TRACE]
+    for teacher in dict.fromkeys(study.teacher_of(arm) for arm in tuned):
+        report = read_json(work.run.path(f"validation/{teacher}.report.json"))
+        reasons = Counter(report["reasons"])
+        told = ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
+        lines.append(f"  {teacher}: {report['accepted']} of {report['traces']} traces accepted{told and f'; {told}'}")
+        by_trace = sum(count for reason, count in reasons.items() if reason.startswith("trace"))
+        right = report["answers"].get("correct", 0)
+        if not report["traces"]:
+            lines.append(f"    it made no trace: see {work.run.path(f'traces/{teacher}.failures.jsonl')}")
+        elif 2 * by_trace >= reasons.total() > 0:
+            lines.append(f"    validation.keep=answer would take the {right} traces whose answer is right")
+        elif reasons:
+            lines.append("    most of its answers are wrong; validation.keep=parsed would take them nevertheless")
+    return "\n".join(lines)
 
 
 def _tuned_facts(work: Workshop, name: str, found: Shared) -> dict[str, Any]:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracedistill.errors import InputError, MissingSplitError
-from tracedistill.recipes import TaskConfig
 from tracedistill.records import Problem
 from tracedistill.store import to_json, write_json, write_jsonl
-from tracedistill.tasks import TASKS, Source
-from tracedistill.tasks.gold_audit import GoldAudit, audit_golds
+from tracedistill.tasks import Source
+from tracedistill.tasks.gold_audit import allowed_faults, audit_golds, too_many_faults
 from tracedistill.tasks.overlap import duplicates, overlap, sample
 from tracedistill.tasks.rows import files_read
 from tracedistill.tasks.sources import source_of
@@ -21,8 +20,6 @@ from tracedistill.validation.contamination import find_contamination
 if TYPE_CHECKING:
     from tracedistill.pipeline.work import Workshop
 
-FAULTS_ALLOWED = 0.05
-"""Share of the golds of one's own data that may fail before a study stops."""
 NEAR_LISTED = 200
 """Pairs of nearly equal problems named in problems.report.json; all are counted."""
 
@@ -76,7 +73,7 @@ def _draw(work: Workshop) -> None:
     golds = audit_golds(work.task, problems, seed)
     for line in golds.lines():
         work.screen.say(f"  {line}")
-    limit = allowed_faults(config)
+    limit = allowed_faults(config.name, config.failing_golds)
     if golds.share > limit:
         raise InputError(too_many_faults(golds, limit))
     # a training row without a gold has nothing to learn; a test row stays, and counts as ungradable
@@ -100,22 +97,6 @@ def _draw(work: Workshop) -> None:
         },
     )
     write_jsonl(work.run.path("problems.jsonl"), problems)
-
-
-def allowed_faults(config: TaskConfig) -> float:
-    """Return the share of golds that may fail: what the recipe says, else 5% of one's own data, all of the tasks'."""
-    if config.failing_golds is not None:
-        return config.failing_golds
-    return FAULTS_ALLOWED if config.name not in TASKS or config.name == "file" else 1.0
-
-
-def too_many_faults(golds: GoldAudit, limit: float, remedy: str = "set task.failing_golds to go on") -> str:
-    """Say that a study on such golds would mean nothing, and what to do."""
-    lines = "\n".join(f"  {line}" for line in golds.lines())
-    return (
-        f"{golds.share:.0%} of the golds fail their own judge or contradict each other, more than {limit:.0%}; mend "
-        f"the file, say task.judge, or {remedy}\n{lines}"
-    )
 
 
 def _near(train: Sequence[Problem], validation: Sequence[Problem], test: Sequence[Problem]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,15 @@ from tracedistill.pipeline.screen import counted
 from tracedistill.pipeline.spool import FirstTraces, Spool
 from tracedistill.prompts import TEACHER_PROMPTS, prompt_text
 from tracedistill.recipes import TeacherConfig
-from tracedistill.records import Trace
+from tracedistill.records import Problem, Trace
 from tracedistill.store import atomic, dumps, file_hash, read_json, to_json, write_json, write_jsonl
 from tracedistill.teachers import (
     Failure,
     Sources,
+    read_in_rows,
     read_recorded,
-    reads_of,
+    reads_by,
+    recorded_texts,
     requests_for_teacher,
     sources_of,
     teach_by_rules,
@@ -119,7 +121,7 @@ class Teaching:
         if config["kind"] in FREE_TEACHERS and config["kind"] != "recorded":
             del params["traces"]  # of texts that somebody else wrote
         known: dict[str, Any] = {"teacher": params, "task": self.study.task.name, "roles": self.roles(teacher)}
-        if config["kind"] == "recorded":
+        if config["kind"] == "recorded" and config["path"]:
             known["file"] = file_hash(self._file(self.study.teachers[teacher]))
         if config["kind"] in ("model", "student"):
             known |= {"prompt": self.text(teacher), "seed": self.study.seed, "hint": self.work.task.answer_hint}
@@ -156,8 +158,7 @@ class Teaching:
             elif config.kind == "gold":
                 traces = teach_gold_plans(self.work.task, problems, teacher)
             else:
-                ids = {problem.problem_id for problem in problems}
-                traces = read_recorded(self.work.task, config, self._file(config), ids, teacher, reads_of(config))
+                traces = self._recorded(teacher, config, problems)
             noted = _noted(counted(traces, update, len(problems)), taught)
             write_jsonl(run.path(f"traces/{teacher}.jsonl"), noted)
         if config.kind in ("rules", "gold"):
@@ -165,6 +166,18 @@ class Teaching:
             missing = [problem.problem_id for problem in problems if problem.problem_id not in taught]
             failures = [Failure(problem_id, teacher, 0, "error", cause, "") for problem_id in missing]
         return write_jsonl(run.path(f"traces/{teacher}.failures.jsonl"), failures)
+
+    def _recorded(self, teacher: str, config: TeacherConfig, problems: Sequence[Problem]) -> Iterator[Trace]:
+        """Traces of a file, or of the problems' own rows; where the recipe does not say what they are, they tell."""
+        path = self._file(config) if config.path else None
+        reads: str = config.reads
+        if reads == "auto":
+            reads, why = reads_by(recorded_texts(config, path, problems))
+            self.work.screen.say(f"  {teacher}: read as {reads}s: {why} (teachers.{teacher}.reads says otherwise)")
+        if path is None:
+            return read_in_rows(self.work.task, problems, teacher, reads, numbered=config.traces == "numbered")
+        ids = {problem.problem_id: None for problem in problems}
+        return read_recorded(self.work.task, config, path, ids, teacher, reads)
 
     def requests(self, teacher: str, sources: Sources) -> Iterator[Request]:
         """What is asked of a model teacher, in the problems' order."""

@@ -99,10 +99,7 @@ class Workshop:
     def beside_recipe(self, path: str) -> str:
         """A path as given, or beside the recipe where it is not found from the working folder (hub ids stay)."""
         beside = self.recipe.parent / path
-        # `{split}` stands for a name: what can be looked for is the folder
-        found = beside.parent if "{" in path else beside
-        given = Path(path).parent if "{" in path else Path(path)
-        return str(beside) if not given.exists() and found.exists() else path
+        return str(beside) if not _is_there(Path(path)) and _is_there(beside) else path
 
     def each_problem(self) -> Records[Problem]:
         """All problems as the study drew them, one at a time in memory."""
@@ -228,3 +225,10 @@ class Workshop:
             from tracedistill.report.tracking import log_report
 
             log_report(report, self.study.study, tracking)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a path exists; of one with `{split}` in its name, whether a file of any split does."""
+    if "{split}" not in path.name:
+        return path.exists() or ("{" in path.name and path.parent.exists())
+    return any(path.parent.glob(path.name.replace("{split}", "*")))

@@ -200,7 +200,7 @@ def _check_teachers(study: Study, fail: Fail) -> None:
     """What each kind of teacher needs."""
     for name, teacher in {name: teacher for name, teacher in study.teachers.items() if teacher is not None}.items():
         key = f"teachers.{name}"
-        if teacher.kind == "recorded" and not teacher.path:
+        if teacher.kind == "recorded" and not teacher.path and study.task.name != "file":
             fail(key, "a recorded teacher needs `path`")
         if teacher.kind == "model" and not teacher.model:
             fail(key, "a model teacher needs `model`")

@@ -67,7 +67,8 @@ class TeacherConfig:
     """rules: the task's own decomposition; gold: plans out of the gold steps, without any result; recorded: traces of
     a file; model: an endpoint or a local model; student: a student of this study as its own teacher."""
     path: str | None = None
-    """recorded: the file (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)."""
+    """recorded: the file (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz); none: the traces stand in the problems'
+    own rows (task `file`, field `trace`)."""
     columns: dict[str, str] = field(default_factory=dict)
     """recorded: our field (problem_id, text, answer, oracle) -> column; `traces.x.0` reaches into nested ones."""
     where: dict[str, str] = field(default_factory=dict)
@@ -84,7 +85,8 @@ class TeacherConfig:
     prompt: str = field(default="delegation", metadata={"names": "teacher_prompts"})
     """How it is asked: a name in prompts.TEACHER_PROMPTS or in the recipe's `prompts`."""
     reads: Literal["auto", "plan", "solution", "structured", "reasoning"] = "auto"
-    """What its answer is; auto: as prompts.TEACHER_READS says of the prompt, else solution."""
+    """What its answer is; auto: as prompts.TEACHER_READS says of the prompt, else solution; of recorded traces what
+    most of them are, a plan or a solution, which the run says."""
     traces: Literal["verbatim", "numbered"] = "verbatim"
     """recorded, model, student: what a row holds. verbatim: the teacher's text, character for character (blank lines,
     bullets, indentation and fences included); numbered: the steps that were read in it, written anew as a list of the

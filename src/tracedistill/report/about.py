@@ -29,7 +29,7 @@ def _types(report: Mapping[str, Any]) -> Section | None:
         shown: list[Cell] = [stratum, max(cell[0] for cell in cells.values())]
         for arm in arms:
             cell = cells.get(arm["name"])
-            traces = f" ({cell[2]})" if cell and arm["writes_traces"] else ""
+            traces = f" ({cell[2]})" if cell and arm["judges_traces"] else ""
             shown.append(f"{cell[1]}{traces}" if cell else None)
         rows.append(tuple(shown))
     heads = ("type", "n", *(arm["name"] for arm in arms))

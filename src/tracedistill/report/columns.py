@@ -16,7 +16,7 @@ from tracedistill.errors import InputError
 
 ANSWERS = ("correct", "incorrect", "missing", "ungradable")
 """Codes of answer outcomes: the place in this tuple."""
-TRACES = ("correct", "incorrect", "unparsed", "none", "undecided")
+TRACES = ("correct", "incorrect", "unparsed", "none", "undecided", "not judged")
 """Codes of trace outcomes."""
 FINISHES = ("stop", "length", "error", "too-long", "no-plan")
 """Codes of how generations ended."""

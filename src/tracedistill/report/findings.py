@@ -94,6 +94,12 @@ def limits(report: Mapping[str, Any]) -> list[str]:
                 f"{arm['name']}: the traces it learnt from contain the answer in {share:.0%} of the rows, so that "
                 "trace and answer are tied by construction: a right trace makes a right answer easy to copy."
             )
+    unjudged = [arm["name"] for arm in report["arms"] if arm.get("trace_not_judged")]
+    if unjudged:
+        said.append(
+            "Traces are not judged where no rule of the task says what a right one would be: they count neither as "
+            f"right nor as wrong ({', '.join(unjudged)}). Gold steps, or a person (tracedistill review), would tell."
+        )
     if report.get("not_compared"):
         said.append(f"No common problems, so not compared: {named(report['not_compared'])}.")
     imported = [arm["name"] for arm in report["arms"] if arm["kind"] == "imported"]

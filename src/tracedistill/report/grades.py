@@ -26,8 +26,8 @@ def print_grades(figures: Mapping[str, Any], console: Console | None = None) -> 
     title = f"{figures['file']}, task {figures['task']}, policy {figures['policy']}: answers"
     heads = ("rows", "n", "correct", "95% interval", "incorrect", "missing", "ungradable")
     console.print(narrow_table(title, heads, [(label, *_answers(group)) for label, group in labelled]))
-    heads = ("rows", "derived", "trace right", "wrong", "unparsed", "none", "joint")
-    console.print(narrow_table("body and traces", heads, [(label, *_traces(group)) for label, group in labelled]))
+    trace_heads = ("rows", "derived", "trace right", "wrong", "unparsed", "none", "not judged", "joint")
+    console.print(narrow_table("body and traces", trace_heads, [(label, *_traces(group)) for label, group in labelled]))
     console.print(JOINT_KEY, style="dim")
     common = {*Tally().summary(), *NOT_OWN}
     own = {name: value for name, value in figures.items() if name not in common}
@@ -50,7 +50,7 @@ def _answers(group: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _traces(group: Mapping[str, Any]) -> tuple[object, ...]:
-    counts = (group[f"trace_{name}"] for name in ("correct", "incorrect", "unparsed", "none"))
+    counts = (group[f"trace_{name}"] for name in ("correct", "incorrect", "unparsed", "none", "not_judged"))
     return group["derived_correct"], *counts, " ".join(map(str, group["joint"]))
 
 

@@ -23,7 +23,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     for arm in report["arms"]:
         share = arm["accuracy"]["raw"]
         shown = [arm["trace_correct"], arm["trace_unparsed"], " / ".join(map(str, arm["joint"]))]
-        traces = " | ".join(map(str, shown)) if arm["writes_traces"] else "- | - | -"
+        traces = " | ".join(map(str, shown)) if arm["judges_traces"] else f"{unjudged(arm)} | - | -"
         lines.append(
             f"| {markdown_cell(counted_label(arm))} | {arm['n']} | {arm['correct']} ({percent(share['value'])}) | "
             f"{percent(share['low'])} to {percent(share['high'])} | {arm['candidate']} | {arm['missing']} | "
@@ -47,6 +47,11 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines += ["", *section_lines(section)]
     lines += ["", f"{report['seconds']:.0f} s of work, peak memory {report['peak_memory_bytes'] / 1e9:.2f} GB.", ""]
     return "\n".join(lines)
+
+
+def unjudged(arm: Mapping[str, Any], dash: str = "-") -> str:
+    """What stands in place of a count of right traces where none is judged."""
+    return "not judged" if arm["trace_not_judged"] else dash
 
 
 def section_lines(section: Mapping[str, Any]) -> Iterator[str]:

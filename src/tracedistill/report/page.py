@@ -11,7 +11,7 @@ from urllib.parse import quote
 from tracedistill.report.browser import Shown
 from tracedistill.report.cells import cell_text, is_flagged
 from tracedistill.report.findings import VOTED, arm_label, labels_of, p_relation, p_value, points
-from tracedistill.report.markdown import percent
+from tracedistill.report.markdown import percent, unjudged
 from tracedistill.report.runs import Kind
 from tracedistill.shown import visible
 
@@ -45,6 +45,7 @@ def page(
         p_value=p_value,
         p_relation=p_relation,
         arm_label=arm_label,
+        unjudged=lambda arm: unjudged(arm, "–"),
         gigabytes=_gigabytes,
         thousands=_thousands,
         cell=lambda cell: cell_text(cell, "–"),
@@ -61,7 +62,9 @@ def page(
         long=LONG,
         forest=_forest(report["comparisons"], labels_of(report)),
         mosaics=[
-            _mosaic(arm) for arm in report["arms"] if arm["attempts"] - arm["trace_none"] >= FEW * arm["attempts"]
+            _mosaic(arm)
+            for arm in report["arms"]
+            if arm["attempts"] - arm["trace_none"] - arm["trace_not_judged"] >= FEW * arm["attempts"]
         ],
         made=_made(manifests or {}),
         script=Markup(script),  # noqa: S704 - our own file

@@ -15,8 +15,8 @@ AS_IS = (
 )  # fmt: skip
 COUNTS = (
     "candidate", "derived", "missing", "ungradable", "cut_off", "too_long", "errors", "no_plan", "trace_correct",
-    "trace_unparsed", "trace_none", "traces_judged", "answer_in_trace", "tokens_in", "tokens_out", "seconds",
-    "training_seconds", "file",
+    "trace_unparsed", "trace_none", "trace_not_judged", "traces_judged", "answer_in_trace", "tokens_in", "tokens_out",
+    "seconds", "training_seconds", "file",
 )  # fmt: skip
 JOINT = ("both", "trace_only", "answer_only", "neither")
 

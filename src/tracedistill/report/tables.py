@@ -119,10 +119,12 @@ def _arm(view: RunView, arm: ArmFacts, stages: Mapping[str, float]) -> dict[str,
         "trace_correct": traces["correct"],
         "trace_unparsed": traces["unparsed"],
         "trace_none": traces["none"],
+        "trace_not_judged": traces["not judged"],
         "writes_traces": traces["none"] < rows.n,
         "joint": list(joint.counts),
         "association": to_json(joint, defaults=True),
         "answer_in_trace": int((rows.copied == 1).sum()),
+        "judges_traces": rows.n > traces["none"] + traces["not judged"],
         "traces_judged": traces["correct"] + traces["incorrect"],
         "tokens_in": int(rows.tokens_in.sum(dtype=np.int64)),
         "tokens_out": int(rows.tokens_out.sum(dtype=np.int64)),
@@ -161,10 +163,14 @@ def _share(found: stats.Share | stats.Mean) -> dict[str, Any]:
 
 
 def joint_of(rows: Columns) -> stats.JointTable:
-    """Trace against answer over all attempts; traces that cannot be read or are not there count as wrong, and apart."""
-    ok, right = rows.trace == 0, rows.right
+    """Trace against answer; traces that cannot be read or are not there count as wrong, and apart.
+
+    Traces that no rule judges are left out.
+    """
+    judged = rows.trace != TRACES.index("not judged")
+    ok, wrong, right = (rows.trace == 0) & judged, (rows.trace != 0) & judged, rows.right
     unread = (rows.trace == TRACES.index("unparsed")) | (rows.trace == TRACES.index("none"))
-    cells = (int((ok & right).sum()), int((ok & ~right).sum()), int((~ok & right).sum()), int((~ok & ~right).sum()))
+    cells = (int((ok & right).sum()), int((ok & ~right).sum()), int((wrong & right).sum()), int((wrong & ~right).sum()))
     return stats.joint_table_of_counts(cells, (int((unread & right).sum()), int((unread & ~right).sum())), CONFIDENCE)
 
 

@@ -75,8 +75,8 @@ def print_report(folder: Path, console: Console | None = None, sections: Collect
     console.print(_answers(report["study"], arms))
     if any(arm["vote"] for arm in arms):
         console.print(VOTED, style="dim")
-    if any(arm["writes_traces"] for arm in arms):
-        console.print(_traces([arm for arm in arms if arm["writes_traces"]]))
+    if any(arm["judges_traces"] for arm in arms):
+        console.print(_traces([arm for arm in arms if arm["judges_traces"]]))
         console.print(JOINT_KEY, style="dim")
     console.print(_costs(arms))
     if report["comparisons"]:

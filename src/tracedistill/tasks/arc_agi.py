@@ -87,10 +87,10 @@ class ArcAgi(Task):
         return ParsedTrace(steps, "" if steps else "empty trace: nothing stands before the answer")
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:  # noqa: ARG002
-        """Outcome none, as in other tasks without gold traces: nothing says what a right one would be."""
+        """Not judged, as in other tasks without gold traces: nothing says what a right one would be."""
         reason = "arc_agi has no gold steps: a model judge is needed"
         undecided = tuple(StepVerdict(index, step.kind, "undecided", reason) for index, step in enumerate(steps))
-        return Verdict("none", reason=reason, steps=undecided)
+        return Verdict("not judged", reason=reason, steps=undecided)
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
         """Exact match of the stated grid: the first after the last answer marker, else the last in the text.

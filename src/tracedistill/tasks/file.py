@@ -76,8 +76,8 @@ class UserFile(Task):
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
         """The gold steps word for word; else every written calculation, checked; else the reason why not.
 
-        Without calculations: `none` where the file has no gold steps (nothing to judge against), `unparsed` where it
-        has some and the trace is other text, which rules cannot compare with them. Operands must be grounded where
+        Without calculations it is not judged: nothing to judge against, or other text than the gold steps, which rules
+        cannot compare with them. Operands must be grounded where
         the answer is a number; in other problems calculations only have to be true.
         """
         gold = problem.gold_steps
@@ -85,12 +85,9 @@ class UserFile(Task):
             # what the user calls gold is right, whether or not it calculates
             return Verdict("correct", reason="the gold steps, word for word")
         if not any(step.kind == "calculation" for step in steps):
-            if gold:
-                return Verdict("unparsed", reason=NOT_COMPARABLE)
-            open_steps = tuple(
-                StepVerdict(index, step.kind, "undecided", "no gold steps") for index, step in enumerate(steps)
-            )
-            return Verdict("none", reason=NO_STEPS, steps=open_steps)
+            reason = NOT_COMPARABLE if gold else NO_STEPS
+            open_steps = tuple(StepVerdict(index, step.kind, "undecided", reason) for index, step in enumerate(steps))
+            return Verdict("not judged", reason=reason, steps=open_steps)
         return arithmetic.judge(_given(problem), steps, gold, need_grounds=problem.meta.get("judge") == "number")
 
     def judge_plan(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:

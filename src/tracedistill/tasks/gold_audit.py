@@ -15,6 +15,8 @@ from tracedistill.tasks.overlap import duplicates, sample
 
 LOOKED_AT = 10_000
 """Golds that are judged; of more a seeded sample."""
+FAULTS_ALLOWED = 0.05
+"""Share of the golds of one's own data that may fail before a study stops."""
 SHOWN = 3
 """Examples of each cause."""
 SHOWN_CHARACTERS = 60
@@ -90,6 +92,22 @@ def audit_golds(task: Task, problems: Sequence[Problem], seed: int = 0) -> GoldA
         tuple(failing),
         Cause("have another gold than the same question elsewhere", sum(map(len, torn)), _pairs(torn)),
         Cause("repeat a question and its gold", sum(len(group) - 1 for group in same), _pairs(same)),
+    )
+
+
+def allowed_faults(task: str, said: float | None) -> float:
+    """Return the share of golds that may fail: what the user says, else 5% of one's own data, all of the tasks'."""
+    if said is not None:
+        return said
+    return FAULTS_ALLOWED if task == "file" or ":" in task else 1.0
+
+
+def too_many_faults(golds: GoldAudit, limit: float, remedy: str = "set task.failing_golds to go on") -> str:
+    """Say that a study on such golds would mean nothing, and what to do."""
+    lines = "\n".join(f"  {line}" for line in golds.lines())
+    return (
+        f"{golds.share:.0%} of the golds fail their own judge or contradict each other, more than {limit:.0%}; mend "
+        f"the file, say which judge (task.judge), or {remedy}\n{lines}"
     )
 
 

@@ -79,12 +79,12 @@ class MultipleChoice(Task):
         return ParsedTrace(steps, "" if steps else "empty trace")
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:  # noqa: ARG002
-        """Outcome none: there is a trace, but nothing says what a right one would be."""
+        """Not judged: there is a trace, but nothing says what a right one would be."""
         reason = f"task {self.name} has no gold trace: {len(steps)} steps are not judged"
         undecided = tuple(
             StepVerdict(index, step.kind, "undecided", "no gold trace") for index, step in enumerate(steps)
         )
-        return Verdict("none", reason=reason, steps=undecided)
+        return Verdict("not judged", reason=reason, steps=undecided)
 
     # ---- answers
 

@@ -6,14 +6,18 @@ model     an endpoint or a local model, a student of the study included
 """
 
 from tracedistill.teachers.model import Failure, Sources, reads_of, requests_for_teacher, sources_of, trace_of
-from tracedistill.teachers.recorded import read_recorded
+from tracedistill.teachers.reading import reads_by
+from tracedistill.teachers.recorded import read_in_rows, read_recorded, recorded_texts
 from tracedistill.teachers.rules import teach_by_rules, teach_gold_plans
 
 __all__ = [
     "Failure",
     "Sources",
+    "read_in_rows",
     "read_recorded",
+    "reads_by",
     "reads_of",
+    "recorded_texts",
     "requests_for_teacher",
     "sources_of",
     "teach_by_rules",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -12,8 +12,9 @@ from tracedistill.formats import split, trimmed
 from tracedistill.records import Step, StepKind, Trace
 from tracedistill.store import content_id
 from tracedistill.tasks import Task
+from tracedistill.tasks.calculations import find_calculations
 from tracedistill.tasks.located import Flat, locate
-from tracedistill.tasks.steps import read_plan, render_steps
+from tracedistill.tasks.steps import read_plan, read_steps, render_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,30 @@ class Read:
 
 
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
+_CONCLUDES = re.compile(r"\\boxed\s*\{|\banswer\s+is\b|####", re.IGNORECASE)
 _STATED = re.compile(r"(?:the |final )*answer is:?\s*(.{1,200}?)\s*\.?\s*\Z", re.IGNORECASE | re.DOTALL)
+
+
+def reads_by(texts: Sequence[str]) -> tuple[str, str]:
+    """(plan or solution, why) of texts whose reading nobody has said: by what most of them are."""
+    if not texts:
+        return "solution", "there are no texts"
+    solving = sum(_solves(text) for text in texts)
+    planning = sum(not _solves(text) and _instructs(text) for text in texts)
+    reads = "plan" if planning > len(texts) - planning else "solution"
+    return reads, f"of {len(texts)} texts {solving} calculate or state an answer, {planning} say what to do without it"
+
+
+def _solves(text: str) -> bool:
+    parts = split(text)
+    return (
+        parts.tagged or parts.answer is not None or _CONCLUDES.search(text) is not None or bool(find_calculations(text))
+    )
+
+
+def _instructs(text: str) -> bool:
+    steps = read_steps(text).steps
+    return bool(steps) and all(step.kind == "plan" for step in steps)
 
 
 def read_text(task: Task, text: str, reads: str, reasoning: str | None = None) -> Read:

@@ -1,25 +1,32 @@
 """Traces out of a file: JSON Lines, CSV or Parquet; one trace a row, joined to its problem by id.
 
 {"problem_id": "gsm8k-test-0", "teacher": "gpt4", "plan": "1. Determine the total number of eggs ..."}
-columns: {text: plan}   where: {teacher: gpt4}   reads: plan
+columns: {text: plan}   where: {teacher: gpt4}
+
+Without `reads` the texts tell whether they are plans or solutions. Traces in the same rows as the problems (task
+`file`, field `trace`) need neither a file nor an id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tracedistill.errors import InputError
 from tracedistill.recipes import TeacherConfig
-from tracedistill.records import Trace
+from tracedistill.records import Problem, Trace
 from tracedistill.store import content_id
 from tracedistill.tasks import Task
 from tracedistill.tasks.base import content
 from tracedistill.tasks.rows import Row, read_rows
 from tracedistill.teachers.reading import read_text, trace_from
 
+LOOKED_AT = 200
+"""Texts that tell whether a recorded teacher wrote plans or solutions."""
+IDS_SHOWN = 3
 FIELDS = ("problem_id", "text", "answer", "oracle")
 """What `columns` may map; `answer` and `oracle` are optional, as is the column of an unmapped field."""
 
@@ -30,7 +37,8 @@ def read_recorded(
     """Traces of the known problems, in the file's order; the second row for a problem is its sample 1, and so on.
 
     Rows of other problems are passed over. An answer column, where there is one, is kept apart from the steps.
-    Raises InputError (file, row) for a missing column, an empty file and broken rows.
+    Raises InputError (file, row) for a missing column, an empty file, broken rows, and where no row is of a known
+    problem.
     """
     unknown = sorted(set(config.columns) - set(FIELDS))
     if unknown:
@@ -38,12 +46,16 @@ def read_recorded(
     samples: dict[str, int] = {}
     seen: set[int] = set()  # 60 bits of a hash: some 70 bytes for each trace, whatever its length
     found = False
+    others: dict[str, None] = {}
+    id_column = config.columns.get("problem_id", "problem_id")
     for number, row in read_rows(path):
         if any(content(_reach(row, column, path, number)) != value for column, value in config.where.items()):
             continue
         found = True
-        problem_id = content(_reach(row, config.columns.get("problem_id", "problem_id"), path, number, optional=True))
+        problem_id = content(_reach(row, id_column, path, number, optional=True))
         if problem_id not in known:
+            if len(others) < IDS_SHOWN:
+                others[problem_id] = None
             continue
         text = _reach(row, config.columns.get("text", "text"), path, number)
         if not isinstance(text, str):
@@ -69,6 +81,56 @@ def read_recorded(
         )
     if not found:
         raise InputError(f"{path}: no row has {', '.join(f'{key}={value}' for key, value in config.where.items())}")
+    if not samples and set(others) == {""}:
+        raise InputError(
+            f"{path}: no row has an id in column '{id_column}', so nothing says which problem a trace is of; name the "
+            f"column in teachers.{teacher}.columns as `problem_id: <column>`"
+        )
+    if not samples:
+        raise InputError(
+            f"{path}: none of its rows is of a problem of this study: its ids are like {_listed(others)}, the study's "
+            f"like {_listed(known)}; name the column of ids as `columns: {{problem_id: <column>}}`, or give the "
+            "problems the same ids (task file: field `id`)"
+        )
+
+
+def read_in_rows(
+    task: Task, problems: Iterable[Problem], teacher: str, reads: str, *, numbered: bool
+) -> Iterator[Trace]:
+    """Traces that stand in the problems' own rows (task `file`, field `trace`), in the problems' order."""
+    found = False
+    for problem in problems:
+        text = problem.meta.get("trace")
+        if not text:
+            continue
+        found = True
+        read = read_text(task, text, reads)
+        yield trace_from(
+            task, problem.problem_id, teacher, read, numbered=numbered, sample=0, oracle=False, meta={"reads": reads}
+        )
+    if not found:
+        raise InputError(
+            f"teachers.{teacher}: no problem has a trace in its row; name the column as `task.columns: {{trace: "
+            "<column>}`, or give a file of traces as `path`"
+        )
+
+
+def recorded_texts(config: TeacherConfig, path: Path | None, problems: Collection[Problem]) -> list[str]:
+    """The first texts of a recorded teacher, to tell what they are."""
+    if path is None:
+        texts: Iterable[Any] = (problem.meta.get("trace") for problem in problems)
+    else:
+        rows = (
+            (number, row)
+            for number, row in read_rows(path)
+            if all(content(_reach(row, column, path, number)) == value for column, value in config.where.items())
+        )
+        texts = (_reach(row, config.columns.get("text", "text"), path, number) for number, row in rows)
+    return list(itertools.islice((text for text in texts if isinstance(text, str) and text.strip()), LOOKED_AT))
+
+
+def _listed(ids: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in itertools.islice(ids, IDS_SHOWN)) or "none"
 
 
 def _optional(row: Row, columns: Mapping[str, str], name: str, path: Path, number: int) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tracedistill.records import StepOutcome, Trace, Verdict
+from tracedistill.records import StepOutcome, Trace, Verdict, VerdictOutcome
 from tracedistill.validation.model_judge import JudgeItem, ModelVerdict, combine
 
 LISTED = 100
@@ -49,7 +49,7 @@ class Judged:
 
     judge: str
     """Name of the judge in the recipe's teachers."""
-    outcome: Literal["correct", "incorrect", "missing", "ungradable", "unparsed", "none", "undecided"]
+    outcome: VerdictOutcome
     """The combined verdict: the rule's where it decided, else the model's."""
     decided_by: DecidedBy
     """Whose verdict it is."""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from tracedistill.engines import Engine, Generation, Request, Sampling
 from tracedistill.prompts import judge_turn
-from tracedistill.records import Message, StepOutcome, StepVerdict, Verdict
+from tracedistill.records import Message, StepOutcome, StepVerdict, Verdict, VerdictOutcome
 
 JUDGE_SAMPLING = Sampling(max_tokens=512)
 """Greedy, with room for a quote and a sentence."""
@@ -79,7 +79,7 @@ class ModelVerdict:
 class CombinedVerdict:
     """A rule's verdict and a model's, neither hidden by the other."""
 
-    outcome: Literal["correct", "incorrect", "missing", "ungradable", "unparsed", "none", "undecided"]
+    outcome: VerdictOutcome
     """The rule's where it decided, else the model's."""
     decided_by: Literal["rule", "model", "nobody"]
     """Whose verdict it is."""

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from tracedistill.answers import NUMBER
+from tracedistill.answers.equality import read_quantity
+from tracedistill.formats import join
 from tracedistill.records import Problem, Trace, Verdict
 from tracedistill.tasks import Task
 from tracedistill.validation.judged import Judged
@@ -53,11 +56,7 @@ def validate(
             verdict = task.judge_plan(problem, trace.steps)
         else:
             verdict = task.judge_trace(problem, trace.steps)
-        answer = (
-            Verdict("missing", reason="the trace states no answer")
-            if trace.answer is None
-            else task.judge_answer(problem, f"Answer: {trace.answer}").answer
-        )
+        answer = _implied(task, problem, trace) if trace.answer is None else _stated(task, problem, trace.answer)
         leak = judge_leak(problem, trace) if plan else None
         reason = _refusal(keep, verdict, answer)
         if not reason and leak is not None and leak.genuine and leaks == "drop":
@@ -85,8 +84,29 @@ def with_judged(verdict: Validation, judged: Judged | None, keep: Keep) -> Valid
     return replace(verdict, judged=judged)
 
 
+def _stated(task: Task, problem: Problem, answer: str) -> Verdict:
+    return task.judge_answer(problem, join(None, answer)).answer
+
+
+def _implied(task: Task, problem: Problem, trace: Trace) -> Verdict:
+    """Of a trace that states no answer: missing, but incorrect where its last calculation comes to another number.
+
+    A wrong solution must not be learnt with the right gold behind it.
+    """
+    missing = Verdict("missing", reason="the trace states no answer")
+    reached = next((step.value for step in reversed(trace.steps) if step.kind == "calculation" and step.value), None)
+    if reached is None or not problem.answers or not all(read_quantity(gold, NUMBER) for gold in problem.answers):
+        return missing
+    verdict = _stated(task, problem, reached)
+    if verdict.outcome != "incorrect":
+        return missing
+    return replace(verdict, reason=f"no answer is stated, and the last calculation comes to {reached}")
+
+
 def is_plan(trace: Trace) -> bool:
-    """Whether a trace says what to do without doing it."""
+    """Whether a trace says what to do without doing it; how its text was read tells, where that is known."""
+    if trace.meta.get("reads") in ("solution", "reasoning"):
+        return False  # a solution that begins its sentences with verbs is no plan
     return bool(trace.steps) and all(step.kind == "plan" for step in trace.steps)
 
 
@@ -100,8 +120,8 @@ def _refusal(keep: Keep, trace: Verdict, answer: Verdict) -> str:
         return f"trace {trace.outcome}: {trace.reason}"
     if keep == "parsed":
         return ""
-    # a plan that rules cannot decide on is not known to be wrong
-    if trace.outcome not in ("correct", "undecided"):
+    # what rules cannot decide on, or have no grammar for, is not known to be wrong
+    if trace.outcome not in ("correct", "undecided", "not judged"):
         return f"trace {trace.outcome}: {trace.reason}"
     if answer.outcome not in ("correct", "missing"):
         return f"answer {answer.outcome}: {answer.reason}"

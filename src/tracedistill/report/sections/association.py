@@ -18,8 +18,8 @@ from tracedistill.report.sections.steps import read_kinds
 from tracedistill.report.sections.strata import by_category, by_difficulty, places_of
 from tracedistill.stats import Counts, Share
 
-RIGHT, WRONG, UNPARSED, NONE, UNDECIDED = range(len(TRACES))
-ROWS = ("right", "wrong", "unparsed", "none written", "undecided")
+RIGHT, WRONG, UNPARSED, NONE, UNDECIDED, NOT_JUDGED = range(len(TRACES))
+ROWS = ("right", "wrong", "unparsed", "none written", "undecided", "not judged")
 """How TRACES are called in tables, in the same order."""
 
 SELDOM = 0.05
@@ -27,7 +27,7 @@ SELDOM = 0.05
 
 JOINT_NOTE = (
     "Joint counts: trace right & answer right / right & wrong / wrong & right / wrong & wrong. An unparsed or missing "
-    "trace counts as wrong there, and stands in a row of its own above; an undecided one is left out."
+    "trace counts as wrong there, and stands in a row of its own above; what is undecided or not judged is left out."
 )
 
 
@@ -35,7 +35,10 @@ def association(view: RunView) -> Section | None:
     """The cross of traces and answers for every arm that writes traces; None where none does."""
     # a forced trace is not the student's own
     arms = [(arm.name, view.attempts(arm.name)) for arm in view.arms if not arm.forced]
-    written = {name: float((columns.trace != NONE).sum()) / max(1, columns.n) for name, columns in arms}
+    written = {
+        name: float(((columns.trace != NONE) & (columns.trace != NOT_JUDGED)).sum()) / max(1, columns.n)
+        for name, columns in arms
+    }
     silent = [name for name, share in written.items() if 0 < share < SELDOM]
     arms = [(name, columns) for name, columns in arms if written[name] >= SELDOM]
     if not arms:
@@ -59,14 +62,20 @@ def association(view: RunView) -> Section | None:
 
 
 def joint_counts(columns: Columns, rows: Bools | None = None) -> Counts:
-    """The four counts among these attempts; unparsed and missing traces are wrong, undecided ones left out."""
-    kept = columns.trace != UNDECIDED
+    """The four counts among these attempts; unparsed and missing traces are wrong, open ones left out."""
+    kept = _decided(columns)
     if rows is not None:
         kept &= rows
     trace, answer = columns.trace[kept] == RIGHT, columns.right[kept]
     both, total = int((trace & answer).sum()), len(trace)
     trace_only, answer_only = int(trace.sum()) - both, int(answer.sum()) - both
     return both, trace_only, answer_only, total - both - trace_only - answer_only
+
+
+def _decided(columns: Columns) -> Bools:
+    """Attempts whose trace some rule judges."""
+    decided: Bools = (columns.trace != UNDECIDED) & (columns.trace != NOT_JUDGED)
+    return decided
 
 
 def _outcomes(arms: Sequence[tuple[str, Columns]]) -> Table:
@@ -117,7 +126,7 @@ def _measures(arms: Sequence[tuple[str, Columns]]) -> Table:
 def _conditionals(arms: Sequence[tuple[str, Columns]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, columns in arms:
-        known = columns.trace != UNDECIDED
+        known = _decided(columns)
         groups = (
             ("right", columns.trace == RIGHT),
             ("wrong or unparsed", known & (columns.trace != RIGHT)),

@@ -28,7 +28,7 @@ MOST = 0.9
 """Share of the golds that must be of a kind for the file to be of it."""
 LABELS_MOST = 100
 """A closed set has no more labels."""
-EACH = 4
+EACH = 5
 """Times that a label of a closed set occurs on average."""
 LABEL_CHARACTERS = 60
 """A label is no longer."""

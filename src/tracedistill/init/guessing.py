@@ -1,0 +1,233 @@
+"""Which column of a file is what: by the data sets that everybody knows, then by names, then by what columns hold.
+
+A guess is shown, and `--columns FIELD=COLUMN` changes it.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracedistill.errors import InputError
+from tracedistill.tasks.own.chats import is_chat
+from tracedistill.tasks.own.columns import FIELDS, read, there
+from tracedistill.tasks.rows import SPLIT_NAMES, Row
+
+READ = 200
+"""Rows that guessing looks at."""
+WORKED = 60
+"""Characters above which an answer looks like a worked solution."""
+KINDS_MOST = 40
+"""Distinct values up to which a column is a kind of row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A data set that many files are shaped after."""
+
+    name: str
+    """Its name."""
+    needs: frozenset[str]
+    """Columns that tell it, in lower case."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our field -> column, where the names alone would not tell; those that a file lacks are left out."""
+
+
+KNOWN: tuple[Known, ...] = (
+    Known("MedMCQA", frozenset({"opa", "opb", "opc", "opd", "cop"}), {"choices": "opa, opb, opc, opd", "answer": "cop",
+          "steps": "exp", "category": "subject_name"}),
+    Known("HellaSwag", frozenset({"ctx", "endings"}), {"question": "ctx", "choices": "endings", "answer": "label"}),
+    Known("HumanEval", frozenset({"prompt", "canonical_solution"}), {"question": "prompt",
+          "answer": "canonical_solution", "id": "task_id"}),
+    Known("MBPP", frozenset({"code", "test_list"}), {"question": "text", "answer": "code", "id": "task_id"}),
+    Known("OpenThoughts", frozenset({"problem", "deepseek_reasoning"}), {"question": "problem",
+          "trace": "deepseek_reasoning", "answer": "ground_truth_solution", "category": "domain"}),
+    Known("OpenR1-Math", frozenset({"problem", "generations", "answer"}), {"question": "problem", "answer": "answer",
+          "trace": "generations.0"}),
+    Known("Alpaca", frozenset({"instruction", "input", "output"}), {"question": "{instruction}\n{input}",
+          "answer": "output"}),
+    Known("SQuAD", frozenset({"context", "question", "answers"}), {"answer": "answers.text"}),
+    Known("verl", frozenset({"prompt", "reward_model"}), {"answer": "reward_model.ground_truth"}),
+)  # fmt: skip
+"""Of several that fit, the first."""
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "messages": ("messages", "conversations", "conversation", "dialog", "dialogue", "chat"),
+    "question": ("question", "prompt", "problem", "query", "input", "instruction", "question_text", "text", "sentence",
+                 "utterance", "message", "body", "content", "review", "ticket", "description", "request", "document"),
+    "answer": ("answer", "final_answer", "expected_answer", "ground_truth", "gold_answer", "correct_answer", "answers",
+               "gold", "target", "final", "answerkey", "answer_key", "answer_idx", "answer_index", "correct_option",
+               "correct_choice", "label_text", "label_name", "label", "output", "completion", "response", "solution",
+               "expected", "expected_output", "reference", "sql", "value", "result", "price", "json", "query"),
+    "context": ("context", "passage", "passages", "facts", "story", "schema", "article", "background"),
+    "choices": ("choices", "options", "endings"),
+    "steps": ("steps", "rationale", "explanation", "solution", "worked_solution"),
+    "trace": ("trace", "reasoning_content", "reasoning", "thinking", "cot", "chain_of_thought", "generation"),
+    "id": ("id", "problem_id", "question_id", "qid", "task_id", "uid", "uuid", "_id"),
+    "split": ("split",),
+    "group": ("group", "group_id", "patient_id", "document_id"),
+    "category": ("category", "type", "subject", "topic", "subject_name", "domain", "level"),
+}  # fmt: skip
+"""Our field -> column names that usually hold it, the likeliest first."""
+
+KIND_OF_ROW = (
+    "category",
+    "intent",
+    "class",
+    "sentiment",
+    "queue",
+    "department",
+    "topic",
+    "type",
+    "priority",
+    "emotion",
+)
+"""Columns that are the answer where no other is: few values, each often."""
+HEAD_AND_BODY = (("subject", "title", "headline"), ("body", "text", "message", "content", "description"))
+"""Two columns that are read one after the other where no question stands alone."""
+_OPTION = re.compile(r"(?:option|choice|opt|op|ending|answer)?[_ ]?(?P<mark>[a-e]|[0-5])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What the columns of a file are taken for."""
+
+    columns: dict[str, str]
+    """Our field -> column, template, path or list of columns."""
+    known: str
+    """The data set that the file is shaped after; empty where none is recognised."""
+
+
+def guess(rows: Sequence[Row], given: Mapping[str, str], name: str) -> Guess:
+    """Guess the columns: those given, then a known data set's, then by name and content.
+
+    Raises InputError for a column that is not there, and for a question or answer that nothing tells.
+    """
+    names = [str(column) for column in rows[0]]
+    for our_name, column in given.items():
+        if our_name not in FIELDS:
+            raise InputError(f"--columns {our_name}={column}: no such field; fields are {', '.join(FIELDS)}")
+        try:
+            read(column, rows[0], f"{name}, row 1", several=our_name == "choices")
+        except InputError as error:
+            raise InputError(f"{error} (for {our_name})") from error
+    lower = {column.lower().replace(" ", "_").replace("-", "_"): column for column in reversed(names)}
+    columns = dict(given)
+    known = next((each for each in KNOWN if each.needs <= set(lower)), None)
+    if known is not None:
+        for our_name, spec in known.columns.items():
+            if our_name not in columns and all(part in lower for part in _parts(spec)):
+                columns[our_name] = _spelled(spec, lower)
+    taken = {part for spec in columns.values() for part in _parts(spec.lower())}
+    free = {low: column for low, column in lower.items() if low not in taken and column not in taken}
+    for our_name in NAMES:
+        _by_name(our_name, columns, free, rows)
+    if "choices" not in columns and (options := _options(names, rows, free)):
+        columns["choices"] = ", ".join(options)
+    if "question" not in columns and "messages" not in columns:
+        raise _ask("question", name, rows[0])
+    if "answer" not in columns and "messages" not in columns:
+        kinds = [low for low in KIND_OF_ROW if low in lower and _is_kind(lower[low], rows)]
+        if not kinds:
+            raise _ask("answer", name, rows[0])
+        columns["answer"] = lower[kinds[0]]
+        columns = {ours: spec for ours, spec in columns.items() if ours == "answer" or spec != lower[kinds[0]]}
+    if known is None and "messages" in columns:
+        return Guess(columns, "ShareGPT" if _says(rows, columns["messages"], "from") else "chat messages")
+    return Guess(columns, known.name if known else "")
+
+
+def _by_name(our_name: str, columns: dict[str, str], free: dict[str, str], rows: Sequence[Row]) -> None:
+    if our_name in columns or (our_name == "question" and "messages" in columns):
+        return
+    found = [low for low in NAMES[our_name] if low in free and _fits(our_name, free[low], rows)]
+    if not found:
+        return
+    if our_name == "answer":
+        _answer(columns, free, found, rows)
+        return
+    head = [low for low in HEAD_AND_BODY[0] if low in free]
+    if our_name == "question" and head and found[0] in HEAD_AND_BODY[1]:
+        columns["question"] = f"{{{free.pop(head[0])}}}\n{{{free.pop(found[0])}}}"
+        return
+    columns[our_name] = free.pop(found[0])
+
+
+def _answer(columns: dict[str, str], free: dict[str, str], found: Sequence[str], rows: Sequence[Row]) -> None:
+    """Of several answers the shortest; a much longer one is its worked solution, or a model's thinking."""
+    thought = [low for low in found if any("</think>" in str(row.get(free[low])) for row in rows)]
+    if thought and len(found) > len(thought):
+        columns.setdefault("trace", free.pop(thought[0]))
+        found = [low for low in found if low not in thought]
+    lengths = {low: statistics.median(len(str(row.get(free[low]) or "")) for row in rows) for low in found}
+    named = [low for low in ("label_text", "label_name") if low in found]
+    shortest = named[0] if named else min(found, key=lambda low: (lengths[low] > WORKED, found.index(low)))
+    if lengths[shortest] > WORKED:
+        shortest = min(found, key=lengths.__getitem__)
+    longest = max(found, key=lengths.__getitem__)
+    columns["answer"] = free.pop(shortest)
+    if longest != shortest and lengths[longest] > max(WORKED, 3 * lengths[shortest]):
+        columns.setdefault("steps", free.pop(longest))
+
+
+def _fits(our_name: str, column: str, rows: Sequence[Row]) -> bool:
+    values = [row.get(column) for row in rows]
+    if our_name == "messages":
+        return any(is_chat(value) for value in values)
+    if our_name == "id":
+        texts = [str(value) for value in values if value is not None]
+        return len(texts) == len(values) == len(set(texts))
+    if our_name == "split":
+        return all(str(value).lower() in SPLIT_NAMES for value in values)
+    if our_name == "category":
+        return _is_kind(column, rows)
+    return any(value not in (None, "", [], {}) for value in values)
+
+
+def _is_kind(column: str, rows: Sequence[Row]) -> bool:
+    values = {str(row.get(column)) for row in rows}
+    return 1 < len(values) <= min(KINDS_MOST, max(2, len(rows) // 2))
+
+
+def _options(names: Sequence[str], rows: Sequence[Row], free: Mapping[str, str]) -> list[str]:
+    """Columns named after options in their order: A to D, option_1 to option_4, ending0 to ending3."""
+    groups: dict[str, list[str]] = {}
+    for column in names:
+        match = _OPTION.fullmatch(column)
+        if match and column in free.values():
+            stem = column[: match.start("mark")].lower()
+            groups.setdefault(stem, []).append(column)
+    for columns in sorted(groups.values(), key=len, reverse=True):
+        marks = [column[-1].lower() for column in columns]
+        first = marks[0]
+        in_order = all(ord(mark) == ord(first) + place for place, mark in enumerate(marks))
+        filled = all(str(rows[0].get(column) or "").strip() for column in columns[:2])
+        if len(columns) >= 2 and first in "a01" and in_order and filled:
+            return columns
+    return []
+
+
+def _says(rows: Sequence[Row], column: str, key: str) -> bool:
+    return any(f'"{key}"' in str(row.get(column)) or f"'{key}'" in str(row.get(column)) for row in rows[:5])
+
+
+def _parts(spec: str) -> Iterable[str]:
+    """The columns that a spec names, in lower case."""
+    if "{" in spec:
+        return re.findall(r"\{(\w+)\}", spec)
+    return [part.strip().split(".")[0] for part in spec.split(",")]
+
+
+def _spelled(spec: str, lower: Mapping[str, str]) -> str:
+    """A known data set's spec with the file's own spelling of its columns."""
+    return re.sub(r"[A-Za-z_]\w*", lambda word: lower.get(word[0], word[0]), spec)
+
+
+def _ask(our_name: str, name: str, row: Mapping[str, Any]) -> InputError:
+    return InputError(
+        f"{name}: which column is the {our_name}? It has: {there(dict(row))}; say --columns {our_name}=COLUMN "
+        f"(or a template: --columns '{our_name}={{first}}: {{second}}')"
+    )

