@@ -45,6 +45,10 @@ _DIMENSION = (
     (re.compile(r"\bhow old\b|\bage\b", re.IGNORECASE), "calendar"),
     (re.compile(r"\bhow heavy\b|\bweigh(?:s|t)?\b", re.IGNORECASE), "mass"),
 )
+_YEAR = re.compile(
+    r"\b(?:what|which)(?: \w+)? year\b|\bwhen (?:was|were|did|is|will)\b|\byear (?:was|were|did|is)\b",
+    re.IGNORECASE,
+)
 _SHARE = re.compile(r"\b(?:what|which|as a) percent", re.IGNORECASE)
 _STOP = word_set(
     "a an and are as at be been before but by can could did do does for from get gets had has have having he her "
@@ -75,6 +79,8 @@ class Asked:
     """Stems of what is counted."""
     words: frozenset[str] = frozenset()
     """Stems of the content words of the asking clause."""
+    question: str = ""
+    """The asking sentence as it stands."""
     given: Mapping[Fraction, frozenset[str]] = field(default_factory=dict)
     """Numbers of the question with the stems and unit names that follow them."""
 
@@ -112,7 +118,7 @@ def asked(question: str) -> Asked:
     if dimension == "time or length":
         named = {name for names in given.values() for name in names} & {"time", "length"}
         dimension = "time" if named == {"time"} else ""
-    return Asked(unit, dimension, scaled[1].lower() if scaled else "", nouns, stems(clause), given)
+    return Asked(unit, dimension, scaled[1].lower() if scaled else "", nouns, stems(clause), asking, given)
 
 
 def _unit(clause: str, asking: str, question: str) -> tuple[Unit | None, str, frozenset[str]]:
@@ -133,6 +139,8 @@ def _unit(clause: str, asking: str, question: str) -> tuple[Unit | None, str, fr
             unit = UNITS[nouns[0]]
         if unit is not None:
             return unit, unit.dimension, frozenset(map(stem, nouns))
+    if _YEAR.search(clause):
+        return None, "year", frozenset()
     if "percent" in lower or _SHARE.search(asking):
         return PERCENT, "percent", frozenset({"perce"})
     for match in _EXPLICIT.finditer(asking):
@@ -161,6 +169,9 @@ def _given(text: str) -> dict[Fraction, frozenset[str]]:
     return given
 
 
+_RATES = {"mph": {stem("miles"), stem("hour")}}
+_RATES |= {name: {stem("kilometers"), stem("hour")} for name in ("kph", "kmh", "kmph")}
+"""Abbreviated rates with the stems of their words."""
 _AFTER = re.compile(r"[\s*%$\u00a0-]*((?:[A-Za-z'-]+[ \u00a0]*){1,4})")
 
 
@@ -173,5 +184,5 @@ def following(text: str, end: int, unit: Unit | None) -> frozenset[str]:
             if word in _NOUN_END:
                 break
             if word not in _STOP:
-                found.add(stem(word))
+                found |= _RATES.get(word) or {stem(word)}
     return frozenset(found)

@@ -1,27 +1,106 @@
-"""Reads which of several choices a text settles on, by letter or by the words of the choice."""
+"""Reads which of several choices a text settles on, by letter or by the words of the choice.
+
+What is marked as the answer goes first, whatever explanation follows it; then a first line that is nothing but a
+letter; then the last statement that names exactly one choice. A choice that is denied (`not A`, `A is wrong`) is not
+named, and of `A or B` neither is.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 
+from tracedistill.answers.asides import aside
 from tracedistill.answers.cleaning import plain
+from tracedistill.answers.marks import corrected, denied, last_mark
 from tracedistill.answers.policy import Extracted
-from tracedistill.answers.statements import backwards, marked
+from tracedistill.answers.statements import Statement, backwards
+from tracedistill.answers.words import word_set
 
-_LABELLED = re.compile(r"\s*\(?([A-Za-z]|\d{1,2})[.):]\s+(?=\S)")
-_LETTER_ONLY = re.compile(r"\s*[(\[{\"'*$\\]*(?:text\{)?\s*\(?([A-Za-z]|\d{1,2})\s*[)\]}\"'*$.:]*\s*\Z")
-_LEADING = re.compile(
-    r"[\s*\"'$\\{]*(?:text\{|(?:the\s+)?(?:option|choice|letter|answer)\s+)?\s*[(\[*\"']*([A-Z]|[a-h](?=[)\].*\"'}])|[1-9](?=[).:\s*]|\Z))"
-    r"(?=[)\].,:;*\"'}$]|\s*\Z|\s+[-(]|\s*\n|\s+(?:because|since|as|is)\b)"
-)
-_STRICT = re.compile(
-    r"(?:\\boxed\s*\{|<answer>)\s*\(?([A-H]|[1-9])\)?\s*(?=\}|</answer>)|\(([A-H]|[1-9])\)|"
-    r"\b(?:option|choice|letter|[Aa]nswer)\s*(?:is\b|:)?\s*[(*\"']*([A-H]|[1-9])\b|(?<![\w'])([A-H])(?=[.):]\s)"
-)
-_BOX = re.compile(r"\\boxed\s*\{")
-_NEGATED = re.compile(r"\b(?:not|isn't|neither|incorrect|wrong|rule out|eliminate)\b", re.IGNORECASE)
+_LABELLED = re.compile(r"\s{0,9}\(?([A-Za-z]|\d{1,2})[.):]\s{1,9}(?=\S)")
+_LETTER_ONLY = re.compile(r"\s*+[(\[{\"'*$\\]*+(?:text\{)?\s*+\(?([A-Za-z]|\d{1,2})\s*+[)\]}\"'*$.:]*+\s*\Z")
 _PUNCTUATION = re.compile(r"[^\w\s%$./-]")
+_LATEX = re.compile(
+    r"\\(?:boxed|fbox|text(?:bf|it|rm|sf)?|math(?:rm|bf|sf|it)|mbox|displaystyle|left|right"
+    r"|[,;:! ()\[\]])\s?\{?|[{}$]"
+)
+_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{")
+_CHOICE_MARK = re.compile(
+    r"\b(?:correct|right|best|final|chosen|selected|most (?:likely|accurate|appropriate))\s(?:option|choice|letter"
+    r"|one|alternative|statement)s?\b"
+    r"[\s*_\"']{0,4}(?:is|was|would be|:|=)[\s:*_\"'(]{0,8}"
+    r"|(?:(?<=\n)|\A)[\s*_#>-]{0,6}(?:option|choice|letter|selection|pick|prediction"
+    r"|label)[\s*_\"']{0,4}[:=][\s:*_\"']{0,8}"
+    r"|[\"'](?:choice|option|label|letter|prediction|selected|final_answer|selection)[\"']\s?:\s?[\"']?"
+    r"|(?:正确选项|选项|应选|故选|选择|答案选|选|選択肢)(?:是|为|:|は)?\s{0,3}"
+    r"|\b(?:opción|opcion|alternativa|opzione|option) (?:correcta|correta|corretta|correcte)\s(?:es|é|è|est"
+    r"|:)?[\s:*]{0,4}"
+    r"|правильный (?:вариант|ответ)\s?[-—–:]?\s{0,3}|richtig ist\s{0,3}",
+    re.IGNORECASE,
+)
+_SETTLES = re.compile(
+    r"\b(?:must be|has to be|should be|would be|will be|is definitely|is clearly|is|it's|be|pick|choose|chose|select"
+    r"|selected|choosing|picking"
+    r"|selecting|go with|going with|going for|opt for|answer|answering|say|saying|settle on|leaves|leaving|left with"
+    r"|remains|conclude|favou?rs?"
+    r"|points to|matches|corresponds to|therefore|so|thus|hence|option|choice)\b[\s,:*_\"'(]{0,6}(?:us with\s|only\s"
+    r"|with\s|option\s|choice\s|answer\s|letter\s)?"
+    r"[\s*_\"'(]{0,4}\Z",
+    re.IGNORECASE,
+)
+_PROVEN = re.compile(
+    r"[\s)*_\"'.:,]{0,6}(?:is|are|seems|looks|appears|fits|must be|would be|it is\b|makes the most sense|works"
+    r"|remains)\s?"
+    r"(?:(?:the|a|an|to be|most|likely|definitely|clearly|therefore|thus|obviously)\s){0,4}"
+    r"(?:correct|right|best|answer|true|only|one|most|good|better|appropriate|accurate|valid|choice|option|\Z|[.!])?",
+    re.IGNORECASE,
+)
+_NOT_BEFORE = re.compile(
+    r"(?:\b(?:not|never|neither|nor|rather than|instead of|than|except|unlike|besides|other than|aside from"
+    r"|eliminat\w*|ruled? out|ruling out"
+    r"|rules out|exclud\w*|reject\w*|discard\w*|dismiss\w*|cannot be|without|against|over|wrong|incorrect|nicht"
+    r"|no es|n'est pas|pas|не|non è|não é|kein)"
+    r"|n['’]t|不是|而不是|不选|ではなく)(?:\s{0,3}(?:be|been|to|option|choice|answer|letter|the|a|an|it|is|for|with|both|either"
+    r"|[:(*\"'_]))*[\s(*\"'_:]{0,6}\Z",
+    re.IGNORECASE,
+)
+_AUX = r"(?:is|are|was|were|can|could|would|does|do|did|has|have|seems?|looks?|must|should|will|may|might)"
+_NOT_AFTER = re.compile(
+    r"[\s)*_\"'.,:]{0,6}(?:(?:which|that|it|this|also|both|all|choice|option)\s){0,2}"
+    rf"(?:{_AUX}\s?(?:be\s)?(?:also\s|clearly\s|both\s|all\s|simply\s|probably\s|definitely\s)?(?:not\b(?! only)"
+    rf"|n['’]t\b|never\b)"
+    rf"|(?:{_AUX}\s?)?(?:be\s)?(?:also\s|clearly\s|both\s|all\s|simply\s|probably\s|definitely\s)?"
+    r"(?:incorrect|wrong|false|eliminated|ruled out|excluded|unlikely|impossible|irrelevant|too\b)"
+    r"|(?:can|wo)(?:not|['’]t)\b|is out\b|fails?\b|不对|错|不正确|不是|ist nicht|ist falsch|no es|n['’]est pas|не)",
+    re.IGNORECASE,
+)
+_JOINED = re.compile(
+    r"[\s)*_\"'.]{0,6}(?:,|/|&|\band\b|\bor\b|\bas well as\b|\boder\b|\bund\b|\bo\b|\by\b|\bou\b|\bet\b|或|和|または"
+    r"|и\b|или\b)[\s(*_\"']{0,6}"
+    r"(?:(?:or|and|both|maybe|perhaps|possibly|either|option|choice|the|a|an)\s){0,3}[(*_\"']{0,3}\Z",
+    re.IGNORECASE,
+)
+_EITHER = re.compile(r"\b(?:either|both|neither|between)\s[^.]{0,20}\Z", re.IGNORECASE)
+_DRESS = re.compile(
+    r"[\s:*_\"'`(\[«“-]*+(?:(?:the|an?|option|choice|letter|answer|is|definitely|clearly|number"
+    r"|probably|most likely)\s*+[\s:*_\"'`(\[]*+)*",
+    re.IGNORECASE,
+)
+_NAMED_LETTER = word_set(
+    "vitamin hepatitis plan group point class type grade team box block figure part section step blood"
+)
+_LOOK_BACK = 40
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A choice that a text names at a place."""
+
+    start: int
+    end: int
+    letter: str
+    by_words: bool
 
 
 @lru_cache(maxsize=2048)
@@ -45,81 +124,265 @@ def normal(text: str) -> str:
 
 
 def label_of(answer: str, closed: tuple[str, ...]) -> str | None:
-    """The letter that an answer string names: the letter itself, `B. text`, or the words of a choice."""
+    """The letter that an answer string names as a whole: the letter, `B. text`, or the words of a choice."""
     pairs = labelled(closed)
     alone = answer.strip()
     if any(alone == known for known, _ in pairs):
         return alone  # a letter alone is a letter, even where a choice's words are a letter too
-    words = normal(answer)
-    for known, meaning in pairs:
-        if meaning and words == meaning:
-            return known
-    match = _LETTER_ONLY.match(answer) or _LEADING.match(answer) or _LABELLED.match(answer)
-    letter = None if match is None else str(match[1]).upper()
-    if letter is not None and (not pairs or any(letter == known for known, _ in pairs)):
-        return letter
-    return None
+    bare = _undressed(answer).strip(" *_\"'`.")
+    for words in {normal(answer), normal(bare)}:
+        for known, meaning in pairs:
+            if meaning and words == meaning:
+                return known
+    match = _LETTER_ONLY.match(answer) or _LETTER_ONLY.match(bare)
+    if match is None:
+        match = _LABELLED.match(bare)
+        said = dict(pairs).get(match[1].upper()) if match else None
+        if match is None or (said and normal(bare[match.end() :]) != said):
+            return None
+    letter = str(match[1]).upper()
+    return letter if not pairs or any(letter == known for known, _ in pairs) else None
 
 
 def read_choice(text: str, closed: tuple[str, ...] = ()) -> Extracted:
-    """The choice of the final statement, its `value` the letter; a statement that rules choices out is passed over."""
+    """The choice that a text settles on, its `value` the letter."""
     clean = plain(text)
-    whole = label_of(clean.strip(), closed) if len(clean) <= 400 and "\n" not in clean.strip() else None
+    short = clean.strip()
+    whole = label_of(short, closed) if len(clean) <= 400 and "\n" not in short else None
     if whole is not None:
         return Extracted(text.strip(), whole, "the whole text", (0, len(text)))
-    box = None
-    for box in _BOX.finditer(clean, max(0, len(clean) - 20_000)):  # noqa: B007  (the last one is wanted)
-        pass
-    for count, statement in enumerate(backwards(clean, len(clean))):
-        if count > 40:
-            break
-        begin = statement.start
-        if box is not None and statement.start <= box.start() < statement.end:
-            begin = box.end()
-        elif statement.mark == "answer":
-            begin = marked(clean, statement.start, statement.end) or begin
-        piece = clean[begin : statement.end]
-        if begin > statement.start:
-            leading = _LEADING.match(piece)
-            if leading and _known(leading[1].upper(), closed):
-                at = begin + leading.start(1)
-                return Extracted(
-                    text[at : at + len(leading[1])],
-                    leading[1].upper(),
-                    "stated as the answer",
-                    (at, at + len(leading[1])),
-                )
-        if _NEGATED.search(piece) and begin == statement.start:
+    reader = _Reader(text, _undressed(clean), clean, closed)
+    return reader.read()
+
+
+class _Reader:
+    """One text whose choice is looked for; `bare` is the text without LaTeX, character for character."""
+
+    def __init__(self, text: str, bare: str, clean: str, closed: tuple[str, ...]) -> None:
+        self.text, self.bare, self.clean, self.closed = text, bare, clean, closed
+        self.statements: list[Statement] = []
+
+    def read(self) -> Extracted:
+        box = self._box()
+        loose: Extracted | None = None
+        lead = self._first_line()
+        for count, statement in enumerate(backwards(self.clean, len(self.clean))):
+            if count > _LOOK_BACK:
+                break
+            if box is not None and statement.end <= box[1] + 1:
+                return self._boxed(box, loose)
+            begin = self._marked(statement)
+            if begin is not None or denied(self.clean, statement.start, statement.end):
+                if denied(self.clean, statement.start, statement.end):
+                    found = self._only(self._mentions(statement.start, statement.end, loose=True))
+                    if found is not None:
+                        return self._extracted(found, "stated as the answer")
+                    continue
+                if loose is not None and corrected(self.clean, statement.end, len(self.clean)):
+                    return loose
+                assert begin is not None
+                if self.clean[max(begin, statement.end - 3) : statement.end].rstrip(" *\"').").endswith("?"):
+                    continue
+                marked = self._stated(begin, statement.end)
+                if marked is not None:
+                    return marked
+                continue
+            if loose is None and aside(self.clean, statement.start, statement.end) not in {"a question", "an offer"}:
+                found = self._one(statement.start, statement.end)
+                if found is not None:
+                    loose = self._extracted(found, "named in the final statement")
+        if box is not None:
+            return self._boxed(box, loose)
+        if lead is not None and not (loose is not None and corrected(self.clean, 0, len(self.clean))):
+            return lead
+        return loose or Extracted(None, None, "no statement names exactly one choice")
+
+    def _box(self) -> tuple[int, int] | None:
+        """Start and end of what the last box holds."""
+        box = None
+        for box in _BOX.finditer(self.clean, max(0, len(self.clean) - 20_000)):  # noqa: B007  (the last is wanted)
+            pass
+        if box is None:
+            return None
+        line = self.clean.find("\n", box.end())
+        return box.end(), min(len(self.clean) if line < 0 else line, box.end() + 300)
+
+    def _boxed(self, box: tuple[int, int], loose: Extracted | None) -> Extracted:
+        depth, end = 1, box[1]
+        for at in range(box[0], box[1]):
+            depth += {"{": 1, "}": -1}.get(self.clean[at], 0)
+            if depth == 0:
+                end = at
+                break
+        if loose is not None and corrected(self.clean, end, len(self.clean)):
+            return loose
+        return self._stated(box[0], end) or Extracted(None, None, "the box names no choice")
+
+    def _first_line(self) -> Extracted | None:
+        """A first line that is a letter, or a letter and its words, before an explanation."""
+        head = len(self.bare) - len(self.bare.lstrip())
+        line = self.bare.find("\n", head)
+        if line < 0 or line - head > 300:
+            return None
+        letter = label_of(self.bare[head:line].strip(" *_#"), self.closed)
+        return None if letter is None else Extracted(self.text[head:line], letter, "the first line", (head, line))
+
+    def _marked(self, statement: Statement) -> int | None:
+        """Where the value of a marked statement begins."""
+        at = last_mark(self.clean, statement.start, statement.end)
+        for match in _CHOICE_MARK.finditer(self.clean, statement.start, statement.end):
+            at = max(at or 0, match.end())
+        return at
+
+    def _stated(self, begin: int, end: int) -> Extracted | None:
+        """The choice right behind a mark, else the only one that is named behind it; None where there is none."""
+        named = self._mentions(begin, end, loose=True)
+        if not named:
+            return None
+        lead = _DRESS.match(self.bare, begin, end)
+        first = named[0]
+        if lead is not None and first.start <= lead.end() and not self._denied(first):
+            other = next((one for one in named[1:] if one.letter != first.letter), None)
+            if other is not None and _JOINED.fullmatch(self.bare, first.end, other.start) and not self._denied(other):
+                return Extracted(None, None, "several choices are stated")
+            return self._extracted(first, "stated as the answer")
+        chosen = self._only(named)
+        return None if chosen is None else self._extracted(chosen, "stated as the answer")
+
+    def _one(self, begin: int, end: int) -> _Named | None:
+        """The one choice that a statement names."""
+        return self._only(self._mentions(begin, end, loose=False))
+
+    def _only(self, named: list[_Named]) -> _Named | None:
+        kept = [one for one in named if not self._denied(one)]
+        if len({one.letter for one in kept}) != 1 or _EITHER.search(
+            self.bare[max(0, kept[0].start - 30) : kept[0].start]
+        ):
+            return None
+        # beside a denied one (`A or B`, neither of them) nothing is left over
+        for one in named:
+            if one.letter != kept[0].letter and one.end <= kept[0].start:
+                between = self.bare[one.end : kept[0].start]
+                if len(between) < 12 and re.search(r"\b(?:or|nor|and)\b", between):
+                    return None
+        return kept[0]
+
+    def _denied(self, one: _Named) -> bool:
+        before = self.bare[max(0, one.start - 60) : one.start]
+        return _NOT_BEFORE.search(before) is not None or _NOT_AFTER.match(self.bare, one.end, one.end + 60) is not None
+
+    def _extracted(self, one: _Named, reason: str) -> Extracted:
+        return Extracted(self.text[one.start : one.end], one.letter, reason, (one.start, one.end))
+
+    def _mentions(self, begin: int, end: int, loose: bool) -> list[_Named]:
+        """Choices named between two places, in order; `loose` where a bare letter needs no word that vouches for it."""
+        pattern = _letters(self.closed)
+        found = [
+            _Named(match.start(1), match.end(), match[1].upper(), by_words=False)
+            for match in pattern.finditer(self.bare, begin, end)
+            if loose or _vouched(self.bare, match, begin, end)
+        ]
+        for letter, words in _spoken(self.closed):
+            found += [
+                _Named(match.start(), match.end(), letter, by_words=True)
+                for match in words.finditer(self.bare, begin, end)
+            ]
+        return _untangled(found, self.bare)
+
+
+def _untangled(found: list[_Named], text: str) -> list[_Named]:
+    """In order, without words inside longer ones, and `B. dog` as one."""
+    kept: list[_Named] = []
+    for one in sorted(found, key=lambda item: (item.start, -item.end)):
+        last = kept[-1] if kept else None
+        if last is not None and one.start < last.end:
             continue
-        named = _named(piece, closed)
-        if len(named) == 1:
-            letter = next(iter(named))
-            return Extracted(piece.strip(), letter, "named in the final statement", (begin, statement.end))
-    return Extracted(None, None, "no statement names exactly one choice")
+        if last is not None and one.letter == last.letter and not text[last.end : one.start].strip(" .):*_-(\"'"):
+            kept[-1] = _Named(last.start, one.end, one.letter, last.by_words)
+            continue
+        kept.append(one)
+    return kept
+
+
+@lru_cache(maxsize=512)
+def _letters(closed: tuple[str, ...]) -> re.Pattern[str]:
+    """The labels of the choices as words of their own; `a` before a word is an article, not a choice."""
+    labels = [known for known, _ in labelled(closed)] or list("ABCDEFGH123456789")
+    upper = [re.escape(label) for label in labels if label != "A"]
+    article = (
+        r"|A(?=[\s)*_\"'.,:;!/\]}]*(?:\Z|[^\w\s]|\n|[\s)*_.\"']{1,4}(?:is|was|isn|and|or|because|since|as|not|seems"
+        r"|would|can|cannot|must|should"
+        r"|fits|nor|rather|instead|but|due|for|doesn)\b))"
+        if "A" in labels
+        else ""
+    )
+    lower = "|".join(re.escape(label.lower()) for label in labels if label.isalpha())
+    small = rf"|(?<=[(*\"'])(?:{lower})(?=[)*\"'])|\b(?:{lower})(?=\)|\s*\Z)" if lower else ""
+    return re.compile(rf"(?<![A-Za-z0-9_'’\\.-])((?:{'|'.join(upper)}){article}{small})(?![A-Za-z0-9_'’]|-\w|\.\d)")
+
+
+@lru_cache(maxsize=512)
+def _spoken(closed: tuple[str, ...]) -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """(letter, pattern of its words) of the choices that have words."""
+    return tuple(
+        (
+            letter,
+            re.compile(
+                r"(?<![\w.])" + r"[^\w]{1,6}".join(map(re.escape, words.split()[:40])) + r"(?!\w|\.\d)", re.IGNORECASE
+            ),
+        )
+        for letter, words in labelled(closed)
+        if words and words != letter.casefold()
+    )
+
+
+def _vouched(text: str, match: re.Match[str], begin: int, end: int) -> bool:
+    """Whether a bare letter is meant as a choice: in brackets, behind `option` or `must be`, before `is correct`."""
+    start, stop = match.start(1), match.end()
+    before, after = text[max(begin, start - 40) : start], text[stop : min(end, stop + 60)]
+    word = re.search(r"([A-Za-z]+)\s*\Z", before)
+    if word and word[1].lower() in _NAMED_LETTER:
+        return False
+    if before.endswith(("(", "**", "[", "__", '"', ">")) and after[:1] in tuple(')]*_"<'):
+        return True
+    if re.match(r"[).:]\s", after) and (
+        not before.strip() or before.rstrip()[-1:] in ".!?\n,;:" or before.endswith("(")
+    ):
+        return True
+    if _SETTLES.search(before):
+        return True
+    return (not before.strip(" *_>#-") and _PROVEN.match(after) is not None) or _proven(after)
+
+
+def _proven(after: str) -> bool:
+    found = _PROVEN.match(after)
+    return found is not None and found.group().rstrip().lower().endswith(
+        (
+            "correct",
+            "right",
+            "best",
+            "answer",
+            "true",
+            "choice",
+            "option",
+            "sense",
+            "appropriate",
+            "accurate",
+            "one",
+            "valid",
+        )
+    )
+
+
+def _undressed(text: str) -> str:
+    """The text with LaTeX commands and braces blanked, character for character."""
+    return (
+        _LATEX.sub(lambda match: " " * len(match.group()), text) if "\\" in text or "{" in text or "$" in text else text
+    )
 
 
 def named_anywhere(text: str, closed: tuple[str, ...]) -> frozenset[str]:
-    """Letters of all choices that a text names anywhere."""
-    return _named(plain(text), closed)
-
-
-def _known(letter: str, closed: tuple[str, ...]) -> bool:
-    return not closed or any(letter == known for known, _ in labelled(closed))
-
-
-def _named(text: str, closed: tuple[str, ...]) -> frozenset[str]:
-    pairs = labelled(closed)
-    found = set()
-    for match in _STRICT.finditer(text):
-        letter = next(group for group in match.groups() if group)
-        if _known(letter, closed):
-            found.add(letter)
-    words = f" {normal(text)} "
-    words = re.sub(r"[.](?=\s)", " ", words)
-    words = re.sub(r"\s+", " ", words)
-    # longest first, so that `warm air` is not also `air`
-    for letter, meaning in sorted(pairs, key=lambda pair: -len(pair[1])):
-        if meaning and f" {meaning} " in words:
-            found.add(letter)
-            words = words.replace(f" {meaning} ", " | ")
-    return frozenset(found)
+    """Letters of all choices that a text names anywhere, denied or not."""
+    clean = plain(text)
+    reader = _Reader(text, _undressed(clean), clean, closed)
+    return frozenset(one.letter for one in reader._mentions(0, len(clean), loose=False))

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _PLAIN = str.maketrans(
     "−–—‐‑﹣－\u202f\u2009\u2007\u2008\u200a\u200b\u2060\ufeff\u3000’‘“”＝，％＄：✕∙",
     "-------\u00a0\u00a0\u00a0\u00a0\u00a0    ''\"\"=,%$:×·",
 )
 """One character for one character. Every narrow space becomes U+00A0, which only separates thousands."""
+_PLAIN |= {
+    code: ord(str(unicodedata.decimal(chr(code))))
+    for code in range(128, 0x10000)
+    if unicodedata.decimal(chr(code), None) is not None
+}
+"""Digits of other scripts (Arabic, Devanagari, wide) are read as ours."""
+_PLAIN |= str.maketrans("٫٬،।︰﹕", ".,,.::")
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200c-\u200f\u202a-\u202e\u2066-\u2069]")
 _LATEX = re.compile(

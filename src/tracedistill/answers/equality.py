@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import replace
 from fractions import Fraction
-from typing import Literal
 
 from tracedistill.answers.asked import asked
 from tracedistill.answers.cleaning import flat, plain
-from tracedistill.answers.latex import Shape, shape, single_escaped, spelled, unwrapped
+from tracedistill.answers.formulas import Outcome, same_formula
+from tracedistill.answers.latex import spelled, unwrapped
+from tracedistill.answers.measures import contradict, measure
 from tracedistill.answers.policy import AnswerPolicy
 from tracedistill.answers.quantities import Quantity, quantities
-from tracedistill.answers.symbolic import WORKER
+from tracedistill.answers.symbolic import Budget
 from tracedistill.answers.units import CLOCK, HALF_DAY, PERCENT, UNITS, convert
+from tracedistill.answers.wording import same_words
 from tracedistill.records import Verdict
-
-Outcome = Literal["correct", "incorrect", "ungradable"]
 
 MAX_CHARS = 4000
 """Longer answers are compared as text only."""
-_MAX_PARTS = 16
 _BEFORE = re.compile(
     r"[\s≈~]*(?:(?:about|approximately|around|exactly|roughly|a|total|of|is)\s+){0,3}[\s(*]*\Z", re.IGNORECASE
 )
 _AFTER_MATH = re.compile(r"(?:\s*+(?:\^\s*\{?\\circ\}?|\^\{?[23]\}?|[²³°)}*./%]|\ba\b|[A-Za-z]{2,}+))*+\s*\Z")
 """Possessive quantifiers, so that a long run of letters cannot be split in exponentially many ways."""
+_AFTER_TEXT = re.compile(r"\s{2,}[A-Za-z./ ]{1,40}\}?(?:\^\s?\{?[23]\}?)?\s*\Z")
+"""Behind a number, what stood in `\\text{}`: letters that are a unit, `m` and `m/s` too."""
+_CONSTANTS = frozenset("eidxyzn")
+"""Letters that are no unit, however they are set."""
+_UNIT_POWER = re.compile(
+    r"(\\(?:text|mbox|textrm|mathrm)\s?\{[^{}]{0,40}\}|(?<=\d)\s?\b(?:[ckm]?m|ft|in|yd|mi|inch(?:es)?|feet|units?"
+    r"|meters?)"
+    r"(?![a-zA-Z]))\s?(?:\^\s?\{?[23]\}?|[²³])"
+)
+"""The power of a unit, which is no second number."""
 _AFTER_NUMBER = re.compile(r"(?:[^\d\\=+*/^]|\^\{?[23]\}?)*\Z")
 _ASSIGNED = re.compile(r"[A-Za-z](?:_?\{?\w{1,3}\}?)?(?:\([a-z]\))?\s*(?:=|≈|\\approx)\s*(?=[^=]+\Z)")
-_MEMBER = re.compile(r"[A-Za-z]\s*\\in(?![a-z])\s*")
-_TEXT_NOISE = re.compile(r"[^\w\s]|_")
-_ARTICLE = re.compile(r"\b(?:the|a|an)\b")
 _CLOCKS = (CLOCK, HALF_DAY)
 _SPACED_SIGN = re.compile(r"\A-\s+(?=[$\d.])")
-_BASE = re.compile(r"\w+_\{?\d+\}?")
 _COMMA = "a comma before other than three digits may be a decimal comma"
 _COMMA_DECIMAL = re.compile(r"(-?)(\d{1,30}),(\d{1,30})")
+_ABOUT = re.compile(r"\s*\(?\s*(?:≈|≃|≅|\\approx(?![a-z])|~=)\s*")
 _HASH = re.compile(r"####\s*(.+?)\s*\Z")
 
 
@@ -47,15 +52,14 @@ def equal(gold: str, prediction: str, policy: AnswerPolicy | None = None, questi
     ambiguous notation, no verdict in time); the reason says which rule decided. Takes at most `policy.seconds`.
     """
     policy = policy or AnswerPolicy()
-    deadline = time.monotonic() + policy.seconds
-    outcome, reason = decide(gold, prediction, policy, question, deadline)
+    outcome, reason = decide(gold, prediction, policy, question, Budget(policy.seconds))
     if not prediction.strip() and outcome != "ungradable":
         return Verdict("missing", extracted=None, reason="the prediction is empty")
     return Verdict(outcome, extracted=prediction[:500], reason=reason)
 
 
-def decide(gold: str, prediction: str, policy: AnswerPolicy, question: str, deadline: float) -> tuple[Outcome, str]:
-    """Outcome and reason; `deadline` on the monotonic clock bounds symbolic work."""
+def decide(gold: str, prediction: str, policy: AnswerPolicy, question: str, budget: Budget) -> tuple[Outcome, str]:
+    """Outcome and reason; `budget` bounds symbolic work."""
     if not gold.strip():
         return "ungradable", "the gold is empty"
     if len(gold) > MAX_CHARS or len(prediction) > MAX_CHARS:
@@ -64,9 +68,11 @@ def decide(gold: str, prediction: str, policy: AnswerPolicy, question: str, dead
         hashed = _HASH.search(gold)
         gold = hashed[1] if hashed else gold
     if policy.kind in {"choice", "text"}:
-        return _words(gold, prediction, policy)
+        return _words(gold, prediction)
     if gold == prediction:
         return "correct", "same text"
+    if policy.kind == "math" and _ABOUT.search(prediction):
+        return _either(gold, prediction, policy, question, budget)
     wanted, found = read_quantity(gold, policy), read_quantity(prediction, policy)
     if policy.kind == "math" and (wanted is None) != (found is None):
         # one side is a number, the other may be a decimal comma or a list: `2,74`
@@ -75,13 +81,28 @@ def decide(gold: str, prediction: str, policy: AnswerPolicy, question: str, dead
             return "ungradable", _COMMA
         wanted, found = wanted or comma, found or comma
     if wanted is not None and found is not None:
-        return same_number(wanted, found, policy, question)
+        outcome, reason = same_number(wanted, found, policy, question)
+        if outcome == "correct" and policy.kind == "math" and _at_odds(gold, wanted, prediction, found):
+            return "incorrect", "same number of something else"
+        if outcome == "incorrect" and policy.kind == "math" and _converted(gold, wanted, prediction, found):
+            return "correct", "same measure in another unit"
+        return outcome, reason
     if policy.kind == "number":
         if wanted is None:
-            same = _plain_words(gold) == _plain_words(prediction)
+            same = same_words(gold, prediction)
             return ("correct", "same words") if same else ("ungradable", "the gold is not one number")
         return "incorrect", "the prediction is not one number"
-    return _math(gold, prediction, policy, deadline)
+    inner = replace(policy, percent="ignore")
+    return same_formula(gold, prediction, policy, budget, lambda part, other: decide(part, other, inner, "", budget))
+
+
+def _either(gold: str, prediction: str, policy: AnswerPolicy, question: str, budget: Budget) -> tuple[Outcome, str]:
+    """Compare `9/256 ≈ 0.035` by its exact side, then by the other: either states the answer."""
+    sides = [side.strip(" ()$") for side in _ABOUT.split(prediction)]
+    outcomes = [decide(gold, side, policy, question, budget) for side in sides if side][:3]
+    if not outcomes:
+        return "incorrect", "the prediction is empty"
+    return next((one for one in outcomes if one[0] == "correct"), outcomes[0])
 
 
 def _long(gold: str, prediction: str) -> tuple[Outcome, str]:
@@ -102,7 +123,7 @@ def _long(gold: str, prediction: str) -> tuple[Outcome, str]:
 
 def read_quantity(text: str, policy: AnswerPolicy) -> Quantity | None:
     """The one quantity that a whole answer string is, or None where it is more or less than that."""
-    bare = unwrapped(text)
+    bare = _UNIT_POWER.sub(lambda match: match[1], unwrapped(text))
     clean = _SPACED_SIGN.sub("-", flat(plain(bare)).strip().rstrip("."))
     if policy.assignment == "value":
         assigned = _ASSIGNED.match(clean)
@@ -124,8 +145,43 @@ def read_quantity(text: str, policy: AnswerPolicy) -> Quantity | None:
         return None
     if after[:1] == "^" and not after.startswith(("^\\circ", "^{\\circ")):
         return None
+    in_text = "\\text" in bare or "\\mbox" in bare or "\\mathrm" in bare
+    if in_text and _AFTER_TEXT.match(after) and after.strip(" }") not in _CONSTANTS:
+        return quantity if _BEFORE.match(before) else None
     unit_like = _AFTER_MATH.match(after) and not (after[:1].isalpha() and after[:2].isalpha() is False)
     return quantity if _BEFORE.match(before) and unit_like else None
+
+
+def _at_odds(gold: str, wanted: Quantity, prediction: str, found: Quantity) -> bool:
+    """Whether two equal numbers are of different things: another name before them, another measure behind."""
+    sides = []
+    for text, quantity in ((gold, wanted), (prediction, found)):
+        clean = _SPACED_SIGN.sub("-", flat(plain(unwrapped(text))).strip().rstrip("."))
+        assigned = _ASSIGNED.match(clean)
+        offset = assigned.end() if assigned else 0
+        unit = f" {quantity.unit.name}" if quantity.unit else ""
+        sides.append((clean[:offset].partition("=")[0].strip(), clean[offset + quantity.end :] + unit))
+    (name, after), (other, behind) = sides
+    if name and other and name.casefold() != other.casefold():
+        return True
+    return contradict(after, behind) and not _related(wanted, found)
+
+
+def _converted(gold: str, wanted: Quantity, prediction: str, found: Quantity) -> bool:
+    """Whether both name one known unit behind the number, in which they are the same: 300 cm and 3 m."""
+    sizes = []
+    for text, quantity in ((gold, wanted), (prediction, found)):
+        clean = _SPACED_SIGN.sub("-", flat(plain(unwrapped(text))).strip().rstrip("."))
+        named = measure(clean[quantity.end :])
+        unit = UNITS.get(next(iter(named))) if len(named) == 1 else None
+        if unit is None or "^" in clean:
+            return False
+        sizes.append((unit.dimension, quantity.value * unit.factor))
+    return sizes[0] == sizes[1]
+
+
+def _related(one: Quantity, two: Quantity) -> bool:
+    return one.unit is not None and two.unit is not None and one.unit.dimension == two.unit.dimension
 
 
 def _comma_decimal(text: str) -> Quantity | None:
@@ -200,115 +256,6 @@ def _shown(value: Fraction) -> str:
 # ---- words
 
 
-def _words(gold: str, prediction: str, policy: AnswerPolicy) -> tuple[Outcome, str]:
-    left, right = _plain_words(gold), _plain_words(prediction)
-    if policy.kind == "choice":
-        left, right = left.upper(), right.upper()
-    return ("correct", "same words") if left == right else ("incorrect", "other words")
-
-
-def _plain_words(text: str) -> str:
-    """Lower-case words without punctuation and articles."""
-    lowered = _TEXT_NOISE.sub(" ", spelled(plain(text)).casefold())
-    bare = _ARTICLE.sub(" ", lowered) if len(lowered.split()) > 1 else lowered
-    return " ".join(bare.split())
-
-
-# ---- mathematics
-
-
-def _math(gold: str, prediction: str, policy: AnswerPolicy, deadline: float) -> tuple[Outcome, str]:
-    left, right = spelled(plain(gold)), spelled(plain(prediction))
-    if left.replace(" ", "") == right.replace(" ", ""):
-        return "correct", "same expression as written"
-    if not right:
-        return "incorrect", "the prediction is empty"
-    if _BASE.fullmatch(left) and _BASE.fullmatch(right):
-        return "incorrect", "another number or another base"
-    if _is_words(left) and (len(left) > 1 or _is_words(right)):
-        same = _plain_words(gold) == _plain_words(prediction)
-        return ("correct" if same else "incorrect"), "words compared"
-    one, two = _shaped(left, policy), _shaped(right, policy)
-    by_shape = _shapes(one, two, policy, deadline)
-    if by_shape is not None:
-        return by_shape
-    return _symbolic(gold, prediction, deadline)
-
-
-def _is_words(spelling: str) -> bool:
-    """Whether an answer is plain words: more than one letter in a row and no symbol of mathematics."""
-    return re.fullmatch(r"[A-Za-z][a-z]{2,}(?:[\s'-][A-Za-z][a-z]*)*|[A-Za-z]", spelling) is not None
-
-
-def _shaped(spelling: str, policy: AnswerPolicy) -> Shape:
-    if policy.assignment == "value":
-        spelling = _MEMBER.sub("", spelling, count=1) if _MEMBER.match(spelling) else spelling
-    return shape(spelling)
-
-
-def _shapes(gold: Shape, found: Shape, policy: AnswerPolicy, deadline: float) -> tuple[Outcome, str] | None:
-    """Part by part where both have parts; None where structure does not decide."""
-    if gold.form == "single" or found.form == "single" or len(gold.parts) > _MAX_PARTS:
-        return None
-    ordered = {"tuple", "interval"}
-    if gold.form in ordered and found.form in ordered:
-        if gold.brackets != found.brackets:
-            return "incorrect", f"brackets {found.brackets} are not {gold.brackets}"
-        if len(gold.parts) != len(found.parts):
-            return "incorrect", f"{len(found.parts)} parts, not {len(gold.parts)}"
-        return _paired(gold.parts, found.parts, policy, deadline)
-    if gold.form in ordered or found.form in ordered:
-        return None
-    if policy.sets == "ordered":
-        if len(gold.parts) != len(found.parts):
-            return "incorrect", f"{len(found.parts)} parts, not {len(gold.parts)}"
-        return _paired(gold.parts, found.parts, policy, deadline)
-    wanted, left = _distinct(gold.parts), _distinct(found.parts)
-    if len(wanted) != len(left):
-        # +- stands for two values: the symbolic worker knows how to spread it
-        spread = any("\\pm" in part for part in gold.parts + found.parts)
-        return None if spread else ("incorrect", f"{len(left)} parts, not {len(wanted)}")
-    for part in wanted:
-        match = next((other for other in left if decide(part, other, policy, "", deadline)[0] == "correct"), None)
-        if match is None:
-            return "incorrect", f"no part equals {part}"[:120]
-        left.remove(match)
-    return "correct", "same parts"
-
-
-def _distinct(parts: tuple[str, ...]) -> list[str]:
-    """The parts without repetitions of the same text."""
-    return list({part.replace(" ", ""): part for part in parts}.values())
-
-
-def _paired(
-    gold: tuple[str, ...], found: tuple[str, ...], policy: AnswerPolicy, deadline: float
-) -> tuple[Outcome, str]:
-    inner = replace(policy, percent="ignore")
-    for wanted, other in zip(gold, found, strict=True):
-        outcome, reason = decide(wanted, other, inner, "", deadline)
-        if outcome != "correct":
-            return outcome, reason
-    return "correct", "same parts in order"
-
-
-_NEEDS = re.compile(r"[\d\\^_=<>+*/|(]|\b[a-zA-Z]\b")
-
-
-def _symbolic(gold: str, prediction: str, deadline: float) -> tuple[Outcome, str]:
-    left, right = unwrapped(single_escaped(plain(gold))), unwrapped(single_escaped(plain(prediction)))
-    if not _NEEDS.search(right):
-        return "incorrect", "words are not the expression"
-    finding = WORKER.compare(_quoted(left), _quoted(right), deadline - time.monotonic())
-    if finding.outcome == "equal":
-        return "correct", finding.reason
-    if finding.outcome == "different":
-        return "incorrect", finding.reason
-    if finding.outcome == "unparsed-prediction":
-        return "incorrect", finding.reason
-    return "ungradable", finding.reason
-
-
-def _quoted(expression: str) -> str:
-    """The expression without inner dollar signs, which would end the formula that the worker parses."""
-    return expression.replace("\\$", "").replace("$", "").replace("\\(", "").replace("\\)", "")
+def _words(gold: str, prediction: str) -> tuple[Outcome, str]:
+    same = same_words(gold, prediction) or same_words(spelled(gold), spelled(prediction))
+    return ("correct", "same words") if same else ("incorrect", "other words")

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from tracedistill.answers.asides import aside
 from tracedistill.answers.cleaning import plain
+from tracedistill.answers.hedges import hedge
 from tracedistill.answers.latex import closing
-from tracedistill.answers.statements import Statement, backwards, marked
+from tracedistill.answers.marks import denied, last_mark
+from tracedistill.answers.prose import prose_formula
+from tracedistill.answers.statements import Statement, backwards
 from tracedistill.answers.words import word_set
 
 MAX_EXPRESSION = 4000
@@ -26,9 +30,10 @@ _CONNECTOR = re.compile(r"(?:[\s,;$]|\\q?quad|\\text\s*\{\s*(?:and|or)\s*\}|\\[(
 _GROUP_GAP = re.compile(r"[^.!?\n]{0,60}\Z")
 _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
 _FUNCTION = word_set("sin cos tan cot sec csc log exp sqrt frac dfrac infty and pi inf cup text left right boxed")
-_EXPRESSION = re.compile(r"[=+*/^<>≤≥√π∞]|\d\s*[a-z]\b|\\[a-z]|^[\s\[({]*-?[\d.]")
-_TRAILING = re.compile(r"[\s.*`]+\Z")
+_EXPRESSION = re.compile(r"[=+*/^<>≤≥√∛π∞±≈²³⁴⁵⁶⁷⁸⁹½⅓⅔¼¾]|\d\s*[a-z]\b|\\[a-z]|^[\s\[({]*-?[\d.]")
+_TRAILING = re.compile(r"[\s.*`?]++\Z")
 _SUBJECT = re.compile(r"[\s*]*(?:is|are|equals|will be|would be|has|have|to)\b")
+_TASK = re.compile(r"\b(?:need|find|calculate|solve|determine|substitute|compute|first)\b", re.IGNORECASE)
 _WORDS = "words stated as the answer"
 _TOKEN = re.compile(r"\$?-?\d[\d,.]*|\S")
 _NEGATED = re.compile(r"\s*not\b", re.IGNORECASE)
@@ -56,7 +61,7 @@ def read_expression(text: str) -> Expression | None:
     for statement in backwards(clean, len(clean)):
         if boxes and statement.end <= boxes[-1][1] + 1:
             break
-        begin = marked(clean, statement.start, statement.end) if statement.mark == "answer" else None
+        begin = last_mark(clean, statement.start, statement.end) if statement.mark == "answer" else None
         passed += any(char.isdigit() for char in clean[statement.start : statement.end])
         if passed > _LOOK_BACK:
             break
@@ -131,6 +136,8 @@ def _marked(clean: str, statement: Statement, begin: int) -> Expression | None:
         match = _SUBJECT.match(clean, begin, end)
         begin = match.end() if match else begin
     if formulas:
+        if hedge(clean, begin, end, [(formulas[0][0], formulas[0][1])], 0):
+            return Expression(clean[begin:end].strip(), "stated as the answer", (begin, end), statement.start)
         return _formula_group(clean, formulas, statement, "stated as the answer")
     text = _TRAILING.sub("", clean[begin:end].strip().strip("\"'"))
     box = _BOX.search(clean, begin, end)
@@ -138,6 +145,9 @@ def _marked(clean: str, statement: Statement, begin: int) -> Expression | None:
         return None
     if _is_expression(text):
         return Expression(text, "stated as the answer", (begin, end), statement.start)
+    run = prose_formula(clean, begin, end)
+    if run is not None and not _TASK.search(clean, begin, run[0]):
+        return Expression(clean[run[0] : run[1]], "stated as the answer", run, statement.start)
     if not any(char.isdigit() for char in text) and len(text) <= 80:
         return Expression(text, _WORDS, (begin, end), statement.start)
     return None
@@ -157,6 +167,8 @@ def _formulas(clean: str, begin: int, end: int, within: int) -> list[tuple[int, 
         if match.start() >= within:
             break
         inner = next(group for group in match.groups() if group is not None)
+        if inner.rstrip().endswith("=") and clean[match.end() : match.end() + 1].isdigit():
+            continue  # `$21 + 5 = $26` are two amounts of money
         if not _PROSE.search(re.sub(r"\\text\w*\s*\{[^{}]*\}", "", inner)):
             found.append((match.start(), match.end(), inner.strip()))
     return found
@@ -175,20 +187,30 @@ def _formula_group(clean: str, formulas: list[tuple[int, int, str]], statement: 
 
 def _last_formula(clean: str) -> Expression | None:
     """The last formulas of the last statement that has any, unless plain numbers follow it."""
-    for seen, statement in enumerate(backwards(clean, len(clean))):
-        if seen >= _LOOK_BACK:
+    seen = 0
+    for count, statement in enumerate(backwards(clean, len(clean))):
+        if seen >= _LOOK_BACK or count > 4 * _LOOK_BACK:
             break
+        if aside(clean, statement.start, statement.end) or denied(clean, statement.start, statement.end):
+            continue
+        seen += 1
         # a formula may run on past the sentence that it begins in
         formulas = _formulas(clean, statement.start, min(len(clean), statement.end + 400), statement.end)
-        tail = clean[formulas[-1][1] if formulas else statement.start : statement.end]
-        if any(char.isdigit() for char in tail):
-            return None
+        begin = formulas[-1][1] if formulas else statement.start
+        if not formulas or any(char.isdigit() for char in clean[begin : statement.end]):
+            run = prose_formula(clean, begin, statement.end)
+            if run is not None:
+                return Expression(clean[run[0] : run[1]], "last formula", run, statement.start)
+            if any(char.isdigit() for char in clean[begin : statement.end]):
+                return None
         if formulas:
             group = [formulas[-1]]
             for formula in reversed(formulas[:-1]):
                 if not _CONNECTOR.match(clean[formula[1] : group[0][0]]):
                     break
                 group.insert(0, formula)
+            if hedge(clean, statement.start, statement.end, [(group[0][0], group[-1][1])], 0):
+                return None
             return _formula_group(clean, group, statement, "last formula")
     return None
 

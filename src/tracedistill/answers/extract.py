@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from tracedistill.answers.asides import aside, under_aside
 from tracedistill.answers.asked import Asked, asked, stems
 from tracedistill.answers.cleaning import flat, plain
+from tracedistill.answers.hedges import Hedge
 from tracedistill.answers.latex import closing
-from tracedistill.answers.mentions import Mention, best, mentions
+from tracedistill.answers.marks import denied, last_mark, last_strong
+from tracedistill.answers.mentions import Mention, mentions, stated
 from tracedistill.answers.quantities import SCALES, Quantity, quantities
-from tracedistill.answers.statements import Statement, backwards, denied, in_check, marked
+from tracedistill.answers.statements import Statement, backwards, concluding, in_check
 
 _LOOK_BACK = 12
 """Statements with a value that are looked at before the reader settles for the last number left."""
 _NEAR = 3
 """Statements before a final one that may still say `the answer is`, or reach the value that the final one states."""
+_MAX_STATEMENTS = 120
+"""Statements that are looked at in all."""
+_SILENT = frozenset(["a question", "an offer", "a supposition"])
+"""Asides whose numbers state nothing, whatever else a text holds."""
+_SIDE_BY_SIDE: frozenset[Hedge] = frozenset(["choice", "range"])
+_OPEN: frozenset[Hedge] = _SIDE_BY_SIDE | {"bound", "part"}
 _BULLETS = frozenset("*-+•")
 _STATED, _FINAL, LEFT_OVER = "stated as the answer", "final statement", "last number left"
 """Reasons of a reading; LEFT_OVER says that no statement qualified."""
@@ -40,6 +49,18 @@ class Found:
     """An equals sign stands right before the number."""
 
 
+@dataclass(frozen=True, slots=True)
+class Several:
+    """A final statement that names several values, or a range, and so states none."""
+
+    start: int
+    """First character of what it names."""
+    end: int
+    """One past its last character."""
+    reason: str
+    """What it names."""
+
+
 class NumberReader:
     """One text under one question; `answer` is the final statement's number, `derived` the body's."""
 
@@ -47,8 +68,8 @@ class NumberReader:
         self.asked: Asked = asked(question)
         self.clean = flat(plain(text))
 
-    def answer(self) -> Found | None:
-        """The number that the final statement states, or None where the text holds none."""
+    def answer(self) -> Found | Several | None:
+        """The number that the final statement states, Several where it names a choice or range, None without any."""
         return self._walk(len(self.clean))
 
     def derived(self, stated: Found) -> Found:
@@ -57,7 +78,7 @@ class NumberReader:
         if plain_sentence and (stated.computed or self._reached(stated)):
             return stated
         body = self._walk(stated.start)
-        if body is None or body.reason == LEFT_OVER or (body.given and not body.concluded):
+        if not isinstance(body, Found) or body.reason == LEFT_OVER or (body.given and not body.concluded):
             return stated
         if body.quantity.value == stated.quantity.value:
             return body
@@ -67,19 +88,36 @@ class NumberReader:
             return stated
         return body
 
-    def _walk(self, end: int) -> Found | None:
+    def _walk(self, end: int, bound: bool = True) -> Found | Several | None:
+        """Statements from the end backwards; `bound`: what follows a strong mark is passed over."""
         held: tuple[Mention, str, Statement] | None = None
         patience = _LOOK_BACK
-        for statement in backwards(self.clean, end):
-            chosen = self._best(statement)
-            if chosen is None:
+        strong = last_strong(self.clean, end) if bound else -1
+        for seen, statement in enumerate(backwards(self.clean, end)):
+            if seen > _MAX_STATEMENTS:
+                break
+            if statement.mark == "answer" and denied(self.clean, statement.start, statement.end):
                 continue
-            if statement.mark == "answer":
+            chosen, several = self._chosen(statement, strong)
+            if chosen is None:
+                if several is not None and (held is None or held[1] == LEFT_OVER):
+                    return several
+                if statement.start <= strong < statement.end:
+                    return self._walk(end, bound=False)
+                continue
+            if statement.mark != "answer" and statement.start <= strong < statement.end:
+                return self._walk(end, bound=False)  # `your final answer should be rounded` binds nothing
+            beside = aside(self.clean, statement.start, statement.end)
+            if beside in _SILENT:
+                continue
+            if statement.mark == "answer" and (strong < statement.end or not beside):
                 return self._found(chosen, _STATED, statement)
+            if statement.start > strong >= 0:
+                continue
             if held is not None and held[1] != LEFT_OVER and chosen.quantity.value == held[0].quantity.value:
                 break  # given away by the question, but reached by the body as well
             if held is None or held[1] == LEFT_OVER:
-                if self._accepts(statement, chosen):
+                if not beside and self._accepts(statement, chosen):
                     if self.clean[statement.start : statement.end].lstrip()[:1] in _BULLETS:
                         chosen = self._sibling(statement, chosen)
                     if not chosen.given:
@@ -88,7 +126,7 @@ class NumberReader:
                     held, patience = (chosen, _FINAL, statement), _NEAR
                 elif held is None:
                     held = (chosen, LEFT_OVER, statement)
-            patience -= 1
+            patience -= not beside
             if patience <= 0:
                 break
         return None if held is None else self._found(*held)
@@ -107,7 +145,24 @@ class NumberReader:
             mention.result,
         )
 
-    def _best(self, statement: Statement) -> Mention | None:
+    def _chosen(self, statement: Statement, strong: int) -> tuple[Mention | None, Several | None]:
+        """The number that a statement states, or the choice or range that it names instead."""
+        found, begin, end = self._named(statement)
+        if not found:
+            return None, None
+        marked = statement.mark == "answer"
+        chosen = stated(self.clean, begin, end, found, self.asked, strict=marked)
+        if isinstance(chosen, Mention):
+            return chosen, None
+        if chosen not in (_OPEN if marked else _SIDE_BY_SIDE) or statement.start > strong >= 0:
+            return None, None
+        whole = self.clean[statement.start : statement.end]
+        if not marked and ("=" in whole or aside(self.clean, statement.start, statement.end)):
+            return None, None  # a difference that is still to be calculated
+        return None, Several(begin, end, f"names a {chosen}, no single number")
+
+    def _named(self, statement: Statement) -> tuple[list[Mention], int, int]:
+        """The numbers of a statement and where they stand; of one marked as the answer those behind the mark."""
         begin, end = statement.start, statement.end
         if statement.mark == "answer":
             box = self.clean.rfind("\\boxed", begin, end)
@@ -116,16 +171,23 @@ class NumberReader:
                 close = closing(self.clean, brace) if brace >= 0 else -1
                 begin, end = box + 6, close if 0 <= close < end else end
             else:
-                begin = marked(self.clean, begin, end) or begin
+                begin = last_mark(self.clean, begin, end) or begin
+                comma = self.clean.find(",", begin, end)
+                # `{"answer": 20, "confidence": 0.9}`
+                if comma >= 0 and self.clean[comma + 1 : comma + 20].lstrip().startswith(('"', "'")):
+                    end = comma
         found = mentions(self.clean, begin, end, self.asked, rivals=statement.mark != "answer")
         if not found and begin > statement.start and end == statement.end:
-            found = mentions(self.clean, statement.start, statement.end, self.asked)
-        return best(found)
+            begin = statement.start
+            found = mentions(self.clean, begin, end, self.asked)
+        return found, begin, end
 
     def _accepts(self, statement: Statement, chosen: Mention) -> bool:
         if chosen.foreign or chosen.weight + (1.5 if statement.mark else 0) < 0:
             return False
-        if denied(self.clean, statement.start, statement.end):
+        if concluding(self.clean, statement.start, statement.end):
+            return True
+        if under_aside(self.clean, statement.start):
             return False
         return statement.mark == "conclusion" or not in_check(self.clean, statement.start)
 
@@ -140,11 +202,16 @@ class NumberReader:
             if line[:1] not in _BULLETS or not line:
                 break
             named = len(wanted & stems(line))
-            other = best(mentions(self.clean, begin, end, self.asked)) if named > most else None
+            other = self._item(begin, end) if named > most else None
             if other is not None and not other.foreign:
                 chosen, most = other, named
             end = begin
         return chosen
+
+    def _item(self, begin: int, end: int) -> Mention | None:
+        """The number of one list item."""
+        found = stated(self.clean, begin, end, mentions(self.clean, begin, end, self.asked), self.asked, strict=False)
+        return found if isinstance(found, Mention) else None
 
     def _continues(self, stated: Found, body: Found) -> bool:
         """Whether the final statement calculates on: it names the body's number, or is an equation for its own."""

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
-import time
+from dataclasses import replace
 from functools import lru_cache
 
+from tracedistill.answers.asides import aside
 from tracedistill.answers.asked import asked
 from tracedistill.answers.choices import label_of, named_anywhere, read_choice
+from tracedistill.answers.cleaning import plain
 from tracedistill.answers.equality import decide, read_quantity, same_number
 from tracedistill.answers.expressions import Expression, read_expression
-from tracedistill.answers.extract import LEFT_OVER, Found, NumberReader
+from tracedistill.answers.extract import LEFT_OVER, Found, NumberReader, Several
+from tracedistill.answers.formulas import is_words
+from tracedistill.answers.latex import spelled
+from tracedistill.answers.marks import RUN_ON, denied, last_mark
 from tracedistill.answers.policy import AnswerPolicy, Extracted
 from tracedistill.answers.quantities import Quantity
-from tracedistill.answers.statements import backwards, marked
+from tracedistill.answers.statements import backwards
+from tracedistill.answers.stating import polar_head, states
+from tracedistill.answers.symbolic import Budget
 from tracedistill.answers.units import convert
+from tracedistill.answers.wording import same_words
 from tracedistill.records import AnswerVerdicts, Verdict
 
 READ_CHARS = 60_000
@@ -50,15 +58,18 @@ def judge(
     `B. text` or as text); without it the candidate is missing. Symbolic work for all readings together takes at most
     `policy.seconds`. Never raises for any text or gold.
     """
-    deadline = time.monotonic() + policy.seconds
+    budget = Budget(policy.seconds)
+    if policy.kind == "math" and is_words(gold):
+        policy = replace(policy, kind="text")
     reading = _Reading(text, question, policy, closed)
     stated = reading.answer()
-    answer = _verdict(gold, stated, question, policy, closed, deadline, reading.stated_number)
+    opening = reading.opening() if policy.kind == "text" else ""
+    answer = _verdict(gold, stated, question, policy, closed, budget, reading.stated_number, opening)
     reached = reading.derived(stated)
     if reached is stated or (reached.text == stated.text and reached.value == stated.value):
         derived = answer
     else:
-        derived = _verdict(gold, reached, question, policy, closed, deadline, reading.reached_number)
+        derived = _verdict(gold, reached, question, policy, closed, budget, reading.reached_number)
     return AnswerVerdicts(answer, derived, _candidate(gold, text, policy, closed) if closed else _MISSING)
 
 
@@ -118,7 +129,7 @@ class _Reading:
         if self.stated is None:
             return self._conclusion(body, stated)
         found = NumberReader(body, self.question).answer()
-        if found is None or found.reason == LEFT_OVER:
+        if not isinstance(found, Found) or found.reason == LEFT_OVER:
             return stated
         self.reached_number, self.start = found.quantity, 0
         return self._from(found)
@@ -130,7 +141,12 @@ class _Reading:
 
     def _number(self) -> Extracted:
         self.numbers = NumberReader(self.part, self.question)
-        self.stated = self.numbers.answer()
+        found = self.numbers.answer()
+        if isinstance(found, Several):
+            begin, end = found.start + self.start, found.end + self.start
+            shown = self.text[begin:end].strip(" *\n") or self.text[begin:end]
+            return Extracted(shown, None, found.reason + self.note, (begin, end), hedged=True)
+        self.stated = found
         if self.stated is None:
             return Extracted(None, None, "no number in the final statements" + self.note)
         self.stated_number = self.stated.quantity
@@ -146,16 +162,35 @@ class _Reading:
         return Extracted(self.text[begin:end], value, found.reason + self.note, (begin, end), unsure)
 
     def _words(self) -> Extracted:
-        """Words after the last answer mark, else the last line."""
-        for statement in backwards(self.part, len(self.part)):
-            begin = marked(self.part, statement.start, statement.end)
-            begin = statement.start if begin is None else begin
-            words = self.part[begin : statement.end].strip(" *\"'`\n.")
-            if words:
-                span = (begin + self.start, statement.end + self.start)
-                reason = "stated as the answer" if begin > statement.start else "last statement"
-                return Extracted(words[:1000], None, reason + self.note, span)
-        return Extracted(None, None, "nothing is stated" + self.note)
+        """Words after the last answer mark, else the last statement that is not beside the answer."""
+        loose: Extracted | None = None
+        for count, statement in enumerate(backwards(self.part, len(self.part))):
+            if count > _WORD_STATEMENTS:
+                break
+            begin = last_mark(self.part, statement.start, statement.end)
+            stated = self.part[statement.start if begin is None else begin : statement.end]
+            bold = stated.count("**") == 2
+            words = stated.strip(" \n") if bold else _bare_words(stated)
+            if not words:
+                continue
+            if begin is None and loose is not None:
+                continue
+            span = ((statement.start if begin is None else begin) + self.start, statement.end + self.start)
+            reason = "last statement" if begin is None else STATED_WORDS
+            found = Extracted(words[:1000], None, reason + self.note, span)
+            if begin is not None:
+                refused = denied(self.part, statement.start, statement.end)
+                return Extracted(None, None, "the answer is only denied") if refused and loose is None else found
+            if not aside(self.part, statement.start, statement.end) or statement.start == 0:
+                loose = found
+        return loose or Extracted(None, None, "nothing is stated" + self.note)
+
+    def opening(self) -> str:
+        """The first line or sentence, which a reason may follow: `Paris` or `Yes.` before an explanation."""
+        head = self.part.lstrip()[:300]
+        line = head.partition("\n")[0]
+        first = _FIRST.match(line)
+        return first.group().strip() if first else line.strip()
 
     def _moved(self, found: Extracted) -> Extracted:
         if found.span is None or not self.start:
@@ -165,6 +200,15 @@ class _Reading:
         )
 
 
+def _bare_words(stated: str) -> str:
+    """A statement without quotes and marks around it; the star of `A*` and the dot of `.NET` stay."""
+    words = stated.strip(" \"'`\n").rstrip(".!。！ ")
+    return words if words.count("*") == 1 and not words.startswith("*") else words.strip("* ")
+
+
+STATED_WORDS = "stated as the answer"
+_WORD_STATEMENTS = 30
+_FIRST = re.compile(r"[^.!?\n]{1,200}[.!?](?=\s)")
 _CONCLUSIVE = ("box", "stated as the answer", "last formula")
 _TAGS = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
 
@@ -175,6 +219,10 @@ def _region(text: str) -> tuple[int, int, str]:
     note = f" (in the last {READ_CHARS} characters)" if floor else ""
     if "<" in text:
         low = text[floor:].lower()
+        box = low.rfind("<|begin_of_box|>")
+        if box >= 0:
+            end = low.find("<|end_of_box|>", box)
+            return floor + box + 16, len(text) if end < 0 else floor + end, ""
         tag = low.rfind("<answer>")
         if tag >= 0:
             end = low.find("</answer>", tag)
@@ -182,7 +230,31 @@ def _region(text: str) -> tuple[int, int, str]:
         think = low.rfind("</think>")
         if think >= 0 and low[think + 8 :].strip():
             return floor + think + 8, len(text), ""
-    return floor, len(text), note
+        stop = _CHAT.search(text, floor)
+        if stop is not None and text[floor : stop.start()].strip():
+            return floor, _run_on(text[: stop.start()], floor), note
+    return floor, _run_on(text, floor), note
+
+
+_CHAT = re.compile(
+    r"<\|(?:im_end|im_start|eot_id|endoftext|end|end_of_text|user|assistant|eom_id)\|>|</s>"
+    r"|<end_of_turn>"
+)
+"""Special tokens of chat templates that a text goes on behind: another turn."""
+
+
+_ASKS = re.compile(r"\s*(?:[#*]{1,6}\s?)?(?:question|problem|q)\b", re.IGNORECASE)
+
+
+def _run_on(text: str, floor: int) -> int:
+    """Where a base model goes on with a problem of its own after it has answered; else the end of the text."""
+    if _ASKS.match(text, floor):
+        return len(text)
+    for match in RUN_ON.finditer(text, floor):
+        head = max(floor, match.start() - 400)
+        if "\\boxed" in text[head : match.start()] or last_mark(plain(text[head : match.start()]), 0, 400) is not None:
+            return match.start()
+    return len(text)
 
 
 @lru_cache(maxsize=8192)
@@ -196,8 +268,9 @@ def _verdict(
     question: str,
     policy: AnswerPolicy,
     closed: tuple[str, ...],
-    deadline: float,
+    budget: Budget,
     number: Quantity | None,
+    opening: str = "",
 ) -> Verdict:
     if not gold.strip():
         return Verdict("ungradable", extracted=found.text, reason="the gold is empty")
@@ -210,13 +283,51 @@ def _verdict(
             return Verdict("ungradable", extracted=shown, reason="the gold names none of the choices")
         same = found.value == label
         return Verdict("correct" if same else "incorrect", extracted=str(found.value), reason=found.reason)
+    if policy.kind == "text":
+        rule = _words_rule(gold, found, question, closed, opening)
+        reason = f"{found.reason}: {rule or 'other words'}"
+        return Verdict("correct" if rule else "incorrect", extracted=shown, reason=reason)
+    if found.hedged and _gold_number(gold, policy) is not None:
+        return Verdict("incorrect", extracted=shown, reason=found.reason)
     if number is not None:
         wanted = _gold_number(gold, policy)
         if wanted is not None:
             outcome, reason = same_number(wanted, number, policy, question)
             return Verdict(outcome, extracted=shown, reason=f"{found.reason}: {reason}")
-    outcome, reason = decide(gold, found.text, policy, question, deadline)
+    outcome, reason = decide(gold, found.text, policy, question, budget)
+    if (
+        outcome != "correct"
+        and policy.kind == "math"
+        and found.text.endswith("!")
+        and not found.reason.startswith("box")
+    ):
+        # `The answer is 42!` may be joy as well as a factorial
+        outcome, reason = decide(gold, found.text.rstrip("!"), policy, question, budget)
     return Verdict(outcome, extracted=shown, reason=f"{found.reason}: {reason}")
+
+
+_LABEL_LINE = re.compile(r"[*_\s]{0,4}[A-Za-z][\w ]{1,30}[*_]{0,2}:[*_\s]{1,4}")
+"""The head of `Sentiment: neutral`."""
+
+
+def _words_rule(gold: str, found: Extracted, question: str, closed: tuple[str, ...], opening: str) -> str:
+    """The rule by which the statement that was found, or the opening of the text, states a gold; else nothing."""
+    assert found.text is not None
+    marked = found.reason.startswith(STATED_WORDS)
+    gold = spelled(gold) if "\\" in gold else gold
+    words = spelled(found.text) if "\\" in found.text else found.text
+    rule = states(gold, words, question, marked)
+    if rule or marked or not opening or opening == found.text:
+        return rule
+    first = polar_head(opening)
+    if first and gold.casefold() in {"yes", "no", "true", "false"}:
+        return "stated first" if first == gold.casefold() else ""
+    head = _LABEL_LINE.match(opening)
+    if head and same_words(gold, opening[head.end() :]):
+        return "a label's line"
+    if same_words(gold, opening) and not (set(closed) and named_anywhere(found.text, closed)):
+        return "the first line"
+    return ""
 
 
 def _candidate(gold: str, text: str, policy: AnswerPolicy, closed: tuple[str, ...]) -> Verdict:

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 
 from tracedistill.answers.asked import Asked, following, stems
+from tracedistill.answers.hedges import Hedge, hedge
 from tracedistill.answers.quantities import Quantity, quantities
+from tracedistill.answers.units import convert
 from tracedistill.answers.words import word_set
 
 MAX_STATEMENT = 2000
@@ -84,7 +86,8 @@ _CLAUSE_END = re.compile(r"[,;]\s|\band\b|\bwhile\b|\bbut\b|\bso\b|\bor\b|\bwhic
 def mentions(text: str, start: int, end: int, asked: Asked, rivals: bool = True) -> list[Mention]:
     """All quantities of a statement, weighed; labels and list numbers are left out.
 
-    Where `rivals` is False, a lone quantity is returned unweighed: nothing competes with it.
+    Where `rivals` is False, the statement is marked as the answer: a lone quantity is returned unweighed, for nothing
+    competes with it, and of several side by side none is the answer.
     """
     begin = max(start, end - MAX_STATEMENT)
     numbered = _LIST.match(text, begin, end)
@@ -101,6 +104,29 @@ def mentions(text: str, start: int, end: int, asked: Asked, rivals: bool = True)
             continue
         found.append(_weigh(text, begin, end, quantity, before, asked, len(numbers) > 1))
     return found
+
+
+def stated(text: str, start: int, end: int, found: list[Mention], asked: Asked, strict: bool) -> Mention | Hedge:
+    """The heaviest mention that is stated, of equals the last; else how the heaviest is named without being stated."""
+    spans = [(mention.quantity.start, mention.quantity.end) for mention in found]
+    first: Hedge = ""
+    for place in sorted(range(len(found)), key=lambda at: (-found[at].weight, -at)):
+        named = hedge(text, start, end, spans, place, asked.question, strict)
+        if named in ("choice", "range"):
+            near = [other for other in (place - 1, place + 1) if 0 <= other < len(found)]
+            if any(_one_value(found[place].quantity, found[other].quantity) for other in near):
+                named = ""
+        if not named:
+            return found[place]
+        first = first if first in ("choice", "range") else named
+    return first
+
+
+def _one_value(one: Quantity, two: Quantity) -> bool:
+    """Whether two numbers say the same: 90 minutes or 1.5 hours, 1/3 or 0.33, 0.25 or 25%."""
+    left, right = one.value, convert(two.value, two.unit, one.unit)
+    scaled = {right, right / 100, right * 100} if one.unit is not two.unit else {right}
+    return any(abs(left - value) * 50 <= abs(left) for value in scaled)
 
 
 def _lead(before: str) -> float:
@@ -163,6 +189,9 @@ def _weigh(text: str, start: int, end: int, quantity: Quantity, before: str, ask
 def _kind(quantity: Quantity, after: frozenset[str], asked: Asked) -> tuple[float, bool]:
     """Weight of a quantity's unit or noun against what is asked for, and whether it measures something else."""
     unit = quantity.unit
+    if asked.dimension == "year":
+        dated = unit is None and quantity.value.denominator == 1 and 1000 <= quantity.value < 2200
+        return (5.0 if dated else -2.0), False
     if asked.unit is not None or asked.dimension:
         wanted = asked.dimension or (asked.unit.dimension if asked.unit else "")
         if unit is None or unit.dimension == "dozen":
@@ -211,12 +240,3 @@ def _clause(text: str, start: int, end: int, quantity: Quantity) -> tuple[str, s
         left = match.end()
     closing = _CLAUSE_END.search(text, quantity.end, end)
     return text[left : quantity.start], text[quantity.end : closing.start() if closing else end]
-
-
-def best(found: list[Mention]) -> Mention | None:
-    """The heaviest mention; of equals the last."""
-    chosen = None
-    for mention in found:
-        if chosen is None or mention.weight >= chosen.weight:
-            chosen = mention
-    return chosen

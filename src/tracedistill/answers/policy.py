@@ -31,7 +31,8 @@ class AnswerPolicy:
     assignment: Literal["value", "whole"] = "value"
     """value: `x = 5` answers a gold of `5`; whole: the left side belongs to the answer."""
     seconds: float = 1.2
-    """Wall seconds that symbolic comparison may take for one judged row, all its readings together."""
+    """Core seconds that symbolic comparison may take for one judged row, all its readings together; on a machine that
+    is busy otherwise the clock may show three times as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Extracted:
     """Start and end in the text that was read (characters); None where nothing was found."""
     unsure: bool = False
     """True where the notation has two readings (a decimal comma): such an answer is not graded."""
+    hedged: bool = False
+    """True where the final statement names a choice, range or bound: it is the answer, and no single number's."""
 
 
 NUMBER = AnswerPolicy(kind="number")

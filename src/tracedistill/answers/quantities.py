@@ -34,13 +34,14 @@ class Quantity:
 
 _SEP = r"(?:,\\!|\{,\}|\\,|[,'\u00a0])"
 _DIGITS = (
-    rf"(?!0[,'])\d{{1,3}}(?:{_SEP}\d{{3}})+(?!\d)(?:\.\d+)?|[1-9]\d{{0,2}}(?: \d{{3}})+(?![\d/-]|[.,]\d)|"
+    rf"(?!0[,'])\d{{1,3}}(?:{_SEP}\d{{3}})+(?!\d)(?:\.\d+)?|\d{{1,2}}(?:,\d\d)+,\d{{3}}(?![\d,])(?:\.\d+)?"
+    rf"|[1-9]\d{{0,2}}(?: \d{{3}})+(?![\d/-]|[.,]\d)|"
     r"\d{1,3}(?:\.\d{3}){2,}(?!\d)|\d+(?:\.\d+)?|\.\d+"
 )
 _GLYPH_VALUES = "1/2 1/3 2/3 1/4 3/4 1/8 3/8 5/8 7/8 1/5 2/5 3/5 4/5 1/6 5/6"
 _GLYPHS = "½⅓⅔¼¾⅛⅜⅝⅞⅕⅖⅗⅘⅙⅚"
 _QUANTITY = re.compile(
-    r"(?<![\w.\\])(?:(?P<clock>\d{1,2}:[0-5]\d)(?!\d)(?::[0-5]\d)?(?:\s?(?P<half>[ap])\.?m\b\.?)?"
+    r"(?<![A-Za-z0-9_.\\])(?:(?P<clock>\d{1,2}:[0-5]\d)(?!\d)(?::[0-5]\d)?(?:\s?(?P<half>[ap])\.?m\b\.?)?"
     r"|(?P<sign>-?)(?:(?P<currency>[$€£¥₹])\s?)?(?P<minus>-?)"
     rf"(?:(?P<digits>{_DIGITS})(?P<exponent>\s{{0,8}}[x×*]\s?10\^\{{?-?\d{{1,3}}\}}?|[eE][+-]?\d{{1,3}}(?!\w))?"
     r"(?P<part>\s?/\s?\d[\d,]*(?!\d|\.\d)| \d+/\d+(?![\d/])|\s?(?:and )?\\[dtc]?frac\s?\{\d+\}\s?\{\d+\}"
@@ -55,6 +56,20 @@ _GLYPH = dict(zip(_GLYPHS, map(Fraction, _GLYPH_VALUES.split()), strict=True))
 _INT_JUNK = re.compile(r"\D")
 _JUNK = re.compile(r"[^\d.]")
 SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SCALES |= {"lakh": 10**5, "lakhs": 10**5, "crore": 10**7, "crores": 10**7, "millions": 10**6, "billions": 10**9}
+_WIDE = {
+    "万": 10**4,
+    "萬": 10**4,
+    "만": 10**4,
+    "億": 10**8,
+    "亿": 10**8,
+    "억": 10**8,
+    "千": 1000,
+    "천": 1000,
+    "百": 100,
+    "백": 100,
+}
+"""Scales of East Asian scripts, right behind the digits."""
 _FOLLOWING = re.compile(r"[\s*\u00a0]{0,3}-?(%|[A-Za-z]+)")
 _INTS = re.compile(r"\d+")
 
@@ -180,6 +195,11 @@ def _part(value: Fraction, part: str) -> Fraction | None:
 
 def _with_unit(text: str, quantity: Quantity, limit: int) -> Quantity:
     """The quantity with the unit or scale word (thousand, million) that follows it."""
+    wide = _WIDE.get(text[quantity.end : quantity.end + 1])
+    if wide is not None and quantity.end < limit:
+        value = quantity.value * wide
+        scaled = Quantity(quantity.start, quantity.end + 1, value, quantity.unit, quantity.unsure, quantity.word)
+        return _with_unit(text, scaled, limit)
     match = _FOLLOWING.match(text, quantity.end, min(limit, quantity.end + 24))
     if match is None:
         return quantity

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from tracedistill.answers.marks import heading, last_mark, strong
+
 TAIL = 8000
 """Characters at the end of a text in which the final statement is looked for first."""
 
@@ -23,56 +25,28 @@ class Statement:
     """One past its last character."""
     mark: Mark = ""
     """answer: says that it is the answer; conclusion: therefore, so, in total."""
+    strong: bool = False
+    """The mark binds whatever follows: a box, `####`, `Final Answer`."""
 
 
-ANSWER_MARK = re.compile(
-    r"(?:\b(?:the|my|our|your|final|correct|full|written|this)\s+(?:\w+\s+)?(?:answers?|(?<=final )result)\b"
-    r"(?:\s+to\s+[^.:\n]{1,60}?)?\s*(?:is|are|would be|will be|should be|=|:)"
-    r"|\banswer\b\s*(?::|=|is\b)|(?:(?<=\n)|\A)[\s*]*(?:A|Result):(?=[\s*])|####)[\s:*]*",
-    re.IGNORECASE,
-)
-_NOT_A_VALUE = re.compile(
-    r"[\s*]*(?:correct|right|wrong|reasonable|accurate|consistent|valid|incorrect|in terms|given by|round|express|"
-    r"to\b|not\b)",
-    re.IGNORECASE,
-)
-_CHECKED = re.compile(r"\b(?:check|checking|verify|verifying|confirm|round|rounding|write|express)\s*\Z", re.IGNORECASE)
-_DENIAL = re.compile(r"[\s*]*not\b(?! only)", re.IGNORECASE)
-_HINTS = ("nswer", "esult", "A:", "####", "NSWER")
 _CONCLUSION = re.compile(
     r"\b(?:therefore|thus|hence|so|consequently|in total|in conclusion|altogether|as a result|"
     r"finally|in summary|this means|we find)\b",
     re.IGNORECASE,
 )
 _CHECK = re.compile(
-    r"\W*(?:(?:step|part)?\s*\d*[:.)]*\W*)?(?:\w+\s+){0,2}"
+    r"\W*+(?:(?:step|part)?\s*+\d*+[:.)]*+\W*+)?(?:\w++\s++){0,2}"
     r"(?:check|checking|verify|verifying|verification|double[- ]check|proof|confirm|sanity)\b",
     re.IGNORECASE,
 )
-_HEADING = re.compile(r"\W*(?:step|part)\s*\d+", re.IGNORECASE)
-_BREAK = re.compile(r"(?<=[.!?])[*\"')\]$]*\s+(?=[\"'(*\[$\\]*[A-Z0-9$\\(*])")
+_HEADING = re.compile(r"\W*+(?:step|part)\s*+\d+", re.IGNORECASE)
+_BREAK = re.compile(
+    r"(?<=[.!?])[*\"')\]$]{0,6}\s++(?=[\"'(*\[$\\]{0,6}[A-Z0-9$\\(*À-ÞА-Я\u0900-\u097f\u0600-\u06ff\u3040-\u9fff])"
+    r"|(?<=[。！？])\s*+(?=\S)"
+)
 _INITIAL = re.compile(
     r"(?:\b(?:[A-Z]|Mr|Mrs|Ms|Dr|St|vs|approx|a\.m|p\.m|e\.g|i\.e)|\A\W*(?:step\s*)?\d+)\.\Z", re.IGNORECASE
 )
-
-
-def marked(text: str, start: int, end: int) -> int | None:
-    """Where the value begins after the last `answer is` of a sentence; None where there is no such mark."""
-    if not any(text.find(hint, start, end) >= 0 for hint in _HINTS):
-        return None
-    at = None
-    for match in ANSWER_MARK.finditer(text, start, end):
-        if not _NOT_A_VALUE.match(text, match.end(), end) and not _CHECKED.search(
-            text[max(start, match.start() - 16) : match.start()]
-        ):
-            at = match.end()
-    return at
-
-
-def denied(text: str, start: int, end: int) -> bool:
-    """Whether a sentence only says what the answer is not."""
-    match = ANSWER_MARK.search(text, start, end)
-    return match is not None and _DENIAL.match(text, match.end(), end) is not None
 
 
 def backwards(text: str, stop: int) -> Iterator[Statement]:
@@ -85,7 +59,7 @@ def backwards(text: str, stop: int) -> Iterator[Statement]:
             continue
         pieces = _sentences(text, begin, stop)
         previous = text[max(floor, begin - 200) : begin].rstrip(" *\n")
-        if previous.endswith((":", "=")):
+        if previous.endswith((":", "=")) or heading(previous.rpartition("\n")[2]):
             # `The answer is:` and the value on the next line are one statement
             for left, right in reversed(pieces[1:]):
                 yield _statement(text, left, right)
@@ -99,11 +73,23 @@ def backwards(text: str, stop: int) -> Iterator[Statement]:
 
 def _statement(text: str, start: int, end: int) -> Statement:
     mark: Mark = ""
-    if text.find("\\boxed", start, end) >= 0 or marked(text, start, end) is not None:
-        mark = "answer"
-    elif _CONCLUSION.search(text, start, min(end, start + 60)):
+    if text.find("\\boxed", start, end) >= 0 or last_mark(text, start, end) is not None:
+        return Statement(start, end, "answer", strong(text, start, end))
+    if _CONCLUSION.search(text, start, min(end, start + 60)):
         mark = "conclusion"
     return Statement(start, end, mark)
+
+
+_CONCLUDES = re.compile(
+    r"[\W_]{0,12}(?:and |but )?(?:therefore|thus|hence|so|consequently|in conclusion|as a result|finally|in summary"
+    r"|altogether|in total)\b",
+    re.IGNORECASE,
+)
+
+
+def concluding(text: str, start: int, end: int) -> bool:
+    """Whether a statement opens with therefore, so and the like."""
+    return _CONCLUDES.match(text, start, end) is not None
 
 
 def in_check(text: str, start: int) -> bool:

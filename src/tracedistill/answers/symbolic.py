@@ -12,8 +12,11 @@ import sys
 import threading
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from tracedistill.answers.worker import PATIENCE
 
 MAX_CHARS = 1500
 """Longer expressions are not given to the symbolic library."""
@@ -31,6 +34,22 @@ class Finding(NamedTuple):
     """equal, different, unparsed-gold, unparsed-prediction, timeout, memory or error."""
     reason: str
     """One short sentence."""
+    seconds: float = 0.0
+    """Core seconds that it took; 0 where it was known before."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """What is left of the symbolic work that one judged row may cost."""
+
+    left: float
+    """Core seconds."""
+
+    def compare(self, gold: str, prediction: str) -> Finding:
+        """Compare two expressions within what is left, and take off what it costs."""
+        finding = WORKER.compare(gold, prediction, self.left)
+        self.left -= finding.seconds
+        return finding
 
 
 class SymbolicWorker:
@@ -40,10 +59,11 @@ class SymbolicWorker:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
+        self._asked = 0
         self._known: OrderedDict[tuple[str, str], Finding] = OrderedDict()
 
     def compare(self, gold: str, prediction: str, seconds: float) -> Finding:
-        """Compare two expressions within `seconds` of wall time; starting the process is not counted."""
+        """Compare two expressions within `seconds` of a core; starting the process is not counted."""
         if len(gold) > MAX_CHARS or len(prediction) > MAX_CHARS:
             return Finding("error", f"expression is longer than {MAX_CHARS} characters")
         if seconds <= 0.01:
@@ -52,7 +72,7 @@ class SymbolicWorker:
             pair = (gold, prediction)
             known = self._known.get(pair)
             if known is not None:
-                return known
+                return known._replace(seconds=0.0)
             finding = self._ask(gold, prediction, seconds)
             if finding.outcome != "timeout":
                 self._known[pair] = finding
@@ -69,18 +89,25 @@ class SymbolicWorker:
         process = self._started()
         if process is None or process.stdin is None:
             return Finding("error", "the symbolic worker does not start (is math-verify installed?)")
-        request = {"gold": gold, "prediction": prediction, "seconds": seconds, "whole": whole}
+        self._asked += 1
+        request = {
+            "number": self._asked, "gold": gold, "prediction": prediction, "seconds": seconds, "whole": whole
+        }  # fmt: skip
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
+            answer = self._read(process, PATIENCE * seconds + _GRACE_SECONDS, self._asked)
         except OSError:
             self._end()
             return Finding("error", "the symbolic worker is gone; the next comparison starts another")
-        answer = self._read(process, seconds + _GRACE_SECONDS)
+        except BaseException:
+            self._end()  # an interruption leaves a reply in the pipe: the next comparison must not read it
+            raise
         if answer is None:
             self._end()
-            return Finding("timeout", f"no verdict within {seconds:.1f} s")
-        return Finding(answer.get("outcome", "error"), answer.get("reason", ""))
+            return Finding("timeout", f"no verdict within {seconds:.1f} s", seconds)
+        outcome, reason = str(answer.get("outcome", "error")), str(answer.get("reason", ""))
+        return Finding(outcome, reason, float(answer.get("spent", seconds)))
 
     def _started(self) -> subprocess.Popen[bytes] | None:
         if self._process is not None and self._owner != os.getpid():
@@ -101,13 +128,23 @@ class SymbolicWorker:
             self._end()
         return self._process
 
-    def _read(self, process: subprocess.Popen[bytes], seconds: float) -> dict[str, str] | None:
-        """One reply line, or None where none came in time or the process ended."""
+    def _read(self, process: subprocess.Popen[bytes], seconds: float, number: int = 0) -> dict[str, Any] | None:
+        """The reply with this number, or None where none came in time or the process ended.
+
+        Replies to requests that nobody waits for any more are passed over.
+        """
         assert process.stdout is not None
         descriptor = process.stdout.fileno()
         deadline = time.monotonic() + seconds
         received = b""
-        while not received.endswith(b"\n"):
+        while True:
+            line, end, rest = received.partition(b"\n")
+            if end:
+                answer: dict[str, Any] = json.loads(line)
+                if answer.get("number", 0) == number:
+                    return answer
+                received = rest
+                continue
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([descriptor], [], [], left)[0]:
                 return None
@@ -115,8 +152,6 @@ class SymbolicWorker:
             if not piece:
                 return None
             received += piece
-        answer: dict[str, str] = json.loads(received)
-        return answer
 
     def close(self) -> None:
         """End the process; the next comparison starts another."""

@@ -2,8 +2,12 @@
 
 A server imports math-verify once and forks a child that does the work. A child that hangs or outgrows its memory is
 killed and the next one is forked in milliseconds, so that no input pays for the one before it. Requests and replies
-are JSON lines: `{"gold", "prediction", "seconds", "whole"}` and `{"outcome", "reason"}`, outcome being equal,
-different, unparsed-gold, unparsed-prediction, timeout, memory or error.
+are JSON lines: `{"number", "gold", "prediction", "seconds", "whole"}` and `{"number", "outcome", "reason"}`, outcome
+being equal, different, unparsed-gold, unparsed-prediction, timeout, memory or error. A reply bears the number of its
+request.
+
+An expression counts as parsed only where the parser consumed all of it, and symbols keep their case. What math-verify
+calls equal is then evaluated at higher precision: its absolute tolerance takes 2^-60 and 2^-61 for one number.
 """
 
 from __future__ import annotations
@@ -22,6 +26,9 @@ from typing import Any
 
 EXTRA_BYTES = 512 * 1024 * 1024
 """Address space that one comparison may take beyond what the imports take."""
+PATIENCE = 3
+"""Times its seconds that a comparison may take by the clock, where a busy machine gives it no core: what one input is
+judged to be must not hang on what else runs."""
 RENEW_AFTER = 2000
 """Requests after which a child is replaced, because symbolic caches grow."""
 
@@ -36,18 +43,92 @@ def die_with_parent() -> None:
 
 def compare(gold: str, prediction: str) -> tuple[str, str]:
     """Outcome and reason for one pair of expressions, without any time limit of its own."""
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+    from math_verify import verify
 
-    config = (LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig())
-    # the first element is the parsed expression; a lone string means that nothing could be parsed
-    wanted = parse(f"${gold}$", extraction_config=config, parsing_timeout=None)
-    if not wanted or all(isinstance(part, str) for part in wanted):
-        return "unparsed-gold", "math-verify cannot parse the gold"
-    found = parse(f"${prediction}$", extraction_config=config, parsing_timeout=None)
-    if not found or all(isinstance(part, str) for part in found):
-        return "unparsed-prediction", "math-verify cannot parse the answer"
+    wanted = parsed(gold)
+    if wanted is None:
+        return "unparsed-gold", "math-verify cannot parse the whole gold"
+    found = parsed(prediction)
+    if found is None:
+        return "unparsed-prediction", "math-verify cannot parse the whole answer"
     same = verify(wanted, found, timeout_seconds=None, allow_set_relation_comp=True)
+    if same and refuted(wanted, found):
+        return "different", "math-verify, and other values at high precision"
     return ("equal" if same else "different"), "math-verify"
+
+
+def parsed(latex: str) -> Any:
+    """The expression that a LaTeX text is as a whole, or None where the parser takes none or only a part of it."""
+    from antlr4 import Token
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy
+    from latex2sympy2_extended.math_normalization import NormalizationConfig, normalize_latex
+    from math_verify.grader import should_treat_as_complex
+    from sympy import Basic, MatrixBase
+
+    normal = normalize_latex(latex, NormalizationConfig(boxed="none")).strip()
+    reader = _Latex2Sympy(is_real=not should_treat_as_complex(normal), config=ConversionConfig(lowercase_symbols=False))
+    made: list[Any] = []
+    make = reader.create_parser
+
+    def create(text: str) -> Any:
+        made.append(make(text))
+        return made[-1]
+
+    reader.create_parser = create  # the parser is asked afterwards whether anything was left over
+    try:
+        found = reader.parse(normal)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # the library raises bare exceptions for whatever it cannot read
+        return None
+    if not made or made[0].getCurrentToken().type != Token.EOF or not isinstance(found, Basic | MatrixBase):
+        return None
+    return found
+
+
+def refuted(left: Any, right: Any) -> bool:
+    """Whether two expressions have clearly different values, tiny ones included; False where nothing can be told."""
+    from sympy import Eq, Expr, MatrixBase, Tuple
+
+    if isinstance(left, MatrixBase) and isinstance(right, MatrixBase):
+        return left.shape != right.shape or any(map(refuted, left.flat(), right.flat()))
+    if isinstance(left, Tuple) and isinstance(right, Tuple):
+        return len(left) != len(right) or any(map(refuted, left, right))
+    if isinstance(left, Eq) and isinstance(right, Eq):
+        return bool(left.lhs == right.lhs) and refuted(left.rhs, right.rhs)
+    if isinstance(left, Eq) or isinstance(right, Eq):
+        return refuted(getattr(left, "rhs", left), getattr(right, "rhs", right))
+    if not isinstance(left, Expr) or not isinstance(right, Expr):
+        return False
+    return _far(left, right)
+
+
+_DIGITS = 40
+_EXACT, _FLOATING, _NOISE = 1e-15, 5e-6, 1e-60
+"""Relative differences above which two values differ (exact ones, and where a decimal fraction is in them), and the
+size below which a value that was computed may be nothing but cancelled digits."""
+
+
+def _far(left: Any, right: Any) -> bool:
+    from sympy import Float, Rational
+
+    symbols = sorted(left.free_symbols | right.free_symbols, key=str)
+    values = {symbol: Rational(7 * place + 11, 13 + place) for place, symbol in enumerate(symbols)}
+    try:
+        left, right = left.doit().subs(values), right.doit().subs(values)
+        if isinstance(left, Rational) and isinstance(right, Rational):
+            first, second = left, right
+        else:
+            first, second = left.evalf(_DIGITS), right.evalf(_DIGITS)
+        gap, size = abs(first - second), max(abs(first), abs(second))
+        if not (gap.is_number and gap.is_finite and size.is_finite):
+            return False
+        bound = _FLOATING if left.has(Float) or right.has(Float) else _EXACT
+        return bool(gap > bound * size) and (bool(gap > _NOISE) or first is left)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # whatever cannot be evaluated cannot refute
+        return False
 
 
 def compare_texts(gold: str, text: str) -> tuple[str, str]:
@@ -76,6 +157,20 @@ def reply(line: bytes) -> dict[str, str]:
     return {"outcome": outcome, "reason": reason}
 
 
+def numbered(line: bytes) -> bytes:
+    """The reply line to a request line, with its number and the core seconds that it took."""
+    begin = time.process_time()
+    answer = reply(line)
+    return json.dumps({"number": _number(line), "spent": time.process_time() - begin, **answer}).encode() + b"\n"
+
+
+def _number(line: bytes) -> int:
+    try:
+        return int(json.loads(line)["number"])
+    except (ValueError, TypeError, KeyError):
+        return -1
+
+
 def _address_space() -> int:
     try:
         with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123  (no package imports here)
@@ -95,9 +190,9 @@ def _work(requests: int, replies: int) -> None:
             line = source.readline()
             if not line:
                 break
-            answer = reply(line)
-            os.write(replies, json.dumps(answer).encode() + b"\n")
-            if answer["outcome"] == "memory":
+            answer = numbered(line)
+            os.write(replies, answer)
+            if b'"memory"' in answer:
                 break
 
 
@@ -121,20 +216,34 @@ class Child:
         os.close(reply_write)
 
     def ask(self, line: bytes, seconds: float) -> bytes | None:
-        """The reply, or None after `seconds`; empty where the worker died."""
+        """The reply, or None after `seconds` of a core (by the clock at most `PATIENCE` times that); empty: it died."""
         with contextlib.suppress(BrokenPipeError):
             os.write(self.requests, line)
-        deadline = time.monotonic() + seconds
+        begin, before = time.monotonic(), self._core_seconds()
+        deadline = begin + seconds
         received = b""
         while not received.endswith(b"\n"):
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self.replies], [], [], left)[0]:
-                return None
+                used = self._core_seconds() - before
+                if before < 0 or used >= 0.9 * seconds or time.monotonic() - begin >= PATIENCE * seconds:
+                    return None
+                deadline = min(time.monotonic() + max(seconds - used, 0.02), begin + PATIENCE * seconds)
+                continue
             piece = os.read(self.replies, 65536)
             if not piece:
                 return b""
             received += piece
         return received
+
+    def _core_seconds(self) -> float:
+        """Core seconds that the child has used so far; -1 where the system does not tell."""
+        try:
+            with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:  # noqa: PTH123  (no package imports here)
+                fields = file.read().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError, IndexError):
+            return -1.0
 
     def end(self) -> None:
         """Kill and reap."""
@@ -169,7 +278,7 @@ def serve() -> None:
             child = None
             kind = "timeout" if answer is None else "memory"
             reason = f"no verdict within {seconds:.1f} s" if answer is None else "the comparison ended its worker"
-            answer = json.dumps({"outcome": kind, "reason": reason}).encode() + b"\n"
+            answer = json.dumps({"number": _number(line), "outcome": kind, "reason": reason}).encode() + b"\n"
         elif served >= RENEW_AFTER or b'"memory"' in answer:
             child.end()
             child = None

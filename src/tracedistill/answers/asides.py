@@ -1,0 +1,137 @@
+"""Statements beside the answer: questions back, offers, notes, checks, other ways, suppositions."""
+
+from __future__ import annotations
+
+import re
+
+from tracedistill.answers.words import word_set
+
+_OPENS = (
+    r"[\s>*_#\"'(\[✓✅-]*(?:(?:so|and|now|then|also|finally|but|well|ok|okay|great|indeed|yes|please|thus)[,!]?\s+)?"
+)
+_NOTE = re.compile(
+    _OPENS + r"(?:(?:note|notes|nb|n\.b\.|p\.?s\.?|remark|remarks|reminder|tip|hint|fun fact|disclaimer|caveat"
+    r"|confidence|explanation"
+    r"|reasoning|reason|rationale|justification|assumption|assumptions|source|sources|interpretation|context|comparison"
+    r"|for (?:comparison|reference|context|example|instance)|by the way|incidentally|as a (?:side note|bonus)|side note"
+    r"|in (?:contrast|comparison)|note that|keep in mind|remember|be aware|interestingly"
+    r"|注|注意|备注|说明|解释|Hinweis|Anmerkung|Nota|Remarque|Erklärung|Explicación|Примечание)"
+    r"\b[\s*_]*(?::|that\b|,|(?=\d))|(?:注意|注|备注|说明|解释|解析)[：:，])",
+    re.IGNORECASE,
+)
+_OFFER = re.compile(
+    r"\b(?:would you like|do you want|do you need|shall i|should i|can i help|may i|let me know|feel free"
+    r"|if you(?:'d| would)? "
+    r"(?:like|have|need|want|prefer)|i can also|i could also|i'm happy|i am happy|happy to|i hope|hope (?:this|that)|"
+    r"any (?:other |more |further )?questions|need (?:any )?(?:more |further )?help|don't hesitate|thank you"
+    r"|thanks for|"
+    r"good luck|great job|well done|try (?:it|another|solving)|you (?:can|could|might|may) (?:also |now )?try"
+    r"|next problem|another problem)\b",
+    re.IGNORECASE,
+)
+_CHECKING = (
+    r"(?:(?:as|we|i|you|let'?s|let us|let me|to|can|could|should|may|also|now|quickly|quick|just|final|a|by|first|will"
+    r"|i'll|we'll|our|the"
+    r"|this|answer|result|work|solution|please)\s+){0,5}"
+    r"(?:(?:double|cross|sanity)[ -]?)?(?:check|checking|verify|verifying|verification|validate|validating|confirm"
+    r"|confirming|"
+    r"proof|sanity|re-?check|(?:plug(?:ging)?|substitut(?:e|ing))\s(?:\w+\s){0,4}back)\b"
+)
+_CHECK = re.compile(
+    _OPENS + r"(?:" + _CHECKING + r"|this (?:checks out|makes sense|is (?:consistent|correct|reasonable)|matches"
+    r"|fits|agrees)|"
+    r"(?:which|that) (?:matches|agrees|checks|fits)|检验|验证|验算|检查|Probe\b|Überprüfung|Comprobación|Vérification"
+    r"|Проверка|検算)",
+    re.IGNORECASE,
+)
+_OTHER_WAY = re.compile(
+    _OPENS + r"(?:alternative(?:ly)?\b|another (?:way|method|approach|option)\b|(?:a |one )?(?:different|second"
+    r"|other|quicker|faster|shorter)"
+    r" (?:way|method|approach)\b|you (?:could|can|might) also\b|we (?:could|can|might) also\b|if (?:instead"
+    r"|we instead)\b"
+    r"|otherwise\b|或者|另一种|另外|alternativ\b|alternativement\b|alternativamente\b)",
+    re.IGNORECASE,
+)
+_SUPPOSED = re.compile(
+    _OPENS + r"(?:if|suppose|supposing|had|assuming|imagine|even if|unless|were)\b.{0,200}\b(?:would|had|were|could"
+    r"|might)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_MEANS = re.compile(
+    _OPENS + r"(?:in other words|put differently|put another way|equivalently|to put it|i\.e\.|that is to say)\b"
+    r"|"
+    + _OPENS
+    + r"(?:that|this|it|which)(?:'s| is| means| works out to| comes out to| comes to| amounts to| represents"
+    r"| corresponds to)?"
+    r"(?: that)?(?: is| it is| it's)? (?:about|roughly|approximately|around|almost|nearly|just|only|well|slightly"
+    r"|a (?:bit|little)|"
+    r"more than|less than|over|under|half|twice|double|triple|enough|equivalent|the same as|equal to about)\b",
+    re.IGNORECASE,
+)
+_WORDS = re.compile(r"[a-z]+")
+_HINTS = word_set(
+    "note notes nb n p s ps remark remarks reminder tip hint fun disclaimer caveat confidence assumption assumptions "
+    "source sources interpretation context comparison reference example instance way incidentally bonus side contrast "
+    "remember aware mind interestingly explanation reasoning reason rationale justification check checking recheck "
+    "verify verifying verification validate validating confirm confirming proof sanity plug plugging substitute "
+    "substituting checks makes consistent correct reasonable matches fits agrees alternative alternatively another "
+    "different second other quicker faster shorter could might instead otherwise if suppose supposing had assuming "
+    "imagine unless were words put equivalently that this it which hinweis anmerkung nota remarque probe"
+)
+_OFFERED = (
+    "would you", "do you", "shall i", "should i", "can i ", "may i ", "let me know", "feel free", "if you",
+    "i can also", "i could also", "happy", "hope", "question", "help", "hesitate", "thank", "luck", "great job",
+    "well done", "try ", "trying", "next problem", "another problem", "you can ", "you could", "you might", "you may",
+)  # fmt: skip
+_PARAGRAPH = 1200
+"""Characters before a statement in which a check that it belongs to may begin."""
+_PARAGRAPH_HINTS = (
+    "check", "verif", "confirm", "valid", "proof", "sanity", "plug", "substitut", "makes sense", "consistent",
+    "reasonable", "matches", "fits", "agrees", "altern", "another", "different", "second", "other", "quicker", "faster",
+    "shorter", " also", "if ",
+)  # fmt: skip
+
+
+def aside(text: str, start: int, end: int) -> str:
+    """What a statement is, if it is beside the answer (question, offer, note, check, ...); empty where it is not."""
+    if text[max(start, end - 6) : end].rstrip(" *_)\"'\n").endswith(("?", "？")):
+        return "a question"
+    stop = min(end, start + 400)
+    inner = text[start:end].strip(" *_\n")
+    if inner[:1] == "(" and inner[-1:] == ")" and inner[1:2].isalpha() and inner.count("(") == 1:
+        return "a note"
+    low = text[start:stop].lower()
+    if not low.isascii() or not _HINTS.isdisjoint(_WORDS.findall(low[:80])):
+        for name, pattern in _OPENERS:
+            if pattern.match(text, start, stop):
+                return name
+    if any(hint in low for hint in _OFFERED) and _OFFER.search(text, start, stop):
+        return "an offer"
+    return ""
+
+
+_OPENERS = (
+    ("a note", _NOTE), ("a check", _CHECK), ("another way", _OTHER_WAY), ("a supposition", _SUPPOSED),
+    ("an interpretation", _MEANS),
+)  # fmt: skip
+
+
+def under_aside(text: str, start: int) -> str:
+    """The aside that an earlier sentence of the same paragraph opens (`Let's verify. 60 + 100 = 160.`); else empty."""
+    floor = max(0, start - _PARAGRAPH)
+    begin = max(text.rfind("\n\n", floor, start) + 2, floor) if "\n\n" in text[floor:start] else floor
+    before = text[begin:start]
+    low = before.lower()
+    if low.isascii() and not any(hint in low for hint in _PARAGRAPH_HINTS):
+        return ""
+    for name, pattern in _OPENERS[1:3]:
+        if pattern.match(before):
+            return name
+    for match in _SENTENCE.finditer(before):
+        for name, pattern in _OPENERS[1:3]:
+            if pattern.match(before, match.end()):
+                return name
+    return ""
+
+
+_SENTENCE = re.compile(r"(?:[.!?:。！？][*\"')\]]*\s|\n)(?=\s*\S)")

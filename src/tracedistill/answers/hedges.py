@@ -1,0 +1,185 @@
+"""Numbers and words that a text names without stating them: denied, one of several, a range, a bound, a coordinate."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from tracedistill.answers.words import word_set
+
+Hedge = Literal["", "denied", "choice", "range", "bound", "part"]
+"""denied: `not 20`; choice: `15 or 20`; range: `15 to 20`; bound: `less than 20`; part: of a coordinate or formula."""
+
+_WORDS = re.compile(r"[a-z]+")
+_DENIALS = word_set(
+    "not t never cannot neither nor other rather instead false wrong incorrect impossible unlikely doubt is are was "
+    "were "
+    "nicht kein keine keinen pas non no neq ne too seems"
+)
+_BOUNDS = word_set(
+    "than als moins plus menos mais meno under over above below le ge lt gt leq geq least most up minimum maximum "
+    "many much "
+    "mindestens more less fewer higher lower mehr weniger al como au"
+)
+_PAIRS = word_set("or oder ou o u lub albo eller between zwischen entre tra tussen to through bis and und et y e")
+_BRACKETS = frozenset("([{⟨〈")
+_OPERATORS = frozenset("-+×*/^")
+_LETTERS = frozenset(" +-xyznkabw")
+_SIGNS = frozenset("<>≤≥≠=+~-–/")
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|cannot|neither|nor|nicht|kein|keine|keinen|не|pas|non|não|niet|ikke|inte|no es|no son"
+    r"|no hay)|n't"
+    r"|\bn['’]est pas|\bother than|\brather than|\binstead of|≠|\\neq?|!=|不是|并非|而不是|不等于|不为|ではなく)"
+    r"(?:\s*(?:be|been|equal(?:s)?(?: to)?|exactly|about|the|a|an|really|actually|necessarily|have|has|had|get|gets"
+    r"|of|de"
+    r"|igual a|égal à|gleich|cost|costs|take|takes|need|needs|just|simply|:)\b)*[\s$(*€£\"'`\\]*\Z",
+    re.IGNORECASE,
+)
+_ONLY = re.compile(r"\bnot\s+(?:only|just|merely|simply)\b|\bnot\s+(?:more|less|fewer)\b", re.IGNORECASE)
+_DOUBTED = re.compile(
+    r"\b(?:do(?:es)?n['’]?t (?:think|believe|have)|do(?:es)? not (?:think|believe|have)|doubt|unlikely"
+    r"|can['’]?t (?:be|have)|cannot be"
+    r"|isn['’]?t (?:the case|true)|not (?:the case|true|correct|possible)|false|would be wrong"
+    r"|impossible)\b[^.;]{0,60}\Z",
+    re.IGNORECASE,
+)
+_TURN = re.compile(
+    r"\b(?:but|rather|instead|so|therefore|thus|hence|it['’]?s|it is)\b|[;:]|, (?:the"
+    r"|it)\b",
+    re.IGNORECASE,
+)
+_REFUSED = re.compile(
+    r"[\s*\"'`)$]*(?:[A-Za-z-]+\s+){0,3}?(?:(?:is|are|was|were|would|can|could|does|do)\s*(?:not|n['’]t|never)\b"
+    r"\s*(?:the (?:right|correct|final|answer|total|number|result)|correct|right|possible|valid|what|an? option|it\b"
+    r"|equal|[.;,!]|\Z)|(?:is|are|was|were|would be|seems)\s+"
+    r"(?:wrong|incorrect|false|impossible|too (?:high|low|big|small|large|much|many|few))"
+    r"|不是|不对|错误|ではありません|ではない|이 아니|가 아니)",
+    re.IGNORECASE,
+)
+_NOUNS = r"[\s*)%\"'`]*(?:[A-Za-z'-]+\s+){0,3}?"
+_OR = re.compile(
+    _NOUNS + r",?\s*(?:\b(?:or|oder|ou|o|u|или|або|lub|albo|eller|e/o|and/or)\s|或(?:者)?|または|か(?=\d)|또는|أو\s)\s*"
+    r"(?:(?:about|maybe|possibly|even|perhaps|else|just|else)\s+)?[\s$(*€£]*\Z",
+    re.IGNORECASE,
+)
+_AND = re.compile(r"[\s*)%$]*(?:,|;|\band\b|&|和|و|y|und|et|и)[\s$(*€£]*\Z", re.IGNORECASE)
+_TO = re.compile(
+    r"[\s*%$]*(?:[A-Za-z]+\s+)?(?:\bto\b|\bthrough\b|\bbis\b|\bà\b|\bto about\b|到|至|から|〜|~|～|-|--|…"
+    r"|\.\.\.)[\s$(*€£]*\Z",
+    re.IGNORECASE,
+)
+_CHANGE = re.compile(
+    r"\b(?:ratio|from|chang\w*|increas\w*|decreas\w*|go|goes|went|rose|rise\w*|drop\w*|fell|add\w*|convert\w*"
+    r"|compar\w*|"
+    r"round\w*|reduc\w*|grew|grow\w*|proportion|odds|equal)\b",
+    re.IGNORECASE,
+)
+_BETWEEN = re.compile(r"\b(?:between|zwischen|entre|между|tra|tussen)[\s$(*€£]*\Z|介于\s*\Z", re.IGNORECASE)
+_BOUND = re.compile(
+    r"(?:\b(?:less|fewer|more|greater|larger|smaller|higher|lower|older|younger|longer|shorter|bigger|cheaper|better"
+    r"|worse)"
+    r" than(?: or equal to)?|\b(?:weniger|mehr) als|\b(?:moins|plus) de|\b(?:menos|más|mais) (?:de|que|do que)"
+    r"|\b(?:meno|più) di"
+    r"|(?:меньше|больше|менее|более)|少于|多于|小于|大于|超过|不到|不足"
+    r"|(?:\b(?:is|are|was|were|be|cost|costs|has|have|pay|pays|spent|earn|earns|just|remain|remains"
+    r"|answer)\s+(?:just\s+)?"
+    r"(?:under|over|above|below))|(?<![\w\n>])[<>]=?|≤|≥|\\[lg](?:eq?|t)(?![a-z]))"
+    r"(?:\s+(?:the|a|an|about|around|only|just))?[\s$(*€£{]*\Z",
+    re.IGNORECASE,
+)
+_LIMIT = re.compile(
+    r"(?:\b(?:at least|at most|up to|no (?:more|less|fewer) than|not (?:more|less|fewer) than|a (?:minimum"
+    r"|maximum) of|as many as"
+    r"|as much as|mindestens|höchstens|al menos|como máximo|au moins|au plus|не менее|не более)|至少|至多|最多)"
+    r"(?:\s+(?:the|a|an|about))?[\s$(*€£]*\Z",
+    re.IGNORECASE,
+)
+_AFTER_BOUND = re.compile(
+    r"[\s*]*(?:\+(?![\s*$\d(])|(?:[A-Za-z-]+\s+){0,2}?(?:or|oder)\s+(?:more|less|fewer|mehr|weniger|above|below|over"
+    r"|under|higher|lower)\b"
+    r"|以上|以下|以内|未満)",
+    re.IGNORECASE,
+)
+_WANTS_LIMIT = re.compile(
+    r"\b(?:least|minimum|fewest|smallest|lowest|most|maximum|largest|greatest|highest|need|needs|needed|must|require\w*"
+    r"|should|have to|has to|had to|enough|can|could|able|buy|order|take|takes)\b",
+    re.IGNORECASE,
+)
+_OPENED = re.compile(r"[(\[⟨〈{]\s*(?:[-+]?[\w./\\{}]+\s*,\s*){0,3}\Z")
+_CLOSED = re.compile(r"\s*(?:,\s*[-+]?[\w./\\{}]+\s*){0,3}[)\]⟩〉}]")
+_LISTED = re.compile(r"\s*,\s*[-+]?[\w\\]")
+_LISTED_BEFORE = re.compile(r"[\w}]\s*,\s*\Z")
+_SYMBOLIC_BEFORE = re.compile(r"(?:(?<![A-Za-z\\])\d*[a-z](?:\^?\d)?\)?|\d[a-z]\))\s*[-+×*/^]\s*[$(]?\Z")
+_SYMBOLIC_AFTER = re.compile(r"\s*[-+]\s*\d*[a-z](?![A-Za-z'])|[xyznkabw](?![A-Za-z0-9])")
+
+
+def hedge(
+    text: str, start: int, end: int, spans: list[tuple[int, int]], place: int, question: str = "", strict: bool = False
+) -> Hedge:
+    """How the number at `spans[place]` of a statement is named without being stated; empty where it is stated.
+
+    `spans` are the numbers of the statement in order; `strict` for a statement that is marked as the answer, in which
+    `15 and 20` or `15, 20` is no single value either. A limit (`at least 20`) is a statement where the question asks
+    for one.
+    """
+    begin, stop = spans[place]
+    before, after = text[max(start, begin - 80) : begin], text[stop : min(end, stop + 80)]
+    # most numbers have nothing of the kind around them: the words decide which patterns are tried at all
+    words = None if not (before + after).isascii() else frozenset(_WORDS.findall(before.lower() + " " + after.lower()))
+    found = _alone(before, after, words, question)
+    if found or len(spans) == 1 or not (strict or words is None or words & _PAIRS or "-" in before or "-" in after):
+        return found
+    for left, right in ((place - 1, place), (place, place + 1)):
+        if left < 0 or right >= len(spans):
+            continue
+        between = text[spans[left][1] : spans[right][0]]
+        if len(between) > 48:
+            continue
+        ahead = text[max(start, spans[left][0] - 40) : spans[left][0]]
+        joined = _pair(between, ahead, text[spans[right][1] : min(end, spans[right][1] + 12)], strict)
+        if joined:
+            return joined
+    return ""
+
+
+def _alone(before: str, after: str, words: frozenset[str] | None, question: str) -> Hedge:
+    """What the words right around one number say of it; `words` are those of both sides, None where unknown."""
+    if words is None or words & _DENIALS:
+        if _DENIED.search(before) and not _ONLY.search(before[-30:]):
+            return "denied"
+        doubted = _DOUBTED.search(before)
+        if doubted and not _TURN.search(doubted.group()):
+            return "denied"
+        if _REFUSED.match(after):
+            return "denied"
+    if (words is None or words & _BOUNDS or not _SIGNS.isdisjoint(before[-6:])) and _BOUND.search(before):
+        return "bound"
+    if words is None or words & _BOUNDS or "+" in after[:4]:
+        limited = _AFTER_BOUND.match(after) or _LIMIT.search(before)
+        if limited and not _WANTS_LIMIT.search(question):
+            return "bound"
+    if not _BRACKETS.isdisjoint(before) and ("," in after or "," in before):
+        inside = _OPENED.search(before) and _CLOSED.match(after)
+        if inside and (_LISTED.match(after) or _LISTED_BEFORE.search(before)):
+            return "part"
+    if before.rstrip(" $(")[-1:] in _OPERATORS and _SYMBOLIC_BEFORE.search(before[-10:]):
+        return "part"
+    if after[:1] in _LETTERS and _SYMBOLIC_AFTER.match(after):
+        return "part"
+    return ""
+
+
+def _pair(between: str, ahead: str, behind: str, strict: bool) -> Hedge:
+    """What ties two numbers together that stand side by side."""
+    if _OR.match(between):
+        return "choice"
+    if _BETWEEN.search(ahead) and _AND.match(between):
+        return "range"
+    if _TO.match(between):
+        sign = between.strip(" *$%")
+        calculated = behind.lstrip(" )*$}")[:1] in ("=", "≈") and sign.startswith("-")
+        if not calculated and not _CHANGE.search(ahead):
+            return "range"
+    if strict and _AND.match(between) and behind.lstrip(" )*$}")[:1] not in ("=", "≈"):
+        return "choice"
+    return ""

@@ -1,0 +1,167 @@
+"""What marks an answer: `The answer is`, `**Answer**:`, `####`, a heading, JSON, and the words of other languages."""
+
+from __future__ import annotations
+
+import re
+
+_DRESS = r"[\s*_`\"'»”]{0,8}"
+_ANSWER = re.compile(
+    # the answer is, my final answer to the question would be, final result:
+    r"(?:\b(?:the|my|our|your|final|correct|full|written|this|so|best|right)\s{1,4}(?:\w{1,16}\s{1,4})?(?:answers?"
+    r"|(?<=final )result)\b"
+    r"(?:\s{1,4}(?:to|for)\s[^.:\n]{1,60}?)?" + _DRESS + r"(?:is|are|would be|will be|should be|must be|comes to|=|:"
+    r"|->|=>|→)"
+    # answer: 5, **Answer**: B, "answer": 5, answer is 5
+    r"|\banswer\s[-–—]\s(?=\S)"
+    r"|\banswer\b(?:\s?\([^()\n]{1,40}\))?" + _DRESS + r"(?::|=|is\b|->|=>|→)"
+    r"|(?:(?<=\n)|\A)[\s*]{0,8}(?:A|Ans|Result|Solution|Output)" + _DRESS + r":(?=[\s*$\\])"
+    r"|(?:(?<=\n)|\A)[ \t]{0,4}(?:#{1,6}[ \t]{0,4}|\*\*)(?:the[ \t])?(?:final[ \t]|correct[ \t])?(?:answer"
+    r"|result)\**[ \t]{0,4}\n"
+    r"|####(?!#)(?!\s{0,4}(?:\d{1,3}[.)]\s|(?:step|part|check|verif|note|expl|solution|calc|concl|altern|summary"
+    r"|given|problem"
+    r"|question|final answer|answer|reason|understand|identif|find|determin|comput|set)))"
+    # other languages
+    r"|(?:最终答案|最後の答え|正确答案|答案|答え|正解|解答|回答|结果|최종 답|정답|답|答)"
+    + _DRESS
+    + r"(?:应该是|应为|就是|是|为|為|は|が|을|는|은|:|=|选|選|就)"
+    r"|\b(?:antwort|ergebnis|lösung|l[oö]sungsbuchstabe)\b" + _DRESS + r"(?:ist(?: also)?|lautet|beträgt|wäre|:|=)"
+    r"|\b(?:respuesta|resultado|resposta|risposta|réponse|reponse|résultat|risultato|solución|antwoord|svar(?:et)?"
+    r"|vastaus|odpověď|odpowiedź"
+    r"|jawaban|yanıt|cevap|răspuns(?:ul)?|válasz|đáp án|câu trả lời|ответ|відповідь|απάντηση|svaret)\b"
+    r"(?: (?:final|correct[ae]|finale|correcte|końcowa|doğru|đúng|là|akhir|nya|benar))?"
+    + _DRESS
+    + r"(?:es|est|è|é|is|är|er|on|je|to|là|adalah|este|is|а|—|–|-|:|=)(?=[\s*:\"'«$\\\d(]|$)"
+    r"|(?:الإجابة|الجواب|الاجابة|پاسخ|उत्तर|תשובה|คำตอบ|উত্তর)(?: (?:النهائية|الصحيحة|هي|هو|है|כמות"
+    r"|คือ))*" + _DRESS + r"(?:هي|هو|है|คือ|:|=)?"
+    r")[\s:*_\"'`»«“]{0,12}",
+    re.IGNORECASE,
+)
+_HINT = re.compile(
+    r"nswer|NSWER|esult|\bA:|\bAns|####|olution|utput|答|结果|正解|답|ntwort|rgebnis|ösung|espuesta|esposta|isposta|éponse"
+    r"|eponse|"
+    r"ésultat|isultato|olución|ntwoord|[Ss]var|astaus|dpově|dpowied|awaban|anıt|evap|ăspuns|álasz|áp án|âu tr|твет"
+    r"|ідповід|πάντηση|"
+    r"إجابة|جواب|اجابة|پاسخ|उत्तर|תשובה|คำตอบ|উত্তর|RESPUESTA|ANTWORT|RÉPONSE|ОТВЕТ",
+)
+_STRONG = re.compile(
+    r"\\boxed|\bfinal(?: numerical| numeric)? answer\b|####(?!#)\s{0,4}[-$€£(]?\d|最终答案|最終的?な?答え|최종 답"
+    r"|\bendgültige antwort|\brespuesta final|\bréponse finale|\bresposta final|\brisposta finale|итоговый ответ"
+    r"|окончательный ответ",
+    re.IGNORECASE,
+)
+_CORRECTION = re.compile(
+    r"\b(?:wait\b|actually\b|correction\b|(?:made|was) an? (?:mistake|error)|apolog|sorry\b|oops\b|scratch that"
+    r"|on second thought|"
+    r"let me (?:re-?check|redo|recalculate|correct|reconsider|try again)|should (?:actually|instead) be)",
+    re.IGNORECASE,
+)
+_NOT_A_VALUE = re.compile(
+    r"[\s*]{0,8}(?:correct|right|wrong|reasonable|accurate|consistent|valid|incorrect|in terms|given by|round|express|"
+    r"to\b|obtained|found by|based on|as follows\s*[.\n]|below|above|the same|unknown\b)",
+    re.IGNORECASE,
+)
+_DENIAL = re.compile(
+    r"[\s*]{0,8}(?:not|n['’]t|never|definitely not|certainly not|clearly not|nicht|kein|pas|no es|non|não|не|不是"
+    r"|niet)\b(?! (?:only|just))"
+    r"|[\s*]{0,8}不是",
+    re.IGNORECASE,
+)
+_CHECKED = re.compile(
+    r"\b(?:check|checking|verify|verifying|confirm|round|rounding|write"
+    r"|express)\s{0,4}\Z",
+    re.IGNORECASE,
+)
+_NEGATED_MARK = re.compile(
+    r"(?:\banswers?|\bresult|答案)\s{0,4}(?:isn['’]t|is not|is never|cannot be|can['’]t be|can not be|would not be"
+    r"|wouldn['’]t be|不是|不为|"
+    r"should not be|shouldn['’]t be|must not be|ist nicht|no es|n['’]est pas|не|não é|non è)",
+    re.IGNORECASE,
+)
+
+
+_DOUBT = re.compile(
+    r"\b(?:do(?:es)?n['’]?t|do(?:es)? not|did not|didn['’]t) (?:think|believe|know|agree|mean)\b|\bdoubt\b|\bunlikely\b"
+    r"|\bnot (?:true|the case|convinced|sure) (?:that|if|whether)\b|\bcan['’]t be (?:true|right) that\b",
+    re.IGNORECASE,
+)
+_BUT = re.compile(r"\bbut\b|\binstead\b|\brather\b|[;:]|, so\b|, it\b", re.IGNORECASE)
+
+
+def last_mark(text: str, start: int, end: int) -> int | None:
+    """Where the value begins after the last `answer is` of a sentence; None where there is no such mark."""
+    if not _HINT.search(text, start, end):
+        return None
+    at = None
+    for match in _ANSWER.finditer(text, start, end):
+        if match.end() == match.start():
+            continue
+        if (
+            not _NOT_A_VALUE.match(text, match.end(), end)
+            and not _DENIAL.match(text, match.end(), end)
+            and not _CHECKED.search(text[max(start, match.start() - 16) : match.start()])
+        ):
+            at = match.end()
+    return at
+
+
+def denied(text: str, start: int, end: int) -> bool:
+    """Whether a sentence only says what the answer is not."""
+    if not _HINT.search(text, start, end):
+        return False
+    if _NEGATED_MARK.search(text, start, end):
+        return True
+    doubt = _DOUBT.search(text, start, end)
+    if doubt is not None and not _BUT.search(text, doubt.end(), end):
+        return True
+    match = _ANSWER.search(text, start, end)
+    return match is not None and _DENIAL.match(text, match.end(), end) is not None
+
+
+def strong(text: str, start: int, end: int) -> bool:
+    """Whether the mark of a sentence binds: a box, `####` before a value, or `final answer`."""
+    return _STRONG.search(text, start, end) is not None
+
+
+_BINDING = ("\\boxed", "####", "final answer", "final numerical answer", "final numeric answer")
+
+
+def last_strong(text: str, end: int, window: int = 8000) -> int:
+    """Where the last mark that binds begins; -1 where there is none, or a correction follows it."""
+    floor = max(0, end - window)
+    part = text[floor:end]
+    low = part.lower()
+    begin = max(0, max(low.rfind(hint) for hint in _BINDING)) if part.isascii() else 0
+    if not begin and part.isascii() and not low.startswith(_BINDING):
+        return -1
+    at = -1
+    for start in (floor + begin, floor) if begin else (floor,):
+        for match in _STRONG.finditer(text, start, end):
+            at = match.start()
+        if at >= 0:
+            break
+    return -1 if at >= 0 and _CORRECTION.search(text, at, end) else at
+
+
+def corrected(text: str, start: int, end: int) -> bool:
+    """Whether a writer takes something back (`wait`, `actually`, `I made a mistake`) between two places."""
+    return _CORRECTION.search(text, start, end) is not None
+
+
+def heading(line: str) -> bool:
+    """Whether a line is a heading that announces the answer, such as `### Final Answer` or `**Answer**`."""
+    return len(line) < 60 and _HEADING.fullmatch(line.strip()) is not None
+
+
+_HEADING = re.compile(
+    r"(?:#{1,6}\s{0,4}|\*\*|__)?\s?(?:✅\s?)?(?:the )?(?:final |correct |our )?(?:answer|result|solution|答案|最终答案"
+    r"|答え|antwort|respuesta|réponse|ответ)"
+    r"\s?[:：]?(?:\*\*|__)?\s?[:：]?",
+    re.IGNORECASE,
+)
+RUN_ON = re.compile(
+    r"\n[ \t]{0,4}(?:[#*]{1,6}[ \t]{0,4})?(?:next[ \t]|new[ \t]|another[ \t])?(?:question|problem|q|exercise|user"
+    r"|human|input|instruction|问题|問題|题目)"
+    r"[ \t]{0,4}(?:\d{1,3})?[*_ \t]{0,4}[:：.]",
+    re.IGNORECASE,
+)
+"""A new problem that a base model goes on with after its answer."""

@@ -1,0 +1,206 @@
+"""Whether a statement states a text answer: `The capital is **Paris**.` and `It's Paris.` state Paris.
+
+`The capital of France is Lyon.` does not state France, `It is not Paris.` and `Paris or Lyon` do not state Paris. What
+a statement names must stand where an answer stands: alone, in bold, behind a copula or preposition at the end of its
+clause, at the head before a reason, or as the only thing that the question does not say itself.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from tracedistill.answers.asked import stems
+from tracedistill.answers.cleaning import plain
+from tracedistill.answers.wording import plain_words, same_words
+from tracedistill.answers.words import word_set
+
+_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__|`([^`\n]{1,200})`|[\"“]([^\"”\n]{1,200})[\"”]")
+_POLAR = word_set("yes no true false")
+_POLAR_HEAD = re.compile(
+    r"[\s*_\"'`(\[#>-]*(yes|no|true|false)\b[*_\"'`)\]]*(?=\s*(?:[,.;:!)—–-]|\Z|\n)|\s+(?:because|since|as|it|they"
+    r"|he|she|there|this|that|the|we|you|i|its)\b)",
+    re.IGNORECASE,
+)
+_POLAR_BOTH = re.compile(
+    r"\b(?:yes|no|true|false)\b\s*(?:and|or|/|but also)\s*\b(?:yes|no|true"
+    r"|false)\b",
+    re.IGNORECASE,
+)
+_LINKS = word_set(
+    "is are was were be been being am it's its that's he's she's they're there's called named as to in at on by into "
+    "for "
+    "the a an says said say states equals becomes became remains means gives get gets got have has had will would "
+    "answer "
+    "answers option label class category probably likely definitely clearly therefore thus so hence simply actually "
+    "just about "
+    "takes take took costs cost needs need wants likes live lives went go goes come comes came moved made makes picked "
+    "chose chooses uses used release releases contain contains produces show shows "
+    "towards toward onto inside with label: sentiment: namely indeed only also choose pick select predict classified "
+    "labeled "
+    "labelled tagged ist sind war heißt lautet est sont es son está é è foi fue это является из в на the: und"
+)
+_UNSTATED = word_set(
+    "if although though while whereas when unless despite assuming suppose because since before after until besides"
+)
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|neither|nor|cannot|rather than|instead of|other than|than|without|except|nicht|kein|keine|не"
+    r"|pas|non|não)"
+    r"|n['’]t|不是|不|ではなく)(?:\s+(?:be|been|the|a|an|in|at|to|really|actually|exactly|necessarily|called|about|as|of"
+    r"|on))*[\s*_\"'`(]*\Z",
+    re.IGNORECASE,
+)
+_DOUBTED = re.compile(
+    r"\b(?:do(?:es)?n['’]?t (?:think|believe)|do(?:es)? not (?:think|believe)|doubt|isn['’]?t true|not true"
+    r"|not the case|unlikely|false that"
+    r"|wrong to say)\b[^,;.]*\Z"
+    r"|(?:\bnot|n['’]t)\b(?! only)(?:(?! is | are | was | were |\bbut\b)[^,;.:]){0,48}\Z",
+    re.IGNORECASE,
+)
+_REFUSED = re.compile(
+    r"[\s*_\"'`).,]{0,6}(?:(?:is|are|was|were|would be|can|could|does|did)\s*(?:not\b|n['’]t|never|no longer)|(?:is"
+    r"|are|was|were)n['’]t|cannot|can['’]t"
+    r"|(?:is|was|are|would be)\s+(?:wrong|incorrect|false|out)|不是|错)",
+    re.IGNORECASE,
+)
+_OR_AFTER = re.compile(
+    r"[\s*_\"'`)]*(?:,\s*)?(?:or|and/or|/|oder|ou|o|или|或)\s+(?!so\b|more\b|less\b"
+    r"|rather\b)[\w*_\"'`(]",
+    re.IGNORECASE,
+)
+_OR_BEFORE = re.compile(
+    r"[\w*)\"'`]\s*(?:,\s*)?(?:\bor\b|\band/or\b|/|\boder\b|\bou\b|\bили\b"
+    r"|或)\s*(?:\w{1,8}\s+){0,2}[\s*_\"'`(]*\Z",
+    re.IGNORECASE,
+)
+_AND_AFTER = re.compile(
+    r"[\s*_\"'`)]*(?:,?\s*\band\b|,?\s*&|\bund\b|\bet\b|\by\b)\s+(?!not\b|so\b|therefore\b|it\b"
+    r"|he\b|she\b|they\b|this\b|that\b|the\s\w+\s(?:is|are|was)\b)\w",
+    re.IGNORECASE,
+)
+_AND_BEFORE = re.compile(r"[\w*)]\s*,?\s*(?:\band\b|&|\bund\b|\bet\b)\s*(?:the|a|an|in)?\s*[*_\"'`(]*\Z", re.IGNORECASE)
+_STOPS_AFTER = re.compile(
+    r"[\s*_\"'`)\]]*(?:\Z|[.!?。！？](?:\s|\Z|[*\"')])|[;:(\[—–\n]|\s-\s|,\s+(?!(?:[A-Z]\w*|\d+)(?:[.\s]*\Z|,|\s+and\b))"
+    r"|(?:because|since|as|which|who|where|when|that|due|for|rather|around|circa|during|about|near|over|throughout"
+    r"|under|between|to|into|across|instead|not|with|by|in|on|of all|overall|here"
+    r"|then|now|today|there|after"
+    r"|before|while|but|so|thus|from|given|according|based|without|at)\b)",
+    re.IGNORECASE,
+)
+_CLAUSE = re.compile(r"[,;:.!?]\s|\bbut\b|\bso\b|\bthen\b")
+_SUBJECT = re.compile(
+    r"[\s*_\"'`)]*(?:is|was|are|were|would be|must be|will be|has|had|won|wrote|went|discovered"
+    r"|invented|did|does)\b",
+    re.IGNORECASE,
+)
+_WHO = re.compile(r"\bwho(?:m|se)?\b", re.IGNORECASE)
+_WORD = re.compile(r"[^\W_][\w'’+#-]*")
+MAX = 600
+"""Longer statements are compared as a whole only."""
+
+
+def states(gold: str, statement: str, question: str = "", marked: bool = False) -> str:
+    """The rule by which a statement states a gold, or nothing; `marked`: it stands behind `the answer is`."""
+    text = plain(statement).strip()
+    if same_words(gold, text):
+        return "same words"
+    if len(text) > MAX or not plain_words(gold):
+        return ""
+    wanted = plain_words(gold)
+    if wanted in _POLAR:
+        head = _POLAR_HEAD.match(text)
+        if head and not _POLAR_BOTH.search(text[:60]):
+            return "stated first" if head[1].casefold() == wanted else ""
+    bold = {plain_words(next(filter(None, match.groups()))) for match in _BOLD.finditer(text)}
+    spans = _places(gold, text)
+    for begin, end in reversed(spans):
+        rule = _stated_at(text, begin, end, wanted in bold and len(bold) == 1, marked, question)
+        if rule:
+            return rule
+    return ""
+
+
+def polar_head(text: str) -> str:
+    """The yes, no, true or false that a text opens with; else nothing."""
+    head = _POLAR_HEAD.match(plain(text[:200]))
+    return head[1].casefold() if head and not _POLAR_BOTH.search(text[:60]) else ""
+
+
+@lru_cache(maxsize=4096)
+def _pattern(gold: str) -> re.Pattern[str] | None:
+    words = plain(gold).strip().rstrip(".").strip("\"'`").removeprefix("**").removesuffix("**").split()
+    if not words or len(gold) > 200:
+        return None
+    body = r"[\s*_]+".join(map(re.escape, words))
+    head = r"(?<![\w+#-])" if re.match(r"[A-Za-z0-9_]", words[0]) else r"(?<![+#])"
+    tail = r"(?![A-Za-z0-9_]|[+#/]|-\w|\.\d)" if re.search(r"[\w]\Z", words[-1]) else r"(?![\w+#])"
+    if not words[-1].isascii():
+        head, tail = "", ""
+    return re.compile(head + body + tail, re.IGNORECASE)
+
+
+def _places(gold: str, text: str) -> list[tuple[int, int]]:
+    pattern = _pattern(gold)
+    return [] if pattern is None else [match.span() for match in pattern.finditer(text)][-8:]
+
+
+def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, question: str) -> str:
+    """The rule by which what is named at a place is stated; empty where it is denied, one of several, or spoken of."""
+    before, after = text[max(0, begin - 120) : begin], text[end : end + 120]
+    if _DENIED.search(before) or _DOUBTED.search(before) or _REFUSED.match(after):
+        return ""
+    if (
+        _OR_AFTER.match(after)
+        or _OR_BEFORE.search(before)
+        or re.search(
+            r"\b(?:either"
+            r"|neither)\b[^,;.]*\Z",
+            before,
+            re.IGNORECASE,
+        )
+    ):
+        return ""
+    if _AND_AFTER.match(after) or _AND_BEFORE.search(before):
+        return ""
+    clause = before[max((match.end() for match in _CLAUSE.finditer(before)), default=0) :]
+    opening = _WORD.findall(clause.lower())
+    if opening and opening[0] in _UNSTATED:
+        return ""
+    if bold:
+        return "the only words in bold"
+    stops = _STOPS_AFTER.match(after) is not None
+    ahead = before.strip(" *_\"'`(:>#-")
+    if not ahead and (stops or not after.strip()):
+        return "stated first"
+    if not text.isascii() and not text[begin:end].isascii():
+        return "named at the end" if not after.strip(" 。.!！*\"'`」』”)）") or marked else ""
+    last = ahead.split()[-1:] or [""]
+    word = last[0].strip("*_\"'`(,").casefold()
+    linked = word in _LINKS or before.rstrip(" *_\"'`(").endswith((":", "=", "->", "→", "—"))
+    if (
+        not linked
+        and question
+        and _WHO.search(question)
+        and last[0][:1].isupper()
+        and text[begin : begin + 1].isupper()
+    ):
+        # the surname of a person that a `who` question asks for
+        ahead = ahead[: -len(last[0])].rstrip()
+        linked = ahead.rpartition(" ")[2].casefold() in _LINKS or not ahead
+    if stops and linked and not _of_subject(text, end):
+        return "behind the verb"
+    if question and _new(text, question) and _new(text, question) == stems(text[begin:end]):
+        return "what the question does not say"
+    if not ahead and not question and _SUBJECT.match(after) and not re.search(r"[;,]|\bbut\b|\bwhile\b", after):
+        return "the subject"
+    return ""
+
+
+def _of_subject(text: str, end: int) -> bool:
+    """Whether a verb follows soon: then what stood before it was spoken of, not stated."""
+    return re.match(r"[\s*_\"'`)]*(?:is|are|was|were)\b", text[end:], re.IGNORECASE) is not None
+
+
+def _new(text: str, question: str) -> frozenset[str]:
+    """Stems of what a statement says beyond its question."""
+    return stems(text) - stems(question)
