@@ -19,6 +19,7 @@ from tracedistill.pipeline.foreseeing import foreseen_rows
 from tracedistill.pipeline.metering import Meter
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.work import Workshop
+from tracedistill.recipes import StudentConfig
 from tracedistill.records import Example, Message
 from tracedistill.store import read_jsonl
 
@@ -92,7 +93,7 @@ def test_evaluations_during_training_are_counted(
         held = pipeline.load(recipe).study.folder / "sft"
         for each in found.tunings:
             examples = list(read_jsonl(held / f"{each.arm}.validation.jsonl", Example))
-            counted = Meter(str(folder), "plain").rows(examples)
+            counted = Meter(StudentConfig(str(folder)), "plain").rows(examples)
             assert each.heldout is not None
             assert (each.heldout.rows, each.heldout.tokens) == (rows, sum(length for length, _ in counted))
             assert (each.steps, each.evaluations) == (3, 2)
@@ -316,11 +317,11 @@ def example(words: int) -> Example:
 
 def test_the_meter_samples_many_rows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [example(words) for words in range(1, 101)]
-    whole = Meter(str(folder), "plain")
+    whole = Meter(StudentConfig(str(folder)), "plain")
     exact = whole.rows(rows)
     assert not whole.sampled
     monkeypatch.setattr("tracedistill.pipeline.metering.COUNTED", 25)
-    some = Meter(str(folder), "plain")
+    some = Meter(StudentConfig(str(folder)), "plain")
     guessed = some.rows(rows)
     assert some.sampled
     assert "25 rows" in some.said
@@ -329,7 +330,7 @@ def test_the_meter_samples_many_rows(folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_meter_without_a_tokenizer() -> None:
-    meter = Meter("meta-llama/Llama-3.2-1B-Instruct", "plain")
+    meter = Meter(StudentConfig("meta-llama/Llama-3.2-1B-Instruct"), "plain")
     (length, learnt) = meter.rows([example(10)])[0]
     assert length == pytest.approx((140 + 15) / 4 + 20, abs=1)
     assert learnt == 5

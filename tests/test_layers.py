@@ -24,7 +24,7 @@ LAYERS: dict[str, int] = {
             "dotted store cache recipes answers stats formats",
             "prompts rendering weights tasks engines",
             "validation grading init auditing sizes",
-            "teachers estimates launched",
+            "teachers estimates launched identity",
             "interventions students calibration",
             "sft scoring training",
             "train attribution importing",

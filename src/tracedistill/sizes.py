@@ -151,7 +151,7 @@ def _from_config(config: Mapping[str, Any], source: str) -> ModelSize:
     )
 
 
-def local_folder(model: str) -> Path | None:
+def local_folder(model: str, revision: str | None = None) -> Path | None:
     """Where a student's files lie on this machine already; None where they would first have to be fetched.
 
     Nothing is fetched or converted.
@@ -169,7 +169,7 @@ def local_folder(model: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(model, "config.json")
+        found = try_to_load_from_cache(model, "config.json", revision=revision)
     except HFValidationError:
         return None
     return Path(found).parent if isinstance(found, str) else None

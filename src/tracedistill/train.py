@@ -20,6 +20,7 @@ from typing import Any
 from tracedistill.errors import InputError
 from tracedistill.estimates import optimizer_steps
 from tracedistill.formats import FormatName
+from tracedistill.identity import identity_of
 from tracedistill.launched import run_launched
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example
@@ -46,13 +47,18 @@ PADDING = ("<|finetune_right_pad_id|>", "<|endoftext|>", "<pad>", "<unk>")
 """What stands in for a padding token where a tokenizer names none (Llama), if its vocabulary has it; else the end."""
 
 
-def load_tokenizer(model: str) -> Any:
+def load_tokenizer(model: str, revision: str | None = None, chat_template: str | None = None) -> Any:
     """The student's tokenizer, with a padding token; InputError where there is none."""
-    tokenizer = read_tokenizer(model)
+    tokenizer = read_tokenizer(model, revision, chat_template)
     if tokenizer.pad_token_id is None:
         vocabulary = tokenizer.get_vocab()
         tokenizer.pad_token = next((token for token in PADDING if token in vocabulary), tokenizer.eos_token)
     return tokenizer
+
+
+def tokenizer_of(student: StudentConfig) -> Any:
+    """The tokenizer of a recipe's student, as `load_tokenizer` gives it."""
+    return load_tokenizer(student.model, student.revision, student.chat_template)
 
 
 def train_arm(
@@ -88,7 +94,7 @@ def train_arm(
 
     gc.collect()  # the last arm's model hangs in cycles; two at once would double the memory
     check_device(student, training)
-    tokenizer = load_tokenizer(student.model)
+    tokenizer = tokenizer_of(student)
     checkpoints = output.with_name(f"{output.name}.checkpoints")
     state = PartialState()
     run: Lenient | None = None
@@ -143,7 +149,10 @@ def _trained(
     from tracedistill.training.trainer import build_trainer, load_student
 
     checkpoints, full = Path(settings.output_dir), training.method == "full"
-    model = load_student(student_folder(student.model), settings, quantization_config=_quantization(student), full=full)
+    source = student_folder(student.model, student.revision)
+    model = load_student(
+        source, settings, revision=student.revision, quantization_config=_quantization(student), full=full
+    )
     check_finite(model, student.model)
     trainer = build_trainer(
         model,
@@ -323,6 +332,9 @@ def _save(
     model = trainer.accelerator.unwrap_model(trainer.model)
     options: dict[str, Any] = {"safe_serialization": True} | ({} if weights is None else {"state_dict": weights})
     facts: dict[str, Any] = {"rows": rows, "steps": trainer.state.global_step}
+    known = identity_of(student.model, student.revision)
+    if known is not None:
+        facts["base_sha256"] = known.sha256
     if training.method == "full":
         import torch
 
@@ -338,7 +350,7 @@ def _save(
         config = partial / "adapter_config.json"
         settings = json.loads(config.read_text())
         # the student by its name in the recipe: the folder of its weights is this machine's business
-        settings["base_model_name_or_path"] = student.model
+        settings["base_model_name_or_path"], settings["revision"] = student.model, student.revision
         # PEFT holds them in a set, whose order is another in every process
         for key in ("target_modules", "target_parameters", "exclude_modules"):
             if isinstance(settings.get(key), list):

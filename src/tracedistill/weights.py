@@ -64,12 +64,20 @@ PACKAGED: dict[str, PackagedStudent] = {
 """Name behind `pypi:` -> package."""
 
 
-def student_folder(name_or_path: str) -> Path | str:
+def student_folder(name_or_path: str, revision: str | None = None) -> Path | str:
     """What `from_pretrained` takes for this student: a folder with safetensors, or a hub id as it was given.
 
     An existing folder is returned as is; `pypi:<package>` is converted once into the user cache. Raises InputError
-    for a folder that does not exist or holds no model, an unknown `pypi:` name and a package that is not installed.
+    for a folder that does not exist or holds no model, an unknown `pypi:` name, a package that is not installed, and a
+    revision of anything but a hub id.
     """
+    found = _found(name_or_path)
+    if revision is not None and isinstance(found, Path):
+        raise InputError(f"student '{name_or_path}': students.<name>.revision is for hub ids; leave it out")
+    return found
+
+
+def _found(name_or_path: str) -> Path | str:
     if name_or_path.startswith(PREFIX):
         name = name_or_path.removeprefix(PREFIX)
         student = PACKAGED.get(name)
@@ -220,15 +228,44 @@ def _check_template(student: PackagedStudent, tokenizer: Any) -> None:
         )
 
 
-def read_tokenizer(model: str) -> Any:
-    """A student's tokenizer as its folder has it; InputError where there is none. No code of the folder is run."""
+def read_tokenizer(model: str, revision: str | None = None, chat_template: str | None = None) -> Any:
+    """Load a student's tokenizer, with this chat template in place of its own; no code of its folder is run.
+
+    `chat_template`: a template's text, or a name out of the tokenizer's list of templates, of which `default` is taken
+    otherwise. Raises InputError if there is no tokenizer, or no such template.
+    """
     from transformers import AutoTokenizer
 
-    folder = student_folder(model)
+    folder = student_folder(model, revision)
+    options = {} if isinstance(folder, Path) else {"revision": revision}
     try:
-        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **options)
     except Exception as error:  # a damaged file ends in a dozen unrelated types, `Exception` itself among them
         raise InputError(f"student '{model}': cannot be loaded: no tokenizer: {brief_cause(error)}") from error
+    tokenizer.chat_template = _chosen_template(model, tokenizer.chat_template, chat_template)
+    return tokenizer
+
+
+def _chosen_template(model: str, own: str | dict[str, str] | None, wanted: str | None) -> str | None:
+    """The chat template to use, out of a tokenizer's own (one, or several by name) and what the recipe says."""
+    named = own if isinstance(own, dict) else {}
+    if wanted is not None:
+        if wanted in named:
+            return named[wanted]
+        if "{" in wanted:
+            return wanted
+        known = f"its tokenizer's templates are {', '.join(sorted(named))}" if named else "its tokenizer has no list"
+        raise InputError(
+            f"student '{model}': chat_template '{wanted}' is neither a file nor a template's text, and {known}"
+        )
+    if not isinstance(own, dict):
+        return own
+    if "default" in own:
+        return own["default"]
+    raise InputError(
+        f"student '{model}': its tokenizer has several chat templates and no default; choose one with "
+        f"students.<name>.chat_template: {' or '.join(sorted(own))}"
+    )
 
 
 def brief_cause(error: Exception) -> str:

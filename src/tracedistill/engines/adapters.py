@@ -30,7 +30,13 @@ NOT_TAKEN_OFF = ("LN_TUNING", "ADAPTION_PROMPT")
 """Types of adapters that leave their traces in the base (as LoRA's layer_replication does)."""
 
 
-def load_base(model: str, dtype: str, quantization: str = "none") -> tuple[Any, Any]:
+def load_base(
+    model: str,
+    dtype: str,
+    quantization: str = "none",
+    revision: str | None = None,
+    chat_template: str | None = None,
+) -> tuple[Any, Any]:
     """(model, tokenizer) of a student; InputError names what is missing."""
     disable_progress_bar()  # loading takes a second; its bar would break ours
     # on import it tells of a kernel for 4-bit weights that it could not fetch, also where there are no such weights
@@ -46,8 +52,8 @@ def load_base(model: str, dtype: str, quantization: str = "none") -> tuple[Any, 
             bnb_4bit_compute_dtype=getattr(torch, dtype),
         )
         options["device_map"] = {"": 0 if torch.cuda.is_available() else "cpu"}
-    tokenizer = read_tokenizer(model)
-    base = read_weights(model, **options)
+    tokenizer = read_tokenizer(model, revision, chat_template)
+    base = read_weights(model, revision, **options)
     padding, rows = tokenizer.pad_token_id, base.get_input_embeddings().num_embeddings
     if padding is not None and padding >= rows:
         raise InputError(
@@ -68,13 +74,15 @@ def check_finite(model: Any, name: str) -> None:
             raise InputError(f"student '{name}': its weights are damaged: {path} holds NaN or infinity; load them anew")
 
 
-def read_weights(model: str, **options: Any) -> Any:
+def read_weights(model: str, revision: str | None = None, **options: Any) -> Any:
     """A student's language model, every weight out of safetensors; `options` are those of `from_pretrained`.
 
     Raises InputError where files are missing, damaged or pickles, where the model needs code of its own, and where the
     files lack weights of the model that its config.json describes: the library would draw these at random.
     """
-    folder = student_folder(model)
+    folder = student_folder(model, revision)
+    if revision is not None:
+        options["revision"] = revision
     if isinstance(folder, Path) and not any(folder.glob("*.safetensors")):
         raise InputError(
             f"student '{model}': cannot be loaded: it has no weights in safetensors, and nothing else is loaded; "

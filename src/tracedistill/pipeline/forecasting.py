@@ -323,7 +323,7 @@ class Forecaster:
 
     def _meter(self, student: str) -> Meter:
         if student not in self.meters:
-            self.meters[student] = Meter(self.study.students[student].model, self.study.format)
+            self.meters[student] = Meter(self.study.students[student], self.study.format)
         return self.meters[student]
 
     def _size(self, student: str) -> ModelSize | None:

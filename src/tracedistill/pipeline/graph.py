@@ -46,6 +46,8 @@ class Node:
     """Makes the outputs, each whole or not at all; returns further facts for the manifest."""
     sources_below: Path | None = None
     """The folder of the data files outside the run folder that it reads; the manifest names them relative to it."""
+    content: Callable[[], Mapping[str, Mapping[str, Any]]] = field(default=dict, compare=False)
+    """What it loads from elsewhere, by name: sha256 and commit of a student's files, if they are on this machine."""
     launched: Literal["train", "students"] | None = None
     """The module that `accelerate launch` runs it in, several such nodes in one launch; None: in this process."""
 
@@ -132,6 +134,10 @@ class RunFolder:
                 return State("stale", f"data file {name} is missing")
             if not _is_content(known) or not _unchanged(path, known):
                 return State("stale", f"data file {name} has changed")
+        loaded = node.content() if "content" in manifest else {}
+        for name, known in manifest.get("content", {}).items():
+            if name in loaded and loaded[name]["sha256"] != known["sha256"]:
+                return State("stale", f"the files of {name} have changed")
         for name in node.inputs:
             if not self.path(name).exists():
                 return State("stale", f"input {name} is missing")
@@ -153,6 +159,7 @@ class RunFolder:
         `facts` is what the run as a whole knows beside the node's own settings: recipe, data ids, template hash.
         """
         outputs = {name: _content(self.path(name)) for name in node.outputs}
+        loaded = node.content()
         write_json(
             self.path(node.manifest),
             {
@@ -160,6 +167,7 @@ class RunFolder:
                 "params": _plain(node.params),
                 "inputs": {name: self._hash(name) for name in node.inputs},
                 "outputs": outputs,
+                **({"content": loaded} if loaded else {}),
                 "seconds": round(seconds, 3),
                 "peak_memory_bytes": peak_memory(),
                 "tracedistill": __version__,

@@ -8,6 +8,7 @@ from typing import Any
 from tracedistill.engines import Request
 from tracedistill.errors import InputError
 from tracedistill.formats import FormatName
+from tracedistill.recipes import StudentConfig
 from tracedistill.records import Example, Message
 from tracedistill.rendering import prompt_ids, render_example
 from tracedistill.sizes import local_folder
@@ -23,14 +24,18 @@ AROUND = 20
 class Meter:
     """Counts one student's tokens."""
 
-    def __init__(self, model: str, style: FormatName) -> None:
-        """`model`: the student as the recipe names it; nothing is fetched."""
+    def __init__(self, student: StudentConfig, style: FormatName) -> None:
+        """Nothing is fetched."""
         self.style = style
-        self.tokenizer = _local_tokenizer(model)
         self.sampled = False
         """Whether some lengths were reckoned from a sample."""
         self.refused: list[str] = []
-        """What its chat template did not take; from then on characters count."""
+        """What its chat template did not take, or why it has none; from then on characters count."""
+        try:
+            self.tokenizer = _local_tokenizer(student)
+        except InputError as error:
+            self.tokenizer = None
+            self.refused.append(str(error))
 
     @property
     def said(self) -> str:
@@ -89,17 +94,14 @@ class Meter:
         return [place * count // COUNTED for place in range(COUNTED)]
 
 
-def _local_tokenizer(model: str) -> Any:
+def _local_tokenizer(student: StudentConfig) -> Any:
     """The student's tokenizer if it lies on this machine."""
-    folder = local_folder(model)
+    folder = local_folder(student.model, student.revision)
     if folder is None or not ((folder / "tokenizer.json").is_file() or (folder / "tokenizer.model").is_file()):
         return None
     from tracedistill.train import load_tokenizer
 
-    try:
-        return load_tokenizer(str(folder))
-    except InputError:
-        return None
+    return load_tokenizer(str(folder), chat_template=student.chat_template)
 
 
 def _scale(characters: Sequence[int], tokens: Sequence[int]) -> float:

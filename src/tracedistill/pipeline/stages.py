@@ -72,6 +72,10 @@ class Graph:
         config = self.plain["students"][student]
         return {key: value for key, value in config.items() if key not in NOT_CONTENT}
 
+    def _loads(self, student: str) -> dict[str, Any]:
+        """What a piece that loads a student says of it."""
+        return {"content": functools.partial(self.work.content_of, student)}
+
     def _problems(self) -> Node:
         params = {"task": self.plain["task"], "seed": self.study.seed, "overlap": self.study.validation.overlap}
         params |= self._task_code()
@@ -90,7 +94,10 @@ class Graph:
         outputs = (f"traces/{teacher}.jsonl", f"traces/{teacher}.failures.jsonl")
         run = functools.partial(self.work.teaching.make, teacher)
         params = {**self.work.teaching.params(teacher), **self._task_code()}
-        return Node(f"teach:{teacher}", "teach", inputs, outputs, params, run)
+        config, content = self.study.teachers[teacher], {}
+        if config.kind == "student":
+            content = self._loads(config.student or next(iter(self.study.students)))
+        return Node(f"teach:{teacher}", "teach", inputs, outputs, params, run, **content)
 
     def _validate(self, teacher: str) -> Node:
         params = {"validation": judge_params(self.work), "task": self.study.task.name, **self._task_code()}
@@ -153,7 +160,15 @@ class Graph:
         inputs = [f"sft/{name}.jsonl" for name in self.work.arms_of(student)]
         inputs += [name for arm in self.work.arms_of(student) for name in self._heldout(arm)]
         run = functools.partial(self.work.make_preflight, student)
-        return Node(f"preflight:{student}", "train", tuple(inputs), (f"sft/{student}.preflight.json",), params, run)
+        return Node(
+            f"preflight:{student}",
+            "train",
+            tuple(inputs),
+            (f"sft/{student}.preflight.json",),
+            params,
+            run,
+            **self._loads(student),
+        )
 
     def _train(self, name: str, seed: int) -> Node:
         student, run = self.study.student_of(self.study.arms[name]), run_name(name, seed)
@@ -167,7 +182,16 @@ class Graph:
         }
         inputs = (f"sft/{name}.jsonl", f"sft/{student}.preflight.json", *self._heldout(name))
         make = functools.partial(self.work.make_adapter, name, seed)
-        return Node(f"train:{run}", "train", inputs, (f"adapters/{run}",), params, make, launched="train")
+        return Node(
+            f"train:{run}",
+            "train",
+            inputs,
+            (f"adapters/{run}",),
+            params,
+            make,
+            launched="train",
+            **self._loads(student),
+        )
 
     def _heldout(self, name: str) -> list[str]:
         """The file of an arm's validation rows, where the recipe evaluates during training."""
@@ -186,7 +210,9 @@ class Graph:
         }
         make = functools.partial(self.attempting.make_parity, name, seed)
         inputs = ("problems.jsonl", f"adapters/{run}")
-        return Node(f"parity:{run}", "evaluate", inputs, (f"adapters/{run}.parity.json",), params, make)
+        return Node(
+            f"parity:{run}", "evaluate", inputs, (f"adapters/{run}.parity.json",), params, make, **self._loads(student)
+        )
 
     def _generate(self, name: str, seed: int) -> Node:
         study, arm, run = self.study, self.study.arms[name], run_name(name, seed)
@@ -216,7 +242,8 @@ class Graph:
         local = study.students[study.student_of(arm)].base_url is None
         launched: Literal["students"] | None = "students" if local and study.evaluation.accelerate_config else None
         outputs = (f"generations/{run}.jsonl",)
-        return Node(f"generate:{run}", "evaluate", tuple(inputs), outputs, params, make, launched=launched)
+        loads = self._loads(study.student_of(arm))
+        return Node(f"generate:{run}", "evaluate", tuple(inputs), outputs, params, make, launched=launched, **loads)
 
     def _forced_from(self, name: str, seed: int) -> str:
         """The file whose traces an arm puts into its student's mouth."""

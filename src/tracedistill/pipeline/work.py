@@ -10,11 +10,13 @@ from typing import Any
 from tracedistill.engines import Engine
 from tracedistill.engines.scripted import ScriptedEngine
 from tracedistill.errors import InputError
+from tracedistill.identity import identity_of
 from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.assembling import heldout_file
 from tracedistill.pipeline.drawing import draw_problems, sources_below
 from tracedistill.pipeline.graph import RunFolder, stamped
 from tracedistill.pipeline.judging import judge_traces
+from tracedistill.pipeline.pinning import pinned
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.teaching import SCRIPTED, Teaching
 from tracedistill.prompts import PROMPTS, needs_plan, prompt_text
@@ -30,7 +32,7 @@ class Workshop:
     """One study's run folder with what its stages share: the task, the problems, the engine at work."""
 
     def __init__(self, study: Study, recipe: Path, screen: Screen, overrides: Sequence[str] = ()) -> None:
-        self.study = study
+        self.study = pinned(study, study.folder)
         self.recipe = recipe
         self.overrides = tuple(overrides)
         self.screen = screen
@@ -50,6 +52,14 @@ class Workshop:
     def teaching(self) -> Teaching:
         """The study's teachers."""
         return Teaching(self)
+
+    def content_of(self, student: str) -> dict[str, dict[str, Any]]:
+        """What a student is, for a manifest; nothing if it runs elsewhere, or its files are not on this machine."""
+        config = self.study.students[student]
+        if config.base_url is not None or config.model.startswith(SCRIPTED):
+            return {}
+        found = identity_of(config.model, config.revision)
+        return {} if found is None else {f"student {student}": to_json(found, defaults=True)}
 
     def prompt(self, arm: Arm) -> str:
         """The text of an arm's prompt."""
@@ -121,9 +131,9 @@ class Workshop:
         if self.study.students[student].model.startswith(SCRIPTED):
             raise InputError(f"student {student}: a scripted student cannot be tuned")
         from tracedistill.sft import preflight
-        from tracedistill.train import load_tokenizer
+        from tracedistill.train import tokenizer_of
 
-        tokenizer = load_tokenizer(self.study.students[student].model)
+        tokenizer = tokenizer_of(self.study.students[student])
         size = size_of(self.study.students[student].model)
         window = size.context if size is not None else None
         found = {
@@ -204,7 +214,14 @@ class Workshop:
         model = str(adapter) if whole else config.model
         if self._engine is None or self._engine[0] != model:
             self._engine = None  # let go of the last model before the next is loaded
-            loaded = LocalEngine.load(model, config.dtype, quantization=config.quantization, style=style)
+            loaded = LocalEngine.load(
+                model,
+                config.dtype,
+                quantization=config.quantization,
+                style=style,
+                revision=None if whole else config.revision,
+                chat_template=config.chat_template,
+            )
             if loaded.tried.note:
                 self.screen.say(f"  student {student}: batches of {loaded.tried.layout}: {loaded.tried.note}")
             self._engine = (model, loaded)

@@ -19,6 +19,11 @@ class StudentConfig:
     base_url the name at the endpoint."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Of the weights, in training and generation."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id; none: the main branch. The commit that a run begins with stays its own."""
+    chat_template: str | None = None
+    """In place of the tokenizer's own chat template: a file (also beside the recipe), the template's text, or a name of
+    the tokenizer's list of templates. Training, evaluation, exports and cards use it alike."""
     system: str | None = None
     """System message; none: what the model's own template puts."""
     system_role: Literal["system", "user"] = "system"

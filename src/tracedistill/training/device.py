@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import torch
@@ -12,6 +13,10 @@ from tracedistill.errors import InputError
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.store import disk_error
 
+LAUNCHED_PRECISION = "ACCELERATE_MIXED_PRECISION"
+"""The environment variable by which `accelerate launch` hands on its mixed precision."""
+PRECISION = {"bfloat16": "bf16"}
+"""A student's dtype -> the mixed precision that is the same."""
 MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
 """What torch writes where memory ends; on a CPU it has no error of its own."""
 DISK = ("inline_container", "PytorchStreamWriter", "iostream error", "No space left", "I/O error")
@@ -19,7 +24,17 @@ DISK = ("inline_container", "PytorchStreamWriter", "iostream error", "No space l
 
 
 def check_device(student: StudentConfig, training: TrainingConfig) -> None:
-    """Raise InputError where the student's dtype, its quantisation or the optimizer cannot be had on this machine."""
+    """Raise InputError where the student's dtype, its quantisation or the optimizer cannot be had on this machine.
+
+    Also where the launch asks for another precision than the recipe.
+    """
+    launched = os.environ.get(LAUNCHED_PRECISION, "no")
+    if launched != "no" and launched != PRECISION.get(student.dtype):
+        raise InputError(
+            f"accelerate launch says mixed_precision: {launched}, and students.<name>.dtype is {student.dtype}; leave "
+            "--mixed_precision out (and set mixed_precision: 'no' in accelerate's configuration): the recipe says the "
+            "precision, and it counts as what the adapter was trained with"
+        )
     if student.dtype == "bfloat16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
         name = torch.cuda.get_device_name()
         raise InputError(f"dtype bfloat16: {name} does not compute in it; set students.<name>.dtype: float32")

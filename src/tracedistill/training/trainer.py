@@ -126,7 +126,12 @@ def _not_finite(what: str, step: int, folder: str) -> str:
 
 
 def load_student(
-    source: Path | str, settings: TrainerSettings, *, quantization_config: Any = None, full: bool = False
+    source: Path | str,
+    settings: TrainerSettings,
+    *,
+    revision: str | None = None,
+    quantization_config: Any = None,
+    full: bool = False,
 ) -> transformers.PreTrainedModel:
     """The base model with the precision and attention that the settings ask for; InputError where there is none.
 
@@ -140,6 +145,7 @@ def load_student(
         options = {"quantization_config": quantization_config, "device_map": {"": "cpu"} if on_cpu else None}
     return read_weights(
         str(source),
+        revision,
         dtype=torch.bfloat16 if settings.bf16 and not full else torch.float32,
         attn_implementation=automatic if settings.attention == "auto" else settings.attention,
         **options,

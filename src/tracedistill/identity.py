@@ -1,0 +1,93 @@
+"""A student is its content: a hash of its files, and the commit of a hub id. Nothing is fetched or converted here."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracedistill.errors import InputError
+from tracedistill.sizes import local_folder
+from tracedistill.store import file_hash
+
+WHOLE = 64 << 20
+"""Bytes up to which a file is hashed whole."""
+BLOCKS, BLOCK = 256, 64 << 10
+"""Of a larger file: how many blocks are hashed, spread evenly from its first byte (safetensors' index) to its last."""
+READ = (".json", ".jinja", ".model", ".safetensors", ".tiktoken", ".txt")
+"""Endings of the files that a student is loaded from."""
+FETCHED = tuple(f"*{ending}" for ending in READ)
+"""The same as patterns for the hub."""
+UNREAD = ("student.json", "manifest.json", "training.json")
+"""Files beside them that tell how they were made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a student is, as far as this machine can tell."""
+
+    sha256: str
+    """Over the names, sizes and contents of all files it is loaded from; of files over 64 MB 256 blocks are read."""
+    commit: str | None
+    """The hub's commit; None for a folder."""
+
+
+def identity_of(model: str, revision: str | None = None) -> Identity | None:
+    """Return what a student is; None if its files are not on this machine."""
+    folder = local_folder(model, revision)
+    if folder is None:
+        return None
+    commit = folder.name if folder.parent.name == "snapshots" else None
+    return Identity(_hash(folder, tuple(_stamps(folder))), commit)
+
+
+def pin(model: str, revision: str | None = None) -> str | None:
+    """Return the commit that a hub id stands for, its files fetched if they are not here; None for a folder or package.
+
+    Raises InputError if the hub has no such model or revision, or cannot be reached.
+    """
+    if not is_hub_id(model):
+        return None
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(model, revision=revision, allow_patterns=list(FETCHED))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        at = f" at revision '{revision}'" if revision else ""
+        cause = " ".join(str(error).split())[:200]
+        raise InputError(f"student '{model}'{at}: cannot be fetched: {cause}") from error
+    return Path(folder).name
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether a student's name is one of the hub's: no folder here, no package, no function."""
+    return re.fullmatch(r"[\w.-]*\w[\w.-]*(/[\w.-]*\w[\w.-]*)?", model) is not None and not Path(model).is_dir()
+
+
+def _stamps(folder: Path) -> Iterator[tuple[str, int, int]]:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in READ and path.name not in UNREAD and path.is_file():
+            stat = path.stat()
+            yield path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=64)  # asked for by every piece of a study
+def _hash(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, size, _ in stamps:
+        path = folder / name
+        digest.update(f"{name}\0{size}\0{file_hash(path) if size <= WHOLE else _sampled(path, size)}\n".encode())
+    return digest.hexdigest()
+
+
+def _sampled(path: Path, size: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for number in range(BLOCKS):
+            stream.seek(number * (size - BLOCK) // (BLOCKS - 1))
+            digest.update(stream.read(BLOCK))
+    return digest.hexdigest()
