@@ -124,15 +124,15 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 """transformers' model_type -> what its configuration has beside or instead of COMMON."""
 
 
-def build(architecture: str, folder: Path, *, std: float = 0.3, **changes: object) -> Path:
-    """Write a random model of an architecture, with the tiny tokenizer, into `folder`, which is returned.
+def build(architecture: str, folder: Path, *, words: Any = None, std: float = 0.3, **changes: object) -> Path:
+    """Write a random model of an architecture, with a tokenizer (the tiny one), into `folder`, which is returned.
 
     The weights are wide: outputs must hang on every token before, or nothing would show that one was missed.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    tokenizer = tiny.tokenizer()
+    tokenizer = words or tiny.tokenizer()
     tokenizer.save_pretrained(str(folder))
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
     settings = {**COMMON, **ARCHITECTURES[architecture], **ends, "vocab_size": len(tokenizer), **changes}

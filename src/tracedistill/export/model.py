@@ -9,10 +9,12 @@ from typing import Any
 
 from tracedistill.engines import Request
 from tracedistill.errors import InputError
+from tracedistill.export.files import content_facts
+from tracedistill.export.loaders import loader_notes
 from tracedistill.export.model_card import model_card
 from tracedistill.export.origin import arm_facts, made_with, source_facts, teacher_facts, teachers_of
 from tracedistill.export.place import CARD, check_place, new_folder, seal
-from tracedistill.export.weights import compare, write_adapter, write_merged, write_tuned
+from tracedistill.export.weights import compare, texts_outside, write_adapter, write_merged, write_tuned
 from tracedistill.opening import FULL, Opened, shown_model
 from tracedistill.pipeline.attempting import Attempting
 from tracedistill.recipes import run_name
@@ -21,6 +23,8 @@ from tracedistill.store import atomic, content_id, file_hash, read_json, to_json
 from tracedistill.students import requests_for
 
 KIND = "model"
+OUTSIDE = 4
+"""Prompts that transformers and PEFT are asked without this program."""
 SAMPLE = 100
 """Prompts of the check where the recipe names no number."""
 
@@ -70,13 +74,15 @@ def export_model(opened: Opened, choice: Choice, out: Path) -> ModelFolder:
     found = None
     with new_folder(out, KIND) as place:
         if what == "merged":
-            write_merged(student, tuned, place, most)
+            write_merged(student, study.format, tuned, place, most)
             found = _checked(opened, choice, tuned, place, problems, requests)
         elif what == "full":
-            write_tuned(student, tuned, place, most)
+            write_tuned(student, study.format, tuned, place, most)
         else:
-            write_adapter(student, tuned, place)
+            write_adapter(student, study.format, tuned, place, most)
         facts = _facts(opened, choice, tuned, what, found)
+        facts["opened_outside"] = _opened_outside(opened, choice, tuned, what, place, requests[:OUTSIDE])
+        facts["loaders"] = loader_notes(place) if what == "adapter" else {}
         with atomic(place / CARD) as stream:
             stream.write(model_card(opened, facts, requests[0] if requests else None))
         seal(place, KIND, {**made_with(opened), **facts})
@@ -128,6 +134,41 @@ def _checked(
     }
 
 
+def _opened_outside(
+    opened: Opened, choice: Choice, tuned: Path, what: str, place: Path, requests: Sequence[Request]
+) -> dict[str, Any]:
+    """How many texts of transformers and PEFT alone are those of the study's own engine.
+
+    Raises InputError if the folder cannot be opened by them.
+    """
+    from tracedistill.engines.local import LocalEngine
+
+    study = opened.study
+    student = study.students[study.student_of(study.arms[choice.arm])]
+    if what == "adapter" and student.quantization != "none":
+        return {"n": 0, "why": "its base is loaded in 4 bits, which the program that opens it has to be told"}
+    asked = [replace(each, sampling=replace(each.sampling, temperature=0.0)) for each in requests if not each.prefill]
+    if not asked:
+        return {"n": 0}
+    if what == "adapter":
+        engine = LocalEngine.load(
+            student.model,
+            student.dtype,
+            tuned,
+            merge=False,
+            style=study.format,
+            revision=student.revision,
+            chat_template=student.chat_template,
+        )
+    else:
+        engine = LocalEngine.load(str(place), student.dtype, style=study.format)
+    ours = [next(iter(engine.generate([each]))).text for each in asked]
+    del engine  # two models at once would double the memory
+    texts = texts_outside(student, study.format, place, asked, whole=what != "adapter")
+    equal = sum(text == other for text, other in zip(texts, ours, strict=True))
+    return {"n": len(asked), "equal": equal, "dtype": student.dtype}
+
+
 def _facts(opened: Opened, choice: Choice, tuned: Path, what: str, parity: Mapping[str, Any] | None) -> dict[str, Any]:
     study = opened.study
     owner = study.adapter_of(choice.arm) or choice.arm
@@ -143,6 +184,7 @@ def _facts(opened: Opened, choice: Choice, tuned: Path, what: str, parity: Mappi
         "max_tokens": study.arms[choice.arm].max_tokens,
         "base": {
             "model": shown_model(student.model),
+            **content_facts(student),
             "dtype": student.dtype,
             "quantization": student.quantization,
             "system": student.system,

@@ -27,8 +27,9 @@ def model_card(opened: Opened, facts: Mapping[str, Any], first: Request | None) 
         "pipeline_tag": "text-generation",
         "tags": ["tracedistill", "distillation", "safetensors", *([] if merged else ["lora"])],
     }
-    if _on_hub(base):
-        head["base_model"] = base
+    hub = facts["base"]["hub"] or (base if _on_hub(base) else None)
+    if hub is not None:
+        head["base_model"] = hub
         head["base_model_relation"] = "finetune" if merged else "adapter"
     return page(head, _lines(opened, facts, first))
 
@@ -45,6 +46,7 @@ def _lines(opened: Opened, facts: Mapping[str, Any], first: Request | None) -> I
     )
     yield ""
     yield from _use(study.format, facts, first)
+    yield from _programs(facts)
     yield from _parity(facts)
     yield from _scores(facts)
     yield "## Data"
@@ -66,12 +68,18 @@ def _lines(opened: Opened, facts: Mapping[str, Any], first: Request | None) -> I
     yield ""
     yield "## Base model"
     yield ""
-    yield f"`{base['model']}`. Its licence and its limits hold for this model too; look them up there."
+    at = f", commit `{base['revision']}`" if base["revision"] else ""
+    yield f"`{base['model']}`{at}. Its licence and its limits hold for this model too; look them up there."
+    if base["sha256"]:
+        yield f"Its files as they were tuned on have the SHA-256 `{base['sha256']}` (how: tracedistill's identity.py)."
     if base["model"].startswith(PACKAGED):
+        along = " They go along in `base/`." if facts["weights"] == "adapter" else ""
         yield (
             "These are the weights of a Python package, dequantised from a 4-bit or similar file: not the same numbers "
-            "as the model of that name on a hub."
+            f"as `{base['hub']}` on the hub.{along}"
         )
+    if base["chat_template"] == "recipe":
+        yield "The chat template of the recipe takes the place of the tokenizer's own, here as in training."
     yield ""
     yield from _untested(facts)
 
@@ -93,19 +101,24 @@ def _use(style: FormatName, facts: Mapping[str, Any], first: Request | None) -> 
 
 
 def _example(style: FormatName, facts: Mapping[str, Any], messages: list[dict[str, str]]) -> Iterator[str]:
-    yield "from transformers import AutoModelForCausalLM, AutoTokenizer"
     base = facts["base"]["model"]
     if facts["weights"] == "adapter":
         yield "from peft import PeftModel"
-        if base.startswith(PACKAGED):
-            yield "from tracedistill.weights import student_folder"
+        yield "from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig"
+    else:
+        yield "from transformers import AutoModelForCausalLM, AutoTokenizer"
     yield ""
     yield 'folder = "THIS FOLDER OR REPOSITORY"'
     yield "tokenizer = AutoTokenizer.from_pretrained(folder)"
     if facts["weights"] == "adapter":
-        source = f"student_folder({base!r})" if base.startswith(PACKAGED) else repr(base)
+        source = repr(base)
+        if base.startswith(PACKAGED):
+            source = 'folder, subfolder="base"'
+        elif facts["base"]["revision"]:
+            source = f"{facts['base']['hub']!r}, revision={facts['base']['revision']!r}"
         yield f'base = AutoModelForCausalLM.from_pretrained({source}, dtype="{facts["base"]["dtype"]}")'
         yield "model = PeftModel.from_pretrained(base, folder)"
+        yield "model.generation_config = GenerationConfig.from_pretrained(folder)"
     else:
         yield 'model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")'
     yield "messages = ["
@@ -116,9 +129,31 @@ def _example(style: FormatName, facts: Mapping[str, Any], messages: list[dict[st
     yield '    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt",'
     yield f"    enable_thinking={style == 'reasoning'}, date_string={TODAY!r},"
     yield ")"
-    most = "" if facts["weights"] != "adapter" else f", do_sample=False, max_new_tokens={facts['max_tokens']}"
-    yield f'written = model.generate(**prompt{most})[0, prompt["input_ids"].shape[1]:]'
+    yield 'written = model.generate(**prompt)[0, prompt["input_ids"].shape[1]:]'
     yield "print(tokenizer.decode(written, skip_special_tokens=True))"
+
+
+def _programs(facts: Mapping[str, Any]) -> Iterator[str]:
+    found, adapter = facts["opened_outside"], facts["weights"] == "adapter"
+    what = "transformers and PEFT" if adapter else "transformers"
+    yield "## Other programs"
+    yield ""
+    if found["n"]:
+        yield (
+            f"Opened by {what} alone: {found['equal']} of {found['n']} greedy texts are those of the study's engine "
+            f"({found['dtype']})."
+        )
+    else:
+        yield f"Not opened by {what} alone: {found.get('why', 'the study has no prompt to ask')}."
+    for name, notes in facts["loaders"].items():
+        said = "; ".join(notes) if notes else "takes it as it is"
+        yield f"- {name} (its loader's rules put to these files; it was not run): {said}."
+    if adapter:
+        ends = "set the end tokens of `generation_config.json` there, which programs read from the base alone"
+        yield f"- A server that is given a base and this adapter has to be told where an answer ends: {ends}."
+    else:
+        yield "- vLLM and llama.cpp were not run. Tokenizer, processor and configuration are the base's files."
+    yield ""
 
 
 def _parity(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -188,7 +223,7 @@ def _untested(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"- Anything but task `{task}` in the prompt above: other tasks, other wordings, other languages."
     yield "- Conversations: it was tuned and asked with one question at a time."
     yield "- Sampling: all figures are of greedy answers unless the table's study says otherwise."
-    yield "- Other programs than transformers (vLLM, llama.cpp), and other quantisations."
+    yield "- Answers of other programs than transformers, and other quantisations."
     yield "- Safety: what it says to harmful, private or hostile input was not looked at."
     yield "- The kind of trace as such: this is one adapter, and other seeds may differ."
     yield ""

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import shutil
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tracedistill.engines import Request
 from tracedistill.errors import InputError
+from tracedistill.export import outside
+from tracedistill.export.files import (
+    base_ends,
+    copy_companions,
+    hub_name,
+    keep_config,
+    source_folder,
+    write_generation,
+)
 from tracedistill.formats import FormatName
 from tracedistill.opening import shown_model
 from tracedistill.recipes import StudentConfig
-from tracedistill.rendering import end_id
+from tracedistill.rendering import TODAY
 from tracedistill.store import disk_error, read_json, write_json
+from tracedistill.weights import PREFIX
 
 if TYPE_CHECKING:
     from tracedistill.engines.local import LocalEngine
@@ -21,9 +37,11 @@ if TYPE_CHECKING:
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 """What an adapter is; nothing else of its folder is weights."""
+BASE = "base"
+"""Folder of an exported adapter that holds a base which is on no hub."""
 
 
-def write_merged(student: StudentConfig, adapter: Path, place: Path, max_tokens: int) -> None:
+def write_merged(student: StudentConfig, style: FormatName, adapter: Path, place: Path, max_tokens: int) -> None:
     """Write base and adapter as one model: summed in fp32, cast once to the student's dtype, in safetensors.
 
     A 4-bit student is loaded unquantised for this. Raises InputError where the adapter cannot be merged (modules
@@ -31,40 +49,68 @@ def write_merged(student: StudentConfig, adapter: Path, place: Path, max_tokens:
     """
     from tracedistill.engines.adapters import BaseModel, load_base
 
-    base, _ = load_base(student.model, student.dtype)
+    base, _ = load_base(student.model, student.dtype, revision=student.revision, chat_template=student.chat_template)
     _check_room(place, sum(weight.nbytes for weight in base.parameters()))
     if not BaseModel(base, student.model).use(adapter, merge=True):
         raise InputError(
             f"{adapter}: cannot be merged into '{student.model}': it tunes modules whole, or weights that two modules "
             "share; export the adapter without --merge"
         )
-    _save(base, student.model, place, max_tokens)
+    _save(base, student, style, place, max_tokens)
 
 
-def write_tuned(student: StudentConfig, tuned: Path, place: Path, max_tokens: int) -> None:
+def write_tuned(student: StudentConfig, style: FormatName, tuned: Path, place: Path, max_tokens: int) -> None:
     """Write a model all of whose weights were tuned, as it is."""
     from tracedistill.engines.adapters import load_base
 
-    base, _ = load_base(str(tuned), student.dtype)
+    base, _ = load_base(str(tuned), student.dtype, chat_template=student.chat_template)
     _check_room(place, sum(weight.nbytes for weight in base.parameters()))
-    _save(base, student.model, place, max_tokens)
+    _save(base, student, style, place, max_tokens)
 
 
-def write_adapter(student: StudentConfig, adapter: Path, place: Path) -> None:
-    """Copy an adapter, with the tokenizer and chat template that it was tuned with.
+def write_adapter(student: StudentConfig, style: FormatName, adapter: Path, place: Path, max_tokens: int) -> None:
+    """Copy an adapter with all that lies beside its base's weights, and how it is asked.
 
-    Its base is named as others may know it: a folder of this machine by its last name.
+    Its base is named as others may know it: by the hub's name, else by the last name of its folder. The base of a
+    package is on no hub: it goes along in `base/`. rsLoRA's scale is written as an ordinary alpha, since converters
+    read nothing else.
     """
-    from tracedistill.train import load_tokenizer
+    from tracedistill.train import tokenizer_of
 
     missing = [name for name in ADAPTER_FILES if not (adapter / name).is_file()]
     if missing:
         raise InputError(f"{adapter}: {missing[0]} is missing; only adapters in safetensors are exported")
     config, weights = ADAPTER_FILES
-    settings = read_json(adapter / config)
-    write_json(place / config, {**settings, "base_model_name_or_path": shown_model(student.model)})
+    hub, commit = hub_name(student)
+    settings = {
+        **plain_scale(read_json(adapter / config)),
+        "base_model_name_or_path": hub or shown_model(student.model),
+        "revision": commit,
+    }
+    write_json(place / config, settings)
     shutil.copyfile(adapter / weights, place / weights)
-    load_tokenizer(student.model).save_pretrained(str(place))
+    copy_companions(student, style, place)
+    write_generation(tokenizer_of(student), place, max_tokens, base_ends(student))
+    if student.model.startswith(PREFIX):
+        folder = source_folder(student)
+        _check_room(place, sum(path.stat().st_size for path in folder.iterdir()))
+        shutil.copytree(folder, place / BASE, ignore=shutil.ignore_patterns("student.json"))
+
+
+def plain_scale(settings: dict[str, Any]) -> dict[str, Any]:
+    """An adapter's settings with rsLoRA's scale, alpha / sqrt(r), written as alpha sqrt(r) / r."""
+    if not settings.get("use_rslora"):
+        return settings
+    ranks = settings.get("rank_pattern") or {}
+    alphas = {key: alpha * math.sqrt(ranks.get(key, settings["r"])) for key, alpha in _alphas(settings).items()}
+    scaled = {"use_rslora": False, "lora_alpha": settings["lora_alpha"] * math.sqrt(settings["r"])}
+    return {**settings, **scaled, "alpha_pattern": alphas}
+
+
+def _alphas(settings: Mapping[str, Any]) -> dict[str, float]:
+    """Every layer pattern with a rank or an alpha of its own -> its alpha."""
+    own, ranks = settings.get("alpha_pattern") or {}, settings.get("rank_pattern") or {}
+    return {key: own.get(key, settings["lora_alpha"]) for key in (*ranks, *own)}
 
 
 def compare(
@@ -85,9 +131,46 @@ def compare(
 
     ways = _Ways(
         lambda: LocalEngine.load(str(merged), student.dtype, style=style),
-        lambda: LocalEngine.load(student.model, student.dtype, adapter, student.quantization, merge=False, style=style),
+        lambda: LocalEngine.load(
+            student.model,
+            student.dtype,
+            adapter,
+            student.quantization,
+            merge=False,
+            style=style,
+            revision=student.revision,
+            chat_template=student.chat_template,
+        ),
     )
     return parity(cast("LocalEngine", ways), adapter, requests, judge, batch_size)
+
+
+def texts_outside(
+    student: StudentConfig, style: FormatName, folder: Path, requests: Sequence[Request], *, whole: bool
+) -> list[str]:
+    """What the exported folder writes to these prompts, opened in a process that has transformers and PEFT alone.
+
+    Raises InputError if it cannot be opened.
+    """
+    base = str(folder / BASE) if (folder / BASE).is_dir() else str(source_folder(student))
+    asked = {
+        "folder": str(folder),
+        "base": None if whole else base,
+        "dtype": student.dtype,
+        "chats": [[{"role": turn.role, "content": turn.content} for turn in each.messages] for each in requests],
+        "options": {"enable_thinking": style == "reasoning", "date_string": TODAY},
+    }
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "questions.json"
+        path.write_text(json.dumps(asked), encoding="utf-8")
+        command = [sys.executable, "-I", str(outside.__file__), str(path)]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+        made = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)  # noqa: S603
+    if made.returncode:
+        last = (made.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"{folder.name}: transformers and PEFT cannot open what was exported: {last}")
+    texts: list[str] = json.loads(made.stdout.splitlines()[-1])
+    return texts
 
 
 class _Ways:
@@ -112,25 +195,15 @@ class _Ways:
         return getattr(self.__dict__["_engine"], name)
 
 
-def _save(model: Any, name: str, place: Path, max_tokens: int) -> None:
-    from transformers import GenerationConfig
+def _save(model: Any, student: StudentConfig, style: FormatName, place: Path, max_tokens: int) -> None:
+    from tracedistill.train import tokenizer_of
 
-    from tracedistill.train import load_tokenizer
-
-    tokenizer = load_tokenizer(name)
     known = model.generation_config.eos_token_id
-    ends = {*(known if isinstance(known, list) else [known]), tokenizer.eos_token_id, end_id(tokenizer)} - {None}
-    # as the study asks it: greedy, as long as the arm may write, ended where it was taught to end
-    model.generation_config = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=max_tokens,
-        eos_token_id=sorted(ends),
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-    )
     try:
         model.save_pretrained(str(place), safe_serialization=True)
-        tokenizer.save_pretrained(str(place))
+        keep_config(student, place)
+        copy_companions(student, style, place)
+        write_generation(tokenizer_of(student), place, max_tokens, known)
     except OSError as error:
         raise disk_error(place, error) from error
 

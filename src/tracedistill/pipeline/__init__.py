@@ -64,6 +64,7 @@ __all__ = [
     "run",
     "status",
     "train_in_this_process",
+    "try_in_this_process",
 ]
 
 
@@ -199,11 +200,16 @@ def _pin(workshop: Workshop, study: Study, wanted: Sequence[Node]) -> bool:
     return pin_students(study, workshop.run.folder, sorted(used))
 
 
-def _check_students(workshop: Workshop, wanted: Sequence[Node]) -> None:
-    """Raise InputError where a student cannot be tuned: not first when a teacher has been paid for its traces."""
+def _check_students(workshop: Workshop, wanted: Sequence[Node], *, launch: bool = True) -> None:
+    """Raise InputError if a student cannot be tuned or evaluated, before a teacher is paid for its traces.
+
+    `launch`: also try each student on a made row, where an endpoint is to be asked; a launched process launches no
+    others.
+    """
     study = workshop.study
-    paid = {f"teach:{name}" for name, teacher in study.teachers.items() if teacher.kind == "model"}
-    if all(workshop.run.state(node).kind == "complete" for node in wanted if node.name in paid):
+    models = {f"teach:{name}": teacher for name, teacher in study.teachers.items() if teacher.kind == "model"}
+    todo = [node for node in wanted if node.name in models and workshop.run.state(node).kind != "complete"]
+    if not todo:
         return
     for name in {node.name.partition(":")[2] for node in wanted if node.name.startswith("preflight:")}:
         if not study.students[name].model.startswith(SCRIPTED):
@@ -213,6 +219,11 @@ def _check_students(workshop: Workshop, wanted: Sequence[Node]) -> None:
             tokenizer = tokenizer_of(study.students[name])
             end_id(tokenizer)
             prompt_ids(tokenizer, (Message("user", "?"),), style=study.format)
+    if launch and any(models[node.name].base_url is not None for node in todo):
+        trials = [node for node in Graph(workshop).trials(wanted) if workshop.run.state(node).kind != "complete"]
+        if trials:
+            workshop.screen.say("students are tried on a made row before a teacher is asked")
+            _launch(workshop, "trial", trials)
 
 
 def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
@@ -320,7 +331,7 @@ def _launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]
     study = workshop.study
     stale = [node for node in nodes if workshop.run.state(node).kind != "complete"]
     names = [node.name.partition(":")[2] for node in stale]
-    hardware = study.training.accelerate_config if module == "train" else study.evaluation.accelerate_config
+    hardware = study.evaluation.accelerate_config if module == "students" else study.training.accelerate_config
     config = accelerate_config(hardware or "cpu", workshop.recipe)
     threads = max(1, (os.cpu_count() or 1) // _processes(config))
     command = [
@@ -343,7 +354,7 @@ def _launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]
     if out_of_memory_kills() > killed_before:
         again = f"The system ran out of memory and killed a process. {LESS_MEMORY[module]} {again}"
     if finished.returncode < 0:
-        raise InputError(f"{nodes[0].stage} was ended by signal {-finished.returncode}. {again}")
+        raise InputError(f"{nodes[0].name} was ended by signal {-finished.returncode}. {again}")
     unfinished = [node for node in stale if workshop.run.state(node).kind != "complete"]
     if finished.returncode or unfinished:
         what = ", ".join(node.name for node in unfinished) or nodes[0].stage
@@ -358,6 +369,7 @@ def _launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]
 LESS_MEMORY = {
     "train": "To use less of it, raise training.gradient_accumulation or set training.activation_checkpointing.",
     "students": "To use less of it, lower evaluation.batch_size.",
+    "trial": "Not one row fits: take a smaller student, quantization: nf4, or a machine with more memory.",
 }
 """Launched module -> what helps when it runs out of memory."""
 
@@ -429,6 +441,16 @@ def attempt_in_this_process(
     return _launched(loaded, "generate", runs, share, barrier, "nothing to ask: every attempt")
 
 
+def try_in_this_process(
+    loaded: LoadedStudy, students: Sequence[str], *, main_process: bool, barrier: Barrier
+) -> list[str]:
+    """What `accelerate launch -m tracedistill.trial` does in each of its processes; returns the students tried."""
+    workshop = Workshop(loaded.study, loaded.recipe, Screen(quiet=not main_process), loaded.overrides)
+    graph = Graph(workshop)
+    trials = [node for node in graph.trials(graph.nodes()) if node.name.partition(":")[2] in students or not students]
+    return _make_together(workshop, trials, main_process=main_process, barrier=barrier, idle="every student")
+
+
 def _launched(
     loaded: LoadedStudy, kind: str, runs: Sequence[str], share: tuple[int, int], barrier: Barrier, idle: str
 ) -> list[str]:
@@ -449,7 +471,7 @@ def _launched(
     with workshop.run.lock():
         chosen = {node.name for node in wanted}
         before = [node for node in upstream(nodes, wanted) if node.name not in chosen]
-        _check_students(workshop, before)
+        _check_students(workshop, before, launch=False)
         for node in before:  # a launched process launches no others
             if node.launched and workshop.run.state(node).kind != "complete":
                 raise InputError(f"{node.name} is not complete; first: tracedistill {node.stage} {loaded.recipe}")

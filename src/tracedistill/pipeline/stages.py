@@ -11,10 +11,10 @@ from tracedistill.pipeline.assembling import heldout_file, make_datasets
 from tracedistill.pipeline.attempting import Attempting
 from tracedistill.pipeline.attributing import make_attribution
 from tracedistill.pipeline.drawing import sources_below
-from tracedistill.pipeline.graph import Node
+from tracedistill.pipeline.graph import Node, versions
 from tracedistill.pipeline.judging import judge_params
 from tracedistill.pipeline.reviewing import REVIEW_STORE, make_reviewed
-from tracedistill.pipeline.teaching import NOT_CONTENT, OWN
+from tracedistill.pipeline.teaching import NOT_CONTENT, OWN, SCRIPTED
 from tracedistill.pipeline.work import Workshop
 from tracedistill.recipes import AttributionConfig, run_name
 from tracedistill.report import FILES as REPORT_FILES
@@ -169,6 +169,35 @@ class Graph:
             run,
             **self._loads(student),
         )
+
+    def trials(self, wanted: Sequence[Node]) -> list[Node]:
+        """One try of each student that these pieces load on this machine; no stage of its own, nothing reads it."""
+        study = self.study
+        kinds = {"train": True, "preflight": True, "generate": False}
+        tuned: dict[str, bool] = {}
+        for node in wanted:
+            kind, _, name = node.name.partition(":")
+            if kind not in kinds or self.work.run.state(node).kind == "complete":
+                continue
+            arm = name.partition(".seed")[0]
+            student = name if kind == "preflight" else study.student_of(study.arms[arm])
+            config = study.students[student]
+            if config.base_url is None and not config.model.startswith(SCRIPTED):
+                tuned[student] = tuned.get(student, False) or kinds[kind]
+        return [self._trial(student, learns) for student, learns in sorted(tuned.items())]
+
+    def _trial(self, student: str, learns: bool) -> Node:
+        unused = ("seeds", "eval_steps", "eval_rows", "epochs", "max_steps", "batch_size")
+        training = {key: value for key, value in self.plain["training"].items() if key not in unused}
+        params = {
+            "student": self._student(student),
+            "training": training if learns else None,
+            "format": self.study.format,
+            "libraries": versions(),
+        }
+        make = functools.partial(self.work.make_trial, student, learns)
+        outputs = (f"trials/{student}.json",)
+        return Node(f"trial:{student}", "train", (), outputs, params, make, launched="trial", **self._loads(student))
 
     def _train(self, name: str, seed: int) -> Node:
         student, run = self.study.student_of(self.study.arms[name]), run_name(name, seed)

@@ -170,6 +170,19 @@ class Workshop:
             }
         )
 
+    def make_trial(self, student: str, learns: bool) -> None:
+        """Try a student on a made row, and keep what was found; runs inside the launched process."""
+        from tracedistill.trial import try_student
+
+        study, output = self.study, self.run.path(f"trials/{student}.json")
+        training = study.training if learns else None
+        config, place = study.students[student], output.with_name(f"{student}.partial")
+        found = try_student(student, config, training, study.format, place)
+        if found:
+            write_json(output, found)
+            if found["note"]:
+                self.screen.say(f"  student {student}: batches of {found['layout']}: {found['note']}")
+
     def make_adapter(self, name: str, seed: int) -> dict[str, Any]:
         """Tune an arm's adapter with its seed-th seed; runs inside the launched process."""
         from tracedistill.train import train_arm

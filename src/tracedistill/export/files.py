@@ -1,0 +1,134 @@
+"""What lies beside a student's weights goes along as it is: tokenizer, processors, licence; nothing is saved anew."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tracedistill.errors import InputError
+from tracedistill.formats import FormatName
+from tracedistill.identity import identity_of
+from tracedistill.recipes import StudentConfig
+from tracedistill.rendering import end_id, prompt_template
+from tracedistill.sizes import local_folder
+from tracedistill.store import atomic, read_json, write_json
+
+CONFIG, GENERATION, TEMPLATE = "config.json", "generation_config.json", "chat_template.jinja"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+KINDS = (".json", ".jinja", ".model", ".tiktoken", ".txt")
+"""Endings of tokenizers' and processors' files."""
+LEGAL = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
+"""Beginnings of names of files whose terms go along with what they are about."""
+OWN = (
+    CONFIG,
+    GENERATION,
+    "adapter_config.json",
+    "student.json",
+    "manifest.json",
+    "training.json",
+    "trainer_state.json",
+)
+"""Files of a model folder that are about other weights than those exported, or about how they were made."""
+
+
+def source_folder(student: StudentConfig) -> Path:
+    """Where a student's own files lie; InputError if they are not on this machine."""
+    folder = local_folder(student.model, student.revision)
+    if folder is None:
+        raise InputError(
+            f"student '{student.model}': its files are not on this machine any more; evaluate it once more"
+        )
+    return folder
+
+
+def copy_companions(student: StudentConfig, style: FormatName, place: Path) -> None:
+    """Copy a student's tokenizer, processor and licence files; the chat template is the one that it was tuned with."""
+    from tracedistill.train import tokenizer_of
+
+    folder = source_folder(student)
+    for path in sorted(folder.iterdir()):
+        legal = path.name.upper().startswith(LEGAL)
+        wanted = path.suffix in KINDS and not path.name.endswith(".index.json") and path.name not in OWN
+        if path.is_file() and (legal or wanted):
+            shutil.copyfile(path, place / path.name)
+    if not (place / TOKENIZER_CONFIG).is_file():  # a bare tokenizer.json; nobody could tell its special tokens
+        tokenizer_of(student).save_pretrained(str(place))
+    _set_template(place, prompt_template(tokenizer_of(student), style))
+
+
+def _set_template(place: Path, text: str) -> None:
+    """Put a chat template wherever programs look for one, unless it is the one that stands there."""
+    settings = read_json(place / TOKENIZER_CONFIG)
+    file = place / TEMPLATE
+    known = file.read_text(encoding="utf-8") if file.exists() else settings.get("chat_template")
+    if known == text:
+        return
+    with atomic(file) as stream:
+        stream.write(text)
+    if "chat_template" in settings:
+        write_json(place / TOKENIZER_CONFIG, {**settings, "chat_template": text})
+
+
+def write_generation(tokenizer: Any, place: Path, max_tokens: int, known: Any) -> None:
+    """Write how it is asked: greedy, as long as the arm may write, ended where it was taught to end.
+
+    `known`: the end tokens of the base's own settings, which are kept beside the one that was trained.
+    """
+    from transformers import GenerationConfig
+
+    ends = {*(known if isinstance(known, list) else [known]), tokenizer.eos_token_id, end_id(tokenizer)} - {None}
+    GenerationConfig(
+        do_sample=False,
+        max_new_tokens=max_tokens,
+        eos_token_id=sorted(ends),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+    ).save_pretrained(str(place))
+
+
+def base_ends(student: StudentConfig) -> Any:
+    """End tokens that a student's own settings name."""
+    folder = source_folder(student)
+    for name in (GENERATION, CONFIG):
+        if (folder / name).is_file() and (ends := read_json(folder / name).get("eos_token_id")) is not None:
+            return ends
+    return None
+
+
+def keep_config(student: StudentConfig, place: Path) -> None:
+    """Put the student's own config.json in the place of the one saved anew, where both describe the same class.
+
+    Older programs read keys that the library has renamed since. Only the weights' dtype is changed, and no
+    quantisation is named.
+    """
+    own, saved = read_json(source_folder(student) / CONFIG), read_json(place / CONFIG)
+    if own.get("architectures") != saved.get("architectures") or own.get("model_type") != saved.get("model_type"):
+        return
+    dtype = saved.get("dtype", saved.get("torch_dtype"))
+    kept = {key: value for key, value in own.items() if key not in ("quantization_config", "_name_or_path")}
+    write_json(place / CONFIG, {**kept, **{key: dtype for key in ("dtype", "torch_dtype") if key in own}})
+
+
+def hub_name(student: StudentConfig) -> tuple[str | None, str | None]:
+    """(id, commit) by which a hub knows a student's base; (None, None) for weights that no hub has."""
+    from tracedistill.weights import PACKAGED, PREFIX
+
+    if student.model.startswith(PREFIX):
+        return PACKAGED[student.model.removeprefix(PREFIX)].hub, None
+    folder = local_folder(student.model, student.revision)
+    if folder is not None and folder.parent.name == "snapshots":
+        return folder.parents[1].name.removeprefix("models--").replace("--", "/"), folder.name
+    return None, None
+
+
+def content_facts(student: StudentConfig) -> dict[str, Any]:
+    """What manifest and card say of the base beside its name."""
+    hub, commit = hub_name(student)
+    known = identity_of(student.model, student.revision)
+    return {
+        "hub": hub,
+        "revision": commit,
+        "sha256": None if known is None else known.sha256,
+        "chat_template": "recipe" if student.chat_template is not None else "tokenizer",
+    }

@@ -1,0 +1,141 @@
+"""One training step and two answers of a student on a made row: before a teacher is paid for its traces.
+
+The target of `accelerate launch -m tracedistill.trial RECIPE [--arm STUDENT] [key=value]`, on the hardware that trains.
+"""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tracedistill.engines import Request, Sampling
+from tracedistill.errors import InputError
+from tracedistill.formats import FormatName, join
+from tracedistill.launched import run_launched
+from tracedistill.recipes import StudentConfig, TrainingConfig
+from tracedistill.records import Example, Message
+from tracedistill.rendering import system_in_user_turn
+from tracedistill.train import train_arm
+from tracedistill.weights import brief_cause
+
+QUESTIONS = ("Anna has 3 apples and buys 4 more. How many has she?", "Is 7 more than 4?")
+TRACE, ANSWER = "She has 3 apples.\n3 + 4 = 7", "7"
+"""The made row's completion, and the two questions that the student is asked afterwards."""
+TOKENS = 8
+"""Tokens of each answer."""
+
+
+def try_student(
+    name: str, student: StudentConfig, training: TrainingConfig | None, style: FormatName, place: Path
+) -> dict[str, Any]:
+    """Tune a student for one step, unless `training` is None, and ask the result two questions.
+
+    `place` is a folder for what is made on the way; it is removed. Returns what was found. Raises InputError, with the
+    remedy, if the student cannot be tuned or asked. Called by every process of the launch; the first one asks.
+    """
+    from accelerate import PartialState
+
+    head = (Message("system", student.system),) if student.system else ()
+    chats = [(*head, Message("user", question)) for question in QUESTIONS]
+    if student.system_role == "user":
+        chats = [system_in_user_turn(chat) for chat in chats]
+    state = PartialState()
+    adapter = place / "adapter"
+    try:
+        if training is not None:
+            _tune(name, student, training, style, chats[0], adapter, state.num_processes)
+        state.wait_for_everyone()
+        if not state.is_main_process:
+            return {}
+        return _ask(name, student, training, style, chats, adapter)
+    finally:
+        state.wait_for_everyone()
+        if state.is_main_process:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _tune(
+    name: str,
+    student: StudentConfig,
+    training: TrainingConfig,
+    style: FormatName,
+    chat: tuple[Message, ...],
+    output: Path,
+    processes: int,
+) -> None:
+    row = Example("trial", name, chat, join(TRACE, ANSWER, style))
+    short = replace(
+        training,
+        max_steps=1,
+        batch_size=processes,
+        gradient_accumulation=1,
+        eval_steps=0,
+        save_steps=1,
+        warmup=0,
+    )
+    try:
+        train_arm(name=f"trial of {name}", rows=[row] * processes, student=student, training=short, seed=0,
+                  output=output, style=style)  # fmt: skip
+    except InputError:
+        raise
+    except Exception as error:  # what a model meets in another's code has no type of its own
+        raise InputError(
+            f"student {name} ({student.model}) cannot be tuned: {type(error).__name__}: {brief_cause(error)}; name the "
+            "layers to tune with training.lora_targets, such as q_proj,v_proj, or take another student"
+        ) from error
+
+
+def _ask(
+    name: str,
+    student: StudentConfig,
+    training: TrainingConfig | None,
+    style: FormatName,
+    chats: Sequence[tuple[Message, ...]],
+    adapter: Path,
+) -> dict[str, Any]:
+    from tracedistill.engines.local import LocalEngine
+
+    gc.collect()  # the trained model hangs in cycles; two at once would double the memory
+    whole = training is not None and training.method == "full"
+    requests = [Request(f"trial/{n}", chat, Sampling(max_tokens=TOKENS)) for n, chat in enumerate(chats)]
+    try:
+        engine = LocalEngine.load(
+            str(adapter) if whole else student.model,
+            student.dtype,
+            None if whole or training is None else adapter,
+            student.quantization,
+            style=style,
+            revision=None if whole else student.revision,
+            chat_template=student.chat_template,
+        )
+        written = [made.text for made in engine.generate(requests)]
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"student {name} ({student.model}) cannot be evaluated: {type(error).__name__}: {brief_cause(error)}; take "
+            "another student, or serve it elsewhere and set students.<name>.base_url"
+        ) from error
+    return {"tuned": training is not None, "layout": engine.tried.layout, "note": engine.tried.note, "wrote": written}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of every launched process."""
+    from tracedistill import pipeline  # the entry point alone reaches up, as train's does
+
+    def work(recipe: str, overrides: Sequence[str], students: Sequence[str], state: Any) -> None:
+        loaded = pipeline.load(recipe, overrides)
+        pipeline.try_in_this_process(
+            loaded, students, main_process=state.is_main_process, barrier=state.wait_for_everyone
+        )
+
+    return run_launched("tracedistill.trial", "Try a study's students on a made row.", work, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
