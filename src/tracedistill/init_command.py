@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from tracedistill.errors import InputError
 from tracedistill.shown import say
 
+LARGE = 4_000_000
+"""Bytes from which on reading a file takes a while."""
 EXAMPLES = """examples:
   tracedistill init tickets.csv
   tracedistill init openai/gsm8k:main
@@ -71,6 +74,8 @@ def _init(args: argparse.Namespace) -> int:
         key_env=args.key_env or ("OPENAI_API_KEY" if "api.openai.com" in args.teacher else ""),
     )
     columns = {field: column.replace("\\n", "\n") for field, _, column in pairs}
+    if args.file.is_file() and args.file.stat().st_size > LARGE:
+        print(f"reading {args.file} ...", file=sys.stderr, flush=True)  # seconds, and nothing else would be shown
     started = start_study(args.file, args.out, columns, wanted)
     if args.json:
         print(json.dumps(started.facts(), ensure_ascii=False, indent=1))

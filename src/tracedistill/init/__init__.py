@@ -80,7 +80,7 @@ class Started:
             "used": list(self.table.used),
             "unused": list(self.table.unused),
             "splits": self.sizes,
-            "rows": len(self.table.problems),
+            "rows": len(self.table.rows),
             "failing_golds": self.golds.n_failing,
             "recipe": str(self.recipe),
         }
@@ -88,14 +88,14 @@ class Started:
     def _trace(self) -> str | None:
         """The column that holds worked solutions: one of its own, or the answer's own text (`... #### 72`)."""
         found = self.columns.get("trace", self.columns.get("steps"))
-        if found is None and any(problem.gold_steps or problem.meta.get("trace") for problem in self.table.problems):
+        if found is None and any(row.steps or row.trace for row in self.table.rows):
             found = self.columns.get("messages", self.columns.get("answer"))
         return found
 
     def lines(self) -> list[str]:
         """What a person reads, line by line."""
         like = f", shaped like {self.known}" if self.known else ""
-        lines = [f"{len(self.table.problems)} rows, {len(self.table.names)} columns{like}"]
+        lines = [f"{len(self.table.rows)} rows, {len(self.table.names)} columns{like}"]
         lines += [f"  {ours:9} <- {column!r}"[:160] for ours, column in self.columns.items()]
         lines.append(f"  not used: {', '.join(self.table.unused) or 'none'}")
         lines += [f"  {line}" for line in told(self.table.judged)]
@@ -129,12 +129,13 @@ def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wa
     table = read_table(source)
     instruction = instruction_for(table, wanted)
     task = get_task("file")
-    golds = audit_golds(task, table.problems)
+    problems = table.problems(steps=False)
+    golds = audit_golds(task, problems)
     limit = allowed_faults("file", wanted.failing_golds)
     if golds.share > limit:
         lines = "\n".join(f"  {line}" for line in told(table.judged))
         raise InputError(f"{file}: {too_many_faults(golds, limit, '--failing-golds SHARE to go on')}\n{lines}")
-    first = next((problem for problem in table.problems if problem.split == "train"), table.problems[0])
+    first = table.problem(table.homes.index("train") if "train" in table.homes else 0)
     if instruction:
         first = _told(first, instruction)
     prompt = fill(PROMPTS["standard"], problem=task.render_problem(first), hint=task.answer_hint)
@@ -170,7 +171,7 @@ def _notes(table: Table, wanted: Wanted, instruction: str) -> list[str]:
             "nothing tells an untuned student what to do with these texts, so that comparing it with a tuned one would "
             "mean nothing: give --instruction TEXT (task.instruction)"
         )
-    golds = [problem.answers[0] for problem in table.problems[:500] if problem.answers]
+    golds = [row.golds[0] for row in table.rows[:500] if row.golds]
     if table.judged.rule == "exact" and any(_PROGRAM.match(gold) for gold in golds):
         notes.append(
             "answers are programs or queries, and exact wants the same text: a right one written otherwise counts as "
@@ -183,7 +184,7 @@ def _notes(table: Table, wanted: Wanted, instruction: str) -> list[str]:
         )
     if table.judged.rule == "number" and not wanted.tolerance and 2 * sum("." in gold for gold in golds) > len(golds):
         notes.append("answers must be the same number; --tolerance 2% (or 0.5) lets them differ by so much")
-    traced = wanted.teacher or any(problem.gold_steps or problem.meta.get("trace") for problem in table.problems)
+    traced = wanted.teacher or any(row.steps or row.trace for row in table.rows)
     if not traced:
         notes.append(
             "no gold steps and no traces: an arm tuned on traces needs a column of them, or a teacher "

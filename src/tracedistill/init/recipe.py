@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 
-from tracedistill.records import Problem
-from tracedistill.tasks.own.loading import Table
+from tracedistill.tasks.own.loading import RawRow, Table
 from tracedistill.tasks.rows import is_hub_id
 
 CHARACTERS = 2.5
@@ -59,7 +58,7 @@ def recipe_text(file: Path, recipe: Path, columns: Mapping[str, str], table: Tab
     teachers, arms, comparisons = _arms(table, wanted)
     if teachers:
         body["teachers"] = teachers
-    tokens, length = _limits(table.problems, written=bool(wanted.teacher))
+    tokens, length = _limits(table.rows, written=bool(wanted.teacher))
     body["training"] = {"learning_rate": 1e-3, "max_length": length}
     body["base"] = {"max_tokens": tokens}
     body["arms"], body["comparisons"] = arms, comparisons
@@ -74,12 +73,12 @@ def recipe_text(file: Path, recipe: Path, columns: Mapping[str, str], table: Tab
 
 def instruction_for(table: Table, wanted: Wanted) -> str:
     """What is to be done, where the questions do not say so and the golds do: a closed set, or objects with keys."""
-    if wanted.instruction or _asks(table.problems):
+    if wanted.instruction or _asks(table.rows):
         return wanted.instruction
     if table.judged.rule == "label":
         return "Choose the label that fits the text below."
     if table.judged.rule == "json":
-        keys = _keys(table.problems)
+        keys = _keys(table.rows)
         named = f" with the keys {', '.join(keys)}" if keys else ""
         return f"Extract what is asked for from the text below, as one JSON object{named}."
     return ""
@@ -88,13 +87,16 @@ def instruction_for(table: Table, wanted: Wanted) -> str:
 def asks_nothing(table: Table, wanted: Wanted) -> bool:
     """Whether nothing tells an untuned student what to do with the text."""
     free = table.judged.rule not in ("choice", "number", "math")
-    return free and not instruction_for(table, wanted) and not _asks(table.problems)
+    return free and not instruction_for(table, wanted) and not _asks(table.rows)
 
 
-def _asks(problems: Sequence[Problem]) -> bool:
-    """Whether most problems are questions or instructions of their own."""
-    said = sum(bool(_ASKS.search(problem.question) or problem.meta.get("told")) for problem in problems[:500])
-    return 2 * said >= min(len(problems), 500)
+def says_what_to_do(questions: Sequence[str]) -> bool:
+    """Whether most texts are questions or instructions of their own."""
+    return 2 * sum(bool(_ASKS.search(question)) for question in questions) >= len(questions)
+
+
+def _asks(rows: Sequence[RawRow]) -> bool:
+    return says_what_to_do([row.question for row in rows[:500]])
 
 
 _ASKS = re.compile(
@@ -105,11 +107,11 @@ _ASKS = re.compile(
 )
 
 
-def _keys(problems: Sequence[Problem]) -> list[str]:
+def _keys(rows: Sequence[RawRow]) -> list[str]:
     keys: dict[str, None] = {}
-    for problem in problems[:200]:
+    for row in rows[:200]:
         try:
-            value = json.loads(problem.answers[0]) if problem.answers else None
+            value = json.loads(row.golds[0]) if row.golds else None
         except json.JSONDecodeError:
             continue
         if isinstance(value, dict):
@@ -153,10 +155,10 @@ def _arms(table: Table, wanted: Wanted) -> tuple[dict[str, Any], dict[str, Any],
             "prompt": "chain-of-thought",
             "max_tokens": 1024,
         }
-    elif _with(table, "trace"):
+    elif any(row.trace for row in table.rows):
         teachers["recorded"] = {"kind": "recorded"}
-    train = [problem for problem in table.problems if problem.split == "train"] or table.problems
-    with_steps = all(problem.gold_steps for problem in train)
+    train = [row for row, home in zip(table.rows, table.homes, strict=True) if home == "train"] or table.rows
+    with_steps = all(row.steps for row in train)
     arms: dict[str, Any] = {
         "standard": {},
         "chain-of-thought": {"prompt": "chain-of-thought"},
@@ -170,23 +172,18 @@ def _arms(table: Table, wanted: Wanted) -> tuple[dict[str, Any], dict[str, Any],
     return teachers, arms, comparisons
 
 
-def _with(table: Table, what: str) -> bool:
-    return any(problem.meta.get(what) for problem in table.problems)
-
-
-def _limits(problems: Sequence[Problem], *, written: bool) -> tuple[int, int]:
+def _limits(rows: Sequence[RawRow], *, written: bool) -> tuple[int, int]:
     """(tokens that a student may write, tokens of a row): room for the longest texts of the file."""
-    answers = sorted(_written(problem) for problem in problems)
-    asked = sorted(len(problem.question) + sum(map(len, problem.context)) for problem in problems)
+    answers = sorted(map(_written, rows))
+    asked = sorted(len(row.question) + sum(map(len, row.context)) for row in rows)
     most = answers[int(0.99 * (len(answers) - 1))] / CHARACTERS * SPARE
     tokens = _step(max(most, 400 if written else 200), ANSWERS)
     return tokens, _step(tokens + asked[int(0.99 * (len(asked) - 1))] / CHARACTERS * SPARE + 100, LENGTHS)
 
 
-def _written(problem: Problem) -> int:
+def _written(row: RawRow) -> int:
     """Characters of a trace and an answer."""
-    steps = sum(len(step.text) + 4 for step in problem.gold_steps)
-    return max(len(str(problem.meta.get("trace", ""))), steps) + len(problem.answers[0] if problem.answers else "") + 10
+    return max(len(row.trace), len(str(row.steps or ""))) + len(row.golds[0] if row.golds else "") + 10
 
 
 def _step(wanted: float, steps: Sequence[int]) -> int:

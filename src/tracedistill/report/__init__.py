@@ -20,6 +20,7 @@ from tracedistill.report.about import about
 from tracedistill.report.against import against_section
 from tracedistill.report.browser import browse
 from tracedistill.report.cells import section_json
+from tracedistill.report.decision import decision
 from tracedistill.report.findings import findings, limits
 from tracedistill.report.markdown import markdown
 from tracedistill.report.page import page
@@ -52,6 +53,7 @@ def write_view(view: RunView, out: Path | None = None, task: Task | None = None)
     report = build(view)
     for facts, arm in zip(report["arms"], view.arms, strict=True):
         facts["file"] = Path(os.path.relpath(arm.path, out)).as_posix()
+    report["decision"] = decision(view, report)
     report["findings"] = findings(report)
     report["limits"] = limits(report)
     sections = [against_section(view), *all_sections(view), *about(view, report)]

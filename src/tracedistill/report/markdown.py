@@ -17,7 +17,8 @@ HEAD = (
 
 def markdown(report: Mapping[str, Any]) -> str:
     """The findings, the arms table, the comparisons, and every section."""
-    lines = [f"# {markdown_line(report['study'])}", "", *map(markdown_line, report["findings"]), ""]
+    decided = [text for line in report["decision"] for text in (f"**{markdown_line(line)}**", "")]
+    lines = [f"# {markdown_line(report['study'])}", "", *decided, *map(markdown_line, report["findings"]), ""]
     lines += [f"> {markdown_line(line)}" for line in report["limits"]]
     lines += ["", HEAD, "|---" * (HEAD.count("|") - 1) + "|"]
     for arm in report["arms"]:

@@ -84,6 +84,8 @@ def print_report(folder: Path, console: Console | None = None, sections: Collect
     for section in report["sections"]:
         whole = section["key"] in sections or "all" in sections or section["key"] in ALWAYS
         print_section(section, console, whole=whole)
+    for line in report.get("decision", []):
+        console.print(escape(line), style="bold")
     for line in report["findings"]:
         console.print(escape(line), style="bold")
     for line in report["limits"]:
@@ -116,13 +118,14 @@ def print_section(section: Mapping[str, Any], console: Console, *, whole: bool =
 
 
 def _answers(study: str, arms: Sequence[dict[str, Any]]) -> Table:
-    heads = ("arm", "n", "answer right", "95% interval", "candidate", "missing", "cut off")
+    heads = ("arm", "n", "answer right", "95% interval", "candidate", "missing", "ungradable", "cut off")
     rows = []
     for arm in arms:
         share = arm["accuracy"]["raw"]
         interval = f"{percent(share['low'])} - {percent(share['high'])}"
         right = f"{arm['correct']}  {percent(share['value'])}"
-        rows.append((counted_label(arm), arm["n"], right, interval, arm["candidate"], arm["missing"], arm["cut_off"]))
+        counts = (arm[key] for key in ("candidate", "missing", "ungradable", "cut_off"))
+        rows.append((counted_label(arm), arm["n"], right, interval, *counts))
     return narrow_table(f"{study}: answers (final statement; beside it the candidate reading)", heads, rows)
 
 

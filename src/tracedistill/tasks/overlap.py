@@ -41,7 +41,11 @@ class Overlap:
 
 def normal_text(problem: Problem) -> str:
     """Question, context and choices as they are compared: NFKC, lower-case, single spaces, no punctuation."""
-    parts = (*problem.context, problem.question, *(text for _, text in problem.choices))
+    return same_text((*problem.context, problem.question, *(text for _, text in problem.choices)))
+
+
+def same_text(parts: Sequence[str]) -> str:
+    """What texts that are the same but for case, spaces and punctuation have in common."""
     whole = unicodedata.normalize("NFKC", "\n".join(parts)).casefold()
     return " ".join(_PUNCTUATION.sub(" ", whole).split())
 
@@ -75,12 +79,16 @@ def sample(problems: Sequence[Problem], n: int, seed: int) -> list[Problem]:
     Samples nest: the first n of a larger sample are a smaller one with the same seed. All of them where n is larger
     than their number. Raises ValueError for a negative n.
     """
-    if n < 0:
+    return [problems[index] for index in sample_ids([problem.problem_id for problem in problems], n, seed)]
+
+
+def sample_ids(ids: Sequence[str], n: int | None, seed: int) -> list[int]:
+    """Places of n of the ids, in their order, drawn as `sample` draws; None: all of them."""
+    if n is not None and n < 0:
         raise ValueError(f"a sample of {n} problems")
-    if n >= len(problems):
-        return list(problems)
-    chosen = heapq.nsmallest(n, range(len(problems)), key=lambda index: _draw(seed, problems[index].problem_id))
-    return [problems[index] for index in sorted(chosen)]
+    if n is None or n >= len(ids):
+        return list(range(len(ids)))
+    return sorted(heapq.nsmallest(n, range(len(ids)), key=lambda index: _draw(seed, ids[index])))
 
 
 def _draw(seed: int, problem_id: str) -> bytes:

@@ -56,7 +56,21 @@ def all_sections(view: RunView) -> list[Section]:
     from tracedistill.report.sections.extras import extras
     from tracedistill.report.sections.forced import forced
     from tracedistill.report.sections.grid import grid
+    from tracedistill.report.sections.labels import labels
     from tracedistill.report.sections.sweep import sweep
 
-    makers = (accuracy, comparisons, association, forced, attribution, grid, costs, context, differences, sweep, extras)
+    makers = (
+        accuracy,
+        labels,
+        comparisons,
+        association,
+        forced,
+        attribution,
+        grid,
+        costs,
+        context,
+        differences,
+        sweep,
+        extras,
+    )
     return [section for make in makers if (section := make(view)) is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,12 @@ def compare(view: RunView) -> list[dict[str, Any]]:
     for entry, adjusted in zip(out, stats.holm([entry["p"] for entry in out]), strict=True):
         entry["p_holm"] = adjusted
     return out
+
+
+def compare_pair(view: RunView, first: str, second: str) -> dict[str, Any] | None:
+    """The entry of two arms on their own, a family of one; None where they have no problems in common."""
+    alone = replace(view, comparisons=((first, second),))
+    return next(iter(compare(alone)), None)
 
 
 def not_compared(view: RunView) -> list[tuple[str, str]]:

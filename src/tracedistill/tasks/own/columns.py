@@ -55,12 +55,18 @@ class Columns:
             raise InputError(f"{where}: no column '{wanted}'; it has: {there(row)}; {hint}")
         return row.get(wanted)
 
+    def fields(self, row: Row) -> frozenset[str]:
+        """The fields that are mapped, or whose column is there; a conversation only where no question stands alone."""
+        found = {wanted for wanted in FIELDS if self.has(wanted, row)}
+        if "messages" not in self.given and "question" in found:
+            found.discard("messages")
+        return frozenset(found)
+
     def used(self, row: Row) -> set[str]:
         """The row's columns that some field is read from."""
         found = set()
-        for wanted in FIELDS:
-            if self.has(wanted, row):
-                found |= names_in(self.name(wanted), row, several=wanted == "choices")
+        for wanted in self.fields(row):
+            found |= names_in(self.name(wanted), row, several=wanted == "choices")
         return found
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,10 +23,10 @@ from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.formats import trimmed
 from tracedistill.records import Problem, Step
 from tracedistill.tasks.base import Source, content
-from tracedistill.tasks.overlap import normal_text
+from tracedistill.tasks.overlap import same_text, sample_ids
 from tracedistill.tasks.own.cells import structured
 from tracedistill.tasks.own.chats import boxed, hashed, read_chat, thought_of
-from tracedistill.tasks.own.choices import LETTERS, Pair, letter_of, means_of, read_choices
+from tracedistill.tasks.own.choices import LETTERS, Means, Pair, letter_of, means_of, read_choices
 from tracedistill.tasks.own.columns import Columns
 from tracedistill.tasks.own.kinds import RULES, Judged, check_rule, judged_by
 from tracedistill.tasks.own.splits import cut
@@ -44,12 +44,18 @@ ALIASES = ("dev", "val", "valid", "eval")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A whole file, read."""
+    """A whole file, read; its problems are made when they are asked for."""
 
-    problems: tuple[Problem, ...]
-    """Every row, in the file's order, under its split."""
+    rows: tuple[RawRow, ...]
+    """Every row, in the file's order."""
+    homes: tuple[str, ...]
+    """The split of each row."""
     judged: Judged
     """How its answers are judged."""
+    shared: Mapping[str, Any]
+    """What the judge and the prompt need, the same for all problems."""
+    means: Means
+    """What golds of multiple choice are."""
     names: tuple[str, ...]
     """Its columns."""
     used: tuple[str, ...]
@@ -62,21 +68,97 @@ class Table:
 
     def sizes(self) -> dict[str, int]:
         """Split -> its rows."""
-        found = Counter(problem.split for problem in self.problems)
+        found = Counter(self.homes)
         known = {split: found.pop(split) for split in SPLITS if split in found}
         return {**known, **found}
 
+    def problem_id(self, place: int) -> str:
+        """The id of the problem at a place: the file's, else `file-<split>-<row>`."""
+        row = self.rows[place]
+        return row.problem_id or f"file-{self.homes[place]}-{row.place}"
+
+    def problem(self, place: int, *, steps: bool = True) -> Problem:
+        """The problem at a place; `steps` False spares reading them, which is most of the work."""
+        row = self.rows[place]
+        written, read = _steps(row.steps) if steps and row.steps else ("", ())
+        meta = dict(self.shared)
+        if row.labelled:
+            if meta["judge"] in RULES:
+                meta["judge"] = "choice"
+            meta.pop("labels", None)
+        if row.trace:
+            meta["trace"] = row.trace
+        if row.kept:
+            meta["row"] = row.kept
+        return Problem(
+            problem_id=self.problem_id(place),
+            task="file",
+            split=self.homes[place],
+            question=row.question,
+            answers=tuple(letter_of(gold, row.labelled, self.means) for gold in row.golds)
+            if row.labelled
+            else row.golds,
+            context=row.context,
+            choices=tuple((letter, text) for letter, (_, text) in zip(LETTERS, row.labelled, strict=False)),
+            category=row.category,
+            gold_steps=read,
+            gold_text=written,
+            difficulty=len(read) or None,
+            meta=meta,
+        )
+
+    def problems(self, *, steps: bool = True) -> list[Problem]:
+        """Every problem, in the file's order."""
+        return [self.problem(place, steps=steps) for place in range(len(self.rows))]
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One row by its fields; what only the whole file tells is still open."""
+
+    where: str
+    """File and row, for errors."""
+    place: int
+    """The row's place in its file, from 0."""
+    problem_id: str
+    """As the file says; empty: it does not."""
+    question: str
+    """The question."""
+    context: tuple[str, ...]
+    """Context, of a conversation its system message and earlier turns."""
+    golds: tuple[str, ...]
+    """The golds as they stand in the file."""
+    labelled: tuple[Pair, ...]
+    """Its choices."""
+    category: str
+    """Its kind."""
+    steps: Any
+    """The worked solution as it stands in the file; None where there is none."""
+    trace: str
+    """What a teacher wrote, in the same row."""
+    group: str
+    """Rows of one group fall to one split; empty: it stands alone."""
+    split: str
+    """As the file says; empty: it does not."""
+    kept: Row | None
+    """The whole row, for a judge of the user's own."""
+
 
 def load_split(split: str, source: Source) -> Iterator[Problem]:
-    """Problems of a split in the file's order; ids are the file's, else `file-<split>-<row>` with rows from 0.
+    """Problems of a split in the file's order, of more than `source.size` a sample by the source's seed.
 
-    Raises InputError, with file and row, for unknown fields in `columns`, missing columns, blank questions, ids that
-    occur twice, choices that cannot be read, and a split without rows. A blank answer is kept: it is counted.
+    Ids are the file's, else `file-<split>-<row>` with rows from 0. Raises InputError, with file and row, for unknown
+    fields in `columns`, missing columns, blank questions, ids that occur twice, choices that cannot be read, and a
+    split without rows. A blank answer is kept: it is counted.
     """
+    table = read_table(source, split)
     for name in (split, *(ALIASES if split == "validation" else ())):
-        found = [problem for problem in read_table(source, split).problems if problem.split == name]
-        if found:
-            yield from (problem if name == split else replace(problem, split=split) for problem in found)
+        places = [place for place, home in enumerate(table.homes) if home == name]
+        if places:
+            drawn = sample_ids([table.problem_id(place) for place in places], source.size, source.seed)
+            for index in drawn:
+                problem = table.problem(places[index])
+                yield problem if name == split else replace(problem, split=split)
             return
     raise MissingSplitError(_no_rows(source, split))
 
@@ -120,27 +202,48 @@ def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
 @lru_cache(maxsize=2)
 def _read(stamps: tuple[tuple[str, str, Any], ...], key: _Key) -> Table:
     source, columns = key.source, Columns(key.source.columns)
-    rows: list[_Read] = []
+    rows: list[RawRow] = []
     names: dict[str, None] = {}
     used: set[str] = set()
-    heads: set[tuple[str, ...]] = set()
+    heads: dict[tuple[str, ...], frozenset[str]] = {}
     keeps_rows = source.judge not in ("auto", *RULES)
     for split, name, _ in stamps:
         path = Path(name)
         for place, (number, row) in enumerate(read_rows(path)):
-            where = f"{path}, row {number}"
-            head = tuple(map(str, row))
+            head = tuple(row)
             if head not in heads:  # rows of one file have a few sets of columns
-                heads.add(head)
-                names |= dict.fromkeys(head)
+                heads[head] = columns.fields(row)
+                names |= dict.fromkeys(map(str, head))
                 used |= columns.used(row)
-            own = split or (_text(columns.value("split", row, where)) if columns.has("split", row) else "")
-            rows.append(_row(where, row, columns, place, own, keep=keeps_rows))
+            rows.append(_row(f"{path}, row {number}", row, columns, heads[head], place, split, keep=keeps_rows))
     _check_ids(rows)
-    problems, judged = _with_judge(rows, source, stamps[0][1])
+    chosen = [(gold, row.labelled) for row in rows if row.labelled for gold in row.golds]
+    golds = [gold for row in rows if not row.labelled for gold in row.golds]
+    judged = judged_by(golds, sum(bool(row.labelled) for row in rows), source.judge, source.labels)
     return Table(
-        tuple(_with_splits(rows, problems, source)), judged, tuple(names), tuple(name for name in names if name in used)
+        tuple(rows),
+        tuple(_homes(rows, source)),
+        judged,
+        _shared(judged, source),
+        means_of(chosen, source.first_choice, stamps[0][1]) if chosen else "label",
+        tuple(names),
+        tuple(name for name in names if name in used),
     )
+
+
+def _shared(judged: Judged, source: Source) -> dict[str, Any]:
+    """What every problem's judge and prompt need."""
+    shared: dict[str, Any] = {"judge": judged.rule}
+    if source.judge != "auto":
+        shared["strict"] = True  # a gold that is not of the kind which the user says is at fault, not an exception
+    if judged.labels:
+        shared["labels"] = list(judged.labels)
+    if source.instruction:
+        shared["instruction"] = source.instruction
+    for name in ("relative", "absolute"):
+        if getattr(source, name) is not None:
+            shared[name] = getattr(source, name)
+    return shared
 
 
 # ---- paths, splits, ids
@@ -165,96 +268,82 @@ def _no_rows(source: Source, split: str) -> str:
     return f"{path}: no rows of split '{split}'; its splits are: {there}"
 
 
-def _check_ids(rows: Sequence[_Read]) -> None:
+def _check_ids(rows: Sequence[RawRow]) -> None:
     seen: dict[str, str] = {}
-    for read in rows:
-        problem_id = read.problem.problem_id
-        if problem_id and problem_id in seen:
-            path, _, number = seen[problem_id].rpartition(", row ")
-            other, _, last = read.where.rpartition(", row ")
-            both = f"{path}, rows {number} and {last}" if path == other else f"{seen[problem_id]} and {read.where}"
-            raise InputError(f"{both}: the same id '{problem_id}'; ids must differ")
-        seen[problem_id] = read.where
+    for row in rows:
+        if not row.problem_id:
+            continue
+        if row.problem_id in seen:
+            path, _, number = seen[row.problem_id].rpartition(", row ")
+            other, _, last = row.where.rpartition(", row ")
+            both = f"{path}, rows {number} and {last}" if path == other else f"{seen[row.problem_id]} and {row.where}"
+            raise InputError(f"{both}: the same id '{row.problem_id}'; ids must differ")
+        seen[row.problem_id] = row.where
 
 
-def _with_splits(rows: Sequence[_Read], problems: Sequence[Problem], source: Source) -> Iterable[Problem]:
-    homes = [read.split for read in rows]
-    if not any(homes):
-        groups = [read.group or normal_text(problem) for read, problem in zip(rows, problems, strict=True)]
-        drawn = cut(groups, source.seed)
-        homes = [drawn[group] for group in groups]
-    for read, problem, split in zip(rows, problems, homes, strict=True):
-        yield replace(problem, split=split, problem_id=problem.problem_id or f"file-{split}-{read.place}")
+def _homes(rows: Sequence[RawRow], source: Source) -> list[str]:
+    """The split of each row: the file's own, else a seeded draw."""
+    homes = [row.split for row in rows]
+    if any(homes):
+        return homes
+    groups = [row.group or same_text((*row.context, row.question, *(text for _, text in row.labelled))) for row in rows]
+    drawn = cut(groups, source.seed)
+    return [drawn[group] for group in groups]
 
 
 # ---- one row
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """One row, its split, judge and letters still open."""
+def _row(
+    where: str, row: Row, columns: Columns, fields: frozenset[str], place: int, split: str, *, keep: bool
+) -> RawRow:
+    """Read a row; `fields` are those that its columns have, and `split` the file's own, if it is of one."""
 
-    where: str
-    """File and row, for errors."""
-    place: int
-    """The row's place in its file, from 0."""
-    problem: Problem
-    """The problem, without its golds."""
-    golds: tuple[str, ...]
-    """The golds as they stand in the file."""
-    labelled: tuple[Pair, ...]
-    """Its choices."""
-    group: str
-    """Rows of one group fall to one split; empty: it stands alone."""
-    split: str
-    """As the file says; empty: it does not."""
-
-
-def _row(where: str, row: Row, columns: Columns, place: int, split: str, *, keep: bool) -> _Read:
     def value(wanted: str) -> Any:
-        return columns.value(wanted, row, where)
+        return columns.value(wanted, row, where) if wanted in fields else None
 
-    thought, context = "", _listed(value("context"))
+    thought = ""
     before: tuple[str, ...] = ()
-    if "messages" in columns.given or ("messages" in row and "question" not in row):
+    if "messages" in fields:
         chat = read_chat(value("messages"), f"{where}: column '{columns.name('messages')}'")
         question, said, thought = chat.question, chat.answer, chat.thought
         before = ((chat.system,) if chat.system else ()) + chat.before
-        gold: Any = value("answer") if columns.has("answer", row) else said
+        gold: Any = value("answer") if "answer" in fields else said
         thought = f"<think>\n{thought}\n</think>\n\n{said}" if thought else ""
     else:
-        question, gold = _text(value("question")), value("answer")
+        question = _text(columns.value("question", row, where))
+        gold = columns.value("answer", row, where)
     if not question:
         raise InputError(f"{where}: column '{columns.name('question')}' is blank; a row needs a question")
-    labelled = read_choices(value("choices"), f"{where}: column '{columns.name('choices')}'")
-    golds, (written, steps) = _answers(gold), _steps(value("steps"))
-    trace = _text(value("trace")) or thought
+    labelled: Sequence[Pair] = ()
+    if "choices" in fields:
+        labelled = read_choices(value("choices"), f"{where}: column '{columns.name('choices')}'")
+    golds, steps = _answers(gold), value("steps")
+    trace = (_text(value("trace")) if "trace" in fields else "") or thought
     if len(golds) == 1:
-        golds, (written, steps), trace = _apart(golds[0], (written, steps), trace)
-    meta: dict[str, Any] = {"trace": trace} if trace else {}
-    if keep:
-        meta["row"] = row
-    problem = Problem(
-        problem_id=_text(value("id")),
-        task="file",
-        split="",
-        question=question,
-        context=(*before, *context),
-        category=_text(value("category")),
-        gold_steps=steps,
-        gold_text=written,
-        difficulty=len(steps) or None,
-        meta=meta,
+        golds, steps, trace = _apart(golds[0], steps, trace)
+    return RawRow(
+        where,
+        place,
+        _text(value("id")) if "id" in fields else "",
+        question,
+        before + (_listed(value("context")) if "context" in fields else ()),
+        golds,
+        tuple(labelled),
+        _text(value("category")) if "category" in fields else "",
+        steps,
+        trace,
+        _text(value("group")) if "group" in fields else "",
+        split or (_text(value("split")) if "split" in fields else ""),
+        row if keep else None,
     )
-    group = _text(value("group")) if columns.has("group", row) else ""
-    return _Read(where, place, problem, golds, tuple(labelled), group, split)
 
 
-def _apart(gold: str, steps: _Written, trace: str) -> tuple[tuple[str, ...], _Written, str]:
+def _apart(gold: str, steps: Any, trace: str) -> tuple[tuple[str, ...], Any, str]:
     """An answer that brings its own solution: GSM8K's, or a reasoning model's; (answers, steps, trace)."""
     worked = hashed(gold)
     if worked is not None:
-        return (worked[1],), steps if steps[1] else _steps(worked[0]), trace
+        return (worked[1],), steps or worked[0], trace
     thought, rest = thought_of(gold)
     if thought:
         trace = trace or gold
@@ -302,42 +391,6 @@ def _steps(value: Any) -> _Written:
     text = _text(value)
     steps = read_steps(text).steps if text else ()
     return text if steps else "", steps
-
-
-# ---- what only the whole file tells
-
-
-def _with_judge(rows: Sequence[_Read], source: Source, path: str) -> tuple[list[Problem], Judged]:
-    """The problems with their golds as letters where they mean choices, and the rule that judges each."""
-    chosen = [(gold, read.labelled) for read in rows if read.labelled for gold in read.golds]
-    means = means_of(chosen, source.first_choice, path) if chosen else "label"
-    golds = [gold for read in rows if not read.labelled for gold in read.golds]
-    judged = judged_by(golds, sum(bool(read.labelled) for read in rows), source.judge, source.labels)
-    shared: dict[str, Any] = {"judge": judged.rule}
-    if source.judge != "auto":
-        shared["strict"] = True  # a gold that is not of the kind which the user says is at fault, not an exception
-    if judged.labels:
-        shared["labels"] = list(judged.labels)
-    if source.instruction:
-        shared["instruction"] = source.instruction
-    for name in ("relative", "absolute"):
-        if getattr(source, name) is not None:
-            shared[name] = getattr(source, name)
-    problems = []
-    for read in rows:
-        meta = dict(shared) | dict(read.problem.meta)
-        if read.labelled:
-            meta["judge"] = "choice" if source.judge in ("auto", *RULES) else source.judge
-            meta.pop("labels", None)
-        problems.append(
-            replace(
-                read.problem,
-                answers=tuple(letter_of(gold, read.labelled, means) if read.labelled else gold for gold in read.golds),
-                choices=tuple((letter, text) for letter, (_, text) in zip(LETTERS, read.labelled, strict=False)),
-                meta=meta,
-            )
-        )
-    return problems, judged
 
 
 def row_of_golds(golds: Sequence[str]) -> dict[str, Any]:

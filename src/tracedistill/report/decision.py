@@ -1,0 +1,198 @@
+"""What the figures say to somebody who has to decide: prompt the student, tune it, or not known yet.
+
+Tune: answer-only answers 88.0% of 200 test problems right, the best prompt (few-shot) 61.5%: 26.5 points more (95%
+interval 19.5 to 33.5). 1,000 queries cost $0.04 tuned and $0.11 prompted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tracedistill import stats
+from tracedistill.report.findings import has_oracle_plan, has_oracle_trace, points
+from tracedistill.report.markdown import percent
+from tracedistill.report.runs import RunView
+from tracedistill.report.sections.comparisons import compare_pair
+from tracedistill.report.sections.costs import Cost, break_even, cost_of
+from tracedistill.report.sections.figures import dollars, number
+
+MOST_UNGRADABLE = 0.5
+"""Share of ungradable golds above which nothing is said of the arms."""
+POWER = 0.8
+PROBLEMS_MOST = 100_000
+"""More test problems than anybody has."""
+QUERIES = 1_000
+
+
+def decision(view: RunView, report: Mapping[str, Any]) -> list[str]:
+    """Sentences for the head of the page: what spoils the study, else the decision and what the trace teaches.
+
+    Empty where nothing was tuned, or nothing prompted, and nothing is amiss.
+    """
+    arms = [arm for arm in report["arms"] if arm["n"]]
+    if not arms:
+        return []
+    spoilt = _spoilt(view, arms)
+    if spoilt:
+        return [spoilt]
+    fair = [arm for arm in arms if not has_oracle_plan(arm) and not has_oracle_trace(arm) and arm["forced"] is None]
+    tuned = _best(arm for arm in fair if arm["kind"] in ("tuned", "served"))
+    if tuned is None:
+        return []
+    prompted = _best(arm for arm in fair if arm["kind"] == "in context" and arm["student"] == tuned["student"])
+    said = [] if prompted is None else _decided(view, tuned, prompted)
+    return said + _trace(view, fair)
+
+
+# ---- what comes before any decision
+
+
+def _spoilt(view: RunView, arms: Sequence[Mapping[str, Any]]) -> str:
+    n = max(arm["n"] for arm in arms)
+    ungradable = max(arm["ungradable"] / max(1, arm["attempts"]) for arm in arms)
+    if ungradable > MOST_UNGRADABLE:
+        return (
+            f"Nothing can be decided: {percent(ungradable)} of the golds cannot be graded. Look at the golds "
+            "(tracedistill audit, or problems.report.json), or say which judge is meant (task.judge)."
+        )
+    if not any(arm["correct"] for arm in arms):
+        return (
+            f"Nothing can be decided: no arm answers any of the {n} test problems right. Read a few attempts: is the "
+            "question asked, is the judge the right one, is the student able to do this at all?"
+        )
+    if _task_unnamed(view):
+        return (
+            "Nothing can be decided between prompting and tuning: the prompt never says what is to be done, so that "
+            "the untuned student was not asked the question. Say it in task.instruction (and task.labels), and run it "
+            "again."
+        )
+    return ""
+
+
+def _task_unnamed(view: RunView) -> bool:
+    """Whether the texts of one's own data are no questions and nothing else tells an untuned student what to do."""
+    recipe = view.recipe or {}
+    task = recipe.get("task") or {}
+    if task.get("name") != "file" or task.get("instruction") or recipe.get("prompts"):
+        return False
+    if any((student or {}).get("system") for student in (recipe.get("students") or {}).values()):
+        return False
+    problems = list(view.problems().values())
+    if any(problem.choices or problem.meta.get("labels") for problem in problems[:1]):
+        return False
+    from tracedistill.init.recipe import says_what_to_do
+
+    return bool(problems) and not says_what_to_do([problem.question for problem in problems])
+
+
+# ---- prompt or tune
+
+
+def _best(arms: Any) -> Mapping[str, Any] | None:
+    found: list[Mapping[str, Any]] = list(arms)
+    return max(found, key=lambda arm: arm["accuracy"]["raw"]["value"] or 0.0, default=None)
+
+
+def _decided(view: RunView, tuned: Mapping[str, Any], prompted: Mapping[str, Any]) -> list[str]:
+    entry = compare_pair(view, tuned["name"], prompted["name"])
+    if entry is None:
+        return []
+    gain, low, high = entry["difference"], entry["low"], entry["high"]
+    both = (
+        f"{tuned['name']} (tuned) answers {_share(tuned)} of {entry['n']} test problems right, {prompted['name']} (the "
+        f"best prompt) {_share(prompted)}"
+    )
+    interval = f"95% interval {points(low)} to {points(high)}"
+    cost = _cost(view, tuned, prompted)
+    if low > 0:
+        return [f"Tune: {both}: {points(gain)} points more for tuning ({interval}). {cost}".strip()]
+    if high < 0:
+        turned = f"95% interval {points(-high)} to {points(-low)}"
+        return [f"Prompt: {both}: {points(-gain)} points more for prompting ({turned}). {cost}".strip()]
+    return [f"Cannot tell yet whether to prompt or tune: {both} ({points(gain)} points, {interval}). "
+            f"{_to_know(entry)} {cost}".strip()]  # fmt: skip
+
+
+def _share(arm: Mapping[str, Any]) -> str:
+    return percent(arm["accuracy"]["raw"]["value"])
+
+
+def _to_know(entry: Mapping[str, Any]) -> str:
+    """How many problems, or seeds, it would take to know a difference such as the one seen."""
+    effect, discordance = abs(entry["difference"]), entry["discordance"]
+    if entry["single_seed"]:
+        seeds = " and three seeds per tuned arm (training.seeds), since one adapter may be a lucky one"
+    else:
+        seeds = ""
+    if discordance is None:
+        return f"To know, it takes more test problems{seeds}."
+    if effect < 0.01:
+        found = stats.minimum_detectable_effect(entry["n"], discordance, power=POWER)
+        if found.effect is None:
+            return f"To know, it takes more test problems{seeds}."
+        return (
+            f"{entry['n']} problems would have shown a difference of {points(found.effect)} points in four of five "
+            f"studies: if there is one, it is likely smaller. More test problems{seeds} would tell."
+        )
+    wanted = _problems_for(effect, max(discordance, effect))
+    shown = f"about {wanted:,}" if wanted is not None else f"more than {PROBLEMS_MOST:,}"
+    return f"To know a difference of this size in four of five studies it takes {shown} test problems{seeds}."
+
+
+def _problems_for(effect: float, discordance: float) -> int | None:
+    """Problems from which the paired test finds an effect with the power asked; None: more than anybody has."""
+    low, high = 1, 10
+    while stats.paired_power(high, effect, discordance) < POWER:
+        low, high = high, high * 2
+        if high > PROBLEMS_MOST:
+            return None
+    while high - low > max(1, high // 50):
+        middle = (low + high) // 2
+        low, high = (low, middle) if stats.paired_power(middle, effect, discordance) >= POWER else (middle, high)
+    return high
+
+
+def _cost(view: RunView, tuned: Mapping[str, Any], prompted: Mapping[str, Any]) -> str:
+    """What 1,000 queries cost each way: money where the recipe has prices, else tokens."""
+    one, other = (cost_of(view, view.arm(arm["name"])) for arm in (tuned, prompted))
+    for place, shown in ((0, dollars), (1, number)):
+        each = one.each[place], other.each[place]
+        if each[0] is None or each[1] is None or not any(each):
+            continue
+        unit = "" if place == 0 else " tokens"
+        sides = [f"{shown(QUERIES * value)}{unit}" for value in each if value is not None]
+        head = f"{QUERIES:,} queries cost {sides[0]} tuned and {sides[1]} prompted"
+        return f"{head}{_once(one, other, place, unit)}."
+    return ""
+
+
+def _once(one: Cost, other: Cost, place: int, unit: str) -> str:
+    once = one.once[place]
+    if not once:
+        return ""
+    shown = dollars(once) if place == 0 else f"{number(once)}{unit}"
+    even = break_even(once, one.each[place], other.once[place], other.each[place])
+    pays = f" and pays {even} queries" if even.startswith("from") else ""
+    return f"; tuning costs {shown} once{pays}"
+
+
+# ---- does the trace teach beyond the answer?
+
+
+def _trace(view: RunView, arms: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The arm tuned on right traces against the one tuned on answers alone, of one student."""
+    for traced in (arm for arm in arms if arm["tune"] == "correct"):
+        alone = next((arm for arm in arms if arm["tune"] == "none" and arm["student"] == traced["student"]), None)
+        entry = None if alone is None else compare_pair(view, traced["name"], alone["name"])
+        if alone is None or entry is None:
+            continue
+        gain, low, high = entry["difference"], entry["low"], entry["high"]
+        interval = f"95% interval {points(low)} to {points(high)}"
+        figures = f"{traced['name']} minus {alone['name']}: {points(gain)} points, {interval}"
+        if low > 0:
+            return [f"The trace teaches beyond the answer ({figures})."]
+        if high < 0:
+            return [f"The trace teaches less than the answer alone ({figures})."]
+        return [f"Whether the trace teaches beyond the answer cannot be told yet ({figures})."]
+    return []

@@ -1,0 +1,142 @@
+"""Answers of a closed set: macro-F1, each label's precision and recall, and what is taken for what."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tracedistill.report.markdown import percent
+from tracedistill.report.runs import ArmFacts, RunView
+from tracedistill.report.sections import Cell, Section, Table
+from tracedistill.report.sections.figures import between
+from tracedistill.store import content_id
+
+MATRIX_MOST = 12
+"""Labels up to which a whole confusion matrix is shown; of more the most frequent confusions."""
+CONFUSIONS = 20
+RESAMPLES = 1_000
+NO_LABEL = "no label"
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an arm answered: one entry per attempt."""
+
+    labels: tuple[str, ...]
+    """The closed set."""
+    gold: Ints
+    """Place of the gold label."""
+    said: Ints
+    """Place of the label answered; len(labels): none of them."""
+
+
+def labels(view: RunView) -> Section | None:
+    """Macro-F1, per-label figures and confusions of every arm; None where the set of answers is not closed."""
+    closed = next((problem.meta.get("labels") for problem in view.problems().values()), None)
+    if not closed or len(closed) < 2:
+        return None
+    names = tuple(str(label) for label in closed)
+    arms = [(arm.name, said_by(view, arm, names)) for arm in view.arms]
+    arms = [(name, said) for name, said in arms if len(said.gold)]
+    if not arms:
+        return None
+    tables = [_macro(view, arms), _per_label(arms)]
+    tables += [_confusions(name, said) for name, said in arms]
+    note = (
+        "Macro-F1 is the mean of the labels' F1, rare labels counting as much as frequent ones. An attempt that names "
+        "no label, or several, counts against its gold label's recall and for no label's precision."
+    )
+    return Section("labels", "Labels", (note,), tuple(tables))
+
+
+def said_by(view: RunView, arm: ArmFacts, names: Sequence[str]) -> Said:
+    """Gold and answer of every attempt of an arm, as places among the labels."""
+    place = {name.casefold(): number for number, name in enumerate(names)}
+    problems = view.problems()
+    gold: list[int] = []
+    said: list[int] = []
+    with arm.path.open("rb") as stream:
+        for line in stream:
+            row = json.loads(line)
+            problem = problems.get(row["problem_id"])
+            answer = row["answer"]
+            wanted = place.get(problem.answers[0].casefold()) if problem is not None and problem.answers else None
+            if wanted is None:
+                continue  # ungradable: a gold that is none of the labels
+            decided = answer["outcome"] in ("correct", "incorrect")
+            gold.append(wanted)
+            said.append(place.get(str(answer.get("extracted")).casefold(), len(names)) if decided else len(names))
+    return Said(tuple(names), np.array(gold, dtype=np.int64), np.array(said, dtype=np.int64))
+
+
+def confusion(said: Said) -> Ints:
+    """Counts by gold (row) and answer (column, the last one for none of the labels)."""
+    size = len(said.labels) + 1
+    return np.bincount(said.gold * size + said.said, minlength=size * len(said.labels)).reshape(-1, size)
+
+
+def macro_f1(counts: Ints) -> float:
+    """Mean F1 of the labels that are a gold or an answer somewhere; 0 where there is none."""
+    right = np.diagonal(counts)
+    golds, answers = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
+    there = golds + answers > 0
+    scores = 2 * right[there] / (golds + answers)[there]
+    return float(scores.mean()) if len(scores) else 0.0
+
+
+def _macro(view: RunView, arms: Sequence[tuple[str, Said]]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for name, said in arms:
+        counts, n = confusion(said), len(said.gold)
+        rng = np.random.default_rng([view.seed, int(content_id("labels", name)[:12], 16)])
+        size = len(said.labels) + 1
+        cells = rng.multinomial(n, counts.reshape(-1) / n, size=RESAMPLES)
+        drawn = [macro_f1(each.reshape(-1, size)) for each in cells]
+        low, high = np.quantile(drawn, (0.025, 0.975))
+        right, silent = int(np.diagonal(counts).sum()), int(counts[:, -1].sum())
+        rows.append((name, n, percent(right / n), percent(macro_f1(counts)), between(float(low), float(high)), silent))
+    return Table(
+        "macro-F1",
+        ("arm", "attempts", "answer right", "macro-F1", "95% interval", "no label named"),
+        tuple(rows),
+        note=f"Intervals: {RESAMPLES:,} bootstrap draws of attempts.",
+    )
+
+
+def _per_label(arms: Sequence[tuple[str, Said]]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for name, said in arms:
+        counts = confusion(said)
+        for number, label in enumerate(said.labels):
+            right, golds = int(counts[number, number]), int(counts[number].sum())
+            answers = int(counts[:, number].sum())
+            shares = [right / answers if answers else None, right / golds if golds else None]
+            f1 = 2 * right / (golds + answers) if golds + answers else None
+            rows.append((name, label, golds, answers, *(percent(share) for share in (*shares, f1))))
+    return Table("each label", ("arm", "label", "golds", "answers", "precision", "recall", "F1"), tuple(rows))
+
+
+def _confusions(name: str, said: Said) -> Table:
+    counts = confusion(said)
+    heads = (*said.labels, NO_LABEL)
+    if len(said.labels) <= MATRIX_MOST:
+        rows: list[tuple[Cell, ...]] = [
+            (label, *(int(count) for count in counts[number])) for number, label in enumerate(said.labels)
+        ]
+        off = {(row, column + 1) for row, column in zip(*np.nonzero(counts), strict=True) if row != column}
+        worst = {place for place in off if int(counts[place[0], place[1] - 1]) * 2 > int(counts[place[0]].sum())}
+        flagged = frozenset((int(row), int(column)) for row, column in worst)
+        return Table(f"confusions of {name}", ("gold", *heads), tuple(rows), flagged, "Rows: gold; columns: answer.")
+    pairs = Counter(
+        {(said.labels[row], heads[column]): int(counts[row, column])
+         for row, column in zip(*np.nonzero(counts), strict=True) if row != column}
+    )  # fmt: skip
+    most = tuple((gold, answer, n) for (gold, answer), n in pairs.most_common(CONFUSIONS))
+    return Table(f"most frequent confusions of {name}", ("gold", "answer", "attempts"), most)
