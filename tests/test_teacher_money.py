@@ -15,11 +15,12 @@ from tests.test_teacher_server import recipe, teach
 from tracedistill import pipeline
 from tracedistill.cache import GenerationCache
 from tracedistill.engines import Request
+from tracedistill.engines.budget import BudgetReachedError
 from tracedistill.engines.scripted import ScriptedEngine
 from tracedistill.engines.usage import Used
 from tracedistill.pipeline.buying import Usage, buy, prices_of
 from tracedistill.pipeline.screen import Screen
-from tracedistill.pipeline.spool import Spool
+from tracedistill.pipeline.spool import Mark, Spool
 from tracedistill.pipeline.work import Workshop
 from tracedistill.store import read_json, read_lines
 
@@ -99,6 +100,36 @@ def test_traces_and_failures_stand_in_the_problems_order(study_file: StudyFile, 
     drawn = [row["problem_id"] for _, row in read_lines(folder / "problems.jsonl") if row["split"] == "test"]
     assert made == [(problem, sample) for problem in drawn for sample in range(3)]
     assert not list((folder / "traces").glob(".*")), "no spool is left"
+
+
+def test_a_run_that_was_ended_starts_where_it_was(
+    study_file: StudyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tracedistill.pipeline.teaching.NOTED", 5)
+    monkeypatch.setattr("tracedistill.pipeline.buying.LOOKED_AT", 5)
+    order: list[str] = []
+    with running(Behaviour(latency=0.002)) as server:
+        file = recipe(study_file, tmp_path / "one", server.url, 60, concurrency=1)
+        loaded = pipeline.load(file, ["budget.calls=40"])
+        with pytest.raises(BudgetReachedError):
+            pipeline.run(loaded, "teach", quiet=True)
+        mark = Mark(loaded.study.folder / "traces" / "planner.jsonl")
+        place = mark.read()
+        assert 5 + 25 <= place <= 5 + 40, "training problems stand before them"
+        chat = server.service.chat
+        monkeypatch.setattr(server.service, "chat", lambda raw: order.append(raw.decode()) or chat(raw))
+        loaded = pipeline.load(file)
+        pipeline.run(loaded, "teach", quiet=True)
+        assert len(order) == 20
+    assert not mark.path.exists()
+    made = [row["problem_id"] for _, row in read_lines(loaded.study.folder / "traces" / "planner.jsonl")]
+    drawn = [
+        row["problem_id"] for _, row in read_lines(loaded.study.folder / "problems.jsonl") if row["split"] == "test"
+    ]
+    assert made == drawn
+    mark.note(17)
+    mark.path.write_text("1x", encoding="ascii")
+    assert mark.read() == 0, "a hint that cannot be read is none"
 
 
 def test_a_spool_gives_lines_back_in_their_order_by_kind(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import functools
 import hashlib
+import itertools
 import json
 import os
 import types
@@ -151,9 +152,9 @@ def dumps(record: Any, indent: int | None = None) -> str:
     return text
 
 
-def read_jsonl(path: Path, cls: type[T]) -> Iterator[T]:
-    """Records of one class; InputError names file and line of what does not fit."""
-    for number, value in read_lines(path):
+def read_jsonl(path: Path, cls: type[T], *, skip: int = 0) -> Iterator[T]:
+    """Records of one class, the first `skip` passed over; InputError names file and line of what does not fit."""
+    for number, value in read_lines(path, skip=skip):
         try:
             yield from_json(cls, value)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -177,11 +178,11 @@ class Records(Generic[T]):
         return filter(self.keep, read_jsonl(self.path, self.kind))
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, JSON object) pairs; InputError names file and line."""
+def read_lines(path: Path, *, skip: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, JSON object) pairs, the first `skip` lines unread; InputError names file and line."""
     try:
         with path.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
+            for number, line in itertools.islice(enumerate(stream, start=1), skip, None):
                 try:
                     row = json.loads(line)
                 except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from array import array
 from collections.abc import Iterator
@@ -61,6 +62,32 @@ class Spool:
                 data = self._stream.readline()
                 if data[0] == wanted:
                     yield data[1:].decode()
+
+
+class Mark:
+    """How far a run has come, noted beside its output, so that the next one starts there instead of at the beginning.
+
+    It is a hint and no more: what lies before it is gone through last.
+    """
+
+    def __init__(self, beside: Path) -> None:
+        self.path = beside.with_name(f".{beside.name}.place")
+
+    def read(self) -> int:
+        """The number noted; 0 where there is none."""
+        try:
+            return max(0, int(self.path.read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            return 0
+
+    def note(self, number: int) -> None:
+        """Write a number down; a disk that is full is told by what matters more."""
+        with contextlib.suppress(OSError):
+            self.path.write_text(str(number), encoding="ascii")
+
+    def remove(self) -> None:
+        """The work is done."""
+        self.path.unlink(missing_ok=True)
 
 
 class FirstTraces:

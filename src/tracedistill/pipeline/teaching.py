@@ -14,11 +14,11 @@ from tracedistill.errors import InputError
 from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.buying import Usage, announce, buy, open_cache, prices_of
 from tracedistill.pipeline.screen import counted
-from tracedistill.pipeline.spool import FirstTraces, Spool
+from tracedistill.pipeline.spool import FirstTraces, Mark, Spool
 from tracedistill.prompts import TEACHER_PROMPTS, prompt_text
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Problem, Trace
-from tracedistill.store import atomic, dumps, file_hash, read_json, to_json, write_json, write_jsonl
+from tracedistill.store import atomic, dumps, file_hash, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.teachers import (
     Failure,
     Sources,
@@ -40,6 +40,9 @@ SCRIPTED = "scripted:"
 
 FREE_TEACHERS = ("rules", "gold", "recorded")
 """Kinds of teachers that call no model."""
+
+NOTED = 1_000
+"""Answers after which a run notes how far it has come."""
 
 OWN = "own"
 """The value of an arm's `forced` that takes the trace which the student wrote itself."""
@@ -181,9 +184,25 @@ class Teaching:
 
     def requests(self, teacher: str, sources: Sources) -> Iterator[Request]:
         """What is asked of a model teacher, in the problems' order."""
-        config, roles = self.study.teachers[teacher], self.roles(teacher)
-        problems = (problem for problem in self.work.each_problem() if problem.split in roles)
-        return requests_for_teacher(self.work.task, problems, config, self.text(teacher), self.study.seed, sources)
+        return (request for _, request in self._numbered(teacher, sources))
+
+    def _numbered(
+        self, teacher: str, sources: Sources, first: int = 0, count: int | None = None
+    ) -> Iterator[tuple[int, Request]]:
+        """(place in the order, request) for `count` lines of the problems' file, from line `first` on."""
+        config, roles, line = self.study.teachers[teacher], self.roles(teacher), first - 1
+        rows = read_jsonl(self.work.run.path("problems.jsonl"), Problem, skip=first)
+
+        def passing() -> Iterator[Problem]:
+            nonlocal line
+            for problem in itertools.islice(rows, count):
+                line += 1
+                if problem.split in roles:
+                    yield problem
+
+        task, text, seed = self.work.task, self.text(teacher), self.study.seed
+        for request in requests_for_teacher(task, passing(), config, text, seed, sources):
+            yield line * config.samples + request.sample, request
 
     def sources(self, teacher: str) -> AbstractContextManager[Sources]:
         """The traces that a teacher works on, by problem; none where it works on problems alone."""
@@ -196,23 +215,31 @@ class Teaching:
         """Ask a model teacher; writes traces, failures and usage, and returns how many failures there are.
 
         Answers come in any order and the files are in the problems', however many problems there are: what is done
-        lies in a spool meanwhile.
+        lies in a spool meanwhile. A run that was ended starts where it was, and goes through what lies before that, all
+        of it in the cache, at the end.
         """
         text, usage, run = self.text(teacher), Usage(), self.work.run
         output = run.path(f"traces/{teacher}.jsonl")
         places: dict[str, int] = {}
+        mark = Mark(output)
+        start = mark.read()
         with self.sources(teacher) as sources, Spool(output) as spool:
 
             def placed() -> Iterator[Request]:
-                for place, request in enumerate(self.requests(teacher, sources)):
+                ahead, behind = self._numbered(teacher, sources, start), self._numbered(teacher, sources, 0, start)
+                for place, request in itertools.chain(ahead, behind):
                     places[request.request_id] = place
                     yield request
 
             total = self._count(teacher) if self.source_of(teacher) is None else None
-            for generation in buy(self.work, teacher, config, self.engine(teacher, config), placed(), usage, total):
+            answers = buy(self.work, teacher, config, self.engine(teacher, config), placed(), usage, total)
+            for number, generation in enumerate(answers, start=1):
                 result = trace_of(self.work.task, generation, config, text, teacher, sources)
                 kind = "t" if isinstance(result, Trace) else "f"
                 spool.put(places.pop(generation.request_id), kind, dumps(result))
+                if number % NOTED == 0 and places:
+                    oldest = next(iter(places.values())) // config.samples  # all before it is answered
+                    mark.note(max(start, oldest))
             with atomic(output) as stream:
                 stream.writelines(spool.lines("t"))
             lost = 0
@@ -220,6 +247,7 @@ class Teaching:
                 for line in itertools.chain(spool.lines("f"), self._without_source(teacher, sources)):
                     stream.write(line)
                     lost += 1
+        mark.remove()
         # beside the traces and no input of anything: equal traces may have cost differently
         write_json(run.path(f"traces/{teacher}.usage.json"), to_json(usage, defaults=True))
         return lost
