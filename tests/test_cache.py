@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from tracedistill.cache import Entry, GenerationCache, content_key
+from tracedistill.cache import GenerationCache, content_key
+from tracedistill.cache_rows import Entry
 from tracedistill.errors import InputError
-from tracedistill.ledger import Balance, Booking, Spending
+from tracedistill.ledger import Balance, Booking, Spending, holder_name
 
 GOOD = Entry("stop", "text", tokens_in=3, tokens_out=4)
 
@@ -169,6 +170,71 @@ def test_what_is_no_cache_is_refused_by_name_and_left_alone(tmp_path):
             GenerationCache(path)
         assert str(path) in str(caught.value)
         assert not path.is_file() or path.read_bytes() == before
+
+
+VERSION_1 = """
+CREATE TABLE generations (
+  id INTEGER PRIMARY KEY, key BLOB NOT NULL, finish TEXT NOT NULL, text BLOB NOT NULL, reasoning BLOB,
+  error BLOB NOT NULL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, estimated INTEGER NOT NULL,
+  seconds REAL NOT NULL, engine TEXT NOT NULL, created REAL NOT NULL);
+CREATE INDEX generations_key ON generations (key);
+CREATE TABLE claims (key BLOB PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE engines (engine TEXT PRIMARY KEY, description TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE spending (scope TEXT PRIMARY KEY, calls INTEGER NOT NULL, tokens INTEGER NOT NULL, usd REAL NOT NULL)
+  WITHOUT ROWID;
+INSERT INTO generations VALUES (1, 'k', 'stop', 'text', NULL, '', 3, 4, 0, 0.5, 'e', 9.0);
+INSERT INTO engines VALUES ('e', '{}');
+INSERT INTO spending VALUES ('study', 2, 30, 0.25);
+PRAGMA application_id = 1413760835;
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_version_1_is_upgraded_with_all_that_was_paid_for(tmp_path):
+    path = tmp_path / "old.db"
+    db = sqlite3.connect(path)
+    db.executescript("PRAGMA journal_mode = WAL;" + VERSION_1.replace("'k'", "x'6b'"))
+    db.execute("UPDATE generations SET text = CAST(text AS BLOB), error = CAST(error AS BLOB)")
+    db.commit()
+    db.close()
+    for _ in range(2):
+        with GenerationCache(path) as cache:
+            assert cache.get(b"k") == Entry(
+                "stop", "text", tokens_in=3, tokens_out=4, seconds=0.5, engine="e", created=9.0
+            )
+            assert cache.balance("study").spent == Spending(2, 30, 0.25)
+            cache.record_overrun("e", 7, 9)
+            assert cache.overrun("e") == (7, 9)
+            cache.put(b"new", GOOD)
+            assert same(cache.get(b"new"), GOOD)
+
+
+def test_what_a_dead_process_had_at_stake_is_charged_and_a_batch_s_is_not(tmp_path):
+    path = tmp_path / "cache.db"
+    work = "import os, sys; from tracedistill.cache import GenerationCache as C; from tracedistill.ledger import *; "
+    work += "b = Booking('study', holder_name(0), at_stake=Spending(), worst={b'a': Spending(1, 9, 0.5)}); "
+    work += "c = C(sys.argv[1]); c.exchange(wanted=[b'a'], booking=b); "
+    work += "c.exchange(booking=Booking('study', batch_holder('x'), at_stake=Spending(3, 30, 1.0))); "
+    work += "os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", work, str(path)]).returncode == -9
+    with GenerationCache(path) as cache:
+        balance = cache.balance("study")
+        assert (balance.spent, balance.others, balance.waiting) == (Spending(1, 9, 0.5), Spending(3, 30, 1.0), False)
+        assert cache.exchange(wanted=[b"a"]).granted == {b"a"}
+
+
+def test_two_processes_cannot_reserve_the_same_money(tmp_path):
+    path = tmp_path / "cache.db"
+    worst = {key: Spending(1, 10, 0.0) for key in (b"a", b"b", b"c")}
+
+    def booking(holder):
+        return Booking("study", holder, at_stake=Spending(), worst=worst, fits=lambda total: total.calls <= 2)
+
+    with GenerationCache(path) as one, GenerationCache(path) as two:
+        assert one.exchange(wanted=[b"a"], booking=booking(holder_name(1))).granted == {b"a"}
+        claims = two.exchange(wanted=[b"b", b"c"], booking=booking(holder_name(2)))
+        assert (claims.granted, claims.unaffordable) == ({b"b"}, {b"c"})
+        assert claims.balance.waiting, "the other's call may turn out to cost nothing"
 
 
 def test_a_file_damaged_inside_is_told_not_lost(tmp_path):

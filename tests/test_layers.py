@@ -20,7 +20,7 @@ LAYERS: dict[str, int] = {
     name: number
     for number, names in enumerate(
         [
-            "errors records ledger shown",
+            "errors records ledger cache_rows shown",
             "dotted store cache recipes answers stats formats",
             "prompts rendering weights tasks engines",
             "validation grading init auditing sizes",

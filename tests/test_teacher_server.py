@@ -175,6 +175,8 @@ def killed_runs(study_file: StudyFile, tmp_path: Path, problems: int, kills: int
         assert process.wait(300) == 0, log.read_text()
         ledger = server.ledger.summary()
     assert (tmp_path / "killed" / "run" / "traces" / "planner.jsonl").read_bytes() == expected
+    usage = read_json(tmp_path / "killed" / "run" / "traces" / "planner.usage.json")
+    assert usage["requests"] == usage["bought"] == problems, "bought by this folder, whichever run was killed meanwhile"
     print(f"{problems} problems, {kills} kills: {ledger['paid']} paid calls, {in_flight} in flight at the kills")
     assert ledger["paid_keys"] == problems
     assert 0 <= ledger["paid"] - problems <= min(in_flight, 16 * kills)

@@ -21,82 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill import ledger
+from tracedistill.cache_rows import SCHEMA, UPGRADE, Entry, chunks, insert_rows, select_rows
 from tracedistill.errors import InputError
 from tracedistill.ledger import Balance, Booking
 
 _APPLICATION_ID = 0x54444743  # "TDGC": tells our file from any other SQLite database
 _VERSION = 2
 _OPENED = itertools.count()  # tells several caches of one process apart
-_CHUNK = 400  # keys in one SELECT; SQLite's oldest limit of variables is 999
-_SCHEMA = f"""
-CREATE TABLE generations (
-  id INTEGER PRIMARY KEY, key BLOB NOT NULL, finish TEXT NOT NULL, text BLOB NOT NULL, reasoning BLOB,
-  error BLOB NOT NULL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, estimated INTEGER NOT NULL,
-  seconds REAL NOT NULL, engine TEXT NOT NULL, created REAL NOT NULL, usd REAL, cached_in INTEGER NOT NULL DEFAULT 0,
-  buyer TEXT NOT NULL DEFAULT '', model TEXT NOT NULL DEFAULT '', fingerprint TEXT NOT NULL DEFAULT '');
-CREATE INDEX generations_key ON generations (key);
-CREATE TABLE claims (key BLOB PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE engines (engine TEXT PRIMARY KEY, description TEXT NOT NULL, over_in INTEGER NOT NULL DEFAULT 0,
-  over_out INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE TABLE spending (scope TEXT PRIMARY KEY, calls INTEGER NOT NULL, tokens INTEGER NOT NULL, usd REAL NOT NULL)
-  WITHOUT ROWID;
-{ledger.SCHEMA}
-"""
-_UPGRADE = f"""
-ALTER TABLE generations ADD COLUMN usd REAL;
-ALTER TABLE generations ADD COLUMN cached_in INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE generations ADD COLUMN buyer TEXT NOT NULL DEFAULT '';
-ALTER TABLE generations ADD COLUMN model TEXT NOT NULL DEFAULT '';
-ALTER TABLE generations ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
-ALTER TABLE engines ADD COLUMN over_in INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE engines ADD COLUMN over_out INTEGER NOT NULL DEFAULT 0;
-{ledger.SCHEMA}
-"""  # version 1 to 2: what was paid for is kept
-_COLUMNS = (
-    "key, finish, text, reasoning, error, tokens_in, tokens_out, estimated, seconds, engine, created, usd, cached_in, "
-    "buyer, model, fingerprint"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One answer as it was bought."""
-
-    finish: str
-    """stop, length, refusal, error or too-long."""
-    text: str = ""
-    """The generated text; any string, NUL and lone surrogates included."""
-    reasoning: str | None = None
-    """The thinking told apart from the text."""
-    error: str = ""
-    """Cause of a failure."""
-    tokens_in: int = 0
-    """Prompt tokens."""
-    tokens_out: int = 0
-    """Generated tokens."""
-    estimated: bool = False
-    """Whether the token counts are our estimate, because the server told none that make sense."""
-    seconds: float = 0.0
-    """Wall seconds of the call."""
-    engine: str = ""
-    """Name of the engine's description (`GenerationCache.record_engine`)."""
-    created: float = 0.0
-    """Unix time of writing; set by the cache."""
-    usd: float | None = None
-    """US dollars charged for it, its attempts without an answer included; None: written by a version that kept none."""
-    cached_in: int = 0
-    """Prompt tokens that the server took from its own prompt cache."""
-    buyer: str = ""
-    """Who bought it, as `generate` was told."""
-    model: str = ""
-    """The model that the reply names."""
-    fingerprint: str = ""
-    """The reply's `system_fingerprint`."""
-
-    @property
-    def good(self) -> bool:
-        """Whether it may be served as an answer."""
-        return self.finish == "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +87,7 @@ class GenerationCache:
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """The answers kept for keys: the first good one, else the latest of the others; unknown keys are left out."""
         with self._explained(), self._read_lock:
-            return _select(self._reader, keys)
+            return select_rows(self._reader, keys)
 
     def put(self, key: bytes, entry: Entry) -> None:
         """Write one answer; it is committed when this returns."""
@@ -180,10 +111,7 @@ class GenerationCache:
         with self._explained(), self._write_lock, self._transaction() as db:
             done = list(finished)
             if done:
-                db.executemany(
-                    f"INSERT INTO generations ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
-                    [_row(key, entry, now) for key, entry in done],
-                )
+                insert_rows(db, done, now)
             ended = [(key, self._owner) for key, _ in done] + [(key, self._owner) for key in released]
             if ended:
                 db.executemany("DELETE FROM claims WHERE key = ? AND owner = ?", ended)
@@ -260,11 +188,11 @@ class GenerationCache:
     ) -> tuple[dict[bytes, Entry], frozenset[bytes]]:
         """Which of the wanted keys are answered by now, and which are being bought by somebody else."""
         held = {}
-        for some, marks in _chunks(wanted):
+        for some, marks in chunks(wanted):
             asked = f"SELECT key, owner, until FROM claims WHERE key IN ({marks})"  # noqa: S608 - question marks
             held.update({bytes(key): (owner, until) for key, owner, until in db.execute(asked, some)})
         mine = {key for key, (owner, _) in held.items() if owner == self._owner}  # tried again: nobody else answers it
-        found = _select(db, [key for key in wanted if key not in mine])
+        found = select_rows(db, [key for key in wanted if key not in mine])
         busy = {
             key for key, (owner, until) in held.items()
             if key not in mine and until > now and ledger.is_alive(owner, until, now)
@@ -317,11 +245,13 @@ class GenerationCache:
             if not tables:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.executescript(
-                    f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID}; "
+                    f"BEGIN IMMEDIATE; {SCHEMA} {ledger.SCHEMA} PRAGMA application_id = {_APPLICATION_ID}; "
                     f"PRAGMA user_version = {_VERSION}; COMMIT;"
                 )
             if db.execute("PRAGMA user_version").fetchone()[0] == 1:
-                db.executescript(f"BEGIN IMMEDIATE; {_UPGRADE} PRAGMA user_version = {_VERSION}; COMMIT;")
+                db.executescript(
+                    f"BEGIN IMMEDIATE; {UPGRADE} {ledger.SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
+                )
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version != _VERSION:
             raise InputError(f"{self.path}: cache version {version}, this program writes {_VERSION}; name another file")
@@ -361,44 +291,6 @@ def _remedy(message: str) -> str:
     if "closed" in message:
         return "the cache was closed before its users were done"
     return "check that the folder exists, can be written and lies on a local disk"
-
-
-def _row(key: bytes, entry: Entry, now: float) -> tuple[Any, ...]:
-    counts = (max(0, entry.tokens_in), max(0, entry.tokens_out), int(entry.estimated))
-    reasoning = None if entry.reasoning is None else _encode(entry.reasoning)
-    texts = (entry.finish, _encode(entry.text), reasoning, _encode(entry.error))
-    told = (entry.usd, entry.cached_in, entry.buyer, entry.model, entry.fingerprint)
-    return (key, *texts, *counts, entry.seconds, entry.engine, now, *told)
-
-
-def _select(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-    found: dict[bytes, Entry] = {}
-    for some, marks in _chunks(keys):
-        rows = db.execute(f"SELECT {_COLUMNS} FROM generations WHERE key IN ({marks}) ORDER BY id", some)  # noqa: S608
-        for row in rows:
-            key = bytes(row[0])
-            if key in found and found[key].good:
-                continue
-            reasoning = None if row[3] is None else _decode(row[3])
-            found[key] = Entry(
-                row[1], _decode(row[2]), reasoning, _decode(row[4]), row[5], row[6], bool(row[7]), *row[8:]
-            )
-    return found
-
-
-def _chunks(keys: Sequence[bytes]) -> Iterator[tuple[Sequence[bytes], str]]:
-    """Keys in parts that one statement takes, with its question marks."""
-    for start in range(0, len(keys), _CHUNK):
-        some = keys[start : start + _CHUNK]
-        yield some, ",".join("?" * len(some))
-
-
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _decode(data: bytes) -> str:
-    return data.decode("utf-8", "surrogatepass")
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tracedistill.engines import Generation, Request
 from tracedistill.engines.batch_state import ROWS, Submitted, lines_of, load_state, parts_of, save_state
-from tracedistill.engines.budget import Worst
+from tracedistill.engines.budget import BATCH_DISCOUNT, Worst
 from tracedistill.engines.calls import Outcome, StopRunError
 from tracedistill.engines.replies import ErrorReplyError, UnusableReplyError, request_body
 from tracedistill.engines.server import finish_for
@@ -61,7 +61,7 @@ class BatchEngine:
         rounds: int = 3,
         at_once: int = _AT_ONCE,
         rows: int = ROWS,
-        price_factor: float = 0.5,
+        price_factor: float = BATCH_DISCOUNT,
         sleep: Callable[[float], None] = time.sleep,
         on_wait: Callable[[str], None] | None = None,
     ) -> None:

@@ -14,6 +14,10 @@ from tracedistill.ledger import PASSING, Balance, Booking, Spending, holder_name
 _METERS = itertools.count()  # tells several runs of one process apart
 
 
+BATCH_DISCOUNT = 0.5
+"""What the Batch API takes of the price of single calls."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prices:
     """What a teacher costs, in US dollars per million tokens."""

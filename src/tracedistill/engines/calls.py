@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from tracedistill.cache import Entry
+from tracedistill.cache_rows import Entry
 from tracedistill.engines import Generation, Request
 from tracedistill.engines.budget import Prices, Worst
 from tracedistill.engines.usage import Used

@@ -188,9 +188,9 @@ class Pump:
             self._known_overrun = self._meter.overrun
             self._cache.record_overrun(self._engine_name, *self._known_overrun)
         wanted = {row.key: row for row in chosen}
-        booking = self._meter.booking({row.key: row.stake for row in chosen}, always=self._overdue)
-        self._overdue = False
-        if stored or wanted or booking is not None:
+        overdue, self._overdue = self._overdue, False
+        booking = self._meter.booking({row.key: row.stake for row in chosen}, always=overdue)
+        if stored or wanted or overdue or booking is not None:
             claims = self._cache.exchange(
                 [(row.key, entry_of(generation, self._engine_name)) for row, generation in stored],
                 list(wanted),
@@ -228,7 +228,7 @@ class Pump:
         return found
 
     def _beat(self) -> None:
-        self._overdue = bool(self._tasks)
+        self._overdue = bool(self._tasks or self._later)
         self._pulse = self._loop.call_later(LEASE / 3, self._beat)
         self._turn.set()
 

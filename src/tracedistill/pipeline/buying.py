@@ -56,10 +56,17 @@ class Usage:
 
 
 def prices_of(config: TeacherConfig) -> Prices:
-    """A teacher's prices."""
+    """A teacher's prices for single calls."""
     from tracedistill.engines.budget import Prices
 
     return Prices(config.usd_per_million_in, config.usd_per_million_out, config.usd_per_million_in_cached)
+
+
+def cost_of(config: TeacherConfig, tokens_in: int, tokens_out: int) -> float:
+    """US dollars for so many tokens, as the teacher is asked: one by one, or in batches."""
+    from tracedistill.engines.budget import BATCH_DISCOUNT
+
+    return prices_of(config).scaled(BATCH_DISCOUNT if config.mode == "batch" else 1.0).cost(tokens_in, tokens_out)
 
 
 def open_cache(work: Workshop) -> GenerationCache:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from tracedistill.pipeline.buying import cost_of
 from tracedistill.pipeline.forecasts import Quote
 from tracedistill.pipeline.metering import PER_TOKEN, byte_length
 from tracedistill.pipeline.teaching import SCRIPTED
@@ -51,7 +52,7 @@ def quotes(work: Workshop, complete: Collection[str]) -> Iterator[Quote]:
         calls = count * config.samples
         tokens_in = round(config.samples * characters / PER_TOKEN) + calls * below
         tokens_out = calls * config.max_tokens
-        usd = (tokens_in * config.usd_per_million_in + tokens_out * config.usd_per_million_out) / 1e6
+        usd = cost_of(config, tokens_in, tokens_out)
         yield Quote(teacher, calls, tokens_in, tokens_out, usd)
 
 
