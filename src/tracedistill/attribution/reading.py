@@ -54,7 +54,7 @@ def failures_to_read(cases: Iterable[Case], n: int = 50, seed: int = 0) -> list[
 
 def _lot(case: Case, seed: int) -> bytes:
     name = "\0".join((str(seed), case.teacher, case.student, case.problem.problem_id))
-    return hashlib.sha256(name.encode()).digest()
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
 
 
 def render_cases(cases: Sequence[Case]) -> str:

@@ -51,10 +51,12 @@ _OPENED = re.compile("|".join(f"({re.escape(opening)})" for opening, _ in THINKI
 _CLOSED = re.compile("|".join(re.escape(closing) for _, closing in THINKING), _FLAGS)
 _CHANNEL = re.compile(r"<\|channel\|>\s*+(\w*+)[^<]{0,80}<\|message\|>", _FLAGS)
 _MESSAGE_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>", _FLAGS)
+_BEGUN = re.compile(rf"(?:\s*+(?:{'|'.join(map(re.escape, STARTS))}))++\s*+")
+_BLANKS = re.compile(r"\s*+")
 _BARE_CHANNELS = re.compile(r"\s*+analysis(.*?)assistantfinal", re.DOTALL)  # harmony without its special tokens
 
 _LEFT = re.compile(
-    r"<\|[\w:./▁ -]{1,60}+\|>|<｜[^｜<>\s]{1,60}+｜>"  # almost every family's control tokens
+    r"<\|[\w:./▁-]{1,60}+\|>|<｜[^｜<>\s]{1,60}+｜>"  # almost every family's control tokens
     r"|<\|?channel\|?>|\[\|\w{1,40}+\|\]"
     r"|<(?:start|end)_of_(?:turn|utterance|image)>|<(?:bos|eos|pad|unk|mask)>|</?s>|<unused\d{1,4}+>"
     r"|\[/?(?:INST|THINK|SYSTEM_PROMPT|TOOL_CALLS|AVAILABLE_TOOLS|TOOL_RESULTS)\]"
@@ -92,18 +94,20 @@ def split_thinking(text: str) -> tuple[str, str | None]:
 
 def without_controls(text: str) -> str:
     """The text without the control tokens at its ends; spaces go only where a token stood beside them."""
-    start, end = 0, len(text)
-    while found := next((token for token in STARTS if text.startswith(token, _after_blanks(text, start), end)), ""):
-        start = _after_blanks(text, _after_blanks(text, start) + len(found))
-    while found := next((token for token in ENDS if text.endswith(token, start, _before_blanks(text, end))), ""):
-        end = _before_blanks(text, _before_blanks(text, end) - len(found))
+    begun = _BEGUN.match(text)
+    start, end = begun.end() if begun else 0, len(text)
+    while end > start:
+        ended = _before_blanks(text, end)
+        token = next((token for token in ENDS if text.endswith(token, start, ended)), "")
+        if not token:
+            break
+        end = _before_blanks(text, ended - len(token))
     return text[start : max(start, end)]
 
 
 def _after_blanks(text: str, at: int) -> int:
-    while at < len(text) and text[at].isspace():
-        at += 1
-    return at
+    found = _BLANKS.match(text, at)
+    return found.end() if found else at
 
 
 def _before_blanks(text: str, end: int) -> int:

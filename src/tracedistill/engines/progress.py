@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from tracedistill.engines import Generation
+from tracedistill.engines.words import gist
 
 _WINDOW = 60.0  # seconds over which rates are taken
 
@@ -48,7 +49,8 @@ class Statistics:
         self.waiting = ""
         """Why nothing is sent at the moment, if so: Retry-After, rate limit, budget, draining."""
         self.causes: dict[str, int] = {}
-        """Counted failures by cause."""
+        """Counted failures by cause; causes that differ in numbers and ids alone count as one."""
+        self._gists: dict[str, str] = {}
         self._clock = clock
         self._started = clock()
         self._recent: deque[tuple[int, int, int]] = deque()  # second, tokens, answers
@@ -95,6 +97,7 @@ class Statistics:
         else:
             self.failed += 1
             cause = generation.error or generation.finish
+            cause = self._gists.setdefault(gist(cause), cause) if len(self._gists) < 50 else cause
             if cause in self.causes or len(self.causes) < 50:  # causes quote servers; a run must not hoard them
                 self.causes[cause] = self.causes.get(cause, 0) + 1
         if generation.cached:

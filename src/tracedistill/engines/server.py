@@ -125,6 +125,8 @@ class ServerEngine:
         import httpx2
         import openai
 
+        from tracedistill.engines.bounds import bound
+
         # 0: no limit of connections, the scheduler bounds the calls. uvicorn, which many model servers run on, closes
         # an idle connection after 5 s.
         limits = httpx2.Limits(max_connections=0, keepalive_expiry=4.5)
@@ -134,7 +136,9 @@ class ServerEngine:
             api_key=self._key or "none",
             max_retries=0,
             timeout=httpx2.Timeout(None, connect=30.0),
-            http_client=openai.DefaultAioHttpClient(transport=self._transport, limits=limits),
+            http_client=openai.DefaultAioHttpClient(
+                transport=self._transport, limits=limits, event_hooks={"response": [bound]}
+            ),
         )
 
     async def attempt(self, request: Request) -> Outcome:
@@ -143,12 +147,15 @@ class ServerEngine:
         import httpx2
         import openai
 
+        from tracedistill.engines.bounds import expect_reply_to
+
         assert self._client is not None, "attempt() needs an open session()"
         try:
             body = request_body(request, self.config.model, self.config.dialect, self.config.extra)
             data = json.dumps(body, separators=(",", ":")).encode()
         except (TypeError, ValueError) as error:
             return Outcome(Generation(request.request_id, "", "error", error=f"request cannot be sent: {error}"))
+        expect_reply_to(request)
         start = time.perf_counter()
         try:
             async with asyncio.timeout(self.config.timeout):
@@ -234,9 +241,12 @@ class ServerEngine:
         return f"{where}: {fate.why} ({fate.cause}); {remedy}. What was answered is kept"
 
     def _lost(self, error: BaseException) -> Outcome:
-        """A call without a reply: a time-out, no connection, or one that broke off."""
+        """A call without a reply: a time-out, no connection, one that broke off, or far more than was asked for."""
+        from tracedistill.engines.bounds import ReplyTooLargeError
         from tracedistill.engines.connections import loss_of
 
+        if isinstance(flood := error.__cause__ or error, ReplyTooLargeError):
+            return Outcome(cause=str(flood), billed=True, repeats=True)
         loss = loss_of(error)
         if loss.slow:
             cause = f"time-out after {self.config.timeout:g} s" if loss.sent else "time-out while connecting"

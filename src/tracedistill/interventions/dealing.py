@@ -17,7 +17,9 @@ BLOCK = 8
 
 def rng_of(seed: int, problem_id: str) -> random.Random:
     """A generator of this problem's own: the draw does not depend on which other problems there are."""
-    return random.Random(int.from_bytes(hashlib.sha256(f"{seed}/{problem_id}".encode()).digest()[:8], "big"))
+    return random.Random(
+        int.from_bytes(hashlib.sha256(f"{seed}/{problem_id}".encode("utf-8", "surrogatepass")).digest()[:8], "big")
+    )
 
 
 def label_of(steps: Sequence[Step]) -> str:

@@ -174,6 +174,7 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait
         told = [node for node in wanted if node.name.partition(":")[0] in ("train", "report")]
         if loaded.study.tracking != "none" and any(workshop.run.state(node).kind != "complete" for node in told):
             check_tracker(loaded.study.tracking)  # not first when a teacher has been paid
+        _check_keys(workshop, wanted)
         _check_students(workshop, wanted)
         return _make(workshop, wanted)
 
@@ -198,6 +199,29 @@ def _pin(workshop: Workshop, study: Study, wanted: Sequence[Node]) -> bool:
         return False
     used = {study.student_of(arm) for arm in study.arms.values()}
     return pin_students(study, workshop.run.folder, sorted(used))
+
+
+def _check_keys(workshop: Workshop, wanted: Sequence[Node]) -> None:
+    """Raise InputError for a key that is missing or cannot be sent: not first when another model has been paid."""
+    from tracedistill.engines.secrets import read_key
+
+    study = workshop.study
+    variables: dict[str, str] = {}
+    for node in wanted:
+        kind, _, name = node.name.partition(":")
+        if kind == "teach":
+            place, config = f"teachers.{name}", study.teachers[name]
+        elif kind == "validate" and study.validation.judge != "none":
+            place, config = f"teachers.{study.validation.judge}", study.teachers[study.validation.judge]
+        else:
+            continue
+        if config.kind == "model" and config.base_url is not None and workshop.run.state(node).kind != "complete":
+            variables.setdefault(config.key_env, place)
+    for variable, place in variables.items():
+        try:
+            read_key(variable, os.environ)
+        except InputError as error:
+            raise InputError(f"{place}.{error}") from error
 
 
 def _check_students(workshop: Workshop, wanted: Sequence[Node], *, launch: bool = True) -> None:

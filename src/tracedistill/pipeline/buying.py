@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,12 +40,15 @@ class Usage:
     included."""
     seconds: float = 0.0
     """Seconds that the calls took, one after the other; 0: nobody timed them (a batch)."""
+    models: dict[str, int] = field(default_factory=dict)
+    """Answers by the model that the reply names, with provider and fingerprint where it names them."""
 
     def add(self, generation: Generation, buyer: str, prices: Prices) -> None:
         """Count one answer; `prices` are for answers that were bought before their price was kept."""
         from tracedistill.engines.usage import Used
 
         self.requests += 1
+        self._add_model(generation)
         self.bought += generation.buyer == buyer
         self.tokens_in += generation.tokens_in
         self.tokens_out += generation.tokens_out
@@ -53,6 +56,22 @@ class Usage:
         self.seconds = round(self.seconds + generation.seconds, 4)
         used = Used(generation.tokens_in, generation.tokens_out, generation.cached_in)
         self.usd += prices.charge(used) if generation.usd is None else generation.usd
+
+    def _add_model(self, generation: Generation) -> None:
+        name = " as ".join(filter(None, (generation.model, generation.fingerprint)))
+        if name and name not in self.models and len(self.models) >= 50:
+            name = "others"  # a server that names another one each time
+        if name:
+            self.models[name] = self.models.get(name, 0) + 1
+
+    def mixture(self) -> str:
+        """What to say if the answers came from more than one model, or more than one build of it; else empty."""
+        if len(self.models) < 2:
+            return ""
+        names = {name.partition(" as ")[0] for name in self.models}
+        what = f"{len(names)} models" if len(names) > 1 else f"{len(self.models)} builds of one model"
+        shares = sorted(self.models.items(), key=lambda item: -item[1])[:5]
+        return f"answers came from {what}: {', '.join(f'{name} ({count})' for name, count in shares)}"
 
 
 def prices_of(config: TeacherConfig) -> Prices:
@@ -112,6 +131,8 @@ def buy(
             ):
                 usage.add(generation, buyer, prices)
                 yield generation
+        if mixture := usage.mixture():
+            work.screen.say(f"  {label}: {mixture}")
 
 
 def announce(

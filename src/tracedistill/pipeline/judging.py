@@ -11,7 +11,7 @@ from tracedistill.engines import Engine, Generation, Request, Sampling
 from tracedistill.errors import InputError
 from tracedistill.pipeline.buying import Usage, buy
 from tracedistill.pipeline.screen import counted
-from tracedistill.pipeline.teaching import NOT_CONTENT
+from tracedistill.pipeline.teaching import NOT_CONTENT, SCRIPTED
 from tracedistill.prompts import JUDGE_PROMPTS
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Message, Trace
@@ -53,9 +53,11 @@ def judge_traces(work: Workshop, teacher: str) -> None:
         tally.add(trace, verdict)
         return verdict
 
+    special = _special_tokens(work, teacher)
+
     def by_rules() -> Iterator[Validation]:
         for trace in read_jsonl(path, Trace):
-            (verdict,) = validate(work.task, problems, (trace,), rule.keep, rule.leaks)
+            (verdict,) = validate(work.task, problems, (trace,), rule.keep, rule.leaks, special)
             yield verdict if rule.judge != "none" else told(trace, verdict)
 
     with work.screen.bar(f"judging traces of {teacher}") as update:
@@ -87,11 +89,41 @@ def judge_traces(work: Workshop, teacher: str) -> None:
     report = tally.report()
     write_json(work.run.path(f"validation/{teacher}.report.json"), to_json(report, defaults=True))
     work.screen.say(f"  {teacher}: {report.accepted} of {report.traces} traces accepted")
+    marked = sum(count for reason, count in report.reasons.items() if reason in ("left-over marker", "lone surrogate"))
+    if marked:
+        work.screen.say(
+            f"  {teacher}: {marked} traces hold marks of thinking, control tokens or half characters, and are not used "
+            f"(reasons in validation/{teacher}.jsonl)"
+        )
     if report.judge is not None:
         work.screen.say(
             f"  {report.judge.judge} judged {report.judge.plans} plans and {report.judge.steps} steps, decided "
             f"{report.judge.decided} of the plans, disagrees with rules {report.judge.disagreements} times"
         )
+
+
+def learning(work: Workshop, teacher: str) -> list[str]:
+    """Models of the students that are tuned here, if the teacher's texts are somebody's own words."""
+    study = work.study
+    if study.teachers[teacher].kind in ("rules", "gold"):
+        return []
+    students = {study.student_of(study.arms[name]) for name in study.tuned_arms()}
+    return sorted({study.students[name].model for name in students})
+
+
+def _special_tokens(work: Workshop, teacher: str) -> frozenset[str]:
+    """The special tokens of these students, as far as their tokenizers lie on this machine."""
+    from tracedistill.sizes import local_folder
+    from tracedistill.weights import special_tokens
+
+    found: set[str] = set()
+    for model in learning(work, teacher):
+        if not model.startswith(SCRIPTED):
+            folder = local_folder(model)
+            found |= special_tokens(folder) if folder is not None else frozenset()
+            if folder is None:
+                work.screen.say(f"  {model} is not on this machine yet: only common control tokens are looked for")
+    return frozenset(found)
 
 
 def _ask(work: Workshop, teacher: str, items: Sequence[JudgeItem]) -> Mapping[str, ModelVerdict]:

@@ -11,9 +11,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tracedistill.engines.progress import Statistics
+from tracedistill.engines.remedies import remedy_of
 from tracedistill.shown import console, printable
 
 T = TypeVar("T")
+
+SHOWN = 3
+"""Causes of failures that are shown at the end of a teacher's run."""
+PLAIN = 60.0
+"""Seconds between plain lines that say where a piece of work is, where there is no terminal for a bar."""
 
 
 class Screen:
@@ -32,6 +38,7 @@ class Screen:
         columns = (TextColumn("  {task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[told]}"))
         progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         last: Statistics | None = None
+        plain = self._plainly(label)
         with progress:
             task = progress.add_task(escape(printable(label)), total=None, told="starting")
 
@@ -40,10 +47,25 @@ class Screen:
                 last = figures
                 line = escape(printable(told(figures)))
                 progress.update(task, completed=figures.finished, total=figures.total, told=line)
+                plain(lambda: told(figures))
 
             yield update
         if last is not None:
             self.say(f"  {label}: {told(last)}")
+            for line in troubles(last):
+                self.say(f"  {label}: {line}")
+
+    def _plainly(self, label: str) -> Callable[[Callable[[], str]], None]:
+        """A function that says a line, made only then, once in a while; on a terminal, where a bar moves, never."""
+        due = time.monotonic() + PLAIN
+
+        def say(line: Callable[[], str]) -> None:
+            nonlocal due
+            if not self.console.is_terminal and (now := time.monotonic()) >= due:
+                due = now + PLAIN
+                self.say(f"  {label}: {line()}")
+
+        return say
 
     @contextmanager
     def bar(self, label: str) -> Iterator[Callable[[int, int], None]]:
@@ -60,9 +82,11 @@ class Screen:
         live = self.console.is_terminal
         with Progress(*columns, console=self.console, transient=True, disable=not live) as progress:
             task = progress.add_task(escape(printable(label)), total=None)
+            plain = self._plainly(label)
 
             def update(done: int, total: int) -> None:
                 progress.update(task, completed=done, total=total)
+                plain(lambda: f"{done} of {total}")
 
             yield update
 
@@ -87,6 +111,20 @@ def told(figures: Statistics) -> str:
     if figures.waiting:
         parts.append(f"waiting: {figures.waiting}")
     return ", ".join(parts)
+
+
+def troubles(figures: Statistics) -> Iterator[str]:
+    """The commonest causes of failures with what to do about them, one line each."""
+    commonest = sorted(figures.causes.items(), key=lambda item: -item[1])
+    for cause, count in commonest[:SHOWN]:
+        remedy = remedy_of(cause)
+        yield f"{count} failed: {cause}" + (f"; {remedy}" if remedy else "")
+    if len(commonest) > SHOWN:
+        yield f"and {len(commonest) - SHOWN} more causes, less often"
+    if figures.failed:
+        yield "to ask for failed answers again, set retry_failed: true"
+    if figures.cut_off:
+        yield f"{figures.cut_off} cut off: raise max_tokens (that asks again), or set retry_cut_off: true"
 
 
 def counted(items: Iterable[T], update: Callable[[int, int], None], total: int) -> Iterator[T]:

@@ -12,7 +12,7 @@ from tracedistill.pipeline.attempting import Attempting
 from tracedistill.pipeline.attributing import make_attribution
 from tracedistill.pipeline.drawing import sources_below
 from tracedistill.pipeline.graph import Node, versions
-from tracedistill.pipeline.judging import judge_params
+from tracedistill.pipeline.judging import judge_params, learning
 from tracedistill.pipeline.reviewing import REVIEW_STORE, make_reviewed
 from tracedistill.pipeline.teaching import NOT_CONTENT, OWN, SCRIPTED
 from tracedistill.pipeline.work import Workshop
@@ -101,6 +101,8 @@ class Graph:
 
     def _validate(self, teacher: str) -> Node:
         params = {"validation": judge_params(self.work), "task": self.study.task.name, **self._task_code()}
+        if students := learning(self.work, teacher):
+            params["students"] = students  # their special tokens must stand in no trace
         inputs = ("problems.jsonl", f"traces/{teacher}.jsonl")
         run = functools.partial(self.work.make_validation, teacher)
         outputs = (f"validation/{teacher}.jsonl", f"validation/{teacher}.report.json")

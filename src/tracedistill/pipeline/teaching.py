@@ -223,6 +223,7 @@ class Teaching:
         places: dict[str, int] = {}
         mark = Mark(output)
         start = mark.read()
+        number = errors = 0
         with self.sources(teacher) as sources, Spool(output) as spool:
 
             def placed() -> Iterator[Request]:
@@ -236,6 +237,7 @@ class Teaching:
             for number, generation in enumerate(answers, start=1):
                 result = trace_of(self.work.task, generation, config, text, teacher, sources)
                 kind = "t" if isinstance(result, Trace) else "f"
+                errors += isinstance(result, Failure) and result.finish == "error"
                 spool.put(places.pop(generation.request_id), kind, dumps(result))
                 if number % NOTED == 0 and places:
                     oldest = next(iter(places.values())) // config.samples  # all before it is answered
@@ -250,6 +252,11 @@ class Teaching:
         mark.remove()
         # beside the traces and no input of anything: equal traces may have cost differently
         write_json(run.path(f"traces/{teacher}.usage.json"), to_json(usage, defaults=True))
+        if errors and errors == number:
+            raise InputError(
+                f"teachers.{teacher}: no trace was made: all {number} requests failed, the causes stand above and in "
+                f"traces/{teacher}.failures.jsonl; mend them and run again with teachers.{teacher}.retry_failed=true"
+            )
         return lost
 
     def _count(self, teacher: str) -> int | None:

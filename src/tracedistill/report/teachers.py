@@ -48,6 +48,7 @@ def teacher_figures(recipe: Mapping[str, Any], folder: Path, name: str) -> dict[
         "tokens_in": usage.get("tokens_in"),
         "tokens_out": usage.get("tokens_out"),
         "usd": usage.get("usd"),
+        "models": usage.get("models") or {},
         **found,
         "judge_usage": _usage(folder / "validation" / f"{name}.usage.json") or None if found.get("judge") else None,
     }

@@ -27,7 +27,9 @@ def drawn(store: ReviewStore, n: int, seed: int, task: str, teacher: str) -> str
         smallest = [
             row
             for _, some in groupby(rows, key=lambda row: row[0])
-            for row in heapq.nsmallest(n, some, key=lambda row: hashlib.sha256(f"{seed} {row[2]}".encode()).digest())
+            for row in heapq.nsmallest(
+                n, some, key=lambda row: hashlib.sha256(f"{seed} {row[2]}".encode("utf-8", "surrogatepass")).digest()
+            )
         ]
         with store.writing() as db:
             db.executemany("INSERT OR IGNORE INTO samples VALUES (?,?)", [(key, row[1]) for row in smallest])

@@ -97,5 +97,5 @@ def _key(puzzle: Puzzle) -> str:
 
 
 def _split_of(key: str) -> str:
-    digit = hashlib.blake2b(key.encode(), digest_size=1).hexdigest()[0]
+    digit = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=1).hexdigest()[0]
     return next(name for name, digits in _SPLIT_OF_DIGIT.items() if digit in digits)

@@ -91,7 +91,7 @@ def generate(split: str, size: int, seed: int) -> Iterator[Story]:
         story = _story(rng, wanted)
         if story is None:
             continue  # this story holds no such question; the type stays wanted, so that weights are kept
-        key = hashlib.sha256("\n".join((*story.lines, story.question)).encode()).hexdigest()
+        key = hashlib.sha256("\n".join((*story.lines, story.question)).encode("utf-8", "surrogatepass")).hexdigest()
         if key in seen or key[0] not in _SPLIT_OF_DIGIT[split]:
             continue
         seen.add(key)

@@ -92,7 +92,7 @@ def sample_ids(ids: Sequence[str], n: int | None, seed: int) -> list[int]:
 
 
 def _draw(seed: int, problem_id: str) -> bytes:
-    return hashlib.blake2b(f"{seed}\0{problem_id}".encode(), digest_size=16).digest()
+    return hashlib.blake2b(f"{seed}\0{problem_id}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _grouped(problems: Iterable[Problem]) -> dict[str, list[Problem]]:

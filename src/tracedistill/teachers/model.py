@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tracedistill.engines import Generation, Request, Sampling
+from tracedistill.engines.markers import split_thinking
 from tracedistill.errors import InputError
 from tracedistill.prompts import STEPS_SCHEMA, TEACHER_READS, fill
 from tracedistill.recipes import TeacherConfig
@@ -106,11 +107,14 @@ def trace_of(
         return Failure(problem_id, teacher, sample, finish, cause, generation.text)
     reads = reads_of(config)
     source = sources.get(problem_id)
+    written, thought = generation.text, generation.reasoning
+    if thought is None and reads != "solution":  # a solution's tags are a format that its reading knows
+        written, thought = split_thinking(written)
     return trace_from(
         task,
         problem_id,
         teacher,
-        read_text(task, generation.text, reads, generation.reasoning),
+        read_text(task, written, reads, thought),
         numbered=config.traces == "numbered",
         sample=sample,
         # who was shown the gold, or works on what was made from it, has seen it

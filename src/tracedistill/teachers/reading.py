@@ -29,9 +29,9 @@ class Read:
     """The answer that was stated; None for a plan."""
 
 
-_OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _CONCLUDES = re.compile(r"\\boxed\s*\{|\banswer\s+is\b|####", re.IGNORECASE)
-_STATED = re.compile(r"(?:the |final )*answer is:?\s*(.{1,200}?)\s*\.?\s*\Z", re.IGNORECASE | re.DOTALL)
+_STATEMENT = re.compile(r"answer is:?", re.IGNORECASE)
+_LONGEST = 200  # characters of an answer that ends a text
 
 
 def reads_by(texts: Sequence[str]) -> tuple[str, str]:
@@ -69,8 +69,8 @@ def read_text(task: Task, text: str, reads: str, reasoning: str | None = None) -
         return Read(task.read_trace(thought), thought, text.strip() or None)
     parts = split(text)
     answer = parts.answer
-    if answer is None and (stated := _STATED.search(text)):
-        answer = stated[1]
+    if answer is None:
+        answer = _stated(text)
     if parts.trace is None:
         return Read((), trimmed(text), answer)
     return Read(task.read_trace(parts.trace), parts.trace, answer)
@@ -106,12 +106,19 @@ def trace_from(
     )
 
 
+def _stated(text: str) -> str | None:
+    """Find the answer that a text ends with, as in `The answer is 42`."""
+    tail = text.rstrip()[-4 * _LONGEST :].removesuffix(".").rstrip()
+    behind = (tail[found.end() :].strip() for found in _STATEMENT.finditer(tail))
+    return next((answer for answer in behind if 0 < len(answer) <= _LONGEST), None)
+
+
 def _structured(text: str) -> Read:
     """The steps of a JSON object as a numbered list, each as it was written."""
-    found = _OBJECT.search(text)
+    start, end = text.find("{"), text.rfind("}")
     try:
-        value = json.loads(found[0]) if found else None
-    except (json.JSONDecodeError, RecursionError):
+        value = json.loads(text[start : end + 1]) if 0 <= start < end else None
+    except (ValueError, RecursionError):  # ValueError: also a whole number of more than 4,300 digits
         value = None
     if not isinstance(value, dict) or not isinstance(value.get("steps"), list):
         return Read((), text, None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from tracedistill.answers import NUMBER
 from tracedistill.answers.equality import read_quantity
+from tracedistill.engines.markers import leftover
 from tracedistill.formats import join
 from tracedistill.records import Problem, Trace, Verdict
 from tracedistill.tasks import Task
@@ -44,9 +45,17 @@ class Validation:
 
 
 def validate(
-    task: Task, problems: Mapping[str, Problem], traces: Iterable[Trace], keep: Keep, leaks: str = "keep"
+    task: Task,
+    problems: Mapping[str, Problem],
+    traces: Iterable[Trace],
+    keep: Keep,
+    leaks: str = "keep",
+    special: Collection[str] = (),
 ) -> Iterator[Validation]:
-    """Judge each trace against its own problem (joined by id); `leaks` = drop refuses plans that leak."""
+    """Judge each trace against its own problem (joined by id); `leaks` = drop refuses plans that leak.
+
+    A trace with a left-over mark of thinking, a control token or a student's `special` token is never accepted.
+    """
     for trace in traces:
         problem = problems[trace.problem_id]
         plan = is_plan(trace)
@@ -58,7 +67,7 @@ def validate(
             verdict = task.judge_trace(problem, trace.steps)
         answer = _implied(task, problem, trace) if trace.answer is None else _stated(task, problem, trace.answer)
         leak = judge_leak(problem, trace) if plan else None
-        reason = _refusal(keep, verdict, answer)
+        reason = _unlearnable(trace, special) or _refusal(keep, verdict, answer)
         if not reason and leak is not None and leak.genuine and leaks == "drop":
             reason = f"the plan gives the solution away: {leak.reason}"
         yield Validation(
@@ -108,6 +117,19 @@ def is_plan(trace: Trace) -> bool:
     if trace.meta.get("reads") in ("solution", "reasoning"):
         return False  # a solution that begins its sentences with verbs is no plan
     return bool(trace.steps) and all(step.kind == "plan" for step in trace.steps)
+
+
+def _unlearnable(trace: Trace, special: Collection[str]) -> str:
+    """Why a text can be no training row, whatever the recipe's rule; empty if it can.
+
+    A mark of thinking or a control token would be learned as text, or become control ids in a student's tokenizer.
+    """
+    for text in (trace.text, trace.answer or ""):
+        if mark := leftover(text, special):
+            return f"left-over marker: {mark} in what the teacher wrote"
+        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+            return "lone surrogate: the text holds half a character, which no tokenizer reads"
+    return ""
 
 
 def _refusal(keep: Keep, trace: Verdict, answer: Verdict) -> str:

@@ -28,4 +28,4 @@ def cut(groups: Sequence[str], seed: int) -> dict[str, str]:
 
 
 def _draw(group: str, seed: int) -> bytes:
-    return hashlib.blake2b(f"{seed}\0{group}".encode(), digest_size=8).digest()
+    return hashlib.blake2b(f"{seed}\0{group}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
