@@ -6,6 +6,7 @@ from tests.engines.server_kit import KEY, ask, engine_at, many, running
 from tests.fault_server import Behaviour
 from tracedistill.cache import GenerationCache
 from tracedistill.engines.batch import BatchEngine, _Round
+from tracedistill.engines.batch_state import lines_of
 from tracedistill.engines.budget import Prices
 from tracedistill.engines.calls import StopRunError
 from tracedistill.engines.client import Budget, generate
@@ -269,3 +270,8 @@ def test_no_key_in_any_file(tmp_path, cache):
         assert server.ledger.authorizations[f"Bearer {KEY}"] >= 4
     for path in tmp_path.rglob("*"):
         assert KEY.encode() not in path.read_bytes()
+
+
+def test_hostile_lines_of_a_result_file_end_no_run():
+    deep, long = b'{"a":' * 100_000, b'{"custom_id": "x", "n": ' + b"9" * 5000 + b"}"
+    assert lines_of(b"\n".join([deep, b"[1]", b"\xff", long])) == [{"custom_id": "x", "n": 0}]

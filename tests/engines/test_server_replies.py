@@ -13,7 +13,7 @@ import pytest
 
 from tests.engines.server_kit import KEY, ask, completion, fast_platform
 from tracedistill.engines import Sampling
-from tracedistill.engines.batch import BatchEngine
+from tracedistill.engines.batch import outcome_of_line
 from tracedistill.engines.calls import Outcome, StopRunError
 from tracedistill.engines.server import ServerConfig, ServerEngine
 
@@ -111,16 +111,17 @@ def test_what_comes_of_a_servers_reply(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in cases() if "text_body" not in case], ids=name)
-def test_the_same_comes_of_it_in_a_batch(case: dict[str, Any], tmp_path: Path) -> None:
-    engine = BatchEngine(engine_for(200, {}, b""), tmp_path / "state.json")
+def test_the_same_comes_of_it_in_a_batch(case: dict[str, Any]) -> None:
     body = json.loads(data_of(case))
-    read = engine._read({"response": {"status_code": case.get("status", 200), "body": body}}, request_of(case))
+    line = {"response": {"status_code": case.get("status", 200), "body": body}}
+    outcome = outcome_of_line(engine_for(200, {}, b""), line, request_of(case))
     finish = FINISHES.get(case["comes"])
     if finish is None:
-        assert isinstance(read, str), "a row that is sent again, in another batch"
-        assert case["comes"] == "stop" or case.get("says", "") in read
+        assert outcome.generation is None, "a row that is sent again, in another batch"
+        assert case["comes"] == "stop" or case.get("says", "") in outcome.cause
         return
-    assert not isinstance(read, str), read
+    read = outcome.generation
+    assert read is not None
     assert (read.finish, read.reasoning) == (finish, case.get("thinking"))
     assert case.get("text", read.text) == read.text
 

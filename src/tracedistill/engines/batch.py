@@ -161,7 +161,7 @@ class _Round:
     ) -> None:
         self._engine, self._client, self._ask = engine, client, ask
         self._patient = client.with_options(max_retries=5)
-        self._server, self._tell = engine._server, engine._tell
+        self._server = engine._server
         self._pending, self._stakes, self._charge = pending, stakes, charge
         self._state = load_state(engine._path)
         self._full = False  # the server takes no more at the moment
@@ -212,7 +212,7 @@ class _Round:
                 )
             )
             worst = sum((self._stakes.get(self._pending[name].request_id, NOTHING) for name in names), NOTHING)
-            batch = Submitted(uploaded.id, names, calls=len(names), tokens=worst.tokens, usd=worst.usd)
+            batch = Submitted(self._own_id(uploaded.id), names, calls=len(names), tokens=worst.tokens, usd=worst.usd)
             for name in names:
                 self._state.rounds[name] = self._state.rounds.get(name, 0) + 1
             self._state.open.append(batch)
@@ -221,6 +221,17 @@ class _Round:
             room -= 1
             if not room:
                 return
+
+    def _tell(self, text: str) -> None:
+        self._engine._tell(self._server.cleaner.refusal(text))
+
+    def _own_id(self, told: str) -> str:
+        """An id that the server gave; it is written down, so it must not be the key."""
+        if self._server.cleaner.text(told) != told:
+            raise StopRunError(
+                f"{self._server.config.base_url}: the batch API gives the key back as an id; not written"
+            )
+        return told
 
     def _line(self, name: str) -> bytes:
         config = self._server.config
@@ -234,7 +245,7 @@ class _Round:
                 input_file_id=batch.input_file_id, endpoint="/v1/chat/completions", completion_window="24h"
             )
         )
-        batch.batch_id = created.id
+        batch.batch_id = self._own_id(created.id)
         self._save()
 
     def _fetch(self, batch: Submitted) -> list[dict[str, Any]] | None:
@@ -248,7 +259,7 @@ class _Round:
         if found.status not in _OVER:
             counts = found.request_counts
             far = f", {counts.completed} of {counts.total} done" if counts else ""
-            self._tell(self._server.cleaner.refusal(f"batch {batch.batch_id}: {found.status}{far}"))
+            self._tell(f"batch {batch.batch_id}: {found.status}{far}")
             return None
         if found.status == "failed":
             self._not_accepted(batch, found)
@@ -296,7 +307,7 @@ class _Round:
             request = self._pending.get(name)
             if request is None or name not in causes:
                 continue
-            outcome = self._read(line, request)
+            outcome = outcome_of_line(self._server, line, request)
             if outcome.generation is None:
                 causes[name] = outcome.cause
                 self._pay(name, request, outcome)
@@ -325,27 +336,6 @@ class _Round:
         """A final outcome, whose generation holds what earlier rounds have cost."""
         return replace(outcome, generation=replace(generation, usd=self._state.paid.pop(name, 0.0)))
 
-    def _read(self, line: dict[str, Any], request: Request) -> Outcome:
-        """One line's outcome; no generation: it should be submitted again."""
-        response, error = line.get("response"), line.get("error")
-        if not isinstance(response, dict):
-            return Outcome(cause=self._server.fate(500, {}, error).cause if error else "no response")
-        status, body = response.get("status_code"), response.get("body")
-        try:
-            if status == 200:
-                generation, used = self._server.read(body if isinstance(body, dict) else {}, request, 0.0)
-                return Outcome(generation, billed=True, used=used)
-            fate = self._server.fate(status if isinstance(status, int) else 500, {}, body)
-        except ErrorReplyError as problem:
-            fate = self._server.fate(problem.status, {}, problem.body)
-        except UnusableReplyError as problem:
-            cause = self._server.cleaner.refusal(str(problem))
-            return Outcome(cause=cause, billed=problem.billed, used=problem.used)
-        finish = finish_for(fate)
-        if finish is None:
-            return Outcome(cause=fate.cause)
-        return Outcome(Generation(request.request_id, "", finish, error=fate.cause))
-
     def _save(self) -> None:
         save_state(self._engine._path, self._state)
 
@@ -354,6 +344,28 @@ class _Ask(Protocol):
     """Type of the function that runs one call on the engine's loop."""
 
     def __call__(self, call: Callable[[], Awaitable[_T]]) -> _T: ...  # pragma: no cover
+
+
+def outcome_of_line(server: ServerEngine, line: dict[str, Any], request: Request) -> Outcome:
+    """What one line of a batch's files comes to; no generation: its row should be submitted again."""
+    response, error = line.get("response"), line.get("error")
+    if not isinstance(response, dict):
+        return Outcome(cause=server.fate(500, {}, error).cause if error else "no response")
+    status, body = response.get("status_code"), response.get("body")
+    try:
+        if status == 200:
+            generation, used = server.read(body if isinstance(body, dict) else {}, request, 0.0)
+            return Outcome(generation, billed=True, used=used)
+        fate = server.fate(status if isinstance(status, int) else 500, {}, body)
+    except ErrorReplyError as problem:
+        fate = server.fate(problem.status, {}, problem.body)
+    except UnusableReplyError as problem:
+        cause = server.cleaner.refusal(str(problem))
+        return Outcome(cause=cause, billed=problem.billed, used=problem.used)
+    finish = finish_for(fate)
+    if finish is None:
+        return Outcome(cause=fate.cause)
+    return Outcome(Generation(request.request_id, "", finish, error=fate.cause))
 
 
 async def _find(client: openai.AsyncOpenAI, input_file_id: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tracedistill.engines.replies import json_of
 from tracedistill.errors import InputError
 from tracedistill.ledger import NOTHING, Spending
 
@@ -110,7 +111,7 @@ def lines_of(content: bytes) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for line in content.splitlines():
         try:
-            row = json.loads(line)
+            row = json_of(line)
         except ValueError:
             continue
         if isinstance(row, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -182,19 +183,24 @@ def _bytes(text: str) -> bytes:
 def _parsed(data: bytes | Mapping[str, Any]) -> Any:
     if not isinstance(data, bytes):
         return data
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return json.loads(data, parse_int=_bounded)  # Python refuses whole numbers of more than 4,300 digits
-    except (ValueError, RecursionError):
-        start = data[:200].lstrip()
+    with contextlib.suppress(ValueError):
+        return json_of(data)
+    start = data[:200].lstrip()
     if start.startswith(b"data:"):
         raise UnusableReplyError("reply is a stream of events, though none was asked for", repeats=True)
     page = start.startswith(b"<")
     said = f": {words_of(data)}" if page else ""
     raise UnusableReplyError(f"reply is not JSON (cut or garbled){said}", billed=not page)
+
+
+def json_of(data: bytes) -> Any:
+    """Parse JSON of any depth and with numbers of any length; raises ValueError, and nothing else."""
+    try:
+        with contextlib.suppress(ValueError):
+            return json.loads(data)
+        return json.loads(data, parse_int=_bounded)  # Python refuses whole numbers of more than 4,300 digits
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def _bounded(digits: str) -> int:
