@@ -19,6 +19,8 @@ from tracedistill.records import Step, StepOutcome, StepVerdict, Verdict
 from tracedistill.tasks.calculations import Calculation, find_calculations
 from tracedistill.tasks.evaluation import Operand, Value, show, size
 from tracedistill.tasks.grounding import Ground, ground, grounds, unknowns
+from tracedistill.tasks.notation import has_decimal_commas, in_points, with_points
+from tracedistill.tasks.unread import find_unread
 
 Fault = Literal["wrong calculation", "wrong operand", "wrong operation"]
 """wrong calculation: arithmetic drift; wrong operand: from nowhere, or another than the gold step's;
@@ -67,6 +69,9 @@ def gold_path(texts: tuple[str, ...]) -> GoldPath:
 
 def check(question: str, texts: Sequence[str], gold: GoldPath | None = None) -> list[list[Checked]]:
     """Per step, its calculations with the ground of every operand; without `gold`, the gold path grounds nothing."""
+    if has_decimal_commas(question):
+        question = with_points(question)
+    texts = in_points(texts)
     given = grounds(question)
     earlier: set[Value] = set()
     licence = gold.values if gold else frozenset()
@@ -121,16 +126,18 @@ def judge(
 
     Figures: `calculations` (how many), `valid` and `grounded` (shares of them), `on_gold_path` (share whose result is
     a gold value), `gold_coverage` (share of gold results reached) and `gold_coverage_without_terminal`,
-    `first_wrong_step` (from 1; 0: none). `need_grounds=False` leaves grounding a descriptor (symbolic tasks).
+    `first_wrong_step` (from 1; 0: none), `unread` (steps with a line that looks like a calculation and cannot be read:
+    they leave the trace undecided, unless another one makes it incorrect). `need_grounds=False` leaves grounding a descriptor (symbolic tasks).
     """
     gold = gold_path(tuple(step.text for step in gold_steps))
     checked = check(question, [step.text for step in steps], gold)
     found = [one for step in checked for one in step]
     if not found:
         return Verdict("unparsed", extracted=steps[0].text[:200] if steps else None, reason=_no_calculation(steps))
+    texts = in_points([step.text for step in steps])
     verdicts = tuple(
-        _judge_step(index, step, ones, gold, need_grounds)
-        for index, (step, ones) in enumerate(zip(steps, checked, strict=True))
+        _judge_step(index, step, ones, gold, find_unread(text), need_grounds)
+        for index, (step, ones, text) in enumerate(zip(steps, checked, texts, strict=True))
     )
     decided = [one for one in found if one.calculation.true is not None]
     figures = {
@@ -142,6 +149,8 @@ def judge(
     }
     wrong = next((v for v in verdicts if fault_of(v)), None)
     figures["first_wrong_step"] = float(wrong.index + 1 if wrong else 0)
+    unread = [v for v in verdicts if v.figures.get("unread")]
+    figures["unread"] = float(len(unread))
     if not decided:
         return Verdict("unparsed", reason=f"no calculation that can be checked: {found[0].calculation.reason}",
                        steps=verdicts, figures=figures)  # fmt: skip
@@ -151,6 +160,9 @@ def judge(
         reason = f"step {failed.index + 1}: {failed.reason}"
     elif wrong:
         reason = f"valid and grounded, but step {wrong.index + 1} departs from the gold path: {wrong.reason}"
+    if unread and not failed:
+        reason = f"step {unread[0].index + 1}: {unread[0].reason}"
+        return Verdict("undecided", reason=reason, steps=verdicts, figures=figures)
     return Verdict("incorrect" if failed else "correct", reason=reason, steps=verdicts, figures=figures)
 
 
@@ -178,9 +190,13 @@ def _coverage(found: list[Checked], gold: GoldPath) -> dict[str, float]:
     return figures
 
 
-def _judge_step(index: int, step: Step, ones: list[Checked], gold: GoldPath, need_grounds: bool) -> StepVerdict:
+def _judge_step(
+    index: int, step: Step, ones: list[Checked], gold: GoldPath, unread: tuple[str, ...], need_grounds: bool
+) -> StepVerdict:
+    why = f"looks like a calculation, and cannot be read: {unread[0]}" if unread else ""
     if not ones:
-        return StepVerdict(index, step.kind, "undecided", "no calculation")
+        found = {"unread": 1.0} if unread else {}
+        return StepVerdict(index, step.kind, "undecided", why or "no calculation", found)
     figures = {"calculations": float(len(ones)), "on_gold_path": sum(one.on_path for one in ones) / len(ones)}
     outcome: StepOutcome = "correct"
     reason = ""
@@ -190,6 +206,10 @@ def _judge_step(index: int, step: Step, ones: list[Checked], gold: GoldPath, nee
             figures[fault.replace(" ", "_")] = 1.0
         if outcome != "correct":
             break
+    if outcome == "correct" and unread:
+        return StepVerdict(index, step.kind, "undecided", why, figures | {"unread": 1.0})
+    if any(one.calculation.true is None for one in ones):
+        figures["unread"] = 1.0
     return StepVerdict(index, step.kind, outcome, reason, figures)
 
 

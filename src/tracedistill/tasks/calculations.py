@@ -15,12 +15,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tracedistill.tasks.evaluation import UNITS, Operand, Refused, Run, Value, agree, evaluate, show, size
-from tracedistill.tasks.runs import BREAK, Reader, plain
+from tracedistill.tasks.notation import WORD_MARK, is_symbolic, plain
+from tracedistill.tasks.runs import BREAK, Reader
+from tracedistill.tasks.spoken import MAYBE, with_signs
 
+WEAK = frozenset(["is", MAYBE])
+"""Words for an equality sign: only a result follows, never another expression."""
 APPROXIMATE = frozenset(["≈", "≅", "~="])
 """Signs that promise no more than about."""
 
@@ -28,7 +32,7 @@ MAX_CHARS = 20_000
 """Characters of one step that are read."""
 
 _MAX_SIDES = 60
-_MAYBE = re.compile(r"[=≈≅→⇒]|->|\b(?:is|equals|equal|gives|makes)\s+(?:to\s+|about\s+)?[$£€]?[.\d]")
+_MAYBE = re.compile(rf"[=≈≅→⇒{MAYBE}(]|->|\b(?:is|equals|equal|gives|makes)\s+(?:to\s+|about\s+)?[$£€]?[.\d]")
 _ANNOTATION = re.compile(r"<<([^<>]{1,400})>>")
 
 
@@ -99,20 +103,54 @@ def _annotated(text: str) -> Iterator[Calculation]:
 
 
 def _find(text: str) -> Iterator[Calculation]:
-    if not _MAYBE.search(text) and "\\approx" not in text:
+    symbolic = is_symbolic(text)
+    text = readable(text)
+    if not _MAYBE.search(text):
         return
-    symbolic = "\\" in text
-    text = plain(text)
     for chain, links in _chains(Reader(text, symbolic).read()):
         if _any_operator(chain) or _converts(chain):
             found = _evaluate(text, chain, links, symbolic)
             if found is not None:
                 yield found
+    if "(" in text and not symbolic:
+        yield from _beside(text)
+
+
+@lru_cache(maxsize=1024)
+def readable(text: str) -> str:
+    """A text in the notation that the reader reads; positions of calculations refer to it."""
+    return with_signs(plain(text))
+
+
+_BESIDE = re.compile(
+    r"(?<![\d.,(*/+^=:-])(?P<number>[$£€]?\d[\d,]{0,15}(?:\.\d{1,8})?%?)(?P<unit>(?: (?!because|since|if|so|x\b)[A-Za-z]{1,15}){0,2}) ?"
+    r"\((?P<sum>[$£€]?\d[^()=≈→\n]{0,80})\)(?! ?[-+*/×÷^=(])"
+)
+_STATES = re.compile(
+    r"\b(?:is|are|was|were|makes?|gives?|has|have|had|gets?|earns?|pays?|costs?|spends?|needs?|leaves?|left|totals?|sells?"
+    r"|sold|eats?|ate|uses?|used|bought|buys?)\b[^.;\d]{0,25}$|[:=⇝]\s*$|gives\s*$",
+    re.IGNORECASE,
+)
+
+
+def _beside(text: str) -> Iterator[Calculation]:
+    """Results that stand before their calculation: `She makes $18 (9 × 2) a day`."""
+    for match in _BESIDE.finditer(text):
+        stated = f"{match['sum']} = {match['number']}"
+        for chain, links in _chains(Reader(stated, symbolic=False).read()):
+            if not chain[0].operators or len(chain) != 2:
+                continue
+            start, end = match.span()
+            moved = [replace(side, start=start, end=end) for side in chain]
+            found = _evaluate(text, moved, links)
+            sure = "|" not in chain[0].items and _STATES.search(text[max(0, start - 60) : start])
+            if found is not None and (found.true or sure):
+                yield replace(found, text=_shown_text(match.group()))
 
 
 def _evaluate(text: str, chain: list[Run], links: list[str], symbolic: bool = False) -> Calculation | None:
     """The calculation of a chain, or None where its falseness may be a misreading (more so in `symbolic` text)."""
-    written = text[chain[0].start : chain[-1].end]
+    written = _shown_text(text[chain[0].start : chain[-1].end])
     inner: list[Value] = []
     try:
         values = tuple(evaluate(side.items, "", inner) for side in chain)
@@ -124,30 +162,65 @@ def _evaluate(text: str, chain: list[Run], links: list[str], symbolic: bool = Fa
         left, right = chain[index - 1], chain[index]
         if agree(left, right, links[index] in APPROXIMATE, (values[index - 1], values[index])):
             continue
-        if right.operators and right.operands[0].value == values[index - 1]:
+        goes_on = left.operators or index < len(chain) - 1
+        if goes_on and right.operators and right.operands[0].value == values[index - 1]:
             continue  # a running equals sign: `16 - 3 = 13 - 4 = 9`
-        unsure = links[index] == "is" and (symbolic or _PART.search(text[max(0, left.start - 60) : left.start]))
-        if left.doubt or right.doubt or unsure:
-            return None
+        part = links[index] in WEAK and _PART.search(text[max(0, left.start - 60) : left.start])
+        unsure = links[index] == MAYBE or part
+        rest, on = chain[1:], ["", *links[2:]]
+        calculates = len(rest) > 1 and _any_operator(rest)
+        if left.doubt and index == 1 and calculates and not right.doubt:
+            return _evaluate(text, rest, on, symbolic)  # `Week 1 + Week 2 = 35 + 35 = 70`
+        if left.doubt or right.doubt or unsure or (symbolic and _exchanges(left, right)):
+            return None  # `unread` says so
         if index == 1 and _named(text, left, links[1], symbolic, values[0]):
             # `1 bedroom = 11 * 11 = 121`, `3/4 is $15`, `5 chickens for $8 = 5 * 8`: nothing is calculated there
-            rest = chain[1:]
-            return _evaluate(text, rest, ["", *links[2:]], symbolic) if len(rest) > 1 and _any_operator(rest) else None
+            return _evaluate(text, rest, on, symbolic) if calculates else None
         if _WHOLE.search(text) and _whole_part(left, right, values[index - 1 : index + 1]):
             continue
         if not left.operators and not right.operators and left.operands[0].unit != right.operands[0].unit:
             return None  # `40 students = 2 buses`: a conversion in words
         reason = f"{_shown(text, left)} is {show(values[index - 1])}, not {_shown(text, right)}"
         return Calculation(written, tuple(chain), values, reached, False, reason)
-    return Calculation(written, tuple(chain), values, reached, True)
+    wrong = _wrong_remainder(text, chain, values)
+    return Calculation(written, tuple(chain), values, reached, not wrong, wrong)
+
+
+_REMAINDER = re.compile(
+    r"(?: [A-Za-z]{1,15}){0,3},?(?: (?:with|and|plus))?(?: a| an)?"
+    r"(?: (?:remainder|rest|rem\.?)(?: (?:of|is|gives|⇝))?:? ?(?P<after>\d{1,15})"
+    r"| (?P<before>\d{1,15})(?: [A-Za-z]{1,15}){0,2} (?:left|remaining|remain|remains|over))(?![\d.]*\d)",
+    re.IGNORECASE,
+)
+
+
+def _wrong_remainder(text: str, chain: list[Run], values: tuple[Value, ...]) -> str:
+    """Why the remainder that follows `16 / 3 = 5 remainder 2` is wrong; empty where it is right or none follows."""
+    divided, quotient = chain[-2], values[-1]
+    if tuple(divided.items[1::2]) not in (("/",), ("|",)) or chain[-1].operators or not isinstance(quotient, int):
+        return ""
+    match = _REMAINDER.match(text, chain[-1].end)
+    left, right = (operand.value for operand in divided.operands)
+    if match is None or not isinstance(left, int) or not isinstance(right, int) or not right:
+        return ""
+    rest = left - quotient * right
+    if rest == int(match["after"] or match["before"]) and 0 <= rest < size(right):
+        return ""
+    return f"{_shown(text, divided)} leaves {left % right}, not {match['after'] or match['before']}"
 
 
 def _named(text: str, side: Run, link: str, symbolic: bool, value: Value) -> bool:
     """Whether a first side may only name a quantity: a number among words, or a part of something."""
-    among_words = side.worded or link == "is" or symbolic
+    among_words = side.worded or link in WEAK or symbolic
     if not side.operators:
         return among_words or bool(_NAMED.search(text[max(0, side.start - 20) : side.start]))
     return side.literal and among_words and size(value) < 1
+
+
+def _exchanges(left: Run, right: Run) -> bool:
+    """Whether a quotient of two units is said to be 1, as exchange rates are: `4 daps / 3 dops = 1`."""
+    one = len(right.operands) == 1 and right.operands[0].value == 1 and not right.operands[0].unit
+    return one and left.literal and len({operand.unit for operand in left.operands}) > 1
 
 
 def _converts(chain: list[Run]) -> bool:
@@ -176,7 +249,11 @@ def _whole_part(left: Run, right: Run, values: tuple[Value, ...]) -> bool:
 
 
 def _shown(text: str, run: Run) -> str:
-    return text[run.start : run.end].strip()[:80]
+    return _shown_text(text[run.start : run.end])[:80]
+
+
+def _shown_text(text: str) -> str:
+    return text.strip().replace(WORD_MARK, "").replace(MAYBE, "is")
 
 
 def _chains(events: list[Run | str]) -> Iterator[tuple[list[Run], list[str]]]:
@@ -186,13 +263,13 @@ def _chains(events: list[Run | str]) -> Iterator[tuple[list[Run], list[str]]]:
     sign = BREAK
     for event in (*events, BREAK):
         room = 0 < len(chain) < _MAX_SIDES
-        if isinstance(event, Run) and sign and room and not (sign == "is" and event.operators):
+        if isinstance(event, Run) and sign and room and not (sign in WEAK and event.operators):
             chain.append(event)
             links.append(sign)
             sign = BREAK
             continue
         if isinstance(event, str) and event and chain and not sign:
-            if event != "is" or (len(chain) == 1 and (chain[0].operators or chain[0].operands[0].unit in UNITS)):
+            if event not in WEAK or (len(chain) == 1 and (chain[0].operators or chain[0].operands[0].unit in UNITS)):
                 sign = event
                 continue
             event = BREAK

@@ -273,6 +273,8 @@ def _readings(left: Run, right: Run, values: tuple[Value, Value]) -> Iterator[tu
         if len(kinds) == 1 and kinds == {UNITS[o.unit][0] for o in right.operands if o.unit in UNITS}:
             yield _in_base_units(left, values[0]), _in_base_units(right, values[1])
         elif len(kinds) == 1 and not any(o.unit in UNITS for o in right.operands):
+            if kinds == {"count"}:
+                yield _in_base_units(left, values[0]), values[1]  # `1 dozen = 12`
             # `3 months + 2 years = 3 + 24`: the right side is in the smallest unit of the left
             smallest = min(UNITS[o.unit][1] for o in left.operands if o.unit in UNITS)
             yield _simple(_in_base_units(left, values[0]) / smallest), values[1]

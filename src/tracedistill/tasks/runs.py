@@ -11,8 +11,11 @@ import re
 from fractions import Fraction
 
 from tracedistill.tasks.evaluation import UNITS, Item, Operand, Refused, Run, Value, number, unit_name
+from tracedistill.tasks.notation import RATIO, WORD_MARK
+from tracedistill.tasks.spoken import MAYBE
 
 _MAX_UNIT_WORDS = 8
+_MAX_WORDS_BEFORE_IS = 5
 _FILLER = frozenset({
     "a", "about", "all", "almost", "an", "approximately", "around", "exactly", "just", "nearly", "of", "only",
     "roughly", "rs", "the", "to", "total", "usd",
@@ -25,82 +28,56 @@ _FRACTIONS = {
 _OPERATORS = {
     "+": "+", "-": "-", "−": "-", "–": "-", "*": "*", "×": "*", "·": "*", "⋅": "*", "∗": "*", "x": "*", "X": "*",
     "/": "/", "÷": "/", "^": "^", "**": "^", "//": "/", "times": "*", "multiplied by": "*", "plus": "+", "minus": "-",
-    "divided by": "/",
+    "divided by": "/", RATIO: "/",
 }  # fmt: skip
 _LETTERS = frozenset("agmlh")
+_SHORT = frozenset({
+    "an", "at", "by", "deg", "for", "ft", "gb", "gm", "he", "in", "kb", "kw", "km", "lbs", "mb", "mi", "of",
+    "on", "oz", "per", "sq", "to", "yd", "the", "day", "we", "is", "it",
+})  # fmt: skip
+"""Short words that are never unknowns."""
+_PROPORTION = re.compile(r"\b(?:ratio|proportion|scale|odds)", re.IGNORECASE)
+_FIRST_SYLLABLE = "\u2e80"
 _CLAUSE = frozenset({
     "and", "or", "but", "because", "since", "so", "then", "thus", "therefore", "hence", "which", "that", "where",
-    "if", "when", "while",
+    "if", "when", "while", "gives", "equals", "makes",
 })  # fmt: skip
 """Words that end an expression: what follows is another clause."""
-_SYMBOLS = frozenset("\\\\{}|_#@<>≤≥≠∪∩√π∞∠±!")
+_GOES_ON = frozenset({"and", "or", "that", "which", "who", "where", "when"})
+"""Those after which an expression may go on."""
+_SYMBOLS = frozenset("\\\\{}|_@<>≤≥≠∪∩√π∞∠±!")
 """Notation that is not read: what stands beside it is not the whole expression."""
 
 _TOKEN = re.compile(
     r"""
     (?P<brk>\n|<=|>=|!=)
   | (?P<clock>\d{1,4}:\d\d?(?!\d))
-  | (?P<word>\d+(?:st|nd|rd|th)\b|(?<=\d)-[A-Za-z]{2,}(?:-[A-Za-z]+)*|\((?=[^\d)]{1,60}\))[^()]{1,60}\)
+  | (?P<word>\d+(?:st|nd|rd|th)\b|(?<=\d)-[A-Za-z]{2,}(?:-[A-Za-z]+)*|\((?=[^\d)]{1,60}\)|[A-Za-z]{2}[^()=+*×÷^]{1,58}\))[^()]{1,60}\)
       |/\s?[A-Za-z]+(?:/[A-Za-z]+)?)
   | (?P<mix>\d{1,6}(?:[ ]|[ ]and[ ])\d{1,4}/\d{1,4}(?![\d/]))
   | (?P<num>(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d+)?|\.\d+)
-  | (?P<eq>==?>?|≈|≅|~=|→|⇒|->)
+  | (?P<eq>==?>?|≈|≅|~=|→|⇒|->|:=)
   | (?P<frac>\b(?:(?:one|a)[ -])?(?:half|third|quarter|fourth|fifth|sixth|eighth|tenth)\ of(?=\ (?:the\ )?[$£€]?\d))
   | (?P<of>\bof\b(?:\s+the)?(?=\s*[$£€]?[\d(]))
-  | (?P<isw>\b(?:is\ equal\ to|equals|is|gives|makes)\b(?=\s*(?:about\s+)?[$£€]?[.\d]))
+  | (?P<isw>(?:\b(?:is\ equal\ to|equals|is|gives|makes)\b|⇝)(?=\s*(?:about\s+)?[$£€]?[.\d]))
   | (?P<opw>\b(?:divided\ by|multiplied\ by|times|plus|minus)\b(?=\s*[$£€]?[.\d(]))
-  | (?P<op>\*\*|//|[-+*/×÷·−–⋅∗^]|(?<![A-Za-z])[xX](?=\s*[$£€]?[.\d(]))
+  | (?P<op>\*\*|//|[-+*/×÷·−–⋅∗^∶]|(?<![A-Za-z])[xX](?=\s*[$£€]?[.\d(]))
   | (?P<pct>%|\bper\ ?cent\b)
   | (?P<scale>\b(?:hundred|thousand|million|billion|trillion)\b)
   | (?P<open>[(\[])
   | (?P<close>[)\]])
-  | (?P<cur>[$€£₹¥])
+  | (?P<cur>[$€£₹¥¢])
   | (?P<sup>[²³])
-  | (?P<word2>[A-Za-z'’°]+(?:[-/][A-Za-z'’]+)*
+  | (?P<word2>(?:[^\W\d_]|['’°\u2060])+(?:[-/][A-Za-z'’]+)*
       (?:[ ](?!(?:x|of|is|equals|gives|makes|half|third|quarter|fourth|fifth|sixth|eighth|tenth|divided|multiplied|times
         |plus|minus|per|percent|hundred|thousand|million|billion|trillion)(?![A-Za-z])|X[ ])
-      [A-Za-z'’]+(?:[-/][A-Za-z'’]+)*)*)
+      (?:[^\W\d_]|['’\u2060])+(?:[-/][A-Za-z'’]+)*)*)
   | (?P<other>[^\s])
     """,
     re.VERBOSE,
 )
-_BOLD = re.compile(r"(?<![\d)\s])\s*\*\*|(?<![\d)])\*\*|\*\*(?!\s*[\d(])")
-_VULGAR = str.maketrans({"½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3", "⅛": " 1/8", "\u00a0": " "})
-_FRAC = re.compile(r"\\[dtc]?frac\s*\{([^{}]{1,120})\}\s*\{([^{}]{1,120})\}|\\[dtc]?frac\s*(\d)\s*(\d)")
-_MIXED = re.compile(r"(?<=\d)\s*\\[dt]?frac\s*(?:\{(\d{1,4})\}\s*\{(\d{1,4})\}|(\d)\s*(\d))")
-_LATEX = (
-    (re.compile(r"\\(?:text|mathrm|textbf|mathbf|boxed|mbox)\s*\{([^{}]{0,200})\}"), r" \1 "),
-    (re.compile(r"\\(?:times|cdot)(?![A-Za-z])"), "*"),
-    (re.compile(r"\\div(?![A-Za-z])"), "/"),
-    (re.compile(r"\\approx(?![A-Za-z])"), "≈"),
-    (re.compile(r"\\(?:Rightarrow|implies|to|rightarrow)(?![A-Za-z])"), ";"),
-    (re.compile(r"\\(?:left|right|displaystyle)(?![A-Za-z])|\\[,!;: ]|&"), ""),
-    (re.compile(r"\{,\}"), ","),
-    (re.compile(r"\\[()\[\]]"), ";"),
-    (re.compile(r"(?<!\\)\$"), " "),
-    (re.compile(r"\\([$%])"), r"\1"),
-    (re.compile(r"\^\{(-?\d{1,4})\}"), r"^\1"),
-)
-
-
 BREAK = ""
 """Between two things that have nothing to do with each other."""
-
-
-def plain(text: str) -> str:
-    """Markup out of the way: bold, LaTeX commands for operators and fractions, Unicode fractions."""
-    text = text.translate(_VULGAR)
-    if "**" in text:
-        text = _BOLD.sub(" ", text)
-    if "\\" in text or "{" in text:
-        text = _MIXED.sub(lambda m: f" {m[1] or m[3]}/{m[2] or m[4]} ", text)
-        for _ in range(4):
-            text, count = _FRAC.subn(lambda m: f"(({m[1] or m[3]})/({m[2] or m[4]}))", text)
-            if not count:
-                break
-        for pattern, replacement in _LATEX:
-            text = pattern.sub(replacement, text)
-    return text
 
 
 class Reader:
@@ -123,6 +100,8 @@ class Reader:
         self.words = 0
         self.doubt = False
         self.open_left = False
+        self.lead = 0  # words behind the last operator
+        self.clause = False  # whether a clause may have ended: what goes on behind it is in doubt
         self.share = False  # `half of 24 + 2` may mean half of 26
 
     def read(self) -> list[Run | str]:
@@ -146,16 +125,24 @@ class Reader:
                 self.items[-1] = Operand(last.text + piece, last.value * 1000, 0, unit=last.unit)
                 self.places[-1] = (self.places[-1][0], end)
                 return
+            if self.ready and not self.words and self.items[-1] == ")" and attached is False and not self.opened:
+                self._add("*", start, start)  # `(1/2) 1956`
+                self.doubt = True
             beside = self.ready and not self.words
             if self.ready:
                 self.doubt = self.doubt or beside  # `409 500`: two numbers, or one
                 self._finish()
                 self.filler = False
             self.doubt = self.doubt or beside
-            if not self.items and attached and previous[0] in ("word2", "clock"):
+            if previous[0] == "clock" and not attached:
+                self.loose = False  # `at 8:00 5000 / 2`
+            if not self.items and attached and (previous[0] == "clock" or self._after_letter(start, previous[0])):
                 self.loose = True
+            elif not self.items and attached and previous[0] == "word2":
+                self.doubt = self.text[start - 1] < _FIRST_SYLLABLE  # `was30`
             self._operand(kind, piece, start, end)
         elif kind in ("op", "opw"):
+            self.doubt = self.doubt or (piece == RATIO and _PROPORTION.search(self.text) is not None)
             self._operator(_OPERATORS[piece.lower() if kind == "opw" else piece], start, end, previous)
         elif kind == "eq":
             self._finish(sign=True)
@@ -184,9 +171,9 @@ class Reader:
             else:
                 self._word("of", False)
         elif kind == "isw":
-            if self.ready and self.words <= 3:
+            if self.ready and self.words <= _MAX_WORDS_BEFORE_IS:
                 self._finish(sign=True)
-                self._sign("is")
+                self._sign(MAYBE if piece == MAYBE else "is")
             else:
                 self._stop()
         elif kind == "frac":
@@ -211,6 +198,11 @@ class Reader:
             self.doubt = self.doubt or symbol
             self._stop(loose=kind == "clock" or malformed or symbol)
 
+    def _after_letter(self, start: int, before: str) -> bool:
+        """Whether a name stands right before (`x2`): a letter or two, in a script with spaces."""
+        glued = self.text[max(0, start - 3) : start]
+        return before == "word2" and glued[-1] < _FIRST_SYLLABLE and not (len(glued) == 3 and glued.isalpha())
+
     def _sign(self, piece: str) -> None:
         self.events.append(piece)
         self.filler, self.loose = True, False
@@ -223,6 +215,7 @@ class Reader:
 
     def _word(self, piece: str, attached: bool) -> None:
         if not self.items:
+            self.loose = self.loose and piece.count(" ") < 2  # `boat + space takes up 3`
             if self.filler:
                 self.filler = _FILLER.issuperset(piece.lower().split())
             return
@@ -231,15 +224,23 @@ class Reader:
                 self._word(part, attached)
                 attached = False
             return
+        certain = piece.endswith(WORD_MARK)
+        piece = piece.replace(WORD_MARK, "")
+        if not piece:
+            return
         lower = piece.lower()
-        if not self.ready or lower in _CLAUSE:
-            self.loose = not self.ready  # `25 + his 1 teacher`
+        if self.ready and lower in _GOES_ON and (not self.events or self.events[-1] == BREAK):
+            self.clause = True  # `16 that got eaten = 24`, `19 green and pink hats + 24`
+        elif not self.ready and self._leads(lower):
+            self.doubt = True  # `8 + Riley's 5`
+            self.lead += 1
+            return
+        elif not self.ready or lower in _CLAUSE:
+            self.loose = not self.ready and self.items[-1] != "("  # `25 + his 1 teacher`
             self._finish()
             self.filler = False
             return
-        bare = lower.lstrip("/ ")
-        short = len(bare) <= 3 and unit_name(bare) not in UNITS and (attached or self.symbolic)
-        if (len(bare) == 1 and (attached or bare not in _LETTERS)) or short or (attached and piece[0] == "("):
+        if (attached and piece[0] == "(") or (not certain and self._is_unknown(lower.lstrip("/ "), attached)):
             self.doubt = True  # an unknown: `2x`, `24/Y`, `.1(number of minutes)`
         last = self.items[-1]
         if not self.words and isinstance(last, Operand) and not last.unit:
@@ -248,6 +249,24 @@ class Reader:
         if self.words > _MAX_UNIT_WORDS:
             self._finish()
             self.filler = False
+
+    def _leads(self, word: str) -> bool:
+        """Whether a word behind an operator may lead to its operand: `- the 12 balloons`, not `+ x`."""
+        plain_word = word[:1].isalpha() and len(word.strip("'’")) > 1 and word not in _CLAUSE
+        return plain_word and self.lead < 3 and not self.symbolic
+
+    def _is_unknown(self, word: str, attached: bool) -> bool:
+        """Whether a word may be unknowns side by side: `x`, `2ab`; in LaTeX up to three, `abc`."""
+        if not word.isascii() and word[0] >= _FIRST_SYLLABLE:
+            return False  # `9个` is a unit
+        if word in ("am", "pm"):
+            return True  # `5 pm - 4 pm`
+        if len(word) == 1:
+            return attached or self.symbolic or word not in _LETTERS
+        longest = 3 if self.symbolic else 2
+        if len(word) > longest or unit_name(word) in UNITS or word in _SHORT:
+            return False
+        return attached or self.symbolic
 
     def _operand(self, kind: str, piece: str, start: int, end: int) -> None:
         decimals = 0
@@ -276,10 +295,11 @@ class Reader:
         self.items.append(item)
         self.places.append((start, end))
         self.ready = isinstance(item, Operand) or item == ")"
-        self.words = 0
+        self.words = self.lead = 0
 
     def _operator(self, symbol: str, start: int, end: int, previous: tuple[str, int]) -> None:
         spaced = end >= len(self.text) or self.text[end].isspace()
+        self.doubt = self.doubt or self.clause
         if self.ready and (not self.words or (symbol != "^" and (self.words <= 2 or end - start < 3))):
             if self.words and symbol == "-" and not spaced and self.text[start - 1].isspace():
                 self.doubt = True  # `a slope of -14/14 = -1`
@@ -296,6 +316,10 @@ class Reader:
         elif self.items:
             self._finish()
             self.loose = True
+        elif symbol in "+-" and not spaced and previous[0] == "word2" and self.text[start - 1].isspace():
+            self.doubt = True  # `a loss of -250 + 750`
+            if symbol == "-":
+                self._add("neg", start, end)
         else:
             # a bullet (`- 16 - 3 = 13`) is no operator; anything else lacks its left side
             self.loose = previous[0] not in ("", "brk")
@@ -304,7 +328,7 @@ class Reader:
         if before == "close" and attached and not self.ready:
             self.loose = True  # the second factor of something not read
         letter = self.symbolic and start > 2 and self.text[start - 3] in " ($"  # `f \left(` has become `f  (`
-        if before == "word2" and (attached or letter):
+        if before in ("word2", "word") and (attached or letter):
             self._stop()  # f(2), sqrt(16)
             self.loose = True
             return
@@ -313,6 +337,7 @@ class Reader:
         elif self.ready:
             self._finish()
             self.filler = False
+            self.doubt = self.symbolic  # `15 \\text{ USD} (6 / 1)`
         self.opened.append(len(self.items))
         self._add("(", start, end)
         self.opened[-1] = len(self.items) - 1
@@ -328,6 +353,8 @@ class Reader:
 
     def _finish(self, sign: bool = False) -> None:
         """End the run; `sign`: an equality sign follows, so what counts is its end, else its beginning."""
+        if sign and self.clause:
+            self.doubt = True
         items, places = self.items, self.places
         doubt, open_left = self.doubt, self.open_left
         worded = self.words > 0

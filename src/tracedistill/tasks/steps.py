@@ -17,6 +17,7 @@ from tracedistill.tasks.base import ParsedTrace
 from tracedistill.tasks.calculations import find_calculations
 from tracedistill.tasks.grounding import unknowns
 from tracedistill.tasks.located import Flat, flat_lines, one_line
+from tracedistill.tasks.notation import in_points
 
 __all__ = ["cut_steps", "make_steps", "one_line", "read_plan", "read_steps", "render_steps", "split_steps"]
 
@@ -84,8 +85,8 @@ def make_steps(texts: Sequence[str]) -> tuple[Step, ...]:
     """Steps of given texts: calculation with result, or text; all `plan` where none calculates and most instruct."""
     steps = []
     found = False
-    for text in texts:
-        calculations = find_calculations(text)
+    for text, read in zip(texts, in_points(texts), strict=True):
+        calculations = find_calculations(read)
         result = calculations[-1].result if calculations else None
         found = found or bool(calculations)
         kind: StepKind = "calculation" if calculations else "text"
@@ -107,7 +108,7 @@ def split_steps(text: str) -> list[str]:
 def cut_steps(text: str) -> list[Flat]:
     """The steps, markers removed, each with the places of its characters in the text."""
     # single spaces first: the patterns below need not be guarded against runs of them
-    lines = flat_lines(text.replace("\r", "\n"))
+    lines = _whole(flat_lines(text.replace("\r", "\n")))
     numbered = _numbered(lines)
     if numbered:
         return numbered
@@ -146,6 +147,34 @@ def _sentences(step: Flat) -> Iterator[Flat]:
         yield step.cut(start, boundary.start())
         start = boundary.end()
     yield step.cut(start)
+
+
+_GOES_ON = re.compile(r"&?\s?(?:==?|≈|\\approx)(?![A-Za-z])")
+"""How a line begins that goes on with the calculation of the line before."""
+_OPEN_END = re.compile(r"(?:[=≈+×÷·/*]|\\(?:times|cdot|div))(?:\s?\\\\)?$")
+_ENTRY = re.compile(r"[-+−–×÷*] ?[$£€]?\d")
+"""A line of a sum written one below the other: `- 3`."""
+_OPERAND = re.compile(r"[$£€(]*\d")
+
+
+def _whole(lines: list[Flat]) -> list[Flat]:
+    """Lines with calculations that were broken over several of them in one: `9 × 2`, `= 18`."""
+    whole: list[Flat] = []
+    for line in lines:
+        above = whole[-1].text if whole else ""
+        if _GOES_ON.match(line.text) and _has_digit(above):
+            while len(whole) > 1 and _ENTRY.match(whole[-1].text) and _has_digit(whole[-2].text):
+                whole[-2:] = [Flat.join(whole[-2:])]
+            whole[-1] = Flat.join((whole[-1], line))
+        elif _OPEN_END.search(above) and _OPERAND.match(line.text) and not _MARKER.match(line.text):
+            whole[-1] = Flat.join((whole[-1], line))
+        else:
+            whole.append(line)
+    return whole
+
+
+def _has_digit(text: str) -> bool:
+    return any(map(str.isdigit, text))
 
 
 def _numbered(lines: list[Flat]) -> list[Flat]:

@@ -1,0 +1,219 @@
+r"""Notation made plain for the reader of calculations: `$$9 \times 2 &= 19$$`, `| 9 × 2 | 19 |`, `9 • 2 ＝ 19`.
+
+Signs of other scripts, Markdown, HTML, LaTeX and table cells become what `runs` reads. What has no plain writing is
+left as it is: it leaves a calculation unread rather than misread.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+
+WORD_MARK = "\N{WORD JOINER}"
+"""Stands behind a short word that is a word for certain, not unknowns side by side: `egg` in `9 \\text{ egg}`."""
+RATIO = "\N{RATIO}"
+"""Stands for a colon between numbers: a division, a proportion, or neither."""
+
+
+def _each(table: dict[str, str]) -> dict[str, str]:
+    return {sign: plain_sign for signs, plain_sign in table.items() for sign in signs}
+
+
+_SIGNS = str.maketrans(
+    {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full width
+    | _each({
+        "✕✖⨯⨉╳х⊗✗": "×", "∙‧･・●∘": "•", "➗∕⁄": "/", "➕﹢": "+", "➖‒﹣": "−", "⟶⟹⇨➡➔➜": "→", "≃≒": "≈",
+        "﹦": "=", "。": ". ", "，、": ", ", "：": " : ", "；": "; ", "\ufe0f\u200b\ufeff\u2060": "", "\u3000": " ",
+        "½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3", "⅛": " 1/8",
+    })
+)  # fmt: skip
+_THIN_GROUPS = re.compile(r"(?<=\d)[\u00a0\u202f\u2009'’](?=\d{3}(?!\d))")
+_INDIAN = re.compile(r"(?<![\d,.])\d{1,2}(?:,\d{2}){1,5},\d{3}(?![\d,])")
+_DOT = re.compile(r"(?<=[\w)\]]) ?• ?(?=[$£€]?[\d.(])")
+
+_ENTITY = re.compile(r"&(?:#\d{1,6}|#x[\da-fA-F]{1,5}|[A-Za-z]{2,8});")
+_TAG = re.compile(r"(?<!<)</?(?:b|i|u|em|strong|mark|span|code|p|div|li|ul|ol|small|big|font)(?: [^<>]{0,80})?>(?!>)")
+_BREAK_TAG = re.compile(r"(?<!<)</?(?:br|tr|table|tbody|thead)(?: [^<>]{0,80}|/| /)?>(?!>)")
+_CELL_TAG = re.compile(r"(?<!<)</?t[dh](?: [^<>]{0,80})?>(?!>)")
+_POWER_TAG = re.compile(r"<sup>(\d{1,3})</sup>")
+
+_ESCAPED = re.compile(r"\\([*_+\-=#~])")
+_BOLD = re.compile(r"(?<![\d)\s])\s*+\*\*|(?<![\d)])\*\*|\*\*(?!\s*+[\d(])")
+_ITALIC = re.compile(r"(?:(?<=^)|(?<=[^\w)*] )|(?<=[^\w)* ]))\*(?=[^\s*])([^*\n]{1,200})(?<=[^\s*])\*(?![\w*(])")
+_UNDERLINE = re.compile(r"(?<![A-Za-z0-9\\}])_++|_++(?![A-Za-z0-9{\\])")
+
+_FRAC = re.compile(r"\\[dtc]?frac\s*+\{([^{}]{1,120})\}\s*+\{([^{}]{1,120})\}|\\[dtc]?frac\s*+(\d)\s*+(\d)")
+_MIXED = re.compile(r"(?<=\d)\s*+\\[dt]?frac\s*+(?:\{(\d{1,4})\}\s*+\{(\d{1,4})\}|(\d)\s*+(\d))")
+_LATEX_TEXT = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal|color\{\w{1,20}\})?|mathrm|mathbf|mathit|mathsf|mbox|emph|operatorname)"
+    r"\s*+\{([^{}]{0,200})\}"
+)
+_LATEX_FRAME = re.compile(r"\\(?:boxed|fbox|underline|cancel|boldsymbol|mathbf)\s*+\{([^{}]{0,200})\}")
+_FORMULA = re.compile(r"(\\begin\{(\w{1,20}\*?)\}.{1,4000}?\\end\{\2\}|\$\$?+(?:[^$\\]|\\.){1,2000}\$\$?+|\\\([^$]{1,2000}?\\\)|\\\[[^$]{1,2000}?\\\])", re.DOTALL)
+_SHORT_WORD = re.compile(r"(?<![A-Za-z\\{\d])([A-Za-z]{2,3}|[aAI])(?![A-Za-z{(])")
+_LATEX = (
+    (re.compile(r"\\(?:begin|end)\s*+\{\w{1,20}\*?\}(?:\[[^\]]{0,9}\]|\{[clr|]{1,20}\})?"), ";"),
+    (
+        re.compile(
+            r"\\\\(?:\[[^\]]{1,9}\])?\s*+&?\s*+(?:\\q?quad\s*+)*+(?==|[+-]|\\(?:approx|times|cdot|div)(?![A-Za-z]))"
+        ),
+        " ",
+    ),  # the row goes on: `9 \cdot 2 \\ &= 18`
+    (re.compile(r"\\\\(?:\[[^\]]{1,9}\])?|\\(?:newline|hline|par)(?![A-Za-z])"), "\n"),
+    (re.compile(r"\\(?:times|cdot|bullet)(?![A-Za-z])"), "*"),
+    (re.compile(r"\\div(?![A-Za-z])"), "/"),
+    (re.compile(r"\\approx(?![A-Za-z])"), "≈"),
+    (re.compile(r"\\(?:Rightarrow|implies|to|rightarrow|therefore|because)(?![A-Za-z])"), ";"),
+    (re.compile(r"\\q?quad(?![A-Za-z])"), " ; "),
+    (re.compile(r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|bf|rm|it|hfill)(?![A-Za-z])|&"), ""),
+    (re.compile(r"\\!|(?<=\d)\\,(?=\d{3}(?!\d))"), ""),
+    (re.compile(r"\\[,;: ]"), " "),
+    (re.compile(r"\\(?:hspace|vspace|phantom|hphantom|label|tag)\s*+\{[^{}]{0,60}\}|~"), " "),
+    (re.compile(r"\{,\}"), ","),
+    (re.compile(r"\\[()\[\]]"), ";"),
+    (re.compile(r"(?<!\\)\$"), " "),
+    (re.compile(r"\\([$%#&])"), r"\1"),
+    (re.compile(r"\^\s*+\{?\\circ\}?|\\degree"), "°"),
+    (re.compile(r"\^\{(-?\d{1,4})\}"), r"^\1"),
+    (re.compile(r"(?<![\w}])\{([$£€]?[\d.,]{1,20})\}"), r"\1"),
+)
+
+_LINE_GOES_ON = re.compile(r"[ \t]*+\n\s*+(?=&?(?:==?|≈|\\approx)(?![A-Za-z]))|(?<=[=×÷*+/≈])[ \t]*+\n\s*+(?=[$£€]?\d)")
+_TABLE = re.compile(r"(?:^|\s)\|(?=\s|$)|^\|[^|\n]{1,200}\|[^|\n]{1,200}\|\s*+$", re.MULTILINE)
+_ABSOLUTE = re.compile(r"\|[^|\n]{1,60}\|\s*+=")
+_CELL_RESULT = re.compile(
+    r"(?<=\|)[ \t]*+([$£€(]*+\d[^|=\n]{0,60}?[^|=\s])[ \t]*+\|[ \t]*+(?==?[ \t]*+\**+[$£€]?\d[\d,.]{0,20}[^|\d+*/=]{0,20}(?:\||$))"
+)
+_OPERATOR = re.compile(r"\d[^|]{0,30}?[-+*/×÷·−•][^|]{0,10}?\d")
+
+_CLOCK = re.compile(
+    r"(?<![\d:.,])(\d{1,12}(?:\.\d{1,4})?)(?: {1,2}: {1,2}|:)(\d{1,12}(?:\.\d{1,4})?)(?![\d:])"
+    r"(?=(?: [A-Za-z]{1,12}){0,2} ?=)"
+)
+
+
+def plain(text: str) -> str:
+    """The text with its markup out of the way, its operators and equality signs as `runs` reads them."""
+    if not text.isascii():
+        text = text.translate(_SIGNS)
+        text = _DOT.sub(" * ", _THIN_GROUPS.sub(",", text)).replace("\u00a0", " ").replace("\u202f", " ")
+    if "<" in text:
+        text = _POWER_TAG.sub(r"^\1", _CELL_TAG.sub(" | ", _BREAK_TAG.sub("\n", _TAG.sub("", text))))
+    if "&" in text:
+        text = _ENTITY.sub(lambda m: html.unescape(m.group()), text)
+    if "\n" in text:
+        text = _LINE_GOES_ON.sub(" ", text)
+    if "," in text:
+        text = _INDIAN.sub(lambda m: m.group().replace(",", ""), text)
+    if "|" in text:
+        text = _cells(text)
+    if ":" in text:
+        text = _CLOCK.sub(_ratio, text)
+    text = _unmarked(text)
+    if "\\" in text or "{" in text:
+        text = _without_latex(text)
+    if "$-" in text or "$ -" in text:
+        text = _NEGATIVE_MONEY.sub("-$", text)
+    if "..." in text or "…" in text:
+        text = _GOES_ON.sub(r"\1", text)
+    return _ORDINAL_RESULT.sub(r"\1", _SHORT_REMAINDER.sub(" remainder ", text))
+
+
+_NEGATIVE_MONEY = re.compile(r"\$ ?-(?=\d)")
+_GOES_ON = re.compile(r"(?<=\.\d)(\d{0,20})(?:\.\.\.|…)")
+_ORDINAL_RESULT = re.compile(r"(?<=[=≈] )(\d{1,9})(?:st|nd|rd|th)\b")
+_SHORT_REMAINDER = re.compile(r"(?<=\d)(?: [rR]\.? ?|[rR])(?=\d{1,9}(?![\d.]*\w))")
+
+
+def is_symbolic(text: str) -> bool:
+    """Whether the text holds LaTeX, where short words are unknowns."""
+    return "\\" in text and _COMMAND.search(text) is not None
+
+
+_COMMAND = re.compile(r"\\[A-Za-z(\[]")
+
+
+def _unmarked(text: str) -> str:
+    """Without Markdown."""
+    if "\\" in text:
+        text = _ESCAPED.sub(r"\1", text)
+    if "`" in text:
+        text = text.replace("`", " ")
+    if "**" in text:
+        text = _BOLD.sub(" ", text)
+    if text.count("*") > 1:
+        text = _ITALIC.sub(r"\1", text)
+    return _UNDERLINE.sub(" ", text) if "_" in text else text
+
+
+def _without_latex(text: str) -> str:
+    if is_symbolic(text):
+        text = _outside_formulas(text)
+    text = _MIXED.sub(lambda m: f" {m[1] or m[3]}/{m[2] or m[4]} ", text)
+    for _ in range(4):
+        before = text
+        text = _LATEX_TEXT.sub(lambda m: f" {_mark_words(m[1])} ", text)
+        text = _LATEX_FRAME.sub(r" \1 ", text)
+        text = _FRAC.sub(lambda m: f"(({m[1] or m[3]})/({m[2] or m[4]}))", text)
+        if text == before:
+            break
+    for pattern, replacement in _LATEX:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _outside_formulas(text: str) -> str:
+    """The text with the short words outside its formulas marked as words; as it is where it marks no formulas."""
+    pieces, end = [], 0
+    for match in _FORMULA.finditer(text):
+        pieces += [_mark_words(text[end : match.start()]), match.group()]
+        end = match.end()
+    return "".join([*pieces, _mark_words(text[end:])]) if pieces else text
+
+
+def _mark_words(text: str) -> str:
+    return _SHORT_WORD.sub(rf"\1{WORD_MARK}", text)
+
+
+def _cells(text: str) -> str:
+    """Table cells set apart; a cell that calculates is joined to a number in the next one: `| 9 × 2 | 18 |`."""
+    if not _TABLE.search(text) or _ABSOLUTE.search(text):
+        return text
+    text = _CELL_RESULT.sub(lambda m: f" {m[1]} = " if _OPERATOR.search(m[1]) else m.group(), text)
+    return text.replace("= =", "=").replace("|", "\n")
+
+
+def _ratio(match: re.Match[str]) -> str:
+    """A time of day as it is; a colon between other numbers, alone, as RATIO."""
+    compact = ": " not in match.group()
+    if compact and len(match[2]) == 2 and float(match[1]) <= 24 and float(match[2]) < 60:
+        return match.group()
+    before = match.string[max(0, match.start() - 12) : match.start()]
+    if _ENUMERATED.search(before):
+        return match.group()  # `Step 1 : 5 + 4 = 9`
+    return f"{match[1]} {RATIO} {match[2]}"
+
+
+_ENUMERATED = re.compile(r"[A-Za-z#]\.? ?$")
+
+
+_DECIMAL_COMMA = re.compile(r"(?<![\d.,(])(?:\d{1,9}|\d{1,3}(?:\.\d{3})+),(?:\d{1,2}|\d{4,9})(?![\d.]|,\d)(?!\))")
+_DECIMAL_POINT = re.compile(r"(?<![\d.,])\d{1,9}\.(?:\d{1,2}|\d{4,9})(?![\d.])|\d,\d{3}(?:,\d{3})*(?:\.\d|(?!\d))")
+_COMMA_NUMBER = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?:,\d{1,9})?(?![\d.])|(?<![\d.,(])\d{1,9},\d{1,9}(?![\d.]|,\d)")
+
+
+def has_decimal_commas(text: str) -> bool:
+    """Whether numbers are written as 6,67 and 1.500,25 throughout: some are, and none as 6.67 or 1,500."""
+    text = text[:200_000]
+    return "," in text and _DECIMAL_COMMA.search(text) is not None and _DECIMAL_POINT.search(text) is None
+
+
+def with_points(text: str) -> str:
+    """A text of decimal commas with decimal points: 1.500,25 is 1500.25."""
+    return _COMMA_NUMBER.sub(lambda m: m.group().replace(".", "").replace(",", "."), text)
+
+
+def in_points(texts: Sequence[str]) -> list[str]:
+    """The steps of one trace with decimal points, where they write decimal commas throughout."""
+    return [with_points(text) for text in texts] if has_decimal_commas("\n".join(texts)) else list(texts)

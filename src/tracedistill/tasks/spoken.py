@@ -1,0 +1,194 @@
+"""Calculations told in words, written with signs: `Multiplying nine by two gives 19` is `9 * 2 gives 19`.
+
+Only what names an operation, its two operands and a result is rewritten; anything else keeps its words.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from tracedistill.answers.words import WORD_NUMBER, word_value
+
+_NUM = r"[$£€]?(?:\d(?:[\d,]{0,20}\d)?(?:\.\d{1,12})?|\.\d{1,12})(?:[ ]?%|/\d{1,9})?(?![\d,.]*\d|/)"
+_NO_UNIT = (
+    r"(?!(?:by|from|to|and|with|into|among|between|gives?|is|was|are|were|has|have|equals|leav\w+|mak\w+|yield\w*"
+    r"|result\w*|total\w*|which|that|that's|so|then|if|because|since|he|she|it|they|we|you|ago|later)\b)"
+)
+_UNITS = rf"(?:[ -]{_NO_UNIT}[A-Za-z/'’]{{1,15}}){{0,4}}"
+_LEAD = rf"(?:{_NO_UNIT}[A-Za-z'’]{{1,15}}[ ]){{0,4}}"
+_NO_SIGN = r"(?! ?[-+*/×÷·(^])"
+"""What is operated on is a number, not the beginning of another expression."""
+
+
+def _difference(match: re.Match[str]) -> str:
+    """The larger number first, for a difference has no order."""
+    one, other = match["a"], match["b"]
+    values = [Fraction(re.sub(r"[^\d./]", "", operand.split()[0].split("%")[0])) for operand in (one, other)]
+    return f"{one} - {other}" if values[0] >= values[1] else f"{other} - {one}"
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """A rule's regular expression; A and B stand for operands with the words around them."""
+    for letter in "AB":
+        text = re.sub(rf"\b{letter}\b", lambda _, name=letter.lower(): f"{_LEAD}(?P<{name}>{_NUM}{_UNITS})", text)
+    return re.compile(rf"(?<![A-Za-z])(?:{text})(?![A-Za-z]){_NO_SIGN}", re.IGNORECASE)
+
+
+_MULTIPLY, _DIVIDE = "multipl(?:y|ies|ied|ying)", "divid(?:e|es|ed|ing)"
+_SUBTRACT, _ADD = "(?:subtract|deduct)(?:s|ed|ing)?", "add(?:s|ed|ing)?"
+_RULES = tuple(
+    (_pattern(text), replacement)
+    for text, replacement in (
+        (rf"{_MULTIPLY} A (?:by|with|times|and) B", r"\g<a> * \g<b>"),
+        (r"(?:the )?product of A (?:and|with) B", r"\g<a> * \g<b>"),
+        (rf"{_DIVIDE} A (?:by|into|among|between) B", r"\g<a> / \g<b>"),
+        (r"split(?:s|ting)? A (?:into|among|between|by) B", r"\g<a> / \g<b>"),
+        (r"(?:the )?quotient of A (?:and|by) B", r"\g<a> / \g<b>"),
+        (rf"{_SUBTRACT} A from B", r"\g<b> - \g<a>"),
+        (r"(?:take|taking|takes|took) (?:away )?A (?:away )?from B", r"\g<b> - \g<a>"),
+        (r"(?:the )?difference (?:between|of) A and B", _difference),
+        (rf"(?:{_ADD}|combining|summing) A (?:to|and|with|plus) B", r"\g<a> + \g<b>"),
+        (r"(?:the )?(?:sum|total) of A and B", r"\g<a> + \g<b>"),
+    )
+)
+_FEW = rf"(?: {_NO_UNIT}[A-Za-z'’]{{1,15}}){{0,2}}"
+_NEXT = rf"(?={_NUM}{_NO_SIGN})"
+_AFTER = tuple(
+    (re.compile(text, re.IGNORECASE), replacement)
+    for text, replacement in (
+        (rf"(?P<a>{_NUM}{_FEW}) (?:subtracted|taken) from (?P<b>{_NUM})", r"\g<b> - \g<a>"),
+        (rf"(?P<a>{_NUM}{_FEW}) (?:less|fewer) than (?P<b>{_NUM}{_FEW})(?= (?:is|gives|equals)\b| ?=)", r"\g<b> - \g<a>"),
+        (rf"(?P<a>{_NUM}{_FEW}) more than (?={_NUM}{_FEW}(?: (?:is|gives|equals)\b| ?=))", r"\g<a> + "),
+        (rf"(?P<a>{_NUM}{_FEW}) (?:added to|increased by|and) (?={_NUM}{_FEW} (?:make|total|add up to))", r"\g<a> + "),
+        (rf"(?P<a>{_NUM}{_FEW}) (?:added to|increased by|and then adding) {_NEXT}", r"\g<a> + "),
+        (rf"(?P<a>{_NUM}{_FEW}) (?:decreased by|reduced by|take away|less) {_NEXT}", r"\g<a> - "),
+        (rf"(?P<a>{_NUM}{_FEW}) (?:multiplied (?:by|with)|(?:groups|sets|lots) of) {_NEXT}", r"\g<a> * "),
+        (rf"(?P<a>{_NUM}{_FEW}) (?:divided (?:by|into|among|between)|over) {_NEXT}", r"\g<a> / "),
+        (rf"\b(?:twice|doubl(?:e|ing)) {_NEXT}", "2 * "),
+        (rf"\b(?:thrice|tripl(?:e|ing)) {_NEXT}", "3 * "),
+        (rf"\bhalving {_NEXT}", "1/2 * "),
+        (rf"(?P<a>{_NUM}{_FEW}) doubled\b", r"\g<a> * 2"),
+        (rf"(?P<a>{_NUM}{_FEW}) tripled\b", r"\g<a> * 3"),
+        (rf"(?P<a>{_NUM}{_FEW}) halved\b", r"\g<a> / 2"),
+        (rf"(?P<a>{_NUM}) squared\b", r"\g<a>^2"),
+        (rf"(?:the )?square of (?P<a>{_NUM})|\bsquaring (?P<b>{_NUM})", r"\g<a>\g<b>^2"),
+    )
+)  # fmt: skip
+_ONE_OF_LIST = rf"{_NUM}(?: [A-Za-z'’]{{1,15}}){{0,3}}"
+_LIST = re.compile(
+    rf"\b(?P<what>sum of|total of|product of|adding(?: up| together)?|add(?: up| together)?|combining|summing(?: up)?"
+    rf"|multiplying|multiply) (?:the )?(?P<list>{_ONE_OF_LIST}(?:, {_ONE_OF_LIST}){{1,10}},? and {_ONE_OF_LIST})",
+    re.IGNORECASE,
+)
+_COMMA = re.compile(rf",? and (?={_NUM})|, (?={_NUM})")
+_GATE = re.compile(
+    r"multipl|divid|subtract|deduct|\badd|split|product|quotient|differ|\bsum|total of|combining|\btak|\btook"
+    r"|more than|less|fewer|creased by|reduced by|(?:groups|sets|lots) of|twice|doubl|thrice|tripl|halv|squar|\bover\b"
+    r"|\band\b",
+    re.IGNORECASE,
+)
+
+_RESULT = re.compile(
+    r"(?<=[\w)%])(?:,| ?[–—])? {1,3}(?:(?:and|so|that|this|it|which|for|then|thus|we|you|they|he|she|I)[,]? ){0,2}"
+    r"(?:to (?:get|find|obtain|make|give|reach)|giv(?:es?|ing)|gave|mak(?:es?|ing)|made|yield(?:s|ing)?"
+    r"|leav(?:es?|ing)|produc(?:es?|ing)|result(?:s|ing)? in|com(?:es?|ing) (?:out )?to|amount(?:s|ing)? to"
+    r"|total(?:s|ing|ling|led|ed)|works? out (?:to|as|at)|equal(?:s|ling|ing)?(?: to)?|is equal to|equates? to"
+    r"|add(?:s|ing)? up to|was|were|are|will be|would be|should be|gets?|has|have|obtain|got|find|is"
+    r"|for a (?:grand )?(?:total|sum) of|means|becomes?)"
+    r"(?: (?:us|you|him|her|them|me|up|back))?"
+    r"(?:,? (?:a|an|the|exactly|about|approximately|roughly|only|just|simply|new|grand|final|whole|total|sum|result"
+    r"|answer|product|quotient|difference|of|equal|to)){0,5}"
+    rf":? (?=[$£€]?[\d.])(?!{_NUM} (?:less|more|fewer|times|older|younger)\b)(?={_NUM}{_NO_SIGN})",
+    re.IGNORECASE,
+)
+_LOOSE = re.compile(
+    r"\b(?:he|she|they|I|for|was|were|are|made|gave|gets|has|have|find|means|becomes?|will|would|should)\b", re.IGNORECASE
+)
+MAYBE = "⇝"
+"""An equality sign for words that may join two things that are not equal: `and she has 5`."""
+
+_CARDINAL = re.compile(rf"(?<![\w-])(?:a[ -](?:hundred|thousand|million)(?!\w)|{WORD_NUMBER})", re.IGNORECASE)
+_COUNTED = re.compile(
+    r"[ -](?:half|halve|third|quarter|fourth|fifth|sixth|seventh|eighth|ninth|tenth)s?\b| times (?:as|more|the|that)\b"
+    r"| \w+ (?:ago|later|from now)\b",
+    re.IGNORECASE,
+)
+"""What follows a number in words that is no operand."""
+_POINTED = re.compile(r"(?:\b(?:the|these|those|first|last|next|other|all|both|with|any|\d) ?|\d[ -])$", re.IGNORECASE)
+_SHARE = re.compile(r" (?:of|the)\b| ?[*×x/+=-]", re.IGNORECASE)
+_COUNTS = re.compile(
+    r"[-+*/×÷·−=]|\b(?:plus|minus|times|multipl|divid|subtract|add|product|sum|difference|quotient)", re.IGNORECASE
+)
+_BESIDE = re.compile(
+    r"(?:\b(?:plus|minus|times|by|is|equals|gives|makes?|leaves?|add|adding|subtract|subtracting|multiply|multiplying|divide"
+    r"|dividing|from|of|and|to|get)|[-+*/×÷=]) ?$",
+    re.IGNORECASE,
+)
+_RIGHT_BESIDE = re.compile(r"(?:\b(?:plus|minus|times|by|equals)|[-+*/×÷=]) ?$", re.IGNORECASE)
+_RESULT_BEFORE = re.compile(r"\b(?:is|equals|gives|makes|leaves|get) $", re.IGNORECASE)
+_BEFORE = re.compile(
+    r"(?: (?!and\b|or\b)[a-z]{2,15}){0,2} ?(?:(?:plus|minus|times|divided|multiplied|equals|subtracted|added)\b|[+*/×÷=]|[-−] )",
+    re.IGNORECASE,
+)
+_NEXT_TO = re.compile(r" ?(?:(?:plus|minus|times|divided|multiplied|equals|from)\b|[+*/×÷=]|- )", re.IGNORECASE)
+_OTHER_TONGUES = (
+    (re.compile(r"\s*(?:乘以|乘)\s*"), " * "),
+    (re.compile(r"\s*(?:除以)\s*"), " / "),
+    (re.compile(r"(?<=\d)([^\W\d_a-zA-Z]{0,2})加上?\s*(?=\d)"), r"\1 + "),
+    (re.compile(r"(?<=\d)([^\W\d_a-zA-Z]{0,2})[减減]去?\s*(?=\d)"), r"\1 - "),
+    (re.compile(r"\s*(?:等于|等於|得到|得)\s*(?=\d)"), " = "),
+    (re.compile(r"(?<=\d) (?:por|mal|fois|veces|multiplicado por|multiplié par) (?=\d)"), " * "),
+    (re.compile(r"(?<=\d) (?:más|mais) (?=\d)"), " + "),
+    (re.compile(r"(?<=\d) (?:menos|moins) (?=\d)"), " - "),
+    (re.compile(r"(?<=\d) (?:entre|dividido (?:por|entre)|divisé par|geteilt durch) (?=\d)"), " / "),
+    (re.compile(r"(?<=\d) (?:es igual a|son|font|égale|fait|ergibt|ist(?: gleich)?) (?=\d)"), " = "),
+)
+
+_PRICED = re.compile(
+    rf"^(?P<before>\D{{0,60}})(?P<a>\d[\d,]{{0,12}}(?:\.\d{{1,4}})?(?: [A-Za-z]{{2,15}}){{1,3}}?) (?:at|@|for) "
+    rf"(?P<b>{_NUM} (?:each|apiece|a piece|per [a-z]{{2,15}})\b)"
+)
+
+
+def with_signs(text: str) -> str:
+    """The text with the calculations of its words written with signs, for `runs` to read."""
+    if not text.isascii():
+        for pattern, replacement in _OTHER_TONGUES:
+            text = pattern.sub(replacement, text)
+    if _COUNTS.search(text):
+        text = _CARDINAL.sub(_digits, text)
+    if _GATE.search(text):
+        text = _LIST.sub(_joined, text)
+        for pattern, replacement in (*_RULES, *_AFTER):
+            text = pattern.sub(replacement, text)
+    text = _PRICED.sub(r"\g<before>\g<a> * \g<b>", text, count=1)
+    return _RESULT.sub(_connected, text)
+
+
+def _connected(match: re.Match[str]) -> str:
+    return f" {MAYBE} " if _LOOSE.search(match.group()) else " gives "
+
+
+def _joined(match: re.Match[str]) -> str:
+    sign = " * " if match["what"].lower().startswith(("product", "multipl")) else " + "
+    return _COMMA.sub(sign, match["list"])
+
+
+def _digits(match: re.Match[str]) -> str:
+    """A number in words as digits where it is an operand; `one` only right beside a sign, for it may be a pronoun."""
+    words, text = match.group(), match.string
+    value = word_value(words)
+    before = text[max(0, match.start() - 16) : match.start()]
+    if value is None or _COUNTED.match(text, match.end()):
+        return words
+    if value.denominator > 1:
+        return f"{value}" if _SHARE.match(text, match.end()) and not _POINTED.search(before) else words
+    pronoun = words.lower() == "one"
+    beside = (_RIGHT_BESIDE if pronoun else _BESIDE).search(before)
+    near = _NEXT_TO if pronoun else _BEFORE
+    if pronoun and _RESULT_BEFORE.search(before) and text[match.end() :][:1] in ("", ".", ",", ";", "!", ")"):
+        return "1"  # `eight divided by eight is one.`
+    if not beside and (_POINTED.search(before) or not near.match(text, match.end())):
+        return words
+    return str(value)
