@@ -61,7 +61,10 @@ _NOUN = {
     "+": "The sum of {0} and {1}", "-": "The difference between {0} and {1}", "*": "The product of {0} and {1}",
     "/": "The quotient of {0} and {1}",
 }  # fmt: skip
-_ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]  # fmt: skip
+_ONES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
 _TENS = ["_", "_", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 
 
@@ -157,7 +160,9 @@ def main(argv: list[str] | None = None) -> int:
     picked = random.Random(0).sample([p for p in problems if any(places(p))], args.rows)
     untouched = Counter(judged(problem, None, "").outcome for problem in picked)
     print(f"untouched gold solutions: {dict(untouched)}")
-    print("| form | n | caught | called incorrect | true: correct | true: called incorrect |\n|---|---|---|---|---|---|")
+    print(
+        "| form | n | caught | called incorrect | true: correct | true: called incorrect |\n|---|---|---|---|---|---|"
+    )
     total: Counter[str] = Counter()
     for name in args.form or FORMS:
         counts = measure(problems=picked, form=FORMS[name], show=args.show)

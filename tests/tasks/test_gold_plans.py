@@ -53,7 +53,7 @@ CASES: list[tuple[str, str, list[str], list[str]]] = [
     ("a result that the question names", "8 and 4; later 12 more", ["8 + 4 = 12", "12 + 12 = 24"],
      ["Add 8 and 4.", "Add the result of step 1 and 12."]),
     ("worked out in the head before", "a box of eggs", ["It holds 37 eggs.", "37 * 2 = 74"], []),
-    ("a result that the question names from the start", "240 hours", ["240 / 24 = 10", "10 * 24 = 240"],
+    ("a result that the question names from the start", "240 hours in days", ["240 / 24 = 10", "10 * 24 = 240"],
      ["Divide 240 by 24.", "Multiply the result of step 1 by 24."]),
     ("a constant that is a result later", "How many hours are 2 days?", ["2 * 24 = 48", "48 / 2 = 24"], []),
     ("nothing calculated", "How many?", ["Five, as one sees."], []),

@@ -131,8 +131,9 @@ def test_gold_traces_pass_their_judge_or_are_listed() -> None:
     problems = list(TASK.load("test", SOURCE))
     verdicts = {problem.problem_id: TASK.judge_trace(problem, problem.gold_steps) for problem in problems}
     counts = Counter(verdict.outcome for verdict in verdicts.values())
-    # 13 solutions hold no readable calculation (algebra, prose); 4 are mistyped or wrong outside their annotations
-    assert counts["correct"] >= 1302
+    # 13 solutions hold no readable calculation (algebra, prose); 4 are mistyped or wrong outside their annotations;
+    # 3 have a line that looks like a calculation and is none (`5 * shoe size 5 = shoe size 25`)
+    assert counts["correct"] >= 1299
     wrong = {name for name, verdict in verdicts.items() if verdict.outcome == "incorrect"}
     assert wrong <= {f"gsm8k-test-{row}" for row in (501, 598, 958, 1024)}
     assert all(TASK.parse_trace(render_steps(p.gold_steps)).steps == p.gold_steps for p in problems[:300])

@@ -14,8 +14,9 @@ from fractions import Fraction
 from tracedistill.records import Problem, Step
 from tracedistill.tasks.arithmetic import gold_path, spell
 from tracedistill.tasks.calculations import Calculation, find_calculations
+from tracedistill.tasks.constants import cued
 from tracedistill.tasks.evaluation import Value, size
-from tracedistill.tasks.grounding import cued, grounds
+from tracedistill.tasks.grounding import grounds
 from tracedistill.tasks.steps import split_steps
 from tracedistill.validation.plan_numbers import plan_numbers
 
@@ -91,7 +92,7 @@ def wrong_numbers(plan_steps: Sequence[Step], problem: Problem) -> tuple[Value, 
             continue
         if number.value <= len(texts) and number.role == "mention":
             continue  # `the 3 totals`: a count of the plan's own things
-        if not {number.value, _simple(Fraction(number.value) / 100)} & (known | cued(texts[number.line])):
+        if not {number.value, _simple(Fraction(number.value) / 100)} & (known | cued(texts[number.line], given.topics)):
             wrong[number.value] = None
     for one in found:
         if one.true is False and one.result is not None:

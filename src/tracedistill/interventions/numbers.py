@@ -27,8 +27,9 @@ from tracedistill.records import Problem, Trace
 from tracedistill.tasks import Task
 from tracedistill.tasks.arithmetic import gold_path, last_result
 from tracedistill.tasks.calculations import find_calculations
+from tracedistill.tasks.constants import cued
 from tracedistill.tasks.evaluation import Item, Operand, Refused, Run, Value, evaluate, number, size
-from tracedistill.tasks.grounding import cued, grounds, unknowns
+from tracedistill.tasks.grounding import grounds, unknowns
 
 DRAWS = 40
 """Changes drawn for one trace; the first that reaches the end and leaves whole results whole, else the best one."""
@@ -64,9 +65,9 @@ def corrupt_consistently(
         texts = [step.text for step in trace.steps]
         new = None
         if any(step.kind == "calculation" for step in trace.steps):
-            new = _consistent(texts, _known(problems[trace.problem_id]), rng)
+            new = _consistent(texts, _known(problems[trace.problem_id], texts), rng)
         elif all(step.kind in ("plan", "text") for step in trace.steps):
-            new = _exchanged(texts, _known(problems[trace.problem_id]), rng)
+            new = _exchanged(texts, _known(problems[trace.problem_id], texts), rng)
         if new is not None:
             out += _rewritten(task, trace, new, "wrong-number", _closing(texts, new))
     return out
@@ -84,10 +85,11 @@ def corrupt_one_step(task: Task, _problems: Mapping[str, Problem], traces: Seque
     return out
 
 
-def _known(problem: Problem) -> frozenset[Value]:
-    """Numbers that the problem gives, brings with it or reaches: a wrong one is none of them."""
+def _known(problem: Problem, texts: Sequence[str]) -> frozenset[Value]:
+    """Numbers that the problem gives, brings with it or reaches, or the words call for: a wrong one is none of them."""
     given = grounds("\n".join((*problem.context, problem.question)))
-    return given.values | given.constants | gold_path(tuple(step.text for step in problem.gold_steps)).values
+    called_for = given.constants | cued("\n".join(texts), given.topics)
+    return given.values | called_for | gold_path(tuple(step.text for step in problem.gold_steps)).values
 
 
 def _closing(before: Sequence[str], after: Sequence[str]) -> Callable[[str], str]:
@@ -155,7 +157,7 @@ def _consistent(texts: Sequence[str], given: frozenset[Value], rng: random.Rando
         new = wrong_number(source.token.text, rng)
         value = number(new)[0]
         # a wrong operand that is given elsewhere would be a wrong choice, not a wrong number
-        if value in present or value in cued(texts[source.step]):
+        if value in present:
             continue
         try:
             made = _carried(texts, located, source, new)

@@ -10,13 +10,14 @@ operand), it is `undecided`, and named as the first wrong step.
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
 from tracedistill.records import Step, StepOutcome, StepVerdict, Verdict
 from tracedistill.tasks.calculations import Calculation, find_calculations
+from tracedistill.tasks.constants import topics_of
 from tracedistill.tasks.evaluation import Operand, Value, show, size
 from tracedistill.tasks.grounding import Ground, ground, grounds, unknowns
 from tracedistill.tasks.notation import has_decimal_commas, in_points, with_points
@@ -80,6 +81,7 @@ def check(question: str, texts: Sequence[str], gold: GoldPath | None = None) -> 
     checked: list[list[Checked]] = []
     for text in texts:
         algebra |= unknowns(text)
+        given = replace(given, topics=given.topics | topics_of(text))  # `per day` in one step, `* 7` a week in the next
         found = []
         for calculation in find_calculations(text):
             # inside a chain, a side may use what the sides before it reached
@@ -127,7 +129,8 @@ def judge(
     Figures: `calculations` (how many), `valid` and `grounded` (shares of them), `on_gold_path` (share whose result is
     a gold value), `gold_coverage` (share of gold results reached) and `gold_coverage_without_terminal`,
     `first_wrong_step` (from 1; 0: none), `unread` (steps with a line that looks like a calculation and cannot be read:
-    they leave the trace undecided, unless another one makes it incorrect). `need_grounds=False` leaves grounding a descriptor (symbolic tasks).
+    they leave the trace undecided, unless another step makes it incorrect). `need_grounds=False` leaves grounding a
+    descriptor (symbolic tasks).
     """
     gold = gold_path(tuple(step.text for step in gold_steps))
     checked = check(question, [step.text for step in steps], gold)

@@ -123,7 +123,8 @@ def readable(text: str) -> str:
 
 
 _BESIDE = re.compile(
-    r"(?<![\d.,(*/+^=:-])(?P<number>[$£€]?\d[\d,]{0,15}(?:\.\d{1,8})?%?)(?P<unit>(?: (?!because|since|if|so|x\b)[A-Za-z]{1,15}){0,2}) ?"
+    r"(?<![\d.,(*/+^=:-])(?P<number>[$£€]?\d[\d,]{0,15}(?:\.\d{1,8})?%?)"
+    r"(?P<unit>(?: (?!because|since|if|so|x\b)[A-Za-z]{1,15}){0,2}) ?"
     r"\((?P<sum>[$£€]?\d[^()=≈→\n]{0,80})\)(?! ?[-+*/×÷^=(])"
 )
 _STATES = re.compile(

@@ -16,8 +16,9 @@ from fractions import Fraction
 from tracedistill.records import Problem, Step
 from tracedistill.tasks.arithmetic import gold_path, spell
 from tracedistill.tasks.calculations import Calculation, find_calculations
+from tracedistill.tasks.constants import cued
 from tracedistill.tasks.evaluation import Operand, Refused, Run, Value, evaluate, rounds_to, size
-from tracedistill.tasks.grounding import Grounds, cued, grounds
+from tracedistill.tasks.grounding import Grounds, grounds
 
 MAX_STEPS = 60
 """Longer plans are not made."""
@@ -199,7 +200,7 @@ class _Writer:
         if not fresh and value in self.given.numbers:
             return named
         if not steps:
-            known = self.given.values | self.given.constants | cued(text)
+            known = self.given.values | self.given.constants | cued(text, self.given.topics)
             if {value, exact} & known and not {value, exact} & self.secret:
                 return named
             steps = fresh = [

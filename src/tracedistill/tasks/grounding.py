@@ -1,10 +1,10 @@
 """Where the operands of a calculation come from: the question, an earlier result, or a listed constant.
 
-`Janet's ducks lay 16 eggs per day. She eats three for breakfast ...` grounds 16 and 3 (digits and words), and 24 or 7
-only because "day" speaks of hours and weeks. Sharing words bring their numbers (half: 2 and 0.5; twice: 2 and 3).
+`Janet's ducks lay 16 eggs per day. She eats three for breakfast ...` grounds 16 and 3 (digits and words), and 7
+only where weeks are spoken of too. Sharing words bring their numbers (half: 2 and 0.5; twice: 2 and 3).
 
-`CONSTANTS` lists what may be used without being given: always 0, 1, 2 and 100, the rest where question or step
-names one of the cue words. A number written with decimals may be a rounded earlier result.
+`constants` lists what may be used without being given: always 0, 1, 2 and 100, the rest where question and step speak
+of what it links (minutes and hours: 60). A number written with decimals may be a rounded earlier result.
 """
 
 from __future__ import annotations
@@ -15,84 +15,11 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
+from tracedistill.tasks.constants import ALWAYS, cued, licensed, topics_of
 from tracedistill.tasks.evaluation import Operand, Refused, Value, number, rounds_to, size
 
 Ground = Literal["question", "earlier", "constant", ""]
 """Where an operand comes from; empty where from nowhere."""
-
-ALWAYS: frozenset[Value] = frozenset({0, 1, 2, 100, Fraction(1, 2), Fraction(1, 100)})
-"""Constants that need no cue: identity, pair and half, percent."""
-
-CONSTANTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    # cue words (a regular expression), and the numbers they bring
-    (r"dozens?", ("12", "6")),
-    (r"couples?|pairs?|twins?|both|either|double[sd]?|doubling|twice", ("2", "3")),
-    (r"trip(?:le[sd]?|ling|lets?)|thrice|tricycles?", ("3", "4")),
-    (r"quadrupl(?:e[sd]?|ing|ets?)", ("4", "5")),
-    (r"quintupl(?:e[sd]?|ets?)", ("5", "6")),
-    (r"seconds?|minutes?|hours?|hourly|mph|o'clock|[ap]\.?m\.?|noon|midnight|mins?|hrs?",
-     ("60", "3600", "24", "12", "30", "15")),
-    (r"noon|midday|midnight|[ap]\.?m\.?", ("12", "24")),
-    (r"days?|daily|everyday|today|tomorrow|yesterday|night|nights?|nightly|morning|evening|afternoon",
-     ("24", "7", "365", "30", "31", "28", "366", "5")),
-    (r"weeks?|weekly|biweekly|weekdays?|weekends?|fortnights?|(?:mon|tues|wednes|thurs|fri|satur|sun)days?",
-     ("7", "52", "4", "5", "2", "14")),
-    ((r"months?|monthly|bimonthly|january|february|march|april|may|june|july|august|september|october|november"
-        r"|december"),
-     ("12", "30", "31", "28", "29", "4", "6")),
-    (r"years?|yearly|annual(?:ly)?|annum|birthdays?|age[ds]?|old|older|younger",
-     ("12", "365", "52", "366", "360")),
-    (r"quarters?|quarterly", ("4", "3", "25", "0.25", "15")),
-    (r"decades?", ("10",)),
-    (r"century|centuries", ("100",)),
-    (r"seasons?", ("4", "3")),
-    (r"cents?|\$|dollars?|coins?|change|money", ("100", "0.01")),
-    (r"pennies|penny", ("1", "0.01")),
-    (r"nickels?", ("5", "0.05", "20")),
-    (r"dimes?", ("10", "0.10")),
-    (r"inch(?:es)?|feet|foot|ft", ("12", "144")),
-    (r"yards?|feet|foot", ("3", "36", "9", "27")),
-    (r"miles?", ("5280", "1760")),
-    (r"ounces?|oz|pounds?|lbs?", ("16",)),
-    (r"tons?", ("2000", "1000")),
-    (r"tonnes?", ("1000",)),
-    (r"cups?|pints?|quarts?|gallons?|ounces?", ("2", "4", "8", "16", "32", "64", "128")),
-    (r"tablespoons?|teaspoons?|tbsp|tsp", ("3", "16")),
-    (r"(?:kilo|milli)?(?:grams?|grammes?|met(?:er|re)s?|lit(?:er|re)s?)|kg|km|g|m|ml|mg|l|mm|watts?|kilowatts?",
-     ("1000",)),
-    (r"centimet(?:er|re)s?|cm|met(?:er|re)s?", ("100", "10")),
-    (r"megabytes?|gigabytes?|mb|gb|tb|terabytes?|kb", ("1000", "1024", "8")),
-    (r"thousands?|k", ("1000",)),
-    (r"millions?", ("1000000", "1000")),
-    (r"squares?|rectang(?:le|ular)s?|rooms?|walls?|fields?|yards?|gardens?|perimeter|sides?|fenc(?:e|es|ing)",
-     ("4", "2")),
-    (r"cubes?|cubic|dice|die", ("6", "3", "12", "8", "1728", "27")),
-    (r"triang(?:le|ular)s?", ("3", "180")),
-    (r"pentagons?", ("5",)),
-    (r"hexagons?|hexagonal", ("6",)),
-    (r"octagons?|octagonal", ("8",)),
-    (r"circles?|circular|angles?|degrees?|round", ("360", "180", "90", "3.14")),
-    (r"fahrenheit|celsius", ("32", "1.8", "5", "9")),
-    (r"cars?|trucks?|tires?|wheels?|vehicles?|wagons?", ("4",)),
-    (r"tricycles?|stools?|tripods?", ("3",)),
-    ((r"dogs?|cats?|cows?|horses?|pigs?|goats?|sheep|lambs?|rabbits?|animals?|chairs?|tables?|legs?|paws?"
-        r"|elephants?|lions?|tigers?|kittens?|pupp(?:y|ies)|deer|frogs?|turtles?|hamsters?|zebras?|bears?"), ("4",)),
-    (r"insects?|ants?|bees?|flies|fly|butterfl(?:y|ies)|beetles?", ("6",)),
-    (r"spiders?|octopus(?:es)?|octopi", ("8",)),
-    (r"squids?", ("10",)),
-    (r"fingers?|toes?|hands?", ("5", "10", "20")),
-    (r"average|mean", ("2", "3", "4", "5")),
-    (r"consecutive", ("2", "3")),
-    (r"alphabet|letters?", ("26",)),
-    (r"cards?|deck", ("52", "13", "4")),
-    (r"soccer|football", ("11", "2", "6", "7", "3", "90")),
-    (r"basketball", ("2", "3", "5")),
-    (r"bowling", ("10", "300")),
-    (r"innings?|baseball", ("9",)),
-    (r"hole|golf", ("18",)),
-    (r"leap", ("29", "366")),
-)  # fmt: skip
-"""General knowledge that a calculation may use, by the words that call for it."""
 
 _WORDS = {
     "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
@@ -119,10 +46,6 @@ _FOUND = re.compile(
     r"|(?P<word>[A-Za-z]+)|(?P<vulgar>[½¼¾⅓⅔⅛])"
 )
 _VULGAR = {"½": (1, 2), "¼": (1, 4), "¾": (3, 4), "⅓": (1, 3), "⅔": (2, 3), "⅛": (1, 8)}
-_CUES = tuple(
-    (re.compile(rf"(?<![a-z])(?:{cue})(?![a-z])"), frozenset(number(text)[0] for text in numbers))
-    for cue, numbers in CONSTANTS
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +57,9 @@ class Grounds:
     values: frozenset[Value]
     """Those and what they bring: 20 % brings 0.2, 0.8, 1.2, 80 and 120; 1/4 brings 1, 4, 3/4 and 3."""
     constants: frozenset[Value]
-    """Listed constants that need no cue or whose cue words the question names."""
+    """Listed constants that need no cue, or whose topics the question names."""
+    topics: frozenset[str]
+    """What the question speaks of, as `constants` names it."""
     percent: bool
     """Whether percentages are spoken of."""
 
@@ -151,14 +76,11 @@ def grounds(question: str) -> Grounds:
         values.add(value)
         values.update(_brought(value, kind, percent))
     values.update(_counted(question))
-    return Grounds(tuple(given), frozenset(values), ALWAYS | cued(question), percent)
-
-
-@lru_cache(maxsize=16_384)
-def cued(text: str) -> frozenset[Value]:
-    """Constants whose cue words a text names."""
-    lower = text[:20_000].lower()
-    return frozenset().union(*(numbers for cue, numbers in _CUES if cue.search(lower)))
+    topics = topics_of(question)
+    constants = ALWAYS | licensed(topics)
+    if _AVERAGE.search(question):
+        constants |= frozenset(range(2, min(len(given), 10) + 1))  # as many as are given
+    return Grounds(tuple(given), frozenset(values), constants, topics, percent)
 
 
 def ground(operand: Operand, given: Grounds, earlier: set[Value], text: str) -> Ground:
@@ -176,11 +98,12 @@ def ground(operand: Operand, given: Grounds, earlier: set[Value], text: str) -> 
         return "earlier"
     if operand.decimals and _simple(Fraction(value) * 100) in earlier:
         return "earlier"  # 47 % worked out before, used as 0.47
-    if any(candidate in cued(text) for candidate in candidates):
+    if any(candidate in cued(text, given.topics) for candidate in candidates):
         return "constant"
     return ""
 
 
+_AVERAGE = re.compile(r"\b(?:average[sd]?|mean|averaging)\b", re.IGNORECASE)
 _UNKNOWN = re.compile(
     r"(?<![A-Za-z'’\\])[b-hj-zB-HJ-Z](?![A-Za-z'’])[^=\n]{0,80}="
     r"|=[^=\n]{0,80}?(?<![A-Za-z'’\\])[b-zB-HJ-Z](?![A-Za-z'’])"
@@ -200,12 +123,29 @@ _NAMES = re.compile(
 )
 
 
+_WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_WEEKDAY = "|".join(_WEEK)
+_DAYS = re.compile(rf"\b({_WEEKDAY})s?(?: (?:to|through|thru|till|until) |[ ]?[-–][ ]?)({_WEEKDAY})", re.IGNORECASE)
+_COMPANY = re.compile(
+    rf"\b(\d{{1,3}}|{'|'.join(_WORDS)})(?: of (?:his|her|their|the|my))?(?: \w{{1,15}})? (?:friends|people|others"
+    r"|siblings|brothers|sisters|children|kids|co-?workers|colleagues|classmates|roommates|cousins|neighbou?rs|sons|daughters"
+    r"|teammates|partners|buddies|guests|companions)\b",
+    re.IGNORECASE,
+)
+
+
 def _counted(question: str) -> set[Value]:
-    """How many names or numbers stand in a list: `Mike, Rita and Anita` are 3."""
-    return {
+    """How many there are: `Mike, Rita and Anita` are 3, Monday to Saturday 6 days, he and five friends 6."""
+    counts: set[Value] = {
         len(re.findall(r"[A-Z][\w'’]+|\d+", match.group().replace(" and ", ", ")))
         for match in _NAMES.finditer(question)
     }
+    for match in _DAYS.finditer(question):
+        first, last = (_WEEK.index(day.lower()) for day in match.groups())
+        counts.add((last - first) % 7 + 1)
+    for match in _COMPANY.finditer(question):
+        counts.add(1 + (int(match[1]) if match[1].isdigit() else _WORDS[match[1].lower()]))
+    return counts
 
 
 def _simple(value: Fraction) -> Value:
@@ -271,10 +211,8 @@ def _digits(match: re.Match[str]) -> list[tuple[Value, str]]:
     if scale:
         found.append((value * (1000 if scale == "K" else _SCALES[scale]), ""))
     after = match.string[match.end() : match.end() + 24]
-    if re.match(
-        r"[ -]?(?:times|x\b|fold)|\s(?:\w+ )?(?:friends|people|others|siblings|brothers|sisters|children|kids)", after
-    ):
-        found.append((value, "times"))  # 4 times more, he and his 4 friends: 5
+    if re.match(r"[ -]?(?:times|x\b|fold)", after):
+        found.append((value, "times"))  # 4 times more: 5
     if ratio := re.match(r" ?: ?(\d{1,4})(?!\d)", after):
         found.append((value + int(ratio[1]), ""))
     return found

@@ -23,8 +23,9 @@ from functools import lru_cache
 
 from tracedistill.records import Step, StepOutcome, StepVerdict, Verdict
 from tracedistill.tasks.calculations import Calculation, find_calculations
+from tracedistill.tasks.constants import cued
 from tracedistill.tasks.evaluation import Value, size
-from tracedistill.tasks.grounding import cued, grounds
+from tracedistill.tasks.grounding import grounds
 from tracedistill.tasks.plan_words import INVERSE, VERBS, PlanStep, read_step, stems_of
 
 _TAIL = re.compile(
@@ -322,7 +323,7 @@ def _from_nowhere(said: PlanStep, demands: Iterable[Demand], question: str, text
     known = (
         given.values
         | given.constants
-        | cued(text)
+        | cued(text, given.topics)
         | reached
         | frozenset().union(*(demand.operands for demand in demands))
     )

@@ -6,6 +6,7 @@ Only what names an operation, its two operands and a result is rewritten; anythi
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
 from tracedistill.answers.words import WORD_NUMBER, word_value
@@ -30,14 +31,14 @@ def _difference(match: re.Match[str]) -> str:
 
 def _pattern(text: str) -> re.Pattern[str]:
     """A rule's regular expression; A and B stand for operands with the words around them."""
-    for letter in "AB":
-        text = re.sub(rf"\b{letter}\b", lambda _, name=letter.lower(): f"{_LEAD}(?P<{name}>{_NUM}{_UNITS})", text)
+    text = re.sub(r"\b[AB]\b", lambda letter: f"{_LEAD}(?P<{letter[0].lower()}>{_NUM}{_UNITS})", text)
     return re.compile(rf"(?<![A-Za-z])(?:{text})(?![A-Za-z]){_NO_SIGN}", re.IGNORECASE)
 
 
 _MULTIPLY, _DIVIDE = "multipl(?:y|ies|ied|ying)", "divid(?:e|es|ed|ing)"
 _SUBTRACT, _ADD = "(?:subtract|deduct)(?:s|ed|ing)?", "add(?:s|ed|ing)?"
-_RULES = tuple(
+_Operation = str | Callable[[re.Match[str]], str]
+_RULES: tuple[tuple[re.Pattern[str], _Operation], ...] = tuple(
     (_pattern(text), replacement)
     for text, replacement in (
         (rf"{_MULTIPLY} A (?:by|with|times|and) B", r"\g<a> * \g<b>"),
@@ -53,13 +54,14 @@ _RULES = tuple(
     )
 )
 _FEW = rf"(?: {_NO_UNIT}[A-Za-z'’]{{1,15}}){{0,2}}"
+_THEN_RESULT = r"(?= (?:is|gives|equals)\b| ?=)"
 _NEXT = rf"(?={_NUM}{_NO_SIGN})"
 _AFTER = tuple(
     (re.compile(text, re.IGNORECASE), replacement)
     for text, replacement in (
         (rf"(?P<a>{_NUM}{_FEW}) (?:subtracted|taken) from (?P<b>{_NUM})", r"\g<b> - \g<a>"),
-        (rf"(?P<a>{_NUM}{_FEW}) (?:less|fewer) than (?P<b>{_NUM}{_FEW})(?= (?:is|gives|equals)\b| ?=)", r"\g<b> - \g<a>"),
-        (rf"(?P<a>{_NUM}{_FEW}) more than (?={_NUM}{_FEW}(?: (?:is|gives|equals)\b| ?=))", r"\g<a> + "),
+        (rf"(?P<a>{_NUM}{_FEW}) (?:less|fewer) than (?P<b>{_NUM}{_FEW}){_THEN_RESULT}", r"\g<b> - \g<a>"),
+        (rf"(?P<a>{_NUM}{_FEW}) more than (?={_NUM}{_FEW}{_THEN_RESULT})", r"\g<a> + "),
         (rf"(?P<a>{_NUM}{_FEW}) (?:added to|increased by|and) (?={_NUM}{_FEW} (?:make|total|add up to))", r"\g<a> + "),
         (rf"(?P<a>{_NUM}{_FEW}) (?:added to|increased by|and then adding) {_NEXT}", r"\g<a> + "),
         (rf"(?P<a>{_NUM}{_FEW}) (?:decreased by|reduced by|take away|less) {_NEXT}", r"\g<a> - "),
@@ -103,7 +105,9 @@ _RESULT = re.compile(
     re.IGNORECASE,
 )
 _LOOSE = re.compile(
-    r"\b(?:he|she|they|I|for|was|were|are|made|gave|gets|has|have|find|means|becomes?|will|would|should)\b", re.IGNORECASE
+    r"\b(?:he|she|they|I|for(?! a (?:grand )?(?:total|sum))|was|were|are|made|gave|gets|has|have|find|means|becomes?|will"
+    r"|would|should)\b",
+    re.IGNORECASE,
 )
 MAYBE = "⇝"
 """An equality sign for words that may join two things that are not equal: `and she has 5`."""
@@ -118,17 +122,21 @@ _COUNTED = re.compile(
 _POINTED = re.compile(r"(?:\b(?:the|these|those|first|last|next|other|all|both|with|any|\d) ?|\d[ -])$", re.IGNORECASE)
 _SHARE = re.compile(r" (?:of|the)\b| ?[*×x/+=-]", re.IGNORECASE)
 _COUNTS = re.compile(
-    r"[-+*/×÷·−=]|\b(?:plus|minus|times|multipl|divid|subtract|add|product|sum|difference|quotient)", re.IGNORECASE
+    r"[-+*/×÷·−=]|\b(?:plus|minus|times|multipl|divid|subtract|add|product|sum|difference|quotient|twice|thrice|doubl|tripl"
+    r"|halv|squar)",
+    re.IGNORECASE,
 )
 _BESIDE = re.compile(
     r"(?:\b(?:plus|minus|times|by|is|equals|gives|makes?|leaves?|add|adding|subtract|subtracting|multiply|multiplying|divide"
-    r"|dividing|from|of|and|to|get)|[-+*/×÷=]) ?$",
+    r"|dividing|from|of|and|to|get|twice"
+    r"|thrice|doubl(?:e|ing)|tripl(?:e|ing)|halving|squaring)|[-+*/×÷=]) ?$",
     re.IGNORECASE,
 )
 _RIGHT_BESIDE = re.compile(r"(?:\b(?:plus|minus|times|by|equals)|[-+*/×÷=]) ?$", re.IGNORECASE)
 _RESULT_BEFORE = re.compile(r"\b(?:is|equals|gives|makes|leaves|get) $", re.IGNORECASE)
 _BEFORE = re.compile(
-    r"(?: (?!and\b|or\b)[a-z]{2,15}){0,2} ?(?:(?:plus|minus|times|divided|multiplied|equals|subtracted|added)\b|[+*/×÷=]|[-−] )",
+    r"(?: (?!and\b|or\b)[a-z]{2,15}){0,2} ?"
+    r"(?:(?:plus|minus|times|divided|multiplied|equals|subtracted|added)\b|[+*/×÷=]|[-−] )",
     re.IGNORECASE,
 )
 _NEXT_TO = re.compile(r" ?(?:(?:plus|minus|times|divided|multiplied|equals|from)\b|[+*/×÷=]|- )", re.IGNORECASE)
@@ -160,8 +168,8 @@ def with_signs(text: str) -> str:
         text = _CARDINAL.sub(_digits, text)
     if _GATE.search(text):
         text = _LIST.sub(_joined, text)
-        for pattern, replacement in (*_RULES, *_AFTER):
-            text = pattern.sub(replacement, text)
+        for pattern, operation in (*_RULES, *_AFTER):
+            text = pattern.sub(operation, text)
     text = _PRICED.sub(r"\g<before>\g<a> * \g<b>", text, count=1)
     return _RESULT.sub(_connected, text)
 

@@ -16,7 +16,8 @@ from tracedistill.tasks.spoken import MAYBE
 
 _TOKEN = re.compile(
     r"(?P<stop>[.!?;](?=\s|$)|\n|[<>≤≥≠]=?)"
-    r"|(?P<unknown>\\[A-Za-z]+|[\\_{}√∑π]|(?<![^\W\d_'’])[b-hj-zB-HJ-Zα-ω](?![^\W\d_'’])|(?<=\d)(?:[A-Za-z](?![A-Za-z])|!)|\bA(?= ?[-*^+/=])|(?<=\d)\((?=[A-Za-z]))"
+    r"|(?P<unknown>\\[A-Za-z]+|[\\_{}√∑π]|(?<![^\W\d_'’])[b-hj-zB-HJ-Zα-ω](?![^\W\d_'’])"
+    r"|(?<=\d)(?:[A-Za-z](?![A-Za-z])|!)|\bA(?= ?[-*^+/=])|(?<=\d)\((?=[A-Za-z]))"
     r"|(?P<fraction>(?<![\d.])\d{1,9}/\d{1,9}(?![\d./]))"
     r"|(?P<number>\d[\d,]{0,60}(?:\.\d{1,60})?|\.\d{1,60})"
     rf"|(?P<equal>=>?|≈|≅|→|⇒|->|{MAYBE}|\b(?:is|equals|gives|makes|leaves|yields|totals|results in|comes to)\b)"
@@ -27,7 +28,8 @@ _TOKEN = re.compile(
     r"|(?P<word>[^\W\d_]+(?:['’-][^\W\d_]+)*)"
 )
 _PARTS = re.compile(r"\b(?:digits?|factors?|multiples?|modul\w*|ratio|proportion)\b", re.IGNORECASE)
-# the clause as a string, a letter per token: N number, F fraction, E sign of equality, I word for it, V verb, O operator
+# the clause as a string, a letter per token: N number, F fraction, E sign of equality, I word for it, V verb,
+# O operator, w word, x unknown
 _LETTERS = {"number": "N", "fraction": "F", "operator": "O", "verb": "V", "word": "w", "unknown": "x"}
 _LOOKS = re.compile(
     r"[NF]w{0,6}O[wO]{0,3}(?:N|F)(?:w{0,3}O?[NF]){0,20}w{0,6}EO?[wO]{0,2}[NF]"  # 9 ★ 2 = 19
@@ -45,10 +47,20 @@ def find_unread(text: str) -> tuple[str, ...]:
     if not any(map(str.isdigit, text)):
         return ()
     shown = readable(text)
-    for calculation in find_calculations(text):
+    read = find_calculations(text)
+    said = {_numbers(one.text) for one in read if one.true}
+    for calculation in read:
         start, end = calculation.sides[0].start, calculation.sides[-1].end
         shown = f"{shown[:start]}{_blank(shown[start:end])}{shown[end:]}"
-    return tuple(_passages(shown))
+    # what is said again beside it, and read there, is understood: `500 apples – 150 so far = 350 (500-150=350)`
+    return tuple(passage for passage in _passages(shown) if _numbers(passage) not in said)
+
+
+_NUMBER = re.compile(r"\d[\d,.]*")
+
+
+def _numbers(text: str) -> tuple[str, ...]:
+    return tuple(number.rstrip(".,") for number in _NUMBER.findall(text))
 
 
 def _blank(text: str) -> str:

@@ -24,8 +24,9 @@ from tracedistill.records import Problem, Trace
 from tracedistill.stats import Share, share
 from tracedistill.tasks.arithmetic import gold_path
 from tracedistill.tasks.calculations import find_calculations
+from tracedistill.tasks.constants import cued
 from tracedistill.tasks.evaluation import Value, size
-from tracedistill.tasks.grounding import cued, grounds
+from tracedistill.tasks.grounding import grounds
 from tracedistill.tasks.plan_words import read_step
 from tracedistill.validation.plan_numbers import PlanNumber, plan_numbers, simple, words_before
 
@@ -253,7 +254,7 @@ class _Reader:
     def _cause(self, mention: PlanNumber) -> Cause | None:
         """Innocent cause of a number that is not the gold; None: it comes from nowhere, or was worked out."""
         line, value = self.lines[mention.line], mention.value
-        if value in self.given.constants or value in cued(line):
+        if value in self.given.constants or value in cued(line, self.given.topics):
             return "constant"
         turned = {value, Fraction(value) / 100, Fraction(value) * 100, 1 / Fraction(value or 1)}
         if turned & self.given.values or _rounded(mention, self.given.values):
@@ -296,7 +297,7 @@ class _Reader:
         if mention.value in (0, 1):
             return True  # any text says so much: only `x = 1` and `the answer is 1` count, which come before
         if mention.role == "operand":
-            return mention.value in cued(line) or mention.value in self.given.constants
+            return mention.value in cued(line, self.given.topics) or mention.value in self.given.constants
         if _WORKED_OUT.search(words_before(line, mention.start)):
             return False
         return mention.value in cued(line) and bool(_DEFINES.search(line))

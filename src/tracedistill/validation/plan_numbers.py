@@ -76,7 +76,7 @@ def simple(value: Fraction) -> Value:
 
 
 _NUMBER = re.compile(
-    r"(?<![\w.])(?<!\d,)(?:(?P<top>\d{1,6})\s?/\s?(?P<bottom>\d{1,6})(?![\d.,/]*\d)"
+    r"(?<![\w.])(?<!\d,)(?:(?P<top>\d{1,6})\s?/\s?(?P<bottom>\d{1,6})(?![\d.,/]{0,20}\d)"
     r"|(?P<digits>\d{1,3}(?:(?:,|\{,\})\d{3})+(?!\d)|\d{1,60})(?P<point>\.\d{1,30})?|(?P<bare>\.\d{1,30}))"
     r"(?P<scale>\s?(?:hundred|thousand|million|billion)\b)?",
     re.IGNORECASE,
