@@ -105,8 +105,8 @@ _RESULT = re.compile(
     re.IGNORECASE,
 )
 _LOOSE = re.compile(
-    r"\b(?:he|she|they|I|for(?! a (?:grand )?(?:total|sum))|was|were|are|made|gave|gets|has|have|find|means|becomes?|will"
-    r"|would|should)\b",
+    r"\b(?:he|she|they|I|for(?! a (?:grand )?(?:total|sum))|was|were|are|made|gave|gets|has|have|find|means|becomes?"
+    r"|will|would|should)\b",
     re.IGNORECASE,
 )
 MAYBE = "⇝"
