@@ -27,12 +27,12 @@ from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.sizes import KNOWN
 
 SMOL, LLAMA = KNOWN["smollm2-135m"], KNOWN["llama-3.2-1b"]
-TWO_CORES = Device("two cores", "cpu", 4.0e11, 24 * GB)
+TWO_CORES = Device("two cores", "cpu", 5.5e11, 24 * GB)
 H100 = DEVICES["h100"]
 ROWS = RowLengths(1600, 800_000, 140_000, 900)
 PROMPTS = PromptLengths(200, 18_705, 111, 96, 96)
-BF16, FP32 = StudentConfig(model="m"), StudentConfig(model="m", dtype="float32")
-NF4 = StudentConfig(model="m", quantization="nf4")
+BF16, FP32 = StudentConfig(model="m", dtype="bfloat16"), StudentConfig(model="m", dtype="float32")
+NF4 = StudentConfig(model="m", dtype="bfloat16", quantization="nf4")
 PLAIN = TrainingConfig()
 
 

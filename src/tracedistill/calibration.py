@@ -1,19 +1,14 @@
-"""How fast this machine multiplies matrices: some two seconds of trying, so that estimates are of this machine."""
+"""This machine as a device that estimates are for: its CPU as it was measured, or its GPU as it is measured now."""
 
 from __future__ import annotations
 
 import functools
 import os
-import statistics
 import time
 from typing import Any
 
 from tracedistill.estimates import Device
-
-ROWS, WIDE, DEEP = 256, 768, 2048
-"""Shape of the product on a CPU: of a small student's layer."""
-SECONDS = 0.7
-"""How long it is tried."""
+from tracedistill.processor import cores, measured
 
 
 @functools.cache
@@ -21,34 +16,24 @@ def this_machine(dtype: str) -> Device:
     """The GPU here where there is one, else the CPU, with its speed in `float32` or `bfloat16`."""
     import torch
 
-    kind = getattr(torch, dtype)
     if torch.cuda.is_available():
-        return _gpu(torch, kind)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    rate = _one_core(torch, kind)
-    source = f"{rate / 1e9:.0f} GFLOP/s a core in {dtype}, measured now by processor time"
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Device(f"this machine ({cores} CPU cores)", "cpu", cores * rate, float(memory), source=source)
-
-
-def _one_core(torch: Any, kind: Any) -> float:
-    """Operations a second of one thread, by processor time: what else runs here hardly counts."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        rows = torch.randn(ROWS, WIDE).to(kind)
-        # several, so that none stays in the cache: as in a model
-        weights = [torch.randn(DEEP, WIDE).to(kind) for _ in range(8)]
-        spent: list[float] = []
-        until = time.monotonic() + SECONDS
-        while time.monotonic() < until or len(spent) < len(weights):
-            for weight in weights:
-                started = time.thread_time()
-                torch.nn.functional.linear(rows, weight)
-                spent.append(time.thread_time() - started)
-        return 2.0 * ROWS * WIDE * DEEP / max(statistics.median(spent), 1e-9)
-    finally:
-        torch.set_num_threads(threads)
+        return _gpu(torch, getattr(torch, dtype))
+    count, found = cores(), measured()
+    memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    name = f"this machine ({count} CPU cores)"
+    if dtype not in found.speeds:
+        return Device(name, "cpu", 0.0, memory, source=f"speed not known ({found.trouble})")
+    speed = found.speeds[dtype]
+    other = "float32" if dtype == "bfloat16" else "bfloat16"
+    source = (
+        f"{speed.train / 1e9:.0f} GFLOP/s a core in {dtype} where it trains, {speed.read / 1e9:.0f} where it reads, "
+        f"{speed.write / 1e9:.0f} where it writes: {found.factor(dtype, other):.1f} times {other}; measured by "
+        "processor time"
+    )
+    return Device(
+        name, "cpu", count * speed.products, memory, source=source + (f" ({found.trouble})" if found.trouble else ""),
+        train=count * speed.train, read=count * speed.read, write=count * speed.write,
+    )  # fmt: skip
 
 
 def _gpu(torch: Any, kind: Any) -> Device:

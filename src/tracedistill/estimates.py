@@ -1,7 +1,7 @@
 """What tuning and asking a student would take: memory and time out of its size, its rows and a machine's speed.
 
-Estimates, good to a factor of two where nothing was measured. What they rest on stands beside each figure below; on two
-CPU cores they were held against the quickstart study (docs/recipes.md).
+Estimates, good to a factor of two where nothing was measured. What they rest on stands beside each figure below; a CPU's
+speed is measured (processor.py), and what comes out was held against the quickstart study (docs/speed.md).
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ LIBRARIES = 0.6 * GB
 KEPT = {"cpu": 2.0, "gpu": 1.2}
 """Memory taken for one byte of activations: freed pieces of unlike size stay with the allocator. CPU: the quickstart's
 second and third adapter; GPU: a guess."""
-EFFICIENCY = {"cpu": 1.1, "gpu": 0.3}
-"""Share of the speed of plain matrix products that training reaches, norms, attention and LoRA's small products
-included. CPU: the quickstart, whose speed was measured on two quiet cores and that of products in one thread beside
-other work, hence above 1; GPU: a guess."""
-DECODING = {"cpu": 0.7, "gpu": 0.3}
-"""The same for writing token by token."""
-START_SECONDS = 5.0
-"""Loading libraries and weights, once per adapter or arm."""
+GPU_SHARE = 0.3
+"""Share of the speed of plain matrix products that training and generation reach on a GPU: a guess. On a CPU both are
+measured as they are."""
+PARALLEL = 0.9
+"""What a core gives when all of them work on one product, of what one gives alone: the quickstart, two cores."""
+START_SECONDS = 2.0
+"""Loading weights, once per adapter or arm."""
+LAUNCH_SECONDS = 10.0
+"""Loading libraries: once for all adapters, once for all arms."""
+TAIL_ROWS = 8
+"""A step of writing takes at least the time of so many rows: the weights are read whichever row they are for."""
 LAUNCH = {"train": 2e-3, "write": 1e-3}
 """Seconds that a GPU's layer takes at least, for a micro-batch forward and backward, and for one token of a batch:
 starting hundreds of small kernels. A guess."""
@@ -53,6 +56,23 @@ class Device:
     """Bytes a second between a GPU's memory and its cores; 0: not asked for."""
     source: str = ""
     """Measured here, or whose figure."""
+    train: float = 0.0
+    """Of the same operations where it trains, all else that training does included; 0: a share of `flops`."""
+    read: float = 0.0
+    """Where it goes over prompts."""
+    write: float = 0.0
+    """Where it writes, 32 rows at a time."""
+
+    @property
+    def known(self) -> bool:
+        """Whether its speed is."""
+        return self.flops > 0
+
+    def rate(self, work: Literal["train", "read", "write"]) -> float:
+        """Operations a second of all cores together in this work."""
+        if self.kind == "gpu":
+            return GPU_SHARE * self.flops
+        return PARALLEL * (float(getattr(self, work)) or self.flops)
 
 
 def _gpu(name: str, teraflops: float, gigabytes: float, bandwidth: float) -> Device:
@@ -100,6 +120,10 @@ class PromptLengths:
     """Tokens that one answer takes, the mean or the most."""
     most: int
     """Tokens that an answer may have (`max_tokens`)."""
+    shared: int = 0
+    """Tokens that all prompts begin with: they are computed once."""
+    longest_written: float = 0.0
+    """Tokens of the longest answer, about; 0: as long as it may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +178,7 @@ def training_need(
 ) -> Need:
     """One adapter on one device; `heldout`: the validation rows of `training.eval_steps`."""
     steps = optimizer_steps(rows.rows, training)
-    seconds = training_flops(size, rows, training, device) / (device.flops * EFFICIENCY[device.kind])
+    seconds = padding(rows, training) * training_flops(size, rows, training, device) / device.rate("train")
     if device.kind == "gpu":
         least = steps * training.gradient_accumulation * size.layers * LAUNCH["train"]
         seconds = max(seconds, least * (4 / 3 if training.activation_checkpointing else 1))
@@ -164,6 +188,18 @@ def training_need(
     return Need(seconds + START_SECONDS, training_memory(size, rows, training, student, device))
 
 
+def padding(rows: RowLengths, training: TrainingConfig) -> float:
+    """Tokens that are computed for one that a row has: rows of a micro-batch are as long as its longest one.
+
+    By the mean of the longest of so many draws that are spread evenly around the rows' mean.
+    """
+    if training.packing or not rows.tokens:
+        return 1.0
+    micro = -(-training.batch_size // training.gradient_accumulation)
+    mean = rows.tokens / rows.rows
+    return 1.0 + max(0.0, rows.longest - mean) / mean * (micro - 1) / (micro + 1)
+
+
 def heldout_seconds(size: ModelSize, heldout: RowLengths, training: TrainingConfig, device: Device) -> float:
     """One evaluation during training: a pass forward over the validation rows, in batches of training's."""
     full = training.method == "full"
@@ -171,7 +207,7 @@ def heldout_seconds(size: ModelSize, heldout: RowLengths, training: TrainingConf
     scored = heldout.supervised / max(1, heldout.tokens) if device.kind == "cpu" and not full else 1.0
     per_token = 2.0 * size.linear + (0 if full else 2 * trained_weights(size, training))
     per_token += 4 * size.heads * size.head_dim * mean * size.layers + 2 * size.vocabulary * size.hidden * scored
-    seconds = heldout.tokens * per_token / (device.flops * EFFICIENCY[device.kind])
+    seconds = padding(heldout, training) * heldout.tokens * per_token / device.rate("read")
     if device.kind == "gpu":
         batches = math.ceil(heldout.rows / -(-training.batch_size // training.gradient_accumulation))
         seconds = max(seconds, batches * size.layers * LAUNCH["train"] / 3)
@@ -251,11 +287,14 @@ def asking_need(
     wide = 4 if student.dtype == "float32" else 2
     flops = 2.0 * size.linear
     head = 2.0 * size.vocabulary * size.hidden
-    read = prompts.tokens * flops + prompts.requests * head
-    written = prompts.requests * prompts.written * (flops + head)
-    seconds = read / (device.flops * EFFICIENCY[device.kind]) + written / (device.flops * DECODING[device.kind])
+    batches = math.ceil(prompts.requests / batch_size)
+    tokens = prompts.tokens - max(0, prompts.requests - 1) * prompts.shared
+    read = tokens * flops + prompts.requests * head
+    steps = batches * (prompts.longest_written or prompts.most)
+    written = (prompts.requests * prompts.written + TAIL_ROWS * steps) * (flops + head)
+    seconds = read / device.rate("read") + written / device.rate("write")
     if device.kind == "gpu":
-        steps = math.ceil(prompts.requests / batch_size) * prompts.written
+        steps = batches * prompts.written
         once = wide * size.parameters / device.bandwidth if device.bandwidth else 0.0
         seconds = max(seconds, steps * max(once, size.layers * LAUNCH["write"]))
     return Need(seconds + START_SECONDS, asking_memory(size, prompts, batch_size, student, device, merged))

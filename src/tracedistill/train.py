@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from tracedistill.dtypes import settled
 from tracedistill.errors import InputError
 from tracedistill.estimates import optimizer_steps
 from tracedistill.formats import FormatName
@@ -93,6 +94,7 @@ def train_arm(
     from tracedistill.training.device import check_device, explained
 
     gc.collect()  # the last arm's model hangs in cycles; two at once would double the memory
+    student = settled(student)
     check_device(student, training)
     tokenizer = tokenizer_of(student)
     checkpoints = output.with_name(f"{output.name}.checkpoints")

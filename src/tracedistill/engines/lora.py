@@ -10,6 +10,7 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import nn
 
 HALF = (torch.bfloat16, torch.float16)
+KINDS = (*HALF, torch.float32)
 
 
 def compute_in_base_dtype(model: nn.Module) -> int:
@@ -23,7 +24,7 @@ def compute_in_base_dtype(model: nn.Module) -> int:
     for layer in model.modules():
         if type(layer) is not LoraLinear or layer.lora_variant or type(layer.base_layer) is not nn.Linear:
             continue
-        if layer.base_layer.weight.dtype in HALF:
+        if layer.base_layer.weight.dtype in KINDS:
             layer.forward = types.MethodType(_forward, layer)
             changed += 1
     return changed

@@ -30,6 +30,7 @@ from tracedistill.pipeline.judging import audit_of
 from tracedistill.pipeline.pinning import pin_students
 from tracedistill.pipeline.quoting import why_not_shown
 from tracedistill.pipeline.screen import Screen
+from tracedistill.pipeline.settling import COMPUTES, warn_of_slow
 from tracedistill.pipeline.stages import STAGES, Graph
 from tracedistill.pipeline.teaching import OWN, SCRIPTED
 from tracedistill.pipeline.work import Workshop
@@ -171,11 +172,15 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait
         if _pin(workshop, loaded.study, wanted):
             workshop = Workshop(loaded.study, loaded.recipe, screen, loaded.overrides)
             wanted = _wanted(workshop, stage)
+        if any(node.name.partition(":")[0] in ("preflight", *COMPUTES) for node in wanted):
+            workshop.settle()  # not before: a folder may be begun here and go on where it trains
+            wanted = _wanted(workshop, stage)
         told = [node for node in wanted if node.name.partition(":")[0] in ("train", "report")]
         if loaded.study.tracking != "none" and any(workshop.run.state(node).kind != "complete" for node in told):
             check_tracker(loaded.study.tracking)  # not first when a teacher has been paid
         _check_keys(workshop, wanted)
         _check_students(workshop, wanted)
+        _warn_of_slow(workshop, wanted)
         return _make(workshop, wanted)
 
 
@@ -187,6 +192,11 @@ def _wanted(workshop: Workshop, stage: str) -> list[Node]:
     """A stage's pieces and all that they need."""
     nodes = Graph(workshop).nodes()
     return upstream(nodes, [node for node in nodes if node.stage == stage])
+
+
+def _warn_of_slow(workshop: Workshop, wanted: Sequence[Node]) -> None:
+    unmade = [node for node in wanted if workshop.run.state(node).kind != "complete"]
+    warn_of_slow(workshop.asked, workshop.study, unmade, workshop.screen)
 
 
 def _pin(workshop: Workshop, study: Study, wanted: Sequence[Node]) -> bool:
@@ -261,6 +271,7 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
     workshop = Workshop(loaded.study, loaded.recipe, Screen(), loaded.overrides)
     workshop.run.claim()
     with workshop.run.lock():
+        workshop.suppose(None if device is None else "bfloat16")
         graph = Graph(workshop)
         nodes = graph.nodes()
         failed, paused = make_free(workshop, nodes, _make)
@@ -291,6 +302,7 @@ def check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> di
     workshop = Workshop(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
     workshop.run.claim()
     with workshop.run.lock():
+        workshop.settle()
         graph = Graph(workshop)
         nodes = graph.nodes()
         asked = [node for node in nodes if node.name.startswith("generate:")]
@@ -479,20 +491,34 @@ def _launched(
     loaded: LoadedStudy, kind: str, runs: Sequence[str], share: tuple[int, int], barrier: Barrier, idle: str
 ) -> list[str]:
     main_process = share[0] == 0
-    workshop = Workshop(loaded.study, loaded.recipe, Screen(quiet=not main_process), loaded.overrides)
-    nodes = Graph(workshop).nodes()
-    mine = {node.name.partition(":")[2]: node for node in nodes if node.name.startswith(f"{kind}:")}
-    for name in runs:
-        if name not in mine:
-            what = "tuned arm" if kind == "train" else "arm"
-            raise InputError(f"--arm {name}: no such {what}; the study has: {', '.join(mine) or 'none'}")
-    wanted = [node for name, node in mine.items() if not runs or name in runs]
+
+    def opened() -> Workshop:
+        return Workshop(loaded.study, loaded.recipe, Screen(quiet=not main_process), loaded.overrides)
+
+    def nodes_of(workshop: Workshop) -> tuple[list[Node], list[Node]]:
+        """(all, those wanted)."""
+        nodes = Graph(workshop).nodes()
+        mine = {node.name.partition(":")[2]: node for node in nodes if node.name.startswith(f"{kind}:")}
+        for name in runs:
+            if name not in mine:
+                what = "tuned arm" if kind == "train" else "arm"
+                raise InputError(f"--arm {name}: no such {what}; the study has: {', '.join(mine) or 'none'}")
+        return nodes, [node for name, node in mine.items() if not runs or name in runs]
+
+    workshop = opened()
+    nodes_of(workshop)  # a name that is wrong stops every process before any waits for another
     if not main_process:
-        workshop.share, workshop.barrier = share, barrier
         barrier()
+        workshop = opened()  # with the dtypes that the main process has noted in the run folder
+        workshop.share, workshop.barrier = share, barrier
+        _, wanted = nodes_of(workshop)
         return _make_together(workshop, wanted, main_process=False, barrier=barrier, idle=idle)
     workshop.run.claim()
     with workshop.run.lock():
+        workshop.settle()
+        nodes, wanted = nodes_of(workshop)
+        if LOCK_HELD not in os.environ:  # else the process that launched this one has said it
+            _warn_of_slow(workshop, wanted)
         chosen = {node.name for node in wanted}
         before = [node for node in upstream(nodes, wanted) if node.name not in chosen]
         _check_students(workshop, before, launch=False)

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 Make = Callable[["Workshop", Sequence[Node]], list[str]]
 """Makes nodes."""
+UNTUNED_WRITES = 0.15
+"""Share of `max_tokens` that an untuned student writes, about: the quickstart's in-context arms, 0.06 to 0.14."""
 Devices = Callable[[str], Device]
 """dtype -> what runs students of it."""
 
@@ -149,7 +151,7 @@ class Forecaster:
             held = like(lengths, self._heldout_count()) if mine is None else _summed(mine, long)
             steps, size = optimizer_steps(lengths.rows, training), self._size(student)
             need = None
-            if size is not None:
+            if size is not None and self._device(config.dtype).known:
                 need = training_need(size, lengths, training, config, self._device(config.dtype), held)
             times = evaluations(steps, training) if held.rows else 0
             found[name] = Tuning(name, student, lengths, steps, training.seeds, need, at_most, held, times)
@@ -231,7 +233,7 @@ class Forecaster:
                 usd = (lengths.tokens * config.usd_per_million_in + out) / 1e6
             return Asking(name, student, lengths, None, usd, at_most)
         size = self._size(student)
-        if size is None or lengths is None:
+        if size is None or lengths is None or not self._device(config.dtype).known:
             return Asking(name, student, lengths, None, 0.0, at_most)
         adapter = self.study.adapter_of(name)
         merged = adapter is not None and self._merges(adapter)
@@ -244,11 +246,12 @@ class Forecaster:
         """One run's prompts, and whether their answers are counted at their longest."""
         study, arm = self.study, self.study.arms[name]
         lender = tunings.get(study.adapter_of(name) or "")
-        written, at_most = float(arm.max_tokens), True
+        written, at_most, longest_written = UNTUNED_WRITES * arm.max_tokens, True, float(arm.max_tokens)
         if lender is not None and lender.lengths is not None and not lender.at_most and not self.work.shows_plan(arm):
             # a tuned student writes what it was tuned on; behind a forced trace no more than that
             mean = lender.lengths.supervised / max(1, lender.lengths.rows)
-            written, at_most = min(mean, written), False
+            written, at_most = min(mean, float(arm.max_tokens)), False
+            longest_written = min(1.5 * mean, float(arm.max_tokens))
         if "problems" not in self.complete:
             if study.task.test is None:
                 self.unknown.append(
@@ -258,15 +261,18 @@ class Forecaster:
             requests = study.task.test * study.samples_of(name)
             length = max(1, study.training.max_length - arm.max_tokens)
             return PromptLengths(requests, requests * length, length, written, arm.max_tokens), at_most
+        meter = self._meter(student)
         test, extra = self._problems("test"), 0
         try:
             asked = self.attempting.asked(name, test).requests
         except InputError:  # no plans or traces yet
             asked, extra = self._without(name)
-        counted = self._meter(student).prompts(asked)
+        counted = meter.prompts(asked)
         longest = max(counted, default=0) + extra
+        tokens = sum(counted) + extra * len(counted)
+        shared = meter.shared(asked)
         return PromptLengths(
-            len(counted), sum(counted) + extra * len(counted), longest, written, arm.max_tokens
+            len(counted), tokens, longest, written, arm.max_tokens, shared, longest_written
         ), at_most
 
     def _without(self, name: str) -> tuple[list[Request], int]:

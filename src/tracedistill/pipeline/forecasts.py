@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tracedistill.estimates import Device, Need, PromptLengths, RowLengths
+from tracedistill.estimates import LAUNCH_SECONDS, Device, Need, PromptLengths, RowLengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Asking:
     usd: float
     """What an endpoint would be paid at most."""
     at_most: bool
-    """Whether answers are taken to be as long as they may be."""
+    """Whether nobody knows how long answers get: their time is a guess then, and their tokens are told at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +86,15 @@ class StudyForecast:
 
     @property
     def tuning_seconds(self) -> float:
-        """Of all adapters, one after the other."""
-        return sum(each.need.seconds * each.seeds for each in self.tunings if each.need)
+        """Of all adapters, one after the other, in one launch."""
+        found = sum(each.need.seconds * each.seeds for each in self.tunings if each.need)
+        return found + (LAUNCH_SECONDS if found else 0.0)
 
     @property
     def asking_seconds(self) -> float:
-        """Of all attempts, one arm after the other."""
-        return sum(each.need.seconds for each in self.askings if each.need)
+        """Of all attempts, one arm after the other, in one process."""
+        found = sum(each.need.seconds for each in self.askings if each.need)
+        return found + (LAUNCH_SECONDS if found else 0.0)
 
     @property
     def memory(self) -> float:

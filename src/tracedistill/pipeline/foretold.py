@@ -87,10 +87,10 @@ def _asking(asking: Asking) -> tuple[str, ...]:
         return (asking.arm, *[UNKNOWN] * 5)
     cost = (UNKNOWN, UNKNOWN)
     if asking.need is not None:
-        cost = (memory(asking.need.memory), most + duration(asking.need.seconds))
+        cost = (memory(asking.need.memory), duration(asking.need.seconds))
     elif asking.usd:
         cost = ("-", f"at most ${asking.usd:.2f}")
-    written = round(lengths.requests * lengths.written)
+    written = round(lengths.requests * (lengths.most if asking.at_most else lengths.written))
     return (asking.arm, f"{lengths.requests:,}", f"{lengths.tokens:,}", f"{most}{written:,}", *cost)
 
 

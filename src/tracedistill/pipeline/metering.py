@@ -80,6 +80,21 @@ class Meter:
         scale = _scale([characters[place] for place in found], list(found.values()))
         return [found.get(place) or round(scale * each) for place, each in enumerate(characters)]
 
+    def shared(self, requests: Sequence[Request]) -> int:
+        """Tokens that all these prompts begin with."""
+        if not requests:
+            return 0
+        texts = ["\0".join(message.content for message in request.messages) for request in requests]
+        least, most = min(texts), max(texts)
+        same = next((at for at, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), len(least))
+        # what the template puts before the first message stands in every prompt, too
+        return max(0, round(self._tokens(least[:same])))
+
+    def _tokens(self, text: str) -> float:
+        if self.tokenizer is None:
+            return byte_length(text) / PER_TOKEN
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
     def _give_up(self, error: InputError) -> None:
         self.refused.append(str(error))
         self.tokenizer = None

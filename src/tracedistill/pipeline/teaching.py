@@ -306,7 +306,7 @@ class Teaching:
         if config.base_url is None:
             from tracedistill.engines.local import LocalEngine
 
-            return LocalEngine.load(model)
+            return LocalEngine.load(model, self.work.teacher_dtype(teacher))
         from tracedistill.engines.calls import Pacing
         from tracedistill.engines.replies import Dialect
         from tracedistill.engines.server import ServerConfig, ServerEngine

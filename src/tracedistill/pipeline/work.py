@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tracedistill.dtypes import choose, settled
 from tracedistill.engines import Engine
 from tracedistill.engines.scripted import ScriptedEngine
 from tracedistill.errors import InputError
@@ -18,6 +19,7 @@ from tracedistill.pipeline.graph import RunFolder, stamped
 from tracedistill.pipeline.judging import judge_traces
 from tracedistill.pipeline.pinning import pinned
 from tracedistill.pipeline.screen import Screen
+from tracedistill.pipeline.settling import kept, settle, students_here, with_dtypes
 from tracedistill.pipeline.teaching import SCRIPTED, Teaching
 from tracedistill.prompts import PROMPTS, needs_plan, prompt_text
 from tracedistill.recipes import Arm, Study, resolved, run_name
@@ -32,16 +34,39 @@ class Workshop:
     """One study's run folder with what its stages share: the task, the problems, the engine at work."""
 
     def __init__(self, study: Study, recipe: Path, screen: Screen, overrides: Sequence[str] = ()) -> None:
-        self.study = pinned(study, study.folder)
+        self.asked = study
+        """The study as its recipe says: `dtype: auto` may stand in it."""
         self.recipe = recipe
         self.overrides = tuple(overrides)
         self.screen = screen
         self.run = RunFolder(study.folder, study.study)
-        self.plain = resolved(study)
+        self._settle(kept(self.run))
         self._engine: tuple[str, Any] | None = None
         self._counted: tuple[tuple[int, int], dict[str, Any]] | None = None
         self.share = (0, 1)
         self.barrier: Callable[[], object] = lambda: None
+
+    def _settle(self, dtypes: dict[str, str]) -> None:
+        self.dtypes = dtypes
+        """Student, or `teacher:<name>` -> the dtype that this run folder keeps."""
+        self.study = with_dtypes(pinned(self.asked, self.asked.folder), dtypes)
+        self.plain = resolved(self.study)
+
+    def settle(self) -> None:
+        """Settle the students' dtypes that are still `auto`: from here on the run folder keeps them."""
+        self._settle(settle(students_here(self.asked), self.run, self.screen))
+
+    def suppose(self, dtype: str | None = None) -> None:
+        """Take this dtype (none: what is fastest here) for students that are still `auto`, and note it nowhere."""
+        known = {name: own for name, own in students_here(self.asked).items() if own != "auto"} | kept(self.run)
+        open_names = [name for name in students_here(self.asked) if name not in known]
+        chosen = (dtype or choose().dtype) if open_names else ""
+        self._settle({**known, **dict.fromkeys(open_names, chosen)})
+
+    def teacher_dtype(self, teacher: str) -> str:
+        """The dtype of a teacher that runs here; the run folder keeps it."""
+        name = f"teacher:{teacher}"
+        return settle({name: "auto"}, self.run, self.screen)[name]
 
     @functools.cached_property
     def task(self) -> Task:
@@ -218,7 +243,7 @@ class Workshop:
 
     def engine(self, student: str, adapter: Path | None = None, *, merge: bool = True) -> Engine:
         """The engine of a student, with an arm's adapter or without; one base model serves all arms of a student."""
-        config, style = self.study.students[student], self.study.format
+        config, style = settled(self.study.students[student]), self.study.format
         if config.model.startswith(SCRIPTED):
             return ScriptedEngine.from_path(config.model.removeprefix(SCRIPTED))
         from tracedistill.engines.local import LocalEngine

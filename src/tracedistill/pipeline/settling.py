@@ -1,0 +1,97 @@
+"""Which dtype each student and local teacher computes in: what the recipe names, what the run folder began with, or auto.
+
+A run folder keeps its dtypes in study.json: its files are of one arithmetic, on whatever machine it goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from tracedistill.dtypes import SLOW, Choice, choose, slowness
+from tracedistill.pipeline.graph import Node, RunFolder
+from tracedistill.pipeline.screen import Screen
+from tracedistill.pipeline.teaching import SCRIPTED
+from tracedistill.processor import DTYPES
+from tracedistill.recipes import Study
+from tracedistill.store import read_json, write_json
+
+IDENTITY, DTYPES_KEY = "study.json", "dtypes"
+COMPUTES = ("train", "parity", "generate")
+"""Kinds of pieces that load a student."""
+
+
+def with_dtypes(study: Study, known: Mapping[str, str]) -> Study:
+    """The study with the folder's dtypes in the place of `auto`."""
+    students = {
+        name: replace(student, dtype=known[name]) if student.dtype == "auto" and name in known else student
+        for name, student in study.students.items()
+    }
+    return replace(study, students=students)
+
+
+def kept(run: RunFolder) -> dict[str, str]:
+    """Student -> the dtype that a run folder has begun with; `teacher:<name>` likewise. Empty for a new folder."""
+    identity = run.path(IDENTITY)
+    known = read_json(identity).get(DTYPES_KEY) if identity.exists() else None
+    found = dict(known) if isinstance(known, dict) else _of_older_manifests(run)
+    return {name: dtype for name, dtype in found.items() if dtype in DTYPES}
+
+
+def _of_older_manifests(run: RunFolder) -> dict[str, str]:
+    """The dtypes of a folder from before there was `auto`: what its students' pieces were made with."""
+    found: dict[str, str] = {}
+    for path in (*run.folder.glob("generations/*.manifest.json"), *run.folder.glob("sft/*.preflight.json.manifest.json")):
+        manifest = read_json(path)
+        made = manifest.get("params", {}).get("student", {})
+        for name, student in manifest.get("recipe", {}).get("students", {}).items():
+            if student.get("model") == made.get("model"):
+                found[name] = made.get("dtype", "")
+    return found
+
+
+def students_here(study: Study) -> dict[str, str]:
+    """Student that runs on this machine -> its dtype, or auto."""
+    return {name: student.dtype for name, student in study.students.items() if _runs_here(student.model, student)}
+
+
+def settle(wanted: Mapping[str, str], run: RunFolder, screen: Screen) -> dict[str, str]:
+    """Choose the dtypes that are still auto, say so, and note all of them in the run folder; name -> dtype."""
+    choice: Choice | None = None
+    found = kept(run)
+    for name, dtype in wanted.items():
+        if dtype != "auto":
+            found[name] = dtype
+        elif name not in found:
+            choice = choice or choose()
+            found[name] = choice.dtype
+            screen.say(f"{name}: dtype auto is {choice.why}")
+    identity = read_json(run.path(IDENTITY))
+    if identity.get(DTYPES_KEY) != found and found:
+        write_json(run.path(IDENTITY), {**identity, DTYPES_KEY: found})
+    return found
+
+
+def warn_of_slow(asked: Study, settled: Study, nodes: Sequence[Node], screen: Screen) -> None:
+    """Say once of each student that it is about to compute in a bfloat16 that is slow here.
+
+    `asked`: the study as its recipe says; `nodes`: the pieces that are to be made.
+    """
+    if not any(node.name.partition(":")[0] in COMPUTES for node in nodes):
+        return
+    for name in sorted({settled.student_of(arm) for arm in settled.arms.values()}):
+        student = settled.students[name]
+        if student.dtype != "bfloat16" or not _runs_here(student.model, student):
+            continue
+        factor = slowness(student.dtype)
+        if factor < SLOW:
+            continue
+        slow = f"warning: student {name} computes in bfloat16, and float32 is {factor:.1f} times as fast on this machine"
+        if asked.students[name].dtype == "auto":
+            screen.say(f"{slow}. The run folder was begun in bfloat16 and keeps it; a new run_dir gets float32.")
+        else:
+            screen.say(f"{slow}. Set students.{name}.dtype: float32 (or auto).")
+
+
+def _runs_here(model: str, config: object) -> bool:
+    return getattr(config, "base_url", None) is None and not model.startswith(SCRIPTED)

@@ -1,0 +1,317 @@
+"""What this machine's processor is, and how fast it trains and generates in each dtype: measured once, remembered.
+
+Nothing here asks for a data sheet: many processors take bfloat16 and are slower in it than in float32. What is measured
+is one layer of a small student, forward and backward, over prompts and token by token, by processor time of one thread,
+so that other load on the machine hardly counts.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from tracedistill.errors import InputError
+from tracedistill.store import read_json, write_json
+from tracedistill.weights import cache_folder
+
+Dtype = Literal["float32", "bfloat16"]
+DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
+
+BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16", "svebf16")
+"""Names that Linux gives to instructions for bfloat16 products (x86, then Arm)."""
+CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
+"""Environment variables that keep torch's libraries from instructions that the processor has."""
+
+WIDTH, INNER, KEYS, HEADS, RANK = 576, 1536, 192, 9, 16
+"""A layer of SmolLM2-135M with LoRA."""
+ROWS, LENGTH = 2, 64
+"""Rows of the pass that trains and of the one that reads prompts, and their tokens."""
+WRITING = 32
+"""Rows that are written at once, a token each."""
+LAYERS = 3
+"""Layers that a token passes: together more than a cache holds in float32, as a model is."""
+TRIES, SECONDS = 6, 0.1
+"""Each piece of work is done so many times at most, and not again once these seconds of processor time are over."""
+DISTURBED = 1.6
+"""A median of more than so many times the fastest try is no measurement."""
+VERSION = 1
+"""Raised when what is measured changes, so that older figures are not taken for current ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """One core's speed in one dtype, in operations a second of the matrix products that the work holds."""
+
+    products: float
+    """Products of a layer's weights alone, forward and backward."""
+    train: float
+    """A layer with LoRA, forward and backward, with all that is no product (norms, attention's softmax)."""
+    read: float
+    """A layer forward over prompts."""
+    write: float
+    """Layers forward over one token in each of 32 rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The speeds of this machine's CPU."""
+
+    speeds: Mapping[str, Speed]
+    """dtype -> speed of one core."""
+    trouble: str = ""
+    """Why they are not to be trusted; empty where they are."""
+
+    def factor(self, fast: str, slow: str) -> float:
+        """How many times as fast a study would be in one dtype as in another."""
+        return _typical(self.speeds[slow]) / _typical(self.speeds[fast])
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """The CPU, for whoever reads a figure that was taken on it."""
+
+    name: str
+    """As it calls itself."""
+    cores: int
+    """That this process may use."""
+    flags: tuple[str, ...]
+    """Those of BF16_FLAGS that it has."""
+    caps: tuple[str, ...]
+    """Settings in the environment that hide instructions, `NAME=value`."""
+
+    @property
+    def bf16_instructions(self) -> bool:
+        """Whether it multiplies in bfloat16, and is let to."""
+        return bool(self.flags) and not self.caps
+
+    def __str__(self) -> str:
+        own = f"bf16 instructions: {', '.join(self.flags) or 'none'}"
+        return f"{self.name}, {self.cores} cores, {own}{''.join(f'; {cap}' for cap in self.caps)}"
+
+
+def this_processor() -> Processor:
+    """The CPU that this process runs on."""
+    text = ""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
+    except OSError:
+        pass  # no Linux
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+    name = fields.get("model name") or _brand() or platform.processor() or platform.machine()
+    if "cpu family" in fields:
+        name += f" (family {fields['cpu family']}, model {fields.get('model', '?')})"
+    has = set((fields.get("flags") or fields.get("Features") or "").split())
+    caps = tuple(f"{cap}={os.environ[cap]}" for cap in CAPS if os.environ.get(cap))
+    return Processor(name, cores(), tuple(flag for flag in BF16_FLAGS if flag in has), caps)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@functools.cache
+def measured() -> Measurement:
+    """The CPU's speeds: remembered ones of this processor, torch version and environment, else measured now."""
+    known = _remembered()
+    return known if known is not None else measure_anew()
+
+
+def measure_anew() -> Measurement:
+    """Measure, and remember what is to be trusted. Two tries; no error, whatever goes wrong: see `trouble`."""
+    found = Measurement({}, "not measured")
+    for _ in range(2):
+        try:
+            found = _measure()
+        except Exception as error:  # a library without the operation, no memory: float32 runs everywhere
+            found = Measurement({}, f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
+        if not found.trouble:
+            _remember(found)
+            break
+    return found
+
+
+# ---- what is remembered
+
+
+def _file() -> Path:
+    return cache_folder().with_name("speed.json")
+
+
+def _key() -> str:
+    processor = this_processor()
+    parts = (processor.name, f"torch {metadata.version('torch')}", f"{processor.cores} cores", *processor.caps)
+    return "; ".join((*parts, f"measurement {VERSION}"))
+
+
+def _remembered() -> Measurement | None:
+    try:
+        kept = read_json(_file())[_key()]
+        speeds = {dtype: Speed(**kept[dtype]) for dtype in DTYPES}
+    except (InputError, OSError, KeyError, TypeError, ValueError):  # none, or damaged: measured again
+        return None
+    figures = [value for speed in speeds.values() for value in asdict(speed).values()]
+    return Measurement(speeds) if all(isinstance(value, float) and value > 0 for value in figures) else None
+
+
+def _remember(found: Measurement) -> None:
+    try:
+        kept = read_json(_file())
+    except (InputError, OSError, ValueError):
+        kept = {}
+    known = kept if isinstance(kept, dict) else {}
+    try:
+        write_json(_file(), {**known, _key(): {dtype: asdict(speed) for dtype, speed in found.speeds.items()}})
+    except (InputError, OSError):
+        pass  # a cache that cannot be written costs the next run half a second
+
+
+# ---- the measurement
+
+
+def _measure() -> Measurement:
+    import torch
+
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    torch.set_num_threads(1)
+    try:
+        speeds, worst = {}, 1.0
+        for dtype in DTYPES:
+            speeds[dtype], spread = _speed(torch, dtype)
+            worst = max(worst, spread)
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(state)
+    disturbed = f"the same work took up to {worst:.1f} times as long as at its fastest" if worst > DISTURBED else ""
+    return Measurement(speeds, disturbed)
+
+
+def _speed(torch: Any, dtype: Dtype) -> tuple[Speed, float]:
+    """(the speed of one core, the largest spread of a piece of work)."""
+    from tracedistill.engines.packing import pack
+
+    kind = getattr(torch, dtype)
+    torch.manual_seed(0)
+    layers = [_Layer(torch, kind) for _ in range(LAYERS)]
+    tokens = ROWS * LENGTH
+    weights = sum(layer.weight.numel() for layer in layers[0].linear.values())
+    small = sum(pair.numel() for both in layers[0].lora.values() for pair in both)
+    rows = torch.randn(ROWS, LENGTH, WIDTH).to(kind)
+    flat, slope = torch.randn(tokens, WIDTH).to(kind), torch.randn(tokens, INNER).to(kind)
+    one = torch.randn(WRITING, 1, WIDTH).to(kind)
+    up = layers[0].linear["up"].weight
+
+    def products() -> None:
+        torch.nn.functional.linear(flat, up)
+        slope @ up
+
+    def train() -> None:
+        asked = rows.clone().requires_grad_()
+        layers[0](asked, tuned=True).sum().backward()
+
+    def read() -> None:
+        with torch.inference_mode():
+            layers[0](rows)
+
+    def write() -> None:
+        with torch.inference_mode():
+            for layer in layers:
+                layer(one)
+
+    found, spreads = {}, []
+    for name, work, operations in (
+        ("products", products, 4.0 * tokens * up.numel()),
+        ("train", train, tokens * (4.0 * weights + 6.0 * small)),
+        ("read", read, 2.0 * tokens * weights),
+        ("write", write, 2.0 * WRITING * LAYERS * weights),
+    ):
+        if name == "read":
+            pack(torch.nn.ModuleList([linear for layer in layers for linear in layer.linear.values()]))
+        seconds, spread = _seconds(work)
+        found[name] = operations / seconds
+        spreads.append(spread)
+    return Speed(**found), max(spreads)
+
+
+def _seconds(work: Callable[[], None]) -> tuple[float, float]:
+    """(processor seconds of the fastest try, the median by it); the first try, which sets things up, does not count.
+
+    It does where it alone takes all the time that there is: in a dtype that slow nothing hangs on its last tenth.
+    """
+    first, *spent = [_once(work)]
+    if first > SECONDS:
+        return first, 1.0
+    while len(spent) < 2 or (len(spent) < TRIES and sum(spent) < SECONDS):
+        spent.append(_once(work))
+    best = max(min(spent), 1e-7)
+    return best, statistics.median(spent) / best if len(spent) > 2 else 1.0
+
+
+def _once(work: Callable[[], None]) -> float:
+    started = time.thread_time()
+    work()
+    return time.thread_time() - started
+
+
+class _Layer:
+    """A layer of a Llama-like student: attention, then the gated product; with LoRA on all of it where tuned."""
+
+    def __init__(self, torch: Any, kind: Any) -> None:
+        self.torch = torch
+        shapes = {"q": (WIDTH, WIDTH), "k": (WIDTH, KEYS), "v": (WIDTH, KEYS), "o": (WIDTH, WIDTH),
+                  "gate": (WIDTH, INNER), "up": (WIDTH, INNER), "down": (INNER, WIDTH)}  # fmt: skip
+        self.linear = {name: torch.nn.Linear(*shape, bias=False, dtype=kind) for name, shape in shapes.items()}
+        for linear in self.linear.values():
+            linear.requires_grad_(requires_grad=False)
+        self.lora = {
+            name: (torch.randn(RANK, inputs, requires_grad=True), torch.randn(outputs, RANK, requires_grad=True))
+            for name, (inputs, outputs) in shapes.items()
+        }
+
+    def __call__(self, x: Any, *, tuned: bool = False) -> Any:
+        torch, (rows, length, _), size = self.torch, x.shape, WIDTH // HEADS
+        normed = torch.nn.functional.rms_norm(x, (WIDTH,))
+        q, k, v = (
+            self._product(name, normed, tuned).view(rows, length, -1, size).transpose(1, 2) for name in ("q", "k", "v")
+        )
+        k, v = (each.repeat_interleave(HEADS // each.shape[1], dim=1) for each in (k, v))
+        scores = (q @ k.transpose(2, 3) / size**0.5).softmax(-1, dtype=torch.float32).to(x.dtype)
+        x = x + self._product("o", (scores @ v).transpose(1, 2).reshape(rows, length, WIDTH), tuned)
+        normed = torch.nn.functional.rms_norm(x, (WIDTH,))
+        gated = torch.nn.functional.silu(self._product("gate", normed, tuned)) * self._product("up", normed, tuned)
+        return x + self._product("down", gated, tuned)
+
+    def _product(self, name: str, x: Any, tuned: bool) -> Any:
+        result = self.linear[name](x)
+        if tuned:  # as engines.lora adds it
+            down, up = self.lora[name]
+            low = self.torch.nn.functional.linear(x, down.to(x.dtype))
+            result.view(-1, result.size(-1)).addmm_(low.view(-1, RANK), up.to(x.dtype).t())
+        return result
+
+
+def _typical(speed: Speed) -> float:
+    """Seconds of an operation in a study of small arms: about 3 of 5 train, 3 of 10 read prompts, 1 of 10 writes."""
+    return 0.6 / speed.train + 0.3 / speed.read + 0.1 / speed.write
+
+
+def _brand() -> str:
+    """What macOS calls the processor."""
+    if platform.system() != "Darwin":
+        return ""
+    command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return ""
