@@ -19,6 +19,7 @@ from tracedistill.pipeline.foreseeing import foreseen_rows
 from tracedistill.pipeline.metering import Meter
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.work import Workshop
+from tracedistill.processor import Measurement, Speed
 from tracedistill.recipes import StudentConfig
 from tracedistill.records import Example, Message
 from tracedistill.store import read_jsonl
@@ -292,14 +293,34 @@ def test_the_command(study_file: StudyFile, folder: Path, capsys: pytest.Capture
 def test_without_a_device_this_machine_is_measured(
     study_file: StudyFile, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tracedistill.calibration.SECONDS", 0.01)
     from tracedistill.calibration import this_machine
+
+    found = Measurement({"float32": Speed(4e9, 3e9, 2e9, 1e9), "bfloat16": Speed(2e9, 1e9, 1e9, 1e9)})
+    monkeypatch.setattr("tracedistill.calibration.measured", lambda: found)
+    monkeypatch.setattr("tracedistill.dtypes.measured", lambda: found)
 
     this_machine.cache_clear()
     recipe = study_file(students={"tiny": {"model": str(folder)}}, arms=ARMS, comparisons=[])
     (device,) = dry_run(recipe, device=None).devices
     this_machine.cache_clear()
-    assert "measured now" in device.source
+    assert "3 GFLOP/s a core in float32 where it trains" in device.source
+    assert "times bfloat16; measured" in device.source
+
+
+def test_a_speed_that_is_not_known_gives_no_times(
+    study_file: StudyFile, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tracedistill.calibration import this_machine
+
+    monkeypatch.setattr("tracedistill.calibration.measured", lambda: Measurement({}, "no such operation"))
+    monkeypatch.setattr("tracedistill.dtypes.measured", lambda: Measurement({}, "no such operation"))
+    this_machine.cache_clear()
+    recipe = study_file(students={"tiny": {"model": str(folder)}}, arms=ARMS, comparisons=[])
+    found = dry_run(recipe, device=None)
+    this_machine.cache_clear()
+    assert any("speed not known (no such operation)" in line for line in found.assumptions)
+    assert (found.tuning_seconds, found.asking_seconds) == (0.0, 0.0)
+    assert all(each.lengths is not None and each.need is None for each in found.tunings)
 
 
 def test_a_run_folder_of_another_study_is_left_alone(study_file: StudyFile) -> None:

@@ -1,7 +1,7 @@
 """What tuning and asking a student would take: memory and time out of its size, its rows and a machine's speed.
 
-Estimates, good to a factor of two where nothing was measured. What they rest on stands beside each figure below; a CPU's
-speed is measured (processor.py), and what comes out was held against the quickstart study (docs/speed.md).
+Estimates, good to a factor of two where nothing was measured. What they rest on stands beside each figure below; the
+speed of a CPU is measured (processor.py), and what comes out was held against the quickstart study (docs/speed.md).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ so that other load on the machine hardly counts.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -101,10 +102,8 @@ class Processor:
 def this_processor() -> Processor:
     """The CPU that this process runs on."""
     text = ""
-    try:
+    with contextlib.suppress(OSError):  # no Linux
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
-    except OSError:
-        pass  # no Linux
     fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
     name = fields.get("model name") or _brand() or platform.processor() or platform.machine()
     if "cpu family" in fields:
@@ -158,7 +157,7 @@ def _key() -> str:
 def _remembered() -> Measurement | None:
     try:
         kept = read_json(_file())[_key()]
-        speeds = {dtype: Speed(**kept[dtype]) for dtype in DTYPES}
+        speeds: dict[str, Speed] = {dtype: Speed(**kept[dtype]) for dtype in DTYPES}
     except (InputError, OSError, KeyError, TypeError, ValueError):  # none, or damaged: measured again
         return None
     figures = [value for speed in speeds.values() for value in asdict(speed).values()]
@@ -171,10 +170,8 @@ def _remember(found: Measurement) -> None:
     except (InputError, OSError, ValueError):
         kept = {}
     known = kept if isinstance(kept, dict) else {}
-    try:
+    with contextlib.suppress(InputError, OSError):  # a cache that cannot be written costs the next run a second
         write_json(_file(), {**known, _key(): {dtype: asdict(speed) for dtype, speed in found.speeds.items()}})
-    except (InputError, OSError):
-        pass  # a cache that cannot be written costs the next run half a second
 
 
 # ---- the measurement
@@ -186,7 +183,7 @@ def _measure() -> Measurement:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(1)
     try:
-        speeds, worst = {}, 1.0
+        speeds, worst = dict[str, Speed](), 1.0
         for dtype in DTYPES:
             speeds[dtype], spread = _speed(torch, dtype)
             worst = max(worst, spread)
@@ -249,7 +246,7 @@ def _seconds(work: Callable[[], None]) -> tuple[float, float]:
 
     It does where it alone takes all the time that there is: in a dtype that slow nothing hangs on its last tenth.
     """
-    first, *spent = [_once(work)]
+    first, spent = _once(work), list[float]()
     if first > SECONDS:
         return first, 1.0
     while len(spent) < 2 or (len(spent) < TRIES and sum(spent) < SECONDS):

@@ -266,7 +266,7 @@ def _doctor(args: argparse.Namespace) -> int:
         say(f"\n{recipe}")
         bad += _say(needs_of(recipe, overrides, machine, this_machine))
     if recipes:
-        say("\nMemory and time are estimates; `tracedistill run RECIPE --dry-run` counts rows and tokens.")
+        say("\nMemory and time are estimates; `tracedistill run RECIPE --dry-run` shows them arm by arm.")
     if bad:
         say(f"will not run here as it stands: {bad} of the lines above")
     return 1 if bad else 0

@@ -1,32 +1,42 @@
 from __future__ import annotations
 
 import http.server
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import yaml
 
 from tests import tiny
 from tests.conftest import ROOT
-from tracedistill import __version__
+from tracedistill import __version__, pipeline
 from tracedistill.cli import main
 from tracedistill.doctor import machine as machines
 from tracedistill.doctor.findings import Finding, gigabytes
-from tracedistill.doctor.lengths import UNKNOWN, lengths_of
 from tracedistill.doctor.machine import Gpu, Machine, findings_of, key_is_set, look
 from tracedistill.doctor.needs import duration, needs_of
 from tracedistill.errors import InputError
 from tracedistill.estimates import Device
-from tracedistill.recipes import load
+from tracedistill.processor import Measurement, Speed
 
 LAPTOP = Machine(cores=4, memory=16e9, available=12e9, disk=100e9, gpus=(), hub="")
 OFFLINE = Machine(cores=4, memory=16e9, available=12e9, disk=100e9, gpus=(), hub="no route")
 SERVER = Machine(64, 512e9, 400e9, 4e12, (Gpu("A100", 80e9, True), Gpu("A100", 80e9, True)), "")
 Recipe = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU without instructions for bfloat16, whatever runs the tests."""
+    found = Measurement({"float32": Speed(60e9, 50e9, 55e9, 40e9), "bfloat16": Speed(9e9, 8e9, 9e9, 9e9)})
+    monkeypatch.setattr("tracedistill.dtypes.measured", lambda: found)
+    monkeypatch.setattr(machines, "measure_anew", lambda: found)
 
 
 def speed(dtype: str) -> Device:
@@ -101,7 +111,7 @@ def test_gpus_are_named_and_those_without_bf16_told() -> None:
         one for one in findings_of(Machine(2, 16e9, 8e9, 9e9, (Gpu("T4", 15e9, False),), "")) if one.name == "gpu"
     ]
     assert old.state == "note"
-    assert "dtype: float32" in old.text
+    assert "dtype auto is float32" in old.text
 
 
 def test_libraries_that_are_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,40 +197,45 @@ def test_a_study_that_fits(recipe: Recipe) -> None:
     assert states([one for each in found.values() for one in each]) == ["ok"] * 5
     weights, tuning, asking = found["student s"]
     assert "comes from the hub" in weights.text
-    assert "tuning (LoRA): about " in tuning.text
-    assert "1 adapter (320 rows, about" in tuning.text
+    assert "tuning (LoRA, float32): about " in tuning.text
+    assert re.search(r"1 adapter \(320 rows of \d+ tokens\)", tuning.text)
     assert "QLoRA: " in tuning.text
     assert "all weights: " in tuning.text
-    assert "asking 2 arms (200 problems)" in asking.text
+    assert "asking 2 arms (400 prompts)" in asking.text
 
 
 def test_the_recipes_own_way_of_tuning_comes_first(recipe: Recipe) -> None:
     quantised = recipe(students={"s": {"model": "HuggingFaceTB/SmolLM2-135M-Instruct", "quantization": "nf4"}})
-    assert "tuning (QLoRA): about" in needs(quantised)["student s"][1].text
+    assert "tuning (QLoRA, float32): about" in needs(quantised)["student s"][1].text
     whole = recipe(training={"method": "full", "seeds": 3})
-    assert "tuning (all weights): about" in needs(whole)["student s"][1].text
+    assert "tuning (all weights, float32): about" in needs(whole)["student s"][1].text
     assert "3 adapters" in needs(whole)["student s"][1].text
 
 
-def test_lengths_are_those_of_the_problems_or_said_to_be_assumed(recipe: Recipe) -> None:
+def test_the_doctor_and_the_dry_run_forecast_the_same(recipe: Recipe, tmp_path: Path) -> None:
     path = recipe()
-    measured = lengths_of(load(path), path)
-    assert 60 < measured.prompt < measured.row < measured.longest < 200
-    assert "64" in measured.how
-    hub = recipe(task={"name": "gsm8k"})
-    assert lengths_of(load(hub), hub) == UNKNOWN
-    assert "1000 rows, a guess, 256 tokens each assumed" in needs(hub)["student s"][1].text
-    mine = recipe(task={"name": "file", "path": "mine.jsonl"})
+    told = pipeline.foresee(pipeline.load(path), speed)
+    assert not (tmp_path / "run").exists(), "nothing is written"
+    loaded = pipeline.load(path)
+    pipeline.run(loaded, "assemble", quiet=True)
+    assert pipeline.foresee(loaded, speed) == replace(told, study=ANY), "what is there already is read"
+    assert pipeline.dry_run(loaded, "h100").tunings[0].lengths == told.tunings[0].lengths
+    text = needs(path)["student s"][1].text
+    assert duration(told.tuning_seconds) in text
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")}
+    needs(path, LAPTOP, "seed=5")
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")} == before
+
+
+def test_what_is_not_there_is_counted_at_its_most_or_not_at_all(recipe: Recipe) -> None:
+    hub = needs(recipe(task={"name": "gsm8k"}))["student s"]
+    assert states(hub) == ["ok", "note", "note"]
+    assert "tuning: no estimate: the problems are not there" in hub[1].text
+    sized = needs(recipe(task={"name": "gsm8k", "train": 500, "test": 100}))["student s"]
+    assert "(500 rows of at most 1024 tokens)" in sized[1].text
+    mine = recipe(task={"name": "file", "path": "mine.jsonl"}, arms={"a": {"tune": "none"}})
     (mine.parent / "mine.jsonl").write_text('{"question": "What is it?", "answer": "7"}\n' * 20)
-    assert lengths_of(load(mine), mine).row < 120
-
-
-def test_what_a_preflight_counted_is_taken(recipe: Recipe, tmp_path: Path) -> None:
-    path = recipe()
-    (tmp_path / "run" / "sft").mkdir(parents=True)
-    counts = '{"rows": 300, "tokens": 30000, "supervised": 3000, "longest": 120}'
-    (tmp_path / "run" / "sft" / "s.preflight.json").write_text(f'{{"arms": {{"correct": {counts}}}}}')
-    assert "rows as counted" in needs(path)["student s"][1].text
+    assert "rows of" in needs(mine)["student s"][1].text
 
 
 def test_more_memory_than_there_is(recipe: Recipe) -> None:
@@ -279,7 +294,24 @@ def test_libraries_and_dtypes_that_a_student_wants(recipe: Recipe, monkeypatch: 
         "tracking", "bad", "trackio: pip install 'tracedistill[trackio]'"
     )
     old = Machine(4, 16e9, 12e9, 100e9, (Gpu("T4", 15e9, False),), "")
-    assert any("T4 does not compute in it" in one.text for one in needs(recipe(), old)["student s"])
+    explicit = recipe(students={"s": {"model": "owner/model", "dtype": "bfloat16"}})
+    assert any("T4 does not compute in it" in one.text for one in needs(explicit, old)["student s"])
+    (slow,) = [one for one in needs(explicit)["student s"] if "dtype" in one.text]
+    assert slow.state == "note"
+    assert re.search(r"float32 is \d\.\d times as fast as bfloat16 on this machine", slow.text)
+    assert "set students.s.dtype: float32 (or auto)" in slow.text
+
+
+def test_the_processor_and_what_auto_is_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = {one.name: one for one in findings_of(LAPTOP)}
+    assert "GFLOP/s a core in training: float32 50, bfloat16 8" in named["processor"].text
+    assert re.search(r"auto is float32: \d\.\d times bfloat16 here", named["dtype"].text)
+    broken = Measurement({}, "disturbed")
+    monkeypatch.setattr(machines, "measure_anew", lambda: broken)
+    monkeypatch.setattr("tracedistill.dtypes.measured", lambda: broken)
+    named = {one.name: one for one in findings_of(LAPTOP)}
+    assert (named["processor"].state, named["dtype"].state) == ("note", "note")
+    assert "dtype" not in {one.name for one in findings_of(SERVER)}, "a GPU's is not measured"
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "trackio"])

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from tracedistill import __version__
 from tracedistill.doctor.findings import Finding, gigabytes
+from tracedistill.dtypes import choose
+from tracedistill.processor import measure_anew, measured, this_processor
 from tracedistill.weights import cache_folder
 
 WAIT = 2.5
@@ -84,6 +86,7 @@ def findings_of(machine: Machine) -> Iterator[Finding]:
     low = machine.memory < LITTLE_MEMORY
     free = f"{gigabytes(machine.memory)}, {gigabytes(machine.available)} free now"
     yield Finding("memory", "note" if low else "ok", f"{free}{'; even the quickstart is tight' if low else ''}")
+    yield from _speeds(machine)
     yield from _disks(machine)
     yield from _gpu_findings(machine)
     yield from _versions()
@@ -96,6 +99,22 @@ def findings_of(machine: Machine) -> Iterator[Finding]:
     browser = next((name for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name)), None)
     told = "any browser does for `review`; the tests of its page want chromium"
     yield Finding("browser", "ok" if browser else "note", browser or f"no chromium: {told}")
+
+
+def _speeds(machine: Machine) -> Iterator[Finding]:
+    """What the CPU is and does, measured now: what a recipe's times rest on."""
+    told = str(this_processor())
+    if machine.gpus:
+        yield Finding("processor", "ok", told)
+        return
+    found = measure_anew()
+    measured.cache_clear()
+    if found.trouble:
+        yield Finding("processor", "note", f"{told}; its speed could not be measured: {found.trouble}")
+    else:
+        speeds = ", ".join(f"{dtype} {speed.train / 1e9:.0f}" for dtype, speed in found.speeds.items())
+        yield Finding("processor", "ok", f"{told}; GFLOP/s a core in training: {speeds}")
+    yield Finding("dtype", "note" if found.trouble else "ok", f"auto is {choose().why}")
 
 
 def key_is_set(name: str) -> bool:
@@ -192,7 +211,7 @@ def _gpu_findings(machine: Machine) -> Iterator[Finding]:
     if not machine.gpus:
         yield Finding("gpu", "ok", "none that torch sees: students run on the CPU")
     for gpu in machine.gpus:
-        without = "" if gpu.bf16 else "; no bfloat16: set students.<name>.dtype: float32"
+        without = "" if gpu.bf16 else "; no bfloat16: dtype auto is float32"
         yield Finding("gpu", "note" if without else "ok", f"{gpu.name}, {gigabytes(gpu.memory)}{without}")
 
 

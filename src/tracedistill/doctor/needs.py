@@ -1,4 +1,4 @@
-"""What a recipe would need, roughly, and whether this machine has it; `run --dry-run` counts rows and tokens."""
+"""What a recipe would need, and whether this machine has it; memory and time are the dry run's own forecast."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from typing import Any
 
 from tracedistill import pipeline
 from tracedistill.doctor.findings import Finding, State, gigabytes
-from tracedistill.doctor.lengths import Lengths, lengths_of
 from tracedistill.doctor.machine import EXTRAS, Machine, installed, key_is_set
+from tracedistill.dtypes import SLOW, slowness
 from tracedistill.errors import InputError
-from tracedistill.estimates import Device, Need, PromptLengths, RowLengths, asking_need, like, training_need
+from tracedistill.estimates import LAUNCH_SECONDS, Device, training_memory
+from tracedistill.pipeline.forecasts import StudyForecast, Tuning
 from tracedistill.pipeline.teaching import SCRIPTED
 from tracedistill.recipes import StudentConfig, Study
 from tracedistill.recipes.documents import parse
 from tracedistill.sizes import ModelSize, local_folder, size_of
-from tracedistill.store import read_json
 from tracedistill.training.tracking import check_tracker
 from tracedistill.weights import PACKAGED, PREFIX
 
-SOME_ROWS, SOME_PROBLEMS = 1000, 200
-"""Where the recipe takes all that the source has."""
 OFF = 2.0
 """Estimates are good to this factor: what is over the machine's memory by more does not fit."""
 PER_WEIGHT = 2.0
@@ -35,16 +33,21 @@ Speed = Callable[[str], Device]
 def needs_of(recipe: Path, overrides: tuple[str, ...], machine: Machine, speed: Speed) -> Iterator[Finding]:
     """What a recipe needs, a line each; a recipe that cannot be read is one line."""
     try:
-        study = pipeline.load(recipe, overrides).study
+        loaded = pipeline.load(recipe, overrides)
     except InputError as error:
         yield Finding("recipe", "bad", str(error))
         return
+    study = loaded.study
     yield from _data(study, recipe, machine)
     yield from _teachers(study, recipe, machine)
     used = {study.student_of(arm) for arm in study.arms.values()}
-    lengths = lengths_of(study, recipe)
+    try:
+        forecast = pipeline.foresee(loaded, speed, make=_at_hand(study))
+    except InputError as error:
+        yield Finding("recipe", "bad", str(error))
+        return
     for name in sorted(used):
-        yield from _student(study, name, lengths, machine, speed)
+        yield from _student(study, name, forecast, machine, speed)
     yield from _hardware(study, recipe, machine)
     if study.tracking != "none":
         yield _tracking(study.tracking)
@@ -79,6 +82,14 @@ def _data(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]:
         hub = config.path is not None and config.name != "file"
         state: State = "ok" if there else "note" if hub else "bad"
         yield Finding("data", state, f"{path}{'' if there else ': not here'}")
+
+
+def _at_hand(study: Study) -> bool:
+    """Whether the problems are generated or lie here: the hub, or its cache, takes longer than a doctor may."""
+    config = study.task
+    if config.name in ("acre", "babi") and config.path is None:
+        return True
+    return config.data_dir is not None or (config.name == "file" and config.path is not None)
 
 
 def _teachers(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]:
@@ -132,7 +143,7 @@ def _weights(name: str, model: str, machine: Machine) -> Finding:
     return Finding(name, "bad" if short else "ok", f"{model}: comes from the hub{amount}{'; no room' if short else ''}")
 
 
-def _student(study: Study, name: str, lengths: Lengths, machine: Machine, speed: Speed) -> Iterator[Finding]:
+def _student(study: Study, name: str, forecast: StudyForecast, machine: Machine, speed: Speed) -> Iterator[Finding]:
     config = study.students[name]
     if config.base_url is not None:
         return
@@ -146,76 +157,79 @@ def _student(study: Study, name: str, lengths: Lengths, machine: Machine, speed:
         yield Finding(label, "bad", f"bitsandbytes: {EXTRAS['bitsandbytes']}")
     if config.dtype == "bfloat16" and machine.gpus and not machine.gpus[0].bf16:
         yield Finding(label, "bad", f"bfloat16: {machine.gpus[0].name} does not compute in it; dtype: float32")
+    elif config.dtype == "bfloat16" and not machine.gpus and (factor := slowness("bfloat16")) >= SLOW:
+        told = f"float32 is {factor:.1f} times as fast as bfloat16 on this machine; set students.{name}.dtype: float32"
+        yield Finding(label, "note", f"{told} (or auto)")
     size = size_of(config.model)
     if size is None:
         yield Finding(label, "note", "how large it is, neither this machine nor the table of sizes knows")
         return
-    yield from _estimates(study, name, config, size, lengths, machine, speed(config.dtype))
+    yield from _tuning(study, name, size, forecast, machine, speed)
+    yield from _asking(study, name, forecast, machine)
 
 
-def _estimates(
-    study: Study,
-    name: str,
-    config: StudentConfig,
-    size: ModelSize,
-    lengths: Lengths,
-    machine: Machine,
-    device: Device,
+def _tuning(
+    study: Study, name: str, size: ModelSize, forecast: StudyForecast, machine: Machine, speed: Speed
 ) -> Iterator[Finding]:
-    """Memory and time, said as the estimates that they are."""
-    tuned = [arm for arm in study.tuned_arms() if study.student_of(study.arms[arm]) == name]
-    if tuned:
-        rows, how = _rows(study, name, tuned, lengths)
-        (chosen, need), *others = _methods(study, config, size, rows, device).items()
-        count = len(tuned) * study.training.seeds
-        other = ", ".join(f"{way}: {gigabytes(each.memory)}" for way, each in others)
-        text = (
-            f"tuning ({chosen}): about {gigabytes(need.memory)}, about {duration(need.seconds * count)} for "
-            f"{count} adapter{'s' if count > 1 else ''} ({how}); {other}"
-        )
-        remedy = "raise training.gradient_accumulation or set training.activation_checkpointing"
-        yield _held(f"student {name}", text, need.memory, remedy, machine)
-    arms = [arm for arm in study.arms if study.student_of(study.arms[arm]) == name]
-    problems = study.task.test or SOME_PROBLEMS
-    seconds, memory = 0.0, 0.0
-    for arm in arms:
-        requests = problems * study.samples_of(arm) * len(study.runs_of(arm))
-        most = study.arms[arm].max_tokens
-        prompts = PromptLengths(requests, round(requests * lengths.prompt), lengths.longest, most / 2, most)
-        merged = study.adapter_of(arm) is not None and config.quantization == "none"
-        each = asking_need(size, prompts, study.evaluation.batch_size, config, device, merged)
-        seconds, memory = seconds + each.seconds, max(memory, each.memory)
-    of = f"{problems} problems{'' if study.task.test else ', a guess'}"
-    text = f"asking {len(arms)} arms ({of}): about {gigabytes(memory)}, about {duration(seconds)}"
+    """Memory and time of a student's adapters, and what the other ways of tuning would take of memory."""
+    tunings = [each for each in forecast.tunings if each.student == name]
+    known = [each for each in tunings if each.need is not None and each.lengths is not None]
+    if not known:
+        if tunings:
+            why = "; ".join(forecast.unknown) or "this machine's speed is not known"
+            yield Finding(f"student {name}", "note", f"tuning: no estimate: {why}")
+        return
+    most = max(known, key=lambda each: each.need.memory if each.need else 0.0)
+    assert most.need is not None
+    assert most.lengths is not None
+    own, config = _way(study, name), forecast.study.students[name]
+    others = _other_ways(study, own, config, size, most, speed)
+    count = sum(each.seeds for each in tunings)
+    seconds = sum(each.need.seconds * each.seeds for each in known if each.need) + LAUNCH_SECONDS
+    at_most = "at most " if any(each.at_most for each in known) else ""
+    each_row = round(most.lengths.tokens / max(1, most.lengths.rows))
+    text = (
+        f"tuning ({own}, {config.dtype}): about {gigabytes(most.need.memory)}, "
+        f"{at_most or 'about '}{duration(seconds)} for {count} adapter{'s' if count > 1 else ''} "
+        f"({most.lengths.rows} rows of {at_most}{each_row} tokens); {others}"
+    )
+    remedy = "raise training.gradient_accumulation or set training.activation_checkpointing"
+    yield _held(f"student {name}", text, most.need.memory, remedy, machine)
+
+
+def _asking(study: Study, name: str, forecast: StudyForecast, machine: Machine) -> Iterator[Finding]:
+    askings = [each for each in forecast.askings if each.student == name]
+    needs = [each.need for each in askings if each.need is not None]
+    if not needs:
+        why = "; ".join(forecast.unknown) or "this machine's speed is not known"
+        yield Finding(f"student {name}", "note", f"asking: no estimate: {why}")
+        return
+    count = sum(1 for arm in study.arms.values() if study.student_of(arm) == name)
+    prompts = sum(each.lengths.requests for each in askings if each.lengths)
+    memory, seconds = max(need.memory for need in needs), sum(need.seconds for need in needs) + LAUNCH_SECONDS
+    text = f"asking {count} arms ({prompts} prompts): about {gigabytes(memory)}, about {duration(seconds)}"
     yield _held(f"student {name}", text, memory, "lower evaluation.batch_size", machine)
 
 
-def _methods(study: Study, config: StudentConfig, size: ModelSize, rows: RowLengths, device: Device) -> dict[str, Need]:
-    """Way of tuning -> what it takes; the recipe's own first."""
+def _way(study: Study, name: str) -> str:
+    if study.training.method == "full":
+        return "all weights"
+    return "QLoRA" if study.students[name].quantization == "nf4" else "LoRA"
+
+
+def _other_ways(study: Study, own: str, config: StudentConfig, size: ModelSize, tuning: Tuning, speed: Speed) -> str:
+    """`QLoRA: 1.0 GB; all weights: 3.4 GB`: memory of the ways that the recipe does not take."""
     ways = {
         "LoRA": (replace(study.training, method="lora"), replace(config, quantization="none")),
         "QLoRA": (replace(study.training, method="lora"), replace(config, quantization="nf4")),
         "all weights": (replace(study.training, method="full"), replace(config, quantization="none")),
     }
-    own = "all weights" if study.training.method == "full" else "QLoRA" if config.quantization == "nf4" else "LoRA"
-    order = [own, *(way for way in ways if way != own)]
-    most, there = study.training.eval_rows, study.task.validation
-    heldout = like(rows, most if there is None else min(most, there))
-    return {way: training_need(size, rows, *ways[way], device, heldout) for way in order}
-
-
-def _rows(study: Study, name: str, arms: list[str], lengths: Lengths) -> tuple[RowLengths, str]:
-    """The rows to tune on: counted, where a preflight has; else guessed. And which of it, in words."""
-    path = study.folder / "sft" / f"{name}.preflight.json"
-    found = read_json(path)["arms"] if path.exists() else {}
-    known = [found[arm] for arm in arms if arm in found]
-    if known:
-        most = max(known, key=lambda arm: int(arm["tokens"]))
-        return RowLengths(*(most[key] for key in ("rows", "tokens", "supervised", "longest"))), "rows as counted"
-    rows = study.task.train or SOME_ROWS
-    longest = min(lengths.longest, study.training.max_length)
-    guess = f"{rows} rows{'' if study.task.train else ', a guess'}, {lengths.how}"
-    return RowLengths(rows, round(rows * lengths.row), round(rows * (lengths.row - lengths.prompt)), longest), guess
+    assert tuning.lengths is not None
+    return ", ".join(
+        f"{way}: {gigabytes(training_memory(size, tuning.lengths, *settings, speed(config.dtype)))}"
+        for way, settings in ways.items()
+        if way != own
+    )
 
 
 def _held(label: str, text: str, memory: float, remedy: str, machine: Machine) -> Finding:

@@ -1,4 +1,4 @@
-"""LoRA's two small matrix products in the base weights' precision, added inside the second one."""
+"""LoRA's two small matrix products in the base weights' precision, scaled and added inside the second one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from torch import nn
 
 HALF = (torch.bfloat16, torch.float16)
 KINDS = (*HALF, torch.float32)
+"""What a base may be held in."""
 
 
 def compute_in_base_dtype(model: nn.Module) -> int:
-    """Let plain LoRA layers over half-precision weights compute in half precision; how many were changed.
+    """Let plain LoRA layers compute in the dtype of their base's weights; how many were changed.
 
     PEFT holds LoRA weights in fp32 and converts each layer's whole input to fp32 for them. Here the input stays and
     the small weights are converted, as autocast would; weights, gradients and optimizer state stay fp32, and so does
-    the saved adapter. Variants (DoRA, ...), quantised bases and fp32 bases are left as they are.
+    the saved adapter. Over fp32 weights nothing is converted; what is saved there are PEFT's passes over each layer's
+    whole output, to scale and to add. Variants (DoRA, ...) and quantised bases are left as they are.
     """
     changed = 0
     for layer in model.modules():

@@ -12,6 +12,7 @@ import functools
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +21,11 @@ from typing import Any
 
 from tracedistill import identity
 from tracedistill.errors import InputError
-from tracedistill.estimates import DEVICES, Device
+from tracedistill.estimates import DEVICES, LAUNCH_SECONDS, Device
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE
-from tracedistill.pipeline.forecasting import Forecaster, make_free
+from tracedistill.pipeline.forecasting import Devices, Forecaster, make_free
 from tracedistill.pipeline.forecasts import StudyForecast
-from tracedistill.pipeline.foretold import tell
+from tracedistill.pipeline.foretold import duration, tell
 from tracedistill.pipeline.graph import LOCK_HELD, Clock, Node, State, discard, upstream
 from tracedistill.pipeline.judging import audit_of
 from tracedistill.pipeline.pinning import pin_students
@@ -43,7 +44,7 @@ from tracedistill.prompts import (
     needs_plan,
     prompt_text,
 )
-from tracedistill.recipes import Study
+from tracedistill.recipes import Study, run_name
 from tracedistill.recipes import load as load_recipe
 from tracedistill.recipes.documents import parse
 from tracedistill.records import Message
@@ -60,6 +61,7 @@ __all__ = [
     "audit_judge",
     "check_determinism",
     "dry_run",
+    "foresee",
     "load",
     "report_of",
     "run",
@@ -284,6 +286,38 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
     return forecast
 
 
+def foresee(loaded: LoadedStudy, devices: Devices, *, make: bool = True) -> StudyForecast:
+    """Forecast as `dry_run` does, without a word and without touching the run folder: for the doctor.
+
+    What is made for it (see `dry_run`) goes into a folder that is thrown away, beside links to what is there already.
+    `make`: whether to make anything; without it the recipe's sizes stand in for what is missing.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "run"
+        _link(loaded.study.folder, folder)
+        study = replace(loaded.study, run_dir=str(folder))
+        workshop = Workshop(study, loaded.recipe, Screen(quiet=True), loaded.overrides)
+        workshop.run.claim()
+        workshop.suppose()
+        graph = Graph(workshop)
+        nodes = graph.nodes()
+        failed, paused = make_free(workshop, nodes, _make) if make else ([], [])
+        return Forecaster(workshop, graph.attempting, nodes, devices).forecast(failed, paused)
+
+
+NOT_FORESEEN_FROM = ("adapters", "generations", "attempts", "attribution", ".lock")
+"""What of a run folder no forecast reads."""
+
+
+def _link(source: Path, target: Path) -> None:
+    """Links to a run folder's files in folders of their own: what is written there replaces a link, not a file."""
+    for path in source.rglob("*") if source.is_dir() else ():
+        name = path.relative_to(source)
+        if name.parts[0] not in NOT_FORESEEN_FROM and path.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).symlink_to(path.resolve())
+
+
 def _device(name: str | None, dtype: str) -> Device:
     if name is not None:
         return DEVICES[name]
@@ -338,6 +372,8 @@ def _make(workshop: Workshop, wanted: Sequence[Node]) -> list[str]:
         if state.kind == "damaged":
             raise InputError(f"{workshop.run.folder}: {state.reason}")
         _announce(workshop, node, state)
+        if node.launched == "train":
+            _say_time(workshop, wanted)
         if node.launched:
             # one launch for all of its kind: the libraries are loaded once
             made += _launch(workshop, node.launched, [other for other in wanted if other.launched == node.launched])
@@ -345,6 +381,28 @@ def _make(workshop: Workshop, wanted: Sequence[Node]) -> list[str]:
             _run_node(workshop, node)
             made.append(node.name)
     return made
+
+
+def _say_time(workshop: Workshop, wanted: Sequence[Node]) -> None:
+    """Say before the first adapter what adapters and attempts will take here, by the dry run's forecast."""
+    graph, stale = Graph(workshop), {node.name for node in wanted if workshop.run.state(node).kind != "complete"}
+    forecast = Forecaster(workshop, graph.attempting, graph.nodes(), functools.partial(_device, None)).forecast()
+    adapters = [
+        tuning.need.seconds
+        for tuning in forecast.tunings
+        for seed in range(tuning.seeds)
+        if tuning.need is not None and f"train:{run_name(tuning.arm, seed)}" in stale
+    ]
+    attempts = [
+        asking.need.seconds
+        for asking in forecast.askings
+        if asking.need is not None and {f"generate:{asking.arm}", f"generate:{run_name(asking.arm, 0)}"} & stale
+    ]
+    told = [f"{duration(sum(adapters) + LAUNCH_SECONDS)} for {len(adapters)} adapters"] if adapters else []
+    told += [f"{duration(sum(attempts))} for {len(attempts)} arms' attempts"] if attempts else []
+    if told:
+        kind = ", a guess on a GPU" if any(device.kind == "gpu" for device in forecast.devices) else ""
+        workshop.screen.say(f"  about {', then about '.join(told)} if nothing else runs here{kind}")
 
 
 def _announce(workshop: Workshop, node: Node, state: State) -> None:

@@ -105,6 +105,7 @@ class Forecaster:
         askings = [self._asking(name, tunings) for name in self.study.arms]
         askings += self._merging(tunings, askings)
         return StudyForecast(
+            self.study,
             tuple(tunings[name] for name in self.study.tuned_arms()),
             tuple(askings),
             tuple(quotes(self.work, self.complete)),
@@ -271,9 +272,7 @@ class Forecaster:
         longest = max(counted, default=0) + extra
         tokens = sum(counted) + extra * len(counted)
         shared = meter.shared(asked)
-        return PromptLengths(
-            len(counted), tokens, longest, written, arm.max_tokens, shared, longest_written
-        ), at_most
+        return PromptLengths(len(counted), tokens, longest, written, arm.max_tokens, shared, longest_written), at_most
 
     def _without(self, name: str) -> tuple[list[Request], int]:
         """(an arm's prompts without what is not made yet, the tokens that this may have)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tracedistill.estimates import LAUNCH_SECONDS, Device, Need, PromptLengths, RowLengths
+from tracedistill.recipes import Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class Quote:
 class StudyForecast:
     """What a study would take, as far as it can be known."""
 
+    study: Study
+    """The study, its students' dtypes settled for the device."""
     tunings: tuple[Tuning, ...]
     """One per tuned arm, in the recipe's order."""
     askings: tuple[Asking, ...]

@@ -1,4 +1,4 @@
-"""Which dtype each student and local teacher computes in: what the recipe names, what the run folder began with, or auto.
+"""The dtype of each student and local teacher: what the recipe names, what the run folder began with, or auto.
 
 A run folder keeps its dtypes in study.json: its files are of one arithmetic, on whatever machine it goes on.
 """
@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from tracedistill.dtypes import SLOW, Choice, choose, slowness
 from tracedistill.pipeline.graph import Node, RunFolder
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.teaching import SCRIPTED
-from tracedistill.processor import DTYPES
+from tracedistill.processor import DTYPES, Dtype
 from tracedistill.recipes import Study
 from tracedistill.store import read_json, write_json
 
 IDENTITY, DTYPES_KEY = "study.json", "dtypes"
+Wanted = Dtype | Literal["auto"]
 COMPUTES = ("train", "parity", "generate")
 """Kinds of pieces that load a student."""
 
 
-def with_dtypes(study: Study, known: Mapping[str, str]) -> Study:
+def with_dtypes(study: Study, known: Mapping[str, Dtype]) -> Study:
     """The study with the folder's dtypes in the place of `auto`."""
     students = {
         name: replace(student, dtype=known[name]) if student.dtype == "auto" and name in known else student
@@ -30,18 +32,21 @@ def with_dtypes(study: Study, known: Mapping[str, str]) -> Study:
     return replace(study, students=students)
 
 
-def kept(run: RunFolder) -> dict[str, str]:
+def kept(run: RunFolder) -> dict[str, Dtype]:
     """Student -> the dtype that a run folder has begun with; `teacher:<name>` likewise. Empty for a new folder."""
     identity = run.path(IDENTITY)
     known = read_json(identity).get(DTYPES_KEY) if identity.exists() else None
     found = dict(known) if isinstance(known, dict) else _of_older_manifests(run)
-    return {name: dtype for name, dtype in found.items() if dtype in DTYPES}
+    return {name: dtype for name, given in found.items() for dtype in DTYPES if dtype == given}
 
 
 def _of_older_manifests(run: RunFolder) -> dict[str, str]:
     """The dtypes of a folder from before there was `auto`: what its students' pieces were made with."""
     found: dict[str, str] = {}
-    for path in (*run.folder.glob("generations/*.manifest.json"), *run.folder.glob("sft/*.preflight.json.manifest.json")):
+    for path in (
+        *run.folder.glob("generations/*.manifest.json"),
+        *run.folder.glob("sft/*.preflight.json.manifest.json"),
+    ):
         manifest = read_json(path)
         made = manifest.get("params", {}).get("student", {})
         for name, student in manifest.get("recipe", {}).get("students", {}).items():
@@ -50,12 +55,12 @@ def _of_older_manifests(run: RunFolder) -> dict[str, str]:
     return found
 
 
-def students_here(study: Study) -> dict[str, str]:
+def students_here(study: Study) -> dict[str, Wanted]:
     """Student that runs on this machine -> its dtype, or auto."""
     return {name: student.dtype for name, student in study.students.items() if _runs_here(student.model, student)}
 
 
-def settle(wanted: Mapping[str, str], run: RunFolder, screen: Screen) -> dict[str, str]:
+def settle(wanted: Mapping[str, Wanted], run: RunFolder, screen: Screen) -> dict[str, Dtype]:
     """Choose the dtypes that are still auto, say so, and note all of them in the run folder; name -> dtype."""
     choice: Choice | None = None
     found = kept(run)
@@ -86,7 +91,9 @@ def warn_of_slow(asked: Study, settled: Study, nodes: Sequence[Node], screen: Sc
         factor = slowness(student.dtype)
         if factor < SLOW:
             continue
-        slow = f"warning: student {name} computes in bfloat16, and float32 is {factor:.1f} times as fast on this machine"
+        slow = (
+            f"warning: student {name} computes in bfloat16, and float32 is {factor:.1f} times as fast on this machine"
+        )
         if asked.students[name].dtype == "auto":
             screen.say(f"{slow}. The run folder was begun in bfloat16 and keeps it; a new run_dir gets float32.")
         else:

@@ -21,6 +21,7 @@ from tracedistill.pipeline.pinning import pinned
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.settling import kept, settle, students_here, with_dtypes
 from tracedistill.pipeline.teaching import SCRIPTED, Teaching
+from tracedistill.processor import Dtype
 from tracedistill.prompts import PROMPTS, needs_plan, prompt_text
 from tracedistill.recipes import Arm, Study, resolved, run_name
 from tracedistill.records import Example, Problem
@@ -46,7 +47,7 @@ class Workshop:
         self.share = (0, 1)
         self.barrier: Callable[[], object] = lambda: None
 
-    def _settle(self, dtypes: dict[str, str]) -> None:
+    def _settle(self, dtypes: dict[str, Dtype]) -> None:
         self.dtypes = dtypes
         """Student, or `teacher:<name>` -> the dtype that this run folder keeps."""
         self.study = with_dtypes(pinned(self.asked, self.asked.folder), dtypes)
@@ -56,12 +57,12 @@ class Workshop:
         """Settle the students' dtypes that are still `auto`: from here on the run folder keeps them."""
         self._settle(settle(students_here(self.asked), self.run, self.screen))
 
-    def suppose(self, dtype: str | None = None) -> None:
+    def suppose(self, dtype: Dtype | None = None) -> None:
         """Take this dtype (none: what is fastest here) for students that are still `auto`, and note it nowhere."""
-        known = {name: own for name, own in students_here(self.asked).items() if own != "auto"} | kept(self.run)
-        open_names = [name for name in students_here(self.asked) if name not in known]
-        chosen = (dtype or choose().dtype) if open_names else ""
-        self._settle({**known, **dict.fromkeys(open_names, chosen)})
+        known, asked = kept(self.run), students_here(self.asked)
+        undecided = [name for name, own in asked.items() if own == "auto" and name not in known]
+        if undecided:
+            self._settle(known | dict.fromkeys(undecided, dtype or choose().dtype))
 
     def teacher_dtype(self, teacher: str) -> str:
         """The dtype of a teacher that runs here; the run folder keeps it."""

@@ -62,7 +62,7 @@ class TraceTrainer(SFTTrainer):
         if self.accelerator.distributed_type in WHOLE_WEIGHTS:
             hold_in_fp32(self.model)
         # FSDP and ZeRO gather weights when their own module is called, which these layers do not do.
-        if settings.bf16 and self.accelerator.distributed_type in WHOLE_WEIGHTS:
+        if self.accelerator.distributed_type in WHOLE_WEIGHTS:
             compute_in_base_dtype(self.model)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengthSampler:  # noqa: ARG002

@@ -1,0 +1,95 @@
+"""The README's study from nothing to its page, timed: what `make quickstart` takes once everything is installed.
+
+    python benchmarks/quickstart.py                                # quiet machine: nothing else may run
+    python benchmarks/quickstart.py students.smollm2-135m.dtype=float32 task.test=40
+
+A run folder and a cache of its own, both thrown away: the student's weights are converted and the processor is measured
+within the time. Words are changes to the recipe. The forecast is the dry run's, made before. The last line is JSON; the
+exit code is 1 where the study took more than `--limit` seconds (0: no limit).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tracedistill.processor import this_processor
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "quickstart" / "study.yaml"
+FORECAST = """
+import json, sys
+from tracedistill import pipeline
+found = pipeline.dry_run(pipeline.load(sys.argv[1], sys.argv[2:]))
+print(json.dumps({"training": found.tuning_seconds, "generation": found.asking_seconds}))
+"""
+
+
+def manifests(folder: Path) -> list[dict[str, Any]]:
+    """Those of a run folder, in no order."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob("*.manifest.json")]
+
+
+def timed(words: list[str], folder: Path, environment: dict[str, str]) -> tuple[float, float]:
+    """(seconds by the clock, seconds of the processor) of the study as a process of its own."""
+    command = [sys.executable, "-m", "tracedistill.cli", "run", str(RECIPE), f"run_dir={folder}", *words]
+    before, started = os.times(), time.perf_counter()
+    finished = subprocess.run(command, env=environment, check=False, stdout=sys.stderr)
+    seconds, after = time.perf_counter() - started, os.times()
+    if finished.returncode:
+        raise SystemExit(f"the study failed: {finished.returncode}")
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    return seconds, spent
+
+
+def main() -> int:
+    """Run, and print one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("changes", nargs="*", metavar="key=value", help="changes to the recipe")
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds that it may take; 0: any")
+    options = parser.parse_args()
+    processor = this_processor()
+    with tempfile.TemporaryDirectory() as place:
+        environment = {**os.environ, "TRACEDISTILL_CACHE": f"{place}/cache"}
+        seconds, cpu_seconds = timed(options.changes, Path(place) / "run", environment)
+        command = [sys.executable, "-c", FORECAST, str(RECIPE), f"run_dir={place}/forecast", *options.changes]
+        told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+        forecast = json.loads(told.splitlines()[-1])
+        made = manifests(Path(place) / "run")
+        kinds = {each["node"]: each["node"].partition(":")[0] for each in made}
+
+        def spent(*names: str) -> float:
+            return round(sum(each["seconds"] for each in made if kinds[each["node"]] in names), 1)
+
+        peaks = [each["peak_memory_bytes"] for each in made]
+        dtypes = {each["engine"]["dtype"] for each in made if "engine" in each}
+        report = json.loads((Path(place) / "run" / "report.json").read_text(encoding="utf-8"))
+    result = {
+        "seconds": round(seconds, 1),
+        "training_seconds": spent("train"),
+        "generation_seconds": spent("generate", "parity"),
+        "cpu_seconds": round(cpu_seconds, 1),
+        "forecast_training_seconds": round(forecast["training"], 1),
+        "forecast_generation_seconds": round(forecast["generation"], 1),
+        "dtype": " ".join(sorted(dtypes)),
+        "processor": processor.name,
+        "cores": processor.cores,
+        "bf16_instructions": processor.bf16_instructions,
+        "flags": list(processor.flags),
+        "caps": list(processor.caps),
+        "peak_gb": round(max(peaks) / 1e9, 2),
+        "right": {arm["name"]: arm["correct"] for arm in report["arms"]},
+        "changes": options.changes,
+    }
+    print(json.dumps(result))
+    return int(bool(options.limit) and seconds > options.limit)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

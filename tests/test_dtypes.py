@@ -1,0 +1,296 @@
+"""What `dtype: auto` comes to, how it is measured and remembered, and what a run folder keeps."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests import tiny
+from tests.tuned_study import recipe_of, tune
+from tracedistill import dtypes, pipeline, processor
+from tracedistill.cli import main
+from tracedistill.dtypes import choose, settled, slowness
+from tracedistill.pipeline.screen import Screen
+from tracedistill.pipeline.work import Workshop
+from tracedistill.processor import DTYPES, Measurement, Processor, Speed, measure_anew, measured, this_processor
+from tracedistill.recipes import StudentConfig
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
+)  # read by PEFT
+
+FAST, SLOW = Speed(500e9, 210e9, 340e9, 210e9), Speed(13e9, 11e9, 9e9, 9e9)
+PLAIN = Speed(61e9, 48e9, 55e9, 40e9)
+WITH = Measurement({"float32": PLAIN, "bfloat16": FAST})
+WITHOUT = Measurement({"float32": PLAIN, "bfloat16": SLOW})
+NEAR = Measurement({"float32": PLAIN, "bfloat16": PLAIN})
+BROKEN = Measurement({}, "RuntimeError: no such operation")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setenv("TRACEDISTILL_CACHE", str(tmp_path / "cache"))
+    measured.cache_clear()
+    yield
+    measured.cache_clear()
+
+
+def on(monkeypatch: pytest.MonkeyPatch, found: Measurement) -> None:
+    """A machine whose measurement comes out so."""
+    monkeypatch.setattr(dtypes, "measured", lambda: found)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+
+
+# ---- the measurement
+
+
+def test_this_cpu_is_measured_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "DISTURBED", 1e9)  # whatever else runs here
+    state = torch.get_rng_state()
+    found = measured()
+    assert not found.trouble
+    assert set(found.speeds) == set(DTYPES)
+    for speed in found.speeds.values():
+        assert all(1e7 < getattr(speed, name) < 1e15 for name in Speed.__slots__)
+    assert found.factor("float32", "bfloat16") == pytest.approx(1 / found.factor("bfloat16", "float32"))
+    assert torch.equal(torch.get_rng_state(), state), "what is drawn afterwards is what would have been drawn"
+    monkeypatch.setattr(processor, "_measure", lambda: pytest.fail("measured again"))
+    measured.cache_clear()
+    assert measured() == found
+
+
+@pytest.mark.parametrize("cap", processor.CAPS)
+def test_figures_are_of_one_processor_version_and_environment(cap: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "_measure", lambda: WITH)
+    measure_anew()
+    monkeypatch.setattr(processor, "_measure", lambda: WITHOUT)
+    assert measured() == WITH
+    measured.cache_clear()
+    monkeypatch.setenv(cap, "AVX2")
+    assert measured() == WITHOUT
+    assert not this_processor().bf16_instructions
+    assert f"{cap}=AVX2" in str(this_processor())
+
+
+@pytest.mark.parametrize("kept", ["", "[]", "{", '{"KEY": {"float32": {}}}', '{"KEY": {"float32": 3, "bfloat16": 4}}'])
+def test_damaged_memory_is_measured_over(kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "_measure", lambda: WITH)
+    processor._file().parent.mkdir(parents=True)
+    processor._file().write_text(kept.replace("KEY", processor._key()))
+    assert measured() == WITH
+    assert processor._key() in json.loads(processor._file().read_text())
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(processor, "_measure", lambda: WITH)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TRACEDISTILL_CACHE", str(tmp_path / "file"))
+    assert measured() == WITH
+
+
+def test_what_is_disturbed_is_tried_again_and_never_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = [Measurement(WITH.speeds, "disturbed"), WITH]
+    monkeypatch.setattr(processor, "_measure", lambda: tries.pop(0))
+    assert measure_anew() == WITH
+    assert processor._file().exists()
+    processor._file().unlink()
+    monkeypatch.setattr(processor, "_measure", lambda: Measurement(WITH.speeds, "disturbed"))
+    assert measure_anew().trouble == "disturbed"
+    assert not processor._file().exists()
+
+
+def test_scattered_times_are_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "DISTURBED", 0.5)
+    assert "times as long as at its fastest" in measure_anew().trouble
+
+
+def test_a_measurement_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(torch: Any, dtype: str) -> None:
+        raise RuntimeError("no such\n operation")
+
+    monkeypatch.setattr(processor, "_speed", broken)
+    threads = torch.get_num_threads()
+    assert measure_anew().trouble == "RuntimeError: no such operation"
+    assert torch.get_num_threads() == threads
+
+
+def test_the_processor_tells_its_name() -> None:
+    told = this_processor()
+    assert told.name
+    assert told.cores >= 1
+    assert Processor("x", 2, ("amx_bf16",), ()).bf16_instructions
+    assert not Processor("x", 2, (), ()).bf16_instructions
+
+
+# ---- the choice
+
+
+@pytest.mark.parametrize(
+    ("found", "dtype", "why"),
+    [
+        (WITH, "bfloat16", r"bfloat16: \d\.\d times float32 here"),
+        (WITHOUT, "float32", r"float32: \d\.\d times bfloat16 here"),
+        (NEAR, "float32", r"float32: 1\.0 times bfloat16 here"),
+        (BROKEN, "float32", r"could not be measured \(RuntimeError: no such operation\)"),
+    ],
+)
+def test_a_cpu_gets_what_is_faster_there(
+    found: Measurement, dtype: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(monkeypatch, found)
+    assert choose().dtype == dtype
+    assert re.search(why, choose().why)
+
+
+@pytest.mark.parametrize(("bf16", "dtype"), [(True, "bfloat16"), (False, "float32")])
+def test_a_gpu_is_asked_and_not_measured(bf16: bool, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, BROKEN)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "T4")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16 or including_emulation)
+    assert choose().dtype == dtype
+    assert "T4" in choose().why
+
+
+def test_another_accelerator_is_not_chosen_for_blindly(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, WITH)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
+    assert (choose().dtype, slowness("bfloat16")) == ("float32", 1.0)
+    assert "mps" in choose().why
+
+
+def test_what_a_recipe_names_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, WITHOUT)
+    assert settled(StudentConfig("m")).dtype == "float32"
+    assert settled(StudentConfig("m", dtype="bfloat16")).dtype == "bfloat16"
+    assert settled(StudentConfig("m", base_url="http://x/v1")).dtype == "auto"
+    assert (slowness("bfloat16") > 4, slowness("float32") < 1) == (True, True)
+    on(monkeypatch, BROKEN)
+    assert slowness("bfloat16") == 1.0
+
+
+# ---- the run folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.build(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture
+def study(tmp_path: Path, model: Path) -> Callable[..., Path]:
+    """A study of random adapters, attempted for real; keyword arguments are the student's."""
+
+    def write(**student: Any) -> Path:
+        students = {"tiny": {"model": str(model), **student}}
+        return recipe_of(tmp_path, model, students=students, arms={"standard": {}, "correct": {"tune": "correct"}})
+
+    return write
+
+
+def run(recipe: Path) -> None:
+    loaded = tune(recipe)
+    pipeline.run(loaded, "evaluate")
+
+
+def dtypes_in(folder: Path) -> set[str]:
+    """What manifests and engines of a run folder say."""
+    manifests = [json.loads(path.read_text()) for path in folder.rglob("*.manifest.json")]
+    computed = [each for each in manifests if each["node"].partition(":")[0] in ("preflight", "train", "generate")]
+    said = {each["recipe"]["students"]["tiny"]["dtype"] for each in computed}
+    return said | {each["engine"]["dtype"] for each in manifests if "engine" in each}
+
+
+def test_a_run_folder_keeps_what_it_began_with(
+    study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, folder = study(), tmp_path / "run"
+    on(monkeypatch, WITH)
+    run(recipe)
+    assert re.search(r"tiny: dtype auto is bfloat16: \d\.\d times float32 here", capsys.readouterr().out)
+    assert dtypes_in(folder) == {"bfloat16"}
+    on(monkeypatch, WITHOUT)
+    loaded = pipeline.load(recipe)
+    assert all(state.kind == "complete" for node, state in pipeline.status(loaded) if node.stage == "evaluate")
+    assert pipeline.run(loaded, "evaluate") == []
+    assert "warning" not in capsys.readouterr().out, "nothing is computed"
+    (folder / "generations" / "standard.jsonl").unlink()
+    assert "generate:standard" in pipeline.run(loaded, "evaluate")
+    told = capsys.readouterr().out
+    assert told.count("warning") == 1
+    assert "began" not in told
+    assert "The run folder was begun in bfloat16 and keeps it; a new run_dir gets float32" in told
+    assert dtypes_in(folder) == {"bfloat16"}
+
+
+def test_a_folder_from_before_auto_goes_on_in_its_dtype(
+    study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(monkeypatch, WITHOUT)
+    run(study(dtype="bfloat16"))
+    identity = tmp_path / "run" / "study.json"
+    old = {key: value for key, value in json.loads(identity.read_text()).items() if key != "dtypes"}
+    identity.write_text(json.dumps(old))
+    loaded = pipeline.load(study())
+    assert Workshop(loaded.study, loaded.recipe, Screen(quiet=True)).study.students["tiny"].dtype == "bfloat16"
+    assert pipeline.run(loaded, "evaluate", quiet=True) == []
+    assert dtypes_in(tmp_path / "run") == {"bfloat16"}
+
+
+def test_an_explicit_slow_dtype_is_warned_of_once(
+    study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on(monkeypatch, WITHOUT)
+    run(study(dtype="bfloat16"))
+    told = capsys.readouterr().out
+    (line,) = [line for line in told.splitlines() if "warning" in line]
+    assert re.search(r"float32 is \d\.\d times as fast on this machine", line)
+    assert line.endswith("Set students.tiny.dtype: float32 (or auto).")
+
+
+def test_stages_without_a_student_settle_nothing(
+    study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traces may be made on one machine and trained on where another has a GPU."""
+    on(monkeypatch, WITHOUT)
+    loaded = pipeline.load(study())
+    pipeline.run(loaded, "assemble", quiet=True)
+    pipeline.dry_run(loaded)
+    assert "dtypes" not in json.loads((tmp_path / "run" / "study.json").read_text())
+    on(monkeypatch, WITH)
+    tune(study())
+    pipeline.run(loaded, "evaluate", quiet=True)
+    assert dtypes_in(tmp_path / "run") == {"bfloat16"}
+
+
+def test_a_dtype_that_is_none_is_refused(study: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", str(study(dtype="float8"))]) == 2
+    assert "dtype" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_whole_pipeline_in_either_dtype(
+    dtype: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained, merged and kept apart, attempted and reported, whichever dtype this machine would take by itself."""
+    monkeypatch.setattr(dtypes, "choose", lambda: pytest.fail("the dtype is forced"))
+    students = {"tiny": {"model": str(model), "dtype": dtype}}
+    training = {"lora_r": 4, "max_length": 512, "epochs": 2, "batch_size": 4}
+    arms = {"standard": {}, "answer-only": {"tune": "none"}, "correct": {"tune": "correct"}}
+    recipe = recipe_of(tmp_path, model, students=students, training=training, arms=arms)
+    pipeline.run(pipeline.load(recipe), quiet=True)
+    folder = tmp_path / "run"
+    assert dtypes_in(folder) == {dtype}
+    log = json.loads((folder / "adapters" / "correct" / "training.json").read_text())["log"]
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    assert losses[-1] < losses[0]
+    assert (folder / "report.html").exists()
