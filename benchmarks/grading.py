@@ -25,6 +25,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from machine import machine
+
 from tracedistill.answers import NUMBER, AnswerPolicy, equal, judge, read_answer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
         "cores": os.cpu_count(),
         "repeat": args.repeat,
     }
-    print(json.dumps(result))
+    print(json.dumps({**result, **machine()}))
     return 0
 
 

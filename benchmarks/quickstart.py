@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tracedistill.processor import this_processor
+from machine import machine
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "quickstart" / "study.yaml"
 FORECAST = """
@@ -54,7 +54,6 @@ def main() -> int:
     parser.add_argument("changes", nargs="*", metavar="key=value", help="changes to the recipe")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds that it may take; 0: any")
     options = parser.parse_args()
-    processor = this_processor()
     with tempfile.TemporaryDirectory() as place:
         environment = {**os.environ, "TRACEDISTILL_CACHE": f"{place}/cache"}
         seconds, cpu_seconds = timed(options.changes, Path(place) / "run", environment)
@@ -78,11 +77,7 @@ def main() -> int:
         "forecast_training_seconds": round(forecast["training"], 1),
         "forecast_generation_seconds": round(forecast["generation"], 1),
         "dtype": " ".join(sorted(dtypes)),
-        "processor": processor.name,
-        "cores": processor.cores,
-        "bf16_instructions": processor.bf16_instructions,
-        "flags": list(processor.flags),
-        "caps": list(processor.caps),
+        **machine(),
         "peak_gb": round(max(peaks) / 1e9, 2),
         "right": {arm["name"]: arm["correct"] for arm in report["arms"]},
         "changes": options.changes,

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+from machine import machine
 
 from tracedistill import pipeline
 from tracedistill.records import Problem
@@ -115,7 +116,7 @@ def main() -> None:
         "validate_s": round(seconds["validate"], 1),
         "peak_rss_mb": round(peak / 1e6, 1),
     }
-    print(json.dumps(figures))
+    print(json.dumps({**figures, **machine()}))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from machine import machine
+
 from tracedistill.recipes import Arm, StudentConfig, Study, TaskConfig, resolved
 from tracedistill.records import Problem
 from tracedistill.store import dumps, to_json, write_json, write_jsonl
@@ -170,7 +172,7 @@ def main() -> int:
         print(f"{name}: {value:,.1f} (limit {LIMITS[name]:,.0f})")
     settings = {"attempts": options.attempts, "arms": options.arms, "attempts_bytes": size, "cpus": os.cpu_count()}
     within = all(value < LIMITS[name] for name, value in found.items())
-    print(json.dumps({**found, "within_limits": within, **settings}))
+    print(json.dumps({**found, "within_limits": within, **settings, **machine()}))
     return 0 if within else 1
 
 

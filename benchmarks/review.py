@@ -23,6 +23,7 @@ from html import unescape
 from pathlib import Path
 
 import httpx2 as httpx
+from machine import machine
 
 from tracedistill.records import Problem, Trace
 from tracedistill.store import content_id, read_jsonl, write_jsonl
@@ -115,7 +116,7 @@ def main() -> None:
         scan = time.perf_counter() - started
         server = subprocess.Popen([sys.executable, "-c", SERVER, name], stdout=subprocess.PIPE, text=True)
         try:
-            print(json.dumps(measure(server, options.traces, scan)))
+            print(json.dumps({**measure(server, options.traces, scan), **machine()}))
         finally:
             server.kill()
             server.wait()

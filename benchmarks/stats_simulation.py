@@ -14,6 +14,7 @@ import json
 import time
 
 import numpy as np
+from machine import machine
 from numpy.typing import NDArray
 
 from tracedistill import stats
@@ -124,7 +125,7 @@ def main() -> None:
         "simulations": given.simulations,
         "seconds": round(time.perf_counter() - start, 1),
     }
-    print(json.dumps(result))
+    print(json.dumps({**result, **machine()}))
 
 
 if __name__ == "__main__":

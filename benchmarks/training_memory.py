@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
 
+from machine import machine
+
 from tracedistill.records import Example, Message
 from tracedistill.store import Records, write_jsonl
 from tracedistill.tasks import Source, get_task
@@ -115,7 +117,7 @@ def main() -> None:
     for phase in ("preflight", "training"):
         further = (many["anonymous_mb"][phase] - few["anonymous_mb"][phase]) * 2**20
         growth[phase] = round(further / max(1, many["rows"] - few["rows"]), 1)
-    print(json.dumps({"growth": growth, "runs": found, "steps": args.steps, "student": args.student}))
+    print(json.dumps({"growth": growth, "runs": found, "steps": args.steps, "student": args.student, **machine()}))
 
 
 if __name__ == "__main__":
