@@ -10,9 +10,10 @@ best plain ones for the dtype (weights held in it, no activation checkpointing),
 its own (PATH: its llamafactory-cli), on the same rows, batches and steps; its seconds are those that it reports. The
 headline, `speedup`, is against the quicker of them all.
 
-Adapters are measured by one plain fp32 forward pass: mean negative log-likelihood per supervised token of rows that none
-was trained on. About 10 minutes on 2 idle CPU cores with instructions for bfloat16; on busy ones read `cpu_speedup`, the
-ratio of processor times, with `--threads 1`: threads that wait for each other burn processor time too.
+Adapters are measured by one plain fp32 forward pass: mean negative log-likelihood per supervised token of rows that
+none was trained on. About 10 minutes on 2 idle CPU cores with instructions for bfloat16; on busy ones read
+`cpu_speedup`, the ratio of processor times, with `--threads 1`: threads that wait for each other burn processor time
+too.
 
 On a GPU (`--device`, by default where there is one) the last line also has the peak of allocated memory, and `--qlora`
 trains with 4-bit weights (NF4, double quantisation) beside the two. `random:SHAPE` is a model of that published shape

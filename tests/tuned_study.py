@@ -47,6 +47,7 @@ def tune(recipe: Path, **settings: Any) -> pipeline.LoadedStudy:
     loaded = pipeline.load(recipe)
     work = Workshop(loaded.study, loaded.recipe, Screen(quiet=True))
     work.run.claim()
+    work.settle()
     nodes = Graph(work).nodes()
     tuned = [node for node in nodes if node.name.startswith("train:")]
     pipeline._make(work, [node for node in upstream(nodes, tuned) if node not in tuned])
