@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,16 @@ from tests.tuned_study import recipe_of, tune
 from tracedistill import dtypes, pipeline, processor
 from tracedistill.cli import main
 from tracedistill.dtypes import choose, settled, slowness
+from tracedistill.pipeline.graph import LOCK_HELD, Node
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.work import Workshop
 from tracedistill.processor import DTYPES, Measurement, Processor, Speed, measure_anew, measured, this_processor
 from tracedistill.recipes import StudentConfig
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
-)  # read by PEFT
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning"),  # TRL's own default
+    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),  # read by PEFT
+]
 
 FAST, SLOW = Speed(500e9, 210e9, 340e9, 210e9), Speed(13e9, 11e9, 9e9, 9e9)
 PLAIN = Speed(61e9, 48e9, 55e9, 40e9)
@@ -214,8 +216,13 @@ def test_a_run_folder_keeps_what_it_began_with(
 ) -> None:
     recipe, folder = study(), tmp_path / "run"
     on(monkeypatch, WITH)
-    run(recipe)
+    begun = pipeline.load(recipe)
+    work = Workshop(begun.study, begun.recipe, Screen())
+    work.run.claim()
+    work.settle()
     assert re.search(r"tiny: dtype auto is bfloat16: \d\.\d times float32 here", capsys.readouterr().out)
+    run(recipe)
+    assert "dtype auto" not in capsys.readouterr().out, "it is settled"
     assert dtypes_in(folder) == {"bfloat16"}
     on(monkeypatch, WITHOUT)
     loaded = pipeline.load(recipe)
@@ -275,18 +282,43 @@ def test_a_dtype_that_is_none_is_refused(study: Callable[..., Path], capsys: pyt
     assert "dtype" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+def test_a_teacher_that_runs_here_keeps_its_dtype_too(
+    study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = pipeline.load(study())
+    work = Workshop(loaded.study, loaded.recipe, Screen(quiet=True))
+    work.run.claim()
+    for found in (WITHOUT, WITH):
+        on(monkeypatch, found)
+        assert work.teacher_dtype("large") == "float32"
+    assert json.loads((tmp_path / "run" / "study.json").read_text())["dtypes"] == {"teacher:large": "float32"}
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_whole_pipeline_in_either_dtype(
-    dtype: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dtype: str,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    one_thread: None,
 ) -> None:
-    """Trained, merged and kept apart, attempted and reported, whichever dtype this machine would take by itself."""
-    monkeypatch.setattr(dtypes, "choose", lambda: pytest.fail("the dtype is forced"))
+    """Trained, attempted and reported, whichever dtype this machine would take by itself; launched in this process."""
+    monkeypatch.setattr("tracedistill.pipeline.settling.choose", lambda: pytest.fail("the dtype is forced"))
+
+    def launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]:
+        monkeypatch.setenv(LOCK_HELD, str(workshop.run.folder.resolve()))
+        return pipeline.train_in_this_process(loaded, [], main_process=True, barrier=lambda: None)
+
+    monkeypatch.setattr(pipeline, "_launch", launch)
     students = {"tiny": {"model": str(model), "dtype": dtype}}
-    training = {"lora_r": 4, "max_length": 512, "epochs": 2, "batch_size": 4}
+    training = {"lora_r": 4, "max_length": 512, "batch_size": 4, "learning_rate": 1e-2}
     arms = {"standard": {}, "answer-only": {"tune": "none"}, "correct": {"tune": "correct"}}
-    recipe = recipe_of(tmp_path, model, students=students, training=training, arms=arms)
-    pipeline.run(pipeline.load(recipe), quiet=True)
+    evaluation = {"batch_size": 4, "merge": "never"}
+    recipe = recipe_of(tmp_path, model, students=students, training=training, arms=arms, evaluation=evaluation)
+    loaded = pipeline.load(recipe)
+    pipeline.run(loaded)
+    assert re.search(r"about .+ for 2 adapters, then about .+ for 3 arms' attempts", capsys.readouterr().out)
     folder = tmp_path / "run"
     assert dtypes_in(folder) == {dtype}
     log = json.loads((folder / "adapters" / "correct" / "training.json").read_text())["log"]
