@@ -25,6 +25,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from machine import machine
+
 from tracedistill import pipeline
 from tracedistill.engines import Generation, Request
 from tracedistill.engines.budget import Prices, Worst, worst_case
@@ -158,7 +160,7 @@ def main() -> None:
         base = measured(Path(name) / "base", 10, options.samples)["resume"]["peak_mb"]
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         found = measured(Path(name), options.problems, options.samples)
-    print(json.dumps({"problems": options.problems, "samples": options.samples, "base_mb": base, **found}))
+    print(json.dumps({"problems": options.problems, "samples": options.samples, "base_mb": base, **found, **machine()}))
 
 
 if __name__ == "__main__":

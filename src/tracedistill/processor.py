@@ -165,11 +165,9 @@ def _remembered() -> Measurement | None:
 
 
 def _remember(found: Measurement) -> None:
-    try:
-        kept = read_json(_file())
-    except (InputError, OSError, ValueError):
-        kept = {}
-    known = kept if isinstance(kept, dict) else {}
+    known: dict[str, Any] = {}
+    with contextlib.suppress(InputError, OSError, ValueError):  # none yet, or damaged
+        known = dict(read_json(_file()))
     with contextlib.suppress(InputError, OSError):  # a cache that cannot be written costs the next run a second
         write_json(_file(), {**known, _key(): {dtype: asdict(speed) for dtype, speed in found.speeds.items()}})
 

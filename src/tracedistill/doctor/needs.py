@@ -46,6 +46,8 @@ def needs_of(recipe: Path, overrides: tuple[str, ...], machine: Machine, speed: 
     except InputError as error:
         yield Finding("recipe", "bad", str(error))
         return
+    for line in forecast.refused:
+        yield Finding("would stop the run", "bad", line)
     for name in sorted(used):
         yield from _student(study, name, forecast, machine, speed)
     yield from _hardware(study, recipe, machine)
