@@ -233,9 +233,17 @@ def test_what_is_not_there_is_counted_at_its_most_or_not_at_all(recipe: Recipe) 
     assert "tuning: no estimate: the problems are not there" in hub[1].text
     sized = needs(recipe(task={"name": "gsm8k", "train": 500, "test": 100}))["student s"]
     assert "(500 rows of at most 1024 tokens)" in sized[1].text
-    mine = recipe(task={"name": "file", "path": "mine.jsonl"}, arms={"a": {"tune": "none"}})
-    (mine.parent / "mine.jsonl").write_text('{"question": "What is it?", "answer": "7"}\n' * 20)
-    assert "rows of" in needs(mine)["student s"][1].text
+    mine = recipe(task={"name": "file", "path": "mine.jsonl", "train": 20, "test": 10}, arms={"a": {"tune": "none"}})
+    lines = [f'{{"question": "What is {n} and {n}?", "answer": "{2 * n}"}}' for n in range(40)]
+    (mine.parent / "mine.jsonl").write_text("\n".join(lines))
+    assert re.search(r"\(20 rows of \d\d tokens\)", needs(mine)["student s"][1].text)
+
+
+def test_what_would_stop_a_run_is_bad(recipe: Recipe) -> None:
+    short = recipe(training={"max_length": 8, "too_long": "error"})
+    line, *_ = needs(short)["would stop the run"]
+    assert line.state == "bad"
+    assert "320 rows are over training.max_length=8" in line.text
 
 
 def test_more_memory_than_there_is(recipe: Recipe) -> None:
