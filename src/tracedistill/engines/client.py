@@ -20,7 +20,8 @@ from tracedistill.engines import Engine, Generation, Request
 from tracedistill.engines.budget import Budget, BudgetReachedError, Meter, Prices, check_budget, worst_case
 from tracedistill.engines.calls import CallEngine, LastingEngine, Outcome, entry_of, generation_of
 from tracedistill.engines.progress import Statistics
-from tracedistill.engines.pump import Pump, Row
+from tracedistill.engines.pump import Pump
+from tracedistill.engines.retrying import Row
 from tracedistill.engines.usage import Used
 from tracedistill.ledger import Balance, Spending
 

@@ -12,46 +12,23 @@ import contextlib
 import heapq
 import itertools
 import queue
-import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 from tracedistill.cache import Claims, GenerationCache
-from tracedistill.engines import Generation, Request
-from tracedistill.engines.blame import Blame
-from tracedistill.engines.budget import Meter, Worst
+from tracedistill.engines import Generation
+from tracedistill.engines.budget import Meter
 from tracedistill.engines.calls import CallEngine, Outcome, StopRunError, entry_of, generation_of
-from tracedistill.engines.limits import Concurrency, Pace, backoff, until
+from tracedistill.engines.limits import Concurrency, Pace
 from tracedistill.engines.progress import Statistics
-from tracedistill.engines.remedies import remedy_of
-from tracedistill.engines.words import gist
-from tracedistill.ledger import LEASE, NOTHING, Spending
+from tracedistill.engines.retrying import Retries, Row, later_than_patience
+from tracedistill.ledger import LEASE
 
 _BUSY_POLL = 0.3  # seconds between looks at an answer that another process is buying
-_REPEATS = 2  # calls that a row is worth whose reply would most likely be the same again
-
-
-@dataclass(slots=True)
-class Row:
-    """A request on its way."""
-
-    key: bytes
-    request: Request
-    worst: Worst
-    attempts: int = 0
-    refusals: int = 0
-    refused_since: float | None = None
-    claimed: bool = False
-    stake: Spending = NOTHING
-    paid: Spending = NOTHING
-    repeats: int = 0
-    spared: bool = False
-    sent: float = 0.0
-    first_sent: float = 0.0
 
 
 class Pump:
@@ -87,12 +64,8 @@ class Pump:
         self._order = itertools.count()
         self._completed: list[tuple[Row, Outcome]] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._jitter = random.Random(0)
         self._no_more = self._stopping = False
-        self._answered_at = float("-inf")
-        self._failing_since: float | None = None
-        self._trouble = ""
-        self._blame: Blame[Row] = Blame()
+        self._retries = Retries(pacing, self._concurrency, self._pace, statistics, self._put_off, self._halt)
         self._timer: asyncio.TimerHandle | None = None
         self._pulse: asyncio.TimerHandle | None = None
         self._overdue = False  # a sign of life is due: calls may take longer than the lease of their claims
@@ -172,17 +145,15 @@ class Pump:
         completed, self._completed = self._completed, []
         in_flight = len(self._tasks)
         for row, outcome in completed:
-            stored += [
-                (each, replace(generation, usd=each.paid.usd, buyer=self._buyer))
-                for each, generation in self._judge(row, outcome, in_flight, now)
-            ]
+            stored += self._paid(self._judge(row, outcome, in_flight, now))
         if completed:
             self._broke_until = 0.0
-        if self._blame.deciding and not self._tasks and not self._stopping:
-            self._halt(self._blame.stop())
+        if self._retries.blame.deciding and not self._tasks and not self._stopping:
+            self._halt(self._retries.blame.stop())
         chosen = [] if self._stopping else self._choose(now)
         if not chosen and not self._tasks and not self._stopping and self._idle():
-            stored += self._held_failures()
+            # nothing is left to tell whose fault it was
+            stored += self._paid((each.row, each.generation) for each in self._retries.blame.release())
         results = list(stored)
         if self._meter.overrun != self._known_overrun:
             self._known_overrun = self._meter.overrun
@@ -236,8 +207,8 @@ class Pump:
         """Rows to start now, within concurrency, pace and budget; sets the timer for those that must wait."""
         chosen: list[Row] = []
         wake: float | None = None
-        self._statistics.waiting = "budget" if now < self._broke_until else self._trouble
-        may = now >= self._broke_until and not self._blame.deciding
+        self._statistics.waiting = "budget" if now < self._broke_until else self._retries.trouble
+        may = now >= self._broke_until and not self._retries.blame.deciding
         while may and len(self._tasks) + len(chosen) < self._concurrency.limit:
             due = bool(self._later) and self._later[0][0] <= now
             if not due and (not self._inbox or self._in_trouble(len(chosen))):
@@ -249,7 +220,7 @@ class Pump:
                 self._statistics.waiting = f"rate limit: {wait:.0f} s" if wait >= 1 else ""
                 asked = self._pace.asked_wait(expected, now)
                 if asked > self._pacing.patience:
-                    self._halt(_later_than_patience(asked, "its rate limit is used up"))
+                    self._halt(later_than_patience(asked, "its rate limit is used up"))
                     break
                 wake = now + wait
                 break
@@ -275,7 +246,7 @@ class Pump:
     def _in_trouble(self, chosen: int) -> bool:
         """Whether no new row should start: nothing was answered since a failure, and enough rows try already."""
         trying = len(self._tasks) + chosen + len(self._later)
-        return self._failing_since is not None and trying >= self._concurrency.limit
+        return self._retries.failing_since is not None and trying >= self._concurrency.limit
 
     def _ring(self) -> None:
         self._timer = None  # loops may ring a clock tick early; the turn that follows then sets it anew
@@ -295,98 +266,17 @@ class Pump:
         self._turn.set()
 
     def _judge(self, row: Row, outcome: Outcome, in_flight: int, now: float) -> list[tuple[Row, Generation]]:
-        """Settle one outcome: what is to be kept now, which is nothing where the row goes back or the run ends."""
+        """Settle one outcome: what is to be kept now, which is nothing if the row goes back or the run ends."""
         row.paid += self._meter.settle(row.stake, row.worst, outcome.billed, outcome.used)
         if outcome.used is not None:
             self._pace.corrected(_expected(row), outcome.used.tokens_in + outcome.used.tokens_out)
         if outcome.headers:
             self._pace.told(outcome.headers, in_flight, now, time.time())
-        if outcome.generation is not None:
-            self._concurrency.answered(row.sent, now)
-            if outcome.suspect:
-                self._blame.hold(row, outcome.generation, outcome.suspect, again=False)
-                return []
-            return [*(self._answered(now) if outcome.billed else ()), (row, outcome.generation)]
-        if outcome.wait is not None and outcome.wait > self._pacing.patience:
-            self._halt(_later_than_patience(outcome.wait, outcome.cause))
-        if self._stopping:
-            self._put_off(row, now)  # for its claim to be given up at the end
-            return []
-        if outcome.refused or outcome.loading:
-            return self._refused(row, outcome, now)
-        return self._failed(row, outcome, now)
+        return self._retries.judge(row, outcome, now, stopping=self._stopping)
 
-    def _answered(self, now: float) -> list[tuple[Row, Generation]]:
-        """An answer: the server works, so what was held failed for its own sake, or was sent while it did not."""
-        self._answered_at, self._failing_since, self._trouble = now, None, ""
-        failures = []
-        for held in self._blame.release():
-            if held.again and not held.row.spared:
-                held.row.attempts, held.row.repeats, held.row.spared = 0, 0, True
-                self._put_off(held.row, now)
-            else:
-                failures.append((held.row, held.generation))
-        return failures
-
-    def _held_failures(self) -> list[tuple[Row, Generation]]:
-        """What was held when nothing is left to tell whose fault it was: the rows'."""
-        return [
-            (each.row, replace(each.generation, usd=each.row.paid.usd, buyer=self._buyer))
-            for each in self._blame.release()
-        ]
-
-    def _failed(self, row: Row, outcome: Outcome, now: float) -> list[tuple[Row, Generation]]:
-        """A call came to nothing: another one, or a failure of the row, or of the run."""
-        row.attempts += 1
-        self._failing_since = now if self._failing_since is None else self._failing_since
-        if outcome.wait is not None:
-            self._pace.pause(outcome.wait, now)
-        # Rows that fail while others are answered are bad luck; rows that see no answer all their life are an outage.
-        silent = self._answered_at < row.first_sent
-        failing, ever = now - self._failing_since, self._answered_at > float("-inf")
-        patient = silent and not outcome.billed and failing < self._pacing.outage and (ever or not outcome.unreachable)
-        row.repeats += outcome.repeats
-        if (row.attempts < self._pacing.attempts and row.repeats < _REPEATS) or patient:
-            self._statistics.retried += 1
-            if silent and row.attempts > 1:
-                self._trouble = f"no answer for {failing:.0f} s, {outcome.cause}"
-            self._put_off(row, now + max(outcome.wait or 0.0, backoff(row.attempts, self._jitter)))
-            return []
-        if outcome.unreachable and silent:
-            self._halt(
-                StopRunError(f"{outcome.cause}; check base_url and that the server is up, and run again to go on")
-            )
-            self._put_off(row, now)
-            return []
-        failure = _failure(row, f"{outcome.cause} ({row.attempts} attempts)")
-        if silent:
-            self._blame.hold(row, failure, gist(outcome.cause), again=not outcome.billed)
-            return []
-        return [(row, failure)]
-
-    def _refused(self, row: Row, outcome: Outcome, now: float) -> list[tuple[Row, Generation]]:
-        """Not now: too many calls, or a model that is being loaded."""
-        if outcome.loading:
-            self._trouble = "the server is loading its model"
-        else:
-            self._statistics.limited += 1
-            self._concurrency.refused(row.sent, now)
-        row.refusals += 1
-        row.refused_since = now if row.refused_since is None else row.refused_since
-        waited = now - row.refused_since
-        if waited > self._pacing.patience:
-            if self._answered_at > row.refused_since:
-                return [(row, _failure(row, f"{outcome.cause} (refused for {waited:.0f} s)"))]
-            self._halt(
-                StopRunError(
-                    f"no answer for {waited / 60:.0f} minutes: {outcome.cause}; "
-                    f"{remedy_of(outcome.cause) or 'see to the server'}, and run the same command again to go on"
-                )
-            )
-        if outcome.wait is not None:
-            self._pace.pause(outcome.wait, now)
-        self._put_off(row, now + max(outcome.wait or 0.0, backoff(row.refusals, self._jitter)))
-        return []
+    def _paid(self, kept: Iterable[tuple[Row, Generation]]) -> list[tuple[Row, Generation]]:
+        """The generations with what was charged for them and who bought them."""
+        return [(row, replace(generation, usd=row.paid.usd, buyer=self._buyer)) for row, generation in kept]
 
     def _put_off(self, row: Row, until: float) -> None:
         heapq.heappush(self._later, (until, next(self._order), row))
@@ -401,7 +291,7 @@ class Pump:
         for row, outcome in self._completed:
             self._meter.settle(row.stake, row.worst, outcome.billed, outcome.used)
         held = [row.key for _, _, row in self._later if row.claimed] + [row.key for row, _ in self._completed]
-        held += [each.row.key for each in self._blame.held]
+        held += [each.row.key for each in self._retries.blame.held]
         self._cache.exchange(released=held, booking=self._meter.booking())
         self._statistics.usd = self._meter.spent.usd
         self._statistics.in_flight = 0
@@ -410,12 +300,3 @@ class Pump:
 def _expected(row: Row) -> int:
     """Tokens that a call is expected to take, for rates: four bytes a token, and the most it may write."""
     return row.worst.tokens_in // 4 + row.worst.tokens_out
-
-
-def _failure(row: Row, cause: str) -> Generation:
-    return Generation(row.request.request_id, "", "error", error=cause)
-
-
-def _later_than_patience(seconds: float, cause: str) -> StopRunError:
-    moment = until(seconds, time.time())
-    return StopRunError(f"the server lets nothing through until {moment}: {cause}; run the same command again then")

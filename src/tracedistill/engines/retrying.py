@@ -1,0 +1,159 @@
+"""What becomes of a call that is over: kept, made again, held until other rows tell whose fault it was, or the end."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tracedistill.engines import Generation, Request
+from tracedistill.engines.blame import Blame
+from tracedistill.engines.budget import Worst
+from tracedistill.engines.calls import Outcome, Pacing, StopRunError
+from tracedistill.engines.limits import Concurrency, Pace, backoff, until
+from tracedistill.engines.progress import Statistics
+from tracedistill.engines.remedies import remedy_of
+from tracedistill.engines.words import gist
+from tracedistill.ledger import NOTHING, Spending
+
+_REPEATS = 2  # calls that a row is worth whose reply would most likely be the same again
+
+
+@dataclass(slots=True)
+class Row:
+    """A request on its way."""
+
+    key: bytes
+    request: Request
+    worst: Worst
+    attempts: int = 0
+    refusals: int = 0
+    refused_since: float | None = None
+    claimed: bool = False
+    stake: Spending = NOTHING
+    paid: Spending = NOTHING
+    repeats: int = 0
+    spared: bool = False
+    sent: float = 0.0
+    first_sent: float = 0.0
+
+
+class Retries:
+    """Judges the calls of one run; times are the loop's.
+
+    `put_off` takes a row and the time of its next call; `halt` ends the run, for the reason it is given.
+    """
+
+    def __init__(
+        self,
+        pacing: Pacing,
+        concurrency: Concurrency,
+        pace: Pace,
+        statistics: Statistics,
+        put_off: Callable[[Row, float], None],
+        halt: Callable[[BaseException], None],
+    ) -> None:
+        self.blame: Blame[Row] = Blame()
+        """Rows that have failed since the last answer."""
+        self.failing_since: float | None = None
+        """When the first call failed after the last answer; None: none has."""
+        self.trouble = ""
+        """What keeps answers from coming, for the panel."""
+        self._pacing, self._concurrency, self._pace, self._statistics = pacing, concurrency, pace, statistics
+        self._put_off, self._halt = put_off, halt
+        self._answered_at = float("-inf")
+        self._jitter = random.Random(0)
+
+    def judge(self, row: Row, outcome: Outcome, now: float, *, stopping: bool) -> list[tuple[Row, Generation]]:
+        """What is to be kept now, which is nothing if the row goes back or the run ends."""
+        if outcome.generation is not None:
+            self._concurrency.answered(row.sent, now)
+            if outcome.suspect:
+                self.blame.hold(row, outcome.generation, outcome.suspect, again=False)
+                return []
+            return [*(self._answered(now) if outcome.billed else ()), (row, outcome.generation)]
+        if outcome.wait is not None and outcome.wait > self._pacing.patience:
+            self._halt(later_than_patience(outcome.wait, outcome.cause))
+            stopping = True
+        if stopping:
+            self._put_off(row, now)  # for its claim to be given up at the end
+            return []
+        if outcome.refused or outcome.loading:
+            return self._refused(row, outcome, now)
+        return self._failed(row, outcome, now)
+
+    def _answered(self, now: float) -> list[tuple[Row, Generation]]:
+        """An answer: the server works, so what was held failed for its own sake, or was sent while it did not."""
+        self._answered_at, self.failing_since, self.trouble = now, None, ""
+        failures = []
+        for held in self.blame.release():
+            if held.again and not held.row.spared:
+                held.row.attempts, held.row.repeats, held.row.spared = 0, 0, True
+                self._put_off(held.row, now)
+            else:
+                failures.append((held.row, held.generation))
+        return failures
+
+    def _failed(self, row: Row, outcome: Outcome, now: float) -> list[tuple[Row, Generation]]:
+        """A call came to nothing: another one, or a failure of the row, or of the run."""
+        row.attempts += 1
+        self.failing_since = now if self.failing_since is None else self.failing_since
+        if outcome.wait is not None:
+            self._pace.pause(outcome.wait, now)
+        # Rows that fail while others are answered are bad luck; rows that see no answer all their life are an outage.
+        silent = self._answered_at < row.first_sent
+        failing, ever = now - self.failing_since, self._answered_at > float("-inf")
+        patient = silent and not outcome.billed and failing < self._pacing.outage and (ever or not outcome.unreachable)
+        row.repeats += outcome.repeats
+        if (row.attempts < self._pacing.attempts and row.repeats < _REPEATS) or patient:
+            self._statistics.retried += 1
+            if silent and row.attempts > 1:
+                self.trouble = f"no answer for {failing:.0f} s, {outcome.cause}"
+            self._put_off(row, now + max(outcome.wait or 0.0, backoff(row.attempts, self._jitter)))
+            return []
+        if outcome.unreachable and silent:
+            self._halt(
+                StopRunError(f"{outcome.cause}; check base_url and that the server is up, and run again to go on")
+            )
+            self._put_off(row, now)
+            return []
+        failure = _failure(row, f"{outcome.cause} ({row.attempts} attempts)")
+        if silent:
+            self.blame.hold(row, failure, gist(outcome.cause), again=not outcome.billed)
+            return []
+        return [(row, failure)]
+
+    def _refused(self, row: Row, outcome: Outcome, now: float) -> list[tuple[Row, Generation]]:
+        """Not now: too many calls, or a model that is being loaded."""
+        if outcome.loading:
+            self.trouble = "the server is loading its model"
+        else:
+            self._statistics.limited += 1
+            self._concurrency.refused(row.sent, now)
+        row.refusals += 1
+        row.refused_since = now if row.refused_since is None else row.refused_since
+        waited = now - row.refused_since
+        if waited > self._pacing.patience:
+            if self._answered_at > row.refused_since:
+                return [(row, _failure(row, f"{outcome.cause} (refused for {waited:.0f} s)"))]
+            self._halt(
+                StopRunError(
+                    f"no answer for {waited / 60:.0f} minutes: {outcome.cause}; "
+                    f"{remedy_of(outcome.cause) or 'see to the server'}, and run the same command again to go on"
+                )
+            )
+        if outcome.wait is not None:
+            self._pace.pause(outcome.wait, now)
+        self._put_off(row, now + max(outcome.wait or 0.0, backoff(row.refusals, self._jitter)))
+        return []
+
+
+def _failure(row: Row, cause: str) -> Generation:
+    return Generation(row.request.request_id, "", "error", error=cause)
+
+
+def later_than_patience(seconds: float, cause: str) -> StopRunError:
+    """Why the run ends rather than waits, and until when."""
+    moment = until(seconds, time.time())
+    return StopRunError(f"the server lets nothing through until {moment}: {cause}; run the same command again then")
