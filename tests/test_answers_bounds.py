@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from tracedistill.answers import NUMBER, AnswerPolicy, equal, judge, read_answer
 from tracedistill.answers.symbolic import MAX_CHARS, SymbolicWorker
-from tracedistill.answers.worker import compare, reply
+from tracedistill.answers.worker import compare, parsed, reply
 
 CASES = Path(__file__).parent / "cases"
 SECONDS = 0.3
@@ -80,6 +81,48 @@ def test_the_worker_is_replaced_when_it_is_killed() -> None:
         assert worker.compare("x+3", "3+x", 5.0).outcome == "equal"
     finally:
         worker.close()
+
+
+def test_an_interrupted_comparison_leaves_no_verdict_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = SymbolicWorker()
+    try:
+        assert worker.compare("x+1", "1+x", 10.0).outcome == "equal"
+        whole = SymbolicWorker._read
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(SymbolicWorker, "_read", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            worker.compare("y^2", "y*y", 10.0)
+        monkeypatch.setattr(SymbolicWorker, "_read", whole)
+        assert worker.compare("y^2", "y^3", 10.0).outcome == "different"
+    finally:
+        worker.close()
+
+
+def test_a_reply_to_another_request_is_passed_over() -> None:
+    worker = SymbolicWorker()
+    try:
+        assert worker.compare("x+1", "1+x", 10.0).outcome == "equal"
+        assert worker._process is not None
+        assert worker._process.stdin is not None
+        stray = {"number": 0, "gold": "z", "prediction": "z", "seconds": 5.0, "whole": False}
+        worker._process.stdin.write(json.dumps(stray).encode() + b"\n")
+        worker._process.stdin.flush()
+        assert worker.compare("y^2", "y^3", 10.0).outcome == "different"
+    finally:
+        worker.close()
+
+
+def test_a_part_of_a_formula_is_not_the_formula() -> None:
+    assert parsed(r"\frac{1}{2} + x") is not None
+    assert parsed(r"x \equiv 3 \pmod{7}") is None
+    assert compare(r"x \star y", "x")[0] == "unparsed-gold"
+    assert compare("x", r"x \star y")[0] == "unparsed-prediction"
+    assert compare(r"\frac{1}{2^{60}}", r"\frac{1}{2^{61}}")[0] == "different"
+    assert compare("2R+r", "2r+R")[0] == "different"
+    assert compare(r"\frac{1}{3}", "0.333333")[0] == "equal"
 
 
 def test_threads_share_one_worker() -> None:

@@ -7,7 +7,8 @@ import re
 from tracedistill.answers.words import word_set
 
 _OPENS = (
-    r"[\s>*_#\"'(\[✓✅-]*(?:(?:so|and|now|then|also|finally|but|well|ok|okay|great|indeed|yes|please|thus)[,!]?\s+)?"
+    r"[\s>*_#\"'(\[✓✅-]{0,12}(?:(?:so|and|now|then|also|finally|but|well|ok|okay|great|indeed|yes|please"
+    r"|thus)[,!]?\s{1,12})?"
 )
 _NOTE = re.compile(
     _OPENS + r"(?:(?:note|notes|nb|n\.b\.|p\.?s\.?|remark|remarks|reminder|tip|hint|fun fact|disclaimer|caveat"
@@ -16,7 +17,7 @@ _NOTE = re.compile(
     r"|for (?:comparison|reference|context|example|instance)|by the way|incidentally|as a (?:side note|bonus)|side note"
     r"|in (?:contrast|comparison)|note that|keep in mind|remember|be aware|interestingly"
     r"|注|注意|备注|说明|解释|Hinweis|Anmerkung|Nota|Remarque|Erklärung|Explicación|Примечание)"
-    r"\b[\s*_]*(?::|that\b|,|(?=\d))|(?:注意|注|备注|说明|解释|解析)[：:，])",
+    r"\b[\s*_]{0,12}(?::|that\b|,|(?=\d))|(?:注意|注|备注|说明|解释|解析)[：:，])",
     re.IGNORECASE,
 )
 _OFFER = re.compile(
@@ -32,10 +33,10 @@ _OFFER = re.compile(
 _CHECKING = (
     r"(?:(?:as|we|i|you|let'?s|let us|let me|to|can|could|should|may|also|now|quickly|quick|just|final|a|by|first|will"
     r"|i'll|we'll|our|the"
-    r"|this|answer|result|work|solution|please)\s+){0,5}"
+    r"|this|answer|result|work|solution|please)\s{1,12}){0,5}"
     r"(?:(?:double|cross|sanity)[ -]?)?(?:check|checking|verify|verifying|verification|validate|validating|confirm"
     r"|confirming|"
-    r"proof|sanity|re-?check|(?:plug(?:ging)?|substitut(?:e|ing))\s(?:\w+\s){0,4}back)\b"
+    r"proof|sanity|re-?check|(?:plug(?:ging)?|substitut(?:e|ing))\s(?:\w{1,24}\s){0,4}back)\b"
 )
 _CHECK = re.compile(
     _OPENS + r"(?:" + _CHECKING + r"|this (?:checks out|makes sense|is (?:consistent|correct|reasonable)|matches"
@@ -69,6 +70,12 @@ _MEANS = re.compile(
     re.IGNORECASE,
 )
 _WORDS = re.compile(r"[a-z]+")
+COMPARISON = "a comparison"
+_COMPARES = re.compile(
+    _OPENS + r"(?:that|this|it)(?:'s| is| was| makes it)\s(?:about |just |only |exactly )?[$€£]?\d[^.;]{0,40}?"
+    r"\b(?:more|less|fewer|higher|lower|greater|longer|shorter|larger|smaller|older|younger|above|below)\b",
+    re.IGNORECASE,
+)
 _HINTS = word_set(
     "note notes nb n p s ps remark remarks reminder tip hint fun disclaimer caveat confidence assumption assumptions "
     "source sources interpretation context comparison reference example instance way incidentally bonus side contrast "
@@ -110,9 +117,9 @@ def aside(text: str, start: int, end: int) -> str:
     return ""
 
 
-_OPENERS = (
+_OPENERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("a note", _NOTE), ("a check", _CHECK), ("another way", _OTHER_WAY), ("a supposition", _SUPPOSED),
-    ("an interpretation", _MEANS),
+    ("an interpretation", _MEANS), (COMPARISON, _COMPARES),
 )  # fmt: skip
 
 
@@ -134,4 +141,4 @@ def under_aside(text: str, start: int) -> str:
     return ""
 
 
-_SENTENCE = re.compile(r"(?:[.!?:。！？][*\"')\]]*\s|\n)(?=\s*\S)")
+_SENTENCE = re.compile(r"(?:[.!?:。！？][*\"')\]]{0,12}\s|\n)(?=\s{0,12}\S)")

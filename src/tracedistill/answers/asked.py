@@ -172,7 +172,7 @@ def _given(text: str) -> dict[Fraction, frozenset[str]]:
 _RATES = {"mph": {stem("miles"), stem("hour")}}
 _RATES |= {name: {stem("kilometers"), stem("hour")} for name in ("kph", "kmh", "kmph")}
 """Abbreviated rates with the stems of their words."""
-_AFTER = re.compile(r"[\s*%$\u00a0-]*((?:[A-Za-z'-]+[ \u00a0]*){1,4})")
+_AFTER = re.compile(r"[\s*%$\u00a0-]{0,12}((?:[A-Za-z'-]{1,24}[ \u00a0]{0,4}){1,4})")
 
 
 def following(text: str, end: int, unit: Unit | None) -> frozenset[str]:

@@ -7,6 +7,7 @@ named, and of `A or B` neither is.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +20,7 @@ from tracedistill.answers.statements import Statement, backwards
 from tracedistill.answers.words import word_set
 
 _LABELLED = re.compile(r"\s{0,9}\(?([A-Za-z]|\d{1,2})[.):]\s{1,9}(?=\S)")
-_LETTER_ONLY = re.compile(r"\s*+[(\[{\"'*$\\]*+(?:text\{)?\s*+\(?([A-Za-z]|\d{1,2})\s*+[)\]}\"'*$.:]*+\s*\Z")
+_LETTER_ONLY = re.compile(r"\s*+[(\[{\"'*$\\]*+(?:text\{)?\s*+\(?([A-Za-z]|\d{1,2})\s*+[)\]}\"'*$.:]*+\s{0,12}\Z")
 _PUNCTUATION = re.compile(r"[^\w\s%$./-]")
 _LATEX = re.compile(
     r"\\(?:boxed|fbox|text(?:bf|it|rm|sf)?|math(?:rm|bf|sf|it)|mbox|displaystyle|left|right"
@@ -40,13 +41,18 @@ _CHOICE_MARK = re.compile(
     re.IGNORECASE,
 )
 _SETTLES = re.compile(
-    r"\b(?:must be|has to be|should be|would be|will be|is definitely|is clearly|is|it's|be|pick|choose|chose|select"
+    r"\b(?:clearly|definitely|obviously|certainly|probably|surely|must be|has to be|should be|would be|will be"
+    r"|is definitely|is clearly|is|it's|be|pick|choose|chose|select"
     r"|selected|choosing|picking"
     r"|selecting|go with|going with|going for|opt for|answer|answering|say|saying|settle on|leaves|leaving|left with"
     r"|remains|conclude|favou?rs?"
     r"|points to|matches|corresponds to|therefore|so|thus|hence|option|choice)\b[\s,:*_\"'(]{0,6}(?:us with\s|only\s"
     r"|with\s|option\s|choice\s|answer\s|letter\s)?"
     r"[\s*_\"'(]{0,4}\Z",
+    re.IGNORECASE,
+)
+_CHOSEN = re.compile(
+    r"\b(?:pick|choose|chose|select|go with|going with|opt for|answer is|must be|so it's|so it is)[\s:*_\"'(]{1,6}\Z",
     re.IGNORECASE,
 )
 _PROVEN = re.compile(
@@ -57,12 +63,14 @@ _PROVEN = re.compile(
     re.IGNORECASE,
 )
 _NOT_BEFORE = re.compile(
+    r"\b(?:doubt|do(?:es)?n['’]t (?:think|believe)|do(?:es)? not (?:think|believe)|unlikely)\b[^.;,]{0,30}\Z|"
     r"(?:\b(?:not|never|neither|nor|rather than|instead of|than|except|unlike|besides|other than|aside from"
-    r"|eliminat\w*|ruled? out|ruling out"
-    r"|rules out|exclud\w*|reject\w*|discard\w*|dismiss\w*|cannot be|without|against|over|wrong|incorrect|nicht"
+    r"|eliminat\w{0,24}|ruled? out|ruling out"
+    r"|rules out|exclud\w{0,24}|reject\w{0,24}|discard\w{0,24}|dismiss\w{0,24}|cannot be|without|against|over|wrong"
+    r"|incorrect|nicht"
     r"|no es|n'est pas|pas|не|non è|não é|kein)"
     r"|n['’]t|不是|而不是|不选|ではなく)(?:\s{0,3}(?:be|been|to|option|choice|answer|letter|the|a|an|it|is|for|with|both|either"
-    r"|[:(*\"'_]))*[\s(*\"'_:]{0,6}\Z",
+    r"|[:(*\"'_])){0,6}[\s(*\"'_:]{0,6}\Z",
     re.IGNORECASE,
 )
 _AUX = r"(?:is|are|was|were|can|could|would|does|do|did|has|have|seems?|looks?|must|should|will|may|might)"
@@ -71,7 +79,7 @@ _NOT_AFTER = re.compile(
     rf"(?:{_AUX}\s?(?:be\s)?(?:also\s|clearly\s|both\s|all\s|simply\s|probably\s|definitely\s)?(?:not\b(?! only)"
     rf"|n['’]t\b|never\b)"
     rf"|(?:{_AUX}\s?)?(?:be\s)?(?:also\s|clearly\s|both\s|all\s|simply\s|probably\s|definitely\s)?"
-    r"(?:incorrect|wrong|false|eliminated|ruled out|excluded|unlikely|impossible|irrelevant|too\b)"
+    r"(?:the\s|an?\s)?(?:incorrect|wrong|false|eliminated|ruled out|excluded|unlikely|impossible|irrelevant|too\b)"
     r"|(?:can|wo)(?:not|['’]t)\b|is out\b|fails?\b|不对|错|不正确|不是|ist nicht|ist falsch|no es|n['’]est pas|не)",
     re.IGNORECASE,
 )
@@ -255,6 +263,8 @@ class _Reader:
 
     def _only(self, named: list[_Named]) -> _Named | None:
         kept = [one for one in named if not self._denied(one)]
+        if len({one.letter for one in kept}) > 1:
+            kept = self._settled(kept)
         if len({one.letter for one in kept}) != 1 or _EITHER.search(
             self.bare[max(0, kept[0].start - 30) : kept[0].start]
         ):
@@ -266,6 +276,16 @@ class _Reader:
                 if len(between) < 12 and re.search(r"\b(?:or|nor|and)\b", between):
                     return None
         return kept[0]
+
+    def _settled(self, kept: list[_Named]) -> list[_Named]:
+        """Of several the one that a word such as `I choose` settles on, unless it is tied to another by `or`."""
+        found = [one for one in kept if _CHOSEN.search(self.bare[max(0, one.start - 30) : one.start])]
+        if len({one.letter for one in found}) != 1:
+            return kept
+        for left, right in itertools.pairwise(kept):
+            if left.letter != right.letter and _JOINED.fullmatch(self.bare, left.end, right.start):
+                return kept
+        return found
 
     def _denied(self, one: _Named) -> bool:
         before = self.bare[max(0, one.start - 60) : one.start]
@@ -310,14 +330,16 @@ def _letters(closed: tuple[str, ...]) -> re.Pattern[str]:
     labels = [known for known, _ in labelled(closed)] or list("ABCDEFGH123456789")
     upper = [re.escape(label) for label in labels if label != "A"]
     article = (
-        r"|A(?=[\s)*_\"'.,:;!/\]}]*(?:\Z|[^\w\s]|\n|[\s)*_.\"']{1,4}(?:is|was|isn|and|or|because|since|as|not|seems"
+        r"|A(?=[\s)*_\"'.,:;!/\]}]{0,12}(?:\Z|[^\w\s]|[^\x00-\x7f]|\n|[\s)*_.\"']{1,4}(?:is|was|isn|and|or|because"
+        r"|since"
+        r"|as|not|seems"
         r"|would|can|cannot|must|should"
         r"|fits|nor|rather|instead|but|due|for|doesn)\b))"
         if "A" in labels
         else ""
     )
     lower = "|".join(re.escape(label.lower()) for label in labels if label.isalpha())
-    small = rf"|(?<=[(*\"'])(?:{lower})(?=[)*\"'])|\b(?:{lower})(?=\)|\s*\Z)" if lower else ""
+    small = rf"|(?<=[(*\"'])(?:{lower})(?=[)*\"'])|\b(?:{lower})(?=\)|\s{0, 12}\Z)" if lower else ""
     return re.compile(rf"(?<![A-Za-z0-9_'’\\.-])((?:{'|'.join(upper)}){article}{small})(?![A-Za-z0-9_'’]|-\w|\.\d)")
 
 
@@ -340,7 +362,7 @@ def _vouched(text: str, match: re.Match[str], begin: int, end: int) -> bool:
     """Whether a bare letter is meant as a choice: in brackets, behind `option` or `must be`, before `is correct`."""
     start, stop = match.start(1), match.end()
     before, after = text[max(begin, start - 40) : start], text[stop : min(end, stop + 60)]
-    word = re.search(r"([A-Za-z]+)\s*\Z", before)
+    word = re.search(r"([A-Za-z]{1,24})\s{0,12}\Z", before)
     if word and word[1].lower() in _NAMED_LETTER:
         return False
     if before.endswith(("(", "**", "[", "__", '"', ">")) and after[:1] in tuple(')]*_"<'):

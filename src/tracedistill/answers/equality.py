@@ -21,11 +21,12 @@ from tracedistill.records import Verdict
 MAX_CHARS = 4000
 """Longer answers are compared as text only."""
 _BEFORE = re.compile(
-    r"[\s≈~]*(?:(?:about|approximately|around|exactly|roughly|a|total|of|is)\s+){0,3}[\s(*]*\Z", re.IGNORECASE
+    r"[\s≈~]{0,9}(?:(?:about|approximately|around|exactly|roughly|a|total|of|is)\s{1,9}){0,3}[\s(*]{0,9}\Z",
+    re.IGNORECASE,
 )
-_AFTER_MATH = re.compile(r"(?:\s*+(?:\^\s*\{?\\circ\}?|\^\{?[23]\}?|[²³°)}*./%]|\ba\b|[A-Za-z]{2,}+))*+\s*\Z")
+_AFTER_MATH = re.compile(r"(?:\s*+(?:\^\s*\{?\\circ\}?|\^\{?[23]\}?|[²³°)}*./%]|\ba\b|[A-Za-z]{2,}+)){0,60}+\s*\Z")
 """Possessive quantifiers, so that a long run of letters cannot be split in exponentially many ways."""
-_AFTER_TEXT = re.compile(r"\s{2,}[A-Za-z./ ]{1,40}\}?(?:\^\s?\{?[23]\}?)?\s*\Z")
+_AFTER_TEXT = re.compile(r"\s{2,12}[A-Za-z./ ]{1,40}\}?(?:\^\s?\{?[23]\}?)?\s*\Z")
 """Behind a number, what stood in `\\text{}`: letters that are a unit, `m` and `m/s` too."""
 _CONSTANTS = frozenset("eidxyzn")
 """Letters that are no unit, however they are set."""
@@ -35,13 +36,14 @@ _UNIT_POWER = re.compile(
     r"(?![a-zA-Z]))\s?(?:\^\s?\{?[23]\}?|[²³])"
 )
 """The power of a unit, which is no second number."""
-_AFTER_NUMBER = re.compile(r"(?:[^\d\\=+*/^]|\^\{?[23]\}?)*\Z")
+_AFTER_NUMBER = re.compile(r"(?:[^\d\\=+*/^]|\^\{?[23]\}?){0,200}+\Z")
 _ASSIGNED = re.compile(r"[A-Za-z](?:_?\{?\w{1,3}\}?)?(?:\([a-z]\))?\s*(?:=|≈|\\approx)\s*(?=[^=]+\Z)")
 _CLOCKS = (CLOCK, HALF_DAY)
+_MONEY = frozenset(["money", "euro", "sterling", "yen", "rupee"])
 _SPACED_SIGN = re.compile(r"\A-\s+(?=[$\d.])")
 _COMMA = "a comma before other than three digits may be a decimal comma"
 _COMMA_DECIMAL = re.compile(r"(-?)(\d{1,30}),(\d{1,30})")
-_ABOUT = re.compile(r"\s*\(?\s*(?:≈|≃|≅|\\approx(?![a-z])|~=)\s*")
+_ABOUT = re.compile(r"\s{0,9}\(?\s{0,9}(?:≈|≃|≅|\\approx(?![a-z])|~=)\s{0,9}")
 _HASH = re.compile(r"####\s*(.+?)\s*\Z")
 
 
@@ -200,6 +202,10 @@ def same_number(gold: Quantity, found: Quantity, policy: AnswerPolicy, question:
         return "ungradable", _COMMA
     if gold.unit in _CLOCKS or found.unit in _CLOCKS:
         return _same_time(gold, found)
+    if gold.unit and found.unit and gold.unit.dimension != found.unit.dimension:
+        pair = {gold.unit.dimension, found.unit.dimension}
+        if pair & _MONEY and not pair & {"dozen", "percent"}:
+            return "incorrect", f"{found.unit.name} is not {gold.unit.name}"
     wanted = asked(question).unit if question and policy.units == "question" else None
     wanted = wanted or (None if gold.unit is UNITS["dozen"] else gold.unit)
     left, right = gold.value, found.value

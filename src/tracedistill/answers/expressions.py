@@ -20,23 +20,26 @@ MAX_EXPRESSION = 4000
 _LOOK_BACK = 6
 """Statements that are passed over on the way to a mark or a last formula."""
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,12}")
 _FORMULA = re.compile(
     r"\$\$(.{1,4000}?)\$\$|\\\[(.{1,4000}?)\\\]|\\\((.{1,4000}?)\\\)|(?<!\\)\$((?:[^$\n\\]|\\.){1,4000}?)(?<!\\)\$",
     re.DOTALL,
 )
-_PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}\s+[a-zA-Z]{2,}")
-_CONNECTOR = re.compile(r"(?:[\s,;$]|\\q?quad|\\text\s*\{\s*(?:and|or)\s*\}|\\[()\[\]]|\b(?:and|or)\b)*\Z")
+_PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}\s{1,12}[a-zA-Z]{2,}")
+_CONNECTOR = re.compile(
+    r"(?:[\s,;$]|\\q?quad|\\text\s{0,12}\{\s{0,12}(?:and|or)\s{0,12}\}|\\[()\[\]]|\b(?:and"
+    r"|or)\b)*\Z"
+)
 _GROUP_GAP = re.compile(r"[^.!?\n]{0,60}\Z")
 _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
 _FUNCTION = word_set("sin cos tan cot sec csc log exp sqrt frac dfrac infty and pi inf cup text left right boxed")
-_EXPRESSION = re.compile(r"[=+*/^<>≤≥√∛π∞±≈²³⁴⁵⁶⁷⁸⁹½⅓⅔¼¾]|\d\s*[a-z]\b|\\[a-z]|^[\s\[({]*-?[\d.]")
+_EXPRESSION = re.compile(r"[=+*/^<>≤≥√∛π∞±≈²³⁴⁵⁶⁷⁸⁹½⅓⅔¼¾]|\d\s{0,12}[a-z]\b|\\[a-z]|^[\s\[({]{0,12}-?[\d.]")
 _TRAILING = re.compile(r"[\s.*`?]++\Z")
-_SUBJECT = re.compile(r"[\s*]*(?:is|are|equals|will be|would be|has|have|to)\b")
+_SUBJECT = re.compile(r"[\s*]{0,12}(?:is|are|equals|will be|would be|has|have|to)\b")
 _TASK = re.compile(r"\b(?:need|find|calculate|solve|determine|substitute|compute|first)\b", re.IGNORECASE)
 _WORDS = "words stated as the answer"
 _TOKEN = re.compile(r"\$?-?\d[\d,.]*|\S")
-_NEGATED = re.compile(r"\s*not\b", re.IGNORECASE)
+_NEGATED = re.compile(r"\s{0,12}not\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,7 @@ def _formulas(clean: str, begin: int, end: int, within: int) -> list[tuple[int, 
         inner = next(group for group in match.groups() if group is not None)
         if inner.rstrip().endswith("=") and clean[match.end() : match.end() + 1].isdigit():
             continue  # `$21 + 5 = $26` are two amounts of money
-        if not _PROSE.search(re.sub(r"\\text\w*\s*\{[^{}]*\}", "", inner)):
+        if not _PROSE.search(re.sub(r"\\text\w{0,24}\s{0,12}\{[^{}]{0,120}\}", "", inner)):
             found.append((match.start(), match.end(), inner.strip()))
     return found
 

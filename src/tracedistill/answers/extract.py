@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
-from tracedistill.answers.asides import aside, under_aside
+from tracedistill.answers.asides import COMPARISON, aside, under_aside
 from tracedistill.answers.asked import Asked, asked, stems
 from tracedistill.answers.cleaning import flat, plain
 from tracedistill.answers.hedges import Hedge
@@ -24,6 +25,10 @@ _SILENT = frozenset(["a question", "an offer", "a supposition"])
 """Asides whose numbers state nothing, whatever else a text holds."""
 _SIDE_BY_SIDE: frozenset[Hedge] = frozenset(["choice", "range"])
 _OPEN: frozenset[Hedge] = _SIDE_BY_SIDE | {"bound", "part"}
+_COMPARATIVE = re.compile(
+    r"\b(?:more|less|fewer|than|difference|higher|lower|greater|longer|shorter|larger|smaller|older|younger)\b",
+    re.IGNORECASE,
+)
 _BULLETS = frozenset("*-+•")
 _STATED, _FINAL, LEFT_OVER = "stated as the answer", "final statement", "last number left"
 """Reasons of a reading; LEFT_OVER says that no statement qualified."""
@@ -107,7 +112,7 @@ class NumberReader:
                 continue
             if statement.mark != "answer" and statement.start <= strong < statement.end:
                 return self._walk(end, bound=False)  # `your final answer should be rounded` binds nothing
-            beside = aside(self.clean, statement.start, statement.end)
+            beside = self._beside(statement)
             if beside in _SILENT:
                 continue
             if statement.mark == "answer" and (strong < statement.end or not beside):
@@ -121,7 +126,7 @@ class NumberReader:
                     if self.clean[statement.start : statement.end].lstrip()[:1] in _BULLETS:
                         chosen = self._sibling(statement, chosen)
                     if not chosen.given:
-                        return self._found(chosen, _FINAL, statement)
+                        return self._bolder(statement, chosen) or self._found(chosen, _FINAL, statement)
                     # a number that the question gives away: an answer marked as such a little before goes first
                     held, patience = (chosen, _FINAL, statement), _NEAR
                 elif held is None:
@@ -130,6 +135,28 @@ class NumberReader:
             if patience <= 0:
                 break
         return None if held is None else self._found(*held)
+
+    def _bolder(self, last: Statement, chosen: Mention) -> Found | None:
+        """A number in bold a little before, in a sentence that says more of what is asked for; None where none is."""
+        if self._bold(chosen) or last.mark:
+            return None
+        wanted = self.asked.words | self.asked.nouns
+        said = len(wanted & stems(self.clean[last.start : last.end]))
+        for statement, _ in zip(backwards(self.clean, last.start), range(_NEAR), strict=False):
+            other, _ = self._chosen(statement, -1)
+            if other is None or not self._bold(other) or other.given or other.foreign:
+                continue
+            if len(wanted & stems(self.clean[statement.start : statement.end])) > said:
+                return self._found(other, _FINAL, statement)
+        return None
+
+    def _bold(self, mention: Mention) -> bool:
+        return self.clean[max(0, mention.quantity.start - 3) : mention.quantity.start].rstrip(" $")[-2:] == "**"
+
+    def _beside(self, statement: Statement) -> str:
+        """What a statement beside the answer is; a comparison is an answer where the question asks for one."""
+        beside = aside(self.clean, statement.start, statement.end)
+        return "" if beside == COMPARISON and _COMPARATIVE.search(self.asked.question) else beside
 
     def _found(self, mention: Mention, reason: str, statement: Statement) -> Found:
         quantity, scale = mention.quantity, self.asked.scale

@@ -30,12 +30,13 @@ _DENIED = re.compile(
     r"(?:\b(?:not|never|cannot|neither|nor|nicht|kein|keine|keinen|не|pas|non|não|niet|ikke|inte|no es|no son"
     r"|no hay)|n't"
     r"|\bn['’]est pas|\bother than|\brather than|\binstead of|≠|\\neq?|!=|不是|并非|而不是|不等于|不为|ではなく)"
-    r"(?:\s*(?:be|been|equal(?:s)?(?: to)?|exactly|about|the|a|an|really|actually|necessarily|have|has|had|get|gets"
+    r"(?:\s{0,12}(?:be|been|possibly|ever|even|quite|also|true that|equal(?:s)?(?: to)?|exactly|about|the|a|an|really"
+    r"|actually|necessarily|have|has|had|get|gets"
     r"|of|de"
-    r"|igual a|égal à|gleich|cost|costs|take|takes|need|needs|just|simply|:)\b)*[\s$(*€£\"'`\\]*\Z",
+    r"|igual a|égal à|gleich|cost|costs|take|takes|need|needs|just|simply|:)\b){0,6}[\s$(*€£\"'`\\]{0,12}\Z",
     re.IGNORECASE,
 )
-_ONLY = re.compile(r"\bnot\s+(?:only|just|merely|simply)\b|\bnot\s+(?:more|less|fewer)\b", re.IGNORECASE)
+_ONLY = re.compile(r"\bnot\s{1,12}(?:only|just|merely|simply)\b|\bnot\s{1,12}(?:more|less|fewer)\b", re.IGNORECASE)
 _DOUBTED = re.compile(
     r"\b(?:do(?:es)?n['’]?t (?:think|believe|have)|do(?:es)? not (?:think|believe|have)|doubt|unlikely"
     r"|can['’]?t (?:be|have)|cannot be"
@@ -49,32 +50,36 @@ _TURN = re.compile(
     re.IGNORECASE,
 )
 _REFUSED = re.compile(
-    r"[\s*\"'`)$]*(?:[A-Za-z-]+\s+){0,3}?(?:(?:is|are|was|were|would|can|could|does|do)\s*(?:not|n['’]t|never)\b"
-    r"\s*(?:the (?:right|correct|final|answer|total|number|result)|correct|right|possible|valid|what|an? option|it\b"
-    r"|equal|[.;,!]|\Z)|(?:is|are|was|were|would be|seems)\s+"
+    r"[\s*\"'`)$]{0,12}(?:[A-Za-z-]{1,24}\s{1,12}){0,3}?(?:(?:is|are|was|were|would|can|could|does|do)\s{0,12}(?:not"
+    r"|n['’]t|never)\b"
+    r"\s{0,12}(?:the (?:right|correct|final|answer|total|number|result)|correct|right|possible|valid|what|an? option"
+    r"|it\b"
+    r"|equal|[.;,!]|\Z)|(?:is|are|was|were|would be|seems)\s{1,12}"
     r"(?:wrong|incorrect|false|impossible|too (?:high|low|big|small|large|much|many|few))"
     r"|不是|不对|错误|ではありません|ではない|이 아니|가 아니)",
     re.IGNORECASE,
 )
-_NOUNS = r"[\s*)%\"'`]*(?:[A-Za-z'-]+\s+){0,3}?"
+_NOUNS = r"[\s*)%\"'`]{0,12}(?:[A-Za-z'-]{1,24}\s{1,12}){0,3}?"
 _OR = re.compile(
-    _NOUNS + r",?\s*(?:\b(?:or|oder|ou|o|u|или|або|lub|albo|eller|e/o|and/or)\s|或(?:者)?|または|か(?=\d)|또는|أو\s)\s*"
-    r"(?:(?:about|maybe|possibly|even|perhaps|else|just|else)\s+)?[\s$(*€£]*\Z",
+    _NOUNS + r",?\s{0,12}(?:\b(?:or|oder|ou|o|u|или|або|lub|albo|eller|e/o|and/or)\s|或(?:者)?|または|か(?=\d)|또는"
+    r"|أو\s)\s{0,12}"
+    r"(?:(?:about|maybe|possibly|even|perhaps|else|just|else)\s{1,12})?[\s$(*€£]{0,12}\Z",
     re.IGNORECASE,
 )
-_AND = re.compile(r"[\s*)%$]*(?:,|;|\band\b|&|和|و|y|und|et|и)[\s$(*€£]*\Z", re.IGNORECASE)
+_AND = re.compile(r"[\s*)%$]{0,12}(?:,|;|\band\b|&|和|و|y|und|et|и)[\s$(*€£]{0,12}\Z", re.IGNORECASE)
 _TO = re.compile(
-    r"[\s*%$]*(?:[A-Za-z]+\s+)?(?:\bto\b|\bthrough\b|\bbis\b|\bà\b|\bto about\b|到|至|から|〜|~|～|-|--|…"
-    r"|\.\.\.)[\s$(*€£]*\Z",
+    r"[\s*%$]{0,12}(?:[A-Za-z]{1,24}\s{1,12})?(?:\bto\b|\bthrough\b|\bbis\b|\bà\b|\bto about\b|到|至|から|〜|~|～|-|--"
+    r"|…|\.\.\.)[\s$(*€£]{0,12}\Z",
     re.IGNORECASE,
 )
 _CHANGE = re.compile(
-    r"\b(?:ratio|from|chang\w*|increas\w*|decreas\w*|go|goes|went|rose|rise\w*|drop\w*|fell|add\w*|convert\w*"
-    r"|compar\w*|"
-    r"round\w*|reduc\w*|grew|grow\w*|proportion|odds|equal)\b",
+    r"\b(?:ratio|from|chang\w{0,24}|increas\w{0,24}|decreas\w{0,24}|go|goes|went|rose|rise\w{0,24}|drop\w{0,24}|fell"
+    r"|add\w{0,24}|convert\w{0,24}"
+    r"|compar\w{0,24}|"
+    r"round\w{0,24}|reduc\w{0,24}|grew|grow\w{0,24}|proportion|odds|equal)\b",
     re.IGNORECASE,
 )
-_BETWEEN = re.compile(r"\b(?:between|zwischen|entre|между|tra|tussen)[\s$(*€£]*\Z|介于\s*\Z", re.IGNORECASE)
+_BETWEEN = re.compile(r"\b(?:between|zwischen|entre|между|tra|tussen)[\s$(*€£]{0,12}\Z|介于\s{0,12}\Z", re.IGNORECASE)
 _BOUND = re.compile(
     r"(?:\b(?:less|fewer|more|greater|larger|smaller|higher|lower|older|younger|longer|shorter|bigger|cheaper|better"
     r"|worse)"
@@ -82,35 +87,37 @@ _BOUND = re.compile(
     r"|\b(?:meno|più) di"
     r"|(?:меньше|больше|менее|более)|少于|多于|小于|大于|超过|不到|不足"
     r"|(?:\b(?:is|are|was|were|be|cost|costs|has|have|pay|pays|spent|earn|earns|just|remain|remains"
-    r"|answer)\s+(?:just\s+)?"
+    r"|answer)\s{1,12}(?:just\s{1,12})?"
     r"(?:under|over|above|below))|(?<![\w\n>])[<>]=?|≤|≥|\\[lg](?:eq?|t)(?![a-z]))"
-    r"(?:\s+(?:the|a|an|about|around|only|just))?[\s$(*€£{]*\Z",
+    r"(?:\s{1,12}(?:the|a|an|about|around|only|just))?[\s$(*€£{]{0,12}\Z",
     re.IGNORECASE,
 )
 _LIMIT = re.compile(
     r"(?:\b(?:at least|at most|up to|no (?:more|less|fewer) than|not (?:more|less|fewer) than|a (?:minimum"
     r"|maximum) of|as many as"
     r"|as much as|mindestens|höchstens|al menos|como máximo|au moins|au plus|не менее|не более)|至少|至多|最多)"
-    r"(?:\s+(?:the|a|an|about))?[\s$(*€£]*\Z",
+    r"(?:\s{1,12}(?:the|a|an|about))?[\s$(*€£]{0,12}\Z",
     re.IGNORECASE,
 )
 _AFTER_BOUND = re.compile(
-    r"[\s*]*(?:\+(?![\s*$\d(])|(?:[A-Za-z-]+\s+){0,2}?(?:or|oder)\s+(?:more|less|fewer|mehr|weniger|above|below|over"
+    r"[\s*]{0,12}(?:\+(?![\s*$\d(])|(?:[A-Za-z-]{1,24}\s{1,12}){0,2}?(?:or|oder)\s{1,12}(?:more|less|fewer|mehr"
+    r"|weniger|above|below|over"
     r"|under|higher|lower)\b"
     r"|以上|以下|以内|未満)",
     re.IGNORECASE,
 )
 _WANTS_LIMIT = re.compile(
-    r"\b(?:least|minimum|fewest|smallest|lowest|most|maximum|largest|greatest|highest|need|needs|needed|must|require\w*"
+    r"\b(?:least|minimum|fewest|smallest|lowest|most|maximum|largest|greatest|highest|need|needs|needed|must"
+    r"|require\w{0,24}"
     r"|should|have to|has to|had to|enough|can|could|able|buy|order|take|takes)\b",
     re.IGNORECASE,
 )
-_OPENED = re.compile(r"[(\[⟨〈{]\s*(?:[-+]?[\w./\\{}]+\s*,\s*){0,3}\Z")
-_CLOSED = re.compile(r"\s*(?:,\s*[-+]?[\w./\\{}]+\s*){0,3}[)\]⟩〉}]")
-_LISTED = re.compile(r"\s*,\s*[-+]?[\w\\]")
-_LISTED_BEFORE = re.compile(r"[\w}]\s*,\s*\Z")
-_SYMBOLIC_BEFORE = re.compile(r"(?:(?<![A-Za-z\\])\d*[a-z](?:\^?\d)?\)?|\d[a-z]\))\s*[-+×*/^]\s*[$(]?\Z")
-_SYMBOLIC_AFTER = re.compile(r"\s*[-+]\s*\d*[a-z](?![A-Za-z'])|[xyznkabw](?![A-Za-z0-9])")
+_OPENED = re.compile(r"[(\[⟨〈{]\s{0,12}(?:[-+]?[\w./\\{}]{1,24}\s{0,12},\s{0,12}){0,3}\Z")
+_CLOSED = re.compile(r"\s{0,12}(?:,\s{0,12}[-+]?[\w./\\{}]{1,24}\s{0,12}){0,3}[)\]⟩〉}]")
+_LISTED = re.compile(r"\s{0,12},\s{0,12}[-+]?[\w\\]")
+_LISTED_BEFORE = re.compile(r"[\w}]\s{0,12},\s{0,12}\Z")
+_SYMBOLIC_BEFORE = re.compile(r"(?:(?<![A-Za-z\\])\d{0,24}[a-z](?:\^?\d)?\)?|\d[a-z]\))\s{0,12}[-+×*/^]\s{0,12}[$(]?\Z")
+_SYMBOLIC_AFTER = re.compile(r"\s{0,12}[-+]\s{0,12}\d{0,24}[a-z](?![A-Za-z'])|[xyznkabw](?![A-Za-z0-9])")
 
 
 def hedge(

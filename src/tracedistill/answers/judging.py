@@ -243,7 +243,7 @@ _CHAT = re.compile(
 """Special tokens of chat templates that a text goes on behind: another turn."""
 
 
-_ASKS = re.compile(r"\s*(?:[#*]{1,6}\s?)?(?:question|problem|q)\b", re.IGNORECASE)
+_ASKS = re.compile(r"\s{0,9}(?:[#*]{1,6}\s?)?(?:question|problem|q)\b", re.IGNORECASE)
 
 
 def _run_on(text: str, floor: int) -> int:

@@ -7,7 +7,8 @@ import re
 _DRESS = r"[\s*_`\"'»”]{0,8}"
 _ANSWER = re.compile(
     # the answer is, my final answer to the question would be, final result:
-    r"(?:\b(?:the|my|our|your|final|correct|full|written|this|so|best|right)\s{1,4}(?:\w{1,16}\s{1,4})?(?:answers?"
+    r"(?:\b(?:the|my|our|your|final|correct|full|written|this|so|best|right"
+    r"|possible)\s{1,4}(?:\w{1,16}\s{1,4})?(?:answers?"
     r"|(?<=final )result)\b"
     r"(?:\s{1,4}(?:to|for)\s[^.:\n]{1,60}?)?" + _DRESS + r"(?:is|are|would be|will be|should be|must be|comes to|=|:"
     r"|->|=>|→)"
@@ -28,7 +29,7 @@ _ANSWER = re.compile(
     r"|\b(?:respuesta|resultado|resposta|risposta|réponse|reponse|résultat|risultato|solución|antwoord|svar(?:et)?"
     r"|vastaus|odpověď|odpowiedź"
     r"|jawaban|yanıt|cevap|răspuns(?:ul)?|válasz|đáp án|câu trả lời|ответ|відповідь|απάντηση|svaret)\b"
-    r"(?: (?:final|correct[ae]|finale|correcte|końcowa|doğru|đúng|là|akhir|nya|benar))?"
+    r"(?:\s\w{3,12})?"
     + _DRESS
     + r"(?:es|est|è|é|is|är|er|on|je|to|là|adalah|este|is|а|—|–|-|:|=)(?=[\s*:\"'«$\\\d(]|$)"
     r"|(?:الإجابة|الجواب|الاجابة|پاسخ|उत्तर|תשובה|คำตอบ|উত্তর)(?: (?:النهائية|الصحيحة|هي|هو|है|כמות"
@@ -44,6 +45,10 @@ _HINT = re.compile(
     r"إجابة|جواب|اجابة|پاسخ|उत्तर|תשובה|คำตอบ|উত্তর|RESPUESTA|ANTWORT|RÉPONSE|ОТВЕТ",
 )
 _STRONG = re.compile(
+    # a line that is nothing but `Answer: 126 loaves`
+    r"(?:(?<=\n)"
+    r"|\A)[ \t*_#>]{0,6}answer[*_ ]{0,3}:[*_ $]{0,6}-?\d[\d.,]{0,20}[%*_]{0,3}(?: [A-Za-z]{1,15}){0,3}"
+    r"[.*_ ]{0,4}(?=\n|\Z)|"
     r"\\boxed|\bfinal(?: numerical| numeric)? answer\b|####(?!#)\s{0,4}[-$€£(]?\d|最终答案|最終的?な?答え|최종 답"
     r"|\bendgültige antwort|\brespuesta final|\bréponse finale|\bresposta final|\brisposta finale|итоговый ответ"
     r"|окончательный ответ",
@@ -122,7 +127,16 @@ def strong(text: str, start: int, end: int) -> bool:
     return _STRONG.search(text, start, end) is not None
 
 
-_BINDING = ("\\boxed", "####", "final answer", "final numerical answer", "final numeric answer")
+_BINDING = (
+    "\\boxed",
+    "####",
+    "final answer",
+    "answer:",
+    "answer**:",
+    "answer:**",
+    "final numerical answer",
+    "final numeric answer",
+)
 
 
 def last_strong(text: str, end: int, window: int = 8000) -> int:
@@ -133,6 +147,7 @@ def last_strong(text: str, end: int, window: int = 8000) -> int:
     begin = max(0, max(low.rfind(hint) for hint in _BINDING)) if part.isascii() else 0
     if not begin and part.isascii() and not low.startswith(_BINDING):
         return -1
+    begin = max(0, begin - 12)  # the dress of a line stands before its mark
     at = -1
     for start in (floor + begin, floor) if begin else (floor,):
         for match in _STRONG.finditer(text, start, end):

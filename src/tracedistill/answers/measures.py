@@ -16,6 +16,11 @@ _CUBIC = re.compile(r"\b(?:cubic|cu\.?)\s+([a-z]+)|\b([a-z]+)\s*(?:\^\s*\{?3\}?|
 _WORD = re.compile(r"[a-z]+[23]?")
 _HALF_DAY = re.compile(r"\b([ap])\s?\.?\s?m\b\.?")
 _COMMAND = re.compile(r"\\[a-zA-Z]+\s*\{?|\\[,;!: ]")
+_OPPOSITES = (
+    ("left", "right"), ("up", "down"), ("upward", "downward"), ("upwards", "downwards"), ("north", "south"),
+    ("east", "west"), ("clockwise", "counterclockwise"), ("clockwise", "anticlockwise"), ("even", "odd"),
+    ("above", "below"), ("gain", "loss"), ("profit", "loss"), ("increase", "decrease"), ("before", "after"),
+)  # fmt: skip
 _RATES = {"mph": "mile hour", "kph": "kilometer hour", "kmph": "kilometer hour", "kmh": "kilometer hour"}
 _RATE = re.compile(r"\b(?:mph|kmph|kph|kmh)\b")
 _LETTERS = {"m": "meter", "s": "second", "h": "hour", "g": "gram", "l": "liter"}
@@ -39,6 +44,9 @@ def _named(word: str) -> str:
 
 
 def contradict(left: str, right: str) -> bool:
-    """Whether both name a measure and neither contains the other."""
+    """Whether both name a measure and neither contains the other, or one says the opposite of the other."""
+    said, other = (frozenset(_WORD.findall(side[:200].casefold())) for side in (left, right))
+    if any((one in said and two in other) or (two in said and one in other) for one, two in _OPPOSITES):
+        return True
     one, two = measure(left[:200]), measure(right[:200])
     return bool(one and two) and not (one <= two or two <= one)

@@ -34,20 +34,20 @@ class Mention:
 
 
 _LABEL = re.compile(
-    r"(?:\b(?:steps?|parts?|day|week|question|problem|number|no|grade|equations?|chapter|case|option)\.?\s*"
-    r"(?:\d+\s*(?:and|,|&|to|-)\s*)?|#\s*)\Z",
+    r"(?:\b(?:steps?|parts?|day|week|question|problem|number|no|grade|equations?|chapter|case|option)\.?\s{0,12}"
+    r"(?:\d{1,24}\s{0,12}(?:and|,|&|to|-)\s{0,12})?|#\s{0,12})\Z",
     re.IGNORECASE,
 )
 _COPULA = (" is", " are", " was", " were", " be", "equals")
-_SYMBOL = re.compile(r"(?<![\w)}])[a-zA-Z]\s*=[\s*{($]*\Z")
-_REVERSED = re.compile(r"\s*=\s*[a-zA-Z]\s*(?:[.,$*)]|\Z)")
+_SYMBOL = re.compile(r"(?<![\w)}])[a-zA-Z]\s{0,12}=[\s*{($]{0,12}\Z")
+_REVERSED = re.compile(r"\s{0,12}=\s{0,12}[a-zA-Z]\s{0,12}(?:[.,$*)]|\Z)")
 """`160 = Y` at the end of a statement: the number is what the equation yields."""
 _OPERATORS = tuple("+-*/×÷")
 _EQUALS = ("=", "≈")
 _VARIABLE = re.compile(r"[a-df-gn-rt-z](?![a-z])")
-_LIST = re.compile(r"\s*[*\-(]*\s*\d+[.):]\s")
+_LIST = re.compile(r"\s{0,12}[*\-(]{0,12}\s{0,12}\d{1,24}[.):]\s")
 _OPERAND = re.compile(
-    r"[\s)}\]*]*[a-zA-Z/ %]{0,28}[\s)}\]]*(?:[+×÷^=]|(?<!\*)\*(?!\*)|/\s?[$\d(]|(?<![a-zA-Z])x\s|-\s?[$\d(])"
+    r"[\s)}\]*]{0,12}[a-zA-Z/ %]{0,28}[\s)}\]]{0,12}(?:[+×÷^=]|(?<!\*)\*(?!\*)|/\s?[$\d(]|(?<![a-zA-Z])x\s|-\s?[$\d(])"
 )
 _SKIPPED = word_set("a an about approximately around roughly only just exactly the all his her their its next last")
 _SAYS = word_set(
@@ -72,14 +72,23 @@ _SUBORDINATE = re.compile(
     re.IGNORECASE,
 )
 _INFERRED = re.compile(
-    r"(?:[,;]\s+(?:and\s+)?(?:so|therefore|thus|hence)|\b(?:which means|meaning|leaving|giving|resulting in|"
-    r"for an? (?:\w+ )?total of|totall?ing))\b"
-    r"[^,;]*\Z",
+    r"(?:[,;]\s{1,12}(?:and\s{1,12})?(?:so|therefore|thus|hence)|\b(?:which means|meaning|leaving|giving|resulting in|"
+    r"for an? (?:\w{1,24} )?total of|totall?ing))\b"
+    r"[^,;]{0,120}\Z",
     re.IGNORECASE,
 )
 _ROUNDED = re.compile(
-    r"\bround(?:s|ed|ing)?(?: it)?(?: up| down| off)? to(?: about| approximately)?[\s*$]*\Z", re.IGNORECASE
+    r"\bround(?:s|ed|ing)?(?: it)?(?: up| down| off)? to(?: about| approximately)?[\s*$]{0,12}\Z", re.IGNORECASE
 )
+_RATE = re.compile(
+    r"[\s*]{0,4}[A-Za-z]{1,15}\s(?:(?:a|per|every)\s(?:day|week|month|year|hour|minute|person|piece)\b"
+    r"|[a-z ]{0,20}\bon average\b)"
+)
+_RATE_ASKED = re.compile(
+    r"\b(?:per|each|every|average|daily|weekly|monthly|rate|speed|fast|an? (?:day|week|month|year|hour|minute))\b|\A\Z",
+    re.IGNORECASE,
+)
+"""A rate is the answer where the question asks for one (or nothing is known of the question)."""
 _CLAUSE_END = re.compile(r"[,;]\s|\band\b|\bwhile\b|\bbut\b|\bso\b|\bor\b|\bwhich\b")
 
 
@@ -181,6 +190,8 @@ def _weigh(text: str, start: int, end: int, quantity: Quantity, before: str, ask
         weight -= 2 if quantity.value == 1 else 0.5
     if before.endswith("**"):
         weight += 1
+    if _RATE.match(text, quantity.end, end) and not _RATE_ASKED.search(asked.question):
+        weight -= 5
     if full or weight < 0:
         weight += _overlap(text, start, end, quantity, after, asked, copula, result, given)
     return Mention(quantity, weight, given, result, foreign)

@@ -46,6 +46,7 @@ _DRESS = re.compile(
     r"|textstyle|scriptstyle|nonumber|hfill|limits|bf|rm|it|tt|,|!|;|:|>)(?![a-zA-Z])"
 )
 _ROW = re.compile(r"\\\\\s*\[\s*-?[\d.]{1,6}\s*[a-z]{2}\s*\]")
+_UPRIGHT = re.compile(r"\\(?:mathrm|text|operatorname)\s?\{\s?([eid])\s?\}")
 _LOGE = re.compile(r"\\log\s*_\s*\{?\s*(?:e|\\mathrm\{e\})\s*\}?(?![a-zA-Z])")
 _LOGBASE = re.compile(r"\\log\s*_\s*(\d|[a-zA-Z](?![a-zA-Z]))(?!\})")
 _FRACTION = re.compile(r"\\[dtc]?frac(?![a-z])\s*")
@@ -71,6 +72,7 @@ def as_latex(text: str) -> str:
         text = _ROW.sub(r"\\\\", text)
         text = _COLOR.sub("", text)
         text = _DRESS.sub(" ", text)
+        text = _UPRIGHT.sub(r"\1", text)
         text = _LOGE.sub(r"\\ln ", text)
         text = _LOGBASE.sub(r"\\log_{\1} ", text)
         text = _fractions(text)

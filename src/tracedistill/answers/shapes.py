@@ -9,18 +9,21 @@ from typing import Literal
 Form = Literal["single", "list", "set", "tuple", "vector", "interval", "union", "cases"]
 
 _OPENERS, _CLOSERS = frozenset("([{"), frozenset(")]}")
-_JOIN = re.compile(r"\s*(?:,|;)?\s*\b(?:and|or)\b\s*", re.IGNORECASE)
+_JOIN = re.compile(r"\s{0,12}(?:,|;)?\s{0,12}\b(?:and|or)\b\s{0,12}", re.IGNORECASE)
 _MATRIX = re.compile(r"\\begin\{[pbB]?matrix\}(.*)\\end\{[pbB]?matrix\}", re.DOTALL)
-_CASES = re.compile(r"(?:[a-zA-Z]\s*(?:\(\s*[a-z]\s*\))?\s*=\s*)?\\begin\{cases\}(.*)\\end\{cases\}", re.DOTALL)
+_CASES = re.compile(
+    r"(?:[a-zA-Z]\s{0,12}(?:\(\s{0,12}[a-z]\s{0,12}\))?\s{0,12}=\s{0,12})?\\begin\{cases\}(.*)\\end\{cases\}", re.DOTALL
+)
 _ROW_END = re.compile(r"\\\\")
-_ANGLE = re.compile(r"\\langle\s*(.*)\\rangle", re.DOTALL)
-_NAMES = re.compile(r"\(\s*[a-zA-Z]\w?(?:\s*,\s*[a-zA-Z]\w?)+\s*\)\s*=\s*")
-_NAMED = re.compile(r"([A-Za-z]\w{0,12}(?:\s*\([a-z]\))?)\s*=\s*([^=<>]+)\Z")
-_RELATION = re.compile(r"\s*(<|>|\\leq(?![a-z])|\\geq(?![a-z]))\s*")
+_ANGLE = re.compile(r"\\langle\s{0,12}(.*)\\rangle", re.DOTALL)
+_NAMES = re.compile(r"\(\s{0,12}[a-zA-Z]\w?(?:\s{0,12},\s{0,12}[a-zA-Z]\w?)+\s{0,12}\)\s{0,12}=\s{0,12}")
+_NAMED = re.compile(r"([A-Za-z]\w{0,12}(?:\s{0,12}\([a-z]\))?)\s{0,12}=\s{0,12}([^=<>]{1,120})\Z")
+_RELATION = re.compile(r"\s{0,12}(<|>|\\leq(?![a-z])|\\geq(?![a-z]))\s{0,12}")
 _VARIABLE = re.compile(r"[a-zA-Z](?:_\w)?")
-_CUP = re.compile(r"\s*\\cup(?![a-z])\s*")
+_CUP = re.compile(r"\s{0,12}\\cup(?![a-z])\s{0,12}")
 _CONGRUENT = re.compile(
-    r"([a-zA-Z]?)\s*(?:\\equiv|=)?\s*(-?\d{1,18})\s*(?:\\pmod|\\bmod|\\mod|\(?\s*mod)\s*\{?\s*(\d{1,18})\s*[})]*"
+    r"([a-zA-Z]?)\s{0,12}(?:\\equiv|=)?\s{0,12}(-?\d{1,18})\s{0,12}(?:\\pmod|\\bmod|\\mod"
+    r"|\(?\s{0,12}mod)\s{0,12}\{?\s{0,12}(\d{1,18})\s{0,12}[})]{0,12}"
 )
 
 

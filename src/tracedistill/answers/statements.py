@@ -39,7 +39,7 @@ _CHECK = re.compile(
     r"(?:check|checking|verify|verifying|verification|double[- ]check|proof|confirm|sanity)\b",
     re.IGNORECASE,
 )
-_HEADING = re.compile(r"\W*+(?:step|part)\s*+\d+", re.IGNORECASE)
+_HEADING = re.compile(r"\W{0,12}+(?:step|part)\s{0,9}+\d{1,4}", re.IGNORECASE)
 _BREAK = re.compile(
     r"(?<=[.!?])[*\"')\]$]{0,6}\s++(?=[\"'(*\[$\\]{0,6}[A-Z0-9$\\(*À-ÞА-Я\u0900-\u097f\u0600-\u06ff\u3040-\u9fff])"
     r"|(?<=[。！？])\s*+(?=\S)"

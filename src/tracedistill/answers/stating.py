@@ -18,12 +18,13 @@ from tracedistill.answers.words import word_set
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__|`([^`\n]{1,200})`|[\"“]([^\"”\n]{1,200})[\"”]")
 _POLAR = word_set("yes no true false")
 _POLAR_HEAD = re.compile(
-    r"[\s*_\"'`(\[#>-]*(yes|no|true|false)\b[*_\"'`)\]]*(?=\s*(?:[,.;:!)—–-]|\Z|\n)|\s+(?:because|since|as|it|they"
+    r"[\s*_\"'`(\[#>-]{0,12}(yes|no|true|false)\b[*_\"'`)\]]{0,12}(?=\s{0,12}(?:[,.;:!)—–-]|\Z|\n)"
+    r"|\s{1,12}(?:because|since|as|it|they"
     r"|he|she|there|this|that|the|we|you|i|its)\b)",
     re.IGNORECASE,
 )
 _POLAR_BOTH = re.compile(
-    r"\b(?:yes|no|true|false)\b\s*(?:and|or|/|but also)\s*\b(?:yes|no|true"
+    r"\b(?:yes|no|true|false)\b\s{0,12}(?:and|or|/|but also)\s{0,12}\b(?:yes|no|true"
     r"|false)\b",
     re.IGNORECASE,
 )
@@ -34,6 +35,7 @@ _LINKS = word_set(
     "answer "
     "answers option label class category probably likely definitely clearly therefore thus so hence simply actually "
     "just about "
+    "feels feel felt seems seem looks look appears sounds "
     "takes take took costs cost needs need wants likes live lives went go goes come comes came moved made makes picked "
     "chose chooses uses used release releases contain contains produces show shows "
     "towards toward onto inside with label: sentiment: namely indeed only also choose pick select predict classified "
@@ -46,41 +48,47 @@ _UNSTATED = word_set(
 _DENIED = re.compile(
     r"(?:\b(?:not|never|neither|nor|cannot|rather than|instead of|other than|than|without|except|nicht|kein|keine|не"
     r"|pas|non|não)"
-    r"|n['’]t|不是|不|ではなく)(?:\s+(?:be|been|the|a|an|in|at|to|really|actually|exactly|necessarily|called|about|as|of"
-    r"|on))*[\s*_\"'`(]*\Z",
+    r"|n['’]t|不是|不|ではなく)(?:\s{1,12}(?:be|been|the|a|an|in|at|to|really|actually|exactly|necessarily|called|about|as|of"
+    r"|on)){0,6}[\s*_\"'`(]{0,12}\Z",
     re.IGNORECASE,
 )
 _DOUBTED = re.compile(
     r"\b(?:do(?:es)?n['’]?t (?:think|believe)|do(?:es)? not (?:think|believe)|doubt|isn['’]?t true|not true"
     r"|not the case|unlikely|false that"
-    r"|wrong to say)\b[^,;.]*\Z"
+    r"|wrong to say)\b[^,;.]{0,120}\Z"
     r"|(?:\bnot|n['’]t)\b(?! only)(?:(?! is | are | was | were |\bbut\b)[^,;.:]){0,48}\Z",
     re.IGNORECASE,
 )
 _REFUSED = re.compile(
-    r"[\s*_\"'`).,]{0,6}(?:(?:is|are|was|were|would be|can|could|does|did)\s*(?:not\b|n['’]t|never|no longer)|(?:is"
+    r"[\s*_\"'`).,]{0,6}(?:(?:is|are|was|were|would be|can|could|does|did)\s{0,12}(?:not\b|n['’]t|never|no longer)"
+    r"|(?:is"
     r"|are|was|were)n['’]t|cannot|can['’]t"
-    r"|(?:is|was|are|would be)\s+(?:wrong|incorrect|false|out)|不是|错)",
+    r"|(?:is|was|are|would be)\s{1,12}(?:wrong|incorrect|false|out)|不是|错)",
     re.IGNORECASE,
 )
 _OR_AFTER = re.compile(
-    r"[\s*_\"'`)]*(?:,\s*)?(?:or|and/or|/|oder|ou|o|или|或)\s+(?!so\b|more\b|less\b"
+    r"[\s*_\"'`)]{0,12}(?:,\s{0,12})?(?:or|and/or|/|oder|ou|o|или|或)\s{1,12}(?!so\b|more\b|less\b"
     r"|rather\b)[\w*_\"'`(]",
     re.IGNORECASE,
 )
 _OR_BEFORE = re.compile(
-    r"[\w*)\"'`]\s*(?:,\s*)?(?:\bor\b|\band/or\b|/|\boder\b|\bou\b|\bили\b"
-    r"|或)\s*(?:\w{1,8}\s+){0,2}[\s*_\"'`(]*\Z",
+    r"[\w*)\"'`]\s{0,12}(?:,\s{0,12})?(?:\bor\b|\band/or\b|/|\boder\b|\bou\b|\bили\b"
+    r"|或)\s{0,12}(?:\w{1,8}\s{1,12}){0,2}[\s*_\"'`(]{0,12}\Z",
     re.IGNORECASE,
 )
 _AND_AFTER = re.compile(
-    r"[\s*_\"'`)]*(?:,?\s*\band\b|,?\s*&|\bund\b|\bet\b|\by\b)\s+(?!not\b|so\b|therefore\b|it\b"
-    r"|he\b|she\b|they\b|this\b|that\b|the\s\w+\s(?:is|are|was)\b)\w",
+    r"[\s*_\"'`)]{0,12}(?:,?\s{0,12}\band\b|,?\s{0,12}&|\bund\b|\bet\b|\by\b)\s{1,12}(?!not\b|so\b|therefore\b|it\b"
+    r"|he\b|she\b|they\b|this\b|that\b|the\s\w{1,24}\s(?:is|are|was)\b)\w",
     re.IGNORECASE,
 )
-_AND_BEFORE = re.compile(r"[\w*)]\s*,?\s*(?:\band\b|&|\bund\b|\bet\b)\s*(?:the|a|an|in)?\s*[*_\"'`(]*\Z", re.IGNORECASE)
+_AND_BEFORE = re.compile(
+    r"[\w*)]\s{0,12},?\s{0,12}(?:\band\b|&|\bund\b|\bet\b)\s{0,12}(?:the|a|an"
+    r"|in)?\s{0,12}[*_\"'`(]{0,12}\Z",
+    re.IGNORECASE,
+)
 _STOPS_AFTER = re.compile(
-    r"[\s*_\"'`)\]]*(?:\Z|[.!?。！？](?:\s|\Z|[*\"')])|[;:(\[—–\n]|\s-\s|,\s+(?!(?:[A-Z]\w*|\d+)(?:[.\s]*\Z|,|\s+and\b))"
+    r"[\s*_\"'`)\]]{0,12}(?:\Z|[.!?。！？](?:\s|\Z|[*\"')])|[;:(\[—–\n]|\s-\s|,\s{1,12}(?!(?:[A-Z]\w{0,24}"
+    r"|\d{1,24})(?:[.\s]{0,12}\Z|,|\s{1,12}and\b))"
     r"|(?:because|since|as|which|who|where|when|that|due|for|rather|around|circa|during|about|near|over|throughout"
     r"|under|between|to|into|across|instead|not|with|by|in|on|of all|overall|here"
     r"|then|now|today|there|after"
@@ -89,10 +97,20 @@ _STOPS_AFTER = re.compile(
 )
 _CLAUSE = re.compile(r"[,;:.!?]\s|\bbut\b|\bso\b|\bthen\b")
 _SUBJECT = re.compile(
-    r"[\s*_\"'`)]*(?:is|was|are|were|would be|must be|will be|has|had|won|wrote|went|discovered"
+    r"[\s*_\"'`)]{0,12}(?:is|was|are|were|would be|must be|will be|has|had|won|wrote|went|discovered"
     r"|invented|did|does)\b",
     re.IGNORECASE,
 )
+_COPULA_END = re.compile(
+    r"\s{0,12}[*_]{0,2}(?:です|でした|だ|である|입니다|이다|예요|了|的)?[\s。.!！*\"'`」』”)）]{0,12}"
+)
+_NOUN_OF = re.compile(
+    r"\b(?:is|are|was|were|be)\s{1,12}(?:an?|the|one|my|his|her|its"
+    r"|their)\s{1,12}[^,;.]{0,120}\Z",
+    re.IGNORECASE,
+)
+_PLACES = word_set("in on at to for from with about into inside towards toward onto")
+"""Words between a noun and what only describes it: a complaint about delivery, a river in Brazil."""
 _WHO = re.compile(r"\bwho(?:m|se)?\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_][\w'’+#-]*")
 MAX = 600
@@ -131,7 +149,7 @@ def _pattern(gold: str) -> re.Pattern[str] | None:
     words = plain(gold).strip().rstrip(".").strip("\"'`").removeprefix("**").removesuffix("**").split()
     if not words or len(gold) > 200:
         return None
-    body = r"[\s*_]+".join(map(re.escape, words))
+    body = r"[\s*_]{1,12}".join(map(re.escape, words))
     head = r"(?<![\w+#-])" if re.match(r"[A-Za-z0-9_]", words[0]) else r"(?<![+#])"
     tail = r"(?![A-Za-z0-9_]|[+#/]|-\w|\.\d)" if re.search(r"[\w]\Z", words[-1]) else r"(?![\w+#])"
     if not words[-1].isascii():
@@ -154,7 +172,7 @@ def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, questi
         or _OR_BEFORE.search(before)
         or re.search(
             r"\b(?:either"
-            r"|neither)\b[^,;.]*\Z",
+            r"|neither)\b[^,;.]{0,120}\Z",
             before,
             re.IGNORECASE,
         )
@@ -173,7 +191,7 @@ def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, questi
     if not ahead and (stops or not after.strip()):
         return "stated first"
     if not text.isascii() and not text[begin:end].isascii():
-        return "named at the end" if not after.strip(" 。.!！*\"'`」』”)）") or marked else ""
+        return "named at the end" if _COPULA_END.fullmatch(after) or marked else ""
     last = ahead.split()[-1:] or [""]
     word = last[0].strip("*_\"'`(,").casefold()
     linked = word in _LINKS or before.rstrip(" *_\"'`(").endswith((":", "=", "->", "→", "—"))
@@ -187,6 +205,10 @@ def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, questi
         # the surname of a person that a `who` question asks for
         ahead = ahead[: -len(last[0])].rstrip()
         linked = ahead.rpartition(" ")[2].casefold() in _LINKS or not ahead
+    if word in _PLACES and _NOUN_OF.search(ahead[: -len(last[0])]):
+        linked = False
+    if word == "but" and re.search(r"\bnot\b|n['’]t\b", ahead):
+        linked = True
     if stops and linked and not _of_subject(text, end):
         return "behind the verb"
     if question and _new(text, question) and _new(text, question) == stems(text[begin:end]):
@@ -198,7 +220,7 @@ def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, questi
 
 def _of_subject(text: str, end: int) -> bool:
     """Whether a verb follows soon: then what stood before it was spoken of, not stated."""
-    return re.match(r"[\s*_\"'`)]*(?:is|are|was|were)\b", text[end:], re.IGNORECASE) is not None
+    return re.match(r"[\s*_\"'`)]{0,12}(?:is|are|was|were)\b", text[end:], re.IGNORECASE) is not None
 
 
 def _new(text: str, question: str) -> frozenset[str]:
