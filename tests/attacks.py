@@ -6,12 +6,14 @@ pattern wants. Overlapping repetitions then try every way of sharing the text ou
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 import re
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from re import _constants as c  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -47,9 +49,11 @@ def processor_seconds(limit: float) -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, before)
 
 
+@functools.cache
 def patterns() -> dict[str, re.Pattern[str]]:
     """Name -> pattern, for every compiled pattern that a module of the package holds, in containers too."""
     found: dict[str, re.Pattern[str]] = {}
+    known: set[re.Pattern[str]] = set()
     for module in pkgutil.walk_packages(tracedistill.__path__, "tracedistill."):
         if module.name.endswith(("__main__", ".worker")):
             continue
@@ -57,7 +61,8 @@ def patterns() -> dict[str, re.Pattern[str]]:
         for name, value in vars(loaded).items():
             for number, each in enumerate(_within(value)):
                 label = f"{module.name.removeprefix('tracedistill.')}.{name}" + (f"[{number}]" if number else "")
-                if each not in found.values():
+                if each not in known:
+                    known.add(each)
                     found[label] = each
     return found
 
@@ -72,6 +77,23 @@ def _within(value: Any, depth: int = 0) -> Iterator[re.Pattern[str]]:
     elif depth < 3 and isinstance(value, tuple | list | set | frozenset):
         for each in value:
             yield from _within(each, depth + 1)
+
+
+def ways(label: str) -> list[str]:
+    """How the package applies a pattern: `match` if it only ever begins at the beginning, else `search` too."""
+    used = _applied().get(label.rpartition(".")[2].partition("[")[0], set())
+    return ["match"] if used and used <= {"match", "fullmatch"} else ["match", "search"]
+
+
+@functools.cache
+def _applied() -> dict[str, set[str]]:
+    """Name of a pattern -> methods that are called on it somewhere in the package."""
+    found: dict[str, set[str]] = {}
+    for path in Path(tracedistill.__file__).parent.rglob("*.py"):
+        calls = r"\b(\w+)\.(match|fullmatch|search|sub|subn|split|findall|finditer)\("
+        for name, way in re.findall(calls, path.read_text(encoding="utf-8")):
+            found.setdefault(name, set()).add(way)
+    return found
 
 
 def attacks(pattern: re.Pattern[str], length: int) -> Iterator[str]:
@@ -122,11 +144,7 @@ def _pumps(items: Sequence[Any], before: str) -> Iterator[tuple[str, str]]:
 def _others(items: Sequence[Any]) -> Iterator[str]:
     """Further single characters that a one-character body takes."""
     if len(items) == 1 and items[0][0] in (c.IN, c.ANY, c.NOT_LITERAL, c.CATEGORY):
-        accepts = re.compile("x")  # replaced below: the node alone decides
-        for candidate in " a1-\t,.\n":
-            if _takes(items[0], candidate):
-                yield candidate
-        del accepts
+        yield from (candidate for candidate in " a1-\t,.\n" if _takes(items[0], candidate))
 
 
 def _takes(item: Any, char: str) -> bool:

@@ -108,6 +108,10 @@ def without_shard(model: Path) -> None:
     (model / "model-00002-of-00004.safetensors").unlink()
 
 
+def downloads_attention(model: Path) -> None:
+    edit_json(model / "config.json", _attn_implementation="somebody/kernel")
+
+
 def pickled(model: Path) -> None:
     import torch
     from safetensors.torch import load_file
@@ -194,6 +198,7 @@ STUDENTS: dict[str, tuple[Edit, str]] = {
         "arm answer-only, babi-s0-train-0: 130 tokens, and the student's window has 64",
     ),
     "tokens without embedding": (more_tokens, "has token id 483, outside 0..482"),
+    "an attention to download": (downloads_attention, "names code of somebody else's ('_attn_implementation'"),
 }
 
 
@@ -222,6 +227,7 @@ ASKED: dict[str, tuple[Edit, str]] = {
     "padding without embedding": (pads_beyond, r"pads with '\[PAD\]' \(id 483\), .* of 483 tokens; set pad_token"),
     "tokenizer.json is none": (lambda model: (model / "tokenizer.json").write_text("{}"), "cannot be loaded: no token"),
     "code of its own": (own_code, "contains custom code"),
+    "an attention to download": (downloads_attention, "names code of somebody else's"),
 }
 
 

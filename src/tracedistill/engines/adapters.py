@@ -88,6 +88,8 @@ def read_weights(model: str, revision: str | None = None, **options: Any) -> Any
             f"student '{model}': cannot be loaded: it has no weights in safetensors, and nothing else is loaded; "
             "convert them (transformers' save_pretrained writes safetensors)"
         )
+    if isinstance(folder, Path):
+        check_no_kernel(folder, model)
     try:
         loaded, found = AutoModelForCausalLM.from_pretrained(
             str(folder),
@@ -111,6 +113,21 @@ def read_weights(model: str, revision: str | None = None, **options: Any) -> Any
             f"describes: {', '.join(other[:2])}{', ...' if len(other) > 2 else ''}; load its files anew"
         )
     return loaded
+
+
+def check_no_kernel(folder: Path, model: str) -> None:
+    """Raise InputError if a student's config.json names code to fetch and run as its attention (`org/kernel`)."""
+    try:
+        settings: dict[str, Any] = read_json(folder / "config.json")
+    except InputError:
+        return  # what is wrong with it the library tells
+    for key in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal"):
+        named = settings.get(key)
+        if "/" in str(named):
+            raise InputError(
+                f"student '{model}': its config.json names code of somebody else's ('{key}': {str(named)[:80]!r}), "
+                "which the library would download and run; remove that entry"
+            )
 
 
 def attach(base: Any, adapter: Path, model: str, *, merge: bool) -> tuple[Any, bool]:

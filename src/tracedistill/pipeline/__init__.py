@@ -438,7 +438,7 @@ def _launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]
     environment = {
         **os.environ,
         LOCK_HELD: str(workshop.run.folder.resolve()),
-        Clock.STARTED: str(time.time()),
+        Clock.STARTED: str(time.monotonic()),
         "PYTHONSAFEPATH": "1",  # a yaml.py in the working folder must not be imported in place of the library
     }
     killed_before = out_of_memory_kills()

@@ -281,14 +281,17 @@ def _first_change(old: Any, new: Any, key: str = "") -> str:
 
 
 class Clock:
-    """Wall seconds of one node; a launched process counts from the moment of its launch."""
+    """Seconds of one node; a launched process counts from the moment of its launch.
+
+    The monotonic clock is the system's, equal in all processes, and no correction of the time of day moves it.
+    """
 
     STARTED = "TRACEDISTILL_LAUNCHED_AT"
 
     def __init__(self) -> None:
         launched = os.environ.pop(self.STARTED, None)
-        self.start = time.time() if launched is None else float(launched)
+        self.start = time.monotonic() if launched is None else float(launched)
 
     def seconds(self) -> float:
         """Seconds since the start."""
-        return time.time() - self.start
+        return time.monotonic() - self.start

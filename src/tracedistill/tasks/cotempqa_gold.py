@@ -10,7 +10,7 @@ import re
 from calendar import month_name
 from dataclasses import dataclass
 
-from tracedistill.tasks.cotempqa_metric import asked_side
+from tracedistill.tasks.cotempqa_metric import MAX_FACT, asked_side
 
 Day = tuple[int, int, int]
 
@@ -72,7 +72,7 @@ class Asked:
 
 def parse_fact(fact: str) -> Event | None:
     """A fact of the data set with its period, or None where it is not one."""
-    found = _FACT.fullmatch(fact)
+    found = _FACT.fullmatch(fact) if len(fact) <= MAX_FACT else None
     if not found:
         return None
     relation = "works for" if found["relation"] == "worked for" else found["relation"]
