@@ -7,6 +7,7 @@ calls may have been answered and billed. So spending plus stakes is never below 
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import sqlite3
@@ -14,8 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LEASE = 900.0
-"""Seconds without a sign of life after which a claim or stake of another host is void."""
+LEASE = 120.0
+"""Seconds without a sign of life after which a claim or stake of a process elsewhere is void; signs come three times as
+often."""
 PASSING = "run:"
 """Prefix of the scopes of runs without a name: they are forgotten with their process."""
 _BATCH = "batch:"
@@ -78,7 +80,20 @@ class Balance:
 
 def holder_name(number: int) -> str:
     """This process as a holder of claims or stakes; `number` tells several of its holders apart."""
-    return f"{socket.gethostname()}|{os.getpid()}|{_start_time(os.getpid())}|{number}"
+    return f"{_place()}|{os.getpid()}|{_start_time(os.getpid())}|{number}"
+
+
+@functools.cache
+def _place() -> str:
+    """Where this process's number means something: the machine since its start, and its space of process numbers.
+
+    The name of the host is neither: it changes under a container, and two containers may share it.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return socket.gethostname()
 
 
 def batch_holder(name: str) -> str:
@@ -87,11 +102,11 @@ def batch_holder(name: str) -> str:
 
 
 def is_alive(holder: str, until: float, now: float) -> bool:
-    """Whether a holder may still be at work; of other hosts nothing is known, so their lease decides."""
+    """Whether a holder may still be at work; of processes elsewhere nothing is known, so their lease decides."""
     if holder.startswith(_BATCH):
         return True
     host, pid, started, _ = holder.rsplit("|", 3)
-    if host != socket.gethostname():
+    if host != _place():
         return until > now
     try:
         os.kill(int(pid), 0)

@@ -29,6 +29,7 @@ from tracedistill.engines.retrying import Retries, Row, later_than_patience
 from tracedistill.ledger import LEASE
 
 _BUSY_POLL = 0.3  # seconds between looks at an answer that another process is buying
+HELD = f"another run is buying the same answers (one that was killed elsewhere is given up after {LEASE:.0f} s)"
 
 
 class Pump:
@@ -70,6 +71,7 @@ class Pump:
         self._pulse: asyncio.TimerHandle | None = None
         self._overdue = False  # a sign of life is due: calls may take longer than the lease of their claims
         self._broke_until = 0.0  # the budget did not allow the last call that was wanted
+        self._held_until = 0.0  # another process was buying what was wanted
         self._runner = asyncio.Runner(loop_factory=loop_factory)
         self._loop = self._runner.get_loop()
         self._turn = asyncio.Event()
@@ -193,6 +195,9 @@ class Pump:
             if key in claims.unaffordable:
                 self._broke_until = now + _BUSY_POLL
                 self._statistics.waiting = "budget"
+            else:
+                self._held_until = now + 2 * _BUSY_POLL
+                self._statistics.waiting = HELD
         if claims.unaffordable and not self._tasks and not claims.balance.waiting:
             short = next(row for key, row in wanted.items() if key in claims.unaffordable)
             self._halt(self._meter.refusal(short.stake, claims.balance))
@@ -207,7 +212,8 @@ class Pump:
         """Rows to start now, within concurrency, pace and budget; sets the timer for those that must wait."""
         chosen: list[Row] = []
         wake: float | None = None
-        self._statistics.waiting = "budget" if now < self._broke_until else self._retries.trouble
+        held = HELD if now < self._held_until else ""
+        self._statistics.waiting = "budget" if now < self._broke_until else self._retries.trouble or held
         may = now >= self._broke_until and not self._retries.blame.deciding
         while may and len(self._tasks) + len(chosen) < self._concurrency.limit:
             due = bool(self._later) and self._later[0][0] <= now
