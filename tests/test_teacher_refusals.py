@@ -180,6 +180,10 @@ def test_a_key_that_cannot_be_sent_is_refused_before_another_teacher_is_paid(
         loaded = pipeline.load(file, [f"teachers.z={json.dumps(other)}", f"arms={json.dumps(arms)}"])
         with pytest.raises(InputError, match=r"teachers.z.key_env: .* OTHER_KEY holds a line break") as caught:
             pipeline.run(loaded, "teach", quiet=True)
+        student = {"model": "stub", "base_url": server.url, "key_env": "OTHER_KEY"}
+        asking = pipeline.load(file, [f"students={json.dumps({'far': student})}"])
+        with pytest.raises(InputError, match=r"students.far.key_env: .* OTHER_KEY holds a line break"):
+            pipeline.run(asking, quiet=True)
         assert server.ledger.calls == 0
     assert KEY[:9] not in str(caught.value)
     for path in files_below(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from tests.engines.server_kit import KEY, ask, completion, fast_platform
 from tracedistill.engines import Sampling
 from tracedistill.engines.batch import outcome_of_line
 from tracedistill.engines.calls import Outcome, StopRunError
+from tracedistill.engines.remedies import remedy_of
 from tracedistill.engines.server import ServerConfig, ServerEngine
+from tracedistill.engines.words import gist
 
 CASES = Path(__file__).parents[1] / "cases" / "server_replies.jsonl"
 NOW = 1_800_000_000.0  # 15 January 2027, 08:00 UTC
@@ -151,3 +154,44 @@ def test_no_reply_lets_the_key_through(case: dict[str, Any]) -> None:
         told = str(error)
     assert KEY not in told
     assert KEY[:12] not in told
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["<script", "<head>", "<!--", "<", "<title>", "try again in ", "retry 1", "model ", "insufficient ", "account ",
+     "{", '"', "'" * 3, "9", "9s", " ", "too large for ", "loading ", '{"error":', "[", "&#", "%41", "\\", "\\u0041",
+     "max_tokens "],
+)  # fmt: skip
+@pytest.mark.parametrize("status", [200, 403, 429, 503])
+def test_words_of_hostile_length_take_no_time(unit: str, status: int) -> None:
+    """A megabyte of what the patterns for servers' words look for, in a text and in a message."""
+    text = unit * (1_000_000 // len(unit))
+    engine = engine_for(status, {}, b"", KEY)
+    start = time.process_time()
+    for body in (text.encode(), json.dumps({"error": {"message": text, "code": text[:80]}}).encode()):
+        remedy_of(gist(engine.fate(status, {"retry-after": text[:5000]}, body).cause))
+    assert time.process_time() - start < 2
+
+
+def test_whatever_shape_a_body_has_it_is_read_or_refused() -> None:
+    """Bodies of the table with parts left out, doubled and exchanged, by a server that quotes the key."""
+    draw = random.Random(7)
+    bodies = [json.loads(data_of(case)) for case in cases() if "text_body" not in case]
+    atoms = [None, True, 0, -1, 1.5, "", KEY, [], {}, [[]], "9" * 30, "\ud800", "1e400", "\0", 10**400]
+
+    def changed(value: Any) -> Any:
+        if draw.random() < 0.08:
+            return draw.choice(atoms)
+        if isinstance(value, dict):
+            return {
+                name if draw.random() > 0.05 else draw.choice(["error", "message", "code"]): changed(inner)
+                for name, inner in value.items()
+                if draw.random() > 0.04
+            }
+        return [changed(inner) for inner in value if draw.random() > 0.04] if isinstance(value, list) else value
+
+    engine = engine_for(200, {}, b"", KEY)
+    for _ in range(5_000):
+        body, status = changed(draw.choice(bodies)), draw.choice([200, 400, 403, 404, 429, 500, "x", None])
+        outcome = outcome_of_line(engine, {"response": {"status_code": status, "body": body}}, ask(1))
+        assert KEY not in f"{outcome.generation} {outcome.cause}"

@@ -192,6 +192,7 @@ class Pump:
                 found.append((row, generation_of(claims.found[key], row.request.request_id)))
                 continue
             self._put_off(row, now + _BUSY_POLL)
+            self._statistics.waiting = "answers that another run is buying"
             if key in claims.unaffordable:
                 self._broke_until = now + _BUSY_POLL
                 self._statistics.waiting = "budget"

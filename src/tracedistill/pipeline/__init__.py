@@ -44,7 +44,7 @@ from tracedistill.prompts import (
     needs_plan,
     prompt_text,
 )
-from tracedistill.recipes import Study, run_name
+from tracedistill.recipes import StudentConfig, Study, TeacherConfig, run_name
 from tracedistill.recipes import load as load_recipe
 from tracedistill.recipes.documents import parse
 from tracedistill.records import Message
@@ -218,16 +218,19 @@ def _check_keys(workshop: Workshop, wanted: Sequence[Node]) -> None:
     from tracedistill.engines.secrets import read_key
 
     study = workshop.study
+    judge = study.validation.judge
+    asked: dict[str, tuple[str, TeacherConfig | StudentConfig]] = {}
+    for name, teacher in study.teachers.items():
+        asked[f"teach:{name}"] = f"teachers.{name}", teacher
+        if judge != "none":
+            asked[f"validate:{name}"] = f"teachers.{judge}", study.teachers[judge]
+    for name, arm in study.arms.items():
+        student = study.student_of(arm)
+        asked |= {f"generate:{run}": (f"students.{student}", study.students[student]) for run in study.runs_of(name)}
     variables: dict[str, str] = {}
     for node in wanted:
-        kind, _, name = node.name.partition(":")
-        if kind == "teach":
-            place, config = f"teachers.{name}", study.teachers[name]
-        elif kind == "validate" and study.validation.judge != "none":
-            place, config = f"teachers.{study.validation.judge}", study.teachers[study.validation.judge]
-        else:
-            continue
-        if config.kind == "model" and config.base_url is not None and workshop.run.state(node).kind != "complete":
+        place, config = asked.get(node.name, ("", None))
+        if config is not None and config.base_url is not None and workshop.run.state(node).kind != "complete":
             variables.setdefault(config.key_env, place)
     for variable, place in variables.items():
         try:
