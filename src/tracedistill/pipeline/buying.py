@@ -55,7 +55,7 @@ class Usage:
         self.cached_in += generation.cached_in
         self.seconds = round(self.seconds + generation.seconds, 4)
         used = Used(generation.tokens_in, generation.tokens_out, generation.cached_in)
-        self.usd += prices.charge(used) if generation.usd is None else generation.usd
+        self.usd = round(self.usd + (prices.charge(used) if generation.usd is None else generation.usd), 12)
 
     def _add_model(self, generation: Generation) -> None:
         name = " as ".join(filter(None, (generation.model, generation.fingerprint)))
