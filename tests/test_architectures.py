@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests import architectures
+from tests.conftest import ROOT
 from tests.engines.test_local import run
 from tracedistill.engines import Request, Sampling
 from tracedistill.recipes import StudentConfig, TrainingConfig
@@ -94,3 +95,35 @@ def test_tuned_asked_exported(name: str, tmp_path: Path) -> None:
     out.mkdir()
     write_adapter(StudentConfig(str(folder), dtype="float32"), "plain", adapter, out, 8)
     assert outside(folder, out, requests) == [text for text, *_ in alone.values()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [16, 512])
+def test_the_shipped_gemma_recipe_gives_equal_texts_batched_and_alone(window: int, tmp_path: Path) -> None:
+    """A tiny Gemma 3 in the place of the recipe's, untuned, with few-shot prompts that are longer than its window."""
+    from tracedistill import pipeline
+    from tracedistill.engines.local import LocalEngine
+    from tracedistill.pipeline.attempting import Attempting
+    from tracedistill.pipeline.screen import Screen
+    from tracedistill.pipeline.work import Workshop
+
+    folder = architectures.build("gemma3_text", tmp_path / "model", sliding_window=window, max_position_embeddings=4096)
+    changes = ["task.train_split=train", "task.test_split=test", "task.train=40", "task.test=20", "task.validation=2",
+               "base.student=gemma-3-270m", "base.max_tokens=8", f"students.gemma-3-270m.model={folder}",
+               "students.gemma-3-270m.quantization=none", "students.gemma-3-270m.dtype=float32",
+               "arms.standard.prompt=few-shot", "arms.standard.shots=20", f"run_dir={tmp_path / 'run'}"]  # fmt: skip
+    loaded = pipeline.load(ROOT / "recipes" / "interpretable-babi" / "study.yaml", changes)
+    work = Workshop(loaded.study, loaded.recipe, Screen(quiet=True))
+    work.run.claim()
+    pipeline.run(loaded, "problems", quiet=True)
+    (arm,) = [name for name in loaded.study.arms if name.startswith("standard")]
+    requests = Attempting(work).asked(arm, work.problems("test")).requests
+    engine: Any = LocalEngine.load(str(folder), "float32", style=loaded.study.format)
+    alone = {request.request_id: run(engine, [request])[request.request_id] for request in requests}
+    engine.begin(requests)
+    assert len(engine._shared) > window
+    for size in (loaded.study.evaluation.batch_size, 7, 3):
+        texts: dict[str, Any] = {}
+        for start in range(0, len(requests), size):
+            texts |= run(engine, requests[start : start + size])
+        assert texts == alone, size

@@ -66,7 +66,7 @@ def study(place: Path, model: Path, template: str) -> pipeline.LoadedStudy:
     return tune(recipe_of(place, model, students={"tiny": student}))
 
 
-@pytest.mark.parametrize("said", ["file", "text", "name"])
+@pytest.mark.parametrize("said", ["name", *(pytest.param(each, marks=pytest.mark.slow) for each in ("file", "text"))])
 def test_training_evaluation_and_export_use_it_alike(said: str, model: Path, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 

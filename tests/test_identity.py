@@ -15,6 +15,7 @@ from tests.tuned_study import recipe_of, small_study
 from tracedistill import identity, pipeline
 from tracedistill.errors import InputError
 from tracedistill.identity import identity_of, is_hub_id, pin
+from tracedistill.opening import open_study
 from tracedistill.pipeline.pinning import PINS
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.work import Workshop
@@ -81,6 +82,10 @@ def test_weights_replaced_under_the_same_name_make_all_that_loads_them_stale(tmp
     loading = {name for name in found if name.partition(":")[0] in ("preflight", "train", "parity", "generate")}
     assert {found[name] for name in loading} == {("stale", "the files of student tiny have changed")}
     assert found["problems"][0] == found["assemble"][0] == "complete"
+    with pytest.raises(InputError, match="was tuned on other files of student tiny than those that are there now"):
+        open_study(tmp_path / "run").adapter("correct")
+    with pytest.raises(InputError, match=r"is stale \(the files of student tiny have changed\); first: tracedistill"):
+        open_study(tmp_path / "study.yaml").adapter("correct")
     shutil.rmtree(tmp_path / "model")
     assert {kind for kind, _ in states(loaded).values()} == {"complete"}, "what is not here has not changed"
 

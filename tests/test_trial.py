@@ -32,7 +32,11 @@ def tried(model: Path, place: Path, training: TrainingConfig | None = LORA, **st
         assert not (place / "trial").exists()
 
 
-@pytest.mark.parametrize("training", [LORA, TrainingConfig(method="full"), None], ids=["lora", "full", "untuned"])
+@pytest.mark.parametrize(
+    "training",
+    [LORA, pytest.param(TrainingConfig(method="full"), marks=pytest.mark.slow), None],
+    ids=["lora", "full", "untuned"],
+)
 def test_a_student_that_can_be_tuned_and_asked(training: TrainingConfig | None, tmp_path: Path) -> None:
     found = tried(tiny.build(tmp_path / "model"), tmp_path, training, system="Be brief.")
     assert (found["tuned"], found["layout"], found["note"]) == (training is not None, "shared prefix", "")

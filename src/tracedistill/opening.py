@@ -75,6 +75,10 @@ class Opened:
         for node, state in pipeline.status(self.loaded) if self.loaded else ():
             if node.name == f"train:{run_name(owner, seed)}" and state.kind != "complete":
                 raise InputError(f"{path}: is {state.kind} ({state.reason}); first: {self.command('train')}")
+        known = read_json(manifest).get("content", {})
+        for student, content in self.work.content_of(study.student_of(study.arms[owner])).items():
+            if student in known and known[student]["sha256"] != content["sha256"]:
+                raise InputError(f"{path}: was tuned on other files of {student} than those that are there now")
         return path
 
 

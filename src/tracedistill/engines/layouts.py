@@ -27,7 +27,7 @@ ELSEWHERE = "take another model, or serve it elsewhere and set students.<name>.b
 """The way out for a model that cannot be run here."""
 WINDOW = 4
 """Tokens that a sliding window has while a layout is tried, so that a short row reaches beyond it."""
-PREFIX, TAILS = 12, (1, 12, 18)
+PREFIX, TAILS = 8, (1, 8, 12)
 """Tokens of the rows that are tried: one has more padding than the prefix is long, one less, one none."""
 WORDS = "Mary took 3 apples to the office, then went back; how many are there? Answer: 12, I think (or 7)."
 """Where the tried tokens come from: text, no special tokens."""
@@ -70,7 +70,7 @@ def try_layouts(model: Any, tokenizer: Any, name: str) -> Tried:
                 f"({type(error).__name__}: {brief_cause(error)}); {ELSEWHERE}"
             ) from error
         spread = float(torch.cat([part for row in alone for part in row]).float().std())
-        whole = [_without_state(model, row + forced[:step], device) for row in rows for step in range(3)]
+        whole = [part for row in rows for part in _without_state(model, row + forced, len(forced) + 1, device)]
         if _drift([whole], [[part for row in alone for part in row]]) > STATE_TOLERANCE * spread:
             raise InputError(
                 f"student '{name}': models of type {model.config.model_type} do not write token by token what they "
@@ -122,9 +122,10 @@ def _logits(
     return [batch.first()[0, -1], *(batch.next([token])[0] for token in forced)]
 
 
-def _without_state(model: Any, tokens: list[int], device: torch.device) -> torch.Tensor:
-    last: torch.Tensor = model(input_ids=torch.tensor([tokens], device=device), use_cache=False).logits[0, -1]
-    return last
+def _without_state(model: Any, tokens: list[int], keep: int, device: torch.device) -> list[torch.Tensor]:
+    """Logits at the last places, out of one pass over all tokens."""
+    logits = model(input_ids=torch.tensor([tokens], device=device), use_cache=False).logits
+    return list(logits[0, -keep:])
 
 
 def _drift(together: Sequence[Sequence[torch.Tensor]], alone: Sequence[Sequence[torch.Tensor]]) -> float:
