@@ -85,6 +85,8 @@ SHAPES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
      {"question": "text", "answer": "category", "judge": "label"}),
     ("ground_truth", {"query": "What is {n} + 2?", "ground_truth": "{m}", "note": "x"},
      {"question": "query", "answer": "ground_truth", "unused": ["note"]}),
+    ("SVAMP", {"ID": "s{n}", "Body": "Ana has {n} pens and gets 2.", "Question": "How many pens?", "Answer": "{m}"},
+     {"question": "Question", "context": "Body", "answer": "Answer", "id": "ID", "unused": []}),
     ("context", {"passage": "Ana has {n} pens.", "question": "How many pens?", "answers": ["{n}", "{n} pens"]},
      {"question": "question", "context": "passage", "answer": "answers"}),
 ]  # fmt: skip

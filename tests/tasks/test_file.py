@@ -76,6 +76,8 @@ def test_columns_are_mapped(tmp_path):
         ("a\nb", ("a", "b")),
         ("a | b", ("a", "b")),
         ("a", ("a",)),
+        ([{"text": "a", "selected": True}, {"text": "b", "selected": False}], ("a", "b")),
+        ({"passage_text": ["a", "b"], "is_selected": [1, 0]}, ("a", "b")),
         ("[sic] a", ("[sic] a",)),
         ("", ()),
         (None, ()),

@@ -13,6 +13,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -69,7 +70,12 @@ def _judged(rule: str, gold: str, problem: Problem, text: str, closed: tuple[str
     if "\n" in gold:
         return _alike(_block(gold, text))
     # texts, and golds that are not of the file's kind (`N/A` among numbers)
-    return answers.judge(gold, text, problem.question, answers.AnswerPolicy(kind="text"), closed)
+    policy = answers.AnswerPolicy(kind="text")
+    found = answers.judge(gold, text, problem.question, policy, closed)
+    if not found.answer.ok and (said := stated(text)):
+        whole = answers.equal(gold, said, policy)  # an answer of several sentences
+        return replace(found, answer=whole, derived=whole) if whole.ok else found
+    return found
 
 
 def _alike(verdict: Verdict) -> AnswerVerdicts:

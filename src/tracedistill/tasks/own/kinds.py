@@ -26,6 +26,8 @@ RULES: tuple[str, ...] = get_args(Rule)
 
 MOST = 0.9
 """Share of the golds that must be of a kind for the file to be of it."""
+SOME = 0.02
+"""Share of the golds that must be formulas for the others to count as mathematics too."""
 LABELS_MOST = 100
 """A closed set has no more labels."""
 EACH = 5
@@ -38,6 +40,7 @@ _NUMBER = re.compile(
     r"(?:[A-Z]{3}\s)?[-+−]?\s*[$€£¥₹]?\s*[-+−]?(?:\d{1,3}(?:,\d{2,3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?"
     r"(?:\s*/\s*\d+)?\s*(?:%|[$€£¥₹]|\s[A-Za-z°]{1,12}|[\u3040-\u9fff]{1,4})?"
 )
+_WORD = re.compile(r"[A-Za-z]{3}")
 _MATH = re.compile(
     r"\\(?:[dt]?frac|sqrt|pi|cdot|times|left|text|infty|begin|boxed|circ|in\b|le|ge|pm|overline|log)|[\^_]\{?\w|\$[^$]+\$"
 )
@@ -78,6 +81,11 @@ def is_math(gold: str) -> bool:
     return _MATH.search(gold) is not None
 
 
+def is_symbolic(gold: str) -> bool:
+    """Whether a gold may be mathematics without LaTeX: a number, a pair, an expression; no word of three letters."""
+    return is_number(gold) or (not _WORD.search(gold) and any(char.isdigit() for char in gold)) or len(gold) == 1
+
+
 def is_json(gold: str) -> bool:
     """Whether a gold is a JSON object or array."""
     if not gold.startswith(("{", "[")):
@@ -105,9 +113,11 @@ def judged_by(golds: Sequence[str], choices: int, given: str = "auto", labels: S
     for rule, test, what in (
         ("json", is_json, "JSON objects or lists"),
         ("number", is_number, "numbers"),
-        ("math", lambda gold: is_math(gold) or is_number(gold), "formulas or numbers"),
+        ("math", lambda gold: is_math(gold) or is_symbolic(gold), "formulas or numbers"),
     ):
         others = [gold for gold in golds if not test(gold)]
+        if rule == "math" and sum(map(is_math, golds)) < SOME * n:
+            continue  # codes and abbreviations are symbols too
         if rule == "number" and others and all(map(is_math, others)):
             continue  # numbers, and formulas beside them: that is mathematics
         if n - len(others) >= MOST * n:

@@ -359,11 +359,21 @@ def _text(value: Any) -> str:
     return text if "\n" in text else text.strip()
 
 
+_TEXT_KEYS = ("text", "passage_text", "passage", "content", "sentences")
+
+
+def _inner(value: Any) -> Any:
+    """The text of a passage that is an object (`{"text": ..., "selected": true}`), or of an object of lists."""
+    if not isinstance(value, Mapping):
+        return value
+    return next((value[key] for key in _TEXT_KEYS if key in value), value)
+
+
 def _listed(value: Any) -> tuple[str, ...]:
     """Items of a list: a list itself, one that a cell writes, lines as they are, or one line's text between bars."""
-    items = structured(value)
+    items = _inner(structured(value))
     if isinstance(items, list | tuple):
-        return tuple(text for item in items if (text := _text(item)))
+        return tuple(text for item in items if (text := _text(_inner(item))))
     lines = [line.rstrip() for line in _text(value).split("\n")]
     if len(lines) == 1 and not lines[0].startswith("|"):  # else it is a row of a Markdown table
         lines = [part.strip() for part in re.split(r"\s\|\s", lines[0])]
