@@ -17,6 +17,37 @@ DERIVED = (
 )  # fmt: skip
 """Endings of files that stages write beside those named by an arm, a teacher or a student: `<arm>.parity.json`,
 `<teacher>.failures.jsonl`, `<arm>.partial0.jsonl`. A new derived file adds its ending here."""
+ALIASES = {
+    "lr": "learning_rate", "num_epochs": "epochs", "num_train_epochs": "epochs", "steps": "max_steps",
+    "bs": "batch_size", "per_device_train_batch_size": "batch_size", "train_batch_size": "batch_size",
+    "grad_accum": "gradient_accumulation", "gradient_accumulation_steps": "gradient_accumulation",
+    "warmup_ratio": "warmup", "warmup_steps": "warmup", "lr_scheduler": "scheduler", "lr_scheduler_type": "scheduler",
+    "wd": "weight_decay", "gradient_clipping": "max_grad_norm", "max_seq_length": "max_length", "seq_len": "max_length",
+    "cutoff_len": "max_length", "optim": "optimizer", "rank": "lora_r", "r": "lora_r", "lora_rank": "lora_r",
+    "alpha": "lora_alpha", "dropout": "lora_dropout", "target_modules": "lora_targets", "use_dora": "lora_dora",
+    "use_rslora": "lora_rslora", "gradient_checkpointing": "activation_checkpointing", "peft": "method",
+    "num_seeds": "seeds", "max_new_tokens": "max_tokens", "max_completion_tokens": "max_tokens",
+    "num_return_sequences": "samples", "num_samples": "samples", "n": "samples", "num_shots": "shots",
+    "few_shot": "shots", "per_device_eval_batch_size": "batch_size", "model_name": "model",
+    "model_name_or_path": "model", "model_id": "model", "base_model": "model", "checkpoint": "model",
+    "api_base": "base_url", "url": "base_url", "endpoint": "base_url", "api_key": "key_env", "key": "key_env",
+    "api_key_env": "key_env", "torch_dtype": "dtype", "precision": "dtype", "load_in_4bit": "quantization",
+    "system_prompt": "system", "dataset": "path", "file": "path", "data": "path", "data_files": "path",
+    "train_size": "train", "test_size": "test", "val": "validation", "validation_size": "validation",
+    "metric": "judge", "grader": "judge", "evaluator": "judge", "classes": "labels", "categories": "labels",
+    "system_message": "system", "task_description": "instruction", "name": "study", "output_dir": "run_dir",
+    "experiments": "arms", "report_to": "tracking", "eval": "evaluation", "generation": "evaluation",
+    "train": "training", "sft": "training", "model": "students", "student": "students", "teacher": "teachers",
+}  # fmt: skip
+"""What people type, from other trainers and clients -> the key that is meant, where a recipe has it at that place."""
+
+
+def meant(key: Any, known: Collection[str]) -> str:
+    """Return the key that a known alias stands for, `; did you mean ...?`; empty if it is none of these."""
+    target = ALIASES.get(str(key).lower().replace("-", "_"))
+    return f"; did you mean '{target}'?" if target in known else ""
+
+
 _DERIVED = re.compile(rf"\.(?:{'|'.join(DERIVED)})\d*$", re.IGNORECASE)
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$", re.IGNORECASE)
 """Names that Windows keeps for devices, whatever ending follows."""

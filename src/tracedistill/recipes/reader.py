@@ -17,7 +17,7 @@ from tracedistill.errors import InputError
 from tracedistill.recipes.checks import check, near
 from tracedistill.recipes.documents import YamlError, compose, parse
 from tracedistill.recipes.grid import Cell, spread_grid
-from tracedistill.recipes.names import NOT_A_NAME, is_file_name
+from tracedistill.recipes.names import NOT_A_NAME, is_file_name, meant
 from tracedistill.recipes.schema import Study
 
 
@@ -185,7 +185,7 @@ class _Reader:
         for name, item in value.items():
             path = f"{key}.{name}" if key else str(name)
             if name not in known:
-                self.fail(path, f"unknown key{near(name, known)}")
+                self.fail(path, f"unknown key{meant(name, known) or near(name, known)}")
                 continue
             out[name] = self.read(hints[name], item, path, known[name].metadata)
         for name, item in known.items():

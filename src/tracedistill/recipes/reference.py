@@ -1,0 +1,234 @@
+"""The recipe's keys as documentation: docs/recipe-reference.md and a JSON Schema for editors, made of the dataclasses.
+
+A test writes neither: it compares both with what is committed, and says how to make them again:
+
+    python -m tracedistill.recipes.reference docs/recipe-reference.md docs/recipe.schema.json
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import sys
+import textwrap
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from tracedistill.recipes.schema import Study
+
+EXAMPLES: dict[str, Any] = {
+    "study": "tickets", "run_dir": "runs/tickets", "cache": "runs/generations.sqlite",
+    "comparisons": [["correct-trace", "answer-only"]],
+    "prompts": {"terse": "{problem}\nOne word only.\n{hint}"},
+    "task.name": "file", "task.data_dir": "data", "task.path": "tickets.csv",
+    "task.columns": {"question": "{subject}: {body}", "answer": "queue"}, "task.judge": "number",
+    "task.labels": ["billing", "delivery", "other"], "task.instruction": "Choose the queue that the ticket belongs to.",
+    "task.tolerance.relative": 0.02,
+    "task.first_choice": 0, "task.train": 400, "task.validation": 100, "task.test": 200, "task.train_split": "train",
+    "task.validation_split": "dev", "task.test_split": "test", "task.failing_golds": 0.1,
+    "students.NAME.model": "HuggingFaceTB/SmolLM2-135M-Instruct", "students.NAME.system": "You answer briefly.",
+    "students.NAME.base_url": "http://127.0.0.1:8000/v1", "students.NAME.key_env": "VLLM_API_KEY",
+    "teachers.NAME.path": "traces.jsonl", "teachers.NAME.columns": {"problem_id": "id", "text": "trace"},
+    "teachers.NAME.where": {"model": "gpt-4o"}, "teachers.NAME.model": "gpt-4o-mini",
+    "teachers.NAME.base_url": "https://api.openai.com/v1", "teachers.NAME.key_env": "OPENAI_API_KEY",
+    "teachers.NAME.student": "small", "teachers.NAME.prompt": "chain-of-thought", "teachers.NAME.source": "planner",
+    "teachers.NAME.system": "You explain briefly.", "teachers.NAME.extra": {"reasoning_effort": "low"},
+    "teachers.NAME.omit": ["temperature"],
+    "validation.judge": "checker", "training.lora_targets": "q_proj,v_proj", "training.accelerate_config": "single_gpu",
+    "evaluation.accelerate_config": "ddp", "review.teachers": ["planner"],
+    "attribution[].plan": "trace-of-thought", "attribution[].gold": "gold-plan", "attribution[].again": "plan-again",
+    "arms.NAME.student": "small", "arms.NAME.teacher": "planner", "arms.NAME.tune": "correct",
+    "arms.NAME.mix": {"answer-only": 0.3}, "arms.NAME.adapter": "correct-trace", "arms.NAME.served": "tuned-elsewhere",
+    "arms.NAME.prompt": "few-shot", "arms.NAME.plan": "wrong-number", "arms.NAME.forced": "own",
+}  # fmt: skip
+"""Key -> a value that one writes, where its type alone does not tell one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a recipe."""
+
+    path: str
+    """With dots; NAME stands for a name of one's own, `[]` for an item of a list."""
+    kind: Any
+    """Its type."""
+    default: Any
+    """MISSING: it must be given."""
+    meaning: str
+    """Its documentation."""
+
+
+def keys() -> Iterator[tuple[str, str, list[Key]]]:
+    """(section, what it is, its keys) of every section of a recipe, in the order in which they are declared."""
+    yield from _section("", Study)
+
+
+def _section(path: str, kind: Any) -> Iterator[tuple[str, str, list[Key]]]:
+    hints, said = typing.get_type_hints(kind), docs_of(kind)
+    inner: list[tuple[str, Any]] = []
+    own = []
+    for item in dataclasses.fields(kind):
+        name = f"{path}.{item.name}".strip(".")
+        below = _below(hints[item.name], name)
+        if below is not None:
+            inner.append(below)
+        if below is None or below[0] != name:
+            default = item.default if item.default_factory is MISSING else item.default_factory()
+            own.append(Key(name, hints[item.name], default, said.get(item.name, "")))
+    yield path, inspect.getdoc(kind) or "", [key for key in own if _below(key.kind, key.path) is None]
+    for name, record in inner:
+        if name != "base":  # its keys are an arm's
+            yield from _section(name, record)
+
+
+def _below(kind: Any, path: str) -> tuple[str, Any] | None:
+    """(path, record) of a field that holds records; None for others."""
+    if dataclasses.is_dataclass(kind):
+        return path, kind
+    arguments = get_args(kind)
+    if get_origin(kind) is dict and dataclasses.is_dataclass(arguments[1]):
+        return f"{path}.NAME", arguments[1]
+    if get_origin(kind) is tuple and arguments and dataclasses.is_dataclass(arguments[0]):
+        return f"{path}[]", arguments[0]
+    return None
+
+
+def docs_of(kind: Any) -> dict[str, str]:
+    """Field -> the docstring below it."""
+    (record,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(record, ast.ClassDef)
+    found = {}
+    for field, below in zip(record.body, record.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+            value = below.value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                found[field.target.id] = " ".join(value.value.split())
+    return found
+
+
+def example_of(key: Key) -> Any:
+    """A value that one writes for a key."""
+    if key.path in EXAMPLES:
+        return EXAMPLES[key.path]
+    kind = _bare(key.kind)
+    if get_origin(kind) is Literal:
+        return next(value for value in get_args(kind) if value != key.default)
+    if kind is bool:
+        return not key.default
+    if kind is int:
+        return max(2, 2 * (key.default or 0)) if key.default != -1 else 500
+    if kind is float:
+        return round((key.default or 0.25) * 2, 6)
+    return key.default or f"my-{key.path.rpartition('.')[2].replace('_', '-')}"
+
+
+def _bare(kind: Any) -> Any:
+    """A type without its None."""
+    if get_origin(kind) in (typing.Union, types.UnionType):
+        return next(each for each in get_args(kind) if each is not type(None))
+    return kind
+
+
+def type_in_words(kind: Any) -> str:
+    """A type as a reader understands it."""
+    bare = _bare(kind)
+    origin, arguments = get_origin(bare), get_args(bare)
+    if origin is Literal:
+        words = " / ".join(map(str, arguments))
+    elif origin is dict:
+        words = f"names -> {type_in_words(arguments[1])}"
+    elif origin is tuple:
+        words = "list" if arguments and arguments[0] is str else "list of pairs"
+    else:
+        words = {int: "whole number", float: "number", str: "text", bool: "true or false"}.get(bare, "anything")
+    return words
+
+
+HEAD = """\
+Made of the recipe's schema; do not edit by hand, but run
+`python -m tracedistill.recipes.reference docs/recipe-reference.md docs/recipe.schema.json`.
+`NAME` is a name of your own, `[]` an item of a list; `base` takes the keys of an arm, for all of them.
+An editor completes and checks keys if the recipe's first line is
+`# yaml-language-server: $schema=PATH/TO/docs/recipe.schema.json`."""
+"""What stands above the reference's tables."""
+
+
+def reference() -> str:
+    """docs/recipe-reference.md."""
+    lines = ["# Recipe reference", "", HEAD, ""]
+    for path, about, own in keys():
+        lines += [f"## {path or 'top level'}", "", " ".join(about.split()), ""]
+        lines += ["| key | type | default | example | meaning |", "|---|---|---|---|---|"]
+        for key in own:
+            default = "must be given" if key.default is MISSING else _code(key.default)
+            meaning = key.meaning.replace("<", "&lt;")
+            cells = (f"`{key.path}`", type_in_words(key.kind), default, _code(example_of(key)), meaning)
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _code(value: Any) -> str:
+    if value is None:
+        return "none"
+    shown = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return f"`{shown}`"
+
+
+# ---- for editors
+
+
+def json_schema() -> dict[str, Any]:
+    """A JSON Schema of recipes, for completion and checks in an editor."""
+    return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "tracedistill recipe", **_record(Study)}
+
+
+def _record(kind: Any) -> dict[str, Any]:
+    hints, said = typing.get_type_hints(kind), docs_of(kind)
+    properties = {}
+    for item in dataclasses.fields(kind):
+        # a grid: several names, or all of them
+        several = item.name in ("student", "teacher") and kind.__name__ == "Arm"
+        found = _type(hints[item.name])
+        if several:
+            found = {"anyOf": [found, {"type": "array", "items": {"type": "string"}}]}
+        properties[item.name] = {**found, "description": said.get(item.name, "")}
+    required = [
+        item.name for item in dataclasses.fields(kind) if item.default is MISSING and item.default_factory is MISSING
+    ]
+    schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {**schema, "required": required} if required else schema
+
+
+def _type(kind: Any) -> dict[str, Any]:
+    if get_origin(kind) in (typing.Union, types.UnionType):
+        return {"anyOf": [_type(_bare(kind)), {"type": "null"}]}
+    origin, arguments = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return {"anyOf": [_record(kind), {"type": "null"}]}
+    if origin is Literal:
+        return {"enum": list(arguments)}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _type(arguments[1])}
+    if origin is tuple:
+        return {"type": "array", "items": _type(arguments[0])}
+    names: Mapping[Any, str] = {int: "integer", float: "number", str: "string", bool: "boolean"}
+    return {"type": names[kind]} if kind in names else {}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the reference and the schema to the two paths given."""
+    page, schema = map(Path, arguments)
+    page.write_text(reference(), encoding="utf-8")
+    schema.write_text(json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
