@@ -103,6 +103,10 @@ FAMILIES = {
         ),
         Family("glm4", "<|endoftext|>", ("[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|system|>"),
                "<|endoftext|>", "<|assistant|>", refused=_PLAIN, lead="\n", whole=False),
+        Family("gptoss", "<|return|>", ("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|constrain|>"),
+               "<|return|>", "<|start|>assistant<|channel|>final<|message|>", pad="<|endoftext|>"),
+        Family("gemma4", "<eos>", ("<|turn>", "<turn|>", "<|channel>", "<channel|>", "<|think|>"), "<turn|>",
+               "<|turn>model\n", bos="<bos>", pad="<pad>"),
         Family("no_system", "<|end|>", ("<|user|>", "<|assistant|>"), "<|end|>", "<|assistant|>", pad="<|end|>",
                system=False, refused=_PLAIN),
     )

@@ -11,6 +11,7 @@ import pytest
 from tests.families import BROKEN, FAMILIES, FOLDER, tokenizer
 from tracedistill.errors import InputError
 from tracedistill.formats import FormatName, apart, begun, join, split
+from tracedistill.preflight import preflight
 from tracedistill.records import Example, Message
 from tracedistill.rendering import (
     completion_text,
@@ -19,11 +20,11 @@ from tracedistill.rendering import (
     knows_reasoning,
     prompt_ids,
     prompt_template,
+    read_completion,
     render_example,
     system_in_user_turn,
     writes_the_day,
 )
-from tracedistill.sft import preflight
 
 STYLES: tuple[FormatName, ...] = get_args(FormatName)
 TRACE, ANSWER = "Question type: counting.\nMary took the apple.", "one"
@@ -34,7 +35,7 @@ REFUSED = [(name, style) for name in FAMILIES for style in FAMILIES[name].refuse
 
 
 def example(style: FormatName, trace: str | None = TRACE, prompt: tuple[Message, ...] = (USER,)) -> Example:
-    return Example("p", "a", prompt, join(trace, ANSWER, style))
+    return Example("p", "a", prompt, join(trace, ANSWER, style), answer=ANSWER)
 
 
 def written(name: str, row: Example, style: FormatName) -> str:
@@ -75,12 +76,12 @@ def test_the_row_is_prompt_completion_end_as_the_template_writes_them(
 
 @pytest.mark.parametrize(("name", "style"), GOOD)
 def test_what_the_student_is_taught_to_write_can_be_read(name: str, style: FormatName) -> None:
-    """Through the same text that the engine gives: decoded without special tokens, behind the prompt."""
-    row = render_example(tokenizer(name), example(style), style)
-    start = row.completion_mask.index(1)
-    text = tokenizer(name).decode(row.input_ids[start:], skip_special_tokens=True)
-    parts = split(text)
-    assert ((parts.trace or "").strip(), parts.answer) == (TRACE, ANSWER)
+    """Through the same text that the engine gives: gpt-oss's and Gemma 4's channels are special tokens."""
+    for trace in (TRACE, None):
+        row = render_example(tokenizer(name), example(style, trace), style)
+        start = row.completion_mask.index(1)
+        parts = split(read_completion(tokenizer(name), row.input_ids[start:], style))
+        assert (parts.trace, parts.answer) == (trace, ANSWER)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -101,7 +102,7 @@ def test_a_format_that_the_family_cannot_write_is_refused(name: str, style: Form
 
 def test_families_that_keep_reasoning_apart() -> None:
     known = {name for name in FAMILIES if knows_reasoning(tokenizer(name))}
-    assert known == {"qwen3", "qwen3_5_think", "deepseek_r1_distill"}
+    assert known == {"qwen3", "qwen3_5_think", "deepseek_r1_distill", "gptoss", "gemma4"}
 
 
 def test_tags_on_a_template_that_reads_them_names_the_remedy() -> None:
@@ -204,7 +205,7 @@ def test_without_a_system_message_nothing_is_merged() -> None:
 
 def test_the_day_does_not_count() -> None:
     assert "Today Date: 26 Jul 2024\n" in tokenizer("llama3_2").decode(prompt_ids(tokenizer("llama3_2"), (USER,)))
-    assert not any(writes_the_day(tokenizer(name)) for name in FAMILIES)
+    assert [name for name in FAMILIES if writes_the_day(tokenizer(name))] == ["gptoss"]
     own = copy.deepcopy(tokenizer("chatml"))
     own.chat_template = "{{ strftime_now('%d') }}" + own.chat_template
     assert writes_the_day(own)

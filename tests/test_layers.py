@@ -26,7 +26,7 @@ LAYERS: dict[str, int] = {
             "validation grading init auditing sizes processor",
             "teachers estimates launched identity dtypes",
             "interventions students calibration",
-            "sft scoring training",
+            "sft preflight scoring training",
             "train attribution importing",
             "report review trial",
             "pipeline commands init_command",

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,13 @@ import pytest
 
 from tests.tiny import TEMPLATE, build
 from tracedistill.errors import InputError
-from tracedistill.formats import ANSWER_TASK, RATIONALE_TASK
+from tracedistill.formats import ANSWER_TASK, RATIONALE_TASK, FormatName, join
+from tracedistill.preflight import SHOWN, preflight
 from tracedistill.prompts import PROMPTS
 from tracedistill.recipes import Arm
 from tracedistill.records import Example, Message, Problem, Trace
-from tracedistill.sft import SHOWN, examples_for, preflight, target_weights, two_targets
+from tracedistill.rendering import render_example
+from tracedistill.sft import examples_for, target_weights, two_targets
 from tracedistill.tasks import Source, get_task
 from tracedistill.teachers import teach_by_rules
 from tracedistill.training.rows import is_rationale
@@ -147,6 +151,45 @@ def test_nothing_left(tokenizer: Any) -> None:
         preflight(tokenizer, [example(), example()], 5, "drop", "a")
     with pytest.raises(InputError, match="arm a: nothing to train on: there are no rows"):
         preflight(tokenizer, [], 512, "drop", "a")
+
+
+FAULTS = {
+    "the end token in the trace": (join("one <|im_end|> two", "x"), "x", "plain", "the end token in its middle"),
+    "another special token": (join("one <|im_start|> two", "x"), "x", "plain", r"holds '<\|im_start\|>'"),
+    "an answer with blank lines": (join("one", "x = 1\n\ny = 2"), "x = 1\n\ny = 2", "plain", "its answer is"),
+    "a think tag in the trace": (join("one </think> two", "x", "tags"), "x", "tags", "its trace is"),
+    "an answer tag in the trace": (join("one <answer>7</answer>", "x"), "x", "plain", "its trace is"),
+}
+
+
+@pytest.mark.parametrize(("completion", "answer", "style", "why"), FAULTS.values(), ids=FAULTS)
+def test_a_row_that_would_be_read_as_another_is_refused_alone(
+    tokenizer: Any, completion: str, answer: str, style: FormatName, why: str
+) -> None:
+    def row(number: int, text: str, said: str) -> Example:
+        return replace(example(text, problem_id=f"p{number}"), answer=said)
+
+    bad = row(0, completion, answer)
+    good = [row(n, join("a", "b", style), "b") for n in range(1, 40)]
+    found = preflight(tokenizer, [bad, *good], 512, "drop", "a", style)
+    assert (found.rows, [problem_id for problem_id, _ in found.refused]) == (39, ["p0"])
+    assert re.search(why, found.refused[0][1])
+    with pytest.raises(InputError, match=why):  # where it is every row, the format is at fault
+        preflight(tokenizer, [bad], 512, "drop", "a", style)
+
+
+def test_rows_longer_than_an_arm_may_write_are_counted(tokenizer: Any) -> None:
+    rows = [replace(example(f"Answer: {'x ' * n}x", problem_id=f"p{n}"), answer=f"{'x ' * n}x") for n in range(10)]
+    found = preflight(tokenizer, rows, 512, "drop", "a", limits={"a": 10, "roomy": 100})
+    ((arm, limit, count),) = found.short
+    lengths = [sum(render_example(tokenizer, row).completion_mask) for row in rows]
+    assert (arm, limit, count, found.most) == ("a", 10, sum(length > 10 for length in lengths), max(lengths))
+
+
+def test_the_task_reads_the_answer_too(tokenizer: Any) -> None:
+    row = replace(example("Answer: x"), answer="x")
+    with pytest.raises(InputError, match="arm a, p: not the same"):
+        preflight(tokenizer, [row], 512, "drop", "a", judge=lambda _row, _text: "not the same")
 
 
 def test_the_end_token_in_the_middle(tokenizer: Any) -> None:

@@ -71,6 +71,14 @@ def join(trace: str | None, answer: str, style: FormatName = "plain") -> str:
     return f"{head}Answer:\n{answer}" if below else f"{head}Answer: {answer}"
 
 
+def trace_in(completion: str, answer: str, style: FormatName) -> str | None:
+    """Return the trace of a completion that `join` made with this answer, character for character; None without one."""
+    head, _, tail = join("\0", answer, style).partition("\0")
+    if completion == join(None, answer, style) or not (completion.startswith(head) and completion.endswith(tail)):
+        return None
+    return completion[len(head) : len(completion) - len(tail)]
+
+
 def apart(completion: str) -> tuple[str, str] | None:
     """(trace, what stands behind it) of a completion in the format `reasoning`; None where it is in another."""
     found = _REASONED.match(completion)

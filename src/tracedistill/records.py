@@ -175,6 +175,8 @@ class Example:
     """The assistant's turn."""
     trace_id: str | None = None
     """The trace inside the completion, if any."""
+    answer: str | None = None
+    """The answer inside the completion; None for a row that teaches the trace alone."""
 
 
 @dataclass(frozen=True, slots=True)

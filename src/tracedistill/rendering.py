@@ -96,6 +96,31 @@ def completion_text(tokenizer: Any, prompt: Sequence[Message], completion: str, 
     return text
 
 
+def read_completion(tokenizer: Any, ids: Sequence[int], style: FormatName = "plain", *, begun: bool = False) -> str:
+    """Return what these tokens say, as attempts are read: the inverse of `completion_text`, special tokens removed.
+
+    A family that marks its thinking by special tokens (gpt-oss by channels) has think tags in their place. `begun`: the
+    tokens go on from a prefill, so that white space at their start is their own.
+    """
+    marks = _channels(tokenizer, tokenizer.chat_template, style)
+    if marks is None:
+        text = str(tokenizer.decode(ids, skip_special_tokens=True))
+        lead = _turn(tokenizer, tokenizer.chat_template, style).lead
+        return text if begun else text.removeprefix(lead)
+    text = str(tokenizer.decode(ids))
+    for mark, tag in zip(marks, ("<think>\n", "\n</think>\n\n", ""), strict=True):
+        text = text.replace(mark, tag, 1) if tag else text.replace(mark, "")
+    for token in _marks(tokenizer, tokenizer.chat_template, tokenizer.eos_token).special:
+        text = text.replace(token, "")
+    return text
+
+
+def special_in(tokenizer: Any, text: str) -> str | None:
+    """Return a special token of this tokenizer that stands in the text; None if none does."""
+    special = _marks(tokenizer, tokenizer.chat_template, tokenizer.eos_token).special
+    return next((token for token in special if token in text), None)
+
+
 def render_example(tokenizer: Any, example: Example, style: FormatName = "plain") -> Rendered:
     """The row as it is trained on."""
     prompt = prompt_ids(tokenizer, example.prompt, style=style)
@@ -137,7 +162,7 @@ def knows_reasoning(tokenizer: Any) -> bool:
     """Whether the template keeps thinking apart: it writes a message's `reasoning_content`, or its prompts open it."""
     if _turn(tokenizer, tokenizer.chat_template, "reasoning").thinks:
         return True
-    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "reasoning_content": SENTINEL}]
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", **_thought(SENTINEL)}]
     return SENTINEL in _apply(tokenizer, chat, "reasoning", generation=False)
 
 
@@ -254,7 +279,7 @@ def _turn(tokenizer: Any, template: str | None, style: FormatName) -> _Turn:
     asked = [{"role": "user", "content": "a"}]
     said = {"role": "assistant", "content": SENTINEL}
     if style == "reasoning":
-        said["reasoning_content"] = THOUGHT
+        said |= _thought(THOUGHT)
     try:
         head = _apply(tokenizer, asked, style, generation=True)
         whole = _apply(tokenizer, [*asked, said], style, generation=False)
@@ -276,6 +301,27 @@ def _turn(tokenizer: Any, template: str | None, style: FormatName) -> _Turn:
         closing = "" if style == "reasoning" else "\n</think>\n\n"
         return _Turn(closing, before[opened.start() :], trail, True, ends_open)
     return _Turn("", "", trail, False, ends_open)
+
+
+@functools.lru_cache(maxsize=8)
+def _channels(tokenizer: Any, template: str | None, style: FormatName) -> tuple[str, str, str] | None:
+    """What stands before the thinking, between it and the answer, and before an answer without thinking.
+
+    None unless these are special tokens, which a decoded text would not show.
+    """
+    if style != "reasoning" or not template:
+        return None
+    asked = (Message("user", "a"),)
+    try:
+        whole = completion_text(tokenizer, asked, f"<think>\n{THOUGHT}\n</think>\n\n{SENTINEL}", style)
+        alone = _said(tokenizer, SENTINEL)[len(_head(tokenizer, asked, style)) :].partition(SENTINEL)[0]
+    except InputError:
+        return None
+    opening, _, rest = whole.partition(THOUGHT)
+    closing = rest.partition(SENTINEL)[0]
+    if special_in(tokenizer, opening) is None or special_in(tokenizer, closing) is None:
+        return None
+    return opening, closing, alone
 
 
 def _head(tokenizer: Any, messages: Sequence[Message], style: FormatName) -> str:
@@ -346,7 +392,12 @@ def _entry(tokenizer: Any, message: Message, style: FormatName) -> dict[str, str
     parts = apart(content) if style == "reasoning" and message.role == "assistant" else None
     if parts is None:
         return {"role": message.role, "content": content}
-    return {"role": message.role, "content": parts[1], "reasoning_content": parts[0]}
+    return {"role": message.role, "content": parts[1]} | _thought(parts[0])
+
+
+def _thought(text: str) -> dict[str, str]:
+    """Thinking under both names that templates know it by (gpt-oss's reads `thinking`)."""
+    return {"reasoning_content": text, "thinking": text}
 
 
 def _apply(tokenizer: Any, chat: list[dict[str, str]], style: FormatName, *, generation: bool) -> str:

@@ -23,7 +23,7 @@ from tracedistill.engines.packing import pack, unpack
 from tracedistill.engines.stepping import Batch, Prefix, read_prefix
 from tracedistill.errors import InputError
 from tracedistill.formats import FormatName
-from tracedistill.rendering import end_id, prompt_ids, template_hash
+from tracedistill.rendering import end_id, prompt_ids, read_completion, template_hash
 
 __all__ = ["LocalEngine", "Reading", "Written", "attach", "load_base"]
 
@@ -198,7 +198,8 @@ class LocalEngine:
 
     def text(self, request: Request, row: Written) -> str:
         """The text of what was written: no special tokens, nothing from a stop string on."""
-        text = str(self.tokenizer.decode(row.tokens, skip_special_tokens=True))
+        style = self.description.get("format", "plain")
+        text = read_completion(self.tokenizer, row.tokens, style, begun=bool(request.prefill))
         for stop in request.sampling.stop:
             text = text.split(stop, 1)[0]
         return text

@@ -25,12 +25,13 @@ from tracedistill.pipeline.forecasts import Asking, StudyForecast, Tuning
 from tracedistill.pipeline.foreseeing import Lengths, by_problem, foreseen_rows
 from tracedistill.pipeline.graph import Node, upstream
 from tracedistill.pipeline.metering import Meter
+from tracedistill.pipeline.preflights import limits_of
 from tracedistill.pipeline.quoting import quotes
 from tracedistill.pipeline.teaching import FREE_TEACHERS, SCRIPTED
+from tracedistill.preflight import SHORT_ROWS, preflight
 from tracedistill.prompts import PROMPTS
 from tracedistill.recipes import Study
 from tracedistill.records import Example, Problem
-from tracedistill.sft import preflight
 from tracedistill.sizes import ModelSize, size_of
 from tracedistill.store import read_jsonl
 from tracedistill.students import Asking as AskingHow
@@ -142,6 +143,7 @@ class Forecaster:
                 self.unknown.append(f"{what} and in no arm")
         found = {}
         for name, (rows, at_most) in counted.items():
+            self._check_limits(name, rows or {}, long, at_most)
             lengths = self._assumed() if rows is None else _summed(rows, long)
             if lengths is not None and not lengths.rows:
                 self.refused.append(f"arm {name}: no row is left to tune on")
@@ -157,6 +159,22 @@ class Forecaster:
             times = evaluations(steps, training) if held.rows else 0
             found[name] = Tuning(name, student, lengths, steps, training.seeds, need, at_most, held, times)
         return found
+
+    def _check_limits(self, name: str, rows: Lengths, long: Set[str], at_most: bool) -> None:
+        """What the preflight would say of rows that are longer than what an arm may write."""
+        if self.study.arms[name].rationale_weight is not None:
+            return  # the trace is a row of its own, which nobody is asked for
+        learnt = [most for key, lengths in rows.items() if key not in long for _, most in lengths]
+        for arm, limit in limits_of(self.work, name).items():
+            over = sum(length > limit for length in learnt)
+            if not over:
+                continue
+            said = (
+                f"arm {arm}: {over} of {len(learnt)} rows {'may ' if at_most else ''}have more supervised tokens than "
+                f"the arm may write (max_tokens: {limit}); set base.max_tokens to {max(learnt)}"
+            )
+            stops = over > SHORT_ROWS * len(learnt) and self.study.evaluation.cut_off == "refuse" and not at_most
+            (self.refused if stops else self.unknown).append(said)
 
     def _heldout(self, name: str, student: str) -> Lengths | None:
         """problem_id -> lengths of an arm's validation rows; None where they are not made yet, or not wanted."""

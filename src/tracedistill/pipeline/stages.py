@@ -13,6 +13,7 @@ from tracedistill.pipeline.attributing import make_attribution
 from tracedistill.pipeline.drawing import sources_below
 from tracedistill.pipeline.graph import Node, versions
 from tracedistill.pipeline.judging import judge_params, learning
+from tracedistill.pipeline.preflights import limits_of
 from tracedistill.pipeline.reviewing import REVIEW_STORE, make_reviewed
 from tracedistill.pipeline.teaching import NOT_CONTENT, OWN, SCRIPTED
 from tracedistill.pipeline.work import Workshop
@@ -29,7 +30,7 @@ ASSEMBLED = (
 )  # fmt: skip
 """Fields of an arm that datasets, plans and forced traces depend on."""
 
-NOT_ASKED = ("merge", "parity", "parity_limit", "accelerate_config")
+NOT_ASKED = ("merge", "parity", "parity_limit", "accelerate_config", "cut_off")
 """Settings of the evaluation that attempts do not depend on, or through other files."""
 
 STAGES = ("problems", "teach", "validate", "assemble", "train", "evaluate", "report")
@@ -158,6 +159,8 @@ class Graph:
             "max_length": training["max_length"],
             "too_long": training["too_long"],
             "format": self.study.format,
+            "limits": {name: limits_of(self.work, name) for name in self.work.arms_of(student)},
+            "cut_off": self.study.evaluation.cut_off,
         }
         inputs = [f"sft/{name}.jsonl" for name in self.work.arms_of(student)]
         inputs += [name for arm in self.work.arms_of(student) for name in self._heldout(arm)]

@@ -10,7 +10,6 @@ from typing import Any
 from tracedistill.dtypes import choose, settled
 from tracedistill.engines import Engine
 from tracedistill.engines.scripted import ScriptedEngine
-from tracedistill.errors import InputError
 from tracedistill.identity import identity_of
 from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.assembling import heldout_file
@@ -18,6 +17,7 @@ from tracedistill.pipeline.drawing import draw_problems, sources_below
 from tracedistill.pipeline.graph import RunFolder, stamped
 from tracedistill.pipeline.judging import judge_traces
 from tracedistill.pipeline.pinning import pinned
+from tracedistill.pipeline.preflights import make_preflight
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.settling import kept, settle, students_here, with_dtypes
 from tracedistill.pipeline.teaching import SCRIPTED, Teaching
@@ -25,8 +25,7 @@ from tracedistill.processor import Dtype
 from tracedistill.prompts import PROMPTS, needs_plan, prompt_text
 from tracedistill.recipes import Arm, Study, resolved, run_name
 from tracedistill.records import Example, Problem
-from tracedistill.sizes import size_of
-from tracedistill.store import ListId, Records, read_json, read_jsonl, read_lines, to_json, write_json
+from tracedistill.store import ListId, Records, read_json, read_lines, to_json, write_json
 from tracedistill.tasks import Task, get_task
 from tracedistill.training.tracking import check_tracker
 
@@ -151,50 +150,7 @@ class Workshop:
 
     def make_preflight(self, student: str) -> None:
         """Check every row as the student will see it, and show a few."""
-        training = self.study.training
-        arms = {name: read_jsonl(self.run.path(f"sft/{name}.jsonl"), Example) for name in self.arms_of(student)}
-        output = self.run.path(f"sft/{student}.preflight.json")
-        if self.study.students[student].model.startswith(SCRIPTED):
-            raise InputError(f"student {student}: a scripted student cannot be tuned")
-        from tracedistill.sft import preflight
-        from tracedistill.train import tokenizer_of
-
-        tokenizer = tokenizer_of(self.study.students[student])
-        size = size_of(self.study.students[student].model)
-        window = size.context if size is not None else None
-        found = {
-            name: preflight(tokenizer, rows, training.max_length, training.too_long, name, self.study.format, window)
-            for name, rows in arms.items()
-        }
-        # a row too long in one arm is in none: arms share their rows
-        dropped = sorted({problem_id for result in found.values() for problem_id, _ in result.dropped})
-        for name, result in found.items():
-            self.screen.say(
-                f"  preflight {name}: {result.rows} rows, {result.tokens} tokens, {result.supervised} supervised"
-            )
-            for prompt, supervised in result.shown:
-                self.screen.say(f"    ...{prompt[-60:]!r} -> {supervised!r}")
-        if dropped:
-            self.screen.say(
-                f"  {len(dropped)} rows over {training.max_length} tokens are in no arm: {', '.join(dropped[:5])}"
-            )
-        facts = {"dropped": dropped, "arms": to_json(found)}
-        if training.eval_steps:
-            facts["dropped_validation"] = self._too_long(tokenizer, student)
-        write_json(output, facts)
-
-    def _too_long(self, tokenizer: Any, student: str) -> list[str]:
-        """Validation problems whose row is over max_length in one of a student's arms."""
-        from tracedistill.rendering import render_example
-
-        return sorted(
-            {
-                row.problem_id
-                for name in self.arms_of(student)
-                for row in read_jsonl(self.run.path(heldout_file(name)), Example)
-                if len(render_example(tokenizer, row, self.study.format).input_ids) > self.study.training.max_length
-            }
-        )
+        make_preflight(self, student)
 
     def make_trial(self, student: str, learns: bool) -> None:
         """Try a student on a made row, and keep what was found; runs inside the launched process."""

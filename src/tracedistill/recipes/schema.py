@@ -140,6 +140,9 @@ class EvaluationConfig:
     merge: Literal["auto", "checked", "never"] = "auto"
     """Whether adapters are merged into the weights, which is faster: `checked`, after a check on validation problems;
     `auto`, the same where enough is to be asked for the check to pay; never: adapters stay apart."""
+    cut_off: Literal["refuse", "allow"] = "refuse"
+    """What happens if more than 1% of a tuned arm's rows are longer than its max_tokens lets it write: nothing is
+    tuned, or it is, and attempts are cut off, which the report counts."""
     parity: int = 100
     """Validation problems of that check: greedy verdicts of the merged weights against the adapter kept apart."""
     parity_limit: float = 0.01

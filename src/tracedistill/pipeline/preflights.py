@@ -1,0 +1,133 @@
+"""The preflight of a student's tuned arms: every row checked, a few shown, what no arm can have left out of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tracedistill.errors import InputError
+from tracedistill.pipeline.assembling import heldout_file
+from tracedistill.pipeline.teaching import SCRIPTED
+from tracedistill.records import Example
+from tracedistill.sizes import size_of
+from tracedistill.store import read_jsonl, to_json, write_json
+
+if TYPE_CHECKING:
+    from tracedistill.pipeline.work import Workshop
+    from tracedistill.preflight import Judge, Preflight
+
+JUDGED = 200
+"""Rows per arm whose answer the task also judges, the first ones."""
+
+
+def make_preflight(work: Workshop, student: str) -> None:
+    """Write sft/<student>.preflight.json.
+
+    Raises InputError if the student cannot be tuned on these rows, or an arm is too short for what it learns.
+    """
+    study, training = work.study, work.study.training
+    if study.students[student].model.startswith(SCRIPTED):
+        raise InputError(f"student {student}: a scripted student cannot be tuned")
+    from tracedistill.preflight import preflight
+    from tracedistill.train import tokenizer_of
+
+    tokenizer = tokenizer_of(study.students[student])
+    size = size_of(study.students[student].model)
+    window = size.context if size is not None else None
+    found = {}
+    for name in work.arms_of(student):
+        rows = read_jsonl(work.run.path(f"sft/{name}.jsonl"), Example)
+        found[name] = preflight(
+            tokenizer,
+            rows,
+            training.max_length,
+            training.too_long,
+            name,
+            study.format,
+            window,
+            limits_of(work, name),
+            _judge_of(work),
+        )
+    # a row that one arm cannot have is in none: arms share their rows
+    long = sorted({problem_id for result in found.values() for problem_id, _ in result.dropped})
+    refused = {problem_id: why for result in found.values() for problem_id, why in result.refused}
+    for name, result in found.items():
+        work.screen.say(
+            f"  preflight {name}: {result.rows} rows, {result.tokens} tokens, {result.supervised} supervised"
+        )
+        for prompt, supervised in result.shown:
+            work.screen.say(f"    ...{prompt[-60:]!r} -> {supervised!r}")
+    if long:
+        work.screen.say(f"  {len(long)} rows over {training.max_length} tokens are in no arm: {', '.join(long[:5])}")
+    for problem_id, why in list(refused.items())[:5]:
+        work.screen.say(f"  {problem_id} is in no arm: {why}")
+    if len(refused) > 5:
+        work.screen.say(
+            f"  and {len(refused) - 5} more rows that cannot be learnt as they are (see {student}.preflight.json)"
+        )
+    _check_limits(work, found)
+    facts: dict[str, Any] = {"dropped": sorted({*long, *refused}), "arms": to_json(found)}
+    if training.eval_steps:
+        facts["dropped_validation"] = _too_long(work, tokenizer, student)
+    write_json(work.run.path(f"sft/{student}.preflight.json"), facts)
+
+
+def limits_of(work: Workshop, name: str) -> dict[str, int]:
+    """The max_tokens of the arms that are asked with a tuned arm's adapter and write what it has learnt."""
+    study = work.study
+    return {
+        other: arm.max_tokens
+        for other, arm in study.arms.items()
+        if study.adapter_of(other) == name and arm.forced is None
+    }
+
+
+def _judge_of(work: Workshop) -> Judge:
+    """How the task reads the answer out of what is learnt, beside how it reads the answer alone."""
+    by_id = {problem.problem_id: problem for problem in work.problems("train")}
+    left = JUDGED
+
+    def judge(row: Example, text: str) -> str:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            return ""
+        problem = by_id[row.problem_id]
+        alone = work.task.judge_answer(problem, f"Answer: {row.answer}").answer
+        whole = work.task.judge_answer(problem, text).answer
+        if whole.outcome == alone.outcome:
+            return ""
+        return f"its answer alone is judged {alone.outcome}, and behind its trace {whole.outcome} ({whole.reason})"
+
+    return judge
+
+
+def _check_limits(work: Workshop, found: Mapping[str, Preflight]) -> None:
+    """Report rows that are longer than what an arm may write; InputError if they are many."""
+    from tracedistill.preflight import SHORT_ROWS
+
+    for result in found.values():
+        for name, limit, count in result.short:
+            said = (
+                f"{count} of {result.rows} rows have more supervised tokens than the arm may write (max_tokens: "
+                f"{limit}), so that even a perfect student would be cut off; set base.max_tokens to {result.most}"
+            )
+            if count > SHORT_ROWS * result.rows and work.study.evaluation.cut_off == "refuse":
+                raise InputError(
+                    f"arm {name}: {said}, or evaluation.cut_off: allow to tune on them and count cut-off attempts"
+                )
+            work.screen.say(f"  {name}: {said}")
+
+
+def _too_long(work: Workshop, tokenizer: Any, student: str) -> list[str]:
+    """Validation problems whose row is over max_length in one of a student's arms."""
+    from tracedistill.rendering import render_example
+
+    return sorted(
+        {
+            row.problem_id
+            for name in work.arms_of(student)
+            for row in read_jsonl(work.run.path(heldout_file(name)), Example)
+            if len(render_example(tokenizer, row, work.study.format).input_ids) > work.study.training.max_length
+        }
+    )

@@ -1,0 +1,206 @@
+"""The preflight: what a student will be trained on, row by row, before anything is tuned.
+
+Every row is rendered as training will render it. The prompt must be the one that inference renders, the end token must
+carry loss, the text must be what the model family's template writes; and what is learnt, decoded and read as attempts
+are read, must give back the row's own trace and answer: else a perfect student would be judged wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from tracedistill.errors import InputError
+from tracedistill.formats import FormatName, split, trace_in
+from tracedistill.records import Example
+from tracedistill.rendering import (
+    NO_REASONING,
+    Rendered,
+    added_end,
+    difference,
+    end_id,
+    knows_reasoning,
+    prompt_ids,
+    read_completion,
+    render_example,
+    special_in,
+    writes_the_day,
+)
+
+SHOWN = 2
+"""Rows that the preflight decodes for a person to read."""
+BAD_ROWS = 0.05
+"""Share of rows that may be refused one by one; above it the format or the data are at fault, and nothing is tuned."""
+SHORT_ROWS = 0.01
+"""Share of rows that may be longer than what an arm may write."""
+
+Judge = Callable[[Example, str], str]
+"""(row, the text that is learnt) -> why its answer is not judged as the row's answer alone is; empty if it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What was found before training."""
+
+    rows: int
+    """Rows that will be trained on."""
+    tokens: int
+    """Tokens of these rows."""
+    supervised: int
+    """Tokens that carry loss."""
+    longest: int
+    """Tokens of the longest row kept."""
+    dropped: tuple[tuple[str, int], ...]
+    """(problem_id, tokens) of rows over max_length."""
+    shown: tuple[tuple[str, str], ...]
+    """(prompt's end, supervised tokens) of a few rows, decoded."""
+    refused: tuple[tuple[str, str], ...] = ()
+    """(problem_id, why) of rows that could not be learnt as they are."""
+    short: tuple[tuple[str, int, int], ...] = ()
+    """(arm, its max_tokens, rows that have more supervised tokens) of arms that are asked with what is learnt here."""
+    most: int = 0
+    """Supervised tokens of the longest row that is asked for; 0 if no arm is too short for one."""
+
+
+def preflight(
+    tokenizer: Any,
+    examples: Iterable[Example],
+    max_length: int,
+    too_long: str,
+    arm: str,
+    style: FormatName = "plain",
+    window: int | None = None,
+    limits: Mapping[str, int] = MappingProxyType({}),
+    judge: Judge | None = None,
+) -> Preflight:
+    """Render every row as training will, and check it.
+
+    `limits`: arm -> its max_tokens, of the arms that are asked with what is learnt here; `judge` also has the task read
+    the answer. A row that cannot be learnt as it is (a special token in its text, another trace or answer when it is
+    read again) is refused and counted.
+
+    Raises InputError if the end token is not supervised, the prompt that inference renders is not a prefix of the row,
+    more than BAD_ROWS of the rows are refused, a row is too long and the recipe says `error`, one that is kept is
+    longer than the student's `window` in tokens, or nothing is left.
+    """
+    rows = tokens = supervised = longest = most = 0
+    dropped: list[tuple[str, int]] = []
+    refused: list[tuple[str, str]] = []
+    over = dict.fromkeys(limits, 0)
+    shown: list[tuple[str, str]] = []
+    end = end_id(tokenizer)
+    if style == "reasoning" and not knows_reasoning(tokenizer):
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template does not write a message's reasoning_content; {NO_REASONING}"
+        )
+    if tokenizer.pad_token_id == end:
+        # harmless here, since the mask and not the pad token says what carries loss; told because other tools trip
+        shown.append(("note", "pad token = end token; the loss mask keeps the end token supervised"))
+    if added_end(tokenizer):
+        shown.append(("note", f"the chat template ends no turn with a token; rows end with {added_end(tokenizer)!r}"))
+    if writes_the_day(tokenizer):
+        shown.append(("note", "the chat template writes the day into every prompt; train and ask on one day"))
+    for example in examples:
+        row = render_example(tokenizer, example, style)
+        where = f"arm {arm}, {example.problem_id}"
+        _check(tokenizer, example, row, style, where)
+        why = _fault(tokenizer, example, row, style, judge)
+        if why:
+            refused.append((example.problem_id, why))
+            continue
+        length = len(row.input_ids)
+        if length > max_length:
+            if too_long == "error":
+                raise InputError(
+                    f"{where}: {length} tokens, over training.max_length={max_length}; raise it or set too_long to drop"
+                )
+            dropped.append((example.problem_id, length))
+            continue
+        if window and length > window:
+            raise InputError(
+                f"{where}: {length} tokens, and the student's window has {window}: it could not be asked what it is to "
+                f"learn; set training.max_length to {window} at most"
+            )
+        if rows < SHOWN:
+            start = row.completion_mask.index(1)
+            shown.append((tokenizer.decode(row.input_ids[:start])[-160:], tokenizer.decode(row.input_ids[start:])))
+        rows, tokens, longest = rows + 1, tokens + length, max(longest, length)
+        learnt = sum(row.completion_mask)
+        supervised += learnt
+        if example.answer is not None:  # of a row that teaches the trace alone nothing is asked
+            most = max(most, learnt)
+            for asked, limit in limits.items():
+                over[asked] += learnt > limit
+    _refuse(refused, rows + len(dropped), arm)
+    if not rows:
+        cause = f"all {len(dropped)} rows are over training.max_length={max_length}" if dropped else "there are no rows"
+        raise InputError(f"arm {arm}: nothing to train on: {cause}")
+    short = tuple((asked, limits[asked], count) for asked, count in over.items() if count)
+    return Preflight(
+        rows,
+        tokens,
+        supervised,
+        longest,
+        tuple(dropped),
+        tuple(shown),
+        tuple(refused),
+        short,
+        most if short else 0,
+    )
+
+
+def _refuse(refused: list[tuple[str, str]], others: int, arm: str) -> None:
+    """Raise InputError if so many rows are refused that it is no matter of single rows."""
+    total = others + len(refused)
+    if len(refused) <= BAD_ROWS * total:
+        return
+    problem_id, why = refused[0]
+    many = f" ({len(refused)} of {total} rows are at fault)" if total > 1 else ""
+    raise InputError(f"arm {arm}, {problem_id}: {why}{many}")
+
+
+def _check(tokenizer: Any, example: Example, row: Rendered, style: FormatName, where: str) -> None:
+    """Raise InputError for what is wrong with every row of this student, if it is with one."""
+    prompt, end = prompt_ids(tokenizer, example.prompt, style=style), end_id(tokenizer)
+    if row.input_ids[: len(prompt)] != prompt or any(row.completion_mask[: len(prompt)]):
+        raise InputError(f"{where}: the inference prompt is not an unsupervised prefix of the training row")
+    if row.input_ids[-1] != end or row.completion_mask[-1] != 1:
+        raise InputError(f"{where}: the end token is not supervised; the student would never learn to stop")
+
+
+def _fault(tokenizer: Any, example: Example, row: Rendered, style: FormatName, judge: Judge | None) -> str:
+    """Why this row cannot be learnt as it is; empty if it can."""
+    start = row.completion_mask.index(1)
+    token = special_in(tokenizer, example.completion)
+    if end_id(tokenizer) in row.input_ids[start:-1]:
+        return "the completion holds the end token in its middle; take it out of the trace or the answer"
+    if token is not None:
+        return f"the completion holds {token!r}, which is no text to this student but one of its special tokens"
+    found = difference(tokenizer, example, style)
+    if found:
+        remedy = ""
+        if style != "reasoning" and "</think>" in example.completion and knows_reasoning(tokenizer):
+            remedy = "; this family keeps its thinking apart: use format: reasoning"
+        return f"the training row differs from what the model's own chat template writes: {found}{remedy}"
+    text = read_completion(tokenizer, row.input_ids[start:], style)
+    if example.answer is None:
+        return "" if text.strip() == example.completion.strip() else _unlike("text", example.completion, text)
+    trace, parts = trace_in(example.completion, example.answer, style), split(text)
+    if (parts.trace or "").strip() != (trace or "").strip():
+        return _unlike("trace", trace or "", parts.trace or "")
+    if (parts.answer or "").strip() != example.answer.strip():
+        return _unlike("answer", example.answer, parts.answer or "")
+    return "" if judge is None else judge(example, text)
+
+
+def _unlike(what: str, learnt: str, read: str) -> str:
+    """The sentence for a row that reads as another than it is."""
+    both = min(len(learnt), len(read))
+    at = next((place for place in range(both) if learnt[place] != read[place]), both)
+    start = max(0, at - 20)
+    return (
+        f"its {what} is {learnt[start : at + 40]!r} and would be read as {read[start : at + 40]!r} out of what the "
+        "student learns to write; take such marks out of the text, or choose another format (plain, tags, reasoning)"
+    )
