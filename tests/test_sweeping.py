@@ -35,6 +35,7 @@ def recipe(study_file: StudyFile, folder: Path) -> Path:
         students=students,
         arms=ARMS,
         base={"max_tokens": 4},
+        evaluation={"batch_size": 4, "cut_off": "allow"},
         training=TRAINING,
         comparisons=[["correct-trace", "standard"]],
     )

@@ -61,6 +61,7 @@ def study(tmp_path: Path, folder: Path, **student: str) -> Path:
         "students": {"tiny": {"model": str(folder), "dtype": "float32", **student}},
         "training": {"batch_size": 4, "lora_r": 4, "max_steps": 2, "max_length": 512},
         "base": {"max_tokens": 8},
+        "evaluation": {"cut_off": "allow"},
         "arms": {"answer-only": {"tune": "none"}, "correct-trace": {"tune": "correct"}},
     }
     path = tmp_path / "study.yaml"

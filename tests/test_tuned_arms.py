@@ -24,7 +24,7 @@ def tuned_study(tmp_path: Path, **changes: Any) -> pipeline.LoadedStudy:
         "task": {"name": "babi", "train": 16, "validation": 6, "test": 8},
         "students": {"tiny": {"model": str(tmp_path / "model"), "dtype": "float32"}},
         "training": {"batch_size": 4, "learning_rate": 1e-2},
-        "evaluation": {"batch_size": 4, "parity": 6, "merge": "checked"},
+        "evaluation": {"batch_size": 4, "parity": 6, "merge": "checked", "cut_off": "allow"},
         "base": {"max_tokens": 16},
         **changes,
     }

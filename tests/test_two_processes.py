@@ -25,7 +25,7 @@ def study(tmp_path: Path, name: str, **changes: Any) -> pipeline.LoadedStudy:
         "task": {"name": "babi", "train": 32, "validation": 8, "test": 20},
         "students": {"tiny": {"model": str(tmp_path / "model"), "dtype": "float32"}},
         "training": {"batch_size": 8, "learning_rate": 1e-2},
-        "evaluation": {"batch_size": 4, "parity": 8, "merge": "checked"},
+        "evaluation": {"batch_size": 4, "parity": 8, "merge": "checked", "cut_off": "allow"},
         "base": {"max_tokens": 12},
         "arms": {"standard": {}, "correct": {"tune": "correct"}},
     }

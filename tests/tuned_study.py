@@ -32,7 +32,7 @@ def recipe_of(place: Path, model: Path, **changes: Any) -> Path:
         "task": {"name": "babi", "train": 12, "validation": 6, "test": 6},
         "students": {"tiny": {"model": str(model), "dtype": "float32", "system": "Answer the question."}},
         "training": {"lora_r": 4},
-        "evaluation": {"batch_size": 4, "merge": "checked"},
+        "evaluation": {"batch_size": 4, "merge": "checked", "cut_off": "allow"},
         "base": {"max_tokens": 12},
         "arms": ARMS,
         **changes,

@@ -7,7 +7,7 @@ speed of a CPU is measured (processor.py), and what comes out was held against t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tracedistill.recipes import StudentConfig, TrainingConfig
@@ -36,6 +36,8 @@ LAUNCH = {"train": 2e-3, "write": 1e-3}
 starting hundreds of small kernels. A guess."""
 HEAD = {"cpu": 0.1 * GB, "gpu": 1.0 * GB}
 """Logits at work: on a CPU in tiles of 2^25, on a GPU what TRL's chunks take (a guess)."""
+LENGTH_STEP = 256
+"""Tokens by which the longest row that fits is told."""
 PACKED_COPY = 1 << 30
 """Weights that the engine lays out a second time on a CPU: only up to this size of all of them."""
 
@@ -175,8 +177,12 @@ def training_need(
     student: StudentConfig,
     device: Device,
     heldout: RowLengths | None = None,
+    shared: int = 1,
 ) -> Need:
-    """One adapter on one device; `heldout`: the validation rows of `training.eval_steps`."""
+    """One adapter on one device; `heldout`: the validation rows of `training.eval_steps`.
+
+    `shared`: processes that share one row (context parallelism); each then holds its part of it.
+    """
     steps = optimizer_steps(rows.rows, training)
     seconds = padding(rows, training) * training_flops(size, rows, training, device) / device.rate("train")
     if device.kind == "gpu":
@@ -185,7 +191,7 @@ def training_need(
     if heldout is not None:
         # within the memory of a training step: a batch of its size, and nothing is kept for a backward pass
         seconds += evaluations(steps, training) * heldout_seconds(size, heldout, training, device)
-    return Need(seconds + START_SECONDS, training_memory(size, rows, training, student, device))
+    return Need(seconds + START_SECONDS, training_memory(size, rows, training, student, device, shared))
 
 
 def padding(rows: RowLengths, training: TrainingConfig) -> float:
@@ -237,9 +243,14 @@ def training_flops(size: ModelSize, rows: RowLengths, training: TrainingConfig, 
 
 
 def training_memory(
-    size: ModelSize, rows: RowLengths, training: TrainingConfig, student: StudentConfig, device: Device
+    size: ModelSize,
+    rows: RowLengths,
+    training: TrainingConfig,
+    student: StudentConfig,
+    device: Device,
+    shared: int = 1,
 ) -> float:
-    """Bytes at the peak: libraries, weights, what is trained with its optimizer, activations, logits."""
+    """Bytes at the peak of one process: libraries, weights, what is trained with its optimizer, activations, logits."""
     wide = 4 if student.dtype == "float32" else 2
     trained = trained_weights(size, training)
     # weight and gradient in fp32, and what the optimizer keeps
@@ -253,20 +264,64 @@ def training_memory(
         frozen = float(wide * size.parameters)
     micro = -(-training.batch_size // training.gradient_accumulation)
     length = min(rows.longest, training.max_length)
-    tokens = min(micro, max(1, rows.rows)) * length
-    per_layer = activations(size, length, student, device)
+    tokens = min(micro, max(1, rows.rows)) * length / shared
+    per_layer = activations(size, length, student, device, keeps_scores(training, device))
     if training.activation_checkpointing:
         kept = tokens * (per_layer + wide * size.hidden * size.layers)
     else:
         kept = tokens * per_layer * size.layers
-    return LIBRARIES + frozen + learnt + KEPT[device.kind] * kept + HEAD[device.kind]
+    masks = packing_masks(min(micro, max(1, rows.rows)) * length, training)
+    return LIBRARIES + frozen + learnt + KEPT[device.kind] * kept + HEAD[device.kind] + masks
 
 
-def activations(size: ModelSize, length: float, student: StudentConfig, device: Device) -> float:
+def keeps_scores(training: TrainingConfig, device: Device) -> bool:
+    """Whether attention keeps every token's scores with all others for the backward pass: plain matrix products do."""
+    return training.attention == "eager" or (training.attention == "auto" and device.kind == "cpu")
+
+
+def packing_masks(tokens: float, training: TrainingConfig) -> float:
+    """Bytes of the masks that keep packed rows apart: the square of a sequence, none with FlashAttention.
+
+    One byte a pair of tokens, and as many again while it is made. `auto` counts as without FlashAttention.
+    """
+    if not training.packing or training.attention.startswith("flash"):
+        return 0.0
+    width = min(tokens, training.max_length)
+    return 2 * math.ceil(tokens / max(1.0, width)) * width**2
+
+
+def longest_fitting(
+    size: ModelSize,
+    rows: RowLengths,
+    training: TrainingConfig,
+    student: StudentConfig,
+    device: Device,
+    shared: int = 1,
+) -> int:
+    """Return how many tokens a row may have, in steps of LENGTH_STEP, so that tuning fits the device; 0 for none.
+
+    At most what the student's context holds (a million if that is not known).
+    """
+
+    def fits(length: int) -> bool:
+        each = RowLengths(rows.rows, rows.rows * length, rows.rows * length, length)
+        wide = replace(training, max_length=length)
+        return training_memory(size, each, wide, student, device, shared) <= device.memory
+
+    low, high = 0, (size.context or 1 << 20) // LENGTH_STEP
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle * LENGTH_STEP) else (low, middle - 1)
+    return low * LENGTH_STEP
+
+
+def activations(
+    size: ModelSize, length: float, student: StudentConfig, device: Device, scores: bool | None = None
+) -> float:
     """Bytes that one layer keeps of one token for the backward pass.
 
-    Counted with autograd's hooks on Llama layers of two widths with LoRA on all of them, in bf16, fp32 and nf4. On a
-    CPU attention is computed in full, so that a token also keeps its scores with all others.
+    Counted with autograd's hooks on Llama layers of two widths with LoRA on all of them, in bf16, fp32 and nf4.
+    `scores`: whether a token also keeps its scores with all others; None: on a CPU.
     """
     keys = size.kv_heads * size.head_dim
     if student.dtype == "float32":
@@ -275,7 +330,7 @@ def activations(size: ModelSize, length: float, student: StudentConfig, device: 
         kept = 18.5 * size.hidden + 8 * size.intermediate + 3 * keys
     if student.quantization == "nf4":
         kept *= 1.2
-    if device.kind == "cpu":
+    if device.kind == "cpu" if scores is None else scores:
         kept += (4.0 if student.dtype == "float32" else 7.0) * size.heads * length
     return kept
 

@@ -273,6 +273,9 @@ def _settings(
         gradient_checkpointing=training.activation_checkpointing,
         optimizer=training.optimizer,
         packing=training.packing,
+        attention=training.attention,
+        liger=training.liger,
+        like_length=training.group_by_length,
         pack_length=training.max_length,
         logging_steps=_logging_steps(optimizer_steps(rows, training), training.save_steps),
         progress=False,  # our own line instead of the trainer's bar and one dictionary per step
@@ -337,6 +340,7 @@ def _save(
     known = identity_of(student.model, student.revision)
     if known is not None:
         facts["base_sha256"] = known.sha256
+    facts |= getattr(model, "kernels", {})
     if training.method == "full":
         import torch
 

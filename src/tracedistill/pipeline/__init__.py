@@ -284,7 +284,8 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
         if not hidden and workshop.run.path("problems.jsonl").exists():
             workshop.teaching.dry_run()
         of = functools.partial(_device, device)
-        forecast = Forecaster(workshop, graph.attempting, nodes, of).forecast(failed, [*paused, *hidden])
+        shared = _shared_rows(workshop)
+        forecast = Forecaster(workshop, graph.attempting, nodes, of, shared).forecast(failed, [*paused, *hidden])
     tell(workshop.screen, forecast)
     return forecast
 
@@ -478,6 +479,17 @@ def out_of_memory_kills() -> int:
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+def _shared_rows(workshop: Workshop) -> int:
+    """Processes that share one row in training, by the accelerate configuration; 1 if that cannot be read here."""
+    try:
+        settings = parse(
+            accelerate_config(workshop.study.training.accelerate_config, workshop.recipe).read_text(encoding="utf-8")
+        )
+        return max(1, int(settings.get("parallelism_config", {}).get("parallelism_config_cp_size", 1)))
+    except (InputError, OSError, ValueError, TypeError, AttributeError):
+        return 1
 
 
 def _processes(config: Path) -> int:

@@ -16,6 +16,7 @@ from tracedistill.estimates import (
     asking_need,
     evaluations,
     like,
+    longest_fitting,
     optimizer_steps,
     training_need,
 )
@@ -83,7 +84,11 @@ def _is_free(study: Study, node: Node) -> bool:
 class Forecaster:
     """Looks through one study; nothing is tuned, asked or fetched."""
 
-    def __init__(self, work: Workshop, attempting: Attempting, nodes: Sequence[Node], devices: Devices) -> None:
+    def __init__(
+        self, work: Workshop, attempting: Attempting, nodes: Sequence[Node], devices: Devices, shared: int = 1
+    ) -> None:
+        """`shared`: processes that share one row in training (context parallelism)."""
+        self.shared = shared
         self.work = work
         self.study = work.study
         self.attempting = attempting
@@ -153,11 +158,14 @@ class Forecaster:
             mine = heldout[name]
             held = like(lengths, self._heldout_count()) if mine is None else _summed(mine, long)
             steps, size = optimizer_steps(lengths.rows, training), self._size(student)
-            need = None
-            if size is not None and self._device(config.dtype).known:
-                need = training_need(size, lengths, training, config, self._device(config.dtype), held)
+            need, fits = None, 0
+            device = self._device(config.dtype)
+            if size is not None and device.known:
+                need = training_need(size, lengths, training, config, device, held, self.shared)
+                if device.memory:
+                    fits = longest_fitting(size, lengths, training, config, device, self.shared)
             times = evaluations(steps, training) if held.rows else 0
-            found[name] = Tuning(name, student, lengths, steps, training.seeds, need, at_most, held, times)
+            found[name] = Tuning(name, student, lengths, steps, training.seeds, need, at_most, held, times, fits)
         return found
 
     def _check_limits(self, name: str, rows: Lengths, long: Set[str], at_most: bool) -> None:

@@ -30,6 +30,8 @@ class Tuning:
     """Its validation rows, where the recipe has `training.eval_steps`; their passes are in `need`."""
     evaluations: int = 0
     """How often one adapter's loss on them is taken."""
+    fits: int = 0
+    """Tokens of the longest row that the device has memory for; 0 if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ def tell(screen: Screen, forecast: StudyForecast) -> None:
             f"in all: tuning {duration(forecast.tuning_seconds)}, asking {duration(forecast.asking_seconds)}, "
             f"together {duration(total)}; peak memory {memory(forecast.memory)}"
         )
+    for line in dict.fromkeys(_fitting(each) for each in forecast.tunings if each.fits):
+        screen.say(line)
     for device in forecast.devices:
         if device.memory and forecast.memory > device.memory:
             screen.say(
@@ -72,6 +74,13 @@ def _tuning(tuning: Tuning) -> tuple[str, ...]:
         UNKNOWN if need is None else memory(need.memory),
         UNKNOWN if need is None else most + duration(need.seconds),
     )
+
+
+def _fitting(tuning: Tuning) -> str:
+    """How long rows may be, beside how long they are."""
+    longest = 0 if tuning.lengths is None else tuning.lengths.longest
+    there = f"; the longest row has {'at most ' if tuning.at_most else ''}{longest:,}" if longest else ""
+    return f"student {tuning.student}: tuning as set here has memory for rows of up to {tuning.fits:,} tokens{there}"
 
 
 def _evaluations(tuning: Tuning) -> str:

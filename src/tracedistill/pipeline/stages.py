@@ -33,6 +33,9 @@ ASSEMBLED = (
 NOT_ASKED = ("merge", "parity", "parity_limit", "accelerate_config", "cut_off")
 """Settings of the evaluation that attempts do not depend on, or through other files."""
 
+LATER = {"attention": "auto", "liger": "auto", "group_by_length": False}
+"""Settings of the training that came later -> the value that does what was done before."""
+
 STAGES = ("problems", "teach", "validate", "assemble", "train", "evaluate", "report")
 """In the order in which they run; all but the first are subcommands."""
 
@@ -207,8 +210,12 @@ class Graph:
     def _train(self, name: str, seed: int) -> Node:
         student, run = self.study.student_of(self.study.arms[name]), run_name(name, seed)
         unused = {"seeds"} if self.study.training.eval_steps else {"seeds", "eval_steps", "eval_rows"}
+        training = {key: value for key, value in self.plain["training"].items() if key not in unused}
+        for key, usual in LATER.items():  # a run folder of before there were these keys stays complete
+            if training[key] == usual:
+                del training[key]
         params = {
-            "training": {key: value for key, value in self.plain["training"].items() if key not in unused},
+            "training": training,
             "student": self._student(student),
             "seed": self.study.seed + seed,
             "format": self.study.format,

@@ -77,7 +77,7 @@ class TrainingConfig:
     gradient_accumulation: int = 1
     """Micro-batches into which each process cuts its share of a step: memory and time, not what is learnt."""
     warmup: float = 0.1
-    """Steps of warm-up; below 1: share of all steps."""
+    """Steps of warm-up, at most all but one; below 1: share of all steps."""
     scheduler: Literal["linear", "cosine", "constant"] = "linear"
     """Decay after the warm-up."""
     weight_decay: float = 0.0
@@ -110,8 +110,16 @@ class TrainingConfig:
     """The adapter's first weights. pissa and olora take them out of the base; what is saved is an adapter of twice the
     rank for the base as it is."""
     packing: bool = False
-    """Lay the rows of a micro-batch end to end, kept apart, in place of padding: memory and time, not what is
-    learnt."""
+    """Lay the rows of a micro-batch end to end, kept apart, in place of padding: memory and time, not what is learnt.
+    With FlashAttention memory grows with their tokens; any other attention builds a mask that grows with the square."""
+    attention: Literal["auto", "sdpa", "flash_attention_2", "flash_attention_3", "eager"] = "auto"
+    """Attention implementation. auto: FlashAttention on a GPU where it is installed and the model knows it, else what
+    transformers prefers (sdpa); on a CPU eager."""
+    liger: Literal["auto", "on", "off"] = "auto"
+    """Liger's kernels for norms, rotary positions and gated layers; auto: on a GPU where liger-kernel is installed."""
+    group_by_length: bool = False
+    """Draw each batch among rows of like length, every row once per epoch all the same: less padding, and batches that
+    mix kinds of rows less. Worth it where lengths differ much and rows are not packed."""
     activation_checkpointing: bool = False
     """Saves memory for about a third more time."""
     save_steps: int = 50

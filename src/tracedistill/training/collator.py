@@ -33,10 +33,13 @@ class SupervisedCollator:
     """
 
     pad_token_id: int
+    multiple: int = 1
+    """What the width is a multiple of: processes that share one row need equal parts."""
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Collate rows with `input_ids` and `completion_mask`."""
-        shape = (len(rows), max(len(row["input_ids"]) for row in rows))
+        longest = max(len(row["input_ids"]) for row in rows)
+        shape = (len(rows), longest + -longest % self.multiple)
         input_ids = torch.full(shape, self.pad_token_id, dtype=torch.int64)
         attention_mask = torch.zeros(shape, dtype=torch.int64)
         labels = torch.full(shape, IGNORED, dtype=torch.int64)

@@ -7,6 +7,11 @@ from typing import Literal
 
 from tracedistill.errors import InputError
 
+Attention = Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3"]
+"""Attention implementations by their transformers names."""
+Liger = Literal["auto", "on", "off"]
+"""Whether Liger's kernels are used."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainerSettings:
@@ -56,9 +61,11 @@ class TrainerSettings:
     packing: bool = False
     """Lay the rows of a micro-batch end to end instead of padding them: memory and time, not what is learnt."""
     pack_length: int = 0
-    """Tokens of a packed sequence at most; 0: all rows of a micro-batch in one."""
-    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3"] = "auto"
-    """Attention implementation; auto: eager (plain matrix products) on a CPU, else what transformers prefers."""
+    """Tokens of a packed sequence at most; 0, and with FlashAttention: all rows of a micro-batch in one."""
+    attention: Attention = "auto"
+    """Attention implementation; auto: as `kernels.attention_of` says."""
+    liger: Liger = "auto"
+    """Liger's norms, rotary positions and gated layers; auto: on a GPU where liger-kernel is installed."""
     use_cpu: bool | None = None
     """Train on the CPU; None: where there is no accelerator."""
     progress: bool = True

@@ -22,6 +22,7 @@ from tracedistill.training.batching import WINDOW, LikeLengthSampler
 from tracedistill.training.collator import SupervisedCollator, row_dataset, row_lengths, with_fillers
 from tracedistill.training.head import lighten_forward
 from tracedistill.training.heldout import mean_loss
+from tracedistill.training.kernels import attention_of, context_size, is_flash, use_liger
 from tracedistill.training.packing import PackingCollator, check_isolation
 from tracedistill.training.settings import TrainerSettings
 
@@ -41,7 +42,8 @@ class TraceTrainer(SFTTrainer):
         tokenizer = kwargs["processing_class"]
         # Whole last batches: else accelerate would train rows twice to give every process the same share.
         fillers = -len(train_dataset) % settings.batch_size
-        if PartialState().num_processes * settings.gradient_accumulation == 1:
+        shared = context_size()
+        if PartialState().num_processes // shared * settings.gradient_accumulation == 1:
             fillers = 0
         self.sampler = LikeLengthSampler(
             row_lengths(train_dataset),
@@ -51,9 +53,13 @@ class TraceTrainer(SFTTrainer):
             seed=settings.seed,
         )
         pad = tokenizer.pad_token_id
+        collator: PackingCollator | SupervisedCollator = SupervisedCollator(pad, 2 * shared if shared > 1 else 1)
+        if settings.packing:
+            # FlashAttention needs no mask and takes one sequence; any other attention's mask grows with its square
+            collator = PackingCollator(pad, 0 if is_flash(kwargs["model"]) else settings.pack_length)
         super().__init__(
             train_dataset=with_fillers(train_dataset, fillers, pad),
-            data_collator=PackingCollator(pad, settings.pack_length) if settings.packing else SupervisedCollator(pad),
+            data_collator=collator,
             **kwargs,
         )
         self.add_callback(_Guard(self.sampler))
@@ -68,6 +74,11 @@ class TraceTrainer(SFTTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengthSampler:  # noqa: ARG002
         """The sampler made with the trainer: its rows are the trainer's own."""
         return self.sampler
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The learning-rate schedule; its warm-up never takes all steps: at rate 0 nothing would be learnt."""
+        self.args.warmup_steps = min(self.args.get_warmup_steps(num_training_steps), max(0, num_training_steps - 1))
+        return super().create_scheduler(num_training_steps, optimizer)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train, and keep the speed."""
@@ -138,18 +149,19 @@ def load_student(
     `full` is for training all weights: they are then held in fp32 and computed in bf16 by autocast.
     """
     on_cpu = _on_cpu(settings)
-    # SDPA's backward is slow in bf16 on a CPU; plain matrix products are not.
-    automatic = "eager" if on_cpu else None
     options: dict[str, Any] = {}
     if quantization_config is not None:
         options = {"quantization_config": quantization_config, "device_map": {"": "cpu"} if on_cpu else None}
-    return read_weights(
+    model = read_weights(
         str(source),
         revision,
         dtype=torch.bfloat16 if settings.bf16 and not full else torch.float32,
-        attn_implementation=automatic if settings.attention == "auto" else settings.attention,
+        attn_implementation=attention_of(settings.attention, str(source), on_cpu=on_cpu, half=settings.bf16),
         **options,
     )
+    liger = use_liger(model, settings.liger, on_cpu=on_cpu)
+    model.kernels = {"attention": model.config._attn_implementation, "liger": liger}
+    return model
 
 
 def gathered_weights(trainer: TraceTrainer) -> dict[str, torch.Tensor] | None:
@@ -185,7 +197,7 @@ def build_trainer(
 ) -> TraceTrainer:
     """A trainer ready to `train()`; see the package's docstring for rows and errors."""
     on_cpu = _on_cpu(settings)
-    processes = PartialState(cpu=on_cpu).num_processes
+    processes = PartialState(cpu=on_cpu).num_processes // context_size()  # of those that have rows of their own
     share, rest = divmod(settings.batch_size, processes * settings.gradient_accumulation)
     if rest or not share:
         raise InputError(
@@ -195,6 +207,11 @@ def build_trainer(
         )
     if tokenizer.pad_token_id is None:
         raise InputError("training: the tokenizer has no padding token")
+    if context_size() > 1 and (settings.packing or settings.eval_steps):
+        raise InputError(
+            "training: context parallelism shares one row among processes; set training.packing: false and "
+            "training.eval_steps: 0"
+        )
     if settings.packing:
         check_isolation(model)
     if model.base_model is model and hasattr(model, "model"):
