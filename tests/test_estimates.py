@@ -11,6 +11,7 @@ from tracedistill.calibration import this_machine
 from tracedistill.estimates import (
     DEVICES,
     GB,
+    LENGTH_STEP,
     START_SECONDS,
     Device,
     PromptLengths,
@@ -18,6 +19,7 @@ from tracedistill.estimates import (
     asking_need,
     evaluations,
     like,
+    longest_fitting,
     optimizer_steps,
     padding,
     passes,
@@ -178,3 +180,23 @@ def test_what_all_prompts_begin_with_is_read_once() -> None:
     plain, saved = (asking_need(SMOL, each, 32, BF16, TWO_CORES, merged=False).seconds for each in (PROMPTS, shared))
     assert saved < plain
     assert plain - saved == pytest.approx(199 * 50 * 2 * SMOL.linear / TWO_CORES.rate("read"))
+
+
+def test_rows_that_fit() -> None:
+    """What the dry run says of long rows: the longest that fits, and what makes it longer."""
+
+    def longest(shared: int = 1, **changes: object) -> int:
+        training = replace(PLAIN, gradient_accumulation=PLAIN.batch_size, **changes)  # type: ignore[arg-type]
+        return longest_fitting(LLAMA, ROWS, training, BF16, H100, shared)
+
+    plain = longest()
+    assert 0 < plain < (LLAMA.context or 0)
+    assert plain % LENGTH_STEP == 0
+    each = RowLengths(ROWS.rows, 1, 1, plain)
+    training = replace(PLAIN, gradient_accumulation=PLAIN.batch_size, max_length=plain)
+    assert training_need(LLAMA, each, training, BF16, H100).memory <= H100.memory
+    assert longest(activation_checkpointing=True) > plain
+    assert longest(shared=2) > plain
+    assert longest(attention="eager") < plain
+    assert longest(packing=True) < longest(packing=True, attention="flash_attention_2") == plain
+    assert longest_fitting(LLAMA, ROWS, PLAIN, BF16, replace(H100, memory=1.0)) == 0

@@ -23,6 +23,12 @@ def test_only_the_completion_is_supervised_and_the_end_token_is() -> None:
     assert batch["labels"].tolist() == [[IGNORED, IGNORED, 7, 1], [IGNORED, 1, IGNORED, IGNORED]]
 
 
+def test_processes_that_share_a_row_get_equal_parts() -> None:
+    batch = SupervisedCollator(pad_token_id=1, multiple=3)(ROWS)
+    assert [tensor.shape[1] for tensor in batch.values()] == [6, 6, 6]
+    assert batch["labels"][0].tolist() == [IGNORED, IGNORED, 7, 1, IGNORED, IGNORED]
+
+
 @pytest.mark.parametrize("wrap", [list, iter, datasets.Dataset.from_list])
 def test_rows_of_any_kind(wrap: Any) -> None:
     dataset = row_dataset(wrap(ROWS), name="training", vocabulary=10)

@@ -232,3 +232,14 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
 def test_settings_name_every_fault_at_once() -> None:
     with pytest.raises(InputError, match=r"learning_rate.*batch_size"):
         TrainerSettings(output_dir="x", learning_rate=0, batch_size=0)
+
+
+@pytest.mark.parametrize(("rows_", "warmup", "rates"), [(4, 0.1, 1), (4, 50, 1), (8, 0.9, 2), (12, 50, 3)])
+def test_warm_up_never_takes_all_steps(tmp_path: Path, rows_: int, warmup: float, rates: int) -> None:
+    trainer = ours(tmp_path, rows_, warmup_steps=warmup)
+    before = weights(trainer)
+    trainer.train()
+    seen = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
+    assert len(seen) == rates
+    assert seen[-1] == 5e-3, "the last step is at the full rate, however long the warm-up"
+    assert any(not torch.equal(before[key], value) for key, value in weights(trainer).items())
