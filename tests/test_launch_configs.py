@@ -19,6 +19,7 @@ WANTED: dict[str, tuple[str, int, dict[str, Any]]] = {
     "single_gpu": ("NO", 1, {}),
     "ddp": ("MULTI_GPU", 8, {}),
     "fsdp2": ("FSDP", 8, {"fsdp_version": 2, "fsdp_state_dict_type": "FULL_STATE_DICT"}),
+    "context_parallel": ("FSDP", 8, {"fsdp_version": 2, "fsdp_state_dict_type": "FULL_STATE_DICT"}),
     "zero3": ("DEEPSPEED", 8, {"zero_stage": 3, "zero3_save_16bit_model": True}),
 }
 
@@ -65,3 +66,16 @@ def test_it_begins_with_what_was_run_where(path: Path) -> None:
     assert all(line.startswith("# ") for line in comment.splitlines())
     assert ("Not run" in comment) == (path.stem not in {"cpu", "cpu_2proc"})
     assert isinstance(yaml.safe_load(text), dict)
+
+
+def test_processes_that_share_a_row_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The launcher hands on how many processes share a row; the trainer counts its rows by it."""
+    from accelerate.commands import launch
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    from tracedistill.training.kernels import CONTEXT
+
+    command = ["--config_file", str(FOLDER / "context_parallel.yaml"), "-m", "tracedistill.train", "study.yaml"]
+    args = launch.launch_command_parser().parse_args(command)
+    args, _, _ = launch._validate_launch_command(args)
+    assert prepare_multi_gpu_env(args)[CONTEXT] == "8"

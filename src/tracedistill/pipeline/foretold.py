@@ -39,8 +39,8 @@ def tell(screen: Screen, forecast: StudyForecast) -> None:
             f"in all: tuning {duration(forecast.tuning_seconds)}, asking {duration(forecast.asking_seconds)}, "
             f"together {duration(total)}; peak memory {memory(forecast.memory)}"
         )
-    for line in dict.fromkeys(_fitting(each) for each in forecast.tunings if each.fits):
-        screen.say(line)
+    for student in dict.fromkeys(each.student for each in forecast.tunings if each.fits):
+        screen.say(_fitting(student, [each for each in forecast.tunings if each.student == student]))
     for device in forecast.devices:
         if device.memory and forecast.memory > device.memory:
             screen.say(
@@ -76,11 +76,13 @@ def _tuning(tuning: Tuning) -> tuple[str, ...]:
     )
 
 
-def _fitting(tuning: Tuning) -> str:
-    """How long rows may be, beside how long they are."""
-    longest = 0 if tuning.lengths is None else tuning.lengths.longest
-    there = f"; the longest row has {'at most ' if tuning.at_most else ''}{longest:,}" if longest else ""
-    return f"student {tuning.student}: tuning as set here has memory for rows of up to {tuning.fits:,} tokens{there}"
+def _fitting(student: str, tunings: Sequence[Tuning]) -> str:
+    """How long a student's rows may be, beside how long they are."""
+    longest = max(each.lengths.longest if each.lengths else 0 for each in tunings)
+    most = "at most " if any(each.at_most for each in tunings) else ""
+    there = f"; the longest row has {most}{longest:,}" if longest else ""
+    fits = min(each.fits for each in tunings)
+    return f"student {student}: tuning as set here has memory for rows of up to {fits:,} tokens{there}"
 
 
 def _evaluations(tuning: Tuning) -> str:
