@@ -125,7 +125,8 @@ class Teaching:
             del params["traces"]  # of texts that somebody else wrote
         known: dict[str, Any] = {"teacher": params, "task": self.study.task.name, "roles": self.roles(teacher)}
         if config["kind"] == "recorded" and config["path"]:
-            known["file"] = file_hash(self._file(self.study.teachers[teacher]))
+            path = Path(self.work.beside_recipe(self.study.teachers[teacher].path or ""))
+            known["file"] = file_hash(path) if path.is_file() else "missing"  # which is an error when it is read
         if config["kind"] in ("model", "student"):
             known |= {"prompt": self.text(teacher), "seed": self.study.seed, "hint": self.work.task.answer_hint}
         if config["kind"] == "student":
