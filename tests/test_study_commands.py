@@ -58,6 +58,18 @@ def test_unknown_options(argv: list[str], capsys: pytest.CaptureFixture[str]) ->
     assert "unknown arguments: --nope" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [["grade", "rows.jsonl", "--task", "gsm8k"], ["init", "rows.jsonl"], ["audit", "gsm8k"],
+     ["import", "s.yaml", "rows.jsonl", "--task", "gsm8k", "--arm", "a"]],
+)  # fmt: skip
+def test_key_value_where_no_recipe_is_read(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*argv, "training.epochs=2"])
+    assert ended.value.code == 2
+    assert "training.epochs=2" in capsys.readouterr().err
+
+
 def test_every_command_line_of_the_guide() -> None:
     page = (ROOT / "docs" / "using-results.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```\n(.*?)```", page, re.DOTALL)

@@ -46,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides = [item for item in rest if "=" in item and not item.startswith("-")]
     if len(overrides) < len(rest):
         parser.error(f"unknown arguments: {' '.join(item for item in rest if item not in overrides)}")
+    if overrides and not hasattr(args, "overrides"):
+        parser.error(
+            f"unknown arguments: {' '.join(overrides)}; this command reads no recipe that key=value could change"
+        )
     if overrides:
         args.overrides = [*args.overrides, *overrides]
     try:

@@ -180,6 +180,23 @@ def needs_plan(text: str) -> bool:
     return "{steps}" in text
 
 
+_ASKS = re.compile(
+    r"step[- ]by[- ]step|\bthink\b|\breason(?:s|ing)?\b|\bexplain\b|\bjustify\b|\bderiv(?:e|ation)\b|\bin steps\b"
+    r"|\bshow (?:all )?(?:your|the) (?:work|steps|reasoning)|\bwork (?:it )?(?:out|through)\b|<think>",
+    re.IGNORECASE,
+)
+_FORBIDS = re.compile(
+    r"\b(?:without|no|not|never|don't|avoid)\b[^.!?\n]{0,30}?"
+    r"(?:step[- ]by[- ]step|think\w*|reason\w*|expla\w+|show\w*|work\w*|justif\w+|deriv\w+)[^.!?\n]{0,40}",
+    re.IGNORECASE,
+)
+
+
+def asks_for_trace(text: str) -> bool:
+    """Whether the words of a student's prompt ask for reasoning (`Think step-by-step.`), whatever its name is."""
+    return _ASKS.search(_FORBIDS.sub(" ", text)) is not None
+
+
 def fill(text: str, **fields: str) -> str:
     """The text with its fields filled in; braces inside the values are text, never fields."""
     return _FIELD.sub(lambda found: fields.get(found[1], found[0]), text)

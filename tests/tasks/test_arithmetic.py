@@ -284,6 +284,22 @@ HOSTILE = {
     "signs": "5 " + "- -" * 5_000 + "3 = 8",
     "control": "\x00" * 50_000 + "1+1=2",
     "half": "half of 2 " * 4_000 + "= 3",
+    "purposes": "to go to the left and then " * 2_000,
+    "references": "step 1" + " -" * 40 + " = 5",
+    "references, many": "step 1 and - to & " * 5_000,
+    "blanks": "1 + 1" + " " * 20_000 + "= 3",
+    "words between": "multiplying " + "a b c d " * 5_000 + "9 by 2 gives 19",
+    "sums": "the sum of " + "3 a, " * 5_000 + "and 4 is 5",
+    "cells": "| 1 + 1 " * 20_000 + "|",
+    "italics": "*1 " * 30_000,
+    "results": "9 which is " * 10_000,
+    "number words": "nine hundred and " * 10_000 + "= 3",
+    "environments": "\\begin{align}" * 10_000 + "1 + 1 = 3",
+    "formulas": "$1 \\times 2" * 10_000 + "= 3",
+    "tags": "<b " * 30_000 + "1 + 1 = 3",
+    "signs between": "9 ★ " * 10_000 + "= 3",
+    "groups": "1,00," * 20_000 + "000 = 3",
+    "ratios": "1:2 = " * 20_000,
 }
 
 

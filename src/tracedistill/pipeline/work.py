@@ -22,7 +22,7 @@ from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.settling import kept, settle, students_here, with_dtypes
 from tracedistill.pipeline.teaching import SCRIPTED, Teaching
 from tracedistill.processor import Dtype
-from tracedistill.prompts import PROMPTS, needs_plan, prompt_text
+from tracedistill.prompts import PROMPTS, asks_for_trace, needs_plan, prompt_text
 from tracedistill.recipes import Arm, Study, resolved, run_name
 from tracedistill.records import Example, Problem
 from tracedistill.store import ListId, Records, read_json, read_lines, to_json, write_json
@@ -103,7 +103,7 @@ class Workshop:
             return True
         if tuned is not None and not self.shows_plan(arm):
             return False
-        return arm.prompt.startswith("chain-of-thought") or self.shows_plan(arm) or arm.shots_with_traces
+        return asks_for_trace(self.prompt(arm)) or self.shows_plan(arm) or arm.shots_with_traces
 
     def facts(self) -> dict[str, Any]:
         """What every manifest says beside its node's own settings: the whole recipe, the seed, which problems."""

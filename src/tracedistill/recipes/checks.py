@@ -13,6 +13,12 @@ from tracedistill.recipes.schema import Arm, Study
 Fail = Callable[[str, str], None]
 """(key, message): notes an error."""
 
+PLAN_PROMPTS = frozenset({
+    "trace-of-thought", "trace-of-thought-published", "trace-of-thought-without-hint",
+    "trace-of-thought-without-problem", "trace-of-thought-without-use",
+})  # fmt: skip
+"""Built-in prompts that show a plan; `prompts` lies above the recipes, and a test holds the two together."""
+
 
 def check(study: Study, fail: Fail) -> None:
     """What one field alone cannot tell."""
@@ -86,7 +92,7 @@ def _check_arm(study: Study, name: str, arm: Arm, fail: Fail) -> None:
     for label, given, known in (("student", arm.student, study.students), ("teacher", arm.teacher, study.teachers)):
         if given is not None and given not in known:
             fail(f"{key}.{label}", f"unknown {label} '{given}'{near(given, known)}")
-        wanted = label == "student" or _uses_traces(arm)
+        wanted = label == "student" or _uses_traces(study, arm)
         if given is None and len(known) > 1 and wanted:
             fail(f"{key}.{label}", f"the study has several {label}s; say which, or `{label}: all` for one arm each")
     for label, least in (("max_tokens", 1), ("plans", 1), ("samples", 1), ("plan_sample", 0), ("temperature", 0)):
@@ -114,12 +120,15 @@ def _check_arm(study: Study, name: str, arm: Arm, fail: Fail) -> None:
         fail(f"{key}.forced", "chat endpoints do not go on from a begun answer; a local student does")
 
 
-def _uses_traces(arm: Arm) -> bool:
-    """Whether an arm needs a teacher, as far as its fields tell (a prompt of the recipe's own may show a plan too)."""
+def _uses_traces(study: Study, arm: Arm) -> bool:
+    """Whether an arm needs a teacher: for shots, tuning or a begun answer, or because its prompt shows a plan."""
     shots = arm.prompt == "few-shot" and bool(arm.shots_with_traces)
     tuned = arm.tune not in (None, "none")
     forced = arm.forced not in (None, "own")
-    return shots or tuned or forced or str(arm.prompt).startswith("trace-of-thought")
+    own = (study.prompts or {}).get(arm.prompt)
+    # what a prompt of the recipe's own shows is read off its text; the built-in ones are told by their names
+    shown = "{steps}" in own if own is not None else arm.prompt in PLAN_PROMPTS
+    return shots or tuned or forced or shown
 
 
 def _check_samples(study: Study, name: str, arm: Arm, fail: Fail) -> None:

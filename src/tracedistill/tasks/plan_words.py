@@ -67,7 +67,8 @@ _PREPARES = re.compile(
     re.IGNORECASE,
 )
 _STEP_REFERENCE = re.compile(
-    r"\b(?:steps?|prompt|part|question|problem)\s*#?\d+(?:(?:\s*(?:,|and|&|-|to)\s*)+#?\d+)*", re.IGNORECASE
+    r"\b(?:steps?|prompt|part|question|problem)\s{0,3}#?\d++(?:(?:\s{0,3}(?:,|and|&|-|to)){1,3}+\s{0,3}#?\d++)*+",
+    re.IGNORECASE,
 )
 _WORD = re.compile(r"[A-Za-z]{3,}")
 _STOP = frozenset({

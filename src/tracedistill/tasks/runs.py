@@ -88,6 +88,7 @@ class Reader:
     def __init__(self, text: str, symbolic: bool) -> None:
         self.text = text
         self.symbolic = symbolic  # LaTeX: short words are unknowns
+        self.proportional = RATIO in text and _PROPORTION.search(text) is not None
         self.events: list[Run | str] = []
         self._clear()
         self.filler = True  # whether nothing but filler words stands between the last sign and here
@@ -144,7 +145,7 @@ class Reader:
                 self.doubt = self.text[start - 1] < _FIRST_SYLLABLE  # `was30`
             self._operand(kind, piece, start, end)
         elif kind in ("op", "opw"):
-            self.doubt = self.doubt or (piece == RATIO and _PROPORTION.search(self.text) is not None)
+            self.doubt = self.doubt or (piece == RATIO and self.proportional)
             self._operator(_OPERATORS[piece.lower() if kind == "opw" else piece], start, end, previous)
         elif kind == "eq":
             self._finish(sign=True)

@@ -42,9 +42,10 @@ _SENTENCE = re.compile(
 )
 
 
+_SEQUENCE = r"(?:(?:first|second|third|next|then|now|finally|lastly|start by|begin by|after that)[,:]?\s++)"
 _INSTRUCTION = re.compile(
-    r"[*_\s]*(?:(?:first|second|third|next|then|now|finally|lastly|start by|begin by|after that"
-    r"|to \w[^,.]{0,80})[,:]?\s+)*"
+    # one purpose (`to find the total, add ...`) at most: several of them would be tried in every division
+    rf"[*_\s]*+{_SEQUENCE}*+(?:to \w[^,.]{{0,80}}?[,:]?\s+)?{_SEQUENCE}*+"
     r"(?:you (?:need|have|should|must) (?:to )?)?"
     r"(?:add|analy[sz]e|apply|ask|assign|break|calculat|check|combin|compar|comput|consider|convert|count|creat"
     r"|deduct|defin|determin"
