@@ -61,7 +61,7 @@ def test_unknown_options(argv: list[str], capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     "argv",
     [["grade", "rows.jsonl", "--task", "gsm8k"], ["init", "rows.jsonl"], ["audit", "gsm8k"],
-     ["import", "s.yaml", "rows.jsonl", "--task", "gsm8k", "--arm", "a"]],
+     ["import", "rows.jsonl", "--task", "gsm8k", "--arm", "a"]],
 )  # fmt: skip
 def test_key_value_where_no_recipe_is_read(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

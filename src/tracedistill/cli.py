@@ -144,10 +144,18 @@ def _grade_command(commands: argparse._SubParsersAction) -> None:  # type: ignor
 def _audit_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     text = "put a task's own gold before the task's own judges; list what does not pass"
     command = commands.add_parser("audit", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    command.add_argument("task", nargs="+", help="names of tasks")
+    command.add_argument("task", nargs="+", type=_task_name, help="names of tasks")
     command.add_argument("--data-dir", type=Path, help="folder with one folder per task; none: hub or generator")
     command.add_argument("--out", type=Path, metavar="PAGE.md", help="the page (else it is printed)")
     command.set_defaults(call=_audit)
+
+
+def _task_name(word: str) -> str:
+    if "=" in word:
+        raise argparse.ArgumentTypeError(
+            f"'{word}' is no task; this command reads no recipe that key=value could change"
+        )
+    return word
 
 
 def _audit(args: argparse.Namespace) -> int:
