@@ -51,6 +51,18 @@ def test_no_row_ever_leaves_the_denominator(tmp_path: Path) -> None:
     assert "row 2: no column 'problem_id' and there is no gold in column 'gold'" in figures["troubles"][0]
 
 
+def test_formulas_that_cannot_be_read_are_counted_by_side(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "rows.jsonl",
+        {"text": r"\boxed{x \star y}", "gold": "3"},
+        {"text": r"\boxed{3}", "gold": r"x \star y"},
+        {"text": r"\boxed{3}", "gold": "3"},
+    )
+    figures = grade(path, "math")
+    assert (figures["correct"], figures["ungradable"]) == (1, 2)
+    assert (figures["unread_golds"], figures["unread_answers"]) == (1, 1)
+
+
 @needs_data
 def test_joined_by_id_over_all_splits_and_unknown_ids_counted(tmp_path: Path) -> None:
     path = write(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tracedistill import stats
+from tracedistill.answers import UNREAD_ANSWER, UNREAD_GOLD
 from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.formats import split
 from tracedistill.records import AnswerVerdicts, Problem, Verdict
@@ -73,6 +74,7 @@ class Tally:
     candidates: Counter[str] = field(default_factory=Counter)
     cells: Counter[tuple[bool, bool]] = field(default_factory=Counter)
     unparsed: Counter[bool] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
     troubles: list[str] = field(default_factory=list)
 
     def add(self, row: Graded) -> None:
@@ -86,6 +88,8 @@ class Tally:
             self.cells[row.trace.ok, ok] += 1
         if row.trace.outcome == "unparsed":
             self.unparsed[ok] += 1
+        for side in (UNREAD_GOLD, UNREAD_ANSWER):
+            self.unread[side] += row.answers.answer.reason.endswith(side)
         if row.answers.answer.outcome == "ungradable" and len(self.troubles) < MAX_SHOWN:
             self.troubles.append(f"{row.id}: {row.answers.answer.reason}")
 
@@ -97,6 +101,8 @@ class Tally:
         return {
             "n": n,
             **{name: self.answers[name] for name in ("correct", "incorrect", "missing", "ungradable")},
+            "unread_golds": self.unread[UNREAD_GOLD],
+            "unread_answers": self.unread[UNREAD_ANSWER],
             "accuracy": _rounded(self.answers["correct"] / n if n else None),
             "accuracy_low": _rounded(stats.wilson(self.answers["correct"], n).low),
             "accuracy_high": _rounded(stats.wilson(self.answers["correct"], n).high),

@@ -2,21 +2,38 @@
 
 policy      what counts as the same answer; what was read
 judging     read_answer, read_derived, judge: the public readers
-equality    equal: text, numbers, structure, then symbolic
+equality    equal: text, numbers, then formulas
+formulas    formulas: as written, by structure, by the symbolic worker, token by token
 extract     the number of the final statement and of the body
-expressions the formula of the final statement
+expressions the formula of the final statement; prose: one in plain words
 choices     the letter of the final statement
+stating     whether a statement states a text answer
+marks       what marks an answer, in many languages, and which marks bind
+asides      statements beside the answer: checks, notes, offers, other ways
+hedges      what is named without being stated: denials, choices, ranges, bounds
 statements  sentences from the end backwards; what marks a final one
 mentions    which number of a statement is meant
 asked       what the question asks for
-quantities  numbers with units in running text; words: numbers in words; units: conversions
-latex       one spelling of LaTeX; tuples, sets, intervals
+quantities  numbers with units in running text; words: numbers in words; units: conversions; measures: contradictions
+latex       one spelling of LaTeX; notation: Unicode and plain text as LaTeX; shapes: tuples, sets, intervals, names
+wording     words in one form, with operators and signs
 cleaning    typography made plain
 symbolic    the guarded worker process; worker: what runs in it
 """
 
 from tracedistill.answers.equality import equal
+from tracedistill.answers.formulas import UNREAD_ANSWER, UNREAD_GOLD
 from tracedistill.answers.judging import judge, read_answer, read_derived
 from tracedistill.answers.policy import NUMBER, AnswerPolicy, Extracted
 
-__all__ = ["NUMBER", "AnswerPolicy", "Extracted", "equal", "judge", "read_answer", "read_derived"]
+__all__ = [
+    "NUMBER",
+    "UNREAD_ANSWER",
+    "UNREAD_GOLD",
+    "AnswerPolicy",
+    "Extracted",
+    "equal",
+    "judge",
+    "read_answer",
+    "read_derived",
+]

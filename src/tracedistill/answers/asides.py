@@ -50,6 +50,7 @@ _OTHER_WAY = re.compile(
     r"|other|quicker|faster|shorter)"
     r" (?:way|method|approach)\b|you (?:could|can|might) also\b|we (?:could|can|might) also\b|if (?:instead"
     r"|we instead)\b"
+    r"|(?:with|at|for|in)\s[^.]{1,60}\byou(?: would|'d)\b"
     r"|otherwise\b|或者|另一种|另外|alternativ\b|alternativement\b|alternativamente\b)",
     re.IGNORECASE,
 )
@@ -57,6 +58,10 @@ _SUPPOSED = re.compile(
     _OPENS + r"(?:if|suppose|supposing|had|assuming|imagine|even if|unless|were)\b.{0,200}\b(?:would|had|were|could"
     r"|might)\b",
     re.IGNORECASE | re.DOTALL,
+)
+_CONFIRMS = re.compile(
+    r"\bwhich (?:matches|agrees|fits|checks|confirms|is correct|is consistent|is what|equals the (?:given|original"
+    r"|total))\b"
 )
 _MEANS = re.compile(
     _OPENS + r"(?:in other words|put differently|put another way|equivalently|to put it|i\.e\.|that is to say)\b"
@@ -83,20 +88,19 @@ _HINTS = word_set(
     "verify verifying verification validate validating confirm confirming proof sanity plug plugging substitute "
     "substituting checks makes consistent correct reasonable matches fits agrees alternative alternatively another "
     "different second other quicker faster shorter could might instead otherwise if suppose supposing had assuming "
-    "imagine unless were words put equivalently that this it which hinweis anmerkung nota remarque probe"
+    "imagine unless with at for in were words put equivalently that this it which hinweis anmerkung nota remarque probe"
 )
-_OFFERED = (
-    "would you", "do you", "shall i", "should i", "can i ", "may i ", "let me know", "feel free", "if you",
-    "i can also", "i could also", "happy", "hope", "question", "help", "hesitate", "thank", "luck", "great job",
-    "well done", "try ", "trying", "next problem", "another problem", "you can ", "you could", "you might", "you may",
-)  # fmt: skip
+_OFFERED = re.compile(
+    r"would you|do you|shall i|should i|can i |may i |let me know|feel free|if you|i can also|i could also|happy|hope"
+    r"|question|help|hesitate|thank|luck|great job|well done|try|next problem|another problem|you (?:can|could|might"
+    r"|may) "
+)
 _PARAGRAPH = 1200
 """Characters before a statement in which a check that it belongs to may begin."""
-_PARAGRAPH_HINTS = (
-    "check", "verif", "confirm", "valid", "proof", "sanity", "plug", "substitut", "makes sense", "consistent",
-    "reasonable", "matches", "fits", "agrees", "altern", "another", "different", "second", "other", "quicker", "faster",
-    "shorter", " also", "if ",
-)  # fmt: skip
+_PARAGRAPH_HINTS = re.compile(
+    r"check|verif|confirm|valid|proof|sanity|plug|substitut|makes sense|consistent|reasonabl|matches|fits|agrees|altern"
+    r"|another|different|quicker|faster|shorter"
+)
 
 
 def aside(text: str, start: int, end: int) -> str:
@@ -112,7 +116,9 @@ def aside(text: str, start: int, end: int) -> str:
         for name, pattern in _OPENERS:
             if pattern.match(text, start, stop):
                 return name
-    if any(hint in low for hint in _OFFERED) and _OFFER.search(text, start, stop):
+    if "which " in low and _CONFIRMS.search(low):
+        return "a check"
+    if _OFFERED.search(low) and _OFFER.search(text, start, stop):
         return "an offer"
     return ""
 
@@ -128,8 +134,7 @@ def under_aside(text: str, start: int) -> str:
     floor = max(0, start - _PARAGRAPH)
     begin = max(text.rfind("\n\n", floor, start) + 2, floor) if "\n\n" in text[floor:start] else floor
     before = text[begin:start]
-    low = before.lower()
-    if low.isascii() and not any(hint in low for hint in _PARAGRAPH_HINTS):
+    if before.isascii() and not _PARAGRAPH_HINTS.search(before.lower()):
         return ""
     for name, pattern in _OPENERS[1:3]:
         if pattern.match(before):

@@ -51,6 +51,9 @@ _SETTLES = re.compile(
     r"[\s*_\"'(]{0,4}\Z",
     re.IGNORECASE,
 )
+_LABEL_FIRST = re.compile(r"\s{0,9}[*(]{0,3}([A-Z])[).:]{1,2}[*]{0,2}\s{1,4}(?=[A-Z])")
+_LABEL_LATER = re.compile(r"(?:[.;!?]\s|\n)[\s*(-]{0,6}[A-Z][).:]{1,2}[*]{0,2}\s")
+_WRONG = re.compile(r"\b(?:wrong|incorrect|not|false|no)\b", re.IGNORECASE)
 _CHOSEN = re.compile(
     r"\b(?:pick|choose|chose|select|go with|going with|opt for|answer is|must be|so it's|so it is)[\s:*_\"'(]{1,6}\Z",
     re.IGNORECASE,
@@ -230,6 +233,12 @@ class _Reader:
         """A first line that is a letter, or a letter and its words, before an explanation."""
         head = len(self.bare) - len(self.bare.lstrip())
         line = self.bare.find("\n", head)
+        label = _LABEL_FIRST.match(self.bare, head)
+        if label and _letters(self.closed).fullmatch(label[1]) and not _LABEL_LATER.search(self.bare, label.end()):
+            named = _Named(label.start(1), label.end(1), label[1], by_words=False)
+            clause = re.split(r"[.;\n]", self.bare[label.end() : label.end() + 200], maxsplit=1)[0]
+            if not self._denied(named) and not _WRONG.search(clause):
+                return self._extracted(named, "the first line")
         if line < 0 or line - head > 300:
             return None
         letter = label_of(self.bare[head:line].strip(" *_#"), self.closed)

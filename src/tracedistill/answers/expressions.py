@@ -39,6 +39,7 @@ _SUBJECT = re.compile(r"[\s*]{0,12}(?:is|are|equals|will be|would be|has|have|to
 _TASK = re.compile(r"\b(?:need|find|calculate|solve|determine|substitute|compute|first)\b", re.IGNORECASE)
 _WORDS = "words stated as the answer"
 _TOKEN = re.compile(r"\$?-?\d[\d,.]*|\S")
+_RANGED = re.compile(r"\s{0,4}(?:to|through|-|–|against|:)\s{0,4}")
 _NEGATED = re.compile(r"\s{0,12}not\b", re.IGNORECASE)
 
 
@@ -206,6 +207,8 @@ def _last_formula(clean: str) -> Expression | None:
                 return Expression(clean[run[0] : run[1]], "last formula", run, statement.start)
             if any(char.isdigit() for char in clean[begin : statement.end]):
                 return None
+        while len(formulas) > 2 and _RANGED.fullmatch(clean[formulas[-2][1] : formulas[-1][0]]):
+            del formulas[-2:]  # `odds of $5$ to $1$`
         if formulas:
             group = [formulas[-1]]
             for formula in reversed(formulas[:-1]):

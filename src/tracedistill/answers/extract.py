@@ -10,10 +10,10 @@ from tracedistill.answers.asked import Asked, asked, stems
 from tracedistill.answers.cleaning import flat, plain
 from tracedistill.answers.hedges import Hedge
 from tracedistill.answers.latex import closing
-from tracedistill.answers.marks import denied, last_mark, last_strong
+from tracedistill.answers.marks import denied, last_mark, last_strong, may_bind
 from tracedistill.answers.mentions import Mention, mentions, stated
 from tracedistill.answers.quantities import SCALES, Quantity, quantities
-from tracedistill.answers.statements import Statement, backwards, concluding, in_check
+from tracedistill.answers.statements import TAIL, Statement, backwards, concluding, in_check
 
 _LOOK_BACK = 12
 """Statements with a value that are looked at before the reader settles for the last number left."""
@@ -71,7 +71,10 @@ class NumberReader:
 
     def __init__(self, text: str, question: str) -> None:
         self.asked: Asked = asked(question)
-        self.clean = flat(plain(text))
+        self.whole = plain(text)
+        """The text with the braces that `flat` blanks: only there do those of a box match."""
+        self.clean = flat(self.whole)
+        self.binds = may_bind(self.clean[-TAIL:])
 
     def answer(self) -> Found | Several | None:
         """The number that the final statement states, Several where it names a choice or range, None without any."""
@@ -97,7 +100,7 @@ class NumberReader:
         """Statements from the end backwards; `bound`: what follows a strong mark is passed over."""
         held: tuple[Mention, str, Statement] | None = None
         patience = _LOOK_BACK
-        strong = last_strong(self.clean, end) if bound else -1
+        strong = last_strong(self.clean, end) if bound and self.binds else -1
         for seen, statement in enumerate(backwards(self.clean, end)):
             if seen > _MAX_STATEMENTS:
                 break
@@ -138,7 +141,7 @@ class NumberReader:
 
     def _bolder(self, last: Statement, chosen: Mention) -> Found | None:
         """A number in bold a little before, in a sentence that says more of what is asked for; None where none is."""
-        if self._bold(chosen) or last.mark:
+        if last.mark or "**" not in self.clean[max(0, last.start - 600) : last.start] or self._bold(chosen):
             return None
         wanted = self.asked.words | self.asked.nouns
         said = len(wanted & stems(self.clean[last.start : last.end]))
@@ -155,6 +158,8 @@ class NumberReader:
 
     def _beside(self, statement: Statement) -> str:
         """What a statement beside the answer is; a comparison is an answer where the question asks for one."""
+        if statement.mark == "answer" and "?" not in self.clean[statement.end - 6 : statement.end]:
+            return ""
         beside = aside(self.clean, statement.start, statement.end)
         return "" if beside == COMPARISON and _COMPARATIVE.search(self.asked.question) else beside
 
@@ -195,7 +200,7 @@ class NumberReader:
             box = self.clean.rfind("\\boxed", begin, end)
             if box >= 0:
                 brace = self.clean.find("{", box, box + 9)
-                close = closing(self.clean, brace) if brace >= 0 else -1
+                close = closing(self.whole, brace) if brace >= 0 else -1
                 begin, end = box + 6, close if 0 <= close < end else end
             else:
                 begin = last_mark(self.clean, begin, end) or begin

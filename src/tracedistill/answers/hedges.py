@@ -132,7 +132,8 @@ def hedge(
     begin, stop = spans[place]
     before, after = text[max(start, begin - 80) : begin], text[stop : min(end, stop + 80)]
     # most numbers have nothing of the kind around them: the words decide which patterns are tried at all
-    words = None if not (before + after).isascii() else frozenset(_WORDS.findall(before.lower() + " " + after.lower()))
+    around = f"{before} {after}"
+    words = frozenset(_WORDS.findall(around.lower())) if around.isascii() else None
     found = _alone(before, after, words, question)
     if found or len(spans) == 1 or not (strict or words is None or words & _PAIRS or "-" in before or "-" in after):
         return found
@@ -178,6 +179,7 @@ def _alone(before: str, after: str, words: frozenset[str] | None, question: str)
 
 def _pair(between: str, ahead: str, behind: str, strict: bool) -> Hedge:
     """What ties two numbers together that stand side by side."""
+    between = " ".join(between.replace("{", " ").replace("}", " ").split()).join("  ") if "}" in between else between
     if _OR.match(between):
         return "choice"
     if _BETWEEN.search(ahead) and _AND.match(between):

@@ -119,7 +119,8 @@ def stated(text: str, start: int, end: int, found: list[Mention], asked: Asked, 
     """The heaviest mention that is stated, of equals the last; else how the heaviest is named without being stated."""
     spans = [(mention.quantity.start, mention.quantity.end) for mention in found]
     first: Hedge = ""
-    for place in sorted(range(len(found)), key=lambda at: (-found[at].weight, -at)):
+    places = [0] if len(found) == 1 else sorted(range(len(found)), key=lambda at: (-found[at].weight, -at))
+    for place in places:
         named = hedge(text, start, end, spans, place, asked.question, strict)
         if named in ("choice", "range"):
             near = [other for other in (place - 1, place + 1) if 0 <= other < len(found)]

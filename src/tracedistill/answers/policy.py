@@ -32,7 +32,7 @@ class AnswerPolicy:
     """value: `x = 5` answers a gold of `5`; whole: the left side belongs to the answer."""
     seconds: float = 1.2
     """Core seconds that symbolic comparison may take for one judged row, all its readings together; on a machine that
-    is busy otherwise the clock may show three times as many."""
+    is busy otherwise the clock may show half as many again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from typing import Any
 
 EXTRA_BYTES = 512 * 1024 * 1024
 """Address space that one comparison may take beyond what the imports take."""
-PATIENCE = 3
+PATIENCE = 1.5
 """Times its seconds that a comparison may take by the clock, where a busy machine gives it no core: what one input is
 judged to be must not hang on what else runs."""
 RENEW_AFTER = 2000
