@@ -187,6 +187,17 @@ def test_status_tells_complete_stale_and_missing(study_file: StudyFile, capsys: 
     assert "missing: no attempts/standard.jsonl" in told["score:standard"]
 
 
+def test_status_of_a_run_folder(study_file: StudyFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = study_file()
+    assert main(["validate", str(recipe), "--quiet"]) == 0
+    assert main(["status", str(recipe)]) == 0
+    told = capsys.readouterr().out
+    assert main(["status", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out == told
+    assert main(["status", str(tmp_path)]) == 2
+    assert "not a study's run folder" in capsys.readouterr().err
+
+
 def test_status_writes_nothing(study_file: StudyFile, tmp_path: Path) -> None:
     assert main(["status", str(study_file())]) == 0
     assert not (tmp_path / "run").exists()

@@ -237,7 +237,7 @@ def test_variants_of_one_method_are_no_alternatives_to_each_other(tmp_path: Path
 
 def test_chi_square_is_on_counts_and_not_on_pooled_samples(tmp_path: Path) -> None:
     flags = {"a": [True] * 30 + [False] * 20, "b": [True] * 20 + [False] * 30}
-    arms = {"a": Arm(), "b": Arm(prompt="chain-of-thought"), "c": Arm(samples=2, temperature=1.0)}
+    arms = {"a": Arm(), "b": Arm(prompt="trace-of-thought"), "c": Arm(samples=2, temperature=1.0)}
     attempts = {name: verdicts(each) for name, each in flags.items()}
     attempts["c"] = [line(f"p{n}", True, sample=sample) for n in range(50) for sample in (0, 1)]
     found = table(extras(FakeRun(tmp_path, arms, attempts).view()), "kinds of answers")
@@ -248,7 +248,7 @@ def test_chi_square_is_on_counts_and_not_on_pooled_samples(tmp_path: Path) -> No
 
 def test_z_is_left_out_where_rows_are_not_independent(tmp_path: Path) -> None:
     rows = [line(f"p{n}", n % 2 == 0, sample=sample) for n in range(10) for sample in range(2)]
-    run = FakeRun(tmp_path, {"a": Arm(samples=2), "b": Arm(samples=2, prompt="few-shot")}, {"a": rows, "b": rows},
+    run = FakeRun(tmp_path, {"a": Arm(samples=2), "b": Arm(samples=2, prompt="trace-of-thought")}, {"a": rows, "b": rows},
                   comparisons=[("a", "b")])  # fmt: skip
     row = table(extras(run.view()), "two-sample z-test").rows[0]
     assert row[5:8] == (None, None, "paired t on per-problem means")
@@ -289,7 +289,8 @@ def test_all_sections_of_a_plain_run_in_their_order(tmp_path: Path) -> None:
     attempts = {name: verdicts([True, False]) for name in ("<b>a</b>".replace("/", ""), "[red]b")}
     arms = dict(zip(attempts, arms.values(), strict=True))
     sections = all_sections(FakeRun(tmp_path, arms, attempts, comparisons=[tuple(attempts)]).view())  # type: ignore[list-item]
-    assert [each.key for each in sections] == ["accuracy", "comparisons", "costs", "differences", "extras"]
+    # no arm is the Trace-of-Thought study's, so its own tables are left out
+    assert [each.key for each in sections] == ["accuracy", "comparisons", "costs", "differences"]
     assert len({each.key for each in sections}) == len(sections)
     cells = [cell for each in sections for found in each.tables for row in found.rows for cell in row]
     assert "[red]b" in cells, "names are text: what marks up is the renderers' affair"

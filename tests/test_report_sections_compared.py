@@ -120,7 +120,7 @@ def test_arms_without_common_problems_are_in_no_family(tmp_path: Path) -> None:
     a, b = flags(30, 12, 2, 16)
     elsewhere = [line(f"q{n}", n % 2 == 0) for n in range(60)]
     attempts = {"a": verdicts(a), "b": verdicts(b), "far": elsewhere}
-    arms = {"a": Arm(), "b": Arm(prompt="few-shot"), "far": Arm(prompt="chain-of-thought")}
+    arms = {"a": Arm(), "b": Arm(prompt="few-shot"), "far": Arm(prompt="trace-of-thought")}
     alone = compare(FakeRun(tmp_path / "one", arms, attempts, comparisons=[("a", "b")]).view())
     pairs = [("a", "far"), ("a", "b"), ("far", "b")]
     view = FakeRun(tmp_path / "three", arms, attempts, comparisons=pairs).view()

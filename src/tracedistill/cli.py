@@ -353,7 +353,13 @@ def _check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:
 def _status(args: argparse.Namespace) -> int:
     from tracedistill import pipeline
 
-    loaded = pipeline.load(args.recipe, args.overrides)
+    if Path(args.recipe).is_dir():
+        from tracedistill.opening import open_study
+
+        study = open_study(args.recipe, args.overrides).study
+        loaded = pipeline.LoadedStudy(study, Path(args.recipe) / "study.yaml")
+    else:
+        loaded = pipeline.load(args.recipe, args.overrides)
     states = pipeline.status(loaded)
     width = max(len(node.name) for node, _ in states)
     for node, state in states:

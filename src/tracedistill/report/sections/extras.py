@@ -19,7 +19,9 @@ STUDY = "McDonald & Emami, Trace-of-Thought prompting (arXiv 2504.20946)"
 
 
 def extras(view: RunView) -> Section | None:
-    """What that study would have reported of this run; None where there is nothing to compare."""
+    """What that study would have reported of this run; None where nothing is compared, or no arm is that study's."""
+    if view.recipe is not None and not any(str(arm.prompt).startswith(TRACE_OF_THOUGHT) for arm in view.arms):
+        return None
     tables = [table for table in (_z_tests(view), *_methods(view), _outcomes(view)) if table is not None]
     if not tables:
         return None
