@@ -39,6 +39,12 @@ def with_list(model: Path, *names: str) -> Path:
     return model
 
 
+@pytest.fixture(autouse=True)
+def _not_opened_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process for every export takes long; tests/export/test_outside.py has some."""
+    monkeypatch.setattr("tracedistill.export.model.OUTSIDE", 0)
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return tiny.build(tmp_path / "model")
