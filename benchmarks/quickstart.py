@@ -3,9 +3,9 @@
     python benchmarks/quickstart.py                                # quiet machine: nothing else may run
     python benchmarks/quickstart.py students.smollm2-135m.dtype=float32 task.test=40
 
-A run folder and a cache of its own, both thrown away: the student's weights are converted and the processor is measured
-within the time. Words are changes to the recipe. The forecast is the dry run's, made before. The last line is JSON; the
-exit code is 1 where the study took more than `--limit` seconds (0: no limit).
+A run folder and a cache of its own, both thrown away (`--keep FOLDER`: the run folder stays): the student's weights are
+converted and the processor is measured within the time. Words are changes to the recipe. The forecast is the dry run's,
+by the same measurement. The last line is JSON; the exit code is 1 if the study took over `--limit` seconds (0: any).
 """
 
 from __future__ import annotations
@@ -53,14 +53,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("changes", nargs="*", metavar="key=value", help="changes to the recipe")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds that it may take; 0: any")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="a new folder for the run, which stays")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         environment = {**os.environ, "TRACEDISTILL_CACHE": f"{place}/cache"}
-        seconds, cpu_seconds = timed(options.changes, Path(place) / "run", environment)
+        folder = options.keep or Path(place) / "run"
+        seconds, cpu_seconds = timed(options.changes, folder, environment)
         command = [sys.executable, "-c", FORECAST, str(RECIPE), f"run_dir={place}/forecast", *options.changes]
         told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
         forecast = json.loads(told.splitlines()[-1])
-        made = manifests(Path(place) / "run")
+        made = manifests(folder)
         kinds = {each["node"]: each["node"].partition(":")[0] for each in made}
 
         def spent(*names: str) -> float:
@@ -68,7 +70,7 @@ def main() -> int:
 
         peaks = [each["peak_memory_bytes"] for each in made]
         dtypes = {each["engine"]["dtype"] for each in made if "engine" in each}
-        report = json.loads((Path(place) / "run" / "report.json").read_text(encoding="utf-8"))
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     result = {
         "seconds": round(seconds, 1),
         "training_seconds": spent("train"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -314,12 +315,18 @@ NOT_FORESEEN_FROM = ("adapters", "generations", "attempts", "attribution", ".loc
 
 
 def _link(source: Path, target: Path) -> None:
-    """Links to a run folder's files in folders of their own: what is written there replaces a link, not a file."""
+    """Links to a run folder's files in folders of their own: what is written there replaces a link, not a file.
+
+    A person's store is copied: a database is written in place.
+    """
     for path in source.rglob("*") if source.is_dir() else ():
         name = path.relative_to(source)
         if name.parts[0] not in NOT_FORESEEN_FROM and path.is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).symlink_to(path.resolve())
+            if name.parts[0] == "review":
+                shutil.copy2(path, target / name)
+            else:
+                (target / name).symlink_to(path.resolve())
 
 
 def _device(name: str | None, dtype: str) -> Device:

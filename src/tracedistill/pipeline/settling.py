@@ -19,6 +19,7 @@ from tracedistill.store import read_json, write_json
 
 IDENTITY, DTYPES_KEY = "study.json", "dtypes"
 Wanted = Dtype | Literal["auto"]
+"""What a recipe may ask for."""
 COMPUTES = ("train", "parity", "generate")
 """Kinds of pieces that load a student."""
 
