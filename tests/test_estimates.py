@@ -31,6 +31,7 @@ from tracedistill.sizes import KNOWN
 
 SMOL, LLAMA = KNOWN["smollm2-135m"], KNOWN["llama-3.2-1b"]
 TWO_CORES = Device("two cores", "cpu", 5.5e11, 24 * GB)
+"""A machine of the speed of the one on which the larger study was measured, set by one of its three adapters."""
 H100 = DEVICES["h100"]
 ROWS = RowLengths(1600, 800_000, 140_000, 900)
 PROMPTS = PromptLengths(200, 18_705, 111, 96, 96)
