@@ -31,7 +31,7 @@ EXTRAS = {
 """Library that only some recipes need -> for what, and how to get it."""
 LITTLE_DISK = 5e9
 LITTLE_MEMORY = 4e9
-"""Below this even the quickstart is tight (its peak is 3.65 GB)."""
+"""Below this even the quickstart is tight (its peak is 2.1 GB in bf16, beside what else a desktop holds)."""
 
 
 @dataclass(frozen=True, slots=True)
