@@ -248,8 +248,8 @@ def test_chi_square_is_on_counts_and_not_on_pooled_samples(tmp_path: Path) -> No
 
 def test_z_is_left_out_where_rows_are_not_independent(tmp_path: Path) -> None:
     rows = [line(f"p{n}", n % 2 == 0, sample=sample) for n in range(10) for sample in range(2)]
-    run = FakeRun(tmp_path, {"a": Arm(samples=2), "b": Arm(samples=2, prompt="trace-of-thought")}, {"a": rows, "b": rows},
-                  comparisons=[("a", "b")])  # fmt: skip
+    arms = {"a": Arm(samples=2), "b": Arm(samples=2, prompt="trace-of-thought")}
+    run = FakeRun(tmp_path, arms, {"a": rows, "b": rows}, comparisons=[("a", "b")])
     row = table(extras(run.view()), "two-sample z-test").rows[0]
     assert row[5:8] == (None, None, "paired t on per-problem means")
 
