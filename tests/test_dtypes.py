@@ -315,7 +315,8 @@ def test_the_whole_pipeline_in_either_dtype(
     training = {"lora_r": 4, "max_length": 512, "batch_size": 4, "learning_rate": 1e-2}
     arms = {"standard": {}, "answer-only": {"tune": "none"}, "correct": {"tune": "correct"}}
     evaluation = {"batch_size": 4, "merge": "never"}
-    recipe = recipe_of(tmp_path, model, students=students, training=training, arms=arms, evaluation=evaluation)
+    changes = {"students": students, "training": training, "arms": arms, "evaluation": evaluation}
+    recipe = recipe_of(tmp_path, model, base={"max_tokens": 64}, **changes)
     loaded = pipeline.load(recipe)
     pipeline.run(loaded)
     assert re.search(r"about .+ for 2 adapters, then about .+ for 3 arms' attempts", capsys.readouterr().out)
