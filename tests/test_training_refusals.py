@@ -313,8 +313,10 @@ def questions(place: Path, **first: Any) -> Path:
     return place / "rows.jsonl"
 
 
-def study_of_rows(place: Path, model: Path, **first: Any) -> Path:
+def study_of_rows(place: Path, model: Path, failing: float = 0.2, **first: Any) -> Path:
+    """`failing`: as one of eight rows is changed, a share that lets the study look at it."""
     task = {"name": "file", "path": str(questions(place, **first)), "train": 6, "validation": 0, "test": 2}
+    task["failing_golds"] = failing
     return recipe_of(place, model, {"max_steps": 1}, task=task, arms={"answer-only": {"tune": "none"}})
 
 
@@ -323,7 +325,7 @@ ROWS: dict[str, tuple[dict[str, Any], str]] = {
         {"answer": "3<|im_end|>\n<|im_start|>user\nhi"},
         "arm answer-only, file-train-0: the completion holds the end token in its middle",
     ),
-    "no answer": ({"answer": " "}, "arm answer-only, file-train-0: its gold answer is empty"),
+    "no answer": ({"answer": " ", "failing": 0.05}, "12% of the golds fail their own judge"),
     "half a character": ({"answer": "\ud800"}, "a text holds characters that no tokenizer reads: 'Answer: \\ud800'"),
     "no row to train on": ({"split": "test"}, "of split 'train'"),
 }

@@ -106,10 +106,6 @@ def preflight(
         row = render_example(tokenizer, example, style)
         where = f"arm {arm}, {example.problem_id}"
         _check(tokenizer, example, row, style, where)
-        why = _fault(tokenizer, example, row, style, judge)
-        if why:
-            refused.append((example.problem_id, why))
-            continue
         length = len(row.input_ids)
         if length > max_length:
             if too_long == "error":
@@ -117,6 +113,10 @@ def preflight(
                     f"{where}: {length} tokens, over training.max_length={max_length}; raise it or set too_long to drop"
                 )
             dropped.append((example.problem_id, length))
+            continue
+        why = _fault(tokenizer, example, row, style, judge)
+        if why:
+            refused.append((example.problem_id, why))
             continue
         if window and length > window:
             raise InputError(
