@@ -21,7 +21,7 @@ from tracedistill.formats import join
 from tracedistill.opening import Opened, open_study, shown_model
 from tracedistill.recipes import TaskConfig
 from tracedistill.records import Example, Message
-from tracedistill.rendering import render_example
+from tracedistill.rendering import prompt_template, render_example
 from tracedistill.store import file_hash, read_jsonl
 from tracedistill.tasks import TASKS, get_task
 
@@ -114,7 +114,9 @@ def test_templates_write_what_the_study_trains_on(name: str, style: Any, trace: 
     example = Example("p", "a", (Message("user", "How many apples?"),), join(trace, "one", style), "t")
     row, ours = row_of(example, style), render_example(family, example, style)
     settings = {"tokenize": True, "return_dict": False, **row["chat_template_kwargs"]}
-    prompt = family.apply_chat_template(row["prompt"], add_generation_prompt=True, **settings)
+    # gpt-oss's own generation prompt leaves the channel to the model; the template of an export writes it
+    template = prompt_template(family, style)
+    prompt = family.apply_chat_template(row["prompt"], chat_template=template, add_generation_prompt=True, **settings)
     whole = family.apply_chat_template(row["prompt"] + row["completion"], **settings)
     assert prompt == ours.input_ids[: ours.completion_mask.index(1)]
     assert whole[: len(ours.input_ids)] == ours.input_ids
