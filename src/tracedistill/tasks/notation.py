@@ -82,7 +82,9 @@ _LATEX = (
     (re.compile(r"(?<![\w}])\{([$£€]?[\d.,]{1,20})\}"), r"\1"),
 )
 
-_LINE_GOES_ON = re.compile(r"[ \t]*+\n\s*+(?=&?(?:==?|≈|\\approx)(?![A-Za-z]))|(?<=[=×÷*+/≈])[ \t]*+\n\s*+(?=[$£€]?\d)")
+_LINE_GOES_ON = re.compile(
+    r"[ \t]{0,8}\n\s{0,20}(?=&?(?:==?|≈|\\approx)(?![A-Za-z]))|(?<=[=×÷*+/≈])[ \t]{0,8}\n\s{0,20}(?=[$£€]?\d)"
+)
 _TABLE = re.compile(r"(?:^|\s)\|(?=\s|$)|^\|[^|\n]{1,200}\|[^|\n]{1,200}\|\s*+$", re.MULTILINE)
 _ABSOLUTE = re.compile(r"\|[^|\n]{1,60}\|\s*+=")
 _CELL_RESULT = re.compile(

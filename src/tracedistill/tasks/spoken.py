@@ -141,11 +141,11 @@ _BEFORE = re.compile(
 )
 _NEXT_TO = re.compile(r" ?(?:(?:plus|minus|times|divided|multiplied|equals|from)\b|[+*/×÷=]|- )", re.IGNORECASE)
 _OTHER_TONGUES = (
-    (re.compile(r"\s*(?:乘以|乘)\s*"), " * "),
-    (re.compile(r"\s*(?:除以)\s*"), " / "),
-    (re.compile(r"(?<=\d)([^\W\d_a-zA-Z]{0,2})加上?\s*(?=\d)"), r"\1 + "),
-    (re.compile(r"(?<=\d)([^\W\d_a-zA-Z]{0,2})[减減]去?\s*(?=\d)"), r"\1 - "),
-    (re.compile(r"\s*(?:等于|等於|得到|得)\s*(?=\d)"), " = "),
+    (re.compile(r"\s{0,3}(?:乘以|乘)\s{0,3}"), " * "),
+    (re.compile(r"\s{0,3}除以\s{0,3}"), " / "),
+    (re.compile(r"(?<=\d)([^\W\d_a-zA-Z]{0,2})加上?\s{0,3}(?=\d)"), r"\1 + "),
+    (re.compile(r"(?<=\d)([^\W\d_a-zA-Z]{0,2})[减減]去?\s{0,3}(?=\d)"), r"\1 - "),
+    (re.compile(r"\s{0,3}(?:等于|等於|得到|得)\s{0,3}(?=\d)"), " = "),
     (re.compile(r"(?<=\d) (?:por|mal|fois|veces|multiplicado por|multiplié par) (?=\d)"), " * "),
     (re.compile(r"(?<=\d) (?:más|mais) (?=\d)"), " + "),
     (re.compile(r"(?<=\d) (?:menos|moins) (?=\d)"), " - "),

@@ -45,7 +45,7 @@ _SENTENCE = re.compile(
 _SEQUENCE = r"(?:(?:first|second|third|next|then|now|finally|lastly|start by|begin by|after that)[,:]?\s++)"
 _INSTRUCTION = re.compile(
     # one purpose (`to find the total, add ...`) at most: several of them would be tried in every division
-    rf"[*_\s]*+{_SEQUENCE}*+(?:to \w[^,.]{{0,80}}?[,:]?\s+)?{_SEQUENCE}*+"
+    rf"[*_\s]*+{_SEQUENCE}*+(?:to \w[^,.]{{0,80}}?[,:]?\s{{1,3}})?{_SEQUENCE}*+"
     r"(?:you (?:need|have|should|must) (?:to )?)?"
     r"(?:add|analy[sz]e|apply|ask|assign|break|calculat|check|combin|compar|comput|consider|convert|count|creat"
     r"|deduct|defin|determin"
@@ -155,7 +155,7 @@ _GOES_ON = re.compile(r"&?\s?(?:==?|≈|\\approx)(?![A-Za-z])")
 _OPEN_END = re.compile(r"(?:[=≈+×÷·/*]|\\(?:times|cdot|div))(?:\s?\\\\)?$")
 _ENTRY = re.compile(r"[-+−–×÷*] ?[$£€]?\d")
 """A line of a sum written one below the other: `- 3`."""
-_OPERAND = re.compile(r"[$£€(]*\d")
+_OPERAND = re.compile(r"[$£€(]{0,4}\d")
 
 
 def _whole(lines: list[Flat]) -> list[Flat]:
