@@ -144,6 +144,11 @@ FORMS: dict[str, Form] = {
 """Name -> the form; every form is written both true and false."""
 
 
+SECTION = "## False calculations that were planted"
+"""Heading of the section that `--write` makes; it is the last of its page."""
+HEAD = "| form | n | caught | called incorrect | true: correct | true: called incorrect |\n|---|---|---|---|---|---|"
+
+
 def main(argv: list[str] | None = None) -> int:
     """Measure and print; 2 where the data folder is absent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -151,6 +156,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data-dir", type=Path, default=Path(default), help="folder with gsm8k/train.jsonl.gz")
     parser.add_argument("--rows", type=int, default=2000, help="gold solutions, a seeded draw")
     parser.add_argument("--form", action="append", choices=FORMS, help="only this form; may be repeated")
+    parser.add_argument("--write", type=Path, metavar="FILE.md", help=f"write the table as its section `{SECTION}`")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print N misses of each kind and form")
     args = parser.parse_args(argv)
     if not (args.data_dir / "gsm8k").is_dir():
@@ -160,17 +166,33 @@ def main(argv: list[str] | None = None) -> int:
     picked = random.Random(0).sample([p for p in problems if any(places(p))], args.rows)
     untouched = Counter(judged(problem, None, "").outcome for problem in picked)
     print(f"untouched gold solutions: {dict(untouched)}")
-    print(
-        "| form | n | caught | called incorrect | true: correct | true: called incorrect |\n|---|---|---|---|---|---|"
-    )
+    print(HEAD)
+    lines: list[str] = []
     total: Counter[str] = Counter()
     for name in args.form or FORMS:
         counts = measure(problems=picked, form=FORMS[name], show=args.show)
         total.update(counts)
-        print(row(name, counts), flush=True)
-    print(row("all", total))
+        lines.append(row(name, counts))
+        print(lines[-1], flush=True)
+    lines.append(row("all", total))
+    print(lines[-1])
+    if args.write:
+        write(args.write, args.rows, untouched, lines)
     print(json.dumps({"rows": args.rows, "untouched": untouched, **total}))
     return 0
+
+
+def write(path: Path, rows: int, untouched: Counter[str], lines: list[str]) -> None:
+    """Put the table at the end of a page, in place of the one that stands there."""
+    page = path.read_text(encoding="utf-8").partition(SECTION)[0].rstrip()
+    told = ", ".join(f"{count:,} {outcome}" for outcome, count in untouched.most_common())
+    text = (
+        f"{SECTION}\n\n"
+        f"Made by `python benchmarks/planted_calculations.py --write {path.as_posix()}`: one calculation of each of\n"
+        f"{rows:,} GSM8K gold solutions, written in every form with its own result and with a false one. Caught means not\n"
+        f"called correct. The solutions as they are: {told}.\nThe forms were written together with the rules.\n\n"
+    )
+    path.write_text("\n".join((f"{page}\n\n{text}{HEAD}", *lines, "")), encoding="utf-8")
 
 
 def row(name: str, counts: Counter[str]) -> str:

@@ -104,10 +104,8 @@ def ground(operand: Operand, given: Grounds, earlier: set[Value], text: str) -> 
 
 
 _AVERAGE = re.compile(r"\b(?:average[sd]?|mean|averaging)\b", re.IGNORECASE)
-_UNKNOWN = re.compile(
-    r"(?<![A-Za-z'’\\])[b-hj-zB-HJ-Z](?![A-Za-z'’])[^=\n]{0,80}="
-    r"|=[^=\n]{0,80}?(?<![A-Za-z'’\\])[b-zB-HJ-Z](?![A-Za-z'’])"
-)
+_LETTER = r"(?<![A-Za-z'’\\])(?!(?<=\d )[glmhst](?![A-Za-z'’]))[{0}](?![A-Za-z'’])"  # `53 m` is a length
+_UNKNOWN = re.compile(rf"{_LETTER.format('b-hj-zB-HJ-Z')}[^=\n]{{0,80}}=|=[^=\n]{{0,80}}?{_LETTER.format('b-zB-HJ-Z')}")
 
 
 def unknowns(text: str) -> set[Value]:

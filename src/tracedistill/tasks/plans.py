@@ -143,7 +143,7 @@ def _demands(question: str, texts: tuple[str, ...], sub_questions: tuple[str, ..
     return tuple(demands)
 
 
-_SHARE = re.compile(r"\d+ ?/ ?100\b|\(\d+ ?/ ?\d+\)|(?<![\d/])\d{1,2}/\d{1,2}(?![\d/])")
+_SHARE = re.compile(r"(?<!\d)\d{1,12} ?/ ?100\b|\(\d+ ?/ ?\d+\)|(?<![\d/])\d{1,2}/\d{1,2}(?![\d/])")
 
 
 def _is_share(calculation: Calculation) -> bool:

@@ -29,7 +29,7 @@ from tracedistill.tasks.word_problems import WordProblems
 
 HUB_ID = "ChilleD/SVAMP"
 
-_PART = re.compile(r"\s*(\d+(?:\.\d+)?|[-+*/()])")
+_PART = re.compile(r"\s{0,9}(\d++(?:\.\d++)?|[-+*/()])")
 
 
 class Svamp(WordProblems):
