@@ -189,8 +189,8 @@ def write(path: Path, rows: int, untouched: Counter[str], lines: list[str]) -> N
     text = (
         f"{SECTION}\n\n"
         f"Made by `python benchmarks/planted_calculations.py --write {path.as_posix()}`: one calculation of each of\n"
-        f"{rows:,} GSM8K gold solutions, written in every form with its own result and with a false one. Caught means not\n"
-        f"called correct. The solutions as they are: {told}.\nThe forms were written together with the rules.\n\n"
+        f"{rows:,} GSM8K gold solutions, written in every form with its own result and with a false one. Caught means\n"
+        f"not called correct. The solutions as they are: {told}.\nThe forms were written together with the rules.\n\n"
     )
     path.write_text("\n".join((f"{page}\n\n{text}{HEAD}", *lines, "")), encoding="utf-8")
 

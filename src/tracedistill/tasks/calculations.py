@@ -107,13 +107,16 @@ def _find(text: str) -> Iterator[Calculation]:
     text = readable(text)
     if not _MAYBE.search(text):
         return
-    for chain, links in _chains(Reader(text, symbolic).read()):
-        if _any_operator(chain) or _converts(chain):
-            found = _evaluate(text, chain, links, symbolic)
-            if found is not None:
-                yield found
+    found = [
+        calculation
+        for chain, links in _chains(Reader(text, symbolic).read())
+        if _any_operator(chain) or _converts(chain)
+        if (calculation := _evaluate(text, chain, links, symbolic)) is not None
+    ]
     if "(" in text and not symbolic:
-        yield from _beside(text)
+        found += _beside(text)
+        found.sort(key=lambda calculation: calculation.sides[0].start)
+    yield from found
 
 
 @lru_cache(maxsize=1024)

@@ -239,7 +239,10 @@ CONSTANTS: tuple[tuple[str, str], ...] = (
 )
 """What links the topics; a topic alone only where its word is the number (`decade`) or always speaks of it."""
 
-_WORDS = {name: re.compile(rf"(?<![a-z])(?:{words})(?![a-z])") for name, words in _TOPICS.items()}
+_RULES = {name: re.compile(rf"(?<![a-z])(?:{words})(?![a-z])") for name, words in _TOPICS.items()}
+_SPACED = {name: rule for name, rule in _RULES.items() if re.search(r"[ .'/$¢°\d-]|\[ -\]", _TOPICS[name])}
+"""Topics that are not told by single words alone."""
+_WORD = re.compile(r"[a-z]+")
 _LINKS = tuple(
     (frozenset(number(text)[0] for text in numbers.split()), frozenset(topics.split())) for numbers, topics in CONSTANTS
 )
@@ -249,7 +252,13 @@ _LINKS = tuple(
 def topics_of(text: str) -> frozenset[str]:
     """The topics that a text speaks of; at most 20,000 characters are read."""
     lower = text[:20_000].lower()
-    return frozenset(name for name, words in _WORDS.items() if words.search(lower))
+    spaced = (name for name, rule in _SPACED.items() if rule.search(lower))
+    return frozenset(spaced).union(*map(_topics_of_word, set(_WORD.findall(lower))))
+
+
+@lru_cache(maxsize=16_384)
+def _topics_of_word(word: str) -> frozenset[str]:
+    return frozenset(name for name, rule in _RULES.items() if rule.fullmatch(word))
 
 
 @lru_cache(maxsize=16_384)

@@ -101,6 +101,7 @@ _CLOCK = re.compile(
 
 def plain(text: str) -> str:
     """The text with its markup out of the way, its operators and equality signs as `runs` reads them."""
+    text = text.lstrip("> ")  # a quotation
     if not text.isascii():
         text = text.translate(_SIGNS)
         text = _DOT.sub(" * ", _THIN_GROUPS.sub(",", text)).replace("\u00a0", " ").replace("\u202f", " ")

@@ -59,7 +59,8 @@ _TOKEN = re.compile(
   | (?P<mix>\d{1,6}(?:[ ]|[ ]and[ ])\d{1,4}/\d{1,4}(?![\d/]))
   | (?P<num>(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d+)?|\.\d+)
   | (?P<eq>==?>?|≈|≅|~=|→|⇒|->|:=)
-  | (?P<frac>\b(?:(?:one|a)[ -])?(?:half|third|quarter|fourth|fifth|sixth|eighth|tenth)\ of(?=\ (?:the\ )?[$£€]?\d))
+  | (?P<frac>(?i:\b(?:(?:one|a)[ -])?(?:half|third|quarter|fourth|fifth|sixth|eighth|tenth)\ of)
+      (?=\ (?:the\ )?[$£€]?\d))
   | (?P<of>\bof\b(?:\s+the)?(?=\s*[$£€]?[\d(]))
   | (?P<isw>(?:\b(?:is\ equal\ to|equals|is|gives|makes)\b|⇝)(?=\s*(?:about\s+)?[$£€]?[.\d]))
   | (?P<opw>\b(?:divided\ by|multiplied\ by|times|plus|minus)\b(?=\s*[$£€]?[.\d(]))
@@ -183,7 +184,7 @@ class Reader:
             if self.ready:
                 self._finish()
                 self.filler = False
-            self._add(Operand(piece.removesuffix(" of"), _FRACTIONS[re.split("[ -]", piece)[-2]]), start, end)
+            self._add(Operand(piece.removesuffix(" of"), _FRACTIONS[re.split("[ -]", piece.lower())[-2]]), start, end)
             self._add("*", end, end)
             self.share = True
         elif kind == "scale":

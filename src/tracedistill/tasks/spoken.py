@@ -56,25 +56,28 @@ _RULES: tuple[tuple[re.Pattern[str], _Operation], ...] = tuple(
 _FEW = rf"(?: {_NO_UNIT}[A-Za-z'’]{{1,15}}){{0,2}}"
 _THEN_RESULT = r"(?= (?:is|gives|equals)\b| ?=)"
 _NEXT = rf"(?={_NUM}{_NO_SIGN})"
+_COUNT = rf"(?P<a>{_NUM}{_FEW})"
 _AFTER = tuple(
-    (re.compile(text, re.IGNORECASE), replacement)
-    for text, replacement in (
-        (rf"(?P<a>{_NUM}{_FEW}) (?:subtracted|taken) from (?P<b>{_NUM})", r"\g<b> - \g<a>"),
-        (rf"(?P<a>{_NUM}{_FEW}) (?:less|fewer) than (?P<b>{_NUM}{_FEW}){_THEN_RESULT}", r"\g<b> - \g<a>"),
-        (rf"(?P<a>{_NUM}{_FEW}) more than (?={_NUM}{_FEW}{_THEN_RESULT})", r"\g<a> + "),
-        (rf"(?P<a>{_NUM}{_FEW}) (?:added to|increased by|and) (?={_NUM}{_FEW} (?:make|total|add up to))", r"\g<a> + "),
-        (rf"(?P<a>{_NUM}{_FEW}) (?:added to|increased by|and then adding) {_NEXT}", r"\g<a> + "),
-        (rf"(?P<a>{_NUM}{_FEW}) (?:decreased by|reduced by|take away|less) {_NEXT}", r"\g<a> - "),
-        (rf"(?P<a>{_NUM}{_FEW}) (?:multiplied (?:by|with)|(?:groups|sets|lots) of) {_NEXT}", r"\g<a> * "),
-        (rf"(?P<a>{_NUM}{_FEW}) (?:divided (?:by|into|among|between)|over) {_NEXT}", r"\g<a> / "),
-        (rf"\b(?:twice|doubl(?:e|ing)) {_NEXT}", "2 * "),
-        (rf"\b(?:thrice|tripl(?:e|ing)) {_NEXT}", "3 * "),
-        (rf"\bhalving {_NEXT}", "1/2 * "),
-        (rf"(?P<a>{_NUM}{_FEW}) doubled\b", r"\g<a> * 2"),
-        (rf"(?P<a>{_NUM}{_FEW}) tripled\b", r"\g<a> * 3"),
-        (rf"(?P<a>{_NUM}{_FEW}) halved\b", r"\g<a> / 2"),
-        (rf"(?P<a>{_NUM}) squared\b", r"\g<a>^2"),
-        (rf"(?:the )?square of (?P<a>{_NUM})|\bsquaring (?P<b>{_NUM})", r"\g<a>\g<b>^2"),
+    (tuple(keywords.split(",")), re.compile(text, re.IGNORECASE), replacement)
+    for keywords, text, replacement in (
+        # words without which the pattern is not tried, the pattern, what is written
+        ("ted from,ken from", rf"{_COUNT} (?:subtracted|taken) from (?P<b>{_NUM})", r"\g<b> - \g<a>"),
+        ("s than,er than", rf"{_COUNT} (?:less|fewer) than (?P<b>{_NUM}{_FEW}){_THEN_RESULT}", r"\g<b> - \g<a>"),
+        ("more than", rf"{_COUNT} more than (?={_NUM}{_FEW}{_THEN_RESULT})", r"\g<a> + "),
+        ("make,total,add up", rf"{_COUNT} (?:added to|increased by|and) (?={_NUM}{_FEW} (?:make|total|add up to))",
+         r"\g<a> + "),
+        ("added to,increased,then adding", rf"{_COUNT} (?:added to|increased by|and then adding) {_NEXT}", r"\g<a> + "),
+        ("ed by,away,less", rf"{_COUNT} (?:decreased by|reduced by|take away|less) {_NEXT}", r"\g<a> - "),
+        ("multiplied,s of", rf"{_COUNT} (?:multiplied (?:by|with)|(?:groups|sets|lots) of) {_NEXT}", r"\g<a> * "),
+        ("divided,over", rf"{_COUNT} (?:divided (?:by|into|among|between)|over) {_NEXT}", r"\g<a> / "),
+        ("twice,doubl", rf"\b(?:twice|doubl(?:e|ing)) {_NEXT}", "2 * "),
+        ("thrice,tripl", rf"\b(?:thrice|tripl(?:e|ing)) {_NEXT}", "3 * "),
+        ("halving", rf"\bhalving {_NEXT}", "1/2 * "),
+        ("doubled", rf"{_COUNT} doubled\b", r"\g<a> * 2"),
+        ("tripled", rf"{_COUNT} tripled\b", r"\g<a> * 3"),
+        ("halved", rf"{_COUNT} halved\b", r"\g<a> / 2"),
+        ("squared", rf"(?P<a>{_NUM}) squared\b", r"\g<a>^2"),
+        ("square of,squaring", rf"(?:the )?square of (?P<a>{_NUM})|\bsquaring (?P<b>{_NUM})", r"\g<a>\g<b>^2"),
     )
 )  # fmt: skip
 _ONE_OF_LIST = rf"{_NUM}(?: [A-Za-z'’]{{1,15}}){{0,3}}"
@@ -105,8 +108,8 @@ _RESULT = re.compile(
     re.IGNORECASE,
 )
 _LOOSE = re.compile(
-    r"\b(?:he|she|they|I|for(?! a (?:grand )?(?:total|sum))|was|were|are|made|gave|gets|has|have|find|means|becomes?"
-    r"|will|would|should)\b",
+    r"\b(?:he|she|they|I|for(?! a (?:grand )?(?:total|sum))|was|were|are|made|gave|gets|has|(?<!you )(?<!we )have|find"
+    r"|means|becomes?|will|would|should)\b",
     re.IGNORECASE,
 )
 MAYBE = "⇝"
@@ -168,8 +171,12 @@ def with_signs(text: str) -> str:
         text = _CARDINAL.sub(_digits, text)
     if _GATE.search(text):
         text = _LIST.sub(_joined, text)
-        for pattern, operation in (*_RULES, *_AFTER):
+        for pattern, operation in _RULES:
             text = pattern.sub(operation, text)
+        lower = text.lower()
+        for keywords, pattern, written in _AFTER:
+            if any(word in lower for word in keywords):
+                text = pattern.sub(written, text)
     text = _PRICED.sub(r"\g<before>\g<a> * \g<b>", text, count=1)
     return _RESULT.sub(_connected, text)
 

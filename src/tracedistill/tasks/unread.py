@@ -27,6 +27,7 @@ _TOKEN = re.compile(
     r"|[^\w\s.,;:!?\-'’\"“”()\[\]$£€¥₹%°#&~|<>`\u2060])"
     r"|(?P<word>[^\W\d_]+(?:['’-][^\W\d_]+)*)"
 )
+_EQUAL = re.compile(rf"[=≈≅→⇒{MAYBE}]|->|\b(?:is|equals|gives|makes|leaves|yields|totals|results in|comes to)\b")
 _PARTS = re.compile(r"\b(?:digits?|factors?|multiples?|modul\w*|ratio|proportion)\b", re.IGNORECASE)
 # the clause as a string, a letter per token: N number, F fraction, E sign of equality, I word for it, V verb,
 # O operator, w word, x unknown
@@ -47,6 +48,8 @@ def find_unread(text: str) -> tuple[str, ...]:
     if not any(map(str.isdigit, text)):
         return ()
     shown = readable(text)
+    if not _EQUAL.search(shown):
+        return ()
     read = find_calculations(text)
     said = {_numbers(one.text) for one in read if one.true}
     for calculation in read:
