@@ -81,18 +81,26 @@ def _within(value: Any, depth: int = 0) -> Iterator[re.Pattern[str]]:
 
 def ways(label: str) -> list[str]:
     """How the package applies a pattern: `match` if it only ever begins at the beginning, else `search` too."""
-    used = _applied().get(label.rpartition(".")[2].partition("[")[0], set())
+    module, _, name = label.rpartition(".")
+    name = name.partition("[")[0]
+    used = set[str]()
+    for path, calls in _applied().items():
+        # a private name is its own module's
+        if not name.startswith("_") or path == module:
+            used |= calls.get(name, set())
     return ["match"] if used and used <= {"match", "fullmatch"} else ["match", "search"]
 
 
 @functools.cache
-def _applied() -> dict[str, set[str]]:
-    """Name of a pattern -> methods that are called on it somewhere in the package."""
-    found: dict[str, set[str]] = {}
-    for path in Path(tracedistill.__file__).parent.rglob("*.py"):
+def _applied() -> dict[str, dict[str, set[str]]]:
+    """Module -> name of a pattern -> methods that are called on it there."""
+    root = Path(tracedistill.__file__).parent
+    found: dict[str, dict[str, set[str]]] = {}
+    for path in root.rglob("*.py"):
+        module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
         calls = r"\b(\w+)\.(match|fullmatch|search|sub|subn|split|findall|finditer)\("
         for name, way in re.findall(calls, path.read_text(encoding="utf-8")):
-            found.setdefault(name, set()).add(way)
+            found.setdefault(module, {}).setdefault(name, set()).add(way)
     return found
 
 

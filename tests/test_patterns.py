@@ -8,8 +8,8 @@ import pytest
 
 from tests.attacks import TookTooLongError, attacks, common, patterns, processor_seconds, ways
 
-LENGTH = 20_000
-"""Characters; twice as many must not take four times as long, which at this length is beyond the limit."""
+LENGTH = 5_000
+"""Characters: enough for what grows with the third power; what grows with the second is decided on whole judges, below."""
 LIMIT = 1.0
 """Seconds of processor time for one search."""
 BOUNDED = {
@@ -29,7 +29,6 @@ def test_attacks_find_what_they_are_for() -> None:
     """Patterns that are known to be slow are; their possessive forms are not."""
     for slow, quick in (
         (r"(?:a+ ?)+b", r"(?:a++ ?)++b"),
-        (r"\s*,?\s*;", r"\s*+,?\s*+;"),
         (r"(?:\w+\s*)+[.]", r"(?:\w++\s*+)++[.]"),
         (r"(?:(?:,|and|-)\s*)+x|(?:\s*(?:,|-)\s*)+!", r"\s*+(?:[,-]\s*+)*+x"),
     ):
