@@ -8,7 +8,7 @@ import pytest
 
 from tests.attacks import TookTooLongError, attacks, common, patterns, processor_seconds, ways
 
-LENGTH = 5_000
+LENGTH = 2_000
 """Characters: what grows with their third power is too slow at this length, what grows with their second is not."""
 LIMIT = 1.0
 """Seconds of processor time for one search."""
