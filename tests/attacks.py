@@ -104,13 +104,13 @@ def _applied() -> dict[str, dict[str, set[str]]]:
     return found
 
 
-def attacks(pattern: re.Pattern[str], length: int) -> Iterator[str]:
+def attacks(pattern: re.Pattern[str], length: int, endings: Sequence[str] = ENDINGS) -> Iterator[str]:
     """Texts of about `length` characters against one pattern."""
     tree = parser.parse(pattern.pattern, pattern.flags & ~re.DEBUG)
     pumps = {(before, body) for before, body in _pumps(list(tree), "") if body}
     for before, body in sorted(pumps):
         times = max(2, (length - len(before)) // len(body))
-        for ending in ENDINGS:
+        for ending in endings:
             yield before + body * times + ending
         yield (before + body * 20) * max(1, length // (len(before) + 20 * len(body)))
 

@@ -294,7 +294,7 @@ def test_a_question_behind_options_and_overrides(recipe: Recipe, tmp_path: Path,
         told = capsys.readouterr()
         assert "[answer] kitchen" in told.out
         assert "[trace] Question type: single-supporting-fact. | Supporting facts: Mary" in told.out
-        assert told.err == "arm standard: solver (scripted:tests.scripts:solver, bfloat16), untuned\n"
+        assert told.err == "arm standard: solver (scripted:tests.scripts:solver), untuned\n"
 
 
 def test_an_equation_is_a_question_and_a_misspelt_key_is_none(recipe: Recipe, capsys: Any) -> None:

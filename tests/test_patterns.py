@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
 
 import pytest
 
-from tests.attacks import TookTooLongError, attacks, common, patterns, processor_seconds, ways
+from tests.attacks import ENDINGS, TookTooLongError, attacks, common, patterns, processor_seconds, ways
 
 LENGTH = 2_000
 """Characters: what grows with their third power is too slow at this length, what grows with their second is not."""
@@ -50,6 +52,17 @@ PACKAGES = ("answers", "attribution", "formats", "interventions", "tasks", "teac
 
 @pytest.mark.parametrize("package", [*PACKAGES, "others"])
 def test_no_pattern_takes_long(package: str) -> None:
+    assert_quick(package, ("!",), 6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", [*PACKAGES, "others"])
+def test_no_pattern_takes_long_on_any_attack(package: str) -> None:
+    assert_quick(package, ENDINGS, None)
+
+
+def assert_quick(package: str, endings: Sequence[str], most: int | None) -> None:
+    """Try the patterns of a package on attacks with these endings, and on so many of the common texts."""
     slow = []
     for label, pattern in patterns().items():
         top = label.partition(".")[0]
@@ -57,7 +70,7 @@ def test_no_pattern_takes_long(package: str) -> None:
         if not mine or label.partition("[")[0] in BOUNDED:
             continue
         applied = ways(label)
-        for text in (*attacks(pattern, LENGTH), *common(LENGTH)):
+        for text in (*attacks(pattern, LENGTH, endings), *itertools.islice(common(LENGTH), most)):
             try:
                 for way in applied:
                     with processor_seconds(LIMIT):

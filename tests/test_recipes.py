@@ -72,7 +72,7 @@ def test_every_error_at_once_with_line_and_nearest_key(write: Write) -> None:
         "sede (line 2): unknown key; did you mean 'seed'?",
         f"task.name (line 3): unknown name 'babl'; did you mean 'babi'?; known: {', '.join(sorted(pipeline.TASKS))}",
         "task.tset (line 3): unknown key; did you mean 'test'?",
-        "students.one.dtype (line 5): 'float16' is not one of float32, bfloat16; did you mean 'bfloat16'?",
+        "students.one.dtype (line 5): 'float16' is not one of auto, float32, bfloat16; did you mean 'bfloat16'?",
         "training.learning_rat (line 7): unknown key; did you mean 'learning_rate'?",
         "training.batch_size (line 8): wants a whole number, got 'eight'",
         "training.epochs (line 9): wants a number, got True",

@@ -237,6 +237,10 @@ class Conversation:
             self._engine, self.how = self._load()
         return self._engine
 
+    def _dtype(self, student: str) -> str:
+        """The student's dtype as the run folder has settled it."""
+        return self.opened.work.study.students[student].dtype
+
     def _load(self) -> tuple[Engine, str]:
         """(the arm's engine, what it is in words)."""
         study, work = self.opened.study, self.opened.work
@@ -246,14 +250,15 @@ class Conversation:
         if config.base_url is not None:
             return Attempting(work).engine(self.arm, self.seed), f"{name} at its endpoint)"
         if owner is None or config.model.startswith(SCRIPTED):
-            return work.engine(student), f"{name}, {config.dtype}), untuned"
+            of = "" if config.model.startswith(SCRIPTED) else f", {self._dtype(student)}"
+            return work.engine(student), f"{name}{of}), untuned"
         folder = self.opened.adapter(self.arm, self.seed)
         tuned = f"tuned on arm {owner}" if owner != self.arm else "tuned"
         if (folder / FULL).is_file():
-            return work.engine(student, folder), f"{name}, {config.dtype}), {tuned}, all weights"
+            return work.engine(student, folder), f"{name}, {self._dtype(student)}), {tuned}, all weights"
         merged, why = _may_be_merged(self.opened.folder / "adapters" / f"{run_name(owner, self.seed)}.parity.json")
         four = ", 4-bit" if config.quantization == "nf4" else ""
-        how = f"{name}, {config.dtype}{four}), {tuned}; adapter {'merged' if merged else 'kept apart'}: {why}"
+        how = f"{name}, {self._dtype(student)}{four}), {tuned}; adapter {'merged' if merged else 'kept apart'}: {why}"
         return work.engine(student, folder, merge=merged), how
 
 

@@ -75,10 +75,10 @@ def _init(args: argparse.Namespace) -> int:
     )
     columns = {field: column.replace("\\n", "\n") for field, _, column in pairs}
     if args.file.is_file() and args.file.stat().st_size > LARGE:
-        print(f"reading {args.file} ...", file=sys.stderr, flush=True)  # seconds, and nothing else would be shown
+        say(f"reading {args.file} ...", file=sys.stderr, flush=True)  # seconds, and nothing else would be shown
     started = start_study(args.file, args.out, columns, wanted)
     if args.json:
-        print(json.dumps(started.facts(), ensure_ascii=False, indent=1))
+        say(json.dumps(started.facts(), ensure_ascii=False, indent=1))
     else:
         say("\n".join(started.lines()))
     return 0

@@ -126,7 +126,7 @@ def read_size(config: Path) -> ModelSize | None:
     """The size that a model's config.json tells; None where it does not tell one of this kind."""
     if not config.is_file():
         return None
-    whole = read_json(config)
+    whole = dict(read_json(config))
     text = whole.get("text_config", whole)
     try:
         return _from_config(text, f"{config.parent.name}/config.json")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from tracedistill.dtypes import SLOW, Choice, choose, slowness
 from tracedistill.pipeline.graph import Node, RunFolder
@@ -49,11 +49,15 @@ def _of_older_manifests(run: RunFolder) -> dict[str, str]:
         *run.folder.glob("sft/*.preflight.json.manifest.json"),
     ):
         manifest = read_json(path)
-        made = manifest.get("params", {}).get("student", {})
-        for name, student in manifest.get("recipe", {}).get("students", {}).items():
-            if student.get("model") == made.get("model"):
+        made = _object(_object(manifest.get("params")).get("student"))
+        for name, student in _object(_object(manifest.get("recipe")).get("students")).items():
+            if _object(student).get("model") == made.get("model"):
                 found[name] = made.get("dtype", "")
     return found
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def students_here(study: Study) -> dict[str, Wanted]:
