@@ -73,6 +73,35 @@ def test_what_cannot_be_guessed_is_asked(tmp_path: Path, capsys: pytest.CaptureF
     assert "no column 'nope'" in capsys.readouterr().err
 
 
+def test_a_tolerance_is_told_by_init_and_by_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "prices.csv"
+    path.write_text("question,price\n" + "".join(f"How much are {n} kg of rice?,{n}.50 EUR\n" for n in range(40)))
+    recipe = tmp_path / "prices.yaml"
+    assert main(["init", str(path), "--out", str(recipe), "--tolerance", "2%"]) == 0
+    assert "an answer may differ from its gold by 2%" in capsys.readouterr().out
+    assert main(["run", str(recipe), "--dry-run", f"run_dir={tmp_path / 'run'}"]) == 0
+    assert "an answer may differ from its gold by 2%" in capsys.readouterr().out
+
+
+def test_golds_that_are_sentences_are_pointed_out(tmp_path: Path) -> None:
+    path = tmp_path / "chat.csv"
+    path.write_text(
+        "question,answer\n" + "".join(f"How many are {n} pens?,There are **{n}** pens.\n" for n in range(40))
+    )
+    notes = start_study(path, tmp_path / "s.yaml", {}, "x").notes
+    assert sum("whole sentences" in note for note in notes) == 1
+    path.write_text("question,answer\n" + "".join(f"Which is river {n}?,River number {n}\n" for n in range(40)))
+    assert not any("whole sentences" in note for note in start_study(path, tmp_path / "t.yaml", {}, "x").notes)
+
+
+def test_chinese_column_names_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "maths.csv"
+    rows = "".join(f"{n}加1等于几？,{n}+1={n + 1},{n + 1}个\n" for n in range(40))
+    path.write_text(f"题目,解答,答案\n{rows}")
+    found = start_study(path, tmp_path / "s.yaml", {}, "x").columns
+    assert found == {"question": "题目", "steps": "解答", "answer": "答案"}
+
+
 @pytest.mark.parametrize(("content", "words"), [("", "no rows"), ("question,answer\n", "no rows")])
 def test_empty_files(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "empty.csv").write_text(content)

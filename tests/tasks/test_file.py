@@ -15,6 +15,7 @@ from tracedistill.records import Step
 from tracedistill.tasks.base import Source
 from tracedistill.tasks.file import UserFile
 from tracedistill.tasks.rows import read_rows
+from tracedistill.validation import validate
 
 TASK = UserFile()
 
@@ -325,6 +326,39 @@ def test_traces_are_judged_as_far_as_rules_go(tmp_path, steps, trace, outcome):
 def test_steps_without_gold_stay_open(tmp_path):
     verdict = TASK.judge_trace(one(tmp_path, STEPS), (Step("text", "Look."), Step("plan", "Multiply.")))
     assert (verdict.outcome, [step.outcome for step in verdict.steps]) == ("not judged", ["undecided", "undecided"])
+
+
+PROSE = "The parcel left on Monday.\nIt is late, so the carrier is asked.\nThe label is shipping."
+
+
+@pytest.mark.parametrize(
+    ("answer", "steps", "trace", "outcome"),
+    [
+        ("shipping", None, PROSE, "not judged"),
+        ("shipping", None, f"{PROSE}\n1 + 1 = 2", "not judged"),
+        ("shipping", None, f"1 + 1 = 2\n{PROSE}", "not judged"),
+        ("shipping", None, "The label is shipping.\n1 + 1 = 2", "not judged"),
+        ("shipping", None, f"{PROSE}\n1 + 1 = 3", "incorrect"),
+        ("shipping", "The parcel is late.\nThat is shipping.", f"{PROSE}\n1 + 1 = 2", "not judged"),
+        ("10", "Multiply.\nSubtract.", f"{PROSE}\n3 * 4 = 12", "not judged"),
+        ("10 pens", None, "First the pens: 3 * 4 = 12.\nThen the lost ones: 12 - 2 = 10.\nTen are left.", "correct"),
+        ("10 pens", "3 * 4 = 12\n12 - 2 = 10", "There are boxes.\nThey hold pens.\n3 * 4 = 12", "correct"),
+        ("10", None, "There are boxes.\nThey hold pens.\n3 * 4 = 12", "correct"),
+    ],
+)
+def test_a_stray_calculation_makes_no_text_right(tmp_path, answer, steps, trace, outcome):
+    problem = one(tmp_path, {**STEPS, "answer": answer, "steps": steps})
+    verdict = TASK.judge_output_trace(problem, trace)
+    assert verdict.outcome == outcome, verdict
+
+
+def test_gold_steps_that_begin_with_verbs_are_no_plan(tmp_path):
+    problem = one(tmp_path, {**STEPS, "answer": "shipping", "steps": "Check the parcel.\nNote that it is late."})
+    trace = TASK.decompose(problem)
+    assert [step.kind for step in trace.steps] == ["plan", "plan"]
+    (verdict,) = validate(TASK, {problem.problem_id: problem}, [trace], "correct", leaks="drop")
+    assert (verdict.trace.outcome, verdict.answer.outcome, verdict.plan) == ("correct", "correct", False)
+    assert verdict.accepted
 
 
 @pytest.mark.parametrize(

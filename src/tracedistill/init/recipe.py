@@ -66,7 +66,7 @@ def recipe_text(file: Path, recipe: Path, columns: Mapping[str, str], table: Tab
         f"# Made by `tracedistill init {file.name}`; look at it with `tracedistill run {recipe.name} --dry-run`, then\n"
         f"# run it with `tracedistill run {recipe.name}`.\n"
         f"# {told}; task.judge says otherwise.\n"
-        "# train, validation, test: numbers of problems, drawn by the seed.\n"
+        "# train, validation, test: how many problems to use at most, drawn by the seed.\n"
     )
     return head + yaml.dump(body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 

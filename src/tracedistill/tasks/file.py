@@ -25,6 +25,7 @@ from tracedistill.tasks.steps import one_line, read_steps, render_steps
 
 NO_STEPS = "no gold steps: a model judge or gold steps are needed"
 NOT_COMPARABLE = "no calculation, and rules cannot compare free text with the gold steps: a model judge is needed"
+STRAY = "text with a stray calculation, which makes no trace right: a model judge or gold steps are needed"
 
 
 class UserFile(Task):
@@ -38,8 +39,8 @@ class UserFile(Task):
         yield from load_split(split, source)
 
     def about(self, source: Source) -> list[str]:
-        """How answers are judged, and why so."""
-        return told(read_table(source).judged)
+        """How answers are judged and why so, and by how much they may differ."""
+        return told(read_table(source).judged, source.relative, source.absolute)
 
     def problem_of_row(self, problem_id: str, question: str, answers: tuple[str, ...]) -> Problem:
         """The kind of the answer is told by this row's gold alone."""
@@ -77,7 +78,7 @@ class UserFile(Task):
         """The gold steps word for word; else every written calculation, checked; else the reason why not.
 
         Without calculations it is not judged: nothing to judge against, or other text than the gold steps, which rules
-        cannot compare with them. Operands must be grounded where
+        cannot compare with them. A stray calculation in such a text can only refute it. Operands must be grounded where
         the answer is a number; in other problems calculations only have to be true.
         """
         gold = problem.gold_steps
@@ -85,10 +86,12 @@ class UserFile(Task):
             # what the user calls gold is right, whether or not it calculates
             return Verdict("correct", reason="the gold steps, word for word")
         if not any(step.kind == "calculation" for step in steps):
-            reason = NOT_COMPARABLE if gold else NO_STEPS
-            open_steps = tuple(StepVerdict(index, step.kind, "undecided", reason) for index, step in enumerate(steps))
-            return Verdict("not judged", reason=reason, steps=open_steps)
-        return arithmetic.judge(_given(problem), steps, gold, need_grounds=problem.meta.get("judge") == "number")
+            return _not_judged(steps, NOT_COMPARABLE if gold else NO_STEPS)
+        rule = problem.meta.get("judge")
+        verdict = arithmetic.judge(_given(problem), steps, gold, need_grounds=rule == "number")
+        if verdict.outcome == "incorrect" or _calculates(rule, steps, gold):
+            return verdict
+        return _not_judged(steps, STRAY)
 
     def judge_plan(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
         """Against the calculations of the gold steps; `undecided` where there are none."""
@@ -118,6 +121,20 @@ class UserFile(Task):
         spelled = dict(problem.choices)
         wanted = (spelled.get(answer, answer).casefold() for answer in problem.answers)
         return any(re.search(rf"(?<![\w.]){re.escape(answer)}(?!\w|\.\d)", text) is not None for answer in wanted)
+
+
+def _not_judged(steps: tuple[Step, ...], reason: str) -> Verdict:
+    undecided = tuple(StepVerdict(index, step.kind, "undecided", reason) for index, step in enumerate(steps))
+    return Verdict("not judged", reason=reason, steps=undecided)
+
+
+def _calculates(rule: object, steps: tuple[Step, ...], gold: tuple[Step, ...]) -> bool:
+    """Whether a trace stands on its calculations, so that these can make it right; else they are strays in a text."""
+    if any(step.kind == "calculation" for step in gold):
+        return True
+    if rule in ("number", "math") and not gold:
+        return True
+    return 2 * sum(step.kind == "calculation" for step in steps) > len(steps)
 
 
 def _given(problem: Problem) -> str:

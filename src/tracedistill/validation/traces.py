@@ -114,7 +114,8 @@ def _implied(task: Task, problem: Problem, trace: Trace) -> Verdict:
 
 def is_plan(trace: Trace) -> bool:
     """Whether a trace says what to do without doing it; how its text was read tells, where that is known."""
-    if trace.meta.get("reads") in ("solution", "reasoning"):
+    reads = trace.meta.get("reads")
+    if reads in ("solution", "reasoning") or (reads is None and trace.answer is not None):
         return False  # a solution that begins its sentences with verbs is no plan
     return bool(trace.steps) and all(step.kind == "plan" for step in trace.steps)
 

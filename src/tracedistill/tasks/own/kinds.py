@@ -62,9 +62,13 @@ class Judged:
     """How many there are."""
 
 
-def told(judged: Judged) -> list[str]:
-    """How answers are judged and why, in lines for a person."""
+def told(judged: Judged, relative: float | None = None, absolute: float | None = None) -> list[str]:
+    """How answers are judged and why, in lines for a person; `relative`, `absolute`: by how much they may differ."""
     lines = [f"answers are judged as {judged.rule}: {judged.cause}"]
+    amounts = [f"{100 * relative:g}%"] if relative is not None else []
+    amounts += [f"{absolute:g}"] if absolute is not None else []
+    if amounts and judged.rule == "number":
+        lines.append(f"  an answer may differ from its gold by {' or '.join(amounts)}")
     if judged.n_exceptions:
         shown = ", ".join(repr(gold[:60]) for gold in judged.exceptions)
         lines.append(f"  but for {judged.n_exceptions} golds: {shown}")
