@@ -12,6 +12,7 @@ import pytest
 
 from tracedistill import pipeline
 from tracedistill.engines import Request
+from tracedistill.report.markdown import candidates
 from tracedistill.report.sections.labels import Said, confusion, macro_f1
 from tracedistill.store import read_json
 
@@ -43,6 +44,20 @@ def study(study_file: StudyFile, tmp_path: Path, answers: list[Any]) -> dict[str
     loaded = pipeline.load(recipe)
     pipeline.run(loaded, quiet=True)
     return dict(read_json(loaded.study.folder / "report.json"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "counted"), [(lambda n: ["billing", "delivery", "other"][n % 3], True), (str, False)]
+)
+def test_candidates_are_counted_where_the_set_of_answers_is_closed(
+    study_file: StudyFile, tmp_path: Path, answer: Callable[[int], str], counted: bool
+) -> None:
+    report = study(study_file, tmp_path, [answer(n) for n in range(40)])
+    (arm,) = report["arms"]
+    assert (arm["candidate"] is not None) == counted
+    assert candidates(arm) == (str(arm["candidate"]) if counted else "-")
+    assert "| None |" not in (tmp_path / "run" / "report.md").read_text()
+    assert "<td>None</td>" not in (tmp_path / "run" / "report.html").read_text()
 
 
 def section(report: dict[str, Any]) -> dict[str, Any] | None:

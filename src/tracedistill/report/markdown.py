@@ -27,7 +27,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         traces = " | ".join(map(str, shown)) if arm["judges_traces"] else f"{unjudged(arm)} | - | -"
         lines.append(
             f"| {markdown_cell(counted_label(arm))} | {arm['n']} | {arm['correct']} ({percent(share['value'])}) | "
-            f"{percent(share['low'])} to {percent(share['high'])} | {arm['candidate']} | {arm['missing']} | "
+            f"{percent(share['low'])} to {percent(share['high'])} | {candidates(arm)} | {arm['missing']} | "
             f"{arm['cut_off']} | {traces} | {arm['tokens_in']} / {arm['tokens_out']} | {arm['seconds']:.0f} |"
         )
     if any(arm["vote"] for arm in report["arms"]):
@@ -53,6 +53,11 @@ def markdown(report: Mapping[str, Any]) -> str:
 def unjudged(arm: Mapping[str, Any], dash: str = "-") -> str:
     """What stands in place of a count of right traces where none is judged."""
     return "not judged" if arm["trace_not_judged"] else dash
+
+
+def candidates(arm: Mapping[str, Any], dash: str = "-") -> str:
+    """How many candidate readings are right; a dash where the set of answers is open, so that there are none."""
+    return dash if arm["candidate"] is None else str(arm["candidate"])
 
 
 def section_lines(section: Mapping[str, Any]) -> Iterator[str]:

@@ -108,7 +108,7 @@ def _arm(view: RunView, arm: ArmFacts, stages: Mapping[str, float]) -> dict[str,
         "attempts": rows.n,
         "correct": correct,
         "accuracy": _accuracy(rows, vote=arm.vote),
-        "candidate": int((rows.candidate == 0).sum()),
+        "candidate": _candidates(rows),
         "derived": int((rows.derived == 0).sum()),
         "missing": answers["missing"],
         "ungradable": answers["ungradable"],
@@ -141,6 +141,13 @@ def _arm(view: RunView, arm: ArmFacts, stages: Mapping[str, float]) -> dict[str,
     if arm.kind == "imported":
         facts["source"] = dict(arm.settings)
     return facts
+
+
+def _candidates(rows: Columns) -> int | None:
+    """Attempts whose candidate reading is right; None where no attempt has one: the set of answers is open."""
+    if (rows.candidate == ANSWERS.index("missing")).all():
+        return None
+    return int((rows.candidate == ANSWERS.index("correct")).sum())
 
 
 def _accuracy(rows: Columns, *, vote: bool) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rich.table import Table
 from tracedistill.errors import InputError
 from tracedistill.report.cells import cell_text, is_flagged
 from tracedistill.report.findings import VOTED, arm_label, counted_label, labels_of, p_value, points
-from tracedistill.report.markdown import percent
+from tracedistill.report.markdown import candidates, percent
 from tracedistill.shown import console as safe_console
 from tracedistill.shown import printable
 from tracedistill.store import read_json
@@ -124,8 +124,8 @@ def _answers(study: str, arms: Sequence[dict[str, Any]]) -> Table:
         share = arm["accuracy"]["raw"]
         interval = f"{percent(share['low'])} - {percent(share['high'])}"
         right = f"{arm['correct']}  {percent(share['value'])}"
-        counts = (arm[key] for key in ("candidate", "missing", "ungradable", "cut_off"))
-        rows.append((counted_label(arm), arm["n"], right, interval, *counts))
+        counts = (arm[key] for key in ("missing", "ungradable", "cut_off"))
+        rows.append((counted_label(arm), arm["n"], right, interval, candidates(arm), *counts))
     return narrow_table(f"{study}: answers (final statement; beside it the candidate reading)", heads, rows)
 
 
