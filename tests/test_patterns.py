@@ -9,6 +9,10 @@ from collections.abc import Sequence
 import pytest
 
 from tests.attacks import ENDINGS, TookTooLongError, attacks, common, patterns, processor_seconds, ways
+from tracedistill.formats import bounded
+from tracedistill.records import Attempt, Problem
+from tracedistill.scoring import score
+from tracedistill.tasks import TASKS, get_task
 
 LENGTH = 2_000
 """Characters: what grows with their third power is too slow at this length, what grows with their second is not."""
@@ -79,3 +83,47 @@ def assert_quick(package: str, endings: Sequence[str], most: int | None) -> None
                 slow.append(f"{label} on {text[:40]!r}... ({way}): {pattern.pattern[:120]}")
                 break
     assert not slow, "\n".join(slow)
+
+
+# ---- whole judges
+
+
+RUNAWAY = (
+    "to go to the left and then ", "- ", "step 1 - ", " ", "The answer is 5.\n", "1. Add 2 and 3.\n", "x = 1\n", "(",
+    "1 ", "\\frac{1}{", "| 3 * 4 = 12 ", "So the answer is ", "['", "Supporting facts: a | ",
+)  # fmt: skip
+"""Texts that looping models wrote, or that stopped a judge once."""
+
+
+def judged(name: str, length: int, seconds: float) -> None:
+    """Score runaway outputs of this length as attempts at a problem of a task, each within so much processor time."""
+    task = get_task(name)
+    choices = (("A", "garden"), ("B", "kitchen")) if name in ("arc_challenge", "openbookqa", "commonsenseqa") else ()
+    problem = Problem("p", name, "test", "Where is Mary?", ("garden",), ("Mary went to the garden.",), choices=choices)
+    late = []
+    for part in RUNAWAY:
+        text = part * (length // len(part)) + "\nAnswer: garden"
+        attempt = Attempt("a/p/0", "p", "a", "s", text, "length", 1, 1, 0.0)
+        try:
+            with processor_seconds(seconds):
+                score(task, problem, attempt, trace_wanted=True)
+                task.judge_plan(problem, task.parse_trace(bounded(text)).steps)
+        except TookTooLongError:
+            late.append(part)
+    assert not late
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_no_judge_hangs_on_a_looping_output(name: str) -> None:
+    judged(name, 4_000, 2.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_no_judge_hangs_on_ten_megabytes(name: str) -> None:
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    judged(name, 1_000_000, 2.0)
+    judged(name, 10_000_000, 4.0)
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 1e9

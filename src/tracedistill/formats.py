@@ -55,6 +55,21 @@ def trimmed(text: str) -> str:
     return _BLANK_LINES.sub("", text).rstrip()
 
 
+MOST_JUDGED = 400_000
+"""Characters of an output that are judged. No student of this program writes more; other people's files may hold it."""
+
+
+def bounded(text: str) -> str:
+    """Return an output as it is judged: of a longer one than MOST_JUDGED its first quarter of that, then its last rest.
+
+    The final statement stands at the end, so that a runaway output costs seconds and memory no more than a long one.
+    """
+    if len(text) <= MOST_JUDGED:
+        return text
+    head = MOST_JUDGED // 4
+    return f"{text[:head]}\n{text[head - MOST_JUDGED :]}"
+
+
 def join(trace: str | None, answer: str, style: FormatName = "plain") -> str:
     """One completion from a trace (None: answer only) and an answer; plain, an answer of several lines stands below.
 

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from tracedistill import stats
 from tracedistill.answers import UNREAD_ANSWER, UNREAD_GOLD
 from tracedistill.errors import InputError, MissingSplitError
-from tracedistill.formats import split
+from tracedistill.formats import bounded, split
 from tracedistill.records import AnswerVerdicts, Problem, Verdict
 from tracedistill.store import atomic, check_output, dumps, to_json, write_json
 from tracedistill.tasks import Policy, Source, Task, get_task
@@ -219,8 +219,9 @@ def _grade_row(
         return Graded(
             row_id, problem, text, AnswerVerdicts(nothing, nothing, nothing), Verdict("none", reason="no gold")
         )
-    answers = task.judge_answer(problem, text, policy)
-    parts = split(text)
+    judged = bounded(text)
+    answers = task.judge_answer(problem, judged, policy)
+    parts = split(judged)
     trace = task.judge_output_trace(problem, parts.trace, tagged=parts.tagged)
     return Graded(row_id, problem, text, answers, trace)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from tracedistill import __version__
 from tracedistill.errors import InputError
+from tracedistill.formats import bounded
 from tracedistill.grading import KnownProblems, problem_of
 from tracedistill.recipes.names import name_fault
 from tracedistill.records import AnswerVerdicts, Attempt, Problem, Verdict
@@ -258,7 +259,7 @@ class _Run:
             result = score(self.task, problem, attempt, trace_wanted=True)
             answers, trace, copied = result.answers, result.trace, result.answer_in_trace
             if self.policy != "default":
-                answers = self.task.judge_answer(problem, attempt.text, self.policy)
+                answers = self.task.judge_answer(problem, bounded(attempt.text), self.policy)
         return {
             **to_json(attempt),
             "answer": to_json(answers.answer, defaults=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tracedistill.formats import split
+from tracedistill.formats import bounded, split
 from tracedistill.records import Attempt, Problem, Score, Trace, Verdict
 from tracedistill.tasks import Task
 
@@ -14,8 +14,9 @@ def score(task: Task, problem: Problem, attempt: Attempt, *, trace_wanted: bool,
 
     `forced`: the trace that was put into the student's mouth; the attempt then also tells whether it was followed.
     """
-    answers = task.judge_answer(problem, attempt.text)
-    parts = split(attempt.text)
+    text = bounded(attempt.text)
+    answers = task.judge_answer(problem, text)
+    parts = split(text)
     body = parts.trace
     trace = task.judge_output_trace(problem, body, tagged=parts.tagged)
     if trace.outcome in ("unparsed", "not judged") and not trace_wanted and not parts.tagged:
@@ -31,7 +32,7 @@ def score(task: Task, problem: Problem, attempt: Attempt, *, trace_wanted: bool,
         trace=trace,
         cut_off=attempt.cut_off,
         answer_in_trace=copied,
-        follows=None if forced is None or not attempt.text else follows(task, problem, attempt.text, forced),
+        follows=None if forced is None or not attempt.text else follows(task, problem, text, forced),
     )
 
 
