@@ -69,10 +69,30 @@ def test_memory_is_blamed_only_if_it_ran_out(
     assert "Run the same command to continue." in str(caught.value)
 
 
-def test_the_kernels_count_is_read() -> None:
-    assert pipeline.out_of_memory_kills() >= 0
-    if Path("/proc/vmstat").exists() and "oom_kill " in Path("/proc/vmstat").read_text():
-        assert isinstance(pipeline.out_of_memory_kills(), int)
+def test_other_programs_are_told_before_a_training(
+    tmp_path: Path, launched: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests import tiny
+    from tests.tuned_study import recipe_of
+
+    model = tiny.build(tmp_path / "model")
+    recipe = recipe_of(tmp_path, model, arms={"answer-only": {"tune": "none"}})
+    for busy, told in ((0.1, False), (1.7, True)):
+        monkeypatch.setattr(pipeline, "busy_cores", lambda busy=busy: busy)
+        with pytest.raises(InputError, match="did not finish"):
+            pipeline.run(pipeline.load(recipe), "train")
+        assert ("other programs keep about 1.7" in capsys.readouterr().out) is told
+
+
+def test_busy_cores_are_seen() -> None:
+    """A process that spins is seen by one that sleeps."""
+    spinning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        if Path("/proc/stat").exists():
+            assert max(pipeline.busy_cores(0.3) for _ in range(5)) > 0.2
+    finally:
+        spinning.kill()
+        spinning.wait()
 
 
 def test_own_modules_come_from_the_working_folder_and_after_the_libraries(

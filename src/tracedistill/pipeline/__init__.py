@@ -453,6 +453,11 @@ def _launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]
         "PYTHONSAFEPATH": "1",  # a yaml.py in the working folder must not be imported in place of the library
     }
     killed_before = out_of_memory_kills()
+    if module == "train" and (others := busy_cores()) > 0.5:
+        workshop.screen.say(
+            f"  other programs keep about {others:.1f} of {os.cpu_count()} cores busy; the threads of a training wait "
+            "for each other, so that it may take up to three times as long"
+        )
     workshop.screen.say(f"  accelerate launch {' '.join(command[3:])}")
     finished = subprocess.run(command, env=environment, check=False)  # noqa: S603 - our own command
     again = "Run the same command to continue."
@@ -477,6 +482,25 @@ LESS_MEMORY = {
     "trial": "Not one row fits: take a smaller student, quantization: nf4, or a machine with more memory.",
 }
 """Launched module -> what helps when it runs out of memory."""
+
+
+def busy_cores(seconds: float = 0.2) -> float:
+    """Measure how many cores other programs keep busy while this one sleeps; 0 if the system does not say."""
+
+    def ticks() -> tuple[int, int]:
+        try:
+            total = [
+                int(part) for part in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
+            ]
+        except (OSError, ValueError):
+            return 0, 0
+        return sum(total), sum(total[3:5])  # all, idle and waiting for the disk
+
+    before, idle = ticks()
+    time.sleep(seconds)
+    after, idle_after = ticks()
+    share = 1 - (idle_after - idle) / (after - before) if after > before else 0.0
+    return share * (os.cpu_count() or 1)
 
 
 def out_of_memory_kills() -> int:
