@@ -13,6 +13,7 @@ import pytest
 from tracedistill import pipeline
 from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
+from tracedistill.pipeline import launch
 from tracedistill.tasks import get_task
 
 StudyFile = Callable[..., Path]
@@ -27,7 +28,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({"command": command, **options})
         return subprocess.CompletedProcess(command, 1)
 
-    monkeypatch.setattr(pipeline.subprocess, "run", run)
+    monkeypatch.setattr(launch.subprocess, "run", run)
     return calls
 
 
@@ -62,7 +63,7 @@ def test_memory_is_blamed_only_if_it_ran_out(
     told: bool,
 ) -> None:
     counts = iter(kills)
-    monkeypatch.setattr(pipeline, "out_of_memory_kills", lambda: next(counts))
+    monkeypatch.setattr(launch, "out_of_memory_kills", lambda: next(counts))
     with pytest.raises(InputError) as caught:
         pipeline.run(pipeline.load(study_file(evaluation={"accelerate_config": "cpu"})), quiet=True)
     assert ("out of memory" in str(caught.value)) is told
@@ -78,7 +79,7 @@ def test_other_programs_are_told_before_a_training(
     model = tiny.build(tmp_path / "model")
     recipe = recipe_of(tmp_path, model, arms={"answer-only": {"tune": "none"}})
     for busy, told in ((0.1, False), (1.7, True)):
-        monkeypatch.setattr(pipeline, "busy_cores", lambda busy=busy: busy)
+        monkeypatch.setattr(launch, "busy_cores", lambda busy=busy: busy)
         with pytest.raises(InputError, match="did not finish"):
             pipeline.run(pipeline.load(recipe), "train")
         assert ("other programs keep about 1.7" in capsys.readouterr().out) is told
@@ -89,7 +90,7 @@ def test_busy_cores_are_seen() -> None:
     spinning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         if Path("/proc/stat").exists():
-            assert max(pipeline.busy_cores(0.3) for _ in range(5)) > 0.2
+            assert max(launch.busy_cores(0.3) for _ in range(5)) > 0.2
     finally:
         spinning.kill()
         spinning.wait()

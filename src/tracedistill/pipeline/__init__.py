@@ -11,10 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +26,8 @@ from tracedistill.pipeline.forecasts import StudyForecast
 from tracedistill.pipeline.foretold import duration, tell
 from tracedistill.pipeline.graph import LOCK_HELD, Clock, Node, State, discard, upstream
 from tracedistill.pipeline.judging import audit_of
+from tracedistill.pipeline.launch import accelerate_config, shared_rows, shipped
+from tracedistill.pipeline.launch import launch as launch_nodes
 from tracedistill.pipeline.pinning import pin_students
 from tracedistill.pipeline.quoting import why_not_shown
 from tracedistill.pipeline.screen import Screen
@@ -47,7 +46,6 @@ from tracedistill.prompts import (
 )
 from tracedistill.recipes import StudentConfig, Study, TeacherConfig, run_name
 from tracedistill.recipes import load as load_recipe
-from tracedistill.recipes.documents import parse
 from tracedistill.records import Message
 from tracedistill.store import read_json, to_json, write_json
 from tracedistill.tasks import TASKS
@@ -58,6 +56,7 @@ from tracedistill.validation.judge_audit import JudgeAudit
 __all__ = [
     "STAGES",
     "LoadedStudy",
+    "accelerate_config",
     "attempt_in_this_process",
     "audit_judge",
     "check_determinism",
@@ -263,7 +262,7 @@ def _check_students(workshop: Workshop, wanted: Sequence[Node], *, launch: bool 
         trials = [node for node in Graph(workshop).trials(wanted) if workshop.run.state(node).kind != "complete"]
         if trials:
             workshop.screen.say("students are tried on a made row before a teacher is asked")
-            _launch(workshop, "trial", trials)
+            launch_nodes(workshop, "trial", trials)
 
 
 def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
@@ -285,7 +284,7 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
         if not hidden and workshop.run.path("problems.jsonl").exists():
             workshop.teaching.dry_run()
         of = functools.partial(_device, device)
-        shared = _shared_rows(workshop)
+        shared = shared_rows(workshop)
         forecast = Forecaster(workshop, graph.attempting, nodes, of, shared).forecast(failed, [*paused, *hidden])
     tell(workshop.screen, forecast)
     return forecast
@@ -387,7 +386,9 @@ def _make(workshop: Workshop, wanted: Sequence[Node]) -> list[str]:
             _say_time(workshop, wanted)
         if node.launched:
             # one launch for all of its kind: the libraries are loaded once
-            made += _launch(workshop, node.launched, [other for other in wanted if other.launched == node.launched])
+            made += launch_nodes(
+                workshop, node.launched, [other for other in wanted if other.launched == node.launched]
+            )
         else:
             _run_node(workshop, node)
             made.append(node.name)
@@ -426,133 +427,6 @@ def _run_node(workshop: Workshop, node: Node) -> None:
     discard(workshop.run.path(node.manifest))  # from here on the outputs are not complete
     facts = node.run() or {}
     workshop.run.record(node, clock.seconds(), {**workshop.facts(), **facts})
-
-
-def _launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]:
-    """Make the stale ones of these by `accelerate launch -m tracedistill.<module>`, and return their names.
-
-    InputError where it fails.
-    """
-    study = workshop.study
-    stale = [node for node in nodes if workshop.run.state(node).kind != "complete"]
-    names = [node.name.partition(":")[2] for node in stale]
-    hardware = study.evaluation.accelerate_config if module == "students" else study.training.accelerate_config
-    config = accelerate_config(hardware or "cpu", workshop.recipe)
-    threads = max(1, (os.cpu_count() or 1) // _processes(config))
-    command = [
-        *(sys.executable, "-m", "accelerate.commands.launch", "--quiet"),  # not its stack below our message
-        *("--config_file", str(config), "--num_cpu_threads_per_process", str(threads)),
-        *("-m", f"tracedistill.{module}", str(workshop.recipe)),
-        *(part for name in names for part in ("--arm", name)),
-        *workshop.overrides,
-    ]
-    environment = {
-        **os.environ,
-        LOCK_HELD: str(workshop.run.folder.resolve()),
-        Clock.STARTED: str(time.monotonic()),
-        "PYTHONSAFEPATH": "1",  # a yaml.py in the working folder must not be imported in place of the library
-    }
-    killed_before = out_of_memory_kills()
-    if module == "train" and (others := busy_cores()) > 0.5:
-        workshop.screen.say(
-            f"  other programs keep about {others:.1f} of {os.cpu_count()} cores busy; the threads of a training wait "
-            "for each other, so that it may take up to three times as long"
-        )
-    workshop.screen.say(f"  accelerate launch {' '.join(command[3:])}")
-    finished = subprocess.run(command, env=environment, check=False)  # noqa: S603 - our own command
-    again = "Run the same command to continue."
-    if out_of_memory_kills() > killed_before:
-        again = f"The system ran out of memory and killed a process. {LESS_MEMORY[module]} {again}"
-    if finished.returncode < 0:
-        raise InputError(f"{nodes[0].name} was ended by signal {-finished.returncode}. {again}")
-    unfinished = [node for node in stale if workshop.run.state(node).kind != "complete"]
-    if finished.returncode or unfinished:
-        what = ", ".join(node.name for node in unfinished) or nodes[0].stage
-        # the launcher says 1 of everything, and nothing of a process that was killed
-        raise InputError(
-            f"{what} did not finish (exit code {finished.returncode}). If there is no error above, a process was "
-            f"killed. {again}"
-        )
-    return [node.name for node in stale]
-
-
-LESS_MEMORY = {
-    "train": "To use less of it, raise training.gradient_accumulation or set training.activation_checkpointing.",
-    "students": "To use less of it, lower evaluation.batch_size.",
-    "trial": "Not one row fits: take a smaller student, quantization: nf4, or a machine with more memory.",
-}
-"""Launched module -> what helps when it runs out of memory."""
-
-
-def busy_cores(seconds: float = 0.2) -> float:
-    """Measure how many cores other programs keep busy while this one sleeps; 0 if the system does not say."""
-
-    def ticks() -> tuple[int, int]:
-        try:
-            total = [
-                int(part) for part in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
-            ]
-        except (OSError, ValueError):
-            return 0, 0
-        return sum(total), sum(total[3:5])  # all, idle and waiting for the disk
-
-    before, idle = ticks()
-    time.sleep(seconds)
-    after, idle_after = ticks()
-    share = 1 - (idle_after - idle) / (after - before) if after > before else 0.0
-    return share * (os.cpu_count() or 1)
-
-
-def out_of_memory_kills() -> int:
-    """Return how many processes the kernel has killed for want of memory since it started; 0 if it does not say."""
-    try:
-        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
-
-
-def _shared_rows(workshop: Workshop) -> int:
-    """Processes that share one row in training, by the accelerate configuration; 1 if that cannot be read here."""
-    try:
-        settings = parse(
-            accelerate_config(workshop.study.training.accelerate_config, workshop.recipe).read_text(encoding="utf-8")
-        )
-        return max(1, int(settings.get("parallelism_config", {}).get("parallelism_config_cp_size", 1)))
-    except (InputError, OSError, ValueError, TypeError, AttributeError):
-        return 1
-
-
-def _processes(config: Path) -> int:
-    """Processes that an accelerate configuration starts on one machine."""
-    try:
-        settings = parse(config.read_text(encoding="utf-8")) or {}
-        return max(1, int(settings.get("num_processes", 1)) // max(1, int(settings.get("num_machines", 1))))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{config}: not an accelerate configuration: {error}") from error
-
-
-def accelerate_config(name: str, recipe: Path) -> Path:
-    """The file of an accelerate configuration: a path, or a name in accelerate_configs/."""
-    own = Path("accelerate_configs") / f"{name}.yaml"
-    candidates = [Path(name), recipe.parent / name]
-    candidates += [folder / own for folder in (Path.cwd(), *recipe.resolve().parents)]
-    for candidate in (*candidates, shipped(own)):
-        if candidate is not None and candidate.is_file():
-            return candidate
-    raise InputError(f"training.accelerate_config: no file '{name}' and no {own}")
-
-
-def shipped(path: Path) -> Path | None:
-    """Return the file of this name that comes with tracedistill (`recipes/quickstart/study.yaml`); None if none does.
-
-    In a checkout it lies beside src/, in an installed package within it.
-    """
-    package = Path(__file__).parents[1]
-    if path.is_absolute() or ".." in path.parts or path.parts[:1] not in (("recipes",), ("accelerate_configs",)):
-        return None
-    found = [folder / path for folder in (package / "shipped", package.parents[1])]
-    return next((file for file in found if file.is_file()), None)
 
 
 Barrier = Callable[[], object]
