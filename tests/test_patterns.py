@@ -14,7 +14,7 @@ from tracedistill.records import Attempt, Problem
 from tracedistill.scoring import score
 from tracedistill.tasks import TASKS, get_task
 
-LENGTH = 2_000
+LENGTH = 1_500
 """Characters: what grows with their third power is too slow at this length, what grows with their second is not."""
 LIMIT = 1.0
 """Seconds of processor time for one search."""

@@ -439,6 +439,7 @@ def test_the_command_and_its_exit_code(
     assert "changes a recipe, and none is given" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_every_recipe_of_the_project_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for path in sorted(ROOT.glob("recipes/*/study.yaml")):
