@@ -307,6 +307,16 @@ def test_without_a_device_this_machine_is_measured(
     assert "times bfloat16; measured" in device.source
 
 
+def test_of_a_script_no_speed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tracedistill.calibration import this_machine
+
+    monkeypatch.setattr("tracedistill.calibration.measured", lambda: Measurement({}, ""))
+    this_machine.cache_clear()
+    device = this_machine("auto")
+    this_machine.cache_clear()
+    assert device.source == "speed not known"
+
+
 def test_a_speed_that_is_not_known_gives_no_times(
     study_file: StudyFile, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

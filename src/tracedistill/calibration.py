@@ -22,7 +22,8 @@ def this_machine(dtype: str) -> Device:
     memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     name = f"this machine ({count} CPU cores)"
     if dtype not in found.speeds:
-        return Device(name, "cpu", 0.0, memory, source=f"speed not known ({found.trouble})")
+        why = f" ({found.trouble})" if found.trouble else ""  # none for a script, which computes in no dtype
+        return Device(name, "cpu", 0.0, memory, source=f"speed not known{why}")
     speed = found.speeds[dtype]
     other = "float32" if dtype == "bfloat16" else "bfloat16"
     source = (

@@ -123,7 +123,10 @@ class RunFolder:
         path = self.path(node.manifest)
         gone = [name for name in node.outputs if not self.path(name).exists()]
         if not path.exists() or gone:
-            return State("missing", f"no {gone[0]}" if gone else f"{node.outputs[0]} was not finished")
+            return State(
+                "missing",
+                f"no {gone[0]}" if gone else f"{node.outputs[0]} was not finished, or was written by another command",
+            )
         manifest = read_json(path)
         change = _first_change(manifest.part("params"), _plain(node.params))
         if change:
