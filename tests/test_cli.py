@@ -198,6 +198,18 @@ def test_status_of_a_run_folder(study_file: StudyFile, tmp_path: Path, capsys: p
     assert "not a study's run folder" in capsys.readouterr().err
 
 
+def test_status_of_a_report_with_other_comparisons(
+    study_file: StudyFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = str(study_file())
+    assert main(["run", recipe, "--quiet"]) == 0
+    assert main(["report", str(tmp_path / "run"), "--compare", "standard,trace-of-thought", "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["status", recipe]) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told.endswith("missing: report.json was not finished, or was written by another command")
+
+
 def test_status_writes_nothing(study_file: StudyFile, tmp_path: Path) -> None:
     assert main(["status", str(study_file())]) == 0
     assert not (tmp_path / "run").exists()
