@@ -73,6 +73,24 @@ def test_what_cannot_be_guessed_is_asked(tmp_path: Path, capsys: pytest.CaptureF
     assert "no column 'nope'" in capsys.readouterr().err
 
 
+def test_what_is_learnt_is_shown_as_the_rows_have_it(tmp_path: Path) -> None:
+    path = tmp_path / "pens.jsonl"
+    rows = [
+        {
+            "question": f"Ana has {n} pens and gets 2. How many?",
+            "steps": f"Add them.\n{n} + 2 = {n + 2}",
+            "answer": n + 2,
+        }
+        for n in range(40)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = tmp_path / "pens.yaml"
+    shown = start_study(path, recipe, {}, "x").completion
+    assert main(["assemble", str(recipe), f"run_dir={tmp_path / 'run'}", "--quiet"]) == 0
+    made = (tmp_path / "run" / "sft" / "correct-trace.jsonl").read_text().splitlines()
+    assert shown in [json.loads(line)["completion"] for line in made]
+
+
 def test_a_tolerance_is_told_by_init_and_by_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "prices.csv"
     path.write_text("question,price\n" + "".join(f"How much are {n} kg of rice?,{n}.50 EUR\n" for n in range(40)))

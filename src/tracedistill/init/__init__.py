@@ -143,8 +143,8 @@ def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wa
         first = _told(first, instruction)
     prompt = fill(PROMPTS["standard"], problem=task.render_problem(first), hint=task.answer_hint)
     trace = split(str(first.meta.get("trace", ""))).trace
-    if trace is None and first.gold_steps:
-        trace = task.render_trace(first.gold_steps)
+    if trace is None and (gold := task.decompose(first)) is not None:
+        trace = gold.text
     text = recipe_text(file, recipe, found.columns, table, wanted, told(table.judged)[0])
     recipe.parent.mkdir(parents=True, exist_ok=True)
     recipe.write_text(text, encoding="utf-8")

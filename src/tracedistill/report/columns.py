@@ -55,7 +55,7 @@ class Columns:
     finish: Codes
     """How it ended: place in FINISHES."""
     copied: Codes
-    """Whether the gold answer stands in the cited facts: 1, 0, UNKNOWN."""
+    """Whether the gold answer stands in the trace's steps or cited facts: 1, 0, UNKNOWN."""
     follows: Codes
     """forced-trace arms: whether the answer is what the forced trace leads to: 1, 0, UNKNOWN."""
     steps: Ints
