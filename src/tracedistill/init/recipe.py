@@ -65,7 +65,7 @@ def recipe_text(file: Path, recipe: Path, columns: Mapping[str, str], table: Tab
     head = (
         f"# Made by `tracedistill init {file.name}`; look at it with `tracedistill run {recipe.name} --dry-run`, then\n"
         f"# run it with `tracedistill run {recipe.name}`.\n"
-        f"# {told}; task.judge says otherwise.\n"
+        f"# {told}; to change that, set task.judge.\n"
         "# train, validation, test: how many problems to use at most, drawn by the seed.\n"
     )
     return head + yaml.dump(body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
