@@ -177,7 +177,7 @@ class Teaching:
         reads: str = config.reads
         if reads == "auto":
             reads, why = reads_by(recorded_texts(config, path, problems))
-            self.work.screen.say(f"  {teacher}: read as {reads}s: {why} (teachers.{teacher}.reads says otherwise)")
+            self.work.screen.say(f"  {teacher}: read as {reads}s: {why} (to change that, set teachers.{teacher}.reads)")
         if path is None:
             return read_in_rows(self.work.task, problems, teacher, reads, numbered=config.traces == "numbered")
         ids = {problem.problem_id: None for problem in problems}
