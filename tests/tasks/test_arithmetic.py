@@ -160,7 +160,7 @@ def test_traces_in_every_notation(question: str, text: str, outcome: str) -> Non
 @pytest.mark.parametrize(
     ("question", "grounded", "not_grounded"),
     [
-        ("He has twenty-five cats and one hundred and fifty dogs.", [20, 25, 150, 100, 2], [37]),
+        ("He has twenty-five cats and one hundred and fifty dogs.", [20, 25, 150, 2], [37, 100]),
         ("20% of 50 are sold.", [Fraction(1, 5), Fraction(4, 5), Fraction(6, 5), 80, 120, 50], [37]),
         ("A third of the 18 eggs, then 3/4 of the rest", [Fraction(1, 3), Fraction(2, 3), 3, 4, Fraction(1, 4)], [37]),
         ("He runs 2 1/2 miles in half an hour", [Fraction(5, 2), Fraction(1, 2), 30], [37, 60]),
@@ -170,7 +170,7 @@ def test_traces_in_every_notation(question: str, text: str, outcome: str) -> Non
         ("He has 2 dozen eggs and a score of 5K", [12, 24, 5000], [37]),
         ("The ratio is 7:11 and Mike, Rita and Anita share 90", [18, 3, 7, 11], [37]),
         ("It costs 350 000 dollars", [350_000], [7]),
-        ("", [0, 1, 2, 100], [3, 7, 12]),
+        ("", [0, 1, 2], [3, 7, 12, 100]),
     ],
 )
 def test_what_a_question_grounds(question: str, grounded: list[Any], not_grounded: list[Any]) -> None:

@@ -14,7 +14,7 @@ _WORDS = re.compile(r"[a-z]+")
 _DENIALS = word_set(
     "not t never cannot neither nor other rather instead false wrong incorrect impossible unlikely doubt is are was "
     "were "
-    "nicht kein keine keinen pas non no neq ne too seems"
+    "nicht kein keine keinen pas non no neq ne too seems anything unsure uncertain unclear wonder whether if"
 )
 _BOUNDS = word_set(
     "than als moins plus menos mais meno under over above below le ge lt gt leq geq least most up minimum maximum "
@@ -24,12 +24,13 @@ _BOUNDS = word_set(
 _PAIRS = word_set("or oder ou o u lub albo eller between zwischen entre tra tussen to through bis and und et y e")
 _BRACKETS = frozenset("([{⟨〈")
 _OPERATORS = frozenset("-+×*/^")
-_LETTERS = frozenset(" +-xyznkabw")
+_LETTERS = frozenset(" +-abcdefghijklnopqrstuvwxyz^")
 _SIGNS = frozenset("<>≤≥≠=+~-–/")
 _DENIED = re.compile(
     r"(?:\b(?:not|never|cannot|neither|nor|nicht|kein|keine|keinen|не|pas|non|não|niet|ikke|inte|no es|no son"
     r"|no hay)|n't"
-    r"|\bn['’]est pas|\bother than|\brather than|\binstead of|≠|\\neq?|!=|不是|并非|而不是|不等于|不为|ではなく)"
+    r"|\bn['’]est pas|\banything but|\bother than|\brather than|\binstead of|≠|\\neq?|!="
+    r"|不是|并非|而不是|不等于|不为|ではなく)"
     r"(?:\s{0,12}(?:be|been|possibly|ever|even|quite|also|true that|equal(?:s)?(?: to)?|exactly|about|the|a|an|really"
     r"|actually|necessarily|have|has|had|get|gets"
     r"|of|de"
@@ -41,7 +42,12 @@ _DOUBTED = re.compile(
     r"\b(?:do(?:es)?n['’]?t (?:think|believe|have)|do(?:es)? not (?:think|believe|have)|doubt|unlikely"
     r"|can['’]?t (?:be|have)|cannot be"
     r"|isn['’]?t (?:the case|true)|not (?:the case|true|correct|possible)|false|would be wrong"
-    r"|impossible)\b[^.;]{0,60}\Z",
+    r"|impossible)\b(?: (?:that )?it(?: is| was|['’]s)\b)?(?P<rest>[^.;]{0,60})\Z",
+    re.IGNORECASE,
+)
+_UNSURE = re.compile(
+    r"\b(?:not (?:\w{1,12} )?(?:sure|certain|clear)|unsure|uncertain|unclear|wonder|(?:do(?:es)?n['’]?t|do(?:es)? not"
+    r"|can['’]?t|cannot) (?:know|say|tell)) (?:whether|if)\b[^,;.]{0,80}\Z",
     re.IGNORECASE,
 )
 _TURN = re.compile(
@@ -88,7 +94,9 @@ _BOUND = re.compile(
     r"|(?:меньше|больше|менее|более)|少于|多于|小于|大于|超过|不到|不足"
     r"|(?:\b(?:is|are|was|were|be|cost|costs|has|have|pay|pays|spent|earn|earns|just|remain|remains"
     r"|answer)\s{1,12}(?:just\s{1,12})?"
-    r"(?:under|over|above|below))|(?<![\w\n>])[<>]=?|≤|≥|\\[lg](?:eq?|t)(?![a-z]))"
+    r"(?:under|over|above|below))"
+    r"|(?:(?:\A|[.!?:\n])[\s*_]{0,6}|\b(?:well|just|slightly|a little) )(?:under|over|above|below)"
+    r"|(?<![\w\n>])[<>]=?|≤|≥|\\[lg](?:eq?|t)(?![a-z]))"
     r"(?:\s{1,12}(?:the|a|an|about|around|only|just))?[\s$(*€£{]{0,12}\Z",
     re.IGNORECASE,
 )
@@ -116,8 +124,17 @@ _OPENED = re.compile(r"[(\[⟨〈{]\s{0,12}(?:[-+]?[\w./\\{}]{1,24}\s{0,12},\s{0
 _CLOSED = re.compile(r"\s{0,12}(?:,\s{0,12}[-+]?[\w./\\{}]{1,24}\s{0,12}){0,3}[)\]⟩〉}]")
 _LISTED = re.compile(r"\s{0,12},\s{0,12}[-+]?[\w\\]")
 _LISTED_BEFORE = re.compile(r"[\w}]\s{0,12},\s{0,12}\Z")
-_SYMBOLIC_BEFORE = re.compile(r"(?:(?<![A-Za-z\\])\d{0,24}[a-z](?:\^?\d)?\)?|\d[a-z]\))\s{0,12}[-+×*/^]\s{0,12}[$(]?\Z")
-_SYMBOLIC_AFTER = re.compile(r"\s{0,12}[-+]\s{0,12}\d{0,24}[a-z](?![A-Za-z'])|[xyznkabw](?![A-Za-z0-9])")
+_SYMBOLIC_BEFORE = re.compile(
+    r"[\w)}]\s?\^[\s(]{0,3}\Z|(?:(?<![A-Za-z\\])\d{0,24}[a-z](?:\^?\d)?\)?|\d[a-z]\))\s{0,12}[-+×*/^]\s{0,12}[$(]?\Z"
+)
+_SYMBOLIC_AFTER = re.compile(
+    r"\s{0,12}[-+]\s{0,12}\d{0,24}[a-z](?![A-Za-z'])|[xyznkabwijqrv](?![A-Za-z0-9])"
+    r"|[c-jlo-v]\s{1,3}(?:dollars?|cents?|euros?)\b|\s?\^\s{0,3}[-+(]?\d"
+)
+_SUBSTITUTED = re.compile(
+    r"\b(?:with|for|when|if|at|where|since|given|using)\s{1,3}\$?[A-Za-z]\s?=[\s$]{0,3}\Z", re.IGNORECASE
+)
+_THEN = re.compile(r"[\s,$]{1,4}(?:that|this|it|we|he|she|they|you|the)\b[^.;\n]{0,40}\d")
 
 
 def hedge(
@@ -156,9 +173,9 @@ def _alone(before: str, after: str, words: frozenset[str] | None, question: str)
         if _DENIED.search(before) and not _ONLY.search(before[-30:]):
             return "denied"
         doubted = _DOUBTED.search(before)
-        if doubted and not _TURN.search(doubted.group()):
+        if doubted and not _TURN.search(doubted["rest"]):
             return "denied"
-        if _REFUSED.match(after):
+        if unsure(before) or _REFUSED.match(after):
             return "denied"
     if (words is None or words & _BOUNDS or not _SIGNS.isdisjoint(before[-6:])) and _BOUND.search(before):
         return "bound"
@@ -172,9 +189,16 @@ def _alone(before: str, after: str, words: frozenset[str] | None, question: str)
             return "part"
     if before.rstrip(" $(")[-1:] in _OPERATORS and _SYMBOLIC_BEFORE.search(before[-10:]):
         return "part"
+    if before.rstrip(" $")[-1:] == "=" and _SUBSTITUTED.search(before[-20:]) and _THEN.match(after):
+        return "part"  # `with x = 4 that is 32 dollars`
     if after[:1] in _LETTERS and _SYMBOLIC_AFTER.match(after):
         return "part"
     return ""
+
+
+def unsure(before: str) -> bool:
+    """Whether a text that ends where something is named leaves open if it is so: `I am not sure whether it is`."""
+    return _UNSURE.search(before) is not None
 
 
 def _pair(between: str, ahead: str, behind: str, strict: bool) -> Hedge:

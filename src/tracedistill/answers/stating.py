@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from tracedistill.answers.asked import stems
 from tracedistill.answers.cleaning import plain
+from tracedistill.answers.hedges import unsure
 from tracedistill.answers.wording import plain_words, same_words
 from tracedistill.answers.words import word_set
 
@@ -46,8 +47,8 @@ _UNSTATED = word_set(
     "if although though while whereas when unless despite assuming suppose because since before after until besides"
 )
 _DENIED = re.compile(
-    r"(?:\b(?:not|never|neither|nor|cannot|rather than|instead of|other than|than|without|except|nicht|kein|keine|не"
-    r"|pas|non|não)"
+    r"(?:\b(?:not|never|neither|nor|cannot|rather than|instead of|anything but|other than|than|without|except|nicht"
+    r"|kein|keine|не|pas|non|não)"
     r"|n['’]t|不是|不|ではなく)(?:\s{1,12}(?:be|been|the|a|an|in|at|to|really|actually|exactly|necessarily|called|about|as|of"
     r"|on)){0,6}[\s*_\"'`(]{0,12}\Z",
     re.IGNORECASE,
@@ -55,7 +56,8 @@ _DENIED = re.compile(
 _DOUBTED = re.compile(
     r"\b(?:do(?:es)?n['’]?t (?:think|believe)|do(?:es)? not (?:think|believe)|doubt|isn['’]?t true|not true"
     r"|not the case|unlikely|false that"
-    r"|wrong to say)\b[^,;.]{0,120}\Z"
+    r"|wrong to say|(?:one|some|someone|many|people|you|they|others|students) (?:might|may|could|would)"
+    r" (?:say|think|guess|expect|assume|argue|claim))\b[^,;.]{0,120}\Z"
     r"|(?:\bnot|n['’]t)\b(?! only)(?:(?! is | are | was | were |\bbut\b)[^,;.:]){0,48}\Z",
     re.IGNORECASE,
 )
@@ -165,7 +167,7 @@ def _places(gold: str, text: str) -> list[tuple[int, int]]:
 def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, question: str) -> str:
     """The rule by which what is named at a place is stated; empty where it is denied, one of several, or spoken of."""
     before, after = text[max(0, begin - 120) : begin], text[end : end + 120]
-    if _DENIED.search(before) or _DOUBTED.search(before) or _REFUSED.match(after):
+    if _DENIED.search(before) or _DOUBTED.search(before) or unsure(before) or _REFUSED.match(after):
         return ""
     if (
         _OR_AFTER.match(after)

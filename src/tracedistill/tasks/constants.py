@@ -12,8 +12,8 @@ from functools import lru_cache
 
 from tracedistill.tasks.evaluation import Value, number
 
-ALWAYS: frozenset[Value] = frozenset({0, 1, 2, 100, Fraction(1, 2), Fraction(1, 100)})
-"""Constants that need no cue: identity, pair and half, percent."""
+ALWAYS: frozenset[Value] = frozenset({0, 1, 2, Fraction(1, 2)})
+"""Constants that need no cue: identity, pair and half."""
 
 _TOPICS = {
     "second": r"seconds?|secs?",
@@ -35,9 +35,12 @@ _TOPICS = {
     "decade": r"decades?",
     "century": r"century|centuries",
     "season": r"seasons?",
+    "whole": r"full|whole|complete(?:ly)?|entire|round(?:s|ed|ing)?|remainder|left ?over|partial",
     "half": r"half|halves",
     "quarter": r"quarters?|quarterly",
     "money": r"cents?|\$|dollars?|coins?|change|money|¢|bills?|cash|pay|cost|costs|worth|bucks?",
+    "cent": r"cents?|¢|penn(?:y|ies)|pence|paise",
+    "percent": r"%|per ?cent|percent(?:age|ile)s?|discount(?:s|ed)?|tax(?:es|ed)?|interest|tip(?:s|ped)?|hundredths?",
     "penny": r"pennies|penny",
     "nickel": r"nickels?",
     "dime": r"dimes?",
@@ -151,6 +154,9 @@ CONSTANTS: tuple[tuple[str, str], ...] = (
     ("15", "quarter minute"),
     ("0.01", "penny"),
     ("0.01", "money"),
+    ("100", "cent"),
+    ("100", "percent"),
+    ("0.01", "percent"),
     ("5 0.05", "nickel"),
     ("20", "nickel money"),
     ("10 0.10", "dime"),
@@ -184,7 +190,6 @@ CONSTANTS: tuple[tuple[str, str], ...] = (
     ("1000", "kilo"),
     ("100", "centimeter meter"),
     ("10", "centimeter meter"),
-    ("1000", "meter"),
     ("1000 1024", "storage"),
     ("1000", "thousand"),
     ("1000000", "million"),
@@ -240,7 +245,7 @@ CONSTANTS: tuple[tuple[str, str], ...] = (
 """What links the topics; a topic alone only where its word is the number (`decade`) or always speaks of it."""
 
 _RULES = {name: re.compile(rf"(?<![a-z])(?:{words})(?![a-z])") for name, words in _TOPICS.items()}
-_SPACED = {name: rule for name, rule in _RULES.items() if re.search(r"[ .'/$¢°\d-]|\[ -\]", _TOPICS[name])}
+_SPACED = {name: rule for name, rule in _RULES.items() if re.search(r"[ .'/$¢%°\d-]|\[ -\]", _TOPICS[name])}
 """Topics that are not told by single words alone."""
 _WORD = re.compile(r"[a-z]+")
 _LINKS = tuple(

@@ -3,8 +3,9 @@
 `Janet's ducks lay 16 eggs per day. She eats three for breakfast ...` grounds 16 and 3 (digits and words), and 7
 only where weeks are spoken of too. Sharing words bring their numbers (half: 2 and 0.5; twice: 2 and 3).
 
-`constants` lists what may be used without being given: always 0, 1, 2 and 100, the rest where question and step speak
-of what it links (minutes and hours: 60). A number written with decimals may be a rounded earlier result.
+`constants` lists what may be used without being given: always 0, 1 and 2, the rest where question and step speak of
+what it links (minutes and hours: 60). A number written with decimals may be a rounded earlier result, and a whole one
+a result rounded down or up where whole things are spoken of.
 """
 
 from __future__ import annotations
@@ -96,6 +97,8 @@ def ground(operand: Operand, given: Grounds, earlier: set[Value], text: str) -> 
             return "constant"
     if any(rounds_to(reached, operand, value) for reached in (*earlier, *given.values)):
         return "earlier"
+    if "whole" in given.topics and any(_whole_of(reached, value) for reached in earlier):
+        return "earlier"  # 6 full bags of 6.625
     if operand.decimals and _simple(Fraction(value) * 100) in earlier:
         return "earlier"  # 47 % worked out before, used as 0.47
     if any(candidate in cued(text, given.topics) for candidate in candidates):
@@ -148,6 +151,11 @@ def _counted(question: str) -> set[Value]:
 
 def _simple(value: Fraction) -> Value:
     return value.numerator if value.denominator == 1 else value
+
+
+def _whole_of(reached: Value, value: Value) -> bool:
+    """Whether a value is a result that is no whole number, rounded down or up to one."""
+    return isinstance(reached, Fraction) and value in (reached // 1, -(-reached // 1))
 
 
 def _brought(value: Value, kind: str, percent: bool) -> set[Value]:

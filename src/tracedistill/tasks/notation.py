@@ -33,6 +33,8 @@ _INDIAN = re.compile(r"(?<![\d,.])\d{1,2}(?:,\d{2}){1,5},\d{3}(?![\d,])")
 _DOT = re.compile(r"(?<=[\w)\]]) ?• ?(?=[$£€]?[\d.(])")
 
 _ENTITY = re.compile(r"&(?:#\d{1,6}|#x[\da-fA-F]{1,5}|[A-Za-z]{2,8});")
+_ALIGNED = re.compile(r"&\s?(?=[=≈])|(?<=[=≈])\s?&(?=\s?[$£€]?\d)")
+"""Where a row is aligned; the last row of a formula may hold no LaTeX besides."""
 _TAG = re.compile(r"(?<!<)</?(?:b|i|u|em|strong|mark|span|code|p|div|li|ul|ol|small|big|font)(?: [^<>]{0,80})?>(?!>)")
 _BREAK_TAG = re.compile(r"(?<!<)</?(?:br|tr|table|tbody|thead)(?: [^<>]{0,80}|/| /)?>(?!>)")
 _CELL_TAG = re.compile(r"(?<!<)</?t[dh](?: [^<>]{0,80})?>(?!>)")
@@ -108,7 +110,7 @@ def plain(text: str) -> str:
     if "<" in text:
         text = _POWER_TAG.sub(r"^\1", _CELL_TAG.sub(" | ", _BREAK_TAG.sub("\n", _TAG.sub("", text))))
     if "&" in text:
-        text = _ENTITY.sub(lambda m: html.unescape(m.group()), text)
+        text = _ALIGNED.sub("", _ENTITY.sub(lambda m: html.unescape(m.group()), text))
     if "\n" in text:
         text = _LINE_GOES_ON.sub(" ", text)
     if "," in text:
