@@ -85,6 +85,7 @@ _CHANGE = re.compile(
     r"round\w{0,24}|reduc\w{0,24}|grew|grow\w{0,24}|proportion|odds|equal)\b",
     re.IGNORECASE,
 )
+_ANYWHERE = re.compile(r"\b(?:anywhere|somewhere|ranges?|ranging) from[\s$(*€£]{0,12}\Z", re.IGNORECASE)
 _BETWEEN = re.compile(r"\b(?:between|zwischen|entre|между|tra|tussen)[\s$(*€£]{0,12}\Z|介于\s{0,12}\Z", re.IGNORECASE)
 _BOUND = re.compile(
     r"(?:\b(?:less|fewer|more|greater|larger|smaller|higher|lower|older|younger|longer|shorter|bigger|cheaper|better"
@@ -211,7 +212,7 @@ def _pair(between: str, ahead: str, behind: str, strict: bool) -> Hedge:
     if _TO.match(between):
         sign = between.strip(" *$%")
         calculated = behind.lstrip(" )*$}")[:1] in ("=", "≈") and sign.startswith("-")
-        if not calculated and not _CHANGE.search(ahead):
+        if not calculated and (_ANYWHERE.search(ahead) or not _CHANGE.search(ahead)):
             return "range"
     if strict and _AND.match(between) and behind.lstrip(" )*$}")[:1] not in ("=", "≈"):
         return "choice"

@@ -58,7 +58,7 @@ _DOUBTED = re.compile(
     r"|not the case|unlikely|false that"
     r"|wrong to say|(?:one|some|someone|many|people|you|they|others|students) (?:might|may|could|would)"
     r" (?:say|think|guess|expect|assume|argue|claim))\b[^,;.]{0,120}\Z"
-    r"|(?:\bnot|n['’]t)\b(?! only)(?:(?! is | are | was | were |\bbut\b)[^,;.:]){0,48}\Z",
+    r"|(?:\bnot|\bnever|n['’]t)\b(?! only)(?:(?! is | are | was | were |\bbut\b)[^,;.:]){0,48}\Z",
     re.IGNORECASE,
 )
 _REFUSED = re.compile(
@@ -209,7 +209,7 @@ def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, questi
         linked = ahead.rpartition(" ")[2].casefold() in _LINKS or not ahead
     if word in _PLACES and _NOUN_OF.search(ahead[: -len(last[0])]):
         linked = False
-    if word == "but" and re.search(r"\bnot\b|n['’]t\b", ahead):
+    if word == "but" and re.search(r"\bnot\b|\bnever\b|n['’]t\b", ahead):
         linked = True
     if stops and linked and not _of_subject(text, end):
         return "behind the verb"
