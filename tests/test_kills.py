@@ -23,7 +23,7 @@ KILLS = int(os.environ.get("TRACEDISTILL_KILLS", "100"))
 MEASURED = {
     # what a clock or the machine decides, and hashes of files that hold it
     "seconds", "mtime_ns", "sha256", "bytes", "peak_memory_bytes", "inputs", "outputs", "training_seconds",
-    "evaluation_seconds", "started", "run_dir", "log",
+    "evaluation_seconds", "started", "run_dir", "log", "stages",
 }  # fmt: skip
 
 
