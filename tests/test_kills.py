@@ -19,11 +19,12 @@ from tests.tuned_study import recipe_of
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("TRACEDISTILL_KILLS", "100"))
+KILLS = int(os.environ.get("TRACEDISTILL_KILLS", "25"))
+"""Of each of the four runs; a test may take five minutes."""
 MEASURED = {
     # what a clock or the machine decides, and hashes of files that hold it
     "seconds", "mtime_ns", "sha256", "bytes", "peak_memory_bytes", "inputs", "outputs", "training_seconds",
-    "evaluation_seconds", "started", "run_dir", "log", "stages",
+    "evaluation_seconds", "started", "run_dir", "cache", "log", "stages",
 }  # fmt: skip
 
 
@@ -55,41 +56,53 @@ def contents(run: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_hundred_kills_end_in_the_files_of_an_undisturbed_run(tmp_path: Path) -> None:
-    model = tiny.build(tmp_path / "model")
-    settings: dict[str, Any] = {
-        "training": {"lora_r": 4, "save_steps": 2, "batch_size": 4, "epochs": 4},
-        "teachers": {"rules": {"kind": "rules"}, "gold": {"kind": "gold"}},
-        "base": {"max_tokens": 12, "teacher": "rules"},
-        "arms": {
-            "standard": {},
-            "trace-of-thought": {"prompt": "trace-of-thought"},
-            "answer-only": {"tune": "none"},
-            "correct": {"tune": "correct"},
-        },
-        "cache": str(tmp_path / "cache.sqlite"),
-    }
-    runs = []
-    for name in ("killed", "whole"):
-        (tmp_path / name).mkdir()
-        recipe = recipe_of(tmp_path / name, model, **settings)
-        command = [sys.executable, "-m", "tracedistill.cli", "run", str(recipe), "--quiet"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        draw, done = random.Random(0), 0
-        while name == "killed" and done < KILLS:
-            process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
-            try:
-                process.wait(draw.uniform(0.3, 12.0))
-                # it came to its end: from there on the report alone is made again and again
-                (tmp_path / name / "run" / "report.json.manifest.json").unlink()
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)  # what it launched too
-                process.wait()
-            done += 1
-        subprocess.run(command, cwd=ROOT, env=environment, check=True)
-        runs.append(contents(tmp_path / name / "run"))
-        assert not list((tmp_path / name / "run").rglob("*.partial*"))
-    killed, whole = runs
+SETTINGS: dict[str, Any] = {
+    "training": {"lora_r": 4, "save_steps": 2, "batch_size": 4, "epochs": 4},
+    "teachers": {"rules": {"kind": "rules"}, "gold": {"kind": "gold"}},
+    "base": {"max_tokens": 12, "teacher": "rules"},
+    "arms": {
+        "standard": {},
+        "trace-of-thought": {"prompt": "trace-of-thought"},
+        "answer-only": {"tune": "none"},
+        "correct": {"tune": "correct"},
+    },
+}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def command_in(folder: Path, model: Path) -> list[str]:
+    """The command of a study whose run folder and cache lie in this folder."""
+    recipe = recipe_of(folder, model, **SETTINGS, cache=str(folder / "cache.sqlite"))
+    return [sys.executable, "-m", "tracedistill.cli", "run", str(recipe), "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The student, and the files of a run that nobody killed."""
+    folder = tmp_path_factory.mktemp("whole")
+    model = tiny.build(folder / "model")
+    subprocess.run(command_in(folder, model), cwd=ROOT, env=ENVIRONMENT, check=True)
+    return model, contents(folder / "run")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kills_end_in_the_files_of_an_undisturbed_run(
+    seed: int, undisturbed: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    model, whole = undisturbed
+    command, draw = command_in(tmp_path, model), random.Random(seed)
+    for _ in range(KILLS):
+        process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, start_new_session=True)
+        try:
+            process.wait(draw.uniform(0.3, 12.0))
+            # it came to its end: from there on the report alone is made again and again
+            (tmp_path / "run" / "report.json.manifest.json").unlink()
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # what it launched too
+            process.wait()
+    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True)
+    killed = contents(tmp_path / "run")
+    assert not list((tmp_path / "run").rglob("*.partial*"))
     assert killed.keys() == whole.keys()
     for name in whole:
         assert killed[name] == whole[name], name
