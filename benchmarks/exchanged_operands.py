@@ -21,14 +21,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+from tracedistill.arithmetic.calculations import find_calculations  # noqa: E402
+from tracedistill.arithmetic.expressions import Operand, Value, evaluate  # noqa: E402
+from tracedistill.arithmetic.grounding import grounds  # noqa: E402
+from tracedistill.arithmetic.traces import check, gold_path, judge  # noqa: E402
 from tracedistill.records import Problem  # noqa: E402
 from tracedistill.tasks import get_task  # noqa: E402
-from tracedistill.tasks.arithmetic import check, gold_path, judge  # noqa: E402
-from tracedistill.tasks.base import Source  # noqa: E402
-from tracedistill.tasks.calculations import find_calculations  # noqa: E402
-from tracedistill.tasks.evaluation import Operand, Value, evaluate  # noqa: E402
-from tracedistill.tasks.grounding import grounds  # noqa: E402
-from tracedistill.tasks.steps import make_steps  # noqa: E402
+from tracedistill.tasks._base import Source  # noqa: E402
+from tracedistill.tasks._steps import make_steps  # noqa: E402
 
 DRAWN = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 24, 25, 28, 30, 31, 35, 36, 40, 45, 48, 50, 52, 60,
          64, 70, 72, 75, 80, 90, 120, 150, 180, 200, 250, 300, 360, 365, 400, 500, 1000)  # fmt: skip

@@ -23,11 +23,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+from tracedistill.arithmetic.calculations import find_calculations  # noqa: E402
+from tracedistill.arithmetic.expressions import Value  # noqa: E402
 from tracedistill.records import Problem, Verdict  # noqa: E402
 from tracedistill.tasks import get_task  # noqa: E402
-from tracedistill.tasks.base import Source  # noqa: E402
-from tracedistill.tasks.calculations import find_calculations  # noqa: E402
-from tracedistill.tasks.evaluation import Value  # noqa: E402
+from tracedistill.tasks._base import Source  # noqa: E402
 
 
 @dataclass(frozen=True, slots=True)

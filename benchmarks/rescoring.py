@@ -29,10 +29,10 @@ from rescoring_rows import (
 from tracedistill.errors import InputError
 from tracedistill.records import Problem, Verdict
 from tracedistill.stats import share
-from tracedistill.tasks.babi_files import load as load_babi
-from tracedistill.tasks.base import Source
-from tracedistill.tasks.cotempqa import CoTempQA
-from tracedistill.tasks.rows import Row
+from tracedistill.tasks._base import Source
+from tracedistill.tasks._rows import Row
+from tracedistill.tasks.babi.files import load as load_babi
+from tracedistill.tasks.cotempqa.task import CoTempQA
 
 ARMS = ("vanilla", "correct", "incorrect")
 

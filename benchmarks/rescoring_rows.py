@@ -11,15 +11,15 @@ from tracedistill import formats
 from tracedistill.errors import InputError
 from tracedistill.records import Problem, Verdict
 from tracedistill.stats import JointTable, Share, joint_table
-from tracedistill.tasks import babi_grammar
-from tracedistill.tasks.babi import Babi
-from tracedistill.tasks.babi_files import load as load_babi
-from tracedistill.tasks.babi_files import published_verdict
-from tracedistill.tasks.base import Source
-from tracedistill.tasks.cotempqa import GRAMMAR, CoTempQA
-from tracedistill.tasks.cotempqa_metric import answer_part, normalise, score_corrected
-from tracedistill.tasks.retrieval import Grammar, judge_class_retrieval
-from tracedistill.tasks.rows import Row, read_rows
+from tracedistill.tasks._base import Source
+from tracedistill.tasks._retrieval import Grammar, judge_class_retrieval
+from tracedistill.tasks._rows import Row, read_rows
+from tracedistill.tasks.babi import grammar as babi_grammar
+from tracedistill.tasks.babi.files import load as load_babi
+from tracedistill.tasks.babi.files import published_verdict
+from tracedistill.tasks.babi.task import Babi
+from tracedistill.tasks.cotempqa.metric import answer_part, normalise, score_corrected
+from tracedistill.tasks.cotempqa.task import GRAMMAR, CoTempQA
 
 PARAPHRASED = replace(
     GRAMMAR,

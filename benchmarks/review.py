@@ -28,7 +28,7 @@ from machine import machine
 from tracedistill.records import Problem, Trace
 from tracedistill.store import content_id, read_jsonl, write_jsonl
 from tracedistill.tasks import get_task
-from tracedistill.tasks.steps import make_steps
+from tracedistill.tasks._steps import make_steps
 from tracedistill.validation import Validation, validate
 
 PROBLEMS = 1000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tracedistill.engines import Request
-from tracedistill.tasks.babi_rules import read_story
+from tracedistill.tasks.babi.rules import read_story
 
 
 def _asked(request: Request) -> tuple[list[str], str]:

@@ -132,7 +132,7 @@ def test_what_a_task_cannot_render_is_said(recipe: Recipe, monkeypatch: pytest.M
     def render(self: object, problem: Any) -> str:
         return str(problem.meta["grid"])
 
-    monkeypatch.setattr("tracedistill.tasks.babi.Babi.render_problem", render)
+    monkeypatch.setattr("tracedistill.tasks.babi.task.Babi.render_problem", render)
     with pytest.raises(InputError, match=r"cannot render a bare question \(KeyError: 'grid'\).*--problem ID"):
         talk(recipe()).ask(ASKED)
 

@@ -34,7 +34,7 @@ from tracedistill.errors import InputError
 from tracedistill.records import Problem, Step, StepVerdict, Verdict
 from tracedistill.store import to_json
 from tracedistill.tasks import get_task
-from tracedistill.tasks.steps import make_steps, read_steps
+from tracedistill.tasks._steps import make_steps, read_steps
 
 TASK = get_task("gsm8k")
 UNDECIDED, CORRECT = Verdict("undecided"), Verdict("correct")

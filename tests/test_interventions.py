@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tracedistill.interventions import INTERVENTIONS, intervene
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Source, get_task
-from tracedistill.tasks.babi_grammar import BABI_TYPES, class_step, retrieval_step
+from tracedistill.tasks.babi.grammar import BABI_TYPES, class_step, retrieval_step
 from tracedistill.teachers import teach_by_rules
 
 TASK = get_task("babi")

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracedistill.arithmetic.calculations import find_calculations
+from tracedistill.arithmetic.expressions import number
 from tracedistill.interventions import intervene
 from tracedistill.interventions.numerals import spelled_like, tokens_of, wrong_number
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import get_task
-from tracedistill.tasks.calculations import find_calculations
-from tracedistill.tasks.evaluation import number
 
 TASK = get_task("gsm8k")
 

@@ -101,7 +101,7 @@ def test_own_modules_come_from_the_working_folder_and_after_the_libraries(
 ) -> None:
     (tmp_path / "json.py").write_text("loads = 'not the library'")
     (tmp_path / "own_task_of_mine.py").write_text(
-        "from tracedistill.tasks.babi import Babi\nclass Mine(Babi):\n    name = 'mine'\n"
+        "from tracedistill.tasks.babi.task import Babi\nclass Mine(Babi):\n    name = 'mine'\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(Path.cwd()))])

@@ -102,7 +102,9 @@ def test_the_code_of_an_own_task_counts(study_file: StudyFile, tmp_path: Path, m
     own.mkdir()
     (own / "__init__.py").write_text("")
     (own / "helper.py").write_text("WORD = 'one'\n")
-    (own / "tasks.py").write_text("from tracedistill.tasks.babi import Babi\nclass Mine(Babi):\n    name = 'mine'\n")
+    (own / "tasks.py").write_text(
+        "from tracedistill.tasks.babi.task import Babi\nclass Mine(Babi):\n    name = 'mine'\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     recipe = study_file(task={"name": "package_of_mine.tasks:Mine", "train": 4, "validation": 2, "test": 4})
     pipeline.run(pipeline.load(recipe), quiet=True)

@@ -28,8 +28,8 @@ from tracedistill.rendering import completion_text, render_example
 from tracedistill.review.drafts import edited_trace, lines_of
 from tracedistill.review.work import Work
 from tracedistill.tasks import get_task
-from tracedistill.tasks.base import Source
-from tracedistill.tasks.located import extents, lay_out, one_line
+from tracedistill.tasks._base import Source
+from tracedistill.tasks._located import extents, lay_out, one_line
 from tracedistill.teachers.reading import read_text, trace_from
 from tracedistill.teachers.recorded import read_recorded
 from tracedistill.teachers.rules import teach_by_rules

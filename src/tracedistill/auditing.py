@@ -11,7 +11,7 @@ from pathlib import Path
 from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.records import Problem
 from tracedistill.tasks import Source, Task, get_task
-from tracedistill.tasks.overlap import duplicates, overlap
+from tracedistill.tasks._overlap import duplicates, overlap
 
 _NUMBERS = re.compile(r"(?<!\w)[\d.,%]*\d%?(?:, [\d.,%]*\d%?)*")
 

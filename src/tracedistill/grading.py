@@ -20,8 +20,8 @@ from tracedistill.formats import bounded, split
 from tracedistill.records import AnswerVerdicts, Problem, Verdict
 from tracedistill.store import atomic, check_output, dumps, to_json, write_json
 from tracedistill.tasks import Policy, Source, Task, get_task
-from tracedistill.tasks.base import content
-from tracedistill.tasks.rows import Row, read_rows
+from tracedistill.tasks._base import content
+from tracedistill.tasks._rows import Row, read_rows
 
 MAX_SHOWN = 20
 """Problems with rows (unknown ids, ungradable golds) that a summary names; all of them stand in the verdicts."""

@@ -23,8 +23,8 @@ from tracedistill.records import AnswerVerdicts, Attempt, Problem, Verdict
 from tracedistill.scoring import score
 from tracedistill.store import disk_error, file_hash, read_json, read_jsonl, to_json, unlinked, write_json, write_jsonl
 from tracedistill.tasks import Policy, Task, get_task
-from tracedistill.tasks.base import content
-from tracedistill.tasks.rows import Row, read_rows
+from tracedistill.tasks._base import content
+from tracedistill.tasks._rows import Row, read_rows
 
 IMPORTED = "imported.json"
 """What was imported into a run folder: per arm its source file's hash, its rows, and what was refused."""

@@ -225,7 +225,7 @@ def test_scores_of_another_adapter_are_not_told(copy: Path, tmp_path: Path) -> N
 def test_a_merge_that_changes_verdicts_is_refused(
     place: Path, tmp_path: Path, spoilt: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("tracedistill.tasks.babi.Babi.judge_answer", _by_text)
+    monkeypatch.setattr("tracedistill.tasks.babi.task.Babi.judge_answer", _by_text)
     command = ["export", str(place / "run"), "--arm", "correct", "--merge", "--out", str(tmp_path / "out")]
     assert main(command) == 2
     told = capsys.readouterr().err
@@ -244,7 +244,7 @@ def test_a_merge_that_changes_verdicts_is_refused(
 def test_the_tolerance_is_the_recipes(
     place: Path, tmp_path: Path, spoilt: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tracedistill.tasks.babi.Babi.judge_answer", _by_length)
+    monkeypatch.setattr("tracedistill.tasks.babi.task.Babi.judge_answer", _by_length)
     with pytest.raises(InputError, match="another verdict"):
         export(place / "run", tmp_path / "out", merge=True)
     opened = open_study(place / "study.yaml", ["evaluation.parity_limit=0.99"])

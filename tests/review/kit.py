@@ -18,7 +18,7 @@ from tracedistill.review.server import application
 from tracedistill.review.store import ReviewStore
 from tracedistill.store import content_id
 from tracedistill.tasks import get_task
-from tracedistill.tasks.steps import make_steps
+from tracedistill.tasks._steps import make_steps
 from tracedistill.validation import validate
 
 HOSTILE = "<script>alert(1)</script></textarea><img src=x onerror=alert(2)><a href='javascript:alert(3)'>x</a>"

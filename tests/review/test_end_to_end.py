@@ -26,7 +26,7 @@ from tracedistill.review.outcomes import Reviewed, reviewed_of, revision
 from tracedistill.review.server import application
 from tracedistill.store import read_jsonl
 from tracedistill.tasks import Source, get_task
-from tracedistill.tasks.babi_grammar import class_step
+from tracedistill.tasks.babi.grammar import class_step
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install '.[dev]')")
 CHROMIUM = shutil.which("chromium")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tracedistill.tasks.base import Source
+from tracedistill.tasks._base import Source
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("TRACEDISTILL_DATA") or ROOT.parent / "shared" / "data")

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from tracedistill import formats
 from tracedistill.errors import InputError
 from tracedistill.records import Step
-from tracedistill.tasks.acre import GRAMMAR, Acre
-from tracedistill.tasks.acre_panels import generate, panel_line, question_line, read_panel, read_question
-from tracedistill.tasks.acre_rules import TYPES, Panel, infer
-from tracedistill.tasks.base import Source
-from tracedistill.tasks.overlap import overlap
+from tracedistill.tasks._base import Source
+from tracedistill.tasks._overlap import overlap
+from tracedistill.tasks.acre.panels import generate, panel_line, question_line, read_panel, read_question
+from tracedistill.tasks.acre.rules import TYPES, Panel, infer
+from tracedistill.tasks.acre.task import GRAMMAR, Acre
 
 TASK = Acre()
 PROBLEMS = {split: list(TASK.load(split, Source(seed=3))) for split in TASK.splits}

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tracedistill import formats
 from tracedistill.errors import InputError
 from tracedistill.records import Problem, Step
+from tracedistill.tasks._base import Source
+from tracedistill.tasks._overlap import overlap
 from tracedistill.tasks.arc_agi import ArcAgi, read_grids, tidy, write_grid
-from tracedistill.tasks.base import Source
-from tracedistill.tasks.overlap import overlap
 
 DATA = Path(os.environ.get("TRACEDISTILL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 TASK = ArcAgi()

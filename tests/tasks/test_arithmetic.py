@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tasks.shared_data import ROOT, cases
+from tracedistill.arithmetic import plans
+from tracedistill.arithmetic import traces as arithmetic
+from tracedistill.arithmetic.calculations import find_calculations
+from tracedistill.arithmetic.expressions import Refused, evaluate, number, show
+from tracedistill.arithmetic.grounding import ground, grounds, unknowns
 from tracedistill.records import Step
-from tracedistill.tasks import arithmetic, plans
-from tracedistill.tasks.calculations import find_calculations
-from tracedistill.tasks.evaluation import Refused, evaluate, number, show
-from tracedistill.tasks.grounding import ground, grounds, unknowns
-from tracedistill.tasks.steps import make_steps, read_steps, render_steps
+from tracedistill.tasks._steps import make_steps, read_steps, render_steps
 
 QUESTION = (
     "Janet's ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes muffins for her friends "

@@ -17,9 +17,9 @@ from tracedistill.errors import InputError
 from tracedistill.records import Problem
 from tracedistill.store import content_id
 from tracedistill.tasks import Source, get_task
-from tracedistill.tasks.babi import Babi
-from tracedistill.tasks.babi_rules import read_story
-from tracedistill.tasks.babi_stories import COUNTS, OBJECTS, PEOPLE, PLACES, TYPE_WEIGHTS, Story, generate
+from tracedistill.tasks.babi.rules import read_story
+from tracedistill.tasks.babi.stories import COUNTS, OBJECTS, PEOPLE, PLACES, TYPE_WEIGHTS, Story, generate
+from tracedistill.tasks.babi.task import Babi
 
 TASK = Babi()
 LINES = (ROOT / "tests" / "cases" / "babi_answers.jsonl").read_text(encoding="utf-8").splitlines()

@@ -9,11 +9,11 @@ import pytest
 from tests.tasks.shared_data import SOURCE, cases, needs_data, outputs, write_rows
 from tracedistill.errors import InputError
 from tracedistill.records import Problem
-from tracedistill.tasks import babi_grammar
-from tracedistill.tasks.babi import Babi
-from tracedistill.tasks.babi_files import load, published_verdict
-from tracedistill.tasks.base import Source
-from tracedistill.tasks.retrieval import judge_class_retrieval
+from tracedistill.tasks._base import Source
+from tracedistill.tasks._retrieval import judge_class_retrieval
+from tracedistill.tasks.babi import grammar as babi_grammar
+from tracedistill.tasks.babi.files import load, published_verdict
+from tracedistill.tasks.babi.task import Babi
 
 TASK = Babi()
 ORIGINAL = {

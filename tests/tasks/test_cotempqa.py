@@ -12,10 +12,10 @@ from tracedistill import formats
 from tracedistill.errors import InputError
 from tracedistill.records import Problem, Verdict
 from tracedistill.stats import joint_table
-from tracedistill.tasks.base import Source
-from tracedistill.tasks.cotempqa import GRAMMAR, CoTempQA
-from tracedistill.tasks.cotempqa_gold import audit_gold, parse_fact, relation
-from tracedistill.tasks.cotempqa_metric import candidates, entities
+from tracedistill.tasks._base import Source
+from tracedistill.tasks.cotempqa.gold import audit_gold, parse_fact, relation
+from tracedistill.tasks.cotempqa.metric import candidates, entities
+from tracedistill.tasks.cotempqa.task import GRAMMAR, CoTempQA
 
 TASK = CoTempQA()
 DATED = (

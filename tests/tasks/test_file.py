@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tracedistill import formats
 from tracedistill.errors import InputError
 from tracedistill.records import Step
-from tracedistill.tasks.base import Source
-from tracedistill.tasks.file import UserFile
-from tracedistill.tasks.rows import read_rows
+from tracedistill.tasks._base import Source
+from tracedistill.tasks._rows import read_rows
+from tracedistill.tasks.file.task import UserFile
 from tracedistill.validation import validate
 
 TASK = UserFile()
@@ -400,7 +400,7 @@ sums = st.tuples(numbers, numbers).map(lambda pair: f"Add {pair[0]} + {pair[1]} 
 
 @given(st.lists(st.one_of(words, sums), min_size=1, max_size=5))
 def test_render_then_parse_is_the_identity(texts):
-    from tracedistill.tasks.steps import make_steps
+    from tracedistill.tasks._steps import make_steps
 
     steps = make_steps(texts)
     assert TASK.parse_trace(TASK.render_trace(steps)).steps == steps

@@ -12,13 +12,13 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.tasks.shared_data import SOURCE, needs_data
+from tracedistill.arithmetic.calculations import find_calculations
+from tracedistill.arithmetic.expressions import Value, size
+from tracedistill.arithmetic.gold_plans import calculation_plan
+from tracedistill.arithmetic.grounding import grounds
 from tracedistill.records import Problem, Step
 from tracedistill.tasks import Source, get_task
-from tracedistill.tasks.calculations import find_calculations
-from tracedistill.tasks.evaluation import Value, size
-from tracedistill.tasks.gold_plans import calculation_plan
-from tracedistill.tasks.grounding import grounds
-from tracedistill.tasks.steps import make_steps
+from tracedistill.tasks._steps import make_steps
 from tracedistill.teachers.rules import teach_gold_plans
 
 GSM8K = get_task("gsm8k")

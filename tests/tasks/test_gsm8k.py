@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.tasks.shared_data import SOURCE, needs_data, outputs, write_rows
+from tracedistill.arithmetic import traces as arithmetic
 from tracedistill.errors import InputError
 from tracedistill.records import Problem
-from tracedistill.tasks import arithmetic
+from tracedistill.tasks._steps import render_steps
 from tracedistill.tasks.gsm8k import Gsm8k, final_of, solution_lines, step_text
-from tracedistill.tasks.steps import render_steps
 
 TASK = Gsm8k()
 ROW = {

@@ -8,7 +8,7 @@ import pytest
 from tests.tasks.shared_data import SOURCE, needs_data, write_rows
 from tracedistill.errors import InputError
 from tracedistill.records import Problem
-from tracedistill.tasks.base import Source
+from tracedistill.tasks._base import Source
 from tracedistill.tasks.msmarco import NO_ANSWER, MsMarco, best_overlap, bleu_1, rouge_l
 
 TASK = MsMarco()

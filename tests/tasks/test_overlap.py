@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracedistill.records import Problem
-from tracedistill.tasks.overlap import duplicates, normal_text, overlap, sample
+from tracedistill.tasks._overlap import duplicates, normal_text, overlap, sample
 
 DATA = Path(os.environ.get("TRACEDISTILL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -10,10 +10,10 @@ import pytest
 
 from tracedistill.errors import InputError
 from tracedistill.records import Problem
-from tracedistill.tasks.base import Source
-from tracedistill.tasks.file import UserFile
-from tracedistill.tasks.own.cells import structured
-from tracedistill.tasks.own.choices import read_choices
+from tracedistill.tasks._base import Source
+from tracedistill.tasks.file.cells import structured
+from tracedistill.tasks.file.choices import read_choices
+from tracedistill.tasks.file.task import UserFile
 
 VITAMINS = [("A", "Vitamin E"), ("B", "Niacin")]
 

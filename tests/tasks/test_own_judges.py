@@ -10,9 +10,9 @@ import pytest
 
 from tracedistill.errors import InputError
 from tracedistill.records import Problem, Verdict
-from tracedistill.tasks.base import Source
-from tracedistill.tasks.file import UserFile
-from tracedistill.tasks.own.kinds import judged_by
+from tracedistill.tasks._base import Source
+from tracedistill.tasks.file.kinds import judged_by
+from tracedistill.tasks.file.task import UserFile
 
 TASK = UserFile()
 TEXTS = [f"a text of its own, number {n}" for n in range(300)]
@@ -119,7 +119,7 @@ def test_right_and_wrong(tmp_path: Path, gold: Any, judge: dict[str, Any], text:
 
 
 def test_a_pattern_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tracedistill.tasks.own.judges.PATTERN_SECONDS", 0.05)
+    monkeypatch.setattr("tracedistill.tasks.file.judges.PATTERN_SECONDS", 0.05)
     verdict = TASK.judge_answer(one(tmp_path, "(a|aa)+$b", judge="regex"), "Answer: " + "a" * 60).answer
     assert (verdict.outcome, verdict.reason) == ("ungradable", "the gold's pattern ran out of time")
 

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracedistill.records import Problem, Step
-from tracedistill.tasks import babi_grammar, cotempqa, msmarco
-from tracedistill.tasks.retrieval import Grammar, judge_class_retrieval, normalise_class, normalise_fact
+from tracedistill.tasks import msmarco
+from tracedistill.tasks._retrieval import Grammar, judge_class_retrieval, normalise_class, normalise_fact
+from tracedistill.tasks.babi import grammar as babi_grammar
+from tracedistill.tasks.cotempqa import task as cotempqa
 
 TAGS = re.compile(r"(?i)</?think>|<answer>")
 SENTENCES = re.compile(r"[.!?]\s+[A-Z]")

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tasks.shared_data import SOURCE, cases, needs_data, outputs
+from tracedistill.arithmetic.grounding import grounds
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import get_task
-from tracedistill.tasks.grounding import grounds
 from tracedistill.validation.leaks import MAX_CHARS, LeakVerdict, count_leaks, find_leak, judge_leak
 
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
+from tracedistill.arithmetic.calculations import Calculation, find_calculations
+from tracedistill.arithmetic.expressions import Value, size
+from tracedistill.arithmetic.grounding import grounds
+from tracedistill.arithmetic.plan_words import INVERSE, PlanStep, read_step
 from tracedistill.records import Problem, Step
-from tracedistill.tasks.calculations import Calculation, find_calculations
-from tracedistill.tasks.evaluation import Value, size
-from tracedistill.tasks.grounding import grounds
-from tracedistill.tasks.plan_words import INVERSE, PlanStep, read_step
 
 Fate = Literal["followed", "split", "redundant", "ignored"]
 """split: carried out by more calculations than the step names operations; redundant: left out without harm;

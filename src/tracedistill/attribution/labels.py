@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
+from tracedistill.arithmetic.traces import fault_of
 from tracedistill.records import StepVerdict, Verdict
 from tracedistill.stats.intervals import check_counts
-from tracedistill.tasks.arithmetic import fault_of
 
 Label = Literal["solved", "teacher", "student", "both", "undecided"]
 """teacher, student, both: whose error the failures are; undecided: the evidence does not tell."""

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from tracedistill.arithmetic.calculations import Calculation, find_calculations
+from tracedistill.arithmetic.constants import cued
+from tracedistill.arithmetic.expressions import Value, size
+from tracedistill.arithmetic.grounding import grounds
+from tracedistill.arithmetic.traces import gold_path, spell
 from tracedistill.records import Problem, Step
-from tracedistill.tasks.arithmetic import gold_path, spell
-from tracedistill.tasks.calculations import Calculation, find_calculations
-from tracedistill.tasks.constants import cued
-from tracedistill.tasks.evaluation import Value, size
-from tracedistill.tasks.grounding import grounds
-from tracedistill.tasks.steps import split_steps
+from tracedistill.tasks._steps import split_steps
 from tracedistill.validation.plan_numbers import plan_numbers
 
 SMALL = 1

@@ -16,10 +16,10 @@ from tracedistill.init.recipe import Wanted, asks_nothing, instruction_for, reci
 from tracedistill.prompts import PROMPTS, fill
 from tracedistill.records import Problem
 from tracedistill.tasks import Source, get_task
-from tracedistill.tasks.gold_audit import GoldAudit, allowed_faults, audit_golds, too_many_faults
-from tracedistill.tasks.own.kinds import told
-from tracedistill.tasks.own.loading import Table, read_table
-from tracedistill.tasks.rows import read_rows
+from tracedistill.tasks._gold_audit import GoldAudit, allowed_faults, audit_golds, too_many_faults
+from tracedistill.tasks._rows import read_rows
+from tracedistill.tasks.file.kinds import told
+from tracedistill.tasks.file.loading import Table, read_table
 
 __all__ = ["Started", "Wanted", "start_study"]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tracedistill.errors import InputError
-from tracedistill.tasks.own.chats import is_chat
-from tracedistill.tasks.own.columns import FIELDS, read, there
-from tracedistill.tasks.rows import SPLIT_NAMES, Row
+from tracedistill.tasks._rows import SPLIT_NAMES, Row
+from tracedistill.tasks.file.chats import is_chat
+from tracedistill.tasks.file.columns import FIELDS, read, there
 
 READ = 200
 """Rows that guessing looks at."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from tracedistill.tasks.own.loading import RawRow, Table
-from tracedistill.tasks.rows import is_hub_id
+from tracedistill.tasks._rows import is_hub_id
+from tracedistill.tasks.file.loading import RawRow, Table
 
 CHARACTERS = 2.5
 """Characters of a token, for limits: fewer than most languages have, so that nothing is cut."""

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Collection, Hashable, Sequence
 
 from tracedistill.records import Step
-from tracedistill.tasks.retrieval import normalise_class
+from tracedistill.tasks._retrieval import normalise_class
 
 TRIES = 32
 """Random partners that are tried before all of them are gone through."""

@@ -13,8 +13,8 @@ from dataclasses import replace
 from tracedistill.interventions.declared import written
 from tracedistill.records import Step, Trace
 from tracedistill.tasks import Task
-from tracedistill.tasks.located import Span, extents, lay_out, locate, reworded
-from tracedistill.tasks.steps import read_plan
+from tracedistill.tasks._located import Span, extents, lay_out, locate, reworded
+from tracedistill.tasks._steps import read_plan
 
 _STOP = "."
 """Stays in its place when the step before it moves."""

@@ -15,7 +15,7 @@ from tracedistill.interventions.dealing import label_of, other_labels, rng_of
 from tracedistill.interventions.editing import changed
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Task
-from tracedistill.tasks.retrieval import normalise_class, normalise_fact
+from tracedistill.tasks._retrieval import normalise_class, normalise_fact
 
 LENGTH_TOLERANCE = 0.1
 """Other facts are drawn from those sets that leave the whole trace's length within this share, where there are any."""

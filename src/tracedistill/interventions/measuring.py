@@ -10,10 +10,10 @@ from typing import get_args
 from tracedistill.interventions.declared import Intervention, Kept
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Task
-from tracedistill.tasks.base import ParsedTrace
-from tracedistill.tasks.located import one_line
-from tracedistill.tasks.retrieval import normalise_class
-from tracedistill.tasks.steps import read_plan
+from tracedistill.tasks._base import ParsedTrace
+from tracedistill.tasks._located import one_line
+from tracedistill.tasks._retrieval import normalise_class
+from tracedistill.tasks._steps import read_plan
 
 TENTH = 0.1
 """A length is kept where it differs by no more than this share."""

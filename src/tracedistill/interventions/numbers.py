@@ -8,6 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from tracedistill.arithmetic.calculations import find_calculations
+from tracedistill.arithmetic.constants import cued
+from tracedistill.arithmetic.expressions import Item, Operand, Refused, Run, Value, evaluate, number, size
+from tracedistill.arithmetic.grounding import grounds, unknowns
+from tracedistill.arithmetic.traces import gold_path, last_result
 from tracedistill.interventions.dealing import rng_of
 from tracedistill.interventions.editing import changed
 from tracedistill.interventions.numerals import (
@@ -25,11 +30,6 @@ from tracedistill.interventions.numerals import (
 )
 from tracedistill.records import Problem, Trace
 from tracedistill.tasks import Task
-from tracedistill.tasks.arithmetic import gold_path, last_result
-from tracedistill.tasks.calculations import find_calculations
-from tracedistill.tasks.constants import cued
-from tracedistill.tasks.evaluation import Item, Operand, Refused, Run, Value, evaluate, number, size
-from tracedistill.tasks.grounding import grounds, unknowns
 
 DRAWS = 40
 """Changes drawn for one trace; the first that reaches the end and leaves whole results whole, else the best one."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from tracedistill.tasks.calculations import Calculation, find_calculations
-from tracedistill.tasks.evaluation import Refused, Value, number, size
+from tracedistill.arithmetic.calculations import Calculation, find_calculations
+from tracedistill.arithmetic.expressions import Refused, Value, number, size
 
 _NUMBER = re.compile(
     r"(?<![\w.])(?<!\d,)(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,15})(?:\.\d{1,12})?(?!\d)|(?<![\w.])\.\d{1,12}(?!\d)"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
+from tracedistill.arithmetic.traces import last_result
 from tracedistill.interventions.dealing import rng_of
 from tracedistill.interventions.editing import rearranged
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Task
-from tracedistill.tasks.arithmetic import last_result
 
 TRIES = 64
 """Orders drawn in search of one that leaves no step in its place."""

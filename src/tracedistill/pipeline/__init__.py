@@ -49,7 +49,7 @@ from tracedistill.recipes import load as load_recipe
 from tracedistill.records import Message
 from tracedistill.store import read_json, to_json, write_json
 from tracedistill.tasks import TASKS
-from tracedistill.tasks.own.kinds import RULES
+from tracedistill.tasks.file.kinds import RULES
 from tracedistill.training.tracking import check_tracker
 from tracedistill.validation.judge_audit import JudgeAudit
 

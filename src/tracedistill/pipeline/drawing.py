@@ -11,10 +11,10 @@ from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.records import Problem
 from tracedistill.store import to_json, write_json, write_jsonl
 from tracedistill.tasks import Source
-from tracedistill.tasks.gold_audit import allowed_faults, audit_golds, too_many_faults
-from tracedistill.tasks.overlap import duplicates, overlap, sample
-from tracedistill.tasks.rows import files_read
-from tracedistill.tasks.sources import source_of
+from tracedistill.tasks._gold_audit import allowed_faults, audit_golds, too_many_faults
+from tracedistill.tasks._overlap import duplicates, overlap, sample
+from tracedistill.tasks._rows import files_read
+from tracedistill.tasks._sources import source_of
 from tracedistill.validation.contamination import find_contamination
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from tracedistill.report import FILES as REPORT_FILES
 from tracedistill.review.outcomes import revision
 from tracedistill.store import read_json
 from tracedistill.tasks import code_hash
-from tracedistill.tasks.own.judges import judge_hash
+from tracedistill.tasks.file.judges import judge_hash
 
 ASSEMBLED = (
     "student", "teacher", "traces", "tune", "prompt", "plan", "plan_sample", "plans", "forced", "shots",

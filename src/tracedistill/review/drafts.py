@@ -18,8 +18,8 @@ from tracedistill.review.work import Work
 from tracedistill.shown import visible
 from tracedistill.store import content_id
 from tracedistill.tasks import Task
-from tracedistill.tasks.located import extents, flat_lines, lay_out, locate, one_line, reworded
-from tracedistill.tasks.steps import render_steps
+from tracedistill.tasks._located import extents, flat_lines, lay_out, locate, one_line, reworded
+from tracedistill.tasks._steps import render_steps
 from tracedistill.validation import Keep, Validation, validate
 from tracedistill.validation.traces import is_plan
 

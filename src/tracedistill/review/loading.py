@@ -11,8 +11,8 @@ from tracedistill.records import Problem, Trace
 from tracedistill.review.store import ReviewStore
 from tracedistill.store import content_id, file_hash, from_json, read_jsonl
 from tracedistill.tasks import Source, Task, get_task
-from tracedistill.tasks.base import content
-from tracedistill.tasks.rows import read_rows
+from tracedistill.tasks._base import content
+from tracedistill.tasks._rows import read_rows
 from tracedistill.validation import Keep, Validation, validate
 
 

@@ -8,18 +8,18 @@ from pathlib import Path
 from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
 from tracedistill.store import content_id, file_hash
-from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
+from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
 
 __all__ = ["TASKS", "ParsedTrace", "Policy", "Source", "Task", "code_hash", "get_task"]
 
 TASKS: dict[str, str] = {
-    "acre": "tracedistill.tasks.acre:Acre",
+    "acre": "tracedistill.tasks.acre.task:Acre",
     "arc_agi": "tracedistill.tasks.arc_agi:ArcAgi",
     "arc_challenge": "tracedistill.tasks.arc_challenge:ArcChallenge",
-    "babi": "tracedistill.tasks.babi:Babi",
+    "babi": "tracedistill.tasks.babi.task:Babi",
     "commonsenseqa": "tracedistill.tasks.commonsenseqa:CommonsenseQA",
-    "cotempqa": "tracedistill.tasks.cotempqa:CoTempQA",
-    "file": "tracedistill.tasks.file:UserFile",
+    "cotempqa": "tracedistill.tasks.cotempqa.task:CoTempQA",
+    "file": "tracedistill.tasks.file.task:UserFile",
     "gsm8k": "tracedistill.tasks.gsm8k:Gsm8k",
     "math": "tracedistill.tasks.math:Math",
     "msmarco": "tracedistill.tasks.msmarco:MsMarco",

@@ -15,9 +15,9 @@ from typing import Any
 
 from tracedistill.errors import InputError
 from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Verdict
-from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
-from tracedistill.tasks.retrieval import trace_body
-from tracedistill.tasks.rows import field_of, task_rows
+from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
+from tracedistill.tasks._retrieval import trace_body
+from tracedistill.tasks._rows import field_of, task_rows
 
 HUB_ID = "dataartist/arc-agi"
 Grid = tuple[tuple[int, ...], ...]

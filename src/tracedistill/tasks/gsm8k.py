@@ -15,14 +15,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from tracedistill.arithmetic.calculations import find_calculations, visible
 from tracedistill.errors import InputError
 from tracedistill.records import Problem
-from tracedistill.tasks.base import Source
-from tracedistill.tasks.calculations import find_calculations, visible
-from tracedistill.tasks.fields import check_split, text_field, where
-from tracedistill.tasks.rows import task_rows
-from tracedistill.tasks.steps import make_steps, one_line
-from tracedistill.tasks.word_problems import WordProblems
+from tracedistill.tasks._base import Source
+from tracedistill.tasks._fields import check_split, text_field, where
+from tracedistill.tasks._rows import task_rows
+from tracedistill.tasks._steps import make_steps, one_line
+from tracedistill.tasks._word_problems import WordProblems
 
 HUB_ID = "openai/gsm8k"
 

@@ -21,14 +21,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tracedistill.answers import AnswerPolicy
+from tracedistill.arithmetic import gold_plans
 from tracedistill.errors import InputError
 from tracedistill.records import Problem, Step, Trace
-from tracedistill.tasks import gold_plans
-from tracedistill.tasks.base import Source, Task
-from tracedistill.tasks.fields import check_split, text_field, where
-from tracedistill.tasks.rows import Row, task_rows
-from tracedistill.tasks.steps import make_steps, one_line
-from tracedistill.tasks.word_problems import WordProblems
+from tracedistill.tasks._base import Source, Task
+from tracedistill.tasks._fields import check_split, text_field, where
+from tracedistill.tasks._rows import Row, task_rows
+from tracedistill.tasks._steps import make_steps, one_line
+from tracedistill.tasks._word_problems import WordProblems
 
 HUB_ID = "EleutherAI/hendrycks_math"
 HUB_500 = "HuggingFaceH4/MATH-500"

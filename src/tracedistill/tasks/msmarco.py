@@ -25,13 +25,13 @@ from functools import lru_cache
 from typing import Any
 
 from tracedistill import formats
+from tracedistill.arithmetic.gold_plans import retrieval_plan
 from tracedistill.errors import InputError
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
-from tracedistill.tasks.base import ParsedTrace, Policy, Source, Task
-from tracedistill.tasks.fields import check_split, label_field, text_field, texts_field, where
-from tracedistill.tasks.gold_plans import retrieval_plan
-from tracedistill.tasks.retrieval import Grammar, judge_class_retrieval, normalise_fact
-from tracedistill.tasks.rows import Row, field_of, task_rows
+from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
+from tracedistill.tasks._fields import check_split, label_field, text_field, texts_field, where
+from tracedistill.tasks._retrieval import Grammar, judge_class_retrieval, normalise_fact
+from tracedistill.tasks._rows import Row, field_of, task_rows
 
 HUB_ID = "microsoft/ms_marco"
 CLASSES = ("DESCRIPTION", "NUMERIC", "ENTITY", "LOCATION", "PERSON")

@@ -16,16 +16,16 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+from tracedistill.arithmetic.expressions import Operand as _Operand
+from tracedistill.arithmetic.expressions import Refused, Value, evaluate, number
+from tracedistill.arithmetic.traces import spell
 from tracedistill.errors import InputError
 from tracedistill.records import Problem
-from tracedistill.tasks.arithmetic import spell
-from tracedistill.tasks.base import Source
-from tracedistill.tasks.evaluation import Operand as _Operand
-from tracedistill.tasks.evaluation import Refused, Value, evaluate, number
-from tracedistill.tasks.fields import check_split, where
-from tracedistill.tasks.rows import Row, field_of, read_rows, task_rows
-from tracedistill.tasks.steps import make_steps
-from tracedistill.tasks.word_problems import WordProblems
+from tracedistill.tasks._base import Source
+from tracedistill.tasks._fields import check_split, where
+from tracedistill.tasks._rows import Row, field_of, read_rows, task_rows
+from tracedistill.tasks._steps import make_steps
+from tracedistill.tasks._word_problems import WordProblems
 
 HUB_ID = "ChilleD/SVAMP"
 

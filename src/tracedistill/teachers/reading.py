@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from tracedistill.arithmetic.calculations import find_calculations
 from tracedistill.formats import split, trimmed
 from tracedistill.records import Step, StepKind, Trace
 from tracedistill.store import content_id
 from tracedistill.tasks import Task
-from tracedistill.tasks.calculations import find_calculations
-from tracedistill.tasks.located import Flat, locate
-from tracedistill.tasks.steps import read_plan, read_steps, render_steps
+from tracedistill.tasks._located import Flat, locate
+from tracedistill.tasks._steps import read_plan, read_steps, render_steps
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Problem, Trace
 from tracedistill.store import content_id
 from tracedistill.tasks import Task
-from tracedistill.tasks.base import content
-from tracedistill.tasks.rows import Row, read_rows
+from tracedistill.tasks._base import content
+from tracedistill.tasks._rows import Row, read_rows
 from tracedistill.teachers.reading import read_text, trace_from
 
 LOOKED_AT = 200

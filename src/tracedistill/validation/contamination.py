@@ -20,7 +20,7 @@ from math import ceil
 from typing import Literal
 
 from tracedistill.records import Problem
-from tracedistill.tasks.overlap import Repeat, duplicates, normal_text
+from tracedistill.tasks._overlap import Repeat, duplicates, normal_text
 
 ContaminationTier = Literal["exact", "normalised", "overlap", "similar"]
 """exact: the same characters; normalised: the same but for case, punctuation and spaces; overlap: texts that share

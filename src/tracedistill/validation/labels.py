@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.errors import InputError
-from tracedistill.tasks.rows import read_rows
+from tracedistill.tasks._rows import read_rows
 from tracedistill.validation.judge_audit import LabelledItem
 from tracedistill.validation.model_judge import JudgeItem
 

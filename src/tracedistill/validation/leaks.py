@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from tracedistill.arithmetic.calculations import find_calculations
+from tracedistill.arithmetic.constants import cued
+from tracedistill.arithmetic.expressions import Value, size
+from tracedistill.arithmetic.grounding import grounds
+from tracedistill.arithmetic.plan_words import read_step
+from tracedistill.arithmetic.traces import gold_path
 from tracedistill.records import Problem, Trace
 from tracedistill.stats import Share, share
-from tracedistill.tasks.arithmetic import gold_path
-from tracedistill.tasks.calculations import find_calculations
-from tracedistill.tasks.constants import cued
-from tracedistill.tasks.evaluation import Value, size
-from tracedistill.tasks.grounding import grounds
-from tracedistill.tasks.plan_words import read_step
 from tracedistill.validation.plan_numbers import PlanNumber, plan_numbers, simple, words_before
 
 Tier = Literal["none", "new-number", "evaluated", "answer"]

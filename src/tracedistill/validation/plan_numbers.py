@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Literal
 
 from tracedistill.answers.words import WORD_NUMBER, word_value
-from tracedistill.tasks.evaluation import Value
+from tracedistill.arithmetic.expressions import Value
 
 Role = Literal["list index", "step reference", "ordinal", "operand", "result", "mention"]
 """operand: an operation is to be done on it; result: it is stated; mention: anything else."""

@@ -1,0 +1,1 @@
+"""Calculations in prose: found, evaluated exactly, grounded; traces and plans of calculations judged."""

@@ -1,0 +1,282 @@
+"""Judges arithmetic traces: `Natalia sold 48/2 = 24 clips in May.` is valid (24 it is) and grounded (48, half: given).
+
+A trace is correct when every written calculation is true (rounding policy: see `calculations`) and every operand
+comes from the question, an earlier result, a listed constant (see `grounding`), an equation with an unknown, or the
+gold path itself, whose own operands and results need no proof. Agreement with the gold path is a descriptor: other
+paths may be as good. Where a true and grounded step looks like a gold step gone wrong (other operation, another
+operand), it is `undecided`, and named as the first wrong step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from typing import Literal
+
+from tracedistill.arithmetic.calculations import Calculation, find_calculations
+from tracedistill.arithmetic.constants import topics_of
+from tracedistill.arithmetic.expressions import Operand, Value, show, size
+from tracedistill.arithmetic.grounding import Ground, ground, grounds, unknowns
+from tracedistill.arithmetic.notation import has_decimal_commas, in_points, with_points
+from tracedistill.arithmetic.unread import find_unread
+from tracedistill.records import Step, StepOutcome, StepVerdict, Verdict
+
+Fault = Literal["wrong calculation", "wrong operand", "wrong operation"]
+"""wrong calculation: arithmetic drift; wrong operand: from nowhere, or another than the gold step's;
+wrong operation: the gold step's operands under another operator."""
+
+FAULTS: tuple[Fault, ...] = ("wrong calculation", "wrong operand", "wrong operation")
+
+
+@dataclass(frozen=True, slots=True)
+class GoldPath:
+    """The calculations of a gold trace."""
+
+    calculations: tuple[Calculation, ...]
+    """In their order."""
+    results: tuple[Value, ...]
+    """Their results, without sign, in their order and each once."""
+    values: frozenset[Value]
+    """Operands and results of all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One calculation of a trace, checked."""
+
+    calculation: Calculation
+    """The calculation."""
+    grounds: tuple[Ground | Literal["unknown", "gold"], ...]
+    """Per operand, where it comes from; empty where from nowhere."""
+    on_path: bool
+    """Whether its result is a value of the gold path."""
+
+    @property
+    def grounded(self) -> bool:
+        """Whether every operand comes from somewhere."""
+        return all(self.grounds)
+
+
+@lru_cache(maxsize=8192)
+def gold_path(texts: tuple[str, ...]) -> GoldPath:
+    """The gold path of a gold trace's step texts."""
+    calculations = tuple(calculation for text in texts for calculation in find_calculations(text) if calculation.values)
+    results = tuple(dict.fromkeys(size(c.result) for c in calculations if c.result is not None))
+    operands = {o.value for calculation in calculations for o in calculation.operands}
+    return GoldPath(calculations, results, frozenset(operands) | frozenset(results))
+
+
+def check(question: str, texts: Sequence[str], gold: GoldPath | None = None) -> list[list[Checked]]:
+    """Per step, its calculations with the ground of every operand; without `gold`, the gold path grounds nothing."""
+    if has_decimal_commas(question):
+        question = with_points(question)
+    texts = in_points(texts)
+    given = grounds(question)
+    earlier: set[Value] = set()
+    licence = gold.values if gold else frozenset()
+    targets = frozenset(gold.results) if gold else frozenset()
+    algebra: set[Value] = set()
+    checked: list[list[Checked]] = []
+    for text in texts:
+        algebra |= unknowns(text)
+        given = replace(given, topics=given.topics | topics_of(text))  # `per day` in one step, `* 7` a week in the next
+        found = []
+        for calculation in find_calculations(text):
+            # inside a chain, a side may use what the sides before it reached
+            earlier |= _before_last(calculation)
+            sources: list[Ground | Literal["unknown", "gold"]] = []
+            shares = _shares(calculation, earlier | given.values) if "/" in calculation.operators else frozenset()
+            for operand in calculation.operands:
+                source: Ground | Literal["unknown", "gold"] = ground(operand, given, earlier, text)
+                if not source and id(operand) in shares:
+                    source = "earlier"
+                if not source and operand.value in algebra:
+                    source = "unknown"
+                if not source and operand.value in licence:
+                    source = "gold"
+                sources.append(source)
+            earlier |= calculation.reached
+            result = calculation.result
+            found.append(Checked(calculation, tuple(sources), result is not None and size(result) in targets))
+        checked.append(found)
+    return checked
+
+
+def _shares(calculation: Calculation, known: Set[Value]) -> frozenset[int]:
+    """Identities of the operands of fractions that are known as a whole: 1/7, reached before, in `140 * (1/7)`."""
+    found: list[int] = []
+    for side in calculation.sides:
+        for left, sign, right in zip(side.items, side.items[1:], side.items[2:], strict=False):
+            if sign not in ("/", "|") or isinstance(left, str) or isinstance(right, str) or not right.value:
+                continue
+            if Fraction(left.value) / Fraction(right.value) in known:
+                found += [id(left), id(right)]
+    return frozenset(found)
+
+
+def _before_last(calculation: Calculation) -> frozenset[Value]:
+    expressions = sum(bool(side.operators) for side in calculation.sides)
+    return calculation.reached if expressions > 1 else frozenset()
+
+
+def judge(
+    question: str, steps: tuple[Step, ...], gold_steps: tuple[Step, ...], *, need_grounds: bool = True
+) -> Verdict:
+    """Verdict on an arithmetic trace, step by step.
+
+    Figures: `calculations` (how many), `valid` and `grounded` (shares of them), `on_gold_path` (share whose result is
+    a gold value), `gold_coverage` (share of gold results reached) and `gold_coverage_without_terminal`,
+    `first_wrong_step` (from 1; 0: none), `unread` (steps with a line that looks like a calculation and cannot be read:
+    they leave the trace undecided, unless another step makes it incorrect). `need_grounds=False` leaves grounding a
+    descriptor (symbolic tasks).
+    """
+    gold = gold_path(tuple(step.text for step in gold_steps))
+    checked = check(question, [step.text for step in steps], gold)
+    found = [one for step in checked for one in step]
+    if not found:
+        return Verdict("unparsed", extracted=steps[0].text[:200] if steps else None, reason=_no_calculation(steps))
+    texts = in_points([step.text for step in steps])
+    verdicts = tuple(
+        _judge_step(index, step, ones, gold, find_unread(text), need_grounds)
+        for index, (step, ones, text) in enumerate(zip(steps, checked, texts, strict=True))
+    )
+    decided = [one for one in found if one.calculation.true is not None]
+    figures = {
+        "calculations": float(len(found)),
+        "valid": sum(one.calculation.true is True for one in found) / len(found),
+        "grounded": sum(one.grounded for one in found) / len(found),
+        "on_gold_path": sum(one.on_path for one in found) / len(found),
+        **_coverage(found, gold),
+    }
+    wrong = next((v for v in verdicts if fault_of(v)), None)
+    figures["first_wrong_step"] = float(wrong.index + 1 if wrong else 0)
+    unread = [v for v in verdicts if v.figures.get("unread")]
+    figures["unread"] = float(len(unread))
+    if not decided:
+        return Verdict("unparsed", reason=f"no calculation that can be checked: {found[0].calculation.reason}",
+                       steps=verdicts, figures=figures)  # fmt: skip
+    failed = next((v for v in verdicts if v.outcome == "incorrect"), None)
+    reason = ""
+    if failed:
+        reason = f"step {failed.index + 1}: {failed.reason}"
+    elif wrong:
+        reason = f"valid and grounded, but step {wrong.index + 1} departs from the gold path: {wrong.reason}"
+    if unread and not failed:
+        reason = f"step {unread[0].index + 1}: {unread[0].reason}"
+        return Verdict("undecided", reason=reason, steps=verdicts, figures=figures)
+    return Verdict("incorrect" if failed else "correct", reason=reason, steps=verdicts, figures=figures)
+
+
+def fault_of(verdict: StepVerdict) -> Fault | None:
+    """The kind of fault found in a step, or None."""
+    return next((fault for fault in FAULTS if verdict.figures.get(fault.replace(" ", "_"))), None)
+
+
+def _no_calculation(steps: tuple[Step, ...]) -> str:
+    if steps and all(step.kind == "plan" for step in steps):
+        return "no calculation: this is a plan"
+    if any(unknowns(step.text) for step in steps):
+        return "no calculation, only equations with unknowns"
+    return "no calculation"
+
+
+def _coverage(found: list[Checked], gold: GoldPath) -> dict[str, float]:
+    if not gold.results:
+        return {}
+    reached = frozenset().union(*(one.calculation.reached for one in found))
+    hit = [result in reached for result in gold.results]
+    figures = {"gold_coverage": sum(hit) / len(hit)}
+    if len(hit) > 1:
+        figures["gold_coverage_without_terminal"] = sum(hit[:-1]) / (len(hit) - 1)
+    return figures
+
+
+def _judge_step(
+    index: int, step: Step, ones: list[Checked], gold: GoldPath, unread: tuple[str, ...], need_grounds: bool
+) -> StepVerdict:
+    why = f"looks like a calculation, and cannot be read: {unread[0]}" if unread else ""
+    if not ones:
+        found = {"unread": 1.0} if unread else {}
+        return StepVerdict(index, step.kind, "undecided", why or "no calculation", found)
+    figures = {"calculations": float(len(ones)), "on_gold_path": sum(one.on_path for one in ones) / len(ones)}
+    outcome: StepOutcome = "correct"
+    reason = ""
+    for one in ones:
+        outcome, reason, fault = _fault(one, gold, need_grounds)
+        if fault:
+            figures[fault.replace(" ", "_")] = 1.0
+        if outcome != "correct":
+            break
+    if outcome == "correct" and unread:
+        return StepVerdict(index, step.kind, "undecided", why, figures | {"unread": 1.0})
+    if any(one.calculation.true is None for one in ones):
+        figures["unread"] = 1.0
+    return StepVerdict(index, step.kind, outcome, reason, figures)
+
+
+def _fault(one: Checked, gold: GoldPath, need_grounds: bool) -> tuple[StepOutcome, str, Fault | None]:
+    """Outcome of one calculation, why, and the kind of fault."""
+    calculation = one.calculation
+    if calculation.true is None:
+        return "undecided", calculation.reason, None
+    if not calculation.true:
+        return "incorrect", f"wrong calculation: {calculation.reason}", "wrong calculation"
+    if need_grounds and not one.grounded:
+        lost = next(o for o, source in zip(calculation.operands, one.grounds, strict=True) if not source)
+        return (
+            "incorrect",
+            f"wrong operand: {lost.text} comes from neither question, result nor constant",
+            "wrong operand",
+        )
+    if one.on_path or not need_grounds:
+        return "correct", "", None
+    departure = _departure(calculation, gold)
+    return ("undecided", *departure) if departure else ("correct", "not on the gold path", None)
+
+
+def _departure(calculation: Calculation, gold: GoldPath) -> tuple[str, Fault] | None:
+    """How a step off the gold path looks like a gold step gone wrong; None where it looks like none."""
+    operands = _operands(calculation)
+    for other in gold.calculations:
+        if sorted(operands) == sorted(_operands(other)) and len(operands) > 1:
+            return f"wrong operation: {calculation.text[:60]}, where the gold has {other.text[:60]}", "wrong operation"
+    for other in gold.calculations:
+        theirs = _operands(other)
+        if calculation.operators == other.operators and len(theirs) == len(operands) == 2:
+            same = [mine == gold_one for mine, gold_one in zip(operands, theirs, strict=True)]
+            if any(same):
+                at = same.index(False)
+                return f"wrong operand: {show(operands[at])}, where the gold has {show(theirs[at])}", "wrong operand"
+    return None
+
+
+def _operands(calculation: Calculation) -> tuple[Value, ...]:
+    first = next((side for side in calculation.sides if side.operators), None)
+    return tuple(_plain(operand) for operand in first.operands) if first else ()
+
+
+def _plain(operand: Operand) -> Value:
+    return Fraction(operand.value) / 100 if operand.percent else operand.value
+
+
+def spell(value: Value) -> str:
+    """A value written exactly: an integer, a finite decimal, else a fraction."""
+    if isinstance(value, int):
+        return str(value) if value.bit_length() < 4096 else show(value)
+    denominator = value.denominator
+    for digits in range(1, 13):
+        if not 10**digits % denominator:
+            scaled = value.numerator * (10**digits // denominator)
+            sign, text = ("-" if scaled < 0 else ""), str(size(scaled)).rjust(digits + 1, "0")
+            return f"{sign}{text[:-digits]}.{text[-digits:]}"
+    return f"{value.numerator}/{value.denominator}" if value.numerator.bit_length() < 4096 else show(value)
+
+
+def last_result(texts: Sequence[str]) -> Value | None:
+    """The result of the last written calculation, or None where there is none."""
+    for text in reversed(texts):
+        for calculation in reversed(find_calculations(text)):
+            return calculation.result
+    return None

@@ -1,0 +1,208 @@
+"""What a task is: where its problems come from, its trace grammar, and its judges."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from tracedistill.formats import join
+from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
+from tracedistill.store import content_id
+from tracedistill.tasks._located import locate
+
+Policy = Literal["default", "published"]
+"""published: the answer metric of the study a task comes from, for comparison; default: the corrected one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the problems of a task are read from."""
+
+    data_dir: Path | None = None
+    """Folder that holds one folder per task (files as the task documents them); None: the hub or the generator."""
+    path: str | None = None
+    """A single file (task `file`), or another hub id than the task's own."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our field name -> the file's column name (task `file`)."""
+    judge: str = "auto"
+    """How answers are judged (task `file`): a rule's name, or `module:function`; auto: told by the golds."""
+    relative: float | None = None
+    """judge number: share of the gold by which an answer may differ from it."""
+    absolute: float | None = None
+    """judge number: amount by which an answer may differ from the gold."""
+    labels: tuple[str, ...] = ()
+    """judge label: the closed set; empty: the golds of the file."""
+    instruction: str = ""
+    """What stands at the head of every problem (task `file`)."""
+    first_choice: int | None = None
+    """The number of the first choice where golds are numbers of choices (task `file`); None: told by the golds."""
+    seed: int = 0
+    """Seed of a generator task."""
+    size: int | None = None
+    """Number of problems that a generator makes for the split; None: the task's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedTrace:
+    """A trace read from text, or the reason why it could not be."""
+
+    steps: tuple[Step, ...]
+    """The steps; empty where `reason` says why."""
+    reason: str = ""
+    """Empty where the trace was parsed."""
+
+
+class Task(ABC):
+    """One family of problems. Subclasses hold no state; a task is a file that one reads from top to bottom."""
+
+    name: ClassVar[str]
+    """Key in `tracedistill.tasks.TASKS`."""
+    splits: ClassVar[tuple[str, ...]] = ("train", "test")
+    """Splits that `load` knows."""
+    classes: ClassVar[tuple[str, ...]] = ()
+    """All labels that the class step may name; empty where traces have no class step."""
+    answer_hint: ClassVar[str] = "Give the final answer on the last line as `Answer: <answer>`."
+    """The sentence that every in-context prompt ends with."""
+
+    # ---- problems
+
+    @abstractmethod
+    def load(self, split: str, source: Source) -> Iterator[Problem]:
+        """Problems of one split in the source's order, each with a stable id; InputError names file and row."""
+
+    @abstractmethod
+    def render_problem(self, problem: Problem) -> str:
+        """Context and question as the student reads them; no gold."""
+
+    def about(self, source: Source) -> list[str]:  # noqa: ARG002
+        """What a person should know of how this source is read and judged, in lines; empty for most tasks."""
+        return []
+
+    def problem_of_row(self, problem_id: str, question: str, answers: tuple[str, ...]) -> Problem:
+        """A problem out of a row that brings its own gold, for judging outputs that no problem is known for."""
+        return Problem(problem_id, self.name, "row", question, answers)
+
+    def render_answer(self, problem: Problem) -> str:
+        """The gold answer as a student should write it."""
+        return ", ".join(problem.answers)
+
+    def closed_answers(self, problem: Problem) -> tuple[str, ...]:  # noqa: ARG002
+        """All possible answers of a closed set (for the candidate reading); empty where the set is open."""
+        return ()
+
+    # ---- traces
+
+    def decompose(self, problem: Problem) -> Trace | None:
+        """Rule-based trace, or None where rules give none: here the gold steps, whose maker is an oracle.
+
+        A task whose rules read the problem alone overrides this, and says `oracle=False`.
+        """
+        if not problem.gold_steps:
+            return None
+        return self.rule_trace(problem, problem.gold_steps, self.render_answer(problem) or None, oracle=True)
+
+    def gold_plan(self, problem: Problem) -> Trace | None:  # noqa: ARG002
+        """A plan made from gold that holds no results, or None where there is none: what the best teacher would say."""
+        return None
+
+    def plan_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Trace | None:
+        """A gold plan of these steps: its maker is an oracle and states no answer; None where there are no steps."""
+        return self.rule_trace(problem, steps, None, oracle=True) if steps else None
+
+    def rule_trace(self, problem: Problem, steps: tuple[Step, ...], answer: str | None, *, oracle: bool) -> Trace:
+        """A trace by rules; `oracle` where gold was needed to make it. The gold steps keep the source's own text."""
+        gold = bool(problem.gold_text) and steps == problem.gold_steps
+        text = problem.gold_text if gold else self.render_trace(steps)
+        trace_id = content_id("rules", problem.problem_id, text)
+        located = steps if gold and any(step.spans for step in steps) else locate(text, steps)
+        return Trace(trace_id, problem.problem_id, "rules", located, text, answer=answer, oracle=oracle)
+
+    @abstractmethod
+    def render_trace(self, steps: tuple[Step, ...]) -> str:
+        """Steps as text; `parse_trace(render_trace(steps))` gives the same steps."""
+
+    @abstractmethod
+    def parse_trace(self, text: str) -> ParsedTrace:
+        """Steps out of what a model wrote, tolerant of styles; says why where it cannot.
+
+        A step may say where it stands (`Step.spans`); `read_trace` finds those that do not.
+        """
+
+    def read_trace(self, text: str) -> tuple[Step, ...]:
+        """Return the steps that `parse_trace` reads, each with its spans; no steps if the text cannot be read."""
+        steps = self.parse_trace(text).steps
+        return steps if any(step.spans for step in steps) else locate(text, steps)
+
+    # ---- judges: judge_trace never sees the answer, judge_answer never sees the trace's verdict
+
+    @abstractmethod
+    def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:
+        """The three readings of the answer in a whole model output (see `formats.split`)."""
+
+    @abstractmethod
+    def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
+        """Verdict on parsed steps, step by step, against this problem's own gold (joined by id, never by answer)."""
+
+    def judge_output_trace(self, problem: Problem, text: str | None, *, tagged: bool = False) -> Verdict:  # noqa: ARG002
+        """Parse, then judge: `none` for no text, `unparsed` with the reason where the text cannot be read.
+
+        `tagged`: a think tag marked the text, so that it is a trace whatever it says.
+        """
+        if text is None or not text.strip():
+            return Verdict("none", reason="no trace")
+        parsed = self.parse_trace(text)
+        if not parsed.steps:
+            return Verdict("unparsed", extracted=text[:200], reason=parsed.reason)
+        return self.judge_trace(problem, parsed.steps)
+
+    def judge_plan(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:  # noqa: ARG002
+        """Verdict on a plan without calculations; `undecided` where rules cannot tell."""
+        return Verdict("undecided", reason=f"task {self.name} has no rules for plans")
+
+    # ---- what ties trace to answer, and the gold itself
+
+    def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
+        """Whether the gold answer stands verbatim in the steps (copying would do)."""
+        text = " ".join(step.text for step in steps).casefold()
+        return bool(problem.answers) and all(answer.casefold() in text for answer in problem.answers)
+
+    def gold_fault(self, problem: Problem) -> str:
+        """Say why the gold answer does not pass its own judge, in words that do not name it; empty where it does."""
+        if not problem.answers:
+            return "blank"
+        verdict = self.judge_answer(problem, join(None, self.render_answer(problem))).answer
+        return "" if verdict.ok else f"{verdict.outcome}, {verdict.reason}"
+
+    def audit(self, problem: Problem) -> list[str]:
+        """What is wrong with this problem's own gold: one sentence each, empty where it passes its own judges."""
+        found = []
+        fault = self.gold_fault(problem)
+        if fault:
+            found.append(f"gold answer does not pass its own judge: {fault}")
+        if problem.gold_steps:
+            trace = self.judge_trace(problem, problem.gold_steps)
+            if not trace.ok:
+                found.append(f"gold trace does not pass its own judge: {trace.outcome}, {trace.reason}")
+        return found
+
+    def summarise(
+        self,
+        problems: list[Problem],  # noqa: ARG002
+        texts: list[str],  # noqa: ARG002
+        policy: Policy = "default",  # noqa: ARG002
+    ) -> dict[str, float]:
+        """Further figures of this task's field over all outputs (ROUGE-L, F1, ...), in percent; empty for most."""
+        return {}
+
+
+def content(value: Any) -> str:
+    """A JSON value as the string that a question or answer field may hold: numbers lose `.0`, objects are JSON."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)

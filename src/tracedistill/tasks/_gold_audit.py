@@ -1,0 +1,130 @@
+"""Golds put before their own judge, before anything is spent: what fails, what is blank, what contradicts itself.
+
+golds: 17 of 340 fail their own judge (label): 17 x the gold is none of the labels (file-train-8: 'refnd', ...)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tracedistill.records import Problem
+from tracedistill.tasks._base import Task
+from tracedistill.tasks._overlap import duplicates, sample
+
+LOOKED_AT = 10_000
+"""Golds that are judged; of more a seeded sample."""
+FAULTS_ALLOWED = 0.05
+"""Share of the golds of one's own data that may fail before a study stops."""
+SHOWN = 3
+"""Examples of each cause."""
+SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One thing that is wrong with golds."""
+
+    what: str
+    """In words, the same for all of its golds."""
+    n: int
+    """How many."""
+    examples: tuple[str, ...]
+    """The first few, each an id and its gold."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoldAudit:
+    """What the golds of a set of problems are worth."""
+
+    n: int
+    """Problems."""
+    checked: int
+    """Of these, those whose gold was judged."""
+    failing: tuple[Cause, ...]
+    """Golds that do not pass their own judge, blank ones among them; the most frequent cause first."""
+    contradictory: Cause
+    """Problems that occur more than once, with different golds."""
+    repeated: Cause
+    """Problems that occur more than once, with the same gold."""
+
+    @property
+    def n_failing(self) -> int:
+        """Golds that do not pass."""
+        return sum(cause.n for cause in self.failing)
+
+    @property
+    def share(self) -> float:
+        """The larger of two shares: golds that fail, and problems whose golds contradict each other."""
+        if not self.n:
+            return 0.0
+        return max(self.n_failing / max(1, self.checked), self.contradictory.n / self.n)
+
+    def lines(self) -> list[str]:
+        """What a person should know, a line each; empty where every gold is good."""
+        lines = []
+        if self.n_failing:
+            lines.append(f"golds: {self.n_failing} of {self.checked} do not pass their own judge")
+            lines += [_line(cause) for cause in self.failing]
+        for cause in (self.contradictory, self.repeated):
+            if cause.n:
+                lines.append(f"golds: {cause.n} of {self.n} {cause.what}, for example {'; '.join(cause.examples)}")
+        return lines
+
+
+def audit_golds(task: Task, problems: Sequence[Problem], seed: int = 0) -> GoldAudit:
+    """Judge the gold answer of each problem, of more than 10,000 a seeded sample; repetitions are counted over all."""
+    looked_at = sample(problems, LOOKED_AT, seed)
+    faults = [(problem, fault) for problem in looked_at if (fault := task.gold_fault(problem))]
+    counts = Counter(fault for _, fault in faults)
+    failing = [
+        Cause(fault, count, _examples([problem for problem, other in faults if other == fault]))
+        for fault, count in counts.most_common()
+    ]
+    by_id = {problem.problem_id: problem for problem in problems}
+    groups = duplicates(problems)
+    torn = [[by_id[i] for i in repeat.ids] for repeat in groups if not repeat.same_answers]
+    same = [[by_id[i] for i in repeat.ids] for repeat in groups if repeat.same_answers]
+    return GoldAudit(
+        len(problems),
+        len(looked_at),
+        tuple(failing),
+        Cause("have another gold than the same question elsewhere", sum(map(len, torn)), _pairs(torn)),
+        Cause("repeat a question and its gold", sum(len(group) - 1 for group in same), _pairs(same)),
+    )
+
+
+def allowed_faults(task: str, said: float | None) -> float:
+    """Return the share of golds that may fail: what the user says, else 5% of one's own data, all of the tasks'."""
+    if said is not None:
+        return said
+    return FAULTS_ALLOWED if task == "file" or ":" in task else 1.0
+
+
+def too_many_faults(golds: GoldAudit, limit: float, remedy: str = "set task.failing_golds to go on") -> str:
+    """Say that a study on such golds would mean nothing, and what to do."""
+    lines = "\n".join(f"  {line}" for line in golds.lines())
+    return (
+        f"{golds.share:.0%} of the golds fail their own judge or contradict each other, more than {limit:.0%}; mend "
+        f"the file, say which judge (task.judge), or {remedy}\n{lines}"
+    )
+
+
+def _line(cause: Cause) -> str:
+    return f"  {cause.n} x {cause.what}: {'; '.join(cause.examples)}"
+
+
+def _examples(problems: Sequence[Problem]) -> tuple[str, ...]:
+    return tuple(f"{problem.problem_id} {_shown(problem)}" for problem in problems[:SHOWN])
+
+
+def _pairs(groups: Sequence[Sequence[Problem]]) -> tuple[str, ...]:
+    return tuple(
+        " and ".join(f"{problem.problem_id} {_shown(problem)}" for problem in group[:2]) for group in groups[:SHOWN]
+    )
+
+
+def _shown(problem: Problem) -> str:
+    gold = " | ".join(problem.answers)
+    return repr(gold if len(gold) <= SHOWN_CHARACTERS else f"{gold[:SHOWN_CHARACTERS]}...")

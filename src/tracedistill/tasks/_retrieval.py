@@ -1,0 +1,347 @@
+"""The grammar and the judge of class + retrieval traces, shared by cotempqa, babi and msmarco.
+
+Such a trace names the kind of question, then cites the facts that answer it:
+
+    The temporal relation between the event in question and the event in context is: equal.
+    I need to use the following facts to answer the question: ['Ana works for Intel from 1968 to 2004.']
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from tracedistill.formats import MARKER
+from tracedistill.records import Problem, Step, StepVerdict, Verdict
+from tracedistill.tasks._base import ParsedTrace
+
+_HEAD = re.compile(r"\A\s*(?:assistant\b\s*)+", re.IGNORECASE)
+_TAG = re.compile(r"</?think>|<answer>", re.IGNORECASE)
+_THINK = re.compile(r"</?think>", re.IGNORECASE)
+_CLOSES = re.compile(r"""[ \t]*+,?[ \t]*+(?:\n|\Z)|\s*+(?:,\s*+['"“‘]|,?\s*+\])""")
+_BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,3}[.)])\s+")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
+_LETTERS = {"n": "\n", "r": "\r", "t": "\t"}
+_QUOTES = {"'": "'", '"': '"', "“": "”", "‘": "’"}
+
+
+# ---- comparison
+
+
+def normalise_fact(text: str) -> str:
+    """A fact as it is compared: lower-case, single spaces, no period at its end."""
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split()).rstrip(" .")
+
+
+def normalise_class(text: str) -> str:
+    """A class label as it is compared: lower-case, words joined by hyphens, no punctuation around it."""
+    return re.sub(r"[\s_-]+", "-", text.strip(" \t\n.,:;*'\"`").casefold())
+
+
+# ---- facts in text
+
+
+def write_list(facts: tuple[str, ...]) -> str:
+    """Facts as the published traces write them: a Python list."""
+    return repr(list(facts))
+
+
+def write_bars(facts: tuple[str, ...]) -> str:
+    """Facts on one line with bars between them: fewer tokens, and no quotes to escape."""
+    return " | ".join(_protect(fact) for fact in facts)
+
+
+def _protect(fact: str) -> str:
+    plain = fact.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "\\n").replace("\r", "\\r")
+    # a bracket or quote in front would be read as a list or a quoted string
+    return "\\" + plain if plain[:1] in {"[", *_QUOTES} else plain
+
+
+def _unescape(text: str) -> str:
+    def one(found: re.Match[str]) -> str:
+        code = found.group(1)
+        if len(code) > 1:
+            point = int(code[1:], 16)
+            return chr(point) if point <= 0x10FFFF else found.group(0)
+        return _LETTERS.get(code, code)
+
+    return _ESCAPE.sub(one, text) if "\\" in text else text
+
+
+def read_list(text: str, start: int) -> tuple[tuple[str, ...], int, str]:
+    """Items of the list whose bracket stands at `start`, where it ends, and why it is not whole (else empty).
+
+    Tolerates unescaped apostrophes (`['state's attorney']`) and lists that are cut off: the item
+    that was cut is kept as written.
+    """
+    items: list[str] = []
+    at = start
+    while at < len(text) and text[at] in "[ \t\n,;":
+        at += 1
+    while at < len(text):
+        if text[at] == "]":
+            end = at + 1
+            while end < len(text) and text[end] == "]":
+                end += 1
+            return tuple(items), end, ""
+        if text[at] in _QUOTES:
+            item, at, closed = _quoted(text, at)
+            items.append(item)
+            if not closed:
+                return tuple(items), at, f"the list of facts is cut off in item {len(items)}"
+        else:
+            stop = re.compile(r"\]|\n|\Z").search(text, at)
+            end = stop.start() if stop else len(text)
+            items.append(text[at:end].strip())
+            at = end
+        while at < len(text) and text[at] in " \t\n,;":
+            at += 1
+    return tuple(items), at, f"the list of facts is cut off after item {len(items)}"
+
+
+def _quoted(text: str, start: int) -> tuple[str, int, bool]:
+    """The quoted item at `start`, the position after it, and whether its quote was closed."""
+    quote = _QUOTES[text[start]]
+    at = start + 1
+    while at < len(text):
+        if text[at] == "\\":
+            at += 2
+        elif text[at] == quote and _CLOSES.match(text, at + 1):
+            return _unescape(text[start + 1 : at]), at + 1, True
+        else:
+            at += 1
+    return _unescape(text[start + 1 :].strip()), len(text), False
+
+
+def trace_body(text: str) -> str:
+    """What stands between the think tags, whichever of them are missing, without a leading "assistant"."""
+    start, end = body_span(text)
+    return text[start:end]
+
+
+def body_span(text: str) -> tuple[int, int]:
+    """Where the trace of a whole output begins and ends; white space at its ends aside."""
+    head = _HEAD.match(text)
+    first = head.end() if head else 0
+    tags = list(_TAG.finditer(text, first))
+    opened = next((tag for tag in tags if tag.group().lower() == "<think>"), None)
+    start = opened.end() if opened else first
+    stop = next((tag for tag in tags if tag.start() >= start and tag.group().lower() != "<think>"), None)
+    end = stop.start() if stop else len(text)
+    if stop is not None and not text[start:end].strip():
+        start = stop.end()
+        answer = re.search(r"<answer>", text[start:], re.IGNORECASE)
+        end = start + answer.start() if answer else len(text)
+        if stop.group().lower() == "<answer>":
+            end = start
+    inside = text[start:end]
+    start += len(inside) - len(inside.lstrip())
+    return start, start + len(inside.strip())
+
+
+# ---- the grammar
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """How one task writes its class step and its retrieval step, and how both are recognised.
+
+    `parse(render(steps))` gives the same steps for steps made by `class_step` (of `classes`) and
+    `retrieval_step`, in any number and order. Facts must not hold the think or answer tags; with
+    `bars` they must be stripped and not empty, and with `one_sentence` be one sentence each.
+    """
+
+    class_line: str
+    """The class step with `{}` for the label."""
+    facts_line: str
+    """The retrieval step with `{}` for the facts."""
+    class_cue: re.Pattern[str]
+    """Matches what stands before the label: the sentence that was taught, or a short labelled form; no paraphrase."""
+    facts_cue: re.Pattern[str]
+    """Matches what stands before the facts, in every form that is accepted."""
+    classes: tuple[str, ...]
+    """All labels."""
+    bars: bool = False
+    """Whether facts are written between bars (else as a Python list); both are read."""
+    one_sentence: bool = False
+    """Whether every fact is one sentence, so that a bare run of sentences can be told apart."""
+
+    def class_step(self, label: str) -> Step:
+        """The class step that names this label."""
+        return Step("class", self.class_line.format(label), value=label)
+
+    def retrieval_step(self, facts: tuple[str, ...]) -> Step:
+        """The retrieval step that cites these facts."""
+        written = write_bars(facts) if self.bars else write_list(facts)
+        return Step("retrieval", self.facts_line.replace("{}", written).rstrip(), facts=facts)
+
+    def render(self, steps: tuple[Step, ...]) -> str:
+        """Steps as text in this grammar's own words, one per line; other kinds of steps as they are written."""
+        return "\n".join(self._line(step) for step in steps)
+
+    def _line(self, step: Step) -> str:
+        if step.kind == "class" and step.value is not None:
+            return self.class_step(step.value).text
+        if step.kind == "retrieval":
+            return self.retrieval_step(step.facts).text
+        return step.text
+
+    def parse(self, text: str) -> ParsedTrace:
+        """Class and retrieval steps out of a whole output or its trace alone.
+
+        What can be read is returned even where `reason` says what could not: a missing step, a
+        list that is cut off.
+        """
+        body = trace_body(text)
+        steps: list[Step] = []
+        reasons: list[str] = []
+        done = 0
+        label = self.class_cue.search(body)
+        facts = self.facts_cue.search(body)
+        while True:
+            # searched again only once passed: a runaway output repeats one cue thousands of times
+            if label and label.start() < done:
+                label = self.class_cue.search(body, done)
+            if facts and facts.start() < done:
+                facts = self.facts_cue.search(body, done)
+            if label and (facts is None or label.start() < facts.start()):
+                end = self._line_end(body, label.end(), facts)
+                value = self._label(body[label.end() : end])
+                if value:
+                    steps.append(Step("class", body[done:end].strip(), value=value))
+                else:
+                    reasons.append("the class step names no class")
+            elif facts:
+                cited, end, reason = self._facts(body, facts.end())
+                steps.append(Step("retrieval", body[done:end].strip(), facts=cited))
+                if reason:
+                    reasons.append(reason)
+            else:
+                break
+            done = end
+        if not body:
+            reasons.append("empty trace")
+        else:
+            kinds = {step.kind for step in steps}
+            reasons += [f"no {kind} step found" for kind in ("class", "retrieval") if kind not in kinds]
+        return ParsedTrace(tuple(steps), "; ".join(reasons))
+
+    def holds_trace(self, text: str) -> bool:
+        """Whether a step's cue or a think tag stands in the text; without any it is taken for an answer alone."""
+        return any(cue.search(text) for cue in (self.class_cue, self.facts_cue, _THINK))
+
+    def _line_end(self, body: str, start: int, facts: re.Match[str] | None) -> int:
+        newline = body.find("\n", start)
+        end = len(body) if newline < 0 else newline
+        return min(end, facts.start()) if facts else end
+
+    def _label(self, written: str) -> str:
+        plain = normalise_class(written)
+        labels = {normalise_class(label): label for label in self.classes}
+        if plain in labels:
+            return labels[plain]
+        named = [label for key, label in labels.items() if re.search(rf"(?<![\w-]){re.escape(key)}(?![\w-])", plain)]
+        return named[0] if len(named) == 1 else written.strip(" \t\n.:*'\"`")
+
+    def _facts(self, body: str, start: int) -> tuple[tuple[str, ...], int, str]:
+        """Facts written at `start` (a list, bars, bullets or a bare string), where they end, and what is wrong."""
+        at = start
+        while at < len(body) and body[at] in " \t":
+            at += 1
+        if at < len(body) and body[at] == "[":
+            items, end, reason = read_list(body, at)
+            if len(items) == 1 and body[at + 1 : at + 2] not in _QUOTES:
+                items = self._bare(items[0])
+            return items, end, reason
+        newline = body.find("\n", at)
+        end = len(body) if newline < 0 else newline
+        line = body[at:end].strip()
+        if line:
+            following = self.class_cue.search(body, at, end)
+            if following and not self.bars:
+                end, line = following.start(), body[at : following.start()].strip()
+            return self._bare(line), end, ""
+        return self._bullets(body, end)
+
+    def _bare(self, line: str) -> tuple[str, ...]:
+        parts = re.split(r"(?<!\\)((?:\\\\)*)\|", line)
+        # the split keeps the backslashes before each bar: they belong to the part before it
+        joined = [parts[n] + (parts[n + 1] if n + 1 < len(parts) else "") for n in range(0, len(parts), 2)]
+        found: list[str] = []
+        for part in (piece.strip() for piece in joined):
+            if part[:1] in _QUOTES and part[-1:] == _QUOTES[part[0]] and len(part) > 1:
+                found.append(_unescape(part[1:-1]))
+            elif part:
+                found += _SENTENCE.split(_unescape(part)) if self.one_sentence else [_unescape(part)]
+        return tuple(found)
+
+    def _bullets(self, body: str, start: int) -> tuple[tuple[str, ...], int, str]:
+        stops = [
+            match.start() for cue in (self.class_cue, self.facts_cue, MARKER) if (match := cue.search(body, start))
+        ]
+        end = min(stops, default=len(body))
+        block = body[start:end]
+        lead = len(block) - len(block.lstrip())
+        if block.lstrip().startswith("["):
+            return read_list(body[:end], start + lead)
+        lines = [_BULLET.sub("", line).strip() for line in block.splitlines()]
+        return tuple(fact for line in lines if line for fact in self._bare(line)), end, ""
+
+
+# ---- the judge
+
+ANSWER_ALONE = Verdict("none", reason="no trace: neither step's cue nor a think tag stands in the text")
+"""The verdict on text that `Grammar.holds_trace` says holds none."""
+
+
+def judge_class_retrieval(problem: Problem, steps: tuple[Step, ...]) -> Verdict:
+    """Correct where the class is the gold's and the cited facts are exactly the gold's.
+
+    Several class steps must all be right; several retrieval steps count together. Facts are compared
+    as `normalise_fact` leaves them, as sets. Figures (0 to 1): `class`, `facts_exact`, `precision`
+    and `recall` of the facts. `ungradable` where the problem has no gold steps.
+    """
+    gold_class = next((step.value for step in problem.gold_steps if step.kind == "class"), None)
+    retrieval = [step for step in problem.gold_steps if step.kind == "retrieval"]
+    gold_facts = {normalise_fact(fact) for step in retrieval for fact in step.facts}
+    if gold_class is None and not retrieval:
+        return Verdict("ungradable", reason=f"{problem.problem_id} has no gold class or facts to judge against")
+    cited = {normalise_fact(fact) for step in steps if step.kind == "retrieval" for fact in step.facts}
+    right = len(cited & gold_facts)
+    precision = right / len(cited) if cited else 0.0
+    recall = right / len(gold_facts) if gold_facts else 1.0
+    exact = cited == gold_facts and any(step.kind == "retrieval" for step in steps)
+    verdicts = tuple(_judge_step(index, step, gold_class, gold_facts) for index, step in enumerate(steps))
+    labels = [verdict for verdict in verdicts if verdict.kind == "class"]
+    class_ok = bool(labels) and all(verdict.outcome == "correct" for verdict in labels)
+    wrong = []
+    if gold_class is not None and not class_ok:
+        wrong.append(labels[-1].reason if labels else "no class step")
+    if retrieval and not exact:
+        wrong.append(_facts_reason(cited, gold_facts) if cited else "no facts cited")
+    figures = {"class": float(class_ok), "facts_exact": float(exact), "precision": precision, "recall": recall}
+    return Verdict("incorrect" if wrong else "correct", reason="; ".join(wrong), steps=verdicts, figures=figures)
+
+
+def _judge_step(index: int, step: Step, gold_class: str | None, gold_facts: set[str]) -> StepVerdict:
+    if step.kind == "class" and gold_class is not None:
+        same = step.value is not None and normalise_class(step.value) == normalise_class(gold_class)
+        reason = "" if same else f"class is {gold_class}, not {step.value}"
+        return StepVerdict(index, "class", "correct" if same else "incorrect", reason)
+    if step.kind == "retrieval":
+        cited = {normalise_fact(fact) for fact in step.facts}
+        right = len(cited & gold_facts)
+        figures = {
+            "precision": right / len(cited) if cited else 0.0,
+            "recall": right / len(gold_facts) if gold_facts else 1.0,
+        }
+        if cited == gold_facts:
+            return StepVerdict(index, "retrieval", "correct", figures=figures)
+        return StepVerdict(index, "retrieval", "incorrect", _facts_reason(cited, gold_facts), figures)
+    return StepVerdict(index, step.kind, "undecided", "not judged: neither class nor retrieval")
+
+
+def _facts_reason(cited: set[str], gold: set[str]) -> str:
+    return f"facts: {len(cited & gold)} of {len(gold)} gold cited, {len(cited - gold)} others"

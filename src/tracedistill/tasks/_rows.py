@@ -1,0 +1,289 @@
+"""Rows out of JSON Lines, JSON, CSV and TSV files (also gzipped), Parquet, folders of these, or from the hub.
+
+Errors name file and row, and say what to do about it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from tracedistill.errors import InputError, MissingSplitError
+from tracedistill.tasks._base import Source
+
+Row = dict[str, Any]
+
+_FILES_READ: ContextVar[list[Path] | None] = ContextVar("_FILES_READ", default=None)
+
+
+@contextmanager
+def files_read() -> Iterator[list[Path]]:
+    """Collect the files that are read inside the block, each once: what its result depends on."""
+    found: list[Path] = []
+    token = _FILES_READ.set(found)
+    try:
+        yield found
+    finally:
+        _FILES_READ.reset(token)
+
+
+def note_read(path: Path) -> None:
+    """Add a file, or those of a folder of shards, to what `files_read` collects."""
+    noted = _FILES_READ.get()
+    if noted is None:
+        return
+    for file in _shards(path) if path.is_dir() else [path]:
+        if file.is_file() and file not in noted:
+            noted.append(file)
+
+
+ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+"""Kinds of files, told by the name; all but Parquet also gzipped (.gz)."""
+SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation",
+               "val": "validation", "dev": "validation", "test": "test"}  # fmt: skip
+"""How shards of a folder begin -> the split that they hold."""
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(?::[\w.-]+)?")
+_SHARD = re.compile(r"([a-z]+)(?=[-_.\d])")
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """(line or row number from 1, row) of a file, a folder of shards or a hub id `org/name` (`org/name:config`).
+
+    The kind is told by the name. Shards are read in the order of their names; where all of them are named after
+    splits (`train-00000-of-00002.parquet`), and so with the hub, each row gets its split as column `split`.
+    Raises InputError for empty files and bad rows.
+    """
+    if path.is_dir():
+        rows: Iterator[tuple[int, Row]] = _folder(path)
+    elif not path.is_file() and is_hub_id(path):
+        rows = _whole_hub(str(path))
+    else:
+        rows = _file(path)
+    found = False
+    for number, row in rows:
+        found = True
+        yield number, row
+    if not found:
+        raise InputError(f"{path}: no rows")
+
+
+def is_hub_id(path: Path) -> bool:
+    """Whether a path may be a data set of the hub: `org/name`, with `:config` or without, and no kind of file."""
+    return _HUB_ID.fullmatch(str(path)) is not None and not path.name.removesuffix(".gz").endswith(ENDINGS)
+
+
+def _file(path: Path) -> Iterator[tuple[int, Row]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    note_read(path)
+    name = path.name.removesuffix(".gz").lower()
+    if name.endswith(".parquet") and path.suffix == ".gz":
+        raise InputError(f"{path}: gzipped Parquet is not supported; run gunzip first (Parquet is already compressed)")
+    if name.endswith(".parquet"):
+        return _parquet(path)
+    if name.endswith((".csv", ".tsv")):
+        return _csv(path, "\t" if name.endswith(".tsv") else None)
+    if name.endswith((".jsonl", ".ndjson")):
+        return _jsonl(path)
+    if name.endswith(".json"):
+        return _json(path)
+    raise InputError(f"{path}: cannot tell the kind of file; use .jsonl, .json, .csv or .tsv (also .gz), or .parquet")
+
+
+def _shards(path: Path) -> list[Path]:
+    return sorted(
+        file for file in path.rglob("*")
+        if file.is_file() and not file.name.startswith(".") and file.name.removesuffix(".gz").endswith(ENDINGS)
+    )  # fmt: skip
+
+
+def _folder(path: Path) -> Iterator[tuple[int, Row]]:
+    files = _shards(path)
+    if not files:
+        raise InputError(f"{path}: no data file in this folder; use {', '.join(ENDINGS)}")
+    heads = [_SHARD.match(file.name) for file in files]
+    splits = [SPLIT_NAMES.get(head[1], "") if head else "" for head in heads]
+    named, count = all(splits), 0
+    for file, split in zip(files, splits, strict=True):
+        for _, row in _file(file):
+            count += 1
+            yield count, ({"split": split, **row} if named else row)
+
+
+def task_rows(
+    source: Source, task: str, stem: str, hub_id: str, hub_split: str, config: str | None = None
+) -> Iterator[tuple[int, Row]]:
+    """Rows of `<data_dir>/<task>/<stem>.jsonl(.gz)` (or `other/<task>_<stem>`), else of the hub's data set."""
+    if source.data_dir is None:
+        return _hub(source.path or hub_id, config, hub_split)
+    for base in (source.data_dir / task / stem, source.data_dir / "other" / f"{task}_{stem}"):
+        for suffix in (".jsonl.gz", ".jsonl", ".parquet", ".csv"):
+            path = base.with_name(base.name + suffix)
+            if path.is_file():
+                return read_rows(path)
+    raise MissingSplitError(f"{source.data_dir}: no {task}/{stem}.jsonl(.gz); data_dir must hold one folder per task")
+
+
+def _hub(hub_id: str, config: str | None, split: str) -> Iterator[tuple[int, Row]]:
+    import datasets  # heavy, and only needed without data_dir
+
+    try:
+        data = datasets.load_dataset(hub_id, config, split=split)
+    except Exception as error:
+        # datasets raises a dozen unrelated types for one fact: it is not to be had here
+        raise InputError(
+            f"cannot load {hub_id} ({split}) from the hub: {error}; give data_dir with files instead"
+        ) from error
+    yield from enumerate((dict(row) for row in data), start=1)
+
+
+def _whole_hub(name: str) -> Iterator[tuple[int, Row]]:
+    """All splits of a data set, each row with its split; without a network out of the hub's cache."""
+    import datasets
+
+    hub_id, _, config = name.partition(":")
+    try:
+        data = datasets.load_dataset(hub_id, config or None)
+    except Exception as error:
+        # datasets raises a dozen unrelated types for one fact: it is not to be had here
+        raise InputError(
+            f"{name}: no such file, and it cannot be loaded from the hub: {str(error).splitlines()[0]}"
+        ) from error
+    count = 0
+    for split, rows in data.items():
+        for row in rows:
+            count += 1
+            yield count, {"split": str(split), **row}
+
+
+def _open_text(path: Path) -> io.TextIOBase:
+    """UTF-8, with a mark at its head or without; UTF-16 where such a mark says so (Excel's "Unicode text")."""
+    zipped = path.suffix == ".gz"
+    with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
+        head = stream.read(2)
+    encoding = "utf-16" if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    if zipped:
+        return gzip.open(path, "rt", encoding=encoding, newline="")
+    return path.open(encoding=encoding, newline="")
+
+
+def _not_utf8(path: Path, number: int, error: UnicodeDecodeError) -> InputError:
+    return InputError(
+        f"{path}, after line {number}: not valid UTF-8 ({error.reason}); save it as UTF-8, for example: "
+        f"iconv -f LATIN1 -t UTF-8 '{path.name}' > utf8-{path.name}"
+    )
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
+    number = 0
+    try:
+        with _open_text(path) as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise InputError(f"{path}, line {number}: not a JSON object")
+                yield number, row
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {number}: not valid JSON ({error.msg})") from error
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, number, error) from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits; brackets without end
+        raise InputError(f"{path}, line {number}: not usable JSON ({error})") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}, after line {number}: {error}") from error
+
+
+def _json(path: Path) -> Iterator[tuple[int, Row]]:
+    """A list of objects, an object that holds one (`{"data": [...]}`), or an object of columns."""
+    try:
+        with _open_text(path) as stream:
+            value = json.load(stream)
+    except json.JSONDecodeError as error:
+        hint = "; one object a line is JSON Lines: name the file .jsonl" if error.msg == "Extra data" else ""
+        raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}){hint}") from error
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, 0, error) from error
+    except (ValueError, RecursionError, OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: not usable JSON ({error})") from error
+    if isinstance(value, dict):
+        lists = {key: item for key, item in value.items() if isinstance(item, list)}
+        objects = [item for item in lists.values() if item and all(isinstance(row, dict) for row in item)]
+        if len(objects) == 1:
+            value = objects[0]
+        elif len(lists) == len(value) > 1 and len({len(item) for item in lists.values()}) == 1:
+            value = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    if not isinstance(value, list):
+        raise InputError(f"{path}: must be a list of objects, one a row")
+    for number, row in enumerate(value, start=1):
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, row {number}: not a JSON object")
+        yield number, row
+
+
+def _delimiter(head: str) -> str:
+    """What separates the columns of a CSV file: comma, semicolon (Excel in half of Europe) or tab."""
+    return max((",", ";", "\t"), key=head.count) if head else ","
+
+
+def _csv(path: Path, delimiter: str | None = None) -> Iterator[tuple[int, Row]]:
+    number = 1
+    csv.field_size_limit(2**31 - 1)  # outputs are long
+    try:
+        with _open_text(path) as lines:
+            if delimiter is None:
+                delimiter = _delimiter(lines.readline())
+                lines.seek(0)
+            # an open quote must not swallow the rest of the file
+            rows = csv.DictReader(lines, strict=True, delimiter=delimiter)
+            times = Counter(head for head in rows.fieldnames or () if head.strip())  # spreadsheets add empty ones
+            twice = ", ".join(f"'{head}'" for head, count in times.items() if count > 1)
+            if twice:
+                raise InputError(f"{path}, row 1: several columns are called {twice}; give each a name of its own")
+            for row in rows:
+                number = rows.line_num
+                if None in row or None in row.values():
+                    raise InputError(
+                        f"{path}, line {number}: number of fields differs from the header's (separated by "
+                        f"{'a tab' if delimiter == chr(9) else repr(delimiter)}); quote fields that hold it"
+                    )
+                yield number, dict(row)
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, number, error) from error
+    except csv.Error as error:
+        raise InputError(f"{path}, after line {number}: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}, after line {number}: {error}") from error
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        number = 0
+        for batch in file.iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error})") from error
+
+
+def field_of(row: Row, name: str, path: str, number: int) -> Any:
+    """row[name], or an InputError that names file, row, the missing column and the columns that are there."""
+    if name not in row:
+        raise InputError(f"{path}, row {number}: no column '{name}'; it has: {', '.join(sorted(map(str, row)))}")
+    return row[name]

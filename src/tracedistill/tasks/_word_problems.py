@@ -1,0 +1,81 @@
+"""What gsm8k, svamp and math share: traces of calculations, judged by `arithmetic`; plans, judged by `plans`."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import ClassVar
+
+from tracedistill import answers
+from tracedistill.answers import AnswerPolicy
+from tracedistill.arithmetic import gold_plans, plans
+from tracedistill.arithmetic import traces as arithmetic
+from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
+from tracedistill.tasks import _steps as steps
+from tracedistill.tasks._base import ParsedTrace, Policy, Task
+
+
+class WordProblems(Task):
+    """Problems whose traces calculate; a subclass says where they come from and what their gold is."""
+
+    answer_policy: ClassVar[AnswerPolicy] = answers.NUMBER
+    """How answers are read and compared; no study published another metric for these tasks."""
+    need_grounds: ClassVar[bool] = True
+    """Whether an operand from nowhere makes a trace incorrect."""
+
+    def render_problem(self, problem: Problem) -> str:
+        """The question."""
+        return problem.question
+
+    def render_trace(self, steps_: tuple[Step, ...]) -> str:
+        """A numbered list, one line per step."""
+        return steps.render_steps(steps_)
+
+    def parse_trace(self, text: str) -> ParsedTrace:
+        """Numbered, bulleted, `Step 1:`, lines or sentences; what a student wrote without numbers too."""
+        return steps.read_steps(text)
+
+    def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
+        """The readings of the answer; both policies are the same here."""
+        gold = problem.answers[0] if problem.answers else ""
+        return answers.judge(gold, text, problem.question, policy=self.answer_policy)
+
+    def judge_trace(self, problem: Problem, steps_: tuple[Step, ...]) -> Verdict:
+        """Every calculation checked; `unparsed` where the steps hold none."""
+        return arithmetic.judge(problem.question, steps_, problem.gold_steps, need_grounds=self.need_grounds)
+
+    def judge_plan(self, problem: Problem, steps_: tuple[Step, ...]) -> Verdict:
+        """Which operation on which quantities in which order, against the gold's."""
+        sub_questions = problem.meta.get("sub_questions", ())
+        return plans.judge_plan(problem.question, steps_, problem.gold_steps, tuple(sub_questions))
+
+    def gold_plan(self, problem: Problem) -> Trace | None:
+        """The gold calculations in words, without their results; None where they do not lead to the gold answer."""
+        if not self.answer_in_trace(problem, problem.gold_steps):
+            return None
+        return self.plan_trace(problem, gold_plans.calculation_plan(problem.question, problem.gold_steps))
+
+    def answer_in_trace(self, problem: Problem, steps_: tuple[Step, ...]) -> bool:
+        """Whether the last calculation's result is the gold answer."""
+        result = arithmetic.last_result([step.text for step in steps_])
+        if result is None or not problem.answers:
+            return False
+        try:
+            return Fraction(problem.answers[0].replace(",", "").strip("$% ")) == result
+        except (ValueError, ZeroDivisionError):
+            return False
+
+    def audit(self, problem: Problem) -> list[str]:
+        """Gold that fails its own judges, and gold operands that come from nowhere that rules know."""
+        found = super().audit(problem)
+        checked = arithmetic.check(problem.question, [step.text for step in problem.gold_steps])
+        if self.need_grounds:
+            lost = [
+                operand.text
+                for ones in checked
+                for one in ones
+                for operand, source in zip(one.calculation.operands, one.grounds, strict=True)
+                if not source
+            ]
+            if lost:
+                found.append(f"gold trace uses {', '.join(lost[:5])}: neither in the question, a result nor a constant")
+        return found

@@ -1,0 +1,1 @@
+"""Task `acre`: its panels, what they prove, and the task itself."""

@@ -1,0 +1,201 @@
+"""Task `acre`: causal induction from a few panels, after ACRE (Zhang et al. 2021); generated, seeded, no data needed.
+
+    Panel 1: red metal cube, blue rubber sphere: light on.
+    Panel 2: blue rubber sphere: light off.
+    Will the light go on for the red metal cube?   ->   on, by panels 1 and 2 (indirect)
+
+Some objects are blickets; the detector's light is on where at least one of the objects on it is a blicket.
+The class step is the inference type, the retrieval step the panels that decide: see `acre_rules`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tracedistill.arithmetic.gold_plans import retrieval_plan
+from tracedistill.errors import InputError
+from tracedistill.formats import split as split_output
+from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
+from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
+from tracedistill.tasks._retrieval import Grammar, judge_class_retrieval
+from tracedistill.tasks.acre.panels import generate, panel_line, question_line, read_panel, read_question
+from tracedistill.tasks.acre.rules import ANSWERS, TYPES, infer
+
+DEFAULT_SIZES = {"train": 400, "validation": 100, "test": 200}
+"""Problems that the generator makes where the recipe names no number."""
+
+GRAMMAR = Grammar(
+    class_line="Inference type: {}.",
+    facts_line="Panels used: {}",
+    class_cue=re.compile(
+        r"(?:inference type|type of (?:the )?inference)[ \t*]*(?:is\b)?[ \t]*:?[ \t*]*", re.IGNORECASE
+    ),
+    facts_cue=re.compile(
+        r"(?:panels? used|supporting panels?|(?:use|using) (?:the )?panels?)[ \t*]*:?\**", re.IGNORECASE
+    ),
+    classes=TYPES,
+    bars=True,
+    one_sentence=True,
+)
+"""A type, then the panels between bars."""
+
+_ONLY_NUMBERS = re.compile(r"\A(?:panels?|and|[\d,&.#\s])+\Z", re.IGNORECASE)
+_TRACE_LINE = re.compile(r"^.*(?:panels?\s*\d|panels? used|inference type).*$", re.IGNORECASE | re.MULTILINE)
+_UNDETERMINED = re.compile(
+    r"\b(?:undetermined|indeterminate|unknown|uncertain|unclear|maybe|can(?:no|')t (?:tell|know|determine|say)"
+    r"|cannot (?:be )?(?:tell|told|know\w*|determine\w*|said|say)"
+    r"|not (?:be )?(?:determined|known|enough information))\b",
+    re.IGNORECASE,
+)
+_OFF = re.compile(
+    r"\b(?:light|it|machine|detector)\b(?:'s)?[^.\n]{0,25}?\b(?:off|not (?:go|turn|be|come|light) ?(?:on|up)?)\b|"
+    r"\bwon't (?:go|turn|be|come|light)\b(?:[ ]on\b|[ ]up\b)?|\blight off\b",
+    re.IGNORECASE,
+)
+_ON = re.compile(r"\b(?:light|it|machine|detector)\b(?:'s)?[^.\n]{0,25}?\b(?:on|lights? up|activated)\b", re.IGNORECASE)
+_BARE = {"on": "on", "yes": "on", "activated": "on", "off": "off", "no": "off", "inactivated": "off"}
+
+PLAN = (
+    "Determine what kind of inference the question asks for.",
+    "Find the panels that decide: {} in all.",
+    "Answer the question from these panels.",
+)
+"""The lines of a gold plan; `{}` is the number of facts."""
+
+
+class Acre(Task):
+    """Blicket detector: class step = inference type, retrieval step = the panels that decide."""
+
+    name = "acre"
+    splits = ("train", "validation", "test")
+    classes = TYPES
+    answer_hint = "End with a line `Answer: ` and one of on, off, undetermined."
+
+    def load(self, split: str, source: Source) -> Iterator[Problem]:
+        """Generated problems of a split; no problem of one split occurs in another, whatever the seeds."""
+        if split not in DEFAULT_SIZES:
+            raise InputError(f"task acre has no split '{split}'; known: {', '.join(DEFAULT_SIZES)}")
+        size = DEFAULT_SIZES[split] if source.size is None else source.size
+        for row, puzzle in enumerate(generate(split, size, source.seed)):
+            found = infer(puzzle.panels, puzzle.query)
+            lines = tuple(panel_line(number, panel) for number, panel in enumerate(puzzle.panels, start=1))
+            used = tuple(lines[index] for index in found.panels)
+            yield Problem(
+                problem_id=f"acre-s{source.seed}-{split}-{row}",
+                task=self.name,
+                split=split,
+                question=question_line(puzzle.query),
+                answers=(found.answer,),
+                context=lines,
+                category=found.type,
+                gold_steps=(GRAMMAR.class_step(found.type), GRAMMAR.retrieval_step(used)),
+                difficulty=len(used),
+            )
+
+    def render_problem(self, problem: Problem) -> str:
+        """The rule in one line, the panels, the question."""
+        head = "The light is on if at least one object in the panel is a blicket, and off if none is."
+        return "\n".join((head, *problem.context, f"Question: {problem.question}"))
+
+    def closed_answers(self, problem: Problem) -> tuple[str, ...]:  # noqa: ARG002
+        """on, off, undetermined."""
+        return ANSWERS
+
+    def decompose(self, problem: Problem) -> Trace | None:
+        """By rules that read the panels and the question alone; None where these are not this task's lines."""
+        panels = [read_panel(line) for line in problem.context]
+        query = read_question(problem.question)
+        read = [panel for panel in panels if panel is not None]
+        if not query or len(read) != len(panels):
+            return None
+        found = infer(tuple(read), query)
+        used = tuple(problem.context[index] for index in found.panels)
+        steps = (GRAMMAR.class_step(found.type), GRAMMAR.retrieval_step(used))
+        return self.rule_trace(problem, steps, found.answer, oracle=False)
+
+    def gold_plan(self, problem: Problem) -> Trace | None:
+        """What to determine, how many facts to find; neither the class nor a fact is named."""
+        return self.plan_trace(problem, retrieval_plan(problem, *PLAN))
+
+    def render_trace(self, steps: tuple[Step, ...]) -> str:
+        """`Inference type: X.` and `Panels used: A | B`, a line each."""
+        return GRAMMAR.render(steps)
+
+    def parse_trace(self, text: str) -> ParsedTrace:
+        """The same lines, with lists and bullets read too."""
+        return GRAMMAR.parse(text)
+
+    def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
+        """Type right, and exactly the deciding panels; panels may be cited whole or by number (`Panel 2`)."""
+        return judge_class_retrieval(problem, tuple(_resolved(step, problem.context) for step in steps))
+
+    def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
+        """on, off or undetermined in the final statement, in these words or plain equivalents (yes, cannot be told).
+
+        Panels say `light on` and `light off` themselves: lines that cite them are left out of the candidate reading.
+        `derived` is always missing: the trace reaches no value.
+        """
+        derived = Verdict("missing", reason="acre traces reach no value in the body")
+        gold = problem.answers[0] if problem.answers else ""
+        if gold not in ANSWERS:
+            nothing = Verdict(
+                "ungradable", reason=f"{problem.problem_id} has no gold answer out of {', '.join(ANSWERS)}"
+            )
+            return AnswerVerdicts(nothing, derived, nothing)
+        marked = split_output(text).answer
+        plain = _TRACE_LINE.sub("", text)
+        # without a marker, what is stated stands in the last line that does not cite panels
+        lines = [line for line in plain.splitlines() if line.strip()]
+        statement = marked if marked is not None else (lines[-1] if lines else "")
+        return AnswerVerdicts(_judge(statement, gold), derived, _judge(plain, gold))
+
+    def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
+        """Whether a cited panel shows the light as the answer has it."""
+        cited = [fact for step in steps for fact in _resolved(step, problem.context).facts]
+        return any(fact.rstrip(". ").endswith(f"light {answer}") for fact in cited for answer in problem.answers)
+
+
+def _judge(statement: str, gold: str) -> Verdict:
+    """The one answer that a statement names; none or several is missing."""
+    named = _named(statement)
+    if len(named) != 1:
+        reason = "several answers are named" if named else "no answer is named"
+        return Verdict("missing", extracted=", ".join(sorted(named)) or statement[:100] or None, reason=reason)
+    (answer,) = named
+    return Verdict("correct" if answer == gold else "incorrect", answer, "" if answer == gold else f"is not {gold}")
+
+
+def _named(statement: str) -> set[str]:
+    bare = re.sub(r"[^a-z]+", " ", statement.casefold()).strip()
+    if bare in _BARE:
+        return {_BARE[bare]}
+    first = re.match(r"\W*(yes|no)\b\s*[,.;:—–-]", statement, re.IGNORECASE)
+    if _UNDETERMINED.search(statement):
+        return {"undetermined"}
+    if first:
+        return {_BARE[first.group(1).lower()]}
+    found = set()
+    rest = _OFF.sub(" ", statement)
+    if rest != statement:
+        found.add("off")
+    if _ON.search(rest):
+        found.add("on")
+    # a statement of few words that names a state without saying of what: "**off**", "stays off"
+    if not found and len(bare.split()) <= 3:
+        found = {_BARE[word] for word in bare.split() if word in _BARE}
+    return found
+
+
+def _resolved(step: Step, context: tuple[str, ...]) -> Step:
+    """The step with panels that are cited by number alone written out; numbers without a panel stay as written."""
+    if step.kind != "retrieval":
+        return step
+    facts: list[str] = []
+    for fact in step.facts:
+        numbers = [int(n) for n in re.findall(r"\d+", fact)] if _ONLY_NUMBERS.match(fact) else []
+        if numbers and all(1 <= n <= len(context) for n in numbers):
+            facts += [context[n - 1] for n in numbers]
+        else:
+            facts.append(fact)
+    return Step("retrieval", step.text, facts=tuple(dict.fromkeys(facts)))

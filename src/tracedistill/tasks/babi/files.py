@@ -1,0 +1,105 @@
+"""bAbI from files: the original 20 tasks, and the published 11-way split.
+
+A row of `<data_dir>/babi/train.jsonl.gz` (splits train, test; bAbI tasks 1-20 v1.2):
+
+    {"id": "babi-qa1-train-1", "task": 1, "task_name": "single-supporting-fact", "facts": [[1, "Mary moved to the
+     bathroom."], ..., [4, "Daniel went back to the hallway."]], "question": "Where is Daniel?", "answer": "hallway",
+     "support": [4]}
+
+A row of `<data_dir>/babi/eleven_categories.jsonl.gz` (splits published_train, published_test; arXiv 2505.13792):
+
+    {"id": "paperbabi-train-0", "split": "train", "category": "two-arg-relations", "facts": ["The kitchen is south of
+     the bedroom.", ...], "question": "What is south of the bedroom?", "answer": "kitchen", "support_text": [...]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tracedistill.errors import InputError
+from tracedistill.records import Problem, Verdict
+from tracedistill.tasks._base import Source
+from tracedistill.tasks._fields import check_split, label_field, text_field, texts_field, where
+from tracedistill.tasks._rows import Row, field_of, task_rows
+from tracedistill.tasks.babi.grammar import BABI_TYPES, PUBLISHED_TYPES, class_step, retrieval_step
+from tracedistill.tasks.cotempqa.metric import normalise, published_part
+
+HUB_ID = "facebook/babi_qa"
+"""Where the original set is published; its rows are nested stories, so that only files are read here."""
+
+SPLITS = ("train", "test", "published_train", "published_test")
+
+
+def load(split: str, source: Source) -> Iterator[Problem]:
+    """Problems of one split in the file's order; InputError names file and row."""
+    check_split("babi from files", split, SPLITS)
+    published = split.startswith("published_")
+    stem = "eleven_categories" if published else split
+    if source.data_dir is None and source.path is None:
+        raise InputError(
+            f"bAbI split '{split}' is read from files: give data_dir (the hub's {HUB_ID} nests its stories)"
+        )
+    path = where(source, f"babi/{stem}", HUB_ID)
+    for number, row in task_rows(source, "babi", stem, HUB_ID, split):
+        if not published:
+            yield _original(row, split, path, number)
+        elif label_field(row, "split", ("train", "test"), path, number) == split.removeprefix("published_"):
+            yield _published(row, split, path, number)
+
+
+def _original(row: Row, split: str, path: str, number: int) -> Problem:
+    name = label_field(row, "task_name", BABI_TYPES, path, number)
+    lines = field_of(row, "facts", path, number)
+    support = field_of(row, "support", path, number)
+    try:
+        facts = {int(line): str(text) for line, text in lines}
+        cited = tuple(facts[int(line)] for line in support)
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path}, row {number}: 'facts' must be pairs of line number and text, and 'support' numbers of such lines"
+        ) from error
+    return _problem(row, split, name, tuple(facts.values()), cited, path, number)
+
+
+def _published(row: Row, split: str, path: str, number: int) -> Problem:
+    name = label_field(row, "category", PUBLISHED_TYPES, path, number)
+    facts = texts_field(row, "facts", path, number)
+    return _problem(row, split, name, facts, texts_field(row, "support_text", path, number), path, number)
+
+
+def _problem(
+    row: Row, split: str, category: str, facts: tuple[str, ...], cited: tuple[str, ...], path: str, number: int
+) -> Problem:
+    answer = text_field(row, "answer", path, number)
+    # a path ("w,n") is one answer whose order counts; other commas list a set
+    answers = (answer,) if category == "path-finding" else tuple(part.strip() for part in answer.split(","))
+    return Problem(
+        problem_id=text_field(row, "id", path, number),
+        task="babi",
+        split=split,
+        question=text_field(row, "question", path, number),
+        answers=answers,
+        context=facts,
+        category=category,
+        gold_steps=(class_step(category), retrieval_step(cited)),
+        difficulty=len(cited),
+        meta={"answer": answer} | {key: row[key] for key in ("babi_id", "story") if key in row},
+    )
+
+
+def published_verdict(problem: Problem, text: str) -> Verdict:
+    """The study's exact match: the gold stands in what the output marks as answer, and nothing else does.
+
+    The answer part is found as CoTempQA's metric finds it; both sides are compared in lower case
+    without punctuation.
+    """
+    gold = normalise(str(problem.meta.get("answer", ",".join(problem.answers))))
+    if not gold:
+        return Verdict("ungradable", reason=f"{problem.problem_id} has no gold answer")
+    part = normalise(published_part(text))
+    if part == gold:
+        return Verdict("correct", extracted=part)
+    if not part:
+        return Verdict("missing", reason="no answer is stated")
+    reason = "holds the gold among other words" if gold in part else f"is not {gold}"
+    return Verdict("incorrect", extracted=part[:200], reason=reason)

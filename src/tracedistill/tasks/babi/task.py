@@ -1,0 +1,303 @@
+"""Task `babi`: stories of people and things, a question, and the lines of the story that answer it.
+
+    John travelled to the hallway.
+    Mary journeyed to the bathroom.
+    Where is John?   ->   hallway, because of line 1 (single-supporting-fact)
+
+Without `data_dir` the stories come from the built-in seeded generator; with it, from the original bAbI files
+(splits train, test) or the published 11-way split (published_train, published_test). Answers of a list are a set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+
+from tracedistill.arithmetic.gold_plans import retrieval_plan
+from tracedistill.errors import MissingSplitError
+from tracedistill.formats import split as split_output
+from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
+from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
+from tracedistill.tasks._retrieval import ANSWER_ALONE, judge_class_retrieval
+from tracedistill.tasks.babi import files as babi_files
+from tracedistill.tasks.babi import grammar as babi_grammar
+from tracedistill.tasks.babi.rules import read_story
+from tracedistill.tasks.babi.stories import COUNTS, OBJECTS, PEOPLE, PLACES, generate
+
+DEFAULT_SIZES = {"train": 400, "validation": 100, "test": 200}
+"""Problems that the generator makes where the recipe names no number."""
+
+_ARTICLES = re.compile(r"\b(?:the|a|an)\b")
+_NOT_WORD = re.compile(r"[^\w\s,|-]")
+_COMMA = re.compile(r"\s*,\s*")
+_SPLIT_LIST = re.compile(r"\s*(?:,|\band\b|&|\|)\s*")
+_TAG = re.compile(r"</?(?:think|answer|br|p|li)\b[ /]*>", re.IGNORECASE)
+_DRESS = re.compile(r"[*`\"“”]+|(?<!\w)_+|_+(?!\w)|</?(?:b|i|u|em|strong|code)>", re.IGNORECASE)
+_NUMBERING = re.compile(r"^[ \t]*+\(?\d{1,2}[.)][ \t]++(?=\S)", re.MULTILINE)
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+|\b(?:the )?(?:final )?answer ?(?:is)? ?[:：]", re.IGNORECASE)
+_HEAD = re.compile(r"\A\s*(?:assistant\b[:\s]*)+", re.IGNORECASE)
+_LEAD = re.compile(r"\A\W*(?:(?:so|thus|hence|therefore)\b,? )?(?:the |my )?(?:final )?answer (?:is|would be)\b")
+_YES_NO = re.compile(r"\A\W*(yes|no)\b(?=\s*[,.!;:—–]|\s-\s|\W*\Z)")
+_BUT = re.compile(r"\b(?:but|however)\b")
+SHORT = 4
+"""Words up to which a marked text that names no possible answer is still an answer, and wrong."""
+
+_REFUSAL = re.compile(
+    r"\bno (?:idea|information|mention|way|evidence|clue)\b|\bno(?:body| one|-one) (?:knows|can|could)\b"
+    r"|\b(?:not|cannot|unable to|impossible to)(?: \w+){0,2} "
+    r"(?:know|known|tell|say|said|sure|certain|clear|determined?|stated|mentioned?|specif(?:y|ied)|enough|infer|answer)\b"
+    r"|\b(?:unclear|unknown|insufficient)\b"
+    r"|\bnothing (?:about|in the|(?:is|was) (?:known|said|stated|mentioned))\b"
+    r"|\bnone of the (?:facts?|lines?|sentences?|statements?|above)\b"
+)
+_EMPTY = re.compile(
+    r"\b(?:none|nothing|zero|no (?:objects?|items?|things?)"
+    r"|not(?: \w+){0,4}? any(?:thing| (?:objects?|items?|things?)))\b"
+)
+_NO_COUNT = re.compile(
+    r"\b(?:no|which|every|each|any) one\b|\bthe one(?= (?:who|that|which)\b)"
+    r"|\bone(?= (?:can|could|cannot|would|must)\b)"
+)
+_NOT = re.compile(r"\b(?:not(?! only\b)|never|no longer|neither|nor|without|except|rather than|instead of)\b")
+_CLAUSE_END = re.compile(r"[,;:.!?|\n]|\band (?=(?:is|are|he|she|it|they|has|now)\b)")
+_NUMBERS = (*COUNTS[1:], "six", "seven", "eight", "nine", "ten")
+
+PLAN = (
+    "Determine what kind of question this is.",
+    "Find the lines of the story that the answer rests on: {} in all.",
+    "Answer the question from these lines.",
+)
+"""The lines of a gold plan; `{}` is the number of facts."""
+
+
+class Babi(Task):
+    """bAbI: class step = question type, retrieval step = supporting facts."""
+
+    name = "babi"
+    splits = ("train", "validation", "test", "published_train", "published_test")
+    classes = babi_grammar.BABI_TYPES
+    answer_hint = "End with a line `Answer: ` and the answer in as few words as possible."
+
+    def load(self, split: str, source: Source) -> Iterator[Problem]:
+        """Stories of a split; `source.size` and `source.seed` steer the generator."""
+        if source.data_dir is not None or source.path is not None:
+            yield from babi_files.load(split, source)
+            return
+        if split not in DEFAULT_SIZES:
+            raise MissingSplitError(
+                f"task babi: the generator has no split '{split}'; known: {', '.join(DEFAULT_SIZES)}"
+            )
+        size = DEFAULT_SIZES[split] if source.size is None else source.size
+        for row, story in enumerate(generate(split, size, source.seed)):
+            facts = tuple(story.lines[line] for line in story.support)
+            yield Problem(
+                problem_id=f"babi-s{source.seed}-{split}-{row}",
+                task=self.name,
+                split=split,
+                question=story.question,
+                answers=story.answers,
+                context=story.lines,
+                category=story.type,
+                gold_steps=(babi_grammar.class_step(story.type), babi_grammar.retrieval_step(facts)),
+                difficulty=len(facts),
+            )
+
+    def render_problem(self, problem: Problem) -> str:
+        """The story, a line each, then the question."""
+        return "\n".join((*problem.context, f"Question: {problem.question}"))
+
+    def closed_answers(self, problem: Problem) -> tuple[str, ...]:
+        """All answers that the question admits, in the built-in stories' vocabulary; empty for other questions."""
+        question = problem.question
+        if question.startswith("Where is"):
+            return PLACES if any(place in " ".join(problem.context) for place in PLACES) else ()
+        if question.startswith("Who "):
+            return PEOPLE
+        if question.startswith("Is "):
+            return ("yes", "no")
+        if question.startswith("How many"):
+            return COUNTS
+        if question.endswith("carrying?"):
+            return (*OBJECTS, "nothing")
+        return ()
+
+    def decompose(self, problem: Problem) -> Trace | None:
+        """By rules that read story and question alone; where these do not know the question, from gold (oracle)."""
+        reading = read_story(problem.context, problem.question)
+        if reading is None:
+            return super().decompose(problem)
+        steps = (babi_grammar.class_step(reading.type), babi_grammar.retrieval_step(reading.facts))
+        return self.rule_trace(problem, steps, ", ".join(reading.answers), oracle=False)
+
+    def gold_plan(self, problem: Problem) -> Trace | None:
+        """What to determine, how many facts to find; neither the class nor a fact is named."""
+        return self.plan_trace(problem, retrieval_plan(problem, *PLAN))
+
+    def render_trace(self, steps: tuple[Step, ...]) -> str:
+        """`Question type: X.` and `Supporting facts: A | B`, a line each."""
+        return babi_grammar.render(steps)
+
+    def parse_trace(self, text: str) -> ParsedTrace:
+        """The compact form and the published one."""
+        return babi_grammar.parse(text)
+
+    def judge_output_trace(self, problem: Problem, text: str | None, *, tagged: bool = False) -> Verdict:
+        """As every task; `none` also for an answer alone: neither step's cue and no think tag."""
+        if text is not None and not tagged and not babi_grammar.holds_trace(text):
+            return ANSWER_ALONE
+        return super().judge_output_trace(problem, text)
+
+    def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
+        """Type right, and the cited facts exactly the supporting ones."""
+        return judge_class_retrieval(problem, steps)
+
+    def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:
+        """Set equality of normalised answers; `published`: the study's exact match on the marked answer.
+
+        A path ("w,n") is one answer whose order counts. `derived` is always missing: between the cited facts and the
+        answer no value is written down.
+        """
+        derived = Verdict("missing", reason="bAbI traces reach no value in the body")
+        gold = {_normal(answer) for answer in problem.answers}
+        if not gold:
+            nothing = Verdict("ungradable", reason=f"{problem.problem_id} has no gold answer")
+            return AnswerVerdicts(nothing, derived, nothing)
+        candidate = self._candidate(problem, text, gold)
+        if policy == "published":
+            return AnswerVerdicts(babi_files.published_verdict(problem, text), derived, candidate)
+        marked = split_output(text).answer
+        statement = _HEAD.sub("", text if marked is None else marked)
+        return AnswerVerdicts(self._statement(problem, statement, gold, marked is not None), derived, candidate)
+
+    def _statement(self, problem: Problem, statement: str, gold: set[str], marked: bool) -> Verdict:
+        """The final statement: a bare answer, a list on lines, or a last sentence that names possible answers.
+
+        Behind a marker, where the last sentence names none ("Hope this helps!"), the first one counts.
+        """
+        sentences = _sentences(statement)
+        if not sentences:
+            return Verdict("missing", reason="nothing is stated")
+        closed = self._closed(problem, gold)
+        last = sentences[-1]
+        if "nothing" in closed:
+            items = list(takewhile(lambda part: _read(part, closed, "").bare, reversed(sentences)))
+            last = ", ".join(reversed(items)) or last
+        bare = {_normal(part) for part in _SPLIT_LIST.split(last)} - {""}
+        # a path ("w,n") holds a comma, and must be compared before the statement is split there
+        whole = {_COMMA.sub(",", _normal(last))}
+        if bare == gold or whole == {_COMMA.sub(",", answer) for answer in gold}:
+            return Verdict("correct", extracted=last)
+        wrong = f"is not {' and '.join(sorted(gold))}"
+        if not closed:
+            return Verdict("incorrect", extracted=last, reason=wrong)
+        reading = _read(last, closed, problem.question)
+        if marked and not (reading.named or reading.denied):
+            reading = _read(sentences[0], closed, problem.question)
+        shown = ", ".join(sorted(reading.named))
+        if reading.named == gold:
+            return Verdict("correct", extracted=shown, reason="named in the last sentence")
+        if reading.named:
+            return Verdict("incorrect", extracted=shown, reason=wrong)
+        if reading.denied & gold:
+            return Verdict("incorrect", extracted=last[:200], reason="the gold answer is denied")
+        if marked and not _REFUSAL.search(statement) and len(_normal(sentences[0]).split()) <= SHORT:
+            return Verdict("incorrect", extracted=sentences[0], reason="the marked answer is no possible one")
+        return Verdict("missing", extracted=last[:200], reason="the last sentence names no possible answer")
+
+    def _candidate(self, problem: Problem, text: str, gold: set[str]) -> Verdict:
+        """Exactly the gold answers, out of all possible ones, are named anywhere (the question's words aside)."""
+        closed = self._closed(problem, gold)
+        if not closed:
+            return Verdict("missing", reason="the set of answers is open")
+        readings = [_read(part, closed, problem.question) for part in _sentences(_HEAD.sub("", text))]
+        named = set().union(*(reading.named for reading in readings))
+        shown = ", ".join(sorted(named))
+        if named == gold:
+            return Verdict("correct", extracted=shown)
+        if len(named) > 1 and "nothing" not in closed:
+            return Verdict("missing", extracted=shown, reason="several named")
+        if named:
+            return Verdict("incorrect", extracted=shown, reason=f"is not {' and '.join(sorted(gold))}")
+        if any(reading.denied & gold for reading in readings):
+            return Verdict("incorrect", reason="the gold answer is denied")
+        return Verdict("missing", reason="none named")
+
+    def _closed(self, problem: Problem, gold: set[str]) -> frozenset[str]:
+        """The possible answers in lower case; empty where the set is open (it does not hold the gold)."""
+        closed = frozenset(answer.casefold() for answer in self.closed_answers(problem))
+        return closed if gold <= closed else frozenset()
+
+    def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
+        """Whether every gold answer stands as a word in the cited facts."""
+        words = set(_normal(" ".join(fact for step in steps for fact in step.facts)).split())
+        return bool(problem.answers) and all(set(_normal(answer).split()) <= words for answer in problem.answers)
+
+
+def _normal(text: str) -> str:
+    """Lower-case, no articles, no punctuation, single spaces."""
+    return " ".join(_ARTICLES.sub(" ", _NOT_WORD.sub(" ", text.casefold())).split())
+
+
+def _sentences(text: str) -> list[str]:
+    """Sentences and lines, without tags, emphasis and the numbers of a list; an `Answer:` begins a new one."""
+    plain = _DRESS.sub("", _TAG.sub("\n", _NUMBERING.sub("", text)))
+    return [part.strip() for part in _SENTENCE_END.split(plain) if part.strip()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What one sentence says about the possible answers."""
+
+    named: frozenset[str] = frozenset()
+    """Given as answer."""
+    denied: frozenset[str] = frozenset()
+    """Named behind a negation."""
+    bare: bool = False
+    """Whether the sentence holds nothing but possible answers."""
+
+
+def _read(sentence: str, closed: frozenset[str], question: str) -> _Reading:
+    """Which possible answers a sentence names and denies.
+
+    A bare answer is tested as it stands; in a sentence, the question's own words are left out, `yes` and `no` count
+    only in front, and what says that nothing can be said names nothing.
+    """
+    said = sentence.casefold().replace("’", "'").replace("can't", "cannot").replace("n't", " not")
+    text = " ".join(_LEAD.sub("", said).split())
+    words = [word for word in re.findall(r"\w+", text) if word not in ("the", "a", "an", "and", "or")]
+    if words and all(_possible(word, closed) for word in words):
+        return _Reading(frozenset(_possible(word, closed) for word in words), bare=True)
+    if "yes" in closed:
+        first = _YES_NO.match(text)
+        return _Reading(frozenset({first[1]}) if first else frozenset())
+    # what is refused is cut out; `not the kitchen but the garden` denies in its first part alone
+    text = ", ".join(part for part in _BUT.split(text.replace("nothing but", "")) if not _REFUSAL.search(part))
+    text = _EMPTY.sub("none", _NO_COUNT.sub(" ", text))
+    asked = set(re.findall(r"\w+", question.casefold()))
+    named: set[str] = set()
+    denied: set[str] = set()
+    for clause in _CLAUSE_END.split(text):
+        no = _NOT.search(clause)
+        for start, end, found in (
+            (0, no.start() if no else None, named),
+            (no.end() if no else len(clause), None, denied),
+        ):
+            items = {_possible(word, closed) for word in re.findall(r"\w+", clause[start:end]) if word not in asked}
+            found |= items - {""}
+    return _Reading(frozenset(named - denied), frozenset(denied))
+
+
+def _possible(word: str, closed: frozenset[str]) -> str:
+    """The possible answer that a word (lower case) stands for, or an empty string. A count out of range is one, too."""
+    if "none" in closed:
+        if word in ("zero", "nothing"):
+            return "none"
+        if word.isdecimal() and word.isascii():
+            number = int(word) if len(word) < 3 else len(COUNTS)
+            return COUNTS[number] if number < len(COUNTS) else word
+        return word if word in closed or word in _NUMBERS else ""
+    if "nothing" in closed and word in ("none", "zero"):
+        return "nothing"
+    return word if word in closed else ""

@@ -1,0 +1,173 @@
+"""Interval arithmetic over CoTempQA's facts, and what it finds wrong with the gold: pure functions.
+
+Dates are as precise as they are written: "in 1974" lasts the whole year, "from March, 1971 to 1973"
+runs from 1 March 1971 to 31 December 1973. Two periods are co-temporal where they share a day.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import month_name
+from dataclasses import dataclass
+
+from tracedistill.tasks.cotempqa.metric import MAX_FACT, asked_side
+
+Day = tuple[int, int, int]
+
+_MONTHS = {name: number for number, name in enumerate(month_name) if name}
+_ASKED = {
+    "position": "holds the position of",
+    "political party": "is a member of the",
+    "employer": "works for",
+    "school": "attended",
+    "team": "plays for",
+}
+_EVENT_VERBS = {
+    "was holding the position of": "holds the position of",
+    "was a member of": "is a member of the",
+    "was working for": "works for",
+    "was playing for": "plays for",
+    "was owned by": "is owned by",
+    "was the chair of": "is the chair of",
+    "was the head of": "is the head of",
+    "attended": "attended",
+}
+_DATE = r"(?:[A-Z][a-z]+(?: \d{1,2})?, )?\d{1,4}"
+_FACT = re.compile(
+    r"(?P<subject>.+?) (?P<relation>holds the position of|is a member of the|is the chair of|is the head of"
+    r"|is owned by|attended|works for|worked for|plays for) (?P<object>.+) "
+    rf"(?:from (?P<start>{_DATE}) to (?P<end>{_DATE})|in (?P<at>{_DATE})|from (?P<since>{_DATE}))\."
+)
+_QUESTION = re.compile(
+    rf"While (?P<subject>.+?) (?P<verb>{'|'.join(_EVENT_VERBS)}) (?P<object>.+), (?P<asked>(?:which|who) .+)"
+)
+_ASKED_KIND = re.compile(rf"which ({'|'.join(_ASKED)})")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact with its period."""
+
+    subject: str
+    """Who or what."""
+    relation: str
+    """The words between subject and object, in the present tense of the facts."""
+    object: str
+    """The position, party, employer, school, team or owner."""
+    start: Day
+    """First day (year, month, day)."""
+    end: Day
+    """Last day; year 9999 where none is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a question is about, found among its facts."""
+
+    events: tuple[Event, ...]
+    """The facts of the question's own event; more than one where it has several periods."""
+    possible: tuple[tuple[str, Event], ...]
+    """(answer, fact) for every fact of the kind that is asked for."""
+
+
+def parse_fact(fact: str) -> Event | None:
+    """A fact of the data set with its period, or None where it is not one."""
+    found = _FACT.fullmatch(fact) if len(fact) <= MAX_FACT else None
+    if not found:
+        return None
+    relation = "works for" if found["relation"] == "worked for" else found["relation"]
+    first = found["start"] or found["at"] or found["since"]
+    last = found["end"] or found["at"]
+    end = _day(last, latest=True) if last else (9999, 12, 31)
+    return Event(found["subject"], relation, found["object"], _day(first, latest=False), end)
+
+
+def _day(written: str, latest: bool) -> Day:
+    *rest, year = written.split(", ")
+    month, _, day = rest[0].partition(" ") if rest else ("", "", "")
+    return int(year), _MONTHS.get(month, 12 if latest else 1), int(day) if day else (31 if latest else 1)
+
+
+def relation(one: Event, other: Event) -> str | None:
+    """How two periods stand to each other: equal, during (either way round), overlap, or None (disjoint)."""
+    if (one.start, one.end) == (other.start, other.end):
+        return "equal"
+    if one.end < other.start or other.end < one.start:
+        return None
+    inside = one.start >= other.start and one.end <= other.end
+    around = one.start <= other.start and one.end >= other.end
+    return "during" if inside or around else "overlap"
+
+
+def read_question(question: str, facts: tuple[str, ...], triple_element: str) -> Asked | None:
+    """The question's own event and every possible answer among the facts, or None where it cannot be read."""
+    found = _QUESTION.fullmatch(question)
+    if not found:
+        return None
+    events = [event for event in map(parse_fact, facts) if event]
+    verb = _EVENT_VERBS[found["verb"]]
+    own = tuple(
+        event
+        for event in events
+        if (event.subject, event.relation, event.object) == (found["subject"], verb, found["object"])
+    )
+    others = [event for event in events if event not in own]
+    if asked_side(triple_element) == "subject":
+        same = [event for event in others if (event.relation, event.object) == (verb, found["object"])]
+        return Asked(own, tuple((event.subject, event) for event in same))
+    kind = _ASKED_KIND.match(found["asked"])
+    named = [event.subject for event in events if event.subject in found["asked"]]
+    if not kind or not named:
+        return None
+    person = max(named, key=len)
+    wanted = _ASKED[kind.group(1)]
+    return Asked(
+        own,
+        tuple((event.object, event) for event in others if event.subject == person and event.relation == wanted),
+    )
+
+
+def co_temporal(asked: Asked) -> dict[str, set[str]]:
+    """Every answer whose period shares a day with the question's event -> how they stand to each other."""
+    found: dict[str, set[str]] = {}
+    for event in asked.events:
+        for name, other in asked.possible:
+            kind = relation(event, other)
+            if kind:
+                found.setdefault(name, set()).add(kind)
+    return found
+
+
+def audit_gold(
+    question: str,
+    facts: tuple[str, ...],
+    triple_element: str,
+    golds: tuple[str, ...],
+    cited: tuple[str, ...],
+    category: str,
+) -> list[str]:
+    """What interval arithmetic finds wrong with one problem's gold; one sentence each.
+
+    `cited` are the facts of the gold trace. Kinds, told by the first words: "cited fact", "omitted
+    answer", "disjoint answer", "label", "unreadable".
+    """
+    found: list[str] = []
+    side = asked_side(triple_element)
+    for fact in cited:
+        event = parse_fact(fact)
+        name = "" if event is None else event.subject if side == "subject" else event.object
+        if name not in golds:
+            found.append(f"cited fact names another entity than the answer: {fact}")
+    asked = read_question(question, facts, triple_element)
+    if asked is None or not asked.events:
+        return [*found, "unreadable question, or its own event is not among the facts"]
+    together = co_temporal(asked)
+    found += [f"omitted answer is co-temporal: {name}" for name in together if name not in golds]
+    found += [
+        f"disjoint answer shares no day with the question's event: {name}" for name in golds if name not in together
+    ]
+    kinds = {kind for name in golds for kind in together.get(name, ())}
+    label = "mix" if len(kinds) > 1 else next(iter(kinds), "none")
+    if label != category:
+        found.append(f"label is {category}, interval arithmetic says {label}")
+    return found

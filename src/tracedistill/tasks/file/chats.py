@@ -1,0 +1,110 @@
+r"""Conversations as columns hold them, and the thinking inside what a model wrote.
+
+    [{"from": "human", "value": "3 boxes of 4 pens?"}, {"from": "gpt", "value": "12"}]                     ShareGPT
+    [{"role": "user", "content": "..."}, {"role": "assistant", "reasoning_content": "...", "content": "12"}]  OpenAI
+    <|begin_of_thought|> ... <|end_of_thought|> <|begin_of_solution|> ... \boxed{12} <|end_of_solution|>  OpenThoughts
+
+The last answer of the assistant is the answer, the user's turn before it the question; what stands before is context.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tracedistill.errors import InputError
+from tracedistill.tasks.file.cells import structured
+
+_ROLES = {
+    "human": "user", "user": "user", "prompter": "user", "gpt": "assistant", "assistant": "assistant",
+    "model": "assistant", "bot": "assistant", "chatgpt": "assistant", "system": "system", "developer": "system",
+}  # fmt: skip
+_THINKS = ("reasoning_content", "reasoning", "thinking", "thought")
+_THOUGHT = re.compile(
+    r"\A\s*(?:<think>|<\|begin_of_thought\|>)?(?P<thought>.*?)(?:</think>|<\|end_of_thought\|>)(?P<rest>.*)\Z",
+    re.DOTALL,
+)
+_SOLUTION = re.compile(r"<\|(?:begin|end)_of_solution\|>")
+_HASHED = re.compile(r"\A(?P<worked>.*\S)\s*\n\s*####[ \t]*(?P<answer>\S[^\n]*)\s*\Z", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One conversation taken apart."""
+
+    system: str
+    """The system message; empty where there is none."""
+    before: tuple[str, ...]
+    """Earlier turns, each with who speaks."""
+    question: str
+    """The user's last turn."""
+    answer: str
+    """What the assistant answered, without its thinking."""
+    thought: str
+    """Its thinking; empty where there is none."""
+
+
+def is_chat(value: Any) -> bool:
+    """Whether a cell holds a conversation: a list of objects, each with who speaks and what is said."""
+    value = structured(value) if isinstance(value, str) and value[:1] == "[" else value
+    return isinstance(value, list) and bool(value) and all(_turn(item) is not None for item in value)
+
+
+def read_chat(value: Any, where: str) -> Chat:
+    """The conversation of a row. Raises InputError, with `where`, for one without a question or an answer."""
+    value = structured(value)
+    turns = [_turn(item) for item in value] if isinstance(value, list) else []
+    if not turns or None in turns:
+        raise InputError(f"{where}: not a conversation: each turn needs role and content (or from and value)")
+    known = [turn for turn in turns if turn is not None]
+    system = "\n".join(said for role, said, _ in known if role == "system" and said)
+    spoken = [turn for turn in known if turn[0] != "system"]
+    last = next((at for at in range(len(spoken) - 1, -1, -1) if spoken[at][0] == "assistant"), None)
+    if last is None or last == 0 or spoken[last - 1][0] != "user":
+        raise InputError(f"{where}: the conversation has no user's turn that the assistant answers")
+    thought, answer = thought_of(spoken[last][1])
+    before = tuple(f"{role.capitalize()}: {thought_of(said)[1]}" for role, said, _ in spoken[: last - 1])
+    return Chat(system, before, spoken[last - 1][1], answer, spoken[last][2] or thought)
+
+
+def _turn(item: Any) -> tuple[str, str, str] | None:
+    """(role, what is said, what was thought); None for what is no turn."""
+    if not isinstance(item, Mapping):
+        return None
+    role, said = item.get("role", item.get("from")), item.get("content", item.get("value"))
+    if isinstance(said, list):  # parts: [{"type": "text", "text": ...}]
+        parts = [part.get("text") for part in said if isinstance(part, Mapping)]
+        said = "\n".join(part for part in parts if isinstance(part, str))
+    if not isinstance(role, str) or not (isinstance(said, str) or said is None):
+        return None
+    thought = next((item[key] for key in _THINKS if isinstance(item.get(key), str) and item[key].strip()), "")
+    return _ROLES.get(role.lower(), role.lower()), (said or "").strip(), thought.strip()
+
+
+def thought_of(text: str) -> tuple[str, str]:
+    """(the thinking, what follows it) of what a model wrote; no thinking where nothing marks one."""
+    found = _THOUGHT.match(text) if "</think>" in text or "end_of_thought" in text else None
+    if found is None:
+        return "", _SOLUTION.sub("", text).strip()
+    return found["thought"].strip(), _SOLUTION.sub("", found["rest"]).strip()
+
+
+def hashed(text: str) -> tuple[str, str] | None:
+    """(worked solution, answer) of GSM8K's `... #### 72`; None for other text."""
+    found = _HASHED.match(text) if "####" in text else None
+    return (found["worked"].strip(), found["answer"].strip()) if found else None
+
+
+def boxed(text: str) -> str | None:
+    r"""What the last `\boxed{...}` of a text holds, braces balanced; None where there is none."""
+    start = text.rfind("\\boxed{")
+    if start < 0:
+        return None
+    depth, begin = 1, start + len("\\boxed{")
+    for at in range(begin, len(text)):
+        depth += (text[at] == "{") - (text[at] == "}")
+        if not depth:
+            return text[begin:at].strip() or None
+    return None

@@ -1,0 +1,126 @@
+r"""Which column each field of a problem is read from: a column, a path into one, a template, or a column per choice.
+
+columns:
+  question: "{subject}\n{body}"      # a template; a line whose fields are all blank is left out
+  answer: reward_model.ground_truth   # a path into a nested column
+  choices: opa, opb, opc, opd         # a column for each choice
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracedistill.errors import InputError
+from tracedistill.tasks._base import content
+from tracedistill.tasks._rows import Row
+from tracedistill.tasks.file.cells import structured
+
+FIELDS = (
+    "question", "answer", "id", "context", "choices", "steps", "trace", "split", "group", "category", "messages",
+)  # fmt: skip
+"""What `Source.columns` may map."""
+
+_NAME = re.compile(r"\{([^{}\n]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which column each field is read from."""
+
+    given: Mapping[str, str] = field(default_factory=dict)
+    """Fields that the user mapped: their columns must be there."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.given) - set(FIELDS))
+        if unknown:
+            raise InputError(f"task file: columns: no field '{unknown[0]}'; fields are {', '.join(FIELDS)}")
+
+    def name(self, wanted: str) -> str:
+        """What the field is read from: what was mapped, else the column of its own name."""
+        return self.given.get(wanted, wanted)
+
+    def has(self, wanted: str, row: Row) -> bool:
+        """Whether the field is mapped, or a column of its name is there."""
+        return wanted in self.given or wanted in row
+
+    def value(self, wanted: str, row: Row, where: str) -> Any:
+        """The field's value in a row; None where an optional column that nobody mapped is absent."""
+        if wanted in self.given:
+            return read(self.given[wanted], row, where, several=wanted == "choices")
+        if wanted in ("question", "answer") and wanted not in row:
+            hint = f"name it in the recipe as `columns: {{{wanted}: <column>}}`"
+            raise InputError(f"{where}: no column '{wanted}'; it has: {there(row)}; {hint}")
+        return row.get(wanted)
+
+    def fields(self, row: Row) -> frozenset[str]:
+        """The fields that are mapped, or whose column is there; a conversation only where no question stands alone."""
+        found = {wanted for wanted in FIELDS if self.has(wanted, row)}
+        if "messages" not in self.given and "question" in found:
+            found.discard("messages")
+        return frozenset(found)
+
+    def used(self, row: Row) -> set[str]:
+        """The row's columns that some field is read from."""
+        found = set()
+        for wanted in self.fields(row):
+            found |= names_in(self.name(wanted), row, several=wanted == "choices")
+        return found
+
+
+def read(spec: str, row: Row, where: str, *, several: bool = False) -> Any:
+    """What a column's name, path, template or (where `several` may be) list of names says of a row."""
+    if spec in row:
+        return row[spec]
+    if "{" in spec:
+        return _filled(spec, row, where)
+    if several and "," in spec:
+        values = [(name, read(name, row, where)) for name in _listed(spec)]
+        # a question of three options in a file of four columns leaves the fourth blank
+        return [text for _, value in values if (text := "" if value is None else content(value).strip())]
+    value: Any = row
+    for part in spec.split("."):
+        value = structured(value)
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            raise InputError(f"{where}: no column '{spec}'; it has: {there(row)}")
+    return value
+
+
+def names_in(spec: str, row: Row, *, several: bool = False) -> set[str]:
+    """The columns that a column's name, path, template or list of names reads."""
+    if spec in row:
+        return {spec}
+    if "{" in spec:
+        return {name for name in _NAME.findall(spec) if name in row}
+    if several and "," in spec:
+        return {name for name in _listed(spec) if name in row}
+    head = spec.split(".")[0]
+    return {head} if head in row else set()
+
+
+def there(row: Row) -> str:
+    """The columns of a row, for errors."""
+    return ", ".join(sorted(map(str, row)))
+
+
+def _listed(spec: str) -> list[str]:
+    return [name.strip() for name in spec.split(",") if name.strip()]
+
+
+def _filled(template: str, row: Row, where: str) -> str:
+    lines = []
+    for line in template.replace("\\n", "\n").split("\n"):
+        names = _NAME.findall(line)
+        for name in names:
+            if name not in row:
+                raise InputError(f"{where}: no column '{name}' for the template '{template}'; it has: {there(row)}")
+        values = {name: "" if row[name] is None else content(row[name]).strip() for name in names}
+        if not names or any(values.values()):
+            lines.append(_NAME.sub(lambda found, values=values: values[found[1]], line))  # type: ignore[misc]
+    return "\n".join(lines).strip()

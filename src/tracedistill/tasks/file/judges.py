@@ -1,0 +1,296 @@
+r"""The rules by which answers to a user's own problems are judged; `problem.meta["judge"]` says which.
+
+number, tolerance 2%      gold 250, "Answer: about 253"              correct
+label                     gold delivery, "I'd say: **Delivery**."     correct; two labels named: missing
+json                      gold {"total": 12.5}, '```json {"total": 12.50}```'   correct
+regex                     gold INV-\d{4}, "Answer: INV-0042"         correct
+my_judges:same_rows       `same_rows(answer, problem)` says True, False or a Verdict
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import regex
+
+from tracedistill import answers
+from tracedistill.dotted import import_object
+from tracedistill.errors import InputError
+from tracedistill.formats import split
+from tracedistill.records import AnswerVerdicts, Problem, Verdict
+from tracedistill.store import file_hash
+from tracedistill.tasks.file.kinds import RULES, is_json, is_number
+
+READ_CHARS = 60_000
+"""Characters at the end of an output in which JSON is looked for."""
+TRIES = 200
+"""Brackets from which JSON is tried to be read."""
+PATTERN_SECONDS = 1.0
+"""Seconds that a user's pattern may take on one answer."""
+
+_FENCE = re.compile(r"```[\w+-]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+_NOT_A_LABEL = Verdict("missing", reason="no closed set of answers")
+
+
+def judge_output(problem: Problem, text: str, closed: tuple[str, ...]) -> AnswerVerdicts:
+    """The readings of the answer in a whole output; of several golds the best, `ungradable` without any."""
+    if not problem.answers:
+        return _alike(Verdict("ungradable", reason=f"{problem.problem_id} has no gold answer"))
+    rule = str(problem.meta.get("judge", "exact"))
+    if rule not in RULES:
+        return _alike(_own(rule, problem, text))
+    found = [_judged(rule, gold, problem, text, closed) for gold in problem.answers]
+    return AnswerVerdicts(
+        _best([one.answer for one in found]),
+        _best([one.derived for one in found]),
+        _best([one.candidate for one in found]),
+    )
+
+
+def _judged(rule: str, gold: str, problem: Problem, text: str, closed: tuple[str, ...]) -> AnswerVerdicts:
+    if rule == "label":
+        return _label(gold, text, tuple(problem.meta.get("labels", ())) or closed)
+    if rule == "regex":
+        return _alike(_pattern(gold, text))
+    strict = bool(problem.meta.get("strict"))
+    if rule == "json" and (strict or is_json(gold)):
+        return _alike(_json(gold, text))
+    if rule == "number" and (strict or is_number(gold)):
+        return answers.judge(gold, text, problem.question, _number_policy(problem))
+    if rule in ("math", "choice"):
+        kind = cast(Literal["math", "choice"], rule)
+        return answers.judge(gold, text, problem.question, answers.AnswerPolicy(kind=kind), closed)
+    if "\n" in gold:
+        return _alike(_block(gold, text))
+    # texts, and golds that are not of the file's kind (`N/A` among numbers)
+    policy = answers.AnswerPolicy(kind="text")
+    found = answers.judge(gold, text, problem.question, policy, closed)
+    if not found.answer.ok and (said := stated(text)):
+        whole = answers.equal(gold, said, policy)  # an answer of several sentences
+        return replace(found, answer=whole, derived=whole) if whole.ok else found
+    return found
+
+
+def _alike(verdict: Verdict) -> AnswerVerdicts:
+    return AnswerVerdicts(verdict, verdict, _NOT_A_LABEL)
+
+
+def _best(verdicts: Sequence[Verdict]) -> Verdict:
+    """The first correct one, else the first that was graded, else the first."""
+    for outcome in ("correct", "incorrect"):
+        for verdict in verdicts:
+            if verdict.outcome == outcome:
+                return verdict
+    return verdicts[0]
+
+
+def _number_policy(problem: Problem) -> answers.AnswerPolicy:
+    relative, absolute = problem.meta.get("relative"), problem.meta.get("absolute")
+    if relative is None and absolute is None:
+        return answers.NUMBER
+    return answers.AnswerPolicy(
+        kind="number", rel_tolerance=relative or 0.0, abs_tolerance=absolute or 0.0, whole="tolerance"
+    )
+
+
+def stated(text: str) -> str:
+    """What an output states as its answer, a code fence around it taken off; the whole text where nothing marks one."""
+    parts = split(text)
+    said = parts.answer if parts.answer is not None else text
+    fences = _FENCE.findall(said)
+    return str(fences[-1] if fences else said).strip("\n").rstrip()
+
+
+# ---- labels
+
+
+def _label(gold: str, text: str, labels: tuple[str, ...]) -> AnswerVerdicts:
+    wanted = _plain(gold)
+    said = answers.read_answer(text, policy=answers.AnswerPolicy(kind="text")).text or ""
+    found, why = read_label(said, labels)
+    if wanted not in {_plain(label) for label in labels}:
+        verdict = Verdict("ungradable", extracted=found, reason="the gold is none of the labels")
+    elif found is None:
+        verdict = Verdict("missing", extracted=said[:200] or None, reason=why)
+    else:
+        verdict = Verdict("correct" if _plain(found) == wanted else "incorrect", extracted=found, reason=why)
+    anywhere = _named(text[-READ_CHARS:], labels)
+    if len(anywhere) != 1:
+        return AnswerVerdicts(verdict, verdict, Verdict("missing", reason=f"{len(anywhere)} of the labels are named"))
+    only = anywhere[0]
+    outcome: Literal["correct", "incorrect"] = "correct" if _plain(only) == wanted else "incorrect"
+    return AnswerVerdicts(verdict, verdict, Verdict(outcome, extracted=only, reason="the only label named"))
+
+
+def read_label(said: str, labels: Sequence[str]) -> tuple[str | None, str]:
+    """(the label that a statement is or names, why); None where it names none or several."""
+    for label in labels:
+        if _plain(label) == _plain(said):
+            return label, "stated as the answer"
+    named = _named(said, labels)
+    if len(named) == 1:
+        return named[0], "the only label in the final statement"
+    return None, f"{len(named)} labels in the final statement" if named else "no label in the final statement"
+
+
+def _plain(text: str) -> str:
+    """A label without dress: quotes, stars, brackets, a full stop; operators and signs stay (`C++`, `A-`)."""
+    return " ".join(text.casefold().replace("_", " ").split()).strip(" *`\"'“”‘’()[].:;!。，")
+
+
+def _named(text: str, labels: Sequence[str]) -> list[str]:
+    """The labels that a text names as words of their own, the longest first, each taken out before the next."""
+    left = " ".join(text.casefold().replace("_", " ").split())
+    found = []
+    for label in sorted(labels, key=len, reverse=True):
+        words = _plain(label)
+        pattern = rf"(?<![\w+#]){re.escape(words)}(?![\w+#]|-(?!\w))" if words.isascii() else re.escape(words)
+        if words and re.search(pattern, left):
+            found.append(label)
+            left = re.sub(pattern, " | ", left)
+    return found
+
+
+# ---- JSON, patterns, blocks
+
+
+def _json(gold: str, text: str) -> Verdict:
+    if not is_json(gold):
+        return Verdict("ungradable", reason="the gold is no JSON object or list")
+    wanted = _values(gold)[-1]
+    said = _values(stated(text)) or _values(text[-READ_CHARS:])
+    fitting = [value for value in said if isinstance(value, type(wanted))]
+    if not fitting:
+        what = "object" if isinstance(wanted, dict) else "list"
+        return Verdict("missing", reason=f"no JSON {what} in the answer")
+    shown = json.dumps(fitting[-1], ensure_ascii=False, default=str)[:200]
+    where = _differs(wanted, fitting[-1], "")
+    return Verdict("incorrect" if where else "correct", extracted=shown, reason=where or "the same value")
+
+
+def _values(text: str) -> list[Any]:
+    """The outermost JSON objects and lists of a text, in their order."""
+    decoder = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal)
+    found, at = [], 0
+    for _ in range(TRIES):
+        starts = [start for bracket in "{[" if (start := text.find(bracket, at)) >= 0]
+        if not starts:
+            break
+        try:
+            value, at = decoder.raw_decode(text, min(starts))
+            found.append(value)
+        except (ValueError, RecursionError, InvalidOperation):
+            at = min(starts) + 1
+    return found
+
+
+def _differs(gold: Any, said: Any, path: str) -> str:
+    """Where two values differ, in words; empty where they are the same, keys in any order, numbers as numbers."""
+    at = f"at {path}: " if path else ""
+    if isinstance(gold, dict) and isinstance(said, dict):
+        for key in gold:
+            if key not in said:
+                return f"{at}no key '{key}'"
+        extra = [key for key in said if key not in gold]
+        if extra:
+            return f"{at}a key too many, '{extra[0]}'"
+        return next((where for key in gold if (where := _differs(gold[key], said[key], f"{path}.{key}"))), "")
+    if isinstance(gold, list) and isinstance(said, list):
+        if len(gold) != len(said):
+            return f"{at}{len(said)} items, not {len(gold)}"
+        pairs = enumerate(zip(gold, said, strict=True))
+        return next((where for n, pair in pairs if (where := _differs(*pair, f"{path}[{n}]"))), "")
+    if isinstance(gold, str) and isinstance(said, str):
+        same = gold.strip() == said.strip()
+    else:
+        same = type(gold) is type(said) and gold == said
+    return "" if same else f"{at}{str(said)[:60]} is not {str(gold)[:60]}"
+
+
+def _pattern(gold: str, text: str) -> Verdict:
+    try:
+        pattern = regex.compile(gold)
+    except regex.error as error:
+        return Verdict("ungradable", reason=f"the gold is no regular expression: {error}")
+    said = (answers.read_answer(text, policy=answers.AnswerPolicy(kind="text")).text or "").strip()
+    if not said:
+        return Verdict("missing", reason="nothing is stated")
+    for candidate in dict.fromkeys((said, stated(text))):
+        try:
+            if pattern.fullmatch(candidate, timeout=PATTERN_SECONDS):
+                return Verdict("correct", extracted=candidate[:200], reason="matches the gold's pattern")
+        except TimeoutError:
+            return Verdict("ungradable", extracted=candidate[:200], reason="the gold's pattern ran out of time")
+    return Verdict("incorrect", extracted=said[:200], reason="does not match the gold's pattern")
+
+
+def is_pattern(gold: str) -> bool:
+    """Whether a gold is a regular expression."""
+    try:
+        regex.compile(gold)
+    except regex.error:
+        return False
+    return True
+
+
+def _block(gold: str, text: str) -> Verdict:
+    """An answer of several lines (code, a letter): line by line, blanks at the ends of lines aside."""
+    said = stated(text)
+    if not said.strip():
+        return Verdict("missing", reason="nothing is stated")
+    same = _lines(gold) == _lines(said)
+    return Verdict(
+        "correct" if same else "incorrect", extracted=said[:200], reason="same lines" if same else "other lines"
+    )
+
+
+def _lines(text: str) -> list[str]:
+    fences = _FENCE.findall(text)
+    return [line.rstrip() for line in str(fences[-1] if fences else text).strip("\n").rstrip().split("\n")]
+
+
+# ---- a judge of the user's own
+
+
+def _own(name: str, problem: Problem, text: str) -> Verdict:
+    """What `module:function` says of the stated answer; an error of its own is no verdict on the student."""
+    function = own_judge(name)
+    said = stated(text)
+    if not said.strip():
+        return Verdict("missing", reason="nothing is stated")
+    try:
+        verdict = function(said, problem)
+    except Exception as error:
+        return Verdict("ungradable", extracted=said[:200], reason=f"{name} failed: {type(error).__name__}: {error}")
+    if isinstance(verdict, Verdict):
+        return verdict
+    if not isinstance(verdict, bool):
+        return Verdict("ungradable", extracted=said[:200], reason=f"{name} returned {type(verdict).__name__}, not bool")
+    return Verdict("correct" if verdict else "incorrect", extracted=said[:200], reason=f"{name} says so")
+
+
+def own_judge(name: str) -> Callable[[str, Problem], object]:
+    """The user's own judge. Raises InputError where there is no such function."""
+    try:
+        function = import_object(name)
+    except Exception as error:  # whatever the user's module does when it is imported
+        raise InputError(f"task.judge: cannot import {name}: {type(error).__name__}: {error}") from error
+    if not callable(function):
+        raise InputError(f"task.judge: {name} is {type(function).__name__}, not a function")
+    return cast("Callable[[str, Problem], object]", function)
+
+
+def judge_hash(name: str) -> str:
+    """The content of the module that holds a judge of the user's own; empty for the rules of this package."""
+    if ":" not in name:
+        return ""
+    module = inspect.getmodule(own_judge(name))
+    file = getattr(module, "__file__", None)
+    return file_hash(Path(file)) if file else ""

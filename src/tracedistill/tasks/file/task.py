@@ -1,0 +1,146 @@
+"""Task `file`: your own questions and answers, from any of the files that `rows` reads.
+
+    question,answer,steps
+    "Ana has 3 boxes of 4 pens. How many pens?",12,"3 * 4 = 12 pens"
+
+The recipe gives `path` and, where columns have other names, `columns: {question: prompt, answer: target}`. How answers
+are judged is told by all golds of the file, or said by `judge`; see `own/` for columns, kinds, judges and splits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tracedistill.arithmetic import gold_plans, plans
+from tracedistill.arithmetic import traces as arithmetic
+from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Trace, Verdict
+from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
+from tracedistill.tasks._located import moved
+from tracedistill.tasks._retrieval import body_span
+from tracedistill.tasks._steps import one_line, read_steps, render_steps
+from tracedistill.tasks.file.judges import is_pattern, judge_output
+from tracedistill.tasks.file.kinds import told
+from tracedistill.tasks.file.loading import load_split, read_table, row_of_golds
+
+NO_STEPS = "no gold steps: a model judge or gold steps are needed"
+NOT_COMPARABLE = "no calculation, and rules cannot compare free text with the gold steps: a model judge is needed"
+STRAY = "text with a stray calculation, which makes no trace right: a model judge or gold steps are needed"
+
+
+class UserFile(Task):
+    """A user's own questions; answers are alternatives of which any will do."""
+
+    name = "file"
+    splits = ("train", "validation", "test")
+
+    def load(self, split: str, source: Source) -> Iterator[Problem]:
+        """Problems of a split of the file at `source.path`; see `own.loading`."""
+        yield from load_split(split, source)
+
+    def about(self, source: Source) -> list[str]:
+        """How answers are judged and why so, and by how much they may differ."""
+        return told(read_table(source).judged, source.relative, source.absolute)
+
+    def problem_of_row(self, problem_id: str, question: str, answers: tuple[str, ...]) -> Problem:
+        """The kind of the answer is told by this row's gold alone."""
+        problem = super().problem_of_row(problem_id, question, answers)
+        return replace(problem, meta=row_of_golds(answers))
+
+    def render_problem(self, problem: Problem) -> str:
+        """Instruction, context, question, lettered choices or the closed set of labels, a line each."""
+        instruction, labels = str(problem.meta.get("instruction", "")), problem.meta.get("labels", ())
+        head = (instruction,) if instruction else ()
+        closed = (f"Answer with one of: {', '.join(labels)}",) if labels and not problem.choices else ()
+        choices = self.closed_answers(problem) if problem.choices else ()
+        return "\n".join((*head, *problem.context, problem.question, *choices, *closed))
+
+    def render_answer(self, problem: Problem) -> str:
+        """The first of the gold answers."""
+        return problem.answers[0] if problem.answers else ""
+
+    def closed_answers(self, problem: Problem) -> tuple[str, ...]:
+        """The choices as `B. text`; otherwise the labels of a closed set (yes, no)."""
+        choices = tuple(f"{letter}. {text}" for letter, text in problem.choices)
+        return choices or tuple(problem.meta.get("labels", ()))
+
+    def render_trace(self, steps: tuple[Step, ...]) -> str:
+        """A numbered list, one line per step."""
+        return render_steps(tuple(Step(step.kind, one_line(step.text)) for step in steps))
+
+    def parse_trace(self, text: str) -> ParsedTrace:
+        """Numbered lists, bullets, lines or sentences; a step that calculates carries its result."""
+        start, end = body_span(text)
+        read = read_steps(text[start:end])
+        return replace(read, steps=moved(read.steps, start)) if start else read
+
+    def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
+        """The gold steps word for word; else every written calculation, checked; else the reason why not.
+
+        Without calculations it is not judged: nothing to judge against, or other text than the gold steps, which rules
+        cannot compare with them. A stray calculation in such a text can only refute it. Operands must be grounded where
+        the answer is a number; in other problems calculations only have to be true.
+        """
+        gold = problem.gold_steps
+        if gold and _texts(steps) == _texts(gold):
+            # what the user calls gold is right, whether or not it calculates
+            return Verdict("correct", reason="the gold steps, word for word")
+        if not any(step.kind == "calculation" for step in steps):
+            return _not_judged(steps, NOT_COMPARABLE if gold else NO_STEPS)
+        rule = problem.meta.get("judge")
+        verdict = arithmetic.judge(_given(problem), steps, gold, need_grounds=rule == "number")
+        if verdict.outcome == "incorrect" or _calculates(rule, steps, gold):
+            return verdict
+        return _not_judged(steps, STRAY)
+
+    def judge_plan(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
+        """Against the calculations of the gold steps; `undecided` where there are none."""
+        return plans.judge_plan(_given(problem), steps, problem.gold_steps)
+
+    def gold_plan(self, problem: Problem) -> Trace | None:
+        """The calculations of the gold steps in words, without results; None where they do not lead to the answer."""
+        result = arithmetic.last_result([step.text for step in problem.gold_steps])
+        golds = [answer.replace(",", "").strip("$% ") for answer in problem.answers]
+        if result is None or arithmetic.spell(result) not in golds:
+            return None
+        return self.plan_trace(problem, gold_plans.calculation_plan(_given(problem), problem.gold_steps))
+
+    def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
+        """By the rule of the file; of several golds any will do, and without one it is `ungradable`."""
+        return judge_output(problem, text, self.closed_answers(problem))
+
+    def gold_fault(self, problem: Problem) -> str:
+        """A pattern does not match itself: of it nothing is asked but that it is one."""
+        if problem.meta.get("judge") == "regex" and problem.answers:
+            return "" if all(map(is_pattern, problem.answers)) else "the gold is no regular expression"
+        return super().gold_fault(problem)
+
+    def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
+        """Whether a gold answer, or the text of the right choice, stands in the steps as words of their own."""
+        text = " ".join(step.text for step in steps).casefold()
+        spelled = dict(problem.choices)
+        wanted = (spelled.get(answer, answer).casefold() for answer in problem.answers)
+        return any(re.search(rf"(?<![\w.]){re.escape(answer)}(?!\w|\.\d)", text) is not None for answer in wanted)
+
+
+def _not_judged(steps: tuple[Step, ...], reason: str) -> Verdict:
+    undecided = tuple(StepVerdict(index, step.kind, "undecided", reason) for index, step in enumerate(steps))
+    return Verdict("not judged", reason=reason, steps=undecided)
+
+
+def _calculates(rule: object, steps: tuple[Step, ...], gold: tuple[Step, ...]) -> bool:
+    """Whether a trace stands on its calculations, so that these can make it right; else they are strays in a text."""
+    if any(step.kind == "calculation" for step in gold):
+        return True
+    if rule in ("number", "math") and not gold:
+        return True
+    return 2 * sum(step.kind == "calculation" for step in steps) > len(steps)
+
+
+def _given(problem: Problem) -> str:
+    return "\n".join((*problem.context, problem.question))
+
+
+def _texts(steps: tuple[Step, ...]) -> list[str]:
+    return [one_line(step.text).casefold() for step in steps]
