@@ -39,15 +39,15 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from machine import machine
 
-from tracedistill.dtypes import choose
+from tracedistill.chat.prompts import PROMPTS, fill
 from tracedistill.engines import Request, Sampling
+from tracedistill.engines.dtypes import choose
 from tracedistill.engines.local import LocalEngine
 from tracedistill.engines.parity import parity
-from tracedistill.engines.plan import batches_of
-from tracedistill.prompts import PROMPTS, fill
+from tracedistill.engines.schedule import batches_of
+from tracedistill.engines.weights import student_folder
 from tracedistill.records import Message, Problem
 from tracedistill.tasks import Source, get_task
-from tracedistill.weights import student_folder
 from training import BATCH, babi_rows, train_ours
 from training import Run as TrainingRun
 

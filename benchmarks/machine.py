@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracedistill.processor import this_processor
+from tracedistill.engines.processor import this_processor
 
 
 def machine() -> dict[str, Any]:

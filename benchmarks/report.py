@@ -26,9 +26,9 @@ from typing import Any
 
 from machine import machine
 
+from tracedistill.files import dumps, to_json, write_json, write_jsonl
 from tracedistill.recipes import Arm, StudentConfig, Study, TaskConfig, resolved
 from tracedistill.records import Problem
-from tracedistill.store import dumps, to_json, write_json, write_jsonl
 from tracedistill.tasks import Source, get_task
 
 SEED = 5

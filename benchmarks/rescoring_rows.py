@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tracedistill import formats
+from tracedistill.chat import formats
 from tracedistill.errors import InputError
 from tracedistill.records import Problem, Verdict
 from tracedistill.stats import JointTable, Share, joint_table

@@ -25,8 +25,8 @@ from pathlib import Path
 import httpx2 as httpx
 from machine import machine
 
+from tracedistill.files import content_id, read_jsonl, write_jsonl
 from tracedistill.records import Problem, Trace
-from tracedistill.store import content_id, read_jsonl, write_jsonl
 from tracedistill.tasks import get_task
 from tracedistill.tasks._steps import make_steps
 from tracedistill.validation import Validation, validate

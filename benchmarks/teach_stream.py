@@ -32,10 +32,10 @@ from tracedistill.engines import Generation, Request
 from tracedistill.engines.budget import Prices, Worst, worst_case
 from tracedistill.engines.calls import Outcome, Pacing
 from tracedistill.engines.usage import Used
+from tracedistill.files import write_json, write_jsonl
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.work import Workshop
 from tracedistill.records import Problem
-from tracedistill.store import write_json, write_jsonl
 
 PLAN = "\n".join(
     f"{number}. Find out how many apples there are after day {number} of the sale." for number in range(1, 5)

@@ -25,8 +25,8 @@ from pathlib import Path
 from machine import machine
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
-from tracedistill.cache import GenerationCache
 from tracedistill.engines import Request, Sampling
+from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.calls import Pacing
 from tracedistill.engines.client import generate
 from tracedistill.engines.server import ServerConfig, ServerEngine

@@ -47,18 +47,18 @@ from safetensors.torch import load_file
 from trl import SFTConfig, SFTTrainer
 
 from tracedistill.calibration import this_machine
-from tracedistill.dtypes import choose
+from tracedistill.chat.rendering import render_example
+from tracedistill.engines.dtypes import choose
+from tracedistill.engines.processor import cores
+from tracedistill.engines.sizes import KNOWN, read_size
+from tracedistill.engines.weights import student_folder
 from tracedistill.estimates import DEVICES, Device, RowLengths, training_flops
-from tracedistill.processor import cores
 from tracedistill.recipes import TrainingConfig
 from tracedistill.records import Example, Message
-from tracedistill.rendering import render_example
-from tracedistill.sizes import KNOWN, read_size
 from tracedistill.tasks import Source, get_task
 from tracedistill.training import TrainerSettings
 from tracedistill.training.collator import IGNORED, SupervisedCollator
 from tracedistill.training.trainer import build_trainer, load_student
-from tracedistill.weights import student_folder
 
 BATCH = 8
 

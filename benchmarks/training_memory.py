@@ -24,8 +24,8 @@ from pathlib import Path
 
 from machine import machine
 
+from tracedistill.files import Records, write_jsonl
 from tracedistill.records import Example, Message
-from tracedistill.store import Records, write_jsonl
 from tracedistill.tasks import Source, get_task
 
 STORIES = 500
@@ -64,7 +64,7 @@ def one(count: int, steps: int, student: str, folder: Path) -> dict[str, object]
     """Preflight and train on so many rows, in this process."""
     from tracedistill.launched import quiet_libraries
     from tracedistill.recipes import StudentConfig, TrainingConfig
-    from tracedistill.sft import preflight
+    from tracedistill.sft.examples import preflight
     from tracedistill.train import load_tokenizer, train_arm
 
     quiet_libraries()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.conftest import ROOT
-from tracedistill.formats import FormatName
+from tracedistill.chat.formats import FormatName
 
 FOLDER = ROOT / "tests" / "cases" / "templates"
 BROKEN = "differs from what the model's own chat template writes"

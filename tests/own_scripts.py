@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from tracedistill import formats
+from tracedistill.chat import formats
 from tracedistill.engines import Request
 from tracedistill.records import Problem
 

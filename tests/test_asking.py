@@ -14,9 +14,9 @@ from tracedistill import pipeline
 from tracedistill.asking import Conversation, Question, context_of
 from tracedistill.cli import main
 from tracedistill.errors import InputError
+from tracedistill.files import read_jsonl
 from tracedistill.opening import open_study
 from tracedistill.records import Attempt
-from tracedistill.store import read_jsonl
 
 # PEFT asks transformers by a name that is on its way out
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")

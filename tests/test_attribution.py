@@ -31,8 +31,8 @@ from tracedistill.attribution import (
 )
 from tracedistill.attribution.labels import Count, p_worse
 from tracedistill.errors import InputError
+from tracedistill.files import to_json
 from tracedistill.records import Problem, Step, StepVerdict, Verdict
-from tracedistill.store import to_json
 from tracedistill.tasks import get_task
 from tracedistill.tasks._steps import make_steps, read_steps
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from tracedistill.cache import GenerationCache, content_key
-from tracedistill.cache_rows import Entry
+from tracedistill.engines.cache import GenerationCache, content_key
+from tracedistill.engines.cache_rows import Entry
+from tracedistill.engines.ledger import Balance, Booking, Spending, holder_name
 from tracedistill.errors import InputError
-from tracedistill.ledger import Balance, Booking, Spending, holder_name
 
 GOOD = Entry("stop", "text", tokens_in=3, tokens_out=4)
 
@@ -104,7 +104,7 @@ def test_failures_are_found_unless_asked_for_again(cache):
 
 def test_claims_of_a_dead_process_are_void_and_of_a_hung_one_end(tmp_path):
     path = tmp_path / "cache.db"
-    claim = "import os, sys; from tracedistill.cache import GenerationCache as C; c = C(sys.argv[1]); "
+    claim = "import os, sys; from tracedistill.engines.cache import GenerationCache as C; c = C(sys.argv[1]); "
     claim += "c.exchange(wanted=[b'a']); os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", claim, str(path)]).returncode == -9
     now = [1000.0]
@@ -119,7 +119,7 @@ def test_claims_of_a_dead_process_are_void_and_of_a_hung_one_end(tmp_path):
 
 def test_threads_and_processes_write_at_the_same_time(tmp_path):
     path = tmp_path / "cache.db"
-    work = "import sys; from tracedistill.cache import *; c = GenerationCache(sys.argv[1]); "
+    work = "import sys; from tracedistill.engines.cache import *; c = GenerationCache(sys.argv[1]); "
     work += "[c.put(content_key(sys.argv[2], i), Entry('stop', str(i))) for i in range(150)]"
     processes = [subprocess.Popen([sys.executable, "-c", work, str(path), name]) for name in ("p", "q")]
     with GenerationCache(path) as cache:
@@ -211,7 +211,8 @@ def test_a_file_of_version_1_is_upgraded_with_all_that_was_paid_for(tmp_path):
 
 def test_what_a_dead_process_had_at_stake_is_charged_and_a_batch_s_is_not(tmp_path):
     path = tmp_path / "cache.db"
-    work = "import os, sys; from tracedistill.cache import GenerationCache as C; from tracedistill.ledger import *; "
+    work = "import os, sys; from tracedistill.engines.cache import GenerationCache as C; "
+    work += "from tracedistill.engines.ledger import *; "
     work += "b = Booking('study', holder_name(0), at_stake=Spending(), worst={b'a': Spending(1, 9, 0.5)}); "
     work += "c = C(sys.argv[1]); c.exchange(wanted=[b'a'], booking=b); "
     work += "c.exchange(booking=Booking('study', batch_holder('x'), at_stake=Spending(3, 30, 1.0))); "
@@ -287,9 +288,8 @@ def test_a_lock_held_too_long_is_told(tmp_path):
 
 def test_kill_loses_nothing_that_was_put(tmp_path):
     path, told = tmp_path / "cache.db", tmp_path / "told"
-    work = (
-        "import sys; from tracedistill.cache import *; c = GenerationCache(sys.argv[1]); f = open(sys.argv[2], 'w')\n"
-    )
+    work = "import sys; from tracedistill.engines.cache import *; c = GenerationCache(sys.argv[1]); "
+    work += "f = open(sys.argv[2], 'w')\n"
     work += "for i in range(10**6): c.put(content_key(i), Entry('stop', 'x' * 300)); f.write(f'{i}\\n'); f.flush()"
     process = subprocess.Popen([sys.executable, "-c", work, str(path), str(told)])
     deadline = time.monotonic() + 20

@@ -14,8 +14,8 @@ from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.export.model import Choice, export_model
+from tracedistill.files import read_json, read_lines
 from tracedistill.opening import open_study
-from tracedistill.store import read_json, read_lines
 from tracedistill.train import load_tokenizer
 
 pytestmark = [
@@ -89,7 +89,7 @@ def test_training_evaluation_and_export_use_it_alike(said: str, model: Path, tmp
         for path in (tmp_path / "run" / "generations").glob("*.jsonl.manifest.json")
     }
     own = load_tokenizer(str(model), chat_template=OTHER)
-    from tracedistill.rendering import template_hash
+    from tracedistill.chat.rendering import template_hash
 
     assert hashes == {template_hash(own)}
     for merge in (True, False):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill import pipeline
-from tracedistill.store import read_json
+from tracedistill.files import read_json
 
 StudyFile = Callable[..., Path]
 LONG = (

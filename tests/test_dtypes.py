@@ -13,13 +13,14 @@ import torch
 
 from tests import tiny
 from tests.tuned_study import recipe_of, tune
-from tracedistill import dtypes, pipeline, processor
+from tracedistill import pipeline
 from tracedistill.cli import main
-from tracedistill.dtypes import choose, settled, slowness
+from tracedistill.engines import dtypes, processor
+from tracedistill.engines.dtypes import choose, settled, slowness
+from tracedistill.engines.processor import DTYPES, Measurement, Processor, Speed, measure_anew, measured, this_processor
 from tracedistill.pipeline.graph import LOCK_HELD, Node
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.work import Workshop
-from tracedistill.processor import DTYPES, Measurement, Processor, Speed, measure_anew, measured, this_processor
 from tracedistill.recipes import StudentConfig
 
 pytestmark = [

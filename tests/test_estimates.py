@@ -8,6 +8,7 @@ from typing import Literal
 import pytest
 
 from tracedistill.calibration import this_machine
+from tracedistill.engines.sizes import KNOWN
 from tracedistill.estimates import (
     DEVICES,
     GB,
@@ -27,7 +28,6 @@ from tracedistill.estimates import (
     training_need,
 )
 from tracedistill.recipes import StudentConfig, TrainingConfig
-from tracedistill.sizes import KNOWN
 
 SMOL, LLAMA = KNOWN["smollm2-135m"], KNOWN["llama-3.2-1b"]
 TWO_CORES = Device("two cores", "cpu", 5.5e11, 24 * GB)

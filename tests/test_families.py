@@ -9,11 +9,8 @@ from typing import get_args
 import pytest
 
 from tests.families import BROKEN, FAMILIES, FOLDER, tokenizer
-from tracedistill.errors import InputError
-from tracedistill.formats import FormatName, apart, begun, join, split
-from tracedistill.preflight import preflight
-from tracedistill.records import Example, Message
-from tracedistill.rendering import (
+from tracedistill.chat.formats import FormatName, apart, begun, join, split
+from tracedistill.chat.rendering import (
     completion_text,
     difference,
     end_id,
@@ -25,6 +22,9 @@ from tracedistill.rendering import (
     system_in_user_turn,
     writes_the_day,
 )
+from tracedistill.errors import InputError
+from tracedistill.records import Example, Message
+from tracedistill.sft.preflight import preflight
 
 STYLES: tuple[FormatName, ...] = get_args(FormatName)
 TRACE, ANSWER = "Question type: counting.\nMary took the apple.", "one"

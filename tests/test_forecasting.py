@@ -12,17 +12,17 @@ import pytest
 from tests.tiny import build
 from tracedistill import pipeline
 from tracedistill.cli import main
+from tracedistill.engines.processor import Measurement, Speed
 from tracedistill.errors import InputError
 from tracedistill.estimates import DEVICES, Device
+from tracedistill.files import read_jsonl
 from tracedistill.pipeline.forecasts import StudyForecast
 from tracedistill.pipeline.foreseeing import foreseen_rows
 from tracedistill.pipeline.metering import Meter
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.work import Workshop
-from tracedistill.processor import Measurement, Speed
 from tracedistill.recipes import StudentConfig
 from tracedistill.records import Example, Message
-from tracedistill.store import read_jsonl
 
 StudyFile = Callable[..., Path]
 ARMS: dict[str, Any] = {"standard": {}, "answer-only": {"tune": "none"}, "correct-trace": {"tune": "correct"}}
@@ -297,7 +297,7 @@ def test_without_a_device_this_machine_is_measured(
 
     found = Measurement({"float32": Speed(4e9, 3e9, 2e9, 1e9), "bfloat16": Speed(2e9, 1e9, 1e9, 1e9)})
     monkeypatch.setattr("tracedistill.calibration.measured", lambda: found)
-    monkeypatch.setattr("tracedistill.dtypes.measured", lambda: found)
+    monkeypatch.setattr("tracedistill.engines.dtypes.measured", lambda: found)
 
     this_machine.cache_clear()
     recipe = study_file(students={"tiny": {"model": str(folder)}}, arms=ARMS, comparisons=[])
@@ -323,7 +323,7 @@ def test_a_speed_that_is_not_known_gives_no_times(
     from tracedistill.calibration import this_machine
 
     monkeypatch.setattr("tracedistill.calibration.measured", lambda: Measurement({}, "no such operation"))
-    monkeypatch.setattr("tracedistill.dtypes.measured", lambda: Measurement({}, "no such operation"))
+    monkeypatch.setattr("tracedistill.engines.dtypes.measured", lambda: Measurement({}, "no such operation"))
     this_machine.cache_clear()
     recipe = study_file(students={"tiny": {"model": str(folder)}}, arms=ARMS, comparisons=[])
     found = dry_run(recipe, device=None)

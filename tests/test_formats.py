@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from tracedistill.formats import FormatName, join, split
+from tracedistill.chat.formats import FormatName, join, split
 
 LINES = (ROOT / "tests" / "cases" / "formats.jsonl").read_text(encoding="utf-8").splitlines()
 CASES = [pytest.param(row, id=row["why"]) for row in map(json.loads, LINES)]

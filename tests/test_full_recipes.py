@@ -13,8 +13,8 @@ import yaml
 from tests.conftest import DATA, ROOT
 from tests.tiny import build
 from tracedistill import pipeline
+from tracedistill.engines.sizes import KNOWN, size_of
 from tracedistill.recipes import resolved
-from tracedistill.sizes import KNOWN, size_of
 
 RECIPES = {path.parent.name: path for path in sorted(ROOT.glob("recipes/*/study.yaml"))}
 FULL = [name for name in RECIPES if name.startswith(("interpretable", "trace-of-thought", "student-sizes"))]

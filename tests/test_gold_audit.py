@@ -12,7 +12,7 @@ import pytest
 from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import InputError
-from tracedistill.store import read_json
+from tracedistill.files import read_json
 
 StudyFile = Callable[..., Path]
 

@@ -12,14 +12,15 @@ import pytest
 
 from tests import tiny
 from tests.tuned_study import recipe_of, small_study
-from tracedistill import identity, pipeline
+from tracedistill import pipeline
+from tracedistill.engines import identity
+from tracedistill.engines.identity import identity_of, is_hub_id, pin
 from tracedistill.errors import InputError
-from tracedistill.identity import identity_of, is_hub_id, pin
+from tracedistill.files import read_json
 from tracedistill.opening import open_study
 from tracedistill.pipeline.pinning import PINS
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.work import Workshop
-from tracedistill.store import read_json
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -179,7 +180,7 @@ def test_a_study_keeps_the_commit_that_it_began_with(hub: dict[str, str], tmp_pa
 
 
 def test_a_revision_is_for_hub_ids(tmp_path: Path) -> None:
-    from tracedistill.weights import read_tokenizer
+    from tracedistill.engines.weights import read_tokenizer
 
     with pytest.raises(InputError, match=r"students.<name>.revision is for hub ids"):
         read_tokenizer(str(tiny.build(tmp_path / "model", hidden=8, layers=1)), "main")

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from tracedistill import pipeline
-from tracedistill.cache import GenerationCache
 from tracedistill.cli import main
+from tracedistill.engines.cache import GenerationCache
 from tracedistill.errors import InputError
+from tracedistill.files import read_json, read_jsonl, read_lines
 from tracedistill.records import Step, StepVerdict, Trace, Verdict
-from tracedistill.store import read_json, read_jsonl, read_lines
 from tracedistill.validation import Validation
 from tracedistill.validation.judged import JudgeTally, items_for, judged_of
 from tracedistill.validation.labels import read_labels

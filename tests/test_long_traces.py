@@ -14,10 +14,10 @@ from tests.conftest import ROOT
 from tests.families import FOLDER
 from tests.tiny import build
 from tracedistill import pipeline
+from tracedistill.chat.rendering import read_completion, render_example
 from tracedistill.errors import InputError
+from tracedistill.files import read_json, read_jsonl
 from tracedistill.records import Example, Trace
-from tracedistill.rendering import read_completion, render_example
-from tracedistill.store import read_json, read_jsonl
 from tracedistill.train import load_tokenizer
 
 RECIPE = ROOT / "recipes" / "long-traces" / "study.yaml"

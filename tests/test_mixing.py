@@ -19,7 +19,7 @@ from tracedistill.export.origin import arm_facts, arm_lines, teachers_of
 from tracedistill.opening import open_study
 from tracedistill.recipes import load
 from tracedistill.report.findings import limits
-from tracedistill.sft import dealt
+from tracedistill.sft.examples import dealt
 
 ARMS: dict[str, Any] = {
     "answers": {"tune": "none"},

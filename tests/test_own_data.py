@@ -14,8 +14,8 @@ import yaml
 from tests import own_scripts
 from tracedistill import pipeline
 from tracedistill.cli import main
+from tracedistill.files import read_jsonl
 from tracedistill.records import Problem
-from tracedistill.store import read_jsonl
 
 DATA = Path(__file__).parent / "data"
 

@@ -12,8 +12,8 @@ import pytest
 from tracedistill import pipeline
 from tracedistill.engines import Request
 from tracedistill.errors import InputError
+from tracedistill.files import read_json, read_jsonl
 from tracedistill.records import Problem, Step, Trace
-from tracedistill.store import read_json, read_jsonl
 from tracedistill.tasks import get_task
 from tracedistill.teachers import reads_by
 from tracedistill.validation import Validation, validate

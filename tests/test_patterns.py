@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.attacks import ENDINGS, TookTooLongError, attacks, common, patterns, processor_seconds, ways
-from tracedistill.formats import bounded
+from tracedistill.chat.formats import bounded
 from tracedistill.records import Attempt, Problem
 from tracedistill.scoring import score
 from tracedistill.tasks import TASKS, get_task

@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import ROOT
 from tracedistill import pipeline
 from tracedistill.errors import InputError
-from tracedistill.store import file_hash
+from tracedistill.files import file_hash
 
 StudyFile = Callable[..., Path]
 

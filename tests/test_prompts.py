@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracedistill.prompts import (
+from tracedistill.chat.prompts import (
     PROMPTS,
     STUDENT_FIELDS,
     TEACHER_FIELDS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tracedistill.prompts import PROMPTS, asks_for_trace, needs_plan
+from tracedistill.chat.prompts import PROMPTS, asks_for_trace, needs_plan
 from tracedistill.recipes.checks import PLAN_PROMPTS
 
 ASKS = {

@@ -9,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tiny import TEMPLATE, build
-from tracedistill.errors import InputError
-from tracedistill.records import Example, Message
-from tracedistill.rendering import (
+from tracedistill.chat.rendering import (
     completion_text,
     difference,
     end_id,
@@ -21,6 +19,8 @@ from tracedistill.rendering import (
     same_as_template,
     template_hash,
 )
+from tracedistill.errors import InputError
+from tracedistill.records import Example, Message
 
 CHAT = (Message("system", "Be brief."), Message("user", "Where is Mary?"))
 EXAMPLE = Example("p", "a", CHAT, "Question type: counting.\nAnswer: one")

@@ -12,9 +12,9 @@ import pytest
 
 from tracedistill import pipeline
 from tracedistill.engines import Request
+from tracedistill.files import read_json
 from tracedistill.report.markdown import candidates
 from tracedistill.report.sections.labels import Said, confusion, macro_f1
-from tracedistill.store import read_json
 
 StudyFile = Callable[..., Path]
 

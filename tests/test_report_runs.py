@@ -213,7 +213,7 @@ def test_a_studys_own_report_that_changed_is_made_again_by_its_next_run(tmp_path
     write_run(tmp_path, {"a": right, "b": wrong}, 8, comparisons=[("a", "b")])
     assert main(["report", str(tmp_path), "--quiet"]) == 0
     manifest = tmp_path / "report.json.manifest.json"
-    from tracedistill.store import file_hash
+    from tracedistill.files import file_hash
 
     outputs = {name: {"sha256": file_hash(tmp_path / name), "bytes": 0, "mtime_ns": 0} for name in FILES}
     value = {"node": "report", "outputs": outputs, "seconds": 1.0, "peak_memory_bytes": 1, "libraries": {}}

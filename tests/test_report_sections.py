@@ -13,6 +13,7 @@ import pytest
 
 from tests.sections_kit import STUDENT, FakeRun, column, line, problems_of, table, verdicts
 from tracedistill import stats
+from tracedistill.files import write_json, write_jsonl
 from tracedistill.recipes import Arm, TeacherConfig
 from tracedistill.report.columns import columns_of
 from tracedistill.report.runs import view_of_folder
@@ -24,7 +25,6 @@ from tracedistill.report.sections.forced import forced
 from tracedistill.report.sections.grid import grid
 from tracedistill.report.sections.scores import paired, scores_of
 from tracedistill.report.several import combine
-from tracedistill.store import write_json, write_jsonl
 
 # ---- context check
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.sections_kit import STUDENT, FakeRun, line, table, verdicts
+from tracedistill.files import write_json
 from tracedistill.recipes import Arm, TeacherConfig
 from tracedistill.report.sections.costs import break_even, cost_of, costs
-from tracedistill.store import write_json
 
 ROWS = {f"p{n}": "A: b\nAnswer: c" for n in range(20)}
 

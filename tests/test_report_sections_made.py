@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from tests.sections_kit import FakeRun, line, table, verdicts
+from tracedistill.files import write_json
 from tracedistill.interventions import Intervention
 from tracedistill.recipes import Arm, AttributionConfig, TeacherConfig
 from tracedistill.report.sections import declared
 from tracedistill.report.sections.declared import ALL, Kept, kept_by, kept_of
 from tracedistill.report.sections.differences import differences
 from tracedistill.report.sections.shape import form_of, frame_of, other_marks
-from tracedistill.store import write_json
 
 KEYS = [f"p{n}" for n in range(20)]
 NAMES = ("Ann", "Bob", "Cid", "Dot", "Eve")

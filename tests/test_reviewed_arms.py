@@ -12,12 +12,12 @@ from tests.test_arms import arithmetic_study, rows
 from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import Paused
+from tracedistill.files import read_jsonl
 from tracedistill.pipeline.reviewing import REVIEW_STORE
 from tracedistill.records import Problem, Trace
 from tracedistill.review.outcomes import decide
 from tracedistill.review.store import ReviewStore
 from tracedistill.review.work import change
-from tracedistill.store import read_jsonl
 from tracedistill.validation import Validation
 
 PROMPTS = {"trace-of-thought": "{problem}\n{steps}"}

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from tests.tiny import TEMPLATE, build
+from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, FormatName, join
+from tracedistill.chat.prompts import PROMPTS
+from tracedistill.chat.rendering import render_example
 from tracedistill.errors import InputError
-from tracedistill.formats import ANSWER_TASK, RATIONALE_TASK, FormatName, join
-from tracedistill.preflight import SHOWN, preflight
-from tracedistill.prompts import PROMPTS
 from tracedistill.recipes import Arm
 from tracedistill.records import Example, Message, Problem, Trace
-from tracedistill.rendering import render_example
-from tracedistill.sft import examples_for, target_weights, two_targets
+from tracedistill.sft.examples import examples_for, target_weights, two_targets
+from tracedistill.sft.preflight import SHOWN, preflight
 from tracedistill.tasks import Source, get_task
 from tracedistill.teachers import teach_by_rules
 from tracedistill.training.rows import is_rationale

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import build
-from tracedistill import sizes
-from tracedistill.sizes import KNOWN, local_folder, read_size, size_of
+from tracedistill.engines import sizes
+from tracedistill.engines.sizes import KNOWN, local_folder, read_size, size_of
 
 PUBLISHED = {
     "smollm2-135m": 134_515_008,

@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from tracedistill import records, store
+from tracedistill import files as store
+from tracedistill import records
 from tracedistill.errors import InputError
-from tracedistill.records import AnswerVerdicts, Attempt, Example, Message, Problem, Score, Step, Trace, Verdict
-from tracedistill.store import (
+from tracedistill.files import (
     content_id,
     from_json,
     read_json,
@@ -32,6 +32,7 @@ from tracedistill.store import (
     write_json,
     write_jsonl,
 )
+from tracedistill.records import AnswerVerdicts, Attempt, Example, Message, Problem, Score, Step, Trace, Verdict
 
 RECORDS = [
     value
@@ -211,7 +212,7 @@ def test_a_value_that_json_cannot_say_leaves_the_old_file(tmp_path: Path) -> Non
 
 def test_a_killed_writer_leaves_nothing_under_the_name(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from tracedistill.store import atomic\n"
+        "import os, signal, sys; from pathlib import Path; from tracedistill.files import atomic\n"
         "with atomic(Path(sys.argv[1])) as stream:\n"
         "    stream.write('half' * 100_000); stream.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
     )

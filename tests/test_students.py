@@ -55,7 +55,7 @@ def a_run(folder: Path, n: int = 10) -> Run:
 
 
 def done(engine: Echo, run: Run) -> list[dict[str, Any]]:
-    from tracedistill.store import to_json
+    from tracedistill.files import to_json
 
     return [to_json(attempt) for attempt in collected(engine, run)]
 

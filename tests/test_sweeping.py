@@ -14,9 +14,9 @@ from tests.tiny import build
 from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import InputError
+from tracedistill.files import to_json, write_json
 from tracedistill.pipeline.sweeping import Sweep, Tried, advice, print_sweep, sweep, swept_of
 from tracedistill.stats import wilson
-from tracedistill.store import to_json, write_json
 
 StudyFile = Callable[..., Path]
 ARMS: dict[str, Any] = {"standard": {}, "answer-only": {"tune": "none"}, "correct-trace": {"tune": "correct"}}

@@ -13,16 +13,16 @@ from tests.engines.server_kit import KEY, ask, running
 from tests.fault_server import Behaviour
 from tests.test_teacher_server import recipe, teach
 from tracedistill import pipeline
-from tracedistill.cache import GenerationCache
 from tracedistill.engines import Request
 from tracedistill.engines.budget import BudgetReachedError
+from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.scripted import ScriptedEngine
 from tracedistill.engines.usage import Used
+from tracedistill.files import read_json, read_lines
 from tracedistill.pipeline.buying import Usage, buy, prices_of
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.spool import Mark, Spool
 from tracedistill.pipeline.work import Workshop
-from tracedistill.store import read_json, read_lines
 
 StudyFile = Callable[..., Path]
 PRICED = {"usd_per_million_in": 1.0, "usd_per_million_out": 4.0, "usd_per_million_in_cached": 0.25}

@@ -17,9 +17,9 @@ from tests.test_teacher_server import files_below, recipe
 from tracedistill import cli, pipeline
 from tracedistill.engines.progress import Statistics
 from tracedistill.errors import InputError
+from tracedistill.files import read_json
 from tracedistill.pipeline import screen as screens
 from tracedistill.pipeline.screen import Screen
-from tracedistill.store import read_json
 
 StudyFile = Callable[..., Path]
 Answer = Callable[[int, dict[str, Any]], tuple[int, Any]]

@@ -23,11 +23,11 @@ from tests.conftest import ROOT
 from tests.engines.server_kit import KEY, LocalServer, running
 from tests.fault_server import Behaviour
 from tracedistill import pipeline
-from tracedistill.cache import GenerationCache
+from tracedistill.engines.cache import GenerationCache
 from tracedistill.errors import InputError
+from tracedistill.files import read_json, read_lines
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.work import Workshop
-from tracedistill.store import read_json, read_lines
 
 StudyFile = Callable[..., Path]
 HEALTHY = Behaviour(latency=0.002)

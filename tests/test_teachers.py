@@ -9,11 +9,11 @@ import pytest
 
 from tests.conftest import DATA
 from tracedistill import pipeline
-from tracedistill.cache import GenerationCache
+from tracedistill.chat.prompts import PROMPTS, TEACHER_PROMPTS, fill
+from tracedistill.engines.cache import GenerationCache
 from tracedistill.errors import InputError
-from tracedistill.prompts import PROMPTS, TEACHER_PROMPTS, fill
+from tracedistill.files import read_jsonl, read_lines
 from tracedistill.records import Trace
-from tracedistill.store import read_jsonl, read_lines
 
 StudyFile = Callable[..., Path]
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no shared data here (set TRACEDISTILL_DATA)")

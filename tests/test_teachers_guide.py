@@ -11,8 +11,8 @@ import yaml
 
 from tests.conftest import ROOT
 from tracedistill import pipeline
+from tracedistill.chat.prompts import TEACHER_PROMPTS
 from tracedistill.cli import main
-from tracedistill.prompts import TEACHER_PROMPTS
 from tracedistill.validation.labels import REQUIRED
 
 GUIDE = (ROOT / "docs" / "teachers.md").read_text(encoding="utf-8")

@@ -20,11 +20,11 @@ import yaml
 from tests.conftest import ROOT
 from tests.tiny import build
 from tracedistill import pipeline
+from tracedistill.chat.rendering import render_example
 from tracedistill.errors import InputError
+from tracedistill.files import read_jsonl
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example, Message, Problem
-from tracedistill.rendering import render_example
-from tracedistill.store import read_jsonl
 from tracedistill.train import load_tokenizer, train_arm
 from tracedistill.training import tracking
 

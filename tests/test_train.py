@@ -18,9 +18,9 @@ from tests.conftest import ROOT
 from tests.tiny import build
 from tracedistill import train
 from tracedistill.errors import InputError
+from tracedistill.files import file_hash
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example, Message
-from tracedistill.store import file_hash
 from tracedistill.train import load_tokenizer, train_arm
 
 pytestmark = [
@@ -107,8 +107,8 @@ def test_the_adapter_appears_whole(reference: Path, folder: Path) -> None:
 def test_training_learns_and_the_adapter_loads(reference: Path, folder: Path) -> None:
     import torch
 
+    from tracedistill.chat.rendering import render_example
     from tracedistill.engines.local import attach, load_base
-    from tracedistill.rendering import render_example
 
     base, tokenizer = load_base(str(folder), "float32")
 

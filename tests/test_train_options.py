@@ -18,15 +18,15 @@ import torch
 from tests.test_train import ROWS, SETTINGS, STEPS, WEIGHTS
 from tests.tiny import build
 from tracedistill import train
+from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, join
+from tracedistill.chat.rendering import render_example
 from tracedistill.engines.local import LocalEngine, attach, load_base
 from tracedistill.errors import InputError
-from tracedistill.formats import ANSWER_TASK, RATIONALE_TASK, join
+from tracedistill.files import file_hash
 from tracedistill.recipes import StudentConfig
 from tracedistill.recipes.reader import load as load_recipe
 from tracedistill.records import Example, Message, Trace
-from tracedistill.rendering import render_example
-from tracedistill.sft import two_targets
-from tracedistill.store import file_hash
+from tracedistill.sft.examples import two_targets
 from tracedistill.train import train_arm
 from tracedistill.training.trainer import TraceTrainer, build_trainer
 

@@ -18,12 +18,12 @@ import yaml
 
 from tests import tiny, tuned_study
 from tracedistill import cli, pipeline, train
+from tracedistill.chat.rendering import render_example
+from tracedistill.files import file_hash, read_jsonl
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.stages import Graph
 from tracedistill.pipeline.work import Workshop
 from tracedistill.records import Example
-from tracedistill.rendering import render_example
-from tracedistill.store import file_hash, read_jsonl
 
 ROOT = Path(__file__).parents[1]
 ARMS: dict[str, dict[str, Any]] = {"standard": {}, "answer-only": {"tune": "none"}, "correct": {"tune": "correct"}}

@@ -11,8 +11,8 @@ from tests import architectures, tiny
 from tests.tuned_study import recipe_of
 from tracedistill.cli import main
 from tracedistill.errors import InputError
+from tracedistill.files import read_json
 from tracedistill.recipes import StudentConfig, TrainingConfig
-from tracedistill.store import read_json
 from tracedistill.trial import try_student
 
 pytestmark = [

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from tests.families import tokenizer
 from tests.tasks.shared_data import DATA, needs_data
-from tracedistill.formats import FormatName, join, split, trimmed
+from tracedistill.chat.formats import FormatName, join, split, trimmed
+from tracedistill.chat.rendering import completion_text, render_example
 from tracedistill.interventions import INTERVENTIONS, broken, intervene, measure
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Example, Message, Problem, Trace
-from tracedistill.rendering import completion_text, render_example
 from tracedistill.review.drafts import edited_trace, lines_of
 from tracedistill.review.work import Work
 from tracedistill.tasks import get_task

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tracedistill.chat.formats import apart, split
+from tracedistill.chat.rendering import system_in_user_turn
 from tracedistill.engines import Engine, Generation, Request, Sampling
 from tracedistill.errors import InputError
-from tracedistill.formats import apart, split
+from tracedistill.files import content_id, read_json
 from tracedistill.opening import FULL, Opened, shown_model
 from tracedistill.pipeline.attempting import Attempting
 from tracedistill.pipeline.buying import Usage, buy
 from tracedistill.pipeline.teaching import SCRIPTED
 from tracedistill.recipes import run_name
 from tracedistill.records import Message, Problem, Trace, Verdict
-from tracedistill.rendering import system_in_user_turn
-from tracedistill.store import content_id, read_json
 from tracedistill.students import requests_for
 from tracedistill.teachers import Failure, requests_for_teacher, trace_of
 

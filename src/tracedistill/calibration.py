@@ -7,8 +7,8 @@ import os
 import time
 from typing import Any
 
+from tracedistill.engines.processor import cores, measured
 from tracedistill.estimates import Device
-from tracedistill.processor import cores, measured
 
 
 @functools.cache

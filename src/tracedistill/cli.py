@@ -160,7 +160,7 @@ def _task_name(word: str) -> str:
 
 def _audit(args: argparse.Namespace) -> int:
     from tracedistill.auditing import audit_page, audit_task
-    from tracedistill.store import atomic
+    from tracedistill.files import atomic
 
     audits = [audit for name in args.task for audit in audit_task(name, args.data_dir)]
     command = f"tracedistill audit {' '.join(args.task)}{' --data-dir DIR' if args.data_dir else ''}"
@@ -189,8 +189,8 @@ def _audit_judge_command(commands: argparse._SubParsersAction) -> None:  # type:
 
 def _audit_judge(args: argparse.Namespace) -> int:
     from tracedistill import pipeline
+    from tracedistill.files import check_output, to_json, write_json
     from tracedistill.report.judges import print_audit
-    from tracedistill.store import check_output, to_json, write_json
 
     if args.out is not None:
         check_output(args.out, args.labels, Path(args.recipe))

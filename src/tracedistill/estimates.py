@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from tracedistill.engines.sizes import ModelSize
 from tracedistill.recipes import StudentConfig, TrainingConfig
-from tracedistill.sizes import ModelSize
 
 GB = 10**9
 

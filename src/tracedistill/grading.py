@@ -15,10 +15,10 @@ from typing import Any, TextIO
 
 from tracedistill import stats
 from tracedistill.answers import UNREAD_ANSWER, UNREAD_GOLD
+from tracedistill.chat.formats import bounded, split
 from tracedistill.errors import InputError, MissingSplitError
-from tracedistill.formats import bounded, split
+from tracedistill.files import atomic, check_output, dumps, to_json, write_json
 from tracedistill.records import AnswerVerdicts, Problem, Verdict
-from tracedistill.store import atomic, check_output, dumps, to_json, write_json
 from tracedistill.tasks import Policy, Source, Task, get_task
 from tracedistill.tasks._base import content
 from tracedistill.tasks._rows import Row, read_rows

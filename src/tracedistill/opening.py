@@ -12,11 +12,11 @@ import yaml
 
 from tracedistill import pipeline
 from tracedistill.errors import InputError
+from tracedistill.files import file_hash, read_json
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.work import Workshop
 from tracedistill.recipes import Study, run_name
 from tracedistill.report.runs import manifests_of
-from tracedistill.store import file_hash, read_json
 
 FULL = "config.json"
 """Stands in an arm's folder where all weights were tuned; an adapter's folder has adapter_config.json."""

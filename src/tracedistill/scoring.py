@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tracedistill.formats import bounded, split
+from tracedistill.chat.formats import bounded, split
 from tracedistill.records import Attempt, Problem, Score, Trace, Verdict
 from tracedistill.tasks import Task
 

@@ -14,16 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from tracedistill.chat.formats import FormatName, begun, join
+from tracedistill.chat.prompts import TAGS_HINT, fill, needs_plan
+from tracedistill.chat.rendering import system_in_user_turn
 from tracedistill.engines import Engine, Generation, Request, Sampling
-from tracedistill.engines.plan import batches_of
+from tracedistill.engines.schedule import batches_of
 from tracedistill.errors import InputError
-from tracedistill.formats import FormatName, begun, join
+from tracedistill.files import content_id, disk_error, dumps, from_json, unlinked
 from tracedistill.launched import run_launched
-from tracedistill.prompts import TAGS_HINT, fill, needs_plan
 from tracedistill.recipes import Arm
 from tracedistill.records import Attempt, Message, Problem, Trace
-from tracedistill.rendering import system_in_user_turn
-from tracedistill.store import content_id, disk_error, dumps, from_json, unlinked
 from tracedistill.tasks import Task
 
 Progress = Callable[[int, int], None]

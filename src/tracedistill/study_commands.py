@@ -204,7 +204,7 @@ def _lines(person: bool) -> Iterator[str]:
 
 
 def _print_reply(reply: Reply, as_json: bool) -> None:
-    from tracedistill.store import dumps, to_json
+    from tracedistill.files import dumps, to_json
 
     if as_json:
         say(dumps(to_json(reply, defaults=True)), flush=True)

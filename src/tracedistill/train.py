@@ -17,20 +17,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tracedistill.dtypes import settled
+from tracedistill.chat.formats import FormatName
+from tracedistill.chat.rendering import template_hash
+from tracedistill.engines.dtypes import settled
+from tracedistill.engines.identity import identity_of
+from tracedistill.engines.weights import read_tokenizer, student_folder
 from tracedistill.errors import InputError
 from tracedistill.estimates import optimizer_steps
-from tracedistill.formats import FormatName
-from tracedistill.identity import identity_of
+from tracedistill.files import content_id, disk_error, file_hash, read_value, to_json, write_json
 from tracedistill.launched import run_launched
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example
-from tracedistill.rendering import template_hash
-from tracedistill.sft import target_weights
-from tracedistill.store import content_id, disk_error, file_hash, read_value, to_json, write_json
+from tracedistill.sft.examples import target_weights
 from tracedistill.training import TrainerSettings
 from tracedistill.training.tracking import Lenient, Table, open_run
-from tracedistill.weights import read_tokenizer, student_folder
 
 LOGGED = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 """What training.json keeps of the trainer's log: nothing that differs between two equal runs."""

@@ -13,15 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tracedistill.chat.formats import FormatName, join
+from tracedistill.chat.rendering import system_in_user_turn
 from tracedistill.engines import Request, Sampling
+from tracedistill.engines.weights import brief_cause
 from tracedistill.errors import InputError
-from tracedistill.formats import FormatName, join
 from tracedistill.launched import run_launched
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example, Message
-from tracedistill.rendering import system_in_user_turn
 from tracedistill.train import train_arm
-from tracedistill.weights import brief_cause
 
 QUESTIONS = ("Anna has 3 apples and buys 4 more. How many has she?", "Is 7 more than 4?")
 TRACE, ANSWER = "She has 3 apples.\n3 + 4 = 7", "7"

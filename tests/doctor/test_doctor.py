@@ -21,9 +21,9 @@ from tracedistill.doctor import machine as machines
 from tracedistill.doctor.findings import Finding, gigabytes
 from tracedistill.doctor.machine import Gpu, Machine, findings_of, key_is_set, look
 from tracedistill.doctor.needs import duration, needs_of
+from tracedistill.engines.processor import Measurement, Speed
 from tracedistill.errors import InputError
 from tracedistill.estimates import Device
-from tracedistill.processor import Measurement, Speed
 
 LAPTOP = Machine(cores=4, memory=16e9, available=12e9, disk=100e9, gpus=(), hub="")
 OFFLINE = Machine(cores=4, memory=16e9, available=12e9, disk=100e9, gpus=(), hub="no route")
@@ -35,7 +35,7 @@ Recipe = Callable[..., Path]
 def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU without instructions for bfloat16, whatever runs the tests."""
     found = Measurement({"float32": Speed(60e9, 50e9, 55e9, 40e9), "bfloat16": Speed(9e9, 8e9, 9e9, 9e9)})
-    monkeypatch.setattr("tracedistill.dtypes.measured", lambda: found)
+    monkeypatch.setattr("tracedistill.engines.dtypes.measured", lambda: found)
     monkeypatch.setattr(machines, "measure_anew", lambda: found)
 
 
@@ -316,7 +316,7 @@ def test_the_processor_and_what_auto_is_are_told(monkeypatch: pytest.MonkeyPatch
     assert re.search(r"auto is float32: \d\.\d times bfloat16 here", named["dtype"].text)
     broken = Measurement({}, "disturbed")
     monkeypatch.setattr(machines, "measure_anew", lambda: broken)
-    monkeypatch.setattr("tracedistill.dtypes.measured", lambda: broken)
+    monkeypatch.setattr("tracedistill.engines.dtypes.measured", lambda: broken)
     named = {one.name: one for one in findings_of(LAPTOP)}
     assert (named["processor"].state, named["dtype"].state) == ("note", "note")
     assert "dtype" not in {one.name for one in findings_of(SERVER)}, "a GPU's is not measured"

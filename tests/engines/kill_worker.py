@@ -12,9 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-from tracedistill.cache import GenerationCache
 from tracedistill.engines import Request, Sampling
 from tracedistill.engines.budget import Budget, BudgetReachedError, Prices
+from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.calls import Pacing
 from tracedistill.engines.client import generate
 from tracedistill.engines.server import ServerConfig, ServerEngine

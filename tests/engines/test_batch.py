@@ -4,10 +4,10 @@ import pytest
 
 from tests.engines.server_kit import KEY, ask, engine_at, many, running
 from tests.fault_server import Behaviour
-from tracedistill.cache import GenerationCache
 from tracedistill.engines.batch import BatchEngine, _Round
 from tracedistill.engines.batch_state import lines_of
 from tracedistill.engines.budget import Prices
+from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.calls import StopRunError
 from tracedistill.engines.client import Budget, generate
 from tracedistill.errors import InputError

@@ -16,8 +16,8 @@ import pytest
 
 from tests.engines.server_kit import KEY, TESTS, ask, engine_at, many, running
 from tests.fault_server import Behaviour
-from tracedistill.cache import GenerationCache
 from tracedistill.engines import Generation, Sampling
+from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.calls import Pacing
 from tracedistill.engines.client import Budget, generate, request_key
 from tracedistill.engines.scripted import ScriptedEngine

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.engines.server_kit import Endpoint, ask, completion
-from tracedistill import ledger
-from tracedistill.cache import GenerationCache
+from tracedistill.engines import ledger
+from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.client import generate, request_key
 from tracedistill.engines.progress import Statistics
 from tracedistill.engines.pump import HELD

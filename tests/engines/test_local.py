@@ -107,7 +107,7 @@ def test_the_order_of_a_batch_does_not_matter(engine: Any) -> None:
 def test_greedy_is_transformers_own_greedy(engine: Any) -> None:
     import torch
 
-    from tracedistill.rendering import prompt_ids
+    from tracedistill.chat.rendering import prompt_ids
 
     for each in ragged(3):
         ids = torch.tensor([prompt_ids(engine.tokenizer, each.messages)])

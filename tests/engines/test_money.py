@@ -14,8 +14,8 @@ import pytest
 from tests.engines.kill_worker import PRICES
 from tests.engines.server_kit import engine_at, many, running
 from tests.fault_server import Behaviour
-from tracedistill.cache import GenerationCache
 from tracedistill.engines.budget import Budget, BudgetReachedError, worst_case
+from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.calls import Pacing
 from tracedistill.engines.client import generate
 from tracedistill.engines.usage import Used

@@ -1,9 +1,9 @@
 import pytest
 
 from tests.engines.server_kit import Endpoint, ask, completion, many
-from tracedistill.cache import GenerationCache
 from tracedistill.engines import Generation
 from tracedistill.engines.budget import Prices
+from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.client import generate
 from tracedistill.engines.forecast import forecast
 from tracedistill.engines.progress import Statistics

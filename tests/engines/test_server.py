@@ -17,9 +17,9 @@ from tests.engines.server_kit import (
     fast_platform,
     many,
 )
-from tracedistill.cache import GenerationCache
 from tracedistill.engines import Sampling
 from tracedistill.engines.budget import Prices
+from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.calls import Pacing, StopRunError
 from tracedistill.engines.client import Budget, generate
 from tracedistill.engines.replies import Dialect

@@ -11,18 +11,18 @@ import yaml
 from tests.conftest import ROOT
 from tests.families import FAMILIES, tokenizer
 from tests.tuned_study import recipe_of
+from tracedistill.chat.formats import join
+from tracedistill.chat.rendering import prompt_template, render_example
 from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.export.card import fenced, table
 from tracedistill.export.dataset import export_dataset
 from tracedistill.export.licences import GENERATED, LICENCES, Licence, licence_of
 from tracedistill.export.rows import held_out_rows, row_of
-from tracedistill.formats import join
+from tracedistill.files import file_hash, read_jsonl
 from tracedistill.opening import Opened, open_study, shown_model
 from tracedistill.recipes import TaskConfig
 from tracedistill.records import Example, Message
-from tracedistill.rendering import prompt_template, render_example
-from tracedistill.store import file_hash, read_jsonl
 from tracedistill.tasks import TASKS, get_task
 
 ARMS = {

@@ -20,11 +20,11 @@ from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.export import weights
 from tracedistill.export.model import Choice, export_model
+from tracedistill.files import file_hash, read_json, read_jsonl
 from tracedistill.opening import open_study
 from tracedistill.pipeline.graph import upstream
 from tracedistill.pipeline.stages import Graph
 from tracedistill.records import Attempt
-from tracedistill.store import file_hash, read_json, read_jsonl
 
 # PEFT asks transformers by a name that is on its way out
 pytestmark = [

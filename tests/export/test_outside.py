@@ -12,14 +12,14 @@ import yaml
 
 from tests import architectures, families, tiny
 from tests.tuned_study import recipe_of, tune
-from tracedistill import weights
+from tracedistill.engines import weights
 from tracedistill.errors import InputError
 from tracedistill.export.loaders import loader_notes
 from tracedistill.export.model import Choice, export_model
 from tracedistill.export.weights import plain_scale, write_adapter
+from tracedistill.files import read_json
 from tracedistill.opening import open_study
 from tracedistill.recipes import StudentConfig
-from tracedistill.store import read_json
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

@@ -10,13 +10,13 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
+from tracedistill.files import content_id
 from tracedistill.records import Problem, Trace
 from tracedistill.review.desk import Desk
 from tracedistill.review.rating import Rating, RatingPlan, Scale, make_rating
 from tracedistill.review.reading import Failed, Reading
 from tracedistill.review.server import application
 from tracedistill.review.store import ReviewStore
-from tracedistill.store import content_id
 from tracedistill.tasks import get_task
 from tracedistill.tasks._steps import make_steps
 from tracedistill.validation import validate

@@ -14,6 +14,7 @@ from tests.review.kit import problem, trace
 from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import InputError
+from tracedistill.files import read_jsonl, write_jsonl
 from tracedistill.records import Problem, Trace
 from tracedistill.review import server
 from tracedistill.review.loading import fill_from_file, fill_from_run, read_labels
@@ -21,7 +22,6 @@ from tracedistill.review.outcomes import decide, remaining, reviewed_of
 from tracedistill.review.queue import Filter, lines
 from tracedistill.review.rating import order_for, rate
 from tracedistill.review.store import ReviewStore
-from tracedistill.store import read_jsonl, write_jsonl
 
 
 def data_dir(tmp_path: Path, n: int = 6) -> Path:

@@ -20,11 +20,11 @@ import uvicorn
 from tests.conftest import ROOT
 from tests.review.kit import HOSTILE, TOKEN, fill, filled, hostile_trace, small_rating, small_reading
 from tracedistill import pipeline
+from tracedistill.files import read_jsonl
 from tracedistill.records import Example, Problem, Trace
 from tracedistill.review.desk import Desk
 from tracedistill.review.outcomes import Reviewed, reviewed_of, revision
 from tracedistill.review.server import application
-from tracedistill.store import read_jsonl
 from tracedistill.tasks import Source, get_task
 from tracedistill.tasks.babi.grammar import class_step
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.tasks.shared_data import ROOT
 from tracedistill.errors import InputError
+from tracedistill.files import content_id
 from tracedistill.records import Problem
-from tracedistill.store import content_id
 from tracedistill.tasks import Source, get_task
 from tracedistill.tasks.babi.rules import read_story
 from tracedistill.tasks.babi.stories import COUNTS, OBJECTS, PEOPLE, PLACES, TYPE_WEIGHTS, Story, generate

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.tasks.shared_data import SOURCE, cases, needs_data, outputs, write_rows
-from tracedistill import formats
+from tracedistill.chat import formats
 from tracedistill.errors import InputError
 from tracedistill.records import Problem, Verdict
 from tracedistill.stats import joint_table

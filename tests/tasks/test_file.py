@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracedistill import formats
+from tracedistill.chat import formats
 from tracedistill.errors import InputError
 from tracedistill.records import Step
 from tracedistill.tasks._base import Source

@@ -19,14 +19,14 @@ from tests.conftest import ROOT
 from tests.tiny import build
 from tests.training.test_processes import CONFIG
 from tracedistill import train
+from tracedistill.chat.formats import RATIONALE_TASK
+from tracedistill.chat.rendering import render_example
 from tracedistill.engines.local import attach, load_base
 from tracedistill.errors import InputError
-from tracedistill.formats import RATIONALE_TASK
+from tracedistill.files import file_hash
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example, Message, Trace
-from tracedistill.rendering import render_example
-from tracedistill.sft import two_targets
-from tracedistill.store import file_hash
+from tracedistill.sft.examples import two_targets
 from tracedistill.train import train_arm
 
 pytestmark = [

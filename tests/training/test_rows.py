@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tests import tiny
+from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK
+from tracedistill.chat.rendering import render_example
 from tracedistill.errors import InputError
-from tracedistill.formats import ANSWER_TASK, RATIONALE_TASK
 from tracedistill.records import Example, Message
-from tracedistill.rendering import render_example
 from tracedistill.train import load_tokenizer
 from tracedistill.training import rows as rows_module
 from tracedistill.training.collator import BATCH, row_dataset, row_lengths

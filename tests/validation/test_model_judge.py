@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from tracedistill.arithmetic.plans import judge_plan
+from tracedistill.chat.prompts import JUDGE_PROMPTS, judge_turn
 from tracedistill.engines import Generation, Request
 from tracedistill.engines.scripted import ScriptedEngine
-from tracedistill.prompts import JUDGE_PROMPTS, judge_turn
 from tracedistill.records import Step, StepVerdict, Verdict
 from tracedistill.validation.judge_audit import PADDING, LabelledItem, audit_judge, padded_item
 from tracedistill.validation.model_judge import (

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tracedistill import __version__
 from tracedistill.doctor.findings import Finding, gigabytes
-from tracedistill.dtypes import choose
-from tracedistill.processor import measure_anew, measured, this_processor
-from tracedistill.weights import cache_folder
+from tracedistill.engines.dtypes import choose
+from tracedistill.engines.processor import measure_anew, measured, this_processor
+from tracedistill.engines.weights import cache_folder
 
 WAIT = 2.5
 """Seconds that the hub has to answer in."""

@@ -10,16 +10,16 @@ from typing import Any
 from tracedistill import pipeline
 from tracedistill.doctor.findings import Finding, State, gigabytes
 from tracedistill.doctor.machine import EXTRAS, Machine, installed, key_is_set
-from tracedistill.dtypes import SLOW, slowness
+from tracedistill.engines.dtypes import SLOW, slowness
+from tracedistill.engines.sizes import ModelSize, local_folder, size_of
+from tracedistill.engines.weights import PACKAGED, PREFIX
 from tracedistill.errors import InputError
 from tracedistill.estimates import LAUNCH_SECONDS, Device, training_memory
 from tracedistill.pipeline.forecasts import StudyForecast, Tuning
 from tracedistill.pipeline.teaching import SCRIPTED
 from tracedistill.recipes import StudentConfig, Study
 from tracedistill.recipes.documents import parse
-from tracedistill.sizes import ModelSize, local_folder, size_of
 from tracedistill.training.tracking import check_tracker
-from tracedistill.weights import PACKAGED, PREFIX
 
 OFF = 2.0
 """Estimates are good to this factor: what is over the machine's memory by more does not fit."""

@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
+from tracedistill.engines.weights import brief_cause, read_tokenizer, student_folder
 from tracedistill.errors import InputError
-from tracedistill.store import read_json
-from tracedistill.weights import brief_cause, read_tokenizer, student_folder
+from tracedistill.files import read_json
 
 WEIGHTS, FACTS = "adapter_model.safetensors", "training.json"
 """Files of an adapter's folder: its weights, and what its training says of it."""

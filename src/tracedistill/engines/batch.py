@@ -18,11 +18,11 @@ from tracedistill.engines import Generation, Request
 from tracedistill.engines.batch_state import ROWS, Submitted, lines_of, load_state, parts_of, save_state
 from tracedistill.engines.budget import BATCH_DISCOUNT, Worst
 from tracedistill.engines.calls import Outcome, StopRunError
+from tracedistill.engines.ledger import NOTHING, Spending, batch_holder
 from tracedistill.engines.replies import ErrorReplyError, UnusableReplyError, request_body
 from tracedistill.engines.server import finish_for
 from tracedistill.engines.words import one_line
-from tracedistill.ledger import NOTHING, Spending, batch_holder
-from tracedistill.store import content_id
+from tracedistill.files import content_id
 
 if TYPE_CHECKING:
     import openai

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tracedistill.engines.ledger import NOTHING, Spending
 from tracedistill.engines.replies import json_of
 from tracedistill.errors import InputError
-from tracedistill.ledger import NOTHING, Spending
 
 ROWS = 50_000
 """The API's limit of rows in one batch."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tracedistill.engines import Request
+from tracedistill.engines.ledger import PASSING, Balance, Booking, Spending, holder_name
 from tracedistill.engines.usage import Used
 from tracedistill.errors import InputError
-from tracedistill.ledger import PASSING, Balance, Booking, Spending, holder_name
 
 _METERS = itertools.count()  # tells several runs of one process apart
 

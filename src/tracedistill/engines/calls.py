@@ -7,12 +7,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from tracedistill.cache_rows import Entry
 from tracedistill.engines import Generation, Request
 from tracedistill.engines.budget import Prices, Worst
+from tracedistill.engines.cache_rows import Entry
+from tracedistill.engines.ledger import Spending
 from tracedistill.engines.usage import Used
 from tracedistill.errors import InputError
-from tracedistill.ledger import Spending
 
 
 class StopRunError(InputError):

@@ -15,15 +15,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from tracedistill.cache import GenerationCache, content_key
 from tracedistill.engines import Engine, Generation, Request
 from tracedistill.engines.budget import Budget, BudgetReachedError, Meter, Prices, check_budget, worst_case
+from tracedistill.engines.cache import GenerationCache, content_key
 from tracedistill.engines.calls import CallEngine, LastingEngine, Outcome, entry_of, generation_of
+from tracedistill.engines.ledger import Balance, Spending
 from tracedistill.engines.progress import Statistics
 from tracedistill.engines.pump import Pump
 from tracedistill.engines.retrying import Row
 from tracedistill.engines.usage import Used
-from tracedistill.ledger import Balance, Spending
 
 _LOOKUP = 64  # requests looked up in the cache at a time
 _HELPING = 8  # likewise, while calls are in flight

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tracedistill.cache import GenerationCache
 from tracedistill.engines import Engine, Request
 from tracedistill.engines.budget import Prices
+from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.client import request_key
 
 _LOOKUP = 400

@@ -16,8 +16,8 @@ import psutil
 import torch
 
 from tracedistill.engines.stepping import Batch, Layout, read_prefix
+from tracedistill.engines.weights import brief_cause
 from tracedistill.errors import InputError
-from tracedistill.weights import brief_cause
 
 TOLERANCE, HALF_TOLERANCE = 1e-3, 0.1
 """Largest difference of a logit, in standard deviations of the logits: float32, and where there is no room for it."""

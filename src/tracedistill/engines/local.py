@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
+from tracedistill.chat.formats import FormatName
+from tracedistill.chat.rendering import end_id, prompt_ids, read_completion, template_hash
 from tracedistill.engines import Finish, Generation, Request
 from tracedistill.engines.adapters import BaseModel, attach, load_base
 from tracedistill.engines.layouts import Tried, try_layouts
 from tracedistill.engines.packing import pack, unpack
 from tracedistill.engines.stepping import Batch, Prefix, read_prefix
 from tracedistill.errors import InputError
-from tracedistill.formats import FormatName
-from tracedistill.rendering import end_id, prompt_ids, read_completion, template_hash
 
 __all__ = ["LocalEngine", "Reading", "Written", "attach", "load_base"]
 

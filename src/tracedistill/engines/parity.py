@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tracedistill.engines import Engine, Request
-from tracedistill.engines.plan import batches_of
+from tracedistill.engines.schedule import batches_of
 from tracedistill.errors import InputError
 
 if TYPE_CHECKING:

@@ -19,14 +19,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import cast
 
-from tracedistill.cache import Claims, GenerationCache
 from tracedistill.engines import Generation
 from tracedistill.engines.budget import Meter
+from tracedistill.engines.cache import Claims, GenerationCache
 from tracedistill.engines.calls import CallEngine, Outcome, StopRunError, entry_of, generation_of
+from tracedistill.engines.ledger import LEASE
 from tracedistill.engines.limits import Concurrency, Pace
 from tracedistill.engines.progress import Statistics
 from tracedistill.engines.retrying import Retries, Row, later_than_patience
-from tracedistill.ledger import LEASE
 
 _BUSY_POLL = 0.3  # seconds between looks at an answer that another process is buying
 HELD = f"another run is buying the same answers (one that was killed elsewhere is given up after {LEASE:.0f} s)"

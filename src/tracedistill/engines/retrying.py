@@ -11,11 +11,11 @@ from tracedistill.engines import Generation, Request
 from tracedistill.engines.blame import Blame
 from tracedistill.engines.budget import Worst
 from tracedistill.engines.calls import Outcome, Pacing, StopRunError
+from tracedistill.engines.ledger import NOTHING, Spending
 from tracedistill.engines.limits import Concurrency, Pace, backoff, until
 from tracedistill.engines.progress import Statistics
 from tracedistill.engines.remedies import remedy_of
 from tracedistill.engines.words import gist
-from tracedistill.ledger import NOTHING, Spending
 
 _REPEATS = 2  # calls that a row is worth whose reply would most likely be the same again
 

@@ -26,9 +26,9 @@ from tracedistill.export.origin import (
 )
 from tracedistill.export.place import CARD, new_folder, seal
 from tracedistill.export.rows import held_out_rows, write_rows
+from tracedistill.files import atomic, read_json, read_jsonl
 from tracedistill.opening import Opened
 from tracedistill.records import Example
-from tracedistill.store import atomic, read_json, read_jsonl
 
 KIND = "dataset"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))

@@ -6,13 +6,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tracedistill.chat.formats import FormatName
+from tracedistill.chat.rendering import end_id, prompt_template
+from tracedistill.engines.identity import identity_of
+from tracedistill.engines.sizes import local_folder
 from tracedistill.errors import InputError
-from tracedistill.formats import FormatName
-from tracedistill.identity import identity_of
+from tracedistill.files import atomic, read_json, write_json
 from tracedistill.recipes import StudentConfig
-from tracedistill.rendering import end_id, prompt_template
-from tracedistill.sizes import local_folder
-from tracedistill.store import atomic, read_json, write_json
 
 CONFIG, GENERATION, TEMPLATE = "config.json", "generation_config.json", "chat_template.jinja"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -112,7 +112,7 @@ def keep_config(student: StudentConfig, place: Path) -> None:
 
 def hub_name(student: StudentConfig) -> tuple[str | None, str | None]:
     """(id, commit) by which a hub knows a student's base; (None, None) for weights that no hub has."""
-    from tracedistill.weights import PACKAGED, PREFIX
+    from tracedistill.engines.weights import PACKAGED, PREFIX
 
     if student.model.startswith(PREFIX):
         return PACKAGED[student.model.removeprefix(PREFIX)].hub, None

@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from tracedistill.store import read_json
+from tracedistill.files import read_json
 
 DEFAULT_RANK = 16
 """vLLM's --max-lora-rank where nothing is said."""

@@ -15,11 +15,11 @@ from tracedistill.export.model_card import model_card
 from tracedistill.export.origin import arm_facts, made_with, source_facts, teacher_facts, teachers_of
 from tracedistill.export.place import CARD, check_place, new_folder, seal
 from tracedistill.export.weights import compare, texts_outside, write_adapter, write_merged, write_tuned
+from tracedistill.files import atomic, content_id, file_hash, read_json, to_json
 from tracedistill.opening import FULL, Opened, shown_model
 from tracedistill.pipeline.attempting import Attempting
 from tracedistill.recipes import run_name
 from tracedistill.records import Problem
-from tracedistill.store import atomic, content_id, file_hash, read_json, to_json
 from tracedistill.students import requests_for
 
 KIND = "model"

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tracedistill.chat.formats import FormatName
+from tracedistill.chat.rendering import TODAY
 from tracedistill.engines import Request
 from tracedistill.export.card import counted, fenced, page, percent, table
 from tracedistill.export.origin import arm_lines, source_lines, teacher_lines
-from tracedistill.formats import FormatName
 from tracedistill.opening import Opened
-from tracedistill.rendering import TODAY
 
 PACKAGED = "pypi:"
 SAID = ("learning_rate", "epochs", "max_steps", "batch_size", "warmup", "scheduler", "weight_decay", "max_length")

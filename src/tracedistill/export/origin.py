@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK
 from tracedistill.export.card import counted, fenced, percent, table
 from tracedistill.export.licences import UNKNOWN, licence_of
-from tracedistill.formats import ANSWER_TASK, RATIONALE_TASK
+from tracedistill.files import read_json, read_lines, to_json
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE
 from tracedistill.opening import Opened, shown_model
 from tracedistill.pipeline.graph import versions
-from tracedistill.store import read_json, read_lines, to_json
 
 PRIVATE = ("run_dir", "cache", "tracking", "base_url", "key_env", "data_dir", "extra", "accelerate_config")
 """Keys of a recipe that are this machine's business."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from tracedistill import __version__
 from tracedistill.errors import InputError
-from tracedistill.store import disk_error, file_hash, read_json, unlinked, write_json
+from tracedistill.files import disk_error, file_hash, read_json, unlinked, write_json
 
 MANIFEST = "manifest.json"
 """Beside the files: who made them, from what, and their hashes."""

@@ -8,14 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from tracedistill.chat.formats import FormatName, apart
+from tracedistill.chat.rendering import TODAY
 from tracedistill.errors import InputError
-from tracedistill.formats import FormatName, apart
+from tracedistill.files import atomic, dumps
 from tracedistill.interventions import NO_TRACE
 from tracedistill.opening import Opened
 from tracedistill.pipeline.assembling import one_trace, rows_of, shared_traces
 from tracedistill.records import Example
-from tracedistill.rendering import TODAY
-from tracedistill.store import atomic, dumps
 
 GROUP = 10_000
 """Rows held in memory at once."""

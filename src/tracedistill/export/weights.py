@@ -13,7 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from tracedistill.chat.formats import FormatName
+from tracedistill.chat.rendering import TODAY
 from tracedistill.engines import Request
+from tracedistill.engines.weights import PREFIX
 from tracedistill.errors import InputError
 from tracedistill.export import outside
 from tracedistill.export.files import (
@@ -24,12 +27,9 @@ from tracedistill.export.files import (
     source_folder,
     write_generation,
 )
-from tracedistill.formats import FormatName
+from tracedistill.files import disk_error, read_json, write_json
 from tracedistill.opening import shown_model
 from tracedistill.recipes import StudentConfig
-from tracedistill.rendering import TODAY
-from tracedistill.store import disk_error, read_json, write_json
-from tracedistill.weights import PREFIX
 
 if TYPE_CHECKING:
     from tracedistill.engines.local import LocalEngine

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tracedistill.chat.formats import join, split
+from tracedistill.chat.prompts import PROMPTS, fill
 from tracedistill.errors import InputError
-from tracedistill.formats import join, split
 from tracedistill.init.guessing import READ, Guess, guess
 from tracedistill.init.recipe import Wanted, asks_nothing, instruction_for, recipe_text
-from tracedistill.prompts import PROMPTS, fill
 from tracedistill.records import Problem
 from tracedistill.tasks import Source, get_task
 from tracedistill.tasks._gold_audit import GoldAudit, allowed_faults, audit_golds, too_many_faults

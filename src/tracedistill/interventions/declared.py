@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from tracedistill.files import content_id
 from tracedistill.records import Problem, Step, Trace
-from tracedistill.store import content_id
 from tracedistill.tasks import Task
 
 Kept = Literal[

@@ -6,10 +6,10 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from tracedistill.files import content_id
 from tracedistill.interventions.dealing import blocks_of, deal_near
 from tracedistill.interventions.declared import written
 from tracedistill.records import Problem, Trace
-from tracedistill.store import content_id
 from tracedistill.tasks import Task
 
 

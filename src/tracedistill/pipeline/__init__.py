@@ -17,9 +17,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tracedistill import identity
+from tracedistill.chat.prompts import (
+    PROMPTS,
+    STUDENT_FIELDS,
+    TEACHER_FIELDS,
+    TEACHER_PROMPTS,
+    field_fault,
+    needs_plan,
+    prompt_text,
+)
+from tracedistill.engines import identity
 from tracedistill.errors import InputError
 from tracedistill.estimates import DEVICES, LAUNCH_SECONDS, Device
+from tracedistill.files import read_json, to_json, write_json
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE
 from tracedistill.pipeline.forecasting import Devices, Forecaster, make_free
 from tracedistill.pipeline.forecasts import StudyForecast
@@ -35,19 +45,9 @@ from tracedistill.pipeline.settling import COMPUTES, warn_of_slow
 from tracedistill.pipeline.stages import STAGES, Graph
 from tracedistill.pipeline.teaching import OWN, SCRIPTED
 from tracedistill.pipeline.work import Workshop
-from tracedistill.prompts import (
-    PROMPTS,
-    STUDENT_FIELDS,
-    TEACHER_FIELDS,
-    TEACHER_PROMPTS,
-    field_fault,
-    needs_plan,
-    prompt_text,
-)
 from tracedistill.recipes import StudentConfig, Study, TeacherConfig, run_name
 from tracedistill.recipes import load as load_recipe
 from tracedistill.records import Message
-from tracedistill.store import read_json, to_json, write_json
 from tracedistill.tasks import TASKS
 from tracedistill.tasks.file.kinds import RULES
 from tracedistill.training.tracking import check_tracker
@@ -252,7 +252,7 @@ def _check_students(workshop: Workshop, wanted: Sequence[Node], *, launch: bool 
         return
     for name in {node.name.partition(":")[2] for node in wanted if node.name.startswith("preflight:")}:
         if not study.students[name].model.startswith(SCRIPTED):
-            from tracedistill.rendering import end_id, prompt_ids
+            from tracedistill.chat.rendering import end_id, prompt_ids
             from tracedistill.train import tokenizer_of
 
             tokenizer = tokenizer_of(study.students[name])

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tracedistill.errors import InputError
+from tracedistill.files import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE, broken, intervene, measure
 from tracedistill.pipeline.reviewing import reviewed_traces
 from tracedistill.pipeline.teaching import OWN
 from tracedistill.records import Example, Problem, Trace
-from tracedistill.sft import dealt, examples_for, two_targets
-from tracedistill.store import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
+from tracedistill.sft.examples import dealt, examples_for, two_targets
 from tracedistill.validation import Validation, validate
 
 if TYPE_CHECKING:

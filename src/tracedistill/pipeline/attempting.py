@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tracedistill.chat.formats import ANSWER_TASK, split
 from tracedistill.engines import Engine, Generation, Request
 from tracedistill.errors import InputError
-from tracedistill.formats import ANSWER_TASK, split
+from tracedistill.files import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.pipeline.assembling import one_trace
 from tracedistill.pipeline.buying import Usage, buy
 from tracedistill.pipeline.graph import UNFINISHED, discard
@@ -17,7 +18,6 @@ from tracedistill.pipeline.teaching import OWN, SCRIPTED
 from tracedistill.recipes import Arm, StudentConfig, TeacherConfig, run_name
 from tracedistill.records import Attempt, Problem, Trace
 from tracedistill.scoring import score
-from tracedistill.store import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.students import Asked, Asking, Run, attempt_batches, collected, requests_for, shots_for
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from tracedistill.attribution import (
     render_cases,
     summarise,
 )
-from tracedistill.formats import split
+from tracedistill.chat.formats import split
+from tracedistill.files import atomic, read_jsonl, read_lines, to_json, write_json, write_jsonl
 from tracedistill.recipes import AttributionConfig
 from tracedistill.records import Problem, Trace, Verdict
-from tracedistill.store import atomic, read_jsonl, read_lines, to_json, write_json, write_jsonl
 from tracedistill.validation import Validation, validate
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracedistill.engines import Engine, Generation, Request
+from tracedistill.files import content_id
 from tracedistill.recipes import TeacherConfig
-from tracedistill.store import content_id
 
 if TYPE_CHECKING:
-    from tracedistill.cache import GenerationCache
     from tracedistill.engines.budget import Prices
+    from tracedistill.engines.cache import GenerationCache
     from tracedistill.pipeline.work import Workshop
 
 LOOKED_AT = 2_000
@@ -90,7 +90,7 @@ def cost_of(config: TeacherConfig, tokens_in: int, tokens_out: int) -> float:
 
 def open_cache(work: Workshop) -> GenerationCache:
     """The study's cache."""
-    from tracedistill.cache import GenerationCache
+    from tracedistill.engines.cache import GenerationCache
 
     return GenerationCache(Path(work.study.cache))
 

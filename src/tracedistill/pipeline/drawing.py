@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracedistill.errors import InputError, MissingSplitError
+from tracedistill.files import to_json, write_json, write_jsonl
 from tracedistill.records import Problem
-from tracedistill.store import to_json, write_json, write_jsonl
 from tracedistill.tasks import Source
 from tracedistill.tasks._gold_audit import allowed_faults, audit_golds, too_many_faults
 from tracedistill.tasks._overlap import duplicates, overlap, sample

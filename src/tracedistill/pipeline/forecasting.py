@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tracedistill.chat.prompts import PROMPTS
 from tracedistill.engines import Request
+from tracedistill.engines.sizes import ModelSize, size_of
 from tracedistill.errors import InputError, Paused
 from tracedistill.estimates import (
     Device,
@@ -20,6 +22,7 @@ from tracedistill.estimates import (
     optimizer_steps,
     training_need,
 )
+from tracedistill.files import read_jsonl
 from tracedistill.pipeline.assembling import heldout_file
 from tracedistill.pipeline.attempting import PAYS, Attempting
 from tracedistill.pipeline.forecasts import Asking, StudyForecast, Tuning
@@ -29,12 +32,9 @@ from tracedistill.pipeline.metering import Meter
 from tracedistill.pipeline.preflights import limits_of
 from tracedistill.pipeline.quoting import quotes
 from tracedistill.pipeline.teaching import FREE_TEACHERS, SCRIPTED
-from tracedistill.preflight import SHORT_ROWS, preflight
-from tracedistill.prompts import PROMPTS
 from tracedistill.recipes import Study
 from tracedistill.records import Example, Problem
-from tracedistill.sizes import ModelSize, size_of
-from tracedistill.store import read_jsonl
+from tracedistill.sft.preflight import SHORT_ROWS, preflight
 from tracedistill.students import Asking as AskingHow
 from tracedistill.students import requests_for
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE, intervene
 from tracedistill.pipeline.assembling import one_trace
 from tracedistill.records import Example, Problem
-from tracedistill.sft import dealt, examples_for, two_targets
+from tracedistill.sft.examples import dealt, examples_for, two_targets
 
 if TYPE_CHECKING:
     from tracedistill.pipeline.work import Workshop

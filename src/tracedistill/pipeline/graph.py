@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeGuard
 
 from tracedistill import __version__
 from tracedistill.errors import InputError
+from tracedistill.files import canonical, disk_error, file_hash, read_json, unlinked, write_json
 from tracedistill.shown import say
-from tracedistill.store import canonical, disk_error, file_hash, read_json, unlinked, write_json
 
 Kind = Literal["complete", "missing", "stale", "damaged"]
 

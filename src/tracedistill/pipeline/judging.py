@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracedistill.chat.prompts import JUDGE_PROMPTS
 from tracedistill.engines import Engine, Generation, Request, Sampling
 from tracedistill.errors import InputError
+from tracedistill.files import read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.pipeline.buying import Usage, buy
 from tracedistill.pipeline.screen import counted
 from tracedistill.pipeline.teaching import NOT_CONTENT, SCRIPTED
-from tracedistill.prompts import JUDGE_PROMPTS
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Message, Trace
-from tracedistill.store import read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.validation import RejectionTally, Validation, validate, with_judged
 from tracedistill.validation.judge_audit import JudgeAudit, audit_judge
 from tracedistill.validation.judged import items_for, judged_of
@@ -113,8 +113,8 @@ def learning(work: Workshop, teacher: str) -> list[str]:
 
 def _special_tokens(work: Workshop, teacher: str) -> frozenset[str]:
     """The special tokens of these students, as far as their tokenizers lie on this machine."""
-    from tracedistill.sizes import local_folder
-    from tracedistill.weights import special_tokens
+    from tracedistill.engines.sizes import local_folder
+    from tracedistill.engines.weights import special_tokens
 
     found: set[str] = set()
     for model in learning(work, teacher):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tracedistill.chat.formats import FormatName
+from tracedistill.chat.rendering import prompt_ids, render_example
 from tracedistill.engines import Request
+from tracedistill.engines.sizes import local_folder
 from tracedistill.errors import InputError
-from tracedistill.formats import FormatName
 from tracedistill.recipes import StudentConfig
 from tracedistill.records import Example, Message
-from tracedistill.rendering import prompt_ids, render_example
-from tracedistill.sizes import local_folder
 
 COUNTED = 400
 """Rows or prompts that are cut into tokens; of more, the others are reckoned by their characters."""

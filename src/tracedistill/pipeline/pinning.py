@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from tracedistill.identity import is_hub_id, pin
+from tracedistill.engines.identity import is_hub_id, pin
+from tracedistill.files import read_json, write_json
 from tracedistill.recipes import StudentConfig, Study
-from tracedistill.store import read_json, write_json
 
 PINS = "students.json"
 """File of the run folder: student -> model, the revision that the recipe names, the commit."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tracedistill.engines.sizes import size_of
 from tracedistill.errors import InputError
+from tracedistill.files import read_jsonl, to_json, write_json
 from tracedistill.pipeline.assembling import heldout_file
 from tracedistill.pipeline.teaching import SCRIPTED
 from tracedistill.records import Example
-from tracedistill.sizes import size_of
-from tracedistill.store import read_jsonl, to_json, write_json
 
 if TYPE_CHECKING:
     from tracedistill.pipeline.work import Workshop
-    from tracedistill.preflight import Judge, Preflight
+    from tracedistill.sft.preflight import Judge, Preflight
 
 JUDGED = 200
 """Rows per arm whose answer the task also judges, the first ones."""
@@ -28,7 +28,7 @@ def make_preflight(work: Workshop, student: str) -> None:
     study, training = work.study, work.study.training
     if study.students[student].model.startswith(SCRIPTED):
         raise InputError(f"student {student}: a scripted student cannot be tuned")
-    from tracedistill.preflight import preflight
+    from tracedistill.sft.preflight import preflight
     from tracedistill.train import tokenizer_of
 
     tokenizer = tokenizer_of(study.students[student])
@@ -104,7 +104,7 @@ def _judge_of(work: Workshop) -> Judge:
 
 def _check_limits(work: Workshop, found: Mapping[str, Preflight]) -> None:
     """Report rows that are longer than what an arm may write; InputError if they are many."""
-    from tracedistill.preflight import SHORT_ROWS
+    from tracedistill.sft.preflight import SHORT_ROWS
 
     for result in found.values():
         for name, limit, count in result.short:
@@ -121,7 +121,7 @@ def _check_limits(work: Workshop, found: Mapping[str, Preflight]) -> None:
 
 def _too_long(work: Workshop, tokenizer: Any, student: str) -> list[str]:
     """Validation problems whose row is over max_length in one of a student's arms."""
-    from tracedistill.rendering import render_example
+    from tracedistill.chat.rendering import render_example
 
     return sorted(
         {

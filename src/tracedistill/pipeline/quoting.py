@@ -6,11 +6,11 @@ import os
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from tracedistill.chat.prompts import fill
 from tracedistill.pipeline.buying import cost_of
 from tracedistill.pipeline.forecasts import Quote
 from tracedistill.pipeline.metering import PER_TOKEN, byte_length
 from tracedistill.pipeline.teaching import SCRIPTED
-from tracedistill.prompts import fill
 
 if TYPE_CHECKING:
     from tracedistill.pipeline.work import Workshop

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tracedistill.errors import Paused
+from tracedistill.files import read_jsonl, write_jsonl
 from tracedistill.review.outcomes import Reviewed, remaining, reviewed_of
-from tracedistill.store import read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
     from tracedistill.pipeline.work import Workshop

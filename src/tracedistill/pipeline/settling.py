@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from tracedistill.dtypes import SLOW, Choice, choose, slowness
+from tracedistill.engines.dtypes import SLOW, Choice, choose, slowness
+from tracedistill.engines.processor import DTYPES, Dtype
+from tracedistill.files import read_json, write_json
 from tracedistill.pipeline.graph import Node, RunFolder
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.teaching import SCRIPTED
-from tracedistill.processor import DTYPES, Dtype
 from tracedistill.recipes import Study
-from tracedistill.store import read_json, write_json
 
 IDENTITY, DTYPES_KEY = "study.json", "dtypes"
 Wanted = Dtype | Literal["auto"]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tracedistill.errors import InputError
+from tracedistill.files import disk_error, from_json
 from tracedistill.records import Trace
-from tracedistill.store import disk_error, from_json
 
 
 class Spool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from tracedistill import __version__
+from tracedistill.files import read_json
 from tracedistill.pipeline.assembling import heldout_file, make_datasets
 from tracedistill.pipeline.attempting import Attempting
 from tracedistill.pipeline.attributing import make_attribution
@@ -20,7 +21,6 @@ from tracedistill.pipeline.work import Workshop
 from tracedistill.recipes import AttributionConfig, run_name
 from tracedistill.report import FILES as REPORT_FILES
 from tracedistill.review.outcomes import revision
-from tracedistill.store import read_json
 from tracedistill.tasks import code_hash
 from tracedistill.tasks.file.judges import judge_hash
 

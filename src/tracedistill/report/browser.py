@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tracedistill.formats import split
+from tracedistill.chat.formats import split
 from tracedistill.records import Problem
 from tracedistill.report.columns import ANSWERS, Columns, read_row
 from tracedistill.report.runs import RunView

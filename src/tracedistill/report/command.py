@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tracedistill.errors import InputError
+from tracedistill.files import file_hash, read_json
 from tracedistill.report import FILES, write_view
 from tracedistill.report.runs import RunView, view_of_folder
 from tracedistill.report.several import combine
-from tracedistill.store import file_hash, read_json
 
 COMPARED = "compared"
 """Folder below the first run's where a report over several goes."""

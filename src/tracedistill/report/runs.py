@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tracedistill.errors import InputError
+from tracedistill.files import read_json, read_jsonl
 from tracedistill.importing import IMPORTED
 from tracedistill.recipes import Study, resolved
 from tracedistill.records import Problem
 from tracedistill.report.columns import Columns, kept, read_columns
-from tracedistill.store import read_json, read_jsonl
 
 Kind = Literal["in context", "tuned", "served", "imported"]
 Pair = tuple[str, str]

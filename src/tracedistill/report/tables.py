@@ -11,13 +11,13 @@ import numpy as np
 
 from tracedistill import stats
 from tracedistill.errors import InputError
+from tracedistill.files import read_json, to_json
 from tracedistill.records import Problem
 from tracedistill.report.columns import ANSWERS, FINISHES, TRACES, Codes, Columns
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections.comparisons import compare, not_compared
 from tracedistill.report.sections.scores import right_share, scores_of, share_of
 from tracedistill.report.teachers import teacher_figures, without_leaks
-from tracedistill.store import read_json, to_json
 
 CONFIDENCE = 0.95
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tracedistill import stats
+from tracedistill.files import read_json, read_jsonl, read_lines, to_json
 from tracedistill.records import Problem, Trace
 from tracedistill.report.columns import Columns, kept
-from tracedistill.store import read_json, read_jsonl, read_lines, to_json
 from tracedistill.validation.leaks import judge_leak
 from tracedistill.validation.traces import is_plan
 

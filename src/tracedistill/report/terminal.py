@@ -14,12 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from tracedistill.errors import InputError
+from tracedistill.files import read_json
 from tracedistill.report.cells import cell_text, is_flagged
 from tracedistill.report.findings import VOTED, arm_label, counted_label, labels_of, p_value, points
 from tracedistill.report.markdown import candidates, percent
 from tracedistill.shown import console as safe_console
 from tracedistill.shown import printable
-from tracedistill.store import read_json
 
 ALWAYS = ("against", "runs")
 """Sections that were asked for by comparing runs: the terminal shows them too."""

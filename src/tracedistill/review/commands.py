@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tracedistill import shown
 from tracedistill.errors import InputError
+from tracedistill.files import atomic, check_output, read_jsonl
 from tracedistill.records import Trace
 from tracedistill.review.agreement import agreement_of
 from tracedistill.review.desk import Desk
@@ -19,7 +20,6 @@ from tracedistill.review.queue import Filter
 from tracedistill.review.rating import Rating, make_rating, read_plan
 from tracedistill.review.sheet import export_sheet, guarded, import_sheet
 from tracedistill.review.store import ReviewStore
-from tracedistill.store import atomic, check_output, read_jsonl
 from tracedistill.tasks import get_task
 from tracedistill.validation import Keep
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 
+from tracedistill.files import content_id
 from tracedistill.interventions.editing import with_places
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.review.work import Work
 from tracedistill.shown import visible
-from tracedistill.store import content_id
 from tracedistill.tasks import Task
 from tracedistill.tasks._located import extents, flat_lines, lay_out, locate, one_line, reworded
 from tracedistill.tasks._steps import render_steps

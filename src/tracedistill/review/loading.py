@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from tracedistill.errors import InputError, MissingSplitError
+from tracedistill.files import content_id, file_hash, from_json, read_jsonl
 from tracedistill.records import Problem, Trace
 from tracedistill.review.store import ReviewStore
-from tracedistill.store import content_id, file_hash, from_json, read_jsonl
 from tracedistill.tasks import Source, Task, get_task
 from tracedistill.tasks._base import content
 from tracedistill.tasks._rows import read_rows

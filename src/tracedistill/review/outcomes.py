@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+from tracedistill.files import content_id
 from tracedistill.records import Trace
 from tracedistill.review.drafts import edited_trace
 from tracedistill.review.samples import sample_of
 from tracedistill.review.store import ReviewStore
 from tracedistill.review.work import Status, Work, change, work_from, works_of
-from tracedistill.store import content_id
 from tracedistill.tasks import get_task
 
 Label = tuple[Status, tuple[str, ...] | None, str | None]

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.errors import InputError
+from tracedistill.files import content_id, dumps
 from tracedistill.recipes.documents import YamlError, parse
 from tracedistill.records import Problem, Trace
 from tracedistill.review.store import ReviewStore
 from tracedistill.review.work import MAX_SECONDS
-from tracedistill.store import content_id, dumps
 
 POINTS = 5
 """Points of every scale, 1 to 5."""

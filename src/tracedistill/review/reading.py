@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tracedistill.errors import InputError
+from tracedistill.files import content_id, read_jsonl, read_lines
 from tracedistill.records import Problem, Trace
 from tracedistill.review.agreement import cohen_kappa
 from tracedistill.review.store import ReviewStore
 from tracedistill.review.work import MAX_SECONDS, Conflict, Work
 from tracedistill.stats import Share, share
-from tracedistill.store import content_id, read_jsonl, read_lines
 
 Fault = Literal["teacher", "student", "both", "neither"]
 """Whose error; neither: the gold's, the judge's, or none that can be seen."""

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from tracedistill import shown
 from tracedistill.errors import InputError
+from tracedistill.files import disk_error
 from tracedistill.review.app import Pages, ReviewPages, build
 from tracedistill.review.desk import Desk
 from tracedistill.review.guard import Guard
@@ -23,7 +24,6 @@ from tracedistill.review.rating import Rating
 from tracedistill.review.rating_pages import RatingPages
 from tracedistill.review.reading import Reading
 from tracedistill.review.reading_pages import ReadingPages
-from tracedistill.store import disk_error
 
 LOOPBACK = "127.0.0.1"
 """The only address that is ever listened on."""

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tracedistill.errors import InputError
+from tracedistill.files import atomic
 from tracedistill.review import queue
 from tracedistill.review.desk import Desk
 from tracedistill.review.drafts import received, sendable, shown_answer, shown_lines
 from tracedistill.review.queue import Filter
 from tracedistill.review.work import Conflict, Work, work_of
-from tracedistill.store import atomic
 
 EDITABLE = ("trace", "answer", "status", "comment")
 """Columns that are read back; the others are there to be read, and to find the trace again."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tracedistill.errors import InputError
+from tracedistill.files import dumps, from_json
 from tracedistill.records import Problem, Trace
-from tracedistill.store import dumps, from_json
 from tracedistill.validation import Validation
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from tracedistill.files import dumps, from_json
 from tracedistill.review.store import ReviewStore
-from tracedistill.store import dumps, from_json
 
 Status = Literal["open", "approved", "rejected", "edited"]
 """edited: approved with changes; open: not decided, whether or not there is a draft."""

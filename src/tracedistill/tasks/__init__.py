@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
-from tracedistill.store import content_id, file_hash
+from tracedistill.files import content_id, file_hash
 from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
 
 __all__ = ["TASKS", "ParsedTrace", "Policy", "Source", "Task", "code_hash", "get_task"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from tracedistill.formats import join
+from tracedistill.chat.formats import join
+from tracedistill.files import content_id
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
-from tracedistill.store import content_id
 from tracedistill.tasks._located import locate
 
 Policy = Literal["default", "published"]

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from tracedistill.formats import MARKER
+from tracedistill.chat.formats import MARKER
 from tracedistill.records import Problem, Step, StepVerdict, Verdict
 from tracedistill.tasks._base import ParsedTrace
 

@@ -24,8 +24,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from tracedistill import formats
 from tracedistill.arithmetic.gold_plans import retrieval_plan
+from tracedistill.chat import formats
 from tracedistill.errors import InputError
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from tracedistill.chat.prompts import STEPS_SCHEMA, TEACHER_READS, fill
 from tracedistill.engines import Generation, Request, Sampling
 from tracedistill.engines.markers import split_thinking
 from tracedistill.errors import InputError
-from tracedistill.prompts import STEPS_SCHEMA, TEACHER_READS, fill
+from tracedistill.files import content_id
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Message, Problem, Trace
-from tracedistill.store import content_id
 from tracedistill.tasks import Task
 from tracedistill.teachers.reading import read_text, trace_from
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from tracedistill.arithmetic.calculations import find_calculations
-from tracedistill.formats import split, trimmed
+from tracedistill.chat.formats import split, trimmed
+from tracedistill.files import content_id
 from tracedistill.records import Step, StepKind, Trace
-from tracedistill.store import content_id
 from tracedistill.tasks import Task
 from tracedistill.tasks._located import Flat, locate
 from tracedistill.tasks._steps import read_plan, read_steps, render_steps

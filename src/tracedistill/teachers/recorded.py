@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.errors import InputError
+from tracedistill.files import content_id
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Problem, Trace
-from tracedistill.store import content_id
 from tracedistill.tasks import Task
 from tracedistill.tasks._base import content
 from tracedistill.tasks._rows import Row, read_rows

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from tracedistill.files import content_id
 from tracedistill.records import Problem, Trace
-from tracedistill.store import content_id
 from tracedistill.tasks import Task
 
 

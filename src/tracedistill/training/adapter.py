@@ -17,8 +17,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from tracedistill.errors import InputError
+from tracedistill.files import unlinked
 from tracedistill.recipes import TrainingConfig
-from tracedistill.store import unlinked
 
 MOVING = ("pissa", "pissa_niter_16", "olora")
 """First weights that are taken out of the base: what is trained fits only a base that they are taken out of."""

@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError
 
 from tracedistill.errors import InputError
+from tracedistill.files import disk_error
 from tracedistill.recipes import StudentConfig, TrainingConfig
-from tracedistill.store import disk_error
 
 LAUNCHED_PRECISION = "ACCELERATE_MIXED_PRECISION"
 """The environment variable by which `accelerate launch` hands on its mixed precision."""

@@ -10,10 +10,10 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from tracedistill.formats import RATIONALE_TASK, FormatName
+from tracedistill.chat.formats import RATIONALE_TASK, FormatName
+from tracedistill.chat.rendering import Rendered, render_example
+from tracedistill.files import disk_error, unlinked
 from tracedistill.records import Example
-from tracedistill.rendering import Rendered, render_example
-from tracedistill.store import disk_error, unlinked
 from tracedistill.training.collator import WEIGHT
 
 GROUP = 1_000

@@ -12,8 +12,8 @@ from math import atanh, sqrt, tanh
 from statistics import NormalDist, correlation
 from typing import Any
 
+from tracedistill.chat.prompts import judge_turn
 from tracedistill.engines import Engine, Generation, Request, Sampling
-from tracedistill.prompts import judge_turn
 from tracedistill.records import Message
 from tracedistill.stats import Interval, Share, share
 from tracedistill.validation.model_judge import (

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tracedistill.chat.prompts import judge_turn
 from tracedistill.engines import Engine, Generation, Request, Sampling
-from tracedistill.prompts import judge_turn
 from tracedistill.records import Message, StepOutcome, StepVerdict, Verdict, VerdictOutcome
 
 JUDGE_SAMPLING = Sampling(max_tokens=512)

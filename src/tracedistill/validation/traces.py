@@ -8,8 +8,8 @@ from typing import Literal
 
 from tracedistill.answers import NUMBER
 from tracedistill.answers.equality import read_quantity
+from tracedistill.chat.formats import join
 from tracedistill.engines.markers import leftover
-from tracedistill.formats import join
 from tracedistill.records import Problem, Trace, Verdict
 from tracedistill.tasks import Task
 from tracedistill.validation.judged import Judged

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tracedistill.files import read_json
 from tracedistill.report.sections import Cell, Section, Table
-from tracedistill.store import read_json
 
 if TYPE_CHECKING:
     from tracedistill.report.runs import RunView

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracedistill import stats
+from tracedistill.files import read_jsonl
 from tracedistill.records import Trace
 from tracedistill.report.columns import FINISHES, Columns
 from tracedistill.report.findings import p_value
@@ -17,7 +18,6 @@ from tracedistill.report.sections import Cell, Section, Table
 from tracedistill.report.sections.scores import Bools, Floats
 from tracedistill.report.sections.strata import by_difficulty, places_of
 from tracedistill.stats import Slope
-from tracedistill.store import read_jsonl
 
 BANDS = 4
 """Bands of a dose in the table: as many attempts in each as ties allow."""

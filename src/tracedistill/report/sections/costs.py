@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from tracedistill.files import read_json
 from tracedistill.report.columns import FINISHES
 from tracedistill.report.markdown import percent
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections import Cell, Section, Table
 from tracedistill.report.sections.figures import dollars, number
 from tracedistill.report.sections.making import adapter_of, facts_of, lenders_of, manifests_of_arm, recipe_of
-from tracedistill.store import read_json
 
 QUERIES = (1, 100, 10_000, 1_000_000)
 UNITS = ("money", "tokens", "seconds")

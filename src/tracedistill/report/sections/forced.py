@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tracedistill.files import canonical, read_lines
 from tracedistill.report.columns import Columns
 from tracedistill.report.markdown import percent
 from tracedistill.report.runs import ArmFacts, RunView
@@ -14,7 +15,6 @@ from tracedistill.report.sections import Cell, Section, Table
 from tracedistill.report.sections.figures import of_mean, of_share
 from tracedistill.report.sections.scores import share_of
 from tracedistill.stats import Share
-from tracedistill.store import canonical, read_lines
 
 SOUND = ("own", "correct")
 """Forced traces that nobody corrupted."""

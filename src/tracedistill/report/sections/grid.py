@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from tracedistill import stats
+from tracedistill.files import canonical, file_hash, read_json
 from tracedistill.report.markdown import percent
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections import Cell, Section, Table
 from tracedistill.report.sections.accuracy import _cells
 from tracedistill.report.sections.figures import gain
 from tracedistill.report.sections.scores import paired, right_share, scores_of
-from tracedistill.store import canonical, file_hash, read_json
 
 AXES = ("teacher", "student")
 _PLACE = re.compile(r"@[^@/]*$")

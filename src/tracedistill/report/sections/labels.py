@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tracedistill.files import content_id
 from tracedistill.report.markdown import percent
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections import Cell, Section, Table
 from tracedistill.report.sections.figures import between
-from tracedistill.store import content_id
 
 MATRIX_MOST = 12
 """Labels up to which a whole confusion matrix is shown; of more the most frequent confusions."""

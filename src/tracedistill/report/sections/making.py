@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tracedistill.formats import split
+from tracedistill.chat.formats import split
+from tracedistill.files import read_json, read_jsonl
 from tracedistill.records import Example, Trace
 from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.store import read_json, read_jsonl
 
 _SEED = re.compile(r"\.seed\d+")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tracedistill.files import read_json
 from tracedistill.report.sections import Section, Table
-from tracedistill.store import read_json
 
 if TYPE_CHECKING:
     from tracedistill.report.runs import RunView

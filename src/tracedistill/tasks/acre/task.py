@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterator
 
 from tracedistill.arithmetic.gold_plans import retrieval_plan
+from tracedistill.chat.formats import split as split_output
 from tracedistill.errors import InputError
-from tracedistill.formats import split as split_output
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
 from tracedistill.tasks._retrieval import Grammar, judge_class_retrieval

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from tracedistill.arithmetic.gold_plans import retrieval_plan
+from tracedistill.chat.formats import split as split_output
 from tracedistill.errors import MissingSplitError
-from tracedistill.formats import split as split_output
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
 from tracedistill.tasks._retrieval import ANSWER_ALONE, judge_class_retrieval

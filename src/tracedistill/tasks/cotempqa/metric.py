@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from tracedistill import formats
+from tracedistill.chat import formats
 
 Side = Literal["subject", "object"]
 

@@ -21,11 +21,11 @@ from typing import Any, Literal, cast
 import regex
 
 from tracedistill import answers
+from tracedistill.chat.formats import split
 from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
-from tracedistill.formats import split
+from tracedistill.files import file_hash
 from tracedistill.records import AnswerVerdicts, Problem, Verdict
-from tracedistill.store import file_hash
 from tracedistill.tasks.file.kinds import RULES, is_json, is_number
 
 READ_CHARS = 60_000

@@ -19,8 +19,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from tracedistill.chat.formats import trimmed
 from tracedistill.errors import InputError, MissingSplitError
-from tracedistill.formats import trimmed
 from tracedistill.records import Problem, Step
 from tracedistill.tasks._base import Source, content
 from tracedistill.tasks._overlap import same_text, sample_ids

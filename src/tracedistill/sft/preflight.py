@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from tracedistill.errors import InputError
-from tracedistill.formats import FormatName, split, trace_in
-from tracedistill.records import Example
-from tracedistill.rendering import (
+from tracedistill.chat.formats import FormatName, split, trace_in
+from tracedistill.chat.rendering import (
     NO_REASONING,
     Rendered,
     added_end,
@@ -28,6 +26,8 @@ from tracedistill.rendering import (
     special_in,
     writes_the_day,
 )
+from tracedistill.errors import InputError
+from tracedistill.records import Example
 
 SHOWN = 2
 """Rows that the preflight decodes for a person to read."""

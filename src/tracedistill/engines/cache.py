@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tracedistill import ledger
-from tracedistill.cache_rows import SCHEMA, UPGRADE, Entry, chunks, insert_rows, select_rows
+from tracedistill.engines import ledger
+from tracedistill.engines.cache_rows import SCHEMA, UPGRADE, Entry, chunks, insert_rows, select_rows
+from tracedistill.engines.ledger import Balance, Booking
 from tracedistill.errors import InputError
-from tracedistill.ledger import Balance, Booking
 
 _APPLICATION_ID = 0x54444743  # "TDGC": tells our file from any other SQLite database
 _VERSION = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tracedistill.processor import Dtype, measured
+from tracedistill.engines.processor import Dtype, measured
 
 if TYPE_CHECKING:
     from tracedistill.recipes import StudentConfig

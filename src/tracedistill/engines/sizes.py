@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracedistill.store import read_json
-from tracedistill.weights import CONVERSION, PACKAGED, PREFIX, cache_folder
+from tracedistill.engines.weights import CONVERSION, PACKAGED, PREFIX, cache_folder
+from tracedistill.files import read_json
 
 
 @dataclass(frozen=True, slots=True)

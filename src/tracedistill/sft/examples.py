@@ -7,11 +7,11 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal
 
+from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, FormatName, join
 from tracedistill.errors import InputError
-from tracedistill.formats import ANSWER_TASK, RATIONALE_TASK, FormatName, join
+from tracedistill.files import content_id
 from tracedistill.recipes import Arm
 from tracedistill.records import Example, Problem, Trace
-from tracedistill.store import content_id
 from tracedistill.students import behind, messages_for
 from tracedistill.tasks import Task
 

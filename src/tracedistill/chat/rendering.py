@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tracedistill.chat.formats import FormatName, apart
 from tracedistill.errors import InputError
-from tracedistill.formats import FormatName, apart
 from tracedistill.records import Example, Message
 
 TODAY = "26 Jul 2024"

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tracedistill.engines.sizes import local_folder
 from tracedistill.errors import InputError
-from tracedistill.sizes import local_folder
-from tracedistill.store import file_hash
+from tracedistill.files import file_hash
 
 WHOLE = 64 << 20
 """Bytes up to which a file is hashed whole."""

@@ -20,9 +20,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from tracedistill.engines.weights import cache_folder
 from tracedistill.errors import InputError
-from tracedistill.store import read_json, write_json
-from tracedistill.weights import cache_folder
+from tracedistill.files import read_json, write_json
 
 Dtype = Literal["float32", "bfloat16"]
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")

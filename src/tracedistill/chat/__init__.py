@@ -1,0 +1,1 @@
+"""Chat: how trace and answer stand in one completion, prompt texts, and messages as tokens."""
