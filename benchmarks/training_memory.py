@@ -62,10 +62,11 @@ class Watch(threading.Thread):
 
 def one(count: int, steps: int, student: str, folder: Path) -> dict[str, object]:
     """Preflight and train on so many rows, in this process."""
-    from tracedistill.launched import quiet_libraries
+    from tracedistill.engines.tokenizers import load_tokenizer
+    from tracedistill.pipeline.launched import quiet_libraries
     from tracedistill.recipes import StudentConfig, TrainingConfig
     from tracedistill.sft.examples import preflight
-    from tracedistill.train import load_tokenizer, train_arm
+    from tracedistill.training.arm import train_arm
 
     quiet_libraries()
     watch, seconds = Watch(), {}

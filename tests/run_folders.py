@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tracedistill.evaluation.scoring import score
 from tracedistill.files import to_json, write_json, write_jsonl
 from tracedistill.recipes import Arm, EvaluationConfig, StudentConfig, Study, TaskConfig, resolved
 from tracedistill.records import Attempt, Problem
-from tracedistill.scoring import score
 from tracedistill.tasks import Source, get_task
 
 Says = Callable[[Problem], str]

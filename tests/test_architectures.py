@@ -43,7 +43,7 @@ def prompts() -> list[Request]:
 
 def tuned(folder: Path, output: Path) -> Path:
     """An adapter after two steps."""
-    from tracedistill.train import train_arm
+    from tracedistill.training.arm import train_arm
 
     rows = [
         Example(f"p{n}", "arm", (Message("user", f"{HEAD} Where is {name}?"),), f"{name} is there.\nAnswer: office")

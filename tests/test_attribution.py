@@ -15,7 +15,8 @@ from math import comb
 import pytest
 
 from tests.tasks.shared_data import SOURCE, needs_data, outputs
-from tracedistill.attribution import (
+from tracedistill.errors import InputError
+from tracedistill.evaluation.attribution import (
     LABELS,
     Attributed,
     Case,
@@ -29,8 +30,7 @@ from tracedistill.attribution import (
     render_cases,
     summarise,
 )
-from tracedistill.attribution.labels import Count, p_worse
-from tracedistill.errors import InputError
+from tracedistill.evaluation.attribution.labels import Count, p_worse
 from tracedistill.files import to_json
 from tracedistill.records import Problem, Step, StepVerdict, Verdict
 from tracedistill.tasks import get_task

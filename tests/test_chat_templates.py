@@ -12,11 +12,11 @@ from tests import tiny
 from tests.tuned_study import recipe_of, tune
 from tracedistill import pipeline
 from tracedistill.cli import main
+from tracedistill.engines.tokenizers import load_tokenizer
 from tracedistill.errors import InputError
 from tracedistill.export.model import Choice, export_model
 from tracedistill.files import read_json, read_lines
 from tracedistill.opening import open_study
-from tracedistill.train import load_tokenizer
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

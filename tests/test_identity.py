@@ -180,7 +180,7 @@ def test_a_study_keeps_the_commit_that_it_began_with(hub: dict[str, str], tmp_pa
 
 
 def test_a_revision_is_for_hub_ids(tmp_path: Path) -> None:
-    from tracedistill.engines.weights import read_tokenizer
+    from tracedistill.engines.tokenizers import read_tokenizer
 
     with pytest.raises(InputError, match=r"students.<name>.revision is for hub ids"):
         read_tokenizer(str(tiny.build(tmp_path / "model", hidden=8, layers=1)), "main")

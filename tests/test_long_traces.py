@@ -15,10 +15,10 @@ from tests.families import FOLDER
 from tests.tiny import build
 from tracedistill import pipeline
 from tracedistill.chat.rendering import read_completion, render_example
+from tracedistill.engines.tokenizers import load_tokenizer
 from tracedistill.errors import InputError
 from tracedistill.files import read_json, read_jsonl
 from tracedistill.records import Example, Trace
-from tracedistill.train import load_tokenizer
 
 RECIPE = ROOT / "recipes" / "long-traces" / "study.yaml"
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.attacks import ENDINGS, TookTooLongError, attacks, common, patterns, processor_seconds, ways
 from tracedistill.chat.formats import bounded
+from tracedistill.evaluation.scoring import score
 from tracedistill.records import Attempt, Problem
-from tracedistill.scoring import score
 from tracedistill.tasks import TASKS, get_task
 
 LENGTH = 1_500

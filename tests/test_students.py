@@ -11,9 +11,10 @@ import pytest
 
 from tracedistill.engines import Generation, Request
 from tracedistill.errors import InputError
+from tracedistill.evaluation.batches import Run, attempt_batches, collected
+from tracedistill.evaluation.requests import Asked, Asking, requests_for
 from tracedistill.recipes import Arm
 from tracedistill.records import Problem, Step, Trace
-from tracedistill.students import Asked, Asking, Run, attempt_batches, collected, requests_for
 from tracedistill.tasks import get_task
 
 TASK = get_task("babi")

@@ -21,12 +21,13 @@ from tests.conftest import ROOT
 from tests.tiny import build
 from tracedistill import pipeline
 from tracedistill.chat.rendering import render_example
+from tracedistill.engines.tokenizers import load_tokenizer
 from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example, Message, Problem
-from tracedistill.train import load_tokenizer, train_arm
 from tracedistill.training import tracking
+from tracedistill.training.arm import train_arm
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -115,7 +116,7 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     found = Recorder()
-    monkeypatch.setattr("tracedistill.train.open_run", lambda *args: found)
+    monkeypatch.setattr("tracedistill.training.arm.open_run", lambda *args: found)
     return found
 
 
@@ -175,7 +176,7 @@ def test_a_training_that_fails_ends_its_run_as_failed(
     def fail(*args: object) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("tracedistill.train._save", fail)
+    monkeypatch.setattr("tracedistill.training.arm._save", fail)
     with pytest.raises(InputError, match="out of memory"):
         tune(folder, tmp_path)
     assert recorder.closed == [True]

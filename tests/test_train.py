@@ -16,12 +16,13 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.tiny import build
-from tracedistill import train
+from tracedistill.engines.tokenizers import load_tokenizer
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example, Message
-from tracedistill.train import load_tokenizer, train_arm
+from tracedistill.training import arm as train
+from tracedistill.training.arm import train_arm
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -274,7 +275,7 @@ import torch
 torch.set_num_threads(1)
 import tests.test_train as kit
 from tracedistill.recipes import StudentConfig
-from tracedistill.train import train_arm
+from tracedistill.training.arm import train_arm
 from tracedistill.training.trainer import TraceTrainer
 
 step = TraceTrainer.training_step
@@ -335,7 +336,13 @@ def recipe(folder: Path, tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_accelerate_launch(recipe: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "accelerate.commands.launch"]
-    command += ["--config_file", str(ROOT / "accelerate_configs" / "cpu.yaml"), "-m", "tracedistill.train", str(recipe)]
+    command += [
+        "--config_file",
+        str(ROOT / "accelerate_configs" / "cpu.yaml"),
+        "-m",
+        "tracedistill.train",
+        str(recipe),
+    ]
     command += ["--arm", "correct-trace", "seed=5"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, env=environment)

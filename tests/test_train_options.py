@@ -17,7 +17,6 @@ import torch
 
 from tests.test_train import ROWS, SETTINGS, STEPS, WEIGHTS
 from tests.tiny import build
-from tracedistill import train
 from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, join
 from tracedistill.chat.rendering import render_example
 from tracedistill.engines.local import LocalEngine, attach, load_base
@@ -27,7 +26,8 @@ from tracedistill.recipes import StudentConfig
 from tracedistill.recipes.reader import load as load_recipe
 from tracedistill.records import Example, Message, Trace
 from tracedistill.sft.examples import two_targets
-from tracedistill.train import train_arm
+from tracedistill.training import arm as train
+from tracedistill.training.arm import train_arm
 from tracedistill.training.trainer import TraceTrainer, build_trainer
 
 pytestmark = [

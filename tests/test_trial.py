@@ -13,7 +13,7 @@ from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import read_json
 from tracedistill.recipes import StudentConfig, TrainingConfig
-from tracedistill.trial import try_student
+from tracedistill.training.trial import try_student
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

@@ -9,6 +9,7 @@ from tracedistill.chat.formats import apart, split
 from tracedistill.chat.rendering import system_in_user_turn
 from tracedistill.engines import Engine, Generation, Request, Sampling
 from tracedistill.errors import InputError
+from tracedistill.evaluation.requests import requests_for
 from tracedistill.files import content_id, read_json
 from tracedistill.opening import FULL, Opened, shown_model
 from tracedistill.pipeline.attempting import Attempting
@@ -16,7 +17,6 @@ from tracedistill.pipeline.buying import Usage, buy
 from tracedistill.pipeline.teaching import SCRIPTED
 from tracedistill.recipes import run_name
 from tracedistill.records import Message, Problem, Trace, Verdict
-from tracedistill.students import requests_for
 from tracedistill.teachers import Failure, requests_for_teacher, trace_of
 
 ASKED = "asked"

@@ -17,11 +17,11 @@ from typing import Any
 from tracedistill import __version__
 from tracedistill.chat.formats import bounded
 from tracedistill.errors import InputError
+from tracedistill.evaluation.scoring import score
 from tracedistill.files import disk_error, file_hash, read_json, read_jsonl, to_json, unlinked, write_json, write_jsonl
 from tracedistill.grading import KnownProblems, problem_of
 from tracedistill.recipes.names import name_fault
 from tracedistill.records import AnswerVerdicts, Attempt, Problem, Verdict
-from tracedistill.scoring import score
 from tracedistill.tasks import Policy, Task, get_task
 from tracedistill.tasks._base import content
 from tracedistill.tasks._rows import Row, read_rows

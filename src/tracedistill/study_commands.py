@@ -85,8 +85,8 @@ def _export_command(commands: Commands) -> None:
 
 def _export(args: argparse.Namespace) -> int:
     from tracedistill.export.model import Choice, export_model
-    from tracedistill.launched import quiet_libraries
     from tracedistill.opening import open_study
+    from tracedistill.pipeline.launched import quiet_libraries
 
     _check_push(args)
     if args.sample is not None and args.sample < 1:
@@ -151,8 +151,8 @@ def _ask_command(commands: Commands) -> None:
 
 def _ask(args: argparse.Namespace) -> int:
     from tracedistill.asking import Conversation, Question, context_of
-    from tracedistill.launched import quiet_libraries
     from tracedistill.opening import open_study
+    from tracedistill.pipeline.launched import quiet_libraries
 
     overrides = [word for word in args.words if _changes_recipe(word)]
     question = " ".join(word for word in args.words if word not in overrides)

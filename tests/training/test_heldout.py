@@ -18,7 +18,6 @@ import torch
 from tests.conftest import ROOT
 from tests.tiny import build
 from tests.training.test_processes import CONFIG
-from tracedistill import train
 from tracedistill.chat.formats import RATIONALE_TASK
 from tracedistill.chat.rendering import render_example
 from tracedistill.engines.local import attach, load_base
@@ -27,7 +26,8 @@ from tracedistill.files import file_hash
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example, Message, Trace
 from tracedistill.sft.examples import two_targets
-from tracedistill.train import train_arm
+from tracedistill.training import arm as train
+from tracedistill.training.arm import train_arm
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

@@ -12,9 +12,9 @@ import pytest
 from tests import tiny
 from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK
 from tracedistill.chat.rendering import render_example
+from tracedistill.engines.tokenizers import load_tokenizer
 from tracedistill.errors import InputError
 from tracedistill.records import Example, Message
-from tracedistill.train import load_tokenizer
 from tracedistill.training import rows as rows_module
 from tracedistill.training.collator import BATCH, row_dataset, row_lengths
 from tracedistill.training.rows import is_rationale, open_rows, supervised_tokens, write_rows

@@ -12,7 +12,7 @@ import pytest
 
 from tracedistill import pipeline
 from tracedistill.engines.markers import THINKING, leftover, split_thinking, without_controls
-from tracedistill.engines.weights import special_tokens
+from tracedistill.engines.tokenizers import special_tokens
 from tracedistill.files import read_json, read_lines
 from tracedistill.tasks import get_task
 from tracedistill.teachers.reading import read_text

@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from tracedistill.engines.weights import brief_cause, read_tokenizer, student_folder
+from tracedistill.engines.tokenizers import read_tokenizer
+from tracedistill.engines.weights import brief_cause, student_folder
 from tracedistill.errors import InputError
 from tracedistill.files import read_json
 

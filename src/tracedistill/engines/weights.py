@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.metadata
 import json
@@ -21,8 +20,6 @@ __all__ = [
     "PackagedStudent",
     "brief_cause",
     "cache_folder",
-    "read_tokenizer",
-    "special_tokens",
     "student_folder",
 ]
 
@@ -239,60 +236,6 @@ def _check_template(student: PackagedStudent, tokenizer: Any) -> None:
             f"student '{PREFIX}{student.package}': its chat template ends an assistant turn with "
             f"{rendered[-20:]!r}, not with its end token {student.eos!r}"
         )
-
-
-def read_tokenizer(model: str, revision: str | None = None, chat_template: str | None = None) -> Any:
-    """Load a student's tokenizer, with this chat template in place of its own; no code of its folder is run.
-
-    `chat_template`: a template's text, or a name out of the tokenizer's list of templates, of which `default` is taken
-    otherwise. Raises InputError if there is no tokenizer, or no such template.
-    """
-    from transformers import AutoTokenizer
-
-    folder = student_folder(model, revision)
-    options = {} if isinstance(folder, Path) else {"revision": revision}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **options)
-    except Exception as error:  # a damaged file ends in a dozen unrelated types, `Exception` itself among them
-        raise InputError(f"student '{model}': cannot be loaded: no tokenizer: {brief_cause(error)}") from error
-    tokenizer.chat_template = _chosen_template(model, tokenizer.chat_template, chat_template)
-    return tokenizer
-
-
-def _chosen_template(model: str, own: str | dict[str, str] | None, wanted: str | None) -> str | None:
-    """The chat template to use, out of a tokenizer's own (one, or several by name) and what the recipe says."""
-    named = own if isinstance(own, dict) else {}
-    if wanted is not None:
-        if wanted in named:
-            return named[wanted]
-        if "{" in wanted:
-            return wanted
-        known = f"its tokenizer's templates are {', '.join(sorted(named))}" if named else "its tokenizer has no list"
-        raise InputError(
-            f"student '{model}': chat_template '{wanted}' is neither a file nor a template's text, and {known}"
-        )
-    if not isinstance(own, dict):
-        return own
-    if "default" in own:
-        return own["default"]
-    raise InputError(
-        f"student '{model}': its tokenizer has several chat templates and no default; choose one with "
-        f"students.<name>.chat_template: {' or '.join(sorted(own))}"
-    )
-
-
-def special_tokens(folder: Path) -> frozenset[str]:
-    """Return the texts that a tokenizer turns into control ids, read from its files without loading it.
-
-    Files that are missing or of another shape name none: who loads the tokenizer says what is wrong with it.
-    """
-    found: set[str] = set()
-    for name, place in (("tokenizer.json", "added_tokens"), ("tokenizer_config.json", "added_tokens_decoder")):
-        with contextlib.suppress(OSError, ValueError, RecursionError, AttributeError):
-            tokens = json.loads((folder / name).read_text(encoding="utf-8")).get(place) or ()
-            entries = tokens.values() if isinstance(tokens, dict) else tokens
-            found |= {str(entry["content"]) for entry in entries if isinstance(entry, dict) and entry.get("special")}
-    return frozenset(token for token in found if len(token.strip()) > 1)
 
 
 def brief_cause(error: Exception) -> str:

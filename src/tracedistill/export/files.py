@@ -44,7 +44,7 @@ def source_folder(student: StudentConfig) -> Path:
 
 def copy_companions(student: StudentConfig, style: FormatName, place: Path) -> None:
     """Copy a student's tokenizer, processor and licence files; the chat template is the one that it was tuned with."""
-    from tracedistill.train import tokenizer_of
+    from tracedistill.engines.tokenizers import tokenizer_of
 
     folder = source_folder(student)
     for path in sorted(folder.iterdir()):

@@ -9,6 +9,7 @@ from typing import Any
 
 from tracedistill.engines import Request
 from tracedistill.errors import InputError
+from tracedistill.evaluation.requests import requests_for
 from tracedistill.export.files import content_facts
 from tracedistill.export.loaders import loader_notes
 from tracedistill.export.model_card import model_card
@@ -20,7 +21,6 @@ from tracedistill.opening import FULL, Opened, shown_model
 from tracedistill.pipeline.attempting import Attempting
 from tracedistill.recipes import run_name
 from tracedistill.records import Problem
-from tracedistill.students import requests_for
 
 KIND = "model"
 OUTSIDE = 4

@@ -75,7 +75,7 @@ def write_adapter(student: StudentConfig, style: FormatName, adapter: Path, plac
     package is on no hub: it goes along in `base/`. rsLoRA's scale is written as an ordinary alpha, since converters
     read nothing else.
     """
-    from tracedistill.train import tokenizer_of
+    from tracedistill.engines.tokenizers import tokenizer_of
 
     missing = [name for name in ADAPTER_FILES if not (adapter / name).is_file()]
     if missing:
@@ -196,7 +196,7 @@ class _Ways:
 
 
 def _save(model: Any, student: StudentConfig, style: FormatName, place: Path, max_tokens: int) -> None:
-    from tracedistill.train import tokenizer_of
+    from tracedistill.engines.tokenizers import tokenizer_of
 
     known = model.generation_config.eos_token_id
     try:

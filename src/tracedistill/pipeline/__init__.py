@@ -253,7 +253,7 @@ def _check_students(workshop: Workshop, wanted: Sequence[Node], *, launch: bool 
     for name in {node.name.partition(":")[2] for node in wanted if node.name.startswith("preflight:")}:
         if not study.students[name].model.startswith(SCRIPTED):
             from tracedistill.chat.rendering import end_id, prompt_ids
-            from tracedistill.train import tokenizer_of
+            from tracedistill.engines.tokenizers import tokenizer_of
 
             tokenizer = tokenizer_of(study.students[name])
             end_id(tokenizer)
@@ -447,7 +447,7 @@ def train_in_this_process(
 def attempt_in_this_process(
     loaded: LoadedStudy, runs: Sequence[str], *, share: tuple[int, int], barrier: Barrier
 ) -> list[str]:
-    """What `accelerate launch -m tracedistill.students` does in each of its processes.
+    """What `accelerate launch -m tracedistill.evaluate` does in each of its processes.
 
     `share`: (this process, of how many): each runs its share of every arm's batches, the main one merges them. `runs`:
     arms, or single seeds of them; empty: all. Returns what was generated.
@@ -458,7 +458,7 @@ def attempt_in_this_process(
 def try_in_this_process(
     loaded: LoadedStudy, students: Sequence[str], *, main_process: bool, barrier: Barrier
 ) -> list[str]:
-    """What `accelerate launch -m tracedistill.trial` does in each of its processes; returns the students tried."""
+    """Try students on a made row in each launched process; return their names."""
     workshop = Workshop(loaded.study, loaded.recipe, Screen(quiet=not main_process), loaded.overrides)
     graph = Graph(workshop)
     trials = [node for node in graph.trials(graph.nodes()) if node.name.partition(":")[2] in students or not students]

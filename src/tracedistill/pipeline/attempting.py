@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from tracedistill.chat.formats import ANSWER_TASK, split
 from tracedistill.engines import Engine, Generation, Request
 from tracedistill.errors import InputError
+from tracedistill.evaluation.batches import Run, attempt_batches, collected
+from tracedistill.evaluation.requests import Asked, Asking, requests_for, shots_for
+from tracedistill.evaluation.scoring import score
 from tracedistill.files import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.pipeline.assembling import one_trace
 from tracedistill.pipeline.buying import Usage, buy
@@ -17,8 +20,6 @@ from tracedistill.pipeline.graph import UNFINISHED, discard
 from tracedistill.pipeline.teaching import OWN, SCRIPTED
 from tracedistill.recipes import Arm, StudentConfig, TeacherConfig, run_name
 from tracedistill.records import Attempt, Problem, Trace
-from tracedistill.scoring import score
-from tracedistill.students import Asked, Asking, Run, attempt_batches, collected, requests_for, shots_for
 
 if TYPE_CHECKING:
     from tracedistill.pipeline.work import Workshop

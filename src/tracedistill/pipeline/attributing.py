@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tracedistill.attribution import (
+from tracedistill.chat.formats import split
+from tracedistill.evaluation.attribution import (
     Adherence,
     Attributed,
     Case,
@@ -19,7 +20,6 @@ from tracedistill.attribution import (
     render_cases,
     summarise,
 )
-from tracedistill.chat.formats import split
 from tracedistill.files import atomic, read_jsonl, read_lines, to_json, write_json, write_jsonl
 from tracedistill.recipes import AttributionConfig
 from tracedistill.records import Problem, Trace, Verdict

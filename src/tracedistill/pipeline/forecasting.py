@@ -22,6 +22,8 @@ from tracedistill.estimates import (
     optimizer_steps,
     training_need,
 )
+from tracedistill.evaluation.requests import Asking as AskingHow
+from tracedistill.evaluation.requests import requests_for
 from tracedistill.files import read_jsonl
 from tracedistill.pipeline.assembling import heldout_file
 from tracedistill.pipeline.attempting import PAYS, Attempting
@@ -35,8 +37,6 @@ from tracedistill.pipeline.teaching import FREE_TEACHERS, SCRIPTED
 from tracedistill.recipes import Study
 from tracedistill.records import Example, Problem
 from tracedistill.sft.preflight import SHORT_ROWS, preflight
-from tracedistill.students import Asking as AskingHow
-from tracedistill.students import requests_for
 
 if TYPE_CHECKING:
     from tracedistill.pipeline.work import Workshop

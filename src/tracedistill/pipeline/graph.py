@@ -48,7 +48,7 @@ class Node:
     """The folder of the data files outside the run folder that it reads; the manifest names them relative to it."""
     content: Callable[[], Mapping[str, Mapping[str, Any]]] = field(default=dict, compare=False)
     """What it loads from elsewhere, by name: sha256 and commit of a student's files, if they are on this machine."""
-    launched: Literal["train", "students", "trial"] | None = None
+    launched: Literal["train", "generate", "trial"] | None = None
     """The module that `accelerate launch` runs it in, several such nodes in one launch; None: in this process."""
 
     @property

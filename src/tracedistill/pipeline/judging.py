@@ -114,7 +114,7 @@ def learning(work: Workshop, teacher: str) -> list[str]:
 def _special_tokens(work: Workshop, teacher: str) -> frozenset[str]:
     """The special tokens of these students, as far as their tokenizers lie on this machine."""
     from tracedistill.engines.sizes import local_folder
-    from tracedistill.engines.weights import special_tokens
+    from tracedistill.engines.tokenizers import special_tokens
 
     found: set[str] = set()
     for model in learning(work, teacher):

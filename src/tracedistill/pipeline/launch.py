@@ -14,22 +14,29 @@ from tracedistill.pipeline.graph import LOCK_HELD, Clock, Node
 from tracedistill.pipeline.work import Workshop
 from tracedistill.recipes.documents import parse
 
+TARGETS = {
+    "train": "tracedistill.train",
+    "generate": "tracedistill.evaluate",
+    "trial": "tracedistill.pipeline.launched",
+}
+"""Kind of node -> the module that makes it in the launched processes."""
 
-def launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]:
-    """Make the stale ones of these by `accelerate launch -m tracedistill.<module>`, and return their names.
+
+def launch(workshop: Workshop, kind: str, nodes: Sequence[Node]) -> list[str]:
+    """Make the stale ones of these nodes, all of one kind, by `accelerate launch`, and return their names.
 
     InputError where it fails.
     """
     study = workshop.study
     stale = [node for node in nodes if workshop.run.state(node).kind != "complete"]
     names = [node.name.partition(":")[2] for node in stale]
-    hardware = study.evaluation.accelerate_config if module == "students" else study.training.accelerate_config
+    hardware = study.evaluation.accelerate_config if kind == "generate" else study.training.accelerate_config
     config = accelerate_config(hardware or "cpu", workshop.recipe)
     threads = max(1, (os.cpu_count() or 1) // _processes(config))
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch", "--quiet"),  # not its stack below our message
         *("--config_file", str(config), "--num_cpu_threads_per_process", str(threads)),
-        *("-m", f"tracedistill.{module}", str(workshop.recipe)),
+        *("-m", TARGETS[kind], str(workshop.recipe)),
         *(part for name in names for part in ("--arm", name)),
         *workshop.overrides,
     ]
@@ -40,7 +47,7 @@ def launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]:
         "PYTHONSAFEPATH": "1",  # a yaml.py in the working folder must not be imported in place of the library
     }
     killed_before = out_of_memory_kills()
-    if module == "train" and (others := busy_cores()) > 0.5:
+    if kind == "train" and (others := busy_cores()) > 0.5:
         workshop.screen.say(
             f"  other programs keep about {others:.1f} of {os.cpu_count()} cores busy; the threads of a training wait "
             "for each other, so that it may take up to three times as long"
@@ -49,7 +56,7 @@ def launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]:
     finished = subprocess.run(command, env=environment, check=False)  # noqa: S603 - our own command
     again = "Run the same command to continue."
     if out_of_memory_kills() > killed_before:
-        again = f"The system ran out of memory and killed a process. {LESS_MEMORY.get(module, '')} {again}"
+        again = f"The system ran out of memory and killed a process. {LESS_MEMORY.get(kind, '')} {again}"
     if finished.returncode < 0:
         raise InputError(f"{nodes[0].name} was ended by signal {-finished.returncode}. {again}")
     unfinished = [node for node in stale if workshop.run.state(node).kind != "complete"]
@@ -65,10 +72,10 @@ def launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]:
 
 LESS_MEMORY = {
     "train": "To use less of it, raise training.gradient_accumulation or set training.activation_checkpointing.",
-    "students": "To use less of it, lower evaluation.batch_size.",
+    "generate": "To use less of it, lower evaluation.batch_size.",
     "trial": "Not one row fits: take a smaller student, quantization: nf4, or a machine with more memory.",
 }
-"""Launched module -> what helps when it runs out of memory."""
+"""Kind of node -> what helps when it runs out of memory."""
 
 
 def busy_cores(seconds: float = 0.2) -> float:

@@ -114,7 +114,7 @@ def _local_tokenizer(student: StudentConfig) -> Any:
     folder = local_folder(student.model, student.revision)
     if folder is None or not ((folder / "tokenizer.json").is_file() or (folder / "tokenizer.model").is_file()):
         return None
-    from tracedistill.train import load_tokenizer
+    from tracedistill.engines.tokenizers import load_tokenizer
 
     return load_tokenizer(str(folder), chat_template=student.chat_template)
 

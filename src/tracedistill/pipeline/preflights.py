@@ -28,8 +28,8 @@ def make_preflight(work: Workshop, student: str) -> None:
     study, training = work.study, work.study.training
     if study.students[student].model.startswith(SCRIPTED):
         raise InputError(f"student {student}: a scripted student cannot be tuned")
+    from tracedistill.engines.tokenizers import tokenizer_of
     from tracedistill.sft.preflight import preflight
-    from tracedistill.train import tokenizer_of
 
     tokenizer = tokenizer_of(study.students[student])
     size = size_of(study.students[student].model)

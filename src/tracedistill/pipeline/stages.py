@@ -281,7 +281,7 @@ class Graph:
             inputs += [tuned, f"{tuned}.parity.json"]
         make = functools.partial(self.attempting.make_attempts, name, seed)
         local = study.students[study.student_of(arm)].base_url is None
-        launched: Literal["students"] | None = "students" if local and study.evaluation.accelerate_config else None
+        launched: Literal["generate"] | None = "generate" if local and study.evaluation.accelerate_config else None
         outputs = (f"generations/{run}.jsonl",)
         loads = self._loads(study.student_of(arm))
         return Node(f"generate:{run}", "evaluate", tuple(inputs), outputs, params, make, launched=launched, **loads)

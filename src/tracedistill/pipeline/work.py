@@ -154,7 +154,7 @@ class Workshop:
 
     def make_trial(self, student: str, learns: bool) -> None:
         """Try a student on a made row, and keep what was found; runs inside the launched process."""
-        from tracedistill.trial import try_student
+        from tracedistill.training.trial import try_student
 
         study, output = self.study, self.run.path(f"trials/{student}.json")
         training = study.training if learns else None
@@ -167,7 +167,7 @@ class Workshop:
 
     def make_adapter(self, name: str, seed: int) -> dict[str, Any]:
         """Tune an arm's adapter with its seed-th seed; runs inside the launched process."""
-        from tracedistill.train import train_arm
+        from tracedistill.training.arm import train_arm
 
         study = self.study
         student, run = study.student_of(study.arms[name]), run_name(name, seed)

@@ -12,7 +12,7 @@ from tracedistill.errors import InputError
 from tracedistill.files import content_id
 from tracedistill.recipes import Arm
 from tracedistill.records import Example, Problem, Trace
-from tracedistill.students import behind, messages_for
+from tracedistill.sft.messages import behind, messages_for
 from tracedistill.tasks import Task
 
 

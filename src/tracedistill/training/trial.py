@@ -1,13 +1,9 @@
-"""One training step and two answers of a student on a made row: before a teacher is paid for its traces.
-
-The target of `accelerate launch -m tracedistill.trial RECIPE [--arm STUDENT] [key=value]`, on the hardware that trains.
-"""
+"""One training step and two answers of a student on a made row: before a teacher is paid for its traces."""
 
 from __future__ import annotations
 
 import gc
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +14,9 @@ from tracedistill.chat.rendering import system_in_user_turn
 from tracedistill.engines import Request, Sampling
 from tracedistill.engines.weights import brief_cause
 from tracedistill.errors import InputError
-from tracedistill.launched import run_launched
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example, Message
-from tracedistill.train import train_arm
+from tracedistill.training.arm import train_arm
 
 QUESTIONS = ("Anna has 3 apples and buys 4 more. How many has she?", "Is 7 more than 4?")
 TRACE, ANSWER = "She has 3 apples.\n3 + 4 = 7", "7"
@@ -122,20 +117,3 @@ def _ask(
             "another student, or serve it elsewhere and set students.<name>.base_url"
         ) from error
     return {"tuned": training is not None, "layout": engine.tried.layout, "note": engine.tried.note, "wrote": written}
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of every launched process."""
-    from tracedistill import pipeline  # the entry point alone reaches up, as train's does
-
-    def work(recipe: str, overrides: Sequence[str], students: Sequence[str], state: Any) -> None:
-        loaded = pipeline.load(recipe, overrides)
-        pipeline.try_in_this_process(
-            loaded, students, main_process=state.is_main_process, barrier=state.wait_for_everyone
-        )
-
-    return run_launched("tracedistill.trial", "Try a study's students on a made row.", work, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tracedistill.attribution.alignment import FATES, Adherence
-from tracedistill.attribution.labels import ALPHA, LABELS, Attributed, Label
-from tracedistill.attribution.propagation import Propagation
 from tracedistill.errors import InputError
+from tracedistill.evaluation.attribution.alignment import FATES, Adherence
+from tracedistill.evaluation.attribution.labels import ALPHA, LABELS, Attributed, Label
+from tracedistill.evaluation.attribution.propagation import Propagation
 from tracedistill.stats import Share, share
 
 

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tracedistill.attribution.alignment import Adherence
-from tracedistill.attribution.labels import Attributed
-from tracedistill.attribution.propagation import Propagation
+from tracedistill.evaluation.attribution.alignment import Adherence
+from tracedistill.evaluation.attribution.labels import Attributed
+from tracedistill.evaluation.attribution.propagation import Propagation
 from tracedistill.records import Problem, Step, Verdict
 from tracedistill.shown import markdown_block, markdown_line
 

@@ -7,11 +7,11 @@ summary      summarise: the table of one teacher and one student
 reading      failures_to_read, render_cases: a seeded sample of failures for reading by hand
 """
 
-from tracedistill.attribution.alignment import Adherence, StepFate, adherence
-from tracedistill.attribution.labels import LABELS, Attributed, Label, Trial, attribute
-from tracedistill.attribution.propagation import Propagation, propagated
-from tracedistill.attribution.reading import Case, failures_to_read, render_case, render_cases
-from tracedistill.attribution.summary import AttributionTable, summarise
+from tracedistill.evaluation.attribution.alignment import Adherence, StepFate, adherence
+from tracedistill.evaluation.attribution.labels import LABELS, Attributed, Label, Trial, attribute
+from tracedistill.evaluation.attribution.propagation import Propagation, propagated
+from tracedistill.evaluation.attribution.reading import Case, failures_to_read, render_case, render_cases
+from tracedistill.evaluation.attribution.summary import AttributionTable, summarise
 
 __all__ = [
     "LABELS",

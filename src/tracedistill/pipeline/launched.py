@@ -1,4 +1,8 @@
-"""What the targets of `accelerate launch` have in common: their arguments, their processes, how they end."""
+"""What runs in the processes that `accelerate launch` starts: their arguments, their work, how they end.
+
+`python -m tracedistill.pipeline.launched` is the target of the trial of students; training and evaluation have targets
+that a person may type, `tracedistill.train` and `tracedistill.evaluate`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tracedistill import pipeline
 from tracedistill.errors import InputError
 from tracedistill.shown import say
 
@@ -41,6 +46,24 @@ def run_launched(module: str, description: str, work: Work, argv: Sequence[str] 
     return 0
 
 
+def train(recipe: str, overrides: Sequence[str], arms: Sequence[str], state: Any) -> None:
+    """Train the arms that have no adapter yet."""
+    main_process, barrier = state.is_main_process, state.wait_for_everyone
+    pipeline.train_in_this_process(pipeline.load(recipe, overrides), arms, main_process=main_process, barrier=barrier)
+
+
+def evaluate(recipe: str, overrides: Sequence[str], arms: Sequence[str], state: Any) -> None:
+    """Generate this process's share of the arms' batches."""
+    share, barrier = (state.process_index, state.num_processes), state.wait_for_everyone
+    pipeline.attempt_in_this_process(pipeline.load(recipe, overrides), arms, share=share, barrier=barrier)
+
+
+def try_students(recipe: str, overrides: Sequence[str], students: Sequence[str], state: Any) -> None:
+    """Tune and ask each student on a made row."""
+    main_process, barrier = state.is_main_process, state.wait_for_everyone
+    pipeline.try_in_this_process(pipeline.load(recipe, overrides), students, main_process=main_process, barrier=barrier)
+
+
 def quiet_libraries() -> None:
     """Keep the libraries' own bars and notes off the screen; errors stay."""
     warnings.filterwarnings("ignore")
@@ -49,3 +72,9 @@ def quiet_libraries() -> None:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+
+
+if __name__ == "__main__":
+    sys.exit(
+        run_launched("tracedistill.pipeline.launched", "Try a study's students on a made row.", try_students, None)
+    )

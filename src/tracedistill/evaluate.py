@@ -1,0 +1,17 @@
+"""The target of `accelerate launch -m tracedistill.evaluate RECIPE [--arm NAME] [key=value]`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from tracedistill.pipeline.launched import evaluate, run_launched
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Generate a share of the batches in every launched process."""
+    return run_launched("tracedistill.evaluate", "Evaluate the arms of a study, batches shared.", evaluate, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""An arm's requests run through an engine by whole batches, resumable after any interruption."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from tracedistill.engines import Engine, Generation, Request
+from tracedistill.engines.schedule import batches_of
+from tracedistill.errors import InputError
+from tracedistill.evaluation.requests import Asked
+from tracedistill.files import content_id, disk_error, dumps, from_json, unlinked
+from tracedistill.records import Attempt
+
+Progress = Callable[[int, int], None]
+"""(done, of how many)"""
+
+
+@runtime_checkable
+class PlannedEngine(Protocol):
+    """An engine that wants to see all prompts of a plan before the first batch (to share work between them)."""
+
+    def begin(self, requests: Sequence[Request]) -> None:
+        """Told once per plan, also when the plan is resumed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of an arm's requests through an engine, resumable by whole batches."""
+
+    name: str
+    """The arm's name, for a further seed of its adapter `<arm>.seed<k>`: the run's files bear it."""
+    arm: str
+    """The arm."""
+    student: str
+    """Its student."""
+    asked: Asked
+    """What is asked."""
+    batch_size: int
+    """Requests per batch."""
+    folder: Path
+    """Where its partial files lie."""
+    seed: int = 0
+    """Which of the adapter's seeds."""
+
+    def partial(self, rank: int = 0) -> Path:
+        """The file to which one process appends its finished batches."""
+        return self.folder / f"{self.name}.partial{rank}.jsonl"
+
+    def partials(self) -> list[Path]:
+        """All partial files there are, of however many processes."""
+        mine = re.compile(rf"{re.escape(self.name)}\.partial\d+\.jsonl")
+        return sorted(path for path in self.folder.glob("*.jsonl") if mine.fullmatch(path.name))
+
+    def plan(self, engine: Engine) -> tuple[str, list[list[Request]]]:
+        """(id of the plan, its batches): fixed by engine, requests and arm."""
+        batches = batches_of(self.asked.requests, self.batch_size)
+        return content_id("plan", engine.describe(), batches, self.name), batches
+
+
+def attempt_batches(
+    engine: Engine,
+    run: Run,
+    progress: Progress = lambda _done, _total: None,
+    share: tuple[int, int] = (0, 1),
+    barrier: Callable[[], object] = lambda: None,
+) -> None:
+    """Run the batches that no partial file holds yet; of these, those that fall to this process.
+
+    `share`: (this process, of how many); `barrier` waits for the others. Whole batches are appended to the process's
+    partial file as they end; a partial file of another plan is thrown away, an unfinished last line redone. Raises
+    InputError where the disk is full; what is in the partial files stays.
+    """
+    rank, world = share
+    plan_id, batches = run.plan(engine)
+    if rank == 0:
+        _tidy(run.partials(), plan_id)
+    barrier()  # nobody reads what is being tidied up
+    done = finished_batches(run.partials(), plan_id, [len(batch) for batch in batches])
+    barrier()  # nobody writes while others still read
+    todo = [number for number in range(len(batches)) if number not in done and number % world == rank]
+    if isinstance(engine, PlannedEngine):
+        engine.begin(run.asked.requests)
+    total = len(run.asked.requests)
+    ready = sum(len(attempts) for attempts in done.values())
+    progress(ready, total)
+    partial = run.partial(rank)
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        fresh = not unlinked(partial).exists()
+        with partial.open("a", encoding="utf-8") as stream:
+            if fresh:
+                stream.write(dumps({"plan": plan_id}) + "\n")
+            for number in todo:
+                batch = batches[number]
+                by_id = {generation.request_id: generation for generation in engine.generate(batch)}
+                attempts = [_attempt(by_id[request.request_id], request, run) for request in batch]
+                stream.write(dumps({"batch": number, "attempts": attempts}) + "\n")
+                stream.flush()
+                ready += len(attempts)
+                progress(ready, total)
+    except OSError as error:
+        raise disk_error(partial, error) from error
+    barrier()  # all is written
+
+
+def collected(engine: Engine, run: Run) -> Iterator[Attempt]:
+    """Every request's attempt out of the partial files, in the requests' order."""
+    plan_id, batches = run.plan(engine)
+    done = finished_batches(run.partials(), plan_id, [len(batch) for batch in batches])
+    lacking = len(batches) - len(done)
+    if lacking:
+        raise InputError(
+            f"{run.folder}: {lacking} of {len(batches)} batches of {run.name} were not finished; run again"
+        )
+    attempts = {attempt.attempt_id: attempt for batch in done.values() for attempt in batch}
+    for request in run.asked.requests:
+        yield attempts[f"{run.name}/{request.request_id}"]
+
+
+def finished_batches(partials: Iterable[Path], plan_id: str, sizes: Sequence[int]) -> dict[int, list[Attempt]]:
+    """Number -> attempts of the batches that earlier or other processes have finished of this plan; changes nothing."""
+    found: dict[int, list[Attempt]] = {}
+    for partial in partials:
+        if not _begins_with(partial, plan_id):
+            continue
+        with partial.open("rb") as stream:
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    break
+                value = json.loads(line)
+                if "batch" in value and len(value["attempts"]) == sizes[value["batch"]]:
+                    found[value["batch"]] = [from_json(Attempt, item) for item in value["attempts"]]
+    return found
+
+
+def _tidy(partials: Iterable[Path], plan_id: str) -> None:
+    """Remove files of other plans, and cut off a half-written last line."""
+    for partial in partials:
+        if not _begins_with(partial, plan_id):
+            partial.unlink()
+            continue
+        with partial.open("rb+") as stream:
+            good = sum(len(line) for line in stream if line.endswith(b"\n"))
+            stream.truncate(good)
+
+
+def _begins_with(partial: Path, plan_id: str) -> bool:
+    with partial.open("rb") as stream:
+        first = stream.readline()
+    return first.endswith(b"\n") and plan_id.encode() in first
+
+
+def _attempt(generation: Generation, request: Request, run: Run) -> Attempt:
+    problem_id, _, number = request.request_id.rpartition("/")
+    shown = run.asked.shown.get(request.request_id)
+    finish = "error" if generation.finish == "refusal" else generation.finish
+    return Attempt(
+        attempt_id=f"{run.name}/{request.request_id}",
+        problem_id=problem_id,
+        arm=run.arm,
+        student=run.student,
+        text=request.prefill + generation.text,
+        finish=finish,
+        tokens_in=generation.tokens_in,
+        tokens_out=generation.tokens_out,
+        seconds=round(generation.seconds, 6),
+        sample=int(number),
+        seed=run.seed,
+        trace_id=None if shown is None else shown.trace_id,
+        error=generation.error if generation.finish == "error" else "",
+    )

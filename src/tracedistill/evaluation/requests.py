@@ -1,0 +1,114 @@
+"""The requests of an arm: its prompt for every problem, plan and sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tracedistill.chat.formats import FormatName, begun
+from tracedistill.chat.prompts import needs_plan
+from tracedistill.engines import Request, Sampling
+from tracedistill.errors import InputError
+from tracedistill.files import content_id
+from tracedistill.recipes import Arm
+from tracedistill.records import Problem, Trace
+from tracedistill.sft.messages import behind, messages_for
+from tracedistill.tasks import Task
+
+
+def shots_for(arm: Arm, train: Sequence[Problem], seed: int) -> list[Problem]:
+    """The solved problems that a few-shot arm shows, the same for all test problems: of different categories first."""
+    if arm.prompt != "few-shot":
+        return []
+    if len(train) < arm.shots:
+        raise InputError(f"few-shot wants {arm.shots} training problems, the study has {len(train)}")
+    order = sorted(train, key=lambda problem: content_id(seed, "shot", problem.problem_id))
+    first_of_kind = {problem.category: problem for problem in reversed(order)}
+    kinds = sorted(first_of_kind.values(), key=order.index)
+    return (kinds + [problem for problem in order if problem not in kinds])[: arm.shots]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How one arm asks."""
+
+    task: Task
+    """The study's task."""
+    arm: Arm
+    """The arm."""
+    text: str
+    """Its prompt."""
+    system: str | None
+    """The student's system message."""
+    style: FormatName
+    """How trace and answer stand together."""
+    samples: int
+    """Attempts per problem and plan."""
+    temperature: float
+    """0: greedy."""
+    seed: int
+    """The study's."""
+    shots: Sequence[tuple[Problem, Trace | None]] = ()
+    """Solved examples."""
+    system_role: Literal["system", "user"] = "system"
+    """Where the system message stands."""
+    mark: str = ""
+    """What stands before the last turn, for a student that has learnt several tasks by their marks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one arm asks: requests, and what they show."""
+
+    requests: list[Request]
+    """One per problem, plan and sample, in the problems' order; the id is `<problem_id>/<number>`."""
+    shown: dict[str, Trace]
+    """Request id -> the plan that it shows, or the trace that it forces."""
+
+
+def requests_for(
+    asking: Asking,
+    problems: Sequence[Problem],
+    plans: Mapping[str, Sequence[Trace | None]],
+    forced: Mapping[str, Trace],
+) -> Asked:
+    """The requests of an arm; what has no plan though the arm shows one, or no trace though it forces one, has none.
+
+    `plans`: problem_id -> its plans, `arm.plans` of them; number n shows plan n // samples. `forced`: problem_id ->
+    the trace that the student's answer is made to go on from.
+    """
+    arm, samples = asking.arm, asking.samples
+    shows = needs_plan(asking.text)
+    sampling = Sampling(max_tokens=arm.max_tokens, temperature=asking.temperature)
+    requests: list[Request] = []
+    shown: dict[str, Trace] = {}
+    for problem in problems:
+        trace = forced.get(problem.problem_id)
+        if arm.forced is not None and trace is None:
+            continue
+        prefill = "" if trace is None else begun(trace.text, asking.style)
+        seed = int(content_id(asking.seed, problem.problem_id)[:12], 16)
+        own = plans.get(problem.problem_id, ()) if shows else (None,) * arm.plans
+        for number, plan in enumerate(own):
+            if shows and plan is None:
+                continue
+            messages = messages_for(
+                asking.task,
+                problem,
+                arm,
+                asking.text,
+                asking.system,
+                asking.style,
+                plan,
+                asking.shots,
+                asking.system_role,
+            )
+            messages = behind(asking.mark, messages)
+            for sample in range(number * samples, (number + 1) * samples):
+                key = f"{problem.problem_id}/{sample}"
+                requests.append(Request(key, messages, sampling, seed=seed, sample=sample % samples, prefill=prefill))
+                found = trace if trace is not None else plan
+                if found is not None:
+                    shown[key] = found
+    return Asked(requests, shown)

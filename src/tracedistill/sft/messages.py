@@ -1,0 +1,54 @@
+"""The chat of one problem under one arm: the same function for the rows of training and for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from tracedistill.chat.formats import FormatName, join
+from tracedistill.chat.prompts import TAGS_HINT, fill, needs_plan
+from tracedistill.chat.rendering import system_in_user_turn
+from tracedistill.errors import InputError
+from tracedistill.recipes import Arm
+from tracedistill.records import Message, Problem, Trace
+from tracedistill.tasks import Task
+
+
+def messages_for(
+    task: Task,
+    problem: Problem,
+    arm: Arm,
+    text: str,
+    system: str | None,
+    style: FormatName,
+    plan: Trace | None = None,
+    shots: Sequence[tuple[Problem, Trace | None]] = (),
+    system_role: Literal["system", "user"] = "system",
+) -> tuple[Message, ...]:
+    """The chat that one student sees for one problem under one arm; no gold but in the solved examples.
+
+    `text` is the arm's prompt. Raises InputError where it shows a plan and there is none.
+    """
+    head = (Message("system", system),) if system else ()
+    turns: list[Message] = []
+    for shot, trace in shots:
+        turns.append(Message("user", _turn(task, shot, text, style)))
+        shown = trace.text if trace is not None and arm.shots_with_traces else None
+        turns.append(Message("assistant", join(shown, task.render_answer(shot), style)))
+    if needs_plan(text) and plan is None:
+        raise InputError(f"{problem.problem_id}: the arm shows a plan, but its teacher made none for this problem")
+    messages = (*head, *turns, Message("user", _turn(task, problem, text, style, plan)))
+    return system_in_user_turn(messages) if system_role == "user" else messages
+
+
+def behind(mark: str, prompt: Sequence[Message]) -> tuple[Message, ...]:
+    """The prompt with a task's mark before its last turn."""
+    *before, last = prompt
+    return (*before, replace(last, content=mark + last.content))
+
+
+def _turn(task: Task, problem: Problem, text: str, style: FormatName, plan: Trace | None = None) -> str:
+    steps = "" if plan is None else plan.text
+    hint = TAGS_HINT if style == "tags" else task.answer_hint
+    return fill(text, problem=task.render_problem(problem), hint=hint, steps=steps)

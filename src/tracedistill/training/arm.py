@@ -1,0 +1,357 @@
+"""Training rows to an adapter, or to a whole model.
+
+The adapter folder appears whole or not at all; checkpoints lie beside it until it does, so that a killed training
+goes on from its last one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tracedistill.chat.formats import FormatName
+from tracedistill.chat.rendering import template_hash
+from tracedistill.engines.dtypes import settled
+from tracedistill.engines.identity import identity_of
+from tracedistill.engines.tokenizers import tokenizer_of
+from tracedistill.engines.weights import student_folder
+from tracedistill.errors import InputError
+from tracedistill.estimates import optimizer_steps
+from tracedistill.files import content_id, disk_error, file_hash, read_value, to_json, write_json
+from tracedistill.recipes import StudentConfig, TrainingConfig
+from tracedistill.records import Example
+from tracedistill.sft.examples import target_weights
+from tracedistill.training import TrainerSettings
+from tracedistill.training.tracking import Lenient, Table, open_run
+
+LOGGED = ("step", "epoch", "loss", "learning_rate", "grad_norm")
+"""What training.json keeps of the trainer's log: nothing that differs between two equal runs."""
+LOCK, ROWS, HELDOUT, RENDERED = "running.lock", "rows.arrow", "validation.arrow", "rendered"
+"""Files inside the folder of checkpoints: held by the process that trains; rendered rows; there once those are."""
+LOOK = 0.2
+"""Seconds between two looks for a file."""
+LOGGED_STEPS = 1_000
+"""Steps up to which each is logged: what a trainer keeps of its steps must not grow with the rows."""
+SHOWN, PROMPT_END = 5, 160
+"""Rows that a tracker is shown, and characters of their prompts."""
+
+
+def train_arm(
+    *,
+    name: str,
+    rows: Iterable[Example],
+    student: StudentConfig,
+    training: TrainingConfig,
+    seed: int,
+    output: Path,
+    tracking: str = "none",
+    run_name: str | None = None,
+    style: FormatName = "plain",
+    rationale_weight: float | None = None,
+    validation: Iterable[Example] = (),
+) -> str:
+    """Tune a student on these rows and put the result into the folder `output` (safetensors, training.json).
+
+    `rows` and `validation` are gone through several times: a sequence, or `store.Records`, of which one at a time is in
+    memory. Method lora: an adapter; full: a whole model with its tokenizer, in the student's dtype.
+    `rationale_weight`: the rows are those of `sft.two_targets`, and their rationales have this weight beside their
+    answers. `validation`: rows of the same kind whose loss is taken every `training.eval_steps` steps; it changes
+    nothing in the result. Returns the hash of the chat template that the rows were rendered with. Checkpoints go to
+    `<output>.checkpoints`, and the rendered rows, which the training reads from there; those of a run with other
+    rows or settings are thrown away. Raises InputError where nothing can be trained, this machine lacks
+    what the recipe asks for, another process trains into the same folder, a gradient is not finite, memory or disk end,
+    or `tracking` (wandb, trackio) gives no run; a tracker that breaks down later is told of, and training goes on.
+    """
+    from accelerate import PartialState
+
+    from tracedistill.training.callbacks import drop_broken_checkpoints
+    from tracedistill.training.device import check_device, explained
+
+    gc.collect()  # the last arm's model hangs in cycles; two at once would double the memory
+    student = settled(student)
+    check_device(student, training)
+    tokenizer = tokenizer_of(student)
+    checkpoints = output.with_name(f"{output.name}.checkpoints")
+    state = PartialState()
+    run: Lenient | None = None
+    with _alone(checkpoints) if state.is_main_process else contextlib.nullcontext():
+        try:
+            sources = {ROWS: rows, HELDOUT: validation if training.eval_steps else ()}
+            data, heldout = _on_disk(name, tokenizer, sources, style, rationale_weight, checkpoints, state)
+            settings = _settings(training, student, seed, checkpoints, len(data), tracking, run_name)
+            if state.is_main_process:
+                files = [file_hash(checkpoints / file) for file in sources if (checkpoints / file).exists()]
+                _keep_own_checkpoints(checkpoints, content_id(files, training, student, seed, state.num_processes))
+                drop_broken_checkpoints(checkpoints)
+            state.wait_for_everyone()
+            if tracking != "none" and state.is_main_process:
+                run = _tracked_run(tracking, run_name or name, data, heldout, student, training, seed)
+                run.tables({"examples": supervised_examples(tokenizer, rows, data)})
+            trainer = _trained(name, data, heldout, tokenizer, student, training, settings, run)
+            _save(trainer, tokenizer, student, training, output, len(data), len(heldout))
+        except BaseException as error:
+            if run is not None:
+                run.close(failed=True)
+            if not isinstance(error, Exception):
+                raise
+            if state.is_main_process:
+                drop_broken_checkpoints(checkpoints)  # what a full disk has cut takes up room
+            reason = explained(error, name, output)
+            if reason is None:
+                raise
+            raise reason from error
+        if run is not None:
+            run.close(failed=False)  # the next arm gets one of its own
+        state.wait_for_everyone()
+        if state.is_main_process:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+    return template_hash(tokenizer)
+
+
+def _trained(
+    name: str,
+    data: Sequence[Mapping[str, Any]],
+    heldout: Sequence[Mapping[str, Any]],
+    tokenizer: Any,
+    student: StudentConfig,
+    training: TrainingConfig,
+    settings: TrainerSettings,
+    run: Lenient | None,
+) -> Any:
+    """The trainer when it is done, resumed from the last whole checkpoint."""
+    from tracedistill.engines.adapters import check_finite
+    from tracedistill.training.adapter import adapter_config, move_weights
+    from tracedistill.training.callbacks import Progress, Tracking, WholeCheckpoints, last_whole_checkpoint
+    from tracedistill.training.trainer import build_trainer, load_student
+
+    checkpoints, full = Path(settings.output_dir), training.method == "full"
+    source = student_folder(student.model, student.revision)
+    model = load_student(
+        source, settings, revision=student.revision, quantization_config=_quantization(student), full=full
+    )
+    check_finite(model, student.model)
+    trainer = build_trainer(
+        model,
+        tokenizer,
+        data,
+        heldout or None,
+        settings,
+        peft_config=None if full else adapter_config(training, model),
+        callbacks=[WholeCheckpoints(), Progress(name), *([] if run is None else [Tracking(run)])],
+    )
+    move_weights(trainer, training, checkpoints)
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoints))
+    return trainer
+
+
+@contextlib.contextmanager
+def _alone(checkpoints: Path) -> Iterator[None]:
+    """InputError where another process holds this folder; the system lets go of a killed one's lock."""
+    import filelock
+
+    lock = filelock.FileLock(checkpoints / LOCK)
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except filelock.Timeout as error:
+        raise InputError(f"{checkpoints}: another process trains here; wait for it, or end it") from error
+    except OSError as error:
+        raise disk_error(checkpoints, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _on_disk(
+    arm: str,
+    tokenizer: Any,
+    sources: Mapping[str, Iterable[Example]],
+    style: FormatName,
+    rationale_weight: float | None,
+    folder: Path,
+    state: Any,
+) -> list[Any]:
+    """Datasets of these rows, memory-mapped from the files that the first process renders them into.
+
+    The others look for the files rather than wait for the process, which a launcher gives but some minutes for.
+    """
+    from tracedistill.training.rows import open_rows, supervised_tokens, write_rows
+
+    done = folder / RENDERED
+    if state.is_main_process:
+        done.unlink(missing_ok=True)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        for file, rows in sources.items():
+            weights = None
+            if rationale_weight is not None:
+                tokens = supervised_tokens(tokenizer, rows, style)
+                weights = target_weights(*tokens, rationale_weight) if any(tokens) else (1.0, 1.0)
+            if not write_rows(tokenizer, rows, style, folder / file, weights) and file == ROWS:
+                raise InputError(f"arm {arm}: training rows: there are none")
+        done.touch()
+    while not done.exists():
+        time.sleep(LOOK)
+    return [open_rows(folder / file) for file in sources]
+
+
+def _tracked_run(
+    tracking: str,
+    name: str,
+    data: Sequence[Any],
+    heldout: Sequence[Any],
+    student: StudentConfig,
+    training: TrainingConfig,
+    seed: int,
+) -> Lenient:
+    """A run at the tracker, with the settings that this training has."""
+    config: dict[str, Any] = {key: getattr(student, key) for key in ("model", "dtype", "quantization")}
+    config |= {"rows": len(data), "validation_rows": len(heldout), "seed": seed}
+    return Lenient(open_run(tracking, name, {**config, "training": to_json(training, defaults=True)}), tracking)
+
+
+def supervised_examples(tokenizer: Any, rows: Iterable[Example], data: Iterable[Mapping[str, Any]]) -> Table:
+    """The first rows for a person to read: problem, the prompt's end, what is supervised, decoded."""
+    made = []
+    for row, found in islice(zip(rows, data, strict=True), SHOWN):
+        ids, start = found["input_ids"], found["completion_mask"].index(1)
+        made.append([row.problem_id, tokenizer.decode(ids[:start])[-PROMPT_END:], tokenizer.decode(ids[start:])])
+    return ("problem_id", "prompt ends", "supervised"), made
+
+
+def _settings(
+    training: TrainingConfig,
+    student: StudentConfig,
+    seed: int,
+    checkpoints: Path,
+    rows: int,
+    tracking: str,
+    run_name: str | None,
+) -> TrainerSettings:
+    return TrainerSettings(
+        output_dir=str(checkpoints),
+        learning_rate=training.learning_rate,
+        epochs=training.epochs,
+        max_steps=training.max_steps,
+        batch_size=training.batch_size,
+        gradient_accumulation=training.gradient_accumulation,
+        warmup_steps=training.warmup,
+        scheduler=training.scheduler,
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm,
+        seed=seed,
+        bf16=student.dtype == "bfloat16",
+        save_steps=training.save_steps,
+        eval_steps=training.eval_steps,
+        gradient_checkpointing=training.activation_checkpointing,
+        optimizer=training.optimizer,
+        packing=training.packing,
+        attention=training.attention,
+        liger=training.liger,
+        like_length=training.group_by_length,
+        pack_length=training.max_length,
+        logging_steps=_logging_steps(optimizer_steps(rows, training), training.save_steps),
+        progress=False,  # our own line instead of the trainer's bar and one dictionary per step
+        run_name=None if tracking == "none" else run_name,  # its own trackers stay out: they would send all it knows
+    )
+
+
+def _logging_steps(steps: int, save_steps: int) -> int:
+    """Steps whose mean loss is one entry of the log; one ends with each checkpoint, so that no kill cuts it."""
+    wanted = max(1, steps // LOGGED_STEPS)
+    return max(each for each in range(1, min(wanted, save_steps) + 1) if save_steps % each == 0)
+
+
+def _quantization(student: StudentConfig) -> Any:
+    if student.quantization == "none":
+        return None
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, student.dtype),
+    )
+
+
+def _keep_own_checkpoints(checkpoints: Path, identity: str) -> None:
+    """Throw away checkpoints that another training has left."""
+    mark = checkpoints / "training-id.json"
+    if mark.exists() and read_value(mark) == identity:
+        return
+    for leftover in checkpoints.iterdir():
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        elif leftover.name not in (LOCK, ROWS, HELDOUT, RENDERED):
+            leftover.unlink()
+    write_json(mark, identity)
+
+
+def _save(
+    trainer: Any,
+    tokenizer: Any,
+    student: StudentConfig,
+    training: TrainingConfig,
+    output: Path,
+    rows: int,
+    validation_rows: int,
+) -> None:
+    """Save the result into a folder of another name, then give it its own; called by every process."""
+    from tracedistill.training.adapter import fit_untouched_base
+    from tracedistill.training.trainer import gathered_weights
+
+    weights = gathered_weights(trainer)  # all processes hand in their shards
+    if not trainer.is_world_process_zero():
+        return
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    options: dict[str, Any] = {"safe_serialization": True} | ({} if weights is None else {"state_dict": weights})
+    facts: dict[str, Any] = {"rows": rows, "steps": trainer.state.global_step}
+    known = identity_of(student.model, student.revision)
+    if known is not None:
+        facts["base_sha256"] = known.sha256
+    facts |= getattr(model, "kernels", {})
+    if training.method == "full":
+        import torch
+
+        # as it will be run: rounded once, and half the disk
+        model.to(getattr(torch, student.dtype)).save_pretrained(str(partial), **options)
+        tokenizer.save_pretrained(str(partial))
+        facts |= {"method": "full", "base": student.model}
+    else:
+        facts["vocabulary"] = model.get_input_embeddings().num_embeddings  # of a base that the adapter fits
+        model.save_pretrained(str(partial), **options)
+        fit_untouched_base(partial, Path(trainer.args.output_dir))
+        (partial / "README.md").unlink(missing_ok=True)  # PEFT's card says nothing true about this adapter
+        config = partial / "adapter_config.json"
+        settings = json.loads(config.read_text())
+        # the student by its name in the recipe: the folder of its weights is this machine's business
+        settings["base_model_name_or_path"], settings["revision"] = student.model, student.revision
+        # PEFT holds them in a set, whose order is another in every process
+        for key in ("target_modules", "target_parameters", "exclude_modules"):
+            if isinstance(settings.get(key), list):
+                settings[key].sort()
+        write_json(config, settings)
+    history = trainer.state.log_history
+    facts["log"] = [{key: entry[key] for key in LOGGED if key in entry} for entry in history if "loss" in entry]
+    if validation_rows:
+        facts["validation_rows"] = validation_rows
+        facts["evaluations"] = [
+            {"step": entry["step"], "epoch": entry["epoch"], "loss": entry["eval_loss"]}
+            for entry in history
+            if "eval_loss" in entry
+        ]
+    write_json(partial / "training.json", facts)
+    shutil.rmtree(output, ignore_errors=True)
+    partial.rename(output)
