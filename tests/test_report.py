@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracedistill import pipeline, stats
-from tracedistill.report.findings import ONE_ADAPTER, arm_label, findings, limits, p_value, points
-from tracedistill.report.markdown import markdown, percent
+from tracedistill.report.findings import ONE_ADAPTER, arm_label, findings, limits
+from tracedistill.report.format import p_value, percent, points
+from tracedistill.report.markdown import markdown
 from tracedistill.report.page import _forest, _mosaic
 
 StudyFile = Callable[..., Path]

@@ -21,12 +21,12 @@ from tracedistill.recipes import Arm
 from tracedistill.records import Problem
 from tracedistill.report import write_view
 from tracedistill.report.browser import BYTES_SHOWN, browse
-from tracedistill.report.cells import cell_text, section_json
 from tracedistill.report.findings import VOTED
+from tracedistill.report.format import cell_text
 from tracedistill.report.markdown import section_lines
 from tracedistill.report.page import _forest, visible
+from tracedistill.report.records import Section, Table, section_json
 from tracedistill.report.runs import view_of_folder
-from tracedistill.report.sections import Section, Table
 from tracedistill.report.spreadsheet import csv_text
 from tracedistill.report.terminal import narrow_table, print_report, print_section, wide_console
 from tracedistill.tasks import get_task

@@ -24,8 +24,8 @@ from tracedistill.report.columns import (
     read_columns,
     read_row,
 )
+from tracedistill.report.format import between
 from tracedistill.report.runs import view_of_folder
-from tracedistill.report.sections.figures import between
 from tracedistill.report.several import combine
 
 

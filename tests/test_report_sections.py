@@ -16,11 +16,11 @@ from tracedistill import stats
 from tracedistill.files import write_json, write_jsonl
 from tracedistill.recipes import Arm, TeacherConfig
 from tracedistill.report.columns import columns_of
+from tracedistill.report.format import dollars, number
 from tracedistill.report.runs import view_of_folder
 from tracedistill.report.sections import all_sections
 from tracedistill.report.sections.context import context
 from tracedistill.report.sections.extras import extras
-from tracedistill.report.sections.figures import dollars, number
 from tracedistill.report.sections.forced import forced
 from tracedistill.report.sections.grid import grid
 from tracedistill.report.sections.scores import paired, scores_of

@@ -10,7 +10,7 @@ import pytest
 from tests.sections_kit import FakeRun, column, line, table, verdicts
 from tracedistill import stats
 from tracedistill.recipes import Arm
-from tracedistill.report.sections import Section
+from tracedistill.report.records import Section
 from tracedistill.report.sections.comparisons import CROSSED, MCNEMAR, MEANS, compare, comparisons, not_compared
 from tracedistill.report.sections.extras import extras
 

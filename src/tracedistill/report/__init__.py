@@ -20,11 +20,11 @@ from tracedistill.records import Problem
 from tracedistill.report.about import about
 from tracedistill.report.against import against_section
 from tracedistill.report.browser import browse
-from tracedistill.report.cells import section_json
 from tracedistill.report.decision import decision
 from tracedistill.report.findings import findings, limits
 from tracedistill.report.markdown import markdown
 from tracedistill.report.page import page
+from tracedistill.report.records import section_json
 from tracedistill.report.runs import RunView, view_of_study
 from tracedistill.report.sections import all_sections
 from tracedistill.report.spreadsheet import arm_row, comparison_row, csv_text

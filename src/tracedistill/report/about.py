@@ -7,9 +7,9 @@ from typing import Any
 
 from tracedistill.files import read_json
 from tracedistill.report.findings import arm_label
-from tracedistill.report.markdown import percent
+from tracedistill.report.format import percent
+from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import RunView
-from tracedistill.report.sections import Cell, Section, Table
 
 IDS_SHOWN = 5
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.report.sections import Cell, Section, Table
 from tracedistill.report.sections.scores import scores_of
 from tracedistill.report.several import same_arms
 

@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tracedistill import stats
-from tracedistill.report.findings import has_oracle_plan, has_oracle_trace, points
-from tracedistill.report.markdown import percent
+from tracedistill.report.findings import has_oracle_plan, has_oracle_trace
+from tracedistill.report.format import dollars, number, percent, points
 from tracedistill.report.runs import RunView
 from tracedistill.report.sections.comparisons import compare_pair
 from tracedistill.report.sections.costs import Cost, break_even, cost_of
-from tracedistill.report.sections.figures import dollars, number
 
 MOST_UNGRADABLE = 0.5
 """Share of ungradable golds above which nothing is said of the arms."""

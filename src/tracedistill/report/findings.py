@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tracedistill.report.format import p_relation, points
+
 ALPHA = 0.05
 
 FEW_PLANS = 3
@@ -180,18 +182,3 @@ def named(pairs: Sequence[Sequence[str]]) -> str:
     """Pairs of arms in a sentence: the first ones by name, the rest by number."""
     shown = ", ".join(f"{first} - {second}" for first, second in pairs[:PAIRS_NAMED])
     return shown + (f" and {len(pairs) - PAIRS_NAMED} more" if len(pairs) > PAIRS_NAMED else "")
-
-
-def p_relation(p: float) -> str:
-    """A p value for the middle of a sentence: `= 0.0123` or `< 0.0001`."""
-    return p_value(p) if p < 0.0001 else f"= {p_value(p)}"
-
-
-def points(share: float) -> str:
-    """A share in points, one decimal."""
-    return f"{100 * share:.1f}"
-
-
-def p_value(p: float) -> str:
-    """A p value for people."""
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tracedistill.grading import Tally
-from tracedistill.report.markdown import percent
+from tracedistill.report.format import percent
 from tracedistill.report.terminal import JOINT_KEY, narrow_table, wide_console
 
 NOT_OWN = ("task", "policy", "file", "groups", "second", "troubles")

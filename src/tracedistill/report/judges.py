@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 
-from tracedistill.report.markdown import percent
+from tracedistill.report.format import percent
 from tracedistill.report.terminal import narrow_table, wide_console
 from tracedistill.stats import Share
 from tracedistill.validation.judge_audit import JudgeAudit

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tracedistill.report.cells import cell_text, is_flagged
-from tracedistill.report.findings import VOTED, counted_label, labels_of, p_value, points
+from tracedistill.report.findings import VOTED, counted_label, labels_of
+from tracedistill.report.format import cell_text, p_value, percent, points
+from tracedistill.report.records import is_flagged
 from tracedistill.shown import markdown_cell, markdown_line
 
 HEAD = (
@@ -80,8 +81,3 @@ def section_lines(section: Mapping[str, Any]) -> Iterator[str]:
         if table["note"]:
             yield ""
             yield markdown_line(table["note"])
-
-
-def percent(share: float | None) -> str:
-    """A share in percent, one decimal; a dash where there is none."""
-    return "-" if share is None else f"{100 * share:.1f}%"

@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from tracedistill.report.browser import Shown
-from tracedistill.report.cells import cell_text, is_flagged
-from tracedistill.report.findings import VOTED, arm_label, labels_of, p_relation, p_value, points
-from tracedistill.report.markdown import percent, unjudged
+from tracedistill.report.findings import VOTED, arm_label, labels_of
+from tracedistill.report.format import cell_text, p_relation, p_value, percent, points
+from tracedistill.report.markdown import unjudged
+from tracedistill.report.records import is_flagged
 from tracedistill.report.runs import Kind
 from tracedistill.shown import visible
 

@@ -15,9 +15,10 @@ from rich.table import Table
 
 from tracedistill.errors import InputError
 from tracedistill.files import read_json
-from tracedistill.report.cells import cell_text, is_flagged
-from tracedistill.report.findings import VOTED, arm_label, counted_label, labels_of, p_value, points
-from tracedistill.report.markdown import candidates, percent
+from tracedistill.report.findings import VOTED, arm_label, counted_label, labels_of
+from tracedistill.report.format import cell_text, p_value, percent, points
+from tracedistill.report.markdown import candidates
+from tracedistill.report.records import is_flagged
 from tracedistill.shown import console as safe_console
 from tracedistill.shown import printable
 

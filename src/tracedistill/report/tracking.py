@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tracedistill.report.cells import cell_text
+from tracedistill.report.format import cell_text
 from tracedistill.report.spreadsheet import arm_row, comparison_row
 from tracedistill.training.tracking import Table, open_run
 

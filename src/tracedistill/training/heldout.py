@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import datasets
 import torch
+import trl
 
 from tracedistill.training.collator import WEIGHT
 
-if TYPE_CHECKING:
-    from tracedistill.training.trainer import TraceTrainer
 
-
-def mean_loss(trainer: TraceTrainer, rows: datasets.Dataset) -> float:
+def mean_loss(trainer: trl.SFTTrainer, rows: datasets.Dataset) -> float:
     """Mean negative log-likelihood over the supervised tokens of all rows; weights count as in training.
 
     To be called by every process. Nothing of the training moves: no gradient, no draw of a random number (the data

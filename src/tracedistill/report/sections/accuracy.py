@@ -6,10 +6,9 @@ import numpy as np
 
 from tracedistill import stats
 from tracedistill.report.columns import ANSWERS, FINISHES, TRACES, Columns
-from tracedistill.report.markdown import percent
+from tracedistill.report.format import between, of_mean, of_share, percent
+from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import RunView
-from tracedistill.report.sections import Cell, Section, Table
-from tracedistill.report.sections.figures import between, of_mean, of_share
 from tracedistill.report.sections.scores import Bools, cells_of, scores_of, share_of, votes_of
 from tracedistill.stats import Mean, Share
 

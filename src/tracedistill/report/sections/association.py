@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from tracedistill import stats
 from tracedistill.records import Problem
 from tracedistill.report.columns import TRACES, Columns
-from tracedistill.report.findings import p_value
-from tracedistill.report.markdown import percent
+from tracedistill.report.format import number, of_mean, of_share, p_value, percent, ratio
+from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import RunView
-from tracedistill.report.sections import Cell, Section, Table
-from tracedistill.report.sections.figures import number, of_mean, of_share, ratio
 from tracedistill.report.sections.scores import Bools, share_of
 from tracedistill.report.sections.steps import read_kinds
 from tracedistill.report.sections.strata import by_category, by_difficulty, places_of

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracedistill.files import read_json
-from tracedistill.report.sections import Cell, Section, Table
+from tracedistill.report.records import Cell, Section, Table
 
 if TYPE_CHECKING:
     from tracedistill.report.runs import RunView

@@ -10,10 +10,10 @@ import numpy as np
 
 from tracedistill import stats
 from tracedistill.files import content_id
-from tracedistill.report.findings import named, p_value
+from tracedistill.report.findings import named
+from tracedistill.report.format import between, p_value
+from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.report.sections import Cell, Section, Table
-from tracedistill.report.sections.figures import between
 from tracedistill.report.sections.scores import Pair, Scores, paired, scores_of
 from tracedistill.stats import Tested
 

@@ -11,10 +11,9 @@ from tracedistill import stats
 from tracedistill.files import read_jsonl
 from tracedistill.records import Trace
 from tracedistill.report.columns import FINISHES, Columns
-from tracedistill.report.findings import p_value
-from tracedistill.report.markdown import percent
+from tracedistill.report.format import p_value, percent
+from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.report.sections import Cell, Section, Table
 from tracedistill.report.sections.scores import Bools, Floats
 from tracedistill.report.sections.strata import by_difficulty, places_of
 from tracedistill.stats import Slope

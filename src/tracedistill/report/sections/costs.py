@@ -11,10 +11,9 @@ import numpy as np
 
 from tracedistill.files import read_json
 from tracedistill.report.columns import FINISHES
-from tracedistill.report.markdown import percent
+from tracedistill.report.format import dollars, number, percent
+from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.report.sections import Cell, Section, Table
-from tracedistill.report.sections.figures import dollars, number
 from tracedistill.report.sections.making import adapter_of, facts_of, lenders_of, manifests_of_arm, recipe_of
 
 QUERIES = (1, 100, 10_000, 1_000_000)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import RunView
-from tracedistill.report.sections import Cell, Section, Table
 from tracedistill.report.sections.differing import differences_of
 from tracedistill.report.sections.made import Made
 from tracedistill.report.sections.making import facts_of

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tracedistill.report.format import number
 from tracedistill.report.runs import ArmFacts
-from tracedistill.report.sections.figures import number
 from tracedistill.report.sections.made import Found, Made, short, start_of
 from tracedistill.report.sections.making import adapter_of, manifests_of_arm, mix_of
 from tracedistill.report.sections.traces import trace_differences

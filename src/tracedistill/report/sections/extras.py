@@ -6,12 +6,10 @@ import numpy as np
 
 from tracedistill import stats
 from tracedistill.report.columns import ANSWERS
-from tracedistill.report.findings import p_value
-from tracedistill.report.markdown import percent
+from tracedistill.report.format import number, p_value, percent
+from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import RunView
-from tracedistill.report.sections import Cell, Section, Table
 from tracedistill.report.sections.comparisons import tested_by
-from tracedistill.report.sections.figures import number
 from tracedistill.report.sections.scores import paired, scores_of
 
 TRACE_OF_THOUGHT = "trace-of-thought"

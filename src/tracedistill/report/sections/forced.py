@@ -9,10 +9,9 @@ import numpy as np
 
 from tracedistill.files import canonical, read_lines
 from tracedistill.report.columns import Columns
-from tracedistill.report.markdown import percent
+from tracedistill.report.format import of_mean, of_share, percent
+from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.report.sections import Cell, Section, Table
-from tracedistill.report.sections.figures import of_mean, of_share
 from tracedistill.report.sections.scores import share_of
 from tracedistill.stats import Share
 

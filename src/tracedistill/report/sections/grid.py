@@ -10,11 +10,10 @@ import numpy as np
 
 from tracedistill import stats
 from tracedistill.files import canonical, file_hash, read_json
-from tracedistill.report.markdown import percent
+from tracedistill.report.format import gain, percent
+from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.report.sections import Cell, Section, Table
 from tracedistill.report.sections.accuracy import _cells
-from tracedistill.report.sections.figures import gain
 from tracedistill.report.sections.scores import paired, right_share, scores_of
 
 AXES = ("teacher", "student")

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tracedistill.files import content_id
-from tracedistill.report.markdown import percent
+from tracedistill.report.format import between, percent
+from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.report.sections import Cell, Section, Table
-from tracedistill.report.sections.figures import between
 
 MATRIX_MOST = 12
 """Labels up to which a whole confusion matrix is shown; of more the most frequent confusions."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tracedistill.report.records import Cell
 from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.report.sections import Cell
 from tracedistill.report.sections.making import Shown, adapter_of, forced_of, plans_of, rows_of
 from tracedistill.report.sections.shape import Form, form_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tracedistill.files import read_json
-from tracedistill.report.sections import Section, Table
+from tracedistill.report.records import Section, Table
 
 if TYPE_CHECKING:
     from tracedistill.report.runs import RunView

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tracedistill.report.format import number
 from tracedistill.report.sections.declared import Kept, answers_change, kept_by
-from tracedistill.report.sections.figures import number
 from tracedistill.report.sections.made import Found, Made, start_of
 from tracedistill.report.sections.making import Shown, adapter_of, facts_of, mix_of
 from tracedistill.report.sections.shape import (

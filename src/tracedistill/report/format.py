@@ -1,9 +1,42 @@
-"""Shares, intervals and money as people read them."""
+"""Cells, shares, intervals, p-values and money as people read them."""
 
 from __future__ import annotations
 
-from tracedistill.report.markdown import percent
+from tracedistill.report.records import Cell
 from tracedistill.stats import Difference, Interval, Mean, Share
+
+
+def cell_text(cell: Cell, dash: str = "-") -> str:
+    """A cell for people: thousands apart, three digits of a fraction, a dash where there is nothing."""
+    if cell is None:
+        return dash
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    if isinstance(cell, float):
+        return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}"
+    return cell
+
+
+def percent(share: float | None) -> str:
+    """A share in percent, one decimal; a dash where there is none."""
+    return "-" if share is None else f"{100 * share:.1f}%"
+
+
+def p_relation(p: float) -> str:
+    """A p value for the middle of a sentence: `= 0.0123` or `< 0.0001`."""
+    return p_value(p) if p < 0.0001 else f"= {p_value(p)}"
+
+
+def points(share: float) -> str:
+    """A share in points, one decimal."""
+    return f"{100 * share:.1f}"
+
+
+def p_value(p: float) -> str:
+    """A p value for people."""
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def between(low: float | None, high: float | None) -> str | None:
