@@ -34,7 +34,8 @@ from tracedistill.engines.calls import Outcome, Pacing
 from tracedistill.engines.usage import Used
 from tracedistill.files import write_json, write_jsonl
 from tracedistill.pipeline.screen import Screen
-from tracedistill.pipeline.work import Workshop
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.pipeline.teach import Teachers
 from tracedistill.records import Problem
 
 PLAN = "\n".join(
@@ -103,10 +104,10 @@ def teach(recipe: Path, dies_at: int) -> None:
     """The teach stage's own work in this process; prints its figures as JSON."""
     started = time.perf_counter()
     loaded = pipeline.load(recipe)
-    work = Workshop(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
     engine = Recorded(started, dies_at)
-    work.teaching.engine = lambda *_: engine  # type: ignore[method-assign]
-    work.teaching.make("planner")
+    Teachers(work).engine = lambda *_: engine  # type: ignore[method-assign]
+    Teachers(work).make("planner")
     print(json.dumps({**figures(engine), "seconds": round(time.perf_counter() - started, 1)}))
 
 

@@ -46,13 +46,13 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from safetensors.torch import load_file
 from trl import SFTConfig, SFTTrainer
 
-from tracedistill.calibration import this_machine
 from tracedistill.chat.rendering import render_example
 from tracedistill.engines.dtypes import choose
 from tracedistill.engines.processor import cores
 from tracedistill.engines.sizes import KNOWN, read_size
 from tracedistill.engines.weights import student_folder
-from tracedistill.estimates import DEVICES, Device, RowLengths, training_flops
+from tracedistill.forecast.calibration import this_machine
+from tracedistill.forecast.estimates import DEVICES, Device, RowLengths, training_flops
 from tracedistill.recipes import TrainingConfig
 from tracedistill.records import Example, Message
 from tracedistill.tasks import Source, get_task

@@ -103,9 +103,9 @@ def test_the_shipped_gemma_recipe_gives_equal_texts_batched_and_alone(window: in
     """A tiny Gemma 3 in the place of the recipe's, untuned, with few-shot prompts that are longer than its window."""
     from tracedistill import pipeline
     from tracedistill.engines.local import LocalEngine
-    from tracedistill.pipeline.attempting import Attempting
+    from tracedistill.pipeline.evaluate import Evaluation
     from tracedistill.pipeline.screen import Screen
-    from tracedistill.pipeline.work import Workshop
+    from tracedistill.pipeline.study_run import StudyRun
 
     folder = architectures.build("gemma3_text", tmp_path / "model", sliding_window=window, max_position_embeddings=4096)
     changes = ["task.train_split=train", "task.test_split=test", "task.train=40", "task.test=20", "task.validation=2",
@@ -113,11 +113,11 @@ def test_the_shipped_gemma_recipe_gives_equal_texts_batched_and_alone(window: in
                "students.gemma-3-270m.quantization=none", "students.gemma-3-270m.dtype=float32",
                "arms.standard.prompt=few-shot", "arms.standard.shots=20", f"run_dir={tmp_path / 'run'}"]  # fmt: skip
     loaded = pipeline.load(ROOT / "recipes" / "interpretable-babi" / "study.yaml", changes)
-    work = Workshop(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
     work.run.claim()
     pipeline.run(loaded, "problems", quiet=True)
     (arm,) = [name for name in loaded.study.arms if name.startswith("standard")]
-    requests = Attempting(work).asked(arm, work.problems("test")).requests
+    requests = Evaluation(work).asked(arm, work.problems("test")).requests
     engine: Any = LocalEngine.load(str(folder), "float32", style=loaded.study.format)
     alone = {request.request_id: run(engine, [request])[request.request_id] for request in requests}
     engine.begin(requests)

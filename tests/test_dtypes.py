@@ -20,7 +20,7 @@ from tracedistill.engines.dtypes import choose, settled, slowness
 from tracedistill.engines.processor import DTYPES, Measurement, Processor, Speed, measure_anew, measured, this_processor
 from tracedistill.pipeline.graph import LOCK_HELD, Node
 from tracedistill.pipeline.screen import Screen
-from tracedistill.pipeline.work import Workshop
+from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import StudentConfig
 
 pytestmark = [
@@ -218,7 +218,7 @@ def test_a_run_folder_keeps_what_it_began_with(
     recipe, folder = study(), tmp_path / "run"
     on(monkeypatch, WITH)
     begun = pipeline.load(recipe)
-    work = Workshop(begun.study, begun.recipe, Screen())
+    work = StudyRun(begun.study, begun.recipe, Screen())
     work.run.claim()
     work.settle()
     assert re.search(r"tiny: dtype auto is bfloat16: \d\.\d times float32 here", capsys.readouterr().out)
@@ -247,7 +247,7 @@ def test_a_folder_from_before_auto_goes_on_in_its_dtype(
     old = {key: value for key, value in json.loads(identity.read_text()).items() if key != "dtypes"}
     identity.write_text(json.dumps(old))
     loaded = pipeline.load(study())
-    assert Workshop(loaded.study, loaded.recipe, Screen(quiet=True)).study.students["tiny"].dtype == "bfloat16"
+    assert StudyRun(loaded.study, loaded.recipe, Screen(quiet=True)).study.students["tiny"].dtype == "bfloat16"
     assert pipeline.run(loaded, "evaluate", quiet=True) == []
     assert dtypes_in(tmp_path / "run") == {"bfloat16"}
 
@@ -287,7 +287,7 @@ def test_a_teacher_that_runs_here_keeps_its_dtype_too(
     study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = pipeline.load(study())
-    work = Workshop(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
     work.run.claim()
     for found in (WITHOUT, WITH):
         on(monkeypatch, found)
@@ -305,9 +305,9 @@ def test_the_whole_pipeline_in_either_dtype(
     one_thread: None,
 ) -> None:
     """Trained, attempted and reported, whichever dtype this machine would take by itself; launched in this process."""
-    monkeypatch.setattr("tracedistill.pipeline.settling.choose", lambda: pytest.fail("the dtype is forced"))
+    monkeypatch.setattr("tracedistill.pipeline.dtypes.choose", lambda: pytest.fail("the dtype is forced"))
 
-    def launch(workshop: Workshop, module: str, nodes: Sequence[Node]) -> list[str]:
+    def launch(workshop: StudyRun, module: str, nodes: Sequence[Node]) -> list[str]:
         monkeypatch.setenv(LOCK_HELD, str(workshop.run.folder.resolve()))
         return pipeline.train_in_this_process(loaded, [], main_process=True, barrier=lambda: None)
 

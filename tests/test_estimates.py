@@ -7,9 +7,9 @@ from typing import Literal
 
 import pytest
 
-from tracedistill.calibration import this_machine
 from tracedistill.engines.sizes import KNOWN
-from tracedistill.estimates import (
+from tracedistill.forecast.calibration import this_machine
+from tracedistill.forecast.estimates import (
     DEVICES,
     GB,
     LENGTH_STEP,
@@ -21,7 +21,6 @@ from tracedistill.estimates import (
     evaluations,
     like,
     longest_fitting,
-    optimizer_steps,
     padding,
     passes,
     trained_weights,
@@ -65,7 +64,7 @@ def test_the_quickstart_as_it_was_measured(
     ],
 )
 def test_steps(rows: int, changes: dict[str, object], steps: int) -> None:
-    assert optimizer_steps(rows, replace(PLAIN, **changes)) == steps  # type: ignore[arg-type]
+    assert replace(PLAIN, **changes).optimizer_steps(rows) == steps  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,7 @@ def test_evaluations_come_every_so_often_and_behind_the_last_step(steps: int, ev
 def test_an_evaluation_is_a_pass_forward(device: Device, method: Literal["lora", "full"]) -> None:
     """One evaluation on as many rows as one epoch trains on: between a fifth and half of the epoch's time."""
     training = replace(PLAIN, method=method)
-    once = replace(training, eval_steps=optimizer_steps(ROWS.rows, training))
+    once = replace(training, eval_steps=training.optimizer_steps(ROWS.rows))
     plain = training_need(SMOL, ROWS, training, BF16, device, ROWS)
     found = training_need(SMOL, ROWS, once, BF16, device, ROWS)
     assert plain == training_need(SMOL, ROWS, training, BF16, device), "without eval_steps nothing is evaluated"

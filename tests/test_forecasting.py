@@ -14,13 +14,13 @@ from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.engines.processor import Measurement, Speed
 from tracedistill.errors import InputError
-from tracedistill.estimates import DEVICES, Device
 from tracedistill.files import read_jsonl
-from tracedistill.pipeline.forecasts import StudyForecast
-from tracedistill.pipeline.foreseeing import foreseen_rows
-from tracedistill.pipeline.metering import Meter
+from tracedistill.forecast.estimates import DEVICES, Device
+from tracedistill.forecast.records import StudyForecast
+from tracedistill.forecast.tokens import Meter
+from tracedistill.pipeline.expected_rows import foreseen_rows
 from tracedistill.pipeline.screen import Screen
-from tracedistill.pipeline.work import Workshop
+from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import StudentConfig
 from tracedistill.records import Example, Message
 
@@ -113,7 +113,7 @@ def test_4_bit_weights_on_a_cpu_are_not_evaluated_between_steps(
     study_file: StudyFile, monkeypatch: pytest.MonkeyPatch, device: str | None, told: bool
 ) -> None:
     cpu = Device("this machine", "cpu", 1e11, 8e9)
-    monkeypatch.setattr("tracedistill.calibration.this_machine", lambda dtype: cpu)
+    monkeypatch.setattr("tracedistill.forecast.calibration.this_machine", lambda dtype: cpu)
     students = {"any": {**LLAMA, "quantization": "nf4"}}
     recipe = study_file(students=students, arms=ARMS, comparisons=[], training={"eval_steps": 2})
     assert any("4-bit weights on a CPU" in line for line in dry_run(recipe, device=device).refused) == told
@@ -133,7 +133,7 @@ def test_rows_are_foreseen_as_they_will_be_assembled(study_file: StudyFile) -> N
     """Two targets are two rows, a mix is rows of each of its arms: before the assembly as behind it."""
     loaded = pipeline.load(study_file(students={"any": LLAMA}, arms=TUNED, comparisons=[]))
     pipeline.run(loaded, "validate", quiet=True)
-    work = Workshop(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
     complete = {"problems", "validate:rules"}
     foreseen = {name: foreseen_rows(work, complete, name, work.problems("train")) for name in loaded.study.tuned_arms()}
     pipeline.run(loaded, "assemble", quiet=True)
@@ -293,10 +293,10 @@ def test_the_command(study_file: StudyFile, folder: Path, capsys: pytest.Capture
 def test_without_a_device_this_machine_is_measured(
     study_file: StudyFile, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tracedistill.calibration import this_machine
+    from tracedistill.forecast.calibration import this_machine
 
     found = Measurement({"float32": Speed(4e9, 3e9, 2e9, 1e9), "bfloat16": Speed(2e9, 1e9, 1e9, 1e9)})
-    monkeypatch.setattr("tracedistill.calibration.measured", lambda: found)
+    monkeypatch.setattr("tracedistill.forecast.calibration.measured", lambda: found)
     monkeypatch.setattr("tracedistill.engines.dtypes.measured", lambda: found)
 
     this_machine.cache_clear()
@@ -308,9 +308,9 @@ def test_without_a_device_this_machine_is_measured(
 
 
 def test_of_a_script_no_speed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tracedistill.calibration import this_machine
+    from tracedistill.forecast.calibration import this_machine
 
-    monkeypatch.setattr("tracedistill.calibration.measured", lambda: Measurement({}, ""))
+    monkeypatch.setattr("tracedistill.forecast.calibration.measured", lambda: Measurement({}, ""))
     this_machine.cache_clear()
     device = this_machine("auto")
     this_machine.cache_clear()
@@ -320,9 +320,9 @@ def test_of_a_script_no_speed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_speed_that_is_not_known_gives_no_times(
     study_file: StudyFile, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tracedistill.calibration import this_machine
+    from tracedistill.forecast.calibration import this_machine
 
-    monkeypatch.setattr("tracedistill.calibration.measured", lambda: Measurement({}, "no such operation"))
+    monkeypatch.setattr("tracedistill.forecast.calibration.measured", lambda: Measurement({}, "no such operation"))
     monkeypatch.setattr("tracedistill.engines.dtypes.measured", lambda: Measurement({}, "no such operation"))
     this_machine.cache_clear()
     recipe = study_file(students={"tiny": {"model": str(folder)}}, arms=ARMS, comparisons=[])
@@ -351,7 +351,7 @@ def test_the_meter_samples_many_rows(folder: Path, monkeypatch: pytest.MonkeyPat
     whole = Meter(StudentConfig(str(folder)), "plain")
     exact = whole.rows(rows)
     assert not whole.sampled
-    monkeypatch.setattr("tracedistill.pipeline.metering.COUNTED", 25)
+    monkeypatch.setattr("tracedistill.forecast.tokens.COUNTED", 25)
     some = Meter(StudentConfig(str(folder)), "plain")
     guessed = some.rows(rows)
     assert some.sampled

@@ -18,9 +18,9 @@ from tracedistill.engines.identity import identity_of, is_hub_id, pin
 from tracedistill.errors import InputError
 from tracedistill.files import read_json
 from tracedistill.opening import open_study
-from tracedistill.pipeline.pinning import PINS
+from tracedistill.pipeline.revisions import PINS
 from tracedistill.pipeline.screen import Screen
-from tracedistill.pipeline.work import Workshop
+from tracedistill.pipeline.study_run import StudyRun
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -167,7 +167,7 @@ def test_a_study_keeps_the_commit_that_it_began_with(hub: dict[str, str], tmp_pa
     # the branch moves on: this study does not
     (tmp_path / "hub" / "models--some--student" / "refs" / "main").write_text(hub["v1"])
     loaded = pipeline.load(recipe)
-    work = Workshop(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
     assert work.study.students["tiny"].revision == hub["main"]
     assert {kind for kind, _ in states(loaded).values()} == {"complete"}
     assert pipeline.run(loaded, quiet=True) == []

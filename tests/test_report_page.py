@@ -28,7 +28,8 @@ from tracedistill.report.page import _forest, visible
 from tracedistill.report.records import Section, Table, section_json
 from tracedistill.report.runs import view_of_folder
 from tracedistill.report.spreadsheet import csv_text
-from tracedistill.report.terminal import narrow_table, print_report, print_section, wide_console
+from tracedistill.report.terminal import print_report, print_section
+from tracedistill.shown import narrow_table, wide_console
 from tracedistill.tasks import get_task
 
 HOSTILE = "<script>alert(1)</script> </style> \x00 \u202e evil \ud800 <!-- ]]> {{ 7*7 }} \x1b[31m"

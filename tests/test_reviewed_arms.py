@@ -13,7 +13,7 @@ from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import Paused
 from tracedistill.files import read_jsonl
-from tracedistill.pipeline.reviewing import REVIEW_STORE
+from tracedistill.pipeline.review import REVIEW_STORE
 from tracedistill.records import Problem, Trace
 from tracedistill.review.outcomes import decide
 from tracedistill.review.store import ReviewStore

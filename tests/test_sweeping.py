@@ -15,7 +15,7 @@ from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import to_json, write_json
-from tracedistill.pipeline.sweeping import Sweep, Tried, advice, print_sweep, sweep, swept_of
+from tracedistill.pipeline.sweep import Sweep, Tried, advice, print_sweep, sweep, swept_of
 from tracedistill.stats import wilson
 
 StudyFile = Callable[..., Path]

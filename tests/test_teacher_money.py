@@ -19,10 +19,10 @@ from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.scripted import ScriptedEngine
 from tracedistill.engines.usage import Used
 from tracedistill.files import read_json, read_lines
-from tracedistill.pipeline.buying import Usage, buy, prices_of
+from tracedistill.pipeline.paid_calls import Usage, buy, prices_of
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.spool import Mark, Spool
-from tracedistill.pipeline.work import Workshop
+from tracedistill.pipeline.study_run import StudyRun
 
 StudyFile = Callable[..., Path]
 PRICED = {"usd_per_million_in": 1.0, "usd_per_million_out": 4.0, "usd_per_million_in_cached": 0.25}
@@ -75,7 +75,7 @@ def test_two_folders_at_once_spend_one_budget(study_file: StudyFile, tmp_path: P
 
 def test_the_first_call_is_made_before_all_requests_are_looked_through(study_file: StudyFile, tmp_path: Path) -> None:
     loaded = pipeline.load(recipe(study_file, tmp_path / "one", "http://127.0.0.1:9/v1", 5))
-    work = Workshop(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
     work.run.claim()
     taken = itertools.count()
 
@@ -105,8 +105,8 @@ def test_traces_and_failures_stand_in_the_problems_order(study_file: StudyFile, 
 def test_a_run_that_was_ended_starts_where_it_was(
     study_file: StudyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tracedistill.pipeline.teaching.NOTED", 5)
-    monkeypatch.setattr("tracedistill.pipeline.buying.LOOKED_AT", 5)
+    monkeypatch.setattr("tracedistill.pipeline.teach.NOTED", 5)
+    monkeypatch.setattr("tracedistill.pipeline.paid_calls.LOOKED_AT", 5)
     order: list[str] = []
     with running(Behaviour(latency=0.002)) as server:
         file = recipe(study_file, tmp_path / "one", server.url, 60, concurrency=1)

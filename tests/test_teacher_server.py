@@ -27,7 +27,8 @@ from tracedistill.engines.cache import GenerationCache
 from tracedistill.errors import InputError
 from tracedistill.files import read_json, read_lines
 from tracedistill.pipeline.screen import Screen
-from tracedistill.pipeline.work import Workshop
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.pipeline.teach import Teachers
 
 StudyFile = Callable[..., Path]
 HEALTHY = Behaviour(latency=0.002)
@@ -135,8 +136,8 @@ def test_what_a_recipe_says_of_the_body(study_file: StudyFile, tmp_path: Path) -
         "structured": "json_object",
     }
     loaded = pipeline.load(recipe(study_file, tmp_path / "one", "http://127.0.0.1:9/v1", 5, **changes))
-    work = Workshop(loaded.study, loaded.recipe, Screen(quiet=True))
-    dialect = work.teaching.engine("planner", loaded.study.teachers["planner"]).describe()["dialect"]
+    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+    dialect = Teachers(work).engine("planner", loaded.study.teachers["planner"]).describe()["dialect"]
     assert dialect["omit"] == ["seed", "temperature"]
     assert (dialect["max_tokens_field"], dialect["schema"]) == ("max_completion_tokens", "json_object")
     with pytest.raises(InputError, match="'messages' is what is asked; it cannot be left out"):

@@ -338,7 +338,7 @@ def test_validation_rows_are_no_others(tmp_path: Path) -> None:
 def test_what_is_not_asked_for_makes_nothing_stale(tmp_path: Path) -> None:
     def params(*changes: str) -> dict[str, Any]:
         loaded = pipeline.load(recipe, changes)
-        work = pipeline.Workshop(loaded.study, loaded.recipe, pipeline.Screen(quiet=True))
+        work = pipeline.StudyRun(loaded.study, loaded.recipe, pipeline.Screen(quiet=True))
         return {node.name: node.params for node in pipeline.Graph(work).nodes()}
 
     recipe = study(tmp_path, tmp_path)
@@ -372,7 +372,7 @@ def test_too_long_in_one_arm_is_in_none(tmp_path: Path, folder: Path) -> None:
     traced = lengths("correct-trace.validation")
     limit = sorted(traced.values())[1]
     loaded = pipeline.load(recipe, ["training.eval_steps=1", f"training.max_length={limit}"])
-    work = pipeline.Workshop(loaded.study, loaded.recipe, pipeline.Screen(quiet=True))
+    work = pipeline.StudyRun(loaded.study, loaded.recipe, pipeline.Screen(quiet=True))
     work.make_preflight("tiny")
     found = json.loads((place / "tiny.preflight.json").read_text())
     assert found["dropped_validation"] == sorted(name for name, length in traced.items() if length > limit)

@@ -20,9 +20,9 @@ from tests import tiny, tuned_study
 from tracedistill import cli, pipeline
 from tracedistill.chat.rendering import render_example
 from tracedistill.files import file_hash, read_jsonl
+from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.screen import Screen
-from tracedistill.pipeline.stages import Graph
-from tracedistill.pipeline.work import Workshop
+from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.records import Example
 from tracedistill.training import arm as train
 
@@ -544,7 +544,7 @@ def spoilt(tuned: Path, tmp_path: Path) -> Callable[[Edit], Path]:
         edit(tmp_path / "run" / "adapters" / "correct")
         if recorded:
             loaded = pipeline.load(path)
-            work = Workshop(loaded.study, loaded.recipe, Screen(quiet=True))
+            work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
             (node,) = [node for node in Graph(work).nodes() if node.name == "train:correct"]
             work.run.record(node, 0.0, work.facts())
         return path

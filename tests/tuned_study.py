@@ -10,9 +10,9 @@ import yaml
 from tests import tiny
 from tracedistill import pipeline
 from tracedistill.pipeline.graph import upstream
+from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.screen import Screen
-from tracedistill.pipeline.stages import Graph
-from tracedistill.pipeline.work import Workshop
+from tracedistill.pipeline.study_run import StudyRun
 
 ARMS: dict[str, dict[str, Any]] = {
     "standard": {},
@@ -45,7 +45,7 @@ def recipe_of(place: Path, model: Path, **changes: Any) -> Path:
 def tune(recipe: Path, **settings: Any) -> pipeline.LoadedStudy:
     """Make everything up to training, and random adapters in training's place; `settings` are LoRA's."""
     loaded = pipeline.load(recipe)
-    work = Workshop(loaded.study, loaded.recipe, Screen(quiet=True))
+    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
     work.run.claim()
     work.settle()
     nodes = Graph(work).nodes()

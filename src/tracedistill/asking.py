@@ -8,13 +8,14 @@ from pathlib import Path
 from tracedistill.chat.formats import apart, split
 from tracedistill.chat.rendering import system_in_user_turn
 from tracedistill.engines import Engine, Generation, Request, Sampling
+from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
 from tracedistill.evaluation.requests import requests_for
 from tracedistill.files import content_id, read_json
 from tracedistill.opening import FULL, Opened, shown_model
-from tracedistill.pipeline.attempting import Attempting
-from tracedistill.pipeline.buying import Usage, buy
-from tracedistill.pipeline.teaching import SCRIPTED
+from tracedistill.pipeline.evaluate import Evaluation
+from tracedistill.pipeline.paid_calls import Usage, buy
+from tracedistill.pipeline.teach import Teachers
 from tracedistill.recipes import run_name
 from tracedistill.records import Message, Problem, Trace, Verdict
 from tracedistill.teachers import Failure, requests_for_teacher, trace_of
@@ -163,7 +164,7 @@ class Conversation:
         return Request(ASKED, messages, Sampling(arm.max_tokens, temperature), seed)
 
     def _request(self, problem: Problem, plan: Trace | None) -> Request:
-        asking = replace(Attempting(self.opened.work).asking(self.arm), samples=1)
+        asking = replace(Evaluation(self.opened.work).asking(self.arm), samples=1)
         asking = replace(asking, arm=replace(asking.arm, plans=1))
         self._rendered(problem)
         plans = {} if plan is None else {problem.problem_id: [plan]}
@@ -194,7 +195,7 @@ class Conversation:
             return None
         path = self.opened.folder / "plans" / f"{self.arm}.jsonl"
         if self.plan is None and path.exists():
-            asked = Attempting(self.opened.work).asked(self.arm, [problem])
+            asked = Evaluation(self.opened.work).asked(self.arm, [problem])
             if asked.requests:
                 return asked.shown[asked.requests[0].request_id]
         return self._plan_for(problem.blind())
@@ -217,14 +218,14 @@ class Conversation:
             if trace is None:
                 raise InputError(f"arm {self.arm} shows a plan, and rules make none of this question; {remedy}")
             return trace
-        text = work.teaching.text(teacher) if config.kind in ("model", "student") else ""
+        text = Teachers(work).text(teacher) if config.kind in ("model", "student") else ""
         if config.kind not in ("model", "student") or "{answer}" in text or "{trace}" in text:
             raise InputError(
                 f"arm {self.arm} shows a plan, and teacher {teacher} makes none of a new question; {remedy}"
             )
         asked = requests_for_teacher(work.task, [problem], config, text, study.seed, {})
         self._engine = None  # a student that plans for itself does so without adapter
-        (made,) = buy(work, teacher, config, work.teaching.engine(teacher, config), [next(asked)], Usage())
+        (made,) = buy(work, teacher, config, Teachers(work).engine(teacher, config), [next(asked)], Usage())
         found = trace_of(work.task, made, config, text, teacher, {})
         if isinstance(found, Failure):
             raise InputError(f"arm {self.arm} shows a plan, and {teacher} made none: {found.cause}; {remedy}")
@@ -248,7 +249,7 @@ class Conversation:
         config, owner = study.students[student], study.adapter_of(self.arm)
         name = f"{student} ({shown_model(config.model)}"
         if config.base_url is not None:
-            return Attempting(work).engine(self.arm, self.seed), f"{name} at its endpoint)"
+            return Evaluation(work).engine(self.arm, self.seed), f"{name} at its endpoint)"
         if owner is None or config.model.startswith(SCRIPTED):
             of = "" if config.model.startswith(SCRIPTED) else f", {self._dtype(student)}"
             return work.engine(student), f"{name}{of}), untuned"

@@ -323,7 +323,7 @@ def _sweep_command(commands: argparse._SubParsersAction) -> None:  # type: ignor
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    from tracedistill.pipeline.sweeping import print_sweep, sweep
+    from tracedistill.pipeline.sweep import print_sweep, sweep
 
     found = sweep(args.recipe, args.overrides, yes=args.yes, quiet=args.quiet)
     if not args.quiet:
@@ -333,7 +333,7 @@ def _sweep(args: argparse.Namespace) -> int:
 
 def _check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:
     from tracedistill import pipeline
-    from tracedistill.report.terminal import narrow_table, wide_console
+    from tracedistill.shown import narrow_table, wide_console
 
     if n < 1:
         raise InputError("--check-determinism wants the number of problems to ask, at least 1")

@@ -14,7 +14,7 @@ from tracedistill import pipeline
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash, read_json
 from tracedistill.pipeline.screen import Screen
-from tracedistill.pipeline.work import Workshop
+from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import Study, run_name
 from tracedistill.report.runs import manifests_of
 
@@ -26,7 +26,7 @@ FULL = "config.json"
 class Opened:
     """A study whose files are there to be read."""
 
-    work: Workshop
+    work: StudyRun
     """The study with its task, prompts and engines."""
     loaded: pipeline.LoadedStudy | None
     """The recipe that it was opened by; None: its run folder alone."""
@@ -92,13 +92,13 @@ def open_study(target: str | Path, overrides: Sequence[str] = (), stage: str | N
         loaded = pipeline.load(path, overrides)
         if stage is not None:
             pipeline.run(loaded, stage, quiet=True)
-        return Opened(Workshop(loaded.study, loaded.recipe, Screen(quiet=True), loaded.overrides), loaded)
+        return Opened(StudyRun(loaded.study, loaded.recipe, Screen(quiet=True), loaded.overrides), loaded)
     if not path.is_dir():
         raise InputError(f"{path}: no such recipe (.yaml) or run folder")
     if overrides:
         raise InputError(f"{overrides[0]}: changes a recipe; a run folder is taken as it is")
     study = _study_of(path)
-    return Opened(Workshop(study, path / "study.yaml", Screen(quiet=True)), None)
+    return Opened(StudyRun(study, path / "study.yaml", Screen(quiet=True)), None)
 
 
 def _study_of(folder: Path) -> Study:

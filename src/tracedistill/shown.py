@@ -12,7 +12,13 @@ import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from rich.console import Console
+    from rich.table import Table
+
+NAME_WIDTH = 24
+"""Columns that a cell of a table keeps at least, if it is so long."""
 
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -45,6 +51,45 @@ def console(**options: Any) -> Console:
             return super().render_str(printable(text), **how)
 
     return SafeConsole(highlight=False, emoji=False, **options)
+
+
+def wide_console() -> Console:
+    """Return a console as wide as the terminal; 120 columns where output goes to a file or pipe."""
+    return console(width=None if sys.stdout.isatty() else 120)
+
+
+def narrow_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Make a table with few lines: the first column left, figures right; where there is no room heads wrap first."""
+    from rich import box
+    from rich.cells import cell_len
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    every = [list(row) for row in rows]
+    for number, head in enumerate(heads):
+        widest = max((cell_len(_plain(row[number])) for row in every), default=0)
+        words = max(map(cell_len, head.split()), default=0)
+        # a name or a figure is never squeezed out by the columns beside it
+        needed = min(max(widest, words), NAME_WIDTH)
+        table.add_column(head, justify="right" if number else "left", overflow="fold", min_width=needed)
+    for row in every:
+        table.add_row(*map(_marked, row))
+    return table
+
+
+def _plain(cell: object) -> str:
+    return printable(str(cell[0] if isinstance(cell, tuple) else cell))
+
+
+def _marked(cell: object) -> str:
+    """Return a cell as rich text; a pair is (text, whether it is flagged)."""
+    from rich.markup import escape
+
+    if isinstance(cell, tuple):
+        text, flagged = cell
+        return f"[bold red]{escape(str(text))}[/]" if flagged else escape(str(text))
+    return escape(str(cell))
 
 
 # ---- Markdown

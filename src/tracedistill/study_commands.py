@@ -252,9 +252,9 @@ def _doctor_command(commands: Commands) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from tracedistill.calibration import this_machine
     from tracedistill.doctor.machine import findings_of, look
     from tracedistill.doctor.needs import needs_of
+    from tracedistill.forecast.calibration import this_machine
 
     overrides = tuple(word for word in args.words if _changes_recipe(word))
     recipes = [Path(word) for word in args.words if word not in overrides]

@@ -23,7 +23,7 @@ from tracedistill.doctor.machine import Gpu, Machine, findings_of, key_is_set, l
 from tracedistill.doctor.needs import duration, needs_of
 from tracedistill.engines.processor import Measurement, Speed
 from tracedistill.errors import InputError
-from tracedistill.estimates import Device
+from tracedistill.forecast.estimates import Device
 
 LAPTOP = Machine(cores=4, memory=16e9, available=12e9, disk=100e9, gpus=(), hub="")
 OFFLINE = Machine(cores=4, memory=16e9, available=12e9, disk=100e9, gpus=(), hub="no route")
@@ -423,7 +423,7 @@ def test_the_command_and_its_exit_code(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("tracedistill.doctor.machine.look", lambda: LAPTOP)
-    monkeypatch.setattr("tracedistill.calibration.this_machine", speed)
+    monkeypatch.setattr("tracedistill.forecast.calibration.this_machine", speed)
     path = str(recipe())
     assert main(["doctor", path]) == 0
     told = capsys.readouterr().out

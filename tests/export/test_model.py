@@ -23,7 +23,7 @@ from tracedistill.export.model import Choice, export_model
 from tracedistill.files import file_hash, read_json, read_jsonl
 from tracedistill.opening import open_study
 from tracedistill.pipeline.graph import upstream
-from tracedistill.pipeline.stages import Graph
+from tracedistill.pipeline.nodes import Graph
 from tracedistill.records import Attempt
 
 # PEFT asks transformers by a name that is on its way out
@@ -101,13 +101,13 @@ def test_the_merged_folder_answers_as_the_study_did(place: Path, tmp_path: Path)
     """Loaded by nothing but transformers, on the study's own test prompts."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from tracedistill.pipeline.attempting import Attempting
+    from tracedistill.pipeline.evaluate import Evaluation
 
     export(place / "run", tmp_path / "out", merge=True)
     model = AutoModelForCausalLM.from_pretrained(str(tmp_path / "out"))
     tokenizer = AutoTokenizer.from_pretrained(str(tmp_path / "out"))
     opened = open_study(place / "run")
-    asked = Attempting(opened.work).asked("correct", opened.work.problems("test")).requests
+    asked = Evaluation(opened.work).asked("correct", opened.work.problems("test")).requests
     written = {attempt.attempt_id: attempt.text for attempt in generations(place, "correct")}
     base = [attempt.text for attempt in generations(place, "standard")]
     texts = []

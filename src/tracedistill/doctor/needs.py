@@ -11,12 +11,12 @@ from tracedistill import pipeline
 from tracedistill.doctor.findings import Finding, State, gigabytes
 from tracedistill.doctor.machine import EXTRAS, Machine, installed, key_is_set
 from tracedistill.engines.dtypes import SLOW, slowness
+from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.sizes import ModelSize, local_folder, size_of
 from tracedistill.engines.weights import PACKAGED, PREFIX
 from tracedistill.errors import InputError
-from tracedistill.estimates import LAUNCH_SECONDS, Device, training_memory
-from tracedistill.pipeline.forecasts import StudyForecast, Tuning
-from tracedistill.pipeline.teaching import SCRIPTED
+from tracedistill.forecast.estimates import LAUNCH_SECONDS, Device, training_memory
+from tracedistill.forecast.records import StudyForecast, Tuning
 from tracedistill.recipes import StudentConfig, Study
 from tracedistill.recipes.documents import parse
 from tracedistill.training.tracking import check_tracker

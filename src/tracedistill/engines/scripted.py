@@ -12,6 +12,9 @@ from tracedistill.errors import InputError
 Script = Callable[[Request], str | Generation]
 """From a request to the text that the 'model' writes, or to a whole generation (to play failures)."""
 
+SCRIPTED = "scripted:"
+"""What the model of a student or teacher begins with if a function of the user's answers in its place."""
+
 
 class ScriptedEngine:
     """Runs a Python function in a model's place; tokens are counted as words."""

@@ -18,7 +18,7 @@ from tracedistill.export.place import CARD, check_place, new_folder, seal
 from tracedistill.export.weights import compare, texts_outside, write_adapter, write_merged, write_tuned
 from tracedistill.files import atomic, content_id, file_hash, read_json, to_json
 from tracedistill.opening import FULL, Opened, shown_model
-from tracedistill.pipeline.attempting import Attempting
+from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.recipes import run_name
 from tracedistill.records import Problem
 
@@ -95,7 +95,7 @@ def sample_of(opened: Opened, name: str, wanted: int | None) -> tuple[list[Probl
     assert owner is not None, "an arm with an adapter"
     count = wanted or opened.study.evaluation.parity or SAMPLE
     problems = (opened.work.problems("validation") or opened.work.problems("train"))[:count]
-    asking = replace(Attempting(opened.work).asking(owner), samples=1, temperature=0.0)
+    asking = replace(Evaluation(opened.work).asking(owner), samples=1, temperature=0.0)
     return problems, requests_for(asking, problems, {}, {}).requests
 
 

@@ -14,6 +14,7 @@ from tracedistill.files import read_json, read_lines, to_json
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE
 from tracedistill.opening import Opened, shown_model
 from tracedistill.pipeline.graph import versions
+from tracedistill.pipeline.teach import Teachers
 
 PRIVATE = ("run_dir", "cache", "tracking", "base_url", "key_env", "data_dir", "extra", "accelerate_config")
 """Keys of a recipe that are this machine's business."""
@@ -110,7 +111,7 @@ def teachers_of(opened: Opened, arm: str) -> list[str]:
         behind: list[str] = []
         while teacher is not None and teacher not in (*found, *behind):
             behind.insert(0, teacher)
-            teacher = opened.work.teaching.source_of(teacher)
+            teacher = Teachers(opened.work).source_of(teacher)
         found += behind
     return found
 
@@ -130,11 +131,11 @@ def teacher_facts(opened: Opened, name: str) -> dict[str, Any]:
         "model": None if model is None else shown_model(model),
         "file": Path(config.path).name if config.path else None,
         "prompt": config.prompt if asked else None,
-        "prompt_text": opened.work.teaching.text(name) if asked else None,
+        "prompt_text": Teachers(opened.work).text(name) if asked else None,
         "sampling": {key: getattr(config, key) for key in ("temperature", "top_p", "max_tokens", "samples")}
         if asked
         else None,
-        "works_on": opened.work.teaching.source_of(name),
+        "works_on": Teachers(opened.work).source_of(name),
         "failures": dict(sorted(failures.items())),
         "validation": read_json(folder / "validation" / f"{name}.report.json"),
     }

@@ -14,7 +14,7 @@ from tracedistill.errors import InputError
 from tracedistill.files import atomic, dumps
 from tracedistill.interventions import NO_TRACE
 from tracedistill.opening import Opened
-from tracedistill.pipeline.assembling import one_trace, rows_of, shared_traces
+from tracedistill.pipeline.assemble import one_trace, rows_of, shared_traces
 from tracedistill.records import Example
 
 GROUP = 10_000

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tracedistill.errors import InputError
 from tracedistill.pipeline.graph import LOCK_HELD, Clock, Node
-from tracedistill.pipeline.work import Workshop
+from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes.documents import parse
 
 TARGETS = {
@@ -22,44 +22,44 @@ TARGETS = {
 """Kind of node -> the module that makes it in the launched processes."""
 
 
-def launch(workshop: Workshop, kind: str, nodes: Sequence[Node]) -> list[str]:
+def launch(work: StudyRun, kind: str, nodes: Sequence[Node]) -> list[str]:
     """Make the stale ones of these nodes, all of one kind, by `accelerate launch`, and return their names.
 
     InputError where it fails.
     """
-    study = workshop.study
-    stale = [node for node in nodes if workshop.run.state(node).kind != "complete"]
+    study = work.study
+    stale = [node for node in nodes if work.run.state(node).kind != "complete"]
     names = [node.name.partition(":")[2] for node in stale]
     hardware = study.evaluation.accelerate_config if kind == "generate" else study.training.accelerate_config
-    config = accelerate_config(hardware or "cpu", workshop.recipe)
+    config = accelerate_config(hardware or "cpu", work.recipe)
     threads = max(1, (os.cpu_count() or 1) // _processes(config))
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch", "--quiet"),  # not its stack below our message
         *("--config_file", str(config), "--num_cpu_threads_per_process", str(threads)),
-        *("-m", TARGETS[kind], str(workshop.recipe)),
+        *("-m", TARGETS[kind], str(work.recipe)),
         *(part for name in names for part in ("--arm", name)),
-        *workshop.overrides,
+        *work.overrides,
     ]
     environment = {
         **os.environ,
-        LOCK_HELD: str(workshop.run.folder.resolve()),
+        LOCK_HELD: str(work.run.folder.resolve()),
         Clock.STARTED: str(time.monotonic()),
         "PYTHONSAFEPATH": "1",  # a yaml.py in the working folder must not be imported in place of the library
     }
     killed_before = out_of_memory_kills()
     if kind == "train" and (others := busy_cores()) > 0.5:
-        workshop.screen.say(
+        work.screen.say(
             f"  other programs keep about {others:.1f} of {os.cpu_count()} cores busy; the threads of a training wait "
             "for each other, so that it may take up to three times as long"
         )
-    workshop.screen.say(f"  accelerate launch {' '.join(command[3:])}")
+    work.screen.say(f"  accelerate launch {' '.join(command[3:])}")
     finished = subprocess.run(command, env=environment, check=False)  # noqa: S603 - our own command
     again = "Run the same command to continue."
     if out_of_memory_kills() > killed_before:
         again = f"The system ran out of memory and killed a process. {LESS_MEMORY.get(kind, '')} {again}"
     if finished.returncode < 0:
         raise InputError(f"{nodes[0].name} was ended by signal {-finished.returncode}. {again}")
-    unfinished = [node for node in stale if workshop.run.state(node).kind != "complete"]
+    unfinished = [node for node in stale if work.run.state(node).kind != "complete"]
     if finished.returncode or unfinished:
         what = ", ".join(node.name for node in unfinished) or nodes[0].stage
         # the launcher says 1 of everything, and nothing of a process that was killed
@@ -106,11 +106,11 @@ def out_of_memory_kills() -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
 
 
-def shared_rows(workshop: Workshop) -> int:
+def shared_rows(work: StudyRun) -> int:
     """Processes that share one row in training, by the accelerate configuration; 1 if that cannot be read here."""
     try:
         settings = parse(
-            accelerate_config(workshop.study.training.accelerate_config, workshop.recipe).read_text(encoding="utf-8")
+            accelerate_config(work.study.training.accelerate_config, work.recipe).read_text(encoding="utf-8")
         )
         return max(1, int(settings.get("parallelism_config", {}).get("parallelism_config_cp_size", 1)))
     except (InputError, OSError, ValueError, TypeError, AttributeError):

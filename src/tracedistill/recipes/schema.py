@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -133,6 +134,12 @@ class TrainingConfig:
     """Adapters per tuned arm, each with a seed of its own: what a finding about a kind of trace needs."""
     accelerate_config: str = "cpu"
     """Name in accelerate_configs/, or a file."""
+
+    def optimizer_steps(self, rows: int) -> int:
+        """Return the optimizer steps of one adapter on so many rows."""
+        if self.max_steps > 0:
+            return self.max_steps
+        return math.ceil(self.epochs * math.ceil(rows / self.batch_size))
 
 
 @dataclass(frozen=True, slots=True)

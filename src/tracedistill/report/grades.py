@@ -10,7 +10,8 @@ from rich.markup import escape
 
 from tracedistill.grading import Tally
 from tracedistill.report.format import percent
-from tracedistill.report.terminal import JOINT_KEY, narrow_table, wide_console
+from tracedistill.report.terminal import JOINT_KEY
+from tracedistill.shown import narrow_table, wide_console
 
 NOT_OWN = ("task", "policy", "file", "groups", "second", "troubles")
 """Entries of a summary that are no figures."""

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tracedistill.report.format import percent
-from tracedistill.report.terminal import narrow_table, wide_console
+from tracedistill.shown import narrow_table, wide_console
 from tracedistill.stats import Share
 from tracedistill.validation.judge_audit import JudgeAudit
 

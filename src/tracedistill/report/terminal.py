@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -19,46 +16,11 @@ from tracedistill.report.findings import VOTED, arm_label, counted_label, labels
 from tracedistill.report.format import cell_text, p_value, percent, points
 from tracedistill.report.markdown import candidates
 from tracedistill.report.records import is_flagged
-from tracedistill.shown import console as safe_console
-from tracedistill.shown import printable
+from tracedistill.shown import narrow_table, wide_console
 
 ALWAYS = ("against", "runs")
 """Sections that were asked for by comparing runs: the terminal shows them too."""
-NAME_WIDTH = 24
-"""Columns that a cell keeps at least, where it is so long."""
 JOINT_KEY = "joint: trace right & answer right, right & wrong, wrong & right, wrong & wrong; unparsed counts as wrong"
-
-
-def wide_console() -> Console:
-    """The terminal as wide as it is; 120 columns where output goes to a file or pipe."""
-    return safe_console(width=None if sys.stdout.isatty() else 120)
-
-
-def narrow_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table with few lines: the first column left, figures right; where there is no room heads wrap first."""
-    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    every = [list(row) for row in rows]
-    for number, head in enumerate(heads):
-        widest = max((cell_len(_plain(row[number])) for row in every), default=0)
-        words = max(map(cell_len, head.split()), default=0)
-        # a name or a figure is never squeezed out by the columns beside it
-        needed = min(max(widest, words), NAME_WIDTH)
-        table.add_column(head, justify="right" if number else "left", overflow="fold", min_width=needed)
-    for row in every:
-        table.add_row(*map(_marked, row))
-    return table
-
-
-def _plain(cell: object) -> str:
-    return printable(str(cell[0] if isinstance(cell, tuple) else cell))
-
-
-def _marked(cell: object) -> str:
-    """A cell as rich text; a pair is (text, whether it is flagged)."""
-    if isinstance(cell, tuple):
-        text, flagged = cell
-        return f"[bold red]{escape(str(text))}[/]" if flagged else escape(str(text))
-    return escape(str(cell))
 
 
 def print_report(folder: Path, console: Console | None = None, sections: Collection[str] = ()) -> None:

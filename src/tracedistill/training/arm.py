@@ -23,7 +23,6 @@ from tracedistill.engines.identity import identity_of
 from tracedistill.engines.tokenizers import tokenizer_of
 from tracedistill.engines.weights import student_folder
 from tracedistill.errors import InputError
-from tracedistill.estimates import optimizer_steps
 from tracedistill.files import content_id, disk_error, file_hash, read_value, to_json, write_json
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example
@@ -258,7 +257,7 @@ def _settings(
         liger=training.liger,
         like_length=training.group_by_length,
         pack_length=training.max_length,
-        logging_steps=_logging_steps(optimizer_steps(rows, training), training.save_steps),
+        logging_steps=_logging_steps(training.optimizer_steps(rows), training.save_steps),
         progress=False,  # our own line instead of the trainer's bar and one dictionary per step
         run_name=None if tracking == "none" else run_name,  # its own trackers stay out: they would send all it knows
     )

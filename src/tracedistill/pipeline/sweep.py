@@ -18,14 +18,14 @@ from tracedistill import pipeline
 from tracedistill.errors import InputError
 from tracedistill.files import content_id, read_json, read_jsonl, read_lines, to_json, write_json, write_jsonl
 from tracedistill.pipeline.graph import Clock, discard
-from tracedistill.pipeline.reviewing import REVIEW_STORE
+from tracedistill.pipeline.nodes import Graph
+from tracedistill.pipeline.review import REVIEW_STORE
 from tracedistill.pipeline.screen import Screen
-from tracedistill.pipeline.stages import Graph
-from tracedistill.pipeline.work import Workshop
+from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import Arm, Study, TrainingConfig, resolved
 from tracedistill.recipes.documents import YamlError, parse
 from tracedistill.records import Problem
-from tracedistill.report.terminal import narrow_table, wide_console
+from tracedistill.shown import narrow_table, wide_console
 from tracedistill.stats import wilson
 
 FOLDER = "sweep"
@@ -102,19 +102,19 @@ def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet:
             f"{variants[0].study.training.seeds} seeds each), more than {MOST}: try fewer, or add --yes"
         )
     pipeline.run(loaded, "problems", quiet=quiet)
-    workshop = Workshop(study, loaded.recipe, screen, loaded.overrides)
-    with workshop.run.lock():
-        problems = _validation_problems(workshop)
+    work = StudyRun(study, loaded.recipe, screen, loaded.overrides)
+    with work.run.lock():
+        problems = _validation_problems(work)
         arms: dict[str, list[Tried]] = {name: [] for name in study.tuned_arms()}
         for number, variant in enumerate(variants, start=1):
             said = ", ".join(f"{key}={value}" for key, value in settings[number - 1].items())
             screen.say(f"sweep {number} of {len(variants)}: {said}")
-            _put_problems(variant, problems, workshop)
+            _put_problems(variant, problems, work)
             pipeline.run(variant, "evaluate", quiet=quiet)
             for name, tried in arms.items():
                 tried.append(_tried(variant.study.folder / "attempts" / f"{name}.jsonl"))
         found = _found(study, loaded.recipe, problems, settings, variants, arms)
-        write_json(workshop.run.path(RESULT), to_json(found, defaults=True))
+        write_json(work.run.path(RESULT), to_json(found, defaults=True))
     return found
 
 
@@ -191,7 +191,7 @@ def folder_name(study: Study, keys: Sequence[str]) -> str:
     return "_".join(parts).replace("/", "-")
 
 
-def _validation_problems(work: Workshop) -> list[Problem]:
+def _validation_problems(work: StudyRun) -> list[Problem]:
     """The study's training and validation problems, the latter in the role of test problems."""
     held = work.problems("validation")
     if not held:
@@ -199,9 +199,9 @@ def _validation_problems(work: Workshop) -> list[Problem]:
     return [*work.problems("train"), *(replace(problem, split="test") for problem in held)]
 
 
-def _put_problems(variant: pipeline.LoadedStudy, problems: Sequence[Problem], parent: Workshop) -> None:
+def _put_problems(variant: pipeline.LoadedStudy, problems: Sequence[Problem], parent: StudyRun) -> None:
     """Put these problems into a setting's run folder, unless they are there; and what a person made of the traces."""
-    work = Workshop(variant.study, variant.recipe, parent.screen, variant.overrides)
+    work = StudyRun(variant.study, variant.recipe, parent.screen, variant.overrides)
     work.run.claim()
     with work.run.lock():
         (node,) = [node for node in Graph(work).nodes() if node.name == "problems"]

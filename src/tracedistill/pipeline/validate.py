@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tracedistill.chat.prompts import JUDGE_PROMPTS
 from tracedistill.engines import Engine, Generation, Request, Sampling
+from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl, to_json, write_json, write_jsonl
-from tracedistill.pipeline.buying import Usage, buy
+from tracedistill.pipeline.paid_calls import Usage, buy
 from tracedistill.pipeline.screen import counted
-from tracedistill.pipeline.teaching import NOT_CONTENT, SCRIPTED
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.pipeline.teach import Teachers
+from tracedistill.pipeline.terms import NOT_CONTENT
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Message, Trace
 from tracedistill.validation import RejectionTally, Validation, validate, with_judged
@@ -22,11 +25,8 @@ from tracedistill.validation.judged import items_for, judged_of
 from tracedistill.validation.labels import read_labels
 from tracedistill.validation.model_judge import JudgeItem, ModelVerdict, judge_items
 
-if TYPE_CHECKING:
-    from tracedistill.pipeline.work import Workshop
 
-
-def judge_params(work: Workshop) -> dict[str, Any]:
+def judge_params(work: StudyRun) -> dict[str, Any]:
     """What verdicts depend on: the rule of the recipe and, where a model judges, all that shapes its answers."""
     plain = work.plain["validation"]
     params: dict[str, Any] = {"keep": plain["keep"], "leaks": plain["leaks"]}
@@ -42,7 +42,7 @@ def judge_params(work: Workshop) -> dict[str, Any]:
     return params
 
 
-def judge_traces(work: Workshop, teacher: str) -> None:
+def judge_traces(work: StudyRun, teacher: str) -> None:
     """Judge a teacher's traces, and report what the recipe's rule drops; traces pass by one at a time."""
     problems = {problem.problem_id: problem for problem in work.problems()}
     path, output = work.run.path(f"traces/{teacher}.jsonl"), work.run.path(f"validation/{teacher}.jsonl")
@@ -102,7 +102,7 @@ def judge_traces(work: Workshop, teacher: str) -> None:
         )
 
 
-def learning(work: Workshop, teacher: str) -> list[str]:
+def learning(work: StudyRun, teacher: str) -> list[str]:
     """Models of the students that are tuned here, if the teacher's texts are somebody's own words."""
     study = work.study
     if study.teachers[teacher].kind in ("rules", "gold"):
@@ -111,7 +111,7 @@ def learning(work: Workshop, teacher: str) -> list[str]:
     return sorted({study.students[name].model for name in students})
 
 
-def _special_tokens(work: Workshop, teacher: str) -> frozenset[str]:
+def _special_tokens(work: StudyRun, teacher: str) -> frozenset[str]:
     """The special tokens of these students, as far as their tokenizers lie on this machine."""
     from tracedistill.engines.sizes import local_folder
     from tracedistill.engines.tokenizers import special_tokens
@@ -126,7 +126,7 @@ def _special_tokens(work: Workshop, teacher: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _ask(work: Workshop, teacher: str, items: Sequence[JudgeItem]) -> Mapping[str, ModelVerdict]:
+def _ask(work: StudyRun, teacher: str, items: Sequence[JudgeItem]) -> Mapping[str, ModelVerdict]:
     """The judge's verdicts on a teacher's plans and steps, by item id."""
     name = work.study.validation.judge
     engine = JudgeEngine(work, name, f"judging-{teacher}")
@@ -143,7 +143,7 @@ class JudgeEngine:
     `label` names the work for the panel and for the state of a batch.
     """
 
-    def __init__(self, work: Workshop, name: str, label: str) -> None:
+    def __init__(self, work: StudyRun, name: str, label: str) -> None:
         self._work, self._label = work, label
         self._config: TeacherConfig = work.study.teachers[name]
         self._engine: Engine | None = None
@@ -154,7 +154,7 @@ class JudgeEngine:
     def engine(self) -> Engine:
         """The model, opened at the first use."""
         if self._engine is None:
-            self._engine = self._work.teaching.engine(self._label, self._config)
+            self._engine = Teachers(self._work).engine(self._label, self._config)
         return self._engine
 
     def describe(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class JudgeEngine:
         yield from buy(self._work, self._label, self._config, self.engine, asked, self.usage)
 
 
-def audit_of(work: Workshop, judge: str, labels: Path) -> JudgeAudit:
+def audit_of(work: StudyRun, judge: str, labels: Path) -> JudgeAudit:
     """Measure a judge of the recipe against labelled rows; InputError for one that is no model, and for bad rows."""
     config = work.study.teachers.get(judge)
     if config is None or config.kind != "model":

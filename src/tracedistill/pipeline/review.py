@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tracedistill.errors import Paused
 from tracedistill.files import read_jsonl, write_jsonl
+from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.review.outcomes import Reviewed, remaining, reviewed_of
-
-if TYPE_CHECKING:
-    from tracedistill.pipeline.work import Workshop
 
 REVIEW_STORE = "review/review.sqlite"
 """The review's store below the run folder."""
 
 
-def make_reviewed(work: Workshop, teacher: str) -> None:
+def make_reviewed(work: StudyRun, teacher: str) -> None:
     """Write reviewed/<teacher>.jsonl: a line per trace that a person has dealt with.
 
     Raises Paused where the recipe requires a review and traces of its sample are still open.
@@ -35,7 +31,7 @@ def make_reviewed(work: Workshop, teacher: str) -> None:
     write_jsonl(work.run.path(f"reviewed/{teacher}.jsonl"), done)
 
 
-def reviewed_traces(work: Workshop, teacher: str) -> dict[str, Reviewed]:
+def reviewed_traces(work: StudyRun, teacher: str) -> dict[str, Reviewed]:
     """Trace id -> what a person made of it; those that nobody has dealt with are not in it."""
     lines = read_jsonl(work.run.path(f"reviewed/{teacher}.jsonl"), Reviewed)
     return {one.trace_id: one for one in lines}

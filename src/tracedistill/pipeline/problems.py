@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.files import to_json, write_json, write_jsonl
+from tracedistill.pipeline.graph import stamped
+from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.records import Problem
 from tracedistill.tasks import Source
 from tracedistill.tasks._gold_audit import allowed_faults, audit_golds, too_many_faults
@@ -17,24 +19,21 @@ from tracedistill.tasks._rows import files_read
 from tracedistill.tasks._sources import source_of
 from tracedistill.validation.contamination import find_contamination
 
-if TYPE_CHECKING:
-    from tracedistill.pipeline.work import Workshop
-
 NEAR_LISTED = 200
 """Pairs of nearly equal problems named in problems.report.json; all are counted."""
 
 
-def draw_problems(work: Workshop) -> list[Path]:
+def make_problems(work: StudyRun) -> dict[str, Any]:
     """Draw the study's problems; report overlaps, near copies, duplicates and golds that fail their own judge.
 
-    Returns the files that they were read from.
+    The files that they come from are inputs, which count by their content.
     """
     with files_read() as files:
         _draw(work)
-    return files
+    return {"sources": stamped(files, sources_below(work))}
 
 
-def sources_below(work: Workshop) -> Path | None:
+def sources_below(work: StudyRun) -> Path | None:
     """Return the folder that the study's data files lie in; None if its problems come from elsewhere."""
     config = work.study.task
     if config.data_dir is not None:
@@ -42,7 +41,7 @@ def sources_below(work: Workshop) -> Path | None:
     return None if config.path is None else Path(work.beside_recipe(config.path)).parent
 
 
-def _draw(work: Workshop) -> None:
+def _draw(work: StudyRun) -> None:
     study = work.study
     config, seed = study.task, study.seed
     source = source_of(config, seed, work.beside_recipe)
@@ -115,7 +114,7 @@ def _near(train: Sequence[Problem], validation: Sequence[Problem], test: Sequenc
     }
 
 
-def _load_validation(work: Workshop, source: Source) -> list[Problem]:
+def _load_validation(work: StudyRun, source: Source) -> list[Problem]:
     """The source's own validation split; empty where it has none."""
     config = work.study.task
     if config.validation_split not in work.task.splits:
@@ -126,7 +125,7 @@ def _load_validation(work: Workshop, source: Source) -> list[Problem]:
         return []
 
 
-def _load(work: Workshop, role: str, split: str, source: Source, size: int | None) -> list[Problem]:
+def _load(work: StudyRun, role: str, split: str, source: Source, size: int | None) -> list[Problem]:
     """Problems of a source's split, sampled, under the role that they play in the study."""
     problems = list(work.task.load(split, replace(source, size=size)))
     chosen = problems if size is None else sample(problems, size, work.study.seed)

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tracedistill.errors import InputError
 from tracedistill.files import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE, broken, intervene, measure
-from tracedistill.pipeline.reviewing import reviewed_traces
-from tracedistill.pipeline.teaching import OWN
+from tracedistill.pipeline.review import reviewed_traces
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.pipeline.terms import OWN
 from tracedistill.records import Example, Problem, Trace
 from tracedistill.sft.examples import dealt, examples_for, two_targets
 from tracedistill.validation import Validation, validate
 
-if TYPE_CHECKING:
-    from tracedistill.pipeline.work import Workshop
 
-
-def make_datasets(work: Workshop) -> None:
+def make_datasets(work: StudyRun) -> None:
     """One SFT dataset per tuned arm, all with the same rows; plans and forced traces of the arms that want them."""
     study = work.study
     train, test = work.problems("train"), work.problems("test")
@@ -46,7 +44,7 @@ def make_datasets(work: Workshop) -> None:
     write_json(work.run.path("assembly.json"), facts)
 
 
-def _tuning_data(work: Workshop, train: Sequence[Problem], facts: dict[str, Any]) -> list[Problem]:
+def _tuning_data(work: StudyRun, train: Sequence[Problem], facts: dict[str, Any]) -> list[Problem]:
     """Write sft/<arm>.jsonl for every tuned arm; returns the problems that each has a row of."""
     found = shared_traces(work, train)
     tuned = work.study.tuned_arms()
@@ -61,7 +59,7 @@ def _tuning_data(work: Workshop, train: Sequence[Problem], facts: dict[str, Any]
     return found.kept
 
 
-def _why_refused(work: Workshop) -> str:
+def _why_refused(work: StudyRun) -> str:
     """The counted reasons for which traces are not used, teacher by teacher, and the one key to change."""
     study, lines = work.study, list[str]()
     tuned = [arm for name in study.tuned_arms() if (arm := study.arms[name]).tune != NO_TRACE]
@@ -81,7 +79,7 @@ def _why_refused(work: Workshop) -> str:
     return "\n".join(lines)
 
 
-def _tuned_facts(work: Workshop, name: str, found: Shared) -> dict[str, Any]:
+def _tuned_facts(work: StudyRun, name: str, found: Shared) -> dict[str, Any]:
     """The facts of a tuned arm's traces; what its intervention kept and broke is measured on the rows of its own."""
     tune, ids = work.study.arms[name].tune or "correct", [problem.problem_id for problem in found.kept]
     if not work.study.arms[name].mix:
@@ -100,7 +98,7 @@ def heldout_file(name: str) -> str:
     return f"sft/{name}.validation.jsonl"
 
 
-def _heldout_rows(work: Workshop) -> int:
+def _heldout_rows(work: StudyRun) -> int:
     """Write every tuned arm's rows of validation problems, the same problems in each; returns how many problems."""
     tuned, validation = work.study.tuned_arms(), work.problems("validation")
     found = shared_traces(work, validation)
@@ -127,7 +125,7 @@ class Shared:
     """The same after the arm's intervention."""
 
 
-def shared_traces(work: Workshop, problems: Sequence[Problem]) -> Shared:
+def shared_traces(work: StudyRun, problems: Sequence[Problem]) -> Shared:
     """Each tuned arm's traces of the problems that all of them have one for.
 
     A problem that one arm has no trace for is in none. Interventions are made on what is left, again where that made
@@ -155,7 +153,7 @@ def shared_traces(work: Workshop, problems: Sequence[Problem]) -> Shared:
 
 
 def rows_of(
-    work: Workshop, name: str, problems: Sequence[Problem], traces: Mapping[str, Mapping[str, Trace]]
+    work: StudyRun, name: str, problems: Sequence[Problem], traces: Mapping[str, Mapping[str, Trace]]
 ) -> list[Example]:
     """The rows that a tuned arm trains on, every tuned arm's traces of these problems given.
 
@@ -171,11 +169,11 @@ def rows_of(
     return [rows[problem.problem_id] for problem in problems]
 
 
-def _whose(work: Workshop, name: str, problem_ids: Sequence[str]) -> dict[str, str]:
+def _whose(work: StudyRun, name: str, problem_ids: Sequence[str]) -> dict[str, str]:
     return dealt(problem_ids, name, work.study.arms[name].mix, work.study.seed)
 
 
-def _own_rows(work: Workshop, name: str, problems: Sequence[Problem], traces: Mapping[str, Trace]) -> list[Example]:
+def _own_rows(work: StudyRun, name: str, problems: Sequence[Problem], traces: Mapping[str, Trace]) -> list[Example]:
     study, arm = work.study, work.study.arms[name]
     student, change = study.students[study.student_of(arm)], INTERVENTIONS.get(arm.tune or "")
     answers = {}
@@ -203,7 +201,7 @@ def _own_rows(work: Workshop, name: str, problems: Sequence[Problem], traces: Ma
     return two_targets(rows, traces) if two else rows
 
 
-def _plans(work: Workshop, name: str, test: Sequence[Problem], facts: dict[str, Any]) -> None:
+def _plans(work: StudyRun, name: str, test: Sequence[Problem], facts: dict[str, Any]) -> None:
     """Write plans/<arm>.jsonl: for each problem the arm's plans, in the order of the teacher's samples."""
     arm, teacher = work.study.arms[name], work.study.teacher_of(work.study.arms[name])
     every = samples_of(work, teacher, test, accepted=False, reviewed=arm.traces == "reviewed")
@@ -227,7 +225,7 @@ def _plans(work: Workshop, name: str, test: Sequence[Problem], facts: dict[str, 
 
 
 def samples_of(
-    work: Workshop, teacher: str, problems: Sequence[Problem], *, accepted: bool, reviewed: bool = False
+    work: StudyRun, teacher: str, problems: Sequence[Problem], *, accepted: bool, reviewed: bool = False
 ) -> dict[str, list[Trace]]:
     """All of a teacher's traces of these problems, in the problems' order.
 
@@ -249,7 +247,7 @@ def samples_of(
 
 
 def one_trace(
-    work: Workshop, teacher: str, problems: Sequence[Problem], *, accepted: bool, reviewed: bool = False
+    work: StudyRun, teacher: str, problems: Sequence[Problem], *, accepted: bool, reviewed: bool = False
 ) -> dict[str, Trace]:
     """The first such trace of each problem."""
     every = samples_of(work, teacher, problems, accepted=accepted, reviewed=reviewed)
@@ -257,7 +255,7 @@ def one_trace(
 
 
 def _changed(
-    work: Workshop, intervention: str, traces: Mapping[str, Trace], problems: Sequence[Problem]
+    work: StudyRun, intervention: str, traces: Mapping[str, Trace], problems: Sequence[Problem]
 ) -> dict[str, Trace]:
     by_id = {problem.problem_id: problem for problem in problems}
     changed = intervene(intervention, work.task, by_id, list(traces.values()), work.study.seed)
@@ -265,7 +263,7 @@ def _changed(
 
 
 def _facts(
-    work: Workshop,
+    work: StudyRun,
     problems: Sequence[Problem],
     intervention: str,
     before: Mapping[str, Trace],

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
 
 from tracedistill.chat.prompts import fill
-from tracedistill.pipeline.buying import cost_of
-from tracedistill.pipeline.forecasts import Quote
-from tracedistill.pipeline.metering import PER_TOKEN, byte_length
-from tracedistill.pipeline.teaching import SCRIPTED
+from tracedistill.engines.scripted import SCRIPTED
+from tracedistill.forecast.records import Quote
+from tracedistill.forecast.tokens import PER_TOKEN, byte_length
+from tracedistill.pipeline.paid_calls import cost_of
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.pipeline.teach import Teachers
 
-if TYPE_CHECKING:
-    from tracedistill.pipeline.work import Workshop
 
-
-def quotes(work: Workshop, complete: Collection[str]) -> Iterator[Quote]:
+def quotes(work: StudyRun, complete: Collection[str]) -> Iterator[Quote]:
     """One for each model teacher whose traces are not there yet, sources first; what is in the cache counts too.
 
     `complete`: names of the nodes that are. Where the problems are not there, the recipe's sizes count, and nothing
     where it gives none.
     """
-    for teacher in work.teaching.needed():
+    for teacher in Teachers(work).needed():
         config = work.study.teachers[teacher]
         if config.kind not in ("model", "student") or f"teach:{teacher}" in complete:
             continue
-        source = work.teaching.source_of(teacher)
+        source = Teachers(work).source_of(teacher)
         below = 0 if source is None else work.study.teachers[source].max_tokens
-        roles = work.teaching.roles(teacher)
-        text = work.teaching.text(teacher)
+        roles = Teachers(work).roles(teacher)
+        text = Teachers(work).text(teacher)
         if "problems" in complete:
             problems = work.problems(*roles)
             count = len(problems)
@@ -56,10 +54,10 @@ def quotes(work: Workshop, complete: Collection[str]) -> Iterator[Quote]:
         yield Quote(teacher, calls, tokens_in, tokens_out, usd)
 
 
-def why_not_shown(work: Workshop) -> list[str]:
+def why_not_shown(work: StudyRun) -> list[str]:
     """What keeps first prompts and the cache's share from being shown: weights to load here, keys that are not set."""
     study, found = work.study, []
-    for name in work.teaching.needed():
+    for name in Teachers(work).needed():
         config = study.teachers[name]
         if config.kind not in ("model", "student"):
             continue

@@ -15,7 +15,7 @@ from tracedistill.recipes import TeacherConfig
 if TYPE_CHECKING:
     from tracedistill.engines.budget import Prices
     from tracedistill.engines.cache import GenerationCache
-    from tracedistill.pipeline.work import Workshop
+    from tracedistill.pipeline.study_run import StudyRun
 
 LOOKED_AT = 2_000
 """Requests that are looked through before the first call; of more, these stand for all."""
@@ -88,7 +88,7 @@ def cost_of(config: TeacherConfig, tokens_in: int, tokens_out: int) -> float:
     return prices_of(config).scaled(BATCH_DISCOUNT if config.mode == "batch" else 1.0).cost(tokens_in, tokens_out)
 
 
-def open_cache(work: Workshop) -> GenerationCache:
+def open_cache(work: StudyRun) -> GenerationCache:
     """The study's cache."""
     from tracedistill.engines.cache import GenerationCache
 
@@ -96,7 +96,7 @@ def open_cache(work: Workshop) -> GenerationCache:
 
 
 def buy(
-    work: Workshop,
+    work: StudyRun,
     label: str,
     config: TeacherConfig,
     engine: Engine,
@@ -136,7 +136,7 @@ def buy(
 
 
 def announce(
-    work: Workshop,
+    work: StudyRun,
     label: str,
     requests: Iterable[Request],
     engine: Engine,

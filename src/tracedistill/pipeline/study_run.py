@@ -1,9 +1,9 @@
-"""What the pieces of a study do: each method reads files of the run folder and writes others, whole or not at all."""
+"""A study at work: its run folder, its task, its problems, and the engine that is loaded; what all stages share."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,19 @@ from tracedistill.engines import Engine
 from tracedistill.engines.dtypes import choose, settled
 from tracedistill.engines.identity import identity_of
 from tracedistill.engines.processor import Dtype
-from tracedistill.engines.scripted import ScriptedEngine
-from tracedistill.files import ListId, Records, read_json, read_lines, to_json, write_json
+from tracedistill.engines.scripted import SCRIPTED, ScriptedEngine
+from tracedistill.files import ListId, Records, read_lines, to_json
 from tracedistill.interventions import NO_TRACE
-from tracedistill.pipeline.assembling import heldout_file
-from tracedistill.pipeline.drawing import draw_problems, sources_below
-from tracedistill.pipeline.graph import RunFolder, stamped
-from tracedistill.pipeline.judging import judge_traces
-from tracedistill.pipeline.pinning import pinned
-from tracedistill.pipeline.preflights import make_preflight
+from tracedistill.pipeline.dtypes import kept, settle, students_here, with_dtypes
+from tracedistill.pipeline.graph import RunFolder
+from tracedistill.pipeline.revisions import pinned
 from tracedistill.pipeline.screen import Screen
-from tracedistill.pipeline.settling import kept, settle, students_here, with_dtypes
-from tracedistill.pipeline.teaching import SCRIPTED, Teaching
-from tracedistill.recipes import Arm, Study, resolved, run_name
-from tracedistill.records import Example, Problem
+from tracedistill.recipes import Arm, Study, resolved
+from tracedistill.records import Problem
 from tracedistill.tasks import Task, get_task
-from tracedistill.training.tracking import check_tracker
 
 
-class Workshop:
+class StudyRun:
     """One study's run folder with what its stages share: the task, the problems, the engine at work."""
 
     def __init__(self, study: Study, recipe: Path, screen: Screen, overrides: Sequence[str] = ()) -> None:
@@ -72,11 +66,6 @@ class Workshop:
     def task(self) -> Task:
         """The study's task."""
         return get_task(self.study.task.name)
-
-    @functools.cached_property
-    def teaching(self) -> Teaching:
-        """The study's teachers."""
-        return Teaching(self)
 
     def content_of(self, student: str) -> dict[str, dict[str, Any]]:
         """What a student is, for a manifest; nothing if it runs elsewhere, or its files are not on this machine."""
@@ -127,10 +116,6 @@ class Workshop:
         """The tuned arms of a student."""
         return [name for name in self.study.tuned_arms() if self.study.student_of(self.study.arms[name]) == student]
 
-    def make_problems(self) -> dict[str, Any]:
-        """Draw the study's problems; the files that they come from are inputs, which count by their content."""
-        return {"sources": stamped(draw_problems(self), sources_below(self))}
-
     def beside_recipe(self, path: str) -> str:
         """A path as given, or beside the recipe where it is not found from the working folder (hub ids stay)."""
         beside = self.recipe.parent / path
@@ -143,60 +128,6 @@ class Workshop:
     def problems(self, *roles: str) -> list[Problem]:
         """Problems with these roles (train, validation, test; all where none is named), as the study drew them."""
         return [problem for problem in self.each_problem() if not roles or problem.split in roles]
-
-    def make_validation(self, teacher: str) -> None:
-        """Judge a teacher's traces."""
-        judge_traces(self, teacher)
-
-    def make_preflight(self, student: str) -> None:
-        """Check every row as the student will see it, and show a few."""
-        make_preflight(self, student)
-
-    def make_trial(self, student: str, learns: bool) -> None:
-        """Try a student on a made row, and keep what was found; runs inside the launched process."""
-        from tracedistill.training.trial import try_student
-
-        study, output = self.study, self.run.path(f"trials/{student}.json")
-        training = study.training if learns else None
-        config, place = study.students[student], output.with_name(f"{student}.partial")
-        found = try_student(student, config, training, study.format, place)
-        if found:
-            write_json(output, found)
-            if found["note"]:
-                self.screen.say(f"  student {student}: batches of {found['layout']}: {found['note']}")
-
-    def make_adapter(self, name: str, seed: int) -> dict[str, Any]:
-        """Tune an arm's adapter with its seed-th seed; runs inside the launched process."""
-        from tracedistill.training.arm import train_arm
-
-        study = self.study
-        student, run = study.student_of(study.arms[name]), run_name(name, seed)
-        preflight = read_json(self.run.path(f"sft/{student}.preflight.json"))
-        dropped = set(preflight["dropped"]) | set(preflight.get("dropped_validation", ()))
-
-        def kept(row: Example) -> bool:
-            return row.problem_id not in dropped
-
-        rows = Records(self.run.path(f"sft/{name}.jsonl"), Example, kept)
-        validation: Iterable[Example] = ()
-        if study.training.eval_steps:
-            validation = Records(self.run.path(heldout_file(name)), Example, kept)
-            if not any(True for _ in validation):
-                self.screen.say(f"  {run}: no row of a validation problem: nothing is evaluated during training")
-        template = train_arm(
-            name=run,
-            rows=rows,
-            student=study.students[student],
-            training=study.training,
-            seed=study.seed + seed,
-            output=self.run.path(f"adapters/{run}"),
-            tracking=study.tracking,
-            run_name=f"{study.study}/{run}",
-            style=study.format,
-            rationale_weight=study.arms[name].rationale_weight,
-            validation=validation,
-        )
-        return {"template_hash": template, "adapter_seed": study.seed + seed}
 
     def engine(self, student: str, adapter: Path | None = None, *, merge: bool = True) -> Engine:
         """The engine of a student, with an arm's adapter or without; one base model serves all arms of a student."""
@@ -223,20 +154,6 @@ class Workshop:
         engine: LocalEngine = self._engine[1]
         engine.use(None if whole else adapter, merge=merge)
         return engine
-
-    def make_report(self) -> None:
-        """Write the report; where the recipe tracks runs, also there."""
-        from tracedistill.report import write_report
-
-        tracking = self.study.tracking
-        if tracking != "none":
-            check_tracker(tracking)
-        problems = {problem.problem_id: problem for problem in self.problems("test")}
-        report = write_report(self.study, self.task, self.run.folder, problems, self.teaching.needed())
-        if tracking != "none":
-            from tracedistill.report.tracking import log_report
-
-            log_report(report, self.study.study, tracking)
 
 
 def _is_there(path: Path) -> bool:

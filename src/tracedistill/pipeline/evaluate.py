@@ -5,34 +5,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tracedistill.chat.formats import ANSWER_TASK, split
 from tracedistill.engines import Engine, Generation, Request
+from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
 from tracedistill.evaluation.batches import Run, attempt_batches, collected
 from tracedistill.evaluation.requests import Asked, Asking, requests_for, shots_for
 from tracedistill.evaluation.scoring import score
 from tracedistill.files import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
-from tracedistill.pipeline.assembling import one_trace
-from tracedistill.pipeline.buying import Usage, buy
+from tracedistill.pipeline.assemble import one_trace
 from tracedistill.pipeline.graph import UNFINISHED, discard
-from tracedistill.pipeline.teaching import OWN, SCRIPTED
+from tracedistill.pipeline.paid_calls import Usage, buy
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.pipeline.teach import Teachers
+from tracedistill.pipeline.terms import OWN
 from tracedistill.recipes import Arm, StudentConfig, TeacherConfig, run_name
 from tracedistill.records import Attempt, Problem, Trace
-
-if TYPE_CHECKING:
-    from tracedistill.pipeline.work import Workshop
-
 
 PAYS = 10
 """A check of n prompts writes and reads each of them twice; merging saves about a fifth of an attempt's time."""
 
 
-class Attempting:
+class Evaluation:
     """The arms of one study, asked and judged."""
 
-    def __init__(self, work: Workshop) -> None:
+    def __init__(self, work: StudyRun) -> None:
         self.work = work
         self.study = work.study
 
@@ -267,7 +266,7 @@ def judged_line(attempt: Attempt, result: Any) -> dict[str, Any]:
 class Endpoint:
     """A student behind an endpoint: answers are cached like a teacher's, so that nothing is paid twice."""
 
-    def __init__(self, work: Workshop, arm: str, config: StudentConfig, model: str) -> None:
+    def __init__(self, work: StudyRun, arm: str, config: StudentConfig, model: str) -> None:
         self.work = work
         self.arm = arm
         self.config = TeacherConfig(
@@ -287,7 +286,7 @@ class Endpoint:
     def server(self) -> Engine:
         """The endpoint's engine."""
         if self._server is None:
-            self._server = self.work.teaching.engine(self.arm, self.config)
+            self._server = Teachers(self.work).engine(self.arm, self.config)
         return self._server
 
     def describe(self) -> dict[str, Any]:

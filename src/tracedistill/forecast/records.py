@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tracedistill.estimates import LAUNCH_SECONDS, Device, Need, PromptLengths, RowLengths
+from tracedistill.forecast.estimates import LAUNCH_SECONDS, Device, Need, PromptLengths, RowLengths
 from tracedistill.recipes import Study
 
 

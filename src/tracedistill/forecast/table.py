@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from tracedistill.estimates import GB
-from tracedistill.pipeline.forecasts import Asking, StudyForecast, Tuning
-from tracedistill.pipeline.screen import Screen
-from tracedistill.report.terminal import narrow_table, wide_console
+from tracedistill.forecast.estimates import GB
+from tracedistill.forecast.records import Asking, StudyForecast, Tuning
+from tracedistill.shown import narrow_table, wide_console
 
 UNKNOWN = "?"
 
 
-def tell(screen: Screen, forecast: StudyForecast) -> None:
-    """Print a forecast."""
-    if screen.console.quiet:
-        return
+def print_forecast(forecast: StudyForecast, say: Callable[[str], object]) -> None:
+    """Print a forecast: its tables, and by `say` what they rest on."""
     show = wide_console().print
     if forecast.quotes:
         heads = ("model teacher", "calls", "tokens in", "tokens out", "cost")
@@ -35,28 +32,28 @@ def tell(screen: Screen, forecast: StudyForecast) -> None:
     show(narrow_table("asking (estimates; nobody was asked)", asked, [_asking(each) for each in forecast.askings]))
     total = forecast.tuning_seconds + forecast.asking_seconds
     if total:
-        screen.say(
+        say(
             f"in all: tuning {duration(forecast.tuning_seconds)}, asking {duration(forecast.asking_seconds)}, "
             f"together {duration(total)}; peak memory {memory(forecast.memory)}"
         )
     for student in dict.fromkeys(each.student for each in forecast.tunings if each.fits):
-        screen.say(_fitting(student, [each for each in forecast.tunings if each.student == student]))
+        say(_fitting(student, [each for each in forecast.tunings if each.student == student]))
     for device in forecast.devices:
         if device.memory and forecast.memory > device.memory:
-            screen.say(
+            say(
                 f"note: {device.name} has {memory(device.memory)}; less takes raising training.gradient_accumulation, "
                 "training.activation_checkpointing, quantization: nf4, or a smaller evaluation.batch_size"
             )
-    _list(screen, "what the estimates rest on:", forecast.assumptions)
-    _list(screen, "not known or left out:", forecast.unknown)
-    _list(screen, "would stop the run:", forecast.refused)
+    _list(say, "what the estimates rest on:", forecast.assumptions)
+    _list(say, "not known or left out:", forecast.unknown)
+    _list(say, "would stop the run:", forecast.refused)
 
 
-def _list(screen: Screen, head: str, lines: Sequence[str]) -> None:
+def _list(say: Callable[[str], object], head: str, lines: Sequence[str]) -> None:
     if lines:
-        screen.say(head)
+        say(head)
     for line in lines:
-        screen.say(f"  {line}")
+        say(f"  {line}")
 
 
 def _tuning(tuning: Tuning) -> tuple[str, ...]:

@@ -7,17 +7,21 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from tracedistill import __version__
+from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.files import read_json
-from tracedistill.pipeline.assembling import heldout_file, make_datasets
-from tracedistill.pipeline.attempting import Attempting
-from tracedistill.pipeline.attributing import make_attribution
-from tracedistill.pipeline.drawing import sources_below
+from tracedistill.pipeline.assemble import heldout_file, make_datasets
+from tracedistill.pipeline.attribute import make_attribution
+from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.pipeline.graph import Node, versions
-from tracedistill.pipeline.judging import judge_params, learning
-from tracedistill.pipeline.preflights import limits_of
-from tracedistill.pipeline.reviewing import REVIEW_STORE, make_reviewed
-from tracedistill.pipeline.teaching import NOT_CONTENT, OWN, SCRIPTED
-from tracedistill.pipeline.work import Workshop
+from tracedistill.pipeline.preflight import limits_of, make_preflight
+from tracedistill.pipeline.problems import make_problems, sources_below
+from tracedistill.pipeline.report import make_report
+from tracedistill.pipeline.review import REVIEW_STORE, make_reviewed
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.pipeline.teach import Teachers
+from tracedistill.pipeline.terms import NOT_CONTENT, OWN
+from tracedistill.pipeline.train import make_adapter, make_trial
+from tracedistill.pipeline.validate import judge_params, judge_traces, learning
 from tracedistill.recipes import AttributionConfig, run_name
 from tracedistill.report import FILES as REPORT_FILES
 from tracedistill.review.outcomes import revision
@@ -43,17 +47,18 @@ STAGES = ("problems", "teach", "validate", "assemble", "train", "evaluate", "rep
 class Graph:
     """The pieces of one study."""
 
-    def __init__(self, work: Workshop) -> None:
+    def __init__(self, work: StudyRun) -> None:
         self.work = work
         self.study = work.study
         self.plain = work.plain
-        self.attempting = Attempting(work)
+        self.attempting = Evaluation(work)
+        self.teaching = Teachers(work)
 
     def nodes(self) -> list[Node]:
         """All pieces of the study, upstream first."""
         study = self.study
         nodes = [self._problems()]
-        teachers = self.work.teaching.needed()
+        teachers = self.teaching.needed()
         for teacher in teachers:
             nodes += [self._teach(teacher), self._validate(teacher)]
         nodes += [self._review(teacher) for teacher in self._reviewed(teachers)]
@@ -85,7 +90,15 @@ class Graph:
         params |= self._task_code()
         outputs = ("problems.jsonl", "problems.report.json")
         below = sources_below(self.work)
-        return Node("problems", "problems", (), outputs, params, self.work.make_problems, sources_below=below)
+        return Node(
+            "problems",
+            "problems",
+            (),
+            outputs,
+            params,
+            functools.partial(make_problems, self.work),
+            sources_below=below,
+        )
 
     def _task_code(self) -> dict[str, str]:
         """The content of a task's or judge's code where it is the user's own: it decides what a verdict is."""
@@ -93,11 +106,11 @@ class Graph:
         return {"task_code": code} if code else {}
 
     def _teach(self, teacher: str) -> Node:
-        source = self.work.teaching.source_of(teacher)
+        source = self.teaching.source_of(teacher)
         inputs = ("problems.jsonl", *((f"traces/{source}.jsonl",) if source else ()))
         outputs = (f"traces/{teacher}.jsonl", f"traces/{teacher}.failures.jsonl")
-        run = functools.partial(self.work.teaching.make, teacher)
-        params = {**self.work.teaching.params(teacher), **self._task_code()}
+        run = functools.partial(self.teaching.make, teacher)
+        params = {**self.teaching.params(teacher), **self._task_code()}
         config, content = self.study.teachers[teacher], {}
         if config.kind == "student":
             content = self._loads(config.student or next(iter(self.study.students)))
@@ -108,7 +121,7 @@ class Graph:
         if students := learning(self.work, teacher):
             params["students"] = students  # their special tokens must stand in no trace
         inputs = ("problems.jsonl", f"traces/{teacher}.jsonl")
-        run = functools.partial(self.work.make_validation, teacher)
+        run = functools.partial(judge_traces, self.work, teacher)
         outputs = (f"validation/{teacher}.jsonl", f"validation/{teacher}.report.json")
         return Node(f"validate:{teacher}", "validate", inputs, outputs, params, run)
 
@@ -167,7 +180,7 @@ class Graph:
         }
         inputs = [f"sft/{name}.jsonl" for name in self.work.arms_of(student)]
         inputs += [name for arm in self.work.arms_of(student) for name in self._heldout(arm)]
-        run = functools.partial(self.work.make_preflight, student)
+        run = functools.partial(make_preflight, self.work, student)
         return Node(
             f"preflight:{student}",
             "train",
@@ -203,7 +216,7 @@ class Graph:
             "format": self.study.format,
             "libraries": versions(),
         }
-        make = functools.partial(self.work.make_trial, student, learns)
+        make = functools.partial(make_trial, self.work, student, learns)
         outputs = (f"trials/{student}.json",)
         return Node(f"trial:{student}", "train", (), outputs, params, make, launched="trial", **self._loads(student))
 
@@ -222,7 +235,7 @@ class Graph:
             "rationale_weight": self.study.arms[name].rationale_weight,
         }
         inputs = (f"sft/{name}.jsonl", f"sft/{student}.preflight.json", *self._heldout(name))
-        make = functools.partial(self.work.make_adapter, name, seed)
+        make = functools.partial(make_adapter, self.work, name, seed)
         return Node(
             f"train:{run}",
             "train",
@@ -320,11 +333,11 @@ class Graph:
         inputs += [f"attempts/{name}.jsonl" for name in study.arms]
         inputs += [f"plans/{name}.jsonl" for name, arm in study.arms.items() if self.work.shows_plan(arm)]
         inputs += [f"attribution/{entry.plan}.json" for entry in study.attribution]
-        for teacher in self.work.teaching.needed():
+        for teacher in self.teaching.needed():
             inputs += [f"traces/{teacher}.failures.jsonl", f"validation/{teacher}.report.json"]
         imported = self.work.run.path("imported.json")
         if imported.exists():
             inputs += ["imported.json", *(f"attempts/{name}.jsonl" for name in read_json(imported)["arms"])]
         if self.work.run.path("sweep.json").exists():
             inputs.append("sweep.json")
-        return Node("report", "report", tuple(inputs), REPORT_FILES, params, self.work.make_report)
+        return Node("report", "report", tuple(inputs), REPORT_FILES, params, functools.partial(make_report, self.work))

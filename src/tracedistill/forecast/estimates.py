@@ -138,13 +138,6 @@ class Need:
     """Bytes at the peak, of one process."""
 
 
-def optimizer_steps(rows: int, training: TrainingConfig) -> int:
-    """Steps of one adapter."""
-    if training.max_steps > 0:
-        return training.max_steps
-    return math.ceil(training.epochs * math.ceil(rows / training.batch_size))
-
-
 def passes(rows: int, training: TrainingConfig) -> float:
     """How often each row is seen."""
     if training.max_steps > 0:
@@ -183,7 +176,7 @@ def training_need(
 
     `shared`: processes that share one row (context parallelism); each then holds its part of it.
     """
-    steps = optimizer_steps(rows.rows, training)
+    steps = training.optimizer_steps(rows.rows)
     seconds = padding(rows, training) * training_flops(size, rows, training, device) / device.rate("train")
     if device.kind == "gpu":
         least = steps * training.gradient_accumulation * size.layers * LAUNCH["train"]

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from tracedistill.engines.dtypes import SLOW, Choice, choose, slowness
 from tracedistill.engines.processor import DTYPES, Dtype
+from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.files import read_json, write_json
 from tracedistill.pipeline.graph import Node, RunFolder
 from tracedistill.pipeline.screen import Screen
-from tracedistill.pipeline.teaching import SCRIPTED
 from tracedistill.recipes import Study
 
 IDENTITY, DTYPES_KEY = "study.json", "dtypes"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from tracedistill.chat.prompts import PROMPTS
 from tracedistill.engines import Request
+from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.sizes import ModelSize, size_of
 from tracedistill.errors import InputError, Paused
-from tracedistill.estimates import (
+from tracedistill.evaluation.requests import Asking as AskingHow
+from tracedistill.evaluation.requests import requests_for
+from tracedistill.files import read_jsonl
+from tracedistill.forecast.estimates import (
     Device,
     Need,
     PromptLengths,
@@ -19,29 +22,23 @@ from tracedistill.estimates import (
     evaluations,
     like,
     longest_fitting,
-    optimizer_steps,
     training_need,
 )
-from tracedistill.evaluation.requests import Asking as AskingHow
-from tracedistill.evaluation.requests import requests_for
-from tracedistill.files import read_jsonl
-from tracedistill.pipeline.assembling import heldout_file
-from tracedistill.pipeline.attempting import PAYS, Attempting
-from tracedistill.pipeline.forecasts import Asking, StudyForecast, Tuning
-from tracedistill.pipeline.foreseeing import Lengths, by_problem, foreseen_rows
+from tracedistill.forecast.records import Asking, StudyForecast, Tuning
+from tracedistill.forecast.tokens import Meter
+from tracedistill.pipeline.assemble import heldout_file
+from tracedistill.pipeline.evaluate import PAYS, Evaluation
+from tracedistill.pipeline.expected_rows import Lengths, by_problem, foreseen_rows
 from tracedistill.pipeline.graph import Node, upstream
-from tracedistill.pipeline.metering import Meter
-from tracedistill.pipeline.preflights import limits_of
-from tracedistill.pipeline.quoting import quotes
-from tracedistill.pipeline.teaching import FREE_TEACHERS, SCRIPTED
+from tracedistill.pipeline.preflight import limits_of
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.pipeline.teacher_quotes import quotes
+from tracedistill.pipeline.terms import FREE_TEACHERS
 from tracedistill.recipes import Study
 from tracedistill.records import Example, Problem
 from tracedistill.sft.preflight import SHORT_ROWS, preflight
 
-if TYPE_CHECKING:
-    from tracedistill.pipeline.work import Workshop
-
-Make = Callable[["Workshop", Sequence[Node]], list[str]]
+Make = Callable[["StudyRun", Sequence[Node]], list[str]]
 """Makes nodes."""
 UNTUNED_WRITES = 0.15
 """Share of `max_tokens` that an untuned student writes, about: the quickstart's in-context arms, 0.06 to 0.14."""
@@ -49,7 +46,7 @@ Devices = Callable[[str], Device]
 """dtype -> what runs students of it."""
 
 
-def make_free(work: Workshop, nodes: Sequence[Node], make: Make) -> tuple[list[str], list[str]]:
+def make_free(work: StudyRun, nodes: Sequence[Node], make: Make) -> tuple[list[str], list[str]]:
     """Make what costs nothing (problems, rules', gold and recorded traces, verdicts, datasets).
 
     What rests on a model's traces is made only where these are there and complete. Returns what a run would stop at
@@ -85,7 +82,7 @@ class Forecaster:
     """Looks through one study; nothing is tuned, asked or fetched."""
 
     def __init__(
-        self, work: Workshop, attempting: Attempting, nodes: Sequence[Node], devices: Devices, shared: int = 1
+        self, work: StudyRun, attempting: Evaluation, nodes: Sequence[Node], devices: Devices, shared: int = 1
     ) -> None:
         """`shared`: processes that share one row in training (context parallelism)."""
         self.shared = shared
@@ -157,7 +154,7 @@ class Forecaster:
                 continue
             mine = heldout[name]
             held = like(lengths, self._heldout_count()) if mine is None else _summed(mine, long)
-            steps, size = optimizer_steps(lengths.rows, training), self._size(student)
+            steps, size = training.optimizer_steps(lengths.rows), self._size(student)
             need, fits = None, 0
             device = self._device(config.dtype)
             if size is not None and device.known:

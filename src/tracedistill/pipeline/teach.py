@@ -6,17 +6,19 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tracedistill.chat.prompts import TEACHER_PROMPTS, prompt_text
 from tracedistill.engines import Engine, Request
-from tracedistill.engines.scripted import ScriptedEngine
+from tracedistill.engines.scripted import SCRIPTED, ScriptedEngine
 from tracedistill.errors import InputError
 from tracedistill.files import atomic, dumps, file_hash, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.interventions import NO_TRACE
-from tracedistill.pipeline.buying import Usage, announce, buy, open_cache, prices_of
+from tracedistill.pipeline.paid_calls import Usage, announce, buy, open_cache, prices_of
 from tracedistill.pipeline.screen import counted
 from tracedistill.pipeline.spool import FirstTraces, Mark, Spool
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.pipeline.terms import FREE_TEACHERS, NOT_CONTENT, OWN
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Problem, Trace
 from tracedistill.teachers import (
@@ -33,31 +35,14 @@ from tracedistill.teachers import (
     trace_of,
 )
 
-if TYPE_CHECKING:
-    from tracedistill.pipeline.work import Workshop
-
-SCRIPTED = "scripted:"
-
-FREE_TEACHERS = ("rules", "gold", "recorded")
-"""Kinds of teachers that call no model."""
-
 NOTED = 1_000
 """Answers after which a run notes how far it has come."""
 
-OWN = "own"
-"""The value of an arm's `forced` that takes the trace which the student wrote itself."""
 
-NOT_CONTENT = (
-    "key_env", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "mode",
-    "usd_per_million_in", "usd_per_million_in_cached", "usd_per_million_out", "usd_per_hour",
-)  # fmt: skip
-"""Settings of a teacher or student that change what its answers cost, not what they say."""
-
-
-class Teaching:
+class Teachers:
     """The teachers of one study."""
 
-    def __init__(self, work: Workshop) -> None:
+    def __init__(self, work: StudyRun) -> None:
         self.work = work
         self.study = work.study
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE, intervene
-from tracedistill.pipeline.assembling import one_trace
+from tracedistill.pipeline.assemble import one_trace
+from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.records import Example, Problem
 from tracedistill.sft.examples import dealt, examples_for, two_targets
-
-if TYPE_CHECKING:
-    from tracedistill.pipeline.work import Workshop
 
 Lengths = dict[str, list[tuple[int, int]]]
 """Problem -> tokens and supervised tokens of each of its rows (two of them where an arm has two targets)."""
 
 
 def foreseen_rows(
-    work: Workshop, complete: Collection[str], name: str, train: Sequence[Problem]
+    work: StudyRun, complete: Collection[str], name: str, train: Sequence[Problem]
 ) -> tuple[list[Example], int]:
     """(a tuned arm's rows, tokens at most of the traces that are missing in them); 0: none are missing.
 
@@ -36,7 +33,7 @@ def foreseen_rows(
 
 
 def _own_rows(
-    work: Workshop, complete: Collection[str], name: str, train: Sequence[Problem]
+    work: StudyRun, complete: Collection[str], name: str, train: Sequence[Problem]
 ) -> tuple[list[Example], int]:
     study, arm = work.study, work.study.arms[name]
     teacher, traces, extra = study.teacher_of(arm), {}, 0

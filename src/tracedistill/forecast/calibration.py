@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from tracedistill.engines.processor import cores, measured
-from tracedistill.estimates import Device
+from tracedistill.forecast.estimates import DEVICES, Device
 
 
 @functools.cache
@@ -59,3 +59,8 @@ def _timed(torch: Any, work: Any) -> float:
         torch.cuda.synchronize()
         best = min(best, time.perf_counter() - started)
     return best
+
+
+def device_of(name: str | None, dtype: str) -> Device:
+    """Return the device of this name in estimates.DEVICES; None: this machine, whose speed is measured."""
+    return this_machine(dtype) if name is None else DEVICES[name]

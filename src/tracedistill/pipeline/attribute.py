@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tracedistill.chat.formats import split
 from tracedistill.evaluation.attribution import (
@@ -21,18 +21,16 @@ from tracedistill.evaluation.attribution import (
     summarise,
 )
 from tracedistill.files import atomic, read_jsonl, read_lines, to_json, write_json, write_jsonl
+from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import AttributionConfig
 from tracedistill.records import Problem, Trace, Verdict
 from tracedistill.validation import Validation, validate
-
-if TYPE_CHECKING:
-    from tracedistill.pipeline.work import Workshop
 
 TO_READ = 50
 """Failures rendered for reading by hand."""
 
 
-def make_attribution(work: Workshop, entry: AttributionConfig) -> None:
+def make_attribution(work: StudyRun, entry: AttributionConfig) -> None:
     """Write attribution/<arm>.json (the table), .jsonl (a line per problem) and .failures.md (a sample to read)."""
     study, arm = work.study, work.study.arms[entry.plan]
     problems = {problem.problem_id: problem for problem in work.problems("test")}
@@ -92,7 +90,7 @@ def make_attribution(work: Workshop, entry: AttributionConfig) -> None:
         stream.write(text.encode("utf-8", "replace").decode("utf-8"))
 
 
-def _by_problem(work: Workshop, arm: str) -> dict[str, list[Mapping[str, Any]]]:
+def _by_problem(work: StudyRun, arm: str) -> dict[str, list[Mapping[str, Any]]]:
     """An arm's attempts that were asked, by problem."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for _, row in read_lines(work.run.path(f"attempts/{arm}.jsonl")):
@@ -106,7 +104,7 @@ def _count(rows: list[Mapping[str, Any]]) -> tuple[int, int]:
 
 
 def _verdicts(
-    work: Workshop, teacher: str, plans: Mapping[str, Trace], problems: Mapping[str, Problem]
+    work: StudyRun, teacher: str, plans: Mapping[str, Trace], problems: Mapping[str, Problem]
 ) -> dict[str, Verdict]:
     """Trace id -> what rules say of the plan that was shown and, where they leave it open, a model judge."""
     found = {one.trace_id: one.trace for one in validate(work.task, problems, plans.values(), "all")}

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.sizes import size_of
 from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl, to_json, write_json
-from tracedistill.pipeline.assembling import heldout_file
-from tracedistill.pipeline.teaching import SCRIPTED
+from tracedistill.pipeline.assemble import heldout_file
+from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.records import Example
 
 if TYPE_CHECKING:
-    from tracedistill.pipeline.work import Workshop
     from tracedistill.sft.preflight import Judge, Preflight
 
 JUDGED = 200
 """Rows per arm whose answer the task also judges, the first ones."""
 
 
-def make_preflight(work: Workshop, student: str) -> None:
+def make_preflight(work: StudyRun, student: str) -> None:
     """Write sft/<student>.preflight.json.
 
     Raises InputError if the student cannot be tuned on these rows, or an arm is too short for what it learns.
@@ -72,7 +72,7 @@ def make_preflight(work: Workshop, student: str) -> None:
     write_json(work.run.path(f"sft/{student}.preflight.json"), facts)
 
 
-def limits_of(work: Workshop, name: str) -> dict[str, int]:
+def limits_of(work: StudyRun, name: str) -> dict[str, int]:
     """The max_tokens of the arms that are asked with a tuned arm's adapter and write what it has learnt."""
     study = work.study
     return {
@@ -82,7 +82,7 @@ def limits_of(work: Workshop, name: str) -> dict[str, int]:
     }
 
 
-def _judge_of(work: Workshop) -> Judge:
+def _judge_of(work: StudyRun) -> Judge:
     """How the task reads the answer out of what is learnt, beside how it reads the answer alone."""
     by_id = {problem.problem_id: problem for problem in work.problems("train")}
     left = JUDGED
@@ -102,7 +102,7 @@ def _judge_of(work: Workshop) -> Judge:
     return judge
 
 
-def _check_limits(work: Workshop, found: Mapping[str, Preflight]) -> None:
+def _check_limits(work: StudyRun, found: Mapping[str, Preflight]) -> None:
     """Report rows that are longer than what an arm may write; InputError if they are many."""
     from tracedistill.sft.preflight import SHORT_ROWS
 
@@ -119,7 +119,7 @@ def _check_limits(work: Workshop, found: Mapping[str, Preflight]) -> None:
             work.screen.say(f"  {name}: {said}")
 
 
-def _too_long(work: Workshop, tokenizer: Any, student: str) -> list[str]:
+def _too_long(work: StudyRun, tokenizer: Any, student: str) -> list[str]:
     """Validation problems whose row is over max_length in one of a student's arms."""
     from tracedistill.chat.rendering import render_example
 

@@ -1,0 +1,1 @@
+"""What a study would take, from a machine's measured speed: memory, time, rows, tokens."""

@@ -1,0 +1,88 @@
+"""What a study would take, shown before anything is paid or tuned."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from tracedistill.errors import InputError
+from tracedistill.forecast.calibration import device_of
+from tracedistill.forecast.estimates import DEVICES
+from tracedistill.forecast.records import StudyForecast
+from tracedistill.forecast.table import print_forecast
+from tracedistill.pipeline.forecast import Devices, Forecaster, make_free
+from tracedistill.pipeline.launch import shared_rows
+from tracedistill.pipeline.load import LoadedStudy
+from tracedistill.pipeline.making import make_nodes
+from tracedistill.pipeline.nodes import Graph
+from tracedistill.pipeline.screen import Screen
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.pipeline.teach import Teachers
+from tracedistill.pipeline.teacher_quotes import why_not_shown
+
+
+def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
+    """Show what the study would take: calls and money of model teachers, rows, steps, memory and time of every arm.
+
+    What costs nothing is made (problems, rules', gold and recorded traces, verdicts, datasets); nothing is called,
+    fetched or tuned. `device`: a name in estimates.DEVICES; None: this machine, whose speed is measured.
+    """
+    if device is not None and device not in DEVICES:
+        raise InputError(f"--device {device}: not known; known: {', '.join(DEVICES)}; without it, this machine")
+    work = StudyRun(loaded.study, loaded.recipe, Screen(), loaded.overrides)
+    work.run.claim()
+    with work.run.lock():
+        work.suppose(None if device is None else "bfloat16")
+        graph = Graph(work)
+        nodes = graph.nodes()
+        failed, paused = make_free(work, nodes, make_nodes)
+        hidden = why_not_shown(work)
+        if not hidden and work.run.path("problems.jsonl").exists():
+            Teachers(work).dry_run()
+        of = functools.partial(device_of, device)
+        shared = shared_rows(work)
+        forecast = Forecaster(work, graph.attempting, nodes, of, shared).forecast(failed, [*paused, *hidden])
+    if not work.screen.console.quiet:
+        print_forecast(forecast, work.screen.say)
+    return forecast
+
+
+def foresee(loaded: LoadedStudy, devices: Devices, *, make: bool = True) -> StudyForecast:
+    """Forecast as `dry_run` does, without a word and without touching the run folder: for the doctor.
+
+    What is made for it (see `dry_run`) goes into a folder that is thrown away, beside links to what is there already.
+    `make`: whether to make anything; without it the recipe's sizes stand in for what is missing.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "run"
+        _link(loaded.study.folder, folder)
+        study = replace(loaded.study, run_dir=str(folder))
+        work = StudyRun(study, loaded.recipe, Screen(quiet=True), loaded.overrides)
+        work.run.claim()
+        work.suppose()
+        graph = Graph(work)
+        nodes = graph.nodes()
+        failed, paused = make_free(work, nodes, make_nodes) if make else ([], [])
+        return Forecaster(work, graph.attempting, nodes, devices).forecast(failed, paused)
+
+
+NOT_FORESEEN_FROM = ("adapters", "generations", "attempts", "attribution", ".lock")
+"""What of a run folder no forecast reads."""
+
+
+def _link(source: Path, target: Path) -> None:
+    """Links to a run folder's files in folders of their own: what is written there replaces a link, not a file.
+
+    A person's store is copied: a database is written in place.
+    """
+    for path in source.rglob("*") if source.is_dir() else ():
+        name = path.relative_to(source)
+        if name.parts[0] not in NOT_FORESEEN_FROM and path.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            if name.parts[0] == "review":
+                shutil.copy2(path, target / name)
+            else:
+                (target / name).symlink_to(path.resolve())

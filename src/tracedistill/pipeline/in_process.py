@@ -1,0 +1,112 @@
+"""What each of the processes does that `accelerate launch` starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from tracedistill.errors import InputError
+from tracedistill.pipeline.checks import check_students, warn_if_slow
+from tracedistill.pipeline.graph import LOCK_HELD, Clock, Node, discard, upstream
+from tracedistill.pipeline.load import LoadedStudy
+from tracedistill.pipeline.making import make_nodes
+from tracedistill.pipeline.nodes import Graph
+from tracedistill.pipeline.screen import Screen
+from tracedistill.pipeline.study_run import StudyRun
+
+Barrier = Callable[[], object]
+"""Waits until every process has come here."""
+
+
+def train_in_this_process(
+    loaded: LoadedStudy, runs: Sequence[str], *, main_process: bool, barrier: Barrier
+) -> list[str]:
+    """What `accelerate launch -m tracedistill.train` does in each of its processes.
+
+    The main process makes what is missing upstream and writes manifests; all of them train. `runs`: tuned arms, or
+    single seeds of them (`<arm>.seed<k>`); empty: all. Returns the adapters trained.
+    """
+    return _launched(loaded, "train", runs, (0 if main_process else 1, 2), barrier, "nothing to train: every adapter")
+
+
+def attempt_in_this_process(
+    loaded: LoadedStudy, runs: Sequence[str], *, share: tuple[int, int], barrier: Barrier
+) -> list[str]:
+    """What `accelerate launch -m tracedistill.evaluate` does in each of its processes.
+
+    `share`: (this process, of how many): each runs its share of every arm's batches, the main one merges them. `runs`:
+    arms, or single seeds of them; empty: all. Returns what was generated.
+    """
+    return _launched(loaded, "generate", runs, share, barrier, "nothing to ask: every attempt")
+
+
+def try_in_this_process(
+    loaded: LoadedStudy, students: Sequence[str], *, main_process: bool, barrier: Barrier
+) -> list[str]:
+    """Try students on a made row in each launched process; return their names."""
+    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=not main_process), loaded.overrides)
+    graph = Graph(work)
+    trials = [node for node in graph.trials(graph.nodes()) if node.name.partition(":")[2] in students or not students]
+    return _make_together(work, trials, main_process=main_process, barrier=barrier, idle="every student")
+
+
+def _launched(
+    loaded: LoadedStudy, kind: str, runs: Sequence[str], share: tuple[int, int], barrier: Barrier, idle: str
+) -> list[str]:
+    main_process = share[0] == 0
+
+    def opened() -> StudyRun:
+        return StudyRun(loaded.study, loaded.recipe, Screen(quiet=not main_process), loaded.overrides)
+
+    def nodes_of(work: StudyRun) -> tuple[list[Node], list[Node]]:
+        """(all, those wanted)."""
+        nodes = Graph(work).nodes()
+        mine = {node.name.partition(":")[2]: node for node in nodes if node.name.startswith(f"{kind}:")}
+        for name in runs:
+            if name not in mine:
+                what = "tuned arm" if kind == "train" else "arm"
+                raise InputError(f"--arm {name}: no such {what}; the study has: {', '.join(mine) or 'none'}")
+        return nodes, [node for name, node in mine.items() if not runs or name in runs]
+
+    work = opened()
+    nodes_of(work)  # a name that is wrong stops every process before any waits for another
+    if not main_process:
+        barrier()
+        work = opened()  # with the dtypes that the main process has noted in the run folder
+        work.share, work.barrier = share, barrier
+        _, wanted = nodes_of(work)
+        return _make_together(work, wanted, main_process=False, barrier=barrier, idle=idle)
+    work.run.claim()
+    with work.run.lock():
+        work.settle()
+        nodes, wanted = nodes_of(work)
+        if LOCK_HELD not in os.environ:  # else the process that launched this one has said it
+            warn_if_slow(work, wanted)
+        chosen = {node.name for node in wanted}
+        before = [node for node in upstream(nodes, wanted) if node.name not in chosen]
+        check_students(work, before, launch=False)
+        for node in before:  # a launched process launches no others
+            if node.launched and work.run.state(node).kind != "complete":
+                raise InputError(f"{node.name} is not complete; first: tracedistill {node.stage} {loaded.recipe}")
+        make_nodes(work, before)
+        work.share, work.barrier = share, barrier
+        barrier()
+        return _make_together(work, wanted, main_process=True, barrier=barrier, idle=idle)
+
+
+def _make_together(
+    work: StudyRun, wanted: Sequence[Node], *, main_process: bool, barrier: Barrier, idle: str
+) -> list[str]:
+    stale = [node for node in wanted if work.run.state(node).kind != "complete"]
+    barrier()  # every process has read the states before the first manifest is written
+    for node in stale:
+        clock = Clock()
+        if main_process:
+            discard(work.run.path(node.manifest))
+        facts = node.run() or {}
+        barrier()
+        if main_process:
+            work.run.record(node, clock.seconds(), {**work.facts(), **facts})
+    if not stale:
+        work.screen.say(f"{idle} wanted is complete")
+    return [node.name.partition(":")[2] for node in stale]

@@ -1,0 +1,111 @@
+"""A study out of its recipe: read, with everything that no stage could do found before anything is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tracedistill.chat.prompts import (
+    PROMPTS,
+    STUDENT_FIELDS,
+    TEACHER_FIELDS,
+    TEACHER_PROMPTS,
+    field_fault,
+    needs_plan,
+    prompt_text,
+)
+from tracedistill.errors import InputError
+from tracedistill.interventions import INTERVENTIONS, NO_TRACE
+from tracedistill.pipeline.launch import shipped
+from tracedistill.pipeline.terms import OWN
+from tracedistill.recipes import Study
+from tracedistill.recipes import load as load_recipe
+from tracedistill.tasks import TASKS
+from tracedistill.tasks.file.kinds import RULES
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedStudy:
+    """A study with the file and overrides that it came from."""
+
+    study: Study
+    """The resolved recipe."""
+    recipe: Path
+    """Its file."""
+    overrides: tuple[str, ...] = ()
+    """`key=value`, as given."""
+
+
+def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
+    """Read a recipe with its overrides; InputError lists everything that is wrong with it."""
+    names = {
+        "tasks": TASKS,
+        "judges": {"auto", *RULES},
+        "prompts": PROMPTS,
+        "teacher_prompts": TEACHER_PROMPTS,
+        "interventions": {*INTERVENTIONS, NO_TRACE},
+        "forced": {*INTERVENTIONS, OWN},
+    }
+    if not Path(recipe).exists():
+        recipe = shipped(Path(recipe)) or recipe  # the README's commands work in an empty folder
+    study = _with_templates(load_recipe(Path(recipe), overrides, names), Path(recipe))
+    _check_prompts(study, recipe)
+    for name, arm in study.arms.items():
+        shows_plan = needs_plan(prompt_text(arm.prompt, study.prompts, PROMPTS))
+        if arm.tune is not None and shows_plan:
+            raise InputError(
+                f"{recipe}: arms.{name}.prompt: a tuned arm is asked as it was trained, and is trained without a plan; "
+                f"another arm may show one to the tuned student: {{adapter: {name}, prompt: {arm.prompt}}}"
+            )
+        if shows_plan and arm.teacher is None and len(study.teachers) > 1:
+            raise InputError(
+                f"{recipe}: arms.{name}.teacher: its prompt shows a plan, and the study has several teachers"
+            )
+        if arm.vote and study.samples_of(name) * len(study.runs_of(name)) < 2:
+            raise InputError(f"{recipe}: arms.{name}.vote: one attempt per problem is no vote; set samples or plans")
+        if arm.plans > 1 and not shows_plan:
+            raise InputError(f"{recipe}: arms.{name}.plans: the arm's prompt shows no plan")
+        for key, change in (("plan", arm.plan if shows_plan else None), ("forced", arm.forced)):
+            if change in INTERVENTIONS and not INTERVENTIONS[change].plans:
+                raise InputError(f"{recipe}: arms.{name}.{key}: '{change}' changes the answer to learn, not a trace")
+    for number, entry in enumerate(study.attribution):
+        if entry.plan in (entry.gold, entry.again) or entry.gold == entry.again:
+            raise InputError(f"{recipe}: attribution[{number}]: names one arm twice")
+        for label, arm in (("plan", study.arms[entry.plan]), ("gold", study.arms[entry.gold])):
+            if not needs_plan(prompt_text(arm.prompt, study.prompts, PROMPTS)):
+                raise InputError(
+                    f"{recipe}: attribution[{number}].{label}: the arm shows no plan, so none can be wrong"
+                )
+    return LoadedStudy(study, Path(recipe), tuple(overrides))
+
+
+def _with_templates(study: Study, recipe: Path) -> Study:
+    """The study with chat templates that stand in files read in; InputError if such a file is missing."""
+    students = {}
+    for name, student in study.students.items():
+        said = student.chat_template
+        students[name] = student
+        if said is None or "{" in said:
+            continue
+        file = next((path for path in (Path(said), recipe.parent / said) if path.is_file()), None)
+        if file is not None:
+            try:
+                students[name] = replace(student, chat_template=file.read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f"{recipe}: students.{name}.chat_template: {file} cannot be read: {error}") from error
+        elif "/" in said or Path(said).suffix:
+            raise InputError(f"{recipe}: students.{name}.chat_template: no file '{said}'")
+    return replace(study, students=students)
+
+
+def _check_prompts(study: Study, recipe: str | Path) -> None:
+    """Raise InputError if a prompt of the recipe's own has a field that nobody fills in: before anything is paid."""
+    users: list[tuple[str, tuple[str, ...]]] = [(arm.prompt, STUDENT_FIELDS) for arm in study.arms.values()]
+    users += [(teacher.prompt, TEACHER_FIELDS) for teacher in study.teachers.values()]
+    faults = {}
+    for name, fields in users:
+        if name in study.prompts and (fault := field_fault(study.prompts[name], fields)):
+            faults[name] = f"{recipe}: prompts.{name}: {fault}"
+    if faults:
+        raise InputError("\n".join(faults.values()))

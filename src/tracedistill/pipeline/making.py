@@ -1,0 +1,72 @@
+"""Pieces of a study made one after another: what is complete and unchanged is left alone."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from tracedistill.errors import InputError
+from tracedistill.forecast.calibration import device_of
+from tracedistill.forecast.estimates import LAUNCH_SECONDS
+from tracedistill.forecast.table import duration
+from tracedistill.pipeline.forecast import Forecaster
+from tracedistill.pipeline.graph import Clock, Node, State, discard
+from tracedistill.pipeline.launch import launch as launch_nodes
+from tracedistill.pipeline.nodes import Graph
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.recipes import run_name
+
+
+def make_nodes(work: StudyRun, wanted: Sequence[Node]) -> list[str]:
+    """Make the pieces that are not complete, in this order; return their names."""
+    made = []
+    for node in wanted:
+        state = work.run.state(node)
+        if state.kind == "complete":
+            continue
+        if state.kind == "damaged":
+            raise InputError(f"{work.run.folder}: {state.reason}")
+        _announce(work, node, state)
+        if node.launched == "train":
+            _say_time(work, wanted)
+        if node.launched:
+            # one launch for all of its kind: the libraries are loaded once
+            made += launch_nodes(work, node.launched, [other for other in wanted if other.launched == node.launched])
+        else:
+            _run_node(work, node)
+            made.append(node.name)
+    return made
+
+
+def _say_time(work: StudyRun, wanted: Sequence[Node]) -> None:
+    """Say before the first adapter what adapters and attempts will take here, by the dry run's forecast."""
+    graph, stale = Graph(work), {node.name for node in wanted if work.run.state(node).kind != "complete"}
+    forecast = Forecaster(work, graph.attempting, graph.nodes(), functools.partial(device_of, None)).forecast()
+    adapters = [
+        tuning.need.seconds
+        for tuning in forecast.tunings
+        for seed in range(tuning.seeds)
+        if tuning.need is not None and f"train:{run_name(tuning.arm, seed)}" in stale
+    ]
+    attempts = [
+        asking.need.seconds
+        for asking in forecast.askings
+        if asking.need is not None and {f"generate:{asking.arm}", f"generate:{run_name(asking.arm, 0)}"} & stale
+    ]
+    told = [f"{duration(sum(adapters) + LAUNCH_SECONDS)} for {len(adapters)} adapters"] if adapters else []
+    told += [f"{duration(sum(attempts))} for {len(attempts)} arms' attempts"] if attempts else []
+    if told:
+        kind = ", a guess on a GPU" if any(device.kind == "gpu" for device in forecast.devices) else ""
+        work.screen.say(f"  about {', then about '.join(told)} if nothing else runs here{kind}")
+
+
+def _announce(work: StudyRun, node: Node, state: State) -> None:
+    reads = f" from {', '.join(node.inputs)}" if node.inputs else ""
+    work.screen.say(f"{node.name}: {state.reason}; writes {', '.join(node.outputs)}{reads}")
+
+
+def _run_node(work: StudyRun, node: Node) -> None:
+    clock = Clock()
+    discard(work.run.path(node.manifest))  # from here on the outputs are not complete
+    facts = node.run() or {}
+    work.run.record(node, clock.seconds(), {**work.facts(), **facts})

@@ -1,0 +1,96 @@
+"""A stage and all that it needs; where each piece stands; the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tracedistill.files import read_json, to_json, write_json
+from tracedistill.pipeline.checks import check_keys, check_students, pin, warn_if_slow
+from tracedistill.pipeline.dtypes import COMPUTES
+from tracedistill.pipeline.graph import Node, State, upstream
+from tracedistill.pipeline.load import LoadedStudy
+from tracedistill.pipeline.making import make_nodes
+from tracedistill.pipeline.nodes import Graph
+from tracedistill.pipeline.screen import Screen
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.pipeline.terms import OWN
+from tracedistill.pipeline.validate import audit_of
+from tracedistill.training.tracking import check_tracker
+from tracedistill.validation.judge_audit import JudgeAudit
+
+
+def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait: bool = False) -> list[str]:
+    """Make a stage and all that it needs; what is complete and unchanged is left alone.
+
+    `wait`: wait for another run that is at work in the folder, instead of raising InputError. Returns the names of the
+    pieces that were made, in order. Raises InputError for what the user can mend; what was complete before stays as it
+    is.
+    """
+    screen = Screen(quiet=quiet)
+    work = StudyRun(loaded.study, loaded.recipe, screen, loaded.overrides)
+    work.run.claim()
+    if wait and _is_complete(work, stage):
+        return []  # a training that runs meanwhile is no reason to wait
+    with work.run.lock(wait=wait):
+        wanted = wanted_nodes(work, stage)
+        if pin(work, loaded.study, wanted):
+            work = StudyRun(loaded.study, loaded.recipe, screen, loaded.overrides)
+            wanted = wanted_nodes(work, stage)
+        if any(node.name.partition(":")[0] in ("preflight", *COMPUTES) for node in wanted):
+            work.settle()  # not before: a folder may be begun here and go on where it trains
+            wanted = wanted_nodes(work, stage)
+        told = [node for node in wanted if node.name.partition(":")[0] in ("train", "report")]
+        if loaded.study.tracking != "none" and any(work.run.state(node).kind != "complete" for node in told):
+            check_tracker(loaded.study.tracking)  # not first when a teacher has been paid
+        check_keys(work, wanted)
+        check_students(work, wanted)
+        warn_if_slow(work, wanted)
+        return make_nodes(work, wanted)
+
+
+def _is_complete(work: StudyRun, stage: str) -> bool:
+    return all(work.run.state(node).kind == "complete" for node in wanted_nodes(work, stage))
+
+
+def wanted_nodes(work: StudyRun, stage: str) -> list[Node]:
+    """A stage's pieces and all that they need."""
+    nodes = Graph(work).nodes()
+    return upstream(nodes, [node for node in nodes if node.stage == stage])
+
+
+def audit_judge(loaded: LoadedStudy, judge: str, labels: Path, *, quiet: bool = False) -> JudgeAudit:
+    """Measure a teacher of kind model as judge against labelled rows; its answers are kept, nothing is paid twice."""
+    return audit_of(StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides), judge, labels)
+
+
+def check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """Arm -> how many of its first n texts and verdicts change at other batch sizes; adapters are made if missing."""
+    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
+    work.run.claim()
+    with work.run.lock():
+        work.settle()
+        graph = Graph(work)
+        nodes = graph.nodes()
+        asked = [node for node in nodes if node.name.startswith("generate:")]
+        names = {node.name for node in asked}
+        make_nodes(work, [node for node in upstream(nodes, asked) if node.name not in names])
+        found = {}
+        for name, arm in loaded.study.arms.items():
+            if loaded.study.students[loaded.study.student_of(arm)].base_url is None and arm.forced != OWN:
+                work.screen.say(f"{name}: {n} prompts at other batch sizes")
+                found[name] = [to_json(line, defaults=True) for line in graph.attempting.determinism(name, n)]
+        write_json(work.run.path("determinism.json"), {"batch_size": loaded.study.evaluation.batch_size, **found})
+        return found
+
+
+def status(loaded: LoadedStudy) -> list[tuple[Node, State]]:
+    """Every piece of the study and where it stands; writes nothing."""
+    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True), loaded.overrides)
+    return [(node, work.run.state(node)) for node in Graph(work).nodes()]
+
+
+def report_of(loaded: LoadedStudy) -> dict[str, Any]:
+    """The report of a finished run."""
+    report: dict[str, Any] = read_json(loaded.study.folder / "report.json")
+    return report

@@ -1,0 +1,15 @@
+"""Words and lists that recipes, stages and forecasts share."""
+
+from __future__ import annotations
+
+FREE_TEACHERS = ("rules", "gold", "recorded")
+"""Kinds of teachers that call no model."""
+
+OWN = "own"
+"""The value of an arm's `forced` that takes the trace which the student wrote itself."""
+
+NOT_CONTENT = (
+    "key_env", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "mode",
+    "usd_per_million_in", "usd_per_million_in_cached", "usd_per_million_out", "usd_per_hour",
+)  # fmt: skip
+"""Settings of a teacher or student that change what its answers cost, not what they say."""
