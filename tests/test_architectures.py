@@ -77,7 +77,7 @@ def outside(folder: Path, adapter: Path, requests: list[Request]) -> list[str]:
 @pytest.mark.parametrize("name", EVERY)
 def test_tuned_asked_exported(name: str, tmp_path: Path) -> None:
     from tracedistill.engines.local import LocalEngine
-    from tracedistill.export.weights import write_adapter
+    from tracedistill.tools.export.weights import write_adapter
 
     folder = architectures.build(name, tmp_path / "model")
     engine: Any = LocalEngine.load(str(folder), "float32")

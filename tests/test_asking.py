@@ -11,12 +11,12 @@ import pytest
 
 from tests.tuned_study import recipe_of, small_study
 from tracedistill import pipeline
-from tracedistill.asking import Conversation, Question, context_of
 from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl
-from tracedistill.opening import open_study
 from tracedistill.records import Attempt
+from tracedistill.tools.ask import Conversation, Question, context_of
+from tracedistill.tools.open_study import open_study
 
 # PEFT asks transformers by a name that is on its way out
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import DATA
-from tracedistill.auditing import audit_page, audit_task, kind_of
 from tracedistill.cli import main
 from tracedistill.errors import InputError
+from tracedistill.tools.audit import audit_page, audit_task, kind_of
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no shared data here (set TRACEDISTILL_DATA)")
 

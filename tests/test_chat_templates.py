@@ -14,9 +14,9 @@ from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.engines.tokenizers import load_tokenizer
 from tracedistill.errors import InputError
-from tracedistill.export.model import Choice, export_model
 from tracedistill.files import read_json, read_lines
-from tracedistill.opening import open_study
+from tracedistill.tools.export.model import Choice, export_model
+from tracedistill.tools.open_study import open_study
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -42,7 +42,7 @@ def with_list(model: Path, *names: str) -> Path:
 @pytest.fixture(autouse=True)
 def _not_opened_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process for every export takes long; tests/export/test_outside.py has some."""
-    monkeypatch.setattr("tracedistill.export.model.OUTSIDE", 0)
+    monkeypatch.setattr("tracedistill.tools.export.model.OUTSIDE", 0)
 
 
 @pytest.fixture

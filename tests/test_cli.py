@@ -12,7 +12,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tracedistill import __version__
-from tracedistill.cli import STAGES, main
+from tracedistill.cli import main
+from tracedistill.cli.stages import STAGES
 
 StudyFile = Callable[..., Path]
 COMMAND = [sys.executable, "-m", "tracedistill.cli"]
@@ -36,11 +37,11 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    for name in (*STAGES, "status"):
+    for name in (*STAGES, "report", "status"):
         assert f"    {name} " in shown
 
 
-@pytest.mark.parametrize("command", [*STAGES, "status"])
+@pytest.mark.parametrize("command", [*STAGES, "report", "status"])
 def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
@@ -80,7 +81,7 @@ def test_commands_that_are_none(argv: list[str], tmp_path: Path, capsys: pytest.
 # ---- what the user can mend
 
 
-@pytest.mark.parametrize("command", [*STAGES, "status"])
+@pytest.mark.parametrize("command", [*STAGES, "report", "status"])
 def test_a_recipe_that_is_not_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert fails(capsys, command, "nowhere.yaml") == "tracedistill: nowhere.yaml: no such recipe\n"
 

@@ -9,8 +9,8 @@ import pytest
 from tests.conftest import DATA, ROOT
 from tracedistill.cli import main
 from tracedistill.errors import InputError
-from tracedistill.grading import grade, second_checker
 from tracedistill.records import Problem
+from tracedistill.tools.grade import grade, second_checker
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no shared data here (set TRACEDISTILL_DATA)")
 

@@ -17,10 +17,10 @@ from tracedistill.engines import identity
 from tracedistill.engines.identity import identity_of, is_hub_id, pin
 from tracedistill.errors import InputError
 from tracedistill.files import read_json
-from tracedistill.opening import open_study
 from tracedistill.pipeline.revisions import PINS
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.tools.open_study import open_study
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

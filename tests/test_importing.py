@@ -10,13 +10,13 @@ import pytest
 
 from tests.conftest import DATA
 from tests.run_folders import TASK, problems_of, right, write_run, wrong
-from tracedistill import importing
 from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash
-from tracedistill.importing import ColumnNames, import_outputs
 from tracedistill.report import write_view
 from tracedistill.report.runs import view_of_folder
+from tracedistill.tools import import_outputs as importing
+from tracedistill.tools.import_outputs import ColumnNames, import_outputs
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no shared data here (set TRACEDISTILL_DATA)")
 

@@ -10,7 +10,7 @@ import yaml
 from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import InputError
-from tracedistill.init import start_study
+from tracedistill.tools.init import start_study
 
 
 def a_csv(path: Path, rows: int, **more: str) -> Path:

@@ -14,7 +14,7 @@ import yaml
 from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import InputError
-from tracedistill.init import Wanted, start_study
+from tracedistill.tools.init import Wanted, start_study
 
 N = 20
 THINK = "<think>\nAdd {n} and 2.\n</think>\n\nThe sum is \\boxed{{{m}}}."

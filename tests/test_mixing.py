@@ -15,11 +15,11 @@ from tests.tiny import build
 from tests.tuned_study import recipe_of, tune
 from tracedistill import pipeline
 from tracedistill.errors import InputError
-from tracedistill.export.origin import arm_facts, arm_lines, teachers_of
-from tracedistill.opening import open_study
 from tracedistill.recipes import load
 from tracedistill.report.findings import limits
 from tracedistill.sft.examples import dealt
+from tracedistill.tools.export.origin import arm_facts, arm_lines, teachers_of
+from tracedistill.tools.open_study import open_study
 
 ARMS: dict[str, Any] = {
     "answers": {"tune": "none"},

@@ -7,9 +7,10 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.test_layers import LIGHT, loaded_by
-from tracedistill.asking import Reply
-from tracedistill.cli import _parser, main
-from tracedistill.study_commands import _changes_recipe, _print_reply
+from tracedistill.cli import build_parser, main
+from tracedistill.cli.arguments import changes_recipe
+from tracedistill.cli.ask import _print_reply
+from tracedistill.tools.ask import Reply
 
 COMMANDS = {
     "dataset": ("RECIPE", "--out", "--push", "--private"),
@@ -43,7 +44,7 @@ def test_their_help_loads_nothing_heavy() -> None:
      ("Where is Mary?", False), ("study.yaml", False)],
 )  # fmt: skip
 def test_what_changes_a_recipe_and_what_is_a_question(word: str, recipe: bool) -> None:
-    assert _changes_recipe(word) == recipe
+    assert changes_recipe(word) == recipe
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_every_command_line_of_the_guide() -> None:
     ]
     assert {line.split()[1] for line in lines} == set(COMMANDS)
     for line in lines:
-        _, rest = _parser().parse_known_args(shlex.split(line)[1:])
+        _, rest = build_parser().parse_known_args(shlex.split(line)[1:])
         assert not [word for word in rest if word.startswith("-")], line
 
 

@@ -15,15 +15,15 @@ from tracedistill.chat.formats import join
 from tracedistill.chat.rendering import prompt_template, render_example
 from tracedistill.cli import main
 from tracedistill.errors import InputError
-from tracedistill.export.card import fenced, table
-from tracedistill.export.dataset import export_dataset
-from tracedistill.export.licences import GENERATED, LICENCES, Licence, licence_of
-from tracedistill.export.rows import held_out_rows, row_of
 from tracedistill.files import file_hash, read_jsonl
-from tracedistill.opening import Opened, open_study, shown_model
 from tracedistill.recipes import TaskConfig
 from tracedistill.records import Example, Message
 from tracedistill.tasks import TASKS, get_task
+from tracedistill.tools.export.card import fenced, table
+from tracedistill.tools.export.dataset import export_dataset
+from tracedistill.tools.export.licences import GENERATED, LICENCES, Licence, licence_of
+from tracedistill.tools.export.rows import held_out_rows, row_of
+from tracedistill.tools.open_study import Opened, open_study, shown_model
 
 ARMS = {
     "standard": {},
@@ -359,7 +359,7 @@ def test_a_failure_leaves_the_earlier_export(study: Opened, folder: Path, monkey
     def fail(*args: object) -> None:
         raise full
 
-    monkeypatch.setattr("tracedistill.export.dataset.seal", fail)
+    monkeypatch.setattr("tracedistill.tools.export.dataset.seal", fail)
     with pytest.raises(InputError, match="No space left"):
         export_dataset(study, folder)
     assert file_hash(folder) == before

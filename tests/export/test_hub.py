@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tracedistill.errors import InputError
-from tracedistill.export.hub import check_repo_id, push
+from tracedistill.tools.export.hub import check_repo_id, push
 
 
 class Recorder:

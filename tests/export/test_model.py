@@ -15,16 +15,16 @@ from tests import tiny
 from tests.conftest import ROOT
 from tests.tuned_study import recipe_of, small_study, tune
 from tracedistill import pipeline
-from tracedistill.asking import Conversation
 from tracedistill.cli import main
 from tracedistill.errors import InputError
-from tracedistill.export import weights
-from tracedistill.export.model import Choice, export_model
 from tracedistill.files import file_hash, read_json, read_jsonl
-from tracedistill.opening import open_study
 from tracedistill.pipeline.graph import upstream
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.records import Attempt
+from tracedistill.tools.ask import Conversation
+from tracedistill.tools.export import weights
+from tracedistill.tools.export.model import Choice, export_model
+from tracedistill.tools.open_study import open_study
 
 # PEFT asks transformers by a name that is on its way out
 pytestmark = [
@@ -49,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _not_opened_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process for every export would take minutes; tests/export/test_outside.py has some."""
-    monkeypatch.setattr("tracedistill.export.model.OUTSIDE", 0)
+    monkeypatch.setattr("tracedistill.tools.export.model.OUTSIDE", 0)
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_the_cards_example_runs(place: Path, tmp_path: Path, merge: bool) -> Non
     """And prints what the study's own engine writes to that prompt."""
     from tracedistill.engines import Request, Sampling
     from tracedistill.engines.local import LocalEngine
-    from tracedistill.export.model import sample_of
+    from tracedistill.tools.export.model import sample_of
 
     export(place / "run", tmp_path / "out", merge=merge)
     card = tmp_path / "out" / "README.md"

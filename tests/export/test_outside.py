@@ -14,12 +14,12 @@ from tests import architectures, families, tiny
 from tests.tuned_study import recipe_of, tune
 from tracedistill.engines import weights
 from tracedistill.errors import InputError
-from tracedistill.export.loaders import loader_notes
-from tracedistill.export.model import Choice, export_model
-from tracedistill.export.weights import plain_scale, write_adapter
 from tracedistill.files import read_json
-from tracedistill.opening import open_study
 from tracedistill.recipes import StudentConfig
+from tracedistill.tools.export.loaders import loader_notes
+from tracedistill.tools.export.model import Choice, export_model
+from tracedistill.tools.export.weights import plain_scale, write_adapter
+from tracedistill.tools.open_study import open_study
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -70,7 +70,7 @@ def test_three_families_are_opened_outside(architecture: str, family: str, merge
 def test_what_cannot_be_opened_outside_is_not_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "outside.py"
     script.write_text("raise SystemExit('no such architecture')\n")
-    monkeypatch.setattr("tracedistill.export.outside.__file__", str(script))
+    monkeypatch.setattr("tracedistill.tools.export.outside.__file__", str(script))
     with pytest.raises(InputError, match="transformers and PEFT cannot open what was exported: no such architecture"):
         exported(tmp_path, tiny.build(tmp_path / "model"), merge=False)
     assert not (tmp_path / "out-False").exists()
@@ -101,7 +101,7 @@ def test_the_bases_own_files_go_along(tmp_path: Path) -> None:
 
 def test_the_configuration_is_the_bases_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Converters read names that the library no longer writes."""
-    monkeypatch.setattr("tracedistill.export.model.OUTSIDE", 0)
+    monkeypatch.setattr("tracedistill.tools.export.model.OUTSIDE", 0)
     model = tiny.build(tmp_path / "model")
     config = read_json(model / "config.json")
     config.pop("dtype", None)
@@ -117,7 +117,7 @@ def test_the_trained_end_of_a_base_model_is_an_end(
     merge: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Base models end a text with another token than the turns that the student learns."""
-    monkeypatch.setattr("tracedistill.export.model.OUTSIDE", 0)
+    monkeypatch.setattr("tracedistill.tools.export.model.OUTSIDE", 0)
     model = tiny.build(tmp_path / "model")
     for name in ("config.json", "generation_config.json"):
         (model / name).write_text(json.dumps({**read_json(model / name), "eos_token_id": 0}))
@@ -226,7 +226,7 @@ def test_a_student_whose_files_are_gone(tmp_path: Path) -> None:
 
 
 def test_a_hubs_card_names_the_base_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tracedistill.export.model.OUTSIDE", 0)
+    monkeypatch.setattr("tracedistill.tools.export.model.OUTSIDE", 0)
     model = tiny.build(tmp_path / "models--some--student" / "snapshots" / ("3" * 40))
     out, manifest = exported(tmp_path, model, merge=False)
     head = yaml.safe_load((out / "README.md").read_text().split("---")[1])

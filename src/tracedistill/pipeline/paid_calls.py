@@ -144,7 +144,7 @@ def announce(
     total: int | None = None,
 ) -> None:
     """Show the first prompt and what the run would cost at most; of `total` requests those given stand for all."""
-    from tracedistill.engines.forecast import forecast
+    from tracedistill.engines.quote import forecast
 
     say, plan = work.screen.say, forecast(requests, engine, cache)
     part = total is not None and total > plan.requests

@@ -1,5 +1,6 @@
 """Recipes: one YAML file per study, read strictly into frozen dataclasses; every error is reported at once."""
 
+from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig, ToleranceConfig
 from tracedistill.recipes.reader import load, resolved
 from tracedistill.recipes.schema import (
     Arm,
@@ -12,7 +13,6 @@ from tracedistill.recipes.schema import (
     ValidationConfig,
     run_name,
 )
-from tracedistill.recipes.sources import BudgetConfig, TaskConfig, TeacherConfig, ToleranceConfig
 
 __all__ = [
     "Arm",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from tracedistill.chat.formats import FormatName
-from tracedistill.recipes.sources import BudgetConfig, TaskConfig, TeacherConfig
+from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from tracedistill.report.format import dollars, number, percent, points
 from tracedistill.report.runs import RunView
 from tracedistill.report.sections.comparisons import compare_pair
 from tracedistill.report.sections.costs import Cost, break_even, cost_of
+from tracedistill.tasks.file.instructions import says_what_to_do
 
 MOST_UNGRADABLE = 0.5
 """Share of ungradable golds above which nothing is said of the arms."""
@@ -80,8 +81,6 @@ def _task_unnamed(view: RunView) -> bool:
     problems = list(view.problems().values())
     if any(problem.choices or problem.meta.get("labels") for problem in problems[:1]):
         return False
-    from tracedistill.init.recipe import says_what_to_do
-
     return bool(problems) and not says_what_to_do([problem.question for problem in problems])
 
 

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from tracedistill.errors import InputError
 from tracedistill.files import read_json, read_jsonl
-from tracedistill.importing import IMPORTED
 from tracedistill.recipes import Study, resolved
 from tracedistill.records import Problem
 from tracedistill.report.columns import Columns, kept, read_columns
 
+IMPORTED = "imported.json"
+"""What was imported into a run folder: per arm its source file's hash, its rows, and what was refused."""
 Kind = Literal["in context", "tuned", "served", "imported"]
 Pair = tuple[str, str]
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from tracedistill.tasks._rows import is_hub_id
+from tracedistill.tasks.file.instructions import says_what_to_do
 from tracedistill.tasks.file.loading import RawRow, Table
 
 CHARACTERS = 2.5
@@ -90,21 +91,8 @@ def asks_nothing(table: Table, wanted: Wanted) -> bool:
     return free and not instruction_for(table, wanted) and not _asks(table.rows)
 
 
-def says_what_to_do(questions: Sequence[str]) -> bool:
-    """Whether most texts are questions or instructions of their own."""
-    return 2 * sum(bool(_ASKS.search(question)) for question in questions) >= len(questions)
-
-
 def _asks(rows: Sequence[RawRow]) -> bool:
     return says_what_to_do([row.question for row in rows[:500]])
-
-
-_ASKS = re.compile(
-    r"[?？]|\A\W*(?:write|give|list|name|explain|summari[sz]e|translate|convert|rewrite|classify|extract|find|compute|"
-    r"calculate|describe|create|generate|identify|return|answer|complete|solve|determine|choose|select|edit|add|"
-    r"def |from |import )|请|求|计算|多少",
-    re.IGNORECASE,
-)
 
 
 def _keys(rows: Sequence[RawRow]) -> list[str]:

@@ -18,8 +18,10 @@ from tracedistill.chat.rendering import TODAY
 from tracedistill.engines import Request
 from tracedistill.engines.weights import PREFIX
 from tracedistill.errors import InputError
-from tracedistill.export import outside
-from tracedistill.export.files import (
+from tracedistill.files import disk_error, read_json, write_json
+from tracedistill.recipes import StudentConfig
+from tracedistill.tools.export import outside
+from tracedistill.tools.export.files import (
     base_ends,
     copy_companions,
     hub_name,
@@ -27,9 +29,7 @@ from tracedistill.export.files import (
     source_folder,
     write_generation,
 )
-from tracedistill.files import disk_error, read_json, write_json
-from tracedistill.opening import shown_model
-from tracedistill.recipes import StudentConfig
+from tracedistill.tools.open_study import shown_model
 
 if TYPE_CHECKING:
     from tracedistill.engines.local import LocalEngine

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.errors import InputError
-from tracedistill.export.card import counted, fenced, page, table
-from tracedistill.export.licences import UNKNOWN
-from tracedistill.export.origin import (
+from tracedistill.files import atomic, read_json, read_jsonl
+from tracedistill.records import Example
+from tracedistill.tools.export.card import counted, fenced, page, table
+from tracedistill.tools.export.folder import CARD, new_folder, seal
+from tracedistill.tools.export.licences import UNKNOWN
+from tracedistill.tools.export.origin import (
     arm_facts,
     arm_lines,
     made_with,
@@ -24,11 +27,8 @@ from tracedistill.export.origin import (
     teacher_lines,
     teachers_of,
 )
-from tracedistill.export.place import CARD, new_folder, seal
-from tracedistill.export.rows import held_out_rows, write_rows
-from tracedistill.files import atomic, read_json, read_jsonl
-from tracedistill.opening import Opened
-from tracedistill.records import Example
+from tracedistill.tools.export.rows import held_out_rows, write_rows
+from tracedistill.tools.open_study import Opened
 
 KIND = "dataset"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))

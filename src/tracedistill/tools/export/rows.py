@@ -13,9 +13,9 @@ from tracedistill.chat.rendering import TODAY
 from tracedistill.errors import InputError
 from tracedistill.files import atomic, dumps
 from tracedistill.interventions import NO_TRACE
-from tracedistill.opening import Opened
 from tracedistill.pipeline.assemble import one_trace, rows_of, shared_traces
 from tracedistill.records import Example
+from tracedistill.tools.open_study import Opened
 
 GROUP = 10_000
 """Rows held in memory at once."""

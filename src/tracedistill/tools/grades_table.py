@@ -8,10 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from tracedistill.grading import Tally
 from tracedistill.report.format import percent
 from tracedistill.report.terminal import JOINT_KEY
 from tracedistill.shown import narrow_table, wide_console
+from tracedistill.tools.grade import Tally
 
 NOT_OWN = ("task", "policy", "file", "groups", "second", "troubles")
 """Entries of a summary that are no figures."""

@@ -9,9 +9,9 @@ from typing import Any
 from tracedistill.chat.formats import FormatName
 from tracedistill.chat.rendering import TODAY
 from tracedistill.engines import Request
-from tracedistill.export.card import counted, fenced, page, percent, table
-from tracedistill.export.origin import arm_lines, source_lines, teacher_lines
-from tracedistill.opening import Opened
+from tracedistill.tools.export.card import counted, fenced, page, percent, table
+from tracedistill.tools.export.origin import arm_lines, source_lines, teacher_lines
+from tracedistill.tools.open_study import Opened
 
 PACKAGED = "pypi:"
 SAID = ("learning_rate", "epochs", "max_steps", "batch_size", "warmup", "scheduler", "weight_decay", "max_length")

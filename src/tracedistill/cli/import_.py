@@ -1,65 +1,19 @@
-"""The subcommands that work on run folders without a recipe: `report` and `import`."""
+"""`tracedistill import`: anyone's outputs as an arm of a run folder."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
+from tracedistill.cli.arguments import Commands, add_command
 from tracedistill.errors import InputError
 from tracedistill.shown import say
 
 
-def report_command(
-    commands: argparse._SubParsersAction,  # type: ignore[type-arg]
-    text: str,
-    make: Callable[[argparse.Namespace], int],
-) -> None:
-    """`report RUN...`; `make`: how a recipe's report is made, by its pipeline."""
-    command = commands.add_parser("report", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    command.add_argument(
-        "runs", nargs="+", metavar="RUN", help="run folders; or a recipe (.yaml), then key=value changes to it"
-    )
-    command.add_argument("--against", type=Path, metavar="RUN", help="compare each arm with the same one of this run")
-    command.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to (one run: its folder; several: RUN/compared)"
-    )
-    command.add_argument(
-        "--compare", action="append", default=[], metavar="FIRST,SECOND", help="arms to test instead of the declared"
-    )
-    command.add_argument(
-        "--section", action="append", default=[], metavar="KEY", help="print this section too (all: every one)"
-    )
-    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
-    command.set_defaults(call=lambda args: _report(args, make), overrides=[])
-
-
-def _report(args: argparse.Namespace, make: Callable[[argparse.Namespace], int]) -> int:
-    """Run folders directly; a recipe through its pipeline."""
-    folders = [Path(run) for run in args.runs if "=" not in run or Path(run).exists()]
-    recipes = [path for path in folders if path.suffix in (".yaml", ".yml") and not path.is_dir()]
-    overrides = [*(run for run in args.runs if Path(run) not in folders), *args.overrides]
-    if recipes:
-        if len(folders) > 1 or args.against or args.out or args.compare:
-            raise InputError(f"{recipes[0]}: --against, --out, --compare and several runs want run folders, no recipe")
-        args.recipe, args.overrides, args.stage = str(recipes[0]), overrides, "report"
-        args.dry_run, args.check_determinism = False, None
-        return make(args)
-    if overrides:
-        raise InputError(f"{overrides[0]}: changes a recipe; a run folder is reported as it is")
-    from tracedistill.report.command import report_folders
-    from tracedistill.report.terminal import print_report
-
-    place = report_folders(folders, args.against, args.out, args.compare)
-    if not args.quiet:
-        print_report(place, sections=args.section)
-    return 0
-
-
-def import_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
-    """`import FILE`."""
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
     text = "anyone's outputs as an arm of a run folder: judged, and ready for `report`"
-    command = commands.add_parser("import", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    command = add_command(commands, "import", text)
     command.add_argument("file", type=Path, help="outputs, one a row (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)")
     command.add_argument("--task", required=True, help="name of a task, or package.module:Class")
     command.add_argument("--arm", required=True, help="name of the arm")
@@ -77,13 +31,14 @@ def import_command(commands: argparse._SubParsersAction) -> None:  # type: ignor
     ):  # fmt: skip
         default = "problem_id" if flag == "problem" else flag.replace("-", "_")
         command.add_argument(f"--{flag}-field", default=default, metavar="COLUMN", help=f"{what} ({default})")
-    command.set_defaults(call=_import)
+    command.set_defaults(call=run)
 
 
-def _import(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand; return its exit code."""
     from dataclasses import fields
 
-    from tracedistill.importing import ColumnNames, import_outputs
+    from tracedistill.tools.import_outputs import ColumnNames, import_outputs
 
     where = [item.partition("=") for item in args.where]
     if not all(equals for _, equals, _ in where):

@@ -14,10 +14,10 @@ from importlib import metadata
 from pathlib import Path
 
 from tracedistill import __version__
-from tracedistill.doctor.findings import Finding, gigabytes
 from tracedistill.engines.dtypes import choose
 from tracedistill.engines.processor import measure_anew, measured, this_processor
 from tracedistill.engines.weights import cache_folder
+from tracedistill.tools.doctor.findings import Finding, gigabytes
 
 WAIT = 2.5
 """Seconds that the hub has to answer in."""

@@ -19,15 +19,14 @@ from tracedistill.chat.formats import bounded
 from tracedistill.errors import InputError
 from tracedistill.evaluation.scoring import score
 from tracedistill.files import disk_error, file_hash, read_json, read_jsonl, to_json, unlinked, write_json, write_jsonl
-from tracedistill.grading import KnownProblems, problem_of
 from tracedistill.recipes.names import name_fault
 from tracedistill.records import AnswerVerdicts, Attempt, Problem, Verdict
+from tracedistill.report.runs import IMPORTED
 from tracedistill.tasks import Policy, Task, get_task
 from tracedistill.tasks._base import content
 from tracedistill.tasks._rows import Row, read_rows
+from tracedistill.tools.grade import KnownProblems, problem_of
 
-IMPORTED = "imported.json"
-"""What was imported into a run folder: per arm its source file's hash, its rows, and what was refused."""
 LOCK = ".lock"
 """A run folder's lock, the same that a study's run takes."""
 BEGUN = "begun"

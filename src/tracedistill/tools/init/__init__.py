@@ -12,14 +12,14 @@ from typing import Any
 from tracedistill.chat.formats import join, split
 from tracedistill.chat.prompts import PROMPTS, fill
 from tracedistill.errors import InputError
-from tracedistill.init.guessing import READ, Guess, guess
-from tracedistill.init.recipe import Wanted, asks_nothing, instruction_for, recipe_text
 from tracedistill.records import Problem
 from tracedistill.tasks import Source, get_task
 from tracedistill.tasks._gold_audit import GoldAudit, allowed_faults, audit_golds, too_many_faults
 from tracedistill.tasks._rows import read_rows
 from tracedistill.tasks.file.kinds import told
 from tracedistill.tasks.file.loading import Table, read_table
+from tracedistill.tools.init.guessing import READ, Guess, guess
+from tracedistill.tools.init.recipe import Wanted, asks_nothing, instruction_for, recipe_text
 
 __all__ = ["Started", "Wanted", "start_study"]
 

@@ -12,13 +12,13 @@ from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
 from tracedistill.evaluation.requests import requests_for
 from tracedistill.files import content_id, read_json
-from tracedistill.opening import FULL, Opened, shown_model
 from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.pipeline.paid_calls import Usage, buy
 from tracedistill.pipeline.teach import Teachers
 from tracedistill.recipes import run_name
 from tracedistill.records import Message, Problem, Trace, Verdict
 from tracedistill.teachers import Failure, requests_for_teacher, trace_of
+from tracedistill.tools.open_study import FULL, Opened, shown_model
 
 ASKED = "asked"
 """Id and split of a problem that somebody has just thought of."""

@@ -10,17 +10,17 @@ from typing import Any
 from tracedistill.engines import Request
 from tracedistill.errors import InputError
 from tracedistill.evaluation.requests import requests_for
-from tracedistill.export.files import content_facts
-from tracedistill.export.loaders import loader_notes
-from tracedistill.export.model_card import model_card
-from tracedistill.export.origin import arm_facts, made_with, source_facts, teacher_facts, teachers_of
-from tracedistill.export.place import CARD, check_place, new_folder, seal
-from tracedistill.export.weights import compare, texts_outside, write_adapter, write_merged, write_tuned
 from tracedistill.files import atomic, content_id, file_hash, read_json, to_json
-from tracedistill.opening import FULL, Opened, shown_model
 from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.recipes import run_name
 from tracedistill.records import Problem
+from tracedistill.tools.export.files import content_facts
+from tracedistill.tools.export.folder import CARD, check_place, new_folder, seal
+from tracedistill.tools.export.loaders import loader_notes
+from tracedistill.tools.export.model_card import model_card
+from tracedistill.tools.export.origin import arm_facts, made_with, source_facts, teacher_facts, teachers_of
+from tracedistill.tools.export.weights import compare, texts_outside, write_adapter, write_merged, write_tuned
+from tracedistill.tools.open_study import FULL, Opened, shown_model
 
 KIND = "model"
 OUTSIDE = 4

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill import pipeline
-from tracedistill.doctor.findings import Finding, State, gigabytes
-from tracedistill.doctor.machine import EXTRAS, Machine, installed, key_is_set
 from tracedistill.engines.dtypes import SLOW, slowness
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.sizes import ModelSize, local_folder, size_of
@@ -19,6 +17,8 @@ from tracedistill.forecast.estimates import LAUNCH_SECONDS, Device, training_mem
 from tracedistill.forecast.records import StudyForecast, Tuning
 from tracedistill.recipes import StudentConfig, Study
 from tracedistill.recipes.documents import parse
+from tracedistill.tools.doctor.findings import Finding, State, gigabytes
+from tracedistill.tools.doctor.machine import EXTRAS, Machine, installed, key_is_set
 from tracedistill.training.tracking import check_tracker
 
 OFF = 2.0

@@ -1,4 +1,4 @@
-"""The subcommand `init`: from a file of one's own to a recipe, said to a person or, with --json, to a program."""
+"""`tracedistill init`: from a file of one's own to a recipe."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from tracedistill.cli.arguments import Commands
 from tracedistill.errors import InputError
 from tracedistill.shown import say
 
@@ -22,8 +23,8 @@ EXAMPLES = """examples:
 """
 
 
-def init_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
-    """`init FILE`."""
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
     text = "write a recipe for your own file of questions and answers"
     command = commands.add_parser(
         "init", help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=EXAMPLES,
@@ -50,11 +51,12 @@ def init_command(commands: argparse._SubParsersAction) -> None:  # type: ignore[
     command.add_argument("--first-choice", type=int, choices=(0, 1), help="number of the first choice")
     command.add_argument("--failing-golds", type=float, metavar="SHARE", help="share of golds that may fail (0.05)")
     command.add_argument("--json", action="store_true", help="print what was found as one JSON object")
-    command.set_defaults(call=_init)
+    command.set_defaults(call=run)
 
 
-def _init(args: argparse.Namespace) -> int:
-    from tracedistill.init import Wanted, start_study
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand; return its exit code."""
+    from tracedistill.tools.init import Wanted, start_study
 
     pairs = [item.partition("=") for item in args.columns]
     if not all(equals for _, equals, _ in pairs):

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK
-from tracedistill.export.card import counted, fenced, percent, table
-from tracedistill.export.licences import UNKNOWN, licence_of
 from tracedistill.files import read_json, read_lines, to_json
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE
-from tracedistill.opening import Opened, shown_model
 from tracedistill.pipeline.graph import versions
 from tracedistill.pipeline.teach import Teachers
+from tracedistill.tools.export.card import counted, fenced, percent, table
+from tracedistill.tools.export.licences import UNKNOWN, licence_of
+from tracedistill.tools.open_study import Opened, shown_model
 
 PRIVATE = ("run_dir", "cache", "tracking", "base_url", "key_env", "data_dir", "extra", "accelerate_config")
 """Keys of a recipe that are this machine's business."""

@@ -1,0 +1,66 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import TypeAlias
+
+from tracedistill.errors import InputError
+from tracedistill.shown import say
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
+    """Add a subcommand whose help is this text."""
+    return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+
+def add_recipe_command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
+    """Add a subcommand that reads a recipe and changes to it."""
+    command = add_command(commands, name, text)
+    command.add_argument("recipe", help="the study's YAML file")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
+    return command
+
+
+def add_study_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the recipe or run folder that a study is opened by."""
+    command.add_argument("study", metavar="RECIPE", help="the study's YAML file; or a run folder, taken as it is")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
+
+
+def add_push_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the upload to the hub."""
+    command.add_argument("--push", metavar="OWNER/NAME", help="then upload the folder to this repository of the hub")
+    command.add_argument("--private", action="store_true", help="with --push: nobody else may see it")
+
+
+def check_push(args: argparse.Namespace) -> None:
+    """Raise InputError if --push cannot be meant, before minutes of work."""
+    from tracedistill.tools.export.hub import check_repo_id
+
+    if args.push is not None:
+        check_repo_id(args.push)
+    elif args.private:
+        raise InputError("--private goes with --push OWNER/NAME")
+
+
+def upload(args: argparse.Namespace, kind: str) -> int:
+    """Upload what was written, if --push asks for it."""
+    from tracedistill.tools.export.hub import push
+
+    if args.push is not None:
+        say(f"pushed: {push(args.out, args.push, 'dataset' if kind == 'dataset' else 'model', private=args.private)}")
+    return 0
+
+
+def changes_recipe(word: str) -> bool:
+    """Return whether a word is key=value for a recipe, and not part of a question such as `x=3, what is 2x?`."""
+    from dataclasses import fields
+
+    from tracedistill.recipes import Study
+
+    found = re.match(r"(\w+)(?:\.[\w@-]+)*=", word)
+    return found is not None and found[1] in {each.name for each in fields(Study)}

@@ -1,0 +1,123 @@
+"""`tracedistill ask`: a chat with an arm."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracedistill.cli.arguments import Commands, add_command, changes_recipe
+from tracedistill.errors import InputError
+from tracedistill.shown import say
+
+if TYPE_CHECKING:
+    from tracedistill.tools.ask import Conversation, Reply
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
+    text = "talk to an arm: a question is rendered as the study does, and asked of its student, tuned or not"
+    command = add_command(commands, "ask", text)
+    command.epilog = (
+        "Without a question: one from each line of the input, or from you; an empty line begins a new conversation, "
+        "Ctrl-D ends."
+    )
+    command.add_argument("study", metavar="RECIPE", help="the study's YAML file; or a run folder, taken as it is")
+    command.add_argument(
+        "words", nargs="*", metavar="QUESTION", help="the question; and key=value changes to the recipe"
+    )
+    command.add_argument("--arm", required=True, metavar="NAME", help="tuned or in context")
+    command.add_argument("--seed", type=int, default=0, metavar="K", help="which of the arm's adapters (%(default)s)")
+    command.add_argument("--context", metavar="FILE", help="story lines, facts or passages, one a line (-: the input)")
+    command.add_argument("--choice", action="append", default=[], metavar="TEXT", help="of a multiple-choice question")
+    command.add_argument("--plan", metavar="FILE", help="the plan to show, where the arm shows one (-: the input)")
+    command.add_argument("--problem", metavar="ID", help="ask this problem of the study, and judge the answer")
+    command.add_argument("--plain", action="store_true", help="send the text as it is, without the arm's prompt")
+    command.add_argument("--json", action="store_true", help="one line of JSON per answer")
+    command.set_defaults(call=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand; return its exit code."""
+    from tracedistill.pipeline.launched import quiet_libraries
+    from tracedistill.tools.ask import Conversation, Question, context_of
+    from tracedistill.tools.open_study import open_study
+
+    overrides = [word for word in args.words if changes_recipe(word)]
+    question = " ".join(word for word in args.words if word not in overrides)
+    if args.problem and (question or args.context or args.choice):
+        raise InputError("--problem asks a problem of the study: no question, --context or --choice beside it")
+    if "-" in (args.context, args.plan) and not (question or args.problem):
+        raise InputError("the input holds the context or plan, so the question must stand on the command line")
+    context = context_of(_read(args.context)) if args.context else ()
+    plan = _read(args.plan).strip() if args.plan else None
+    quiet_libraries()
+    talk = Conversation(open_study(args.study, overrides), args.arm, args.seed, args.plain, plan)
+    say(f"arm {args.arm}: {talk.how}", file=sys.stderr)
+    if args.problem:
+        _print_reply(talk.ask_known(args.problem), args.json)
+    elif question:
+        _print_reply(talk.ask(Question(question, context, tuple(args.choice))), args.json)
+    else:
+        _converse(talk, context, args.choice, args.json)
+    return 0
+
+
+def _converse(talk: Conversation, context: tuple[str, ...], choices: Sequence[str], as_json: bool) -> None:
+    """A conversation with whoever sits there, or with the lines of a file."""
+    from tracedistill.tools.ask import Question
+
+    person = sys.stdin.isatty()
+    for line in _lines(person):
+        if not line.strip():
+            talk.forget()
+            continue
+        try:
+            _print_reply(talk.ask(Question(line.strip(), context, tuple(choices))), as_json)
+        except InputError as error:
+            if not person:
+                raise
+            say(f"tracedistill: {error}", file=sys.stderr)
+
+
+def _lines(person: bool) -> Iterator[str]:
+    if not person:
+        yield from sys.stdin
+        return
+    while True:
+        try:
+            yield input("> ")
+        except EOFError:
+            say()
+            return
+
+
+def _print_reply(reply: Reply, as_json: bool) -> None:
+    from tracedistill.files import dumps, to_json
+
+    if as_json:
+        say(dumps(to_json(reply, defaults=True)), flush=True)
+        return
+    if reply.plan is not None:
+        say(f"[plan shown]\n{reply.plan}\n")
+    say(reply.text)
+    say()
+    if reply.trace and reply.trace != reply.text.strip():
+        say(f"[trace] {' | '.join(reply.trace.splitlines())}")
+    say(f"[answer] {'none found' if reply.answer is None else reply.answer}")
+    if reply.verdict is not None:
+        why = f" ({reply.verdict.reason})" if reply.verdict.reason else ""
+        say(f"[gold] {reply.gold}: {reply.verdict.outcome}{why}")
+    if reply.finish == "length":
+        say(f"[cut off] after {reply.tokens} tokens, the arm's max_tokens")
+    sys.stdout.flush()
+
+
+def _read(name: str) -> str:
+    """A file's text; `-`: the input's."""
+    try:
+        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{name}: cannot be read: {error}") from error

@@ -1,0 +1,36 @@
+"""`tracedistill audit-judge`: a model judge measured against labelled rows."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tracedistill.cli.arguments import Commands, add_recipe_command
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
+    text = "measure a model judge against labelled rows: agreement, errors, position and length bias"
+    command = add_recipe_command(commands, "audit-judge", text)
+    command.add_argument(
+        "--labels", type=Path, required=True, metavar="FILE", help="rows with problem, kind (plan, step), text, label"
+    )
+    command.add_argument("--judge", required=True, metavar="TEACHER", help="a teacher of kind model in the recipe")
+    command.add_argument("--out", type=Path, metavar="AUDIT.json", help="the figures")
+    command.add_argument("--quiet", action="store_true", help="say nothing but the table")
+    command.set_defaults(call=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand; return its exit code."""
+    from tracedistill import pipeline
+    from tracedistill.files import check_output, to_json, write_json
+    from tracedistill.report.judges import print_audit
+
+    if args.out is not None:
+        check_output(args.out, args.labels, Path(args.recipe))
+    audit = pipeline.audit_judge(pipeline.load(args.recipe, args.overrides), args.judge, args.labels, quiet=args.quiet)
+    print_audit(args.judge, audit)
+    if args.out is not None:
+        write_json(args.out, {"judge": args.judge, **to_json(audit, defaults=True)})
+    return 0

@@ -1,0 +1,46 @@
+"""`tracedistill dataset`: the rows of tuned arms as a dataset folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tracedistill.cli.arguments import (
+    Commands,
+    add_command,
+    add_push_arguments,
+    add_study_arguments,
+    check_push,
+    upload,
+)
+from tracedistill.shown import say
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
+    text = "every tuned arm's rows as a dataset folder with a card: Parquet and JSON Lines, ready for load_dataset"
+    command = add_command(commands, "dataset", text)
+    add_study_arguments(command)
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder, or an earlier export")
+    add_push_arguments(command)
+    command.set_defaults(call=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand; return its exit code."""
+    from tracedistill.tools.export.dataset import KIND, export_dataset
+    from tracedistill.tools.export.folder import check_place
+    from tracedistill.tools.open_study import open_study
+
+    check_push(args)
+    check_place(args.out, KIND)
+    made = export_dataset(open_study(args.study, args.overrides, "assemble"), args.out)
+    for arm, splits in made.rows.items():
+        say(f"{arm}: {', '.join(f'{rows} rows to {_ROLE[split]}' for split, rows in splits.items())}")
+    if made.without_validation:
+        say(f"note: no validation split: {made.without_validation}")
+    say(f'wrote {args.out}; load_dataset("{args.out}", "{next(iter(made.rows))}"), and read {args.out}/README.md')
+    return upload(args, "dataset")
+
+
+_ROLE = {"train": "train", "validation": "validate"}

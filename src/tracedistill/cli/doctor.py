@@ -1,0 +1,59 @@
+"""`tracedistill doctor`: what this machine has, and what recipes need of it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracedistill.cli.arguments import Commands, add_command, changes_recipe
+from tracedistill.errors import InputError
+from tracedistill.shown import say
+
+if TYPE_CHECKING:
+    from tracedistill.tools.doctor.findings import Finding
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
+    text = "what this machine has, and what recipes would need of it; exit code 1 where something will not run"
+    command = add_command(commands, "doctor", text)
+    command.add_argument(
+        "words", nargs="*", metavar="RECIPE", help="studies' YAML files; and key=value changes to them"
+    )
+    command.set_defaults(call=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand; return its exit code."""
+    from tracedistill.forecast.calibration import this_machine
+    from tracedistill.tools.doctor.machine import findings_of, look
+    from tracedistill.tools.doctor.needs import needs_of
+
+    overrides = tuple(word for word in args.words if changes_recipe(word))
+    recipes = [Path(word) for word in args.words if word not in overrides]
+    if overrides and not recipes:
+        raise InputError(f"{overrides[0]}: changes a recipe, and none is given")
+    machine = look()
+    bad = _say(findings_of(machine))
+    for recipe in recipes:
+        say(f"\n{recipe}")
+        bad += _say(needs_of(recipe, overrides, machine, this_machine))
+    if recipes:
+        say("\nMemory and time are estimates; `tracedistill run RECIPE --dry-run` shows them arm by arm.")
+    if bad:
+        say(f"will not run here as it stands: {bad} of the lines above")
+    return 1 if bad else 0
+
+
+def _say(findings: Iterator[Finding]) -> int:
+    """Print them as they come; how many are bad."""
+    bad = 0
+    for found in findings:
+        bad += found.state == "bad"
+        say(f"{_MARKS[found.state]:5}{found.name:22} {found.text}", flush=True)
+    return bad
+
+
+_MARKS = {"ok": "ok", "note": "note", "bad": "BAD"}

@@ -1,0 +1,51 @@
+"""`tracedistill grade`: anyone's outputs judged."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tracedistill.cli.arguments import Commands, add_command
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
+    text = "judge anyone's outputs: JSON Lines, CSV or Parquet, answer and trace apart"
+    command = add_command(commands, "grade", text)
+    command.add_argument("file", type=Path, help="outputs, one a row (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)")
+    command.add_argument("--task", required=True, help="name of a task, or package.module:Class")
+    command.add_argument("--policy", choices=("default", "published"), default="default", help="the answer metric")
+    command.add_argument("--data-dir", type=Path, help="folder with one folder per task, to join rows by problem id")
+    for flag, default, what in (
+        ("--problem-field", "problem_id", "the problem's id"),
+        ("--gold-field", "gold", "gold in the row"),
+        ("--text-field", "text", "the output"),
+    ):
+        command.add_argument(flag, default=default, metavar="COLUMN", help=f"{what} ({default})")
+    command.add_argument("--by", default="", metavar="COLUMN[,COLUMN]", help="the summary again for each group of rows")
+    command.add_argument("--out", type=Path, metavar="VERDICTS.jsonl", help="a line per row")
+    command.add_argument("--summary", type=Path, metavar="SUMMARY.json", help="the figures")
+    command.add_argument("--second", choices=("math-verify",), help="a second checker, and where the two disagree")
+    command.set_defaults(call=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand; return its exit code."""
+    from tracedistill.tools.grade import grade, second_checker
+    from tracedistill.tools.grades_table import print_grades
+
+    figures = grade(
+        args.file,
+        args.task,
+        policy=args.policy,
+        data_dir=args.data_dir,
+        problem_field=args.problem_field,
+        gold_field=args.gold_field,
+        text_field=args.text_field,
+        by=tuple(name for name in args.by.split(",") if name),
+        out=args.out,
+        summary=args.summary,
+        second=second_checker(args.second) if args.second else None,
+    )
+    print_grades(figures)
+    return 0

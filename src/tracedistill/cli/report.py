@@ -1,0 +1,53 @@
+"""`tracedistill report`: one page, Markdown, CSV and the table in the terminal."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tracedistill.cli.arguments import Commands, add_command
+from tracedistill.cli.stages import run as make_stage
+from tracedistill.errors import InputError
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
+    text = "one page, Markdown, CSV and the table in the terminal, of a study or of run folders"
+    command = add_command(commands, "report", text)
+    command.add_argument(
+        "runs", nargs="+", metavar="RUN", help="run folders; or a recipe (.yaml), then key=value changes to it"
+    )
+    command.add_argument("--against", type=Path, metavar="RUN", help="compare each arm with the same one of this run")
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to (one run: its folder; several: RUN/compared)"
+    )
+    command.add_argument(
+        "--compare", action="append", default=[], metavar="FIRST,SECOND", help="arms to test instead of the declared"
+    )
+    command.add_argument(
+        "--section", action="append", default=[], metavar="KEY", help="print this section too (all: every one)"
+    )
+    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    command.set_defaults(call=run, overrides=[])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run folders directly; a recipe through its pipeline."""
+    folders = [Path(run) for run in args.runs if "=" not in run or Path(run).exists()]
+    recipes = [path for path in folders if path.suffix in (".yaml", ".yml") and not path.is_dir()]
+    overrides = [*(run for run in args.runs if Path(run) not in folders), *args.overrides]
+    if recipes:
+        if len(folders) > 1 or args.against or args.out or args.compare:
+            raise InputError(f"{recipes[0]}: --against, --out, --compare and several runs want run folders, no recipe")
+        args.recipe, args.overrides, args.stage = str(recipes[0]), overrides, "report"
+        args.dry_run, args.check_determinism = False, None
+        return make_stage(args)
+    if overrides:
+        raise InputError(f"{overrides[0]}: changes a recipe; a run folder is reported as it is")
+    from tracedistill.report.command import report_folders
+    from tracedistill.report.terminal import print_report
+
+    place = report_folders(folders, args.against, args.out, args.compare)
+    if not args.quiet:
+        print_report(place, sections=args.section)
+    return 0

@@ -1,0 +1,71 @@
+"""`tracedistill review`: a person reads, corrects and approves traces."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tracedistill.cli.arguments import Commands, add_command
+from tracedistill.errors import InputError
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
+    text = "read, correct and approve traces in the browser, before they are used"
+    command = add_command(commands, "review", text)
+    command.add_argument("target", type=Path, help="the study's YAML file, or traces (.jsonl, .csv, .parquet)")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
+    command.add_argument("--task", help="of a file of traces: name of a task, or package.module:Class")
+    command.add_argument("--data-dir", type=Path, help="of a file of traces: folder with one folder per task")
+    command.add_argument("--reviewer", metavar="NAME", help="who reviews (the login name)")
+    command.add_argument("--port", type=int, default=0, help="port on loopback (any free one)")
+    command.add_argument("--no-browser", action="store_true", help="print the address only")
+    command.add_argument("--teacher", default="", help="begin with this teacher's traces")
+    command.add_argument("--sample", type=int, metavar="N", help="begin with N traces of each teacher (the recipe's)")
+    command.add_argument("--seed", type=int, help="seed of samples (the recipe's, else 0)")
+    command.add_argument("--export", type=Path, metavar="SHEET.csv", help="write a spreadsheet and stop")
+    command.add_argument("--overwrite", action="store_true", help="with --export: replace a sheet that exists")
+    command.add_argument("--import", type=Path, metavar="SHEET.csv", dest="sheet", help="read it back and stop")
+    command.add_argument("--agreement", action="store_true", help="print how far reviewers agree and stop")
+    command.add_argument("--rate", type=Path, metavar="PLAN.yaml", help="rate traces of several kinds on Likert scales")
+    command.add_argument("--read", type=int, default=0, metavar="N", help="read N failed attempts: whose error?")
+    command.add_argument("--arm", help="with --read: of this arm alone")
+    command.add_argument("--labels", type=Path, metavar="FILE", help="the program's attribution: problem_id, label")
+    command.set_defaults(call=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand; return its exit code."""
+    from tracedistill.review.commands import Options, Reviewed, review
+
+    for name in ("port", "sample", "seed", "read"):
+        if (getattr(args, name) or 0) < 0:
+            raise InputError(f"--{name} must not be negative")
+    target: Path = args.target
+    sample, seed, teacher = args.sample or 0, args.seed or 0, args.teacher
+    if target.suffix in (".yaml", ".yml"):
+        from tracedistill import pipeline
+
+        loaded = pipeline.load(target, args.overrides)
+        pipeline.run(loaded, "validate", quiet=True, wait=True)  # reviewers start together
+        folder, study = loaded.study.folder, loaded.study
+        teachers = [name for name in study.teachers if (folder / "validation" / f"{name}.jsonl").is_file()]
+        store = folder / "review" / "review.sqlite"
+        rule = study.validation
+        # what the recipe wants reviewed is what the page begins with
+        sample = study.review.sample if args.sample is None else args.sample
+        seed = study.seed if args.seed is None else args.seed
+        if not teacher and len(study.review.teachers) == 1:
+            (teacher,) = study.review.teachers
+        what = Reviewed(study.task.name, store, folder, teachers, keep=rule.keep, leaks=rule.leaks)
+    elif args.task is None or args.overrides:
+        raise InputError("a file of traces wants --task NAME, and takes no key=value; a study ends in .yaml")
+    else:
+        what = Reviewed(args.task, target.with_name(f"{target.name}.review.sqlite"), file=target)
+    options = Options(
+        reviewer=args.reviewer, port=args.port, browser=not args.no_browser, sample=sample, seed=seed,
+        teacher=teacher, out=args.export, sheet=args.sheet, agreement=args.agreement, rate=args.rate,
+        read=args.read, arm=args.arm, labels=args.labels, data_dir=args.data_dir,
+        overwrite=args.overwrite, inputs=tuple(each for each in (target, args.labels, args.rate) if each is not None),
+    )  # fmt: skip
+    return review(what, options)

@@ -1,0 +1,88 @@
+"""The stages as subcommands: teach, validate, assemble, train, evaluate, and run."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+from tracedistill.cli.arguments import Commands, add_recipe_command
+from tracedistill.errors import InputError
+from tracedistill.shown import say
+
+if TYPE_CHECKING:
+    from tracedistill.pipeline import LoadedStudy
+
+STAGES = {
+    "run": "make everything that is missing or has changed, up to the report",
+    "teach": "problems and the teachers' traces",
+    "validate": "judge the traces against gold",
+    "assemble": "one SFT dataset per tuned arm, one set of plans per arm that shows them",
+    "train": "one LoRA adapter per tuned arm, by accelerate launch",
+    "evaluate": "every arm's attempts, generated and judged",
+}
+"""Subcommand -> its help; `run` makes the stage `report`."""
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommands."""
+    for name, text in STAGES.items():
+        command = add_recipe_command(commands, name, text)
+        command.add_argument("--quiet", action="store_true", help="print errors only")
+        if name in ("teach", "train", "run"):
+            text = "rows, steps, memory, time; a model teacher's first prompts, calls and cost; then stop"
+            command.add_argument("--dry-run", action="store_true", help=text)
+            command.add_argument(
+                "--device", metavar="NAME", help="with --dry-run: for this GPU (h100, ...), not for here"
+            )
+        if name == "evaluate":
+            command.add_argument(
+                "--check-determinism", type=int, metavar="N",
+                help="report how many of the first N texts and verdicts change with the batch size",
+            )  # fmt: skip
+        command.set_defaults(call=run, stage=name, dry_run=False, device=None, check_determinism=None)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand; return its exit code."""
+    from tracedistill import pipeline
+    from tracedistill.report.terminal import print_report
+
+    started = time.monotonic()
+    loaded = pipeline.load(args.recipe, args.overrides)
+    if args.dry_run:
+        return 2 if pipeline.dry_run(loaded, args.device).refused else 0
+    if getattr(args, "device", None) is not None:
+        raise InputError("--device says what --dry-run reckons with; a run takes the hardware that is there")
+    if args.check_determinism is not None:
+        return _check_determinism(loaded, args.check_determinism, quiet=args.quiet)
+    made = pipeline.run(loaded, "report" if args.stage == "run" else args.stage, quiet=args.quiet)
+    if args.quiet:
+        return 0
+    if args.stage in ("run", "report"):
+        print_report(loaded.study.folder, sections=getattr(args, "section", ()))
+    seconds = time.monotonic() - started
+    if made:
+        say(f"{args.stage}: made {', '.join(made)} in {seconds:.0f} s, in {loaded.study.folder}")
+    else:
+        say(f"{args.stage}: nothing to do, everything in {loaded.study.folder} is complete and unchanged")
+    return 0
+
+
+def _check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:
+    from tracedistill import pipeline
+    from tracedistill.shown import narrow_table, wide_console
+
+    if n < 1:
+        raise InputError("--check-determinism wants the number of problems to ask, at least 1")
+    found = pipeline.check_determinism(loaded, n, quiet=quiet)
+    size = loaded.study.evaluation.batch_size
+    rows = [
+        (arm, line["batch_size"], line["n"], line["texts_changed"], line["verdicts_changed"])
+        for arm, lines in found.items()
+        for line in lines
+    ]
+    heads = ("arm", "batch size", "n", "texts changed", "verdicts changed")
+    wide_console().print(narrow_table(f"against the study's batch size of {size}", heads, rows))
+    say(f"kept in {loaded.study.folder / 'determinism.json'}")
+    return 0

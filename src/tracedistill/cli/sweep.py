@@ -1,0 +1,33 @@
+"""`tracedistill sweep`: every arm at each of several training settings, chosen between on the validation split."""
+
+from __future__ import annotations
+
+import argparse
+
+from tracedistill.cli.arguments import Commands, add_command
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
+    text = "tune every arm at each of several training settings; choose by the validation split, never the test set"
+    command = add_command(commands, "sweep", text)
+    command.add_argument("recipe", help="the study's YAML file")
+    command.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value[,value...]",
+        help="training.<key> with several values: tried; others: changes",
+    )
+    command.add_argument("--yes", action="store_true", help="also where it means many trainings")
+    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    command.set_defaults(call=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand; return its exit code."""
+    from tracedistill.pipeline.sweep import print_sweep, sweep
+
+    found = sweep(args.recipe, args.overrides, yes=args.yes, quiet=args.quiet)
+    if not args.quiet:
+        print_sweep(found)
+    return 0

@@ -1,0 +1,1 @@
+"""What works beside a run: judge, import, audit, begin, chat, export, and look at the machine."""
