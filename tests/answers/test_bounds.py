@@ -18,7 +18,7 @@ from tracedistill.answers import NUMBER, AnswerPolicy, equal, judge, read_answer
 from tracedistill.answers.symbolic import MAX_CHARS, SymbolicWorker
 from tracedistill.answers.worker import compare, parsed, reply
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parents[1] / "cases"
 SECONDS = 0.3
 SLOW = 2.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 """Wall seconds; a machine that is busy otherwise gives this process only its share."""
@@ -146,7 +146,7 @@ def test_the_worker_ends_with_its_process() -> None:
         "import os\nfrom tracedistill.answers.symbolic import WORKER\n"
         "print(WORKER.compare('x+1', '1+x', 5.0).outcome, WORKER._process.pid, flush=True)\nos._exit(0)"
     )
-    source = str(Path(__file__).parents[1] / "src")
+    source = str(Path(__file__).parents[2] / "src")
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.engines.server_kit import KEY, LocalServer, running
 from tests.fault_server import Behaviour
-from tests.test_teacher_server import files_below, recipe
+from tests.pipeline.test_teacher_server import files_below, recipe
 from tracedistill import cli, pipeline
 from tracedistill.engines.progress import Statistics
 from tracedistill.errors import InputError

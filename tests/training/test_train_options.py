@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.test_train import ROWS, SETTINGS, STEPS, WEIGHTS
 from tests.tiny import build
+from tests.training.test_arm import ROWS, SETTINGS, STEPS, WEIGHTS
 from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, join
 from tracedistill.chat.rendering import render_example
 from tracedistill.engines.local import LocalEngine, attach, load_base
@@ -483,7 +483,7 @@ def test_the_format_reaches_the_rows(folder: Path, tmp_path: Path) -> None:
     """A family that keeps its thinking apart is trained on what its template writes."""
     thinking = tmp_path / "thinking"
     shutil.copytree(folder, thinking)
-    template = (Path(__file__).parent / "cases" / "templates" / "qwen3.jinja").read_text()
+    template = (Path(__file__).parents[1] / "cases" / "templates" / "qwen3.jinja").read_text()
     (thinking / "chat_template.jinja").write_text(template)
     asked = (Message("user", "Where?"),)
     rows = [Example(f"p{n}", "a", asked, join(f"t {n}", str(n), "reasoning")) for n in range(4)]

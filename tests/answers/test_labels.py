@@ -14,7 +14,7 @@ import pytest
 from tracedistill.answers import NUMBER, AnswerPolicy, equal, judge, read_answer
 
 PATIENT = AnswerPolicy(seconds=10)
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("TRACEDISTILL_DATA") or ROOT.parent / "shared" / "data")
 pytestmark = pytest.mark.skipif(
     not (DATA / "labelled").is_dir(), reason="no shared data: set TRACEDISTILL_DATA or put it in ../shared/data"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_arms import arithmetic_study, rows
+from tests.pipeline.test_arms import arithmetic_study, rows
 from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import Paused

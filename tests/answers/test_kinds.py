@@ -13,7 +13,7 @@ import pytest
 from tracedistill.answers.symbolic import Budget
 from tracedistill.tasks import get_task
 
-TABLE = Path(__file__).parent / "cases" / "answers_kinds.jsonl"
+TABLE = Path(__file__).parents[1] / "cases" / "answers_kinds.jsonl"
 ROWS: list[dict[str, Any]] = [json.loads(line) for line in TABLE.read_text(encoding="utf-8").splitlines()]
 """kind, task, gold, text, right (correct, incorrect or ungradable), and question and choices where there are any.
 

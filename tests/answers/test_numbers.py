@@ -9,7 +9,7 @@ import pytest
 
 from tracedistill.answers import NUMBER, AnswerPolicy, read_answer, read_derived
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parents[1] / "cases"
 
 
 def rows(name: str) -> list[list[str]]:

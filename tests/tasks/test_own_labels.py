@@ -9,7 +9,7 @@ from tracedistill.tasks import get_task
 
 ROWS = [
     json.loads(line)
-    for line in (Path(__file__).parent / "data" / "labelled_outputs.jsonl").read_text(encoding="utf-8").splitlines()
+    for line in (Path(__file__).parents[1] / "data" / "labelled_outputs.jsonl").read_text(encoding="utf-8").splitlines()
 ]
 TASK = get_task("gsm8k")
 

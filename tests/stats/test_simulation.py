@@ -8,7 +8,7 @@ import pytest
 
 from tracedistill import stats
 
-PATH = Path(__file__).parents[1] / "benchmarks" / "stats_simulation.py"
+PATH = Path(__file__).parents[2] / "benchmarks" / "stats_simulation.py"
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.engines.server_kit import KEY, ask, running
 from tests.fault_server import Behaviour
-from tests.test_teacher_server import recipe, teach
+from tests.pipeline.test_teacher_server import recipe, teach
 from tracedistill import pipeline
 from tracedistill.engines import Request
 from tracedistill.engines.budget import BudgetReachedError

@@ -30,7 +30,7 @@ def own_data(study_file: StudyFile, tmp_path: Path) -> Path:
     (tmp_path / "data" / "sums.jsonl").write_text(rows(40))
     recipe = study_file(
         task={"name": "file", "path": str(tmp_path / "data" / "sums.jsonl"), "test": 8},
-        students={"s": {"model": "scripted:tests.test_sources:knows"}},
+        students={"s": {"model": "scripted:tests.pipeline.test_sources:knows"}},
         arms={"standard": {}},
         comparisons=[],
     )
@@ -87,7 +87,7 @@ def test_files_of_a_data_folder_count(study_file: StudyFile, tmp_path: Path) -> 
                 stream.write(json.dumps({"question": question, "answer": answer, "final": str(i + 5)}) + "\n")
     recipe = study_file(
         task={"name": "gsm8k", "data_dir": str(tmp_path / "sets"), "train": 6, "validation": 2, "test": 4},
-        students={"s": {"model": "scripted:tests.test_sources:knows"}},
+        students={"s": {"model": "scripted:tests.pipeline.test_sources:knows"}},
         arms={"standard": {}},
         comparisons=[],
     )

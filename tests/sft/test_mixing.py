@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.test_arms import arithmetic_study, rows
-from tests.test_report import arm, report
+from tests.pipeline.test_arms import arithmetic_study, rows
+from tests.report.test_report import arm, report
 from tests.tiny import build
 from tests.tuned_study import recipe_of, tune
 from tracedistill import pipeline

@@ -17,7 +17,7 @@ from tracedistill.cli import main
 from tracedistill.files import read_jsonl
 from tracedistill.records import Problem
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 
 @dataclass(frozen=True)

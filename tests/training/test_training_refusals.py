@@ -26,7 +26,7 @@ from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.records import Example
 from tracedistill.training import arm as train
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ARMS: dict[str, dict[str, Any]] = {"standard": {}, "answer-only": {"tune": "none"}, "correct": {"tune": "correct"}}
 TRAINING = {"lora_r": 4, "max_steps": 8, "batch_size": 4, "save_steps": 2, "accelerate_config": "cpu"}
 WEIGHTS = "adapter_model.safetensors"

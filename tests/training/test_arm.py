@@ -273,7 +273,7 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-import tests.test_train as kit
+import tests.training.test_arm as kit
 from tracedistill.recipes import StudentConfig
 from tracedistill.training.arm import train_arm
 from tracedistill.training.trainer import TraceTrainer

@@ -11,7 +11,7 @@ import pytest
 from tracedistill.answers import AnswerPolicy, equal, judge, read_answer
 from tracedistill.answers.latex import spelled
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parents[1] / "cases"
 OUTCOMES = {"c": "correct", "i": "incorrect", "u": "ungradable", "m": "missing"}
 
 
