@@ -58,7 +58,7 @@ def train_arm(
 ) -> str:
     """Tune a student on these rows and put the result into the folder `output` (safetensors, training.json).
 
-    `rows` and `validation` are gone through several times: a sequence, or `store.Records`, of which one at a time is in
+    `rows` and `validation` are gone through several times: a sequence, or `files.Records`, of which one at a time is in
     memory. Method lora: an adapter; full: a whole model with its tokenizer, in the student's dtype.
     `rationale_weight`: the rows are those of `sft.two_targets`, and their rationales have this weight beside their
     answers. `validation`: rows of the same kind whose loss is taken every `training.eval_steps` steps; it changes
