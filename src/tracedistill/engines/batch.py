@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tracedistill.engines import Generation, Request
+from tracedistill.engines.batch_files import CHAT
 from tracedistill.engines.batch_state import ROWS, Submitted, lines_of, load_state, parts_of, save_state
 from tracedistill.engines.budget import BATCH_DISCOUNT, Worst
 from tracedistill.engines.calls import Outcome, StopRunError
 from tracedistill.engines.ledger import NOTHING, Spending, batch_holder
-from tracedistill.engines.replies import ErrorReplyError, UnusableReplyError, request_body
+from tracedistill.engines.replies import ErrorReplyError, UnusableReplyError
 from tracedistill.engines.server import finish_for
 from tracedistill.engines.words import one_line
 from tracedistill.files import content_id
@@ -66,6 +67,8 @@ class BatchEngine:
         on_wait: Callable[[str], None] | None = None,
     ) -> None:
         self._server, self._path = server, Path(state)
+        self.server = server
+        """The engine of single calls to the same endpoint."""
         self._poll, self._wait, self._rounds, self._sleep = poll, wait, rounds, sleep
         self._at_once, self._rows = at_once, min(rows, ROWS)
         self._tell = on_wait or (lambda _: None)
@@ -106,11 +109,10 @@ class BatchEngine:
         `stakes`: what each request may cost, by id. `charge` is told of what was paid beside the outcomes: attempts
         without an answer, and batches that the server has lost.
         """
-        config = self._server.config
         pending: dict[str, Request] = {}
         for request in requests:
             try:
-                request_body(request, config.model, config.dialect, config.extra)
+                self._server.batch_body(request)
             except ValueError as error:
                 failure = Generation(request.request_id, "", "error", error=f"request cannot be sent: {error}")
                 yield Outcome(failure)
@@ -234,15 +236,14 @@ class _Round:
         return told
 
     def _line(self, name: str) -> bytes:
-        config = self._server.config
-        body = request_body(self._pending[name], config.model, config.dialect, config.extra)
-        line = {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body}
+        body = self._server.batch_body(self._pending[name])
+        line = {"custom_id": name, "method": "POST", "url": CHAT, "body": body}
         return json.dumps(line, separators=(",", ":")).encode()
 
     def _create(self, batch: Submitted) -> None:
         created = self._ask(
             lambda: self._client.batches.create(
-                input_file_id=batch.input_file_id, endpoint="/v1/chat/completions", completion_window="24h"
+                input_file_id=batch.input_file_id, endpoint=CHAT, completion_window="24h"
             )
         )
         batch.batch_id = self._own_id(created.id)
@@ -356,7 +357,8 @@ def outcome_of_line(server: ServerEngine, line: dict[str, Any], request: Request
         if status == 200:
             generation, used = server.read(body if isinstance(body, dict) else {}, request, 0.0)
             return Outcome(generation, billed=True, used=used)
-        fate = server.fate(status if isinstance(status, int) else 500, {}, body)
+        # `vllm run-batch` leaves the body empty and puts the endpoint's words beside it
+        fate = server.fate(status if isinstance(status, int) else 500, {}, error if body is None else body)
     except ErrorReplyError as problem:
         fate = server.fate(problem.status, {}, problem.body)
     except UnusableReplyError as problem:

@@ -110,6 +110,10 @@ class ServerEngine:
         """Upper bound of one call's tokens."""
         return worst_case(request)
 
+    def batch_body(self, request: Request) -> dict[str, Any]:
+        """Return a request as the body of a chat completion. Raises ValueError if the dialect cannot say it."""
+        return request_body(request, self.config.model, self.config.dialect, self.config.extra)
+
     @asynccontextmanager
     async def session(self) -> AsyncIterator[None]:
         """Open the client on the running loop."""
@@ -151,8 +155,7 @@ class ServerEngine:
 
         assert self._client is not None, "attempt() needs an open session()"
         try:
-            body = request_body(request, self.config.model, self.config.dialect, self.config.extra)
-            data = json.dumps(body, separators=(",", ":")).encode()
+            data = json.dumps(self.batch_body(request), separators=(",", ":")).encode()
         except (TypeError, ValueError) as error:
             return Outcome(Generation(request.request_id, "", "error", error=f"request cannot be sent: {error}"))
         expect_reply_to(request)

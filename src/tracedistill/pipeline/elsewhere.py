@@ -1,0 +1,292 @@
+"""Answers that are made elsewhere: requests go out as files of the Batch format, and the answers come in from files.
+
+A study is walked as in a run, but at the one place where answers are bought (`buying.buy`) the requests are handed to
+a `Writer`, which writes down what the cache lacks, or to a `Taker`, which puts the answers of files into the cache.
+What is complete by then is made as in any run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from tracedistill.engines import Engine, Request
+from tracedistill.engines.batch import BatchEngine, outcome_of_line
+from tracedistill.engines.batch_files import AnswerIndex, SeenKeys, part_of, request_line, result_of
+from tracedistill.engines.budget import Budget, Meter, Prices
+from tracedistill.engines.cache_rows import Entry
+from tracedistill.engines.calls import Outcome, entry_of
+from tracedistill.engines.client import request_key
+from tracedistill.engines.server import ServerEngine
+from tracedistill.errors import InputError
+from tracedistill.files import atomic, content_id, read_json, write_json
+from tracedistill.recipes import TeacherConfig
+
+if TYPE_CHECKING:
+    from tracedistill.engines.cache import GenerationCache
+    from tracedistill.pipeline.work import Workshop
+
+NOTE = "requests.json"
+"""In the folder of requests: what it holds. In the run folder: of how many parts the last one was."""
+MOST_PARTS = 500
+"""Parts of one command: each is a file that is open meanwhile."""
+_AT_ONCE = 400
+"""Requests that are looked up in the cache at a time."""
+_PART = re.compile(r"(?:teachers|students)\..+\.\d+\.jsonl")
+
+
+class HandedOver(Exception):  # noqa: N818 - no error: the way out of a stage whose answers are made elsewhere
+    """The requests of a stage were handed over; nothing of it can be made yet."""
+
+
+class Elsewhere(Protocol):
+    """What takes requests in place of the engine that they are for."""
+
+    def take(self, group: str, label: str, config: TeacherConfig, engine: Engine, requests: Iterable[Request]) -> int:
+        """Take the requests of one stage, and return how many of them lack an answer.
+
+        `group`: whose model is asked, as the recipe names it.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Written:
+    """The requests of one model."""
+
+    model: str
+    """Its name in the requests' bodies; of several adapters the base model's."""
+    requests: int = 0
+    """Requests of the study, equal ones once."""
+    cached: int = 0
+    """Of these, answered in the cache."""
+    unsendable: Counter[str] = field(default_factory=Counter)
+    """Why requests cannot be said in this format."""
+    lines: dict[int, int] = field(default_factory=dict)
+    """Part -> its lines."""
+
+    def files(self, group: str) -> list[str]:
+        """Names of its files."""
+        return [f"{group}.{part}.jsonl" for part in sorted(self.lines)]
+
+
+class Writer:
+    """Writes what the cache lacks into files, the same requests into the same part each time."""
+
+    def __init__(self, out: Path, parts: int, cache: GenerationCache) -> None:
+        self.groups: dict[str, Written] = {}
+        self._out, self._parts, self._cache = out, parts, cache
+        self._seen = SeenKeys()
+        self._files = contextlib.ExitStack()
+        self._streams: dict[tuple[str, int], TextIO] = {}
+
+    def __enter__(self) -> Writer:
+        self._files.__enter__()
+        self._files.callback(self._seen.close)
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._files.__exit__(*error)
+
+    def take(self, group: str, label: str, config: TeacherConfig, engine: Engine, requests: Iterable[Request]) -> int:
+        """Write the requests of one stage that the cache does not answer."""
+        server, lacking = server_of(engine), 0
+        written = self.groups.setdefault(group, Written(server.config.model))
+        for key, request, lacks, first in looked_up(requests, server, self._cache, self._seen, _bought_again(config)):
+            lacking += lacks
+            written.requests += first
+            written.cached += first and not lacks
+            if not (first and lacks):
+                continue
+            part = part_of(key, self._parts)
+            try:
+                line = request_line(key, server.batch_body(request))
+            except ValueError as error:
+                written.unsendable[str(error)] += 1
+                continue
+            self._stream(group, part).write(line + "\n")
+            written.lines[part] = written.lines.get(part, 0) + 1
+        return lacking
+
+    def _stream(self, group: str, part: int) -> TextIO:
+        if (group, part) not in self._streams:
+            path = self._out / f"{group}.{part}.jsonl"
+            self._streams[group, part] = self._files.enter_context(atomic(path))
+        return self._streams[group, part]
+
+
+@dataclass(slots=True)
+class Taken:
+    """The answers to one model's requests."""
+
+    requests: int = 0
+    """Requests of the study, equal ones once."""
+    cached: int = 0
+    """Of these, answered before."""
+    taken: int = 0
+    """Answers taken in now, cut-offs and refusals included."""
+    cut_off: int = 0
+    """Of these, cut off at max_tokens."""
+    failed: int = 0
+    """Of these, refused or failed for good: counted failures, as in a live run."""
+    usd: float = 0.0
+    """US dollars that were charged for them."""
+    unusable: Counter[str] = field(default_factory=Counter)
+    """Why answers were not taken in: their requests still lack one."""
+    lacking: Counter[int] = field(default_factory=Counter)
+    """Part -> its requests that still lack an answer."""
+    answered: Counter[int] = field(default_factory=Counter)
+    """Part -> its requests that have one."""
+
+    def count(self, entry: Entry) -> None:
+        """Count an answer that is taken in."""
+        self.taken += 1
+        self.cut_off += entry.finish == "length"
+        self.failed += entry.finish not in ("stop", "length")
+        self.usd += entry.usd or 0.0
+
+    def missing_parts(self) -> list[int]:
+        """Return the parts none of whose requests has an answer."""
+        return sorted(part for part in self.lacking if not self.answered[part])
+
+
+class Taker:
+    """Puts the answers of files into the cache, charged to the study's account."""
+
+    def __init__(self, answers: AnswerIndex, cache: GenerationCache, study: str, folder: Path, parts: int) -> None:
+        self.groups: dict[str, Taken] = {}
+        self._answers, self._cache, self._folder, self._parts = answers, cache, folder, parts
+        self._budget = Budget(scope=study)
+        self._seen, self._began = SeenKeys(), time.time()
+
+    def __enter__(self) -> Taker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._seen.close()
+
+    def lacking(self) -> int:
+        """Return how many requests still lack an answer."""
+        return sum(group.lacking.total() for group in self.groups.values())
+
+    def take(self, group: str, label: str, config: TeacherConfig, engine: Engine, requests: Iterable[Request]) -> int:
+        """Take in the answers to the requests of one stage, as far as the files have them."""
+        server, lacking = server_of(engine), 0
+        tally = self.groups.setdefault(group, Taken())
+        meter = Meter(self._budget, getattr(engine, "prices", None) or Prices())
+        name, buyer = self._cache.record_engine(server.describe()), content_id(str(self._folder.resolve()), label)
+        again = _bought_again(config)
+        rows = looked_up(requests, server, self._cache, self._seen, again, self._began)
+        while some := list(itertools.islice(rows, _AT_ONCE)):
+            found = self._answers.find([key.hex() for key, _, _, _ in some])
+            entries: dict[bytes, Entry] = {}
+            for key, request, lacks, first in some:
+                part, known = part_of(key, self._parts), key in entries or not lacks
+                tally.requests += first
+                tally.cached += first and not lacks
+                if not known and first:
+                    outcome = _best([outcome_of_line(server, result_of(row, request), request)
+                                     for row in found.get(key.hex(), ())])  # fmt: skip
+                    if outcome is not None and outcome.generation is not None:
+                        worst = server.worst_case(request)
+                        stake = meter.stake(worst)
+                        meter.sent(stake)
+                        paid = meter.settle(stake, worst, outcome.billed, outcome.used)
+                        entries[key] = entry_of(replace(outcome.generation, usd=paid.usd, buyer=buyer), name)
+                        tally.count(entries[key])
+                        known = True
+                    elif outcome is not None:
+                        tally.unusable[outcome.cause] += 1
+                lacking += not known
+                if first:
+                    (tally.answered if known else tally.lacking)[part] += 1
+            if entries:  # what is in the cache is charged, and the other way round
+                self._cache.exchange(list(entries.items()), booking=meter.booking())
+        return lacking
+
+
+def _best(outcomes: Sequence[Outcome]) -> Outcome | None:
+    """Return the first good answer, else the last one that counts, else the last line; None without any."""
+    usable = [each for each in outcomes if each.generation is not None]
+    good = [each for each in usable if each.generation is not None and each.generation.finish == "stop"]
+    return next(iter([*good[:1], *usable[-1:], *outcomes[-1:]]), None)
+
+
+def looked_up(
+    requests: Iterable[Request],
+    engine: Engine,
+    cache: GenerationCache,
+    seen: SeenKeys,
+    again: frozenset[str],
+    began: float = float("inf"),
+) -> Iterator[tuple[bytes, Request, bool, bool]]:
+    """Yield (key, request, whether the cache lacks its answer, whether no equal request came before).
+
+    `again`: finishes of kept answers that count as lacking, unless they were kept after `began` (Unix time).
+    """
+    name = cache.record_engine(engine.describe())
+    rows = iter(requests)
+    while some := [(request_key(name, request), request) for request in itertools.islice(rows, _AT_ONCE)]:
+        new = seen.new([key for key, _ in some])
+        known = cache.lookup([key for key, _ in some])
+        for key, request in some:
+            entry, first = known.get(key), key in new
+            new.discard(key)
+            yield key, request, entry is None or (entry.finish in again and entry.created < began), first
+
+
+def server_of(engine: Engine) -> ServerEngine:
+    """Return the engine that knows how a request is said and an answer read."""
+    server = engine.server if isinstance(engine, BatchEngine) else engine
+    assert isinstance(server, ServerEngine), "only models that run elsewhere are handed over"
+    return server
+
+
+def _bought_again(config: TeacherConfig) -> frozenset[str]:
+    """Return the finishes of kept answers that the recipe asks for again."""
+    failures = {"error", "refusal", "too-long"} if config.retry_failed else set()
+    return frozenset(failures | ({"length"} if config.retry_cut_off else set()))
+
+
+# ---- the folder of requests
+
+
+def open_folder(out: Path, study: str, parts: int) -> None:
+    """Prepare the folder that requests are written to: a new one, or one of earlier requests, which are removed.
+
+    Raises InputError for a folder with anything else in it, and for a number of parts that cannot be.
+    """
+    if not 1 <= parts <= MOST_PARTS:
+        raise InputError(f"--parts {parts}: must be from 1 to {MOST_PARTS}")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / NOTE).exists():
+        raise InputError(f"{out}: is not empty and holds no earlier requests; give another folder")
+    if (out / NOTE).exists():
+        owner = read_json(out / NOTE).get("study")
+        if owner != study:
+            raise InputError(f"{out}: holds the requests of study '{owner}', not of '{study}'; give another folder")
+        for path in out.iterdir():
+            if _PART.fullmatch(path.name):
+                path.unlink()
+    write_json(out / NOTE, {"study": study, "parts": parts, "complete": False})
+
+
+def close_folder(work: Workshop, out: Path, parts: int, groups: dict[str, Written]) -> None:
+    """Note what the folder holds, and in the run folder of how many parts it is."""
+    held = {group: {"model": one.model, "lines": one.lines, "files": one.files(group)} for group, one in groups.items()}
+    write_json(out / NOTE, {"study": work.study.study, "parts": parts, "complete": True, "groups": held})
+    write_json(work.run.path(NOTE), {"parts": parts})
+
+
+def parts_of_run(work: Workshop) -> int:
+    """Return the number of parts of the last requests; 1 if none were written."""
+    path = work.run.path(NOTE)
+    return int(read_json(path)["parts"]) if path.exists() else 1
