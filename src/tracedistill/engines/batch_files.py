@@ -16,14 +16,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tracedistill.engines import Request
 from tracedistill.engines.cache_rows import chunks
 from tracedistill.engines.replies import json_of
 from tracedistill.errors import InputError
 
-CHAT = "/v1/chat/completions"
+if TYPE_CHECKING:
+    from tracedistill.engines.cache import GenerationCache
+
+CHAT: Final = "/v1/chat/completions"
 """The only endpoint that every reader of such files knows; `vllm run-batch` stops at a line with another one."""
 _LONGEST = 64 * 2**20
 """Bytes of a line that is read; a longer one is no answer to any request of this program."""
@@ -147,11 +150,15 @@ class AnswerIndex:
         asked = "SELECT count(*) - count(DISTINCT name) FROM answers WHERE taken"
         return int(self._db.execute(asked).fetchone()[0])
 
-    def strangers(self, shown: int = 3) -> tuple[int, list[Stranger]]:
-        """Return how many answers nobody asked for, and the first of them."""
-        count = int(self._db.execute("SELECT count(*) FROM answers WHERE NOT taken").fetchone()[0])
-        rows = self._db.execute("SELECT file, name FROM answers WHERE NOT taken ORDER BY rowid LIMIT ?", (shown,))
-        return count, [Stranger(self.files[file], name) for file, name in rows]
+    def strangers(self, cache: GenerationCache) -> Iterator[Stranger]:
+        """Yield the answers that nobody asked for and that the cache does not know from before."""
+        rows = self._db.execute("SELECT file, name FROM answers WHERE NOT taken ORDER BY rowid")
+        while some := rows.fetchmany(_LOOKED_UP):
+            keys = {name: key for _, name in some if (key := _key_of(name)) is not None}
+            known = cache.lookup(list(keys.values()))
+            for file, name in some:
+                if keys.get(name) not in known:
+                    yield Stranger(self.files[file], name)
 
     def close(self) -> None:
         """Remove the index; the files stay."""
@@ -209,6 +216,15 @@ class AnswerIndex:
         return _object(stream.read(length)) or {}
 
 
+def _key_of(name: str) -> bytes | None:
+    try:
+        return bytes.fromhex(name)
+    except ValueError:
+        return None
+
+
+_LOOKED_UP = 400
+"""Answers that are looked up in the cache at a time."""
 _OPEN = 100
 """Files of answers that are open at a time."""
 

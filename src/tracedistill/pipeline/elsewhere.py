@@ -1,8 +1,7 @@
 """Answers that are made elsewhere: requests go out as files of the Batch format, and the answers come in from files.
 
-A study is walked as in a run, but at the one place where answers are bought (`buying.buy`) the requests are handed to
-a `Writer`, which writes down what the cache lacks, or to a `Taker`, which puts the answers of files into the cache.
-What is complete by then is made as in any run.
+A stage's requests are handed to a `Writer`, which writes down what the cache lacks, or to a `Taker`, which puts the
+answers of files into the cache. A stage all of whose answers are in the cache is then made as in any run.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tracedistill.engines import Engine, Request
 from tracedistill.engines.batch import BatchEngine, outcome_of_line
@@ -31,7 +30,7 @@ from tracedistill.recipes import TeacherConfig
 
 if TYPE_CHECKING:
     from tracedistill.engines.cache import GenerationCache
-    from tracedistill.pipeline.work import Workshop
+    from tracedistill.pipeline.study_run import StudyRun
 
 NOTE = "requests.json"
 """In the folder of requests: what it holds. In the run folder: of how many parts the last one was."""
@@ -39,22 +38,9 @@ MOST_PARTS = 500
 """Parts of one command: each is a file that is open meanwhile."""
 _AT_ONCE = 400
 """Requests that are looked up in the cache at a time."""
+_HELD = 1_000
+"""Refused rows that are held until another one is answered."""
 _PART = re.compile(r"(?:teachers|students)\..+\.\d+\.jsonl")
-
-
-class HandedOver(Exception):  # noqa: N818 - no error: the way out of a stage whose answers are made elsewhere
-    """The requests of a stage were handed over; nothing of it can be made yet."""
-
-
-class Elsewhere(Protocol):
-    """What takes requests in place of the engine that they are for."""
-
-    def take(self, group: str, label: str, config: TeacherConfig, engine: Engine, requests: Iterable[Request]) -> int:
-        """Take the requests of one stage, and return how many of them lack an answer.
-
-        `group`: whose model is asked, as the recipe names it.
-        """
-        ...
 
 
 @dataclass(slots=True)
@@ -95,8 +81,8 @@ class Writer:
     def __exit__(self, *error: Any) -> bool | None:
         return self._files.__exit__(*error)
 
-    def take(self, group: str, label: str, config: TeacherConfig, engine: Engine, requests: Iterable[Request]) -> int:
-        """Write the requests of one stage that the cache does not answer."""
+    def take(self, group: str, _: str, config: TeacherConfig, engine: Engine, requests: Iterable[Request]) -> int:
+        """Write the requests of one stage that the cache does not answer; return how many these are."""
         server, lacking = server_of(engine), 0
         written = self.groups.setdefault(group, Written(server.config.model))
         for key, request, lacks, first in looked_up(requests, server, self._cache, self._seen, _bought_again(config)):
@@ -177,38 +163,66 @@ class Taker:
         return sum(group.lacking.total() for group in self.groups.values())
 
     def take(self, group: str, label: str, config: TeacherConfig, engine: Engine, requests: Iterable[Request]) -> int:
-        """Take in the answers to the requests of one stage, as far as the files have them."""
-        server, lacking = server_of(engine), 0
+        """Take in the answers to the requests of one stage, and return how many of these still lack one.
+
+        `group`: the model, as the recipe names it; `label`: the stage, as in a live run. Rows that the engine refused
+        count as failed once another row was answered: until then the engine, not the row, may be at fault.
+        """
+        server, lacking, works = server_of(engine), 0, False
         tally = self.groups.setdefault(group, Taken())
         meter = Meter(self._budget, getattr(engine, "prices", None) or Prices())
         name, buyer = self._cache.record_engine(server.describe()), content_id(str(self._folder.resolve()), label)
-        again = _bought_again(config)
-        rows = looked_up(requests, server, self._cache, self._seen, again, self._began)
+        refused: list[tuple[bytes, Request, Outcome]] = []
+        entries: dict[bytes, Entry] = {}
+
+        def keep(key: bytes, request: Request, outcome: Outcome) -> None:
+            assert outcome.generation is not None
+            worst = server.worst_case(request)
+            stake = meter.stake(worst)
+            meter.sent(stake)
+            paid = meter.settle(stake, worst, outcome.billed, outcome.used)
+            entries[key] = entry_of(replace(outcome.generation, usd=paid.usd, buyer=buyer), name)
+            tally.count(entries[key])
+            tally.answered[part_of(key, self._parts)] += 1
+
+        def lose(key: bytes, cause: str = "") -> None:
+            nonlocal lacking
+            lacking += 1
+            tally.lacking[part_of(key, self._parts)] += 1
+            if cause:
+                tally.unusable[cause] += 1
+
+        rows = looked_up(requests, server, self._cache, self._seen, _bought_again(config), self._began)
         while some := list(itertools.islice(rows, _AT_ONCE)):
             found = self._answers.find([key.hex() for key, _, _, _ in some])
-            entries: dict[bytes, Entry] = {}
             for key, request, lacks, first in some:
-                part, known = part_of(key, self._parts), key in entries or not lacks
                 tally.requests += first
-                tally.cached += first and not lacks
-                if not known and first:
-                    outcome = _best([outcome_of_line(server, result_of(row, request), request)
-                                     for row in found.get(key.hex(), ())])  # fmt: skip
-                    if outcome is not None and outcome.generation is not None:
-                        worst = server.worst_case(request)
-                        stake = meter.stake(worst)
-                        meter.sent(stake)
-                        paid = meter.settle(stake, worst, outcome.billed, outcome.used)
-                        entries[key] = entry_of(replace(outcome.generation, usd=paid.usd, buyer=buyer), name)
-                        tally.count(entries[key])
-                        known = True
-                    elif outcome is not None:
-                        tally.unusable[outcome.cause] += 1
-                lacking += not known
-                if first:
-                    (tally.answered if known else tally.lacking)[part] += 1
+                if not first:
+                    lacking += lacks and key not in entries
+                elif not lacks:
+                    tally.cached += 1
+                    tally.answered[part_of(key, self._parts)] += 1
+                else:
+                    lines = [result_of(row, request) for row in found.get(key.hex(), ())]
+                    outcome = _best([outcome_of_line(server, line, request) for line in lines])
+                    generation = None if outcome is None else outcome.generation
+                    if outcome is None or generation is None:
+                        lose(key, "" if outcome is None else outcome.cause)
+                    elif generation.finish != "error" or works:
+                        works = True
+                        keep(key, request, outcome)
+                    elif len(refused) < _HELD:
+                        refused.append((key, request, outcome))
+                    else:
+                        lose(key, generation.error)
+            if works:
+                while refused:
+                    keep(*refused.pop(0))
             if entries:  # what is in the cache is charged, and the other way round
                 self._cache.exchange(list(entries.items()), booking=meter.booking())
+                entries.clear()
+        for key, _, outcome in refused:
+            lose(key, outcome.generation.error if outcome.generation is not None else outcome.cause)
         return lacking
 
 
@@ -279,14 +293,14 @@ def open_folder(out: Path, study: str, parts: int) -> None:
     write_json(out / NOTE, {"study": study, "parts": parts, "complete": False})
 
 
-def close_folder(work: Workshop, out: Path, parts: int, groups: dict[str, Written]) -> None:
+def close_folder(work: StudyRun, out: Path, parts: int, groups: dict[str, Written]) -> None:
     """Note what the folder holds, and in the run folder of how many parts it is."""
     held = {group: {"model": one.model, "lines": one.lines, "files": one.files(group)} for group, one in groups.items()}
     write_json(out / NOTE, {"study": work.study.study, "parts": parts, "complete": True, "groups": held})
     write_json(work.run.path(NOTE), {"parts": parts})
 
 
-def parts_of_run(work: Workshop) -> int:
+def parts_of_run(work: StudyRun) -> int:
     """Return the number of parts of the last requests; 1 if none were written."""
     path = work.run.path(NOTE)
     return int(read_json(path)["parts"]) if path.exists() else 1

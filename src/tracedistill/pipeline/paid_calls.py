@@ -74,6 +74,15 @@ class Usage:
         return f"answers came from {what}: {', '.join(f'{name} ({count})' for name, count in shares)}"
 
 
+class HandedOver(Exception):  # noqa: N818 - no error: the way out of a stage whose answers are made elsewhere
+    """The requests of a stage were handed over; nothing of it is made now."""
+
+    def __init__(self, lacking: int) -> None:
+        super().__init__(f"{lacking} requests lack an answer")
+        self.lacking = lacking
+        """Requests that lack an answer."""
+
+
 def prices_of(config: TeacherConfig) -> Prices:
     """A teacher's prices for single calls."""
     from tracedistill.engines.budget import Prices
@@ -104,10 +113,16 @@ def buy(
     usage: Usage,
     total: int | None = None,
 ) -> Iterator[Generation]:
-    """Generations through the client, in any order; `usage` sums up. `requests` may be a generator of any length."""
+    """Generations through the client, in any order; `usage` sums up. `requests` may be a generator of any length.
+
+    Raises HandedOver if answers are made elsewhere.
+    """
     from tracedistill.engines.budget import Budget
     from tracedistill.engines.client import generate
 
+    if work.hand_over is not None:
+        place = next((name for name, teacher in work.study.teachers.items() if teacher is config), label)
+        raise HandedOver(work.hand_over(f"teachers.{place}", label, config, engine, requests))
     limits = work.study.budget
     budget = Budget(limits.usd, limits.tokens, limits.calls, scope=work.study.study)
     prices, buyer = prices_of(config), content_id(str(work.run.folder.resolve()), label)
@@ -125,8 +140,8 @@ def buy(
                 on_progress,
                 total=total,
                 prices=prices,
-                retry_failed=config.retry_failed,
-                retry_cut_off=config.retry_cut_off,
+                retry_failed=config.retry_failed and work.asks_again,
+                retry_cut_off=config.retry_cut_off and work.asks_again,
                 buyer=buyer,
             ):
                 usage.add(generation, buyer, prices)

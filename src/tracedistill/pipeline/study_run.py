@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.prompts import PROMPTS, asks_for_trace, needs_plan, prompt_text
-from tracedistill.engines import Engine
+from tracedistill.engines import Engine, Request
 from tracedistill.engines.dtypes import choose, settled
 from tracedistill.engines.identity import identity_of
 from tracedistill.engines.processor import Dtype
@@ -19,9 +19,12 @@ from tracedistill.pipeline.dtypes import kept, settle, students_here, with_dtype
 from tracedistill.pipeline.graph import RunFolder
 from tracedistill.pipeline.revisions import pinned
 from tracedistill.pipeline.screen import Screen
-from tracedistill.recipes import Arm, Study, resolved
+from tracedistill.recipes import Arm, Study, TeacherConfig, resolved
 from tracedistill.records import Problem
 from tracedistill.tasks import Task, get_task
+
+HandOver = Callable[[str, str, TeacherConfig, Engine, Iterable[Request]], int]
+"""(model as the recipe names it, stage, settings, engine, requests) -> how many of them lack an answer."""
 
 
 class StudyRun:
@@ -37,6 +40,10 @@ class StudyRun:
         self._settle(kept(self.run))
         self._engine: tuple[str, Any] | None = None
         self._counted: tuple[tuple[int, int], dict[str, Any]] | None = None
+        self.hand_over: HandOver | None = None
+        """What takes a stage's requests in place of their engine (elsewhere.py); None: answers are bought."""
+        self.asks_again = True
+        """Whether failed and cut-off answers are bought again where the recipe says so."""
         self.share = (0, 1)
         self.barrier: Callable[[], object] = lambda: None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -310,8 +311,10 @@ class Teachers:
             model = str(student_folder(model))  # what a server started on that folder calls it
         dialect = Dialect(config.max_tokens_field, tuple(config.omit), config.structured)
         extra = dict(config.extra)
+        calls = self.work.hand_over is None and self.work.asks_again  # else nobody is called, and no key is needed
+        key_env = config.key_env if calls or os.environ.get(config.key_env) else ""
         server = ServerEngine(
-            ServerConfig(config.base_url, model, config.key_env, config.timeout, pacing, prices, dialect, extra)
+            ServerConfig(config.base_url, model, key_env, config.timeout, pacing, prices, dialect, extra)
         )
         if config.mode == "live":
             return server

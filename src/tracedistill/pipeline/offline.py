@@ -1,0 +1,234 @@
+"""`requests` and `answers`: a study whose models are asked elsewhere, by files (see elsewhere.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tracedistill.engines.batch_files import AnswerIndex, Stranger
+from tracedistill.errors import InputError
+from tracedistill.pipeline.elsewhere import Taken, Taker, Writer, Written, close_folder, open_folder, parts_of_run
+from tracedistill.pipeline.evaluate import Endpoint
+from tracedistill.pipeline.forecast import make_free
+from tracedistill.pipeline.graph import Node, upstream
+from tracedistill.pipeline.load import LoadedStudy
+from tracedistill.pipeline.making import make_nodes
+from tracedistill.pipeline.nodes import Graph
+from tracedistill.pipeline.paid_calls import HandedOver, open_cache
+from tracedistill.pipeline.screen import Screen
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.pipeline.teach import Teachers
+from tracedistill.recipes import StudentConfig, Study, TeacherConfig, run_name
+
+SHOWN = 3
+"""Answers to no request that are shown."""
+
+
+@dataclass(slots=True)
+class Walk:
+    """What of a study is asked elsewhere now, and what is not."""
+
+    waits: dict[str, str] = field(default_factory=dict)
+    """Piece that asks a model -> the piece that has to be made first."""
+    here: list[str] = field(default_factory=list)
+    """Models that run on this machine, as the recipe names them."""
+    failed: list[str] = field(default_factory=list)
+    """What a run would stop at with an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """What `requests` wrote."""
+
+    groups: dict[str, Written]
+    """Model, as the recipe names it -> its requests."""
+    walk: Walk
+    """What else there is to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What `answers` took in."""
+
+    groups: dict[str, Taken]
+    """Model, as the recipe names it -> its answers."""
+    walk: Walk
+    """What else there is to do."""
+    lines: int
+    """Answers in the files."""
+    unreadable: int
+    """Lines that are none."""
+    duplicates: int
+    """Second answers to the same request."""
+    strangers: int
+    """Answers to no request of this study as its recipe is now."""
+    examples: list[Stranger]
+    """The first of these."""
+    made: list[str]
+    """Pieces of the study that were made of them."""
+
+
+def write_requests(loaded: LoadedStudy, out: Path, parts: int, *, quiet: bool = False) -> Requested:
+    """Write the requests that the study's next stages need and the cache lacks, in up to so many files for each model.
+
+    What costs nothing is made first. Raises InputError for a folder that holds anything else, and for a study none of
+    whose models is asked elsewhere.
+    """
+    with _opened(loaded, quiet) as work:
+        open_folder(out, work.study.study, parts)
+        walk = Walk()
+        with open_cache(work) as cache, Writer(out, parts, cache) as writer:
+            work.hand_over = writer.take
+            walk.failed, _ = make_free(work, Graph(work).nodes(), make_nodes)
+            for node in _asking(work, walk):
+                _hand_over(work, node)
+        close_folder(work, out, parts, writer.groups)
+    return Requested(writer.groups, walk)
+
+
+def take_answers(loaded: LoadedStudy, files: Sequence[Path], *, quiet: bool = False) -> Received:
+    """Put the answers of files into the cache, and make the stages that have all of theirs.
+
+    An answer counts once, whichever file it stands in and however often it is given. Raises InputError for files that
+    cannot be read or hold requests, and where not one answer belongs to this study.
+    """
+    made: list[str] = []
+    with _opened(loaded, quiet) as work, AnswerIndex(answer_files(files)) as index:
+        walk, asked = Walk(), set[str]()
+        with (
+            open_cache(work) as cache,
+            Taker(index, cache, work.study.study, work.run.folder, parts_of_run(work)) as taker,
+        ):
+            work.asks_again = False  # what failed is asked again by the next `requests`, not here
+            while True:
+                work.hand_over, walk = taker.take, Walk()
+                walk.failed, _ = make_free(work, Graph(work).nodes(), make_nodes)
+                answered = []
+                for node in _asking(work, walk):
+                    if node.name not in asked:
+                        asked.add(node.name)
+                        answered += [node] if _hand_over(work, node) == 0 else []
+                work.hand_over = None
+                for node in answered:
+                    made += make_nodes(work, [node])
+                made += _score(work)
+                if not answered:
+                    break
+            strangers, examples = 0, list[Stranger]()
+            for stranger in index.strangers(cache):
+                strangers += 1
+                examples += [stranger] if len(examples) < SHOWN else []
+        if index.lines and strangers == index.lines:
+            raise InputError(
+                f"none of the {index.lines} answers belongs to a request of {loaded.recipe}: they are another study's, "
+                "or the recipe (a model, a prompt, the sampling) or the problems have changed since `tracedistill "
+                f"requests`; the first is {examples[0].name} of {examples[0].file}"
+            )
+        return Received(
+            taker.groups, walk, index.lines, index.unreadable, index.duplicates(), strangers, examples, made
+        )
+
+
+def answer_files(given: Sequence[Path]) -> list[Path]:
+    """Return files as given, and of folders the files of JSON Lines in them. Raises InputError if one is missing."""
+    found: list[Path] = []
+    for path in given:
+        inside = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+        if not inside or not inside[0].is_file():
+            raise InputError(f"{path}: {'holds no .jsonl file' if path.is_dir() else 'no such file'}")
+        found += inside
+    return found
+
+
+@contextmanager
+def _opened(loaded: LoadedStudy, quiet: bool) -> Iterator[StudyRun]:
+    """The study's run folder, locked; InputError if none of its models is asked elsewhere."""
+    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
+    models = [found for node in Graph(work).nodes() if (found := _model_of(work.study, node)) is not None]
+    if not any(runs_elsewhere(config) for _, config in models):
+        raise InputError(
+            f"{loaded.recipe}: no model of this study is asked elsewhere; give a model teacher or a student a base_url"
+        )
+    work.run.claim()
+    with work.run.lock():
+        yield work
+
+
+def runs_elsewhere(config: TeacherConfig | StudentConfig) -> bool:
+    """Return whether a model's requests can be said as those of an endpoint."""
+    return config.base_url is not None
+
+
+def _model_of(study: Study, node: Node) -> tuple[str, TeacherConfig | StudentConfig] | None:
+    """(place in the recipe, settings) of the model that a piece asks; None if it asks none."""
+    kind, _, name = node.name.partition(":")
+    if kind == "teach" and study.teachers[name].kind == "model":
+        return f"teachers.{name}", study.teachers[name]
+    if kind == "validate" and study.validation.judge != "none":
+        return f"teachers.{study.validation.judge}", study.teachers[study.validation.judge]
+    if kind == "generate":
+        student = study.student_of(study.arms[_arm_of(study, name)[0]])
+        return f"students.{student}", study.students[student]
+    return None
+
+
+def _arm_of(study: Study, run: str) -> tuple[str, int]:
+    """(arm, seed) of a run's name."""
+    return next(
+        (name, seed) for name in study.arms for seed in range(len(study.runs_of(name))) if run_name(name, seed) == run
+    )
+
+
+def _asking(work: StudyRun, walk: Walk) -> Iterator[Node]:
+    """Yield the pieces that ask a model elsewhere and can be made; note in `walk` why the others are not."""
+    nodes = Graph(work).nodes()
+    for node in nodes:
+        model = _model_of(work.study, node)
+        if model is None or work.run.state(node).kind == "complete":
+            continue
+        place, config = model
+        if not runs_elsewhere(config):
+            walk.here += [place] if place not in walk.here else []
+            continue
+        before = [each for each in upstream(nodes, [node]) if each.name != node.name]
+        missing = next((each for each in before if work.run.state(each).kind != "complete"), None)
+        if missing is not None:
+            walk.waits[node.name] = missing.name
+            continue
+        yield node
+
+
+def _hand_over(work: StudyRun, node: Node) -> int:
+    """Hand over the requests of a piece; return how many of them lack an answer."""
+    kind, _, name = node.name.partition(":")
+    take, (place, _) = work.hand_over, _model_of(work.study, node) or ("", None)
+    assert take is not None
+    if kind == "teach":  # not through its stage, which keeps in memory what is on its way
+        teachers, config = Teachers(work), work.study.teachers[name]
+        with teachers.sources(name) as sources:
+            return take(place, name, config, teachers.engine(name, config), teachers.requests(name, sources))
+    if kind == "generate":
+        arm, seed = _arm_of(work.study, name)
+        attempting = Graph(work).attempting
+        endpoint = attempting.engine(arm, seed)
+        assert isinstance(endpoint, Endpoint)
+        requests = attempting.asked(arm, work.problems("test"), seed).requests
+        return take(place, arm, endpoint.config, endpoint.server, requests)
+    try:
+        node.run()
+    except HandedOver as handed:
+        return handed.lacking
+    return 0  # it had nothing to ask
+
+
+def _score(work: StudyRun) -> list[str]:
+    """Judge the attempts that are complete."""
+    nodes = Graph(work).nodes()
+    made: list[str] = []
+    for node in nodes:
+        before = [each for each in upstream(nodes, [node]) if each.name != node.name]
+        if node.name.startswith("score:") and all(work.run.state(each).kind == "complete" for each in before):
+            made += make_nodes(work, [node])
+    return made
