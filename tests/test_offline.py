@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.batch_player import play
+from tests.conftest import ROOT
 from tests.engines.server_kit import running
 from tests.fault_server import Behaviour, answer_of
 from tracedistill import pipeline
@@ -341,3 +346,44 @@ def test_no_key_is_needed_and_none_is_written(
     take_answers(loaded, answers, quiet=True)
     written = [path for path in tmp_path.rglob("*") if path.is_file() and path not in answers]
     assert not [path for path in written if b"5up3r" in path.read_bytes()], "nor one that an answer repeats"
+
+
+def test_the_slurm_array_of_the_docs(study_file: StudyFile, tmp_path: Path) -> None:
+    """The script in docs/serving.md, run as three tasks of an array; the player stands in for `vllm`."""
+    page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```bash\n(#!/bin/bash\n.*?)```", page, re.DOTALL)
+    (tmp_path / "array.sh").write_text(script)
+    fake = tmp_path / "bin" / "vllm"
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\necho run >> {tmp_path}/runs\nexec {sys.executable} -m tests.batch_player "$@"\n')
+    fake.chmod(0o755)
+    loaded, out = teacher_alone(study_file), tmp_path / "requests"
+    _, files = asked(loaded, out, parts=3)
+    for task in (0, 1, 2, 3, 0):  # one more than there are parts; one that is started again
+        environment = {**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": str(task)}
+        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+        command = ["bash", str(tmp_path / "array.sh"), str(out), "teachers.planner", "big"]
+        subprocess.run(command, env=environment, check=True)
+    assert (tmp_path / "runs").read_text().count("run") == len(files) == 3
+    found = take_answers(loaded, [out / "answers"], quiet=True)
+    assert "teach:planner" in found.made
+
+
+def test_the_commands_say_what_to_do_next(
+    study_file: StudyFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tracedistill.cli import main
+
+    recipe, out = str(study(study_file).recipe), str(tmp_path / "requests")
+    assert main(["requests", recipe, "--out", out, "--parts", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "teachers.planner (big): 30 requests, 0 answered before; 30 in 2 files" in said
+    assert "generate:planned waits for teach:planner" in said
+    assert f"vllm run-batch --model big -i {out}/teachers.planner.0.jsonl" in said
+    answers = answered([Path(out) / "teachers.planner.0.jsonl"], "big")
+    assert main(["answers", recipe, str(answers[0]), "seed=0"]) == 0
+    said = capsys.readouterr().out
+    assert "no answer to any request of teachers.planner.1.jsonl" in said
+    assert f"`tracedistill requests {recipe} --out DIR` writes them" in said
+    assert main(["answers", recipe, "seed=0"]) == 2
+    assert "at least one file of answers" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from tracedistill import __version__
 from tracedistill.cli import (
+    answers,
     ask,
     audit,
     audit_judge,
@@ -19,6 +20,7 @@ from tracedistill.cli import (
     import_,
     init,
     report,
+    requests,
     review,
     stages,
     status,
@@ -28,7 +30,8 @@ from tracedistill.errors import InputError, Paused
 from tracedistill.shown import say
 
 COMMANDS = (
-    stages, report, sweep, status, import_, grade, init, audit, audit_judge, review, dataset, export, ask, doctor,
+    stages, report, sweep, status, requests, answers, import_, grade, init, audit, audit_judge, review, dataset, export,
+    ask, doctor,
 )  # fmt: skip
 """In the order of the help."""
 

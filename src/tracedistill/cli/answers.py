@@ -1,0 +1,72 @@
+"""`tracedistill answers`: take in the answers to what `tracedistill requests` wrote."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracedistill.cli.arguments import Commands, add_command, changes_recipe
+from tracedistill.cli.requests import print_rest
+from tracedistill.errors import InputError
+from tracedistill.shown import say
+
+if TYPE_CHECKING:
+    from tracedistill.pipeline.offline import Received
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
+    text = "take in the answers to `tracedistill requests`: cached, counted and judged as if the models had been called"
+    command = add_command(commands, "answers", text)
+    command.add_argument("recipe", help="the study's YAML file")
+    command.add_argument(
+        "files", nargs="+", metavar="FILE", help="files of answers (JSON Lines), folders of them; key=value as always"
+    )
+    command.add_argument("--quiet", action="store_true", help="print errors only")
+    command.set_defaults(call=run, overrides=())
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand; return its exit code."""
+    from tracedistill import pipeline
+    from tracedistill.pipeline.offline import take_answers
+
+    files = [Path(word) for word in args.files if not changes_recipe(word)]
+    if not files:
+        raise InputError("give at least one file of answers behind the recipe")
+    overrides = [*(word for word in args.files if changes_recipe(word)), *args.overrides]
+    found = take_answers(pipeline.load(args.recipe, overrides), files, quiet=args.quiet)
+    if not args.quiet:
+        _print(found, args.recipe)
+    return 0
+
+
+def _print(found: Received, recipe: str) -> None:
+    for group, one in found.groups.items():
+        parts = [f"{one.requests} requests", f"{one.cached} answered before", f"{one.taken} answers taken in"]
+        parts += [f"{one.cut_off} of these cut off"] if one.cut_off else []
+        parts += [f"{one.failed} of these refused or failed"] if one.failed else []
+        parts += [f"${one.usd:.2f}"] if one.usd else []
+        say(f"{group}: {', '.join(parts)}")
+        for cause, count in one.unusable.most_common(3):
+            say(f"{group}: {count} not taken in: {cause}")
+        if missing := one.missing_parts():
+            say(f"{group}: no answer to any request of {', '.join(f'{group}.{part}.jsonl' for part in missing)}")
+    for count, what in (
+        (found.duplicates, "second answers to the same request; the first good one counts"),
+        (found.unreadable, "lines that are no answer: no JSON, no custom_id, or cut off"),
+        (found.strangers, "answers to no request of this study as its recipe is now"),
+    ):
+        if count:
+            say(f"{count} {what}")
+    for stranger in found.examples:
+        say(f"  {stranger.name} in {stranger.file}")
+    if found.made:
+        say(f"made {', '.join(found.made)}")
+    print_rest(found.walk, recipe)
+    lacking = sum(one.lacking.total() for one in found.groups.values())
+    if lacking:
+        say(f"{lacking} requests lack an answer; `tracedistill requests {recipe} --out DIR` writes them")
+    else:
+        say(f"nothing that was asked lacks an answer; to go on: tracedistill run {recipe}")

@@ -1,0 +1,72 @@
+"""`tracedistill requests`: what the models of a study have still to be asked, as files of the Batch format."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracedistill.cli.arguments import Commands, add_recipe_command
+from tracedistill.shown import say
+
+if TYPE_CHECKING:
+    from tracedistill.pipeline.offline import Requested, Walk
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
+    text = "write what teachers and students have still to be asked, as JSON Lines that any engine answers (Batch API)"
+    command = add_recipe_command(commands, "requests", text)
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="a new folder, or one of earlier requests"
+    )
+    command.add_argument(
+        "--parts", type=int, default=1, metavar="N", help="files for each model, for N jobs (%(default)s)"
+    )
+    command.add_argument("--quiet", action="store_true", help="print errors only")
+    command.set_defaults(call=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand; return its exit code."""
+    from tracedistill import pipeline
+    from tracedistill.pipeline.offline import write_requests
+
+    found = write_requests(pipeline.load(args.recipe, args.overrides), args.out, args.parts, quiet=args.quiet)
+    if not args.quiet:
+        _print(found, args.out, args.recipe)
+    return 0
+
+
+def _print(found: Requested, out: Path, recipe: str) -> None:
+    written = [out / name for group, one in found.groups.items() for name in one.files(group)]
+    for group, one in found.groups.items():
+        head = f"{group} ({one.model}): {one.requests} requests, {one.cached} answered before"
+        for cause, count in one.unsendable.most_common(3):
+            say(f"{group}: {count} requests cannot be written: {cause}")
+        if one.lines:
+            most = f", at most {max(one.lines.values())} in one" if len(one.lines) > 1 else ""
+            say(f"{head}; {sum(one.lines.values())} in {len(one.lines)} files{most}")
+        else:
+            say(f"{head}; nothing to ask")
+    print_rest(found.walk, recipe)
+    if written:
+        first = next(iter(one.model for one in found.groups.values() if one.lines))
+        say(f"wrote {out}. Have each file answered, for example:")
+        say(f"  vllm run-batch --model {first} -i {written[0]} -o {out / 'answers' / written[0].name}")
+        say(f"then take the answers in: tracedistill answers {recipe} {out / 'answers'}")
+
+
+def print_rest(walk: Walk, recipe: str) -> None:
+    """Print what else a study needs before its models can be asked."""
+    for failure in walk.failed:
+        say(failure)
+    for place in walk.here:
+        say(f"{place} runs on this machine and is not asked elsewhere")
+    for first in dict.fromkeys(walk.waits.values()):
+        waiting = ", ".join(name for name, other in walk.waits.items() if other == first)
+        kind = first.partition(":")[0]
+        stage = {"parity": "evaluate", "preflight": "train", "generate": "", "teach": "", "validate": ""}.get(
+            kind, kind
+        )
+        say(f"{waiting} waits for {first}" + (f"; to make it: tracedistill {stage} {recipe}" if stage else ""))
