@@ -180,7 +180,7 @@ def test_a_run_is_read_again_only_where_it_changed(study_file: Callable[..., Pat
 def test_plain_rows_are_traces(tmp_path: Path) -> None:
     data = data_dir(tmp_path)
     path = tmp_path / "plain.csv"
-    path.write_text('problem_id,text,answer\np1,"1. 11*3 = 33 pens\n2. 33-4 = 29 pens",29\np2,nothing,\n')
+    path.write_text('problem_id,text,answer\np1,"1. 11*3 = 33 pens\n2. 33-4 = 29 pens",29\np2,11*3 = 34 pens,\n')
     with ReviewStore(tmp_path / "r.sqlite") as store:
         assert fill_from_file(store, path, "gsm8k", data) == 2
         assert fill_from_file(store, path, "gsm8k", data) == 0

@@ -229,11 +229,39 @@ def test_another_path_is_correct_and_only_described() -> None:
     assert combined.figures["gold_coverage"] == 1  # inner operations count as reached
 
 
-def test_a_trace_without_calculation_is_unparsed() -> None:
-    assert (judge("She sells the eggs.").outcome, judge("She sells the eggs.").reason) == ("unparsed", "no calculation")
-    assert judge("Subtract the eggs.", "Multiply by the price.").reason == "no calculation: this is a plan"
-    assert "unknowns" in judge("2x + 4 = 12", "x = 4").reason
-    assert "power" in judge("9**9**9 = 3").reason
+SELLS = "She sells the eggs at the market."
+
+
+@pytest.mark.parametrize(
+    ("texts", "outcome", "reason"),
+    [
+        ((SELLS,), "not judged", "no calculation"),
+        (("Subtract the eggs.", "Multiply by the price."), "not judged", "no calculation: this is a plan"),
+        (("2x + 4 = 12", "x = 4"), "not judged", "no calculation, only equations with unknowns"),
+        (("9**9**9 = 3",), "undecided", "no calculation that can be checked: a power with an exponent"),
+        # what has nothing to do with the problem decides nothing, but for a false one
+        ((SELLS, "1 + 1 = 2"), "not judged", "text with a stray calculation"),
+        (("1 + 1 = 2", SELLS, "That is all."), "not judged", "text with a stray calculation"),
+        ((SELLS, "1 + 1 = 3"), "incorrect", "step 2: wrong calculation"),
+        # a few calculations that reach what the gold reaches are a trace; so is a path of its own, if it calculates
+        ((SELLS, "They bring 9 * 2 = 18 dollars.", "That is all."), "correct", ""),
+        ((SELLS, "16 - 3 = 13", "That leaves 13 - 4 = 9 eggs."), "correct", ""),
+        (("3 + 4 = 7",), "correct", ""),
+        (("3 + 4 = 7", SELLS), "not judged", "text with a stray calculation"),
+    ],
+)
+def test_a_trace_in_words_is_not_judged(texts: tuple[str, ...], outcome: str, reason: str) -> None:
+    verdict = judge(*texts)
+    assert (verdict.outcome, verdict.reason[: len(reason)]) == (outcome, reason)
+    if outcome == "not judged":
+        assert [step.outcome for step in verdict.steps] == ["undecided"] * len(texts)
+
+
+def test_without_a_gold_path_a_number_of_the_question_tells_a_trace_from_a_stray() -> None:
+    question = "Ana has 6 boxes of 7 pens."
+    texts = ("There are boxes.", "Pens are in them.")
+    assert arithmetic.judge(question, make_steps([*texts, "6 * 7 = 42"]), ()).ok
+    assert arithmetic.judge(question, make_steps([*texts, "1 + 1 = 2"]), ()).outcome == "not judged"
 
 
 def test_gold_values_need_no_proof() -> None:

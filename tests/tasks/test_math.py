@@ -102,8 +102,8 @@ def test_steps_of_a_solution(solution: str, steps: list[str] | None) -> None:
         ("1. $3 \\cdot 4 = 12$\n2. So it is 12.", "correct"),
         ("1. $3 \\cdot 4 = 13$", "incorrect"),
         ("1. $\\frac{1}{2} + \\frac{1}{3} = \\frac{5}{6}$ and $37^2 = 1369$", "correct"),
-        ("1. $x^2 + 3 = 12$, so $x = 3$.", "unparsed"),
-        ("1. $f(2) = 5$ and $\\sqrt{16} = 4$, $\\gcd(4, 6) = 2$", "unparsed"),
+        ("1. $x^2 + 3 = 12$, so $x = 3$.", "not judged"),
+        ("1. $f(2) = 5$ and $\\sqrt{16} = 4$, $\\gcd(4, 6) = 2$", "not judged"),
         ("1. $2^{11} = 2048$ and $\\binom{5}{2} = 10$", "correct"),
     ],
 )

@@ -5,6 +5,9 @@ comes from the question, an earlier result, a listed constant (see `grounding`),
 gold path itself, whose own operands and results need no proof. Agreement with the gold path is a descriptor: other
 paths may be as good. Where a true and grounded step looks like a gold step gone wrong (other operation, another
 operand), it is `undecided`, and named as the first wrong step.
+
+A trace in words is `not judged`: one without calculations, or one whose few calculations have nothing to do with the
+problem (`1 + 1 = 2`). Such strays can make it wrong, never right.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ Fault = Literal["wrong calculation", "wrong operand", "wrong operation"]
 wrong operation: the gold step's operands under another operator."""
 
 FAULTS: tuple[Fault, ...] = ("wrong calculation", "wrong operand", "wrong operation")
+STRAY = "text with a stray calculation, which makes no trace right: a model judge or gold steps are needed"
+"""Why a text with a few true calculations is not judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,19 +129,19 @@ def _before_last(calculation: Calculation) -> frozenset[Value]:
 def judge(
     question: str, steps: tuple[Step, ...], gold_steps: tuple[Step, ...], *, need_grounds: bool = True
 ) -> Verdict:
-    """Verdict on an arithmetic trace, step by step.
+    """Judge an arithmetic trace step by step.
 
-    Figures: `calculations` (how many), `valid` and `grounded` (shares of them), `on_gold_path` (share whose result is
-    a gold value), `gold_coverage` (share of gold results reached) and `gold_coverage_without_terminal`,
-    `first_wrong_step` (from 1; 0: none), `unread` (steps with a line that looks like a calculation and cannot be read:
-    they leave the trace undecided, unless another step makes it incorrect). `need_grounds=False` leaves grounding a
-    descriptor (symbolic tasks).
+    Return `not judged` if it holds no calculation, or only strays. Figures: `calculations` (how many), `valid` and
+    `grounded` (shares of them), `on_gold_path` (share whose result is a gold value), `gold_coverage` (share of gold
+    results reached) and `gold_coverage_without_terminal`, `first_wrong_step` (from 1; 0: none), `unread` (steps with a
+    line that looks like a calculation and cannot be read: they leave the trace undecided, unless another step makes it
+    incorrect). `need_grounds=False` leaves grounding a descriptor (symbolic tasks).
     """
     gold = gold_path(tuple(step.text for step in gold_steps))
     checked = check(question, [step.text for step in steps], gold)
     found = [one for step in checked for one in step]
     if not found:
-        return Verdict("unparsed", extracted=steps[0].text[:200] if steps else None, reason=_no_calculation(steps))
+        return not_judged(steps, _no_calculation(steps))
     texts = in_points([step.text for step in steps])
     verdicts = tuple(
         _judge_step(index, step, ones, gold, find_unread(text), need_grounds)
@@ -155,7 +160,7 @@ def judge(
     unread = [v for v in verdicts if v.figures.get("unread")]
     figures["unread"] = float(len(unread))
     if not decided:
-        return Verdict("unparsed", reason=f"no calculation that can be checked: {found[0].calculation.reason}",
+        return Verdict("undecided", reason=f"no calculation that can be checked: {found[0].calculation.reason}",
                        steps=verdicts, figures=figures)  # fmt: skip
     failed = next((v for v in verdicts if v.outcome == "incorrect"), None)
     reason = ""
@@ -166,7 +171,28 @@ def judge(
     if unread and not failed:
         reason = f"step {unread[0].index + 1}: {unread[0].reason}"
         return Verdict("undecided", reason=reason, steps=verdicts, figures=figures)
+    if not failed and _are_strays(checked, gold):
+        return not_judged(steps, STRAY)
     return Verdict("incorrect" if failed else "correct", reason=reason, steps=verdicts, figures=figures)
+
+
+def not_judged(steps: tuple[Step, ...], reason: str) -> Verdict:
+    """Return the verdict on a trace in words, which no rule of arithmetic can call right or wrong."""
+    undecided = tuple(StepVerdict(index, step.kind, "undecided", reason) for index, step in enumerate(steps))
+    return Verdict("not judged", reason=reason, steps=undecided)
+
+
+def _are_strays(checked: Sequence[Sequence[Checked]], gold: GoldPath) -> bool:
+    """Tell whether the calculations of a trace are asides in a text: in half of its steps at most, and off the problem.
+
+    On the problem is what reaches a value of the gold path or, without one, uses a number of the question.
+    """
+    if 2 * sum(map(bool, checked)) > len(checked):
+        return False
+    found = [one for step in checked for one in step]
+    if gold.results:
+        return not any(one.on_path for one in found)
+    return not any("question" in one.grounds for one in found)
 
 
 def fault_of(verdict: StepVerdict) -> Fault | None:

@@ -40,7 +40,7 @@ class WordProblems(Task):
         return answers.judge(gold, text, problem.question, policy=self.answer_policy)
 
     def judge_trace(self, problem: Problem, steps_: tuple[Step, ...]) -> Verdict:
-        """Every calculation checked; `unparsed` where the steps hold none."""
+        """Check every calculation; a trace in words, strays aside, is `not judged`."""
         return arithmetic.judge(problem.question, steps_, problem.gold_steps, need_grounds=self.need_grounds)
 
     def judge_plan(self, problem: Problem, steps_: tuple[Step, ...]) -> Verdict:

@@ -6,7 +6,7 @@ r"""Task `math`: competition mathematics with boxed answers (Hendrycks et al. 20
 
 Steps are the sentences of the solution, formulas kept whole: the gold of this task is text. Its judge checks what
 is purely numeric (`3 \cdot 4 = 12`) and calls no symbolic line wrong; where operands come from is a descriptor only,
-because algebra brings them forth. A trace without numeric calculation is `unparsed`, and the audit does not mind.
+because algebra brings them forth. A trace without numeric calculations is `not judged`, and the audit does not mind.
 
 Two rows of train have an empty box: their answer is empty and ungradable, and the audit lists them.
 Splits train, test, and math500 (500 of test). Ids are the row's own; where one holds a `/` (test/precalculus/807.json)
@@ -95,7 +95,7 @@ class Math(WordProblems):
     def audit(self, problem: Problem) -> list[str]:
         """As everywhere, but a solution without numeric calculations is nothing to complain about."""
         found = super().audit(problem)
-        return [complaint for complaint in found if "unparsed, no calculation" not in complaint]
+        return [complaint for complaint in found if "no calculation" not in complaint]
 
 
 def _rows(split: str, source: Source) -> Iterator[tuple[int, Row]]:

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from tracedistill.arithmetic import gold_plans, plans
 from tracedistill.arithmetic import traces as arithmetic
-from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Trace, Verdict
+from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
 from tracedistill.tasks._located import moved
 from tracedistill.tasks._retrieval import body_span
@@ -26,7 +26,6 @@ from tracedistill.tasks.file.loading import load_split, read_table, row_of_golds
 
 NO_STEPS = "no gold steps: a model judge or gold steps are needed"
 NOT_COMPARABLE = "no calculation, and rules cannot compare free text with the gold steps: a model judge is needed"
-STRAY = "text with a stray calculation, which makes no trace right: a model judge or gold steps are needed"
 
 
 class UserFile(Task):
@@ -87,12 +86,12 @@ class UserFile(Task):
             # what the user calls gold is right, whether or not it calculates
             return Verdict("correct", reason="the gold steps, word for word")
         if not any(step.kind == "calculation" for step in steps):
-            return _not_judged(steps, NOT_COMPARABLE if gold else NO_STEPS)
+            return arithmetic.not_judged(steps, NOT_COMPARABLE if gold else NO_STEPS)
         rule = problem.meta.get("judge")
         verdict = arithmetic.judge(_given(problem), steps, gold, need_grounds=rule == "number")
         if verdict.outcome == "incorrect" or _calculates(rule, steps, gold):
             return verdict
-        return _not_judged(steps, STRAY)
+        return arithmetic.not_judged(steps, arithmetic.STRAY)
 
     def judge_plan(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
         """Against the calculations of the gold steps; `undecided` where there are none."""
@@ -122,11 +121,6 @@ class UserFile(Task):
         spelled = dict(problem.choices)
         wanted = (spelled.get(answer, answer).casefold() for answer in problem.answers)
         return any(re.search(rf"(?<![\w.]){re.escape(answer)}(?!\w|\.\d)", text) is not None for answer in wanted)
-
-
-def _not_judged(steps: tuple[Step, ...], reason: str) -> Verdict:
-    undecided = tuple(StepVerdict(index, step.kind, "undecided", reason) for index, step in enumerate(steps))
-    return Verdict("not judged", reason=reason, steps=undecided)
 
 
 def _calculates(rule: object, steps: tuple[Step, ...], gold: tuple[Step, ...]) -> bool:
