@@ -7,6 +7,7 @@ named, and of `A or B` neither is.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from dataclasses import dataclass
@@ -296,6 +297,17 @@ class _Reader:
                 return kept
         return found
 
+    def _may_hold(self, words: str) -> bool:
+        """Tell whether the words of a choice may stand in the text: a pattern for each choice of each row is dear."""
+        if not (self.bare.isascii() and words.isascii()):
+            return True
+        return words.partition(" ")[0] in self.folded
+
+    @functools.cached_property
+    def folded(self) -> str:
+        """The bare text in lower case."""
+        return self.bare.casefold()
+
     def _denied(self, one: _Named) -> bool:
         before = self.bare[max(0, one.start - 60) : one.start]
         return _NOT_BEFORE.search(before) is not None or _NOT_AFTER.match(self.bare, one.end, one.end + 60) is not None
@@ -311,11 +323,12 @@ class _Reader:
             for match in pattern.finditer(self.bare, begin, end)
             if loose or _vouched(self.bare, match, begin, end)
         ]
-        for letter, words in _spoken(self.closed):
-            found += [
-                _Named(match.start(), match.end(), letter, by_words=True)
-                for match in words.finditer(self.bare, begin, end)
-            ]
+        for letter, words in labelled(self.closed):
+            if words and words != letter.casefold() and self._may_hold(words):
+                found += [
+                    _Named(match.start(), match.end(), letter, by_words=True)
+                    for match in _spoken(words).finditer(self.bare, begin, end)
+                ]
         return _untangled(found, self.bare)
 
 
@@ -352,19 +365,11 @@ def _letters(closed: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"(?<![A-Za-z0-9_'’\\.-])((?:{'|'.join(upper)}){article}{small})(?![A-Za-z0-9_'’]|-\w|\.\d)")
 
 
-@lru_cache(maxsize=512)
-def _spoken(closed: tuple[str, ...]) -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """(letter, pattern of its words) of the choices that have words."""
-    return tuple(
-        (
-            letter,
-            re.compile(
-                r"(?<![\w.])" + r"[^\w]{1,6}".join(map(re.escape, words.split()[:40])) + r"(?!\w|\.\d)", re.IGNORECASE
-            ),
-        )
-        for letter, words in labelled(closed)
-        if words and words != letter.casefold()
-    )
+@lru_cache(maxsize=4096)
+def _spoken(words: str) -> re.Pattern[str]:
+    """Compile the pattern of a choice's words."""
+    parts = map(re.escape, words.split()[:40])
+    return re.compile(r"(?<![\w.])" + r"[^\w]{1,6}".join(parts) + r"(?!\w|\.\d)", re.IGNORECASE)
 
 
 def _vouched(text: str, match: re.Match[str], begin: int, end: int) -> bool:

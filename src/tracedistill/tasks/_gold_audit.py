@@ -6,12 +6,12 @@ golds: 17 of 340 fail their own judge (label): 17 x the gold is none of the labe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tracedistill.records import Problem
 from tracedistill.tasks._base import Task
-from tracedistill.tasks._overlap import duplicates, sample
+from tracedistill.tasks._overlap import agree, normal_text, sample_ids
 
 LOOKED_AT = 10_000
 """Golds that are judged; of more a seeded sample."""
@@ -73,26 +73,54 @@ class GoldAudit:
         return lines
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Problems as the audit needs them: of a large file few are ever made."""
+
+    ids: Sequence[str]
+    """Their ids, in order."""
+    texts: Iterable[Hashable]
+    """Of each, what is equal for problems that read alike."""
+    problem: Callable[[int], Problem]
+    """The problem at a place."""
+
+
 def audit_golds(task: Task, problems: Sequence[Problem], seed: int = 0) -> GoldAudit:
     """Judge the gold answer of each problem, of more than 10,000 a seeded sample; repetitions are counted over all."""
-    looked_at = sample(problems, LOOKED_AT, seed)
-    faults = [(problem, fault) for problem in looked_at if (fault := task.gold_fault(problem))]
+    ids = [problem.problem_id for problem in problems]
+    return audit_rows(task, Rows(ids, map(normal_text, problems), problems.__getitem__), seed)
+
+
+def audit_rows(task: Task, rows: Rows, seed: int = 0) -> GoldAudit:
+    """Audit the golds of problems that are made only where they are looked at; see `audit_golds`."""
+    looked_at = sample_ids(rows.ids, LOOKED_AT, seed)
+    faults = [(problem, fault) for problem in map(rows.problem, looked_at) if (fault := task.gold_fault(problem))]
     counts = Counter(fault for _, fault in faults)
     failing = [
         Cause(fault, count, _examples([problem for problem, other in faults if other == fault]))
         for fault, count in counts.most_common()
     ]
-    by_id = {problem.problem_id: problem for problem in problems}
-    groups = duplicates(problems)
-    torn = [[by_id[i] for i in repeat.ids] for repeat in groups if not repeat.same_answers]
-    same = [[by_id[i] for i in repeat.ids] for repeat in groups if repeat.same_answers]
+    groups = [list(map(rows.problem, places)) for places in _repeated(rows.texts)]
+    torn = [group for group in groups if not agree(group)]
+    same = [group for group in groups if agree(group)]
     return GoldAudit(
-        len(problems),
+        len(rows.ids),
         len(looked_at),
         tuple(failing),
         Cause("have another gold than the same question elsewhere", sum(map(len, torn)), _pairs(torn)),
         Cause("repeat a question and its gold", sum(len(group) - 1 for group in same), _pairs(same)),
     )
+
+
+def _repeated(texts: Iterable[Hashable]) -> Iterable[list[int]]:
+    """Return the places that share a text, of texts that occur more than once."""
+    first: dict[Hashable, int] = {}
+    again: dict[int, list[int]] = {}
+    for place, text in enumerate(texts):
+        home = first.setdefault(text, place)
+        if home != place:
+            again.setdefault(home, [home]).append(place)
+    return [again[home] for home in sorted(again)]
 
 
 def allowed_faults(task: str, said: float | None) -> float:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from tracedistill.records import Problem
 
-# what people vary in writing; signs of arithmetic and points between digits tell problems apart
-_PUNCTUATION = re.compile(r"""(?<!\d)[.,;:!?…]|[.,;:!?…](?!\d)|["'`“”‘’«»]|\s+""")
+# what people vary in writing; signs of arithmetic and points between digits tell problems apart. One set of characters
+# first, which the engine looks for many times faster than for alternatives
+_PUNCTUATION = re.compile(r"""[.,;:!?…"'`“”‘’«»](?:(?<=["'`“”‘’«»])|(?<!\d.)|(?!\d))""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def duplicates(problems: Iterable[Problem]) -> list[Repeat]:
     """Texts that several problems of one split share, in order of first appearance."""
     groups = _grouped(problems)
     return [
-        Repeat(tuple(p.problem_id for p in group), (), _agree(group)) for group in groups.values() if len(group) > 1
+        Repeat(tuple(p.problem_id for p in group), (), agree(group)) for group in groups.values() if len(group) > 1
     ]
 
 
@@ -65,7 +66,7 @@ def overlap(test: Iterable[Problem], train: Iterable[Problem]) -> Overlap:
         Repeat(
             tuple(p.problem_id for p in group),
             tuple(p.problem_id for p in trained[key]),
-            _agree([*group, *trained[key]]),
+            agree([*group, *trained[key]]),
         )
         for key, group in tested.items()
         if key in trained
@@ -102,5 +103,6 @@ def _grouped(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
     return groups
 
 
-def _agree(group: Sequence[Problem]) -> bool:
+def agree(group: Sequence[Problem]) -> bool:
+    """Tell whether problems have the same gold answers, in any order and case."""
     return len({tuple(sorted(answer.casefold().strip() for answer in p.answers)) for p in group}) == 1

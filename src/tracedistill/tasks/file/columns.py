@@ -8,6 +8,7 @@ columns:
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -115,12 +116,19 @@ def _listed(spec: str) -> list[str]:
 
 def _filled(template: str, row: Row, where: str) -> str:
     lines = []
-    for line in template.replace("\\n", "\n").split("\n"):
-        names = _NAME.findall(line)
+    for line, names in _lines(template):
+        values = {}
         for name in names:
             if name not in row:
                 raise InputError(f"{where}: no column '{name}' for the template '{template}'; it has: {there(row)}")
-        values = {name: "" if row[name] is None else content(row[name]).strip() for name in names}
+            values[name] = "" if row[name] is None else content(row[name]).strip()
         if not names or any(values.values()):
             lines.append(_NAME.sub(lambda found, values=values: values[found[1]], line))  # type: ignore[misc]
     return "\n".join(lines).strip()
+
+
+@functools.lru_cache(maxsize=64)
+def _lines(template: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the lines of a template, each with the columns that it names."""
+    lines = template.replace("\\n", "\n").split("\n")
+    return tuple((line, tuple(_NAME.findall(line))) for line in lines)

@@ -11,11 +11,11 @@ and rows of one `group`, stay together).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tracedistill.chat.formats import trimmed
 from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.records import Problem, Step
 from tracedistill.tasks._base import Source, content
+from tracedistill.tasks._gold_audit import Rows
 from tracedistill.tasks._overlap import same_text, sample_ids
 from tracedistill.tasks._rows import Row, is_hub_id, note_read, read_rows
 from tracedistill.tasks._steps import make_steps, one_line, read_steps
@@ -56,6 +57,8 @@ class Table:
     """What the judge and the prompt need, the same for all problems."""
     means: Means
     """What golds of multiple choice are."""
+    same: tuple[int, ...]
+    """Of each row, the place of the first one that reads alike: its own, where none does before it."""
     names: tuple[str, ...]
     """Its columns."""
     used: tuple[str, ...]
@@ -107,9 +110,10 @@ class Table:
             meta=meta,
         )
 
-    def problems(self, *, steps: bool = True) -> list[Problem]:
-        """Every problem, in the file's order."""
-        return [self.problem(place, steps=steps) for place in range(len(self.rows))]
+    def for_audit(self) -> Rows:
+        """Its problems as the audit of golds needs them, without their steps."""
+        ids = [self.problem_id(place) for place in range(len(self.rows))]
+        return Rows(ids, self.same, functools.partial(self.problem, steps=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +203,7 @@ def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
 
 
-@lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=2)
 def _read(stamps: tuple[tuple[str, str, Any], ...], key: _Key) -> Table:
     source, columns = key.source, Columns(key.source.columns)
     rows: list[RawRow] = []
@@ -220,12 +224,15 @@ def _read(stamps: tuple[tuple[str, str, Any], ...], key: _Key) -> Table:
     chosen = [(gold, row.labelled) for row in rows if row.labelled for gold in row.golds]
     golds = [gold for row in rows if not row.labelled for gold in row.golds]
     judged = judged_by(golds, sum(bool(row.labelled) for row in rows), source.judge, source.labels)
+    texts = [same_text((*row.context, row.question, *(text for _, text in row.labelled))) for row in rows]
+    first: dict[str, int] = {}
     return Table(
         tuple(rows),
-        tuple(_homes(rows, source)),
+        tuple(_homes(rows, texts, source)),
         judged,
         _shared(judged, source),
         means_of(chosen, source.first_choice, stamps[0][1]) if chosen else "label",
+        tuple(first.setdefault(text, place) for place, text in enumerate(texts)),
         tuple(names),
         tuple(name for name in names if name in used),
     )
@@ -281,12 +288,12 @@ def _check_ids(rows: Sequence[RawRow]) -> None:
         seen[row.problem_id] = row.where
 
 
-def _homes(rows: Sequence[RawRow], source: Source) -> list[str]:
-    """The split of each row: the file's own, else a seeded draw."""
+def _homes(rows: Sequence[RawRow], texts: Sequence[str], source: Source) -> list[str]:
+    """Return the split of each row: the file's own, else a seeded draw; rows that read alike stay together."""
     homes = [row.split for row in rows]
     if any(homes):
         return homes
-    groups = [row.group or same_text((*row.context, row.question, *(text for _, text in row.labelled))) for row in rows]
+    groups = [row.group or text for row, text in zip(rows, texts, strict=True)]
     drawn = cut(groups, source.seed)
     return [drawn[group] for group in groups]
 

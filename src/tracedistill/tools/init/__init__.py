@@ -14,7 +14,7 @@ from tracedistill.chat.prompts import PROMPTS, fill
 from tracedistill.errors import InputError
 from tracedistill.records import Problem
 from tracedistill.tasks import Source, get_task
-from tracedistill.tasks._gold_audit import GoldAudit, allowed_faults, audit_golds, too_many_faults
+from tracedistill.tasks._gold_audit import GoldAudit, allowed_faults, audit_rows, too_many_faults
 from tracedistill.tasks._rows import read_rows
 from tracedistill.tasks.file.kinds import told
 from tracedistill.tasks.file.loading import Table, read_table
@@ -132,8 +132,7 @@ def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wa
     table = read_table(source)
     instruction = instruction_for(table, wanted)
     task = get_task("file")
-    problems = table.problems(steps=False)
-    golds = audit_golds(task, problems)
+    golds = audit_rows(task, table.for_audit())
     limit = allowed_faults("file", wanted.failing_golds)
     if golds.share > limit:
         lines = "\n".join(f"  {line}" for line in told(table.judged))
