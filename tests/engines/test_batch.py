@@ -72,6 +72,46 @@ def test_failed_rows_are_merged_from_the_error_file(tmp_path, cache):
     }
 
 
+def test_a_batch_of_equal_refusals_stops_the_run_and_counts_no_row_as_failed(tmp_path, cache):
+    """A field that the model refuses: every row comes back with the same words, and none with an answer."""
+    state, limits = tmp_path / "s.json", Budget(scope="study")
+    with running(Behaviour(latency=0.005, rejects="Problem")) as server:
+        for _ in range(2):
+            with pytest.raises(StopRunError, match="20 requests in a row failed and none was answered, with the same"):
+                list(generate(many(20), batch_at(server.url, state, prices=Prices(2.0, 4.0)), cache, limits))
+            assert json.loads(state.read_text()) == {"open": [], "rounds": {}, "paid": {}}
+            balance = cache.balance("study")
+            assert (balance.spent.usd, balance.others.calls) == (0.0, 0)
+        server.service.behaviour.rejects = ""
+        answers = list(generate(many(20), batch_at(server.url, state), cache))
+    assert [answer.finish for answer in answers] == ["stop"] * 20
+    assert not any(answer.cached for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("marks", "stops"),
+    [
+        (["[[400]]"] * 7, False),  # too few to tell
+        (["[[400]]"] * 8, True),
+        (["[[400]]"] * 19 + [""], False),  # an answer: the rows are at fault
+        (["[[refusal]]"] * 20, False),  # moderated prompts
+        (["[[400]]", "[[context]]"] * 10, True),
+        (["[[503]]"] * 8, True),  # after all its rounds
+    ],
+)
+def test_rows_or_run_is_told_by_what_a_batch_brings(marks, stops, tmp_path, cache):
+    requests = [ask(n, mark) for n, mark in enumerate(marks)]
+    with running(QUICK) as server:
+        run = generate(requests, batch_at(server.url, tmp_path / "s.json", rounds=2), cache)
+        if stops:
+            with pytest.raises(StopRunError, match="none was answered"):
+                list(run)
+            return
+        answers = list(run)
+    failed = [answer for answer in answers if answer.finish in ("error", "too-long", "refusal")]
+    assert len(failed) == sum(map(bool, marks))
+
+
 class Killed(BaseException):
     pass
 

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from tracedistill.engines import Generation, Request
 from tracedistill.engines.batch_files import CHAT
 from tracedistill.engines.batch_state import ROWS, Submitted, lines_of, load_state, parts_of, save_state
+from tracedistill.engines.blame import Blame
 from tracedistill.engines.budget import BATCH_DISCOUNT, Worst
 from tracedistill.engines.calls import Outcome, StopRunError
 from tracedistill.engines.ledger import NOTHING, Spending, batch_holder
 from tracedistill.engines.replies import ErrorReplyError, UnusableReplyError
 from tracedistill.engines.server import finish_for
-from tracedistill.engines.words import one_line
+from tracedistill.engines.words import gist, one_line
 from tracedistill.files import content_id
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ class _Round:
         self._pending, self._stakes, self._charge = pending, stakes, charge
         self._state = load_state(engine._path)
         self._full = False  # the server takes no more at the moment
+        self._answered = False  # nothing tells yet whether the server works
 
     def outcomes(self) -> Iterator[Outcome]:
         """Every pending row's outcome."""
@@ -301,27 +303,51 @@ class _Round:
             self._tell(f"batch {batch.batch_id} is no longer on the server; its rows are sent again, and {paid}")
 
     def _merge(self, batch: Submitted, lines: list[dict[str, Any]]) -> Iterator[Outcome]:
-        """What a batch's lines come to: answers, counted failures; other rows stay pending for another round."""
+        """What a batch's lines come to: answers, counted failures; other rows stay pending for another round.
+
+        Raises StopRunError if not one row was answered and equal words say that the run is at fault.
+        """
         causes = dict.fromkeys(batch.ids, "the batch ended without this row")
+        final: dict[str, tuple[Outcome, Generation]] = {}
         for line in lines:
             name = str(line.get("custom_id"))
             request = self._pending.get(name)
-            if request is None or name not in causes:
+            if request is None or name not in causes or name in final:
                 continue
             outcome = outcome_of_line(self._server, line, request)
             if outcome.generation is None:
                 causes[name] = outcome.cause
                 self._pay(name, request, outcome)
                 continue
+            final[name] = outcome, outcome.generation
+        for name, cause in causes.items():
+            rounds = self._state.rounds.get(name, 0)
+            if name in self._pending and name not in final and rounds >= self._engine._rounds:
+                told = f"batch: {cause} ({rounds} rounds)"
+                failure = Generation(self._pending[name].request_id, "", "error", error=told)
+                final[name] = Outcome(suspect=gist(cause)), failure
+        self._check_sound(batch, final)
+        for name, (outcome, generation) in final.items():
             del self._pending[name]
             self._state.rounds.pop(name, None)
-            yield self._priced(name, outcome, outcome.generation)
-        for name in causes:
-            if name in self._pending and self._state.rounds.get(name, 0) >= self._engine._rounds:
-                rounds = self._state.rounds.pop(name)
-                cause = f"batch: {causes[name]} ({rounds} rounds)"
-                failure = Generation(self._pending.pop(name).request_id, "", "error", error=cause)
-                yield self._priced(name, Outcome(), failure)
+            yield self._priced(name, outcome, generation)
+
+    def _check_sound(self, batch: Submitted, final: Mapping[str, tuple[Outcome, Generation]]) -> None:
+        """Raise StopRunError if a batch brought failures alone, equal ones or many, before any answer has come."""
+        self._answered |= any(outcome.billed for outcome, _ in final.values())
+        if self._answered:
+            return
+        blame: Blame[str] = Blame()
+        for name, (outcome, generation) in final.items():
+            if outcome.suspect:
+                blame.hold(name, generation, outcome.suspect, again=False)
+        if not blame.deciding:
+            return
+        self._state.open.remove(batch)
+        for name in batch.ids:  # they count as never sent: the next run has what was mended
+            self._state.rounds.pop(name, None)
+        self._save()
+        raise blame.stop()
 
     def _pay(self, name: str, request: Request, outcome: Outcome) -> None:
         """Charge a row that was billed and brought nothing; noted for the sum that stands by its answer."""
@@ -367,7 +393,8 @@ def outcome_of_line(server: ServerEngine, line: dict[str, Any], request: Request
     finish = finish_for(fate)
     if finish is None:
         return Outcome(cause=fate.cause)
-    return Outcome(Generation(request.request_id, "", finish, error=fate.cause))
+    suspect = "" if finish == "refusal" else f"{status} {fate.code} {gist(fate.cause)}"
+    return Outcome(Generation(request.request_id, "", finish, error=fate.cause), suspect=suspect)
 
 
 async def _find(client: openai.AsyncOpenAI, input_file_id: str) -> str:

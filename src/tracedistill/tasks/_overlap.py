@@ -54,9 +54,7 @@ def same_text(parts: Sequence[str]) -> str:
 def duplicates(problems: Iterable[Problem]) -> list[Repeat]:
     """Texts that several problems of one split share, in order of first appearance."""
     groups = _grouped(problems)
-    return [
-        Repeat(tuple(p.problem_id for p in group), (), agree(group)) for group in groups.values() if len(group) > 1
-    ]
+    return [Repeat(tuple(p.problem_id for p in group), (), agree(group)) for group in groups.values() if len(group) > 1]
 
 
 def overlap(test: Iterable[Problem], train: Iterable[Problem]) -> Overlap:
