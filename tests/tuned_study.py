@@ -10,6 +10,7 @@ import yaml
 from tests import tiny
 from tracedistill import pipeline
 from tracedistill.pipeline.graph import upstream
+from tracedistill.pipeline.making import make_nodes
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
@@ -49,8 +50,8 @@ def tune(recipe: Path, **settings: Any) -> pipeline.LoadedStudy:
     work.run.claim()
     work.settle()
     nodes = Graph(work).nodes()
-    tuned = [node for node in nodes if node.name.startswith("train:")]
-    pipeline._make(work, [node for node in upstream(nodes, tuned) if node not in tuned])
+    tuned = [node for node in nodes if node.kind == "train"]
+    make_nodes(work, [node for node in upstream(nodes, tuned) if node not in tuned])
     for number, node in enumerate(tuned):
         student = loaded.study.students["tiny"]
         tiny.lora(Path(student.model), work.run.path(node.outputs[0]), seed=number + 1, **settings)

@@ -24,6 +24,17 @@ StepKind = Literal["class", "retrieval", "calculation", "plan", "text"]
 plan: says what to do without doing it; text: anything else."""
 
 
+def node_name(kind: str, of: str = "") -> str:
+    """The name of one piece of a run: `train:correct.seed1`, or `problems`, which is of the whole study."""
+    return f"{kind}:{of}" if of else kind
+
+
+def split_node_name(name: str) -> tuple[str, str]:
+    """(kind, what it is of) out of the name of a piece; of the whole study: an empty text."""
+    kind, _, of = name.partition(":")
+    return kind, of
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of a trace."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tracedistill.engines import identity
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
-from tracedistill.pipeline.dtypes import warn_of_slow
+from tracedistill.pipeline.dtypes import COMPUTES, warn_of_slow
 from tracedistill.pipeline.graph import Node
 from tracedistill.pipeline.launch import launch as launch_nodes
 from tracedistill.pipeline.nodes import Graph
@@ -28,8 +28,7 @@ def pin(work: StudyRun, study: Study, wanted: Sequence[Node]) -> bool:
     """Keep the commits of the students that will be loaded from the hub; whether any was new."""
     if not any(identity.is_hub_id(student.model) for student in study.students.values() if student.base_url is None):
         return False
-    kinds = ("preflight", "train", "parity", "generate")
-    todo = [node for node in wanted if node.name.partition(":")[0] in kinds]
+    todo = [node for node in wanted if node.kind in ("preflight", *COMPUTES)]
     if all(work.run.state(node).kind == "complete" for node in todo):
         return False
     used = {study.student_of(arm) for arm in study.arms.values()}
@@ -41,20 +40,16 @@ def check_keys(work: StudyRun, wanted: Sequence[Node]) -> None:
     from tracedistill.engines.secrets import read_key
 
     study = work.study
-    judge = study.validation.judge
-    asked: dict[str, tuple[str, TeacherConfig | StudentConfig]] = {}
-    for name, teacher in study.teachers.items():
-        asked[f"teach:{name}"] = f"teachers.{name}", teacher
-        if judge != "none":
-            asked[f"validate:{name}"] = f"teachers.{judge}", study.teachers[judge]
-    for name, arm in study.arms.items():
-        student = study.student_of(arm)
-        asked |= {f"generate:{run}": (f"students.{student}", study.students[student]) for run in study.runs_of(name)}
     variables: dict[str, str] = {}
     for node in wanted:
-        place, config = asked.get(node.name, ("", None))
-        if config is not None and config.base_url is not None and work.run.state(node).kind != "complete":
-            variables.setdefault(config.key_env, place)
+        asked: TeacherConfig | StudentConfig | None = None
+        if node.kind in ("teach", "validate"):
+            name = node.of if node.kind == "teach" else study.validation.judge
+            place, asked = f"teachers.{name}", study.teachers.get(name)  # judge: none is no teacher
+        elif node.kind == "generate" and node.student is not None:
+            place, asked = f"students.{node.student}", study.students[node.student]
+        if asked is not None and asked.base_url is not None and work.run.state(node).kind != "complete":
+            variables.setdefault(asked.key_env, place)
     for variable, place in variables.items():
         try:
             read_key(variable, os.environ)
@@ -69,11 +64,14 @@ def check_students(work: StudyRun, wanted: Sequence[Node], *, launch: bool = Tru
     others.
     """
     study = work.study
-    models = {f"teach:{name}": teacher for name, teacher in study.teachers.items() if teacher.kind == "model"}
-    todo = [node for node in wanted if node.name in models and work.run.state(node).kind != "complete"]
+    todo = [
+        study.teachers[node.of]
+        for node in wanted
+        if node.kind == "teach" and study.teachers[node.of].kind == "model" and work.run.state(node).kind != "complete"
+    ]
     if not todo:
         return
-    for name in {node.name.partition(":")[2] for node in wanted if node.name.startswith("preflight:")}:
+    for name in {node.of for node in wanted if node.kind == "preflight"}:
         if not study.students[name].model.startswith(SCRIPTED):
             from tracedistill.chat.rendering import end_id, prompt_ids
             from tracedistill.engines.tokenizers import tokenizer_of
@@ -81,7 +79,7 @@ def check_students(work: StudyRun, wanted: Sequence[Node], *, launch: bool = Tru
             tokenizer = tokenizer_of(study.students[name])
             end_id(tokenizer)
             prompt_ids(tokenizer, (Message("user", "?"),), style=study.format)
-    if launch and any(models[node.name].base_url is not None for node in todo):
+    if launch and any(teacher.base_url is not None for teacher in todo):
         trials = [node for node in Graph(work).trials(wanted) if work.run.state(node).kind != "complete"]
         if trials:
             work.screen.say("students are tried on a made row before a teacher is asked")

@@ -87,7 +87,7 @@ def warn_of_slow(asked: Study, settled: Study, nodes: Sequence[Node], screen: Sc
 
     `asked`: the study as its recipe says; `nodes`: the pieces that are to be made.
     """
-    if not any(node.name.partition(":")[0] in COMPUTES for node in nodes):
+    if not any(node.kind in COMPUTES for node in nodes):
         return
     for name in sorted({settled.student_of(arm) for arm in settled.arms.values()}):
         student = settled.students[name]

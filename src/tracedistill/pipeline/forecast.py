@@ -70,12 +70,11 @@ def make_free(work: StudyRun, nodes: Sequence[Node], make: Make) -> tuple[list[s
 
 
 def _is_free(study: Study, node: Node) -> bool:
-    kind, _, name = node.name.partition(":")
-    if kind == "teach":
-        return study.teachers[name].kind in FREE_TEACHERS
-    if kind == "validate":
+    if node.kind == "teach":
+        return study.teachers[node.of].kind in FREE_TEACHERS
+    if node.kind == "validate":
         return study.validation.judge == "none"
-    return kind in ("problems", "review", "assemble")
+    return node.kind in ("problems", "review", "assemble")
 
 
 class Forecaster:

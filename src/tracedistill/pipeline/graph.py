@@ -17,9 +17,23 @@ from typing import Any, Literal, TypeGuard
 from tracedistill import __version__
 from tracedistill.errors import InputError
 from tracedistill.files import canonical, disk_error, file_hash, read_json, unlinked, write_json
+from tracedistill.records import node_name
 from tracedistill.shown import say
 
-Kind = Literal["complete", "missing", "stale", "damaged"]
+StateKind = Literal["complete", "missing", "stale", "damaged"]
+Kind = Literal[
+    "problems", "teach", "validate", "review", "assemble", "preflight", "trial", "train", "parity", "generate", "score",
+    "attribute", "report",
+]  # fmt: skip
+"""Kinds of nodes, in the order in which they are made."""
+STAGE_OF: Mapping[Kind, str] = {
+    "problems": "problems", "teach": "teach", "validate": "validate", "review": "assemble", "assemble": "assemble",
+    "preflight": "train", "trial": "train", "train": "train", "parity": "evaluate", "generate": "evaluate",
+    "score": "evaluate", "attribute": "report", "report": "report",
+}  # fmt: skip
+"""Kind of node -> the stage that it belongs to, and the subcommand that makes it."""
+STAGES = tuple(dict.fromkeys(STAGE_OF.values()))
+"""In the order in which they run; all but the first are subcommands."""
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "openai", "math-verify")
 UNFINISHED = "unfinished"
@@ -32,10 +46,11 @@ LOCK_HELD = "TRACEDISTILL_LOCK_HELD"
 class Node:
     """One piece of a stage: files in, files out, and the settings that its result depends on."""
 
-    name: str
-    """`<stage>` or `<stage>:<arm or teacher>`."""
-    stage: str
-    """The stage that it belongs to, and the subcommand that makes it."""
+    kind: Kind
+    """What kind of work it is."""
+    of: str
+    """Its teacher (teach, validate, review), student (preflight, trial), run of an arm (train, parity, generate) or arm
+    (score, attribute); empty where it is of the whole study."""
     inputs: tuple[str, ...]
     """Files it reads, below the run folder: outputs of other nodes."""
     outputs: tuple[str, ...]
@@ -44,12 +59,24 @@ class Node:
     """The slice of the resolved recipe that its result depends on."""
     run: Callable[[], Mapping[str, Any] | None] = field(compare=False)
     """Makes the outputs, each whole or not at all; returns further facts for the manifest."""
+    student: str | None = None
+    """The student that it loads; None: it loads none."""
     sources_below: Path | None = None
     """The folder of the data files outside the run folder that it reads; the manifest names them relative to it."""
     content: Callable[[], Mapping[str, Mapping[str, Any]]] = field(default=dict, compare=False)
     """What it loads from elsewhere, by name: sha256 and commit of a student's files, if they are on this machine."""
-    launched: Literal["train", "generate", "trial"] | None = None
-    """The module that `accelerate launch` runs it in, several such nodes in one launch; None: in this process."""
+    launched: bool = False
+    """Whether `accelerate launch` runs it, together with the others of its kind; else it runs in this process."""
+
+    @property
+    def name(self) -> str:
+        """What a person reads, and manifests hold: `train:correct.seed1`."""
+        return node_name(self.kind, self.of)
+
+    @property
+    def stage(self) -> str:
+        """The stage that it belongs to, and the subcommand that makes it."""
+        return STAGE_OF[self.kind]
 
     @property
     def manifest(self) -> str:
@@ -61,7 +88,7 @@ class Node:
 class State:
     """Where a node stands."""
 
-    kind: Kind
+    kind: StateKind
     """complete: nothing to do; damaged: an output is not what its stage wrote."""
     reason: str = ""
     """What is missing or has changed."""

@@ -46,7 +46,7 @@ def try_in_this_process(
     """Try students on a made row in each launched process; return their names."""
     work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=not main_process), loaded.overrides)
     graph = Graph(work)
-    trials = [node for node in graph.trials(graph.nodes()) if node.name.partition(":")[2] in students or not students]
+    trials = [node for node in graph.trials(graph.nodes()) if node.of in students or not students]
     return _make_together(work, trials, main_process=main_process, barrier=barrier, idle="every student")
 
 
@@ -61,7 +61,7 @@ def _launched(
     def nodes_of(work: StudyRun) -> tuple[list[Node], list[Node]]:
         """(all, those wanted)."""
         nodes = Graph(work).nodes()
-        mine = {node.name.partition(":")[2]: node for node in nodes if node.name.startswith(f"{kind}:")}
+        mine = {node.of: node for node in nodes if node.kind == kind}
         for name in runs:
             if name not in mine:
                 what = "tuned arm" if kind == "train" else "arm"
@@ -109,4 +109,4 @@ def _make_together(
             work.run.record(node, clock.seconds(), {**work.facts(), **facts})
     if not stale:
         work.screen.say(f"{idle} wanted is complete")
-    return [node.name.partition(":")[2] for node in stale]
+    return [node.of for node in stale]

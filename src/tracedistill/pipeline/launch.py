@@ -6,15 +6,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tracedistill.errors import InputError
-from tracedistill.pipeline.graph import LOCK_HELD, Clock, Node
+from tracedistill.pipeline.graph import LOCK_HELD, Clock, Kind, Node
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes.documents import parse
 
-TARGETS = {
+TARGETS: Mapping[Kind, str] = {
     "train": "tracedistill.train",
     "generate": "tracedistill.evaluate",
     "trial": "tracedistill.pipeline.launched",
@@ -22,14 +22,14 @@ TARGETS = {
 """Kind of node -> the module that makes it in the launched processes."""
 
 
-def launch(work: StudyRun, kind: str, nodes: Sequence[Node]) -> list[str]:
+def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
     """Make the stale ones of these nodes, all of one kind, by `accelerate launch`, and return their names.
 
     InputError where it fails.
     """
     study = work.study
     stale = [node for node in nodes if work.run.state(node).kind != "complete"]
-    names = [node.name.partition(":")[2] for node in stale]
+    names = [node.of for node in stale]
     hardware = study.evaluation.accelerate_config if kind == "generate" else study.training.accelerate_config
     config = accelerate_config(hardware or "cpu", work.recipe)
     threads = max(1, (os.cpu_count() or 1) // _processes(config))
@@ -70,7 +70,7 @@ def launch(work: StudyRun, kind: str, nodes: Sequence[Node]) -> list[str]:
     return [node.name for node in stale]
 
 
-LESS_MEMORY = {
+LESS_MEMORY: Mapping[Kind, str] = {
     "train": "To use less of it, raise training.gradient_accumulation or set training.activation_checkpointing.",
     "generate": "To use less of it, lower evaluation.batch_size.",
     "trial": "Not one row fits: take a smaller student, quantization: nf4, or a machine with more memory.",

@@ -27,11 +27,11 @@ def make_nodes(work: StudyRun, wanted: Sequence[Node]) -> list[str]:
         if state.kind == "damaged":
             raise InputError(f"{work.run.folder}: {state.reason}")
         _announce(work, node, state)
-        if node.launched == "train":
+        if node.kind == "train":
             _say_time(work, wanted)
         if node.launched:
             # one launch for all of its kind: the libraries are loaded once
-            made += launch_nodes(work, node.launched, [other for other in wanted if other.launched == node.launched])
+            made += launch_nodes(work, node.kind, [other for other in wanted if other.kind == node.kind])
         else:
             _run_node(work, node)
             made.append(node.name)
@@ -40,18 +40,18 @@ def make_nodes(work: StudyRun, wanted: Sequence[Node]) -> list[str]:
 
 def _say_time(work: StudyRun, wanted: Sequence[Node]) -> None:
     """Say before the first adapter what adapters and attempts will take here, by the dry run's forecast."""
-    graph, stale = Graph(work), {node.name for node in wanted if work.run.state(node).kind != "complete"}
+    graph, stale = Graph(work), {(node.kind, node.of) for node in wanted if work.run.state(node).kind != "complete"}
     forecast = Forecaster(work, graph.attempting, graph.nodes(), functools.partial(device_of, None)).forecast()
     adapters = [
         tuning.need.seconds
         for tuning in forecast.tunings
         for seed in range(tuning.seeds)
-        if tuning.need is not None and f"train:{run_name(tuning.arm, seed)}" in stale
+        if tuning.need is not None and ("train", run_name(tuning.arm, seed)) in stale
     ]
     attempts = [
         asking.need.seconds
         for asking in forecast.askings
-        if asking.need is not None and {f"generate:{asking.arm}", f"generate:{run_name(asking.arm, 0)}"} & stale
+        if asking.need is not None and ("generate", run_name(asking.arm, 0)) in stale
     ]
     told = [f"{duration(sum(adapters) + LAUNCH_SECONDS)} for {len(adapters)} adapters"] if adapters else []
     told += [f"{duration(sum(attempts))} for {len(attempts)} arms' attempts"] if attempts else []

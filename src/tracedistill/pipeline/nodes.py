@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from tracedistill import __version__
 from tracedistill.engines.scripted import SCRIPTED
@@ -39,9 +39,6 @@ NOT_ASKED = ("merge", "parity", "parity_limit", "accelerate_config", "cut_off")
 
 LATER = {"attention": "auto", "liger": "auto", "group_by_length": False}
 """Settings of the training that came later -> the value that does what was done before."""
-
-STAGES = ("problems", "teach", "validate", "assemble", "train", "evaluate", "report")
-"""In the order in which they run; all but the first are subcommands."""
 
 
 class Graph:
@@ -83,22 +80,14 @@ class Graph:
 
     def _loads(self, student: str) -> dict[str, Any]:
         """What a piece that loads a student says of it."""
-        return {"content": functools.partial(self.work.content_of, student)}
+        return {"student": student, "content": functools.partial(self.work.content_of, student)}
 
     def _problems(self) -> Node:
         params = {"task": self.plain["task"], "seed": self.study.seed, "overlap": self.study.validation.overlap}
         params |= self._task_code()
         outputs = ("problems.jsonl", "problems.report.json")
-        below = sources_below(self.work)
-        return Node(
-            "problems",
-            "problems",
-            (),
-            outputs,
-            params,
-            functools.partial(make_problems, self.work),
-            sources_below=below,
-        )
+        make = functools.partial(make_problems, self.work)
+        return Node("problems", "", (), outputs, params, make, sources_below=sources_below(self.work))
 
     def _task_code(self) -> dict[str, str]:
         """The content of a task's or judge's code where it is the user's own: it decides what a verdict is."""
@@ -114,7 +103,7 @@ class Graph:
         config, content = self.study.teachers[teacher], {}
         if config.kind == "student":
             content = self._loads(config.student or next(iter(self.study.students)))
-        return Node(f"teach:{teacher}", "teach", inputs, outputs, params, run, **content)
+        return Node("teach", teacher, inputs, outputs, params, run, **content)
 
     def _validate(self, teacher: str) -> Node:
         params = {"validation": judge_params(self.work), "task": self.study.task.name, **self._task_code()}
@@ -123,7 +112,7 @@ class Graph:
         inputs = ("problems.jsonl", f"traces/{teacher}.jsonl")
         run = functools.partial(judge_traces, self.work, teacher)
         outputs = (f"validation/{teacher}.jsonl", f"validation/{teacher}.report.json")
-        return Node(f"validate:{teacher}", "validate", inputs, outputs, params, run)
+        return Node("validate", teacher, inputs, outputs, params, run)
 
     def _reviewed(self, teachers: Sequence[str]) -> list[str]:
         """Teachers whose traces are used as a person left them, or not before one has seen them."""
@@ -138,7 +127,7 @@ class Graph:
         params = {"review": self.plain["review"], "seed": self.study.seed, "revision": revision(store)}
         inputs = (f"traces/{teacher}.jsonl", f"validation/{teacher}.jsonl")
         make = functools.partial(make_reviewed, self.work, teacher)
-        return Node(f"review:{teacher}", "assemble", inputs, (f"reviewed/{teacher}.jsonl",), params, make)
+        return Node("review", teacher, inputs, (f"reviewed/{teacher}.jsonl",), params, make)
 
     def _assemble(self, teachers: Sequence[str]) -> Node:
         study = self.study
@@ -166,7 +155,7 @@ class Graph:
         outputs.append("assembly.json")
         # the manifest lies beside the first output, which must not move when arms are added
         outputs.reverse()
-        return Node("assemble", "assemble", tuple(inputs), tuple(outputs), params, lambda: make_datasets(self.work))
+        return Node("assemble", "", tuple(inputs), tuple(outputs), params, lambda: make_datasets(self.work))
 
     def _preflight(self, student: str) -> Node:
         training = self.plain["training"]
@@ -181,30 +170,19 @@ class Graph:
         inputs = [f"sft/{name}.jsonl" for name in self.work.arms_of(student)]
         inputs += [name for arm in self.work.arms_of(student) for name in self._heldout(arm)]
         run = functools.partial(make_preflight, self.work, student)
-        return Node(
-            f"preflight:{student}",
-            "train",
-            tuple(inputs),
-            (f"sft/{student}.preflight.json",),
-            params,
-            run,
-            **self._loads(student),
-        )
+        outputs = (f"sft/{student}.preflight.json",)
+        return Node("preflight", student, tuple(inputs), outputs, params, run, **self._loads(student))
 
     def trials(self, wanted: Sequence[Node]) -> list[Node]:
         """One try of each student that these pieces load on this machine; no stage of its own, nothing reads it."""
-        study = self.study
-        kinds = {"train": True, "preflight": True, "generate": False}
         tuned: dict[str, bool] = {}
         for node in wanted:
-            kind, _, name = node.name.partition(":")
-            if kind not in kinds or self.work.run.state(node).kind == "complete":
+            if node.kind not in ("preflight", "train", "generate") or node.student is None:
                 continue
-            arm = name.partition(".seed")[0]
-            student = name if kind == "preflight" else study.student_of(study.arms[arm])
-            config = study.students[student]
-            if config.base_url is None and not config.model.startswith(SCRIPTED):
-                tuned[student] = tuned.get(student, False) or kinds[kind]
+            config = self.study.students[node.student]
+            here = config.base_url is None and not config.model.startswith(SCRIPTED)
+            if here and self.work.run.state(node).kind != "complete":
+                tuned[node.student] = tuned.get(node.student, False) or node.kind != "generate"
         return [self._trial(student, learns) for student, learns in sorted(tuned.items())]
 
     def _trial(self, student: str, learns: bool) -> Node:
@@ -218,7 +196,7 @@ class Graph:
         }
         make = functools.partial(make_trial, self.work, student, learns)
         outputs = (f"trials/{student}.json",)
-        return Node(f"trial:{student}", "train", (), outputs, params, make, launched="trial", **self._loads(student))
+        return Node("trial", student, (), outputs, params, make, launched=True, **self._loads(student))
 
     def _train(self, name: str, seed: int) -> Node:
         student, run = self.study.student_of(self.study.arms[name]), run_name(name, seed)
@@ -236,16 +214,7 @@ class Graph:
         }
         inputs = (f"sft/{name}.jsonl", f"sft/{student}.preflight.json", *self._heldout(name))
         make = functools.partial(make_adapter, self.work, name, seed)
-        return Node(
-            f"train:{run}",
-            "train",
-            inputs,
-            (f"adapters/{run}",),
-            params,
-            make,
-            launched="train",
-            **self._loads(student),
-        )
+        return Node("train", run, inputs, (f"adapters/{run}",), params, make, launched=True, **self._loads(student))
 
     def _heldout(self, name: str) -> list[str]:
         """The file of an arm's validation rows, where the recipe evaluates during training."""
@@ -264,9 +233,8 @@ class Graph:
         }
         make = functools.partial(self.attempting.make_parity, name, seed)
         inputs = ("problems.jsonl", f"adapters/{run}")
-        return Node(
-            f"parity:{run}", "evaluate", inputs, (f"adapters/{run}.parity.json",), params, make, **self._loads(student)
-        )
+        outputs = (f"adapters/{run}.parity.json",)
+        return Node("parity", run, inputs, outputs, params, make, **self._loads(student))
 
     def _generate(self, name: str, seed: int) -> Node:
         study, arm, run = self.study, self.study.arms[name], run_name(name, seed)
@@ -294,10 +262,10 @@ class Graph:
             inputs += [tuned, f"{tuned}.parity.json"]
         make = functools.partial(self.attempting.make_attempts, name, seed)
         local = study.students[study.student_of(arm)].base_url is None
-        launched: Literal["generate"] | None = "generate" if local and study.evaluation.accelerate_config else None
+        launched = local and study.evaluation.accelerate_config is not None
         outputs = (f"generations/{run}.jsonl",)
         loads = self._loads(study.student_of(arm))
-        return Node(f"generate:{run}", "evaluate", tuple(inputs), outputs, params, make, launched=launched, **loads)
+        return Node("generate", run, tuple(inputs), outputs, params, make, launched=launched, **loads)
 
     def _forced_from(self, name: str, seed: int) -> str:
         """The file whose traces an arm puts into its student's mouth."""
@@ -313,7 +281,7 @@ class Graph:
         if self.study.arms[name].forced is not None:
             inputs += sorted({self._forced_from(name, seed) for seed in range(len(runs))})
         make = functools.partial(self.attempting.make_scores, name)
-        return Node(f"score:{name}", "evaluate", tuple(inputs), (f"attempts/{name}.jsonl",), params, make)
+        return Node("score", name, tuple(inputs), (f"attempts/{name}.jsonl",), params, make)
 
     def _attribute(self, entry: AttributionConfig) -> Node:
         teacher = self.study.teacher_of(self.study.arms[entry.plan])
@@ -323,7 +291,7 @@ class Graph:
         inputs += [f"attempts/{name}.jsonl" for name in dict.fromkeys(arms)]
         outputs = tuple(f"attribution/{entry.plan}.{ending}" for ending in ("json", "jsonl", "failures.md"))
         make = functools.partial(make_attribution, self.work, entry)
-        return Node(f"attribute:{entry.plan}", "report", tuple(inputs), outputs, params, make)
+        return Node("attribute", entry.plan, tuple(inputs), outputs, params, make)
 
     def _report(self) -> Node:
         study = self.study
@@ -340,4 +308,4 @@ class Graph:
             inputs += ["imported.json", *(f"attempts/{name}.jsonl" for name in read_json(imported)["arms"])]
         if self.work.run.path("sweep.json").exists():
             inputs.append("sweep.json")
-        return Node("report", "report", tuple(inputs), REPORT_FILES, params, functools.partial(make_report, self.work))
+        return Node("report", "", tuple(inputs), REPORT_FILES, params, functools.partial(make_report, self.work))

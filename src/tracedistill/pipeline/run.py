@@ -37,10 +37,10 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait
         if pin(work, loaded.study, wanted):
             work = StudyRun(loaded.study, loaded.recipe, screen, loaded.overrides)
             wanted = wanted_nodes(work, stage)
-        if any(node.name.partition(":")[0] in ("preflight", *COMPUTES) for node in wanted):
+        if any(node.kind in ("preflight", *COMPUTES) for node in wanted):
             work.settle()  # not before: a folder may be begun here and go on where it trains
             wanted = wanted_nodes(work, stage)
-        told = [node for node in wanted if node.name.partition(":")[0] in ("train", "report")]
+        told = [node for node in wanted if node.kind in ("train", "report")]
         if loaded.study.tracking != "none" and any(work.run.state(node).kind != "complete" for node in told):
             check_tracker(loaded.study.tracking)  # not first when a teacher has been paid
         check_keys(work, wanted)
@@ -72,7 +72,7 @@ def check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> di
         work.settle()
         graph = Graph(work)
         nodes = graph.nodes()
-        asked = [node for node in nodes if node.name.startswith("generate:")]
+        asked = [node for node in nodes if node.kind == "generate"]
         names = {node.name for node in asked}
         make_nodes(work, [node for node in upstream(nodes, asked) if node.name not in names])
         found = {}

@@ -204,7 +204,7 @@ def _put_problems(variant: pipeline.LoadedStudy, problems: Sequence[Problem], pa
     work = StudyRun(variant.study, variant.recipe, parent.screen, variant.overrides)
     work.run.claim()
     with work.run.lock():
-        (node,) = [node for node in Graph(work).nodes() if node.name == "problems"]
+        (node,) = [node for node in Graph(work).nodes() if node.kind == "problems"]
         path = work.run.path("problems.jsonl")
         there = path.exists() and content_id(list(read_jsonl(path, Problem))) == content_id(list(problems))
         if not there or work.run.state(node).kind != "complete":

@@ -11,6 +11,7 @@ from tracedistill.recipes.schema import (
     Study,
     TrainingConfig,
     ValidationConfig,
+    arm_of_run,
     run_name,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "ToleranceConfig",
     "TrainingConfig",
     "ValidationConfig",
+    "arm_of_run",
     "load",
     "resolved",
     "run_name",

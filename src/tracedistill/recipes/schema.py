@@ -329,3 +329,9 @@ class Study:
 def run_name(arm: str, seed: int) -> str:
     """The name of an arm's run with its adapter's seed-th seed."""
     return arm if seed == 0 else f"{arm}.seed{seed}"
+
+
+def arm_of_run(run: str) -> str:
+    """The arm that a run is of; no arm's own name ends like one of `run_name` (see `names.DERIVED`)."""
+    arm, _, number = run.rpartition(".seed")
+    return arm if arm and number.isdecimal() else run

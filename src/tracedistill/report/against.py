@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tracedistill.records import node_name
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections.scores import scores_of
@@ -65,7 +66,7 @@ def _changes(view: RunView, now: ArmFacts, before: ArmFacts) -> Iterator[tuple[s
     """Settings of the arm, and of every piece that was made for it, as the manifests have them."""
     yield from _differences("arm", dict(now.settings), dict(before.settings))
     for stage in ("train", "generate", "score"):
-        pair = [view.manifests.get(f"{stage}:{arm.name}", {}) for arm in (now, before)]
+        pair = [view.manifests.get(node_name(stage, arm.name), {}) for arm in (now, before)]
         for part in APART:
             left, right = (manifest.get(part) for manifest in pair)
             if isinstance(left, dict) and isinstance(right, dict) and part == "params":

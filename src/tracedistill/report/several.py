@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.errors import InputError
-from tracedistill.records import Problem
+from tracedistill.records import Problem, node_name, split_node_name
 from tracedistill.report.runs import ArmFacts, Pair, RunView
 
 
@@ -150,6 +150,6 @@ def _manifests(views: Sequence[RunView], labels: Sequence[str]) -> dict[str, Map
     found = {}
     for label, view in zip(labels, views, strict=True):
         for node, manifest in view.manifests.items():
-            stage, colon, name = node.partition(":")
-            found[f"{stage}:{label}/{name}" if colon else f"{label}/{node}"] = manifest
+            kind, of = split_node_name(node)
+            found[node_name(kind, f"{label}/{of}") if of else f"{label}/{node}"] = manifest
     return found

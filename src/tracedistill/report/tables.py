@@ -12,7 +12,8 @@ import numpy as np
 from tracedistill import stats
 from tracedistill.errors import InputError
 from tracedistill.files import read_json, to_json
-from tracedistill.records import Problem
+from tracedistill.recipes import arm_of_run
+from tracedistill.records import Problem, split_node_name
 from tracedistill.report.columns import ANSWERS, FINISHES, TRACES, Codes, Columns
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections.comparisons import compare, not_compared
@@ -75,8 +76,8 @@ def counts_of(codes: Codes, names: tuple[str, ...]) -> dict[str, int]:
 
 def training_seconds(arm: ArmFacts, stages: Mapping[str, float]) -> float | None:
     """Seconds of tuning the arm's own adapters, all seeds together; None where none was tuned."""
-    name = f"train:{arm.name}"
-    found = [seconds for node, seconds in stages.items() if node == name or node.startswith(f"{name}.seed")]
+    nodes = {split_node_name(node): seconds for node, seconds in stages.items()}
+    found = [seconds for (kind, run), seconds in nodes.items() if kind == "train" and arm_of_run(run) == arm.name]
     return sum(found) if found else None
 
 

@@ -73,7 +73,7 @@ class Opened:
         if read_json(manifest)["outputs"][run]["sha256"] != file_hash(path):
             raise InputError(f"{path}: is not what training wrote; delete it, then: {self.command('train')}")
         for node, state in pipeline.status(self.loaded) if self.loaded else ():
-            if node.name == f"train:{run_name(owner, seed)}" and state.kind != "complete":
+            if (node.kind, node.of) == ("train", run_name(owner, seed)) and state.kind != "complete":
                 raise InputError(f"{path}: is {state.kind} ({state.reason}); first: {self.command('train')}")
         known = read_json(manifest).get("content", {})
         for student, content in self.work.content_of(study.student_of(study.arms[owner])).items():

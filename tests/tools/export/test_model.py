@@ -19,6 +19,7 @@ from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash, read_json, read_jsonl
 from tracedistill.pipeline.graph import upstream
+from tracedistill.pipeline.making import make_nodes
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.records import Attempt
 from tracedistill.tools.ask import Conversation
@@ -298,7 +299,7 @@ def test_a_model_tuned_whole_is_exported_as_it_is(place: Path, tmp_path: Path) -
     work.run.claim()
     nodes = Graph(work).nodes()
     tuned = [node for node in nodes if node.name == "train:correct"]
-    pipeline._make(work, [node for node in upstream(nodes, tuned) if node not in tuned])
+    make_nodes(work, [node for node in upstream(nodes, tuned) if node not in tuned])
     tiny.build(loaded.study.folder / "adapters" / "correct", seed=7)
     work.run.record(tuned[0], 0.0, work.facts())
     made = export_model(open_study(recipe), Choice("correct", merge=True), tmp_path / "out")

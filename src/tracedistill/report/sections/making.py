@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tracedistill.chat.formats import split
 from tracedistill.files import read_json, read_jsonl
-from tracedistill.records import Example, Trace
+from tracedistill.recipes import arm_of_run
+from tracedistill.records import Example, Trace, split_node_name
 from tracedistill.report.runs import ArmFacts, RunView
-
-_SEED = re.compile(r"\.seed\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +31,8 @@ class Shown:
 
 def manifests_of_arm(view: RunView, stage: str, name: str) -> list[Mapping[str, Any]]:
     """The manifests of an arm's runs at a stage (train, generate), one per seed."""
-    head = f"{stage}:{name}"
-    return [
-        manifest
-        for node, manifest in view.manifests.items()
-        if node == head or (node.startswith(head) and _SEED.fullmatch(node[len(head) :]))
-    ]
+    nodes = {split_node_name(node): manifest for node, manifest in view.manifests.items()}
+    return [manifest for (kind, run), manifest in nodes.items() if kind == stage and arm_of_run(run) == name]
 
 
 def recipe_of(view: RunView, arm: ArmFacts) -> Mapping[str, Any]:
