@@ -152,9 +152,12 @@ def dumps(record: Any, indent: int | None = None) -> str:
     return text
 
 
-def read_jsonl(path: Path, cls: type[T], *, skip: int = 0) -> Iterator[T]:
-    """Records of one class, the first `skip` passed over; InputError names file and line of what does not fit."""
-    for number, value in read_lines(path, skip=skip):
+def read_jsonl(path: Path, cls: type[T], *, skip: int = 0, start: int = 0, count: int | None = None) -> Iterator[T]:
+    """Read records of one class from the lines that `read_lines` yields.
+
+    Raises InputError, which names file and line, for what does not fit.
+    """
+    for number, value in read_lines(path, skip=skip, start=start, count=count):
         try:
             yield from_json(cls, value)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -178,13 +181,22 @@ class Records(Generic[T]):
         return filter(self.keep, read_jsonl(self.path, self.kind))
 
 
-def read_lines(path: Path, *, skip: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, JSON object) pairs, the first `skip` lines unread; InputError names file and line."""
+def read_lines(
+    path: Path, *, skip: int = 0, start: int = 0, count: int | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, JSON object) pairs, the first `skip` lines unread, and of the others `count` at most.
+
+    `start`: the byte at which the first line to be read begins, where that is known; it spares going there line by
+    line. Raises InputError, which names file and line, for what is no JSON object.
+    """
     try:
-        with path.open(encoding="utf-8") as stream:
-            for number, line in itertools.islice(enumerate(stream, start=1), skip, None):
+        with path.open("rb") as stream:
+            stream.seek(start)
+            lines = itertools.islice(stream, 0 if start else skip, None)
+            for number, line in enumerate(itertools.islice(lines, count), start=skip + 1):
+                text = line.decode("utf-8")
                 try:
-                    row = json.loads(line)
+                    row = json.loads(text)
                 except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
                     raise InputError(
                         f"{path}, line {number}: not valid JSON; delete the file to make it again"

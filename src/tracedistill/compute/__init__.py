@@ -1,0 +1,21 @@
+"""Where rows are worked on: in this process, on all cores of this machine, or on a Ray cluster.
+
+jobs       what is sent to a process, and what runs it
+parts      a file of JSON Lines cut into ranges of rows
+processes  all cores of this machine
+worker     what such a process does
+cluster    the same on Ray
+written    parts written whole by number, and joined in their order
+lookup     records by id, out of a file that is not held in memory
+
+A result is the same bytes wherever it was made: parts are cut by the file alone, rows are judged one by one, and
+results are taken in the order of the rows.
+"""
+
+from tracedistill.compute.jobs import Compute, Here, Job
+from tracedistill.compute.lookup import lookup
+from tracedistill.compute.parts import Part, cut
+from tracedistill.compute.processes import Processes
+from tracedistill.compute.written import Made, write_by_parts
+
+__all__ = ["Compute", "Here", "Job", "Made", "Part", "Processes", "cut", "lookup", "write_by_parts"]

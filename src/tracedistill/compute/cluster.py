@@ -1,0 +1,110 @@
+"""A Ray cluster: the same jobs as tasks on any number of machines, which share the run folder's file system.
+
+Ray is an extra (`pip install 'tracedistill[ray]'`), needed on every machine beside tracedistill itself. A task whose
+machine is lost is run again on another one.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+from tracedistill.compute.jobs import Job
+from tracedistill.compute.processes import environment
+from tracedistill.compute.worker import Answer, Opened, result_of
+from tracedistill.errors import InputError
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+TRIES = 5
+"""Times that a task is begun whose machine or process is lost."""
+AHEAD = 4
+"""Tasks in flight or ready for each core of the cluster: what bounds memory."""
+
+_opened = Opened()
+
+
+class RayCluster:
+    """Jobs on a Ray cluster."""
+
+    def __init__(self, address: str | None = None) -> None:
+        self.address = address
+        """`host:port` or `ray://host:port`; None: RAY_ADDRESS, else a cluster that runs on this machine, else one that
+        is started on this machine's cores."""
+        self._ray: Any = None
+
+    @property
+    def ray(self) -> Any:
+        """The library, connected. Raises InputError if it is not installed, or there is no cluster at the address."""
+        if self._ray is None:
+            self._ray = _connected(self.address)
+        return self._ray
+
+    def map(self, job: Job[In, Out], items: Sequence[In]) -> Iterator[Out]:
+        """Yield the result for each item in order. Raises InputError if an item's machine is lost again and again."""
+        ray = self.ray
+        packed = ray.put(pickle.dumps(job))
+        task = ray.remote(num_cpus=1, max_retries=TRIES - 1)(_answer)
+        most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        waiting: deque[Any] = deque()
+        left = iter(items)
+        place = 0
+        try:
+            while True:
+                while len(waiting) < most and (item := next(left, None)) is not None:
+                    waiting.append(task.remote(packed, item))
+                if not waiting:
+                    return
+                try:
+                    answer: Answer = ray.get(waiting[0])
+                except ray.exceptions.RayError as error:
+                    raise InputError(
+                        f"the Ray task on {items[place]} was lost: {str(error).splitlines()[0]}. What is ready is "
+                        "kept, and the same command continues"
+                    ) from error
+                waiting.popleft()
+                place += 1
+                yield result_of(answer)
+        finally:
+            for reference in waiting:
+                ray.cancel(reference, force=True)
+
+    def close(self) -> None:
+        """Let go of the cluster."""
+        if self._ray is not None:
+            self._ray.shutdown()
+            self._ray = None
+
+
+def _answer(packed: bytes, item: Any) -> Answer:
+    """What a task does, in a process of the cluster, which keeps the job open for the next one."""
+    return _opened.answer(packed, item)
+
+
+def _connected(address: str | None) -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported about a run
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError(
+            "Ray is not installed: pip install 'tracedistill[ray]' here and on every machine of the cluster, or leave "
+            "--on and compute out to use the cores of this machine"
+        ) from error
+    try:
+        ray.init(
+            address=address,
+            namespace="tracedistill",
+            runtime_env={"env_vars": {"PYTHONPATH": environment()["PYTHONPATH"], "OMP_NUM_THREADS": "1"}},
+            logging_level="ERROR",
+            log_to_driver=False,
+            **({} if address else {"include_dashboard": False}),
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"at {address}" if address else "on this machine"
+        raise InputError(f"no Ray cluster answers {where}: {str(error).splitlines()[0]}") from error
+    return ray

@@ -1,0 +1,118 @@
+"""Records of a file by id: held in memory if the file is small, else read when they are asked for.
+
+Of a large file an index is written beside it, an SQLite table of ids and places; every process reads the same one, and
+a million records take no more memory than a thousand.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from tracedistill.errors import InputError
+from tracedistill.store import disk_error, read_jsonl
+
+T = TypeVar("T")
+
+HELD = 16 * 2**20
+"""Bytes of a file up to which its records are held: some 15,000 problems."""
+KEPT = 2048
+"""Records that are kept once read: several traces of a problem stand near each other."""
+
+
+def lookup(path: Path, kind: type[T], *, key: str = "problem_id", held: int = HELD) -> Mapping[str, T]:
+    """Return the records of a file of JSON Lines by their field `key`; of several with one id, the first.
+
+    Raises InputError if the file cannot be read, or its index not be written.
+    """
+    if not path.is_file() or path.stat().st_size <= held:
+        found: dict[str, T] = {}
+        for record in read_jsonl(path, kind):
+            found.setdefault(getattr(record, key), record)
+        return found
+    return Indexed(path, kind, _index(path, key))
+
+
+class Indexed(Mapping[str, T], Generic[T]):
+    """Records that stay in their file."""
+
+    def __init__(self, path: Path, kind: type[T], index: Path) -> None:
+        self._path, self._kind = path, kind
+        # nobody writes to an index that is there: no lock is needed, which shared file systems are bad at
+        self._index = sqlite3.connect(f"{index.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+        self._get = functools.lru_cache(KEPT)(self._read)
+
+    def __getitem__(self, key: str) -> T:
+        return self._get(key)
+
+    def __contains__(self, key: object) -> bool:
+        return self._place(str(key)) is not None
+
+    def __len__(self) -> int:
+        (count,) = self._index.execute("SELECT count(*) FROM places").fetchone()
+        return int(count)
+
+    def __iter__(self) -> Iterator[str]:
+        return (key for (key,) in self._index.execute("SELECT id FROM places ORDER BY line"))
+
+    def _place(self, key: str) -> tuple[int, int] | None:
+        found: tuple[int, int] | None = self._index.execute(
+            "SELECT start, line FROM places WHERE id = ?", (key,)
+        ).fetchone()
+        return found
+
+    def _read(self, key: str) -> T:
+        place = self._place(key)
+        if place is None:
+            raise KeyError(key)
+        start, line = place
+        return next(read_jsonl(self._path, self._kind, skip=line, start=start, count=1))
+
+
+def _index(path: Path, key: str) -> Path:
+    """The index beside a file, written if there is none of this very content (size and time of change)."""
+    stat = path.stat()
+    index = path.with_name(f".{path.name}.{key}.index")
+    stamp = f"{stat.st_size} {stat.st_mtime_ns}"
+    try:
+        with closing(sqlite3.connect(f"{index.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as known:
+            if known.execute("SELECT stamp FROM made").fetchone() == (stamp,):
+                return index
+    except sqlite3.Error:
+        pass  # none yet, or one that was not finished
+    partial = index.with_name(f"{index.name}.{uuid.uuid4().hex}")
+    try:
+        with closing(sqlite3.connect(partial)) as made:
+            made.execute("PRAGMA journal_mode = OFF")
+            made.execute("PRAGMA synchronous = OFF")
+            made.execute("CREATE TABLE places (id TEXT PRIMARY KEY, start INTEGER, line INTEGER) WITHOUT ROWID")
+            made.execute("CREATE TABLE made (stamp TEXT)")
+            made.executemany("INSERT OR IGNORE INTO places VALUES (?, ?, ?)", _places(path, key))
+            made.execute("INSERT INTO made VALUES (?)", (stamp,))
+            made.commit()
+        partial.replace(index)
+    except sqlite3.Error as error:
+        raise InputError(f"cannot write {index}: {error}") from error
+    except OSError as error:
+        raise disk_error(index, error) from error
+    return index
+
+
+def _places(path: Path, key: str) -> Iterator[tuple[str, int, int]]:
+    """(id, byte where its line begins, lines before it) of each record."""
+    start = 0
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream):
+            try:
+                yield str(json.loads(line)[key]), start, number
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(
+                    f"{path}, line {number + 1}: has no '{key}'; delete the file to make it again"
+                ) from error
+            start += len(line)

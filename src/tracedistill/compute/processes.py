@@ -1,0 +1,182 @@
+"""All cores of this machine: a few processes that work on items while this one hands them out and puts them in order.
+
+They are started by `subprocess` and not by `multiprocessing`: a worker of that imports the caller's main module again,
+and one whose parent is killed waits for ever. A worker of ours hangs on one socket: when this process ends, however it
+ends, the worker reads the end of the socket and is gone too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+from tracedistill.compute.jobs import Job
+from tracedistill.compute.worker import Answer, result_of
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+PATIENCE = 8.0
+"""Seconds of work left, on one core, above which it pays to start processes: each takes about half a second of a core
+to begin, four where it loads a tokenizer."""
+AHEAD = 8
+"""Items per process that may be ready before the one whose turn it is: what bounds memory."""
+TRIES = 3
+"""Times that an item is begun whose process ends; then the item is at fault, or memory is."""
+
+
+class Processes:
+    """Jobs on several processes of this machine, if there is enough to do; else in this one."""
+
+    def __init__(self, cores: int, patience: float = PATIENCE) -> None:
+        self.cores = cores
+        self.patience = patience
+        self._workers: list[_Worker] = []
+
+    def map(self, job: Job[In, Out], items: Sequence[In]) -> Iterator[Out]:
+        """Yield the result for each item in order. The first items are worked on here: they tell what is left.
+
+        Raises InputError if a process is killed again and again over one item.
+        """
+        if self.cores > 1 and len(items) > 1 and self.patience <= 0:
+            yield from self._spread(job, items)
+            return
+        work, spent = job.open(), 0.0
+        for place, item in enumerate(items):
+            begun = time.perf_counter()
+            result = work(item)
+            spent += time.perf_counter() - begun
+            yield result
+            left = len(items) - place - 1
+            if self.cores > 1 and left > 1 and spent / (place + 1) * left > self.patience:
+                yield from self._spread(job, items[place + 1 :])
+                return
+
+    def close(self) -> None:
+        """End the processes."""
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            worker.end()
+
+    def _spread(self, job: Job[In, Out], items: Sequence[In]) -> Iterator[Out]:
+        packed = pickle.dumps(job)
+        count = min(self.cores, len(items))
+        ready: dict[int, Answer] = {}
+        begun = turn = 0
+        again: list[int] = []
+        tries: dict[int, int] = {}
+        idle: list[_Worker] = []
+        busy: dict[Connection, _Worker] = {}
+        whole = False
+        try:
+            while len(self._workers) < count:
+                self._workers.append(_Worker())
+            for worker in self._workers[:count]:
+                worker.opens(packed)
+            idle = self._workers[:count]
+            while turn < len(items):
+                while idle and (again or (begun < len(items) and begun - turn < AHEAD * count)):
+                    place = again.pop(0) if again else begun
+                    begun += place == begun
+                    worker = idle.pop()
+                    worker.begin(place, items[place])
+                    busy[worker.connection] = worker
+                for connection in wait(list(busy)):
+                    worker = busy.pop(connection)  # type: ignore[index]
+                    place = worker.place
+                    answer = worker.answer()
+                    if answer is not None:
+                        ready[place] = answer
+                        idle.append(worker)
+                        continue
+                    tries[place] = tries.get(place, 0) + 1
+                    code = worker.end()
+                    self._workers.remove(worker)
+                    if tries[place] == TRIES:
+                        ready[place] = ("refused", _lost(items[place], code))
+                    else:
+                        again.append(place)
+                    fresh = _Worker()
+                    self._workers.append(fresh)
+                    fresh.opens(packed)
+                    idle.append(fresh)
+                while turn in ready:
+                    turn += 1
+                    yield result_of(ready.pop(turn - 1))
+            whole = True
+        finally:
+            if not whole:  # workers may be in the middle of items that nobody waits for
+                self.close()
+
+
+def _lost(item: Any, code: int) -> str:
+    how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+    return (
+        f"the process that worked on {item} ended {how}, {TRIES} times in a row. If memory ran out, set cores to fewer; "
+        "what is ready is kept, and the same command continues"
+    )
+
+
+class _Worker:
+    """One process, and the socket to it."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "tracedistill.compute.worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=environment(),
+            )
+        self.connection: Connection = Connection(ours.detach())
+        self.place = -1
+
+    def opens(self, packed: bytes) -> None:
+        """Have it open a job before the next item."""
+        self._send(("open", packed))
+
+    def begin(self, place: int, item: Any) -> None:
+        """Have it work on an item."""
+        self.place = place
+        self._send(("item", item))
+
+    def _send(self, message: object) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is dead: no answer will tell so
+            self.connection.send(message)
+
+    def answer(self) -> Answer | None:
+        """What it answers; None if it is dead."""
+        try:
+            found: Answer = self.connection.recv()
+            return found
+        except (EOFError, ConnectionResetError):
+            return None
+
+    def end(self) -> int:
+        """End it, whatever it does; return its exit code."""
+        self.connection.close()
+        if self.process.poll() is None:
+            try:
+                self.process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        return self.process.wait()
+
+
+def environment() -> dict[str, str]:
+    """As this process's, with one thread each: the cores are taken by processes already."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }

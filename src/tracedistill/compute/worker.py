@@ -1,0 +1,74 @@
+"""A process that works on items, one at a time, until its socket ends: `python -m tracedistill.compute.worker FD`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+from tracedistill.errors import InputError
+
+
+Answer = tuple[Literal["done", "refused", "failed"], Any]
+"""(`done`, result), (`refused`, the message of an InputError) or (`failed`, traceback)."""
+
+
+class Opened:
+    """The job that this process has open; another one takes its place."""
+
+    def __init__(self) -> None:
+        self._packed = b""
+        self._work: Callable[[Any], Any] | None = None
+
+    def answer(self, packed: bytes, item: Any) -> Answer:
+        """Work on an item by a pickled job; no exception leaves it."""
+        try:
+            if self._work is None or packed != self._packed:
+                self._work = pickle.loads(packed).open()  # noqa: S301 - from the process that this one works for
+                self._packed = packed
+            return "done", self._work(item)
+        except InputError as error:
+            return "refused", str(error)
+        except Exception:  # it is raised where the results are taken
+            return "failed", traceback.format_exc()
+
+
+def result_of(answer: Answer) -> Any:
+    """Return the result. Raises InputError for what was refused, RuntimeError for what failed."""
+    kind, value = answer
+    if kind == "refused":
+        raise InputError(value)
+    if kind == "failed":
+        raise RuntimeError(f"a process of tracedistill failed:\n{value}")
+    return value
+
+
+def serve(connection: Connection) -> None:
+    """Answer items until the socket ends."""
+    opened, packed = Opened(), b""
+    with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):  # whom we work for has ended
+        while True:
+            kind, content = connection.recv()
+            if kind == "open":
+                packed = content
+            else:
+                connection.send(opened.answer(packed, content))
+
+
+def main() -> int:
+    """Serve the socket whose number is the argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who started us ends us
+    with Connection(int(sys.argv[1])) as connection:
+        serve(connection)
+    sys.stdout.flush()
+    os._exit(0)  # what a library still holds (a symbolic checker's process ends with its pipe) needs no farewell
+
+
+if __name__ == "__main__":
+    sys.exit(main())

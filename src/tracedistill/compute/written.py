@@ -1,0 +1,116 @@
+"""Parts written whole, each in a file of its own, and joined in their order.
+
+    .parts/validate.gold.<key>/0000017.part     {"bytes": 423104, "summary": {...}}, then the lines of that part
+
+A part that is there is ready: a run that was killed, or a machine that was lost, costs the parts that were at work and
+nothing else. The key of the folder says what the parts were made from and how.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracedistill.compute.jobs import Compute, Job
+from tracedistill.compute.parts import Part, cut
+from tracedistill.store import atomic, disk_error, dumps
+
+Summary = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What comes of a part."""
+
+    records: Iterable[Any]
+    """What is written, one a line: dataclasses or JSON values."""
+    summary: Callable[[], Summary] = dict
+    """What the stage has to know of the part beside, as JSON; called once the records have been gone through."""
+
+
+def write_by_parts(
+    compute: Compute,
+    job: Job[Part, Made],
+    source: Path,
+    output: Path,
+    folder: Path,
+    *,
+    take: Callable[[Summary], None] = lambda _: None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> int:
+    """Write `output`, whole or not at all, out of what a job makes of each part of `source`; return the rows read.
+
+    `folder`: where parts lie meanwhile; what is there from an earlier run is not made again. `take` is given every
+    part's summary, in order. The caller removes the folder once the stage is complete.
+    """
+    parts = cut(source)
+    total = sum(part.rows for part in parts)
+    lacking = [part for part in parts if not _ready(folder, part)]
+    done = total - sum(part.rows for part in lacking)
+    progress(done, total)
+    for part, _ in zip(lacking, compute.map(_Written(job, folder), lacking), strict=True):
+        done += part.rows
+        progress(done, total)
+    with atomic(output) as stream:
+        stream.flush()
+        for part in parts:
+            with _file(folder, part).open("rb") as ready:
+                take(json.loads(ready.readline())["summary"])
+                shutil.copyfileobj(ready, stream.buffer)  # type: ignore[attr-defined]
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A job whose records go into a file; nothing but the number of the part comes back."""
+
+    job: Job[Part, Made]
+    folder: Path
+
+    def open(self) -> Callable[[Part], int]:
+        work = self.job.open()
+
+        def write(part: Part) -> int:
+            made = work(part)
+            lines = [dumps(record) + "\n" for record in made.records]
+            _write(_file(self.folder, part), lines, made.summary())
+            return part.number
+
+        return write
+
+
+def _file(folder: Path, part: Part) -> Path:
+    return folder / f"{part.number:07}.part"
+
+
+def _ready(folder: Path, part: Part) -> bool:
+    path = _file(folder, part)
+    try:
+        with path.open("rb") as stream:
+            head = stream.readline()
+            return bool(json.loads(head)["bytes"] == path.stat().st_size - len(head))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _write(path: Path, lines: Sequence[str], summary: Summary) -> None:
+    """Two may write one part at a time (one of them given up for lost): each under a name of its own, both the same."""
+    body = "".join(lines).encode()
+    head = json.dumps({"bytes": len(body), "summary": summary}).encode() + b"\n"
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as stream:
+            stream.write(head + body)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise disk_error(path, error) from error
