@@ -22,7 +22,7 @@ LAYERS: dict[str, int] = {
         [
             "errors records shown",
             "files dotted stats chat",
-            "recipes answers",
+            "recipes answers compute",
             "arithmetic",
             "tasks",
             "engines",

@@ -1,5 +1,6 @@
 """Where rows are worked on: in this process, on all cores of this machine, or on a Ray cluster.
 
+choose     what a recipe asks for
 jobs       what is sent to a process, and what runs it
 parts      a file of JSON Lines cut into ranges of rows
 processes  all cores of this machine
@@ -12,10 +13,11 @@ A result is the same bytes wherever it was made: parts are cut by the file alone
 results are taken in the order of the rows.
 """
 
+from tracedistill.compute.choose import choose_compute
 from tracedistill.compute.jobs import Compute, Here, Job
 from tracedistill.compute.lookup import lookup
 from tracedistill.compute.parts import Part, cut
 from tracedistill.compute.processes import Processes
 from tracedistill.compute.written import Made, write_by_parts
 
-__all__ = ["Compute", "Here", "Job", "Made", "Part", "Processes", "cut", "lookup", "write_by_parts"]
+__all__ = ["Compute", "Here", "Job", "Made", "Part", "Processes", "choose_compute", "cut", "lookup", "write_by_parts"]

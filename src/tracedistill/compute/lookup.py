@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from tracedistill.errors import InputError
-from tracedistill.store import disk_error, read_jsonl
+from tracedistill.files import disk_error, read_jsonl
 
 T = TypeVar("T")
 

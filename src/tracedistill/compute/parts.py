@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from tracedistill.errors import InputError
-from tracedistill.store import read_jsonl
+from tracedistill.files import read_jsonl
 
 T = TypeVar("T")
 
-ROWS = 500
-"""Rows of a part: about a second of judging, and a few megabytes at most."""
+ROWS = 250
+"""Rows of a part: half a second of judging or less, and about a megabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Part:
     """A range of whole lines."""
 
     number: int
-    """Its place among the parts of the file, from 0."""
+    """Its place among all parts, from 0."""
     path: Path
     """The file."""
     start: int
@@ -43,9 +43,15 @@ class Part:
         return read_jsonl(self.path, kind, skip=self.first, start=self.start, count=self.rows)
 
 
-def cut(path: Path, rows: int = ROWS) -> list[Part]:
-    """Cut a file into parts of so many rows. Raises InputError if it cannot be read."""
+def cut(*paths: Path, rows: int = ROWS) -> list[Part]:
+    """Cut files into parts of so many rows, in their order. Raises InputError if one cannot be read."""
     parts: list[Part] = []
+    for path in paths:
+        _cut(path, rows, parts)
+    return parts
+
+
+def _cut(path: Path, rows: int, parts: list[Part]) -> None:
     start = end = first = count = 0
     try:
         with path.open("rb") as stream:
@@ -61,4 +67,3 @@ def cut(path: Path, rows: int = ROWS) -> list[Part]:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if count:
         parts.append(Part(len(parts), path, start, first, count))
-    return parts

@@ -16,7 +16,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from tracedistill.compute.jobs import Job
 from tracedistill.compute.worker import Answer, result_of
@@ -36,9 +37,9 @@ TRIES = 3
 class Processes:
     """Jobs on several processes of this machine, if there is enough to do; else in this one."""
 
-    def __init__(self, cores: int, patience: float = PATIENCE) -> None:
+    def __init__(self, cores: int, patience: float | None = None) -> None:
         self.cores = cores
-        self.patience = patience
+        self.patience = PATIENCE if patience is None else patience
         self._workers: list[_Worker] = []
 
     def map(self, job: Job[In, Out], items: Sequence[In]) -> Iterator[Out]:
@@ -90,7 +91,7 @@ class Processes:
                     worker.begin(place, items[place])
                     busy[worker.connection] = worker
                 for connection in wait(list(busy)):
-                    worker = busy.pop(connection)  # type: ignore[index]
+                    worker = busy.pop(cast(Connection, connection))
                     place = worker.place
                     answer = worker.answer()
                     if answer is not None:
@@ -120,9 +121,12 @@ class Processes:
 def _lost(item: Any, code: int) -> str:
     how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
     return (
-        f"the process that worked on {item} ended {how}, {TRIES} times in a row. If memory ran out, set cores to fewer; "
+        f"the process that worked on {item} ended {how}, {TRIES} times in a row. If memory ran out, set fewer cores; "
         "what is ready is kept, and the same command continues"
     )
+
+
+_WORKER = "from tracedistill.compute.worker import main; main()"
 
 
 class _Worker:
@@ -131,8 +135,8 @@ class _Worker:
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "tracedistill.compute.worker", str(theirs.fileno())],
+            self.process = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, "-P", "-c", _WORKER, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=environment(),
@@ -176,7 +180,7 @@ def environment() -> dict[str, str]:
     """As this process's, with one thread each: the cores are taken by processes already."""
     return {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+        "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }

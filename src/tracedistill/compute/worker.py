@@ -1,4 +1,4 @@
-"""A process that works on items, one at a time, until its socket ends: `python -m tracedistill.compute.worker FD`."""
+"""A process that works on items, one at a time, until the socket ends whose number is its argument."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from tracedistill.errors import InputError
-
 
 Answer = tuple[Literal["done", "refused", "failed"], Any]
 """(`done`, result), (`refused`, the message of an InputError) or (`failed`, traceback)."""
@@ -61,14 +60,10 @@ def serve(connection: Connection) -> None:
                 connection.send(opened.answer(packed, content))
 
 
-def main() -> int:
-    """Serve the socket whose number is the argument."""
+def main() -> None:
+    """Serve the socket whose number is the argument, and end the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who started us ends us
     with Connection(int(sys.argv[1])) as connection:
         serve(connection)
     sys.stdout.flush()
     os._exit(0)  # what a library still holds (a symbolic checker's process ends with its pipe) needs no farewell
-
-
-if __name__ == "__main__":
-    sys.exit(main())

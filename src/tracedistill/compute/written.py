@@ -19,7 +19,7 @@ from typing import Any
 
 from tracedistill.compute.jobs import Compute, Job
 from tracedistill.compute.parts import Part, cut
-from tracedistill.store import atomic, disk_error, dumps
+from tracedistill.files import atomic, disk_error, dumps
 
 Summary = Mapping[str, Any]
 
@@ -37,19 +37,19 @@ class Made:
 def write_by_parts(
     compute: Compute,
     job: Job[Part, Made],
-    source: Path,
+    sources: Sequence[Path],
     output: Path,
     folder: Path,
     *,
     take: Callable[[Summary], None] = lambda _: None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> int:
-    """Write `output`, whole or not at all, out of what a job makes of each part of `source`; return the rows read.
+    """Write `output`, whole or not at all, out of what a job makes of each part of `sources`; return the rows read.
 
     `folder`: where parts lie meanwhile; what is there from an earlier run is not made again. `take` is given every
     part's summary, in order. The caller removes the folder once the stage is complete.
     """
-    parts = cut(source)
+    parts = cut(*sources)
     total = sum(part.rows for part in parts)
     lacking = [part for part in parts if not _ready(folder, part)]
     done = total - sum(part.rows for part in lacking)
@@ -62,7 +62,7 @@ def write_by_parts(
         for part in parts:
             with _file(folder, part).open("rb") as ready:
                 take(json.loads(ready.readline())["summary"])
-                shutil.copyfileobj(ready, stream.buffer)  # type: ignore[attr-defined]
+                shutil.copyfileobj(ready, stream.buffer)
     return total
 
 

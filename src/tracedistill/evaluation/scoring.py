@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from tracedistill.chat.formats import bounded, split
+from tracedistill.compute import Made, Part, lookup
+from tracedistill.files import to_json
 from tracedistill.records import Attempt, Problem, Score, Trace, Verdict
-from tracedistill.tasks import Task
+from tracedistill.tasks import Task, get_task
 
 
 def score(task: Task, problem: Problem, attempt: Attempt, *, trace_wanted: bool, forced: Trace | None = None) -> Score:
@@ -42,3 +47,55 @@ def follows(task: Task, problem: Problem, text: str, trace: Trace) -> bool | Non
         return None
     answers = tuple(trace.answer.split(", ")) if len(problem.answers) > 1 else (trace.answer,)
     return task.judge_answer(replace(problem, answers=answers), text).answer.ok
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreJob:
+    """Attempts judged, in whatever process."""
+
+    task: str
+    """Name of the task."""
+    problems: Path
+    """The study's problems."""
+    trace_wanted: bool
+    """Whether the arm asks for a trace."""
+    sources: tuple[Path, ...]
+    """The arm's generations, a file for each seed."""
+    forced: tuple[Path | None, ...]
+    """For each of these the traces that the student was made to begin with, if any."""
+
+    def open(self) -> Callable[[Part], Made]:
+        """Load the judges."""
+        task, problems = get_task(self.task), lookup(self.problems, Problem)
+        forced = {
+            source: {} if traces is None else lookup(traces, Trace)
+            for source, traces in zip(self.sources, self.forced, strict=True)
+        }
+
+        def judge(part: Part) -> Made:
+            begun = forced[part.path]
+
+            def lines() -> Iterator[dict[str, Any]]:
+                for attempt in part.records(Attempt):
+                    problem, trace = problems[attempt.problem_id], begun.get(attempt.problem_id)
+                    yield judged_line(
+                        attempt, score(task, problem, attempt, trace_wanted=self.trace_wanted, forced=trace)
+                    )
+
+            return Made(lines())
+
+        return judge
+
+
+def judged_line(attempt: Attempt, result: Score) -> dict[str, Any]:
+    """Return one line of attempts/<arm>.jsonl."""
+    return {
+        **to_json(attempt),
+        "answer": to_json(result.answers.answer, defaults=True),
+        "derived": to_json(result.answers.derived, defaults=True),
+        "candidate": to_json(result.answers.candidate, defaults=True),
+        "trace": to_json(result.trace, defaults=True),
+        "cut_off": result.cut_off,
+        "answer_in_trace": result.answer_in_trace,
+        "follows": result.follows,
+    }

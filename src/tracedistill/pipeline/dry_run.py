@@ -14,6 +14,7 @@ from tracedistill.forecast.estimates import DEVICES
 from tracedistill.forecast.records import StudyForecast
 from tracedistill.forecast.table import print_forecast
 from tracedistill.pipeline.forecast import Devices, Forecaster, make_free
+from tracedistill.pipeline.graph import PARTS
 from tracedistill.pipeline.launch import shared_rows
 from tracedistill.pipeline.load import LoadedStudy
 from tracedistill.pipeline.making import make_nodes
@@ -69,7 +70,7 @@ def foresee(loaded: LoadedStudy, devices: Devices, *, make: bool = True) -> Stud
         return Forecaster(work, graph.attempting, nodes, devices).forecast(failed, paused)
 
 
-NOT_FORESEEN_FROM = ("adapters", "generations", "attempts", "attribution", ".lock")
+NOT_FORESEEN_FROM = ("adapters", "generations", "attempts", "attribution", ".lock", PARTS)
 """What of a run folder no forecast reads."""
 
 

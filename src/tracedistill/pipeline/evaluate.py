@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.formats import ANSWER_TASK, split
@@ -13,7 +14,7 @@ from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
 from tracedistill.evaluation.batches import Run, attempt_batches, collected
 from tracedistill.evaluation.requests import Asked, Asking, requests_for, shots_for
-from tracedistill.evaluation.scoring import score
+from tracedistill.evaluation.scoring import ScoreJob
 from tracedistill.files import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.pipeline.assemble import one_trace
 from tracedistill.pipeline.graph import UNFINISHED, discard
@@ -224,19 +225,27 @@ class Evaluation:
 
     def make_scores(self, name: str) -> None:
         """Judge an arm's attempts, of all its runs."""
-        arm = self.study.arms[name]
-        problems = {problem.problem_id: problem for problem in self.work.problems("test")}
-        wanted = self.work.trace_wanted(arm)
+        arm, runs = self.study.arms[name], self.study.runs_of(name)
+        sources = tuple(self.work.run.path(f"generations/{run}.jsonl") for run in runs)
+        job = ScoreJob(
+            self.study.task.name,
+            self.work.run.path("problems.jsonl"),
+            self.work.trace_wanted(arm),
+            sources,
+            tuple(self._forced_file(name, arm, seed) for seed in range(len(runs))),
+        )
+        with self.work.screen.bar(f"judging attempts of {name}") as update:
+            self.work.write_by_parts(job, sources, self.work.run.path(f"attempts/{name}.jsonl"), progress=update)
 
-        def judged() -> Iterable[dict[str, Any]]:
-            for seed, run in enumerate(self.study.runs_of(name)):
-                forced = self._forced(name, arm, list(problems.values()), seed)
-                for attempt in read_jsonl(self.work.run.path(f"generations/{run}.jsonl"), Attempt):
-                    problem, trace = problems[attempt.problem_id], forced.get(attempt.problem_id)
-                    result = score(self.work.task, problem, attempt, trace_wanted=wanted, forced=trace)
-                    yield judged_line(attempt, result)
-
-        write_jsonl(self.work.run.path(f"attempts/{name}.jsonl"), judged())
+    def _forced_file(self, name: str, arm: Arm, seed: int) -> Path | None:
+        """The traces that an arm's student was made to begin with, in a file; None if it was not."""
+        if arm.forced is None:
+            return None
+        if arm.forced != OWN:
+            return self.work.run.path(f"forced/{name}.jsonl")
+        own = self.work.parts / f"own.{seed}.jsonl"
+        write_jsonl(own, self._forced(name, arm, self.work.problems("test"), seed).values())
+        return own
 
     def determinism(self, name: str, n: int) -> list[Any]:
         """How many of n texts and verdicts of an arm change with the batch size."""
@@ -247,20 +256,6 @@ class Evaluation:
         requests = self.asked(name, problems).requests
         others = sorted({1, max(1, size // 2), 2 * size} - {size})
         return list(determinism(self.engine(name), requests, size, others, self._judge(problems)))
-
-
-def judged_line(attempt: Attempt, result: Any) -> dict[str, Any]:
-    """One line of attempts/<arm>.jsonl."""
-    return {
-        **to_json(attempt),
-        "answer": to_json(result.answers.answer, defaults=True),
-        "derived": to_json(result.answers.derived, defaults=True),
-        "candidate": to_json(result.answers.candidate, defaults=True),
-        "trace": to_json(result.trace, defaults=True),
-        "cut_off": result.cut_off,
-        "answer_in_trace": result.answer_in_trace,
-        "follows": result.follows,
-    }
 
 
 class Endpoint:

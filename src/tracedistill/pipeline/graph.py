@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 import resource
 import shutil
@@ -16,7 +18,7 @@ from typing import Any, Literal, TypeGuard
 
 from tracedistill import __version__
 from tracedistill.errors import InputError
-from tracedistill.files import canonical, disk_error, file_hash, read_json, unlinked, write_json
+from tracedistill.files import canonical, disk_error, file_hash, read_json, unlinked, write_json, content_id
 from tracedistill.records import node_name
 from tracedistill.shown import say
 
@@ -38,6 +40,8 @@ STAGES = tuple(dict.fromkeys(STAGE_OF.values()))
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "openai", "math-verify")
 UNFINISHED = "unfinished"
 """A fact of a manifest: why a node whose files are whole is made again by the next run (calls that failed)."""
+PARTS = ".parts"
+"""Folder for parts of the pieces at work, below the run folder."""
 LOCK_HELD = "TRACEDISTILL_LOCK_HELD"
 """Set for launched processes: the run folder whose lock their parent holds."""
 
@@ -182,6 +186,22 @@ class RunFolder:
         if manifest.get(UNFINISHED):
             return State("stale", str(manifest[UNFINISHED]))
         return State("complete")
+
+    def parts(self, node: Node) -> Path:
+        """Return the folder for parts of a node's outputs, named after all that they are made from; remove others."""
+        made_from = content_id(__version__, _plain(node.params), {name: self._hash(name) for name in node.inputs})
+        name = node.name.replace(":", ".")
+        folder = self.path(PARTS) / f"{name}.{made_from}"
+        for other in self.path(PARTS).glob(f"{glob.escape(name)}.{'[0-9a-f]' * len(made_from)}"):
+            if other != folder:
+                discard(other)
+        return folder
+
+    def discard_parts(self, node: Node) -> None:
+        """Remove the parts of a node that is complete."""
+        discard(self.parts(node))
+        with contextlib.suppress(OSError):  # other pieces' parts lie there
+            self.path(PARTS).rmdir()
 
     def record(self, node: Node, seconds: float, facts: Mapping[str, Any]) -> None:
         """Write the node's manifest: from then on it counts as complete.

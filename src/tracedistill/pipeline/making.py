@@ -68,5 +68,10 @@ def _announce(work: StudyRun, node: Node, state: State) -> None:
 def _run_node(work: StudyRun, node: Node) -> None:
     clock = Clock()
     discard(work.run.path(node.manifest))  # from here on the outputs are not complete
-    facts = node.run() or {}
+    work.parts = work.run.parts(node)
+    try:
+        facts = node.run() or {}
+    finally:
+        work.compute.close()  # what comes next may need the memory
     work.run.record(node, clock.seconds(), {**work.facts(), **facts})
+    work.run.discard_parts(node)

@@ -19,7 +19,7 @@ from tracedistill.pipeline.report import make_report
 from tracedistill.pipeline.review import REVIEW_STORE, make_reviewed
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teach import Teachers
-from tracedistill.pipeline.terms import NOT_CONTENT, OWN
+from tracedistill.pipeline.terms import NOT_CONTENT, NOT_REPORTED, OWN
 from tracedistill.pipeline.train import make_adapter, make_trial
 from tracedistill.pipeline.validate import judge_params, judge_traces, learning
 from tracedistill.recipes import AttributionConfig, run_name
@@ -295,7 +295,7 @@ class Graph:
 
     def _report(self) -> Node:
         study = self.study
-        recipe = {key: value for key, value in self.plain.items() if key not in ("run_dir", "tracking")}
+        recipe = {key: value for key, value in self.plain.items() if key not in NOT_REPORTED}
         params = {"recipe": recipe, "version": __version__}  # another version may write another page
         inputs = ["problems.jsonl", "problems.report.json", "assembly.json"]
         inputs += [f"attempts/{name}.jsonl" for name in study.arms]

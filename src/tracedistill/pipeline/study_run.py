@@ -9,6 +9,8 @@ from typing import Any
 
 from tracedistill.chat.prompts import PROMPTS, asks_for_trace, needs_plan, prompt_text
 from tracedistill.engines import Engine, Request
+from tracedistill.compute import Job, Made, Part, choose_compute, write_by_parts
+from tracedistill.compute.written import Summary
 from tracedistill.engines.dtypes import choose, settled
 from tracedistill.engines.identity import identity_of
 from tracedistill.engines.processor import Dtype
@@ -16,10 +18,10 @@ from tracedistill.engines.scripted import SCRIPTED, ScriptedEngine
 from tracedistill.files import ListId, Records, read_lines, to_json
 from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.dtypes import kept, settle, students_here, with_dtypes
-from tracedistill.pipeline.graph import RunFolder
+from tracedistill.pipeline.graph import PARTS, RunFolder
 from tracedistill.pipeline.revisions import pinned
 from tracedistill.pipeline.screen import Screen
-from tracedistill.recipes import Arm, Study, TeacherConfig, resolved
+from tracedistill.recipes import Arm, Study, TeacherConfig, resolved, LOCAL
 from tracedistill.records import Problem
 from tracedistill.tasks import Task, get_task
 
@@ -36,7 +38,11 @@ class StudyRun:
         self.recipe = recipe
         self.overrides = tuple(overrides)
         self.screen = screen
-        self.run = RunFolder(study.folder, study.study)
+        self.compute = choose_compute(study.compute, study.cores)
+        """What works on rows: all cores of this machine, or a cluster that knows the folder by its full path."""
+        self.run = RunFolder(study.folder if study.compute == LOCAL else study.folder.resolve(), study.study)
+        self.parts = self.run.path(PARTS)
+        """Where parts of the piece at work lie."""
         self._settle(kept(self.run))
         self._engine: tuple[str, Any] | None = None
         self._counted: tuple[tuple[int, int], dict[str, Any]] | None = None
@@ -135,6 +141,18 @@ class StudyRun:
     def problems(self, *roles: str) -> list[Problem]:
         """Problems with these roles (train, validation, test; all where none is named), as the study drew them."""
         return [problem for problem in self.each_problem() if not roles or problem.split in roles]
+
+    def write_by_parts(
+        self,
+        job: Job[Part, Made],
+        sources: Sequence[Path],
+        output: Path,
+        *,
+        take: Callable[[Summary], None] = lambda _: None,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> None:
+        """Write a file out of what a job makes of each part of others, on whatever there is to compute with."""
+        write_by_parts(self.compute, job, sources, output, self.parts / output.stem, take=take, progress=progress)
 
     def engine(self, student: str, adapter: Path | None = None, *, merge: bool = True) -> Engine:
         """The engine of a student, with an arm's adapter or without; one base model serves all arms of a student."""

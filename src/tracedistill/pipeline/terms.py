@@ -13,3 +13,6 @@ NOT_CONTENT = (
     "usd_per_million_in", "usd_per_million_in_cached", "usd_per_million_out", "usd_per_hour",
 )  # fmt: skip
 """Settings of a teacher or student that change what its answers cost, not what they say."""
+
+NOT_REPORTED = ("run_dir", "tracking", "cores", "compute")
+"""Keys of a recipe that no page of a report depends on."""

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.prompts import JUDGE_PROMPTS
+from tracedistill.compute import Made, Part, lookup
 from tracedistill.engines import Engine, Generation, Request, Sampling
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.pipeline.paid_calls import Usage, buy
-from tracedistill.pipeline.screen import counted
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teach import Teachers
 from tracedistill.pipeline.terms import NOT_CONTENT
 from tracedistill.recipes import TeacherConfig
-from tracedistill.records import Message, Trace
-from tracedistill.validation import RejectionTally, Validation, validate, with_judged
+from tracedistill.records import Message, Problem, Trace
+from tracedistill.tasks import get_task
+from tracedistill.validation import Keep, RejectionTally, Validation, validate, with_judged
 from tracedistill.validation.judge_audit import JudgeAudit, audit_judge
 from tracedistill.validation.judged import items_for, judged_of
 from tracedistill.validation.labels import read_labels
@@ -42,26 +43,57 @@ def judge_params(work: StudyRun) -> dict[str, Any]:
     return params
 
 
+@dataclass(frozen=True, slots=True)
+class RulesJob:
+    """Traces judged by rules, in whatever process."""
+
+    task: str
+    """Name of the task."""
+    problems: Path
+    """The study's problems."""
+    keep: Keep
+    """Which traces the recipe's rule accepts."""
+    leaks: str
+    """What happens to plans that give the solution away."""
+    special: frozenset[str]
+    """Special tokens of the students, which must stand in no trace."""
+    tallied: bool
+    """Whether the verdicts are counted; they are not final where a model judges after the rules."""
+
+    def open(self) -> Callable[[Part], Made]:
+        """Load the judges."""
+        task, problems = get_task(self.task), lookup(self.problems, Problem)
+
+        def judge(part: Part) -> Made:
+            tally = RejectionTally(problems)
+
+            def verdicts() -> Iterator[Validation]:
+                for trace in part.records(Trace):
+                    (verdict,) = validate(task, problems, (trace,), self.keep, self.leaks, self.special)
+                    if self.tallied:
+                        tally.add(trace, verdict)
+                    yield verdict
+
+            return Made(verdicts(), tally.counts)
+
+        return judge
+
+
 def judge_traces(work: StudyRun, teacher: str) -> None:
-    """Judge a teacher's traces, and report what the recipe's rule drops; traces pass by one at a time."""
-    problems = {problem.problem_id: problem for problem in work.problems()}
+    """Judge a teacher's traces, and report what the recipe's rule drops; parts of them are judged at a time."""
     path, output = work.run.path(f"traces/{teacher}.jsonl"), work.run.path(f"validation/{teacher}.jsonl")
-    rule = work.study.validation
-    tally = RejectionTally(problems, rule.judge)
+    rule, where = work.study.validation, work.run.path("problems.jsonl")
+    problems = lookup(where, Problem)
+    tally, by_rules = RejectionTally(problems, rule.judge), RejectionTally(problems)
 
     def told(trace: Trace, verdict: Validation) -> Validation:
         tally.add(trace, verdict)
         return verdict
 
     special = _special_tokens(work, teacher)
-
-    def by_rules() -> Iterator[Validation]:
-        for trace in read_jsonl(path, Trace):
-            (verdict,) = validate(work.task, problems, (trace,), rule.keep, rule.leaks, special)
-            yield verdict if rule.judge != "none" else told(trace, verdict)
-
+    job = RulesJob(work.study.task.name, where, rule.keep, rule.leaks, special, rule.judge == "none")
     with work.screen.bar(f"judging traces of {teacher}") as update:
-        write_jsonl(output, counted(by_rules(), update, len(problems)))
+        work.write_by_parts(job, [path], output, take=by_rules.add_counts, progress=update)
 
     def judged() -> Iterator[tuple[Trace, Validation]]:
         return zip(read_jsonl(path, Trace), read_jsonl(output, Validation), strict=True)
@@ -86,7 +118,7 @@ def judge_traces(work: StudyRun, teacher: str) -> None:
                 for trace, verdict in judged()
             ),
         )  # fmt: skip
-    report = tally.report()
+    report = (tally if rule.judge != "none" else by_rules).report()
     write_json(work.run.path(f"validation/{teacher}.report.json"), to_json(report, defaults=True))
     work.screen.say(f"  {teacher}: {report.accepted} of {report.traces} traces accepted")
     marked = sum(count for reason, count in report.reasons.items() if reason in ("left-over marker", "lone surrogate"))

@@ -3,6 +3,7 @@
 from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig, ToleranceConfig
 from tracedistill.recipes.reader import load, resolved
 from tracedistill.recipes.schema import (
+    LOCAL,
     Arm,
     AttributionConfig,
     EvaluationConfig,
@@ -16,6 +17,7 @@ from tracedistill.recipes.schema import (
 )
 
 __all__ = [
+    "LOCAL",
     "Arm",
     "AttributionConfig",
     "BudgetConfig",

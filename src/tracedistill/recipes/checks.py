@@ -8,7 +8,7 @@ from typing import Any
 
 from tracedistill.recipes.endpoints import endpoint_faults
 from tracedistill.recipes.names import NOT_A_NAME, is_file_name, name_fault, twins
-from tracedistill.recipes.schema import Arm, Study
+from tracedistill.recipes.schema import LOCAL, Arm, Study
 
 Fail = Callable[[str, str], None]
 """(key, message): notes an error."""
@@ -50,6 +50,7 @@ def check(study: Study, fail: Fail) -> None:
     _check_endpoints(study, fail)
     _check_judge(study, fail)
     _check_numbers(study, fail)
+    _check_compute(study, fail)
 
 
 def _check_names(study: Study, fail: Fail) -> None:
@@ -285,6 +286,15 @@ BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "review.sample": _NOT_BELOW_0,
 }  # fmt: skip
 """`section.field` -> (what it must be, test); None values are left alone."""
+
+
+def _check_compute(study: Study, fail: Fail) -> None:
+    """Where rows are worked on."""
+    if study.cores is not None and study.cores < 1:
+        fail("cores", "must be at least 1; leave it out for all cores")
+    kind, colon, address = (study.compute or LOCAL).partition(":")
+    if kind not in (LOCAL, "ray") or (colon and (kind == LOCAL or not address)):
+        fail("compute", f"must be {LOCAL}, ray or ray:HOST:PORT, not '{study.compute}'")
 
 
 def _check_numbers(study: Study, fail: Fail) -> None:

@@ -24,6 +24,7 @@ from tracedistill.recipes.schema import Study
 
 EXAMPLES: dict[str, Any] = {
     "study": "tickets", "run_dir": "runs/tickets", "cache": "runs/generations.sqlite",
+    "cores": 4, "compute": "ray:10.0.0.1:6379",
     "comparisons": [["correct-trace", "answer-only"]],
     "prompts": {"terse": "{problem}\nOne word only.\n{hint}"},
     "task.name": "file", "task.data_dir": "data", "task.path": "tickets.csv",

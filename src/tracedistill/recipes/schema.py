@@ -10,6 +10,9 @@ from typing import Literal
 from tracedistill.chat.formats import FormatName
 from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig
 
+LOCAL = "local"
+"""The value of `compute` for this machine alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class StudentConfig:
@@ -278,6 +281,12 @@ class Study:
     """What teachers may cost."""
     cache: str = "runs/generations.sqlite"
     """Paid-for generations, shared by all studies of a workspace."""
+    cores: int | None = None
+    """Processes on this machine that judge, render and count rows where there are many; none: one for each core. No
+    result depends on it."""
+    compute: str = LOCAL
+    """Where rows are worked on: local (this machine), ray (a Ray cluster: RAY_ADDRESS, one that runs here, or one that
+    is started here) or ray:HOST:PORT. Run folder and data must lie where all machines of the cluster reach them."""
     tracking: Literal["none", "wandb", "trackio"] = "none"
     """Where training curves, the first supervised rows and the report's tables also go."""
 

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 from tracedistill.arithmetic.calculations import find_calculations
 from tracedistill.arithmetic.constants import cued
@@ -142,6 +142,17 @@ class LeakTally:
             self.eligible += 1
             self._found.update(set(verdict.found))
             self._standing.update(set(verdict.standing))
+
+    def sums(self) -> dict[str, Any]:
+        """Return what was counted as JSON, for `add_sums`."""
+        return {"n": self.n, "eligible": self.eligible, "found": self._found, "standing": self._standing}
+
+    def add_sums(self, sums: Mapping[str, Any]) -> None:
+        """Add what another tally has counted."""
+        self.n += sums["n"]
+        self.eligible += sums["eligible"]
+        self._found.update(sums["found"])
+        self._standing.update(sums["standing"])
 
     def counts(self) -> LeakCounts:
         """Counts and shares so far."""

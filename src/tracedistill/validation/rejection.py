@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tracedistill.records import Problem, Trace
+from tracedistill.validation.distinct import Distinct
 from tracedistill.validation.judged import JudgeReport, JudgeTally
 from tracedistill.validation.leaks import LeakCounts, LeakTally
 from tracedistill.validation.traces import Validation
@@ -47,15 +49,14 @@ class RejectionReport:
 
 
 class RejectionTally:
-    """Sums traces and their verdicts up, one at a time; memory grows with problems and lengths, not with traces."""
+    """Sums traces and their verdicts up, one at a time or part by part; memory: 16 bytes a problem, and the lengths."""
 
     def __init__(self, problems: Mapping[str, Problem], judge: str = "none") -> None:
         self.problems = problems
         self._outcomes, self._answers, self._reasons = Counter[str](), Counter[str](), Counter[str]()
         self._difficulty: dict[str, list[int]] = {}
         self._lengths: dict[bool, Counter[int]] = {True: Counter(), False: Counter()}
-        self._seen: set[str] = set()
-        self._kept: set[str] = set()
+        self._seen, self._kept = Distinct(), Distinct()
         self._leaks = LeakTally()
         self._judge = None if judge == "none" else JudgeTally(judge)
         self._oracle = 0
@@ -81,14 +82,43 @@ class RejectionTally:
             refused = not verdict.accepted and verdict.reason.startswith("model judge ")
             self._judge.add(trace.trace_id, verdict.trace, verdict.judged, refused=refused)
 
+    def counts(self) -> dict[str, Any]:
+        """Return the counts as JSON, for `add_counts`. Not for what a model judge adds, which is asked about all."""
+        assert self._judge is None
+        return {
+            "outcomes": self._outcomes,
+            "answers": self._answers,
+            "reasons": self._reasons,
+            "difficulty": self._difficulty,
+            "lengths": [list(self._lengths[ok].items()) for ok in (True, False)],
+            "problems": [self._seen.numbers(), self._kept.numbers()],
+            "leaks": self._leaks.sums(),
+            "oracle": self._oracle,
+        }
+
+    def add_counts(self, counts: Mapping[str, Any]) -> None:
+        """Add the counts of another tally, whose traces stand behind those counted here."""
+        for own, name in ((self._outcomes, "outcomes"), (self._answers, "answers"), (self._reasons, "reasons")):
+            own.update(counts[name])
+        for level, cell in counts["difficulty"].items():
+            mine = self._difficulty.setdefault(level, [0, 0])
+            mine[0] += cell[0]
+            mine[1] += cell[1]
+        for ok, lengths in zip((True, False), counts["lengths"], strict=True):
+            self._lengths[ok].update(dict(lengths))
+        for distinct, numbers in zip((self._seen, self._kept), counts["problems"], strict=True):
+            distinct.add_numbers(numbers)
+        self._leaks.add_sums(counts["leaks"])
+        self._oracle += counts["oracle"]
+
     def report(self) -> RejectionReport:
         """The counts so far."""
         accepted, rejected = self._lengths[True], self._lengths[False]
         return RejectionReport(
             traces=accepted.total() + rejected.total(),
             accepted=accepted.total(),
-            problems=len(self._seen),
-            problems_accepted=len(self._kept),
+            problems=self._seen.count(),
+            problems_accepted=self._kept.count(),
             outcomes=dict(self._outcomes),
             answers=dict(self._answers),
             by_difficulty={level: (cell[0], cell[1]) for level, cell in sorted(self._difficulty.items(), key=_level)},

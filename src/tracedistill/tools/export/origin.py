@@ -16,7 +16,8 @@ from tracedistill.tools.export.card import counted, fenced, percent, table
 from tracedistill.tools.export.licences import UNKNOWN, licence_of
 from tracedistill.tools.open_study import Opened, shown_model
 
-PRIVATE = ("run_dir", "cache", "tracking", "base_url", "key_env", "data_dir", "extra", "accelerate_config")
+PRIVATE = ("run_dir", "cache", "tracking", "base_url", "key_env", "data_dir", "extra", "accelerate_config",
+           "cores", "compute")  # fmt: skip
 """Keys of a recipe that are this machine's business."""
 KEPT = {
     "correct": "their steps are not wrong and their answer is right",

@@ -1,0 +1,25 @@
+"""What a recipe's `compute` and `cores` stand for."""
+
+from __future__ import annotations
+
+import os
+
+from tracedistill.compute.cluster import RayCluster
+from tracedistill.compute.jobs import Compute
+from tracedistill.compute.processes import Processes
+
+
+def choose_compute(where: str, cores: int | None) -> Compute:
+    """Return what works on rows; no process is started, and no cluster asked, before there is something to do.
+
+    `where`: `local`, `ray` or `ray:ADDRESS`; `cores`: processes on this machine, None for one a core.
+    """
+    kind, _, address = where.partition(":")
+    if kind == "ray":
+        return RayCluster(address or None)
+    return Processes(usable_cores() if cores is None else cores)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
