@@ -59,11 +59,13 @@ class Indexed(Mapping[str, T], Generic[T]):
         return int(count)
 
     def __iter__(self) -> Iterator[str]:
-        return (key for (key,) in self._index.execute("SELECT id FROM places ORDER BY line"))
+        return (
+            key.decode("utf-8", "surrogatepass") for (key,) in self._index.execute("SELECT id FROM places ORDER BY line")
+        )
 
     def _place(self, key: str) -> tuple[int, int] | None:
         found: tuple[int, int] | None = self._index.execute(
-            "SELECT start, line FROM places WHERE id = ?", (key,)
+            "SELECT start, line FROM places WHERE id = ?", (_bytes(key),)
         ).fetchone()
         return found
 
@@ -91,7 +93,7 @@ def _index(path: Path, key: str) -> Path:
         with closing(sqlite3.connect(partial)) as made:
             made.execute("PRAGMA journal_mode = OFF")
             made.execute("PRAGMA synchronous = OFF")
-            made.execute("CREATE TABLE places (id TEXT PRIMARY KEY, start INTEGER, line INTEGER) WITHOUT ROWID")
+            made.execute("CREATE TABLE places (id BLOB PRIMARY KEY, start INTEGER, line INTEGER) WITHOUT ROWID")
             made.execute("CREATE TABLE made (stamp TEXT)")
             made.executemany("INSERT OR IGNORE INTO places VALUES (?, ?, ?)", _places(path, key))
             made.execute("INSERT INTO made VALUES (?)", (stamp,))
@@ -104,13 +106,18 @@ def _index(path: Path, key: str) -> Path:
     return index
 
 
-def _places(path: Path, key: str) -> Iterator[tuple[str, int, int]]:
+def _bytes(key: str) -> bytes:
+    """SQLite knows no half characters, which an id out of somebody's file may hold."""
+    return key.encode("utf-8", "surrogatepass")
+
+
+def _places(path: Path, key: str) -> Iterator[tuple[bytes, int, int]]:
     """(id, byte where its line begins, lines before it) of each record."""
     start = 0
     with path.open("rb") as stream:
         for number, line in enumerate(stream):
             try:
-                yield str(json.loads(line)[key]), start, number
+                yield _bytes(str(json.loads(line)[key])), start, number
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
                     f"{path}, line {number + 1}: has no '{key}'; delete the file to make it again"
