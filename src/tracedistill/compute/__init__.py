@@ -18,6 +18,18 @@ from tracedistill.compute.jobs import Compute, Here, Job
 from tracedistill.compute.lookup import lookup
 from tracedistill.compute.parts import Part, cut
 from tracedistill.compute.processes import Processes
-from tracedistill.compute.written import Made, write_by_parts
+from tracedistill.compute.written import Made, sum_parts, write_by_parts
 
-__all__ = ["Compute", "Here", "Job", "Made", "Part", "Processes", "choose_compute", "cut", "lookup", "write_by_parts"]
+__all__ = [
+    "Compute",
+    "Here",
+    "Job",
+    "Made",
+    "Part",
+    "Processes",
+    "choose_compute",
+    "cut",
+    "lookup",
+    "sum_parts",
+    "write_by_parts",
+]

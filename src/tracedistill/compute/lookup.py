@@ -59,9 +59,8 @@ class Indexed(Mapping[str, T], Generic[T]):
         return int(count)
 
     def __iter__(self) -> Iterator[str]:
-        return (
-            key.decode("utf-8", "surrogatepass") for (key,) in self._index.execute("SELECT id FROM places ORDER BY line")
-        )
+        for (key,) in self._index.execute("SELECT id FROM places ORDER BY line"):
+            yield key.decode("utf-8", "surrogatepass")
 
     def _place(self, key: str) -> tuple[int, int] | None:
         found: tuple[int, int] | None = self._index.execute(

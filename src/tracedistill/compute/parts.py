@@ -43,11 +43,11 @@ class Part:
         return read_jsonl(self.path, kind, skip=self.first, start=self.start, count=self.rows)
 
 
-def cut(*paths: Path, rows: int = ROWS) -> list[Part]:
-    """Cut files into parts of so many rows, in their order. Raises InputError if one cannot be read."""
+def cut(*paths: Path) -> list[Part]:
+    """Cut files into parts of ROWS rows, in their order. Raises InputError if one cannot be read."""
     parts: list[Part] = []
     for path in paths:
-        _cut(path, rows, parts)
+        _cut(path, ROWS, parts)
     return parts
 
 

@@ -22,6 +22,14 @@ from tracedistill.compute.parts import Part, cut
 from tracedistill.files import atomic, disk_error, dumps
 
 Summary = Mapping[str, Any]
+Take = Callable[[Summary], object]
+"""Is given the summary of a part."""
+Progress = Callable[[int, int], object]
+"""Is told (rows done, of how many)."""
+
+
+def ignored(*_: object) -> None:
+    """Do nothing with what is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +49,36 @@ def write_by_parts(
     output: Path,
     folder: Path,
     *,
-    take: Callable[[Summary], None] = lambda _: None,
-    progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> int:
-    """Write `output`, whole or not at all, out of what a job makes of each part of `sources`; return the rows read.
+    take: Take = ignored,
+    progress: Progress = ignored,
+) -> None:
+    """Write `output`, whole or not at all, out of what a job makes of each part of `sources`.
 
     `folder`: where parts lie meanwhile; what is there from an earlier run is not made again. `take` is given every
     part's summary, in order. The caller removes the folder once the stage is complete.
     """
+    parts = _make(compute, job, sources, folder, progress)
+    with atomic(output) as stream:
+        stream.flush()
+        for part in parts:
+            with _file(folder, part).open("rb") as ready:
+                take(json.loads(ready.readline())["summary"])
+                shutil.copyfileobj(ready, stream.buffer)
+
+
+def sum_parts(
+    compute: Compute, job: Job[Part, Made], sources: Sequence[Path], folder: Path, *, take: Take, progress: Progress
+) -> None:
+    """Give `take` the summary of each part of `sources`, in order, as `write_by_parts` does; nothing else is kept."""
+    for part in _make(compute, job, sources, folder, progress):
+        with _file(folder, part).open("rb") as ready:
+            take(json.loads(ready.readline())["summary"])
+
+
+def _make(
+    compute: Compute, job: Job[Part, Made], sources: Sequence[Path], folder: Path, progress: Progress
+) -> list[Part]:
+    """Make the parts that are not ready; return all of them."""
     parts = cut(*sources)
     total = sum(part.rows for part in parts)
     lacking = [part for part in parts if not _ready(folder, part)]
@@ -57,13 +87,7 @@ def write_by_parts(
     for part, _ in zip(lacking, compute.map(_Written(job, folder), lacking), strict=True):
         done += part.rows
         progress(done, total)
-    with atomic(output) as stream:
-        stream.flush()
-        for part in parts:
-            with _file(folder, part).open("rb") as ready:
-                take(json.loads(ready.readline())["summary"])
-                shutil.copyfileobj(ready, stream.buffer)
-    return total
+    return parts
 
 
 @dataclass(frozen=True, slots=True)

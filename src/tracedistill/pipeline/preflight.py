@@ -2,22 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracedistill.compute import Made, Part, lookup
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.sizes import size_of
 from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl, to_json, write_json
 from tracedistill.pipeline.assemble import heldout_file
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.records import Example
+from tracedistill.recipes import StudentConfig
+from tracedistill.records import Example, Problem
+from tracedistill.tasks import get_task
 
 if TYPE_CHECKING:
-    from tracedistill.sft.preflight import Judge, Preflight
+    from tracedistill.sft.preflight import Limits, Preflight
 
 JUDGED = 200
-"""Rows per arm whose answer the task also judges, the first ones."""
+"""Rows of each arm whose answer the task also judges, the first ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightJob:
+    """An arm's rows checked, in whatever process."""
+
+    student: StudentConfig
+    """Whose tokenizer renders them."""
+    limits: Limits
+    """What they are held against."""
+    task: str
+    """Name of the task."""
+    problems: Path
+    """The study's problems."""
+
+    def open(self) -> Callable[[Part], Made]:
+        """Load tokenizer and judges."""
+        from tracedistill.engines.tokenizers import tokenizer_of
+        from tracedistill.sft.preflight import PreflightTally
+
+        tokenizer = tokenizer_of(self.student)
+        task, problems = get_task(self.task), lookup(self.problems, Problem)
+
+        def judge(row: Example, text: str) -> str:
+            """How the task reads the answer out of what is learnt, beside how it reads the answer alone."""
+            problem = problems[row.problem_id]
+            alone = task.judge_answer(problem, f"Answer: {row.answer}").answer
+            whole = task.judge_answer(problem, text).answer
+            if whole.outcome == alone.outcome:
+                return ""
+            return f"its answer alone is judged {alone.outcome}, and behind its trace {whole.outcome} ({whole.reason})"
+
+        def check(part: Part) -> Made:
+            tally = PreflightTally(self.limits)
+            for number, row in enumerate(part.records(Example), start=part.first):
+                tally.add(tokenizer, row, judge if number < JUDGED else None)
+            return Made((), tally.counts)
+
+        return check
 
 
 def make_preflight(work: StudyRun, student: str) -> None:
@@ -29,25 +73,21 @@ def make_preflight(work: StudyRun, student: str) -> None:
     if study.students[student].model.startswith(SCRIPTED):
         raise InputError(f"student {student}: a scripted student cannot be tuned")
     from tracedistill.engines.tokenizers import tokenizer_of
-    from tracedistill.sft.preflight import preflight
+    from tracedistill.sft.preflight import Limits, PreflightTally, notes_on
 
-    tokenizer = tokenizer_of(study.students[student])
-    size = size_of(study.students[student].model)
+    config = study.students[student]
+    tokenizer = tokenizer_of(config)
+    notes = notes_on(tokenizer, study.format)
+    size = size_of(config.model)
     window = size.context if size is not None else None
     found = {}
     for name in work.arms_of(student):
-        rows = read_jsonl(work.run.path(f"sft/{name}.jsonl"), Example)
-        found[name] = preflight(
-            tokenizer,
-            rows,
-            training.max_length,
-            training.too_long,
-            name,
-            study.format,
-            window,
-            limits_of(work, name),
-            _judge_of(work),
-        )
+        limits = Limits(training.max_length, training.too_long, name, study.format, window, limits_of(work, name))
+        tally = PreflightTally(limits)
+        job = PreflightJob(config, limits, study.task.name, work.run.path("problems.jsonl"))
+        with work.screen.bar(f"preflight of {name}") as update:
+            work.sum_parts(job, [work.run.path(f"sft/{name}.jsonl")], name, take=tally.add_counts, progress=update)
+        found[name] = tally.report(notes)
     # a row that one arm cannot have is in none: arms share their rows
     long = sorted({problem_id for result in found.values() for problem_id, _ in result.dropped})
     refused = {problem_id: why for result in found.values() for problem_id, why in result.refused}
@@ -80,26 +120,6 @@ def limits_of(work: StudyRun, name: str) -> dict[str, int]:
         for other, arm in study.arms.items()
         if study.adapter_of(other) == name and arm.forced is None
     }
-
-
-def _judge_of(work: StudyRun) -> Judge:
-    """How the task reads the answer out of what is learnt, beside how it reads the answer alone."""
-    by_id = {problem.problem_id: problem for problem in work.problems("train")}
-    left = JUDGED
-
-    def judge(row: Example, text: str) -> str:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            return ""
-        problem = by_id[row.problem_id]
-        alone = work.task.judge_answer(problem, f"Answer: {row.answer}").answer
-        whole = work.task.judge_answer(problem, text).answer
-        if whole.outcome == alone.outcome:
-            return ""
-        return f"its answer alone is judged {alone.outcome}, and behind its trace {whole.outcome} ({whole.reason})"
-
-    return judge
 
 
 def _check_limits(work: StudyRun, found: Mapping[str, Preflight]) -> None:

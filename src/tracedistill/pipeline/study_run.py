@@ -9,8 +9,8 @@ from typing import Any
 
 from tracedistill.chat.prompts import PROMPTS, asks_for_trace, needs_plan, prompt_text
 from tracedistill.engines import Engine, Request
-from tracedistill.compute import Job, Made, Part, choose_compute, write_by_parts
-from tracedistill.compute.written import Summary
+from tracedistill.compute import Job, Made, Part, choose_compute, write_by_parts, sum_parts
+from tracedistill.compute.written import Summary, Progress, Take, ignored
 from tracedistill.engines.dtypes import choose, settled
 from tracedistill.engines.identity import identity_of
 from tracedistill.engines.processor import Dtype
@@ -148,11 +148,17 @@ class StudyRun:
         sources: Sequence[Path],
         output: Path,
         *,
-        take: Callable[[Summary], None] = lambda _: None,
-        progress: Callable[[int, int], None] = lambda _done, _total: None,
+        take: Take = ignored,
+        progress: Progress = ignored,
     ) -> None:
         """Write a file out of what a job makes of each part of others, on whatever there is to compute with."""
         write_by_parts(self.compute, job, sources, output, self.parts / output.stem, take=take, progress=progress)
+
+    def sum_parts(
+        self, job: Job[Part, Made], sources: Sequence[Path], name: str, *, take: Take, progress: Progress = ignored
+    ) -> None:
+        """Give `take` what a job finds in each part of these files; `name` tells it from others of the same piece."""
+        sum_parts(self.compute, job, sources, self.parts / name, take=take, progress=progress)
 
     def engine(self, student: str, adapter: Path | None = None, *, merge: bool = True) -> Engine:
         """The engine of a student, with an arm's adapter or without; one base model serves all arms of a student."""

@@ -8,7 +8,7 @@ are read, must give back the row's own trace and answer: else a perfect student 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -85,70 +85,139 @@ def preflight(
     more than BAD_ROWS of the rows are refused, a row is too long and the recipe says `error`, one that is kept is
     longer than the student's `window` in tokens, or nothing is left.
     """
-    rows = tokens = supervised = longest = most = 0
-    dropped: list[tuple[str, int]] = []
-    refused: list[tuple[str, str]] = []
-    over = dict.fromkeys(limits, 0)
-    shown: list[tuple[str, str]] = []
-    end = end_id(tokenizer)
+    notes, tally = notes_on(tokenizer, style), PreflightTally(Limits(max_length, too_long, arm, style, window, limits))
+    for example in examples:
+        tally.add(tokenizer, example, judge)
+    return tally.report(notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an arm's rows are held against."""
+
+    max_length: int
+    """Tokens a row may have."""
+    too_long: str
+    """What happens to longer rows: drop, or error."""
+    arm: str
+    """The arm."""
+    style: FormatName = "plain"
+    """How trace and answer stand in a completion."""
+    window: int | None = None
+    """The student's window in tokens, if it is known."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Arm -> its max_tokens, of the arms that are asked with what is learnt here."""
+
+
+class PreflightTally:
+    """Rows checked one by one, in one process or part by part in several."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._rows = self._tokens = self._supervised = self._longest = self._most = 0
+        self._dropped: list[tuple[str, int]] = []
+        self._refused: list[tuple[str, str]] = []
+        self._over = dict.fromkeys(limits.limits, 0)
+        self._shown: list[tuple[str, str]] = []
+
+    def add(self, tokenizer: Any, example: Example, judge: Judge | None = None) -> None:
+        """Render a row and check it. Raises InputError as `preflight` does."""
+        limits = self.limits
+        row = render_example(tokenizer, example, limits.style)
+        where = f"arm {limits.arm}, {example.problem_id}"
+        _check(tokenizer, example, row, limits.style, where)
+        length = len(row.input_ids)
+        if length > limits.max_length:
+            if limits.too_long == "error":
+                raise InputError(
+                    f"{where}: {length} tokens, over training.max_length={limits.max_length}; raise it or set too_long "
+                    "to drop"
+                )
+            self._dropped.append((example.problem_id, length))
+            return
+        why = _fault(tokenizer, example, row, limits.style, judge)
+        if why:
+            self._refused.append((example.problem_id, why))
+            return
+        if limits.window and length > limits.window:
+            raise InputError(
+                f"{where}: {length} tokens, and the student's window has {limits.window}: it could not be asked what "
+                f"it is to learn; set training.max_length to {limits.window} at most"
+            )
+        if self._rows < SHOWN:
+            start = row.completion_mask.index(1)
+            prompt, learnt_text = tokenizer.decode(row.input_ids[:start]), tokenizer.decode(row.input_ids[start:])
+            self._shown.append((prompt[-160:], learnt_text))
+        learnt = sum(row.completion_mask)
+        self._rows, self._tokens, self._supervised = self._rows + 1, self._tokens + length, self._supervised + learnt
+        self._longest = max(self._longest, length)
+        if example.answer is not None:  # of a row that teaches the trace alone nothing is asked
+            self._most = max(self._most, learnt)
+            for asked, limit in limits.limits.items():
+                self._over[asked] += learnt > limit
+
+    def counts(self) -> dict[str, Any]:
+        """Return what was counted as JSON, for `add_counts`."""
+        return {
+            "sums": [self._rows, self._tokens, self._supervised],
+            "most": [self._longest, self._most],
+            "dropped": self._dropped,
+            "refused": self._refused,
+            "over": self._over,
+            "shown": self._shown,
+        }
+
+    def add_counts(self, counts: Mapping[str, Any]) -> None:
+        """Add what another tally has counted, whose rows stand behind those counted here."""
+        rows, tokens, supervised = counts["sums"]
+        self._shown += [(prompt, learnt) for prompt, learnt in counts["shown"]][: max(0, SHOWN - self._rows)]
+        self._rows += rows
+        self._tokens += tokens
+        self._supervised += supervised
+        self._longest, self._most = map(max, zip((self._longest, self._most), counts["most"], strict=True))
+        self._dropped += [(problem_id, length) for problem_id, length in counts["dropped"]]
+        self._refused += [(problem_id, why) for problem_id, why in counts["refused"]]
+        for asked, count in counts["over"].items():
+            self._over[asked] += count
+
+    def report(self, notes: Iterable[tuple[str, str]] = ()) -> Preflight:
+        """Return what was found. Raises InputError if too many rows are refused, or none is left."""
+        limits = self.limits
+        _refuse(self._refused, self._rows + len(self._dropped), limits.arm)
+        if not self._rows:
+            cause = "there are no rows"
+            if self._dropped:
+                cause = f"all {len(self._dropped)} rows are over training.max_length={limits.max_length}"
+            raise InputError(f"arm {limits.arm}: nothing to train on: {cause}")
+        short = tuple((asked, limits.limits[asked], count) for asked, count in self._over.items() if count)
+        return Preflight(
+            self._rows,
+            self._tokens,
+            self._supervised,
+            self._longest,
+            tuple(self._dropped),
+            (*notes, *self._shown),
+            tuple(self._refused),
+            short,
+            self._most if short else 0,
+        )
+
+
+def notes_on(tokenizer: Any, style: FormatName) -> list[tuple[str, str]]:
+    """Return what a person should know of the tokenizer. Raises InputError if it cannot write the format."""
     if style == "reasoning" and not knows_reasoning(tokenizer):
         raise InputError(
             f"{tokenizer.name_or_path}: its chat template does not write a message's reasoning_content; {NO_REASONING}"
         )
-    if tokenizer.pad_token_id == end:
+    notes = []
+    if tokenizer.pad_token_id == end_id(tokenizer):
         # harmless here, since the mask and not the pad token says what carries loss; told because other tools trip
-        shown.append(("note", "pad token = end token; the loss mask keeps the end token supervised"))
+        notes.append(("note", "pad token = end token; the loss mask keeps the end token supervised"))
     if added_end(tokenizer):
-        shown.append(("note", f"the chat template ends no turn with a token; rows end with {added_end(tokenizer)!r}"))
+        notes.append(("note", f"the chat template ends no turn with a token; rows end with {added_end(tokenizer)!r}"))
     if writes_the_day(tokenizer):
-        shown.append(("note", "the chat template writes the day into every prompt; train and ask on one day"))
-    for example in examples:
-        row = render_example(tokenizer, example, style)
-        where = f"arm {arm}, {example.problem_id}"
-        _check(tokenizer, example, row, style, where)
-        length = len(row.input_ids)
-        if length > max_length:
-            if too_long == "error":
-                raise InputError(
-                    f"{where}: {length} tokens, over training.max_length={max_length}; raise it or set too_long to drop"
-                )
-            dropped.append((example.problem_id, length))
-            continue
-        why = _fault(tokenizer, example, row, style, judge)
-        if why:
-            refused.append((example.problem_id, why))
-            continue
-        if window and length > window:
-            raise InputError(
-                f"{where}: {length} tokens, and the student's window has {window}: it could not be asked what it is to "
-                f"learn; set training.max_length to {window} at most"
-            )
-        if rows < SHOWN:
-            start = row.completion_mask.index(1)
-            shown.append((tokenizer.decode(row.input_ids[:start])[-160:], tokenizer.decode(row.input_ids[start:])))
-        rows, tokens, longest = rows + 1, tokens + length, max(longest, length)
-        learnt = sum(row.completion_mask)
-        supervised += learnt
-        if example.answer is not None:  # of a row that teaches the trace alone nothing is asked
-            most = max(most, learnt)
-            for asked, limit in limits.items():
-                over[asked] += learnt > limit
-    _refuse(refused, rows + len(dropped), arm)
-    if not rows:
-        cause = f"all {len(dropped)} rows are over training.max_length={max_length}" if dropped else "there are no rows"
-        raise InputError(f"arm {arm}: nothing to train on: {cause}")
-    short = tuple((asked, limits[asked], count) for asked, count in over.items() if count)
-    return Preflight(
-        rows,
-        tokens,
-        supervised,
-        longest,
-        tuple(dropped),
-        tuple(shown),
-        tuple(refused),
-        short,
-        most if short else 0,
-    )
+        notes.append(("note", "the chat template writes the day into every prompt; train and ask on one day"))
+    return notes
 
 
 def _refuse(refused: list[tuple[str, str]], others: int, arm: str) -> None:
