@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeGuard
 
 from tracedistill import __version__
 from tracedistill.errors import InputError
-from tracedistill.files import canonical, disk_error, file_hash, read_json, unlinked, write_json, content_id
+from tracedistill.files import canonical, content_id, disk_error, file_hash, read_json, unlinked, write_json
 from tracedistill.records import node_name
 from tracedistill.shown import say
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.prompts import PROMPTS, asks_for_trace, needs_plan, prompt_text
+from tracedistill.compute import Job, Made, Part, choose_compute, sum_parts, write_by_parts
+from tracedistill.compute.written import Progress, Take, ignored
 from tracedistill.engines import Engine, Request
-from tracedistill.compute import Job, Made, Part, choose_compute, write_by_parts, sum_parts
-from tracedistill.compute.written import Summary, Progress, Take, ignored
 from tracedistill.engines.dtypes import choose, settled
 from tracedistill.engines.identity import identity_of
 from tracedistill.engines.processor import Dtype
@@ -21,7 +21,7 @@ from tracedistill.pipeline.dtypes import kept, settle, students_here, with_dtype
 from tracedistill.pipeline.graph import PARTS, RunFolder
 from tracedistill.pipeline.revisions import pinned
 from tracedistill.pipeline.screen import Screen
-from tracedistill.recipes import Arm, Study, TeacherConfig, resolved, LOCAL
+from tracedistill.recipes import LOCAL, Arm, Study, TeacherConfig, resolved
 from tracedistill.records import Problem
 from tracedistill.tasks import Task, get_task
 
