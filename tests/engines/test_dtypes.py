@@ -238,20 +238,6 @@ def test_a_run_folder_keeps_what_it_began_with(
     assert dtypes_in(folder) == {"bfloat16"}
 
 
-def test_a_folder_from_before_auto_goes_on_in_its_dtype(
-    study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    on(monkeypatch, WITHOUT)
-    run(study(dtype="bfloat16"))
-    identity = tmp_path / "run" / "study.json"
-    old = {key: value for key, value in json.loads(identity.read_text()).items() if key != "dtypes"}
-    identity.write_text(json.dumps(old))
-    loaded = pipeline.load(study())
-    assert StudyRun(loaded.study, loaded.recipe, Screen(quiet=True)).study.students["tiny"].dtype == "bfloat16"
-    assert pipeline.run(loaded, "evaluate", quiet=True) == []
-    assert dtypes_in(tmp_path / "run") == {"bfloat16"}
-
-
 def test_an_explicit_slow_dtype_is_warned_of_once(
     study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

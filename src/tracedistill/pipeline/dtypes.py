@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from tracedistill.engines.dtypes import SLOW, Choice, choose, slowness
 from tracedistill.engines.processor import DTYPES, Dtype
@@ -37,27 +37,8 @@ def kept(run: RunFolder) -> dict[str, Dtype]:
     """Student -> the dtype that a run folder has begun with; `teacher:<name>` likewise. Empty for a new folder."""
     identity = run.path(IDENTITY)
     known = read_json(identity).get(DTYPES_KEY) if identity.exists() else None
-    found = dict(known) if isinstance(known, dict) else _of_older_manifests(run)
+    found = known if isinstance(known, dict) else {}
     return {name: dtype for name, given in found.items() for dtype in DTYPES if dtype == given}
-
-
-def _of_older_manifests(run: RunFolder) -> dict[str, str]:
-    """The dtypes of a folder from before there was `auto`: what its students' pieces were made with."""
-    found: dict[str, str] = {}
-    for path in (
-        *run.folder.glob("generations/*.manifest.json"),
-        *run.folder.glob("sft/*.preflight.json.manifest.json"),
-    ):
-        manifest = read_json(path)
-        made = _object(_object(manifest.get("params")).get("student"))
-        for name, student in _object(_object(manifest.get("recipe")).get("students")).items():
-            if _object(student).get("model") == made.get("model"):
-                found[name] = made.get("dtype", "")
-    return found
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def students_here(study: Study) -> dict[str, Wanted]:

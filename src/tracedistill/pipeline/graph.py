@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeGuard
 from tracedistill import __version__
 from tracedistill.errors import InputError
 from tracedistill.files import canonical, content_id, disk_error, file_hash, read_json, unlinked, write_json
+from tracedistill.recipes.differences import differences
 from tracedistill.records import node_name
 from tracedistill.shown import say
 
@@ -159,9 +160,9 @@ class RunFolder:
                 f"no {gone[0]}" if gone else f"{node.outputs[0]} was not finished, or was written by another command",
             )
         manifest = read_json(path)
-        change = _first_change(manifest.part("params"), _plain(node.params))
-        if change:
-            return State("stale", change)
+        change = next(differences(manifest.part("params"), _plain(node.params)), None)
+        if change is not None:
+            return State("stale", _in_words(*change))
         for name, known in (manifest.part("sources") if "sources" in manifest else {}).items():
             path = Path(name) if node.sources_below is None else node.sources_below / name
             if not path.is_file():
@@ -316,17 +317,9 @@ def _plain(value: Any) -> Any:
     return json.loads(canonical(value))
 
 
-def _first_change(old: Any, new: Any, key: str = "") -> str:
-    """The first setting that differs, in words; empty where none does."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in sorted({*old, *new}):
-            found = _first_change(old.get(name), new.get(name), f"{key}.{name}" if key else name)
-            if found:
-                return found
-        return ""
-    if old == new:
-        return ""
-    shown = [text if len(text) <= 60 else f"{text[:57]}..." for text in (str(old), str(new))]
+def _in_words(key: str, before: Any, now: Any) -> str:
+    """A setting that differs, for a person."""
+    shown = [text if len(text) <= 60 else f"{text[:57]}..." for text in (str(before), str(now))]
     return f"{key} was {shown[0]}, is {shown[1]}"
 
 

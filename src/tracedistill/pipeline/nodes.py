@@ -37,9 +37,6 @@ ASSEMBLED = (
 NOT_ASKED = ("merge", "parity", "parity_limit", "accelerate_config", "cut_off")
 """Settings of the evaluation that attempts do not depend on, or through other files."""
 
-LATER = {"attention": "auto", "liger": "auto", "group_by_length": False}
-"""Settings of the training that came later -> the value that does what was done before."""
-
 
 class Graph:
     """The pieces of one study."""
@@ -135,9 +132,6 @@ class Graph:
         outputs += [f"plans/{name}.jsonl" for name, arm in study.arms.items() if self.work.shows_plan(arm)]
         outputs += [f"forced/{name}.jsonl" for name, arm in study.arms.items() if arm.forced not in (None, OWN)]
         arms = {name: {key: self.plain["arms"][name][key] for key in ASSEMBLED} for name in study.arms}
-        for fields in arms.values():
-            if not fields["mix"]:  # a run folder of before there were mixes stays complete
-                del fields["mix"]
         params = {
             "arms": arms,
             "format": study.format,
@@ -202,9 +196,6 @@ class Graph:
         student, run = self.study.student_of(self.study.arms[name]), run_name(name, seed)
         unused = {"seeds"} if self.study.training.eval_steps else {"seeds", "eval_steps", "eval_rows"}
         training = {key: value for key, value in self.plain["training"].items() if key not in unused}
-        for key, usual in LATER.items():  # a run folder of before there were these keys stays complete
-            if training[key] == usual:
-                del training[key]
         params = {
             "training": training,
             "student": self._student(student),

@@ -107,8 +107,6 @@ class Teachers:
         """What the teacher's traces depend on."""
         config = self.work.plain["teachers"][teacher]
         params = {key: value for key, value in config.items() if key not in NOT_CONTENT}
-        if config["kind"] in FREE_TEACHERS and config["kind"] != "recorded":
-            del params["traces"]  # of texts that somebody else wrote
         known: dict[str, Any] = {"teacher": params, "task": self.study.task.name, "roles": self.roles(teacher)}
         if config["kind"] == "recorded" and config["path"]:
             path = Path(self.work.beside_recipe(self.study.teachers[teacher].path or ""))

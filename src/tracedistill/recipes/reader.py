@@ -279,14 +279,15 @@ def _paths(kind: Any, here: Any, parts: Sequence[str]) -> list[tuple[str, ...]]:
 
 def resolved(study: Study) -> dict[str, Any]:
     """The whole recipe as JSON values, defaults spelt out; `load` of its YAML gives the same study."""
-    return typing.cast(dict[str, Any], _plain(study))
+    return typing.cast(dict[str, Any], plain(study))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A part of a recipe as JSON values, defaults spelt out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

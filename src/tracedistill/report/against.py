@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from tracedistill.recipes.differences import differences
 from tracedistill.records import node_name
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
@@ -64,7 +65,7 @@ def _flips(view: RunView, now: ArmFacts, before: ArmFacts) -> tuple[list[str], l
 
 def _changes(view: RunView, now: ArmFacts, before: ArmFacts) -> Iterator[tuple[str, Cell, Cell]]:
     """Settings of the arm, and of every piece that was made for it, as the manifests have them."""
-    yield from _differences("arm", dict(now.settings), dict(before.settings))
+    yield from _shown_differences({"arm": now.settings}, {"arm": before.settings})
     for stage in ("train", "generate", "score"):
         pair = [view.manifests.get(node_name(stage, arm.name), {}) for arm in (now, before)]
         for part in APART:
@@ -72,15 +73,12 @@ def _changes(view: RunView, now: ArmFacts, before: ArmFacts) -> Iterator[tuple[s
             if isinstance(left, dict) and isinstance(right, dict) and part == "params":
                 left, right = ({key: value for key, value in one.items() if key != "arm"} for one in (left, right))
             if part == "params" or stage == "generate":  # versions once, from the piece that matters most
-                yield from _differences(stage if part == "params" else part, left, right)
+                yield from _shown_differences(left, right, stage if part == "params" else part)
 
 
-def _differences(key: str, now: Any, before: Any) -> Iterator[tuple[str, Cell, Cell]]:
-    if isinstance(now, Mapping) and isinstance(before, Mapping):
-        for name in [*now, *(name for name in before if name not in now)]:
-            yield from _differences(f"{key}.{name}", now.get(name), before.get(name))
-    elif now != before:
-        yield key, _shown(now), _shown(before)
+def _shown_differences(now: Any, before: Any, key: str = "") -> Iterator[tuple[str, Cell, Cell]]:
+    for setting, old, new in differences(before, now, key=key):
+        yield setting, _shown(new), _shown(old)
 
 
 def _shown(value: Any) -> Cell:

@@ -1,0 +1,55 @@
+"""Settings of two pieces of work against each other: what one of them does not say counts as its default.
+
+So a new key of a recipe makes nothing again, as long as its default does what was done before there was the key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args, get_origin
+
+from tracedistill.recipes.inputs import TaskConfig, TeacherConfig
+from tracedistill.recipes.reader import plain
+from tracedistill.recipes.schema import Arm, EvaluationConfig, ReviewConfig, StudentConfig, Study, TrainingConfig
+
+PARTS: Mapping[str, Any] = {
+    "recipe": Study, "task": TaskConfig, "teacher": TeacherConfig, "student": StudentConfig,
+    "training": TrainingConfig, "evaluation": EvaluationConfig, "parity": EvaluationConfig, "review": ReviewConfig,
+    "arm": Arm, "arms": dict[str, Arm], "validation": {"model": TeacherConfig},
+}  # fmt: skip
+"""Name in a node's settings -> the part of the recipe that stands there, or the parts below it by name."""
+
+
+def differences(before: Any, now: Any, kind: Any = PARTS, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield (dotted key, value before, value now) of every setting that differs; `kind`: what stands at `key`."""
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        if before != now:
+            yield key, before, now
+        return
+    for name in dict.fromkeys((*now, *before)):
+        inner, default = _part(kind, name)
+        path = f"{key}.{name}" if key else name
+        yield from differences(before.get(name, default), now.get(name, default), inner, path)
+
+
+def _part(kind: Any, name: str) -> tuple[Any, Any]:
+    """(what stands under a name, its default); None where there is none."""
+    if isinstance(kind, Mapping):
+        return kind.get(name), None
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return _fields(kind).get(name, (None, None))
+    return (get_args(kind)[1] if get_origin(kind) is dict else None), None
+
+
+@functools.cache
+def _fields(kind: type[Any]) -> dict[str, tuple[Any, Any]]:
+    """Field of a part of the recipe -> (its type, its default as a JSON value)."""
+    hints = typing.get_type_hints(kind)
+    found = {}
+    for field in dataclasses.fields(kind):
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        found[field.name] = (hints[field.name], None if default is dataclasses.MISSING else plain(default))
+    return found
