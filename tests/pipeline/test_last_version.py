@@ -40,6 +40,7 @@ def test_what_is_changed_is_told_and_nothing_else(place: Path, monkeypatch: pyte
     monkeypatch.chdir(place / "tuned")
     told = not_complete(("training.attention=eager", "arms.borrowed.max_tokens=64"))
     assert told == {
+        "preflight:small": "limits.correct.borrowed was 128, is 64",
         **{
             f"train:{arm}{seed}": "training.attention was auto, is eager"
             for arm in ("answer-only", "correct", "mixed")
@@ -54,7 +55,7 @@ def test_a_run_goes_on_in_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(place / "scripted")
     before = {path: file_hash(path) for path in Path("run").rglob("*.jsonl")}
     Path("run/attempts/forced.jsonl").unlink()
-    made = pipeline.run(pipeline.load("study.yaml", ["arms.more.prompt=chain-of-thought"]), quiet=True)
+    made = pipeline.run(pipeline.load("study.yaml", ["arms.more={prompt: chain-of-thought}"]), quiet=True)
     assert sorted(made) == ["assemble", "generate:more", "report", "score:forced", "score:more"]
     assert before.items() <= {path: file_hash(path) for path in Path("run").rglob("*.jsonl")}.items()
 
