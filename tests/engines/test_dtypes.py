@@ -297,7 +297,7 @@ def test_the_whole_pipeline_in_either_dtype(
         monkeypatch.setenv(LOCK_HELD, str(workshop.run.folder.resolve()))
         return pipeline.train_in_this_process(loaded, [], main_process=True, barrier=lambda: None)
 
-    monkeypatch.setattr(pipeline, "launch_nodes", launch)
+    monkeypatch.setattr("tracedistill.pipeline.making.launch_nodes", launch)
     students = {"tiny": {"model": str(model), "dtype": dtype}}
     training = {"lora_r": 4, "max_length": 512, "batch_size": 4, "learning_rate": 1e-2}
     arms = {"standard": {}, "answer-only": {"tune": "none"}, "correct": {"tune": "correct"}}

@@ -15,6 +15,7 @@ from tracedistill.errors import InputError
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE
 from tracedistill.recipes import Study, load, resolved
 from tracedistill.recipes.names import DERIVED
+from tracedistill.tasks import TASKS
 
 SMALL: dict[str, Any] = {
     "study": "small",
@@ -70,7 +71,7 @@ def test_every_error_at_once_with_line_and_nearest_key(write: Write) -> None:
     names = ", ".join(sorted({*INTERVENTIONS, NO_TRACE}))
     assert errors_of(path) == [
         "sede (line 2): unknown key; did you mean 'seed'?",
-        f"task.name (line 3): unknown name 'babl'; did you mean 'babi'?; known: {', '.join(sorted(pipeline.TASKS))}",
+        f"task.name (line 3): unknown name 'babl'; did you mean 'babi'?; known: {', '.join(sorted(TASKS))}",
         "task.tset (line 3): unknown key; did you mean 'test'?",
         "students.one.dtype (line 5): 'float16' is not one of auto, float32, bfloat16; did you mean 'bfloat16'?",
         "training.learning_rat (line 7): unknown key; did you mean 'learning_rate'?",

@@ -16,6 +16,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.tiny import build
+from tracedistill import train as launch_target
 from tracedistill.engines.tokenizers import load_tokenizer
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash
@@ -362,7 +363,7 @@ def test_accelerate_launch(recipe: Path, tmp_path: Path) -> None:
 
 
 def main(*argv: str) -> int:
-    return train.main(list(argv))
+    return launch_target.main(list(argv))
 
 
 def test_errors_of_the_launch_target(recipe: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,10 @@ from tracedistill.chat.rendering import render_example
 from tracedistill.engines.tokenizers import load_tokenizer
 from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl
+from tracedistill.pipeline.nodes import Graph
+from tracedistill.pipeline.preflight import make_preflight
+from tracedistill.pipeline.screen import Screen
+from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example, Message, Problem
 from tracedistill.training import tracking
@@ -212,14 +216,15 @@ def test_a_study_asks_for_its_tracker_before_anybody_works(
         raise InputError(f"tracking: {tracker} has no key here")
 
     asked: list[str] = []
+    run_module = importlib.import_module("tracedistill.pipeline.run")  # `pipeline.run` is the function
     path = study_file(tracking="wandb")
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "check_tracker", refuse)
+        patch.setattr(run_module, "check_tracker", refuse)
         loaded = pipeline.load(path)
         pipeline.run(loaded, "evaluate", quiet=True)
         assert asked == [], "nothing of it goes to a tracker"
     pipeline.run(pipeline.load(path, ["tracking=none"]), quiet=True)
-    monkeypatch.setattr(pipeline, "check_tracker", refuse)
+    monkeypatch.setattr(run_module, "check_tracker", refuse)
     assert pipeline.run(loaded, quiet=True) == []
     assert asked == [], "nothing is left to do"
     changed = pipeline.load(path, ["run_dir=elsewhere"])
@@ -338,8 +343,8 @@ def test_validation_rows_are_no_others(tmp_path: Path) -> None:
 def test_what_is_not_asked_for_makes_nothing_stale(tmp_path: Path) -> None:
     def params(*changes: str) -> dict[str, Any]:
         loaded = pipeline.load(recipe, changes)
-        work = pipeline.StudyRun(loaded.study, loaded.recipe, pipeline.Screen(quiet=True))
-        return {node.name: node.params for node in pipeline.Graph(work).nodes()}
+        work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+        return {node.name: node.params for node in Graph(work).nodes()}
 
     recipe = study(tmp_path, tmp_path)
     before, rows, steps = params(), params("training.eval_rows=3"), params("training.eval_steps=3")
@@ -372,8 +377,8 @@ def test_too_long_in_one_arm_is_in_none(tmp_path: Path, folder: Path) -> None:
     traced = lengths("correct-trace.validation")
     limit = sorted(traced.values())[1]
     loaded = pipeline.load(recipe, ["training.eval_steps=1", f"training.max_length={limit}"])
-    work = pipeline.StudyRun(loaded.study, loaded.recipe, pipeline.Screen(quiet=True))
-    work.make_preflight("tiny")
+    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
+    make_preflight(work, "tiny")
     found = json.loads((place / "tiny.preflight.json").read_text())
     assert found["dropped_validation"] == sorted(name for name, length in traced.items() if length > limit)
     assert found["dropped_validation"]

@@ -20,6 +20,7 @@ from tests.training.test_arm import ROWS, SETTINGS, STEPS, WEIGHTS
 from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, join
 from tracedistill.chat.rendering import render_example
 from tracedistill.engines.local import LocalEngine, attach, load_base
+from tracedistill.engines.tokenizers import load_tokenizer
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash
 from tracedistill.recipes import StudentConfig
@@ -101,7 +102,7 @@ ADAPTERS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, float]]:
     """Name -> (adapter, loss of the trainer's own model when it ended), of all ADAPTERS and a plain one."""
-    tokenizer = train.load_tokenizer(str(folder))
+    tokenizer = load_tokenizer(str(folder))
     adapters, ended = tmp_path_factory.mktemp("adapters"), {}
     save = train._save
     with pytest.MonkeyPatch.context() as patch:
@@ -509,7 +510,7 @@ def test_a_tokenizer_without_padding_gets_some(folder: Path, tmp_path: Path) -> 
     config = json.loads(path.read_text())
     config.pop("pad_token")
     path.write_text(json.dumps(config))
-    tokenizer = train.load_tokenizer(str(tmp_path / "bare"))
+    tokenizer = load_tokenizer(str(tmp_path / "bare"))
     assert tokenizer.pad_token == "<|endoftext|>"
     assert tune(tmp_path / "bare", tmp_path / "arm", max_steps=1).exists()
 

@@ -17,14 +17,13 @@ import pytest
 import yaml
 
 from tests import tiny, tuned_study
-from tracedistill import cli, pipeline
+from tracedistill import cli, pipeline, train
 from tracedistill.chat.rendering import render_example
 from tracedistill.files import file_hash, read_jsonl
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.records import Example
-from tracedistill.training import arm as train
 
 ROOT = Path(__file__).parents[2]
 ARMS: dict[str, dict[str, Any]] = {"standard": {}, "answer-only": {"tune": "none"}, "correct": {"tune": "correct"}}
@@ -609,7 +608,7 @@ def look():
 
 sys.addaudithook(lambda event, _: look() if event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir") else None)
 torch.set_num_threads(1)
-from tracedistill.training import arm as train
+from tracedistill import train
 
 sys.exit(train.main(recipe))
 """
