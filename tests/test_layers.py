@@ -54,6 +54,8 @@ HEAVY: dict[str, dict[str, str]] = {
         "forecast.calibration": "measures a GPU, inside the function",
         "engines.processor": "measures a layer, inside the function",
         "engines.dtypes": "asks which accelerators there are, inside the function",
+        "engines.gpus": "asks which GPUs there are, inside the function",
+        "pipeline.in_process": "names the GPU in the manifest, inside the function",
         "tools.export": "merges adapters",
         "tools.doctor": "asks which GPUs there are",
     },

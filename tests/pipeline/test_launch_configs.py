@@ -48,7 +48,7 @@ def test_launch_fills_its_arguments_from_it(path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(launch, "is_deepspeed_available", lambda: True)
     command = ["--config_file", str(path), "-m", "tracedistill.train", "study.yaml", "--arm", "a"]
-    args = launch.launch_commandbuild_parser().parse_args(command)
+    args = launch.launch_command_parser().parse_args(command)
     args, _, _ = launch._validate_launch_command(args)
     kind, processes, plugin = WANTED[path.stem]
     assert args.num_processes == processes
@@ -76,6 +76,6 @@ def test_processes_that_share_a_row_are_told_so(monkeypatch: pytest.MonkeyPatch)
     from tracedistill.training.kernels import CONTEXT
 
     command = ["--config_file", str(FOLDER / "context_parallel.yaml"), "-m", "tracedistill.train", "study.yaml"]
-    args = launch.launch_commandbuild_parser().parse_args(command)
+    args = launch.launch_command_parser().parse_args(command)
     args, _, _ = launch._validate_launch_command(args)
     assert prepare_multi_gpu_env(args)[CONTEXT] == "8"

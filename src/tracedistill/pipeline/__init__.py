@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from tracedistill.pipeline.dry_run import dry_run, foresee
 from tracedistill.pipeline.graph import STAGES
+from tracedistill.pipeline.hardware import accelerate_config
 from tracedistill.pipeline.in_process import attempt_in_this_process, train_in_this_process, try_in_this_process
-from tracedistill.pipeline.launch import accelerate_config
 from tracedistill.pipeline.load import LoadedStudy, load
 from tracedistill.pipeline.run import audit_judge, check_determinism, report_of, run, status
 

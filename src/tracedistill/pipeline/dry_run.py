@@ -15,7 +15,7 @@ from tracedistill.forecast.records import StudyForecast
 from tracedistill.forecast.table import print_forecast
 from tracedistill.pipeline.forecast import Devices, Forecaster, make_free
 from tracedistill.pipeline.graph import PARTS
-from tracedistill.pipeline.launch import shared_rows
+from tracedistill.pipeline.hardware import shared_rows
 from tracedistill.pipeline.load import LoadedStudy
 from tracedistill.pipeline.making import make_nodes
 from tracedistill.pipeline.nodes import Graph
@@ -44,7 +44,7 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
         if not hidden and work.run.path("problems.jsonl").exists():
             Teachers(work).dry_run()
         of = functools.partial(device_of, device)
-        shared = shared_rows(work)
+        shared = shared_rows(work.study, work.recipe)
         forecast = Forecaster(work, graph.attempting, nodes, of, shared).forecast(failed, [*paused, *hidden])
     if not work.screen.console.quiet:
         print_forecast(forecast, work.screen.say)

@@ -45,6 +45,10 @@ PARTS = ".parts"
 """Folder for parts of the pieces at work, below the run folder."""
 LOCK_HELD = "TRACEDISTILL_LOCK_HELD"
 """Set for launched processes: the run folder whose lock their parent holds."""
+CONFIG_NAME = "TRACEDISTILL_ACCELERATE_CONFIG"
+"""Set for launched processes: the name of the accelerate configuration that they were launched with."""
+UNASKED = ("accelerate_config",)
+"""Settings that no result depends on: a run folder goes on elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,7 @@ class RunFolder:
                 f"no {gone[0]}" if gone else f"{node.outputs[0]} was not finished, or was written by another command",
             )
         manifest = read_json(path)
-        change = next(differences(manifest.part("params"), _plain(node.params)), None)
+        change = next(differences(_asked(manifest.part("params")), _asked(_plain(node.params))), None)
         if change is not None:
             return State("stale", _in_words(*change))
         for name, known in (manifest.part("sources") if "sources" in manifest else {}).items():
@@ -315,6 +319,13 @@ def _plain(value: Any) -> Any:
     import json
 
     return json.loads(canonical(value))
+
+
+def _asked(settings: Any) -> Any:
+    """Return settings without those that no result depends on."""
+    if not isinstance(settings, dict):
+        return settings
+    return {key: _asked(value) for key, value in settings.items() if key not in UNASKED}
 
 
 def _in_words(key: str, before: Any, now: Any) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from tracedistill.errors import InputError
 from tracedistill.pipeline.checks import check_students, warn_if_slow
-from tracedistill.pipeline.graph import LOCK_HELD, Clock, Node, discard, upstream
+from tracedistill.pipeline.graph import CONFIG_NAME, LOCK_HELD, Clock, Node, discard, upstream
 from tracedistill.pipeline.load import LoadedStudy
 from tracedistill.pipeline.making import make_nodes
 from tracedistill.pipeline.nodes import Graph
@@ -106,7 +107,21 @@ def _make_together(
         facts = node.run() or {}
         barrier()
         if main_process:
-            work.run.record(node, clock.seconds(), {**work.facts(), **facts})
+            work.run.record(node, clock.seconds(), {**work.facts(), "hardware": _hardware(), **facts})
     if not stale:
         work.screen.say(f"{idle} wanted is complete")
     return [node.of for node in stale]
+
+
+def _hardware() -> dict[str, Any]:
+    """Return what this launch runs on, for a manifest."""
+    import torch
+    from accelerate import PartialState
+
+    state = PartialState()
+    on_gpu = state.device.type == "cuda"
+    return {
+        "accelerate_config": os.environ.get(CONFIG_NAME),  # none: launched by hand
+        "processes": state.num_processes,
+        "device": torch.cuda.get_device_name(state.device) if on_gpu else state.device.type,
+    }

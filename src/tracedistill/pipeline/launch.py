@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tracedistill.errors import InputError
-from tracedistill.pipeline.graph import LOCK_HELD, Clock, Kind, Node
+from tracedistill.pipeline.graph import CONFIG_NAME, LOCK_HELD, Clock, Kind, Node
+from tracedistill.pipeline.hardware import evaluation_hardware, training_hardware
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.recipes.documents import parse
+from tracedistill.recipes import Study
 
 TARGETS: Mapping[Kind, str] = {
     "train": "tracedistill.train",
@@ -30,12 +31,12 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
     study = work.study
     stale = [node for node in nodes if work.run.state(node).kind != "complete"]
     names = [node.of for node in stale]
-    hardware = study.evaluation.accelerate_config if kind == "generate" else study.training.accelerate_config
-    config = accelerate_config(hardware or "cpu", work.recipe)
-    threads = max(1, (os.cpu_count() or 1) // _processes(config))
+    hardware = (evaluation_hardware if kind == "generate" else training_hardware)(study, work.recipe)
+    threads = max(1, (os.cpu_count() or 1) // hardware.processes)
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch", "--quiet"),  # not its stack below our message
-        *("--config_file", str(config), "--num_cpu_threads_per_process", str(threads)),
+        *("--config_file", str(hardware.config), "--num_cpu_threads_per_process", str(threads)),
+        *(("--num_processes", str(hardware.processes)) if hardware.why and hardware.processes > 1 else ()),
         *("-m", TARGETS[kind], str(work.recipe)),
         *(part for name in names for part in ("--arm", name)),
         *work.overrides,
@@ -44,6 +45,7 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
         **os.environ,
         LOCK_HELD: str(work.run.folder.resolve()),
         Clock.STARTED: str(time.monotonic()),
+        CONFIG_NAME: hardware.name,
         "PYTHONSAFEPATH": "1",  # a yaml.py in the working folder must not be imported in place of the library
     }
     killed_before = out_of_memory_kills()
@@ -52,6 +54,8 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
             f"  other programs keep about {others:.1f} of {os.cpu_count()} cores busy; the threads of a training wait "
             "for each other, so that it may take up to three times as long"
         )
+    if hardware.why:
+        work.screen.say(f"  hardware: {hardware.why}; {_computing(study, stale)}")
     work.screen.say(f"  accelerate launch {' '.join(command[3:])}")
     finished = subprocess.run(command, env=environment, check=False)  # noqa: S603 - our own command
     again = "Run the same command to continue."
@@ -68,6 +72,12 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
             f"killed. {again}"
         )
     return [node.name for node in stale]
+
+
+def _computing(study: Study, nodes: Sequence[Node]) -> str:
+    """Say in which dtype each student of these nodes computes."""
+    used = sorted({node.student for node in nodes if node.student is not None})
+    return ", ".join(f"student {name} in {study.students[name].dtype}" for name in used)
 
 
 LESS_MEMORY: Mapping[Kind, str] = {
@@ -104,46 +114,3 @@ def out_of_memory_kills() -> int:
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
-
-
-def shared_rows(work: StudyRun) -> int:
-    """Processes that share one row in training, by the accelerate configuration; 1 if that cannot be read here."""
-    try:
-        settings = parse(
-            accelerate_config(work.study.training.accelerate_config, work.recipe).read_text(encoding="utf-8")
-        )
-        return max(1, int(settings.get("parallelism_config", {}).get("parallelism_config_cp_size", 1)))
-    except (InputError, OSError, ValueError, TypeError, AttributeError):
-        return 1
-
-
-def _processes(config: Path) -> int:
-    """Processes that an accelerate configuration starts on one machine."""
-    try:
-        settings = parse(config.read_text(encoding="utf-8")) or {}
-        return max(1, int(settings.get("num_processes", 1)) // max(1, int(settings.get("num_machines", 1))))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{config}: not an accelerate configuration: {error}") from error
-
-
-def accelerate_config(name: str, recipe: Path) -> Path:
-    """The file of an accelerate configuration: a path, or a name in accelerate_configs/."""
-    own = Path("accelerate_configs") / f"{name}.yaml"
-    candidates = [Path(name), recipe.parent / name]
-    candidates += [folder / own for folder in (Path.cwd(), *recipe.resolve().parents)]
-    for candidate in (*candidates, shipped(own)):
-        if candidate is not None and candidate.is_file():
-            return candidate
-    raise InputError(f"training.accelerate_config: no file '{name}' and no {own}")
-
-
-def shipped(path: Path) -> Path | None:
-    """Return the file of this name that comes with tracedistill (`recipes/quickstart/study.yaml`); None if none does.
-
-    In a checkout it lies beside src/, in an installed package within it.
-    """
-    package = Path(__file__).parents[1]
-    if path.is_absolute() or ".." in path.parts or path.parts[:1] not in (("recipes",), ("accelerate_configs",)):
-        return None
-    found = [folder / path for folder in (package / "shipped", package.parents[1])]
-    return next((file for file in found if file.is_file()), None)

@@ -17,7 +17,7 @@ from tracedistill.chat.prompts import (
 )
 from tracedistill.errors import InputError
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE
-from tracedistill.pipeline.launch import shipped
+from tracedistill.pipeline.hardware import shipped
 from tracedistill.pipeline.terms import OWN
 from tracedistill.recipes import Study
 from tracedistill.recipes import load as load_recipe

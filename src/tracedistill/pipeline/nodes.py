@@ -13,6 +13,7 @@ from tracedistill.pipeline.assemble import heldout_file, make_datasets
 from tracedistill.pipeline.attribute import make_attribution
 from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.pipeline.graph import Node, versions
+from tracedistill.pipeline.hardware import spreads
 from tracedistill.pipeline.preflight import limits_of, make_preflight
 from tracedistill.pipeline.problems import make_problems, sources_below
 from tracedistill.pipeline.report import make_report
@@ -252,8 +253,7 @@ class Graph:
             tuned = f"adapters/{run_name(adapter, seed)}"
             inputs += [tuned, f"{tuned}.parity.json"]
         make = functools.partial(self.attempting.make_attempts, name, seed)
-        local = study.students[study.student_of(arm)].base_url is None
-        launched = local and study.evaluation.accelerate_config is not None
+        launched = spreads(study, study.students[study.student_of(arm)])
         outputs = (f"generations/{run}.jsonl",)
         loads = self._loads(study.student_of(arm))
         return Node("generate", run, tuple(inputs), outputs, params, make, launched=launched, **loads)

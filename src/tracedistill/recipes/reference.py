@@ -41,7 +41,7 @@ EXAMPLES: dict[str, Any] = {
     "teachers.NAME.student": "small", "teachers.NAME.prompt": "chain-of-thought", "teachers.NAME.source": "planner",
     "teachers.NAME.system": "You explain briefly.", "teachers.NAME.extra": {"reasoning_effort": "low"},
     "teachers.NAME.omit": ["temperature"],
-    "validation.judge": "checker", "training.lora_targets": "q_proj,v_proj", "training.accelerate_config": "single_gpu",
+    "validation.judge": "checker", "training.lora_targets": "q_proj,v_proj", "training.accelerate_config": "fsdp2",
     "evaluation.accelerate_config": "ddp", "review.teachers": ["planner"],
     "attribution[].plan": "trace-of-thought", "attribution[].gold": "gold-plan", "attribution[].again": "plan-again",
     "arms.NAME.student": "small", "arms.NAME.teacher": "planner", "arms.NAME.tune": "correct",

@@ -135,8 +135,9 @@ class TrainingConfig:
     """Validation problems for that at most; the same in every arm."""
     seeds: int = 1
     """Adapters per tuned arm, each with a seed of its own: what a finding about a kind of trace needs."""
-    accelerate_config: str = "cpu"
-    """Name in accelerate_configs/, or a file."""
+    accelerate_config: str = "auto"
+    """auto: what the machine has (one GPU, several, or the CPU); else a name in accelerate_configs/, or a file. No
+    result depends on it, and a run folder may go on elsewhere."""
 
     def optimizer_steps(self, rows: int) -> int:
         """Return the optimizer steps of one adapter on so many rows."""
@@ -165,8 +166,9 @@ class EvaluationConfig:
     """Validation problems of that check: greedy verdicts of the merged weights against the adapter kept apart."""
     parity_limit: float = 0.01
     """Share of verdicts that may change by merging; above it the adapter stays apart."""
-    accelerate_config: str | None = None
-    """Name in accelerate_configs/, or a file: attempts are spread over its processes; none: this process alone."""
+    accelerate_config: str | None = "auto"
+    """auto: attempts are spread over several GPUs where the machine has them; a name in accelerate_configs/, or a file:
+    over its processes; none: this process alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -409,6 +409,15 @@ def test_hardware(
     assert told in found.text
 
 
+@pytest.mark.parametrize(
+    ("machine", "told"),
+    [(LAPTOP, "auto: cpu, 1 process on this machine"), (SERVER, "auto: ddp, 2 processes on this machine")],
+)
+def test_hardware_that_is_found(recipe: Recipe, machine: Machine, told: str) -> None:
+    (found,) = needs(recipe(training={"batch_size": 4}), machine)["training"]
+    assert (found.state, found.text) == ("ok", told)
+
+
 def test_a_recipe_that_cannot_be_read_is_one_line(recipe: Recipe) -> None:
     (found,) = needs(recipe(arms={}))["recipe"]
     assert found.state == "bad"

@@ -15,6 +15,7 @@ from tracedistill.engines.weights import PACKAGED, PREFIX
 from tracedistill.errors import InputError
 from tracedistill.forecast.estimates import LAUNCH_SECONDS, Device, training_memory
 from tracedistill.forecast.records import StudyForecast, Tuning
+from tracedistill.pipeline.hardware import AUTO, chosen
 from tracedistill.recipes import StudentConfig, Study
 from tracedistill.recipes.documents import parse
 from tracedistill.tools.doctor.findings import Finding, State, gigabytes
@@ -251,6 +252,13 @@ def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]
     stages.append(("evaluation", study.evaluation.accelerate_config))
     for stage, name in stages:
         if name is None:
+            continue
+        if name == AUTO:
+            training = study.training if stage == "training" else None
+            config, count = chosen(len(machine.gpus), training)
+            if count > 1 or training is not None:  # else attempts are made in the run's own process
+                told = f"auto: {config}, {count} process{'es' if count > 1 else ''} on this machine"
+                yield Finding(stage, "ok", told)
             continue
         key = f"{stage}.accelerate_config"
         try:

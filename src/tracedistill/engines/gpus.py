@@ -1,0 +1,19 @@
+"""Which GPUs this machine lets us use; torch is not imported where there can be none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""Devices of NVIDIA's and AMD's drivers on Linux, and of WSL's."""
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """Return the names of the GPUs that torch sees (`CUDA_VISIBLE_DEVICES` counts); none if no driver is loaded."""
+    if not any(Path(driver).exists() for driver in DRIVERS):
+        return ()
+    import torch
+
+    if not torch.cuda.is_available():
+        return ()
+    return tuple(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))

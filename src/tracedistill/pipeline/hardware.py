@@ -1,0 +1,129 @@
+"""The hardware that a stage is launched on: an accelerate configuration that the recipe names, or what is here.
+
+    auto, no GPU       accelerate_configs/cpu.yaml, one process
+    auto, one GPU      accelerate_configs/single_gpu.yaml, one process
+    auto, several      accelerate_configs/ddp.yaml with a process for each, or as many as share a batch evenly
+
+No result depends on it: a run folder that is moved goes on with what the other machine has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tracedistill.engines.gpus import visible_gpus
+from tracedistill.engines.scripted import SCRIPTED
+from tracedistill.errors import InputError
+from tracedistill.recipes import StudentConfig, Study, TrainingConfig
+from tracedistill.recipes.documents import parse
+
+AUTO = "auto"
+"""The value of `accelerate_config` that takes what this machine has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What a stage is launched on."""
+
+    name: str
+    """The configuration's name or file, as `accelerate_config` takes it."""
+    config: Path
+    """Its file."""
+    processes: int
+    """Processes on this machine."""
+    why: str = ""
+    """In one line, why it was chosen; empty if the recipe names it."""
+
+
+def training_hardware(study: Study, recipe: Path) -> Hardware:
+    """Return what adapters are trained on. Raises InputError if the recipe names a configuration that is none."""
+    return _hardware(study.training.accelerate_config, "training", recipe, study.training)
+
+
+def evaluation_hardware(study: Study, recipe: Path) -> Hardware:
+    """Return what attempts are generated on, where they are launched at all (`spreads`)."""
+    return _hardware(study.evaluation.accelerate_config or "cpu", "evaluation", recipe)
+
+
+def spreads(study: Study, student: StudentConfig) -> bool:
+    """Tell whether a student's attempts are spread over processes of their own: asked for, or several GPUs here."""
+    wanted = study.evaluation.accelerate_config
+    if wanted is None or student.base_url is not None:
+        return False
+    return wanted != AUTO or (not student.model.startswith(SCRIPTED) and len(visible_gpus()) > 1)
+
+
+def _hardware(
+    wanted: str, stage: Literal["training", "evaluation"], recipe: Path, training: TrainingConfig | None = None
+) -> Hardware:
+    if wanted != AUTO:
+        config = accelerate_config(wanted, recipe, stage)
+        return Hardware(wanted, config, processes_of(config))
+    gpus = visible_gpus()
+    name, processes = chosen(len(gpus), training)
+    return Hardware(name, accelerate_config(name, recipe, stage), processes, _why(gpus, processes))
+
+
+def chosen(gpus: int, training: TrainingConfig | None) -> tuple[str, int]:
+    """Return (name of the configuration, processes) for so many GPUs; in training these share each batch evenly."""
+    if not gpus:
+        return "cpu", 1
+    processes = gpus
+    if training is not None:
+        rows = training.batch_size // training.gradient_accumulation
+        processes = max((count for count in range(1, gpus + 1) if rows % count == 0), default=1) if rows else 1
+    return ("ddp", processes) if processes > 1 else ("single_gpu", 1)
+
+
+def _why(gpus: Sequence[str], processes: int) -> str:
+    if not gpus:
+        return "the CPU, one process (no GPU that torch sees)"
+    if len(gpus) == 1:
+        return f"one GPU, {gpus[0]}"
+    if processes == len(gpus):
+        return f"{len(gpus)} GPUs, {gpus[0]}"
+    return f"{processes} of {len(gpus)} GPUs, {gpus[0]}: more cannot share training.batch_size evenly"
+
+
+def processes_of(config: Path) -> int:
+    """Return how many processes an accelerate configuration starts on one machine. Raises InputError if it is none."""
+    try:
+        settings = parse(config.read_text(encoding="utf-8")) or {}
+        return max(1, int(settings.get("num_processes", 1)) // max(1, int(settings.get("num_machines", 1))))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{config}: not an accelerate configuration: {error}") from error
+
+
+def shared_rows(study: Study, recipe: Path) -> int:
+    """Return how many processes share one row in training; 1 if the configuration cannot be read here."""
+    try:
+        settings = parse(training_hardware(study, recipe).config.read_text(encoding="utf-8"))
+        return max(1, int(settings.get("parallelism_config", {}).get("parallelism_config_cp_size", 1)))
+    except (InputError, OSError, ValueError, TypeError, AttributeError):
+        return 1
+
+
+def accelerate_config(name: str, recipe: Path, stage: str = "training") -> Path:
+    """Return the file of an accelerate configuration: a path, or a name in accelerate_configs/."""
+    own = Path("accelerate_configs") / f"{name}.yaml"
+    candidates = [Path(name), recipe.parent / name]
+    candidates += [folder / own for folder in (Path.cwd(), *recipe.resolve().parents)]
+    for candidate in (*candidates, shipped(own)):
+        if candidate is not None and candidate.is_file():
+            return candidate
+    raise InputError(f"{stage}.accelerate_config: no file '{name}' and no {own}; `auto` takes what this machine has")
+
+
+def shipped(path: Path) -> Path | None:
+    """Return the file of this name that comes with tracedistill (`recipes/quickstart/study.yaml`); None if none does.
+
+    In a checkout it lies beside src/, in an installed package within it.
+    """
+    package = Path(__file__).parents[1]
+    if path.is_absolute() or ".." in path.parts or path.parts[:1] not in (("recipes",), ("accelerate_configs",)):
+        return None
+    found = [folder / path for folder in (package / "shipped", package.parents[1])]
+    return next((file for file in found if file.is_file()), None)
