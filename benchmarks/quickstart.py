@@ -51,7 +51,7 @@ def timed(words: list[str], folder: Path, environment: dict[str, str]) -> tuple[
 def main() -> int:
     """Run, and print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("changes", nargs="*", metavar="key=value", help="changes to the recipe")
+    parser.add_argument("changes", nargs="*", metavar="key=value", help="override recipe keys")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds that it may take; 0: any")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="a new folder for the run, which stays")
     options = parser.parse_args()

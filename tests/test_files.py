@@ -230,7 +230,7 @@ def test_a_killed_writer_leaves_nothing_under_the_name(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_way_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot write .*what was complete before is kept"):
+    with pytest.raises(InputError, match=r"cannot write .*earlier complete files are kept"):
         write_json(tmp_path / "file" / "x.json", 1)
     (tmp_path / "x.json").mkdir()
     with pytest.raises(InputError, match="cannot write"):

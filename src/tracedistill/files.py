@@ -27,7 +27,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG)
 
 
 def to_json(record: Any, *, defaults: bool = False) -> Any:
-    """A frozen record (or a container of them) as JSON values; fields at their default only where `defaults` asks."""
+    """Convert a frozen record (or a container of them) to JSON values; default fields only if `defaults` is set."""
     kind = type(record)
     if kind in _SCALARS:
         return record
@@ -62,13 +62,13 @@ def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
 
 
 def from_json(cls: type[T], value: Mapping[str, Any]) -> T:
-    """The record of this class; KeyError or TypeError where the value is not of its shape."""
+    """Build a record of this class. Raises KeyError or TypeError if the value does not fit."""
     return typing.cast(T, _reader(typing.cast(Any, cls))(value))
 
 
 @functools.cache
 def _reader(kind: Any) -> Callable[[Any], Any]:
-    """A function that turns JSON values into values of this type (dataclasses, tuples, mappings, optionals)."""
+    """Return a function that turns JSON values into values of this type (dataclasses, tuples, mappings, optionals)."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = typing.get_type_hints(kind)
         readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
@@ -94,14 +94,14 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
 
 
 def _of(kind: type[T], value: Any) -> T:
-    """The value, if it is of this type: a string is no list of its letters."""
+    """Return the value if it has this type: a string is not a list of its letters."""
     if not isinstance(value, kind):
-        raise TypeError(f"wants {kind.__name__}, got {value!r}"[:200])
+        raise TypeError(f"must be {kind.__name__}, got {value!r}"[:200])
     return value
 
 
 def content_id(*parts: Any) -> str:
-    """16 hexadecimal digits of the SHA-256 of these JSON values: equal content, equal id."""
+    """Hash JSON values to 16 hexadecimal digits of SHA-256: equal content, equal id."""
     return hashlib.sha256(canonical(parts)).hexdigest()[:16]
 
 
@@ -112,19 +112,19 @@ class ListId:
         self._digest, self.n = hashlib.sha256(b"[["), 0
 
     def add(self, text: str) -> None:
-        """The next string of the list."""
+        """Add the next string of the list."""
         self._digest.update((b"" if self.n == 0 else b",") + json.dumps(text).encode("ascii"))
         self.n += 1
 
     def id(self) -> str:
-        """The content id of what was added so far."""
+        """Return the content id of what was added so far."""
         whole = self._digest.copy()
         whole.update(b"]]")
         return whole.hexdigest()[:16]
 
 
 def canonical(value: Any) -> bytes:
-    """JSON bytes with sorted keys and no spaces; lone surrogates survive."""
+    """Serialise as JSON bytes with sorted keys and no spaces; lone surrogates survive."""
     text = json.dumps(to_json(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return text.encode("ascii")
 
@@ -143,7 +143,7 @@ def write_jsonl(path: Path, records: Iterable[Any]) -> int:
 
 
 def dumps(record: Any, indent: int | None = None) -> str:
-    """One record as a line of JSON (indented: several), readable where UTF-8 can say it."""
+    """Serialise one record as a line of JSON (indented: several), readable where UTF-8 allows."""
     text = json.dumps(to_json(record), ensure_ascii=False, indent=indent)
     try:
         text.encode("utf-8")
@@ -153,7 +153,7 @@ def dumps(record: Any, indent: int | None = None) -> str:
 
 
 def read_jsonl(path: Path, cls: type[T], *, skip: int = 0, start: int = 0, count: int | None = None) -> Iterator[T]:
-    """Read records of one class from the lines that `read_lines` yields.
+    """Yield records of one class after the first `skip`. Raises InputError naming file and line if one does not fit.
 
     Raises InputError, which names file and line, for what does not fit.
     """
@@ -184,7 +184,7 @@ class Records(Generic[T]):
 def read_lines(
     path: Path, *, skip: int = 0, start: int = 0, count: int | None = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, JSON object) pairs, the first `skip` lines unread, and of the others `count` at most.
+    """Yield (line number, JSON object) pairs after the first `skip` lines. Raises InputError naming file and line.
 
     `start`: the byte at which the first line to be read begins, where that is known; it spares going there line by
     line. Raises InputError, which names file and line, for what is no JSON object.
@@ -259,16 +259,16 @@ def check_output(out: Path, *inputs: Path) -> None:
     """Raise InputError if a file to write is one of the files that are read: it would be overwritten."""
     for each in inputs:
         if out.resolve() == each.resolve() or (out.exists() and each.exists() and out.samefile(each)):
-            raise InputError(f"{out}: is the file that is read, and writing would replace it; give another name")
+            raise InputError(f"{out}: is an input file, and writing would replace it; choose another name")
 
 
 def disk_error(path: Path, error: OSError) -> InputError:
-    """The message for a full disk or an unwritable folder."""
-    return InputError(f"cannot write {path}: {error.strerror or error}; what was complete before is kept")
+    """Return the message for a full disk or an unwritable folder."""
+    return InputError(f"cannot write {path}: {error.strerror or error}; earlier complete files are kept")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """One JSON document, indented, atomically."""
+    """Write one indented JSON document atomically."""
     with atomic(path) as stream:
         stream.write(dumps(value, indent=1) + "\n")
 
@@ -312,7 +312,7 @@ def read_value(path: Path) -> Any:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of all files below a folder, in hexadecimal."""
+    """Hash a file, or the names and contents of all files in a folder, with SHA-256, in hexadecimal."""
     if path.is_dir():
         digest = hashlib.sha256()
         for child in sorted(path.rglob("*")):

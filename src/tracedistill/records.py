@@ -25,12 +25,12 @@ plan: says what to do without doing it; text: anything else."""
 
 
 def node_name(kind: str, of: str = "") -> str:
-    """The name of one piece of a run: `train:correct.seed1`, or `problems`, which is of the whole study."""
+    """Name one node of a run: `train:correct.seed1`, or `problems`, which belongs to the whole study."""
     return f"{kind}:{of}" if of else kind
 
 
 def split_node_name(name: str) -> tuple[str, str]:
-    """(kind, what it is of) out of the name of a piece; of the whole study: an empty text."""
+    """Split the name of a node into (kind, subject); the subject is empty for the whole study."""
     kind, _, of = name.partition(":")
     return kind, of
 
@@ -81,7 +81,7 @@ class Problem:
     """JSON values of the source that the task's own judges need."""
 
     def blind(self) -> Problem:
-        """The problem without gold: no answers, gold steps, category, difficulty or meta."""
+        """Return the problem without gold: no answers, gold steps, category, difficulty or meta."""
         return replace(self, answers=(), category="", gold_steps=(), gold_text="", difficulty=None, meta={})
 
 

@@ -59,7 +59,7 @@ def wide_console() -> Console:
 
 
 def narrow_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Make a table with few lines: the first column left, figures right; where there is no room heads wrap first."""
+    """Make a table with few lines: the first column left, figures right; if there is no room heads wrap first."""
     from rich import box
     from rich.cells import cell_len
     from rich.markup import escape

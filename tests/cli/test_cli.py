@@ -208,7 +208,7 @@ def test_status_of_a_report_with_other_comparisons(
     capsys.readouterr()
     assert main(["status", recipe]) == 0
     told = capsys.readouterr().out.splitlines()[-1]
-    assert told.endswith("missing: report.json was not finished, or was written by another command")
+    assert told.endswith("missing: report.json is incomplete, or was written by another command")
 
 
 def test_status_writes_nothing(study_file: StudyFile, tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_interrupt(study_file: StudyFile, tmp_path: Path) -> None:
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert told == "tracedistill: interrupted; the same command goes on where it was\n"
+    assert told == "tracedistill: interrupted; run the same command again to continue\n"
     assert not list((tmp_path / "run").rglob("standard.jsonl"))
 
 

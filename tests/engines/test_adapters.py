@@ -260,5 +260,5 @@ def test_half_of_what_is_saved_whole_is_refused(folder: Path, tmp_path: Path) ->
 @pytest.mark.filterwarnings("ignore")
 def test_what_changes_the_base_for_good_is_refused(folder: Path, tmp_path: Path) -> None:
     path = lora(folder, tmp_path / "adapter", target_modules=["q_proj"], layer_replication=[[0, 2], [1, 2]])
-    with pytest.raises(InputError, match="changes the base for good"):
+    with pytest.raises(InputError, match="changes the base weights"):
         load(folder, path)

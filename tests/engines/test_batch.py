@@ -235,7 +235,7 @@ def test_what_is_under_way_is_at_stake_over_kills_and_settled_by_the_bill(tmp_pa
                 list(generate(many(20), batch_at(server.url, state, sleep=die, prices=prices), cache, limits))
             balance = cache.balance("study")
             assert (balance.spent.calls, balance.others.calls) == (0, 20)
-        with pytest.raises(InputError, match="20 calls of other runs and batches under way"):
+        with pytest.raises(InputError, match="20 calls of other runs and batches in progress"):
             list(generate(many(9, "other"), engine_at(server.url), cache, Budget(calls=20, scope="study")))
         answers = list(generate(many(20), batch_at(server.url, state, prices=prices), cache, limits))
         read, wrote, _ = server.ledger.bill()

@@ -161,7 +161,7 @@ def test_what_is_no_cache_is_refused_by_name_and_left_alone(tmp_path):
     db.close()
     for path, words in [
         (garbage, "damaged"),
-        (foreign, "no generation cache"),
+        (foreign, "not a generation cache"),
         (newer, "version 9"),
         (tmp_path, "check"),
     ]:
@@ -266,7 +266,7 @@ def test_full_disk_is_told_and_keeps_what_was_there(tmp_path):
     with GenerationCache(path) as cache:
         cache.put(b"a", GOOD)
         cache._writer.execute("PRAGMA max_page_count = 12")
-        with pytest.raises(InputError, match="make room"):
+        with pytest.raises(InputError, match="free disk space"):
             cache.put(b"b", Entry("stop", "x" * 1_000_000))
         assert same(cache.get(b"a"), GOOD)
         assert cache.get(b"b") is None

@@ -206,7 +206,7 @@ def test_leaving_early_keeps_what_was_in_flight(cache):
 def test_an_unusable_cache_ends_the_run_by_name(tmp_path):
     with running(QUICK) as server, GenerationCache(tmp_path / "c.db") as cache:
         cache._writer.execute("PRAGMA max_page_count = 12")
-        with pytest.raises(InputError, match=r"c\.db.*make room"):
+        with pytest.raises(InputError, match=r"c\.db.*free disk space"):
             list(generate(many(2000), engine_at(server.url), cache))
     with GenerationCache(tmp_path / "c.db") as cache:
         assert cache.counts()["stop"] > 0
@@ -343,7 +343,7 @@ def test_a_batch_engine_that_forgets_and_repeats(cache):
 
     answers = {answer.request_id: answer for answer in generate(many(4), Odd(), cache)}
     assert [answers[f"r{n}"].text for n in range(4)] == ["a", "", "a", ""]
-    assert "gave nothing back" in answers["r1"].error
+    assert "returned nothing" in answers["r1"].error
 
 
 def test_a_retry_that_waits_for_a_slot_does_not_keep_the_processor_busy(cache):

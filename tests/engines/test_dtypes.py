@@ -234,7 +234,7 @@ def test_a_run_folder_keeps_what_it_began_with(
     assert "generate:standard" in pipeline.run(loaded, "evaluate")
     told = capsys.readouterr().out
     assert told.count("warning") == 1
-    assert "The run folder was begun in bfloat16 and keeps it; a new run_dir gets float32" in told
+    assert "This run folder was started in bfloat16 and keeps it; a new run_dir gets float32" in told
     assert dtypes_in(folder) == {"bfloat16"}
 
 

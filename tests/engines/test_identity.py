@@ -83,7 +83,7 @@ def test_weights_replaced_under_the_same_name_make_all_that_loads_them_stale(tmp
     loading = {name for name in found if name.partition(":")[0] in ("preflight", "train", "parity", "generate")}
     assert {found[name] for name in loading} == {("stale", "the files of student tiny have changed")}
     assert found["problems"][0] == found["assemble"][0] == "complete"
-    with pytest.raises(InputError, match="was tuned on other files of student tiny than those that are there now"):
+    with pytest.raises(InputError, match="was tuned on other files of student tiny than the current ones"):
         open_study(tmp_path / "run").adapter("correct")
     with pytest.raises(InputError, match=r"is stale \(the files of student tiny have changed\); first: tracedistill"):
         open_study(tmp_path / "study.yaml").adapter("correct")

@@ -161,7 +161,7 @@ def test_no_server_at_all_stops_the_run_and_fails_no_row(tmp_path):
 @pytest.mark.parametrize("concurrency", [1, 64])
 def test_an_outage_stops_the_run_and_fails_no_row(tmp_path, concurrency):
     with GenerationCache(tmp_path / "c.db") as cache:
-        with pytest.raises(StopRunError, match=r"none was answered, with the same words: HTTP 500: no .*run the same"):
+        with pytest.raises(StopRunError, match=r"none was answered, with the same error: HTTP 500: no .*run the same"):
             run(Endpoint(failure(500)), many(1000), cache=cache, pacing=Pacing(concurrency, concurrency, attempts=2))
         assert cache.counts() == {}
         again = run(Endpoint(completion()), many(30), cache=cache)
@@ -240,7 +240,7 @@ def test_a_gateway_that_is_down_for_a_minute_fails_no_row():
 
 
 def test_an_endless_retry_after_stops_the_run_and_says_until_when():
-    with pytest.raises(StopRunError, match=r"nothing through until 20\d\d-\d\d-\d\d \d\d:\d\d \(in 24 h 0 min\)"):
+    with pytest.raises(StopRunError, match=r"all requests until 20\d\d-\d\d-\d\d \d\d:\d\d \(in 24 h 0 min\)"):
         run(Endpoint(failure(429, headers={"retry-after": "86400"})))
 
 

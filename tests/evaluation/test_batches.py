@@ -84,7 +84,7 @@ def test_another_number_of_processes_goes_on(tmp_path: Path) -> None:
 def test_missing_batches_are_told(tmp_path: Path) -> None:
     run = a_run(tmp_path)
     attempt_batches(Echo(), run, share=(0, 2))
-    with pytest.raises(InputError, match="2 of 4 batches of arm were not finished"):
+    with pytest.raises(InputError, match="2 of 4 batches of arm are missing"):
         done(Echo(), run)
 
 

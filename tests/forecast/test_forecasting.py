@@ -105,7 +105,7 @@ def test_evaluations_during_training_are_counted(
             assert (before.evaluations, each.lengths) == (0, before.lengths)
         told = capsys.readouterr().out
         assert f"2 on {rows} rows" in told
-        assert "training.eval_steps: an evaluation is reckoned as a pass forward" in told
+        assert "training.eval_steps: an evaluation is estimated as one forward pass" in told
 
 
 @pytest.mark.parametrize(("device", "told"), [(None, True), ("h100", False)])
@@ -184,16 +184,16 @@ def test_a_row_too_long_in_one_arm_is_in_none(study_file: StudyFile, folder: Pat
     rows = {each.lengths.rows for each in found.tunings if each.lengths}
     assert len(rows) == 1
     assert 0 < rows.pop() < 20
-    assert any(f"are over training.max_length={limit} and in no arm" in line for line in found.unknown)
+    assert any(f"are over training.max_length={limit} and are left out of every arm" in line for line in found.unknown)
     strict = dry_run(recipe, "training.too_long=error")
-    assert any("too_long says error" in line for line in strict.refused)
-    assert "arm answer-only: no row is left to tune on" in dry_run(recipe, "training.max_length=20").refused
+    assert any("too_long is error" in line for line in strict.refused)
+    assert "arm answer-only: no training rows are left" in dry_run(recipe, "training.max_length=20").refused
 
 
 def test_a_student_of_the_hub_is_counted_by_characters(study_file: StudyFile) -> None:
     arms = {**ARMS, "shuffled": {"tune": "shuffled"}}
     found = dry_run(study_file(students={"llama": {**LLAMA, "quantization": "nf4"}}, arms=arms, comparisons=[]))
-    assert any("characters a token" in line for line in found.assumptions)
+    assert any("characters per token" in line for line in found.assumptions)
     assert any("1236M weights" in line for line in found.assumptions)
     for tuning in found.tunings:
         assert tuning.need is not None
@@ -274,7 +274,7 @@ def test_a_template_that_does_not_take_the_format(
     recipe = study_file(students={"tiny": {"model": str(folder)}}, arms=ARMS, comparisons=[], format="reasoning")
     assert main(["run", str(recipe), "--dry-run", "--device", "h100"]) == 2
     told = capsys.readouterr().out
-    assert "would stop the run:" in told
+    assert "the run would stop:" in told
     assert "reasoning_content" in told
 
 
@@ -283,7 +283,7 @@ def test_the_command(study_file: StudyFile, folder: Path, capsys: pytest.Capture
     for stage in ("run", "train", "teach"):
         assert main([stage, str(recipe), "--dry-run", "--device", "l4"]) == 0
         told = capsys.readouterr().out
-        for word in ("correct-trace", "supervised", "steps", "memory", "in all: tuning", "L4", "not run"):
+        for word in ("correct-trace", "supervised", "steps", "memory", "total: tuning", "L4", "not measured"):
             assert word in told, word
     assert main(["run", str(recipe), "--dry-run", "--device", "abacus"]) == 2
     assert ", ".join(DEVICES) in capsys.readouterr().err
@@ -303,7 +303,7 @@ def test_without_a_device_this_machine_is_measured(
     recipe = study_file(students={"tiny": {"model": str(folder)}}, arms=ARMS, comparisons=[])
     (device,) = dry_run(recipe, device=None).devices
     this_machine.cache_clear()
-    assert "3 GFLOP/s a core in float32 where it trains" in device.source
+    assert "3 GFLOP/s a core in float32 in training" in device.source
     assert "times bfloat16; measured" in device.source
 
 

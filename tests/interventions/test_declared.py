@@ -253,7 +253,7 @@ def test_a_change_that_changes_nothing_is_caught() -> None:
     half = [*here.traces[:50], *after("babi", "shuffled")[50:100]]
     idle = Intervention("idle", (), ("order",), lambda *_: half)
     assert broken(idle, measure(BABI, here.problems, here.traces[:100], half)) == [
-        "idle is to change every row: 50 of 100 are as they were"
+        "idle must change every row: 50 of 100 are unchanged"
     ]
 
 

@@ -161,10 +161,13 @@ def test_an_intervention_on_plans_is_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arms", "message"),
     [
-        ({"a": {"plans": 2}}, "arms.a.plans: the arm's prompt shows no plan"),
-        ({"a": {"prompt": "trace-of-thought", "plan": "wrong-answer"}}, "changes the answer to learn, not a trace"),
-        ({"a": {"forced": "wrong-answer"}}, "changes the answer to learn, not a trace"),
-        ({"a": {"vote": True}}, "one attempt per problem is no vote"),
+        ({"a": {"plans": 2}}, "arms.a.plans: the arm's prompt has no {steps}"),
+        (
+            {"a": {"prompt": "trace-of-thought", "plan": "wrong-answer"}},
+            "changes the answer to learn, so it cannot be applied to a trace",
+        ),
+        ({"a": {"forced": "wrong-answer"}}, "changes the answer to learn, so it cannot be applied to a trace"),
+        ({"a": {"vote": True}}, "a vote needs several attempts per problem"),
         ({"a": {"forced": "nonsense"}}, "unknown name 'nonsense'"),
     ],
 )
@@ -253,7 +256,7 @@ def test_problems_without_a_plan_are_told_beside_the_attribution(tmp_path: Path)
 
 def test_attribution_wants_arms_that_show_plans(tmp_path: Path) -> None:
     changes = {"arms": {"a": {}, "b": {"prompt": "trace-of-thought"}}, "attribution": [{"plan": "b", "gold": "a"}]}
-    with pytest.raises(InputError, match=r"attribution\[0\].gold: the arm shows no plan"):
+    with pytest.raises(InputError, match=r"attribution\[0\].gold: this arm's prompt has no \{steps\}"):
         pipeline.load(arithmetic_study(tmp_path, **changes))
 
 

@@ -95,7 +95,7 @@ def test_two_drivers_of_one_run_folder(study_file: StudyFile) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        with pytest.raises(InputError, match="another tracedistill run is at work there"):
+        with pytest.raises(InputError, match="another tracedistill run is using this folder"):
             pipeline.run(loaded, "validate", quiet=True)
         assert not (loaded.study.folder / ".parts").exists()
         with contextlib.suppress(BrokenPipeError):

@@ -111,7 +111,7 @@ def test_edited_output_is_never_overwritten(study_file: StudyFile) -> None:
     path = loaded.study.folder / "traces" / "rules.jsonl"
     edited = path.read_text().replace("Question type", "Type of question", 1)
     path.write_text(edited)
-    with pytest.raises(InputError, match=r"traces/rules.jsonl is not what its stage wrote; delete it"):
+    with pytest.raises(InputError, match=r"traces/rules.jsonl was changed after its stage wrote it; delete it"):
         pipeline.run(loaded, quiet=True)
     assert path.read_text() == edited
 
@@ -161,7 +161,7 @@ def test_two_runs_at_once_are_refused(study_file: StudyFile) -> None:
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="another tracedistill run is at work there"):
+        with pytest.raises(InputError, match="another tracedistill run is using this folder"):
             pipeline.run(loaded, quiet=True)
     finally:
         holder.kill()
@@ -234,7 +234,7 @@ def test_scripted_student_cannot_be_tuned(study_file: StudyFile) -> None:
     "arm", [{"tune": "none", "prompt": "few-shot"}, {"tune": "correct", "prompt": "trace-of-thought"}]
 )
 def test_a_tuned_arm_is_asked_as_it_was_trained(study_file: StudyFile, arm: dict[str, str]) -> None:
-    with pytest.raises(InputError, match="a tuned arm is asked as it was trained"):
+    with pytest.raises(InputError, match="a tuned arm is evaluated with the prompt it was trained"):
         pipeline.load(study_file(arms={"tuned": arm}, comparisons=[]))
 
 

@@ -61,14 +61,14 @@ def test_what_is_varied(items: list[str], varied: Mapping[str, list[Any]], other
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        ([], "nothing to try"),
-        (["training.learning_rate=1e-3"], "nothing to try"),
-        (["training.learning_rate=1e-3,"], "wants several values"),
-        (["training.epochs=1,2", "training.epochs=3,4"], "wants several values, once"),
-        (["training.seeds=1,2"], "training.seeds: is not chosen by validation"),
+        ([], "nothing to sweep"),
+        (["training.learning_rate=1e-3"], "nothing to sweep"),
+        (["training.learning_rate=1e-3,"], "with several values"),
+        (["training.epochs=1,2", "training.epochs=3,4"], "must be given once, with several values"),
+        (["training.seeds=1,2"], "training.seeds: cannot be swept"),
         (["training.lerning_rate=1,2"], "unknown key; did you mean 'learning_rate'"),
         (["training.learning_rate=1e-3,fast"], "wants a number"),
-        (["training.learning_rate=1e-3,0.001"], "two of the settings are the same"),
+        (["training.learning_rate=1e-3,0.001"], "two of the settings are identical"),
         (["training.epochs=1,2", "task.validation=0"], "no validation problems"),
         (["training.epochs=1,2", "arms={standard: {}}", "comparisons=[]"], "no arm is tuned"),
         (["training.epochs=1,2,3,4", "training.lora_r=1,2"], r"16 trainings \(8 settings, 2 arms"),
@@ -92,7 +92,7 @@ def test_a_sweep(recipe: Path, capfd: pytest.CaptureFixture[str], monkeypatch: p
     assert result["settings"] == [{"training.learning_rate": 0.001}, {"training.learning_rate": 0.05}]
     assert result["folders"] == ["sweep/learning_rate-0.001", "sweep/learning_rate-0.05"]
     assert list(result["arms"]) == ["answer-only", "correct-trace"]
-    assert "best in common: training.learning_rate=" in told
+    assert "best common setting: training.learning_rate=" in told
 
     problems = {line["problem_id"]: line for line in lines(study.folder / "problems.jsonl")}
     held = [key for key, line in problems.items() if line["split"] == "validation"]
@@ -159,14 +159,14 @@ def test_what_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     said = " ".join(advice(FOUND))
     assert "overlapping intervals in 3 of 3 arms" in said
     assert "training.learning_rate=0.002" in said
-    assert "the arms' own best differ" in said
+    assert "the arms have different best settings" in said
 
 
 def test_a_clear_winner_is_not_called_unsure() -> None:
     clear = replace(FOUND, arms={"one": tried(10, 90, 12)}, best={"one": 1}, best_of_student={"a": 1, "b": 0})
     said = " ".join(advice(clear))
     assert "overlapping" not in said
-    assert "own best differ" not in said
+    assert "different best settings" not in said
     assert "best for the arms of b: learning_rate=0.001" in said
 
 

@@ -158,4 +158,4 @@ def test_a_reviser_works_on_the_first_trace_and_says_what_had_none(study_file: S
         loaded = pipeline.load(made)
         pipeline.run(loaded, "teach", quiet=True)
     failures = [row for _, row in read_lines(loaded.study.folder / "traces" / "reviser.failures.jsonl")]
-    assert [row["cause"] for row in failures] == ["planner made no trace to work on"] * 6
+    assert [row["cause"] for row in failures] == ["planner made no traces to work on"] * 6

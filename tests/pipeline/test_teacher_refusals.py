@@ -70,7 +70,7 @@ def test_a_few_problems_that_all_fail_end_with_an_error_and_not_with_nothing(
         file = recipe(study_file, tmp_path / "one", server.url, 4)
         assert cli.main(["teach", str(file)]) == 2
         shown = capsys.readouterr()
-        assert "4 failed: HTTP 400: Unexpected fields: {'top_k'}; take the field" in shown.out
+        assert "4 failed: HTTP 400: Unexpected fields: {'top_k'}; remove the field" in shown.out
         assert "no trace was made: all 4 requests failed" in shown.err
         assert cli.main(["teach", str(file)]) == 2, "and so it stays, without a call"
         assert server.ledger.calls == 4

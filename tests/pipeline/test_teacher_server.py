@@ -140,7 +140,7 @@ def test_what_a_recipe_says_of_the_body(study_file: StudyFile, tmp_path: Path) -
     dialect = Teachers(work).engine("planner", loaded.study.teachers["planner"]).describe()["dialect"]
     assert dialect["omit"] == ["seed", "temperature"]
     assert (dialect["max_tokens_field"], dialect["schema"]) == ("max_completion_tokens", "json_object")
-    with pytest.raises(InputError, match="'messages' is what is asked; it cannot be left out"):
+    with pytest.raises(InputError, match="'messages' is the question itself; it cannot be left out"):
         pipeline.load(recipe(study_file, tmp_path / "two", "http://127.0.0.1:9/v1", 5, omit=["messages"]))
 
 

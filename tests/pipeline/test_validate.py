@@ -118,7 +118,7 @@ def read_lines_after_teaching(loaded: pipeline.LoadedStudy) -> Any:
     ("rule", "words"),
     [
         ({"judge": "referre"}, r"validation.judge.*unknown teacher 'referre'; did you mean 'referee'\?; or none"),
-        ({"judge": "rules"}, "'rules' is a teacher of kind rules; a judge is of kind model"),
+        ({"judge": "rules"}, "'rules' is a teacher of kind rules; a judge must be of kind model"),
         ({"judge_asks": "some"}, "'some' is not one of undecided, all"),
     ],
 )
@@ -239,7 +239,7 @@ def test_audit_judge_prints_and_writes_its_figures_and_pays_once(
         ({"label": "good"}, "row 1: label is 'good', not correct or incorrect"),
         ({"kind": "trace"}, "row 1: kind is 'trace', not plan or step"),
         ({"text": " "}, "row 1: no text; every row needs problem, kind, text, label"),
-        ({"id": "row 2"}, "row 2: id 'row 2' stands twice"),
+        ({"id": "row 2"}, "row 2: duplicate id 'row 2'"),
     ],
 )
 def test_bad_labels(tmp_path: Path, changes: dict[str, str], words: str) -> None:

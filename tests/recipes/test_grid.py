@@ -94,7 +94,7 @@ def test_attribution_over_a_grid(tmp_path: Path) -> None:
 
 
 def test_attribution_holds_the_student_fixed(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="its arms are of different students"):
+    with pytest.raises(InputError, match="its arms have different students"):
         read(tmp_path, attribution=[{"plan": "plan@small+rules", "gold": "plan@large+gold"}])
 
 
@@ -121,11 +121,11 @@ def test_a_recipe_without_grid_is_left_alone() -> None:
     [
         ({"a": {"student": []}}, "arms.a.student"),
         ({"a": {"student": [1]}}, "arms.a.student"),
-        ({"a": {"student": "small", "teacher": "rules", "adapter": "b"}}, "'b' is no tuned arm"),
-        ({"a": {"student": "small", "tune": "correct", "forced": "correct"}}, "another arm may have {adapter: a}"),
-        ({"a": {"student": "small", "forced": "own"}}, "no arm that is as this one but not forced"),
+        ({"a": {"student": "small", "teacher": "rules", "adapter": "b"}}, "'b' is not a tuned arm"),
+        ({"a": {"student": "small", "tune": "correct", "forced": "correct"}}, "Add another arm with {adapter: a}"),
+        ({"a": {"student": "small", "forced": "own"}}, "needs a matching arm without 'forced'"),
         ({"a": {"student": "small", "served": "x"}}, "no base_url"),
-        ({"a": {"student": "small", "samples": 3}}, "all alike; set temperature"),
+        ({"a": {"student": "small", "samples": 3}}, "identical; set temperature"),
         ({"a": {"student": "small", "tune": "correct", "teacher": None}}, "the study has several teachers"),
         ({"a.seed1": {"student": "small"}}, "are reserved for other files of a run"),
         ({"t": {"student": "small", "tune": "none"}, "a": {"student": "large", "adapter": "t"}}, "another student"),

@@ -188,7 +188,7 @@ def test_the_newest_manifest_tells_the_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda folder: None, "no such run folder; give a run folder, or a recipe"),
+        (lambda folder: None, "no such run folder; give a run folder or a recipe"),
         (lambda folder: folder.mkdir(), "not a run folder"),
         (lambda folder: write_run(folder, {}, 2), "no attempts yet"),
         (lambda folder: folder.write_text("x"), "no such run folder"),
@@ -238,9 +238,9 @@ def test_chosen_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["study.yaml", "--against", "x"], "want run folders, no recipe"),
-        (["study.yaml", "other.yaml"], "want run folders, no recipe"),
-        (["{run}", "seed=3"], "seed=3: changes a recipe"),
+        (["study.yaml", "--against", "x"], "take run folders, not a recipe"),
+        (["study.yaml", "other.yaml"], "take run folders, not a recipe"),
+        (["{run}", "seed=3"], "seed=3: overrides a recipe key"),
         (["{run}", "--section", "nonsense"], "no section 'nonsense'"),
     ],
 )

@@ -348,7 +348,7 @@ def test_imported_outputs_are_told_about_as_far_as_they_go(tmp_path: Path) -> No
     sections = {each.key: each for each in all_sections(view_of_folder(tmp_path))}
     assert list(sections) == ["accuracy", "comparisons", "association", "costs", "differences", "extras"]
     (row,) = table(sections["differences"], "compared arms").rows
-    assert row[1:] == ("how they were made", "imported", "imported", "nobody told us: not checked")
+    assert row[1:] == ("how they were made", "imported", "imported", "unknown, not checked")
 
 
 def test_attempts_in_bulk_take_no_loop_over_them(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_a_run_is_read_again_only_where_it_changed(study_file: Callable[..., Pat
         problem_id = traces[1].problem_id
         fill_from_run(store, folder, "babi", ["rules"], {problem_id: "both", traces[2].problem_id: "student"})
         assert [line.problem_id for line in lines(store, "ana", Filter(need="teacher"))] == [problem_id]
-        with pytest.raises(InputError, match=r"nobody\.jsonl: no such file; first make it"):
+        with pytest.raises(InputError, match=r"nobody\.jsonl: no such file; first run"):
             fill_from_run(store, folder, "babi", ["nobody"])
         assert isinstance(store.problem(problem_id), Problem)
 
@@ -191,16 +191,16 @@ def test_plain_rows_are_traces(tmp_path: Path) -> None:
 
 
 MESSAGES = [
-    (["review", "{tmp}/traces.jsonl"], "wants --task NAME"),
+    (["review", "{tmp}/traces.jsonl"], "needs --task NAME"),
     (["review", "{tmp}/traces.jsonl", "--task", "gsm8k", "a=b"], "takes no key=value"),
     (["review", "{tmp}/nothing.jsonl", "--task", "gsm8k"], "no such file"),
     (["review", "{tmp}/nothing.yaml"], "no such recipe"),
     (["review", "{tmp}/traces.jsonl", "--task", "gsm8k", "--sample", "-1"], "--sample must not be negative"),
     (["review", "{tmp}/unknown.jsonl", "--task", "gsm8k", "--data-dir", "{tmp}/data"], "row 2: no problem 'p9'"),
-    (["review", "{tmp}/broken.jsonl", "--task", "gsm8k", "--data-dir", "{tmp}/data"], "row 1: a trace wants"),
+    (["review", "{tmp}/broken.jsonl", "--task", "gsm8k", "--data-dir", "{tmp}/data"], "row 1: a trace needs"),
     (["review", "{tmp}/traces.jsonl", "--task", "gsm8k", "--data-dir", "{tmp}/data", "--reviewer", " "], "--reviewer"),
     (["review", "{tmp}/traces.jsonl", "--task", "gsm8k", "--data-dir", "{tmp}/data", "--port", "99999"], "--port"),
-    (["review", "{tmp}/traces.jsonl", "--task", "gsm8k", "--data-dir", "{tmp}/data", "--read", "5"], "wants a study"),
+    (["review", "{tmp}/traces.jsonl", "--task", "gsm8k", "--data-dir", "{tmp}/data", "--read", "5"], "needs a study"),
     (
         ["review", "{tmp}/traces.jsonl", "--task", "gsm8k", "--data-dir", "{tmp}/data", "--rate", "{tmp}/no.yaml"],
         "plan",
@@ -226,7 +226,7 @@ def test_labels(tmp_path: Path) -> None:
     path.write_text("problem_id,label\np1,teacher\np2,student\n")
     assert read_labels(path) == {"p1": "teacher", "p2": "student"}
     path.write_text("problem,label\np1,teacher\n")
-    with pytest.raises(InputError, match="row 2: want the columns problem_id"):
+    with pytest.raises(InputError, match="row 2: needs the columns problem_id"):
         read_labels(path)
 
 
@@ -239,7 +239,7 @@ def test_an_export_replaces_no_sheet_unasked(tmp_path: Path, capsys: pytest.Capt
     assert review(tmp_path, "--export", str(sheet)) == 0
     sheet.write_text("edited for an hour")
     assert review(tmp_path, "--export", str(sheet)) == 2
-    assert "may hold edits that were not imported" in capsys.readouterr().err
+    assert "may contain edits that were not imported" in capsys.readouterr().err
     assert sheet.read_text() == "edited for an hour"
     assert review(tmp_path, "--export", str(sheet), "--overwrite") == 0
     assert sheet.read_text(encoding="utf-8-sig").startswith("trace_id")
@@ -251,7 +251,7 @@ def test_an_export_never_replaces_what_is_read(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "sub").mkdir()
     before = (tmp_path / "traces.jsonl").read_bytes()
     assert review(tmp_path, "--export", str(tmp_path / name), "--overwrite") == 2
-    assert "is the file that is read" in capsys.readouterr().err
+    assert "is an input file" in capsys.readouterr().err
     assert (tmp_path / "traces.jsonl").read_bytes() == before
 
 

@@ -53,7 +53,7 @@ def test_from_the_queue_to_the_decision(browser: Browser) -> None:
     assert heading(browser.press("undo")) == "p1"
     assert browser.fields()["line"] == [GOOD, second]
     browser.press("approve")
-    assert "nothing is left in this queue" in browser.press("reject", comment="no")
+    assert "this queue is empty" in browser.press("reject", comment="no")
     assert [one.status for one in reviewed_of(browser.desk.store.path, "t")] == [
         "open", "edited", "open", "open", "rejected", "open",
     ]  # fmt: skip

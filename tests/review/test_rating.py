@@ -141,9 +141,9 @@ def test_the_signed_rank_test_of_a_textbook() -> None:
 BROKEN = [
     ("[1", "cannot be read"),
     ("kinds: {a: x}\nscales: [{name: s, ask: q}]", "at least two"),
-    ("kinds: {a: x, b: y}", "scales: want a list"),
-    ("kinds: {a: x, b: y}\nscales: [{name: s}]", "number 1 wants name and ask"),
-    ("kinds: {a: x, b: y}\nscales: [{name: s, ask: q}, {name: s, ask: q}]", "'s' stands twice"),
+    ("kinds: {a: x, b: y}", "scales: must be a list"),
+    ("kinds: {a: x, b: y}\nscales: [{name: s}]", "number 1 needs name and ask"),
+    ("kinds: {a: x, b: y}\nscales: [{name: s, ask: q}, {name: s, ask: q}]", "'s' is a duplicate"),
     ("kinds: {a: x, b: y}\nscales: [{name: s, ask: q, higth: z}]", "unknown key higth"),
     ("kinds: {a: x, b: y}\nscales: [{name: s, ask: q}]\nproblem: 3", "problem: unknown key"),
     ("kinds: {a: x, b: y}\nscales: [{name: s, ask: q}]\nproblems: 0\nseed: no", "problems: must be a whole number"),

@@ -80,7 +80,7 @@ def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
         db.execute("CREATE TABLE theirs (x)")
     db.close()
     before = path.read_bytes()
-    with pytest.raises(InputError, match=r"other\.sqlite: no review store"):
+    with pytest.raises(InputError, match=r"other\.sqlite: not a review store"):
         ReviewStore(path)
     assert path.read_bytes() == before
     (tmp_path / "text.sqlite").write_text("not a database at all, " * 100)

@@ -131,10 +131,10 @@ def test_the_report_tells_a_mix_from_what_nobody_declared(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arms", "message"),
     [
-        ({"a": {"mix": {"b": 0.5}}, "b": {"tune": "none"}}, "mixes rows to tune on, and nothing is tuned"),
-        ({"a": {"tune": "none", "mix": {"a": 0.5}}}, "is the arm itself"),
-        ({"a": {"tune": "none", "mix": {"bb": 0.5}}, "b": {"tune": "none"}}, "is no tuned arm; did you mean 'b'?"),
-        ({"a": {"tune": "none", "mix": {"b": 0.5}}, "b": {}}, "is no tuned arm"),
+        ({"a": {"mix": {"b": 0.5}}, "b": {"tune": "none"}}, "mixes training rows, but the arm is not tuned"),
+        ({"a": {"tune": "none", "mix": {"a": 0.5}}}, "an arm cannot mix in itself"),
+        ({"a": {"tune": "none", "mix": {"bb": 0.5}}, "b": {"tune": "none"}}, "is not a tuned arm; did you mean 'b'?"),
+        ({"a": {"tune": "none", "mix": {"b": 0.5}}, "b": {}}, "is not a tuned arm"),
         ({"a": {"tune": "none", "mix": {"b": 1.5}}, "b": {"tune": "none"}}, "must be above 0 and at most 1"),
         ({"a": {"tune": "none", "mix": {"b": 0}}, "b": {"tune": "none"}}, "must be above 0 and at most 1"),
         ({"a": {"tune": "none", "mix": {"b": "much"}}, "b": {"tune": "none"}}, "wants a number"),

@@ -154,7 +154,7 @@ def test_nothing_left(tokenizer: Any) -> None:
 
 
 FAULTS = {
-    "the end token in the trace": (join("one <|im_end|> two", "x"), "x", "plain", "the end token in its middle"),
+    "the end token in the trace": (join("one <|im_end|> two", "x"), "x", "plain", "the end token before its end"),
     "another special token": (join("one <|im_start|> two", "x"), "x", "plain", r"holds '<\|im_start\|>'"),
     "an answer with blank lines": (join("one", "x = 1\n\ny = 2"), "x = 1\n\ny = 2", "plain", "its answer is"),
     "a think tag in the trace": (join("one </think> two", "x", "tags"), "x", "tags", "its trace is"),
@@ -193,7 +193,7 @@ def test_the_task_reads_the_answer_too(tokenizer: Any) -> None:
 
 
 def test_the_end_token_in_the_middle(tokenizer: Any) -> None:
-    with pytest.raises(InputError, match="arm a, p: the completion holds the end token in its middle"):
+    with pytest.raises(InputError, match="arm a, p: the completion contains the end token before its end"):
         preflight(tokenizer, [example("Answer<|im_end|>: x")], 512, "drop", "a")
 
 

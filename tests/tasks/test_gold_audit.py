@@ -108,13 +108,13 @@ def test_the_judge_is_said_in_the_recipe(study_file: StudyFile, tmp_path: Path) 
     ("task", "words"),
     [
         ({"judge": "exactly"}, "task.judge (line 5): unknown name 'exactly'; did you mean 'exact'?"),
-        ({"judge": "json", "tolerance": {"relative": 0.1}}, "only judge number has one, not 'json'"),
+        ({"judge": "json", "tolerance": {"relative": 0.1}}, "only valid with judge: number, not 'json'"),
         ({"tolerance": {"relative": -1}}, "must not be below 0"),
-        ({"labels": ["a", "A"]}, "two labels differ in case alone"),
-        ({"labels": ["a"], "judge": "math"}, "only judge label has a closed set"),
+        ({"labels": ["a", "A"]}, "two labels are equal or differ only in case"),
+        ({"labels": ["a"], "judge": "math"}, "only valid with judge: label"),
         ({"first_choice": 2}, "must be 0 or 1"),
-        ({"failing_golds": 2}, "must lie between 0 and 1"),
-        ({"name": "gsm8k", "judge": "math"}, "only task file takes it"),
+        ({"failing_golds": 2}, "must be between 0 and 1"),
+        ({"name": "gsm8k", "judge": "math"}, "only valid with task file"),
     ],
 )
 def test_recipes_that_make_no_sense(study_file: StudyFile, tmp_path: Path, task: dict[str, Any], words: str) -> None:

@@ -128,7 +128,7 @@ def test_no_trace_anywhere_says_which_key(study_file: StudyFile, tmp_path: Path)
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"problem_id": "p-1", "text": "3 * 4 = 12"}, "its ids are like 'p-1', the study's like 't"),
+        ({"problem_id": "p-1", "text": "3 * 4 = 12"}, "its ids look like 'p-1', the study's like 't"),
         ({"key": "t1", "text": "3 * 4 = 12"}, "no row has an id in column 'problem_id'"),
     ],
 )

@@ -254,6 +254,6 @@ def test_problems_that_rules_have_nothing_to_say_about_are_counted(study: Any, t
     )
     pipeline.run(loaded, "teach", quiet=True)
     failures = [row for _, row in read_lines(loaded.study.folder / "traces" / "rules.failures.jsonl")]
-    assert {row["cause"] for row in failures} == {"the task's rules give no trace"}
+    assert {row["cause"] for row in failures} == {"the task has no rules for this problem"}
     assert len(failures) == 30
     assert len(traces_of(loaded, "rules")) == 30

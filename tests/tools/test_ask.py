@@ -85,7 +85,7 @@ def test_turns_stand_behind_one_another_until_forgotten(recipe: Recipe) -> None:
 
 def test_shots_come_before_what_was_said(recipe: Recipe) -> None:
     place = recipe()
-    with pytest.raises(InputError, match=r"shows solved problems; first: tracedistill validate"):
+    with pytest.raises(InputError, match=r"shows solved problems; first run: tracedistill validate"):
         talk(place, "few-shot")
     pipeline.run(pipeline.load(place), "validate", quiet=True)
     conversation = talk(place, "few-shot")
@@ -133,7 +133,7 @@ def test_what_a_task_cannot_render_is_said(recipe: Recipe, monkeypatch: pytest.M
         return str(problem.meta["grid"])
 
     monkeypatch.setattr("tracedistill.tasks.babi.task.Babi.render_problem", render)
-    with pytest.raises(InputError, match=r"cannot render a bare question \(KeyError: 'grid'\).*--problem ID"):
+    with pytest.raises(InputError, match=r"cannot render a new question \(KeyError: 'grid'\).*--problem ID"):
         talk(recipe()).ask(ASKED)
 
 
@@ -172,11 +172,11 @@ def planner(request: Any) -> str:
 @pytest.mark.parametrize(
     ("teacher", "plan", "told"),
     [
-        ({"kind": "gold"}, "correct", "teacher t makes none of a new question"),
+        ({"kind": "gold"}, "correct", "teacher t cannot make one for a new question"),
         ({"kind": "model", "model": "scripted:tests.tools.test_ask:planner", "prompt": "plan-with-hint"}, "correct",
-         "teacher t makes none of a new question"),
+         "teacher t cannot make one for a new question"),
         ({"kind": "rules"}, "shuffled", "plans changed by 'shuffled'"),
-        ({"kind": "rules"}, "correct", "rules make none of this question"),
+        ({"kind": "rules"}, "correct", "rules cannot make one for this question"),
     ],
 )  # fmt: skip
 def test_plans_that_cannot_be_had(recipe: Recipe, teacher: dict[str, Any], plan: str, told: str) -> None:
@@ -191,7 +191,7 @@ def test_plans_that_cannot_be_had(recipe: Recipe, teacher: dict[str, Any], plan:
 def test_a_known_problem_is_asked_as_the_study_asked_it(recipe: Recipe) -> None:
     """In context, with its plan and its shots: the study's own text comes back, and its verdict."""
     place = recipe()
-    with pytest.raises(InputError, match="no problems yet; first: tracedistill teach"):
+    with pytest.raises(InputError, match="no problems yet; first run: tracedistill teach"):
         talk(place).ask_known("babi-s0-test-1")
     pipeline.run(pipeline.load(place), quiet=True)
     for arm in ("standard", "few-shot", "trace-of-thought"):
@@ -210,7 +210,7 @@ def test_a_known_problem_is_asked_as_the_study_asked_it(recipe: Recipe) -> None:
 def test_a_training_problem_gets_a_plan_without_its_gold(recipe: Recipe) -> None:
     place = recipe(teachers={"gold": {"kind": "gold"}})
     pipeline.run(pipeline.load(place), "assemble", quiet=True)
-    with pytest.raises(InputError, match="teacher gold makes none of a new question"):
+    with pytest.raises(InputError, match="teacher gold cannot make one for a new question"):
         talk(place, "trace-of-thought").ask_known("babi-s0-train-1")
     assert talk(place, "trace-of-thought").ask_known("babi-s0-test-1").plan is not None
 
@@ -231,7 +231,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         warnings.simplefilter("ignore", FutureWarning)
         loaded = small_study(place)
         unchecked = Conversation(open_study(place / "run"), "correct")
-        assert "kept apart: whether it may be merged was not checked yet" in unchecked.how
+        assert "kept apart: merging was not checked yet" in unchecked.how
         pipeline.run(loaded, quiet=True)
     yield place
     torch.set_num_threads(threads)
@@ -272,10 +272,10 @@ def test_a_student_that_plans_for_itself_does_so_without_its_adapter(tuned: Path
 
 def test_a_question_longer_than_the_window(tuned: Path) -> None:
     conversation = talk(tuned / "run", "correct")
-    with pytest.raises(InputError, match=r"does not fit the student's window with what it may write$"):
+    with pytest.raises(InputError, match=r"plus max_tokens exceeds the student's context window$"):
         conversation.ask(Question("Where? " * 600))
     conversation.ask(ASKED)
-    with pytest.raises(InputError, match="an empty line begins a new conversation"):
+    with pytest.raises(InputError, match="an empty line starts a new conversation"):
         conversation.ask(Question("Where? " * 600))
     assert conversation.ask(ASKED).finish in ("stop", "length"), "what failed was not said"
 
@@ -358,10 +358,10 @@ def test_context_from_the_input(recipe: Recipe, capsys: Any, monkeypatch: pytest
     ("argv", "told"),
     [
         (["--arm", "nope", "q"], "no such arm; the study has: standard"),
-        (["--arm", "own", "q"], "ask chain-of-thought instead"),
+        (["--arm", "own", "q"], "chat with chain-of-thought instead"),
         (["--arm", "standard", "--context", "nowhere.txt", "q"], "nowhere.txt: cannot be read"),
-        (["--arm", "standard", "--context", "-"], "the question must stand on the command line"),
-        (["--arm", "standard", "--problem", "p", "q"], "no question, --context or --choice beside it"),
+        (["--arm", "standard", "--context", "-"], "give the question on the command line"),
+        (["--arm", "standard", "--problem", "p", "q"], "leave out QUESTION, --context and --choice"),
         (["--arm", "standard", "--plan", "x", "q"], "x: cannot be read"),
     ],
 )

@@ -129,7 +129,7 @@ def test_rows_of_one_problem_are_several_attempts(tmp_path: Path, capsys: pytest
     path = write(tmp_path / "x.jsonl", ROWS[0], ROWS[0], {**ROWS[0], "text": "Answer: 4"}, ROWS[1])
     assert main(["import", str(path), "--task", "gsm8k", "--arm", "a", "--run-dir", str(tmp_path / "run")]) == 0
     assert [line.get("sample", 0) for line in lines_of(tmp_path / "run", "a")] == [0, 1, 2, 0]
-    assert "count as several attempts (2 more)" in capsys.readouterr().out
+    assert "count as further attempts (2 more)" in capsys.readouterr().out
 
 
 def test_a_second_arm_is_paired_by_id(tmp_path: Path) -> None:
@@ -207,9 +207,9 @@ def test_beside_a_studys_arms(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"arm": "standard"}, "'standard' is an arm of the study there"),
+        ({"arm": "standard"}, "'standard' is an arm of the study in this folder"),
         ({"policy": "published"}, "judged by the default metric; import into a --run-dir of its own"),
-        ({"task_name": "gsm8k"}, "holds outputs on task babi, not gsm8k"),
+        ({"task_name": "gsm8k"}, "contains outputs on task babi, not gsm8k"),
         ({"arm": "a/b"}, "a name becomes a file name"),
     ],
 )
@@ -230,15 +230,15 @@ def test_what_a_study_does_not_take(tmp_path: Path, changes: dict[str, Any], wor
     [
         ([{"text": "3", "gold": "3"}], "row 1: no problem id in column 'problem_id'; it has: text, gold"),
         ([{"problem_id": "p", "output": "3", "gold": "3"}], "no column 'text'; it has: problem_id, output, gold"),
-        ([ROWS[0], {**ROWS[1], "text": 5}], "row 2: column 'text' holds int, not text"),
-        ([ROWS[0], {**ROWS[1], "tokens_in": -1}], "row 2: column 'tokens_in' holds -1, not a number from 0"),
+        ([ROWS[0], {**ROWS[1], "text": 5}], "row 2: column 'text' contains int, not text"),
+        ([ROWS[0], {**ROWS[1], "tokens_in": -1}], "row 2: column 'tokens_in' holds -1, not a number >= 0"),
         ([{**ROWS[0], "tokens_in": "many"}], "row 1: column 'tokens_in' holds 'many'"),
         ([{**ROWS[0], "tokens_in": 1.5}], "row 1: column 'tokens_in' holds 1.5, not a whole number"),
         ([{**ROWS[0], "seconds": True}], "row 1: column 'seconds' holds True"),
-        ([{**ROWS[0], "finish": "tired"}], "row 1: column 'finish' says 'tired'; it may be: stop"),
+        ([{**ROWS[0], "finish": "tired"}], "row 1: column 'finish' contains 'tired'; allowed: stop"),
         (
             [{**ROWS[0], "sample": 1}, {**ROWS[0], "sample": 1}],
-            "row 2: problem 'p-0', sample 1, seed 0 stands in row 1",
+            "row 2: problem 'p-0', sample 1, seed 0 is already in row 1",
         ),
         ([{**ROWS[0], "seed": 2**31}], "row 1: column 'seed' holds 2147483648"),
         ([], "no rows"),
@@ -376,7 +376,7 @@ def test_an_import_that_was_killed_can_be_made_again(
 def test_two_imports_into_one_folder_do_not_meet(tmp_path: Path) -> None:
     path = write(tmp_path / "theirs.jsonl", *ROWS)
     import_outputs(path, "gsm8k", "a", tmp_path / "run")
-    with importing._held(tmp_path / "run"), pytest.raises(InputError, match="at work there"):
+    with importing._held(tmp_path / "run"), pytest.raises(InputError, match="using this folder"):
         import_outputs(path, "gsm8k", "b", tmp_path / "run")
     import_outputs(path, "gsm8k", "b", tmp_path / "run")
 

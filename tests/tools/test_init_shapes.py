@@ -223,7 +223,7 @@ def test_the_page_shows_prompt_judge_columns_and_what_comes_next(
         "answers are judged as label: 20 golds are 2 different texts",
         "labels: billing 10, other 10", "train: 16 problems, validation: 2 problems, test: 2 problems",
         "  | Choose the label that fits the text below.", "  | Answer with one of: billing, other",
-        "  | Answer: billing", "so task.instruction does", "next: tracedistill run",
+        "  | Answer: billing", "so task.instruction was added", "next: tracedistill run",
     ):  # fmt: skip
         assert words in shown, words
 

@@ -146,7 +146,7 @@ def test_max_steps(tune: Train) -> None:
 
 
 def test_no_rows_are_refused(tune: Train, adapters: Path) -> None:
-    with pytest.raises(InputError, match=r"training rows: there are none"):
+    with pytest.raises(InputError, match=r"has no training rows"):
         tune(rows=[])
     assert not (adapters / "arm").exists()
 
@@ -154,7 +154,7 @@ def test_no_rows_are_refused(tune: Train, adapters: Path) -> None:
 def test_settings_that_make_no_sense_are_refused(tune: Train) -> None:
     with pytest.raises(InputError, match=r"max_steps: 0 must be above 0, or -1; .*warmup_steps: -1"):
         tune(max_steps=0, warmup=-1)
-    with pytest.raises(InputError, match="cannot be shared evenly"):
+    with pytest.raises(InputError, match="cannot be divided evenly"):
         tune(gradient_accumulation=3)
 
 

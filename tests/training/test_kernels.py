@@ -57,7 +57,7 @@ def test_flash_attention_3_wants_a_hopper(monkeypatch: pytest.MonkeyPatch, folde
 
 
 REFUSED: dict[str, tuple[Any, tuple[str, ...], dict[str, Any], str]] = {
-    "no GPU": (FLASH2, (), {"on_cpu": True, "half": True}, "this machine has no GPU; or set training.attention: auto"),
+    "no GPU": (FLASH2, (), {"on_cpu": True, "half": True}, "this machine has no GPU. Or set training.attention: auto"),
     "not installed": (FLASH2, (), {"on_cpu": False, "half": True}, "pip install flash-attn"),
     "float32": (FLASH2, (FLASH2,), {"on_cpu": False, "half": False}, "dtype: bfloat16"),
 }

@@ -93,7 +93,7 @@ def test_the_dry_run_says_how_long_rows_may_be(
     assert all(more.fits >= one.fits for more, one in zip(shared.tunings, found.tunings, strict=True))
     bare = pipeline.dry_run(load("training.activation_checkpointing=false", student=False), "h100")
     assert all(less.fits < one.fits for less, one in zip(bare.tunings, found.tunings, strict=True))
-    assert "tuning as set here has memory for rows of up to" in capsys.readouterr().out
+    assert "with these settings, rows of up to" in capsys.readouterr().out
 
 
 def test_rows_hold_the_thinking_as_it_was_recorded(load: Callable[..., pipeline.LoadedStudy], model: Path) -> None:

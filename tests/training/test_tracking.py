@@ -239,10 +239,10 @@ def test_a_study_asks_for_its_tracker_before_anybody_works(
     ("tracker", "environment", "message"),
     [
         ("wandb", {}, "tracking: wandb has no key here: `wandb login`, or set WANDB_API_KEY; WANDB_MODE=offline"),
-        ("wandb", {"WANDB_API_KEY": "short"}, "tracking: wandb gives no run: AuthenticationError"),
+        ("wandb", {"WANDB_API_KEY": "short"}, "tracking: wandb cannot start a run: AuthenticationError"),
         ("wandb", {"WANDB_MODE": "offline"}, ""),
         ("wandb", {"WANDB_MODE": "disabled"}, ""),
-        ("trackio", {"TRACKIO_DIR": "/dev/null/here"}, "tracking: trackio gives no run: NotADirectoryError"),
+        ("trackio", {"TRACKIO_DIR": "/dev/null/here"}, "tracking: trackio cannot start a run: NotADirectoryError"),
         ("trackio", {"TRACKIO_DIR": "kept"}, ""),
     ],
 )
@@ -360,7 +360,7 @@ def test_nothing_to_evaluate_on_is_said(tmp_path: Path, capsys: pytest.CaptureFi
     changes = {"teachers": {"t": teacher}, "prompts": {"worked": "{problem}"}, "cache": str(tmp_path / "cache.sqlite")}
     recipe.write_text(yaml.safe_dump({**yaml.safe_load(recipe.read_text()), **changes}))
     pipeline.run(pipeline.load(recipe, ["training.eval_steps=1"]), stage="assemble")
-    assert "nothing to evaluate on: of 4 validation problems none" in capsys.readouterr().out
+    assert "nothing to evaluate on: none of the 4 validation problems" in capsys.readouterr().out
     assert (tmp_path / "run" / "sft" / "correct-trace.validation.jsonl").read_text() == ""
 
 

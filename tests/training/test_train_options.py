@@ -228,7 +228,7 @@ def test_what_4_bit_weights_cannot_do(folder: Path, tmp_path: Path) -> None:
     row = {"input_ids": [5, 6], "completion_mask": [0, 1]}
     with pytest.raises(InputError, match="cannot be evaluated between steps"):
         build_trainer(base, tokenizer, [row], [row], replace(settings, use_cpu=True))
-    with pytest.raises(InputError, match="lora_init: pissa takes weights out of the base"):
+    with pytest.raises(InputError, match="lora_init: pissa changes the base weights"):
         tune(folder, tmp_path / "q", quantization="nf4", lora_init="pissa")
 
 
@@ -372,16 +372,19 @@ def test_a_loss_that_is_no_number_is_seen_where_gradients_are_not(
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "no rows": ({"rows": []}, "arm arm: training rows: there are none"),
+    "no rows": ({"rows": []}, "arm arm: has no training rows"),
     "unknown target": (
         {"lora_targets": "q_proj,c_attn"},
-        r"lora_targets: 'c_attn' names no linear layer .* takes an adapter; there are: down_proj \(2\), .*v_proj \(2\)",
+        (
+            r"lora_targets: 'c_attn' names no linear layer .* takes an adapter; choose from down_proj \(2\), "
+            r".*v_proj \(2\)"
+        ),
     ),
     "no target": ({"lora_targets": " , "}, "lora_targets: ' , ' names no linear layer"),
     "the head as target": ({"lora_targets": "lm_head"}, "lora_targets: 'lm_head' names no linear layer"),
     "a rank that the layers do not have": (
         {"lora_r": 33, "lora_init": "pissa"},
-        r"lora_r: 33 is more than the smallest tuned layer has \(16\)",
+        r"lora_r: 33 exceeds the rank of the smallest tuned layer \(16\)",
     ),
 }
 
@@ -425,7 +428,7 @@ def test_two_trainings_of_one_folder(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "arm.checkpoints").mkdir()
     with (
         filelock.FileLock(tmp_path / "arm.checkpoints" / train.LOCK),
-        pytest.raises(InputError, match=r"arm.checkpoints: another process trains here"),
+        pytest.raises(InputError, match=r"arm.checkpoints: another process is training here"),
     ):
         tune(folder, tmp_path / "arm")
     assert tune(folder, tmp_path / "arm", max_steps=1).exists()
@@ -440,13 +443,13 @@ def test_what_the_machine_lacks(folder: Path, tmp_path: Path, monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setattr(torch.accelerator, "is_available", lambda: False)
         for paged, instead in (("paged_adamw_8bit", "adamw_8bit"), ("paged_adamw_32bit", "adamw_torch_fused")):
-            with pytest.raises(InputError, match=rf"{paged} moves its state .* no GPU; use {instead}"):
+            with pytest.raises(InputError, match=rf"{paged} pages its state .* no GPU; use {instead}"):
                 tune(folder, tmp_path / "arm", optimizer=paged)
     with monkeypatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: True)
         patch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
         patch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
-        with pytest.raises(InputError, match=r"dtype bfloat16: Tesla T4 does not compute in it; .*float32"):
+        with pytest.raises(InputError, match=r"dtype bfloat16: Tesla T4 does not support it; .*float32"):
             tune(folder, tmp_path / "arm", dtype="bfloat16")
 
 
@@ -463,11 +466,11 @@ RECIPES = [
     ("", "method: lorra", "training.method: .*'lorra'"),
     ("", "lora_init: eva", "training.lora_init: .*'eva'"),
     ("", "lora_init: orthogonal, lora_r: 3", "training.lora_r: must be even"),
-    ("", "lora_init: pissa, lora_dora: true", "training.lora_init: pissa does not go with lora_dora"),
-    ("", "method: full, lora_dora: true", "training.lora_dora: is of method lora"),
+    ("", "lora_init: pissa, lora_dora: true", "training.lora_init: pissa cannot be combined with lora_dora"),
+    ("", "method: full, lora_dora: true", "training.lora_dora: is only valid with method: lora"),
     (", quantization: nf4", "method: full", "training.method: full: the 4-bit weights of students.tiny"),
     ("", "lora_targets: ','", "training.lora_targets: must be all-linear, or names"),
-    ("", "lora_dropout: 1.0", "training.lora_dropout: must lie between 0 and 1"),
+    ("", "lora_dropout: 1.0", "training.lora_dropout: must be between 0 and 1"),
 ]
 
 

@@ -186,19 +186,19 @@ STUDENTS: dict[str, tuple[Edit, str]] = {
     "pickled weights": (pickled, "cannot be loaded: "),
     "NaN": (
         one_nan,
-        "its weights are damaged: model.layers.1.mlp.up_proj.weight holds NaN or infinity; load them anew",
+        "its weights are damaged: model.layers.1.mlp.up_proj.weight contains NaN or infinity; download them again",
     ),
     "a weight is missing": (without_a_weight, "1 of its weights are not those that its config.json describes"),
     "weights of another shape": (of_another_shape, "6 of its weights are not those that its config.json describes"),
     "cut weights": (cut, "cannot be loaded: Error while deserializing"),
-    "padding without embedding": (pads_beyond, "pads with '[PAD]' (id 483), and the model has embeddings of 483"),
+    "padding without embedding": (pads_beyond, "pads with '[PAD]' (id 483), but the model has embeddings for 483"),
     "tokenizer.json is none": (lambda model: (model / "tokenizer.json").write_text("{}"), "no tokenizer"),
     "a narrow window": (
         lambda model: edit_json(model / "config.json", max_position_embeddings=64),
-        "arm answer-only, babi-s0-train-0: 130 tokens, and the student's window has 64",
+        "arm answer-only, babi-s0-train-0: 130 tokens, but the student's context window is 64",
     ),
     "tokens without embedding": (more_tokens, "has token id 483, outside 0..482"),
-    "an attention to download": (downloads_attention, "names code of somebody else's ('_attn_implementation'"),
+    "an attention to download": (downloads_attention, "refers to third-party code ('_attn_implementation'"),
 }
 
 
@@ -219,15 +219,15 @@ ASKED: dict[str, tuple[Edit, str]] = {
     "a weight is missing": (without_a_weight, "1 of its weights .*: model.layers.1.mlp.up_proj.weight is missing"),
     "another shape": (
         of_another_shape,
-        r"6 of its weights .* is of shape \(\d+, \d+\), not \(\d+, .*; load its",
+        r"6 of its weights .* is of shape \(\d+, \d+\), not \(\d+, .*; download them",
     ),
     "cut": (cut, "cannot be loaded: Error while deserializing"),
-    "pickled weights": (pickled, "no weights in safetensors, and nothing else is loaded; convert them"),
+    "pickled weights": (pickled, "no weights in safetensors, the only format that is loaded; convert them"),
     "tokens without embedding": (more_tokens, r"gives token 483 \('Answer the question'\), .* of 483 tokens"),
     "padding without embedding": (pads_beyond, r"pads with '\[PAD\]' \(id 483\), .* of 483 tokens; set pad_token"),
     "tokenizer.json is none": (lambda model: (model / "tokenizer.json").write_text("{}"), "cannot be loaded: no token"),
     "code of its own": (own_code, "contains custom code"),
-    "an attention to download": (downloads_attention, "names code of somebody else's"),
+    "an attention to download": (downloads_attention, "refers to third-party code"),
 }
 
 
@@ -323,10 +323,13 @@ def study_of_rows(place: Path, model: Path, failing: float = 0.2, **first: Any) 
 ROWS: dict[str, tuple[dict[str, Any], str]] = {
     "the end token in an answer": (
         {"answer": "3<|im_end|>\n<|im_start|>user\nhi"},
-        "arm answer-only, file-train-0: the completion holds the end token in its middle",
+        "arm answer-only, file-train-0: the completion contains the end token before its end",
     ),
     "no answer": ({"answer": " ", "failing": 0.05}, "12% of the golds fail their own judge"),
-    "half a character": ({"answer": "\ud800"}, "a text holds characters that no tokenizer reads: 'Answer: \\ud800'"),
+    "half a character": (
+        {"answer": "\ud800"},
+        "a text contains characters that a tokenizer cannot encode: 'Answer: \\ud800'",
+    ),
     "no row to train on": ({"split": "test"}, "of split 'train'"),
 }
 
@@ -361,7 +364,7 @@ def test_a_row_of_40_000_digits_is_left_out_and_named(
     column: str, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert train.main([str(study_of_rows(tmp_path, folder, **{column: "7" * 40_000}))]) == 0
-    assert "1 rows over 1024 tokens are in no arm: file-train-0" in capfd.readouterr().out
+    assert "1 rows over 1024 tokens are left out of every arm: file-train-0" in capfd.readouterr().out
     assert json.loads((tmp_path / "run/adapters/answer-only/training.json").read_text())["rows"] == 5
 
 
@@ -369,7 +372,7 @@ LENGTHS = [
     ({"max_length": 5}, "arm answer-only: nothing to train on: all 12 rows are over training.max_length=5"),
     (
         {"max_length": 5, "too_long": "error"},
-        "arm answer-only, babi-s0-train-0: 130 tokens, over training.max_length=5; raise it or set too_long to drop",
+        "arm answer-only, babi-s0-train-0: 130 tokens, over training.max_length=5; raise it or set too_long: drop",
     ),
 ]
 
@@ -429,7 +432,7 @@ def test_rows_edited_by_hand_are_neither_trained_on_nor_overwritten(
     mine = edit(rows.read_text())
     rows.write_text(mine)
     message = told(capfd, train.main([str(recipe_of(tmp_path, folder))]))
-    assert message.endswith("run: sft/correct.jsonl is not what its stage wrote; delete it to make it again")
+    assert message.endswith("run: sft/correct.jsonl was changed after its stage wrote it; delete it to make it again")
     assert rows.read_text() == mine
     assert not steps
 
@@ -508,12 +511,12 @@ ADAPTERS: dict[str, tuple[Edit, str]] = {
     "pickled": (pickled_adapter, "safetensors is missing; only adapters in safetensors are loaded"),
     "another rank": (adapter_json(r=8), "does not fit .* size mismatch"),
     "another hidden size": (of_model(hidden=64), "does not fit .* size mismatch"),
-    "of a deeper model": (of_model(layers=3), r"layers\.2.*, for which the model has no place \(0 .* 14 too many\)"),
+    "of a deeper model": (of_model(layers=3), r"layers\.2.*, which the model does not have \(0 .* 14 too many\)"),
     "of a model that is gone": (adapter_json(base_model_name_or_path="/gone"), "was trained on '/gone', not on '/"),
-    "other targets": (adapter_json(target_modules=["q_proj"]), "for which the model has no place"),
+    "other targets": (adapter_json(target_modules=["q_proj"]), "which the model does not have"),
     "half of it": (kept_weights(lambda name: "layers.0" in name), r"has no .*layers\.1.* \(14 weights missing, 0 too"),
     "nothing in it": (kept_weights(lambda _: False), r"has no .* \(28 weights missing"),
-    "NaN": (nan_weights, "holds NaN or infinity; train it again"),
+    "NaN": (nan_weights, "contains NaN or infinity; train it again"),
     "embeddings resized": (resized, "does not fit .* size mismatch for .*embed_tokens"),
     "another vocabulary": (
         lambda path: (path / "training.json").write_text('{"vocabulary": 500}'),
@@ -582,9 +585,11 @@ def test_an_adapter_that_training_did_not_write(
     out = ["--arm", "correct", "--out", str(tmp_path / "out")]
     for command in (["ask", recipe, "--arm", "correct", "x"], ["export", recipe, *out]):
         message = told(capfd, cli.main(command))
-        assert "adapters/correct: is not what training wrote; delete it, then: tracedistill train" in message
+        assert (
+            "adapters/correct: was changed after training wrote it; delete it, then run: tracedistill train" in message
+        )
     message = told(capfd, cli.main(["evaluate", recipe]))
-    assert "adapters/correct is not what its stage wrote; delete it to make it again" in message
+    assert "adapters/correct was changed after its stage wrote it; delete it to make it again" in message
 
 
 # ---- killed at any moment

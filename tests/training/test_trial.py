@@ -65,7 +65,7 @@ RWKV = {"hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 2, 
 
 def test_a_student_that_cannot_be_asked(tmp_path: Path) -> None:
     model = unusable("rwkv", tmp_path / "model", **RWKV)
-    with pytest.raises(InputError, match=r"models of type rwkv are not run here.*students.<name>.base_url"):
+    with pytest.raises(InputError, match=r"models of type rwkv cannot run here.*students.<name>.base_url"):
         tried(model, tmp_path, None)
 
 
@@ -100,7 +100,7 @@ def test_before_the_first_teacher_call(tmp_path: Path, capfd: pytest.CaptureFixt
     assert main(["run", str(recipe)]) == 2
     told = capfd.readouterr().err
     assert "student" in told
-    assert "lora_targets" in told or "models of type rwkv are not run here" in told
+    assert "lora_targets" in told or "models of type rwkv cannot run here" in told
     assert "memory" not in told
     assert "127.0.0.1" not in told
     assert not (tmp_path / "run" / "traces").exists()

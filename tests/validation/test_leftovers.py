@@ -126,7 +126,7 @@ def test_a_trace_with_such_a_mark_is_a_counted_failure_before_any_training(
     assert words in verdicts[0]["reason"]
     reasons = read_json(tmp_path / "run" / "validation" / "file.report.json")["reasons"]
     assert reasons[words.split(":")[0]] == 1
-    assert "1 traces hold marks of thinking" in capsys.readouterr().out
+    assert "1 traces contain thinking marks" in capsys.readouterr().out
 
 
 # ---- what a teacher wrote, read within bounds

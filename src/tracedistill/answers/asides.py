@@ -104,7 +104,10 @@ _PARAGRAPH_HINTS = re.compile(
 
 
 def aside(text: str, start: int, end: int) -> str:
-    """What a statement is, if it is beside the answer (question, offer, note, check, ...); empty where it is not."""
+    """Return what a statement is, if it is beside the answer (question, offer, note, check, ...).
+
+    Empty if it is not.
+    """
     if text[max(start, end - 6) : end].rstrip(" *_)\"'\n").endswith(("?", "？")):
         return "a question"
     stop = min(end, start + 400)
@@ -130,7 +133,10 @@ _OPENERS: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 
 def under_aside(text: str, start: int) -> str:
-    """The aside that an earlier sentence of the same paragraph opens (`Let's verify. 60 + 100 = 160.`); else empty."""
+    """Return the aside that an earlier sentence of the same paragraph opens (`Let's verify. 60 + 100 = 160.`).
+
+    Else empty.
+    """
     floor = max(0, start - _PARAGRAPH)
     begin = max(text.rfind("\n\n", floor, start) + 2, floor) if "\n\n" in text[floor:start] else floor
     before = text[begin:start]

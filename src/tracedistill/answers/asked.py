@@ -90,12 +90,12 @@ NOTHING = Asked()
 
 @lru_cache(maxsize=65536)
 def stem(word: str) -> str:
-    """A crude stem that joins singular and plural: trees and tree, boxes and box, cherries and cherry."""
+    """Return a crude stem that joins singular and plural: trees and tree, boxes and box, cherries and cherry."""
     return word.lower().removesuffix("'s").removesuffix("s").removesuffix("e")[:5]
 
 
 def stems(text: str) -> frozenset[str]:
-    """Stems of the content words of a text."""
+    """Return the stems of the content words of a text."""
     return frozenset([stem(word) for word in _WORD.findall(text.lower()) if word not in _STOP])
 
 
@@ -176,7 +176,7 @@ _AFTER = re.compile(r"[\s*%$\u00a0-]{0,12}((?:[A-Za-z'-]{1,24}[ \u00a0]{0,4}){1,
 
 
 def following(text: str, end: int, unit: Unit | None) -> frozenset[str]:
-    """Stems of the words right after a number, and the name of its unit."""
+    """Return the stems of the words right after a number, and the name of its unit."""
     match = _AFTER.match(text, end, end + 60)
     found = set() if unit is None else {unit.dimension}
     if match:

@@ -117,7 +117,7 @@ class _Named:
 
 @lru_cache(maxsize=2048)
 def labelled(closed: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """(letter, words) of each choice: `B. text` gives both, a letter no words, words the letter of their place."""
+    """Return (letter, words) of each choice. `B. text` gives both, a letter no words, words their place's letter."""
     pairs = []
     for place, entry in enumerate(closed):
         match = _LABELLED.match(entry)
@@ -131,12 +131,12 @@ def labelled(closed: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def normal(text: str) -> str:
-    """Lower-case words of a choice without punctuation."""
+    """Return lower-case words of a choice without punctuation."""
     return " ".join(_PUNCTUATION.sub(" ", plain(text).casefold()).split()).rstrip(".")
 
 
 def label_of(answer: str, closed: tuple[str, ...]) -> str | None:
-    """The letter that an answer string names as a whole: the letter, `B. text`, or the words of a choice."""
+    """Return the letter that an answer string names as a whole: the letter, `B. text`, or the words of a choice."""
     pairs = labelled(closed)
     alone = answer.strip()
     if any(alone == known for known, _ in pairs):
@@ -157,7 +157,7 @@ def label_of(answer: str, closed: tuple[str, ...]) -> str | None:
 
 
 def read_choice(text: str, closed: tuple[str, ...] = ()) -> Extracted:
-    """The choice that a text settles on, its `value` the letter."""
+    """Return the choice that a text settles on, its `value` the letter."""
     clean = plain(text)
     short = clean.strip()
     whole = label_of(short, closed) if len(clean) <= 400 and "\n" not in short else None
@@ -231,7 +231,7 @@ class _Reader:
         return self._stated(box[0], end) or Extracted(None, None, "the box names no choice")
 
     def _first_line(self) -> Extracted | None:
-        """A first line that is a letter, or a letter and its words, before an explanation."""
+        """Return a first line that is a letter, or a letter and its words, before an explanation."""
         head = len(self.bare) - len(self.bare.lstrip())
         line = self.bare.find("\n", head)
         label = _LABEL_FIRST.match(self.bare, head)
@@ -246,14 +246,14 @@ class _Reader:
         return None if letter is None else Extracted(self.text[head:line], letter, "the first line", (head, line))
 
     def _marked(self, statement: Statement) -> int | None:
-        """Where the value of a marked statement begins."""
+        """Return where the value of a marked statement begins."""
         at = last_mark(self.clean, statement.start, statement.end)
         for match in _CHOICE_MARK.finditer(self.clean, statement.start, statement.end):
             at = max(at or 0, match.end())
         return at
 
     def _stated(self, begin: int, end: int) -> Extracted | None:
-        """The choice right behind a mark, else the only one that is named behind it; None where there is none."""
+        """Return the choice right behind a mark, else the only one that is named behind it, or None."""
         named = self._mentions(begin, end, loose=True)
         if not named:
             return None
@@ -268,7 +268,7 @@ class _Reader:
         return None if chosen is None else self._extracted(chosen, "stated as the answer")
 
     def _one(self, begin: int, end: int) -> _Named | None:
-        """The one choice that a statement names."""
+        """Return the one choice that a statement names."""
         return self._only(self._mentions(begin, end, loose=False))
 
     def _only(self, named: list[_Named]) -> _Named | None:
@@ -288,7 +288,7 @@ class _Reader:
         return kept[0]
 
     def _settled(self, kept: list[_Named]) -> list[_Named]:
-        """Of several the one that a word such as `I choose` settles on, unless it is tied to another by `or`."""
+        """Return the choice that a word such as `I choose` settles on, unless `or` ties it to another."""
         found = [one for one in kept if _CHOSEN.search(self.bare[max(0, one.start - 30) : one.start])]
         if len({one.letter for one in found}) != 1:
             return kept
@@ -316,7 +316,10 @@ class _Reader:
         return Extracted(self.text[one.start : one.end], one.letter, reason, (one.start, one.end))
 
     def _mentions(self, begin: int, end: int, loose: bool) -> list[_Named]:
-        """Choices named between two places, in order; `loose` where a bare letter needs no word that vouches for it."""
+        """Return choices named between two places, in order.
+
+        `loose` where a bare letter needs no word that vouches for it.
+        """
         pattern = _letters(self.closed)
         found = [
             _Named(match.start(1), match.end(), match[1].upper(), by_words=False)
@@ -333,7 +336,7 @@ class _Reader:
 
 
 def _untangled(found: list[_Named], text: str) -> list[_Named]:
-    """In order, without words inside longer ones, and `B. dog` as one."""
+    """Return the choices in order, without words inside longer ones, and `B. dog` as one."""
     kept: list[_Named] = []
     for one in sorted(found, key=lambda item: (item.start, -item.end)):
         last = kept[-1] if kept else None
@@ -348,7 +351,7 @@ def _untangled(found: list[_Named], text: str) -> list[_Named]:
 
 @lru_cache(maxsize=512)
 def _letters(closed: tuple[str, ...]) -> re.Pattern[str]:
-    """The labels of the choices as words of their own; `a` before a word is an article, not a choice."""
+    """Return the labels of the choices as words of their own; `a` before a word is an article, not a choice."""
     labels = [known for known, _ in labelled(closed)] or list("ABCDEFGH123456789")
     upper = [re.escape(label) for label in labels if label != "A"]
     article = (
@@ -373,7 +376,7 @@ def _spoken(words: str) -> re.Pattern[str]:
 
 
 def _vouched(text: str, match: re.Match[str], begin: int, end: int) -> bool:
-    """Whether a bare letter is meant as a choice: in brackets, behind `option` or `must be`, before `is correct`."""
+    """Return whether a bare letter means a choice: in brackets, after `option` or `must be`, before `is correct`."""
     start, stop = match.start(1), match.end()
     before, after = text[max(begin, start - 40) : start], text[stop : min(end, stop + 60)]
     word = re.search(r"([A-Za-z]{1,24})\s{0,12}\Z", before)
@@ -411,14 +414,14 @@ def _proven(after: str) -> bool:
 
 
 def _undressed(text: str) -> str:
-    """The text with LaTeX commands and braces blanked, character for character."""
+    """Return the text with LaTeX commands and braces blanked, character for character."""
     return (
         _LATEX.sub(lambda match: " " * len(match.group()), text) if "\\" in text or "{" in text or "$" in text else text
     )
 
 
 def named_anywhere(text: str, closed: tuple[str, ...]) -> frozenset[str]:
-    """Letters of all choices that a text names anywhere, denied or not."""
+    """Return the letters of all choices that a text names anywhere, denied or not."""
     clean = plain(text)
     reader = _Reader(text, _undressed(clean), clean, closed)
     return frozenset(one.letter for one in reader._mentions(0, len(clean), loose=False))

@@ -28,7 +28,10 @@ _SYMBOL = {"\\times": "×", "\\cdot": "×", "\\div": "÷", "\\approx": "≈", "\
 
 
 def plain(text: str) -> str:
-    """The text with typographic minus, spaces and quotes made ASCII and control characters blanked; same length."""
+    """Return the text with typographic minus, spaces and quotes made ASCII and control characters blanked.
+
+    Same length.
+    """
     if not text.isascii():
         text = text.translate(_PLAIN)
         return _CONTROL.sub(" ", text)
@@ -36,7 +39,7 @@ def plain(text: str) -> str:
 
 
 def flat(text: str) -> str:
-    """`plain` text with calculator notes (`<<4*4=16>>`) and mere dressing in LaTeX blanked out; same length."""
+    """Return `plain` text with calculator notes (`<<4*4=16>>`) and mere dressing in LaTeX blanked out; same length."""
     if "__" in text:
         text = text.replace("__", "  ")
     if "<<" in text:

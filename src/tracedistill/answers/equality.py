@@ -48,7 +48,7 @@ _HASH = re.compile(r"####\s*(.+?)\s*\Z")
 
 
 def equal(gold: str, prediction: str, policy: AnswerPolicy | None = None, question: str = "") -> Verdict:
-    """Whether `prediction` states the same answer as `gold`, gold first.
+    """Return whether `prediction` states the same answer as `gold`, gold first.
 
     The outcome is correct, incorrect, missing (an empty prediction) or ungradable (gold that cannot be judged, an
     ambiguous notation, no verdict in time); the reason says which rule decided. Takes at most `policy.seconds`.
@@ -61,7 +61,7 @@ def equal(gold: str, prediction: str, policy: AnswerPolicy | None = None, questi
 
 
 def decide(gold: str, prediction: str, policy: AnswerPolicy, question: str, budget: Budget) -> tuple[Outcome, str]:
-    """Outcome and reason; `budget` bounds symbolic work."""
+    """Compare two answers; return outcome and reason. `budget` bounds symbolic work."""
     if not gold.strip():
         return "ungradable", "the gold is empty"
     if len(gold) > MAX_CHARS or len(prediction) > MAX_CHARS:
@@ -124,7 +124,7 @@ def _long(gold: str, prediction: str) -> tuple[Outcome, str]:
 
 
 def read_quantity(text: str, policy: AnswerPolicy) -> Quantity | None:
-    """The one quantity that a whole answer string is, or None where it is more or less than that."""
+    """Return the one quantity that a whole answer string is, or None if it is more or less than that."""
     bare = _UNIT_POWER.sub(lambda match: match[1], unwrapped(text))
     clean = _SPACED_SIGN.sub("-", flat(plain(bare)).strip().rstrip("."))
     if policy.assignment == "value":
@@ -155,7 +155,7 @@ def read_quantity(text: str, policy: AnswerPolicy) -> Quantity | None:
 
 
 def _at_odds(gold: str, wanted: Quantity, prediction: str, found: Quantity) -> bool:
-    """Whether two equal numbers are of different things: another name before them, another measure behind."""
+    """Return whether two equal numbers are of different things: another name before them, another measure behind."""
     sides = []
     for text, quantity in ((gold, wanted), (prediction, found)):
         clean = _SPACED_SIGN.sub("-", flat(plain(unwrapped(text))).strip().rstrip("."))
@@ -170,7 +170,7 @@ def _at_odds(gold: str, wanted: Quantity, prediction: str, found: Quantity) -> b
 
 
 def _converted(gold: str, wanted: Quantity, prediction: str, found: Quantity) -> bool:
-    """Whether both name one known unit behind the number, in which they are the same: 300 cm and 3 m."""
+    """Return whether both name one known unit behind the number, in which they are the same: 300 cm and 3 m."""
     sizes = []
     for text, quantity in ((gold, wanted), (prediction, found)):
         clean = _SPACED_SIGN.sub("-", flat(plain(unwrapped(text))).strip().rstrip("."))
@@ -187,7 +187,7 @@ def _related(one: Quantity, two: Quantity) -> bool:
 
 
 def _comma_decimal(text: str) -> Quantity | None:
-    """What `2,74` is if its comma is a decimal one; None where the text is nothing like it."""
+    """Return what `2,74` is if its comma is a decimal one; None if the text is nothing like it."""
     match = _COMMA_DECIMAL.fullmatch(unwrapped(plain(text)))
     if match is None:
         return None

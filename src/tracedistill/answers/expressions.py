@@ -58,7 +58,7 @@ class Expression:
 
 
 def read_expression(text: str) -> Expression | None:
-    """The formula that the final statement of a text gives, or None where it gives none (perhaps a bare number)."""
+    """Return the formula that the final statement of a text gives, or None if it gives none (perhaps a bare number)."""
     clean = plain(text)
     boxes = _boxes(clean)
     passed = 0
@@ -119,7 +119,7 @@ def _boxed(clean: str, boxes: list[tuple[int, int, int, int]]) -> Expression:
 
 
 def _joined(between: str) -> bool:
-    """Whether two boxes are one answer: only commas or `and`, at most one short unit or label, stand between them."""
+    """Return whether two boxes are one answer, with only commas, `and` or one short unit or label between them."""
     if len(between) > 60 or "\n\n" in between:
         return False
     if _CONNECTOR.match(between):
@@ -129,7 +129,7 @@ def _joined(between: str) -> bool:
 
 
 def _marked(clean: str, statement: Statement, begin: int) -> Expression | None:
-    """What stands after `the answer is`: formulas, else an expression without delimiters, else None."""
+    """Return what stands after `the answer is`: formulas, else an expression without delimiters, else None."""
     end = statement.end
     if _NEGATED.match(clean, begin, end):
         return None
@@ -179,7 +179,7 @@ def _formulas(clean: str, begin: int, end: int, within: int) -> list[tuple[int, 
 
 
 def _formula_group(clean: str, formulas: list[tuple[int, int, str]], statement: Statement, reason: str) -> Expression:
-    """The first formula and those that `and` or a comma ties to it."""
+    """Return the first formula and those that `and` or a comma ties to it."""
     group = [formulas[0]]
     for formula in formulas[1:]:
         if not _CONNECTOR.match(clean[group[-1][1] : formula[0]]):
@@ -190,7 +190,7 @@ def _formula_group(clean: str, formulas: list[tuple[int, int, str]], statement: 
 
 
 def _last_formula(clean: str) -> Expression | None:
-    """The last formulas of the last statement that has any, unless plain numbers follow it."""
+    """Return the last formulas of the last statement that has any, unless plain numbers follow it."""
     seen = 0
     for count, statement in enumerate(backwards(clean, len(clean))):
         if seen >= _LOOK_BACK or count > 4 * _LOOK_BACK:
@@ -222,7 +222,7 @@ def _last_formula(clean: str) -> Expression | None:
 
 
 def _bare(clean: str) -> Expression | None:
-    """The whole text where it is one expression without any sentence."""
+    """Return the whole text where it is one expression without any sentence."""
     text = clean.strip()
     if len(text) <= 500 and "\n" not in text and _is_expression(text):
         return Expression(_TRAILING.sub("", text), "the whole text", (0, len(clean)), 0)

@@ -77,11 +77,14 @@ class NumberReader:
         self.binds = may_bind(self.clean[-TAIL:])
 
     def answer(self) -> Found | Several | None:
-        """The number that the final statement states, Several where it names a choice or range, None without any."""
+        """Return the number of the final statement, Several if it names a choice or range, None without any."""
         return self._walk(len(self.clean))
 
     def derived(self, stated: Found) -> Found:
-        """The number that the text before the final statement reaches; the stated one where it reaches no other."""
+        """Return the number that the text before the final statement reaches.
+
+        The stated one where it reaches no other.
+        """
         plain_sentence = stated.reason != _STATED
         if plain_sentence and (stated.computed or self._reached(stated)):
             return stated
@@ -97,7 +100,7 @@ class NumberReader:
         return body
 
     def _walk(self, end: int, bound: bool = True) -> Found | Several | None:
-        """Statements from the end backwards; `bound`: what follows a strong mark is passed over."""
+        """Walk through the statements from the end backwards. `bound`: what follows a strong mark is skipped."""
         held: tuple[Mention, str, Statement] | None = None
         patience = _LOOK_BACK
         strong = last_strong(self.clean, end) if bound and self.binds else -1
@@ -140,7 +143,10 @@ class NumberReader:
         return None if held is None else self._found(*held)
 
     def _bolder(self, last: Statement, chosen: Mention) -> Found | None:
-        """A number in bold a little before, in a sentence that says more of what is asked for; None where none is."""
+        """Return a number in bold a little before, in a sentence that says more of what is asked for.
+
+        None if none is.
+        """
         if last.mark or "**" not in self.clean[max(0, last.start - 600) : last.start] or self._bold(chosen):
             return None
         wanted = self.asked.words | self.asked.nouns
@@ -157,7 +163,7 @@ class NumberReader:
         return self.clean[max(0, mention.quantity.start - 3) : mention.quantity.start].rstrip(" $")[-2:] == "**"
 
     def _beside(self, statement: Statement) -> str:
-        """What a statement beside the answer is; a comparison is an answer where the question asks for one."""
+        """Return what a statement beside the answer is; a comparison is an answer where the question asks for one."""
         if statement.mark == "answer" and "?" not in self.clean[statement.end - 6 : statement.end]:
             return ""
         beside = aside(self.clean, statement.start, statement.end)
@@ -178,7 +184,7 @@ class NumberReader:
         )
 
     def _chosen(self, statement: Statement, strong: int) -> tuple[Mention | None, Several | None]:
-        """The number that a statement states, or the choice or range that it names instead."""
+        """Return the number that a statement states, or the choice or range that it names instead."""
         found, begin, end = self._named(statement)
         if not found:
             return None, None
@@ -194,7 +200,7 @@ class NumberReader:
         return None, Several(begin, end, f"names a {chosen}, no single number")
 
     def _named(self, statement: Statement) -> tuple[list[Mention], int, int]:
-        """The numbers of a statement and where they stand; of one marked as the answer those behind the mark."""
+        """Return the numbers of a statement and where they stand; of one marked as the answer those behind the mark."""
         begin, end = statement.start, statement.end
         if statement.mark == "answer":
             box = self.clean.rfind("\\boxed", begin, end)
@@ -224,7 +230,7 @@ class NumberReader:
         return statement.mark == "conclusion" or not in_check(self.clean, statement.start)
 
     def _sibling(self, last: Statement, chosen: Mention) -> Mention:
-        """Among the items of the list that ends with this statement, the one that names most of what is asked for."""
+        """Return the item of the list ending with this statement that names most of the question."""
         wanted = self.asked.words | self.asked.nouns
         most = len(wanted & stems(self.clean[last.start : last.end]))
         end = last.start
@@ -241,7 +247,7 @@ class NumberReader:
         return chosen
 
     def _item(self, begin: int, end: int) -> Mention | None:
-        """The number of one list item."""
+        """Return the number of one list item."""
         found = stated(self.clean, begin, end, mentions(self.clean, begin, end, self.asked), self.asked, strict=False)
         return found if isinstance(found, Mention) else None
 
@@ -258,7 +264,7 @@ class NumberReader:
         return False
 
     def _reached(self, stated: Found) -> bool:
-        """Whether an equation before the statement has its number as the result."""
+        """Return whether an equation before the statement has its number as the result."""
         digits = self.clean[stated.quantity.start : stated.quantity.end].strip(" $")
         at = stated.start
         for _ in range(40):

@@ -63,13 +63,13 @@ def same_formula(gold: str, prediction: str, policy: AnswerPolicy, budget: Budge
 
 
 def is_words(gold: str) -> bool:
-    r"""Whether a gold is plain words of more than one letter, such as `\text{Evelyn}`."""
+    r"""Return whether a gold is plain words of more than one letter, such as `\text{Evelyn}`."""
     spelling = spelled(gold)
     return len(spelling) > 1 and _is_words(spelling)
 
 
 def _is_words(spelling: str) -> bool:
-    """Whether an answer is plain words: more than one letter in a row and no symbol of mathematics."""
+    """Return whether an answer is plain words: more than one letter in a row and no symbol of mathematics."""
     return re.fullmatch(r"(?:[A-Za-z][a-z]{2,}|[Nn]o)(?:[\s'-][A-Za-z][a-z]*)*|[A-Za-z]", spelling) is not None
 
 
@@ -83,7 +83,7 @@ def _shaped(spelling: str, policy: AnswerPolicy) -> Shape:
 
 
 def _shapes(gold: Shape, found: Shape, policy: AnswerPolicy, compare: Compare) -> Result | None:
-    """Part by part where both have parts; None where structure does not decide."""
+    """Compare part by part if both have parts; None if structure does not decide."""
     if max(len(gold.parts), len(found.parts)) > _MAX_PARTS:
         return None
     ranges = _ranges(gold, found, compare)
@@ -109,7 +109,7 @@ def _shapes(gold: Shape, found: Shape, policy: AnswerPolicy, compare: Compare) -
 
 
 def _ranges(gold: Shape, found: Shape, compare: Compare) -> Result | None:
-    """Intervals, unions and inequalities against each other; None where both are inequalities, or one is neither."""
+    """Compare intervals, unions and inequalities; None if both are inequalities, or one is neither."""
     plain_pairs = {gold.form, found.form} <= {"interval", "tuple"} or gold.form == found.form == "list"
     if plain_pairs or {gold.form, found.form} <= {"single"}:
         return None
@@ -152,7 +152,7 @@ def _cases(gold: Shape, found: Shape, compare: Compare) -> Result | None:
 
 
 def _names(gold: Shape, found: Shape, compare: Compare) -> Result | None:
-    """`a=2, b=3` by names: against another such list, or against bare values in the order of names or of writing."""
+    """Compare `a=2, b=3` by names: with another such list, or with bare values in either order."""
     if gold.form not in {"list", "set", "tuple"} or found.form not in {"list", "set", "tuple"}:
         return None
     if len(gold.parts) != len(found.parts):
@@ -175,7 +175,7 @@ def _names(gold: Shape, found: Shape, compare: Compare) -> Result | None:
 
 
 def _spread(gold: Shape, found: Shape) -> tuple[Shape, Shape]:
-    r"""Parts with `\pm` as two, where the other side has more parts."""
+    r"""Return parts with `\pm` as two, where the other side has more parts."""
     if len(gold.parts) == len(found.parts):
         return gold, found
     return _wider(gold), _wider(found)
@@ -220,7 +220,7 @@ def _unordered(gold: Shape, found: Shape, compare: Compare) -> Result:
 
 
 def _distinct(parts: tuple[str, ...]) -> list[str]:
-    """The parts without repetitions of the same text."""
+    """Return the parts without repetitions of the same text."""
     return list({part.replace(" ", ""): part for part in parts}.values())
 
 
@@ -269,7 +269,7 @@ def _symbolic(left: str, right: str, gold: str, prediction: str, budget: Budget)
 
 
 def _for_worker(expression: str) -> str:
-    """The expression without inner dollar signs and in plain LaTeX."""
+    """Return the expression without inner dollar signs and in plain LaTeX."""
     text = unwrapped(single_escaped(plain(expression)))
     for sign in ("\\$", "$", "\\(", "\\)"):
         text = text.replace(sign, "")
@@ -277,7 +277,7 @@ def _for_worker(expression: str) -> str:
 
 
 def _differs(left: str, right: str) -> bool:
-    """Whether two formulas are token by token the same but for numbers, signs, relations or words in some places."""
+    """Return whether two formulas have the same tokens except numbers, signs, relations or words in some places."""
     one, two = _TOKEN.findall(left), _TOKEN.findall(right)
     if len(one) != len(two):
         return False
@@ -286,7 +286,7 @@ def _differs(left: str, right: str) -> bool:
 
 
 def _alike(first: str, second: str) -> bool:
-    """Whether two tokens are of one kind, so that one in the other's place makes another formula."""
+    """Return whether two tokens are of one kind, so that one in the other's place makes another formula."""
     if _NUMBER.fullmatch(first):
         return _NUMBER.fullmatch(second) is not None and float(first) != float(second)
     return any({first, second} <= kind for kind in (_RELATIONS, _SIGNS)) or (first.isalpha() and second.isalpha())

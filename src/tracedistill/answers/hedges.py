@@ -141,7 +141,7 @@ _THEN = re.compile(r"[\s,$]{1,4}(?:that|this|it|we|he|she|they|you|the)\b[^.;\n]
 def hedge(
     text: str, start: int, end: int, spans: list[tuple[int, int]], place: int, question: str = "", strict: bool = False
 ) -> Hedge:
-    """How the number at `spans[place]` of a statement is named without being stated; empty where it is stated.
+    """Return how the number at `spans[place]` of a statement is named without being stated; empty if it is stated.
 
     `spans` are the numbers of the statement in order; `strict` for a statement that is marked as the answer, in which
     `15 and 20` or `15, 20` is no single value either. A limit (`at least 20`) is a statement where the question asks
@@ -169,7 +169,7 @@ def hedge(
 
 
 def _alone(before: str, after: str, words: frozenset[str] | None, question: str) -> Hedge:
-    """What the words right around one number say of it; `words` are those of both sides, None where unknown."""
+    """Return what the words beside one number say of it; `words` are those of both sides, None if unknown."""
     if words is None or words & _DENIALS:
         if _DENIED.search(before) and not _ONLY.search(before[-30:]):
             return "denied"
@@ -198,12 +198,12 @@ def _alone(before: str, after: str, words: frozenset[str] | None, question: str)
 
 
 def unsure(before: str) -> bool:
-    """Whether a text that ends where something is named leaves open if it is so: `I am not sure whether it is`."""
+    """Return whether a text that ends by naming something leaves it open: `I am not sure whether it is`."""
     return _UNSURE.search(before) is not None
 
 
 def _pair(between: str, ahead: str, behind: str, strict: bool) -> Hedge:
-    """What ties two numbers together that stand side by side."""
+    """Return what ties two numbers together that stand side by side."""
     between = " ".join(between.replace("{", " ").replace("}", " ").split()).join("  ") if "}" in between else between
     if _OR.match(between):
         return "choice"

@@ -37,14 +37,14 @@ _SHOWN = 200
 def read_answer(
     text: str, question: str = "", policy: AnswerPolicy = DEFAULT, closed: tuple[str, ...] = ()
 ) -> Extracted:
-    """The value of the final statement of a text; `closed` holds the possible answers of a choice."""
+    """Return the value of the final statement of a text; `closed` holds the possible answers of a choice."""
     return _Reading(text, question, policy, closed).answer()
 
 
 def read_derived(
     text: str, question: str = "", policy: AnswerPolicy = DEFAULT, closed: tuple[str, ...] = ()
 ) -> Extracted:
-    """The value that the text before the final statement reaches; the stated one where it reaches no other."""
+    """Return the value that the text before the final statement reaches; the stated one where it reaches no other."""
     reading = _Reading(text, question, policy, closed)
     return reading.derived(reading.answer())
 
@@ -124,7 +124,7 @@ class _Reading:
         return stated
 
     def _before_tag(self, stated: Extracted) -> Extracted:
-        """What the thinking before a tagged answer reaches."""
+        """Return what the thinking before a tagged answer reaches."""
         body = _TAGS.sub(lambda match: " " * len(match.group()), self.text[: self.start])
         if self.stated is None:
             return self._conclusion(body, stated)
@@ -135,7 +135,7 @@ class _Reading:
         return self._from(found)
 
     def _conclusion(self, body: str, stated: Extracted) -> Extracted:
-        """The formula that a body concludes with, or what is stated where it concludes nothing."""
+        """Return the formula that a body concludes with, or what is stated where it concludes nothing."""
         found = _Reading(body, self.question, self.policy, self.closed).answer()
         return found if found.text is not None and found.reason.startswith(_CONCLUSIVE) else stated
 
@@ -162,7 +162,7 @@ class _Reading:
         return Extracted(self.text[begin:end], value, found.reason + self.note, (begin, end), unsure)
 
     def _words(self) -> Extracted:
-        """Words after the last answer mark, else the last statement that is not beside the answer."""
+        """Return words after the last answer mark, else the last statement that is not beside the answer."""
         loose: Extracted | None = None
         for count, statement in enumerate(backwards(self.part, len(self.part))):
             if count > _WORD_STATEMENTS:
@@ -186,7 +186,7 @@ class _Reading:
         return loose or Extracted(None, None, "nothing is stated" + self.note)
 
     def opening(self) -> str:
-        """The first line or sentence, which a reason may follow: `Paris` or `Yes.` before an explanation."""
+        """Return the first line or sentence, which a reason may follow: `Paris` or `Yes.` before an explanation."""
         head = self.part.lstrip()[:300]
         line = head.partition("\n")[0]
         first = _FIRST.match(line)
@@ -201,7 +201,7 @@ class _Reading:
 
 
 def _bare_words(stated: str) -> str:
-    """A statement without quotes and marks around it; the star of `A*` and the dot of `.NET` stay."""
+    """Return a statement without quotes and marks around it; the star of `A*` and the dot of `.NET` stay."""
     words = stated.strip(" \"'`\n").rstrip(".!。！ ")
     return words if words.count("*") == 1 and not words.startswith("*") else words.strip("* ")
 
@@ -247,7 +247,7 @@ _ASKS = re.compile(r"\s{0,9}(?:[#*]{1,6}\s?)?(?:question|problem|q)\b", re.IGNOR
 
 
 def _run_on(text: str, floor: int) -> int:
-    """Where a base model goes on with a problem of its own after it has answered; else the end of the text."""
+    """Return where a base model continues with a problem of its own after its answer; else the end of the text."""
     if _ASKS.match(text, floor):
         return len(text)
     for match in RUN_ON.finditer(text, floor):
@@ -311,7 +311,10 @@ _LABEL_LINE = re.compile(r"[*_\s]{0,4}[A-Za-z][\w ]{1,30}[*_]{0,2}:[*_\s]{1,4}")
 
 
 def _words_rule(gold: str, found: Extracted, question: str, closed: tuple[str, ...], opening: str) -> str:
-    """The rule by which the statement that was found, or the opening of the text, states a gold; else nothing."""
+    """Return the rule by which the statement that was found, or the opening of the text, states a gold.
+
+    Else nothing.
+    """
     assert found.text is not None
     marked = found.reason.startswith(STATED_WORDS)
     gold = spelled(gold) if "\\" in gold else gold
@@ -331,7 +334,7 @@ def _words_rule(gold: str, found: Extracted, question: str, closed: tuple[str, .
 
 
 def _candidate(gold: str, text: str, policy: AnswerPolicy, closed: tuple[str, ...]) -> Verdict:
-    """Right where exactly one possible answer is named anywhere and it is the gold."""
+    """Judge the candidate reading: right if exactly one possible answer is named anywhere and it is the gold."""
     wanted = label_of(gold, closed)
     if wanted is None:
         return Verdict("ungradable", reason="the gold is none of the possible answers")

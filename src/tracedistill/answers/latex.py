@@ -33,7 +33,7 @@ _CLOSER = {"(": ")", "[": "]", "{": "}"}
 
 
 def spelled(latex: str) -> str:
-    """One spelling for what LaTeX can write in several ways; not a normal form of mathematics."""
+    """Return one spelling for what LaTeX can write in several ways; not a normal form of mathematics."""
     text = unwrapped(single_escaped(latex))
     if "\\" in text or not text.isascii() or "<" in text or ">" in text or "$" in text or "!" in text:
         for pattern, replacement in _SIMPLE:
@@ -42,12 +42,12 @@ def spelled(latex: str) -> str:
 
 
 def single_escaped(latex: str) -> str:
-    r"""Commands that were escaped twice (`\\le`) with one backslash; matrices keep their row ends."""
+    r"""Return commands that were escaped twice (`\\le`) with one backslash; matrices keep their row ends."""
     return latex.replace("\\\\", "\\") if "\\\\" in latex and "\\begin" not in latex else latex
 
 
 def unwrapped(latex: str) -> str:
-    """The answer without the delimiters or the box around all of it."""
+    """Return the answer without the delimiters or the box around all of it."""
     text = latex.strip()
     for _ in range(6):
         before = text
@@ -69,7 +69,7 @@ def unwrapped(latex: str) -> str:
 
 
 def closing(text: str, start: int, limit: int = 4000) -> int:
-    """Position of the bracket that closes the one at `start`; -1 where none does within `limit` characters."""
+    """Return the position of the bracket that closes the one at `start`; -1 if none does within `limit` characters."""
     opener = text[start]
     closer = _CLOSER[opener]
     depth = 0

@@ -99,14 +99,17 @@ _ASCII_HINTS = (
 
 
 def _hinted(text: str, start: int, end: int) -> bool:
-    """Whether a sentence holds any part of an answer mark; finding plain strings costs a fifth of the pattern."""
+    """Return whether a sentence holds any part of an answer mark.
+
+    Finding plain strings costs a fifth of the pattern.
+    """
     if not text.isascii():
         return _HINT.search(text, start, end) is not None
     return any(text.find(hint, start, end) >= 0 for hint in _ASCII_HINTS)
 
 
 def last_mark(text: str, start: int, end: int) -> int | None:
-    """Where the value begins after the last `answer is` of a sentence; None where there is no such mark."""
+    """Return where the value begins after the last `answer is` of a sentence; None if there is no such mark."""
     if not _hinted(text, start, end):
         return None
     at = None
@@ -123,7 +126,7 @@ def last_mark(text: str, start: int, end: int) -> int | None:
 
 
 def denied(text: str, start: int, end: int) -> bool:
-    """Whether a sentence only says what the answer is not."""
+    """Return whether a sentence only says what the answer is not."""
     if not _hinted(text, start, end):
         return False
     if _NEGATED_MARK.search(text, start, end):
@@ -136,7 +139,7 @@ def denied(text: str, start: int, end: int) -> bool:
 
 
 def strong(text: str, start: int, end: int) -> bool:
-    """Whether the mark of a sentence binds: a box, `####` before a value, or `final answer`."""
+    """Return whether the mark of a sentence binds: a box, `####` before a value, or `final answer`."""
     return _STRONG.search(text, start, end) is not None
 
 
@@ -149,13 +152,13 @@ _BINDING = (
 
 
 def may_bind(text: str) -> bool:
-    """Whether a text may hold a mark that binds at all."""
+    """Return whether a text may hold a mark that binds at all."""
     low = text.lower()
     return any(hint in low for hint in _BINDING)
 
 
 def last_strong(text: str, end: int, window: int = 8000) -> int:
-    """Where the last mark that binds begins; -1 where there is none, or a correction follows it."""
+    """Return where the last mark that binds begins; -1 if there is none, or a correction follows it."""
     floor = max(0, end - window)
     part = text[floor:end]
     begin = max(map(part.lower().rfind, _BINDING))
@@ -172,12 +175,12 @@ def last_strong(text: str, end: int, window: int = 8000) -> int:
 
 
 def corrected(text: str, start: int, end: int) -> bool:
-    """Whether a writer takes something back (`wait`, `actually`, `I made a mistake`) between two places."""
+    """Return whether a writer takes something back (`wait`, `actually`, `I made a mistake`) between two places."""
     return _CORRECTION.search(text, start, end) is not None
 
 
 def heading(line: str) -> bool:
-    """Whether a line is a heading that announces the answer, such as `### Final Answer` or `**Answer**`."""
+    """Return whether a line is a heading that announces the answer, such as `### Final Answer` or `**Answer**`."""
     return len(line) < 60 and _HEADING.fullmatch(line.strip()) is not None
 
 

@@ -27,7 +27,7 @@ _LETTERS = {"m": "meter", "s": "second", "h": "hour", "g": "gram", "l": "liter"}
 
 
 def measure(text: str) -> frozenset[str]:
-    """The words of a unit in one spelling, without fillers: `square cm` and `cm^2` are both `centimeter2`."""
+    """Return the words of a unit in one spelling, without fillers: `square cm` and `cm^2` are both `centimeter2`."""
     lowered = _COMMAND.sub(" ", text.casefold().replace("\\", " \\")).replace("{", " ").replace("}", "")
     lowered = _RATE.sub(lambda match: _RATES[match.group()], lowered)
     lowered = _HALF_DAY.sub(r" \1meridiem ", lowered)
@@ -44,7 +44,7 @@ def _named(word: str) -> str:
 
 
 def contradict(left: str, right: str) -> bool:
-    """Whether both name a measure and neither contains the other, or one says the opposite of the other."""
+    """Return whether both name a measure and neither contains the other, or one says the opposite of the other."""
     said, other = (frozenset(_WORD.findall(side[:200].casefold())) for side in (left, right))
     if any((one in said and two in other) or (two in said and one in other) for one, two in _OPPOSITES):
         return True

@@ -93,7 +93,7 @@ _CLAUSE_END = re.compile(r"[,;]\s|\band\b|\bwhile\b|\bbut\b|\bso\b|\bor\b|\bwhic
 
 
 def mentions(text: str, start: int, end: int, asked: Asked, rivals: bool = True) -> list[Mention]:
-    """All quantities of a statement, weighed; labels and list numbers are left out.
+    """Return all quantities of a statement, weighed; labels and list numbers are left out.
 
     Where `rivals` is False, the statement is marked as the answer: a lone quantity is returned unweighed, for nothing
     competes with it, and of several side by side none is the answer.
@@ -116,7 +116,10 @@ def mentions(text: str, start: int, end: int, asked: Asked, rivals: bool = True)
 
 
 def stated(text: str, start: int, end: int, found: list[Mention], asked: Asked, strict: bool) -> Mention | Hedge:
-    """The heaviest mention that is stated, of equals the last; else how the heaviest is named without being stated."""
+    """Return the heaviest mention that is stated, of equals the last.
+
+    Else how the heaviest is named without being stated.
+    """
     spans = [(mention.quantity.start, mention.quantity.end) for mention in found]
     first: Hedge = ""
     places = [0] if len(found) == 1 else sorted(range(len(found)), key=lambda at: (-found[at].weight, -at))
@@ -133,14 +136,14 @@ def stated(text: str, start: int, end: int, found: list[Mention], asked: Asked, 
 
 
 def _one_value(one: Quantity, two: Quantity) -> bool:
-    """Whether two numbers say the same: 90 minutes or 1.5 hours, 1/3 or 0.33, 0.25 or 25%."""
+    """Return whether two numbers say the same: 90 minutes or 1.5 hours, 1/3 or 0.33, 0.25 or 25%."""
     left, right = one.value, convert(two.value, two.unit, one.unit)
     scaled = {right, right / 100, right * 100} if one.unit is not two.unit else {right}
     return any(abs(left - value) * 50 <= abs(left) for value in scaled)
 
 
 def _lead(before: str) -> float:
-    """Weight of the words right before a number."""
+    """Return the weight of the words right before a number."""
     words = before.lower().replace("*", " ").replace("$", " ").replace("(", " ").split()[-8:]
     last = words[-1] if words else ""
     skipped = last in _SKIPPED and len(words) > 1
@@ -199,7 +202,7 @@ def _weigh(text: str, start: int, end: int, quantity: Quantity, before: str, ask
 
 
 def _kind(quantity: Quantity, after: frozenset[str], asked: Asked) -> tuple[float, bool]:
-    """Weight of a quantity's unit or noun against what is asked for, and whether it measures something else."""
+    """Weigh a quantity's unit or noun against the question, and say whether it measures something else."""
     unit = quantity.unit
     if asked.dimension == "year":
         dated = unit is None and quantity.value.denominator == 1 and 1000 <= quantity.value < 2200
@@ -232,7 +235,7 @@ def _overlap(
     result: bool,
     given: bool,
 ) -> float:
-    """Weight of the words that a quantity's clause shares with the question."""
+    """Return the weight of the words that a quantity's clause shares with the question."""
     left, right = _clause(text, start, end, quantity)
     ahead = stems(left)
     nouns = asked.nouns & ahead
@@ -246,7 +249,7 @@ def _overlap(
 
 
 def _clause(text: str, start: int, end: int, quantity: Quantity) -> tuple[str, str]:
-    """The words before and after a quantity, up to the nearest clause breaks."""
+    """Return the words before and after a quantity, up to the nearest clause breaks."""
     left = start
     for match in _CLAUSE_END.finditer(text, start, quantity.start):
         left = match.end()

@@ -58,7 +58,7 @@ _SPREAD = 2000
 
 
 def as_latex(text: str) -> str:
-    """The text with Unicode signs, plain functions, short fractions and mere dressing written as plain LaTeX."""
+    """Return the text with Unicode signs, plain functions, short fractions and mere dressing written as plain LaTeX."""
     if len(text) > _SPREAD:
         return text
     if not text.isascii():
@@ -86,7 +86,7 @@ def as_latex(text: str) -> str:
 
 
 def ungrouped(text: str) -> str:
-    """Digits without their thousands separators: for one expression, in which no comma separates parts."""
+    """Return digits without their thousands separators: for one expression, in which no comma separates parts."""
     return _GROUPED.sub(lambda match: _SEPARATOR.sub("", match.group()), text)
 
 
@@ -96,7 +96,7 @@ def _rooted(match: re.Match[str]) -> str:
 
 
 def _grouped_call(text: str, opening: re.Pattern[str], head: object) -> str:
-    """Parentheses behind a root or power sign as braces."""
+    """Return parentheses behind a root or power sign as braces."""
     at = 0
     for _ in range(20):
         match = opening.search(text, at)
@@ -126,7 +126,7 @@ _ARGUMENT = re.compile(r"\s*(\{|\\sqrt\s*\d|\\(?![dtc]?frac)[a-zA-Z]++|\w)")
 
 
 def _fractions(text: str) -> str:
-    r"""Fractions with both arguments in braces: `\frac12`, `\frac1{72}`, `\frac\pi 2`; roots likewise."""
+    r"""Return fractions with both arguments in braces: `\frac12`, `\frac1{72}`, `\frac\pi 2`; roots likewise."""
     for name in (r"\sqrt", "frac"):
         parts: list[str] = []
         at = 0

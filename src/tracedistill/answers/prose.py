@@ -45,7 +45,7 @@ MAX = 1500
 
 
 def prose_formula(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """Where the last run of mathematics of a statement stands, if it is more than a number; else None."""
+    """Return where the last run of mathematics of a statement stands, if it is more than a number; else None."""
     if end - start > MAX:
         start = end - MAX
     found: list[tuple[int, int]] = []
@@ -67,7 +67,7 @@ def prose_formula(text: str, start: int, end: int) -> tuple[int, int] | None:
 
 
 def _qualifies(run: str) -> bool:
-    """Whether a run is a formula: a pair, an exact value before its approximation, or variables in a relation."""
+    """Return whether a run is a formula: a pair, an exact value with its approximation, or variables in a relation."""
     if _TUPLE.search(run) and any(char.isalnum() for char in run):
         return True
     if _EXACT.search(_PLAIN_UNIT.sub("", run)):
@@ -81,7 +81,7 @@ def _relates(run: str) -> bool:
 
 
 def _runs(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """Maximal runs of mathematical tokens, in order; `and` between two of them belongs to the run."""
+    """Return maximal runs of mathematical tokens, in order; `and` between two of them belongs to the run."""
     tokens = [(match.group(), match.start(), match.end()) for match in _TOKEN.finditer(text, start, end)]
     kinds = [_kind(token, tokens, place) for place, (token, _, _) in enumerate(tokens)]
     runs: list[tuple[int, int]] = []
@@ -135,12 +135,12 @@ _UNITS = word_set(
 
 
 def _bracketed(tokens: list[tuple[str, int, int]], place: int) -> bool:
-    """Whether a bracket opens a few tokens before."""
+    """Return whether a bracket opens a few tokens before."""
     return any(tokens[at][0] in "([" for at in range(max(0, place - 6), place))
 
 
 def _beside(tokens: list[tuple[str, int, int]], place: int) -> bool:
-    """Whether an operator stands next to a letter, blanks aside."""
+    """Return whether an operator stands next to a letter, blanks aside."""
     for step in (-1, 1):
         at = place + step
         while 0 <= at < len(tokens) and tokens[at][0].isspace():
@@ -151,7 +151,7 @@ def _beside(tokens: list[tuple[str, int, int]], place: int) -> bool:
 
 
 def _trimmed(text: str, begin: int, stop: int) -> tuple[int, int]:
-    """The run without sentence marks and brackets that it does not close."""
+    """Return the run without sentence marks and brackets that it does not close."""
     for _ in range(6):
         run = text[begin:stop]
         match = _EDGE.search(run)

@@ -75,7 +75,7 @@ _INTS = re.compile(r"\d+")
 
 
 def quantities(text: str, start: int = 0, end: int | None = None) -> list[Quantity]:
-    """All quantities between two positions of a `flat` text, in order; `1 hour and 35 minutes` is one."""
+    """Return all quantities between two positions of a `flat` text, in order; `1 hour and 35 minutes` is one."""
     found: list[Quantity] = []
     for quantity in _scan(text, start, len(text) if end is None else end):
         last = found[-1] if found else None
@@ -89,7 +89,7 @@ def quantities(text: str, start: int = 0, end: int | None = None) -> list[Quanti
 
 
 def _compound(text: str, first: Quantity, second: Quantity) -> bool:
-    """Whether two quantities are one, coarse unit before fine: 1 hour 35 minutes, 5 feet 3 inches."""
+    """Return whether two quantities are one, coarse unit before fine: 1 hour 35 minutes, 5 feet 3 inches."""
     coarse, fine = first.unit, second.unit
     if coarse is None or fine is None or coarse.dimension != fine.dimension or coarse.factor <= fine.factor:
         return False
@@ -171,7 +171,7 @@ def _from_match(text: str, match: re.Match[str]) -> Quantity | None:
 
 
 def _decimal_comma(digits: str, fraction: str) -> Fraction:
-    """The value of `2,74` or `1.234,5` if its comma is a decimal one."""
+    """Return the value of `2,74` or `1.234,5` if its comma is a decimal one."""
     return Fraction(int(_INT_JUNK.sub("", digits) + fraction), 10 ** len(fraction))
 
 
@@ -183,7 +183,7 @@ def _decimal(plain: str) -> Fraction:
 
 
 def _part(value: Fraction, part: str) -> Fraction | None:
-    """`/4` divides, ` 1/2` and its LaTeX and glyph forms add to a whole number; None for a zero denominator."""
+    """Read `/4` as a division and ` 1/2`, also as LaTeX or glyph, as an addition; None for a zero denominator."""
     glyph = _GLYPH.get(part.strip())
     if glyph is not None:
         return value + glyph
@@ -194,7 +194,7 @@ def _part(value: Fraction, part: str) -> Fraction | None:
 
 
 def _with_unit(text: str, quantity: Quantity, limit: int) -> Quantity:
-    """The quantity with the unit or scale word (thousand, million) that follows it."""
+    """Return the quantity with the unit or scale word (thousand, million) that follows it."""
     wide = _WIDE.get(text[quantity.end : quantity.end + 1])
     if wide is not None and quantity.end < limit:
         value = quantity.value * wide

@@ -90,7 +90,7 @@ def _environment(text: str) -> Shape:
 
 
 def spread(text: str) -> tuple[str, str] | None:
-    r"""The two values that one `\pm` stands for (`\mp` the other way round); None where there is none, or several."""
+    r"""Return the two values that one `\pm` stands for (`\mp` the other way round), or None, or several."""
     if text.count("\\pm") != 1 or "=" in text.partition("\\pm")[2]:
         return None
     plus = text.replace("\\pm", "+").replace("\\mp", "-")
@@ -101,7 +101,7 @@ def spread(text: str) -> tuple[str, str] | None:
 
 
 def named(parts: tuple[str, ...]) -> list[tuple[str, str]] | None:
-    """(name, value) of every part where each is `name = value`; None where one is not."""
+    """Return (name, value) of every part where each is `name = value`; None if one is not."""
     found = []
     for part in parts:
         match = _NAMED.match(part.strip())
@@ -112,7 +112,7 @@ def named(parts: tuple[str, ...]) -> list[tuple[str, str]] | None:
 
 
 def interval(text: str) -> tuple[str, Shape] | None:
-    r"""(variable, interval) of `x > 3` or `2 \leq x < 5`; None where a text is no such inequality."""
+    r"""Return (variable, interval) of `x > 3` or `2 \leq x < 5`; None if a text is no such inequality."""
     pieces = _RELATION.split(text.strip())
     if len(pieces) == 3:
         left, sign, right = pieces
@@ -141,7 +141,7 @@ _SHUT = {"<": ")", ">": ")", "\\leq": "]", "\\geq": "]"}
 
 
 def intervals(found: Shape) -> list[Shape] | None:
-    """The intervals that a shape is the union of; None where it is not one."""
+    """Return the intervals that a shape is the union of; None if it is not one."""
     if found.form == "interval" or (found.form == "tuple" and len(found.parts) == 2 and found.brackets == "()"):
         return [found]
     parts = found.parts if found.form in {"union", "list", "single"} else ()
@@ -161,7 +161,7 @@ def intervals(found: Shape) -> list[Shape] | None:
 
 
 def congruence(text: str) -> tuple[str, int, int] | None:
-    r"""(variable or nothing, residue, modulus) of `x \equiv 3 \pmod{7}`; None where a text is none."""
+    r"""Return (variable or nothing, residue, modulus) of `x \equiv 3 \pmod{7}`; None if a text is none."""
     match = _CONGRUENT.fullmatch(text.strip().rstrip("."))
     if match is None or int(match[3]) == 0:
         return None
@@ -169,7 +169,7 @@ def congruence(text: str) -> tuple[str, int, int] | None:
 
 
 def split_top(text: str, separators: str = ",;") -> list[str]:
-    """Parts between separators that stand in no bracket; thousands separators do not separate."""
+    """Return parts between separators that stand in no bracket; thousands separators do not separate."""
     parts, depth, start = [], 0, 0
     for index, char in enumerate(text):
         if char in _OPENERS:
@@ -187,14 +187,14 @@ _GROUPED = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d])")
 
 
 def _thousands(text: str, index: int) -> bool:
-    """Whether a comma groups digits: `1,234` does, `1,2` and `12, 345` do not."""
+    """Return whether a comma groups digits: `1,234` does, `1,2` and `12, 345` do not."""
     if text[index] != "," or not text[index + 1 : index + 2].isdigit() or not text[index - 1 : index].isdigit():
         return False
     return any(match.start() < index < match.end() for match in _GROUPED.finditer(text, max(0, index - 24), index + 24))
 
 
 def _spans(text: str) -> bool:
-    """Whether the first bracket is closed by the last one, whatever kind each is."""
+    """Return whether the first bracket is closed by the last one, whatever kind each is."""
     depth = 0
     for index, char in enumerate(text):
         if char in _OPENERS:

@@ -50,7 +50,7 @@ _INITIAL = re.compile(
 
 
 def backwards(text: str, stop: int) -> Iterator[Statement]:
-    """Statements before a position, last first; a line that ends in a colon belongs to the next."""
+    """Yield statements before a position, last first; a line that ends in a colon belongs to the next."""
     floor = max(0, stop - TAIL)
     while stop > floor:
         begin = max(text.rfind("\n", floor, stop) + 1, floor)
@@ -88,12 +88,12 @@ _CONCLUDES = re.compile(
 
 
 def concluding(text: str, start: int, end: int) -> bool:
-    """Whether a statement opens with therefore, so and the like."""
+    """Return whether a statement opens with therefore, so and the like."""
     return _CONCLUDES.match(text, start, end) is not None
 
 
 def in_check(text: str, start: int) -> bool:
-    """Whether a statement stands under a heading such as `Step 7: Check your work`, before the next step."""
+    """Return whether a statement stands under a heading such as `Step 7: Check your work`, before the next step."""
     end = text.find("\n", start)
     end = len(text) if end < 0 else end
     window = text[max(0, start - 1500) : end].lower()

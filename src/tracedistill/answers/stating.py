@@ -120,7 +120,7 @@ MAX = 600
 
 
 def states(gold: str, statement: str, question: str = "", marked: bool = False) -> str:
-    """The rule by which a statement states a gold, or nothing; `marked`: it stands behind `the answer is`."""
+    """Return the rule by which a statement states a gold, or nothing; `marked`: it stands behind `the answer is`."""
     text = plain(statement).strip()
     if same_words(gold, text):
         return "same words"
@@ -141,7 +141,7 @@ def states(gold: str, statement: str, question: str = "", marked: bool = False) 
 
 
 def polar_head(text: str) -> str:
-    """The yes, no, true or false that a text opens with; else nothing."""
+    """Return the yes, no, true or false that a text opens with; else nothing."""
     head = _POLAR_HEAD.match(plain(text[:200]))
     return head[1].casefold() if head and not _POLAR_BOTH.search(text[:60]) else ""
 
@@ -165,7 +165,10 @@ def _places(gold: str, text: str) -> list[tuple[int, int]]:
 
 
 def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, question: str) -> str:
-    """The rule by which what is named at a place is stated; empty where it is denied, one of several, or spoken of."""
+    """Return the rule by which what is named at a place is stated.
+
+    Empty if it is denied, one of several, or spoken of.
+    """
     before, after = text[max(0, begin - 120) : begin], text[end : end + 120]
     if _DENIED.search(before) or _DOUBTED.search(before) or unsure(before) or _REFUSED.match(after):
         return ""
@@ -221,10 +224,10 @@ def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, questi
 
 
 def _of_subject(text: str, end: int) -> bool:
-    """Whether a verb follows soon: then what stood before it was spoken of, not stated."""
+    """Return whether a verb follows soon: then what stood before it was spoken of, not stated."""
     return re.match(r"[\s*_\"'`)]{0,12}(?:is|are|was|were)\b", text[end:], re.IGNORECASE) is not None
 
 
 def _new(text: str, question: str) -> frozenset[str]:
-    """Stems of what a statement says beyond its question."""
+    """Return the stems of what a statement says beyond its question."""
     return stems(text) - stems(question)

@@ -81,7 +81,7 @@ class SymbolicWorker:
             return finding
 
     def compare_texts(self, gold: str, text: str, seconds: float) -> Finding:
-        """What math-verify says of a whole output by itself, its own extraction included."""
+        """Compare whole outputs by math-verify, its own extraction included."""
         with self._lock:
             return self._ask(gold, text[-MAX_TEXT:], seconds, whole=True)
 
@@ -129,7 +129,7 @@ class SymbolicWorker:
         return self._process
 
     def _read(self, process: subprocess.Popen[bytes], seconds: float, number: int = 0) -> dict[str, Any] | None:
-        """The reply with this number, or None where none came in time or the process ended.
+        """Return the reply with this number, or None if none came in time or the process ended.
 
         Replies to requests that nobody waits for any more are passed over.
         """

@@ -19,7 +19,7 @@ class Unit:
 
 
 def _table(dimension: str, rows: str) -> dict[str, Unit]:
-    """Rows of `factor: name alias alias`, separated by `;`."""
+    """Parse rows of `factor: name alias alias`, separated by `;`."""
     table = {}
     for row in rows.split(";"):
         factor, _, names = row.partition(":")
@@ -59,7 +59,7 @@ CURRENCY["₹"] = Unit("rupee", "rupee", Fraction(1))
 
 
 def convert(value: Fraction, unit: Unit | None, wanted: Unit | None) -> Fraction:
-    """The value in the wanted unit where both units measure the same dimension, else as it stands."""
+    """Convert the value to the wanted unit if both measure the same dimension, else leave it."""
     if unit is None or unit is wanted:
         return value
     if unit.dimension == "dozen":

@@ -22,7 +22,7 @@ _MONEY = re.compile(r"[$€£¥₹%]")
 
 @lru_cache(maxsize=16384)
 def plain_words(text: str) -> str:
-    """Lower-case words and operators, one blank between them."""
+    """Return lower-case words and operators, one blank between them."""
     text = plain(text).casefold()
     text = _EMPHASIS.sub(lambda match: match[2] or match[3], text)
     text = _INITIALS.sub(lambda match: match.group().replace(".", ""), _GROUPED.sub("", text))
@@ -36,7 +36,7 @@ def plain_words(text: str) -> str:
 
 
 def same_words(left: str, right: str) -> bool:
-    """Whether two answers are the same words; a currency or percent sign counts only where both have one."""
+    """Return whether two answers are the same words; a currency or percent sign counts only where both have one."""
     one, two = plain_words(left), plain_words(right)
     if one == two:
         return True
@@ -46,7 +46,7 @@ def same_words(left: str, right: str) -> bool:
 
 
 def _kept(text: str, index: int, char: str) -> str:
-    """What one character counts for: itself, a blank, or nothing."""
+    """Return what one character counts for: itself, a blank, or nothing."""
     if char.isalnum() or char.isspace():
         return char
     before, after = text[index - 1 : index], text[index + 1 : index + 2]
@@ -74,7 +74,7 @@ def _kept(text: str, index: int, char: str) -> str:
 
 
 def _dash(text: str, index: int, before: str, after: str) -> str:
-    """A hyphen joins words and counts for a blank; a sign, a minus between operands and the end of `A-` stay."""
+    """Replace a hyphen that joins words by a blank; a sign, a minus between operands and the end of `A-` stay."""
     if before.isalpha() and after.isalpha():
         single = _alone(text, index - 1, -1) and _alone(text, index + 1, 1)
         return "-" if single else " "
@@ -88,5 +88,5 @@ def _dash(text: str, index: int, before: str, after: str) -> str:
 
 
 def _alone(text: str, index: int, step: int) -> bool:
-    """Whether the letter at a place is a word of one letter on its far side."""
+    """Return whether the letter at a place is a word of one letter on its far side."""
     return not text[index + step : index + step + 1].isalnum() if index + step >= 0 else True

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 
 def word_set(text: str) -> frozenset[str]:
-    """The words of a string, so that a long list of them stays readable in code."""
+    """Split a string into the set of its words, to keep long lists readable in code."""
     return frozenset(text.split())
 
 
@@ -38,7 +38,7 @@ _TOKENS = re.compile(r"[a-z]+")
 
 
 def word_value(text: str) -> Fraction | None:
-    """The value of a number in words, or None where the words make no number (`two three`)."""
+    """Return the value of a number in words, or None if the words make no number (`two three`)."""
     tokens = [token for token in _TOKENS.findall(text.lower()) if token not in {"and", "a"}]
     extra = Fraction(0)
     parts: int | None = None

@@ -42,7 +42,7 @@ def die_with_parent() -> None:
 
 
 def compare(gold: str, prediction: str) -> tuple[str, str]:
-    """Outcome and reason for one pair of expressions, without any time limit of its own."""
+    """Compare one pair of expressions, without a time limit; return outcome and reason."""
     from math_verify import verify
 
     wanted = parsed(gold)
@@ -58,7 +58,7 @@ def compare(gold: str, prediction: str) -> tuple[str, str]:
 
 
 def parsed(latex: str) -> Any:
-    """The expression that a LaTeX text is as a whole, or None where the parser takes none or only a part of it."""
+    """Return the expression that a LaTeX text is as a whole, or None if the parser takes none or only a part of it."""
     from antlr4 import Token
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy
     from latex2sympy2_extended.math_normalization import NormalizationConfig, normalize_latex
@@ -87,7 +87,10 @@ def parsed(latex: str) -> Any:
 
 
 def refuted(left: Any, right: Any) -> bool:
-    """Whether two expressions have clearly different values, tiny ones included; False where nothing can be told."""
+    """Return whether two expressions have clearly different values, tiny ones included.
+
+    False if nothing can be told.
+    """
     from sympy import Eq, Expr, MatrixBase, Tuple
 
     if isinstance(left, MatrixBase) and isinstance(right, MatrixBase):
@@ -132,7 +135,7 @@ def _far(left: Any, right: Any) -> bool:
 
 
 def compare_texts(gold: str, text: str) -> tuple[str, str]:
-    """The verdict of math-verify by itself: its own extraction out of a whole output, its own comparison."""
+    """Judge by math-verify alone: its own extraction from a whole output, its own comparison."""
     from math_verify import parse, verify
 
     found = parse(text, parsing_timeout=None)
@@ -158,7 +161,7 @@ def reply(line: bytes) -> dict[str, str]:
 
 
 def numbered(line: bytes) -> bytes:
-    """The reply line to a request line, with its number and the core seconds that it took."""
+    """Return the reply line to a request line, with its number and the core seconds that it took."""
     begin = time.process_time()
     answer = reply(line)
     return json.dumps({"number": _number(line), "spent": time.process_time() - begin, **answer}).encode() + b"\n"
@@ -216,7 +219,16 @@ class Child:
         os.close(reply_write)
 
     def ask(self, line: bytes, seconds: float) -> bytes | None:
-        """The reply, or None after `seconds` of a core (by the clock at most `PATIENCE` times that); empty: it died."""
+        """Return the reply, or None after `seconds` of core time (at most `PATIENCE` times that by the clock).
+
+        Empty: it died.
+
+        Empty: it died.
+
+        Empty: it died.
+
+        Empty: it died.
+        """
         with contextlib.suppress(BrokenPipeError):
             os.write(self.requests, line)
         begin, before = time.monotonic(), self._core_seconds()
@@ -237,7 +249,7 @@ class Child:
         return received
 
     def _core_seconds(self) -> float:
-        """Core seconds that the child has used so far; -1 where the system does not tell."""
+        """Return core seconds that the child has used so far; -1 if the system does not tell."""
         try:
             with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:  # noqa: PTH123  (no package imports here)
                 fields = file.read().rpartition(")")[2].split()
@@ -246,7 +258,7 @@ class Child:
             return -1.0
 
     def end(self) -> None:
-        """Kill and reap."""
+        """Kill the process and reap it."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)

@@ -79,7 +79,7 @@ class Calculation:
 
 @lru_cache(maxsize=65_536)
 def find_calculations(text: str) -> tuple[Calculation, ...]:
-    """All written calculations of one step, in their order; at most MAX_CHARS of it are read."""
+    """Return all written calculations of one step, in their order; at most MAX_CHARS of it are read."""
     text = text[:MAX_CHARS]
     if "<<" not in text:
         return tuple(_find(text))
@@ -87,12 +87,15 @@ def find_calculations(text: str) -> tuple[Calculation, ...]:
 
 
 def visible(text: str) -> str:
-    """The text without its calculator annotations `<<...>>`."""
+    """Return the text without its calculator annotations `<<...>>`."""
     return _ANNOTATION.sub("", text)
 
 
 def _annotated(text: str) -> Iterator[Calculation]:
-    """Calculations around and inside `<<...>>`; an annotation that repeats what is written beside it adds nothing."""
+    """Yield calculations around and inside `<<...>>`.
+
+    An annotation that repeats what is written beside it adds nothing.
+    """
     written = list(_find(visible(text)))
     results = {side for calculation in written if calculation.true for side in calculation.values}
     yield from written
@@ -121,7 +124,7 @@ def _find(text: str) -> Iterator[Calculation]:
 
 @lru_cache(maxsize=1024)
 def readable(text: str) -> str:
-    """A text in the notation that the reader reads; positions of calculations refer to it."""
+    """Return a text in the notation that the reader reads; positions of calculations refer to it."""
     return with_signs(plain(text))
 
 
@@ -138,7 +141,7 @@ _STATES = re.compile(
 
 
 def _beside(text: str) -> Iterator[Calculation]:
-    """Results that stand before their calculation: `She makes $18 (9 × 2) a day`."""
+    """Yield results that stand before their calculation: `She makes $18 (9 × 2) a day`."""
     for match in _BESIDE.finditer(text):
         stated = f"{match['sum']} = {match['number']}"
         for chain, links in _chains(Reader(stated, symbolic=False).read()):
@@ -153,7 +156,7 @@ def _beside(text: str) -> Iterator[Calculation]:
 
 
 def _evaluate(text: str, chain: list[Run], links: list[str], symbolic: bool = False) -> Calculation | None:
-    """The calculation of a chain, or None where its falseness may be a misreading (more so in `symbolic` text)."""
+    """Return the calculation of a chain, or None if its falseness may be a misreading (more so in `symbolic` text)."""
     written = _shown_text(text[chain[0].start : chain[-1].end])
     inner: list[Value] = []
     try:
@@ -199,7 +202,7 @@ _REMAINDER = re.compile(
 
 
 def _wrong_remainder(text: str, chain: list[Run], values: tuple[Value, ...]) -> str:
-    """Why the remainder that follows `16 / 3 = 5 remainder 2` is wrong; empty where it is right or none follows."""
+    """Return why the remainder that follows `16 / 3 = 5 remainder 2` is wrong; empty if it is right or none follows."""
     divided, quotient = chain[-2], values[-1]
     if tuple(divided.items[1::2]) not in (("/",), ("|",)) or chain[-1].operators or not isinstance(quotient, int):
         return ""
@@ -214,7 +217,7 @@ def _wrong_remainder(text: str, chain: list[Run], values: tuple[Value, ...]) -> 
 
 
 def _named(text: str, side: Run, link: str, symbolic: bool, value: Value) -> bool:
-    """Whether a first side may only name a quantity: a number among words, or a part of something."""
+    """Return whether a first side may only name a quantity: a number among words, or a part of something."""
     among_words = side.worded or link in WEAK or symbolic
     if not side.operators:
         return among_words or bool(_NAMED.search(text[max(0, side.start - 20) : side.start]))
@@ -222,13 +225,13 @@ def _named(text: str, side: Run, link: str, symbolic: bool, value: Value) -> boo
 
 
 def _exchanges(left: Run, right: Run) -> bool:
-    """Whether a quotient of two units is said to be 1, as exchange rates are: `4 daps / 3 dops = 1`."""
+    """Return whether a quotient of two units is said to be 1, as exchange rates are: `4 daps / 3 dops = 1`."""
     one = len(right.operands) == 1 and right.operands[0].value == 1 and not right.operands[0].unit
     return one and left.literal and len({operand.unit for operand in left.operands}) > 1
 
 
 def _converts(chain: list[Run]) -> bool:
-    """Whether two numbers are one quantity in two units; what is not is no calculation."""
+    """Return whether two numbers are one quantity in two units; what is not is no calculation."""
     one, other = chain[0].operands[-1], chain[-1].operands[-1]
     if len(chain) != 2 or one.unit == other.unit or one.unit not in UNITS or other.unit not in UNITS:
         return False
@@ -246,7 +249,7 @@ _WHOLE = re.compile(r"\b(?:remain|left ?over|whole|full|round|at (?:least|most)|
 
 
 def _whole_part(left: Run, right: Run, values: tuple[Value, ...]) -> bool:
-    """Whether a side is the other's whole number, up or down, where the words speak of rounding or remainders."""
+    """Return whether a side is the other's whole number, and the words speak of rounding or remainders."""
     exact, written = values if left.operators else values[::-1]
     one_number = not (left.operators and right.operators)
     return one_number and isinstance(written, int) and size(exact - written) < 1
@@ -261,7 +264,7 @@ def _shown_text(text: str) -> str:
 
 
 def _chains(events: list[Run | str]) -> Iterator[tuple[list[Run], list[str]]]:
-    """Runs joined by equality signs, two or more; `links[i]` is the sign before run i."""
+    """Yield runs joined by equality signs, two or more; `links[i]` is the sign before run i."""
     chain: list[Run] = []
     links: list[str] = []
     sign = BREAK

@@ -255,7 +255,7 @@ _LINKS = tuple(
 
 @lru_cache(maxsize=16_384)
 def topics_of(text: str) -> frozenset[str]:
-    """The topics that a text speaks of; at most 20,000 characters are read."""
+    """Return the topics that a text speaks of; at most 20,000 characters are read."""
     lower = text[:20_000].lower()
     spaced = (name for name, rule in _SPACED.items() if rule.search(lower))
     return frozenset(spaced).union(*map(_topics_of_word, set(_WORD.findall(lower))))
@@ -268,10 +268,10 @@ def _topics_of_word(word: str) -> frozenset[str]:
 
 @lru_cache(maxsize=16_384)
 def licensed(topics: frozenset[str]) -> frozenset[Value]:
-    """Constants that link topics, those that need none left out."""
+    """Return constants that link topics, those that need none left out."""
     return frozenset().union(*(numbers for numbers, wanted in _LINKS if wanted <= topics))
 
 
 def cued(text: str, beside: frozenset[str] = frozenset()) -> frozenset[Value]:
-    """Constants that a text calls for, together with the topics of what stands beside it (its question)."""
+    """Return constants that a text calls for, together with the topics of what stands beside it (its question)."""
     return licensed(topics_of(text) | beside)

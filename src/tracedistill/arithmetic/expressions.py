@@ -70,7 +70,7 @@ class Run:
 
 @lru_cache(maxsize=65_536)
 def number(text: str) -> tuple[Value, int]:
-    """Value and decimals of digits such as `1,234.50`; raises Refused past MAX_DIGITS."""
+    """Parse digits such as `1,234.50` as value and decimals. Raises Refused past MAX_DIGITS."""
     plain = text.replace(",", "")
     if len(plain) > MAX_DIGITS:
         raise Refused(f"a number of {len(plain)} digits")
@@ -81,7 +81,7 @@ def number(text: str) -> tuple[Value, int]:
 
 
 def show(value: Value) -> str:
-    """A value for a person: an integer, a short decimal, or about so much."""
+    """Format a value: an integer, a short decimal, or an approximation."""
     if isinstance(value, int):
         return str(value) if abs(value) < 10**15 else f"about 10^{len(str(abs(value))) - 1}"
     if value.denominator in (2, 4, 5, 8, 10, 20, 25, 50, 100, 1000):
@@ -93,7 +93,7 @@ def show(value: Value) -> str:
 
 
 def size(value: Value) -> Value:
-    """A value without its sign; `abs` with the type kept."""
+    """Return the absolute value; `abs` with the type kept."""
     return -value if value < 0 else value
 
 
@@ -105,7 +105,7 @@ _RANK = {"+": 1, "-": 1, "*": 2, "/": 2, "|": 2, "neg": 3, "^": 4}
 
 
 def evaluate(items: tuple[Item, ...], reading: str = "", reached: list[Value] | None = None) -> Value:
-    """Value of an expression; raises Refused where it has none within bounds.
+    """Evaluate an expression. Raises Refused if it has no value within bounds.
 
     `reading`: `tight` (divisions written without spaces bind first), `plain` (percent signs ignored), `relative`
     (`50 - 20%` takes 20 % of 50), `repeating` (0.33 is 1/3), `units` (numbers in their base units).
@@ -204,7 +204,7 @@ def _power(base: Value, exponent: Value) -> Value:
 
 @lru_cache(maxsize=4096)
 def repeating(operand: Operand) -> Fraction | None:
-    """The fraction over 3, 6, 7, 9, 11 or 12 that a decimal such as 0.33 or 16.67 stands for, rounded or cut off."""
+    """Return the fraction over 3, 6, 7, 9, 11 or 12 that a rounded decimal such as 0.33 or 16.67 stands for."""
     value, unit = operand.value, Fraction(1, 10**operand.decimals)
     for denominator in (3, 6, 7, 9, 11, 12):
         for numerator in (math.floor(value * denominator), math.ceil(value * denominator)):
@@ -235,13 +235,16 @@ UNITS = {name: (kind, Fraction(factor)) for kind, names in _UNIT_KINDS.items() f
 
 
 def unit_name(word: str) -> str:
-    """A word as UNITS spells it: lower case, without plural s."""
+    """Spell a word as UNITS does: lower case, without plural s."""
     word = word.lower().strip("'’")
     return word if word in UNITS else word.removesuffix("s")
 
 
 def agree(left: Run, right: Run, approximate: bool, values: tuple[Value, Value]) -> bool:
-    """Whether two sides are equal under the rounding policy and any of the readings; `values` are their plain ones."""
+    """Return whether two sides are equal under the rounding policy and any of the readings.
+
+    `values` are their plain ones.
+    """
     if _close(left, right, values, approximate):
         return True
     return any(_close(left, right, pair, approximate) for pair in _readings(left, right, values))
@@ -307,7 +310,7 @@ def _close(left: Run, right: Run, values: tuple[Value, Value], approximate: bool
 
 
 def rounds_to(exact: Value, written: Operand, value: Value) -> bool:
-    """Whether a number as written is `exact` rounded (or, with decimals, cut off) to the digits it shows."""
+    """Return whether a number as written is `exact` rounded (or, with decimals, cut off) to the digits it shows."""
     if isinstance(exact, int):
         return False
     decimals = written.decimals

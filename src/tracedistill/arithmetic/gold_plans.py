@@ -52,7 +52,7 @@ class _Sum:
 
 
 def calculation_plan(question: str, gold_steps: Sequence[Step]) -> tuple[Step, ...]:
-    """One step per operation of the gold calculations; empty where there is no plan that gives nothing away.
+    """Return one step per operation of the gold calculations; empty if there is no plan that gives nothing away.
 
     Operands stand as the gold writes them, those that were worked out as `the result of step k`. There is no plan
     where the gold uses a number that comes from nowhere (it would be a result in disguise), or one that is a result
@@ -70,7 +70,9 @@ def calculation_plan(question: str, gold_steps: Sequence[Step]) -> tuple[Step, .
 
 
 def retrieval_plan(problem: Problem, kind: str, facts: str, answer: str) -> tuple[Step, ...]:
-    """Three steps: determine the kind, find so many facts (`{}` in `facts`), answer; empty where the gold cites none.
+    """Return three steps: determine the kind, find so many facts (`{}` in `facts`), answer.
+
+    Empty if the gold cites none.
 
     Neither class nor facts nor answer are named; how many facts there are is what the plan tells.
     """
@@ -98,7 +100,7 @@ class _Writer:
         """Steps whose results were used."""
 
     def add(self, calculation: Calculation, text: str) -> None:
-        """The operations of a calculation; a further side counts only where it goes on from what was reached."""
+        """Add the operations of a calculation; a further side counts only if it continues the value reached."""
         if not calculation.values:
             raise _NoPlan
         term: _Term | None = None
@@ -160,7 +162,7 @@ class _Writer:
             values.append(self._step(_WORDS[sign].format(one.text, other.text), sign, (one, other)))
 
     def _closed(self, value: _Term | _Sum) -> _Term:
-        """The sum or product as a step of its own."""
+        """Close the sum or product as a step of its own."""
         if isinstance(value, _Term):
             return value
         names = [term.text for term in value.terms]
@@ -189,7 +191,7 @@ class _Writer:
         return _Term(_result(place), result)
 
     def _term(self, operand: Operand, text: str) -> _Term:
-        """An operand: a result not used so far, a number of the question, another result, a constant, one rounded."""
+        """Name an operand: an unused result, a number of the question, another result, a constant, or a rounded one."""
         value = size(operand.value)
         share = Fraction(operand.value) / 100 if operand.percent else operand.value
         exact: Value = share.numerator if share.denominator == 1 else share
@@ -218,7 +220,7 @@ class _Writer:
         raise _NoPlan
 
     def _share(self, top: _Term, bottom: _Term) -> _Term:
-        """A fraction as such, or the step that reached it."""
+        """Return a fraction as such, or the step that reached it."""
         value = evaluate((Operand("", top.value), "/", Operand("", bottom.value)))
         steps = self._reached(value)
         if steps:
@@ -229,12 +231,12 @@ class _Writer:
         return _Term(f"{top.text}/{bottom.text}", value)
 
     def _reached(self, value: Value) -> list[int]:
-        """The steps that come to a value, exactly or as the gold writes it."""
+        """Return the steps that come to a value, exactly or as the gold writes it."""
         return [step for step, results in enumerate(self.results) if value in map(size, results)]
 
 
 def _close(one: Value, other: Value) -> bool:
-    """Whether two values are equal but for rounding."""
+    """Return whether two values are equal but for rounding."""
     return size(one - other) * 100 <= size(other)
 
 
@@ -243,5 +245,5 @@ def _result(step: int) -> str:
 
 
 def _is_share(top: _Term, bottom: _Term) -> bool:
-    """Whether a division only writes a share of what stands beside it: 2/3, 35/100."""
+    """Return whether a division only writes a share of what stands beside it: 2/3, 35/100."""
     return top.text.isdigit() and bottom.text.isdigit() and top.value < bottom.value

@@ -67,7 +67,10 @@ class Grounds:
 
 @lru_cache(maxsize=16_384)
 def grounds(question: str) -> Grounds:
-    """The numbers that a question gives and the constants that it calls for; at most 20,000 characters are read."""
+    """Return the numbers that a question gives and the constants that it calls for.
+
+    At most 20,000 characters are read.
+    """
     question = question[:20_000]
     given: list[Value] = []
     values: set[Value] = set()
@@ -85,7 +88,7 @@ def grounds(question: str) -> Grounds:
 
 
 def ground(operand: Operand, given: Grounds, earlier: set[Value], text: str) -> Ground:
-    """Where an operand comes from; `text` is the step it stands in, whose words may call for a constant."""
+    """Return where an operand comes from; `text` is the step it stands in, whose words may call for a constant."""
     value = size(operand.value)
     candidates = (value, _simple(Fraction(value) / 100)) if operand.percent else (value,)
     for candidate in candidates:
@@ -112,7 +115,7 @@ _UNKNOWN = re.compile(rf"{_LETTER.format('b-hj-zB-HJ-Z')}[^=\n]{{0,80}}=|=[^=\n]
 
 
 def unknowns(text: str) -> set[Value]:
-    """Numbers of a step that holds an equation with an unknown (`6x = 132`): algebra, which is not checked here."""
+    """Return the numbers of a step with an equation in an unknown (`6x = 132`), algebra that is not checked here."""
     if "=" not in text or not _UNKNOWN.search(text[:5_000]):
         return set()
     return set(grounds(text[:5_000]).numbers)
@@ -136,7 +139,7 @@ _COMPANY = re.compile(
 
 
 def _counted(question: str) -> set[Value]:
-    """How many there are: `Mike, Rita and Anita` are 3, Monday to Saturday 6 days, he and five friends 6."""
+    """Return how many there are: `Mike, Rita and Anita` are 3, Monday to Saturday 6 days, he and five friends 6."""
     counts: set[Value] = {
         len(re.findall(r"[A-Z][\w'’]+|\d+", match.group().replace(" and ", ", ")))
         for match in _NAMES.finditer(question)
@@ -154,12 +157,12 @@ def _simple(value: Fraction) -> Value:
 
 
 def _whole_of(reached: Value, value: Value) -> bool:
-    """Whether a value is a result that is no whole number, rounded down or up to one."""
+    """Return whether a value is a result that is no whole number, rounded down or up to one."""
     return isinstance(reached, Fraction) and value in (reached // 1, -(-reached // 1))
 
 
 def _brought(value: Value, kind: str, percent: bool) -> set[Value]:
-    """What one given number brings with it."""
+    """Return what one given number brings with it."""
     if kind == "percent":
         share = Fraction(value) / 100
         return {_simple(v) for v in (share, 1 - share, 1 + share, 100 - Fraction(value), 100 + Fraction(value))}
@@ -178,7 +181,7 @@ def _brought(value: Value, kind: str, percent: bool) -> set[Value]:
 
 
 def _numbers(text: str) -> list[tuple[Value, str]]:
-    """(value, kind) of all numbers; kind is percent, part, times or empty."""
+    """Return (value, kind) of all numbers; kind is percent, part, times or empty."""
     found: list[tuple[Value, str]] = []
     words: list[tuple[int, str]] = []  # number words that may go on: `one hundred and twenty-five`
     for match in _FOUND.finditer(text):

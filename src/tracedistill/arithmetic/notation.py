@@ -102,7 +102,7 @@ _CLOCK = re.compile(
 
 
 def plain(text: str) -> str:
-    """The text with its markup out of the way, its operators and equality signs as `runs` reads them."""
+    """Return the text with its markup out of the way, its operators and equality signs as `runs` reads them."""
     text = text.lstrip("> ")  # a quotation
     if not text.isascii():
         text = text.translate(_SIGNS)
@@ -136,7 +136,7 @@ _SHORT_REMAINDER = re.compile(r"(?<=\d)(?: [rR]\.? ?|[rR])(?=\d{1,9}(?![\d.]*\w)
 
 
 def is_symbolic(text: str) -> bool:
-    """Whether the text holds LaTeX, where short words are unknowns."""
+    """Return whether the text holds LaTeX, where short words are unknowns."""
     return "\\" in text and _COMMAND.search(text) is not None
 
 
@@ -144,7 +144,7 @@ _COMMAND = re.compile(r"\\[A-Za-z(\[]")
 
 
 def _unmarked(text: str) -> str:
-    """Without Markdown."""
+    """Strip Markdown."""
     if "\\" in text:
         text = _ESCAPED.sub(r"\1", text)
     if "`" in text:
@@ -173,7 +173,10 @@ def _without_latex(text: str) -> str:
 
 
 def _outside_formulas(text: str) -> str:
-    """The text with the short words outside its formulas marked as words; as it is where it marks no formulas."""
+    """Return the text with the short words outside its formulas marked as words.
+
+    As it is where it marks no formulas.
+    """
     pieces, end = [], 0
     for match in _FORMULA.finditer(text):
         pieces += [_mark_words(text[end : match.start()]), match.group()]
@@ -186,7 +189,7 @@ def _mark_words(text: str) -> str:
 
 
 def _cells(text: str) -> str:
-    """Table cells set apart; a cell that calculates is joined to a number in the next one: `| 9 × 2 | 18 |`."""
+    """Separate table cells; a calculating cell is joined to a number in the next one: `| 9 × 2 | 18 |`."""
     if not _TABLE.search(text) or _ABSOLUTE.search(text):
         return text
     text = _CELL_RESULT.sub(lambda m: f" {m[1]} = " if _OPERATOR.search(m[1]) else m.group(), text)
@@ -194,7 +197,7 @@ def _cells(text: str) -> str:
 
 
 def _ratio(match: re.Match[str]) -> str:
-    """A time of day as it is; a colon between other numbers, alone, as RATIO."""
+    """Keep a time of day; replace a single colon between other numbers by RATIO."""
     compact = ": " not in match.group()
     if compact and len(match[2]) == 2 and float(match[1]) <= 24 and float(match[2]) < 60:
         return match.group()
@@ -215,16 +218,16 @@ _COMMA_NUMBER = re.compile(
 
 
 def has_decimal_commas(text: str) -> bool:
-    """Whether numbers are written as 6,67 and 1.500,25 throughout: some are, and none as 6.67 or 1,500."""
+    """Return whether numbers are written as 6,67 and 1.500,25 throughout: some are, and none as 6.67 or 1,500."""
     text = text[:200_000]
     return "," in text and _DECIMAL_COMMA.search(text) is not None and _DECIMAL_POINT.search(text) is None
 
 
 def with_points(text: str) -> str:
-    """A text of decimal commas with decimal points: 1.500,25 is 1500.25."""
+    """Replace decimal commas by points: 1.500,25 becomes 1500.25."""
     return _COMMA_NUMBER.sub(lambda m: m.group().replace(".", "").replace(",", "."), text)
 
 
 def in_points(texts: Sequence[str]) -> list[str]:
-    """The steps of one trace with decimal points, where they write decimal commas throughout."""
+    """Write the steps of one trace with decimal points, if they use decimal commas throughout."""
     return [with_points(text) for text in texts] if has_decimal_commas("\n".join(texts)) else list(texts)

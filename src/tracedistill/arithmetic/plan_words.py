@@ -106,7 +106,7 @@ class PlanStep:
 
 @lru_cache(maxsize=4096)
 def read_step(text: str) -> PlanStep:
-    """Operations, numbers and words of one plan step."""
+    """Parse operations, numbers and words of one plan step."""
     text = _STEP_REFERENCE.sub(" ", text[:5_000])
     verbs = {kind: len(found) for kind, regex in _VERBS_RE.items() if (found := regex.findall(text))}
     nouns = {kind: 1 for kind, regex in _NOUNS_RE.items() if INVERSE[kind] not in verbs and regex.search(text)}
@@ -123,7 +123,7 @@ def read_step(text: str) -> PlanStep:
 
 
 def stems_of(text: str) -> frozenset[str]:
-    """Lower-case words without endings, stop words left out."""
+    """Return lower-case words without endings, stop words left out."""
     return frozenset(_stem(word) for word in map(str.lower, _WORD.findall(text)) if word not in _STOP)
 
 

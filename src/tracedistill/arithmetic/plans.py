@@ -61,7 +61,7 @@ class Demand:
 def judge_plan(
     question: str, steps: tuple[Step, ...], gold_steps: tuple[Step, ...], sub_questions: tuple[str, ...] = ()
 ) -> Verdict:
-    """Verdict on a plan.
+    """Judge a plan.
 
     Figures, all counts: `covered`, `missing`, `open` (gold steps met, spoken of nowhere, neither) and `superfluous`,
     `wrong`, `undecided` (plan steps). Outcome: correct if all gold steps are covered and no step names an operation
@@ -147,12 +147,12 @@ _SHARE = re.compile(r"(?<!\d)\d{1,12} ?/ ?100\b|\(\d+ ?/ ?\d+\)|(?<![\d/])\d{1,2
 
 
 def _is_share(calculation: Calculation) -> bool:
-    """Whether its division only writes a share (20/100, 2/3) that something is multiplied by."""
+    """Return whether its division only writes a share (20/100, 2/3) that something is multiplied by."""
     return bool(_SHARE.search(calculation.text))
 
 
 def _assign(demands: tuple[Demand, ...], said: list[PlanStep]) -> dict[Demand, int | None]:
-    """The plan step that meets each demand, or None.
+    """Assign the plan step that meets each demand, or None.
 
     First the best alignment that keeps the order of both; then what is left over may be met out of order, but no
     earlier than what it needs; then one step may stand for several gold steps of its kind (`add all three`).
@@ -188,7 +188,7 @@ def _assign(demands: tuple[Demand, ...], said: list[PlanStep]) -> dict[Demand, i
 
 
 def _align(demands: tuple[Demand, ...], said: list[PlanStep]) -> list[int | None]:
-    """Monotone alignment with the highest sum of scores; a second demand on one operation of a step counts less."""
+    """Align monotonically with the highest sum of scores; a second demand on one operation of a step counts less."""
     demands, said = demands[:40], said[:80]
     # best[j]: (score, places) of all alignments of the demands so far whose last met demand is met at step <= j
     best: list[tuple[float, list[int | None]]] = [(0.0, [])] * (len(said) + 1)
@@ -213,7 +213,7 @@ def _align(demands: tuple[Demand, ...], said: list[PlanStep]) -> list[int | None
 
 
 def _named(demand: Demand, step: PlanStep) -> str:
-    """The operation of the step that may be the demand's; empty for none."""
+    """Return the operation of the step that may be the demand's; empty for none."""
     if step.prepares:
         return ""
     other = INVERSE[demand.kind]
@@ -226,12 +226,12 @@ def _named(demand: Demand, step: PlanStep) -> str:
 
 
 def _score(demand: Demand, step: PlanStep) -> float:
-    """How well a step fits a demand whose operation it names; 0: not enough to say so."""
+    """Score how well a step fits a demand whose operation it names; 0: not enough to say so."""
     return 2 + _kinship(demand, step) if _named(demand, step) and _kinship(demand, step) else 0
 
 
 def _kinship(demand: Demand, step: PlanStep) -> float:
-    """How much of a demand's numbers and words a step shares; 0: too little."""
+    """Return how much of a demand's numbers and words a step shares; 0: too little."""
     numbers = len({number for number in step.numbers if number in demand.operands and number != 1})
     target, sources = len(step.stems & demand.target), len(step.stems & demand.sources)
     if numbers or target + sources >= 2:
@@ -275,7 +275,7 @@ def _judge_step(
 
 
 def _odd(index: int, step: Step, reason: str) -> StepVerdict:
-    """A step whose number keeps the plan from being called correct."""
+    """Return a step whose number keeps the plan from being called correct."""
     return StepVerdict(index, step.kind, "undecided", reason, {"other_operand": 1.0})
 
 
@@ -287,7 +287,7 @@ _OPERAND = re.compile(
 
 
 def _other_operand(text: str, said: PlanStep, meets: list[Demand], demands: Iterable[Demand]) -> Value | None:
-    """A number of a step that stands where the one gold step that it meets has another; None where none does.
+    """Return a number of a step that stands where the one gold step that it meets has another; None if none does.
 
     Told only where the step names two numbers, the gold step has two operands, and exactly one is in both; not where
     a gold step of the same kind has that number (`3 * 4 * 7` in another order), nor for the same operand in other
@@ -313,7 +313,7 @@ def _other_operand(text: str, said: PlanStep, meets: list[Demand], demands: Iter
 
 
 def _is_operand(number: Value, text: str) -> bool:
-    """Whether a step's words make a number the operand of an instruction: `by the 77 pens`, not `(77 in all)`."""
+    """Return whether a step's words make a number an operand: `by the 77 pens`, not `(77 in all)`."""
     return str(number) in {match[1].replace(",", "") for match in _OPERAND.finditer(text)}
 
 
@@ -332,7 +332,7 @@ def _from_nowhere(said: PlanStep, demands: Iterable[Demand], question: str, text
 
 
 def _rival(said: PlanStep, met: dict[Demand, int | None]) -> Demand | None:
-    """A demand that is not met, if the step names its two operands, its words and the inverse operation alone."""
+    """Return an unmet demand if the step names its two operands, its words and only the inverse operation."""
     if said.prepares or len(said.strong) != 1:
         return None
     (named,) = said.strong

@@ -109,7 +109,7 @@ class Reader:
         self.share = False  # `half of 24 + 2` may mean half of 26
 
     def read(self) -> list[Run | str]:
-        """All runs and signs; a break (empty string) where neither side can reach over."""
+        """Return all runs and signs; a break (empty string) if neither side can reach over."""
         previous = ("", 0)
         for match in _TOKEN.finditer(self.text):
             kind = match.lastgroup or ""
@@ -119,7 +119,7 @@ class Reader:
         return self.events
 
     def _take(self, kind: str, piece: str, start: int, end: int, previous: tuple[str, int]) -> None:
-        """One piece; the previous one's kind and end tell what it is attached to."""
+        """Take one piece; the previous one's kind and end say what it attaches to."""
         attached = previous[1] == start
         if kind == "word2" or kind == "word":
             self._word(piece, attached and previous[0] in ("num", "close"))
@@ -203,7 +203,7 @@ class Reader:
             self._stop(loose=kind == "clock" or malformed or symbol)
 
     def _after_letter(self, start: int, before: str) -> bool:
-        """Whether a name stands right before (`x2`): a letter or two, in a script with spaces."""
+        """Return whether a name stands right before (`x2`): a letter or two, in a script with spaces."""
         glued = self.text[max(0, start - 3) : start]
         return before == "word2" and glued[-1] < _FIRST_SYLLABLE and not (len(glued) == 3 and glued.isalpha())
 
@@ -255,12 +255,12 @@ class Reader:
             self.filler = False
 
     def _leads(self, word: str) -> bool:
-        """Whether a word behind an operator may lead to its operand: `- the 12 balloons`, not `+ x`."""
+        """Return whether a word behind an operator may lead to its operand: `- the 12 balloons`, not `+ x`."""
         plain_word = word[:1].isalpha() and len(word.strip("'’")) > 1 and word not in _CLAUSE
         return plain_word and self.lead < 3 and not self.symbolic
 
     def _is_unknown(self, word: str, attached: bool) -> bool:
-        """Whether a word may be unknowns side by side: `x`, `2ab`; in LaTeX up to three, `abc`."""
+        """Return whether a word may be unknowns side by side: `x`, `2ab`; in LaTeX up to three, `abc`."""
         if not word.isascii() and word[0] >= _FIRST_SYLLABLE:
             return False  # `9个` is a unit
         if word in ("am", "pm"):

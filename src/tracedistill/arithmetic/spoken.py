@@ -23,14 +23,14 @@ _NO_SIGN = r"(?! ?[-+*/×÷·(^])"
 
 
 def _difference(match: re.Match[str]) -> str:
-    """The larger number first, for a difference has no order."""
+    """Put the larger number first, since a difference in words has no order."""
     one, other = match["a"], match["b"]
     values = [Fraction(re.sub(r"[^\d./]", "", operand.split()[0].split("%")[0])) for operand in (one, other)]
     return f"{one} - {other}" if values[0] >= values[1] else f"{other} - {one}"
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """A rule's regular expression; A and B stand for operands with the words around them."""
+    """Return a rule's regular expression; A and B stand for operands with the words around them."""
     text = re.sub(r"\b[AB]\b", lambda letter: f"{_LEAD}(?P<{letter[0].lower()}>{_NUM}{_UNITS})", text)
     return re.compile(rf"(?<![A-Za-z])(?:{text})(?![A-Za-z]){_NO_SIGN}", re.IGNORECASE)
 
@@ -163,7 +163,7 @@ _PRICED = re.compile(
 
 
 def with_signs(text: str) -> str:
-    """The text with the calculations of its words written with signs, for `runs` to read."""
+    """Return the text with the calculations of its words written with signs, for `runs` to read."""
     if not text.isascii():
         for pattern, replacement in _OTHER_TONGUES:
             text = pattern.sub(replacement, text)
@@ -191,7 +191,10 @@ def _joined(match: re.Match[str]) -> str:
 
 
 def _digits(match: re.Match[str]) -> str:
-    """A number in words as digits where it is an operand; `one` only right beside a sign, for it may be a pronoun."""
+    """Write a number in words as digits if it is an operand; `one` only right beside a sign, since it may be a pronoun.
+
+    `one` only right beside a sign, since it may be a pronoun.
+    """
     words, text = match.group(), match.string
     value = word_value(words)
     before = text[max(0, match.start() - 16) : match.start()]

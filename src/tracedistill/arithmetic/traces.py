@@ -66,7 +66,7 @@ class Checked:
 
 @lru_cache(maxsize=8192)
 def gold_path(texts: tuple[str, ...]) -> GoldPath:
-    """The gold path of a gold trace's step texts."""
+    """Return the gold path of a gold trace's step texts."""
     calculations = tuple(calculation for text in texts for calculation in find_calculations(text) if calculation.values)
     results = tuple(dict.fromkeys(size(c.result) for c in calculations if c.result is not None))
     operands = {o.value for calculation in calculations for o in calculation.operands}
@@ -74,7 +74,16 @@ def gold_path(texts: tuple[str, ...]) -> GoldPath:
 
 
 def check(question: str, texts: Sequence[str], gold: GoldPath | None = None) -> list[list[Checked]]:
-    """Per step, its calculations with the ground of every operand; without `gold`, the gold path grounds nothing."""
+    """Check every step: its calculations with the ground of every operand.
+
+    Without `gold`, the gold path grounds nothing.
+
+    Without `gold`, the gold path grounds nothing.
+
+    Without `gold`, the gold path grounds nothing.
+
+    Without `gold`, the gold path grounds nothing.
+    """
     if has_decimal_commas(question):
         question = with_points(question)
     texts = in_points(texts)
@@ -110,7 +119,7 @@ def check(question: str, texts: Sequence[str], gold: GoldPath | None = None) -> 
 
 
 def _shares(calculation: Calculation, known: Set[Value]) -> frozenset[int]:
-    """Identities of the operands of fractions that are known as a whole: 1/7, reached before, in `140 * (1/7)`."""
+    """Identify the operands of fractions that are known as a whole: 1/7, reached before, in `140 * (1/7)`."""
     found: list[int] = []
     for side in calculation.sides:
         for left, sign, right in zip(side.items, side.items[1:], side.items[2:], strict=False):
@@ -196,7 +205,7 @@ def _are_strays(checked: Sequence[Sequence[Checked]], gold: GoldPath) -> bool:
 
 
 def fault_of(verdict: StepVerdict) -> Fault | None:
-    """The kind of fault found in a step, or None."""
+    """Return the kind of fault found in a step, or None."""
     return next((fault for fault in FAULTS if verdict.figures.get(fault.replace(" ", "_"))), None)
 
 
@@ -243,7 +252,7 @@ def _judge_step(
 
 
 def _fault(one: Checked, gold: GoldPath, need_grounds: bool) -> tuple[StepOutcome, str, Fault | None]:
-    """Outcome of one calculation, why, and the kind of fault."""
+    """Judge one calculation; return outcome, reason, and kind of fault."""
     calculation = one.calculation
     if calculation.true is None:
         return "undecided", calculation.reason, None
@@ -263,7 +272,7 @@ def _fault(one: Checked, gold: GoldPath, need_grounds: bool) -> tuple[StepOutcom
 
 
 def _departure(calculation: Calculation, gold: GoldPath) -> tuple[str, Fault] | None:
-    """How a step off the gold path looks like a gold step gone wrong; None where it looks like none."""
+    """Return how a step off the gold path looks like a gold step gone wrong; None if it looks like none."""
     operands = _operands(calculation)
     for other in gold.calculations:
         if sorted(operands) == sorted(_operands(other)) and len(operands) > 1:
@@ -288,7 +297,7 @@ def _plain(operand: Operand) -> Value:
 
 
 def spell(value: Value) -> str:
-    """A value written exactly: an integer, a finite decimal, else a fraction."""
+    """Write a value exactly: an integer, a finite decimal, else a fraction."""
     if isinstance(value, int):
         return str(value) if value.bit_length() < 4096 else show(value)
     denominator = value.denominator
@@ -301,7 +310,7 @@ def spell(value: Value) -> str:
 
 
 def last_result(texts: Sequence[str]) -> Value | None:
-    """The result of the last written calculation, or None where there is none."""
+    """Return the result of the last written calculation, or None if there is none."""
     for text in reversed(texts):
         for calculation in reversed(find_calculations(text)):
             return calculation.result

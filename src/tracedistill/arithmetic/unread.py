@@ -43,7 +43,10 @@ _LOOKS = re.compile(
 
 @lru_cache(maxsize=65_536)
 def find_unread(text: str) -> tuple[str, ...]:
-    """Passages of one step that look like a calculation and were not read as one; at most MAX_CHARS are looked at."""
+    """Return the passages of one step that look like a calculation and were not read as one.
+
+    At most MAX_CHARS are looked at.
+    """
     text = visible(text[:MAX_CHARS])
     if not any(map(str.isdigit, text)):
         return ()
@@ -83,7 +86,7 @@ def _passages(text: str) -> list[str]:
 
 
 def _look(text: str, clause: list[re.Match[str]]) -> list[str]:
-    """The passage of a clause that looks like a calculation; empty where none does, or where it is algebra."""
+    """Return the passage of a clause that looks like a calculation; empty if none does, or where it is algebra."""
     letters = "".join(_letter(match) for match in clause)
     found = _LOOKS.search(letters) if "x" not in letters else None
     if not found:

@@ -71,7 +71,15 @@ def bounded(text: str) -> str:
 
 
 def join(trace: str | None, answer: str, style: FormatName = "plain") -> str:
-    """One completion from a trace (None: answer only) and an answer; plain, an answer of several lines stands below.
+    """Write one completion from a trace (None: answer only) and an answer.
+
+    In `plain`, a multi-line answer starts on its own line.
+
+    In `plain`, a multi-line answer starts on its own line.
+
+    In `plain`, a multi-line answer starts on its own line.
+
+    In `plain`, a multi-line answer starts on its own line.
 
     `reasoning` keeps the trace apart in the shape that `apart` reads; what a model family writes instead of these
     tags is its chat template's business (rendering). Without a trace its thinking part is there, and empty.
@@ -95,13 +103,13 @@ def trace_in(completion: str, answer: str, style: FormatName) -> str | None:
 
 
 def apart(completion: str) -> tuple[str, str] | None:
-    """(trace, what stands behind it) of a completion in the format `reasoning`; None where it is in another."""
+    """Split a completion in the format `reasoning` into (trace, rest); None if it is in another format."""
     found = _REASONED.match(completion)
     return (found[1], found[2]) if found else None
 
 
 def begun(trace: str, style: FormatName = "plain") -> str:
-    """A completion up to where its answer begins: what is put into a student's mouth."""
+    """Write a completion up to where its answer begins: the text to prefill."""
     if style == "tags":
         return f"<think>{trace}</think> <answer>"
     if style == "reasoning":
@@ -148,7 +156,7 @@ def split(text: str) -> Parts:
 
 
 def _marked(text: str) -> tuple[int, str] | None:
-    """Where the last marker that is followed by an answer begins, and that answer; None without any marker.
+    """Return where the last marker followed by an answer begins, and that answer; None if there is no marker.
 
     Where no marker is followed by anything: the first one, and an empty answer.
     """
@@ -163,7 +171,7 @@ def _marked(text: str) -> tuple[int, str] | None:
 
 
 def _behind(marker: re.Match[str], text: str) -> str:
-    """The answer at the start of what stands between a marker and the next one."""
+    """Return the answer at the start of the text between a marker and the next one."""
     line, _, below = text.partition("\n")
     answer = line.strip() or _BLOCK_END.split(below.strip(), maxsplit=1)[0].strip()
     dress = marker["dress"]

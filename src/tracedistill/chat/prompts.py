@@ -171,12 +171,12 @@ def field_fault(text: str, fields: tuple[str, ...]) -> str:
 
 
 def prompt_text(name: str, own: Mapping[str, str], known: Mapping[str, str]) -> str:
-    """The text of a prompt: the recipe's own, else the built-in one."""
+    """Return a prompt's template: the recipe's own, else the built-in one."""
     return own[name] if name in own else known[name]
 
 
 def needs_plan(text: str) -> bool:
-    """Whether a student's prompt shows a teacher's steps."""
+    """Return whether a student's prompt shows a teacher's steps."""
     return "{steps}" in text
 
 
@@ -193,12 +193,12 @@ _FORBIDS = re.compile(
 
 
 def asks_for_trace(text: str) -> bool:
-    """Whether the words of a student's prompt ask for reasoning (`Think step-by-step.`), whatever its name is."""
+    """Return whether a student's prompt asks for reasoning (`Think step-by-step.`), whatever its name."""
     return _ASKS.search(_FORBIDS.sub(" ", text)) is not None
 
 
 def fill(text: str, **fields: str) -> str:
-    """The text with its fields filled in; braces inside the values are text, never fields."""
+    """Fill in the template's fields; braces inside the values are text, never fields."""
     return _FIELD.sub(lambda found: fields.get(found[1], found[0]), text)
 
 
@@ -238,6 +238,6 @@ JUDGE_PROMPTS: dict[str, str] = {
 
 
 def judge_turn(prompt: str, material: str) -> str:
-    """The user's turn of a model judge; other braces are text."""
+    """Build the user's turn for a model judge; other braces are text."""
     head, _, tail = JUDGE_PROMPTS[prompt].partition("{material}")
     return head + material + tail

@@ -56,7 +56,7 @@ class Rendered:
 def prompt_ids(
     tokenizer: Any, messages: Sequence[Message], prefill: str = "", style: FormatName = "plain"
 ) -> list[int]:
-    """Token ids of the chat up to where the assistant writes, then of `prefill` (a completion's beginning).
+    """Tokenise the chat up to the assistant's turn, then `prefill` (a completion's beginning).
 
     Prompt and prefill are cut into tokens apart, as in a training row.
     """
@@ -68,7 +68,7 @@ def prompt_ids(
 
 
 def completion_text(tokenizer: Any, prompt: Sequence[Message], completion: str, style: FormatName = "plain") -> str:
-    """The assistant's turn as this family writes it, without the token that ends it.
+    """Render the assistant's turn as this family writes it, without its end token.
 
     In the format `reasoning` it is what the template writes behind its own generation prompt for a message with
     `reasoning_content`, or what ends the thinking that the generation prompt has opened; otherwise the completion
@@ -91,7 +91,7 @@ def completion_text(tokenizer: Any, prompt: Sequence[Message], completion: str, 
     if not (whole.startswith(head) and end and written) or _words(tokenizer, tail):
         raise InputError(
             f"{tokenizer.name_or_path}: its chat template does not write a message's reasoning_content and content "
-            f"behind its own generation prompt; {NO_REASONING}"
+            f"after its own generation prompt; {NO_REASONING}"
         )
     return text
 
@@ -122,7 +122,7 @@ def special_in(tokenizer: Any, text: str) -> str | None:
 
 
 def render_example(tokenizer: Any, example: Example, style: FormatName = "plain") -> Rendered:
-    """The row as it is trained on."""
+    """Render a training row."""
     prompt = prompt_ids(tokenizer, example.prompt, style=style)
     text = completion_text(tokenizer, example.prompt, example.completion, style)
     completion = [*_tokens(tokenizer, text), end_id(tokenizer)]
@@ -130,7 +130,7 @@ def render_example(tokenizer: Any, example: Example, style: FormatName = "plain"
 
 
 def difference(tokenizer: Any, example: Example, style: FormatName = "plain") -> str:
-    """Where prompt + completion + end token is not the text that the template writes for the whole conversation.
+    """Describe where prompt + completion + end token differs from the template's text for the whole conversation.
 
     Empty where it is. White space and special tokens behind the end token are the template's own and not compared.
     """
@@ -154,12 +154,12 @@ def difference(tokenizer: Any, example: Example, style: FormatName = "plain") ->
 
 
 def same_as_template(tokenizer: Any, example: Example, style: FormatName = "plain") -> bool:
-    """Whether the row is what the template writes (see `difference`)."""
+    """Return whether the row is what the template writes (see `difference`)."""
     return not difference(tokenizer, example, style)
 
 
 def knows_reasoning(tokenizer: Any) -> bool:
-    """Whether the template keeps thinking apart: it writes a message's `reasoning_content`, or its prompts open it."""
+    """Return whether the template separates thinking: it writes `reasoning_content`, or its prompts open it."""
     if _turn(tokenizer, tokenizer.chat_template, "reasoning").thinks:
         return True
     chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", **_thought(SENTINEL)}]
@@ -167,18 +167,18 @@ def knows_reasoning(tokenizer: Any) -> bool:
 
 
 def writes_the_day(tokenizer: Any) -> bool:
-    """Whether the template writes the day of rendering into the prompt and does not let us say which."""
+    """Return whether the template writes the rendering date into the prompt and offers no way to fix it."""
     template = tokenizer.chat_template or ""
     return "strftime_now" in template and "date_string" not in template
 
 
 def added_end(tokenizer: Any) -> str:
-    """The end token that rows have and the template does not write; empty where it writes one."""
+    """Return the end token that rows have and the template does not write; empty if it writes one."""
     return _end(tokenizer) if _turn(tokenizer, tokenizer.chat_template, "plain").ends_open else ""
 
 
 def system_in_user_turn(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """The chat without a system message: its words stand at the head of the first turn."""
+    """Move the system message to the head of the first turn."""
     if not messages or messages[0].role != "system":
         return tuple(messages)
     system, first, *rest = messages
@@ -186,7 +186,7 @@ def system_in_user_turn(messages: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def end_id(tokenizer: Any) -> int:
-    """Id of the token that ends the assistant's turn: the template's, which need not be the tokenizer's end token.
+    """Return the id of the template's end-of-turn token, which may differ from the tokenizer's end token.
 
     (Gemma's turns end with <end_of_turn>, its texts with <eos>.)
     """
@@ -200,7 +200,7 @@ def end_id(tokenizer: Any) -> int:
 
 
 def prompt_template(tokenizer: Any, style: FormatName = "plain") -> str:
-    """The chat template with all that a prompt of this format needs in its generation prompt, for other programs."""
+    """Return a chat template whose generation prompt has all that this format needs, for other programs."""
     template = str(tokenizer.chat_template)
     opening = _turn(tokenizer, template, style).opening
     if not opening:
@@ -209,7 +209,7 @@ def prompt_template(tokenizer: Any, style: FormatName = "plain") -> str:
 
 
 def template_hash(tokenizer: Any) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of the chat template."""
+    """Return the first 16 hexadecimal digits of the chat template's SHA-256."""
     return hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest()[:16]
 
 
@@ -246,7 +246,7 @@ class _Marks:
 
 @functools.lru_cache(maxsize=8)  # looked up for every message, and a vocabulary has thousands of added tokens
 def _marks(tokenizer: Any, template: str | None, eos: str | None) -> _Marks:
-    """The key holds what a caller may change on the tokenizer."""
+    """Find the template's special marks; the cache key holds what a caller may change on the tokenizer."""
     added = tokenizer.added_tokens_decoder
     special = {str(token) for token in added.values() if token.special} | set(tokenizer.all_special_tokens)
     end = None if eos is None else int(tokenizer.convert_tokens_to_ids(eos))
@@ -266,7 +266,7 @@ def _marks(tokenizer: Any, template: str | None, eos: str | None) -> _Marks:
 
 
 def _said(tokenizer: Any, words: str) -> str:
-    """A conversation in which the assistant says these words."""
+    """Build a conversation in which the assistant says these words."""
     chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": words}]
     return _apply(tokenizer, chat, "plain", generation=False)
 
@@ -305,7 +305,7 @@ def _turn(tokenizer: Any, template: str | None, style: FormatName) -> _Turn:
 
 @functools.lru_cache(maxsize=8)
 def _channels(tokenizer: Any, template: str | None, style: FormatName) -> tuple[str, str, str] | None:
-    """What stands before the thinking, between it and the answer, and before an answer without thinking.
+    """Find the text before the thinking, between it and the answer, and before an answer without thinking.
 
     None unless these are special tokens, which a decoded text would not show.
     """
@@ -325,25 +325,25 @@ def _channels(tokenizer: Any, template: str | None, style: FormatName) -> tuple[
 
 
 def _head(tokenizer: Any, messages: Sequence[Message], style: FormatName) -> str:
-    """A prompt up to where the assistant's words begin."""
+    """Render a prompt up to the assistant's words."""
     text = _template(tokenizer, messages, style, generation=True)
     return text + _turn(tokenizer, tokenizer.chat_template, style).opening
 
 
 def _end(tokenizer: Any) -> str:
-    """The token that ends the assistant's turn, as text."""
+    """Return the token that ends the assistant's turn, as text."""
     return str(tokenizer.convert_ids_to_tokens(end_id(tokenizer)))
 
 
 def _words(tokenizer: Any, tail: str) -> str:
-    """What is left of a text without special tokens and white space."""
+    """Strip special tokens and white space from a text."""
     for token in _marks(tokenizer, tokenizer.chat_template, tokenizer.eos_token).special:
         tail = tail.replace(token, "")
     return tail.strip()
 
 
 def _as_text(tokenizer: Any, content: str) -> str:
-    """The content with special tokens broken by a space: a story must not be able to end the user's turn."""
+    """Break special tokens in the content by a space, so that a story cannot end the user's turn."""
     for token in _marks(tokenizer, tokenizer.chat_template, tokenizer.eos_token).special:
         if token in content:
             content = content.replace(token, f"{token[0]} {token[1:]}")
@@ -354,13 +354,13 @@ def _tokens(tokenizer: Any, text: str) -> list[int]:
     try:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
     except TypeError as error:  # the tokenizer's word for a lone surrogate
-        raise InputError(f"a text holds characters that no tokenizer reads: {text[:80]!r}") from error
+        raise InputError(f"a text contains characters that a tokenizer cannot encode: {text[:80]!r}") from error
 
 
 def _template(
     tokenizer: Any, messages: Sequence[Message], style: FormatName, *, generation: bool, checked: bool = True
 ) -> str:
-    """The chat as the family writes it; `checked`: InputError where it leaves out something that was said."""
+    """Render the chat by the family's template. `checked`: raise InputError if it leaves out part of a message."""
     if not tokenizer.chat_template:
         raise InputError(
             f"{tokenizer.name_or_path}: the tokenizer has no chat template; use an instruction-tuned model, or give "
@@ -387,7 +387,7 @@ def _template(
 
 
 def _entry(tokenizer: Any, message: Message, style: FormatName) -> dict[str, str]:
-    """A message as templates know it."""
+    """Convert a message to the templates' form."""
     content = _as_text(tokenizer, message.content)
     parts = apart(content) if style == "reasoning" and message.role == "assistant" else None
     if parts is None:
@@ -396,7 +396,7 @@ def _entry(tokenizer: Any, message: Message, style: FormatName) -> dict[str, str
 
 
 def _thought(text: str) -> dict[str, str]:
-    """Thinking under both names that templates know it by (gpt-oss's reads `thinking`)."""
+    """Return thinking under both names that templates use (gpt-oss reads `thinking`)."""
     return {"reasoning_content": text, "thinking": text}
 
 

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown arguments: {' '.join(item for item in rest if item not in overrides)}")
     if overrides and not hasattr(args, "overrides"):
         parser.error(
-            f"unknown arguments: {' '.join(overrides)}; this command reads no recipe that key=value could change"
+            f"unknown arguments: {' '.join(overrides)}; this command reads no recipe, so key=value has no effect"
         )
     if overrides:
         args.overrides = [*args.overrides, *overrides]

@@ -21,20 +21,20 @@ def add_recipe_command(commands: Commands, name: str, text: str) -> argparse.Arg
     """Add a subcommand that reads a recipe and changes to it."""
     command = add_command(commands, name, text)
     command.add_argument("recipe", help="the study's YAML file")
-    command.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="override recipe keys")
     return command
 
 
 def add_study_arguments(command: argparse.ArgumentParser) -> None:
     """Add the recipe or run folder that a study is opened by."""
-    command.add_argument("study", metavar="RECIPE", help="the study's YAML file; or a run folder, taken as it is")
-    command.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
+    command.add_argument("study", metavar="RECIPE", help="the study's YAML file, or a run folder to read as it is")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="override recipe keys")
 
 
 def add_push_arguments(command: argparse.ArgumentParser) -> None:
     """Add the upload to the hub."""
-    command.add_argument("--push", metavar="OWNER/NAME", help="then upload the folder to this repository of the hub")
-    command.add_argument("--private", action="store_true", help="with --push: nobody else may see it")
+    command.add_argument("--push", metavar="OWNER/NAME", help="upload the folder to this hub repository")
+    command.add_argument("--private", action="store_true", help="with --push: make the repository private")
 
 
 def check_push(args: argparse.Namespace) -> None:
@@ -44,7 +44,7 @@ def check_push(args: argparse.Namespace) -> None:
     if args.push is not None:
         check_repo_id(args.push)
     elif args.private:
-        raise InputError("--private goes with --push OWNER/NAME")
+        raise InputError("--private needs --push OWNER/NAME")
 
 
 def upload(args: argparse.Namespace, kind: str) -> int:

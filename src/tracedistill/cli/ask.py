@@ -18,24 +18,30 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
-    text = "talk to an arm: a question is rendered as the study does, and asked of its student, tuned or not"
+    text = "chat with an arm: its student answers your questions, rendered as in the study"
     command = add_command(commands, "ask", text)
     command.epilog = (
         "Without a question: one from each line of the input, or from you; an empty line begins a new conversation, "
         "Ctrl-D ends."
     )
-    command.add_argument("study", metavar="RECIPE", help="the study's YAML file; or a run folder, taken as it is")
+    command.add_argument("study", metavar="RECIPE", help="the study's YAML file, or a run folder to read as it is")
     command.add_argument(
-        "words", nargs="*", metavar="QUESTION", help="the question; and key=value changes to the recipe"
+        "words", nargs="*", metavar="QUESTION", help="the question, and key=value overrides of the recipe"
     )
-    command.add_argument("--arm", required=True, metavar="NAME", help="tuned or in context")
-    command.add_argument("--seed", type=int, default=0, metavar="K", help="which of the arm's adapters (%(default)s)")
-    command.add_argument("--context", metavar="FILE", help="story lines, facts or passages, one a line (-: the input)")
-    command.add_argument("--choice", action="append", default=[], metavar="TEXT", help="of a multiple-choice question")
-    command.add_argument("--plan", metavar="FILE", help="the plan to show, where the arm shows one (-: the input)")
-    command.add_argument("--problem", metavar="ID", help="ask this problem of the study, and judge the answer")
+    command.add_argument("--arm", required=True, metavar="NAME", help="the arm to chat with, tuned or in context")
+    command.add_argument(
+        "--seed", type=int, default=0, metavar="K", help="use the arm's adapter of this seed (%(default)s)"
+    )
+    command.add_argument(
+        "--context", metavar="FILE", help="read story lines, facts or passages from FILE, one a line (-: stdin)"
+    )
+    command.add_argument(
+        "--choice", action="append", default=[], metavar="TEXT", help="add a choice of a multiple-choice question"
+    )
+    command.add_argument("--plan", metavar="FILE", help="show this plan, if the arm shows one (-: stdin)")
+    command.add_argument("--problem", metavar="ID", help="pose this problem of the study and judge the answer")
     command.add_argument("--plain", action="store_true", help="send the text as it is, without the arm's prompt")
-    command.add_argument("--json", action="store_true", help="one line of JSON per answer")
+    command.add_argument("--json", action="store_true", help="print one JSON object per answer")
     command.set_defaults(call=run)
 
 
@@ -48,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
     overrides = [word for word in args.words if changes_recipe(word)]
     question = " ".join(word for word in args.words if word not in overrides)
     if args.problem and (question or args.context or args.choice):
-        raise InputError("--problem asks a problem of the study: no question, --context or --choice beside it")
+        raise InputError("--problem poses a problem of the study; leave out QUESTION, --context and --choice")
     if "-" in (args.context, args.plan) and not (question or args.problem):
-        raise InputError("the input holds the context or plan, so the question must stand on the command line")
+        raise InputError("stdin is used for the context or plan, so give the question on the command line")
     context = context_of(_read(args.context)) if args.context else ()
     plan = _read(args.plan).strip() if args.plan else None
     quiet_libraries()
@@ -66,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _converse(talk: Conversation, context: tuple[str, ...], choices: Sequence[str], as_json: bool) -> None:
-    """A conversation with whoever sits there, or with the lines of a file."""
+    """Answer questions from the terminal, or from the lines of stdin."""
     from tracedistill.tools.ask import Question
 
     person = sys.stdin.isatty()
@@ -116,7 +122,7 @@ def _print_reply(reply: Reply, as_json: bool) -> None:
 
 
 def _read(name: str) -> str:
-    """A file's text; `-`: the input's."""
+    """Read a file's text; `-`: stdin."""
     try:
         return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

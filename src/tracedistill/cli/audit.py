@@ -11,18 +11,22 @@ from tracedistill.shown import say
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
-    text = "put a task's own gold before the task's own judges; list what does not pass"
+    text = "check every gold answer and trace with the task's own judges; list failures"
     command = add_command(commands, "audit", text)
     command.add_argument("task", nargs="+", type=_task_name, help="names of tasks")
-    command.add_argument("--data-dir", type=Path, help="folder with one folder per task; none: hub or generator")
-    command.add_argument("--out", type=Path, metavar="PAGE.md", help="the page (else it is printed)")
+    command.add_argument(
+        "--data-dir",
+        type=Path,
+        help="read the data from this folder with one folder per task (default: hub or generator)",
+    )
+    command.add_argument("--out", type=Path, metavar="PAGE.md", help="write the page here (default: print it)")
     command.set_defaults(call=run)
 
 
 def _task_name(word: str) -> str:
     if "=" in word:
         raise argparse.ArgumentTypeError(
-            f"'{word}' is no task; this command reads no recipe that key=value could change"
+            f"'{word}' is not a task; this command reads no recipe, so key=value has no effect"
         )
     return word
 
@@ -34,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     audits = [audit for name in args.task for audit in audit_task(name, args.data_dir)]
     command = f"tracedistill audit {' '.join(args.task)}{' --data-dir DIR' if args.data_dir else ''}"
-    page = f"# Gold before its own judges\n\nMade by `{command}`. Do not edit by hand.\n\n{audit_page(audits)}"
+    page = f"# Gold checked by its own judges\n\nMade by `{command}`. Do not edit by hand.\n\n{audit_page(audits)}"
     if args.out is None:
         say(page)
         return 0

@@ -13,11 +13,15 @@ def add(commands: Commands) -> None:
     text = "measure a model judge against labelled rows: agreement, errors, position and length bias"
     command = add_recipe_command(commands, "audit-judge", text)
     command.add_argument(
-        "--labels", type=Path, required=True, metavar="FILE", help="rows with problem, kind (plan, step), text, label"
+        "--labels",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="read labelled rows with problem, kind (plan, step), text, label",
     )
-    command.add_argument("--judge", required=True, metavar="TEACHER", help="a teacher of kind model in the recipe")
-    command.add_argument("--out", type=Path, metavar="AUDIT.json", help="the figures")
-    command.add_argument("--quiet", action="store_true", help="say nothing but the table")
+    command.add_argument("--judge", required=True, metavar="TEACHER", help="measure this teacher of kind model")
+    command.add_argument("--out", type=Path, metavar="AUDIT.json", help="write the figures here")
+    command.add_argument("--quiet", action="store_true", help="print the table only")
     command.set_defaults(call=run)
 
 

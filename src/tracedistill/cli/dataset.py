@@ -18,10 +18,12 @@ from tracedistill.shown import say
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
-    text = "every tuned arm's rows as a dataset folder with a card: Parquet and JSON Lines, ready for load_dataset"
+    text = "export every tuned arm's rows as a dataset folder for load_dataset: Parquet, JSON Lines and a card"
     command = add_command(commands, "dataset", text)
     add_study_arguments(command)
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder, or an earlier export")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="write to this folder: a new one, or an earlier export"
+    )
     add_push_arguments(command)
     command.set_defaults(call=run)
 
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     check_place(args.out, KIND)
     made = export_dataset(open_study(args.study, args.overrides, "assemble"), args.out)
     for arm, splits in made.rows.items():
-        say(f"{arm}: {', '.join(f'{rows} rows to {_ROLE[split]}' for split, rows in splits.items())}")
+        say(f"{arm}: {', '.join(f'{rows} rows for {_ROLE[split]}' for split, rows in splits.items())}")
     if made.without_validation:
         say(f"note: no validation split: {made.without_validation}")
     say(f'wrote {args.out}; load_dataset("{args.out}", "{next(iter(made.rows))}"), and read {args.out}/README.md')

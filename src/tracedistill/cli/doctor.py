@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
-    text = "what this machine has, and what recipes would need of it; exit code 1 where something will not run"
+    text = "show what this machine has and what recipes need; exit code 1 if something will not run"
     command = add_command(commands, "doctor", text)
     command.add_argument(
-        "words", nargs="*", metavar="RECIPE", help="studies' YAML files; and key=value changes to them"
+        "words", nargs="*", metavar="RECIPE", help="studies' YAML files, and key=value overrides of their keys"
     )
     command.set_defaults(call=run)
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     overrides = tuple(word for word in args.words if changes_recipe(word))
     recipes = [Path(word) for word in args.words if word not in overrides]
     if overrides and not recipes:
-        raise InputError(f"{overrides[0]}: changes a recipe, and none is given")
+        raise InputError(f"{overrides[0]}: overrides a recipe key, but no recipe is given")
     machine = look()
     bad = _say(findings_of(machine))
     for recipe in recipes:
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     if recipes:
         say("\nMemory and time are estimates; `tracedistill run RECIPE --dry-run` shows them arm by arm.")
     if bad:
-        say(f"will not run here as it stands: {bad} of the lines above")
+        say(f"{bad} of the lines above will not run here")
     return 1 if bad else 0
 
 

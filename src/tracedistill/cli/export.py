@@ -19,15 +19,29 @@ from tracedistill.shown import say
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
-    text = "an arm's adapter, or base and adapter merged into one model, as a folder that transformers loads"
+    text = "export an arm's adapter, or base and adapter merged, as a folder that transformers loads"
     command = add_command(commands, "export", text)
     add_study_arguments(command)
-    command.add_argument("--arm", required=True, metavar="NAME", help="a tuned arm, or one that uses its adapter")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder, or an earlier export")
-    command.add_argument("--seed", type=int, default=0, metavar="K", help="which of the arm's adapters (%(default)s)")
-    command.add_argument("--merge", action="store_true", help="one model; checked against the adapter kept apart first")
-    command.add_argument("--sample", type=int, metavar="N", help="prompts of that check (evaluation.parity, or 100)")
-    command.add_argument("--force", action="store_true", help="write it even if merging changes too many verdicts")
+    command.add_argument(
+        "--arm", required=True, metavar="NAME", help="export this tuned arm, or an arm that uses its adapter"
+    )
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="write to this folder: a new one, or an earlier export"
+    )
+    command.add_argument(
+        "--seed", type=int, default=0, metavar="K", help="use the arm's adapter of this seed (%(default)s)"
+    )
+    command.add_argument(
+        "--merge",
+        action="store_true",
+        help="merge base and adapter, after checking the merged model against the separate adapter",
+    )
+    command.add_argument(
+        "--sample", type=int, metavar="N", help="check with N prompts (default: evaluation.parity, or 100)"
+    )
+    command.add_argument(
+        "--force", action="store_true", help="write the merged model even if merging changes too many verdicts"
+    )
     add_push_arguments(command)
     command.set_defaults(call=run)
 
@@ -40,19 +54,20 @@ def run(args: argparse.Namespace) -> int:
 
     check_push(args)
     if args.sample is not None and args.sample < 1:
-        raise InputError("--sample wants the number of prompts to check, at least 1")
+        raise InputError("--sample must be at least 1")
     for name in ("force", "sample"):
         if getattr(args, name) and not args.merge:
-            raise InputError(f"--{name} is about merging; it goes with --merge")
+            raise InputError(f"--{name} needs --merge")
     opened = open_study(args.study, args.overrides)
     quiet_libraries()
     made = export_model(opened, Choice(args.arm, args.seed, args.merge, args.force, args.sample), args.out)
     if made.parity is not None:
         found = made.parity
         say(
-            f"merged against apart: {found['verdicts_changed']} of {found['n']} verdicts and {found['texts_changed']} "
+            f"merged and separate adapter: {found['verdicts_changed']} of {found['n']} verdicts and "
+            f"{found['texts_changed']} "
             f"texts change, drift {found['largest_logit_drift']:.2g} nats at most"
-            f"{'; beyond the tolerance, written all the same' if found['forced'] else ''}"
+            f"{'; beyond the tolerance, written because of --force' if found['forced'] else ''}"
         )
     what = {"merged": "one merged model", "adapter": "the adapter", "full": "the tuned model (nothing to merge)"}
     say(f"wrote {what[made.what]} to {args.out}; read {args.out}/README.md")

@@ -10,22 +10,34 @@ from tracedistill.cli.arguments import Commands, add_command
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
-    text = "judge anyone's outputs: JSON Lines, CSV or Parquet, answer and trace apart"
+    text = "judge outputs of any model in JSON Lines, CSV or Parquet; answer and trace apart"
     command = add_command(commands, "grade", text)
-    command.add_argument("file", type=Path, help="outputs, one a row (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)")
+    command.add_argument(
+        "file", type=Path, help="file with one output per row (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)"
+    )
     command.add_argument("--task", required=True, help="name of a task, or package.module:Class")
-    command.add_argument("--policy", choices=("default", "published"), default="default", help="the answer metric")
-    command.add_argument("--data-dir", type=Path, help="folder with one folder per task, to join rows by problem id")
+    command.add_argument(
+        "--policy", choices=("default", "published"), default="default", help="judge answers with this metric"
+    )
+    command.add_argument(
+        "--data-dir",
+        type=Path,
+        help="join rows by problem id with the data in this folder, which has one folder per task",
+    )
     for flag, default, what in (
         ("--problem-field", "problem_id", "the problem's id"),
         ("--gold-field", "gold", "gold in the row"),
         ("--text-field", "text", "the output"),
     ):
         command.add_argument(flag, default=default, metavar="COLUMN", help=f"{what} ({default})")
-    command.add_argument("--by", default="", metavar="COLUMN[,COLUMN]", help="the summary again for each group of rows")
-    command.add_argument("--out", type=Path, metavar="VERDICTS.jsonl", help="a line per row")
-    command.add_argument("--summary", type=Path, metavar="SUMMARY.json", help="the figures")
-    command.add_argument("--second", choices=("math-verify",), help="a second checker, and where the two disagree")
+    command.add_argument(
+        "--by", default="", metavar="COLUMN[,COLUMN]", help="repeat the summary for each group of rows"
+    )
+    command.add_argument("--out", type=Path, metavar="VERDICTS.jsonl", help="write one line per row here")
+    command.add_argument("--summary", type=Path, metavar="SUMMARY.json", help="write the figures here")
+    command.add_argument(
+        "--second", choices=("math-verify",), help="also run a second checker, and list where the two disagree"
+    )
     command.set_defaults(call=run)
 
 

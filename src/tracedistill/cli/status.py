@@ -11,7 +11,9 @@ from tracedistill.shown import say
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
-    command = add_recipe_command(commands, "status", "what is complete, what is stale and why, what is missing")
+    command = add_recipe_command(
+        commands, "status", "show what is complete, what is stale and why, and what is missing"
+    )
     command.set_defaults(call=run)
 
 

@@ -16,10 +16,10 @@ def add(commands: Commands) -> None:
         "overrides",
         nargs="*",
         metavar="key=value[,value...]",
-        help="training.<key> with several values: tried; others: changes",
+        help="training.<key>=a,b,... sweeps these values; any other key=value overrides the recipe",
     )
-    command.add_argument("--yes", action="store_true", help="also where it means many trainings")
-    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    command.add_argument("--yes", action="store_true", help="skip the limit on the number of trainings")
+    command.add_argument("--quiet", action="store_true", help="print errors only")
     command.set_defaults(call=run)
 
 

@@ -81,7 +81,7 @@ class RayCluster:
 
 
 def _answer(packed: bytes, item: Any) -> Answer:
-    """What a task does, in a process of the cluster, which keeps the job open for the next one."""
+    """Return what a task does, in a process of the cluster, which keeps the job open for the next one."""
     return _opened.answer(packed, item)
 
 

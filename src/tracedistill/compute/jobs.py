@@ -38,7 +38,7 @@ class Here:
     """This process alone."""
 
     def map(self, job: Job[In, Out], items: Sequence[In]) -> Iterator[Out]:
-        """Work on one item after another."""
+        """Yield work on one item after another."""
         return map(job.open(), items)
 
     def close(self) -> None:

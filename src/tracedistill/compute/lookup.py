@@ -77,7 +77,7 @@ class Indexed(Mapping[str, T], Generic[T]):
 
 
 def _index(path: Path, key: str) -> Path:
-    """The index beside a file, written if there is none of this very content (size and time of change)."""
+    """Return the index beside a file, written if there is none of this very content (size and time of change)."""
     stat = path.stat()
     index = path.with_name(f".{path.name}.{key}.index")
     stamp = f"{stat.st_size} {stat.st_mtime_ns}"
@@ -106,12 +106,12 @@ def _index(path: Path, key: str) -> Path:
 
 
 def _bytes(key: str) -> bytes:
-    """SQLite knows no half characters, which an id out of somebody's file may hold."""
+    """Return SQLite knows no half characters, which an id out of somebody's file may hold."""
     return key.encode("utf-8", "surrogatepass")
 
 
 def _places(path: Path, key: str) -> Iterator[tuple[bytes, int, int]]:
-    """(id, byte where its line begins, lines before it) of each record."""
+    """Yield (id, byte where its line begins, lines before it) of each record."""
     start = 0
     with path.open("rb") as stream:
         for number, line in enumerate(stream):

@@ -158,7 +158,7 @@ class _Worker:
             self.connection.send(message)
 
     def answer(self) -> Answer | None:
-        """What it answers; None if it is dead."""
+        """Return what it answers; None if it is dead."""
         try:
             found: Answer = self.connection.recv()
             return found
@@ -177,7 +177,7 @@ class _Worker:
 
 
 def environment() -> dict[str, str]:
-    """As this process's, with one thread each: the cores are taken by processes already."""
+    """Return as this process's, with one thread each: the cores are taken by processes already."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),

@@ -26,7 +26,7 @@ class Opened:
         self._work: Callable[[Any], Any] | None = None
 
     def answer(self, packed: bytes, item: Any) -> Answer:
-        """Work on an item by a pickled job; no exception leaves it."""
+        """Return work on an item by a pickled job; no exception leaves it."""
         try:
             if self._work is None or packed != self._packed:
                 self._work = pickle.loads(packed).open()  # noqa: S301 - from the process that this one works for

@@ -87,9 +87,9 @@ class Engine(Protocol):
     """What a model is run by."""
 
     def describe(self) -> dict[str, Any]:
-        """All that determines the output besides the request (model, dtype, template hash, endpoint): JSON, no keys."""
+        """Describe what determines the output besides the request (model, dtype, template hash, ...): JSON, no keys."""
         ...
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
-        """Generations in any order, one for each request; failures come back as finish `error`, never as a gap."""
+        """Yield one generation per request, in any order; a failure has finish `error`, never a gap."""
         ...

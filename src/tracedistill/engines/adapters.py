@@ -38,7 +38,7 @@ def load_base(
     revision: str | None = None,
     chat_template: str | None = None,
 ) -> tuple[Any, Any]:
-    """(model, tokenizer) of a student; InputError names what is missing."""
+    """Load a student as (model, tokenizer). Raises InputError that names what is missing."""
     disable_progress_bar()  # loading takes a second; its bar would break ours
     # on import it tells of a kernel for 4-bit weights that it could not fetch, also where there are no such weights
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -59,7 +59,7 @@ def load_base(
     if padding is not None and padding >= rows:
         raise InputError(
             f"student '{model}': its tokenizer pads with '{tokenizer.pad_token}' (id {padding}), and the model has "
-            f"embeddings of {rows} tokens; set pad_token in tokenizer_config.json to a token that it has"
+            f"embeddings for {rows} tokens only; set pad_token in tokenizer_config.json to one of these"
         )
     check_finite(base, model)
     return base, tokenizer
@@ -72,11 +72,13 @@ def check_finite(model: Any, name: str) -> None:
         if not weight.is_floating_point() or bool(torch.isfinite(weight.detach().sum(dtype=torch.float32))):
             continue
         if not bool(torch.isfinite(weight).all()):
-            raise InputError(f"student '{name}': its weights are damaged: {path} holds NaN or infinity; load them anew")
+            raise InputError(
+                f"student '{name}': its weights are damaged: {path} contains NaN or infinity; download them again"
+            )
 
 
 def read_weights(model: str, revision: str | None = None, **options: Any) -> Any:
-    """A student's language model, every weight out of safetensors; `options` are those of `from_pretrained`.
+    """Load a student's language model, every weight from safetensors. `options` are those of `from_pretrained`.
 
     Raises InputError where files are missing, damaged or pickles, where the model needs code of its own, and where the
     files lack weights of the model that its config.json describes: the library would draw these at random.
@@ -86,7 +88,7 @@ def read_weights(model: str, revision: str | None = None, **options: Any) -> Any
         options["revision"] = revision
     if isinstance(folder, Path) and not any(folder.glob("*.safetensors")):
         raise InputError(
-            f"student '{model}': cannot be loaded: it has no weights in safetensors, and nothing else is loaded; "
+            f"student '{model}': cannot be loaded: it has no weights in safetensors, the only format that is loaded; "
             "convert them (transformers' save_pretrained writes safetensors)"
         )
     if isinstance(folder, Path):
@@ -111,7 +113,7 @@ def read_weights(model: str, revision: str | None = None, **options: Any) -> Any
     if other:
         raise InputError(
             f"student '{model}': cannot be loaded: {len(other)} of its weights are not those that its config.json "
-            f"describes: {', '.join(other[:2])}{', ...' if len(other) > 2 else ''}; load its files anew"
+            f"describes: {', '.join(other[:2])}{', ...' if len(other) > 2 else ''}; download them again"
         )
     return loaded
 
@@ -126,13 +128,22 @@ def check_no_kernel(folder: Path, model: str) -> None:
         named = settings.get(key)
         if "/" in str(named):
             raise InputError(
-                f"student '{model}': its config.json names code of somebody else's ('{key}': {str(named)[:80]!r}), "
+                f"student '{model}': its config.json refers to third-party code ('{key}': {str(named)[:80]!r}), "
                 "which the library would download and run; remove that entry"
             )
 
 
 def attach(base: Any, adapter: Path, model: str, *, merge: bool) -> tuple[Any, bool]:
-    """(model with the adapter, whether it was merged), for good; `BaseModel` is for several adapters in turn."""
+    """Attach an adapter for good and return (model, whether it was merged).
+
+    `BaseModel` is for several adapters in turn.
+
+    `BaseModel` is for several adapters in turn.
+
+    `BaseModel` is for several adapters in turn.
+
+    `BaseModel` is for several adapters in turn.
+    """
     holder = BaseModel(base, model)
     merged = holder.use(adapter, merge=merge)
     return holder.current, merged
@@ -215,7 +226,7 @@ class BaseModel:
                 weight.data = weight.data.to(data.dtype)
 
     def _take_off(self) -> None:
-        """The base as it was loaded."""
+        """Restore the base as it was loaded."""
         self._unwrap()
         for weight, data in reversed(self._kept):
             weight.data = data
@@ -245,7 +256,16 @@ class BaseModel:
 
 
 def _read_config(adapter: Path, model: str) -> Any:
-    """PEFT's settings of an adapter; InputError where it is none that is run here, or was made for another base."""
+    """Read an adapter's PEFT configuration.
+
+    Raises InputError if its type is not supported or it was made for another base.
+
+    Raises InputError if its type is not supported or it was made for another base.
+
+    Raises InputError if its type is not supported or it was made for another base.
+
+    Raises InputError if its type is not supported or it was made for another base.
+    """
     from peft import PeftConfig
 
     try:
@@ -259,11 +279,13 @@ def _read_config(adapter: Path, model: str) -> Any:
         raise InputError(f"{adapter}: was trained on '{made_for}', not on '{model}'; train it again or name that base")
     if config.is_prompt_learning:
         raise InputError(
-            f"{adapter}: is of type {config.peft_type}, which writes into the prompt; only LoRA and its like run"
+            f"{adapter}: is of type {config.peft_type}, which changes the prompt; only LoRA-style adapters "
+            "are supported"
         )
     if config.peft_type in NOT_TAKEN_OFF or getattr(config, "layer_replication", None):
         raise InputError(
-            f"{adapter}: is of type {config.peft_type}, which changes the base for good; only LoRA and its like run"
+            f"{adapter}: is of type {config.peft_type}, which changes the base weights; only LoRA-style "
+            "adapters are supported"
         )
     init = str(getattr(config, "init_lora_weights", ""))
     if init.startswith(MOVES_THE_BASE):
@@ -275,7 +297,7 @@ def _read_config(adapter: Path, model: str) -> Any:
 
 
 def _place(name: str) -> str:
-    """What a student's name stands for: one folder has many names."""
+    """Resolve a student's name, since one folder has many names."""
     try:
         folder = student_folder(name)
     except InputError:  # it is not here, and so not the one that is
@@ -284,7 +306,7 @@ def _place(name: str) -> str:
 
 
 def _check_loaded(tuned: Any, here: int, adapter: Path) -> None:
-    """Raise ValueError where an adapter is on in part only, or broken; PEFT warns of the one and ignores the rest."""
+    """Raise ValueError if an adapter is on in part only, or broken; PEFT warns of the one and ignores the rest."""
     from peft import get_peft_model_state_dict
 
     facts = read_json(adapter / FACTS) if (adapter / FACTS).is_file() else {}
@@ -297,8 +319,8 @@ def _check_loaded(tuned: Any, here: int, adapter: Path) -> None:
     # embeddings may stand in the file for their own sake
     foreign = sorted(name for name in names - wanted.keys() if tuned.base_model.prefix in name)
     if missing or foreign:
-        what = f"has no {missing[0]}" if missing else f"has {foreign[0]}, for which the model has no place"
+        what = f"has no {missing[0]}" if missing else f"has {foreign[0]}, which the model does not have"
         raise ValueError(f"{WEIGHTS} {what} ({len(missing)} weights missing, {len(foreign)} too many)")
     broken = [name for name, weight in wanted.items() if not bool(torch.isfinite(weight).all())]
     if broken:
-        raise ValueError(f"{broken[0]} holds NaN or infinity; train it again")
+        raise ValueError(f"{broken[0]} contains NaN or infinity; train it again")

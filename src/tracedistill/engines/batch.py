@@ -80,32 +80,40 @@ class BatchEngine:
         """Under which name the ledger holds what is under way."""
 
     def describe(self) -> dict[str, Any]:
-        """The server engine's: the same model at the same endpoint gives the same answers."""
+        """Describe the engine as the server engine does: the same model at the same endpoint gives the same answers."""
         return self._server.describe()
 
     def worst_case(self, request: Request) -> Worst:
-        """Upper bound of one row's tokens."""
+        """Bound one row's tokens from above."""
         return self._server.worst_case(request)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
-        """Generations without cache or budget."""
+        """Yield generations without cache or budget."""
         for outcome in self.outcomes(requests, {}, lambda _: None):
             assert outcome.generation is not None
             yield outcome.generation
 
     def under_way(self) -> Spending:
-        """What submitted batches may cost."""
+        """Return what submitted batches may cost."""
         return load_state(self._path).worst
 
     def submitted(self, requests: Sequence[Request]) -> set[str]:
-        """Ids of those requests that a batch under way holds."""
+        """Return the ids of the requests in unfinished batches."""
         names = {name for batch in load_state(self._path).open for name in batch.ids}
         return {request.request_id for request in requests if names and self._name(request) in names}
 
     def outcomes(
         self, requests: Sequence[Request], stakes: Mapping[str, Spending], charge: Charge
     ) -> Iterator[Outcome]:
-        """Final outcomes in the order in which batches end; a batch is forgotten once all of it was taken.
+        """Yield final outcomes in the order in which batches end.
+
+        A batch is forgotten once all its outcomes were taken.
+
+        A batch is forgotten once all its outcomes were taken.
+
+        A batch is forgotten once all its outcomes were taken.
+
+        A batch is forgotten once all its outcomes were taken.
 
         `stakes`: what each request may cost, by id. `charge` is told of what was paid beside the outcomes: attempts
         without an answer, and batches that the server has lost.
@@ -131,13 +139,13 @@ class BatchEngine:
                 runner.run(client.close())
 
     def _name(self, request: Request) -> str:
-        """The custom_id of a request's row."""
+        """Return the custom_id of a request's row."""
         from tracedistill.engines.client import request_key
 
         return request_key(json.dumps(self.describe(), sort_keys=True), request).hex()[:48]
 
     async def _asked(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        """Await one call to the API; its errors in the user's words."""
+        """Await one call to the API, with errors in the user's terms."""
         import openai
 
         try:
@@ -146,7 +154,7 @@ class BatchEngine:
             kind = _GoneError if getattr(error, "status_code", None) in _GONE else StopRunError
             raise kind(
                 f"{self._server.config.base_url}: the batch API says {self._server.cleaned(error)}; what was submitted "
-                f"is noted in {self._path}, run again to go on"
+                f"is recorded in {self._path}; run again to continue"
             ) from error
 
 
@@ -171,7 +179,7 @@ class _Round:
         self._answered = False  # nothing tells yet whether the server works
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Every pending row's outcome."""
+        """Yield every pending row's outcome."""
         deadline = time.monotonic() + self._engine._wait
         while self._pending:
             self._submit()
@@ -199,7 +207,7 @@ class _Round:
                 self._full = False
             elif self._pending:
                 if time.monotonic() > deadline:
-                    raise StopRunError("the batch is not done yet; run again later, it is waited for then")
+                    raise StopRunError("the batch is not finished yet; run again later to wait for it")
                 self._engine._sleep(self._engine._poll)
 
     def _submit(self) -> None:
@@ -230,10 +238,10 @@ class _Round:
         self._engine._tell(self._server.cleaner.refusal(text))
 
     def _own_id(self, told: str) -> str:
-        """An id that the server gave; it is written down, so it must not be the key."""
+        """Check that an id from the server is not the key, since it is written down."""
         if self._server.cleaner.text(told) != told:
             raise StopRunError(
-                f"{self._server.config.base_url}: the batch API gives the key back as an id; not written"
+                f"{self._server.config.base_url}: the batch API returned the key as an id; it was not stored"
             )
         return told
 
@@ -252,7 +260,7 @@ class _Round:
         self._save()
 
     def _fetch(self, batch: Submitted) -> list[dict[str, Any]] | None:
-        """The lines of a batch that is over, good and bad; None while it runs."""
+        """Fetch the lines of a finished batch, good and bad; None while it runs."""
         if not batch.batch_id:  # killed around its creation: it may exist
             batch.batch_id = self._ask(lambda: _find(self._patient, batch.input_file_id))
             if not batch.batch_id:
@@ -275,7 +283,7 @@ class _Round:
         return lines
 
     def _not_accepted(self, batch: Submitted, found: Any) -> None:
-        """Nothing of a batch was run: it goes back where the server has too much queued, else the run ends."""
+        """Handle a batch that never ran: requeue it if the server's queue is full, else end the run."""
         self._state.open.remove(batch)
         told = found.errors.data if found.errors and found.errors.data else []
         if self._state.open and any(error.code == _FULL for error in told):
@@ -283,16 +291,16 @@ class _Round:
                 self._state.rounds[name] = max(0, self._state.rounds.get(name, 0) - 1)
             self._full = True
             self._save()
-            self._tell(f"batch {batch.batch_id}: the server's queue is full; its rows wait for other batches to end")
+            self._tell(f"batch {batch.batch_id}: the server's queue is full; its rows wait until other batches end")
             return
         self._save()
         why = "; ".join(dict.fromkeys(self._server.cleaner.refusal(str(error.message)) for error in told[:5]))
         raise StopRunError(
-            f"batch {batch.batch_id} was not accepted: {one_line(why) or 'no reason given'}; nothing of it was run"
+            f"batch {batch.batch_id} was not accepted: {one_line(why) or 'no reason given'}; none of it ran"
         )
 
     def _lose(self, batch: Submitted) -> None:
-        """A batch, or its results, are no longer on the server: it may have been billed, and its rows run again."""
+        """Handle a batch or results lost on the server: it may have been billed, and its rows run again."""
         self._state.open.remove(batch)
         for name in batch.ids:
             self._state.rounds[name] = max(0, self._state.rounds.get(name, 0) - 1)
@@ -300,10 +308,18 @@ class _Round:
         if batch.batch_id:
             self._charge(batch.worst)
             paid = f"its worst case, ${batch.usd:.2f}, counts as spent"
-            self._tell(f"batch {batch.batch_id} is no longer on the server; its rows are sent again, and {paid}")
+            self._tell(f"batch {batch.batch_id} is no longer on the server; its rows are sent again and {paid}")
 
     def _merge(self, batch: Submitted, lines: list[dict[str, Any]]) -> Iterator[Outcome]:
-        """What a batch's lines come to: answers, counted failures; other rows stay pending for another round.
+        """Yield the outcomes of a batch's lines: answers and counted failures.
+
+        Other rows stay pending for another round.
+
+        Other rows stay pending for another round.
+
+        Other rows stay pending for another round.
+
+        Other rows stay pending for another round.
 
         Raises StopRunError if not one row was answered and equal words say that the run is at fault.
         """
@@ -360,7 +376,7 @@ class _Round:
             self._state.paid[name] = self._state.paid.get(name, 0.0) + cost.usd
 
     def _priced(self, name: str, outcome: Outcome, generation: Generation) -> Outcome:
-        """A final outcome, whose generation holds what earlier rounds have cost."""
+        """Return a final outcome that includes the cost of earlier rounds."""
         return replace(outcome, generation=replace(generation, usd=self._state.paid.pop(name, 0.0)))
 
     def _save(self) -> None:
@@ -374,7 +390,7 @@ class _Ask(Protocol):
 
 
 def outcome_of_line(server: ServerEngine, line: dict[str, Any], request: Request) -> Outcome:
-    """What one line of a batch's files comes to; no generation: its row should be submitted again."""
+    """Parse one line of a batch's files; without a generation, its row should be submitted again."""
     response, error = line.get("response"), line.get("error")
     if not isinstance(response, dict):
         return Outcome(cause=server.fate(500, {}, error).cause if error else "no response")

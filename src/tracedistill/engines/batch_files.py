@@ -187,7 +187,7 @@ class AnswerIndex:
             raise InputError(f"{path}: holds {asked} requests, not answers; give the file that the engine wrote")
 
     def _rows(self, number: int) -> Iterator[tuple[str, int, int, int, bool]]:
-        """(custom_id, number of the file, first byte, bytes, whether it is a request) of each readable line."""
+        """Yield (custom_id, number of the file, first byte, bytes, whether it is a request) of each readable line."""
         path, start = self.files[number], 0
         try:
             with path.open("rb") as stream:

@@ -91,7 +91,7 @@ def save_state(path: Path, state: State) -> None:
 
 
 def parts_of(rows: Iterable[tuple[str, bytes]], most: int = ROWS) -> Iterator[tuple[list[str], bytes]]:
-    """Rows (name, line) as (names, file) within the API's limits for one batch."""
+    """Split rows (name, line) into (names, file) within the API's limits for one batch."""
     names: list[str] = []
     lines: list[bytes] = []
     size = 0
@@ -107,7 +107,7 @@ def parts_of(rows: Iterable[tuple[str, bytes]], most: int = ROWS) -> Iterator[tu
 
 
 def lines_of(content: bytes) -> list[dict[str, Any]]:
-    """JSON objects of a result file; lines that are none are left out, and their rows run again."""
+    """Parse the JSON objects of a result file. Invalid lines are left out, and their rows run again."""
     rows: list[dict[str, Any]] = []
     for line in content.splitlines():
         try:

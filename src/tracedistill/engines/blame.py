@@ -47,7 +47,7 @@ class Blame(Generic[R]):
         self.held.append(Held(row, generation, gist, again))
 
     def release(self) -> list[Held[R]]:
-        """The run is sound, or over: what was held, which are failures of their rows."""
+        """Release the held failures, once the run is known to be sound or over."""
         released, self.held = self.held, []
         return released
 
@@ -57,11 +57,11 @@ class Blame(Generic[R]):
         return len(self.held) >= ANY or self._most() >= EQUAL
 
     def stop(self) -> StopRunError:
-        """Why the run ends, in the server's words, and what to do."""
+        """Explain why the run ends, in the server's words, and what to do."""
         cause = self.held[-1].generation.error
         equal = sum(each.gist == self.held[-1].gist for each in self.held)
-        same = "with the same words" if equal == len(self.held) else "the last of them with these words"
-        remedy = remedy_of(cause) or "see to the server, or to what the recipe sends"
+        same = "with the same error" if equal == len(self.held) else "the last with this error"
+        remedy = remedy_of(cause) or "check the server and the recipe's request settings"
         return StopRunError(
             f"{len(self.held)} requests in a row failed and none was answered, {same}: {cause}; {remedy}. None of them "
             "counts as failed: run the same command again to go on"

@@ -20,7 +20,7 @@ class ReplyTooLargeError(httpx2.ReadError):
 
 
 def expect_reply_to(request: Request) -> None:
-    """Bound the reply to the next call of this task: a megabyte, and a kilobyte for each token that may be written."""
+    """Bound the reply to the next call of this task: one megabyte, plus one kilobyte per allowed token."""
     _AT_MOST.set((1 << 20) + (1 << 10) * request.sampling.max_tokens)
 
 

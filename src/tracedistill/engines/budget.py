@@ -30,17 +30,17 @@ class Prices:
     """Prompt tokens that the server took from its own prompt cache; None: like the others."""
 
     def cost(self, tokens_in: int, tokens_out: int) -> float:
-        """US dollars for so many tokens, none of them cached."""
+        """Compute US dollars for these tokens, none of them cached."""
         return (tokens_in * self.usd_per_million_in + tokens_out * self.usd_per_million_out) / 1e6
 
     def charge(self, used: Used) -> float:
-        """US dollars for a reply: by these prices, or what the server itself names where that is more."""
+        """Compute US dollars for a reply: by these prices, or what the server states if that is more."""
         cached = self.usd_per_million_in if self.usd_per_million_in_cached is None else self.usd_per_million_in_cached
         saved = used.cached_in * (self.usd_per_million_in - cached) / 1e6
         return max(self.cost(used.tokens_in, used.tokens_out) - saved, used.usd or 0.0)
 
     def scaled(self, factor: float) -> Prices:
-        """These prices times a factor (a batch's discount)."""
+        """Scale these prices by a factor (a batch's discount)."""
         cached = self.usd_per_million_in_cached
         return Prices(
             self.usd_per_million_in * factor,
@@ -63,7 +63,7 @@ class Budget:
     """Name under which the ledger adds spending up over runs; empty: each run counts for itself."""
 
     def fits(self, total: Spending) -> bool:
-        """Whether a total keeps the limits."""
+        """Return whether a total is within the limits."""
         return (
             (self.usd is None or total.usd <= self.usd * (1 + 1e-9))
             and (self.tokens is None or total.tokens <= self.tokens)
@@ -91,7 +91,7 @@ class Worst:
 
 
 def worst_case(request: Request, extra: int = 0) -> Worst:
-    """Upper bounds of tokens: no tokenizer needs more tokens than bytes, and templates add a few per message."""
+    """Bound tokens from above: no tokenizer needs more tokens than bytes, and templates add a few per message."""
     text = sum(len(message.content.encode("utf-8", "surrogatepass")) + 16 for message in request.messages)
     schema = 0 if request.schema is None else len(str(request.schema))
     return Worst(text + len(request.prefill) * 4 + schema + extra + 16, request.sampling.max_tokens)
@@ -129,12 +129,12 @@ class Meter:
         return not self.budget.scope
 
     def stake(self, worst: Worst) -> Spending:
-        """What a call is set aside for."""
+        """Return the amount reserved for a call."""
         over_in, over_out = self.overrun
         return self._amount(worst.tokens_in + over_in, worst.tokens_out + over_out)
 
     def sent(self, stake: Spending) -> None:
-        """A call goes out; its stake was granted."""
+        """Record that a call was sent; its stake was granted."""
         self._at_stake += stake
 
     def resume(self, under_way: Spending) -> None:
@@ -149,7 +149,7 @@ class Meter:
         self._changed = True
 
     def settle(self, stake: Spending, worst: Worst, billed: bool, used: Used | None) -> Spending:
-        """A call that was sent is over; returns what it is charged. `used` None: nobody knows, so all of its stake."""
+        """Settle a finished call and return its charge. `used` None: unknown, so the whole stake."""
         self._at_stake -= stake
         self._changed = True
         if used is not None:
@@ -166,7 +166,7 @@ class Meter:
         return cost
 
     def booking(self, wanted: Mapping[bytes, Spending] | None = None, *, always: bool = False) -> Booking | None:
-        """What the next transaction is to write; None where nothing changed or nobody keeps account."""
+        """Return what the next transaction must write; None if nothing changed or no account is kept."""
         if self.passing and not self.budget.limited:
             return None
         if not (wanted or self._changed or always):
@@ -176,7 +176,7 @@ class Meter:
         return Booking(self.scope, self.holder, spent, self._at_stake, wanted or {}, fits)
 
     def refusal(self, stake: Spending, balance: Balance) -> BudgetReachedError:
-        """Why a call was not sent, in the user's words."""
+        """Explain why a call was not sent."""
         total, limits = balance.spent, self.budget
         parts = [
             f"{used:{form}} of {limit:{form}} {name} spent"
@@ -189,10 +189,12 @@ class Meter:
         ]
         others = balance.others
         if others.calls:
-            parts.append(f"{others.calls:,d} calls of other runs and batches under way ({others.usd:.4f} usd at most)")
+            parts.append(
+                f"{others.calls:,d} calls of other runs and batches in progress ({others.usd:.4f} usd at most)"
+            )
         return BudgetReachedError(
-            f"budget: {', '.join(parts)}; the next call may take {stake.tokens:,d} tokens, {stake.usd:.4f} usd. "
-            "What was answered is kept; raise the budget and run again to go on, nothing is paid twice"
+            f"budget: {', '.join(parts)}; the next call may need {stake.tokens:,d} tokens, {stake.usd:.4f} usd. "
+            "Answers so far are kept; raise the budget and run again to continue, nothing is paid twice"
         )
 
     def _amount(self, tokens_in: int, tokens_out: int) -> Spending:

@@ -47,7 +47,7 @@ class Claims:
 
 
 def content_key(*parts: Any) -> bytes:
-    """SHA-256 over the canonical JSON of the parts; 32 bytes.
+    """Hash the canonical JSON of the parts with SHA-256 (32 bytes).
 
     Lone surrogates are told apart from the pairs they would form. Raises ValueError for NaN, TypeError for
     what is not JSON.
@@ -81,11 +81,11 @@ class GenerationCache:
                 raise
 
     def get(self, key: bytes) -> Entry | None:
-        """The answer kept for a key, good or not."""
+        """Return the answer kept for a key, good or not."""
         return self.lookup([key]).get(key)
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """The answers kept for keys: the first good one, else the latest of the others; unknown keys are left out."""
+        """Return the answers stored under keys: the first good one, else the latest. Unknown keys are left out."""
         with self._explained(), self._read_lock:
             return select_rows(self._reader, keys)
 
@@ -129,7 +129,7 @@ class GenerationCache:
             return self._book(db, booking, list(keys), self._clock())
 
     def balance(self, scope: str) -> Balance:
-        """A scope's account over every process, ever: what is spent, and what is at stake."""
+        """Return a scope's account over all processes: spent and at stake."""
         with self._explained(), self._write_lock, self._transaction() as db:
             ledger.charge_the_dead(db, self._clock())
             return ledger.balance_of(db, scope)
@@ -165,7 +165,7 @@ class GenerationCache:
             )
 
     def counts(self) -> dict[str, int]:
-        """Number of answers by finish."""
+        """Count answers by finish."""
         with self._explained(), self._read_lock:
             rows = self._reader.execute("SELECT finish, count(*) FROM generations GROUP BY finish ORDER BY finish")
             return dict(rows.fetchall())
@@ -186,7 +186,7 @@ class GenerationCache:
     def _taken(
         self, db: sqlite3.Connection, wanted: Sequence[bytes], rebuy: frozenset[str], now: float
     ) -> tuple[dict[bytes, Entry], frozenset[bytes]]:
-        """Which of the wanted keys are answered by now, and which are being bought by somebody else."""
+        """Return which of these keys are answered, and which are being requested by another run."""
         held = {}
         for some, marks in chunks(wanted):
             asked = f"SELECT key, owner, until FROM claims WHERE key IN ({marks})"  # noqa: S608 - question marks
@@ -241,7 +241,7 @@ class GenerationCache:
             mine = db.execute("PRAGMA application_id").fetchone()[0]
             tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if tables and mine != _APPLICATION_ID:
-                raise InputError(f"{self.path}: an SQLite file, but no generation cache; name another file")
+                raise InputError(f"{self.path}: an SQLite file, but not a generation cache; set another file")
             if not tables:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.executescript(
@@ -254,7 +254,7 @@ class GenerationCache:
                 )
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version != _VERSION:
-            raise InputError(f"{self.path}: cache version {version}, this program writes {_VERSION}; name another file")
+            raise InputError(f"{self.path}: cache version {version}, this program writes {_VERSION}; set another file")
         with self._transaction():  # also proves that the file can be written before anything is paid
             db.execute("DELETE FROM claims WHERE until < ?", (self._clock(),))
             ledger.charge_the_dead(db, self._clock())
@@ -283,14 +283,14 @@ class GenerationCache:
 
 def _remedy(message: str) -> str:
     if "not a database" in message or "malformed" in message or "file is encrypted" in message:
-        return "the file is damaged or no generation cache: move it away, or name another; nothing was written to it"
+        return "the file is damaged or not a generation cache: move it away or set another; nothing was written to it"
     if "full" in message or "no space" in message or "disk i/o" in message:
-        return "make room on the disk and run again: what was answered before is kept"
+        return "free disk space and run again: earlier answers are kept"
     if "locked" in message or "busy" in message:
-        return "another process holds it too long; end that one or wait, and run again"
+        return "another process locked it for too long; stop that one or wait, and run again"
     if "closed" in message:
         return "the cache was closed before its users were done"
-    return "check that the folder exists, can be written and lies on a local disk"
+    return "check that the folder exists, is writable and is on a local disk"
 
 
 @contextlib.contextmanager

@@ -96,7 +96,7 @@ def insert_rows(db: sqlite3.Connection, answers: Sequence[tuple[bytes, Entry]], 
 
 
 def select_rows(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-    """The answers kept for keys: the first good one, else the latest of the others."""
+    """Select the answers stored under keys: the first good one, else the latest."""
     found: dict[bytes, Entry] = {}
     for some, marks in chunks(keys):
         rows = db.execute(f"SELECT {_COLUMNS} FROM generations WHERE key IN ({marks}) ORDER BY id", some)  # noqa: S608
@@ -112,7 +112,7 @@ def select_rows(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, En
 
 
 def chunks(keys: Sequence[bytes]) -> Iterator[tuple[Sequence[bytes], str]]:
-    """Keys in parts that one statement takes, with its question marks."""
+    """Yield keys in parts that fit one statement, with its question marks."""
     for start in range(0, len(keys), _CHUNK):
         some = keys[start : start + _CHUNK]
         yield some, ",".join("?" * len(some))

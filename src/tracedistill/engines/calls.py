@@ -75,19 +75,19 @@ class CallEngine(Protocol):
     prices: Prices
 
     def describe(self) -> dict[str, Any]:
-        """All that determines the output besides the request; JSON."""
+        """Describe everything that determines the output besides the request; JSON."""
         ...
 
     def session(self) -> AbstractAsyncContextManager[object]:
-        """Whatever must be open while calls are made, on the running loop."""
+        """Open what calls need on the running loop."""
         ...
 
     def worst_case(self, request: Request) -> Worst:
-        """The most a call can cost."""
+        """Return the most a call can cost."""
         ...
 
     async def attempt(self, request: Request) -> Outcome:
-        """One call, no retries, never raising but StopRunError."""
+        """Make one call without retries. Raises nothing but StopRunError."""
         ...
 
 
@@ -99,22 +99,22 @@ class LastingEngine(Protocol):
     """Under which name the ledger holds what is under way."""
 
     def under_way(self) -> Spending:
-        """What calls sent by this process and earlier ones may cost."""
+        """Return what calls sent by this and earlier processes may still cost."""
         ...
 
     def submitted(self, requests: Sequence[Request]) -> set[str]:
-        """Ids of those requests that are under way."""
+        """Return the ids of unfinished requests."""
         ...
 
     def outcomes(
         self, requests: Sequence[Request], stakes: Mapping[str, Spending], charge: Callable[[Spending], None]
     ) -> Iterator[Outcome]:
-        """Final outcomes; `stakes` say what each request may cost, by id, and `charge` is told of other costs."""
+        """Yield final outcomes. `stakes`: what each request may cost, by id; `charge` receives other costs."""
         ...
 
 
 def entry_of(generation: Generation, engine: str) -> Entry:
-    """A generation as the cache keeps it."""
+    """Convert a generation to a cache entry."""
     return Entry(
         finish=generation.finish,
         text=generation.text,
@@ -134,7 +134,7 @@ def entry_of(generation: Generation, engine: str) -> Entry:
 
 
 def generation_of(entry: Entry, request_id: str) -> Generation:
-    """A kept answer as a generation, marked as cached."""
+    """Convert a cache entry to a generation marked as cached."""
     return Generation(
         request_id=request_id,
         text=entry.text,

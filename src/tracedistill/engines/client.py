@@ -79,7 +79,7 @@ def generate(
 
 
 def request_key(engine_name: str, request: Request) -> bytes:
-    """Cache key of a request: all that the engine receives, its own description included (by name)."""
+    """Return the cache key of a request: all that the engine receives, with its own description."""
     sampling = request.sampling
     return content_key(
         engine_name,
@@ -114,7 +114,7 @@ class _Run:
     def calls(
         self, engine: CallEngine, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
     ) -> Iterator[Generation]:
-        """Many calls at a time, in another thread."""
+        """Make many calls at a time, in another thread, and yield their generations."""
         with self._open_cache() as cache:
             name = cache.record_engine(engine.describe())
             meter = Meter(self.budget, self.prices, cache.overrun(name))
@@ -168,7 +168,7 @@ class _Run:
             self._report()
 
     def batches(self, chunk: int) -> Iterator[Generation]:
-        """A chunk of requests at a time, in the caller's thread, for engines that work in batches."""
+        """Generate a chunk of requests at a time, in the caller's thread, for engines that work in batches."""
         with self._open_cache() as cache:
             name = cache.record_engine(self.engine.describe())
             lasting = self.engine if isinstance(self.engine, LastingEngine) else None
@@ -243,7 +243,7 @@ class _Run:
         stakes: Mapping[bytes, Spending],
         charge: Callable[[Spending], None],
     ) -> Iterator[Outcome]:
-        """What the engine gives for a chunk, and a counted failure for each request that it leaves out."""
+        """Yield the engine's generations for a chunk, and a counted failure for each request that it omits."""
         self.statistics.in_flight = len(requests)
         if lasting is not None:
             by_id = {request_id: stakes[key] for request_id, key in unanswered.items()}
@@ -253,13 +253,13 @@ class _Run:
                 billed = made.finish not in {"error", "too-long"} or made.tokens_out > 0
                 yield Outcome(made, billed=billed, used=Used(made.tokens_in, made.tokens_out))
         for request_id in list(unanswered):
-            cause = "the engine gave nothing back for this request"
+            cause = "the engine returned nothing for this request"
             yield Outcome(Generation(request_id, "", "error", error=cause))
 
     def _granted(
         self, cache: GenerationCache, meter: Meter, stakes: dict[bytes, Spending], *, needed: bool
     ) -> frozenset[bytes]:
-        """Those of a chunk's calls that the budget allows; where one is `needed`, other runs' calls are waited for."""
+        """Return the calls of a chunk that the budget allows. If one is `needed`, wait for other runs' calls."""
         while True:
             booking = meter.booking(stakes)
             if booking is None:
@@ -299,11 +299,11 @@ class _Run:
         return len(requests) == count, hits, misses
 
     def _rebought(self, created: float) -> bool:
-        """Whether an entry was written during this very run: bought again once is enough."""
+        """Return whether an entry was written during this run: requesting it again once is enough."""
         return created >= self.began
 
     def _give(self, key: bytes, generation: Generation) -> Iterator[Generation]:
-        """One finished generation, and its copies for equal requests."""
+        """Yield one finished generation, and its copies for equal requests."""
         self.statistics.count(generation)
         yield generation
         for request in self.followers.pop(key, ()):

@@ -27,7 +27,7 @@ class Choice:
 
 
 def choose() -> Choice:
-    """The dtype in which this machine trains and generates fastest.
+    """Choose the dtype in which this machine trains and generates fastest.
 
     A GPU of NVIDIA or AMD: bfloat16 if it multiplies in it, by its own word. Any other accelerator (Apple's MPS, say):
     float32, since no speed was measured on one. A CPU: the faster one in a short measurement that is remembered;
@@ -38,11 +38,11 @@ def choose() -> Choice:
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         if torch.cuda.is_bf16_supported(including_emulation=False):
-            return Choice("bfloat16", f"bfloat16: {name} has it")
-        return Choice("float32", f"float32: {name} does not compute in bfloat16")
+            return Choice("bfloat16", f"bfloat16: {name} supports it")
+        return Choice("float32", f"float32: {name} does not support bfloat16")
     if torch.accelerator.is_available():
         kind = torch.accelerator.current_accelerator()
-        return Choice("float32", f"float32: bfloat16 was never measured on an accelerator of kind {kind}")
+        return Choice("float32", f"float32: bfloat16 was not tested on accelerators of kind {kind}")
     found = measured()
     if found.trouble:
         return Choice("float32", f"float32: its speed beside bfloat16's could not be measured ({found.trouble})")
@@ -53,14 +53,14 @@ def choose() -> Choice:
 
 
 def settled(student: StudentConfig) -> StudentConfig:
-    """The student with a dtype of its own in the place of `auto`; one behind an endpoint stays as it is."""
+    """Replace `auto` by a student's dtype; a student at an endpoint is unchanged."""
     if student.dtype != "auto" or student.base_url is not None:
         return student
     return replace(student, dtype=choose().dtype)
 
 
 def slowness(dtype: str) -> float:
-    """How many times as fast the other dtype would be on this CPU; 1.0 on an accelerator, or where it is not known."""
+    """Return how many times faster the other dtype would be on this CPU; 1.0 on an accelerator, or if unknown."""
     import torch
 
     if torch.accelerator.is_available() or dtype not in ("float32", "bfloat16"):

@@ -51,12 +51,12 @@ REPEATED = frozenset({"tool_calls", "function_call", "tool_use", "malformed_func
 
 
 def finish_of(reason: Any) -> Finish | None:
-    """What a `finish_reason` means; None for a word that is not in the table, or no word."""
+    """Map a `finish_reason` to a finish; None for an unknown word, or no word."""
     return WORDS.get(_plain(reason))
 
 
 def repeats(reason: Any) -> bool:
-    """Whether the same call would most likely end in the same way."""
+    """Return whether the same call would probably end the same way."""
     return _plain(reason) in REPEATED
 
 

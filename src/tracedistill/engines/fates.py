@@ -83,7 +83,7 @@ _AGAIN = {408, 409, 425, 499}
 
 
 def fate_of(status: int, headers: Mapping[str, str], body: bytes | object, wall: float) -> Fate:
-    """What a reply with a status other than 200, or with an error in its body, means; `wall` is the Unix time."""
+    """Interpret a reply with a status other than 200 or an error in its body. `wall`: the Unix time."""
     words = words_of(body, wall)
     told = f"{words.code} {words.text}"
     cause = f"HTTP {status}: {words}"
@@ -103,7 +103,7 @@ def fate_of(status: int, headers: Mapping[str, str], body: bytes | object, wall:
         if NO_CREDIT.search(words.code) or (wait is None and NO_CREDIT.search(words.text)):
             return fate("stop", "no credit")
         if "perday" in words.code or (wait is None and A_DAY.search(told)):
-            return fate("stop", "the allowance of a day is used up")
+            return fate("stop", "the daily allowance is used up")
         return fate("refused" if PER_MINUTE_SIZE.search(told) else "wait")
     if status >= 500 or status in _AGAIN:
         return fate("again")

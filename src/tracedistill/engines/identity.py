@@ -64,7 +64,7 @@ def pin(model: str, revision: str | None = None) -> str | None:
 
 
 def is_hub_id(model: str) -> bool:
-    """Whether a student's name is one of the hub's: no folder here, no package, no function."""
+    """Return whether a student's name is a hub id: not a local folder, package or function."""
     return re.fullmatch(r"[\w.-]*\w[\w.-]*(/[\w.-]*\w[\w.-]*)?", model) is not None and not Path(model).is_dir()
 
 

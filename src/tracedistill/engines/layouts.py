@@ -23,7 +23,7 @@ TOLERANCE, HALF_TOLERANCE = 1e-3, 0.1
 """Largest difference of a logit, in standard deviations of the logits: float32, and where there is no room for it."""
 STATE_TOLERANCE = 0.1
 """The same between a model's steps and one pass over all tokens, which recurrent layers compute in another way."""
-ELSEWHERE = "take another model, or serve it elsewhere and set students.<name>.base_url"
+ELSEWHERE = "use another model, or serve it elsewhere and set students.<name>.base_url"
 """The way out for a model that cannot be run here."""
 WINDOW = 4
 """Tokens that a sliding window has while a layout is tried, so that a short row reaches beyond it."""
@@ -66,15 +66,15 @@ def try_layouts(model: Any, tokenizer: Any, name: str) -> Tried:
             raise
         except Exception as error:  # what a model meets in another's code has no type of its own
             raise InputError(
-                f"student '{name}': models of type {model.config.model_type} are not run here "
+                f"student '{name}': models of type {model.config.model_type} cannot run here "
                 f"({type(error).__name__}: {brief_cause(error)}); {ELSEWHERE}"
             ) from error
         spread = float(torch.cat([part for row in alone for part in row]).float().std())
         whole = [part for row in rows for part in _without_state(model, row + forced, len(forced) + 1, device)]
         if _drift([whole], [[part for row in alone for part in row]]) > STATE_TOLERANCE * spread:
             raise InputError(
-                f"student '{name}': models of type {model.config.model_type} do not write token by token what they "
-                f"give in one pass; {ELSEWHERE}"
+                f"student '{name}': models of type {model.config.model_type} give other results token by token "
+                f"than in one pass; {ELSEWHERE}"
             )
         notes: list[str] = []
         for layout in get_args(Layout)[:-1]:
@@ -83,7 +83,7 @@ def try_layouts(model: Any, tokenizer: Any, name: str) -> Tried:
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:
-                notes.append(f"{layout}: its layers do not take it ({type(error).__name__}: {brief_cause(error)})")
+                notes.append(f"{layout}: its layers do not support it ({type(error).__name__}: {brief_cause(error)})")
                 continue
             drift = _drift(together, alone) / spread
             if drift <= (TOLERANCE if exact else HALF_TOLERANCE):
@@ -123,7 +123,7 @@ def _logits(
 
 
 def _without_state(model: Any, tokens: list[int], keep: int, device: torch.device) -> list[torch.Tensor]:
-    """Logits at the last places, out of one pass over all tokens."""
+    """Compute logits at the last places in one pass over all tokens."""
     logits = model(input_ids=torch.tensor([tokens], device=device), use_cache=False).logits
     return list(logits[0, -keep:])
 
@@ -139,7 +139,7 @@ def _drift(together: Sequence[Sequence[torch.Tensor]], alone: Sequence[Sequence[
 
 @contextmanager
 def _in_float32(model: Any) -> Iterator[bool]:
-    """The model's half-precision weights in float32 for a while, where there is room; whether there was.
+    """Hold the model's half-precision weights in float32 for a while, if there is room; yield whether there was.
 
     Widening and rounding back gives every weight its own bits again.
     """
@@ -159,7 +159,7 @@ def _in_float32(model: Any) -> Iterator[bool]:
 
 
 def _free(device: torch.device) -> float:
-    """Bytes that may be taken on a device for a while."""
+    """Return the bytes that may be used on a device for a while."""
     if device.type == "cuda":
         return 0.8 * float(torch.cuda.mem_get_info(device)[0])
     return 0.6 * float(psutil.virtual_memory().available)
@@ -167,7 +167,7 @@ def _free(device: torch.device) -> float:
 
 @contextmanager
 def _narrowed(config: Any) -> Iterator[None]:
-    """Short windows for a while, where attention reads them from the settings at every call."""
+    """Shorten attention windows for a while, if attention reads them from the settings at every call."""
     own = {key: getattr(config, key, None) for key in NARROWED}
     own = {key: value for key, value in own.items() if value and value > WINDOW}
     if getattr(config, "_attn_implementation", None) not in ("sdpa", "eager"):

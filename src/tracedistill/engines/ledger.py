@@ -79,13 +79,13 @@ class Balance:
 
 
 def holder_name(number: int) -> str:
-    """This process as a holder of claims or stakes; `number` tells several of its holders apart."""
+    """Name this process as a holder of claims or stakes; `number` separates several of its holders."""
     return f"{_place()}|{os.getpid()}|{_start_time(os.getpid())}|{number}"
 
 
 @functools.cache
 def _place() -> str:
-    """Where this process's number means something: the machine since its start, and its space of process numbers.
+    """Identify where this process's number is valid: the machine since its boot, and its process namespace.
 
     The name of the host is neither: it changes under a container, and two containers may share it.
     """
@@ -97,12 +97,12 @@ def _place() -> str:
 
 
 def batch_holder(name: str) -> str:
-    """A holder that no process's death voids."""
+    """Name a holder that outlives its process."""
     return f"{_BATCH}{name}"
 
 
 def is_alive(holder: str, until: float, now: float) -> bool:
-    """Whether a holder may still be at work; of processes elsewhere nothing is known, so their lease decides."""
+    """Return whether a holder may still be working; for processes elsewhere, their lease decides."""
     if holder.startswith(_BATCH):
         return True
     host, pid, started, _ = holder.rsplit("|", 3)
@@ -118,7 +118,7 @@ def is_alive(holder: str, until: float, now: float) -> bool:
 
 
 def balance_of(db: sqlite3.Connection, scope: str, holder: str = "") -> Balance:
-    """A scope's account as `holder` sees it."""
+    """Return a scope's account as `holder` sees it."""
     row = db.execute("SELECT calls, tokens, usd FROM spending WHERE scope = ?", (scope,)).fetchone()
     others, waiting = NOTHING, False
     for name, *amount in db.execute("SELECT holder, calls, tokens, usd FROM stakes WHERE scope = ?", (scope,)):
@@ -129,7 +129,7 @@ def balance_of(db: sqlite3.Connection, scope: str, holder: str = "") -> Balance:
 
 
 def affordable(balance: Balance, booking: Booking, wanted: Sequence[bytes]) -> list[bytes]:
-    """Those of the wanted calls that the scope can pay at their worst, in their order; all where nothing limits it."""
+    """Return the calls that the scope can pay at their worst case, in order; all if it has no limit."""
     if booking.fits is None:
         return list(wanted)
     total = balance.spent + balance.others + (booking.at_stake or NOTHING)
@@ -161,7 +161,7 @@ def set_stake(db: sqlite3.Connection, holder: str, scope: str, amount: Spending,
 
 
 def stake_of(db: sqlite3.Connection, holder: str, scope: str) -> Spending:
-    """What a holder has at stake."""
+    """Return what a holder has at stake."""
     asked = "SELECT calls, tokens, usd FROM stakes WHERE holder = ? AND scope = ?"
     row = db.execute(asked, (holder, scope)).fetchone()
     return Spending(*row) if row else NOTHING
@@ -188,7 +188,7 @@ def forget(db: sqlite3.Connection, scope: str) -> None:
 
 
 def _start_time(pid: int) -> str:
-    """When a process started, in the kernel's ticks; tells a process from a later one with its number."""
+    """Return when a process started, in kernel ticks; separates it from a later one with the same number."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rsplit(")", 1)[1].split()[19]
     except (OSError, IndexError):

@@ -43,7 +43,7 @@ class Concurrency:
         self._grow(rate)
 
     def refused(self, sent: float, now: float) -> None:
-        """The server said 429 to a call sent at `sent`."""
+        """Record that the server answered 429 to a call sent at `sent`."""
         if sent <= self._cut_at:
             return  # sent before the last cut: old news
         self._cut_at = now
@@ -92,12 +92,12 @@ class Pace:
         self._left: dict[str, tuple[float, float]] = {}
 
     def wait(self, tokens: int, now: float) -> float:
-        """Seconds until a call of so many tokens may be sent; 0: now."""
+        """Return the seconds until a call of this many tokens may be sent; 0: now."""
         waits = (self.asked_wait(tokens, now), self._requests.wait(1, now), self._tokens.wait(tokens, now))
         return max(0.0, *waits)
 
     def asked_wait(self, tokens: int, now: float) -> float:
-        """Likewise, for the server's own sake alone: without the recipe's rates."""
+        """Return the seconds to wait by the server's own limits, without the recipe's rates."""
         waits = [self._paused_until - now]
         for name, need in (("requests", 1), ("tokens", tokens)):
             left, reset = self._left.get(name, (float("inf"), now))
@@ -108,7 +108,7 @@ class Pace:
         return max(0.0, *waits)
 
     def sent(self, tokens: int, now: float) -> None:
-        """A call of so many tokens, expected, goes out."""
+        """Record a sent call with its expected tokens."""
         self._requests.take(1, now)
         self._tokens.take(tokens, now)
         for name, used in (("requests", 1), ("tokens", tokens)):
@@ -117,7 +117,7 @@ class Pace:
                 self._left[name] = (left - used, reset)
 
     def corrected(self, expected: int, actual: int) -> None:
-        """A call expected to take so many tokens took others: the bucket is put right."""
+        """Correct the bucket by a call's actual tokens."""
         self._tokens.give(expected - actual)
 
     def pause(self, seconds: float, now: float) -> None:
@@ -172,7 +172,15 @@ class _Bucket:
 
 
 def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
-    """Seconds that a reply asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date; None: not said.
+    """Return the wait that a reply requests: `retry-after-ms`, or `retry-after` in seconds or as a date.
+
+    None: not stated.
+
+    None: not stated.
+
+    None: not stated.
+
+    None: not stated.
 
     `wall` is the Unix time, for dates.
     """
@@ -184,12 +192,20 @@ def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
 
 
 def backoff(attempt: int, draw: random.Random, base: float = 0.5, most: float = 60.0) -> float:
-    """Seconds before attempt number `attempt` + 1 (from 1): doubled each time, half of it by chance."""
+    """Return the seconds before attempt number `attempt` + 1 (from 1): doubled each time, half of it random."""
     return min(most, base * 2.0 ** min(attempt - 1, 30)) * (0.5 + 0.5 * draw.random())
 
 
 def seconds_of(text: str, wall: float = 0.0) -> float | None:
-    """Seconds from now of `1s`, `6m0s`, `23h59m`, `12.5`, a Unix time in any unit, or a date; None for anything else.
+    """Parse `1s`, `6m0s`, `23h59m`, `12.5`, a Unix time in any unit, or a date as seconds from now.
+
+    None for anything else.
+
+    None for anything else.
+
+    None for anything else.
+
+    None for anything else.
 
     `wall` is the Unix time now.
     """
@@ -208,7 +224,7 @@ def seconds_of(text: str, wall: float = 0.0) -> float | None:
 
 
 def until(seconds: float, wall: float) -> str:
-    """`2026-12-01 09:30 (in 16 h 20 min)`, on this machine's clock."""
+    """Format a moment as `2026-12-01 09:30 (in 16 h 20 min)`, on this machine's clock."""
     minutes = max(1, round(seconds / 60))
     hours, minutes = divmod(minutes, 60)
     far = f"{hours} h {minutes} min" if hours else f"{minutes} min"
@@ -219,7 +235,7 @@ def until(seconds: float, wall: float) -> str:
 
 
 def _date(text: str) -> float | None:
-    """Unix time of a date as in HTTP headers, or in ISO 8601."""
+    """Parse a date of HTTP headers or ISO 8601 as Unix time."""
     try:
         if text[:4].isdigit():
             moment = datetime.datetime.fromisoformat(text)

@@ -138,7 +138,7 @@ class LocalEngine:
             self.description["adapter"] = "merged" if merged else "adapter"
 
     def describe(self) -> dict[str, Any]:
-        """Model, dtype, device, adapter or merged, template hash."""
+        """Describe model, dtype, device, adapter or merged, template hash."""
         return dict(self.description)
 
     def begin(self, requests: Sequence[Request]) -> None:
@@ -153,7 +153,7 @@ class LocalEngine:
         self._shared = shared if len(shared) * (len(prompts) - 1) >= MIN_SAVED else []
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
-        """One batch: all requests at once."""
+        """Generate one batch: all requests at once."""
         started = time.perf_counter()
         rows = self.write(requests)
         seconds = (time.perf_counter() - started) / max(1, len(requests))
@@ -162,7 +162,16 @@ class LocalEngine:
             yield Generation(request.request_id, text, row.finish, row.tokens_in, len(row.tokens), seconds)
 
     def write(self, requests: Sequence[Request], begun: Sequence[Sequence[int]] | None = None) -> list[Written]:
-        """One batch in tokens, in the requests' order; behind what is `begun`, which counts as written."""
+        """Generate one batch in tokens, in the requests' order. `begun`: token ids already generated per request.
+
+        Generation continues after them.
+
+        Generation continues after them.
+
+        Generation continues after them.
+
+        Generation continues after them.
+        """
         starts = [list(tokens) for tokens in begun] if begun is not None else [[] for _ in requests]
         prompts = [self._prompt(request) for request in requests]
         rows: list[Written] = []
@@ -188,7 +197,7 @@ class LocalEngine:
         return rows
 
     def _groups(self, rows: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
-        """Rows that may be run together: all of them, or those of one length where padding would be counted."""
+        """Group rows that may run together: all of them, or those of one length if padding would change results."""
         if self.tried.layout != "equal lengths":
             return [list(rows)] if rows else []
         alike: dict[int, list[int]] = {}
@@ -197,7 +206,7 @@ class LocalEngine:
         return list(alike.values())
 
     def text(self, request: Request, row: Written) -> str:
-        """The text of what was written: no special tokens, nothing from a stop string on."""
+        """Decode what was generated: no special tokens, nothing from a stop string on."""
         style = self.description.get("format", "plain")
         text = read_completion(self.tokenizer, row.tokens, style, begun=bool(request.prefill))
         for stop in request.sampling.stop:
@@ -205,7 +214,7 @@ class LocalEngine:
         return text
 
     def read(self, requests: Sequence[Request], rows: Sequence[Written]) -> list[Reading]:
-        """What the model as it is now would have written at each place of these rows; nothing is drawn.
+        """Return what the current model would greedily generate at each place of these rows.
 
         One forward pass over prompts and rows together, or a few where the logits would be too large.
         """
@@ -239,13 +248,13 @@ class LocalEngine:
         if max(ids) >= self.vocabulary:
             raise InputError(
                 f"student '{self.description['model']}': its tokenizer gives token {max(ids)} "
-                f"({self.tokenizer.decode([max(ids)])!r}), and the model has embeddings of {self.vocabulary} tokens; "
-                "tokenizer and weights are not of one model"
+                f"({self.tokenizer.decode([max(ids)])!r}), but the model has embeddings for {self.vocabulary} tokens; "
+                "tokenizer and weights do not belong together"
             )
         return ids
 
     def _batch(self, prompts: list[list[int]], keep: int = 1) -> Batch:
-        """These prompts, behind the shared prefix where all have it and it leaves `keep` places to run."""
+        """Batch these prompts, after the shared prefix if all have it and at least `keep` places remain."""
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.ends[0]
         shared, width = self._shared, max(map(len, prompts)) - len(self._shared)
         if not shared or width < keep or any(prompt[: len(shared)] != shared for prompt in prompts):
@@ -257,7 +266,7 @@ class LocalEngine:
     def _decode(
         self, prompts: list[list[int]], requests: Sequence[Request], starts: Sequence[list[int]]
     ) -> list[tuple[list[int], Finish]]:
-        """(generated ids, how it ended) for each prompt; the ids begin with `starts`."""
+        """Generate (ids, how it ended) for each prompt; the ids begin with `starts`."""
         batch = self._batch([*map(operator.add, prompts, starts)])
         draws = [_Draw(request, self.device) if request.sampling.temperature > 0 else None for request in requests]
         done: list[tuple[list[int], Finish]] = [(list(start), "length") for start in starts]
@@ -311,12 +320,12 @@ class _Draw:
 
 
 def hash_seed(seed: int, sample: int) -> int:
-    """A 63-bit seed for one sample, far from its neighbours'."""
+    """Derive a 63-bit seed for one sample, unrelated to its neighbours'."""
     return (seed * 0x9E3779B97F4A7C15 + sample * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & (2**63 - 1)
 
 
 def _laid_out(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The last positions' states laid out anew, for the product with the head.
+    """Make the last hidden states contiguous before the LM head.
 
     Torch multiplies a slice of them row by row, and copies the head's weights for each row where these are frozen, as
     they are below an adapter: for 32 rows that is 150 times the time and 32 times the memory.

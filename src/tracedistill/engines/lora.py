@@ -33,7 +33,7 @@ def compute_in_base_dtype(model: nn.Module) -> int:
 
 
 def _forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-    """`W x + scaling * B A dropout(x)` with the sum and the scaling inside the product with B."""
+    """Compute `W x + scaling * B A dropout(x)` with the sum and the scaling inside the product with B."""
     name = self.active_adapters[0] if len(self.active_adapters) == 1 else None
     if name not in self.lora_A or self.disable_adapters or self.merged or args or kwargs:
         return type(self).forward(self, x, *args, **kwargs)

@@ -66,7 +66,7 @@ _LEFT = re.compile(
 
 
 def split_thinking(text: str) -> tuple[str, str | None]:
-    """(text, thinking): what stands in leading marks of thinking is kept apart; an unclosed one takes everything.
+    """Split (text, thinking) at leading thinking marks; an unclosed one takes everything.
 
     Control tokens at both ends of the text go.
     """
@@ -93,7 +93,7 @@ def split_thinking(text: str) -> tuple[str, str | None]:
 
 
 def without_controls(text: str) -> str:
-    """The text without the control tokens at its ends; spaces go only where a token stood beside them."""
+    """Strip control tokens at the ends of a text, and spaces only beside such a token."""
     begun = _BEGUN.match(text)
     start, end = begun.end() if begun else 0, len(text)
     while end > start:
@@ -117,7 +117,7 @@ def _before_blanks(text: str, end: int) -> int:
 
 
 def leftover(text: str, special: Collection[str] = ()) -> str:
-    """The first mark of thinking, control token or special token of a student (`special`) in a text; empty: none."""
+    """Find the first thinking mark, control token or student's special token (`special`) in a text; empty: none."""
     found = _LEFT.search(text)
     at, mark = (found.start(), found[0]) if found else (len(text), "")
     for token in special:
@@ -128,7 +128,10 @@ def leftover(text: str, special: Collection[str] = ()) -> str:
 
 
 def _closing(text: str, opened: re.Match[str] | None) -> re.Match[str] | None:
-    """The mark that closes the thinking at the start of the text; opened nowhere, any closing mark with none before."""
+    """Find the mark that closes the thinking at the start of the text; without an opening one, the first closing mark.
+
+    Without an opening one, the first closing mark.
+    """
     if opened is not None:
         closing = THINKING[(opened.lastindex or 1) - 1][1]
         return re.compile(re.escape(closing), re.IGNORECASE).search(text, opened.end())
@@ -137,7 +140,7 @@ def _closing(text: str, opened: re.Match[str] | None) -> re.Match[str] | None:
 
 
 def _split_channels(text: str) -> tuple[str, str | None]:
-    """Harmony: the final channel is the text, every other one thinking."""
+    """Split harmony's channels: the final one is the text, all others are thinking."""
     final: list[str] = []
     thoughts: list[str] = []
     for found in _CHANNEL.finditer(text):

@@ -19,7 +19,7 @@ ROWS = 16
 
 
 def pack(model: nn.Module) -> int:
-    """Pack the linear layers of a model as their weights are now; how many were packed. `unpack` takes it back."""
+    """Pack the model's linear layers with their current weights and return how many. `unpack` reverses it."""
     layers = [module for module in model.modules() if type(module) is nn.Linear and _plain(module.weight)]
     if not _possible(layers):
         return 0
@@ -35,7 +35,7 @@ def pack(model: nn.Module) -> int:
 
 
 def unpack(model: nn.Module) -> None:
-    """Plain products again; the packed copies are let go."""
+    """Restore plain products and release the packed copies."""
     for module in model.modules():
         own = module.__dict__.get("forward")
         if isinstance(own, functools.partial) and own.func is _forward:

@@ -111,14 +111,14 @@ def parity(
 
 
 def allowed(result: Parity, limit: float = 0.01) -> bool:
-    """Whether merged weights may stand for the adapter: at most this share of the verdicts changes."""
+    """Return whether merged weights may replace the adapter: at most this share of the verdicts changes."""
     return result.verdicts_changed <= limit * result.n
 
 
 def determinism(
     engine: Engine, requests: Sequence[Request], batch_size: int, others: Sequence[int], judge: Judge
 ) -> list[Determinism]:
-    """How many texts and verdicts each other batch size changes against `batch_size`."""
+    """Count how many texts and verdicts each other batch size changes against `batch_size`."""
     own = _texts(engine, batches_of(requests, batch_size))
     verdicts = {name: judge(name, text) for name, text in own.items()}
     out = []

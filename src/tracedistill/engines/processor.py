@@ -72,7 +72,7 @@ class Measurement:
     """Why they are not to be trusted; empty where they are."""
 
     def factor(self, fast: str, slow: str) -> float:
-        """How many times as fast a study would be in one dtype as in another."""
+        """Return how many times faster a study is in one dtype than in another."""
         return _typical(self.speeds[slow]) / _typical(self.speeds[fast])
 
 
@@ -100,7 +100,7 @@ class Processor:
 
 
 def this_processor() -> Processor:
-    """The CPU that this process runs on."""
+    """Describe the CPU that this process runs on."""
     text = ""
     with contextlib.suppress(OSError):  # no Linux
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
@@ -114,7 +114,7 @@ def this_processor() -> Processor:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Count the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -122,7 +122,7 @@ def cores() -> int:
 
 @functools.cache
 def measured() -> Measurement:
-    """The CPU's speeds: remembered ones of this processor, torch version and environment, else measured now."""
+    """Return the CPU's speeds, remembered for this processor, torch version and environment, or measured now."""
     known = _remembered()
     return known if known is not None else measure_anew()
 
@@ -193,7 +193,7 @@ def _measure() -> Measurement:
 
 
 def _speed(torch: Any, dtype: Dtype) -> tuple[Speed, float]:
-    """(the speed of one core, the largest spread of a piece of work)."""
+    """Measure one core: (its speed, the largest spread of a piece of work)."""
     from tracedistill.engines.packing import pack
 
     kind = getattr(torch, dtype)
@@ -240,7 +240,7 @@ def _speed(torch: Any, dtype: Dtype) -> tuple[Speed, float]:
 
 
 def _seconds(work: Callable[[], None]) -> tuple[float, float]:
-    """(processor seconds of the fastest try, the median by it); the first try, which sets things up, does not count.
+    """Measure (processor seconds of the fastest try, median of its wall time); the first try only warms up.
 
     It does where it alone takes all the time that there is: in a dtype that slow nothing hangs on its last tenth.
     """
@@ -297,12 +297,12 @@ class _Layer:
 
 
 def _typical(speed: Speed) -> float:
-    """Seconds of an operation in a study of small arms: about 3 of 5 train, 3 of 10 read prompts, 1 of 10 writes."""
+    """Weigh the operations of a small study: about 3 of 5 train, 3 of 10 read prompts, 1 of 10 generates."""
     return 0.6 / speed.train + 0.3 / speed.read + 0.1 / speed.write
 
 
 def _brand() -> str:
-    """What macOS calls the processor."""
+    """Return what macOS calls the processor."""
     if platform.system() != "Darwin":
         return ""
     command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]

@@ -29,7 +29,7 @@ from tracedistill.engines.progress import Statistics
 from tracedistill.engines.retrying import Retries, Row, later_than_patience
 
 _BUSY_POLL = 0.3  # seconds between looks at an answer that another process is buying
-HELD = f"another run is buying the same answers (one that was killed elsewhere is given up after {LEASE:.0f} s)"
+HELD = f"another run is requesting the same answers (a run that was killed elsewhere times out after {LEASE:.0f} s)"
 
 
 class Pump:
@@ -84,7 +84,7 @@ class Pump:
         self._signal()
 
     def finish(self) -> None:
-        """No more rows will come."""
+        """Announce that no more rows will come."""
         self._no_more = True
         self._signal()
 
@@ -141,7 +141,7 @@ class Pump:
         return self._no_more and not self._inbox and not self._later
 
     def _step(self) -> None:
-        """One turn: take what has finished, choose what to start, commit both, hand back and start."""
+        """Take finished rows, choose new ones, commit both, then hand back and start."""
         now = self._loop.time()
         stored: list[tuple[Row, Generation]] = []
         completed, self._completed = self._completed, []
@@ -192,7 +192,7 @@ class Pump:
                 found.append((row, generation_of(claims.found[key], row.request.request_id)))
                 continue
             self._put_off(row, now + _BUSY_POLL)
-            self._statistics.waiting = "answers that another run is buying"
+            self._statistics.waiting = "answers that another run is requesting"
             if key in claims.unaffordable:
                 self._broke_until = now + _BUSY_POLL
                 self._statistics.waiting = "budget"
@@ -210,7 +210,7 @@ class Pump:
         self._turn.set()
 
     def _choose(self, now: float) -> list[Row]:
-        """Rows to start now, within concurrency, pace and budget; sets the timer for those that must wait."""
+        """Choose the rows to start now, within concurrency, pace and budget, and set the timer for the waiting ones."""
         chosen: list[Row] = []
         wake: float | None = None
         held = HELD if now < self._held_until else ""
@@ -251,7 +251,7 @@ class Pump:
         return chosen
 
     def _in_trouble(self, chosen: int) -> bool:
-        """Whether no new row should start: nothing was answered since a failure, and enough rows try already."""
+        """Return whether no new row should start: no answer since a failure, and enough rows are trying."""
         trying = len(self._tasks) + chosen + len(self._later)
         return self._retries.failing_since is not None and trying >= self._concurrency.limit
 
@@ -282,7 +282,7 @@ class Pump:
         return self._retries.judge(row, outcome, now, stopping=self._stopping)
 
     def _paid(self, kept: Iterable[tuple[Row, Generation]]) -> list[tuple[Row, Generation]]:
-        """The generations with what was charged for them and who bought them."""
+        """Attach charge and buyer to the generations."""
         return [(row, replace(generation, usd=row.paid.usd, buyer=self._buyer)) for row, generation in kept]
 
     def _put_off(self, row: Row, until: float) -> None:
@@ -305,5 +305,5 @@ class Pump:
 
 
 def _expected(row: Row) -> int:
-    """Tokens that a call is expected to take, for rates: four bytes a token, and the most it may write."""
+    """Estimate the tokens of a call, for rates: four bytes a token, and the most it may generate."""
     return row.worst.tokens_in // 4 + row.worst.tokens_out

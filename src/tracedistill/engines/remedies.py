@@ -13,7 +13,7 @@ _DRAWING = r"\b(?:temperature|top_p|seed|stop)\b"
 REMEDIES: dict[str, str] = {
     r"max_completion_tokens": "set max_tokens_field: max_completion_tokens",
     rf"{_DRAWING}.{{0,200}}(?:{_REFUSED}|does not|cannot)|(?:{_REFUSED}).{{0,120}}{_DRAWING}": (
-        "leave out the field that the server names: omit: [temperature, top_p, seed]"
+        "leave out the field that the error names: omit: [temperature, top_p, seed]"
     ),
     r"response_format|json_schema|structured output|guided": "set structured: json_object, or none",
     r"request too large|too large for .{0,80}per min": (
@@ -22,7 +22,7 @@ REMEDIES: dict[str, str] = {
     r"context[_ ](?:length|window|size)|maximum context|too long|max_model_len": (
         "lower max_tokens or shorten the prompt, or serve the model with a larger context window"
     ),
-    rf"{_REFUSED}|additional propert": "take the field that the server names out of `extra`, or add it to `omit`",
+    rf"{_REFUSED}|additional propert": "remove the field that the error names from `extra`, or add it to `omit`",
     r"no credit|credit balance|insufficient_|billing|payment|exceeded your current quota": (
         "add credit to the account and run the same command again"
     ),
@@ -34,12 +34,12 @@ REMEDIES: dict[str, str] = {
         "the model called a tool instead of answering; set extra: {tool_choice: none}"
     ),
     r"finish_reason: none": (
-        "without a finish_reason a whole answer cannot be told from a cut one; use a server that sends it"
+        "without a finish_reason a complete answer looks like a cut one; use a server that sends it"
     ),
     r"empty content": "raise max_tokens (a model that thinks may spend them all on it), or change the prompt",
     r"time-out": "raise timeout, or lower concurrency or max_tokens",
-    r"stream of events": "take `stream` out of `extra`, or switch streaming off in the proxy",
-    r"larger than \d": "the server sends far more than was asked for; check base_url",
+    r"stream of events": "remove `stream` from `extra`, or switch streaming off in the proxy",
+    r"larger than \d": "the server sends far more than requested; check base_url",
     r"no connection": "check base_url and that the server is up",
 }
 """Words of a cause (a regular expression) -> what to do; the first that fits. A new one costs one line."""
@@ -48,5 +48,5 @@ _COMPILED = [(re.compile(words, re.IGNORECASE), remedy) for words, remedy in REM
 
 
 def remedy_of(cause: str) -> str:
-    """What to do about a cause; empty where nobody knows better than the server's own words."""
+    """Return what to do about a cause; empty if the server's own words are the best advice."""
     return next((remedy for words, remedy in _COMPILED if words.search(cause[:1000])), "")

@@ -54,7 +54,7 @@ class ErrorReplyError(UnusableReplyError):
     """A reply with status 200 that holds an error in a completion's place."""
 
     def __init__(self, body: Any, used: Used | None) -> None:
-        super().__init__(f"reply holds no message: {words_of(body)}", used, billed=used is not None)
+        super().__init__(f"reply contains no message: {words_of(body)}", used, billed=used is not None)
         self.body = body
         """What the server sent, as JSON."""
 
@@ -85,7 +85,7 @@ def read_reply(data: bytes | Mapping[str, Any], request: Request, *, split_think
     except (KeyError, IndexError, TypeError, AttributeError):
         if words_of(body).error:
             raise ErrorReplyError(body, used) from None
-        raise UnusableReplyError("reply holds no message", used) from None
+        raise UnusableReplyError("reply contains no message", used) from None
     broken = choice.get("error") or body.get("error")
     if broken:  # what is beside it is half a sentence, whatever the finish_reason says
         raise UnusableReplyError(f"the server broke off: {words_of(broken)}", used)
@@ -122,12 +122,12 @@ def read_reply(data: bytes | Mapping[str, Any], request: Request, *, split_think
 
 
 def greedy(request: Request) -> bool:
-    """Whether the same call gives the same text, as far as a server is deterministic."""
+    """Return whether the same call gives the same text, as far as a server is deterministic."""
     return request.sampling.temperature == 0
 
 
 def estimate(request: Request, written: str) -> tuple[int, int]:
-    """Tokens in and out where nobody counted them: four bytes a token."""
+    """Estimate tokens in and out if the server did not count them: four bytes a token."""
     read = sum(len(_bytes(message.content)) for message in request.messages)
     return read // 4 + 1, min(len(_bytes(written)) // 4 + 1, request.sampling.max_tokens)
 
@@ -147,7 +147,7 @@ class Dialect:
 
 
 def request_body(request: Request, model: str, dialect: Dialect, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON body that a request is sent as; raises ValueError where the dialect cannot say it."""
+    """Build the JSON body of a request. Raises ValueError if the dialect cannot express it."""
     sampling = request.sampling
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
     body: dict[str, Any] = {
@@ -187,7 +187,7 @@ def _parsed(data: bytes | Mapping[str, Any]) -> Any:
         return json_of(data)
     start = data[:200].lstrip()
     if start.startswith(b"data:"):
-        raise UnusableReplyError("reply is a stream of events, though none was asked for", repeats=True)
+        raise UnusableReplyError("reply is an event stream, but none was requested", repeats=True)
     page = start.startswith(b"<")
     said = f": {words_of(data)}" if page else ""
     raise UnusableReplyError(f"reply is not JSON (cut or garbled){said}", billed=not page)
@@ -208,7 +208,7 @@ def _bounded(digits: str) -> int:
 
 
 def _parts(content: Any) -> tuple[str, str]:
-    """(text, thinking) of a message's content: text, or a list of parts."""
+    """Split a message's content into (text, thinking): text, or a list of parts."""
     if content is None:
         return "", ""
     if isinstance(content, str):
@@ -224,7 +224,10 @@ def _parts(content: Any) -> tuple[str, str]:
 
 
 def _thought(value: Any, depth: int = 0) -> str:
-    """Thinking as text: a string, or parts in the shapes of Mistral, Anthropic and OpenRouter; not encrypted ones."""
+    """Return thinking as text: a string, or parts as in Mistral, Anthropic and OpenRouter; encrypted ones are left out.
+
+    Encrypted ones are left out.
+    """
     if isinstance(value, str):
         return value
     if depth > 4:
@@ -238,7 +241,7 @@ def _thought(value: Any, depth: int = 0) -> str:
 
 
 def _joined(told: str | None, inside: str | None) -> str | None:
-    """Thinking that came in a field and in the text: once, where both say the same."""
+    """Join thinking that came in a field and in the text: once if both are equal."""
     if not told or not inside:
         return told or inside
     first, second = " ".join(told.split()), " ".join(inside.split())

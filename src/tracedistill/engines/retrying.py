@@ -66,7 +66,7 @@ class Retries:
         self._jitter = random.Random(0)
 
     def judge(self, row: Row, outcome: Outcome, now: float, *, stopping: bool) -> list[tuple[Row, Generation]]:
-        """What is to be kept now, which is nothing if the row goes back or the run ends."""
+        """Return what to keep now: nothing if the row is retried or the run ends."""
         if outcome.generation is not None:
             self._concurrency.answered(row.sent, now)
             if outcome.suspect:
@@ -84,7 +84,7 @@ class Retries:
         return self._failed(row, outcome, now)
 
     def _answered(self, now: float) -> list[tuple[Row, Generation]]:
-        """An answer: the server works, so what was held failed for its own sake, or was sent while it did not."""
+        """Handle an answer: the server works, so held failures were their rows' own or sent while it did not."""
         self._answered_at, self.failing_since, self.trouble = now, None, ""
         failures = []
         for held in self.blame.release():
@@ -96,7 +96,7 @@ class Retries:
         return failures
 
     def _failed(self, row: Row, outcome: Outcome, now: float) -> list[tuple[Row, Generation]]:
-        """A call came to nothing: another one, or a failure of the row, or of the run."""
+        """Handle a failed call: retry it, fail the row, or end the run."""
         row.attempts += 1
         self.failing_since = now if self.failing_since is None else self.failing_since
         if outcome.wait is not None:
@@ -114,7 +114,7 @@ class Retries:
             return []
         if outcome.unreachable and silent:
             self._halt(
-                StopRunError(f"{outcome.cause}; check base_url and that the server is up, and run again to go on")
+                StopRunError(f"{outcome.cause}; check base_url and that the server is up, then run again to continue")
             )
             self._put_off(row, now)
             return []
@@ -125,7 +125,7 @@ class Retries:
         return [(row, failure)]
 
     def _refused(self, row: Row, outcome: Outcome, now: float) -> list[tuple[Row, Generation]]:
-        """Not now: too many calls, or a model that is being loaded."""
+        """Handle a temporary refusal: too many calls, or a model that is loading."""
         if outcome.loading:
             self.trouble = "the server is loading its model"
         else:
@@ -140,7 +140,7 @@ class Retries:
             self._halt(
                 StopRunError(
                     f"no answer for {waited / 60:.0f} minutes: {outcome.cause}; "
-                    f"{remedy_of(outcome.cause) or 'see to the server'}, and run the same command again to go on"
+                    f"{remedy_of(outcome.cause) or 'check the server'}, then run the same command again to continue"
                 )
             )
         if outcome.wait is not None:
@@ -154,6 +154,6 @@ def _failure(row: Row, cause: str) -> Generation:
 
 
 def later_than_patience(seconds: float, cause: str) -> StopRunError:
-    """Why the run ends rather than waits, and until when."""
+    """Explain why the run ends instead of waiting, and until when to wait."""
     moment = until(seconds, time.time())
-    return StopRunError(f"the server lets nothing through until {moment}: {cause}; run the same command again then")
+    return StopRunError(f"the server refuses all requests until {moment}: {cause}; run the same command again then")

@@ -8,6 +8,6 @@ from tracedistill.engines import Request
 
 
 def batches_of(requests: Sequence[Request], size: int) -> list[list[Request]]:
-    """Batches of like length. Fixed by the requests alone, so that an interruption changes nothing."""
+    """Group requests by length, depending on the requests alone, so that an interruption changes nothing."""
     order = sorted(requests, key=lambda item: (sum(len(message.content) for message in item.messages), item.request_id))
     return [order[start : start + size] for start in range(0, len(order), size)]

@@ -25,14 +25,14 @@ class ScriptedEngine:
 
     @classmethod
     def from_path(cls, path: str) -> ScriptedEngine:
-        """From `package.module:function`; InputError where it cannot be imported."""
+        """Import `package.module:function`. Raises InputError if that fails."""
         try:
             return cls(import_object(path), name=path)
         except (ImportError, AttributeError, ValueError, TypeError) as error:
             raise InputError(f"scripted student '{path}': cannot import it: {error}") from error
 
     def describe(self) -> dict[str, Any]:
-        """The script's name."""
+        """Return the script's name."""
         return {"engine": "scripted", "script": self.name}
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:

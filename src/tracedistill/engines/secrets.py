@@ -30,7 +30,7 @@ _ESCAPED_OR_BLANK = re.compile(f"{_ESCAPE}|{_BLANK}")
 
 
 def read_key(key_env: str, environment: Mapping[str, str]) -> str:
-    """The key that a variable holds; empty without a variable.
+    """Read the key from an environment variable; empty without a variable.
 
     Raises InputError, by the variable's name, for one that is not set and for a value that no header can carry.
     """
@@ -73,13 +73,13 @@ class Cleaner:
             self._halves = frozenset(half for run in self._runs for half in _runs_of(run, self._size // 2))
 
     def refusal(self, text: str) -> str:
-        """A server's words or an error's; placeholders are taken out too, where they stand as words."""
+        """Clean a server's or error's words; placeholder keys are removed too if they occur as words."""
         if self._short:
             return re.sub(rf"(?<!\w){re.escape(self._short)}(?!\w)", "[key]", text)
         return self.text(text)
 
     def text(self, text: str) -> str:
-        """Any text from outside, a model's answer included."""
+        """Clean any text from outside, a model's answer included."""
         if not self._suspected(text):
             return text
         spelt, places = _spelt_out(text)
@@ -99,7 +99,7 @@ class Cleaner:
         return text
 
     def _suspected(self, text: str) -> bool:
-        """Whether the key may stand in the text: quick, for texts in which it does not."""
+        """Return whether the key may occur in the text; quick for texts without it."""
         if not self._runs or len(text) < self._size:
             return False
         if "\\" in text or "%" in text or "&" in text:
@@ -111,7 +111,7 @@ class Cleaner:
         return any(text[at : at + half] in self._halves for at in range(0, len(text) - half + 1, half))
 
     def record(self, record: T) -> T:
-        """A frozen record with all its texts cleaned."""
+        """Clean all texts of a frozen record."""
         if not self._runs or not is_dataclass(record) or isinstance(record, type):
             return record
         changed: dict[str, Any] = {}
@@ -129,7 +129,7 @@ def _runs_of(text: str, size: int) -> set[str]:
 
 
 def _in_base64(key: str) -> list[str]:
-    """What the key looks like within base64, at each of the three places where it may begin; both alphabets."""
+    """Return the key's forms within base64 at each of its three offsets, in both alphabets."""
     found = []
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + key.encode()).decode().rstrip("=")
@@ -140,7 +140,7 @@ def _in_base64(key: str) -> list[str]:
 
 
 def _spelt_out(text: str) -> tuple[str, list[tuple[int, int]]]:
-    """(the text without escapes, blanks and backslashes, for each character where it stands in the text)."""
+    """Return (the text without escapes, blanks and backslashes, each character's place in the text)."""
     chars: list[str] = []
     places: list[tuple[int, int]] = []
     at = 0

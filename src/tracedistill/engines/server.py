@@ -88,7 +88,7 @@ class ServerEngine:
         self.cleaner = Cleaner(self._key)
 
     def describe(self) -> dict[str, Any]:
-        """Endpoint, model and all that shapes bodies and replies; no key, nothing of speed or price."""
+        """Describe endpoint, model and all that shapes bodies and replies; no key, speed or price."""
         config = self.config
         dialect = {name: getattr(config.dialect, name) for name in ("max_tokens_field", "schema", "prefill")}
         return {
@@ -101,13 +101,13 @@ class ServerEngine:
         }
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
-        """Generations as they complete, without cache or budget."""
+        """Yield generations as they complete, without cache or budget."""
         from tracedistill.engines.client import generate
 
         return generate(requests, self)
 
     def worst_case(self, request: Request) -> Worst:
-        """Upper bound of one call's tokens."""
+        """Bound one call's tokens from above."""
         return worst_case(request)
 
     def batch_body(self, request: Request) -> dict[str, Any]:
@@ -125,7 +125,16 @@ class ServerEngine:
             self._client = None
 
     def open_client(self) -> openai.AsyncOpenAI:
-        """An `openai` client with its own retries off, over its aiohttp transport; proxies as the environment says."""
+        """Open an `openai` client without its own retries, over its aiohttp transport.
+
+        Proxies come from the environment.
+
+        Proxies come from the environment.
+
+        Proxies come from the environment.
+
+        Proxies come from the environment.
+        """
         import httpx2
         import openai
 
@@ -146,7 +155,7 @@ class ServerEngine:
         )
 
     async def attempt(self, request: Request) -> Outcome:
-        """One call. Raises StopRunError where every further call would fail in the same way."""
+        """Make one call. Raises StopRunError if every further call would fail in the same way."""
         import aiohttp
         import httpx2
         import openai
@@ -185,7 +194,10 @@ class ServerEngine:
         return Outcome(generation, billed=True, used=used, headers=response.headers)
 
     def read(self, data: bytes | Mapping[str, Any], request: Request, seconds: float) -> tuple[Generation, Used | None]:
-        """A chat completion as a generation, with its usage; raises UnusableReplyError. No text holds the key."""
+        """Parse a chat completion as a generation with its usage. Raises UnusableReplyError. No text contains the key.
+
+        No text contains the key.
+        """
         reply = read_reply(data, request, split_think=self.config.split_think)
         generation = Generation(
             request_id=request.request_id,
@@ -203,7 +215,7 @@ class ServerEngine:
         return self.cleaner.record(generation), reply.used
 
     def fate(self, status: int, headers: Mapping[str, str], body: bytes | Any) -> Fate:
-        """What a refusal means, in words that do not hold the key."""
+        """Interpret a refusal, in words without the key."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         # cleaned before it is read: cutting the words to their length might leave half a key
         text = self.cleaner.text(data[:MOST_READ].decode("utf-8", "replace"))
@@ -213,7 +225,7 @@ class ServerEngine:
     def _refused(
         self, request: Request, status: int, response: httpx2.Response, error: UnusableReplyError | None = None
     ) -> Outcome:
-        """What a refusal comes to: stop the run, slow down, try again, or fail this row."""
+        """Decide about a refusal: stop the run, slow down, retry, or fail this row."""
         fate = self.fate(status, response.headers, response.content)
         if fate.meaning == "stop":
             raise StopRunError(self.stopped(fate))
@@ -235,16 +247,16 @@ class ServerEngine:
         return replace(outcome, generation=failed, suspect=suspect)
 
     def stopped(self, fate: Fate) -> str:
-        """Why a run ends at this refusal, and what to do."""
+        """Explain why a run ends at this refusal, and what to do."""
         config = self.config
         remedy = remedy_of(fate.cause) or (
             f"check base_url, model and the variable {config.key_env or 'that key_env names'}"
         )
         where = f"{config.base_url}, model {config.model}"
-        return f"{where}: {fate.why} ({fate.cause}); {remedy}. What was answered is kept"
+        return f"{where}: {fate.why} ({fate.cause}); {remedy}. Answers so far are kept"
 
     def _lost(self, error: BaseException) -> Outcome:
-        """A call without a reply: a time-out, no connection, one that broke off, or far more than was asked for."""
+        """Handle a call without a usable reply: time-out, no connection, connection lost, or an oversized reply."""
         from tracedistill.engines.bounds import ReplyTooLargeError
         from tracedistill.engines.connections import loss_of
 
@@ -258,11 +270,11 @@ class ServerEngine:
         return Outcome(cause=cause, billed=loss.sent, unreachable=not loss.sent)
 
     def cleaned(self, error: BaseException) -> str:
-        """An error's text without the key, which some servers repeat."""
+        """Return an error's text without the key, which some servers repeat."""
         return self.cleaner.refusal(str(error) or type(error).__name__)
 
 
 def finish_for(fate: Fate) -> Finish | None:
-    """How a row ends that no retry mends; None where one may."""
+    """Return how a row ends that no retry can help; None if one may."""
     ends: dict[str, Finish] = {"too-long": "too-long", "refusal": "refusal", "refused": "error"}
     return ends.get(fate.meaning)

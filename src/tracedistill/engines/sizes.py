@@ -66,7 +66,7 @@ class ModelSize:
         return self.linear + self.embedding
 
     def lora(self, rank: int, targets: str = "all-linear") -> int:
-        """Weights of a LoRA adapter; names that are no linear module of a layer count nothing."""
+        """Count the weights of a LoRA adapter; unknown module names count nothing."""
         names = self.projections if targets == "all-linear" else [name.strip() for name in targets.split(",")]
         shapes = [self.projections[name] for name in names if name in self.projections]
         return self.layers * rank * sum(wide + deep for wide, deep in shapes)
@@ -109,7 +109,7 @@ _ENDINGS = ("-instruct", "-it", "-base", "-pt")
 
 
 def size_of(model: str) -> ModelSize | None:
-    """The size of a student as a recipe names it; None where neither this machine nor the table knows it."""
+    """Return the size of a student as named in a recipe; None if unknown."""
     folder = local_folder(model)
     if folder is not None:
         found = read_size(folder / "config.json")
@@ -123,7 +123,7 @@ def size_of(model: str) -> ModelSize | None:
 
 
 def read_size(config: Path) -> ModelSize | None:
-    """The size that a model's config.json tells; None where it does not tell one of this kind."""
+    """Read the size from a model's config.json; None if it is of another kind."""
     if not config.is_file():
         return None
     whole = dict(read_json(config))
@@ -152,7 +152,7 @@ def _from_config(config: Mapping[str, Any], source: str) -> ModelSize:
 
 
 def local_folder(model: str, revision: str | None = None) -> Path | None:
-    """Where a student's files lie on this machine already; None where they would first have to be fetched.
+    """Return the folder of a student's files on this machine; None if they must be downloaded.
 
     Nothing is fetched or converted.
     """

@@ -48,7 +48,7 @@ class Batch:
     def __init__(
         self, model: Any, prompts: Sequence[list[int]], pad: int, device: torch.device, prefix: Prefix | None = None
     ) -> None:
-        """Every prompt must begin with the prefix and go on behind it."""
+        """Prepare a batch. Every prompt must begin with the prefix and continue after it."""
         self.model = model
         known = _parameters(model)
         self._name = next((name for name in CACHE_NAMES if name in known), CACHE_NAMES[0])
@@ -64,11 +64,11 @@ class Batch:
         self._cache: Any = None if prefix is None else _shifted(prefix.cache, shifts, device)
 
     def first(self, keep: int = 1) -> torch.Tensor:
-        """Logits [rows, keep, vocabulary] at the last `keep` places of the prompts."""
+        """Return logits [rows, keep, vocabulary] at the last `keep` places of the prompts."""
         return self._run(keep)
 
     def next(self, tokens: Sequence[int]) -> torch.Tensor:
-        """Logits [rows, vocabulary] behind one more token per row."""
+        """Return logits [rows, vocabulary] after one more token per row."""
         self._ids = torch.tensor([[token] for token in tokens], device=self._ids.device)
         self._mask = torch.cat([self._mask, self._mask.new_ones((len(tokens), 1))], dim=1)
         return self._run(1)[:, -1]
@@ -105,7 +105,7 @@ def _kept(model: Any, keep: int) -> dict[str, int]:
 
 
 def _shifted(cache: DynamicCache, shifts: Sequence[int], device: torch.device) -> DynamicCache:
-    """The prefix's keys and values for every row, moved to the right by its shift; what falls out is run again."""
+    """Shift the prefix's keys and values right for every row; what falls out is recomputed."""
     length = cache.get_seq_length()
     places = torch.arange(length, device=device)[None] - torch.tensor(shifts, device=device)[:, None]
     places = places.clamp(min=0)  # masked there

@@ -48,7 +48,7 @@ def read_tokenizer(model: str, revision: str | None = None, chat_template: str |
 
 
 def _chosen_template(model: str, own: str | dict[str, str] | None, wanted: str | None) -> str | None:
-    """The chat template to use, out of a tokenizer's own (one, or several by name) and what the recipe says."""
+    """Choose the chat template from the tokenizer's own (one, or several by name) and the recipe."""
     named = own if isinstance(own, dict) else {}
     if wanted is not None:
         if wanted in named:

@@ -23,7 +23,7 @@ class Used:
 
 
 def read_usage(body: Any) -> Used | None:
-    """The usage of a reply's body; None where the server told none that makes sense.
+    """Read the usage of a reply's body; None if the server gave no sensible one.
 
     Where `total_tokens` exceeds prompt and completion, the difference counts as generated: Gemini's endpoint counts
     hidden thinking there alone. A report of no tokens at all is believed only where nothing was written.
@@ -42,14 +42,14 @@ def read_usage(body: Any) -> Used | None:
 
 
 def _cached(usage: Mapping[str, Any]) -> int:
-    """Cached prompt tokens: OpenAI's field, or DeepSeek's."""
+    """Read the cached prompt tokens: OpenAI's field, or DeepSeek's."""
     details = usage.get("prompt_tokens_details")
     told = details.get("cached_tokens") if isinstance(details, Mapping) else usage.get("prompt_cache_hit_tokens")
     return _count(told) or 0
 
 
 def _count(value: Any) -> int | None:
-    """A number of tokens: whole or nearly, not negative, below a trillion; some proxies send floats."""
+    """Read a token count: whole or nearly, not negative, below a trillion; some proxies send floats."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
         return None
     return math.ceil(value)
@@ -62,7 +62,7 @@ def _dollars(value: Any) -> float | None:
 
 
 def _is_empty(body: Mapping[str, Any]) -> bool:
-    """Whether no choice of a reply holds any text: then a report of zero tokens is the truth."""
+    """Return whether no choice of a reply contains text: then zero reported tokens are true."""
     choices = body.get("choices")
     if not isinstance(choices, list):
         return True

@@ -75,7 +75,7 @@ PACKAGED: dict[str, PackagedStudent] = {
 
 
 def student_folder(name_or_path: str, revision: str | None = None) -> Path | str:
-    """What `from_pretrained` takes for this student: a folder with safetensors, or a hub id as it was given.
+    """Return what `from_pretrained` needs for this student: a folder with safetensors, or the hub id.
 
     An existing folder is returned as is; `pypi:<package>` is converted once into the user cache. Raises InputError
     for a folder that does not exist or holds no model, an unknown `pypi:` name, a package that is not installed, and a
@@ -98,7 +98,7 @@ def _found(name_or_path: str) -> Path | str:
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise InputError(f"student '{name_or_path}': the folder holds no model (config.json is missing)")
+            raise InputError(f"student '{name_or_path}': the folder contains no model (config.json is missing)")
         return folder
     if re.fullmatch(r"[\w.-]*\w[\w.-]*(/[\w.-]*\w[\w.-]*)?", name_or_path) and not name_or_path.startswith("."):
         return name_or_path
@@ -109,7 +109,7 @@ def _found(name_or_path: str) -> Path | str:
 
 
 def cache_folder() -> Path:
-    """Where converted students live: `students` in `$TRACEDISTILL_CACHE`, else in the user's cache folder."""
+    """Return the folder of converted students: `students` in `$TRACEDISTILL_CACHE`, else in the user's cache folder."""
     own = os.environ.get("TRACEDISTILL_CACHE")
     if own:
         return Path(own).expanduser() / "students"
@@ -118,7 +118,7 @@ def cache_folder() -> Path:
 
 
 def _packaged_folder(student: PackagedStudent) -> Path:
-    """The converted folder of a packaged student, made now if it is not there."""
+    """Return the converted folder of a packaged student, converting it if missing."""
     try:
         distribution = importlib.metadata.distribution(student.package)
     except importlib.metadata.PackageNotFoundError as error:
@@ -156,7 +156,7 @@ def _packaged_folder(student: PackagedStudent) -> Path:
 
 
 def _gguf_file(student: PackagedStudent, distribution: importlib.metadata.Distribution, working: Path) -> Path:
-    """The GGUF file of an installed package, found without importing it (its dependencies may be missing)."""
+    """Find the GGUF file of an installed package without importing it (its dependencies may be missing)."""
     if student.assembled:
         try:
             module = importlib.import_module(student.package.replace("-", "_"))
@@ -170,7 +170,8 @@ def _gguf_file(student: PackagedStudent, distribution: importlib.metadata.Distri
         if path.suffix == ".gguf" and path.is_file():
             return path
     raise InputError(
-        f"student '{PREFIX}{student.package}': the installed package holds no .gguf file; reinstall it: {student.pip}"
+        f"student '{PREFIX}{student.package}': the installed package contains no .gguf file; reinstall it: "
+        f"{student.pip}"
     )
 
 
@@ -239,6 +240,6 @@ def _check_template(student: PackagedStudent, tokenizer: Any) -> None:
 
 
 def brief_cause(error: Exception) -> str:
-    """The beginning of a library's message, on one line: some list every model there is."""
+    """Shorten a library's message to its beginning, on one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

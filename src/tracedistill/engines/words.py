@@ -50,9 +50,9 @@ class ServerWords:
     """Whether the body is marked as an error: for replies with status 200."""
 
     def __str__(self) -> str:
-        """The words, and the code where these do not hold it."""
+        """Return the words, and the code if the words do not contain it."""
         if not self.text:
-            return self.code or "the server says no more"
+            return self.code or "the server gave no details"
         told = [code for code in self.code.split() if code not in self.text.casefold()]
         return f"{self.text} ({told[0]})" if told else self.text
 
@@ -77,20 +77,20 @@ def words_of(data: bytes | Any, wall: float = 0.0) -> ServerWords:
 
 
 def one_line(text: str, most: int = MOST) -> str:
-    """Text from outside as one line: control characters and runs of blanks become one space, and the end is cut."""
+    """Put text from outside on one line: control characters and runs of blanks become one space, and the end is cut."""
     plain = "".join(char if char.isprintable() else " " for char in text[: 20 * most])
     plain = " ".join(plain.split())
     return plain if len(plain) <= most else plain[: most - 1] + "…"
 
 
 def gist(text: str) -> str:
-    """What equal refusals have in common: the words without numbers, ids and quoted parts."""
+    """Reduce a refusal to what equal refusals share: the words without numbers, ids and quoted parts."""
     text = re.sub(r"[\"'`][^\"'`]{40,}+[\"'`]", "…", text[: 2 * MOST])
     return re.sub(r"\b(?=\w*\d)[\w-]{1,200}+", "#", text).casefold()[:200]
 
 
 def _collect(value: Any, found: list[str], codes: list[str], depth: int) -> None:
-    """Words and codes of a body, outer ones first; JSON inside a string is read too."""
+    """Collect words and codes of a body, outer ones first, and inside JSON strings too."""
     if depth > 6 or len(found) >= 5:
         return
     if isinstance(value, str):
@@ -145,7 +145,7 @@ def _without_markup(text: str) -> str:
 
 
 def _told_wait(value: Any, wall: float, depth: int) -> float | None:
-    """Seconds in the fields that servers use: retryDelay (Google), estimated_time (Hugging Face), reset headers."""
+    """Read the seconds in servers' own fields: retryDelay (Google), estimated_time (Hugging Face), reset headers."""
     if depth > 6:
         return None
     items: list[Any] = []
@@ -163,7 +163,7 @@ def _told_wait(value: Any, wall: float, depth: int) -> float | None:
 
 
 def _wait_in(text: str) -> float | None:
-    """Seconds of `Please try again in 6m0s`."""
+    """Parse the seconds of `Please try again in 6m0s`."""
     found = _AGAIN.search(text)
     if found is None:
         return None

@@ -25,7 +25,7 @@ class PlannedEngine(Protocol):
     """An engine that wants to see all prompts of a plan before the first batch (to share work between them)."""
 
     def begin(self, requests: Sequence[Request]) -> None:
-        """Told once per plan, also when the plan is resumed."""
+        """Receive the batches of a schedule, once per schedule, also when it is resumed."""
         ...
 
 
@@ -49,16 +49,16 @@ class Run:
     """Which of the adapter's seeds."""
 
     def partial(self, rank: int = 0) -> Path:
-        """The file to which one process appends its finished batches."""
+        """Return the file to which one process appends its finished batches."""
         return self.folder / f"{self.name}.partial{rank}.jsonl"
 
     def partials(self) -> list[Path]:
-        """All partial files there are, of however many processes."""
+        """Return all partial files there are, of however many processes."""
         mine = re.compile(rf"{re.escape(self.name)}\.partial\d+\.jsonl")
         return sorted(path for path in self.folder.glob("*.jsonl") if mine.fullmatch(path.name))
 
     def plan(self, engine: Engine) -> tuple[str, list[list[Request]]]:
-        """(id of the plan, its batches): fixed by engine, requests and arm."""
+        """Return the schedule as (id, batches), fixed by engine, requests and arm."""
         batches = batches_of(self.asked.requests, self.batch_size)
         return content_id("plan", engine.describe(), batches, self.name), batches
 
@@ -110,13 +110,13 @@ def attempt_batches(
 
 
 def collected(engine: Engine, run: Run) -> Iterator[Attempt]:
-    """Every request's attempt out of the partial files, in the requests' order."""
+    """Yield every request's attempt from the partial files, in the requests' order."""
     plan_id, batches = run.plan(engine)
     done = finished_batches(run.partials(), plan_id, [len(batch) for batch in batches])
     lacking = len(batches) - len(done)
     if lacking:
         raise InputError(
-            f"{run.folder}: {lacking} of {len(batches)} batches of {run.name} were not finished; run again"
+            f"{run.folder}: {lacking} of {len(batches)} batches of {run.name} are missing; run the command again"
         )
     attempts = {attempt.attempt_id: attempt for batch in done.values() for attempt in batch}
     for request in run.asked.requests:
@@ -124,7 +124,7 @@ def collected(engine: Engine, run: Run) -> Iterator[Attempt]:
 
 
 def finished_batches(partials: Iterable[Path], plan_id: str, sizes: Sequence[int]) -> dict[int, list[Attempt]]:
-    """Number -> attempts of the batches that earlier or other processes have finished of this plan; changes nothing."""
+    """Return number -> attempts of this schedule's batches that were finished by any process."""
     found: dict[int, list[Attempt]] = {}
     for partial in partials:
         if not _begins_with(partial, plan_id):

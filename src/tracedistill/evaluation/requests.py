@@ -18,11 +18,11 @@ from tracedistill.tasks import Task
 
 
 def shots_for(arm: Arm, train: Sequence[Problem], seed: int) -> list[Problem]:
-    """The solved problems that a few-shot arm shows, the same for all test problems: of different categories first."""
+    """Choose the solved problems of a few-shot arm, the same for all test problems, of different categories first."""
     if arm.prompt != "few-shot":
         return []
     if len(train) < arm.shots:
-        raise InputError(f"few-shot wants {arm.shots} training problems, the study has {len(train)}")
+        raise InputError(f"few-shot needs {arm.shots} training problems, but the study has {len(train)}")
     order = sorted(train, key=lambda problem: content_id(seed, "shot", problem.problem_id))
     first_of_kind = {problem.category: problem for problem in reversed(order)}
     kinds = sorted(first_of_kind.values(), key=order.index)
@@ -73,7 +73,7 @@ def requests_for(
     plans: Mapping[str, Sequence[Trace | None]],
     forced: Mapping[str, Trace],
 ) -> Asked:
-    """The requests of an arm; what has no plan though the arm shows one, or no trace though it forces one, has none.
+    """Build the requests of an arm. Problems that lack a required plan or forced trace get no request.
 
     `plans`: problem_id -> its plans, `arm.plans` of them; number n shows plan n // samples. `forced`: problem_id ->
     the trace that the student's answer is made to go on from.

@@ -15,9 +15,10 @@ from tracedistill.tasks import Task, get_task
 
 
 def score(task: Task, problem: Problem, attempt: Attempt, *, trace_wanted: bool, forced: Trace | None = None) -> Score:
-    """Judge one attempt. Where no trace was asked for, text that holds none is `none`, not `unparsed` or `not judged`.
+    """Judge one attempt.
 
-    `forced`: the trace that was put into the student's mouth; the attempt then also tells whether it was followed.
+    If the arm asks for no trace, a text without one is `none`, not `unparsed` or `not judged`. `forced`: the trace that
+    the student's answer was prefilled with; the score then also says whether it was followed.
     """
     text = bounded(attempt.text)
     answers = task.judge_answer(problem, text)
@@ -25,7 +26,7 @@ def score(task: Task, problem: Problem, attempt: Attempt, *, trace_wanted: bool,
     body = parts.trace
     trace = task.judge_output_trace(problem, body, tagged=parts.tagged)
     if trace.outcome in ("unparsed", "not judged") and not trace_wanted and not parts.tagged:
-        trace = Verdict("none", reason="no trace was asked for")
+        trace = Verdict("none", reason="the arm asks for no trace")
     copied = None
     if trace.outcome in ("correct", "incorrect") and body is not None:
         copied = task.answer_in_trace(problem, task.parse_trace(body).steps)
@@ -42,7 +43,7 @@ def score(task: Task, problem: Problem, attempt: Attempt, *, trace_wanted: bool,
 
 
 def follows(task: Task, problem: Problem, text: str, trace: Trace) -> bool | None:
-    """Whether the answer is what the trace leads to (`Trace.answer`), whatever the gold says; None: not known."""
+    """Return whether the answer is what the trace leads to (`Trace.answer`), whatever the gold says; None: unknown."""
     if trace.answer is None:
         return None
     answers = tuple(trace.answer.split(", ")) if len(problem.answers) > 1 else (trace.answer,)

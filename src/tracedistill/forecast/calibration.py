@@ -13,7 +13,7 @@ from tracedistill.forecast.estimates import DEVICES, Device
 
 @functools.cache
 def this_machine(dtype: str) -> Device:
-    """The GPU here where there is one, else the CPU, with its speed in `float32` or `bfloat16`."""
+    """Describe the GPU, or else the CPU, with its speed in `float32` or `bfloat16`."""
     import torch
 
     if torch.cuda.is_available():
@@ -27,8 +27,8 @@ def this_machine(dtype: str) -> Device:
     speed = found.speeds[dtype]
     other = "float32" if dtype == "bfloat16" else "bfloat16"
     source = (
-        f"{speed.train / 1e9:.0f} GFLOP/s a core in {dtype} where it trains, {speed.read / 1e9:.0f} where it reads, "
-        f"{speed.write / 1e9:.0f} where it writes: {found.factor(dtype, other):.1f} times {other}; measured by "
+        f"{speed.train / 1e9:.0f} GFLOP/s a core in {dtype} in training, {speed.read / 1e9:.0f} reading prompts, "
+        f"{speed.write / 1e9:.0f} generating: {found.factor(dtype, other):.1f} times {other}; measured by "
         "processor time"
     )
     return Device(
@@ -38,19 +38,19 @@ def this_machine(dtype: str) -> Device:
 
 
 def _gpu(torch: Any, kind: Any) -> Device:
-    """The first GPU: large products for its speed, copies for its bandwidth."""
+    """Measure the first GPU: large products for its speed, copies for its bandwidth."""
     facts = torch.cuda.get_device_properties(0)
     rows = torch.randn(8192, 8192, device="cuda").to(kind)
     products = _timed(torch, lambda: rows @ rows)
     copied = torch.empty_like(rows)
     copies = _timed(torch, lambda: copied.copy_(rows))
     flops, bandwidth = 2.0 * 8192**3 / products, 2.0 * rows.nbytes / copies
-    source = f"{flops / 1e12:.0f} TFLOP/s in large products, measured now"
+    source = f"{flops / 1e12:.0f} TFLOP/s in large matrix products, measured now"
     return Device(str(facts.name), "gpu", flops, float(facts.total_memory), bandwidth, source)
 
 
 def _timed(torch: Any, work: Any) -> float:
-    """Seconds of one of these, in the best of some tries."""
+    """Time a call in seconds, best of several tries."""
     best = float("inf")
     for _ in range(10):
         torch.cuda.synchronize()

@@ -59,7 +59,7 @@ class Device:
     source: str = ""
     """Measured here, or whose figure."""
     train: float = 0.0
-    """Of the same operations where it trains, all else that training does included; 0: a share of `flops`."""
+    """Rate of the same operations in training, everything that training does included; 0: a share of `flops`."""
     read: float = 0.0
     """Where it goes over prompts."""
     write: float = 0.0
@@ -71,7 +71,7 @@ class Device:
         return self.flops > 0
 
     def rate(self, work: Literal["train", "read", "write"]) -> float:
-        """Operations a second of all cores together in this work."""
+        """Return operations a second of all cores together in this work."""
         if self.kind == "gpu":
             return GPU_SHARE * self.flops
         return PARALLEL * (float(getattr(self, work)) or self.flops)
@@ -139,25 +139,25 @@ class Need:
 
 
 def passes(rows: int, training: TrainingConfig) -> float:
-    """How often each row is seen."""
+    """Return how often each row is seen."""
     if training.max_steps > 0:
         return training.max_steps * training.batch_size / max(1, rows)
     return training.epochs
 
 
 def evaluations(steps: int, training: TrainingConfig) -> int:
-    """How often one adapter's loss on validation rows is taken: every `eval_steps` steps, and behind the last."""
+    """Return how often the validation loss of an adapter is computed: every `eval_steps` steps, and after the last."""
     return math.ceil(steps / training.eval_steps) if training.eval_steps else 0
 
 
 def like(rows: RowLengths, count: int) -> RowLengths:
-    """So many rows of the same mean length, for those that nobody has counted."""
+    """Return lengths for this many uncounted rows, with the same mean length."""
     share = count / max(1, rows.rows)
     return RowLengths(count, round(share * rows.tokens), round(share * rows.supervised), rows.longest)
 
 
 def trained_weights(size: ModelSize, training: TrainingConfig) -> int:
-    """Weights that the optimizer moves."""
+    """Count the weights that the optimizer updates."""
     if training.method == "full":
         return size.parameters
     return size.lora(training.lora_r, training.lora_targets)
@@ -172,7 +172,7 @@ def training_need(
     heldout: RowLengths | None = None,
     shared: int = 1,
 ) -> Need:
-    """One adapter on one device; `heldout`: the validation rows of `training.eval_steps`.
+    """Estimate the need of one adapter on one device. `heldout`: the validation rows of `training.eval_steps`.
 
     `shared`: processes that share one row (context parallelism); each then holds its part of it.
     """
@@ -188,7 +188,7 @@ def training_need(
 
 
 def padding(rows: RowLengths, training: TrainingConfig) -> float:
-    """Tokens that are computed for one that a row has: rows of a micro-batch are as long as its longest one.
+    """Return computed tokens per real token: a micro-batch is as long as its longest row.
 
     By the mean of the longest of so many draws that are spread evenly around the rows' mean.
     """
@@ -200,7 +200,7 @@ def padding(rows: RowLengths, training: TrainingConfig) -> float:
 
 
 def heldout_seconds(size: ModelSize, heldout: RowLengths, training: TrainingConfig, device: Device) -> float:
-    """One evaluation during training: a pass forward over the validation rows, in batches of training's."""
+    """Estimate the seconds of one evaluation during training: a forward pass over the validation rows."""
     full = training.method == "full"
     mean = heldout.tokens / max(1, heldout.rows)
     scored = heldout.supervised / max(1, heldout.tokens) if device.kind == "cpu" and not full else 1.0
@@ -214,7 +214,7 @@ def heldout_seconds(size: ModelSize, heldout: RowLengths, training: TrainingConf
 
 
 def training_flops(size: ModelSize, rows: RowLengths, training: TrainingConfig, device: Device) -> float:
-    """Operations of one adapter's training.
+    """Count the operations of one adapter's training.
 
     Two per weight and token forward, two for the gradient of what came in, two for the gradient of a weight that is
     trained; two more to compute a layer again under activation checkpointing.
@@ -243,7 +243,7 @@ def training_memory(
     device: Device,
     shared: int = 1,
 ) -> float:
-    """Bytes at the peak of one process: libraries, weights, what is trained with its optimizer, activations, logits."""
+    """Estimate the peak bytes of one training process: libraries, weights, optimizer, activations, logits."""
     wide = 4 if student.dtype == "float32" else 2
     trained = trained_weights(size, training)
     # weight and gradient in fp32, and what the optimizer keeps
@@ -268,12 +268,12 @@ def training_memory(
 
 
 def keeps_scores(training: TrainingConfig, device: Device) -> bool:
-    """Whether attention keeps every token's scores with all others for the backward pass: plain matrix products do."""
+    """Return whether attention keeps all pairwise scores for the backward pass, as plain matrix products do."""
     return training.attention == "eager" or (training.attention == "auto" and device.kind == "cpu")
 
 
 def packing_masks(tokens: float, training: TrainingConfig) -> float:
-    """Bytes of the masks that keep packed rows apart: the square of a sequence, none with FlashAttention.
+    """Count the bytes of the masks that separate packed rows: the square of a sequence, none with FlashAttention.
 
     One byte a pair of tokens, and as many again while it is made. `auto` counts as without FlashAttention.
     """
@@ -311,7 +311,7 @@ def longest_fitting(
 def activations(
     size: ModelSize, length: float, student: StudentConfig, device: Device, scores: bool | None = None
 ) -> float:
-    """Bytes that one layer keeps of one token for the backward pass.
+    """Count the bytes that one layer keeps per token for the backward pass.
 
     Counted with autograd's hooks on Llama layers of two widths with LoRA on all of them, in bf16, fp32 and nf4.
     `scores`: whether a token also keeps its scores with all others; None: on a CPU.
@@ -331,7 +331,10 @@ def activations(
 def asking_need(
     size: ModelSize, prompts: PromptLengths, batch_size: int, student: StudentConfig, device: Device, merged: bool
 ) -> Need:
-    """One arm's attempts on one device; `merged`: whether an adapter is summed into the weights."""
+    """Estimate the need of one arm's attempts on one device. `merged`: whether an adapter is merged into the weights.
+
+    `merged`: whether an adapter is merged into the weights.
+    """
     wide = 4 if student.dtype == "float32" else 2
     flops = 2.0 * size.linear
     head = 2.0 * size.vocabulary * size.hidden
@@ -351,7 +354,7 @@ def asking_need(
 def asking_memory(
     size: ModelSize, prompts: PromptLengths, batch_size: int, student: StudentConfig, device: Device, merged: bool
 ) -> float:
-    """Bytes at the peak: libraries, weights (twice where merged), keys and values of a batch, one layer at work."""
+    """Estimate the peak bytes of generation: libraries, weights (twice if merged), KV cache, one active layer."""
     wide = 4 if student.dtype == "float32" else 2
     if student.quantization == "nf4":
         weights = 0.52 * size.linear + wide * size.embedding

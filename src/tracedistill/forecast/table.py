@@ -20,20 +20,20 @@ def print_forecast(forecast: StudyForecast, say: Callable[[str], object]) -> Non
             (each.teacher, f"{each.calls:,}", f"{each.tokens_in:,}", f"<={each.tokens_out:,}", f"<=${each.usd:.2f}")
             for each in forecast.quotes
         ]
-        show(narrow_table("teaching (at most; nothing was called)", heads, quoted))
+        show(narrow_table("teaching (upper bound; nothing was called)", heads, quoted))
     if forecast.tunings:
-        tuned = ["tuned arm", "rows", "tokens", "supervised", "steps", "adapters", "memory", "time of one"]
+        tuned = ["tuned arm", "rows", "tokens", "supervised", "steps", "adapters", "memory", "time each"]
         rows = [_tuning(each) for each in forecast.tunings]
         if any(each.evaluations for each in forecast.tunings):
-            tuned.append("evaluations in it")
+            tuned.append("evaluations")
             rows = [(*row, _evaluations(each)) for row, each in zip(rows, forecast.tunings, strict=True)]
-        show(narrow_table("tuning (estimates; nothing was tuned)", tuned, rows))
+        show(narrow_table("tuning (estimate; nothing was tuned)", tuned, rows))
     asked = ("arm asked", "prompts", "tokens in", "tokens out", "memory", "time")
-    show(narrow_table("asking (estimates; nobody was asked)", asked, [_asking(each) for each in forecast.askings]))
+    show(narrow_table("evaluation (estimate; nothing was run)", asked, [_asking(each) for each in forecast.askings]))
     total = forecast.tuning_seconds + forecast.asking_seconds
     if total:
         say(
-            f"in all: tuning {duration(forecast.tuning_seconds)}, asking {duration(forecast.asking_seconds)}, "
+            f"total: tuning {duration(forecast.tuning_seconds)}, evaluation {duration(forecast.asking_seconds)}, "
             f"together {duration(total)}; peak memory {memory(forecast.memory)}"
         )
     for student in dict.fromkeys(each.student for each in forecast.tunings if each.fits):
@@ -41,12 +41,13 @@ def print_forecast(forecast: StudyForecast, say: Callable[[str], object]) -> Non
     for device in forecast.devices:
         if device.memory and forecast.memory > device.memory:
             say(
-                f"note: {device.name} has {memory(device.memory)}; less takes raising training.gradient_accumulation, "
+                f"note: {device.name} has {memory(device.memory)}. To use less memory, raise "
+                "training.gradient_accumulation, "
                 "training.activation_checkpointing, quantization: nf4, or a smaller evaluation.batch_size"
             )
-    _list(say, "what the estimates rest on:", forecast.assumptions)
-    _list(say, "not known or left out:", forecast.unknown)
-    _list(say, "would stop the run:", forecast.refused)
+    _list(say, "the estimates are based on:", forecast.assumptions)
+    _list(say, "unknown or left out:", forecast.unknown)
+    _list(say, "the run would stop:", forecast.refused)
 
 
 def _list(say: Callable[[str], object], head: str, lines: Sequence[str]) -> None:
@@ -74,16 +75,16 @@ def _tuning(tuning: Tuning) -> tuple[str, ...]:
 
 
 def _fitting(student: str, tunings: Sequence[Tuning]) -> str:
-    """How long a student's rows may be, beside how long they are."""
+    """Say how long a student's rows may be, and how long they are."""
     longest = max(each.lengths.longest if each.lengths else 0 for each in tunings)
     most = "at most " if any(each.at_most for each in tunings) else ""
     there = f"; the longest row has {most}{longest:,}" if longest else ""
     fits = min(each.fits for each in tunings)
-    return f"student {student}: tuning as set here has memory for rows of up to {fits:,} tokens{there}"
+    return f"student {student}: with these settings, rows of up to {fits:,} tokens fit into memory{there}"
 
 
 def _evaluations(tuning: Tuning) -> str:
-    """How often, on how many validation rows."""
+    """Say how often evaluation runs, and on how many validation rows."""
     if tuning.heldout is None:
         return UNKNOWN
     return f"{'<=' if tuning.at_most else ''}{tuning.evaluations:,} on {tuning.heldout.rows:,} rows"
@@ -103,7 +104,7 @@ def _asking(asking: Asking) -> tuple[str, ...]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that a person would use."""
+    """Format seconds in a readable unit."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -112,5 +113,5 @@ def duration(seconds: float) -> str:
 
 
 def memory(size: float) -> str:
-    """Bytes in GB."""
+    """Format bytes in GB."""
     return f"{size / GB:.1f} GB"

@@ -25,7 +25,7 @@ class Meter:
     """Counts one student's tokens."""
 
     def __init__(self, student: StudentConfig, style: FormatName) -> None:
-        """Nothing is fetched."""
+        """Count with the student's tokenizer if it is on this machine; nothing is downloaded."""
         self.style = style
         self.sampled = False
         """Whether some lengths were reckoned from a sample."""
@@ -41,11 +41,11 @@ class Meter:
     def said(self) -> str:
         """How lengths were found, for a person."""
         if self.tokenizer is None:
-            return f"{PER_TOKEN:.0f} characters a token, since there is no tokenizer for it on this machine"
+            return f"{PER_TOKEN:.0f} characters per token (its tokenizer is not on this machine)"
         return "the tokenizer" + (f", on {COUNTED} rows or prompts of each arm" if self.sampled else "")
 
     def rows(self, examples: Sequence[Example]) -> list[tuple[int, int]]:
-        """(tokens, supervised tokens) of each row."""
+        """Return (tokens, supervised tokens) of each row."""
         characters = [(_characters(row.prompt), byte_length(row.completion)) for row in examples]
         found: dict[int, tuple[int, int]] = {}
         try:
@@ -66,7 +66,7 @@ class Meter:
         ]
 
     def prompts(self, requests: Sequence[Request]) -> list[int]:
-        """Tokens of each prompt, with what is put into the student's mouth."""
+        """Return the tokens of each prompt, with what is prefilled."""
         characters = [_characters(request.messages) + byte_length(request.prefill) for request in requests]
         found: dict[int, int] = {}
         try:
@@ -81,7 +81,7 @@ class Meter:
         return [found.get(place) or round(scale * each) for place, each in enumerate(characters)]
 
     def shared(self, requests: Sequence[Request]) -> int:
-        """Tokens that all these prompts begin with."""
+        """Return tokens that all these prompts begin with."""
         if not requests:
             return 0
         texts = ["\0".join(message.content for message in request.messages) for request in requests]
@@ -100,7 +100,7 @@ class Meter:
         self.tokenizer = None
 
     def _chosen(self, count: int) -> list[int]:
-        """Which ones are counted: all, a sample spread over them, or none without a tokenizer."""
+        """Choose the texts to count: all, an evenly spread sample, or none without a tokenizer."""
         if self.tokenizer is None:
             return []
         if count <= COUNTED:
@@ -110,7 +110,7 @@ class Meter:
 
 
 def _local_tokenizer(student: StudentConfig) -> Any:
-    """The student's tokenizer if it lies on this machine."""
+    """Load the student's tokenizer if it is on this machine."""
     folder = local_folder(student.model, student.revision)
     if folder is None or not ((folder / "tokenizer.json").is_file() or (folder / "tokenizer.model").is_file()):
         return None
@@ -120,7 +120,7 @@ def _local_tokenizer(student: StudentConfig) -> Any:
 
 
 def _scale(characters: Sequence[int], tokens: Sequence[int]) -> float:
-    """Tokens a character."""
+    """Return tokens per character."""
     return sum(tokens) / max(1, sum(characters))
 
 
@@ -129,5 +129,5 @@ def _characters(messages: Sequence[Message]) -> int:
 
 
 def byte_length(text: str) -> int:
-    """Bytes of a text in UTF-8, lone surrogates included."""
+    """Return the bytes of a text in UTF-8, lone surrogates included."""
     return len(text.encode("utf-8", "surrogatepass"))

@@ -31,7 +31,7 @@ NO_TRACE = "none"
 def intervene(
     name: str, task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int
 ) -> list[Trace]:
-    """The traces after the named intervention, in the same order; what it cannot be applied to is left out."""
+    """Apply the named intervention to traces, in order; those it cannot apply to are left out."""
     return INTERVENTIONS[name].apply(task, problems, traces, seed)
 
 
@@ -51,7 +51,7 @@ INTERVENTIONS: dict[str, Intervention] = {
             ),
             ("class of every trace", "facts cited: others of the same context, never the gold set"),
             labels_and_facts.incorrect,
-            note="class + retrieval traces; left out where the context has no other fact",
+            note="class + retrieval traces; left out if the context has no other fact",
         ),
         Intervention(
             "wrong-class",
@@ -61,7 +61,7 @@ INTERVENTIONS: dict[str, Intervention] = {
             ),
             ("class of every trace",),
             labels_and_facts.wrong_class,
-            note="traces that name a class; frequencies cannot be kept where one class fills more than half",
+            note="traces that name a class; frequencies cannot be kept if one class has more than half",
         ),
         Intervention(
             "wrong-facts",
@@ -71,7 +71,7 @@ INTERVENTIONS: dict[str, Intervention] = {
             ),
             ("facts cited: others of the same context, never the gold set",),
             labels_and_facts.wrong_facts,
-            note="class + retrieval traces; left out where the context has no other fact",
+            note="class + retrieval traces; left out if the context has no other fact",
         ),
         Intervention(
             "wrong-facts-with-answer",
@@ -79,16 +79,16 @@ INTERVENTIONS: dict[str, Intervention] = {
                 "format", "step kinds", "number of steps", "number of facts", "class frequencies", "answer string",
                 "length: mean within 10%",
             ),
-            ("facts cited: others of the same context, which name the gold answers all the same",),
+            ("facts cited: others of the same context that also contain the gold answer",),
             labels_and_facts.wrong_facts_with_answer,
-            note="left out where the trace does not hold the answer, or no other facts of the context do",
+            note="left out if the trace does not contain the answer, or no other facts of the context do",
         ),
         Intervention(
             "right-facts-answer-masked",
             ("format", "step kinds", "number of steps", "number of facts", "class frequencies", "length"),
             ("the gold answer in the cited facts: struck out, character for character",),
             labels_and_facts.mask_answer,
-            note="left out where the cited facts do not hold the answer",
+            note="left out if the cited facts do not contain the answer",
         ),
         Intervention(
             "wrong-number",
@@ -100,7 +100,7 @@ INTERVENTIONS: dict[str, Intervention] = {
         Intervention(
             "wrong-number-one-step",
             ("format", "step kinds", "number of steps", "length"),
-            ("the result of one step, before the last where there are several; the steps behind it are as they were",),
+            ("the result of one step, not the last if there are several; later steps are unchanged",),
             numbers.corrupt_one_step,
             note="traces that calculate; others are left out",
         ),
@@ -109,35 +109,35 @@ INTERVENTIONS: dict[str, Intervention] = {
             ("format", "steps", "number of steps", "number of lines", "number of facts", "class frequencies"),
             ("order of the steps",),
             order.shuffle_steps,
-            note="left out where there are not two different steps",
+            note="left out if there are fewer than two different steps",
         ),
         Intervention(
             "dropped-step",
             ("steps but one",),
-            ("one step is not there",),
+            ("one step is missing",),
             order.drop_step,
-            note="left out where there is one step only; length and answer string go with the step",
+            note="left out if there is only one step; its length and answer string go with it",
         ),
         Intervention(
             "foreign",
             ("format", "traces", "class frequencies", "answer frequencies", "length: mean within 3%"),
-            ("whose trace it is: another problem's, of the same category where there is one",),
+            ("whose trace it is: another problem's, of the same category if there is one",),
             exchange.exchange_traces,
         ),
         Intervention(
             "filler",
             ("number of lines", "length"),
-            ("every word: what is said now says nothing",),
+            ("every word: the text becomes meaningless filler",),
             filling.fill,
         ),
         Intervention(
             "wrong-answer",
             ("trace", "answer frequencies"),
-            ("the answer: another problem's, of the same category where there is one",),
+            ("the answer: another problem's, of the same category if there is one",),
             exchange.exchange_answers,
             answers=True,
             plans=False,
-            note="left out where no problem has another answer to give",
+            note="left out if no other problem has a different answer",
         ),
     )
 }  # fmt: skip

@@ -16,19 +16,19 @@ BLOCK = 8
 
 
 def rng_of(seed: int, problem_id: str) -> random.Random:
-    """A generator of this problem's own: the draw does not depend on which other problems there are."""
+    """Return a problem's own random generator: its draw does not depend on other problems."""
     return random.Random(
         int.from_bytes(hashlib.sha256(f"{seed}/{problem_id}".encode("utf-8", "surrogatepass")).digest()[:8], "big")
     )
 
 
 def label_of(steps: Sequence[Step]) -> str:
-    """The class that the steps name first; empty where they name none."""
+    """Return the class that the steps name first; empty if they name none."""
     return next((step.value for step in steps if step.kind == "class" and step.value), "")
 
 
 def other_labels(labels: Sequence[str], barred: Sequence[Collection[str]], rng: random.Random) -> list[str]:
-    """The same labels dealt out anew, none to a place that bars it: frequencies are kept, the true class is not told.
+    """Redistribute the labels, none to a place that bars it: frequencies stay, and the true class is not revealed.
 
     `labels`: empty where a trace has none, and stays so. Where one label fills more than half of all places no such
     deal exists: the rest gets a draw from the others, or an empty string where there is none.
@@ -105,7 +105,10 @@ def deal_near(
 
 
 def blocks_of(groups: Sequence[Hashable], sizes: Sequence[int], rng: random.Random) -> list[Hashable]:
-    """A finer grouping: within each group, about BLOCK places of neighbouring size together; equal sizes drawn."""
+    """Group more finely: within each group, about BLOCK places of similar size together; equal sizes in random order.
+
+    Equal sizes in random order.
+    """
     found: list[Hashable] = [None] * len(groups)
     for group, places in _members(groups).items():
         rng.shuffle(places)

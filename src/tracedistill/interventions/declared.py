@@ -69,7 +69,7 @@ class Intervention:
 
 
 def written(trace: Trace, steps: tuple[Step, ...], text: str, name: str, answer: str | None) -> Trace:
-    """The trace with other steps, text and answer, under a new id and with a note of where it comes from."""
+    """Return the trace with new steps, text and answer, under a new id and with a note of its origin."""
     trace_id = content_id(name, trace.trace_id, text, answer or "")
     return replace(
         trace, trace_id=trace_id, steps=steps, text=text, answer=answer, intervention=name, parent_id=trace.trace_id

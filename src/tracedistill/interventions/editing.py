@@ -82,7 +82,7 @@ def read_again(task: Task, trace: Trace, text: str) -> tuple[Step, ...]:
 
 
 def _written_anew(task: Task, trace: Trace, steps: tuple[Step, ...], name: str, answer: str | None) -> Trace:
-    """The steps as the task writes and reads them.
+    """Rewrite the steps as the task writes and reads them.
 
     What the task does not read step by step, such as a plan in the place of a trace, keeps its steps as they are.
     """
@@ -120,14 +120,14 @@ def _edited(
 
 
 def _meaning(step: Step) -> tuple[str, str, str | None, tuple[str, ...]]:
-    """What must be read again: of class and facts what they say, of other steps their words."""
+    """Return what must survive re-reading: what class and facts say, the words of other steps."""
     if step.kind in ("class", "retrieval"):
         return step.kind, "", step.value, step.facts
     return step.kind, step.text.removesuffix(_STOP), None, ()
 
 
 def _body(text: str, old: Step, new: Step) -> str | None:
-    """A step's characters with what is new in it: words, the class, or the facts; None if these are not found there."""
+    """Return a step's text with the new words, class or facts; None if the old ones are not found."""
     if new.text != old.text:
         return reworded(text, old, new.text)
     body = text[old.spans[0][0] : old.spans[-1][1]]
@@ -152,7 +152,7 @@ _SPELLINGS: tuple[tuple[str, str], ...] = (("", ""), ("'", "\\'"), ('"', '\\"'),
 
 
 def _spelled(body: str, was: str, now: str, start: int) -> tuple[int, str, str] | None:
-    """Where a fact stands from `start` on, how it is spelled there, and the new one spelled alike."""
+    """Find where a fact occurs from `start` on, its spelling there, and the new fact spelled alike."""
     for sign, escaped in _SPELLINGS:
         old, new = (was.replace(sign, escaped), now.replace(sign, escaped)) if sign else (was, now)
         place = body.find(old, start)

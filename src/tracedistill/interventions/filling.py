@@ -21,7 +21,7 @@ _MARK = re.compile(r"[^\S\n]*+(?:(?:[-*+•–]|\(?\d{1,4}[.)])[^\S\n]++)?")
 
 
 def fill(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
-    """Every step is filled up to its own length; the steps are text, whatever they were."""
+    """Fill every step with other characters to its own length; the steps become text."""
     out = []
     for trace in traces:
         if not trace.steps:
@@ -47,11 +47,11 @@ def fill(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], 
 
 
 def _filled(text: str, rng: random.Random) -> str:
-    """Every line filled behind its indentation and list mark: what a line says goes, closing statements included."""
+    """Fill every line after its indentation and list mark, closing statements included."""
     lines = []
     for line in text.split("\n"):
         mark = _MARK.match(line)
-        assert mark is not None, "the pattern matches nothing too"
+        assert mark is not None, "the pattern matches the empty text"
         body = line[mark.end() :]
         said = body.rstrip()
         lines.append(mark[0] + (_words(len(said), rng) if said else "") + body[len(said) :])
@@ -59,7 +59,7 @@ def _filled(text: str, rng: random.Random) -> str:
 
 
 def _words(length: int, rng: random.Random) -> str:
-    """Drawn words of this many characters together; dots where no word fits any more."""
+    """Draw words that make up this many characters; dots if no word fits."""
     words: list[str] = []
     left = length
     while left > 0:

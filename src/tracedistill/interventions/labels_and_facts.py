@@ -27,7 +27,7 @@ MASK = "_"
 
 
 def wrong_class(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
-    """Another class: neither the trace's own nor the gold's; facts and answer as they were."""
+    """Replace the class by one that is neither the trace's own nor the gold's; facts and answer stay."""
     wrong = _wrong_labels(problems, traces, seed)
     made = [
         changed(task, trace, _with_label(trace.steps, label), "wrong-class", trace.answer)
@@ -38,7 +38,7 @@ def wrong_class(task: Task, problems: Mapping[str, Problem], traces: Sequence[Tr
 
 
 def wrong_facts(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
-    """Other facts of the same context: neither cited nor gold."""
+    """Replace the facts by others of the same context, neither cited nor gold."""
     out = []
     for trace in traces:
         facts = _other_facts(trace, problems[trace.problem_id], 0, rng_of(seed, trace.problem_id))
@@ -48,7 +48,7 @@ def wrong_facts(task: Task, problems: Mapping[str, Problem], traces: Sequence[Tr
 
 
 def incorrect(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
-    """Another class and other facts of the same context: neither the trace's own nor the gold's."""
+    """Replace class and facts by others of the same context, neither the trace's own nor the gold's."""
     # labels are dealt among those rows that have other facts, so that what is left out takes no label with it
     rows = [trace for trace in traces if _Choice.of(trace, problems[trace.problem_id]) is not None]
     out = []
@@ -66,7 +66,7 @@ def incorrect(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trac
 def wrong_facts_with_answer(
     task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int
 ) -> list[Trace]:
-    """Other facts of the same context that name every gold answer all the same."""
+    """Replace the facts by others of the same context that still contain every gold answer."""
     out = []
     for trace in traces:
         problem = problems[trace.problem_id]
@@ -80,7 +80,7 @@ def wrong_facts_with_answer(
 
 
 def mask_answer(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], _seed: int) -> list[Trace]:
-    """The same facts with the gold answers struck out, character for character; nothing is drawn here."""
+    """Strike the gold answers out of the facts, character for character; nothing is random."""
     out = []
     for trace in traces:
         problem = problems[trace.problem_id]
@@ -139,7 +139,7 @@ class _Choice:
 
     @classmethod
     def of(cls, trace: Trace, problem: Problem) -> _Choice | None:
-        """None where the trace cites nothing, or nothing else is there to be cited."""
+        """Choose for one trace; None if it cites nothing, or there is nothing else to cite."""
         times = Counter(fact for step in trace.steps if step.kind == "retrieval" for fact in step.facts)
         gold = (fact for step in problem.gold_steps for fact in step.facts)
         own = {normalise_fact(fact) for fact in (*times, *gold)}
@@ -157,7 +157,7 @@ class _Choice:
 def _other_facts(
     trace: Trace, problem: Problem, longer: int, rng: random.Random, holding: Sequence[str] = ()
 ) -> dict[str, str] | None:
-    """For each fact that the trace cites another one of the same context, in the context's order.
+    """Return another fact of the same context for each cited one, in the context's order.
 
     Neither cited nor gold, and such that the whole trace keeps its length, `longer` characters of another label
     included. Where the context has too few others, some of those stay, but never all. With `holding`, the others
@@ -183,7 +183,7 @@ def _other_facts(
 
 
 def _sets(choice: _Choice, rng: random.Random) -> Iterator[tuple[int, ...]]:
-    """Sets of others and as few spare ones as can be, ascending: all of them where they are few, else DRAWS draws."""
+    """Yield sets of other facts with the fewest spare ones, ascending: all if they are few, else DRAWS draws."""
     size, others, spare, more = len(choice.times) - choice.missing, choice.others, choice.spare, choice.missing
     if math.comb(len(others), size) * math.comb(len(spare), more) <= EXHAUSTIVE:
         for chosen in combinations(others, size):
@@ -195,7 +195,7 @@ def _sets(choice: _Choice, rng: random.Random) -> Iterator[tuple[int, ...]]:
 
 
 def _sets_holding(choice: _Choice, strings: Sequence[str], rng: random.Random) -> Iterator[tuple[int, ...]]:
-    """Sets whose others name every string: a holder drawn for each that is not named yet, the rest drawn freely."""
+    """Yield sets that contain every string: a fact drawn for each missing one, the rest drawn freely."""
     names = [re.compile(rf"(?<!\w){re.escape(string.casefold())}(?!\w)") for string in strings]
     held = {
         place: frozenset(n for n, name in enumerate(names) if name.search(choice.context[place].casefold()))

@@ -71,7 +71,7 @@ class _Row:
 
 
 def measure(task: Task, problems: Mapping[str, Problem], before: Sequence[Trace], after: Sequence[Trace]) -> Measured:
-    """Every declaration of `Kept`, checked on the rows that stand in both, which are joined by problem and sample."""
+    """Measure every declaration of `Kept` on the rows in both, joined by problem and sample."""
     made = {(trace.problem_id, trace.sample): trace for trace in after}
     pairs = [(trace, made[key]) for trace in before if (key := (trace.problem_id, trace.sample)) in made]
     rows = [_compare(task, problems[one.problem_id], one, other) for one, other in pairs]
@@ -105,7 +105,7 @@ def measure(task: Task, problems: Mapping[str, Problem], before: Sequence[Trace]
 
 
 def broken(intervention: Intervention, measured: Measured) -> list[str]:
-    """One sentence for each declaration that the rows do not show; empty where all of them hold, or no row is there."""
+    """Return one sentence per declaration that the rows do not satisfy; empty if all hold or there are no rows."""
     if not measured.n:
         return []
     found = []
@@ -119,10 +119,10 @@ def broken(intervention: Intervention, measured: Measured) -> list[str]:
             seen = f"{share:.1%} of them are the same"
         else:
             seen = f"{round((1 - share) * measured.n)} of {measured.n} rows do not"
-        found.append(f"{intervention.name} is to keep {name}: {seen}")
+        found.append(f"{intervention.name} must keep {name}: {seen}")
     if intervention.changes and measured.changed < 1:
         same = round((1 - measured.changed) * measured.n)
-        found.append(f"{intervention.name} is to change every row: {same} of {measured.n} are as they were")
+        found.append(f"{intervention.name} must change every row: {same} of {measured.n} are unchanged")
     return found
 
 
@@ -150,13 +150,13 @@ def _compare(task: Task, problem: Problem, before: Trace, after: Trace) -> _Row:
 
 
 def _read(task: Task, before: Trace, text: str) -> ParsedTrace:
-    """The text as the task reads it; of a plan, as plans are read."""
+    """Parse the text as the task does, or as a plan."""
     plan = bool(before.steps) and all(step.kind == "plan" for step in before.steps)
     return ParsedTrace(read_plan(text)) if plan else task.parse_trace(text)
 
 
 def _words(steps: Sequence[Step]) -> list[str]:
-    """What the steps say, a full stop at their end aside."""
+    """Return what the steps say, a full stop at their end aside."""
     return [one_line(step.text).removesuffix(".") for step in steps]
 
 
@@ -182,5 +182,5 @@ def _share(flags: Iterable[bool]) -> float:
 
 
 def _overlap(one: Counter[str], other: Counter[str], n: int) -> float:
-    """How many of n are the same in both sets, as a share."""
+    """Return how many of n are the same in both sets, as a share."""
     return (one & other).total() / n if n else 1.0

@@ -55,7 +55,7 @@ class _Source:
 def corrupt_consistently(
     task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int
 ) -> list[Trace]:
-    """One number wrong, operand or result, and everything behind it worked out from it.
+    """Change one number, operand or result, and recompute everything after it.
 
     Steps without calculations, plans above all, get one of their numbers exchanged, wherever it is named from there on.
     """
@@ -74,7 +74,7 @@ def corrupt_consistently(
 
 
 def corrupt_one_step(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
-    """The result of one step wrong, before the last where there are several, and nothing else."""
+    """Change the result of one step, not the last if there are several, and nothing else."""
     out = []
     for trace in traces:
         rng = rng_of(seed, trace.problem_id)
@@ -86,14 +86,14 @@ def corrupt_one_step(task: Task, _problems: Mapping[str, Problem], traces: Seque
 
 
 def _known(problem: Problem, texts: Sequence[str]) -> frozenset[Value]:
-    """Numbers that the problem gives, brings with it or reaches, or the words call for: a wrong one is none of them."""
+    """Return the numbers that a problem gives, implies or reaches, so that a wrong one is none of them."""
     given = grounds("\n".join((*problem.context, problem.question)))
     called_for = given.constants | cued("\n".join(texts), given.topics)
     return given.values | called_for | gold_path(tuple(step.text for step in problem.gold_steps)).values
 
 
 def _closing(before: Sequence[str], after: Sequence[str]) -> Callable[[str], str]:
-    """How the text around the steps states the result that they reach: by its new number."""
+    """Restate the result around the steps with its new number."""
     old, new = last_result(before), last_result(after)
 
     def outside(text: str) -> str:
@@ -108,7 +108,7 @@ def _closing(before: Sequence[str], after: Sequence[str]) -> Callable[[str], str
 def _rewritten(
     task: Task, trace: Trace, texts: Sequence[str], name: str, outside: Callable[[str], str] = str
 ) -> list[Trace]:
-    """The trace with these texts; none where the task reads steps of other kinds out of them."""
+    """Return the trace with these texts; None if the task parses other kinds of steps from them."""
     steps = tuple(replace(step, text=text) for step, text in zip(trace.steps, texts, strict=True))
     answer = _answer(trace, [step.text for step in trace.steps], texts)
     made = changed(task, trace, steps, name, answer, outside)
@@ -143,7 +143,7 @@ def _one_result(texts: Sequence[str], rng: random.Random) -> list[str] | None:
 
 
 def _consistent(texts: Sequence[str], given: frozenset[Value], rng: random.Random) -> list[str] | None:
-    """The texts after the best of DRAWS changes; None where no change can be carried through."""
+    """Return the texts after the best of DRAWS changes; None if no change can be carried through."""
     located = [located_in(text) for text in texts]
     sources = list(_sources(texts, located))
     if not sources:
@@ -175,7 +175,7 @@ def _consistent(texts: Sequence[str], given: frozenset[Value], rng: random.Rando
 
 
 def _sources(texts: Sequence[str], located: Sequence[Sequence[Found]]) -> Iterator[_Source]:
-    """Every result, and every operand that no earlier calculation reached.
+    """Yield every result, and every operand that no earlier calculation reached.
 
     No operand of a step that looks like algebra: the judge of traces asks there for no ground.
     """
@@ -195,7 +195,7 @@ def _sources(texts: Sequence[str], located: Sequence[Sequence[Found]]) -> Iterat
 def _carried(
     texts: Sequence[str], located: Sequence[Sequence[Found]], source: _Source, new: str
 ) -> tuple[bool, list[str]] | None:
-    """The texts with the new number and all that follows from it, and whether every result is as whole as it was.
+    """Return the texts with the new number and its consequences, and whether every result is as whole as before.
 
     None where something cannot be worked out: a result below zero, a division by zero, a calculation whose numbers
     cannot be placed, an equation with unknowns that names the number.
@@ -245,7 +245,7 @@ def _carried(
 def _reworked(
     one: Found, now: Mapping[Value, str]
 ) -> tuple[dict[tuple[int, int], str], dict[Value, str | None], bool] | None:
-    """Edits of one calculation, what its results become (None: they stay), and whether they are as whole as before."""
+    """Rework one calculation: edits, new results (None: unchanged), and whether they are as whole as before."""
     edits: dict[tuple[int, int], str] = {}
     results: dict[Value, str | None] = {}
     inner: dict[Value, Value] = {}
@@ -296,7 +296,7 @@ def _reworked(
 
 
 def _evaluated(side: Run, new_values: Mapping[int, str]) -> tuple[Value, Value, dict[Value, Value]] | None:
-    """Value of a side before and after, and what its inner results become; None where it has none."""
+    """Evaluate a side before and after the change, with its inner results; None if it has no value."""
     items: list[Item] = []
     old_inner: list[Value] = []
     new_inner: list[Value] = []
@@ -320,7 +320,7 @@ def _evaluated(side: Run, new_values: Mapping[int, str]) -> tuple[Value, Value, 
 
 
 def _exchanged(texts: Sequence[str], given: frozenset[Value], rng: random.Random) -> list[str] | None:
-    """One number of the texts exchanged, there and wherever it is named behind; None where none is named."""
+    """Exchange one number of the texts, wherever it is named later; None if none is named."""
     places = [
         (index, token) for index, text in enumerate(texts) for token in tokens_of(text) if not counts_steps(text, token)
     ]
@@ -345,7 +345,7 @@ def _exchanged(texts: Sequence[str], given: frozenset[Value], rng: random.Random
 
 
 def _answer(trace: Trace, before: Sequence[str], after: Sequence[str]) -> str | None:
-    """The answer that the changed trace leads to: the original's with its number exchanged; None where that is open."""
+    """Return the answer of the changed trace: the original's with its number exchanged; None if open."""
     old, new = last_result(before), last_result(after)
     if trace.answer is None or old is None or new is None:
         return None

@@ -48,7 +48,7 @@ class Found:
 
 
 def wrong_number(written: str, rng: random.Random) -> str:
-    """Another number of the same shape: as many digits, decimals, commas and closing zeros, any other value alike.
+    """Draw another number of the same shape: digits, decimals, commas and trailing zeros.
 
     So a wrong number tells no more of the right one than its shape, neither side nor distance.
     """
@@ -74,7 +74,7 @@ def wrong_number(written: str, rng: random.Random) -> str:
 
 @lru_cache(maxsize=4096)
 def tokens_of(text: str) -> tuple[Token, ...]:
-    """Numbers in digits, in their order."""
+    """Find numbers in digits, in order."""
     found = []
     for match in _NUMBER.finditer(text):
         try:
@@ -85,7 +85,7 @@ def tokens_of(text: str) -> tuple[Token, ...]:
 
 
 def located_in(text: str) -> Sequence[Found]:
-    """Calculations whose numbers all stand in digits, one after the other, with their places."""
+    """Locate calculations whose numbers are all in digits, in sequence."""
     found = []
     tokens = tokens_of(text)
     start = 0
@@ -101,35 +101,35 @@ def located_in(text: str) -> Sequence[Found]:
 
 
 def result_of(one: Found) -> Token | None:
-    """The number behind the last equality sign; None where an expression stands there, or nothing is calculated."""
+    """Return the number after the last equality sign; None if an expression is there, or nothing is calculated."""
     last = one.calculation.sides[-1]
     return one.tokens[-1] if not last.operators and one.calculation.true else None
 
 
 def counts_steps(text: str, token: Token) -> bool:
-    """Whether a number counts steps or says the how-manieth."""
+    """Return whether a number counts steps or is an ordinal."""
     return any(match.start() <= token.start < match.end() for match in _REFERENCE.finditer(text))
 
 
 def edited(text: str, edits: Mapping[tuple[int, int], str]) -> str:
-    """The text with what stands at (start, end) replaced."""
+    """Replace the text at (start, end)."""
     for (start, end), new in sorted(edits.items(), reverse=True):
         text = text[:start] + new + text[end:]
     return text
 
 
 def near(scale: Fraction) -> bool:
-    """Whether a written result is the value reached, but for its rounding."""
+    """Return whether a written result is the computed value up to rounding."""
     return abs(scale - 1) * 50 <= 1
 
 
 def plain(value: Fraction) -> Value:
-    """An integer where the fraction is one."""
+    """Return an integer if the fraction is one."""
     return value.numerator if value.denominator == 1 else value
 
 
 def spelled_like(value: Value, like: str) -> str:
-    """A value as a number beside it is written: with its commas and decimals, at least two where it is not whole."""
+    """Format a value like a neighbouring number: with its commas and decimals, at least two if it is not whole."""
     value = size(value)
     decimals = len(like.partition(".")[2])
     if isinstance(value, Fraction):

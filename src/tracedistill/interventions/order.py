@@ -16,7 +16,7 @@ TRIES = 64
 
 
 def shuffle_steps(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
-    """Every trace of at least two distinct steps in another order; no step stays in its place where that can be."""
+    """Reorder every trace of at least two distinct steps; no step keeps its place if possible."""
     out = []
     for trace in traces:
         if len({step.text for step in trace.steps}) > 1:
@@ -29,7 +29,7 @@ def shuffle_steps(task: Task, _problems: Mapping[str, Problem], traces: Sequence
 
 
 def drop_step(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
-    """Every trace of at least two steps without one of them; steps of mere text are left out only where all are."""
+    """Drop one step of every trace with at least two; plain text steps only if all are."""
     out = []
     for trace in traces:
         if len(trace.steps) < 2:
@@ -43,7 +43,7 @@ def drop_step(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Tra
 
 
 def _other_order(texts: Sequence[str], rng: random.Random) -> list[int]:
-    """A draw of those orders that leave the fewest steps in place; equal steps count as one another's."""
+    """Draw one of the orders that leave the fewest steps in place; equal steps are interchangeable."""
     order = list(range(len(texts)))
     best: tuple[int, list[int]] | None = None
     for _ in range(TRIES):
@@ -60,7 +60,7 @@ def _other_order(texts: Sequence[str], rng: random.Random) -> list[int]:
 
 
 def _reaches(steps: Sequence[Step], place: int) -> bool:
-    """Whether a step is what the answer is read from: the last one that calculates, the only one that cites."""
+    """Return whether the answer is read from a step: the last that calculates, or the only one that cites."""
     kind = steps[place].kind
     if kind == "retrieval":
         return True

@@ -19,7 +19,7 @@ from tracedistill.validation import Validation, validate
 
 
 def make_datasets(work: StudyRun) -> None:
-    """One SFT dataset per tuned arm, all with the same rows; plans and forced traces of the arms that want them."""
+    """Write one SFT dataset per tuned arm, all with the same rows, and the plans and forced traces of arms."""
     study = work.study
     train, test = work.problems("train"), work.problems("test")
     facts: dict[str, Any] = {"train_problems": len(train), "arms": {}, "plans": {}, "forced": {}}
@@ -60,7 +60,7 @@ def _tuning_data(work: StudyRun, train: Sequence[Problem], facts: dict[str, Any]
 
 
 def _why_refused(work: StudyRun) -> str:
-    """The counted reasons for which traces are not used, teacher by teacher, and the one key to change."""
+    """Count the reasons for unused traces by teacher, and name the one key to change."""
     study, lines = work.study, list[str]()
     tuned = [arm for name in study.tuned_arms() if (arm := study.arms[name]).tune != NO_TRACE]
     for teacher in dict.fromkeys(study.teacher_of(arm) for arm in tuned):
@@ -71,16 +71,16 @@ def _why_refused(work: StudyRun) -> str:
         by_trace = sum(count for reason, count in reasons.items() if reason.startswith("trace"))
         right = report["answers"].get("correct", 0)
         if not report["traces"]:
-            lines.append(f"    it made no trace: see {work.run.path(f'traces/{teacher}.failures.jsonl')}")
+            lines.append(f"    it made no traces; see {work.run.path(f'traces/{teacher}.failures.jsonl')}")
         elif 2 * by_trace >= reasons.total() > 0:
-            lines.append(f"    validation.keep=answer would take the {right} traces whose answer is right")
+            lines.append(f"    validation.keep=answer would accept the {right} traces whose answer is right")
         elif reasons:
-            lines.append("    most of its answers are wrong; validation.keep=parsed would take them nevertheless")
+            lines.append("    most of its answers are wrong; validation.keep=parsed would accept them too")
     return "\n".join(lines)
 
 
 def _tuned_facts(work: StudyRun, name: str, found: Shared) -> dict[str, Any]:
-    """The facts of a tuned arm's traces; what its intervention kept and broke is measured on the rows of its own."""
+    """Collect the facts of a tuned arm's traces, measured on the arm's own rows."""
     tune, ids = work.study.arms[name].tune or "correct", [problem.problem_id for problem in found.kept]
     if not work.study.arms[name].mix:
         return _facts(work, found.kept, tune, found.before[name], found.traces[name])
@@ -94,7 +94,7 @@ def _tuned_facts(work: StudyRun, name: str, found: Shared) -> dict[str, Any]:
 
 
 def heldout_file(name: str) -> str:
-    """A tuned arm's validation rows, below the run folder."""
+    """Return the path of a tuned arm's validation rows below the run folder."""
     return f"sft/{name}.validation.jsonl"
 
 
@@ -107,8 +107,8 @@ def _heldout_rows(work: StudyRun) -> int:
         write_jsonl(work.run.path(heldout_file(name)), rows_of(work, name, kept, found.traces))
     if tuned and not kept:
         work.screen.say(
-            f"  training.eval_steps: nothing to evaluate on: of {len(validation)} validation problems none has an "
-            "accepted trace for every arm (a model teacher is asked about what arms need, and not about these)"
+            f"  training.eval_steps: nothing to evaluate on: none of the {len(validation)} validation problems has "
+            "an accepted trace in every tuned arm (a model teacher only gets problems that arms need)"
         )
     return len(kept)
 
@@ -126,7 +126,7 @@ class Shared:
 
 
 def shared_traces(work: StudyRun, problems: Sequence[Problem]) -> Shared:
-    """Each tuned arm's traces of the problems that all of them have one for.
+    """Return each tuned arm's traces of the problems for which every tuned arm has one.
 
     A problem that one arm has no trace for is in none. Interventions are made on what is left, again where that made
     it less: a deal of labels or traces among more problems than are kept would not keep their frequencies.
@@ -155,7 +155,7 @@ def shared_traces(work: StudyRun, problems: Sequence[Problem]) -> Shared:
 def rows_of(
     work: StudyRun, name: str, problems: Sequence[Problem], traces: Mapping[str, Mapping[str, Trace]]
 ) -> list[Example]:
-    """The rows that a tuned arm trains on, every tuned arm's traces of these problems given.
+    """Build the training rows of a tuned arm from every tuned arm's traces of these problems.
 
     Where it mixes other arms in, a row of theirs is as they have it, prompt and all, but for the name of the arm.
     """
@@ -182,8 +182,8 @@ def _own_rows(work: StudyRun, name: str, problems: Sequence[Problem], traces: Ma
     for problem in problems:
         if not (answers.get(problem.problem_id) or work.task.render_answer(problem)).strip():
             raise InputError(
-                f"arm {name}, {problem.problem_id}: its gold answer is empty, so there is nothing to learn; give it "
-                "one or take the row out of the task's data"
+                f"arm {name}, {problem.problem_id}: its gold answer is empty, so there is nothing to learn; fill it "
+                "in or remove the row from the task's data"
             )
     two = arm.rationale_weight is not None
     rows = examples_for(
@@ -227,7 +227,7 @@ def _plans(work: StudyRun, name: str, test: Sequence[Problem], facts: dict[str, 
 def samples_of(
     work: StudyRun, teacher: str, problems: Sequence[Problem], *, accepted: bool, reviewed: bool = False
 ) -> dict[str, list[Trace]]:
-    """All of a teacher's traces of these problems, in the problems' order.
+    """Return all of a teacher's traces of these problems, in the problems' order.
 
     `accepted`: what validation lets pass, or a person approved. `reviewed`: as a person left them.
     """
@@ -235,7 +235,7 @@ def samples_of(
     person = reviewed_traces(work, teacher) if reviewed else {}
     verdicts = read_jsonl(work.run.path(f"validation/{teacher}.jsonl"), Validation)
     for trace, verdict in zip(read_jsonl(work.run.path(f"traces/{teacher}.jsonl"), Trace), verdicts, strict=True):
-        assert trace.trace_id == verdict.trace_id, "verdicts stand in the order of the traces"
+        assert trace.trace_id == verdict.trace_id, "verdicts are in the order of the traces"
         said = person.get(trace.trace_id)
         if trace.problem_id not in found or (said is not None and said.status == "rejected"):
             continue
@@ -249,7 +249,7 @@ def samples_of(
 def one_trace(
     work: StudyRun, teacher: str, problems: Sequence[Problem], *, accepted: bool, reviewed: bool = False
 ) -> dict[str, Trace]:
-    """The first such trace of each problem."""
+    """Return the first such trace of each problem."""
     every = samples_of(work, teacher, problems, accepted=accepted, reviewed=reviewed)
     return {problem_id: traces[0] for problem_id, traces in every.items()}
 
@@ -270,7 +270,7 @@ def _facts(
     after: Mapping[str, Trace],
     changed: Collection[str] | None = None,
 ) -> dict[str, Any]:
-    """What the report says of an arm's traces: how many, by whom, how long, what the intervention kept and broke.
+    """Collect what the report says of an arm's traces: number, maker, length, what the intervention kept and broke.
 
     `changed`: the problems whose traces the intervention has made, where these are not all.
     """

@@ -91,7 +91,7 @@ def make_attribution(work: StudyRun, entry: AttributionConfig) -> None:
 
 
 def _by_problem(work: StudyRun, arm: str) -> dict[str, list[Mapping[str, Any]]]:
-    """An arm's attempts that were asked, by problem."""
+    """Return an arm's attempts that were asked, by problem."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for _, row in read_lines(work.run.path(f"attempts/{arm}.jsonl")):
         if row["finish"] != "no-plan":

@@ -82,5 +82,5 @@ def check_students(work: StudyRun, wanted: Sequence[Node], *, launch: bool = Tru
     if launch and any(teacher.base_url is not None for teacher in todo):
         trials = [node for node in Graph(work).trials(wanted) if work.run.state(node).kind != "complete"]
         if trials:
-            work.screen.say("students are tried on a made row before a teacher is asked")
+            work.screen.say("students are tried on a synthetic row before a teacher is called")
             launch_nodes(work, "trial", trials)

@@ -32,7 +32,9 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
     fetched or tuned. `device`: a name in estimates.DEVICES; None: this machine, whose speed is measured.
     """
     if device is not None and device not in DEVICES:
-        raise InputError(f"--device {device}: not known; known: {', '.join(DEVICES)}; without it, this machine")
+        raise InputError(
+            f"--device {device}: unknown; choose one of {', '.join(DEVICES)}, or leave it out for this machine"
+        )
     work = StudyRun(loaded.study, loaded.recipe, Screen(), loaded.overrides)
     work.run.claim()
     with work.run.lock():
@@ -75,7 +77,7 @@ NOT_FORESEEN_FROM = ("adapters", "generations", "attempts", "attribution", ".loc
 
 
 def _link(source: Path, target: Path) -> None:
-    """Links to a run folder's files in folders of their own: what is written there replaces a link, not a file.
+    """Link a run folder's files into another folder, so that writing there replaces a link, not a file.
 
     A person's store is copied: a database is written in place.
     """

@@ -25,7 +25,7 @@ COMPUTES = ("train", "parity", "generate")
 
 
 def with_dtypes(study: Study, known: Mapping[str, Dtype]) -> Study:
-    """The study with the folder's dtypes in the place of `auto`."""
+    """Return the study with `auto` replaced by the run folder's dtypes."""
     students = {
         name: replace(student, dtype=known[name]) if student.dtype == "auto" and name in known else student
         for name, student in study.students.items()
@@ -34,7 +34,7 @@ def with_dtypes(study: Study, known: Mapping[str, Dtype]) -> Study:
 
 
 def kept(run: RunFolder) -> dict[str, Dtype]:
-    """Student -> the dtype that a run folder has begun with; `teacher:<name>` likewise. Empty for a new folder."""
+    """Return student -> dtype of a run folder, and `teacher:<name>` likewise. Empty for a new folder."""
     identity = run.path(IDENTITY)
     known = read_json(identity).get(DTYPES_KEY) if identity.exists() else None
     found = known if isinstance(known, dict) else {}
@@ -42,7 +42,7 @@ def kept(run: RunFolder) -> dict[str, Dtype]:
 
 
 def students_here(study: Study) -> dict[str, Wanted]:
-    """Student that runs on this machine -> its dtype, or auto."""
+    """Return student -> dtype, or auto, of the students that run on this machine."""
     return {name: student.dtype for name, student in study.students.items() if _runs_here(student.model, student)}
 
 
@@ -81,7 +81,7 @@ def warn_of_slow(asked: Study, settled: Study, nodes: Sequence[Node], screen: Sc
             f"warning: student {name} computes in bfloat16, and float32 is {factor:.1f} times as fast on this machine"
         )
         if asked.students[name].dtype == "auto":
-            screen.say(f"{slow}. The run folder was begun in bfloat16 and keeps it; a new run_dir gets float32.")
+            screen.say(f"{slow}. This run folder was started in bfloat16 and keeps it; a new run_dir gets float32.")
         else:
             screen.say(f"{slow}. Set students.{name}.dtype: float32 (or auto).")
 

@@ -59,7 +59,7 @@ class Written:
     """Part -> its lines."""
 
     def files(self, group: str) -> list[str]:
-        """Names of its files."""
+        """Return the names of its files."""
         return [f"{group}.{part}.jsonl" for part in sorted(self.lines)]
 
 

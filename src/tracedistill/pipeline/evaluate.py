@@ -39,7 +39,7 @@ class Evaluation:
     # ---- asking
 
     def asking(self, name: str) -> Asking:
-        """How an arm asks."""
+        """Return how an arm is prompted."""
         study, work, arm = self.study, self.work, self.study.arms[name]
         shots: list[tuple[Problem, Trace | None]] = []
         if arm.prompt == "few-shot":
@@ -67,7 +67,16 @@ class Evaluation:
         )
 
     def asked(self, name: str, problems: Sequence[Problem], seed: int = 0) -> Asked:
-        """What an arm asks about these test problems; those without a plan or trace to force are left out."""
+        """Build the arm's requests for these test problems.
+
+        Problems without a required plan or forced trace are left out.
+
+        Problems without a required plan or forced trace are left out.
+
+        Problems without a required plan or forced trace are left out.
+
+        Problems without a required plan or forced trace are left out.
+        """
         arm, plans = self.study.arms[name], dict[str, list[Trace | None]]()
         if self.work.shows_plan(arm):
             for trace in read_jsonl(self.work.run.path(f"plans/{name}.jsonl"), Trace):
@@ -81,7 +90,7 @@ class Evaluation:
             traces = read_jsonl(self.work.run.path(f"forced/{name}.jsonl"), Trace)
             return {trace.problem_id: trace for trace in traces}
         twin = self.study.twin_of(name)
-        assert twin is not None, "checked when the recipe was read"
+        assert twin is not None, "checked by the recipe reader"
         by_id, found = {problem.problem_id: problem for problem in problems}, dict[str, Trace]()
         for attempt in read_jsonl(self.work.run.path(f"generations/{run_name(twin, seed)}.jsonl"), Attempt):
             problem, body = by_id.get(attempt.problem_id), split(attempt.text).trace
@@ -95,7 +104,7 @@ class Evaluation:
         return found
 
     def engine(self, name: str, seed: int = 0) -> Engine:
-        """What runs an arm: its endpoint, or the student here with the arm's adapter, merged where that was allowed."""
+        """Return the arm's engine: its endpoint, or the local student with its adapter, merged if parity allows it."""
         arm = self.study.arms[name]
         student = self.study.student_of(arm)
         config = self.study.students[student]
@@ -111,7 +120,7 @@ class Evaluation:
     # ---- the pieces of the graph
 
     def make_parity(self, name: str, seed: int) -> None:
-        """Whether an adapter may be merged into the weights: its greedy answers both ways, not on test problems."""
+        """Decide whether an adapter may be merged, from greedy answers both ways on problems outside the test set."""
         study, work, run = self.study, self.work, run_name(name, seed)
         output, folder = work.run.path(f"adapters/{run}.parity.json"), work.run.path(f"adapters/{run}")
         student = study.student_of(study.arms[name])
@@ -136,12 +145,12 @@ class Evaluation:
         )
 
     def attempts_with(self, adapter: str) -> int:
-        """Attempts per test problem that are asked of one adapter, over all arms that use it."""
+        """Count the attempts per test problem that use one adapter, over all its arms."""
         study = self.study
         return sum(study.samples_of(name) for name in study.arms if study.adapter_of(name) == adapter)
 
     def _why_apart(self, name: str, student: str) -> str:
-        """Why an adapter stays apart without a check; empty where it is to be checked."""
+        """Return why an adapter stays separate without a check; empty if it must be checked."""
         config = self.study.evaluation
         if config.merge == "never":
             return "evaluation.merge is never"
@@ -199,11 +208,11 @@ class Evaluation:
             return {}
         cause, times = causes.most_common(1)[0]
         told = f"{causes.total()} of {len(done)} calls failed, {times} of them by: {cause}"
-        self.work.screen.say(f"  {run}: {told}. They count as no answer; run the same command to ask again.")
-        return {UNFINISHED: f"{told}; they are asked again"}
+        self.work.screen.say(f"  {run}: {told}. They count as missing answers; run the same command to repeat them.")
+        return {UNFINISHED: f"{told}; they are repeated"}
 
     def _unasked(self, run: Run, test: Sequence[Problem]) -> Iterator[Attempt]:
-        """What has no plan or trace to force stays in the denominator: nothing was asked, so nothing was answered."""
+        """Yield empty attempts for problems without a plan or forced trace, so that they stay in the denominator."""
         asked = {request.request_id for request in run.asked.requests}
         for problem in test:
             for number in range(self.study.samples_of(run.arm)):
@@ -238,7 +247,7 @@ class Evaluation:
             self.work.write_by_parts(job, sources, self.work.run.path(f"attempts/{name}.jsonl"), progress=update)
 
     def _forced_file(self, name: str, arm: Arm, seed: int) -> Path | None:
-        """The traces that an arm's student was made to begin with, in a file; None if it was not."""
+        """Return the traces that an arm's student was made to begin with, in a file; None if it was not."""
         if arm.forced is None:
             return None
         if arm.forced != OWN:
@@ -248,7 +257,7 @@ class Evaluation:
         return own
 
     def determinism(self, name: str, n: int) -> list[Any]:
-        """How many of n texts and verdicts of an arm change with the batch size."""
+        """Count how many of n texts and verdicts of an arm change with the batch size."""
         from tracedistill.engines.parity import determinism
 
         size = self.study.evaluation.batch_size
@@ -285,11 +294,11 @@ class Endpoint:
         return self._server
 
     def describe(self) -> dict[str, Any]:
-        """The endpoint and the model's name there."""
+        """Return the endpoint and the model's name there."""
         return self.server.describe()
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
-        """One answer per request, out of the cache where it was bought before."""
+        """Yield one answer per request, from the cache if it is there."""
         if any(request.prefill for request in requests):
-            raise InputError(f"arm {self.arm}: an endpoint does not go on from a begun answer")
+            raise InputError(f"arm {self.arm}: an endpoint cannot continue a prefilled answer")
         yield from buy(self.work, self.arm, self.config, self.server, requests, Usage())

@@ -17,7 +17,7 @@ Lengths = dict[str, list[tuple[int, int]]]
 def foreseen_rows(
     work: StudyRun, complete: Collection[str], name: str, train: Sequence[Problem]
 ) -> tuple[list[Example], int]:
-    """(a tuned arm's rows, tokens at most of the traces that are missing in them); 0: none are missing.
+    """Return (expected rows of a tuned arm, most tokens of its missing traces); 0: none are missing.
 
     `complete`: names of the pieces of the study that are made.
     """
@@ -57,7 +57,7 @@ def _own_rows(
 
 
 def by_problem(examples: Iterable[Example], lengths: Iterable[tuple[int, int]]) -> Lengths:
-    """The lengths of these rows, problem by problem."""
+    """Return the lengths of these rows, problem by problem."""
     found: Lengths = {}
     for row, each in zip(examples, lengths, strict=True):
         found.setdefault(row.problem_id, []).append(each)

@@ -83,7 +83,7 @@ class Forecaster:
     def __init__(
         self, work: StudyRun, attempting: Evaluation, nodes: Sequence[Node], devices: Devices, shared: int = 1
     ) -> None:
-        """`shared`: processes that share one row in training (context parallelism)."""
+        """Prepare a forecast. `shared`: processes that share one row in training (context parallelism)."""
         self.shared = shared
         self.work = work
         self.study = work.study
@@ -98,7 +98,7 @@ class Forecaster:
         self.refused: list[str] = []
 
     def forecast(self, failed: Sequence[str] = (), hidden: Sequence[str] = ()) -> StudyForecast:
-        """Everything; `failed`: what a run would stop at, `hidden`: what could not be looked at."""
+        """Forecast everything. `failed`: what would stop a run; `hidden`: what could not be examined."""
         self.refused += failed
         self.unknown += hidden
         tunings: dict[str, Tuning] = {}
@@ -120,7 +120,7 @@ class Forecaster:
     # ---- tuning
 
     def _tunings(self, student: str) -> dict[str, Tuning]:
-        """The tuned arms of one student: a row too long in one of them is in none."""
+        """Forecast the tuned arms of one student. A row too long for one of them is left out of all."""
         config, training = self.study.students[student], self.study.training
         if config.model.startswith(SCRIPTED):
             self.refused.append(f"student {student}: a scripted student cannot be tuned")
@@ -139,15 +139,15 @@ class Forecaster:
         if long:
             what = f"student {student}: {len(long)} rows are over training.max_length={training.max_length}"
             if training.too_long == "error":
-                self.refused.append(f"{what}, and too_long says error")
+                self.refused.append(f"{what}, and too_long is error")
             else:
-                self.unknown.append(f"{what} and in no arm")
+                self.unknown.append(f"{what} and are left out of every arm")
         found = {}
         for name, (rows, at_most) in counted.items():
             self._check_limits(name, rows or {}, long, at_most)
             lengths = self._assumed() if rows is None else _summed(rows, long)
             if lengths is not None and not lengths.rows:
-                self.refused.append(f"arm {name}: no row is left to tune on")
+                self.refused.append(f"arm {name}: no training rows are left")
             if lengths is None:
                 found[name] = Tuning(name, student, None, 0, training.seeds, None, at_most)
                 continue
@@ -165,7 +165,7 @@ class Forecaster:
         return found
 
     def _check_limits(self, name: str, rows: Lengths, long: Set[str], at_most: bool) -> None:
-        """What the preflight would say of rows that are longer than what an arm may write."""
+        """Report rows that are longer than an arm may generate, as the preflight would."""
         if self.study.arms[name].rationale_weight is not None:
             return  # the trace is a row of its own, which nobody is asked for
         learnt = [most for key, lengths in rows.items() if key not in long for _, most in lengths]
@@ -175,13 +175,13 @@ class Forecaster:
                 continue
             said = (
                 f"arm {arm}: {over} of {len(learnt)} rows {'may ' if at_most else ''}have more supervised tokens than "
-                f"the arm may write (max_tokens: {limit}); set base.max_tokens to {max(learnt)}"
+                f"the arm may generate (max_tokens: {limit}); set base.max_tokens to {max(learnt)}"
             )
             stops = over > SHORT_ROWS * len(learnt) and self.study.evaluation.cut_off == "refuse" and not at_most
             (self.refused if stops else self.unknown).append(said)
 
     def _heldout(self, name: str, student: str) -> Lengths | None:
-        """problem_id -> lengths of an arm's validation rows; None where they are not made yet, or not wanted."""
+        """Return problem_id -> lengths of an arm's validation rows; None if they do not exist or are not used."""
         if not self.study.training.eval_steps:
             return {}
         if "assemble" not in self.complete:
@@ -190,20 +190,20 @@ class Forecaster:
         return by_problem(examples, self._meter(student).rows(examples))
 
     def _heldout_count(self) -> int:
-        """Validation rows at most, where nobody has made them."""
+        """Return the most validation rows there can be, if they do not exist yet."""
         most = self.study.training.eval_rows
         there = len(self._problems("validation")) if "problems" in self.complete else self.study.task.validation
         return most if there is None else min(most, there)
 
     def _rows(self, name: str, student: str) -> tuple[Lengths | None, bool]:
-        """(lengths of an arm's rows, whether these are the most that they can be); None: no rows."""
+        """Return (lengths of an arm's rows, whether they are upper bounds); None: no rows."""
         if "assemble" in self.complete:
             examples, extra = list(read_jsonl(self.work.run.path(f"sft/{name}.jsonl"), Example)), 0
         elif "problems" in self.complete:
             examples, extra = foreseen_rows(self.work, self.complete, name, self._problems("train"))
             if extra:
                 self.unknown.append(
-                    f"the traces of {self.study.teacher_of(self.study.arms[name])} are not there: its rows are counted "
+                    f"the traces of {self.study.teacher_of(self.study.arms[name])} are missing: its rows are counted "
                     f"as all {len(self._problems('train'))} training problems, with traces of at most {extra} tokens"
                 )
         else:
@@ -220,19 +220,18 @@ class Forecaster:
         return by_problem([*examples, *examples], [*counted, *most]), True  # the answer alone, and the trace
 
     def _assumed(self) -> RowLengths | None:
-        """What the recipe alone tells."""
+        """Return the row lengths that the recipe alone implies."""
         rows, length = self.study.task.train, self.study.training.max_length
         if rows is None:
-            self.unknown.append("the problems are not there, and task.train does not say how many: no rows are counted")
+            self.unknown.append("the problems are missing and task.train gives no number: no rows are counted")
             return None
         self.unknown.append(
-            f"the problems are not there: task.train={rows} rows of max_length={length} tokens are counted, the most "
-            "that they can be"
+            f"the problems are missing: task.train={rows} rows of max_length={length} tokens are assumed, the maximum"
         )
         return RowLengths(rows, rows * length, rows * length // 2, length)
 
     def _try_template(self, meter: Meter, examples: Sequence[Example], name: str) -> None:
-        """Whether the student's chat template takes an arm's rows; the whole preflight runs before training."""
+        """Check that the student's chat template accepts an arm's rows; the full preflight runs before training."""
         if meter.tokenizer is None or not examples:
             return
         try:
@@ -266,7 +265,7 @@ class Forecaster:
         return Asking(name, student, lengths, need, 0.0, at_most)
 
     def _prompts(self, name: str, student: str, tunings: Mapping[str, Tuning]) -> tuple[PromptLengths | None, bool]:
-        """One run's prompts, and whether their answers are counted at their longest."""
+        """Return one run's prompts, and whether their answers are counted at full length."""
         study, arm = self.study, self.study.arms[name]
         lender = tunings.get(study.adapter_of(name) or "")
         written, at_most, longest_written = UNTUNED_WRITES * arm.max_tokens, True, float(arm.max_tokens)
@@ -277,9 +276,7 @@ class Forecaster:
             longest_written = min(1.5 * mean, float(arm.max_tokens))
         if "problems" not in self.complete:
             if study.task.test is None:
-                self.unknown.append(
-                    "the problems are not there, and task.test does not say how many: no prompts are counted"
-                )
+                self.unknown.append("the problems are missing and task.test gives no number: no prompts are counted")
                 return None, at_most
             requests = study.task.test * study.samples_of(name)
             length = max(1, study.training.max_length - arm.max_tokens)
@@ -297,7 +294,7 @@ class Forecaster:
         return PromptLengths(len(counted), tokens, longest, written, arm.max_tokens, shared, longest_written), at_most
 
     def _without(self, name: str) -> tuple[list[Request], int]:
-        """(an arm's prompts without what is not made yet, the tokens that this may have)."""
+        """Return (an arm's prompts without missing parts, the most tokens of these parts)."""
         study, arm = self.study, self.study.arms[name]
         student = study.students[study.student_of(arm)]
         plain = replace(arm, prompt="standard", forced=None)
@@ -310,7 +307,7 @@ class Forecaster:
         return requests_for(asking, self._problems("test"), {}, {}).requests, most * shown
 
     def _merges(self, adapter: str) -> bool:
-        """Whether an arm's adapter would be checked and then merged."""
+        """Return whether an arm's adapter would be checked and then merged."""
         config, study = self.study.evaluation, self.study
         if config.merge == "never" or study.students[study.student_of(study.arms[adapter])].quantization != "none":
             return False
@@ -318,7 +315,7 @@ class Forecaster:
         return config.merge == "checked" or self.attempting.attempts_with(adapter) * test >= PAYS * config.parity
 
     def _merging(self, tunings: Mapping[str, Tuning], askings: Sequence[Asking]) -> list[Asking]:
-        """The greedy answers, merged and apart, that decide whether an adapter may be merged."""
+        """Forecast the greedy answers, merged and separate, that decide about merging."""
         found = []
         asked = {asking.arm: asking for asking in askings}
         for name, tuning in tunings.items():
@@ -335,7 +332,7 @@ class Forecaster:
         return found
 
     def _spare(self) -> int:
-        """Problems that adapters are checked on before they are merged."""
+        """Return the problems on which adapters are checked before they are merged."""
         if "problems" not in self.complete:
             return self.study.evaluation.parity
         return len(self._problems("validation") or self._problems("train"))
@@ -359,7 +356,7 @@ class Forecaster:
             self.sizes[student] = size_of(model)
             if self.sizes[student] is None:
                 self.unknown.append(
-                    f"student {student}: the size of '{model}' is not known here, so no memory and time"
+                    f"student {student}: the size of '{model}' is unknown, so memory and time are not estimated"
                 )
         return self.sizes[student]
 
@@ -370,22 +367,22 @@ class Forecaster:
 
     def _assumptions(self) -> list[str]:
         devices = dict.fromkeys(self.used.values())
-        lines = [f"{device.name}: {device.source}; nothing else running there" for device in devices]
+        lines = [f"{device.name}: {device.source}; with nothing else running" for device in devices]
         known = {student: size for student, size in self.sizes.items() if size is not None}
         lines += [f"{name}: {size.parameters / 1e6:.0f}M weights, by {size.source}" for name, size in known.items()]
         if self.study.training.eval_steps and self.study.tuned_arms():
-            lines.append("training.eval_steps: an evaluation is reckoned as a pass forward over its rows")
+            lines.append("training.eval_steps: an evaluation is estimated as one forward pass over its rows")
         for said in dict.fromkeys(meter.said for meter in self.meters.values()):
             names = [student for student, meter in self.meters.items() if meter.said == said]
             lines.append(f"lengths of {', '.join(names)}: by {said}")
         if any(device.kind == "gpu" for device in devices):
-            lines.append("GPU speeds are guesses (30% of the data sheet's, small kernels): not run")
-        lines.append("one process; adapters and arms one after the other; good to a factor of two at best")
+            lines.append("GPU speeds are guesses (30% of the data sheet's, small kernels), not measured")
+        lines.append("one process, adapters and arms in sequence; accurate to a factor of two at best")
         return lines
 
 
 def _summed(rows: Lengths, without: Set[str]) -> RowLengths:
-    """The lengths of those rows that are kept."""
+    """Sum the lengths of the rows that are kept."""
     kept = [each for problem_id, lengths in rows.items() if problem_id not in without for each in lengths]
     whole = [length for length, _ in kept]
     return RowLengths(len(kept), sum(whole), sum(learnt for _, learnt in kept), max(whole, default=0))

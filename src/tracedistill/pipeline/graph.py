@@ -111,7 +111,7 @@ class RunFolder:
         self.study = study
 
     def path(self, name: str) -> Path:
-        """A file below the run folder."""
+        """Return a file below the run folder."""
         return self.folder / name
 
     def claim(self) -> None:
@@ -148,9 +148,9 @@ class RunFolder:
             except OSError as error:
                 if not wait:
                     raise InputError(
-                        f"{self.folder}: another tracedistill run is at work there; wait until it has ended"
+                        f"{self.folder}: another tracedistill run is using this folder; wait until it ends"
                     ) from error
-                say(f"{self.folder}: waiting for another tracedistill run that is at work there", file=sys.stderr)
+                say(f"{self.folder}: waiting for another tracedistill run in this folder", file=sys.stderr)
                 fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
@@ -161,7 +161,7 @@ class RunFolder:
         if not path.exists() or gone:
             return State(
                 "missing",
-                f"no {gone[0]}" if gone else f"{node.outputs[0]} was not finished, or was written by another command",
+                f"no {gone[0]}" if gone else f"{node.outputs[0]} is incomplete, or was written by another command",
             )
         manifest = read_json(path)
         change = next(differences(_asked(manifest.part("params")), _asked(_plain(node.params))), None)
@@ -187,7 +187,7 @@ class RunFolder:
             if not _is_content(known):
                 return State("stale", f"its manifest does not describe {name}")
             if not _unchanged(self.path(name), known):
-                return State("damaged", f"{name} is not what its stage wrote; delete it to make it again")
+                return State("damaged", f"{name} was changed after its stage wrote it; delete it to make it again")
         if manifest.get(UNFINISHED):
             return State("stale", str(manifest[UNFINISHED]))
         return State("complete")
@@ -233,7 +233,7 @@ class RunFolder:
         )
 
     def _hash(self, name: str) -> str:
-        """The content hash of an input, out of its maker's manifest where that still holds."""
+        """Return the content hash of an input, from its maker's manifest if that is still valid."""
         path = self.path(f"{name.rstrip('/')}.manifest.json")
         if path.exists():
             known = read_json(path).part("outputs").get(name)
@@ -253,13 +253,13 @@ def stamped(files: Iterable[Path], below: Path | None) -> dict[str, dict[str, An
 
 
 def peak_memory() -> int:
-    """Largest resident set of this process or any child so far, in bytes."""
+    """Return largest resident set of this process or any child so far, in bytes."""
     usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return max(usage) * (1 if sys.platform == "darwin" else 1024)
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of the libraries that results depend on."""
+    """Return installed versions of the libraries that results depend on."""
     found = {}
     for name in LIBRARIES:
         try:
@@ -278,7 +278,7 @@ def discard(path: Path) -> None:
 
 
 def upstream(nodes: Sequence[Node], wanted: Iterable[Node]) -> list[Node]:
-    """The wanted nodes and all that they need, in the graph's order."""
+    """Return the wanted nodes and all that they need, in the graph's order."""
     maker = {name: node for node in nodes for name in node.outputs}
     needed: set[str] = set()
     queue = list(wanted)
@@ -291,12 +291,12 @@ def upstream(nodes: Sequence[Node], wanted: Iterable[Node]) -> list[Node]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """What a manifest says of a file or folder: its hash, and the stamp that spares taking the hash again."""
+    """Return the manifest's entry for a file or folder: its hash, and a stamp that saves hashing it again."""
     return {"sha256": file_hash(path), **_stamp(path)}
 
 
 def _is_content(known: Any) -> TypeGuard[Mapping[str, Any]]:
-    """Whether what a manifest has for a file is what `_content` wrote."""
+    """Return whether a manifest's entry for a file was written by `_content`."""
     return isinstance(known, dict) and {"sha256", "bytes", "mtime_ns"} <= known.keys()
 
 
@@ -306,7 +306,7 @@ def _unchanged(path: Path, known: Mapping[str, Any]) -> bool:
 
 
 def _stamp(path: Path) -> dict[str, int]:
-    """Size and time of change: a cheap sign that content is as it was. Folders are summed up."""
+    """Return size and modification time, a cheap sign of unchanged content; summed over a folder."""
     files = [path] if path.is_file() else sorted(child for child in path.rglob("*") if child.is_file())
     stats = [file.stat() for file in files]
     return {
@@ -329,7 +329,7 @@ def _asked(settings: Any) -> Any:
 
 
 def _in_words(key: str, before: Any, now: Any) -> str:
-    """A setting that differs, for a person."""
+    """Return a setting that differs, for a person."""
     shown = [text if len(text) <= 60 else f"{text[:57]}..." for text in (str(before), str(now))]
     return f"{key} was {shown[0]}, is {shown[1]}"
 
@@ -347,5 +347,5 @@ class Clock:
         self.start = time.monotonic() if launched is None else float(launched)
 
     def seconds(self) -> float:
-        """Seconds since the start."""
+        """Return seconds since the start."""
         return time.monotonic() - self.start

@@ -22,7 +22,7 @@ Barrier = Callable[[], object]
 def train_in_this_process(
     loaded: LoadedStudy, runs: Sequence[str], *, main_process: bool, barrier: Barrier
 ) -> list[str]:
-    """What `accelerate launch -m tracedistill.train` does in each of its processes.
+    """Train in one process of `accelerate launch -m tracedistill.train`.
 
     The main process makes what is missing upstream and writes manifests; all of them train. `runs`: tuned arms, or
     single seeds of them (`<arm>.seed<k>`); empty: all. Returns the adapters trained.
@@ -33,12 +33,12 @@ def train_in_this_process(
 def attempt_in_this_process(
     loaded: LoadedStudy, runs: Sequence[str], *, share: tuple[int, int], barrier: Barrier
 ) -> list[str]:
-    """What `accelerate launch -m tracedistill.evaluate` does in each of its processes.
+    """Evaluate in one process of `accelerate launch -m tracedistill.evaluate`.
 
     `share`: (this process, of how many): each runs its share of every arm's batches, the main one merges them. `runs`:
     arms, or single seeds of them; empty: all. Returns what was generated.
     """
-    return _launched(loaded, "generate", runs, share, barrier, "nothing to ask: every attempt")
+    return _launched(loaded, "generate", runs, share, barrier, "nothing to evaluate: every attempt")
 
 
 def try_in_this_process(
@@ -60,7 +60,7 @@ def _launched(
         return StudyRun(loaded.study, loaded.recipe, Screen(quiet=not main_process), loaded.overrides)
 
     def nodes_of(work: StudyRun) -> tuple[list[Node], list[Node]]:
-        """(all, those wanted)."""
+        """Return (all nodes, the requested ones)."""
         nodes = Graph(work).nodes()
         mine = {node.of: node for node in nodes if node.kind == kind}
         for name in runs:
@@ -88,7 +88,7 @@ def _launched(
         check_students(work, before, launch=False)
         for node in before:  # a launched process launches no others
             if node.launched and work.run.state(node).kind != "complete":
-                raise InputError(f"{node.name} is not complete; first: tracedistill {node.stage} {loaded.recipe}")
+                raise InputError(f"{node.name} is not complete; first run: tracedistill {node.stage} {loaded.recipe}")
         make_nodes(work, before)
         work.share, work.barrier = share, barrier
         barrier()
@@ -109,7 +109,7 @@ def _make_together(
         if main_process:
             work.run.record(node, clock.seconds(), {**work.facts(), "hardware": _hardware(), **facts})
     if not stale:
-        work.screen.say(f"{idle} wanted is complete")
+        work.screen.say(f"{idle} requested is complete")
     return [node.of for node in stale]
 
 

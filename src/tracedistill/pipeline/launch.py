@@ -51,8 +51,8 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
     killed_before = out_of_memory_kills()
     if kind == "train" and (others := busy_cores()) > 0.5:
         work.screen.say(
-            f"  other programs keep about {others:.1f} of {os.cpu_count()} cores busy; the threads of a training wait "
-            "for each other, so that it may take up to three times as long"
+            f"  other programs keep about {others:.1f} of {os.cpu_count()} cores busy; training threads wait for "
+            "each other, so it may take up to three times as long"
         )
     if hardware.why:
         work.screen.say(f"  hardware: {hardware.why}; {_computing(study, stale)}")
@@ -83,7 +83,7 @@ def _computing(study: Study, nodes: Sequence[Node]) -> str:
 LESS_MEMORY: Mapping[Kind, str] = {
     "train": "To use less of it, raise training.gradient_accumulation or set training.activation_checkpointing.",
     "generate": "To use less of it, lower evaluation.batch_size.",
-    "trial": "Not one row fits: take a smaller student, quantization: nf4, or a machine with more memory.",
+    "trial": "Not even one row fits: use a smaller student, quantization: nf4, or a machine with more memory.",
 }
 """Kind of node -> what helps when it runs out of memory."""
 

@@ -25,7 +25,9 @@ def run_launched(module: str, description: str, work: Work, argv: Sequence[str] 
     """Parse `RECIPE [--arm NAME] [key=value]`, do the work in this process, and return its exit code."""
     parser = argparse.ArgumentParser(prog=f"accelerate launch -m {module}", description=description)
     parser.add_argument("recipe", help="the study's YAML file")
-    parser.add_argument("--arm", action="append", default=[], metavar="NAME", help="this arm only (may be repeated)")
+    parser.add_argument(
+        "--arm", action="append", default=[], metavar="NAME", help="work on this arm only (may be repeated)"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
     args = parser.parse_intermixed_args(argv)
     quiet_libraries()
@@ -76,5 +78,5 @@ def quiet_libraries() -> None:
 
 if __name__ == "__main__":
     sys.exit(
-        run_launched("tracedistill.pipeline.launched", "Try a study's students on a made row.", try_students, None)
+        run_launched("tracedistill.pipeline.launched", "Try a study's students on a synthetic row.", try_students, None)
     )

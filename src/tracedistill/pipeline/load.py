@@ -55,33 +55,42 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
         shows_plan = needs_plan(prompt_text(arm.prompt, study.prompts, PROMPTS))
         if arm.tune is not None and shows_plan:
             raise InputError(
-                f"{recipe}: arms.{name}.prompt: a tuned arm is asked as it was trained, and is trained without a plan; "
-                f"another arm may show one to the tuned student: {{adapter: {name}, prompt: {arm.prompt}}}"
+                f"{recipe}: arms.{name}.prompt: a tuned arm is evaluated with the prompt it was trained "
+                f"on, which has no plan. To show a plan to the tuned student, add another arm: {{adapter: "
+                f"{name}, prompt: {arm.prompt}}}"
             )
         if shows_plan and arm.teacher is None and len(study.teachers) > 1:
             raise InputError(
-                f"{recipe}: arms.{name}.teacher: its prompt shows a plan, and the study has several teachers"
+                f"{recipe}: arms.{name}.teacher: required, because its prompt shows a plan and the study has several "
+                "teachers"
             )
         if arm.vote and study.samples_of(name) * len(study.runs_of(name)) < 2:
-            raise InputError(f"{recipe}: arms.{name}.vote: one attempt per problem is no vote; set samples or plans")
+            raise InputError(
+                f"{recipe}: arms.{name}.vote: a vote needs several attempts per problem; set samples or plans"
+            )
         if arm.plans > 1 and not shows_plan:
-            raise InputError(f"{recipe}: arms.{name}.plans: the arm's prompt shows no plan")
+            raise InputError(f"{recipe}: arms.{name}.plans: the arm's prompt has no {{steps}}")
         for key, change in (("plan", arm.plan if shows_plan else None), ("forced", arm.forced)):
             if change in INTERVENTIONS and not INTERVENTIONS[change].plans:
-                raise InputError(f"{recipe}: arms.{name}.{key}: '{change}' changes the answer to learn, not a trace")
+                raise InputError(
+                    f"{recipe}: arms.{name}.{key}: '{change}' changes the answer to learn, so it cannot be "
+                    "applied to a "
+                    "trace"
+                )
     for number, entry in enumerate(study.attribution):
         if entry.plan in (entry.gold, entry.again) or entry.gold == entry.again:
-            raise InputError(f"{recipe}: attribution[{number}]: names one arm twice")
+            raise InputError(f"{recipe}: attribution[{number}]: names the same arm twice")
         for label, arm in (("plan", study.arms[entry.plan]), ("gold", study.arms[entry.gold])):
             if not needs_plan(prompt_text(arm.prompt, study.prompts, PROMPTS)):
                 raise InputError(
-                    f"{recipe}: attribution[{number}].{label}: the arm shows no plan, so none can be wrong"
+                    f"{recipe}: attribution[{number}].{label}: this arm's prompt has no {{steps}}; attribution "
+                    "needs an arm that shows a plan"
                 )
     return LoadedStudy(study, Path(recipe), tuple(overrides))
 
 
 def _with_templates(study: Study, recipe: Path) -> Study:
-    """The study with chat templates that stand in files read in; InputError if such a file is missing."""
+    """Return the study with chat template files read in. Raises InputError if such a file is missing."""
     students = {}
     for name, student in study.students.items():
         said = student.chat_template

@@ -56,7 +56,7 @@ def _say_time(work: StudyRun, wanted: Sequence[Node]) -> None:
     told = [f"{duration(sum(adapters) + LAUNCH_SECONDS)} for {len(adapters)} adapters"] if adapters else []
     told += [f"{duration(sum(attempts))} for {len(attempts)} arms' attempts"] if attempts else []
     if told:
-        kind = ", a guess on a GPU" if any(device.kind == "gpu" for device in forecast.devices) else ""
+        kind = "(a guess on a GPU)" if any(device.kind == "gpu" for device in forecast.devices) else ""
         work.screen.say(f"  about {', then about '.join(told)} if nothing else runs here{kind}")
 
 

@@ -50,7 +50,7 @@ class Graph:
         self.teaching = Teachers(work)
 
     def nodes(self) -> list[Node]:
-        """All pieces of the study, upstream first."""
+        """Return all pieces of the study, upstream first."""
         study = self.study
         nodes = [self._problems()]
         teachers = self.teaching.needed()
@@ -72,12 +72,12 @@ class Graph:
         return nodes
 
     def _student(self, student: str) -> dict[str, Any]:
-        """What a student's work depends on: not what it costs."""
+        """Return the student settings that results depend on; cost settings are left out."""
         config = self.plain["students"][student]
         return {key: value for key, value in config.items() if key not in NOT_CONTENT}
 
     def _loads(self, student: str) -> dict[str, Any]:
-        """What a piece that loads a student says of it."""
+        """Return what a node records about the student that it loads."""
         return {"student": student, "content": functools.partial(self.work.content_of, student)}
 
     def _problems(self) -> Node:
@@ -88,7 +88,7 @@ class Graph:
         return Node("problems", "", (), outputs, params, make, sources_below=sources_below(self.work))
 
     def _task_code(self) -> dict[str, str]:
-        """The content of a task's or judge's code where it is the user's own: it decides what a verdict is."""
+        """Hash the user's own task or judge code, which verdicts depend on."""
         code = code_hash(self.study.task.name) + judge_hash(self.study.task.judge)
         return {"task_code": code} if code else {}
 
@@ -113,7 +113,7 @@ class Graph:
         return Node("validate", teacher, inputs, outputs, params, run)
 
     def _reviewed(self, teachers: Sequence[str]) -> list[str]:
-        """Teachers whose traces are used as a person left them, or not before one has seen them."""
+        """Return the teachers whose traces are used as reviewed, or wait for a review."""
         study = self.study
         wanted = {study.teacher_of(arm) for arm in study.arms.values() if arm.traces == "reviewed"}
         if study.review.required:
@@ -169,7 +169,10 @@ class Graph:
         return Node("preflight", student, tuple(inputs), outputs, params, run, **self._loads(student))
 
     def trials(self, wanted: Sequence[Node]) -> list[Node]:
-        """One try of each student that these pieces load on this machine; no stage of its own, nothing reads it."""
+        """Return one trial node per student that these nodes load here. Trials belong to no stage; nothing reads them.
+
+        Nothing reads them.
+        """
         tuned: dict[str, bool] = {}
         for node in wanted:
             if node.kind not in ("preflight", "train", "generate") or node.student is None:
@@ -209,7 +212,7 @@ class Graph:
         return Node("train", run, inputs, (f"adapters/{run}",), params, make, launched=True, **self._loads(student))
 
     def _heldout(self, name: str) -> list[str]:
-        """The file of an arm's validation rows, where the recipe evaluates during training."""
+        """Return the path of an arm's validation rows, if the recipe evaluates during training."""
         return [heldout_file(name)] if self.study.training.eval_steps else []
 
     def _parity(self, name: str, seed: int) -> Node:
@@ -259,7 +262,7 @@ class Graph:
         return Node("generate", run, tuple(inputs), outputs, params, make, launched=launched, **loads)
 
     def _forced_from(self, name: str, seed: int) -> str:
-        """The file whose traces an arm puts into its student's mouth."""
+        """Return the file of traces that an arm's student is prefilled with."""
         if self.study.arms[name].forced == OWN:
             return f"generations/{run_name(self.study.twin_of(name) or '', seed)}.jsonl"
         return f"forced/{name}.jsonl"

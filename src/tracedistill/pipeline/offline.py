@@ -144,7 +144,7 @@ def answer_files(given: Sequence[Path]) -> list[Path]:
 
 @contextmanager
 def _opened(loaded: LoadedStudy, quiet: bool) -> Iterator[StudyRun]:
-    """The study's run folder, locked; InputError if none of its models is asked elsewhere."""
+    """Lock and yield the study's run folder. Raises InputError if none of its models is called elsewhere."""
     work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
     models = [found for node in Graph(work).nodes() if (found := _model_of(work.study, node)) is not None]
     if not any(runs_elsewhere(config) for _, config in models):
@@ -162,7 +162,7 @@ def runs_elsewhere(config: TeacherConfig | StudentConfig) -> bool:
 
 
 def _model_of(study: Study, node: Node) -> tuple[str, TeacherConfig | StudentConfig] | None:
-    """(place in the recipe, settings) of the model that a piece asks; None if it asks none."""
+    """Return (place in the recipe, settings) of the model that a node calls; None if it calls none."""
     kind, _, name = node.name.partition(":")
     if kind == "teach" and study.teachers[name].kind == "model":
         return f"teachers.{name}", study.teachers[name]
@@ -175,7 +175,7 @@ def _model_of(study: Study, node: Node) -> tuple[str, TeacherConfig | StudentCon
 
 
 def _arm_of(study: Study, run: str) -> tuple[str, int]:
-    """(arm, seed) of a run's name."""
+    """Return (arm, seed) of a run's name."""
     return next(
         (name, seed) for name in study.arms for seed in range(len(study.runs_of(name))) if run_name(name, seed) == run
     )

@@ -65,7 +65,7 @@ class Usage:
             self.models[name] = self.models.get(name, 0) + 1
 
     def mixture(self) -> str:
-        """What to say if the answers came from more than one model, or more than one build of it; else empty."""
+        """Describe the models or builds that the answers came from, if there were several; else empty."""
         if len(self.models) < 2:
             return ""
         names = {name.partition(" as ")[0] for name in self.models}
@@ -84,21 +84,21 @@ class HandedOver(Exception):  # noqa: N818 - no error: the way out of a stage wh
 
 
 def prices_of(config: TeacherConfig) -> Prices:
-    """A teacher's prices for single calls."""
+    """Return a teacher's prices for single calls."""
     from tracedistill.engines.budget import Prices
 
     return Prices(config.usd_per_million_in, config.usd_per_million_out, config.usd_per_million_in_cached)
 
 
 def cost_of(config: TeacherConfig, tokens_in: int, tokens_out: int) -> float:
-    """US dollars for so many tokens, as the teacher is asked: one by one, or in batches."""
+    """Compute the US dollars of these tokens at the teacher's prices, for single calls or batches."""
     from tracedistill.engines.budget import BATCH_DISCOUNT
 
     return prices_of(config).scaled(BATCH_DISCOUNT if config.mode == "batch" else 1.0).cost(tokens_in, tokens_out)
 
 
 def open_cache(work: StudyRun) -> GenerationCache:
-    """The study's cache."""
+    """Open the study's cache."""
     from tracedistill.engines.cache import GenerationCache
 
     return GenerationCache(Path(work.study.cache))
@@ -113,7 +113,15 @@ def buy(
     usage: Usage,
     total: int | None = None,
 ) -> Iterator[Generation]:
-    """Generations through the client, in any order; `usage` sums up. `requests` may be a generator of any length.
+    """Yield generations through the client, in any order, and sum them up in `usage`.
+
+    `requests` may be an endless generator.
+
+    `requests` may be an endless generator.
+
+    `requests` may be an endless generator.
+
+    `requests` may be an endless generator.
 
     Raises HandedOver if answers are made elsewhere.
     """
@@ -164,7 +172,7 @@ def announce(
     say, plan = work.screen.say, forecast(requests, engine, cache)
     part = total is not None and total > plan.requests
     if part:
-        say(f"  {label}: {total} requests; of the first {plan.requests}, {plan.cached} are in the cache")
+        say(f"  {label}: {total} requests; {plan.cached} of the first {plan.requests} are in the cache")
     else:
         say(f"  {label}: {plan.requests} requests, {plan.cached} of them in the cache; {plan.calls} calls to make")
     if plan.first is None:

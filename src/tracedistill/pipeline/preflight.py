@@ -47,13 +47,13 @@ class PreflightJob:
         task, problems = get_task(self.task), lookup(self.problems, Problem)
 
         def judge(row: Example, text: str) -> str:
-            """How the task reads the answer out of what is learnt, beside how it reads the answer alone."""
+            """Return how the task reads the answer out of what is learnt, beside how it reads the answer alone."""
             problem = problems[row.problem_id]
             alone = task.judge_answer(problem, f"Answer: {row.answer}").answer
             whole = task.judge_answer(problem, text).answer
             if whole.outcome == alone.outcome:
                 return ""
-            return f"its answer alone is judged {alone.outcome}, and behind its trace {whole.outcome} ({whole.reason})"
+            return f"its answer alone is judged {alone.outcome}, but after its trace {whole.outcome} ({whole.reason})"
 
         def check(part: Part) -> Made:
             tally = PreflightTally(self.limits)
@@ -98,13 +98,13 @@ def make_preflight(work: StudyRun, student: str) -> None:
         for prompt, supervised in result.shown:
             work.screen.say(f"    ...{prompt[-60:]!r} -> {supervised!r}")
     if long:
-        work.screen.say(f"  {len(long)} rows over {training.max_length} tokens are in no arm: {', '.join(long[:5])}")
-    for problem_id, why in list(refused.items())[:5]:
-        work.screen.say(f"  {problem_id} is in no arm: {why}")
-    if len(refused) > 5:
         work.screen.say(
-            f"  and {len(refused) - 5} more rows that cannot be learnt as they are (see {student}.preflight.json)"
+            f"  {len(long)} rows over {training.max_length} tokens are left out of every arm: {', '.join(long[:5])}"
         )
+    for problem_id, why in list(refused.items())[:5]:
+        work.screen.say(f"  {problem_id} is left out of every arm: {why}")
+    if len(refused) > 5:
+        work.screen.say(f"  and {len(refused) - 5} more rows that cannot be learnt (see {student}.preflight.json)")
     _check_limits(work, found)
     facts: dict[str, Any] = {"dropped": sorted({*long, *refused}), "arms": to_json(found)}
     if training.eval_steps:
@@ -113,7 +113,7 @@ def make_preflight(work: StudyRun, student: str) -> None:
 
 
 def limits_of(work: StudyRun, name: str) -> dict[str, int]:
-    """The max_tokens of the arms that are asked with a tuned arm's adapter and write what it has learnt."""
+    """Return the max_tokens of the arms that use a tuned arm's adapter and generate what it has learnt."""
     study = work.study
     return {
         other: arm.max_tokens
@@ -123,14 +123,14 @@ def limits_of(work: StudyRun, name: str) -> dict[str, int]:
 
 
 def _check_limits(work: StudyRun, found: Mapping[str, Preflight]) -> None:
-    """Report rows that are longer than what an arm may write; InputError if they are many."""
+    """Report rows that are longer than what an arm may write. Raises InputError if they are many."""
     from tracedistill.sft.preflight import SHORT_ROWS
 
     for result in found.values():
         for name, limit, count in result.short:
             said = (
-                f"{count} of {result.rows} rows have more supervised tokens than the arm may write (max_tokens: "
-                f"{limit}), so that even a perfect student would be cut off; set base.max_tokens to {result.most}"
+                f"{count} of {result.rows} rows have more supervised tokens than the arm may generate (max_tokens: "
+                f"{limit}), so even a perfect student would be cut off; set base.max_tokens to {result.most}"
             )
             if count > SHORT_ROWS * result.rows and work.study.evaluation.cut_off == "refuse":
                 raise InputError(
@@ -140,7 +140,7 @@ def _check_limits(work: StudyRun, found: Mapping[str, Preflight]) -> None:
 
 
 def _too_long(work: StudyRun, tokenizer: Any, student: str) -> list[str]:
-    """Validation problems whose row is over max_length in one of a student's arms."""
+    """Return the validation problems whose row exceeds max_length in one of a student's arms."""
     from tracedistill.chat.rendering import render_example
 
     return sorted(

@@ -78,7 +78,7 @@ def _draw(work: StudyRun) -> None:
     # a training row without a gold has nothing to learn; a test row stays, and counts as ungradable
     blank = {problem.problem_id for problem in (*train, *validation) if not problem.answers}
     if work.task.name == "file" and blank:
-        work.screen.say(f"  {len(blank)} rows without a gold are left out of training and validation")
+        work.screen.say(f"  {len(blank)} rows without a gold answer are left out of training and validation")
         problems = [problem for problem in problems if problem.problem_id not in blank]
     write_json(
         work.run.path("problems.report.json"),
@@ -99,7 +99,7 @@ def _draw(work: StudyRun) -> None:
 
 
 def _near(train: Sequence[Problem], validation: Sequence[Problem], test: Sequence[Problem]) -> dict[str, Any]:
-    """Training problems that nearly are evaluation problems: listed for a person, never dropped by themselves."""
+    """Return training problems that nearly equal evaluation problems; they are listed, never dropped automatically."""
     found = find_contamination(train, [*validation, *test])
     pairs = [pair for pair in found.pairs if pair.tier in ("overlap", "similar")]
     return {
@@ -115,7 +115,7 @@ def _near(train: Sequence[Problem], validation: Sequence[Problem], test: Sequenc
 
 
 def _load_validation(work: StudyRun, source: Source) -> list[Problem]:
-    """The source's own validation split; empty where it has none."""
+    """Load the source's own validation split; empty if it has none."""
     config = work.study.task
     if config.validation_split not in work.task.splits:
         return []
@@ -126,7 +126,7 @@ def _load_validation(work: StudyRun, source: Source) -> list[Problem]:
 
 
 def _load(work: StudyRun, role: str, split: str, source: Source, size: int | None) -> list[Problem]:
-    """Problems of a source's split, sampled, under the role that they play in the study."""
+    """Load and sample the problems of a source's split, under their role in the study."""
     problems = list(work.task.load(split, replace(source, size=size)))
     chosen = problems if size is None else sample(problems, size, work.study.seed)
     return [replace(problem, split=role) for problem in chosen]
@@ -137,6 +137,6 @@ def _check_ids(problems: Sequence[Problem]) -> None:
     for problem in problems:
         if problem.problem_id in seen:
             raise InputError(
-                f"problem id '{problem.problem_id}' stands twice ({seen[problem.problem_id]}, {problem.split})"
+                f"problem id '{problem.problem_id}' is a duplicate ({seen[problem.problem_id]}, {problem.split})"
             )
         seen[problem.problem_id] = problem.split

@@ -23,9 +23,9 @@ def make_reviewed(work: StudyRun, teacher: str) -> None:
             traces = "trace" if left == 1 else "traces"
             known = f"{left} {traces} of {teacher}" if store.exists() else f"the traces of {teacher}"
             raise Paused(
-                f"{known} wait for a person's review (review.required in the recipe).\n"
+                f"{known} need review by a person (review.required in the recipe).\n"
                 f"  next: tracedistill review {work.recipe}\n"
-                "  then run the same command again; it goes on from here"
+                "  then run the same command again to continue"
             )
     done = [one for one in reviewed_of(store, teacher) if one.status != "open"]
     write_jsonl(work.run.path(f"reviewed/{teacher}.jsonl"), done)

@@ -54,7 +54,7 @@ def _is_complete(work: StudyRun, stage: str) -> bool:
 
 
 def wanted_nodes(work: StudyRun, stage: str) -> list[Node]:
-    """A stage's pieces and all that they need."""
+    """Return a stage's nodes and everything they need."""
     nodes = Graph(work).nodes()
     return upstream(nodes, [node for node in nodes if node.stage == stage])
 
@@ -65,7 +65,16 @@ def audit_judge(loaded: LoadedStudy, judge: str, labels: Path, *, quiet: bool = 
 
 
 def check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> dict[str, list[dict[str, Any]]]:
-    """Arm -> how many of its first n texts and verdicts change at other batch sizes; adapters are made if missing."""
+    """Count how many of each arm's first n texts and verdicts change at other batch sizes.
+
+    Missing adapters are tuned first.
+
+    Missing adapters are tuned first.
+
+    Missing adapters are tuned first.
+
+    Missing adapters are tuned first.
+    """
     work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
     work.run.claim()
     with work.run.lock():
@@ -85,12 +94,12 @@ def check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> di
 
 
 def status(loaded: LoadedStudy) -> list[tuple[Node, State]]:
-    """Every piece of the study and where it stands; writes nothing."""
+    """Return the state of every node of the study; writes nothing."""
     work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True), loaded.overrides)
     return [(node, work.run.state(node)) for node in Graph(work).nodes()]
 
 
 def report_of(loaded: LoadedStudy) -> dict[str, Any]:
-    """The report of a finished run."""
+    """Return the report of a finished run."""
     report: dict[str, Any] = read_json(loaded.study.folder / "report.json")
     return report

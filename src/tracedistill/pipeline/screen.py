@@ -29,12 +29,12 @@ class Screen:
         self.console = console(quiet=quiet, soft_wrap=True)
 
     def say(self, text: str) -> None:
-        """One line of plain text."""
+        """Print one line of plain text."""
         self.console.print(escape(text))
 
     @contextmanager
     def panel(self, label: str) -> Iterator[Callable[[Statistics], None]]:
-        """A live line of a teacher's run: counts, speed, money, time left; the function yielded takes the figures."""
+        """Yield a function that shows a teacher's figures in a live line: counts, speed, money, time left."""
         columns = (TextColumn("  {task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[told]}"))
         progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         last: Statistics | None = None
@@ -56,7 +56,7 @@ class Screen:
                 self.say(f"  {label}: {line}")
 
     def _plainly(self, label: str) -> Callable[[Callable[[], str]], None]:
-        """A function that says a line, made only then, once in a while; on a terminal, where a bar moves, never."""
+        """Return a function that prints a line now and then; on a terminal, where a bar moves, it prints nothing."""
         due = time.monotonic() + PLAIN
 
         def say(line: Callable[[], str]) -> None:
@@ -69,7 +69,7 @@ class Screen:
 
     @contextmanager
     def bar(self, label: str) -> Iterator[Callable[[int, int], None]]:
-        """A progress bar; the function yielded takes (done, of how many)."""
+        """Yield a function that moves a progress bar: (done, total)."""
         columns = (
             TextColumn("  {task.description}"),
             BarColumn(bar_width=24),
@@ -92,7 +92,7 @@ class Screen:
 
 
 def told(figures: Statistics) -> str:
-    """The figures of a teacher's run in one line."""
+    """Format the figures of a teacher's run as one line."""
     parts = [f"{figures.finished}/{figures.total}" if figures.total is not None else str(figures.finished)]
     for name, count in (("cached", figures.cached), ("failed", figures.failed), ("refused", figures.refused),
                         ("cut off", figures.cut_off), ("retried", figures.retried)):  # fmt: skip
@@ -104,7 +104,7 @@ def told(figures: Statistics) -> str:
         projected = figures.usd_projected
         parts.append(f"${figures.usd:.2f}" + (f" of about ${projected:.2f}" if projected else ""))
     if figures.in_flight or figures.concurrency:
-        parts.append(f"{figures.in_flight} in flight, {figures.concurrency} at most now")
+        parts.append(f"{figures.in_flight} in flight, at most {figures.concurrency} now")
     left = figures.seconds_left
     if left:
         parts.append(f"{int(left // 60)}:{int(left % 60):02d} left")
@@ -114,21 +114,21 @@ def told(figures: Statistics) -> str:
 
 
 def troubles(figures: Statistics) -> Iterator[str]:
-    """The commonest causes of failures with what to do about them, one line each."""
+    """Yield the most frequent causes of failures with their remedies, one line each."""
     commonest = sorted(figures.causes.items(), key=lambda item: -item[1])
     for cause, count in commonest[:SHOWN]:
         remedy = remedy_of(cause)
         yield f"{count} failed: {cause}" + (f"; {remedy}" if remedy else "")
     if len(commonest) > SHOWN:
-        yield f"and {len(commonest) - SHOWN} more causes, less often"
+        yield f"and {len(commonest) - SHOWN} less frequent causes"
     if figures.failed:
-        yield "to ask for failed answers again, set retry_failed: true"
+        yield "to retry failed requests, set retry_failed: true"
     if figures.cut_off:
-        yield f"{figures.cut_off} cut off: raise max_tokens (that asks again), or set retry_cut_off: true"
+        yield f"{figures.cut_off} cut off: raise max_tokens (this repeats them), or set retry_cut_off: true"
 
 
 def counted(items: Iterable[T], update: Callable[[int, int], None], total: int) -> Iterator[T]:
-    """The items; the bar is told of those that have been used, ten times a second at most."""
+    """Yield the items and update the progress bar at most ten times a second."""
     number, due = 0, 0.0
     for number, item in enumerate(items, start=1):
         yield item

@@ -40,7 +40,7 @@ class Spool:
         self.path.unlink(missing_ok=True)
 
     def put(self, place: int, kind: str, line: str) -> None:
-        """Keep a line without its end; `kind` is one letter. Raises InputError where the disk is full."""
+        """Keep a line without its end; `kind` is one letter. Raises InputError if the disk is full."""
         assert self._stream is not None
         while len(self._starts) <= place:
             self._starts.append(-1)
@@ -53,7 +53,7 @@ class Spool:
         self._end += len(data)
 
     def lines(self, kind: str) -> Iterator[str]:
-        """The lines of a kind, in their order, each with its end."""
+        """Yield the lines of a kind, in their order, each with its end."""
         assert self._stream is not None
         wanted = ord(kind)
         for start in self._starts:
@@ -74,7 +74,7 @@ class Mark:
         self.path = beside.with_name(f".{beside.name}.place")
 
     def read(self) -> int:
-        """The number noted; 0 where there is none."""
+        """Return the number noted; 0 if there is none."""
         try:
             return max(0, int(self.path.read_text(encoding="ascii")))
         except (OSError, ValueError):
@@ -86,7 +86,7 @@ class Mark:
             self.path.write_text(str(number), encoding="ascii")
 
     def remove(self) -> None:
-        """The work is done."""
+        """Remove the mark when the work is done."""
         self.path.unlink(missing_ok=True)
 
 
@@ -112,7 +112,7 @@ class FirstTraces:
         self._stream.close()
 
     def get(self, problem_id: str) -> Trace | None:
-        """The problem's first trace, if it has one."""
+        """Return the problem's first trace, if it has one."""
         start = self._starts.get(problem_id)
         if start is None:
             return None

@@ -71,7 +71,7 @@ class StudyRun:
             self._settle(known | dict.fromkeys(undecided, dtype or choose().dtype))
 
     def teacher_dtype(self, teacher: str) -> str:
-        """The dtype of a teacher that runs here; the run folder keeps it."""
+        """Return the dtype of a local teacher, as kept in the run folder."""
         name = f"teacher:{teacher}"
         return settle({name: "auto"}, self.run, self.screen)[name]
 
@@ -81,7 +81,7 @@ class StudyRun:
         return get_task(self.study.task.name)
 
     def content_of(self, student: str) -> dict[str, dict[str, Any]]:
-        """What a student is, for a manifest; nothing if it runs elsewhere, or its files are not on this machine."""
+        """Return a student's content hash for a manifest; empty if it runs elsewhere or its files are not here."""
         config = self.study.students[student]
         if config.base_url is not None or config.model.startswith(SCRIPTED):
             return {}
@@ -89,15 +89,15 @@ class StudyRun:
         return {} if found is None else {f"student {student}": to_json(found, defaults=True)}
 
     def prompt(self, arm: Arm) -> str:
-        """The text of an arm's prompt."""
+        """Return the text of an arm's prompt."""
         return prompt_text(arm.prompt, self.study.prompts, PROMPTS)
 
     def shows_plan(self, arm: Arm) -> bool:
-        """Whether the arm shows its student a teacher's steps."""
+        """Return whether the arm shows its student a teacher's steps."""
         return needs_plan(self.prompt(arm))
 
     def trace_wanted(self, arm: Arm) -> bool:
-        """Whether the arm asks its student for a trace."""
+        """Return whether the arm asks its student for a trace."""
         lender = self.study.arms[arm.adapter] if arm.adapter is not None else arm
         tuned = NO_TRACE if lender.rationale_weight is not None else lender.tune
         mixed_in = any(self.study.arms[other].tune != NO_TRACE for other in lender.mix)
@@ -108,11 +108,11 @@ class StudyRun:
         return asks_for_trace(self.prompt(arm)) or self.shows_plan(arm) or arm.shots_with_traces
 
     def facts(self) -> dict[str, Any]:
-        """What every manifest says beside its node's own settings: the whole recipe, the seed, which problems."""
+        """Return what every manifest records beside its node's settings: recipe, seed, problems."""
         return {"recipe": self.plain, "seed": self.study.seed, "data": self._drawn()}
 
     def _drawn(self) -> dict[str, Any]:
-        """Role -> how many problems and their ids' id; read again where the file is another."""
+        """Return role -> number of problems and hash of their ids, read again when the file changes."""
         path = self.run.path("problems.jsonl")
         if not path.exists():
             return {}
@@ -126,20 +126,20 @@ class StudyRun:
         return self._counted[1]
 
     def arms_of(self, student: str) -> list[str]:
-        """The tuned arms of a student."""
+        """Return the tuned arms of a student."""
         return [name for name in self.study.tuned_arms() if self.study.student_of(self.study.arms[name]) == student]
 
     def beside_recipe(self, path: str) -> str:
-        """A path as given, or beside the recipe where it is not found from the working folder (hub ids stay)."""
+        """Resolve a path from the working folder, or else beside the recipe; hub ids are unchanged."""
         beside = self.recipe.parent / path
         return str(beside) if not _is_there(Path(path)) and _is_there(beside) else path
 
     def each_problem(self) -> Records[Problem]:
-        """All problems as the study drew them, one at a time in memory."""
+        """Yield all problems as drawn, one at a time."""
         return Records(self.run.path("problems.jsonl"), Problem)
 
     def problems(self, *roles: str) -> list[Problem]:
-        """Problems with these roles (train, validation, test; all where none is named), as the study drew them."""
+        """Return the problems of these roles (train, validation, test; default: all), as drawn."""
         return [problem for problem in self.each_problem() if not roles or problem.split in roles]
 
     def write_by_parts(
@@ -161,7 +161,7 @@ class StudyRun:
         sum_parts(self.compute, job, sources, self.parts / name, take=take, progress=progress)
 
     def engine(self, student: str, adapter: Path | None = None, *, merge: bool = True) -> Engine:
-        """The engine of a student, with an arm's adapter or without; one base model serves all arms of a student."""
+        """Return a student's engine, with or without an arm's adapter; all arms of a student share one base model."""
         config, style = settled(self.study.students[student]), self.study.format
         if config.model.startswith(SCRIPTED):
             return ScriptedEngine.from_path(config.model.removeprefix(SCRIPTED))
@@ -188,7 +188,7 @@ class StudyRun:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether a path exists; of one with `{split}` in its name, whether a file of any split does."""
+    """Return whether a path exists; of one with `{split}` in its name, whether a file of any split does."""
     if "{split}" not in path.name:
         return path.exists() or ("{" in path.name and path.parent.exists())
     return any(path.parent.glob(path.name.replace("{split}", "*")))

@@ -99,7 +99,7 @@ def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet:
     if trainings > MOST and not yes:
         raise InputError(
             f"{trainings} trainings ({len(variants)} settings, {len(study.tuned_arms())} arms, "
-            f"{variants[0].study.training.seeds} seeds each), more than {MOST}: try fewer, or add --yes"
+            f"{variants[0].study.training.seeds} seeds each), more than {MOST}: use fewer, or add --yes"
         )
     pipeline.run(loaded, "problems", quiet=quiet)
     work = StudyRun(study, loaded.recipe, screen, loaded.overrides)
@@ -126,7 +126,10 @@ def _value(item: str, text: str) -> Any:
 
 
 def swept_of(items: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
-    """(dotted key -> its values, the other items). InputError where nothing is varied or a key cannot be."""
+    """Return (swept key -> its values, the other overrides). Raises InputError if nothing is swept or a key cannot be.
+
+    Raises InputError if nothing is swept or a key cannot be.
+    """
     known = {item.name for item in fields(TrainingConfig)}
     varied: dict[str, list[Any]] = {}
     others: list[str] = []
@@ -137,13 +140,13 @@ def swept_of(items: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
             others.append(item)
             continue
         if name in known and name in NOT_SWEPT:
-            raise InputError(f"{key}: is not chosen by validation; varied are {_examples()}")
+            raise InputError(f"{key}: cannot be swept. Sweep for example {_examples()}")
         values = [_value(item, part) for part in text.split(",") if part.strip()]
         if len(values) < 2 or key in varied:
-            raise InputError(f"{item}: wants several values, once: {key}=1e-3,2e-3")
+            raise InputError(f"{item}: must be given once, with several values: {key}=1e-3,2e-3")
         varied[key] = values
     if not varied:
-        raise InputError(f"nothing to try: name several values of a training setting, such as {_examples()}")
+        raise InputError(f"nothing to sweep: give several values of a training setting, such as {_examples()}")
     return varied, others
 
 
@@ -154,10 +157,10 @@ def _examples() -> str:
 def _variants(
     loaded: pipeline.LoadedStudy, overrides: Sequence[str], settings: Sequence[Mapping[str, Any]]
 ) -> list[pipeline.LoadedStudy]:
-    """The study at each setting, with its tuned arms alone."""
+    """Build the study at each setting, with its tuned arms only."""
     study = loaded.study
     if not study.tuned_arms():
-        raise InputError(f"{loaded.recipe}: no arm is tuned, so there is nothing to choose")
+        raise InputError(f"{loaded.recipe}: no arm is tuned, so there is nothing to sweep")
     plain = resolved(study)["arms"]
     same = resolved(replace(study, arms={"": Arm()}))["arms"][""]
     arms = {
@@ -181,21 +184,21 @@ def _variants(
         place = study.folder / FOLDER / folder_name(variant.study, tuple(setting))
         made.append(pipeline.load(loaded.recipe, [*common, *chosen, f"run_dir={json.dumps(str(place))}"]))
     if len({variant.study.folder for variant in made}) < len(made):
-        raise InputError("two of the settings are the same; name each value once")
+        raise InputError("two of the settings are identical; give each value once")
     return made
 
 
 def folder_name(study: Study, keys: Sequence[str]) -> str:
-    """A setting's folder: its values as the recipe's reader understands them, so that 1e-3 and 0.001 are one."""
+    """Name a setting's folder by its parsed values, so that 1e-3 and 0.001 share one."""
     parts = [f"{key.removeprefix(PREFIX)}-{getattr(study.training, key.removeprefix(PREFIX))}" for key in keys]
     return "_".join(parts).replace("/", "-")
 
 
 def _validation_problems(work: StudyRun) -> list[Problem]:
-    """The study's training and validation problems, the latter in the role of test problems."""
+    """Return the study's training and validation problems, the latter in the role of test problems."""
     held = work.problems("validation")
     if not held:
-        raise InputError("the study has no validation problems to choose by; set task.validation to some (100, say)")
+        raise InputError("the study has no validation problems to choose by; set task.validation, for example to 100")
     return [*work.problems("train"), *(replace(problem, split="test") for problem in held)]
 
 
@@ -264,13 +267,13 @@ def _found(
 
 
 def _most(arms: Iterable[Sequence[Tried]]) -> int:
-    """The setting with most right answers over these arms; the first of equals."""
+    """Return the setting with the most right answers over these arms; the first of equals."""
     totals = [sum(tried.right for tried in column) for column in zip(*arms, strict=True)]
     return totals.index(max(totals))
 
 
 def print_sweep(found: Sweep) -> None:
-    """The table, the best per arm and in common, and how to use it."""
+    """Print the table, the best settings and how to use them."""
     console = wide_console()
     heads = ["arm", *(_said(setting) for setting in found.settings), "best"]
     rows = []
@@ -286,25 +289,25 @@ def print_sweep(found: Sweep) -> None:
 
 
 def advice(found: Sweep) -> list[str]:
-    """What may be said of a sweep, and what to type."""
+    """Return the conclusions of a sweep, and what to type next."""
     lines = []
     unsure = [name for name, tried in found.arms.items() if _overlap(tried, found.best[name])]
     if unsure:
         lines.append(
-            f"the best and the next have overlapping intervals in {len(unsure)} of {len(found.arms)} arms "
-            f"({', '.join(unsure)}): {found.problems} problems do not tell them apart"
+            f"the two best settings have overlapping intervals in {len(unsure)} of {len(found.arms)} arms "
+            f"({', '.join(unsure)}): {found.problems} problems are too few to tell them apart"
         )
     for student, place in found.best_of_student.items():
         lines.append(f"best for the arms of {student}: {_said(found.settings[place])}")
     chosen = " ".join(f"{key}={value}" for key, value in found.settings[found.best_common].items())
     lines.append(
-        f"best in common: {chosen}; put it into the recipe's `training`, or behind every command: "
+        f"best common setting: {chosen}; put it into the recipe's `training`, or add it to every command: "
         f"tracedistill run {found.recipe} {chosen}"
     )
     if len(set(found.best.values())) > 1:
         lines.append(
-            "the arms' own best differ; one setting for all keeps them apart by their traces alone, and which arm it "
-            "suits stands in the table"
+            "the arms have different best settings; with one common setting they differ by their traces only, and the "
+            "table shows which arm it suits"
         )
     return lines
 

@@ -48,7 +48,7 @@ class Teachers:
         self.study = work.study
 
     def needed(self) -> list[str]:
-        """Teachers that some arm uses, with those whose traces they work on, sources first."""
+        """Return the teachers that some arm uses and those whose traces they work on, sources first."""
         found: list[str] = []
 
         def add(teacher: str, below: tuple[str, ...] = ()) -> None:
@@ -65,7 +65,7 @@ class Teachers:
         return found
 
     def _used(self) -> dict[str, set[str]]:
-        """Teacher -> roles of the problems that arms need its traces for."""
+        """Return teacher -> roles of the problems whose traces the arms need."""
         used: dict[str, set[str]] = {}
         for arm in self.study.arms.values():
             roles = set()
@@ -78,7 +78,7 @@ class Teachers:
         return used
 
     def roles(self, teacher: str) -> list[str]:
-        """Problems that this teacher decomposes: what costs nothing is made for all, what costs only where used."""
+        """Return the roles of the problems that a teacher decomposes: all if it is free, else only the used ones."""
         if self.study.teachers[teacher].kind in FREE_TEACHERS:
             return ["test", "train", "validation"]
         used = self._used()
@@ -95,16 +95,16 @@ class Teachers:
             source = self.source_of(source)
 
     def text(self, teacher: str) -> str:
-        """The teacher's prompt."""
+        """Return the teacher's prompt."""
         return prompt_text(self.study.teachers[teacher].prompt, self.study.prompts, TEACHER_PROMPTS)
 
     def source_of(self, teacher: str) -> str | None:
-        """The teacher on whose traces this one works, if any."""
+        """Return the teacher on whose traces this one works, if any."""
         config = self.study.teachers[teacher]
         return sources_of(self.text(teacher), config, teacher) if config.kind in ("model", "student") else None
 
     def params(self, teacher: str) -> dict[str, Any]:
-        """What the teacher's traces depend on."""
+        """Return what the teacher's traces depend on."""
         config = self.work.plain["teachers"][teacher]
         params = {key: value for key, value in config.items() if key not in NOT_CONTENT}
         known: dict[str, Any] = {"teacher": params, "task": self.study.task.name, "roles": self.roles(teacher)}
@@ -133,7 +133,7 @@ class Teachers:
         config = self.study.teachers[teacher]
         lost = self._decompose(teacher, config) if config.kind in FREE_TEACHERS else self._ask(teacher, config)
         if lost:
-            self.work.screen.say(f"  {teacher}: {lost} counted failures in traces/{teacher}.failures.jsonl")
+            self.work.screen.say(f"  {teacher}: {lost} failures are listed in traces/{teacher}.failures.jsonl")
 
     def _decompose(self, teacher: str, config: TeacherConfig) -> int:
         """Write the traces and failures of a teacher that calls no model; returns how many failures there are."""
@@ -150,31 +150,40 @@ class Teachers:
             noted = _noted(counted(traces, update, len(problems)), taught)
             write_jsonl(run.path(f"traces/{teacher}.jsonl"), noted)
         if config.kind in ("rules", "gold"):
-            cause = "the task's rules give no trace" if config.kind == "rules" else "no plan can be made of its gold"
+            cause = "the task has no rules for this problem" if config.kind == "rules" else "its gold gives no plan"
             missing = [problem.problem_id for problem in problems if problem.problem_id not in taught]
             failures = [Failure(problem_id, teacher, 0, "error", cause, "") for problem_id in missing]
         return write_jsonl(run.path(f"traces/{teacher}.failures.jsonl"), failures)
 
     def _recorded(self, teacher: str, config: TeacherConfig, problems: Sequence[Problem]) -> Iterator[Trace]:
-        """Traces of a file, or of the problems' own rows; where the recipe does not say what they are, they tell."""
+        """Yield the traces of a file or of the problems' own rows.
+
+        If the recipe does not classify them, their text does.
+
+        If the recipe does not classify them, their text does.
+
+        If the recipe does not classify them, their text does.
+
+        If the recipe does not classify them, their text does.
+        """
         path = self._file(config) if config.path else None
         reads: str = config.reads
         if reads == "auto":
             reads, why = reads_by(recorded_texts(config, path, problems))
-            self.work.screen.say(f"  {teacher}: read as {reads}s: {why} (to change that, set teachers.{teacher}.reads)")
+            self.work.screen.say(f"  {teacher}: read as {reads}s: {why} (set teachers.{teacher}.reads to change that)")
         if path is None:
             return read_in_rows(self.work.task, problems, teacher, reads, numbered=config.traces == "numbered")
         ids = {problem.problem_id: None for problem in problems}
         return read_recorded(self.work.task, config, path, ids, teacher, reads)
 
     def requests(self, teacher: str, sources: Sources) -> Iterator[Request]:
-        """What is asked of a model teacher, in the problems' order."""
+        """Yield a model teacher's requests, in the problems' order."""
         return (request for _, request in self._numbered(teacher, sources))
 
     def _numbered(
         self, teacher: str, sources: Sources, first: int = 0, count: int | None = None
     ) -> Iterator[tuple[int, Request]]:
-        """(place in the order, request) for `count` lines of the problems' file, from line `first` on."""
+        """Yield (position, request) for `count` lines of the problems' file, starting at line `first`."""
         config, roles, line = self.study.teachers[teacher], self.roles(teacher), first - 1
         rows = read_jsonl(self.work.run.path("problems.jsonl"), Problem, skip=first)
 
@@ -190,7 +199,7 @@ class Teachers:
             yield line * config.samples + request.sample, request
 
     def sources(self, teacher: str) -> AbstractContextManager[Sources]:
-        """The traces that a teacher works on, by problem; none where it works on problems alone."""
+        """Return the traces that a teacher works on, by problem; empty if it works on problems alone."""
         source = self.source_of(teacher)
         if source is None:
             return nullcontext(dict[str, Trace]())
@@ -239,13 +248,14 @@ class Teachers:
         write_json(run.path(f"traces/{teacher}.usage.json"), to_json(usage, defaults=True))
         if errors and errors == number:
             raise InputError(
-                f"teachers.{teacher}: no trace was made: all {number} requests failed, the causes stand above and in "
-                f"traces/{teacher}.failures.jsonl; mend them and run again with teachers.{teacher}.retry_failed=true"
+                f"teachers.{teacher}: no trace was made: all {number} requests failed; the causes are listed "
+                "above and in "
+                f"traces/{teacher}.failures.jsonl. Fix them, then run again with teachers.{teacher}.retry_failed=true"
             )
         return lost
 
     def _count(self, teacher: str) -> int | None:
-        """How many requests there will be, as the drawing of problems wrote it down."""
+        """Return the number of requests, as recorded when the problems were drawn."""
         path = self.work.run.path("problems.report.json")
         sizes = read_json(path).get("sizes", {}) if path.exists() else {}
         roles = self.roles(teacher)
@@ -254,35 +264,35 @@ class Teachers:
         return sum(int(sizes[role]) for role in roles) * self.study.teachers[teacher].samples
 
     def _without_source(self, teacher: str, sources: Sources) -> Iterator[str]:
-        """A counted failure for each problem that the other teacher made no trace of."""
+        """Yield a counted failure for each problem without a source trace."""
         source = self.source_of(teacher)
         if source is None:
             return
         roles = self.roles(teacher)
         for problem in self.work.each_problem():
             if problem.split in roles and sources.get(problem.problem_id) is None:
-                cause = f"{source} made no trace to work on"
+                cause = f"{source} made no traces to work on"
                 yield dumps(Failure(problem.problem_id, teacher, 0, "error", cause, "")) + "\n"
 
     def dry_run(self) -> None:
-        """For every model teacher: the first prompt, calls, tokens and cost; nothing is called."""
+        """Print each model teacher's first prompt, calls, tokens and cost, without calling it."""
         judge = self.study.validation.judge
         if judge != "none":
-            self.work.screen.say(f"  {judge}: judges what rules leave undecided; how much that is, traces will show")
+            self.work.screen.say(f"  {judge}: judges what rules leave undecided; how much depends on the traces")
         models = [name for name in self.needed() if self.study.teachers[name].kind in ("model", "student")]
         if not models:
-            self.work.screen.say("no model teacher in this study: teaching costs nothing")
+            self.work.screen.say("this study has no model teacher: teaching costs nothing")
         for teacher in models:
             source = self.source_of(teacher)
             if source is not None and not self.work.run.path(f"traces/{source}.jsonl").exists():
-                self.work.screen.say(f"  {teacher}: works on the traces of {source}, which are not made yet")
+                self.work.screen.say(f"  {teacher}: works on the traces of {source}, which do not exist yet")
                 continue
             engine = self.engine(teacher, self.study.teachers[teacher])
             with self.sources(teacher) as sources, open_cache(self.work) as cache:
                 announce(self.work, teacher, self.requests(teacher, sources), engine, cache)
 
     def engine(self, teacher: str, config: TeacherConfig) -> Engine:
-        """What runs the teacher: an endpoint (live or batch), a model here, a scripted one."""
+        """Return the teacher's engine: an endpoint (live or batch), a local model, or a script."""
         if config.kind == "student":
             return self.work.engine(self._student(config), None)
         model = config.model or ""
@@ -323,7 +333,7 @@ class Teachers:
 
 
 def _noted(traces: Iterable[Trace], taught: set[str]) -> Iterator[Trace]:
-    """The traces, each problem's id noted as it passes."""
+    """Yield the traces and record each problem's id."""
     for trace in traces:
         taught.add(trace.problem_id)
         yield trace

@@ -15,7 +15,7 @@ from tracedistill.pipeline.teach import Teachers
 
 
 def quotes(work: StudyRun, complete: Collection[str]) -> Iterator[Quote]:
-    """One for each model teacher whose traces are not there yet, sources first; what is in the cache counts too.
+    """Yield a quote for each model teacher without traces, sources first; cached answers are counted as free.
 
     `complete`: names of the nodes that are. Where the problems are not there, the recipe's sizes count, and nothing
     where it gives none.
@@ -55,7 +55,7 @@ def quotes(work: StudyRun, complete: Collection[str]) -> Iterator[Quote]:
 
 
 def why_not_shown(work: StudyRun) -> list[str]:
-    """What keeps first prompts and the cache's share from being shown: weights to load here, keys that are not set."""
+    """Return why first prompts and cached shares cannot be shown: weights to load, or keys that are not set."""
     study, found = work.study, []
     for name in Teachers(work).needed():
         config = study.teachers[name]
@@ -66,8 +66,8 @@ def why_not_shown(work: StudyRun) -> list[str]:
             student = study.students[config.student or next(iter(study.students))]
             model, far, key = student.model, student.base_url, student.key_env
         if far is None and not model.startswith(SCRIPTED):
-            found.append(f"{name} would have to be loaded on this machine")
+            found.append(f"{name} would have to be loaded on this machine first")
         if far is not None and key and not os.environ.get(key, "").strip():
             # not named here: somebody may have put the key itself there
             found.append(f"teachers.{name}.key_env names no environment variable that is set")
-    return [f"first prompts, and which answers are bought already: {why}" for why in found]
+    return [f"unknown: first prompts, and which answers are cached already: {why}" for why in found]

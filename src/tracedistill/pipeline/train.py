@@ -43,7 +43,7 @@ def make_adapter(work: StudyRun, name: str, seed: int) -> dict[str, Any]:
     if study.training.eval_steps:
         validation = Records(work.run.path(heldout_file(name)), Example, kept)
         if not any(True for _ in validation):
-            work.screen.say(f"  {run}: no row of a validation problem: nothing is evaluated during training")
+            work.screen.say(f"  {run}: no validation rows, so nothing is evaluated during training")
     template = train_arm(
         name=run,
         rows=rows,

@@ -28,7 +28,7 @@ from tracedistill.validation.model_judge import JudgeItem, ModelVerdict, judge_i
 
 
 def judge_params(work: StudyRun) -> dict[str, Any]:
-    """What verdicts depend on: the rule of the recipe and, where a model judges, all that shapes its answers."""
+    """Return what verdicts depend on: the recipe's rule and, with a model judge, all that shapes its answers."""
     plain = work.plain["validation"]
     params: dict[str, Any] = {"keep": plain["keep"], "leaks": plain["leaks"]}
     if plain["judge"] != "none":
@@ -124,18 +124,19 @@ def judge_traces(work: StudyRun, teacher: str) -> None:
     marked = sum(count for reason, count in report.reasons.items() if reason in ("left-over marker", "lone surrogate"))
     if marked:
         work.screen.say(
-            f"  {teacher}: {marked} traces hold marks of thinking, control tokens or half characters, and are not used "
+            f"  {teacher}: {marked} traces contain thinking marks, control tokens or broken characters and "
+            "are not used "
             f"(reasons in validation/{teacher}.jsonl)"
         )
     if report.judge is not None:
         work.screen.say(
             f"  {report.judge.judge} judged {report.judge.plans} plans and {report.judge.steps} steps, decided "
-            f"{report.judge.decided} of the plans, disagrees with rules {report.judge.disagreements} times"
+            f"{report.judge.decided} of the plans, disagreed with the rules {report.judge.disagreements} times"
         )
 
 
 def learning(work: StudyRun, teacher: str) -> list[str]:
-    """Models of the students that are tuned here, if the teacher's texts are somebody's own words."""
+    """Return the models of the students tuned here, if the teacher's texts are not made by rules."""
     study = work.study
     if study.teachers[teacher].kind in ("rules", "gold"):
         return []
@@ -144,7 +145,7 @@ def learning(work: StudyRun, teacher: str) -> list[str]:
 
 
 def _special_tokens(work: StudyRun, teacher: str) -> frozenset[str]:
-    """The special tokens of these students, as far as their tokenizers lie on this machine."""
+    """Return the special tokens of these students, as far as their tokenizers lie on this machine."""
     from tracedistill.engines.sizes import local_folder
     from tracedistill.engines.tokenizers import special_tokens
 
@@ -154,12 +155,12 @@ def _special_tokens(work: StudyRun, teacher: str) -> frozenset[str]:
             folder = local_folder(model)
             found |= special_tokens(folder) if folder is not None else frozenset()
             if folder is None:
-                work.screen.say(f"  {model} is not on this machine yet: only common control tokens are looked for")
+                work.screen.say(f"  {model} is not on this machine yet: only common control tokens are checked")
     return frozenset(found)
 
 
 def _ask(work: StudyRun, teacher: str, items: Sequence[JudgeItem]) -> Mapping[str, ModelVerdict]:
-    """The judge's verdicts on a teacher's plans and steps, by item id."""
+    """Judge a teacher's plans and steps with the model judge; verdicts by item id."""
     name = work.study.validation.judge
     engine = JudgeEngine(work, name, f"judging-{teacher}")
     verdicts = judge_items(items, engine, sampling=engine.sampling, seed=work.study.seed)
@@ -190,11 +191,11 @@ class JudgeEngine:
         return self._engine
 
     def describe(self) -> dict[str, Any]:
-        """As the model's own engine does, with the system message of the recipe."""
+        """Describe the judge as its model's engine does, with the recipe's system message."""
         return {**self.engine.describe(), **({"system": self._config.system} if self._config.system else {})}
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
-        """Bought or out of the cache; failures come back as such."""
+        """Yield generations, called or cached; failures are returned as such."""
         head = (Message("system", self._config.system),) if self._config.system else ()
         asked = [replace(request, messages=(*head, *request.messages)) for request in requests] if head else requests
         yield from buy(self._work, self._label, self._config, self.engine, asked, self.usage)

@@ -21,7 +21,7 @@ PLAN_PROMPTS = frozenset({
 
 
 def check(study: Study, fail: Fail) -> None:
-    """What one field alone cannot tell."""
+    """Check rules that involve several fields."""
     if study.study is not None and not is_file_name(study.study):
         fail("study", NOT_A_NAME)
     for name, arm in study.arms.items():
@@ -54,7 +54,7 @@ def check(study: Study, fail: Fail) -> None:
 
 
 def _check_names(study: Study, fail: Fail) -> None:
-    """No two files of a study may have one name, on file systems that ignore case either."""
+    """Check that no two files of a study share a name, also on case-insensitive file systems."""
     for section in ("arms", "students", "teachers"):
         names = [str(name) for name in getattr(study, section) or {}]
         for name in names:
@@ -65,30 +65,30 @@ def _check_names(study: Study, fail: Fail) -> None:
 
 
 def _check_task(study: Study, fail: Fail) -> None:
-    """Fields of one's own data: of task `file` alone, and of the judge that they belong to."""
+    """Check the fields of task `file`, and that they fit its judge."""
     task = study.task
     if task.name != "file":
         given = {"judge": task.judge != "auto", "labels": task.labels, "instruction": task.instruction}
         for name, is_given in given.items():
             if is_given:
-                fail(f"task.{name}", f"only task file takes it; '{task.name}' has its own")
+                fail(f"task.{name}", f"only valid with task file; '{task.name}' has its own")
     tolerance = task.tolerance
     if tolerance is not None and any((tolerance.relative, tolerance.absolute)):
         if task.judge not in ("number", "auto"):
-            fail("task.tolerance", f"only judge number has one, not '{task.judge}'")
+            fail("task.tolerance", f"only valid with judge: number, not '{task.judge}'")
         if min(tolerance.relative or 0, tolerance.absolute or 0) < 0:
             fail("task.tolerance", "must not be below 0")
     if task.labels and task.judge not in ("label", "auto"):
-        fail("task.labels", f"only judge label has a closed set, not '{task.judge}'")
+        fail("task.labels", f"only valid with judge: label, not '{task.judge}'")
     folded = [str(label).casefold() for label in task.labels or ()]
     if len(set(folded)) < len(folded):
-        fail("task.labels", "two labels differ in case alone, or not at all")
+        fail("task.labels", "two labels are equal or differ only in case")
     if task.first_choice not in (None, 0, 1):
         fail("task.first_choice", "must be 0 or 1")
 
 
 def _check_arm(study: Study, name: str, arm: Arm, fail: Fail) -> None:
-    """One arm: whom and what it names, and fields that do not go together."""
+    """Check one arm: the names it uses, and fields that exclude each other."""
     key = f"arms.{name}"
     for label, given, known in (("student", arm.student, study.students), ("teacher", arm.teacher, study.teachers)):
         if given is not None and given not in known:
@@ -100,29 +100,32 @@ def _check_arm(study: Study, name: str, arm: Arm, fail: Fail) -> None:
         value = getattr(arm, label)
         if value is not None and value < least:
             fail(f"{key}.{label}", f"must be at least {least}")
+    trained_prompt = (
+        f"a tuned arm is evaluated with the prompt it was trained on. Add another arm with {{adapter: {name}}}"
+    )
     if arm.prompt == "few-shot" and arm.shots is not None and arm.shots < 1:
         fail(f"{key}.shots", "must be at least 1")
     if arm.tune is not None and arm.prompt == "few-shot":
-        fail(f"{key}.prompt", f"a tuned arm is asked as it was trained; another arm may have {{adapter: {name}}}")
+        fail(f"{key}.prompt", trained_prompt)
     if arm.plan == "none":
-        fail(f"{key}.plan", "'none' is no plan; take another prompt")
+        fail(f"{key}.plan", "'none' is not a plan; use another prompt")
     if arm.rationale_weight is not None and (arm.tune in (None, "none") or arm.rationale_weight <= 0):
-        fail(f"{key}.rationale_weight", "must be above 0, and wants an arm that is tuned on traces")
+        fail(f"{key}.rationale_weight", "must be above 0, and needs an arm that is tuned on traces")
     if arm.forced is not None and arm.tune is not None:
-        fail(f"{key}.forced", f"a tuned arm is asked as it was trained; another arm may have {{adapter: {name}}}")
+        fail(f"{key}.forced", trained_prompt)
     if arm.served is not None and (arm.tune is not None or arm.adapter is not None):
-        fail(f"{key}.served", "an adapter is tuned here (tune), borrowed (adapter) or served; not two of these")
+        fail(f"{key}.served", "set only one of tune, adapter and served")
     student = study.students.get(study.student_of(arm)) if study.students else None
     if student is not None and student.base_url is None and arm.served is not None:
-        fail(f"{key}.served", "the student has no base_url, so nothing is served")
+        fail(f"{key}.served", "the student has no base_url, so served has no effect")
     if student is not None and student.base_url is not None and (arm.tune is not None or arm.adapter is not None):
-        fail(f"{key}.tune", "the student runs at an endpoint: what is tuned elsewhere is named by `served`")
+        fail(f"{key}.tune", "the student runs at an endpoint; name a model tuned elsewhere with `served`")
     if student is not None and student.base_url is not None and arm.forced is not None:
-        fail(f"{key}.forced", "chat endpoints do not go on from a begun answer; a local student does")
+        fail(f"{key}.forced", "chat endpoints cannot continue a prefilled answer, so forced arms need a local student")
 
 
 def _uses_traces(study: Study, arm: Arm) -> bool:
-    """Whether an arm needs a teacher: for shots, tuning or a begun answer, or because its prompt shows a plan."""
+    """Return whether an arm needs a teacher: for shots, tuning, prefill or a plan in its prompt."""
     shots = arm.prompt == "few-shot" and bool(arm.shots_with_traces)
     tuned = arm.tune not in (None, "none")
     forced = arm.forced not in (None, "own")
@@ -133,7 +136,7 @@ def _uses_traces(study: Study, arm: Arm) -> bool:
 
 
 def _check_samples(study: Study, name: str, arm: Arm, fail: Fail) -> None:
-    """As many plans as an arm shows have to be made: told before a model is asked for fewer."""
+    """Check that a teacher makes as many plans as an arm shows, before any model is called."""
     teacher = study.teachers.get(study.teacher_of(arm)) if study.teachers else None
     if teacher is None or teacher.kind not in ("model", "student"):
         return
@@ -144,7 +147,7 @@ def _check_samples(study: Study, name: str, arm: Arm, fail: Fail) -> None:
 
 
 def _check_adapter(study: Study, name: str, arm: Arm, fail: Fail) -> None:
-    """A borrowed adapter exists and fits; a trace of its own has an arm that it comes from; samples are drawn."""
+    """Check that a borrowed adapter exists and fits, that `forced: own` has its arm, and that samples are drawn."""
     key = f"arms.{name}"
     if arm.adapter is not None:
         lender = study.arms.get(arm.adapter)
@@ -152,35 +155,39 @@ def _check_adapter(study: Study, name: str, arm: Arm, fail: Fail) -> None:
             fail(f"{key}.adapter", "an arm tunes an adapter of its own or uses another arm's, not both")
         elif lender is None or lender.tune is None:
             tuned = [other for other, candidate in study.arms.items() if candidate and candidate.tune is not None]
-            fail(f"{key}.adapter", f"'{arm.adapter}' is no tuned arm{near(arm.adapter, tuned)}")
+            fail(f"{key}.adapter", f"'{arm.adapter}' is not a tuned arm{near(arm.adapter, tuned)}")
         elif study.student_of(lender) != study.student_of(arm):
             fail(f"{key}.adapter", f"'{arm.adapter}' tunes another student")
     elif arm.forced == "own" and study.twin_of(name) is None:
-        fail(f"{key}.forced", "own: the study has no arm that is as this one but not forced")
+        fail(f"{key}.forced", "forced: own needs a matching arm without 'forced' (same prompt, student and adapter)")
     if arm.adapter is not None and arm.forced == "own" and arm.adapter in study.arms and study.twin_of(name) is None:
-        fail(f"{key}.forced", "own: the study has no arm with this adapter and prompt that is not forced")
+        fail(f"{key}.forced", "forced: own needs an arm with this adapter and prompt that is not forced")
     temperature = study.evaluation.temperature if arm.temperature is None else arm.temperature
     if (arm.samples or 1) > 1 and not temperature:
-        fail(f"{key}.samples", "several samples at temperature 0 are all alike; set temperature")
+        fail(f"{key}.samples", "several samples at temperature 0 are identical; set temperature")
 
 
 def _check_mix(study: Study, name: str, arm: Arm, fail: Fail) -> None:
-    """What is mixed in are rows of other tuned arms of the student, one per problem, and not more than there are."""
+    """Check that mixed-in rows come from other tuned arms of the student, one per problem, with shares up to 1."""
     shares = arm.mix or {}
     if shares and arm.tune is None:
-        fail(f"arms.{name}.mix", "mixes rows to tune on, and nothing is tuned: set tune")
+        fail(f"arms.{name}.mix", "mixes training rows, but the arm is not tuned: set tune")
     if shares and arm.rationale_weight is not None:
-        fail(f"arms.{name}.mix", "mixes arms of one row per problem; rationale_weight makes two")
+        fail(f"arms.{name}.mix", "needs arms with one row per problem; rationale_weight makes two")
     for other, share in shares.items():
         key, lender = f"arms.{name}.mix.{other}", study.arms.get(other)
         if other == name:
-            fail(key, "is the arm itself, which has what is left")
+            fail(key, "an arm cannot mix in itself; it keeps the remaining share automatically")
         elif lender is None or lender.tune is None:
-            fail(key, f"is no tuned arm{near(other, [each for each in study.tuned_arms() if each != name])}")
+            fail(key, f"is not a tuned arm{near(other, [each for each in study.tuned_arms() if each != name])}")
         elif study.student_of(lender) != study.student_of(arm):
             fail(key, "tunes another student")
         elif lender.mix or lender.rationale_weight is not None:
-            fail(key, f"has {'a mix' if lender.mix else 'two rows per problem'} itself; name arms of one kind of rows")
+            fail(
+                key,
+                f"has {'a mix' if lender.mix else 'two rows per problem'} itself; only plain tuned arms can "
+                "be mixed in",
+            )
         if share is not None and not 0 < share <= 1:
             fail(key, "must be above 0 and at most 1")
     if sum(share or 0 for share in shares.values()) > 1 + 1e-9:
@@ -188,7 +195,7 @@ def _check_mix(study: Study, name: str, arm: Arm, fail: Fail) -> None:
 
 
 def _check_attribution(study: Study, fail: Fail) -> None:
-    """Its arms exist, and are of one student."""
+    """Check that the arms of an attribution exist and share a student."""
     for number, entry in enumerate(study.attribution or ()):
         names = {"plan": entry.plan, "gold": entry.gold, "again": entry.again}
         for label, name in names.items():
@@ -196,18 +203,18 @@ def _check_attribution(study: Study, fail: Fail) -> None:
                 fail(f"attribution[{number}].{label}", f"unknown arm '{name}'{near(name, study.arms)}")
         known = [study.arms[name] for name in names.values() if name in study.arms]
         if len({(study.student_of(arm), arm.adapter) for arm in known if arm is not None}) > 1:
-            fail(f"attribution[{number}]", "its arms are of different students; attribution holds the student fixed")
+            fail(f"attribution[{number}]", "its arms have different students; attribution compares arms of one student")
 
 
 def _check_review(study: Study, fail: Fail) -> None:
-    """Its teachers exist."""
+    """Check that the reviewed teachers exist."""
     for name in (study.review.teachers if study.review is not None else None) or ():
         if name is not None and name not in study.teachers:
             fail("review.teachers", f"unknown teacher '{name}'{near(name, study.teachers)}")
 
 
 def _check_teachers(study: Study, fail: Fail) -> None:
-    """What each kind of teacher needs."""
+    """Check what each kind of teacher requires."""
     for name, teacher in {name: teacher for name, teacher in study.teachers.items() if teacher is not None}.items():
         key = f"teachers.{name}"
         if teacher.kind == "recorded" and not teacher.path and study.task.name != "file":
@@ -219,12 +226,12 @@ def _check_teachers(study: Study, fail: Fail) -> None:
         if teacher.source is not None and (teacher.source not in study.teachers or teacher.source == name):
             fail(f"{key}.source", f"unknown teacher '{teacher.source}'{near(teacher.source, study.teachers)}")
         if teacher.samples is not None and teacher.samples > 1 and not teacher.temperature:
-            fail(f"{key}.samples", "several samples at temperature 0 are all alike; set temperature")
+            fail(f"{key}.samples", "several samples at temperature 0 are identical; set temperature")
         if teacher.mode == "batch" and not teacher.base_url:
             fail(f"{key}.mode", "batch needs an endpoint: set base_url")
         needed = sorted({"model", "messages"} & set(teacher.omit or ()))
         if needed:
-            fail(f"{key}.omit", f"'{needed[0]}' is what is asked; it cannot be left out")
+            fail(f"{key}.omit", f"'{needed[0]}' is the question itself; it cannot be left out")
         for field_name in ("max_tokens", "samples", "concurrency", "timeout"):
             value = getattr(teacher, field_name)
             if value is not None and value <= 0:
@@ -232,7 +239,7 @@ def _check_teachers(study: Study, fail: Fail) -> None:
 
 
 def _check_endpoints(study: Study, fail: Fail) -> None:
-    """No secret in what is written down: refused here, before any manifest holds the recipe."""
+    """Refuse secrets in the recipe before any manifest contains it."""
     for name, teacher in study.teachers.items():
         if teacher is not None:
             for field_name, fault in endpoint_faults(teacher.base_url, teacher.key_env or "", teacher.extra or {}):
@@ -244,7 +251,7 @@ def _check_endpoints(study: Study, fail: Fail) -> None:
 
 
 def _check_judge(study: Study, fail: Fail) -> None:
-    """The judge is a model among the teachers."""
+    """Check that the judge is a model teacher."""
     name = study.validation.judge if study.validation is not None else None
     if name in (None, "none"):
         return
@@ -252,12 +259,12 @@ def _check_judge(study: Study, fail: Fail) -> None:
     if name not in study.teachers:
         fail("validation.judge", f"unknown teacher '{name}'{near(name, study.teachers)}; or none")
     elif teacher is not None and teacher.kind != "model":
-        fail("validation.judge", f"'{name}' is a teacher of kind {teacher.kind}; a judge is of kind model")
+        fail("validation.judge", f"'{name}' is a teacher of kind {teacher.kind}; a judge must be of kind model")
 
 
 _ABOVE_0 = ("must be above 0", lambda value: value > 0)
 _NOT_BELOW_0 = ("must not be below 0", lambda value: value >= 0)
-_SHARE = ("must lie between 0 and 1", lambda value: 0 <= value < 1)
+_SHARE = ("must be between 0 and 1", lambda value: 0 <= value < 1)
 
 BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
     **{
@@ -269,7 +276,7 @@ BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
     },
     **{f"training.{name}": _NOT_BELOW_0 for name in ("warmup", "weight_decay", "max_grad_norm", "eval_steps")},
     "training.lora_dropout": _SHARE,
-    "training.max_steps": ("must be above 0, or -1 (as the epochs say)", lambda value: value > 0 or value == -1),
+    "training.max_steps": ("must be above 0, or -1 (use epochs)", lambda value: value > 0 or value == -1),
     "evaluation.batch_size": _ABOVE_0,
     "evaluation.samples": _ABOVE_0,
     "evaluation.temperature": _NOT_BELOW_0,
@@ -279,7 +286,7 @@ BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "task.train": _ABOVE_0,
     "task.test": _ABOVE_0,
     "task.validation": _NOT_BELOW_0,
-    "task.failing_golds": ("must lie between 0 and 1", lambda value: 0 <= value <= 1),
+    "task.failing_golds": ("must be between 0 and 1", lambda value: 0 <= value <= 1),
     "budget.usd": _NOT_BELOW_0,
     "budget.tokens": _NOT_BELOW_0,
     "budget.calls": _NOT_BELOW_0,
@@ -289,7 +296,7 @@ BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
 
 
 def _check_compute(study: Study, fail: Fail) -> None:
-    """Where rows are worked on."""
+    """Check where rows are processed."""
     if study.cores is not None and study.cores < 1:
         fail("cores", "must be at least 1; leave it out for all cores")
     kind, colon, address = (study.compute or LOCAL).partition(":")
@@ -307,11 +314,11 @@ def _check_numbers(study: Study, fail: Fail) -> None:
         _check_method(study, fail)
     evaluation = study.evaluation
     if evaluation is not None and (evaluation.samples or 1) > 1 and not evaluation.temperature:
-        fail("evaluation.samples", "several samples at temperature 0 are all alike; set evaluation.temperature")
+        fail("evaluation.samples", "several samples at temperature 0 are identical; set evaluation.temperature")
 
 
 def _check_method(study: Study, fail: Fail) -> None:
-    """Ways of tuning that do not go together."""
+    """Check that the tuning options can be combined."""
     training = study.training
     if training.method == "full":
         for name, student in study.students.items():
@@ -319,16 +326,16 @@ def _check_method(study: Study, fail: Fail) -> None:
                 fail("training.method", f"full: the 4-bit weights of students.{name} cannot be tuned; use lora")
         for key in ("lora_rslora", "lora_dora"):
             if getattr(training, key):
-                fail(f"training.{key}", "is of method lora")
+                fail(f"training.{key}", "is only valid with method: lora")
     if training.lora_init == "orthogonal" and (training.lora_r or 0) % 2:
         fail("training.lora_r", "must be even for lora_init: orthogonal")
     if training.lora_dora and training.lora_init in ("pissa", "pissa_niter_16", "olora"):
-        fail("training.lora_init", f"{training.lora_init} does not go with lora_dora; use default")
+        fail("training.lora_init", f"{training.lora_init} cannot be combined with lora_dora; use default")
     if training.lora_targets is not None and not training.lora_targets.replace(",", "").strip():
         fail("training.lora_targets", "must be all-linear, or names of modules separated by commas")
 
 
 def near(word: Any, known: Collection[Any]) -> str:
-    """`; did you mean ...?` where something known is close, else nothing."""
+    """Return `; did you mean ...?` if a known name is close, else nothing."""
     close = difflib.get_close_matches(str(word), [str(item) for item in known], n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""

@@ -36,7 +36,7 @@ def differences(before: Any, now: Any, kind: Any = PARTS, key: str = "") -> Iter
 
 
 def _part(kind: Any, name: str) -> tuple[Any, Any]:
-    """(what stands under a name, its default); None where there is none."""
+    """Return (what stands under a name, its default), or None."""
     if isinstance(kind, Mapping):
         return kind.get(name), None
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
@@ -46,7 +46,7 @@ def _part(kind: Any, name: str) -> tuple[Any, Any]:
 
 @functools.cache
 def _fields(kind: type[Any]) -> dict[str, tuple[Any, Any]]:
-    """Field of a part of the recipe -> (its type, its default as a JSON value)."""
+    """Return field of a part of the recipe -> (its type, its default as a JSON value)."""
     hints = typing.get_type_hints(kind)
     found = {}
     for field in dataclasses.fields(kind):

@@ -43,7 +43,7 @@ def parse(text: str) -> Any:
 
 
 def _count(node: yaml.Node, known: dict[int, int], open_nodes: set[int]) -> int:
-    """Values below a node with its aliases written out; known by node, so that the count itself stays small."""
+    """Return values below a node with its aliases written out; known by node, so that the count itself stays small."""
     if id(node) in known:
         return known[id(node)]
     if id(node) in open_nodes:

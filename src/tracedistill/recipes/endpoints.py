@@ -27,7 +27,7 @@ _NOT_A_VARIABLE = (
 
 
 def endpoint_faults(base_url: str | None, key_env: str, extra: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(field, what is wrong with it), without ever quoting a value."""
+    """Yield (field, what is wrong with it), without ever quoting a value."""
     if base_url is not None:
         fault = _url_fault(base_url)
         if fault:
@@ -39,11 +39,11 @@ def endpoint_faults(base_url: str | None, key_env: str, extra: Mapping[str, Any]
         if path == f"extra.{name}" and name in RESERVED:
             yield path, f"{name} cannot be set here; use the recipe's own settings"
         elif _SECRET_NAMES.search(name) or (isinstance(value, str) and looks_like_key(value)):
-            yield path, "looks like a secret, and would be written into manifests; give the key by key_env"
+            yield path, "looks like a secret and would be written into manifests; give the key with key_env"
 
 
 def looks_like_key(text: str) -> bool:
-    """Whether a text is more likely a key than a name: a known prefix, or long with small letters and digits mixed."""
+    """Return whether a text looks like a key: a known prefix, or long with mixed letters and digits."""
     if _PREFIXED.match(text.strip()):
         return True
     return any(
@@ -61,14 +61,14 @@ def _url_fault(base_url: str) -> str:
     if not host or url.scheme not in {"http", "https"} or not base_url.isprintable() or " " in base_url:
         return "give the endpoint's URL, such as https://api.openai.com/v1"
     if url.username or url.password or url.query or url.fragment:
-        return "holds credentials or a query, and would be written into manifests; give the key by key_env"
+        return "contains credentials or a query and would be written into manifests; give the key with key_env"
     if any(_PREFIXED.match(part) for part in url.path.split("/")):
-        return "its path looks like it holds a key, and would be written into manifests; give the key by key_env"
+        return "its path looks like it contains a key and would be written into manifests; give the key with key_env"
     return ""
 
 
 def _leaves(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """(dotted path, value) of everything below a mapping, inner mappings' own names included."""
+    """Yield (dotted path, value) of everything below a mapping, inner mappings' own names included."""
     items: Iterator[tuple[Any, Any]] = iter(())
     if isinstance(value, Mapping):
         items = iter(value.items())

@@ -21,7 +21,9 @@ class Cell:
 
 
 def spread_grid(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[Cell]]]:
-    """(the recipe with one arm per cell, arm -> its cells); `student: all` or `student: [a, b]`, and so for teachers.
+    """Return (the recipe with one arm per cell, arm -> its cells).
+
+    `student: all` or `student: [a, b]`, and so for teachers.
 
     What refers to such an arm (adapter, comparisons, attribution) refers to the cell of the same student and teacher.
     Values that are no names are left for the reader to complain about.
@@ -68,13 +70,13 @@ def _cells(name: str, arm: Any, raw: Mapping[str, Any]) -> list[Cell]:
 
 
 def _same_place(cells: list[Cell], at: Mapping[str, str], name: str) -> str:
-    """The cell that agrees with a place wherever both say something; the plain name where it is not one."""
+    """Return the cell that matches a place on all shared axes; the plain name if it is not a grid."""
     found = [cell.name for cell in cells if all(at.get(axis, value) == value for axis, value in cell.at.items())]
     return found[0] if len(found) == 1 else name
 
 
 def _plain_base(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The base without what the grid has spread: an arm has one student and one teacher."""
+    """Return the base without the axes that the grid has spread."""
     base = raw.get("base")
     if not isinstance(base, dict):
         return {}
@@ -99,7 +101,7 @@ def _references(
 
 
 def _pairs(pair: Any, cells: Mapping[str, list[Cell]], places: Mapping[str, Mapping[str, str]]) -> list[Any]:
-    """The pairs of cells of one student; where a teacher is varied on both sides, of one teacher."""
+    """Return the comparable pairs of cells: of one student and, if both vary the teacher, of one teacher."""
     if (
         not isinstance(pair, list)
         or len(pair) != 2

@@ -66,7 +66,7 @@ class Key:
 
 
 def keys() -> Iterator[tuple[str, str, list[Key]]]:
-    """(section, what it is, its keys) of every section of a recipe, in the order in which they are declared."""
+    """Yield (section, what it is, its keys) of every section of a recipe, in the order in which they are declared."""
     yield from _section("", Study)
 
 
@@ -89,7 +89,7 @@ def _section(path: str, kind: Any) -> Iterator[tuple[str, str, list[Key]]]:
 
 
 def _below(kind: Any, path: str) -> tuple[str, Any] | None:
-    """(path, record) of a field that holds records; None for others."""
+    """Return (path, record) of a field that holds records; None for others."""
     if dataclasses.is_dataclass(kind):
         return path, kind
     arguments = get_args(kind)
@@ -101,7 +101,7 @@ def _below(kind: Any, path: str) -> tuple[str, Any] | None:
 
 
 def docs_of(kind: Any) -> dict[str, str]:
-    """Field -> the docstring below it."""
+    """Return field -> the docstring below it."""
     (record,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(record, ast.ClassDef)
     found = {}
@@ -114,7 +114,7 @@ def docs_of(kind: Any) -> dict[str, str]:
 
 
 def example_of(key: Key) -> Any:
-    """A value that one writes for a key."""
+    """Return a value that one writes for a key."""
     if key.path in EXAMPLES:
         return EXAMPLES[key.path]
     kind = _bare(key.kind)
@@ -130,14 +130,14 @@ def example_of(key: Key) -> Any:
 
 
 def _bare(kind: Any) -> Any:
-    """A type without its None."""
+    """Return a type without its None."""
     if get_origin(kind) in (typing.Union, types.UnionType):
         return next(each for each in get_args(kind) if each is not type(None))
     return kind
 
 
 def type_in_words(kind: Any) -> str:
-    """A type as a reader understands it."""
+    """Return a type as a reader understands it."""
     bare = _bare(kind)
     origin, arguments = get_origin(bare), get_args(bare)
     if origin is Literal:
@@ -161,7 +161,7 @@ An editor completes and checks keys if the recipe's first line is
 
 
 def reference() -> str:
-    """docs/recipe-reference.md."""
+    """Return docs/recipe-reference.md."""
     lines = ["# Recipe reference", "", HEAD, ""]
     for path, about, own in keys():
         lines += [f"## {path or 'top level'}", "", " ".join(about.split()), ""]
@@ -186,7 +186,7 @@ def _code(value: Any) -> str:
 
 
 def json_schema() -> dict[str, Any]:
-    """A JSON Schema of recipes, for completion and checks in an editor."""
+    """Return a JSON Schema of recipes, for completion and checks in an editor."""
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "tracedistill recipe", **_record(Study)}
 
 

@@ -306,24 +306,24 @@ class Study:
         return arm.teacher or next(iter(self.teachers))
 
     def tuned_arms(self) -> list[str]:
-        """Names of the arms that an adapter is tuned for, in the recipe's order."""
+        """Return the names of the tuned arms, in the recipe's order."""
         return [name for name, arm in self.arms.items() if arm.tune is not None]
 
     def lenders_of(self, name: str) -> tuple[str, ...]:
-        """The arms whose rows a tuned arm trains on: itself, then those that it mixes in."""
+        """Return the arms whose rows a tuned arm trains on: itself, then those that it mixes in."""
         return (name, *self.arms[name].mix)
 
     def adapter_of(self, name: str) -> str | None:
-        """The arm whose adapter this arm uses: itself, another one, or None for the untuned student."""
+        """Return the arm whose adapter this arm uses: itself, another one, or None for the untuned student."""
         return name if self.arms[name].tune is not None else self.arms[name].adapter
 
     def runs_of(self, name: str) -> list[str]:
-        """The arm's runs, one per seed of its adapter: names of files below adapters/ and generations/."""
+        """Return the arm's runs, one per seed of its adapter: names of files below adapters/ and generations/."""
         count = self.training.seeds if self.adapter_of(name) is not None else 1
         return [run_name(name, seed) for seed in range(count)]
 
     def twin_of(self, name: str) -> str | None:
-        """The arm that is as this one but not forced; None where there is none."""
+        """Return the arm that equals this one without `forced`, or None."""
         arm, adapter = replace(self.arms[name], forced=None, tune=None, adapter=None), self.adapter_of(name)
         for other, candidate in self.arms.items():
             same = replace(candidate, tune=None, adapter=None, max_tokens=arm.max_tokens, vote=arm.vote) == arm
@@ -332,17 +332,17 @@ class Study:
         return None
 
     def samples_of(self, name: str) -> int:
-        """Attempts per problem of one run of an arm."""
+        """Return the number of attempts per problem in one run of an arm."""
         arm = self.arms[name]
         return arm.plans * (self.evaluation.samples if arm.samples is None else arm.samples)
 
 
 def run_name(arm: str, seed: int) -> str:
-    """The name of an arm's run with its adapter's seed-th seed."""
+    """Return the name of an arm's run with its adapter's seed-th seed."""
     return arm if seed == 0 else f"{arm}.seed{seed}"
 
 
 def arm_of_run(run: str) -> str:
-    """The arm that a run is of; no arm's own name ends like one of `run_name` (see `names.DERIVED`)."""
+    """Return the arm that a run is of; no arm's own name ends like one of `run_name` (see `names.DERIVED`)."""
     arm, _, number = run.rpartition(".seed")
     return arm if arm and number.isdecimal() else run

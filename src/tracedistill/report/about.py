@@ -118,12 +118,12 @@ def _data(view: RunView, report: Mapping[str, Any]) -> Section | None:
     found = read_json(path)
     sizes = found["sizes"]
     rows: list[tuple[Cell, ...]] = [
-        (f"{first} problems that also stand in {second}", part["found"], part["n"], _ids(_first_ids(part["repeats"])))
+        (f"{first} problems that also occur in {second}", part["found"], part["n"], _ids(_first_ids(part["repeats"])))
         for name, part in found["overlap"].items()
         for second, first in (name.split("/"),)
     ]
     rows += [
-        (f"{name}: problems that stand there twice", sum(len(one["ids"]) for one in repeats), sizes.get(name),
+        (f"{name}: duplicate problems", sum(len(one["ids"]) for one in repeats), sizes.get(name),
          _ids(_first_ids(repeats)))
         for name, repeats in found["duplicates"].items()
     ]  # fmt: skip
@@ -143,13 +143,13 @@ def _data(view: RunView, report: Mapping[str, Any]) -> Section | None:
     if assembly.get("rows") is not None and any(arm["kind"] == "tuned" for arm in report["arms"]):
         notes.append(
             f"Tuned on {assembly['rows']} of {assembly['train_problems']} training problems: one without an accepted "
-            "trace for every arm is in none."
+            "trace in every arm is left out of all."
         )
     for student in view.recipe["students"]:
         preflight = view.folder / "sft" / f"{student}.preflight.json"
         long = read_json(preflight)["dropped"] if preflight.exists() else []
         if long:
-            notes.append(f"{student}: {len(long)} rows were too long and are in no arm ({_ids(long)}).")
+            notes.append(f"{student}: {len(long)} rows were too long and left out of every arm ({_ids(long)}).")
     return Section("data", "Data and rejections", tuple(notes), tuple(tables))
 
 
@@ -169,7 +169,7 @@ def _imports(report: Mapping[str, Any]) -> Section | None:
         )
         for arm in arms
     ]
-    note = "Imported outputs are judged by the same judges as a study's; who made them, and how, nobody checked here."
+    note = "Imported outputs are judged by the same judges as a study's; how they were made was not checked."
     heads = ("arm", "file", "sha-256", "answer metric", "rows", "refused", "without text")
     return Section("imports", "Imported outputs", (note,), (_table("", heads, rows),))
 

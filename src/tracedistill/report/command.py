@@ -46,7 +46,7 @@ def with_pairs(view: RunView, pairs: Sequence[str]) -> RunView:
         first, comma, second = pair.partition(",")
         unknown = next((name for name in (first, second) if name not in names), None)
         if not comma or first == second or unknown is not None:
-            raise InputError(f"--compare {pair}: give two arms as FIRST,SECOND; there are: {', '.join(names)}")
+            raise InputError(f"--compare {pair}: give two arms as FIRST,SECOND, from {', '.join(names)}")
         chosen.append((first, second))
     return replace(view, comparisons=tuple(chosen))
 

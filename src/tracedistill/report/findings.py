@@ -48,14 +48,14 @@ def findings(report: Mapping[str, Any]) -> list[str]:
         return found
     if not fair:
         return [*found, "No finding: every comparison holds a plan or trace made from the gold against an arm without."]
-    return [*found, "No difference between the compared arms is larger than chance would explain at these numbers."]
+    return [*found, "No comparison is significant after the Holm correction."]
 
 
 def _failed_calls(report: Mapping[str, Any]) -> list[str]:
     """Arms of endpoints with calls that brought nothing: they count as wrong answers and are none."""
     return [
         f"{arm['name']}: {arm['errors']} of {arm['attempts']} calls to its endpoint failed or were refused and count "
-        "as no answer, so its accuracy is too low. Run the same command to ask the failed ones again."
+        "as no answer, so its accuracy is too low. Run the same command to retry the failed ones."
         for arm in report["arms"]
         if arm.get("errors") and arm["kind"] != "imported"
     ]
@@ -137,7 +137,7 @@ def _plans_with_answers(report: Mapping[str, Any]) -> list[str]:
     if len(arms) > FEW_PLANS:
         listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         oracles = [arm["name"] for arm in arms if has_oracle_plan(arm)]
-        seen = f" Made by somebody who saw the gold: {', '.join(oracles)}." if oracles else ""
+        seen = f" Made with the gold in view: {', '.join(oracles)}." if oracles else ""
         sentence = (
             f"Steps shown contain the answer in so many of the problems: {listed}{original}. Where they do, picking it "
             f"out would do.{seen}"

@@ -153,7 +153,7 @@ def view_of_study(
 def view_of_folder(folder: Path) -> RunView:
     """The view of a run folder alone. InputError where it is none, holds no attempts, or fits nothing."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such run folder; give a run folder, or a recipe (.yaml)")
+        raise InputError(f"{folder}: no such run folder; give a run folder or a recipe (.yaml)")
     recipe = _recipe_of(folder)
     if recipe is not None:
         view = _view_of_recipe(folder, recipe, None)
@@ -165,8 +165,8 @@ def view_of_folder(folder: Path) -> RunView:
         view = RunView(folder, folder.resolve().name, imported["task"], 0, arms, pairs)
     else:
         raise InputError(
-            f"{folder}: not a run folder: neither manifests of a study nor {IMPORTED}; "
-            "make one by `tracedistill run` or `tracedistill import --run-dir`"
+            f"{folder}: not a run folder: it has neither manifests of a study nor {IMPORTED}; "
+            "make one with `tracedistill run` or `tracedistill import --run-dir`"
         )
     if not view.arms:
         raise InputError(f"{folder}: no attempts yet; run `tracedistill evaluate` on its recipe first")

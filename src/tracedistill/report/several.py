@@ -63,7 +63,7 @@ def _check(views: Sequence[RunView]) -> None:
     places = Counter(view.folder.resolve() for view in views)
     twice = next((view.folder for view in views if places[view.folder.resolve()] > 1), None)
     if twice is not None:
-        raise InputError(f"{twice}: given twice; a run compared with itself says nothing")
+        raise InputError(f"{twice}: given twice; give different runs")
 
 
 def _labels(views: Sequence[RunView]) -> list[str]:

@@ -64,7 +64,7 @@ def _check_problems(view: RunView, problems: Mapping[str, Problem]) -> None:
         if unknown is not None:
             raise InputError(
                 f"{arm.path}: attempts at problem '{unknown}', which {arm.folder / 'problems.jsonl'} does not have; "
-                "put the whole file back, or run or import the arm again"
+                "restore the whole file, or run or import the arm again"
             )
 
 

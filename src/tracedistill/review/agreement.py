@@ -60,7 +60,16 @@ def percent_agreement(first: Sequence[L], second: Sequence[L]) -> float | None:
 
 
 def cohen_kappa(first: Sequence[L], second: Sequence[L]) -> float | None:
-    """Cohen's kappa of two raters, unweighted; None where both always give the same one label, or without units."""
+    """Compute Cohen's kappa of two raters, unweighted.
+
+    None without units, or if both always give the same single label.
+
+    None without units, or if both always give the same single label.
+
+    None without units, or if both always give the same single label.
+
+    None without units, or if both always give the same single label.
+    """
     _check(first, second)
     n = len(first)
     if not n:
@@ -72,7 +81,7 @@ def cohen_kappa(first: Sequence[L], second: Sequence[L]) -> float | None:
 
 
 def krippendorff_alpha(units: Sequence[Sequence[L | None]], level: Level = "nominal") -> float | None:
-    """Krippendorff's alpha over units, each the labels of its raters (None: not rated); any number of raters.
+    """Compute Krippendorff's alpha over units with the labels of any number of raters (None: not rated).
 
     `ordinal` and `interval` want numbers. Units with fewer than two labels do not count. None where all labels that
     count are one and the same (nothing varies, so nothing can be said), or where none count.
@@ -88,7 +97,7 @@ def krippendorff_alpha(units: Sequence[Sequence[L | None]], level: Level = "nomi
 
 
 def agreement_of(store: ReviewStore) -> Agreement:
-    """Percent agreement and kappa of every two reviewers, alpha over all, on decisions approved, edited, rejected.
+    """Compute percent agreement and kappa of every two reviewers, and alpha over all, on approved, edited, rejected.
 
     A decision made to settle others' disagreement was made knowing theirs, and is left out.
     """
@@ -116,7 +125,7 @@ def _within(counts: Counter[L], distance: Callable[[L, L], float]) -> float:
 
 
 def _distance(totals: Counter[L], level: Level) -> Callable[[L, L], float]:
-    """How far apart two labels are, squared."""
+    """Return how far apart two labels are, squared."""
     if level == "nominal":
         return lambda a, b: float(a != b)
     if level == "interval":

@@ -35,11 +35,11 @@ SAID = {
     "rejected": "Rejected.",
     "saved": "Saved.",
     "undone": "Taken back.",
-    "nothing": "There is nothing to take back.",
-    "end": "That was the last one: nothing is left in this queue.",
+    "nothing": "There is nothing to undo.",
+    "end": "That was the last one: this queue is empty.",
     "differs": "Saved, and another reviewer decided differently: reviewers disagree on this trace.",
     "conflict": "This trace was changed in another tab or window since you opened it. Nothing was overwritten: the "
-    "text below is yours and is not saved. Saving now puts it over the other one, which undo brings back.",
+    "text below is yours and is not saved. Saving now replaces the other one; undo restores it.",
 }  # fmt: skip
 """What the page may say after an action, by the name that an address may carry."""
 
@@ -63,11 +63,11 @@ class Form:
     """Name -> values."""
 
     def one(self, name: str, default: str = "") -> str:
-        """The first value, with the line ends that we write."""
+        """Return the first value, with our line ends."""
         return received(self.fields.get(name, [default])[0])
 
     def number(self, name: str) -> int:
-        """A whole number; HTTPException 400 where it is none."""
+        """Return a whole number. Raises HTTPException 400 if it is not one."""
         number = whole_number(self.one(name))
         if number is None:
             raise HTTPException(400, f"{name} must be a whole number")
@@ -87,12 +87,12 @@ def place_of(request: Request) -> int:
     """Return the place that an address names; HTTPException 404 if it names none."""
     place = whole_number(request.path_params["place"])
     if place is None:
-        raise HTTPException(404, "no such place")
+        raise HTTPException(404, "no such page")
     return place
 
 
 async def read_form(request: Request) -> Form:
-    """The fields of a form (application/x-www-form-urlencoded); HTTPException for a body that is none."""
+    """Parse a form (application/x-www-form-urlencoded). Raises HTTPException for another body."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         raise HTTPException(415, "want a form")
     body = await bounded_body(request)
@@ -122,7 +122,7 @@ class Pages:
         self.environment.filters["clock"] = clock
 
     def html(self, name: str, request: Request, status: int = 200, **values: Any) -> HTMLResponse:
-        """A page; its main part alone where our script asks."""
+        """Render a page, or only its main part for our script."""
         layout = "part.html.j2" if request.headers.get("x-part") else "base.html.j2"
         here = request.url.path.removeprefix(self.base)
         text = self.environment.get_template(name).render(layout=layout, here=here, now=time.time(), **values)
@@ -137,7 +137,7 @@ class ReviewPages:
         self.pages = pages
 
     def routes(self) -> list[Route]:
-        """Address -> page."""
+        """Return address -> page."""
         return [
             Route("/", self.queue),
             Route("/start", self.start),
@@ -147,11 +147,11 @@ class ReviewPages:
         ]
 
     def chosen(self, request: Request) -> Filter:
-        """The filter of an address; without one, what the command line asked for."""
+        """Return the filter of an address, or the one of the command line."""
         return Filter.read(request.query_params, None if request.query_params else self.desk.default)
 
     def queue(self, request: Request) -> Response:
-        """The queue: filters with their counts, a page of traces."""
+        """Show the queue: filters with their counts, and a page of traces."""
         desk, chosen = self.desk, self.chosen(request)
         after = whole_number(request.query_params.get("after", "0")) or 0
         lines = queue.lines(desk.store, desk.reviewer, chosen, after)
@@ -163,24 +163,24 @@ class ReviewPages:
         )  # fmt: skip
 
     def start(self, request: Request) -> Response:
-        """The first trace of a filter."""
+        """Show the first trace of a filter."""
         chosen = self.chosen(request)
         first = self.desk.next(chosen, 0)
         return RedirectResponse(self.address(first, chosen, "" if first else "end"), 303)
 
     def agreement(self, request: Request) -> Response:
-        """What reviewers of the same traces agree on."""
+        """Show the agreement of reviewers of the same traces."""
         return self.pages.html("agreement.html.j2", request, agreement=agreement_of(self.desk.store))
 
     def item(self, request: Request) -> Response:
-        """One trace."""
+        """Show one trace."""
         return self.show(request, self.place(request), self.chosen(request), request.query_params.get("said", ""))
 
     def show(
         self, request: Request, item: int, chosen: Filter, said: str = "", *, status: int = 200, goto: str = "",
         unsaved: Work | None = None, alert: str = "",
     ) -> Response:  # fmt: skip
-        """One trace as a page; `goto`: the id of the element to go to."""
+        """Render one trace as a page; `goto`: the id of the element to go to."""
         sheet = self.desk.sheet(item, unsaved)
         progress, median = self.desk.progress(chosen)
         answer = self.pages.html(
@@ -192,7 +192,7 @@ class ReviewPages:
         return answer
 
     async def act(self, request: Request) -> Response:
-        """One action on one trace."""
+        """Perform one action on one trace."""
         form = await read_form(request)
         return await run_in_threadpool(self._act, request, form)
 
@@ -250,7 +250,7 @@ class ReviewPages:
         return self.go(request, item, chosen, "saved")
 
     def go(self, request: Request, item: int | None, chosen: Filter, said: str, goto: str = "") -> Response:
-        """On to an item (None: the queue): our script gets it at once, a browser is sent there."""
+        """Go to an item (None: the queue): our script gets it at once, a browser is redirected."""
         if item is not None and request.headers.get("x-part"):
             return self.show(request, item, chosen, said, goto=goto)
         address = self.address(item, chosen, said) + (f"#{goto}" if goto else "")
@@ -259,21 +259,21 @@ class ReviewPages:
         return RedirectResponse(address, 303)
 
     def place(self, request: Request) -> int:
-        """The place of the trace that an address names; HTTPException 404 for none."""
+        """Return the place of the trace in an address. Raises HTTPException 404 if there is none."""
         item = whole_number(request.path_params["item"])
         if item is None or not self.desk.holds(item):
             raise HTTPException(404, "no such trace")
         return item
 
     def address(self, item: int | None, chosen: Filter, said: str = "") -> str:
-        """The address of an item (None: the queue) in a filter."""
+        """Return the address of an item (None: the queue) in a filter."""
         query = chosen.address() + (f"&said={said}" if said else "")
         path = "/" if item is None else f"/item/{item}"
         return f"{self.pages.base}{path}?{query}"
 
 
 def verdicts(sheet: Sheet, saved: Work) -> dict[str, Any]:
-    """What the script puts beside the lines while somebody types."""
+    """Return what the script shows beside the lines while the reviewer types."""
     judgement: Judgement = sheet.judgement
     return {
         "version": saved.version,
@@ -286,7 +286,7 @@ def verdicts(sheet: Sheet, saved: Work) -> dict[str, Any]:
 
 
 def build(pages: Pages, token: str, hosts: Sequence[str], routes: Sequence[Route]) -> Guard:
-    """The application behind its guard."""
+    """Build the application behind its guard."""
 
     def asset(request: Request) -> Response:
         name = request.path_params["name"]
@@ -309,5 +309,5 @@ def build(pages: Pages, token: str, hosts: Sequence[str], routes: Sequence[Route
 
 
 def clock(seconds: float | None) -> str:
-    """Seconds as minutes and seconds; a dash for None."""
+    """Format seconds as minutes and seconds; a dash for None."""
     return "–" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -89,11 +89,11 @@ def review(what: Reviewed, options: Options, say: Callable[[str], None] = shown.
     """Fill the store, then serve the page or do what was asked instead; 0: done, 2: rows were refused."""
     reviewer = options.reviewer or getpass.getuser()
     if not reviewer.strip() or len(reviewer) > 60 or not reviewer.isprintable():
-        raise InputError("--reviewer wants a name of up to 60 printable characters")
+        raise InputError("--reviewer must be a name of up to 60 printable characters")
     with ReviewStore(what.store) as store:
         added = _fill(store, what, options)
         if added:
-            say(f"{added} traces to review, kept in {what.store}")
+            say(f"{added} traces to review, stored in {what.store}")
         if options.teacher and not store.one("SELECT 1 FROM items WHERE teacher = ?", options.teacher):
             raise InputError(f"--teacher {options.teacher}: no trace of this teacher")
         chosen = Filter(teacher=options.teacher, sample=options.sample, seed=options.seed)
@@ -108,7 +108,8 @@ def review(what: Reviewed, options: Options, say: Callable[[str], None] = shown.
             check_output(options.out, what.store, *options.inputs)
             if options.out.exists() and not options.overwrite:
                 raise InputError(
-                    f"{options.out}: exists, and may hold edits that were not imported; import it first, give another "
+                    f"{options.out}: exists, and may contain edits that were not imported; import it first, "
+                    "choose another "
                     "name, or add --overwrite"
                 )
             _export(desk, chosen, options.out, rating, say)
@@ -161,9 +162,9 @@ def _export(desk: Desk, chosen: Filter, path: Path, rating: Rating | None, say: 
 
 def _import(desk: Desk, path: Path, say: Callable[[str], None]) -> int:
     done = import_sheet(desk, path)
-    say(f"{path}: {done.changed} traces changed, {done.same} rows say what is stored already")
+    say(f"{path}: {done.changed} traces changed, {done.same} rows equal what is already stored")
     for line in done.refused:
-        say(f"not taken: {line}")
+        say(f"not imported: {line}")
     return 2 if done.refused else 0
 
 
@@ -199,7 +200,7 @@ def _reading(what: Reviewed, options: Options) -> Reading | None:
     if not options.read:
         return None
     if what.folder is None:
-        raise InputError("--read wants a study: it reads its attempts")
+        raise InputError("--read needs a study, because it reads the study's attempts")
     from tracedistill.review.reading import load_reading
 
     labels = None if options.labels is None else read_labels(options.labels)

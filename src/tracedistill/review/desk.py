@@ -114,18 +114,18 @@ class Desk:
     # ---- looking
 
     def find(self, trace_id: str) -> int:
-        """The place of a trace; KeyError for an unknown one."""
+        """Return the place of a trace. Raises KeyError if it is unknown."""
         item = self.store.item_of(trace_id)
         if item is None:
             raise KeyError(trace_id)
         return item
 
     def holds(self, item: int) -> bool:
-        """Whether there is a trace at a place."""
+        """Return whether there is a trace at a place."""
         return self.store.one("SELECT 1 FROM items WHERE id = ?", item) is not None
 
     def sheet(self, item: int, unsaved: Work | None = None) -> Sheet:
-        """An item; `unsaved`: text that is shown in place of what is stored."""
+        """Return an item; `unsaved`: text that is shown in place of what is stored."""
         trace, name = self.store.trace(item), self.store.task_of(item)
         problem, task = self.store.problem(trace.problem_id), self.task(name)
         works = works_of(self.store, item)
@@ -151,11 +151,11 @@ class Desk:
         )
 
     def progress(self, chosen: Filter) -> tuple[Progress, float | None]:
-        """How far the reviewer is in a filter, and the median of seconds that a decision took him."""
+        """Return how far the reviewer is in a filter, and the median seconds per decision."""
         return queue.progress(self.store, self.reviewer, chosen), median_seconds(self.store, self.reviewer)
 
     def next(self, chosen: Filter, item: int, *, back: bool = False) -> int | None:
-        """The neighbouring place in a filter."""
+        """Return the neighbouring place in a filter."""
         return queue.neighbour(self.store, self.reviewer, chosen, item, back=back)
 
     def _judge(self, task: Task, problem: Problem, trace: Trace, work: Work, item: int) -> Judgement:
@@ -187,7 +187,7 @@ class Desk:
     # ---- acting: each may raise Conflict, and writes nothing then
 
     def text(self, item: int, version: int, lines: Sequence[str], answer: str | None, comment: str) -> Work:
-        """The work with this text on it, not saved; InputError for text beyond the limits."""
+        """Return the work with this text, unsaved. Raises InputError if the text exceeds the limits."""
         if len(lines) > MAX_LINES or any(len(line) > MAX_LINE for line in (*lines, answer or "", comment)):
             raise InputError(f"at most {MAX_LINES} steps of {MAX_LINE} characters")
         work = replace(work_of(self.store, item, self.reviewer), comment=comment.strip(), version=version)
@@ -232,7 +232,7 @@ class Desk:
         return self.save(item, moved, seconds, what), to
 
     def restore(self, item: int, text: Work, seconds: float) -> Work:
-        """The maker's own text again."""
+        """Restore the maker's own text."""
         return self.save(item, replace(text, lines=None, answer=None), seconds, "restore")
 
     def approve(self, item: int, text: Work, seconds: float) -> Work:
@@ -241,7 +241,7 @@ class Desk:
             trace = self.store.trace(item)
             lines = [line for line in shown_lines(trace, text) if line.strip()]
             if not lines:
-                raise InputError("there is no step to approve; reject the trace, or take the edits back")
+                raise InputError("the trace has no step to approve; reject it, or undo the edits")
             text = with_text(trace, text, lines, shown_answer(trace, text))
         return self._decide(item, text, "approved", seconds)
 
@@ -267,13 +267,13 @@ class Desk:
         return change(self.store, item, self.reviewer, saved.version, "gold", lambda work: new(work), seconds)
 
     def undo(self, item: int, text: Work) -> tuple[int, str] | None:
-        """Take the last action back; returns (place, action), or None where there is none."""
+        """Take the last action back; returns (place, action), or None if there is none."""
         self.save(item, text, 0.0)
         return undo(self.store, self.reviewer, item)
 
 
 def _marks(lines: Sequence[str], draft: Trace, verdict: Validation) -> list[Mark]:
-    """The verdict on each line: by its place, where as many steps were read as lines stand there."""
+    """Return the verdict on each line, if as many steps were parsed as there are lines."""
     by_step = {step.index: Mark(step.outcome, step.reason) for step in verdict.trace.steps}
     filled = [at for at, line in enumerate(lines) if line.strip()]
     found = [Mark("unread") for _ in lines]

@@ -37,7 +37,7 @@ _BREAK = re.compile(r"\r\n?")
 
 
 def lines_of(trace: Trace) -> tuple[str, ...]:
-    """The trace as lines to edit: its steps; where its text could not be read, the lines of the text."""
+    """Return the trace as lines to edit: its steps, or the lines of a text that could not be parsed."""
     if trace.steps:
         return tuple(step.text for step in trace.steps)
     return tuple(line for line in _BREAK.sub("\n", trace.text).split("\n") if line.strip())
@@ -67,7 +67,7 @@ def restored(text: str) -> str:
 
 
 def with_text(trace: Trace, work: Work, lines: Sequence[str], answer: str | None) -> Work:
-    """The work with these lines and this answer; what equals the maker's text is no change.
+    """Return the work with these lines and this answer; what equals the maker's text is no change.
 
     A line that came back as it was sent keeps what could not be sent (`sendable`).
     """
@@ -82,17 +82,17 @@ def with_text(trace: Trace, work: Work, lines: Sequence[str], answer: str | None
 
 
 def shown_lines(trace: Trace, work: Work) -> tuple[str, ...]:
-    """The lines as they stand: the draft's, else the maker's."""
+    """Return the lines as they stand: the draft's, else the maker's."""
     return lines_of(trace) if work.lines is None else work.lines
 
 
 def shown_answer(trace: Trace, work: Work) -> str | None:
-    """The stated answer as it stands; None where the trace states none."""
+    """Return the stated answer as it stands; None if the trace states none."""
     return trace.answer if work.answer is None else work.answer
 
 
 def edited_trace(task: Task, trace: Trace, work: Work, reviewer: str) -> Trace:
-    """The draft as a new trace under the teacher's name, its parent the old one; the old one where nothing changed.
+    """Return the draft as a new trace with the old one as its parent; the old one if nothing changed.
 
     `oracle`: the reviewer asked for the gold, or the trace's maker saw it. meta: source, reviewer, seconds, saw_gold.
     """
@@ -125,7 +125,7 @@ def edited_trace(task: Task, trace: Trace, work: Work, reviewer: str) -> Trace:
 
 
 def _edited_text(trace: Trace, lines: Sequence[str]) -> str:
-    """The maker's text with these lines in the places of its steps; what stands around them stays."""
+    """Return the maker's text with these lines in the places of its steps; what stands around them stays."""
     if trace.steps:
         placed = with_places(trace).steps
         slots = extents(placed)
@@ -151,12 +151,12 @@ def _edited_text(trace: Trace, lines: Sequence[str]) -> str:
 
 
 def judge(task: Task, problem: Problem, trace: Trace, keep: Keep = "correct", leaks: str = "keep") -> Validation:
-    """What the judges say of a trace: step by step, its answer, its format, its leak."""
+    """Judge a trace: step by step, its answer, its format, its leak."""
     return next(iter(validate(task, {problem.problem_id: problem}, [trace], keep, leaks)))
 
 
 def gold_lines(task: Task, problem: Problem) -> Iterator[str]:
-    """The gold as lines: class, steps, answer; nothing where the source has none."""
+    """Yield the gold as lines: class, steps, answer; nothing if the source has none."""
     if problem.category:
         yield f"Category: {problem.category}"
     yield from (step.text for step in problem.gold_steps)
@@ -165,7 +165,7 @@ def gold_lines(task: Task, problem: Problem) -> Iterator[str]:
 
 
 def veiled(reason: str, problem: Problem) -> str:
-    """A judge's reason for somebody who is not to know the gold: one that quotes the gold is not told.
+    """Return a judge's reason for a reviewer who has not seen the gold; a reason that quotes it is hidden.
 
     A wrong calculation is told: it is seen without the gold, even where its right result is the answer.
     """

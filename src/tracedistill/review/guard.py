@@ -64,10 +64,10 @@ class Guard:
         hosts = headers.getlist("host")
         # a name that leads here without being ours: another site's page has been pointed at this machine
         if len(hosts) != 1 or hosts[0].lower() not in self.hosts:
-            return PlainTextResponse("this page is for this machine alone: open the address as it was printed", 421)
+            return PlainTextResponse("this page is only available on this machine: open the address as printed", 421)
         token = scope["path"].split("/")[1] if scope["path"].count("/") else ""
         if not hmac.compare_digest(token.encode("utf-8", "surrogatepass"), self.token.encode()):
-            return PlainTextResponse("wrong token: open the address as it was printed", 403)
+            return PlainTextResponse("wrong token: open the address as printed", 403)
         origins = headers.getlist("origin")
         if any(origin.lower() != f"http://{hosts[0].lower()}" for origin in origins):
             return PlainTextResponse("requests of other pages are refused", 403)
@@ -75,7 +75,7 @@ class Guard:
             if scope["method"] != "POST":
                 return PlainTextResponse("only GET and POST", 405)
             if len(origins) != 1:
-                return PlainTextResponse("a change must say which page it comes from (Origin)", 403)
+                return PlainTextResponse("a change must name its page (Origin header)", 403)
         elif headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return PlainTextResponse("requests of other pages are refused", 403)
         length = headers.get("content-length", "0")
@@ -85,7 +85,7 @@ class Guard:
 
 
 async def bounded_body(request: Request) -> bytes:
-    """The body of a request; HTTPException 413 for one that is longer than it said, or than is allowed."""
+    """Read the body of a request. Raises HTTPException 413 if it is longer than declared or allowed."""
     body = bytearray()
     async for part in request.stream():
         body += part

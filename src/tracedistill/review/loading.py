@@ -31,7 +31,7 @@ def fill_from_run(
         files.append(folder / "validation" / f"{teacher}.jsonl")
         for file in files:
             if not file.is_file():
-                raise InputError(f"{file}: no such file; first make it: tracedistill validate STUDY.yaml")
+                raise InputError(f"{file}: no such file; first run: tracedistill validate STUDY.yaml")
         hashed = content_id([file_hash(file) for file in files], sorted(blamed or ()), blamed is None)
         if store.filled_from(f"teacher {teacher}") == hashed:
             continue
@@ -62,7 +62,7 @@ def fill_from_file(
         if problem_id not in problems:
             raise InputError(
                 f"{path}, row {number}: no problem '{problem_id}' in task {task_name}; "
-                "give the folder that holds its files by --data-dir"
+                "give the folder of its files with --data-dir"
             )
     verdicts = validate(task, problems, (trace for _, trace in _traces(task, path)), keep)
     added = store.fill(task_name, problems.values(), (trace for _, trace in _traces(task, path)), verdicts)
@@ -71,7 +71,7 @@ def fill_from_file(
 
 
 def read_labels(path: Path) -> dict[str, str]:
-    """Problem (or attempt) id -> label (teacher, student, both, neither, ...) out of a file with these two columns.
+    """Read problem (or attempt) id -> label (teacher, student, both, neither, ...) from a file with these columns.
 
     InputError names the row that lacks one.
     """
@@ -79,13 +79,13 @@ def read_labels(path: Path) -> dict[str, str]:
     for number, row in read_rows(path):
         key = row.get("attempt_id", row.get("problem_id"))
         if key is None or row.get("label") is None:
-            raise InputError(f"{path}, row {number}: want the columns problem_id (or attempt_id) and label")
+            raise InputError(f"{path}, row {number}: needs the columns problem_id (or attempt_id) and label")
         found[content(key)] = content(row["label"])
     return found
 
 
 def problems_of(folder: Path, wanted: Collection[str]) -> dict[str, Problem]:
-    """A run's problems of these ids."""
+    """Return a run's problems of these ids."""
     found = (one for one in read_jsonl(folder / "problems.jsonl", Problem) if one.problem_id in wanted)
     return {one.problem_id: one for one in found}
 
@@ -94,14 +94,14 @@ def _traces(task: Task, path: Path) -> Iterator[tuple[int, Trace]]:
     for number, row in read_rows(path):
         problem_id, text = row.get("problem_id"), row.get("text")
         if problem_id is None or not isinstance(text, str):
-            raise InputError(f"{path}, row {number}: a trace wants the columns problem_id and text")
+            raise InputError(f"{path}, row {number}: a trace needs the columns problem_id and text")
         if "trace_id" in row and isinstance(row.get("steps"), list):
             try:
                 trace = from_json(Trace, row)
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(f"{path}, row {number}: not a trace ({error})") from error
             if not trace.trace_id:
-                raise InputError(f"{path}, row {number}: an empty trace_id; leave the column out to have one made")
+                raise InputError(f"{path}, row {number}: an empty trace_id; remove the column to get generated ids")
             yield number, trace
             continue
         teacher = content(row.get("teacher") or path.stem)
@@ -119,7 +119,7 @@ def _traces(task: Task, path: Path) -> Iterator[tuple[int, Trace]]:
 
 
 def find_problems(task: Task, data_dir: Path | None, wanted: Iterable[str]) -> dict[str, Problem]:
-    """The wanted problems by id, over the splits that are there."""
+    """Return the wanted problems by id, over the splits that are there."""
     left, found, missing = set(wanted), dict[str, Problem](), list[str]()
     # ids mostly name their split: that one first, so that a file of test traces reads no train split
     for name in sorted(task.splits, key=lambda name: not any(name in one for one in list(left)[:20])):

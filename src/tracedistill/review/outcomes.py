@@ -32,18 +32,18 @@ class Reviewed:
 
 
 def label_of(work: Work) -> Label:
-    """What must be equal for two decisions to agree."""
+    """Return what must be equal for two decisions to agree."""
     return work.status, work.lines if work.status == "edited" else None, work.answer
 
 
 def disagree(works: Mapping[str, Work]) -> bool:
-    """Whether decisions differ and nobody has settled it."""
+    """Return whether decisions differ and are not settled."""
     decided = [work for work in works.values() if work.decided]
     return len({label_of(work) for work in decided}) > 1 and not any(work.settles for work in decided)
 
 
 def outcome_of(works: Mapping[str, Work]) -> tuple[str, Work] | None:
-    """(reviewer, decision that counts); None where there is none or they disagree.
+    """Return (reviewer, decision that counts); None if they disagree.
 
     The latest decision that settles; else the first of equal ones.
     """
@@ -73,7 +73,7 @@ def decide(store: ReviewStore, item: int, reviewer: str, version: int, status: S
 
 
 def reviewed_of(path: Path, teacher: str) -> list[Reviewed]:
-    """Every trace of a teacher in the store with what its reviews come to; empty where there is no store."""
+    """Return every trace of a teacher in the store with the result of its reviews; empty without a store."""
     if not path.exists():
         return []
     with ReviewStore(path) as store:
@@ -92,7 +92,7 @@ def reviewed_of(path: Path, teacher: str) -> list[Reviewed]:
 
 
 def revision(path: Path) -> str:
-    """A hash that changes whenever something that `reviewed_of` returns does; empty where there is no store."""
+    """Return a hash of everything that `reviewed_of` returns; empty without a store."""
     if not path.exists():
         return ""
     with ReviewStore(path) as store:
@@ -108,7 +108,7 @@ def revision(path: Path) -> str:
 
 
 def remaining(path: Path, teacher: str, sample: int, seed: int) -> int:
-    """How many of the teacher's seeded sample are still open; `sample` 0: of all his traces.
+    """Count the open traces of the teacher's seeded sample; `sample` 0: of all traces.
 
     Without a store nothing is reviewed yet: the whole sample is open (0 of an unknown number of traces counts 1).
     """
@@ -124,13 +124,13 @@ def remaining(path: Path, teacher: str, sample: int, seed: int) -> int:
 
 
 def disagreements(store: ReviewStore) -> list[int]:
-    """Places of the traces whose reviewers disagree, in the queue's order."""
+    """Return the places of the traces whose reviewers disagree, in the queue's order."""
     shared = store.rows("SELECT item FROM work WHERE status != 'open' GROUP BY item HAVING count(*) > 1 ORDER BY item")
     return [item for (item,) in shared if disagree(works_of(store, item))]
 
 
 def _reviews(store: ReviewStore, teacher: str | None) -> Iterator[tuple[int, str, str, dict[str, Work]]]:
-    """(place, trace id, task, reviewer -> work) of the traces in the queue."""
+    """Yield (place, trace id, task, reviewer -> work) of the traces in the queue."""
     query = (
         "SELECT items.id, trace_id, task, reviewer, state, version, work.seconds, at FROM items "
         "LEFT JOIN work ON work.item = items.id WHERE gone = 0"

@@ -65,7 +65,7 @@ class Filter:
     """Seed of the sample."""
 
     def address(self) -> str:
-        """The filter as the query of an address: what differs from any filter's default, and never nothing."""
+        """Return the filter as a query: what differs from the default, and never empty."""
         pairs = {field.name: getattr(self, field.name) for field in fields(self)}
         # an address without a query means what the command line asked for
         changed = {key: value for key, value in pairs.items() if value != getattr(Filter(), key)}
@@ -73,7 +73,7 @@ class Filter:
 
     @classmethod
     def read(cls, query: Mapping[str, str], default: Filter | None = None) -> Filter:
-        """The filter of an address; what is no filter's value is passed over."""
+        """Parse the filter of an address; invalid values are ignored."""
         found: dict[str, Any] = {}
         for field in fields(cls):
             text = query.get(field.name)
@@ -120,7 +120,7 @@ class Progress:
 
 
 def lines(store: ReviewStore, reviewer: str, chosen: Filter, after: int = 0) -> list[Line]:
-    """A page of the queue: the traces behind the place `after`."""
+    """Return a page of the queue: the traces after the place `after`."""
     where, values = _where(store, reviewer, chosen)
     query = f"SELECT {_COLUMNS} FROM items WHERE {where} AND items.id > ? ORDER BY items.id LIMIT {PAGE}"  # noqa: S608
     names = [NEEDS[need] for need in _CONDITIONS]
@@ -128,7 +128,7 @@ def lines(store: ReviewStore, reviewer: str, chosen: Filter, after: int = 0) -> 
 
 
 def progress(store: ReviewStore, reviewer: str, chosen: Filter) -> Progress:
-    """Decided and all traces of a filter, whichever of them it shows."""
+    """Count decided and all traces of a filter."""
     where, values = _where(store, reviewer, replace(chosen, shown="all"))
     total = store.one(f"SELECT count(*) FROM items WHERE {where}", *values)[0]  # noqa: S608 - our own conditions
     done = store.one(f"SELECT count(*) FROM items WHERE {where} AND {_MINE}", *values, reviewer)[0]  # noqa: S608
@@ -145,7 +145,7 @@ def needs(store: ReviewStore, reviewer: str, chosen: Filter) -> dict[Need, int]:
 
 
 def neighbour(store: ReviewStore, reviewer: str, chosen: Filter, item: int, *, back: bool = False) -> int | None:
-    """The next place of the filter (or the one before); behind the last comes the first; None where none is left."""
+    """Return the next (or previous) place of the filter, wrapping around; None if none is left."""
     where, values = _where(store, reviewer, chosen)
     sign, order = ("<", "DESC") if back else (">", "ASC")
     for condition, extra in ((f"items.id {sign} ?", (item,)), ("items.id != ?", (item,))):
@@ -160,7 +160,7 @@ def neighbour(store: ReviewStore, reviewer: str, chosen: Filter, item: int, *, b
 
 
 def choices(store: ReviewStore) -> dict[str, list[str]]:
-    """Field of the filter -> the values that occur."""
+    """Return field of the filter -> the values that occur."""
     return {
         name: [row[0] for row in store.rows(f"SELECT DISTINCT {name} FROM items WHERE gone = 0 ORDER BY {name}")]  # noqa: S608
         for name in ("task", "teacher")

@@ -94,7 +94,7 @@ class Card:
 
 
 def read_plan(path: Path) -> RatingPlan:
-    """The plan of a YAML file; one InputError lists everything that is wrong with it."""
+    """Read the rating plan of a YAML file. Raises one InputError that lists everything wrong with it."""
     try:
         raw = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -106,14 +106,14 @@ def read_plan(path: Path) -> RatingPlan:
     errors += [f"{key}: unknown key" for key in raw if key not in RatingPlan.__dataclass_fields__]
     kinds, scales = raw.get("kinds"), raw.get("scales")
     if not (isinstance(kinds, dict) and len(kinds) > 1 and all(isinstance(one, str) for one in kinds.values())):
-        errors.append("kinds: want at least two, each with a file of traces")
+        errors.append("kinds: at least two are needed, each with a file of traces")
     if not (isinstance(scales, list) and scales):
-        errors.append("scales: want a list of at least one, each with name and ask")
+        errors.append("scales: must be a list of at least one, each with name and ask")
     read = [
         _scale(one, number, errors) for number, one in enumerate(scales if isinstance(scales, list) else [], start=1)
     ]
     names = [scale.name for scale in read]
-    errors += [f"scales: '{name}' stands twice" for name in sorted({name for name in names if names.count(name) > 1})]
+    errors += [f"scales: '{name}' is a duplicate" for name in sorted({name for name in names if names.count(name) > 1})]
     for name, least in (("problems", 1), ("seed", 0)):
         value = raw.get(name, least)
         if type(value) is not int or value < least:
@@ -129,14 +129,14 @@ def read_plan(path: Path) -> RatingPlan:
 def _scale(value: Any, number: int, errors: list[str]) -> Scale:
     known = Scale.__dataclass_fields__
     if not (isinstance(value, dict) and isinstance(value.get("name"), str) and isinstance(value.get("ask"), str)):
-        errors.append(f"scales: number {number} wants name and ask")
+        errors.append(f"scales: number {number} needs name and ask")
         return Scale(f"number {number}", "")
     errors += [f"scales: '{value['name']}': unknown key {key}" for key in value if key not in known]
     return Scale(**{key: str(text) for key, text in value.items() if key in known})
 
 
 def make_rating(plan: RatingPlan, problems: Mapping[str, Problem], traces: Mapping[str, Sequence[Trace]]) -> Rating:
-    """A plan with its sample of questions; `traces`: kind -> traces, the first of a question counts.
+    """Build a rating with its sample of questions. `traces`: kind -> traces; the first of a question counts.
 
     InputError where no question has a trace of every kind.
     """
@@ -150,7 +150,7 @@ def make_rating(plan: RatingPlan, problems: Mapping[str, Problem], traces: Mappi
 
 
 def williams(n: int) -> list[list[int]]:
-    """Orders of n conditions in which each stands in each place and follows each other one equally often.
+    """Build orders of n conditions in which each takes each position and follows each other one equally often.
 
     n orders for even n, 2 n for odd (Williams 1949, Aust. J. Sci. Res. A 2).
     """
@@ -160,7 +160,7 @@ def williams(n: int) -> list[list[int]]:
 
 
 def order_for(rating: Rating, rater: int) -> list[Card]:
-    """The cards of a rater (by number, from 0): questions in his own seeded order, kinds counterbalanced.
+    """Order the cards of a rater (by number, from 0): questions by his seed, kinds counterbalanced.
 
     Over every `len(williams(k))` questions of a rater each kind stands equally often in each place; the next rater
     begins one row further, so that the same holds for each question over raters.
@@ -180,7 +180,7 @@ def order_for(rating: Rating, rater: int) -> list[Card]:
 
 
 def rater_number(store: ReviewStore, rating: Rating, rater: str) -> int:
-    """The rater's number, given when he comes for the first time."""
+    """Return the rater's number, assigned at the first visit."""
     with store.writing() as db:
         kind = f"{rating.key} raters"
         row = db.execute("SELECT value FROM marks WHERE kind = ? AND item = ?", (kind, rater)).fetchone()
@@ -195,7 +195,7 @@ def rate(store: ReviewStore, rating: Rating, rater: str, card: Card, values: Map
     """Store one card's ratings; ValueError unless every scale has one of 1 to POINTS."""
     names = [scale.name for scale in rating.plan.scales]
     if sorted(values) != sorted(names) or not all(1 <= value <= POINTS for value in values.values()):
-        raise ValueError(f"want a rating of 1 to {POINTS} on every scale")
+        raise ValueError(f"give a rating of 1 to {POINTS} on every scale")
     value = dumps({"place": card.place, "values": dict(values)})
     with store.writing() as db:
         db.execute(
@@ -206,7 +206,7 @@ def rate(store: ReviewStore, rating: Rating, rater: str, card: Card, values: Map
 
 
 def ratings(store: ReviewStore, rating: Rating, rater: str | None = None) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """(rater, problem id, kind) -> place, values, seconds."""
+    """Return (rater, problem id, kind) -> place, values, seconds."""
     query = "SELECT reviewer, item, value, seconds FROM marks WHERE kind = ? ORDER BY reviewer, at"
     found = {}
     for name, item, value, seconds in store.rows(query, rating.key):

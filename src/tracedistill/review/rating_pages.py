@@ -26,7 +26,7 @@ class RatingPages:
         self.cards = order_for(rating, rater_number(store, rating, rater))
 
     def routes(self) -> list[Route]:
-        """Address -> page."""
+        """Return address -> page."""
         return [
             Route("/rate", self.first),
             Route("/rate/{place}", self.card),
@@ -34,15 +34,15 @@ class RatingPages:
         ]
 
     def first(self, _: Request) -> Response:
-        """The first card without a rating."""
+        """Show the first card without a rating."""
         return RedirectResponse(self.address(self.open_from(0)), 303)
 
     def card(self, request: Request) -> Response:
-        """One card; behind the last one, the end."""
+        """Show one card; after the last one, the end."""
         return self.show(request, place_of(request))
 
     def show(self, request: Request, place: int, alert: str = "", status: int = 200) -> Response:
-        """A card as a page."""
+        """Render a card as a page."""
         if place > len(self.cards):
             raise HTTPException(404, "no such card")
         said = ratings(self.store, self.rating, self.rater)
@@ -82,17 +82,17 @@ class RatingPages:
         return self.go(request, self.open_from(place + 1))
 
     def open_from(self, place: int) -> int:
-        """The next card without a rating, from a place on and then from the first; the end where none is left."""
+        """Find the next card without a rating, from a place on and then from the start; the end if none is left."""
         said = ratings(self.store, self.rating, self.rater)
         left = [card.place for card in self.cards if (self.rater, card.problem_id, card.kind) not in said]
         return next((one for one in left if one >= place), left[0] if left else len(self.cards))
 
     def go(self, request: Request, place: int) -> Response:
-        """On to a card."""
+        """Go to a card."""
         return (
             self.show(request, place) if request.headers.get("x-part") else RedirectResponse(self.address(place), 303)
         )
 
     def address(self, place: int) -> str:
-        """The address of a card."""
+        """Return the address of a card."""
         return f"{self.pages.base}/rate/{place}"

@@ -46,7 +46,7 @@ class KindDifference:
 
 
 def rating_rows(store: ReviewStore, rating: Rating) -> Iterator[dict[str, Any]]:
-    """One row per rating and scale, for a CSV file."""
+    """Yield one row per rating and scale, for a CSV file."""
     for (rater, problem_id, kind), said in ratings(store, rating).items():
         for scale in rating.plan.scales:
             yield {
@@ -58,7 +58,7 @@ def rating_rows(store: ReviewStore, rating: Rating) -> Iterator[dict[str, Any]]:
 def summarise(
     store: ReviewStore, rating: Rating, resamples: int = 10_000
 ) -> tuple[list[KindMean], list[KindDifference]]:
-    """Means of every kind and paired differences of every two, for each scale and each group of scales."""
+    """Compute means of every kind and paired differences of every two, for each scale and group of scales."""
     said = ratings(store, rating)
     scales = {scale.name: [scale.name] for scale in rating.plan.scales}
     for group in dict.fromkeys(scale.group for scale in rating.plan.scales if scale.group):
@@ -93,7 +93,7 @@ def _compare(
 
 
 def signed_rank_p(a: Sequence[float], b: Sequence[float]) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test on pairs (scipy, zeros by Pratt); 1 where all pairs are equal."""
+    """Compute the two-sided p of Wilcoxon's signed-rank test on pairs (scipy, zeros by Pratt); 1 if all are equal."""
     if all(abs(x - y) < 1e-12 for x, y in zip(a, b, strict=True)):
         return 1.0
     from scipy.stats import wilcoxon  # slow to import

@@ -79,7 +79,7 @@ class ReadingAgreement:
 def load_reading(
     folder: Path, n: int = 50, seed: int = 0, arm: str | None = None, labels: Mapping[str, str] | None = None
 ) -> Reading:
-    """A seeded sample of a run's failed attempts that were shown a plan (of one arm, or of all).
+    """Draw a seeded sample of a run's failed attempts that were shown a plan (of one arm, or of all).
 
     InputError where nothing was attempted yet, the arm is unknown, or nothing failed.
     """
@@ -90,7 +90,7 @@ def load_reading(
             line for _, line in read_lines(file) if line["answer"]["outcome"] != "correct" and line.get("trace_id")
         ]
     if not failed:
-        raise InputError(f"{folder}: no failed attempt that was shown a plan; first make some: tracedistill evaluate")
+        raise InputError(f"{folder}: no failed attempt that was shown a plan; first run: tracedistill evaluate")
     failed.sort(key=lambda line: str(line["attempt_id"]))
     chosen = random.Random(seed).sample(failed, min(n, len(failed)))
     plans = {trace.trace_id: trace for trace in _plans(folder, {line["arm"] for line in chosen})}
@@ -137,7 +137,7 @@ def label(
 
 
 def labels_of(store: ReviewStore, reading: Reading) -> dict[str, dict[str, tuple[str, int]]]:
-    """Reader -> attempt id -> (label, version)."""
+    """Return reader -> attempt id -> (label, version)."""
     found: dict[str, dict[str, tuple[str, int]]] = {}
     query = "SELECT reviewer, item, value, version FROM marks WHERE kind = ? ORDER BY reviewer, item"
     for reader, item, value, version in store.rows(query, reading.key):
@@ -146,13 +146,13 @@ def labels_of(store: ReviewStore, reading: Reading) -> dict[str, dict[str, tuple
 
 
 def program_label(reading: Reading, item: Failed) -> str | None:
-    """The program's attribution of an attempt's failure; None where it has none."""
+    """Return the program's attribution of an attempt's failure; None if it has none."""
     said = reading.labels.get(item.attempt_id, reading.labels.get(item.problem_id))
     return said if said in FAULTS else None
 
 
 def reading_agreement(store: ReviewStore, reading: Reading) -> list[ReadingAgreement]:
-    """Every reader against the program."""
+    """Compare every reader with the program."""
     found = []
     for reader, said in labels_of(store, reading).items():
         pairs = [

@@ -42,7 +42,7 @@ class ReadingPages:
         self.reading = reading
 
     def routes(self) -> list[Route]:
-        """Address -> page."""
+        """Return address -> page."""
         return [
             Route("/read", self.first),
             Route("/read/{place}", self.one),
@@ -50,15 +50,15 @@ class ReadingPages:
         ]
 
     def first(self, _: Request) -> Response:
-        """The first attempt without a label."""
+        """Show the first attempt without a label."""
         return RedirectResponse(self.address(self.open_from(0)), 303)
 
     def one(self, request: Request) -> Response:
-        """One attempt; behind the last one, what the labels come to."""
+        """Show one attempt; after the last one, the results."""
         return self.show(request, place_of(request))
 
     def show(self, request: Request, place: int, alert: str = "", status: int = 200) -> Response:
-        """An attempt as a page."""
+        """Render an attempt as a page."""
         items = self.reading.items
         if place > len(items):
             raise HTTPException(404, "no such attempt")
@@ -100,17 +100,17 @@ class ReadingPages:
         return self.go(request, self.open_from(place + 1))
 
     def open_from(self, place: int) -> int:
-        """The next attempt without a label, from a place on and then from the first; the end where none is left."""
+        """Find the next attempt without a label, from a place on and then from the start; the end if none is left."""
         mine = labels_of(self.store, self.reading).get(self.reader, {})
         left = [at for at, item in enumerate(self.reading.items) if item.attempt_id not in mine]
         return next((one for one in left if one >= place), left[0] if left else len(self.reading.items))
 
     def go(self, request: Request, place: int) -> Response:
-        """On to an attempt."""
+        """Go to an attempt."""
         return (
             self.show(request, place) if request.headers.get("x-part") else RedirectResponse(self.address(place), 303)
         )
 
     def address(self, place: int) -> str:
-        """The address of an attempt."""
+        """Return the address of an attempt."""
         return f"{self.pages.base}/read/{place}"

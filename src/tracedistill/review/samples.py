@@ -11,7 +11,16 @@ from tracedistill.review.store import ReviewStore
 
 
 def sample_of(store: ReviewStore, n: int, seed: int, *, task: str = "", teacher: str = "") -> list[int]:
-    """Places of a random sample of n traces of each teacher (or of the one), equal for equal seeds and traces."""
+    """Draw n random traces of each teacher (or of one) and return their places.
+
+    Equal seeds and traces give equal samples.
+
+    Equal seeds and traces give equal samples.
+
+    Equal seeds and traces give equal samples.
+
+    Equal seeds and traces give equal samples.
+    """
     key = drawn(store, n, seed, task, teacher)
     return [item for (item,) in store.rows("SELECT item FROM samples WHERE key = ?", key)]
 
@@ -37,7 +46,7 @@ def drawn(store: ReviewStore, n: int, seed: int, task: str, teacher: str) -> str
 
 
 def those_of(task: str, teacher: str) -> tuple[str, list[Any]]:
-    """(SQL condition, its values) of the traces of a task and teacher that are in the queue; empty: any."""
+    """Build (SQL condition, values) for the queued traces of a task and teacher; empty: any."""
     conditions, values = ["items.gone = 0"], list[Any]()
     for name, value in (("task", task), ("teacher", teacher)):
         if value:

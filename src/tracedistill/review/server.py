@@ -36,7 +36,7 @@ SILENT_SECONDS = 10.0
 def application(
     desk: Desk, token: str, hosts: Sequence[str], rating: Rating | None = None, reading: Reading | None = None
 ) -> Guard:
-    """The whole application for one reviewer; `hosts`: what a request's Host may be."""
+    """Build the whole application for one reviewer; `hosts`: the allowed Host headers."""
     links = [("rate", "Rate")] if rating else []
     links += [("read", "Read errors")] if reading else []
     pages = Pages(f"/{token}", desk.reviewer, links)
@@ -49,7 +49,7 @@ def application(
 
 
 def has_screen() -> bool:
-    """Whether a browser would come up in a window of its own, and not in the terminal that this runs in."""
+    """Return whether a browser would open in its own window, not in this terminal."""
     return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
@@ -72,14 +72,16 @@ def serve(
             listening.bind((LOOPBACK, port))
             listening.listen(128)  # who reads the address below may come at once
         except (OSError, OverflowError) as error:
-            raise InputError(f"cannot listen on {LOOPBACK}:{port}: {error}; give another --port, or none") from error
+            raise InputError(
+                f"cannot listen on {LOOPBACK}:{port}: {error}; choose another --port, or leave it out"
+            ) from error
         port = listening.getsockname()[1]
         token = secrets.token_urlsafe(24)
         app = application(desk, token, [f"{LOOPBACK}:{port}", f"localhost:{port}"], rating, reading)
         start = "rate" if rating else "read" if reading else ""
         address = f"http://{LOOPBACK}:{port}/{token}/{start}"
         say(f"review of {desk.reviewer}: {address}")
-        say("everything is saved as you go; Ctrl-C ends it, the same command goes on")
+        say("everything is saved as you go; Ctrl-C ends the session, the same command continues it")
         with opening_page(desk.store.path.with_name(f"open-{port}.html"), address) as page:
             if browser and has_screen():
                 webbrowser.open(page.resolve().as_uri())
@@ -93,7 +95,7 @@ def serve(
 
 @contextmanager
 def opening_page(path: Path, address: str) -> Iterator[Path]:
-    """A page that leads to the address, for the browser to open; only its owner can read it, and it goes at the end.
+    """Yield a temporary page that leads to the address; only its owner can read it.
 
     Every user of a machine sees what a browser is started with, and the address holds the token.
     """
@@ -110,7 +112,7 @@ def opening_page(path: Path, address: str) -> Iterator[Path]:
 
 
 def _impatient() -> type[asyncio.Protocol]:
-    """The server's HTTP protocol, but a connection that has said nothing for a while is closed: it holds a place."""
+    """Return the server's HTTP protocol with a time-out for silent connections."""
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Impatient(H11Protocol):

@@ -75,7 +75,7 @@ def import_sheet(desk: Desk, path: Path) -> Imported:
     for number, row, why in list(_rows(path)):
         if not why:
             earlier = seen.setdefault(row["trace_id"], number)
-            why = f"trace {row['trace_id']} stands in line {earlier} already" if earlier != number else ""
+            why = f"trace {row['trace_id']} is already in line {earlier}" if earlier != number else ""
         if not why:
             try:
                 if _take(desk, row):
@@ -97,12 +97,12 @@ def import_sheet(desk: Desk, path: Path) -> Imported:
 
 
 def guarded(value: str) -> str:
-    """A cell that no spreadsheet takes for a formula: an apostrophe before what begins like one."""
+    """Prefix a cell that looks like a formula with an apostrophe."""
     return f"'{value}" if _FORMULA.match(value) else value
 
 
 def unguarded(value: str) -> str:
-    """The cell without the apostrophe that `guarded` put there."""
+    """Strip the apostrophe of `guarded`."""
     return value[1:] if _GUARDED.match(value) else value
 
 
@@ -150,7 +150,7 @@ def _take(desk: Desk, row: Mapping[str, str]) -> bool:
 
 
 def _text(desk: Desk, item: int, stored: Work, row: Mapping[str, str], version: int) -> Work:
-    """The row's text as work; a cell that is as it was exported leaves its part as it is stored."""
+    """Convert the row's text to work; an unchanged cell keeps its part as stored."""
     trace = desk.store.trace(item)
     shown = shown_lines(trace, stored)
     lines: list[str] = list(shown)
@@ -166,7 +166,7 @@ def _text(desk: Desk, item: int, stored: Work, row: Mapping[str, str], version: 
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], str]]:
-    """(line at which the row begins, cells by column, why it is broken)."""
+    """Yield (line at which the row begins, cells by column, why it is broken)."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             text = stream.read()
@@ -194,4 +194,4 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], str]]:
             row = dict(zip(heads, (received(unguarded(cell)) for cell in cells), strict=False))
             yield number, row, why
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not CSV ({error}); nothing of it was taken") from error
+        raise InputError(f"{path}, line {reader.line_num}: not CSV ({error}); nothing was imported") from error

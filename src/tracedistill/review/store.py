@@ -118,7 +118,7 @@ class ReviewStore:
             return int(db.execute("SELECT count(*) FROM items").fetchone()[0]) - int(before)
 
     def filled_from(self, name: str) -> str:
-        """The hash of what a source held when it was put in; empty where it never was."""
+        """Return the hash of what a source held when it was put in; empty if it never was."""
         row = self.one("SELECT hash FROM sources WHERE name = ?", name)
         return row[0] if row else ""
 
@@ -130,28 +130,28 @@ class ReviewStore:
     # ---- records out
 
     def item_of(self, trace_id: str) -> int | None:
-        """The place of a trace in the queue, or None."""
+        """Return the place of a trace in the queue, or None."""
         row = self.one("SELECT id FROM items WHERE trace_id = ?", trace_id)
         return row[0] if row else None
 
     def trace(self, item: int) -> Trace:
-        """The trace as its maker wrote it; KeyError for an unknown place."""
+        """Return the trace as its maker wrote it; KeyError for an unknown place."""
         return from_json(Trace, json.loads(self._text(item)[0]))
 
     def verdict(self, item: int) -> Validation | None:
-        """What validation said of it, or None; KeyError for an unknown place."""
+        """Return what validation said of it, or None; KeyError for an unknown place."""
         text = self._text(item)[1]
         return None if text is None else from_json(Validation, json.loads(text))
 
     def problem(self, problem_id: str) -> Problem:
-        """The problem; KeyError where it was never put in."""
+        """Return the problem; KeyError if it was never put in."""
         row = self.one("SELECT record FROM problems WHERE problem_id = ?", problem_id)
         if row is None:
             raise KeyError(problem_id)
         return from_json(Problem, json.loads(row[0]))
 
     def task_of(self, item: int) -> str:
-        """The name of the trace's task; KeyError for an unknown place."""
+        """Return the name of the trace's task; KeyError for an unknown place."""
         row = self.one("SELECT task FROM items WHERE id = ?", item)
         if row is None:
             raise KeyError(item)
@@ -166,18 +166,18 @@ class ReviewStore:
     # ---- the file
 
     def one(self, query: str, *values: Any) -> Any:
-        """The first row of a query, or None."""
+        """Return the first row of a query, or None."""
         with self._explained(), self._lock:
             return self._db.execute(query, values).fetchone()
 
     def rows(self, query: str, *values: Any) -> list[Any]:
-        """All rows of a query."""
+        """Return all rows of a query."""
         with self._explained(), self._lock:
             return self._db.execute(query, values).fetchall()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other writer stands in; on disk when it ends, undone where it raises."""
+        """Yield a transaction that no other writer stands in; on disk when it ends, undone where it raises."""
         with self._explained(), self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -216,12 +216,12 @@ class ReviewStore:
         db.execute("COMMIT")
 
     def _check(self) -> bool:
-        """Whether there are tables; InputError where they are not ours."""
+        """Return whether there are tables. Raises InputError if they are not ours."""
         db = self._db
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         ours = db.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID
         if tables and not (ours and db.execute("PRAGMA user_version").fetchone()[0] == _VERSION):
-            raise InputError(f"{self.path}: no review store of this version; move it away or name another file")
+            raise InputError(f"{self.path}: not a review store of this version; move it away or choose another file")
         return bool(tables)
 
     @contextlib.contextmanager
@@ -231,8 +231,8 @@ class ReviewStore:
             yield
         except (sqlite3.Error, OSError) as error:
             raise InputError(
-                f"{self.path}: {error}; check that the folder can be written, has room and lies on a local disk, "
-                "and that no other program holds the file"
+                f"{self.path}: {error}; check that the folder is writable, has free space and is on a local "
+                "disk, and that no other program locks the file"
             ) from error
 
 
@@ -247,7 +247,7 @@ def _row(trace: Trace, task_name: str) -> tuple[str, str, str, str, int]:
 
 
 def _flags(verdict: Validation) -> tuple[bool, bool, bool, bool]:
-    """(validation failed, leak suspected, checkers disagree, rules find the trace wrong)."""
+    """Return (validation failed, leak suspected, checkers disagree, rules find the trace wrong)."""
     leak, judged = verdict.leak, verdict.judged
     differ = judged is not None and (judged.disagree or judged.inconsistent or any(s.disagree for s in judged.steps))
     wrong = verdict.trace.outcome == "incorrect" or any(step.outcome == "incorrect" for step in verdict.trace.steps)

@@ -65,13 +65,13 @@ class Conflict(Exception):  # noqa: N818 - what happened, not a fault of anybody
 
 
 def work_of(store: ReviewStore, item: int, reviewer: str) -> Work:
-    """What a reviewer has made of an item; empty where he never touched it."""
+    """Return what a reviewer has made of an item; empty where he never touched it."""
     row = store.one("SELECT state, version, seconds, at FROM work WHERE item = ? AND reviewer = ?", item, reviewer)
     return Work() if row is None else work_from(*row)
 
 
 def works_of(store: ReviewStore, item: int) -> dict[str, Work]:
-    """Reviewer -> work, of everybody who touched an item, in the order of their names."""
+    """Return reviewer -> work, of everybody who touched an item, in the order of their names."""
     rows = store.rows("SELECT reviewer, state, version, seconds, at FROM work WHERE item = ? ORDER BY reviewer", item)
     return {row[0]: work_from(*row[1:]) for row in rows}
 
@@ -130,7 +130,7 @@ def change(
 def undo(
     store: ReviewStore, reviewer: str, item: int, clock: Callable[[], float] = time.time
 ) -> tuple[int, str] | None:
-    """Take back the reviewer's last action on this item, or, where there is none, his last one anywhere.
+    """Take back the reviewer's last action on this item, or, if there is none, his last one anywhere.
 
     Returns (item, action taken back), or None where there is nothing to take back. That the gold was seen stays true.
     """
@@ -159,18 +159,18 @@ def undo(
 
 
 def median_seconds(store: ReviewStore, reviewer: str) -> float | None:
-    """Half of the reviewer's decided items took no longer; None where nothing is decided."""
+    """Return half of the reviewer's decided items took no longer; None if nothing is decided."""
     rows = store.rows("SELECT seconds FROM work WHERE reviewer = ? AND status != 'open' ORDER BY seconds", reviewer)
     return float(rows[len(rows) // 2][0]) if rows else None
 
 
 def work_from(state: str, version: int, seconds: float, at: float) -> Work:
-    """A row of the table `work`."""
+    """Return a row of the table `work`."""
     return replace(from_json(Work, json.loads(state)), version=version, seconds=seconds, at=at)
 
 
 def _state(work: Work) -> str:
-    """What an action changes, without version and clocks."""
+    """Return what an action changes, without version and clocks."""
     return dumps(replace(work, version=0, seconds=0.0, at=0.0))
 
 

@@ -28,7 +28,7 @@ def examples_for(
     answers: Mapping[str, str] = MappingProxyType({}),
     system_role: Literal["system", "user"] = "system",
 ) -> list[Example]:
-    """One row per problem, in the problems' order; `traces` is empty for an arm that trains on answers alone.
+    """Build one row per problem, in the problems' order; `traces` is empty for an arm trained on answers alone.
 
     `answers`: problem_id -> the answer to train on, where an intervention has put another one in the gold's place.
     """
@@ -44,7 +44,7 @@ def examples_for(
 
 
 def dealt(problem_ids: Sequence[str], name: str, mix: Mapping[str, float], seed: int) -> dict[str, str]:
-    """Problem -> the arm whose row it gives to the arm `name`: itself, or one of `mix` (arm -> share of the problems).
+    """Return problem -> the arm whose row the arm `name` uses: its own, or one of `mix` (arm -> share of the problems).
 
     Each share is met exactly, rounded to whole problems. Arms that mix the same shares at one seed deal alike; of the
     arm that is named first a larger share has all problems of a smaller one.
@@ -60,7 +60,7 @@ def dealt(problem_ids: Sequence[str], name: str, mix: Mapping[str, float], seed:
 
 
 def two_targets(answers: Sequence[Example], traces: Mapping[str, Trace]) -> list[Example]:
-    """Two rows per problem instead of one: its answer behind ANSWER_TASK, its trace behind RATIONALE_TASK.
+    """Build two rows per problem: its answer after ANSWER_TASK, its trace after RATIONALE_TASK.
 
     `answers` are the rows of an arm that trains on answers alone; a problem without a trace keeps its one row. The
     student is then asked behind ANSWER_TASK and writes no trace (Distilling step-by-step, arXiv 2305.02301).
@@ -76,7 +76,7 @@ def two_targets(answers: Sequence[Example], traces: Mapping[str, Trace]) -> list
 
 
 def target_weights(answers: int, rationales: int, rationale_weight: float) -> tuple[float, float]:
-    """The weights of answers' and of rationales' tokens, so that the loss is that of both, each a mean over its tokens.
+    """Return token weights of answers and rationales, so that the loss sums both means.
 
     `answers`, `rationales`: supervised tokens of all rows. The sum over all rows of weight times loss, over all tokens,
     is (answers' mean + rationale_weight * rationales' mean) / (1 + rationale_weight): the sum of two losses, scaled so

@@ -26,7 +26,7 @@ def messages_for(
     shots: Sequence[tuple[Problem, Trace | None]] = (),
     system_role: Literal["system", "user"] = "system",
 ) -> tuple[Message, ...]:
-    """The chat that one student sees for one problem under one arm; no gold but in the solved examples.
+    """Build the chat that a student sees for a problem in an arm. Gold occurs only in the solved examples.
 
     `text` is the arm's prompt. Raises InputError where it shows a plan and there is none.
     """
@@ -43,7 +43,7 @@ def messages_for(
 
 
 def behind(mark: str, prompt: Sequence[Message]) -> tuple[Message, ...]:
-    """The prompt with a task's mark before its last turn."""
+    """Insert a task's prefix before the prompt's last turn."""
     *before, last = prompt
     return (*before, replace(last, content=mark + last.content))
 

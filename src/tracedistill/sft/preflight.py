@@ -185,7 +185,7 @@ class PreflightTally:
         limits = self.limits
         _refuse(self._refused, self._rows + len(self._dropped), limits.arm)
         if not self._rows:
-            cause = "there are no rows"
+            cause = "it has no rows"
             if self._dropped:
                 cause = f"all {len(self._dropped)} rows are over training.max_length={limits.max_length}"
             raise InputError(f"arm {limits.arm}: nothing to train on: {cause}")
@@ -216,7 +216,9 @@ def notes_on(tokenizer: Any, style: FormatName) -> list[tuple[str, str]]:
     if added_end(tokenizer):
         notes.append(("note", f"the chat template ends no turn with a token; rows end with {added_end(tokenizer)!r}"))
     if writes_the_day(tokenizer):
-        notes.append(("note", "the chat template writes the day into every prompt; train and ask on one day"))
+        notes.append(
+            ("note", "the chat template writes the date into every prompt; train and evaluate on the same day")
+        )
     return notes
 
 
@@ -226,7 +228,7 @@ def _refuse(refused: list[tuple[str, str]], others: int, arm: str) -> None:
     if len(refused) <= BAD_ROWS * total:
         return
     problem_id, why = refused[0]
-    many = f" ({len(refused)} of {total} rows are at fault)" if total > 1 else ""
+    many = f" ({len(refused)} of {total} rows are affected)" if total > 1 else ""
     raise InputError(f"arm {arm}, {problem_id}: {why}{many}")
 
 
@@ -236,22 +238,22 @@ def _check(tokenizer: Any, example: Example, row: Rendered, style: FormatName, w
     if row.input_ids[: len(prompt)] != prompt or any(row.completion_mask[: len(prompt)]):
         raise InputError(f"{where}: the inference prompt is not an unsupervised prefix of the training row")
     if row.input_ids[-1] != end or row.completion_mask[-1] != 1:
-        raise InputError(f"{where}: the end token is not supervised; the student would never learn to stop")
+        raise InputError(f"{where}: the end token is not supervised, so the student would never learn to stop")
 
 
 def _fault(tokenizer: Any, example: Example, row: Rendered, style: FormatName, judge: Judge | None) -> str:
-    """Why this row cannot be learnt as it is; empty if it can."""
+    """Return why this row cannot be learnt; empty if it can."""
     start = row.completion_mask.index(1)
     token = special_in(tokenizer, example.completion)
     if end_id(tokenizer) in row.input_ids[start:-1]:
-        return "the completion holds the end token in its middle; take it out of the trace or the answer"
+        return "the completion contains the end token before its end; remove it from the trace or the answer"
     if token is not None:
-        return f"the completion holds {token!r}, which is no text to this student but one of its special tokens"
+        return f"the completion contains {token!r}, which is no text to this student but one of its special tokens"
     found = difference(tokenizer, example, style)
     if found:
         remedy = ""
         if style != "reasoning" and "</think>" in example.completion and knows_reasoning(tokenizer):
-            remedy = "; this family keeps its thinking apart: use format: reasoning"
+            remedy = "; this model family separates its thinking: use format: reasoning"
         return f"the training row differs from what the model's own chat template writes: {found}{remedy}"
     text = read_completion(tokenizer, row.input_ids[start:], style)
     if example.answer is None:
@@ -265,11 +267,11 @@ def _fault(tokenizer: Any, example: Example, row: Rendered, style: FormatName, j
 
 
 def _unlike(what: str, learnt: str, read: str) -> str:
-    """The sentence for a row that reads as another than it is."""
+    """Explain how a row is parsed differently from what it was made of."""
     both = min(len(learnt), len(read))
     at = next((place for place in range(both) if learnt[place] != read[place]), both)
     start = max(0, at - 20)
     return (
-        f"its {what} is {learnt[start : at + 40]!r} and would be read as {read[start : at + 40]!r} out of what the "
-        "student learns to write; take such marks out of the text, or choose another format (plain, tags, reasoning)"
+        f"its {what} is {learnt[start : at + 40]!r} and would be parsed as {read[start : at + 40]!r} from what the "
+        "student learns to write; remove such marks from the text, or choose another format (plain, tags, reasoning)"
     )

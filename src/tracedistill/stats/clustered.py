@@ -95,7 +95,7 @@ def crossed_bootstrap(
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> Difference:
-    """Mean of a minus mean of b over problems and seeds, both drawn anew.
+    """Mean of a minus mean of b over problems and seeds, both drawn again.
 
     a and b: scores in 0..1, shape (problems, seeds), row i the same problem and column j the same seed in both.
     Problem effects, seed effects and remainders of the differences are resampled apart, each rescaled to its
@@ -133,7 +133,7 @@ def crossed_bootstrap(
 
 
 def crossed_test(a: ArrayLike, b: ArrayLike) -> Tested:
-    """The t test that goes with `crossed_bootstrap`: same scores, same variance components and degrees of freedom.
+    """Compute the t test for `crossed_bootstrap`, with the same scores, variance components and degrees of freedom.
 
     One seed: the paired t test on problems. Where all differences are equal there is no standard error; p is then the
     exact sign test's over problems, so that a few equal rows do not claim certainty. ValueError as there.
@@ -242,7 +242,10 @@ def _reflated(effects: Floats, variance: float, rng: np.random.Generator, resamp
 
 
 def _satterthwaite(*squares: tuple[float, int, bool]) -> float:
-    """Degrees of freedom of rows + columns - remainder; effects without a variance of their own count for nothing."""
+    """Return the degrees of freedom of rows + columns - remainder.
+
+    Effects without a variance of their own count for nothing.
+    """
     rows, columns, rest = squares
     effects = [square for square in (rows, columns) if square[2]]
     if not effects:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Holm-adjusted p values in the order given (Holm 1979); an empty family gives an empty list.
+    """Return holm-adjusted p values in the order given (Holm 1979); an empty family gives an empty list.
 
     Compare each with alpha itself: the chance of any false finding in the family stays at most alpha.
     Raises ValueError for a p value outside 0..1 (nan included).

@@ -49,7 +49,7 @@ class Accuracy:
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
-    """Wilson score interval of a share (Wilson 1927; statsmodels).
+    """Return wilson score interval of a share (Wilson 1927; statsmodels).
 
     `n = 0` gives the vacuous 0..1. Raises ValueError unless 0 <= successes <= n and 0 < confidence < 1.
     """
@@ -65,13 +65,13 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
 
 
 def share(successes: int, n: int, confidence: float = 0.95) -> Share:
-    """A share with its Wilson interval; value None and 0..1 where `n = 0`."""
+    """Return a share with its Wilson interval; value None and 0..1 where `n = 0`."""
     interval = wilson(successes, n, confidence)
     return Share(successes, n, successes / n if n else None, interval.low, interval.high)
 
 
 def accuracy(correct: Sequence[bool], cut_off: Sequence[bool], confidence: float = 0.95) -> Accuracy:
-    """Accuracy raw, among completed items, and with all cut-off items as wrong and as right.
+    """Return accuracy raw, among completed items, and with all cut-off items as wrong and as right.
 
     Both sequences hold one flag per item, in the same order (ValueError where lengths differ). A cut-off item that was
     judged correct counts as correct in `raw`, and in neither of `completed`'s two numbers.
@@ -90,13 +90,13 @@ def accuracy(correct: Sequence[bool], cut_off: Sequence[bool], confidence: float
 
 
 def check_counts(successes: int, n: int) -> None:
-    """ValueError unless 0 <= successes <= n."""
+    """Check that 0 <= successes <= n. Raises ValueError otherwise."""
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes out of {n}: not a count out of a total")
 
 
 def check_confidence(confidence: float) -> float:
-    """The confidence itself, or ValueError unless it lies strictly between 0 and 1."""
+    """Return the confidence itself, or ValueError unless it lies strictly between 0 and 1."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence {confidence}: must lie between 0 and 1, such as 0.95")
     return confidence

@@ -93,7 +93,7 @@ def joint_table(trace_ok: Sequence[bool | None], answer_ok: Sequence[bool], conf
 
 
 def joint_table_of_counts(counts: Counts, unparsed: tuple[int, int] = (0, 0), confidence: float = 0.95) -> JointTable:
-    """The same table from its four counts; `unparsed` = (answer ok, answer wrong) are among the wrong traces."""
+    """Return the same table from its four counts; `unparsed` = (answer ok, answer wrong) are among the wrong traces."""
     a, b, c, d = counts
     if min(counts) < 0 or not 0 <= unparsed[0] <= c or not 0 <= unparsed[1] <= d:
         raise ValueError(f"counts {counts} with unparsed {unparsed}: not a joint table")
@@ -142,7 +142,7 @@ def mantel_haenszel(strata: Mapping[str, Counts], confidence: float = 0.95) -> S
 
 
 def _equal_odds_p(pooled: Any) -> float:
-    """Breslow-Day's p; statsmodels divides 0 by 0 where the pooled odds ratio is exactly 1."""
+    """Return Breslow-Day's p; statsmodels divides 0 by 0 if the pooled odds ratio is exactly 1."""
     if abs(pooled.oddsratio_pooled - 1) > 1e-9:
         return float(pooled.test_equal_odds().pvalue)
     from scipy.special import chdtrc

@@ -50,7 +50,7 @@ class Discordance:
 
 
 def discordance(a: Sequence[bool], b: Sequence[bool]) -> Discordance:
-    """Counts of a pair of arms, item by item in the same order; ValueError where lengths differ."""
+    """Return the counts of a pair of arms, item by item in the same order; ValueError where lengths differ."""
     if len(a) != len(b):
         raise ValueError(f"{len(a)} verdicts against {len(b)}: pairs must be the same problems in the same order")
     pairs = [(bool(x), bool(y)) for x, y in zip(a, b, strict=True)]
@@ -59,7 +59,7 @@ def discordance(a: Sequence[bool], b: Sequence[bool]) -> Discordance:
 
 
 def mcnemar_exact(b: int, c: int) -> float:
-    """Two-sided exact McNemar p of b problems right in one arm alone against c in the other alone (scipy).
+    """Return two-sided exact McNemar p of b problems right in one arm alone against c in the other alone (scipy).
 
     `b = c = 0` gives 1: no problem tells the arms apart. For one attempt per problem and arm only; several samples
     or seeds are not independent rows, use `crossed_bootstrap`. Raises ValueError for negative counts.
@@ -102,14 +102,14 @@ def paired_bootstrap(
 
 
 def without_spread(estimate: float, n: int, confidence: float, seeds: int = 1) -> Difference:
-    """The interval of n equal differences: the unseen share u solves (1 - u)^n = alpha / 2 and lies at either end."""
+    """Return the interval of n equal differences: an unseen share u at either end solves (1 - u)^n = alpha / 2."""
     unseen = 1 - ((1 - confidence) / 2) ** (1 / n) if n else 1.0
     low, high = estimate - unseen * (1 + estimate), estimate + unseen * (1 - estimate)
     return Difference(estimate, low, high, n, seeds)
 
 
 def resampled_means(values: Floats, rng: np.random.Generator, resamples: int) -> Floats:
-    """Means of bootstrap resamples of `values`, shape (resamples,).
+    """Return the means of bootstrap resamples of `values`, shape (resamples,).
 
     Few distinct values (verdicts are 0 or 1) are drawn as multinomial counts: the same distribution at a cost that
     does not grow with n, so that 100,000 problems take no longer than 100.
@@ -128,6 +128,6 @@ def resampled_means(values: Floats, rng: np.random.Generator, resamples: int) ->
 
 
 def check_scores(scores: Floats) -> None:
-    """ValueError unless all scores lie in 0..1 (nan does not)."""
+    """Check that all scores are in 0..1. Raises ValueError otherwise (nan is not)."""
     if not np.all((scores >= 0) & (scores <= 1)):
         raise ValueError("scores must lie between 0 and 1; nan and other scales have no paired interval here")

@@ -29,7 +29,7 @@ class Detectable:
 
 
 def paired_power(n: int, effect: float, discordance: float, alpha: float = 0.05) -> float:
-    """Chance that the two-sided exact McNemar test at `alpha` rejects (exact, not the normal approximation).
+    """Return chance that the two-sided exact McNemar test at `alpha` rejects (exact, not the normal approximation).
 
     n problems of which a share `discordance` differ between the arms, `effect` = P(only a) - P(only b).
     The discordant count is binomial(n, discordance), and given it the split is binomial too; both are summed over.
@@ -57,7 +57,7 @@ def paired_power(n: int, effect: float, discordance: float, alpha: float = 0.05)
 
 
 def unpaired_power(n: int, share_a: float, share_b: float, alpha: float = 0.05) -> float:
-    """Power of the pooled two-sample z-test with n items per arm (normal approximation): what pairing is worth.
+    """Compute the power of the pooled two-sample z-test with n items per arm, to show what pairing is worth.
 
     Shares in 0..1; ValueError otherwise. n = 0 or equal shares of 0 or 1: power 0.
     """
@@ -79,7 +79,7 @@ def unpaired_power(n: int, share_a: float, share_b: float, alpha: float = 0.05) 
 def minimum_detectable_effect(
     n: int, discordance: float, alpha: float = 0.05, power: float = 0.8, family: int = 1
 ) -> Detectable:
-    """Smallest difference of accuracies that exact McNemar finds with the given power, to 1e-4.
+    """Return smallest difference of accuracies that exact McNemar finds with the given power, to 1e-4.
 
     `discordance` is assumed (0..1; from a pilot or the arms themselves); an effect larger than it needs as many
     discordant problems as itself. `family` comparisons under Holm: the level is alpha / family.
@@ -102,7 +102,7 @@ def minimum_detectable_effect(
 
 
 def detectable_by_error(error: float, df: float, alpha: float = 0.05, power: float = 0.8) -> float | None:
-    """Smallest difference that a two-sided t test with this standard error finds with the given power.
+    """Return smallest difference that a two-sided t test with this standard error finds with the given power.
 
     For means of several samples or seeds, where no count of discordant problems tells it: (t of 1 - alpha / 2 + t of
     power) standard errors (Bloom 1995). None where nothing is known of the spread, or where it would exceed 1.

@@ -23,7 +23,7 @@ class Vote:
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """Unbiased chance that at least one of k samples is right, from `correct` right ones among n (Chen et al. 2021).
+    """Estimate without bias the chance that one of k samples is right, from `correct` of n (Chen et al. 2021).
 
     Raises ValueError unless 0 <= correct <= n and 1 <= k <= n: fewer samples than k cannot estimate it.
     """
@@ -33,14 +33,14 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 
 
 def mean_pass_at_k(counts: Sequence[tuple[int, int]], k: int) -> float | None:
-    """Mean of `pass_at_k` over problems given as (n, correct); None where there are no problems."""
+    """Mean of `pass_at_k` over problems given as (n, correct); None if there are no problems."""
     if not counts:
         return None
     return sum(pass_at_k(n, correct, k) for n, correct in counts) / len(counts)
 
 
 def majority(answers: Sequence[str | None]) -> Vote:
-    """The answer that most samples gave; None (no answer found) does not vote.
+    """Return the answer that most samples gave; None (no answer found) does not vote.
 
     Equality is the strings': normalise answers first. Ties go to the answer given first, so that the result depends
     on the samples' order alone.

@@ -57,7 +57,7 @@ class MethodRange:
 
 
 def two_proportion_z(successes_a: int, n_a: int, successes_b: int, n_b: int) -> tuple[float, float]:
-    """(z, two-sided p) of the pooled two-sample test of proportions a - b (statsmodels).
+    """Return (z, two-sided p) of the pooled two-sample test of proportions a - b (statsmodels).
 
     The Trace-of-Thought study's test. It treats the samples as unrelated: on the same problems `mcnemar_exact` is the
     test to believe. Some published p values were read off a z rounded to two decimals; these are exact.
@@ -74,7 +74,7 @@ def two_proportion_z(successes_a: int, n_a: int, successes_b: int, n_b: int) -> 
 
 
 def chi_square(counts: Sequence[Sequence[int]]) -> ChiSquare:
-    """Pearson's chi-square of independence, without continuity correction (scipy).
+    """Return Pearson's chi-square of independence, without continuity correction (scipy).
 
     counts: rows x columns of whole numbers; empty rows and columns are left out. Raises ValueError for percentages
     and other fractions, negative counts and ragged rows: the test means nothing on them.
@@ -98,7 +98,7 @@ def chi_square(counts: Sequence[Sequence[int]]) -> ChiSquare:
 
 
 def relative_changes(scores: Mapping[str, Mapping[str, float]], method: str) -> list[Change]:
-    """Each row's best alternative against `method`: {row: {method: score}} -> one Change per row that has both."""
+    """Compare each row's best alternative with `method`: {row: {method: score}} -> one Change per row with both."""
     changes = []
     for row, by_method in scores.items():
         others = {name: score for name, score in by_method.items() if name != method}
@@ -112,7 +112,7 @@ def relative_changes(scores: Mapping[str, Mapping[str, float]], method: str) -> 
 
 
 def method_ranges(scores: Mapping[str, Mapping[str, float]]) -> list[MethodRange]:
-    """Lowest, highest and mean score of each method over the rows, methods in order of first appearance."""
+    """Return lowest, highest and mean score of each method over the rows, methods in order of first appearance."""
     by_method: dict[str, list[float]] = {}
     for row in scores.values():
         for method, score in row.items():

@@ -45,7 +45,7 @@ def code_hash(name: str) -> str:
 
 
 def get_task(name: str) -> Task:
-    """The task of this name or dotted path; InputError where there is none."""
+    """Return the task of this name or dotted path. Raises InputError if there is none."""
     target = TASKS.get(name, name)
     if not target.partition(":")[2]:
         raise InputError(

@@ -72,32 +72,41 @@ class Task(ABC):
 
     @abstractmethod
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Problems of one split in the source's order, each with a stable id; InputError names file and row."""
+        """Yield problems of one split in the source's order, each with a stable id.
+
+        Raises InputError naming file and row.
+
+        Raises InputError naming file and row.
+
+        Raises InputError naming file and row.
+
+        Raises InputError naming file and row.
+        """
 
     @abstractmethod
     def render_problem(self, problem: Problem) -> str:
-        """Context and question as the student reads them; no gold."""
+        """Render context and question as the student reads them, without gold."""
 
     def about(self, source: Source) -> list[str]:  # noqa: ARG002
-        """What a person should know of how this source is read and judged, in lines; empty for most tasks."""
+        """Return how this source is read and judged, as lines for a person; empty for most tasks."""
         return []
 
     def problem_of_row(self, problem_id: str, question: str, answers: tuple[str, ...]) -> Problem:
-        """A problem out of a row that brings its own gold, for judging outputs that no problem is known for."""
+        """Build a problem from a row with its own gold, to judge outputs without a known problem."""
         return Problem(problem_id, self.name, "row", question, answers)
 
     def render_answer(self, problem: Problem) -> str:
-        """The gold answer as a student should write it."""
+        """Write the gold answer as a student should."""
         return ", ".join(problem.answers)
 
     def closed_answers(self, problem: Problem) -> tuple[str, ...]:  # noqa: ARG002
-        """All possible answers of a closed set (for the candidate reading); empty where the set is open."""
+        """Return all possible answers of a closed set (for the candidate reading); empty if the set is open."""
         return ()
 
     # ---- traces
 
     def decompose(self, problem: Problem) -> Trace | None:
-        """Rule-based trace, or None where rules give none: here the gold steps, whose maker is an oracle.
+        """Return a rule-based trace, or None if the rules give none; by default the gold steps, marked as oracle.
 
         A task whose rules read the problem alone overrides this, and says `oracle=False`.
         """
@@ -106,15 +115,15 @@ class Task(ABC):
         return self.rule_trace(problem, problem.gold_steps, self.render_answer(problem) or None, oracle=True)
 
     def gold_plan(self, problem: Problem) -> Trace | None:  # noqa: ARG002
-        """A plan made from gold that holds no results, or None where there is none: what the best teacher would say."""
+        """Return a plan from gold without results, or None: what the best teacher would say."""
         return None
 
     def plan_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Trace | None:
-        """A gold plan of these steps: its maker is an oracle and states no answer; None where there are no steps."""
+        """Build a gold plan of these steps, marked as oracle and without an answer; None if there are no steps."""
         return self.rule_trace(problem, steps, None, oracle=True) if steps else None
 
     def rule_trace(self, problem: Problem, steps: tuple[Step, ...], answer: str | None, *, oracle: bool) -> Trace:
-        """A trace by rules; `oracle` where gold was needed to make it. The gold steps keep the source's own text."""
+        """Build a trace by rules; `oracle` if gold was needed. Gold steps keep the source's own text."""
         gold = bool(problem.gold_text) and steps == problem.gold_steps
         text = problem.gold_text if gold else self.render_trace(steps)
         trace_id = content_id("rules", problem.problem_id, text)
@@ -123,11 +132,11 @@ class Task(ABC):
 
     @abstractmethod
     def render_trace(self, steps: tuple[Step, ...]) -> str:
-        """Steps as text; `parse_trace(render_trace(steps))` gives the same steps."""
+        """Write steps as text; `parse_trace(render_trace(steps))` gives the same steps."""
 
     @abstractmethod
     def parse_trace(self, text: str) -> ParsedTrace:
-        """Steps out of what a model wrote, tolerant of styles; says why where it cannot.
+        """Parse steps from a model's text, tolerant of styles; `reason` says why if it cannot.
 
         A step may say where it stands (`Step.spans`); `read_trace` finds those that do not.
         """
@@ -141,11 +150,11 @@ class Task(ABC):
 
     @abstractmethod
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:
-        """The three readings of the answer in a whole model output (see `formats.split`)."""
+        """Judge the three readings of the answer in a whole output (see `formats.split`)."""
 
     @abstractmethod
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
-        """Verdict on parsed steps, step by step, against this problem's own gold (joined by id, never by answer)."""
+        """Judge parsed steps one by one against this problem's own gold (joined by id, never by answer)."""
 
     def judge_output_trace(self, problem: Problem, text: str | None, *, tagged: bool = False) -> Verdict:  # noqa: ARG002
         """Parse, then judge: `none` for no text, `unparsed` with the reason where the text cannot be read.
@@ -160,25 +169,25 @@ class Task(ABC):
         return self.judge_trace(problem, parsed.steps)
 
     def judge_plan(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:  # noqa: ARG002
-        """Verdict on a plan without calculations; `undecided` where rules cannot tell."""
+        """Judge a plan without calculations; `undecided` if rules cannot tell."""
         return Verdict("undecided", reason=f"task {self.name} has no rules for plans")
 
     # ---- what ties trace to answer, and the gold itself
 
     def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
-        """Whether the gold answer stands verbatim in the steps (copying would do)."""
+        """Return whether the gold answer occurs verbatim in the steps, so that copying would suffice."""
         text = " ".join(step.text for step in steps).casefold()
         return bool(problem.answers) and all(answer.casefold() in text for answer in problem.answers)
 
     def gold_fault(self, problem: Problem) -> str:
-        """Say why the gold answer does not pass its own judge, in words that do not name it; empty where it does."""
+        """Say why the gold answer does not pass its own judge, in words that do not name it; empty if it does."""
         if not problem.answers:
             return "blank"
         verdict = self.judge_answer(problem, join(None, self.render_answer(problem))).answer
         return "" if verdict.ok else f"{verdict.outcome}, {verdict.reason}"
 
     def audit(self, problem: Problem) -> list[str]:
-        """What is wrong with this problem's own gold: one sentence each, empty where it passes its own judges."""
+        """Return what is wrong with this problem's own gold, one sentence each; empty if it passes its own judges."""
         found = []
         fault = self.gold_fault(problem)
         if fault:
@@ -195,12 +204,15 @@ class Task(ABC):
         texts: list[str],  # noqa: ARG002
         policy: Policy = "default",  # noqa: ARG002
     ) -> dict[str, float]:
-        """Further figures of this task's field over all outputs (ROUGE-L, F1, ...), in percent; empty for most."""
+        """Return further figures of this task's field over all outputs (ROUGE-L, F1, ...), in percent; empty for most.
+
+        Empty for most.
+        """
         return {}
 
 
 def content(value: Any) -> str:
-    """A JSON value as the string that a question or answer field may hold: numbers lose `.0`, objects are JSON."""
+    """Write a JSON value as the string of a question or answer field: numbers lose `.0`, objects are JSON."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, Mapping):

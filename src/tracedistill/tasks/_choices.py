@@ -35,7 +35,7 @@ class MultipleChoice(Task):
     answer_hint = "Give the letter of the right choice on the last line as `Answer: <letter>`."
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Questions of a split from `<data_dir>/<task>/<split>` or `other/<task>_<split>`, else from the hub."""
+        """Yield questions of a split from `<data_dir>/<task>/<split>` or `other/<task>_<split>`, or from the hub."""
         check_split(self.name, split, self.splits)
         stem = self.stems.get(split, split)
         path = where(source, f"other/{self.name}_{stem}", self.hub_id)
@@ -59,27 +59,27 @@ class MultipleChoice(Task):
         )
 
     def render_problem(self, problem: Problem) -> str:
-        """The question, then the choices, a line each."""
+        """Write the question, then the choices, a line each."""
         return "\n".join((problem.question, *self.closed_answers(problem)))
 
     def closed_answers(self, problem: Problem) -> tuple[str, ...]:
-        """Every choice as `A. its words`."""
+        """Return every choice as `A. its words`."""
         return tuple(f"{letter}. {words}" for letter, words in problem.choices)
 
     # ---- traces: plain text, and nothing to judge them against
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
-        """Steps as they are written, a line each."""
+        """Write the steps as they are, a line each."""
         return "\n".join(step.text for step in steps)
 
     def parse_trace(self, text: str) -> ParsedTrace:
-        """Every line that is not blank is a step of kind text."""
+        """Parse every non-blank line as a step of kind text."""
         lines = [line.strip() for line in trace_body(text).splitlines()]
         steps = tuple(Step("text", line) for line in lines if line)
         return ParsedTrace(steps, "" if steps else "empty trace")
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:  # noqa: ARG002
-        """Not judged: there is a trace, but nothing says what a right one would be."""
+        """Return `not judged`: there is a trace, but no rule for a right one."""
         reason = f"task {self.name} has no gold trace: {len(steps)} steps are not judged"
         undecided = tuple(
             StepVerdict(index, step.kind, "undecided", "no gold trace") for index, step in enumerate(steps)
@@ -89,12 +89,21 @@ class MultipleChoice(Task):
     # ---- answers
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
-        """The letter of the final statement; `candidate`: exactly one choice is named anywhere. One policy only."""
+        """Judge the letter of the final statement. `candidate`: exactly one choice is named anywhere.
+
+        There is one policy only.
+
+        There is one policy only.
+
+        There is one policy only.
+
+        There is one policy only.
+        """
         gold = problem.answers[0] if problem.answers else ""
         return answers.judge(gold, text, problem.question, CHOICE, self.closed_answers(problem))
 
     def audit(self, problem: Problem) -> list[str]:
-        """Beside the task's own judges: no gold, or two choices with the same words."""
+        """Add to the task's own judges: no gold, or two choices with the same words."""
         if not problem.answers:
             return ["no gold answer: ungradable"]
         words = [text.strip() for _, text in problem.choices]
@@ -114,6 +123,6 @@ def _choices(value: Any, path: str, number: int) -> tuple[tuple[str, str], ...]:
 
 
 def _letter(label: str) -> str:
-    """A label as a letter: some rows number their choices from 1."""
+    """Return a label as a letter: some rows number their choices from 1."""
     label = label.strip().upper()
     return chr(ord("A") + int(label) - 1) if label.isascii() and label.isdigit() and 1 <= int(label) <= 26 else label

@@ -10,18 +10,18 @@ from tracedistill.tasks._rows import Row, field_of
 
 
 def where(source: Source, stem: str, hub_id: str) -> str:
-    """How errors name the place that rows come from: `<data_dir>/<stem>`, or the hub's id."""
+    """Return how errors name the place that rows come from: `<data_dir>/<stem>`, or the hub's id."""
     return str(source.data_dir / stem) if source.data_dir is not None else source.path or hub_id
 
 
 def check_split(task: str, split: str, splits: tuple[str, ...]) -> None:
-    """InputError where the task has no such split."""
+    """Check that the task has this split. Raises InputError otherwise."""
     if split not in splits:
         raise MissingSplitError(f"task {task}: no split '{split}'; known: {', '.join(splits)}")
 
 
 def text_field(row: Row, name: str, path: str, number: int) -> str:
-    """A string that is not blank."""
+    """Return a string that is not blank."""
     value = field_of(row, name, path, number)
     if not isinstance(value, str) or not value.strip():
         raise _wrong(path, number, name, "text that is not empty", value)
@@ -29,7 +29,7 @@ def text_field(row: Row, name: str, path: str, number: int) -> str:
 
 
 def texts_field(row: Row, name: str, path: str, number: int) -> tuple[str, ...]:
-    """A list of strings."""
+    """Return a list of strings."""
     value = field_of(row, name, path, number)
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise _wrong(path, number, name, "a list of texts", value)
@@ -37,7 +37,7 @@ def texts_field(row: Row, name: str, path: str, number: int) -> tuple[str, ...]:
 
 
 def label_field(row: Row, name: str, labels: tuple[str, ...], path: str, number: int) -> str:
-    """One of the known labels."""
+    """Return one of the known labels."""
     value = field_of(row, name, path, number)
     if value not in labels:
         raise _wrong(path, number, name, f"one of {', '.join(labels)}", value)

@@ -62,7 +62,7 @@ class GoldAudit:
         return max(self.n_failing / max(1, self.checked), self.contradictory.n / self.n)
 
     def lines(self) -> list[str]:
-        """What a person should know, a line each; empty where every gold is good."""
+        """Return what a person should know, a line each; empty where every gold is good."""
         lines = []
         if self.n_failing:
             lines.append(f"golds: {self.n_failing} of {self.checked} do not pass their own judge")

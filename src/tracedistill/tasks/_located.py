@@ -192,6 +192,6 @@ def lay_out(text: str, slots: Sequence[Span], bodies: Sequence[str]) -> tuple[st
 
 
 def _counted_on(gap: str, more: int) -> str:
-    """What stands before a step, its last number raised by `more`."""
+    """Return what stands before a step, its last number raised by `more`."""
     number = _NUMBER.search(gap)
     return gap if number is None else f"{gap[: number.start()]}{int(number[0]) + more}{gap[number.end() :]}"

@@ -41,24 +41,24 @@ class Overlap:
 
 
 def normal_text(problem: Problem) -> str:
-    """Question, context and choices as they are compared: NFKC, lower-case, single spaces, no punctuation."""
+    """Return question, context and choices as they are compared: NFKC, lower-case, single spaces, no punctuation."""
     return same_text((*problem.context, problem.question, *(text for _, text in problem.choices)))
 
 
 def same_text(parts: Sequence[str]) -> str:
-    """What texts that are the same but for case, spaces and punctuation have in common."""
+    """Return what texts that are the same but for case, spaces and punctuation have in common."""
     whole = unicodedata.normalize("NFKC", "\n".join(parts)).casefold()
     return " ".join(_PUNCTUATION.sub(" ", whole).split())
 
 
 def duplicates(problems: Iterable[Problem]) -> list[Repeat]:
-    """Texts that several problems of one split share, in order of first appearance."""
+    """Return texts that several problems of one split share, in order of first appearance."""
     groups = _grouped(problems)
     return [Repeat(tuple(p.problem_id for p in group), (), agree(group)) for group in groups.values() if len(group) > 1]
 
 
 def overlap(test: Iterable[Problem], train: Iterable[Problem]) -> Overlap:
-    """Which test problems occur in train, by normalised question and context (not by answer)."""
+    """Return which test problems occur in train, by normalised question and context (not by answer)."""
     tested, trained = _grouped(test), _grouped(train)
     repeats = tuple(
         Repeat(
@@ -73,7 +73,7 @@ def overlap(test: Iterable[Problem], train: Iterable[Problem]) -> Overlap:
 
 
 def sample(problems: Sequence[Problem], n: int, seed: int) -> list[Problem]:
-    """N of the problems, in their order; which ones depends on seed and ids alone, not on order or split sizes.
+    """Return n of the problems, in their order; which ones depends on seed and ids alone, not on order or split sizes.
 
     Samples nest: the first n of a larger sample are a smaller one with the same seed. All of them where n is larger
     than their number. Raises ValueError for a negative n.
@@ -82,7 +82,7 @@ def sample(problems: Sequence[Problem], n: int, seed: int) -> list[Problem]:
 
 
 def sample_ids(ids: Sequence[str], n: int | None, seed: int) -> list[int]:
-    """Places of n of the ids, in their order, drawn as `sample` draws; None: all of them."""
+    """Return the places of n of the ids, in their order, drawn as `sample` draws; None: all of them."""
     if n is not None and n < 0:
         raise ValueError(f"a sample of {n} problems")
     if n is None or n >= len(ids):

@@ -31,12 +31,12 @@ _QUOTES = {"'": "'", '"': '"', "“": "”", "‘": "’"}
 
 
 def normalise_fact(text: str) -> str:
-    """A fact as it is compared: lower-case, single spaces, no period at its end."""
+    """Return a fact as it is compared: lower-case, single spaces, no period at its end."""
     return " ".join(unicodedata.normalize("NFC", text).casefold().split()).rstrip(" .")
 
 
 def normalise_class(text: str) -> str:
-    """A class label as it is compared: lower-case, words joined by hyphens, no punctuation around it."""
+    """Return a class label as it is compared: lower-case, words joined by hyphens, no punctuation around it."""
     return re.sub(r"[\s_-]+", "-", text.strip(" \t\n.,:;*'\"`").casefold())
 
 
@@ -44,12 +44,12 @@ def normalise_class(text: str) -> str:
 
 
 def write_list(facts: tuple[str, ...]) -> str:
-    """Facts as the published traces write them: a Python list."""
+    """Write facts as the published traces do: a Python list."""
     return repr(list(facts))
 
 
 def write_bars(facts: tuple[str, ...]) -> str:
-    """Facts on one line with bars between them: fewer tokens, and no quotes to escape."""
+    """Write facts on one line with bars between them: fewer tokens, and no quotes to escape."""
     return " | ".join(_protect(fact) for fact in facts)
 
 
@@ -71,7 +71,7 @@ def _unescape(text: str) -> str:
 
 
 def read_list(text: str, start: int) -> tuple[tuple[str, ...], int, str]:
-    """Items of the list whose bracket stands at `start`, where it ends, and why it is not whole (else empty).
+    """Parse the list whose bracket is at `start`: its items, its end, and why it is incomplete (else empty).
 
     Tolerates unescaped apostrophes (`['state's attorney']`) and lists that are cut off: the item
     that was cut is kept as written.
@@ -102,7 +102,7 @@ def read_list(text: str, start: int) -> tuple[tuple[str, ...], int, str]:
 
 
 def _quoted(text: str, start: int) -> tuple[str, int, bool]:
-    """The quoted item at `start`, the position after it, and whether its quote was closed."""
+    """Return the quoted item at `start`, the position after it, and whether its quote was closed."""
     quote = _QUOTES[text[start]]
     at = start + 1
     while at < len(text):
@@ -116,13 +116,13 @@ def _quoted(text: str, start: int) -> tuple[str, int, bool]:
 
 
 def trace_body(text: str) -> str:
-    """What stands between the think tags, whichever of them are missing, without a leading "assistant"."""
+    """Return what stands between the think tags, whichever of them are missing, without a leading "assistant"."""
     start, end = body_span(text)
     return text[start:end]
 
 
 def body_span(text: str) -> tuple[int, int]:
-    """Where the trace of a whole output begins and ends; white space at its ends aside."""
+    """Return where the trace of a whole output begins and ends; white space at its ends aside."""
     head = _HEAD.match(text)
     first = head.end() if head else 0
     tags = list(_TAG.finditer(text, first))
@@ -169,16 +169,16 @@ class Grammar:
     """Whether every fact is one sentence, so that a bare run of sentences can be told apart."""
 
     def class_step(self, label: str) -> Step:
-        """The class step that names this label."""
+        """Return the class step that names this label."""
         return Step("class", self.class_line.format(label), value=label)
 
     def retrieval_step(self, facts: tuple[str, ...]) -> Step:
-        """The retrieval step that cites these facts."""
+        """Return the retrieval step that cites these facts."""
         written = write_bars(facts) if self.bars else write_list(facts)
         return Step("retrieval", self.facts_line.replace("{}", written).rstrip(), facts=facts)
 
     def render(self, steps: tuple[Step, ...]) -> str:
-        """Steps as text in this grammar's own words, one per line; other kinds of steps as they are written."""
+        """Write steps in this grammar's own words, one per line; other kinds of steps as they are."""
         return "\n".join(self._line(step) for step in steps)
 
     def _line(self, step: Step) -> str:
@@ -189,7 +189,7 @@ class Grammar:
         return step.text
 
     def parse(self, text: str) -> ParsedTrace:
-        """Class and retrieval steps out of a whole output or its trace alone.
+        """Parse class and retrieval steps of a whole output or its trace alone.
 
         What can be read is returned even where `reason` says what could not: a missing step, a
         list that is cut off.
@@ -229,7 +229,10 @@ class Grammar:
         return ParsedTrace(tuple(steps), "; ".join(reasons))
 
     def holds_trace(self, text: str) -> bool:
-        """Whether a step's cue or a think tag stands in the text; without any it is taken for an answer alone."""
+        """Return whether a step's cue or a think tag stands in the text.
+
+        Without any it is taken for an answer alone.
+        """
         return any(cue.search(text) for cue in (self.class_cue, self.facts_cue, _THINK))
 
     def _line_end(self, body: str, start: int, facts: re.Match[str] | None) -> int:
@@ -246,7 +249,7 @@ class Grammar:
         return named[0] if len(named) == 1 else written.strip(" \t\n.:*'\"`")
 
     def _facts(self, body: str, start: int) -> tuple[tuple[str, ...], int, str]:
-        """Facts written at `start` (a list, bars, bullets or a bare string), where they end, and what is wrong."""
+        """Parse facts at `start` (a list, bars, bullets or a bare string): the facts, their end, and what is wrong."""
         at = start
         while at < len(body) and body[at] in " \t":
             at += 1

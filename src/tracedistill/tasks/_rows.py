@@ -58,7 +58,7 @@ _SHARD = re.compile(r"([a-z]+)(?=[-_.\d])")
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """(line or row number from 1, row) of a file, a folder of shards or a hub id `org/name` (`org/name:config`).
+    """Yield (line or row number from 1, row) of a file, a folder of shards or a hub id `org/name` (`org/name:config`).
 
     The kind is told by the name. Shards are read in the order of their names; where all of them are named after
     splits (`train-00000-of-00002.parquet`), and so with the hub, each row gets its split as column `split`.
@@ -79,7 +79,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def is_hub_id(path: Path) -> bool:
-    """Whether a path may be a data set of the hub: `org/name`, with `:config` or without, and no kind of file."""
+    """Return whether a path may be a hub data set: `org/name`, with or without `:config`, and not a file."""
     return _HUB_ID.fullmatch(str(path)) is not None and not path.name.removesuffix(".gz").endswith(ENDINGS)
 
 
@@ -124,7 +124,7 @@ def _folder(path: Path) -> Iterator[tuple[int, Row]]:
 def task_rows(
     source: Source, task: str, stem: str, hub_id: str, hub_split: str, config: str | None = None
 ) -> Iterator[tuple[int, Row]]:
-    """Rows of `<data_dir>/<task>/<stem>.jsonl(.gz)` (or `other/<task>_<stem>`), else of the hub's data set."""
+    """Yield rows of `<data_dir>/<task>/<stem>.jsonl(.gz)` (or `other/<task>_<stem>`), or of the hub's data set."""
     if source.data_dir is None:
         return _hub(source.path or hub_id, config, hub_split)
     for base in (source.data_dir / task / stem, source.data_dir / "other" / f"{task}_{stem}"):
@@ -149,7 +149,7 @@ def _hub(hub_id: str, config: str | None, split: str) -> Iterator[tuple[int, Row
 
 
 def _whole_hub(name: str) -> Iterator[tuple[int, Row]]:
-    """All splits of a data set, each row with its split; without a network out of the hub's cache."""
+    """Yield all splits of a data set, each row with its split; without a network out of the hub's cache."""
     import datasets
 
     hub_id, _, config = name.partition(":")
@@ -168,7 +168,7 @@ def _whole_hub(name: str) -> Iterator[tuple[int, Row]]:
 
 
 def _open_text(path: Path) -> io.TextIOBase:
-    """UTF-8, with a mark at its head or without; UTF-16 where such a mark says so (Excel's "Unicode text")."""
+    """Open UTF-8 with or without a byte-order mark, or UTF-16 with one (Excel's "Unicode text")."""
     zipped = path.suffix == ".gz"
     with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
         head = stream.read(2)
@@ -207,7 +207,7 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _json(path: Path) -> Iterator[tuple[int, Row]]:
-    """A list of objects, an object that holds one (`{"data": [...]}`), or an object of columns."""
+    """Yield the rows of a list of objects, an object with one (`{"data": [...]}`), or an object of columns."""
     try:
         with _open_text(path) as stream:
             value = json.load(stream)
@@ -234,7 +234,7 @@ def _json(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _delimiter(head: str) -> str:
-    """What separates the columns of a CSV file: comma, semicolon (Excel in half of Europe) or tab."""
+    """Detect the separator of a CSV file: comma, semicolon (European Excel) or tab."""
     return max((",", ";", "\t"), key=head.count) if head else ","
 
 
@@ -283,7 +283,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def field_of(row: Row, name: str, path: str, number: int) -> Any:
-    """row[name], or an InputError that names file, row, the missing column and the columns that are there."""
+    """Return row[name]. Raises InputError naming file, row, the missing column and the existing ones."""
     if name not in row:
         raise InputError(f"{path}, row {number}: no column '{name}'; it has: {', '.join(sorted(map(str, row)))}")
     return row[name]

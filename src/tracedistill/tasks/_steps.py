@@ -59,12 +59,12 @@ _INSTRUCTION = re.compile(
 
 
 def render_steps(steps: Sequence[Step]) -> str:
-    """Steps as a numbered list, one line each."""
+    """Write steps as a numbered list, one line each."""
     return "\n".join(f"{number}. {step.text}" for number, step in enumerate(steps, start=1))
 
 
 def read_steps(text: str) -> ParsedTrace:
-    """Steps out of any of the styles, or why there are none."""
+    """Parse steps in any of the styles, or say why there are none."""
     if len(text) > MAX_CHARS:
         return ParsedTrace((), f"too long to read: {len(text)} characters")
     found = cut_steps(text)
@@ -83,7 +83,10 @@ def read_plan(text: str) -> tuple[Step, ...]:
 
 
 def make_steps(texts: Sequence[str]) -> tuple[Step, ...]:
-    """Steps of given texts: calculation with result, or text; all `plan` where none calculates and most instruct."""
+    """Classify given texts as steps: calculation with result, or text; all `plan` if none calculates and most instruct.
+
+    All `plan` if none calculates and most instruct.
+    """
     steps = []
     found = False
     for text, read in zip(texts, in_points(texts), strict=True):
@@ -102,12 +105,12 @@ def make_steps(texts: Sequence[str]) -> tuple[Step, ...]:
 
 
 def split_steps(text: str) -> list[str]:
-    """The texts of the steps, markers removed."""
+    """Return the texts of the steps, markers removed."""
     return [step.text for step in cut_steps(text)]
 
 
 def cut_steps(text: str) -> list[Flat]:
-    """The steps, markers removed, each with the places of its characters in the text."""
+    """Return the steps, markers removed, each with the places of its characters in the text."""
     # single spaces first: the patterns below need not be guarded against runs of them
     lines = _whole(flat_lines(text.replace("\r", "\n")))
     numbered = _numbered(lines)
@@ -159,7 +162,7 @@ _OPERAND = re.compile(r"[$£€(]{0,4}\d")
 
 
 def _whole(lines: list[Flat]) -> list[Flat]:
-    """Lines with calculations that were broken over several of them in one: `9 × 2`, `= 18`."""
+    """Return lines with calculations that were broken over several of them in one: `9 × 2`, `= 18`."""
     whole: list[Flat] = []
     for line in lines:
         above = whole[-1].text if whole else ""
@@ -179,7 +182,7 @@ def _has_digit(text: str) -> bool:
 
 
 def _numbered(lines: list[Flat]) -> list[Flat]:
-    """Steps of a numbered list; empty where it is none. Lines between two numbers belong to the first."""
+    """Return the steps of a numbered list; empty if it is none. Lines between two numbers belong to the first."""
     steps: list[list[Flat]] = []
     preamble: list[Flat] = []
     count = 0

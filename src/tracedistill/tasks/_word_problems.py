@@ -23,19 +23,19 @@ class WordProblems(Task):
     """Whether an operand from nowhere makes a trace incorrect."""
 
     def render_problem(self, problem: Problem) -> str:
-        """The question."""
+        """Return the question."""
         return problem.question
 
     def render_trace(self, steps_: tuple[Step, ...]) -> str:
-        """A numbered list, one line per step."""
+        """Write a numbered list, one line per step."""
         return steps.render_steps(steps_)
 
     def parse_trace(self, text: str) -> ParsedTrace:
-        """Numbered, bulleted, `Step 1:`, lines or sentences; what a student wrote without numbers too."""
+        """Parse numbered, bulleted or `Step 1:` lines, plain lines or sentences."""
         return steps.read_steps(text)
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
-        """The readings of the answer; both policies are the same here."""
+        """Judge the readings of the answer; both policies are the same here."""
         gold = problem.answers[0] if problem.answers else ""
         return answers.judge(gold, text, problem.question, policy=self.answer_policy)
 
@@ -44,18 +44,18 @@ class WordProblems(Task):
         return arithmetic.judge(problem.question, steps_, problem.gold_steps, need_grounds=self.need_grounds)
 
     def judge_plan(self, problem: Problem, steps_: tuple[Step, ...]) -> Verdict:
-        """Which operation on which quantities in which order, against the gold's."""
+        """Judge which operations act on which quantities in which order, against the gold's."""
         sub_questions = problem.meta.get("sub_questions", ())
         return plans.judge_plan(problem.question, steps_, problem.gold_steps, tuple(sub_questions))
 
     def gold_plan(self, problem: Problem) -> Trace | None:
-        """The gold calculations in words, without their results; None where they do not lead to the gold answer."""
+        """Return the gold calculations in words, without their results; None if they do not lead to the gold answer."""
         if not self.answer_in_trace(problem, problem.gold_steps):
             return None
         return self.plan_trace(problem, gold_plans.calculation_plan(problem.question, problem.gold_steps))
 
     def answer_in_trace(self, problem: Problem, steps_: tuple[Step, ...]) -> bool:
-        """Whether the last calculation's result is the gold answer."""
+        """Return whether the last calculation's result is the gold answer."""
         result = arithmetic.last_result([step.text for step in steps_])
         if result is None or not problem.answers:
             return False
@@ -65,7 +65,7 @@ class WordProblems(Task):
             return False
 
     def audit(self, problem: Problem) -> list[str]:
-        """Gold that fails its own judges, and gold operands that come from nowhere that rules know."""
+        """Add gold that fails its own judges, and gold operands that come from nowhere."""
         found = super().audit(problem)
         checked = arithmetic.check(problem.question, [step.text for step in problem.gold_steps])
         if self.need_grounds:

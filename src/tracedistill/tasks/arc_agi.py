@@ -45,7 +45,16 @@ class ArcAgi(Task):
     )
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Problems of a split from `<data_dir>/other/arc_agi1_<split>.jsonl.gz` or the hub; bad grids raise."""
+        """Yield problems of a split from `<data_dir>/other/arc_agi1_<split>.jsonl.gz` or the hub.
+
+        Raises InputError for bad grids.
+
+        Raises InputError for bad grids.
+
+        Raises InputError for bad grids.
+
+        Raises InputError for bad grids.
+        """
         if split not in self.splits:
             raise InputError(f"task arc_agi has no split '{split}'; known: {', '.join(self.splits)}")
         where = f"arc_agi {split}"
@@ -67,33 +76,33 @@ class ArcAgi(Task):
                 )
 
     def render_problem(self, problem: Problem) -> str:
-        """The examples, numbered, then the grid to transform."""
+        """Write the numbered examples, then the grid to transform."""
         head = "Each example turns an input grid into an output grid by the same rule. Digits are colours, 0 is empty."
         examples = (f"Example {number}\n{pair}" for number, pair in enumerate(problem.context, start=1))
         return "\n\n".join((head, *examples, f"Apply the rule to this grid.\nInput:\n{problem.question}"))
 
     def render_answer(self, problem: Problem) -> str:
-        """The gold grid, a row per line."""
+        """Write the gold grid, a row per line."""
         return problem.answers[0] if problem.answers else ""
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
-        """Numbered steps that keep their lines, further ones indented; `parse_trace` gives back tidy steps."""
+        """Write numbered steps that keep their lines, further ones indented; `parse_trace` restores tidy steps."""
         numbered = (f"{number}. {tidy(step.text)}" for number, step in enumerate(steps, start=1))
         return "\n".join(text.replace("\n", "\n" + _INDENT) for text in numbered)
 
     def parse_trace(self, text: str) -> ParsedTrace:
-        """Numbered steps, bullets or plain lines before the answer; empty where nothing stands before it."""
+        """Parse numbered steps, bullets or plain lines before the answer; empty if there are none."""
         steps = read_steps(trace_body(dedent(text[: _statement_start(text, end=False)])))
         return ParsedTrace(steps, "" if steps else "empty trace: nothing stands before the answer")
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:  # noqa: ARG002
-        """Not judged, as in other tasks without gold traces: nothing says what a right one would be."""
+        """Return `not judged`, as in other tasks without gold traces."""
         reason = "arc_agi has no gold steps: a model judge is needed"
         undecided = tuple(StepVerdict(index, step.kind, "undecided", reason) for index, step in enumerate(steps))
         return Verdict("not judged", reason=reason, steps=undecided)
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
-        """Exact match of the stated grid: the first after the last answer marker, else the last in the text.
+        """Judge the stated grid by exact match: the first after the last answer marker, else the last in the text.
 
         `derived` is the last grid of the body. A grid with rows of different lengths is stated, and incorrect.
         """
@@ -115,7 +124,7 @@ class ArcAgi(Task):
         return AnswerVerdicts(answer, derived, candidate)
 
     def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
-        """Whether the gold grid stands whole in a step, however it is written."""
+        """Return whether the gold grid stands whole in a step, however it is written."""
         gold = read_grids(problem.answers[0], alone=True) if problem.answers else []
         return bool(gold) and any(gold[0] in read_grids(step.text) for step in steps)
 
@@ -125,7 +134,7 @@ class ArcAgi(Task):
         texts: list[str],
         policy: Policy = "default",  # noqa: ARG002
     ) -> dict[str, float]:
-        """`right_size`: outputs whose stated grid has the gold's rows and columns, in percent of all."""
+        """Return `right_size`: outputs whose stated grid has the gold's rows and columns, in percent of all."""
         if not problems:
             return {}
         right = 0
@@ -142,13 +151,13 @@ class ArcAgi(Task):
 
 
 def tidy(text: str) -> str:
-    """A step's text as the grammar keeps it: no blank lines, no spaces at line ends or around the whole."""
+    """Return a step's text as the grammar keeps it: no blank lines, no spaces at line ends or around the whole."""
     lines = (line.rstrip() for line in text.replace("\r\n", "\n").replace("\r", "\n").strip().split("\n"))
     return "\n".join(line for line in lines if line)
 
 
 def read_steps(text: str) -> tuple[Step, ...]:
-    """Steps of kind `text` out of numbered lines, bullets or plain lines; empty for a blank text.
+    """Parse steps of kind `text` from numbered lines, bullets or plain lines; empty for a blank text.
 
     Where any line is numbered or bulleted, the lines between two marks belong to the first of them, and what stands
     before the first mark is a step unless it announces the list (`Here are the steps:`). A rendered trace's own
@@ -174,12 +183,12 @@ def read_steps(text: str) -> tuple[Step, ...]:
 
 
 def write_grid(grid: Grid) -> str:
-    """A row per line, cells with single spaces between them."""
+    """Write a row per line, with single spaces between cells."""
     return "\n".join(" ".join(map(str, row)) for row in grid)
 
 
 def read_grids(text: str, alone: bool = False) -> list[Grid]:
-    """All grids in a text, in order: runs of lines that hold cells and nothing else.
+    """Find all grids in a text, in order: runs of lines that hold only cells.
 
     Read are `0 7 7`, `0,7,7`, `[0, 7, 7]`, `[[0, 7], [7, 0]]` on one line or several, `| 0 | 7 |`, `077`, and rows
     after a label (`Row 1:`). Rows of different lengths stay one grid: the judge says so. A single cell or a lone
@@ -202,13 +211,13 @@ def read_grids(text: str, alone: bool = False) -> list[Grid]:
 
 
 def _skippable(line: str) -> bool:
-    """Lines that do not end a grid: table rules, lone brackets; a blank line does."""
+    """Return lines that do not end a grid: table rules, lone brackets; a blank line does."""
     plain = line.strip()
     return bool(plain) and (bool(_RULE.match(plain)) or not plain.strip("[], "))
 
 
 def _row(line: str) -> tuple[tuple[int, ...], bool]:
-    """Cells of a line, and whether they were written without anything between them; no cells: not a row."""
+    """Return the cells of a line, and whether they were written without anything between them; no cells: not a row."""
     if len(line) > 400:  # 30 cells take far less
         return (), False
     plain = _ROW_LABEL.sub("", line.strip().strip("`*").strip()).strip("[](){}|,; \t.")
@@ -235,7 +244,10 @@ def _compare(found: Grid, gold: Grid) -> Verdict:
 
 
 def _statement_start(text: str, end: bool = True) -> int:
-    """Where the last answer marker ends (or begins); without one the text's own end (0 where `end` is asked for)."""
+    """Return where the last answer marker ends (or begins).
+
+    Without one the text's own end (0 where `end` is asked for).
+    """
     markers = list(_MARKER.finditer(text))
     if not markers:
         return 0 if end else len(text)

@@ -37,7 +37,7 @@ class Gsm8k(WordProblems):
     splits = ("train", "test", "train_socratic", "test_socratic")
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Problems of one split; a socratic split has `sub_questions` in meta."""
+        """Yield the problems of one split; a socratic split has `sub_questions` in meta."""
         check_split(self.name, split, self.splits)
         base = split.removesuffix("_socratic")
         config = "socratic" if base != split else "main"
@@ -62,13 +62,13 @@ class Gsm8k(WordProblems):
 
 
 def final_of(solution: str) -> str | None:
-    """The answer after `####`, or None."""
+    """Return the answer after `####`, or None."""
     match = _FINAL.search(solution)
     return match[1] if match else None
 
 
 def solution_lines(solution: str) -> tuple[list[str], list[str]]:
-    """(sub-questions, lines) of a solution; the sub-questions are empty where the split is not socratic."""
+    """Return (sub-questions, lines) of a solution; the sub-questions are empty if the split is not socratic."""
     questions, lines = [], []
     for line in _FINAL.sub("", solution).split("\n"):
         question, mark, statement = line.partition(" ** ")
@@ -81,7 +81,7 @@ def solution_lines(solution: str) -> tuple[list[str], list[str]]:
 
 
 def step_text(line: str) -> str:
-    """A line as a person writes it: without `<<...>>`, but with the annotated calculation in words that lack it."""
+    """Rewrite a line without `<<...>>`, writing out an annotated calculation that its words lack."""
     text = one_line(visible(line))
     match = _ANNOTATION.search(line)
     if match is None:

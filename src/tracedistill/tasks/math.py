@@ -55,7 +55,7 @@ class Math(WordProblems):
     need_grounds = False
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Problems of one split; level becomes difficulty, subject becomes category."""
+        """Yield the problems of one split; level becomes difficulty, subject becomes category."""
         check_split(self.name, split, self.splits)
         path = where(source, f"math/{split}", HUB_500 if split == "math500" else HUB_ID)
         for number, row in _rows(split, source):
@@ -77,11 +77,11 @@ class Math(WordProblems):
             )
 
     def render_answer(self, problem: Problem) -> str:
-        """The gold answer in a box, as the hint asks: bare LaTeX is read as text."""
+        """Write the gold answer in a box, as the hint asks: bare LaTeX is read as text."""
         return f"\\boxed{{{super().render_answer(problem)}}}"
 
     def gold_plan(self, problem: Problem) -> Trace | None:
-        """Where every step of the solution calculates, and the last one reaches the answer: the calculations."""
+        """Return the solution's calculations if every step calculates and the last reaches the answer."""
         if any(step.kind != "calculation" for step in problem.gold_steps):
             return None
         if not WordProblems.answer_in_trace(self, problem, problem.gold_steps):
@@ -89,11 +89,11 @@ class Math(WordProblems):
         return self.plan_trace(problem, gold_plans.calculation_plan(problem.question, problem.gold_steps))
 
     def answer_in_trace(self, problem: Problem, steps_: tuple[Step, ...]) -> bool:
-        """Whether the answer stands verbatim in the steps, as it does in every boxed solution."""
+        """Return whether the answer occurs verbatim in the steps, as it does in every boxed solution."""
         return Task.answer_in_trace(self, problem, steps_)
 
     def audit(self, problem: Problem) -> list[str]:
-        """As everywhere, but a solution without numeric calculations is nothing to complain about."""
+        """Audit as everywhere, but accept a solution without numeric calculations."""
         found = super().audit(problem)
         return [complaint for complaint in found if "no calculation" not in complaint]
 
@@ -117,7 +117,10 @@ def _identity(row: Row, split: str, number: int) -> str:
 
 
 def solution_steps(solution: str) -> list[str]:
-    """Sentences and paragraphs of a solution, one line each; no boundary is drawn inside a formula or drawing."""
+    """Return sentences and paragraphs of a solution, one line each.
+
+    No boundary is drawn inside a formula or drawing.
+    """
     kept = [match.span() for match in _FORMULA.finditer(solution)]
     steps, start, index = [], 0, 0
     for boundary in _BOUNDARY.finditer(solution):
@@ -132,7 +135,7 @@ def solution_steps(solution: str) -> list[str]:
 
 
 def last_boxed(solution: str) -> str | None:
-    r"""What the last `\boxed{}` holds, braces matched; None where there is none."""
+    r"""Return what the last `\boxed{}` holds, braces matched, or None."""
     found = None
     for match in _BOX.finditer(solution):
         depth = 0

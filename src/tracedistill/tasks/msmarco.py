@@ -75,7 +75,7 @@ class MsMarco(Task):
     # ---- problems
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Queries of a split; `sample` is a file's, the others the hub's (v1.1) or files of that name."""
+        """Yield the queries of a split; `sample` is a file's, the others the hub's (v1.1) or files of that name."""
         check_split(self.name, split, self.splits)
         if split == "sample" and source.data_dir is None and source.path is None:
             raise InputError("task msmarco: split 'sample' is a file's: give data_dir with msmarco/sample.jsonl(.gz)")
@@ -105,12 +105,12 @@ class MsMarco(Task):
         )
 
     def render_problem(self, problem: Problem) -> str:
-        """Numbered passages, then the query."""
+        """Write the numbered passages, then the query."""
         numbered = [f"[{number}] {passage}" for number, passage in enumerate(problem.context, start=1)]
         return "\n".join((*numbered, f"Question: {problem.question}"))
 
     def render_answer(self, problem: Problem) -> str:
-        """The first listed answer."""
+        """Return the first listed answer."""
         return problem.answers[0] if problem.answers else ""
 
     # ---- traces
@@ -120,19 +120,28 @@ class MsMarco(Task):
         return super().decompose(problem) if problem.answers else None
 
     def gold_plan(self, problem: Problem) -> Trace | None:
-        """What to determine, how many facts to find; neither the class nor a fact is named."""
+        """Plan what to determine and how many facts to find, without naming the class or a fact."""
         return self.plan_trace(problem, retrieval_plan(problem, *PLAN))
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
-        """Two sentences, a line each."""
+        """Write two sentences, a line each."""
         return GRAMMAR.render(steps)
 
     def parse_trace(self, text: str) -> ParsedTrace:
-        """Type and passages, as a list or a bare text; what can be read is returned."""
+        """Parse type and passages, as a list or a bare text; readable parts are returned."""
         return GRAMMAR.parse(text)
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
-        """Type right and exactly the best-overlap passage; figure `selected`: was the annotator's passage cited."""
+        """Judge the type and exactly the best-overlap passage.
+
+        Figure `selected`: whether the annotator's passage was cited.
+
+        Figure `selected`: whether the annotator's passage was cited.
+
+        Figure `selected`: whether the annotator's passage was cited.
+
+        Figure `selected`: whether the annotator's passage was cited.
+        """
         verdict = judge_class_retrieval(problem, steps)
         used = {normalise_fact(problem.context[index]) for index in problem.meta.get("selected", [])}
         cited = {normalise_fact(fact) for step in steps for fact in step.facts}
@@ -141,7 +150,7 @@ class MsMarco(Task):
     # ---- answers
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
-        """Normalised exact match with any listed answer; figures `em`, `rouge_l`, `bleu_1` (0 to 1).
+        """Judge by normalised exact match with any listed answer; figures `em`, `rouge_l`, `bleu_1` (0 to 1).
 
         Both policies are the same: the study published no usable metric for this task. `derived` and
         `candidate` are missing: traces reach no value, and answers are free text.
@@ -177,7 +186,10 @@ class MsMarco(Task):
         texts: list[str],
         policy: Policy = "default",  # noqa: ARG002
     ) -> dict[str, float]:
-        """em, rouge_l (mean) and bleu_1 (corpus) in percent over rows with an answer; no_answer apart; counts."""
+        """Return em, rouge_l (mean) and bleu_1 (corpus) in percent over rows with an answer; no_answer apart.
+
+        Counts.
+        """
         parts = [(problem, stated(text)) for problem, text in zip(problems, texts, strict=True)]
         listed = [(part, problem.answers) for problem, part in parts if problem.answers and not _none(problem.answers)]
         none = [part for problem, part in parts if _none(problem.answers)]
@@ -197,7 +209,7 @@ class MsMarco(Task):
         return figures
 
     def audit(self, problem: Problem) -> list[str]:
-        """Beside the task's own judges: rows without answers or selected passage, rule against annotator."""
+        """Add to the task's own judges: rows without answers or selected passage, and rule against annotator."""
         if not problem.answers:
             return ["no answer is listed: ungradable"]
         found = super().audit(problem)
@@ -211,7 +223,7 @@ class MsMarco(Task):
 
 
 def stated(text: str) -> str:
-    """What an output states as its answer; the whole text where nothing is marked and no trace is in it."""
+    """Return what an output states as its answer; the whole text where nothing is marked and no trace is in it."""
     parts = formats.split(text)
     if parts.answer is not None:
         return parts.answer
@@ -219,12 +231,12 @@ def stated(text: str) -> str:
 
 
 def normalise(text: str) -> str:
-    """Lower-case words without articles and punctuation, single spaces."""
+    """Normalise to lower-case words without articles and punctuation, single spaces."""
     return " ".join(_ARTICLE.sub(" ", " ".join(_WORD.findall(text.casefold()))).split())
 
 
 def best_overlap(passages: tuple[str, ...], answers: tuple[str, ...]) -> tuple[str, ...]:
-    """The passage that shares most words with one of the answers, the first of equals; empty where none does."""
+    """Return the passage that shares most words with one of the answers, the first of equals; empty if none does."""
     wanted = [set(_WORD.findall(answer.casefold())) for answer in answers]
     shared = [max(len(words & set(_WORD.findall(passage.casefold()))) for words in wanted) for passage in passages]
     most = max(shared, default=0)
@@ -232,7 +244,7 @@ def best_overlap(passages: tuple[str, ...], answers: tuple[str, ...]) -> tuple[s
 
 
 def rouge_l(part: str, answers: tuple[str, ...]) -> float:
-    """ROUGE-L F1 (rouge_score, no stemming) against the listed answer that it fits best, 0 to 1."""
+    """Compute ROUGE-L F1 (rouge_score, no stemming) against the best-fitting listed answer, 0 to 1."""
     return float(max(_rouge().score(answer, part)["rougeL"].fmeasure for answer in answers))
 
 
@@ -244,7 +256,7 @@ def _rouge() -> Any:
 
 
 def bleu_1(parts: list[str], answers: list[tuple[str, ...]]) -> float:
-    """BLEU-1 of a corpus (sacrebleu, lower case, unigrams, brevity penalty against the closest reference), 0 to 1."""
+    """Compute corpus BLEU-1 (sacrebleu, lower case, unigrams, closest-reference brevity penalty), 0 to 1."""
     from sacrebleu.metrics import BLEU  # heavy, and only for this metric
 
     most = max(len(listed) for listed in answers)
@@ -258,7 +270,7 @@ def _none(answers: tuple[str, ...]) -> bool:
 
 
 def _passages(value: Any, path: str, number: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Texts and indices of the selected ones, from a file's list of objects or the hub's object of lists."""
+    """Return texts and indices of the selected ones, from a file's list of objects or the hub's object of lists."""
     try:
         if isinstance(value, dict):
             pairs = list(zip(value["passage_text"], value["is_selected"], strict=True))

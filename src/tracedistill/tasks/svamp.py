@@ -39,7 +39,7 @@ class Svamp(WordProblems):
     splits = ("train", "test")
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Problems of one split, from one file or the hub."""
+        """Yield the problems of one split, from one file or the hub."""
         check_split(self.name, split, self.splits)
         path = where(source, f"svamp/{split}", HUB_ID)
         for row_number, row in _rows(split, source):
@@ -83,7 +83,16 @@ def _number_text(value: Any) -> str:
 
 
 def equation_steps(equation: str) -> list[str]:
-    """`( ( 5.0 + 3.0 ) * 2.0 )` as `5 + 3 = 8` and `8 * 2 = 16`; ValueError if not bracketed; `8.0` has none."""
+    """Convert `( ( 5.0 + 3.0 ) * 2.0 )` to `5 + 3 = 8` and `8 * 2 = 16`; `8.0` has none.
+
+    Raises ValueError if not bracketed.
+
+    Raises ValueError if not bracketed.
+
+    Raises ValueError if not bracketed.
+
+    Raises ValueError if not bracketed.
+    """
     parts = _PART.findall(equation)
     if "".join(parts) != "".join(equation.split()):
         raise ValueError("not an equation of numbers, + - * / and parentheses")
@@ -105,7 +114,7 @@ def equation_steps(equation: str) -> list[str]:
 
 
 def _apply(parts: list[str | Value], steps: list[str]) -> Value:
-    """Value of `a` or `a op b`; the latter adds a step."""
+    """Evaluate `a` or `a op b`; the latter adds a step."""
     if len(parts) == 1 and not isinstance(parts[0], str):
         return parts[0]
     if len(parts) != 3 or isinstance(parts[0], str) or isinstance(parts[2], str) or not isinstance(parts[1], str):
@@ -119,6 +128,6 @@ def _apply(parts: list[str | Value], steps: list[str]) -> Value:
 
 
 def _rounded(value: Value) -> str:
-    """Exact, or to four decimals."""
+    """Round exactly, or to four decimals."""
     text = spell(value)
     return text if "/" not in text and len(text) < 12 else f"{float(value):.4f}"

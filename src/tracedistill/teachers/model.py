@@ -39,17 +39,17 @@ class Sources(Protocol):
     """The traces of the teacher whose work another one works on; a mapping is one."""
 
     def get(self, problem_id: str, /) -> Trace | None:
-        """The trace of a problem, if there is one."""
+        """Return the trace of a problem, if there is one."""
         ...
 
 
 def reads_of(config: TeacherConfig) -> str:
-    """What the teacher's answer is: plan, solution, structured or reasoning."""
+    """Return how the teacher's answer is parsed: plan, solution, structured or reasoning."""
     return TEACHER_READS.get(config.prompt, "solution") if config.reads == "auto" else config.reads
 
 
 def sources_of(text: str, config: TeacherConfig, teacher: str) -> str | None:
-    """The teacher whose traces this prompt works on; InputError where it needs one and names none."""
+    """Return the teacher whose traces this prompt works on. Raises InputError if it needs one and names none."""
     if "{trace}" in text and config.source is None:
         raise InputError(
             f"teachers.{teacher}: prompt '{config.prompt}' works on another teacher's traces: set `source`"
@@ -65,7 +65,7 @@ def requests_for_teacher(
     seed: int,
     sources: Sources,
 ) -> Iterator[Request]:
-    """One request per problem and sample, in the problems' order; the id is `<problem_id>/<sample>`.
+    """Yield one request per problem and sample, in the problems' order; the id is `<problem_id>/<sample>`.
 
     `text` is the prompt; a problem without a trace of the source teacher is passed over (counted by the caller).
     """
@@ -98,12 +98,12 @@ def requests_for_teacher(
 def trace_of(
     task: Task, generation: Generation, config: TeacherConfig, text: str, teacher: str, sources: Sources
 ) -> Trace | Failure:
-    """The trace that a finished generation holds, or the failure that it is."""
+    """Turn a finished generation into a trace or a failure."""
     problem_id, _, number = generation.request_id.rpartition("/")
     sample = int(number)
     if generation.finish != "stop" or not (generation.text.strip() or generation.reasoning):
         finish = "error" if generation.finish == "stop" else generation.finish
-        cause = generation.error or ("nothing was written" if finish == "error" else finish)
+        cause = generation.error or ("empty answer" if finish == "error" else finish)
         return Failure(problem_id, teacher, sample, finish, cause, generation.text)
     reads = reads_of(config)
     source = sources.get(problem_id)

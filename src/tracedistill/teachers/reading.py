@@ -35,13 +35,13 @@ _LONGEST = 200  # characters of an answer that ends a text
 
 
 def reads_by(texts: Sequence[str]) -> tuple[str, str]:
-    """(plan or solution, why) of texts whose reading nobody has said: by what most of them are."""
+    """Classify texts as (plan or solution, why), by what most of them are."""
     if not texts:
-        return "solution", "there are no texts"
+        return "solution", "no texts"
     solving = sum(_solves(text) for text in texts)
     planning = sum(not _solves(text) and _instructs(text) for text in texts)
     reads = "plan" if planning > len(texts) - planning else "solution"
-    return reads, f"of {len(texts)} texts {solving} calculate or state an answer, {planning} say what to do without it"
+    return reads, f"of {len(texts)} texts {solving} calculate or state an answer, {planning} only say what to do"
 
 
 def _solves(text: str) -> bool:
@@ -87,7 +87,7 @@ def trace_from(
     oracle: bool,
     meta: Mapping[str, Any],
 ) -> Trace:
-    """Make a trace record; its text is what was written or, if `numbered`, its steps written anew by the task."""
+    """Make a trace record; its text is what was written or, if `numbered`, its steps written again by the task."""
     steps, text = read.steps, read.text
     if numbered and steps:
         plan = all(step.kind == "plan" for step in steps)
@@ -114,7 +114,7 @@ def _stated(text: str) -> str | None:
 
 
 def _structured(text: str) -> Read:
-    """The steps of a JSON object as a numbered list, each as it was written."""
+    """Render the steps of a JSON object as a numbered list, as written."""
     start, end = text.find("{"), text.rfind("}")
     try:
         value = json.loads(text[start : end + 1]) if 0 <= start < end else None

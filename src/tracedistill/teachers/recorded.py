@@ -34,7 +34,7 @@ FIELDS = ("problem_id", "text", "answer", "oracle")
 def read_recorded(
     task: Task, config: TeacherConfig, path: Path, known: Collection[str], teacher: str, reads: str
 ) -> Iterator[Trace]:
-    """Traces of the known problems, in the file's order; the second row for a problem is its sample 1, and so on.
+    """Yield the traces of known problems, in file order. A problem's second row is its sample 1, and so on.
 
     Rows of other problems are passed over. An answer column, where there is one, is kept apart from the steps.
     Raises InputError (file, row) for a missing column, an empty file, broken rows, and where no row is of a known
@@ -83,12 +83,12 @@ def read_recorded(
         raise InputError(f"{path}: no row has {', '.join(f'{key}={value}' for key, value in config.where.items())}")
     if not samples and set(others) == {""}:
         raise InputError(
-            f"{path}: no row has an id in column '{id_column}', so nothing says which problem a trace is of; name the "
+            f"{path}: no row has an id in column '{id_column}', so its traces cannot be joined to problems; name the "
             f"column in teachers.{teacher}.columns as `problem_id: <column>`"
         )
     if not samples:
         raise InputError(
-            f"{path}: none of its rows is of a problem of this study: its ids are like {_listed(others)}, the study's "
+            f"{path}: no row belongs to a problem of this study: its ids look like {_listed(others)}, the study's "
             f"like {_listed(known)}; name the column of ids as `columns: {{problem_id: <column>}}`, or give the "
             "problems the same ids (task file: field `id`)"
         )
@@ -97,7 +97,7 @@ def read_recorded(
 def read_in_rows(
     task: Task, problems: Iterable[Problem], teacher: str, reads: str, *, numbered: bool
 ) -> Iterator[Trace]:
-    """Traces that stand in the problems' own rows (task `file`, field `trace`), in the problems' order."""
+    """Yield the traces in the problems' own rows (task `file`, field `trace`), in the problems' order."""
     found = False
     for problem in problems:
         text = problem.meta.get("trace")
@@ -116,7 +116,7 @@ def read_in_rows(
 
 
 def recorded_texts(config: TeacherConfig, path: Path | None, problems: Collection[Problem]) -> list[str]:
-    """The first texts of a recorded teacher, to tell what they are."""
+    """Return the first texts of a recorded teacher, to tell what they are."""
     if path is None:
         texts: Iterable[Any] = (problem.meta.get("trace") for problem in problems)
     else:
@@ -138,7 +138,7 @@ def _optional(row: Row, columns: Mapping[str, str], name: str, path: Path, numbe
 
 
 def _reach(row: Row, column: str, path: Path, number: int, *, optional: bool = False) -> Any:
-    """The value under a dotted column name; a whole name that stands in the row wins over its parts."""
+    """Return the value of a dotted column name; a column with the whole name takes precedence."""
     if column in row:
         return row[column]
     value: Any = row

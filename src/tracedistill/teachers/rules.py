@@ -11,7 +11,7 @@ from tracedistill.tasks import Task
 
 
 def teach_by_rules(task: Task, problems: Iterable[Problem], teacher: str) -> Iterator[Trace]:
-    """The task's own decomposition of each problem, where its rules give one.
+    """Yield the task's rule-made decomposition of each problem, if there is one.
 
     Rules that can work without gold get none: they are asked with the blind problem first. Only where they then
     have nothing to say is the gold shown, and the trace says so (`oracle`).
@@ -28,7 +28,7 @@ def teach_by_rules(task: Task, problems: Iterable[Problem], teacher: str) -> Ite
 
 
 def teach_gold_plans(task: Task, problems: Iterable[Problem], teacher: str) -> Iterator[Trace]:
-    """The task's gold plan of each problem, where there is one: an oracle's plan that holds no results."""
+    """Yield the task's gold plan of each problem, if there is one: an oracle plan without results."""
     for problem in problems:
         plan = task.gold_plan(problem)
         if plan is not None:

@@ -85,12 +85,13 @@ class Conversation:
         if arm.forced is not None:
             twin = study.twin_of(self.arm)
             raise InputError(
-                f"arm {self.arm} puts a trace into its student's mouth; ask {twin or 'an arm that does not'} instead"
+                f"arm {self.arm} prefills its student's answer with a trace; chat with "
+                f"{twin or 'an arm that does not'} instead"
             )
         if self.plan is not None and not self.opened.work.shows_plan(arm):
             raise InputError(f"--plan: the prompt of arm {self.arm} shows no plan")
         if arm.prompt == "few-shot" and not self.plain and not (self.opened.folder / "problems.jsonl").exists():
-            raise InputError(f"arm {self.arm} shows solved problems; first: {self.opened.command('validate')}")
+            raise InputError(f"arm {self.arm} shows solved problems; first run: {self.opened.command('validate')}")
         self._engine, self.how = self._load()
 
     # ---- asking
@@ -110,7 +111,7 @@ class Conversation:
         """Ask a problem of the study, exactly as the study does (its plan included), and judge the answer."""
         path = self.opened.folder / "problems.jsonl"
         if not path.exists():
-            raise InputError(f"--problem {problem_id}: no problems yet; first: {self.opened.command('teach')}")
+            raise InputError(f"--problem {problem_id}: no problems yet; first run: {self.opened.command('teach')}")
         problem = next((one for one in self.opened.work.problems() if one.problem_id == problem_id), None)
         if problem is None:
             raise InputError(f"--problem {problem_id}: {path} has no problem of this id")
@@ -137,13 +138,13 @@ class Conversation:
 
     def _check(self, made: Generation) -> None:
         if made.finish == "too-long":
-            said = "; an empty line begins a new conversation" if self._said else ""
-            raise InputError(f"the question does not fit the student's window with what it may write{said}")
+            said = "; an empty line starts a new conversation" if self._said else ""
+            raise InputError(f"question plus max_tokens exceeds the student's context window{said}")
         if made.finish in ("error", "refusal"):
             raise InputError(f"arm {self.arm}: no answer ({made.finish}): {made.error or 'no cause given'}")
 
     def _remembered(self, text: str) -> str:
-        """What later turns see of an answer: families that think do not show earlier thinking."""
+        """Return what later turns see of an answer: thinking families do not show earlier thinking."""
         if self.opened.study.format != "reasoning":
             return text
         parts = apart(text)
@@ -183,7 +184,7 @@ class Conversation:
             return self.opened.work.task.render_problem(problem)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
-                f"task {problem.task} cannot render a bare question ({type(error).__name__}: {error}); ask one of the "
+                f"task {problem.task} cannot render a new question ({type(error).__name__}: {error}); ask one of the "
                 "study's own problems with --problem ID, or send your text as it is with --plain"
             ) from error
 
@@ -201,7 +202,7 @@ class Conversation:
         return self._plan_for(problem.blind())
 
     def _plan_for(self, problem: Problem) -> Trace | None:
-        """The plan that the arm's prompt shows; made by its teacher now, if it can."""
+        """Return the plan for the arm's prompt, made by its teacher now if it can."""
         work, study = self.opened.work, self.opened.study
         arm = study.arms[self.arm]
         if not work.shows_plan(arm):
@@ -210,25 +211,27 @@ class Conversation:
             return Trace(content_id(ASKED, self.plan), problem.problem_id, ASKED, (), self.plan)
         teacher = study.teacher_of(arm)
         config = study.teachers[teacher]
-        remedy = "give one with --plan FILE, or ask one of the study's test problems with --problem ID"
+        remedy = "give one with --plan FILE, or pose one of the study's test problems with --problem ID"
         if arm.plan != "correct":
             raise InputError(f"arm {self.arm} shows plans changed by '{arm.plan}', among a study's problems; {remedy}")
         if config.kind == "rules":
             trace = work.task.decompose(problem)
             if trace is None:
-                raise InputError(f"arm {self.arm} shows a plan, and rules make none of this question; {remedy}")
+                raise InputError(
+                    f"arm {self.arm} shows a plan, but the rules cannot make one for this question; {remedy}"
+                )
             return trace
         text = Teachers(work).text(teacher) if config.kind in ("model", "student") else ""
         if config.kind not in ("model", "student") or "{answer}" in text or "{trace}" in text:
             raise InputError(
-                f"arm {self.arm} shows a plan, and teacher {teacher} makes none of a new question; {remedy}"
+                f"arm {self.arm} shows a plan, but teacher {teacher} cannot make one for a new question; {remedy}"
             )
         asked = requests_for_teacher(work.task, [problem], config, text, study.seed, {})
         self._engine = None  # a student that plans for itself does so without adapter
         (made,) = buy(work, teacher, config, Teachers(work).engine(teacher, config), [next(asked)], Usage())
         found = trace_of(work.task, made, config, text, teacher, {})
         if isinstance(found, Failure):
-            raise InputError(f"arm {self.arm} shows a plan, and {teacher} made none: {found.cause}; {remedy}")
+            raise InputError(f"arm {self.arm} shows a plan, but {teacher} made none: {found.cause}; {remedy}")
         return found
 
     # ---- who answers
@@ -239,11 +242,11 @@ class Conversation:
         return self._engine
 
     def _dtype(self, student: str) -> str:
-        """The student's dtype as the run folder has settled it."""
+        """Return the student's dtype as the run folder has settled it."""
         return self.opened.work.study.students[student].dtype
 
     def _load(self) -> tuple[Engine, str]:
-        """(the arm's engine, what it is in words)."""
+        """Load the arm's engine and describe it in words."""
         study, work = self.opened.study, self.opened.work
         student = study.student_of(study.arms[self.arm])
         config, owner = study.students[student], study.adapter_of(self.arm)
@@ -264,9 +267,9 @@ class Conversation:
 
 
 def _may_be_merged(path: Path) -> tuple[bool, str]:
-    """(whether the study runs this adapter merged, why)."""
+    """Return (whether the study runs this adapter merged, why)."""
     if not path.exists():
-        return False, "whether it may be merged was not checked yet (`tracedistill evaluate` does)"
+        return False, "merging was not checked yet (`tracedistill evaluate` does)"
     found = read_json(path)
     if not found["n"]:
         return bool(found["merged"]), str(found.get("why", ""))
@@ -274,5 +277,5 @@ def _may_be_merged(path: Path) -> tuple[bool, str]:
 
 
 def context_of(text: str) -> tuple[str, ...]:
-    """Lines of a context, empty ones left out."""
+    """Split a context into lines, without empty ones."""
     return tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -45,7 +45,7 @@ class SplitAudit:
 
 
 def audit_task(name: str, data_dir: Path | None) -> list[SplitAudit]:
-    """Audit every split of a task that is there. InputError where none is."""
+    """Audit every split of a task that is there. Raises InputError if none is."""
     task = get_task(name)
     splits = dict(_splits(task, Source(data_dir=data_dir)))
     if not splits:
@@ -78,8 +78,8 @@ def _splits(task: Task, source: Source) -> Iterator[tuple[str, list[Problem]]]:
 
 
 def audit_page(audits: list[SplitAudit], shown: int = 40) -> str:
-    """The audits as Markdown: one table, then what is listed, at most `shown` ids for each split and kind."""
-    heads = ("task", "split", "problems", "listed", "gold traces", "holding the answer", "duplicates", "also in train")
+    """Render the audits as Markdown: one table, then the listed ids, at most `shown` for each split and kind."""
+    heads = ("task", "split", "problems", "listed", "gold traces", "with the answer", "duplicates", "also in train")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for audit in audits:
         share = f"{audit.answer_in_trace} ({audit.answer_in_trace / audit.with_steps:.0%})" if audit.with_steps else "-"
@@ -107,7 +107,7 @@ def audit_page(audits: list[SplitAudit], shown: int = 40) -> str:
 
 
 def kind_of(found: str) -> str:
-    """A finding without the numbers and names that differ from problem to problem."""
+    """Return a finding without the numbers and names that differ from problem to problem."""
     return _NUMBERS.sub("N", found.split(":")[0])
 
 

@@ -49,7 +49,7 @@ class Graded:
     """On the output's trace."""
 
     def line(self) -> dict[str, Any]:
-        """The row's line of the verdicts file."""
+        """Return the row's line of the verdicts file."""
         reasons = [verdict.reason for verdict in (self.answers.answer, self.trace) if verdict.reason]
         return {
             "id": self.id,
@@ -94,7 +94,7 @@ class Tally:
             self.troubles.append(f"{row.id}: {row.answers.answer.reason}")
 
     def summary(self) -> dict[str, Any]:
-        """The flat figures of the summary file."""
+        """Return the flat figures of the summary file."""
         cells = (self.cells[True, True], self.cells[True, False], self.cells[False, True], self.cells[False, False])
         joint = stats.joint_table_of_counts(cells, (self.unparsed[True], self.unparsed[False]))
         n = self.answers.total()
@@ -202,7 +202,7 @@ def _grade_row(
     if not isinstance(row.get(text_field), str):
         has = ", ".join(map(str, row))
         raise InputError(
-            f"{path}, row {number}: no text in column '{text_field}'; it has: {has}; name it by --text-field"
+            f"{path}, row {number}: no text in column '{text_field}'; it has: {has}; name it with --text-field"
         )
     text = row[text_field]
     problem_id = "" if row.get(problem_field) is None else content(row[problem_field])
@@ -215,7 +215,7 @@ def _grade_row(
     row_id = content(row["id"]) if row.get("id") is not None else problem.problem_id
     if not problem.answers and not known:
         why = f"problem '{problem_id}' is unknown" if problem_id else f"no column '{problem_field}'"
-        nothing = Verdict("ungradable", reason=f"row {number}: {why} and there is no gold in column '{gold_field}'")
+        nothing = Verdict("ungradable", reason=f"row {number}: {why} and column '{gold_field}' has no gold")
         return Graded(
             row_id, problem, text, AnswerVerdicts(nothing, nothing, nothing), Verdict("none", reason="no gold")
         )
@@ -227,7 +227,7 @@ def _grade_row(
 
 
 def problem_of(task: Task, row: Row, problem_id: str, gold_field: str) -> Problem:
-    """A problem out of the row's own gold, and its question where the row has one."""
+    """Build a problem from the row's own gold and, if it has one, question."""
     gold = row.get(gold_field)
     if gold is None or gold == []:
         answers: tuple[str, ...] = ()
@@ -250,7 +250,7 @@ class KnownProblems:
         self._missing: list[str] = []
 
     def find(self, problem_id: str) -> Problem | None:
-        """The problem of this id, or None where no split has it."""
+        """Return the problem of this id, or None if no split has it."""
         while problem_id not in self._known and self._left:
             # ids mostly name their split: that one first, so that a file of test outputs reads no train split
             self._left.sort(key=lambda name: name not in problem_id)
@@ -271,7 +271,16 @@ class KnownProblems:
 
 
 def second_checker(name: str) -> SecondChecker:
-    """The checker of this name: `math-verify` on the whole output, in its guarded process. InputError for others."""
+    """Return the checker of this name: `math-verify` on the whole output, in its guarded process.
+
+    Raises InputError for others.
+
+    Raises InputError for others.
+
+    Raises InputError for others.
+
+    Raises InputError for others.
+    """
     if name != "math-verify":
         raise InputError(f"unknown second checker '{name}'; known: math-verify")
     from tracedistill.answers.symbolic import WORKER
@@ -301,7 +310,7 @@ class _Agreement:
             self.queue.append(row.id)
 
     def summary(self) -> dict[str, Any]:
-        """Counts of both / only ours / only theirs / neither right, and the ids on which they differ."""
+        """Count both / only ours / only theirs / neither right, with the ids that differ."""
         return {
             "both": self.cells[True, True],
             "only_ours": self.cells[True, False],

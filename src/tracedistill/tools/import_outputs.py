@@ -142,7 +142,7 @@ def _held(folder: Path) -> Iterator[None]:
 
     new = not folder.exists()
     if not new and not (folder.is_dir() and (_is_run(folder) or _is_bare(folder))):
-        raise InputError(f"{folder}: is not empty and not a run folder; give another --run-dir")
+        raise InputError(f"{folder}: is not empty and not a run folder; choose another --run-dir")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stream = unlinked(folder / LOCK).open("a")
@@ -152,7 +152,9 @@ def _held(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise InputError(f"{folder}: another tracedistill run or import is at work there; wait for it") from error
+            raise InputError(
+                f"{folder}: another tracedistill run or import is using this folder; wait until it ends"
+            ) from error
         try:
             yield
         except BaseException:
@@ -167,7 +169,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _is_bare(folder: Path) -> bool:
-    """Whether nothing but the lock is there, or what an import leaves that was killed before its first file."""
+    """Return whether the folder has only the lock, or what an import leaves if killed before its first file."""
     return all(child.name in (LOCK, f".{IMPORTED}.partial") for child in folder.iterdir())
 
 
@@ -191,20 +193,20 @@ class _Run:
         self.data_dir, self.known = data_dir, KnownProblems(task, data_dir)
         here = next(iter(self.problems.values())).task if self.of_study else self.entries["task"]
         if here not in (task_name, task.name):
-            raise InputError(f"{folder}: holds outputs on task {here}, not {task_name}; give another --run-dir")
+            raise InputError(f"{folder}: contains outputs on task {here}, not {task_name}; choose another --run-dir")
 
     def check(self, arm: str, path: Path, *, over: bool) -> None:
-        """InputError where this arm must not be written here."""
+        """Check that this arm may be written here. Raises InputError otherwise."""
         if fault := name_fault(arm):
             raise InputError(f"--arm {arm!r}: {fault}")
         known = self.entries["arms"].get(arm)
         attempts = self.folder / "attempts" / f"{arm}.jsonl"
         ours = known is not None or arm in self.entries.get(BEGUN, [])
         if attempts.with_name(f"{attempts.name}.manifest.json").exists() or (attempts.exists() and not ours):
-            raise InputError(f"{self.folder}: '{arm}' is an arm of the study there; give the import another --arm")
+            raise InputError(f"{self.folder}: '{arm}' is an arm of the study in this folder; choose another --arm")
         if known is not None and known["source"] != path.name and not over:
             raise InputError(
-                f"{self.folder}: arm '{arm}' came from {known['source']}; add --replace, or give another --arm"
+                f"{self.folder}: arm '{arm}' came from {known['source']}; add --replace, or choose another --arm"
             )
         if self.of_study and self.policy != "default":
             raise InputError(
@@ -220,7 +222,7 @@ class _Run:
             )
 
     def problem(self, row: Row, problem_id: str, gold: str, place: str) -> Problem | None:
-        """The problem of a row; None where a study did not ask it."""
+        """Return the problem of a row; None if the study does not have it."""
         here = self.problems.get(problem_id)
         if self.of_study:
             return here
@@ -232,8 +234,8 @@ class _Run:
             if here is not None and found.answers != here.answers:
                 raise InputError(
                     f"{place}: gold {_brief(found.answers)} of problem '{problem_id}' differs from "
-                    f"{_brief(here.answers)} in {self.folder / 'problems.jsonl'}: one id is one problem; join by "
-                    "--data-dir, or give another --run-dir"
+                    f"{_brief(here.answers)} in {self.folder / 'problems.jsonl'}: an id must be one problem; join with "
+                    "--data-dir, or choose another --run-dir"
                 )
         return self.problems.setdefault(problem_id, here or found)
 
@@ -252,7 +254,7 @@ class _Run:
     def _judged(self, attempt: Attempt) -> dict[str, Any]:
         problem = self.problems[attempt.problem_id]
         if not problem.answers and not problem.gold_steps and not problem.meta:
-            nothing = Verdict("ungradable", reason="no gold: the problem is unknown and its row brings none")
+            nothing = Verdict("ungradable", reason="no gold: the problem is unknown and its row has none")
             answers, trace, copied = AnswerVerdicts(nothing, nothing, nothing), Verdict("none", reason="no gold"), None
         else:
             result = score(self.task, problem, attempt, trace_wanted=True)
@@ -273,7 +275,7 @@ class _Run:
 def _attempts(
     path: Path, run: _Run, arm: str, columns: ColumnNames, where: Mapping[str, str], found: Imported
 ) -> Iterator[Attempt]:
-    """Rows as attempts, in the file's order; counts what is refused, left out or empty."""
+    """Yield rows as attempts, in file order, and count those refused, left out or empty."""
     first: Row = {}
     any_text = False
     counted = Counter[tuple[str, int]]()
@@ -289,14 +291,14 @@ def _attempts(
             continue
         if row.get(columns.problem) in (None, ""):
             raise InputError(
-                f"{place}: no problem id in column '{columns.problem}'; it has: {', '.join(row)}; name it by "
+                f"{place}: no problem id in column '{columns.problem}'; it has: {', '.join(row)}; name it with "
                 "--problem-field (arms are paired by it; `tracedistill grade` judges rows without ids)"
             )
         problem_id = content(row[columns.problem])
         if run.problem(row, problem_id, columns.gold, place) is None:
             found.refused += 1
             if len(found.refused_rows) < ROWS_NAMED:
-                found.refused_rows.append(f"row {number}: problem '{problem_id}' is none of the study's test problems")
+                found.refused_rows.append(f"row {number}: problem '{problem_id}' is not a test problem of the study")
             continue
         any_text = any_text or columns.text in row
         text = _text(row, columns.text, place)
@@ -309,8 +311,8 @@ def _attempts(
         before = seen.setdefault((problem_id, sample, seed), number)
         if before != number:
             raise InputError(
-                f"{place}: problem '{problem_id}', sample {sample}, seed {seed} stands in row {before} too; "
-                "tell them apart by the sample or seed column, or choose rows by --where"
+                f"{place}: problem '{problem_id}', sample {sample}, seed {seed} is already in row {before}; "
+                "distinguish them with the sample or seed column, or select rows with --where"
             )
         yield Attempt(
             attempt_id=f"{arm}{f'.seed{seed}' if seed else ''}/{problem_id}/{sample}",
@@ -326,7 +328,7 @@ def _attempts(
             seed=seed,
         )
     if first and not any_text and not found.refused and found.skipped == 0:
-        raise InputError(f"{path}: no column '{columns.text}'; it has: {', '.join(first)}; name it by --text-field")
+        raise InputError(f"{path}: no column '{columns.text}'; it has: {', '.join(first)}; name it with --text-field")
 
 
 def _text(row: Row, column: str, place: str) -> str:
@@ -334,7 +336,9 @@ def _text(row: Row, column: str, place: str) -> str:
     if value is None or _is_nan(value):
         return ""
     if not isinstance(value, str):
-        raise InputError(f"{place}: column '{column}' holds {type(value).__name__}, not text; name it by --text-field")
+        raise InputError(
+            f"{place}: column '{column}' contains {type(value).__name__}, not text; name it with --text-field"
+        )
     return value
 
 
@@ -343,12 +347,12 @@ def _finish(row: Row, column: str, place: str) -> Any:
     told = "" if value is None or _is_nan(value) else str(value).strip().lower()
     if told not in FINISHES:
         known = ", ".join(name for name in FINISHES if name)
-        raise InputError(f"{place}: column '{column}' says {value!r}; it may be: {known} (or name another column)")
+        raise InputError(f"{place}: column '{column}' contains {value!r}; allowed: {known} (or name another column)")
     return FINISHES[told]
 
 
 def _number(row: Row, column: str, place: str) -> float | None:
-    """A figure of the row, at least 0; None where the row has none."""
+    """Read a figure of the row, at least 0; None if the row has none."""
     value = row.get(column)
     if value is None or value == "" or _is_nan(value):
         return None
@@ -357,7 +361,9 @@ def _number(row: Row, column: str, place: str) -> float | None:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number) or number < 0:
-        raise InputError(f"{place}: column '{column}' holds {value!r}, not a number from 0; mend it or name another")
+        raise InputError(
+            f"{place}: column '{column}' holds {value!r}, not a number >= 0; fix it or name another column"
+        )
     return number
 
 

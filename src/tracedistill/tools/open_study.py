@@ -42,19 +42,19 @@ class Opened:
         return self.work.run.folder
 
     def command(self, stage: str) -> str:
-        """What a person types to make a stage."""
+        """Return the command that makes a stage."""
         if self.loaded is None:
             return f"tracedistill {stage} RECIPE"
         return " ".join(("tracedistill", stage, str(self.loaded.recipe), *self.loaded.overrides))
 
     def arm(self, name: str) -> str:
-        """The name, if the study has such an arm; InputError lists those it has."""
+        """Return the name if the study has such an arm. Raises InputError that lists its arms otherwise."""
         if name not in self.study.arms:
             raise InputError(f"--arm {name}: no such arm; the study has: {', '.join(self.study.arms)}")
         return name
 
     def adapter(self, name: str, seed: int = 0) -> Path:
-        """The folder that an arm's tuning has left, checked against its manifest.
+        """Return the folder of an arm's adapter, checked against its manifest.
 
         Raises InputError for an arm that tunes nothing here, a seed that the study has not, and a folder that is not
         there, not what training wrote, or not what the recipe now asks for.
@@ -63,22 +63,24 @@ class Opened:
         owner = study.adapter_of(self.arm(name))
         if owner is None:
             tuned = ", ".join(study.tuned_arms()) or "none"
-            raise InputError(f"arm {name} has no adapter: its student is used as it is; tuned arms: {tuned}")
+            raise InputError(f"arm {name} has no adapter: its student is untuned; tuned arms: {tuned}")
         if not 0 <= seed < study.training.seeds:
             raise InputError(f"--seed {seed}: the study has {study.training.seeds} adapter(s) per arm, counted from 0")
         run = f"adapters/{run_name(owner, seed)}"
         path, manifest = self.folder / run, self.folder / f"{run}.manifest.json"
         if not path.is_dir() or not manifest.is_file():
-            raise InputError(f"{path}: no adapter yet; first: {self.command('train')}")
+            raise InputError(f"{path}: no adapter yet; first run: {self.command('train')}")
         if read_json(manifest)["outputs"][run]["sha256"] != file_hash(path):
-            raise InputError(f"{path}: is not what training wrote; delete it, then: {self.command('train')}")
+            raise InputError(
+                f"{path}: was changed after training wrote it; delete it, then run: {self.command('train')}"
+            )
         for node, state in pipeline.status(self.loaded) if self.loaded else ():
             if (node.kind, node.of) == ("train", run_name(owner, seed)) and state.kind != "complete":
-                raise InputError(f"{path}: is {state.kind} ({state.reason}); first: {self.command('train')}")
+                raise InputError(f"{path}: is {state.kind} ({state.reason}); first run: {self.command('train')}")
         known = read_json(manifest).get("content", {})
         for student, content in self.work.content_of(study.student_of(study.arms[owner])).items():
             if student in known and known[student]["sha256"] != content["sha256"]:
-                raise InputError(f"{path}: was tuned on other files of {student} than those that are there now")
+                raise InputError(f"{path}: was tuned on other files of {student} than the current ones")
         return path
 
 
@@ -96,16 +98,16 @@ def open_study(target: str | Path, overrides: Sequence[str] = (), stage: str | N
     if not path.is_dir():
         raise InputError(f"{path}: no such recipe (.yaml) or run folder")
     if overrides:
-        raise InputError(f"{overrides[0]}: changes a recipe; a run folder is taken as it is")
+        raise InputError(f"{overrides[0]}: overrides a recipe key, but a run folder is read as it is")
     study = _study_of(path)
     return Opened(StudyRun(study, path / "study.yaml", Screen(quiet=True)), None)
 
 
 def _study_of(folder: Path) -> Study:
-    """The study whose run folder this is, out of its newest manifest; the folder may have been moved."""
+    """Return the study of a run folder from its newest manifest; the folder may have been moved."""
     manifests = [each for each in manifests_of(folder).values() if "recipe" in each]
     if not manifests:
-        raise InputError(f"{folder}: not a study's run folder: no manifest in it holds a recipe")
+        raise InputError(f"{folder}: not a study's run folder: none of its manifests contains a recipe")
     newest = max(manifests, key=_written)
     recipe = {**newest["recipe"], "run_dir": str(folder)}
     with tempfile.TemporaryDirectory() as place:
@@ -114,7 +116,7 @@ def _study_of(folder: Path) -> Study:
         try:
             return pipeline.load(path).study
         except InputError as error:
-            raise InputError(f"{folder}: was made by a version with other recipes: {error}") from error
+            raise InputError(f"{folder}: was written by an incompatible version of tracedistill: {error}") from error
 
 
 def _written(manifest: Mapping[str, Any]) -> int:
@@ -122,6 +124,6 @@ def _written(manifest: Mapping[str, Any]) -> int:
 
 
 def shown_model(name: str) -> str:
-    """A model's or file's name as others may know it: of a path the last part."""
+    """Return a model's or file's name as others may know it: of a path the last part."""
     local = name.startswith(("/", ".", "~")) or name.count("/") > 1 or Path(name).exists()
     return Path(name).name if local and ":" not in name else name

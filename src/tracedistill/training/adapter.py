@@ -35,7 +35,10 @@ READ_PAST = ("out_proj", "conv1d")
 
 
 def adapter_config(training: TrainingConfig, model: Any) -> LoraConfig:
-    """What PEFT is told. Raises InputError where the targets match nothing or the rank does not fit the layers."""
+    """Build PEFT's configuration. Raises InputError if the targets match nothing or the rank does not fit the layers.
+
+    Raises InputError if the targets match nothing or the rank does not fit the layers.
+    """
     targets = _targets(training.lora_targets, model)
     config = LoraConfig(
         r=training.lora_r,
@@ -53,18 +56,19 @@ def adapter_config(training: TrainingConfig, model: Any) -> LoraConfig:
     if training.lora_init in MOVING:
         if getattr(model, "is_loaded_in_4bit", False):
             raise InputError(
-                f"training.lora_init: {training.lora_init} takes weights out of the base, which 4-bit weights do not "
+                f"training.lora_init: {training.lora_init} changes the base weights, which 4-bit weights do not "
                 "allow; use default, gaussian or orthogonal, or quantization: none"
             )
         if config.fan_in_fan_out:
             raise InputError(
-                f"training.lora_init: {training.lora_init} is not for layers whose weights lie the other way round "
-                "(GPT-2 and its like); use default, gaussian or orthogonal"
+                f"training.lora_init: {training.lora_init} does not support transposed layers (Conv1D, as in "
+                "GPT-2); use default, gaussian or orthogonal"
             )
         smallest = min(min(layer.weight.shape) for _, layer in _targeted(targets, model))
         if training.lora_r > smallest:
             raise InputError(
-                f"training.lora_r: {training.lora_r} is more than the smallest tuned layer has ({smallest}), of which "
+                f"training.lora_r: {training.lora_r} exceeds the rank of the smallest tuned layer "
+                f"({smallest}), of which "
                 f"lora_init: {training.lora_init} takes its first weights"
             )
     return config
@@ -98,7 +102,7 @@ def move_weights(trainer: Any, training: TrainingConfig, checkpoints: Path) -> N
 
 
 def _first_weights(weight: torch.Tensor, rank: int, scale: float, init: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """(A, B) with scale B A the part of the weight that is trained; weight (out, in) in fp32.
+    """Return (A, B) with scale B A the part of the weight that is trained; weight (out, in) in fp32.
 
     pissa (arXiv 2404.02948): the largest singular values, by randomised iterations where it says so; olora
     (arXiv 2406.01775): the first columns of its QR decomposition.
@@ -137,7 +141,7 @@ def fit_untouched_base(folder: Path, checkpoints: Path) -> None:
 
 
 def linear_layers(model: Any) -> list[tuple[str, nn.Module]]:
-    """(path, layer) of everything that LoRA may be put on: linear layers but the head, and but those `left_out`."""
+    """Return (path, layer) of everything that LoRA can be applied to: linear layers except the head and `left_out`."""
     head, names = model.get_output_embeddings(), left_out(model)
     return [
         (path, each)
@@ -147,7 +151,7 @@ def linear_layers(model: Any) -> list[tuple[str, nn.Module]]:
 
 
 def left_out(model: Any) -> set[str]:
-    """Names of linear layers that take no adapter: routers that give more than a product, layers that are read past."""
+    """Return the linear layers without adapter: routers with several outputs, and layers read around their forward."""
     names = set(READ_PAST) if model.config.model_type in FUSED else set()
     kinds = [(path.rpartition(".")[2], each) for path, each in model.named_modules() if isinstance(each, nn.Linear)]
     own = {name for name, each in kinds if type(each).forward is not nn.Linear.forward and _of_transformers(each)}
@@ -155,7 +159,7 @@ def left_out(model: Any) -> set[str]:
 
 
 def _of_transformers(layer: nn.Module) -> bool:
-    """Whether a linear layer is a model's own kind (those of quantisation libraries take adapters)."""
+    """Return whether a linear layer is a model's own kind (those of quantisation libraries take adapters)."""
     return type(layer).__module__.startswith("transformers.models.")
 
 
@@ -163,7 +167,7 @@ def _targets(targets: str, model: Any) -> str | list[str]:
     there = Counter(path.rpartition(".")[2] for path, _ in linear_layers(model))
     if targets == ALL_LINEAR:
         if not there:
-            raise InputError("training.lora_targets: the model has no linear layer that LoRA could be put on")
+            raise InputError("training.lora_targets: the model has no linear layer for LoRA")
         return targets
     names = [part.strip() for part in targets.split(",") if part.strip()]
     unknown = [name for name in names if not _targeted([name], model)]
@@ -171,14 +175,14 @@ def _targets(targets: str, model: Any) -> str | list[str]:
         listed = ", ".join(f"{name} ({count})" for name, count in sorted(there.items()))
         missing = ", ".join(f"'{name}'" for name in unknown) or f"'{targets}'"
         raise InputError(
-            f"training.lora_targets: {missing} names no linear layer of this model that takes an adapter; there are: "
-            f"{listed}; or {ALL_LINEAR}"
+            f"training.lora_targets: {missing} names no linear layer of this model that takes an adapter; choose from "
+            f"{listed}, or {ALL_LINEAR}"
         )
     return names
 
 
 def _targeted(targets: str | list[str], model: Any) -> list[tuple[str, Any]]:
-    """The layers that PEFT will match: a name is the end of a path."""
+    """Return the layers that PEFT will match: a name is the end of a path."""
     layers = linear_layers(model)
     if isinstance(targets, str):
         return layers

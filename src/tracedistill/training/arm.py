@@ -124,7 +124,7 @@ def _trained(
     settings: TrainerSettings,
     run: Lenient | None,
 ) -> Any:
-    """The trainer when it is done, resumed from the last whole checkpoint."""
+    """Train, resuming from the last complete checkpoint, and return the trainer."""
     from tracedistill.engines.adapters import check_finite
     from tracedistill.training.adapter import adapter_config, move_weights
     from tracedistill.training.callbacks import Progress, Tracking, WholeCheckpoints, last_whole_checkpoint
@@ -152,7 +152,10 @@ def _trained(
 
 @contextlib.contextmanager
 def _alone(checkpoints: Path) -> Iterator[None]:
-    """InputError where another process holds this folder; the system lets go of a killed one's lock."""
+    """Lock the folder. Raises InputError if another process trains there; the system releases a killed process's lock.
+
+    The system releases a killed process's lock.
+    """
     import filelock
 
     lock = filelock.FileLock(checkpoints / LOCK)
@@ -160,7 +163,7 @@ def _alone(checkpoints: Path) -> Iterator[None]:
         checkpoints.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
     except filelock.Timeout as error:
-        raise InputError(f"{checkpoints}: another process trains here; wait for it, or end it") from error
+        raise InputError(f"{checkpoints}: another process is training here; wait for it, or stop it") from error
     except OSError as error:
         raise disk_error(checkpoints, error) from error
     try:
@@ -178,7 +181,7 @@ def _on_disk(
     folder: Path,
     state: Any,
 ) -> list[Any]:
-    """Datasets of these rows, memory-mapped from the files that the first process renders them into.
+    """Return datasets of these rows, memory-mapped from files that the first process renders.
 
     The others look for the files rather than wait for the process, which a launcher gives but some minutes for.
     """
@@ -195,7 +198,7 @@ def _on_disk(
                 tokens = supervised_tokens(tokenizer, rows, style)
                 weights = target_weights(*tokens, rationale_weight) if any(tokens) else (1.0, 1.0)
             if not write_rows(tokenizer, rows, style, folder / file, weights) and file == ROWS:
-                raise InputError(f"arm {arm}: training rows: there are none")
+                raise InputError(f"arm {arm}: has no training rows")
         done.touch()
     while not done.exists():
         time.sleep(LOOK)
@@ -211,14 +214,14 @@ def _tracked_run(
     training: TrainingConfig,
     seed: int,
 ) -> Lenient:
-    """A run at the tracker, with the settings that this training has."""
+    """Open a tracker run with this training's settings."""
     config: dict[str, Any] = {key: getattr(student, key) for key in ("model", "dtype", "quantization")}
     config |= {"rows": len(data), "validation_rows": len(heldout), "seed": seed}
     return Lenient(open_run(tracking, name, {**config, "training": to_json(training, defaults=True)}), tracking)
 
 
 def supervised_examples(tokenizer: Any, rows: Iterable[Example], data: Iterable[Mapping[str, Any]]) -> Table:
-    """The first rows for a person to read: problem, the prompt's end, what is supervised, decoded."""
+    """Return the first rows decoded for a person: problem, end of the prompt, supervised text."""
     made = []
     for row, found in islice(zip(rows, data, strict=True), SHOWN):
         ids, start = found["input_ids"], found["completion_mask"].index(1)
@@ -264,7 +267,7 @@ def _settings(
 
 
 def _logging_steps(steps: int, save_steps: int) -> int:
-    """Steps whose mean loss is one entry of the log; one ends with each checkpoint, so that no kill cuts it."""
+    """Return the number of steps per log entry; an entry ends with each checkpoint, so that no kill splits it."""
     wanted = max(1, steps // LOGGED_STEPS)
     return max(each for each in range(1, min(wanted, save_steps) + 1) if save_steps % each == 0)
 

@@ -17,7 +17,7 @@ held-out loss over three seeds was 0.176 to 0.179 against 0.151 to 0.190, too fe
 def epoch_order(
     lengths: npt.NDArray[np.int64], batch_size: int, *, window: int, seed: int, epoch: int
 ) -> npt.NDArray[np.int64]:
-    """Row indices of one epoch, each once; consecutive slices of `batch_size` are the batches.
+    """Return row indices of one epoch, each once; consecutive slices of `batch_size` are the batches.
 
     Rows are shuffled, cut into windows of `window` batches, sorted by length (tokens) inside each window, and the
     batches shuffled; a last batch that is not full stays last. Same arguments, same order, on every machine.
@@ -47,7 +47,7 @@ class LikeLengthSampler(Sampler[int]):
     def __init__(
         self, lengths: npt.NDArray[np.int64], batch_size: int, *, fillers: int, window: int, seed: int
     ) -> None:
-        """`lengths`: tokens per row, fillers not included; fillers are the dataset's last rows."""
+        """Sample rows of like length. `lengths`: tokens per row, without fillers, which are the dataset's last rows."""
         self.lengths = lengths
         self.batch_size = batch_size
         self.fillers = fillers

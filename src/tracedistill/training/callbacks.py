@@ -36,7 +36,7 @@ class WholeCheckpoints(TrainerCallback):
 
 
 def last_whole_checkpoint(checkpoints: Path) -> str | None:
-    """The newest checkpoint that was written to its end; None where there is none."""
+    """Return the newest checkpoint that was written to its end, or None."""
     whole = [folder for folder in checkpoints.glob("checkpoint-*") if (folder / WHOLE).exists()]
     return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
 

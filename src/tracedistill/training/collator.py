@@ -59,7 +59,7 @@ class SupervisedCollator:
 def row_dataset(
     rows: Iterable[Mapping[str, Any]] | datasets.Dataset, *, name: str, vocabulary: int
 ) -> datasets.Dataset:
-    """The columns of these rows as a dataset; a `datasets.Dataset` stays where it is (memory-mapped).
+    """Return these rows as a dataset; a `datasets.Dataset` stays memory-mapped.
 
     Raises InputError, naming the first row at fault, where there are no rows, a mask does not fit its ids, an id is
     outside the vocabulary, or a row supervises nothing (a first token cannot be supervised: nothing predicts it).
@@ -77,7 +77,7 @@ def row_dataset(
         ]
         dataset = datasets.Dataset.from_list(made)
     if len(dataset) == 0:
-        raise InputError(f"{name} rows: there are none")
+        raise InputError(f"{name} rows: the dataset is empty")
     start = 0
     for ids, mask in _batches(dataset):
         if not _sound(ids, mask, vocabulary):
@@ -90,13 +90,13 @@ def row_dataset(
 
 
 def _batches(dataset: datasets.Dataset) -> Iterator[tuple[Any, Any]]:
-    """(ids, masks) of some thousand rows each, as Arrow list arrays: nothing is copied out of a memory-mapped file."""
+    """Yield (ids, masks) of some thousand rows each as Arrow list arrays, without copying."""
     for table in dataset.with_format("arrow").iter(batch_size=BATCH):
         yield tuple(table.column(column).combine_chunks() for column in COLUMNS)
 
 
 def _sound(ids: Any, mask: Any, vocabulary: int) -> bool:
-    """Whether nothing is wrong with any of these rows; `_fault` says what is."""
+    """Return whether nothing is wrong with any of these rows; `_fault` says what is."""
     lengths, others = (pc.list_value_length(column).to_numpy(zero_copy_only=False) for column in (ids, mask))
     if ids.null_count or mask.null_count or (lengths != others).any() or not (lengths > 1).all():
         return False
@@ -108,7 +108,7 @@ def _sound(ids: Any, mask: Any, vocabulary: int) -> bool:
 
 
 def _fault(ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], vocabulary: int) -> str:
-    """What is wrong with one row, or nothing."""
+    """Return what is wrong with one row, or nothing."""
     if len(ids) != len(mask):
         return f"has {len(ids)} ids but a completion_mask of {len(mask)}"
     if not mask[1:].any():
@@ -119,13 +119,13 @@ def _fault(ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], vocabulary: 
 
 
 def row_lengths(dataset: datasets.Dataset) -> npt.NDArray[np.int64]:
-    """Tokens per row, shape (rows,); the ids themselves are not loaded all at once."""
+    """Return tokens per row, shape (rows,); the ids themselves are not loaded all at once."""
     found = [pc.list_value_length(ids).to_numpy(zero_copy_only=False) for ids, _ in _batches(dataset)]
     return np.concatenate(found).astype(np.int64)
 
 
 def with_fillers(dataset: datasets.Dataset, count: int, pad_token_id: int) -> datasets.Dataset:
-    """The dataset and `count` rows that teach nothing behind it: one unsupervised token each."""
+    """Append `count` filler rows of one unsupervised token each."""
     if not count:
         return dataset
     columns: dict[str, list[Any]] = {"input_ids": [[pad_token_id]] * count, "completion_mask": [[0]] * count}

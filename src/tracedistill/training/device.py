@@ -24,7 +24,7 @@ DISK = ("inline_container", "PytorchStreamWriter", "iostream error", "No space l
 
 
 def check_device(student: StudentConfig, training: TrainingConfig) -> None:
-    """Raise InputError where the student's dtype, its quantisation or the optimizer cannot be had on this machine.
+    """Raise InputError if the student's dtype, its quantisation or the optimizer cannot be had on this machine.
 
     Also where the launch asks for another precision than the recipe.
     """
@@ -32,21 +32,22 @@ def check_device(student: StudentConfig, training: TrainingConfig) -> None:
     if launched != "no" and launched != PRECISION.get(student.dtype):
         raise InputError(
             f"accelerate launch says mixed_precision: {launched}, and students.<name>.dtype is {student.dtype}; leave "
-            "--mixed_precision out (and set mixed_precision: 'no' in accelerate's configuration): the recipe says the "
-            "precision, and it counts as what the adapter was trained with"
+            "--mixed_precision out (and set mixed_precision: 'no' in accelerate's configuration): the recipe sets the "
+            "precision, and it is recorded as the adapter's"
         )
     if student.dtype == "bfloat16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
         name = torch.cuda.get_device_name()
-        raise InputError(f"dtype bfloat16: {name} does not compute in it; set students.<name>.dtype: float32")
+        raise InputError(f"dtype bfloat16: {name} does not support it; set students.<name>.dtype: float32")
     if training.optimizer.startswith("paged") and not torch.accelerator.is_available():
         raise InputError(
-            f"training.optimizer: {training.optimizer} moves its state out of a GPU's memory, and here is no GPU; use "
+            f"training.optimizer: {training.optimizer} pages its state out of GPU memory, but this machine "
+            "has no GPU; use "
             f"{training.optimizer.removeprefix('paged_').replace('adamw_32bit', 'adamw_torch_fused')}"
         )
     if training.eval_steps and student.quantization == "nf4" and not torch.accelerator.is_available():
         raise InputError(
-            "training.eval_steps: 4-bit weights on a CPU cannot be evaluated between steps (bitsandbytes rebuilds them "
-            "for it, and nothing learns behind those); set training.eval_steps: 0"
+            "training.eval_steps: 4-bit weights on a CPU cannot be evaluated between steps (bitsandbytes re-quantises "
+            "them for evaluation, after which no gradient flows); set training.eval_steps: 0"
         )
     wanted = []
     if student.quantization == "nf4":
@@ -58,9 +59,9 @@ def check_device(student: StudentConfig, training: TrainingConfig) -> None:
 
 
 def explained(error: Exception, arm: str, output: Path) -> InputError | None:
-    """What a person is told of an error that ended a training; None for one that is not the machine's."""
+    """Explain an error that ended a training in the user's terms; None if the machine did not cause it."""
     text = str(error)
-    kept = "the last whole checkpoint is kept, and the next run goes on from it"
+    kept = "the last complete checkpoint is kept, and the next run resumes from it"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(each in text for each in MEMORY)
     ):

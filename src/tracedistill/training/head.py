@@ -35,7 +35,7 @@ class SupervisedLogProbs(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Work through the positions in tiles, and through a tile's rows in strips."""
+        """Process the positions in tiles, and a tile's rows in strips."""
         count, vocabulary = hidden.size(0), weight.size(0)
         log_probs = torch.empty(count, dtype=torch.float32, device=hidden.device)
         entropy = torch.empty_like(log_probs)
@@ -112,7 +112,7 @@ def lighten_forward(model: nn.Module, *, drop_mask: bool) -> None:
 
 
 def plain_head(model: Any) -> bool:
-    """Whether the logits are one matrix product with a frozen, unsharded weight."""
+    """Return whether the logits are one matrix product with a frozen, unsharded weight."""
     config = model.config.get_text_config()
     head = model.get_output_embeddings()
     return (

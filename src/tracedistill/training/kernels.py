@@ -52,7 +52,7 @@ def attention_of(wanted: Attention, source: str, *, on_cpu: bool, half: bool) ->
     if wanted in flash:
         if not flash[wanted]:
             lacks = "this machine has no GPU" if on_cpu else f"it is not installed for this GPU: {INSTALL[wanted]}"
-            raise InputError(f"training.attention: {wanted} cannot be used, {lacks}; or set training.attention: auto")
+            raise InputError(f"training.attention: {wanted} cannot be used: {lacks}. Or set training.attention: auto")
         if not half:
             raise InputError(
                 f"training.attention: {wanted} computes in half precision; set students.<name>.dtype: bfloat16, or "
@@ -87,7 +87,7 @@ def use_liger(model: Any, wanted: Liger, *, on_cpu: bool) -> bool:
         return False
     if on_cpu or not there:
         lacks = "this machine has no GPU" if on_cpu else "it is not installed: pip install liger-kernel"
-        raise InputError(f"training.liger: cannot be used, {lacks}; or set training.liger: auto")
+        raise InputError(f"training.liger: cannot be used: {lacks}. Or set training.liger: auto")
     from transformers.integrations.liger import apply_liger_kernel
 
     apply_liger_kernel(model, {"cross_entropy": False, "fused_linear_cross_entropy": False})
@@ -95,7 +95,7 @@ def use_liger(model: Any, wanted: Liger, *, on_cpu: bool) -> bool:
 
 
 def _knows_flash(source: str) -> bool:
-    """Whether transformers' class for this model says that it can run FlashAttention."""
+    """Return whether transformers' class for this model says that it can run FlashAttention."""
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         model = AutoModelForCausalLM._model_mapping[type(config)]

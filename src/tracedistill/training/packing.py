@@ -22,7 +22,7 @@ ALIKE = 1e-3
 
 
 def packs(lengths: Sequence[int], room: int) -> list[list[int]]:
-    """Row indices by sequence, none longer than `room` tokens (but for a row that is longer by itself).
+    """Return row indices by sequence of at most `room` tokens; a longer row is a sequence of its own.
 
     The longest first, each into the fullest sequence that still holds it; 0: all rows in one sequence.
     """
@@ -78,7 +78,7 @@ class PackingCollator:
 
 
 def check_isolation(model: Any) -> None:
-    """Raise InputError where a packed row's log-probabilities depend on the row before it.
+    """Raise InputError if a packed row's log-probabilities depend on the row before it.
 
     Two forward passes over 24 tokens: a row behind one neighbour, and behind another; dropout draws alike. The model is
     left in training mode: asked in the other, bitsandbytes rebuilds 4-bit weights on a CPU so that nothing learns.
@@ -99,6 +99,6 @@ def check_isolation(model: Any) -> None:
     moved = float((found[0] - found[1]).abs().max())
     if not moved <= ALIKE:
         raise InputError(
-            "training.packing: this model with this attention does not keep packed rows apart (log-probabilities move "
-            f"by {moved:.2g} with what stands before a row); set training.packing: false"
+            "training.packing: this model with this attention mixes packed rows (log-probabilities change "
+            f"by {moved:.2g} depending on the preceding rows); set training.packing: false"
         )

@@ -38,7 +38,7 @@ def write_rows(
 
 
 def supervised_tokens(tokenizer: Any, rows: Iterable[Example], style: FormatName) -> tuple[int, int]:
-    """Supervised tokens of the answers and of the rationales among rows of two targets (`sft.two_targets`)."""
+    """Count the supervised tokens of answers and rationales in rows with two targets (`sft.two_targets`)."""
     found = [0, 0]
     for row in rows:
         found[is_rationale(row)] += sum(render_example(tokenizer, row, style).completion_mask)
@@ -46,19 +46,19 @@ def supervised_tokens(tokenizer: Any, rows: Iterable[Example], style: FormatName
 
 
 def is_rationale(row: Example) -> bool:
-    """Whether this row of two targets teaches the trace and not the answer."""
+    """Return whether this row of two targets teaches the trace and not the answer."""
     return row.prompt[-1].content.startswith(RATIONALE_TASK)
 
 
 def open_rows(file: Path) -> datasets.Dataset:
-    """The rows of such a file, left where they are."""
+    """Open the rows of such a file without loading them."""
     return datasets.Dataset.from_file(str(file))
 
 
 def _groups(
     tokenizer: Any, rows: Iterable[Example], style: FormatName, weights: tuple[float, float] | None
 ) -> Iterator[dict[str, Any]]:
-    """Columns of GROUP rows each."""
+    """Yield the columns of GROUP rows each."""
     rendered: list[Rendered] = []
     weight: list[float] = []
     for row in rows:

@@ -26,20 +26,20 @@ class TrackedRun(Protocol):
     """One run at a tracker."""
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Numbers of one optimizer step."""
+        """Log the numbers of one optimizer step."""
 
     def tables(self, tables: Mapping[str, Table]) -> None:
-        """Tables by name, behind no step of a training."""
+        """Log tables by name, outside the steps of a training."""
 
     def summarise(self, values: Mapping[str, float | None]) -> None:
-        """Numbers that hold for the whole run."""
+        """Log numbers of the whole run."""
 
     def close(self, *, failed: bool) -> None:
         """Write what is left, and end the run, so that the next one is one of its own."""
 
 
 def check_tracker(tracker: str) -> None:
-    """Raise InputError where its package is missing, or W&B has neither a login nor an offline mode; no network."""
+    """Raise InputError if its package is missing, or W&B has neither a login nor an offline mode; no network."""
     if importlib.util.find_spec(tracker) is None:
         raise InputError(
             f"tracking: {tracker} is not installed: pip install 'tracedistill[{tracker}]', or set tracking: none"
@@ -57,7 +57,7 @@ def check_tracker(tracker: str) -> None:
 
 
 def open_run(tracker: str, name: str, config: Mapping[str, Any], kind: str = "train") -> TrackedRun:
-    """A new run of this name; InputError where the tracker gives none.
+    """Open a new run of this name. Raises InputError if the tracker cannot start one.
 
     Project, mode, folder and key are the environment's (WANDB_PROJECT, WANDB_MODE, WANDB_DIR; TRACKIO_PROJECT,
     TRACKIO_DIR). trackio stays on this machine unless TRACKIO_SPACE_ID or TRACKIO_SERVER_URL sends it elsewhere.
@@ -107,7 +107,7 @@ class _TrackioRun:
                 auto_log_cpu=False,
             )  # fmt: skip
         remote = any(os.environ.get(key) for key in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"))
-        place = "" if remote else f" in {TRACKIO_DIR}; to look: trackio show --project {project}"
+        place = "" if remote else f" in {TRACKIO_DIR}; to view it: trackio show --project {project}"
         say(f"  tracking: trackio, run {name}{place}", flush=True)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
@@ -133,15 +133,15 @@ class Lenient:
         self.tracker = tracker
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Numbers of one optimizer step."""
+        """Log the numbers of one optimizer step."""
         self._try(lambda run: run.log(values, step))
 
     def tables(self, tables: Mapping[str, Table]) -> None:
-        """Tables by name."""
+        """Log tables by name."""
         self._try(lambda run: run.tables(tables))
 
     def summarise(self, values: Mapping[str, float | None]) -> None:
-        """Numbers that hold for the whole run."""
+        """Log numbers of the whole run."""
         self._try(lambda run: run.summarise(values))
 
     def close(self, *, failed: bool) -> None:
@@ -156,19 +156,21 @@ class Lenient:
             do(self.run)
         except Exception as error:
             self.run = None
-            say(f"tracking: {self.tracker} broke down: {_plain(error)}; it goes on without", file=sys.stderr)
+            say(f"tracking: {self.tracker} failed: {_plain(error)}; training continues without it", file=sys.stderr)
 
 
 @contextlib.contextmanager
 def _told(tracker: str) -> Iterator[None]:
-    """A tracker's errors as InputError, without keys."""
+    """Turn a tracker's errors into InputError, without keys."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
         offline = ", or WANDB_MODE=offline" if tracker == "wandb" else ""
-        raise InputError(f"tracking: {tracker} gives no run: {_plain(error)}; set tracking: none{offline}") from None
+        raise InputError(
+            f"tracking: {tracker} cannot start a run: {_plain(error)}; set tracking: none{offline}"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -179,7 +181,7 @@ def _unheard() -> Iterator[None]:
 
 
 def _plain(error: Exception) -> str:
-    """An error in one line, in which no key stands."""
+    """Format an error as one line without keys."""
     text = f"{type(error).__name__}: {error}"
     for name in SECRETS:
         secret = os.environ.get(name)

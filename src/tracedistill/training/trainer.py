@@ -72,11 +72,11 @@ class TraceTrainer(SFTTrainer):
             compute_in_base_dtype(self.model)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengthSampler:  # noqa: ARG002
-        """The sampler made with the trainer: its rows are the trainer's own."""
+        """Return the sampler made with the trainer: its rows are the trainer's own."""
         return self.sampler
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """The learning-rate schedule; its warm-up never takes all steps: at rate 0 nothing would be learnt."""
+        """Create the learning-rate schedule; its warm-up never takes all steps, since nothing is learnt at rate 0."""
         self.args.warmup_steps = min(self.args.get_warmup_steps(num_training_steps), max(0, num_training_steps - 1))
         return super().create_scheduler(num_training_steps, optimizer)
 
@@ -92,7 +92,7 @@ class TraceTrainer(SFTTrainer):
         ignore_keys: Any = None,  # noqa: ARG002 - of the base class
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """The mean loss over the supervised tokens of these rows; changes nothing in the training (see `heldout`)."""
+        """Compute the mean loss over these rows' supervised tokens, without changing the training (see `heldout`)."""
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
         metrics = {f"{metric_key_prefix}_loss": mean_loss(self, rows)}
         transformers.Trainer.log(self, metrics)  # TRL's would take the sums of the training steps along
@@ -130,9 +130,10 @@ class _Guard(TrainerCallback):
 
 def _not_finite(what: str, step: int, folder: str) -> str:
     return (
-        f"training: the {what} is not finite at step {step}; the last checkpoint in {folder} is good. "
-        "A lower learning rate, more warm-up or fp32 (students.<name>.dtype: float32) may help; at step 1 the base "
-        "weights or a row are at fault"
+        f"training: the {what} is not finite at step {step}; the last checkpoint in {folder} is intact. "
+        "A lower learning rate, more warm-up or fp32 (students.<name>.dtype: float32) may help. If it "
+        "happens at step 1, "
+        "check the base weights and the data"
     )
 
 
@@ -144,7 +145,7 @@ def load_student(
     quantization_config: Any = None,
     full: bool = False,
 ) -> transformers.PreTrainedModel:
-    """The base model with the precision and attention that the settings ask for; InputError where there is none.
+    """Load the base model with the requested precision and attention. Raises InputError if it cannot be loaded.
 
     `full` is for training all weights: they are then held in fp32 and computed in bf16 by autocast.
     """
@@ -165,7 +166,7 @@ def load_student(
 
 
 def gathered_weights(trainer: TraceTrainer) -> dict[str, torch.Tensor] | None:
-    """All trained weights where processes hold shards of them (FSDP, ZeRO-3); None where each holds all.
+    """Gather all trained weights if processes hold shards (FSDP, ZeRO-3); None if each holds all.
 
     To be called by every process.
     """
@@ -195,13 +196,13 @@ def build_trainer(
     peft_config: Any = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TraceTrainer:
-    """A trainer ready to `train()`; see the package's docstring for rows and errors."""
+    """Build a trainer ready to `train()`; see the package's docstring for rows and errors."""
     on_cpu = _on_cpu(settings)
     processes = PartialState(cpu=on_cpu).num_processes // context_size()  # of those that have rows of their own
     share, rest = divmod(settings.batch_size, processes * settings.gradient_accumulation)
     if rest or not share:
         raise InputError(
-            f"training: batch_size {settings.batch_size} cannot be shared evenly by {processes} processes with "
+            f"training: batch_size {settings.batch_size} cannot be divided evenly among {processes} processes with "
             f"{settings.gradient_accumulation} micro-batches each; make it a multiple of "
             f"{processes * settings.gradient_accumulation}"
         )
@@ -219,8 +220,8 @@ def build_trainer(
     vocabulary = model.get_input_embeddings().num_embeddings
     if tokenizer.pad_token_id >= vocabulary:
         raise InputError(
-            f"training: the tokenizer pads with '{tokenizer.pad_token}' (id {tokenizer.pad_token_id}), and the model "
-            f"has embeddings of {vocabulary} tokens; set pad_token in tokenizer_config.json to a token that it has"
+            f"training: the tokenizer pads with '{tokenizer.pad_token}' (id {tokenizer.pad_token_id}), but the model "
+            f"has embeddings for only {vocabulary} tokens; set pad_token in tokenizer_config.json to one of these"
         )
     train_dataset = row_dataset(train_rows, name="training", vocabulary=vocabulary)
     eval_dataset = None
@@ -280,11 +281,11 @@ def build_trainer(
 
 
 def _on_cpu(settings: TrainerSettings) -> bool:
-    """Whether to train on the CPU."""
+    """Return whether to train on the CPU."""
     return not torch.accelerator.is_available() if settings.use_cpu is None else settings.use_cpu
 
 
 def _is_causal(model: Any, base: Any) -> bool:
-    """Whether no token of this model sees what stands to its right, so that padding there needs no mask."""
+    """Return whether the model's tokens see nothing to their right, so that padding there needs no mask."""
     prompt_learning = is_peft_model(model) and any(each.is_prompt_learning for each in model.peft_config.values())
     return not prompt_learning and not getattr(base.config.get_text_config(), "use_bidirectional_attention", False)

@@ -81,7 +81,7 @@ def _tune(
     except Exception as error:  # what a model meets in another's code has no type of its own
         raise InputError(
             f"student {name} ({student.model}) cannot be tuned: {type(error).__name__}: {brief_cause(error)}; name the "
-            "layers to tune with training.lora_targets, such as q_proj,v_proj, or take another student"
+            "layers to tune with training.lora_targets, such as q_proj,v_proj, or use another student"
         ) from error
 
 
@@ -113,7 +113,7 @@ def _ask(
         raise
     except Exception as error:
         raise InputError(
-            f"student {name} ({student.model}) cannot be evaluated: {type(error).__name__}: {brief_cause(error)}; take "
+            f"student {name} ({student.model}) cannot be evaluated: {type(error).__name__}: {brief_cause(error)}; use "
             "another student, or serve it elsewhere and set students.<name>.base_url"
         ) from error
     return {"tuned": training is not None, "layout": engine.tried.layout, "note": engine.tried.note, "wrote": written}

@@ -116,7 +116,16 @@ class EvaluationIndex:
         self._shingles = shingles
 
     def compare(self, problem: Problem) -> list[Contamination]:
-        """Pairs of one training problem, in the order of the evaluation problems; each with its strongest tier."""
+        """Compare one training problem.
+
+        Return its pairs in the order of the evaluation problems, each with its strongest tier.
+
+        Return its pairs in the order of the evaluation problems, each with its strongest tier.
+
+        Return its pairs in the order of the evaluation problems, each with its strongest tier.
+
+        Return its pairs in the order of the evaluation problems, each with its strongest tier.
+        """
         text = normal_text(problem)
         same = self._whole.get(text, ())
         raw = hash(_raw(problem)) if same else 0
@@ -152,7 +161,10 @@ class EvaluationIndex:
         return len(words) >= 2 * self.n
 
     def _prefix(self, shingles: frozenset[int]) -> list[int]:
-        """The rarest shingles: two sets of Jaccard index >= `similar` share one of them (prefix filter, exact)."""
+        """Return the rarest shingles. Two sets of Jaccard index >= `similar` share one of them (prefix filter, exact).
+
+        Two sets of Jaccard index >= `similar` share one of them (prefix filter, exact).
+        """
         kept = len(shingles) - ceil(self.similar * len(shingles) - 1e-9) + 1
         return sorted(shingles, key=lambda shingle: (self._rarity[shingle], shingle))[:kept]
 
@@ -201,14 +213,14 @@ def _raw(problem: Problem) -> str:
 
 
 def _grams(words: Sequence[str], n: int) -> Iterator[int]:
-    """Hashes of all runs of n words."""
+    """Hash all runs of n words."""
     hashes = [hash(word) for word in words]
     for start in range(len(words) - n + 1):
         yield hash(tuple(hashes[start : start + n]))
 
 
 def _shingles(words: Sequence[str]) -> Iterator[int]:
-    """Hashes of words and of pairs of neighbours: both order and vocabulary count."""
+    """Hash words and pairs of neighbours, so that both order and vocabulary count."""
     for word in words:
         yield hash(word)
     for pair in pairwise(words):
@@ -216,7 +228,7 @@ def _shingles(words: Sequence[str]) -> Iterator[int]:
 
 
 def _longest_run(words: Sequence[str], others: Sequence[str]) -> str:
-    """The longest run of words of the first that stands in the second."""
+    """Return the longest run of words of the first text that occurs in the second."""
     from difflib import SequenceMatcher
 
     best = SequenceMatcher(None, words, others, autojunk=False).find_longest_match()

@@ -180,7 +180,7 @@ def audit_judge(
 
 
 def padded_item(item: JudgeItem) -> JudgeItem:
-    """The item with neutral sentences after the plan, at least as many words as the plan has; its step stays."""
+    """Return the item with neutral sentences after the plan, at least as many words as the plan has; its step stays."""
     words, added = len(item.plan.split()), list(PADDING)
     while sum(len(sentence.split()) for sentence in added) < words:
         added += PADDING
@@ -188,7 +188,7 @@ def padded_item(item: JudgeItem) -> JudgeItem:
 
 
 def pair_request(request_id: str, first: JudgeItem, second: JudgeItem, sampling: Sampling, seed: int) -> Request:
-    """Two plans as A and B, each below its problem (shown once where it is the same)."""
+    """Build a request that shows two plans as A and B, each after its problem (shown once if it is the same)."""
     blocks = [("PROBLEM" if first.problem == second.problem else "PROBLEM OF A", first.problem)]
     blocks.append(("PLAN A", first.plan))
     if first.problem != second.problem:
@@ -208,7 +208,16 @@ _PAIR = {
 
 
 def _pairs(rows: Sequence[LabelledItem]) -> Iterator[tuple[LabelledItem, LabelledItem]]:
-    """Sound and unsound plans, each once: of one problem first, then in their order. Single steps make no pair."""
+    """Yield pairs of a sound and an unsound plan, each once: of one problem first, then in order.
+
+    Single steps are not paired.
+
+    Single steps are not paired.
+
+    Single steps are not paired.
+
+    Single steps are not paired.
+    """
     plans = [row for row in rows if not row.item.step]
     sound, unsound = ([row for row in plans if row.correct is label] for label in (True, False))
     taken: set[str] = set()
@@ -226,12 +235,12 @@ def _pairs(rows: Sequence[LabelledItem]) -> Iterator[tuple[LabelledItem, Labelle
 
 def _read(item: JudgeItem, generation: Generation | None) -> ModelVerdict:
     if generation is None:
-        return ModelVerdict(item.item_id, "undecided", void="the engine answered nothing")
+        return ModelVerdict(item.item_id, "undecided", void="the engine returned nothing")
     return read_verdict(item, generation)
 
 
 def _choice(generation: Generation | None) -> str:
-    """A or B; empty where no single one of them is chosen."""
+    """Return A or B; empty unless exactly one is chosen."""
     if generation is None or generation.finish != "stop":
         return ""
     chosen = {

@@ -102,7 +102,15 @@ class JudgeReport:
 
 
 def items_for(problem: str, trace: Trace, rule: Verdict, *, ask_all: bool = False) -> Iterator[JudgeItem]:
-    """What to ask about one trace: a plan that rules leave undecided, and its undecided steps; `ask_all`: every plan.
+    """Yield what to judge of one trace: a plan that rules leave undecided, and its undecided steps.
+
+    `ask_all`: every plan.
+
+    `ask_all`: every plan.
+
+    `ask_all`: every plan.
+
+    `ask_all`: every plan.
 
     `problem` is its text as a student reads it. Ids: the trace's, and `<trace_id>/<step>`.
     """
@@ -119,7 +127,7 @@ def items_for(problem: str, trace: Trace, rule: Verdict, *, ask_all: bool = Fals
 
 
 def judged_of(judge: str, trace_id: str, rule: Verdict, said: Mapping[str, ModelVerdict]) -> Judged | None:
-    """The combined verdict on one trace; None where the model was not asked about it."""
+    """Return the combined verdict on one trace; None if the model did not judge it."""
     model = said.get(trace_id)
     if model is None:
         return None
@@ -166,7 +174,7 @@ class JudgeTally:
             self._listed.append(trace_id)
 
     def report(self) -> JudgeReport:
-        """The counts."""
+        """Return the counts."""
         return JudgeReport(
             self.judge, self._outcomes.total(), self._steps.total(), dict(self._outcomes), dict(self._steps),
             dict(self._void.most_common(20)), self._decided, self._refused, self._disagreements, tuple(self._listed),
@@ -175,7 +183,7 @@ class JudgeTally:
 
 
 def _own(combined: str, part: Judged | JudgedStep, rule: str) -> str:
-    """The model's own outcome, out of the combined one."""
+    """Return the model's own outcome, out of the combined one."""
     if part.void:
         return "void"
     if part.disagree:

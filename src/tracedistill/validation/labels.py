@@ -26,7 +26,7 @@ REQUIRED = ("problem", "kind", "text", "label")
 
 
 def read_labels(path: Path) -> Iterator[LabelledItem]:
-    """Labelled rows in the file's order; InputError names file, row and what is wrong with it."""
+    """Yield labelled rows in file order. Raises InputError naming file and row if one is invalid."""
     seen: set[str] = set()
     for number, row in read_rows(path):
         missing = [name for name in REQUIRED if not str(row.get(name) or "").strip()]
@@ -39,7 +39,7 @@ def read_labels(path: Path) -> Iterator[LabelledItem]:
             raise InputError(f"{path}, row {number}: label is '{label}', not correct or incorrect")
         text, item_id = str(row["text"]), str(row.get("id") or f"row {number}")
         if item_id in seen:
-            raise InputError(f"{path}, row {number}: id '{item_id}' stands twice")
+            raise InputError(f"{path}, row {number}: duplicate id '{item_id}'")
         seen.add(item_id)
         plan = str(row.get("plan") or text)
         item = JudgeItem(item_id, str(row["problem"]), plan, step=text if kind == "step" else "")

@@ -104,13 +104,13 @@ class _Finding:
 
 
 def judge_leak(problem: Problem, trace: Trace) -> LeakVerdict:
-    """Leak verdict on a trace that is a plan, against its own problem (joined by id); the gold path helps to tell."""
+    """Judge whether a plan leaks its own problem's answer (joined by id). The gold path helps to tell."""
     question = "\n".join((*problem.context, problem.question, *(text for _, text in problem.choices)))
     return find_leak(question, trace.text, problem.answers, tuple(step.text for step in problem.gold_steps))
 
 
 def find_leak(question: str, plan: str, answers: Sequence[str], gold_steps: Sequence[str] = ()) -> LeakVerdict:
-    """Leak verdict on a plan; at most MAX_CHARS of it are read.
+    """Judge whether a plan leaks; at most MAX_CHARS of it are read.
 
     `answers`: the gold, any of which counts. `gold_steps`: texts of the gold trace, where there is one; they tell an
     intermediate result from the answer.
@@ -155,7 +155,7 @@ class LeakTally:
         self._standing.update(sums["standing"])
 
     def counts(self) -> LeakCounts:
-        """Counts and shares so far."""
+        """Return counts and shares so far."""
 
         def shares(tier: Tier) -> tuple[Share, Share]:
             return share(self._found[tier], self.eligible), share(self._standing[tier], self.eligible)
@@ -164,7 +164,7 @@ class LeakTally:
 
 
 def count_leaks(verdicts: Iterable[LeakVerdict]) -> LeakCounts:
-    """Counts and shares over the plans of one teacher."""
+    """Return counts and shares over the plans of one teacher."""
     tally = LeakTally()
     for verdict in verdicts:
         tally.add(verdict)
@@ -183,7 +183,7 @@ def _verdict(found: list[_Finding], lines: list[str], eligible: bool) -> LeakVer
     names = ", ".join(f"{number} ({cause})" for number, cause in innocent[:6])
     reason = f"{shown.what}: {shown.number}" if standing else f"innocent: {names}"
     if standing and tiers[0] != top:
-        reason += f"; the gold stands there too, but innocently: {names}"
+        reason += f"; the gold also occurs innocently: {names}"
     return LeakVerdict(
         tiers[0], "answer" in standing, innocent, lines[shown.line].strip()[:300], reason, tiers, standing, eligible
     )
@@ -245,7 +245,7 @@ class _Reader:
         self.calculated = [_calculations(line) for line in lines]
 
     def findings(self) -> list[_Finding]:
-        """One finding per number that the question does not give and per evaluated calculation."""
+        """Return one finding per number that the question does not give and per evaluated calculation."""
         found = []
         for at, calculations in enumerate(self.calculated):
             for text, result, _ in calculations:
@@ -263,7 +263,7 @@ class _Reader:
         return found
 
     def _cause(self, mention: PlanNumber) -> Cause | None:
-        """Innocent cause of a number that is not the gold; None: it comes from nowhere, or was worked out."""
+        """Return innocent cause of a number that is not the gold; None: it comes from nowhere, or was worked out."""
         line, value = self.lines[mention.line], mention.value
         if value in self.given.constants or value in cued(line, self.given.topics):
             return "constant"
@@ -275,7 +275,7 @@ class _Reader:
         return "example" if _EXAMPLE.search(line[max(0, mention.start - 120) : mention.start]) else None
 
     def _cause_of_gold(self, mention: PlanNumber) -> Cause | None:
-        """Innocent cause of a number that equals the gold; None: it is the answer."""
+        """Return innocent cause of a number that equals the gold; None: it is the answer."""
         if mention.role == "list index" or mention.role == "step reference" or mention.role == "ordinal":
             return mention.role
         line, value = self.lines[mention.line], mention.value
@@ -303,7 +303,7 @@ class _Reader:
         return "another quantity" if self._is_foreign(mention) else None
 
     def _is_knowledge(self, mention: PlanNumber) -> bool:
-        """Whether a constant is named as one: used in an instruction, or in a sentence that says what a unit holds."""
+        """Return whether a constant is named as one: in an instruction, or in a sentence about what a unit contains."""
         line = self.lines[mention.line]
         if mention.value in (0, 1):
             return True  # any text says so much: only `x = 1` and `the answer is 1` count, which come before
@@ -314,12 +314,12 @@ class _Reader:
         return mention.value in cued(line) and bool(_DEFINES.search(line))
 
     def _counts(self, mention: PlanNumber) -> bool:
-        """Whether a small number counts things of the plan itself, which the question does not speak of."""
+        """Return whether a small number counts things of the plan itself, which the question does not speak of."""
         noun = _OWN_THINGS.match(self.lines[mention.line], mention.end)
         return noun is not None and mention.value <= 12 and noun["noun"][:4].lower() not in self.question.lower()
 
     def _goes_on_with(self, mention: PlanNumber, *, worked_out: bool = False) -> bool:
-        """Whether the number is on the way: used further on, or a value of the gold path before its end.
+        """Return whether the number is on the way: used further on, or a value of the gold path before its end.
 
         The latter only where operations follow; without a gold path, that is enough for what was worked out.
         """
@@ -332,7 +332,7 @@ class _Reader:
         )
 
     def _ends_so(self, mention: PlanNumber) -> bool:
-        """Whether a number that the question gives too is said to be the answer, or worked out as the gold's end is."""
+        """Return whether a number of the question is also stated as the answer, or computed as the gold's end is."""
         if mention.role != "result":
             return False
         if _ANSWERS.search(words_before(self.lines[mention.line], mention.start)):
@@ -341,20 +341,20 @@ class _Reader:
         return any(result == mention.value and operands in self.ending for _, result, operands in calculated)
 
     def _is_foreign(self, mention: PlanNumber) -> bool:
-        """Whether it is a percentage though nothing in the question is."""
+        """Return whether it is a percentage though nothing in the question is."""
         return (
             self.lines[mention.line][mention.end : mention.end + 2].strip().startswith("%") and not self.given.percent
         )
 
 
 def _rounded(mention: PlanNumber, known: frozenset[Value]) -> bool:
-    """Whether a decimal is a known number, rounded or cut off: 0.33 for 1/3."""
+    """Return whether a decimal is a known number, rounded or cut off: 0.33 for 1/3."""
     decimals = len(mention.text.partition(".")[2])
     return decimals > 1 and any(abs(Fraction(value) - mention.value) < Fraction(1, 10**decimals) for value in known)
 
 
 def _calculations(line: str) -> list[tuple[str, Value, tuple[Value, ...]]]:
-    """(text, result, operands in order of size) of the evaluated calculations of a line; conversions are none."""
+    """Return (text, result, sorted operands) of the evaluated calculations of a line, without conversions."""
     found = []
     asides = [f"{match['sum']} = {match['number']}" for match in _ASIDE.finditer(line)] if "(" in line else []
     for text in (line, *asides):
@@ -383,14 +383,14 @@ def _squeezed(text: str) -> str:
 
 
 def _in(answer: str, text: str) -> bool:
-    """Whether a gold that is no number stands in a text: words as words, formulas without their spaces."""
+    """Return whether a gold that is no number stands in a text: words as words, formulas without their spaces."""
     if re.fullmatch(r"[\w' -]+", answer.strip()):
         return bool(re.search(rf"(?<!\w){re.escape(answer.strip())}(?!\w)", text, re.IGNORECASE))
     return _squeezed(answer) in _squeezed(text) if len(_squeezed(answer)) > 1 else False
 
 
 def _text_findings(answers: list[str], question: str, lines: list[str]) -> list[_Finding]:
-    """Golds in words or symbols: given away where they stand in the plan alone, or are said to be the answer."""
+    """Return golds in words or symbols: given away where they stand in the plan alone, or are said to be the answer."""
     found = []
     for answer in filter(None, map(str.strip, answers)):
         said = re.compile(rf"\banswer\b[^.?!:]{{0,40}}(?:\bis|:)\W{{0,4}}{re.escape(answer)}(?!\w)", re.IGNORECASE)

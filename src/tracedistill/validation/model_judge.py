@@ -96,7 +96,7 @@ class CombinedVerdict:
 def judge_items(
     items: Iterable[JudgeItem], engine: Engine, *, sampling: Sampling = JUDGE_SAMPLING, seed: int = 0
 ) -> Iterator[ModelVerdict]:
-    """Verdicts in the order in which the engine answers, exactly one per item.
+    """Yield verdicts in the order in which the engine answers, exactly one per item.
 
     Failures, cut-off answers and answers that cannot be read are void verdicts, never errors. ValueError where two
     items share an id.
@@ -112,13 +112,13 @@ def judge_items(
         if asked is not None:
             yield read_verdict(asked, generation)
     for left in waiting.values():
-        yield ModelVerdict(left.item_id, "undecided", void="the engine answered nothing")
+        yield ModelVerdict(left.item_id, "undecided", void="the engine returned nothing")
 
 
 def judge_request(
     item: JudgeItem, *, swapped: bool = False, sampling: Sampling = JUDGE_SAMPLING, seed: int = 0
 ) -> Request:
-    """The request for one item; `swapped` shows the plan before the problem."""
+    """Build the request for one item; `swapped` shows the plan before the problem."""
     blocks = [("PROBLEM", item.problem)]
     if item.reference:
         blocks.append(("REFERENCE SOLUTION", item.reference))
@@ -131,14 +131,14 @@ def judge_request(
 
 
 def fence(blocks: Sequence[tuple[str, str]]) -> str:
-    """Named texts between fences that none of them holds, so that no text can end its own block."""
+    """Wrap named texts in fences that none of them contains, so that no text can close its block."""
     longest = max((len(run) for _, text in blocks for run in re.findall("=+", text)), default=0)
     bar = "=" * max(5, longest + 1)
     return "\n".join(f"{bar} {name}\n{text}\n{bar} END OF {name}" for name, text in blocks)
 
 
 def read_verdict(item: JudgeItem, generation: Generation) -> ModelVerdict:
-    """The verdict out of a generation: tolerant of text around the JSON, strict about the quote."""
+    """Parse the verdict of a generation: tolerant of text around the JSON, strict about the quote."""
     said = generation.text[:2000]
 
     def nothing(why: str, reason: str = "") -> ModelVerdict:
@@ -171,13 +171,13 @@ MIN_QUOTE = 4
 
 
 def occurs(quote: str, text: str) -> bool:
-    """Whether a quote stands in a text, but for case, markup, spaces, list numbers and a full stop at its end."""
+    """Return whether a quote occurs in a text up to case, markup, spaces, list numbers and a final full stop."""
     wanted = _plain(quote).strip(" .…")
     return bool(wanted) and wanted in _plain(text)
 
 
 def combine(rule: Verdict | StepVerdict, model: ModelVerdict | None) -> CombinedVerdict:
-    """The rule's verdict where the rule decided, else the model's; a disagreement is recorded, never resolved."""
+    """Return the rule's verdict if the rule decided, else the model's. A disagreement is recorded, never resolved."""
     decided = model is not None and model.outcome != "undecided"
     if rule.outcome != "undecided":
         disagree = model is not None and decided and model.outcome != rule.outcome
@@ -195,7 +195,7 @@ def decide(
     judged: Sequence[tuple[JudgeItem, Verdict | StepVerdict]], engine: Engine, *, ask_all: bool = False,
     sampling: Sampling = JUDGE_SAMPLING, seed: int = 0,
 ) -> list[CombinedVerdict]:  # fmt: skip
-    """Rules' verdicts completed by a model, in the order given.
+    """Complete the rules' verdicts by a model's, in the order given.
 
     Only what rules left undecided is sent to the engine; `ask_all` sends everything, to see where the two disagree.
     """
@@ -205,7 +205,7 @@ def decide(
 
 
 def json_objects(text: str) -> list[dict[str, Any]]:
-    """All JSON objects of a text that stand at its top level, in their order; at most 50 braces are tried.
+    """Find all top-level JSON objects of a text, in order; at most 50 braces are tried.
 
     Thinking before `</think>` is not read.
     """
@@ -237,7 +237,7 @@ def _text(value: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """Lower-case, without markup, typographic variants, list numbers at line starts and runs of spaces."""
+    """Return lower-case, without markup, typographic variants, list numbers at line starts and runs of spaces."""
     text = unicodedata.normalize("NFKC", text).translate(_TYPOGRAPHY)
     text = re.sub(r"(?m)^[\s#>*_•-]*(?:step\s*)?\(?\d{1,3}[.):]\s+", "", text, flags=re.IGNORECASE)
     return " ".join(re.sub(r"[*_`]+", "", text).casefold().split()).strip("\"' ")

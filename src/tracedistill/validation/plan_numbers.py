@@ -40,7 +40,7 @@ class PlanNumber:
 
 
 def plan_numbers(lines: Sequence[str]) -> list[PlanNumber]:
-    """All numbers in their order; words count above 12, or where a clause states them as a result and ends."""
+    """Find all numbers in order. Words count above 12, or if a clause ends by stating them as a result."""
     found: list[PlanNumber] = []
     for at, line in enumerate(lines):
         if not line.strip():
@@ -66,12 +66,12 @@ def plan_numbers(lines: Sequence[str]) -> list[PlanNumber]:
 
 
 def words_before(line: str, start: int) -> str:
-    """What stands before a number, up to 120 characters, without the currency signs and markup right before it."""
+    """Return up to 120 characters before a number, without the currency signs and markup right before it."""
     return line[max(0, start - 120) : start].rstrip(" \t*_$£€(\\~")
 
 
 def simple(value: Fraction) -> Value:
-    """An integer where the fraction is one."""
+    """Return an integer if the fraction is one."""
     return value.numerator if value.denominator == 1 else value
 
 
@@ -127,7 +127,7 @@ def _number(at: int, line: str, match: re.Match[str], value: Fraction, role: Rol
 
 
 def _inside(line: str, at: int) -> bool:
-    """Whether a place stands in round brackets."""
+    """Return whether a place stands in round brackets."""
     return line.count("(", 0, at) > line.count(")", 0, at)
 
 

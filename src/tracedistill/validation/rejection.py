@@ -112,7 +112,7 @@ class RejectionTally:
         self._oracle += counts["oracle"]
 
     def report(self) -> RejectionReport:
-        """The counts so far."""
+        """Return the counts so far."""
         accepted, rejected = self._lengths[True], self._lengths[False]
         return RejectionReport(
             traces=accepted.total() + rejected.total(),
@@ -145,7 +145,7 @@ def _level(item: tuple[str, list[int]]) -> tuple[bool, int]:
 
 
 def _median(lengths: Counter[int]) -> float | None:
-    """The median of counted numbers, exactly."""
+    """Return the median of counted numbers, exactly."""
     n = lengths.total()
     if not n:
         return None
@@ -162,7 +162,10 @@ def _median(lengths: Counter[int]) -> float | None:
 
 
 def _thirds(accepted: Counter[int], rejected: Counter[int]) -> dict[str, tuple[int, int]]:
-    """(accepted, judged) of the shortest, middle and longest third; of equal lengths the rejected ones come first."""
+    """Return (accepted, judged) of the shortest, middle and longest third. Of equal lengths, rejected ones come first.
+
+    Of equal lengths, rejected ones come first.
+    """
     n = accepted.total() + rejected.total()
     if n < 3:
         return {}

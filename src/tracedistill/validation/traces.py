@@ -84,7 +84,7 @@ def validate(
 
 
 def with_judged(verdict: Validation, judged: Judged | None, keep: Keep) -> Validation:
-    """The verdict with a model's beside it; under keep `correct`, a plan that only the model finds wrong is refused."""
+    """Add a model's verdict to a rule's. With keep `correct`, a plan that only the model finds wrong is refused."""
     if judged is None:
         return verdict
     if verdict.accepted and keep == "correct" and judged.decided_by == "model" and judged.outcome == "incorrect":
@@ -98,7 +98,7 @@ def _stated(task: Task, problem: Problem, answer: str) -> Verdict:
 
 
 def _implied(task: Task, problem: Problem, trace: Trace) -> Verdict:
-    """Of a trace that states no answer: missing, but incorrect where its last calculation comes to another number.
+    """Judge a trace without a stated answer: missing, or incorrect if its last calculation gives another number.
 
     A wrong solution must not be learnt with the right gold behind it.
     """
@@ -113,7 +113,7 @@ def _implied(task: Task, problem: Problem, trace: Trace) -> Verdict:
 
 
 def is_plan(trace: Trace) -> bool:
-    """Whether a trace says what to do without doing it; how its text was read tells, where that is known."""
+    """Return whether a trace says what to do without doing it. How its text was parsed decides, if known."""
     reads = trace.meta.get("reads")
     if reads in ("solution", "reasoning") or (reads is None and trace.answer is not None):
         return False  # a solution that begins its sentences with verbs is no plan
@@ -121,7 +121,7 @@ def is_plan(trace: Trace) -> bool:
 
 
 def _unlearnable(trace: Trace, special: Collection[str]) -> str:
-    """Why a text can be no training row, whatever the recipe's rule; empty if it can.
+    """Return why a text cannot be a training row under any rule; empty if it can.
 
     A mark of thinking or a control token would be learned as text, or become control ids in a student's tokenizer.
     """
@@ -134,7 +134,7 @@ def _unlearnable(trace: Trace, special: Collection[str]) -> str:
 
 
 def _refusal(keep: Keep, trace: Verdict, answer: Verdict) -> str:
-    """Why the recipe's rule refuses the trace; empty where it does not."""
+    """Return why the recipe's rule refuses the trace; empty if it does not."""
     if keep == "all":
         return ""
     if keep == "answer":

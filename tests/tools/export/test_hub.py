@@ -55,7 +55,7 @@ def test_private_is_private_or_nothing_is_sent(folder: Path) -> None:
     assert [name for name, _ in hub.calls] == ["create", "info", "upload"]
     assert hub.calls[0][1]["private"] is True
     public = Recorder(public=True)
-    with pytest.raises(InputError, match=r"already and public; nothing was uploaded"):
+    with pytest.raises(InputError, match=r"already exists and is public; nothing was uploaded"):
         push(folder, "me/rows", "dataset", private=True, hub=public)
     assert "upload" not in [name for name, _ in public.calls]
 

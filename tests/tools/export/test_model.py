@@ -215,7 +215,7 @@ def test_scores_of_another_adapter_are_not_told(copy: Path, tmp_path: Path) -> N
     manifest["inputs"]["adapters/correct"] = "0" * 64
     path.write_text(json.dumps(manifest))
     assert export(copy, tmp_path / "b")["scores"] is None
-    assert "no report on this very adapter" in (tmp_path / "b" / "README.md").read_text()
+    assert "no report on this adapter" in (tmp_path / "b" / "README.md").read_text()
     (copy / "report.json").unlink()
     assert export(copy, tmp_path / "c", arm="answer-only")["scores"] is None
 
@@ -230,12 +230,12 @@ def test_a_merge_that_changes_verdicts_is_refused(
     command = ["export", str(place / "run"), "--arm", "correct", "--merge", "--out", str(tmp_path / "out")]
     assert main(command) == 2
     told = capsys.readouterr().err
-    assert re.search(r"gives [1-6] of 6 answers another verdict than the adapter on float32 weights", told)
+    assert re.search(r"gives [1-6] of 6 answers a different verdict from the adapter on float32 weights", told)
     assert "--force" in told
     assert list(tmp_path.iterdir()) == []
 
     assert main([*command, "--force"]) == 0
-    assert "beyond the tolerance, written all the same" in capsys.readouterr().out
+    assert "beyond the tolerance, written because of --force" in capsys.readouterr().out
     manifest = read_json(tmp_path / "out" / "manifest.json")
     assert manifest["parity"]["forced"]
     assert manifest["parity"]["largest_logit_drift"] > 0.1
@@ -246,7 +246,7 @@ def test_the_tolerance_is_the_recipes(
     place: Path, tmp_path: Path, spoilt: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tracedistill.tasks.babi.task.Babi.judge_answer", _by_length)
-    with pytest.raises(InputError, match="another verdict"):
+    with pytest.raises(InputError, match="a different verdict"):
         export(place / "run", tmp_path / "out", merge=True)
     opened = open_study(place / "study.yaml", ["evaluation.parity_limit=0.99"])
     made = export_model(opened, Choice("correct", merge=True), tmp_path / "out")
@@ -336,14 +336,14 @@ def test_thinking_is_asked_for_as_in_the_study(tmp_path: Path) -> None:
     ("argv", "told"),
     [
         (["--arm", "nope"], "no such arm; the study has: standard, few-shot"),
-        (["--arm", "standard"], "has no adapter: its student is used as it is; tuned arms: answer-only, correct"),
+        (["--arm", "standard"], "has no adapter: its student is untuned; tuned arms: answer-only, correct"),
         (["--arm", "correct", "--seed", "1"], "has 1 adapter(s) per arm"),
         (["--arm", "correct", "--seed", "-1"], "has 1 adapter(s) per arm"),
-        (["--arm", "correct", "--force"], "goes with --merge"),
-        (["--arm", "correct", "--sample", "3"], "goes with --merge"),
+        (["--arm", "correct", "--force"], "needs --merge"),
+        (["--arm", "correct", "--sample", "3"], "needs --merge"),
         (["--arm", "correct", "--merge", "--sample", "0"], "at least 1"),
         (["--arm", "correct", "--push", "nope"], "owner/name"),
-        (["--arm", "correct", "--private"], "--private goes with --push"),
+        (["--arm", "correct", "--private"], "--private needs --push"),
     ],
 )
 def test_bad_arguments(
@@ -360,10 +360,10 @@ def test_adapters_that_are_not_there_damaged_or_stale(place: Path, copy: Path, t
         export_model(open_study(place / "study.yaml", ["training.epochs=2"]), Choice("correct"), out)
     weight = copy / "adapters" / "correct" / "adapter_model.safetensors"
     weight.write_bytes(weight.read_bytes()[:-1] + b"x")
-    with pytest.raises(InputError, match="is not what training wrote"):
+    with pytest.raises(InputError, match="was changed after training wrote it"):
         export(copy, out)
     shutil.rmtree(copy / "adapters" / "correct")
-    with pytest.raises(InputError, match="no adapter yet; first: tracedistill train RECIPE"):
+    with pytest.raises(InputError, match="no adapter yet; first run: tracedistill train RECIPE"):
         export(copy, out)
     assert not out.exists()
 
@@ -380,7 +380,7 @@ def test_adapters_in_pickles_are_not_exported(place: Path, tmp_path: Path) -> No
 def test_a_disk_without_room(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1000})()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(InputError, match=r"GB are to be written, 0\.0 GB are free"):
+    with pytest.raises(InputError, match=r"GB are needed, 0\.0 GB are free"):
         export(place / "run", tmp_path / "out", merge=True)
     assert list(tmp_path.iterdir()) == []
 

@@ -93,7 +93,7 @@ class _Said:
 def adherence(
     problem: Problem, plan_steps: Sequence[Step], output_text: str, *, answer_ok: bool | None = None
 ) -> Adherence:
-    """What the student did with each step; `answer_ok` tells only redundant from ignored where a step was left out.
+    """Return what the student did with each step. `answer_ok` only separates redundant from ignored steps.
 
     A step left out is redundant where it only reads, notes, checks or states the answer and the numbers that it
     speaks of are used, or where the answer is right all the same; else it is ignored.
@@ -140,7 +140,7 @@ class _Given:
         self._clauses = [(read_step(clause).stems, frozenset(grounds(clause).numbers)) for clause in clauses]
 
     def numbers(self, stems: frozenset[str]) -> frozenset[Value]:
-        """Numbers of the clauses that hold the most words of a step, if they hold most of them."""
+        """Return the numbers of the clauses that hold the most words of a step, if they hold most of them."""
         best = max((len(words & stems) for words, numbers in self._clauses if numbers), default=0)
         if best < 0.6 * len(stems) or not best:
             return frozenset()
@@ -161,7 +161,7 @@ _CLOSES = re.compile(
 
 
 def _met(said: PlanStep, count: int, split: bool) -> str:
-    what = "its operation" if said.strong else "what it speaks of"
+    what = "its operation" if said.strong else "what it mentions"
     if split:
         return f"{what}, in {count} statements" if count > 1 else f"{what}, in several calculations"
     return f"{what} is there"
@@ -179,19 +179,19 @@ def _left_out(
     if not any_statement:
         return StepFate(index, "ignored", (), "the student wrote nothing that can be read as work")
     if _CLOSES.match(step.text) and not said.strong:
-        return StepFate(index, "redundant", (), "it calculates nothing that others need")
+        return StepFate(index, "redundant", (), "its result is not used by other steps")
     numbers = said.numbers or given.numbers(said.stems)
     if not said.strong and numbers and numbers <= used:
         return StepFate(index, "redundant", (), "not written out, but its numbers are used")
     if answer_ok:
         return StepFate(index, "redundant", (), "the answer is right without it")
-    return StepFate(index, "ignored", (), "nothing that the student wrote carries it out")
+    return StepFate(index, "ignored", (), "no statement of the student carries it out")
 
 
 def _align(
     fits: Sequence[Sequence[float]], planned: Sequence[PlanStep], statements: Sequence[_Said]
 ) -> list[int | None]:
-    """The statement that carries each step out: the best assignment in order, then what is left over in any order.
+    """Match each step with the statement that carries it out: first in order, then the rest in any order.
 
     `fits[step][statement]`; below 1 is no fit. A statement carries out no more operations than it holds, so that a
     step is not taken for done because another step's calculation is of its kind.
@@ -227,7 +227,7 @@ def _align(
 def _extended(
     at: int, step: PlanStep, scores: Sequence[float], statements: Sequence[_Said], taken: Sequence[int | None]
 ) -> list[int]:
-    """A step's statement with its neighbours that carry out the same step and are no other step's."""
+    """Extend a step's statement by its neighbours that carry out the same step and no other."""
     places = [at]
     for way in (-1, 1):
         place = at + way
@@ -248,7 +248,15 @@ _MANY_STEMS = 8
 
 
 def _fit(step: PlanStep, one: _Said, titled: bool, algebra: bool) -> float:
-    """How well a statement fits a step; below 1: it does not carry it out. `titled`: it stands under that step.
+    """Score how well a statement fits a step; below 1: it does not carry it out.
+
+    `titled`: it is under that step's heading.
+
+    `titled`: it is under that step's heading.
+
+    `titled`: it is under that step's heading.
+
+    `titled`: it is under that step's heading.
 
     `algebra`: the step sets up, simplifies or solves an equation, which is done by any equation under its title.
     """
@@ -270,7 +278,7 @@ def _fit(step: PlanStep, one: _Said, titled: bool, algebra: bool) -> float:
 
 
 def _chained(text: str, step: PlanStep, done: Sequence[Calculation], given: Set[Value]) -> bool:
-    """Whether a step's operation is done by way of a result in between: 16 - 3 = 13, 13 - 4 = 9."""
+    """Return whether a step's operation is done by way of a result in between: 16 - 3 = 13, 13 - 4 = 9."""
     planned = max(step.strong.total(), len(_ORDERS.findall(text)))
     own = [one for one in done if set(one.operators) & set(step.strong)]
     between = {
@@ -285,7 +293,7 @@ def _chained(text: str, step: PlanStep, done: Sequence[Calculation], given: Set[
 
 
 def _any(step: PlanStep, done: Collection[str]) -> bool:
-    """Whether an operation that the step names is among those done; dividing by 4 is taking 0.25 of it."""
+    """Return whether an operation that the step names is among those done; dividing by 4 is taking 0.25 of it."""
     return any(kind in done or (kind in "*/" and INVERSE[kind] in done) for kind in step.strong)
 
 
@@ -336,7 +344,7 @@ def _read(text: str, heading: int, under: str) -> _Said:
 
 
 def _statements(text: str, plan_steps: Sequence[Step]) -> tuple[list[_Said], int]:
-    """What a student wrote, sentence by sentence, and its last heading's number.
+    """Split what a student wrote into sentences, each with the number of the last heading.
 
     Instructions that are copied from the plan say nothing; what stands below one is under it.
     """
@@ -370,7 +378,7 @@ def _statements(text: str, plan_steps: Sequence[Step]) -> tuple[list[_Said], int
 
 
 def _asks(sentence: str) -> bool:
-    """Whether a sentence of a plan says what to do or to find, and not already what it is."""
+    """Return whether a sentence of a plan says what to do or to find, and not already what it is."""
     if find_calculations(sentence):
         return False
     if sentence.rstrip("*_ ").endswith("?"):

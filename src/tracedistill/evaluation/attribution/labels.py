@@ -177,7 +177,7 @@ def _compare(trial: Trial) -> Differences:
 
 @lru_cache(maxsize=16_384)
 def p_worse(plan: Count, gold: Count) -> float:
-    """One-sided p of Boschloo's exact unconditional test (1970; scipy) that `plan` is no worse than `gold`.
+    """Test whether `plan` is worse than `gold`: one-sided p of Boschloo's exact unconditional test (1970; scipy).
 
     It keeps its level for every common success rate, as Fisher's test does, and is never less powerful: of 5 against
     5 samples it tells 0 from 3, where Fisher's needs 4. 1 where `plan` did at least as well.
@@ -192,7 +192,7 @@ def p_worse(plan: Count, gold: Count) -> float:
 
 
 def _first_wrong(verdict: Verdict) -> tuple[int | None, str, bool]:
-    """(first wrong step from 1, kind of its fault, whether a step is wrong or suspect)."""
+    """Return (first wrong step from 1, kind of its fault, whether a step is wrong or suspect)."""
     wrong = next((step for step in verdict.steps if step.outcome == "incorrect"), None)
     if wrong is not None:
         return wrong.index + 1, _kind(wrong), True
@@ -203,6 +203,6 @@ def _first_wrong(verdict: Verdict) -> tuple[int | None, str, bool]:
 
 
 def _kind(step: StepVerdict) -> str:
-    """The fault as its judge calls it: `wrong operand: 77 comes from nowhere` is a wrong operand."""
+    """Return the fault as its judge calls it: `wrong operand: 77 comes from nowhere` is a wrong operand."""
     named = re.match(r"[a-z ]{3,40}(?=:)", step.reason)
     return fault_of(step) or (named[0] if named else f"wrong {step.kind}")

@@ -50,7 +50,7 @@ def propagated(
     answer: str | None,
     parent_steps: Sequence[Step] | None = None,
 ) -> Propagation:
-    """What became of a plan's wrong numbers; `answer` is the student's, as extracted (None: none was found).
+    """Trace what became of a plan's wrong numbers. `answer`: the student's, as extracted; None: none was found.
 
     `parent_steps`: the plan that this one was made from by an intervention. A value that the question gives too, such
     as another operand of it, is found only through the parent; where it comes back is then told with less certainty.
@@ -74,7 +74,7 @@ def propagated(
 
 
 def wrong_numbers(plan_steps: Sequence[Step], problem: Problem) -> tuple[Value, ...]:
-    """Numbers of a plan that come from nowhere, each once in their order.
+    """Return the numbers of a plan that come from nowhere, each once, in order.
 
     Known are the question's numbers and what they bring, listed constants that question or plan call for, results of
     true calculations of the plan, and what the gold tells: a result told early is a leak, not an error.
@@ -101,7 +101,7 @@ def wrong_numbers(plan_steps: Sequence[Step], problem: Problem) -> tuple[Value, 
 
 
 def _planted(steps: Sequence[Step], parent: Sequence[Step]) -> tuple[Value, ...]:
-    """Numbers of the steps that their parents lack."""
+    """Return the numbers of the steps that their parents lack."""
     found: dict[Value, None] = {}
     for at, step in enumerate(steps):
         before = _told(parent[at].text) if at < len(parent) else ()
@@ -110,7 +110,7 @@ def _planted(steps: Sequence[Step], parent: Sequence[Step]) -> tuple[Value, ...]
 
 
 def _reached_from(wrong: Sequence[Value], calculations: Sequence[Calculation]) -> set[Value]:
-    """The wrong numbers and all results of calculations that use one, directly or through such a result."""
+    """Return the wrong numbers and all results of calculations that use one, directly or through such a result."""
     tainted = set(wrong)
     for one in calculations:
         if one.result is not None and any(size(operand.value) in tainted for operand in one.operands):
@@ -124,7 +124,7 @@ def _value(answer: str | None) -> Value | None:
 
 
 def _told(text: str) -> tuple[Value, ...]:
-    """Numbers of a text without sign, in their order."""
+    """Return the unsigned numbers of a text, in order."""
     return tuple(size(value) for value in grounds(text).numbers)
 
 

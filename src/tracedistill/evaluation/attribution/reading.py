@@ -43,7 +43,7 @@ class Case:
 
 
 def failures_to_read(cases: Iterable[Case], n: int = 50, seed: int = 0) -> list[Case]:
-    """A seeded random sample of the failures, all of them where they are no more than `n`.
+    """Draw a seeded random sample of at most `n` failures.
 
     It does not depend on the order of the cases, and a larger `n` only adds to a smaller one's: what was read stays
     read. Every failure has the same chance, so that shares read by hand estimate shares of all failures.
@@ -58,12 +58,12 @@ def _lot(case: Case, seed: int) -> bytes:
 
 
 def render_cases(cases: Sequence[Case]) -> str:
-    """The cases as one Markdown text, each with a line for the reader's own verdict."""
+    """Render the cases as one Markdown text, each with a line for the reader's own verdict."""
     return "\n".join(render_case(case, f"{at} of {len(cases)}: ") for at, case in enumerate(cases, start=1))
 
 
 def render_case(case: Case, before: str = "") -> str:
-    """One case as Markdown; texts of models stand in fences that they cannot close."""
+    """Render one case as Markdown. Model texts are in fences that they cannot close."""
     one = case.attributed
     names = ", ".join(filter(None, (case.teacher and f"teacher {case.teacher}", case.student)))
     parts = [
@@ -89,7 +89,7 @@ def render_case(case: Case, before: str = "") -> str:
 
 
 def _plan_lines(case: Case) -> list[str]:
-    """Each step with its verdict and what the student did with it."""
+    """Render each step with its verdict and what the student did with it."""
     verdicts = {step.index: step for step in case.verdict.steps}
     fates = {step.index: step for step in case.adherence.per_step} if case.adherence else {}
     lines = []

@@ -104,11 +104,20 @@ def summarise(
     adherences: Mapping[str, Adherence] | None = None,
     propagations: Mapping[str, Propagation] | None = None,
 ) -> AttributionTable:
-    """The table; the two mappings, by problem id, may hold fewer items. InputError where an id comes twice."""
+    """Summarise the items as a table. The two mappings, by problem id, may hold fewer items.
+
+    Raises InputError if an id is duplicated.
+
+    Raises InputError if an id is duplicated.
+
+    Raises InputError if an id is duplicated.
+
+    Raises InputError if an id is duplicated.
+    """
     ids = Counter(one.problem_id for one in attributed)
     twice = next((name for name, count in ids.items() if count > 1), None)
     if twice is not None:
-        raise InputError(f"{teacher} and {student}: problem '{twice}' is attributed twice; give each problem once")
+        raise InputError(f"{teacher} and {student}: problem '{twice}' is attributed twice; list each problem once")
     n = len(attributed)
     failures = [one for one in attributed if one.failed]
     solved = [one for one in attributed if not one.failed]

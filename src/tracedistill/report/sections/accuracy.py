@@ -75,7 +75,7 @@ def _bounds(arms: list[tuple[str, Columns]]) -> Table:
         width = (high.successes - low.successes) / columns.n if columns.n else None
         rows.append((name, columns.n, found.cut_off, percent(low.value), percent(high.value), percent(width)))
     return Table(
-        "bounds: cut-offs all wrong, all right",
+        "bounds on accuracy if every cut-off were wrong / right",
         ("arm", "attempts", "cut off", "all cut-offs wrong", "all cut-offs right", "apart"),
         tuple(rows),
         note="Between these two lies what the arm would have got without a token limit.",

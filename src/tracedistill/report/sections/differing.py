@@ -49,7 +49,7 @@ def _factors(first: ArmFacts, second: ArmFacts) -> list[str]:
 
 def _declared(first: Made, second: Made, factors: Sequence[str]) -> list[Found]:
     if "imported" in (first.arm.kind, second.arm.kind):
-        return [Found("how they were made", first.arm.kind, second.arm.kind, "nobody told us: not checked", False)]
+        return [Found("how they were made", first.arm.kind, second.arm.kind, "unknown, not checked", False)]
     found = []
     one = {**first.arm.settings, "student": first.arm.student, "teacher": first.arm.teacher}
     other = {**second.arm.settings, "student": second.arm.student, "teacher": second.arm.teacher}

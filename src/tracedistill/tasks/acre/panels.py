@@ -35,29 +35,29 @@ class Puzzle:
 
 
 def panel_line(number: int, panel: Panel) -> str:
-    """One panel as one sentence, numbered from 1."""
+    """Write one panel as one sentence, numbered from 1."""
     return f"Panel {number}: {', '.join(panel.objects)}: light {'on' if panel.lit else 'off'}."
 
 
 def question_line(query: tuple[str, ...]) -> str:
-    """The question; two objects are joined by `and`."""
+    """Write the question; two objects are joined by `and`."""
     return f"Will the light go on for the {' and the '.join(query)}?"
 
 
 def read_panel(line: str) -> Panel | None:
-    """The panel of a line, or None where it is none."""
+    """Return the panel of a line, or None if it is none."""
     found = _PANEL.match(line.strip())
     return Panel(tuple(found["objects"].split(", ")), found["light"] == "on") if found else None
 
 
 def read_question(text: str) -> tuple[str, ...]:
-    """The objects asked about; empty where it is another question."""
+    """Return the objects asked about; empty if it is another question."""
     found = _QUESTION.match(text.strip())
     return tuple(found["objects"].split(" and the ")) if found else ()
 
 
 def generate(split: str, size: int, seed: int) -> Iterator[Puzzle]:
-    """`size` puzzles, no two alike, inference types drawn evenly; every one has a single smallest proof.
+    """Yield `size` puzzles, no two alike, inference types drawn evenly; every one has a single smallest proof.
 
     A puzzle belongs to the split that its content's hash names (half train, a quarter each of the others), so that
     splits are disjoint for any seeds and sizes.
@@ -91,7 +91,7 @@ def _draw(rng: random.Random) -> Puzzle:
 
 
 def _key(puzzle: Puzzle) -> str:
-    """Content without the order of panels and objects."""
+    """Return content without the order of panels and objects."""
     panels = sorted(f"{sorted(panel.objects)} {panel.lit}" for panel in puzzle.panels)
     return f"{panels} {sorted(puzzle.query)}"
 

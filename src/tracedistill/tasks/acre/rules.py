@@ -46,7 +46,7 @@ class Inference:
 
 
 def infer(panels: Sequence[Panel], query: Sequence[str]) -> Inference:
-    """Will the light go on for the queried objects together? The proof with the fewest, then the earliest panels.
+    """Infer whether the light goes on for the queried objects, by the proof with the fewest, then earliest panels.
 
     An undetermined answer rests on every lit panel that holds an object not known, on what explains those by other
     objects, and on what clears the other queried ones.
@@ -64,7 +64,7 @@ def infer(panels: Sequence[Panel], query: Sequence[str]) -> Inference:
 
 
 def _clearing(panels: Sequence[Panel]) -> dict[str, list[int]]:
-    """Object -> the dark panels that clear it."""
+    """Return object -> the dark panels that clear it."""
     clears: dict[str, list[int]] = {}
     for index, panel in enumerate(panels):
         if not panel.lit:
@@ -76,7 +76,7 @@ def _clearing(panels: Sequence[Panel]) -> dict[str, list[int]]:
 def _proofs_on(
     lit: Sequence[tuple[int, Objects]], clears: dict[str, list[int]], asked: Objects
 ) -> list[tuple[int, ...]]:
-    """Every smallest set of panels that proves a blicket among the asked objects."""
+    """Return every smallest set of panels that proves a blicket among the asked objects."""
     proofs = []
     for index, objects in lit:
         others = objects - asked

@@ -73,7 +73,7 @@ class Acre(Task):
     answer_hint = "End with a line `Answer: ` and one of on, off, undetermined."
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Generated problems of a split; no problem of one split occurs in another, whatever the seeds."""
+        """Yield generated problems of a split; no problem of one split occurs in another, whatever the seeds."""
         if split not in DEFAULT_SIZES:
             raise InputError(f"task acre has no split '{split}'; known: {', '.join(DEFAULT_SIZES)}")
         size = DEFAULT_SIZES[split] if source.size is None else source.size
@@ -94,16 +94,16 @@ class Acre(Task):
             )
 
     def render_problem(self, problem: Problem) -> str:
-        """The rule in one line, the panels, the question."""
+        """Write the rule in one line, the panels, the question."""
         head = "The light is on if at least one object in the panel is a blicket, and off if none is."
         return "\n".join((head, *problem.context, f"Question: {problem.question}"))
 
     def closed_answers(self, problem: Problem) -> tuple[str, ...]:  # noqa: ARG002
-        """on, off, undetermined."""
+        """Return on, off, undetermined."""
         return ANSWERS
 
     def decompose(self, problem: Problem) -> Trace | None:
-        """By rules that read the panels and the question alone; None where these are not this task's lines."""
+        """Decompose by rules that read the panels and the question alone; None if these are not this task's lines."""
         panels = [read_panel(line) for line in problem.context]
         query = read_question(problem.question)
         read = [panel for panel in panels if panel is not None]
@@ -115,23 +115,23 @@ class Acre(Task):
         return self.rule_trace(problem, steps, found.answer, oracle=False)
 
     def gold_plan(self, problem: Problem) -> Trace | None:
-        """What to determine, how many facts to find; neither the class nor a fact is named."""
+        """Plan what to determine and how many facts to find, without naming the class or a fact."""
         return self.plan_trace(problem, retrieval_plan(problem, *PLAN))
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
-        """`Inference type: X.` and `Panels used: A | B`, a line each."""
+        """Write `Inference type: X.` and `Panels used: A | B`, a line each."""
         return GRAMMAR.render(steps)
 
     def parse_trace(self, text: str) -> ParsedTrace:
-        """The same lines, with lists and bullets read too."""
+        """Parse the same lines, also with lists and bullets."""
         return GRAMMAR.parse(text)
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
-        """Type right, and exactly the deciding panels; panels may be cited whole or by number (`Panel 2`)."""
+        """Judge type and exactly the deciding panels, which may be cited whole or by number (`Panel 2`)."""
         return judge_class_retrieval(problem, tuple(_resolved(step, problem.context) for step in steps))
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
-        """on, off or undetermined in the final statement, in these words or plain equivalents (yes, cannot be told).
+        """Judge on, off or undetermined in the final statement, in these words or plain equivalents.
 
         Panels say `light on` and `light off` themselves: lines that cite them are left out of the candidate reading.
         `derived` is always missing: the trace reaches no value.
@@ -151,13 +151,13 @@ class Acre(Task):
         return AnswerVerdicts(_judge(statement, gold), derived, _judge(plain, gold))
 
     def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
-        """Whether a cited panel shows the light as the answer has it."""
+        """Return whether a cited panel shows the light as the answer has it."""
         cited = [fact for step in steps for fact in _resolved(step, problem.context).facts]
         return any(fact.rstrip(". ").endswith(f"light {answer}") for fact in cited for answer in problem.answers)
 
 
 def _judge(statement: str, gold: str) -> Verdict:
-    """The one answer that a statement names; none or several is missing."""
+    """Return the one answer that a statement names; none or several is missing."""
     named = _named(statement)
     if len(named) != 1:
         reason = "several answers are named" if named else "no answer is named"
@@ -188,7 +188,10 @@ def _named(statement: str) -> set[str]:
 
 
 def _resolved(step: Step, context: tuple[str, ...]) -> Step:
-    """The step with panels that are cited by number alone written out; numbers without a panel stay as written."""
+    """Return the step with panels that are cited by number alone written out.
+
+    Numbers without a panel stay as written.
+    """
     if step.kind != "retrieval":
         return step
     facts: list[str] = []

@@ -31,7 +31,7 @@ SPLITS = ("train", "test", "published_train", "published_test")
 
 
 def load(split: str, source: Source) -> Iterator[Problem]:
-    """Problems of one split in the file's order; InputError names file and row."""
+    """Yield problems of one split in file order. Raises InputError naming file and row."""
     check_split("babi from files", split, SPLITS)
     published = split.startswith("published_")
     stem = "eleven_categories" if published else split
@@ -88,7 +88,7 @@ def _problem(
 
 
 def published_verdict(problem: Problem, text: str) -> Verdict:
-    """The study's exact match: the gold stands in what the output marks as answer, and nothing else does.
+    """Judge by the study's exact match: the gold is in what the output marks as answer, and nothing else is.
 
     The answer part is found as CoTempQA's metric finds it; both sides are compared in lower case
     without punctuation.

@@ -95,25 +95,25 @@ PUBLISHED = Grammar(
 
 
 def class_step(label: str) -> Step:
-    """The class step that names this question type."""
+    """Return the class step that names this question type."""
     return COMPACT.class_step(label)
 
 
 def retrieval_step(facts: tuple[str, ...]) -> Step:
-    """The retrieval step that cites these facts."""
+    """Return the retrieval step that cites these facts."""
     return COMPACT.retrieval_step(facts)
 
 
 def render(steps: tuple[Step, ...], published: bool = False) -> str:
-    """Steps as text: compact, or in the published form; `parse` gives them back."""
+    """Write steps as text, compact or in the published form; `parse` restores them."""
     return (PUBLISHED if published else COMPACT).render(steps)
 
 
 def parse(text: str) -> ParsedTrace:
-    """Steps out of either form; what can be read is returned even where `reason` says what could not."""
+    """Parse steps in either form; readable parts are returned even if `reason` names unreadable ones."""
     return COMPACT.parse(text)
 
 
 def holds_trace(text: str) -> bool:
-    """Whether a step's cue or a think tag stands in the text; without any it is taken for an answer alone."""
+    """Return whether a step's cue or a think tag stands in the text; without any it is taken for an answer alone."""
     return COMPACT.holds_trace(text)

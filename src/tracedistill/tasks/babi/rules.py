@@ -46,7 +46,7 @@ _QUESTIONS = (
 
 
 def read_story(story: Sequence[str], question: str) -> Reading | None:
-    """Type, supporting lines and answer; None where the rules do not know the question or the story is silent."""
+    """Derive type, supporting lines and answer; None if the rules do not know the question or the story is silent."""
     for kind, pattern in _QUESTIONS:
         match = pattern.fullmatch(question.strip())
         if match:

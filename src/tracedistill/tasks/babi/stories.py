@@ -78,7 +78,7 @@ class _World:
 
 
 def generate(split: str, size: int, seed: int) -> Iterator[Story]:
-    """`size` stories of one split. Splits are disjoint by content, whatever their sizes and seeds.
+    """Yield `size` stories of one split. Splits are disjoint by content, whatever their sizes and seeds.
 
     A story belongs to the split that the hash of its text falls into, so train, validation and test
     of any two seeds share no story; within a split no story comes twice.

@@ -81,7 +81,7 @@ class Babi(Task):
     answer_hint = "End with a line `Answer: ` and the answer in as few words as possible."
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Stories of a split; `source.size` and `source.seed` steer the generator."""
+        """Yield the stories of a split; `source.size` and `source.seed` steer the generator."""
         if source.data_dir is not None or source.path is not None:
             yield from babi_files.load(split, source)
             return
@@ -105,11 +105,14 @@ class Babi(Task):
             )
 
     def render_problem(self, problem: Problem) -> str:
-        """The story, a line each, then the question."""
+        """Write the story, a line each, then the question."""
         return "\n".join((*problem.context, f"Question: {problem.question}"))
 
     def closed_answers(self, problem: Problem) -> tuple[str, ...]:
-        """All answers that the question admits, in the built-in stories' vocabulary; empty for other questions."""
+        """Return all answers that the question admits, in the built-in stories' vocabulary.
+
+        Empty for other questions.
+        """
         question = problem.question
         if question.startswith("Where is"):
             return PLACES if any(place in " ".join(problem.context) for place in PLACES) else ()
@@ -124,7 +127,10 @@ class Babi(Task):
         return ()
 
     def decompose(self, problem: Problem) -> Trace | None:
-        """By rules that read story and question alone; where these do not know the question, from gold (oracle)."""
+        """Decompose by rules that read story and question alone; if they do not know the question, from gold (oracle).
+
+        If they do not know the question, from gold (oracle).
+        """
         reading = read_story(problem.context, problem.question)
         if reading is None:
             return super().decompose(problem)
@@ -132,25 +138,25 @@ class Babi(Task):
         return self.rule_trace(problem, steps, ", ".join(reading.answers), oracle=False)
 
     def gold_plan(self, problem: Problem) -> Trace | None:
-        """What to determine, how many facts to find; neither the class nor a fact is named."""
+        """Plan what to determine and how many facts to find, without naming the class or a fact."""
         return self.plan_trace(problem, retrieval_plan(problem, *PLAN))
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
-        """`Question type: X.` and `Supporting facts: A | B`, a line each."""
+        """Write `Question type: X.` and `Supporting facts: A | B`, a line each."""
         return babi_grammar.render(steps)
 
     def parse_trace(self, text: str) -> ParsedTrace:
-        """The compact form and the published one."""
+        """Parse the compact form and the published one."""
         return babi_grammar.parse(text)
 
     def judge_output_trace(self, problem: Problem, text: str | None, *, tagged: bool = False) -> Verdict:
-        """As every task; `none` also for an answer alone: neither step's cue and no think tag."""
+        """Judge as every task does; `none` also for an answer alone, without step cues or think tag."""
         if text is not None and not tagged and not babi_grammar.holds_trace(text):
             return ANSWER_ALONE
         return super().judge_output_trace(problem, text)
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
-        """Type right, and the cited facts exactly the supporting ones."""
+        """Judge the type, and that the cited facts are exactly the supporting ones."""
         return judge_class_retrieval(problem, steps)
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:
@@ -172,7 +178,7 @@ class Babi(Task):
         return AnswerVerdicts(self._statement(problem, statement, gold, marked is not None), derived, candidate)
 
     def _statement(self, problem: Problem, statement: str, gold: set[str], marked: bool) -> Verdict:
-        """The final statement: a bare answer, a list on lines, or a last sentence that names possible answers.
+        """Return the final statement: a bare answer, a list on lines, or a last sentence that names possible answers.
 
         Behind a marker, where the last sentence names none ("Hope this helps!"), the first one counts.
         """
@@ -207,7 +213,7 @@ class Babi(Task):
         return Verdict("missing", extracted=last[:200], reason="the last sentence names no possible answer")
 
     def _candidate(self, problem: Problem, text: str, gold: set[str]) -> Verdict:
-        """Exactly the gold answers, out of all possible ones, are named anywhere (the question's words aside)."""
+        """Judge the candidate reading: exactly the gold answers are named, of all possible ones."""
         closed = self._closed(problem, gold)
         if not closed:
             return Verdict("missing", reason="the set of answers is open")
@@ -225,23 +231,23 @@ class Babi(Task):
         return Verdict("missing", reason="none named")
 
     def _closed(self, problem: Problem, gold: set[str]) -> frozenset[str]:
-        """The possible answers in lower case; empty where the set is open (it does not hold the gold)."""
+        """Return the possible answers in lower case; empty if the set is open (it does not hold the gold)."""
         closed = frozenset(answer.casefold() for answer in self.closed_answers(problem))
         return closed if gold <= closed else frozenset()
 
     def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
-        """Whether every gold answer stands as a word in the cited facts."""
+        """Return whether every gold answer stands as a word in the cited facts."""
         words = set(_normal(" ".join(fact for step in steps for fact in step.facts)).split())
         return bool(problem.answers) and all(set(_normal(answer).split()) <= words for answer in problem.answers)
 
 
 def _normal(text: str) -> str:
-    """Lower-case, no articles, no punctuation, single spaces."""
+    """Normalise to lower case, no articles, no punctuation, single spaces."""
     return " ".join(_ARTICLES.sub(" ", _NOT_WORD.sub(" ", text.casefold())).split())
 
 
 def _sentences(text: str) -> list[str]:
-    """Sentences and lines, without tags, emphasis and the numbers of a list; an `Answer:` begins a new one."""
+    """Split into sentences and lines, without tags, emphasis and list numbers; an `Answer:` begins a new one."""
     plain = _DRESS.sub("", _TAG.sub("\n", _NUMBERING.sub("", text)))
     return [part.strip() for part in _SENTENCE_END.split(plain) if part.strip()]
 
@@ -259,7 +265,7 @@ class _Reading:
 
 
 def _read(sentence: str, closed: frozenset[str], question: str) -> _Reading:
-    """Which possible answers a sentence names and denies.
+    """Return which possible answers a sentence names and denies.
 
     A bare answer is tested as it stands; in a sentence, the question's own words are left out, `yes` and `no` count
     only in front, and what says that nothing can be said names nothing.
@@ -290,7 +296,10 @@ def _read(sentence: str, closed: frozenset[str], question: str) -> _Reading:
 
 
 def _possible(word: str, closed: frozenset[str]) -> str:
-    """The possible answer that a word (lower case) stands for, or an empty string. A count out of range is one, too."""
+    """Return the possible answer that a word (lower case) stands for, or an empty string.
+
+    A count out of range is one, too.
+    """
     if "none" in closed:
         if word in ("zero", "nothing"):
             return "none"

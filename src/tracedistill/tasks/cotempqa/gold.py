@@ -71,7 +71,7 @@ class Asked:
 
 
 def parse_fact(fact: str) -> Event | None:
-    """A fact of the data set with its period, or None where it is not one."""
+    """Parse a fact of the data set with its period, or return None."""
     found = _FACT.fullmatch(fact) if len(fact) <= MAX_FACT else None
     if not found:
         return None
@@ -89,7 +89,7 @@ def _day(written: str, latest: bool) -> Day:
 
 
 def relation(one: Event, other: Event) -> str | None:
-    """How two periods stand to each other: equal, during (either way round), overlap, or None (disjoint)."""
+    """Return how two periods stand to each other: equal, during (either way round), overlap, or None (disjoint)."""
     if (one.start, one.end) == (other.start, other.end):
         return "equal"
     if one.end < other.start or other.end < one.start:
@@ -100,7 +100,7 @@ def relation(one: Event, other: Event) -> str | None:
 
 
 def read_question(question: str, facts: tuple[str, ...], triple_element: str) -> Asked | None:
-    """The question's own event and every possible answer among the facts, or None where it cannot be read."""
+    """Parse the question's own event and every possible answer among the facts, or return None."""
     found = _QUESTION.fullmatch(question)
     if not found:
         return None
@@ -128,7 +128,7 @@ def read_question(question: str, facts: tuple[str, ...], triple_element: str) ->
 
 
 def co_temporal(asked: Asked) -> dict[str, set[str]]:
-    """Every answer whose period shares a day with the question's event -> how they stand to each other."""
+    """Return every answer whose period shares a day with the question's event -> how they stand to each other."""
     found: dict[str, set[str]] = {}
     for event in asked.events:
         for name, other in asked.possible:
@@ -146,7 +146,7 @@ def audit_gold(
     cited: tuple[str, ...],
     category: str,
 ) -> list[str]:
-    """What interval arithmetic finds wrong with one problem's gold; one sentence each.
+    """Check one problem's gold by interval arithmetic; one sentence per fault.
 
     `cited` are the facts of the gold trace. Kinds, told by the first words: "cited fact", "omitted
     answer", "disjoint answer", "label", "unreadable".

@@ -60,12 +60,12 @@ class AnswerScore:
 
 
 def normalise(text: str) -> str:
-    """Lower-case, no ASCII punctuation, single spaces."""
+    """Normalise to lower case, no ASCII punctuation, single spaces."""
     return " ".join(text.lower().translate(_PUNCTUATION).split())
 
 
 def entities(fact: str) -> tuple[str, str] | None:
-    """(subject, object) of a fact as the study's templates cut it, or None where none matches.
+    """Return (subject, object) of a fact as the study's templates cut it, or None if none matches.
 
     An object that holds " in " is cut there ("Master of the Rolls in Ireland"): the golds stand
     beside the parsed candidates, so this loses no answer.
@@ -84,12 +84,12 @@ def entities(fact: str) -> tuple[str, str] | None:
 
 
 def asked_side(triple_element: str) -> Side:
-    """Which side of a fact the question asks for: people (or things owned) only where kind is S2_R1_O1."""
+    """Return which side of a fact the question asks for: people (or things owned) only where kind is S2_R1_O1."""
     return "subject" if "S2_R1_O1" in triple_element else "object"
 
 
 def candidates(facts: tuple[str, ...], golds: tuple[str, ...], side: Side) -> list[str]:
-    """Lower-case golds and entities of one side of the facts, longest first.
+    """Return lower-case golds and entities of one side of the facts, longest first.
 
     Equal lengths: golds first, then in the order of the facts. The study leaves them to Python's
     hash order; of 7,600 published outputs one depends on it, and golds first gives its reported score.
@@ -103,7 +103,7 @@ def candidates(facts: tuple[str, ...], golds: tuple[str, ...], side: Side) -> li
 
 
 def published_part(text: str) -> str:
-    """The part of an output that the published metric reads, in lower case."""
+    """Return the part of an output that the published metric reads, in lower case."""
     part = text.lower()
     if "<answer>" in part:
         part = part.split("<answer>")[1].split("</answer>")[0]
@@ -117,7 +117,7 @@ def published_part(text: str) -> str:
 
 
 def answer_part(text: str) -> tuple[str, bool]:
-    """What an output states as its answer, and whether anything marks it (a tag, `Answer:`, a closed trace).
+    """Return what an output states as its answer, and whether anything marks it (a tag, `Answer:`, a closed trace).
 
     Escapes of Python lists are undone, white space is single spaces.
 
@@ -137,7 +137,7 @@ def answer_part(text: str) -> tuple[str, bool]:
 def score_published(
     text: str, golds: tuple[str, ...], facts: tuple[str, ...], question: str, triple_element: str
 ) -> AnswerScore:
-    """The study's metric on a whole output, its inverted entity kind included."""
+    """Score a whole output by the study's metric, its inverted entity kind included."""
     wrong_side: Side = "object" if asked_side(triple_element) == "subject" else "subject"
     rest = published_part(text)
     asked = question.lower()
@@ -158,7 +158,7 @@ def score_published(
 def score_corrected(
     part: str, golds: tuple[str, ...], facts: tuple[str, ...], question: str, triple_element: str
 ) -> AnswerScore:
-    """The mended metric on the answer part alone.
+    """Score the answer part alone by the corrected metric.
 
     Every entity of the asked kind that the answer names counts as predicted, but for those that the
     question itself names: repeating them is no answer, unless they are gold.

@@ -79,7 +79,7 @@ class CoTempQA(Task):
     # ---- problems
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Problems of the study's split (`sft_split`), from files only: the hub has no rows of this form."""
+        """Yield problems of the study's split (`sft_split`) from files only; the hub has no rows of this form."""
         check_split(self.name, split, self.splits)
         if source.data_dir is None and source.path is None:
             raise InputError("task cotempqa is read from files: give data_dir with cotempqa/problems.jsonl(.gz)")
@@ -105,31 +105,40 @@ class CoTempQA(Task):
             )
 
     def render_problem(self, problem: Problem) -> str:
-        """The facts, a line each, then the question."""
+        """Write the facts, a line each, then the question."""
         return "\n".join((*problem.context, f"Question: {problem.question}"))
 
     def render_answer(self, problem: Problem) -> str:
-        """The answers as a Python list, as the study writes them."""
+        """Write the answers as a Python list, as the study does."""
         return repr(list(problem.answers))
 
     # ---- traces
 
     def gold_plan(self, problem: Problem) -> Trace | None:
-        """What to determine, how many facts to find; neither the class nor a fact is named."""
+        """Plan what to determine and how many facts to find, without naming the class or a fact."""
         return self.plan_trace(problem, retrieval_plan(problem, *PLAN))
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
-        """The study's two sentences, a line each."""
+        """Write the study's two sentences, a line each."""
         return GRAMMAR.render(steps)
 
     def parse_trace(self, text: str) -> ParsedTrace:
-        """The study's sentence or a short label, lists or bare strings, tags or none; what can be read is returned."""
+        """Parse the study's sentence or a short label, lists or bare strings, with or without tags.
+
+        Readable parts are returned.
+
+        Readable parts are returned.
+
+        Readable parts are returned.
+
+        Readable parts are returned.
+        """
         return GRAMMAR.parse(text)
 
     # ---- judges
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:
-        """The study's metric (`published`) or the corrected one; figures `em`, `f1`, `p`, `r` in `answer`.
+        """Judge by the study's metric (`published`) or the corrected one; figures `em`, `f1`, `p`, `r` in `answer`.
 
         `published` never says missing: it takes the raw text for an answer. `derived` compares the
         entities of the cited facts with the golds; `candidate` is missing, answers being sets.
@@ -164,31 +173,31 @@ class CoTempQA(Task):
         return Verdict("correct" if same else "incorrect", extracted=", ".join(found), reason=reason)
 
     def judge_output_trace(self, problem: Problem, text: str | None, *, tagged: bool = False) -> Verdict:
-        """As every task; `none` also for an answer alone: neither step's cue and no think tag."""
+        """Judge as every task does; `none` also for an answer alone, without step cues or think tag."""
         if text is not None and not tagged and not GRAMMAR.holds_trace(text):
             return ANSWER_ALONE
         return super().judge_output_trace(problem, text)
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
-        """Class right and cited facts exactly the gold set; precision and recall beside it."""
+        """Judge that the class is right and the cited facts are exactly the gold set; with precision and recall."""
         return judge_class_retrieval(problem, steps)
 
     # ---- the gold itself, and the field's figures
 
     def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
-        """Whether every gold answer stands verbatim in the cited facts."""
+        """Return whether every gold answer occurs verbatim in the cited facts."""
         cited = " ".join(fact for step in steps for fact in step.facts).casefold()
         return bool(problem.answers) and all(answer.casefold() in cited for answer in problem.answers)
 
     def audit(self, problem: Problem) -> list[str]:
-        """Beside the task's own judges: what interval arithmetic over the facts finds wrong with the gold."""
+        """Add to the task's own judges what interval arithmetic over the facts finds wrong with the gold."""
         cited = tuple(fact for step in problem.gold_steps for fact in step.facts)
         kind = str(problem.meta.get("triple_element", ""))
         found = audit_gold(problem.question, problem.context, kind, problem.answers, cited, problem.category)
         return super().audit(problem) + found
 
     def summarise(self, problems: list[Problem], texts: list[str], policy: Policy = "default") -> dict[str, float]:
-        """acc, f1, p, r, avg (= mean of acc and f1), category and facts_exact, in percent over all rows."""
+        """Return acc, f1, p, r, avg (= mean of acc and f1), category and facts_exact, in percent over all rows."""
         if not problems:
             return {}
         sums = dict.fromkeys(("em", "f1", "p", "r", "class", "facts_exact"), 0.0)

@@ -27,7 +27,7 @@ class _Unreadable(Exception):  # noqa: N818 - never leaves this file
 
 
 def structured(value: Any) -> Any:
-    """The list or mapping that a cell is or writes; any other value as it is.
+    """Return the list or mapping that a cell is or writes; any other value as it is.
 
     Raises InputError for an array that was shortened when it was written (`['a' 'b' ... 'z']`): its middle is lost.
     """

@@ -47,13 +47,13 @@ class Chat:
 
 
 def is_chat(value: Any) -> bool:
-    """Whether a cell holds a conversation: a list of objects, each with who speaks and what is said."""
+    """Return whether a cell holds a conversation: a list of objects, each with who speaks and what is said."""
     value = structured(value) if isinstance(value, str) and value[:1] == "[" else value
     return isinstance(value, list) and bool(value) and all(_turn(item) is not None for item in value)
 
 
 def read_chat(value: Any, where: str) -> Chat:
-    """The conversation of a row. Raises InputError, with `where`, for one without a question or an answer."""
+    """Parse the conversation of a row. Raises InputError, with `where`, if it lacks a question or an answer."""
     value = structured(value)
     turns = [_turn(item) for item in value] if isinstance(value, list) else []
     if not turns or None in turns:
@@ -70,7 +70,7 @@ def read_chat(value: Any, where: str) -> Chat:
 
 
 def _turn(item: Any) -> tuple[str, str, str] | None:
-    """(role, what is said, what was thought); None for what is no turn."""
+    """Return (role, what is said, what was thought); None for what is no turn."""
     if not isinstance(item, Mapping):
         return None
     role, said = item.get("role", item.get("from")), item.get("content", item.get("value"))
@@ -84,7 +84,7 @@ def _turn(item: Any) -> tuple[str, str, str] | None:
 
 
 def thought_of(text: str) -> tuple[str, str]:
-    """(the thinking, what follows it) of what a model wrote; no thinking where nothing marks one."""
+    """Return (the thinking, what follows it) of what a model wrote; no thinking where nothing marks one."""
     found = _THOUGHT.match(text) if "</think>" in text or "end_of_thought" in text else None
     if found is None:
         return "", _SOLUTION.sub("", text).strip()
@@ -92,13 +92,13 @@ def thought_of(text: str) -> tuple[str, str]:
 
 
 def hashed(text: str) -> tuple[str, str] | None:
-    """(worked solution, answer) of GSM8K's `... #### 72`; None for other text."""
+    """Return (worked solution, answer) of GSM8K's `... #### 72`; None for other text."""
     found = _HASHED.match(text) if "####" in text else None
     return (found["worked"].strip(), found["answer"].strip()) if found else None
 
 
 def boxed(text: str) -> str | None:
-    r"""What the last `\boxed{...}` of a text holds, braces balanced; None where there is none."""
+    r"""Return what the last `\boxed{...}` of a text holds, braces balanced, or None."""
     start = text.rfind("\\boxed{")
     if start < 0:
         return None

@@ -32,7 +32,7 @@ Pair = tuple[str, str]
 
 
 def read_choices(value: Any, where: str) -> list[Pair]:
-    """The options of a row; none where the cell is empty. Raises InputError, with `where`, for what is no list."""
+    """Parse the options of a row; none if the cell is empty. Raises InputError, with `where`, if it is not a list."""
     try:
         value = structured(value)
     except InputError as error:
@@ -82,7 +82,7 @@ def _pairs(value: Any, where: str) -> list[Pair]:
 
 
 def _of_object(item: Mapping[str, Any], place: int, where: str) -> Pair:
-    """`{"label": "A", "text": "Rome"}` and its like."""
+    """Parse `{"label": "A", "text": "Rome"}` and the like."""
     text = next((item[key] for key in ("text", "content", "value", "option") if key in item), None)
     if text is None:
         raise InputError(f"{where}: choice {place + 1} has no key 'text'; it has: {', '.join(map(str, item))}")
@@ -91,7 +91,7 @@ def _of_object(item: Mapping[str, Any], place: int, where: str) -> Pair:
 
 
 def _unlabelled(items: Sequence[str]) -> list[Pair]:
-    """Options without their letters where these are the alphabet's: `A) Rome`, `A)21`, `(b) Paris`."""
+    """Strip the letters of options if these are the alphabet's: `A) Rome`, `A)21`, `(b) Paris`."""
     marks = [_LABEL.match(item) for item in items]
     if items and all(mark is not None and mark[1].upper() == LETTERS[n % 26] for n, mark in enumerate(marks)):
         items = [_LABEL.sub("", item).strip() for item in items]
@@ -99,7 +99,7 @@ def _unlabelled(items: Sequence[str]) -> list[Pair]:
 
 
 def _inline(text: str) -> list[Pair]:
-    """`(a) Vitamin E (b) Niacin`, `A. x B. y`, `a ) 38 , b ) 27`: letters in their order from the text's beginning."""
+    """Parse `(a) Vitamin E (b) Niacin`, `A. x B. y`, `a ) 38 , b ) 27`: letters in order from the text's beginning."""
     marks: list[re.Match[str]] = []
     for mark in _INLINE.finditer(text):
         if mark[1].upper() == LETTERS[len(marks) % 26] and (marks or not mark.start()):
@@ -112,7 +112,7 @@ def _inline(text: str) -> list[Pair]:
 
 
 def means_of(rows: Sequence[tuple[str, Sequence[Pair]]], first: int | None, where: str) -> Means:
-    """What the golds of a file are, told by all of its (gold, options): the meaning that fits the most rows.
+    """Infer what the golds of a file are from all (gold, options): the meaning that fits the most rows.
 
     `first`: the number of the first option, where golds are numbers and the recipe says so. Raises InputError where
     golds may be counted from 0 or from 1 and nothing tells which.
@@ -139,7 +139,10 @@ def means_of(rows: Sequence[tuple[str, Sequence[Pair]]], first: int | None, wher
 
 
 def letter_of(gold: str, pairs: Sequence[Pair], means: Means) -> str:
-    """The letter of the option that a gold means; by its own label or text where that fails; else the gold itself."""
+    """Return the letter of the option that a gold means; by its own label or text where that fails.
+
+    Else the gold itself.
+    """
     for each in (means, "label", "text"):
         place = _place(gold, pairs, each)
         if place is not None:

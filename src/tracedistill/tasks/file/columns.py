@@ -40,15 +40,15 @@ class Columns:
             raise InputError(f"task file: columns: no field '{unknown[0]}'; fields are {', '.join(FIELDS)}")
 
     def name(self, wanted: str) -> str:
-        """What the field is read from: what was mapped, else the column of its own name."""
+        """Return what the field is read from: what was mapped, else the column of its own name."""
         return self.given.get(wanted, wanted)
 
     def has(self, wanted: str, row: Row) -> bool:
-        """Whether the field is mapped, or a column of its name is there."""
+        """Return whether the field is mapped, or a column of its name is there."""
         return wanted in self.given or wanted in row
 
     def value(self, wanted: str, row: Row, where: str) -> Any:
-        """The field's value in a row; None where an optional column that nobody mapped is absent."""
+        """Return the field's value in a row; None if an optional, unmapped column is absent."""
         if wanted in self.given:
             return read(self.given[wanted], row, where, several=wanted == "choices")
         if wanted in ("question", "answer") and wanted not in row:
@@ -57,14 +57,17 @@ class Columns:
         return row.get(wanted)
 
     def fields(self, row: Row) -> frozenset[str]:
-        """The fields that are mapped, or whose column is there; a conversation only where no question stands alone."""
+        """Return the fields that are mapped, or whose column is there.
+
+        A conversation only where no question stands alone.
+        """
         found = {wanted for wanted in FIELDS if self.has(wanted, row)}
         if "messages" not in self.given and "question" in found:
             found.discard("messages")
         return frozenset(found)
 
     def used(self, row: Row) -> set[str]:
-        """The row's columns that some field is read from."""
+        """Return the row's columns that some field is read from."""
         found = set()
         for wanted in self.fields(row):
             found |= names_in(self.name(wanted), row, several=wanted == "choices")
@@ -72,7 +75,7 @@ class Columns:
 
 
 def read(spec: str, row: Row, where: str, *, several: bool = False) -> Any:
-    """What a column's name, path, template or (where `several` may be) list of names says of a row."""
+    """Read a row's value by a column's name, path, template or (if `several` may be) list of names."""
     if spec in row:
         return row[spec]
     if "{" in spec:
@@ -94,7 +97,7 @@ def read(spec: str, row: Row, where: str, *, several: bool = False) -> Any:
 
 
 def names_in(spec: str, row: Row, *, several: bool = False) -> set[str]:
-    """The columns that a column's name, path, template or list of names reads."""
+    """Return the columns that a column's name, path, template or list of names reads."""
     if spec in row:
         return {spec}
     if "{" in spec:
@@ -106,7 +109,7 @@ def names_in(spec: str, row: Row, *, several: bool = False) -> set[str]:
 
 
 def there(row: Row) -> str:
-    """The columns of a row, for errors."""
+    """Return the columns of a row, for errors."""
     return ", ".join(sorted(map(str, row)))
 
 

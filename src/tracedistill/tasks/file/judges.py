@@ -40,7 +40,7 @@ _NOT_A_LABEL = Verdict("missing", reason="no closed set of answers")
 
 
 def judge_output(problem: Problem, text: str, closed: tuple[str, ...]) -> AnswerVerdicts:
-    """The readings of the answer in a whole output; of several golds the best, `ungradable` without any."""
+    """Judge the readings of the answer in a whole output; of several golds the best, `ungradable` without any."""
     if not problem.answers:
         return _alike(Verdict("ungradable", reason=f"{problem.problem_id} has no gold answer"))
     rule = str(problem.meta.get("judge", "exact"))
@@ -83,7 +83,7 @@ def _alike(verdict: Verdict) -> AnswerVerdicts:
 
 
 def _best(verdicts: Sequence[Verdict]) -> Verdict:
-    """The first correct one, else the first that was graded, else the first."""
+    """Return the first correct one, else the first that was graded, else the first."""
     for outcome in ("correct", "incorrect"):
         for verdict in verdicts:
             if verdict.outcome == outcome:
@@ -101,7 +101,10 @@ def _number_policy(problem: Problem) -> answers.AnswerPolicy:
 
 
 def stated(text: str) -> str:
-    """What an output states as its answer, a code fence around it taken off; the whole text where nothing marks one."""
+    """Return what an output states as its answer, a code fence around it taken off.
+
+    The whole text where nothing marks one.
+    """
     parts = split(text)
     said = parts.answer if parts.answer is not None else text
     fences = _FENCE.findall(said)
@@ -130,7 +133,7 @@ def _label(gold: str, text: str, labels: tuple[str, ...]) -> AnswerVerdicts:
 
 
 def read_label(said: str, labels: Sequence[str]) -> tuple[str | None, str]:
-    """(the label that a statement is or names, why); None where it names none or several."""
+    """Return (the label that a statement is or names, why); None if it names none or several."""
     for label in labels:
         if _plain(label) == _plain(said):
             return label, "stated as the answer"
@@ -141,12 +144,12 @@ def read_label(said: str, labels: Sequence[str]) -> tuple[str | None, str]:
 
 
 def _plain(text: str) -> str:
-    """A label without dress: quotes, stars, brackets, a full stop; operators and signs stay (`C++`, `A-`)."""
+    """Return a label without dress: quotes, stars, brackets, a full stop; operators and signs stay (`C++`, `A-`)."""
     return " ".join(text.casefold().replace("_", " ").split()).strip(" *`\"'“”‘’()[].:;!。，")
 
 
 def _named(text: str, labels: Sequence[str]) -> list[str]:
-    """The labels that a text names as words of their own, the longest first, each taken out before the next."""
+    """Return the labels that a text names as words of their own, the longest first, each taken out before the next."""
     left = " ".join(text.casefold().replace("_", " ").split())
     found = []
     for label in sorted(labels, key=len, reverse=True):
@@ -176,7 +179,7 @@ def _json(gold: str, text: str) -> Verdict:
 
 
 def _values(text: str) -> list[Any]:
-    """The outermost JSON objects and lists of a text, in their order."""
+    """Return the outermost JSON objects and lists of a text, in their order."""
     decoder = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal)
     found, at = [], 0
     for _ in range(TRIES):
@@ -192,7 +195,7 @@ def _values(text: str) -> list[Any]:
 
 
 def _differs(gold: Any, said: Any, path: str) -> str:
-    """Where two values differ, in words; empty where they are the same, keys in any order, numbers as numbers."""
+    """Return where two values differ, in words; empty if they are the same, keys in any order, numbers as numbers."""
     at = f"at {path}: " if path else ""
     if isinstance(gold, dict) and isinstance(said, dict):
         for key in gold:
@@ -232,7 +235,7 @@ def _pattern(gold: str, text: str) -> Verdict:
 
 
 def is_pattern(gold: str) -> bool:
-    """Whether a gold is a regular expression."""
+    """Return whether a gold is a regular expression."""
     try:
         regex.compile(gold)
     except regex.error:
@@ -241,7 +244,7 @@ def is_pattern(gold: str) -> bool:
 
 
 def _block(gold: str, text: str) -> Verdict:
-    """An answer of several lines (code, a letter): line by line, blanks at the ends of lines aside."""
+    """Return an answer of several lines (code, a letter): line by line, blanks at the ends of lines aside."""
     said = stated(text)
     if not said.strip():
         return Verdict("missing", reason="nothing is stated")
@@ -260,7 +263,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _own(name: str, problem: Problem, text: str) -> Verdict:
-    """What `module:function` says of the stated answer; an error of its own is no verdict on the student."""
+    """Judge the stated answer by `module:function`; an error of its own is no verdict on the student."""
     function = own_judge(name)
     said = stated(text)
     if not said.strip():
@@ -277,7 +280,7 @@ def _own(name: str, problem: Problem, text: str) -> Verdict:
 
 
 def own_judge(name: str) -> Callable[[str, Problem], object]:
-    """The user's own judge. Raises InputError where there is no such function."""
+    """Import the user's own judge. Raises InputError if there is no such function."""
     try:
         function = import_object(name)
     except Exception as error:  # whatever the user's module does when it is imported
@@ -288,7 +291,7 @@ def own_judge(name: str) -> Callable[[str, Problem], object]:
 
 
 def judge_hash(name: str) -> str:
-    """The content of the module that holds a judge of the user's own; empty for the rules of this package."""
+    """Hash the module of the user's own judge; empty for the rules of this package."""
     if ":" not in name:
         return ""
     module = inspect.getmodule(own_judge(name))

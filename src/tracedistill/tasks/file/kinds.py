@@ -63,7 +63,7 @@ class Judged:
 
 
 def told(judged: Judged, relative: float | None = None, absolute: float | None = None) -> list[str]:
-    """How answers are judged and why, in lines for a person; `relative`, `absolute`: by how much they may differ."""
+    """Describe how answers are judged and why, as lines for a person; `relative`, `absolute`: the tolerances."""
     lines = [f"answers are judged as {judged.rule}: {judged.cause}"]
     amounts = [f"{100 * relative:g}%"] if relative is not None else []
     amounts += [f"{absolute:g}"] if absolute is not None else []
@@ -76,22 +76,25 @@ def told(judged: Judged, relative: float | None = None, absolute: float | None =
 
 
 def is_number(gold: str) -> bool:
-    """Whether a gold is one number, with a unit or without: `1,200`, `$5`, `60%`, `3/4`, `3.5e+02`, `-2`, `5 kg`."""
+    """Return whether a gold is one number, with or without a unit: `1,200`, `$5`, `60%`, `3/4`, `3.5e+02`, `5 kg`."""
     return _NUMBER.fullmatch(gold) is not None and any(map(str.isdigit, gold))
 
 
 def is_math(gold: str) -> bool:
-    """Whether a gold is a formula: it holds a command of LaTeX, an exponent or a dollar-quoted formula."""
+    """Return whether a gold is a formula: it holds a command of LaTeX, an exponent or a dollar-quoted formula."""
     return _MATH.search(gold) is not None
 
 
 def is_symbolic(gold: str) -> bool:
-    """Whether a gold may be mathematics without LaTeX: a number, a pair, an expression; no word of three letters."""
+    """Return whether a gold may be mathematics without LaTeX: a number, a pair, an expression.
+
+    No word of three letters.
+    """
     return is_number(gold) or (not _WORD.search(gold) and any(char.isdigit() for char in gold)) or len(gold) == 1
 
 
 def is_json(gold: str) -> bool:
-    """Whether a gold is a JSON object or array."""
+    """Return whether a gold is a JSON object or array."""
     if not gold.startswith(("{", "[")):
         return False
     try:
@@ -101,7 +104,7 @@ def is_json(gold: str) -> bool:
 
 
 def judged_by(golds: Sequence[str], choices: int, given: str = "auto", labels: Sequence[str] = ()) -> Judged:
-    """The rule for a file's golds (blank ones left out, those of multiple choice too, of which there are `choices`).
+    """Infer the judge from a file's golds (without blank ones and those of the `choices` multiple-choice rows).
 
     `given`, `labels`: what the recipe says; `auto` and none where it says nothing.
     """
@@ -149,7 +152,7 @@ def _as_said(golds: Sequence[str], given: str, labels: Sequence[str]) -> Judged:
 
 
 def _spellings(golds: Sequence[str]) -> Counter[str]:
-    """Golds that differ in case alone are one, in its most frequent spelling."""
+    """Merge golds that differ only in case, in their most frequent spelling."""
     spelled = Counter(golds)
     first: dict[str, str] = {}
     for gold, _ in spelled.most_common():

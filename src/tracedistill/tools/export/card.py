@@ -14,12 +14,12 @@ CUT = 1500
 
 
 def front_matter(values: Mapping[str, Any]) -> str:
-    """The YAML head of a card."""
+    """Write the YAML head of a card."""
     return f"---\n{yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)}---\n"
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """The lines of a Markdown table; no lines where there are no rows."""
+    """Write the lines of a Markdown table; none if there are no rows."""
     body = [f"| {' | '.join(markdown_cell(cell) for cell in row)} |" for row in rows]
     if not body:
         return []
@@ -27,23 +27,23 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
 
 
 def fenced(text: str, language: str = "text") -> list[str]:
-    """The text as a block that ends where we say, whatever backticks it holds; code is never cut."""
+    """Write the text as a block that no backticks in it can close; code is never cut."""
     cut = len(text) > CUT and language == "text"
     shown = f"{text[:CUT]} [... {len(text) - CUT} more characters]" if cut else text
     return [markdown_block(shown, language), ""]
 
 
 def percent(part: int, whole: int) -> str:
-    """`12 (34.5%)`."""
+    """Format `12 (34.5%)`."""
     return f"{part} ({100 * part / whole:.1f}%)" if whole else str(part)
 
 
 def counted(n: int, what: str) -> str:
-    """`1 row`, `2 rows`."""
+    """Format `1 row`, `2 rows`."""
     return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def page(head: Mapping[str, Any], lines: Iterable[str]) -> str:
-    """The whole card."""
+    """Write the whole card."""
     text = visible("\n".join(lines))
     return f"{front_matter(head)}\n{text.rstrip()}\n"

@@ -54,10 +54,10 @@ def export_dataset(opened: Opened, out: Path) -> DatasetFolder:
     study = opened.study
     names = study.tuned_arms()
     if not names:
-        raise InputError(f"{study.study}: no arm is tuned, so there is no dataset to write")
+        raise InputError(f"{study.study}: no arm is tuned, so there is no dataset to export")
     for name in names:
         if not (opened.folder / "sft" / f"{name}.jsonl").is_file():
-            raise InputError(f"{opened.folder}: no rows of arm {name} yet; first: {opened.command('assemble')}")
+            raise InputError(f"{opened.folder}: no rows of arm {name} yet; first run: {opened.command('assemble')}")
     held, why = held_out_rows(opened)
     rows: dict[str, dict[str, int]] = {}
     with new_folder(out, KIND) as place:
@@ -88,7 +88,7 @@ def _facts(opened: Opened, rows: Mapping[str, Mapping[str, int]], why: str) -> d
 
 
 def _lengths(opened: Opened, name: str) -> dict[str, Any] | None:
-    """What the preflight counted in the arm's own student's tokens; None where none was run."""
+    """Return what the preflight counted in the arm's own student's tokens; None if none was run."""
     student = opened.study.student_of(opened.study.arms[name])
     path = opened.folder / "sft" / f"{student}.preflight.json"
     if not path.exists():
@@ -128,14 +128,14 @@ def _lines(opened: Opened, facts: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         f"SFT rows of {counted(len(arms), 'arm')} of the study `{study.study}`, made by tracedistill: one "
-        "configuration per arm. All have the same problems in the same order; what they differ in stands in the table."
+        "configuration per arm. All have the same problems in the same order; the table shows how they differ."
     )
     yield ""
     yield from fenced(
         f'from datasets import load_dataset\n\nrows = load_dataset("THIS FOLDER OR REPOSITORY", "{first}")["train"]',
         "python",
     )
-    yield "The same rows stand in `data/<arm>/<split>.jsonl`."
+    yield "The same rows are in `data/<arm>/<split>.jsonl`."
     yield ""
     yield from table(
         ("arm", "student", "prompt", "teacher", "intervention", "train rows", "validation rows", "teacher saw gold"),
@@ -188,19 +188,19 @@ def _lines(opened: Opened, facts: Mapping[str, Any]) -> Iterator[str]:
         "recipe, counts, library versions and the hash of every file."
     )
     yield ""
-    yield "What this card does not say: whether a student learns from these rows; the study's report does."
+    yield "Whether a student learns from these rows is in the study's report, not in this card."
 
 
 def _columns(style: str) -> Iterator[str]:
-    reasoning = " The trace stands in `reasoning_content`." if style == "reasoning" else ""
+    reasoning = " The trace is in `reasoning_content`." if style == "reasoning" else ""
     yield "## Columns"
     yield ""
-    yield "- `prompt`: the chat up to the student's turn, as the study asks it."
-    yield f"- `completion`: the student's turn; the loss goes here alone.{reasoning}"
+    yield "- `prompt`: the chat up to the student's turn, as in the study."
+    yield f"- `completion`: the student's turn; only this part has a loss.{reasoning}"
     yield "- `problem_id`, `trace_id`: whose problem, and which trace (none in an arm on answers alone)."
     yield (
         "- `chat_template_kwargs`: what the study gives every chat template (no thinking unless the format is "
-        "`reasoning`; a fixed date where a template writes one). TRL's SFTTrainer hands it on."
+        "`reasoning`; a fixed date where a template writes one). TRL's SFTTrainer passes it on."
     )
     yield ""
 
@@ -210,7 +210,7 @@ def _length_lines(lengths: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     known = {name: found for name, found in lengths.items() if found is not None}
     if not known:
-        yield "Not counted: no student's tokenizer was at hand when this folder was written."
+        yield "Not counted: no student's tokenizer was available when this folder was written."
         yield ""
         return
     yield from table(

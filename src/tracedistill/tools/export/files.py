@@ -33,12 +33,10 @@ OWN = (
 
 
 def source_folder(student: StudentConfig) -> Path:
-    """Where a student's own files lie; InputError if they are not on this machine."""
+    """Return the folder of a student's own files. Raises InputError if they are not on this machine."""
     folder = local_folder(student.model, student.revision)
     if folder is None:
-        raise InputError(
-            f"student '{student.model}': its files are not on this machine any more; evaluate it once more"
-        )
+        raise InputError(f"student '{student.model}': its files are no longer on this machine; evaluate it again")
     return folder
 
 
@@ -97,7 +95,7 @@ def base_ends(student: StudentConfig) -> Any:
 
 
 def keep_config(student: StudentConfig, place: Path) -> None:
-    """Put the student's own config.json in the place of the one saved anew, where both describe the same class.
+    """Put the student's own config.json in the place of the one saved again, where both describe the same class.
 
     Older programs read keys that the library has renamed since. Only the weights' dtype is changed, and no
     quantisation is named.
@@ -111,7 +109,7 @@ def keep_config(student: StudentConfig, place: Path) -> None:
 
 
 def hub_name(student: StudentConfig) -> tuple[str | None, str | None]:
-    """(id, commit) by which a hub knows a student's base; (None, None) for weights that no hub has."""
+    """Return (id, commit) of a student's base on the hub; (None, None) if it is not on any hub."""
     from tracedistill.engines.weights import PACKAGED, PREFIX
 
     if student.model.startswith(PREFIX):
@@ -123,7 +121,7 @@ def hub_name(student: StudentConfig) -> tuple[str | None, str | None]:
 
 
 def content_facts(student: StudentConfig) -> dict[str, Any]:
-    """What manifest and card say of the base beside its name."""
+    """Return what manifest and card say of the base beside its name."""
     hub, commit = hub_name(student)
     known = identity_of(student.model, student.revision)
     return {

@@ -19,11 +19,11 @@ CARD = "README.md"
 
 
 def check_place(out: Path, kind: str) -> None:
-    """InputError where `out` is a file, or a folder with anything in it that is not an earlier export of this kind."""
+    """Check that `out` is new or an earlier export of this kind. Raises InputError otherwise."""
     if not out.exists():
         return
     if not out.is_dir():
-        raise InputError(f"{out}: is a file; --out wants a folder")
+        raise InputError(f"{out}: is a file; --out must be a folder")
     there = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
     if not there:
         return
@@ -32,12 +32,12 @@ def check_place(out: Path, kind: str) -> None:
         raise InputError(f"{out}: is not empty and not an earlier export of this kind; choose another --out")
     foreign = sorted(there - {MANIFEST, *manifest.get("files", {})})
     if foreign:
-        raise InputError(f"{out}: holds {foreign[0]}, which no export wrote; move it away or choose another --out")
+        raise InputError(f"{out}: contains {foreign[0]}, which no export wrote; move it away or choose another --out")
 
 
 @contextmanager
 def new_folder(out: Path, kind: str) -> Iterator[Path]:
-    """A folder to fill in a `with` block, which stands at `out` once that has ended.
+    """Yield a folder to fill, which is moved to `out` at the end of the `with` block.
 
     Where the block fails, `out` is as it was before.
     """

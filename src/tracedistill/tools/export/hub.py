@@ -22,7 +22,7 @@ class Hub(Protocol):
         ...
 
     def repo_info(self, repo_id: str, *, repo_type: str) -> Any:
-        """What the hub says of it; `private` among the rest."""
+        """Return the hub's facts of a repository, `private` among them."""
         ...
 
     def upload_folder(self, *, repo_id: str, repo_type: str, folder_path: str, commit_message: str) -> Any:
@@ -31,9 +31,9 @@ class Hub(Protocol):
 
 
 def check_repo_id(repo_id: str) -> str:
-    """The id, if a hub takes it; InputError says what one looks like."""
+    """Check a repository id. Raises InputError that shows what one looks like."""
     if not _REPO_ID.fullmatch(repo_id) or len(repo_id) > LONGEST or "--" in repo_id or ".." in repo_id:
-        raise InputError(f"--push {repo_id}: not a repository's name; it looks like owner/name")
+        raise InputError(f"--push {repo_id}: not a repository name; use owner/name")
     return repo_id
 
 
@@ -64,5 +64,5 @@ def push(
             "that may write (HF_TOKEN, or `hf auth login`)"
         ) from error
     if public:
-        raise InputError(f"--private: {repo_id} is there already and public; nothing was uploaded")
+        raise InputError(f"--private: {repo_id} already exists and is public; nothing was uploaded")
     return f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repo_id}"

@@ -30,7 +30,7 @@ LICENCES: dict[str, Licence] = {
     "cotempqa": Licence(
         "CoTempQA",
         UNKNOWN,
-        "Copies of it state different licences (Apache-2.0, CC BY-SA 4.0); ask its authors before you publish.",
+        "Copies of it state different licences (Apache-2.0, CC BY-SA 4.0); check with its authors before you publish.",
     ),
     "gsm8k": Licence("GSM8K (openai/gsm8k)", "mit"),
     "math": Licence("MATH (Hendrycks et al. 2021)", "mit"),
@@ -44,13 +44,15 @@ LICENCES: dict[str, Licence] = {
 }
 """Task -> the terms that its makers state; looked up in 2026, and no legal advice."""
 
-GENERATED = Licence("made by this project's seeded generator: nobody's text", "apache-2.0", "As the generator itself.")
+GENERATED = Licence(
+    "made by this project's seeded generator, without third-party text", "apache-2.0", "Same as the generator."
+)
 GENERATORS = ("acre", "babi")
 """Tasks that make their own problems where the recipe names no data."""
 
 
 def licence_of(task: Task, config: TaskConfig) -> Licence:
-    """The terms of a task's problems: as the task says itself (`licence`), else as they are known here."""
+    """Return the terms of a task's problems: the task's own (`licence`), else the known ones."""
     own = getattr(task, "licence", None)
     if isinstance(own, Licence):
         return own
@@ -60,5 +62,5 @@ def licence_of(task: Task, config: TaskConfig) -> Licence:
         return GENERATED
     if config.path is not None or config.name not in LICENCES:
         where = "a file of the study's author" if config.name == "file" else "a source that the recipe names"
-        return Licence(where, UNKNOWN, "The task does not say; whoever publishes this has to know.")
+        return Licence(where, UNKNOWN, "The task does not state it; find out before you publish.")
     return LICENCES[config.name]

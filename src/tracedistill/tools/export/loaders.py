@@ -22,7 +22,7 @@ PAIRED = (".lora_A.weight", ".lora_B.weight")
 
 
 def loader_notes(folder: Path) -> dict[str, list[str]]:
-    """Program -> what it needs to be told or refuses of the adapter in this folder; an empty list: it takes it."""
+    """Return program -> what it needs or refuses of this adapter; an empty list: it accepts it."""
     settings = read_json(folder / "adapter_config.json")
     with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
         names = sorted(file.keys())
@@ -55,5 +55,5 @@ def _llama_cpp(settings: Mapping[str, Any], names: list[str]) -> list[str]:
     if settings.get("rank_pattern") or settings.get("alpha_pattern"):
         notes.append("its converter reads one lora_alpha for all layers: export with --merge")
     if settings.get("fan_in_fan_out"):
-        notes.append("its converter does not turn weights that lie the other way round (GPT-2): export with --merge")
+        notes.append("its converter does not support transposed weights (Conv1D, GPT-2): export with --merge")
     return notes

@@ -90,7 +90,7 @@ def export_model(opened: Opened, choice: Choice, out: Path) -> ModelFolder:
 
 
 def sample_of(opened: Opened, name: str, wanted: int | None) -> tuple[list[Problem], list[Request]]:
-    """Validation problems (training ones where there are none) as the tuned arm is asked about them, greedily."""
+    """Build greedy requests for validation problems (training ones if there are none), as the tuned arm has them."""
     owner = opened.study.adapter_of(name)
     assert owner is not None, "an arm with an adapter"
     count = wanted or opened.study.evaluation.parity or SAMPLE
@@ -102,7 +102,7 @@ def sample_of(opened: Opened, name: str, wanted: int | None) -> tuple[list[Probl
 def _checked(
     opened: Opened, choice: Choice, tuned: Path, place: Path, problems: Sequence[Problem], requests: Sequence[Request]
 ) -> dict[str, Any]:
-    """What merging changes; InputError where that is too much."""
+    """Measure what merging changes. Raises InputError if it is too much."""
     from tracedistill.engines.parity import allowed
 
     study, task = opened.study, opened.work.task
@@ -119,8 +119,9 @@ def _checked(
     measured = {key: value for key, value in to_json(result, defaults=True).items() if key != "seconds"}
     if not good and not choice.force:
         raise InputError(
-            f"arm {choice.arm}: the merged model gives {result.verdicts_changed} of {result.n} answers another verdict "
-            f"than the adapter on {apart} (allowed: a share of {limit}); {result.texts_changed} texts change, the "
+            f"arm {choice.arm}: the merged model gives {result.verdicts_changed} of {result.n} answers a "
+            "different verdict "
+            f"from the adapter on {apart} (allowed: a share of {limit}); {result.texts_changed} texts change, the "
             f"largest drift is {result.largest_logit_drift:.2g} nats; nothing was written. Export the adapter without "
             "--merge, or take it as it is with --force"
         )
@@ -137,7 +138,7 @@ def _checked(
 def _opened_outside(
     opened: Opened, choice: Choice, tuned: Path, what: str, place: Path, requests: Sequence[Request]
 ) -> dict[str, Any]:
-    """How many texts of transformers and PEFT alone are those of the study's own engine.
+    """Count how many texts of transformers and PEFT alone equal those of the study's engine.
 
     Raises InputError if the folder cannot be opened by them.
     """
@@ -146,7 +147,7 @@ def _opened_outside(
     study = opened.study
     student = study.students[study.student_of(study.arms[choice.arm])]
     if what == "adapter" and student.quantization != "none":
-        return {"n": 0, "why": "its base is loaded in 4 bits, which the program that opens it has to be told"}
+        return {"n": 0, "why": "its base is loaded in 4 bits, which the loading program must be told"}
     asked = [replace(each, sampling=replace(each.sampling, temperature=0.0)) for each in requests if not each.prefill]
     if not asked:
         return {"n": 0}
@@ -198,7 +199,7 @@ def _facts(opened: Opened, choice: Choice, tuned: Path, what: str, parity: Mappi
 
 
 def scores_of(opened: Opened, owner: str, seed: int) -> dict[str, Any] | None:
-    """What the study's report says of every arm, if it speaks of this very adapter; None otherwise.
+    """Return the report's scores of every arm, if it is about this adapter; None otherwise.
 
     Checked along the manifests: the report read these attempts, they were judged from these generations, and those
     were written with this adapter.

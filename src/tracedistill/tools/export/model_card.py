@@ -19,7 +19,7 @@ LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets", "lora_rslora", "
 
 
 def model_card(opened: Opened, facts: Mapping[str, Any], first: Request | None) -> str:
-    """The card; `first` is a prompt of the check, which the card's example asks."""
+    """Write the card; `first` is a prompt of the check for the card's example."""
     base = facts["base"]["model"]
     merged = facts["weights"] != "adapter"
     head: dict[str, Any] = {
@@ -69,11 +69,11 @@ def _lines(opened: Opened, facts: Mapping[str, Any], first: Request | None) -> I
     yield "## Base model"
     yield ""
     at = f", commit `{base['revision']}`" if base["revision"] else ""
-    yield f"`{base['model']}`{at}. Its licence and its limits hold for this model too; look them up there."
+    yield f"`{base['model']}`{at}. Its licence and its limits apply to this model too."
     if base["sha256"]:
         yield f"Its files as they were tuned on have the SHA-256 `{base['sha256']}` (how: tracedistill's identity.py)."
     if base["model"].startswith(PACKAGED):
-        along = " They go along in `base/`." if facts["weights"] == "adapter" else ""
+        along = " They are included in `base/`." if facts["weights"] == "adapter" else ""
         yield (
             "These are the weights of a Python package, dequantised from a 4-bit or similar file: not the same numbers "
             f"as `{base['hub']}` on the hub.{along}"
@@ -150,7 +150,7 @@ def _programs(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"- {name} (its loader's rules put to these files; it was not run): {said}."
     if adapter:
         ends = "set the end tokens of `generation_config.json` there, which programs read from the base alone"
-        yield f"- A server that is given a base and this adapter has to be told where an answer ends: {ends}."
+        yield f"- A server that is given a base and this adapter must be told where an answer ends: {ends}."
     else:
         yield "- vLLM and llama.cpp were not run. Tokenizer, processor and configuration are the base's files."
     yield ""
@@ -161,7 +161,7 @@ def _parity(facts: Mapping[str, Any]) -> Iterator[str]:
     yield "## Merged against apart"
     yield ""
     if facts["weights"] == "full":
-        yield "All weights were tuned: nothing was merged."
+        yield "All weights were tuned; there was nothing to merge."
     elif found is None:
         yield "Not merged: this is the adapter as it was tuned and evaluated."
     else:
@@ -174,7 +174,7 @@ def _parity(facts: Mapping[str, Any]) -> Iterator[str]:
         )
         if found["forced"]:
             yield ""
-            yield "**Beyond the study's tolerance: exported all the same, on request.** The scores are not its own."
+            yield "**Beyond the study's tolerance: exported on request.** The scores are not those of this model."
     yield ""
 
 
@@ -183,7 +183,7 @@ def _scores(facts: Mapping[str, Any]) -> Iterator[str]:
     yield "## Scores"
     yield ""
     if found is None:
-        yield "None: the study has no report on this very adapter yet."
+        yield "None: the study has no report on this adapter yet."
         yield ""
         return
     run = found["run_with"]
@@ -221,10 +221,10 @@ def _untested(facts: Mapping[str, Any]) -> Iterator[str]:
     yield "## What was not tested"
     yield ""
     yield f"- Anything but task `{task}` in the prompt above: other tasks, other wordings, other languages."
-    yield "- Conversations: it was tuned and asked with one question at a time."
+    yield "- Conversations: it was tuned and evaluated on single questions."
     yield "- Sampling: all figures are of greedy answers unless the table's study says otherwise."
     yield "- Answers of other programs than transformers, and other quantisations."
-    yield "- Safety: what it says to harmful, private or hostile input was not looked at."
+    yield "- Safety: responses to harmful, private or hostile input were not tested."
     yield "- The kind of trace as such: this is one adapter, and other seeds may differ."
     yield ""
 

@@ -23,7 +23,7 @@ KEPT = {
     "correct": "their steps are not wrong and their answer is right",
     "answer": "their answer is right, whatever their steps",
     "parsed": "their steps can be read, right or wrong",
-    "all": "they are there: nothing is rejected",
+    "all": "they exist: nothing is rejected",
 }
 """validation.keep -> traces are used where ..."""
 KINDS = {
@@ -36,7 +36,7 @@ KINDS = {
 
 
 def made_with(opened: Opened) -> dict[str, Any]:
-    """What a manifest says beside the files: recipe, seeds, problems, versions; nothing of this machine."""
+    """Return the manifest's facts besides files: recipe, seeds, problems, versions; nothing of this machine."""
     study = opened.study
     return {
         "study": study.study,
@@ -48,7 +48,7 @@ def made_with(opened: Opened) -> dict[str, Any]:
 
 
 def _without_machine(value: Any, key: str = "") -> Any:
-    """The recipe without addresses, keys and paths; files and folders by their last name."""
+    """Strip addresses, keys and paths from a recipe; files and folders keep their last name."""
     if isinstance(value, Mapping):
         return {name: _without_machine(item, name) for name, item in value.items() if name not in PRIVATE}
     if isinstance(value, list):
@@ -62,7 +62,7 @@ def _without_machine(value: Any, key: str = "") -> Any:
 
 
 def source_facts(opened: Opened) -> dict[str, Any]:
-    """The problems: whose, on what terms, how many, what was dropped, which golds fail their own judge."""
+    """Collect the facts of the problems: origin, terms, numbers, dropped ones, golds that fail their own judge."""
     found = read_json(opened.folder / "problems.report.json")
     config = opened.study.task
     overlap = {name: {"found": part["found"], "of": part["n"]} for name, part in found["overlap"].items()}
@@ -79,15 +79,15 @@ def source_facts(opened: Opened) -> dict[str, Any]:
 
 
 def source_lines(source: Mapping[str, Any]) -> Iterator[str]:
-    """Problems, their licence and what they share, for a card."""
+    """Yield the card's lines about the problems, their licence and overlaps."""
     licence, sizes = source["licence"], source["sizes"]
-    name = "unknown: nobody has said" if licence["name"] == UNKNOWN else licence["name"]
+    name = "unknown: not stated" if licence["name"] == UNKNOWN else licence["name"]
     yield f"Task `{source['task']}`. Problems: {licence['source']}. Licence of the source: **{name}**."
-    yield f"{licence['terms']} As far as its makers state it; no legal advice.".strip()
+    yield f"{licence['terms']} As stated by its makers; this is not legal advice.".strip()
     yield ""
     yield (
         f"Drawn: {sizes['train']} problems to train on, {sizes['validation']} to validate, {sizes['test']} to test. "
-        f"Left out of training because they also stand in validation or test: {source['dropped_from_train']}."
+        f"Left out of training because they also occur in validation or test: {source['dropped_from_train']}."
     )
     if source["near"]:
         yield f"{counted(source['near'], 'training problem')} nearly equal a validation or test problem and stay in."
@@ -103,7 +103,16 @@ def source_lines(source: Mapping[str, Any]) -> Iterator[str]:
 
 
 def teachers_of(opened: Opened, arm: str) -> list[str]:
-    """The teachers of a tuned arm, each behind those whose traces it works on; none for an arm on answers alone."""
+    """Return the teachers of a tuned arm, each after those whose traces it works on.
+
+    None for an arm trained on answers alone.
+
+    None for an arm trained on answers alone.
+
+    None for an arm trained on answers alone.
+
+    None for an arm trained on answers alone.
+    """
     found: list[str] = []
     counts = read_json(opened.folder / "assembly.json")["arms"][arm].get("mix", {arm: 1})
     for lender in (each for each in opened.study.lenders_of(arm) if counts[each]):
@@ -118,7 +127,7 @@ def teachers_of(opened: Opened, arm: str) -> list[str]:
 
 
 def teacher_facts(opened: Opened, name: str) -> dict[str, Any]:
-    """A teacher: what it is, how it was asked, and the verdicts on its traces (of all splits)."""
+    """Collect the facts of a teacher: kind, prompt, and the verdicts on its traces (all splits)."""
     config, folder = opened.study.teachers[name], opened.folder
     asked = config.kind in ("model", "student")
     file = folder / "traces" / f"{name}.failures.jsonl"
@@ -143,7 +152,7 @@ def teacher_facts(opened: Opened, name: str) -> dict[str, Any]:
 
 
 def teacher_lines(opened: Opened, facts: Mapping[str, Any]) -> Iterator[str]:
-    """Who wrote the traces, how they were validated, what was rejected and why."""
+    """Yield the card's lines about who wrote the traces, how they were validated, and what was rejected."""
     report, rule = facts["validation"], opened.study.validation
     named = f": {facts['model']}" if facts["model"] else ""
     file = f" ({facts['file']})" if facts["file"] else ""
@@ -170,7 +179,7 @@ def teacher_lines(opened: Opened, facts: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     if report.get("judge"):
-        yield f"A model judge (`{report['judge']['judge']}`) decided what the rules left open."
+        yield f"A model judge (`{report['judge']['judge']}`) decided what the rules left undecided."
         yield ""
     rejected = [("no trace", why, n) for why, n in facts["failures"].items()]
     rejected += [("rejected", why, n) for why, n in report["reasons"].items()]
@@ -184,7 +193,7 @@ def teacher_lines(opened: Opened, facts: Mapping[str, Any]) -> Iterator[str]:
         for level, cell in (report.get(key) or {}).items()
     ]
     if levels and report["accepted"] < report["traces"]:
-        yield "Rejection makes a set easier or shorter than it was; here:"
+        yield "Rejection can make a set easier or shorter; here:"
         yield ""
         yield from table(("by", "level", "accepted", "judged"), levels)
     leaks = report.get("leaks")
@@ -204,7 +213,7 @@ def _share(part: int, whole: int) -> str:
 
 
 def arm_facts(opened: Opened, name: str) -> dict[str, Any]:
-    """A tuned arm: student, teacher, intervention, and what the assembly counted of its traces."""
+    """Collect the facts of a tuned arm: student, teacher, intervention, counts of its traces."""
     arm, assembly = opened.study.arms[name], read_json(opened.folder / "assembly.json")
     change = INTERVENTIONS.get(arm.tune or "")
     student = opened.study.student_of(arm)
@@ -228,7 +237,7 @@ def arm_facts(opened: Opened, name: str) -> dict[str, Any]:
 
 
 def arm_lines(facts: Mapping[str, Any]) -> Iterator[str]:
-    """What an arm's rows teach, and what was done to its traces."""
+    """Yield the card's lines about what an arm's rows teach and how its traces were changed."""
     counts = facts["assembly"]
     yield f"### Arm `{facts['name']}`"
     yield ""
@@ -240,13 +249,13 @@ def arm_lines(facts: Mapping[str, Any]) -> Iterator[str]:
         own = f"Rows of `{facts['name']}` itself: "
     if facts["teacher"] is None:
         yield (
-            f"{own}answers alone, no trace stands in the completions."
+            f"{own}answers alone; the completions contain no trace."
             if own
-            else ("Answers alone: no trace stands in the completions.")
+            else ("Answers alone: the completions contain no trace.")
         )
     elif not mix or mix[facts["name"]]:
         edited = f" ({counts.get('edited', 0)} edited)" if not mix else ""
-        person = f", as a person left them{edited}" if facts["traces"] == "reviewed" else ""
+        person = f", as edited by a person{edited}" if facts["traces"] == "reviewed" else ""
         head = f"{own}traces" if own else "Traces"
         yield f"{head} of teacher `{facts['teacher']}`{person}; intervention `{facts['intervention']}`."
         if facts["changes"]:
@@ -268,5 +277,5 @@ def arm_lines(facts: Mapping[str, Any]) -> Iterator[str]:
             "beside the answers'; whoever trains on these rows has to see to that."
         )
     for sentence in counts.get("broken") or ():
-        yield f"Not as declared: {sentence}."
+        yield f"Differs from its declaration: {sentence}."
     yield ""

@@ -22,7 +22,7 @@ GROUP = 10_000
 
 
 def row_of(example: Example, style: FormatName) -> dict[str, Any]:
-    """One row; in the format `reasoning` the trace stands in the message's `reasoning_content`.
+    """Build one row; in the format `reasoning` the trace is in the message's `reasoning_content`.
 
     `chat_template_kwargs` is what this study gives every chat template; TRL hands it on row by row.
     """
@@ -54,7 +54,9 @@ def write_rows(examples: Iterable[Example], style: FormatName, stem: Path) -> in
             try:
                 parquet.write_table(pa.Table.from_pylist(group, schema=schema))
             except UnicodeEncodeError as error:
-                raise InputError(f"{stem.name}: {_unreadable(group)}: holds characters that are none") from error
+                raise InputError(
+                    f"{stem.name}: {_unreadable(group)}: contains lone surrogates, which Parquet cannot store"
+                ) from error
             count += len(group)
     return count
 
@@ -87,7 +89,7 @@ def _unreadable(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def held_out_rows(opened: Opened) -> tuple[dict[str, list[Example]], str]:
-    """Arm -> rows of the study's validation problems, made as the training rows are; or none, and why.
+    """Return arm -> rows of the validation problems, made like the training rows; or none, and why.
 
     All tuned arms have the same problems, or none has any: a loss on them is to be compared between arms.
     """

@@ -98,7 +98,7 @@ def write_adapter(student: StudentConfig, style: FormatName, adapter: Path, plac
 
 
 def plain_scale(settings: dict[str, Any]) -> dict[str, Any]:
-    """An adapter's settings with rsLoRA's scale, alpha / sqrt(r), written as alpha sqrt(r) / r."""
+    """Convert rsLoRA's scale, alpha / sqrt(r), to a plain one, written as alpha sqrt(r) / r."""
     if not settings.get("use_rslora"):
         return settings
     ranks = settings.get("rank_pattern") or {}
@@ -108,7 +108,7 @@ def plain_scale(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _alphas(settings: Mapping[str, Any]) -> dict[str, float]:
-    """Every layer pattern with a rank or an alpha of its own -> its alpha."""
+    """Return layer pattern -> alpha for every pattern with its own rank or alpha."""
     own, ranks = settings.get("alpha_pattern") or {}, settings.get("rank_pattern") or {}
     return {key: own.get(key, settings["lora_alpha"]) for key in (*ranks, *own)}
 
@@ -122,7 +122,7 @@ def compare(
     judge: Judge,
     batch_size: int,
 ) -> Parity:
-    """The merged folder against the adapter kept apart on the student as the study runs it (4-bit, if that is so).
+    """Compare the merged folder with the separate adapter on the student as the study runs it (4-bit if so).
 
     Both are loaded fresh, one after the other, as anybody would load them.
     """
@@ -148,7 +148,7 @@ def compare(
 def texts_outside(
     student: StudentConfig, style: FormatName, folder: Path, requests: Sequence[Request], *, whole: bool
 ) -> list[str]:
-    """What the exported folder writes to these prompts, opened in a process that has transformers and PEFT alone.
+    """Generate with the exported folder in a process that has only transformers and PEFT.
 
     Raises InputError if it cannot be opened.
     """
@@ -211,4 +211,4 @@ def _save(model: Any, student: StudentConfig, style: FormatName, place: Path, ma
 def _check_room(place: Path, wanted: int) -> None:
     free = shutil.disk_usage(place).free
     if free < wanted:
-        raise InputError(f"{place.parent}: {wanted / 1e9:.1f} GB are to be written, {free / 1e9:.1f} GB are free")
+        raise InputError(f"{place.parent}: {wanted / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")

@@ -67,7 +67,7 @@ class Started:
         return "; ".join(self.notes)
 
     def facts(self) -> dict[str, Any]:
-        """What a program reads: the same as the page in the terminal."""
+        """Return the findings for a program: the same as the terminal shows."""
         choices = self.columns.get("choices")
         messages = self.columns.get("messages")
         return {
@@ -88,14 +88,14 @@ class Started:
         }
 
     def _trace(self) -> str | None:
-        """The column that holds worked solutions: one of its own, or the answer's own text (`... #### 72`)."""
+        """Return the column of worked solutions: its own, or the answer's text (`... #### 72`)."""
         found = self.columns.get("trace", self.columns.get("steps"))
         if found is None and any(row.steps or row.trace for row in self.table.rows):
             found = self.columns.get("messages", self.columns.get("answer"))
         return found
 
     def lines(self) -> list[str]:
-        """What a person reads, line by line."""
+        """Yield the findings for a person, line by line."""
         like = f", shaped like {self.known}" if self.known else ""
         lines = [f"{len(self.table.rows)} rows, {len(self.table.names)} columns{like}"]
         lines += [f"  {ours:9} <- {column!r}"[:160] for ours, column in self.columns.items()]
@@ -107,7 +107,7 @@ class Started:
             lines.append(f"  labels: {counts}")
         lines.append("  " + ", ".join(f"{split}: {size} problems" for split, size in self.sizes.items()))
         lines += [f"  {line}" for line in self.golds.lines()]
-        lines += ["", "a student is asked:", *_indented(self.prompt), "and learns to answer:"]
+        lines += ["", "the student's prompt:", *_indented(self.prompt), "the answer to learn:"]
         lines += [*_indented(self.completion), ""]
         lines += [f"note: {note}" for note in self.notes]
         lines.append(f"wrote {self.recipe}; next: tracedistill run {self.recipe} --dry-run")
@@ -122,7 +122,7 @@ def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wa
     """
     wanted = Wanted(wanted) if isinstance(wanted, str) else wanted
     if recipe.exists():
-        raise InputError(f"{recipe}: exists already, and is not overwritten; delete it, or give another --out")
+        raise InputError(f"{recipe}: already exists and is not overwritten; delete it or choose another --out")
     found = _guess(file, columns)
     source = Source(
         path=str(file), columns=found.columns, judge=wanted.judge, labels=wanted.labels,
@@ -167,7 +167,7 @@ def _told(problem: Problem, instruction: str) -> Problem:
 def _notes(table: Table, wanted: Wanted, instruction: str) -> list[str]:
     notes = [f"{split}: only {size} problems" for split, size in table.sizes().items() if size < SMALLEST]
     if instruction and not wanted.instruction:
-        notes.append(f'the questions do not say what to do, so task.instruction does: "{instruction}"; mend it')
+        notes.append(f'the questions do not say what to do, so task.instruction was added: "{instruction}"; edit it')
     elif asks_nothing(table, wanted):
         notes.append(
             "nothing tells an untuned student what to do with these texts, so that comparing it with a tuned one would "
@@ -176,7 +176,7 @@ def _notes(table: Table, wanted: Wanted, instruction: str) -> list[str]:
     golds = [row.golds[0] for row in table.rows[:500] if row.golds]
     if table.judged.rule == "exact" and any(_PROGRAM.match(gold) for gold in golds):
         notes.append(
-            "answers are programs or queries, and exact wants the same text: a right one written otherwise counts as "
+            "answers are programs or queries, and exact wants the same text: a right one written differently counts as "
             "wrong; give --judge module:function, which runs them"
         )
     elif table.judged.rule == "exact" and golds and sum(map(len, golds)) / len(golds) > LONG_TEXTS:
@@ -190,7 +190,7 @@ def _notes(table: Table, wanted: Wanted, instruction: str) -> list[str]:
             "number or name, counts as wrong; give short golds, or --judge module:function"
         )
     if table.judged.rule == "number" and not wanted.tolerance and 2 * sum("." in gold for gold in golds) > len(golds):
-        notes.append("answers must be the same number; --tolerance 2% (or 0.5) lets them differ by so much")
+        notes.append("answers must be the same number; --tolerance 2% (or 0.5) allows that difference")
     traced = wanted.teacher or any(row.steps or row.trace for row in table.rows)
     if not traced:
         notes.append(

@@ -160,7 +160,7 @@ def _by_name(our_name: str, columns: dict[str, str], free: dict[str, str], rows:
 
 
 def _answer(columns: dict[str, str], free: dict[str, str], found: Sequence[str], rows: Sequence[Row]) -> None:
-    """Of several answers the shortest; a much longer one is its worked solution, or a model's thinking."""
+    """Choose the shortest of several answers; a much longer one is a worked solution or a model's thinking."""
     thought = [low for low in found if any("</think>" in str(row.get(free[low])) for row in rows)]
     if thought and len(found) > len(thought):
         columns.setdefault("trace", free.pop(thought[0]))
@@ -196,7 +196,7 @@ def _is_kind(column: str, rows: Sequence[Row]) -> bool:
 
 
 def _options(names: Sequence[str], rows: Sequence[Row], free: Mapping[str, str]) -> list[str]:
-    """Columns named after options in their order: A to D, option_1 to option_4, ending0 to ending3."""
+    """Find columns named after options, in order: A to D, option_1 to option_4, ending0 to ending3."""
     groups: dict[str, list[str]] = {}
     for column in names:
         match = _OPTION.fullmatch(column)
@@ -218,14 +218,14 @@ def _says(rows: Sequence[Row], column: str, key: str) -> bool:
 
 
 def _parts(spec: str) -> Iterable[str]:
-    """The columns that a spec names, in lower case."""
+    """Yield the columns that a spec names, in lower case."""
     if "{" in spec:
         return re.findall(r"\{(\w+)\}", spec)
     return [part.strip().split(".")[0] for part in spec.split(",")]
 
 
 def _spelled(spec: str, lower: Mapping[str, str]) -> str:
-    """A known data set's spec with the file's own spelling of its columns."""
+    """Return a known data set's spec with the file's own spelling of its columns."""
     return re.sub(r"[A-Za-z_]\w*", lambda word: lower.get(word[0], word[0]), spec)
 
 

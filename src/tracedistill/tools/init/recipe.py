@@ -52,7 +52,7 @@ class Wanted:
 
 
 def recipe_text(file: Path, recipe: Path, columns: Mapping[str, str], table: Table, wanted: Wanted, told: str) -> str:
-    """The recipe as YAML, with comments for what one changes first."""
+    """Write the recipe as YAML, with comments on what to change first."""
     name = re.sub(r"[^\w.-]+", "-", file.name.split(".")[0].replace("{split}", "")).strip("-.") or "study"
     body: dict[str, Any] = {"study": name, "task": _task(file, recipe, columns, table, wanted)}
     body["students"] = {"student": {"model": wanted.student}}
@@ -64,16 +64,16 @@ def recipe_text(file: Path, recipe: Path, columns: Mapping[str, str], table: Tab
     body["base"] = {"max_tokens": tokens}
     body["arms"], body["comparisons"] = arms, comparisons
     head = (
-        f"# Made by `tracedistill init {file.name}`; look at it with `tracedistill run {recipe.name} --dry-run`, then\n"
+        f"# Made by `tracedistill init {file.name}`; check it with `tracedistill run {recipe.name} --dry-run`, then\n"
         f"# run it with `tracedistill run {recipe.name}`.\n"
-        f"# {told}; to change that, set task.judge.\n"
+        f"# {told}; set task.judge to change that.\n"
         "# train, validation, test: how many problems to use at most, drawn by the seed.\n"
     )
     return head + yaml.dump(body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def instruction_for(table: Table, wanted: Wanted) -> str:
-    """What is to be done, where the questions do not say so and the golds do: a closed set, or objects with keys."""
+    """Write an instruction if the questions lack one and the golds imply it: a closed set, or objects with keys."""
     if wanted.instruction or _asks(table.rows):
         return wanted.instruction
     if table.judged.rule == "label":
@@ -81,12 +81,12 @@ def instruction_for(table: Table, wanted: Wanted) -> str:
     if table.judged.rule == "json":
         keys = _keys(table.rows)
         named = f" with the keys {', '.join(keys)}" if keys else ""
-        return f"Extract what is asked for from the text below, as one JSON object{named}."
+        return f"Extract the requested information from the text below, as one JSON object{named}."
     return ""
 
 
 def asks_nothing(table: Table, wanted: Wanted) -> bool:
-    """Whether nothing tells an untuned student what to do with the text."""
+    """Return whether the text does not tell an untuned student what to do."""
     free = table.judged.rule not in ("choice", "number", "math")
     return free and not instruction_for(table, wanted) and not _asks(table.rows)
 
@@ -132,7 +132,7 @@ def _task(file: Path, recipe: Path, columns: Mapping[str, str], table: Table, wa
 
 
 def _arms(table: Table, wanted: Wanted) -> tuple[dict[str, Any], dict[str, Any], list[list[str]]]:
-    """(teachers, arms, comparisons): tuned on traces where the file or a teacher has some."""
+    """Choose (teachers, arms, comparisons): tuned on traces if the file or a teacher has some."""
     teachers: dict[str, Any] = {}
     if wanted.teacher:
         teachers["teacher"] = {
@@ -161,7 +161,7 @@ def _arms(table: Table, wanted: Wanted) -> tuple[dict[str, Any], dict[str, Any],
 
 
 def _limits(rows: Sequence[RawRow], *, written: bool) -> tuple[int, int]:
-    """(tokens that a student may write, tokens of a row): room for the longest texts of the file."""
+    """Choose (tokens to generate, tokens of a row) with room for the longest texts of the file."""
     answers = sorted(map(_written, rows))
     asked = sorted(len(row.question) + sum(map(len, row.context)) for row in rows)
     most = answers[int(0.99 * (len(answers) - 1))] / CHARACTERS * SPARE
@@ -170,7 +170,7 @@ def _limits(rows: Sequence[RawRow], *, written: bool) -> tuple[int, int]:
 
 
 def _written(row: RawRow) -> int:
-    """Characters of a trace and an answer."""
+    """Return the characters of a trace and an answer."""
     return max(len(row.trace), len(str(row.steps or ""))) + len(row.golds[0] if row.golds else "") + 10
 
 
