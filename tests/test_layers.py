@@ -46,6 +46,7 @@ HEAVY: dict[str, dict[str, str]] = {
         "engines.local": "runs models",
         "engines.adapters": "loads models and switches their adapters",
         "engines.stepping": "runs batches token by token",
+        "engines.decoding": "draws tokens",
         "engines.layouts": "tries how rows may be laid out",
         "engines.lora": "adds adapters in half precision",
         "engines.packing": "lays weights out for quicker products",
@@ -132,7 +133,7 @@ def top(module: str) -> str:
 
 
 def test_the_reader_of_imports_reads() -> None:
-    assert Import("training.arm", "tracedistill.training.trainer", 0, "_trained") in {
+    assert Import("training.models", "tracedistill.training.trainer", 0, "load_model") in {
         Import(each.module, each.target, 0, each.function) for each in OWN
     }
     assert any(each.target == "tracedistill.tasks.babi.files" and each.module == "tasks.babi.task" for each in OWN)

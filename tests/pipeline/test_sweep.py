@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,7 +16,7 @@ from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import to_json, write_json
-from tracedistill.pipeline.sweep import Sweep, Tried, advice, print_sweep, sweep, swept_of
+from tracedistill.pipeline.sweep import Sweep, Tried, _variants, advice, print_sweep, sweep, swept_arms, swept_of
 from tracedistill.stats import wilson
 
 StudyFile = Callable[..., Path]
@@ -51,6 +52,11 @@ def recipe(study_file: StudyFile, folder: Path) -> Path:
             {"training.epochs": [1, 2]},
             ["training.lora_targets=q_proj,v_proj"],
         ),
+        (
+            ["arms.grpo.v2.learning_rate=1e-5,1e-4", "arms.grpo.v2.prompt=a,b"],
+            {"arms.grpo.v2.learning_rate": ["1e-5", "1e-4"]},
+            ["arms.grpo.v2.prompt=a,b"],
+        ),
         (["training.epochs=1,2", "cache=a,b"], {"training.epochs": [1, 2]}, ["cache=a,b"]),
     ],
 )
@@ -79,6 +85,55 @@ def test_what_it_refuses(recipe: Path, items: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         sweep(recipe, items, quiet=True)
     assert not (pipeline.load(recipe).study.folder / "sweep").exists(), "nothing was made"
+
+
+WAYS: dict[str, Any] = {
+    **ARMS,
+    "plan": {"prompt": "trace-of-thought"},
+    "grpo": {"tune": "correct", "method": "grpo", "from": "correct-trace", "learning_rate": 1e-4},
+    "on-policy": {"tune": "none", "method": "on-policy", "context": "plan"},
+}
+
+
+@pytest.mark.parametrize(
+    ("items", "trained", "chosen", "folders"),
+    [
+        (
+            ["arms.grpo.learning_rate=1e-5,1e-4"],
+            ["correct-trace", "grpo"],
+            ["grpo"],
+            ["grpo.learning_rate-1e-05", "grpo.learning_rate-0.0001"],
+        ),
+        (
+            ["arms.on-policy.beta=0,1"],
+            ["plan", "on-policy"],
+            ["on-policy"],
+            ["on-policy.beta-0.0", "on-policy.beta-1.0"],
+        ),
+        (
+            ["training.epochs=1,2", "arms.grpo.beta=0,1"],
+            ["answer-only", "correct-trace", "plan", "grpo", "on-policy"],
+            ["answer-only", "correct-trace", "grpo", "on-policy"],
+            [f"epochs-{epochs}.0_grpo.beta-{beta}.0" for epochs in (1, 2) for beta in (0, 1)],
+        ),
+    ],
+)  # fmt: skip
+def test_an_arms_own_keys_are_swept_with_what_the_arm_needs(
+    recipe: Path, items: list[str], trained: list[str], chosen: list[str], folders: list[str]
+) -> None:
+    loaded = pipeline.load(recipe, [f"arms={json.dumps(WAYS)}"])
+    varied, _ = swept_of(items)
+    names = swept_arms(loaded.study, tuple(varied))
+    settings = [dict(zip(varied, each, strict=True)) for each in itertools.product(*varied.values())]
+    variants = _variants(loaded, [f"arms={json.dumps(WAYS)}"], settings, names)
+    assert names == chosen
+    assert [variant.study.folder.name for variant in variants] == folders
+    assert all(list(variant.study.arms) == trained for variant in variants)
+
+
+def test_a_key_of_an_arm_that_is_not_tuned_is_refused(recipe: Path) -> None:
+    with pytest.raises(InputError, match=r"arms\.standard: is no tuned arm; there are: answer-only, correct-trace"):
+        sweep(recipe, ["arms.standard.learning_rate=1,2"], quiet=True)
 
 
 @pytest.mark.slow

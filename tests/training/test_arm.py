@@ -85,7 +85,7 @@ def interrupted(tune: Train, output: Path, monkeypatch: pytest.MonkeyPatch, keep
         raise EndError
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_save", end)
+        patch.setattr(train, "save", end)
         with pytest.raises(EndError):
             tune()
     for checkpoint in output.with_name("arm.checkpoints").glob("checkpoint-*"):

@@ -154,7 +154,7 @@ def test_a_resumed_training_has_the_same_evaluations(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_save", end)
+        patch.setattr(train, "save", end)
         with pytest.raises(KeyboardInterrupt):
             tune("arm", eval_steps=1)
     there = {path.name for path in (tmp_path / "arm.checkpoints").glob("checkpoint-*")}

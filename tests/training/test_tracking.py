@@ -180,7 +180,7 @@ def test_a_training_that_fails_ends_its_run_as_failed(
     def fail(*args: object) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("tracedistill.training.arm._save", fail)
+    monkeypatch.setattr("tracedistill.training.arm.save", fail)
     with pytest.raises(InputError, match="out of memory"):
         tune(folder, tmp_path)
     assert recorder.closed == [True]

@@ -104,7 +104,7 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     """Name -> (adapter, loss of the trainer's own model when it ended), of all ADAPTERS and a plain one."""
     tokenizer = load_tokenizer(str(folder))
     adapters, ended = tmp_path_factory.mktemp("adapters"), {}
-    save = train._save
+    save = train.save
     with pytest.MonkeyPatch.context() as patch:
         for name, changes in {"plain": {}, **ADAPTERS}.items():
 
@@ -113,7 +113,7 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
                 ended[name] = loss(trainer.model, tokenizer)
                 save(trainer, *args)
 
-            patch.setattr(train, "_save", watched)
+            patch.setattr(train, "save", watched)
             tune(folder, adapters / name, **changes)
     return {name: (adapters / name, ended[name]) for name in ended}
 
@@ -181,7 +181,7 @@ def test_8_bit_states_where_tensors_are_large_enough(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[Any] = []
-    monkeypatch.setattr(train, "_save", lambda trainer, *args: kept.append(trainer))
+    monkeypatch.setattr(train, "save", lambda trainer, *args: kept.append(trainer))
     tune(folder, tmp_path / "full", method="full", optimizer="adamw_8bit", max_steps=2, learning_rate=1e-3)
     states = {
         name: kept[0].optimizer.state[weight]["state1"].dtype for name, weight in kept[0].model.named_parameters()
@@ -223,7 +223,7 @@ def test_qlora_on_a_cpu(wide: Path, tmp_path: Path, changes: dict[str, Any], dty
 
 
 def test_what_4_bit_weights_cannot_do(folder: Path, tmp_path: Path) -> None:
-    settings = train._settings(SETTINGS, StudentConfig("x"), 0, tmp_path, 8, "none", None)
+    settings = train.settings_of(SETTINGS, StudentConfig("x"), 0, tmp_path, 8, "none", None)
     base, tokenizer = load_base(str(folder), "float32", "nf4")
     row = {"input_ids": [5, 6], "completion_mask": [0, 1]}
     with pytest.raises(InputError, match="cannot be evaluated between steps"):
@@ -361,7 +361,7 @@ def test_a_loss_that_is_no_number_is_seen_where_gradients_are_not(
     """As under ZeRO-3, whose parameters show no gradient."""
     import tracedistill.training.trainer as module
 
-    monkeypatch.setattr(module._Guard, "on_pre_optimizer_step", lambda *args, **kwargs: None)
+    monkeypatch.setattr(module.StepGuard, "on_pre_optimizer_step", lambda *args, **kwargs: None)
     own = TraceTrainer.compute_loss
     monkeypatch.setattr(TraceTrainer, "compute_loss", lambda *args, **kwargs: own(*args, **kwargs) * float("nan"))
     with pytest.raises(InputError, match="the loss is not finite at step 1"):

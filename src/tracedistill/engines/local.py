@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 from tracedistill.chat.formats import FormatName
-from tracedistill.chat.rendering import end_id, prompt_ids, read_completion, template_hash
+from tracedistill.chat.rendering import prompt_ids, read_completion, template_hash
 from tracedistill.engines import Finish, Generation, Request
 from tracedistill.engines.adapters import BaseModel, attach, load_base
+from tracedistill.engines.decoding import Draw, decode, end_ids
 from tracedistill.engines.layouts import Tried, try_layouts
 from tracedistill.engines.packing import pack, unpack
 from tracedistill.engines.stepping import Batch, Prefix, read_prefix
@@ -68,7 +69,7 @@ class LocalEngine:
         config = model.config.get_text_config()
         self.window = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
         self.vocabulary = model.get_input_embeddings().num_embeddings
-        self.ends = _end_ids(model, tokenizer)
+        self.ends = end_ids(model, tokenizer)
         self._shared: list[int] = []
         self._prefix: Prefix | None = None
         if model.get_output_embeddings() is not None:
@@ -268,30 +269,14 @@ class LocalEngine:
     ) -> list[tuple[list[int], Finish]]:
         """Generate (ids, how it ended) for each prompt; the ids begin with `starts`."""
         batch = self._batch([*map(operator.add, prompts, starts)])
-        draws = [_Draw(request, self.device) if request.sampling.temperature > 0 else None for request in requests]
-        done: list[tuple[list[int], Finish]] = [(list(start), "length") for start in starts]
-        alive = list(range(len(requests)))
-        logits = batch.first()[:, -1]
-        while True:
-            chosen = logits.argmax(-1).tolist()
-            keep = []
-            for place, row in enumerate(alive):
-                draw = draws[row]
-                if draw is not None:
-                    chosen[place] = draw.pick(logits[place])
-                token = chosen[place]
-                tokens, _ = done[row]
-                tokens.append(token)
-                if self._ended(tokens, requests[row]):
-                    done[row] = (tokens, "stop")
-                elif len(tokens) < requests[row].sampling.max_tokens:
-                    keep.append(place)
-            if not keep:
-                return done
-            if len(keep) < len(alive):
-                batch.keep(keep)
-                alive = [alive[place] for place in keep]
-            logits = batch.next([chosen[place] for place in keep])
+        draws = [
+            Draw(request.sampling, request.seed, request.sample, self.device)
+            if request.sampling.temperature > 0
+            else None
+            for request in requests
+        ]
+        limits = [request.sampling.max_tokens for request in requests]
+        return decode(batch, draws, starts, limits, lambda tokens, row: self._ended(tokens, requests[row]))
 
     def _ended(self, tokens: list[int], request: Request) -> bool:
         if tokens and tokens[-1] in self.ends:
@@ -302,28 +287,6 @@ class LocalEngine:
         return any(stop in tail for stop in request.sampling.stop)
 
 
-class _Draw:
-    """Draws one row's next token with a generator of its own."""
-
-    def __init__(self, request: Request, device: torch.device) -> None:
-        self.sampling = request.sampling
-        self.generator = torch.Generator(device=device)
-        self.generator.manual_seed(hash_seed(request.seed, request.sample))
-
-    def pick(self, logits: torch.Tensor) -> int:
-        probabilities = (logits.float() / self.sampling.temperature).softmax(-1)
-        if self.sampling.top_p < 1:
-            ordered, order = probabilities.sort(descending=True)
-            outside = ordered.cumsum(-1) - ordered >= self.sampling.top_p
-            probabilities[order[outside]] = 0
-        return int(torch.multinomial(probabilities, 1, generator=self.generator))
-
-
-def hash_seed(seed: int, sample: int) -> int:
-    """Derive a 63-bit seed for one sample, unrelated to its neighbours'."""
-    return (seed * 0x9E3779B97F4A7C15 + sample * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & (2**63 - 1)
-
-
 def _laid_out(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Make the last hidden states contiguous before the LM head.
 
@@ -331,15 +294,6 @@ def _laid_out(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     they are below an adapter: for 32 rows that is 150 times the time and 32 times the memory.
     """
     return (inputs[0].contiguous(), *inputs[1:])
-
-
-def _end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    configured = getattr(model.generation_config, "eos_token_id", None)
-    ids = configured if isinstance(configured, list) else [configured]
-    # the template's own end of a turn need be neither of them (Gemma's)
-    known = (*ids, tokenizer.eos_token_id, end_id(tokenizer))
-    found = {int(token) for token in known if token is not None}
-    return tuple(sorted(found))
 
 
 def _common_prefix(prompts: Sequence[list[int]]) -> list[int]:

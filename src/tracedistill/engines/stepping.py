@@ -74,7 +74,7 @@ class Batch:
         return self._run(1)[:, -1]
 
     def keep(self, places: Sequence[int]) -> None:
-        """Go on with these rows alone."""
+        """Go on with these rows alone; one that is named several times goes on as several."""
         rows = torch.tensor(places, dtype=torch.long, device=self._ids.device)
         self._ids, self._mask = self._ids[rows], self._mask[rows]
         # a recurrent layer beside attention selects the attention's part alone, and reorders both

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tracedistill.forecast.estimates import LAUNCH_SECONDS, Device, Need, PromptLengths, RowLengths
+from tracedistill.forecast.methods import Rollouts
 from tracedistill.recipes import Study
 
 
@@ -32,6 +33,8 @@ class Tuning:
     """How often one adapter's loss on them is taken."""
     fits: int = 0
     """Tokens of the longest row that the device has memory for; 0 if that is not known."""
+    rollouts: Rollouts | None = None
+    """Completions that one adapter draws from its student; None where it draws none."""
 
 
 @dataclass(frozen=True, slots=True)

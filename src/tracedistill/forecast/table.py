@@ -24,6 +24,9 @@ def print_forecast(forecast: StudyForecast, say: Callable[[str], object]) -> Non
     if forecast.tunings:
         tuned = ["tuned arm", "rows", "tokens", "supervised", "steps", "adapters", "memory", "time each"]
         rows = [_tuning(each) for each in forecast.tunings]
+        if any(each.rollouts for each in forecast.tunings):
+            tuned.append("drawn in it, tokens")
+            rows = [(*row, _drawn(each)) for row, each in zip(rows, forecast.tunings, strict=True)]
         if any(each.evaluations for each in forecast.tunings):
             tuned.append("evaluations")
             rows = [(*row, _evaluations(each)) for row, each in zip(rows, forecast.tunings, strict=True)]
@@ -88,6 +91,13 @@ def _evaluations(tuning: Tuning) -> str:
     if tuning.heldout is None:
         return UNKNOWN
     return f"{'<=' if tuning.at_most else ''}{tuning.evaluations:,} on {tuning.heldout.rows:,} rows"
+
+
+def _drawn(tuning: Tuning) -> str:
+    """Tokens that one adapter draws, at most."""
+    if tuning.rollouts is None:
+        return "-"
+    return f"{tuning.rollouts.tokens:,} to {tuning.rollouts.most:,}"
 
 
 def _asking(asking: Asking) -> tuple[str, ...]:

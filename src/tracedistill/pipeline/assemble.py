@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tracedistill.errors import InputError
+from tracedistill.evaluation.requests import shots_for
 from tracedistill.files import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE, broken, intervene, measure
 from tracedistill.pipeline.review import reviewed_traces
@@ -15,6 +16,7 @@ from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.terms import OWN
 from tracedistill.records import Example, Problem, Trace
 from tracedistill.sft.examples import dealt, examples_for, two_targets
+from tracedistill.sft.messages import messages_for
 from tracedistill.validation import Validation, validate
 
 
@@ -56,7 +58,92 @@ def _tuning_data(work: StudyRun, train: Sequence[Problem], facts: dict[str, Any]
     for name in tuned:
         write_jsonl(work.run.path(f"sft/{name}.jsonl"), rows_of(work, name, found.kept, found.traces))
         facts[name] = _tuned_facts(work, name, found)
+        if work.study.arms[name].context is not None:
+            write_jsonl(work.run.path(context_file(name)), context_rows(work, name, found.kept))
+        if work.study.arms[name].rejected not in (None, OWN):
+            facts[name]["rejected"] = _rejected_rows(work, name, found)
     return found.kept
+
+
+def _rejected_rows(work: StudyRun, name: str, found: Shared) -> dict[str, Any]:
+    """Write the rows whose completions an arm learns to avoid; returns what their intervention kept and broke.
+
+    A problem whose trace the intervention does not apply to has none, and is in no pair.
+    """
+    arm = work.study.arms[name]
+    before = found.before[name]
+    if not before:  # the chosen rows have no trace; the rejected ones may
+        every = one_trace(work, work.study.teacher_of(arm), found.kept, accepted=True)
+        before = {
+            problem.problem_id: every[problem.problem_id] for problem in found.kept if problem.problem_id in every
+        }
+    own = {problem.problem_id: before[problem.problem_id] for problem in found.kept if problem.problem_id in before}
+    changed = _changed(work, arm.rejected or "", own, found.kept)
+    problems = [problem for problem in found.kept if problem.problem_id in changed]
+    if not problems:
+        raise InputError(f"arm {name}: rejected: '{arm.rejected}' applies to none of its traces")
+    rows = _own_rows(work, name, problems, changed, arm.rejected)
+    write_jsonl(work.run.path(rejected_file(name)), rows)
+    return _facts(work, problems, arm.rejected or "", own, changed)
+
+
+def context_file(name: str) -> str:
+    """The prompts that whoever an arm learns from is shown, below the run folder."""
+    return f"sft/{name}.context.jsonl"
+
+
+def rejected_file(name: str) -> str:
+    """The rows whose completions an arm learns to avoid, below the run folder."""
+    return f"sft/{name}.rejected.jsonl"
+
+
+def beside_rows(work: StudyRun, name: str) -> list[str]:
+    """The files beside a tuned arm's rows that its method learns from."""
+    arm = work.study.arms[name]
+    files = [context_file(name)] if arm.context is not None else []
+    return [*files, *([rejected_file(name)] if arm.rejected not in (None, OWN) else [])]
+
+
+def context_rows(work: StudyRun, name: str, problems: Sequence[Problem]) -> list[Example]:
+    """Each problem as the arm in context asks about it: its plan, its examples. A problem is no example for itself."""
+    study = work.study
+    other = study.arms[study.arms[name].context or ""]
+    student = study.students[study.student_of(other)]
+    plans = _context_plans(work, name, problems)
+    train = work.problems("train")
+    shown = shots_for(other, train, study.seed)
+    traces: dict[str, Trace] = {}
+    if other.shots_with_traces and shown:
+        reviewed = other.traces == "reviewed"
+        traces = one_trace(work, study.teacher_of(other), train, accepted=True, reviewed=reviewed)
+    rows = []
+    for problem in problems:
+        shots = [(shot, traces.get(shot.problem_id)) for shot in shown if shot.problem_id != problem.problem_id]
+        prompt = messages_for(
+            work.task,
+            problem,
+            other,
+            work.prompt(other),
+            student.system,
+            study.format,
+            plans.get(problem.problem_id),
+            shots,
+            student.system_role,
+        )
+        rows.append(Example(problem.problem_id, name, prompt, ""))
+    return rows
+
+
+def _context_plans(work: StudyRun, name: str, problems: Sequence[Problem]) -> dict[str, Trace]:
+    """The plans that the arm in context shows, of training problems; empty if it shows none."""
+    other = work.study.arms[work.study.arms[name].context or ""]
+    if not work.shows_plan(other):
+        return {}
+    every = samples_of(
+        work, work.study.teacher_of(other), problems, accepted=False, reviewed=other.traces == "reviewed"
+    )
+    before = {key: traces[other.plan_sample] for key, traces in every.items() if other.plan_sample < len(traces)}
+    return _changed(work, other.plan, before, problems)
 
 
 def _why_refused(work: StudyRun) -> str:
@@ -101,7 +188,7 @@ def heldout_file(name: str) -> str:
 def _heldout_rows(work: StudyRun) -> int:
     """Write every tuned arm's rows of validation problems, the same problems in each; returns how many problems."""
     tuned, validation = work.study.tuned_arms(), work.problems("validation")
-    found = shared_traces(work, validation)
+    found = shared_traces(work, validation, context=False)
     kept = found.kept[: work.study.training.eval_rows]
     for name in tuned:
         write_jsonl(work.run.path(heldout_file(name)), rows_of(work, name, kept, found.traces))
@@ -125,11 +212,13 @@ class Shared:
     """The same after the arm's intervention."""
 
 
-def shared_traces(work: StudyRun, problems: Sequence[Problem]) -> Shared:
+def shared_traces(work: StudyRun, problems: Sequence[Problem], *, context: bool = True) -> Shared:
     """Return each tuned arm's traces of the problems for which every tuned arm has one.
 
-    A problem that one arm has no trace for is in none. Interventions are made on what is left, again where that made
-    it less: a deal of labels or traces among more problems than are kept would not keep their frequencies.
+
+    `context`: whether a plan to show counts as well. A problem that one arm has no trace for is in none.
+    Interventions are made on what is left, again where that made it less: a deal of labels or traces among more
+    problems than are kept would not keep their frequencies.
     """
     study, kept = work.study, list(problems)
     arms = {name: study.arms[name] for name in study.tuned_arms()}
@@ -146,6 +235,12 @@ def shared_traces(work: StudyRun, problems: Sequence[Problem]) -> Shared:
                 own = {p.problem_id: before[name][p.problem_id] for p in kept if p.problem_id in before[name]}
                 traces[name] = _changed(work, arm.tune or "correct", own, kept)
         tracing = [found for name, found in traces.items() if arms[name].tune != NO_TRACE]
+        if context:  # whoever is learnt from needs its plan
+            tracing += [
+                _context_plans(work, name, kept)
+                for name, arm in arms.items()
+                if arm.context is not None and work.shows_plan(study.arms[arm.context])
+            ]
         left = [problem for problem in kept if all(problem.problem_id in found for found in tracing)]
         if len(left) == len(kept) or not left:
             return Shared(left, before, traces)
@@ -173,9 +268,16 @@ def _whose(work: StudyRun, name: str, problem_ids: Sequence[str]) -> dict[str, s
     return dealt(problem_ids, name, work.study.arms[name].mix, work.study.seed)
 
 
-def _own_rows(work: StudyRun, name: str, problems: Sequence[Problem], traces: Mapping[str, Trace]) -> list[Example]:
+def _own_rows(
+    work: StudyRun,
+    name: str,
+    problems: Sequence[Problem],
+    traces: Mapping[str, Trace],
+    intervention: str | None = None,
+) -> list[Example]:
+    """Rows of an arm with these traces, which its `tune` has made, or another intervention."""
     study, arm = work.study, work.study.arms[name]
-    student, change = study.students[study.student_of(arm)], INTERVENTIONS.get(arm.tune or "")
+    student, change = study.students[study.student_of(arm)], INTERVENTIONS.get(intervention or arm.tune or "")
     answers = {}
     if change is not None and change.answers:
         answers = {key: trace.answer for key, trace in traces.items() if trace.answer is not None}

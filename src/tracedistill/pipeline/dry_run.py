@@ -18,6 +18,7 @@ from tracedistill.pipeline.graph import PARTS
 from tracedistill.pipeline.hardware import shared_rows
 from tracedistill.pipeline.load import LoadedStudy
 from tracedistill.pipeline.making import make_nodes
+from tracedistill.pipeline.method_checks import arms_to_tune, method_faults
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
@@ -42,6 +43,7 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
         graph = Graph(work)
         nodes = graph.nodes()
         failed, paused = make_free(work, nodes, make_nodes)
+        failed += method_faults(work, arms_to_tune(work, nodes))
         hidden = why_not_shown(work)
         if not hidden and work.run.path("problems.jsonl").exists():
             Teachers(work).dry_run()

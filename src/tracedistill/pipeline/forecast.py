@@ -24,6 +24,7 @@ from tracedistill.forecast.estimates import (
     longest_fitting,
     training_need,
 )
+from tracedistill.forecast.methods import curve_need, method_need, rollouts_of
 from tracedistill.forecast.records import Asking, StudyForecast, Tuning
 from tracedistill.forecast.tokens import Meter
 from tracedistill.pipeline.assemble import heldout_file
@@ -34,7 +35,7 @@ from tracedistill.pipeline.preflight import limits_of
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teacher_quotes import quotes
 from tracedistill.pipeline.terms import FREE_TEACHERS
-from tracedistill.recipes import Study
+from tracedistill.recipes import Study, draws
 from tracedistill.records import Example, Problem
 from tracedistill.sft.preflight import SHORT_ROWS, preflight
 
@@ -153,16 +154,29 @@ class Forecaster:
                 continue
             mine = heldout[name]
             held = like(lengths, self._heldout_count()) if mine is None else _summed(mine, long)
-            steps, size = training.optimizer_steps(lengths.rows), self._size(student)
-            need, fits = None, 0
-            device = self._device(config.dtype)
-            if size is not None and device.known:
-                need = training_need(size, lengths, training, config, device, held, self.shared)
-                if device.memory:
-                    fits = longest_fitting(size, lengths, training, config, device, self.shared)
-            times = evaluations(steps, training) if held.rows else 0
-            found[name] = Tuning(name, student, lengths, steps, training.seeds, need, at_most, held, times, fits)
+            found[name] = self._tuning(name, student, lengths, held, at_most=at_most)
         return found
+
+    def _tuning(self, name: str, student: str, lengths: RowLengths, held: RowLengths, *, at_most: bool) -> Tuning:
+        """One tuned arm, its rows counted."""
+        config, training, arm = self.study.students[student], self.study.training_of(name), self.study.arms[name]
+        steps, size = training.optimizer_steps(lengths.rows), self._size(student)
+        need, fits = None, 0
+        device = self._device(config.dtype)
+        if size is not None and device.known:
+            if arm.method == "sft":
+                need = training_need(size, lengths, training, config, device, held, self.shared)
+            else:
+                teacher = None if arm.teacher_model is None else self._size(arm.teacher_model)
+                need = method_need(size, arm, lengths, training, config, device, teacher)
+            curve = curve_need(size, arm, lengths, training, config, device) if held.rows else 0.0
+            need = replace(need, seconds=need.seconds + curve)
+            if device.memory:
+                fits = longest_fitting(size, lengths, training, config, device, self.shared)
+        evaluated = held.rows and (arm.method == "sft" or training.eval_attempts)
+        times = evaluations(steps, training) if evaluated else 0
+        rollouts = rollouts_of(arm, lengths, training) if draws(arm) else None
+        return Tuning(name, student, lengths, steps, training.seeds, need, at_most, held, times, fits, rollouts)
 
     def _check_limits(self, name: str, rows: Lengths, long: Set[str], at_most: bool) -> None:
         """Report rows that are longer than an arm may generate, as the preflight would."""

@@ -46,6 +46,7 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
         "teacher_prompts": TEACHER_PROMPTS,
         "interventions": {*INTERVENTIONS, NO_TRACE},
         "forced": {*INTERVENTIONS, OWN},
+        "rejected": {*INTERVENTIONS, OWN},
     }
     if not Path(recipe).exists():
         recipe = shipped(Path(recipe)) or recipe  # the README's commands work in an empty folder

@@ -9,7 +9,7 @@ from typing import Any
 from tracedistill import __version__
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.files import read_json
-from tracedistill.pipeline.assemble import heldout_file, make_datasets
+from tracedistill.pipeline.assemble import beside_rows, heldout_file, make_datasets
 from tracedistill.pipeline.attribute import make_attribution
 from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.pipeline.graph import Node, versions
@@ -23,7 +23,9 @@ from tracedistill.pipeline.teach import Teachers
 from tracedistill.pipeline.terms import NOT_CONTENT, NOT_REPORTED, OWN
 from tracedistill.pipeline.train import make_adapter, make_trial
 from tracedistill.pipeline.validate import judge_params, judge_traces, learning
-from tracedistill.recipes import AttributionConfig, run_name
+from tracedistill.recipes import TUNING, Arm, AttributionConfig, draws, judged, run_name
+from tracedistill.recipes.reader import plain
+from tracedistill.recipes.schema import key_of
 from tracedistill.report import FILES as REPORT_FILES
 from tracedistill.review.outcomes import revision
 from tracedistill.tasks import code_hash
@@ -31,9 +33,12 @@ from tracedistill.tasks.file.judges import judge_hash
 
 ASSEMBLED = (
     "student", "teacher", "traces", "tune", "prompt", "plan", "plan_sample", "plans", "forced", "shots",
-    "shots_with_traces", "rationale_weight", "mix",
+    "shots_with_traces", "rationale_weight", "mix", "context", "rejected",
 )  # fmt: skip
 """Fields of an arm that datasets, plans and forced traces depend on."""
+
+NOT_OF_ATTEMPTS = {"vote", "mix", *map(key_of, TUNING)}
+"""Fields of an arm that its attempts do not depend on, or through its adapter."""
 
 NOT_ASKED = ("merge", "parity", "parity_limit", "accelerate_config", "cut_off")
 """Settings of the evaluation that attempts do not depend on, or through other files."""
@@ -60,7 +65,7 @@ class Graph:
         nodes.append(self._assemble(teachers))
         students = sorted({study.student_of(study.arms[name]) for name in study.tuned_arms()})
         nodes += [self._preflight(student) for student in students]
-        tuned = [(name, seed) for name in study.tuned_arms() for seed in range(study.training.seeds)]
+        tuned = [(name, seed) for name in study.in_training_order() for seed in range(study.training.seeds)]
         nodes += [self._train(name, seed) for name, seed in tuned]
         nodes += [self._parity(name, seed) for name, seed in tuned]
         # an arm that forces a student's own traces reads what another arm has generated
@@ -130,6 +135,7 @@ class Graph:
     def _assemble(self, teachers: Sequence[str]) -> Node:
         study = self.study
         outputs = [f"sft/{name}.jsonl" for name in study.tuned_arms()]
+        outputs += [file for name in study.tuned_arms() for file in beside_rows(self.work, name)]
         outputs += [f"plans/{name}.jsonl" for name, arm in study.arms.items() if self.work.shows_plan(arm)]
         outputs += [f"forced/{name}.jsonl" for name, arm in study.arms.items() if arm.forced not in (None, OWN)]
         arms = {name: {key: self.plain["arms"][name][key] for key in ASSEMBLED} for name in study.arms}
@@ -198,18 +204,34 @@ class Graph:
 
     def _train(self, name: str, seed: int) -> Node:
         student, run = self.study.student_of(self.study.arms[name]), run_name(name, seed)
+        arm = self.study.arms[name]
         unused = {"seeds"} if self.study.training.eval_steps else {"seeds", "eval_steps", "eval_rows"}
-        training = {key: value for key, value in self.plain["training"].items() if key not in unused}
+        training = {key: value for key, value in plain(self.study.training_of(name)).items() if key not in unused}
         params = {
             "training": training,
             "student": self._student(student),
             "seed": self.study.seed + seed,
             "format": self.study.format,
-            "rationale_weight": self.study.arms[name].rationale_weight,
+            "rationale_weight": arm.rationale_weight,
         }
-        inputs = (f"sft/{name}.jsonl", f"sft/{student}.preflight.json", *self._heldout(name))
+        inputs = [f"sft/{name}.jsonl", f"sft/{student}.preflight.json", *self._heldout(name)]
+        loads = self._loads(student)
+        if learns_otherwise(arm):
+            params["arm"] = {key: self.plain["arms"][name][key] for key in map(key_of, TUNING)}
+            inputs += beside_rows(self.work, name)
+        if learns_otherwise(arm) and draws(arm):
+            params["max_tokens"] = arm.max_tokens
+        if judged(arm) or self.study.training.eval_attempts:
+            inputs.append("problems.jsonl")
+            params |= {"task": self.study.task.name, "judged": judge_params(self.work), **self._task_code()}
+        if arm.from_ is not None:
+            inputs.append(f"adapters/{run_name(arm.from_, seed)}")
+        if arm.teacher_model is not None:
+            params["teacher_model"] = self._student(arm.teacher_model)
+            both = (student, arm.teacher_model)
+            loads |= {"content": lambda: {**self.work.content_of(both[0]), **self.work.content_of(both[1])}}
         make = functools.partial(make_adapter, self.work, name, seed)
-        return Node("train", run, inputs, (f"adapters/{run}",), params, make, launched=True, **self._loads(student))
+        return Node("train", run, tuple(inputs), (f"adapters/{run}",), params, make, launched=True, **loads)
 
     def _heldout(self, name: str) -> list[str]:
         """Return the path of an arm's validation rows, if the recipe evaluates during training."""
@@ -235,7 +257,7 @@ class Graph:
         study, arm, run = self.study, self.study.arms[name], run_name(name, seed)
         config = {key: value for key, value in self.plain["evaluation"].items() if key not in NOT_ASKED}
         params = {
-            "arm": {key: value for key, value in self.plain["arms"][name].items() if key not in ("vote", "mix")},
+            "arm": {key: value for key, value in self.plain["arms"][name].items() if key not in NOT_OF_ATTEMPTS},
             "student": self._student(study.student_of(arm)),
             "evaluation": config,
             "seed": study.seed,
@@ -303,3 +325,8 @@ class Graph:
         if self.work.run.path("sweep.json").exists():
             inputs.append("sweep.json")
         return Node("report", "", tuple(inputs), REPORT_FILES, params, functools.partial(make_report, self.work))
+
+
+def learns_otherwise(arm: Arm) -> bool:
+    """Return whether an arm's adapter does not come of its rows alone: another method, or a start elsewhere."""
+    return arm.method != "sft" or arm.from_ is not None

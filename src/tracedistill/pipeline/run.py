@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tracedistill.pipeline.dtypes import COMPUTES
 from tracedistill.pipeline.graph import Node, State, upstream
 from tracedistill.pipeline.load import LoadedStudy
 from tracedistill.pipeline.making import make_nodes
+from tracedistill.pipeline.method_checks import arms_to_tune, check_methods, needs_problems
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
@@ -44,9 +46,20 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait
         if loaded.study.tracking != "none" and any(work.run.state(node).kind != "complete" for node in told):
             check_tracker(loaded.study.tracking)  # not first when a teacher has been paid
         check_keys(work, wanted)
+        made = _check_methods(work, wanted)
         check_students(work, wanted)
         warn_if_slow(work, wanted)
-        return make_nodes(work, wanted)
+        return [*made, *make_nodes(work, wanted)]
+
+
+def _check_methods(work: StudyRun, wanted: Sequence[Node]) -> list[str]:
+    """Raise InputError for a method that the task or a teacher has not what it takes for; the problems come first."""
+    arms = arms_to_tune(work, wanted)
+    made: list[str] = []
+    if needs_problems(arms.values()):  # drawing them costs nothing
+        made = make_nodes(work, [node for node in wanted if node.kind == "problems"])
+    check_methods(work, arms)
+    return made
 
 
 def _is_complete(work: StudyRun, stage: str) -> bool:

@@ -35,6 +35,12 @@ RESULT = "sweep.json"
 MOST = 12
 """Trainings that a sweep makes without being told `--yes`."""
 PREFIX = "training."
+ARMS = "arms."
+OF_ARM = (
+    "learning_rate", "epochs", "max_steps", "beta", "epsilon", "num_iterations", "num_generations", "rounds",
+    "rollout_temperature", "trace_weight", "format_weight",
+)  # fmt: skip
+"""Keys of an arm that are a matter of choice by validation."""
 NOT_SWEPT = ("lora_targets", "seeds", "accelerate_config", "save_steps")
 """Training keys that are no matter of choice by validation, or whose values hold commas."""
 
@@ -86,26 +92,28 @@ class Sweep:
 def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet: bool = False) -> Sweep:
     """Make what is missing of every setting's run, and write sweep.json.
 
-    `items`: `training.<key>=value,value` are tried in every combination, other `key=value` change the recipe. Raises
-    InputError where there is nothing to vary, no tuned arm, no validation problem, or too many trainings.
+    `items`: `training.<key>=value,value` and `arms.<arm>.<key>=value,value` are tried in every combination, other
+    `key=value` change the recipe; if only arms' own keys vary, these arms alone are tuned. Raises InputError where
+    there is nothing to vary, no tuned arm, no validation problem, or too many trainings.
     """
     varied, overrides = swept_of(items)
     loaded = pipeline.load(recipe, overrides)
     study = loaded.study
     settings = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
-    variants = _variants(loaded, overrides, settings)  # every one is read before the first is made
-    trainings = len(variants) * len(study.tuned_arms()) * variants[0].study.training.seeds
+    names = swept_arms(study, tuple(varied))
+    variants = _variants(loaded, overrides, settings, names)  # every one is read before the first is made
+    trainings = len(variants) * len(variants[0].study.tuned_arms()) * variants[0].study.training.seeds
     screen = Screen(quiet=quiet)
     if trainings > MOST and not yes:
         raise InputError(
-            f"{trainings} trainings ({len(variants)} settings, {len(study.tuned_arms())} arms, "
+            f"{trainings} trainings ({len(variants)} settings, {len(variants[0].study.tuned_arms())} arms, "
             f"{variants[0].study.training.seeds} seeds each), more than {MOST}: use fewer, or add --yes"
         )
     pipeline.run(loaded, "problems", quiet=quiet)
     work = StudyRun(study, loaded.recipe, screen, loaded.overrides)
     with work.run.lock():
         problems = _validation_problems(work)
-        arms: dict[str, list[Tried]] = {name: [] for name in study.tuned_arms()}
+        arms: dict[str, list[Tried]] = {name: [] for name in names}
         for number, variant in enumerate(variants, start=1):
             said = ", ".join(f"{key}={value}" for key, value in settings[number - 1].items())
             screen.say(f"sweep {number} of {len(variants)}: {said}")
@@ -136,7 +144,8 @@ def swept_of(items: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
     for item in items:
         key, equals, text = item.partition("=")
         name = key.removeprefix(PREFIX)
-        if not (equals and key.startswith(PREFIX) and "," in text) or name == "lora_targets":
+        of_arm = key.startswith(ARMS) and key.rpartition(".")[2] in OF_ARM
+        if not (equals and (key.startswith(PREFIX) or of_arm) and "," in text) or name == "lora_targets":
             others.append(item)
             continue
         if name in known and name in NOT_SWEPT:
@@ -154,17 +163,53 @@ def _examples() -> str:
     return "training.learning_rate=1e-3,2e-3,4e-3 or training.epochs=1,2"
 
 
+def swept_arms(study: Study, keys: Sequence[str]) -> list[str]:
+    """Return the arms that these keys may change: all tuned ones, or those whose own keys alone vary.
+
+    InputError if a key is of an arm that is not tuned.
+    """
+    own = [key.removeprefix(ARMS).rpartition(".")[0] for key in keys if key.startswith(ARMS)]
+    for name in own:
+        if name not in study.tuned_arms():
+            raise InputError(f"arms.{name}: is no tuned arm; there are: {', '.join(study.tuned_arms())}")
+    return list(dict.fromkeys(own)) if len(own) == len(keys) else study.tuned_arms()
+
+
+def _with_sources(study: Study, names: Sequence[str]) -> list[str]:
+    """These arms with those that they start from and those whose prompts they are taught by, in the recipe's order."""
+    needed, queue = set[str](), list(names)
+    while queue:
+        name = queue.pop()
+        needed.add(name)
+        arm = study.arms[name]
+        others = (arm.from_, arm.context, *arm.mix)
+        queue += [other for other in others if other is not None and other not in needed]
+    return [name for name in study.arms if name in needed]
+
+
+def _chosen(study: Study, key: str) -> Any:
+    """The value of a varied key as the recipe's reader understands it."""
+    if key.startswith(PREFIX):
+        return getattr(study.training, key.removeprefix(PREFIX))
+    name, _, field = key.removeprefix(ARMS).rpartition(".")
+    return getattr(study.arms[name], field)
+
+
 def _variants(
-    loaded: pipeline.LoadedStudy, overrides: Sequence[str], settings: Sequence[Mapping[str, Any]]
+    loaded: pipeline.LoadedStudy,
+    overrides: Sequence[str],
+    settings: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
 ) -> list[pipeline.LoadedStudy]:
-    """Build the study at each setting, with its tuned arms only."""
+    """Build the study at each setting, with only these tuned arms and what they need."""
     study = loaded.study
     if not study.tuned_arms():
         raise InputError(f"{loaded.recipe}: no arm is tuned, so there is nothing to sweep")
     plain = resolved(study)["arms"]
     same = resolved(replace(study, arms={"": Arm()}))["arms"][""]
     arms = {
-        name: {key: value for key, value in plain[name].items() if value != same[key]} for name in study.tuned_arms()
+        name: {key: value for key, value in plain[name].items() if value != same[key]}
+        for name in _with_sources(study, names)
     }
     common = [
         *overrides,
@@ -190,7 +235,7 @@ def _variants(
 
 def folder_name(study: Study, keys: Sequence[str]) -> str:
     """Name a setting's folder by its parsed values, so that 1e-3 and 0.001 share one."""
-    parts = [f"{key.removeprefix(PREFIX)}-{getattr(study.training, key.removeprefix(PREFIX))}" for key in keys]
+    parts = [f"{key.removeprefix(PREFIX).removeprefix(ARMS)}-{_chosen(study, key)}" for key in keys]
     return "_".join(parts).replace("/", "-")
 
 
@@ -255,7 +300,7 @@ def _found(
         problems=sum(problem.split == "test" for problem in problems),
         keys=tuple(settings[0]),
         settings=tuple(
-            {key: getattr(variant.study.training, key.removeprefix(PREFIX)) for key in setting}
+            {key: _chosen(variant.study, key) for key in setting}
             for setting, variant in zip(settings, variants, strict=True)
         ),
         folders=tuple(f"{FOLDER}/{variant.study.folder.name}" for variant in variants),
@@ -301,7 +346,7 @@ def advice(found: Sweep) -> list[str]:
         lines.append(f"best for the arms of {student}: {_said(found.settings[place])}")
     chosen = " ".join(f"{key}={value}" for key, value in found.settings[found.best_common].items())
     lines.append(
-        f"best common setting: {chosen}; put it into the recipe's `training`, or add it to every command: "
+        f"best common setting: {chosen}; put it into the recipe, or add it to every command: "
         f"tracedistill run {found.recipe} {chosen}"
     )
     if len(set(found.best.values())) > 1:

@@ -75,6 +75,11 @@ class Teachers:
                 roles.add("test")
             if roles:
                 used.setdefault(self.study.teacher_of(arm), set()).update(roles)
+            shown = None if arm.context is None else self.study.arms[arm.context]
+            if shown is not None and self.work.shows_plan(shown):
+                used.setdefault(self.study.teacher_of(shown), set()).add("train")
+            if arm.rejected not in (None, OWN):
+                used.setdefault(self.study.teacher_of(arm), set()).add("train")
         return used
 
     def roles(self, teacher: str) -> list[str]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
+from tracedistill.evaluation.scoring import score
 from tracedistill.files import Records, read_json, write_json
-from tracedistill.pipeline.assemble import heldout_file
+from tracedistill.pipeline.assemble import context_file, heldout_file, rejected_file
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.recipes import run_name
-from tracedistill.records import Example
+from tracedistill.pipeline.terms import OWN
+from tracedistill.recipes import judged, run_name
+from tracedistill.records import Attempt, Example
+from tracedistill.training.learning import Learning
+
+if TYPE_CHECKING:
+    from tracedistill.training.methods.judging import TextJudge
 
 
 def make_trial(work: StudyRun, student: str, learns: bool) -> None:
@@ -29,9 +35,10 @@ def make_trial(work: StudyRun, student: str, learns: bool) -> None:
 def make_adapter(work: StudyRun, name: str, seed: int) -> dict[str, Any]:
     """Tune an arm's adapter with its seed-th seed; runs inside the launched process."""
     from tracedistill.training.arm import train_arm
+    from tracedistill.training.rounds import train_in_rounds
 
-    study = work.study
-    student, run = study.student_of(study.arms[name]), run_name(name, seed)
+    study, arm = work.study, work.study.arms[name]
+    student, run = study.student_of(arm), run_name(name, seed)
     preflight = read_json(work.run.path(f"sft/{student}.preflight.json"))
     dropped = set(preflight["dropped"]) | set(preflight.get("dropped_validation", ()))
 
@@ -44,17 +51,69 @@ def make_adapter(work: StudyRun, name: str, seed: int) -> dict[str, Any]:
         validation = Records(work.run.path(heldout_file(name)), Example, kept)
         if not any(True for _ in validation):
             work.screen.say(f"  {run}: no validation rows, so nothing is evaluated during training")
-    template = train_arm(
+    train = train_in_rounds if arm.method == "self-imitation" else train_arm
+    template = train(
         name=run,
         rows=rows,
         student=study.students[student],
-        training=study.training,
+        training=study.training_of(name),
         seed=study.seed + seed,
         output=work.run.path(f"adapters/{run}"),
         tracking=study.tracking,
         run_name=f"{study.study}/{run}",
         style=study.format,
-        rationale_weight=study.arms[name].rationale_weight,
+        rationale_weight=arm.rationale_weight,
         validation=validation,
+        learning=learning_of(work, name, seed, kept),
     )
     return {"template_hash": template, "adapter_seed": study.seed + seed}
+
+
+def learning_of(work: StudyRun, name: str, seed: int, kept: Callable[[Example], bool]) -> Learning:
+    """Return how an arm learns, with what its method learns from beside the rows."""
+    study, arm = work.study, work.study.arms[name]
+    shown: tuple[Example, ...] = ()
+    rejected: tuple[Example, ...] = ()
+    if arm.context is not None:
+        shown = tuple(Records(work.run.path(context_file(name)), Example, kept))
+    if arm.rejected not in (None, OWN):
+        rejected = tuple(Records(work.run.path(rejected_file(name)), Example, kept))
+    attempted = study.training.eval_attempts
+    return Learning(
+        arm,
+        judge=judge_of(work, name) if judged(arm) or attempted else None,
+        start=None if arm.from_ is None else work.run.path(f"adapters/{run_name(arm.from_, seed)}"),
+        shown=shown,
+        rejected=rejected,
+        teacher=None if arm.teacher_model is None else study.students[arm.teacher_model],
+        attempted=attempted,
+    )
+
+
+def judge_of(work: StudyRun, name: str) -> TextJudge:
+    """Return the judges that evaluation has, for what a student writes while it is trained."""
+    from tracedistill.training.methods.judging import Judged
+
+    arm = work.study.arms[name]
+    problems = {problem.problem_id: problem for problem in work.problems("train", "validation")}
+    wanted = work.trace_wanted(arm)
+
+    def judge(problem_ids: Sequence[str], texts: Sequence[str], ended: Sequence[bool]) -> list[Judged]:
+        found = []
+        for problem_id, text, whole in zip(problem_ids, texts, ended, strict=True):
+            finish: Literal["stop", "length"] = "stop" if whole else "length"
+            attempt = Attempt(problem_id, problem_id, name, "", text, finish, 0, 0, 0.0)
+            result = score(work.task, problems[problem_id], attempt, trace_wanted=wanted)
+            trace, answer = result.trace.outcome, result.answers.answer
+            read = answer.outcome != "missing" and (not wanted or trace not in ("unparsed", "none"))
+            found.append(
+                Judged(
+                    float(answer.ok),
+                    None if trace == "not judged" else float(trace == "correct"),
+                    float(read and whole),
+                    bool(result.answer_in_trace),
+                )
+            )
+        return found
+
+    return judge

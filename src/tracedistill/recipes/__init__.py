@@ -1,9 +1,11 @@
 """Recipes: one YAML file per study, read strictly into frozen dataclasses; every error is reported at once."""
 
 from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig, ToleranceConfig
+from tracedistill.recipes.methods import METHODS, beta_of, draws, judged
 from tracedistill.recipes.reader import load, resolved
 from tracedistill.recipes.schema import (
     LOCAL,
+    TUNING,
     Arm,
     AttributionConfig,
     EvaluationConfig,
@@ -18,6 +20,8 @@ from tracedistill.recipes.schema import (
 
 __all__ = [
     "LOCAL",
+    "METHODS",
+    "TUNING",
     "Arm",
     "AttributionConfig",
     "BudgetConfig",
@@ -31,6 +35,9 @@ __all__ = [
     "TrainingConfig",
     "ValidationConfig",
     "arm_of_run",
+    "beta_of",
+    "draws",
+    "judged",
     "load",
     "resolved",
     "run_name",

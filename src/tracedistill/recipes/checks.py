@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from tracedistill.recipes.endpoints import endpoint_faults
+from tracedistill.recipes.methods import check_method
 from tracedistill.recipes.names import NOT_A_NAME, is_file_name, name_fault, twins
 from tracedistill.recipes.schema import LOCAL, Arm, Study
 
@@ -31,6 +32,7 @@ def check(study: Study, fail: Fail) -> None:
                 _check_adapter(study, name, arm, fail)
                 _check_samples(study, name, arm, fail)
                 _check_mix(study, name, arm, fail)
+                check_method(study, name, arm, fail)
     _check_names(study, fail)
     if not study.arms:
         fail("arms", "a study needs at least one arm")
@@ -274,7 +276,10 @@ BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
             "save_steps", "eval_rows",
         )
     },
-    **{f"training.{name}": _NOT_BELOW_0 for name in ("warmup", "weight_decay", "max_grad_norm", "eval_steps")},
+    **{
+        f"training.{name}": _NOT_BELOW_0
+        for name in ("warmup", "weight_decay", "max_grad_norm", "eval_steps", "eval_attempts")
+    },
     "training.lora_dropout": _SHARE,
     "training.max_steps": ("must be above 0, or -1 (use epochs)", lambda value: value > 0 or value == -1),
     "evaluation.batch_size": _ABOVE_0,
@@ -327,6 +332,8 @@ def _check_method(study: Study, fail: Fail) -> None:
         for key in ("lora_rslora", "lora_dora"):
             if getattr(training, key):
                 fail(f"training.{key}", "is only valid with method: lora")
+    if training.eval_attempts and not training.eval_steps:
+        fail("training.eval_attempts", "are made at evaluations: set training.eval_steps")
     if training.lora_init == "orthogonal" and (training.lora_r or 0) % 2:
         fail("training.lora_r", "must be even for lora_init: orthogonal")
     if training.lora_dora and training.lora_init in ("pissa", "pissa_niter_16", "olora"):

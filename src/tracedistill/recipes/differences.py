@@ -13,7 +13,15 @@ from typing import Any, get_args, get_origin
 
 from tracedistill.recipes.inputs import TaskConfig, TeacherConfig
 from tracedistill.recipes.reader import plain
-from tracedistill.recipes.schema import Arm, EvaluationConfig, ReviewConfig, StudentConfig, Study, TrainingConfig
+from tracedistill.recipes.schema import (
+    Arm,
+    EvaluationConfig,
+    ReviewConfig,
+    StudentConfig,
+    Study,
+    TrainingConfig,
+    key_of,
+)
 
 PARTS: Mapping[str, Any] = {
     "recipe": Study, "task": TaskConfig, "teacher": TeacherConfig, "student": StudentConfig,
@@ -51,5 +59,5 @@ def _fields(kind: type[Any]) -> dict[str, tuple[Any, Any]]:
     found = {}
     for field in dataclasses.fields(kind):
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        found[field.name] = (hints[field.name], None if default is dataclasses.MISSING else plain(default))
+        found[key_of(field.name)] = (hints[field.name], None if default is dataclasses.MISSING else plain(default))
     return found

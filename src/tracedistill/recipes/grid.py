@@ -9,6 +9,9 @@ from typing import Any
 AXES = {"student": "students", "teacher": "teachers"}
 """Field of an arm -> where the recipe lists its names; the order in which they stand in an arm's new name."""
 
+REFERENCES = ("adapter", "from", "context")
+"""Fields of an arm that name another arm."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -45,9 +48,11 @@ def spread_grid(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[Cel
     for name, arm in arms.items():
         for cell in cells[name]:
             spread[cell.name] = {**arm, **cell.at} if cell.at else arm
-            reference = spread[cell.name].get("adapter") if isinstance(arm, dict) else None
-            if reference in grids:
-                spread[cell.name]["adapter"] = _same_place(grids[reference], places[cell.name], str(reference))
+            for key in REFERENCES if isinstance(arm, dict) else ():
+                reference = spread[cell.name].get(key)
+                if isinstance(reference, str) and reference in grids:
+                    place = _same_place(grids[reference], places[cell.name], reference)
+                    spread[cell.name] = {**spread[cell.name], key: place}
             mix = spread[cell.name].get("mix") if isinstance(arm, dict) else None
             if isinstance(mix, dict) and not grids.keys().isdisjoint(mix):
                 at = places[cell.name]

@@ -18,7 +18,7 @@ from tracedistill.recipes.checks import check, near
 from tracedistill.recipes.documents import YamlError, compose, parse
 from tracedistill.recipes.grid import Cell, spread_grid
 from tracedistill.recipes.names import NOT_A_NAME, is_file_name, meant
-from tracedistill.recipes.schema import Study
+from tracedistill.recipes.schema import Study, key_of
 
 
 def load(path: Path, overrides: Sequence[str] = (), names: Mapping[str, Collection[str]] | None = None) -> Study:
@@ -177,22 +177,23 @@ class _Reader:
         if value is None:
             value = {}
         if not isinstance(value, dict):
-            self.fail(key, f"wants keys ({', '.join(item.name for item in fields(kind))}), got {value!r}")
+            self.fail(key, f"wants keys ({', '.join(key_of(item.name) for item in fields(kind))}), got {value!r}")
             return None
         hints = typing.get_type_hints(kind)
-        known = {item.name: item for item in fields(kind)}
+        known = {key_of(item.name): item for item in fields(kind)}
         out = {}
         for name, item in value.items():
             path = f"{key}.{name}" if key else str(name)
             if name not in known:
                 self.fail(path, f"unknown key{meant(name, known) or near(name, known)}")
                 continue
-            out[name] = self.read(hints[name], item, path, known[name].metadata)
+            field = known[name]
+            out[field.name] = self.read(hints[field.name], item, path, field.metadata)
         for name, item in known.items():
             required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
             if required and name not in value:
                 self.fail(f"{key}.{name}" if key else name, "is missing")
-                out[name] = {} if get_origin(hints[name]) is dict else None
+                out[item.name] = {} if get_origin(hints[item.name]) is dict else None
         return kind(**out)
 
     def _mapping(self, inner: Any, value: Any, key: str) -> dict[str, Any]:
@@ -285,7 +286,7 @@ def resolved(study: Study) -> dict[str, Any]:
 def plain(value: Any) -> Any:
     """A part of a recipe as JSON values, defaults spelt out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+        return {key_of(item.name): plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):

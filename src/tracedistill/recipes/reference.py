@@ -20,7 +20,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from tracedistill.recipes.schema import Study
+from tracedistill.recipes.schema import Study, key_of
 
 EXAMPLES: dict[str, Any] = {
     "study": "tickets", "run_dir": "runs/tickets", "cache": "runs/generations.sqlite",
@@ -47,6 +47,9 @@ EXAMPLES: dict[str, Any] = {
     "arms.NAME.student": "small", "arms.NAME.teacher": "planner", "arms.NAME.tune": "correct",
     "arms.NAME.mix": {"answer-only": 0.3}, "arms.NAME.adapter": "correct-trace", "arms.NAME.served": "tuned-elsewhere",
     "arms.NAME.prompt": "few-shot", "arms.NAME.plan": "wrong-number", "arms.NAME.forced": "own",
+    "arms.NAME.from": "correct-trace", "arms.NAME.context": "plan", "arms.NAME.teacher_model": "larger",
+    "arms.NAME.rejected": "incorrect", "arms.NAME.beta": 0.04, "arms.NAME.learning_rate": 1e-4,
+    "arms.NAME.epochs": 2.0, "arms.NAME.max_steps": 60,
 }  # fmt: skip
 """Key -> a value that one writes, where its type alone does not tell one."""
 
@@ -75,7 +78,7 @@ def _section(path: str, kind: Any) -> Iterator[tuple[str, str, list[Key]]]:
     inner: list[tuple[str, Any]] = []
     own = []
     for item in dataclasses.fields(kind):
-        name = f"{path}.{item.name}".strip(".")
+        name = f"{path}.{key_of(item.name)}".strip(".")
         below = _below(hints[item.name], name)
         if below is not None:
             inner.append(below)
@@ -199,7 +202,7 @@ def _record(kind: Any) -> dict[str, Any]:
         found = _type(hints[item.name])
         if several:
             found = {"anyOf": [found, {"type": "array", "items": {"type": "string"}}]}
-        properties[item.name] = {**found, "description": said.get(item.name, "")}
+        properties[key_of(item.name)] = {**found, "description": said.get(item.name, "")}
     required = [
         item.name for item in dataclasses.fields(kind) if item.default is MISSING and item.default_factory is MISSING
     ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tracedistill.chat.formats import FormatName
 from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig
@@ -133,6 +133,9 @@ class TrainingConfig:
     0: never. It changes nothing in the adapter."""
     eval_rows: int = 64
     """Validation problems for that at most; the same in every arm."""
+    eval_attempts: int = 0
+    """Of these, how many the student also answers at each evaluation (greedy, judged): the learning curves of arms of
+    any method. 0: none."""
     seeds: int = 1
     """Adapters per tuned arm, each with a seed of its own: what a finding about a kind of trace needs."""
     accelerate_config: str = "auto"
@@ -215,6 +218,48 @@ class Arm:
     together); the rest keeps the row of this arm. A seeded deal, exact to a problem."""
     adapter: str | None = None
     """Another arm, whose adapter this one uses: a tuned student with another prompt, a plan, or a forced trace."""
+    method: Literal["sft", "self-imitation", "on-policy", "grpo", "dpo"] = "sft"
+    """tune: how it is learnt. sft: the rows are imitated; self-imitation: the student's own completions that the judges
+    accept; on-policy: a teacher's distribution over the student's own completions; grpo: what the judges reward; dpo:
+    the rows over rejected ones. With the three in the middle `tune` only says whether a trace is wanted: correct, or
+    none."""
+    from_: str | None = None
+    """tune: another tuned arm of the same student, whose adapter training starts from; none: the student as it is."""
+    context: str | None = None
+    """self-imitation, on-policy: an untuned arm of the study, whose prompt (its plan, its examples) is shown to whoever
+    is learnt from, and not to the student that learns. on-policy needs it unless it has a teacher_model."""
+    teacher_model: str | None = None
+    """on-policy: another of the study's students, of the same vocabulary, to learn from; none: the student as it was
+    before this training."""
+    reward: Literal["answer", "trace", "both"] = "answer"
+    """grpo: what is rewarded; self-imitation, `rejected: own`: what must be right to be accepted."""
+    trace_weight: float = 1.0
+    """grpo, reward both: weight of the trace's verdict beside the answer's, which has 1."""
+    format_weight: float = 0.0
+    """grpo: reward of a completion with an answer that is found, and a trace that is read where one is wanted."""
+    num_generations: int = 8
+    """Completions drawn per problem and step (grpo, on-policy), per problem and round (self-imitation), or per problem
+    in search of a failed one (dpo, `rejected: own`)."""
+    rollout_temperature: float = 1.0
+    """Temperature at which these are drawn, and of the distributions that on-policy compares."""
+    beta: float | None = None
+    """grpo: weight of the divergence from the start (0 if none is given); dpo: how dear it is to leave the start (0.1);
+    on-policy: 0 forward, 1 reverse divergence, between them Jensen-Shannon (1)."""
+    epsilon: float = 0.2
+    """grpo: how far a probability ratio may go before it is clipped; matters if num_iterations is above 1."""
+    num_iterations: int = 1
+    """grpo: updates per set of completions."""
+    rejected: str | None = field(default=None, metadata={"names": "rejected"})
+    """dpo: the intervention on a trace that makes the rejected completion, or `own`: a completion of the student's own
+    that the judges do not accept, of about the same length."""
+    rounds: int = 1
+    """self-imitation: how often it draws, keeps and trains; each round draws from the adapter of the last."""
+    learning_rate: float | None = None
+    """tune: this arm's own in place of `training.learning_rate`; methods want rates of different sizes."""
+    epochs: float | None = None
+    """tune: this arm's own in place of `training.epochs`."""
+    max_steps: int | None = None
+    """tune: this arm's own in place of `training.max_steps`."""
     served: str | None = None
     """The name under which the student's endpoint serves an adapter that was tuned elsewhere."""
     prompt: str = field(default="standard", metadata={"names": "prompts"})
@@ -309,9 +354,30 @@ class Study:
         """Return the names of the tuned arms, in the recipe's order."""
         return [name for name, arm in self.arms.items() if arm.tune is not None]
 
+    def in_training_order(self) -> list[str]:
+        """Return the tuned arms, each behind the one whose adapter it starts from; else in the recipe's order."""
+        ordered: list[str] = []
+
+        def add(name: str) -> None:
+            source = self.arms[name].from_
+            if source is not None and source not in ordered:
+                add(source)  # there is no circle: checked when the recipe is read
+            if name not in ordered:
+                ordered.append(name)
+
+        for name in self.tuned_arms():
+            add(name)
+        return ordered
+
     def lenders_of(self, name: str) -> tuple[str, ...]:
         """Return the arms whose rows a tuned arm trains on: itself, then those that it mixes in."""
         return (name, *self.arms[name].mix)
+
+    def training_of(self, name: str) -> TrainingConfig:
+        """How an arm is tuned: as `training` says, but for what is the arm's own."""
+        arm = self.arms[name]
+        own = {key: getattr(arm, key) for key in ("learning_rate", "epochs", "max_steps")}
+        return replace(self.training, **{key: value for key, value in own.items() if value is not None})
 
     def adapter_of(self, name: str) -> str | None:
         """Return the arm whose adapter this arm uses: itself, another one, or None for the untuned student."""
@@ -324,9 +390,9 @@ class Study:
 
     def twin_of(self, name: str) -> str | None:
         """Return the arm that equals this one without `forced`, or None."""
-        arm, adapter = replace(self.arms[name], forced=None, tune=None, adapter=None), self.adapter_of(name)
+        arm, adapter = as_evaluated(self.arms[name]), self.adapter_of(name)
         for other, candidate in self.arms.items():
-            same = replace(candidate, tune=None, adapter=None, max_tokens=arm.max_tokens, vote=arm.vote) == arm
+            same = replace(as_evaluated(candidate), max_tokens=arm.max_tokens, vote=arm.vote) == arm
             if same and candidate.forced is None and self.adapter_of(other) == adapter:
                 return other
         return None
@@ -346,3 +412,22 @@ def arm_of_run(run: str) -> str:
     """Return the arm that a run is of; no arm's own name ends like one of `run_name` (see `names.DERIVED`)."""
     arm, _, number = run.rpartition(".seed")
     return arm if arm and number.isdecimal() else run
+
+
+TUNING = (
+    "method", "from_", "context", "teacher_model", "reward", "trace_weight", "format_weight", "num_generations",
+    "rollout_temperature", "beta", "epsilon", "num_iterations", "rejected", "rounds", "learning_rate", "epochs",
+    "max_steps",
+)  # fmt: skip
+"""Fields of an arm that say how its adapter comes about: attempts depend on them through the adapter alone."""
+
+
+def as_evaluated(arm: Arm) -> Arm:
+    """Return the arm without what says how its adapter comes about, and what it forces: how it asks."""
+    unset: dict[str, Any] = {item.name: item.default for item in fields(Arm) if item.name in TUNING}
+    return replace(arm, forced=None, tune=None, adapter=None, mix={}, **unset)
+
+
+def key_of(field_name: str) -> str:
+    """Return the key of a field in a recipe: a word that Python keeps for itself has an underscore in the schema."""
+    return field_name.rstrip("_")

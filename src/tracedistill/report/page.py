@@ -20,6 +20,8 @@ KINDS: tuple[Kind, ...] = ("in context", "tuned", "served", "imported")
 """Groups of the arms table, in their order."""
 FEW = 0.05
 """Share of attempts that must hold a trace for a mosaic to mean something."""
+FIRST = ("ways",)
+"""Sections that stand above the arms: what a study of several methods is read for."""
 LONG = 40
 """Rows from which on a section's table is folded up."""
 
@@ -61,6 +63,7 @@ def page(
         kinds=KINDS,
         voted=VOTED,
         long=LONG,
+        first=FIRST,
         forest=_forest(report["comparisons"], labels_of(report)),
         mosaics=[
             _mosaic(arm)

@@ -18,8 +18,8 @@ from tracedistill.report.markdown import candidates
 from tracedistill.report.records import is_flagged
 from tracedistill.shown import narrow_table, wide_console
 
-ALWAYS = ("against", "runs")
-"""Sections that were asked for by comparing runs: the terminal shows them too."""
+ALWAYS = ("against", "runs", "ways")
+"""Sections that a reader is after where there are any: the terminal shows them too."""
 JOINT_KEY = "joint: trace right & answer right, right & wrong, wrong & right, wrong & wrong; unparsed counts as wrong"
 
 

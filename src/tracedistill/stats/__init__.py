@@ -23,6 +23,7 @@ from tracedistill.stats.joint import (
     joint_table_of_counts,
     mantel_haenszel,
 )
+from tracedistill.stats.kept import Kept, share_kept
 from tracedistill.stats.paired import (
     Difference,
     Discordance,
@@ -58,6 +59,7 @@ __all__ = [
     "Discordance",
     "Interval",
     "JointTable",
+    "Kept",
     "Mean",
     "MethodRange",
     "Share",
@@ -86,6 +88,7 @@ __all__ = [
     "pass_at_k",
     "relative_changes",
     "share",
+    "share_kept",
     "slope",
     "two_proportion_z",
     "unpaired_power",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,21 +18,24 @@ from typing import Any
 from tracedistill.chat.formats import FormatName
 from tracedistill.chat.rendering import template_hash
 from tracedistill.engines.dtypes import settled
-from tracedistill.engines.identity import identity_of
 from tracedistill.engines.tokenizers import tokenizer_of
-from tracedistill.engines.weights import student_folder
 from tracedistill.errors import InputError
 from tracedistill.files import content_id, disk_error, file_hash, read_value, to_json, write_json
-from tracedistill.recipes import StudentConfig, TrainingConfig
+from tracedistill.recipes import Arm, StudentConfig, TrainingConfig
 from tracedistill.records import Example
 from tracedistill.sft.examples import target_weights
 from tracedistill.training import TrainerSettings
+from tracedistill.training.learning import Learning, Rendered
+from tracedistill.training.models import load_model, load_teacher, load_writer
+from tracedistill.training.saving import save
 from tracedistill.training.tracking import Lenient, Table, open_run
 
-LOGGED = ("step", "epoch", "loss", "learning_rate", "grad_norm")
-"""What training.json keeps of the trainer's log: nothing that differs between two equal runs."""
 LOCK, ROWS, HELDOUT, RENDERED = "running.lock", "rows.arrow", "validation.arrow", "rendered"
 """Files inside the folder of checkpoints: held by the process that trains; rendered rows; there once those are."""
+OWN_COMPLETIONS = "own-completions.jsonl"
+"""There too: what the student wrote before the training, for pairs with its own failures."""
+SUPERVISED = Learning(Arm())
+"""The rows are imitated."""
 LOOK = 0.2
 """Seconds between two looks for a file."""
 LOGGED_STEPS = 1_000
@@ -55,6 +57,7 @@ def train_arm(
     style: FormatName = "plain",
     rationale_weight: float | None = None,
     validation: Iterable[Example] = (),
+    learning: Learning = SUPERVISED,
 ) -> str:
     """Tune a student on these rows and put the result into the folder `output` (safetensors, training.json).
 
@@ -62,7 +65,8 @@ def train_arm(
     memory. Method lora: an adapter; full: a whole model with its tokenizer, in the student's dtype.
     `rationale_weight`: the rows are those of `sft.two_targets`, and their rationales have this weight beside their
     answers. `validation`: rows of the same kind whose loss is taken every `training.eval_steps` steps; it changes
-    nothing in the result. Returns the hash of the chat template that the rows were rendered with. Checkpoints go to
+    nothing in the result. `learning`: how the rows are used, if they are not imitated from the student as it is.
+    Returns the hash of the chat template that the rows were rendered with. Checkpoints go to
     `<output>.checkpoints`, and the rendered rows, which the training reads from there; those of a run with other
     rows or settings are thrown away. Raises InputError where nothing can be trained, this machine lacks
     what the recipe asks for, another process trains into the same folder, a gradient is not finite, memory or disk end,
@@ -76,6 +80,7 @@ def train_arm(
     gc.collect()  # the last arm's model hangs in cycles; two at once would double the memory
     student = settled(student)
     check_device(student, training)
+    learning.check(student)
     tokenizer = tokenizer_of(student)
     checkpoints = output.with_name(f"{output.name}.checkpoints")
     state = PartialState()
@@ -84,17 +89,19 @@ def train_arm(
         try:
             sources = {ROWS: rows, HELDOUT: validation if training.eval_steps else ()}
             data, heldout = _on_disk(name, tokenizer, sources, style, rationale_weight, checkpoints, state)
-            settings = _settings(training, student, seed, checkpoints, len(data), tracking, run_name)
+            settings = settings_of(training, student, seed, checkpoints, len(data), tracking, run_name)
             if state.is_main_process:
                 files = [file_hash(checkpoints / file) for file in sources if (checkpoints / file).exists()]
-                _keep_own_checkpoints(checkpoints, content_id(files, training, student, seed, state.num_processes))
+                parts = (files, training, student, seed, state.num_processes, learning.identity())
+                _keep_own_checkpoints(checkpoints, content_id(*parts))
                 drop_broken_checkpoints(checkpoints)
             state.wait_for_everyone()
             if tracking != "none" and state.is_main_process:
                 run = _tracked_run(tracking, run_name or name, data, heldout, student, training, seed)
                 run.tables({"examples": supervised_examples(tokenizer, rows, data)})
-            trainer = _trained(name, data, heldout, tokenizer, student, training, settings, run)
-            _save(trainer, tokenizer, student, training, output, len(data), len(heldout))
+            rendered = Rendered(_ids(rows), data, _ids(sources[HELDOUT]), heldout)
+            trainer = _trained(name, learning, rendered, tokenizer, student, training, settings, style, run)
+            save(trainer, tokenizer, student, training, output, rendered, learning)
         except BaseException as error:
             if run is not None:
                 run.close(failed=True)
@@ -116,38 +123,76 @@ def train_arm(
 
 def _trained(
     name: str,
-    data: Sequence[Mapping[str, Any]],
-    heldout: Sequence[Mapping[str, Any]],
+    learning: Learning,
+    data: Rendered,
     tokenizer: Any,
     student: StudentConfig,
     training: TrainingConfig,
     settings: TrainerSettings,
+    style: FormatName,
     run: Lenient | None,
 ) -> Any:
     """Train, resuming from the last complete checkpoint, and return the trainer."""
-    from tracedistill.engines.adapters import check_finite
     from tracedistill.training.adapter import adapter_config, move_weights
     from tracedistill.training.callbacks import Progress, Tracking, WholeCheckpoints, last_whole_checkpoint
-    from tracedistill.training.trainer import build_trainer, load_student
+    from tracedistill.training.learning import build
 
     checkpoints, full = Path(settings.output_dir), training.method == "full"
-    source = student_folder(student.model, student.revision)
-    model = load_student(
-        source, settings, revision=student.revision, quantization_config=_quantization(student), full=full
-    )
-    check_finite(model, student.model)
-    trainer = build_trainer(
+    rejected = _rejected(learning, data, tokenizer, student, settings, style)
+    teacher = None if learning.teacher is None else load_teacher(settled(learning.teacher), settings, tokenizer)
+    model = load_model(student, settings, full=full)
+    trainer = build(
+        learning,
+        data,
         model,
         tokenizer,
-        data,
-        heldout or None,
         settings,
-        peft_config=None if full else adapter_config(training, model),
-        callbacks=[WholeCheckpoints(), Progress(name), *([] if run is None else [Tracking(run)])],
+        style,
+        None if full else adapter_config(training, model),
+        [WholeCheckpoints(), Progress(name), *([] if run is None else [Tracking(run)])],
+        rejected=rejected,
+        teacher=teacher,
     )
     move_weights(trainer, training, checkpoints)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoints))
     return trainer
+
+
+def _rejected(
+    learning: Learning,
+    data: Rendered,
+    tokenizer: Any,
+    student: StudentConfig,
+    settings: TrainerSettings,
+    style: FormatName,
+) -> dict[str, Sequence[int]]:
+    """Problem -> the completion to be rejected, in tokens: of the rows that were made for it, or the student's own."""
+    from accelerate import PartialState
+
+    from tracedistill.chat.rendering import read_completion, render_example
+
+    arm = learning.arm
+    if arm.method != "dpo":
+        return {}
+    if arm.rejected != "own":
+        rendered = {row.problem_id: render_example(tokenizer, row, style) for row in learning.rejected}
+        return {key: row.input_ids[row.completion_mask.index(1) :] for key, row in rendered.items()}
+    from tracedistill.training.methods.judging import by_tokens
+    from tracedistill.training.methods.sampling import draw_completions, nearest_failed
+
+    assert learning.judge is not None, "the pipeline gives one"
+    drawn = draw_completions(
+        lambda: load_writer(student, settings, tokenizer, arm, learning.start),
+        data.prompts(),
+        arm.num_generations,
+        settings.seed,
+        by_tokens(learning.judge, tokenizer, style, arm.max_tokens),
+        lambda tokens: read_completion(tokenizer, tokens, style),
+        Path(settings.output_dir) / OWN_COMPLETIONS,
+        is_main=PartialState().is_main_process,
+    )
+    lengths = {each: sum(row["completion_mask"]) for each, row in zip(data.ids, data.rows, strict=True)}
+    return {key: one.tokens for key, one in nearest_failed(drawn, arm.reward, lengths).items()}
 
 
 @contextlib.contextmanager
@@ -229,15 +274,16 @@ def supervised_examples(tokenizer: Any, rows: Iterable[Example], data: Iterable[
     return ("problem_id", "prompt ends", "supervised"), made
 
 
-def _settings(
+def settings_of(
     training: TrainingConfig,
     student: StudentConfig,
     seed: int,
     checkpoints: Path,
     rows: int,
-    tracking: str,
-    run_name: str | None,
+    tracking: str = "none",
+    run_name: str | None = None,
 ) -> TrainerSettings:
+    """Return what the trainer is told of a recipe's training."""
     return TrainerSettings(
         output_dir=str(checkpoints),
         learning_rate=training.learning_rate,
@@ -272,20 +318,6 @@ def _logging_steps(steps: int, save_steps: int) -> int:
     return max(each for each in range(1, min(wanted, save_steps) + 1) if save_steps % each == 0)
 
 
-def _quantization(student: StudentConfig) -> Any:
-    if student.quantization == "none":
-        return None
-    import torch
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=getattr(torch, student.dtype),
-    )
-
-
 def _keep_own_checkpoints(checkpoints: Path, identity: str) -> None:
     """Throw away checkpoints that another training has left."""
     mark = checkpoints / "training-id.json"
@@ -299,61 +331,5 @@ def _keep_own_checkpoints(checkpoints: Path, identity: str) -> None:
     write_json(mark, identity)
 
 
-def _save(
-    trainer: Any,
-    tokenizer: Any,
-    student: StudentConfig,
-    training: TrainingConfig,
-    output: Path,
-    rows: int,
-    validation_rows: int,
-) -> None:
-    """Save the result into a folder of another name, then give it its own; called by every process."""
-    from tracedistill.training.adapter import fit_untouched_base
-    from tracedistill.training.trainer import gathered_weights
-
-    weights = gathered_weights(trainer)  # all processes hand in their shards
-    if not trainer.is_world_process_zero():
-        return
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    options: dict[str, Any] = {"safe_serialization": True} | ({} if weights is None else {"state_dict": weights})
-    facts: dict[str, Any] = {"rows": rows, "steps": trainer.state.global_step}
-    known = identity_of(student.model, student.revision)
-    if known is not None:
-        facts["base_sha256"] = known.sha256
-    facts |= getattr(model, "kernels", {})
-    if training.method == "full":
-        import torch
-
-        # as it will be run: rounded once, and half the disk
-        model.to(getattr(torch, student.dtype)).save_pretrained(str(partial), **options)
-        tokenizer.save_pretrained(str(partial))
-        facts |= {"method": "full", "base": student.model}
-    else:
-        facts["vocabulary"] = model.get_input_embeddings().num_embeddings  # of a base that the adapter fits
-        model.save_pretrained(str(partial), **options)
-        fit_untouched_base(partial, Path(trainer.args.output_dir))
-        (partial / "README.md").unlink(missing_ok=True)  # PEFT's card says nothing true about this adapter
-        config = partial / "adapter_config.json"
-        settings = json.loads(config.read_text())
-        # the student by its name in the recipe: the folder of its weights is this machine's business
-        settings["base_model_name_or_path"], settings["revision"] = student.model, student.revision
-        # PEFT holds them in a set, whose order is another in every process
-        for key in ("target_modules", "target_parameters", "exclude_modules"):
-            if isinstance(settings.get(key), list):
-                settings[key].sort()
-        write_json(config, settings)
-    history = trainer.state.log_history
-    facts["log"] = [{key: entry[key] for key in LOGGED if key in entry} for entry in history if "loss" in entry]
-    if validation_rows:
-        facts["validation_rows"] = validation_rows
-        facts["evaluations"] = [
-            {"step": entry["step"], "epoch": entry["epoch"], "loss": entry["eval_loss"]}
-            for entry in history
-            if "eval_loss" in entry
-        ]
-    write_json(partial / "training.json", facts)
-    shutil.rmtree(output, ignore_errors=True)
-    partial.rename(output)
+def _ids(rows: Iterable[Example]) -> list[str]:
+    return [row.problem_id for row in rows]

@@ -18,6 +18,7 @@ from trl import SFTConfig, SFTTrainer
 from tracedistill.engines.adapters import read_weights
 from tracedistill.engines.lora import HALF, compute_in_base_dtype
 from tracedistill.errors import InputError
+from tracedistill.training.arguments import on_cpu, shared_arguments
 from tracedistill.training.batching import WINDOW, LikeLengthSampler
 from tracedistill.training.collator import SupervisedCollator, row_dataset, row_lengths, with_fillers
 from tracedistill.training.head import lighten_forward
@@ -62,7 +63,7 @@ class TraceTrainer(SFTTrainer):
             data_collator=collator,
             **kwargs,
         )
-        self.add_callback(_Guard(self.sampler))
+        self.add_callback(StepGuard(self.sampler, -(-len(self.sampler) // self.sampler.batch_size)))
         base = self.model.get_base_model() if is_peft_model(self.model) else self.model
         lighten_forward(base, drop_mask=_is_causal(self.model, base))
         if self.accelerator.distributed_type in WHOLE_WEIGHTS:
@@ -100,12 +101,12 @@ class TraceTrainer(SFTTrainer):
         return metrics
 
 
-class _Guard(TrainerCallback):
+class StepGuard(TrainerCallback):
     """Sets the sampler's epoch, and stops before a gradient that is not finite reaches the weights."""
 
-    def __init__(self, sampler: LikeLengthSampler) -> None:
+    def __init__(self, sampler: Any, steps_per_epoch: int) -> None:
         self.sampler = sampler
-        self.steps_per_epoch = -(-len(sampler) // sampler.batch_size)
+        self.steps_per_epoch = steps_per_epoch
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Set the epoch by the steps done: accelerate's wrappers lose it when several processes resume mid-epoch."""
@@ -149,18 +150,18 @@ def load_student(
 
     `full` is for training all weights: they are then held in fp32 and computed in bf16 by autocast.
     """
-    on_cpu = _on_cpu(settings)
+    cpu = on_cpu(settings)
     options: dict[str, Any] = {}
     if quantization_config is not None:
-        options = {"quantization_config": quantization_config, "device_map": {"": "cpu"} if on_cpu else None}
+        options = {"quantization_config": quantization_config, "device_map": {"": "cpu"} if cpu else None}
     model = read_weights(
         str(source),
         revision,
         dtype=torch.bfloat16 if settings.bf16 and not full else torch.float32,
-        attn_implementation=attention_of(settings.attention, str(source), on_cpu=on_cpu, half=settings.bf16),
+        attn_implementation=attention_of(settings.attention, str(source), on_cpu=cpu, half=settings.bf16),
         **options,
     )
-    liger = use_liger(model, settings.liger, on_cpu=on_cpu)
+    liger = use_liger(model, settings.liger, on_cpu=cpu)
     model.kernels = {"attention": model.config._attn_implementation, "liger": liger}
     return model
 
@@ -197,8 +198,8 @@ def build_trainer(
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TraceTrainer:
     """Build a trainer ready to `train()`; see the package's docstring for rows and errors."""
-    on_cpu = _on_cpu(settings)
-    processes = PartialState(cpu=on_cpu).num_processes // context_size()  # of those that have rows of their own
+    cpu = on_cpu(settings)
+    processes = PartialState(cpu=cpu).num_processes // context_size()  # of those that have rows of their own
     share, rest = divmod(settings.batch_size, processes * settings.gradient_accumulation)
     if rest or not share:
         raise InputError(
@@ -226,44 +227,16 @@ def build_trainer(
     train_dataset = row_dataset(train_rows, name="training", vocabulary=vocabulary)
     eval_dataset = None
     quantised = getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False)
-    if eval_rows is not None and quantised and on_cpu:
+    if eval_rows is not None and quantised and cpu:
         # bitsandbytes rebuilds the weights for inference, and behind these no gradient flows
         raise InputError("training: 4-bit weights on a CPU cannot be evaluated between steps; set eval_steps: 0")
     if eval_rows is not None:
         eval_dataset = row_dataset(eval_rows, name="evaluation", vocabulary=vocabulary)
-    # Trained weights in fp32 under autocast only where the frozen ones are not in bf16 already.
-    half = next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
     config = SFTConfig(
-        output_dir=settings.output_dir,
-        learning_rate=settings.learning_rate,
-        num_train_epochs=settings.epochs,
-        max_steps=settings.max_steps,
-        per_device_train_batch_size=share,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        warmup_steps=settings.warmup_steps,
-        lr_scheduler_type=settings.scheduler,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        optim=settings.optimizer,
-        seed=settings.seed,
-        bf16=settings.bf16 and (quantised or not half),
-        activation_checkpointing=settings.gradient_checkpointing,
-        save_strategy="steps" if settings.save_steps else "no",
-        save_steps=settings.save_steps or 500,
-        save_total_limit=settings.save_total_limit,
-        eval_strategy="steps" if settings.eval_steps and eval_dataset is not None else "no",
-        eval_steps=settings.eval_steps or None,
-        logging_steps=settings.logging_steps,
-        logging_nan_inf_filter=False,  # it would log the mean of other steps in place of a loss that is no number
-        disable_tqdm=not settings.progress,
-        report_to=list(settings.report_to) or "none",
-        run_name=settings.run_name,
-        use_cpu=on_cpu,
+        **shared_arguments(settings, model, per_device=share, evaluates=eval_dataset is not None),
         max_length=None,
         completion_only_loss=True,
         dataset_kwargs={"skip_prepare_dataset": True},  # rows are checked and labelled here, never cut
-        remove_unused_columns=False,  # TRL would drop the completion mask
-        dataloader_pin_memory=not on_cpu,
     )
     trainer = TraceTrainer(
         settings=settings,
@@ -275,14 +248,14 @@ def build_trainer(
         peft_config=peft_config,
         callbacks=list(callbacks),
     )
-    if not settings.progress:
-        trainer.remove_callback(PrinterCallback)  # it would print a dictionary for every logged step
+    quieten(trainer, settings)
     return trainer
 
 
-def _on_cpu(settings: TrainerSettings) -> bool:
-    """Return whether to train on the CPU."""
-    return not torch.accelerator.is_available() if settings.use_cpu is None else settings.use_cpu
+def quieten(trainer: Any, settings: TrainerSettings) -> None:
+    """Remove the dictionary that transformers prints for every logged step, unless progress is to be shown."""
+    if not settings.progress:
+        trainer.remove_callback(PrinterCallback)
 
 
 def _is_causal(model: Any, base: Any) -> bool:

@@ -16,11 +16,13 @@ from tracedistill.report.sections.forced import forced
 from tracedistill.report.sections.grid import grid
 from tracedistill.report.sections.labels import labels
 from tracedistill.report.sections.sweep import sweep
+from tracedistill.report.sections.ways import ways
 
 
 def all_sections(view: RunView) -> list[Section]:
     """Make every section that has something to say of this run, in the order in which a reader wants them."""
     makers = (
+        ways,
         accuracy,
         labels,
         comparisons,

@@ -15,9 +15,15 @@ from tracedistill.report.sections.traces import trace_differences
 
 FACTORS = (
     "student", "teacher", "tune", "mix", "rationale_weight", "adapter", "served", "prompt", "plan", "plan_sample",
-    "plans", "forced", "vote", "shots", "shots_with_traces",
+    "plans", "forced", "vote", "shots", "shots_with_traces", "method", "from", "context", "teacher_model", "reward",
+    "rejected",
 )  # fmt: skip
 """Fields of an arm that a study may be about."""
+METHOD_SETTINGS = (
+    "trace_weight", "format_weight", "num_generations", "rollout_temperature", "beta", "epsilon", "num_iterations",
+    "rounds", "learning_rate", "epochs", "max_steps",
+)  # fmt: skip
+"""Fields of an arm that say how its method is run: with another method they come along."""
 LIMITS = ("max_tokens", "samples", "temperature")
 """Fields of an arm that come along: beside another factor nobody can tell them apart."""
 NEEDED_BY = {"max_tokens": "forced", "samples": "vote", "temperature": "vote"}
@@ -41,7 +47,7 @@ def differences_of(first: Made, second: Made) -> list[Found]:
 
 def _factors(first: ArmFacts, second: ArmFacts) -> list[str]:
     """The fields in which two arms' entries differ; `vote` and plans only where they mean something."""
-    names = [*FACTORS, *LIMITS]
+    names = [*FACTORS, *METHOD_SETTINGS, *LIMITS]
     one = {**first.settings, "mix": mix_of(first), "student": first.student, "teacher": first.teacher}
     other = {**second.settings, "mix": mix_of(second), "student": second.student, "teacher": second.teacher}
     return [name for name in names if one.get(name) != other.get(name)]
@@ -55,7 +61,10 @@ def _declared(first: Made, second: Made, factors: Sequence[str]) -> list[Found]:
     other = {**second.arm.settings, "student": second.arm.student, "teacher": second.arm.teacher}
     main = [name for name in factors if name in FACTORS]
     for name in factors:
-        along = name in LIMITS and bool(main) and NEEDED_BY.get(name) not in main
+        if name in METHOD_SETTINGS and "method" in main:
+            found.append(Found(name, short(one.get(name)), short(other.get(name)), "comes with method", False))
+            continue
+        along = name in (*LIMITS, *METHOD_SETTINGS) and bool(main) and NEEDED_BY.get(name) not in main
         why = f"declared, but not told apart from {', '.join(main)}" if along else "declared"
         found.append(Found(name, short(one.get(name)), short(other.get(name)), why, along))
     return found
@@ -86,6 +95,8 @@ def _training(first: Made, second: Made, factors: Sequence[str]) -> list[Found]:
     for name in sorted({*settings[0], *settings[1]}):
         one, other = settings[0].get(name), settings[1].get(name)
         if one != other:
+            if name in METHOD_SETTINGS and name in factors:
+                continue  # told as the arm's own
             of_student = name.startswith("student.") and "student" in factors
             why = "comes with student" if of_student else "not declared"
             found.append(Found(f"training: {name}", short(one), short(other), why, not of_student))

@@ -1,0 +1,87 @@
+"""What the methods of tuned arms need of the task and of other models: looked at before anything is paid."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from tracedistill.engines.scripted import SCRIPTED
+from tracedistill.errors import InputError
+from tracedistill.pipeline.graph import Node
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.recipes import Arm, arm_of_run, judged
+from tracedistill.records import Problem
+from tracedistill.training.learning import Learning
+
+PROBED = 50
+"""Training problems that are looked at for a trace that the task can judge."""
+CALCULATION = "2 + 3 = 5"
+"""A trace that every task of arithmetic judges, whatever its problem."""
+TOLD = ("correct", "incorrect")
+"""Outcomes that say something of a trace."""
+
+
+def arms_to_tune(work: StudyRun, wanted: Sequence[Node]) -> dict[str, Arm]:
+    """Return the arms among these pieces whose adapters are still to be made."""
+    names = {arm_of_run(node.of) for node in wanted if node.kind == "train" and work.run.state(node).kind != "complete"}
+    return {name: arm for name, arm in work.study.arms.items() if name in names}
+
+
+def needs_problems(arms: Collection[Arm]) -> bool:
+    """Return whether the problems must be there to tell what these arms' methods lack."""
+    return any(judged(arm) and arm.reward != "answer" for arm in arms)
+
+
+def method_faults(work: StudyRun, arms: dict[str, Arm]) -> list[str]:
+    """Return why these arms cannot be tuned as they say, in words for a person; empty if they can."""
+    faults: list[str] = []
+    by_trace = [name for name, arm in arms.items() if judged(arm) and arm.reward != "answer"]
+    if by_trace and work.run.path("problems.jsonl").exists() and not judges_traces(work):
+        first = arms[by_trace[0]].reward
+        faults.append(
+            f"arms {', '.join(by_trace)}: reward: {first}: task {work.study.task.name} has no rules that tell a right "
+            "trace from a wrong one, so that no trace would ever be rewarded; set reward: answer"
+        )
+    for name, arm in arms.items():
+        student = work.study.students[work.study.student_of(arm)]
+        try:
+            Learning(arm, attempted=work.study.training.eval_attempts).check(student)
+        except InputError as error:
+            faults.append(f"arms.{name}.method: {error}")
+        if arm.teacher_model is not None and (fault := _vocabulary_fault(work, arm)):
+            faults.append(f"arms.{name}.{fault}")
+    return faults
+
+
+def check_methods(work: StudyRun, arms: dict[str, Arm]) -> None:
+    """Raise InputError with all of `method_faults`."""
+    faults = method_faults(work, arms)
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def judges_traces(work: StudyRun) -> bool:
+    """Return whether the task can say of any trace that it is right or wrong: of its own, or of a calculation."""
+    return any(_judges_trace(work.task, problem) for problem in work.problems("train")[:PROBED])
+
+
+def _judges_trace(task: Any, problem: Problem) -> bool:
+    own = task.decompose(problem)
+    if own is not None and task.judge_output_trace(problem, own.text).outcome in TOLD:
+        return True
+    return task.judge_output_trace(problem, CALCULATION).outcome in TOLD
+
+
+def _vocabulary_fault(work: StudyRun, arm: Arm) -> str:
+    """Why a teacher's distribution cannot be learnt; empty if it can, or if a model is not on this machine yet."""
+    from tracedistill.engines.tokenizers import tokenizer_of
+    from tracedistill.training.models import check_vocabulary
+
+    student, teacher = (work.study.students[name] for name in (work.study.student_of(arm), arm.teacher_model or ""))
+    if SCRIPTED in (student.model[: len(SCRIPTED)], teacher.model[: len(SCRIPTED)]):
+        return "teacher_model: a scripted model has no distribution over tokens"
+    try:
+        check_vocabulary(teacher.model, tokenizer_of(teacher), tokenizer_of(student))
+    except InputError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,201 @@
+"""What the methods of tuned arms need of a recipe: told before anything is paid or trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tracedistill.recipes.schema import TUNING, Arm, Study, key_of
+
+Fail = Callable[[str, str], None]
+"""(key, message): notes an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What one method takes of an arm."""
+
+    fields: tuple[str, ...]
+    """Fields of an arm that belong to it, beside those that belong to all."""
+    draws: bool
+    """Whether completions are drawn from the student."""
+    imitates: bool
+    """Whether the arm's rows are what is learnt: then `tune` may name any intervention."""
+
+
+ALL = ("method", "from_", "learning_rate", "epochs", "max_steps")
+"""Fields that every method takes."""
+METHODS: dict[str, Method] = {
+    "sft": Method((), draws=False, imitates=True),
+    "self-imitation": Method(
+        ("context", "reward", "num_generations", "rollout_temperature", "rounds"), draws=True, imitates=False
+    ),
+    "on-policy": Method(
+        ("context", "teacher_model", "num_generations", "rollout_temperature", "beta"), draws=True, imitates=False
+    ),
+    "grpo": Method(
+        (
+            "reward", "trace_weight", "format_weight", "num_generations", "rollout_temperature", "beta", "epsilon",
+            "num_iterations",
+        ),
+        draws=True,
+        imitates=False,
+    ),
+    "dpo": Method(
+        ("rejected", "reward", "num_generations", "rollout_temperature", "beta"), draws=False, imitates=True
+    ),
+}  # fmt: skip
+"""Value of an arm's `method` -> what it takes."""
+DEFAULT_BETA = {"on-policy": 1.0, "grpo": 0.0, "dpo": 0.1}
+"""What `beta` is where an arm names none: TRL's own."""
+
+
+def beta_of(arm: Arm) -> float:
+    """Return an arm's beta."""
+    return DEFAULT_BETA[arm.method] if arm.beta is None else arm.beta
+
+
+def draws(arm: Arm) -> bool:
+    """Return whether completions are drawn while the arm is trained, or before."""
+    return METHODS[arm.method].draws or arm.rejected == "own"
+
+
+def judged(arm: Arm) -> bool:
+    """Return whether judges decide what is learnt."""
+    return arm.method in ("grpo", "self-imitation") or arm.rejected == "own"
+
+
+def check_method(study: Study, name: str, arm: Arm, fail: Fail) -> None:
+    """Note what does not go together in one arm."""
+    key, method = f"arms.{name}", METHODS.get(arm.method)
+    if method is None:
+        return  # reported already
+    usual = Arm()
+    for field in TUNING:
+        if field in ALL or field in method.fields or getattr(arm, field) == getattr(usual, field):
+            continue
+        users = [each for each, other in METHODS.items() if field in other.fields]
+        fail(f"{key}.{key_of(field)}", f"is of method {' and '.join(users)}; this arm's is {arm.method}")
+    if arm.tune is None:
+        for field in ALL:
+            if getattr(arm, field) != getattr(usual, field):
+                wanted = "set tune: correct (the student writes a trace) or none (the answer alone)"
+                fail(f"{key}.{key_of(field)}", f"is of tuned arms: {wanted}")
+        return
+    _check_numbers(key, arm, fail)
+    if arm.method != "sft":
+        _check_beside(study, key, arm, method, fail)
+    _check_start(study, name, arm, fail)
+    _check_context(study, key, arm, fail)
+    _check_teacher_model(study, key, arm, fail)
+    if arm.method == "dpo" and arm.rejected is None:
+        fail(f"{key}.rejected", "dpo wants what is rejected: an intervention such as `incorrect`, or `own`")
+    if arm.rejected is not None and arm.rejected == arm.tune:
+        fail(f"{key}.rejected", f"is what is chosen (tune: {arm.tune})")
+    if arm.tune == "none" and judged(arm) and arm.reward != "answer":
+        fail(f"{key}.reward", f"{arm.reward}: the arm's student writes no trace (tune: none); set tune: correct")
+
+
+def _check_numbers(key: str, arm: Arm, fail: Fail) -> None:
+    least = {
+        "num_generations": 2 if arm.method == "grpo" else 1, "num_iterations": 1, "rounds": 1, "trace_weight": 0,
+        "format_weight": 0, "beta": 0, "max_steps": 1,
+    }  # fmt: skip
+    for field, value in least.items():
+        given = getattr(arm, field)
+        if given is not None and given < value:
+            fail(f"{key}.{field}", f"must be at least {value}")
+    for field in ("learning_rate", "epochs", "rollout_temperature", "epsilon"):
+        given = getattr(arm, field)
+        if given is not None and given <= 0:
+            fail(f"{key}.{field}", "must be above 0")
+    if arm.method == "on-policy" and arm.beta is not None and arm.beta > 1:
+        fail(f"{key}.beta", "must lie between 0 (forward divergence) and 1 (reverse)")
+    if arm.method == "grpo" and arm.reward == "both" and not arm.trace_weight:
+        fail(f"{key}.trace_weight", "0 rewards the answer alone: set reward: answer")
+
+
+def _check_beside(study: Study, key: str, arm: Arm, method: Method, fail: Fail) -> None:
+    """What the methods beside imitation leave out."""
+    if arm.mix:
+        fail(f"{key}.mix", "mixes rows to imitate; it is of method sft")
+    if arm.rationale_weight is not None:
+        fail(f"{key}.rationale_weight", "is of method sft")
+    if not method.imitates and arm.tune not in ("correct", "none"):
+        fail(
+            f"{key}.tune",
+            f"'{arm.tune}': {arm.method} imitates no row; tune says whether a trace is wanted: correct, or none",
+        )
+    training = study.training
+    if training is not None and training.method == "full":
+        fail(f"{key}.method", f"{arm.method} trains an adapter: set training.method: lora, or method: sft")
+    if training is not None and training.lora_init in ("pissa", "pissa_niter_16", "olora"):
+        fail(
+            f"{key}.method",
+            f"{arm.method} is held against the student without its adapter, and training.lora_init: "
+            f"{training.lora_init} changes that one; use default",
+        )
+    if training is not None and arm.num_iterations and (training.save_steps or 0) % arm.num_iterations:
+        fail(
+            f"{key}.num_iterations",
+            f"training.save_steps ({training.save_steps}) must be a multiple of it: a resumed training starts with "
+            "new completions",
+        )
+
+
+def _check_start(study: Study, name: str, arm: Arm, fail: Fail) -> None:
+    """The adapter that training starts from is another tuned arm's of this student, and there is no circle."""
+    seen, source = [name], arm.from_
+    if source is None:
+        return
+    lender = study.arms.get(source)
+    key = f"arms.{name}.from"
+    if source == name or lender is None or lender.tune is None:
+        others = [each for each in study.tuned_arms() if each != name]
+        fail(key, f"'{source}' is no other tuned arm; there are: {', '.join(others) or 'none'}")
+        return
+    if study.student_of(lender) != study.student_of(arm):
+        fail(key, f"'{source}' tunes another student")
+    if study.training is not None and study.training.method == "full":
+        fail(key, "starts from an adapter, and training.method: full makes none")
+    if study.training is not None and study.training.lora_init != "default":
+        fail(key, f"takes the adapter as it is; training.lora_init: {study.training.lora_init} would set it anew")
+    while source is not None:
+        if source in seen:
+            fail(key, f"arms start from each other in a circle: {' -> '.join([*seen, source])}")
+            return
+        seen.append(source)
+        following = study.arms.get(source)
+        source = None if following is None else following.from_
+
+
+def _check_context(study: Study, key: str, arm: Arm, fail: Fail) -> None:
+    """What is shown to whoever is learnt from is the prompt of an untuned arm of the same student."""
+    if arm.method == "on-policy" and arm.context is None and arm.teacher_model is None:
+        fail(
+            f"{key}.context",
+            "a student that learns from itself must be shown something: name an arm whose prompt shows a plan or "
+            "examples, or a teacher_model",
+        )
+    if arm.context is None:
+        return
+    other = study.arms.get(arm.context)
+    if other is None:
+        fail(f"{key}.context", f"unknown arm '{arm.context}'; there are: {', '.join(study.arms)}")
+    elif other.tune is not None or other.adapter is not None or other.served is not None or other.forced is not None:
+        fail(f"{key}.context", f"'{arm.context}' is tuned or forced; name an arm in context")
+    elif study.student_of(other) != study.student_of(arm):
+        fail(f"{key}.context", f"'{arm.context}' is of another student")
+
+
+def _check_teacher_model(study: Study, key: str, arm: Arm, fail: Fail) -> None:
+    """A teacher whose distribution is learnt runs here, in weights."""
+    if arm.teacher_model is None:
+        return
+    teacher = study.students.get(arm.teacher_model)
+    if teacher is None:
+        fail(f"{key}.teacher_model", f"unknown student '{arm.teacher_model}'; there are: {', '.join(study.students)}")
+    elif teacher.base_url is not None:
+        fail(f"{key}.teacher_model", "runs at an endpoint, which gives no distribution over all tokens")
+    elif arm.teacher_model == study.student_of(arm):
+        fail(f"{key}.teacher_model", "is the student itself: leave it out, and name a context")

@@ -1,0 +1,268 @@
+"""Ways: arms by how they were learnt, what they came to and what they cost, the gain of a prompt that they keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracedistill.files import read_json
+from tracedistill.report.columns import TRACES, Columns
+from tracedistill.report.format import between, dollars, number, of_share, percent
+from tracedistill.report.records import Cell, Section, Table
+from tracedistill.report.runs import ArmFacts, RunView
+from tracedistill.report.sections.making import manifests_of_arm, recipe_of
+from tracedistill.report.sections.scores import scores_of, share_of
+from tracedistill.stats import Share, share_kept
+
+PROMPTED = "in context"
+"""What stands for a method in arms that are not tuned."""
+COUNTED = ("drawn", "read", "trained", "scored", "flops")
+"""What `training.json` counts of a training."""
+PART = 0.2
+"""Share of the steps at either end of a training whose rewards are held against each other."""
+
+
+def ways(view: RunView) -> Section | None:
+    """Arms by method; None if all tuned arms have one method and none starts from another."""
+    tuned = [arm for arm in view.arms if arm.tune is not None and arm.kind == "tuned"]
+    if len({_method(arm) for arm in tuned}) < 2 and not any(arm.settings.get("from") for arm in tuned):
+        return None
+    arms = [arm for arm in view.arms if arm.kind in (PROMPTED, "tuned") and view.attempts(arm.name).n]
+    spent = {arm.name: _spent(view, arm) for arm in arms}
+    further = (_kept(view, arms), _curves(view, tuned), _rewards(view, tuned))
+    tables = [_outcomes(view, arms), _costs(view, arms, spent), *(table for table in further if table is not None)]
+    seeds = max((len(np.unique(view.attempts(arm.name).seed)) for arm in tuned), default=1)
+    about = "these adapters" if seeds < 2 else f"{seeds} adapters per arm"
+    note = (
+        "How knowledge was put into the student, and what that came to on the test problems: a statement about "
+        f"{about}, this student and this task. Comparisons with their corrected p values stand below."
+    )
+    return Section("ways", "Ways", (note,), tuple(tables))
+
+
+def _method(arm: ArmFacts) -> str:
+    return str(arm.settings.get("method") or "sft") if arm.tune is not None else PROMPTED
+
+
+def _said(arm: ArmFacts) -> str:
+    """The method with what tells it from others of its kind."""
+    if arm.tune is None:
+        return PROMPTED
+    method = _method(arm)
+    by = {
+        "sft": "answers" if arm.tune == "none" else arm.tune,
+        "self-imitation": f"accepted by {arm.settings.get('reward')}",
+        "on-policy": f"from {arm.settings.get('teacher_model') or 'itself shown ' + str(arm.settings.get('context'))}",
+        "grpo": f"reward {arm.settings.get('reward')}",
+        "dpo": f"over {arm.settings.get('rejected')}",
+    }
+    return f"{method}: {by[method]}"
+
+
+def _outcomes(view: RunView, arms: Sequence[ArmFacts]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for arm in arms:
+        columns = view.attempts(arm.name)
+        found = share_of(columns.right, columns.problem)
+        interval = of_share(found)[1] if isinstance(found, Share) else between(found.low, found.high)
+        rows.append((
+            arm.name, _said(arm), arm.settings.get("from"), f"{int(columns.right.sum())} of {columns.n}",
+            percent(found.value), interval, *_joint(columns), int(np.median(columns.tokens_out)),
+        ))  # fmt: skip
+    return Table(
+        "what each came to",
+        (
+            "arm", "way", "from", "right", "answers right", "95% interval", "traces right", "both", "trace alone",
+            "answer alone", "median tokens",
+        ),
+        tuple(rows),
+        note="From: the arm whose adapter it starts from. Both: trace and answer right; answer alone: by a trace that "
+        "is wrong or cannot be read. A dash: the arm writes no trace that is judged.",
+    )  # fmt: skip
+
+
+def _joint(columns: Columns) -> tuple[Cell, ...]:
+    """Right traces; both right, trace alone, answer alone; dashes if no trace is judged."""
+    silent = np.isin(columns.trace, [TRACES.index("none"), TRACES.index("not judged")])
+    if silent.all():
+        return (None,) * 4
+    trace, answer = np.equal(columns.trace, 0), columns.right
+    cells = (trace & answer, trace & ~answer, ~trace & answer)
+    return (int(trace.sum()), *(int(cell.sum()) for cell in cells))
+
+
+# ---- cost
+
+
+def _facts(view: RunView, arm: ArmFacts) -> list[Mapping[str, Any]]:
+    """What each of an arm's trainings left behind (`training.json`), the first seed first."""
+    found: list[Mapping[str, Any]] = []
+    for seed in range(1 + max((int(each) for each in np.unique(view.attempts(arm.name).seed)), default=0)):
+        name = arm.own if seed == 0 else f"{arm.own}.seed{seed}"
+        path = arm.folder / "adapters" / name / "training.json"
+        if path.exists():
+            found.append(read_json(path))
+    return found
+
+
+def _spent(view: RunView, arm: ArmFacts) -> dict[str, float] | None:
+    """What one adapter has cost, with the arms that it starts from; None: unknown."""
+    if arm.tune is None:
+        return dict.fromkeys((*COUNTED, "seconds", "usd"), 0.0)
+    facts = _facts(view, arm)
+    if not facts or "work" not in facts[0]:
+        return None
+    total = {key: float(np.mean([each["work"][key] for each in facts])) for key in COUNTED}
+    manifests = manifests_of_arm(view, "train", arm.name)
+    total["seconds"] = float(np.mean([each["seconds"] for each in manifests])) if manifests else 0.0
+    students = recipe_of(view, arm).get("students") or {}
+    hourly = float((students.get(arm.student) or {}).get("usd_per_hour") or 0.0)
+    total["usd"] = total["seconds"] / 3600 * hourly
+    source = _named(view, arm, arm.settings.get("from"))
+    if source is not None:
+        before = _spent(view, source)
+        if before is None:
+            return None
+        total = {key: value + before[key] for key, value in total.items()}
+    return total
+
+
+def _named(view: RunView, arm: ArmFacts, name: str | None) -> ArmFacts | None:
+    """An arm of the same run by its name in the recipe."""
+    return next(
+        (each for each in view.arms if name is not None and each.own == name and each.folder == arm.folder), None
+    )
+
+
+def _costs(view: RunView, arms: Sequence[ArmFacts], spent: Mapping[str, Mapping[str, float] | None]) -> Table:
+    """Accuracy against cost, the cheapest first."""
+    known = [arm for arm in arms if spent[arm.name] is not None]
+    shares = {arm.name: float(view.attempts(arm.name).right.mean()) for arm in known}
+    known.sort(key=lambda arm: (spent[arm.name]["flops"], shares[arm.name]))  # type: ignore[index]
+    rows: list[tuple[Cell, ...]] = []
+    best = -1.0
+    priced = any(cost["usd"] for cost in spent.values() if cost is not None)
+    for arm in known:
+        cost = spent[arm.name]
+        assert cost is not None
+        leads = shares[arm.name] > best
+        best = max(best, shares[arm.name])
+        rows.append((
+            arm.name, percent(shares[arm.name]), "yes" if leads else "", number(cost["flops"] / 1e12),
+            *(number(cost[key]) for key in ("drawn", "read", "trained", "scored", "seconds")),
+            *((dollars(cost["usd"]),) if priced else ()),
+        ))  # fmt: skip
+    return Table(
+        "accuracy against the cost of training",
+        (
+            "arm", "answers right", "best so far", "10^12 operations", "tokens drawn", "prompts read", "trained on",
+            "by a frozen model", "seconds", *(("dollars",) if priced else ()),
+        ),
+        tuple(rows),
+        note="Of one adapter, with all that it starts from; cheapest first. Best so far: no cheaper arm has more right "
+        "answers (chance not counted). Operations: 2 per weight and token forward, 2 more for the gradient to what "
+        "lies before; an adapter's own and attention's are left out. Seconds: with all else that ran on the machine, "
+        "and of a resumed training those of its last launch. In context every question costs: see Cost.",
+    )  # fmt: skip
+
+
+# ---- the gain of a prompt
+
+
+def _kept(view: RunView, arms: Sequence[ArmFacts]) -> Table | None:
+    """Which share of an arm's gain in context tuned arms keep without its prompt."""
+    rng = np.random.default_rng(view.seed)
+    rows: list[tuple[Cell, ...]] = []
+    for arm in arms:
+        context = _named(view, arm, arm.settings.get("context"))
+        plain = _plain(arms, arm)
+        if context is None or plain is None or not view.attempts(context.name).n:
+            continue
+        scores = [scores_of(view.attempts(each.name)) for each in (arm, context, plain)]
+        common = [each for each in scores[0].ids if all(each in other.ids for other in scores[1:])]
+        means = [
+            np.nanmean(each.values[[each.ids.index(problem_id) for problem_id in common]], axis=1) for each in scores
+        ]
+        if not common or any(np.isnan(mean).any() for mean in means):
+            continue
+        found = share_kept(means[0], means[1], means[2], rng)
+        gain = f"{100 * found.gain:+.1f} ({100 * found.gain_low:.1f} to {100 * found.gain_high:.1f})"
+        share = None if found.share is None else percent(found.share)
+        interval = None if found.low is None or found.high is None else between(found.low, found.high)
+        rows.append((
+            arm.name, plain.name, percent(float(means[2].mean())), context.name, percent(float(means[1].mean())), gain,
+            percent(float(means[0].mean())), share, interval, found.n,
+        ))  # fmt: skip
+    if not rows:
+        return None
+    return Table(
+        "share of the gain in context that is kept without the prompt",
+        (
+            "arm", "without", "right", "in context", "right", "gain in points", "tuned, without the prompt: right",
+            "share kept", "95% interval", "n",
+        ),
+        tuple(rows),
+        note="Problems drawn anew (bootstrap). A dash: the gain in context may be none, so that a share of it says "
+        "nothing. Above 100%: the arm also learnt something that the prompt alone does not do, such as the form of an "
+        "answer.",
+    )  # fmt: skip
+
+
+def _plain(arms: Sequence[ArmFacts], arm: ArmFacts) -> ArmFacts | None:
+    """The untuned arm that asks as the tuned one is asked."""
+    for other in arms:
+        same = other.student == arm.student and other.prompt == arm.prompt and other.folder == arm.folder
+        if same and other.kind == PROMPTED and not other.forced and other.tune is None:
+            return other
+    return None
+
+
+# ---- over the training
+
+
+def _curves(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
+    """Right answers and traces on validation problems between steps."""
+    curves = {arm.name: facts[0]["curve"] for arm in tuned if (facts := _facts(view, arm)) and "curve" in facts[0]}
+    if not curves:
+        return None
+    steps = sorted({point["step"] for curve in curves.values() for point in curve})
+    rows: list[tuple[Cell, ...]] = []
+    for name, curve in curves.items():
+        at = {point["step"]: f"{point['answers_right']} / {point['traces_right']}" for point in curve}
+        rows.append((name, curve[0]["attempts"], *(at.get(step) for step in steps)))
+    return Table(
+        "learning curves on validation problems: right answers / right traces",
+        ("arm", "n", *(f"step {step}" for step in steps)),
+        tuple(rows),
+        note="Greedy, behind so many steps; step 0 is the start. No test problem is among them. First seed.",
+    )
+
+
+def _rewards(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
+    """What was drawn in the first and the last part of a training by reward: a reward that is hacked shows here."""
+    rows: list[tuple[Cell, ...]] = []
+    for arm in tuned:
+        facts = _facts(view, arm) if _method(arm) == "grpo" else []
+        log = [entry for entry in facts[0]["log"] if "reward" in entry] if facts else []
+        if not log:
+            continue
+        count = max(1, round(PART * len(log)))
+        for label, part in ((f"first {count}", log[:count]), (f"last {count}", log[-count:])):
+            mean = {key: float(np.mean([entry[key] for entry in part if key in entry])) for key in part[0]}
+            cells = [percent(mean[key]) for key in ("both", "answer_alone", "trace_alone", "neither", "copied")]
+            length, cut = mean["completions/mean_length"], mean["completions/clipped_ratio"]
+            rows.append((arm.name, label, f"{mean['reward']:.2f}", *cells, f"{length:.1f}", percent(cut)))
+    if not rows:
+        return None
+    return Table(
+        "what was drawn while rewards were learnt",
+        (
+            "arm", "steps", "reward", "trace & answer", "answer alone", "trace alone", "neither",
+            "trace holds the answer", "mean tokens", "cut off",
+        ),
+        tuple(rows),
+        note="Shares of the completions drawn on training problems. A reward is hacked if it rises and right traces do "
+        "not: answers alone, traces that copy, longer completions. First seed.",
+    )  # fmt: skip

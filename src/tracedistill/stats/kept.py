@@ -1,0 +1,72 @@
+"""What share of a gain is kept: of the prompt's gain in context, by a student that is not shown the prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tracedistill.stats.intervals import check_confidence
+from tracedistill.stats.paired import check_scores, paired_bootstrap
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A share of a gain with its interval."""
+
+    gain: float
+    """What the prompt gains over no prompt, 0 to 1."""
+    gain_low: float
+    """Lower end of the gain's interval."""
+    gain_high: float
+    """Upper end of the gain's interval."""
+    share: float | None
+    """Of that gain, what is kept without the prompt: above 1 if more than all, below 0 if less than nothing. None if
+    the gain's interval holds 0: a share of what may be nothing means nothing."""
+    low: float | None
+    """Lower end of the share's interval."""
+    high: float | None
+    """Upper end of the share's interval."""
+    n: int
+    """Problems."""
+
+
+def share_kept(
+    without: ArrayLike,
+    shown: ArrayLike,
+    plain: ArrayLike,
+    rng: np.random.Generator,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+) -> Kept:
+    """(mean(without) - mean(plain)) / (mean(shown) - mean(plain)), problems drawn anew, with a percentile interval.
+
+    One score in 0..1 per problem, in the same order: of the student that was tuned and is not shown the prompt, of the
+    untuned one that is shown it, and of the untuned one that is not. ValueError for other lengths or values. Resamples
+    in which the prompt gains nothing count as the worst that the others hold, so that an uncertain gain widens the
+    interval.
+    """
+    check_confidence(confidence)
+    rows = [np.asarray(each, dtype=np.float64) for each in (without, shown, plain)]
+    if any(each.ndim != 1 or each.shape != rows[0].shape for each in rows):
+        raise ValueError("need one score per problem in all three, in the same order")
+    for each in rows:
+        check_scores(each)
+    tuned, context, base = rows
+    n = len(base)
+    gain = paired_bootstrap(context, base, rng, resamples, confidence)
+    if not n or gain.low <= 0 <= gain.high:
+        return Kept(gain.estimate, gain.low, gain.high, None, None, None, n)
+    # problems that agree in all three scores are one cell: counts are drawn, whatever n is
+    cells, counts = np.unique(np.stack(rows, axis=1).round(12), axis=0, return_counts=True)
+    drawn = rng.multinomial(n, counts / n, size=resamples) / n
+    kept, gained = drawn @ (cells[:, 0] - cells[:, 2]), drawn @ (cells[:, 1] - cells[:, 2])
+    usable = np.sign(gained) == np.sign(gain.estimate)
+    ratios = np.divide(kept, gained, out=np.full(resamples, np.nan), where=usable & (gained != 0))
+    known = ratios[~np.isnan(ratios)]
+    tail = (1 - confidence) / 2
+    lost = 1 - len(known) / resamples
+    low, high = np.quantile(known, [max(0.0, tail - lost), min(1.0, 1 - tail + lost)])
+    share = float((tuned.mean() - base.mean()) / (context.mean() - base.mean()))
+    return Kept(gain.estimate, gain.low, gain.high, share, float(low), float(high), n)

@@ -1,0 +1,59 @@
+"""Learning curves: greedy attempts at validation problems between steps, judged as evaluation judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from accelerate import PartialState
+from transformers import TrainerCallback
+
+from tracedistill.training.methods.judging import Judge
+from tracedistill.training.methods.writing import Writer
+
+ATTEMPTS = "attempts"
+"""Key of a log entry that is a point of the curve: how many problems were attempted."""
+
+
+class Curve(TrainerCallback):
+    """Has the student answer the same validation problems every so many steps, and behind the last.
+
+    Greedy: no random number is drawn, so that the training is what it would be without. The first process answers
+    alone.
+    """
+
+    def __init__(self, prompts: Mapping[str, list[int]], judge: Judge, every: int) -> None:
+        """`prompts`: problem id -> tokens."""
+        self.prompts = dict(prompts)
+        self.judge = judge
+        self.every = every
+        self.writer: Writer | None = None
+
+    def attach(self, model: Any, tokenizer: Any, max_tokens: int) -> None:
+        """Say whose curve it is; to be called once the trainer has made the adapter."""
+        self.writer = Writer(model, tokenizer, max_tokens, temperature=0.0)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Take the point before the first step."""
+        if state.global_step == 0:
+            self._attempt(state)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Take a point of the curve."""
+        if state.global_step % self.every == 0 or state.global_step >= state.max_steps:
+            self._attempt(state)
+
+    def _attempt(self, state: Any) -> None:
+        if self.writer is not None and PartialState().is_main_process:
+            ids = list(self.prompts)
+            written = self.writer.write([self.prompts[each] for each in ids], [(0, 0)] * len(ids))
+            judged = self.judge(ids, written)
+            state.log_history.append({
+                "step": state.global_step,
+                "epoch": round(float(state.epoch or 0.0), 6),
+                ATTEMPTS: len(ids),
+                "answers_right": sum(each.answer == 1 for each in judged),
+                "traces_right": sum(each.trace == 1 for each in judged),
+                "tokens": sum(map(len, written)),
+            })  # fmt: skip
+        PartialState().wait_for_everyone()

@@ -1,0 +1,50 @@
+"""What the judges say of a completion, and how completions in tokens are brought before them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tracedistill.chat.formats import FormatName
+from tracedistill.chat.rendering import end_id, read_completion
+
+PARTS = ("answer", "trace", "format")
+"""What a completion is judged by, each apart; their weights are the arm's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One completion, judged."""
+
+    answer: float
+    """1: the answer is right."""
+    trace: float | None
+    """1: the trace is right; None: no rule tells."""
+    format: float
+    """1: an answer was found, and a trace that can be read where one is wanted."""
+    copied: bool = False
+    """Whether the trace holds the answer verbatim."""
+
+    def accepted(self, by: Literal["answer", "trace", "both"]) -> bool:
+        """Return whether what is asked for is right."""
+        wanted = {"answer": (self.answer,), "trace": (self.trace,), "both": (self.answer, self.trace)}[by]
+        return all(each == 1 for each in wanted)
+
+
+TextJudge = Callable[[Sequence[str], Sequence[str], Sequence[bool]], list[Judged]]
+"""(problem ids, texts, whether each ended by itself) -> what the task's judges say."""
+Judge = Callable[[Sequence[str], Sequence[list[int]]], list[Judged]]
+"""(problem ids, completions in tokens) -> what the task's judges say of each."""
+
+
+def by_tokens(judge: TextJudge, tokenizer: Any, style: FormatName, max_tokens: int) -> Judge:
+    """Return a judge of completions in tokens; what has `max_tokens` of them and no end is cut off."""
+    end = end_id(tokenizer)
+
+    def judge_tokens(problem_ids: Sequence[str], completions: Sequence[list[int]]) -> list[Judged]:
+        texts = [read_completion(tokenizer, tokens, style) for tokens in completions]
+        ended = [len(tokens) < max_tokens or tokens[-1] == end for tokens in completions]
+        return judge(problem_ids, texts, ended)
+
+    return judge_tokens

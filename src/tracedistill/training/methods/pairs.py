@@ -1,0 +1,95 @@
+"""DPO (arXiv 2305.18290) on TRL's trainer: of two completions of one problem, the chosen one over the rejected one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+from accelerate import PartialState
+from trl import DPOConfig, DPOTrainer
+
+from tracedistill.engines.lora import compute_in_base_dtype
+from tracedistill.errors import InputError
+from tracedistill.training.arguments import shared_arguments
+from tracedistill.training.methods.order import ProblemSampler
+from tracedistill.training.methods.rollouts import steps_of
+from tracedistill.training.settings import TrainerSettings
+from tracedistill.training.trainer import WHOLE_WEIGHTS, StepGuard, hold_in_fp32, quieten
+
+PAIRED = ("rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected")
+"""What TRL's log says of pairs, kept: how often and by how much the chosen is preferred, and both log-probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two completions of one prompt, in tokens."""
+
+    prompt: list[int]
+    """The prompt."""
+    chosen: list[int]
+    """What is to become likelier, its end token included."""
+    rejected: list[int]
+    """What is to become less likely, its end token included."""
+
+
+class PairTrainer(DPOTrainer):
+    """DPO on rows that are tokens already, in the supervised arms' order."""
+
+    sampler: ProblemSampler
+
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        """Take the rows as they are: TRL would tokenise texts and cut at a length."""
+        return dataset
+
+    def _get_train_sampler(self, dataset: Any = None) -> ProblemSampler:  # noqa: ARG002
+        """Order problems as the supervised arms do."""
+        return self.sampler
+
+
+def pair_trainer(
+    model: Any,
+    tokenizer: Any,
+    pairs: Sequence[Pair],
+    settings: TrainerSettings,
+    *,
+    beta: float,
+    peft_config: Any = None,
+    callbacks: Sequence[Any] = (),
+) -> PairTrainer:
+    """Set up DPO on these pairs; `beta`: how dear it is to leave the starting point."""
+    parts = PartialState().num_processes * settings.gradient_accumulation
+    share, rest = divmod(settings.batch_size, parts)
+    if rest or not share:
+        raise InputError(
+            f"training: batch_size {settings.batch_size} cannot be shared evenly by {parts} processes and "
+            f"micro-batches; make it a multiple of {parts}"
+        )
+    sampler = ProblemSampler(len(pairs), settings.batch_size, draws=1, passes=1, seed=settings.seed)
+    config = DPOConfig(
+        **shared_arguments(settings, model, per_device=share) | {"max_steps": steps_of(settings, sampler.steps)},
+        beta=beta,
+        max_length=None,  # rows that are too long are left out before, and never cut
+    )
+    columns = {
+        "prompt_ids": [pair.prompt for pair in pairs],
+        "chosen_ids": [pair.chosen for pair in pairs],
+        "rejected_ids": [pair.rejected for pair in pairs],
+    }
+    trainer = PairTrainer(
+        model=model,
+        args=config,
+        train_dataset=datasets.Dataset.from_dict(columns),
+        processing_class=tokenizer,
+        peft_config=peft_config,
+        callbacks=list(callbacks),
+    )
+    if trainer.accelerator.distributed_type not in WHOLE_WEIGHTS:
+        raise InputError("training: method dpo wants whole weights in every process (DDP, or one process)")
+    trainer.sampler = sampler
+    trainer.add_callback(StepGuard(sampler, sampler.steps))
+    hold_in_fp32(trainer.model)
+    compute_in_base_dtype(trainer.model)
+    quieten(trainer, settings)
+    return trainer

@@ -1,0 +1,120 @@
+"""What the trainers that draw completions have in common: prompts in tokens, our draws, our order, counted tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from accelerate import PartialState
+
+from tracedistill.engines.lora import compute_in_base_dtype
+from tracedistill.errors import InputError
+from tracedistill.training.methods.order import ProblemSampler
+from tracedistill.training.methods.writing import Writer
+from tracedistill.training.settings import TrainerSettings
+from tracedistill.training.trainer import WHOLE_WEIGHTS, StepGuard, hold_in_fp32, quieten
+from tracedistill.training.work import DRAWN, READ, SCORED
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How completions are drawn during training."""
+
+    num_generations: int
+    """Completions per problem and step."""
+    max_completion_length: int
+    """Tokens of one, its end included."""
+    temperature: float = 1.0
+    """Of the draws, and of the distributions that losses compare."""
+    num_iterations: int = 1
+    """Updates that use one set of completions."""
+
+
+class Rollouts:
+    """Mixed into a TRL trainer whose dataset's `prompt` column holds problem ids; `prompts` gives their tokens.
+
+    TRL would render a prompt with the tokenizer's template alone, draw with one generator for the whole batch, and
+    order problems in a way of its own. Here prompts are those of evaluation, each completion has a generator seeded by
+    step and place (so that a resumed training and one on more processes draw the same), and a step has the problems
+    that a supervised arm's step has.
+    """
+
+    accelerator: Any
+    args: Any
+    model: Any
+    state: Any
+
+    def prepare_rollouts(self, prompts: Mapping[str, list[int]], drawing: Drawing, settings: TrainerSettings) -> None:
+        """Set up what TRL's constructor does not know of; to be called behind it."""
+        if self.accelerator.distributed_type not in WHOLE_WEIGHTS:
+            raise InputError(
+                "training: completions are drawn from whole weights, and this launch shards them; use a DDP or "
+                "single-process accelerate configuration for methods other than sft"
+            )
+        self.prompts = prompts
+        self.drawing = drawing
+        self.settings = settings
+        self.drawn = dict.fromkeys((DRAWN, READ, SCORED), 0)
+        tokenizer: Any = self._tokenizer  # type: ignore[attr-defined]
+        self.writer = Writer(self.model, tokenizer, drawing.max_completion_length, drawing.temperature)
+        self.eos_token_ids = list(self.writer.ends)
+        self.sampler = ProblemSampler(
+            len(self.train_dataset),  # type: ignore[attr-defined]
+            settings.batch_size,
+            draws=drawing.num_generations,
+            passes=settings.gradient_accumulation * drawing.num_iterations,
+            seed=settings.seed,
+        )
+        guard = StepGuard(self.sampler, self.sampler.steps * drawing.num_iterations)
+        self.add_callback(guard)  # type: ignore[attr-defined]
+        quieten(self, settings)
+        hold_in_fp32(self.model)
+        compute_in_base_dtype(self.model)
+
+    def _get_train_sampler(self, dataset: Any = None) -> ProblemSampler:  # noqa: ARG002
+        """Order problems as the supervised arms do."""
+        return self.sampler
+
+    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        """Look up the tokens of these problems' prompts."""
+        return [self.prompts[problem_id] for problem_id in prompts], None, {}
+
+    def draw(self, prompt_ids: list[list[int]]) -> list[list[int]]:
+        """Draw one completion behind each prompt."""
+        rank, count = self.accelerator.process_index, len(prompt_ids)
+        number = self.state.global_step // self.drawing.num_iterations
+        # one seed per step and training; the place in the step over all processes tells completions apart
+        seeds = [(self.settings.seed * 1_000_003 + number, rank * count + place) for place in range(count)]
+        completions = self.writer.write(prompt_ids, seeds)
+        self.drawn[DRAWN] += sum(map(len, completions)) * self.accelerator.num_processes
+        self.drawn[READ] += sum(map(len, prompt_ids)) * self.accelerator.num_processes
+        return completions
+
+    def counted(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """The entry of the log with the tokens since the last one; a resumed training finds their sum in the log."""
+        if "loss" not in logs:
+            return logs
+        logs |= self.drawn
+        self.drawn = dict.fromkeys(self.drawn, 0)
+        return logs
+
+
+def completions_per_process(settings: TrainerSettings, drawing: Drawing) -> int:
+    """Completions of one micro-batch on one process; InputError if they cannot be shared evenly."""
+    processes = PartialState().num_processes
+    parts = processes * settings.gradient_accumulation
+    share, rest = divmod(settings.batch_size * drawing.num_generations, parts)
+    if rest or not share:
+        raise InputError(
+            f"training: {settings.batch_size} problems with {drawing.num_generations} completions each cannot be "
+            f"shared evenly by {processes} processes with {settings.gradient_accumulation} micro-batches each; make "
+            f"their product a multiple of {parts}"
+        )
+    return int(share)
+
+
+def steps_of(settings: TrainerSettings, per_epoch: int) -> int:
+    """Steps of a whole training, as a supervised arm takes them."""
+    return settings.max_steps if settings.max_steps > 0 else max(1, math.ceil(settings.epochs * per_epoch))

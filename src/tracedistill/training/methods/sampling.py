@@ -1,0 +1,114 @@
+"""Completions drawn once, before a training: for self-imitation, and for pairs with the student's own failures."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracedistill.files import dumps, from_json, read_jsonl
+from tracedistill.training.methods.judging import Judge, Judged
+from tracedistill.training.methods.writing import AT_ONCE, Writer
+
+LOOK = 0.2
+"""Seconds between two looks for a file that another process writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One completion of the student's own."""
+
+    problem_id: str
+    """Its problem."""
+    sample: int
+    """Which of the problem's, from 0."""
+    tokens: tuple[int, ...]
+    """It in tokens, its end included."""
+    text: str
+    """It as it reads."""
+    answer: float
+    """1: its answer is right."""
+    trace: float | None
+    """1: its trace is right; None: no rule tells."""
+    format: float
+    """1: it can be read."""
+
+    @property
+    def judged(self) -> Judged:
+        """What the judges said."""
+        return Judged(self.answer, self.trace, self.format)
+
+
+def draw_completions(
+    load: Callable[[], Writer],
+    prompts: Mapping[str, list[int]],
+    each: int,
+    seed: int,
+    judge: Judge,
+    read: Callable[[Sequence[int]], str],
+    file: Path,
+    *,
+    is_main: bool,
+) -> list[Drawn]:
+    """Draw `each` completions per problem into a file, judged, in the problems' order.
+
+    `load` makes what writes them, and is called if there is something to write. Groups of AT_ONCE are appended as they
+    end: a killed drawing goes on behind the last whole line. One process draws; the others wait for the file.
+    """
+    partial = file.with_name(f"{file.name}.partial")
+    while not is_main and not file.exists():
+        time.sleep(LOOK)
+    if not file.exists():
+        places = [(problem_id, sample) for problem_id in prompts for sample in range(each)]
+        done = _whole_lines(partial)
+        writer = load() if done < len(places) else None
+        with partial.open("a", encoding="utf-8") as stream:
+            for start in range(done, len(places), AT_ONCE):
+                part = places[start : start + AT_ONCE]
+                assert writer is not None
+                # a place of its own for every completion: the same draws wherever a killed drawing stopped
+                seeds = [(seed, place) for place in range(start, start + len(part))]
+                written = writer.write([prompts[problem_id] for problem_id, _ in part], seeds)
+                verdicts = judge([problem_id for problem_id, _ in part], written)
+                for (problem_id, sample), tokens, said in zip(part, written, verdicts, strict=True):
+                    drawn = Drawn(problem_id, sample, tuple(tokens), read(tokens), said.answer, said.trace, said.format)
+                    stream.write(dumps(drawn) + "\n")
+                stream.flush()
+        partial.rename(file)
+    return list(read_jsonl(file, Drawn))
+
+
+def _whole_lines(partial: Path) -> int:
+    """Lines that were written to their end; what follows them is cut off."""
+    if not partial.exists():
+        return 0
+    with partial.open("rb+") as stream:
+        lines = [line for line in stream if line.endswith(b"\n")]
+        stream.truncate(sum(map(len, lines)))
+    for line in lines:
+        from_json(Drawn, json.loads(line))
+    return len(lines)
+
+
+def first_accepted(drawn: Sequence[Drawn], by: Any) -> dict[str, Drawn]:
+    """Return each problem's first completion that the judges accept and that ended by itself."""
+    found: dict[str, Drawn] = {}
+    for one in drawn:
+        if one.problem_id not in found and one.judged.accepted(by):
+            found[one.problem_id] = one
+    return found
+
+
+def nearest_failed(drawn: Sequence[Drawn], by: Any, lengths: Mapping[str, int]) -> dict[str, Drawn]:
+    """Return each problem's failed completion whose length in tokens is nearest to the given one."""
+    found: dict[str, Drawn] = {}
+    for one in drawn:
+        if one.judged.accepted(by) or one.problem_id not in lengths:
+            continue
+        wanted, best = lengths[one.problem_id], found.get(one.problem_id)
+        if best is None or abs(len(one.tokens) - wanted) < abs(len(best.tokens) - wanted):
+            found[one.problem_id] = one
+    return found
