@@ -496,9 +496,9 @@ def test_the_format_reaches_the_rows(folder: Path, tmp_path: Path) -> None:
     own = train._trained
     with pytest.MonkeyPatch.context() as patch:
 
-        def watched(name: str, data: Any, heldout: Any, tokenizer: Any, *args: Any) -> Any:
-            seen.extend(tokenizer.decode(row["input_ids"]) for row in data)
-            return own(name, data, heldout, tokenizer, *args)
+        def watched(name: str, learning: Any, data: Any, tokenizer: Any, *args: Any) -> Any:
+            seen.extend(tokenizer.decode(row["input_ids"]) for row in data.rows)
+            return own(name, learning, data, tokenizer, *args)
 
         patch.setattr(train, "_trained", watched)
         train_arm(name="arm", rows=rows, student=student, training=SETTINGS, seed=0, output=output, style="reasoning")
