@@ -215,7 +215,6 @@ class Shared:
 def shared_traces(work: StudyRun, problems: Sequence[Problem], *, context: bool = True) -> Shared:
     """Return each tuned arm's traces of the problems for which every tuned arm has one.
 
-
     `context`: whether a plan to show counts as well. A problem that one arm has no trace for is in none.
     Interventions are made on what is left, again where that made it less: a deal of labels or traces among more
     problems than are kept would not keep their frequencies.
