@@ -208,6 +208,13 @@ def prompt_template(tokenizer: Any, style: FormatName = "plain") -> str:
     return f"{template}{{% if add_generation_prompt %}}{{{{ {json.dumps(opening, ensure_ascii=False)} }}}}{{% endif %}}"
 
 
+def for_other_programs(
+    tokenizer: Any, messages: Sequence[Message], style: FormatName = "plain"
+) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    """Return (messages, variables) for which `prompt_template`, filled in elsewhere, writes `prompt_ids`."""
+    return [_entry(tokenizer, message, style) for message in messages], _variables(style)
+
+
 def template_hash(tokenizer: Any) -> str:
     """Return the first 16 hexadecimal digits of the chat template's SHA-256."""
     return hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest()[:16]
@@ -407,14 +414,18 @@ def _apply(tokenizer: Any, chat: list[dict[str, str]], style: FormatName, *, gen
                 chat,
                 add_generation_prompt=generation,
                 tokenize=False,
-                enable_thinking=style == "reasoning",
-                date_string=TODAY,
+                **_variables(style),
             )
         )
     except Exception as error:  # jinja raises whatever the template's author chose
         raise InputError(
             f"{tokenizer.name_or_path}: its chat template refuses these messages: {error}; {OWN_TEMPLATE}"
         ) from error
+
+
+def _variables(style: FormatName) -> dict[str, Any]:
+    """What a template is given besides the messages."""
+    return {"enable_thinking": style == "reasoning", "date_string": TODAY}
 
 
 def _has_system(messages: Sequence[Message]) -> bool:

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
                 f"{recipes[0]}: --against, --out, --compare and several runs take run folders, not a recipe"
             )
         args.recipe, args.overrides, args.stage = str(recipes[0]), overrides, "report"
-        args.dry_run, args.check_determinism = False, None
+        args.dry_run, args.check_determinism, args.check_engine = False, None, None
         return make_stage(args)
     if overrides:
         raise InputError(f"{overrides[0]}: overrides a recipe key, but a run folder is reported as it is")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,9 +52,11 @@ def _print(found: Requested, out: Path, recipe: str) -> None:
             say(f"{head}; nothing to ask")
     print_rest(found.walk, recipe)
     if written:
-        first = next(iter(one.model for one in found.groups.values() if one.lines))
         say(f"wrote {out}. Have each file answered, for example:")
-        say(f"  vllm run-batch --model {first} -i {written[0]} -o {out / 'answers' / written[0].name}")
+        for group, one in found.groups.items():
+            for name in one.files(group)[:1]:
+                command = ["vllm", "run-batch", "--model", one.model, *one.flags]
+                say(f"  {shlex.join(command)} -i {out / name} -o {out / 'answers' / name}")
         say(f"then take the answers in: tracedistill answers {recipe} {out / 'answers'}")
 
 

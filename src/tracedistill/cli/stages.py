@@ -42,7 +42,13 @@ def add(commands: Commands) -> None:
                 "--check-determinism", type=int, metavar="N",
                 help="report how many of the first N texts and verdicts change with the batch size",
             )  # fmt: skip
-        command.set_defaults(call=run, stage=name, dry_run=False, device=None, check_determinism=None)
+            command.add_argument(
+                "--check-engine", type=int, metavar="N",
+                help="report how many of the first N texts and verdicts of vLLM's differ from transformers'",
+            )  # fmt: skip
+        command.set_defaults(
+            call=run, stage=name, dry_run=False, device=None, check_determinism=None, check_engine=None
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--device only affects --dry-run; a run uses the available hardware")
     if args.check_determinism is not None:
         return _check_determinism(loaded, args.check_determinism, quiet=args.quiet)
+    if args.check_engine is not None:
+        return _check_engine(loaded, args.check_engine, quiet=args.quiet)
     made = pipeline.run(loaded, "report" if args.stage == "run" else args.stage, quiet=args.quiet)
     if args.quiet:
         return 0
@@ -87,4 +95,18 @@ def _check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:
     heads = ("arm", "batch size", "n", "texts changed", "verdicts changed")
     wide_console().print(narrow_table(f"compared with the study's batch size of {size}", heads, rows))
     say(f"written to {loaded.study.folder / 'determinism.json'}")
+    return 0
+
+
+def _check_engine(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:
+    from tracedistill import pipeline
+    from tracedistill.shown import narrow_table, wide_console
+
+    if n < 1:
+        raise InputError("--check-engine wants the number of problems to ask, at least 1")
+    found = pipeline.check_engine(loaded, n, quiet=quiet)
+    rows = [(arm, line.n, line.texts_changed, line.verdicts_changed) for arm, line in found.items()]
+    heads = ("arm", "n", "texts that differ", "verdicts that differ")
+    wide_console().print(narrow_table("vLLM against transformers", heads, rows))
+    say(f"kept in {loaded.study.folder / 'engine_check.json'}, and shown by the next report")
     return 0

@@ -21,7 +21,8 @@ from transformers.utils.logging import disable_progress_bar
 from tracedistill.engines.tokenizers import read_tokenizer
 from tracedistill.engines.weights import brief_cause, student_folder
 from tracedistill.errors import InputError
-from tracedistill.files import read_json
+from tracedistill.files import disk_error, read_json
+from tracedistill.recipes import StudentConfig
 
 WEIGHTS, FACTS = "adapter_model.safetensors", "training.json"
 """Files of an adapter's folder: its weights, and what its training says of it."""
@@ -147,6 +148,20 @@ def attach(base: Any, adapter: Path, model: str, *, merge: bool) -> tuple[Any, b
     holder = BaseModel(base, model)
     merged = holder.use(adapter, merge=merge)
     return holder.current, merged
+
+
+def write_merged(student: StudentConfig, adapter: Path, place: Path) -> None:
+    """Write base and adapter as one model of the student's dtype, without a tokenizer.
+
+    Raises InputError if the adapter cannot be merged, or the disk has no room.
+    """
+    base, _ = load_base(student.model, student.dtype, revision=student.revision, chat_template=student.chat_template)
+    if not BaseModel(base, student.model).use(adapter, merge=True):
+        raise InputError(f"{adapter}: cannot be merged: it tunes modules whole, or weights that two modules share")
+    try:
+        base.save_pretrained(str(place), safe_serialization=True)
+    except OSError as error:
+        raise disk_error(place, error) from error
 
 
 class BaseModel:

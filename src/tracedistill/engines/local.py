@@ -287,6 +287,12 @@ class LocalEngine:
         return any(stop in tail for stop in request.sampling.stop)
 
 
+def give_back_memory() -> None:
+    """Give back what models that are no longer used have held on the device."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def _laid_out(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Make the last hidden states contiguous before the LM head.
 

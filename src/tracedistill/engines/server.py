@@ -71,6 +71,9 @@ class ServerEngine:
     `transport` and `environment` replace the network and os.environ in tests.
     """
 
+    path = "/chat/completions"
+    """What calls go to, below the base URL."""
+
     def __init__(
         self,
         config: ServerConfig,
@@ -110,8 +113,12 @@ class ServerEngine:
         """Bound one call's tokens from above."""
         return worst_case(request)
 
+    def body(self, request: Request) -> dict[str, Any]:
+        """Return a request as the body of a call to `path`. Raises ValueError if the dialect cannot say it."""
+        return self.batch_body(request)
+
     def batch_body(self, request: Request) -> dict[str, Any]:
-        """Return a request as the body of a chat completion. Raises ValueError if the dialect cannot say it."""
+        """Return a request as the body of a chat completion, for files of requests. Raises ValueError as `body`."""
         return request_body(request, self.config.model, self.config.dialect, self.config.extra)
 
     @asynccontextmanager
@@ -164,7 +171,7 @@ class ServerEngine:
 
         assert self._client is not None, "attempt() needs an open session()"
         try:
-            data = json.dumps(self.batch_body(request), separators=(",", ":")).encode()
+            data = json.dumps(self.body(request), separators=(",", ":")).encode()
         except (TypeError, ValueError) as error:
             return Outcome(Generation(request.request_id, "", "error", error=f"request cannot be sent: {error}"))
         expect_reply_to(request)
@@ -172,7 +179,7 @@ class ServerEngine:
         try:
             async with asyncio.timeout(self.config.timeout):
                 response = await self._client.post(
-                    "/chat/completions",
+                    self.path,
                     cast_to=httpx2.Response,
                     content=data,
                     options={"headers": {"Content-Type": "application/json"}},

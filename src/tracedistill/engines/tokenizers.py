@@ -81,3 +81,36 @@ def special_tokens(folder: Path) -> frozenset[str]:
             entries = tokens.values() if isinstance(tokens, dict) else tokens
             found |= {str(entry["content"]) for entry in entries if isinstance(entry, dict) and entry.get("special")}
     return frozenset(token for token in found if len(token.strip()) > 1)
+
+
+def end_ids_of(model: str, revision: str | None, tokenizer: Any) -> tuple[int, ...]:
+    """Return the ids that end an answer: the model's, the tokenizer's and the template's; no weights are loaded."""
+    from transformers import GenerationConfig
+
+    from tracedistill.chat.rendering import end_id
+
+    folder = student_folder(model, revision)
+    options = {} if isinstance(folder, Path) else {"revision": revision}
+    config = _config_of(model, revision)
+    named = [getattr(config.get_text_config(), "eos_token_id", None), tokenizer.eos_token_id, end_id(tokenizer)]
+    with contextlib.suppress(OSError, ValueError):
+        named.append(GenerationConfig.from_pretrained(str(folder), **options).eos_token_id)
+    flat = [each for item in named for each in (item if isinstance(item, list) else [item])]
+    return tuple(sorted({int(each) for each in flat if each is not None}))
+
+
+def window_of(model: str, revision: str | None = None) -> int:
+    """Return how many tokens a model has room for; no weights are loaded."""
+    found = getattr(_config_of(model, revision).get_text_config(), "max_position_embeddings", None)
+    return int(found or 1 << 30)
+
+
+def _config_of(model: str, revision: str | None) -> Any:
+    from transformers import AutoConfig
+
+    folder = student_folder(model, revision)
+    options = {} if isinstance(folder, Path) else {"revision": revision}
+    try:
+        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False, **options)
+    except Exception as error:  # as with tokenizers
+        raise InputError(f"student '{model}': cannot be loaded: no config.json: {brief_cause(error)}") from error

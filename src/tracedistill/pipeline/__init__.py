@@ -13,7 +13,7 @@ from tracedistill.pipeline.graph import STAGES
 from tracedistill.pipeline.hardware import accelerate_config
 from tracedistill.pipeline.in_process import attempt_in_this_process, train_in_this_process, try_in_this_process
 from tracedistill.pipeline.load import LoadedStudy, load
-from tracedistill.pipeline.run import audit_judge, check_determinism, report_of, run, status
+from tracedistill.pipeline.run import audit_judge, check_determinism, check_engine, report_of, run, status
 
 __all__ = [
     "STAGES",
@@ -22,6 +22,7 @@ __all__ = [
     "attempt_in_this_process",
     "audit_judge",
     "check_determinism",
+    "check_engine",
     "dry_run",
     "foresee",
     "load",

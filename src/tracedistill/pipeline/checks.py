@@ -24,6 +24,22 @@ def warn_if_slow(work: StudyRun, wanted: Sequence[Node]) -> None:
     warn_of_slow(work.asked, work.study, unmade, work.screen)
 
 
+def warn_if_absent(work: StudyRun, wanted: Sequence[Node]) -> None:
+    """Say now, not after hours of training, that a model's vLLM is not on this machine; what is answered needs none."""
+    from tracedistill.engines.vllm import find
+
+    study = work.study
+    models: dict[str, TeacherConfig | StudentConfig] = {f"teach:{name}": each for name, each in study.teachers.items()}
+    for name, arm in study.arms.items():
+        models |= {f"generate:{run}": study.students[study.student_of(arm)] for run in study.runs_of(name)}
+    asked = [models[node.name] for node in wanted if node.name in models and work.run.state(node).kind != "complete"]
+    for command in dict.fromkeys(config.vllm_command for config in asked if config.engine == "vllm"):
+        try:
+            find(command)
+        except InputError as error:
+            work.screen.say(f"note: answers that are not in the cache yet will be lacking: {error}")
+
+
 def pin(work: StudyRun, study: Study, wanted: Sequence[Node]) -> bool:
     """Keep the commits of the students that will be loaded from the hub; whether any was new."""
     if not any(identity.is_hub_id(student.model) for student in study.students.values() if student.base_url is None):

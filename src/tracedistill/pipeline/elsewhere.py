@@ -23,6 +23,7 @@ from tracedistill.engines.budget import Budget, Meter, Prices
 from tracedistill.engines.cache_rows import Entry
 from tracedistill.engines.calls import Outcome, entry_of
 from tracedistill.engines.client import request_key
+from tracedistill.engines.served import ServedEngine, TokensEngine
 from tracedistill.engines.server import ServerEngine
 from tracedistill.errors import InputError
 from tracedistill.files import atomic, content_id, read_json, write_json
@@ -57,6 +58,10 @@ class Written:
     """Why requests cannot be said in this format."""
     lines: dict[int, int] = field(default_factory=dict)
     """Part -> its lines."""
+    flags: list[str] = field(default_factory=list)
+    """Flags of `vllm run-batch` for the same answers as the study's own server would give."""
+    longest: int = 0
+    """Tokens of the longest prompt with its answer, if that is known."""
 
     def files(self, group: str) -> list[str]:
         """Return the names of its files."""
@@ -85,6 +90,8 @@ class Writer:
         """Write the requests of one stage that the cache does not answer; return how many these are."""
         server, lacking = server_of(engine), 0
         written = self.groups.setdefault(group, Written(server.config.model))
+        if isinstance(server, ServedEngine):
+            self._note_flags(group, written, server)
         for key, request, lacks, first in looked_up(requests, server, self._cache, self._seen, _bought_again(config)):
             lacking += lacks
             written.requests += first
@@ -100,6 +107,18 @@ class Writer:
             self._stream(group, part).write(line + "\n")
             written.lines[part] = written.lines.get(part, 0) + 1
         return lacking
+
+    def _note_flags(self, group: str, written: Written, server: ServedEngine) -> None:
+        """Note with which flags the model has to be run; a student's chat template goes into a file."""
+        written.longest = max(written.longest, server.host.max_length or 0)
+        if written.longest:
+            server.host.expect(written.longest)
+        written.model, written.flags = server.host.arguments()
+        if isinstance(server, TokensEngine):
+            template = self._out / f"{group}.jinja"
+            with atomic(template) as stream:
+                stream.write(server.chat_template)
+            written.flags += ["--chat-template", str(template)]
 
     def _stream(self, group: str, part: int) -> TextIO:
         if (group, part) not in self._streams:
@@ -295,7 +314,10 @@ def open_folder(out: Path, study: str, parts: int) -> None:
 
 def close_folder(work: StudyRun, out: Path, parts: int, groups: dict[str, Written]) -> None:
     """Note what the folder holds, and in the run folder of how many parts it is."""
-    held = {group: {"model": one.model, "lines": one.lines, "files": one.files(group)} for group, one in groups.items()}
+    held = {
+        group: {"model": one.model, "flags": one.flags, "lines": one.lines, "files": one.files(group)}
+        for group, one in groups.items()
+    }
     write_json(out / NOTE, {"study": work.study.study, "parts": parts, "complete": True, "groups": held})
     write_json(work.run.path(NOTE), {"parts": parts})
 

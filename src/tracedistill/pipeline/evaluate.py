@@ -11,6 +11,9 @@ from typing import Any
 from tracedistill.chat.formats import ANSWER_TASK, split
 from tracedistill.engines import Engine, Generation, Request
 from tracedistill.engines.scripted import SCRIPTED
+from tracedistill.engines.served import ServedEngine, TokensEngine
+from tracedistill.engines.server import ServerEngine
+from tracedistill.engines.vllm import lora_obstacle
 from tracedistill.errors import InputError
 from tracedistill.evaluation.batches import Run, attempt_batches, collected
 from tracedistill.evaluation.requests import Asked, Asking, requests_for, shots_for
@@ -19,14 +22,19 @@ from tracedistill.files import content_id, read_json, read_jsonl, to_json, write
 from tracedistill.pipeline.assemble import one_trace
 from tracedistill.pipeline.graph import UNFINISHED, discard
 from tracedistill.pipeline.paid_calls import Usage, buy
+from tracedistill.pipeline.serving import student_engine
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teach import Teachers
 from tracedistill.pipeline.terms import OWN
-from tracedistill.recipes import Arm, StudentConfig, TeacherConfig, run_name
+from tracedistill.recipes import Arm, StudentConfig, TeacherConfig, arm_of_run, run_name
 from tracedistill.records import Attempt, Problem, Trace
 
 PAYS = 10
 """A check of n prompts writes and reads each of them twice; merging saves about a fifth of an attempt's time."""
+
+
+SERVED_AS_IT_IS = "vLLM serves it as a LoRA module"
+"""Why an adapter is not merged."""
 
 
 class Evaluation:
@@ -111,6 +119,9 @@ class Evaluation:
         if config.base_url is not None:
             return Endpoint(self.work, name, config, arm.served or config.model)
         adapter = self.study.adapter_of(name)
+        if config.engine == "vllm":
+            run = None if adapter is None else run_name(adapter, seed)
+            return Endpoint(self.work, name, config, config.model, student_engine(self.work, student, run))
         if adapter is None or config.model.startswith(SCRIPTED):
             return self.work.engine(student)
         run = run_name(adapter, seed)
@@ -125,7 +136,8 @@ class Evaluation:
         output, folder = work.run.path(f"adapters/{run}.parity.json"), work.run.path(f"adapters/{run}")
         student = study.student_of(study.arms[name])
         limit, wanted = study.evaluation.parity_limit, study.evaluation.parity
-        why = self._why_apart(name, student)
+        served = SERVED_AS_IT_IS if self.is_served_as_it_is(run) else ""
+        why = served or self._why_apart(name, student, needed=self._is_served(student))
         if why:
             write_json(output, {"merged": False, "why": why, "n": 0})
             return
@@ -136,7 +148,7 @@ class Evaluation:
         requests = requests_for(replace(self.asking(name), samples=1, temperature=0.0), problems, {}, {}).requests
         engine = work.engine(student)
         assert isinstance(engine, LocalEngine), "a scripted student cannot be tuned"
-        found = parity(engine, folder, requests, self._judge(problems), study.evaluation.batch_size)
+        found = parity(engine, folder, requests, self.judge(problems), study.evaluation.batch_size)
         merged = allowed(found, limit)
         write_json(output, {"merged": merged, **to_json(found, defaults=True), "limit": limit})
         work.screen.say(
@@ -149,8 +161,21 @@ class Evaluation:
         study = self.study
         return sum(study.samples_of(name) for name in study.arms if study.adapter_of(name) == adapter)
 
-    def _why_apart(self, name: str, student: str) -> str:
-        """Return why an adapter stays separate without a check; empty if it must be checked."""
+    def _is_served(self, student: str) -> bool:
+        return self.study.students[student].engine == "vllm"
+
+    def is_served_as_it_is(self, run: str) -> bool:
+        """Return whether vLLM serves a run's adapter as a LoRA module, so that nothing need be merged or checked."""
+        student = self.study.student_of(self.study.arms[arm_of_run(run)])
+        adapter = self.work.run.path(f"adapters/{run}")
+        lora = self.study.training.method == "lora" and adapter.exists()
+        return self._is_served(student) and lora and not lora_obstacle(adapter)
+
+    def _why_apart(self, name: str, student: str, *, needed: bool) -> str:
+        """Why an adapter stays apart without a check; empty where it is to be checked.
+
+        `needed`: the engine takes it no other way than merged, however few are to be asked.
+        """
         config = self.study.evaluation
         if config.merge == "never":
             return "evaluation.merge is never"
@@ -159,13 +184,14 @@ class Evaluation:
         if self.study.students[student].quantization != "none":
             return "4-bit weights keep the adapter apart"
         asked = self.attempts_with(name) * len(self.work.problems("test"))
-        if config.merge == "auto" and asked < PAYS * config.parity:
+        if config.merge == "auto" and not needed and asked < PAYS * config.parity:
             return (
                 f"{asked} attempts are fewer than {PAYS} times the {config.parity} of the check, which would cost more"
             )
         return ""
 
-    def _judge(self, problems: Sequence[Problem]) -> Callable[[str, str], str]:
+    def judge(self, problems: Sequence[Problem]) -> Callable[[str, str], str]:
+        """Return a function of (request id, text) that gives the answer's verdict."""
         by_id = {problem.problem_id: problem for problem in problems}
 
         def judge(request_id: str, text: str) -> str:
@@ -199,6 +225,8 @@ class Evaluation:
             for partial in todo.partials():
                 discard(partial)
             facts |= self._failed_calls(run, done)
+            if isinstance(engine, Endpoint):
+                facts |= engine.facts()
         return facts
 
     def _failed_calls(self, run: str, done: Sequence[Attempt]) -> dict[str, str]:
@@ -264,14 +292,19 @@ class Evaluation:
         problems = self.work.problems("test")[:n]
         requests = self.asked(name, problems).requests
         others = sorted({1, max(1, size // 2), 2 * size} - {size})
-        return list(determinism(self.engine(name), requests, size, others, self._judge(problems)))
+        return list(determinism(self.engine(name), requests, size, others, self.judge(problems)))
 
 
 class Endpoint:
     """A student behind an endpoint: answers are cached like a teacher's, so that nothing is paid twice."""
 
-    def __init__(self, work: StudyRun, arm: str, config: StudentConfig, model: str) -> None:
+    def __init__(
+        self, work: StudyRun, arm: str, config: StudentConfig, model: str, server: ServerEngine | None = None
+    ) -> None:
+        """`server`: its engine, if that is no endpoint of the recipe's."""
         self.work = work
+        self.usage = Usage()
+        """What was answered, and by which models and builds."""
         self.arm = arm
         self.config = TeacherConfig(
             kind="model",
@@ -284,7 +317,7 @@ class Endpoint:
             usd_per_million_out=config.usd_per_million_out,
             retry_failed=True,
         )
-        self._server: Engine | None = None
+        self._server: Engine | None = server
 
     @property
     def server(self) -> Engine:
@@ -298,7 +331,19 @@ class Endpoint:
         return self.server.describe()
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
-        """Yield one answer per request, from the cache if it is there."""
-        if any(request.prefill for request in requests):
+        """One answer per request, out of the cache where it was bought before."""
+        if any(request.prefill for request in requests) and not isinstance(self.server, TokensEngine):
             raise InputError(f"arm {self.arm}: an endpoint cannot continue a prefilled answer")
-        yield from buy(self.work, self.arm, self.config, self.server, requests, Usage())
+        yield from buy(self.work, self.arm, self.config, self.server, requests, self.usage)
+
+    def begin(self, requests: Sequence[Request]) -> None:
+        """Learn all prompts of a plan before the first is sent."""
+        if isinstance(self.server, TokensEngine):
+            self.server.begin(requests)
+
+    def facts(self) -> dict[str, Any]:
+        """What a manifest says of the answers: whose they are, and by which server those came that were not cached."""
+        found: dict[str, Any] = {"answered_by": self.usage.models}
+        if isinstance(self.server, ServedEngine):
+            found["server"] = dict(self.server.host.facts) or "not started: all answers were in the cache"
+        return found

@@ -180,7 +180,7 @@ class RunFolder:
         for name in node.inputs:
             if not self.path(name).exists():
                 return State("stale", f"input {name} is missing")
-            if self._hash(name) != manifest.part("inputs").get(name):
+            if self.hash_of(name) != manifest.part("inputs").get(name):
                 return State("stale", f"input {name} has changed")
         for name in node.outputs:
             known = manifest.part("outputs").get(name)
@@ -194,7 +194,7 @@ class RunFolder:
 
     def parts(self, node: Node) -> Path:
         """Return the folder for parts of a node's outputs, named after all that they are made from; remove others."""
-        made_from = content_id(__version__, _plain(node.params), {name: self._hash(name) for name in node.inputs})
+        made_from = content_id(__version__, _plain(node.params), {name: self.hash_of(name) for name in node.inputs})
         name = node.name.replace(":", ".")
         folder = self.path(PARTS) / f"{name}.{made_from}"
         for other in self.path(PARTS).glob(f"{glob.escape(name)}.{'[0-9a-f]' * len(made_from)}"):
@@ -220,7 +220,7 @@ class RunFolder:
             {
                 "node": node.name,
                 "params": _plain(node.params),
-                "inputs": {name: self._hash(name) for name in node.inputs},
+                "inputs": {name: self.hash_of(name) for name in node.inputs},
                 "outputs": outputs,
                 **({"content": loaded} if loaded else {}),
                 "seconds": round(seconds, 3),
@@ -232,7 +232,7 @@ class RunFolder:
             },
         )
 
-    def _hash(self, name: str) -> str:
+    def hash_of(self, name: str) -> str:
         """Return the content hash of an input, from its maker's manifest if that is still valid."""
         path = self.path(f"{name.rstrip('/')}.manifest.json")
         if path.exists():

@@ -51,7 +51,7 @@ def evaluation_hardware(study: Study, recipe: Path) -> Hardware:
 def spreads(study: Study, student: StudentConfig) -> bool:
     """Tell whether a student's attempts are spread over processes of their own: asked for, or several GPUs here."""
     wanted = study.evaluation.accelerate_config
-    if wanted is None or student.base_url is not None:
+    if wanted is None or student.base_url is not None or student.engine != "transformers":
         return False
     return wanted != AUTO or (not student.model.startswith(SCRIPTED) and len(visible_gpus()) > 1)
 

@@ -27,6 +27,8 @@ def make_nodes(work: StudyRun, wanted: Sequence[Node]) -> list[str]:
         if state.kind == "damaged":
             raise InputError(f"{work.run.folder}: {state.reason}")
         _announce(work, node, state)
+        if node.launched or node.kind == "parity":
+            work.serving.stop()  # it has the device's memory
         if node.kind == "train":
             _say_time(work, wanted)
         if node.launched:

@@ -11,6 +11,7 @@ from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.files import read_json
 from tracedistill.pipeline.assemble import beside_rows, heldout_file, make_datasets
 from tracedistill.pipeline.attribute import make_attribution
+from tracedistill.pipeline.engine_check import ENGINE_CHECK
 from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.pipeline.graph import Node, versions
 from tracedistill.pipeline.hardware import spreads
@@ -20,7 +21,7 @@ from tracedistill.pipeline.report import make_report
 from tracedistill.pipeline.review import REVIEW_STORE, make_reviewed
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teach import Teachers
-from tracedistill.pipeline.terms import NOT_CONTENT, NOT_REPORTED, OWN
+from tracedistill.pipeline.terms import NOT_REPORTED, OWN, answered_by
 from tracedistill.pipeline.train import make_adapter, make_trial
 from tracedistill.pipeline.validate import judge_params, judge_traces, learning
 from tracedistill.recipes import TUNING, Arm, AttributionConfig, draws, judged, run_name
@@ -77,9 +78,13 @@ class Graph:
         return nodes
 
     def _student(self, student: str) -> dict[str, Any]:
-        """Return the student settings that results depend on; cost settings are left out."""
-        config = self.plain["students"][student]
-        return {key: value for key, value in config.items() if key not in NOT_CONTENT}
+        """What a student's tuning depends on: not what it costs, nor what evaluates it."""
+        found = self._evaluated(student)
+        return {key: value for key, value in found.items() if key not in ("engine", "vllm_args")}
+
+    def _evaluated(self, student: str) -> dict[str, Any]:
+        """What a student's answers depend on."""
+        return answered_by(self.plain["students"][student])
 
     def _loads(self, student: str) -> dict[str, Any]:
         """Return what a node records about the student that it loads."""
@@ -241,7 +246,7 @@ class Graph:
         student, run = self.study.student_of(self.study.arms[name]), run_name(name, seed)
         config = self.plain["evaluation"]
         params = {
-            "student": self._student(student),
+            "student": self._evaluated(student),
             "parity": {key: config[key] for key in ("merge", "parity", "parity_limit", "batch_size")},
             "attempts": self.attempting.attempts_with(name),
             "prompt": self.work.prompt(self.study.arms[name]),
@@ -258,7 +263,7 @@ class Graph:
         config = {key: value for key, value in self.plain["evaluation"].items() if key not in NOT_ASKED}
         params = {
             "arm": {key: value for key, value in self.plain["arms"][name].items() if key not in NOT_OF_ATTEMPTS},
-            "student": self._student(study.student_of(arm)),
+            "student": self._evaluated(study.student_of(arm)),
             "evaluation": config,
             "seed": study.seed,
             "format": study.format,
@@ -322,8 +327,7 @@ class Graph:
         imported = self.work.run.path("imported.json")
         if imported.exists():
             inputs += ["imported.json", *(f"attempts/{name}.jsonl" for name in read_json(imported)["arms"])]
-        if self.work.run.path("sweep.json").exists():
-            inputs.append("sweep.json")
+        inputs += [name for name in ("sweep.json", ENGINE_CHECK) if self.work.run.path(name).exists()]
         return Node("report", "", tuple(inputs), REPORT_FILES, params, functools.partial(make_report, self.work))
 
 

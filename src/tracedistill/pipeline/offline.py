@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tracedistill.engines.batch_files import AnswerIndex, Stranger
 from tracedistill.errors import InputError
+from tracedistill.pipeline.checks import pin
 from tracedistill.pipeline.elsewhere import Taken, Taker, Writer, Written, close_folder, open_folder, parts_of_run
 from tracedistill.pipeline.evaluate import Endpoint
 from tracedistill.pipeline.forecast import make_free
@@ -20,7 +21,7 @@ from tracedistill.pipeline.paid_calls import HandedOver, open_cache
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teach import Teachers
-from tracedistill.recipes import StudentConfig, Study, TeacherConfig, run_name
+from tracedistill.recipes import StudentConfig, Study, TeacherConfig, arm_of_run
 
 SHOWN = 3
 """Answers to no request that are shown."""
@@ -81,7 +82,7 @@ def write_requests(loaded: LoadedStudy, out: Path, parts: int, *, quiet: bool = 
         walk = Walk()
         with open_cache(work) as cache, Writer(out, parts, cache) as writer:
             work.hand_over = writer.take
-            walk.failed, _ = make_free(work, Graph(work).nodes(), make_nodes)
+            walk.failed = _make_free(work)
             for node in _asking(work, walk):
                 _hand_over(work, node)
         close_folder(work, out, parts, writer.groups)
@@ -104,7 +105,7 @@ def take_answers(loaded: LoadedStudy, files: Sequence[Path], *, quiet: bool = Fa
             work.asks_again = False  # what failed is asked again by the next `requests`, not here
             while True:
                 work.hand_over, walk = taker.take, Walk()
-                walk.failed, _ = make_free(work, Graph(work).nodes(), make_nodes)
+                walk.failed = _make_free(work)
                 answered = []
                 for node in _asking(work, walk):
                     if node.name not in asked:
@@ -149,36 +150,34 @@ def _opened(loaded: LoadedStudy, quiet: bool) -> Iterator[StudyRun]:
     models = [found for node in Graph(work).nodes() if (found := _model_of(work.study, node)) is not None]
     if not any(runs_elsewhere(config) for _, config in models):
         raise InputError(
-            f"{loaded.recipe}: no model of this study is asked elsewhere; give a model teacher or a student a base_url"
+            f"{loaded.recipe}: no model of this study is asked elsewhere; give a model teacher or a student a base_url "
+            "or engine: vllm"
         )
     work.run.claim()
     with work.run.lock():
+        if any(student.engine == "vllm" for student in work.study.students.values()):
+            # commit and dtype are part of the name under which its answers are kept
+            if pin(work, loaded.study, Graph(work).nodes()):
+                work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
+            work.settle()
         yield work
 
 
 def runs_elsewhere(config: TeacherConfig | StudentConfig) -> bool:
     """Return whether a model's requests can be said as those of an endpoint."""
-    return config.base_url is not None
+    return config.base_url is not None or config.engine == "vllm"
 
 
 def _model_of(study: Study, node: Node) -> tuple[str, TeacherConfig | StudentConfig] | None:
-    """Return (place in the recipe, settings) of the model that a node calls; None if it calls none."""
-    kind, _, name = node.name.partition(":")
-    if kind == "teach" and study.teachers[name].kind == "model":
-        return f"teachers.{name}", study.teachers[name]
-    if kind == "validate" and study.validation.judge != "none":
+    """(place in the recipe, settings) of the model that a piece asks; None if it asks none."""
+    if node.kind == "teach" and study.teachers[node.of].kind == "model":
+        return f"teachers.{node.of}", study.teachers[node.of]
+    if node.kind == "validate" and study.validation.judge != "none":
         return f"teachers.{study.validation.judge}", study.teachers[study.validation.judge]
-    if kind == "generate":
-        student = study.student_of(study.arms[_arm_of(study, name)[0]])
+    if node.kind == "generate":
+        student = study.student_of(study.arms[arm_of_run(node.of)])
         return f"students.{student}", study.students[student]
     return None
-
-
-def _arm_of(study: Study, run: str) -> tuple[str, int]:
-    """Return (arm, seed) of a run's name."""
-    return next(
-        (name, seed) for name in study.arms for seed in range(len(study.runs_of(name))) if run_name(name, seed) == run
-    )
 
 
 def _asking(work: StudyRun, walk: Walk) -> Iterator[Node]:
@@ -202,19 +201,19 @@ def _asking(work: StudyRun, walk: Walk) -> Iterator[Node]:
 
 def _hand_over(work: StudyRun, node: Node) -> int:
     """Hand over the requests of a piece; return how many of them lack an answer."""
-    kind, _, name = node.name.partition(":")
     take, (place, _) = work.hand_over, _model_of(work.study, node) or ("", None)
     assert take is not None
-    if kind == "teach":  # not through its stage, which keeps in memory what is on its way
-        teachers, config = Teachers(work), work.study.teachers[name]
-        with teachers.sources(name) as sources:
-            return take(place, name, config, teachers.engine(name, config), teachers.requests(name, sources))
-    if kind == "generate":
-        arm, seed = _arm_of(work.study, name)
-        attempting = Graph(work).attempting
+    if node.kind == "teach":  # not through its stage, which keeps in memory what is on its way
+        teachers, config = Teachers(work), work.study.teachers[node.of]
+        with teachers.sources(node.of) as sources:
+            return take(place, node.of, config, teachers.engine(node.of, config), teachers.requests(node.of, sources))
+    if node.kind == "generate":
+        arm, attempting = arm_of_run(node.of), Graph(work).attempting
+        seed = work.study.runs_of(arm).index(node.of)
         endpoint = attempting.engine(arm, seed)
         assert isinstance(endpoint, Endpoint)
         requests = attempting.asked(arm, work.problems("test"), seed).requests
+        endpoint.begin(requests)
         return take(place, arm, endpoint.config, endpoint.server, requests)
     try:
         node.run()
@@ -223,12 +222,27 @@ def _hand_over(work: StudyRun, node: Node) -> int:
     return 0  # it had nothing to ask
 
 
+def _make_free(work: StudyRun) -> list[str]:
+    """Make what costs nothing, with the verdicts on adapters that vLLM serves as they are; return what failed."""
+    failed, _ = make_free(work, Graph(work).nodes(), make_nodes)
+    nodes = Graph(work).nodes()
+    for node in nodes:
+        if node.kind == "parity" and Graph(work).attempting.is_served_as_it_is(node.of) and _ready(work, nodes, node):
+            make_nodes(work, [node])
+    return failed
+
+
+def _ready(work: StudyRun, nodes: Sequence[Node], node: Node) -> bool:
+    """Whether all that a piece needs is complete."""
+    before = [each for each in upstream(nodes, [node]) if each.name != node.name]
+    return all(work.run.state(each).kind == "complete" for each in before)
+
+
 def _score(work: StudyRun) -> list[str]:
     """Judge the attempts that are complete."""
     nodes = Graph(work).nodes()
     made: list[str] = []
     for node in nodes:
-        before = [each for each in upstream(nodes, [node]) if each.name != node.name]
-        if node.name.startswith("score:") and all(work.run.state(each).kind == "complete" for each in before):
+        if node.kind == "score" and _ready(work, nodes, node):
             made += make_nodes(work, [node])
     return made

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.files import read_json, to_json, write_json
-from tracedistill.pipeline.checks import check_keys, check_students, pin, warn_if_slow
+from tracedistill.pipeline.checks import check_keys, check_students, pin, warn_if_absent, warn_if_slow
 from tracedistill.pipeline.dtypes import COMPUTES
+from tracedistill.pipeline.engine_check import EngineCheck, check_engines
 from tracedistill.pipeline.graph import Node, State, upstream
 from tracedistill.pipeline.load import LoadedStudy
 from tracedistill.pipeline.making import make_nodes
@@ -49,7 +50,11 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait
         made = _check_methods(work, wanted)
         check_students(work, wanted)
         warn_if_slow(work, wanted)
-        return [*made, *make_nodes(work, wanted)]
+        warn_if_absent(work, wanted)
+        try:
+            return [*made, *make_nodes(work, wanted)]
+        finally:
+            work.serving.stop()
 
 
 def _check_methods(work: StudyRun, wanted: Sequence[Node]) -> list[str]:
@@ -99,11 +104,28 @@ def check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> di
         make_nodes(work, [node for node in upstream(nodes, asked) if node.name not in names])
         found = {}
         for name, arm in loaded.study.arms.items():
-            if loaded.study.students[loaded.study.student_of(arm)].base_url is None and arm.forced != OWN:
+            student = loaded.study.students[loaded.study.student_of(arm)]
+            if student.base_url is None and student.engine == "transformers" and arm.forced != OWN:
                 work.screen.say(f"{name}: {n} prompts at other batch sizes")
                 found[name] = [to_json(line, defaults=True) for line in graph.attempting.determinism(name, n)]
         write_json(work.run.path("determinism.json"), {"batch_size": loaded.study.evaluation.batch_size, **found})
         return found
+
+
+def check_engine(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> dict[str, EngineCheck]:
+    """Arm that vLLM serves -> how many of its first n texts and verdicts transformers writes otherwise."""
+    work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
+    work.run.claim()
+    with work.run.lock():
+        work.settle()
+        graph = Graph(work)
+        nodes = graph.nodes()
+        asked = [node for node in nodes if node.kind == "generate"]
+        make_nodes(work, [node for node in upstream(nodes, asked) if node.kind != "generate"])
+        try:
+            return check_engines(work, graph.attempting, n)
+        finally:
+            work.serving.stop()
 
 
 def status(loaded: LoadedStudy) -> list[tuple[Node, State]]:

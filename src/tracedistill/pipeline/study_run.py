@@ -15,6 +15,7 @@ from tracedistill.engines.dtypes import choose, settled
 from tracedistill.engines.identity import identity_of
 from tracedistill.engines.processor import Dtype
 from tracedistill.engines.scripted import SCRIPTED, ScriptedEngine
+from tracedistill.engines.serving import Serving
 from tracedistill.files import ListId, Records, read_lines, to_json
 from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.dtypes import kept, settle, students_here, with_dtypes
@@ -46,6 +47,8 @@ class StudyRun:
         self._settle(kept(self.run))
         self._engine: tuple[str, Any] | None = None
         self._counted: tuple[tuple[int, int], dict[str, Any]] | None = None
+        self.serving = Serving(self.run.path("logs"), screen.say, self.release)
+        """The vLLM server at work, if any."""
         self.hand_over: HandOver | None = None
         """What takes a stage's requests in place of their engine (elsewhere.py); None: answers are bought."""
         self.asks_again = True
@@ -159,6 +162,14 @@ class StudyRun:
     ) -> None:
         """Give `take` what a job finds in each part of these files; `name` tells it from others of the same piece."""
         sum_parts(self.compute, job, sources, self.parts / name, take=take, progress=progress)
+
+    def release(self) -> None:
+        """Let go of the model that is loaded in this process."""
+        if self._engine is not None:
+            from tracedistill.engines.local import give_back_memory
+
+            self._engine = None
+            give_back_memory()
 
     def engine(self, student: str, adapter: Path | None = None, *, merge: bool = True) -> Engine:
         """Return a student's engine, with or without an arm's adapter; all arms of a student share one base model."""

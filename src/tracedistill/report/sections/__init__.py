@@ -11,6 +11,7 @@ from tracedistill.report.sections.comparisons import comparisons
 from tracedistill.report.sections.context import context
 from tracedistill.report.sections.costs import costs
 from tracedistill.report.sections.differences import differences
+from tracedistill.report.sections.engines import engines
 from tracedistill.report.sections.extras import extras
 from tracedistill.report.sections.forced import forced
 from tracedistill.report.sections.grid import grid
@@ -33,6 +34,7 @@ def all_sections(view: RunView) -> list[Section]:
         costs,
         context,
         differences,
+        engines,
         sweep,
         extras,
     )

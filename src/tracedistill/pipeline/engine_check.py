@@ -1,0 +1,78 @@
+"""Does it matter what runs a student, vLLM or transformers? The same prompts by both, counted in texts and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tracedistill.engines import Engine, Request
+from tracedistill.engines.schedule import batches_of
+from tracedistill.engines.vllm import lora_obstacle
+from tracedistill.errors import InputError
+from tracedistill.files import to_json, write_json
+from tracedistill.pipeline.evaluate import Evaluation
+from tracedistill.pipeline.terms import OWN
+from tracedistill.recipes import run_name
+
+if TYPE_CHECKING:
+    from tracedistill.pipeline.study_run import StudyRun
+
+ENGINE_CHECK = "engine_check.json"
+"""The file of the run folder that says what was found; the report shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCheck:
+    """One arm by vLLM and by transformers."""
+
+    n: int
+    """Prompts."""
+    texts_changed: int
+    """Rows whose text is another."""
+    verdicts_changed: int
+    """Rows among them whose verdict is another."""
+    example: tuple[str, str, str] | None = None
+    """The first row whose text is another: its id, vLLM's text, transformers' text."""
+
+
+def check_engines(work: StudyRun, attempting: Evaluation, n: int) -> dict[str, EngineCheck]:
+    """Ask both engines about the first n test problems of every arm that vLLM serves; kept in the run folder.
+
+    All arms are answered by vLLM first, out of the cache where they are there, then by transformers on this machine.
+    Raises InputError if vLLM serves no arm.
+    """
+    study, problems = work.study, work.problems("test")[:n]
+    names = [
+        name for name, arm in study.arms.items()
+        if study.students[study.student_of(arm)].engine == "vllm" and arm.forced != OWN
+    ]  # fmt: skip
+    if not names:
+        raise InputError("--check-engine: no student of this study has engine: vllm, so there is nothing to compare")
+    asked = {name: attempting.asked(name, problems).requests for name in names}
+    size = study.evaluation.batch_size
+    served = {name: _texts(attempting.engine(name), asked[name], len(asked[name]) or 1) for name in names}
+    work.serving.stop()
+    found = {}
+    for name in names:
+        student, adapter = study.student_of(study.arms[name]), study.adapter_of(name)
+        folder = None if adapter is None else work.run.path(f"adapters/{run_name(adapter, 0)}")
+        merge = folder is not None and study.training.method == "lora" and bool(lora_obstacle(folder))
+        here = _texts(work.engine(student, folder, merge=merge), asked[name], size)
+        judge = attempting.judge(problems)
+        changed = [key for key, text in here.items() if text != served[name][key]]
+        flips = sum(judge(key, here[key]) != judge(key, served[name][key]) for key in changed)
+        example = (changed[0], served[name][changed[0]], here[changed[0]]) if changed else None
+        found[name] = EngineCheck(len(here), len(changed), flips, example)
+    write_json(work.run.path(ENGINE_CHECK), {"arms": to_json(found, defaults=True)})
+    return found
+
+
+def _texts(engine: Engine, requests: Sequence[Request], size: int) -> dict[str, str]:
+    """Request id -> what is written, with what was begun."""
+    begin = getattr(engine, "begin", None)
+    if begin is not None:
+        begin(requests)
+    begun = {request.request_id: request.prefill for request in requests}
+    batches = batches_of(requests, size)
+    return {made.request_id: begun[made.request_id] + made.text for batch in batches for made in engine.generate(batch)}

@@ -1,0 +1,39 @@
+"""What another engine would have written: out of engine_check.json (`tracedistill evaluate --check-engine N`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tracedistill.files import read_json
+from tracedistill.report.records import Section, Table
+
+if TYPE_CHECKING:
+    from tracedistill.report.runs import RunView
+
+SHOWN = 200
+"""Characters of a text that are shown."""
+
+
+def engines(view: RunView) -> Section | None:
+    """Texts and verdicts that differ between vLLM and transformers, by arm; None if that was not checked."""
+    path = view.folder / "engine_check.json"
+    if not path.exists():
+        return None
+    found = read_json(path).part("arms")
+    rows = [(arm, line["n"], line["texts_changed"], line["verdicts_changed"]) for arm, line in found.items()]
+    said = (
+        "The arms were answered by vLLM; here the same prompts were answered by transformers as well. Rounding differs "
+        "between the two, so that greedy texts part where two tokens are nearly as likely. What counts is how many "
+        "verdicts that changes."
+    )
+    tables = [
+        Table("vLLM against transformers", ("arm", "n", "texts that differ", "verdicts that differ"), tuple(rows))
+    ]
+    examples = [
+        (arm, line["example"][0], line["example"][1][:SHOWN], line["example"][2][:SHOWN])
+        for arm, line in found.items()
+        if line["example"]
+    ]
+    if examples:
+        tables.append(Table("The first text that differs", ("arm", "prompt", "vLLM", "transformers"), tuple(examples)))
+    return Section("engines", "Engines compared", (said,), tuple(tables))
