@@ -4,7 +4,7 @@
 
     study = tracedistill.load("recipes/quickstart/study.yaml", ["seed=1"])
     tracedistill.run(study)                    # every stage; or stage="validate"
-    tracedistill.report_of(study)["arms"]      # the table
+    tracedistill.report_of(study).arms      # the table
 
 `grade` judges anyone's outputs without a study; `import_outputs` makes them an arm of a run folder.
 """

@@ -44,6 +44,8 @@ def to_json(record: Any, *, defaults: bool = False) -> Any:
         return {str(key): to_json(value, defaults=defaults) for key, value in record.items()}
     if isinstance(record, tuple | list):
         return [to_json(value, defaults=defaults) for value in record]
+    if isinstance(record, set | frozenset):
+        return [to_json(value, defaults=defaults) for value in sorted(record)]
     return record
 
 

@@ -15,6 +15,7 @@ from tests.engines.server_kit import KEY, running
 from tests.fault_server import Behaviour
 from tracedistill import pipeline
 from tracedistill.errors import InputError
+from tracedistill.report.records import Report
 
 
 def arithmetic_study(tmp_path: Path, **changes: Any) -> Path:
@@ -57,7 +58,7 @@ def rows(tmp_path: Path, arm: str, stage: str = "attempts") -> list[dict[str, An
     return [json.loads(line) for line in (tmp_path / "run" / stage / f"{arm}.jsonl").read_text().splitlines()]
 
 
-def run(path: Path) -> dict[str, Any]:
+def run(path: Path) -> Report:
     loaded = pipeline.load(path)
     pipeline.run(loaded, quiet=True)
     return pipeline.report_of(loaded)
@@ -95,15 +96,15 @@ def test_a_student_that_does_not_listen(tmp_path: Path) -> None:
 def test_own_traces_where_the_student_wrote_none_are_counted(tmp_path: Path) -> None:
     students = {"stubborn": {"model": "scripted:tests.arm_scripts:stubborn"}}
     report = run(arithmetic_study(tmp_path, students=students, arms={"standard": {}, "own": {"forced": "own"}}))
-    own = next(arm for arm in report["arms"] if arm["name"] == "own")
-    assert own["no_plan"] == own["n"] == len(rows(tmp_path, "standard"))
+    own = next(arm for arm in report.arms if arm.name == "own")
+    assert own.no_plan == own.n == len(rows(tmp_path, "standard"))
 
 
 def test_plans_from_gold_hold_no_results(tmp_path: Path) -> None:
     teachers = {"gold": {"kind": "gold"}}
     report = run(arithmetic_study(tmp_path, teachers=teachers, arms={"told": {"prompt": "trace-of-thought"}}))
-    (arm,) = report["arms"]
-    assert arm["plan"]["oracle"] == arm["plan"]["traces"] > 0
+    (arm,) = report.arms
+    assert arm.plan.oracle == arm.plan.traces > 0
     assert "oracle plan" in (tmp_path / "run" / "report.md").read_text()
     for trace in rows(tmp_path, "told", "plans"):
         assert all(step["kind"] == "plan" for step in trace["steps"])
@@ -149,10 +150,10 @@ def test_an_intervention_on_plans_is_measured(tmp_path: Path) -> None:
         "dropped": {"prompt": "trace-of-thought", "plan": "dropped-step"},
     }
     report = run(arithmetic_study(tmp_path, arms=arms))
-    facts = report["assembly"]["plans"]
-    assert facts["shuffled"]["steps"] == facts["told"]["steps"] or facts["shuffled"]["traces"] < facts["told"]["traces"]
-    assert facts["dropped"]["steps"] < facts["told"]["steps"]
-    assert all(entry["measured"]["n"] == entry["traces"] for entry in facts.values())
+    facts = report.assembly.plans
+    assert facts["shuffled"].steps == facts["told"].steps or facts["shuffled"].traces < facts["told"].traces
+    assert facts["dropped"].steps < facts["told"].steps
+    assert all(entry.measured is not None and entry.measured.n == entry.traces for entry in facts.values())
     shown = {row["problem_id"] for row in rows(tmp_path, "dropped", "plans")}
     for row in rows(tmp_path, "dropped"):
         assert (row["finish"] == "no-plan") == (row["problem_id"] not in shown)
@@ -231,7 +232,7 @@ def test_whose_error_it_was(tmp_path: Path) -> None:
     assert table["without_plan"] == []
     to_read = (tmp_path / "run" / "attribution" / "told.failures.md").read_text()
     assert to_read.count("### Plan") == table["failures"]
-    assert any(section["key"].startswith("attribution") for section in report["sections"])
+    assert any(section.key.startswith("attribution") for section in report.sections)
 
 
 def test_problems_without_a_plan_are_told_beside_the_attribution(tmp_path: Path) -> None:
@@ -250,8 +251,8 @@ def test_problems_without_a_plan_are_told_beside_the_attribution(tmp_path: Path)
     report = run(arithmetic_study(tmp_path, **changes))
     table = json.loads((tmp_path / "run" / "attribution" / "told.json").read_text())
     assert (table["items"], len(table["without_plan"])) == (12, 12)
-    section = next(section for section in report["sections"] if section["key"] == "attribution")
-    assert any("told: 12 further problems have no plan" in note for note in section["notes"])
+    section = next(section for section in report.sections if section.key == "attribution")
+    assert any("told: 12 further problems have no plan" in note for note in section.notes)
 
 
 def test_attribution_wants_arms_that_show_plans(tmp_path: Path) -> None:
@@ -269,7 +270,7 @@ def test_a_student_behind_an_endpoint_is_paid_once(tmp_path: Path, monkeypatch: 
         report = run(path)
         paid = server.ledger.summary()
         assert (paid["paid_keys"], paid["duplicates"]) == (3 * 24, 0)
-        assert [arm["kind"] for arm in report["arms"]] == ["in context", "served", "in context"]
+        assert [arm.kind for arm in report.arms] == ["in context", "served", "in context"]
         texts = {arm: [row["text"] for row in rows(tmp_path, arm)] for arm in arms}
         assert all("Answer:" in text for text in texts["standard"])
         assert texts["standard"] != texts["served"], "another model at the endpoint"
@@ -292,11 +293,11 @@ def test_failed_calls_of_an_endpoint_are_told_first_and_asked_again(tmp_path: Pa
         failed = [row for row in rows(tmp_path, "standard") if row["finish"] == "error"]
         assert 0 < len(failed) < 24
         assert all("this prompt is not liked" in row["error"] for row in failed)
-        assert first["findings"][0].startswith(f"standard: {len(failed)} of 24 calls to its endpoint failed")
+        assert first.findings[0].startswith(f"standard: {len(failed)} of 24 calls to its endpoint failed")
         server.service.behaviour.rejects = ""
         second = run(path)
         assert server.ledger.calls == calls + len(failed), "the failed ones alone"
-        assert not any("failed" in finding for finding in second["findings"])
+        assert not any("failed" in finding for finding in second.findings)
         assert not any(row["finish"] == "error" for row in rows(tmp_path, "standard"))
         run(path)
         assert server.ledger.calls == calls + len(failed), "complete now"

@@ -43,30 +43,30 @@ def test_whole_study_on_a_scripted_student(study_file: StudyFile) -> None:
     assert made[0] == "problems"
     assert made[-1] == "report"
     report = pipeline.report_of(loaded)
-    assert [arm["name"] for arm in report["arms"]] == ["standard", "few-shot", "trace-of-thought"]
-    for arm in report["arms"]:
-        assert arm["n"] == 16
-        assert arm["correct"] == 16
-        assert sum(arm["joint"]) == 16
-        assert arm["trace_correct"] == 16
-        assert arm["seconds"] >= 0
-    assert report["peak_memory_bytes"] > 0
-    assert report["comparisons"][0]["p"] == 1.0
+    assert [arm.name for arm in report.arms] == ["standard", "few-shot", "trace-of-thought"]
+    for arm in report.arms:
+        assert arm.n == 16
+        assert arm.correct == 16
+        assert sum(arm.joint) == 16
+        assert arm.trace_correct == 16
+        assert arm.seconds >= 0
+    assert report.peak_memory_bytes > 0
+    assert report.comparisons[0].p == 1.0
 
 
 def test_report_can_be_recounted_from_the_attempts(study_file: StudyFile) -> None:
     loaded = pipeline.load(study_file(students={"half": {"model": "scripted:tests.scripts:half"}}))
     pipeline.run(loaded, quiet=True)
-    for arm in pipeline.report_of(loaded)["arms"]:
-        path = loaded.study.folder / "attempts" / f"{arm['name']}.jsonl"
+    for arm in pipeline.report_of(loaded).arms:
+        path = loaded.study.folder / "attempts" / f"{arm.name}.jsonl"
         rows = [json.loads(line) for line in path.read_text().splitlines()]
-        assert len({row["problem_id"] for row in rows}) == arm["n"] == 16
+        assert len({row["problem_id"] for row in rows}) == arm.n == 16
         answers = Counter(row["answer"]["outcome"] for row in rows)
-        assert (answers["correct"], answers["missing"]) == (arm["correct"], arm["missing"])
-        assert 0 < arm["correct"] < 16
+        assert (answers["correct"], answers["missing"]) == (arm.correct, arm.missing)
+        assert 0 < arm.correct < 16
         cells = Counter((row["trace"]["outcome"] == "correct", row["answer"]["outcome"] == "correct") for row in rows)
-        assert arm["joint"] == [cells[True, True], cells[True, False], cells[False, True], cells[False, False]]
-        assert arm["tokens_out"] == sum(row["tokens_out"] for row in rows)
+        assert arm.joint == (cells[True, True], cells[True, False], cells[False, True], cells[False, False])
+        assert arm.tokens_out == sum(row["tokens_out"] for row in rows)
 
 
 def test_second_run_does_nothing(study_file: StudyFile) -> None:
@@ -209,8 +209,8 @@ def test_hostile_text_is_shown_as_text(study_file: StudyFile) -> None:
     students = {"rambler": {"model": "scripted:tests.scripts:rambler"}}
     loaded = pipeline.load(study_file(students=students, arms={"standard": {}}, comparisons=[]))
     pipeline.run(loaded, quiet=True)
-    arm = pipeline.report_of(loaded)["arms"][0]
-    assert (arm["n"], arm["cut_off"], arm["correct"]) == (16, 16, 0)
+    arm = pipeline.report_of(loaded).arms[0]
+    assert (arm.n, arm.cut_off, arm.correct) == (16, 16, 0)
     html = (loaded.study.folder / "report.html").read_text()
     assert "<script>" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html

@@ -234,8 +234,8 @@ def test_the_report_shows_it(study_file: StudyFile, tmp_path: Path) -> None:
     write_json(nested, {"node": "problems", "seconds": 1e6, "peak_memory_bytes": 10**12, "libraries": {}})
     assert pipeline.run(loaded, quiet=True) == ["report"]
     report = pipeline.report_of(loaded)
-    section = next(section for section in report["sections"] if section["key"] == "sweep")
-    assert section["tables"][0]["rows"][0][:2] == ["answer-only", 100]
-    assert "learning_rate 0.002" in section["tables"][0]["heads"]
-    assert section["tables"][0]["rows"][0][-1] == "learning_rate 0.002"
-    assert report["peak_memory_bytes"] < 10**11, "a sweep's runs are no part of the study"
+    section = next(section for section in report.sections if section.key == "sweep")
+    assert section.tables[0].rows[0][:2] == ("answer-only", 100)
+    assert "learning_rate 0.002" in section.tables[0].heads
+    assert section.tables[0].rows[0][-1] == "learning_rate 0.002"
+    assert report.peak_memory_bytes < 10**11, "a sweep's runs are no part of the study"

@@ -67,8 +67,8 @@ def test_seeds_borrowed_adapters_and_forced_traces(tmp_path: Path) -> None:
     assert forced
     assert all("\nAnswer:" in row["text"] for row in forced)
     report = pipeline.report_of(loaded)
-    assert report["comparisons"][0]["seeds"] == 2
-    assert "McNemar" not in report["comparisons"][0]["test"]
+    assert report.comparisons[0].seeds == 2
+    assert "McNemar" not in report.comparisons[0].test
     assert pipeline.run(loaded, quiet=True) == []
 
 

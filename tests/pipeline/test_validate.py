@@ -261,18 +261,18 @@ def test_the_report_tells_what_teachers_cost_and_what_leaks(study: Any) -> None:
     loaded = study({**JUDGE, "model": "scripted:tests.teacher_scripts:strict_judge"}, hinted)
     pipeline.run(loaded, quiet=True)
     report = pipeline.report_of(loaded)
-    (teacher,) = report["teachers"]
-    assert (teacher["name"], teacher["requests"], teacher["traces"], teacher["oracle"]) == ("planner", 16, 16, 16)
-    assert teacher["failures"] == {}
-    assert teacher["tokens_in"] > 0
-    assert teacher["usd"] == 0
-    assert sum(cell[1] for cell in teacher["by_difficulty"].values()) == 16
-    assert sum(cell[1] for cell in teacher["by_length"].values()) == 16
-    assert teacher["leaks"]["genuine"]["successes"] == teacher["leaks"]["eligible"]
-    (arm,) = report["arms"]
-    without = arm["without_leaks"]
-    assert without["leaking"] + without["n"] == 16
-    assert without["leaking"] > 0
+    (teacher,) = report.teachers
+    assert (teacher.name, teacher.requests, teacher.traces, teacher.oracle) == ("planner", 16, 16, 16)
+    assert teacher.failures == {}
+    assert teacher.tokens_in > 0
+    assert teacher.usd == 0
+    assert sum(cell[1] for cell in teacher.by_difficulty.values()) == 16
+    assert sum(cell[1] for cell in teacher.by_length.values()) == 16
+    assert teacher.leaks.genuine.successes == teacher.leaks.eligible
+    (arm,) = report.arms
+    without = arm.without_leaks
+    assert without.leaking + without.n == 16
+    assert without.leaking > 0
     page = (loaded.study.folder / "report.html").read_text()
     assert "<h2>Teachers</h2>" in page
     assert "without the problems whose plan leaks" in page
@@ -282,19 +282,19 @@ def test_the_report_tells_what_teachers_cost_and_what_leaks(study: Any) -> None:
 def test_failures_stand_in_the_report_by_cause(study: Any) -> None:
     loaded = study(judge="none")
     pipeline.run(loaded, quiet=True)
-    (teacher,) = pipeline.report_of(loaded)["teachers"]
-    assert set(teacher["failures"]) == {"cut off", "refusal"}
-    assert teacher["failed"] == sum(teacher["failures"].values()) == 16 - teacher["traces"]
-    (arm,) = pipeline.report_of(loaded)["arms"]
-    assert arm["without_leaks"]["leaking"] == 0
-    assert arm["without_leaks"]["n"] == 16
+    (teacher,) = pipeline.report_of(loaded).teachers
+    assert set(teacher.failures) == {"cut off", "refusal"}
+    assert teacher.failed == sum(teacher.failures.values()) == 16 - teacher.traces
+    (arm,) = pipeline.report_of(loaded).arms
+    assert arm.without_leaks.leaking == 0
+    assert arm.without_leaks.n == 16
 
 
 def test_causes_out_of_a_servers_mouth_are_text(study: Any) -> None:
     loaded = study(planner={"kind": "model", "model": "scripted:tests.teacher_scripts:hostile"}, judge="none")
     pipeline.run(loaded, quiet=True)
-    (teacher,) = pipeline.report_of(loaded)["teachers"]
-    assert set(teacher["failures"]) == {"<script>alert(1)</script>"}
+    (teacher,) = pipeline.report_of(loaded).teachers
+    assert set(teacher.failures) == {"<script>alert(1)</script>"}
     page = (loaded.study.folder / "report.html").read_text()
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page

@@ -12,7 +12,7 @@ from tests.sections_kit import FakeRun, problems_of, verdicts
 from tracedistill import pipeline
 from tracedistill.recipes import Arm, StudentConfig
 from tracedistill.report.decision import decision
-from tracedistill.report.tables import build
+from tracedistill.report.figures import build
 
 PRICED = StudentConfig(model="scripted:tests.scripts:solver", usd_per_million_in=1.0, usd_per_million_out=2.0)
 ARMS = {
@@ -114,7 +114,7 @@ def test_a_prompt_that_never_names_the_task(
     )
     loaded = pipeline.load(recipe)
     pipeline.run(loaded, quiet=True)
-    found = pipeline.report_of(loaded)["decision"]
+    found = pipeline.report_of(loaded).decision
     assert any("the prompt never says what is to be done" in line for line in found) == spoilt
     page = (loaded.study.folder / "report.html").read_text()
     assert ("the prompt never says what is to be done" in page) == spoilt

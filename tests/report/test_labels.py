@@ -13,7 +13,8 @@ import pytest
 from tracedistill import pipeline
 from tracedistill.engines import Request
 from tracedistill.files import read_json
-from tracedistill.report.markdown import candidates
+from tracedistill.report.arms_table import arms_table
+from tracedistill.report.records import read_report
 from tracedistill.report.sections.labels import Said, confusion, macro_f1
 
 StudyFile = Callable[..., Path]
@@ -55,7 +56,8 @@ def test_candidates_are_counted_where_the_set_of_answers_is_closed(
     report = study(study_file, tmp_path, [answer(n) for n in range(40)])
     (arm,) = report["arms"]
     assert (arm["candidate"] is not None) == counted
-    assert candidates(arm) == (str(arm["candidate"]) if counted else "-")
+    table = arms_table(read_report(tmp_path / "run"))
+    assert table.rows[0][table.heads.index("candidate right")] == arm["candidate"]
     assert "| None |" not in (tmp_path / "run" / "report.md").read_text()
     assert "<td>None</td>" not in (tmp_path / "run" / "report.html").read_text()
 

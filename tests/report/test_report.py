@@ -5,39 +5,23 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.report_kit import arm, comparison, facts, report
 from tracedistill import pipeline, stats
-from tracedistill.report.findings import ONE_ADAPTER, arm_label, findings, limits
+from tracedistill.report.findings import ONE_ADAPTER, findings, limits
 from tracedistill.report.format import p_value, percent, points
+from tracedistill.report.html import _forest, _mosaic
 from tracedistill.report.markdown import markdown
-from tracedistill.report.page import _forest, _mosaic
 
 StudyFile = Callable[..., Path]
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
-
-
-def comparison(**changes: Any) -> dict[str, Any]:
-    entry = {
-        "first": "correct-trace", "second": "answer-only", "n": 200, "difference": 0.235, "low": 0.16, "high": 0.31,
-        "only_first": 60, "only_second": 13, "test": "exact McNemar", "p": 1e-8, "p_holm": 3e-8,
-    }  # fmt: skip
-    return {**entry, **changes}
-
-
-def arm(**changes: Any) -> dict[str, Any]:
-    plain = {"name": "a", "kind": "in context", "prompt": "standard", "tune": None, "plan": None, "data": None}
-    return {**plain, **changes}
-
-
-def report(*arms: dict[str, Any], comparisons: Any = (), task: str = "babi") -> dict[str, Any]:
-    return {"study": "s", "task": task, "arms": list(arms), "comparisons": list(comparisons)}
 
 
 # ---- findings
@@ -80,9 +64,8 @@ def test_the_bound_itself_is_no_finding() -> None:
 
 
 def test_no_finding_compares_an_oracle_plan_with_an_arm_that_had_none() -> None:
-    oracle = arm(
-        name="trace-of-thought", prompt="trace-of-thought", plan={"traces": 9, "holding_answer": 9, "oracle": 9}
-    )
+    plan = facts(9, holding_answer=9, oracle=9)
+    oracle = arm(name="trace-of-thought", prompt="trace-of-thought", plan=plan)
     compared = comparison(first="trace-of-thought", second="few-shot")
     said = findings(report(oracle, arm(name="few-shot", prompt="few-shot"), comparisons=[compared]))
     assert not any("few-shot" in line for line in said)
@@ -90,13 +73,13 @@ def test_no_finding_compares_an_oracle_plan_with_an_arm_that_had_none() -> None:
 
 
 def test_no_finding_compares_a_forced_trace_from_gold_with_an_arm_that_had_none() -> None:
-    forced = arm(name="forced", forced_trace={"traces": 9, "holding_answer": 9, "oracle": 9})
-    plain, other = arm(name="plain"), {**forced, "name": "corrupted"}
+    forced = arm(name="forced", forced_trace=facts(9, holding_answer=9, oracle=9))
+    plain, other = arm(name="plain"), replace(forced, name="corrupted")
     compared = [comparison(first="forced", second="plain"), comparison(first="forced", second="corrupted")]
     (said,) = findings(report(forced, plain, other, comparisons=compared))
     assert said.startswith("forced answered 23.5 points more of the 200 test problems right than corrupted")
-    assert arm_label(forced) == "forced (oracle trace)"
-    assert arm_label({**forced, "forced_trace": {"oracle": 0}}) == "forced"
+    assert forced.label == "forced (oracle trace)"
+    assert replace(forced, forced_trace=facts(9)).label == "forced"
 
 
 def test_one_seed_is_said_of_the_arms_that_have_one() -> None:
@@ -112,8 +95,7 @@ def test_one_seed_is_said_of_the_arms_that_have_one() -> None:
 
 
 def test_limits_say_the_measured_share() -> None:
-    plan = {"traces": 200, "holding_answer": 145, "oracle": 0}
-    data = {"traces": 320, "holding_answer": 80}
+    plan, data = facts(200, holding_answer=145), facts(320, holding_answer=80)
     said = "\n".join(
         limits(report(arm(name="tot", plan=plan), arm(name="tuned", kind="tuned", tune="correct", data=data)))
     )
@@ -124,7 +106,7 @@ def test_limits_say_the_measured_share() -> None:
 
 
 def test_limits_of_another_task_do_not_speak_of_babi() -> None:
-    plan = {"traces": 4, "holding_answer": 1, "oracle": 4}
+    plan = facts(4, holding_answer=1, oracle=4)
     said = "\n".join(limits(report(arm(name="tot", plan=plan), task="gsm8k")))
     assert "in 25% of the problems. Its maker saw the gold." in said
     assert "82%" not in said
@@ -148,7 +130,7 @@ def test_no_adapter_no_sentence_about_adapters() -> None:
 
 
 def test_an_incorrect_arm_is_not_said_to_hold_answers() -> None:
-    data = {"traces": 320, "holding_answer": 50}
+    data = facts(320, holding_answer=50)
     assert len(limits(report(arm(name="w", kind="tuned", tune="incorrect", data=data)))) == 1
 
 
@@ -168,11 +150,12 @@ def test_shares_and_points() -> None:
 # ---- the forest plot
 
 SHARE = st.floats(-1, 1)
+LABELS = {"correct-trace": "correct-trace", "answer-only": "answer-only"}
 
 
 @given(st.lists(st.tuples(SHARE, SHARE, SHARE).map(sorted), min_size=1, max_size=4))
 def test_the_axis_holds_every_interval_and_zero(intervals: list[list[float]]) -> None:
-    plot = _forest([comparison(low=low, difference=middle, high=high) for low, middle, high in intervals])
+    plot = _forest([comparison(low=low, difference=middle, high=high) for low, middle, high in intervals], LABELS)
     ticks = [tick["x"] for tick in plot["ticks"]]
     assert (ticks[0], ticks[-1]) == (0, 100)
     assert ticks == sorted(ticks)
@@ -186,16 +169,16 @@ def test_the_axis_holds_every_interval_and_zero(intervals: list[list[float]]) ->
 
 
 def test_a_forest_of_zero_width() -> None:
-    plot = _forest([comparison(difference=0.0, low=0.0, high=0.0)])
+    plot = _forest([comparison(difference=0.0, low=0.0, high=0.0)], LABELS)
     assert (plot["rows"][0]["x"], plot["rows"][0]["left"], plot["rows"][0]["width"]) == (50, 50, 0)
     assert [tick["label"] for tick in plot["ticks"]] == ["-6", "-4", "-2", "0", "+2", "+4", "+6"]
-    assert _forest([]) == {"rows": [], "ticks": []}
+    assert _forest([], {}) == {"rows": [], "ticks": []}
 
 
-@given(st.lists(st.integers(0, 300), min_size=4, max_size=4))
-def test_mosaics_fill_their_place(joint: list[int]) -> None:
+@given(st.tuples(*[st.integers(0, 300)] * 4))
+def test_mosaics_fill_their_place(joint: tuple[int, int, int, int]) -> None:
     n = sum(joint)
-    tiles = _mosaic({"joint": joint, "n": n})
+    tiles = _mosaic(arm(joint=joint))
     if n:
         assert tiles["ok_width"] + tiles["wrong_width"] == pytest.approx(100, abs=0.02)
     assert 0 <= tiles["ok_height"] <= 100
@@ -222,17 +205,17 @@ def made(study_file: StudyFile) -> Iterator[pipeline.LoadedStudy]:
 
 
 def test_holm_over_the_declared_family(made: pipeline.LoadedStudy) -> None:
-    entries = pipeline.report_of(made)["comparisons"]
-    assert [(entry["first"], entry["second"]) for entry in entries] == list(made.study.comparisons)
-    assert [entry["p_holm"] for entry in entries] == pytest.approx(list(stats.holm([entry["p"] for entry in entries])))
+    entries = pipeline.report_of(made).comparisons
+    assert [(entry.first, entry.second) for entry in entries] == list(made.study.comparisons)
+    assert [entry.p_holm for entry in entries] == pytest.approx(list(stats.holm([entry.p for entry in entries])))
     for entry in entries:
-        assert entry["p"] == stats.mcnemar_exact(entry["only_first"], entry["only_second"])
-        assert entry["p_holm"] >= entry["p"]
-        assert entry["difference"] == pytest.approx((entry["only_first"] - entry["only_second"]) / entry["n"])
-        assert entry["low"] <= entry["difference"] <= entry["high"]
+        assert entry.p == stats.mcnemar_exact(entry.only_first, entry.only_second)
+        assert entry.p_holm >= entry.p
+        assert entry.difference == pytest.approx((entry.only_first - entry.only_second) / entry.n)
+        assert entry.low <= entry.difference <= entry.high
     alike = entries[2]
-    assert (alike["difference"], alike["p"]) == (0, 1)
-    assert alike["low"] < 0 < alike["high"], "that nobody differed on 16 problems does not make the interval a point"
+    assert (alike.difference, alike.p) == (0, 1)
+    assert alike.low < 0 < alike.high, "that nobody differed on 16 problems does not make the interval a point"
 
 
 class Reader(HTMLParser):
@@ -287,12 +270,12 @@ def test_the_page_says_what_the_report_says(made: pipeline.LoadedStudy) -> None:
     found = pipeline.report_of(made)
     page = (made.study.folder / "report.html").read_text(encoding="utf-8")
     table = (made.study.folder / "report.md").read_text(encoding="utf-8")
-    for line in (*found["findings"], *found["limits"]):
+    for line in (*found.findings, *found.limits):
         assert line in table
         assert line.replace("<", "&lt;") in page
-    for each in found["arms"]:
-        assert f"| {each['name']} | {each['n']} | {each['correct']} (" in table
-        assert each["name"] in page
+    for each in found.arms:
+        assert f"| {each.name} | {each.n} | {each.correct} (" in table
+        assert each.name in page
     assert table == markdown(found)
 
 
@@ -310,14 +293,15 @@ def test_every_row_of_the_tables_has_the_columns_of_its_head(made: pipeline.Load
 
 
 def test_the_majority_baseline_is_counted(made: pipeline.LoadedStudy) -> None:
-    baseline = pipeline.report_of(made)["baseline"]
-    assert 1 / 16 <= baseline["answer_share"] <= 1
-    assert 1 / 16 <= baseline["class_share"] <= 1
+    baseline = pipeline.report_of(made).baseline
+    assert 1 / 16 <= baseline.answer_share <= 1
+    assert 1 / 16 <= baseline.category_share <= 1
 
 
 def test_every_table_marks_an_oracle_plan(made: pipeline.LoadedStudy) -> None:
     found = pipeline.report_of(made)
-    for each in found["arms"]:
-        if each["plan"]:
-            each["plan"]["oracle"] = each["plan"]["traces"]
-    assert "oracle" in markdown(found)
+    arms = tuple(
+        each if each.plan is None else replace(each, plan=replace(each.plan, oracle=each.plan.traces))
+        for each in found.arms
+    )
+    assert "(oracle plan)" in markdown(replace(found, arms=arms))

@@ -12,7 +12,7 @@ from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.recipes import Arm
 from tracedistill.report import FILES, write_view
-from tracedistill.report.columns import (
+from tracedistill.report.attempts import (
     ANSWERS,
     FINISHES,
     STEP_KINDS,
@@ -24,9 +24,9 @@ from tracedistill.report.columns import (
     read_columns,
     read_row,
 )
+from tracedistill.report.combine import combine
 from tracedistill.report.format import between
 from tracedistill.report.runs import view_of_folder
-from tracedistill.report.several import combine
 
 
 def line(problem_id: str = "p-0", **changes: Any) -> dict[str, Any]:
@@ -282,7 +282,7 @@ def test_a_problem_asked_otherwise_is_not_common(tmp_path: Path) -> None:
     write_run(tmp_path / "two", {"a": right}, problems=changed, name="two")
     view = combine([view_of_folder(tmp_path / "one"), view_of_folder(tmp_path / "two")])
     assert every[0].problem_id not in view.problems()
-    assert [run["asked_otherwise"] for run in view.runs] == [1, 1]
+    assert [run.asked_otherwise for run in view.runs] == [1, 1]
     assert {view.attempts(arm.name).n for arm in view.arms} == {5}
 
 
@@ -381,13 +381,13 @@ def test_the_arms_table_has_the_intervals_of_the_accuracy_section(tmp_path: Path
     drawn = [{**row, "sample": sample, "finish": "length" if sample else "stop"} for row in rows for sample in range(3)]
     path.write_text("".join(json.dumps(row) + "\n" for row in drawn))
     report = write_view(view_of_folder(folder))
-    (section,) = (each for each in report["sections"] if each["key"] == "accuracy")
-    told = section["tables"][0]["rows"][0]
-    accuracy = report["arms"][0]["accuracy"]
-    for name, cell in (("raw", told[5]), ("completed", told[7])):
-        assert cell == between(accuracy[name]["low"], accuracy[name]["high"])
-    assert 0.2 < accuracy["raw"]["high"] - accuracy["raw"]["low"] < 0.7, "12 problems, not 36 rows"
-    assert (accuracy["raw"]["n"], accuracy["completed"]["n"], accuracy["cut_off"]) == (36, 12, 24)
+    (section,) = (each for each in report.sections if each.key == "accuracy")
+    told = section.tables[0].rows[0]
+    accuracy = report.arms[0].accuracy
+    for share, cell in ((accuracy.raw, told[5]), (accuracy.completed, told[7])):
+        assert cell == between(share.low, share.high)
+    assert 0.2 < accuracy.raw.high - accuracy.raw.low < 0.7, "12 problems, not 36 rows"
+    assert (accuracy.raw.n, accuracy.completed.n, accuracy.cut_off) == (36, 12, 24)
 
 
 def test_a_run_that_lies_in_another_ones_folder_is_not_part_of_it(tmp_path: Path) -> None:

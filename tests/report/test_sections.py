@@ -15,7 +15,8 @@ from tests.sections_kit import STUDENT, FakeRun, column, line, problems_of, tabl
 from tracedistill import stats
 from tracedistill.files import write_json, write_jsonl
 from tracedistill.recipes import Arm, TeacherConfig
-from tracedistill.report.columns import columns_of
+from tracedistill.report.attempts import columns_of
+from tracedistill.report.combine import combine
 from tracedistill.report.format import dollars, number
 from tracedistill.report.runs import view_of_folder
 from tracedistill.report.sections import all_sections
@@ -24,7 +25,6 @@ from tracedistill.report.sections.extras import extras
 from tracedistill.report.sections.forced import forced
 from tracedistill.report.sections.grid import grid
 from tracedistill.report.sections.scores import paired, scores_of
-from tracedistill.report.several import combine
 
 # ---- context check
 

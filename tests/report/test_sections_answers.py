@@ -13,7 +13,7 @@ from tracedistill import stats
 from tracedistill.errors import InputError
 from tracedistill.recipes import Arm
 from tracedistill.records import Problem
-from tracedistill.report.columns import columns_of
+from tracedistill.report.attempts import columns_of
 from tracedistill.report.sections.accuracy import accuracy
 from tracedistill.report.sections.association import association, joint_counts
 from tracedistill.report.sections.context import context

@@ -9,6 +9,7 @@ import pytest
 
 from tests.sections_kit import FakeRun, column, line, table, verdicts
 from tracedistill import stats
+from tracedistill.files import to_json
 from tracedistill.recipes import Arm
 from tracedistill.report.records import Section
 from tracedistill.report.sections.comparisons import CROSSED, MCNEMAR, MEANS, compare, comparisons, not_compared
@@ -31,14 +32,14 @@ def test_one_attempt_each_is_mcnemar_and_the_paired_bootstrap(tmp_path: Path) ->
     arms = {"a": Arm(prompt="few-shot"), "b": Arm()}
     view = FakeRun(tmp_path, arms, {"a": verdicts(a), "b": verdicts(b)[::-1]}, comparisons=[("a", "b")]).view()
     (entry,) = compare(view)
-    assert tuple(entry)[: len(TODAY)] == TODAY
-    assert (entry["n"], entry["only_first"], entry["only_second"], entry["test"]) == (100, 15, 5, MCNEMAR)
-    assert entry["difference"] == pytest.approx(0.1)
-    assert entry["p"] == entry["p_holm"] == stats.mcnemar_exact(15, 5)
-    assert 0 < entry["low"] < 0.1 < entry["high"] < 0.2
-    assert (entry["discordance"], entry["alpha"], entry["power"]) == (0.2, 0.05, 0.8)
-    assert entry["mde"] == stats.minimum_detectable_effect(100, 0.2).effect
-    assert (entry["seeds"], entry["samples"], entry["single_seed"]) == (1, 1, False)
+    assert tuple(to_json(entry, defaults=True))[: len(TODAY)] == TODAY
+    assert (entry.n, entry.only_first, entry.only_second, entry.test) == (100, 15, 5, MCNEMAR)
+    assert entry.difference == pytest.approx(0.1)
+    assert entry.p == entry.p_holm == stats.mcnemar_exact(15, 5)
+    assert 0 < entry.low < 0.1 < entry.high < 0.2
+    assert (entry.discordance, entry.alpha, entry.power) == (0.2, 0.05, 0.8)
+    assert entry.mde == stats.minimum_detectable_effect(100, 0.2).effect
+    assert (entry.seeds, entry.samples, entry.single_seed) == (1, 1, False)
 
 
 def test_pooled_samples_are_never_put_to_mcnemar(tmp_path: Path) -> None:
@@ -51,10 +52,10 @@ def test_pooled_samples_are_never_put_to_mcnemar(tmp_path: Path) -> None:
     arms = {"a": Arm(samples=8, temperature=1.0), "b": Arm(samples=8, temperature=1.0, prompt="few-shot")}
     (entry,) = compare(FakeRun(tmp_path, arms, attempts, comparisons=[("a", "b")]).view())
     assert stats.mcnemar_exact(32, 8) < 0.001
-    assert (entry["test"], entry["n"], entry["samples"], entry["discordance"]) == (MEANS, 12, 8, None)
-    assert entry["p"] > 0.1
-    assert (entry["only_first"], entry["only_second"]) == (4, 1)
-    assert entry["mde"] > 0.3
+    assert (entry.test, entry.n, entry.samples, entry.discordance) == (MEANS, 12, 8, None)
+    assert entry.p > 0.1
+    assert (entry.only_first, entry.only_second) == (4, 1)
+    assert entry.mde > 0.3
 
 
 def test_seeds_are_crossed_with_problems(tmp_path: Path) -> None:
@@ -71,16 +72,16 @@ def test_seeds_are_crossed_with_problems(tmp_path: Path) -> None:
     attempts["plain"] = [line(f"p{n}", n % 2 == 0) for n in range(300)]
     run = FakeRun(tmp_path, arms, attempts, comparisons=[("a", "b"), ("a", "plain")])
     for entry in compare(run.view()):
-        assert (entry["test"], entry["n"], entry["seeds"], entry["single_seed"]) == (CROSSED, 300, 3, False)
-        assert entry["low"] < 0 < entry["difference"] < entry["high"]
-        assert entry["p"] > 0.1
-        assert "adapters trained so (3 seeds)" in entry["about"]
+        assert (entry.test, entry.n, entry.seeds, entry.single_seed) == (CROSSED, 300, 3, False)
+        assert entry.low < 0 < entry.difference < entry.high
+        assert entry.p > 0.1
+        assert "adapters trained so (3 seeds)" in entry.about
     first = [[row for row in rows if row["seed"] == 0] for rows in attempts.values()]
     one_seed = FakeRun(tmp_path / "one", arms, dict(zip(attempts, first, strict=True)), comparisons=[("a", "b")])
     (entry,) = compare(one_seed.view())
-    assert (entry["test"], entry["single_seed"]) == (MCNEMAR, True)
-    assert entry["p"] < 0.001, "one seed alone would have been believed"
-    assert "these adapters (one seed)" in entry["about"]
+    assert (entry.test, entry.single_seed) == (MCNEMAR, True)
+    assert entry.p < 0.001, "one seed alone would have been believed"
+    assert "these adapters (one seed)" in entry.about
     section = comparisons(one_seed.view())
     assert section is not None
     assert any("another seed of the same recipe" in note for note in section.notes)
@@ -95,8 +96,8 @@ def test_an_arm_with_one_seed_stays_one_adapter_beside_an_arm_with_three(tmp_pat
     }
     run = FakeRun(tmp_path, arms, attempts, comparisons=[("a", "b"), ("a", "plain")])
     mixed, several = compare(run.view())
-    assert (mixed["seeds"], mixed["single_seed"], mixed["about"]) == (3, True, "this adapter of b (one seed)")
-    assert (several["seeds"], several["single_seed"]) == (3, False)
+    assert (mixed.seeds, mixed.single_seed, mixed.about) == (3, True, "this adapter of b (one seed)")
+    assert (several.seeds, several.single_seed) == (3, False)
 
 
 def test_a_vote_is_compared_as_a_vote(tmp_path: Path) -> None:
@@ -109,8 +110,8 @@ def test_a_vote_is_compared_as_a_vote(tmp_path: Path) -> None:
     arms = {"vote": Arm(samples=5, temperature=1.0, vote=True), "plain": Arm()}
     view = FakeRun(tmp_path, arms, attempts, comparisons=[("vote", "plain")]).view()
     (entry,) = compare(view)
-    assert (entry["difference"], entry["test"], entry["only_first"]) == (1.0, MCNEMAR, 20)
-    assert entry["vote"] == ["vote"]
+    assert (entry.difference, entry.test, entry.only_first) == (1.0, MCNEMAR, 20)
+    assert entry.vote == ("vote",)
     section = comparisons(view)
     assert section is not None
     assert any("vote" in note for note in section.notes)
@@ -148,18 +149,18 @@ def test_holm_over_the_family_and_figures_of_a_pair_alone(tmp_path: Path) -> Non
     arms = {"a": Arm(), "b": Arm(prompt="few-shot"), "c": Arm(prompt="chain-of-thought")}
     alone = compare(FakeRun(tmp_path / "one", arms, attempts, comparisons=[("a", "b")]).view())
     all_ = compare(FakeRun(tmp_path / "three", arms, attempts, comparisons=[("c", "a"), ("c", "b"), ("a", "b")]).view())
-    assert [entry["p_holm"] for entry in all_] == stats.holm([entry["p"] for entry in all_])
-    assert [(entry["alpha"], entry["family"]) for entry in all_] == [(0.05 / 3, 3)] * 3
+    assert [entry.p_holm for entry in all_] == stats.holm([entry.p for entry in all_])
+    assert [(entry.alpha, entry.family) for entry in all_] == [(0.05 / 3, 3)] * 3
     kept = ("difference", "low", "high", "p", "n")
-    assert {key: all_[2][key] for key in kept} == {key: alone[0][key] for key in kept}
-    assert all_[2]["mde"] > alone[0]["mde"], "a larger family needs a larger effect"
+    assert {key: getattr(all_[2], key) for key in kept} == {key: getattr(alone[0], key) for key in kept}
+    assert all_[2].mde > alone[0].mde, "a larger family needs a larger effect"
 
 
 def test_only_common_problems_are_paired(tmp_path: Path) -> None:
     attempts = {"a": verdicts([True] * 8), "b": [line(f"p{n}", False) for n in range(5, 20)]}
     arms = {"a": Arm(), "b": Arm(prompt="few-shot")}
     (entry,) = compare(FakeRun(tmp_path, arms, attempts, comparisons=[("a", "b")]).view())
-    assert (entry["n"], entry["difference"]) == (3, 1.0)
+    assert (entry.n, entry.difference) == (3, 1.0)
 
 
 def test_the_section_says_test_power_and_discordance(tmp_path: Path) -> None:
@@ -194,5 +195,5 @@ def test_planted_effects_lie_in_their_intervals(tmp_path: Path) -> None:
             attempts[name] = [line(f"p{n}", bool(right[n, seed]), seed=seed) for n in range(250) for seed in range(3)]
         pairs.append((f"a{number}", f"b{number}"))
     for entry in compare(FakeRun(tmp_path, arms, attempts, comparisons=pairs).view()):
-        held += entry["low"] <= 0.1 <= entry["high"]
+        held += entry.low <= 0.1 <= entry.high
     assert held >= 8

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from tests.pipeline.test_arms import arithmetic_study, rows
-from tests.report.test_report import arm, report
+from tests.report_kit import arm, report
 from tests.tiny import build
 from tests.tuned_study import recipe_of, tune
 from tracedistill import pipeline
 from tracedistill.errors import InputError
 from tracedistill.recipes import load
 from tracedistill.report.findings import limits
+from tracedistill.report.records import TraceFacts, record_of
 from tracedistill.sft.examples import dealt
 from tracedistill.tools.export.origin import arm_facts, arm_lines, teachers_of
 from tracedistill.tools.open_study import open_study
@@ -98,7 +99,13 @@ def test_what_is_said_of_mixes(tmp_path: Path) -> None:
     assert "traces" not in cards["none-left"]
     assert teachers_of(opened, "three") == ["rules"]
     assert teachers_of(opened, "none-left") == []
-    tuned = arm(name="half", kind="tuned", tune="correct", mix={"answers": 0.5}, data=assembly["half"])
+    tuned = arm(
+        name="half",
+        kind="tuned",
+        tune="correct",
+        mix={"answers": 0.5},
+        data=record_of(TraceFacts, assembly["half"], "assembly.json"),
+    )
     (said,) = [line for line in limits(report(tuned)) if line.startswith("half:")]
     assert f"of its {n} rows {assembly['half']['traces']} have a trace" in said
 
@@ -118,7 +125,7 @@ def test_the_report_tells_a_mix_from_what_nobody_declared(tmp_path: Path) -> Non
     loaded = tune(recipe_of(tmp_path, tmp_path / "model", arms=arms))
     pipeline.run(loaded, quiet=True)
     made = pipeline.report_of(loaded)
-    half = next(each for each in made["arms"] if each["name"] == "half")
+    half = next(each for each in made.arms if each.name == "half")
     assert half["mix"] == {"answers": 0.5}
     assert half["data"]["mix"] == {"half": 6, "answers": 6}
     page = (loaded.study.folder / "report.md").read_text()

@@ -76,8 +76,8 @@ def test_from_init_to_a_report(kind: Kind, tmp_path: Path, capsys: pytest.Captur
         problems = list(read_jsonl(loaded.study.folder / "problems.jsonl", Problem))
         own_scripts.PROBLEMS.update({problem.problem_id: problem for problem in problems})
         pipeline.run(loaded, quiet=True)
-        for arm in pipeline.report_of(loaded)["arms"]:
-            assert (arm["n"], arm["correct"], arm["missing"], arm["ungradable"]) == (4, right, 0, 0), student
+        for arm in pipeline.report_of(loaded).arms:
+            assert (arm.n, arm.correct, arm.missing, arm.ungradable) == (4, right, 0, 0), student
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.file)

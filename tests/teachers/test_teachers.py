@@ -43,9 +43,9 @@ def test_a_model_teachers_failures_are_counted_and_nothing_is_paid_twice(study: 
     assert {row["finish"] for row in failures} == {"length", "refusal"}
     assert all(step.kind == "plan" for trace in traces for step in trace.steps)
     assert all(trace.answer is None and not trace.oracle for trace in traces)
-    (arm,) = pipeline.report_of(loaded)["arms"]
-    assert arm["n"] == 16, "problems without a plan stay in the denominator"
-    assert arm["no_plan"] == len(failures)
+    (arm,) = pipeline.report_of(loaded).arms
+    assert arm.n == 16, "problems without a plan stay in the denominator"
+    assert arm.no_plan == len(failures)
     with GenerationCache(tmp_path / "cache.sqlite") as cache:
         before = cache.balance("small").spent.calls
     (loaded.study.folder / "traces" / "planner.jsonl").unlink()
@@ -77,7 +77,7 @@ def test_who_is_shown_the_gold_is_an_oracle_and_stays_one_in_chains(study: Any) 
     assert all(trace.oracle for trace in traces_of(loaded, "hinted"))
     assert all(trace.oracle for trace in traces_of(loaded, "revised"))
     assert not any(trace.oracle for trace in traces_of(loaded, "plain"))
-    plans = {arm["name"]: arm["plan"]["oracle"] for arm in pipeline.report_of(loaded)["arms"]}
+    plans = {arm.name: arm.plan.oracle for arm in pipeline.report_of(loaded).arms}
     assert plans == {"revised": 16, "plain": 0}
 
 

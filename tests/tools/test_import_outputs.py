@@ -14,6 +14,7 @@ from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash
 from tracedistill.report import write_view
+from tracedistill.report.records import read_report
 from tracedistill.report.runs import view_of_folder
 from tracedistill.tools import import_outputs as importing
 from tracedistill.tools.import_outputs import ColumnNames, import_outputs
@@ -34,7 +35,7 @@ def write(path: Path, *rows: object) -> Path:
 
 def arms_of(folder: Path) -> dict[str, dict[str, Any]]:
     """The report's arms by name."""
-    return {arm["name"]: arm for arm in write_view(view_of_folder(folder))["arms"]}
+    return {arm.name: arm for arm in write_view(view_of_folder(folder)).arms}
 
 
 def lines_of(folder: Path, arm: str) -> list[dict[str, Any]]:
@@ -50,8 +51,8 @@ def test_outputs_become_attempts_with_verdicts(tmp_path: Path) -> None:
     assert [line["answer"]["outcome"] for line in lines] == ["correct", "incorrect", "missing"]
     assert [line["attempt_id"] for line in lines] == ["theirs/p-0/0", "theirs/p-1/0", "theirs/p-2/0"]
     arm = arms_of(tmp_path / "run")["theirs"]
-    assert (arm["kind"], arm["n"], arm["correct"], arm["missing"]) == ("imported", 3, 1, 1)
-    assert arm["source"]["source"] == "theirs.jsonl"
+    assert (arm.kind, arm.n, arm.correct, arm.missing) == ("imported", 3, 1, 1)
+    assert arm.source["source"] == "theirs.jsonl"
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "csv", "csv.gz", "parquet"])
@@ -74,7 +75,7 @@ def test_every_kind_of_file(tmp_path: Path, kind: str) -> None:
                 stream.writelines(json.dumps(row) + "\n" for row in rows)
     import_outputs(path, "gsm8k", "a", tmp_path / "run")
     arm = arms_of(tmp_path / "run")["a"]
-    assert (arm["n"], arm["correct"], arm["cut_off"], arm["tokens_out"]) == (3, 1, 3, 21)
+    assert (arm.n, arm.correct, arm.cut_off, arm.tokens_out) == (3, 1, 3, 21)
 
 
 @pytest.mark.parametrize(
@@ -138,10 +139,10 @@ def test_a_second_arm_is_paired_by_id(tmp_path: Path) -> None:
     better = [{"problem_id": row["problem_id"], "text": f"Answer: {row['gold']}"} for row in ROWS[::-1]]
     import_outputs(write(tmp_path / "two.jsonl", *better), "gsm8k", "two", run)
     report = write_view(view_of_folder(run))
-    (entry,) = report["comparisons"]
-    assert (entry["first"], entry["second"], entry["n"]) == ("two", "one", 3)
-    assert (entry["only_first"], entry["only_second"]) == (2, 0)
-    assert any("With which seeds and settings" in line for line in report["limits"])
+    (entry,) = report.comparisons
+    assert (entry.first, entry.second, entry.n) == ("two", "one", 3)
+    assert (entry.only_first, entry.only_second) == (2, 0)
+    assert any("With which seeds and settings" in line for line in report.limits)
 
 
 def test_arms_of_other_problems_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,10 +153,10 @@ def test_arms_of_other_problems_are_not_compared(tmp_path: Path, capsys: pytest.
     assert main(["report", str(run)]) == 0
     told = "No common problems, so not compared: far - one, far - two."
     assert told in capsys.readouterr().out.replace("\n", " ")
-    report = json.loads((run / "report.json").read_text())
-    (entry,) = report["comparisons"]
-    assert {entry["first"], entry["second"]} == {"one", "two"}
-    assert (entry["family"], len(report["not_compared"])) == (1, 2)
+    report = read_report(run)
+    (entry,) = report.comparisons
+    assert {entry.first, entry.second} == {"one", "two"}
+    assert (entry.family, len(report.not_compared)) == (1, 2)
     for page in ("report.html", "report.md"):
         assert told in (run / page).read_text(), page
 
@@ -196,7 +197,7 @@ def test_beside_a_studys_arms(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["import", str(path), "--task", "babi", "--arm", "theirs", "--run-dir", str(run)]) == 0
     assert "1 rows refused, the first: row 9: problem 'elsewhere-1' is none of the study's" in capsys.readouterr().out
     arms = arms_of(run)
-    assert [(name, arm["kind"], arm["correct"]) for name, arm in arms.items()] == [
+    assert [(name, arm.kind, arm.correct) for name, arm in arms.items()] == [
         ("standard", "in context", 0), ("theirs", "imported", 8)
     ]  # fmt: skip
     assert (run / "problems.jsonl").read_bytes() == problems, "the study's own files stay as they are"
@@ -296,7 +297,7 @@ def test_a_problem_that_nobody_knows_stays_in_the_denominator(tmp_path: Path) ->
     )
     import_outputs(path, "gsm8k", "a", tmp_path / "run", data_dir=tmp_path / "data")
     arm = arms_of(tmp_path / "run")["a"]
-    assert (arm["n"], arm["correct"], arm["ungradable"]) == (2, 1, 1)
+    assert (arm.n, arm.correct, arm.ungradable) == (2, 1, 1)
 
 
 # ---- the published outputs
@@ -313,9 +314,9 @@ def test_published_joint_tables(tmp_path: Path, model: str, joint: list[int], ph
     command += [str(DATA), "--policy", "published", "--run-dir", str(run), "--where", f"model={model}"]
     assert main([*command, "--where", "arm=correct", "--arm", "correct"]) == 0
     assert main(["report", str(run), "--quiet"]) == 0
-    (arm,) = json.loads((run / "report.json").read_text())["arms"]
-    assert (arm["n"], arm["joint"], arm["correct"]) == (950, joint, answers)
-    assert round(arm["association"]["phi"], 3) == phi
+    (arm,) = read_report(run).arms
+    assert (arm.n, arm.joint, arm.correct) == (950, tuple(joint), answers)
+    assert round(arm.association.phi, 3) == phi
 
 
 @needs_data
@@ -326,8 +327,8 @@ def test_published_babi(tmp_path: Path) -> None:
             path, "babi", name, tmp_path, policy="published", data_dir=DATA, where={"arm": name}, over=True
         )  # fmt: skip
     arms = arms_of(tmp_path)
-    assert (arms["correct"]["n"], round(100 * arms["correct"]["accuracy"]["raw"]["value"], 1)) == (376, 94.4)
-    assert len(write_view(view_of_folder(tmp_path))["comparisons"]) == 1
+    assert (arms["correct"].n, round(100 * arms["correct"].accuracy.raw.value, 1)) == (376, 94.4)
+    assert len(write_view(view_of_folder(tmp_path)).comparisons) == 1
 
 
 def test_the_tasks_own_judges_judge(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -127,8 +126,8 @@ def test_an_arm_that_may_write_too_little_is_refused_before_it_is_tuned(
 def test_the_recipe_runs(load: Callable[..., pipeline.LoadedStudy]) -> None:
     loaded = load(*SMALL, "base.max_tokens=1500", "training.max_steps=2")
     pipeline.run(loaded, quiet=True)
-    report: dict[str, Any] = pipeline.report_of(loaded)
-    assert {arm["name"] for arm in report["arms"]} == set(loaded.study.arms)
+    report = pipeline.report_of(loaded)
+    assert {arm.name for arm in report.arms} == set(loaded.study.arms)
     training = read_json(loaded.study.folder / "adapters" / "r1-traces" / "training.json")
     assert (training["rows"], training["steps"], training["attention"]) == (12, 2, "eager")
     assert training["log"][-1]["learning_rate"] > 0

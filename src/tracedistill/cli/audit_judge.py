@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the subcommand; return its exit code."""
     from tracedistill import pipeline
     from tracedistill.files import check_output, to_json, write_json
-    from tracedistill.report.judges import print_audit
+    from tracedistill.tools.judge_audit_table import print_audit
 
     if args.out is not None:
         check_output(args.out, args.labels, Path(args.recipe))

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         return make_stage(args)
     if overrides:
         raise InputError(f"{overrides[0]}: overrides a recipe key, but a run folder is reported as it is")
-    from tracedistill.report.command import report_folders
+    from tracedistill.report.folders import report_folders
     from tracedistill.report.terminal import print_report
 
     place = report_folders(folders, args.against, args.out, args.compare)

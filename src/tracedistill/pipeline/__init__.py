@@ -3,7 +3,7 @@
 from tracedistill import pipeline
 study = pipeline.load("recipes/quickstart/study.yaml", ["training.max_steps=5"])
 pipeline.run(study)                      # every stage; or pipeline.run(study, stage="validate")
-pipeline.report_of(study)["arms"]        # the table
+pipeline.report_of(study).arms        # the table
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tracedistill.files import read_json, to_json, write_json
+from tracedistill.files import to_json, write_json
 from tracedistill.pipeline.checks import check_keys, check_students, pin, warn_if_absent, warn_if_slow
 from tracedistill.pipeline.dtypes import COMPUTES
 from tracedistill.pipeline.engine_check import EngineCheck, check_engines
@@ -19,6 +19,7 @@ from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.terms import OWN
 from tracedistill.pipeline.validate import audit_of
+from tracedistill.report.records import Report, read_report
 from tracedistill.training.tracking import check_tracker
 from tracedistill.validation.judge_audit import JudgeAudit
 
@@ -134,7 +135,6 @@ def status(loaded: LoadedStudy) -> list[tuple[Node, State]]:
     return [(node, work.run.state(node)) for node in Graph(work).nodes()]
 
 
-def report_of(loaded: LoadedStudy) -> dict[str, Any]:
-    """Return the report of a finished run."""
-    report: dict[str, Any] = read_json(loaded.study.folder / "report.json")
-    return report
+def report_of(loaded: LoadedStudy) -> Report:
+    """Read the report of a finished run. Raises InputError if there is none yet."""
+    return read_report(loaded.study.folder)

@@ -2,69 +2,65 @@
 
 from tracedistill.report import write_view
 from tracedistill.report.runs import view_of_folder
-from tracedistill.report.several import combine
+from tracedistill.report.combine import combine
 write_view(view_of_folder(Path("runs/quickstart")))
 write_view(combine([view_of_folder(first), view_of_folder(second)]), out=Path("compared"))
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from tracedistill.files import atomic, dumps
+from tracedistill.files import atomic, dumps, to_json
 from tracedistill.recipes import Study
 from tracedistill.records import Problem
-from tracedistill.report.about import about
 from tracedistill.report.against import against_section
+from tracedistill.report.arms_table import COMPARISON_HEADS, arm_row, comparison_row
 from tracedistill.report.browser import browse
+from tracedistill.report.csv import csv_text
 from tracedistill.report.decision import decision
+from tracedistill.report.figures import build
 from tracedistill.report.findings import findings, limits
+from tracedistill.report.html import page
 from tracedistill.report.markdown import markdown
-from tracedistill.report.page import page
-from tracedistill.report.records import section_json
+from tracedistill.report.records import Report
 from tracedistill.report.runs import RunView, view_of_study
 from tracedistill.report.sections import all_sections
-from tracedistill.report.spreadsheet import arm_row, comparison_row, csv_text
-from tracedistill.report.tables import build
+from tracedistill.report.sections.sources import about
 from tracedistill.tasks import Task, get_task
 
 FILES = ("report.json", "report.html", "report.md", "report.csv", "comparisons.csv")
 """What a report consists of."""
-COMPARED = ("first", "second", "n", "difference", "low", "high", "p", "p_holm")
-"""Heads of comparisons.csv where nothing is compared."""
 
 
 def write_report(
     study: Study, task: Task, folder: Path, problems: Mapping[str, Problem], teachers: Sequence[str] = ()
-) -> dict[str, Any]:
+) -> Report:
     """Write a study's report into its run folder, and return it; `teachers`: whose traces the arms use."""
     return write_view(view_of_study(study, folder, teachers, problems), task=task)
 
 
-def write_view(view: RunView, out: Path | None = None, task: Task | None = None) -> dict[str, Any]:
+def write_view(view: RunView, out: Path | None = None, task: Task | None = None) -> Report:
     """Write the report on a run, or on several, and return it.
 
     `out`: where to; by default the run folder. Files that would come out as they are stay untouched.
     """
     out = view.folder if out is None else out
-    report = build(view)
-    for facts, arm in zip(report["arms"], view.arms, strict=True):
-        facts["file"] = Path(os.path.relpath(arm.path, out)).as_posix()
-    report["decision"] = decision(view, report)
-    report["findings"] = findings(report)
-    report["limits"] = limits(report)
+    report = build(view, out)
+    report = replace(
+        report, decision=tuple(decision(view, report)), findings=tuple(findings(report)), limits=tuple(limits(report))
+    )
     sections = [against_section(view), *all_sections(view), *about(view, report)]
-    report["sections"] = [section_json(section) for section in sections if section is not None]
+    report = replace(report, sections=tuple(section for section in sections if section is not None))
     shown = browse(view, task or get_task(view.task))
     texts = {
-        "report.json": dumps(report, indent=1) + "\n",
+        "report.json": dumps(to_json(report, defaults=True), indent=1) + "\n",
         "report.html": page(report, shown, view.manifests),
         "report.md": markdown(report),
-        "report.csv": csv_text(map(arm_row, report["arms"])),
-        "comparisons.csv": csv_text(map(comparison_row, report["comparisons"]), COMPARED),
+        "report.csv": csv_text(map(arm_row, report.arms)),
+        "comparisons.csv": csv_text(map(comparison_row, report.comparisons), COMPARISON_HEADS),
     }
     for name, text in texts.items():
         _put(out / name, text)

@@ -9,10 +9,10 @@ import numpy as np
 
 from tracedistill.recipes.differences import differences
 from tracedistill.records import node_name
+from tracedistill.report.combine import same_arms
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections.scores import scores_of
-from tracedistill.report.several import same_arms
 
 FLIPS_SHOWN = 200
 """Ids named per arm and direction; all of them are counted."""

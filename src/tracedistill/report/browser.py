@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tracedistill.chat.formats import split
 from tracedistill.records import Problem
-from tracedistill.report.columns import ANSWERS, Columns, read_row
+from tracedistill.report.attempts import ANSWERS, Columns, read_row
 from tracedistill.report.runs import RunView
 from tracedistill.tasks import Task
 
@@ -38,7 +38,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ShownAttempt:
     """One attempt, ready to be read."""
 
     arm: int
@@ -62,7 +62,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownProblem:
     """One problem with what each arm wrote for it."""
 
     problem_id: str
@@ -79,17 +79,17 @@ class Shown:
     """Its gold trace, where it has one."""
     disagree: bool
     """Whether the arms' answers have different outcomes."""
-    readings: tuple[Reading, ...]
+    readings: tuple[ShownAttempt, ...]
     """In the order of the arms."""
 
 
-def browse(view: RunView, task: Task, budget: int = BYTES_SHOWN) -> list[Shown]:
+def browse(view: RunView, task: Task, budget: int = BYTES_SHOWN) -> list[ShownProblem]:
     """A seeded choice of problems, half of them such on which arms disagree, with every arm's first attempt."""
     problems = view.problems()
     arms = [(place, view.attempts(arm.name)) for place, arm in enumerate(view.arms)]
     first = [{columns.ids[p]: row for p, row in _first_rows(columns)} for _, columns in arms]
     right = [_right_counts(columns) for _, columns in arms]
-    shown: list[Shown] = []
+    shown: list[ShownProblem] = []
     spent = 0
     for problem_id in _order(view, arms, problems):
         readings = []
@@ -137,13 +137,13 @@ def _right_counts(columns: Columns) -> npt.NDArray[np.int64]:
     return np.stack([np.bincount(columns.problem[columns.right], minlength=size), every], axis=1)
 
 
-def _reading(task: Task, arm: int, row: Mapping[str, Any], counts: npt.NDArray[np.int64]) -> Reading:
+def _reading(task: Task, arm: int, row: Mapping[str, Any], counts: npt.NDArray[np.int64]) -> ShownAttempt:
     verdicts = row["trace"].get("steps") or []
     text = row["text"]
     cut = f"{text[:TEXT_SHOWN]} [... {len(text) - TEXT_SHOWN} characters more]"
     answer, extracted = row["answer"], row["answer"].get("extracted")
     said = "" if extracted is None else f"“{str(extracted)[:200]}”"
-    return Reading(
+    return ShownAttempt(
         arm=arm,
         answer=answer["outcome"],
         trace=row["trace"]["outcome"],
@@ -177,8 +177,8 @@ def _pieces(task: Task, text: str, verdicts: Iterable[Mapping[str, Any]]) -> tup
     return (*pieces, Piece(text[at:])) if at < len(text) else tuple(pieces)
 
 
-def _shown(task: Task, problem: Problem, readings: tuple[Reading, ...]) -> Shown:
-    return Shown(
+def _shown(task: Task, problem: Problem, readings: tuple[ShownAttempt, ...]) -> ShownProblem:
+    return ShownProblem(
         problem_id=problem.problem_id,
         question=problem.question[:300],
         category=problem.category,
@@ -190,7 +190,7 @@ def _shown(task: Task, problem: Problem, readings: tuple[Reading, ...]) -> Shown
     )
 
 
-def _bytes(item: Shown) -> int:
+def _bytes(item: ShownProblem) -> int:
     """About what the page spends on a problem."""
     texts = [item.question, item.text, item.gold, item.gold_trace]
     for one in item.readings:

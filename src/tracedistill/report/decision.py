@@ -6,12 +6,11 @@ interval 19.5 to 33.5). 1,000 queries cost $0.04 tuned and $0.11 prompted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from tracedistill import stats
-from tracedistill.report.findings import has_oracle_plan, has_oracle_trace
 from tracedistill.report.format import dollars, number, percent, points
+from tracedistill.report.records import ArmFigures, Comparison, Report
 from tracedistill.report.runs import RunView
 from tracedistill.report.sections.comparisons import compare_pair
 from tracedistill.report.sections.costs import Cost, break_even, cost_of
@@ -25,22 +24,22 @@ PROBLEMS_MOST = 100_000
 QUERIES = 1_000
 
 
-def decision(view: RunView, report: Mapping[str, Any]) -> list[str]:
+def decision(view: RunView, report: Report) -> list[str]:
     """Sentences for the head of the page: what spoils the study, else the decision and what the trace teaches.
 
     Empty where nothing was tuned, or nothing prompted, and nothing is amiss.
     """
-    arms = [arm for arm in report["arms"] if arm["n"]]
+    arms = [arm for arm in report.arms if arm.n]
     if not arms:
         return []
     spoilt = _spoilt(view, arms)
     if spoilt:
         return [spoilt]
-    fair = [arm for arm in arms if not has_oracle_plan(arm) and not has_oracle_trace(arm) and arm["forced"] is None]
-    tuned = _best(arm for arm in fair if arm["kind"] in ("tuned", "served"))
+    fair = [arm for arm in arms if not arm.oracle and arm.forced is None]
+    tuned = _best(arm for arm in fair if arm.kind in ("tuned", "served"))
     if tuned is None:
         return []
-    prompted = _best(arm for arm in fair if arm["kind"] == "in context" and arm["student"] == tuned["student"])
+    prompted = _best(arm for arm in fair if arm.kind == "in context" and arm.student == tuned.student)
     said = [] if prompted is None else _decided(view, tuned, prompted)
     return said + _trace(view, fair)
 
@@ -48,15 +47,15 @@ def decision(view: RunView, report: Mapping[str, Any]) -> list[str]:
 # ---- what comes before any decision
 
 
-def _spoilt(view: RunView, arms: Sequence[Mapping[str, Any]]) -> str:
-    n = max(arm["n"] for arm in arms)
-    ungradable = max(arm["ungradable"] / max(1, arm["attempts"]) for arm in arms)
+def _spoilt(view: RunView, arms: Sequence[ArmFigures]) -> str:
+    n = max(arm.n for arm in arms)
+    ungradable = max(arm.ungradable / max(1, arm.attempts) for arm in arms)
     if ungradable > MOST_UNGRADABLE:
         return (
             f"Nothing can be decided: {percent(ungradable)} of the golds cannot be graded. Look at the golds "
             "(tracedistill audit, or problems.report.json), or say which judge is meant (task.judge)."
         )
-    if not any(arm["correct"] for arm in arms):
+    if not any(arm.correct for arm in arms):
         return (
             f"Nothing can be decided: no arm answers any of the {n} test problems right. Read a few attempts: is the "
             "question asked, is the judge the right one, is the student able to do this at all?"
@@ -87,18 +86,17 @@ def _task_unnamed(view: RunView) -> bool:
 # ---- prompt or tune
 
 
-def _best(arms: Any) -> Mapping[str, Any] | None:
-    found: list[Mapping[str, Any]] = list(arms)
-    return max(found, key=lambda arm: arm["accuracy"]["raw"]["value"] or 0.0, default=None)
+def _best(arms: Iterable[ArmFigures]) -> ArmFigures | None:
+    return max(arms, key=lambda arm: arm.accuracy.raw.value or 0.0, default=None)
 
 
-def _decided(view: RunView, tuned: Mapping[str, Any], prompted: Mapping[str, Any]) -> list[str]:
-    entry = compare_pair(view, tuned["name"], prompted["name"])
+def _decided(view: RunView, tuned: ArmFigures, prompted: ArmFigures) -> list[str]:
+    entry = compare_pair(view, tuned.name, prompted.name)
     if entry is None:
         return []
-    gain, low, high = entry["difference"], entry["low"], entry["high"]
+    gain, low, high = entry.difference, entry.low, entry.high
     both = (
-        f"{tuned['name']} (tuned) answers {_share(tuned)} of {entry['n']} test problems right, {prompted['name']} (the "
+        f"{tuned.name} (tuned) answers {_share(tuned)} of {entry.n} test problems right, {prompted.name} (the "
         f"best prompt) {_share(prompted)}"
     )
     interval = f"95% interval {points(low)} to {points(high)}"
@@ -112,25 +110,25 @@ def _decided(view: RunView, tuned: Mapping[str, Any], prompted: Mapping[str, Any
             f"{_to_know(entry)} {cost}".strip()]  # fmt: skip
 
 
-def _share(arm: Mapping[str, Any]) -> str:
-    return percent(arm["accuracy"]["raw"]["value"])
+def _share(arm: ArmFigures) -> str:
+    return percent(arm.accuracy.raw.value)
 
 
-def _to_know(entry: Mapping[str, Any]) -> str:
+def _to_know(entry: Comparison) -> str:
     """How many problems, or seeds, it would take to know a difference such as the one seen."""
-    effect, discordance = abs(entry["difference"]), entry["discordance"]
-    if entry["single_seed"]:
+    effect, discordance = abs(entry.difference), entry.discordance
+    if entry.single_seed:
         seeds = " and three seeds per tuned arm (training.seeds), since one adapter may be a lucky one"
     else:
         seeds = ""
     if discordance is None:
         return f"To know, it takes more test problems{seeds}."
     if effect < 0.01:
-        found = stats.minimum_detectable_effect(entry["n"], discordance, power=POWER)
+        found = stats.minimum_detectable_effect(entry.n, discordance, power=POWER)
         if found.effect is None:
             return f"To know, it takes more test problems{seeds}."
         return (
-            f"{entry['n']} problems would have shown a difference of {points(found.effect)} points in four of five "
+            f"{entry.n} problems would have shown a difference of {points(found.effect)} points in four of five "
             f"studies: if there is one, it is likely smaller. More test problems{seeds} would tell."
         )
     wanted = _problems_for(effect, max(discordance, effect))
@@ -151,9 +149,9 @@ def _problems_for(effect: float, discordance: float) -> int | None:
     return high
 
 
-def _cost(view: RunView, tuned: Mapping[str, Any], prompted: Mapping[str, Any]) -> str:
+def _cost(view: RunView, tuned: ArmFigures, prompted: ArmFigures) -> str:
     """What 1,000 queries cost each way: money where the recipe has prices, else tokens."""
-    one, other = (cost_of(view, view.arm(arm["name"])) for arm in (tuned, prompted))
+    one, other = (cost_of(view, view.arm(arm.name)) for arm in (tuned, prompted))
     for place, shown in ((0, dollars), (1, number)):
         each = one.each[place], other.each[place]
         if each[0] is None or each[1] is None or not any(each):
@@ -178,16 +176,16 @@ def _once(one: Cost, other: Cost, place: int, unit: str) -> str:
 # ---- does the trace teach beyond the answer?
 
 
-def _trace(view: RunView, arms: Sequence[Mapping[str, Any]]) -> list[str]:
+def _trace(view: RunView, arms: Sequence[ArmFigures]) -> list[str]:
     """The arm tuned on right traces against the one tuned on answers alone, of one student."""
-    for traced in (arm for arm in arms if arm["tune"] == "correct"):
-        alone = next((arm for arm in arms if arm["tune"] == "none" and arm["student"] == traced["student"]), None)
-        entry = None if alone is None else compare_pair(view, traced["name"], alone["name"])
+    for traced in (arm for arm in arms if arm.tune == "correct"):
+        alone = next((arm for arm in arms if arm.tune == "none" and arm.student == traced.student), None)
+        entry = None if alone is None else compare_pair(view, traced.name, alone.name)
         if alone is None or entry is None:
             continue
-        gain, low, high = entry["difference"], entry["low"], entry["high"]
+        gain, low, high = entry.difference, entry.low, entry.high
         interval = f"95% interval {points(low)} to {points(high)}"
-        figures = f"{traced['name']} minus {alone['name']}: {points(gain)} points, {interval}"
+        figures = f"{traced.name} minus {alone.name}: {points(gain)} points, {interval}"
         if low > 0:
             return [f"The trace teaches beyond the answer ({figures})."]
         if high < 0:

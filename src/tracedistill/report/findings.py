@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tracedistill.report.format import p_relation, points
+from tracedistill.report.records import ArmFigures, Report
 
 ALPHA = 0.05
 
@@ -15,128 +15,125 @@ FEW_PLANS = 3
 PAIRS_NAMED = 10
 """Pairs of arms that a sentence names."""
 
-VOTED = "Arms that vote: n, answer right and its interval count problems, once per seed; other columns count attempts."
-"""What must stand below a table of arms in which one votes."""
-
 ONE_ADAPTER = (
     "One adapter per arm and one seed: these findings are about these adapters on these problems, not about the kind "
     "of trace. No test problem was tuned on, and hyperparameters are to be chosen on the validation split."
 )
 
 
-def findings(report: Mapping[str, Any]) -> list[str]:
+def findings(report: Report) -> list[str]:
     """One sentence per comparison that the declared family's corrected test supports, or that nothing was found.
 
     Before these, arms whose figures hold calls that failed.
     """
     found = _failed_calls(report)
     failed = len(found)
-    oracle = {arm["name"] for arm in report["arms"] if has_oracle_plan(arm) or has_oracle_trace(arm)}
+    oracle = {arm.name for arm in report.arms if arm.oracle}
     # a plan or forced trace made from the gold against none: no finding, whatever the p
-    fair = [entry for entry in report["comparisons"] if (entry["first"] in oracle) == (entry["second"] in oracle)]
+    fair = [entry for entry in report.comparisons if (entry.first in oracle) == (entry.second in oracle)]
     for entry in fair:
-        if entry["p_holm"] < ALPHA:
-            ahead, behind = entry["first"], entry["second"]
-            gain, low, high = entry["difference"], entry["low"], entry["high"]
+        if entry.p_holm < ALPHA:
+            ahead, behind = entry.first, entry.second
+            gain, low, high = entry.difference, entry.low, entry.high
             if gain < 0:
                 ahead, behind, gain, low, high = behind, ahead, -gain, -high, -low
             found.append(
-                f"{ahead} answered {points(gain)} points more of the {entry['n']} test problems right than {behind} "
-                f"(95% interval {points(low)} to {points(high)}, p {p_relation(entry['p_holm'])} after Holm)."
+                f"{ahead} answered {points(gain)} points more of the {entry.n} test problems right than {behind} "
+                f"(95% interval {points(low)} to {points(high)}, p {p_relation(entry.p_holm)} after Holm)."
             )
-    if len(found) > failed or not report["comparisons"]:
+    if len(found) > failed or not report.comparisons:
         return found
     if not fair:
         return [*found, "No finding: every comparison holds a plan or trace made from the gold against an arm without."]
     return [*found, "No comparison is significant after the Holm correction."]
 
 
-def _failed_calls(report: Mapping[str, Any]) -> list[str]:
+def _failed_calls(report: Report) -> list[str]:
     """Arms of endpoints with calls that brought nothing: they count as wrong answers and are none."""
     return [
-        f"{arm['name']}: {arm['errors']} of {arm['attempts']} calls to its endpoint failed or were refused and count "
+        f"{arm.name}: {arm.errors} of {arm.attempts} calls to its endpoint failed or were refused and count "
         "as no answer, so its accuracy is too low. Run the same command to retry the failed ones."
-        for arm in report["arms"]
-        if arm.get("errors") and arm["kind"] != "imported"
+        for arm in report.arms
+        if arm.errors and arm.kind != "imported"
     ]
 
 
-def limits(report: Mapping[str, Any]) -> list[str]:
+def limits(report: Report) -> list[str]:
     """What must be said beside the findings so that nobody reads more into them."""
-    tuned = [arm for arm in report["arms"] if arm["kind"] in ("tuned", "served")]
+    tuned = [arm for arm in report.arms if arm.kind in ("tuned", "served")]
     said = _one_seed(tuned)
-    untuned = [arm for arm in report["arms"] if arm["kind"] == "in context" and arm["prompt"] != "few-shot"]
-    few = [arm for arm in report["arms"] if arm["prompt"] == "few-shot"]
+    untuned = [arm for arm in report.arms if arm.kind == "in context" and arm.prompt != "few-shot"]
+    few = [arm for arm in report.arms if arm.prompt == "few-shot"]
     if tuned and untuned:
-        fair = f"the fair untuned baseline is {few[0]['name']}" if few else "no arm of this study shows the format"
+        fair = f"the fair untuned baseline is {few[0].name}" if few else "no arm of this study shows the format"
         said.append(
             "Tuning also teaches how an answer is written: an untuned student that was never shown the format can lose "
             f"by format alone (compare its candidate reading); {fair}."
         )
-    lost = (report.get("assembly") or {}).get("categories_lost")
-    if lost:
-        assembly = report["assembly"]
+    assembly = report.assembly
+    if assembly is not None and assembly.categories_lost:
+        lost = ", ".join(assembly.categories_lost)
         said.append(
-            f"Tuned arms share their rows: of {assembly['train_problems']} training problems {assembly['rows']} have a "
-            f"trace in every arm, and none of them is of the kind {', '.join(lost)}. The test has such problems: "
+            f"Tuned arms share their rows: of {assembly.train_problems} training problems {assembly.rows} have a "
+            f"trace in every arm, and none of them is of the kind {lost}. The test has such problems: "
             "compare arms with each other, not with other studies."
         )
     said += _plans_with_answers(report)
-    for arm in report["arms"]:
-        data = arm["data"]
-        if data and arm.get("mix"):
-            holding, traces, rows = data["holding_answer"], data["traces"], data["rows"]
+    for arm in report.arms:
+        data = arm.data
+        if data and arm.mix:
+            holding, traces, rows = data.holding_answer, data.traces, data.rows
             said.append(
-                f"{arm['name']}: of its {rows} rows {traces} have a trace, whichever arm they come from, and in "
+                f"{arm.name}: of its {rows} rows {traces} have a trace, whichever arm they come from, and in "
                 f"{holding} the trace contains the answer."
             )
-        elif data and data["traces"] and arm["tune"] == "correct":
-            share = data["holding_answer"] / data["traces"]
+        elif data and data.traces and arm.tune == "correct":
+            share = data.holding_answer / data.traces
             said.append(
-                f"{arm['name']}: the traces it learnt from contain the answer in {share:.0%} of the rows, so that "
+                f"{arm.name}: the traces it learnt from contain the answer in {share:.0%} of the rows, so that "
                 "trace and answer are tied by construction: a right trace makes a right answer easy to copy."
             )
-    unjudged = [arm["name"] for arm in report["arms"] if arm.get("trace_not_judged")]
+    unjudged = [arm.name for arm in report.arms if arm.trace_not_judged]
     if unjudged:
         said.append(
             "Traces are not judged where no rule of the task says what a right one would be: they count neither as "
             f"right nor as wrong ({', '.join(unjudged)}). Gold steps, or a person (tracedistill review), would tell."
         )
-    if report.get("not_compared"):
-        said.append(f"No common problems, so not compared: {named(report['not_compared'])}.")
-    imported = [arm["name"] for arm in report["arms"] if arm["kind"] == "imported"]
+    if report.not_compared:
+        said.append(f"No common problems, so not compared: {named(report.not_compared)}.")
+    imported = [arm.name for arm in report.arms if arm.kind == "imported"]
     if imported:
         said.append(
             f"Imported: {', '.join(imported)}. With which seeds and settings they were made is not known here; a "
             "finding is about these outputs."
         )
-    if report.get("runs"):
-        left_out = sum(run["left_out"] for run in report["runs"])
+    if report.runs:
+        left_out = sum(run.left_out for run in report.runs)
         said.append(
-            f"All figures are over the {report['problems']['test']} problems that every arm of every run was asked "
+            f"All figures are over the {report.problems.test} problems that every arm of every run was asked "
             f"alike; {left_out} are left out (runs counted one by one)."
         )
-    if report.get("waiting"):
-        said.append(f"{', '.join(report['waiting'])} has no attempts yet and is not in this report.")
+    if report.waiting:
+        said.append(f"{', '.join(report.waiting)} has no attempts yet and is not in this report.")
     return said
 
 
-def _one_seed(tuned: Sequence[Mapping[str, Any]]) -> list[str]:
+def _one_seed(tuned: Sequence[ArmFigures]) -> list[str]:
     """What one seed cannot say, of all tuned arms or of those that have no more."""
-    alone = [arm["name"] for arm in tuned if arm.get("seeds", 1) == 1]
+    alone = [arm.name for arm in tuned if arm.seeds == 1]
     if not alone or len(alone) == len(tuned):
         return [ONE_ADAPTER] * bool(alone)
     return [f"One adapter and one seed: {', '.join(alone)}. What is found of them is about these adapters alone."]
 
 
-def _plans_with_answers(report: Mapping[str, Any]) -> list[str]:
+def _plans_with_answers(report: Report) -> list[str]:
     """How often the steps that arms show contain the answer; a sentence each, or one for all where they are many."""
-    arms = [arm for arm in report["arms"] if arm["plan"] and arm["plan"]["traces"]]
-    shares = {arm["name"]: arm["plan"]["holding_answer"] / arm["plan"]["traces"] for arm in arms}
-    original = " (in the original bAbI files 82% of the supporting facts do)" if report["task"] == "babi" else ""
-    if len(arms) > FEW_PLANS:
+    shown = [(arm.name, arm.plan) for arm in report.arms if arm.plan is not None and arm.plan.traces]
+    shares = {name: plan.holding_answer / plan.traces for name, plan in shown}
+    oracles = [name for name, plan in shown if plan.oracle]
+    original = " (in the original bAbI files 82% of the supporting facts do)" if report.task == "babi" else ""
+    if len(shares) > FEW_PLANS:
         listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-        oracles = [arm["name"] for arm in arms if has_oracle_plan(arm)]
         seen = f" Made with the gold in view: {', '.join(oracles)}." if oracles else ""
         sentence = (
             f"Steps shown contain the answer in so many of the problems: {listed}{original}. Where they do, picking it "
@@ -145,37 +142,10 @@ def _plans_with_answers(report: Mapping[str, Any]) -> list[str]:
         return [sentence]
     easy = ": picking it out would do" if original else ""
     return [
-        f"{arm['name']} shows the student steps that contain the answer in {shares[arm['name']]:.0%} of the problems"
-        f"{original}{easy}.{' Its maker saw the gold.' * has_oracle_plan(arm)}"
-        for arm in arms
+        f"{name} shows the student steps that contain the answer in {share:.0%} of the problems"
+        f"{original}{easy}.{' Its maker saw the gold.' * (name in oracles)}"
+        for name, share in shares.items()
     ]
-
-
-def has_oracle_plan(arm: Mapping[str, Any]) -> bool:
-    """Whether the plan that the arm shows was made by somebody who saw the gold."""
-    return bool(arm["plan"] and arm["plan"]["oracle"])
-
-
-def has_oracle_trace(arm: Mapping[str, Any]) -> bool:
-    """Whether the trace that was put into its student's mouth was made by somebody who saw the gold."""
-    return bool((arm.get("forced_trace") or {}).get("oracle"))
-
-
-def arm_label(arm: Mapping[str, Any]) -> str:
-    """The arm's name as every table shows it."""
-    if has_oracle_plan(arm):
-        return f"{arm['name']} (oracle plan)"
-    return f"{arm['name']} (oracle trace)" if has_oracle_trace(arm) else str(arm["name"])
-
-
-def counted_label(arm: Mapping[str, Any]) -> str:
-    """The arm's name in tables of counts: how many attempts stand behind a vote."""
-    return f"{arm_label(arm)} (vote of {arm['attempts']} attempts)" if arm["vote"] else arm_label(arm)
-
-
-def labels_of(report: Mapping[str, Any]) -> dict[str, str]:
-    """Name of an arm -> how tables show it, for those that name several."""
-    return {arm["name"]: arm_label(arm) for arm in report["arms"]}
 
 
 def named(pairs: Sequence[Sequence[str]]) -> str:

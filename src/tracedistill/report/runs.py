@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tracedistill.errors import InputError
 from tracedistill.files import read_json, read_jsonl
 from tracedistill.recipes import Study, resolved
 from tracedistill.records import Problem
-from tracedistill.report.columns import Columns, kept, read_columns
+from tracedistill.report.attempts import Columns, kept, read_columns
+from tracedistill.report.records import Kind, RunFacts
 
 IMPORTED = "imported.json"
 """What was imported into a run folder: per arm its source file's hash, its rows, and what was refused."""
-Kind = Literal["in context", "tuned", "served", "imported"]
 Pair = tuple[str, str]
 
 
@@ -87,8 +87,8 @@ class RunView:
     """Node name -> manifest, the report's own left out; of several runs `<stage>:<run>/<arm>` and `<run>/<stage>`."""
     waiting: tuple[str, ...] = ()
     """Arms of the recipe without attempts yet."""
-    runs: tuple[Mapping[str, Any], ...] = ()
-    """Several runs: per run its `name`, `folder`, `problems` and how many of those are `left_out` here."""
+    runs: tuple[RunFacts, ...] = ()
+    """The runs, where there are several."""
     against: str | None = None
     """`report --against`: name of the run that the others are compared with."""
     wanted: frozenset[str] | None = field(default=None, repr=False)

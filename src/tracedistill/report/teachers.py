@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from tracedistill import stats
-from tracedistill.files import read_json, read_jsonl, read_lines, to_json
+from tracedistill.files import read_json, read_jsonl, read_lines
 from tracedistill.records import Problem, Trace
-from tracedistill.report.columns import Columns, kept
+from tracedistill.report.attempts import Columns, kept
+from tracedistill.report.records import KeptAccuracy, TeacherFigures, WithoutLeaks, record_of
+from tracedistill.report.sections.scores import as_share
 from tracedistill.validation.leaks import judge_leak
 from tracedistill.validation.traces import is_plan
 
@@ -20,8 +22,8 @@ CAUSES = 12
 """Causes of failures named; the rest is summed up."""
 
 
-def teacher_figures(recipe: Mapping[str, Any], folder: Path, name: str) -> dict[str, Any]:
-    """One teacher: requests, failures by cause, tokens, money, and what was accepted by difficulty and length.
+def teacher_figures(recipe: Mapping[str, Any], folder: Path, name: str) -> TeacherFigures:
+    """Return one teacher's requests, failures by cause, tokens, money, and what was accepted of its traces.
 
     Counts of calls are None for teachers that call no model, as for traces made before usage was written down.
     """
@@ -34,31 +36,28 @@ def teacher_figures(recipe: Mapping[str, Any], folder: Path, name: str) -> dict[
     named = dict(causes.most_common(CAUSES))
     if causes.total() > sum(named.values()):
         named["other causes"] = causes.total() - sum(named.values())
-    found = read_json(folder / "validation" / f"{name}.report.json")
-    found |= {key: found[key] for key in ("traces", "accepted", "oracle", "leaks")}  # told by name where one is missing
-    return {
+    path = folder / "validation" / f"{name}.report.json"
+    accepted = read_json(path)
+    judged = _usage(folder / "validation" / f"{name}.usage.json") if accepted.get("judge") else None
+    told = ("requests", "bought", "tokens_in", "tokens_out", "usd", "models")
+    figures: dict[str, Any] = {
+        **accepted,
+        **{key: usage[key] for key in told if key in usage},
         "name": name,
         "kind": config["kind"],
         "model": config["model"],
         "prompt": config["prompt"] if config["kind"] in ("model", "student") else None,
-        "requests": usage.get("requests"),
-        "bought": usage.get("bought"),
         "failed": causes.total(),
         "failures": named,
-        "tokens_in": usage.get("tokens_in"),
-        "tokens_out": usage.get("tokens_out"),
-        "usd": usage.get("usd"),
-        "models": usage.get("models") or {},
-        **found,
-        "judge_usage": _usage(folder / "validation" / f"{name}.usage.json") or None if found.get("judge") else None,
+        "judge_usage": judged or None,
     }
+    return record_of(TeacherFigures, figures, str(path))
 
 
-def without_leaks(path: Path, rows: Columns, problems: Mapping[str, Problem]) -> dict[str, Any] | None:
-    """An arm's accuracy without the problems whose shown plan gives the solution away; None where it shows no plans.
+def without_leaks(path: Path, rows: Columns, problems: Mapping[str, Problem]) -> WithoutLeaks | None:
+    """Return an arm's accuracy without problems whose shown plan gives the solution away; None if it shows no plans.
 
-    `path`: the plans shown, as assembled. `matched`: the same for plans in which string matching finds the gold,
-    innocent or not.
+    `path`: the plans shown, as assembled.
     """
     genuine: set[str] = set()
     matched: set[str] = set()
@@ -75,22 +74,17 @@ def without_leaks(path: Path, rows: Columns, problems: Mapping[str, Problem]) ->
             matched.add(trace.problem_id)
     if not plans:
         return None
-    return {
-        "plans": plans,
-        "leaking": len(genuine),
-        **_kept(rows, genuine),
-        "matched": {"leaking": len(matched), **_kept(rows, matched)},
-    }
+    return WithoutLeaks(*_kept(rows, genuine), plans, KeptAccuracy(*_kept(rows, matched)))
 
 
-def _kept(rows: Columns, out: set[str]) -> dict[str, Any]:
+def _kept(rows: Columns, out: set[str]) -> tuple[int, int, int, stats.Share]:
+    """The figures of KeptAccuracy: samples of one problem are clustered."""
     rows = kept(rows, set(rows.ids) - out)
     correct = int(np.count_nonzero(rows.right))
-    figures = to_json(stats.share(correct, rows.n), defaults=True)
-    if len(rows.ids) < rows.n:  # samples of one problem are not independent rows
-        mean = stats.clustered_mean(rows.right.astype(float).tolist(), rows.problem.tolist())
-        figures |= {"low": max(0.0, mean.low or 0.0), "high": min(1.0, 1.0 if mean.high is None else mean.high)}
-    return {"n": rows.n, "correct": correct, "accuracy": figures}
+    if len(rows.ids) == rows.n:
+        return len(out), rows.n, correct, stats.share(correct, rows.n)
+    mean = stats.clustered_mean(rows.right.astype(float).tolist(), rows.problem.tolist())
+    return len(out), rows.n, correct, as_share(mean)
 
 
 def _usage(path: Path) -> dict[str, Any]:

@@ -5,27 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tracedistill.report.arms_table import arm_row, comparison_row
 from tracedistill.report.format import cell_text
-from tracedistill.report.spreadsheet import arm_row, comparison_row
+from tracedistill.report.records import Report
 from tracedistill.training.tracking import Table, open_run
 
 
-def log_report(report: Mapping[str, Any], study: str, tracker: str = "wandb") -> None:
+def log_report(report: Report, study: str, tracker: str = "wandb") -> None:
     """Write the arms table, the comparisons and every section's tables into a run named `<study>/report`.
 
     Settings, mode and key are the environment's (WANDB_MODE=offline works without a network; trackio needs none).
     InputError where the tracker gives no run.
     """
-    tables = {"arms": _table(map(arm_row, report["arms"]))}
-    if report["comparisons"]:
-        tables["comparisons"] = _table(map(comparison_row, report["comparisons"]))
-    for section in report["sections"]:
-        for number, table in enumerate(section["tables"]):
+    tables = {"arms": _table(map(arm_row, report.arms))}
+    if report.comparisons:
+        tables["comparisons"] = _table(map(comparison_row, report.comparisons))
+    for section in report.sections:
+        for number, table in enumerate(section.tables):
             # one type per column is what a table there wants: text, as the page has it
-            rows = [[cell_text(cell) for cell in row] for row in table["rows"]]
-            tables[f"{section['key']}/{number}"] = (_distinct(table["heads"]), rows)
-    summary = {f"accuracy/{arm['name']}": arm["accuracy"]["raw"]["value"] for arm in report["arms"]}
-    config = {"task": report["task"], "findings": list(report["findings"]), "limits": list(report["limits"])}
+            rows = [[cell_text(cell) for cell in row] for row in table.rows]
+            tables[f"{section.key}/{number}"] = (_distinct(table.heads), rows)
+    summary = {f"accuracy/{arm.name}": arm.accuracy.raw.value for arm in report.arms}
+    config = {"task": report.task, "findings": list(report.findings), "limits": list(report.limits)}
     run = open_run(tracker, f"{study}/report", config, kind="report")
     failed = True
     try:

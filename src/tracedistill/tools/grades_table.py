@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from tracedistill.report.arms_table import JOINT_KEY
 from tracedistill.report.format import percent
-from tracedistill.report.terminal import JOINT_KEY
 from tracedistill.shown import narrow_table, wide_console
 from tracedistill.tools.grade import Tally
 

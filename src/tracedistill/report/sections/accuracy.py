@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracedistill import stats
-from tracedistill.report.columns import ANSWERS, FINISHES, TRACES, Columns
+from tracedistill.report.attempts import ANSWERS, FINISHES, TRACES, Columns
 from tracedistill.report.format import between, of_mean, of_share, percent
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import RunView

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tracedistill import stats
 from tracedistill.records import Problem
-from tracedistill.report.columns import TRACES, Columns
+from tracedistill.report.attempts import TRACES, Columns
 from tracedistill.report.format import number, of_mean, of_share, p_value, percent, ratio
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import RunView

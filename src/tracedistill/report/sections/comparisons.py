@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from tracedistill import stats
 from tracedistill.files import content_id
 from tracedistill.report.findings import named
 from tracedistill.report.format import between, p_value
-from tracedistill.report.records import Cell, Section, Table
+from tracedistill.report.records import Cell, Comparison, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections.scores import Pair, Scores, paired, scores_of
 from tracedistill.stats import Tested
@@ -28,15 +27,10 @@ MEANS = "paired t on per-problem means"
 CROSSED = "crossed t over problems and seeds"
 
 
-def compare(view: RunView) -> list[dict[str, Any]]:
-    """One entry per declared pair that can be paired, Holm over them all; the contract of report.json's `comparisons`.
+def compare(view: RunView) -> list[Comparison]:
+    """Return one comparison per declared pair that can be paired, Holm over them all.
 
     A pair of arms without a problem that both have attempted is no member of the family: see `not_compared`.
-    One attempt per problem (or a vote): exact McNemar and the paired bootstrap. Several samples: both of per-problem
-    means. Several seeds: both over problems and seeds crossed. `only_first`, `only_second`: problems with the higher
-    mean in one arm alone. `mde`: smallest true difference found with `power` at `alpha` (the family's over its size,
-    Holm's first step), where `discordance` (the observed one) is the share of problems on which the arms differ; of
-    several samples or seeds, from the observed standard error, and `discordance` is None.
     """
     facts = {arm.name: arm for arm in view.arms}
     pairs = [each for each in _pairs(view) if len(each[2].first)]
@@ -45,14 +39,13 @@ def compare(view: RunView) -> list[dict[str, Any]]:
         # a generator of the pair's own: its figures do not depend on which other pairs there are
         rng = np.random.default_rng([view.seed, int(content_id(first, second)[:12], 16)])
         tuned = {name: count for name, count in seeds.items() if facts[name].kind in ("tuned", "served")}
-        out.append(_entry(facts[first], facts[second], pair, rng, len(pairs), tuned))
-    for entry, adjusted in zip(out, stats.holm([entry["p"] for entry in out]), strict=True):
-        entry["p_holm"] = adjusted
-    return out
+        out.append(_comparison(facts[first], facts[second], pair, rng, len(pairs), tuned))
+    adjusted = stats.holm([entry.p for entry in out])
+    return [replace(entry, p_holm=p_holm) for entry, p_holm in zip(out, adjusted, strict=True)]
 
 
-def compare_pair(view: RunView, first: str, second: str) -> dict[str, Any] | None:
-    """The entry of two arms on their own, a family of one; None where they have no problems in common."""
+def compare_pair(view: RunView, first: str, second: str) -> Comparison | None:
+    """Return the comparison of two arms on their own, a family of one; None if they have no problems in common."""
     alone = replace(view, comparisons=((first, second),))
     return next(iter(compare(alone)), None)
 
@@ -76,9 +69,10 @@ def _pairs(view: RunView) -> Iterator[tuple[str, str, Pair, dict[str, int]]]:
         yield *names, paired(first, second), {name: len(kept[name].seeds) for name in names}
 
 
-def _entry(
+def _comparison(
     first: ArmFacts, second: ArmFacts, pair: Pair, rng: np.random.Generator, family: int, tuned: Mapping[str, int]
-) -> dict[str, Any]:
+) -> Comparison:
+    """The comparison before Holm; `tuned`: seeds by tuned arm."""
     left, right = pair.first.mean(axis=1), pair.second.mean(axis=1)
     n, alpha = len(left), ALPHA / family
     only_first, only_second = _only(pair)
@@ -86,34 +80,36 @@ def _entry(
         found = stats.crossed_bootstrap(pair.first, pair.second, rng, RESAMPLES, CONFIDENCE)
     else:
         found = stats.paired_bootstrap(left, right, rng, RESAMPLES, CONFIDENCE)
-    entry: dict[str, Any] = {
-        "first": first.name,
-        "second": second.name,
-        "n": n,
-        "difference": found.estimate,
-        "low": found.low,
-        "high": found.high,
-        "only_first": only_first,
-        "only_second": only_second,
-    }
     test, tested = tested_by(pair)
-    entry |= {"test": test, "p": tested.p, "p_holm": 1.0}
+    discordance: float | None = None
     if test == MCNEMAR:
         discordance = (only_first + only_second) / n if n else 0.0
-        detectable = stats.minimum_detectable_effect(n, discordance, ALPHA, POWER, family)
-        entry |= {"mde": detectable.effect, "discordance": discordance}
+        mde = stats.minimum_detectable_effect(n, discordance, ALPHA, POWER, family).effect
     else:
-        entry |= {"mde": stats.detectable_by_error(tested.error, tested.df, alpha, POWER), "discordance": None}
-    return entry | {
-        "alpha": alpha,
-        "power": POWER,
-        "family": family,
-        "seeds": pair.seeds,
-        "samples": pair.samples,
-        "vote": [arm.name for arm in (first, second) if arm.vote],
-        "single_seed": 1 in tuned.values(),
-        "about": _about(tuned),
-    }
+        mde = stats.detectable_by_error(tested.error, tested.df, alpha, POWER)
+    return Comparison(
+        first=first.name,
+        second=second.name,
+        n=n,
+        difference=found.estimate,
+        low=found.low,
+        high=found.high,
+        only_first=only_first,
+        only_second=only_second,
+        test=test,
+        p=tested.p,
+        p_holm=1.0,
+        mde=mde,
+        discordance=discordance,
+        alpha=alpha,
+        power=POWER,
+        family=family,
+        seeds=pair.seeds,
+        samples=pair.samples,
+        vote=tuple(arm.name for arm in (first, second) if arm.vote),
+        single_seed=1 in tuned.values(),
+        about=_about(tuned),
+    )
 
 
 def tested_by(pair: Pair) -> tuple[str, Tested]:
@@ -149,30 +145,30 @@ def comparisons(view: RunView) -> Section | None:
     rows: list[tuple[Cell, ...]] = []
     power: list[tuple[Cell, ...]] = []
     for entry in entries:
-        name = f"{entry['first']} - {entry['second']}"
+        name = f"{entry.first} - {entry.second}"
         rows.append(
             (
                 name,
-                entry["n"],
-                entry["seeds"],
-                entry["samples"],
-                f"{100 * entry['difference']:+.1f}",
-                between(entry["low"], entry["high"]),
-                f"{entry['only_first']} / {entry['only_second']}",
-                entry["test"],
-                p_value(entry["p"]),
-                p_value(entry["p_holm"]),
-                entry["about"],
+                entry.n,
+                entry.seeds,
+                entry.samples,
+                f"{100 * entry.difference:+.1f}",
+                between(entry.low, entry.high),
+                f"{entry.only_first} / {entry.only_second}",
+                entry.test,
+                p_value(entry.p),
+                p_value(entry.p_holm),
+                entry.about,
             )
         )
-        observed = entry["discordance"]
+        observed = entry.discordance
         power.append(
             (
                 name,
-                entry["n"],
-                None if entry["mde"] is None else f"{100 * entry['mde']:.1f}",
-                f"{entry['power']:.0%}",
-                f"{entry['alpha']:.4g}",
+                entry.n,
+                None if entry.mde is None else f"{100 * entry.mde:.1f}",
+                f"{entry.power:.0%}",
+                f"{entry.alpha:.4g}",
                 "from the observed standard error" if observed is None else f"{observed:.1%} (the observed one)",
             )
         )
@@ -183,13 +179,13 @@ def comparisons(view: RunView) -> Section | None:
             "problems: their means per problem are compared, and seeds are crossed with problems."
         ),
     ]
-    if any(entry["single_seed"] for entry in entries):
+    if any(entry.single_seed for entry in entries):
         notes.append(
             "Where tuned arms have one seed a finding is about these adapters: another seed of the same recipe can "
             "move an arm by several points. Set training.seeds to 3 or more to speak about the kind of training data."
         )
     notes += left_out
-    voted = sorted({name for entry in entries for name in entry["vote"]})
+    voted = sorted({name for entry in entries for name in entry.vote})
     if voted:
         notes.append(f"Compared by the majority's answer, not by single attempts: {', '.join(voted)}.")
     return Section(

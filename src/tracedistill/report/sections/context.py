@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tracedistill import stats
 from tracedistill.files import read_jsonl
 from tracedistill.records import Trace
-from tracedistill.report.columns import FINISHES, Columns
+from tracedistill.report.attempts import FINISHES, Columns
 from tracedistill.report.format import p_value, percent
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from tracedistill.files import read_json
-from tracedistill.report.columns import FINISHES
+from tracedistill.report.attempts import FINISHES
 from tracedistill.report.format import dollars, number, percent
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.report.sections.making import adapter_of, facts_of, lenders_of, manifests_of_arm, recipe_of
+from tracedistill.report.sections.provenance import adapter_of, facts_of, lenders_of, manifests_of_arm, recipe_of
 
 QUERIES = (1, 100, 10_000, 1_000_000)
 UNITS = ("money", "tokens", "seconds")

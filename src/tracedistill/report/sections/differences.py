@@ -6,16 +6,16 @@ from collections.abc import Collection, Sequence
 
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import RunView
-from tracedistill.report.sections.differing import differences_of
-from tracedistill.report.sections.made import Made
-from tracedistill.report.sections.making import facts_of
+from tracedistill.report.sections.compared_arms import ComparedArm
+from tracedistill.report.sections.difference_rules import differences_of
+from tracedistill.report.sections.provenance import facts_of
 
 
 def differences(view: RunView) -> Section | None:
     """For each compared pair, and for every arm against the first; None with fewer than two arms."""
     if len(view.arms) < 2:
         return None
-    made = {arm.name: Made(arm, view) for arm in view.arms}
+    made = {arm.name: ComparedArm(arm, view) for arm in view.arms}
     compared = [pair for pair in view.comparisons if pair[0] in made and pair[1] in made]
     first = view.arms[0].name
     sets = _attributed(view, made)
@@ -51,7 +51,7 @@ def _attributed(view: RunView, made: Collection[str]) -> list[tuple[str, str]]:
     return [(one, plan) for one, plan in dict.fromkeys(pairs) if one in made and plan in made]
 
 
-def _table(title: str, pairs: Sequence[tuple[Made, Made]]) -> Table:
+def _table(title: str, pairs: Sequence[tuple[ComparedArm, ComparedArm]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     flagged: set[tuple[int, int]] = set()
     for first, second in pairs:

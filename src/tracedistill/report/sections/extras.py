@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracedistill import stats
-from tracedistill.report.columns import ANSWERS
+from tracedistill.report.attempts import ANSWERS
 from tracedistill.report.format import number, p_value, percent
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import RunView

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracedistill.files import canonical, read_lines
-from tracedistill.report.columns import Columns
+from tracedistill.report.attempts import Columns
 from tracedistill.report.format import of_mean, of_share, percent
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView

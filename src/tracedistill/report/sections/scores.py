@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tracedistill.report.columns import Columns, Ints
+from tracedistill.report.attempts import Columns, Ints
 from tracedistill.stats import Mean, Share, clustered_mean, share
 
 Bools = npt.NDArray[np.bool_]
@@ -141,3 +141,11 @@ def right_share(columns: Columns, *, vote: bool = False) -> Share | Mean:
     found = scores_of(columns, vote=True).values
     tried = ~np.isnan(found)
     return share_of(found[tried] > 0, np.nonzero(tried)[0].astype(np.int32))
+
+
+def as_share(found: Share | Mean) -> Share:
+    """Return a mean as a share, its interval kept within 0 to 1; without a spread nothing is known of it."""
+    if isinstance(found, Share):
+        return found
+    low, high = max(0.0, found.low or 0.0), min(1.0, 1.0 if found.high is None else found.high)
+    return Share(round((found.value or 0.0) * found.n), found.n, found.value, low, high)

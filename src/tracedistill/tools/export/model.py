@@ -14,6 +14,7 @@ from tracedistill.files import atomic, content_id, file_hash, read_json, to_json
 from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.recipes import run_name
 from tracedistill.records import Problem
+from tracedistill.report.records import read_report
 from tracedistill.tools.export.files import content_facts
 from tracedistill.tools.export.folder import CARD, check_place, new_folder, seal
 from tracedistill.tools.export.loaders import loader_notes
@@ -217,20 +218,20 @@ def scores_of(opened: Opened, owner: str, seed: int) -> dict[str, Any] | None:
             return None
         if read_json(manifest)["inputs"].get(source) != file_hash(folder / source):
             return None
-    report = read_json(folder / "report.json")
+    report = read_report(folder)
     engine = read_json(folder / f"generations/{run}.jsonl.manifest.json").get("engine", {})
     keys = ("name", "kind", "student", "n", "correct", "missing", "cut_off", "writes_traces", "judges_traces",
             "trace_correct")  # fmt: skip
     return {
-        "test_problems": report["problems"]["test"],
+        "test_problems": report.problems.test,
         "run_with": {key: engine.get(key) for key in ("adapter", "dtype", "quantization", "device")},
         "arms": [
             {
-                **{key: arm.get(key) for key in keys},
-                "interval": [arm["accuracy"]["raw"][end] for end in ("low", "high")],
+                **{key: getattr(arm, key) for key in keys},
+                "interval": [arm.accuracy.raw.low, arm.accuracy.raw.high],
             }
-            for arm in report["arms"]
+            for arm in report.arms
         ],
-        "findings": report.get("findings", []),
-        "limits": report.get("limits", []),
+        "findings": list(report.findings),
+        "limits": list(report.limits),
     }

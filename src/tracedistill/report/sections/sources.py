@@ -6,56 +6,57 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tracedistill.files import read_json
-from tracedistill.report.findings import arm_label
 from tracedistill.report.format import percent
-from tracedistill.report.records import Cell, Section, Table
+from tracedistill.report.records import Cell, Report, Section, Table, TeacherFigures, WithoutLeaks
 from tracedistill.report.runs import RunView
+from tracedistill.validation.judged import JudgeReport
+from tracedistill.validation.leaks import LeakCounts
 
 IDS_SHOWN = 5
 
 
-def about(view: RunView, report: Mapping[str, Any]) -> list[Section]:
+def about(view: RunView, report: Report) -> list[Section]:
     """Every section of this kind that the run has something to say in."""
     sections = (_types(report), _teachers(report), _data(view, report), _imports(report), _runs(report))
     return [section for section in sections if section is not None]
 
 
-def _types(report: Mapping[str, Any]) -> Section | None:
-    arms = report["arms"]
-    if len(report["by_category"]) < 2:
+def _types(report: Report) -> Section | None:
+    arms = report.arms
+    if len(report.by_category) < 2:
         return None
     rows = []
-    for stratum, cells in report["by_category"].items():
+    for stratum, cells in report.by_category.items():
         shown: list[Cell] = [stratum, max(cell[0] for cell in cells.values())]
         for arm in arms:
-            cell = cells.get(arm["name"])
-            traces = f" ({cell[2]})" if cell and arm["judges_traces"] else ""
+            cell = cells.get(arm.name)
+            traces = f" ({cell[2]})" if cell and arm.judges_traces else ""
             shown.append(f"{cell[1]}{traces}" if cell else None)
         rows.append(tuple(shown))
-    heads = ("type", "n", *(arm["name"] for arm in arms))
+    heads = ("type", "n", *(arm.name for arm in arms))
     return Section(
         "types", "By question type", ("Right answers; right traces in brackets.",), (_table("", heads, rows),)
     )
 
 
-def _teachers(report: Mapping[str, Any]) -> Section | None:
-    teachers = report["teachers"]
+def _teachers(report: Report) -> Section | None:
+    teachers = report.teachers
     if not teachers:
         return None
     heads = ("teacher", "requests", "failed", "tokens in", "tokens out", "US dollars", "traces", "accepted", "saw gold",
              "leaks (string matching)")  # fmt: skip
     rows = [
         (
-            f"{one['name']} ({one['prompt'] or one['kind']})",
-            one["requests"],
-            one["failed"],
-            one["tokens_in"],
-            one["tokens_out"],
-            None if one["usd"] is None else f"{one['usd']:.2f}",
-            one["traces"],
-            one["accepted"],
-            one["oracle"],
-            _leaks(one["leaks"]),
+            f"{one.name} ({one.prompt or one.kind})",
+            one.requests,
+            one.failed,
+            one.tokens_in,
+            one.tokens_out,
+            None if one.usd is None else f"{one.usd:.2f}",
+            one.traces,
+            one.accepted,
+            one.oracle,
+            _leaks(one.leaks),
         )
         for one in teachers
     ]
@@ -65,13 +66,13 @@ def _teachers(report: Mapping[str, Any]) -> Section | None:
         "matching would call so."
     )
     notes = [money]
-    notes += [f"{arm_label(arm)} {_without(arm['without_leaks'])}" for arm in report["arms"] if arm["without_leaks"]]
-    notes += [_judge(one) for one in teachers if one.get("judge")]
-    refused = [(one["name"], what, why, count) for one in teachers for what, why, count in _refusals(one)]
+    notes += [f"{arm.label} {_without(arm.without_leaks)}" for arm in report.arms if arm.without_leaks]
+    notes += [_judge(one.name, one.judge) for one in teachers if one.judge is not None]
+    refused = [(one.name, what, why, count) for one in teachers for what, why, count in _refusals(one)]
     tables = [_table("", heads, rows)]
-    strata = [(one["name"], kind, stratum, cell[0], cell[1], percent(cell[0] / cell[1] if cell[1] else None))
-              for one in teachers for kind, key in (("difficulty", "by_difficulty"), ("length", "by_length"))
-              for stratum, cell in (one.get(key) or {}).items()]  # fmt: skip
+    strata = [(one.name, kind, stratum, cell[0], cell[1], percent(cell[0] / cell[1] if cell[1] else None))
+              for one in teachers for kind, by in (("difficulty", one.by_difficulty), ("length", one.by_length))
+              for stratum, cell in by.items()]  # fmt: skip
     if strata:
         tables.append(_table("Accepted of judged", ("teacher", "by", "level", "accepted", "judged", "share"), strata))
     if refused:
@@ -79,38 +80,37 @@ def _teachers(report: Mapping[str, Any]) -> Section | None:
     return Section("teachers", "Teachers", tuple(notes), tuple(tables))
 
 
-def _leaks(leaks: Mapping[str, Any] | None) -> str | None:
-    if not leaks:
+def _leaks(leaks: LeakCounts | None) -> str | None:
+    if leaks is None:
         return None
-    return f"{leaks['genuine']['successes']} ({leaks['matched']['successes']}) of {leaks['eligible']}"
+    return f"{leaks.genuine.successes} ({leaks.matched.successes}) of {leaks.eligible}"
 
 
-def _without(found: Mapping[str, Any]) -> str:
-    share, matched = found["accuracy"], found["matched"]
+def _without(found: WithoutLeaks) -> str:
+    share, matched = found.accuracy, found.matched
     return (
-        f"without the problems whose plan leaks ({found['leaking']} left out): {found['correct']} of {found['n']} "
-        f"right, {percent(share['value'])} ({percent(share['low'])} to {percent(share['high'])}); by string matching "
-        f"{matched['leaking']} left out, {percent(matched['accuracy']['value'])}."
+        f"without the problems whose plan leaks ({found.leaking} left out): {found.correct} of {found.n} "
+        f"right, {percent(share.value)} ({percent(share.low)} to {percent(share.high)}); by string matching "
+        f"{matched.leaking} left out, {percent(matched.accuracy.value)}."
     )
 
 
-def _judge(teacher: Mapping[str, Any]) -> str:
-    judge = teacher["judge"]
+def _judge(teacher: str, judge: JudgeReport) -> str:
     return (
-        f"{teacher['name']}: Model judge {judge['judge']}: {judge['plans']} plans asked, {judge['decided']} decided "
-        f"where rules could not, {judge['refused']} refused, {judge['disagreements']} disagreements with rules (the "
+        f"{teacher}: Model judge {judge.judge}: {judge.plans} plans asked, {judge.decided} decided "
+        f"where rules could not, {judge.refused} refused, {judge.disagreements} disagreements with rules (the "
         "rules stand)."
     )
 
 
-def _refusals(teacher: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
-    for cause, count in teacher["failures"].items():
+def _refusals(teacher: TeacherFigures) -> Iterator[tuple[str, str, int]]:
+    for cause, count in teacher.failures.items():
         yield "failed", cause, count
-    for reason, count in teacher["reasons"].items():
+    for reason, count in teacher.reasons.items():
         yield "refused", reason, count
 
 
-def _data(view: RunView, report: Mapping[str, Any]) -> Section | None:
+def _data(view: RunView, report: Report) -> Section | None:
     """What was drawn, what the splits share, which golds fail; what no arm was tuned on."""
     path = view.folder / "problems.report.json"
     if view.recipe is None or not path.exists():
@@ -139,10 +139,10 @@ def _data(view: RunView, report: Mapping[str, Any]) -> Section | None:
         f"{dropped} left out of train because they also occur in validation or test."
     )
     notes = [drawn]
-    assembly = report["assembly"] or {}
-    if assembly.get("rows") is not None and any(arm["kind"] == "tuned" for arm in report["arms"]):
+    assembly = report.assembly
+    if assembly is not None and assembly.rows is not None and any(arm.kind == "tuned" for arm in report.arms):
         notes.append(
-            f"Tuned on {assembly['rows']} of {assembly['train_problems']} training problems: one without an accepted "
+            f"Tuned on {assembly.rows} of {assembly.train_problems} training problems: one without an accepted "
             "trace in every arm is left out of all."
         )
     for student in view.recipe["students"]:
@@ -153,32 +153,29 @@ def _data(view: RunView, report: Mapping[str, Any]) -> Section | None:
     return Section("data", "Data and rejections", tuple(notes), tuple(tables))
 
 
-def _imports(report: Mapping[str, Any]) -> Section | None:
-    arms = [arm for arm in report["arms"] if arm.get("source")]
+def _imports(report: Report) -> Section | None:
+    arms = [(arm.name, arm.source) for arm in report.arms if arm.source is not None]
     if not arms:
         return None
     rows = [
         (
-            arm["name"],
-            arm["source"]["source"],
-            arm["source"]["sha256"][:16],
-            arm["source"]["policy"],
-            arm["source"]["rows"],
-            arm["source"]["refused"],
-            arm["source"]["empty"],
+            name,
+            source["source"],
+            source["sha256"][:16],
+            *(source[key] for key in ("policy", "rows", "refused", "empty")),
         )
-        for arm in arms
+        for name, source in arms
     ]
     note = "Imported outputs are judged by the same judges as a study's; how they were made was not checked."
     heads = ("arm", "file", "sha-256", "answer metric", "rows", "refused", "without text")
     return Section("imports", "Imported outputs", (note,), (_table("", heads, rows),))
 
 
-def _runs(report: Mapping[str, Any]) -> Section | None:
-    if not report["runs"]:
+def _runs(report: Report) -> Section | None:
+    if not report.runs:
         return None
     heads = ("run", "folder", "problems", "left out here", "same id, asked otherwise")
-    rows = [(r["name"], r["folder"], r["problems"], r["left_out"], r["asked_otherwise"]) for r in report["runs"]]
+    rows = [(r.name, r.folder, r.problems, r.left_out, r.asked_otherwise) for r in report.runs]
     note = "All figures are over the problems that every arm of every run was asked alike; the others are left out."
     return Section("runs", "Runs put side by side", (note,), (_table("", heads, rows),))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash, read_json
 from tracedistill.report import FILES, write_view
+from tracedistill.report.combine import combine
 from tracedistill.report.runs import RunView, view_of_folder
-from tracedistill.report.several import combine
 
 COMPARED = "compared"
 """Folder below the first run's where a report over several goes."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from tracedistill.report.format import number
 from tracedistill.report.runs import ArmFacts
-from tracedistill.report.sections.made import Found, Made, short, start_of
-from tracedistill.report.sections.making import adapter_of, manifests_of_arm, mix_of
-from tracedistill.report.sections.traces import trace_differences
+from tracedistill.report.sections.compared_arms import ComparedArm, Contrast, short, start_of
+from tracedistill.report.sections.provenance import adapter_of, manifests_of_arm, mix_of
+from tracedistill.report.sections.trace_rules import trace_differences
 
 FACTORS = (
     "student", "teacher", "tune", "mix", "rationale_weight", "adapter", "served", "prompt", "plan", "plan_sample",
@@ -34,7 +34,7 @@ LONGER = ("prompt", "student", "teacher", "plan", "plan_sample", "plans", "shots
 """Fields that change what stands in the prompt."""
 
 
-def differences_of(first: Made, second: Made) -> list[Found]:
+def differences_of(first: ComparedArm, second: ComparedArm) -> list[Contrast]:
     """All in which two arms differ."""
     factors = _factors(first.arm, second.arm)
     found = _declared(first, second, factors)
@@ -53,9 +53,9 @@ def _factors(first: ArmFacts, second: ArmFacts) -> list[str]:
     return [name for name in names if one.get(name) != other.get(name)]
 
 
-def _declared(first: Made, second: Made, factors: Sequence[str]) -> list[Found]:
+def _declared(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -> list[Contrast]:
     if "imported" in (first.arm.kind, second.arm.kind):
-        return [Found("how they were made", first.arm.kind, second.arm.kind, "unknown, not checked", False)]
+        return [Contrast("how they were made", first.arm.kind, second.arm.kind, "unknown, not checked", False)]
     found = []
     one = {**first.arm.settings, "student": first.arm.student, "teacher": first.arm.teacher}
     other = {**second.arm.settings, "student": second.arm.student, "teacher": second.arm.teacher}
@@ -66,28 +66,28 @@ def _declared(first: Made, second: Made, factors: Sequence[str]) -> list[Found]:
             continue
         along = name in (*LIMITS, *METHOD_SETTINGS) and bool(main) and NEEDED_BY.get(name) not in main
         why = f"declared, but not told apart from {', '.join(main)}" if along else "declared"
-        found.append(Found(name, short(one.get(name)), short(other.get(name)), why, along))
+        found.append(Contrast(name, short(one.get(name)), short(other.get(name)), why, along))
     return found
 
 
-def _problems(first: Made, second: Made) -> list[Found]:
+def _problems(first: ComparedArm, second: ComparedArm) -> list[Contrast]:
     a, b = (made.view.attempts(made.arm.name) for made in (first, second))
     found = []
     if a.ids != b.ids:
         common = len(set(a.ids) & set(b.ids))
         if common == len(a.ids) == len(b.ids):
-            found.append(Found("order of the problems", start_of(a.ids), start_of(b.ids), "not declared", True))
+            found.append(Contrast("order of the problems", start_of(a.ids), start_of(b.ids), "not declared", True))
         else:
             text = f"not declared; {common} in common"
-            found.append(Found("test problems", len(a.ids), len(b.ids), text, True))
+            found.append(Contrast("test problems", len(a.ids), len(b.ids), text, True))
     seeds = [sorted({int(seed) for seed in np.unique(columns.seed)}) for columns in (a, b)]
     tuned = [adapter_of(made.view, made.arm) is not None for made in (first, second)]
     if all(tuned) and seeds[0] != seeds[1]:
-        found.append(Found("seeds of the adapters", short(seeds[0]), short(seeds[1]), "not declared", True))
+        found.append(Contrast("seeds of the adapters", short(seeds[0]), short(seeds[1]), "not declared", True))
     return found
 
 
-def _training(first: Made, second: Made, factors: Sequence[str]) -> list[Found]:
+def _training(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -> list[Contrast]:
     settings = [_trained(made) for made in (first, second)]
     if not settings[0] or not settings[1]:
         return []
@@ -99,11 +99,11 @@ def _training(first: Made, second: Made, factors: Sequence[str]) -> list[Found]:
                 continue  # told as the arm's own
             of_student = name.startswith("student.") and "student" in factors
             why = "comes with student" if of_student else "not declared"
-            found.append(Found(f"training: {name}", short(one), short(other), why, not of_student))
+            found.append(Contrast(f"training: {name}", short(one), short(other), why, not of_student))
     return found
 
 
-def _trained(made: Made) -> dict[str, Any]:
+def _trained(made: ComparedArm) -> dict[str, Any]:
     """Hyperparameters, student and first seed of an arm's adapter, flat."""
     tuned = adapter_of(made.view, made.arm)
     manifests = [] if tuned is None else manifests_of_arm(made.view, "train", tuned.name)
@@ -115,7 +115,7 @@ def _trained(made: Made) -> dict[str, Any]:
     return {**training, **student, "seed": params.get("seed")}
 
 
-def _generation(first: Made, second: Made, factors: Sequence[str]) -> list[Found]:
+def _generation(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -> list[Contrast]:
     """How the two were asked: out of the manifests, and the tokens of the prompts themselves."""
     found = []
     asked = [_asked(made) for made in (first, second)]
@@ -129,17 +129,17 @@ def _generation(first: Made, second: Made, factors: Sequence[str]) -> list[Found
             if one != other:
                 by = next((factor for factor, fits in comes.items() if fits(name) and factor in factors), None)
                 why = f"comes with {by}" if by else "not declared"
-                found.append(Found(f"generation: {name}", short(one), short(other), why, by is None))
+                found.append(Contrast(f"generation: {name}", short(one), short(other), why, by is None))
     a, b = (made.view.attempts(made.arm.name) for made in (first, second))
     means = [float(c.tokens_in[c.tokens_in > 0].mean()) if np.any(c.tokens_in > 0) else 0.0 for c in (a, b)]
     if abs(means[0] - means[1]) > 0.5 / 100 * max(means) and "imported" not in (first.arm.kind, second.arm.kind):
         by = next((name for name in LONGER if name in factors), None)
         why = f"comes with {by}" if by else "not declared"
-        found.append(Found("prompt tokens, mean", number(means[0]), number(means[1]), why, by is None))
+        found.append(Contrast("prompt tokens, mean", number(means[0]), number(means[1]), why, by is None))
     return found
 
 
-def _asked(made: Made) -> dict[str, Any]:
+def _asked(made: ComparedArm) -> dict[str, Any]:
     manifests = manifests_of_arm(made.view, "generate", made.arm.name)
     if not manifests:
         return {}

@@ -14,7 +14,7 @@ from tracedistill.report.runs import ArmFacts, RunView
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ArmText:
     """One text that an arm was tuned on, is shown, or has forced on it."""
 
     problem_id: str
@@ -72,7 +72,7 @@ def facts_of(view: RunView, arm: ArmFacts, part: str) -> Mapping[str, Any]:
     return found
 
 
-def rows_of(arm: ArmFacts) -> Iterator[Shown]:
+def rows_of(arm: ArmFacts) -> Iterator[ArmText]:
     """The rows that an arm's adapter was tuned on, in their order; none where there is no such file."""
     path = arm.folder / "sft" / f"{arm.own}.jsonl"
     if arm.tune is None or not path.exists():
@@ -85,19 +85,19 @@ def rows_of(arm: ArmFacts) -> Iterator[Shown]:
         if row.problem_id not in dropped:
             parts = split(row.completion)
             prompt = "\n".join(f"{message.role}: {message.content}" for message in row.prompt)
-            yield Shown(row.problem_id, parts.trace, parts.answer, prompt, row.completion)
+            yield ArmText(row.problem_id, parts.trace, parts.answer, prompt, row.completion)
 
 
-def plans_of(arm: ArmFacts) -> Iterator[Shown]:
+def plans_of(arm: ArmFacts) -> Iterator[ArmText]:
     """The plans that an arm shows."""
     if arm.plans.exists():
         for trace in read_jsonl(arm.plans, Trace):
-            yield Shown(trace.problem_id, trace.text, None, None)
+            yield ArmText(trace.problem_id, trace.text, None, None)
 
 
-def forced_of(arm: ArmFacts) -> Iterator[Shown]:
+def forced_of(arm: ArmFacts) -> Iterator[ArmText]:
     """The traces that are put into the student's mouth (not its own ones, which stand in its generations)."""
     path = arm.folder / "forced" / f"{arm.own}.jsonl"
     if arm.forced is not None and path.exists():
         for trace in read_jsonl(path, Trace):
-            yield Shown(trace.problem_id, trace.text, None, None)
+            yield ArmText(trace.problem_id, trace.text, None, None)

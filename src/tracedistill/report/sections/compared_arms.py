@@ -8,15 +8,15 @@ from typing import Any
 
 from tracedistill.report.records import Cell
 from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.report.sections.making import Shown, adapter_of, forced_of, plans_of, rows_of
-from tracedistill.report.sections.shape import Form, form_of
+from tracedistill.report.sections.provenance import ArmText, adapter_of, forced_of, plans_of, rows_of
+from tracedistill.report.sections.text_form import Form, form_of
 
 WIDTH = 90
 """Characters of a value that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Contrast:
     """One thing in which two arms differ, or that is wrong with one of them."""
 
     what: str
@@ -32,7 +32,7 @@ class Found:
 
 
 @dataclass(slots=True)
-class Made:
+class ComparedArm:
     """What is known of how an arm was made, each thing read once."""
 
     arm: ArmFacts
@@ -41,10 +41,10 @@ class Made:
     """Its run."""
     _kept: dict[str, Any] = field(default_factory=dict)
 
-    def texts(self, kind: str) -> Mapping[str, Shown]:
+    def texts(self, kind: str) -> Mapping[str, ArmText]:
         """What it was tuned on, is shown or has forced on it, by problem and place among a problem's several."""
         if kind not in self._kept:
-            found: dict[str, Shown] = {}
+            found: dict[str, ArmText] = {}
             tuned = adapter_of(self.view, self.arm)
             source = {
                 "tuned on": () if tuned is None else rows_of(tuned),
@@ -56,7 +56,7 @@ class Made:
                 place = times[row.problem_id] = times.get(row.problem_id, -1) + 1
                 found[f"{row.problem_id}/{place}" if place else row.problem_id] = row
             self._kept[kind] = found
-        texts: Mapping[str, Shown] = self._kept[kind]
+        texts: Mapping[str, ArmText] = self._kept[kind]
         return texts
 
     def form(self, kind: str) -> Form:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tracedistill.report.format import number
+from tracedistill.report.sections.compared_arms import ComparedArm, Contrast, start_of
 from tracedistill.report.sections.declared import Kept, answers_change, kept_by
-from tracedistill.report.sections.made import Found, Made, start_of
-from tracedistill.report.sections.making import Shown, adapter_of, facts_of, mix_of
-from tracedistill.report.sections.shape import (
+from tracedistill.report.sections.provenance import ArmText, adapter_of, facts_of, mix_of
+from tracedistill.report.sections.text_form import (
     TENTH,
     alike_in_length,
     around_answer,
@@ -19,7 +19,7 @@ from tracedistill.report.sections.shape import (
 )
 
 
-def trace_differences(first: Made, second: Made, kind: str, factors: Sequence[str]) -> list[Found]:
+def trace_differences(first: ComparedArm, second: ComparedArm, kind: str, factors: Sequence[str]) -> list[Contrast]:
     """Rows, prompts, answers, format, lines and length of `kind` (tuned on, shown, forced); nothing if one has none."""
     one, other = first.texts(kind), second.texts(kind)
     if not one or not other or (first.arm is second.arm):
@@ -37,38 +37,46 @@ def trace_differences(first: Made, second: Made, kind: str, factors: Sequence[st
         why = "comes with tune" if by in factors or "adapter" in factors else "not declared"
         why = "comes with mix" if why == "not declared" and "mix" in factors else why
         shown = ["traces" if there else "answers alone" for there in with_trace]
-        return [*found, Found(f"{kind}: what", shown[0], shown[1], why, why == "not declared")]
+        return [*found, Contrast(f"{kind}: what", shown[0], shown[1], why, why == "not declared")]
     if not with_trace[0]:
         return found
     return found + _forms(first, second, kind, by, factors)
 
 
-def _rows(one: Mapping[str, Shown], other: Mapping[str, Shown], kind: str, factors: Sequence[str]) -> list[Found]:
+def _rows(
+    one: Mapping[str, ArmText], other: Mapping[str, ArmText], kind: str, factors: Sequence[str]
+) -> list[Contrast]:
     if list(one) == list(other):
         return []
     common = len(one.keys() & other.keys())
     if common == len(one) == len(other):
-        return [Found(f"{kind}: order of the rows", start_of(list(one)), start_of(list(other)), "not declared", True)]
+        return [
+            Contrast(f"{kind}: order of the rows", start_of(list(one)), start_of(list(other)), "not declared", True)
+        ]
     # several plans of a problem are several rows, and where one sample gave none another may have
     problems = [{row.problem_id for row in rows.values()} for rows in (one, other)]
     alike = kind == "shown" and "plans" in factors and (problems[0] <= problems[1] or problems[1] <= problems[0])
     why = "comes with plans" if alike else f"not declared; {common} in common"
-    return [Found(f"{kind}: rows", len(one), len(other), why, not alike)]
+    return [Contrast(f"{kind}: rows", len(one), len(other), why, not alike)]
 
 
-def _prompts(one: Mapping[str, Shown], other: Mapping[str, Shown], factors: Sequence[str]) -> list[Found]:
+def _prompts(one: Mapping[str, ArmText], other: Mapping[str, ArmText], factors: Sequence[str]) -> list[Contrast]:
     changed = [key for key, row in one.items() if key in other and row.prompt != other[key].prompt]
     if not changed:
         return []
     by = [name for name in ("prompt", "student", "adapter", "mix") if name in factors]
     why = f"comes with {by[0]}" if by else "not declared"
     n = sum(key in other for key in one)
-    return [Found("tuned on: prompts", "", f"{len(changed)} of {n} are others", why, not by)]
+    return [Contrast("tuned on: prompts", "", f"{len(changed)} of {n} are others", why, not by)]
 
 
 def _answers(
-    first: Made, second: Made, one: Mapping[str, Shown], other: Mapping[str, Shown], factors: Sequence[str]
-) -> list[Found]:
+    first: ComparedArm,
+    second: ComparedArm,
+    one: Mapping[str, ArmText],
+    other: Mapping[str, ArmText],
+    factors: Sequence[str],
+) -> list[Contrast]:
     changed = sum(key in other and row.answer != other[key].answer for key, row in one.items())
     if not changed:
         return []
@@ -78,10 +86,10 @@ def _answers(
     if not wanted and "mix" in factors:
         wanted, why = True, "comes with mix"
     n = sum(key in other for key in one)
-    return [Found("tuned on: answers taught", "", f"{changed} of {n} are others", why, not wanted)]
+    return [Contrast("tuned on: answers taught", "", f"{changed} of {n} are others", why, not wanted)]
 
 
-def _frames(one: Mapping[str, Shown], other: Mapping[str, Shown], factors: Sequence[str]) -> list[Found]:
+def _frames(one: Mapping[str, ArmText], other: Mapping[str, ArmText], factors: Sequence[str]) -> list[Contrast]:
     """What stands around trace and answer, to the blank; around the answer alone where one arm has no traces."""
     frames = [
         [frame_of(row.completion, row.trace, row.answer) for row in rows.values() if row.completion is not None]
@@ -96,7 +104,7 @@ def _frames(one: Mapping[str, Shown], other: Mapping[str, Shown], factors: Seque
         return []
     by = [name for name in ("rationale_weight", "mix", "adapter", "teacher") if name in factors]
     why = f"comes with {by[0]}" if by else "not declared"
-    return [Found("tuned on: around trace and answer", *_shares(apart), why, not by)]
+    return [Contrast("tuned on: around trace and answer", *_shares(apart), why, not by)]
 
 
 def _shares(apart: Sequence[tuple[str, float, float]]) -> tuple[str, str]:
@@ -107,7 +115,7 @@ def _shares(apart: Sequence[tuple[str, float, float]]) -> tuple[str, str]:
     )
 
 
-def _forms(first: Made, second: Made, kind: str, by: str, factors: Sequence[str]) -> list[Found]:
+def _forms(first: ComparedArm, second: ComparedArm, kind: str, by: str, factors: Sequence[str]) -> list[Contrast]:
     """Format, lines and length of traces, against what the arms' interventions say that they keep."""
     a, b = first.form(kind), second.form(kind)
     # other teachers and samples write other traces: then all of it comes with them
@@ -120,22 +128,22 @@ def _forms(first: Made, second: Made, kind: str, by: str, factors: Sequence[str]
     if marks:
         declared = not all(each.format for each in kept)
         why = comes if declared else f"{_said(names)} keep the format"
-        found.append(Found(f"{kind}: format", *_shares(marks), why, not declared))
+        found.append(Contrast(f"{kind}: format", *_shares(marks), why, not declared))
     spacing = other_spacing(a, b)
     if spacing:
         # no intervention is about white space: only who writes otherwise altogether may space otherwise
         why = f"comes with {source[0]}" if source else "not declared"
-        found.append(Found(f"{kind}: spacing", *_shares(spacing), why, not source))
+        found.append(Contrast(f"{kind}: spacing", *_shares(spacing), why, not source))
     means = {"lines": (a.lines, b.lines), "steps": (_steps(first, kind), _steps(second, kind))}
     for what, (one, other) in means.items():
         if one is not None and other is not None and abs(one - other) > 0.005 * max(one, other):
             declared = not all(each.lines for each in kept)
             why = comes if declared else f"{_said(names)} keep the number of {what}"
-            found.append(Found(f"{kind}: {what} of a trace, mean", number(one), number(other), why, not declared))
+            found.append(Contrast(f"{kind}: {what} of a trace, mean", number(one), number(other), why, not declared))
     return found + _lengths(first, second, kind, kept, names, comes)
 
 
-def _steps(made: Made, kind: str) -> float | None:
+def _steps(made: ComparedArm, kind: str) -> float | None:
     """Mean steps of a trace, as counted where the traces were assembled; None where nobody counted."""
     arm = adapter_of(made.view, made.arm) if kind == "tuned on" else made.arm
     part = {"tuned on": "arms", "shown": "plans", "forced": "forced"}[kind]
@@ -144,8 +152,8 @@ def _steps(made: Made, kind: str) -> float | None:
 
 
 def _lengths(
-    first: Made, second: Made, kind: str, kept: Sequence[Kept], names: Sequence[str | None], comes: str
-) -> list[Found]:
+    first: ComparedArm, second: ComparedArm, kind: str, kept: Sequence[Kept], names: Sequence[str | None], comes: str
+) -> list[Contrast]:
     a, b = first.form(kind), second.form(kind)
     ratio = b.characters / a.characters if a.characters else 1.0
     within, both = alike_in_length(first.texts(kind), second.texts(kind))
@@ -161,16 +169,16 @@ def _lengths(
         wide = (1 + (known[0] or 0)) * (1 + (known[1] or 0))
         odd = not 1 / wide - 1e-9 <= ratio <= wide + 1e-9
         why = f"more than {_said(names)} declare; {beside}" if odd else f"as much as {_said(names)} declare; {beside}"
-    return [Found(f"{kind}: characters of a trace, mean", number(a.characters), number(b.characters), why, odd)]
+    return [Contrast(f"{kind}: characters of a trace, mean", number(a.characters), number(b.characters), why, odd)]
 
 
-def _mixes(made: Made) -> Mapping[str, float]:
+def _mixes(made: ComparedArm) -> Mapping[str, float]:
     """What the arm behind this one's adapter mixes in."""
     tuned = adapter_of(made.view, made.arm)
     return {} if tuned is None else mix_of(tuned)
 
 
-def _intervention(made: Made, by: str) -> str | None:
+def _intervention(made: ComparedArm, by: str) -> str | None:
     """The intervention behind an arm's traces."""
     if by == "tune":
         tuned = adapter_of(made.view, made.arm)

@@ -16,7 +16,7 @@ from tracedistill.recipes import Arm, AttributionConfig, TeacherConfig
 from tracedistill.report.sections import declared
 from tracedistill.report.sections.declared import ALL, Kept, kept_by, kept_of
 from tracedistill.report.sections.differences import differences
-from tracedistill.report.sections.shape import form_of, frame_of, other_marks
+from tracedistill.report.sections.text_form import form_of, frame_of, other_marks
 
 KEYS = [f"p{n}" for n in range(20)]
 NAMES = ("Ann", "Bob", "Cid", "Dot", "Eve")

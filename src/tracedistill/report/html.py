@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from tracedistill.report.browser import Shown
-from tracedistill.report.findings import VOTED, arm_label, labels_of
+from tracedistill.report.arms_table import PAGE_COLUMNS, VOTED, labels_of
+from tracedistill.report.browser import ShownProblem
 from tracedistill.report.format import cell_text, p_relation, p_value, percent, points
-from tracedistill.report.markdown import unjudged
-from tracedistill.report.records import is_flagged
-from tracedistill.report.runs import Kind
+from tracedistill.report.records import ArmFigures, Comparison, Kind, Report
 from tracedistill.shown import visible
 
 KINDS: tuple[Kind, ...] = ("in context", "tuned", "served", "imported")
@@ -27,7 +25,7 @@ LONG = 40
 
 
 def page(
-    report: Mapping[str, Any], shown: Sequence[Shown], manifests: Mapping[str, Mapping[str, Any]] | None = None
+    report: Report, shown: Sequence[ShownProblem], manifests: Mapping[str, Mapping[str, Any]] | None = None
 ) -> str:
     """The page as text; `shown`: attempts to read, `manifests`: what was made, by node."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -47,28 +45,26 @@ def page(
         points=points,
         p_value=p_value,
         p_relation=p_relation,
-        arm_label=arm_label,
-        unjudged=lambda arm: unjudged(arm, "–"),
         gigabytes=_gigabytes,
         thousands=_thousands,
         cell=lambda cell: cell_text(cell, "–"),
         address=lambda path: quote(path, safe="/"),
     )
-    environment.tests["flagged"] = is_flagged
     script = environment.get_template("filter.js").render()
     template = environment.get_template("report.html.j2")
     return template.render(
         report=report,
         shown=shown,
         kinds=KINDS,
+        columns=PAGE_COLUMNS,
         voted=VOTED,
         long=LONG,
         first=FIRST,
-        forest=_forest(report["comparisons"], labels_of(report)),
+        forest=_forest(report.comparisons, labels_of(report)),
         mosaics=[
             _mosaic(arm)
-            for arm in report["arms"]
-            if arm["attempts"] - arm["trace_none"] - arm["trace_not_judged"] >= FEW * arm["attempts"]
+            for arm in report.arms
+            if arm.attempts - arm.trace_none - arm.trace_not_judged >= FEW * arm.attempts
         ],
         made=_made(manifests or {}),
         script=Markup(script),  # noqa: S704 - our own file
@@ -86,11 +82,11 @@ def _made(manifests: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
-def _forest(comparisons: Sequence[Mapping[str, Any]], labels: Mapping[str, str] | None = None) -> dict[str, Any]:
+def _forest(comparisons: Sequence[Comparison], labels: Mapping[str, str]) -> dict[str, Any]:
     """Places of the forest plot, in percent of its width; the axis holds every interval and zero."""
     if not comparisons:
         return {"rows": [], "ticks": []}
-    widest = max(0.05, *(max(abs(entry["low"]), abs(entry["high"])) for entry in comparisons))
+    widest = max(0.05, *(max(abs(entry.low), abs(entry.high)) for entry in comparisons))
     step = next(step for step in (0.02, 0.05, 0.1, 0.2, 0.5) if widest / step <= 3)
     reach = step * (int(widest / step) + 1)
 
@@ -100,24 +96,24 @@ def _forest(comparisons: Sequence[Mapping[str, Any]], labels: Mapping[str, str] 
     ticks = [round(step * number, 4) for number in range(-int(reach / step), int(reach / step) + 1)]
     rows = [
         {
-            **entry,
-            **{side: (labels or {}).get(entry[side], entry[side]) for side in ("first", "second")},
-            "x": place(entry["difference"]),
-            "left": place(entry["low"]),
-            "width": round(place(entry["high"]) - place(entry["low"]), 2),
+            "entry": entry,
+            "names": f"{labels[entry.first]} − {labels[entry.second]}",
+            "x": place(entry.difference),
+            "left": place(entry.low),
+            "width": round(place(entry.high) - place(entry.low), 2),
         }
         for entry in comparisons
     ]
     return {
         "rows": rows,
-        "tests": ", ".join(dict.fromkeys(entry["test"] for entry in comparisons)),
+        "tests": ", ".join(dict.fromkeys(entry.test for entry in comparisons)),
         "ticks": [{"x": place(tick), "label": f"{100 * tick:+.0f}" if tick else "0"} for tick in ticks],
     }
 
 
-def _mosaic(arm: Mapping[str, Any]) -> dict[str, Any]:
+def _mosaic(arm: ArmFigures) -> dict[str, Any]:
     """Widths: trace right or not; heights: answer right or not, within each."""
-    both, trace_only, answer_only, neither = arm["joint"]
+    both, trace_only, answer_only, neither = arm.joint
     ok, wrong = both + trace_only, answer_only + neither
     n = max(1, ok + wrong)
     return {

@@ -10,6 +10,7 @@ from typing import Any
 
 from tracedistill.errors import InputError
 from tracedistill.records import Problem, node_name, split_node_name
+from tracedistill.report.records import RunFacts
 from tracedistill.report.runs import ArmFacts, Pair, RunView
 
 
@@ -82,7 +83,7 @@ def _tail(folder: Path) -> str:
     return "/".join(folder.parts[-2:])
 
 
-def _common(views: Sequence[RunView], labels: Sequence[str]) -> tuple[frozenset[str], tuple[Mapping[str, Any], ...]]:
+def _common(views: Sequence[RunView], labels: Sequence[str]) -> tuple[frozenset[str], tuple[RunFacts, ...]]:
     asked = [_asked(view) for view in views]
     shared = set(asked[0]).intersection(*asked[1:])
     same = frozenset(key for key in shared if len({_content(problems[key]) for problems in asked}) == 1)
@@ -90,13 +91,7 @@ def _common(views: Sequence[RunView], labels: Sequence[str]) -> tuple[frozenset[
         why = f"{len(shared)} ids are shared, with different questions or golds" if shared else "no id is shared"
         raise InputError(f"no problem in common between {' and '.join(str(view.folder) for view in views)}: {why}")
     runs = tuple(
-        {
-            "name": label,
-            "folder": str(view.folder),
-            "problems": len(problems),
-            "left_out": len(problems) - len(same),
-            "asked_otherwise": len(shared) - len(same),
-        }
+        RunFacts(label, str(view.folder), len(problems), len(problems) - len(same), len(shared) - len(same))
         for label, view, problems in zip(labels, views, asked, strict=True)
     )
     return same, runs

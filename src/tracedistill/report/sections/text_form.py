@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tracedistill.report.sections.making import Shown
+from tracedistill.report.sections.provenance import ArmText
 
 MARKS: Mapping[str, re.Pattern[str]] = {
     "a list in brackets": re.compile(r"\["),
@@ -125,7 +125,7 @@ def around_answer(frame: str) -> str:
     return frame[marks[-1].start() :] if marks else frame
 
 
-def alike_in_length(first: Mapping[str, Shown], second: Mapping[str, Shown]) -> tuple[int, int]:
+def alike_in_length(first: Mapping[str, ArmText], second: Mapping[str, ArmText]) -> tuple[int, int]:
     """(problems whose two traces differ by at most a tenth in length, problems that have both)."""
     pairs = [(row.trace, second[key].trace) for key, row in first.items() if key in second]
     both = [(len(one), len(other)) for one, other in pairs if one is not None and other is not None]

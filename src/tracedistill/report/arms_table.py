@@ -1,0 +1,163 @@
+"""The arms table and the comparisons: a list of columns each, that page, Markdown, terminal, CSV and trackers share.
+
+A column is added by a line here: its head, its value, where it stands.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tracedistill.report.format import between, p_value, percent, points
+from tracedistill.report.records import ArmFigures, Cell, Comparison, Report, Table
+from tracedistill.stats import JointTable
+
+VOTED = "Arms that vote: n, answer right and its interval count problems, once per seed; other columns count attempts."
+"""What must stand below a table of arms in which one votes."""
+JOINT_KEY = "joint: trace right & answer right, right & wrong, wrong & right, wrong & wrong; unparsed counts as wrong"
+ANSWERS, TRACES, COST = "answers", "the students' own traces", "cost"
+"""Parts of the arms table, which a narrow terminal shows one below the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the arms table as people read it."""
+
+    head: str
+    """What stands above it."""
+    cell: Callable[[ArmFigures], Cell]
+    """What an arm's row shows."""
+    part: str
+    """The part of the table that it belongs to."""
+    page: bool = True
+    """Whether the page's table has it too; the mosaics below show what it leaves out."""
+    bar: bool = False
+    """Whether the page draws the arm's accuracy behind it."""
+
+
+def _judged(cell: Callable[[ArmFigures], Cell]) -> Callable[[ArmFigures], Cell]:
+    """The cell where traces are judged, else a dash."""
+    return lambda arm: cell(arm) if arm.judges_traces else None
+
+
+def _given(trace: str) -> Callable[[ArmFigures], Cell]:
+    """P(answer right | trace), the trace being `ok` or `wrong`."""
+    return _judged(lambda arm: percent(getattr(arm.association, f"answer_if_trace_{trace}").value))
+
+
+def _right_traces(arm: ArmFigures) -> Cell:
+    return arm.trace_correct if arm.judges_traces else "not judged" if arm.trace_not_judged else None
+
+
+def _cut_off(arm: ArmFigures) -> Cell:
+    """The count, and the other ways in which an attempt did not end by itself."""
+    others = ((arm.too_long, "too long"), (arm.errors, "errors"), (arm.no_plan, "without a plan"))
+    told = [f"(+{count} {what})" for count, what in others if count]
+    return " ".join([str(arm.cut_off), *told]) if told else arm.cut_off
+
+
+def _decimals(value: float | None, digits: int) -> Cell:
+    return f"{value:.{digits}f}" if value else None
+
+
+COLUMNS = (
+    Column("n", lambda arm: arm.n, ANSWERS),
+    Column("answer right", lambda arm: f"{arm.correct} ({percent(arm.accuracy.raw.value)})", ANSWERS, bar=True),
+    Column("95% interval", lambda arm: between(arm.accuracy.raw.low, arm.accuracy.raw.high), ANSWERS),
+    Column("candidate right", lambda arm: arm.candidate, ANSWERS),
+    Column("missing", lambda arm: arm.missing, ANSWERS),
+    Column("ungradable", lambda arm: arm.ungradable, ANSWERS),
+    Column("cut off", _cut_off, ANSWERS),
+    Column("trace right", _right_traces, TRACES),
+    Column("unparsed", _judged(lambda arm: arm.trace_unparsed), TRACES),
+    Column("joint", _judged(lambda arm: " / ".join(map(str, arm.joint))), TRACES, False),
+    Column("P(a|t right)", _given("ok"), TRACES, False),
+    Column("P(a|t wrong)", _given("wrong"), TRACES, False),
+    Column("tokens in", lambda arm: arm.tokens_in or None, COST),
+    Column("tokens out", lambda arm: arm.tokens_out or None, COST),
+    Column("seconds", lambda arm: _decimals(arm.seconds, 1), COST),
+    Column("training seconds", lambda arm: _decimals(arm.training_seconds, 0), COST),
+)
+"""All columns, behind the arm's name."""
+PAGE_COLUMNS = tuple(column for column in COLUMNS if column.page)
+
+
+def arms_table(report: Report, *parts: str) -> Table:
+    """The arms and the columns of these parts (none named: of all)."""
+    columns = [column for column in COLUMNS if not parts or column.part in parts]
+    traces = any(column.part == TRACES for column in columns)
+    notes = [VOTED] * any(arm.vote for arm in report.arms) + [JOINT_KEY] * traces
+    rows = tuple((counted_label(arm), *(column.cell(arm) for column in columns)) for arm in report.arms)
+    return Table(", ".join(parts), ("arm", *(column.head for column in columns)), rows, note=" ".join(notes))
+
+
+def counted_label(arm: ArmFigures) -> str:
+    """The arm's name in tables of counts: how many attempts stand behind a vote."""
+    return f"{arm.label} (vote of {arm.attempts} attempts)" if arm.vote else arm.label
+
+
+# ---- comparisons
+
+COMPARED: Mapping[str, Callable[[Comparison], Cell]] = {
+    "points": lambda entry: points(entry.difference),
+    "95% interval": lambda entry: between(entry.low, entry.high),
+    "only 1st / 2nd right": lambda entry: f"{entry.only_first} / {entry.only_second}",
+    "p": lambda entry: p_value(entry.p),
+    "p (Holm)": lambda entry: p_value(entry.p_holm),
+}
+"""Head -> what a comparison's row shows, behind the names of the two arms."""
+
+
+def comparisons_table(report: Report) -> Table:
+    """The declared comparisons."""
+    labels = labels_of(report)
+    rows = tuple(
+        (f"{labels[entry.first]} - {labels[entry.second]}", *(cell(entry) for cell in COMPARED.values()))
+        for entry in report.comparisons
+    )
+    return Table("paired by problem; Holm over this family", ("first - second", *COMPARED), rows)
+
+
+def labels_of(report: Report) -> dict[str, str]:
+    """Name of an arm -> how tables show it, for those that name several."""
+    return {arm.name: arm.label for arm in report.arms}
+
+
+# ---- for spreadsheets and trackers: every figure in a column of its own
+
+
+def arm_row(arm: ArmFigures) -> dict[str, Any]:
+    """All figures of one arm, flat: shares with their interval and n, the cells of trace against answer by name."""
+    row = {name: getattr(arm, name) for name in _flat(ArmFigures)}
+    file = row.pop("file")
+    accuracy, given = arm.accuracy, arm.association
+    shares = {
+        "accuracy": accuracy.raw,
+        "completed": accuracy.completed,
+        "if_cut_off_wrong": accuracy.if_cut_off_wrong,
+        "if_cut_off_right": accuracy.if_cut_off_right,
+        "p_answer_given_trace_ok": given.answer_if_trace_ok,
+        "p_answer_given_trace_wrong": given.answer_if_trace_wrong,
+    }
+    for name, share in shares.items():
+        row |= {name: share.value, f"{name}_low": share.low, f"{name}_high": share.high, f"{name}_n": share.n}
+    interval = given.odds_ratio_interval
+    row |= {name: getattr(given, name) for name in _flat(JointTable)}
+    row |= {"odds_ratio_low": interval and interval.low, "odds_ratio_high": interval and interval.high}
+    return {**row, "file": file}
+
+
+def comparison_row(entry: Comparison) -> dict[str, Any]:
+    """All figures of one comparison that are one figure each."""
+    return {name: getattr(entry, name) for name in _flat(Comparison)}
+
+
+def _flat(kind: type[Any]) -> tuple[str, ...]:
+    """The fields of a record that hold text or one figure."""
+    plain = ("str", "int", "float", "bool", "Kind")
+    return tuple(item.name for item in dataclasses.fields(kind) if str(item.type).removesuffix(" | None") in plain)
+
+
+COMPARISON_HEADS = _flat(Comparison)

@@ -1,0 +1,29 @@
+"""Rows as CSV that a spreadsheet opens without running anything."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of a formula."""
+
+
+def csv_text(rows: Iterable[Mapping[str, Any]], heads: Sequence[str] = ()) -> str:
+    """Rows as CSV under their own keys (`heads` where there is no row); names that look like formulas are text."""
+    every = [dict(row) for row in rows]
+    columns = list(dict.fromkeys(key for row in every for key in row)) or list(heads)
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _safe(value) for key, value in row.items()} for row in every)
+    return stream.getvalue()
+
+
+def _safe(value: Any) -> Any:
+    """Text that begins like a formula gets the apostrophe with which a spreadsheet marks text; figures stay figures."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -1,0 +1,128 @@
+"""docs/report-json.md, made of the records of report.json.
+
+A test compares it with what is committed, and says how to make it again:
+
+    python -m tracedistill.report.reference docs/report-json.md
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from tracedistill.recipes.reference import docs_of
+from tracedistill.report.records import Report
+
+HEAD = """\
+# report.json
+
+Made of the records in `src/tracedistill/report/records.py`; do not edit by hand, but run
+`python -m tracedistill.report.reference docs/report-json.md`.
+
+`tracedistill run` and `tracedistill report` write report.json into the run folder; everything that page, Markdown, CSV
+and terminal show stands in it. Each table below is one kind of object. `version` is counted up where a key is renamed,
+removed or given another meaning. A reader should pass over keys that it does not know: a new version may add some. A
+key with a default may be missing in files of an older version.
+
+In Python the same objects are frozen dataclasses:
+
+```python
+from pathlib import Path
+from tracedistill.report.records import read_report
+
+report = read_report(Path("runs/quickstart"))
+for arm in report.arms:
+    print(arm.name, arm.correct, arm.n, arm.accuracy.raw.low, arm.accuracy.raw.high)
+```
+"""
+
+
+def reference() -> str:
+    """Return docs/report-json.md."""
+    lines = [HEAD]
+    for kind in _records(Report):
+        lines += [
+            f"## {kind.__name__}",
+            "",
+            *_said(kind),
+            "",
+            "| key | type | default | meaning |",
+            "|---|---|---|---|",
+        ]
+        hints, meanings = typing.get_type_hints(kind), _docs(kind)
+        for item in dataclasses.fields(kind):
+            cells = (f"`{item.name}`", _type(hints[item.name]), _default(item), meanings[item.name])
+            lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _records(kind: Any, seen: dict[Any, None] | None = None) -> dict[Any, None]:
+    """The records that this one is made of, itself first, each once."""
+    found: dict[Any, None] = {} if seen is None else seen
+    if dataclasses.is_dataclass(kind):
+        if kind not in found:
+            found[kind] = None
+            for hint in typing.get_type_hints(kind).values():
+                _records(hint, found)
+    else:
+        for argument in get_args(kind):
+            _records(argument, found)
+    return found
+
+
+def _said(kind: Any) -> Iterator[str]:
+    """What a record's docstring says, a paragraph a line."""
+    for number, paragraph in enumerate((inspect.getdoc(kind) or "").split("\n\n")):
+        yield from [""] * bool(number)
+        yield " ".join(paragraph.split())
+
+
+def _docs(kind: Any) -> dict[str, str]:
+    """Field -> meaning, of fields from a parent too."""
+    parents = [parent for parent in reversed(kind.__mro__) if dataclasses.is_dataclass(parent)]
+    return {field: meaning for parent in parents for field, meaning in docs_of(parent).items()}
+
+
+def _type(kind: Any) -> str:
+    """A type as a reader of JSON understands it."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return f"[{typing.cast(type, kind).__name__}](#{typing.cast(type, kind).__name__.lower()})"
+    if origin is Literal:
+        return " / ".join(f'"{value}"' for value in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_type(argument) for argument in arguments)
+    if origin in (tuple, frozenset):
+        every = [argument for argument in arguments if argument is not Ellipsis]
+        alike = len(every) == 1
+        return f"list of {_type(every[0])}" if alike else f"[{', '.join(_type(each) for each in every)}]"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return f"object: {_type(arguments[0])} -> {_type(arguments[1])}"
+    names: Mapping[Any, str] = {
+        int: "whole number", float: "number", str: "text", bool: "true or false", types.NoneType: "null",
+    }  # fmt: skip
+    return names.get(kind, "anything")
+
+
+def _default(item: dataclasses.Field[Any]) -> str:
+    if item.default is not dataclasses.MISSING:
+        return "null" if item.default is None else "[]" if item.default in ((), frozenset()) else f"`{item.default!r}`"
+    return "always there" if item.default_factory is dataclasses.MISSING else "{}"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the reference to the path given."""
+    (page,) = map(Path, arguments)
+    page.write_text(reference(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
