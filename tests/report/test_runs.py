@@ -232,7 +232,7 @@ def test_chosen_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert [(entry["first"], entry["second"]) for entry in entries] == [("c", "b"), ("a", "c")]
     for pair in ("a", "a,a", "a,z"):
         assert main(["report", str(tmp_path), "--compare", pair]) == 2
-        assert "there are: a, b, c" in capsys.readouterr().err
+        assert "from a, b, c" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
