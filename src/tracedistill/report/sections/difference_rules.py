@@ -62,7 +62,7 @@ def _declared(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -
     main = [name for name in factors if name in FACTORS]
     for name in factors:
         if name in METHOD_SETTINGS and "method" in main:
-            found.append(Found(name, short(one.get(name)), short(other.get(name)), "comes with method", False))
+            found.append(Contrast(name, short(one.get(name)), short(other.get(name)), "comes with method", False))
             continue
         along = name in (*LIMITS, *METHOD_SETTINGS) and bool(main) and NEEDED_BY.get(name) not in main
         why = f"declared, but not told apart from {', '.join(main)}" if along else "declared"

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from tracedistill.files import read_json
-from tracedistill.report.columns import TRACES, Columns
+from tracedistill.report.attempts import TRACES, Columns
 from tracedistill.report.format import between, dollars, number, of_share, percent
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.report.sections.making import manifests_of_arm, recipe_of
+from tracedistill.report.sections.provenance import manifests_of_arm, recipe_of
 from tracedistill.report.sections.scores import scores_of, share_of
 from tracedistill.stats import Share, share_kept
 
