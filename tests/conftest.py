@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import settings
 
 # A shell that runs us in the background hands SIGINT down as ignored, and tests of Ctrl-C would wait for ever.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# a loaded machine is no finding
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("TRACEDISTILL_DATA", ROOT.parent / "shared" / "data"))
 

@@ -9,6 +9,7 @@ from tracedistill import stats
 from tracedistill.report.records import ArmFigures, Baseline, Comparison, Report, Sizes, TraceFacts
 
 NOTHING = stats.share(0, 0)
+UNTRACED = stats.joint_table_of_counts((0, 0, 0, 0), (0, 0), 0.95)
 
 
 def comparison(**changes: Any) -> Comparison:
@@ -31,7 +32,7 @@ def arm(name: str = "a", joint: tuple[int, int, int, int] = (0, 0, 0, 0), **chan
     plain: dict[str, Any] = {
         "kind": "in context", "prompt": "standard", "n": n, "attempts": n, "correct": joint[0] + joint[2],
         "accuracy": stats.Accuracy(NOTHING, NOTHING, NOTHING, NOTHING, 0), "file": f"attempts/{name}.jsonl",
-        "association": stats.joint_table_of_counts(joint, (0, 0), 0.95),
+        "association": UNTRACED,
     }  # fmt: skip
     return ArmFigures(name=name, joint=joint, **{**plain, **changes})
 
