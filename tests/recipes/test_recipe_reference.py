@@ -64,8 +64,9 @@ def complaints(recipe: Path) -> list[str]:
 
 def paths(value: Any, schema: dict[str, Any], at: str = "") -> Iterator[str]:
     """Places in a recipe that the schema for editors does not know."""
-    options = schema.get("anyOf", [schema])
-    for option in options:
+    for option in schema.get("anyOf", [schema]):
+        if "$ref" in option:
+            option = json_schema()["$defs"][option["$ref"].rpartition("/")[2]]
         if isinstance(value, dict) and option.get("type") == "object":
             known, others = option.get("properties", {}), option.get("additionalProperties")
             for name, inner in value.items():
@@ -73,11 +74,11 @@ def paths(value: Any, schema: dict[str, Any], at: str = "") -> Iterator[str]:
                     yield from paths(inner, known[name], f"{at}.{name}")
                 elif isinstance(others, dict):
                     yield from paths(inner, others, f"{at}.{name}")
-                else:
+                elif not others:
                     yield f"{at}.{name}"
         if isinstance(value, list) and option.get("type") == "array":
             for inner in value:
-                yield from paths(inner, option["items"], f"{at}[]")
+                yield from paths(inner, option.get("items", {}), f"{at}[]")
 
 
 @pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*/*.yaml")), ids=lambda path: path.parent.name)

@@ -5,23 +5,14 @@ So a new key of a recipe makes nothing again, as long as its default does what w
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args, get_origin
+from dataclasses import MISSING
+from typing import Any
 
 from tracedistill.recipes.inputs import TaskConfig, TeacherConfig
 from tracedistill.recipes.reader import plain
-from tracedistill.recipes.schema import (
-    Arm,
-    EvaluationConfig,
-    ReviewConfig,
-    StudentConfig,
-    Study,
-    TrainingConfig,
-    key_of,
-)
+from tracedistill.recipes.schema import Arm, EvaluationConfig, ReviewConfig, StudentConfig, Study, TrainingConfig
+from tracedistill.recipes.shape import below, keys_of
 
 PARTS: Mapping[str, Any] = {
     "recipe": Study, "task": TaskConfig, "teacher": TeacherConfig, "student": StudentConfig,
@@ -47,17 +38,5 @@ def _part(kind: Any, name: str) -> tuple[Any, Any]:
     """Return (what stands under a name, its default), or None."""
     if isinstance(kind, Mapping):
         return kind.get(name), None
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        return _fields(kind).get(name, (None, None))
-    return (get_args(kind)[1] if get_origin(kind) is dict else None), None
-
-
-@functools.cache
-def _fields(kind: type[Any]) -> dict[str, tuple[Any, Any]]:
-    """Return field of a part of the recipe -> (its type, its default as a JSON value)."""
-    hints = typing.get_type_hints(kind)
-    found = {}
-    for field in dataclasses.fields(kind):
-        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        found[key_of(field.name)] = (hints[field.name], None if default is dataclasses.MISSING else plain(default))
-    return found
+    key = keys_of(kind).get(name)
+    return below(kind, name), None if key is None or key.default is MISSING else plain(key.default)

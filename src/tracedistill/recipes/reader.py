@@ -1,24 +1,28 @@
-"""YAML to frozen dataclasses, strictly: every error at once, with file, line, key and the nearest valid key."""
+"""YAML to a study, strictly: every error at once, with file, line, key and the nearest valid key.
+
+pydantic checks types and keys; what it lacks stands here and in `faults`: lines, near keys, a base that arms inherit.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-import types
 import typing
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_origin
 
 import yaml
 
 from tracedistill.errors import InputError
-from tracedistill.recipes.checks import check, near
+from tracedistill.recipes.checks import Fail, check, near
 from tracedistill.recipes.documents import YamlError, compose, parse
 from tracedistill.recipes.grid import Cell, spread_grid
-from tracedistill.recipes.names import NOT_A_NAME, is_file_name, meant
 from tracedistill.recipes.schema import Study, key_of
+from tracedistill.recipes.shape import below, keys_of
+from tracedistill.recipes.typed import Prepared, validated
 
 
 def load(path: Path, overrides: Sequence[str] = (), names: Mapping[str, Collection[str]] | None = None) -> Study:
@@ -40,21 +44,22 @@ def load(path: Path, overrides: Sequence[str] = (), names: Mapping[str, Collecti
         raise InputError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(raw, dict):
         raise InputError(f"{path}: a recipe is a mapping that starts with `study:` and `task:`")
-    reader = _Reader()
-    reader.note_lines(node, "")
+    faults = _Faults()
+    faults.note_lines(node, "")
     for override in overrides:
-        reader.apply(raw, override)
-    reader.names = _with_own_prompts(names or {}, raw)  # those of the overrides too
+        _apply(raw, override, faults.add)
+    known = _with_own_prompts(names or {}, raw)  # those of the overrides too
     spread, grids = spread_grid(_spread_base(raw))
-    reader.note_cells(grids)
-    study = reader.read(Study, spread, "")
-    reader.forget_inherited(raw)
-    if isinstance(study, Study):
-        check(study, reader.fail)
-    if reader.errors:
-        shown = "\n".join(f"  {error}" for error in reader.errors)
-        count = len(reader.errors)
-        raise InputError(f"{path}: {count} error{'s' if count > 1 else ''} in the recipe\n{shown}")
+    faults.note_cells(grids)
+    prepared = Prepared(spread, known, faults.add)
+    study, untyped = validated(prepared, faults.add)
+    if study is not None:
+        check(study, functools.partial(faults.add, unless_of=untyped))
+    faults.forget_inherited(raw)
+    if faults.found:
+        told = faults.told()
+        shown = "\n".join(f"  {line}" for line in told)
+        raise InputError(f"{path}: {len(told)} error{'s' if len(told) > 1 else ''} in the recipe\n{shown}")
     return typing.cast(Study, study)
 
 
@@ -74,19 +79,30 @@ def _spread_base(raw: dict[str, Any]) -> dict[str, Any]:
     return {**raw, "arms": spread}
 
 
-class _Reader:
-    """Turns YAML values into dataclasses and collects every error on the way."""
+class _Faults:
+    """The errors of one recipe, and where its keys stand."""
 
     def __init__(self) -> None:
-        self.names: Mapping[str, Collection[str]] = {}
-        self.errors: list[str] = []
+        self.found: dict[tuple[str, str], None] = {}
         self.lines: dict[str, int] = {}
 
-    def fail(self, key: str, message: str) -> None:
-        line = self.lines.get(key)
-        error = f"{key or 'recipe'}{f' (line {line})' if line else ''}: {message}"
-        if error not in self.errors:
-            self.errors.append(error)
+    def add(self, key: str, message: str, unless_of: Collection[str] = ()) -> None:
+        """Note an error; `unless_of`: keys that it may follow from if it stands at, above or below them."""
+        if not any(_within(key, other) or _within(other, key) for other in unless_of):
+            self.found[key, message] = None
+
+    def told(self) -> list[str]:
+        """The errors in the order of the file, with their lines; those of overrides behind them."""
+        places = {key: (line, place) for place, (key, line) in enumerate(self.lines.items())}
+
+        def place(key: str) -> tuple[float, int]:
+            while key and key not in places:
+                key = key.rpartition("." if "." in key else "[")[0]
+            return places.get(key, (math.inf, 0))
+
+        found = sorted(self.found, key=lambda fault: place(fault[0]))
+        lines = {key: f" (line {self.lines[key]})" if key in self.lines else "" for key, _ in found}
+        return [f"{key or 'recipe'}{lines[key]}: {message}" for key, message in found]
 
     def note_lines(self, node: yaml.Node | None, prefix: str) -> None:
         """Remember the line of every key, and report keys that stand twice (YAML would keep the last silently)."""
@@ -97,7 +113,7 @@ class _Reader:
             key = f"{prefix}{key_node.value}"
             self.lines[key] = key_node.start_mark.line + 1
             if key in seen:
-                self.fail(key, "stands twice")
+                self.add(key, "stands twice")
             seen.add(key)
             self.note_lines(value, f"{key}.")
 
@@ -109,134 +125,57 @@ class _Reader:
                     self.lines[key.replace(f"arms.{name}", f"arms.{cell.name}", 1)] = self.lines[key]
 
     def forget_inherited(self, raw: Mapping[str, Any]) -> None:
-        """An error in `base` is told there, not once more for every arm that inherits it."""
+        """Drop what an arm inherits: an error in `base` is told there, not once more for every arm."""
         base, arms = raw.get("base"), raw.get("arms")
         if not isinstance(base, dict) or not isinstance(arms, dict):
             return
         for name, arm in arms.items():
             own = arm if isinstance(arm, dict) else {}
-            inherited = tuple(f"arms.{name}.{key}:" for key in base if key not in own)
-            self.errors = [error for error in self.errors if not error.startswith(inherited)]
+            inherited = [f"arms.{name}.{key}" for key in base if key not in own]
+            self.found = {
+                (key, message): None
+                for key, message in self.found
+                if not any(_within(key, other) for other in inherited)
+            }
 
-    def apply(self, raw: dict[str, Any], override: str) -> None:
-        """Put one `key=value` into the raw recipe."""
-        key, equals, text = override.partition("=")
-        if not equals or not key:
-            self.fail(override, "an override is key=value, for example training.max_steps=5")
+
+def _within(key: str, other: str) -> bool:
+    """Whether a key is another one, or stands below it."""
+    return key == other or key.startswith((f"{other}.", f"{other}["))
+
+
+def _apply(raw: dict[str, Any], override: str, fail: Fail) -> None:
+    """Put one `key=value` into the raw recipe."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        fail(override, "an override is key=value, for example training.max_steps=5")
+        return
+    try:
+        value = parse(text) if text else None
+    except YamlError:
+        value = text
+    place = raw
+    path, *others = _paths(Study, raw, key.split("."))
+    if others:
+        told = " or ".join(" > ".join(each) for each in (path, *others))
+        fail(key, f"may mean {told}, which both stand there; change it in the file, or rename one")
+        return
+    known = raw.get(path[0])
+    if path[0] in ("arms", "students", "teachers") and len(path) > 1 and isinstance(known, dict):
+        # a whole new one may have dots in its name; a field of one that is not there is a slip
+        slip = len(path) > 2 or ("." in path[1] and not isinstance(value, dict))
+        if slip and path[1] not in known:
+            fail(key, f"the recipe has no '{path[1]}' among its {path[0]}{near(path[1], known)}")
             return
-        try:
-            value = parse(text) if text else None
-        except YamlError:
-            value = text
-        place = raw
-        path, *others = _paths(Study, raw, key.split("."))
-        if others:
-            told = " or ".join(" > ".join(each) for each in (path, *others))
-            self.fail(key, f"may mean {told}, which both stand there; change it in the file, or rename one")
+    for part in path[:-1]:
+        inner = place.setdefault(part, {})
+        if inner is None:
+            inner = place[part] = {}
+        if not isinstance(inner, dict):
+            fail(key, f"'{part}' is not a mapping")
             return
-        known = raw.get(path[0])
-        if path[0] in ("arms", "students", "teachers") and len(path) > 1 and isinstance(known, dict):
-            # a whole new one may have dots in its name; a field of one that is not there is a slip
-            slip = len(path) > 2 or ("." in path[1] and not isinstance(value, dict))
-            if slip and path[1] not in known:
-                self.fail(key, f"the recipe has no '{path[1]}' among its {path[0]}{near(path[1], known)}")
-                return
-        for part in path[:-1]:
-            inner = place.setdefault(part, {})
-            if inner is None:
-                inner = place[part] = {}
-            if not isinstance(inner, dict):
-                self.fail(key, f"'{part}' is not a mapping")
-                return
-            place = inner
-        place[path[-1]] = value
-
-    def read(self, kind: Any, value: Any, key: str, metadata: Mapping[str, Any] = types.MappingProxyType({})) -> Any:
-        """The value as this type; errors are collected, and None stands for what could not be read."""
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            return self._record(kind, value, key)
-        origin, arguments = get_origin(kind), get_args(kind)
-        if origin in (typing.Union, types.UnionType):
-            if value is None:
-                return None
-            inner = next(argument for argument in arguments if argument is not type(None))
-            return self.read(inner, value, key, metadata)
-        if origin is Literal:
-            if value not in arguments:
-                self.fail(key, f"'{value}' is not one of {', '.join(map(str, arguments))}{near(value, arguments)}")
-            return value
-        if origin is dict:
-            return self._mapping(arguments[1], value, key)
-        if kind is Any:
-            return value
-        if origin is tuple:
-            return self._sequence(arguments, value, key)
-        return self._scalar(kind, value, key, metadata)
-
-    def _record(self, kind: Any, value: Any, key: str) -> Any:
-        if value is None:
-            value = {}
-        if not isinstance(value, dict):
-            self.fail(key, f"wants keys ({', '.join(key_of(item.name) for item in fields(kind))}), got {value!r}")
-            return None
-        hints = typing.get_type_hints(kind)
-        known = {key_of(item.name): item for item in fields(kind)}
-        out = {}
-        for name, item in value.items():
-            path = f"{key}.{name}" if key else str(name)
-            if name not in known:
-                self.fail(path, f"unknown key{meant(name, known) or near(name, known)}")
-                continue
-            field = known[name]
-            out[field.name] = self.read(hints[field.name], item, path, field.metadata)
-        for name, item in known.items():
-            required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-            if required and name not in value:
-                self.fail(f"{key}.{name}" if key else name, "is missing")
-                out[item.name] = {} if get_origin(hints[item.name]) is dict else None
-        return kind(**out)
-
-    def _mapping(self, inner: Any, value: Any, key: str) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            self.fail(key, f"wants a mapping of names, got {value!r}")
-            return {}
-        for name in value:
-            if not is_file_name(name):
-                self.fail(f"{key}.{name}", NOT_A_NAME)
-        return {str(name): self.read(inner, item, f"{key}.{name}") for name, item in value.items()}
-
-    def _sequence(self, arguments: tuple[Any, ...], value: Any, key: str) -> tuple[Any, ...]:
-        if not isinstance(value, list):
-            self.fail(key, f"wants a list, got {value!r}")
-            return ()
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return tuple(self.read(arguments[0], item, f"{key}[{index}]") for index, item in enumerate(value))
-        if len(value) != len(arguments):
-            self.fail(key, f"wants {len(arguments)} values, got {len(value)}")
-            return ()
-        return tuple(self.read(kind, item, key) for kind, item in zip(arguments, value, strict=True))
-
-    def _scalar(self, kind: Any, value: Any, key: str, metadata: Mapping[str, Any]) -> Any:
-        if kind is float and isinstance(value, str):  # YAML 1.1 reads 2e-3 as a string
-            try:
-                value = float(value)
-            except ValueError:
-                self.fail(key, f"wants a number, got {value!r}")
-                return None
-        if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 1023:
-            value = float(value)
-        if isinstance(value, float) and not math.isfinite(value):
-            self.fail(key, f"wants a finite number, got {value!r}")
-            return None
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
-            self.fail(key, f"wants {wanted}, got {value!r}")
-            return None
-        known = self.names.get(metadata.get("names", ""))
-        dotted = metadata.get("names") in ("tasks", "judges") and ":" in str(value)  # one that lives elsewhere
-        if known is not None and value not in known and not dotted:
-            self.fail(key, f"unknown name '{value}'{near(value, known)}; known: {', '.join(sorted(known))}")
-        return value
+        place = inner
+    place[path[-1]] = value
 
 
 def _paths(kind: Any, here: Any, parts: Sequence[str]) -> list[tuple[str, ...]]:
@@ -248,13 +187,12 @@ def _paths(kind: Any, here: Any, parts: Sequence[str]) -> list[tuple[str, ...]]:
     here = here if isinstance(here, dict) else {}
     if dataclasses.is_dataclass(kind):
         head, rest = parts[0], parts[1:]
-        inner = typing.get_type_hints(kind).get(head, Any)
-        return [(head, *path) for path in _paths(inner, here.get(head), rest)] if rest else [(head,)]
+        return [(head, *path) for path in _paths(below(kind, head), here.get(head), rest)] if rest else [(head,)]
     whole = ".".join(parts)
     if len(parts) == 1 or (get_origin(kind) is not dict and kind is not Any):
         return [tuple(parts)]
-    inner = Any if kind is Any else get_args(kind)[1]
-    keys = typing.get_type_hints(inner) if dataclasses.is_dataclass(inner) else {}
+    inner = below(kind, whole)
+    keys = keys_of(inner)
     if not keys and inner is not Any:
         return [(whole,)]  # texts by name: what follows is all name
     known: list[tuple[str, ...]] = []
@@ -267,7 +205,7 @@ def _paths(kind: Any, here: Any, parts: Sequence[str]) -> list[tuple[str, ...]]:
             if not rest:
                 fits = True
             elif keys:
-                fits = rest[0] in keys and (len(rest) == 1 or get_origin(keys[rest[0]]) is dict)
+                fits = rest[0] in keys and (len(rest) == 1 or get_origin(keys[rest[0]].kind) is dict)
             else:
                 fits = isinstance(here[name], dict | None)
             fitting += paths if fits else []

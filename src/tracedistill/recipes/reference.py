@@ -7,20 +7,21 @@ A test writes neither: it compares both with what is committed, and says how to 
 
 from __future__ import annotations
 
-import ast
-import dataclasses
+import functools
 import inspect
 import json
 import sys
-import textwrap
-import types
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from tracedistill.recipes.schema import Study, key_of
+from pydantic.json_schema import GenerateJsonSchema
+
+from tracedistill.recipes.grid import AXES
+from tracedistill.recipes.schema import Study
+from tracedistill.recipes.shape import below, keys_of
+from tracedistill.recipes.typed import adapter
 
 EXAMPLES: dict[str, Any] = {
     "study": "tickets", "run_dir": "runs/tickets", "cache": "runs/generations.sqlite",
@@ -75,54 +76,35 @@ def keys() -> Iterator[tuple[str, str, list[Key]]]:
     yield from _section("", Study)
 
 
-def _section(path: str, kind: Any) -> Iterator[tuple[str, str, list[Key]]]:
-    hints, said = typing.get_type_hints(kind), docs_of(kind)
-    inner: list[tuple[str, Any]] = []
-    own = []
-    for item in dataclasses.fields(kind):
-        name = f"{path}.{key_of(item.name)}".strip(".")
-        below = _below(hints[item.name], name)
-        if below is not None:
-            inner.append(below)
-        if below is None or below[0] != name:
-            default = item.default if item.default_factory is MISSING else item.default_factory()
-            own.append(Key(name, hints[item.name], default, said.get(item.name, "")))
-    yield path, inspect.getdoc(kind) or "", [key for key in own if _below(key.kind, key.path) is None]
-    for name, record in inner:
+def _section(path: str, record: Any) -> Iterator[tuple[str, str, list[Key]]]:
+    said, own, inner = docs_of(record), [], []
+    for name, key in keys_of(record).items():
+        place = f"{path}.{name}".strip(".")
+        records = keys_of(key.kind), keys_of(below(key.kind, 0))  # one, or several by name or number
+        if records[0]:
+            inner.append((place, key.kind))
+        elif records[1]:
+            inner.append((f"{place}{'.NAME' if get_origin(key.kind) is dict else '[]'}", below(key.kind, 0)))
+        else:
+            own.append(Key(place, key.kind, key.default, said[name]))
+    yield path, inspect.getdoc(record) or "", own
+    for name, kind in inner:
         if name != "base":  # its keys are an arm's
-            yield from _section(name, record)
+            yield from _section(name, kind)
 
 
-def _below(kind: Any, path: str) -> tuple[str, Any] | None:
-    """Return (path, record) of a field that holds records; None for others."""
-    if dataclasses.is_dataclass(kind):
-        return path, kind
-    arguments = get_args(kind)
-    if get_origin(kind) is dict and dataclasses.is_dataclass(arguments[1]):
-        return f"{path}.NAME", arguments[1]
-    if get_origin(kind) is tuple and arguments and dataclasses.is_dataclass(arguments[0]):
-        return f"{path}[]", arguments[0]
-    return None
-
-
-def docs_of(kind: Any) -> dict[str, str]:
-    """Return field -> the docstring below it."""
-    (record,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(record, ast.ClassDef)
-    found = {}
-    for field, below in zip(record.body, record.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
-            value = below.value
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                found[field.target.id] = " ".join(value.value.split())
-    return found
+def docs_of(record: Any) -> dict[str, str]:
+    """Key of a record -> the docstring below its field, as pydantic reads it."""
+    schema = _schema()
+    properties = (schema if record is Study else schema["$defs"][record.__name__])["properties"]
+    return {name: " ".join(known.get("description", "").split()) for name, known in properties.items()}
 
 
 def example_of(key: Key) -> Any:
     """Return a value that one writes for a key."""
     if key.path in EXAMPLES:
         return EXAMPLES[key.path]
-    kind = _bare(key.kind)
+    kind = key.kind
     if get_origin(kind) is Literal:
         return next(value for value in get_args(kind) if value != key.default)
     if kind is bool:
@@ -134,17 +116,9 @@ def example_of(key: Key) -> Any:
     return key.default or f"my-{key.path.rpartition('.')[2].replace('_', '-')}"
 
 
-def _bare(kind: Any) -> Any:
-    """Return a type without its None."""
-    if get_origin(kind) in (typing.Union, types.UnionType):
-        return next(each for each in get_args(kind) if each is not type(None))
-    return kind
-
-
 def type_in_words(kind: Any) -> str:
-    """Return a type as a reader understands it."""
-    bare = _bare(kind)
-    origin, arguments = get_origin(bare), get_args(bare)
+    """A type as a reader understands it."""
+    origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         words = " / ".join(map(str, arguments))
     elif origin is dict:
@@ -152,7 +126,7 @@ def type_in_words(kind: Any) -> str:
     elif origin is tuple:
         words = "list" if arguments and arguments[0] is str else "list of pairs"
     else:
-        words = {int: "whole number", float: "number", str: "text", bool: "true or false"}.get(bare, "anything")
+        words = {int: "whole number", float: "number", str: "text", bool: "true or false"}.get(kind, "anything")
     return words
 
 
@@ -190,42 +164,36 @@ def _code(value: Any) -> str:
 # ---- for editors
 
 
+class _ForEditors(GenerateJsonSchema):
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - of the base class
+        """A key's title would be its name again."""
+        return False
+
+
+@functools.cache
+def _schema() -> dict[str, Any]:
+    return adapter().json_schema(schema_generator=_ForEditors)
+
+
 def json_schema() -> dict[str, Any]:
-    """Return a JSON Schema of recipes, for completion and checks in an editor."""
-    return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "tracedistill recipe", **_record(Study)}
+    """A JSON Schema of recipes, for completion and checks in an editor."""
+    schema = _plain(_schema())
+    for axis in AXES:  # a grid: several names, or all of them
+        known = schema["$defs"]["Arm"]["properties"][axis]
+        known["anyOf"].append({"type": "array", "items": {"type": "string"}})
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **schema, "title": "tracedistill recipe"}
 
 
-def _record(kind: Any) -> dict[str, Any]:
-    hints, said = typing.get_type_hints(kind), docs_of(kind)
-    properties = {}
-    for item in dataclasses.fields(kind):
-        # a grid: several names, or all of them
-        several = item.name in ("student", "teacher") and kind.__name__ == "Arm"
-        found = _type(hints[item.name])
-        if several:
-            found = {"anyOf": [found, {"type": "array", "items": {"type": "string"}}]}
-        properties[key_of(item.name)] = {**found, "description": said.get(item.name, "")}
-    required = [
-        item.name for item in dataclasses.fields(kind) if item.default is MISSING and item.default_factory is MISSING
-    ]
-    schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
-    return {**schema, "required": required} if required else schema
-
-
-def _type(kind: Any) -> dict[str, Any]:
-    if get_origin(kind) in (typing.Union, types.UnionType):
-        return {"anyOf": [_type(_bare(kind)), {"type": "null"}]}
-    origin, arguments = get_origin(kind), get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return {"anyOf": [_record(kind), {"type": "null"}]}
-    if origin is Literal:
-        return {"enum": list(arguments)}
-    if origin is dict:
-        return {"type": "object", "additionalProperties": _type(arguments[1])}
-    if origin is tuple:
-        return {"type": "array", "items": _type(arguments[0])}
-    names: Mapping[Any, str] = {int: "integer", float: "number", str: "string", bool: "boolean"}
-    return {"type": names[kind]} if kind in names else {}
+def _plain(schema: Any) -> Any:
+    """A schema whose texts are one line each, and whose records may be left empty."""
+    if isinstance(schema, list):
+        return [_plain(item) for item in schema]
+    if not isinstance(schema, dict):
+        return " ".join(schema.split()) if isinstance(schema, str) else schema
+    found = {key: _plain(value) for key, value in schema.items()}
+    if "$ref" in found:
+        found["anyOf"] = [{"$ref": found.pop("$ref")}, {"type": "null"}]
+    return found
 
 
 def main(arguments: list[str]) -> int:

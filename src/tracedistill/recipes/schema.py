@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tracedistill.chat.formats import FormatName
 from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig
 
 LOCAL = "local"
 """The value of `compute` for this machine alone."""
+
+
+def key_of(field_name: str) -> str:
+    """Return the key of a field in a recipe: a word that Python keeps for itself has an underscore in the schema."""
+    return field_name.rstrip("_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +303,11 @@ class Arm:
 class Study:
     """A whole recipe."""
 
+    __pydantic_config__: ClassVar = {
+        "extra": "forbid", "strict": True, "allow_inf_nan": False, "use_attribute_docstrings": True,
+        "alias_generator": key_of,
+    }  # fmt: skip
+
     study: str
     """Name; the run folder is runs/<study> by default."""
     task: TaskConfig
@@ -433,8 +443,3 @@ def as_evaluated(arm: Arm) -> Arm:
     """Return the arm without what says how its adapter comes about, and what it forces: how it asks."""
     unset: dict[str, Any] = {item.name: item.default for item in fields(Arm) if item.name in TUNING}
     return replace(arm, forced=None, tune=None, adapter=None, mix={}, **unset)
-
-
-def key_of(field_name: str) -> str:
-    """Return the key of a field in a recipe: a word that Python keeps for itself has an underscore in the schema."""
-    return field_name.rstrip("_")

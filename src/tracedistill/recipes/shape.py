@@ -1,0 +1,58 @@
+"""What the schema says of its own types: the keys of a record, what each holds, its default and its documentation."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
+from typing import Any, get_args, get_origin
+
+from tracedistill.recipes.schema import key_of
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a record."""
+
+    kind: Any
+    """Its type, without None."""
+    optional: bool
+    """Whether it may be none."""
+    default: Any
+    """MISSING: it must be given."""
+    names: str
+    """The list of names that its value is from (tasks, prompts, ...); empty: any value."""
+
+
+@functools.cache
+def keys_of(record: Any) -> Mapping[str, Key]:
+    """The keys of a record, in their order; none of what is no record."""
+    if not dataclasses.is_dataclass(record):
+        return {}
+    hints = typing.get_type_hints(record)
+    found = {}
+    for item in dataclasses.fields(record):
+        default = item.default if item.default_factory is MISSING else item.default_factory()
+        kind, names = hints[item.name], str(item.metadata.get("names", ""))
+        found[key_of(item.name)] = Key(bare(kind), bare(kind) is not kind, default, names)
+    return found
+
+
+def bare(kind: Any) -> Any:
+    """A type without its None."""
+    if get_origin(kind) in (typing.Union, types.UnionType):
+        return next(each for each in get_args(kind) if each is not type(None))
+    return kind
+
+
+def below(kind: Any, part: str | int) -> Any:
+    """The type of what stands under a key, a name or a number; Any where the schema does not say."""
+    if isinstance(part, str) and part in keys_of(kind):
+        return keys_of(kind)[part].kind
+    arguments = get_args(kind)
+    if get_origin(kind) is dict:
+        return bare(arguments[1])
+    return bare(arguments[0]) if get_origin(kind) is tuple else Any

@@ -1,0 +1,163 @@
+"""The types of a recipe, checked by pydantic; its errors in our words, with the nearest key.
+
+pydantic is loaded when the first recipe is read: nothing that only imports the schema waits for it.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from tracedistill.recipes.checks import Fail, near
+from tracedistill.recipes.names import NOT_A_NAME, is_file_name, meant
+from tracedistill.recipes.schema import Study
+from tracedistill.recipes.shape import below, keys_of
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Place = tuple[str | int, ...]
+"""Keys and numbers of list items, from the recipe down."""
+
+
+@functools.cache
+def adapter() -> TypeAdapter[Study]:
+    """What checks recipes, and describes them for editors."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Study)
+
+
+class Prepared:
+    """A recipe's values as JSON has them, where they mean one thing only: numbers, switches, records left empty."""
+
+    def __init__(self, raw: Mapping[str, Any], names: Mapping[str, Collection[str]], fail: Fail) -> None:
+        """`names`: known values of fields that name something; one that is not known is told to `fail`."""
+        self._names = names
+        self._fail = fail
+        self.values = self._value(Study, raw, "", "")
+
+    def _value(self, kind: Any, value: Any, key: str, names: str) -> Any:
+        known = keys_of(kind)
+        if known and value is None:
+            return {}
+        if isinstance(value, dict):
+            for name in value if get_origin(kind) is dict else ():
+                if not is_file_name(name):
+                    self._fail(f"{key}.{name}", NOT_A_NAME)
+            return {
+                str(name): self._value(
+                    below(kind, name), item, f"{key}.{name}".strip("."), known[name].names if name in known else ""
+                )
+                for name, item in value.items()
+            }
+        if isinstance(value, list):
+            return [self._value(below(kind, 0), item, f"{key}[{number}]", "") for number, item in enumerate(value)]
+        if kind is float and isinstance(value, str):  # YAML 1.1 reads 2e-3 as text
+            return _number(value)
+        if get_origin(kind) is Literal and isinstance(value, bool):  # and a bare on or off as a truth
+            word = "on" if value else "off"
+            return word if word in get_args(kind) else value
+        usual = self._names.get(names)
+        dotted = names in ("tasks", "judges") and ":" in str(value)  # one that lives elsewhere
+        if isinstance(value, str) and usual is not None and value not in usual and not dotted:
+            self._fail(key, f"unknown name '{value}'{near(value, usual)}; known: {', '.join(sorted(usual))}")
+        return value if isinstance(value, str | int | float | None) else str(value)  # a date is its text
+
+
+def validated(prepared: Prepared, fail: Fail) -> tuple[Study | None, list[str]]:
+    """The study, and the keys of values that are not of their type.
+
+    These are told to `fail`, and defaults stand in for them, so that the rest can be checked too.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return adapter().validate_json(json.dumps(prepared.values)), []
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    keys, values = [], copy.deepcopy(prepared.values)
+    for entry in found:
+        place, kind = entry["loc"], entry["type"]
+        if kind == "missing" and isinstance(place[-1], int):
+            place = place[:-1]  # of a pair, which is what is wrong
+        keys.append(_key(place))
+        fail(keys[-1], _in_words(place, kind, _at(prepared.values, place), entry["msg"]))
+        _replace(values, place)
+    try:
+        return adapter().validate_json(json.dumps(values)), keys
+    except ValidationError:
+        return None, keys
+
+
+WANTED = {
+    "int_type": "wants a whole number", "float_type": "wants a number", "string_type": "wants text",
+    "bool_type": "wants true or false", "finite_number": "wants a finite number", "tuple_type": "wants a list",
+    "dict_type": "wants a mapping of names",
+}  # fmt: skip
+"""pydantic's name of an error -> what a value of that type is."""
+
+
+def _in_words(place: Place, error: str, value: Any, otherwise: str) -> str:
+    """An error as its reader understands it."""
+    kind = _kind_at(place)
+    if error == "unexpected_keyword_argument":
+        known = keys_of(_kind_at(place[:-1]))
+        return f"unknown key{meant(place[-1], known) or near(place[-1], known)}"
+    if get_origin(kind) is tuple and error in ("missing", "too_long"):
+        return f"wants {len(get_args(kind))} values, got {len(value)}"
+    if error == "missing":
+        return "is missing"
+    if error == "literal_error":
+        allowed = get_args(kind)
+        return f"'{value}' is not one of {', '.join(map(str, allowed))}{near(value, allowed)}"
+    if error == "dataclass_type":
+        return f"wants keys ({', '.join(keys_of(kind))}), got {value!r}"
+    return f"{WANTED[error]}, got {value!r}" if error in WANTED else otherwise
+
+
+def _key(place: Place) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+
+
+def _at(values: Any, place: Place) -> Any:
+    """The value at a place; None where there is none."""
+    for part in place:
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return values
+
+
+def _replace(values: Any, place: Place) -> None:
+    """Put what passes in the place of a value: nothing where that does, else the least of its type."""
+    *above, last = place
+    holder, key = _at(values, tuple(above)), keys_of(_kind_at(tuple(above))).get(str(last))
+    if isinstance(holder, dict) and (key.default is not MISSING if key else keys_of(_kind_at(tuple(above)))):
+        holder.pop(last, None)
+    elif isinstance(holder, dict | list):
+        holder[last] = _least(_kind_at(place))  # type: ignore[index]
+
+
+def _least(kind: Any) -> Any:
+    if known := keys_of(kind):
+        return {name: _least(key.kind) for name, key in known.items() if key.default is MISSING}
+    if get_origin(kind) is tuple:
+        return [] if get_args(kind)[-1] is Ellipsis else [_least(each) for each in get_args(kind)]
+    return {} if get_origin(kind) is dict else {str: "-", int: 1, float: 1.0}.get(kind)
+
+
+def _kind_at(place: Place) -> Any:
+    return functools.reduce(below, place, Study)
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
