@@ -218,6 +218,7 @@ LIGHT = (
     "numpy",
     "scipy",
     "yaml",
+    "pydantic",
     "rich",
     "jinja2",
     "peft",
@@ -242,6 +243,10 @@ def test_help_loads_nothing_heavy() -> None:
 def test_help_of_a_stage_loads_nothing_heavy() -> None:
     code = "from tracedistill.cli import main\ntry:\n    main(['train', '--help'])\nexcept SystemExit:\n    pass"
     assert loaded_by(code) & set(LIGHT) == set()
+
+
+def test_the_schema_of_recipes_loads_no_pydantic() -> None:
+    assert "pydantic" not in loaded_by("import tracedistill.recipes")
 
 
 def test_help_is_quick() -> None:

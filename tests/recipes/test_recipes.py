@@ -83,6 +83,41 @@ def test_every_error_at_once_with_line_and_nearest_key(write: Write) -> None:
     ]
 
 
+def test_a_wrong_type_hides_no_other_error_and_brings_none_along(write: Write) -> None:
+    path = write(
+        "study: small\n"
+        "task: {name: babi, train: many}\n"
+        "students:\n"
+        "  one: {}\n"
+        "  two: {model: m, base_url: nowhere}\n"
+        "training: {epochs: fast, lora_dropout: 2}\n"
+        "arms:\n"
+        "  a: {student: [1], shots: 2.5}\n"
+        "  b: {student: three, mix: {a: half}, tune: correct}\n"
+        "comparisons: [[a], [a, nobody], [a, b, c], five]\n"
+    )
+    assert errors_of(path) == [
+        "task.train (line 2): wants a whole number, got 'many'",
+        "students.one.model: is missing",
+        "students.two.base_url (line 5): give the endpoint's URL, such as https://api.openai.com/v1",
+        "training.epochs (line 6): wants a number, got 'fast'",
+        "training.lora_dropout (line 6): must be between 0 and 1",
+        "arms.a.student (line 8): wants text, got [1]",
+        "arms.a.shots (line 8): wants a whole number, got 2.5",
+        "arms.b.student (line 9): unknown student 'three'",
+        "arms.b.mix.a (line 9): wants a number, got 'half'",
+        "comparisons[0]: wants 2 values, got 1",
+        "comparisons[2]: wants 2 values, got 3",
+        "comparisons[3]: wants a list, got 'five'",
+    ]
+
+
+@pytest.mark.parametrize(("written", "value"), [("off", "off"), ("on", "on"), ("auto", "auto"), ("'off'", "off")])
+def test_a_switch_is_written_without_quotes(write: Write, written: str, value: str) -> None:
+    """YAML 1.1 reads a bare on or off as a truth value."""
+    assert study_of(write(), f"training.liger={written}").training.liger == value
+
+
 def test_the_heading_names_the_file_and_counts(write: Write) -> None:
     path = write(sede=1)
     with pytest.raises(InputError, match=r"study.yaml: 1 error in the recipe\n"):

@@ -92,7 +92,7 @@ class _Faults:
             self.found[key, message] = None
 
     def told(self) -> list[str]:
-        """The errors in the order of the file, with their lines; those of overrides behind them."""
+        """Return the errors in the order of the file, with their lines; those of overrides last."""
         places = {key: (line, place) for place, (key, line) in enumerate(self.lines.items())}
 
         def place(key: str) -> tuple[float, int]:
@@ -118,7 +118,7 @@ class _Faults:
             self.note_lines(value, f"{key}.")
 
     def note_cells(self, grids: Mapping[str, Sequence[Cell]]) -> None:
-        """The cells of a grid stand where their arm stands."""
+        """Give the cells of a grid the lines of their arm."""
         for name, cells in grids.items():
             for key in [key for key in self.lines if key == f"arms.{name}" or key.startswith(f"arms.{name}.")]:
                 for cell in cells:
@@ -179,7 +179,7 @@ def _apply(raw: dict[str, Any], override: str, fail: Fail) -> None:
 
 
 def _paths(kind: Any, here: Any, parts: Sequence[str]) -> list[tuple[str, ...]]:
-    """The keys that a dotted path stands for, at least one list of them; several: it may mean each of these.
+    """Return the keys that a dotted path stands for, at least one list of them; several: it may mean each of these.
 
     `kind` and `here`: the type at this place, and what the recipe has there. Names may hold dots (`llama-3.2-1b`):
     those that the recipe has come first, of them the longest; where several fit the type, all are returned.
@@ -217,12 +217,12 @@ def _paths(kind: Any, here: Any, parts: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def resolved(study: Study) -> dict[str, Any]:
-    """The whole recipe as JSON values, defaults spelt out; `load` of its YAML gives the same study."""
+    """Return the whole recipe as JSON values, defaults spelt out; `load` of its YAML gives the same study."""
     return typing.cast(dict[str, Any], plain(study))
 
 
 def plain(value: Any) -> Any:
-    """A part of a recipe as JSON values, defaults spelt out."""
+    """Return a part of a recipe as JSON values, defaults spelt out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {key_of(item.name): plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):

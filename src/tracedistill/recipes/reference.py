@@ -94,7 +94,7 @@ def _section(path: str, record: Any) -> Iterator[tuple[str, str, list[Key]]]:
 
 
 def docs_of(record: Any) -> dict[str, str]:
-    """Key of a record -> the docstring below its field, as pydantic reads it."""
+    """Return key of a record -> the docstring below its field, as pydantic reads it."""
     schema = _schema()
     properties = (schema if record is Study else schema["$defs"][record.__name__])["properties"]
     return {name: " ".join(known.get("description", "").split()) for name, known in properties.items()}
@@ -117,7 +117,7 @@ def example_of(key: Key) -> Any:
 
 
 def type_in_words(kind: Any) -> str:
-    """A type as a reader understands it."""
+    """Return a type as a reader understands it."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         words = " / ".join(map(str, arguments))
@@ -166,7 +166,7 @@ def _code(value: Any) -> str:
 
 class _ForEditors(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - of the base class
-        """A key's title would be its name again."""
+        """Leave titles out: a key's would be its name again."""
         return False
 
 
@@ -176,7 +176,7 @@ def _schema() -> dict[str, Any]:
 
 
 def json_schema() -> dict[str, Any]:
-    """A JSON Schema of recipes, for completion and checks in an editor."""
+    """Return a JSON Schema of recipes, for completion and checks in an editor."""
     schema = _plain(_schema())
     for axis in AXES:  # a grid: several names, or all of them
         known = schema["$defs"]["Arm"]["properties"][axis]
@@ -185,7 +185,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _plain(schema: Any) -> Any:
-    """A schema whose texts are one line each, and whose records may be left empty."""
+    """Return a schema whose texts are one line each, and whose records may be empty."""
     if isinstance(schema, list):
         return [_plain(item) for item in schema]
     if not isinstance(schema, dict):

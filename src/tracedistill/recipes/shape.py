@@ -29,7 +29,7 @@ class Key:
 
 @functools.cache
 def keys_of(record: Any) -> Mapping[str, Key]:
-    """The keys of a record, in their order; none of what is no record."""
+    """Return the keys of a record in their order, and none for anything else."""
     if not dataclasses.is_dataclass(record):
         return {}
     hints = typing.get_type_hints(record)
@@ -42,14 +42,14 @@ def keys_of(record: Any) -> Mapping[str, Key]:
 
 
 def bare(kind: Any) -> Any:
-    """A type without its None."""
+    """Return a type without its None."""
     if get_origin(kind) in (typing.Union, types.UnionType):
         return next(each for each in get_args(kind) if each is not type(None))
     return kind
 
 
 def below(kind: Any, part: str | int) -> Any:
-    """The type of what stands under a key, a name or a number; Any where the schema does not say."""
+    """Return the type of what stands under a key, a name or a number; Any if the schema does not say."""
     if isinstance(part, str) and part in keys_of(kind):
         return keys_of(kind)[part].kind
     arguments = get_args(kind)

@@ -26,7 +26,7 @@ Place = tuple[str | int, ...]
 
 @functools.cache
 def adapter() -> TypeAdapter[Study]:
-    """What checks recipes, and describes them for editors."""
+    """Return what checks recipes and describes them for editors."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(Study)
@@ -36,7 +36,7 @@ class Prepared:
     """A recipe's values as JSON has them, where they mean one thing only: numbers, switches, records left empty."""
 
     def __init__(self, raw: Mapping[str, Any], names: Mapping[str, Collection[str]], fail: Fail) -> None:
-        """`names`: known values of fields that name something; one that is not known is told to `fail`."""
+        """Prepare `raw`. `names`: known values of fields that name something; unknown ones are reported to `fail`."""
         self._names = names
         self._fail = fail
         self.values = self._value(Study, raw, "", "")
@@ -70,9 +70,9 @@ class Prepared:
 
 
 def validated(prepared: Prepared, fail: Fail) -> tuple[Study | None, list[str]]:
-    """The study, and the keys of values that are not of their type.
+    """Return the study, and the keys of values that are not of their type.
 
-    These are told to `fail`, and defaults stand in for them, so that the rest can be checked too.
+    Each of these is reported to `fail`, and a default takes its place, so that the rest can be checked too.
     """
     from pydantic import ValidationError
 
@@ -103,7 +103,7 @@ WANTED = {
 
 
 def _in_words(place: Place, error: str, value: Any, otherwise: str) -> str:
-    """An error as its reader understands it."""
+    """Return the message for a user."""
     kind = _kind_at(place)
     if error == "unexpected_keyword_argument":
         known = keys_of(_kind_at(place[:-1]))
@@ -125,7 +125,7 @@ def _key(place: Place) -> str:
 
 
 def _at(values: Any, place: Place) -> Any:
-    """The value at a place; None where there is none."""
+    """Return the value at a place, or None."""
     for part in place:
         try:
             values = values[part]
