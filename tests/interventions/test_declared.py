@@ -437,3 +437,19 @@ def test_the_guide_names_every_intervention() -> None:
         (row,) = [line for line in guide.splitlines() if line.startswith(f"| `{one.name}` |")]
         for kept in one.keeps:
             assert kept in row, (one.name, kept)
+
+
+@pytest.mark.parametrize("intervention", sorted(INTERVENTIONS))
+def test_what_is_changed_alone_may_be_changed_anywhere(intervention: str) -> None:
+    """Traces in two halves, as in two processes: the same, but where something is dealt out among all of them."""
+    for name in ("babi", "sample"):
+        here = rows(name)
+        traces = here.traces[:60]
+        whole, halves = (
+            [trace for some in parts for trace in intervene(intervention, here.task, here.problems, some, 0)]
+            for parts in ([traces], [traces[: len(traces) // 2], traces[len(traces) // 2 :]])
+        )
+        if INTERVENTIONS[intervention].alone:
+            assert halves == whole
+        elif name == "babi":
+            assert halves != whole

@@ -20,7 +20,7 @@ from tracedistill.errors import InputError
 
 StudyFile = Callable[..., Path]
 
-FORCED = {"forced": {"forced": "correct"}}
+FORCED = {"forced": {"forced": "shuffled"}}
 ALL = {**FORCED, "standard": {}, "own": {"forced": "own"}, "trace-of-thought": {"prompt": "trace-of-thought"}}
 TASK = {"name": "babi", "train": 10, "validation": 5, "test": 30}
 
@@ -34,7 +34,11 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def files_of(folder: Path) -> dict[str, bytes]:
     """The records of a run folder; what a clock decides stands in manifests."""
-    found = (path for pattern in ("*.jsonl", "validation/*.report.json") for path in sorted(folder.rglob(pattern)))
+    found = (
+        path
+        for pattern in ("*.jsonl", "validation/*.report.json", "problems.report.json", "assembly.json")
+        for path in sorted(folder.rglob(pattern))
+    )
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 

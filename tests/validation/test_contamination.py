@@ -6,14 +6,21 @@ import gzip
 import json
 import random
 import time
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import pytest
 
 from tests.tasks.shared_data import DATA, SOURCE, needs_data
+from tracedistill.compute import Processes
 from tracedistill.records import Problem
 from tracedistill.tasks import get_task
-from tracedistill.validation.contamination import Contamination, EvaluationIndex, duplicates, find_contamination
+from tracedistill.validation.contamination import (
+    Contamination,
+    ContaminationJob,
+    EvaluationIndex,
+    duplicates,
+    find_contamination,
+)
 
 LONG = (
     "Janet's ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes muffins for her friends "
@@ -194,3 +201,15 @@ def test_the_published_babi_split_is_contaminated() -> None:
     report = find_contamination(splits["train"], splits["test"])
     assert report.n_eval == 376
     assert len({pair.eval_id for pair in report.pairs if pair.tier == "exact"}) == 18
+
+
+def test_pairs_found_in_other_processes_are_the_same() -> None:
+    """Each has other hashes of strings."""
+    train = [problem(f"t{n}", LONG.replace("16", str(n)) if n % 2 else SHORT.replace("2", str(n))) for n in range(40)]
+    evaluation = (problem("e0", LONG), problem("e1", SHORT), problem("e2", SHORT.replace("blue", "red")))
+    processes = Processes(2, patience=0)
+    pieces = list(processes.map(ContaminationJob(evaluation), [train[:15], train[15:30], train[30:]]))
+    processes.close()
+    found = find_contamination(train, evaluation, compare=lambda _: chain.from_iterable(pieces))
+    assert found == find_contamination(train, evaluation)
+    assert len(found.pairs) > 40

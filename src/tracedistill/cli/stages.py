@@ -29,6 +29,8 @@ def add(commands: Commands) -> None:
     for name, text in STAGES.items():
         command = add_recipe_command(commands, name, text)
         command.add_argument("--quiet", action="store_true", help="print errors only")
+        command.add_argument("--cores", metavar="N", help="processes for rows on this machine (default: one a core)")
+        command.add_argument("--on", metavar="WHERE", help="where rows are worked on: local, ray or ray:HOST:PORT")
         if name in ("teach", "train", "run"):
             text = "forecast rows, steps, memory, time and a model teacher's calls and cost; then stop"
             command.add_argument("--dry-run", action="store_true", help=text)
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from tracedistill.report.terminal import print_report
 
     started = time.monotonic()
-    loaded = pipeline.load(args.recipe, args.overrides)
+    loaded = pipeline.load(args.recipe, [*args.overrides, *_compute_of(args)])
     if args.dry_run:
         return 2 if pipeline.dry_run(loaded, args.device).refused else 0
     if getattr(args, "device", None) is not None:
@@ -77,6 +79,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         say(f"{args.stage}: nothing to do, everything in {loaded.study.folder} is complete and unchanged")
     return 0
+
+
+def _compute_of(args: argparse.Namespace) -> list[str]:
+    """Where rows are worked on, as changes to the recipe."""
+    given = {"cores": getattr(args, "cores", None), "compute": getattr(args, "on", None)}
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 
 def _check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:

@@ -16,7 +16,7 @@ results are taken in the order of the rows.
 from tracedistill.compute.choose import choose_compute
 from tracedistill.compute.jobs import Compute, Here, Job
 from tracedistill.compute.lookup import lookup
-from tracedistill.compute.parts import Part, cut
+from tracedistill.compute.parts import Part, chunks, cut
 from tracedistill.compute.processes import Processes
 from tracedistill.compute.written import Made, sum_parts, write_by_parts
 
@@ -28,6 +28,7 @@ __all__ = [
     "Part",
     "Processes",
     "choose_compute",
+    "chunks",
     "cut",
     "lookup",
     "sum_parts",

@@ -6,7 +6,7 @@ with more cores, or elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -49,6 +49,11 @@ def cut(*paths: Path) -> list[Part]:
     for path in paths:
         _cut(path, ROWS, parts)
     return parts
+
+
+def chunks(items: Sequence[T]) -> list[Sequence[T]]:
+    """Cut what is in memory into pieces of ROWS items."""
+    return [items[start : start + ROWS] for start in range(0, len(items), ROWS)]
 
 
 def _cut(path: Path, rows: int, parts: list[Part]) -> None:

@@ -18,11 +18,21 @@ from collections.abc import Mapping, Sequence
 
 from tracedistill.interventions import exchange, filling, labels_and_facts, numbers, order
 from tracedistill.interventions.declared import Intervention, Kept
-from tracedistill.interventions.measuring import Measured, broken, measure
+from tracedistill.interventions.measuring import Measured, broken, compare_row, measure
 from tracedistill.records import Problem, Trace
 from tracedistill.tasks import Task
 
-__all__ = ["INTERVENTIONS", "NO_TRACE", "Intervention", "Kept", "Measured", "broken", "intervene", "measure"]
+__all__ = [
+    "INTERVENTIONS",
+    "NO_TRACE",
+    "Intervention",
+    "Kept",
+    "Measured",
+    "broken",
+    "compare_row",
+    "intervene",
+    "measure",
+]
 
 NO_TRACE = "none"
 """The value of `tune` that trains on answers alone."""
@@ -51,6 +61,7 @@ INTERVENTIONS: dict[str, Intervention] = {
             ),
             ("class of every trace", "facts cited: others of the same context, never the gold set"),
             labels_and_facts.incorrect,
+            alone=False,
             note="class + retrieval traces; left out if the context has no other fact",
         ),
         Intervention(
@@ -61,6 +72,7 @@ INTERVENTIONS: dict[str, Intervention] = {
             ),
             ("class of every trace",),
             labels_and_facts.wrong_class,
+            alone=False,
             note="traces that name a class; frequencies cannot be kept if one class has more than half",
         ),
         Intervention(
@@ -123,6 +135,7 @@ INTERVENTIONS: dict[str, Intervention] = {
             ("format", "traces", "class frequencies", "answer frequencies", "length: mean within 3%"),
             ("whose trace it is: another problem's, of the same category if there is one",),
             exchange.exchange_traces,
+            alone=False,
         ),
         Intervention(
             "filler",
@@ -135,6 +148,7 @@ INTERVENTIONS: dict[str, Intervention] = {
             ("trace", "answer frequencies"),
             ("the answer: another problem's, of the same category if there is one",),
             exchange.exchange_answers,
+            alone=False,
             answers=True,
             plans=False,
             note="left out if no other problem has a different answer",

@@ -64,6 +64,9 @@ class Intervention:
     """Whether the completion's answer is the changed trace's, not the gold one."""
     plans: bool = True
     """Whether it makes sense for a plan in context."""
+    alone: bool = True
+    """Whether what becomes of a trace depends on that trace and its problem alone, so that traces can be changed in
+    several processes; not where something is dealt out among all of them."""
     note: str = ""
     """What else is to be known: which rows it leaves out, where a declaration is weaker than one would want."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -55,7 +55,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
     """What was found in one row."""
 
     holds: Mapping[str, bool]
@@ -70,11 +70,25 @@ class _Row:
     """Whether text, steps or answer are others."""
 
 
-def measure(task: Task, problems: Mapping[str, Problem], before: Sequence[Trace], after: Sequence[Trace]) -> Measured:
-    """Measure every declaration of `Kept` on the rows in both, joined by problem and sample."""
+Compare = Callable[[Sequence[tuple[Problem, Trace, Trace]]], list[Row]]
+"""(problem, trace before, trace after) of each row -> what `compare_row` finds in it."""
+
+
+def measure(
+    task: Task,
+    problems: Mapping[str, Problem],
+    before: Sequence[Trace],
+    after: Sequence[Trace],
+    compare: Compare | None = None,
+) -> Measured:
+    """Measure every declaration of `Kept` on the rows in both, joined by problem and sample.
+
+    `compare`: compares the rows, if that is done elsewhere (in several processes); None: here.
+    """
     made = {(trace.problem_id, trace.sample): trace for trace in after}
     pairs = [(trace, made[key]) for trace in before if (key := (trace.problem_id, trace.sample)) in made]
-    rows = [_compare(task, problems[one.problem_id], one, other) for one, other in pairs]
+    joined = [(problems[one.problem_id], one, other) for one, other in pairs]
+    rows = [compare_row(task, *row) for row in joined] if compare is None else compare(joined)
     n = len(rows)
     holds: dict[str, float] = {
         name: _share(row.holds[name] for row in rows) for name in (rows[0].holds if rows else ())
@@ -126,7 +140,8 @@ def broken(intervention: Intervention, measured: Measured) -> list[str]:
     return found
 
 
-def _compare(task: Task, problem: Problem, before: Trace, after: Trace) -> _Row:
+def compare_row(task: Task, problem: Problem, before: Trace, after: Trace) -> Row:
+    """Compare one row with what it was."""
     same = before.text == after.text and before.steps == after.steps
     read, was_read = _read(task, before, after.text), _read(task, before, before.text)
     # what the task does not read, such as a plan in the place of a trace, is taken as its steps say
@@ -146,7 +161,7 @@ def _compare(task: Task, problem: Problem, before: Trace, after: Trace) -> _Row:
         "answer string": in_before == in_after,
     }
     ratio = len(after.text) / len(before.text) if before.text else 1.0
-    return _Row(holds, ratio, in_before, in_after, not same or before.answer != after.answer)
+    return Row(holds, ratio, in_before, in_after, not same or before.answer != after.answer)
 
 
 def _read(task: Task, before: Trace, text: str) -> ParsedTrace:

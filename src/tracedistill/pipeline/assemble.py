@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tracedistill.compute import chunks
 from tracedistill.errors import InputError
 from tracedistill.evaluation.requests import shots_for
 from tracedistill.files import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.interventions import INTERVENTIONS, NO_TRACE, broken, intervene, measure
+from tracedistill.interventions.measuring import Row
 from tracedistill.pipeline.review import reviewed_traces
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.terms import OWN
+from tracedistill.pipeline.trace_jobs import ChangeJob, CompareJob, JudgedJob
 from tracedistill.records import Example, Problem, Trace
 from tracedistill.sft.examples import dealt, examples_for, two_targets
 from tracedistill.sft.messages import messages_for
-from tracedistill.validation import Validation, validate
+from tracedistill.validation import Validation
 
 
 def make_datasets(work: StudyRun) -> None:
@@ -359,8 +363,12 @@ def _changed(
     work: StudyRun, intervention: str, traces: Mapping[str, Trace], problems: Sequence[Problem]
 ) -> dict[str, Trace]:
     by_id = {problem.problem_id: problem for problem in problems}
-    changed = intervene(intervention, work.task, by_id, list(traces.values()), work.study.seed)
-    return {trace.problem_id: trace for trace in changed}
+    if not INTERVENTIONS[intervention].alone:
+        changed = intervene(intervention, work.task, by_id, list(traces.values()), work.study.seed)
+        return {trace.problem_id: trace for trace in changed}
+    pairs = [(by_id[trace.problem_id], trace) for trace in traces.values()]
+    job = ChangeJob(work.study.task.name, intervention, work.study.seed)
+    return {trace.problem_id: trace for some in work.compute.map(job, chunks(pairs)) for trace in some}
 
 
 def _facts(
@@ -377,21 +385,28 @@ def _facts(
     """
     by_id = {problem.problem_id: problem for problem in problems}
     traces = list(after.values())
-    holding = sum(work.task.answer_in_trace(by_id[trace.problem_id], trace.steps) for trace in traces)
+    pairs = [(by_id[trace.problem_id], trace) for trace in traces]
+    judged = list(work.compute.map(JudgedJob(work.study.task.name), chunks(pairs)))
     facts: dict[str, Any] = {
         "rows": len(problems),
         "traces": len(traces),
         "characters": sum(len(trace.text) for trace in traces),
         "steps": sum(len(trace.steps) for trace in traces),
-        "holding_answer": holding,
+        "holding_answer": sum(holding for holding, _ in judged),
         "oracle": sum(trace.oracle for trace in traces),
-        "judged_correct": sum(verdict.trace.ok for verdict in validate(work.task, by_id, traces, "all")),
+        "judged_correct": sum(correct for _, correct in judged),
         "edited": sum(trace.parent_id is not None and "reviewer" in trace.meta for trace in before.values()),
         "ids": content_id([problem.problem_id for problem in problems]),
     }
     made = [key for key in after if changed is None or key in changed]
     if intervention != NO_TRACE and (made or changed is None):
-        measured = measure(work.task, by_id, [before[key] for key in made], [after[key] for key in made])
+        old, new = [before[key] for key in made], [after[key] for key in made]
+        measured = measure(work.task, by_id, old, new, functools.partial(_compared, work))
         facts["measured"] = to_json(measured, defaults=True)
         facts["broken"] = broken(INTERVENTIONS[intervention], measured)
     return facts
+
+
+def _compared(work: StudyRun, rows: Sequence[tuple[Problem, Trace, Trace]]) -> list[Row]:
+    """Compare traces with what they were, on all cores."""
+    return [row for some in work.compute.map(CompareJob(work.study.task.name), chunks(rows)) for row in some]

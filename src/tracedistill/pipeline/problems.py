@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tracedistill.compute import chunks
 from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.files import to_json, write_json, write_jsonl
 from tracedistill.pipeline.graph import stamped
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.records import Problem
-from tracedistill.tasks import Source
+from tracedistill.tasks import Source, get_task
 from tracedistill.tasks._gold_audit import allowed_faults, audit_golds, too_many_faults
 from tracedistill.tasks._overlap import duplicates, overlap, sample
 from tracedistill.tasks._rows import files_read
 from tracedistill.tasks._sources import source_of
-from tracedistill.validation.contamination import find_contamination
+from tracedistill.validation.contamination import ContaminationJob, find_contamination
 
 NEAR_LISTED = 200
 """Pairs of nearly equal problems named in problems.report.json; all are counted."""
@@ -58,7 +60,7 @@ def _draw(work: StudyRun) -> None:
         train = [problem for problem in train if problem.problem_id not in held]
     shared = {"train/test": overlap(test, train), "train/validation": overlap(validation, train),
               "validation/test": overlap(test, validation)}  # fmt: skip
-    near = _near(train, validation, test)
+    near = _near(work, train, validation, test)
     repeated = {"train": duplicates(train), "validation": duplicates(validation), "test": duplicates(test)}
     seen = {i for name in ("train/test", "train/validation") for repeat in shared[name].repeats for i in repeat.others}
     if study.validation.overlap == "drop":
@@ -80,6 +82,7 @@ def _draw(work: StudyRun) -> None:
     if work.task.name == "file" and blank:
         work.screen.say(f"  {len(blank)} rows without a gold answer are left out of training and validation")
         problems = [problem for problem in problems if problem.problem_id not in blank]
+    audited = work.compute.map(AuditJob(config.name), chunks(problems))
     write_json(
         work.run.path("problems.report.json"),
         {
@@ -92,15 +95,32 @@ def _draw(work: StudyRun) -> None:
             "duplicates": repeated,
             "golds": to_json(golds, defaults=True),
             "blank_left_out": sorted(blank),
-            "audit": {p.problem_id: found for p in problems if (found := work.task.audit(p))},
+            "audit": {key: found for some in audited for key, found in some},
         },
     )
     write_jsonl(work.run.path("problems.jsonl"), problems)
 
 
-def _near(train: Sequence[Problem], validation: Sequence[Problem], test: Sequence[Problem]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class AuditJob:
+    """What a task finds wrong with its own problems, in whatever process."""
+
+    task: str
+    """Name of the task."""
+
+    def open(self) -> Callable[[Sequence[Problem]], list[tuple[str, list[str]]]]:
+        """Load the task."""
+        task = get_task(self.task)
+        return lambda problems: [(one.problem_id, found) for one in problems if (found := task.audit(one))]
+
+
+def _near(
+    work: StudyRun, train: Sequence[Problem], validation: Sequence[Problem], test: Sequence[Problem]
+) -> dict[str, Any]:
     """Return training problems that nearly equal evaluation problems; they are listed, never dropped automatically."""
-    found = find_contamination(train, [*validation, *test])
+    job = ContaminationJob((*validation, *test))
+    compared = work.compute.map(job, chunks(train))
+    found = find_contamination(train, job.evaluation, compare=lambda _: itertools.chain.from_iterable(compared))
     pairs = [pair for pair in found.pairs if pair.tier in ("overlap", "similar")]
     return {
         "by_tier": found.by_tier,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -175,12 +175,33 @@ class EvaluationIndex:
         return Contamination(problem.problem_id, self.ids[at], tier, value, evidence[:300], same_numbers)
 
 
+@dataclass(frozen=True, slots=True)
+class ContaminationJob:
+    """Training problems compared with the evaluation problems, in whatever process.
+
+    Each process makes an index of its own: hashes of strings hold within one process only.
+    """
+
+    evaluation: tuple[Problem, ...]
+    """The evaluation problems."""
+
+    def open(self) -> Callable[[Sequence[Problem]], list[list[Contamination]]]:
+        """Make the index."""
+        index = EvaluationIndex(self.evaluation)
+        return lambda train: [index.compare(problem) for problem in train]
+
+
 def find_contamination(
-    train: Iterable[Problem], evaluation: Iterable[Problem] | EvaluationIndex, *, max_pairs: int = 100_000
+    train: Iterable[Problem],
+    evaluation: Iterable[Problem] | EvaluationIndex,
+    *,
+    max_pairs: int = 100_000,
+    compare: Callable[[Iterable[Problem]], Iterable[list[Contamination]]] | None = None,
 ) -> ContaminationReport:
     """Compare training problems, one at a time, with all evaluation problems.
 
     Pass an `EvaluationIndex` for other limits than its defaults. A problem is never a pair with itself (same id).
+    `compare`: gives the pairs of each training problem, if that is done elsewhere (in several processes); None: here.
     """
     index = evaluation if isinstance(evaluation, EvaluationIndex) else EvaluationIndex(evaluation)
     pairs: list[Contamination] = []
@@ -188,9 +209,9 @@ def find_contamination(
     train_ids: set[str] = set()
     eval_ids: set[str] = set()
     seen = 0
-    for problem in train:
+    for found in map(index.compare, train) if compare is None else compare(train):
         seen += 1
-        for pair in index.compare(problem):
+        for pair in found:
             if pair.eval_id == pair.train_id:
                 continue
             tiers[pair.tier] += 1
