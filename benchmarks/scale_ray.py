@@ -1,4 +1,4 @@
-"""Traces judged on a Ray cluster of two nodes, one of which is killed in the middle: are the files those of one machine?
+"""Traces judged on a Ray cluster of two nodes, one of which is killed in the middle: the files of one machine.
 
 Two nodes on this machine (`ray.cluster_utils`), one core each; the second is removed without a word once a third of the
 parts are ready. Needs Ray. The rows are those of scale_cores.py.
