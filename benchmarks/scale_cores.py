@@ -68,7 +68,7 @@ def seeds(options: argparse.Namespace) -> tuple[str, list[tuple[Problem, Trace]]
     by_id = {problem.problem_id: problem for problem in task.load("train", Source(data_dir=options.data_dir))}
     pairs = []
     with options.traces.open(encoding="utf-8") as stream:
-        for line in stream:
+        for line in itertools.islice(stream, options.rows):
             row = json.loads(line)
             read = read_text(task, row["text"], "solution")
             trace = trace_from(

@@ -22,6 +22,7 @@ from scale_cores import RECIPE, repeated, seeds
 
 from tracedistill import pipeline
 from tracedistill.compute import cut
+from tracedistill.compute.cluster import RayCluster
 from tracedistill.files import write_json, write_jsonl
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
@@ -39,6 +40,8 @@ def judged(recipe: Path, run: Path, where: str) -> tuple[float, str]:
     judge_traces(work, "writer")
     seconds = time.perf_counter() - begun
     work.compute.close()
+    if isinstance(work.compute, RayCluster):
+        work.compute.disconnect()
     files = [run / "validation" / f"writer{ending}" for ending in (".jsonl", ".report.json")]
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     for file in files:

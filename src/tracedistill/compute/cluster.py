@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tracedistill.compute.jobs import Job
-from tracedistill.compute.processes import environment
 from tracedistill.compute.worker import Answer, Opened, result_of
 from tracedistill.errors import InputError
 
@@ -47,7 +48,7 @@ class RayCluster:
     def map(self, job: Job[In, Out], items: Sequence[In]) -> Iterator[Out]:
         """Yield the result for each item in order. Raises InputError if an item's machine is lost again and again."""
         ray = self.ray
-        packed = ray.put(pickle.dumps(job))
+        packed = ray.put((pickle.dumps(job), [entry or str(Path.cwd()) for entry in sys.path]))
         task = ray.remote(num_cpus=1, max_retries=TRIES - 1)(_answer)
         most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
         waiting: deque[Any] = deque()
@@ -74,14 +75,22 @@ class RayCluster:
                 ray.cancel(reference, force=True)
 
     def close(self) -> None:
-        """Let go of the cluster."""
+        """Do nothing: connecting takes seconds, and the cluster's processes take nothing from this one."""
+
+    def disconnect(self) -> None:
+        """Let go of the cluster, as the end of this process does."""
         if self._ray is not None:
             self._ray.shutdown()
             self._ray = None
 
 
-def _answer(packed: bytes, item: Any) -> Answer:
-    """Return what a task does, in a process of the cluster, which keeps the job open for the next one."""
+def _answer(job: tuple[bytes, list[str]], item: Any) -> Answer:
+    """Return what a task does, in a process of the cluster, which keeps the job open for the next one.
+
+    A user's own task is found where the process that leads has found it.
+    """
+    packed, path = job
+    sys.path.extend(entry for entry in path if entry not in sys.path)
     return _opened.answer(packed, item)
 
 
@@ -99,7 +108,7 @@ def _connected(address: str | None) -> Any:
         ray.init(
             address=address,
             namespace="tracedistill",
-            runtime_env={"env_vars": {"PYTHONPATH": environment()["PYTHONPATH"], "OMP_NUM_THREADS": "1"}},
+            ignore_reinit_error=True,
             logging_level="ERROR",
             log_to_driver=False,
             **({} if address else {"include_dashboard": False}),
