@@ -18,6 +18,8 @@ WANTED: dict[str, tuple[str, int, dict[str, Any]]] = {
     "cpu_2proc": ("MULTI_GPU", 2, {}),
     "single_gpu": ("NO", 1, {}),
     "ddp": ("MULTI_GPU", 8, {}),
+    "ddp_multi": ("MULTI_GPU", 16, {}),
+    "fsdp2_multi": ("FSDP", 16, {"fsdp_version": 2, "fsdp_state_dict_type": "FULL_STATE_DICT"}),
     "fsdp2": ("FSDP", 8, {"fsdp_version": 2, "fsdp_state_dict_type": "FULL_STATE_DICT"}),
     "context_parallel": ("FSDP", 8, {"fsdp_version": 2, "fsdp_state_dict_type": "FULL_STATE_DICT"}),
     "zero3": ("DEEPSPEED", 8, {"zero_stage": 3, "zero3_save_16bit_model": True}),

@@ -47,7 +47,7 @@ LOCK_HELD = "TRACEDISTILL_LOCK_HELD"
 """Set for launched processes: the run folder whose lock their parent holds."""
 CONFIG_NAME = "TRACEDISTILL_ACCELERATE_CONFIG"
 """Set for launched processes: the name of the accelerate configuration that they were launched with."""
-UNASKED = ("accelerate_config",)
+UNASKED = ("accelerate_config", "launcher")
 """Settings that no result depends on: a run folder goes on elsewhere."""
 
 

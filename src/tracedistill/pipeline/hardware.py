@@ -10,14 +10,14 @@ No result depends on it: a run folder that is moved goes on with what the other 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from tracedistill.engines.gpus import visible_gpus
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
-from tracedistill.recipes import StudentConfig, Study, TrainingConfig
+from tracedistill.recipes import LauncherConfig, StudentConfig, Study, TrainingConfig
 from tracedistill.recipes.documents import parse
 
 AUTO = "auto"
@@ -36,11 +36,32 @@ class Hardware:
     """Processes on this machine."""
     why: str = ""
     """In one line, why it was chosen; empty if the recipe names it."""
+    machines: int = 1
+    """Machines that are launched together."""
 
 
 def training_hardware(study: Study, recipe: Path) -> Hardware:
     """Return what adapters are trained on. Raises InputError if the recipe names a configuration that is none."""
-    return _hardware(study.training.accelerate_config, "training", recipe, study.training)
+    hardware = _hardware(study.training.accelerate_config, "training", recipe, study.training)
+    launcher = study.training.launcher
+    machines = machines_of(hardware.config) if launcher.num_machines is None else launcher.num_machines
+    everywhere = launcher.num_processes or hardware.processes * machines
+    return replace(hardware, processes=max(1, everywhere // machines), machines=machines)
+
+
+def launcher_flags(study: Study, hardware: Hardware, *, alone: bool) -> list[str]:
+    """Return what `accelerate launch` is told of several machines, or that this one is `alone`."""
+    launcher = study.training.launcher
+    if hardware.machines == 1 and launcher == LauncherConfig():
+        return []
+    if alone:
+        return ["--num_machines", "1", "--machine_rank", "0", "--num_processes", str(hardware.processes)]
+    found = ["--num_machines", str(hardware.machines), "--machine_rank", str(launcher.machine_rank)]
+    found += ["--num_processes", str(hardware.processes * hardware.machines)]
+    for name in ("main_process_ip", "main_process_port"):
+        value = getattr(launcher, name)
+        found += [] if value is None else [f"--{name}", str(value)]
+    return found
 
 
 def evaluation_hardware(study: Study, recipe: Path) -> Hardware:
@@ -93,6 +114,14 @@ def processes_of(config: Path) -> int:
     try:
         settings = parse(config.read_text(encoding="utf-8")) or {}
         return max(1, int(settings.get("num_processes", 1)) // max(1, int(settings.get("num_machines", 1))))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{config}: not an accelerate configuration: {error}") from error
+
+
+def machines_of(config: Path) -> int:
+    """Return how many machines an accelerate configuration is for. Raises InputError if it is none."""
+    try:
+        return max(1, int((parse(config.read_text(encoding="utf-8")) or {}).get("num_machines", 1)))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{config}: not an accelerate configuration: {error}") from error
 

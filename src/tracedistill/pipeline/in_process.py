@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from tracedistill.errors import InputError
 from tracedistill.pipeline.checks import check_students, warn_if_slow
 from tracedistill.pipeline.graph import CONFIG_NAME, LOCK_HELD, Clock, Node, discard, upstream
 from tracedistill.pipeline.load import LoadedStudy
+from tracedistill.pipeline.machines import check_made
 from tracedistill.pipeline.making import make_nodes
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.screen import Screen
@@ -69,9 +71,19 @@ def _launched(
                 raise InputError(f"--arm {name}: no such {what}; the study has: {', '.join(mine) or 'none'}")
         return nodes, [node for name, node in mine.items() if not runs or name in runs]
 
+    def before_of(nodes: list[Node], wanted: list[Node]) -> list[Node]:
+        chosen = {node.name for node in wanted}
+        return [node for node in upstream(nodes, wanted) if node.name not in chosen]
+
     work = opened()
-    nodes_of(work)  # a name that is wrong stops every process before any waits for another
+    nodes, wanted = nodes_of(work)  # a name that is wrong stops every process before any waits for another
+    if _machines() > 1:
+        check_made(work, before_of(nodes, wanted))
     if not main_process:
+        while any(work.run.state(node).kind != "complete" for node in before_of(nodes, wanted)):
+            time.sleep(LOOK)  # not in the collective, which gives up: the main process is making these
+            work = opened()
+            nodes, wanted = nodes_of(work)
         barrier()
         work = opened()  # with the dtypes that the main process has noted in the run folder
         work.share, work.barrier = share, barrier
@@ -83,8 +95,7 @@ def _launched(
         nodes, wanted = nodes_of(work)
         if LOCK_HELD not in os.environ:  # else the process that launched this one has said it
             warn_if_slow(work, wanted)
-        chosen = {node.name for node in wanted}
-        before = [node for node in upstream(nodes, wanted) if node.name not in chosen]
+        before = before_of(nodes, wanted)
         check_students(work, before, launch=False)
         for node in before:  # a launched process launches no others
             if node.launched and work.run.state(node).kind != "complete":
@@ -93,6 +104,16 @@ def _launched(
         work.share, work.barrier = share, barrier
         barrier()
         return _make_together(work, wanted, main_process=True, barrier=barrier, idle=idle)
+
+
+LOOK = 0.2
+"""Seconds between looks at what the main process makes."""
+
+
+def _machines() -> int:
+    """Return how many machines this process was launched with, as the launcher's environment says."""
+    everywhere, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    return max(1, everywhere // max(1, here))
 
 
 def _make_together(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tracedistill.errors import InputError
 from tracedistill.pipeline.graph import CONFIG_NAME, LOCK_HELD, Clock, Kind, Node
-from tracedistill.pipeline.hardware import evaluation_hardware, training_hardware
+from tracedistill.pipeline.hardware import evaluation_hardware, launcher_flags, training_hardware
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import Study
 
@@ -37,8 +37,10 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
         *(sys.executable, "-m", "accelerate.commands.launch", "--quiet"),  # not its stack below our message
         *("--config_file", str(hardware.config), "--num_cpu_threads_per_process", str(threads)),
         *(("--num_processes", str(hardware.processes)) if hardware.why and hardware.processes > 1 else ()),
+        *(() if kind == "generate" else launcher_flags(study, hardware, alone=kind == "trial")),
         *("-m", TARGETS[kind], str(work.recipe)),
-        *(part for name in names for part in ("--arm", name)),
+        # several machines find out by themselves what is missing: they must all find the same
+        *(part for name in names for part in ("--arm", name) if kind != "train" or hardware.machines == 1),
         *work.overrides,
     ]
     environment = {
@@ -63,7 +65,8 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
         again = f"The system ran out of memory and killed a process. {LESS_MEMORY.get(kind, '')} {again}"
     if finished.returncode < 0:
         raise InputError(f"{nodes[0].name} was ended by signal {-finished.returncode}. {again}")
-    unfinished = [node for node in stale if work.run.state(node).kind != "complete"]
+    follows = kind == "train" and study.training.launcher.machine_rank > 0  # machine 0 writes the manifests
+    unfinished = [] if follows else [node for node in stale if work.run.state(node).kind != "complete"]
     if finished.returncode or unfinished:
         what = ", ".join(node.name for node in unfinished) or nodes[0].stage
         # the launcher says 1 of everything, and nothing of a process that was killed

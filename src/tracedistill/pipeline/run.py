@@ -12,6 +12,7 @@ from tracedistill.pipeline.dtypes import COMPUTES
 from tracedistill.pipeline.engine_check import EngineCheck, check_engines
 from tracedistill.pipeline.graph import Node, State, upstream
 from tracedistill.pipeline.load import LoadedStudy
+from tracedistill.pipeline.machines import follow
 from tracedistill.pipeline.making import make_nodes
 from tracedistill.pipeline.method_checks import arms_to_tune, check_methods, needs_problems
 from tracedistill.pipeline.nodes import Graph
@@ -28,9 +29,11 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait
     """Make a stage and all that it needs; what is complete and unchanged is left alone.
 
     `wait`: wait for another run that is at work in the folder, instead of raising InputError. Returns the names of the
-    pieces that were made, in order. Raises InputError for what the user can mend; what was complete before stays as it
-    is.
+    pieces that were made, in order. A machine of a rank above 0 does nothing but take its part in training. Raises
+    InputError for what the user can mend; what was complete before stays as it is.
     """
+    if loaded.study.training.launcher.machine_rank > 0:
+        return follow(loaded, quiet=quiet) if stage in ("train", "evaluate", "report") else []
     screen = Screen(quiet=quiet)
     work = StudyRun(loaded.study, loaded.recipe, screen, loaded.overrides)
     work.run.claim()

@@ -41,7 +41,7 @@ OF_ARM = (
     "rollout_temperature", "trace_weight", "format_weight",
 )  # fmt: skip
 """Keys of an arm that are a matter of choice by validation."""
-NOT_SWEPT = ("lora_targets", "seeds", "accelerate_config", "save_steps")
+NOT_SWEPT = ("lora_targets", "seeds", "accelerate_config", "launcher", "save_steps")
 """Training keys that are no matter of choice by validation, or whose values hold commas."""
 
 

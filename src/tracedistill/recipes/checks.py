@@ -55,6 +55,7 @@ def check(study: Study, fail: Fail) -> None:
     _check_judge(study, fail)
     _check_numbers(study, fail)
     _check_compute(study, fail)
+    _check_launcher(study, fail)
 
 
 def _check_names(study: Study, fail: Fail) -> None:
@@ -318,6 +319,26 @@ BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "review.sample": _NOT_BELOW_0,
 }  # fmt: skip
 """`section.field` -> (what it must be, test); None values are left alone."""
+
+
+def _check_launcher(study: Study, fail: Fail) -> None:
+    """Check that machines that train together can find each other."""
+    launcher = study.training.launcher
+    machines, rank = launcher.num_machines or 1, launcher.machine_rank or 0
+    for name in ("num_machines", "num_processes"):
+        value = getattr(launcher, name)
+        if value is not None and value < 1:
+            fail(f"training.launcher.{name}", "must be at least 1")
+    if not 0 <= rank < max(machines, 1) and launcher.num_machines is not None:
+        fail("training.launcher.machine_rank", f"must be from 0 to {machines - 1}, one for each machine")
+    if launcher.main_process_port is not None and not 0 < launcher.main_process_port < 65536:
+        fail("training.launcher.main_process_port", "must be a port, from 1 to 65535")
+    if machines > 1 and not launcher.main_process_ip:
+        fail("training.launcher.main_process_ip", "several machines must know the address of machine 0")
+    if machines > 1 and (launcher.num_processes or machines) % machines:
+        fail("training.launcher.num_processes", f"must be a multiple of the {machines} machines")
+    if machines > 1 and study.training.accelerate_config == "auto":
+        fail("training.accelerate_config", "name one for several machines: ddp_multi, fsdp2_multi, or a file")
 
 
 def _check_compute(study: Study, fail: Fail) -> None:

@@ -79,6 +79,23 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LauncherConfig:
+    """What `accelerate launch` is told to train on several machines, which share the run folder."""
+
+    num_machines: int | None = None
+    """Machines that train together; none: as the configuration says."""
+    num_processes: int | None = None
+    """Processes over all machines; none: as the configuration says."""
+    machine_rank: int = 0
+    """Which machine this is, from 0. Machine 0 makes everything; the others wait for it and train with it. Given on the
+    command line of each machine."""
+    main_process_ip: str | None = None
+    """Address of machine 0, as the others reach it."""
+    main_process_port: int | None = None
+    """A free port there."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingConfig:
     """How an adapter is tuned. The same for all arms but for what an arm declares."""
 
@@ -153,6 +170,8 @@ class TrainingConfig:
     accelerate_config: str = "auto"
     """auto: what the machine has (one GPU, several, or the CPU); else a name in accelerate_configs/, or a file. No
     result depends on it, and a run folder may go on elsewhere."""
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
+    """Several machines."""
 
     def optimizer_steps(self, rows: int) -> int:
         """Return the optimizer steps of one adapter on so many rows."""

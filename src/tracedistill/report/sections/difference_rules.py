@@ -28,7 +28,7 @@ LIMITS = ("max_tokens", "samples", "temperature")
 """Fields of an arm that come along: beside another factor nobody can tell them apart."""
 NEEDED_BY = {"max_tokens": "forced", "samples": "vote", "temperature": "vote"}
 """Limit -> the factor that brings it along: a forced answer is short, a vote is among different samples."""
-NOT_OF_AN_ARM = ("accelerate_config", "save_steps", "activation_checkpointing", "gradient_accumulation")
+NOT_OF_AN_ARM = ("accelerate_config", "launcher", "save_steps", "activation_checkpointing", "gradient_accumulation")
 """Settings of a training that move time and memory, not what is learnt."""
 LONGER = ("prompt", "student", "teacher", "plan", "plan_sample", "plans", "shots", "shots_with_traces", "forced")
 """Fields that change what stands in the prompt."""
