@@ -109,7 +109,13 @@ def test_an_adapter_of_which_nothing_was_counted_has_no_cost(tmp_path: Path) -> 
 
 
 def test_the_page_has_it_above_the_arms(tmp_path: Path) -> None:
-    write_view(run_of(tmp_path).view())
+    run = run_of(tmp_path)
+    run.assembly["arms"] = {name: {"traces": 4, "rows": 4, "holding_answer": 2} for name in ("sft", "grpo")}
+    report = write_view(run.view())
+    arms = {arm["name"]: arm for arm in report["arms"]}
+    assert arms["sft"]["data"] is not None
+    assert arms["grpo"]["data"] is None  # it has imitated no row: what its traces hold says nothing
+    assert (arms["grpo"]["method"], arms["grpo"]["from"], arms["standard"]["method"]) == ("grpo", "sft", None)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.index('<section id="ways">') < page.index('<section id="arms">')
     assert page.count('<section id="ways">') == 1

@@ -1,7 +1,7 @@
 """Recipes: one YAML file per study, read strictly into frozen dataclasses; every error is reported at once."""
 
 from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig, ToleranceConfig
-from tracedistill.recipes.methods import METHODS, beta_of, draws, judged
+from tracedistill.recipes.methods import METHODS, beta_of, draws, judged, method_settings
 from tracedistill.recipes.reader import load, resolved
 from tracedistill.recipes.schema import (
     LOCAL,
@@ -41,6 +41,7 @@ __all__ = [
     "draws",
     "judged",
     "load",
+    "method_settings",
     "resolved",
     "run_name",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tracedistill.recipes.schema import TUNING, Arm, Study, key_of
 
@@ -63,6 +64,13 @@ def draws(arm: Arm) -> bool:
 def judged(arm: Arm) -> bool:
     """Return whether judges decide what is learnt."""
     return arm.method in ("grpo", "self-imitation") or arm.rejected == "own"
+
+
+def method_settings(arm: Arm) -> dict[str, Any]:
+    """Return what an arm says of how it is learnt, by the recipe's keys: its method and what differs from the usual."""
+    usual = Arm()
+    said = {key_of(field): getattr(arm, field) for field in TUNING if getattr(arm, field) != getattr(usual, field)}
+    return {"method": arm.method, **said}
 
 
 def check_method(study: Study, name: str, arm: Arm, fail: Fail) -> None:

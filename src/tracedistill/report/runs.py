@@ -9,7 +9,7 @@ from typing import Any
 
 from tracedistill.errors import InputError
 from tracedistill.files import read_json, read_jsonl
-from tracedistill.recipes import Study, resolved
+from tracedistill.recipes import METHODS, Study, resolved
 from tracedistill.records import Problem
 from tracedistill.report.attempts import Columns, kept, read_columns
 from tracedistill.report.records import Kind, RunFacts
@@ -259,3 +259,14 @@ def _recipe_of(folder: Path) -> Mapping[str, Any] | None:
     newest = max(with_recipe, key=lambda m: max((out["mtime_ns"] for out in m["outputs"].values()), default=0))
     recipe: Mapping[str, Any] = newest["recipe"]
     return recipe
+
+
+def method_of(arm: ArmFacts) -> str | None:
+    """Return how a tuned arm was learnt; None for others. Arms of before there were methods imitated their rows."""
+    return str(arm.settings.get("method") or "sft") if arm.tune is not None else None
+
+
+def imitates(arm: ArmFacts) -> bool:
+    """Return whether an arm's own rows are what it has learnt."""
+    method = method_of(arm)
+    return method is None or method not in METHODS or METHODS[method].imitates

@@ -11,7 +11,7 @@ from tracedistill.files import read_json
 from tracedistill.report.attempts import TRACES, Columns
 from tracedistill.report.format import between, dollars, number, of_share, percent
 from tracedistill.report.records import Cell, Section, Table
-from tracedistill.report.runs import ArmFacts, RunView
+from tracedistill.report.runs import ArmFacts, RunView, method_of
 from tracedistill.report.sections.provenance import manifests_of_arm, recipe_of
 from tracedistill.report.sections.scores import scores_of, share_of
 from tracedistill.stats import Share, share_kept
@@ -27,7 +27,7 @@ PART = 0.2
 def ways(view: RunView) -> Section | None:
     """Arms by method; None if all tuned arms have one method and none starts from another."""
     tuned = [arm for arm in view.arms if arm.tune is not None and arm.kind == "tuned"]
-    if len({_method(arm) for arm in tuned}) < 2 and not any(arm.settings.get("from") for arm in tuned):
+    if len({method_of(arm) for arm in tuned}) < 2 and not any(arm.settings.get("from") for arm in tuned):
         return None
     arms = [arm for arm in view.arms if arm.kind in (PROMPTED, "tuned") and view.attempts(arm.name).n]
     spent = {arm.name: _spent(view, arm) for arm in arms}
@@ -42,15 +42,11 @@ def ways(view: RunView) -> Section | None:
     return Section("ways", "Ways", (note,), tuple(tables))
 
 
-def _method(arm: ArmFacts) -> str:
-    return str(arm.settings.get("method") or "sft") if arm.tune is not None else PROMPTED
-
-
 def _said(arm: ArmFacts) -> str:
     """The method with what tells it from others of its kind."""
-    if arm.tune is None:
+    method = method_of(arm)
+    if method is None:
         return PROMPTED
-    method = _method(arm)
     by = {
         "sft": "answers" if arm.tune == "none" else arm.tune,
         "self-imitation": f"accepted by {arm.settings.get('reward')}",
@@ -244,7 +240,7 @@ def _rewards(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
     """What was drawn in the first and the last part of a training by reward: a reward that is hacked shows here."""
     rows: list[tuple[Cell, ...]] = []
     for arm in tuned:
-        facts = _facts(view, arm) if _method(arm) == "grpo" else []
+        facts = _facts(view, arm) if method_of(arm) == "grpo" else []
         log = [entry for entry in facts[0]["log"] if "reward" in entry] if facts else []
         if not log:
             continue

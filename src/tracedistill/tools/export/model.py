@@ -12,7 +12,8 @@ from tracedistill.errors import InputError
 from tracedistill.evaluation.requests import requests_for
 from tracedistill.files import atomic, content_id, file_hash, read_json, to_json
 from tracedistill.pipeline.evaluate import Evaluation
-from tracedistill.recipes import run_name
+from tracedistill.recipes import method_settings, run_name
+from tracedistill.recipes.reader import plain
 from tracedistill.records import Problem
 from tracedistill.report.records import read_report
 from tracedistill.tools.export.files import content_facts
@@ -176,7 +177,7 @@ def _facts(opened: Opened, choice: Choice, tuned: Path, what: str, parity: Mappi
     owner = study.adapter_of(choice.arm) or choice.arm
     student = study.students[study.student_of(study.arms[owner])]
     arm = arm_facts(opened, owner)
-    training = opened.work.plain["training"]
+    training = plain(study.training_of(owner))
     return {
         "arm": arm,
         "adapters": study.training.seeds,
@@ -192,6 +193,7 @@ def _facts(opened: Opened, choice: Choice, tuned: Path, what: str, parity: Mappi
             "system": student.system,
         },
         "training": {key: value for key, value in training.items() if key not in ("accelerate_config", "save_steps")},
+        "method": method_settings(study.arms[owner]),
         "parity": parity,
         "scores": scores_of(opened, owner, choice.seed),
         "source": source_facts(opened),

@@ -61,8 +61,9 @@ def _lines(opened: Opened, facts: Mapping[str, Any], first: Request | None) -> I
     shown = SAID if training["method"] == "full" else (*SAID, *LORA)
     settings = ", ".join(f"{key} {training[key]}" for key in shown)
     four = ", on 4-bit (nf4) weights (QLoRA)" if base["quantization"] == "nf4" else ""
+    yield from _method(facts["method"])
     yield (
-        f"{counted(counts.get('rows', counts['traces']), 'row')}, loss on the completion alone; {base['dtype']}{four}; "
+        f"{counted(counts.get('rows', counts['traces']), 'row')}{_loss(facts['method'])}; {base['dtype']}{four}; "
         f"seed {facts['adapter_seed']}; {settings}."
     )
     yield ""
@@ -82,6 +83,22 @@ def _lines(opened: Opened, facts: Mapping[str, Any], first: Request | None) -> I
         yield "The chat template of the recipe takes the place of the tokenizer's own, here as in training."
     yield ""
     yield from _untested(facts)
+
+
+def _method(method: Mapping[str, Any]) -> Iterator[str]:
+    """How it was learnt, if not by imitating its rows from the base."""
+    settings = ", ".join(f"{key} {value}" for key, value in method.items() if key not in ("method", "from"))
+    if method["method"] != "sft":
+        rows = "are the completions that were preferred" if method["method"] == "dpo" else "gave the prompts"
+        yield f"Learnt by `{method['method']}`{f' ({settings})' if settings else ''}; the rows {rows}."
+        yield ""
+    if "from" in method:
+        yield f"Training started from the adapter of the arm `{method['from']}`, which this one contains."
+        yield ""
+
+
+def _loss(method: Mapping[str, Any]) -> str:
+    return ", loss on the completion alone" if method["method"] == "sft" else ""
 
 
 def _use(style: FormatName, facts: Mapping[str, Any], first: Request | None) -> Iterator[str]:
