@@ -81,7 +81,7 @@ def test_rejected_rows_are_the_interventions_and_measured(assembled: pipeline.Lo
     for row in rejected:
         assert row["prompt"] == chosen[row["problem_id"]]["prompt"]
         assert row["completion"] != chosen[row["problem_id"]]["completion"]
-    facts = json.loads((folder / "assembly.json").read_text())["arms"]["pairs"]["rejected"]
+    facts = json.loads((folder / "assembly.json").read_text())["rejected"]["pairs"]
     assert facts["rows"] == len(rejected)
     assert "measured" in facts
     assert facts["judged_correct"] == 0
@@ -192,12 +192,12 @@ def test_a_study_of_every_method(tmp_path: Path) -> None:
     pipeline.run(loaded, quiet=True)
     assert pipeline.run(loaded, quiet=True) == []
     report = pipeline.report_of(loaded)
-    section = next(each for each in report["sections"] if each["key"] == "ways")
-    assert [row[0] for row in section["tables"][0]["rows"]] == list(ARMS)
-    by_name = {arm["name"]: arm for arm in report["arms"]}
-    assert by_name["grpo"]["method"] == "grpo"
-    assert by_name["grpo"]["data"] is None
-    assert by_name["sft"]["data"] is not None
+    section = next(each for each in report.sections if each.key == "ways")
+    assert [row[0] for row in section.tables[0].rows] == list(ARMS)
+    by_name = {arm.name: arm for arm in report.arms}
+    assert by_name["grpo"].method == "grpo"
+    assert by_name["grpo"].data is None
+    assert by_name["sft"].data is not None
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.sections_kit import FakeRun, line, table, verdicts
-from tracedistill.files import write_json
+from tracedistill.files import read_json, write_json
 from tracedistill.recipes import Arm
 from tracedistill.report import write_view
 from tracedistill.report.sections.ways import ways
@@ -111,11 +111,12 @@ def test_an_adapter_of_which_nothing_was_counted_has_no_cost(tmp_path: Path) -> 
 def test_the_page_has_it_above_the_arms(tmp_path: Path) -> None:
     run = run_of(tmp_path)
     run.assembly["arms"] = {name: {"traces": 4, "rows": 4, "holding_answer": 2} for name in ("sft", "grpo")}
-    report = write_view(run.view())
-    arms = {arm["name"]: arm for arm in report["arms"]}
-    assert arms["sft"]["data"] is not None
-    assert arms["grpo"]["data"] is None  # it has imitated no row: what its traces hold says nothing
-    assert (arms["grpo"]["method"], arms["grpo"]["from"], arms["standard"]["method"]) == ("grpo", "sft", None)
+    write_view(run.view())
+    arms = {arm["name"]: arm for arm in read_json(tmp_path / "report.json")["arms"]}
+    assert arms["sft"]["data"]["traces"] == 4
+    assert arms["grpo"].get("data") is None  # it has imitated no row: what its traces hold says nothing
+    assert (arms["grpo"]["method"], arms["grpo"]["starts_from"]) == ("grpo", "sft")
+    assert arms["standard"].get("method") is None
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.index('<section id="ways">') < page.index('<section id="arms">')
     assert page.count('<section id="ways">') == 1

@@ -29,7 +29,7 @@ def make_datasets(work: StudyRun) -> None:
     study = work.study
     train, test = work.problems("train"), work.problems("test")
     facts: dict[str, Any] = {"train_problems": len(train), "arms": {}, "plans": {}, "forced": {}}
-    kept = _tuning_data(work, train, facts["arms"])
+    kept = _tuning_data(work, train, facts)
     facts["rows"] = len(kept)
     facts["categories_lost"] = sorted({one.category for one in train} - {one.category for one in kept}) if kept else []
     if study.training.eval_steps:
@@ -61,11 +61,11 @@ def _tuning_data(work: StudyRun, train: Sequence[Problem], facts: dict[str, Any]
         )
     for name in tuned:
         write_jsonl(work.run.path(f"sft/{name}.jsonl"), rows_of(work, name, found.kept, found.traces))
-        facts[name] = _tuned_facts(work, name, found)
+        facts["arms"][name] = _tuned_facts(work, name, found)
         if work.study.arms[name].context is not None:
             write_jsonl(work.run.path(context_file(name)), context_rows(work, name, found.kept))
         if work.study.arms[name].rejected not in (None, OWN):
-            facts[name]["rejected"] = _rejected_rows(work, name, found)
+            facts.setdefault("rejected", {})[name] = _rejected_rows(work, name, found)
     return found.kept
 
 

@@ -17,7 +17,7 @@ from tracedistill.recipes import arm_of_run
 from tracedistill.records import Problem, split_node_name
 from tracedistill.report.attempts import ANSWERS, FINISHES, TRACES, Codes, Columns
 from tracedistill.report.records import ArmFigures, Assembly, Baseline, Report, Sizes, record_of
-from tracedistill.report.runs import ArmFacts, RunView
+from tracedistill.report.runs import ArmFacts, RunView, imitates, method_of
 from tracedistill.report.sections.comparisons import compare, not_compared
 from tracedistill.report.sections.scores import as_share, right_share, scores_of, share_of
 from tracedistill.report.teachers import teacher_figures, without_leaks
@@ -112,6 +112,8 @@ def _arm(view: RunView, arm: ArmFacts, assembly: Assembly, stages: Mapping[str, 
         prompt=arm.prompt,
         tune=arm.tune,
         mix=arm.settings.get("mix") or {},
+        method=method_of(arm),
+        starts_from=arm.settings.get("from"),
         adapter=arm.adapter,
         forced=arm.forced,
         vote=arm.vote,
@@ -136,7 +138,8 @@ def _arm(view: RunView, arm: ArmFacts, assembly: Assembly, stages: Mapping[str, 
         tokens_out=int(rows.tokens_out.sum(dtype=np.int64)),
         seconds=round(float(rows.seconds.sum(dtype=np.float64)), 2),
         training_seconds=training_seconds(arm, stages),
-        data=tuned_on if tuned_on is not None and tuned_on.traces else None,
+        # of methods that imitate no row, its traces say nothing of what was learnt
+        data=tuned_on if tuned_on is not None and tuned_on.traces and imitates(arm) else None,
         plan=plan,
         forced_trace=assembly.forced.get(arm.name),
         without_leaks=without_leaks(arm.plans, rows, view.problems()) if leaks else None,

@@ -111,6 +111,8 @@ class Assembly:
     """Tuned arm -> what it was tuned on."""
     plans: Mapping[str, TraceFacts] = field(default_factory=dict)
     """Arm -> the plans that it is shown."""
+    rejected: Mapping[str, TraceFacts] = field(default_factory=dict)
+    """Arm -> the traces that it learnt to avoid (method dpo), made by an intervention."""
     forced: Mapping[str, TraceFacts] = field(default_factory=dict)
     """Arm -> the traces that are put into its student's mouth."""
 
@@ -174,6 +176,10 @@ class ArmFigures:
     """Intervention on the traces that it was tuned on; null: untuned, or another arm's adapter."""
     mix: Mapping[str, float] = field(default_factory=dict)
     """Arm -> share of the training rows that come from it."""
+    method: str | None = None
+    """How it was learnt: sft, self-imitation, on-policy, grpo or dpo; null: untuned, or another arm's adapter."""
+    starts_from: str | None = None
+    """The arm whose adapter its training started from."""
     adapter: str | None = None
     """The arm whose adapter it uses instead of one of its own."""
     forced: str | None = None
