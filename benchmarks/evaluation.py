@@ -79,13 +79,13 @@ def requests(count: int, max_tokens: int, shots: int = 0) -> list[Request]:
 
 
 def ours(engine: LocalEngine, asked: list[Request], batch_size: int) -> dict[str, str]:
-    """Texts by id, by the way that a study takes."""
+    """Return texts by id, by the way that a study takes."""
     engine.begin(asked)
     return {made.request_id: made.text for batch in batches_of(asked, batch_size) for made in engine.generate(batch)}
 
 
 def theirs(harness: HFLM, tokenizer: Any, asked: list[Request], max_tokens: int) -> dict[str, str]:
-    """Texts by id; the harness gets the very prompt that our engine renders."""
+    """Return texts by id; the harness gets the very prompt that our engine renders."""
     instances = []
     for number, request in enumerate(asked):
         chat = [{"role": message.role, "content": message.content} for message in request.messages]
@@ -97,7 +97,7 @@ def theirs(harness: HFLM, tokenizer: Any, asked: list[Request], max_tokens: int)
 
 
 def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
-    """(wall seconds, what was returned)."""
+    """Return (wall seconds, what was returned)."""
     gc.collect()
     started = time.perf_counter()
     result = run()
@@ -121,16 +121,16 @@ class Ratios:
             print(f"{name}: ours {ours_s:.2f} s, theirs {theirs_s:.2f} s", file=sys.stderr, flush=True)
 
     def ratio(self, name: str) -> float:
-        """Their seconds by ours, the median of the rounds."""
+        """Return their seconds by ours, the median of the rounds."""
         return round(statistics.median(theirs_s / ours_s for ours_s, theirs_s in self.pairs[name]), 3)
 
     def rounded(self, name: str) -> list[list[float]]:
-        """The pairs, to be read."""
+        """Return the pairs, to be read."""
         return [[round(value, 2) for value in pair] for pair in self.pairs[name]]
 
 
 def train_adapters(folder: str, tokenizer: Any, into: Path) -> list[Path]:
-    """Three adapters that write a trace and an answer; one seed each."""
+    """Return three adapters that write a trace and an answer; one seed each."""
     rows = babi_rows(tokenizer, "train", TRAINED_ON)
     run = TrainingRun(folder, tokenizer, rows, 2e-3, BATCH, DEVICE == "cpu", DTYPE)
     paths = []
@@ -153,20 +153,20 @@ class Bench:
         self.ratios = Ratios()
 
     def ours(self, asked: list[Request]) -> dict[str, str]:
-        """Our texts with the adapter that is on."""
+        """Return our texts with the adapter that is on."""
         return ours(self.engine, asked, self.options.batch_size)
 
     def theirs(self, harness: HFLM, asked: list[Request]) -> Run:
-        """What runs the harness."""
+        """Return what runs the harness."""
         return lambda: theirs(harness, self.engine.tokenizer, asked, self.options.max_tokens)
 
     def harness(self, adapter: Path | None = None) -> HFLM:
-        """The harness' backend at our dtype and batch size."""
+        """Return the harness' backend at our dtype and batch size."""
         peft = None if adapter is None else str(adapter)
         return HFLM(pretrained=self.folder, dtype=DTYPE, batch_size=self.options.batch_size, device=DEVICE, peft=peft)
 
     def untuned(self, zero_shot: list[Request], few_shot: list[Request]) -> None:
-        """The base model, three ways."""
+        """Measure the base model three ways."""
         harness = self.harness()
         self.ours(zero_shot[:2])  # first calls set up kernels
         self.theirs(harness, zero_shot[:2])()
@@ -177,7 +177,7 @@ class Bench:
         self.ratios.measure("default", 1, functools.partial(self.ours, zero_shot), self.theirs(harness, zero_shot))
 
     def tuned(self, adapters: list[Path], asked: list[Request]) -> dict[str, Any]:
-        """Every adapter both ways, and a check of parity for the first."""
+        """Return every adapter both ways, and a check of parity for the first."""
         self.engine.use(adapters[0])  # the first call imports PEFT, as the harness has
         arms, loading, apart = [], 0.0, 0.0
         for number, path in enumerate(adapters):

@@ -36,7 +36,7 @@ DRAWN = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 24, 25, 28, 30
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure and print; 2 where the data folder is absent."""
+    """Measure and print; 2 if the data folder is absent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = os.environ.get("TRACEDISTILL_DATA") or ROOT.parent / "shared" / "data"
     parser.add_argument("--data-dir", type=Path, default=Path(default), help="folder with gsm8k/")
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def lost(problem: Problem, show: int) -> list[str]:
-    """Operands of a gold solution that come from nowhere."""
+    """Return the operands of a gold solution that come from nowhere."""
     checked = check(problem.question, [step.text for step in problem.gold_steps])
     found = [
         operand.text
@@ -82,7 +82,7 @@ def lost(problem: Problem, show: int) -> list[str]:
 
 
 def exchange(problems: list[Problem]) -> tuple[list[bool], Counter[int]]:
-    """Whether each exchanged solution is judged correct, and the numbers with which it was."""
+    """Return whether each exchanged solution is judged correct, and the numbers with which it was."""
     passed: list[bool] = []
     by_number: Counter[int] = Counter()
     for problem in problems:
@@ -98,7 +98,7 @@ def exchange(problems: list[Problem]) -> tuple[list[bool], Counter[int]]:
 
 
 def exchanged(problem: Problem, rng: random.Random) -> tuple[list[str], int] | None:
-    """The solution up to an exchanged operand, and the number exchanged in; None where none suits."""
+    """Return the solution up to an exchanged operand, and the number exchanged in; None if none suits."""
     texts = [step.text for step in problem.gold_steps]
     places = [
         (index, calculation)

@@ -53,7 +53,7 @@ class Written:
 
 
 def requests(count: int, max_tokens: int) -> list[Request]:
-    """Built-in stories behind solved ones."""
+    """Return built-in stories behind solved ones."""
     task = get_task("babi")
 
     def turn(problem: Problem) -> Message:
@@ -70,7 +70,7 @@ def requests(count: int, max_tokens: int) -> list[Request]:
 
 
 def timed(work: Callable[[], int]) -> Written:
-    """Tokens and seconds of a call, with the GPU's work in it."""
+    """Return tokens and seconds of a call, with the GPU's work in it."""
     gc.collect()
     if ON_GPU:
         torch.cuda.empty_cache()
@@ -84,7 +84,7 @@ def timed(work: Callable[[], int]) -> Written:
 
 
 def by_ours(folder: str, asked: list[Request], batch_size: int) -> dict[str, Written]:
-    """The way that a study takes."""
+    """Return the way that a study takes."""
     engine = LocalEngine.load(folder, "bfloat16")
     list(engine.generate(asked[:2]))  # first calls set up kernels
 
@@ -97,7 +97,7 @@ def by_ours(folder: str, asked: list[Request], batch_size: int) -> dict[str, Wri
 
 
 def by_transformers(folder: str, asked: list[Request], batch_size: int) -> dict[str, Written]:
-    """`generate` in left-padded batches."""
+    """Return `generate` in left-padded batches."""
     device = "cuda" if ON_GPU else "cpu"
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, padding_side="left")
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).to(device).eval()
@@ -127,7 +127,7 @@ def by_transformers(folder: str, asked: list[Request], batch_size: int) -> dict[
 
 
 def by_vllm(folder: str, asked: list[Request], _batch_size: int) -> dict[str, Written]:
-    """All prompts at once, as it wants them."""
+    """Return all prompts at once, as it wants them."""
     import vllm  # not a dependency
 
     engine = vllm.LLM(folder, dtype="bfloat16", gpu_memory_utilization=0.3, enable_prefix_caching=True)

@@ -109,7 +109,7 @@ def _last_line(place: Place, step: Step) -> str:
 
 
 def outcomes(out: Path) -> dict[str, Outcome]:
-    """What earlier calls of this command noted, the last line of each step."""
+    """Return what earlier calls of this command noted, the last line of each step."""
     path = out / LINES
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     found = [Outcome(**json.loads(line)) for line in lines]
@@ -117,7 +117,7 @@ def outcomes(out: Path) -> dict[str, Outcome]:
 
 
 def table(found: dict[str, Outcome], steps: tuple[Step, ...], student: str) -> str:
-    """Everything, as Markdown: what was asked, what came of it, every figure under its command."""
+    """Return everything, as Markdown: what was asked, what came of it, every figure under its command."""
     rehearsed = any(each.rehearsed for each in found.values())
     parts = ["# The GPU hour" + (", rehearsed on a CPU with tiny students: no figure here means anything" * rehearsed)]
     parts.append(f"Student: {student}.")

@@ -30,7 +30,7 @@ WIDTH, ROUNDS = 8192, 20
 
 
 def versions() -> dict[str, str]:
-    """Package -> version, or `not installed`."""
+    """Return package -> version, or `not installed`."""
     found = {}
     for name in PACKAGES:
         try:
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 
 def gpu() -> dict[str, Any]:
-    """The first GPU, by torch and by its driver; its speed in a product of two large bf16 matrices."""
+    """Return the first GPU, by torch and by its driver; its speed in a product of two large bf16 matrices."""
     if not torch.cuda.is_available():
         return {"gpu": "none that torch can use"}
     about = torch.cuda.get_device_properties(0)

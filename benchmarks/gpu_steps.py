@@ -58,7 +58,7 @@ class Place:
         return self.student
 
     def environment(self) -> dict[str, str]:
-        """What each step's process gets."""
+        """Return what each step's process gets."""
         found = {**os.environ, "HF_HUB_OFFLINE": "1", "TRACEDISTILL_CACHE": str(self.out / "cache")}
         found["PYTHONPATH"] = os.pathsep.join(
             filter(None, (str(ROOT / "src"), str(BENCHMARKS), os.environ.get("PYTHONPATH")))
@@ -66,7 +66,7 @@ class Place:
         return {**found, "CUDA_VISIBLE_DEVICES": ""} if self.rehearsed else found
 
     def sized(self, real: int, rehearsed: int) -> str:
-        """A size on the command line."""
+        """Return a size on the command line."""
         return str(rehearsed if self.rehearsed else real)
 
 
@@ -96,7 +96,7 @@ class Step:
     """Whether it cannot even be rehearsed without a GPU."""
 
     def lacking(self, place: Place) -> str:
-        """Why it cannot run here; empty if it can."""
+        """Return why it cannot run here; empty if it can."""
         if self.gpu_alone and place.rehearsed:
             return "cannot be rehearsed without a GPU"
         if self.package and importlib.util.find_spec(self.package) is None:
@@ -120,7 +120,7 @@ def last_json(name: str) -> Callable[[Place], Figures]:
 
 
 def study(name: str, recipe: str, *changes: str) -> tuple[Command, Callable[[Place], Figures]]:
-    """Command and reader of a whole study, tuned and asked on the GPU."""
+    """Return command and reader of a whole study, tuned and asked on the GPU."""
 
     def command(place: Place) -> list[str]:
         path = RECIPES / recipe / "study.yaml"
@@ -145,7 +145,7 @@ def study(name: str, recipe: str, *changes: str) -> tuple[Command, Callable[[Pla
 
 
 def launched(name: str, config: str) -> tuple[Command, Callable[[Place], Figures]]:
-    """Command and reader of one short training under an accelerate config, held against that of `one-gpu`."""
+    """Return command and reader of one short training under an accelerate config, held against that of `one-gpu`."""
 
     def command(place: Place) -> list[str]:
         recipe = RECIPES / "quickstart" / "study.yaml"
@@ -174,7 +174,10 @@ def launched(name: str, config: str) -> tuple[Command, Callable[[Place], Figures
 
 
 def training(shape: str, rows: int, batch: int) -> Command:
-    """Ours against TRL as it comes and at its best, and QLoRA; `shape`: random weights, or empty for the student."""
+    """Return ours against TRL as it comes and at its best, and QLoRA.
+
+    `shape`: random weights, or empty for the student.
+    """
 
     def command(place: Place) -> list[str]:
         student = f"random:{'tiny' if place.rehearsed else shape}" if shape else place.student
@@ -189,12 +192,12 @@ def training(shape: str, rows: int, batch: int) -> Command:
 
 
 def seen(_place: Place) -> list[str]:
-    """Packages and flags."""
+    """Return packages and flags."""
     return [sys.executable, str(BENCHMARKS / "gpu_seen.py")]
 
 
 def generation(place: Place) -> list[str]:
-    """Tokens per second of the engines that are here."""
+    """Return tokens per second of the engines that are here."""
     return [
         *(sys.executable, str(BENCHMARKS / "generation.py"), "--student", place.student),
         *("--prompts", place.sized(1024, 4), "--batch-size", place.sized(256, 2)),

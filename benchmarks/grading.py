@@ -73,7 +73,7 @@ _IGNORED = re.compile(r",|\$|(?s:.*)#### |\.$")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print, and optionally write the disagreements; 2 where the data folder is absent."""
+    """Measure, print, and optionally write the disagreements; 2 if the data folder is absent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = os.environ.get("TRACEDISTILL_DATA") or ROOT.parent / "shared" / "data"
     parser.add_argument("--data-dir", type=Path, default=Path(default), help="folder with labelled/ and the outputs")
@@ -132,13 +132,13 @@ _SOLUTIONS = "labelled/gsm8k_model_solutions"
 
 
 def read(data_dir: Path, name: str) -> list[Row]:
-    """Rows of one gzipped JSON Lines file."""
+    """Return the rows of one gzipped JSON Lines file."""
     with gzip.open(data_dir / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
 def labelled_outputs(data_dir: Path) -> list[Row]:
-    """Unambiguous rows with `gold`, `text`, `question` and `correct`, joined by id."""
+    """Return unambiguous rows with `gold`, `text`, `question` and `correct`, joined by id."""
     labels = {row["id"]: row for row in read(data_dir, "labelled/trace_of_thought_gsm8k_verdicts")}
     rows = [row for row in read(data_dir, "published_outputs/trace_of_thought") if row["id"] in labels]
     return [row | {"correct": labels[row["id"]]["correct"]} for row in rows if not labels[row["id"]]["ambiguous"]]
@@ -150,7 +150,7 @@ def share(hits: list[bool]) -> float:
 
 
 def math_verify(row: Row) -> bool:
-    """What math-verify says of a row, called as its README does."""
+    """Return what math-verify says of a row, called as its README does."""
     from math_verify import parse, verify
 
     try:
@@ -160,14 +160,14 @@ def math_verify(row: Row) -> bool:
 
 
 def flexible_extract(row: Row) -> bool:
-    """lm-eval's `flexible-extract` for GSM8K: the last match of its regex, then its exact match."""
+    """Return lm-eval's `flexible-extract` for GSM8K: the last match of its regex, then its exact match."""
     matches = [left or right for left, right in _FLEXIBLE.findall(row["text"])]
     last = _IGNORED.sub("", matches[-1]) if matches else "[invalid]"
     return last == _IGNORED.sub("", row["gold"])
 
 
 def speed(rows: list[Row], repeat: int) -> tuple[float, float]:
-    """Median rows per second of core time and of the clock, for decode, judge and encode over all rows."""
+    """Return median rows per second of core time and of the clock, for decode, judge and encode over all rows."""
     lines = [json.dumps({key: row[key] for key in ("gold", "text", "question")}) for row in rows]
     core, wall = [], []
     for _ in range(repeat):
@@ -182,7 +182,7 @@ def speed(rows: list[Row], repeat: int) -> tuple[float, float]:
 
 
 def verify_speed(rows: list[Row]) -> float:
-    """Rows per second of core time of math-verify over the first 200 rows."""
+    """Return rows per second of core time of math-verify over the first 200 rows."""
     begin = time.process_time()
     for row in rows[:200]:
         math_verify(row)
@@ -190,7 +190,7 @@ def verify_speed(rows: list[Row]) -> float:
 
 
 def hostile() -> Iterator[tuple[str, str]]:
-    """Names and texts of the hostile cases, which the tests share."""
+    """Yield names and texts of the hostile cases, which the tests share."""
     for line in (ROOT / "tests/cases/answers_hostile.tsv").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             name, _, expression = line.partition("\t")
@@ -250,14 +250,14 @@ def write(args: argparse.Namespace, outputs: list[Row], solutions: list[Row], co
 
 
 def pair_differs(row: Row) -> bool:
-    """Whether ours differs from the label of one pair; a gold that is a whole text is read first."""
+    """Return whether ours differs from the label of one pair; a gold that is a whole text is read first."""
     gold = read_answer(row["gold"]).text or row["gold"]
     found = read_answer(row["prediction"]).text
     return (found is not None and equal(gold, found, PATIENT).ok) != row["equivalent"]
 
 
 def differing(rows: list[Row], field: str, why: Callable[[Row], str]) -> str:
-    """A table of rows that differ, or nothing."""
+    """Return a table of rows that differ, or nothing."""
     if not rows:
         return ""
     head = "| id | gold | text | label | reason |\n|---|---|---|---|---|\n"
@@ -268,13 +268,13 @@ def differing(rows: list[Row], field: str, why: Callable[[Row], str]) -> str:
 
 
 def cell(text: str) -> str:
-    """The end of a text as one table cell."""
+    """Return the end of a text as one table cell."""
     cut = " ".join(text[-60:].split()).replace("|", "\\|")
     return f"`{cut}`" if "`" not in cut else cut
 
 
 def math_golds(data_dir: Path) -> Iterator[str]:
-    """Lines on the MATH golds that are not read from their own solution."""
+    """Yield lines on the MATH golds that are not read from their own solution."""
     total, failed = 0, []
     for name in ("math/train", "math/math500"):
         for row in read(data_dir, name):

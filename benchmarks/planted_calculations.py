@@ -69,7 +69,7 @@ _TENS = ["_", "_", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "ei
 
 
 def in_words(digits: str) -> str | None:
-    """A whole number up to 99,999 in words; None for others."""
+    """Return a whole number up to 99,999 in words; None for others."""
     if not digits.isdigit() or int(digits) > 99_999:
         return None
     number = int(digits)
@@ -90,7 +90,7 @@ def _words(w: Written) -> str | None:
 
 
 def _remainder(w: Written) -> str | None:
-    """A division with remainder of the first operand; the planted result moves the remainder."""
+    """Return a division with remainder of the first operand; the planted result moves the remainder."""
     if not (w.left.isdigit() and w.right.isdigit() and w.result.isdigit()) or int(w.right) < 3:
         return None
     left, right = int(w.left), int(w.right)
@@ -150,7 +150,7 @@ HEAD = "| form | n | caught | called incorrect | true: correct | true: called in
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure and print; 2 where the data folder is absent."""
+    """Measure and print; 2 if the data folder is absent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = os.environ.get("TRACEDISTILL_DATA") or ROOT.parent / "shared" / "data"
     parser.add_argument("--data-dir", type=Path, default=Path(default), help="folder with gsm8k/train.jsonl.gz")
@@ -196,7 +196,7 @@ def write(path: Path, rows: int, untouched: Counter[str], lines: list[str]) -> N
 
 
 def row(name: str, counts: Counter[str]) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     n = counts["n"] or 1
     caught = 1 - counts["false: correct"] / n
     shares = (caught, counts["false: incorrect"] / n, counts["true: correct"] / n, counts["true: incorrect"] / n)
@@ -204,7 +204,7 @@ def row(name: str, counts: Counter[str]) -> str:
 
 
 def measure(problems: list[Problem], form: Form, show: int) -> Counter[str]:
-    """Outcomes of the true and of the false writing, over the problems that the form suits."""
+    """Return the outcomes of the true and of the false writing, over the problems that the form suits."""
     counts: Counter[str] = Counter()
     for problem in problems:
         at, true = random.Random(problem.problem_id).choice(list(places(problem)))
@@ -223,7 +223,7 @@ def measure(problems: list[Problem], form: Form, show: int) -> Counter[str]:
 
 
 def judged(problem: Problem, at: int | None, text: str) -> Verdict:
-    """The verdict on the gold solution, with step `at` written as `text`."""
+    """Return the verdict on the gold solution, with step `at` written as `text`."""
     texts = [text if index == at else step.text for index, step in enumerate(problem.gold_steps)]
     task = get_task("gsm8k")
     # half of them numbered, half as bare lines
@@ -233,7 +233,7 @@ def judged(problem: Problem, at: int | None, text: str) -> Verdict:
 
 
 def places(problem: Problem) -> Iterator[tuple[int, Written]]:
-    """Steps that hold one true calculation of two plain operands with an exact result, and that calculation."""
+    """Yield steps that hold one true calculation of two plain operands with an exact result, and that calculation."""
     for index, step in enumerate(problem.gold_steps):
         calculations = find_calculations(step.text)
         if len(calculations) != 1 or not calculations[0].true or len(calculations[0].operators) != 1:
@@ -249,7 +249,7 @@ def places(problem: Problem) -> Iterator[tuple[int, Written]]:
 
 
 def plain(value: Value) -> str | None:
-    """A positive whole or short decimal number as digits; None for others."""
+    """Return a positive whole or short decimal number as digits; None for others."""
     if isinstance(value, int):
         return str(value) if value >= 0 else None
     text = f"{float(value):.2f}"
@@ -257,7 +257,7 @@ def plain(value: Value) -> str | None:
 
 
 def planted(result: str, rng: random.Random) -> str:
-    """Another number of the same kind: one or ten off, or a digit changed."""
+    """Return another number of the same kind: one or ten off, or a digit changed."""
     unit = 1 if "." not in result else 0.25
     while True:
         kind = rng.choice(("near", "ten", "digit"))

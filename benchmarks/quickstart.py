@@ -32,12 +32,12 @@ print(json.dumps({"training": found.tuning_seconds, "generation": found.asking_s
 
 
 def manifests(folder: Path) -> list[dict[str, Any]]:
-    """Those of a run folder, in no order."""
+    """Return the files of a run folder, in no order."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob("*.manifest.json")]
 
 
 def timed(words: list[str], folder: Path, environment: dict[str, str]) -> tuple[float, float]:
-    """(seconds by the clock, seconds of the processor) of the study as a process of its own."""
+    """Return (seconds by the clock, seconds of the processor) of the study as a process of its own."""
     command = [sys.executable, "-m", "tracedistill.cli", "run", str(RECIPE), f"run_dir={folder}", *words]
     before, started = os.times(), time.perf_counter()
     finished = subprocess.run(command, env=environment, check=False, stdout=sys.stderr)

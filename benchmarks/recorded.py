@@ -40,7 +40,7 @@ OPENINGS = [
 
 
 def write_problems(folder: Path) -> None:
-    """Synthetic training problems in GSM8K's own form, and one test problem."""
+    """Write synthetic training problems in GSM8K's own form, and one test problem."""
     (folder / "gsm8k").mkdir(parents=True)
     rng = random.Random(0)
     for split, count in (("train", PROBLEMS), ("test", 1)):
@@ -60,7 +60,7 @@ def write_problems(folder: Path) -> None:
 
 
 def traces(problems: list[Problem], rows: int) -> Iterator[dict[str, str]]:
-    """So many rows of a teacher's file, problem after problem."""
+    """Yield so many rows of a teacher's file, problem after problem."""
     rng = random.Random(1)
     for number in range(rows):
         problem = problems[number % len(problems)]

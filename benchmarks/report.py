@@ -75,7 +75,7 @@ def _problems(templates: list[Problem], count: int) -> Iterator[Problem]:
 
 
 def _lines(templates: list[Problem], count: int, arm: str, number: int) -> Iterator[str]:
-    """Attempts: each problem has a difficulty of its own, so that arms' verdicts hang together."""
+    """Make attempts: each problem has a difficulty of its own, so that arms' verdicts hang together."""
     rng = random.Random(SEED * 1000 + number)
     shared = random.Random(SEED)
     kinds = [(ok, traced) for ok in (True, False) for traced in (True, False)]
@@ -94,7 +94,7 @@ def _lines(templates: list[Problem], count: int, arm: str, number: int) -> Itera
 
 
 def _body(template: Problem, ok: bool, traced: bool) -> str:
-    """The rest of a line: text and verdicts."""
+    """Return the rest of a line: text and verdicts."""
     task = get_task("babi")
     trace = task.render_trace(template.gold_steps)
     answer = task.render_answer(template) if ok else "nowhere"

@@ -51,7 +51,7 @@ JOINT_HEAD = (
 
 
 def reported_section(judged: list[Judged], reported: list[Row]) -> str:
-    """The transcription against the scores that the study reports."""
+    """Return the transcription against the scores that the study reports."""
     differing = []
     for row in reported:
         rows = [
@@ -89,7 +89,7 @@ comparison below.
 
 
 def cotempqa_section(judged: list[Judged], test: list[Problem]) -> str:
-    """Answers, trace, joint counts and copying on CoTempQA."""
+    """Return answers, trace, joint counts and copying on CoTempQA."""
     majority, held = Counter(problem.category for problem in test).most_common(1)[0]
     lines = [
         "| student | arm | n | answers, published | corrected | category | facts exact | full trace | unparsed, none |",
@@ -169,7 +169,7 @@ nothing beside the retrieval step.
 
 
 def notes_section(judged: list[Judged]) -> str:
-    """The notes' figures beside ours, and what counting paraphrases would change, item by item."""
+    """Return the notes' figures beside ours, and what counting paraphrases would change, item by item."""
     lines = ["| student | figure | notes | here | if paraphrases counted |", "|---|---|---|---|---|"]
     items, sums = [], []
     for model, (category, facts, trace, published, corrected, counts, tie) in NOTES.items():
@@ -230,7 +230,7 @@ def _classes(verdict: Verdict) -> int:
 
 
 def babi_section(judged: list[Judged], test: list[Problem], train: list[Problem]) -> str:
-    """The same for bAbI."""
+    """Return the same for bAbI."""
     lines = [
         "| arm | n | answers | category | facts exact | full trace | unparsed, none |",
         "|---|---|---|---|---|---|---|",
@@ -285,7 +285,7 @@ Looking up the gold row by the first answer that matches, as the published evalu
 
 
 def audit_section(test: list[Problem]) -> str:
-    """What is wrong with the gold, by id."""
+    """Return what is wrong with the gold, by id."""
     task = CoTempQA()
     found = [(problem, reason) for problem in test for reason in task.audit(problem)]
     kinds: Counter[tuple[str, str]] = Counter()
@@ -322,7 +322,7 @@ kind and the person that the question asks for, whose period shares at least a d
 
 
 def page(data_dir: Path) -> str:
-    """The whole page."""
+    """Return the whole page."""
     judged, test = judge_cotempqa(data_dir)
     babi, babi_test = judge_babi(data_dir)
     babi_train = list(load_babi("published_train", Source(data_dir=data_dir)))

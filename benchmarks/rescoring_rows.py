@@ -53,19 +53,19 @@ class Judged:
 
 
 def rows_of(data_dir: Path, name: str) -> list[Row]:
-    """Rows of one file of published outputs."""
+    """Return the rows of one file of published outputs."""
     return [row for _, row in read_rows(data_dir / "published_outputs" / f"{name}.jsonl.gz")]
 
 
 def problem_of(problems: dict[str, Problem], row: Row, name: str) -> Problem:
-    """The row's own problem, by id."""
+    """Return the row's own problem, by id."""
     if row["problem_id"] not in problems:
         raise InputError(f"published_outputs/{name}, row {row['id']}: unknown problem_id {row['problem_id']}")
     return problems[row["problem_id"]]
 
 
 def judge_cotempqa(data_dir: Path) -> tuple[list[Judged], list[Problem]]:
-    """All CoTempQA outputs judged, and the test problems."""
+    """Return all CoTempQA outputs judged, and the test problems."""
     task = CoTempQA()
     source = Source(data_dir=data_dir)
     loaded = {split: list(task.load(split, source)) for split in task.splits}
@@ -102,7 +102,7 @@ def _lenient(grammar: Grammar, problem: Problem, trace: str | None) -> Verdict:
 
 
 def judge_babi(data_dir: Path) -> tuple[list[Judged], list[Problem]]:
-    """All bAbI outputs judged (one answer metric only), and the test problems."""
+    """Return all bAbI outputs judged (one answer metric only), and the test problems."""
     task = Babi()
     test = list(load_babi("published_test", Source(data_dir=data_dir)))
     problems = {problem.problem_id: problem for problem in test}
@@ -137,12 +137,12 @@ def judge_babi(data_dir: Path) -> tuple[list[Judged], list[Problem]]:
 
 
 def percent(hits: int, n: int) -> str:
-    """One decimal, as the study rounds."""
+    """Return one decimal, as the study rounds."""
     return f"{100 * hits / n:.1f}" if n else "-"
 
 
 def count(rows: Iterable[Judged], test: Callable[[Judged], object]) -> int:
-    """How many rows pass the test."""
+    """Return how many rows pass the test."""
     return sum(bool(test(row)) for row in rows)
 
 
@@ -158,19 +158,19 @@ def lenient_ok(row: Judged) -> bool:
 
 
 def gained(rows: Iterable[Judged]) -> list[Judged]:
-    """Outputs that name the right class in a paraphrase alone."""
+    """Return outputs that name the right class in a paraphrase alone."""
     return [row for row in rows if row.lenient.figures.get("class") and not row.trace.figures.get("class")]
 
 
 def interval(value: Share) -> str:
-    """A share with its Wilson interval, in percent."""
+    """Return a share with its Wilson interval, in percent."""
     if value.value is None:
         return "-"
     return f"{100 * value.value:.1f} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
 
 
 def joint_row(label: str, table: JointTable) -> str:
-    """One line of a joint table."""
+    """Return one line of a joint table."""
     cells = " | ".join(map(str, table.counts))
     phi = "-" if table.phi is None else f"{table.phi:.3f}"
     unparsed = table.unparsed_answer_ok + table.unparsed_answer_wrong

@@ -49,7 +49,7 @@ with ReviewStore(folder / "review.sqlite") as store:
 
 
 def write_run(folder: Path, traces: int) -> None:
-    """Problems, traces and validation as the stages write them; each judged once and written many times."""
+    """Write problems, traces and validation as the stages do; each judged once and written many times."""
     task = get_task("gsm8k")
     problems, first, verdicts = [], [], []
     for number in range(PROBLEMS):
@@ -77,7 +77,7 @@ def write_run(folder: Path, traces: int) -> None:
 
 
 def timed(call: Callable[[], httpx.Response]) -> tuple[float, httpx.Response]:
-    """Seconds of a request, and its answer."""
+    """Return the seconds of a request, and its answer."""
     started = time.perf_counter()
     answer = call()
     answer.raise_for_status()
@@ -85,13 +85,13 @@ def timed(call: Callable[[], httpx.Response]) -> tuple[float, httpx.Response]:
 
 
 def memory(pid: int) -> float:
-    """Peak resident set of a process so far, in MB."""
+    """Return peak resident set of a process so far, in MB."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) / 1024 if found else 0.0
 
 
 def act(client: httpx.Client, address: str, page: str, action: str, **changes: object) -> tuple[float, httpx.Response]:
-    """Press a button of an item's page as the script does."""
+    """Return press a button of an item's page as the script does."""
     version = re.search(r'name="version" value="(\d+)"', page)
     lines = [unescape(line) for line in re.findall(r'name="line"[^>]*>\n(.*?)</textarea>', page, re.DOTALL)]
     answer = re.search(r'name="answer"[^>]*>\n(.*?)</textarea>', page)

@@ -58,7 +58,7 @@ print(json.dumps({"seconds": round(seconds, 1), "driver_mb": driver, "worker_mb"
 
 
 def seeds(options: argparse.Namespace) -> tuple[str, list[tuple[Problem, Trace]]]:
-    """The task's name, and the pairs that are repeated."""
+    """Return the task's name and the repeated pairs."""
     if options.traces is None:
         task = get_task("babi")
         problems = list(itertools.islice(task.load("train", Source(seed=3, size=2000)), 2000))

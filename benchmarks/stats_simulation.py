@@ -24,7 +24,7 @@ SEEDS_EFFECT = 0.05
 
 
 def arms(rng: np.random.Generator, effect: float, n: int = PROBLEMS) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Two arms' verdicts on n problems: 10% discordant, the first better by `effect`, the rest right in 70%."""
+    """Return two arms' verdicts on n problems: 10% discordant, the first better by `effect`, the rest right in 70%."""
     draw = rng.random(n)
     only_a, only_b = (DISCORDANCE + effect) / 2, (DISCORDANCE - effect) / 2
     both = draw < 0.7

@@ -29,7 +29,7 @@ TEMPLATE = (
 
 
 def made_tokenizer() -> Any:
-    """A tokenizer with ChatML turns, learnt from built-in stories: for machines without any student's package."""
+    """Train a ChatML tokenizer on built-in stories, for machines without any student's package."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
@@ -45,7 +45,7 @@ def made_tokenizer() -> Any:
 
 
 def packaged_tokenizer() -> Any:
-    """The packaged student's tokenizer; a made one where its package is not installed."""
+    """Return the packaged student's tokenizer; a made one where its package is not installed."""
     try:
         return transformers.AutoTokenizer.from_pretrained(str(student_folder(PACKAGED)))
     except InputError:
@@ -53,7 +53,7 @@ def packaged_tokenizer() -> Any:
 
 
 def random_student(shape: str, folder: Path) -> str:
-    """A Llama of a known shape, or `tiny`, with random bf16 weights; returns the folder that it lies in."""
+    """Return a Llama of a known shape, or `tiny`, with random bf16 weights; returns the folder that it lies in."""
     size = TINY if shape == "tiny" else KNOWN[shape]
     tokenizer = made_tokenizer() if shape == "tiny" else packaged_tokenizer()
     config = transformers.LlamaConfig(

@@ -65,20 +65,20 @@ class Recorded:
         self.calls, self.first, self._started, self._dies_at = 0, 0.0, started, dies_at
 
     def describe(self) -> dict[str, Any]:
-        """Its name."""
+        """Return its name."""
         return {"engine": "recorded"}
 
     def worst_case(self, request: Request) -> Worst:
-        """As of a server."""
+        """Return the as of a server."""
         return worst_case(request)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[None]:
-        """Nothing to open."""
+        """Yield nothing to open."""
         yield
 
     async def attempt(self, request: Request) -> Outcome:
-        """The recorded plan."""
+        """Return the recorded plan."""
         if not self.calls:
             self.first = time.perf_counter() - self._started
         self.calls += 1
@@ -91,7 +91,7 @@ class Recorded:
 
 
 def figures(engine: Recorded) -> dict[str, Any]:
-    """What a process has come to."""
+    """Return what a process has come to."""
     return {
         "calls": engine.calls,
         "first_call_s": round(engine.first, 2),
@@ -101,7 +101,7 @@ def figures(engine: Recorded) -> dict[str, Any]:
 
 
 def teach(recipe: Path, dies_at: int) -> None:
-    """The teach stage's own work in this process; prints its figures as JSON."""
+    """Run the teach stage in this process and print its figures as JSON."""
     started = time.perf_counter()
     loaded = pipeline.load(recipe)
     work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
@@ -112,7 +112,7 @@ def teach(recipe: Path, dies_at: int) -> None:
 
 
 def draw(folder: Path, problems: int) -> None:
-    """Problems of ordinary length."""
+    """Draw problems of ordinary length."""
     story = "A farmer picks {} apples, sells half of them at 3 for 2 dollars and gives away {} of the others. " * 3
     write_jsonl(
         folder / "run" / "problems.jsonl",
@@ -125,7 +125,7 @@ def draw(folder: Path, problems: int) -> None:
 
 
 def measured(folder: Path, problems: int, samples: int) -> dict[str, Any]:
-    """The three processes' figures."""
+    """Return the three processes' figures."""
     recipe = folder / "study.yaml"
     folder.mkdir(exist_ok=True)
     recipe.write_text(RECIPE.format(folder=folder, samples=samples), encoding="utf-8")

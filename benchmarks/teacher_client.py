@@ -37,12 +37,12 @@ SYSTEM = "Decompose the problem into short steps. Do not solve the problem. Form
 
 
 def question(index: int) -> str:
-    """A prompt of ordinary length."""
+    """Return a prompt of ordinary length."""
     return f"Problem {index}: a farmer picks {index} apples and sells half of them at 3 for 2 dollars. " * 4
 
 
 def plain(url: str, calls: int, concurrency: int) -> tuple[float, float]:
-    """(seconds, CPU seconds) of the loop that everybody writes first."""
+    """Return (seconds, CPU seconds) of the loop that everybody writes first."""
 
     async def run() -> tuple[float, float]:
         gate = asyncio.Semaphore(concurrency)
@@ -75,7 +75,7 @@ def plain(url: str, calls: int, concurrency: int) -> tuple[float, float]:
 
 
 def ours(url: str, calls: int, concurrency: int) -> tuple[float, float]:
-    """(seconds, CPU seconds) of `generate` with a cache on disk."""
+    """Return (seconds, CPU seconds) of `generate` with a cache on disk."""
 
     def requests() -> Iterator[Request]:
         for index in range(calls):

@@ -67,12 +67,12 @@ BATCH = 8
 
 
 def lora() -> LoraConfig:
-    """The quickstart's adapter."""
+    """Return the quickstart's adapter."""
     return LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
 def babi_rows(tokenizer: Any, split: str, size: int) -> list[dict[str, list[int]]]:
-    """Rows of the arm correct-trace: story and question -> rule-based trace and answer."""
+    """Return the rows of the arm correct-trace: story and question -> rule-based trace and answer."""
     task = get_task("babi")
     rows = []
     for problem in task.load(split, Source(size=size)):
@@ -99,7 +99,7 @@ class Run:
 
 
 def train_default(run: Run, seed: int, output: str) -> Any:
-    """SFTTrainer as it comes; `completion_only_loss` has to be said for tokenised rows."""
+    """Return SFTTrainer as it comes; `completion_only_loss` has to be said for tokenised rows."""
     config = SFTConfig(
         output_dir=output,
         learning_rate=run.learning_rate,
@@ -116,7 +116,7 @@ def train_default(run: Run, seed: int, output: str) -> Any:
 
 
 def train_plain(run: Run, seed: int, output: str) -> Any:
-    """SFTTrainer as somebody sets it who knows it: weights in the dtype, nothing computed twice."""
+    """Return SFTTrainer as somebody sets it who knows it: weights in the dtype, nothing computed twice."""
     config = SFTConfig(
         output_dir=output,
         learning_rate=run.learning_rate,
@@ -165,7 +165,7 @@ def train_best(run: Run, seed: int, output: str) -> Any:
 
 
 def train_ours(run: Run, seed: int, output: str, quantization: Any = None) -> Any:
-    """TraceTrainer with the quickstart's settings."""
+    """Return TraceTrainer with the quickstart's settings."""
     settings = TrainerSettings(
         output_dir=output,
         learning_rate=run.learning_rate,
@@ -180,7 +180,7 @@ def train_ours(run: Run, seed: int, output: str, quantization: Any = None) -> An
 
 
 def train_qlora(run: Run, seed: int, output: str) -> Any:
-    """The same with 4-bit weights."""
+    """Return the same with 4-bit weights."""
     config = transformers.BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -191,7 +191,7 @@ def train_qlora(run: Run, seed: int, output: str) -> Any:
 
 
 def operations(rows: list[dict[str, list[int]]], folder: str, batch_size: int) -> float:
-    """What one epoch of LoRA on these rows needs (floating-point operations)."""
+    """Return what one epoch of LoRA on these rows needs (floating-point operations)."""
     size = read_size(Path(folder) / "config.json")
     if size is None:
         raise SystemExit(f"{folder}: no config.json of a decoder whose operations are known")
@@ -205,7 +205,7 @@ def operations(rows: list[dict[str, list[int]]], folder: str, batch_size: int) -
 
 
 def llamafactory(program: str, run: Run, seed: int, output: str) -> tuple[float, dict[str, torch.Tensor]]:
-    """(seconds of training by its own account, the adapter) of LLaMA-Factory on the same tokens.
+    """Return (seconds of training by its own account, the adapter) of LLaMA-Factory on the same tokens.
 
     Its rows are texts: prompt and completion decoded, behind the template `empty`, which adds nothing.
     """
@@ -247,7 +247,7 @@ class Judge:
 
     @torch.no_grad()
     def loss(self, adapter: dict[str, torch.Tensor]) -> float:
-        """Nats per supervised token."""
+        """Return nats per supervised token."""
         set_peft_model_state_dict(self.model, adapter)
         total, count = 0.0, 0
         for each in self.batches:
@@ -334,7 +334,7 @@ def measure(arguments: argparse.Namespace, folder: str) -> None:
 
 
 def summary(arguments: argparse.Namespace, run: Run, runs: dict[str, Any]) -> dict[str, Any]:
-    """The last line."""
+    """Return the last line."""
     rows = run.rows
 
     def ratio(name: str, key: str) -> float:

@@ -61,7 +61,7 @@ class Watch(threading.Thread):
 
 
 def one(count: int, steps: int, student: str, folder: Path) -> dict[str, object]:
-    """Preflight and train on so many rows, in this process."""
+    """Return preflight and train on so many rows, in this process."""
     from tracedistill.engines.tokenizers import load_tokenizer
     from tracedistill.pipeline.launched import quiet_libraries
     from tracedistill.recipes import StudentConfig, TrainingConfig

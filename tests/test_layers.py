@@ -20,8 +20,8 @@ LAYERS: dict[str, int] = {
     name: number
     for number, names in enumerate(
         [
-            "errors records shown",
-            "files dotted stats chat",
+            "errors dotted records shown",
+            "files stats chat",
             "recipes answers compute",
             "arithmetic",
             "tasks",

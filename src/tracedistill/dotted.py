@@ -1,4 +1,4 @@
-"""Objects from outside the package, named `package.module:name`: tasks and scripted models of the user's own."""
+"""Objects from outside the package, named `package.module:name`: tasks, interventions, prompts, judges, engines."""
 
 from __future__ import annotations
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tracedistill.chat.prompts import PROMPTS, asks_for_trace, needs_plan
-from tracedistill.recipes.checks import PLAN_PROMPTS
+from tracedistill.chat.prompts import PROMPTS, asks_for_trace, needs_plan, shows_plan
 
 ASKS = {
     "{problem}\nThink step-by-step.": True,
@@ -29,4 +28,7 @@ def test_a_prompt_asks_for_a_trace_by_its_words(text: str) -> None:
 def test_built_in_prompts_ask_for_what_their_names_say() -> None:
     asking = {name for name, text in PROMPTS.items() if asks_for_trace(text) and not needs_plan(text)}
     assert asking == {"chain-of-thought", "chain-of-thought-without-hint"}
-    assert {name for name, text in PROMPTS.items() if needs_plan(text)} == PLAN_PROMPTS
+    shown = {name for name in PROMPTS if shows_plan(name, {})}
+    assert shown == {name for name in PROMPTS if name.startswith("trace-of-thought")}
+    assert shows_plan("mine", {"mine": "{problem}\n{steps}"})
+    assert not shows_plan("mine", {})

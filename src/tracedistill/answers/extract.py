@@ -252,7 +252,7 @@ class NumberReader:
         return found if isinstance(found, Mention) else None
 
     def _continues(self, stated: Found, body: Found) -> bool:
-        """Whether the final statement calculates on: it names the body's number, or is an equation for its own."""
+        """Return whether the final statement continues the calculation by naming the body's number or an equation."""
         for quantity in quantities(self.clean, stated.start, stated.end):
             if quantity.value == body.quantity.value:
                 return True

@@ -222,12 +222,6 @@ class Child:
         """Return the reply, or None after `seconds` of core time (at most `PATIENCE` times that by the clock).
 
         Empty: it died.
-
-        Empty: it died.
-
-        Empty: it died.
-
-        Empty: it died.
         """
         with contextlib.suppress(BrokenPipeError):
             os.write(self.requests, line)

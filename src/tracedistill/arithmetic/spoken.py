@@ -191,7 +191,7 @@ def _joined(match: re.Match[str]) -> str:
 
 
 def _digits(match: re.Match[str]) -> str:
-    """Write a number in words as digits if it is an operand; `one` only right beside a sign, since it may be a pronoun.
+    """Write a number in words as digits if it is an operand.
 
     `one` only right beside a sign, since it may be a pronoun.
     """

@@ -77,12 +77,6 @@ def check(question: str, texts: Sequence[str], gold: GoldPath | None = None) -> 
     """Check every step: its calculations with the ground of every operand.
 
     Without `gold`, the gold path grounds nothing.
-
-    Without `gold`, the gold path grounds nothing.
-
-    Without `gold`, the gold path grounds nothing.
-
-    Without `gold`, the gold path grounds nothing.
     """
     if has_decimal_commas(question):
         question = with_points(question)

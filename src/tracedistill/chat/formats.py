@@ -75,12 +75,6 @@ def join(trace: str | None, answer: str, style: FormatName = "plain") -> str:
 
     In `plain`, a multi-line answer starts on its own line.
 
-    In `plain`, a multi-line answer starts on its own line.
-
-    In `plain`, a multi-line answer starts on its own line.
-
-    In `plain`, a multi-line answer starts on its own line.
-
     `reasoning` keeps the trace apart in the shape that `apart` reads; what a model family writes instead of these
     tags is its chat template's business (rendering). Without a trace its thinking part is there, and empty.
     """

@@ -10,6 +10,9 @@ import difflib
 import re
 from collections.abc import Mapping
 
+from tracedistill.dotted import import_object
+from tracedistill.errors import InputError
+
 _FIELD = re.compile(r"\{(\w+)\}")
 
 PROMPTS: dict[str, str] = {
@@ -171,8 +174,29 @@ def field_fault(text: str, fields: tuple[str, ...]) -> str:
 
 
 def prompt_text(name: str, own: Mapping[str, str], known: Mapping[str, str]) -> str:
-    """Return a prompt's template: the recipe's own, else the built-in one."""
-    return own[name] if name in own else known[name]
+    """Return a prompt's template: the recipe's own, else the built-in one, else the text that a dotted path names.
+
+    Raises InputError if there is none of this name.
+    """
+    if name in own or name in known:
+        return own[name] if name in own else known[name]
+    if ":" not in name:
+        raise InputError(f"unknown prompt '{name}'; known: {', '.join(sorted({*own, *known}))}")
+    try:
+        text = import_object(name)
+    except Exception as error:  # what a module of the user's own raises has no type of its own
+        raise InputError(f"prompt '{name}': cannot be imported: {type(error).__name__}: {error}") from error
+    if not isinstance(text, str):
+        raise InputError(f"prompt '{name}': must be a text with {{problem}} in it, got {type(text).__name__}")
+    return text
+
+
+def shows_plan(name: str, own: Mapping[str, str]) -> bool:
+    """Return whether a student's prompt shows a teacher's steps; False if there is none of this name."""
+    try:
+        return needs_plan(prompt_text(name, own, PROMPTS))
+    except InputError:
+        return False
 
 
 def needs_plan(text: str) -> bool:

@@ -424,7 +424,7 @@ def _apply(tokenizer: Any, chat: list[dict[str, str]], style: FormatName, *, gen
 
 
 def _variables(style: FormatName) -> dict[str, Any]:
-    """What a template is given besides the messages."""
+    """Return what a template is given besides the messages."""
     return {"enable_thinking": style == "reasoning", "date_string": TODAY}
 
 

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _compute_of(args: argparse.Namespace) -> list[str]:
-    """Where rows are worked on, as changes to the recipe."""
+    """Return where rows are worked on, as changes to the recipe."""
     given = {"cores": getattr(args, "cores", None), "compute": getattr(args, "on", None)}
     return [f"{key}={value}" for key, value in given.items() if value is not None]
 
@@ -116,5 +116,5 @@ def _check_engine(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:
     rows = [(arm, line.n, line.texts_changed, line.verdicts_changed) for arm, line in found.items()]
     heads = ("arm", "n", "texts that differ", "verdicts that differ")
     wide_console().print(narrow_table("vLLM against transformers", heads, rows))
-    say(f"kept in {loaded.study.folder / 'engine_check.json'}, and shown by the next report")
+    say(f"written to {loaded.study.folder / 'engine_check.json'}, and shown by the next report")
     return 0

@@ -124,7 +124,7 @@ def _ready(folder: Path, part: Part) -> bool:
 
 
 def _write(path: Path, lines: Sequence[str], summary: Summary) -> None:
-    """Two may write one part at a time (one of them given up for lost): each under a name of its own, both the same."""
+    """Write one part under a name of its own, since two processes may write it at once; both are the same."""
     body = "".join(lines).encode()
     head = json.dumps({"bytes": len(body), "summary": summary}).encode() + b"\n"
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")

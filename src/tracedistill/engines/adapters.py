@@ -138,12 +138,6 @@ def attach(base: Any, adapter: Path, model: str, *, merge: bool) -> tuple[Any, b
     """Attach an adapter for good and return (model, whether it was merged).
 
     `BaseModel` is for several adapters in turn.
-
-    `BaseModel` is for several adapters in turn.
-
-    `BaseModel` is for several adapters in turn.
-
-    `BaseModel` is for several adapters in turn.
     """
     holder = BaseModel(base, model)
     merged = holder.use(adapter, merge=merge)
@@ -272,12 +266,6 @@ class BaseModel:
 
 def _read_config(adapter: Path, model: str) -> Any:
     """Read an adapter's PEFT configuration.
-
-    Raises InputError if its type is not supported or it was made for another base.
-
-    Raises InputError if its type is not supported or it was made for another base.
-
-    Raises InputError if its type is not supported or it was made for another base.
 
     Raises InputError if its type is not supported or it was made for another base.
     """

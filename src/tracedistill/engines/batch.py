@@ -109,12 +109,6 @@ class BatchEngine:
 
         A batch is forgotten once all its outcomes were taken.
 
-        A batch is forgotten once all its outcomes were taken.
-
-        A batch is forgotten once all its outcomes were taken.
-
-        A batch is forgotten once all its outcomes were taken.
-
         `stakes`: what each request may cost, by id. `charge` is told of what was paid beside the outcomes: attempts
         without an answer, and batches that the server has lost.
         """
@@ -312,12 +306,6 @@ class _Round:
 
     def _merge(self, batch: Submitted, lines: list[dict[str, Any]]) -> Iterator[Outcome]:
         """Yield the outcomes of a batch's lines: answers and counted failures.
-
-        Other rows stay pending for another round.
-
-        Other rows stay pending for another round.
-
-        Other rows stay pending for another round.
 
         Other rows stay pending for another round.
 

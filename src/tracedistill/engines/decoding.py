@@ -75,7 +75,7 @@ def decode(
 
 
 def hash_seed(seed: int, sample: int) -> int:
-    """A 63-bit seed for one sample, far from its neighbours'."""
+    """Return a 63-bit seed for one sample, far from its neighbours'."""
     return (seed * 0x9E3779B97F4A7C15 + sample * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & (2**63 - 1)
 
 

@@ -176,12 +176,6 @@ def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
 
     None: not stated.
 
-    None: not stated.
-
-    None: not stated.
-
-    None: not stated.
-
     `wall` is the Unix time, for dates.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
@@ -198,12 +192,6 @@ def backoff(attempt: int, draw: random.Random, base: float = 0.5, most: float = 
 
 def seconds_of(text: str, wall: float = 0.0) -> float | None:
     """Parse `1s`, `6m0s`, `23h59m`, `12.5`, a Unix time in any unit, or a date as seconds from now.
-
-    None for anything else.
-
-    None for anything else.
-
-    None for anything else.
 
     None for anything else.
 

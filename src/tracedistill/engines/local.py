@@ -166,12 +166,6 @@ class LocalEngine:
         """Generate one batch in tokens, in the requests' order. `begun`: token ids already generated per request.
 
         Generation continues after them.
-
-        Generation continues after them.
-
-        Generation continues after them.
-
-        Generation continues after them.
         """
         starts = [list(tokens) for tokens in begun] if begun is not None else [[] for _ in requests]
         prompts = [self._prompt(request) for request in requests]

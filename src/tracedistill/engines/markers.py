@@ -128,7 +128,7 @@ def leftover(text: str, special: Collection[str] = ()) -> str:
 
 
 def _closing(text: str, opened: re.Match[str] | None) -> re.Match[str] | None:
-    """Find the mark that closes the thinking at the start of the text; without an opening one, the first closing mark.
+    """Find the mark that closes the thinking at the start of the text.
 
     Without an opening one, the first closing mark.
     """

@@ -224,7 +224,7 @@ def _parts(content: Any) -> tuple[str, str]:
 
 
 def _thought(value: Any, depth: int = 0) -> str:
-    """Return thinking as text: a string, or parts as in Mistral, Anthropic and OpenRouter; encrypted ones are left out.
+    """Return thinking as text: a string, or parts as in Mistral, Anthropic and OpenRouter.
 
     Encrypted ones are left out.
     """

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tracedistill.dotted import import_object
-from tracedistill.engines import Generation, Request
+from tracedistill.engines import Engine, Generation, Request
 from tracedistill.errors import InputError
 
 Script = Callable[[Request], str | Generation]
 """From a request to the text that the 'model' writes, or to a whole generation (to play failures)."""
 
 SCRIPTED = "scripted:"
-"""What the model of a student or teacher begins with if a function of the user's answers in its place."""
+"""What the model of a student or teacher begins with if a function or engine of the user's own answers in its place."""
 
 
 class ScriptedEngine:
@@ -24,10 +24,11 @@ class ScriptedEngine:
         self.name = name
 
     @classmethod
-    def from_path(cls, path: str) -> ScriptedEngine:
+    def from_path(cls, path: str) -> Engine:
         """Import `package.module:function`. Raises InputError if that fails."""
         try:
-            return cls(import_object(path), name=path)
+            found = import_object(path)
+            return found() if isinstance(found, type) else cls(found, name=path)
         except (ImportError, AttributeError, ValueError, TypeError) as error:
             raise InputError(f"scripted student '{path}': cannot import it: {error}") from error
 

@@ -96,7 +96,7 @@ class ServedEngine(ServerEngine):
                 self._client = None
 
     async def attempt(self, request: Request) -> Outcome:
-        """One call. Raises StopRunError where the server does not come up, or has ended."""
+        """Return one call. Raises StopRunError where the server does not come up, or has ended."""
         async with self._starting:
             if self._client is None:
                 try:
@@ -136,7 +136,7 @@ class TokensEngine(ServedEngine):
         return prompt_template(self._said.tokenizer, self._said.style)
 
     def describe(self) -> dict[str, Any]:
-        """What the server was given: model, adapter, dtype, format; nothing of speed or address."""
+        """Return what the server was given: model, adapter, dtype, format; nothing of speed or address."""
         return dict(self._identity)
 
     def begin(self, requests: Sequence[Request]) -> None:

@@ -135,12 +135,6 @@ class ServerEngine:
         """Open an `openai` client without its own retries, over its aiohttp transport.
 
         Proxies come from the environment.
-
-        Proxies come from the environment.
-
-        Proxies come from the environment.
-
-        Proxies come from the environment.
         """
         import httpx2
         import openai
@@ -201,7 +195,7 @@ class ServerEngine:
         return Outcome(generation, billed=True, used=used, headers=response.headers)
 
     def read(self, data: bytes | Mapping[str, Any], request: Request, seconds: float) -> tuple[Generation, Used | None]:
-        """Parse a chat completion as a generation with its usage. Raises UnusableReplyError. No text contains the key.
+        """Parse a chat completion as a generation with its usage. Raises UnusableReplyError.
 
         No text contains the key.
         """

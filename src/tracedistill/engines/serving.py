@@ -16,7 +16,7 @@ class Serving:
     """The server at work, of which there is one at most: each takes what memory the device has."""
 
     def __init__(self, logs: Path, say: Callable[[str], None], make_room: Callable[[], None]) -> None:
-        """`logs`: the folder of the servers' logs. `make_room` lets go of what this process has on the device."""
+        """Prepare to serve. `logs`: the folder of logs. `make_room` frees what this process has on the device."""
         self._logs, self._say, self._make_room = logs, say, make_room
         self._server: Server | None = None
         self._weights: Path | None = None

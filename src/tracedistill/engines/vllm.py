@@ -231,7 +231,7 @@ class Server:
         how = f"with exit code {code}" if 0 <= code <= 128 else f"by signal {number}"
         cause = self._cause()
         return (
-            f"vLLM ended {how}{f' ({cause})' if cause else ''}; its log is {self.log}. What was answered is kept: run "
+            f"vLLM ended {how}{f' ({cause})' if cause else ''}; its log is {self.log}. Answers so far are kept: run "
             "the same command to continue"
         )
 

@@ -331,7 +331,7 @@ def activations(
 def asking_need(
     size: ModelSize, prompts: PromptLengths, batch_size: int, student: StudentConfig, device: Device, merged: bool
 ) -> Need:
-    """Estimate the need of one arm's attempts on one device. `merged`: whether an adapter is merged into the weights.
+    """Estimate the need of one arm's attempts on one device.
 
     `merged`: whether an adapter is merged into the weights.
     """

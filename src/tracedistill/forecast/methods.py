@@ -53,7 +53,7 @@ def method_need(
     device: Device,
     teacher: ModelSize | None = None,
 ) -> Need:
-    """One adapter by a method beside imitation; `teacher`: the size of another model that is learnt from.
+    """Return one adapter by a method beside imitation; `teacher`: the size of another model that is learnt from.
 
     A context counts as long as the arm's own prompt: what it adds is not known before it is made.
     """
@@ -77,7 +77,7 @@ def curve_need(
     student: StudentConfig,
     device: Device,
 ) -> float:
-    """Seconds of the attempts at validation problems between steps."""
+    """Return the seconds of the attempts at validation problems between steps."""
     if not training.eval_attempts:
         return 0.0
     points = evaluations(training.optimizer_steps(rows.rows), training) + 1
@@ -118,7 +118,7 @@ def _drawing(
 def _passed(
     arm: Arm, rows: RowLengths, training: TrainingConfig, drawn: Rollouts, prompt: float, written: float
 ) -> RowLengths:
-    """The rows through which a gradient is taken, every pass counted as rows of its own."""
+    """Return the rows through which a gradient is taken, every pass counted as rows of its own."""
     if arm.method in ("grpo", "on-policy"):
         count = drawn.completions * arm.num_iterations
         length = prompt + written
@@ -131,7 +131,7 @@ def _passed(
 
 
 def _scored(arm: Arm, passed: RowLengths) -> int:
-    """Tokens that a frozen model reads."""
+    """Return tokens that a frozen model reads."""
     if arm.method in ("on-policy", "dpo") or (arm.method == "grpo" and beta_of(arm) > 0):
         return passed.tokens // arm.num_iterations
     return 0

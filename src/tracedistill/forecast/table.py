@@ -94,7 +94,7 @@ def _evaluations(tuning: Tuning) -> str:
 
 
 def _drawn(tuning: Tuning) -> str:
-    """Tokens that one adapter draws, at most."""
+    """Return tokens that one adapter draws, at most."""
     if tuning.rollouts is None:
         return "-"
     return f"{tuning.rollouts.tokens:,} to {tuning.rollouts.most:,}"

@@ -14,13 +14,17 @@ measuring         what was declared, held against the rows
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import get_args
 
+from tracedistill.dotted import import_object
+from tracedistill.errors import InputError
 from tracedistill.interventions import exchange, filling, labels_and_facts, numbers, order
 from tracedistill.interventions.declared import Intervention, Kept
 from tracedistill.interventions.measuring import Measured, broken, compare_row, measure
 from tracedistill.records import Problem, Trace
-from tracedistill.tasks import Task
+from tracedistill.tasks import Task, module_hash
 
 __all__ = [
     "INTERVENTIONS",
@@ -29,7 +33,10 @@ __all__ = [
     "Kept",
     "Measured",
     "broken",
+    "code_hashes",
     "compare_row",
+    "find_intervention",
+    "get_intervention",
     "intervene",
     "measure",
 ]
@@ -42,7 +49,45 @@ def intervene(
     name: str, task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int
 ) -> list[Trace]:
     """Apply the named intervention to traces, in order; those it cannot apply to are left out."""
-    return INTERVENTIONS[name].apply(task, problems, traces, seed)
+    return get_intervention(name).apply(task, problems, traces, seed)
+
+
+def get_intervention(name: str) -> Intervention:
+    """Return the intervention of this name or dotted path. Raises InputError if there is none."""
+    if name in INTERVENTIONS:
+        return INTERVENTIONS[name]
+    if ":" not in name:
+        raise InputError(
+            f"unknown intervention '{name}'; known: {', '.join(sorted(INTERVENTIONS))}, or a dotted path "
+            "package.module:NAME"
+        )
+    try:
+        found = import_object(name)
+    except Exception as error:  # what a module of the user's own raises has no type of its own
+        raise InputError(f"intervention '{name}': cannot be imported: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Intervention):
+        raise InputError(f"intervention '{name}': must be a tracedistill.interventions.Intervention")
+    unknown = sorted(set(found.keeps) - set(get_args(Kept)))
+    if unknown:
+        raise InputError(f"intervention '{name}': keeps '{unknown[0]}'; known: {', '.join(get_args(Kept))}")
+    return replace(found, name=name)
+
+
+def find_intervention(name: str | None, known: Mapping[str, Intervention] | None = None) -> Intervention | None:
+    """Return the intervention of this name or dotted path; None for other names (`none`, `own`) and lost modules."""
+    found = (INTERVENTIONS if known is None else known).get(name or "")
+    if found is not None or name is None or ":" not in name:
+        return found
+    try:
+        return get_intervention(name)
+    except InputError:
+        return None
+
+
+def code_hashes(names: Iterable[str | None]) -> dict[str, str]:
+    """Return dotted path -> hash of its module, for those of these interventions that live outside the package."""
+    paths = sorted({name for name in names if name is not None and ":" in name})
+    return {path: module_hash(path.partition(":")[0]) for path in paths if find_intervention(path)}
 
 
 def _as_it_is(_task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], _seed: int) -> list[Trace]:
@@ -155,4 +200,4 @@ INTERVENTIONS: dict[str, Intervention] = {
         ),
     )
 }  # fmt: skip
-"""Name -> intervention. An arm with `tune: none` has no trace at all and needs none of these."""
+"""Name -> intervention; others are given by dotted path. An arm with `tune: none` has no trace and needs none."""

@@ -105,7 +105,7 @@ def deal_near(
 
 
 def blocks_of(groups: Sequence[Hashable], sizes: Sequence[int], rng: random.Random) -> list[Hashable]:
-    """Group more finely: within each group, about BLOCK places of similar size together; equal sizes in random order.
+    """Group more finely: within each group, about BLOCK places of similar size together.
 
     Equal sizes in random order.
     """

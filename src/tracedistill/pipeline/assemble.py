@@ -12,7 +12,7 @@ from tracedistill.compute import chunks
 from tracedistill.errors import InputError
 from tracedistill.evaluation.requests import shots_for
 from tracedistill.files import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
-from tracedistill.interventions import INTERVENTIONS, NO_TRACE, broken, intervene, measure
+from tracedistill.interventions import NO_TRACE, broken, find_intervention, get_intervention, intervene, measure
 from tracedistill.interventions.measuring import Row
 from tracedistill.pipeline.review import reviewed_traces
 from tracedistill.pipeline.study_run import StudyRun
@@ -92,24 +92,27 @@ def _rejected_rows(work: StudyRun, name: str, found: Shared) -> dict[str, Any]:
 
 
 def context_file(name: str) -> str:
-    """The prompts that whoever an arm learns from is shown, below the run folder."""
+    """Return the prompts that whoever an arm learns from is shown, below the run folder."""
     return f"sft/{name}.context.jsonl"
 
 
 def rejected_file(name: str) -> str:
-    """The rows whose completions an arm learns to avoid, below the run folder."""
+    """Return the rows whose completions an arm learns to avoid, below the run folder."""
     return f"sft/{name}.rejected.jsonl"
 
 
 def beside_rows(work: StudyRun, name: str) -> list[str]:
-    """The files beside a tuned arm's rows that its method learns from."""
+    """Return the files beside a tuned arm's rows that its method learns from."""
     arm = work.study.arms[name]
     files = [context_file(name)] if arm.context is not None else []
     return [*files, *([rejected_file(name)] if arm.rejected not in (None, OWN) else [])]
 
 
 def context_rows(work: StudyRun, name: str, problems: Sequence[Problem]) -> list[Example]:
-    """Each problem as the arm in context asks about it: its plan, its examples. A problem is no example for itself."""
+    """Return each problem as the arm in context asks about it: its plan, its examples.
+
+    A problem is no example for itself.
+    """
     study = work.study
     other = study.arms[study.arms[name].context or ""]
     student = study.students[study.student_of(other)]
@@ -139,7 +142,7 @@ def context_rows(work: StudyRun, name: str, problems: Sequence[Problem]) -> list
 
 
 def _context_plans(work: StudyRun, name: str, problems: Sequence[Problem]) -> dict[str, Trace]:
-    """The plans that the arm in context shows, of training problems; empty if it shows none."""
+    """Return the plans that the arm in context shows, of training problems; empty if it shows none."""
     other = work.study.arms[work.study.arms[name].context or ""]
     if not work.shows_plan(other):
         return {}
@@ -278,9 +281,9 @@ def _own_rows(
     traces: Mapping[str, Trace],
     intervention: str | None = None,
 ) -> list[Example]:
-    """Rows of an arm with these traces, which its `tune` has made, or another intervention."""
+    """Return the rows of an arm with these traces, which its `tune` has made, or another intervention."""
     study, arm = work.study, work.study.arms[name]
-    student, change = study.students[study.student_of(arm)], INTERVENTIONS.get(intervention or arm.tune or "")
+    student, change = study.students[study.student_of(arm)], find_intervention(intervention or arm.tune)
     answers = {}
     if change is not None and change.answers:
         answers = {key: trace.answer for key, trace in traces.items() if trace.answer is not None}
@@ -363,7 +366,7 @@ def _changed(
     work: StudyRun, intervention: str, traces: Mapping[str, Trace], problems: Sequence[Problem]
 ) -> dict[str, Trace]:
     by_id = {problem.problem_id: problem for problem in problems}
-    if not INTERVENTIONS[intervention].alone:
+    if not get_intervention(intervention).alone:
         changed = intervene(intervention, work.task, by_id, list(traces.values()), work.study.seed)
         return {trace.problem_id: trace for trace in changed}
     pairs = [(by_id[trace.problem_id], trace) for trace in traces.values()]
@@ -403,7 +406,7 @@ def _facts(
         old, new = [before[key] for key in made], [after[key] for key in made]
         measured = measure(work.task, by_id, old, new, functools.partial(_compared, work))
         facts["measured"] = to_json(measured, defaults=True)
-        facts["broken"] = broken(INTERVENTIONS[intervention], measured)
+        facts["broken"] = broken(get_intervention(intervention), measured)
     return facts
 
 

@@ -78,12 +78,6 @@ class Evaluation:
         """Build the arm's requests for these test problems.
 
         Problems without a required plan or forced trace are left out.
-
-        Problems without a required plan or forced trace are left out.
-
-        Problems without a required plan or forced trace are left out.
-
-        Problems without a required plan or forced trace are left out.
         """
         arm, plans = self.study.arms[name], dict[str, list[Trace | None]]()
         if self.work.shows_plan(arm):
@@ -172,7 +166,7 @@ class Evaluation:
         return self._is_served(student) and lora and not lora_obstacle(adapter)
 
     def _why_apart(self, name: str, student: str, *, needed: bool) -> str:
-        """Why an adapter stays apart without a check; empty where it is to be checked.
+        """Return why an adapter stays separate without a check; empty if it must be checked.
 
         `needed`: the engine takes it no other way than merged, however few are to be asked.
         """
@@ -331,7 +325,7 @@ class Endpoint:
         return self.server.describe()
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
-        """One answer per request, out of the cache where it was bought before."""
+        """Yield one answer per request, from the cache if it is there."""
         if any(request.prefill for request in requests) and not isinstance(self.server, TokensEngine):
             raise InputError(f"arm {self.arm}: an endpoint cannot continue a prefilled answer")
         yield from buy(self.work, self.arm, self.config, self.server, requests, self.usage)
@@ -342,7 +336,7 @@ class Endpoint:
             self.server.begin(requests)
 
     def facts(self) -> dict[str, Any]:
-        """What a manifest says of the answers: whose they are, and by which server those came that were not cached."""
+        """Return a manifest's facts of the answers: whose they are, and which server gave the uncached ones."""
         found: dict[str, Any] = {"answered_by": self.usage.models}
         if isinstance(self.server, ServedEngine):
             found["server"] = dict(self.server.host.facts) or "not started: all answers were in the cache"

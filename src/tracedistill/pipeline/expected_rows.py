@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from tracedistill.interventions import INTERVENTIONS, NO_TRACE, intervene
+from tracedistill.interventions import NO_TRACE, find_intervention, intervene
 from tracedistill.pipeline.assemble import one_trace
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.records import Example, Problem
@@ -46,7 +46,7 @@ def _own_rows(
             train = [problem for problem in train if problem.problem_id in traces]
         else:
             extra = study.teachers[teacher].max_tokens
-    change, answers = INTERVENTIONS.get(arm.tune or ""), {}
+    change, answers = find_intervention(arm.tune), {}
     if change is not None and change.answers:
         answers = {key: trace.answer for key, trace in traces.items() if trace.answer is not None}
     student, two = study.students[study.student_of(arm)], arm.rationale_weight is not None

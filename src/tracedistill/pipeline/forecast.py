@@ -158,7 +158,7 @@ class Forecaster:
         return found
 
     def _tuning(self, name: str, student: str, lengths: RowLengths, held: RowLengths, *, at_most: bool) -> Tuning:
-        """One tuned arm, its rows counted."""
+        """Return one tuned arm, its rows counted."""
         config, training, arm = self.study.students[student], self.study.training_of(name), self.study.arms[name]
         steps, size = training.optimizer_steps(lengths.rows), self._size(student)
         need, fits = None, 0

@@ -16,11 +16,12 @@ from tracedistill.chat.prompts import (
     prompt_text,
 )
 from tracedistill.errors import InputError
-from tracedistill.interventions import INTERVENTIONS, NO_TRACE
+from tracedistill.interventions import INTERVENTIONS, NO_TRACE, find_intervention, get_intervention
 from tracedistill.pipeline.hardware import shipped
 from tracedistill.pipeline.terms import OWN
 from tracedistill.recipes import Study
 from tracedistill.recipes import load as load_recipe
+from tracedistill.recipes.names import NamesOrPaths
 from tracedistill.tasks import TASKS
 from tracedistill.tasks.file.kinds import RULES
 
@@ -42,16 +43,17 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
     names = {
         "tasks": TASKS,
         "judges": {"auto", *RULES},
-        "prompts": PROMPTS,
-        "teacher_prompts": TEACHER_PROMPTS,
-        "interventions": {*INTERVENTIONS, NO_TRACE},
-        "forced": {*INTERVENTIONS, OWN},
-        "rejected": {*INTERVENTIONS, OWN},
+        "prompts": NamesOrPaths(PROMPTS),
+        "teacher_prompts": NamesOrPaths(TEACHER_PROMPTS),
+        "interventions": NamesOrPaths((*INTERVENTIONS, NO_TRACE)),
+        "forced": NamesOrPaths((*INTERVENTIONS, OWN)),
+        "rejected": NamesOrPaths((*INTERVENTIONS, OWN)),
     }
     if not Path(recipe).exists():
         recipe = shipped(Path(recipe)) or recipe  # the README's commands work in an empty folder
     study = _with_templates(load_recipe(Path(recipe), overrides, names), Path(recipe))
     _check_prompts(study, recipe)
+    _check_interventions(study, recipe)
     for name, arm in study.arms.items():
         shows_plan = needs_plan(prompt_text(arm.prompt, study.prompts, PROMPTS))
         if arm.tune is not None and shows_plan:
@@ -72,7 +74,7 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
         if arm.plans > 1 and not shows_plan:
             raise InputError(f"{recipe}: arms.{name}.plans: the arm's prompt has no {{steps}}")
         for key, change in (("plan", arm.plan if shows_plan else None), ("forced", arm.forced)):
-            if change in INTERVENTIONS and not INTERVENTIONS[change].plans:
+            if (known := find_intervention(change)) and not known.plans:
                 raise InputError(
                     f"{recipe}: arms.{name}.{key}: '{change}' changes the answer to learn, so it cannot be "
                     "applied to a "
@@ -109,13 +111,25 @@ def _with_templates(study: Study, recipe: Path) -> Study:
     return replace(study, students=students)
 
 
+def _check_interventions(study: Study, recipe: str | Path) -> None:
+    """Import the interventions that live outside the package. Raises InputError if one cannot be."""
+    for name, arm in study.arms.items():
+        for key, change in (("tune", arm.tune), ("plan", arm.plan), ("forced", arm.forced), ("rejected", arm.rejected)):
+            if change is not None and ":" in change:
+                try:
+                    get_intervention(change)
+                except InputError as error:
+                    raise InputError(f"{recipe}: arms.{name}.{key}: {error}") from error
+
+
 def _check_prompts(study: Study, recipe: str | Path) -> None:
     """Raise InputError if a prompt of the recipe's own has a field that nobody fills in: before anything is paid."""
     users: list[tuple[str, tuple[str, ...]]] = [(arm.prompt, STUDENT_FIELDS) for arm in study.arms.values()]
     users += [(teacher.prompt, TEACHER_FIELDS) for teacher in study.teachers.values()]
     faults = {}
     for name, fields in users:
-        if name in study.prompts and (fault := field_fault(study.prompts[name], fields)):
-            faults[name] = f"{recipe}: prompts.{name}: {fault}"
+        outside = name not in study.prompts and ":" in name
+        if (name in study.prompts or outside) and (fault := field_fault(prompt_text(name, study.prompts, {}), fields)):
+            faults[name] = f"{recipe}: prompt '{name}': {fault}" if outside else f"{recipe}: prompts.{name}: {fault}"
     if faults:
         raise InputError("\n".join(faults.values()))

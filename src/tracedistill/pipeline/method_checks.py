@@ -73,7 +73,10 @@ def _judges_trace(task: Any, problem: Problem) -> bool:
 
 
 def _vocabulary_fault(work: StudyRun, arm: Arm) -> str:
-    """Why a teacher's distribution cannot be learnt; empty if it can, or if a model is not on this machine yet."""
+    """Return why a teacher's distribution cannot be learnt.
+
+    Empty if it can, or if a model is not on this machine yet.
+    """
     from tracedistill.engines.tokenizers import tokenizer_of
     from tracedistill.training.models import check_vocabulary
 

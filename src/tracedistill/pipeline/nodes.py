@@ -9,6 +9,7 @@ from typing import Any
 from tracedistill import __version__
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.files import read_json
+from tracedistill.interventions import code_hashes
 from tracedistill.pipeline.assemble import beside_rows, heldout_file, make_datasets
 from tracedistill.pipeline.attribute import make_attribution
 from tracedistill.pipeline.engine_check import ENGINE_CHECK
@@ -78,12 +79,12 @@ class Graph:
         return nodes
 
     def _student(self, student: str) -> dict[str, Any]:
-        """What a student's tuning depends on: not what it costs, nor what evaluates it."""
+        """Return the student settings that results depend on; cost settings are left out."""
         found = self._evaluated(student)
         return {key: value for key, value in found.items() if key not in ("engine", "vllm_args")}
 
     def _evaluated(self, student: str) -> dict[str, Any]:
-        """What a student's answers depend on."""
+        """Return what a student's answers depend on."""
         return answered_by(self.plain["students"][student])
 
     def _loads(self, student: str) -> dict[str, Any]:
@@ -151,6 +152,9 @@ class Graph:
             "systems": {name: (student.system, student.system_role) for name, student in study.students.items()},
             "prompts": {arm.prompt: self.work.prompt(arm) for arm in study.arms.values()},
         }
+        changes = [change for arm in study.arms.values() for change in (arm.tune, arm.plan, arm.forced, arm.rejected)]
+        if code := code_hashes(changes):
+            params["intervention_code"] = code
         if study.training.eval_steps:
             outputs += [heldout_file(name) for name in study.tuned_arms()]
             params["eval_rows"] = study.training.eval_rows
@@ -180,9 +184,9 @@ class Graph:
         return Node("preflight", student, tuple(inputs), outputs, params, run, **self._loads(student))
 
     def trials(self, wanted: Sequence[Node]) -> list[Node]:
-        """Return one trial node per student that these nodes load here. Trials belong to no stage; nothing reads them.
+        """Return one trial node per student that these nodes load here.
 
-        Nothing reads them.
+        Trials belong to no stage; nothing reads them.
         """
         tuned: dict[str, bool] = {}
         for node in wanted:

@@ -169,7 +169,7 @@ def runs_elsewhere(config: TeacherConfig | StudentConfig) -> bool:
 
 
 def _model_of(study: Study, node: Node) -> tuple[str, TeacherConfig | StudentConfig] | None:
-    """(place in the recipe, settings) of the model that a piece asks; None if it asks none."""
+    """Return (place in the recipe, settings) of the model that a node calls; None if it calls none."""
     if node.kind == "teach" and study.teachers[node.of].kind == "model":
         return f"teachers.{node.of}", study.teachers[node.of]
     if node.kind == "validate" and study.validation.judge != "none":
@@ -233,7 +233,7 @@ def _make_free(work: StudyRun) -> list[str]:
 
 
 def _ready(work: StudyRun, nodes: Sequence[Node], node: Node) -> bool:
-    """Whether all that a piece needs is complete."""
+    """Return whether all that a piece needs is complete."""
     before = [each for each in upstream(nodes, [node]) if each.name != node.name]
     return all(work.run.state(each).kind == "complete" for each in before)
 

@@ -117,12 +117,6 @@ def buy(
 
     `requests` may be an endless generator.
 
-    `requests` may be an endless generator.
-
-    `requests` may be an endless generator.
-
-    `requests` may be an endless generator.
-
     Raises HandedOver if answers are made elsewhere.
     """
     from tracedistill.engines.budget import Budget

@@ -90,12 +90,6 @@ def check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> di
     """Count how many of each arm's first n texts and verdicts change at other batch sizes.
 
     Missing adapters are tuned first.
-
-    Missing adapters are tuned first.
-
-    Missing adapters are tuned first.
-
-    Missing adapters are tuned first.
     """
     work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
     work.run.claim()
@@ -117,7 +111,7 @@ def check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> di
 
 
 def check_engine(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> dict[str, EngineCheck]:
-    """Arm that vLLM serves -> how many of its first n texts and verdicts transformers writes otherwise."""
+    """Return arm that vLLM serves -> how many of its first n texts and verdicts transformers writes otherwise."""
     work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
     work.run.claim()
     with work.run.lock():

@@ -86,7 +86,7 @@ def teacher_engine(work: StudyRun, teacher: str, config: TeacherConfig) -> Serve
 
 
 def _adapters(work: StudyRun, student: str) -> dict[str, Path]:
-    """The LoRA adapters of a student that are there and that vLLM serves, by run."""
+    """Return the LoRA adapters of a student that are there and that vLLM serves, by run."""
     found = {}
     for name in work.arms_of(student) if work.study.training.method == "lora" else ():
         for seed in range(work.study.training.seeds):
@@ -117,7 +117,7 @@ def _merge(work: StudyRun, student: StudentConfig, run: str, place: Path) -> Pat
 
 
 def _content(work: StudyRun, student: str) -> str | None:
-    """The hash of a student's files, if they are a folder of this machine: its name says nothing of its content."""
+    """Return the hash of a student's local folder, since its name says nothing of its content."""
     if not Path(work.study.students[student].model).expanduser().is_dir():
         return None
     (found,) = work.content_of(student).values() or ({},)

@@ -134,7 +134,7 @@ def _value(item: str, text: str) -> Any:
 
 
 def swept_of(items: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
-    """Return (swept key -> its values, the other overrides). Raises InputError if nothing is swept or a key cannot be.
+    """Return (swept key -> its values, the other overrides).
 
     Raises InputError if nothing is swept or a key cannot be.
     """
@@ -176,7 +176,7 @@ def swept_arms(study: Study, keys: Sequence[str]) -> list[str]:
 
 
 def _with_sources(study: Study, names: Sequence[str]) -> list[str]:
-    """These arms with those that they start from and those whose prompts they are taught by, in the recipe's order."""
+    """Return these arms with those that they start from and those whose prompts teach them, in the recipe's order."""
     needed, queue = set[str](), list(names)
     while queue:
         name = queue.pop()
@@ -188,7 +188,7 @@ def _with_sources(study: Study, names: Sequence[str]) -> list[str]:
 
 
 def _chosen(study: Study, key: str) -> Any:
-    """The value of a varied key as the recipe's reader understands it."""
+    """Return the value of a varied key as the recipe's reader understands it."""
     if key.startswith(PREFIX):
         return getattr(study.training, key.removeprefix(PREFIX))
     name, _, field = key.removeprefix(ARMS).rpartition(".")
@@ -201,7 +201,7 @@ def _variants(
     settings: Sequence[Mapping[str, Any]],
     names: Sequence[str],
 ) -> list[pipeline.LoadedStudy]:
-    """Build the study at each setting, with only these tuned arms and what they need."""
+    """Build the study at each setting, with its tuned arms only."""
     study = loaded.study
     if not study.tuned_arms():
         raise InputError(f"{loaded.recipe}: no arm is tuned, so there is nothing to sweep")

@@ -166,12 +166,6 @@ class Teachers:
         """Yield the traces of a file or of the problems' own rows.
 
         If the recipe does not classify them, their text does.
-
-        If the recipe does not classify them, their text does.
-
-        If the recipe does not classify them, their text does.
-
-        If the recipe does not classify them, their text does.
         """
         path = self._file(config) if config.path else None
         reads: str = config.reads

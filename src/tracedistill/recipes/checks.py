@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Collection
 from typing import Any
 
+from tracedistill.chat.prompts import shows_plan
 from tracedistill.recipes.endpoints import endpoint_faults
 from tracedistill.recipes.inputs import TeacherConfig
 from tracedistill.recipes.methods import check_method
@@ -14,12 +15,6 @@ from tracedistill.recipes.schema import LOCAL, Arm, StudentConfig, Study
 
 Fail = Callable[[str, str], None]
 """(key, message): notes an error."""
-
-PLAN_PROMPTS = frozenset({
-    "trace-of-thought", "trace-of-thought-published", "trace-of-thought-without-hint",
-    "trace-of-thought-without-problem", "trace-of-thought-without-use",
-})  # fmt: skip
-"""Built-in prompts that show a plan; `prompts` lies above the recipes, and a test holds the two together."""
 
 
 def check(study: Study, fail: Fail) -> None:
@@ -134,10 +129,7 @@ def _uses_traces(study: Study, arm: Arm) -> bool:
     shots = arm.prompt == "few-shot" and bool(arm.shots_with_traces)
     tuned = arm.tune not in (None, "none")
     forced = arm.forced not in (None, "own")
-    own = (study.prompts or {}).get(arm.prompt)
-    # what a prompt of the recipe's own shows is read off its text; the built-in ones are told by their names
-    shown = "{steps}" in own if own is not None else arm.prompt in PLAN_PROMPTS
-    return shots or tuned or forced or shown
+    return shots or tuned or forced or shows_plan(arm.prompt, study.prompts or {})
 
 
 def _check_samples(study: Study, name: str, arm: Arm, fail: Fail) -> None:

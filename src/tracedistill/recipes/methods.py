@@ -124,7 +124,7 @@ def _check_numbers(key: str, arm: Arm, fail: Fail) -> None:
 
 
 def _check_beside(study: Study, key: str, arm: Arm, method: Method, fail: Fail) -> None:
-    """What the methods beside imitation leave out."""
+    """Check what methods other than imitation leave out."""
     if arm.mix:
         fail(f"{key}.mix", "mixes rows to imitate; it is of method sft")
     if arm.rationale_weight is not None:
@@ -152,7 +152,7 @@ def _check_beside(study: Study, key: str, arm: Arm, method: Method, fail: Fail) 
 
 
 def _check_start(study: Study, name: str, arm: Arm, fail: Fail) -> None:
-    """The adapter that training starts from is another tuned arm's of this student, and there is no circle."""
+    """Check that training starts from another tuned arm of this student, without a cycle."""
     seen, source = [name], arm.from_
     if source is None:
         return
@@ -178,7 +178,7 @@ def _check_start(study: Study, name: str, arm: Arm, fail: Fail) -> None:
 
 
 def _check_context(study: Study, key: str, arm: Arm, fail: Fail) -> None:
-    """What is shown to whoever is learnt from is the prompt of an untuned arm of the same student."""
+    """Check that the context shown to the teaching model is the prompt of an untuned arm of the same student."""
     if arm.method == "on-policy" and arm.context is None and arm.teacher_model is None:
         fail(
             f"{key}.context",
@@ -197,7 +197,7 @@ def _check_context(study: Study, key: str, arm: Arm, fail: Fail) -> None:
 
 
 def _check_teacher_model(study: Study, key: str, arm: Arm, fail: Fail) -> None:
-    """A teacher whose distribution is learnt runs here, in weights."""
+    """Check that a teacher whose distribution is learnt runs here, as weights."""
     if arm.teacher_model is None:
         return
     teacher = study.students.get(arm.teacher_model)

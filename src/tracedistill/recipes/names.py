@@ -42,6 +42,19 @@ ALIASES = {
 """What people type, from other trainers and clients -> the key that is meant, where a recipe has it at that place."""
 
 
+class NamesOrPaths(frozenset[str]):
+    """Known names of something that may also live outside the package, given as `package.module:name`."""
+
+    def __contains__(self, item: object) -> bool:
+        return super().__contains__(item) or ":" in str(item)
+
+
+def with_more(known: Collection[str], added: Collection[str]) -> Collection[str]:
+    """Return both sets of names together; dotted paths stay allowed if they were."""
+    both = {*known, *added}
+    return NamesOrPaths(both) if isinstance(known, NamesOrPaths) else both
+
+
 def meant(key: Any, known: Collection[str]) -> str:
     """Return the key that a known alias stands for, `; did you mean ...?`; empty if it is none of these."""
     target = ALIASES.get(str(key).lower().replace("-", "_"))

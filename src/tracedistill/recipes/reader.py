@@ -20,6 +20,7 @@ from tracedistill.errors import InputError
 from tracedistill.recipes.checks import Fail, check, near
 from tracedistill.recipes.documents import YamlError, compose, parse
 from tracedistill.recipes.grid import Cell, spread_grid
+from tracedistill.recipes.names import with_more
 from tracedistill.recipes.schema import Study, key_of
 from tracedistill.recipes.shape import below, keys_of
 from tracedistill.recipes.typed import Prepared, validated
@@ -66,11 +67,11 @@ def load(path: Path, overrides: Sequence[str] = (), names: Mapping[str, Collecti
 def _with_own_prompts(names: Mapping[str, Collection[str]], raw: Mapping[str, Any]) -> dict[str, Collection[str]]:
     own = raw.get("prompts")
     added = {str(name) for name in own} if isinstance(own, dict) else set()
-    return {key: {*known, *added} if key.endswith("prompts") else known for key, known in names.items()}
+    return {key: with_more(known, added) if key.endswith("prompts") else known for key, known in names.items()}
 
 
 def _spread_base(raw: dict[str, Any]) -> dict[str, Any]:
-    """Every arm as base updated by its differences."""
+    """Return every arm as base updated by its differences."""
     base, arms = raw.get("base"), raw.get("arms")
     if not isinstance(arms, dict):
         return raw
@@ -140,7 +141,7 @@ class _Faults:
 
 
 def _within(key: str, other: str) -> bool:
-    """Whether a key is another one, or stands below it."""
+    """Return whether a key is another one, or stands below it."""
     return key == other or key.startswith((f"{other}.", f"{other}["))
 
 

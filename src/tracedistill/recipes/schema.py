@@ -410,7 +410,7 @@ class Study:
         return (name, *self.arms[name].mix)
 
     def training_of(self, name: str) -> TrainingConfig:
-        """How an arm is tuned: as `training` says, but for what is the arm's own."""
+        """Return how an arm is tuned: as `training` says, but for what is the arm's own."""
         arm = self.arms[name]
         own = {key: getattr(arm, key) for key in ("learning_rate", "epochs", "max_steps")}
         return replace(self.training, **{key: value for key, value in own.items() if value is not None})

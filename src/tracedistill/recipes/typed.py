@@ -135,7 +135,7 @@ def _at(values: Any, place: Place) -> Any:
 
 
 def _replace(values: Any, place: Place) -> None:
-    """Put what passes in the place of a value: nothing where that does, else the least of its type."""
+    """Put what passes in the place of a value: nothing if that does, else the least of its type."""
     *above, last = place
     holder, key = _at(values, tuple(above)), keys_of(_kind_at(tuple(above))).get(str(last))
     if isinstance(holder, dict) and (key.default is not MISSING if key else keys_of(_kind_at(tuple(above)))):

@@ -21,7 +21,10 @@ APART = ("libraries", "tracedistill", "python", "params")
 
 
 def against_section(view: RunView) -> Section | None:
-    """None where the report is not against a run. A problem flips where one arm answered more of its attempts right."""
+    """Build the section of flipped problems; None if the report is not against a run.
+
+    A problem flips if one arm answered more of its attempts right.
+    """
     if view.against is None:
         return None
     flips: list[tuple[Cell, ...]] = []
@@ -64,7 +67,7 @@ def _flips(view: RunView, now: ArmFacts, before: ArmFacts) -> tuple[list[str], l
 
 
 def _changes(view: RunView, now: ArmFacts, before: ArmFacts) -> Iterator[tuple[str, Cell, Cell]]:
-    """Settings of the arm, and of every piece that was made for it, as the manifests have them."""
+    """Yield the settings of an arm and of every node made for it, from the manifests."""
     yield from _shown_differences({"arm": now.settings}, {"arm": before.settings})
     for stage in ("train", "generate", "score"):
         pair = [view.manifests.get(node_name(stage, arm.name), {}) for arm in (now, before)]

@@ -38,12 +38,12 @@ class Column:
 
 
 def _judged(cell: Callable[[ArmFigures], Cell]) -> Callable[[ArmFigures], Cell]:
-    """The cell where traces are judged, else a dash."""
+    """Return the cell where traces are judged, else a dash."""
     return lambda arm: cell(arm) if arm.judges_traces else None
 
 
 def _given(trace: str) -> Callable[[ArmFigures], Cell]:
-    """P(answer right | trace), the trace being `ok` or `wrong`."""
+    """Return p(answer right | trace), the trace being `ok` or `wrong`."""
     return _judged(lambda arm: percent(getattr(arm.association, f"answer_if_trace_{trace}").value))
 
 
@@ -52,7 +52,7 @@ def _right_traces(arm: ArmFigures) -> Cell:
 
 
 def _cut_off(arm: ArmFigures) -> Cell:
-    """The count, and the other ways in which an attempt did not end by itself."""
+    """Return the count, and the other ways in which an attempt did not end by itself."""
     others = ((arm.too_long, "too long"), (arm.errors, "errors"), (arm.no_plan, "without a plan"))
     told = [f"(+{count} {what})" for count, what in others if count]
     return " ".join([str(arm.cut_off), *told]) if told else arm.cut_off
@@ -85,7 +85,7 @@ PAGE_COLUMNS = tuple(column for column in COLUMNS if column.page)
 
 
 def arms_table(report: Report, *parts: str) -> Table:
-    """The arms and the columns of these parts (none named: of all)."""
+    """Return the arms and the columns of these parts (none named: of all)."""
     columns = [column for column in COLUMNS if not parts or column.part in parts]
     traces = any(column.part == TRACES for column in columns)
     notes = [VOTED] * any(arm.vote for arm in report.arms) + [JOINT_KEY] * traces
@@ -94,7 +94,7 @@ def arms_table(report: Report, *parts: str) -> Table:
 
 
 def counted_label(arm: ArmFigures) -> str:
-    """The arm's name in tables of counts: how many attempts stand behind a vote."""
+    """Return the arm's name for tables of counts, with the number of attempts of a vote."""
     return f"{arm.label} (vote of {arm.attempts} attempts)" if arm.vote else arm.label
 
 
@@ -111,7 +111,7 @@ COMPARED: Mapping[str, Callable[[Comparison], Cell]] = {
 
 
 def comparisons_table(report: Report) -> Table:
-    """The declared comparisons."""
+    """Return the declared comparisons."""
     labels = labels_of(report)
     rows = tuple(
         (f"{labels[entry.first]} - {labels[entry.second]}", *(cell(entry) for cell in COMPARED.values()))
@@ -150,12 +150,12 @@ def arm_row(arm: ArmFigures) -> dict[str, Any]:
 
 
 def comparison_row(entry: Comparison) -> dict[str, Any]:
-    """All figures of one comparison that are one figure each."""
+    """Return all figures of one comparison that are one figure each."""
     return {name: getattr(entry, name) for name in _flat(Comparison)}
 
 
 def _flat(kind: type[Any]) -> tuple[str, ...]:
-    """The fields of a record that hold text or one figure."""
+    """Return the fields of a record that hold text or one figure."""
     plain = ("str", "int", "float", "bool", "Kind")
     return tuple(item.name for item in dataclasses.fields(kind) if str(item.type).removesuffix(" | None") in plain)
 

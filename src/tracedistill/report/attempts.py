@@ -94,7 +94,7 @@ COLUMN_NAMES = tuple(each.name for each in fields(Columns) if each.name != "ids"
 
 
 def kept(columns: Columns, ids: Collection[str]) -> Columns:
-    """The attempts at these problems alone, in the same order."""
+    """Return the attempts at these problems alone, in the same order."""
     if all(problem_id in ids for problem_id in columns.ids):
         return columns
     inside = np.fromiter((problem_id in ids for problem_id in columns.ids), dtype=np.bool_, count=len(columns.ids))
@@ -148,7 +148,7 @@ class _Line(msgspec.Struct):
 
 
 def read_columns(path: Path) -> Columns:
-    """All attempts of attempts/<arm>.jsonl; InputError names file and line."""
+    """Read all attempts of attempts/<arm>.jsonl. Raises InputError naming file and line."""
     offsets: list[int] = []
 
     def lines() -> Iterator[_Line]:
@@ -181,7 +181,7 @@ def read_columns(path: Path) -> Columns:
 
 
 def read_row(path: Path, offset: int) -> dict[str, Any]:
-    """The attempt whose line begins at this byte."""
+    """Return the attempt whose line begins at this byte."""
     with path.open("rb") as stream:
         stream.seek(offset)
         row: dict[str, Any] = json.loads(stream.readline())
@@ -189,7 +189,7 @@ def read_row(path: Path, offset: int) -> dict[str, Any]:
 
 
 def columns_of(rows: Iterable[Mapping[str, Any]]) -> Columns:
-    """Lines of attempts/<arm>.jsonl as columns; ValueError for what is no attempt."""
+    """Read lines of attempts/<arm>.jsonl as columns. Raises ValueError if a line is not an attempt."""
     return _collect(msgspec.convert(row, _Line) for row in rows)
 
 

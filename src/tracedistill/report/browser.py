@@ -84,7 +84,7 @@ class ShownProblem:
 
 
 def browse(view: RunView, task: Task, budget: int = BYTES_SHOWN) -> list[ShownProblem]:
-    """A seeded choice of problems, half of them such on which arms disagree, with every arm's first attempt."""
+    """Choose problems by seed, half of them with disagreeing arms, with every arm's first attempt."""
     problems = view.problems()
     arms = [(place, view.attempts(arm.name)) for place, arm in enumerate(view.arms)]
     first = [{columns.ids[p]: row for p, row in _first_rows(columns)} for _, columns in arms]
@@ -107,7 +107,7 @@ def browse(view: RunView, task: Task, budget: int = BYTES_SHOWN) -> list[ShownPr
 
 
 def _order(view: RunView, arms: Iterable[tuple[int, Columns]], problems: Mapping[str, Problem]) -> list[str]:
-    """Problems to show, at most PROBLEMS_SHOWN: drawn, disagreements and others in turn."""
+    """Choose at most PROBLEMS_SHOWN problems: disagreements and others in turn."""
     outcomes: dict[str, set[int]] = {}
     for _, columns in arms:
         for place, row in _first_rows(columns):
@@ -125,13 +125,13 @@ def _draw(seed: int, problem_id: str) -> bytes:
 
 
 def _first_rows(columns: Columns) -> list[tuple[int, int]]:
-    """(problem, row) of each problem's first attempt."""
+    """Return (problem, row) of each problem's first attempt."""
     _, rows = np.unique(columns.problem, return_index=True)
     return [(int(columns.problem[row]), int(row)) for row in rows]
 
 
 def _right_counts(columns: Columns) -> npt.NDArray[np.int64]:
-    """Per problem: right attempts and all attempts."""
+    """Count right attempts and all attempts per problem."""
     size = len(columns.ids)
     every = np.bincount(columns.problem, minlength=size)
     return np.stack([np.bincount(columns.problem[columns.right], minlength=size), every], axis=1)
@@ -161,7 +161,7 @@ def _reading(task: Task, arm: int, row: Mapping[str, Any], counts: npt.NDArray[n
 
 
 def _pieces(task: Task, text: str, verdicts: Iterable[Mapping[str, Any]]) -> tuple[Piece, ...]:
-    """The text cut where its steps stand; a step that does not stand there word by word is left unmarked."""
+    """Cut the text at its steps; a step that does not occur word by word stays unmarked."""
     body = split(text).trace
     outcomes = {one["index"]: one["outcome"] for one in verdicts}
     steps = task.parse_trace(body).steps if outcomes and body else ()
@@ -191,7 +191,7 @@ def _shown(task: Task, problem: Problem, readings: tuple[ShownAttempt, ...]) -> 
 
 
 def _bytes(item: ShownProblem) -> int:
-    """About what the page spends on a problem."""
+    """Estimate the bytes that the page spends on a problem."""
     texts = [item.question, item.text, item.gold, item.gold_trace]
     for one in item.readings:
         texts += [one.said, one.why, *(piece.text for piece in one.pieces), *(why for _, why in one.steps)]

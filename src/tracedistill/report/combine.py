@@ -15,7 +15,7 @@ from tracedistill.report.runs import ArmFacts, Pair, RunView
 
 
 def combine(views: Sequence[RunView], against: RunView | None = None) -> RunView:
-    """One view over several runs, each arm's attempts at the common problems.
+    """Combine several runs into one view, with each arm's attempts at the common problems.
 
     A problem is common where every run asked it with the same question, context and gold. Compared are arms of the
     same name between runs, and each run's own pairs; with `against` only the former, each with that run.
@@ -51,7 +51,7 @@ def combine(views: Sequence[RunView], against: RunView | None = None) -> RunView
 
 
 def same_arms(view: RunView) -> list[tuple[ArmFacts, ArmFacts]]:
-    """Of a view with `against`: (arm, the arm of the same name in the other run)."""
+    """Return (arm, the arm of the same name in the other run) of a view with `against`."""
     others = {arm.own: arm for arm in view.arms if arm.name == f"{view.against}/{arm.own}"}
     return [(arm, others[arm.own]) for arm in view.arms if arm.own in others and arm is not others[arm.own]]
 
@@ -68,7 +68,7 @@ def _check(views: Sequence[RunView]) -> None:
 
 
 def _labels(views: Sequence[RunView]) -> list[str]:
-    """The shortest kind of name that tells the runs apart: the study's, the folder's, the whole path."""
+    """Choose the shortest kind of name that separates the runs: the study's, the folder's, the whole path."""
     for names in (
         [view.name for view in views],
         [view.folder.resolve().name for view in views],
@@ -98,7 +98,7 @@ def _common(views: Sequence[RunView], labels: Sequence[str]) -> tuple[frozenset[
 
 
 def _asked(view: RunView) -> dict[str, Problem]:
-    """Problems that every arm of the run has attempts at: the others cannot be paired."""
+    """Return problems that every arm of the run has attempts at: the others cannot be paired."""
     tried = [set(view.attempts(arm.name).ids) for arm in view.arms]
     return {key: problem for key, problem in view.problems().items() if all(key in ids for ids in tried)}
 
@@ -108,7 +108,7 @@ def _content(problem: Problem) -> tuple[object, ...]:
 
 
 def _pairs(views: Sequence[RunView], labels: Sequence[str], against: bool) -> tuple[Pair, ...]:
-    """Arms of the same name: with the last run (against), else with the first run that has one."""
+    """Return the arms of the same name: with the last run (against), else with the first run that has one."""
     pairs: list[Pair] = []
     if not against:
         for label, view in zip(labels, views, strict=True):
@@ -127,7 +127,7 @@ def _pairs(views: Sequence[RunView], labels: Sequence[str], against: bool) -> tu
 
 
 def _assembly(views: Sequence[RunView], labels: Sequence[str]) -> Mapping[str, Any] | None:
-    """What arms were tuned on and shown, under their names here."""
+    """Return what arms were tuned on and shown, under their names here."""
     known = [(label, view.assembly) for label, view in zip(labels, views, strict=True) if view.assembly is not None]
     if not known:
         return None

@@ -12,7 +12,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]], heads: Sequence[str] = ()) -> str:
-    """Rows as CSV under their own keys (`heads` where there is no row); names that look like formulas are text."""
+    """Write rows as CSV under their own keys (`heads` if there are none); names that look like formulas become text."""
     every = [dict(row) for row in rows]
     columns = list(dict.fromkeys(key for row in every for key in row)) or list(heads)
     stream = io.StringIO()
@@ -23,7 +23,7 @@ def csv_text(rows: Iterable[Mapping[str, Any]], heads: Sequence[str] = ()) -> st
 
 
 def _safe(value: Any) -> Any:
-    """Text that begins like a formula gets the apostrophe with which a spreadsheet marks text; figures stay figures."""
+    """Prefix text that looks like a formula with an apostrophe; figures stay figures."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -25,7 +25,7 @@ QUERIES = 1_000
 
 
 def decision(view: RunView, report: Report) -> list[str]:
-    """Sentences for the head of the page: what spoils the study, else the decision and what the trace teaches.
+    """Write the sentences at the head of the page: what spoils the study, else the decision and what the trace teaches.
 
     Empty where nothing was tuned, or nothing prompted, and nothing is amiss.
     """
@@ -70,7 +70,7 @@ def _spoilt(view: RunView, arms: Sequence[ArmFigures]) -> str:
 
 
 def _task_unnamed(view: RunView) -> bool:
-    """Whether the texts of one's own data are no questions and nothing else tells an untuned student what to do."""
+    """Return whether the user's texts are not questions and nothing else tells an untuned student what to do."""
     recipe = view.recipe or {}
     task = recipe.get("task") or {}
     if task.get("name") != "file" or task.get("instruction") or recipe.get("prompts"):
@@ -115,7 +115,7 @@ def _share(arm: ArmFigures) -> str:
 
 
 def _to_know(entry: Comparison) -> str:
-    """How many problems, or seeds, it would take to know a difference such as the one seen."""
+    """Say how many problems or seeds a difference of the observed size would need."""
     effect, discordance = abs(entry.difference), entry.discordance
     if entry.single_seed:
         seeds = " and three seeds per tuned arm (training.seeds), since one adapter may be a lucky one"
@@ -137,7 +137,10 @@ def _to_know(entry: Comparison) -> str:
 
 
 def _problems_for(effect: float, discordance: float) -> int | None:
-    """Problems from which the paired test finds an effect with the power asked; None: more than anybody has."""
+    """Return the number of problems at which the paired test finds an effect with the required power.
+
+    None: too many.
+    """
     low, high = 1, 10
     while stats.paired_power(high, effect, discordance) < POWER:
         low, high = high, high * 2
@@ -150,7 +153,7 @@ def _problems_for(effect: float, discordance: float) -> int | None:
 
 
 def _cost(view: RunView, tuned: ArmFigures, prompted: ArmFigures) -> str:
-    """What 1,000 queries cost each way: money where the recipe has prices, else tokens."""
+    """Say what 1,000 queries cost each way: in money if the recipe has prices, else in tokens."""
     one, other = (cost_of(view, view.arm(arm.name)) for arm in (tuned, prompted))
     for place, shown in ((0, dollars), (1, number)):
         each = one.each[place], other.each[place]
@@ -177,7 +180,7 @@ def _once(one: Cost, other: Cost, place: int, unit: str) -> str:
 
 
 def _trace(view: RunView, arms: Sequence[ArmFigures]) -> list[str]:
-    """The arm tuned on right traces against the one tuned on answers alone, of one student."""
+    """Compare the arm tuned on right traces with the one tuned on answers alone, of one student."""
     for traced in (arm for arm in arms if arm.tune == "correct"):
         alone = next((arm for arm in arms if arm.tune == "none" and arm.student == traced.student), None)
         entry = None if alone is None else compare_pair(view, traced.name, alone.name)

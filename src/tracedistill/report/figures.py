@@ -59,7 +59,7 @@ def build(view: RunView, out: Path | None = None) -> Report:
 
 
 def _check_problems(view: RunView, problems: Mapping[str, Problem]) -> None:
-    """InputError where an arm has attempts at a problem that the run does not have: a file was cut or exchanged."""
+    """Check that the run has every problem of an arm's attempts. Raises InputError otherwise."""
     checked: set[int] = set()  # arms mostly share their ids
     for arm in view.arms:
         ids = view.attempts(arm.name).ids
@@ -73,13 +73,13 @@ def _check_problems(view: RunView, problems: Mapping[str, Problem]) -> None:
 
 
 def counts_of(codes: Codes, names: tuple[str, ...]) -> dict[str, int]:
-    """How often each code stands in a column."""
+    """Count how often each code occurs in a column."""
     counted = np.bincount(codes.astype(np.intp), minlength=len(names))
     return {name: int(counted[place]) for place, name in enumerate(names)}
 
 
 def training_seconds(arm: ArmFacts, stages: Mapping[str, float]) -> float | None:
-    """Seconds of tuning the arm's own adapters, all seeds together; None where none was tuned."""
+    """Return the seconds of tuning the arm's own adapters, all seeds together; None if none was tuned."""
     nodes = {split_node_name(node): seconds for node, seconds in stages.items()}
     found = [seconds for (kind, run), seconds in nodes.items() if kind == "train" and arm_of_run(run) == arm.name]
     return sum(found) if found else None
@@ -148,14 +148,17 @@ def _arm(view: RunView, arm: ArmFacts, assembly: Assembly, stages: Mapping[str, 
 
 
 def _candidates(rows: Columns) -> int | None:
-    """Attempts whose candidate reading is right; None where no attempt has one: the set of answers is open."""
+    """Count the attempts whose candidate reading is right; None if the set of answers is open."""
     if (rows.candidate == ANSWERS.index("missing")).all():
         return None
     return int((rows.candidate == ANSWERS.index("correct")).sum())
 
 
 def _accuracy(rows: Columns, *, vote: bool) -> stats.Accuracy:
-    """Shares of right answers with intervals; of several attempts per problem clustered, as the sections have them."""
+    """Return the shares of right answers with intervals.
+
+    Of several attempts per problem clustered, as the sections have them.
+    """
     ended = ~rows.cut_off
     return stats.Accuracy(
         raw=as_share(right_share(rows, vote=vote)),
@@ -186,7 +189,7 @@ def _sizes(view: RunView, problems: Mapping[str, Problem]) -> Sizes:
 
 
 def _by_category(view: RunView, strata: Mapping[str, str]) -> dict[str, dict[str, tuple[int, int, int]]]:
-    """Per stratum and arm: n, right answers, right traces."""
+    """Return per stratum and arm: n, right answers, right traces."""
     names = sorted(set(strata.values()))
     place = {name: number for number, name in enumerate(names)}
     out: dict[str, dict[str, tuple[int, int, int]]] = {}
@@ -206,7 +209,7 @@ def _by_category(view: RunView, strata: Mapping[str, str]) -> dict[str, dict[str
 
 
 def _majority(problems: Mapping[str, Problem], strata: Mapping[str, str]) -> Baseline:
-    """What guessing the most frequent answer and category would get on these problems."""
+    """Return what guessing the most frequent answer and category would get on these problems."""
     answers = Counter(", ".join(sorted(problem.answers)) for problem in problems.values())
     n = max(1, len(problems))
     (answer, answered), (category, counted) = (

@@ -22,7 +22,7 @@ ONE_ADAPTER = (
 
 
 def findings(report: Report) -> list[str]:
-    """One sentence per comparison that the declared family's corrected test supports, or that nothing was found.
+    """Write one sentence per comparison that the corrected test supports, or that nothing was found.
 
     Before these, arms whose figures hold calls that failed.
     """
@@ -49,7 +49,7 @@ def findings(report: Report) -> list[str]:
 
 
 def _failed_calls(report: Report) -> list[str]:
-    """Arms of endpoints with calls that brought nothing: they count as wrong answers and are none."""
+    """Report endpoint arms with failed calls, which count as wrong answers without being any."""
     return [
         f"{arm.name}: {arm.errors} of {arm.attempts} calls to its endpoint failed or were refused and count "
         "as no answer, so its accuracy is too low. Run the same command to retry the failed ones."
@@ -59,7 +59,7 @@ def _failed_calls(report: Report) -> list[str]:
 
 
 def limits(report: Report) -> list[str]:
-    """What must be said beside the findings so that nobody reads more into them."""
+    """Write what must be read beside the findings."""
     tuned = [arm for arm in report.arms if arm.kind in ("tuned", "served")]
     said = _one_seed(tuned)
     untuned = [arm for arm in report.arms if arm.kind == "in context" and arm.prompt != "few-shot"]
@@ -119,7 +119,7 @@ def limits(report: Report) -> list[str]:
 
 
 def _one_seed(tuned: Sequence[ArmFigures]) -> list[str]:
-    """What one seed cannot say, of all tuned arms or of those that have no more."""
+    """Say what one seed cannot show, for all tuned arms or for those without more."""
     alone = [arm.name for arm in tuned if arm.seeds == 1]
     if not alone or len(alone) == len(tuned):
         return [ONE_ADAPTER] * bool(alone)
@@ -127,7 +127,7 @@ def _one_seed(tuned: Sequence[ArmFigures]) -> list[str]:
 
 
 def _plans_with_answers(report: Report) -> list[str]:
-    """How often the steps that arms show contain the answer; a sentence each, or one for all where they are many."""
+    """Say how often the shown steps contain the answer: one sentence per arm, or one for all if there are many."""
     shown = [(arm.name, arm.plan) for arm in report.arms if arm.plan is not None and arm.plan.traces]
     shares = {name: plan.holding_answer / plan.traces for name, plan in shown}
     oracles = [name for name, plan in shown if plan.oracle]
@@ -149,6 +149,6 @@ def _plans_with_answers(report: Report) -> list[str]:
 
 
 def named(pairs: Sequence[Sequence[str]]) -> str:
-    """Pairs of arms in a sentence: the first ones by name, the rest by number."""
+    """List pairs of arms in a sentence: the first by name, the rest by number."""
     shown = ", ".join(f"{first} - {second}" for first, second in pairs[:PAIRS_NAMED])
     return shown + (f" and {len(pairs) - PAIRS_NAMED} more" if len(pairs) > PAIRS_NAMED else "")

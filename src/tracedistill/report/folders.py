@@ -37,7 +37,7 @@ def report_folders(
 
 
 def with_pairs(view: RunView, pairs: Sequence[str]) -> RunView:
-    """The view with other comparisons: `FIRST,SECOND` each; unchanged without any."""
+    """Return the view with these comparisons (`FIRST,SECOND` each); unchanged if there are none."""
     if not pairs:
         return view
     chosen = []
@@ -52,7 +52,7 @@ def with_pairs(view: RunView, pairs: Sequence[str]) -> RunView:
 
 
 def _mark_stale(folder: Path) -> None:
-    """A study's own report that came out otherwise (an arm was imported, a newer version): made again by the next run.
+    """Mark a study's own report as stale after an import or an upgrade, so that the next run makes it again.
 
     Without this the run would take the report for damaged.
     """

@@ -7,7 +7,7 @@ from tracedistill.stats import Difference, Interval, Mean, Share
 
 
 def cell_text(cell: Cell, dash: str = "-") -> str:
-    """A cell for people: thousands apart, three digits of a fraction, a dash where there is nothing."""
+    """Format a cell: thousands separators, three digits of a fraction, a dash if empty."""
     if cell is None:
         return dash
     if isinstance(cell, bool):
@@ -20,39 +20,39 @@ def cell_text(cell: Cell, dash: str = "-") -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share in percent, one decimal; a dash where there is none."""
+    """Format a share in percent with one decimal; a dash if there is none."""
     return "-" if share is None else f"{100 * share:.1f}%"
 
 
 def p_relation(p: float) -> str:
-    """A p value for the middle of a sentence: `= 0.0123` or `< 0.0001`."""
+    """Format a p value within a sentence: `= 0.0123` or `< 0.0001`."""
     return p_value(p) if p < 0.0001 else f"= {p_value(p)}"
 
 
 def points(share: float) -> str:
-    """A share in points, one decimal."""
+    """Format a share in points with one decimal."""
     return f"{100 * share:.1f}"
 
 
 def p_value(p: float) -> str:
-    """A p value for people."""
+    """Format a p value."""
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def between(low: float | None, high: float | None) -> str | None:
-    """The ends of an interval of shares, in percent without the sign."""
+    """Format the ends of an interval of shares, in percent without the sign."""
     return None if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def of_share(found: Share) -> tuple[str | None, str | None, int]:
-    """A share's value, interval and n as three cells; no value and no interval where there is nothing."""
+    """Format a share's value, interval and n as three cells; no value and interval if there is nothing."""
     if found.value is None:
         return None, None, 0
     return percent(found.value), between(found.low, found.high), found.n
 
 
 def of_mean(found: Mean) -> tuple[str | None, str | None, int]:
-    """A mean's value, interval (kept within 0 to 1) and n as three cells."""
+    """Format a mean's value, interval (kept within 0 to 1) and n as three cells."""
     if found.value is None:
         return None, None, 0
     if found.low is None or found.high is None:
@@ -61,19 +61,19 @@ def of_mean(found: Mean) -> tuple[str | None, str | None, int]:
 
 
 def gain(found: Difference) -> str:
-    """A difference in points with its interval."""
+    """Format a difference in points with its interval."""
     return f"{100 * found.estimate:+.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
 
 def ratio(value: float | None, interval: Interval | None) -> str | None:
-    """An odds ratio with its interval."""
+    """Format an odds ratio with its interval."""
     if value is None:
         return None
     return number(value) if interval is None else f"{number(value)} ({number(interval.low)} to {number(interval.high)})"
 
 
 def number(value: float | None) -> str | None:
-    """A figure with three digits that mean something; thousands apart."""
+    """Format a figure with three significant digits and thousands separators."""
     if value is None:
         return None
     if value == 0:
@@ -84,7 +84,7 @@ def number(value: float | None) -> str | None:
 
 
 def dollars(value: float | None) -> str | None:
-    """US dollars: cents where they matter, more digits where they are all there is."""
+    """Format US dollars: cents if they matter, more digits for small amounts."""
     if value is None:
         return None
     return f"${value:,.2f}" if value == 0 or abs(value) >= 1 else f"${value:.3g}"

@@ -27,7 +27,7 @@ LONG = 40
 def page(
     report: Report, shown: Sequence[ShownProblem], manifests: Mapping[str, Mapping[str, Any]] | None = None
 ) -> str:
-    """The page as text; `shown`: attempts to read, `manifests`: what was made, by node."""
+    """Render the page as text. `shown`: attempts to read; `manifests`: by node."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -74,7 +74,7 @@ def page(
 
 
 def _made(manifests: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One line per piece of the run: seconds, and the content hash of its first output."""
+    """Return one line per node of the run: seconds, and the content hash of its first output."""
     lines = []
     for node, manifest in manifests.items():
         name, facts = next(iter(manifest.get("outputs", {}).items()), ("", {"sha256": ""}))
@@ -83,7 +83,7 @@ def _made(manifests: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _forest(comparisons: Sequence[Comparison], labels: Mapping[str, str]) -> dict[str, Any]:
-    """Places of the forest plot, in percent of its width; the axis holds every interval and zero."""
+    """Place the forest plot in percent of its width; the axis contains every interval and zero."""
     if not comparisons:
         return {"rows": [], "ticks": []}
     widest = max(0.05, *(max(abs(entry.low), abs(entry.high)) for entry in comparisons))
@@ -112,7 +112,7 @@ def _forest(comparisons: Sequence[Comparison], labels: Mapping[str, str]) -> dic
 
 
 def _mosaic(arm: ArmFigures) -> dict[str, Any]:
-    """Widths: trace right or not; heights: answer right or not, within each."""
+    """Size the mosaic. Widths: trace right or not; heights: answer right or not, within each."""
     both, trace_only, answer_only, neither = arm.joint
     ok, wrong = both + trace_only, answer_only + neither
     n = max(1, ok + wrong)

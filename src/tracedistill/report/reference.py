@@ -64,7 +64,7 @@ def reference() -> str:
 
 
 def _records(kind: Any, seen: dict[Any, None] | None = None) -> dict[Any, None]:
-    """The records that this one is made of, itself first, each once."""
+    """Return the records that this one is made of, itself first, each once."""
     found: dict[Any, None] = {} if seen is None else seen
     if dataclasses.is_dataclass(kind):
         if kind not in found:
@@ -78,20 +78,20 @@ def _records(kind: Any, seen: dict[Any, None] | None = None) -> dict[Any, None]:
 
 
 def _said(kind: Any) -> Iterator[str]:
-    """What a record's docstring says, a paragraph a line."""
+    """Yield what a record's docstring says, a paragraph a line."""
     for number, paragraph in enumerate((inspect.getdoc(kind) or "").split("\n\n")):
         yield from [""] * bool(number)
         yield " ".join(paragraph.split())
 
 
 def _docs(kind: Any) -> dict[str, str]:
-    """Field -> meaning, of fields from a parent too."""
+    """Return field -> meaning, of fields from a parent too."""
     parents = [parent for parent in reversed(kind.__mro__) if dataclasses.is_dataclass(parent)]
     return {field: meaning for parent in parents for field, meaning in docs_of(parent).items()}
 
 
 def _type(kind: Any) -> str:
-    """A type as a reader of JSON understands it."""
+    """Return a type as a reader of JSON understands it."""
     origin, arguments = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind):
         return f"[{typing.cast(type, kind).__name__}](#{typing.cast(type, kind).__name__.lower()})"

@@ -96,21 +96,21 @@ class RunView:
     _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def arm(self, name: str) -> ArmFacts:
-        """The arm of this name; KeyError where there is none."""
+        """Return the arm of this name; KeyError if there is none."""
         for arm in self.arms:
             if arm.name == name:
                 return arm
         raise KeyError(name)
 
     def problems(self) -> Mapping[str, Problem]:
-        """The problems that were asked, by id (a study's test problems)."""
+        """Return the problems that were asked, by id (a study's test problems)."""
         if "problems" not in self._cache:
             self._cache["problems"] = self._read_problems()
         found: Mapping[str, Problem] = self._cache["problems"]
         return found
 
     def attempts(self, arm: str) -> Columns:
-        """An arm's attempts, read once; arms with the same problems in the same order share one `ids`."""
+        """Return an arm's attempts, read once; arms with the same problems in the same order share one `ids`."""
         known: dict[str, Columns] = self._cache.setdefault("attempts", {})
         if arm not in known:
             self.keep(arm, read_columns(self.arm(arm).path))
@@ -125,7 +125,7 @@ class RunView:
         known[name] = replace(columns, ids=same)
 
     def once(self, key: str, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made once per view: for figures that several parts of the report need."""
+        """Return what `make` returns, made once per view, for figures that several parts need."""
         if key not in self._cache:
             self._cache[key] = make()
         return self._cache[key]
@@ -143,7 +143,7 @@ def view_of_study(
     teachers: Sequence[str] = (),
     problems: Mapping[str, Problem] | None = None,
 ) -> RunView:
-    """The view of a study whose attempts are complete; `problems`: its test problems, where they are at hand."""
+    """Open a study whose attempts are complete. `problems`: its test problems, if loaded."""
     view = _view_of_recipe(folder or study.folder, resolved(study), tuple(teachers))
     if problems is not None:
         view._cache["problems"] = problems
@@ -151,7 +151,7 @@ def view_of_study(
 
 
 def view_of_folder(folder: Path) -> RunView:
-    """The view of a run folder alone. InputError where it is none, holds no attempts, or fits nothing."""
+    """Open a run folder alone. Raises InputError if it is not a run folder or has no attempts."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such run folder; give a run folder or a recipe (.yaml)")
     recipe = _recipe_of(folder)
@@ -236,7 +236,7 @@ def _imported_arms(folder: Path, imported: Mapping[str, Any], taken: Sequence[st
 
 
 def manifests_of(folder: Path) -> dict[str, Any]:
-    """Node -> manifest of everything made in a run folder but the report, which is made from the others."""
+    """Return node -> manifest of everything made in a run folder but the report, which is made from the others."""
     found = {}
     for path in sorted(folder.rglob("*.manifest.json")):
         manifest = read_json(path)
@@ -250,7 +250,7 @@ def manifests_of(folder: Path) -> dict[str, Any]:
 
 
 def _recipe_of(folder: Path) -> Mapping[str, Any] | None:
-    """The resolved recipe of the newest manifest: older pieces were made before arms were added."""
+    """Return the resolved recipe of the newest manifest: older pieces were made before arms were added."""
     path = folder / "report.json.manifest.json"
     manifests = [*manifests_of(folder).values(), *([read_json(path)] if path.exists() else [])]
     with_recipe = [manifest for manifest in manifests if "recipe" in manifest]

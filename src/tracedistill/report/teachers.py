@@ -23,7 +23,7 @@ CAUSES = 12
 
 
 def teacher_figures(recipe: Mapping[str, Any], folder: Path, name: str) -> TeacherFigures:
-    """Return one teacher's requests, failures by cause, tokens, money, and what was accepted of its traces.
+    """Collect one teacher's requests, failures by cause, tokens, money, and accepted traces by difficulty and length.
 
     Counts of calls are None for teachers that call no model, as for traces made before usage was written down.
     """
@@ -78,7 +78,7 @@ def without_leaks(path: Path, rows: Columns, problems: Mapping[str, Problem]) ->
 
 
 def _kept(rows: Columns, out: set[str]) -> tuple[int, int, int, stats.Share]:
-    """The figures of KeptAccuracy: samples of one problem are clustered."""
+    """Return the figures of KeptAccuracy: samples of one problem are clustered."""
     rows = kept(rows, set(rows.ids) - out)
     correct = int(np.count_nonzero(rows.right))
     if len(rows.ids) == rows.n:

@@ -51,7 +51,7 @@ def print_report(folder: Path, console: Console | None = None, sections: Collect
 
 
 def print_section(section: Section, console: Console, *, whole: bool = True) -> None:
-    """Print one section, whatever it holds. `whole` False: only the rows with flagged cells."""
+    """Print one section with flagged cells in red. `whole` False: only rows with such cells."""
     if whole:
         console.print(escape(section.title), style="bold")
         for note in section.notes:

@@ -44,7 +44,7 @@ def _table(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _distinct(heads: Iterable[str]) -> list[str]:
-    """Heads of which none stands twice: `n`, `n (2)`."""
+    """Make heads distinct: `n`, `n (2)`."""
     seen: dict[str, int] = {}
     out = []
     for head in heads:

@@ -63,12 +63,6 @@ def cohen_kappa(first: Sequence[L], second: Sequence[L]) -> float | None:
     """Compute Cohen's kappa of two raters, unweighted.
 
     None without units, or if both always give the same single label.
-
-    None without units, or if both always give the same single label.
-
-    None without units, or if both always give the same single label.
-
-    None without units, or if both always give the same single label.
     """
     _check(first, second)
     n = len(first)

@@ -14,12 +14,6 @@ def sample_of(store: ReviewStore, n: int, seed: int, *, task: str = "", teacher:
     """Draw n random traces of each teacher (or of one) and return their places.
 
     Equal seeds and traces give equal samples.
-
-    Equal seeds and traces give equal samples.
-
-    Equal seeds and traces give equal samples.
-
-    Equal seeds and traces give equal samples.
     """
     key = drawn(store, n, seed, task, teacher)
     return [item for (item,) in store.rows("SELECT item FROM samples WHERE key = ?", key)]

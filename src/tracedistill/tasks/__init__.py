@@ -10,7 +10,7 @@ from tracedistill.errors import InputError
 from tracedistill.files import content_id, file_hash
 from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
 
-__all__ = ["TASKS", "ParsedTrace", "Policy", "Source", "Task", "code_hash", "get_task"]
+__all__ = ["TASKS", "ParsedTrace", "Policy", "Source", "Task", "code_hash", "get_task", "module_hash"]
 
 TASKS: dict[str, str] = {
     "acre": "tracedistill.tasks.acre.task:Acre",
@@ -30,13 +30,13 @@ TASKS: dict[str, str] = {
 
 
 def code_hash(name: str) -> str:
-    """Return a hash of the code of a task that lives outside the package; empty for the tasks of this package.
+    """Return a hash of the code of a task that lives outside the package; empty for the tasks of this package."""
+    return "" if name in TASKS else module_hash(type(get_task(name)).__module__)
 
-    Of a task in a package of the user's own, all modules of that package count.
-    """
-    if name in TASKS:
-        return ""
-    module = sys.modules[type(get_task(name)).__module__]
+
+def module_hash(name: str) -> str:
+    """Return a hash of the code of an imported module; of one in a package, all modules of that package count."""
+    module = sys.modules[name]
     top = sys.modules[module.__name__.partition(".")[0]]
     folders = [Path(entry) for entry in getattr(top, "__path__", ())]
     files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]

@@ -75,12 +75,6 @@ class Task(ABC):
         """Yield problems of one split in the source's order, each with a stable id.
 
         Raises InputError naming file and row.
-
-        Raises InputError naming file and row.
-
-        Raises InputError naming file and row.
-
-        Raises InputError naming file and row.
         """
 
     @abstractmethod
@@ -204,7 +198,7 @@ class Task(ABC):
         texts: list[str],  # noqa: ARG002
         policy: Policy = "default",  # noqa: ARG002
     ) -> dict[str, float]:
-        """Return further figures of this task's field over all outputs (ROUGE-L, F1, ...), in percent; empty for most.
+        """Return further figures of this task's field over all outputs (ROUGE-L, F1, ...), in percent.
 
         Empty for most.
         """

@@ -92,12 +92,6 @@ class MultipleChoice(Task):
         """Judge the letter of the final statement. `candidate`: exactly one choice is named anywhere.
 
         There is one policy only.
-
-        There is one policy only.
-
-        There is one policy only.
-
-        There is one policy only.
         """
         gold = problem.answers[0] if problem.answers else ""
         return answers.judge(gold, text, problem.question, CHOICE, self.closed_answers(problem))

@@ -83,7 +83,7 @@ def read_plan(text: str) -> tuple[Step, ...]:
 
 
 def make_steps(texts: Sequence[str]) -> tuple[Step, ...]:
-    """Classify given texts as steps: calculation with result, or text; all `plan` if none calculates and most instruct.
+    """Classify given texts as steps: calculation with result, or text.
 
     All `plan` if none calculates and most instruct.
     """

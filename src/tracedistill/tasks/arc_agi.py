@@ -48,12 +48,6 @@ class ArcAgi(Task):
         """Yield problems of a split from `<data_dir>/other/arc_agi1_<split>.jsonl.gz` or the hub.
 
         Raises InputError for bad grids.
-
-        Raises InputError for bad grids.
-
-        Raises InputError for bad grids.
-
-        Raises InputError for bad grids.
         """
         if split not in self.splits:
             raise InputError(f"task arc_agi has no split '{split}'; known: {', '.join(self.splits)}")

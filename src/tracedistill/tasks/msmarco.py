@@ -135,12 +135,6 @@ class MsMarco(Task):
         """Judge the type and exactly the best-overlap passage.
 
         Figure `selected`: whether the annotator's passage was cited.
-
-        Figure `selected`: whether the annotator's passage was cited.
-
-        Figure `selected`: whether the annotator's passage was cited.
-
-        Figure `selected`: whether the annotator's passage was cited.
         """
         verdict = judge_class_retrieval(problem, steps)
         used = {normalise_fact(problem.context[index]) for index in problem.meta.get("selected", [])}

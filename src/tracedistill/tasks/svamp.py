@@ -86,12 +86,6 @@ def equation_steps(equation: str) -> list[str]:
     """Convert `( ( 5.0 + 3.0 ) * 2.0 )` to `5 + 3 = 8` and `8 * 2 = 16`; `8.0` has none.
 
     Raises ValueError if not bracketed.
-
-    Raises ValueError if not bracketed.
-
-    Raises ValueError if not bracketed.
-
-    Raises ValueError if not bracketed.
     """
     parts = _PART.findall(equation)
     if "".join(parts) != "".join(equation.split()):

@@ -274,12 +274,6 @@ def second_checker(name: str) -> SecondChecker:
     """Return the checker of this name: `math-verify` on the whole output, in its guarded process.
 
     Raises InputError for others.
-
-    Raises InputError for others.
-
-    Raises InputError for others.
-
-    Raises InputError for others.
     """
     if name != "math-verify":
         raise InputError(f"unknown second checker '{name}'; known: math-verify")

@@ -35,7 +35,7 @@ READ_PAST = ("out_proj", "conv1d")
 
 
 def adapter_config(training: TrainingConfig, model: Any) -> LoraConfig:
-    """Build PEFT's configuration. Raises InputError if the targets match nothing or the rank does not fit the layers.
+    """Build PEFT's configuration.
 
     Raises InputError if the targets match nothing or the rank does not fit the layers.
     """

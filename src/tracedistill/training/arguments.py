@@ -12,7 +12,7 @@ from tracedistill.training.settings import TrainerSettings
 def shared_arguments(
     settings: TrainerSettings, model: Any, *, per_device: int, evaluates: bool = False
 ) -> dict[str, Any]:
-    """Keyword arguments for any of TRL's configurations.
+    """Return keyword arguments for any of TRL's configurations.
 
     `per_device`: rows of one micro-batch on one process. Trained weights are held in fp32 under autocast only where the
     frozen ones are not in bf16 already.
@@ -52,5 +52,5 @@ def shared_arguments(
 
 
 def on_cpu(settings: TrainerSettings) -> bool:
-    """Whether to train on the CPU."""
+    """Return whether to train on the CPU."""
     return not torch.accelerator.is_available() if settings.use_cpu is None else settings.use_cpu

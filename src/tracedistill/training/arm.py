@@ -197,9 +197,9 @@ def _rejected(
 
 @contextlib.contextmanager
 def _alone(checkpoints: Path) -> Iterator[None]:
-    """Lock the folder. Raises InputError if another process trains there; the system releases a killed process's lock.
+    """Lock the folder.
 
-    The system releases a killed process's lock.
+    Raises InputError if another process trains there; the system releases a killed process's lock.
     """
     import filelock
 

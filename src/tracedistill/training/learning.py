@@ -38,7 +38,7 @@ class Learning:
     """Validation problems that the student answers between steps."""
 
     def identity(self) -> str:
-        """What the result depends on, for checkpoints."""
+        """Return what the result depends on, for checkpoints."""
         arm = to_json(self.arm, defaults=True)
         return content_id(
             {key: arm[key] for key in TUNING},
@@ -78,11 +78,11 @@ class Rendered:
     """The validation rows."""
 
     def prompts(self) -> dict[str, list[int]]:
-        """Problem id -> the tokens of its prompt."""
+        """Return problem id -> the tokens of its prompt."""
         return {each: _prompt(row) for each, row in zip(self.ids, self.rows, strict=True)}
 
     def heldout_prompts(self, most: int) -> dict[str, list[int]]:
-        """The same of the first validation rows."""
+        """Return the same of the first validation rows."""
         pairs = zip(self.heldout_ids[:most], self.heldout, strict=False)
         return {each: _prompt(row) for each, row in pairs}
 

@@ -60,7 +60,10 @@ def load_writer(
 
 
 def load_teacher(teacher: StudentConfig, settings: TrainerSettings, tokenizer: Any) -> tuple[Any, Any]:
-    """Load another model to learn from, with its tokenizer; InputError if its vocabulary is not the student's."""
+    """Load another model to learn from, with its tokenizer.
+
+    Raises InputError if its vocabulary is not the student's.
+    """
     from tracedistill.engines.tokenizers import tokenizer_of
 
     own = tokenizer_of(teacher)

@@ -121,7 +121,7 @@ def _draw(
     *,
     is_main: bool,
 ) -> tuple[list[Example], dict[str, Any]]:
-    """(rows of what the judges accept, what was drawn) of one round."""
+    """Return (rows of what the judges accept, what was drawn) of one round."""
     from tracedistill.training.methods.judging import by_tokens
     from tracedistill.training.methods.sampling import draw_completions, first_accepted
 

@@ -92,7 +92,7 @@ def save(
 
 
 def _work(trainer: Any, training: TrainingConfig, data: Rendered, learning: Learning) -> Work:
-    """What this training has cost; a resumed one counts as the undisturbed one."""
+    """Return what this training has cost; a resumed one counts as the undisturbed one."""
     history, arm, full = trainer.state.log_history, learning.arm, training.method == "full"
     model = trainer.accelerator.unwrap_model(trainer.model)
     weights = passing_weights(model)
@@ -111,6 +111,6 @@ def _work(trainer: Any, training: TrainingConfig, data: Rendered, learning: Lear
 
 
 def _seen(tokens: int, rows: int, training: TrainingConfig) -> int:
-    """Tokens of all passes over rows that have so many together."""
+    """Return the tokens of all passes over rows that have so many together."""
     passes = training.max_steps * training.batch_size / rows if training.max_steps > 0 else training.epochs
     return round(tokens * passes)

@@ -63,7 +63,7 @@ def together(parts: Sequence[Work]) -> Work:
 
 
 def passing_weights(model: Any) -> int:
-    """Weights that a token passes: all but the table that its embedding is looked up in, and the head once."""
+    """Return weights that a token passes: all but the table that its embedding is looked up in, and the head once."""
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     total = sum(weight.numel() for name, weight in model.named_parameters() if "lora_" not in name)
     if embedding is not None and (head is None or head.weight is not embedding.weight):

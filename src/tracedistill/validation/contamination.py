@@ -119,12 +119,6 @@ class EvaluationIndex:
         """Compare one training problem.
 
         Return its pairs in the order of the evaluation problems, each with its strongest tier.
-
-        Return its pairs in the order of the evaluation problems, each with its strongest tier.
-
-        Return its pairs in the order of the evaluation problems, each with its strongest tier.
-
-        Return its pairs in the order of the evaluation problems, each with its strongest tier.
         """
         text = normal_text(problem)
         same = self._whole.get(text, ())
@@ -161,7 +155,7 @@ class EvaluationIndex:
         return len(words) >= 2 * self.n
 
     def _prefix(self, shingles: frozenset[int]) -> list[int]:
-        """Return the rarest shingles. Two sets of Jaccard index >= `similar` share one of them (prefix filter, exact).
+        """Return the rarest shingles.
 
         Two sets of Jaccard index >= `similar` share one of them (prefix filter, exact).
         """

@@ -211,12 +211,6 @@ def _pairs(rows: Sequence[LabelledItem]) -> Iterator[tuple[LabelledItem, Labelle
     """Yield pairs of a sound and an unsound plan, each once: of one problem first, then in order.
 
     Single steps are not paired.
-
-    Single steps are not paired.
-
-    Single steps are not paired.
-
-    Single steps are not paired.
     """
     plans = [row for row in rows if not row.item.step]
     sound, unsound = ([row for row in plans if row.correct is label] for label in (True, False))

@@ -106,12 +106,6 @@ def items_for(problem: str, trace: Trace, rule: Verdict, *, ask_all: bool = Fals
 
     `ask_all`: every plan.
 
-    `ask_all`: every plan.
-
-    `ask_all`: every plan.
-
-    `ask_all`: every plan.
-
     `problem` is its text as a student reads it. Ids: the trace's, and `<trace_id>/<step>`.
     """
     plan = bool(trace.steps) and all(step.kind == "plan" for step in trace.steps)

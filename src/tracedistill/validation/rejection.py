@@ -162,7 +162,7 @@ def _median(lengths: Counter[int]) -> float | None:
 
 
 def _thirds(accepted: Counter[int], rejected: Counter[int]) -> dict[str, tuple[int, int]]:
-    """Return (accepted, judged) of the shortest, middle and longest third. Of equal lengths, rejected ones come first.
+    """Return (accepted, judged) of the shortest, middle and longest third.
 
     Of equal lengths, rejected ones come first.
     """

@@ -252,12 +252,6 @@ def _fit(step: PlanStep, one: _Said, titled: bool, algebra: bool) -> float:
 
     `titled`: it is under that step's heading.
 
-    `titled`: it is under that step's heading.
-
-    `titled`: it is under that step's heading.
-
-    `titled`: it is under that step's heading.
-
     `algebra`: the step sets up, simplifies or solves an equation, which is done by any equation under its title.
     """
     shared = len(step.stems & one.stems)

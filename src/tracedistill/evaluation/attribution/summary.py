@@ -107,12 +107,6 @@ def summarise(
     """Summarise the items as a table. The two mappings, by problem id, may hold fewer items.
 
     Raises InputError if an id is duplicated.
-
-    Raises InputError if an id is duplicated.
-
-    Raises InputError if an id is duplicated.
-
-    Raises InputError if an id is duplicated.
     """
     ids = Counter(one.problem_id for one in attributed)
     twice = next((name for name, count in ids.items() if count > 1), None)

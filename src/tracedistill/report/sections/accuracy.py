@@ -17,7 +17,7 @@ KS = (1, 2, 4, 5, 8, 10, 16, 32, 64, 100)
 
 
 def accuracy(view: RunView) -> Section | None:
-    """Accuracy of every arm, what is missing from it, pass@k and votes, and its spread over seeds."""
+    """Build the section on every arm's accuracy: what is missing from it, pass@k, votes, and the spread over seeds."""
     if not view.arms:
         return None
     arms = [(arm.name, view.attempts(arm.name)) for arm in view.arms]
@@ -67,7 +67,7 @@ def _cells(found: Share | Mean) -> tuple[str | None, str | None, int]:
 
 
 def _bounds(arms: list[tuple[str, Columns]]) -> Table:
-    """Nothing is known of what a cut-off generation would have said: so both extremes."""
+    """Bound the accuracy: nothing is known of what a cut-off generation would have said."""
     rows = []
     for name, columns in arms:
         found = stats.accuracy(columns.right.tolist(), columns.cut_off.tolist())

@@ -30,7 +30,7 @@ JOINT_NOTE = (
 
 
 def association(view: RunView) -> Section | None:
-    """The cross of traces and answers for every arm that writes traces; None where none does."""
+    """Build the cross of traces and answers for every arm that writes traces; None if none does."""
     # a forced trace is not the student's own
     arms = [(arm.name, view.attempts(arm.name)) for arm in view.arms if not arm.forced]
     written = {
@@ -60,7 +60,10 @@ def association(view: RunView) -> Section | None:
 
 
 def joint_counts(columns: Columns, rows: Bools | None = None) -> Counts:
-    """The four counts among these attempts; unparsed and missing traces are wrong, open ones left out."""
+    """Count the four combinations among these attempts. Unparsed and missing traces are wrong.
+
+    Undecided ones are left out.
+    """
     kept = _decided(columns)
     if rows is not None:
         kept &= rows
@@ -71,7 +74,7 @@ def joint_counts(columns: Columns, rows: Bools | None = None) -> Counts:
 
 
 def _decided(columns: Columns) -> Bools:
-    """Attempts whose trace some rule judges."""
+    """Return the attempts whose trace some rule judges."""
     decided: Bools = (columns.trace != UNDECIDED) & (columns.trace != NOT_JUDGED)
     return decided
 

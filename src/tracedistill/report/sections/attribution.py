@@ -16,7 +16,7 @@ IDS_SHOWN = 5
 
 
 def attribution(view: RunView) -> Section | None:
-    """One row per attribution of the run: how many items each label has, and what stands beside it."""
+    """Build one row per attribution of the run: how many items each label has, and related figures."""
     found = [(path.stem, read_json(path)) for path in sorted((view.folder / "attribution").glob("*.json"))]
     wanted = {entry["plan"] for entry in (view.recipe or {}).get("attribution", ())}
     tables = [(arm, table) for arm, table in found if arm in wanted]
@@ -70,7 +70,7 @@ def _counted(cell: Mapping[str, Any]) -> str:
 
 
 def _beside(tables: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Table]:
-    """Adherence, propagation and first wrong steps; ids of the first few items for each label."""
+    """Return adherence, propagation and first wrong steps, with the first item ids of each label."""
     adherence: list[tuple[Cell, ...]] = []
     propagation: list[tuple[Cell, ...]] = []
     ids: list[tuple[Cell, ...]] = []

@@ -42,7 +42,7 @@ class ComparedArm:
     _kept: dict[str, Any] = field(default_factory=dict)
 
     def texts(self, kind: str) -> Mapping[str, ArmText]:
-        """What it was tuned on, is shown or has forced on it, by problem and place among a problem's several."""
+        """Return what it was tuned on, is shown or has forced on it, by problem and place among a problem's several."""
         if kind not in self._kept:
             found: dict[str, ArmText] = {}
             tuned = adapter_of(self.view, self.arm)
@@ -60,7 +60,7 @@ class ComparedArm:
         return texts
 
     def form(self, kind: str) -> Form:
-        """The form of these traces."""
+        """Return the form of these traces."""
         if f"form of {kind}" not in self._kept:
             self._kept[f"form of {kind}"] = form_of(
                 row.trace for row in self.texts(kind).values() if row.trace is not None
@@ -70,12 +70,12 @@ class ComparedArm:
 
 
 def start_of(ids: Sequence[str]) -> str:
-    """The first ids of an order."""
+    """Return the first ids of an order."""
     return short(", ".join(ids[:2]) + ", ...")
 
 
 def short(value: Any) -> str:
-    """A value in one line."""
+    """Format a value in one line."""
     if isinstance(value, Mapping):
         value = ", ".join(f"{key} {share}" for key, share in value.items()) or None
     text = "-" if value is None else " ".join(str(value).split())

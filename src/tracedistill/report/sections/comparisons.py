@@ -28,7 +28,7 @@ CROSSED = "crossed t over problems and seeds"
 
 
 def compare(view: RunView) -> list[Comparison]:
-    """Return one comparison per declared pair that can be paired, Holm over them all.
+    """Compare each declared pair that can be paired, with Holm over all: report.json's `comparisons`.
 
     A pair of arms without a problem that both have attempted is no member of the family: see `not_compared`.
     """
@@ -45,18 +45,18 @@ def compare(view: RunView) -> list[Comparison]:
 
 
 def compare_pair(view: RunView, first: str, second: str) -> Comparison | None:
-    """Return the comparison of two arms on their own, a family of one; None if they have no problems in common."""
+    """Compare two arms alone, a family of one; None if they have no problems in common."""
     alone = replace(view, comparisons=((first, second),))
     return next(iter(compare(alone)), None)
 
 
 def not_compared(view: RunView) -> list[tuple[str, str]]:
-    """Declared pairs of arms that have no common problems: nothing is paired, so nothing is tested."""
+    """Return declared pairs of arms that have no common problems: nothing is paired, so nothing is tested."""
     return [(first, second) for first, second, pair, _ in _pairs(view) if not len(pair.first)]
 
 
 def _pairs(view: RunView) -> Iterator[tuple[str, str, Pair, dict[str, int]]]:
-    """(first, second, what they share, seeds of each) of the declared pairs whose arms have attempts."""
+    """Yield (first, second, what they share, seeds of each) of the declared pairs whose arms have attempts."""
     facts = {arm.name: arm for arm in view.arms}
     kept: dict[str, Scores] = {}
     for names in view.comparisons:
@@ -72,7 +72,7 @@ def _pairs(view: RunView) -> Iterator[tuple[str, str, Pair, dict[str, int]]]:
 def _comparison(
     first: ArmFacts, second: ArmFacts, pair: Pair, rng: np.random.Generator, family: int, tuned: Mapping[str, int]
 ) -> Comparison:
-    """The comparison before Holm; `tuned`: seeds by tuned arm."""
+    """Return the comparison before Holm; `tuned`: seeds by tuned arm."""
     left, right = pair.first.mean(axis=1), pair.second.mean(axis=1)
     n, alpha = len(left), ALPHA / family
     only_first, only_second = _only(pair)
@@ -113,21 +113,21 @@ def _comparison(
 
 
 def tested_by(pair: Pair) -> tuple[str, Tested]:
-    """The test that fits a pair, by name, and what it says (exact McNemar has no standard error)."""
+    """Return the name of the test that fits a pair, and its result (exact McNemar has no standard error)."""
     if pair.seeds == 1 and pair.samples <= 1:
         return MCNEMAR, Tested(stats.mcnemar_exact(*_only(pair)), 0.0, 0.0)
     return CROSSED if pair.seeds > 1 else MEANS, stats.crossed_test(pair.first, pair.second)
 
 
 def _only(pair: Pair) -> tuple[int, int]:
-    """Problems answered better by the first arm alone, and by the second alone."""
+    """Return problems answered better by the first arm alone, and by the second alone."""
     gap = pair.first.mean(axis=1) - pair.second.mean(axis=1)
     # means over seeds differ by rounding where they are equal
     return int((gap > 1e-9).sum()), int((gap < -1e-9).sum())
 
 
 def _about(tuned: Mapping[str, int]) -> str:
-    """What a finding speaks about; `tuned`: seeds by tuned arm; one seed is one adapter, whatever it meets."""
+    """Return what a finding speaks about; `tuned`: seeds by tuned arm; one seed is one adapter, whatever it meets."""
     if not tuned:
         return "this student, prompted so"
     if 1 in tuned.values():
@@ -137,7 +137,10 @@ def _about(tuned: Mapping[str, int]) -> str:
 
 
 def comparisons(view: RunView) -> Section | None:
-    """What each test was, what it speaks about, and what it could have found; None where no pair was declared."""
+    """Build the section on what each test was, what it speaks about and could have found.
+
+    None if no pair was declared.
+    """
     entries, apart = compare(view), not_compared(view)
     left_out = (f"No common problems, so not compared and not in the family: {named(apart)}.",) if apart else ()
     if not entries:

@@ -23,7 +23,7 @@ BANDS = 4
 
 
 def context(view: RunView) -> Section | None:
-    """Accuracy against the steps shown (else written) and the prompt's tokens, raw and within difficulty."""
+    """Build the section on accuracy against steps and prompt tokens, raw and within difficulty."""
     strata = by_difficulty(view.problems())
     slopes: list[tuple[Cell, ...]] = []
     bands: list[tuple[Cell, ...]] = []
@@ -65,7 +65,7 @@ def context(view: RunView) -> Section | None:
 
 
 def _doses(arm: ArmFacts, columns: Columns) -> list[tuple[str, float, Floats, Bools]]:
-    """(name, unit of the slope, dose per attempt, attempts that count)."""
+    """Return (name, unit of the slope, dose per attempt, attempts that count)."""
     asked = ~np.isin(columns.finish, [FINISHES.index(name) for name in ("too-long", "no-plan", "error")])
     found: list[tuple[str, float, Floats, Bools]] = []
     shown = _steps_shown(arm, columns)
@@ -78,7 +78,7 @@ def _doses(arm: ArmFacts, columns: Columns) -> list[tuple[str, float, Floats, Bo
 
 
 def _steps_shown(arm: ArmFacts, columns: Columns) -> Floats | None:
-    """Steps of the plan at each attempt: several plans of a problem belong to its samples in turn."""
+    """Return the steps of the plan at each attempt: several plans of a problem belong to its samples in turn."""
     if not arm.plans.exists():
         return None
     plans: dict[str, list[int]] = {}

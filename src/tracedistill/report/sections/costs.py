@@ -42,7 +42,7 @@ class Cost:
 
 
 def costs(view: RunView) -> Section | None:
-    """Tokens, latency and money of every arm, training spread over queries, and break-even against prompting."""
+    """Build the section on every arm's tokens, latency and money, and on when tuning pays off."""
     arms = [arm for arm in view.arms if view.attempts(arm.name).n]
     if not arms:
         return None
@@ -70,7 +70,7 @@ def costs(view: RunView) -> Section | None:
 
 
 def cost_of(view: RunView, arm: ArmFacts) -> Cost:
-    """An arm's costs, out of its attempts, its manifests and its teacher's usage."""
+    """Compute an arm's costs from its attempts, manifests and teacher's usage."""
     recipe, columns = recipe_of(view, arm), view.attempts(arm.name)
     seeds = max(1, len(np.unique(columns.seed)))
     asked = ~np.isin(columns.finish, [FINISHES.index("no-plan"), FINISHES.index("too-long")])
@@ -97,7 +97,7 @@ def cost_of(view: RunView, arm: ArmFacts) -> Cost:
 
 
 def break_even(once_a: float | None, each_a: float | None, once_b: float | None, each_b: float | None) -> str:
-    """The number of queries from which a costs less than b, in words: a number, `at once`, `never`, or unknown."""
+    """Compute the number of queries from which a costs less than b, in words: a number, `at once`, `never`, ..."""
     if once_a is None or each_a is None or once_b is None or each_b is None:
         return "unknown"
     ahead, saved = once_a - once_b, each_b - each_a
@@ -113,7 +113,7 @@ def _whole(queries: float) -> str:
 
 
 def _once(view: RunView, arm: ArmFacts, recipe: Mapping[str, Any]) -> Amounts:
-    """Making the training rows' traces, and training one adapter."""
+    """Compute the one-time costs: making the training traces, and training one adapter."""
     tuned = adapter_of(view, arm)
     if tuned is None:
         # an adapter made elsewhere was paid for, nobody here knows how much
@@ -145,7 +145,7 @@ def _tokens_trained(arm: ArmFacts, recipe: Mapping[str, Any]) -> float | None:
 
 
 def _teacher(arm: ArmFacts, recipe: Mapping[str, Any]) -> tuple[tuple[float, float] | None, float | None, float | None]:
-    """A teacher's tokens, money and seconds per request; None where they are unknown."""
+    """Return a teacher's tokens, money and seconds per request; None if they are unknown."""
     config = _priced(recipe, "teachers", arm.teacher)
     if config.get("kind") in FREE:
         return (0.0, 0.0), 0.0, 0.0
@@ -173,7 +173,7 @@ def _priced(recipe: Mapping[str, Any], part: str, name: str | None) -> Mapping[s
 
 
 def _prices(recipe: Mapping[str, Any]) -> bool:
-    """Whether the recipe names any price."""
+    """Return whether the recipe names any price."""
     configs = [*(recipe.get("students") or {}).values(), *(recipe.get("teachers") or {}).values()]
     return any(config.get(key) for config in configs for key in config if key.startswith("usd_per_"))
 
@@ -257,7 +257,7 @@ def _spread(found: Mapping[str, Cost], place: int) -> Table | None:
 def _break_evens(
     view: RunView, arms: Sequence[ArmFacts], found: Mapping[str, Cost], units: Sequence[int]
 ) -> Table | None:
-    """Tuned arms without a plan against untuned ones that show one, of one student."""
+    """Return tuned arms without a plan against untuned ones that show one, of one student."""
     tuned = [arm for arm in arms if arm.kind in ("tuned", "served") and not arm.plans.exists() and not arm.forced]
     prompted = [arm for arm in arms if arm.kind == "in context" and arm.plans.exists() and not arm.forced]
     rows: list[tuple[Cell, ...]] = []

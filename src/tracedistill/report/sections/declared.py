@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from tracedistill.interventions import INTERVENTIONS
+from tracedistill.interventions import INTERVENTIONS, find_intervention
 
 WHOLE = frozenset({"everything", "trace", "traces"})
 LINES = frozenset({"number of steps", "number of lines", "steps"})
@@ -31,13 +31,13 @@ ALL = Kept(format=True, lines=True, length=0.0)
 
 
 def kept_by(name: str | None) -> Kept:
-    """What the intervention of this name declares; nothing where there is none of that name (`own`, say)."""
-    intervention = INTERVENTIONS.get(name or "")
+    """Return what the intervention of this name declares; nothing if there is none of that name (`own`)."""
+    intervention = find_intervention(name, INTERVENTIONS)
     return Kept() if intervention is None else kept_of(intervention.keeps)
 
 
 def kept_of(keeps: Collection[str]) -> Kept:
-    """The same of an intervention's declarations."""
+    """Return the same of an intervention's declarations."""
     if not WHOLE.isdisjoint(keeps):
         return ALL
     lengths = [ROWS] if "length" in keeps else []
@@ -49,6 +49,6 @@ def kept_of(keeps: Collection[str]) -> Kept:
 
 
 def answers_change(name: str | None) -> bool:
-    """Whether the intervention gives rows another answer to learn."""
-    intervention = INTERVENTIONS.get(name or "")
+    """Return whether the intervention gives rows another answer to learn."""
+    intervention = find_intervention(name, INTERVENTIONS)
     return intervention is not None and intervention.answers

@@ -35,7 +35,7 @@ LONGER = ("prompt", "student", "teacher", "plan", "plan_sample", "plans", "shots
 
 
 def differences_of(first: ComparedArm, second: ComparedArm) -> list[Contrast]:
-    """All in which two arms differ."""
+    """Return all in which two arms differ."""
     factors = _factors(first.arm, second.arm)
     found = _declared(first, second, factors)
     found += _problems(first, second)
@@ -46,7 +46,7 @@ def differences_of(first: ComparedArm, second: ComparedArm) -> list[Contrast]:
 
 
 def _factors(first: ArmFacts, second: ArmFacts) -> list[str]:
-    """The fields in which two arms' entries differ; `vote` and plans only where they mean something."""
+    """Return the fields in which two arms' entries differ; `vote` and plans only where they mean something."""
     names = [*FACTORS, *METHOD_SETTINGS, *LIMITS]
     one = {**first.settings, "mix": mix_of(first), "student": first.student, "teacher": first.teacher}
     other = {**second.settings, "mix": mix_of(second), "student": second.student, "teacher": second.teacher}
@@ -104,7 +104,7 @@ def _training(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -
 
 
 def _trained(made: ComparedArm) -> dict[str, Any]:
-    """Hyperparameters, student and first seed of an arm's adapter, flat."""
+    """Return hyperparameters, student and first seed of an arm's adapter, flat."""
     tuned = adapter_of(made.view, made.arm)
     manifests = [] if tuned is None else manifests_of_arm(made.view, "train", tuned.name)
     if not manifests:
@@ -116,7 +116,7 @@ def _trained(made: ComparedArm) -> dict[str, Any]:
 
 
 def _generation(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -> list[Contrast]:
-    """How the two were asked: out of the manifests, and the tokens of the prompts themselves."""
+    """Return how the two were asked: out of the manifests, and the tokens of the prompts themselves."""
     found = []
     asked = [_asked(made) for made in (first, second)]
     comes: Mapping[str, Callable[[str], bool]] = {

@@ -12,7 +12,10 @@ from tracedistill.report.sections.provenance import facts_of
 
 
 def differences(view: RunView) -> Section | None:
-    """For each compared pair, and for every arm against the first; None with fewer than two arms."""
+    """Build the section on differences of each compared pair, and of every arm against the first.
+
+    None with fewer than two arms.
+    """
     if len(view.arms) < 2:
         return None
     made = {arm.name: ComparedArm(arm, view) for arm in view.arms}
@@ -45,7 +48,7 @@ def differences(view: RunView) -> Section | None:
 
 
 def _attributed(view: RunView, made: Collection[str]) -> list[tuple[str, str]]:
-    """The arms under other plans, each against the arm whose errors are attributed: these are held to be alike."""
+    """Return the arms under other plans, each with the arm whose errors are attributed, which must be alike."""
     entries = (view.recipe or {}).get("attribution") or ()
     pairs = [(entry.get(other), entry["plan"]) for entry in entries for other in ("gold", "again")]
     return [(one, plan) for one, plan in dict.fromkeys(pairs) if one in made and plan in made]
@@ -71,7 +74,7 @@ def _table(title: str, pairs: Sequence[tuple[ComparedArm, ComparedArm]]) -> Tabl
 
 
 def _broken(view: RunView) -> Table | None:
-    """What the interventions' own declarations came to on the rows of this study."""
+    """Return which declarations of the interventions the rows of this study do not satisfy."""
     rows: list[tuple[Cell, ...]] = []
     flagged: set[tuple[int, int]] = set()
     for arm in view.arms:

@@ -15,7 +15,7 @@ SHOWN = 200
 
 
 def engines(view: RunView) -> Section | None:
-    """Texts and verdicts that differ between vLLM and transformers, by arm; None if that was not checked."""
+    """Return texts and verdicts that differ between vLLM and transformers, by arm; None if that was not checked."""
     path = view.folder / "engine_check.json"
     if not path.exists():
         return None

@@ -17,7 +17,7 @@ STUDY = "McDonald & Emami, Trace-of-Thought prompting (arXiv 2504.20946)"
 
 
 def extras(view: RunView) -> Section | None:
-    """What that study would have reported of this run; None where nothing is compared, or no arm is that study's."""
+    """Build what that study would have reported of this run; None if nothing is compared, or no arm is that study's."""
     if view.recipe is not None and not any(str(arm.prompt).startswith(TRACE_OF_THOUGHT) for arm in view.arms):
         return None
     tables = [table for table in (_z_tests(view), *_methods(view), _outcomes(view)) if table is not None]
@@ -68,7 +68,7 @@ def _z_cells(view: RunView, names: tuple[str, str]) -> tuple[Cell, ...]:
 
 
 def _methods(view: RunView) -> list[Table]:
-    """Students in rows, prompting methods in columns: untuned arms only."""
+    """Return students in rows, prompting methods in columns: untuned arms only."""
     scores: dict[str, dict[str, float]] = {}
     sizes: dict[str, dict[str, int]] = {}
     for arm in view.arms:
@@ -123,7 +123,7 @@ def _named(view: RunView, student: str, prompt: str) -> list[str]:
 
 
 def _outcomes(view: RunView) -> Table | None:
-    """Whether the kinds of outcome differ between arms: counts, never percentages."""
+    """Return whether the kinds of outcome differ between arms: counts, never percentages."""
     single = [arm.name for arm in view.arms if len(view.attempts(arm.name).ids) == view.attempts(arm.name).n]
     if len(single) < 2:
         return None

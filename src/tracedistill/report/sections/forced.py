@@ -88,7 +88,7 @@ def _follows(columns: Columns, arm: ArmFacts) -> tuple[Cell, ...]:
 
 
 def twin_of(view: RunView, arm: ArmFacts) -> ArmFacts | None:
-    """The arm that is as this one but not forced, with the same adapter."""
+    """Return the arm that is as this one but not forced, with the same adapter."""
 
     def key(one: ArmFacts) -> bytes:
         kept = {key: value for key, value in one.settings.items() if key not in (*NOT_OF_THE_TWIN, "tune", "adapter")}
@@ -115,7 +115,7 @@ def _changes(view: RunView, arm: ArmFacts) -> tuple[Cell, ...] | None:
 
 
 def _answers(view: RunView, arm: ArmFacts) -> dict[tuple[str, int, int], tuple[str | None, bool]]:
-    """(problem, sample, seed) -> (what was extracted, whether it is right)."""
+    """Return (problem, sample, seed) -> (what was extracted, whether it is right)."""
     out: dict[tuple[str, int, int], tuple[str | None, bool]] = {}
     for _, row in read_lines(arm.path):
         if view.wanted is None or row["problem_id"] in view.wanted:

@@ -37,7 +37,7 @@ class Said:
 
 
 def labels(view: RunView) -> Section | None:
-    """Macro-F1, per-label figures and confusions of every arm; None where the set of answers is not closed."""
+    """Build every arm's macro-F1, per-label figures and confusions; None if the set of answers is not closed."""
     closed = next((problem.meta.get("labels") for problem in view.problems().values()), None)
     if not closed or len(closed) < 2:
         return None
@@ -56,7 +56,7 @@ def labels(view: RunView) -> Section | None:
 
 
 def said_by(view: RunView, arm: ArmFacts, names: Sequence[str]) -> Said:
-    """Gold and answer of every attempt of an arm, as places among the labels."""
+    """Return gold and answer of every attempt of an arm, as places among the labels."""
     place = {name.casefold(): number for number, name in enumerate(names)}
     problems = view.problems()
     gold: list[int] = []
@@ -76,13 +76,13 @@ def said_by(view: RunView, arm: ArmFacts, names: Sequence[str]) -> Said:
 
 
 def confusion(said: Said) -> Ints:
-    """Counts by gold (row) and answer (column, the last one for none of the labels)."""
+    """Return counts by gold (row) and answer (column, the last one for none of the labels)."""
     size = len(said.labels) + 1
     return np.bincount(said.gold * size + said.said, minlength=size * len(said.labels)).reshape(-1, size)
 
 
 def macro_f1(counts: Ints) -> float:
-    """Mean F1 of the labels that are a gold or an answer somewhere; 0 where there is none."""
+    """Mean F1 of the labels that are a gold or an answer somewhere; 0 if there is none."""
     right = np.diagonal(counts)
     golds, answers = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
     there = golds + answers > 0

@@ -30,13 +30,13 @@ class ArmText:
 
 
 def manifests_of_arm(view: RunView, stage: str, name: str) -> list[Mapping[str, Any]]:
-    """The manifests of an arm's runs at a stage (train, generate), one per seed."""
+    """Return the manifests of an arm's runs at a stage (train, generate), one per seed."""
     nodes = {split_node_name(node): manifest for node, manifest in view.manifests.items()}
     return [manifest for (kind, run), manifest in nodes.items() if kind == stage and arm_of_run(run) == name]
 
 
 def recipe_of(view: RunView, arm: ArmFacts) -> Mapping[str, Any]:
-    """The recipe that the arm belongs to; empty for imported arms."""
+    """Return the recipe that the arm belongs to; empty for imported arms."""
     if view.recipe is not None:
         return view.recipe if arm.kind != "imported" else {}
     for manifest in manifests_of_arm(view, "generate", arm.name):
@@ -46,34 +46,34 @@ def recipe_of(view: RunView, arm: ArmFacts) -> Mapping[str, Any]:
 
 
 def adapter_of(view: RunView, arm: ArmFacts) -> ArmFacts | None:
-    """The arm whose adapter this arm uses: itself, another one, or None."""
+    """Return the arm whose adapter this arm uses: itself, another one, or None."""
     if arm.tune is not None:
         return arm
     return next((other for other in view.arms if arm.adapter is not None and other.name == arm.adapter), None)
 
 
 def mix_of(arm: ArmFacts) -> Mapping[str, float]:
-    """What an arm mixes in; of a grid the arm's name without its cell, which is that of the student and teacher."""
+    """Return what an arm mixes in. In a grid, cells of the same student and teacher are named by their arm."""
     mix: Mapping[str, float] = arm.settings.get("mix") or {}
     return {name.partition("@")[0] if "@" in arm.own else name: share for name, share in mix.items()}
 
 
 def lenders_of(view: RunView, tuned: ArmFacts) -> list[tuple[ArmFacts, float]]:
-    """(arm, share of the rows) of the arms whose rows a tuned arm was tuned on: itself, and those that it mixes in."""
+    """Return (arm, share of the rows) of the arms whose rows a tuned arm trains on: itself, and mixed-in ones."""
     mix: Mapping[str, float] = tuned.settings.get("mix") or {}
     found = [(tuned, 1 - sum(mix.values()))]
     return found + [(arm, mix[arm.own]) for arm in view.arms if arm.folder == tuned.folder and arm.own in mix]
 
 
 def facts_of(view: RunView, arm: ArmFacts, part: str) -> Mapping[str, Any]:
-    """What assembly.json says of an arm under `arms`, `plans` or `forced`; empty where it says nothing."""
+    """Return what assembly.json says of an arm under `arms`, `plans` or `forced`; empty if it says nothing."""
     every: Mapping[str, Any] = (view.assembly or {}).get(part) or {}
     found: Mapping[str, Any] = every.get(arm.name) or {}
     return found
 
 
 def rows_of(arm: ArmFacts) -> Iterator[ArmText]:
-    """The rows that an arm's adapter was tuned on, in their order; none where there is no such file."""
+    """Yield the rows that an arm's adapter was tuned on, in their order; none if there is no such file."""
     path = arm.folder / "sft" / f"{arm.own}.jsonl"
     if arm.tune is None or not path.exists():
         return
@@ -89,14 +89,14 @@ def rows_of(arm: ArmFacts) -> Iterator[ArmText]:
 
 
 def plans_of(arm: ArmFacts) -> Iterator[ArmText]:
-    """The plans that an arm shows."""
+    """Yield the plans that an arm shows."""
     if arm.plans.exists():
         for trace in read_jsonl(arm.plans, Trace):
             yield ArmText(trace.problem_id, trace.text, None, None)
 
 
 def forced_of(arm: ArmFacts) -> Iterator[ArmText]:
-    """The traces that are put into the student's mouth (not its own ones, which stand in its generations)."""
+    """Yield the traces that are prefilled (not its own ones, which stand in its generations)."""
     path = arm.folder / "forced" / f"{arm.own}.jsonl"
     if arm.forced is not None and path.exists():
         for trace in read_jsonl(path, Trace):

@@ -55,13 +55,13 @@ class Pair:
 
 
 def cells_of(columns: Columns) -> tuple[npt.NDArray[np.intp], tuple[int, ...]]:
-    """Each attempt's cell (problem, seed) as one number, problem major; and the seeds."""
+    """Return each attempt's cell (problem, seed) as one number, problem major; and the seeds."""
     seeds, place = np.unique(columns.seed, return_inverse=True)
     return columns.problem.astype(np.intp) * max(1, len(seeds)) + place, tuple(int(seed) for seed in seeds) or (0,)
 
 
 def votes_of(columns: Columns, cells: npt.NDArray[np.intp], count: int) -> Votes:
-    """The majority of what was said in each of `count` cells; equality is the extracted texts'."""
+    """Return the majority of what was said in each of `count` cells; equality is the extracted texts'."""
     right, tied, silent = np.zeros(count, bool), np.zeros(count, bool), np.ones(count, bool)
     order = np.lexsort((columns.sample, cells))
     given = order[columns.said[order] >= 0]
@@ -82,7 +82,7 @@ def votes_of(columns: Columns, cells: npt.NDArray[np.intp], count: int) -> Votes
 
 
 def scores_of(columns: Columns, *, vote: bool = False) -> Scores:
-    """An arm's scores; `vote`: its majority's."""
+    """Return an arm's scores; `vote`: its majority's."""
     cells, seeds = cells_of(columns)
     count = len(columns.ids) * len(seeds)
     attempts = np.bincount(cells, minlength=count)
@@ -97,7 +97,7 @@ def scores_of(columns: Columns, *, vote: bool = False) -> Scores:
 
 
 def paired(first: Scores, second: Scores) -> Pair:
-    """Rows that are the same problem, columns that are the same seed.
+    """Return rows that are the same problem, columns that are the same seed.
 
     Several seeds in both: those that they share; where they share none, or one has a single seed, each problem's mean
     stands for the arm with fewer seeds, against each seed of the other.
@@ -121,7 +121,7 @@ def paired(first: Scores, second: Scores) -> Pair:
 
 
 def share_of(ok: Bools, problem: Ints) -> Share | Mean:
-    """A share with an interval that respects that attempts of one problem hang together.
+    """Return a share with an interval that respects that attempts of one problem hang together.
 
     Clustered by problem, but where all are right or all wrong: no spread is no certainty, so Wilson's on problems.
     """

@@ -16,7 +16,7 @@ IDS_SHOWN = 5
 
 
 def about(view: RunView, report: Report) -> list[Section]:
-    """Every section of this kind that the run has something to say in."""
+    """Build the sections about the run's data, teachers and imports that have content."""
     sections = (_types(report), _teachers(report), _data(view, report), _imports(report), _runs(report))
     return [section for section in sections if section is not None]
 
@@ -111,7 +111,7 @@ def _refusals(teacher: TeacherFigures) -> Iterator[tuple[str, str, int]]:
 
 
 def _data(view: RunView, report: Report) -> Section | None:
-    """What was drawn, what the splits share, which golds fail; what no arm was tuned on."""
+    """Describe what was drawn, what the splits share, which golds fail, and what no arm was tuned on."""
     path = view.folder / "problems.report.json"
     if view.recipe is None or not path.exists():
         return None

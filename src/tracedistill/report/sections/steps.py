@@ -38,7 +38,7 @@ class KindCounts:
 
 
 def read_kinds(path: Path, ids: Collection[str] | None = None) -> list[KindCounts]:
-    """Per kind of step that occurs: how all of a trace's steps of this kind stand against its answer.
+    """Cross each kind of step with the answer: how all of a trace's steps of this kind relate to its answer.
 
     `path`: attempts/<arm>.jsonl; `ids`: problems that count, None: all. Traces without such a step are left out.
     """

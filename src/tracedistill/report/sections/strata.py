@@ -17,7 +17,7 @@ RARE = 0.05
 
 
 def by_difficulty(problems: Mapping[str, Problem]) -> dict[str, str]:
-    """Problem id -> stratum; the fewest hardest problems that make up RARE of all stand together as `7 or more`.
+    """Return problem id -> stratum; the fewest hardest problems that make up RARE of all stand together as `7 or more`.
 
     Difficulty is the problem's own, else its number of gold steps. Empty where that does not vary.
     """
@@ -35,7 +35,7 @@ def by_difficulty(problems: Mapping[str, Problem]) -> dict[str, str]:
 
 
 def by_category(problems: Mapping[str, Problem]) -> dict[str, str]:
-    """Problem id -> question type; beyond MOST types the rarest are `others`. Empty where there is but one."""
+    """Return problem id -> question type; beyond MOST types the rarest are `others`. Empty if there is but one."""
     counts = Counter(problem.category for problem in problems.values())
     if len(counts) < 2:
         return {}
@@ -44,7 +44,7 @@ def by_category(problems: Mapping[str, Problem]) -> dict[str, str]:
 
 
 def places_of(ids: Sequence[str], strata: Mapping[str, str]) -> tuple[list[str], npt.NDArray[np.intp]]:
-    """(names in order, each id's place among them)."""
+    """Return (names in order, each id's place among them)."""
     names = sorted({strata[problem_id] for problem_id in ids if problem_id in strata}, key=_order)
     known = {name: place for place, name in enumerate(names)}
     return names, np.array([known.get(strata.get(problem_id, ""), -1) for problem_id in ids], dtype=np.intp)
@@ -55,7 +55,7 @@ def _level(problem: Problem) -> int:
 
 
 def _order(name: str) -> tuple[int, int, str]:
-    """Numbers by size, then names, what was put together last."""
+    """Return numbers by size, then names, what was put together last."""
     first = name.partition(" ")[0]
     if first.removeprefix("-").isdecimal():
         return 0, int(first), name

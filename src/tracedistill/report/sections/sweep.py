@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def sweep(view: RunView) -> Section | None:
-    """Right answers of every arm under every setting; None where nothing was swept."""
+    """Build the table of right answers of every arm under every setting; None if nothing was swept."""
     path = view.folder / "sweep.json"
     if not path.exists():
         return None

@@ -67,7 +67,7 @@ class Form:
 
 
 def form_of(texts: Iterable[str]) -> Form:
-    """The form of these texts."""
+    """Return the form of these texts."""
     marks: Counter[str] = Counter()
     spaces: Counter[str] = Counter()
     labels: Counter[str] = Counter()
@@ -84,17 +84,17 @@ def form_of(texts: Iterable[str]) -> Form:
 
 
 def other_marks(first: Form, second: Form) -> list[tuple[str, float, float]]:
-    """(mark, share in the first, in the second) of marks that tell two forms apart, the widest gap first."""
+    """Return (mark, share in the first, in the second) of marks that tell two forms apart, the widest gap first."""
     return _apart(first.marks, second.marks, APART)
 
 
 def other_spacing(first: Form, second: Form) -> list[tuple[str, float, float]]:
-    """The same of white space."""
+    """Return the same of white space."""
     return _apart(first.spacing, second.spacing, SPACED)
 
 
 def other_frames(first: Sequence[str], second: Sequence[str]) -> list[tuple[str, float, float]]:
-    """(frame, share in the first, in the second) of frames that one of two sets of rows has and the other has not."""
+    """Return (frame, share in the first, in the second) of frames that only one of two sets of rows has."""
     shares = [{frame: count / len(frames) for frame, count in Counter(frames).items()} for frames in (first, second)]
     return _apart(shares[0], shares[1], SPACED)
 
@@ -106,7 +106,7 @@ def _apart(first: Mapping[str, float], second: Mapping[str, float], least: float
 
 
 def frame_of(completion: str, trace: str | None, answer: str | None) -> str:
-    """What a completion is but for its trace and answer, blanks made visible: `{trace}↵Answer:␣{answer}`."""
+    """Return what a completion is but for its trace and answer, blanks made visible: `{trace}↵Answer:␣{answer}`."""
     head, rest = "", completion
     if trace is not None and trace in completion:
         before, rest = completion.split(trace, 1)
@@ -120,13 +120,13 @@ def frame_of(completion: str, trace: str | None, answer: str | None) -> str:
 
 
 def around_answer(frame: str) -> str:
-    """The part of a frame that rows with and without a trace have in common."""
+    """Return the part of a frame that rows with and without a trace have in common."""
     marks = list(_MARKED.finditer(frame.replace("↵", "\n")))
     return frame[marks[-1].start() :] if marks else frame
 
 
 def alike_in_length(first: Mapping[str, ArmText], second: Mapping[str, ArmText]) -> tuple[int, int]:
-    """(problems whose two traces differ by at most a tenth in length, problems that have both)."""
+    """Return (problems whose two traces differ by at most a tenth in length, problems that have both)."""
     pairs = [(row.trace, second[key].trace) for key, row in first.items() if key in second]
     both = [(len(one), len(other)) for one, other in pairs if one is not None and other is not None]
     return sum(abs(one - other) <= TENTH * one for one, other in both), len(both)

@@ -20,7 +20,10 @@ from tracedistill.report.sections.text_form import (
 
 
 def trace_differences(first: ComparedArm, second: ComparedArm, kind: str, factors: Sequence[str]) -> list[Contrast]:
-    """Rows, prompts, answers, format, lines and length of `kind` (tuned on, shown, forced); nothing if one has none."""
+    """Compare rows, prompts, answers, format, lines and length of `kind` (tuned on, shown, forced).
+
+    Empty if one has none.
+    """
     one, other = first.texts(kind), second.texts(kind)
     if not one or not other or (first.arm is second.arm):
         return []
@@ -90,7 +93,7 @@ def _answers(
 
 
 def _frames(one: Mapping[str, ArmText], other: Mapping[str, ArmText], factors: Sequence[str]) -> list[Contrast]:
-    """What stands around trace and answer, to the blank; around the answer alone where one arm has no traces."""
+    """Return what stands around trace and answer, to the blank; around the answer alone where one arm has no traces."""
     frames = [
         [frame_of(row.completion, row.trace, row.answer) for row in rows.values() if row.completion is not None]
         for rows in (one, other)
@@ -108,7 +111,7 @@ def _frames(one: Mapping[str, ArmText], other: Mapping[str, ArmText], factors: S
 
 
 def _shares(apart: Sequence[tuple[str, float, float]]) -> tuple[str, str]:
-    """The first of what sets two arms apart, as a cell for each: `a list in brackets 98%`."""
+    """Return the first of what sets two arms apart, as a cell for each: `a list in brackets 98%`."""
     few = apart[:3]
     return ", ".join(f"{what} {one:.0%}" for what, one, _ in few), ", ".join(
         f"{what} {two:.0%}" for what, _, two in few
@@ -144,7 +147,7 @@ def _forms(first: ComparedArm, second: ComparedArm, kind: str, by: str, factors:
 
 
 def _steps(made: ComparedArm, kind: str) -> float | None:
-    """Mean steps of a trace, as counted where the traces were assembled; None where nobody counted."""
+    """Mean steps of a trace, as counted where the traces were assembled; None if nobody counted."""
     arm = adapter_of(made.view, made.arm) if kind == "tuned on" else made.arm
     part = {"tuned on": "arms", "shown": "plans", "forced": "forced"}[kind]
     facts = {} if arm is None else facts_of(made.view, arm, part)
@@ -173,13 +176,13 @@ def _lengths(
 
 
 def _mixes(made: ComparedArm) -> Mapping[str, float]:
-    """What the arm behind this one's adapter mixes in."""
+    """Return what the arm behind this one's adapter mixes in."""
     tuned = adapter_of(made.view, made.arm)
     return {} if tuned is None else mix_of(tuned)
 
 
 def _intervention(made: ComparedArm, by: str) -> str | None:
-    """The intervention behind an arm's traces."""
+    """Return the intervention behind an arm's traces."""
     if by == "tune":
         tuned = adapter_of(made.view, made.arm)
         return None if tuned is None else tuned.tune

@@ -25,7 +25,7 @@ PART = 0.2
 
 
 def ways(view: RunView) -> Section | None:
-    """Arms by method; None if all tuned arms have one method and none starts from another."""
+    """Return arms by method; None if all tuned arms have one method and none starts from another."""
     tuned = [arm for arm in view.arms if arm.tune is not None and arm.kind == "tuned"]
     if len({method_of(arm) for arm in tuned}) < 2 and not any(arm.settings.get("from") for arm in tuned):
         return None
@@ -80,7 +80,7 @@ def _outcomes(view: RunView, arms: Sequence[ArmFacts]) -> Table:
 
 
 def _joint(columns: Columns) -> tuple[Cell, ...]:
-    """Right traces; both right, trace alone, answer alone; dashes if no trace is judged."""
+    """Return right traces; both right, trace alone, answer alone; dashes if no trace is judged."""
     silent = np.isin(columns.trace, [TRACES.index("none"), TRACES.index("not judged")])
     if silent.all():
         return (None,) * 4
@@ -93,7 +93,7 @@ def _joint(columns: Columns) -> tuple[Cell, ...]:
 
 
 def _facts(view: RunView, arm: ArmFacts) -> list[Mapping[str, Any]]:
-    """What each of an arm's trainings left behind (`training.json`), the first seed first."""
+    """Return what each of an arm's trainings left behind (`training.json`), the first seed first."""
     found: list[Mapping[str, Any]] = []
     for seed in range(1 + max((int(each) for each in np.unique(view.attempts(arm.name).seed)), default=0)):
         name = arm.own if seed == 0 else f"{arm.own}.seed{seed}"
@@ -104,7 +104,7 @@ def _facts(view: RunView, arm: ArmFacts) -> list[Mapping[str, Any]]:
 
 
 def _spent(view: RunView, arm: ArmFacts) -> dict[str, float] | None:
-    """What one adapter has cost, with the arms that it starts from; None: unknown."""
+    """Return what one adapter has cost, with the arms that it starts from; None: unknown."""
     if arm.tune is None:
         return dict.fromkeys((*COUNTED, "seconds", "usd"), 0.0)
     facts = _facts(view, arm)
@@ -126,14 +126,14 @@ def _spent(view: RunView, arm: ArmFacts) -> dict[str, float] | None:
 
 
 def _named(view: RunView, arm: ArmFacts, name: str | None) -> ArmFacts | None:
-    """An arm of the same run by its name in the recipe."""
+    """Return an arm of the same run by its name in the recipe."""
     return next(
         (each for each in view.arms if name is not None and each.own == name and each.folder == arm.folder), None
     )
 
 
 def _costs(view: RunView, arms: Sequence[ArmFacts], spent: Mapping[str, Mapping[str, float] | None]) -> Table:
-    """Accuracy against cost, the cheapest first."""
+    """Return accuracy against cost, the cheapest first."""
     known = [arm for arm in arms if spent[arm.name] is not None]
     shares = {arm.name: float(view.attempts(arm.name).right.mean()) for arm in known}
     known.sort(key=lambda arm: (spent[arm.name]["flops"], shares[arm.name]))  # type: ignore[index]
@@ -168,7 +168,7 @@ def _costs(view: RunView, arms: Sequence[ArmFacts], spent: Mapping[str, Mapping[
 
 
 def _kept(view: RunView, arms: Sequence[ArmFacts]) -> Table | None:
-    """Which share of an arm's gain in context tuned arms keep without its prompt."""
+    """Return which share of an arm's gain in context tuned arms keep without its prompt."""
     rng = np.random.default_rng(view.seed)
     rows: list[tuple[Cell, ...]] = []
     for arm in arms:
@@ -207,7 +207,7 @@ def _kept(view: RunView, arms: Sequence[ArmFacts]) -> Table | None:
 
 
 def _plain(arms: Sequence[ArmFacts], arm: ArmFacts) -> ArmFacts | None:
-    """The untuned arm that asks as the tuned one is asked."""
+    """Return the untuned arm that asks as the tuned one is asked."""
     for other in arms:
         same = other.student == arm.student and other.prompt == arm.prompt and other.folder == arm.folder
         if same and other.kind == PROMPTED and not other.forced and other.tune is None:
@@ -219,7 +219,7 @@ def _plain(arms: Sequence[ArmFacts], arm: ArmFacts) -> ArmFacts | None:
 
 
 def _curves(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
-    """Right answers and traces on validation problems between steps."""
+    """Return right answers and traces on validation problems between steps."""
     curves = {arm.name: facts[0]["curve"] for arm in tuned if (facts := _facts(view, arm)) and "curve" in facts[0]}
     if not curves:
         return None
@@ -237,7 +237,7 @@ def _curves(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
 
 
 def _rewards(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
-    """What was drawn in the first and the last part of a training by reward: a reward that is hacked shows here."""
+    """Return the draws of the first and last part of training by reward, where reward hacking would show."""
     rows: list[tuple[Cell, ...]] = []
     for arm in tuned:
         facts = _facts(view, arm) if method_of(arm) == "grpo" else []

@@ -127,7 +127,7 @@ class Babi(Task):
         return ()
 
     def decompose(self, problem: Problem) -> Trace | None:
-        """Decompose by rules that read story and question alone; if they do not know the question, from gold (oracle).
+        """Decompose by rules that read story and question alone.
 
         If they do not know the question, from gold (oracle).
         """

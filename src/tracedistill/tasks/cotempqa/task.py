@@ -126,12 +126,6 @@ class CoTempQA(Task):
         """Parse the study's sentence or a short label, lists or bare strings, with or without tags.
 
         Readable parts are returned.
-
-        Readable parts are returned.
-
-        Readable parts are returned.
-
-        Readable parts are returned.
         """
         return GRAMMAR.parse(text)
 

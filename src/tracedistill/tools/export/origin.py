@@ -9,7 +9,7 @@ from typing import Any
 
 from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK
 from tracedistill.files import read_json, read_lines, to_json
-from tracedistill.interventions import INTERVENTIONS, NO_TRACE
+from tracedistill.interventions import NO_TRACE, find_intervention
 from tracedistill.pipeline.graph import versions
 from tracedistill.pipeline.teach import Teachers
 from tracedistill.tools.export.card import counted, fenced, percent, table
@@ -104,12 +104,6 @@ def source_lines(source: Mapping[str, Any]) -> Iterator[str]:
 
 def teachers_of(opened: Opened, arm: str) -> list[str]:
     """Return the teachers of a tuned arm, each after those whose traces it works on.
-
-    None for an arm trained on answers alone.
-
-    None for an arm trained on answers alone.
-
-    None for an arm trained on answers alone.
 
     None for an arm trained on answers alone.
     """
@@ -215,7 +209,7 @@ def _share(part: int, whole: int) -> str:
 def arm_facts(opened: Opened, name: str) -> dict[str, Any]:
     """Collect the facts of a tuned arm: student, teacher, intervention, counts of its traces."""
     arm, assembly = opened.study.arms[name], read_json(opened.folder / "assembly.json")
-    change = INTERVENTIONS.get(arm.tune or "")
+    change = find_intervention(arm.tune)
     student = opened.study.student_of(arm)
     return {
         "name": name,

@@ -97,7 +97,7 @@ class _Judging:
         self.last: tuple[Any, list[Judged]] = (None, [])
 
     def part(self, name: str) -> Callable[..., list[float | None]]:
-        """The reward function of one part, as TRL calls it."""
+        """Return the reward function of one part, as TRL calls it."""
 
         def reward(
             prompts: list[str],

@@ -56,7 +56,7 @@ class OnPolicyTrainer(Rollouts, DistillationTrainer):
     def _get_last_hidden_state(
         self, unwrapped_model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, **kwargs: Any
     ) -> Any:
-        """States behind the completions; the teacher's behind its own prompts."""
+        """Return states behind the completions; the teacher's behind its own prompts."""
         if unwrapped_model is not self.accelerator.unwrap_model(self.teacher_model):
             return super()._get_last_hidden_state(unwrapped_model, input_ids, attention_mask, logits_to_keep, **kwargs)
         inputs = self._step_inputs

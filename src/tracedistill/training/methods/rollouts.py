@@ -93,7 +93,10 @@ class Rollouts:
         return completions
 
     def counted(self, logs: dict[str, Any]) -> dict[str, Any]:
-        """The entry of the log with the tokens since the last one; a resumed training finds their sum in the log."""
+        """Return the entry of the log with the tokens since the last one.
+
+        A resumed training finds their sum in the log.
+        """
         if "loss" not in logs:
             return logs
         logs |= self.drawn
@@ -102,7 +105,7 @@ class Rollouts:
 
 
 def completions_per_process(settings: TrainerSettings, drawing: Drawing) -> int:
-    """Completions of one micro-batch on one process; InputError if they cannot be shared evenly."""
+    """Return the completions of one micro-batch on one process. Raises InputError if they cannot be shared evenly."""
     processes = PartialState().num_processes
     parts = processes * settings.gradient_accumulation
     share, rest = divmod(settings.batch_size * drawing.num_generations, parts)
@@ -116,5 +119,5 @@ def completions_per_process(settings: TrainerSettings, drawing: Drawing) -> int:
 
 
 def steps_of(settings: TrainerSettings, per_epoch: int) -> int:
-    """Steps of a whole training, as a supervised arm takes them."""
+    """Return the steps of a whole training, as a supervised arm takes them."""
     return settings.max_steps if settings.max_steps > 0 else max(1, math.ceil(settings.epochs * per_epoch))

@@ -82,7 +82,7 @@ def draw_completions(
 
 
 def _whole_lines(partial: Path) -> int:
-    """Lines that were written to their end; what follows them is cut off."""
+    """Return lines that were written to their end; what follows them is cut off."""
     if not partial.exists():
         return 0
     with partial.open("rb+") as stream:
