@@ -43,7 +43,7 @@ def ways(view: RunView) -> Section | None:
 
 
 def _said(arm: ArmFacts) -> str:
-    """The method with what tells it from others of its kind."""
+    """Return the method with what tells it from others of its kind."""
     method = method_of(arm)
     if method is None:
         return PROMPTED

@@ -86,7 +86,7 @@ def _lines(opened: Opened, facts: Mapping[str, Any], first: Request | None) -> I
 
 
 def _method(method: Mapping[str, Any]) -> Iterator[str]:
-    """How it was learnt, if not by imitating its rows from the base."""
+    """Yield how it was learnt, if not by imitating its rows from the base."""
     settings = ", ".join(f"{key} {value}" for key, value in method.items() if key not in ("method", "from"))
     if method["method"] != "sft":
         rows = "are the completions that were preferred" if method["method"] == "dpo" else "gave the prompts"
