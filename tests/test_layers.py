@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
-import statistics
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,13 +249,14 @@ def test_the_schema_of_recipes_loads_no_pydantic() -> None:
 
 
 def test_help_is_quick() -> None:
+    """Processor time, which a busy machine does not turn; 0.3 s is the aim."""
     seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "tracedistill.cli", "--help"], cwd=ROOT, check=True, capture_output=True)
-        seconds.append(time.perf_counter() - started)
-    # 0.3 s is the aim on a machine of one's own; this bound is for one that is shared
-    assert statistics.median(seconds) < 1.0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 1.0
 
 
 @pytest.mark.parametrize(

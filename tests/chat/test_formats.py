@@ -81,7 +81,7 @@ def test_any_text_is_taken_apart(text: str) -> None:
 
 
 def test_runaway_outputs_take_no_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     pieces = ("Answer:\n", "<think>", "<answer>", "</think>", "<", "final " * 9, " \t", "\n", "<think>x<answer>")
     dressed = ("**", "#", "# ", "- ", "**Answer**\n", "**Answer: x\n", "Question", "\n ", "answer ", "**answer", "\n#")
     for piece in pieces + dressed:
@@ -89,4 +89,4 @@ def test_runaway_outputs_take_no_time() -> None:
     for head in ("answer", "Answer:\nx", "final", "the ", "# ", "**answer", "x\n- "):
         split(head + " " * 100_000)
         split(f"x</think>{head}{' ' * 100_000}")
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

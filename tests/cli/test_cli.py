@@ -244,7 +244,7 @@ def test_interrupt(study_file: StudyFile, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    watchdog = threading.Timer(60, process.kill)
+    watchdog = threading.Timer(240, process.kill)
     watchdog.start()
     try:
         assert process.stdout is not None

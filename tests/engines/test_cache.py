@@ -304,7 +304,7 @@ def test_kill_loses_nothing_that_was_put(tmp_path):
         assert cache.counts()["stop"] <= count + 1
 
 
-@pytest.mark.parametrize("module", ["cache", "engines.client", "engines.server", "engines.batch"])
+@pytest.mark.parametrize("module", ["engines.cache", "engines.client", "engines.server", "engines.batch"])
 def test_import_is_quick(module):
     code = f"import sys, tracedistill.{module}; print([m for m in sys.modules if m in ('openai', 'httpx2', 'torch')])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

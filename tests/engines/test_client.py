@@ -183,15 +183,13 @@ def test_first_interrupt_drains_and_keeps_everything(cache):
 
 
 def test_second_interrupt_does_not_wait(cache):
-    with running(Behaviour(latency=30.0)) as server:
+    with running(Behaviour(latency=600.0)) as server:  # longer than a test may take
         interrupt = signal.SIGINT
         timers = [threading.Timer(delay, os.kill, (os.getpid(), interrupt)) for delay in (0.5, 0.8)]
         for timer in timers:
             timer.start()
-        start = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
-            list(generate(many(100), engine_at(server.url, timeout=60.0), cache))
-        assert time.monotonic() - start < 5
+            list(generate(many(100), engine_at(server.url, timeout=600.0), cache))
     assert cache.exchange(wanted=[b"any"]).granted
 
 

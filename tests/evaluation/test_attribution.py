@@ -610,6 +610,7 @@ def test_hostile_text_stays_inside_its_fence() -> None:
 # ---- the plans of a real teacher
 
 
+@pytest.mark.slow
 @needs_data("gsm8k")
 def test_gold_steps_read_as_followed_by_gold() -> None:
     """Each gold step as its own plan is carried out by the gold solution, and holds no wrong number."""

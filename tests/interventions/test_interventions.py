@@ -41,6 +41,7 @@ def class_of(trace: Trace) -> str:
     return next(step.value for step in trace.steps if step.kind == "class" and step.value is not None)
 
 
+@pytest.mark.slow
 def test_every_row_is_judged_incorrect(problems: Mapping[str, Problem], wrong: Sequence[Trace]) -> None:
     assert len(wrong) == len(problems) == 2000
     for trace in wrong:

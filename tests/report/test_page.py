@@ -197,6 +197,7 @@ def test_problems_on_which_arms_disagree_come_first_and_the_choice_is_seeded(tmp
     assert places == sorted(places)
 
 
+@pytest.mark.slow
 def test_the_page_keeps_to_its_budget(tmp_path: Path) -> None:
     def chatty(problem: Problem) -> str:
         return "so it goes & <on> " * 500 + right(problem)

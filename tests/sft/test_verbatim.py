@@ -283,6 +283,7 @@ def real_traces() -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.slow
 @needs_data("gsm8k", "teacher_traces")
 @pytest.mark.parametrize(("style", "family", "every"), [("plain", "chatml", 1), ("reasoning", "qwen3", 5)])
 def test_two_thousand_real_traces_come_through_unchanged(style: FormatName, family: str, every: int) -> None:

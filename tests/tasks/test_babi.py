@@ -280,9 +280,9 @@ def test_runaway_outputs_take_no_time() -> None:
         gold = TASK.closed_answers(problem)[:1]
         for piece in pieces:
             for text in (piece * 5_000, f"not {piece * 5_000} x", f"Answer:\n{piece * 5_000}"):
-                started = time.perf_counter()
+                started = time.process_time()
                 TASK.judge_answer(replace(problem, answers=gold), text)
-                assert time.perf_counter() - started < 2
+                assert time.process_time() - started < 2
 
 
 def test_the_problem_shows_no_gold(problems: Sequence[Problem]) -> None:

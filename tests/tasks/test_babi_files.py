@@ -141,6 +141,7 @@ def test_the_published_exact_match(text: str, outcome: str) -> None:
     assert published_verdict(problem, text).outcome == outcome
 
 
+@pytest.mark.slow
 @needs_data("babi")
 def test_every_gold_trace_passes_its_own_judge() -> None:
     seen: set[str] = set()

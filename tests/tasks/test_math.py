@@ -111,6 +111,7 @@ def test_numeric_lines_are_checked_and_symbolic_ones_left_alone(tmp_path: Any, t
     assert TASK.judge_output_trace(load(tmp_path), trace).outcome == outcome
 
 
+@pytest.mark.slow
 @needs_data("math")
 def test_no_gold_solution_of_math500_is_called_wrong_but_one() -> None:
     problems = list(TASK.load("math500", SOURCE))

@@ -77,10 +77,10 @@ def test_any_text_is_parsed_or_refused_with_a_reason(text: str) -> None:
 )
 def test_runaway_outputs_take_linear_time(unit: str) -> None:
     text = "I need to use the following facts to answer the question: " + unit * (200_000 // len(unit)) + " " * 100_000
-    started = time.perf_counter()
+    started = time.process_time()
     cotempqa.GRAMMAR.parse(text)
     babi_grammar.parse(text)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 PROBLEM = Problem(

@@ -303,6 +303,7 @@ def test_a_problem_that_nobody_knows_stays_in_the_denominator(tmp_path: Path) ->
 # ---- the published outputs
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize(
     ("model", "joint", "phi", "answers"),

@@ -47,6 +47,7 @@ def test_positions_begin_anew_and_first_tokens_carry_no_loss() -> None:
     assert PackingCollator(pad_token_id=0)(ROWS)["input_ids"].shape == (1, 9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("accumulation", "room"), [(1, 0), (2, 0), (1, 40)])
 def test_packed_training_is_padded_training(tmp_path: Path, accumulation: int, room: int) -> None:
     changes: dict[str, Any] = {"count": 18, "epochs": 2, "gradient_accumulation": accumulation}

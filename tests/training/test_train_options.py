@@ -158,6 +158,7 @@ def test_adapters_say_what_they_are(trained: dict[str, tuple[Path, float]]) -> N
 # ---- all weights
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_leaves_a_whole_model(folder: Path, tmp_path: Path) -> None:
     output = tune(folder, tmp_path / "full", method="full", learning_rate=2e-3)
     assert not (output / "adapter_config.json").exists()
@@ -170,6 +171,7 @@ def test_full_fine_tuning_leaves_a_whole_model(folder: Path, tmp_path: Path) -> 
         attach(base, output, str(folder), merge=True)
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_is_kept_in_the_students_dtype(folder: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
@@ -177,6 +179,7 @@ def test_full_fine_tuning_is_kept_in_the_students_dtype(folder: Path, tmp_path: 
     assert {tensor.dtype for tensor in load_file(output / "model.safetensors").values()} == {torch.bfloat16}
 
 
+@pytest.mark.slow
 def test_8_bit_states_where_tensors_are_large_enough(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +291,7 @@ OUT_OF_MEMORY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["gpu", "cpu", "python"])
 def test_exhausted_memory_is_told_and_the_checkpoint_kept(folder: Path, tmp_path: Path, error: Exception) -> None:
     with fault_at(3, error), pytest.raises(InputError, match=r"out of memory; raise training.gradient_accumulation"):
@@ -295,6 +299,7 @@ def test_exhausted_memory_is_told_and_the_checkpoint_kept(folder: Path, tmp_path
     assert [child.name for child in (tmp_path / "arm.checkpoints").glob("checkpoint-*")] == ["checkpoint-2"]
 
 
+@pytest.mark.slow
 def test_other_errors_stay_what_they_are(folder: Path, tmp_path: Path) -> None:
     with fault_at(3, RuntimeError("shapes do not fit")), pytest.raises(RuntimeError, match="shapes do not fit"):
         tune(folder, tmp_path / "arm")
@@ -340,6 +345,7 @@ def test_a_full_disk_is_told_and_the_checkpoint_kept(folder: Path, tmp_path: Pat
     assert (resumed / "training.json").read_bytes() == (whole / "training.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = TraceTrainer.compute_loss
 
@@ -355,6 +361,7 @@ def test_a_loss_that_is_no_number(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert file_hash(resumed / WEIGHTS) == file_hash(whole / WEIGHTS)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_is_seen_where_gradients_are_not(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -397,6 +404,7 @@ def test_bad_inputs(folder: Path, tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "arm").exists()
 
 
+@pytest.mark.slow
 def test_one_row_is_enough(folder: Path, tmp_path: Path) -> None:
     output = tune(folder, tmp_path / "arm", rows=ROWS[:1], epochs=3)
     found = losses(output)
@@ -422,6 +430,7 @@ def test_a_base_that_is_missing(folder: Path, tmp_path: Path) -> None:
         tune(tmp_path / "empty", tmp_path / "adapters" / "arm")
 
 
+@pytest.mark.slow
 def test_two_trainings_of_one_folder(folder: Path, tmp_path: Path) -> None:
     import filelock
 
@@ -507,6 +516,7 @@ def test_the_format_reaches_the_rows(folder: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_tokenizer_without_padding_gets_some(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "bare")
     path = tmp_path / "bare" / "tokenizer_config.json"

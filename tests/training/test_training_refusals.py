@@ -260,6 +260,7 @@ def test_no_teacher_is_paid_for_a_student_that_cannot_be_tuned(
     assert not (tmp_path / "run" / "traces").exists()
 
 
+@pytest.mark.slow
 def test_an_adapter_is_the_same_in_every_process(folder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, folder, {"max_steps": 1}, arms={"answer-only": {"tune": "none"}})
     assert train.main([str(recipe)]) == 0
@@ -276,6 +277,7 @@ def test_the_command_shows_no_stack(model: Path, tmp_path: Path, capfd: pytest.C
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_padding_that_is_the_end_is_told(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Not refused: the mask, and not the token, says what carries loss."""
     edit_json(model / "tokenizer_config.json", pad_token="<|im_end|>")
@@ -347,6 +349,7 @@ def test_rows_that_cannot_be_trained_on(
     assert not steps
 
 
+@pytest.mark.slow
 def test_special_tokens_in_a_question_are_text(folder: Path, tmp_path: Path) -> None:
     from tracedistill.engines.adapters import read_tokenizer
 
@@ -359,6 +362,7 @@ def test_special_tokens_in_a_question_are_text(folder: Path, tmp_path: Path) -> 
     assert rendered.input_ids.count(tokenizer.eos_token_id) == 3, "system, user and assistant end once each"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["question", "answer"])
 def test_a_row_of_40_000_digits_is_left_out_and_named(
     column: str, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

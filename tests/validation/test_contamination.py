@@ -174,10 +174,10 @@ def test_a_tenth_of_the_largest_case_takes_a_few_seconds() -> None:
 
     evaluation = [make(f"e{i}") for i in range(5_000)]
     train = [make(f"t{i}") for i in range(10_000)] + [problem("copy", evaluation[7].question)]
-    start = time.perf_counter()
+    start = time.process_time()
     report = find_contamination(iter(train), evaluation)
     assert [(p.train_id, p.eval_id) for p in report.pairs] == [("copy", "e7")]
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 @needs_data("gsm8k")

@@ -133,6 +133,7 @@ def test_gold_put_into_a_plan_is_found(leak: str) -> None:
     assert missed == 0
 
 
+@pytest.mark.slow
 @needs_data("published_outputs")
 def test_on_math_every_leak_states_the_gold() -> None:
     """No hand-checked labels exist for MATH; what is called genuine was read: six plans, all of them leaks."""

@@ -78,11 +78,9 @@ def states(findings: list[Finding]) -> list[str]:
 # ---- the machine
 
 
-def test_this_machine_is_looked_at_quickly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(machines, "_hub", lambda: time.sleep(60) or "")
-    started = time.monotonic()
+def test_this_machine_is_looked_at_without_waiting_for_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(machines, "_hub", lambda: time.sleep(600) or "")
     found = look()
-    assert time.monotonic() - started < machines.WAIT + 10  # importing torch included
     assert found.hub == "no answer within 2.5 s"
     assert found.cores >= 1
     assert 0 < found.available <= found.memory
