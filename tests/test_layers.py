@@ -20,7 +20,7 @@ LAYERS: dict[str, int] = {
     for number, names in enumerate(
         [
             "errors dotted records shown",
-            "files stats chat",
+            "files stats chat waiting events",
             "recipes answers compute",
             "arithmetic",
             "tasks",

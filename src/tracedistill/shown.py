@@ -42,6 +42,12 @@ def say(*texts: object, file: TextIO | None = None, end: str = "\n", flush: bool
     print(*(printable(str(text)) for text in texts), file=file or sys.stdout, end=end, flush=flush)
 
 
+def tell_process(line: str) -> None:
+    """Write a line that the process which launched this one reads, and no person."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def console(**options: Any) -> Console:
     """Return a rich console whose plain texts, cells of tables included, go through `printable`."""
     from rich.console import Console

@@ -15,10 +15,16 @@ if TYPE_CHECKING:
     from tracedistill.pipeline.offline import Received
 
 
+EXAMPLES = (
+    "study.yaml asked/answers",
+    "study.yaml asked/answers/teacher.jsonl run_dir=runs/second",
+)
+
+
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "take in the answers to `tracedistill requests`: cached, counted and judged as if the models had been called"
-    command = add_command(commands, "answers", text)
+    command = add_command(commands, "answers", text, EXAMPLES)
     command.add_argument("recipe", help="the study's YAML file")
     command.add_argument(
         "files", nargs="+", metavar="FILE", help="files of answers (JSON Lines), folders of them; key=value as always"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from tracedistill.errors import InputError
@@ -12,14 +13,23 @@ from tracedistill.shown import say
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-def add_command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
-    """Add a subcommand whose help is this text."""
-    return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+def add_command(
+    commands: Commands, name: str, text: str, examples: Sequence[str], note: str = ""
+) -> argparse.ArgumentParser:
+    """Add a subcommand whose help is this text, with command lines as examples, and a note before them."""
+    shown = "\n".join(["examples:", *(f"  tracedistill {name} {example}".rstrip() for example in examples)])
+    return commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"{note}\n\n{shown}" if note else shown,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
-def add_recipe_command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
+def add_recipe_command(commands: Commands, name: str, text: str, examples: Sequence[str]) -> argparse.ArgumentParser:
     """Add a subcommand that reads a recipe and changes to it."""
-    command = add_command(commands, name, text)
+    command = add_command(commands, name, text, examples)
     command.add_argument("recipe", help="the study's YAML file")
     command.add_argument("overrides", nargs="*", metavar="key=value", help="override recipe keys")
     return command

@@ -11,19 +11,27 @@ from typing import TYPE_CHECKING
 from tracedistill.cli.arguments import Commands, add_command, changes_recipe
 from tracedistill.errors import InputError
 from tracedistill.shown import say
+from tracedistill.waiting import waiting
 
 if TYPE_CHECKING:
     from tracedistill.tools.ask import Conversation, Reply
 
 
+EXAMPLES = (
+    'study.yaml --arm correct-trace "How many pens are left?"',
+    "runs/quickstart --arm answer-only --problem babi-test-3",
+    "study.yaml --arm few-shot --context story.txt --json < questions.txt",
+)
+
+
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "chat with an arm: its student answers your questions, rendered as in the study"
-    command = add_command(commands, "ask", text)
-    command.epilog = (
-        "Without a question: one from each line of the input, or from you; an empty line begins a new conversation, "
-        "Ctrl-D ends."
+    note = (
+        "Without QUESTION, read one question a line from stdin (interactive in a terminal); an empty line starts a\n"
+        "new conversation, Ctrl-D ends."
     )
+    command = add_command(commands, "ask", text, EXAMPLES, note)
     command.add_argument("study", metavar="RECIPE", help="the study's YAML file, or a run folder to read as it is")
     command.add_argument(
         "words", nargs="*", metavar="QUESTION", help="the question, and key=value overrides of the recipe"
@@ -60,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
     context = context_of(_read(args.context)) if args.context else ()
     plan = _read(args.plan).strip() if args.plan else None
     quiet_libraries()
-    talk = Conversation(open_study(args.study, overrides), args.arm, args.seed, args.plain, plan)
+    with waiting("loading the student"):
+        talk = Conversation(open_study(args.study, overrides), args.arm, args.seed, args.plain, plan)
     say(f"arm {args.arm}: {talk.how}", file=sys.stderr)
     if args.problem:
         _print_reply(talk.ask_known(args.problem), args.json)

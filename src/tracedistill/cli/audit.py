@@ -7,12 +7,18 @@ from pathlib import Path
 
 from tracedistill.cli.arguments import Commands, add_command
 from tracedistill.shown import say
+from tracedistill.waiting import waiting
+
+EXAMPLES = (
+    "gsm8k svamp --data-dir data",
+    "babi --out gold-audit.md",
+)
 
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "check every gold answer and trace with the task's own judges; list failures"
-    command = add_command(commands, "audit", text)
+    command = add_command(commands, "audit", text, EXAMPLES)
     command.add_argument("task", nargs="+", type=_task_name, help="names of tasks")
     command.add_argument(
         "--data-dir",
@@ -36,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     from tracedistill.files import atomic
     from tracedistill.tools.audit import audit_page, audit_task
 
-    audits = [audit for name in args.task for audit in audit_task(name, args.data_dir)]
+    with waiting(f"judging the gold of {', '.join(args.task)}"):
+        audits = [audit for name in args.task for audit in audit_task(name, args.data_dir)]
     command = f"tracedistill audit {' '.join(args.task)}{' --data-dir DIR' if args.data_dir else ''}"
     page = f"# Gold checked by its own judges\n\nMade by `{command}`. Do not edit by hand.\n\n{audit_page(audits)}"
     if args.out is None:

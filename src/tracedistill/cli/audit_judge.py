@@ -7,11 +7,13 @@ from pathlib import Path
 
 from tracedistill.cli.arguments import Commands, add_recipe_command
 
+EXAMPLES = ("study.yaml --judge checker --labels labelled.jsonl --out audit.json",)
+
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "measure a model judge against labelled rows: agreement, errors, position and length bias"
-    command = add_recipe_command(commands, "audit-judge", text)
+    command = add_recipe_command(commands, "audit-judge", text, EXAMPLES)
     command.add_argument(
         "--labels",
         type=Path,

@@ -14,12 +14,18 @@ from tracedistill.cli.arguments import (
     upload,
 )
 from tracedistill.shown import say
+from tracedistill.waiting import waiting
+
+EXAMPLES = (
+    "study.yaml --out rows",
+    "runs/quickstart --out rows --push me/quickstart-rows --private",
+)
 
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "export every tuned arm's rows as a dataset folder for load_dataset: Parquet, JSON Lines and a card"
-    command = add_command(commands, "dataset", text)
+    command = add_command(commands, "dataset", text, EXAMPLES)
     add_study_arguments(command)
     command.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="write to this folder: a new one, or an earlier export"
@@ -36,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
 
     check_push(args)
     check_place(args.out, KIND)
-    made = export_dataset(open_study(args.study, args.overrides, "assemble"), args.out)
+    with waiting(f"writing {args.out}"):
+        made = export_dataset(open_study(args.study, args.overrides, "assemble"), args.out)
     for arm, splits in made.rows.items():
         say(f"{arm}: {', '.join(f'{rows} rows for {_ROLE[split]}' for split, rows in splits.items())}")
     if made.without_validation:

@@ -10,15 +10,22 @@ from typing import TYPE_CHECKING
 from tracedistill.cli.arguments import Commands, add_command, changes_recipe
 from tracedistill.errors import InputError
 from tracedistill.shown import say
+from tracedistill.waiting import waiting
 
 if TYPE_CHECKING:
     from tracedistill.tools.doctor.findings import Finding
 
 
+EXAMPLES = (
+    "",
+    "study.yaml training.batch_size=4",
+)
+
+
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "show what this machine has and what recipes need; exit code 1 if something will not run"
-    command = add_command(commands, "doctor", text)
+    command = add_command(commands, "doctor", text, EXAMPLES)
     command.add_argument(
         "words", nargs="*", metavar="RECIPE", help="studies' YAML files, and key=value overrides of their keys"
     )
@@ -35,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     recipes = [Path(word) for word in args.words if word not in overrides]
     if overrides and not recipes:
         raise InputError(f"{overrides[0]}: overrides a recipe key, but no recipe is given")
-    machine = look()
+    with waiting("looking at this machine"):
+        machine = look()
     bad = _say(findings_of(machine))
     for recipe in recipes:
         say(f"\n{recipe}")

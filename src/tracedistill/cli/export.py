@@ -15,12 +15,19 @@ from tracedistill.cli.arguments import (
 )
 from tracedistill.errors import InputError
 from tracedistill.shown import say
+from tracedistill.waiting import waiting
+
+EXAMPLES = (
+    "study.yaml --arm correct-trace --out adapter",
+    "runs/quickstart --arm correct-trace --merge --out model",
+    "study.yaml --arm correct-trace --out adapter --push me/adapter --private",
+)
 
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "export an arm's adapter, or base and adapter merged, as a folder that transformers loads"
-    command = add_command(commands, "export", text)
+    command = add_command(commands, "export", text, EXAMPLES)
     add_study_arguments(command)
     command.add_argument(
         "--arm", required=True, metavar="NAME", help="export this tuned arm, or an arm that uses its adapter"
@@ -60,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--{name} needs --merge")
     opened = open_study(args.study, args.overrides)
     quiet_libraries()
-    made = export_model(opened, Choice(args.arm, args.seed, args.merge, args.force, args.sample), args.out)
+    with waiting(f"writing {args.out}"):
+        made = export_model(opened, Choice(args.arm, args.seed, args.merge, args.force, args.sample), args.out)
     if made.parity is not None:
         found = made.parity
         say(

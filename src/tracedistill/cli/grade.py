@@ -6,12 +6,19 @@ import argparse
 from pathlib import Path
 
 from tracedistill.cli.arguments import Commands, add_command
+from tracedistill.waiting import waiting
+
+EXAMPLES = (
+    "outputs.jsonl --task gsm8k",
+    "outputs.jsonl --task file --gold-field answer --text-field output --out verdicts.jsonl",
+    "outputs.csv --task math --data-dir data --by model --second math-verify",
+)
 
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "judge outputs of any model in JSON Lines, CSV or Parquet; answer and trace apart"
-    command = add_command(commands, "grade", text)
+    command = add_command(commands, "grade", text, EXAMPLES)
     command.add_argument(
         "file", type=Path, help="file with one output per row (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)"
     )
@@ -46,18 +53,19 @@ def run(args: argparse.Namespace) -> int:
     from tracedistill.tools.grade import grade, second_checker
     from tracedistill.tools.grades_table import print_grades
 
-    figures = grade(
-        args.file,
-        args.task,
-        policy=args.policy,
-        data_dir=args.data_dir,
-        problem_field=args.problem_field,
-        gold_field=args.gold_field,
-        text_field=args.text_field,
-        by=tuple(name for name in args.by.split(",") if name),
-        out=args.out,
-        summary=args.summary,
-        second=second_checker(args.second) if args.second else None,
-    )
+    with waiting(f"judging {args.file}"):
+        figures = grade(
+            args.file,
+            args.task,
+            policy=args.policy,
+            data_dir=args.data_dir,
+            problem_field=args.problem_field,
+            gold_field=args.gold_field,
+            text_field=args.text_field,
+            by=tuple(name for name in args.by.split(",") if name),
+            out=args.out,
+            summary=args.summary,
+            second=second_checker(args.second) if args.second else None,
+        )
     print_grades(figures)
     return 0

@@ -8,12 +8,18 @@ from pathlib import Path
 from tracedistill.cli.arguments import Commands, add_command
 from tracedistill.errors import InputError
 from tracedistill.shown import say
+from tracedistill.waiting import waiting
+
+EXAMPLES = (
+    "outputs.jsonl --task gsm8k --arm baseline",
+    "outputs.jsonl --task gsm8k --arm llama --where model=llama --run-dir runs/mine",
+)
 
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "judge outputs of any model and add them to a run folder as an arm, ready for `report`"
-    command = add_command(commands, "import", text)
+    command = add_command(commands, "import", text, EXAMPLES)
     command.add_argument(
         "file", type=Path, help="file with one output per row (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz)"
     )
@@ -52,18 +58,19 @@ def run(args: argparse.Namespace) -> int:
     if not all(equals for _, equals, _ in where):
         raise InputError("--where must be COLUMN=VALUE, for example --where model=llama")
     run_dir = args.run_dir or Path("runs") / f"imported-{args.task.replace(':', '.')}"
-    found = import_outputs(
-        args.file,
-        args.task,
-        args.arm,
-        run_dir,
-        columns=ColumnNames(**{each.name: getattr(args, f"{each.name}_field") for each in fields(ColumnNames)}),
-        where={column: value for column, _, value in where},
-        policy=args.policy,
-        data_dir=args.data_dir,
-        student=args.student,
-        over=args.replace,
-    )
+    with waiting(f"judging {args.file}"):
+        found = import_outputs(
+            args.file,
+            args.task,
+            args.arm,
+            run_dir,
+            columns=ColumnNames(**{each.name: getattr(args, f"{each.name}_field") for each in fields(ColumnNames)}),
+            where={column: value for column, _, value in where},
+            policy=args.policy,
+            data_dir=args.data_dir,
+            student=args.student,
+            over=args.replace,
+        )
     say(f"arm {args.arm}: {found.rows} attempts at {found.problems} problems in {run_dir}")
     if found.rows > found.problems:
         say(f"note: further rows of the same problem count as further attempts ({found.rows - found.problems} more)")

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-from tracedistill.cli.arguments import Commands
+from tracedistill.cli.arguments import Commands, add_command
 from tracedistill.errors import InputError
 from tracedistill.shown import say
+from tracedistill.waiting import waiting
 
-LARGE = 4_000_000
-"""Bytes from which on reading a file takes a while."""
-EXAMPLES = """examples:
-  tracedistill init tickets.csv
-  tracedistill init openai/gsm8k:main
-  tracedistill init tickets.csv --columns 'question={subject}: {body}' --columns answer=queue
-  tracedistill init prices.jsonl --judge number --tolerance 2%
-  tracedistill init queries.jsonl --judge my_judge:same_rows
-  tracedistill init questions.jsonl --teacher https://api.openai.com/v1 --model gpt-4o-mini
-"""
+EXAMPLES = (
+    "tickets.csv",
+    "openai/gsm8k:main",
+    "tickets.csv --columns 'question={subject}: {body}' --columns answer=queue",
+    "prices.jsonl --judge number --tolerance 2%",
+    "queries.jsonl --judge my_judge:same_rows",
+    "questions.jsonl --teacher https://api.openai.com/v1 --model gpt-4o-mini",
+)
 
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "write a recipe for your own file of questions and answers"
-    command = commands.add_parser(
-        "init", help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    command = add_command(commands, "init", text, EXAMPLES)
     command.add_argument(
         "file", type=Path,
         help=".jsonl, .json, .csv, .tsv (also .gz), .parquet; a folder of them; a name with {split}; a hub id org/name",
@@ -82,9 +77,8 @@ def run(args: argparse.Namespace) -> int:
         key_env=args.key_env or ("OPENAI_API_KEY" if "api.openai.com" in args.teacher else ""),
     )
     columns = {field: column.replace("\\n", "\n") for field, _, column in pairs}
-    if args.file.is_file() and args.file.stat().st_size > LARGE:
-        say(f"reading {args.file} ...", file=sys.stderr, flush=True)  # seconds, and nothing else would be shown
-    started = start_study(args.file, args.out, columns, wanted)
+    with waiting(f"reading {args.file}"):
+        started = start_study(args.file, args.out, columns, wanted)
     if args.json:
         say(json.dumps(started.facts(), ensure_ascii=False, indent=1))
     else:

@@ -8,12 +8,20 @@ from pathlib import Path
 from tracedistill.cli.arguments import Commands, add_command
 from tracedistill.cli.stages import run as make_stage
 from tracedistill.errors import InputError
+from tracedistill.waiting import waiting
+
+EXAMPLES = (
+    "runs/quickstart",
+    "runs/quickstart --section attribution",
+    "runs/first runs/second --compare correct-trace,answer-only",
+    "runs/second --against runs/first",
+)
 
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "write the report of a study or of run folders: a page, Markdown, CSV and a table in the terminal"
-    command = add_command(commands, "report", text)
+    command = add_command(commands, "report", text, EXAMPLES)
     command.add_argument(
         "runs", nargs="+", metavar="RUN", help="run folders; or a recipe (.yaml) and key=value overrides of it"
     )
@@ -55,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     from tracedistill.report.folders import report_folders
     from tracedistill.report.terminal import print_report
 
-    place = report_folders(folders, args.against, args.out, args.compare)
+    with waiting("counting, and writing the page"):
+        place = report_folders(folders, args.against, args.out, args.compare)
     if not args.quiet:
         print_report(place, sections=args.section)
     return 0

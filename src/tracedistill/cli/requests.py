@@ -14,10 +14,16 @@ if TYPE_CHECKING:
     from tracedistill.pipeline.offline import Requested, Walk
 
 
+EXAMPLES = (
+    "study.yaml --out asked",
+    "study.yaml --out asked --parts 8",
+)
+
+
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "write what teachers and students have still to be asked, as JSON Lines that any engine answers (Batch API)"
-    command = add_recipe_command(commands, "requests", text)
+    command = add_recipe_command(commands, "requests", text, EXAMPLES)
     command.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="a new folder, or one of earlier requests"
     )

@@ -7,12 +7,20 @@ from pathlib import Path
 
 from tracedistill.cli.arguments import Commands, add_command
 from tracedistill.errors import InputError
+from tracedistill.waiting import waiting
+
+EXAMPLES = (
+    "study.yaml",
+    "study.yaml --reviewer ana --sample 50",
+    "traces.jsonl --task gsm8k --data-dir data",
+    "study.yaml --export sheet.csv",
+)
 
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "read, correct and approve traces in the browser, before they are used"
-    command = add_command(commands, "review", text)
+    command = add_command(commands, "review", text, EXAMPLES)
     command.add_argument("target", type=Path, help="the study's YAML file, or traces (.jsonl, .csv, .parquet)")
     command.add_argument("overrides", nargs="*", metavar="key=value", help="override recipe keys")
     command.add_argument("--task", help="judge a file of traces by this task: a name, or package.module:Class")
@@ -57,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
         from tracedistill import pipeline
 
         loaded = pipeline.load(target, args.overrides)
-        pipeline.run(loaded, "validate", quiet=True, wait=True)  # reviewers start together
+        with waiting("problems, traces and their verdicts"):
+            pipeline.run(loaded, "validate", quiet=True, wait=True)  # reviewers start together
         folder, study = loaded.study.folder, loaded.study
         teachers = [name for name in study.teachers if (folder / "validation" / f"{name}.jsonl").is_file()]
         store = folder / "review" / "review.sqlite"

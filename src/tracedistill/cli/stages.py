@@ -22,12 +22,25 @@ STAGES = {
     "evaluate": "generate and judge every arm's attempts",
 }
 """Subcommand -> its help; `run` makes the stage `report`."""
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "run": (
+        "recipes/quickstart/study.yaml",
+        "study.yaml --dry-run",
+        "study.yaml training.learning_rate=1e-3 run_dir=runs/second",
+    ),
+    "teach": ("study.yaml --dry-run", "study.yaml"),
+    "validate": ("study.yaml", "study.yaml validation.keep=answer"),
+    "assemble": ("study.yaml",),
+    "train": ("study.yaml", "study.yaml --dry-run --device h100", "study.yaml training.accelerate_config=fsdp2"),
+    "evaluate": ("study.yaml", "study.yaml --check-determinism 50"),
+}
+"""Subcommand -> what stands behind it in examples."""
 
 
 def add(commands: Commands) -> None:
     """Add the subcommands."""
     for name, text in STAGES.items():
-        command = add_recipe_command(commands, name, text)
+        command = add_recipe_command(commands, name, text, EXAMPLES[name])
         command.add_argument("--quiet", action="store_true", help="print errors only")
         command.add_argument("--cores", metavar="N", help="processes for rows on this machine (default: one a core)")
         command.add_argument("--on", metavar="WHERE", help="where rows are worked on: local, ray or ray:HOST:PORT")

@@ -8,12 +8,16 @@ from pathlib import Path
 from tracedistill.cli.arguments import Commands, add_recipe_command
 from tracedistill.shown import say
 
+EXAMPLES = (
+    "study.yaml",
+    "runs/quickstart",
+)
+
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
-    command = add_recipe_command(
-        commands, "status", "show what is complete, what is stale and why, and what is missing"
-    )
+    text = "show what is complete, what is stale and why, and what is missing"
+    command = add_recipe_command(commands, "status", text, EXAMPLES)
     command.set_defaults(call=run)
 
 

@@ -6,11 +6,16 @@ import argparse
 
 from tracedistill.cli.arguments import Commands, add_command
 
+EXAMPLES = (
+    "study.yaml training.learning_rate=1e-3,2e-3",
+    "study.yaml training.learning_rate=1e-3,2e-3 training.lora_r=8,16 --yes",
+)
+
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     text = "tune every arm at each of several training settings; choose by the validation split, never the test set"
-    command = add_command(commands, "sweep", text)
+    command = add_command(commands, "sweep", text, EXAMPLES)
     command.add_argument("recipe", help="the study's YAML file")
     command.add_argument(
         "overrides",

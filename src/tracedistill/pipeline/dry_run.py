@@ -38,7 +38,7 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
         )
     work = StudyRun(loaded.study, loaded.recipe, Screen(), loaded.overrides)
     work.run.claim()
-    with work.run.lock():
+    with work.run.lock(), work.screen.overall():
         work.suppose(None if device is None else "bfloat16")
         graph = Graph(work)
         nodes = graph.nodes()
@@ -49,6 +49,7 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
             Teachers(work).dry_run()
         of = functools.partial(device_of, device)
         shared = shared_rows(work.study, work.recipe)
+        work.screen.doing("forecast")
         forecast = Forecaster(work, graph.attempting, nodes, of, shared).forecast(failed, [*paused, *hidden])
     if not work.screen.console.quiet:
         print_forecast(forecast, work.screen.say)

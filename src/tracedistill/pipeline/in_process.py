@@ -125,10 +125,11 @@ def _make_together(
         clock = Clock()
         if main_process:
             discard(work.run.path(node.manifest))
-        facts = node.run() or {}
-        barrier()
-        if main_process:
-            work.run.record(node, clock.seconds(), {**work.facts(), "hardware": _hardware(), **facts})
+        with work.screen.piece(node.name):
+            facts = node.run() or {}
+            barrier()
+            if main_process:
+                work.run.record(node, clock.seconds(), {**work.facts(), "hardware": _hardware(), **facts})
     if not stale:
         work.screen.say(f"{idle} requested is complete")
     return [node.of for node in stale]

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from tracedistill.errors import InputError
+from tracedistill.events import LISTENING, read
 from tracedistill.pipeline.graph import CONFIG_NAME, LOCK_HELD, Clock, Kind, Node
 from tracedistill.pipeline.hardware import evaluation_hardware, launcher_flags, training_hardware
+from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import Study
 
@@ -59,22 +63,60 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
     if hardware.why:
         work.screen.say(f"  hardware: {hardware.why}; {_computing(study, stale)}")
     work.screen.say(f"  accelerate launch {' '.join(command[3:])}")
-    finished = subprocess.run(command, env=environment, check=False)  # noqa: S603 - our own command
+    work.screen.doing(f"{nodes[0].stage}: libraries are loaded")
+    returncode = (_watched if work.screen.live else _plain)(command, environment, work.screen)
     again = "Run the same command to continue."
     if out_of_memory_kills() > killed_before:
         again = f"The system ran out of memory and killed a process. {LESS_MEMORY.get(kind, '')} {again}"
-    if finished.returncode < 0:
-        raise InputError(f"{nodes[0].name} was ended by signal {-finished.returncode}. {again}")
+    if returncode < 0:
+        raise InputError(f"{nodes[0].name} was ended by signal {-returncode}. {again}")
     follows = kind == "train" and study.training.launcher.machine_rank > 0  # machine 0 writes the manifests
     unfinished = [] if follows else [node for node in stale if work.run.state(node).kind != "complete"]
-    if finished.returncode or unfinished:
+    if returncode or unfinished:
         what = ", ".join(node.name for node in unfinished) or nodes[0].stage
         # the launcher says 1 of everything, and nothing of a process that was killed
         raise InputError(
-            f"{what} did not finish (exit code {finished.returncode}). If there is no error above, a process was "
-            f"killed. {again}"
+            f"{what} did not finish (exit code {returncode}). If there is no error above, a process was killed. {again}"
         )
     return [node.name for node in stale]
+
+
+def _plain(command: Sequence[str], environment: Mapping[str, str], screen: Screen) -> int:  # noqa: ARG001
+    """Run a command whose output is ours."""
+    return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - our own command
+
+
+def _watched(command: Sequence[str], environment: Mapping[str, str], screen: Screen) -> int:
+    """Run a command below the lines that move: its output stands above them, its events move them."""
+    own = {**environment, LISTENING: "1", "PYTHONUNBUFFERED": "1"}
+    errors = subprocess.PIPE if sys.stderr.isatty() else None
+    with subprocess.Popen(  # noqa: S603 - our own command
+        command, env=own, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace", bufsize=1
+    ) as process:
+        readers = [
+            threading.Thread(target=_relay, args=(stream, screen), daemon=True)
+            for stream in (process.stdout, process.stderr)
+            if stream is not None
+        ]
+        for reader in readers:
+            reader.start()
+        try:
+            returncode = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        for reader in readers:
+            reader.join(timeout=5.0)  # a grandchild may hold the pipe open
+    return returncode
+
+
+def _relay(stream: IO[str], screen: Screen) -> None:
+    for line in stream:
+        event = read(line)
+        if event is None:
+            screen.say(line.rstrip("\n"))
+        else:
+            screen.hear(event)
 
 
 def _computing(study: Study, nodes: Sequence[Node]) -> str:

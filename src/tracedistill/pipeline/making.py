@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
+from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
 from tracedistill.forecast.calibration import device_of
 from tracedistill.forecast.estimates import LAUNCH_SECONDS
+from tracedistill.forecast.records import StudyForecast
 from tracedistill.forecast.table import duration
 from tracedistill.pipeline.forecast import Forecaster
 from tracedistill.pipeline.graph import Clock, Node, State, discard
@@ -15,11 +17,14 @@ from tracedistill.pipeline.launch import launch as launch_nodes
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import run_name
+from tracedistill.records import node_name
 
 
 def make_nodes(work: StudyRun, wanted: Sequence[Node]) -> list[str]:
     """Make the pieces that are not complete, in this order; return their names."""
     made = []
+    work.screen.plan([node.name for node in wanted if work.run.state(node).kind != "complete"])
+    forecast = False
     for node in wanted:
         state = work.run.state(node)
         if state.kind == "complete":
@@ -29,8 +34,11 @@ def make_nodes(work: StudyRun, wanted: Sequence[Node]) -> list[str]:
         _announce(work, node, state)
         if node.launched or node.kind == "parity":
             work.serving.stop()  # it has the device's memory
-        if node.kind == "train":
-            _say_time(work, wanted)
+        if node.kind == "train" or (node.kind == "generate" and work.screen.shows_whole and _runs_here(work, node)):
+            if not forecast:
+                work.screen.doing("forecast of adapters and attempts")
+                _say_time(work, wanted)
+            forecast = True
         if node.launched:
             # one launch for all of its kind: the libraries are loaded once
             made += launch_nodes(work, node.kind, [other for other in wanted if other.kind == node.kind])
@@ -57,9 +65,32 @@ def _say_time(work: StudyRun, wanted: Sequence[Node]) -> None:
     ]
     told = [f"{duration(sum(adapters) + LAUNCH_SECONDS)} for {len(adapters)} adapters"] if adapters else []
     told += [f"{duration(sum(attempts))} for {len(attempts)} arms' attempts"] if attempts else []
+    work.screen.expect(_expected(forecast))
     if told:
         kind = "(a guess on a GPU)" if any(device.kind == "gpu" for device in forecast.devices) else ""
         work.screen.say(f"  about {', then about '.join(told)} if nothing else runs here{kind}")
+
+
+def _runs_here(work: StudyRun, node: Node) -> bool:
+    """Tell whether a node loads a student's weights on this machine."""
+    config = None if node.student is None else work.study.students[node.student]
+    return config is not None and config.base_url is None and not config.model.startswith(SCRIPTED)
+
+
+def _expected(forecast: StudyForecast) -> dict[str, float]:
+    """Return the seconds of each training and each run of an arm, as far as they are forecast."""
+    found: dict[str, float] = {}
+    for tuning in forecast.tunings:
+        if tuning.need is not None:
+            found |= {node_name("train", run_name(tuning.arm, seed)): tuning.need.seconds
+                      for seed in range(tuning.seeds)}  # fmt: skip
+    seeds = {tuning.arm: tuning.seeds for tuning in forecast.tunings}
+    for asking in forecast.askings:
+        if asking.need is not None:
+            runs = seeds.get(asking.arm, 1)
+            found |= {node_name("generate", run_name(asking.arm, seed)): asking.need.seconds / runs
+                      for seed in range(runs)}  # fmt: skip
+    return found
 
 
 def _announce(work: StudyRun, node: Node, state: State) -> None:
@@ -71,9 +102,10 @@ def _run_node(work: StudyRun, node: Node) -> None:
     clock = Clock()
     discard(work.run.path(node.manifest))  # from here on the outputs are not complete
     work.parts = work.run.parts(node)
-    try:
-        facts = node.run() or {}
-    finally:
-        work.compute.close()  # what comes next may need the memory
-    work.run.record(node, clock.seconds(), {**work.facts(), **facts})
+    with work.screen.piece(node.name):
+        try:
+            facts = node.run() or {}
+        finally:
+            work.compute.close()  # what comes next may need the memory
+        work.run.record(node, clock.seconds(), {**work.facts(), **facts})
     work.run.discard_parts(node)

@@ -39,7 +39,7 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait
     work.run.claim()
     if wait and _is_complete(work, stage):
         return []  # a training that runs meanwhile is no reason to wait
-    with work.run.lock(wait=wait):
+    with work.run.lock(wait=wait), screen.overall():
         wanted = wanted_nodes(work, stage)
         if pin(work, loaded.study, wanted):
             work = StudyRun(loaded.study, loaded.recipe, screen, loaded.overrides)
@@ -83,7 +83,9 @@ def wanted_nodes(work: StudyRun, stage: str) -> list[Node]:
 
 def audit_judge(loaded: LoadedStudy, judge: str, labels: Path, *, quiet: bool = False) -> JudgeAudit:
     """Measure a teacher of kind model as judge against labelled rows; its answers are kept, nothing is paid twice."""
-    return audit_of(StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides), judge, labels)
+    screen = Screen(quiet=quiet)
+    with screen.overall():
+        return audit_of(StudyRun(loaded.study, loaded.recipe, screen, loaded.overrides), judge, labels)
 
 
 def check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> dict[str, list[dict[str, Any]]]:
@@ -93,7 +95,7 @@ def check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> di
     """
     work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
     work.run.claim()
-    with work.run.lock():
+    with work.run.lock(), work.screen.overall():
         work.settle()
         graph = Graph(work)
         nodes = graph.nodes()

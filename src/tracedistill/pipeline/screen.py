@@ -1,25 +1,28 @@
-"""What a person sees while stages run: one line per piece of work, a bar with the time left."""
+"""What a person sees while stages run: one line per piece of work, a bar for the whole and one for the piece."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tracedistill import events
 from tracedistill.engines.progress import Statistics
 from tracedistill.engines.remedies import remedy_of
-from tracedistill.shown import console, printable
+from tracedistill.events import Event
+from tracedistill.pipeline.overall import Overall
+from tracedistill.shown import console
+from tracedistill.waiting import PLAIN
 
 T = TypeVar("T")
 
 SHOWN = 3
 """Causes of failures that are shown at the end of a teacher's run."""
-PLAIN = 60.0
-"""Seconds between plain lines that say where a piece of work is, where there is no terminal for a bar."""
+OFTEN = 0.2
+"""Seconds between two events of a launched process."""
 
 
 class Screen:
@@ -27,68 +30,122 @@ class Screen:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = console(quiet=quiet, soft_wrap=True)
+        self._overall: Overall | None = None
 
     def say(self, text: str) -> None:
         """Print one line of plain text."""
         self.console.print(escape(text))
 
+    # ---- the whole
+
+    @contextmanager
+    def overall(self) -> Iterator[None]:
+        """Show how far the whole is while the block lasts; nothing of it where another process does."""
+        if self._overall is not None or self.console.quiet or events.listening():
+            yield
+            return
+        self._overall = Overall(self.console)
+        try:
+            with self._overall.shown():
+                yield
+        finally:
+            self._overall = None
+
+    @property
+    def shows_whole(self) -> bool:
+        """Whether the whole is shown here."""
+        return self._overall is not None
+
+    @property
+    def live(self) -> bool:
+        """Whether two lines move at the bottom of a terminal, which nothing but `say` may write to."""
+        return self._overall is not None and self.console.is_terminal
+
+    def plan(self, names: Sequence[str]) -> None:
+        """Name the pieces that are to be made."""
+        if self._overall is not None:
+            self._overall.plan(names)
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Say how long pieces will take, by a forecast."""
+        if self._overall is not None:
+            self._overall.expect(seconds)
+
+    @contextmanager
+    def piece(self, name: str) -> Iterator[None]:
+        """Make a piece of the study inside the block."""
+        self._hear(Event(begun=name))
+        yield
+        self._hear(Event(ended=name))
+
+    def doing(self, label: str) -> None:
+        """Say what is at work where it has no bar of its own."""
+        self._hear(Event(label))
+
+    def _hear(self, event: Event) -> None:
+        if events.listening() and not self.console.quiet:
+            events.tell(event)
+        self.hear(event)
+
+    def hear(self, event: Event) -> None:
+        """Show an event, of this process or a launched one."""
+        if self._overall is None:
+            return
+        if event.begun:
+            self._overall.begin(event.begun)
+        if event.label:
+            self._overall.work(event.label, event.done, event.total, event.note)
+        if event.ended:
+            self._overall.end(event.ended)
+
+    # ---- one piece's work
+
     @contextmanager
     def panel(self, label: str) -> Iterator[Callable[[Statistics], None]]:
-        """Yield a function that shows a teacher's figures in a live line: counts, speed, money, time left."""
-        columns = (TextColumn("  {task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[told]}"))
-        progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        """Yield a function that shows a teacher's figures: counts, speed, money, time left."""
         last: Statistics | None = None
         plain = self._plainly(label)
-        with progress:
-            task = progress.add_task(escape(printable(label)), total=None, told="starting")
 
-            def update(figures: Statistics) -> None:
-                nonlocal last
-                last = figures
-                line = escape(printable(told(figures)))
-                progress.update(task, completed=figures.finished, total=figures.total, told=line)
-                plain(lambda: told(figures))
+        def update(figures: Statistics) -> None:
+            nonlocal last
+            last = figures
+            if self._overall is not None:
+                self.hear(Event(label, figures.finished, figures.total, told(figures)))
+            plain(lambda: told(figures))
 
-            yield update
+        yield update
         if last is not None:
             self.say(f"  {label}: {told(last)}")
             for line in troubles(last):
                 self.say(f"  {label}: {line}")
 
+    @contextmanager
+    def bar(self, label: str) -> Iterator[Callable[[int, int], None]]:
+        """Yield a function that moves a progress bar: (done, total)."""
+        plain, due = self._plainly(label), 0.0
+
+        def update(done: int, total: int) -> None:
+            nonlocal due
+            if self._overall is not None:
+                self.hear(Event(label, done, total))
+            elif events.listening() and not self.console.quiet and (now := time.monotonic()) >= due:
+                due = now + OFTEN
+                events.tell(Event(label, done, total))
+            plain(lambda: f"{done} of {total}")
+
+        yield update
+
     def _plainly(self, label: str) -> Callable[[Callable[[], str]], None]:
-        """Return a function that prints a line now and then; on a terminal, where a bar moves, it prints nothing."""
+        """Return a function that prints a line now and then, where nothing shows the whole."""
         due = time.monotonic() + PLAIN
 
         def say(line: Callable[[], str]) -> None:
             nonlocal due
-            if not self.console.is_terminal and (now := time.monotonic()) >= due:
+            if self._overall is None and not events.listening() and (now := time.monotonic()) >= due:
                 due = now + PLAIN
                 self.say(f"  {label}: {line()}")
 
         return say
-
-    @contextmanager
-    def bar(self, label: str) -> Iterator[Callable[[int, int], None]]:
-        """Yield a function that moves a progress bar: (done, total)."""
-        columns = (
-            TextColumn("  {task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        # a bar in a file or pipe would be an empty line
-        live = self.console.is_terminal
-        with Progress(*columns, console=self.console, transient=True, disable=not live) as progress:
-            task = progress.add_task(escape(printable(label)), total=None)
-            plain = self._plainly(label)
-
-            def update(done: int, total: int) -> None:
-                progress.update(task, completed=done, total=total)
-                plain(lambda: f"{done} of {total}")
-
-            yield update
 
 
 def told(figures: Statistics) -> str:

@@ -11,11 +11,15 @@ from typing import Any
 from accelerate import PartialState
 from transformers import TrainerCallback
 
+from tracedistill import events
+from tracedistill.events import Event
 from tracedistill.shown import say
 from tracedistill.training.tracking import TrackedRun
 
 WHOLE = "whole"
 """Name of the mark inside a checkpoint that was written to its end."""
+OFTEN = 0.2
+"""Seconds between two events for a process that shows them."""
 LINES = 5
 """Lines of progress that a run without a terminal prints."""
 
@@ -57,6 +61,7 @@ class Progress(TrainerCallback):
         self.first = 0
         self.loss: float | None = None
         self.heldout = ""
+        self.due = 0.0
         self.live = sys.stdout.isatty()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
@@ -78,6 +83,11 @@ class Progress(TrainerCallback):
 
     def _tell(self, state: Any) -> None:
         step, total = state.global_step, state.max_steps
+        if events.listening():
+            if state.is_world_process_zero and (step == total or time.monotonic() >= self.due):
+                self.due = time.monotonic() + OFTEN
+                events.tell(Event(self.name, step, total, f"loss {self.loss:.3f}{self.heldout}"))
+            return
         every = max(1, total // LINES)
         if not state.is_world_process_zero or not (self.live or step % every == 0 or step == total):
             return
