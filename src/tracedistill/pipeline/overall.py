@@ -74,13 +74,13 @@ class Overall:
         self.expected |= seconds
 
     def begin(self, name: str) -> None:
-        """A piece begins."""
+        """Note that a piece begins."""
         self.plan([name])
         self.piece, self._piece_began = name, time.monotonic()
         self.current = Current(name, self._piece_began)
 
     def end(self, name: str) -> None:
-        """A piece is complete."""
+        """Note that a piece is complete."""
         self.ended.add(name)
         self._spent[name] = time.monotonic() - self._piece_began
         self.piece, self.current = "", Current("looking at what is next", time.monotonic())
