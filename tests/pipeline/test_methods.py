@@ -214,10 +214,10 @@ def test_kills_while_completions_are_drawn_change_nothing(tmp_path: Path) -> Non
 
     subprocess.run(command("whole"), cwd=ROOT, env=environment, check=True)
     draw = random.Random(0)
-    for _ in range(6):
+    for _ in range(4):
         process = subprocess.Popen(command("killed"), cwd=ROOT, env=environment, start_new_session=True)
         try:
-            process.wait(draw.uniform(6.0, 25.0))
+            process.wait(draw.uniform(4.0, 15.0))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
