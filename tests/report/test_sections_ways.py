@@ -9,6 +9,7 @@ from tests.sections_kit import FakeRun, line, table, verdicts
 from tracedistill.files import read_json, write_json
 from tracedistill.recipes import Arm
 from tracedistill.report import write_view
+from tracedistill.report.sections.costs import cost_of
 from tracedistill.report.sections.ways import ways
 
 ROWS = {f"p{n}": "A: b\nAnswer: c" for n in range(4)}
@@ -72,7 +73,7 @@ def test_costs_hold_those_of_the_start_and_the_cheapest_comes_first(tmp_path: Pa
     costs = {row[0]: row for row in rows}
     assert costs["grpo"][3:6] == ("6", "500", "20")
     assert costs["grpo"][8] == "120"
-    assert [row[0] for row in rows if row[2]] == ["standard", "plan"]
+    assert [row[0] for row in rows if row[2]] == ["sft", "grpo"]
 
 
 def test_the_share_of_a_prompts_gain(tmp_path: Path) -> None:
@@ -127,3 +128,11 @@ def test_several_seeds_are_told(tmp_path: Path) -> None:
     section = ways(run_of(tmp_path, {"sft": lines}).view())
     assert section is not None
     assert "2 adapters per arm" in section.notes[0]
+
+
+def test_the_section_cost_counts_what_was_drawn_and_the_start(tmp_path: Path) -> None:
+    view = run_of(tmp_path).view()
+    once = {arm.name: cost_of(view, arm).once for arm in view.arms}
+    assert once["sft"][1] == 0 + 10 + 20 + 0
+    assert once["grpo"][1] == once["sft"][1] + 500 + 10 + 20
+    assert once["grpo"][2] == 120.0

@@ -13,8 +13,15 @@ from tracedistill.files import read_json
 from tracedistill.report.attempts import FINISHES
 from tracedistill.report.format import dollars, number, percent
 from tracedistill.report.records import Cell, Section, Table
-from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.report.sections.provenance import adapter_of, facts_of, lenders_of, manifests_of_arm, recipe_of
+from tracedistill.report.runs import ArmFacts, RunView, imitates
+from tracedistill.report.sections.provenance import (
+    adapter_of,
+    facts_of,
+    lenders_of,
+    manifests_of_arm,
+    named_arm,
+    recipe_of,
+)
 
 QUERIES = (1, 100, 10_000, 1_000_000)
 UNITS = ("money", "tokens", "seconds")
@@ -123,9 +130,7 @@ def _once(view: RunView, arm: ArmFacts, recipe: Mapping[str, Any]) -> Amounts:
     hourly = float(_priced(recipe, "students", tuned.student).get("usd_per_hour") or 0)
     money = None if seconds is None else seconds / 3600 * hourly
     tokens = _tokens_trained(tuned, recipe)
-    for lender, share in lenders_of(view, tuned):
-        if lender.tune == "none":
-            continue
+    for lender, share in _taught_by(view, tuned):
         problems = (view.assembly or {}).get("train_problems") or facts_of(view, tuned, "arms").get("rows") or 0
         asked = round(share * problems)
         samples = int(_priced(recipe, "teachers", lender.teacher).get("samples") or 1)
@@ -133,10 +138,26 @@ def _once(view: RunView, arm: ArmFacts, recipe: Mapping[str, Any]) -> Amounts:
         money = _add(money, None if per_money is None else per_money * asked * samples)
         tokens = _add(tokens, None if per is None else sum(per) * asked * samples)
         seconds = _add(seconds, None if per_seconds is None else per_seconds * asked * samples)
+    source = named_arm(view, tuned, tuned.settings.get("from"))
+    if source is not None:
+        before = _once(view, source, recipe)
+        money, tokens, seconds = _add(money, before[0]), _add(tokens, before[1]), _add(seconds, before[2])
     return money, tokens, seconds
 
 
+def _taught_by(view: RunView, tuned: ArmFacts) -> list[tuple[ArmFacts, float]]:
+    """(arm whose teacher made traces for this adapter, share of the problems): of its rows, or of a plan to show."""
+    found = [(lender, share) for lender, share in lenders_of(view, tuned) if lender.tune != "none"]
+    context = named_arm(view, tuned, tuned.settings.get("context"))
+    shown = [(context, 1.0)] if context is not None and context.plans.exists() else []
+    return (found if imitates(tuned) else []) + shown
+
+
 def _tokens_trained(arm: ArmFacts, recipe: Mapping[str, Any]) -> float | None:
+    made = arm.folder / "adapters" / arm.own / "training.json"
+    work = read_json(made).get("work") if made.exists() else None
+    if work is not None:  # counted: what was drawn, read, passed with a gradient, and read by a frozen model
+        return float(sum(work[key] for key in ("drawn", "read", "trained", "scored")))
     checked = arm.folder / "sft" / f"{arm.student}.preflight.json"
     if not checked.exists():
         return None

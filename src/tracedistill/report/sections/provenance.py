@@ -52,6 +52,13 @@ def adapter_of(view: RunView, arm: ArmFacts) -> ArmFacts | None:
     return next((other for other in view.arms if arm.adapter is not None and other.name == arm.adapter), None)
 
 
+def named_arm(view: RunView, arm: ArmFacts, name: str | None) -> ArmFacts | None:
+    """Return the arm of the same run that a recipe names so; None if there is none."""
+    if name is None:
+        return None
+    return next((each for each in view.arms if each.own == name and each.folder == arm.folder), None)
+
+
 def mix_of(arm: ArmFacts) -> Mapping[str, float]:
     """Return what an arm mixes in. In a grid, cells of the same student and teacher are named by their arm."""
     mix: Mapping[str, float] = arm.settings.get("mix") or {}

@@ -12,7 +12,7 @@ from tracedistill.report.attempts import TRACES, Columns
 from tracedistill.report.format import between, dollars, number, of_share, percent
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView, method_of
-from tracedistill.report.sections.provenance import manifests_of_arm, recipe_of
+from tracedistill.report.sections.provenance import manifests_of_arm, named_arm, recipe_of
 from tracedistill.report.sections.scores import scores_of, share_of
 from tracedistill.stats import Share, share_kept
 
@@ -116,20 +116,13 @@ def _spent(view: RunView, arm: ArmFacts) -> dict[str, float] | None:
     students = recipe_of(view, arm).get("students") or {}
     hourly = float((students.get(arm.student) or {}).get("usd_per_hour") or 0.0)
     total["usd"] = total["seconds"] / 3600 * hourly
-    source = _named(view, arm, arm.settings.get("from"))
+    source = named_arm(view, arm, arm.settings.get("from"))
     if source is not None:
         before = _spent(view, source)
         if before is None:
             return None
         total = {key: value + before[key] for key, value in total.items()}
     return total
-
-
-def _named(view: RunView, arm: ArmFacts, name: str | None) -> ArmFacts | None:
-    """Return an arm of the same run by its name in the recipe."""
-    return next(
-        (each for each in view.arms if name is not None and each.own == name and each.folder == arm.folder), None
-    )
 
 
 def _costs(view: RunView, arms: Sequence[ArmFacts], spent: Mapping[str, Mapping[str, float] | None]) -> Table:
@@ -143,8 +136,8 @@ def _costs(view: RunView, arms: Sequence[ArmFacts], spent: Mapping[str, Mapping[
     for arm in known:
         cost = spent[arm.name]
         assert cost is not None
-        leads = shares[arm.name] > best
-        best = max(best, shares[arm.name])
+        leads = arm.tune is not None and shares[arm.name] > best
+        best = max(best, shares[arm.name]) if arm.tune is not None else best
         rows.append((
             arm.name, percent(shares[arm.name]), "yes" if leads else "", number(cost["flops"] / 1e12),
             *(number(cost[key]) for key in ("drawn", "read", "trained", "scored", "seconds")),
@@ -157,10 +150,10 @@ def _costs(view: RunView, arms: Sequence[ArmFacts], spent: Mapping[str, Mapping[
             "by a frozen model", "seconds", *(("dollars",) if priced else ()),
         ),
         tuple(rows),
-        note="Of one adapter, with all that it starts from; cheapest first. Best so far: no cheaper arm has more right "
-        "answers (chance not counted). Operations: 2 per weight and token forward, 2 more for the gradient to what "
-        "lies before; an adapter's own and attention's are left out. Seconds: with all else that ran on the machine, "
-        "and of a resumed training those of its last launch. In context every question costs: see Cost.",
+        note="Of one adapter, with all that it starts from; cheapest first. Best so far: no cheaper adapter has as "
+        "many right answers (chance not counted). Operations: 2 per weight and token forward, 2 more for the gradient "
+        "to what lies before; an adapter's own and attention's are left out. Seconds: with all else that ran on the "
+        "machine, and of a resumed training those of its last launch. In context every question costs: see Cost.",
     )  # fmt: skip
 
 
@@ -172,7 +165,7 @@ def _kept(view: RunView, arms: Sequence[ArmFacts]) -> Table | None:
     rng = np.random.default_rng(view.seed)
     rows: list[tuple[Cell, ...]] = []
     for arm in arms:
-        context = _named(view, arm, arm.settings.get("context"))
+        context = named_arm(view, arm, arm.settings.get("context"))
         plain = _plain(arms, arm)
         if context is None or plain is None or not view.attempts(context.name).n:
             continue
@@ -259,6 +252,7 @@ def _rewards(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
             "trace holds the answer", "mean tokens", "cut off",
         ),
         tuple(rows),
-        note="Shares of the completions drawn on training problems. A reward is hacked if it rises and right traces do "
-        "not: answers alone, traces that copy, longer completions. First seed.",
+        note="Shares of the completions drawn on training problems, other ones at either end: with few steps that "
+        "alone moves them. A reward is hacked if it rises and right traces do not: answers alone, traces that copy, "
+        "longer completions. First seed.",
     )  # fmt: skip
