@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ Out = TypeVar("Out")
 
 TRIES = 5
 """Times that a task is begun whose machine or process is lost."""
+PATIENCE = 10.0
+"""Seconds until something must listen at a cluster's address."""
 AHEAD = 4
 """Tasks in flight or ready for each core of the cluster: what bounds memory."""
 
@@ -104,6 +107,7 @@ def _connected(address: str | None) -> Any:
             "Ray is not installed: pip install 'tracedistill[ray]' here and on every machine of the cluster, or leave "
             "--on and compute out to use the cores of this machine"
         ) from error
+    _check_listening(address)
     try:
         ray.init(
             address=address,
@@ -117,3 +121,14 @@ def _connected(address: str | None) -> Any:
         where = f"at {address}" if address else "on this machine"
         raise InputError(f"no Ray cluster answers {where}: {str(error).splitlines()[0]}") from error
     return ray
+
+
+def _check_listening(address: str | None) -> None:
+    """Raise InputError if nothing listens at an address: Ray itself would try for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"no Ray cluster answers at {address}: {error}") from error
