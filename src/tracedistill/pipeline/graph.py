@@ -194,7 +194,8 @@ class RunFolder:
 
     def parts(self, node: Node) -> Path:
         """Return the folder for parts of a node's outputs, named after all that they are made from; remove others."""
-        made_from = content_id(__version__, _plain(node.params), {name: self.hash_of(name) for name in node.inputs})
+        present = [name for name in node.inputs if self.path(name).exists()]  # the node itself says what it misses
+        made_from = content_id(__version__, _plain(node.params), {name: self.hash_of(name) for name in present})
         name = node.name.replace(":", ".")
         folder = self.path(PARTS) / f"{name}.{made_from}"
         for other in self.path(PARTS).glob(f"{glob.escape(name)}.{'[0-9a-f]' * len(made_from)}"):
