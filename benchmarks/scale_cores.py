@@ -2,7 +2,8 @@
 
 The traces are real ones (`--traces`: JSON Lines with `problem_id` and `text`, on GSM8K) or, without them, those that
 rules write of the built-in bAbI stories; where `--rows` is more than there are, they are repeated under new ids. One
-process a measurement; memory is the peak of the process that leads and of the largest worker.
+process a measurement; memory is the peak of the process that leads and of the largest worker, `worker_cpu_s` the
+processor seconds of all workers, which tell on a busy machine what a quiet one would do.
 
     python benchmarks/scale_cores.py [--rows 20000] [--cores 1 2] [--data-dir DIR --traces FILE] [--folder DIR]
 """
@@ -51,9 +52,10 @@ begun = time.perf_counter()
 judge_traces(work, "writer")
 work.compute.close()
 seconds = time.perf_counter() - begun
-peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-driver, worker = (round(peak / 1024) for peak in peaks)
-print(json.dumps({"seconds": round(seconds, 1), "driver_mb": driver, "worker_mb": worker}))
+found = {"seconds": round(seconds, 1)}
+for who, used in zip(("driver", "worker"), map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))):
+    found |= {f"{who}_mb": round(used.ru_maxrss / 1024), f"{who}_cpu_s": round(used.ru_utime + used.ru_stime, 1)}
+print(json.dumps(found))
 """
 
 
