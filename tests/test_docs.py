@@ -97,6 +97,18 @@ def test_every_file_of_the_map_is_there() -> None:
 
 
 def test_links_of_the_docs_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")):
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_file_that_contributing_names_is_there() -> None:
+    """Names of modules are below src/tracedistill, everything else below the project."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.py)?)`", page))
+    assert {"pipeline/nodes.py", "report/arms_table.py"} <= named
+    for path in named:
+        assert any((base / path).exists() for base in (ROOT / "src" / "tracedistill", ROOT)), path
+    for path, name in re.findall(r"`([A-Za-z_.]+)` \(`([a-z_/]+\.py)`\)", page):
+        text = (ROOT / "src" / "tracedistill" / name).read_text(encoding="utf-8")
+        assert path.rpartition(".")[2] in text, (path, name)

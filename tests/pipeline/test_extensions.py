@@ -41,6 +41,15 @@ def test_a_study_of_extensions_runs_to_its_report(recipe: Path, tmp_path: Path) 
     assert not pipeline.run(pipeline.load(recipe), quiet=True), "nothing has changed"
 
 
+def test_a_teacher_of_ones_own(study_file: Callable[..., Path], tmp_path: Path) -> None:
+    config = {"kind": "model", "model": "scripted:tests.extensions:Echoing", "prompt": "tests.extensions:CAREFUL"}
+    arms = {"standard": {}, "answer-only": {"tune": "none"}, "correct": {"tune": "tests.extensions:REVERSED"}}
+    recipe = study_file(teachers={"mine": config}, arms=arms, comparisons=[])
+    pipeline.run(pipeline.load(recipe), "validate", quiet=True)
+    report = read_json(tmp_path / "run" / "validation" / "mine.report.json")
+    assert report["traces"] == report["accepted"] > 0
+
+
 def test_another_code_of_an_intervention_makes_its_datasets_again(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,7 +49,7 @@ class Accuracy:
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
-    """Return wilson score interval of a share (Wilson 1927; statsmodels).
+    """Return the Wilson score interval of a share (Wilson 1927; statsmodels).
 
     `n = 0` gives the vacuous 0..1. Raises ValueError unless 0 <= successes <= n and 0 < confidence < 1.
     """

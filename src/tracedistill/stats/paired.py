@@ -59,7 +59,7 @@ def discordance(a: Sequence[bool], b: Sequence[bool]) -> Discordance:
 
 
 def mcnemar_exact(b: int, c: int) -> float:
-    """Return two-sided exact McNemar p of b problems right in one arm alone against c in the other alone (scipy).
+    """Return the two-sided exact McNemar p of b problems right in one arm alone against c in the other alone (scipy).
 
     `b = c = 0` gives 1: no problem tells the arms apart. For one attempt per problem and arm only; several samples
     or seeds are not independent rows, use `crossed_bootstrap`. Raises ValueError for negative counts.
