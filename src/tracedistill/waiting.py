@@ -36,7 +36,7 @@ def waiting(label: str) -> Iterator[None]:
 
 @contextmanager
 def every(seconds: float, act: Callable[[], None]) -> Iterator[None]:
-    """Act once in so many seconds, from a thread of its own, while the block lasts."""
+    """Yield act once in so many seconds, from a thread of its own, while the block lasts."""
     over = threading.Event()
 
     def beat() -> None:

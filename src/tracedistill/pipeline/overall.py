@@ -44,7 +44,7 @@ class Current:
         return min(1.0, self.done / self.total) if self.total else 0.0
 
     def line(self) -> str:
-        """Its figures in words."""
+        """Return its figures in words."""
         far = f"{self.done} of {self.total}" if self.total else ""
         return ", ".join(filter(None, (far, self.note, clock(time.monotonic() - self.since))))
 

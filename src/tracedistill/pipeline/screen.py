@@ -102,7 +102,7 @@ class Screen:
 
     @contextmanager
     def panel(self, label: str) -> Iterator[Callable[[Statistics], None]]:
-        """Yield a function that shows a teacher's figures: counts, speed, money, time left."""
+        """Yield a function that shows a teacher's figures in a live line: counts, speed, money, time left."""
         last: Statistics | None = None
         plain = self._plainly(label)
 
@@ -136,7 +136,7 @@ class Screen:
         yield update
 
     def _plainly(self, label: str) -> Callable[[Callable[[], str]], None]:
-        """Return a function that prints a line now and then, where nothing shows the whole."""
+        """Return a function that prints a line now and then; on a terminal, where a bar moves, it prints nothing."""
         due = time.monotonic() + PLAIN
 
         def say(line: Callable[[], str]) -> None:
