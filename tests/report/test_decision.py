@@ -69,6 +69,21 @@ def test_what_the_trace_teaches(tmp_path: Path, right: Sequence[int | None], wor
     assert words in said(tmp_path, 200, right)[1]
 
 
+@pytest.mark.parametrize(
+    ("right", "words"),
+    [
+        ((40, None, 180, None), ""),
+        ((40, 60, 180, None), "not on validation: the best of 2 prompts. That"),
+        ((40, None, 120, 121), "not on validation: the best of 2 tuned arms. That"),
+        ((40, 60, 120, 121), "not on validation: the best of 2 tuned arms and the best of 2 prompts. That"),
+    ],
+)
+def test_a_choice_on_the_test_problems_is_told(tmp_path: Path, right: Sequence[int | None], words: str) -> None:
+    told = [line for line in said(tmp_path, 200, right) if line.startswith("Chosen on these test problems")]
+    assert len(told) == bool(words)
+    assert all(words in line for line in told)
+
+
 def test_costs_per_thousand_queries(tmp_path: Path) -> None:
     lines = said(tmp_path, 200, (40, None, 180, None), students={"s": PRICED}, tokens=(1000, 500))
     assert "1,000 queries cost $2.00 tuned and $2.00 prompted" in lines[0]

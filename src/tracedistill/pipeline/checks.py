@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tracedistill.engines import identity
 from tracedistill.engines.scripted import SCRIPTED
+from tracedistill.engines.sizes import local_folder
 from tracedistill.errors import InputError
 from tracedistill.pipeline.dtypes import COMPUTES, warn_of_slow
 from tracedistill.pipeline.graph import Node
@@ -73,11 +74,11 @@ def check_keys(work: StudyRun, wanted: Sequence[Node]) -> None:
             raise InputError(f"{place}.{error}") from error
 
 
-def check_students(work: StudyRun, wanted: Sequence[Node], *, launch: bool = True) -> None:
+def check_students(work: StudyRun, wanted: Sequence[Node], *, launch: bool = True, only_here: bool = False) -> None:
     """Raise InputError if a student cannot be tuned or evaluated, before a teacher is paid for its traces.
 
     `launch`: also try each student on a made row, where an endpoint is to be asked; a launched process launches no
-    others.
+    others. `only_here`: leave out students that are not on this machine, and would have to be fetched.
     """
     study = work.study
     todo = [
@@ -88,7 +89,8 @@ def check_students(work: StudyRun, wanted: Sequence[Node], *, launch: bool = Tru
     if not todo:
         return
     for name in {node.of for node in wanted if node.kind == "preflight"}:
-        if not study.students[name].model.startswith(SCRIPTED):
+        model = study.students[name].model
+        if not model.startswith(SCRIPTED) and not (only_here and local_folder(model) is None):
             from tracedistill.chat.rendering import end_id, prompt_ids
             from tracedistill.engines.tokenizers import tokenizer_of
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from tracedistill.forecast.calibration import device_of
 from tracedistill.forecast.estimates import DEVICES
 from tracedistill.forecast.records import StudyForecast
 from tracedistill.forecast.table import print_forecast
+from tracedistill.pipeline.checks import check_students
 from tracedistill.pipeline.forecast import Devices, Forecaster, make_free
-from tracedistill.pipeline.graph import PARTS
+from tracedistill.pipeline.graph import PARTS, Node
 from tracedistill.pipeline.hardware import shared_rows
 from tracedistill.pipeline.load import LoadedStudy
 from tracedistill.pipeline.making import make_nodes
@@ -24,6 +26,7 @@ from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teach import Teachers
 from tracedistill.pipeline.teacher_quotes import why_not_shown
+from tracedistill.training.tracking import check_tracker
 
 
 def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
@@ -44,6 +47,7 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
         nodes = graph.nodes()
         failed, paused = make_free(work, nodes, make_nodes)
         failed += method_faults(work, arms_to_tune(work, nodes))
+        failed += _faults(work, nodes)
         hidden = why_not_shown(work)
         if not hidden and work.run.path("problems.jsonl").exists():
             Teachers(work).dry_run()
@@ -54,6 +58,23 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
     if not work.screen.console.quiet:
         print_forecast(forecast, work.screen.say)
     return forecast
+
+
+def _faults(work: StudyRun, nodes: Sequence[Node]) -> list[str]:
+    """Return what a run would stop at before its first call: the tracker, and students that cannot be used."""
+    faults = []
+    unmade = {node.kind for node in nodes if work.run.state(node).kind != "complete"}
+    if work.study.tracking != "none" and unmade & {"train", "report"}:
+        try:
+            check_tracker(work.study.tracking)
+        except InputError as error:
+            faults.append(f"tracking: {error}")
+    try:
+        # what is not on this machine would have to be fetched
+        check_students(work, nodes, launch=False, only_here=True)
+    except InputError as error:
+        faults.append(str(error))
+    return faults
 
 
 def foresee(loaded: LoadedStudy, devices: Devices, *, make: bool = True) -> StudyForecast:

@@ -97,6 +97,8 @@ class Forecaster:
         self.drawn: dict[str, list[Problem]] = {}
         self.unknown: list[str] = []
         self.refused: list[str] = []
+        self.crowded: list[str] = []
+        """Arms whose prompts do not fit the context window with what they may generate."""
 
     def forecast(self, failed: Sequence[str] = (), hidden: Sequence[str] = ()) -> StudyForecast:
         """Forecast everything. `failed`: what would stop a run; `hidden`: what could not be examined."""
@@ -114,7 +116,7 @@ class Forecaster:
             tuple(quotes(self.work, self.complete)),
             tuple(self.used.values()),
             tuple(self._assumptions()),
-            tuple(dict.fromkeys(self.unknown)),
+            tuple(dict.fromkeys([*self.crowded, *self.unknown])),
             tuple(dict.fromkeys([*self.refused, *(line for each in self.meters.values() for line in each.refused)])),
         )
 
@@ -302,10 +304,27 @@ class Forecaster:
         except InputError:  # no plans or traces yet
             asked, extra = self._without(name)
         counted = meter.prompts(asked)
+        self._check_window(name, [length + extra for length in counted])
         longest = max(counted, default=0) + extra
         tokens = sum(counted) + extra * len(counted)
         shared = meter.shared(asked)
         return PromptLengths(len(counted), tokens, longest, written, arm.max_tokens, shared, longest_written), at_most
+
+    def _check_window(self, name: str, lengths: Sequence[int]) -> None:
+        """Note prompts that leave no room for an answer in the student's context window: they are not asked."""
+        arm = self.study.arms[name]
+        student = self.study.student_of(arm)
+        config = self.study.students[student]
+        size = None if config.base_url is not None or config.model.startswith(SCRIPTED) else self._size(student)
+        if size is None or not size.context:
+            return
+        over = sum(length + arm.max_tokens > size.context for length in lengths)
+        if over:
+            self.crowded.append(
+                f"arm {name}: {over} of {len(lengths)} prompts and max_tokens={arm.max_tokens} exceed the context "
+                f"window of student {student} ({size.context} tokens), so that they are not asked and count as too "
+                f"long; the longest prompt has {max(lengths)} tokens: lower base.max_tokens, or show less"
+            )
 
     def _without(self, name: str) -> tuple[list[Request], int]:
         """Return (an arm's prompts without missing parts, the most tokens of these parts)."""

@@ -51,7 +51,10 @@ def make_nodes(work: StudyRun, wanted: Sequence[Node]) -> list[str]:
 def _say_time(work: StudyRun, wanted: Sequence[Node]) -> None:
     """Say before the first adapter what adapters and attempts will take here, by the dry run's forecast."""
     graph, stale = Graph(work), {(node.kind, node.of) for node in wanted if work.run.state(node).kind != "complete"}
-    forecast = Forecaster(work, graph.attempting, graph.nodes(), functools.partial(device_of, None)).forecast()
+    forecaster = Forecaster(work, graph.attempting, graph.nodes(), functools.partial(device_of, None))
+    forecast = forecaster.forecast()
+    for line in forecaster.crowded:
+        work.screen.say(f"  {line}")
     adapters = [
         tuning.need.seconds
         for tuning in forecast.tunings

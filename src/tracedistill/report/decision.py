@@ -36,12 +36,15 @@ def decision(view: RunView, report: Report) -> list[str]:
     if spoilt:
         return [spoilt]
     fair = [arm for arm in arms if not arm.oracle and arm.forced is None]
-    tuned = _best(arm for arm in fair if arm.kind in ("tuned", "served"))
+    tuned_arms = [arm for arm in fair if arm.kind in ("tuned", "served")]
+    tuned = _best(tuned_arms)
     if tuned is None:
         return []
-    prompted = _best(arm for arm in fair if arm.kind == "in context" and arm.student == tuned.student)
+    prompts = [arm for arm in fair if arm.kind == "in context" and arm.student == tuned.student]
+    prompted = _best(prompts)
     said = [] if prompted is None else _decided(view, tuned, prompted)
-    return said + _trace(view, fair)
+    caveats = _chosen_on_test(len(tuned_arms), len(prompts)) if said else []
+    return said + _trace(view, fair) + caveats
 
 
 # ---- what comes before any decision
@@ -88,6 +91,16 @@ def _task_unnamed(view: RunView) -> bool:
 
 def _best(arms: Iterable[ArmFigures]) -> ArmFigures | None:
     return max(arms, key=lambda arm: arm.accuracy.raw.value or 0.0, default=None)
+
+
+def _chosen_on_test(tuned: int, prompts: int) -> list[str]:
+    """Say that a side was chosen among several arms on the very problems that it is compared on."""
+    sides = [f"the best of {tuned} tuned arms"] if tuned > 1 else []
+    sides += [f"the best of {prompts} prompts"] if prompts > 1 else []
+    if not sides:
+        return []
+    told = f"Chosen on these test problems, not on validation: {' and '.join(sides)}. That flatters the side"
+    return [f"{told} with more arms to choose from."]
 
 
 def _decided(view: RunView, tuned: ArmFigures, prompted: ArmFigures) -> list[str]:

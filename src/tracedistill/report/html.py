@@ -20,6 +20,8 @@ FEW = 0.05
 """Share of attempts that must hold a trace for a mosaic to mean something."""
 FIRST = ("ways",)
 """Sections that stand above the arms: what a study of several methods is read for."""
+RESEARCH = ("association", "forced", "attribution", "grid", "context", "differences", "extras")
+"""Sections of research interest: folded up, unless a cell of theirs is flagged."""
 LONG = 40
 """Rows from which on a section's table is folded up."""
 
@@ -59,6 +61,7 @@ def page(
         columns=PAGE_COLUMNS,
         voted=VOTED,
         long=LONG,
+        research=RESEARCH,
         first=FIRST,
         forest=_forest(report.comparisons, labels_of(report)),
         mosaics=[
