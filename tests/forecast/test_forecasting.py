@@ -204,7 +204,7 @@ def test_a_student_of_the_hub_is_counted_by_characters(study_file: StudyFile) ->
 def test_a_student_of_unknown_size(study_file: StudyFile) -> None:
     found = dry_run(study_file(students={"odd": {"model": "someone/odd-9b"}}, arms=ARMS, comparisons=[]))
     assert all(each.need is None and each.lengths is not None for each in found.tunings)
-    assert any("the size of 'someone/odd-9b' is not known here" in line for line in found.unknown)
+    assert any("the size of 'someone/odd-9b' is unknown" in line for line in found.unknown)
     assert (found.tuning_seconds, found.asking_seconds, found.memory) == (0, 0, 0)
 
 
