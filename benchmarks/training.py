@@ -59,7 +59,7 @@ from tracedistill.forecast.estimates import DEVICES, Device, RowLengths, trainin
 from tracedistill.recipes import TrainingConfig
 from tracedistill.records import Example, Message
 from tracedistill.tasks import Source, get_task
-from tracedistill.training import TrainerSettings
+from tracedistill.training import TrainingSetup
 from tracedistill.training.collator import IGNORED, SupervisedCollator
 from tracedistill.training.trainer import build_trainer, load_student
 
@@ -166,15 +166,8 @@ def train_best(run: Run, seed: int, output: str) -> Any:
 
 def train_ours(run: Run, seed: int, output: str, quantization: Any = None) -> Any:
     """Return TraceTrainer with the quickstart's settings."""
-    settings = TrainerSettings(
-        output_dir=output,
-        learning_rate=run.learning_rate,
-        batch_size=run.batch_size,
-        seed=seed,
-        use_cpu=run.on_cpu,
-        progress=False,
-        bf16=run.dtype == "bfloat16",
-    )
+    training = TrainingConfig(learning_rate=run.learning_rate, batch_size=run.batch_size, warmup=0.0, save_steps=0)
+    settings = TrainingSetup(output, training, seed, run.dtype == "bfloat16", use_cpu=run.on_cpu)
     model = load_student(run.folder, settings, quantization_config=quantization)
     return build_trainer(model, run.tokenizer, run.rows, None, settings, peft_config=lora())
 

@@ -191,13 +191,11 @@ def test_a_loss_that_is_no_number_stops(tune: Tune, monkeypatch: pytest.MonkeyPa
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from tests.training.tiny import lora, model, rows, tokenizer
-from tracedistill.training import TrainerSettings
+from tests.training.tiny import lora, model, rows, settings, tokenizer
 from tracedistill.training.trainer import build_trainer
 
-settings = TrainerSettings(output_dir=sys.argv[1], learning_rate=5e-3, batch_size=8, bf16=False, use_cpu=True,
-                           progress=False, logging_steps=1, eval_steps=2)
-trainer = build_trainer(model(), tokenizer(), rows(21), rows(9, seed=3), settings, peft_config=lora())
+made = settings(sys.argv[1], batch_size=8, eval_steps=2)
+trainer = build_trainer(model(), tokenizer(), rows(21), rows(9, seed=3), made, peft_config=lora())
 trainer.train()
 if trainer.is_world_process_zero():
     found = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]

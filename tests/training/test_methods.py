@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tests.training import tiny
-from tracedistill.training import TrainerSettings
+from tracedistill.training import TrainingSetup
 from tracedistill.training.batching import epoch_order
 from tracedistill.training.methods.grpo import Reward, group_trainer, tallied
 from tracedistill.training.methods.judging import Judged
@@ -32,12 +32,8 @@ LUCKY = range(10, 30)
 """First tokens that the toy's judge calls right: a fifth of the vocabulary."""
 
 
-def settings(place: Path, **changes: Any) -> TrainerSettings:
-    chosen: dict[str, Any] = {
-        "learning_rate": 2e-2, "max_steps": 4, "batch_size": 4, "bf16": False, "logging_steps": 1, "progress": False,
-        "use_cpu": True,
-    }  # fmt: skip
-    return TrainerSettings(output_dir=str(place), **(chosen | changes))
+def settings(place: Path, **changes: Any) -> TrainingSetup:
+    return tiny.settings(place, **{"learning_rate": 2e-2, "max_steps": 4, **changes})
 
 
 def lucky(_ids: Sequence[str], completions: Sequence[list[int]]) -> list[Judged]:

@@ -48,11 +48,11 @@ def test_positions_begin_anew_and_first_tokens_carry_no_loss() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("accumulation", "room"), [(1, 0), (2, 0), (1, 40)])
+@pytest.mark.parametrize(("accumulation", "room"), [(1, 1024), (2, 1024), (1, 40)])
 def test_packed_training_is_padded_training(tmp_path: Path, accumulation: int, room: int) -> None:
     changes: dict[str, Any] = {"count": 18, "epochs": 2, "gradient_accumulation": accumulation}
     padded = ours(tmp_path / "padded", **changes)
-    packed = ours(tmp_path / "packed", packing=True, pack_length=room, **changes)
+    packed = ours(tmp_path / "packed", packing=True, max_length=room, **changes)
     padded.train()
     packed.train()
     assert packed.state.global_step == padded.state.global_step == 10
@@ -117,7 +117,7 @@ def test_a_model_that_mixes_rows_is_refused(tmp_path: Path) -> None:
     own = model()
     forward = own.forward
     own.forward = lambda position_ids, **kwargs: forward(**kwargs)  # a family that reads no positions
-    with pytest.raises(InputError, match=r"does not keep packed rows apart .*set training.packing: false"):
+    with pytest.raises(InputError, match=r"mixes packed rows .*set training.packing: false"):
         build_trainer(own, tokenizer(), rows(4), None, settings(tmp_path, packing=True), peft_config=lora())
 
 

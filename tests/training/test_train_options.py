@@ -226,7 +226,7 @@ def test_qlora_on_a_cpu(wide: Path, tmp_path: Path, changes: dict[str, Any], dty
 
 
 def test_what_4_bit_weights_cannot_do(folder: Path, tmp_path: Path) -> None:
-    settings = train.settings_of(SETTINGS, StudentConfig("x"), 0, tmp_path, 8, "none", None)
+    settings = train.settings_of(SETTINGS, StudentConfig("x"), 0, tmp_path, 8)
     base, tokenizer = load_base(str(folder), "float32", "nf4")
     row = {"input_ids": [5, 6], "completion_mask": [0, 1]}
     with pytest.raises(InputError, match="cannot be evaluated between steps"):

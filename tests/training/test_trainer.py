@@ -12,16 +12,12 @@ from peft import get_peft_model_state_dict
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from tests.training.tiny import lora, model, rows, tokenizer
+from tests.training.tiny import lora, model, rows, settings, tokenizer
 from tracedistill.errors import InputError
-from tracedistill.training import TrainerSettings
+from tracedistill.recipes import TrainingConfig
+from tracedistill.training import TrainingSetup
 from tracedistill.training.head import SupervisedLogProbs
 from tracedistill.training.trainer import TraceTrainer, build_trainer
-
-
-def settings(folder: Path, **changes: Any) -> TrainerSettings:
-    base: dict[str, Any] = {"learning_rate": 5e-3, "batch_size": 4, "bf16": False, "use_cpu": True, "progress": False}
-    return TrainerSettings(output_dir=str(folder), **base | {"logging_steps": 1} | changes)
 
 
 def ours(folder: Path, count: int = 10, dtype: torch.dtype = torch.float32, **changes: Any) -> TraceTrainer:
@@ -231,12 +227,12 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
 
 def test_settings_name_every_fault_at_once() -> None:
     with pytest.raises(InputError, match=r"learning_rate.*batch_size"):
-        TrainerSettings(output_dir="x", learning_rate=0, batch_size=0)
+        TrainingSetup("x", TrainingConfig(learning_rate=0, batch_size=0))
 
 
 @pytest.mark.parametrize(("rows_", "warmup", "rates"), [(4, 0.1, 1), (4, 50, 1), (8, 0.9, 2), (12, 50, 3)])
 def test_warm_up_never_takes_all_steps(tmp_path: Path, rows_: int, warmup: float, rates: int) -> None:
-    trainer = ours(tmp_path, rows_, warmup_steps=warmup)
+    trainer = ours(tmp_path, rows_, warmup=warmup)
     before = weights(trainer)
     trainer.train()
     seen = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]

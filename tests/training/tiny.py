@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +11,18 @@ import transformers
 from peft import LoraConfig
 from tokenizers import Tokenizer, models
 
+from tracedistill.recipes import TrainingConfig
+from tracedistill.training import TrainingSetup
+
 VOCABULARY = 97
+
+
+def settings(folder: Path, **changes: Any) -> TrainingSetup:
+    """Settings of a quick training on the CPU; keyword arguments are a recipe's, or the setup's own."""
+    own = {"bf16": False, "use_cpu": True, "logging_steps": 1}
+    own |= {key: changes.pop(key) for key in ("bf16", "seed", "logging_steps") if key in changes}
+    base = {"learning_rate": 5e-3, "batch_size": 4, "warmup": 0.0, "save_steps": 0}
+    return TrainingSetup(str(folder), TrainingConfig(**base | changes), **own)
 
 
 def tokenizer() -> transformers.PreTrainedTokenizerFast:

@@ -10,26 +10,15 @@ import torch
 from peft import get_peft_model_state_dict
 from safetensors.torch import save_file
 
-from tests.training.tiny import lora, model, rows, tokenizer
-from tracedistill.training import TrainerSettings
+from tests.training.tiny import lora, model, rows, settings, tokenizer
 from tracedistill.training.trainer import build_trainer
 
 
 def main(folder: Path, processes: int, resume: bool) -> None:
     torch.set_num_threads(1)
-    settings = TrainerSettings(
-        output_dir=str(folder / "checkpoints"),
-        learning_rate=5e-3,
-        epochs=2,
-        batch_size=8,
-        bf16=False,
-        use_cpu=True,
-        progress=False,
-        logging_steps=1,
-        save_steps=4,
-    )
+    made = settings(folder / "checkpoints", epochs=2, batch_size=8, save_steps=4)
     # 21 rows: the last of 3 batches has 5, which two processes cannot share evenly
-    trainer = build_trainer(model(), tokenizer(), rows(21), None, settings, peft_config=lora())
+    trainer = build_trainer(model(), tokenizer(), rows(21), None, made, peft_config=lora())
     assert trainer.accelerator.num_processes == processes
     trainer.train(resume_from_checkpoint=str(folder / "checkpoints" / "checkpoint-4") if resume else None)
     if trainer.is_world_process_zero():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from tracedistill.chat.prompts import shows_plan
@@ -286,12 +286,12 @@ BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
         f"training.{name}": _ABOVE_0
         for name in (
             "learning_rate", "epochs", "batch_size", "gradient_accumulation", "max_length", "lora_r", "lora_alpha",
-            "save_steps", "eval_rows",
+            "eval_rows",
         )
     },
     **{
         f"training.{name}": _NOT_BELOW_0
-        for name in ("warmup", "weight_decay", "max_grad_norm", "eval_steps", "eval_attempts")
+        for name in ("warmup", "weight_decay", "max_grad_norm", "save_steps", "eval_steps", "eval_attempts")
     },
     "training.lora_dropout": _SHARE,
     "training.max_steps": ("must be above 0, or -1 (use epochs)", lambda value: value > 0 or value == -1),
@@ -342,12 +342,19 @@ def _check_compute(study: Study, fail: Fail) -> None:
         fail("compute", f"must be {LOCAL}, ray or ray:HOST:PORT, not '{study.compute}'")
 
 
-def _check_numbers(study: Study, fail: Fail) -> None:
+def out_of_bounds(section: str, config: Any) -> Iterator[tuple[str, Any, str]]:
+    """Yield (field, value, what it must be) of every number of a section that is out of bounds."""
     for key, (words, good) in BOUNDS.items():
-        section, _, name = key.partition(".")
-        value = getattr(getattr(study, section), name, None)
+        place, _, name = key.partition(".")
+        value = getattr(config, name, None) if place == section else None
         if value is not None and not good(value):
-            fail(key, words)
+            yield name, value, words
+
+
+def _check_numbers(study: Study, fail: Fail) -> None:
+    for section in dict.fromkeys(key.partition(".")[0] for key in BOUNDS):
+        for name, _, words in out_of_bounds(section, getattr(study, section)):
+            fail(f"{section}.{name}", words)
     if study.training is not None:
         _check_method(study, fail)
     evaluation = study.evaluation

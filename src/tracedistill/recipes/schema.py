@@ -14,6 +14,12 @@ LOCAL = "local"
 """The value of `compute` for this machine alone."""
 
 
+Attention = Literal["auto", "sdpa", "flash_attention_2", "flash_attention_3", "eager"]
+"""Attention implementations by their transformers names."""
+Liger = Literal["auto", "on", "off"]
+"""Whether Liger's kernels are used."""
+
+
 def key_of(field_name: str) -> str:
     """Return the key of a field in a recipe: a word that Python keeps for itself has an underscore in the schema."""
     return field_name.rstrip("_")
@@ -145,10 +151,10 @@ class TrainingConfig:
     packing: bool = False
     """Lay the rows of a micro-batch end to end, kept apart, in place of padding: memory and time, not what is learnt.
     With FlashAttention memory grows with their tokens; any other attention builds a mask that grows with the square."""
-    attention: Literal["auto", "sdpa", "flash_attention_2", "flash_attention_3", "eager"] = "auto"
+    attention: Attention = "auto"
     """Attention implementation. auto: FlashAttention on a GPU where it is installed and the model knows it, else what
     transformers prefers (sdpa); on a CPU eager."""
-    liger: Literal["auto", "on", "off"] = "auto"
+    liger: Liger = "auto"
     """Liger's kernels for norms, rotary positions and gated layers; auto: on a GPU where liger-kernel is installed."""
     group_by_length: bool = False
     """Draw each batch among rows of like length, every row once per epoch all the same: less padding, and batches that
@@ -156,7 +162,7 @@ class TrainingConfig:
     activation_checkpointing: bool = False
     """Saves memory for about a third more time."""
     save_steps: int = 50
-    """Optimizer steps between checkpoints (what a killed training loses at most)."""
+    """Optimizer steps between checkpoints (what a killed training loses at most); 0: none."""
     eval_steps: int = 0
     """Every so many optimizer steps, and behind the last, the loss on rows of validation problems (never of test ones);
     0: never. It changes nothing in the adapter."""

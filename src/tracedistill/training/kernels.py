@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from tracedistill.errors import InputError
-from tracedistill.training.settings import Attention, Liger
+from tracedistill.recipes.schema import Attention, Liger
 
 HOPPER = 9
 """Compute capability from which on FlashAttention 3 runs."""

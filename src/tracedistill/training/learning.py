@@ -12,7 +12,7 @@ from tracedistill.errors import InputError
 from tracedistill.files import content_id, file_hash, to_json
 from tracedistill.recipes import TUNING, Arm, StudentConfig, beta_of, draws
 from tracedistill.records import Example
-from tracedistill.training.settings import TrainerSettings
+from tracedistill.training.settings import TrainingSetup
 
 if TYPE_CHECKING:
     from tracedistill.training.methods.judging import TextJudge
@@ -97,7 +97,7 @@ def build(
     data: Rendered,
     model: Any,
     tokenizer: Any,
-    settings: TrainerSettings,
+    settings: TrainingSetup,
     style: FormatName,
     peft_config: Any,
     callbacks: Sequence[Any],
@@ -122,7 +122,7 @@ def build(
     curve = None
     prompts = data.heldout_prompts(learning.attempted)
     if prompts and judge is not None:
-        curve = Curve(prompts, judge, settings.eval_steps)
+        curve = Curve(prompts, judge, settings.training.eval_steps)
         callbacks = [*callbacks, curve]
     given: dict[str, Any] = {"peft_config": peft_config, "callbacks": callbacks}
     if arm.method == "grpo":
@@ -152,7 +152,7 @@ def _grpo(
     data: Rendered,
     model: Any,
     tokenizer: Any,
-    settings: TrainerSettings,
+    settings: TrainingSetup,
     given: Mapping[str, Any],
 ) -> Any:
     from tracedistill.training.methods.grpo import Reward, group_trainer
@@ -184,7 +184,7 @@ def _on_policy(
     data: Rendered,
     model: Any,
     tokenizer: Any,
-    settings: TrainerSettings,
+    settings: TrainingSetup,
     style: FormatName,
     given: Mapping[str, Any],
     teacher: tuple[Any, Any] | None,
@@ -216,7 +216,7 @@ def _dpo(
     data: Rendered,
     model: Any,
     tokenizer: Any,
-    settings: TrainerSettings,
+    settings: TrainingSetup,
     given: Mapping[str, Any],
     rejected: Mapping[str, Sequence[int]],
 ) -> Any:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from tracedistill.engines.weights import student_folder
 from tracedistill.errors import InputError
 from tracedistill.recipes import Arm, StudentConfig
-from tracedistill.training.settings import TrainerSettings
+from tracedistill.training.settings import TrainingSetup
 
 if TYPE_CHECKING:
     from tracedistill.training.methods.writing import Writer
 
 
-def load_model(student: StudentConfig, settings: TrainerSettings, *, full: bool = False) -> Any:
+def load_model(student: StudentConfig, settings: TrainingSetup, *, full: bool = False) -> Any:
     """Load a student; `full`: to train all its weights. Raises InputError for weights that are no numbers."""
     from tracedistill.engines.adapters import check_finite
     from tracedistill.training.trainer import load_student
@@ -43,7 +43,7 @@ def quantization_of(student: StudentConfig) -> Any:
 
 
 def load_writer(
-    student: StudentConfig, settings: TrainerSettings, tokenizer: Any, arm: Arm, adapter: Path | None
+    student: StudentConfig, settings: TrainingSetup, tokenizer: Any, arm: Arm, adapter: Path | None
 ) -> Writer:
     """Load a student, with an adapter or without, to draw completions of an arm's length and temperature."""
     import torch
@@ -59,7 +59,7 @@ def load_writer(
     return Writer(model, tokenizer, arm.max_tokens, arm.rollout_temperature)
 
 
-def load_teacher(teacher: StudentConfig, settings: TrainerSettings, tokenizer: Any) -> tuple[Any, Any]:
+def load_teacher(teacher: StudentConfig, settings: TrainingSetup, tokenizer: Any) -> tuple[Any, Any]:
     """Load another model to learn from, with its tokenizer.
 
     Raises InputError if its vocabulary is not the student's.

@@ -25,7 +25,7 @@ from tracedistill.training.head import lighten_forward
 from tracedistill.training.heldout import mean_loss
 from tracedistill.training.kernels import attention_of, context_size, is_flash, use_liger
 from tracedistill.training.packing import PackingCollator, check_isolation
-from tracedistill.training.settings import TrainerSettings
+from tracedistill.training.settings import TrainingSetup
 
 WHOLE_WEIGHTS = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 """Launches in which every process holds all weights."""
@@ -36,28 +36,28 @@ class TraceTrainer(SFTTrainer):
 
     control: Any  # of the base class, whose type is not known here
 
-    def __init__(self, *, settings: TrainerSettings, train_dataset: datasets.Dataset, **kwargs: Any) -> None:
+    def __init__(self, *, settings: TrainingSetup, train_dataset: datasets.Dataset, **kwargs: Any) -> None:
         """Take SFTTrainer's arguments, rows checked by `row_dataset`, and the settings that its own lack."""
         self.settings = settings
         self.train_rows_per_second = 0.0
         tokenizer = kwargs["processing_class"]
         # Whole last batches: else accelerate would train rows twice to give every process the same share.
-        fillers = -len(train_dataset) % settings.batch_size
+        fillers = -len(train_dataset) % settings.training.batch_size
         shared = context_size()
-        if PartialState().num_processes // shared * settings.gradient_accumulation == 1:
+        if PartialState().num_processes // shared * settings.training.gradient_accumulation == 1:
             fillers = 0
         self.sampler = LikeLengthSampler(
             row_lengths(train_dataset),
-            settings.batch_size,
+            settings.training.batch_size,
             fillers=fillers,
-            window=(settings.window or WINDOW) if settings.like_length else 1,
+            window=WINDOW if settings.training.group_by_length else 1,
             seed=settings.seed,
         )
         pad = tokenizer.pad_token_id
         collator: PackingCollator | SupervisedCollator = SupervisedCollator(pad, 2 * shared if shared > 1 else 1)
-        if settings.packing:
+        if settings.training.packing:
             # FlashAttention needs no mask and takes one sequence; any other attention's mask grows with its square
-            collator = PackingCollator(pad, 0 if is_flash(kwargs["model"]) else settings.pack_length)
+            collator = PackingCollator(pad, 0 if is_flash(kwargs["model"]) else settings.training.max_length)
         super().__init__(
             train_dataset=with_fillers(train_dataset, fillers, pad),
             data_collator=collator,
@@ -140,7 +140,7 @@ def _not_finite(what: str, step: int, folder: str) -> str:
 
 def load_student(
     source: Path | str,
-    settings: TrainerSettings,
+    settings: TrainingSetup,
     *,
     revision: str | None = None,
     quantization_config: Any = None,
@@ -158,10 +158,10 @@ def load_student(
         str(source),
         revision,
         dtype=torch.bfloat16 if settings.bf16 and not full else torch.float32,
-        attn_implementation=attention_of(settings.attention, str(source), on_cpu=cpu, half=settings.bf16),
+        attn_implementation=attention_of(settings.training.attention, str(source), on_cpu=cpu, half=settings.bf16),
         **options,
     )
-    liger = use_liger(model, settings.liger, on_cpu=cpu)
+    liger = use_liger(model, settings.training.liger, on_cpu=cpu)
     model.kernels = {"attention": model.config._attn_implementation, "liger": liger}
     return model
 
@@ -192,29 +192,29 @@ def build_trainer(
     tokenizer: Any,
     train_rows: Iterable[Mapping[str, Any]] | datasets.Dataset,
     eval_rows: Iterable[Mapping[str, Any]] | datasets.Dataset | None,
-    settings: TrainerSettings,
+    settings: TrainingSetup,
     *,
     peft_config: Any = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TraceTrainer:
     """Build a trainer ready to `train()`; see the package's docstring for rows and errors."""
-    cpu = on_cpu(settings)
+    training, cpu = settings.training, on_cpu(settings)
     processes = PartialState(cpu=cpu).num_processes // context_size()  # of those that have rows of their own
-    share, rest = divmod(settings.batch_size, processes * settings.gradient_accumulation)
+    share, rest = divmod(training.batch_size, processes * training.gradient_accumulation)
     if rest or not share:
         raise InputError(
-            f"training: batch_size {settings.batch_size} cannot be divided evenly among {processes} processes with "
-            f"{settings.gradient_accumulation} micro-batches each; make it a multiple of "
-            f"{processes * settings.gradient_accumulation}"
+            f"training: batch_size {training.batch_size} cannot be divided evenly among {processes} processes with "
+            f"{training.gradient_accumulation} micro-batches each; make it a multiple of "
+            f"{processes * training.gradient_accumulation}"
         )
     if tokenizer.pad_token_id is None:
         raise InputError("training: the tokenizer has no padding token")
-    if context_size() > 1 and (settings.packing or settings.eval_steps):
+    if context_size() > 1 and (training.packing or training.eval_steps):
         raise InputError(
             "training: context parallelism shares one row among processes; set training.packing: false and "
             "training.eval_steps: 0"
         )
-    if settings.packing:
+    if training.packing:
         check_isolation(model)
     if model.base_model is model and hasattr(model, "model"):
         model.base_model_prefix = "model"  # Llama 4 names one that it has in its multimodal kind only
@@ -248,14 +248,8 @@ def build_trainer(
         peft_config=peft_config,
         callbacks=list(callbacks),
     )
-    quieten(trainer, settings)
+    trainer.remove_callback(PrinterCallback)  # it would print a dictionary for every logged step
     return trainer
-
-
-def quieten(trainer: Any, settings: TrainerSettings) -> None:
-    """Remove the dictionary that transformers prints for every logged step, unless progress is to be shown."""
-    if not settings.progress:
-        trainer.remove_callback(PrinterCallback)
 
 
 def _is_causal(model: Any, base: Any) -> bool:

@@ -13,7 +13,7 @@ from tracedistill.training.arguments import shared_arguments
 from tracedistill.training.head import lighten_forward
 from tracedistill.training.methods.judging import PARTS, Judge, Judged
 from tracedistill.training.methods.rollouts import Drawing, Rollouts, completions_per_process, steps_of
-from tracedistill.training.settings import TrainerSettings
+from tracedistill.training.settings import TrainingSetup
 from tracedistill.training.work import SCORED
 
 
@@ -47,7 +47,7 @@ def group_trainer(
     tokenizer: Any,
     prompts: Mapping[str, list[int]],
     reward: Reward,
-    settings: TrainerSettings,
+    settings: TrainingSetup,
     drawing: Drawing,
     *,
     beta: float,
@@ -60,7 +60,7 @@ def group_trainer(
     `beta`: weight of the divergence from the starting point; `epsilon`: clipping, which acts with several updates per
     set of completions. The loss is TRL's default (DAPO's mean over tokens), advantages are scaled by their group.
     """
-    per_epoch = -(-len(prompts) // settings.batch_size)
+    per_epoch = -(-len(prompts) // settings.training.batch_size)
     config = GRPOConfig(
         **shared_arguments(settings, model, per_device=completions_per_process(settings, drawing))
         | {"max_steps": steps_of(settings, per_epoch) * drawing.num_iterations},

@@ -20,7 +20,7 @@ from trl.trainer.utils import pad, use_adapter
 from tracedistill.training.arguments import shared_arguments
 from tracedistill.training.methods.rollouts import Drawing, Rollouts, completions_per_process, steps_of
 from tracedistill.training.methods.starting import REFERENCE, keep_reference
-from tracedistill.training.settings import TrainerSettings
+from tracedistill.training.settings import TrainingSetup
 from tracedistill.training.work import SCORED
 
 SHOWN, SHOWN_MASK = "shown_ids", "shown_mask"
@@ -110,7 +110,7 @@ def on_policy_trainer(
     tokenizer: Any,
     prompts: Mapping[str, list[int]],
     shown: Mapping[str, list[int]],
-    settings: TrainerSettings,
+    settings: TrainingSetup,
     drawing: Drawing,
     *,
     beta: float,
@@ -123,7 +123,7 @@ def on_policy_trainer(
     `shown`: the teacher's prompts. `teacher`: a model of the same vocabulary; None: the student as it is now. `beta`: 0
     forward, 1 reverse Kullback-Leibler divergence, between them a Jensen-Shannon divergence.
     """
-    per_epoch = -(-len(prompts) // settings.batch_size)
+    per_epoch = -(-len(prompts) // settings.training.batch_size)
     config = DistillationConfig(
         **shared_arguments(settings, model, per_device=completions_per_process(settings, drawing))
         | {"max_steps": steps_of(settings, per_epoch)},

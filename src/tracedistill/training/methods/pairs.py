@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 from accelerate import PartialState
+from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
 from tracedistill.engines.lora import compute_in_base_dtype
@@ -15,8 +16,8 @@ from tracedistill.errors import InputError
 from tracedistill.training.arguments import shared_arguments
 from tracedistill.training.methods.order import ProblemSampler
 from tracedistill.training.methods.rollouts import steps_of
-from tracedistill.training.settings import TrainerSettings
-from tracedistill.training.trainer import WHOLE_WEIGHTS, StepGuard, hold_in_fp32, quieten
+from tracedistill.training.settings import TrainingSetup
+from tracedistill.training.trainer import WHOLE_WEIGHTS, StepGuard, hold_in_fp32
 
 PAIRED = ("rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected")
 """What TRL's log says of pairs, kept: how often and by how much the chosen is preferred, and both log-probabilities."""
@@ -52,21 +53,21 @@ def pair_trainer(
     model: Any,
     tokenizer: Any,
     pairs: Sequence[Pair],
-    settings: TrainerSettings,
+    settings: TrainingSetup,
     *,
     beta: float,
     peft_config: Any = None,
     callbacks: Sequence[Any] = (),
 ) -> PairTrainer:
     """Set up DPO on these pairs; `beta`: how dear it is to leave the starting point."""
-    parts = PartialState().num_processes * settings.gradient_accumulation
-    share, rest = divmod(settings.batch_size, parts)
+    parts = PartialState().num_processes * settings.training.gradient_accumulation
+    share, rest = divmod(settings.training.batch_size, parts)
     if rest or not share:
         raise InputError(
-            f"training: batch_size {settings.batch_size} cannot be shared evenly by {parts} processes and "
+            f"training: batch_size {settings.training.batch_size} cannot be shared evenly by {parts} processes and "
             f"micro-batches; make it a multiple of {parts}"
         )
-    sampler = ProblemSampler(len(pairs), settings.batch_size, draws=1, passes=1, seed=settings.seed)
+    sampler = ProblemSampler(len(pairs), settings.training.batch_size, draws=1, passes=1, seed=settings.seed)
     config = DPOConfig(
         **shared_arguments(settings, model, per_device=share) | {"max_steps": steps_of(settings, sampler.steps)},
         beta=beta,
@@ -91,5 +92,5 @@ def pair_trainer(
     trainer.add_callback(StepGuard(sampler, sampler.steps))
     hold_in_fp32(trainer.model)
     compute_in_base_dtype(trainer.model)
-    quieten(trainer, settings)
+    trainer.remove_callback(PrinterCallback)
     return trainer

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from accelerate import PartialState
+from transformers import PrinterCallback
 
 from tracedistill.engines.lora import compute_in_base_dtype
 from tracedistill.errors import InputError
 from tracedistill.training.methods.order import ProblemSampler
 from tracedistill.training.methods.writing import Writer
-from tracedistill.training.settings import TrainerSettings
-from tracedistill.training.trainer import WHOLE_WEIGHTS, StepGuard, hold_in_fp32, quieten
+from tracedistill.training.settings import TrainingSetup
+from tracedistill.training.trainer import WHOLE_WEIGHTS, StepGuard, hold_in_fp32
 from tracedistill.training.work import DRAWN, READ, SCORED
 
 
@@ -46,7 +47,7 @@ class Rollouts:
     model: Any
     state: Any
 
-    def prepare_rollouts(self, prompts: Mapping[str, list[int]], drawing: Drawing, settings: TrainerSettings) -> None:
+    def prepare_rollouts(self, prompts: Mapping[str, list[int]], drawing: Drawing, settings: TrainingSetup) -> None:
         """Set up what TRL's constructor does not know of; to be called behind it."""
         if self.accelerator.distributed_type not in WHOLE_WEIGHTS:
             raise InputError(
@@ -62,14 +63,14 @@ class Rollouts:
         self.eos_token_ids = list(self.writer.ends)
         self.sampler = ProblemSampler(
             len(self.train_dataset),  # type: ignore[attr-defined]
-            settings.batch_size,
+            settings.training.batch_size,
             draws=drawing.num_generations,
-            passes=settings.gradient_accumulation * drawing.num_iterations,
+            passes=settings.training.gradient_accumulation * drawing.num_iterations,
             seed=settings.seed,
         )
         guard = StepGuard(self.sampler, self.sampler.steps * drawing.num_iterations)
         self.add_callback(guard)  # type: ignore[attr-defined]
-        quieten(self, settings)
+        self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
         hold_in_fp32(self.model)
         compute_in_base_dtype(self.model)
 
@@ -104,20 +105,21 @@ class Rollouts:
         return logs
 
 
-def completions_per_process(settings: TrainerSettings, drawing: Drawing) -> int:
+def completions_per_process(settings: TrainingSetup, drawing: Drawing) -> int:
     """Return the completions of one micro-batch on one process. Raises InputError if they cannot be shared evenly."""
-    processes = PartialState().num_processes
-    parts = processes * settings.gradient_accumulation
-    share, rest = divmod(settings.batch_size * drawing.num_generations, parts)
+    training, processes = settings.training, PartialState().num_processes
+    parts = processes * training.gradient_accumulation
+    share, rest = divmod(training.batch_size * drawing.num_generations, parts)
     if rest or not share:
         raise InputError(
-            f"training: {settings.batch_size} problems with {drawing.num_generations} completions each cannot be "
-            f"shared evenly by {processes} processes with {settings.gradient_accumulation} micro-batches each; make "
+            f"training: {training.batch_size} problems with {drawing.num_generations} completions each cannot be "
+            f"shared evenly by {processes} processes with {training.gradient_accumulation} micro-batches each; make "
             f"their product a multiple of {parts}"
         )
     return int(share)
 
 
-def steps_of(settings: TrainerSettings, per_epoch: int) -> int:
+def steps_of(settings: TrainingSetup, per_epoch: int) -> int:
     """Return the steps of a whole training, as a supervised arm takes them."""
-    return settings.max_steps if settings.max_steps > 0 else max(1, math.ceil(settings.epochs * per_epoch))
+    training = settings.training
+    return training.max_steps if training.max_steps > 0 else max(1, math.ceil(training.epochs * per_epoch))
