@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import functools
@@ -245,6 +246,32 @@ class atomic:  # noqa: N801 - reads as a verb where it is used
         self.partial.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise disk_error(self.path, error) from error
+
+
+@contextlib.contextmanager
+def locked(path: Path, busy: str = "", on_wait: Callable[[], object] | None = None) -> Iterator[None]:
+    """Hold a lock file; the system lets go of a killed process's lock.
+
+    If another process holds it: call `on_wait` and wait or, without one, raise InputError with the text `busy`.
+    """
+    import filelock
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(unlinked(path))
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout as error:
+            if on_wait is None:
+                raise InputError(busy) from error
+            on_wait()
+            lock.acquire()
+    except OSError as error:
+        raise disk_error(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def unlinked(path: Path) -> Path:

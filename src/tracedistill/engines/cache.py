@@ -24,6 +24,7 @@ from tracedistill.engines import ledger
 from tracedistill.engines.cache_rows import SCHEMA, UPGRADE, Entry, chunks, insert_rows, select_rows
 from tracedistill.engines.ledger import Balance, Booking
 from tracedistill.errors import InputError
+from tracedistill.files import locked
 
 _APPLICATION_ID = 0x54444743  # "TDGC": tells our file from any other SQLite database
 _VERSION = 2
@@ -237,7 +238,9 @@ class GenerationCache:
     def _prepare(self) -> None:
         """Create the tables in a new file; refuse one that is not ours."""
         db = self._writer
-        with _locked(self.path):  # two processes that create the file at once would fail on the change to WAL
+        with locked(
+            self.path.with_name(f"{self.path.name}.lock"), on_wait=lambda: None
+        ):  # two processes that create the file at once would fail on the change to WAL
             mine = db.execute("PRAGMA application_id").fetchone()[0]
             tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if tables and mine != _APPLICATION_ID:
@@ -291,16 +294,3 @@ def _remedy(message: str) -> str:
     if "closed" in message:
         return "the cache was closed before its users were done"
     return "check that the folder exists, is writable and is on a local disk"
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file beside the database, where the platform has flock."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: the busy time-out has to do
-        yield
-        return
-    with path.with_name(path.name + ".lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

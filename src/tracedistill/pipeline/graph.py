@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import os
 import resource
@@ -18,7 +19,7 @@ from typing import Any, Literal, TypeGuard
 
 from tracedistill import __version__
 from tracedistill.errors import InputError
-from tracedistill.files import canonical, content_id, disk_error, file_hash, read_json, unlinked, write_json
+from tracedistill.files import canonical, content_id, file_hash, locked, read_json, write_json
 from tracedistill.recipes.differences import differences
 from tracedistill.records import node_name
 from tracedistill.shown import say
@@ -136,22 +137,9 @@ class RunFolder:
         if os.environ.get(LOCK_HELD) == str(self.folder.resolve()):
             yield
             return
-        import fcntl
-
-        try:
-            stream = unlinked(self.path(".lock")).open("a")
-        except OSError as error:
-            raise disk_error(self.path(".lock"), error) from error
-        with stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if not wait:
-                    raise InputError(
-                        f"{self.folder}: another tracedistill run is using this folder; wait until it ends"
-                    ) from error
-                say(f"{self.folder}: waiting for another tracedistill run in this folder", file=sys.stderr)
-                fcntl.flock(stream, fcntl.LOCK_EX)
+        busy = f"{self.folder}: another tracedistill run is using this folder; wait until it ends"
+        told = functools.partial(say, f"{self.folder}: waiting for another tracedistill run in this folder")
+        with locked(self.path(".lock"), busy, functools.partial(told, file=sys.stderr) if wait else None):
             yield
 
     def state(self, node: Node) -> State:

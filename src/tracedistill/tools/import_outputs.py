@@ -18,7 +18,7 @@ from tracedistill import __version__
 from tracedistill.chat.formats import bounded
 from tracedistill.errors import InputError
 from tracedistill.evaluation.scoring import score
-from tracedistill.files import disk_error, file_hash, read_json, read_jsonl, to_json, unlinked, write_json, write_jsonl
+from tracedistill.files import file_hash, locked, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.recipes.names import name_fault
 from tracedistill.records import AnswerVerdicts, Attempt, Problem, Verdict
 from tracedistill.report.runs import IMPORTED
@@ -138,23 +138,11 @@ def import_outputs(
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Hold a run folder against a study's run and against other imports; the lock is the one that a run takes."""
-    import fcntl
-
     new = not folder.exists()
     if not new and not (folder.is_dir() and (_is_run(folder) or _is_bare(folder))):
         raise InputError(f"{folder}: is not empty and not a run folder; choose another --run-dir")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = unlinked(folder / LOCK).open("a")
-    except OSError as error:
-        raise disk_error(folder / LOCK, error) from error
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                f"{folder}: another tracedistill run or import is using this folder; wait until it ends"
-            ) from error
+    busy = f"{folder}: another tracedistill run or import is using this folder; wait until it ends"
+    with locked(folder / LOCK, busy):
         try:
             yield
         except BaseException:

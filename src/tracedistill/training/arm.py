@@ -10,7 +10,7 @@ import contextlib
 import gc
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tracedistill.chat.rendering import template_hash
 from tracedistill.engines.dtypes import settled
 from tracedistill.engines.tokenizers import tokenizer_of
 from tracedistill.errors import InputError
-from tracedistill.files import content_id, disk_error, file_hash, read_value, to_json, write_json
+from tracedistill.files import content_id, file_hash, locked, read_value, to_json, write_json
 from tracedistill.recipes import Arm, StudentConfig, TrainingConfig
 from tracedistill.records import Example
 from tracedistill.sft.examples import target_weights
@@ -85,7 +85,8 @@ def train_arm(
     checkpoints = output.with_name(f"{output.name}.checkpoints")
     state = PartialState()
     run: Lenient | None = None
-    with _alone(checkpoints) if state.is_main_process else contextlib.nullcontext():
+    busy = f"{checkpoints}: another process is training here; wait for it, or stop it"
+    with locked(checkpoints / LOCK, busy) if state.is_main_process else contextlib.nullcontext():
         try:
             sources = {ROWS: rows, HELDOUT: validation if training.eval_steps else ()}
             data, heldout = _on_disk(name, tokenizer, sources, style, rationale_weight, checkpoints, state)
@@ -193,28 +194,6 @@ def _rejected(
     )
     lengths = {each: sum(row["completion_mask"]) for each, row in zip(data.ids, data.rows, strict=True)}
     return {key: one.tokens for key, one in nearest_failed(drawn, arm.reward, lengths).items()}
-
-
-@contextlib.contextmanager
-def _alone(checkpoints: Path) -> Iterator[None]:
-    """Lock the folder.
-
-    Raises InputError if another process trains there; the system releases a killed process's lock.
-    """
-    import filelock
-
-    lock = filelock.FileLock(checkpoints / LOCK)
-    try:
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        lock.acquire(blocking=False)
-    except filelock.Timeout as error:
-        raise InputError(f"{checkpoints}: another process is training here; wait for it, or stop it") from error
-    except OSError as error:
-        raise disk_error(checkpoints, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _on_disk(
