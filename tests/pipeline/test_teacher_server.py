@@ -26,9 +26,9 @@ from tracedistill import pipeline
 from tracedistill.engines.cache import GenerationCache
 from tracedistill.errors import InputError
 from tracedistill.files import read_json, read_lines
+from tracedistill.pipeline.engines import teacher_engine
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.pipeline.teach import Teachers
 
 StudyFile = Callable[..., Path]
 HEALTHY = Behaviour(latency=0.002)
@@ -137,7 +137,7 @@ def test_what_a_recipe_says_of_the_body(study_file: StudyFile, tmp_path: Path) -
     }
     loaded = pipeline.load(recipe(study_file, tmp_path / "one", "http://127.0.0.1:9/v1", 5, **changes))
     work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
-    dialect = Teachers(work).engine("planner", loaded.study.teachers["planner"]).describe()["dialect"]
+    dialect = teacher_engine(work, "planner", loaded.study.teachers["planner"]).describe()["dialect"]
     assert dialect["omit"] == ["seed", "temperature"]
     assert (dialect["max_tokens_field"], dialect["schema"]) == ("max_completion_tokens", "json_object")
     with pytest.raises(InputError, match="'messages' is the question itself; it cannot be left out"):

@@ -126,5 +126,5 @@ def test_a_recurrent_family_is_refused() -> None:
     config = transformers.MambaConfig(vocab_size=97, hidden_size=16, state_size=4, num_hidden_layers=2, pad_token_id=0)
     torch.manual_seed(0)
     own = transformers.AutoModelForCausalLM.from_config(config)
-    with pytest.raises(InputError, match="does not keep packed rows apart"):
+    with pytest.raises(InputError, match="mixes packed rows"):
         check_isolation(own)

@@ -354,7 +354,7 @@ def test_a_loss_that_is_no_number(folder: Path, tmp_path: Path, monkeypatch: pyt
 
     with monkeypatch.context() as patch:
         patch.setattr(TraceTrainer, "compute_loss", broken)
-        with pytest.raises(InputError, match=r"gradient is not finite at step 4; the last checkpoint in .* is good"):
+        with pytest.raises(InputError, match=r"gradient is not finite at step 4; the last checkpoint in .* is intact"):
             tune(folder, tmp_path / "arm")
     assert (tmp_path / "arm.checkpoints" / "checkpoint-2" / "whole").exists()
     resumed, whole = tune(folder, tmp_path / "arm"), tune(folder, tmp_path / "whole")
@@ -419,7 +419,7 @@ def test_a_damaged_base_is_named(folder: Path, tmp_path: Path) -> None:
     weights = load_file(tmp_path / "damaged" / "model.safetensors")
     weights["model.norm.weight"][3] = float("nan")
     save_file(weights, tmp_path / "damaged" / "model.safetensors", {"format": "pt"})
-    with pytest.raises(InputError, match=r"weights are damaged: model.norm.weight holds NaN"):
+    with pytest.raises(InputError, match=r"weights are damaged: model.norm.weight contains NaN"):
         tune(tmp_path / "damaged", tmp_path / "adapters" / "arm")
 
 

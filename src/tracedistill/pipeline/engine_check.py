@@ -11,6 +11,7 @@ from tracedistill.engines.schedule import batches_of
 from tracedistill.engines.vllm import lora_obstacle
 from tracedistill.errors import InputError
 from tracedistill.files import to_json, write_json
+from tracedistill.pipeline.engines import arm_engine, local_engine
 from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.pipeline.terms import OWN
 from tracedistill.recipes import run_name
@@ -51,14 +52,14 @@ def check_engines(work: StudyRun, attempting: Evaluation, n: int) -> dict[str, E
         raise InputError("--check-engine: no student of this study has engine: vllm, so there is nothing to compare")
     asked = {name: attempting.asked(name, problems).requests for name in names}
     size = study.evaluation.batch_size
-    served = {name: _texts(attempting.engine(name), asked[name], len(asked[name]) or 1) for name in names}
+    served = {name: _texts(arm_engine(work, name), asked[name], len(asked[name]) or 1) for name in names}
     work.serving.stop()
     found = {}
     for name in names:
         student, adapter = study.student_of(study.arms[name]), study.adapter_of(name)
         folder = None if adapter is None else work.run.path(f"adapters/{run_name(adapter, 0)}")
         merge = folder is not None and study.training.method == "lora" and bool(lora_obstacle(folder))
-        here = _texts(work.engine(student, folder, merge=merge), asked[name], size)
+        here = _texts(local_engine(work, student, folder, merge=merge), asked[name], size)
         judge = attempting.judge(problems)
         changed = [key for key, text in here.items() if text != served[name][key]]
         flips = sum(judge(key, here[key]) != judge(key, served[name][key]) for key in changed)

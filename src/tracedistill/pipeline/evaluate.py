@@ -9,24 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.formats import ANSWER_TASK, split
-from tracedistill.engines import Engine, Generation, Request
-from tracedistill.engines.scripted import SCRIPTED
-from tracedistill.engines.served import ServedEngine, TokensEngine
-from tracedistill.engines.server import ServerEngine
 from tracedistill.engines.vllm import lora_obstacle
-from tracedistill.errors import InputError
 from tracedistill.evaluation.batches import Run, attempt_batches, collected
 from tracedistill.evaluation.requests import Asked, Asking, requests_for, shots_for
 from tracedistill.evaluation.scoring import ScoreJob
-from tracedistill.files import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
+from tracedistill.files import content_id, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.pipeline.assemble import one_trace
+from tracedistill.pipeline.engines import Endpoint, arm_engine, local_engine
 from tracedistill.pipeline.graph import UNFINISHED, discard
-from tracedistill.pipeline.paid_calls import Usage, buy
-from tracedistill.pipeline.serving import student_engine
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.pipeline.teach import Teachers
 from tracedistill.pipeline.terms import OWN
-from tracedistill.recipes import Arm, StudentConfig, TeacherConfig, arm_of_run, run_name
+from tracedistill.recipes import Arm, arm_of_run, run_name
 from tracedistill.records import Attempt, Problem, Trace
 
 PAYS = 10
@@ -105,23 +98,6 @@ class Evaluation:
                 )
         return found
 
-    def engine(self, name: str, seed: int = 0) -> Engine:
-        """Return the arm's engine: its endpoint, or the local student with its adapter, merged if parity allows it."""
-        arm = self.study.arms[name]
-        student = self.study.student_of(arm)
-        config = self.study.students[student]
-        if config.base_url is not None:
-            return Endpoint(self.work, name, config, arm.served or config.model)
-        adapter = self.study.adapter_of(name)
-        if config.engine == "vllm":
-            run = None if adapter is None else run_name(adapter, seed)
-            return Endpoint(self.work, name, config, config.model, student_engine(self.work, student, run))
-        if adapter is None or config.model.startswith(SCRIPTED):
-            return self.work.engine(student)
-        run = run_name(adapter, seed)
-        merged = bool(read_json(self.work.run.path(f"adapters/{run}.parity.json"))["merged"])
-        return self.work.engine(student, self.work.run.path(f"adapters/{run}"), merge=merged)
-
     # ---- the pieces of the graph
 
     def make_parity(self, name: str, seed: int) -> None:
@@ -140,7 +116,7 @@ class Evaluation:
 
         problems = (work.problems("validation") or work.problems("train"))[:wanted]
         requests = requests_for(replace(self.asking(name), samples=1, temperature=0.0), problems, {}, {}).requests
-        engine = work.engine(student)
+        engine = local_engine(work, student)
         assert isinstance(engine, LocalEngine), "a scripted student cannot be tuned"
         found = parity(engine, folder, requests, self.judge(problems), study.evaluation.batch_size)
         merged = allowed(found, limit)
@@ -198,7 +174,7 @@ class Evaluation:
         study, arm, run = self.study, self.study.arms[name], run_name(name, seed)
         student, test = study.student_of(arm), self.work.problems("test")
         asked = self.asked(name, test, seed)
-        engine = self.engine(name, seed)
+        engine = arm_engine(self.work, name, seed)
         facts: dict[str, Any] = {"engine": engine.describe(), "processes": self.work.share[1]}
         todo = Run(
             name=run,
@@ -286,58 +262,4 @@ class Evaluation:
         problems = self.work.problems("test")[:n]
         requests = self.asked(name, problems).requests
         others = sorted({1, max(1, size // 2), 2 * size} - {size})
-        return list(determinism(self.engine(name), requests, size, others, self.judge(problems)))
-
-
-class Endpoint:
-    """A student behind an endpoint: answers are cached like a teacher's, so that nothing is paid twice."""
-
-    def __init__(
-        self, work: StudyRun, arm: str, config: StudentConfig, model: str, server: ServerEngine | None = None
-    ) -> None:
-        """`server`: its engine, if that is no endpoint of the recipe's."""
-        self.work = work
-        self.usage = Usage()
-        """What was answered, and by which models and builds."""
-        self.arm = arm
-        self.config = TeacherConfig(
-            kind="model",
-            model=model,
-            base_url=config.base_url,
-            key_env=config.key_env,
-            concurrency=config.concurrency,
-            timeout=config.timeout,
-            usd_per_million_in=config.usd_per_million_in,
-            usd_per_million_out=config.usd_per_million_out,
-            retry_failed=True,
-        )
-        self._server: Engine | None = server
-
-    @property
-    def server(self) -> Engine:
-        """The endpoint's engine."""
-        if self._server is None:
-            self._server = Teachers(self.work).engine(self.arm, self.config)
-        return self._server
-
-    def describe(self) -> dict[str, Any]:
-        """Return the endpoint and the model's name there."""
-        return self.server.describe()
-
-    def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
-        """Yield one answer per request, from the cache if it is there."""
-        if any(request.prefill for request in requests) and not isinstance(self.server, TokensEngine):
-            raise InputError(f"arm {self.arm}: an endpoint cannot continue a prefilled answer")
-        yield from buy(self.work, self.arm, self.config, self.server, requests, self.usage)
-
-    def begin(self, requests: Sequence[Request]) -> None:
-        """Learn all prompts of a plan before the first is sent."""
-        if isinstance(self.server, TokensEngine):
-            self.server.begin(requests)
-
-    def facts(self) -> dict[str, Any]:
-        """Return a manifest's facts of the answers: whose they are, and which server gave the uncached ones."""
-        found: dict[str, Any] = {"answered_by": self.usage.models}
-        if isinstance(self.server, ServedEngine):
-            found["server"] = dict(self.server.host.facts) or "not started: all answers were in the cache"
-        return found
+        return list(determinism(arm_engine(self.work, name), requests, size, others, self.judge(problems)))

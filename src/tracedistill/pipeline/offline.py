@@ -11,7 +11,7 @@ from tracedistill.engines.batch_files import AnswerIndex, Stranger
 from tracedistill.errors import InputError
 from tracedistill.pipeline.checks import pin
 from tracedistill.pipeline.elsewhere import Taken, Taker, Writer, Written, close_folder, open_folder, parts_of_run
-from tracedistill.pipeline.evaluate import Endpoint
+from tracedistill.pipeline.engines import Endpoint, arm_engine, teacher_engine
 from tracedistill.pipeline.forecast import make_free
 from tracedistill.pipeline.graph import Node, upstream
 from tracedistill.pipeline.load import LoadedStudy
@@ -206,11 +206,13 @@ def _hand_over(work: StudyRun, node: Node) -> int:
     if node.kind == "teach":  # not through its stage, which keeps in memory what is on its way
         teachers, config = Teachers(work), work.study.teachers[node.of]
         with teachers.sources(node.of) as sources:
-            return take(place, node.of, config, teachers.engine(node.of, config), teachers.requests(node.of, sources))
+            return take(
+                place, node.of, config, teacher_engine(work, node.of, config), teachers.requests(node.of, sources)
+            )
     if node.kind == "generate":
         arm, attempting = arm_of_run(node.of), Graph(work).attempting
         seed = work.study.runs_of(arm).index(node.of)
-        endpoint = attempting.engine(arm, seed)
+        endpoint = arm_engine(work, arm, seed)
         assert isinstance(endpoint, Endpoint)
         requests = attempting.asked(arm, work.problems("test"), seed).requests
         endpoint.begin(requests)

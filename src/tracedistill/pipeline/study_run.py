@@ -11,10 +11,10 @@ from tracedistill.chat.prompts import PROMPTS, asks_for_trace, needs_plan, promp
 from tracedistill.compute import Job, Made, Part, choose_compute, sum_parts, write_by_parts
 from tracedistill.compute.written import Progress, Take, ignored
 from tracedistill.engines import Engine, Request
-from tracedistill.engines.dtypes import choose, settled
+from tracedistill.engines.dtypes import choose
 from tracedistill.engines.identity import identity_of
 from tracedistill.engines.processor import Dtype
-from tracedistill.engines.scripted import SCRIPTED, ScriptedEngine
+from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.serving import Serving
 from tracedistill.files import ListId, Records, read_lines, to_json
 from tracedistill.interventions import NO_TRACE
@@ -45,7 +45,8 @@ class StudyRun:
         self.parts = self.run.path(PARTS)
         """Where parts of the piece at work lie."""
         self._settle(kept(self.run))
-        self._engine: tuple[str, Any] | None = None
+        self.loaded: tuple[str, Any] | None = None
+        """(model, engine) of what is loaded in this process; see `engines.local_engine`."""
         self._counted: tuple[tuple[int, int], dict[str, Any]] | None = None
         self.serving = Serving(self.run.path("logs"), screen.say, self.release)
         """The vLLM server at work, if any."""
@@ -165,37 +166,11 @@ class StudyRun:
 
     def release(self) -> None:
         """Let go of the model that is loaded in this process."""
-        if self._engine is not None:
+        if self.loaded is not None:
             from tracedistill.engines.local import give_back_memory
 
-            self._engine = None
+            self.loaded = None
             give_back_memory()
-
-    def engine(self, student: str, adapter: Path | None = None, *, merge: bool = True) -> Engine:
-        """Return a student's engine, with or without an arm's adapter; all arms of a student share one base model."""
-        config, style = settled(self.study.students[student]), self.study.format
-        if config.model.startswith(SCRIPTED):
-            return ScriptedEngine.from_path(config.model.removeprefix(SCRIPTED))
-        from tracedistill.engines.local import LocalEngine
-
-        whole = adapter is not None and self.study.training.method == "full"
-        model = str(adapter) if whole else config.model
-        if self._engine is None or self._engine[0] != model:
-            self._engine = None  # let go of the last model before the next is loaded
-            loaded = LocalEngine.load(
-                model,
-                config.dtype,
-                quantization=config.quantization,
-                style=style,
-                revision=None if whole else config.revision,
-                chat_template=config.chat_template,
-            )
-            if loaded.tried.note:
-                self.screen.say(f"  student {student}: batches of {loaded.tried.layout}: {loaded.tried.note}")
-            self._engine = (model, loaded)
-        engine: LocalEngine = self._engine[1]
-        engine.use(None if whole else adapter, merge=merge)
-        return engine
 
 
 def _is_there(path: Path) -> bool:

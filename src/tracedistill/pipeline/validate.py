@@ -13,9 +13,9 @@ from tracedistill.engines import Engine, Generation, Request, Sampling
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl, to_json, write_json, write_jsonl
+from tracedistill.pipeline.engines import teacher_engine
 from tracedistill.pipeline.paid_calls import Usage, buy
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.pipeline.teach import Teachers
 from tracedistill.pipeline.terms import answered_by
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Message, Problem, Trace
@@ -187,7 +187,7 @@ class JudgeEngine:
     def engine(self) -> Engine:
         """The model, opened at the first use."""
         if self._engine is None:
-            self._engine = Teachers(self._work).engine(self._label, self._config)
+            self._engine = teacher_engine(self._work, self._label, self._config)
         return self._engine
 
     def describe(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
 from tracedistill.evaluation.requests import requests_for
 from tracedistill.files import content_id, read_json
+from tracedistill.pipeline.engines import arm_engine, local_engine, teacher_engine
 from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.pipeline.paid_calls import Usage, buy
 from tracedistill.pipeline.teach import Teachers
@@ -228,7 +229,7 @@ class Conversation:
             )
         asked = requests_for_teacher(work.task, [problem], config, text, study.seed, {})
         self._engine = None  # a student that plans for itself does so without adapter
-        (made,) = buy(work, teacher, config, Teachers(work).engine(teacher, config), [next(asked)], Usage())
+        (made,) = buy(work, teacher, config, teacher_engine(work, teacher, config), [next(asked)], Usage())
         found = trace_of(work.task, made, config, text, teacher, {})
         if isinstance(found, Failure):
             raise InputError(f"arm {self.arm} shows a plan, but {teacher} made none: {found.cause}; {remedy}")
@@ -252,18 +253,18 @@ class Conversation:
         config, owner = study.students[student], study.adapter_of(self.arm)
         name = f"{student} ({shown_model(config.model)}"
         if config.base_url is not None:
-            return Evaluation(work).engine(self.arm, self.seed), f"{name} at its endpoint)"
+            return arm_engine(work, self.arm, self.seed), f"{name} at its endpoint)"
         if owner is None or config.model.startswith(SCRIPTED):
             of = "" if config.model.startswith(SCRIPTED) else f", {self._dtype(student)}"
-            return work.engine(student), f"{name}{of}), untuned"
+            return local_engine(work, student), f"{name}{of}), untuned"
         folder = self.opened.adapter(self.arm, self.seed)
         tuned = f"tuned on arm {owner}" if owner != self.arm else "tuned"
         if (folder / FULL).is_file():
-            return work.engine(student, folder), f"{name}, {self._dtype(student)}), {tuned}, all weights"
+            return local_engine(work, student, folder), f"{name}, {self._dtype(student)}), {tuned}, all weights"
         merged, why = _may_be_merged(self.opened.folder / "adapters" / f"{run_name(owner, self.seed)}.parity.json")
         four = ", 4-bit" if config.quantization == "nf4" else ""
         how = f"{name}, {self._dtype(student)}{four}), {tuned}; adapter {'merged' if merged else 'kept apart'}: {why}"
-        return work.engine(student, folder, merge=merged), how
+        return local_engine(work, student, folder, merge=merged), how
 
 
 def _may_be_merged(path: Path) -> tuple[bool, str]:
