@@ -215,7 +215,7 @@ def test_students_that_cannot_be_trained(
 
 
 ASKED: dict[str, tuple[Edit, str]] = {
-    "NaN": (one_nan, "its weights are damaged: model.layers.1.mlp.up_proj.weight holds NaN"),
+    "NaN": (one_nan, "its weights are damaged: model.layers.1.mlp.up_proj.weight contains NaN"),
     "a weight is missing": (without_a_weight, "1 of its weights .*: model.layers.1.mlp.up_proj.weight is missing"),
     "another shape": (
         of_another_shape,
