@@ -195,7 +195,10 @@ def test_beside_a_studys_arms(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     problems = (run / "problems.jsonl").read_bytes()
     path = write(tmp_path / "theirs.jsonl", *study_rows(), {"problem_id": "elsewhere-1", "text": "Answer: 1"})
     assert main(["import", str(path), "--task", "babi", "--arm", "theirs", "--run-dir", str(run)]) == 0
-    assert "1 rows refused, the first: row 9: problem 'elsewhere-1' is not a test problem of the study" in capsys.readouterr().out
+    assert (
+        "1 rows refused, the first: row 9: problem 'elsewhere-1' is not a test problem of the study"
+        in capsys.readouterr().out
+    )
     arms = arms_of(run)
     assert [(name, arm.kind, arm.correct) for name, arm in arms.items()] == [
         ("standard", "in context", 0), ("theirs", "imported", 8)
