@@ -308,15 +308,19 @@ def test_a_students_requests_as_files(tmp_path: Path, weights: Path, command: st
     """Chat completions of the same prompts, the adapter as their model, and the flags that `vllm run-batch` needs."""
     loaded = tune(study(tmp_path, weights, command), r=4)
     found = write_requests(loaded, tmp_path / "requests", 1, quiet=True)
-    (group,) = found.groups.values()
-    assert group.requests == 30
-    lines = [row for _, row in read_lines(tmp_path / "requests" / "students.tiny.0.jsonl")]
-    assert {line["body"]["model"] for line in lines} == {str(weights), "correct"}
+    assert {name: group.requests for name, group in found.groups.items()} == {
+        "students.tiny": 10, "students.tiny.correct": 20
+    }  # fmt: skip
+    group = found.groups["students.tiny.correct"]
+    names = [f"students.tiny{adapter}.0.jsonl" for adapter in ("", ".correct")]
+    base, lines = ([row for _, row in read_lines(tmp_path / "requests" / name)] for name in names)
+    assert {line["body"]["model"] for line in base} == {str(weights)}
+    assert {line["body"]["model"] for line in lines} == {"correct"}, "in files of their own"
     assert sum(line["body"].get("continue_final_message", False) for line in lines) == 10
     flags = " ".join(group.flags)
     assert "--enable-lora" in flags
-    assert f"--chat-template {tmp_path / 'requests' / 'students.tiny.jinja'}" in flags
-    files = answered([tmp_path / "requests" / "students.tiny.0.jsonl"], str(weights), "correct")
+    assert f"--chat-template {tmp_path / 'requests' / 'students.tiny.correct.jinja'}" in flags
+    files = answered([tmp_path / "requests" / name for name in names], str(weights), "correct")
     taken = take_answers(loaded, files, quiet=True)
     assert {"generate:standard", "generate:correct", "generate:forced"} <= set(taken.made)
     pipeline.run(loaded, quiet=True)
@@ -367,7 +371,7 @@ def test_both_engines_are_compared_and_the_report_says_so(
     assert "texts that differ" in capsys.readouterr().out
     found = read_json(loaded.study.folder / "engine_check.json")["arms"]
     assert {(arm, line["n"], line["texts_changed"]) for arm, line in found.items()} == {(arm, 6, 6) for arm in ARMS}
-    assert found["standard"]["verdicts_changed"] == 6
+    assert found["standard"]["verdicts_changed"] > 0
     assert sum(line.startswith("start") for line in calls(tmp_path)) == 1, "its answers were in the cache"
     pipeline.run(loaded, quiet=True)
     page = (loaded.study.folder / "report.md").read_text()

@@ -57,6 +57,8 @@ def _print(found: Requested, out: Path, recipe: str) -> None:
         else:
             say(f"{head}; nothing to ask")
     print_rest(found.walk, recipe)
+    if not found.groups and not found.walk.waits:
+        say("nothing to ask: all that models answer is complete")
     if written:
         say(f"wrote {out}. Have each file answered, for example:")
         for group, one in found.groups.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracedistill.engines.batch_files import AnswerIndex, Stranger
+from tracedistill.engines.served import TokensEngine
 from tracedistill.errors import InputError
 from tracedistill.pipeline.checks import pin
 from tracedistill.pipeline.elsewhere import Taken, Taker, Writer, Written, close_folder, open_folder, parts_of_run
@@ -21,7 +22,7 @@ from tracedistill.pipeline.paid_calls import HandedOver, open_cache
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teach import Teachers
-from tracedistill.recipes import StudentConfig, Study, TeacherConfig, arm_of_run
+from tracedistill.recipes import StudentConfig, Study, TeacherConfig, arm_of_run, run_name
 
 SHOWN = 3
 """Answers to no request that are shown."""
@@ -216,6 +217,10 @@ def _hand_over(work: StudyRun, node: Node) -> int:
         assert isinstance(endpoint, Endpoint)
         requests = attempting.asked(arm, work.problems("test"), seed).requests
         endpoint.begin(requests)
+        adapter = work.study.adapter_of(arm)
+        if isinstance(endpoint.server, TokensEngine) and adapter is not None:
+            # files of its own: vLLM 0.32.0 was seen to answer rows of the base wrongly beside rows of an adapter
+            place += f".{run_name(adapter, seed)}"
         return take(place, arm, endpoint.config, endpoint.server, requests)
     try:
         node.run()
