@@ -12,7 +12,8 @@ Hedge = Literal["", "denied", "choice", "range", "bound", "part"]
 
 _WORDS = re.compile(r"[a-z]+")
 _DENIALS = word_set(
-    "not t never cannot neither nor other rather instead false wrong incorrect impossible unlikely doubt is are was "
+    "not t never cannot neither nor hardly scarcely nowhere far other rather instead false wrong incorrect impossible "
+    "unlikely doubt is are was could might may "
     "were "
     "nicht kein keine keinen pas non no neq ne too seems anything unsure uncertain unclear wonder whether if"
 )
@@ -27,8 +28,8 @@ _OPERATORS = frozenset("-+×*/^")
 _LETTERS = frozenset(" +-abcdefghijklnopqrstuvwxyz^")
 _SIGNS = frozenset("<>≤≥≠=+~-–/")
 _DENIED = re.compile(
-    r"(?:\b(?:not|never|cannot|neither|nor|nicht|kein|keine|keinen|не|pas|non|não|niet|ikke|inte|no es|no son"
-    r"|no hay)|n't"
+    r"(?:\b(?:not|never|cannot|neither|nor|hardly|scarcely|nowhere near|far from|by no means|(?:could|might|may) be"
+    r"|nicht|kein|keine|keinen|kaum|не|pas|non|não|niet|ikke|inte|no es|no son|no hay)|n't"
     r"|\bn['’]est pas|\banything but|\bother than|\brather than|\binstead of|≠|\\neq?|!="
     r"|不是|并非|而不是|不等于|不为|ではなく)"
     r"(?:\s{0,12}(?:be|been|possibly|ever|even|quite|also|true that|equal(?:s)?(?: to)?|exactly|about|the|a|an|really"

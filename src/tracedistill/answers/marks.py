@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _DRESS = r"[\s*_`\"'»”]{0,8}"
 _ANSWER = re.compile(
@@ -105,7 +106,13 @@ def _hinted(text: str, start: int, end: int) -> bool:
     """
     if not text.isascii():
         return _HINT.search(text, start, end) is not None
-    return any(text.find(hint, start, end) >= 0 for hint in _ASCII_HINTS)
+    return any(text.find(hint, start, end) >= 0 for hint in _hints_of(text))
+
+
+@lru_cache(maxsize=64)
+def _hints_of(text: str) -> tuple[str, ...]:
+    """Return the parts of marks that a whole text holds: its sentences are searched for these alone."""
+    return tuple(hint for hint in _ASCII_HINTS if hint in text)
 
 
 def last_mark(text: str, start: int, end: int) -> int | None:

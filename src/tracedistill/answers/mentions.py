@@ -84,6 +84,15 @@ _RATE = re.compile(
     r"[\s*]{0,4}[A-Za-z]{1,15}\s(?:(?:a|per|every)\s(?:day|week|month|year|hour|minute|person|piece)\b"
     r"|[a-z ]{0,20}\bon average\b)"
 )
+_COMPARED = re.compile(
+    r"[\s*%]{0,4}(?:[A-Za-z]{1,15}\s){0,2}?(?:more|less|fewer|older|younger|taller|shorter|longer|higher|lower|heavier"
+    r"|lighter)(?:\s[A-Za-z]{1,15}){0,3}?\sthan\b"
+)
+"""What follows the amount of a comparison: 44 marbles, 4 fewer than Ann."""
+_COMPARISON_ASKED = re.compile(
+    r"\b(?:more|less|fewer|older|younger|taller|shorter|longer|higher|lower|heavier|lighter|difference)\b",
+    re.IGNORECASE,
+)
 _RATE_ASKED = re.compile(
     r"\b(?:per|each|every|average|daily|weekly|monthly|rate|speed|fast|an? (?:day|week|month|year|hour|minute))\b|\A\Z",
     re.IGNORECASE,
@@ -196,6 +205,13 @@ def _weigh(text: str, start: int, end: int, quantity: Quantity, before: str, ask
         weight += 1
     if _RATE.match(text, quantity.end, end) and not _RATE_ASKED.search(asked.question):
         weight -= 5
+    if (
+        full
+        and not result
+        and _COMPARED.match(text, quantity.end, end)
+        and not _COMPARISON_ASKED.search(asked.question)
+    ):
+        weight -= 3
     if full or weight < 0:
         weight += _overlap(text, start, end, quantity, after, asked, copula, result, given)
     return Mention(quantity, weight, given, result, foreign)

@@ -47,7 +47,8 @@ _UNSTATED = word_set(
     "if although though while whereas when unless despite assuming suppose because since before after until besides"
 )
 _DENIED = re.compile(
-    r"(?:\b(?:not|never|neither|nor|cannot|rather than|instead of|anything but|other than|than|without|except|nicht"
+    r"(?:\b(?:not|never|neither|nor|hardly|scarcely|by no means|far from|(?:could|might|may) be|cannot|rather than"
+    r"|instead of|anything but|other than|than|without|except|nicht"
     r"|kein|keine|не|pas|non|não)"
     r"|n['’]t|不是|不|ではなく)(?:\s{1,12}(?:be|been|the|a|an|in|at|to|really|actually|exactly|necessarily|called|about|as|of"
     r"|on)){0,6}[\s*_\"'`(]{0,12}\Z",

@@ -22,7 +22,7 @@ from tracedistill.arithmetic.expressions import Operand, Refused, Value, number,
 Ground = Literal["question", "earlier", "constant", ""]
 """Where an operand comes from; empty where from nowhere."""
 
-_WORDS = {
+WORDS = {
     "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
     "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
     "seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50,
@@ -32,7 +32,7 @@ _ORDINALS = {
     "first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9,
     "tenth": 10, "eleventh": 11, "twelfth": 12,
 }  # fmt: skip
-_PARTS = {
+PARTS = {
     "half": 2, "halve": 2, "halves": 2, "halved": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6,
     "seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10, "twelfth": 12, "twentieth": 20, "hundredth": 100,
 }  # fmt: skip
@@ -75,10 +75,11 @@ def grounds(question: str) -> Grounds:
     given: list[Value] = []
     values: set[Value] = set()
     percent = bool(re.search(r"%|per ?cent|discount|tax|interest|tip\b", question, re.IGNORECASE))
+    more = _MORE.search(question) is not None
     for value, kind in _numbers(question):
         given.append(value)
         values.add(value)
-        values.update(_brought(value, kind, percent))
+        values.update(_brought(value, kind, percent, more))
     values.update(_counted(question))
     topics = topics_of(question)
     constants = ALWAYS | licensed(topics)
@@ -118,7 +119,7 @@ def unknowns(text: str) -> set[Value]:
     """Return the numbers of a step with an equation in an unknown (`6x = 132`), algebra that is not checked here."""
     if "=" not in text or not _UNKNOWN.search(text[:5_000]):
         return set()
-    return set(grounds(text[:5_000]).numbers)
+    return {value for value, _ in _numbers(text[:5_000])}
 
 
 _NAMES = re.compile(
@@ -131,7 +132,7 @@ _WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "su
 _WEEKDAY = "|".join(_WEEK)
 _DAYS = re.compile(rf"\b({_WEEKDAY})s?(?: (?:to|through|thru|till|until) |[ ]?[-–][ ]?)({_WEEKDAY})", re.IGNORECASE)
 _COMPANY = re.compile(
-    rf"\b(\d{{1,3}}|{'|'.join(_WORDS)})(?: of (?:his|her|their|the|my))?(?: \w{{1,15}})? (?:friends|people|others"
+    rf"\b(\d{{1,3}}|{'|'.join(WORDS)})(?: of (?:his|her|their|the|my))?(?: \w{{1,15}})? (?:friends|people|others"
     r"|siblings|brothers|sisters|children|kids|co-?workers|colleagues|classmates|roommates|cousins|neighbou?rs|sons|daughters"
     r"|teammates|partners|buddies|guests|companions)\b",
     re.IGNORECASE,
@@ -148,7 +149,7 @@ def _counted(question: str) -> set[Value]:
         first, last = (_WEEK.index(day.lower()) for day in match.groups())
         counts.add((last - first) % 7 + 1)
     for match in _COMPANY.finditer(question):
-        counts.add(1 + (int(match[1]) if match[1].isdigit() else _WORDS[match[1].lower()]))
+        counts.add(1 + (int(match[1]) if match[1].isdigit() else WORDS[match[1].lower()]))
     return counts
 
 
@@ -161,15 +162,25 @@ def _whole_of(reached: Value, value: Value) -> bool:
     return isinstance(reached, Fraction) and value in (reached // 1, -(-reached // 1))
 
 
-def _brought(value: Value, kind: str, percent: bool) -> set[Value]:
-    """Return what one given number brings with it."""
+_MORE = re.compile(
+    r"\b(?:more|again|as (?:many|much|\w+ as)|\w+(?:er|ier) than|increas\w*|rais\w*|r[io]se[sn]?|gr[eo]w\w*|gain\w*"
+    r"|extra|addition\w*|add(?:s|ed|ing)?|plus|ratio|parts?|total|together|combined|altogether|original\w*|markup"
+    r"|marked up|tip)\b",
+    re.IGNORECASE,
+)
+"""Words with which a share of something may come on top of the whole: `a quarter more` makes five quarters."""
+
+
+def _brought(value: Value, kind: str, percent: bool, more: bool = True) -> set[Value]:
+    """Return what one given number brings with it; `more`: a share may come on top of the whole."""
     if kind == "percent":
         share = Fraction(value) / 100
         return {_simple(v) for v in (share, 1 - share, 1 + share, 100 - Fraction(value), 100 + Fraction(value))}
     if kind == "part":
         part = Fraction(value)
         top, bottom = part.numerator, part.denominator
-        return {top, bottom, bottom - top, bottom + top, *(_simple(v) for v in (1 - part, 1 + part))}
+        on_top = (Fraction(bottom + top), 1 + part) if more else ()
+        return {top, bottom, bottom - top, *(_simple(v) for v in (1 - part, *on_top))}
     if kind == "times":
         return {value + 1, value - 1, _simple(1 / Fraction(value)) if value else 0}
     brought: set[Value] = {_simple(Fraction(value) / 100)}
@@ -228,16 +239,16 @@ def _digits(match: re.Match[str]) -> list[tuple[Value, str]]:
 
 
 def _take_word(word: str, words: list[tuple[int, str]], found: list[tuple[Value, str]]) -> None:
-    if word in _WORDS or word in _SCALES:
-        words.append((_WORDS.get(word, 0), word))
+    if word in WORDS or word in _SCALES:
+        words.append((WORDS.get(word, 0), word))
         return
     if word == "and" and words and words[-1][1] in ("hundred", "thousand"):
         return
     count = _close_words(words, found)
-    singular = word if word in _PARTS else word.removesuffix("s")
-    if singular in _PARTS:
-        found.append((Fraction(min(count or 1, _PARTS[singular]), _PARTS[singular]), "part"))
-    ordinal = _ORDINALS.get(word) or _WORDS.get(word.removesuffix("th"))
+    singular = word if word in PARTS else word.removesuffix("s")
+    if singular in PARTS:
+        found.append((Fraction(min(count or 1, PARTS[singular]), PARTS[singular]), "part"))
+    ordinal = _ORDINALS.get(word) or WORDS.get(word.removesuffix("th"))
     if ordinal:
         found.append((ordinal, ""))
     elif word in ("twice", "double", "doubles", "doubled", "doubling"):
@@ -267,7 +278,7 @@ def _close_words(words: list[tuple[int, str]], found: list[tuple[Value, str]]) -
             total, group = 0, value
         else:
             group += value
-        if word in _WORDS:
+        if word in WORDS:
             found.append((value, ""))
     words.clear()
     found.append((total + group, ""))

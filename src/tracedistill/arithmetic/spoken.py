@@ -38,19 +38,20 @@ def _pattern(text: str) -> re.Pattern[str]:
 _MULTIPLY, _DIVIDE = "multipl(?:y|ies|ied|ying)", "divid(?:e|es|ed|ing)"
 _SUBTRACT, _ADD = "(?:subtract|deduct)(?:s|ed|ing)?", "add(?:s|ed|ing)?"
 _Operation = str | Callable[[re.Match[str]], str]
-_RULES: tuple[tuple[re.Pattern[str], _Operation], ...] = tuple(
-    (_pattern(text), replacement)
-    for text, replacement in (
-        (rf"{_MULTIPLY} A (?:by|with|times|and) B", r"\g<a> * \g<b>"),
-        (r"(?:the )?product of A (?:and|with) B", r"\g<a> * \g<b>"),
-        (rf"{_DIVIDE} A (?:by|into|among|between) B", r"\g<a> / \g<b>"),
-        (r"split(?:s|ting)? A (?:into|among|between|by) B", r"\g<a> / \g<b>"),
-        (r"(?:the )?quotient of A (?:and|by) B", r"\g<a> / \g<b>"),
-        (rf"{_SUBTRACT} A from B", r"\g<b> - \g<a>"),
-        (r"(?:take|taking|takes|took) (?:away )?A (?:away )?from B", r"\g<b> - \g<a>"),
-        (r"(?:the )?difference (?:between|of) A and B", _difference),
-        (rf"(?:{_ADD}|combining|summing) A (?:to|and|with|plus) B", r"\g<a> + \g<b>"),
-        (r"(?:the )?(?:sum|total) of A and B", r"\g<a> + \g<b>"),
+_RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], _Operation], ...] = tuple(
+    (tuple(hints.split(",")), _pattern(text), replacement)
+    for hints, text, replacement in (
+        # parts of words without which the pattern is not tried, the pattern, what is written
+        ("multipl", rf"{_MULTIPLY} A (?:by|with|times|and) B", r"\g<a> * \g<b>"),
+        ("product", r"(?:the )?product of A (?:and|with) B", r"\g<a> * \g<b>"),
+        ("divid", rf"{_DIVIDE} A (?:by|into|among|between) B", r"\g<a> / \g<b>"),
+        ("split", r"split(?:s|ting)? A (?:into|among|between|by) B", r"\g<a> / \g<b>"),
+        ("quotient", r"(?:the )?quotient of A (?:and|by) B", r"\g<a> / \g<b>"),
+        ("subtract,deduct", rf"{_SUBTRACT} A from B", r"\g<b> - \g<a>"),
+        ("tak,took", r"(?:take|taking|takes|took) (?:away )?A (?:away )?from B", r"\g<b> - \g<a>"),
+        ("difference", r"(?:the )?difference (?:between|of) A and B", _difference),
+        ("add,combining,summing", rf"(?:{_ADD}|combining|summing) A (?:to|and|with|plus) B", r"\g<a> + \g<b>"),
+        ("sum of,total of", r"(?:the )?(?:sum|total) of A and B", r"\g<a> + \g<b>"),
     )
 )
 _FEW = rf"(?: {_NO_UNIT}[A-Za-z'’]{{1,15}}){{0,2}}"
@@ -171,9 +172,10 @@ def with_signs(text: str) -> str:
         text = _CARDINAL.sub(_digits, text)
     if _GATE.search(text):
         text = _LIST.sub(_joined, text)
-        for pattern, operation in _RULES:
-            text = pattern.sub(operation, text)
         lower = text.lower()
+        for hints, pattern, operation in _RULES:
+            if any(hint in lower for hint in hints):
+                text = pattern.sub(operation, text)
         for keywords, pattern, written in _AFTER:
             if any(word in lower for word in keywords):
                 text = pattern.sub(written, text)

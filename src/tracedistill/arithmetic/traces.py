@@ -23,6 +23,7 @@ from tracedistill.arithmetic.constants import topics_of
 from tracedistill.arithmetic.expressions import Operand, Value, show, size
 from tracedistill.arithmetic.grounding import Ground, ground, grounds, unknowns
 from tracedistill.arithmetic.notation import has_decimal_commas, in_points, with_points
+from tracedistill.arithmetic.told import told
 from tracedistill.arithmetic.unread import find_unread
 from tracedistill.records import Step, StepOutcome, StepVerdict, Verdict
 
@@ -91,6 +92,7 @@ def check(question: str, texts: Sequence[str], gold: GoldPath | None = None) -> 
         algebra |= unknowns(text)
         given = replace(given, topics=given.topics | topics_of(text))  # `per day` in one step, `* 7` a week in the next
         found = []
+        earlier |= told(text, earlier | given.values)
         for calculation in find_calculations(text):
             # inside a chain, a side may use what the sides before it reached
             earlier |= _before_last(calculation)
@@ -108,6 +110,8 @@ def check(question: str, texts: Sequence[str], gold: GoldPath | None = None) -> 
             earlier |= calculation.reached
             result = calculation.result
             found.append(Checked(calculation, tuple(sources), result is not None and size(result) in targets))
+        if found:
+            earlier |= told(text, earlier | given.values)  # `7 * 120 = 840 plants, a fourth of which is 210`
         checked.append(found)
     return checked
 

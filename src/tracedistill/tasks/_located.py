@@ -43,6 +43,10 @@ class Flat:
     @classmethod
     def of(cls, text: str, start: int = 0) -> Flat:
         """Flatten a text that begins at character `start` of the whole."""
+        plain = one_line(text)
+        lead = text.find(plain) if plain else 0
+        if lead >= 0:  # single spaces already, as in most lines
+            return cls(plain, tuple(range(start + lead, start + lead + len(plain))))
         words, at = [], list[int]()
         for word in _WORD.finditer(text):
             if at:
@@ -77,6 +81,10 @@ class Flat:
 
     def spans(self, whole: str) -> tuple[Span, ...]:
         """Return the characters of the whole text that were read: few pieces, with nothing but white space inside."""
+        if self.text and self.at[-1] - self.at[0] == len(self.text) - 1:
+            end = self.at[-1] + 1
+            if whole[self.at[0] : end] == self.text:
+                return ((self.at[0], end),)
         found: list[Span] = []
         for start, end in self.words():
             if found and (found[-1][1] == start or whole[found[-1][1] : start].isspace()):
