@@ -19,8 +19,8 @@ LENGTH = 1_500
 LIMIT = 1.0
 """Seconds of processor time for one search."""
 BOUNDED = {
-    "tasks.cotempqa_metric._PATTERNS": "applied to facts of a data file, of 2,000 characters at most",
-    "tasks.cotempqa_gold._FACT": "applied to facts of a data file, of 2,000 characters at most",
+    "tasks.cotempqa.metric._PATTERNS": "applied to facts of a data file, of 2,000 characters at most",
+    "tasks.cotempqa.gold._FACT": "applied to facts of a data file, of 2,000 characters at most",
 }
 """Pattern (all of its parts) -> why it need not stand such texts."""
 

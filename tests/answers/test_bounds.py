@@ -14,14 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.attacks import processor_seconds
 from tracedistill.answers import NUMBER, AnswerPolicy, equal, judge, read_answer
 from tracedistill.answers.symbolic import MAX_CHARS, SymbolicWorker
 from tracedistill.answers.worker import compare, parsed, reply
 
 CASES = Path(__file__).parents[1] / "cases"
 SECONDS = 0.3
-SLOW = 2.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-"""Wall seconds; a machine that is busy otherwise gives this process only its share."""
+SLOW = 8.0
+"""Seconds of processor time that mean a hang; the slowest takes under 1."""
 
 
 def hostile() -> list[tuple[str, str]]:
@@ -44,18 +45,13 @@ HOSTILE = hostile()
 def test_a_hostile_text_comes_back_as_a_verdict(name: str, text: str, kind: str) -> None:
     policy = AnswerPolicy(kind=kind, seconds=SECONDS)  # type: ignore[arg-type]
     closed = ("A. cat", "B. dog") if kind == "choice" else ()
-    begin = time.perf_counter()
-    verdicts = judge("5", text, "How many meters is it?", policy, closed)
-    assert time.perf_counter() - begin < SLOW
+    with processor_seconds(SLOW):
+        verdicts = judge("5", text, "How many meters is it?", policy, closed)
     if kind == "number":
-        begin = time.perf_counter()
-        assert judge(text, "The answer is 5.", text[:5000], policy).answer.outcome in {
-            "correct",
-            "incorrect",
-            "ungradable",
-        }
-        assert equal("5", text, policy).outcome in {"correct", "incorrect", "ungradable", "missing"}
-        assert time.perf_counter() - begin < SLOW
+        with processor_seconds(SLOW):
+            swapped = judge(text, "The answer is 5.", text[:5000], policy).answer.outcome
+            assert equal("5", text, policy).outcome in {"correct", "incorrect", "ungradable", "missing"}
+        assert swapped in {"correct", "incorrect", "ungradable"}
     assert verdicts.answer.reason
 
 
@@ -63,10 +59,8 @@ def test_a_hang_is_ungradable_and_the_next_comparison_works() -> None:
     worker = SymbolicWorker()
     try:
         worker.compare("x+1", "1+x", 5.0)
-        begin = time.perf_counter()
         assert worker.compare("5", "9^{9^{9^9}}", 0.3).outcome == "timeout"
         assert worker.compare("x+2", "2+x", 1.0).outcome == "equal"
-        assert time.perf_counter() - begin < SLOW
     finally:
         worker.close()
 

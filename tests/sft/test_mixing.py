@@ -126,8 +126,8 @@ def test_the_report_tells_a_mix_from_what_nobody_declared(tmp_path: Path) -> Non
     pipeline.run(loaded, quiet=True)
     made = pipeline.report_of(loaded)
     half = next(each for each in made.arms if each.name == "half")
-    assert half["mix"] == {"answers": 0.5}
-    assert half["data"]["mix"] == {"half": 6, "answers": 6}
+    assert half.mix == {"answers": 0.5}
+    assert half.data.mix == {"half": 6, "answers": 6}
     page = (loaded.study.folder / "report.md").read_text()
     differs = page[page.index("What differs between arms") :]
     lines = [line for line in differs.splitlines() if "half" in line or "mix" in line]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.attacks import processor_seconds
 from tests.tasks.shared_data import SOURCE, cases, needs_data, outputs
 from tracedistill.arithmetic.grounding import grounds
 from tracedistill.records import Problem, Step, Trace
@@ -69,11 +70,10 @@ def test_any_text_has_a_verdict(plan: str, question: str, answers: list[str]) ->
 
 @pytest.mark.parametrize("unit", ["3 + ", "(", "1. ", "x = ", "((1)", "step 1, ", "9,", "1/", "for example ", "by "])
 def test_hostile_length_is_bounded(unit: str) -> None:
-    import time
-
-    start = time.perf_counter()
-    find_leak("A question of 5.", unit * 50_000, ("7",))
-    assert time.perf_counter() - start < 3, f"at most {MAX_CHARS} characters are read"
+    plan = unit * 50_000
+    with processor_seconds(10):
+        found = find_leak("A question of 5.", plan, ("7",))
+    assert found == find_leak("A question of 5.", plan[:MAX_CHARS], ("7",)), "what stands behind is not read"
 
 
 # ---- the published delegations

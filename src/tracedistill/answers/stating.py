@@ -98,6 +98,12 @@ _STOPS_AFTER = re.compile(
     r"|before|while|but|so|thus|from|given|according|based|without|at)\b)",
     re.IGNORECASE,
 )
+_TAKEN_BACK = re.compile(
+    r"[,.;:…–—-]{1,3}\s{0,3}(?:(?:oh|or),? )?(?:(?:no,? )?wait(?:,? no)?|no, sorry|sorry|scratch that|correction|I mean"
+    r"|make that)\b[\s,:.…–—-]{0,6}(?:it(?:['’]s| is) )?",
+    re.IGNORECASE,
+)
+"""What takes back the words before it."""
 _CLAUSE = re.compile(r"[,;:.!?]\s|\bbut\b|\bso\b|\bthen\b")
 _SUBJECT = re.compile(
     r"[\s*_\"'`)]{0,12}(?:is|was|are|were|would be|must be|will be|has|had|won|wrote|went|discovered"
@@ -125,6 +131,9 @@ def states(gold: str, statement: str, question: str = "", marked: bool = False) 
     text = plain(statement).strip()
     if same_words(gold, text):
         return "same words"
+    if len(text) <= MAX:
+        kept = [part for part in _TAKEN_BACK.split(text)[1:] if part.strip(" .!\"'*")]
+        text = kept[-1].strip() if kept else text  # `80, no wait, 75` states 75
     if len(text) > MAX or not plain_words(gold):
         return ""
     wanted = plain_words(gold)
