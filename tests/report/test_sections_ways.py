@@ -136,3 +136,17 @@ def test_the_section_cost_counts_what_was_drawn_and_the_start(tmp_path: Path) ->
     assert once["sft"][1] == 0 + 10 + 20 + 0
     assert once["grpo"][1] == once["sft"][1] + 500 + 10 + 20
     assert once["grpo"][2] == 120.0
+
+
+def test_pairs_with_their_lengths_and_what_became_of_both(tmp_path: Path) -> None:
+    attempts = {"pairs": verdicts([True] * 40)}
+    run = run_of(tmp_path, attempts, pairs=Arm(tune="correct", method="dpo", rejected="incorrect"))
+    logs = [
+        {"rewards/accuracies": 0.5, "rewards/margins": 0.0, "logps/chosen": -10.0, "logps/rejected": -12.0},
+        {"rewards/accuracies": 1.0, "rewards/margins": 1.5, "logps/chosen": -11.0, "logps/rejected": -30.0},
+    ]
+    pairs = {"n": 3, "chosen_tokens": 20.0, "rejected_tokens": 21.5, "alike": 2}
+    made = {**facts(0, 1e12), "rows": 4, "log": logs, "pairs": pairs}
+    write_json(tmp_path / "adapters" / "pairs" / "training.json", made)
+    (row,) = table(ways(run.view()), "pairs that preferences").rows
+    assert row == ("pairs", "3 of 4", "20", "21.5", 2, "100.0%", "1.50", "-10.0 to -11.0", "-12.0 to -30.0")

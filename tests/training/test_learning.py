@@ -23,6 +23,7 @@ from tracedistill.training.methods.judging import Judged
 from tracedistill.training.methods.sampling import draw_completions, first_accepted, nearest_failed
 from tracedistill.training.models import check_vocabulary
 from tracedistill.training.rounds import IMITATED, train_in_rounds
+from tracedistill.training.saving import pair_lengths
 from tracedistill.training.work import work_of
 
 pytestmark = [
@@ -243,6 +244,11 @@ def test_another_vocabulary_is_refused(folder: Path, tmp_path: Path) -> None:
 
 
 # ---- figures
+
+
+def test_lengths_of_pairs_by_hand() -> None:
+    pairs = [{"chosen_ids": [1] * 10, "rejected_ids": [1] * size} for size in (9, 10, 11, 12)]
+    assert pair_lengths(pairs) == {"n": 4, "chosen_tokens": 10.0, "rejected_tokens": 10.5, "alike": 3}
 
 
 def test_operations_by_hand() -> None:

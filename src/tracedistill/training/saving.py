@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,8 @@ def save(
     history = trainer.state.log_history
     kept = (*LOGGED, *LOGGED_BY_METHOD)
     facts["log"] = [{key: entry[key] for key in kept if key in entry} for entry in history if "loss" in entry]
+    if learning.arm.method == "dpo":
+        facts["pairs"] = pair_lengths(trainer.train_dataset)
     facts["work"] = to_json(_work(trainer, training, data, learning), defaults=True)
     curve = [entry for entry in history if ATTEMPTS in entry]
     if curve:
@@ -114,3 +117,14 @@ def _seen(tokens: int, rows: int, training: TrainingConfig) -> int:
     """Return the tokens of all passes over rows that have so many together."""
     passes = training.max_steps * training.batch_size / rows if training.max_steps > 0 else training.epochs
     return round(tokens * passes)
+
+
+def pair_lengths(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how many pairs there are and how alike in length: mean tokens, and how many differ by a tenth at most."""
+    lengths = [(len(pair["chosen_ids"]), len(pair["rejected_ids"])) for pair in pairs]
+    return {
+        "n": len(lengths),
+        "chosen_tokens": round(sum(chosen for chosen, _ in lengths) / len(lengths), 3),
+        "rejected_tokens": round(sum(rejected for _, rejected in lengths) / len(lengths), 3),
+        "alike": sum(10 * abs(chosen - rejected) <= chosen for chosen, rejected in lengths),
+    }

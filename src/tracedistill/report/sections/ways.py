@@ -31,7 +31,7 @@ def ways(view: RunView) -> Section | None:
         return None
     arms = [arm for arm in view.arms if arm.kind in (PROMPTED, "tuned") and view.attempts(arm.name).n]
     spent = {arm.name: _spent(view, arm) for arm in arms}
-    further = (_kept(view, arms), _curves(view, tuned), _rewards(view, tuned))
+    further = (_kept(view, arms), _curves(view, tuned), _rewards(view, tuned), _pairs(view, tuned))
     tables = [_outcomes(view, arms), _costs(view, arms, spent), *(table for table in further if table is not None)]
     seeds = max((len(np.unique(view.attempts(arm.name).seed)) for arm in tuned), default=1)
     about = "these adapters" if seeds < 2 else f"{seeds} adapters per arm"
@@ -255,4 +255,33 @@ def _rewards(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
         note="Shares of the completions drawn on training problems, other ones at either end: with few steps that "
         "alone moves them. A reward is hacked if it rises and right traces do not: answers alone, traces that copy, "
         "longer completions. First seed.",
+    )  # fmt: skip
+
+
+def _pairs(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
+    """How alike the two completions of a pair are, and what became of both."""
+    rows: list[tuple[Cell, ...]] = []
+    for arm in tuned:
+        facts = _facts(view, arm) if method_of(arm) == "dpo" else []
+        if not facts or "pairs" not in facts[0] or not facts[0]["log"]:
+            continue
+        found, first, last = facts[0]["pairs"], facts[0]["log"][0], facts[0]["log"][-1]
+        moved = (f"{first[key]:.1f} to {last[key]:.1f}" for key in ("logps/chosen", "logps/rejected"))
+        rows.append((
+            arm.name, f"{found['n']} of {facts[0]['rows']}", number(found["chosen_tokens"]),
+            number(found["rejected_tokens"]), found["alike"], percent(last["rewards/accuracies"]),
+            f"{last['rewards/margins']:.2f}", *moved,
+        ))  # fmt: skip
+    if not rows:
+        return None
+    return Table(
+        "pairs that preferences were learnt from",
+        (
+            "arm", "problems with a pair", "chosen: tokens", "rejected: tokens", "of like length", "chosen preferred",
+            "margin", "chosen: log-probability", "rejected: log-probability",
+        ),
+        tuple(rows),
+        note="Of like length: their tokens differ by a tenth at most. If few are, a preference may be one for length. "
+        "Log-probabilities at the first and the last step, of the pairs of that step: a margin may also grow by both "
+        "falling. First seed.",
     )  # fmt: skip
