@@ -24,6 +24,8 @@ LOGGED_BY_METHOD = (
 """What it keeps of other methods' logs."""
 ATTEMPTS = "attempts"
 """Key of a log entry that is a point of a learning curve."""
+POINT = ("step", "epoch", ATTEMPTS, "answers_right", "traces_right", "tokens")
+"""What such a point says."""
 
 
 def save(
@@ -79,7 +81,8 @@ def save(
     if learning.arm.method == "dpo":
         facts["pairs"] = pair_lengths(trainer.train_dataset)
     facts["work"] = to_json(_work(trainer, training, data, learning), defaults=True)
-    curve = [entry for entry in history if ATTEMPTS in entry]
+    # in an order of our own: a resumed trainer has its log from a file that sorts keys
+    curve = [{key: entry[key] for key in POINT} for entry in history if ATTEMPTS in entry]
     if curve:
         facts["curve"] = curve
     if data.heldout_ids and learning.arm.method == "sft":

@@ -33,8 +33,7 @@ class GroupTrainer(Rollouts, GRPOTrainer):
     def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any, **__: Any) -> tuple[list[list[int]], None]:
         completions = self.draw(prompt_ids)
         if self.beta:  # the start reads them too
-            read = sum(map(len, prompt_ids)) + sum(map(len, completions))
-            self.drawn[SCORED] += read * self.accelerator.num_processes
+            self.count(SCORED, sum(map(len, prompt_ids)) + sum(map(len, completions)))
         return completions, None
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

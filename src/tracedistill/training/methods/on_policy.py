@@ -45,8 +45,7 @@ class OnPolicyTrainer(Rollouts, DistillationTrainer):
         made[SHOWN] = pad(prompts, padding_value=padding, padding_side="left").to(device)
         ones = [torch.ones_like(prompt) for prompt in prompts]
         made[SHOWN_MASK] = pad(ones, padding_value=0, padding_side="left").to(device)
-        read = sum(map(len, prompts)) + int(made["completion_mask"].sum())
-        self.drawn[SCORED] += read * self.accelerator.num_processes
+        self.count(SCORED, sum(map(len, prompts)) + int(made["completion_mask"].sum()))
         return made
 
     def _compute_loss(self, unwrapped_student: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from transformers import PrinterCallback
 
@@ -89,9 +90,14 @@ class Rollouts:
         # one seed per step and training; the place in the step over all processes tells completions apart
         seeds = [(self.settings.seed * 1_000_003 + number, rank * count + place) for place in range(count)]
         completions = self.writer.write(prompt_ids, seeds)
-        self.drawn[DRAWN] += sum(map(len, completions)) * self.accelerator.num_processes
-        self.drawn[READ] += sum(map(len, prompt_ids)) * self.accelerator.num_processes
+        self.count(DRAWN, sum(map(len, completions)))
+        self.count(READ, sum(map(len, prompt_ids)))
         return completions
+
+    def count(self, key: str, tokens: int) -> None:
+        """Add up tokens over all processes; to be called by each of them."""
+        mine = torch.tensor(tokens, device=self.accelerator.device)
+        self.drawn[key] += int(self.accelerator.reduce(mine, reduction="sum"))
 
     def counted(self, logs: dict[str, Any]) -> dict[str, Any]:
         """Return the entry of the log with the tokens since the last one.
