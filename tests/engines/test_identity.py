@@ -85,7 +85,9 @@ def test_weights_replaced_under_the_same_name_make_all_that_loads_them_stale(tmp
     assert found["problems"][0] == found["assemble"][0] == "complete"
     with pytest.raises(InputError, match="was tuned on other files of student tiny than the current ones"):
         open_study(tmp_path / "run").adapter("correct")
-    with pytest.raises(InputError, match=r"is stale \(the files of student tiny have changed\); first: tracedistill"):
+    with pytest.raises(
+        InputError, match=r"is stale \(the files of student tiny have changed\); first run: tracedistill"
+    ):
         open_study(tmp_path / "study.yaml").adapter("correct")
     shutil.rmtree(tmp_path / "model")
     assert {kind for kind, _ in states(loaded).values()} == {"complete"}, "what is not here has not changed"

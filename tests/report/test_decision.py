@@ -62,7 +62,7 @@ def test_the_decision(tmp_path: Path, right: Sequence[int | None], words: str) -
     [
         ((40, None, 60, 120), "The trace teaches beyond the answer (correct-trace minus answer-only: 30.0 points"),
         ((40, None, 120, 60), "The trace teaches less than the answer alone (correct-trace minus answer-only: -30.0"),
-        ((40, None, 120, 121), "Whether the trace teaches beyond the answer cannot be told yet"),
+        ((40, None, 120, 121), "It is not yet known whether the trace teaches beyond the answer"),
     ],
 )
 def test_what_the_trace_teaches(tmp_path: Path, right: Sequence[int | None], words: str) -> None:

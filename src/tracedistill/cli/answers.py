@@ -75,4 +75,4 @@ def _print(found: Received, recipe: str) -> None:
     if lacking:
         say(f"{lacking} requests lack an answer; `tracedistill requests {recipe} --out DIR` writes them")
     else:
-        say(f"nothing that was asked lacks an answer; to go on: tracedistill run {recipe}")
+        say(f"every request has an answer. To continue: tracedistill run {recipe}")

@@ -124,7 +124,7 @@ def _check_engine(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:
     from tracedistill.shown import narrow_table, wide_console
 
     if n < 1:
-        raise InputError("--check-engine wants the number of problems to ask, at least 1")
+        raise InputError("--check-engine must be at least 1")
     found = pipeline.check_engine(loaded, n, quiet=quiet)
     rows = [(arm, line.n, line.texts_changed, line.verdicts_changed) for arm, line in found.items()]
     heads = ("arm", "n", "texts that differ", "verdicts that differ")

@@ -64,7 +64,7 @@ class Blame(Generic[R]):
         remedy = remedy_of(cause) or "check the server and the recipe's request settings"
         return StopRunError(
             f"{len(self.held)} requests in a row failed and none was answered, {same}: {cause}; {remedy}. None of them "
-            "counts as failed: run the same command again to go on"
+            "counts as failed: run the same command again to continue"
         )
 
     def _most(self) -> int:

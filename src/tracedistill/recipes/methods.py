@@ -97,7 +97,7 @@ def check_method(study: Study, name: str, arm: Arm, fail: Fail) -> None:
     _check_context(study, key, arm, fail)
     _check_teacher_model(study, key, arm, fail)
     if arm.method == "dpo" and arm.rejected is None:
-        fail(f"{key}.rejected", "dpo wants what is rejected: an intervention such as `incorrect`, or `own`")
+        fail(f"{key}.rejected", "dpo needs rejected: an intervention such as `incorrect`, or `own`")
     if arm.rejected is not None and arm.rejected == arm.tune:
         fail(f"{key}.rejected", f"is what is chosen (tune: {arm.tune})")
     if arm.tune == "none" and judged(arm) and arm.reward != "answer":
@@ -167,7 +167,9 @@ def _check_start(study: Study, name: str, arm: Arm, fail: Fail) -> None:
     if study.training is not None and study.training.method == "full":
         fail(key, "starts from an adapter, and training.method: full makes none")
     if study.training is not None and study.training.lora_init != "default":
-        fail(key, f"takes the adapter as it is; training.lora_init: {study.training.lora_init} would set it anew")
+        fail(
+            key, f"takes the adapter as it is; training.lora_init: {study.training.lora_init} would initialise it again"
+        )
     while source is not None:
         if source in seen:
             fail(key, f"arms start from each other in a circle: {' -> '.join([*seen, source])}")

@@ -114,7 +114,7 @@ class _Faults:
             key = f"{prefix}{key_node.value}"
             self.lines[key] = key_node.start_mark.line + 1
             if key in seen:
-                self.add(key, "stands twice")
+                self.add(key, "duplicate key")
             seen.add(key)
             self.note_lines(value, f"{key}.")
 
@@ -159,7 +159,7 @@ def _apply(raw: dict[str, Any], override: str, fail: Fail) -> None:
     path, *others = _paths(Study, raw, key.split("."))
     if others:
         told = " or ".join(" > ".join(each) for each in (path, *others))
-        fail(key, f"may mean {told}, which both stand there; change it in the file, or rename one")
+        fail(key, f"may mean {told}, which both exist. Edit the file instead, or rename one of them")
         return
     known = raw.get(path[0])
     if path[0] in ("arms", "students", "teachers") and len(path) > 1 and isinstance(known, dict):

@@ -206,5 +206,5 @@ def _trace(view: RunView, arms: Sequence[ArmFigures]) -> list[str]:
             return [f"The trace teaches beyond the answer ({figures})."]
         if high < 0:
             return [f"The trace teaches less than the answer alone ({figures})."]
-        return [f"Whether the trace teaches beyond the answer cannot be told yet ({figures})."]
+        return [f"It is not yet known whether the trace teaches beyond the answer ({figures})."]
     return []

@@ -136,7 +136,8 @@ def _plans_with_answers(report: Report) -> list[str]:
         listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         seen = f" Made with the gold in view: {', '.join(oracles)}." if oracles else ""
         sentence = (
-            f"Steps shown contain the answer in so many of the problems: {listed}{original}. Where they do, picking it "
+            f"Share of the problems whose shown steps contain the answer: {listed}{original}. Where they do, "
+            "picking it "
             f"out would do.{seen}"
         )
         return [sentence]

@@ -356,7 +356,9 @@ def test_bad_arguments(
 
 def test_adapters_that_are_not_there_damaged_or_stale(place: Path, copy: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(InputError, match=r"is stale \(training.epochs was 1.0, is 2.0\); first: tracedistill train"):
+    with pytest.raises(
+        InputError, match=r"is stale \(training.epochs was 1.0, is 2.0\); first run: tracedistill train"
+    ):
         export_model(open_study(place / "study.yaml", ["training.epochs=2"]), Choice("correct"), out)
     weight = copy / "adapters" / "correct" / "adapter_model.safetensors"
     weight.write_bytes(weight.read_bytes()[:-1] + b"x")

@@ -132,7 +132,7 @@ def _votes(several: list[tuple[str, Columns, bool]]) -> Table:
         ("arm", "majority right", "95% interval", "n", "tied", "no answer at all", "compared by vote"),
         tuple(rows),
         note="The most frequent extracted answer of a problem under one seed; equal means equal text. Of tied answers "
-        "the one given first counts. No answer found does not vote; where nobody answers the vote is wrong.",
+        "the one given first counts. Attempts without an answer do not vote; if none has one, the vote is wrong.",
     )
 
 

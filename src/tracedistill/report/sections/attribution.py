@@ -92,7 +92,7 @@ def _beside(tables: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Table]:
             "What became of the plans' steps",
             ("arm", "steps", "followed", "split further", "skipped as redundant", "ignored", "items with one ignored"),
             tuple(adherence),
-            note="One output per item, one that failed where there is one; aligned by rules, not by a reader.",
+            note="One output per item, one that failed where there is one; aligned by rules, not by a person.",
         ),
         Table(
             "Wrong numbers of the plans",

@@ -44,7 +44,7 @@ def forced(view: RunView) -> Section | None:
             ),
             tuple(_follows(view.attempts(arm.name), arm) for arm in arms),
             note="Follows: the answer is the one that the forced trace leads to, as far as the trace determines one; "
-            "where it does not, it cannot be told and is not in n. Follow and right: the forced trace leads to the "
+            "if it does not, it is undetermined and not in n. Follow and right: the forced trace leads to the "
             "gold answer.",
         )
     ]

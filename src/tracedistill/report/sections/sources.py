@@ -61,7 +61,7 @@ def _teachers(report: Report) -> Section | None:
         for one in teachers
     ]
     money = (
-        "Calls, tokens and money as the servers told them, kept answers at the price that was paid once. Leaks: plans "
+        "Calls, tokens and money as reported by the servers; cached answers at the price paid once. Leaks: plans "
         "that give the solution away, out of the plans whose gold is not in the question; in brackets what string "
         "matching would call so."
     )

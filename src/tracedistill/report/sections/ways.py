@@ -193,7 +193,7 @@ def _kept(view: RunView, arms: Sequence[ArmFacts]) -> Table | None:
             "share kept", "95% interval", "n",
         ),
         tuple(rows),
-        note="Problems drawn anew (bootstrap). A dash: the gain in context may be none, so that a share of it says "
+        note="Bootstrap over problems. A dash: the gain in context may be none, so that a share of it says "
         "nothing. Above 100%: the arm also learnt something that the prompt alone does not do, such as the form of an "
         "answer.",
     )  # fmt: skip
@@ -225,7 +225,7 @@ def _curves(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
         "learning curves on validation problems: right answers / right traces",
         ("arm", "n", *(f"step {step}" for step in steps)),
         tuple(rows),
-        note="Greedy, behind so many steps; step 0 is the start. No test problem is among them. First seed.",
+        note="Greedy, after each number of steps; step 0 is the start. No test problem is among them. First seed.",
     )
 
 

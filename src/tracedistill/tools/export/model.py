@@ -149,7 +149,7 @@ def _opened_outside(
     study = opened.study
     student = study.students[study.student_of(study.arms[choice.arm])]
     if what == "adapter" and student.quantization != "none":
-        return {"n": 0, "why": "its base is loaded in 4 bits, which the loading program must be told"}
+        return {"n": 0, "why": "its base is loaded in 4 bits, which must be set in the loading program"}
     asked = [replace(each, sampling=replace(each.sampling, temperature=0.0)) for each in requests if not each.prefill]
     if not asked:
         return {"n": 0}

@@ -136,7 +136,7 @@ def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wa
     limit = allowed_faults("file", wanted.failing_golds)
     if golds.share > limit:
         lines = "\n".join(f"  {line}" for line in told(table.judged))
-        raise InputError(f"{file}: {too_many_faults(golds, limit, '--failing-golds SHARE to go on')}\n{lines}")
+        raise InputError(f"{file}: {too_many_faults(golds, limit, '--failing-golds SHARE to continue')}\n{lines}")
     first = table.problem(table.homes.index("train") if "train" in table.homes else 0)
     if instruction:
         first = _told(first, instruction)
@@ -176,17 +176,20 @@ def _notes(table: Table, wanted: Wanted, instruction: str) -> list[str]:
     golds = [row.golds[0] for row in table.rows[:500] if row.golds]
     if table.judged.rule == "exact" and any(_PROGRAM.match(gold) for gold in golds):
         notes.append(
-            "answers are programs or queries, and exact wants the same text: a right one written differently counts as "
+            "answers are programs or queries, and judge exact needs the same text: a right one written "
+            "differently counts as "
             "wrong; give --judge module:function, which runs them"
         )
     elif table.judged.rule == "exact" and golds and sum(map(len, golds)) / len(golds) > LONG_TEXTS:
         notes.append(
-            "answers are long texts, and exact wants the same text: right answers in other words count as wrong; give "
+            "answers are long texts, and judge exact needs the same text: right answers in other words count "
+            "as wrong; give "
             "--judge module:function, or golds that can be compared"
         )
     elif table.judged.rule == "exact" and golds and 2 * sum(map(_is_sentence, golds)) > len(golds):
         notes.append(
-            "answers are whole sentences, and exact wants the same text: a right answer in other words, or the bare "
+            "answers are whole sentences, and judge exact needs the same text: a right answer in other "
+            "words, or the bare "
             "number or name, counts as wrong; give short golds, or --judge module:function"
         )
     if table.judged.rule == "number" and not wanted.tolerance and 2 * sum("." in gold for gold in golds) > len(golds):

@@ -87,7 +87,7 @@ def pair_trainer(
         callbacks=list(callbacks),
     )
     if trainer.accelerator.distributed_type not in WHOLE_WEIGHTS:
-        raise InputError("training: method dpo wants whole weights in every process (DDP, or one process)")
+        raise InputError("training: method dpo needs whole weights in every process (DDP, or one process)")
     trainer.sampler = sampler
     trainer.add_callback(StepGuard(sampler, sampler.steps))
     hold_in_fp32(trainer.model)
