@@ -310,9 +310,10 @@ def test_the_only_student_and_teacher_need_no_naming(write: Write) -> None:
     assert study.teacher_of(study.arms["standard"]) == "rules"
 
 
-def test_a_task_may_live_elsewhere_but_a_prompt_may_not(write: Write) -> None:
+def test_tasks_and_prompts_may_live_elsewhere(write: Write) -> None:
     assert study_of(write(), "task.name=my.module:Task").task.name == "my.module:Task"
-    assert "unknown name 'my:prompt'" in errors_of(write(), "arms.standard.prompt=my:prompt")[0]
+    with pytest.raises(InputError, match="prompt 'my:prompt': cannot be imported"):
+        study_of(write(), "arms.standard.prompt=my:prompt")
 
 
 # ---- values
