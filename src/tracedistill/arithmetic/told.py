@@ -65,7 +65,7 @@ def told(text: str, known: Set[Value]) -> set[Value]:
 
 
 def _said(text: str) -> Iterator[tuple[Callable[..., bool], tuple[str | None, ...], int]]:
-    """Every sentence of one of these forms, in the order of the text."""
+    """Yield every sentence of one of these forms, in the order of the text."""
     every = [(match.start(), holds, match.groups(), result) for hints, pattern, holds, result in _RULES
              if any(hint in text for hint in hints) for match in pattern.finditer(text)]  # fmt: skip
     for _, holds, groups, result in sorted(every, key=lambda said: said[0]):

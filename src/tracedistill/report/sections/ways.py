@@ -259,7 +259,7 @@ def _rewards(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
 
 
 def _pairs(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
-    """How alike the two completions of a pair are, and what became of both."""
+    """Return how alike the two completions of a pair are, and what became of both."""
     rows: list[tuple[Cell, ...]] = []
     for arm in tuned:
         facts = _facts(view, arm) if method_of(arm) == "dpo" else []
