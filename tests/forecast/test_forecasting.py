@@ -224,7 +224,7 @@ def test_model_teachers_are_quoted_without_a_key(study_file: StudyFile) -> None:
     assert planner.usd == pytest.approx((planner.tokens_in + 2 * 3600) / 1e6)
     assert any("teachers.planner.key_env names no environment variable that is set" in line for line in found.unknown)
     assert not any("NO_SUCH_KEY_HERE" in line for line in found.unknown), "it may be the key itself"
-    assert any("the traces of solver are not there" in line for line in found.unknown)
+    assert any("the traces of solver are missing" in line for line in found.unknown)
     tunings = {each.arm: each for each in found.tunings}
     assert tunings["solution"].at_most
     assert not tunings["answers"].at_most

@@ -291,7 +291,7 @@ def _check_ids(rows: Sequence[RawRow]) -> None:
 def _homes(rows: Sequence[RawRow], texts: Sequence[str], source: Source) -> list[str]:
     """Return the split of each row: the file's own, else a seeded draw; rows that read alike stay together."""
     homes = [row.split for row in rows]
-    if any(homes):
+    if any(homes) and set(homes) != {"train"}:  # many data sets of the hub have train alone
         return homes
     groups = [row.group or text for row, text in zip(rows, texts, strict=True)]
     drawn = cut(groups, source.seed)
