@@ -17,7 +17,13 @@ from tracedistill.engines.sizes import KNOWN, size_of
 from tracedistill.recipes import resolved
 
 RECIPES = {path.parent.name: path for path in sorted(ROOT.glob("recipes/*/study.yaml"))}
-FULL = [name for name in RECIPES if name.startswith(("interpretable", "trace-of-thought", "student-sizes"))]
+SMALL_SCALE = ("interpretable-babi-small", "trace-of-thought-svamp")
+"""The published studies with a student out of a package: run on a CPU, docs/replication-*.md."""
+FULL = [
+    name
+    for name in RECIPES
+    if name.startswith(("interpretable", "trace-of-thought", "student-sizes")) and name not in SMALL_SCALE
+]
 """The recipes at full size, whose students come from the hub."""
 SMALL = ["task.train=24", "task.validation=4", "task.test=6"]
 NO_DATA = {"student-sizes": ["task.data_dir=null"]}
