@@ -87,7 +87,7 @@ def write_lines(path: Path, lines: Iterable[Line]) -> None:
         {"id": line.id, "category": line.category, "arms": line.arms} | ({"tokens": line.tokens} if line.tokens else {})
         for line in lines
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    path.write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows), encoding="utf-8")
 
 
 def read_lines(path: Path) -> list[Line]:
