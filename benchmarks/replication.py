@@ -48,7 +48,7 @@ PUBLISHED_PAIRS = (
 
 
 def page(lines: Sequence[Line], about: str, command: str) -> str:
-    """The whole page."""
+    """Write out the whole page."""
     arms = sorted({arm for line in lines for arm in line.arms}, key=lambda arm: (ORDER.get(arm, len(ORDER)), arm))
     published = [arm for arm in arms if arm.startswith(PUBLISHED)]
     own = [arm for arm in arms if arm not in published]

@@ -86,13 +86,13 @@ def gradient_table(lines: Sequence[Line], right: str, wrong: str) -> str:
 
 
 def supports(found: Sequence[Compared]) -> str:
-    """What the differences carry, a line each."""
+    """Say what the differences carry, a line each."""
     adjusted = stats.holm([each.p for each in found])
     return "\n".join(sentence(each, p, ABOUT) for each, p in zip(found, adjusted, strict=True))
 
 
 def floor_section(lines: Sequence[Line], arms: Sequence[str]) -> str:
-    """The same student where the task is too hard for it."""
+    """Show the same student where the task is too hard for it."""
     return f"""
 ## The floor: GSM8K
 
@@ -105,7 +105,7 @@ def floor_section(lines: Sequence[Line], arms: Sequence[str]) -> str:
 
 
 def page(lines: Sequence[Line], about: str, command: str) -> str:
-    """The whole page."""
+    """Write out the whole page."""
     place = {arm: number for number, arm in enumerate(ORDER)}
     arms = sorted({arm for line in lines for arm in line.arms}, key=lambda arm: (place.get(arm, len(place)), arm))
     floor = [arm for arm in arms if arm.startswith(FLOOR)]

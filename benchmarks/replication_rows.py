@@ -39,7 +39,7 @@ class Line:
 
 
 def code_of(attempt: Mapping[str, Any]) -> str:
-    """The four letters of one line of `attempts/<arm>.jsonl`."""
+    """Return the four letters of one line of `attempts/<arm>.jsonl`."""
     trace = attempt["trace"]
     figures = trace["figures"]
     if trace["outcome"] in TRACES:
@@ -76,7 +76,7 @@ def read_run(folder: Path, *, prefix: str = "", tokens: bool = False) -> list[Li
 
 
 def merged(one: Iterable[Line], other: Iterable[Line]) -> list[Line]:
-    """The arms of two runs on the same problems, joined by id; the first one's problems and order."""
+    """Join the arms of two runs on the same problems by id; the first one's problems and order."""
     further = {line.id: line.arms for line in other}
     return [replace(line, arms={**line.arms, **further.get(line.id, {})}) for line in one]
 
@@ -91,7 +91,7 @@ def write_lines(path: Path, lines: Iterable[Line]) -> None:
 
 
 def read_lines(path: Path) -> list[Line]:
-    """What `write_lines` wrote."""
+    """Read what `write_lines` wrote."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [
         Line(

@@ -34,7 +34,7 @@ class Compared:
 
 
 def row(*cells: object) -> str:
-    """A line of a Markdown table."""
+    """Return a line of a Markdown table."""
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
@@ -77,12 +77,12 @@ def compared(lines: Sequence[Line], pairs: Iterable[tuple[str, str, str]]) -> li
 
 
 def percent(value: float | None) -> str:
-    """A share as 12.3."""
+    """Write a share as 12.3."""
     return "-" if value is None else f"{100 * value:.1f}"
 
 
 def points(gap: stats.Difference) -> str:
-    """A difference in points with its interval, signed."""
+    """Write a difference in points with its interval, signed."""
     return f"{100 * gap.estimate:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})"
 
 
@@ -177,7 +177,7 @@ def categories_table(lines: Sequence[Line], arms: Sequence[str]) -> str:
 
 
 def sentence(each: Compared, adjusted: float, about: str = "") -> str:
-    """What a difference supports, in words that its interval carries; `about`: whom it is about, if not adapters."""
+    """Say what a difference supports, in words that its interval carries; `about`: whom it is about, if not adapters."""
     name = f"**{each.first} - {each.second}**, {points(each.found)} points, p {p_value(adjusted)} after Holm"
     if not about:
         about = f"adapters trained so ({each.seeds} seeds)" if each.seeds > 1 else "these adapters (one seed each)"
