@@ -177,7 +177,7 @@ def categories_table(lines: Sequence[Line], arms: Sequence[str]) -> str:
 
 
 def sentence(each: Compared, adjusted: float, about: str = "") -> str:
-    """Say what a difference supports, in words that its interval carries; `about`: whom it is about, if not adapters."""
+    """Say what a difference supports, as far as its interval carries; `about`: whom it is about, if not adapters."""
     name = f"**{each.first} - {each.second}**, {points(each.found)} points, p {p_value(adjusted)} after Holm"
     if not about:
         about = f"adapters trained so ({each.seeds} seeds)" if each.seeds > 1 else "these adapters (one seed each)"
