@@ -239,7 +239,7 @@ def test_a_broken_intervention_is_caught(why: str) -> None:
     made = [change(trace, here.problems[trace.problem_id]) for trace in traces]  # type: ignore[operator]
     liar = Intervention("liar", (kept,), ("something",), lambda *_: made)
     found = broken(liar, measure(BABI, here.problems, traces, made))
-    assert found[0].startswith(f"liar is to keep {kept}: ")
+    assert found[0].startswith(f"liar must keep {kept}: ")
     truthful = replace(liar, keeps=())
     assert broken(truthful, measure(BABI, here.problems, traces, made)) == found[1:]
 

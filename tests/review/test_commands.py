@@ -61,7 +61,7 @@ def test_a_file_of_traces_by_spreadsheet(tmp_path: Path, capsys: pytest.CaptureF
     ]  # fmt: skip
     sheet.write_text(text.replace(",approved,", ",good,", 1), encoding="utf-8")
     assert review(tmp_path, "--import", str(sheet)) == 2
-    assert "not taken: line 2: status 'good'" in capsys.readouterr().out
+    assert "not imported: line 2: status 'good'" in capsys.readouterr().out
 
 
 def test_a_sample_of_a_teacher_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
