@@ -68,7 +68,7 @@ def test_what_cannot_be_guessed_is_asked(tmp_path: Path, capsys: pytest.CaptureF
     }
     assert "wrote" in capsys.readouterr().out
     assert main(["init", str(path), "--out", str(tmp_path / "s.yaml")]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert main(["init", str(path), "--out", str(tmp_path / "t.yaml"), "--columns", "answer=nope"]) == 2
     assert "no column 'nope'" in capsys.readouterr().err
 
