@@ -93,15 +93,9 @@ def supports(found: Sequence[Compared]) -> str:
 
 def floor_section(lines: Sequence[Line], arms: Sequence[str]) -> str:
     """Show the same student where the task is too hard for it."""
-    return f"""
-## The floor: GSM8K
-
-{arms_table(lines, arms, CALCULATIONS)}
-
-{pairs_table(compared(lines, FLOOR_PAIRS))}
-
-{costs_table(lines, arms)}
-"""
+    found = compared(lines, FLOOR_PAIRS)
+    tables = [arms_table(lines, arms, CALCULATIONS), *([pairs_table(found)] if found else []), costs_table(lines, arms)]
+    return "\n## The floor: GSM8K\n\n" + "\n\n".join(tables) + "\n"
 
 
 def page(lines: Sequence[Line], about: str, command: str) -> str:

@@ -31,7 +31,7 @@ class Line:
     id: str
     """The problem's id."""
     category: str
-    """Its class, by gold."""
+    """Its class, by gold; empty where the task has none."""
     arms: dict[str, tuple[str, ...]]
     """Arm -> a code per attempt, by seed, then sample."""
     tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -71,7 +71,7 @@ def read_run(folder: Path, *, prefix: str = "", tokens: bool = False) -> list[Li
         if arms:
             codes = {arm: tuple(entry[1] for entry in entries) for arm, entries in arms.items()}
             spent = {arm: (sum(each[2] for each in own), sum(each[3] for each in own)) for arm, own in arms.items()}
-            lines.append(Line(problem["problem_id"], problem["category"], codes, spent if tokens else {}))
+            lines.append(Line(problem["problem_id"], problem.get("category", ""), codes, spent if tokens else {}))
     return lines
 
 
