@@ -44,7 +44,7 @@ def test_a_required_review_pauses_the_run(tmp_path: Path, capsys: pytest.Capture
     assert f"tracedistill review {path}" in said
     assert not (tmp_path / "run" / "report.json").exists()
     assert (tmp_path / "run" / "validation" / "rules.jsonl").exists(), "everything before the review is made"
-    with filled(tmp_path / "run", "rules") as store, pytest.raises(Paused, match="2 traces of rules wait"):
+    with filled(tmp_path / "run", "rules") as store, pytest.raises(Paused, match="2 traces of rules need review"):
         assert store
         pipeline.run(pipeline.load(path), quiet=True)
 

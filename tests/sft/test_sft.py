@@ -149,13 +149,13 @@ def test_too_long_rows_stop_the_run_where_the_recipe_says_so(tokenizer: Any) -> 
 def test_nothing_left(tokenizer: Any) -> None:
     with pytest.raises(InputError, match=r"arm a: nothing to train on: all 2 rows are over training.max_length=5"):
         preflight(tokenizer, [example(), example()], 5, "drop", "a")
-    with pytest.raises(InputError, match="arm a: nothing to train on: there are no rows"):
+    with pytest.raises(InputError, match="arm a: nothing to train on: it has no rows"):
         preflight(tokenizer, [], 512, "drop", "a")
 
 
 FAULTS = {
     "the end token in the trace": (join("one <|im_end|> two", "x"), "x", "plain", "the end token before its end"),
-    "another special token": (join("one <|im_start|> two", "x"), "x", "plain", r"holds '<\|im_start\|>'"),
+    "another special token": (join("one <|im_start|> two", "x"), "x", "plain", r"contains '<\|im_start\|>'"),
     "an answer with blank lines": (join("one", "x = 1\n\ny = 2"), "x = 1\n\ny = 2", "plain", "its answer is"),
     "a think tag in the trace": (join("one </think> two", "x", "tags"), "x", "tags", "its trace is"),
     "an answer tag in the trace": (join("one <answer>7</answer>", "x"), "x", "plain", "its trace is"),

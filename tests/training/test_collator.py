@@ -39,7 +39,7 @@ def test_rows_of_any_kind(wrap: Any) -> None:
 
 
 BAD = [
-    ([], "has no training rows"),
+    ([], "the dataset is empty"),
     ([ROWS[0], {"input_ids": [5, 6], "completion_mask": [0, 0]}], "row 1 .* supervises no token"),
     ([{"input_ids": [5, 6], "completion_mask": [1, 0]}], "row 0 .* supervises no token"),
     ([{"input_ids": [5, 6, 7], "completion_mask": [0, 1]}], "row 0 .* 3 ids but a completion_mask of 2"),

@@ -170,7 +170,7 @@ def test_one_that_breaks_down_costs_nothing(
     assert tune(folder, tmp_path)["steps"] == 4
     assert [step for step, _ in recorder.steps] == [1]
     said = capsys.readouterr()
-    assert said.err.count("tracking: wandb broke down: ConnectionError: the key (WANDB_API_KEY) is worn out") == 1
+    assert said.err.count("tracking: wandb failed: ConnectionError: the key (WANDB_API_KEY) is worn out") == 1
     assert KEY not in said.out + said.err
 
 

@@ -191,7 +191,7 @@ STUDENTS: dict[str, tuple[Edit, str]] = {
     "a weight is missing": (without_a_weight, "1 of its weights are not those that its config.json describes"),
     "weights of another shape": (of_another_shape, "6 of its weights are not those that its config.json describes"),
     "cut weights": (cut, "cannot be loaded: Error while deserializing"),
-    "padding without embedding": (pads_beyond, "pads with '[PAD]' (id 483), but the model has embeddings for 483"),
+    "padding without embedding": (pads_beyond, "pads with '[PAD]' (id 483), but the model has embeddings for only 483"),
     "tokenizer.json is none": (lambda model: (model / "tokenizer.json").write_text("{}"), "no tokenizer"),
     "a narrow window": (
         lambda model: edit_json(model / "config.json", max_position_embeddings=64),
@@ -223,8 +223,11 @@ ASKED: dict[str, tuple[Edit, str]] = {
     ),
     "cut": (cut, "cannot be loaded: Error while deserializing"),
     "pickled weights": (pickled, "no weights in safetensors, the only format that is loaded; convert them"),
-    "tokens without embedding": (more_tokens, r"gives token 483 \('Answer the question'\), .* of 483 tokens"),
-    "padding without embedding": (pads_beyond, r"pads with '\[PAD\]' \(id 483\), .* of 483 tokens; set pad_token"),
+    "tokens without embedding": (
+        more_tokens,
+        r"gives token 483 \('Answer the question'\), .* embeddings for 483 tokens",
+    ),
+    "padding without embedding": (pads_beyond, r"pads with '\[PAD\]' \(id 483\), .* 483 tokens only; set pad_token"),
     "tokenizer.json is none": (lambda model: (model / "tokenizer.json").write_text("{}"), "cannot be loaded: no token"),
     "code of its own": (own_code, "contains custom code"),
     "an attention to download": (downloads_attention, "refers to third-party code"),

@@ -48,7 +48,7 @@ def test_a_hub_id_is_given_back(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "/no/such/folder", "./model", "~/no such model", "a/b/c", "../x", "a b", "-/-"])
 def test_what_is_neither_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match=r"no such folder|holds no model"):
+    with pytest.raises(InputError, match=r"no such folder|contains no model"):
         student_folder(name)
 
 

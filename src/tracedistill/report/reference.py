@@ -7,16 +7,17 @@ A test compares it with what is committed, and says how to make it again:
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import sys
+import textwrap
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from tracedistill.recipes.reference import docs_of
 from tracedistill.report.records import Report
 
 HEAD = """\
@@ -87,7 +88,20 @@ def _said(kind: Any) -> Iterator[str]:
 def _docs(kind: Any) -> dict[str, str]:
     """Return field -> meaning, of fields from a parent too."""
     parents = [parent for parent in reversed(kind.__mro__) if dataclasses.is_dataclass(parent)]
-    return {field: meaning for parent in parents for field, meaning in docs_of(parent).items()}
+    return {field: meaning for parent in parents for field, meaning in _own_docs(parent).items()}
+
+
+def _own_docs(kind: Any) -> dict[str, str]:
+    """Return field -> the docstring below it."""
+    (record,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(record, ast.ClassDef)
+    found = {}
+    for field, below in zip(record.body, record.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+            value = below.value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                found[field.target.id] = " ".join(value.value.split())
+    return found
 
 
 def _type(kind: Any) -> str:

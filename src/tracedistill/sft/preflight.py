@@ -130,8 +130,8 @@ class PreflightTally:
         if length > limits.max_length:
             if limits.too_long == "error":
                 raise InputError(
-                    f"{where}: {length} tokens, over training.max_length={limits.max_length}; raise it or set too_long "
-                    "to drop"
+                    f"{where}: {length} tokens, over training.max_length={limits.max_length}; raise it or set "
+                    "too_long: drop"
                 )
             self._dropped.append((example.problem_id, length))
             return
@@ -141,8 +141,8 @@ class PreflightTally:
             return
         if limits.window and length > limits.window:
             raise InputError(
-                f"{where}: {length} tokens, and the student's window has {limits.window}: it could not be asked what "
-                f"it is to learn; set training.max_length to {limits.window} at most"
+                f"{where}: {length} tokens, but the student's context window is {limits.window}; set "
+                f"training.max_length to {limits.window} at most"
             )
         if self._rows < SHOWN:
             start = row.completion_mask.index(1)

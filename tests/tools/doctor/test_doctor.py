@@ -228,7 +228,7 @@ def test_the_doctor_and_the_dry_run_forecast_the_same(recipe: Recipe, tmp_path: 
 def test_what_is_not_there_is_counted_at_its_most_or_not_at_all(recipe: Recipe) -> None:
     hub = needs(recipe(task={"name": "gsm8k"}))["student s"]
     assert states(hub) == ["ok", "note", "note"]
-    assert "tuning: no estimate: the problems are not there" in hub[1].text
+    assert "tuning: no estimate: the problems are missing" in hub[1].text
     sized = needs(recipe(task={"name": "gsm8k", "train": 500, "test": 100}))["student s"]
     assert "(500 rows of at most 1024 tokens)" in sized[1].text
     mine = recipe(task={"name": "file", "path": "mine.jsonl", "train": 20, "test": 10}, arms={"a": {"tune": "none"}})
@@ -250,7 +250,7 @@ def test_more_memory_than_there_is(recipe: Recipe) -> None:
     few = Machine(4, 8e9, 6e9, 100e9, (), "")
     tuning = needs(large, few)["student s"][1]
     assert tuning.state == "bad"
-    assert "there are 8.0 GB: that does not fit; raise training.gradient_accumulation" in tuning.text
+    assert "there are 8.0 GB: does not fit; raise training.gradient_accumulation" in tuning.text
     some = Machine(4, 1.2e9, 0.6e9, 100e9, (), "")
     assert "may not fit" in needs(recipe(), some)["student s"][2].text
     busy = Machine(4, 16e9, 0.1e9, 100e9, (), "")
@@ -390,7 +390,7 @@ def test_data(recipe: Recipe, task: dict[str, Any], machine: Machine, state: str
         ("distributed_type: 'NO'\nuse_cpu: true", LAPTOP, "ok", "1 process"),
         ("distributed_type: MULTI_GPU\nnum_processes: 2\nuse_cpu: true", SERVER, "ok", "2 processes"),
         ("distributed_type: MULTI_GPU\nnum_processes: 8", SERVER, "bad", "8 processes, 2 GPUs"),
-        ("distributed_type: FSDP\nnum_processes: 2", LAPTOP, "bad", "FSDP wants GPUs"),
+        ("distributed_type: FSDP\nnum_processes: 2", LAPTOP, "bad", "FSDP needs GPUs"),
         ("distributed_type: FSDP\nnum_processes: 2", SERVER, "ok", "2 processes"),
         ("num_processes: many", LAPTOP, "bad", "training.accelerate_config"),
         ("[", LAPTOP, "bad", "training.accelerate_config"),

@@ -301,7 +301,7 @@ def test_a_task_may_say_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_command_writes_and_says_what(study: Opened, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dataset", str(study.folder), "--out", str(tmp_path / "out")]) == 0
     told = capsys.readouterr().out
-    assert "correct: 12 rows to train, 6 rows to validate" in told
+    assert "correct: 12 rows for train, 6 rows for validate" in told
     assert f'load_dataset("{tmp_path / "out"}", "answer-only")' in told
 
 

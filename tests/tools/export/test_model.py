@@ -306,7 +306,7 @@ def test_a_model_tuned_whole_is_exported_as_it_is(place: Path, tmp_path: Path) -
     assert (made.what, made.parity) == ("full", None)
     ours = file_hash(tmp_path / "out" / "model.safetensors")
     assert ours == file_hash(loaded.study.folder / "adapters" / "correct" / "model.safetensors")
-    assert "nothing was merged" in (tmp_path / "out" / "README.md").read_text()
+    assert "there was nothing to merge" in (tmp_path / "out" / "README.md").read_text()
     talk = Conversation(open_study(recipe), "correct")
     assert talk.how == "tiny (model, float32), tuned, all weights"
     first = open_study(recipe).work.problems("validation")[0]
