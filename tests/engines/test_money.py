@@ -175,6 +175,7 @@ def test_a_budget_in_dollars_is_kept_though_a_server_writes_more_than_it_was_ask
         assert sum(server.ledger.paid.values()) == paid, "a later run knows it from the start"
 
 
+@pytest.mark.slow
 def test_replies_that_cost_nothing_leave_the_budget_alone(tmp_path):
     limits = Budget(calls=4, scope="study")
     with running(Behaviour(latency=0.001)) as server, GenerationCache(tmp_path / "c.db") as cache:

@@ -329,6 +329,7 @@ def test_hostile_text_is_text(served: Served, page: sync_api.Page) -> None:
     assert page.locator("main img, main script, main a[href^=javascript]").count() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (390, "light"), (1400, "light"), (1400, "dark")])
 def test_both_widths_and_schemes(
     served: Served, browser: sync_api.Browser, tmp_path: Path, width: int, scheme: str

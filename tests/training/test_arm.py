@@ -187,6 +187,7 @@ def test_an_interrupted_training_goes_on_to_the_same_adapter(
     assert not checkpoints.exists()
 
 
+@pytest.mark.slow
 def test_the_log_does_not_tell_of_an_interruption(
     tune: Train, adapters: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +217,7 @@ def test_steps_between_two_entries_of_the_log(steps: int, save_steps: int, wante
     assert train._logging_steps(steps, save_steps) == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "gone",
     [
@@ -234,6 +236,7 @@ def test_a_checkpoint_that_a_kill_cut_is_not_gone_on_with(
     assert file_hash(tune() / WEIGHTS) == file_hash(reference / WEIGHTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -94,6 +94,7 @@ def mean_loss(folder: Path, adapter: Path, rows: list[Example]) -> float:
     return total / tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -120,6 +121,7 @@ def test_it_changes_nothing(tune: Tune, changes: dict[str, Any]) -> None:
     assert facts == plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{}, {"gradient_accumulation": 4}, {"packing": True}], ids=["batches", "single rows", "packing"]
 )

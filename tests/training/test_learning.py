@@ -86,6 +86,7 @@ def test_every_method_leaves_an_adapter_with_what_it_cost(name: str, folder: Pat
     assert {each.name for each in tmp_path.iterdir()} == {"arm"}  # nothing is left of checkpoints
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["grpo held to its start", "on-policy", "dpo"])
 def test_a_training_that_starts_from_an_adapter_is_held_against_it(name: str, folder: Path, tmp_path: Path) -> None:
     tune(folder, tmp_path / "first", Learning(Arm()), learning_rate=5e-2)
@@ -101,6 +102,7 @@ def test_a_training_that_starts_from_an_adapter_is_held_against_it(name: str, fo
         assert first.get(key, 0.0) == pytest.approx(0.0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_equal_trainings_leave_equal_files(folder: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         tune(folder, tmp_path / name, LEARNINGS["grpo"])
@@ -108,6 +110,7 @@ def test_equal_trainings_leave_equal_files(folder: Path, tmp_path: Path) -> None
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_curve_has_a_point_before_the_first_step_and_behind_the_last(folder: Path, tmp_path: Path) -> None:
     learning = replace(LEARNINGS["grpo"], attempted=3)
     output = tmp_path / "arm"
@@ -148,6 +151,7 @@ def test_nothing_accepted_is_told_with_a_way_out(folder: Path, tmp_path: Path) -
         tune(folder, tmp_path / "arm", nothing, train_in_rounds)
 
 
+@pytest.mark.slow
 def test_a_killed_round_goes_on_where_it_was(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = tune(folder, tmp_path / "whole", replace(IMITATION, judge=accepting), train_in_rounds)
     from tracedistill.training import rounds

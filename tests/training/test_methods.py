@@ -317,6 +317,7 @@ def test_dpo_loss_is_that_of_the_paper(tmp_path: Path) -> None:
 # ---- resumption
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda place, **all_: group(place, {"answer": 1.0}, **all_), distilled])
 def test_a_resumed_training_is_the_undisturbed_one(tmp_path: Path, make: Callable[..., Any]) -> None:
     whole = make(tmp_path / "whole", save_steps=2)

@@ -323,6 +323,7 @@ def small_disk(size: int, step: int) -> Iterator[None]:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "size"),
     [
@@ -443,6 +444,7 @@ def test_two_trainings_of_one_folder(folder: Path, tmp_path: Path) -> None:
     assert tune(folder, tmp_path / "arm", max_steps=1).exists()
 
 
+@pytest.mark.slow
 def test_what_the_machine_lacks(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         find = importlib.util.find_spec

@@ -134,6 +134,7 @@ class Kill(TrainerCallback):
 
 
 # steps 3 and 8 are the middle of epochs 0 and 1 of 5 steps each, 6 its first step
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("killed", "accumulation"),
     [
@@ -230,6 +231,7 @@ def test_settings_name_every_fault_at_once() -> None:
         TrainingSetup("x", TrainingConfig(learning_rate=0, batch_size=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows_", "warmup", "rates"), [(4, 0.1, 1), (4, 50, 1), (8, 0.9, 2), (12, 50, 3)])
 def test_warm_up_never_takes_all_steps(tmp_path: Path, rows_: int, warmup: float, rates: int) -> None:
     trainer = ours(tmp_path, rows_, warmup=warmup)

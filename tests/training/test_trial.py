@@ -94,6 +94,7 @@ def paid_study(place: Path, model: Path) -> Path:
     return recipe_of(place, model, teachers=teachers, arms={"standard": {}, "correct": {"tune": "correct"}})
 
 
+@pytest.mark.slow
 def test_before_the_first_teacher_call(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """From the command line, with a teacher that nobody answers for: it is not asked."""
     recipe = paid_study(tmp_path, unusable("rwkv", tmp_path / "model", **RWKV))

@@ -35,6 +35,7 @@ def test_the_loss_is_the_weighted_sum_over_all_tokens(tmp_path: Path, packing: b
     assert float(found.detach()) == pytest.approx(total / count, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"gradient_accumulation": 2}, {"packing": True}], ids=["micro-batches", "packing"])
 def test_the_spread_does_not_count(tmp_path: Path, changes: dict[str, Any]) -> None:
     found = []

@@ -180,6 +180,7 @@ def test_a_tenth_of_the_largest_case_takes_a_few_seconds() -> None:
     assert time.process_time() - start < 20
 
 
+@pytest.mark.slow
 @needs_data("gsm8k")
 def test_gsm8k_train_is_clean_and_a_planted_problem_is_found() -> None:
     task = get_task("gsm8k")

@@ -48,6 +48,7 @@ def adapter_of(model: Path, place: Path, **lora: Any) -> Path:
 # ---- opened outside
 
 
+@pytest.mark.slow
 def test_an_adapter_is_opened_outside(tmp_path: Path) -> None:
     out, manifest = exported(tmp_path, tiny.build(tmp_path / "model"), merge=False)
     assert manifest["opened_outside"] == {"n": 4, "equal": 4, "dtype": "float32"}
