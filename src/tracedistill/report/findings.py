@@ -45,7 +45,7 @@ def findings(report: Report) -> list[str]:
         return found
     if not fair:
         return [*found, "No finding: every comparison holds a plan or trace made from the gold against an arm without."]
-    return [*found, "No comparison is significant after the Holm correction."]
+    return [*found, "No declared comparison is significant after the Holm correction."]
 
 
 def _failed_calls(report: Report) -> list[str]:
