@@ -53,14 +53,18 @@ def test_a_finding_says_who_is_ahead() -> None:
 def test_no_finding_without_the_corrected_test() -> None:
     unsupported = comparison(p=0.04, p_holm=0.12)
     (said,) = findings(report(comparisons=[unsupported]))
-    assert said.startswith("No comparison is significant")
+    assert said.startswith("No declared comparison is significant")
     assert len(findings(report(comparisons=[unsupported, comparison()]))) == 1
     assert findings(report()) == []
 
 
 def test_the_bound_itself_is_no_finding() -> None:
-    assert findings(report(comparisons=[comparison(p_holm=0.05)]))[0].startswith("No comparison is significant")
-    assert not findings(report(comparisons=[comparison(p_holm=0.0499)]))[0].startswith("No comparison is significant")
+    assert findings(report(comparisons=[comparison(p_holm=0.05)]))[0].startswith(
+        "No declared comparison is significant"
+    )
+    assert not findings(report(comparisons=[comparison(p_holm=0.0499)]))[0].startswith(
+        "No declared comparison is significant"
+    )
 
 
 def test_no_finding_compares_an_oracle_plan_with_an_arm_that_had_none() -> None:
