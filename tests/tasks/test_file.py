@@ -15,6 +15,7 @@ from tracedistill.records import Step
 from tracedistill.tasks._base import Source
 from tracedistill.tasks._rows import read_rows
 from tracedistill.tasks.file.task import UserFile
+from tracedistill.teachers.rules import teach_by_rules
 from tracedistill.validation import validate
 
 TASK = UserFile()
@@ -254,6 +255,15 @@ def test_any_of_the_alternatives_will_do(tmp_path):
 
 def test_a_text_answer_is_not_split(tmp_path):
     assert one(tmp_path, {"question": "Q?", "answer": "a, b | c"}).answers == ("a, b | c",)
+
+
+@pytest.mark.parametrize(("closing", "learnt"), [("18", ""), ("17", "\n#### 17")])
+def test_a_solution_that_closes_with_its_gold_is_learnt_without_that_line(tmp_path, closing, learnt):
+    """GSM8K's last line is its answer, also where a column of its own has that; another number there stays in view."""
+    solution = "4 * 12 = 48\n48 - 30 = 18"
+    row = {"question": "How many rolls are left?", "answer": "18", "steps": f"{solution}\n#### {closing}"}
+    (trace,) = teach_by_rules(TASK, [one(tmp_path, row)], "rules")
+    assert trace.text == solution + learnt
 
 
 def test_few_frequent_golds_are_a_closed_set(tmp_path):

@@ -52,6 +52,7 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
         LOCK_HELD: str(work.run.folder.resolve()),
         Clock.STARTED: str(time.monotonic()),
         CONFIG_NAME: hardware.name,
+        "HF_HUB_DISABLE_TELEMETRY": os.environ.get("HF_HUB_DISABLE_TELEMETRY", "1"),  # TRL's trainers send some
         "PYTHONSAFEPATH": "1",  # a yaml.py in the working folder must not be imported in place of the library
     }
     killed_before = out_of_memory_kills()

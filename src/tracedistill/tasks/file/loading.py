@@ -351,6 +351,9 @@ def _apart(gold: str, steps: Any, trace: str) -> tuple[tuple[str, ...], Any, str
     worked = hashed(gold)
     if worked is not None:
         return (worked[1],), steps or worked[0], trace
+    closed = hashed(steps) if isinstance(steps, str) else None
+    if closed is not None and closed[1] == gold:
+        steps = closed[0]  # the line with the answer is no step of the solution
     thought, rest = thought_of(gold)
     if thought:
         trace = trace or gold
