@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.tasks.shared_data import SOURCE, needs_data
 from tracedistill.arithmetic.calculations import find_calculations
-from tracedistill.arithmetic.expressions import Value, size
+from tracedistill.arithmetic.expressions import Value, magnitude
 from tracedistill.arithmetic.gold_plans import calculation_plan
 from tracedistill.arithmetic.grounding import grounds
 from tracedistill.records import Problem, Step
@@ -112,7 +112,7 @@ def named(plan_text: str) -> set[Value]:
 def leaks(problem: Problem, text: str) -> set[Value]:
     """Results of gold calculations that stand in the plan and not in the question."""
     reached = {
-        size(calculation.result)
+        magnitude(calculation.result)
         for step in problem.gold_steps
         for calculation in find_calculations(step.text)
         if calculation.result is not None

@@ -66,7 +66,7 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedQuantity:
     """What the question is after."""
 
     unit: Unit | None = None
@@ -85,7 +85,7 @@ class Asked:
     """Numbers of the question with the stems and unit names that follow them."""
 
 
-NOTHING = Asked()
+NOTHING = AskedQuantity()
 
 
 @lru_cache(maxsize=65536)
@@ -100,7 +100,7 @@ def stems(text: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=8192)
-def asked(question: str) -> Asked:
+def asked_quantity(question: str) -> AskedQuantity:
     """Read a question; an empty one asks for nothing in particular."""
     if not question.strip():
         return NOTHING
@@ -118,7 +118,7 @@ def asked(question: str) -> Asked:
     if dimension == "time or length":
         named = {name for names in given.values() for name in names} & {"time", "length"}
         dimension = "time" if named == {"time"} else ""
-    return Asked(unit, dimension, scaled[1].lower() if scaled else "", nouns, stems(clause), asking, given)
+    return AskedQuantity(unit, dimension, scaled[1].lower() if scaled else "", nouns, stems(clause), asking, given)
 
 
 def _unit(clause: str, asking: str, question: str) -> tuple[Unit | None, str, frozenset[str]]:
@@ -178,11 +178,11 @@ _AFTER = re.compile(r"[\s*%$\u00a0-]{0,12}((?:[A-Za-z'-]{1,24}[ \u00a0]{0,4}){1,
 def following(text: str, end: int, unit: Unit | None) -> frozenset[str]:
     """Return the stems of the words right after a number, and the name of its unit."""
     match = _AFTER.match(text, end, end + 60)
-    found = set() if unit is None else {unit.dimension}
+    meanings = set() if unit is None else {unit.dimension}
     if match:
         for word in match[1].lower().split()[:3]:
             if word in _NOUN_END:
                 break
             if word not in _STOP:
-                found |= _RATES.get(word) or {stem(word)}
-    return frozenset(found)
+                meanings |= _RATES.get(word) or {stem(word)}
+    return frozenset(meanings)

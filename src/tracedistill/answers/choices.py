@@ -163,11 +163,11 @@ def read_choice(text: str, closed: tuple[str, ...] = ()) -> Extracted:
     whole = label_of(short, closed) if len(clean) <= 400 and "\n" not in short else None
     if whole is not None:
         return Extracted(text.strip(), whole, "the whole text", (0, len(text)))
-    reader = _Reader(text, _undressed(clean), clean, closed)
+    reader = _ChoiceReader(text, _undressed(clean), clean, closed)
     return reader.read()
 
 
-class _Reader:
+class _ChoiceReader:
     """One text whose choice is looked for; `bare` is the text without LaTeX, character for character."""
 
     def __init__(self, text: str, bare: str, clean: str, closed: tuple[str, ...]) -> None:
@@ -186,9 +186,9 @@ class _Reader:
             begin = self._marked(statement)
             if begin is not None or denied(self.clean, statement.start, statement.end):
                 if denied(self.clean, statement.start, statement.end):
-                    found = self._only(self._mentions(statement.start, statement.end, loose=True))
-                    if found is not None:
-                        return self._extracted(found, "stated as the answer")
+                    choice = self._only(self._mentions(statement.start, statement.end, loose=True))
+                    if choice is not None:
+                        return self._extracted(choice, "stated as the answer")
                     continue
                 if loose is not None and corrected(self.clean, statement.end, len(self.clean)):
                     return loose
@@ -200,9 +200,9 @@ class _Reader:
                     return marked
                 continue
             if loose is None and aside(self.clean, statement.start, statement.end) not in {"a question", "an offer"}:
-                found = self._one(statement.start, statement.end)
-                if found is not None:
-                    loose = self._extracted(found, "named in the final statement")
+                choice = self._one(statement.start, statement.end)
+                if choice is not None:
+                    loose = self._extracted(choice, "named in the final statement")
         if box is not None:
             return self._boxed(box, loose)
         if lead is not None and not (loose is not None and corrected(self.clean, 0, len(self.clean))):
@@ -289,13 +289,13 @@ class _Reader:
 
     def _settled(self, kept: list[_Named]) -> list[_Named]:
         """Return the choice that a word such as `I choose` settles on, unless `or` ties it to another."""
-        found = [one for one in kept if _CHOSEN.search(self.bare[max(0, one.start - 30) : one.start])]
-        if len({one.letter for one in found}) != 1:
+        chosen = [one for one in kept if _CHOSEN.search(self.bare[max(0, one.start - 30) : one.start])]
+        if len({one.letter for one in chosen}) != 1:
             return kept
         for left, right in itertools.pairwise(kept):
             if left.letter != right.letter and _JOINED.fullmatch(self.bare, left.end, right.start):
                 return kept
-        return found
+        return chosen
 
     def _may_hold(self, words: str) -> bool:
         """Tell whether the words of a choice may stand in the text: a pattern for each choice of each row is dear."""
@@ -321,24 +321,24 @@ class _Reader:
         `loose` where a bare letter needs no word that vouches for it.
         """
         pattern = _letters(self.closed)
-        found = [
+        mentions = [
             _Named(match.start(1), match.end(), match[1].upper(), by_words=False)
             for match in pattern.finditer(self.bare, begin, end)
             if loose or _vouched(self.bare, match, begin, end)
         ]
         for letter, words in labelled(self.closed):
             if words and words != letter.casefold() and self._may_hold(words):
-                found += [
+                mentions += [
                     _Named(match.start(), match.end(), letter, by_words=True)
                     for match in _spoken(words).finditer(self.bare, begin, end)
                 ]
-        return _untangled(found, self.bare)
+        return _untangled(mentions, self.bare)
 
 
-def _untangled(found: list[_Named], text: str) -> list[_Named]:
+def _untangled(mentions: list[_Named], text: str) -> list[_Named]:
     """Return the choices in order, without words inside longer ones, and `B. dog` as one."""
     kept: list[_Named] = []
-    for one in sorted(found, key=lambda item: (item.start, -item.end)):
+    for one in sorted(mentions, key=lambda item: (item.start, -item.end)):
         last = kept[-1] if kept else None
         if last is not None and one.start < last.end:
             continue
@@ -394,8 +394,8 @@ def _vouched(text: str, match: re.Match[str], begin: int, end: int) -> bool:
 
 
 def _proven(after: str) -> bool:
-    found = _PROVEN.match(after)
-    return found is not None and found.group().rstrip().lower().endswith(
+    proof = _PROVEN.match(after)
+    return proof is not None and proof.group().rstrip().lower().endswith(
         (
             "correct",
             "right",
@@ -423,5 +423,5 @@ def _undressed(text: str) -> str:
 def named_anywhere(text: str, closed: tuple[str, ...]) -> frozenset[str]:
     """Return the letters of all choices that a text names anywhere, denied or not."""
     clean = plain(text)
-    reader = _Reader(text, _undressed(clean), clean, closed)
+    reader = _ChoiceReader(text, _undressed(clean), clean, closed)
     return frozenset(one.letter for one in reader._mentions(0, len(clean), loose=False))

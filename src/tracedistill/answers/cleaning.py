@@ -48,5 +48,5 @@ def flat(text: str) -> str:
 
 
 def _blank(match: re.Match[str]) -> str:
-    found = match.group()
-    return _SYMBOL.get(found, "").rjust(len(found))
+    passage = match.group()
+    return _SYMBOL.get(passage, "").rjust(len(passage))

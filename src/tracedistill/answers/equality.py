@@ -6,14 +6,14 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 
-from tracedistill.answers.asked import asked
+from tracedistill.answers.asked import asked_quantity
 from tracedistill.answers.cleaning import flat, plain
 from tracedistill.answers.formulas import Outcome, same_formula
 from tracedistill.answers.latex import spelled, unwrapped
 from tracedistill.answers.measures import contradict, measure
 from tracedistill.answers.policy import AnswerPolicy
 from tracedistill.answers.quantities import Quantity, quantities
-from tracedistill.answers.symbolic import Budget
+from tracedistill.answers.symbolic import SymbolicBudget
 from tracedistill.answers.units import CLOCK, HALF_DAY, PERCENT, UNITS, convert
 from tracedistill.answers.wording import same_words
 from tracedistill.records import Verdict
@@ -54,13 +54,15 @@ def equal(gold: str, prediction: str, policy: AnswerPolicy | None = None, questi
     ambiguous notation, no verdict in time); the reason says which rule decided. Takes at most `policy.seconds`.
     """
     policy = policy or AnswerPolicy()
-    outcome, reason = decide(gold, prediction, policy, question, Budget(policy.seconds))
+    outcome, reason = decide(gold, prediction, policy, question, SymbolicBudget(policy.seconds))
     if not prediction.strip() and outcome != "ungradable":
         return Verdict("missing", extracted=None, reason="the prediction is empty")
     return Verdict(outcome, extracted=prediction[:500], reason=reason)
 
 
-def decide(gold: str, prediction: str, policy: AnswerPolicy, question: str, budget: Budget) -> tuple[Outcome, str]:
+def decide(
+    gold: str, prediction: str, policy: AnswerPolicy, question: str, budget: SymbolicBudget
+) -> tuple[Outcome, str]:
     """Compare two answers; return outcome and reason. `budget` bounds symbolic work."""
     if not gold.strip():
         return "ungradable", "the gold is empty"
@@ -75,18 +77,18 @@ def decide(gold: str, prediction: str, policy: AnswerPolicy, question: str, budg
         return "correct", "same text"
     if policy.kind == "math" and _ABOUT.search(prediction):
         return _either(gold, prediction, policy, question, budget)
-    wanted, found = read_quantity(gold, policy), read_quantity(prediction, policy)
-    if policy.kind == "math" and (wanted is None) != (found is None):
+    wanted, predicted = read_quantity(gold, policy), read_quantity(prediction, policy)
+    if policy.kind == "math" and (wanted is None) != (predicted is None):
         # one side is a number, the other may be a decimal comma or a list: `2,74`
         comma = _comma_decimal(gold if wanted is None else prediction)
         if comma is not None and policy.decimal_comma == "ungraded":
             return "ungradable", _COMMA
-        wanted, found = wanted or comma, found or comma
-    if wanted is not None and found is not None:
-        outcome, reason = same_number(wanted, found, policy, question)
-        if outcome == "correct" and policy.kind == "math" and _at_odds(gold, wanted, prediction, found):
+        wanted, predicted = wanted or comma, predicted or comma
+    if wanted is not None and predicted is not None:
+        outcome, reason = same_number(wanted, predicted, policy, question)
+        if outcome == "correct" and policy.kind == "math" and _at_odds(gold, wanted, prediction, predicted):
             return "incorrect", "same number of something else"
-        if outcome == "incorrect" and policy.kind == "math" and _converted(gold, wanted, prediction, found):
+        if outcome == "incorrect" and policy.kind == "math" and _converted(gold, wanted, prediction, predicted):
             return "correct", "same measure in another unit"
         return outcome, reason
     if policy.kind == "number":
@@ -98,7 +100,9 @@ def decide(gold: str, prediction: str, policy: AnswerPolicy, question: str, budg
     return same_formula(gold, prediction, policy, budget, lambda part, other: decide(part, other, inner, "", budget))
 
 
-def _either(gold: str, prediction: str, policy: AnswerPolicy, question: str, budget: Budget) -> tuple[Outcome, str]:
+def _either(
+    gold: str, prediction: str, policy: AnswerPolicy, question: str, budget: SymbolicBudget
+) -> tuple[Outcome, str]:
     """Compare `9/256 ≈ 0.035` by its exact side, then by the other: either states the answer."""
     sides = [side.strip(" ()$") for side in _ABOUT.split(prediction)]
     outcomes = [decide(gold, side, policy, question, budget) for side in sides if side][:3]
@@ -133,10 +137,10 @@ def read_quantity(text: str, policy: AnswerPolicy) -> Quantity | None:
             clean = clean[assigned.end() :]
     if not clean or len(clean) > 200:
         return None
-    found = quantities(clean)
-    if len(found) != 1:
+    candidates = quantities(clean)
+    if len(candidates) != 1:
         return None
-    quantity = found[0]
+    quantity = candidates[0]
     if quantity.unsure and policy.kind != "number":
         return None
     before, after = clean[: quantity.start], clean[quantity.end :]
@@ -154,10 +158,10 @@ def read_quantity(text: str, policy: AnswerPolicy) -> Quantity | None:
     return quantity if _BEFORE.match(before) and unit_like else None
 
 
-def _at_odds(gold: str, wanted: Quantity, prediction: str, found: Quantity) -> bool:
+def _at_odds(gold: str, wanted: Quantity, prediction: str, predicted: Quantity) -> bool:
     """Return whether two equal numbers are of different things: another name before them, another measure behind."""
     sides = []
-    for text, quantity in ((gold, wanted), (prediction, found)):
+    for text, quantity in ((gold, wanted), (prediction, predicted)):
         clean = _SPACED_SIGN.sub("-", flat(plain(unwrapped(text))).strip().rstrip("."))
         assigned = _ASSIGNED.match(clean)
         offset = assigned.end() if assigned else 0
@@ -166,13 +170,13 @@ def _at_odds(gold: str, wanted: Quantity, prediction: str, found: Quantity) -> b
     (name, after), (other, behind) = sides
     if name and other and name.casefold() != other.casefold():
         return True
-    return contradict(after, behind) and not _related(wanted, found)
+    return contradict(after, behind) and not _related(wanted, predicted)
 
 
-def _converted(gold: str, wanted: Quantity, prediction: str, found: Quantity) -> bool:
+def _converted(gold: str, wanted: Quantity, prediction: str, predicted: Quantity) -> bool:
     """Return whether both name one known unit behind the number, in which they are the same: 300 cm and 3 m."""
     sizes = []
-    for text, quantity in ((gold, wanted), (prediction, found)):
+    for text, quantity in ((gold, wanted), (prediction, predicted)):
         clean = _SPACED_SIGN.sub("-", flat(plain(unwrapped(text))).strip().rstrip("."))
         named = measure(clean[quantity.end :])
         unit = UNITS.get(next(iter(named))) if len(named) == 1 else None
@@ -195,61 +199,65 @@ def _comma_decimal(text: str) -> Quantity | None:
     return Quantity(0, match.end(), -value if match[1] else value)
 
 
-def same_number(gold: Quantity, found: Quantity, policy: AnswerPolicy, question: str) -> tuple[Outcome, str]:
+def same_number(gold: Quantity, predicted: Quantity, policy: AnswerPolicy, question: str) -> tuple[Outcome, str]:
     """Compare two quantities, each in the unit that the question fixes."""
-    unsure = (gold.unsure or found.unsure) and policy.decimal_comma == "ungraded"
+    unsure = (gold.unsure or predicted.unsure) and policy.decimal_comma == "ungraded"
     if unsure:
         return "ungradable", _COMMA
-    if gold.unit in _CLOCKS or found.unit in _CLOCKS:
-        return _same_time(gold, found)
-    if gold.unit and found.unit and gold.unit.dimension != found.unit.dimension:
-        pair = {gold.unit.dimension, found.unit.dimension}
+    if gold.unit in _CLOCKS or predicted.unit in _CLOCKS:
+        return _same_time(gold, predicted)
+    if gold.unit and predicted.unit and gold.unit.dimension != predicted.unit.dimension:
+        pair = {gold.unit.dimension, predicted.unit.dimension}
         if pair & _MONEY and not pair & {"dozen", "percent"}:
-            return "incorrect", f"{found.unit.name} is not {gold.unit.name}"
-    wanted = asked(question).unit if question and policy.units == "question" else None
+            return "incorrect", f"{predicted.unit.name} is not {gold.unit.name}"
+    wanted = asked_quantity(question).unit if question and policy.units == "question" else None
     wanted = wanted or (None if gold.unit is UNITS["dozen"] else gold.unit)
-    left, right = gold.value, found.value
+    left, right = gold.value, predicted.value
     if policy.units == "question":
-        left, right = convert(left, gold.unit, wanted), convert(right, found.unit, wanted)
-    return same_value(left, right, policy, gold.unit is PERCENT, found.unit is PERCENT)
+        left, right = convert(left, gold.unit, wanted), convert(right, predicted.unit, wanted)
+    return same_value(left, right, policy, gold.unit is PERCENT, predicted.unit is PERCENT)
 
 
-def _same_time(gold: Quantity, found: Quantity) -> tuple[Outcome, str]:
+def _same_time(gold: Quantity, predicted: Quantity) -> tuple[Outcome, str]:
     """Compare clock times; where one of them does not say am or pm, twelve hours do not matter."""
-    if gold.unit not in _CLOCKS or found.unit not in _CLOCKS:
-        number, time_of_day = (found, gold) if gold.unit in _CLOCKS else (gold, found)
+    if gold.unit not in _CLOCKS or predicted.unit not in _CLOCKS:
+        number, time_of_day = (predicted, gold) if gold.unit in _CLOCKS else (gold, predicted)
         if time_of_day.value % 60 == 0 and number.unit is None and 0 < number.value <= 12:
             same = time_of_day.value / 60 % 12 == number.value % 12
             return ("correct" if same else "incorrect"), "a full hour and a number"
         return "incorrect", "one is a time or ratio, the other a number"
-    cycle = 1440 if gold.unit is found.unit else 720
-    same = gold.value % cycle == found.value % cycle
+    cycle = 1440 if gold.unit is predicted.unit else 720
+    same = gold.value % cycle == predicted.value % cycle
     return ("correct", "same time") if same else ("incorrect", "another time")
 
 
 def same_value(
-    gold: Fraction, found: Fraction, policy: AnswerPolicy, gold_percent: bool = False, found_percent: bool = False
+    gold: Fraction,
+    predicted: Fraction,
+    policy: AnswerPolicy,
+    gold_percent: bool = False,
+    predicted_percent: bool = False,
 ) -> tuple[Outcome, str]:
     """Compare two numbers; whole ones exactly, others within the relative tolerance."""
     if policy.percent == "strict":
-        gold, found = (gold / 100 if gold_percent else gold), (found / 100 if found_percent else found)
-    if _close(gold, found, policy):
-        return "correct", "same number" if gold == found else "same number within the tolerance"
-    if policy.percent == "either" and gold_percent != found_percent:
-        scaled = found / 100 if found_percent else found * 100
+        gold, predicted = (gold / 100 if gold_percent else gold), (predicted / 100 if predicted_percent else predicted)
+    if _close(gold, predicted, policy):
+        return "correct", "same number" if gold == predicted else "same number within the tolerance"
+    if policy.percent == "either" and gold_percent != predicted_percent:
+        scaled = predicted / 100 if predicted_percent else predicted * 100
         if _close(gold, scaled, policy):
             return "correct", "same number, percent read as hundredths"
-    return "incorrect", f"{_shown(found)} is not {_shown(gold)}"
+    return "incorrect", f"{_shown(predicted)} is not {_shown(gold)}"
 
 
-def _close(gold: Fraction, found: Fraction, policy: AnswerPolicy) -> bool:
-    if gold == found:
+def _close(gold: Fraction, predicted: Fraction, policy: AnswerPolicy) -> bool:
+    if gold == predicted:
         return True
-    if policy.whole == "equal" and gold.denominator == 1 and found.denominator == 1:
+    if policy.whole == "equal" and gold.denominator == 1 and predicted.denominator == 1:
         return False
     # a tolerance of 0.3 is three tenths, not what a float makes of it
     allowed = max(Fraction(str(policy.rel_tolerance)) * abs(gold), Fraction(str(policy.abs_tolerance)))
-    return abs(gold - found) <= allowed
+    return abs(gold - predicted) <= allowed
 
 
 def _shown(value: Fraction) -> str:

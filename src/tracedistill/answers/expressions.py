@@ -71,9 +71,9 @@ def read_expression(text: str) -> Expression | None:
             break
         if begin is None or (boxes and boxes[-1][0] >= begin):
             continue
-        found = _marked(clean, statement, begin)
-        if found is not None and not (boxes and found.reason == _WORDS):
-            return found
+        expression = _marked(clean, statement, begin)
+        if expression is not None and not (boxes and expression.reason == _WORDS):
+            return expression
     if boxes:
         return _boxed(clean, boxes)
     return _last_formula(clean) or _bare(clean)
@@ -81,7 +81,7 @@ def read_expression(text: str) -> Expression | None:
 
 def _boxes(clean: str) -> list[tuple[int, int, int, int]]:
     """Start, end, inner start and inner end of the last boxes of a text; an unclosed one ends with its line."""
-    found = []
+    boxes = []
     floor = max(0, len(clean) - 40_000)
     for match in list(_BOX.finditer(clean, floor))[-64:]:
         at = match.end()
@@ -92,12 +92,12 @@ def _boxes(clean: str) -> list[tuple[int, int, int, int]]:
                 stop = min(len(clean) if line < 0 else line, at + 500)
                 dollar = clean.find("$", at, stop)
                 end = dollar if dollar > 0 and "\\$" not in clean[at:stop] else stop
-            found.append((match.start(), end + 1, at + 1, end))
+            boxes.append((match.start(), end + 1, at + 1, end))
         elif at < len(clean):
             token = _TOKEN.match(clean, at)
             if token:
-                found.append((match.start(), token.end(), at, token.end()))
-    return found
+                boxes.append((match.start(), token.end(), at, token.end()))
+    return boxes
 
 
 def _boxed(clean: str, boxes: list[tuple[int, int, int, int]]) -> Expression:
@@ -166,7 +166,7 @@ def _is_expression(text: str) -> bool:
 
 def _formulas(clean: str, begin: int, end: int, within: int) -> list[tuple[int, int, str]]:
     """Start, end and inner text of the formulas that begin before `within`."""
-    found = []
+    formulas = []
     for match in _FORMULA.finditer(clean, begin, end):
         if match.start() >= within:
             break
@@ -174,8 +174,8 @@ def _formulas(clean: str, begin: int, end: int, within: int) -> list[tuple[int, 
         if inner.rstrip().endswith("=") and clean[match.end() : match.end() + 1].isdigit():
             continue  # `$21 + 5 = $26` are two amounts of money
         if not _PROSE.search(re.sub(r"\\text\w{0,24}\s{0,12}\{[^{}]{0,120}\}", "", inner)):
-            found.append((match.start(), match.end(), inner.strip()))
-    return found
+            formulas.append((match.start(), match.end(), inner.strip()))
+    return formulas
 
 
 def _formula_group(clean: str, formulas: list[tuple[int, int, str]], statement: Statement, reason: str) -> Expression:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from tracedistill.answers.asides import COMPARISON, aside, under_aside
-from tracedistill.answers.asked import Asked, asked, stems
+from tracedistill.answers.asked import AskedQuantity, asked_quantity, stems
 from tracedistill.answers.cleaning import flat, plain
 from tracedistill.answers.hedges import Hedge
 from tracedistill.answers.latex import closing
@@ -35,7 +35,7 @@ _STATED, _FINAL, LEFT_OVER = "stated as the answer", "final statement", "last nu
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StatedNumber:
     """A number read from a text."""
 
     quantity: Quantity
@@ -55,7 +55,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Several:
+class SeveralValues:
     """A final statement that names several values, or a range, and so states none."""
 
     start: int
@@ -70,17 +70,17 @@ class NumberReader:
     """One text under one question; `answer` is the final statement's number, `derived` the body's."""
 
     def __init__(self, text: str, question: str) -> None:
-        self.asked: Asked = asked(question)
+        self.asked: AskedQuantity = asked_quantity(question)
         self.whole = plain(text)
         """The text with the braces that `flat` blanks: only there do those of a box match."""
         self.clean = flat(self.whole)
         self.binds = may_bind(self.clean[-TAIL:])
 
-    def answer(self) -> Found | Several | None:
+    def answer(self) -> StatedNumber | SeveralValues | None:
         """Return the number of the final statement, Several if it names a choice or range, None without any."""
         return self._walk(len(self.clean))
 
-    def derived(self, stated: Found) -> Found:
+    def derived(self, stated: StatedNumber) -> StatedNumber:
         """Return the number that the text before the final statement reaches.
 
         The stated one where it reaches no other.
@@ -89,7 +89,7 @@ class NumberReader:
         if plain_sentence and (stated.computed or self._reached(stated)):
             return stated
         body = self._walk(stated.start)
-        if not isinstance(body, Found) or body.reason == LEFT_OVER or (body.given and not body.concluded):
+        if not isinstance(body, StatedNumber) or body.reason == LEFT_OVER or (body.given and not body.concluded):
             return stated
         if body.quantity.value == stated.quantity.value:
             return body
@@ -99,7 +99,7 @@ class NumberReader:
             return stated
         return body
 
-    def _walk(self, end: int, bound: bool = True) -> Found | Several | None:
+    def _walk(self, end: int, bound: bool = True) -> StatedNumber | SeveralValues | None:
         """Walk through the statements from the end backwards. `bound`: what follows a strong mark is skipped."""
         held: tuple[Mention, str, Statement] | None = None
         patience = _LOOK_BACK
@@ -142,7 +142,7 @@ class NumberReader:
                 break
         return None if held is None else self._found(*held)
 
-    def _bolder(self, last: Statement, chosen: Mention) -> Found | None:
+    def _bolder(self, last: Statement, chosen: Mention) -> StatedNumber | None:
         """Return a number in bold a little before, in a sentence that says more of what is asked for.
 
         None if none is.
@@ -169,11 +169,11 @@ class NumberReader:
         beside = aside(self.clean, statement.start, statement.end)
         return "" if beside == COMPARISON and _COMPARATIVE.search(self.asked.question) else beside
 
-    def _found(self, mention: Mention, reason: str, statement: Statement) -> Found:
+    def _found(self, mention: Mention, reason: str, statement: Statement) -> StatedNumber:
         quantity, scale = mention.quantity, self.asked.scale
         if scale and self.clean[quantity.start : quantity.end].lower().endswith(scale):
             quantity = replace(quantity, value=quantity.value / SCALES[scale])
-        return Found(
+        return StatedNumber(
             quantity,
             reason,
             statement.start,
@@ -183,13 +183,13 @@ class NumberReader:
             mention.result,
         )
 
-    def _chosen(self, statement: Statement, strong: int) -> tuple[Mention | None, Several | None]:
+    def _chosen(self, statement: Statement, strong: int) -> tuple[Mention | None, SeveralValues | None]:
         """Return the number that a statement states, or the choice or range that it names instead."""
-        found, begin, end = self._named(statement)
-        if not found:
+        named, begin, end = self._named(statement)
+        if not named:
             return None, None
         marked = statement.mark == "answer"
-        chosen = stated(self.clean, begin, end, found, self.asked, strict=marked)
+        chosen = stated(self.clean, begin, end, named, self.asked, strict=marked)
         if isinstance(chosen, Mention):
             return chosen, None
         if chosen not in (_OPEN if marked else _SIDE_BY_SIDE) or statement.start > strong >= 0:
@@ -197,7 +197,7 @@ class NumberReader:
         whole = self.clean[statement.start : statement.end]
         if not marked and ("=" in whole or aside(self.clean, statement.start, statement.end)):
             return None, None  # a difference that is still to be calculated
-        return None, Several(begin, end, f"names a {chosen}, no single number")
+        return None, SeveralValues(begin, end, f"names a {chosen}, no single number")
 
     def _named(self, statement: Statement) -> tuple[list[Mention], int, int]:
         """Return the numbers of a statement and where they stand; of one marked as the answer those behind the mark."""
@@ -214,11 +214,11 @@ class NumberReader:
                 # `{"answer": 20, "confidence": 0.9}`
                 if comma >= 0 and self.clean[comma + 1 : comma + 20].lstrip().startswith(('"', "'")):
                     end = comma
-        found = mentions(self.clean, begin, end, self.asked, rivals=statement.mark != "answer")
-        if not found and begin > statement.start and end == statement.end:
+        named = mentions(self.clean, begin, end, self.asked, rivals=statement.mark != "answer")
+        if not named and begin > statement.start and end == statement.end:
             begin = statement.start
-            found = mentions(self.clean, begin, end, self.asked)
-        return found, begin, end
+            named = mentions(self.clean, begin, end, self.asked)
+        return named, begin, end
 
     def _accepts(self, statement: Statement, chosen: Mention) -> bool:
         if chosen.foreign or chosen.weight + (1.5 if statement.mark else 0) < 0:
@@ -248,10 +248,10 @@ class NumberReader:
 
     def _item(self, begin: int, end: int) -> Mention | None:
         """Return the number of one list item."""
-        found = stated(self.clean, begin, end, mentions(self.clean, begin, end, self.asked), self.asked, strict=False)
-        return found if isinstance(found, Mention) else None
+        item = stated(self.clean, begin, end, mentions(self.clean, begin, end, self.asked), self.asked, strict=False)
+        return item if isinstance(item, Mention) else None
 
-    def _continues(self, stated: Found, body: Found) -> bool:
+    def _continues(self, stated: StatedNumber, body: StatedNumber) -> bool:
         """Return whether the final statement continues the calculation by naming the body's number or an equation."""
         for quantity in quantities(self.clean, stated.start, stated.end):
             if quantity.value == body.quantity.value:
@@ -263,7 +263,7 @@ class NumberReader:
                 return True
         return False
 
-    def _reached(self, stated: Found) -> bool:
+    def _reached(self, stated: StatedNumber) -> bool:
         """Return whether an equation before the statement has its number as the result."""
         digits = self.clean[stated.quantity.start : stated.quantity.end].strip(" $")
         at = stated.start

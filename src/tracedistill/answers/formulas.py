@@ -11,7 +11,7 @@ from tracedistill.answers.latex import single_escaped, spelled, unwrapped
 from tracedistill.answers.notation import as_latex, ungrouped
 from tracedistill.answers.policy import AnswerPolicy
 from tracedistill.answers.shapes import Shape, congruence, interval, intervals, named, shape, spread
-from tracedistill.answers.symbolic import Budget
+from tracedistill.answers.symbolic import SymbolicBudget
 from tracedistill.answers.wording import same_words
 
 Outcome = Literal["correct", "incorrect", "ungradable"]
@@ -36,7 +36,7 @@ _RELATIONS = frozenset(["<", ">", "=", "\\leq", "\\geq", "\\neq", "\\in", "\\not
 _SIGNS = frozenset(["+", "-", "*", "/", "\\pm", "\\mp", "\\cup", "\\cap"])
 
 
-def same_formula(gold: str, prediction: str, policy: AnswerPolicy, budget: Budget, compare: Compare) -> Result:
+def same_formula(gold: str, prediction: str, policy: AnswerPolicy, budget: SymbolicBudget, compare: Compare) -> Result:
     """Compare two formulas; `compare` decides their parts, `budget` bounds symbolic work."""
     left, right = spelled(as_latex(plain(gold))), spelled(as_latex(plain(prediction)))
     if left.replace(" ", "") == right.replace(" ", ""):
@@ -82,38 +82,38 @@ def _shaped(spelling: str, policy: AnswerPolicy) -> Shape:
 # ---- structure
 
 
-def _shapes(gold: Shape, found: Shape, policy: AnswerPolicy, compare: Compare) -> Result | None:
+def _shapes(gold: Shape, predicted: Shape, policy: AnswerPolicy, compare: Compare) -> Result | None:
     """Compare part by part if both have parts; None if structure does not decide."""
-    if max(len(gold.parts), len(found.parts)) > _MAX_PARTS:
+    if max(len(gold.parts), len(predicted.parts)) > _MAX_PARTS:
         return None
-    ranges = _ranges(gold, found, compare)
+    ranges = _ranges(gold, predicted, compare)
     if ranges is not None:
         return ranges
-    forms = {gold.form, found.form}
+    forms = {gold.form, predicted.form}
     if "cases" in forms:
-        return _cases(gold, found, compare) if forms == {"cases"} else None
-    by_name = _names(gold, found, compare)
+        return _cases(gold, predicted, compare) if forms == {"cases"} else None
+    by_name = _names(gold, predicted, compare)
     if by_name is not None:
         return by_name
-    gold, found = _spread(gold, found)
-    forms = {gold.form, found.form}
+    gold, predicted = _spread(gold, predicted)
+    forms = {gold.form, predicted.form}
     if "single" in forms or "union" in forms:
         return None
     if forms & {"tuple", "interval", "vector"}:
-        return _ordered(gold, found, compare)
+        return _ordered(gold, predicted, compare)
     if policy.sets == "ordered":
-        if len(gold.parts) != len(found.parts):
-            return "incorrect", f"{len(found.parts)} parts, not {len(gold.parts)}"
-        return _paired(gold.parts, found.parts, compare)
-    return _unordered(gold, found, compare)
+        if len(gold.parts) != len(predicted.parts):
+            return "incorrect", f"{len(predicted.parts)} parts, not {len(gold.parts)}"
+        return _paired(gold.parts, predicted.parts, compare)
+    return _unordered(gold, predicted, compare)
 
 
-def _ranges(gold: Shape, found: Shape, compare: Compare) -> Result | None:
+def _ranges(gold: Shape, predicted: Shape, compare: Compare) -> Result | None:
     """Compare intervals, unions and inequalities; None if both are inequalities, or one is neither."""
-    plain_pairs = {gold.form, found.form} <= {"interval", "tuple"} or gold.form == found.form == "list"
-    if plain_pairs or {gold.form, found.form} <= {"single"}:
+    plain_pairs = {gold.form, predicted.form} <= {"interval", "tuple"} or gold.form == predicted.form == "list"
+    if plain_pairs or {gold.form, predicted.form} <= {"single"}:
         return None
-    one, two = intervals(gold), intervals(found)
+    one, two = intervals(gold), intervals(predicted)
     if one is None or two is None:
         return None
     if len(one) != len(two):
@@ -131,11 +131,11 @@ def _same_interval(wanted: Shape, other: Shape, compare: Compare) -> bool:
     return wanted.brackets == other.brackets and _paired(wanted.parts, other.parts, compare)[0] == "correct"
 
 
-def _cases(gold: Shape, found: Shape, compare: Compare) -> Result | None:
-    if len(gold.parts) != len(found.parts):
-        return "incorrect", f"{len(found.parts)} cases, not {len(gold.parts)}"
+def _cases(gold: Shape, predicted: Shape, compare: Compare) -> Result | None:
+    if len(gold.parts) != len(predicted.parts):
+        return "incorrect", f"{len(predicted.parts)} cases, not {len(gold.parts)}"
     rows = [[cell.strip(" ,") for cell in row.split("&")] for row in gold.parts]
-    left = [[cell.strip(" ,") for cell in row.split("&")] for row in found.parts]
+    left = [[cell.strip(" ,") for cell in row.split("&")] for row in predicted.parts]
     unsure = False
     for row in rows:
         match = None
@@ -151,19 +151,19 @@ def _cases(gold: Shape, found: Shape, compare: Compare) -> Result | None:
     return "correct", "same cases"
 
 
-def _names(gold: Shape, found: Shape, compare: Compare) -> Result | None:
+def _names(gold: Shape, predicted: Shape, compare: Compare) -> Result | None:
     """Compare `a=2, b=3` by names: with another such list, or with bare values in either order."""
-    if gold.form not in {"list", "set", "tuple"} or found.form not in {"list", "set", "tuple"}:
+    if gold.form not in {"list", "set", "tuple"} or predicted.form not in {"list", "set", "tuple"}:
         return None
-    if len(gold.parts) != len(found.parts):
+    if len(gold.parts) != len(predicted.parts):
         return None
-    one, two = named(gold.parts), named(found.parts)
+    one, two = named(gold.parts), named(predicted.parts)
     if one and two and len(dict(one)) == len(one) and len(dict(two)) == len(two):
         values, others = dict(one), dict(two)
         if set(values) != set(others):
             return "incorrect", "other names"
         return _paired(tuple(values.values()), tuple(others[name] for name in values), compare)
-    for pairs, bare, turned in ((one, found, False), (two, gold, True)):
+    for pairs, bare, turned in ((one, predicted, False), (two, gold, True)):
         if pairs and len(dict(pairs)) == len(pairs) and not (one and two):
             for order in (sorted(pairs), pairs):
                 values_in_order = tuple(value for _, value in order)
@@ -174,11 +174,11 @@ def _names(gold: Shape, found: Shape, compare: Compare) -> Result | None:
     return None
 
 
-def _spread(gold: Shape, found: Shape) -> tuple[Shape, Shape]:
+def _spread(gold: Shape, predicted: Shape) -> tuple[Shape, Shape]:
     r"""Return parts with `\pm` as two, where the other side has more parts."""
-    if len(gold.parts) == len(found.parts):
-        return gold, found
-    return _wider(gold), _wider(found)
+    if len(gold.parts) == len(predicted.parts):
+        return gold, predicted
+    return _wider(gold), _wider(predicted)
 
 
 def _wider(one: Shape) -> Shape:
@@ -187,21 +187,21 @@ def _wider(one: Shape) -> Shape:
     return Shape(one.form, tuple(value for part in one.parts for value in spread(part) or (part,)))
 
 
-def _ordered(gold: Shape, found: Shape, compare: Compare) -> Result | None:
-    forms = {gold.form, found.form}
+def _ordered(gold: Shape, predicted: Shape, compare: Compare) -> Result | None:
+    forms = {gold.form, predicted.form}
     if not forms <= {"tuple", "interval", "vector"}:
         return None
-    brackets = {gold.brackets, found.brackets}
+    brackets = {gold.brackets, predicted.brackets}
     free = brackets <= {"<>", "()", "column"} or brackets <= {"<>", "row"}
     if len(brackets) > 1 and not free:
-        return "incorrect", f"brackets {found.brackets} are not {gold.brackets}"
-    if len(gold.parts) != len(found.parts):
-        return "incorrect", f"{len(found.parts)} parts, not {len(gold.parts)}"
-    return _paired(gold.parts, found.parts, compare)
+        return "incorrect", f"brackets {predicted.brackets} are not {gold.brackets}"
+    if len(gold.parts) != len(predicted.parts):
+        return "incorrect", f"{len(predicted.parts)} parts, not {len(gold.parts)}"
+    return _paired(gold.parts, predicted.parts, compare)
 
 
-def _unordered(gold: Shape, found: Shape, compare: Compare) -> Result:
-    wanted, left = _distinct(gold.parts), _distinct(found.parts)
+def _unordered(gold: Shape, predicted: Shape, compare: Compare) -> Result:
+    wanted, left = _distinct(gold.parts), _distinct(predicted.parts)
     if len(wanted) != len(left):
         return "incorrect", f"{len(left)} parts, not {len(wanted)}"
     unsure = None
@@ -224,9 +224,9 @@ def _distinct(parts: tuple[str, ...]) -> list[str]:
     return list({part.replace(" ", ""): part for part in parts}.values())
 
 
-def _paired(gold: tuple[str, ...], found: tuple[str, ...], compare: Compare) -> Result:
+def _paired(gold: tuple[str, ...], predicted: tuple[str, ...], compare: Compare) -> Result:
     unsure: Result | None = None
-    for wanted, other in zip(gold, found, strict=True):
+    for wanted, other in zip(gold, predicted, strict=True):
         outcome, reason = compare(wanted, other)
         if outcome == "incorrect":
             return outcome, reason
@@ -238,7 +238,7 @@ def _paired(gold: tuple[str, ...], found: tuple[str, ...], compare: Compare) -> 
 # ---- symbols
 
 
-def _symbolic(left: str, right: str, gold: str, prediction: str, budget: Budget) -> Result:
+def _symbolic(left: str, right: str, gold: str, prediction: str, budget: SymbolicBudget) -> Result:
     one, two = (_for_worker(side) for side in (gold, prediction))
     if not _NEEDS.search(two):
         return "incorrect", "words are not the expression"

@@ -153,9 +153,9 @@ def hedge(
     # most numbers have nothing of the kind around them: the words decide which patterns are tried at all
     around = f"{before} {after}"
     words = frozenset(_WORDS.findall(around.lower())) if around.isascii() else None
-    found = _alone(before, after, words, question)
-    if found or len(spans) == 1 or not (strict or words is None or words & _PAIRS or "-" in before or "-" in after):
-        return found
+    single = _alone(before, after, words, question)
+    if single or len(spans) == 1 or not (strict or words is None or words & _PAIRS or "-" in before or "-" in after):
+        return single
     for left, right in ((place - 1, place), (place, place + 1)):
         if left < 0 or right >= len(spans):
             continue

@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import lru_cache
 
 from tracedistill.answers.asides import aside
-from tracedistill.answers.asked import asked
+from tracedistill.answers.asked import asked_quantity
 from tracedistill.answers.choices import label_of, named_anywhere, read_choice
 from tracedistill.answers.cleaning import plain
 from tracedistill.answers.equality import decide, read_quantity, same_number
 from tracedistill.answers.expressions import Expression, read_expression
-from tracedistill.answers.extract import LEFT_OVER, Found, NumberReader, Several
+from tracedistill.answers.extract import LEFT_OVER, NumberReader, SeveralValues, StatedNumber
 from tracedistill.answers.formulas import is_words
 from tracedistill.answers.latex import spelled
 from tracedistill.answers.marks import RUN_ON, denied, last_mark
@@ -20,7 +20,7 @@ from tracedistill.answers.policy import AnswerPolicy, Extracted
 from tracedistill.answers.quantities import Quantity
 from tracedistill.answers.statements import backwards
 from tracedistill.answers.stating import polar_head, states
-from tracedistill.answers.symbolic import Budget
+from tracedistill.answers.symbolic import SymbolicBudget
 from tracedistill.answers.units import convert
 from tracedistill.answers.wording import same_words
 from tracedistill.records import AnswerVerdicts, Verdict
@@ -38,14 +38,14 @@ def read_answer(
     text: str, question: str = "", policy: AnswerPolicy = DEFAULT, closed: tuple[str, ...] = ()
 ) -> Extracted:
     """Return the value of the final statement of a text; `closed` holds the possible answers of a choice."""
-    return _Reading(text, question, policy, closed).answer()
+    return _AnswerReader(text, question, policy, closed).answer()
 
 
 def read_derived(
     text: str, question: str = "", policy: AnswerPolicy = DEFAULT, closed: tuple[str, ...] = ()
 ) -> Extracted:
     """Return the value that the text before the final statement reaches; the stated one where it reaches no other."""
-    reading = _Reading(text, question, policy, closed)
+    reading = _AnswerReader(text, question, policy, closed)
     return reading.derived(reading.answer())
 
 
@@ -58,10 +58,10 @@ def judge(
     `B. text` or as text); without it the candidate is missing. Symbolic work for all readings together takes at most
     `policy.seconds`. Never raises for any text or gold.
     """
-    budget = Budget(policy.seconds)
+    budget = SymbolicBudget(policy.seconds)
     if policy.kind == "math" and is_words(gold):
         policy = replace(policy, kind="text")
-    reading = _Reading(text, question, policy, closed)
+    reading = _AnswerReader(text, question, policy, closed)
     stated = reading.answer()
     opening = reading.opening() if policy.kind == "text" else ""
     answer = _verdict(gold, stated, question, policy, closed, budget, reading.stated_number, opening)
@@ -73,7 +73,7 @@ def judge(
     return AnswerVerdicts(answer, derived, _candidate(gold, text, policy, closed) if closed else _MISSING)
 
 
-class _Reading:
+class _AnswerReader:
     """One text being read; keeps the number found so that it is not parsed a second time."""
 
     def __init__(self, text: str, question: str, policy: AnswerPolicy, closed: tuple[str, ...]) -> None:
@@ -83,7 +83,7 @@ class _Reading:
         self.part = text[self.start : self.end]
         self.numbers: NumberReader | None = None
         self.expression: Expression | None = None
-        self.stated: Found | None = None
+        self.stated: StatedNumber | None = None
         self.stated_number: Quantity | None = None
         self.reached_number: Quantity | None = None
 
@@ -99,8 +99,8 @@ class _Reading:
             return self._words()
         self.expression = read_expression(self.part)
         if self.expression is None:
-            found = self._number()
-            return found if found.text is not None else self._words()
+            stated = self._number()
+            return stated if stated.text is not None else self._words()
         span = (self.expression.span[0] + self.start, self.expression.span[1] + self.start)
         number = read_quantity(self.expression.text, self.policy)
         value = None if number is None else number.value
@@ -114,11 +114,11 @@ class _Reading:
         if self.policy.kind in {"number", "math"} and self.tagged:
             return self._before_tag(stated)
         if self.stated is not None and self.numbers is not None:
-            found = self.numbers.derived(self.stated)
-            if found is self.stated:
+            reached = self.numbers.derived(self.stated)
+            if reached is self.stated:
                 return stated
-            self.reached_number = found.quantity
-            return self._from(found)
+            self.reached_number = reached.quantity
+            return self._from(reached)
         if self.policy.kind == "math" and self.expression is not None:
             return self._conclusion(self.part[: self.expression.statement], stated)
         return stated
@@ -128,38 +128,38 @@ class _Reading:
         body = _TAGS.sub(lambda match: " " * len(match.group()), self.text[: self.start])
         if self.stated is None:
             return self._conclusion(body, stated)
-        found = NumberReader(body, self.question).answer()
-        if not isinstance(found, Found) or found.reason == LEFT_OVER:
+        number = NumberReader(body, self.question).answer()
+        if not isinstance(number, StatedNumber) or number.reason == LEFT_OVER:
             return stated
-        self.reached_number, self.start = found.quantity, 0
-        return self._from(found)
+        self.reached_number, self.start = number.quantity, 0
+        return self._from(number)
 
     def _conclusion(self, body: str, stated: Extracted) -> Extracted:
         """Return the formula that a body concludes with, or what is stated where it concludes nothing."""
-        found = _Reading(body, self.question, self.policy, self.closed).answer()
-        return found if found.text is not None and found.reason.startswith(_CONCLUSIVE) else stated
+        conclusion = _AnswerReader(body, self.question, self.policy, self.closed).answer()
+        return conclusion if conclusion.text is not None and conclusion.reason.startswith(_CONCLUSIVE) else stated
 
     def _number(self) -> Extracted:
         self.numbers = NumberReader(self.part, self.question)
-        found = self.numbers.answer()
-        if isinstance(found, Several):
-            begin, end = found.start + self.start, found.end + self.start
+        number = self.numbers.answer()
+        if isinstance(number, SeveralValues):
+            begin, end = number.start + self.start, number.end + self.start
             shown = self.text[begin:end].strip(" *\n") or self.text[begin:end]
-            return Extracted(shown, None, found.reason + self.note, (begin, end), hedged=True)
-        self.stated = found
+            return Extracted(shown, None, number.reason + self.note, (begin, end), hedged=True)
+        self.stated = number
         if self.stated is None:
             return Extracted(None, None, "no number in the final statements" + self.note)
         self.stated_number = self.stated.quantity
         return self._from(self.stated)
 
-    def _from(self, found: Found) -> Extracted:
-        quantity = found.quantity
+    def _from(self, number: StatedNumber) -> Extracted:
+        quantity = number.quantity
         begin, end = quantity.start + self.start, quantity.end + self.start
         value = quantity.value
         if self.policy.units == "question":
-            value = convert(value, quantity.unit, asked(self.question).unit)
+            value = convert(value, quantity.unit, asked_quantity(self.question).unit)
         unsure = quantity.unsure and self.policy.decimal_comma == "ungraded"
-        return Extracted(self.text[begin:end], value, found.reason + self.note, (begin, end), unsure)
+        return Extracted(self.text[begin:end], value, number.reason + self.note, (begin, end), unsure)
 
     def _words(self) -> Extracted:
         """Return words after the last answer mark, else the last statement that is not beside the answer."""
@@ -177,12 +177,12 @@ class _Reading:
                 continue
             span = ((statement.start if begin is None else begin) + self.start, statement.end + self.start)
             reason = "last statement" if begin is None else STATED_WORDS
-            found = Extracted(words[:1000], None, reason + self.note, span)
+            words_read = Extracted(words[:1000], None, reason + self.note, span)
             if begin is not None:
                 refused = denied(self.part, statement.start, statement.end)
-                return Extracted(None, None, "the answer is only denied") if refused and loose is None else found
+                return Extracted(None, None, "the answer is only denied") if refused and loose is None else words_read
             if not aside(self.part, statement.start, statement.end) or statement.start == 0:
-                loose = found
+                loose = words_read
         return loose or Extracted(None, None, "nothing is stated" + self.note)
 
     def opening(self) -> str:
@@ -192,12 +192,10 @@ class _Reading:
         first = _FIRST.match(line)
         return first.group().strip() if first else line.strip()
 
-    def _moved(self, found: Extracted) -> Extracted:
-        if found.span is None or not self.start:
-            return found
-        return Extracted(
-            found.text, found.value, found.reason, (found.span[0] + self.start, found.span[1] + self.start)
-        )
+    def _moved(self, part: Extracted) -> Extracted:
+        if part.span is None or not self.start:
+            return part
+        return Extracted(part.text, part.value, part.reason, (part.span[0] + self.start, part.span[1] + self.start))
 
 
 def _bare_words(stated: str) -> str:
@@ -264,63 +262,63 @@ def _gold_number(gold: str, policy: AnswerPolicy) -> Quantity | None:
 
 def _verdict(
     gold: str,
-    found: Extracted,
+    prediction: Extracted,
     question: str,
     policy: AnswerPolicy,
     closed: tuple[str, ...],
-    budget: Budget,
+    budget: SymbolicBudget,
     number: Quantity | None,
     opening: str = "",
 ) -> Verdict:
     if not gold.strip():
-        return Verdict("ungradable", extracted=found.text, reason="the gold is empty")
-    if found.text is None:
-        return Verdict("missing", reason=found.reason)
-    shown = found.text[:_SHOWN]
+        return Verdict("ungradable", extracted=prediction.text, reason="the gold is empty")
+    if prediction.text is None:
+        return Verdict("missing", reason=prediction.reason)
+    shown = prediction.text[:_SHOWN]
     if policy.kind == "choice":
         label = label_of(gold, closed)
         if label is None:
             return Verdict("ungradable", extracted=shown, reason="the gold names none of the choices")
-        same = found.value == label
-        return Verdict("correct" if same else "incorrect", extracted=str(found.value), reason=found.reason)
+        same = prediction.value == label
+        return Verdict("correct" if same else "incorrect", extracted=str(prediction.value), reason=prediction.reason)
     if policy.kind == "text":
-        rule = _words_rule(gold, found, question, closed, opening)
-        reason = f"{found.reason}: {rule or 'other words'}"
+        rule = _words_rule(gold, prediction, question, closed, opening)
+        reason = f"{prediction.reason}: {rule or 'other words'}"
         return Verdict("correct" if rule else "incorrect", extracted=shown, reason=reason)
-    if found.hedged and _gold_number(gold, policy) is not None:
-        return Verdict("incorrect", extracted=shown, reason=found.reason)
+    if prediction.hedged and _gold_number(gold, policy) is not None:
+        return Verdict("incorrect", extracted=shown, reason=prediction.reason)
     if number is not None:
         wanted = _gold_number(gold, policy)
         if wanted is not None:
             outcome, reason = same_number(wanted, number, policy, question)
-            return Verdict(outcome, extracted=shown, reason=f"{found.reason}: {reason}")
-    outcome, reason = decide(gold, found.text, policy, question, budget)
+            return Verdict(outcome, extracted=shown, reason=f"{prediction.reason}: {reason}")
+    outcome, reason = decide(gold, prediction.text, policy, question, budget)
     if (
         outcome != "correct"
         and policy.kind == "math"
-        and found.text.endswith("!")
-        and not found.reason.startswith("box")
+        and prediction.text.endswith("!")
+        and not prediction.reason.startswith("box")
     ):
         # `The answer is 42!` may be joy as well as a factorial
-        outcome, reason = decide(gold, found.text.rstrip("!"), policy, question, budget)
-    return Verdict(outcome, extracted=shown, reason=f"{found.reason}: {reason}")
+        outcome, reason = decide(gold, prediction.text.rstrip("!"), policy, question, budget)
+    return Verdict(outcome, extracted=shown, reason=f"{prediction.reason}: {reason}")
 
 
 _LABEL_LINE = re.compile(r"[*_\s]{0,4}[A-Za-z][\w ]{1,30}[*_]{0,2}:[*_\s]{1,4}")
 """The head of `Sentiment: neutral`."""
 
 
-def _words_rule(gold: str, found: Extracted, question: str, closed: tuple[str, ...], opening: str) -> str:
+def _words_rule(gold: str, prediction: Extracted, question: str, closed: tuple[str, ...], opening: str) -> str:
     """Return the rule by which the statement that was found, or the opening of the text, states a gold.
 
     Else nothing.
     """
-    assert found.text is not None
-    marked = found.reason.startswith(STATED_WORDS)
+    assert prediction.text is not None
+    marked = prediction.reason.startswith(STATED_WORDS)
     gold = spelled(gold) if "\\" in gold else gold
-    words = spelled(found.text) if "\\" in found.text else found.text
+    words = spelled(prediction.text) if "\\" in prediction.text else prediction.text
     rule = states(gold, words, question, marked)
-    if rule or marked or not opening or opening == found.text:
+    if rule or marked or not opening or opening == prediction.text:
         return rule
     first = polar_head(opening)
     if first and gold.casefold() in {"yes", "no", "true", "false"}:
@@ -328,7 +326,7 @@ def _words_rule(gold: str, found: Extracted, question: str, closed: tuple[str, .
     head = _LABEL_LINE.match(opening)
     if head and same_words(gold, opening[head.end() :]):
         return "a label's line"
-    if same_words(gold, opening) and not (set(closed) and named_anywhere(found.text, closed)):
+    if same_words(gold, opening) and not (set(closed) and named_anywhere(prediction.text, closed)):
         return "the first line"
     return ""
 

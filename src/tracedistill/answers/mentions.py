@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tracedistill.answers.asked import Asked, following, stems
+from tracedistill.answers.asked import AskedQuantity, following, stems
 from tracedistill.answers.hedges import Hedge, hedge
 from tracedistill.answers.quantities import Quantity, quantities
 from tracedistill.answers.units import convert
@@ -101,7 +101,7 @@ _RATE_ASKED = re.compile(
 _CLAUSE_END = re.compile(r"[,;]\s|\band\b|\bwhile\b|\bbut\b|\bso\b|\bor\b|\bwhich\b")
 
 
-def mentions(text: str, start: int, end: int, asked: Asked, rivals: bool = True) -> list[Mention]:
+def mentions(text: str, start: int, end: int, asked: AskedQuantity, rivals: bool = True) -> list[Mention]:
     """Return all quantities of a statement, weighed; labels and list numbers are left out.
 
     Where `rivals` is False, the statement is marked as the answer: a lone quantity is returned unweighed, for nothing
@@ -111,7 +111,7 @@ def mentions(text: str, start: int, end: int, asked: Asked, rivals: bool = True)
     numbered = _LIST.match(text, begin, end)
     if numbered:
         begin = numbered.end() - 1
-    found = []
+    named = []
     numbers = quantities(text, begin, end)[-MAX_MENTIONS:]
     if not rivals and len(numbers) == 1:
         return [Mention(numbers[0], 0.0, False, False, False)]
@@ -120,26 +120,28 @@ def mentions(text: str, start: int, end: int, asked: Asked, rivals: bool = True)
         clocked = quantity.unit is not None and quantity.unit.dimension == "clock"
         if _LABEL.search(before[-28:]) or (clocked and asked.dimension not in {"", "clock"}):
             continue
-        found.append(_weigh(text, begin, end, quantity, before, asked, len(numbers) > 1))
-    return found
+        named.append(_weigh(text, begin, end, quantity, before, asked, len(numbers) > 1))
+    return named
 
 
-def stated(text: str, start: int, end: int, found: list[Mention], asked: Asked, strict: bool) -> Mention | Hedge:
+def stated(
+    text: str, start: int, end: int, mentioned: list[Mention], asked: AskedQuantity, strict: bool
+) -> Mention | Hedge:
     """Return the heaviest mention that is stated, of equals the last.
 
     Else how the heaviest is named without being stated.
     """
-    spans = [(mention.quantity.start, mention.quantity.end) for mention in found]
+    spans = [(mention.quantity.start, mention.quantity.end) for mention in mentioned]
     first: Hedge = ""
-    places = [0] if len(found) == 1 else sorted(range(len(found)), key=lambda at: (-found[at].weight, -at))
+    places = [0] if len(mentioned) == 1 else sorted(range(len(mentioned)), key=lambda at: (-mentioned[at].weight, -at))
     for place in places:
         named = hedge(text, start, end, spans, place, asked.question, strict)
         if named in ("choice", "range"):
-            near = [other for other in (place - 1, place + 1) if 0 <= other < len(found)]
-            if any(_one_value(found[place].quantity, found[other].quantity) for other in near):
+            near = [other for other in (place - 1, place + 1) if 0 <= other < len(mentioned)]
+            if any(_one_value(mentioned[place].quantity, mentioned[other].quantity) for other in near):
                 named = ""
         if not named:
-            return found[place]
+            return mentioned[place]
         first = first if first in ("choice", "range") else named
     return first
 
@@ -167,7 +169,9 @@ def _lead(before: str) -> float:
     return 1.0 if last in _SAYS else 0.0
 
 
-def _weigh(text: str, start: int, end: int, quantity: Quantity, before: str, asked: Asked, full: bool) -> Mention:
+def _weigh(
+    text: str, start: int, end: int, quantity: Quantity, before: str, asked: AskedQuantity, full: bool
+) -> Mention:
     """Add up the evidence for one quantity; `full` says that others compete, so that the whole weight is needed."""
     after = following(text, quantity.end, quantity.unit)
     weight, foreign = _kind(quantity, after, asked)
@@ -217,7 +221,7 @@ def _weigh(text: str, start: int, end: int, quantity: Quantity, before: str, ask
     return Mention(quantity, weight, given, result, foreign)
 
 
-def _kind(quantity: Quantity, after: frozenset[str], asked: Asked) -> tuple[float, bool]:
+def _kind(quantity: Quantity, after: frozenset[str], asked: AskedQuantity) -> tuple[float, bool]:
     """Weigh a quantity's unit or noun against the question, and say whether it measures something else."""
     unit = quantity.unit
     if asked.dimension == "year":
@@ -246,7 +250,7 @@ def _overlap(
     end: int,
     quantity: Quantity,
     after: frozenset[str],
-    asked: Asked,
+    asked: AskedQuantity,
     copula: bool,
     result: bool,
     given: bool,

@@ -136,18 +136,18 @@ def _fractions(text: str) -> str:
                 continue
             end, arguments = match.end(), []
             for _ in range(2 if name == "frac" else 1):
-                found = _ARGUMENT.match(text, end)
-                if found is None:
+                argument = _ARGUMENT.match(text, end)
+                if argument is None:
                     break
-                if found[1] == "{":
-                    stop = _brace(text, found.end() - 1)
+                if argument[1] == "{":
+                    stop = _brace(text, argument.end() - 1)
                     if stop < 0:
                         break
-                    arguments.append(text[found.end() : stop])
+                    arguments.append(text[argument.end() : stop])
                     end = stop + 1
                 else:
-                    arguments.append(found[1])
-                    end = found.end()
+                    arguments.append(argument[1])
+                    end = argument.end()
             if len(arguments) < (2 if name == "frac" else 1):
                 continue
             head = r"\frac" if name == "frac" else r"\sqrt"

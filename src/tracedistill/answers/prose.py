@@ -48,15 +48,15 @@ def prose_formula(text: str, start: int, end: int) -> tuple[int, int] | None:
     """Return where the last run of mathematics of a statement stands, if it is more than a number; else None."""
     if end - start > MAX:
         start = end - MAX
-    found: list[tuple[int, int]] = []
+    formulas: list[tuple[int, int]] = []
     for begin, stop in _runs(text, start, end):
         begin, stop = _trimmed(text, begin, stop)
         run = text[begin:stop]
         if not any(char in "0123456789π∞∅ℝ" for char in run) and not _relates(run):
             continue
-        found.append((begin, stop))
-    for place in range(len(found) - 1, -1, -1):
-        begin, stop = found[place]
+        formulas.append((begin, stop))
+    for place in range(len(formulas) - 1, -1, -1):
+        begin, stop = formulas[place]
         before = text[max(start, begin - 40) : begin]
         if place and (_SCENE.search(before) or _ROUGHLY.search(before)):
             continue

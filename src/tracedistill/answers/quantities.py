@@ -76,16 +76,16 @@ _INTS = re.compile(r"\d+")
 
 def quantities(text: str, start: int = 0, end: int | None = None) -> list[Quantity]:
     """Return all quantities between two positions of a `flat` text, in order; `1 hour and 35 minutes` is one."""
-    found: list[Quantity] = []
+    numbers: list[Quantity] = []
     for quantity in _scan(text, start, len(text) if end is None else end):
-        last = found[-1] if found else None
+        last = numbers[-1] if numbers else None
         if last is not None and _compound(text, last, quantity):
             assert last.unit is not None and quantity.unit is not None  # noqa: PT018  (said by _compound)
             value = last.value * last.unit.factor / quantity.unit.factor + quantity.value
-            found[-1] = Quantity(last.start, quantity.end, value, quantity.unit)
+            numbers[-1] = Quantity(last.start, quantity.end, value, quantity.unit)
         else:
-            found.append(quantity)
-    return found
+            numbers.append(quantity)
+    return numbers
 
 
 def _compound(text: str, first: Quantity, second: Quantity) -> bool:
@@ -187,7 +187,7 @@ def _part(value: Fraction, part: str) -> Fraction | None:
     glyph = _GLYPH.get(part.strip())
     if glyph is not None:
         return value + glyph
-    numbers = [int(found) for found in _INTS.findall(part.replace(",", ""))]
+    numbers = [int(digits) for digits in _INTS.findall(part.replace(",", ""))]
     if numbers[-1] == 0:
         return None
     return value / numbers[0] if len(numbers) == 1 else value + Fraction(numbers[0], numbers[1])

@@ -102,13 +102,13 @@ def spread(text: str) -> tuple[str, str] | None:
 
 def named(parts: tuple[str, ...]) -> list[tuple[str, str]] | None:
     """Return (name, value) of every part where each is `name = value`; None if one is not."""
-    found = []
+    pairs = []
     for part in parts:
         match = _NAMED.match(part.strip())
         if match is None:
             return None
-        found.append((match[1].replace(" ", ""), match[2].strip()))
-    return found
+        pairs.append((match[1].replace(" ", ""), match[2].strip()))
+    return pairs
 
 
 def interval(text: str) -> tuple[str, Shape] | None:
@@ -140,11 +140,11 @@ _OPEN = {"<": "(", ">": "(", "\\leq": "[", "\\geq": "["}
 _SHUT = {"<": ")", ">": ")", "\\leq": "]", "\\geq": "]"}
 
 
-def intervals(found: Shape) -> list[Shape] | None:
+def intervals(union: Shape) -> list[Shape] | None:
     """Return the intervals that a shape is the union of; None if it is not one."""
-    if found.form == "interval" or (found.form == "tuple" and len(found.parts) == 2 and found.brackets == "()"):
-        return [found]
-    parts = found.parts if found.form in {"union", "list", "single"} else ()
+    if union.form == "interval" or (union.form == "tuple" and len(union.parts) == 2 and union.brackets == "()"):
+        return [union]
+    parts = union.parts if union.form in {"union", "list", "single"} else ()
     result = []
     variables = set()
     for part in parts:
@@ -154,7 +154,7 @@ def intervals(found: Shape) -> list[Shape] | None:
             result.append(bound[1])
             continue
         inner = shape(part)
-        if found.form != "union" or inner.form not in {"interval", "tuple"} or len(inner.parts) != 2:
+        if union.form != "union" or inner.form not in {"interval", "tuple"} or len(inner.parts) != 2:
             return None
         result.append(Shape("interval", inner.parts, inner.brackets))
     return result if result and len(variables) < 2 else None

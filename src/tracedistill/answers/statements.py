@@ -112,11 +112,11 @@ def in_check(text: str, start: int) -> bool:
 
 
 def _sentences(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    found = []
+    sentences = []
     begin = start
     for match in _BREAK.finditer(text, start, end):
         if not _INITIAL.search(text[max(begin, match.start() - 12) : match.start()]):
-            found.append((begin, match.start()))
+            sentences.append((begin, match.start()))
             begin = match.end()
-    found.append((begin, end))
-    return found
+    sentences.append((begin, end))
+    return sentences

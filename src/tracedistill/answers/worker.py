@@ -48,11 +48,11 @@ def compare(gold: str, prediction: str) -> tuple[str, str]:
     wanted = parsed(gold)
     if wanted is None:
         return "unparsed-gold", "math-verify cannot parse the whole gold"
-    found = parsed(prediction)
-    if found is None:
+    predicted = parsed(prediction)
+    if predicted is None:
         return "unparsed-prediction", "math-verify cannot parse the whole answer"
-    same = verify(wanted, found, timeout_seconds=None, allow_set_relation_comp=True)
-    if same and refuted(wanted, found):
+    same = verify(wanted, predicted, timeout_seconds=None, allow_set_relation_comp=True)
+    if same and refuted(wanted, predicted):
         return "different", "math-verify, and other values at high precision"
     return ("equal" if same else "different"), "math-verify"
 
@@ -76,14 +76,14 @@ def parsed(latex: str) -> Any:
 
     reader.create_parser = create  # the parser is asked afterwards whether anything was left over
     try:
-        found = reader.parse(normal)
+        formulas = reader.parse(normal)
     except (MemoryError, RecursionError):
         raise
     except Exception:  # the library raises bare exceptions for whatever it cannot read
         return None
-    if not made or made[0].getCurrentToken().type != Token.EOF or not isinstance(found, Basic | MatrixBase):
+    if not made or made[0].getCurrentToken().type != Token.EOF or not isinstance(formulas, Basic | MatrixBase):
         return None
-    return found
+    return formulas
 
 
 def refuted(left: Any, right: Any) -> bool:
@@ -138,10 +138,10 @@ def compare_texts(gold: str, text: str) -> tuple[str, str]:
     """Judge by math-verify alone: its own extraction from a whole output, its own comparison."""
     from math_verify import parse, verify
 
-    found = parse(text, parsing_timeout=None)
-    if not found:
+    predicted = parse(text, parsing_timeout=None)
+    if not predicted:
         return "unparsed-prediction", "math-verify finds no answer"
-    same = verify(parse(gold, parsing_timeout=None), found, timeout_seconds=None)
+    same = verify(parse(gold, parsing_timeout=None), predicted, timeout_seconds=None)
     return ("equal" if same else "different"), "math-verify"
 
 

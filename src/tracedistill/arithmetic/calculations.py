@@ -1,6 +1,6 @@
 """Written calculations in prose, found and evaluated exactly: `She sells 16 - 3 - 4 = 9 eggs a day.` is one, and true.
 
-A sentence is read token by token into *runs* (arithmetic expressions, units and currency allowed between their
+A sentence is read token by token into *sides* (arithmetic expressions, units and currency allowed between their
 parts) that equality signs join into calculations. What is not arithmetic for certain (an unknown `2x + 4 = 24`, an
 expression cut by words) is not a calculation: nothing is called false that could be read as true.
 
@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from tracedistill.arithmetic.expressions import UNITS, Operand, Refused, Run, Value, agree, evaluate, show, size
+from tracedistill.arithmetic.expressions import UNITS, Operand, Refused, Side, Value, agree, evaluate, magnitude, show
 from tracedistill.arithmetic.notation import WORD_MARK, is_symbolic, plain
-from tracedistill.arithmetic.sentences import BREAK, Reader
+from tracedistill.arithmetic.sentences import BREAK, SentenceReader
 from tracedistill.arithmetic.spoken import MAYBE, with_signs
 
 WEAK = frozenset(["is", MAYBE])
@@ -42,7 +42,7 @@ class Calculation:
 
     text: str
     """As written, from the first operand to the last side's."""
-    sides: tuple[Run, ...]
+    sides: tuple[Side, ...]
     """The expressions, two or more; at least one holds an operator, or they are one quantity in two units."""
     values: tuple[Value, ...]
     """What each side comes to; empty where that was refused."""
@@ -110,16 +110,16 @@ def _find(text: str) -> Iterator[Calculation]:
     text = readable(text)
     if not _MAYBE.search(text):
         return
-    found = [
+    calculations = [
         calculation
-        for chain, links in _chains(Reader(text, symbolic).read())
+        for chain, links in _chains(SentenceReader(text, symbolic).read())
         if _any_operator(chain) or _converts(chain)
         if (calculation := _evaluate(text, chain, links, symbolic)) is not None
     ]
     if "(" in text and not symbolic:
-        found += _beside(text)
-        found.sort(key=lambda calculation: calculation.sides[0].start)
-    yield from found
+        calculations += _beside(text)
+        calculations.sort(key=lambda calculation: calculation.sides[0].start)
+    yield from calculations
 
 
 @lru_cache(maxsize=1024)
@@ -144,18 +144,18 @@ def _beside(text: str) -> Iterator[Calculation]:
     """Yield results that stand before their calculation: `She makes $18 (9 × 2) a day`."""
     for match in _BESIDE.finditer(text):
         stated = f"{match['sum']} = {match['number']}"
-        for chain, links in _chains(Reader(stated, symbolic=False).read()):
+        for chain, links in _chains(SentenceReader(stated, symbolic=False).read()):
             if not chain[0].operators or len(chain) != 2:
                 continue
             start, end = match.span()
             moved = [replace(side, start=start, end=end) for side in chain]
-            found = _evaluate(text, moved, links)
+            calculation = _evaluate(text, moved, links)
             sure = "|" not in chain[0].items and _STATES.search(text[max(0, start - 60) : start])
-            if found is not None and (found.true or sure):
-                yield replace(found, text=_shown_text(match.group()))
+            if calculation is not None and (calculation.true or sure):
+                yield replace(calculation, text=_shown_text(match.group()))
 
 
-def _evaluate(text: str, chain: list[Run], links: list[str], symbolic: bool = False) -> Calculation | None:
+def _evaluate(text: str, chain: list[Side], links: list[str], symbolic: bool = False) -> Calculation | None:
     """Return the calculation of a chain, or None if its falseness may be a misreading (more so in `symbolic` text)."""
     written = _shown_text(text[chain[0].start : chain[-1].end])
     inner: list[Value] = []
@@ -164,7 +164,7 @@ def _evaluate(text: str, chain: list[Run], links: list[str], symbolic: bool = Fa
     except Refused as error:
         true = False if str(error) == "division by zero" else None
         return Calculation(written[:200], tuple(chain), (), frozenset(), true, str(error))
-    reached = frozenset(map(size, (*values, *inner)))
+    reached = frozenset(map(magnitude, (*values, *inner)))
     for index in range(1, len(chain)):
         left, right = chain[index - 1], chain[index]
         if agree(left, right, links[index] in APPROXIMATE, (values[index - 1], values[index])):
@@ -201,7 +201,7 @@ _REMAINDER = re.compile(
 )
 
 
-def _wrong_remainder(text: str, chain: list[Run], values: tuple[Value, ...]) -> str:
+def _wrong_remainder(text: str, chain: list[Side], values: tuple[Value, ...]) -> str:
     """Return why the remainder that follows `16 / 3 = 5 remainder 2` is wrong; empty if it is right or none follows."""
     divided, quotient = chain[-2], values[-1]
     if tuple(divided.items[1::2]) not in (("/",), ("|",)) or chain[-1].operators or not isinstance(quotient, int):
@@ -211,26 +211,26 @@ def _wrong_remainder(text: str, chain: list[Run], values: tuple[Value, ...]) -> 
     if match is None or not isinstance(left, int) or not isinstance(right, int) or not right:
         return ""
     rest = left - quotient * right
-    if rest == int(match["after"] or match["before"]) and 0 <= rest < size(right):
+    if rest == int(match["after"] or match["before"]) and 0 <= rest < magnitude(right):
         return ""
     return f"{_shown(text, divided)} leaves {left % right}, not {match['after'] or match['before']}"
 
 
-def _named(text: str, side: Run, link: str, symbolic: bool, value: Value) -> bool:
+def _named(text: str, side: Side, link: str, symbolic: bool, value: Value) -> bool:
     """Return whether a first side may only name a quantity: a number among words, or a part of something."""
     among_words = side.worded or link in WEAK or symbolic
     if not side.operators:
         return among_words or bool(_NAMED.search(text[max(0, side.start - 20) : side.start]))
-    return side.literal and among_words and size(value) < 1
+    return side.literal and among_words and magnitude(value) < 1
 
 
-def _exchanges(left: Run, right: Run) -> bool:
+def _exchanges(left: Side, right: Side) -> bool:
     """Return whether a quotient of two units is said to be 1, as exchange rates are: `4 daps / 3 dops = 1`."""
     one = len(right.operands) == 1 and right.operands[0].value == 1 and not right.operands[0].unit
     return one and left.literal and len({operand.unit for operand in left.operands}) > 1
 
 
-def _converts(chain: list[Run]) -> bool:
+def _converts(chain: list[Side]) -> bool:
     """Return whether two numbers are one quantity in two units; what is not is no calculation."""
     one, other = chain[0].operands[-1], chain[-1].operands[-1]
     if len(chain) != 2 or one.unit == other.unit or one.unit not in UNITS or other.unit not in UNITS:
@@ -239,7 +239,7 @@ def _converts(chain: list[Run]) -> bool:
     return kind == other_kind and one.value * factor == other.value * other_factor
 
 
-def _any_operator(chain: list[Run]) -> bool:
+def _any_operator(chain: list[Side]) -> bool:
     return any(side.operators for side in chain)
 
 
@@ -248,29 +248,29 @@ _NAMED = re.compile(r"[A-Za-z][ $£€(]*$")
 _WHOLE = re.compile(r"\b(?:remain|left ?over|whole|full|round|at (?:least|most)|complete)", re.IGNORECASE)
 
 
-def _whole_part(left: Run, right: Run, values: tuple[Value, ...]) -> bool:
+def _whole_part(left: Side, right: Side, values: tuple[Value, ...]) -> bool:
     """Return whether a side is the other's whole number, and the words speak of rounding or remainders."""
     exact, written = values if left.operators else values[::-1]
     one_number = not (left.operators and right.operators)
-    return one_number and isinstance(written, int) and size(exact - written) < 1
+    return one_number and isinstance(written, int) and magnitude(exact - written) < 1
 
 
-def _shown(text: str, run: Run) -> str:
-    return _shown_text(text[run.start : run.end])[:80]
+def _shown(text: str, side: Side) -> str:
+    return _shown_text(text[side.start : side.end])[:80]
 
 
 def _shown_text(text: str) -> str:
     return text.strip().replace(WORD_MARK, "").replace(MAYBE, "is")
 
 
-def _chains(events: list[Run | str]) -> Iterator[tuple[list[Run], list[str]]]:
-    """Yield runs joined by equality signs, two or more; `links[i]` is the sign before run i."""
-    chain: list[Run] = []
+def _chains(events: list[Side | str]) -> Iterator[tuple[list[Side], list[str]]]:
+    """Yield sides joined by equality signs, two or more; `links[i]` is the sign before side i."""
+    chain: list[Side] = []
     links: list[str] = []
     sign = BREAK
     for event in (*events, BREAK):
         room = 0 < len(chain) < _MAX_SIDES
-        if isinstance(event, Run) and sign and room and not (sign in WEAK and event.operators):
+        if isinstance(event, Side) and sign and room and not (sign in WEAK and event.operators):
             chain.append(event)
             links.append(sign)
             sign = BREAK
@@ -283,5 +283,5 @@ def _chains(events: list[Run | str]) -> Iterator[tuple[list[Run], list[str]]]:
         if len(chain) > 1:
             yield chain, links
         chain, links, sign = [], [], BREAK
-        if isinstance(event, Run):
+        if isinstance(event, Side):
             chain, links = [event], [""]

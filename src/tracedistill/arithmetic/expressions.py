@@ -44,7 +44,7 @@ Item = Operand | str
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Side:
     """One side of a calculation: an expression, or a single number."""
 
     items: tuple[Item, ...]
@@ -92,7 +92,7 @@ def show(value: Value) -> str:
         return "a very large number"
 
 
-def size(value: Value) -> Value:
+def magnitude(value: Value) -> Value:
     """Return the absolute value; `abs` with the type kept."""
     return -value if value < 0 else value
 
@@ -240,7 +240,7 @@ def unit_name(word: str) -> str:
     return word if word in UNITS else word.removesuffix("s")
 
 
-def agree(left: Run, right: Run, approximate: bool, values: tuple[Value, Value]) -> bool:
+def agree(left: Side, right: Side, approximate: bool, values: tuple[Value, Value]) -> bool:
     """Return whether two sides are equal under the rounding policy and any of the readings.
 
     `values` are their plain ones.
@@ -250,7 +250,7 @@ def agree(left: Run, right: Run, approximate: bool, values: tuple[Value, Value])
     return any(_close(left, right, pair, approximate) for pair in _readings(left, right, values))
 
 
-def _readings(left: Run, right: Run, values: tuple[Value, Value]) -> Iterator[tuple[Value, Value]]:
+def _readings(left: Side, right: Side, values: tuple[Value, Value]) -> Iterator[tuple[Value, Value]]:
     try:
         if any(operand.percent for operand in (*left.operands, *right.operands)):
             # a share may be given as 40 or as 40 %; `100 - 20% = 80` means points, `50 - 20% = 40` a part of 50
@@ -288,21 +288,21 @@ def _readings(left: Run, right: Run, values: tuple[Value, Value]) -> Iterator[tu
         return
 
 
-def _in_base_units(side: Run, value: Value) -> Value:
+def _in_base_units(side: Side, value: Value) -> Value:
     if side.literal:  # `1/8 hour`: the unit is the fraction's
         return _simple(value * UNITS.get(side.operands[-1].unit, ("", Fraction(1)))[1])
     return evaluate(side.items, "units")
 
 
-def _close(left: Run, right: Run, values: tuple[Value, Value], approximate: bool) -> bool:
+def _close(left: Side, right: Side, values: tuple[Value, Value], approximate: bool) -> bool:
     one, other = values
     if one == other:
         return True
-    if not (isinstance(one, int) and isinstance(other, int)) and size(one - other) * 10**9 < size(one):
+    if not (isinstance(one, int) and isinstance(other, int)) and magnitude(one - other) * 10**9 < magnitude(one):
         return True  # a calculator's 3.8000000000000003
     if left.operators and right.operators:
-        return size(one - other) * 1000 <= size(one)
-    if approximate and size(one - other) * 100 <= size(one):
+        return magnitude(one - other) * 1000 <= magnitude(one)
+    if approximate and magnitude(one - other) * 100 <= magnitude(one):
         return True
     return (not right.operators and rounds_to(one, right.operands[0], other)) or (
         not left.operators and rounds_to(other, left.operands[0], one)
@@ -319,4 +319,4 @@ def rounds_to(exact: Value, written: Operand, value: Value) -> bool:
     gap = abs(exact - value) * 10**decimals
     if written.percent and value != written.value:
         gap *= 100
-    return gap * 2 <= 1 or (decimals > 0 and gap < 1 and size(value) < size(exact))
+    return gap * 2 <= 1 or (decimals > 0 and gap < 1 and magnitude(value) < magnitude(exact))

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from tracedistill.arithmetic.calculations import Calculation, find_calculations
 from tracedistill.arithmetic.constants import cued
-from tracedistill.arithmetic.expressions import Operand, Refused, Run, Value, evaluate, rounds_to, size
+from tracedistill.arithmetic.expressions import Operand, Refused, Side, Value, evaluate, magnitude, rounds_to
 from tracedistill.arithmetic.grounding import Grounds, grounds
 from tracedistill.arithmetic.traces import gold_path, spell
 from tracedistill.records import Problem, Step
@@ -59,7 +59,7 @@ def calculation_plan(question: str, gold_steps: Sequence[Step]) -> tuple[Step, .
     elsewhere in the gold, unless the question names it.
     """
     texts = tuple(step.text for step in gold_steps)
-    writer = _Writer(grounds(question), frozenset(gold_path(texts).results))
+    writer = _PlanWriter(grounds(question), frozenset(gold_path(texts).results))
     try:
         for text in texts:
             for calculation in find_calculations(text):
@@ -82,7 +82,7 @@ def retrieval_plan(problem: Problem, kind: str, facts: str, answer: str) -> tupl
     return tuple(Step("plan", text) for text in (kind, facts.format(len(cited)), answer))
 
 
-class _Writer:
+class _PlanWriter:
     """Writes the steps of one plan."""
 
     def __init__(self, given: Grounds, secret: frozenset[Value]) -> None:
@@ -116,7 +116,7 @@ class _Writer:
             raise _NoPlan  # true in another reading than the plain one, or false
         self.results[self.places[term.text]].append(calculation.result)
 
-    def _side(self, side: Run, text: str) -> _Term:
+    def _side(self, side: Side, text: str) -> _Term:
         self.more = len(side.operators) > 1
         values: list[_Term | _Sum] = []
         waiting: list[str] = []
@@ -192,7 +192,7 @@ class _Writer:
 
     def _term(self, operand: Operand, text: str) -> _Term:
         """Name an operand: an unused result, a number of the question, another result, a constant, or a rounded one."""
-        value = size(operand.value)
+        value = magnitude(operand.value)
         share = Fraction(operand.value) / 100 if operand.percent else operand.value
         exact: Value = share.numerator if share.denominator == 1 else share
         written = operand.text.rstrip("%") if _DIGITS.fullmatch(operand.text) else spell(operand.value)
@@ -208,7 +208,7 @@ class _Writer:
             steps = fresh = [
                 step
                 for step, results in enumerate(self.results)
-                if any(rounds_to(size(result), operand, value) and _close(result, value) for result in results)
+                if any(rounds_to(magnitude(result), operand, value) and _close(result, value) for result in results)
             ]
         if steps:
             step = fresh[0] if fresh else steps[-1]
@@ -232,12 +232,12 @@ class _Writer:
 
     def _reached(self, value: Value) -> list[int]:
         """Return the steps that come to a value, exactly or as the gold writes it."""
-        return [step for step, results in enumerate(self.results) if value in map(size, results)]
+        return [step for step, results in enumerate(self.results) if value in map(magnitude, results)]
 
 
 def _close(one: Value, other: Value) -> bool:
     """Return whether two values are equal but for rounding."""
-    return size(one - other) * 100 <= size(other)
+    return magnitude(one - other) * 100 <= magnitude(other)
 
 
 def _result(step: int) -> str:

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Literal
 
 from tracedistill.arithmetic.constants import ALWAYS, cued, licensed, topics_of
-from tracedistill.arithmetic.expressions import Operand, Refused, Value, number, rounds_to, size
+from tracedistill.arithmetic.expressions import Operand, Refused, Value, magnitude, number, rounds_to
 
 Ground = Literal["question", "earlier", "constant", ""]
 """Where an operand comes from; empty where from nowhere."""
@@ -90,7 +90,7 @@ def grounds(question: str) -> Grounds:
 
 def ground(operand: Operand, given: Grounds, earlier: set[Value], text: str) -> Ground:
     """Return where an operand comes from; `text` is the step it stands in, whose words may call for a constant."""
-    value = size(operand.value)
+    value = magnitude(operand.value)
     candidates = (value, _simple(Fraction(value) / 100)) if operand.percent else (value,)
     for candidate in candidates:
         if candidate in earlier:
@@ -193,32 +193,32 @@ def _brought(value: Value, kind: str, percent: bool, more: bool = True) -> set[V
 
 def _numbers(text: str) -> list[tuple[Value, str]]:
     """Return (value, kind) of all numbers; kind is percent, part, times or empty."""
-    found: list[tuple[Value, str]] = []
+    numbers: list[tuple[Value, str]] = []
     words: list[tuple[int, str]] = []  # number words that may go on: `one hundred and twenty-five`
     for match in _FOUND.finditer(text):
         word = match["word"]
         if word:
-            _take_word(word.lower(), words, found)
+            _take_word(word.lower(), words, numbers)
             continue
-        _close_words(words, found)
+        _close_words(words, numbers)
         if match["clock"]:
             hours, minutes = int(match["clock"]), int(match["past"])
-            found += [(hours, ""), (minutes, ""), (_simple(hours + Fraction(minutes, 60)), "")]
-            found += [(hours + 12, ""), (hours + minutes, "")]  # in the afternoon; or the ratio 7:11, 18 parts
+            numbers += [(hours, ""), (minutes, ""), (_simple(hours + Fraction(minutes, 60)), "")]
+            numbers += [(hours + 12, ""), (hours + minutes, "")]  # in the afternoon; or the ratio 7:11, 18 parts
         elif match["mixed"]:
             if int(match["bottom"]):
                 part = Fraction(int(match["top"]), int(match["bottom"]))
-                found += [(int(match["mixed"]), ""), (part, "part"), (_simple(part + int(match["mixed"])), "")]
+                numbers += [(int(match["mixed"]), ""), (part, "part"), (_simple(part + int(match["mixed"])), "")]
         elif match["over"]:
-            found += [(int(match["over"]), ""), (int(match["under"]), "")]
+            numbers += [(int(match["over"]), ""), (int(match["under"]), "")]
             if int(match["under"]):
-                found.append((_simple(Fraction(int(match["over"]), int(match["under"]))), "part"))
+                numbers.append((_simple(Fraction(int(match["over"]), int(match["under"]))), "part"))
         elif match["vulgar"]:
-            found.append((Fraction(*_VULGAR[match["vulgar"]]), "part"))
+            numbers.append((Fraction(*_VULGAR[match["vulgar"]]), "part"))
         else:
-            found += _digits(match)
-    _close_words(words, found)
-    return found
+            numbers += _digits(match)
+    _close_words(words, numbers)
+    return numbers
 
 
 def _digits(match: re.Match[str]) -> list[tuple[Value, str]]:
@@ -227,41 +227,41 @@ def _digits(match: re.Match[str]) -> list[tuple[Value, str]]:
     except Refused:
         return []
     scale = (match["scale"] or "").strip(" -")
-    found: list[tuple[Value, str]] = [(value, "percent" if match["percent"] else "")]
+    numbers: list[tuple[Value, str]] = [(value, "percent" if match["percent"] else "")]
     if scale:
-        found.append((value * (1000 if scale == "K" else _SCALES[scale]), ""))
+        numbers.append((value * (1000 if scale == "K" else _SCALES[scale]), ""))
     after = match.string[match.end() : match.end() + 24]
     if re.match(r"[ -]?(?:times|x\b|fold)", after):
-        found.append((value, "times"))  # 4 times more: 5
+        numbers.append((value, "times"))  # 4 times more: 5
     if ratio := re.match(r" ?: ?(\d{1,4})(?!\d)", after):
-        found.append((value + int(ratio[1]), ""))
-    return found
+        numbers.append((value + int(ratio[1]), ""))
+    return numbers
 
 
-def _take_word(word: str, words: list[tuple[int, str]], found: list[tuple[Value, str]]) -> None:
+def _take_word(word: str, words: list[tuple[int, str]], numbers: list[tuple[Value, str]]) -> None:
     if word in WORDS or word in _SCALES:
         words.append((WORDS.get(word, 0), word))
         return
     if word == "and" and words and words[-1][1] in ("hundred", "thousand"):
         return
-    count = _close_words(words, found)
+    count = _close_words(words, numbers)
     singular = word if word in PARTS else word.removesuffix("s")
     if singular in PARTS:
-        found.append((Fraction(min(count or 1, PARTS[singular]), PARTS[singular]), "part"))
+        numbers.append((Fraction(min(count or 1, PARTS[singular]), PARTS[singular]), "part"))
     ordinal = _ORDINALS.get(word) or WORDS.get(word.removesuffix("th"))
     if ordinal:
-        found.append((ordinal, ""))
+        numbers.append((ordinal, ""))
     elif word in ("twice", "double", "doubles", "doubled", "doubling"):
-        found.append((2, "times"))
+        numbers.append((2, "times"))
     elif word in ("thrice", "triple", "triples", "tripled", "tripling"):
-        found.append((3, "times"))
+        numbers.append((3, "times"))
     elif word in ("times", "fold") and count:
-        found.append((count, "times"))
+        numbers.append((count, "times"))
     elif word == "percent" and count:
-        found.append((count, "percent"))
+        numbers.append((count, "percent"))
 
 
-def _close_words(words: list[tuple[int, str]], found: list[tuple[Value, str]]) -> int:
+def _close_words(words: list[tuple[int, str]], numbers: list[tuple[Value, str]]) -> int:
     """Add the number that the collected words make; it is returned (0: none)."""
     if not words:
         return 0
@@ -274,12 +274,12 @@ def _close_words(words: list[tuple[int, str]], found: list[tuple[Value, str]]) -
                 total, group = total + group, 0
         elif group and (value >= 10) == (group % 100 >= 10) and group % 100:
             # `twenty thirty`: two numbers
-            found.append((total + group, ""))
+            numbers.append((total + group, ""))
             total, group = 0, value
         else:
             group += value
         if word in WORDS:
-            found.append((value, ""))
+            numbers.append((value, ""))
     words.clear()
-    found.append((total + group, ""))
+    numbers.append((total + group, ""))
     return total + group

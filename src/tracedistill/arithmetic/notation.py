@@ -1,7 +1,7 @@
 r"""Notation made plain for the reader of calculations: `$$9 \times 2 &= 19$$`, `| 9 × 2 | 19 |`, `9 • 2 ＝ 19`.
 
-Signs of other scripts, Markdown, HTML, LaTeX and table cells become what `runs` reads. What has no plain writing is
-left as it is: it leaves a calculation unread rather than misread.
+Signs of other scripts, Markdown, HTML, LaTeX and table cells become what `sentences` reads. What has no plain writing
+is left as it is: it leaves a calculation unread rather than misread.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ _CLOCK = re.compile(
 
 
 def plain(text: str) -> str:
-    """Return the text with its markup out of the way, its operators and equality signs as `runs` reads them."""
+    """Return the text with its markup out of the way, its operators and equality signs as `sentences` reads them."""
     text = text.lstrip("> ")  # a quotation
     if not text.isascii():
         text = text.translate(_SIGNS)

@@ -108,7 +108,7 @@ class PlanStep:
 def read_step(text: str) -> PlanStep:
     """Parse operations, numbers and words of one plan step."""
     text = _STEP_REFERENCE.sub(" ", text[:5_000])
-    verbs = {kind: len(found) for kind, regex in _VERBS_RE.items() if (found := regex.findall(text))}
+    verbs = {kind: len(places) for kind, regex in _VERBS_RE.items() if (places := regex.findall(text))}
     nouns = {kind: 1 for kind, regex in _NOUNS_RE.items() if INVERSE[kind] not in verbs and regex.search(text)}
     strong = Counter(nouns | verbs)
     weak = frozenset(kind for kind, regex in _WEAK_RE.items() if regex.search(text))

@@ -23,7 +23,7 @@ from functools import lru_cache
 
 from tracedistill.arithmetic.calculations import Calculation, find_calculations
 from tracedistill.arithmetic.constants import cued
-from tracedistill.arithmetic.expressions import Value, size
+from tracedistill.arithmetic.expressions import Value, magnitude
 from tracedistill.arithmetic.grounding import grounds
 from tracedistill.arithmetic.plan_words import INVERSE, VERBS, PlanStep, read_step, stems_of
 from tracedistill.records import Step, StepOutcome, StepVerdict, Verdict
@@ -127,10 +127,10 @@ def _demands(question: str, texts: tuple[str, ...], sub_questions: tuple[str, ..
     demands = []
     for index, (text, calculation) in enumerate(calculations):
         first = next(side for side in calculation.sides if side.operators)
-        operands = frozenset(size(operand.value) for operand in first.operands)
+        operands = frozenset(magnitude(operand.value) for operand in first.operands)
         needs = frozenset(
             earlier for earlier in range(index)
-            if (result := calculations[earlier][1].result) is not None and size(result) in operands
+            if (result := calculations[earlier][1].result) is not None and magnitude(result) in operands
         )  # fmt: skip
         sources = frozenset().union(
             *(stems for values, stems in clauses if values & operands), *(stems_of(calculations[i][0]) for i in needs)

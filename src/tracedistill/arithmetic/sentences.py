@@ -1,6 +1,6 @@
-"""Sentences read into arithmetic runs and the equality signs between them: `16 eggs - 3 = $13` is Run = Run.
+"""Sentences read into arithmetic sides and the equality signs between them: `16 eggs - 3 = $13` is Side = Side.
 
-A run is an expression with units, currency and remarks in parentheses between its parts. A run is in `doubt` where
+A side is an expression with units, currency and remarks in parentheses between its parts. A side is in `doubt` where
 words or letters in it may hide something (`2x + 4`, `24/Y`, `409 500`), and is left out where it is cut off on the
 left (`price + 4`).
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from tracedistill.arithmetic.expressions import UNITS, Item, Operand, Refused, Run, Value, number, unit_name
+from tracedistill.arithmetic.expressions import UNITS, Item, Operand, Refused, Side, Value, number, unit_name
 from tracedistill.arithmetic.notation import RATIO, WORD_MARK
 from tracedistill.arithmetic.spoken import MAYBE
 
@@ -83,14 +83,14 @@ BREAK = ""
 """Between two things that have nothing to do with each other."""
 
 
-class Reader:
-    """Reads tokens of one text into runs and the equality signs between them."""
+class SentenceReader:
+    """Reads tokens of one text into sides and the equality signs between them."""
 
     def __init__(self, text: str, symbolic: bool) -> None:
         self.text = text
         self.symbolic = symbolic  # LaTeX: short words are unknowns
         self.proportional = RATIO in text and _PROPORTION.search(text) is not None
-        self.events: list[Run | str] = []
+        self.events: list[Side | str] = []
         self._clear()
         self.filler = True  # whether nothing but filler words stands between the last sign and here
         self.loose = False  # whether an operator without a left side stands just before: `price + 4`
@@ -108,8 +108,8 @@ class Reader:
         self.clause = False  # whether a clause may have ended: what goes on behind it is in doubt
         self.share = False  # `half of 24 + 2` may mean half of 26
 
-    def read(self) -> list[Run | str]:
-        """Return all runs and signs; a break (empty string) if neither side can reach over."""
+    def read(self) -> list[Side | str]:
+        """Return all sides and signs; a break (empty string) if neither side can reach over."""
         previous = ("", 0)
         for match in _TOKEN.finditer(self.text):
             kind = match.lastgroup or ""
@@ -356,7 +356,7 @@ class Reader:
         self._add(")", start, end)
 
     def _finish(self, sign: bool = False) -> None:
-        """End the run; `sign`: an equality sign follows, so what counts is its end, else its beginning."""
+        """End the side; `sign`: an equality sign follows, so what counts is its end, else its beginning."""
         if sign and self.clause:
             self.doubt = True
         items, places = self.items, self.places
@@ -383,4 +383,4 @@ class Reader:
             return
         operands = tuple(item for item in items if isinstance(item, Operand))
         operators = tuple("/" if i == "|" else i for i in items if isinstance(i, str) and i not in ("(", ")", "neg"))
-        self.events.append(Run(tuple(items), operands, operators, places[0][0], places[-1][1], doubt, worded))
+        self.events.append(Side(tuple(items), operands, operators, places[0][0], places[-1][1], doubt, worded))

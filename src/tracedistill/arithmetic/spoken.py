@@ -164,7 +164,7 @@ _PRICED = re.compile(
 
 
 def with_signs(text: str) -> str:
-    """Return the text with the calculations of its words written with signs, for `runs` to read."""
+    """Return the text with the calculations of its words written with signs, for `sentences` to read."""
     if not text.isascii():
         for pattern, replacement in _OTHER_TONGUES:
             text = pattern.sub(replacement, text)

@@ -20,7 +20,7 @@ from typing import Literal
 
 from tracedistill.arithmetic.calculations import Calculation, find_calculations
 from tracedistill.arithmetic.constants import topics_of
-from tracedistill.arithmetic.expressions import Operand, Value, show, size
+from tracedistill.arithmetic.expressions import Operand, Value, magnitude, show
 from tracedistill.arithmetic.grounding import Ground, ground, grounds, unknowns
 from tracedistill.arithmetic.notation import has_decimal_commas, in_points, with_points
 from tracedistill.arithmetic.told import told
@@ -69,7 +69,7 @@ class Checked:
 def gold_path(texts: tuple[str, ...]) -> GoldPath:
     """Return the gold path of a gold trace's step texts."""
     calculations = tuple(calculation for text in texts for calculation in find_calculations(text) if calculation.values)
-    results = tuple(dict.fromkeys(size(c.result) for c in calculations if c.result is not None))
+    results = tuple(dict.fromkeys(magnitude(c.result) for c in calculations if c.result is not None))
     operands = {o.value for calculation in calculations for o in calculation.operands}
     return GoldPath(calculations, results, frozenset(operands) | frozenset(results))
 
@@ -91,7 +91,7 @@ def check(question: str, texts: Sequence[str], gold: GoldPath | None = None) -> 
     for text in texts:
         algebra |= unknowns(text)
         given = replace(given, topics=given.topics | topics_of(text))  # `per day` in one step, `* 7` a week in the next
-        found = []
+        of_step: list[Checked] = []
         earlier |= told(text, earlier | given.values)
         for calculation in find_calculations(text):
             # inside a chain, a side may use what the sides before it reached
@@ -109,23 +109,23 @@ def check(question: str, texts: Sequence[str], gold: GoldPath | None = None) -> 
                 sources.append(source)
             earlier |= calculation.reached
             result = calculation.result
-            found.append(Checked(calculation, tuple(sources), result is not None and size(result) in targets))
-        if found:
+            of_step.append(Checked(calculation, tuple(sources), result is not None and magnitude(result) in targets))
+        if of_step:
             earlier |= told(text, earlier | given.values)  # `7 * 120 = 840 plants, a fourth of which is 210`
-        checked.append(found)
+        checked.append(of_step)
     return checked
 
 
 def _shares(calculation: Calculation, known: Set[Value]) -> frozenset[int]:
     """Identify the operands of fractions that are known as a whole: 1/7, reached before, in `140 * (1/7)`."""
-    found: list[int] = []
+    halves: list[int] = []
     for side in calculation.sides:
         for left, sign, right in zip(side.items, side.items[1:], side.items[2:], strict=False):
             if sign not in ("/", "|") or isinstance(left, str) or isinstance(right, str) or not right.value:
                 continue
             if Fraction(left.value) / Fraction(right.value) in known:
-                found += [id(left), id(right)]
-    return frozenset(found)
+                halves += [id(left), id(right)]
+    return frozenset(halves)
 
 
 def _before_last(calculation: Calculation) -> frozenset[Value]:
@@ -146,28 +146,28 @@ def judge(
     """
     gold = gold_path(tuple(step.text for step in gold_steps))
     checked = check(question, [step.text for step in steps], gold)
-    found = [one for step in checked for one in step]
-    if not found:
+    every = [one for step in checked for one in step]
+    if not every:
         return not_judged(steps, _no_calculation(steps))
     texts = in_points([step.text for step in steps])
     verdicts = tuple(
         _judge_step(index, step, ones, gold, find_unread(text), need_grounds)
         for index, (step, ones, text) in enumerate(zip(steps, checked, texts, strict=True))
     )
-    decided = [one for one in found if one.calculation.true is not None]
+    decided = [one for one in every if one.calculation.true is not None]
     figures = {
-        "calculations": float(len(found)),
-        "valid": sum(one.calculation.true is True for one in found) / len(found),
-        "grounded": sum(one.grounded for one in found) / len(found),
-        "on_gold_path": sum(one.on_path for one in found) / len(found),
-        **_coverage(found, gold),
+        "calculations": float(len(every)),
+        "valid": sum(one.calculation.true is True for one in every) / len(every),
+        "grounded": sum(one.grounded for one in every) / len(every),
+        "on_gold_path": sum(one.on_path for one in every) / len(every),
+        **_coverage(every, gold),
     }
     wrong = next((v for v in verdicts if fault_of(v)), None)
     figures["first_wrong_step"] = float(wrong.index + 1 if wrong else 0)
     unread = [v for v in verdicts if v.figures.get("unread")]
     figures["unread"] = float(len(unread))
     if not decided:
-        return Verdict("undecided", reason=f"no calculation that can be checked: {found[0].calculation.reason}",
+        return Verdict("undecided", reason=f"no calculation that can be checked: {every[0].calculation.reason}",
                        steps=verdicts, figures=figures)  # fmt: skip
     failed = next((v for v in verdicts if v.outcome == "incorrect"), None)
     reason = ""
@@ -196,10 +196,10 @@ def _are_strays(checked: Sequence[Sequence[Checked]], gold: GoldPath) -> bool:
     """
     if 2 * sum(map(bool, checked)) > len(checked):
         return False
-    found = [one for step in checked for one in step]
+    every = [one for step in checked for one in step]
     if gold.results:
-        return not any(one.on_path for one in found)
-    return not any("question" in one.grounds for one in found)
+        return not any(one.on_path for one in every)
+    return not any("question" in one.grounds for one in every)
 
 
 def fault_of(verdict: StepVerdict) -> Fault | None:
@@ -215,10 +215,10 @@ def _no_calculation(steps: tuple[Step, ...]) -> str:
     return "no calculation"
 
 
-def _coverage(found: list[Checked], gold: GoldPath) -> dict[str, float]:
+def _coverage(calculations: list[Checked], gold: GoldPath) -> dict[str, float]:
     if not gold.results:
         return {}
-    reached = frozenset().union(*(one.calculation.reached for one in found))
+    reached = frozenset().union(*(one.calculation.reached for one in calculations))
     hit = [result in reached for result in gold.results]
     figures = {"gold_coverage": sum(hit) / len(hit)}
     if len(hit) > 1:
@@ -231,8 +231,8 @@ def _judge_step(
 ) -> StepVerdict:
     why = f"looks like a calculation, and cannot be read: {unread[0]}" if unread else ""
     if not ones:
-        found = {"unread": 1.0} if unread else {}
-        return StepVerdict(index, step.kind, "undecided", why or "no calculation", found)
+        details = {"unread": 1.0} if unread else {}
+        return StepVerdict(index, step.kind, "undecided", why or "no calculation", details)
     figures = {"calculations": float(len(ones)), "on_gold_path": sum(one.on_path for one in ones) / len(ones)}
     outcome: StepOutcome = "correct"
     reason = ""
@@ -302,7 +302,7 @@ def spell(value: Value) -> str:
     for digits in range(1, 13):
         if not 10**digits % denominator:
             scaled = value.numerator * (10**digits // denominator)
-            sign, text = ("-" if scaled < 0 else ""), str(size(scaled)).rjust(digits + 1, "0")
+            sign, text = ("-" if scaled < 0 else ""), str(magnitude(scaled)).rjust(digits + 1, "0")
             return f"{sign}{text[:-digits]}.{text[-digits:]}"
     return f"{value.numerator}/{value.denominator}" if value.numerator.bit_length() < 4096 else show(value)
 

@@ -74,24 +74,24 @@ def _blank(text: str) -> str:
 
 
 def _passages(text: str) -> list[str]:
-    found: list[str] = []
+    passages: list[str] = []
     clause: list[re.Match[str]] = []
     for match in _TOKEN.finditer(text):
         if match.lastgroup == "stop":
-            found += _look(text, clause)
+            passages += _look(text, clause)
             clause = []
         else:
             clause.append(match)
-    return found + _look(text, clause)
+    return passages + _look(text, clause)
 
 
 def _look(text: str, clause: list[re.Match[str]]) -> list[str]:
     """Return the passage of a clause that looks like a calculation; empty if none does, or where it is algebra."""
     letters = "".join(_letter(match) for match in clause)
-    found = _LOOKS.search(letters) if "x" not in letters else None
-    if not found:
+    look = _LOOKS.search(letters) if "x" not in letters else None
+    if not look:
         return []
-    written = text[clause[found.start()].start() : clause[found.end() - 1].end()]
+    written = text[clause[look.start()].start() : clause[look.end() - 1].end()]
     if _PARTS.search(text[clause[0].start() : clause[-1].end()]):
         return []
     return [" ".join(written.replace(WORD_MARK, "").replace(MAYBE, "is").split())[:120]]

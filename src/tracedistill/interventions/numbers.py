@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from tracedistill.arithmetic.calculations import find_calculations
 from tracedistill.arithmetic.constants import cued
-from tracedistill.arithmetic.expressions import Item, Operand, Refused, Run, Value, evaluate, number, size
+from tracedistill.arithmetic.expressions import Item, Operand, Refused, Side, Value, evaluate, magnitude, number
 from tracedistill.arithmetic.grounding import grounds, unknowns
 from tracedistill.arithmetic.traces import gold_path, last_result
 from tracedistill.interventions.dealing import rng_of
@@ -99,7 +99,7 @@ def _closing(before: Sequence[str], after: Sequence[str]) -> Callable[[str], str
     def outside(text: str) -> str:
         if old is None or new is None or old == new:
             return text
-        stated = [token for token in tokens_of(text) if token.value == size(old) and not counts_steps(text, token)]
+        stated = [token for token in tokens_of(text) if token.value == magnitude(old) and not counts_steps(text, token)]
         return edited(text, {(token.start, token.end): spelled_like(new, token.text) for token in stated})
 
     return outside
@@ -295,7 +295,7 @@ def _reworked(
     return edits, results, whole
 
 
-def _evaluated(side: Run, new_values: Mapping[int, str]) -> tuple[Value, Value, dict[Value, Value]] | None:
+def _evaluated(side: Side, new_values: Mapping[int, str]) -> tuple[Value, Value, dict[Value, Value]] | None:
     """Evaluate a side before and after the change, with its inner results; None if it has no value."""
     items: list[Item] = []
     old_inner: list[Value] = []
@@ -349,7 +349,7 @@ def _answer(trace: Trace, before: Sequence[str], after: Sequence[str]) -> str | 
     old, new = last_result(before), last_result(after)
     if trace.answer is None or old is None or new is None:
         return None
-    stated = [token for token in tokens_of(trace.answer) if token.value == size(old)]
+    stated = [token for token in tokens_of(trace.answer) if token.value == magnitude(old)]
     if len(stated) != 1:
         return None
     if old == new:

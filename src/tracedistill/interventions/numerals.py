@@ -10,7 +10,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from tracedistill.arithmetic.calculations import Calculation, find_calculations
-from tracedistill.arithmetic.expressions import Refused, Value, number, size
+from tracedistill.arithmetic.expressions import Refused, Value, magnitude, number
 
 _NUMBER = re.compile(
     r"(?<![\w.])(?<!\d,)(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,15})(?:\.\d{1,12})?(?!\d)|(?<![\w.])\.\d{1,12}(?!\d)"
@@ -130,7 +130,7 @@ def plain(value: Fraction) -> Value:
 
 def spelled_like(value: Value, like: str) -> str:
     """Format a value like a neighbouring number: with its commas and decimals, at least two if it is not whole."""
-    value = size(value)
+    value = magnitude(value)
     decimals = len(like.partition(".")[2])
     if isinstance(value, Fraction):
         decimals = max(decimals, 2 if value >= 1 else 4)

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from tracedistill.arithmetic.calculations import find_calculations
 from tracedistill.arithmetic.constants import cued
-from tracedistill.arithmetic.expressions import Value, size
+from tracedistill.arithmetic.expressions import Value, magnitude
 from tracedistill.arithmetic.grounding import grounds
 from tracedistill.arithmetic.plan_words import read_step
 from tracedistill.arithmetic.traces import gold_path
@@ -121,7 +121,7 @@ def find_leak(question: str, plan: str, answers: Sequence[str], gold_steps: Sequ
     reader = _Reader(lines, question, frozenset(values), gold_steps)
     eligible = (
         bool(answers)
-        and not any(size(v) in reader.numbers for v in values)
+        and not any(magnitude(v) in reader.numbers for v in values)
         and not any(_in(w, question) for w in words)
     )
     found = [*reader.findings(), *_text_findings(words, question, lines)]
@@ -232,12 +232,12 @@ class _Reader:
     def __init__(self, lines: list[str], question: str, gold: frozenset[Value], gold_steps: Sequence[str]) -> None:
         self.lines, self.question, self.gold = lines, question, gold
         self.given = grounds(question)
-        self.numbers = frozenset(map(size, self.given.numbers))
+        self.numbers = frozenset(map(magnitude, self.given.numbers))
         path = gold_path(tuple(gold_steps))
         self.has_path = bool(path.calculations)
-        self.on_the_way = {size(c.result) for c in path.calculations[:-1] if c.result is not None}
-        self.on_the_way |= {size(operand.value) for c in path.calculations for operand in c.operands}
-        self.ending = {tuple(sorted(size(o.value) for o in c.operands)) for c in path.calculations[-1:]}
+        self.on_the_way = {magnitude(c.result) for c in path.calculations[:-1] if c.result is not None}
+        self.on_the_way |= {magnitude(operand.value) for c in path.calculations for operand in c.operands}
+        self.ending = {tuple(sorted(magnitude(o.value) for o in c.operands)) for c in path.calculations[-1:]}
         self.mentions = plan_numbers(lines)
         self.checking = frozenset(at for at, line in enumerate(lines) if _CHECKS.search(line))
         used = [m for m in self.mentions if m.role == "operand" and m.line not in self.checking]
@@ -363,8 +363,8 @@ def _calculations(line: str) -> list[tuple[str, Value, tuple[Value, ...]]]:
             if not calculation.operators or result is None or all(side.operators for side in calculation.sides):
                 continue
             if text is line or calculation.true:
-                operands = tuple(sorted(size(operand.value) for operand in calculation.operands))
-                found.append((calculation.text, size(result), operands))
+                operands = tuple(sorted(magnitude(operand.value) for operand in calculation.operands))
+                found.append((calculation.text, magnitude(result), operands))
     return found
 
 

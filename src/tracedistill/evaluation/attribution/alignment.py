@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 from tracedistill.arithmetic.calculations import Calculation, find_calculations
-from tracedistill.arithmetic.expressions import Value, size
+from tracedistill.arithmetic.expressions import Value, magnitude
 from tracedistill.arithmetic.grounding import grounds
 from tracedistill.arithmetic.plan_words import INVERSE, PlanStep, read_step
 from tracedistill.records import Problem, Step
@@ -322,7 +322,7 @@ def _read(text: str, heading: int, under: str) -> _Said:
     operations = Counter(operator for calculation in calculations for operator in set(calculation.operators))
     said = read_step(text)
     numbers = frozenset(grounds(_ORDINAL.sub(" ", text)).numbers) | frozenset(
-        size(value) for calculation in calculations for value in calculation.values
+        magnitude(value) for calculation in calculations for value in calculation.values
     )
     told = len(grounds(text).numbers)
     if not operations:

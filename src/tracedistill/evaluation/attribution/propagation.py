@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from tracedistill.arithmetic.calculations import Calculation, find_calculations
 from tracedistill.arithmetic.constants import cued
-from tracedistill.arithmetic.expressions import Value, size
+from tracedistill.arithmetic.expressions import Value, magnitude
 from tracedistill.arithmetic.grounding import grounds
 from tracedistill.arithmetic.traces import gold_path, spell
 from tracedistill.records import Problem, Step
@@ -61,7 +61,7 @@ def propagated(
     written = [text for text in split_steps(output_text) if " ".join(text.split()).casefold() not in copied]
     calculations = [one for text in written for one in find_calculations(text)]
     told = {value for text in written for value in _told(text)}
-    operands = {size(operand.value) for one in calculations for operand in one.operands}
+    operands = {magnitude(operand.value) for one in calculations for operand in one.operands}
     final = _value(answer)
     return Propagation(
         _spelled(wrong),
@@ -85,7 +85,7 @@ def wrong_numbers(plan_steps: Sequence[Step], problem: Problem) -> tuple[Value, 
     found = [one for text in texts for one in find_calculations(text)]
     known: set[Value] = set(given.values | given.constants | gold.values)
     known.update(value for text in (*problem.answers, *(s.text for s in problem.gold_steps)) for value in _told(text))
-    known |= {size(value) for one in found if one.true for value in one.values}
+    known |= {magnitude(value) for one in found if one.true for value in one.values}
     wrong: dict[Value, None] = {}
     for number in plan_numbers(texts):
         if number.role in ("list index", "step reference", "ordinal") or number.value <= SMALL:
@@ -96,7 +96,7 @@ def wrong_numbers(plan_steps: Sequence[Step], problem: Problem) -> tuple[Value, 
             wrong[number.value] = None
     for one in found:
         if one.true is False and one.result is not None:
-            wrong[size(one.result)] = None
+            wrong[magnitude(one.result)] = None
     return tuple(wrong)
 
 
@@ -113,8 +113,8 @@ def _reached_from(wrong: Sequence[Value], calculations: Sequence[Calculation]) -
     """Return the wrong numbers and all results of calculations that use one, directly or through such a result."""
     tainted = set(wrong)
     for one in calculations:
-        if one.result is not None and any(size(operand.value) in tainted for operand in one.operands):
-            tainted.add(size(one.result))
+        if one.result is not None and any(magnitude(operand.value) in tainted for operand in one.operands):
+            tainted.add(magnitude(one.result))
     return tainted
 
 
@@ -125,7 +125,7 @@ def _value(answer: str | None) -> Value | None:
 
 def _told(text: str) -> tuple[Value, ...]:
     """Return the unsigned numbers of a text, in order."""
-    return tuple(size(value) for value in grounds(text).numbers)
+    return tuple(magnitude(value) for value in grounds(text).numbers)
 
 
 def _simple(value: Fraction) -> Value:
