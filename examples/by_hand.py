@@ -15,7 +15,7 @@ from pathlib import Path
 from tracedistill.chat.prompts import PROMPTS
 from tracedistill.engines.local import LocalEngine
 from tracedistill.engines.schedule import batches_of
-from tracedistill.evaluation.requests import Asking, requests_for
+from tracedistill.evaluation.requests import PromptSpec, requests_for
 from tracedistill.evaluation.scoring import score
 from tracedistill.interventions import intervene
 from tracedistill.pipeline.launched import quiet_libraries
@@ -69,7 +69,7 @@ for name, arm in ARMS.items():
         train_arm(name=name, rows=rows, student=STUDENT, training=TRAINING, seed=SEED, output=adapter)
 
     # Attempts: the tuned student answers the test problems, greedily, in batches of like length.
-    asking = Asking(task, arm, PROMPT, STUDENT.system, "plain", samples=1, temperature=0.0, seed=SEED)
+    asking = PromptSpec(task, arm, PROMPT, STUDENT.system, "plain", samples=1, temperature=0.0, seed=SEED)
     requests = requests_for(asking, test, plans={}, forced={}).requests
     engine = LocalEngine.load(STUDENT.model, "float32", adapter)
     generations = [made for batch in batches_of(requests, 40) for made in engine.generate(batch)]

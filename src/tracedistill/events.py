@@ -19,7 +19,7 @@ _MARK = "\x1e"
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ProgressEvent:
     """How far a process is."""
 
     label: str = ""
@@ -41,16 +41,16 @@ def listening() -> bool:
     return os.environ.get(LISTENING) == "1"
 
 
-def tell(event: Event) -> None:
+def tell(event: ProgressEvent) -> None:
     """Write an event for the parent."""
     tell_process(f"{_MARK}{json.dumps(asdict(event))}")
 
 
-def read(line: str) -> Event | None:
+def read(line: str) -> ProgressEvent | None:
     """Return the event of a line; None for a line that is for people."""
     if not line.startswith(_MARK):
         return None
     try:
-        return Event(**json.loads(line[1:]))
+        return ProgressEvent(**json.loads(line[1:]))
     except (ValueError, TypeError):
         return None

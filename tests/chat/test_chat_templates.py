@@ -15,7 +15,7 @@ from tracedistill.cli import main
 from tracedistill.engines.tokenizers import load_tokenizer
 from tracedistill.errors import InputError
 from tracedistill.files import read_json, read_lines
-from tracedistill.tools.export.model import Choice, export_model
+from tracedistill.tools.export.model import ExportChoice, export_model
 from tracedistill.tools.open_study import open_study
 
 pytestmark = [
@@ -94,7 +94,7 @@ def test_training_evaluation_and_export_use_it_alike(said: str, model: Path, tmp
     assert hashes == {template_hash(own)}
     for merge in (True, False):
         out = tmp_path / f"out-{merge}"
-        export_model(open_study(tmp_path / "run"), Choice("correct", merge=merge), out)
+        export_model(open_study(tmp_path / "run"), ExportChoice("correct", merge=merge), out)
         assert AutoTokenizer.from_pretrained(str(out)).chat_template == OTHER
         assert "chat template of the recipe" in (out / "README.md").read_text()
 

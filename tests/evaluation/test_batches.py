@@ -11,8 +11,8 @@ import pytest
 
 from tracedistill.engines import Generation, Request
 from tracedistill.errors import InputError
-from tracedistill.evaluation.batches import Run, attempt_batches, collected
-from tracedistill.evaluation.requests import Asked, Asking, requests_for
+from tracedistill.evaluation.batches import ArmRun, attempt_batches, merged_attempts
+from tracedistill.evaluation.requests import ArmRequests, PromptSpec, requests_for
 from tracedistill.recipes import Arm
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import get_task
@@ -46,19 +46,19 @@ def trace(problem_id: str, text: str, sample: int = 0) -> Trace:
     return Trace(f"{problem_id}-{sample}", problem_id, "t", (Step("text", text),), text, sample=sample)
 
 
-def asking(arm: Arm, text: str = "{problem}", samples: int = 1) -> Asking:
-    return Asking(TASK, arm, text, None, "plain", samples, 0.0, 0)
+def asking(arm: Arm, text: str = "{problem}", samples: int = 1) -> PromptSpec:
+    return PromptSpec(TASK, arm, text, None, "plain", samples, 0.0, 0)
 
 
-def a_run(folder: Path, n: int = 10) -> Run:
+def a_run(folder: Path, n: int = 10) -> ArmRun:
     asked = requests_for(asking(Arm()), problems(n), {}, {})
-    return Run("arm", "arm", "student", asked, batch_size=3, folder=folder)
+    return ArmRun("arm", "arm", "student", asked, batch_size=3, folder=folder)
 
 
-def done(engine: Echo, run: Run) -> list[dict[str, Any]]:
+def done(engine: Echo, run: ArmRun) -> list[dict[str, Any]]:
     from tracedistill.files import to_json
 
-    return [to_json(attempt) for attempt in collected(engine, run)]
+    return [to_json(attempt) for attempt in merged_attempts(engine, run)]
 
 
 def test_processes_share_batches_and_end_in_the_same_attempts(tmp_path: Path) -> None:
@@ -134,15 +134,15 @@ def test_a_forced_trace_is_put_into_the_mouth(tmp_path: Path) -> None:
     forced = {"p01": trace("p01", "It is so.")}
     asked = requests_for(asking(Arm(forced="correct")), problems(3), {}, forced)
     assert [request.prefill for request in asked.requests] == ["It is so.\nAnswer:"]
-    run = Run("arm", "arm", "student", asked, 3, tmp_path)
+    run = ArmRun("arm", "arm", "student", asked, 3, tmp_path)
     engine = Echo()
     attempt_batches(engine, run)
-    (attempt,) = collected(engine, run)
+    (attempt,) = merged_attempts(engine, run)
     assert attempt.text.startswith("It is so.\nAnswer:")
     assert attempt.trace_id == "p01-0"
 
 
 def test_nothing_to_ask(tmp_path: Path) -> None:
-    run = Run("arm", "arm", "student", Asked([], {}), 3, tmp_path)
+    run = ArmRun("arm", "arm", "student", ArmRequests([], {}), 3, tmp_path)
     attempt_batches(Echo(), run)
-    assert list(collected(Echo(), run)) == []
+    assert list(merged_attempts(Echo(), run)) == []

@@ -17,7 +17,7 @@ from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl
 from tracedistill.forecast.estimates import DEVICES, Device
 from tracedistill.forecast.records import StudyForecast
-from tracedistill.forecast.tokens import Meter
+from tracedistill.forecast.tokens import TokenCounter
 from tracedistill.pipeline.expected_rows import foreseen_rows
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
@@ -94,7 +94,7 @@ def test_evaluations_during_training_are_counted(
         held = pipeline.load(recipe).study.folder / "sft"
         for each in found.tunings:
             examples = list(read_jsonl(held / f"{each.arm}.validation.jsonl", Example))
-            counted = Meter(StudentConfig(str(folder)), "plain").rows(examples)
+            counted = TokenCounter(StudentConfig(str(folder)), "plain").rows(examples)
             assert each.heldout is not None
             assert (each.heldout.rows, each.heldout.tokens) == (rows, sum(length for length, _ in counted))
             assert (each.steps, each.evaluations) == (3, 2)
@@ -348,11 +348,11 @@ def example(words: int) -> Example:
 
 def test_the_meter_samples_many_rows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [example(words) for words in range(1, 101)]
-    whole = Meter(StudentConfig(str(folder)), "plain")
+    whole = TokenCounter(StudentConfig(str(folder)), "plain")
     exact = whole.rows(rows)
     assert not whole.sampled
     monkeypatch.setattr("tracedistill.forecast.tokens.COUNTED", 25)
-    some = Meter(StudentConfig(str(folder)), "plain")
+    some = TokenCounter(StudentConfig(str(folder)), "plain")
     guessed = some.rows(rows)
     assert some.sampled
     assert "25 rows" in some.said
@@ -361,7 +361,7 @@ def test_the_meter_samples_many_rows(folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_meter_without_a_tokenizer() -> None:
-    meter = Meter(StudentConfig("meta-llama/Llama-3.2-1B-Instruct"), "plain")
+    meter = TokenCounter(StudentConfig("meta-llama/Llama-3.2-1B-Instruct"), "plain")
     (length, learnt) = meter.rows([example(10)])[0]
     assert length == pytest.approx((140 + 15) / 4 + 20, abs=1)
     assert learnt == 5

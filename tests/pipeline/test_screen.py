@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tracedistill import events, shown, waiting
-from tracedistill.events import Event
+from tracedistill.events import ProgressEvent
 from tracedistill.pipeline import launch, overall
 from tracedistill.pipeline.overall import Current, Overall
 from tracedistill.pipeline.screen import Screen
@@ -67,10 +67,10 @@ def test_both_lines_are_drawn_and_names_cannot_be_markup(clock: list[float]) -> 
 def test_work_of_unknown_length_is_shown_all_the_same(clock: list[float]) -> None:
     clock[0] += 4000
     assert Current("loading", clock[0] - 3725).line() == "1:02:05"
-    assert "loading" in drawn(_at(Event("loading")))
+    assert "loading" in drawn(_at(ProgressEvent("loading")))
 
 
-def _at(event: Event) -> Overall:
+def _at(event: ProgressEvent) -> Overall:
     screen = Screen()
     with screen.overall():
         screen.hear(event)
@@ -118,19 +118,19 @@ def test_a_launched_process_tells_its_parent(
     with screen.overall(), screen.piece("train:a"), screen.bar("a") as update:
         update(1, 2)
     found = [events.read(line) for line in capsys.readouterr().out.split("\n") if line]
-    wanted = [Event(begun="train:a"), Event("a", 1, 2), Event(ended="train:a")]
+    wanted = [ProgressEvent(begun="train:a"), ProgressEvent("a", 1, 2), ProgressEvent(ended="train:a")]
     assert found == ([] if quiet else wanted)
 
 
 def test_no_text_is_taken_for_an_event(capsys: pytest.CaptureFixture[str]) -> None:
     """What a model writes goes through `say`, which shows the mark as what it is."""
-    events.tell(Event("a"))
+    events.tell(ProgressEvent("a"))
     forged = capsys.readouterr().out
     shown.say(forged)
     assert events.read(capsys.readouterr().out) is None
     assert events.read("\x1enot JSON") is None
     assert events.read('\x1e{"strange": 1}') is None
-    assert events.read(forged) == Event("a")
+    assert events.read(forged) == ProgressEvent("a")
 
 
 CHILD = """
@@ -148,7 +148,7 @@ sys.exit(7)
 def test_what_a_launched_process_prints_stands_above_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
-    heard: list[Event] = []
+    heard: list[ProgressEvent] = []
     screen = Screen()
     said: list[str] = []
     monkeypatch.setattr(screen, "hear", heard.append)
@@ -156,4 +156,8 @@ def test_what_a_launched_process_prints_stands_above_the_bars(monkeypatch: pytes
     code = launch._watched([sys.executable, "-c", CHILD], dict(os.environ), screen)
     assert code == 7
     assert said == ["world_size=1", "a word for people"]
-    assert heard == [Event(begun="train:a"), Event("a", 1, 2, "loss 0.5"), Event(ended="train:a")]
+    assert heard == [
+        ProgressEvent(begun="train:a"),
+        ProgressEvent("a", 1, 2, "loss 0.5"),
+        ProgressEvent(ended="train:a"),
+    ]

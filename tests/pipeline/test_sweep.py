@@ -16,7 +16,7 @@ from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import to_json, write_json
-from tracedistill.pipeline.sweep import Sweep, Tried, _variants, advice, print_sweep, sweep, swept_arms, swept_of
+from tracedistill.pipeline.sweep import Sweep, SweptSetting, _variants, advice, print_sweep, sweep, swept_arms, swept_of
 from tracedistill.stats import wilson
 
 StudyFile = Callable[..., Path]
@@ -187,8 +187,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def tried(*right: int, n: int = 100) -> tuple[Tried, ...]:
-    return tuple(Tried(one, n, wilson(one, n).low, wilson(one, n).high, 0, 0) for one in right)
+def tried(*right: int, n: int = 100) -> tuple[SweptSetting, ...]:
+    return tuple(SweptSetting(one, n, wilson(one, n).low, wilson(one, n).high, 0, 0) for one in right)
 
 
 FOUND = Sweep(

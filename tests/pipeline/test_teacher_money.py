@@ -21,7 +21,7 @@ from tracedistill.engines.usage import Used
 from tracedistill.files import read_json, read_lines
 from tracedistill.pipeline.paid_calls import Usage, buy, prices_of
 from tracedistill.pipeline.screen import Screen
-from tracedistill.pipeline.spool import Mark, Spool
+from tracedistill.pipeline.spool import Spool, SpoolMark
 from tracedistill.pipeline.study_run import StudyRun
 
 StudyFile = Callable[..., Path]
@@ -113,7 +113,7 @@ def test_a_run_that_was_ended_starts_where_it_was(
         loaded = pipeline.load(file, ["budget.calls=40"])
         with pytest.raises(BudgetReachedError):
             pipeline.run(loaded, "teach", quiet=True)
-        mark = Mark(loaded.study.folder / "traces" / "planner.jsonl")
+        mark = SpoolMark(loaded.study.folder / "traces" / "planner.jsonl")
         place = mark.read()
         assert 5 + 25 <= place <= 5 + 40, "training problems stand before them"
         chat = server.service.chat

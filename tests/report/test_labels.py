@@ -15,7 +15,7 @@ from tracedistill.engines import Request
 from tracedistill.files import read_json
 from tracedistill.report.arms_table import arms_table
 from tracedistill.report.records import read_report
-from tracedistill.report.sections.labels import Said, confusion, macro_f1
+from tracedistill.report.sections.labels import PredictedLabels, confusion, macro_f1
 
 StudyFile = Callable[..., Path]
 
@@ -96,5 +96,5 @@ def test_an_open_set_has_no_labels(study_file: StudyFile, tmp_path: Path) -> Non
     ],
 )
 def test_macro_f1(gold: list[int], said: list[int], expected: float) -> None:
-    found = macro_f1(confusion(Said(("a", "b"), np.array(gold), np.array(said))))
+    found = macro_f1(confusion(PredictedLabels(("a", "b"), np.array(gold), np.array(said))))
     assert found == pytest.approx(expected)

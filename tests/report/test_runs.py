@@ -18,7 +18,7 @@ from tracedistill.report.attempts import (
     STEP_KINDS,
     TRACES,
     UNKNOWN,
-    Columns,
+    AttemptColumns,
     columns_of,
     kept,
     read_columns,
@@ -354,7 +354,9 @@ def test_columns_are_small(tmp_path: Path) -> None:
     """A million attempts fit: about 60 bytes each beside the ids."""
     columns = columns_of(line(f"p-{n}") for n in range(100))
     arrays = [
-        value for value in (getattr(columns, name) for name in Columns.__slots__) if isinstance(value, np.ndarray)
+        value
+        for value in (getattr(columns, name) for name in AttemptColumns.__slots__)
+        if isinstance(value, np.ndarray)
     ]
     assert sum(array.nbytes for array in arrays) / 100 <= 64
     assert all(array.base is None or array.base.nbytes <= array.nbytes for array in arrays), "no view of a larger table"

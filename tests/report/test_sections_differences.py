@@ -14,7 +14,7 @@ from tracedistill.files import write_json
 from tracedistill.interventions import Intervention
 from tracedistill.recipes import Arm, AttributionConfig, TeacherConfig
 from tracedistill.report.sections import declared
-from tracedistill.report.sections.declared import ALL, Kept, kept_by, kept_of
+from tracedistill.report.sections.declared import ALL, Preserved, kept_by, kept_of
 from tracedistill.report.sections.differences import differences
 from tracedistill.report.sections.text_form import form_of, frame_of, other_marks
 
@@ -406,7 +406,7 @@ def test_what_declarations_come_to(keeps: tuple[str, ...], fields: tuple[bool, b
 
 def test_every_intervention_is_understood() -> None:
     assert kept_by("correct") == ALL
-    assert kept_by("own") == kept_by(None) == Kept()
+    assert kept_by("own") == kept_by(None) == Preserved()
     for name, intervention in REAL.items():
         assert (kept_by(name).length is None) <= (not any("length" in each for each in intervention.keeps))
 

@@ -14,7 +14,7 @@ from tracedistill.files import content_id
 from tracedistill.records import Problem, Trace
 from tracedistill.review.desk import Desk
 from tracedistill.review.rating import Rating, RatingPlan, Scale, make_rating
-from tracedistill.review.reading import Failed, Reading
+from tracedistill.review.reading import ErrorReading, Failed
 from tracedistill.review.server import application
 from tracedistill.review.store import ReviewStore
 from tracedistill.tasks import get_task
@@ -72,12 +72,14 @@ def small_rating() -> Rating:
     return make_rating(plan, {f"p{number}": problem(number) for number in range(4)}, traces)
 
 
-def small_reading() -> Reading:
+def small_reading() -> ErrorReading:
     items = tuple(
         Failed(f"arm/p{number}/0", f"p{number}", "arm", f"I think {HOSTILE}", trace(number), "is not 29")
         for number in (1, 2)
     )
-    return Reading(items, {f"p{number}": problem(number) for number in (1, 2)}, {"p1": "teacher", "p2": "undecided"})
+    return ErrorReading(
+        items, {f"p{number}": problem(number) for number in (1, 2)}, {"p1": "teacher", "p2": "undecided"}
+    )
 
 
 def fill(store: ReviewStore, traces: Sequence[Trace], *, hostile: bool = False, **options: Any) -> int:

@@ -94,7 +94,7 @@ def test_agreement_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_ratings_are_exported_and_summarised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from tracedistill.review.commands import Options, Reviewed, _rating
+    from tracedistill.review.commands import Options, ReviewTarget, _rating
 
     data_dir(tmp_path)
     for kind in ("one", "two"):
@@ -104,7 +104,7 @@ def test_ratings_are_exported_and_summarised(tmp_path: Path, capsys: pytest.Capt
     out = tmp_path / "ratings.csv"
     assert review(tmp_path, "--rate", str(plan), "--export", str(out)) == 2
     assert "nothing is rated yet" in capsys.readouterr().err
-    rating = _rating(Reviewed("gsm8k", store_of(tmp_path)), Options(rate=plan, data_dir=tmp_path / "data"))
+    rating = _rating(ReviewTarget("gsm8k", store_of(tmp_path)), Options(rate=plan, data_dir=tmp_path / "data"))
     with ReviewStore(store_of(tmp_path)) as store:
         for card in order_for(rating, 0):
             rate(store, rating, "ana", card, {"=clear": 4 if card.kind == "one" else 2}, 3.0)

@@ -23,7 +23,7 @@ from tracedistill import pipeline
 from tracedistill.files import read_jsonl
 from tracedistill.records import Example, Problem, Trace
 from tracedistill.review.desk import Desk
-from tracedistill.review.outcomes import Reviewed, reviewed_of, revision
+from tracedistill.review.outcomes import ReviewOutcome, reviewed_of, revision
 from tracedistill.review.server import application
 from tracedistill.tasks import Source, get_task
 from tracedistill.tasks.babi.grammar import class_step
@@ -155,7 +155,7 @@ def store_of(study: Path) -> Path:
     return study.parent / "run" / "review" / "review.sqlite"
 
 
-def stored(study: Path) -> dict[str, Reviewed]:
+def stored(study: Path) -> dict[str, ReviewOutcome]:
     """Problem id -> what its review comes to."""
     traces = read_jsonl(study.parent / "run" / "traces" / "noted.jsonl", Trace)
     known = {trace.trace_id: trace.problem_id for trace in traces}

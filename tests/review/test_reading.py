@@ -12,7 +12,7 @@ from tests.review.kit import HOST, Browser, filled, problem, small_reading, trac
 from tracedistill import pipeline
 from tracedistill.errors import InputError
 from tracedistill.review.agreement import cohen_kappa
-from tracedistill.review.reading import Failed, Reading, label, labels_of, load_reading, reading_agreement
+from tracedistill.review.reading import ErrorReading, Failed, label, labels_of, load_reading, reading_agreement
 from tracedistill.review.work import Conflict
 
 
@@ -60,7 +60,7 @@ def test_agreement_with_the_program(tmp_path: Path) -> None:
     program = ["teacher", "teacher", "student", "student", "both", "undecided", "solved"]
     reader = ["teacher", "student", "student", "student", "both", "neither", "teacher"]
     items = tuple(Failed(f"arm/p{n}/0", f"p{n}", "arm", "", None, "") for n in range(7))
-    reading = Reading(items, {}, {f"p{n}": said for n, said in enumerate(program)})
+    reading = ErrorReading(items, {}, {f"p{n}": said for n, said in enumerate(program)})
     with filled(tmp_path / "r.sqlite") as store:
         for item, said in zip(items, reader, strict=True):
             label(store, reading, "ana", item, said, 0, 1.0)
@@ -96,6 +96,6 @@ def test_the_failed_attempts_of_a_run(study_file: Callable[..., Path]) -> None:
 def test_an_attempt_stands_beside_plan_and_gold(tmp_path: Path) -> None:
     item = Failed("arm/p1/0", "p1", "arm", "I say 30", trace(1), "30 is not 29")
     with filled(tmp_path / "r.sqlite") as store:
-        page = Browser(store, reading=Reading((item,), {"p1": problem(1)})).open("/read")
+        page = Browser(store, reading=ErrorReading((item,), {"p1": problem(1)})).open("/read")
         for said in ("They pack 11 boxes", "They pack 11*3 = 34 pens.", "I say 30", "30 is not 29", "Answer: 29"):
             assert said in page

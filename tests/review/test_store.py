@@ -13,7 +13,7 @@ from tracedistill.review.queue import Filter, lines
 from tracedistill.review.store import ReviewStore
 from tracedistill.review.work import change, work_of
 from tracedistill.validation import Validation, validate
-from tracedistill.validation.judged import Judged
+from tracedistill.validation.judged import PlanJudgement
 from tracedistill.validation.leaks import LeakVerdict
 
 
@@ -52,7 +52,7 @@ def test_verdicts_become_reasons_to_read(tmp_path: Path) -> None:
     plain = Verdict("correct")
     step = StepVerdict(0, "calculation", "incorrect")
     leak = LeakVerdict("answer", True, (), "", "", ("answer",), ("answer",))
-    judged = Judged("j", "incorrect", "rule", disagree=True)
+    judged = PlanJudgement("j", "incorrect", "rule", disagree=True)
     cases = [
         (Validation("", "", True, "", plain, plain, False), ()),
         (Validation("", "", False, "no", plain, plain, False), ("validation failed",)),

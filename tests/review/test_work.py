@@ -11,7 +11,7 @@ from tests.review.kit import filled, trace
 from tracedistill.review.desk import Desk
 from tracedistill.review.outcomes import outcome_of, remaining, reviewed_of, revision
 from tracedistill.review.store import ReviewStore
-from tracedistill.review.work import TYPING_SECONDS, Conflict, Work, change, undo, work_of, works_of
+from tracedistill.review.work import TYPING_SECONDS, Conflict, TraceReview, change, undo, work_of, works_of
 
 GOOD = "They pack 11*3 = 33 pens."
 SECOND = "After the loss 33-4 = 29 pens are left."
@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> ReviewStore:
     return filled(tmp_path / "r.sqlite")
 
 
-def typed(desk: Desk, item: int, first: str, version: int | None = None) -> Work:
+def typed(desk: Desk, item: int, first: str, version: int | None = None) -> TraceReview:
     """The first line typed over."""
     work = work_of(desk.store, item, desk.reviewer)
     lines = [first, *desk.sheet(item).lines[1:]]
@@ -31,7 +31,7 @@ def typed(desk: Desk, item: int, first: str, version: int | None = None) -> Work
     return desk.type(item, text, 1.0)
 
 
-def decide(desk: Desk, item: int, how: str) -> Work:
+def decide(desk: Desk, item: int, how: str) -> TraceReview:
     sheet = desk.sheet(item)
     text = desk.text(item, sheet.work.version, sheet.lines, sheet.answer, sheet.work.comment)
     return getattr(desk, how)(item, text, 2.0)  # type: ignore[no-any-return]
@@ -183,25 +183,25 @@ def test_a_third_settles(store: ReviewStore) -> None:
     ("decisions", "expected"),
     [
         ({}, None),
-        ({"a": Work("approved", at=1), "b": Work("approved", at=2)}, "a"),
-        ({"a": Work("approved"), "b": Work("rejected")}, None),
-        ({"a": Work("approved"), "b": Work("open", ("x",))}, "a"),
-        ({"a": Work("edited", ("x",)), "b": Work("edited", ("y",))}, None),
-        ({"a": Work("edited", ("x",), at=2), "b": Work("edited", ("x",), at=1)}, "b"),
-        ({"a": Work("rejected", ("x",), at=1), "b": Work("rejected", at=2)}, "a"),
-        ({"a": Work("approved"), "b": Work("rejected"), "c": Work("rejected", settles=True)}, "c"),
+        ({"a": TraceReview("approved", at=1), "b": TraceReview("approved", at=2)}, "a"),
+        ({"a": TraceReview("approved"), "b": TraceReview("rejected")}, None),
+        ({"a": TraceReview("approved"), "b": TraceReview("open", ("x",))}, "a"),
+        ({"a": TraceReview("edited", ("x",)), "b": TraceReview("edited", ("y",))}, None),
+        ({"a": TraceReview("edited", ("x",), at=2), "b": TraceReview("edited", ("x",), at=1)}, "b"),
+        ({"a": TraceReview("rejected", ("x",), at=1), "b": TraceReview("rejected", at=2)}, "a"),
+        ({"a": TraceReview("approved"), "b": TraceReview("rejected"), "c": TraceReview("rejected", settles=True)}, "c"),
         (
             {
-                "a": Work("approved"),
-                "b": Work("rejected"),
-                "c": Work("rejected", settles=True, at=1),
-                "d": Work("approved", settles=True, at=2),
+                "a": TraceReview("approved"),
+                "b": TraceReview("rejected"),
+                "c": TraceReview("rejected", settles=True, at=1),
+                "d": TraceReview("approved", settles=True, at=2),
             },
             "d",
         ),
     ],
 )
-def test_what_decisions_come_to(decisions: dict[str, Work], expected: str | None) -> None:
+def test_what_decisions_come_to(decisions: dict[str, TraceReview], expected: str | None) -> None:
     found = outcome_of(decisions)
     assert (found and found[0]) == expected
 

@@ -26,7 +26,7 @@ from tracedistill.interventions import INTERVENTIONS, broken, intervene, measure
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Example, Message, Problem, Trace
 from tracedistill.review.drafts import edited_trace, lines_of
-from tracedistill.review.work import Work
+from tracedistill.review.work import TraceReview
 from tracedistill.tasks import get_task
 from tracedistill.tasks._base import Source
 from tracedistill.tasks._located import extents, lay_out, one_line
@@ -237,7 +237,7 @@ def test_a_reviewers_edit_changes_its_step_alone() -> None:
     lines = list(lines_of(before))
     place = next(place for place, line in enumerate(lines) if "12" in line)
     lines[place] = lines[place].replace("12", "twelve")
-    after = edited_trace(get_task("gsm8k"), before, replace(Work(), lines=tuple(lines)), "ann")
+    after = edited_trace(get_task("gsm8k"), before, replace(TraceReview(), lines=tuple(lines)), "ann")
     assert after.text == BULLETS.replace("= 12 pens", "= twelve pens")
 
 
@@ -248,7 +248,7 @@ def test_a_line_taken_out_or_added_keeps_the_others_as_they_are() -> None:
     assert lines == ("Count the boxes.", "Count the pens.", "Multiply.")
 
     def edited(*new: str) -> str:
-        return edited_trace(get_task("gsm8k"), before, replace(Work(), lines=new), "ann").text
+        return edited_trace(get_task("gsm8k"), before, replace(TraceReview(), lines=new), "ann").text
 
     assert edited(lines[0], lines[2]) == "Plan:\n\n1.  Count the  boxes.\n\n2.  Multiply."
     assert edited(*lines, "Check it.") == f"{text}\n\n4.  Check it."

@@ -18,8 +18,8 @@ from tracedistill.errors import InputError
 from tracedistill.recipes import Arm, StudentConfig, TrainingConfig
 from tracedistill.records import Example, Message
 from tracedistill.training.arm import train_arm
-from tracedistill.training.learning import Learning, weights_of
-from tracedistill.training.methods.judging import Judged
+from tracedistill.training.learning import LearningSpec, weights_of
+from tracedistill.training.methods.judging import JudgedCompletion
 from tracedistill.training.methods.sampling import draw_completions, first_accepted, nearest_failed
 from tracedistill.training.models import check_vocabulary
 from tracedistill.training.rounds import IMITATED, train_in_rounds
@@ -41,10 +41,10 @@ WEIGHTS = "adapter_model.safetensors"
 GRPO = Arm(tune="correct", method="grpo", num_generations=4, max_tokens=6)
 
 
-def even(ids: Sequence[str], texts: Sequence[str], ended: Sequence[bool]) -> list[Judged]:
+def even(ids: Sequence[str], texts: Sequence[str], ended: Sequence[bool]) -> list[JudgedCompletion]:
     """A judge that accepts texts with an even number of characters, and of every second problem alone."""
     assert len(ids) == len(texts) == len(ended)
-    return [Judged(float(len(text) % 2 == 0 and int(key[1:]) % 2 == 0), None, 1.0)
+    return [JudgedCompletion(float(len(text) % 2 == 0 and int(key[1:]) % 2 == 0), None, 1.0)
             for key, text in zip(ids, texts, strict=True)]  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("tiny"))
 
 
-def tune(folder: Path, output: Path, learning: Learning, train: Any = train_arm, **changes: Any) -> dict[str, Any]:
+def tune(folder: Path, output: Path, learning: LearningSpec, train: Any = train_arm, **changes: Any) -> dict[str, Any]:
     train(
         name=output.name, rows=ROWS, student=StudentConfig(str(folder), dtype="float32"),
         training=replace(SETTINGS, **changes), seed=0, output=output, learning=learning,
@@ -63,11 +63,11 @@ def tune(folder: Path, output: Path, learning: Learning, train: Any = train_arm,
 
 
 LEARNINGS = {
-    "grpo": Learning(GRPO, judge=even),
-    "grpo held to its start": Learning(replace(GRPO, beta=0.1), judge=even),
-    "on-policy": Learning(Arm(tune="none", method="on-policy", num_generations=2, max_tokens=6), shown=SHOWN),
-    "dpo": Learning(Arm(tune="correct", method="dpo", rejected="incorrect"), rejected=WRONG),
-    "dpo with its own failures": Learning(
+    "grpo": LearningSpec(GRPO, judge=even),
+    "grpo held to its start": LearningSpec(replace(GRPO, beta=0.1), judge=even),
+    "on-policy": LearningSpec(Arm(tune="none", method="on-policy", num_generations=2, max_tokens=6), shown=SHOWN),
+    "dpo": LearningSpec(Arm(tune="correct", method="dpo", rejected="incorrect"), rejected=WRONG),
+    "dpo with its own failures": LearningSpec(
         Arm(tune="correct", method="dpo", rejected="own", num_generations=2, max_tokens=6), judge=even
     ),
 }
@@ -89,7 +89,7 @@ def test_every_method_leaves_an_adapter_with_what_it_cost(name: str, folder: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["grpo held to its start", "on-policy", "dpo"])
 def test_a_training_that_starts_from_an_adapter_is_held_against_it(name: str, folder: Path, tmp_path: Path) -> None:
-    tune(folder, tmp_path / "first", Learning(Arm()), learning_rate=5e-2)
+    tune(folder, tmp_path / "first", LearningSpec(Arm()), learning_rate=5e-2)
     start = tmp_path / "first"
     facts = tune(folder, tmp_path / "second", replace(LEARNINGS[name], start=start), learning_rate=1e-7, max_steps=1)
     before, after = (load_file(tmp_path / each / WEIGHTS) for each in ("first", "second"))
@@ -128,11 +128,11 @@ def test_a_curve_has_a_point_before_the_first_step_and_behind_the_last(folder: P
 # ---- rounds
 
 
-def accepting(ids: Sequence[str], texts: Sequence[str], ended: Sequence[bool]) -> list[Judged]:
-    return [Judged(float(key in ("p1", "p2")), 1.0, 1.0) for key in ids]
+def accepting(ids: Sequence[str], texts: Sequence[str], ended: Sequence[bool]) -> list[JudgedCompletion]:
+    return [JudgedCompletion(float(key in ("p1", "p2")), 1.0, 1.0) for key in ids]
 
 
-IMITATION = Learning(Arm(tune="correct", method="self-imitation", num_generations=2, max_tokens=5, rounds=2))
+IMITATION = LearningSpec(Arm(tune="correct", method="self-imitation", num_generations=2, max_tokens=5, rounds=2))
 
 
 def test_a_student_imitates_what_the_judges_accept(folder: Path, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_student_imitates_what_the_judges_accept(folder: Path, tmp_path: Path)
 
 
 def test_nothing_accepted_is_told_with_a_way_out(folder: Path, tmp_path: Path) -> None:
-    nothing = Learning(replace(IMITATION.arm, reward="both"), judge=even)
+    nothing = LearningSpec(replace(IMITATION.arm, reward="both"), judge=even)
     with pytest.raises(InputError, match="accept none of the 16 completions drawn"):
         tune(folder, tmp_path / "arm", nothing, train_in_rounds)
 
@@ -191,8 +191,8 @@ class Counting:
 def drawn(file: Path, writer: Counting) -> list[Any]:
     prompts = {f"p{n}": [n] for n in range(50)}
 
-    def judge(ids: Sequence[str], completions: Sequence[list[int]]) -> list[Judged]:
-        return [Judged(float(each[0] % 2), None, 1.0) for each in completions]
+    def judge(ids: Sequence[str], completions: Sequence[list[int]]) -> list[JudgedCompletion]:
+        return [JudgedCompletion(float(each[0] % 2), None, 1.0) for each in completions]
 
     return draw_completions(lambda: writer, prompts, 3, 7, judge, lambda tokens: str(len(tokens)), file, is_main=True)  # type: ignore[arg-type, return-value]
 

@@ -14,12 +14,12 @@ from tests.training import tiny
 from tracedistill.training import TrainingSetup
 from tracedistill.training.batching import epoch_order
 from tracedistill.training.methods.grpo import Reward, group_trainer, tallied
-from tracedistill.training.methods.judging import Judged
+from tracedistill.training.methods.judging import JudgedCompletion
 from tracedistill.training.methods.on_policy import OnPolicyTrainer, on_policy_trainer
 from tracedistill.training.methods.order import ProblemSampler
-from tracedistill.training.methods.pairs import Pair, pair_trainer
-from tracedistill.training.methods.rollouts import Drawing
-from tracedistill.training.methods.writing import Writer
+from tracedistill.training.methods.pairs import PreferencePair, pair_trainer
+from tracedistill.training.methods.rollouts import RolloutSettings
+from tracedistill.training.methods.writing import CompletionWriter
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -27,7 +27,7 @@ pytestmark = [
 ]
 PROMPTS = {f"p{n}": [5 + n, 7, 9] for n in range(6)}
 LONGER = {key: [40, 41, 42, *tokens] for key, tokens in PROMPTS.items()}
-DRAWING = Drawing(8, 3)
+DRAWING = RolloutSettings(8, 3)
 LUCKY = range(10, 30)
 """First tokens that the toy's judge calls right: a fifth of the vocabulary."""
 
@@ -36,11 +36,13 @@ def settings(place: Path, **changes: Any) -> TrainingSetup:
     return tiny.settings(place, **{"learning_rate": 2e-2, "max_steps": 4, **changes})
 
 
-def lucky(_ids: Sequence[str], completions: Sequence[list[int]]) -> list[Judged]:
-    return [Judged(float(each[0] in LUCKY), float(len(each) == 2), 1.0) for each in completions]
+def lucky(_ids: Sequence[str], completions: Sequence[list[int]]) -> list[JudgedCompletion]:
+    return [JudgedCompletion(float(each[0] in LUCKY), float(len(each) == 2), 1.0) for each in completions]
 
 
-def group(place: Path, weights: dict[str, float], drawing: Drawing = DRAWING, model: Any = None, **changes: Any) -> Any:
+def group(
+    place: Path, weights: dict[str, float], drawing: RolloutSettings = DRAWING, model: Any = None, **changes: Any
+) -> Any:
     return group_trainer(
         model or tiny.model(), tiny.tokenizer(), PROMPTS, Reward(lucky, weights), settings(place, **changes), drawing,
         beta=0.0, epsilon=0.2, peft_config=tiny.lora(),
@@ -50,7 +52,7 @@ def group(place: Path, weights: dict[str, float], drawing: Drawing = DRAWING, mo
 def distilled(place: Path, shown: dict[str, list[int]] = LONGER, beta: float = 1.0, **changes: Any) -> OnPolicyTrainer:
     teacher = changes.pop("teacher", None)
     return on_policy_trainer(
-        tiny.model(), tiny.tokenizer(), PROMPTS, shown, settings(place, **changes), Drawing(2, 5),
+        tiny.model(), tiny.tokenizer(), PROMPTS, shown, settings(place, **changes), RolloutSettings(2, 5),
         beta=beta, teacher=teacher, peft_config=tiny.lora(),
     )  # fmt: skip
 
@@ -95,7 +97,7 @@ def tiny_lengths(count: int) -> Any:
 
 
 def test_a_completion_depends_on_its_own_seed_and_on_no_neighbour() -> None:
-    writer = Writer(tiny.model().eval(), tiny.tokenizer(), 6)
+    writer = CompletionWriter(tiny.model().eval(), tiny.tokenizer(), 6)
     prompts = [[5, 7, 9], [6, 7, 9, 11, 13], [8, 9]]
     seeds = [(3, 0), (3, 1), (3, 2)]
     together = writer.write(prompts, seeds)
@@ -106,7 +108,7 @@ def test_a_completion_depends_on_its_own_seed_and_on_no_neighbour() -> None:
 
 def test_writing_leaves_the_model_in_training() -> None:
     model = tiny.model().train()
-    Writer(model, tiny.tokenizer(), 2).write([[5]], [(0, 0)])
+    CompletionWriter(model, tiny.tokenizer(), 2).write([[5]], [(0, 0)])
     assert model.training
 
 
@@ -120,7 +122,7 @@ def test_grpo_reaches_the_optimum_of_a_toy(tmp_path: Path) -> None:
         # behind the last norm the tiny head cannot tell one token from the rest by more than a factor of some hundred
         model.get_output_embeddings().weight.mul_(3)
     trainer = group(
-        tmp_path, {"answer": 1.0}, Drawing(16, 1), model, max_steps=40, learning_rate=2e-2, scheduler="constant"
+        tmp_path, {"answer": 1.0}, RolloutSettings(16, 1), model, max_steps=40, learning_rate=2e-2, scheduler="constant"
     )
     trainer.train()
     rewards = entries(trainer, "reward")
@@ -163,7 +165,7 @@ def test_micro_batches_change_nothing(tmp_path: Path) -> None:
 
 
 def test_completions_are_used_for_several_updates(tmp_path: Path) -> None:
-    trainer = group(tmp_path, {"answer": 1.0}, Drawing(8, 3, num_iterations=2), max_steps=2)
+    trainer = group(tmp_path, {"answer": 1.0}, RolloutSettings(8, 3, num_iterations=2), max_steps=2)
     trainer.train()
     assert trainer.state.global_step == 4
     assert sum(entries(trainer, "drawn_tokens")) > 0
@@ -171,7 +173,12 @@ def test_completions_are_used_for_several_updates(tmp_path: Path) -> None:
 
 
 def test_the_cells_of_answers_and_traces() -> None:
-    judged = [Judged(1, 1, 1, True), Judged(1, 0, 1), Judged(0, 1, 1), Judged(1, None, 0)]
+    judged = [
+        JudgedCompletion(1, 1, 1, True),
+        JudgedCompletion(1, 0, 1),
+        JudgedCompletion(0, 1, 1),
+        JudgedCompletion(1, None, 0),
+    ]
     assert tallied(judged) == {
         "both": 0.25, "answer_alone": 0.5, "trace_alone": 0.25, "neither": 0.0, "copied": 0.25,
     }  # fmt: skip
@@ -270,8 +277,8 @@ def test_the_teacher_stays_what_the_student_was(tmp_path: Path) -> None:
 # ---- dpo
 
 
-def pairs() -> list[Pair]:
-    return [Pair(tokens, [20 + n, 1], [50 + n, 51, 1]) for n, tokens in enumerate(PROMPTS.values())]
+def pairs() -> list[PreferencePair]:
+    return [PreferencePair(tokens, [20 + n, 1], [50 + n, 51, 1]) for n, tokens in enumerate(PROMPTS.values())]
 
 
 def test_dpo_widens_the_margin(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tracedistill.shown import say
 from tracedistill.waiting import waiting
 
 if TYPE_CHECKING:
-    from tracedistill.tools.doctor.findings import Finding
+    from tracedistill.tools.doctor.findings import CheckResult
 
 
 EXAMPLES = (
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-def _say(findings: Iterator[Finding]) -> int:
+def _say(findings: Iterator[CheckResult]) -> int:
     """Print them as they come; how many are bad."""
     bad = 0
     for found in findings:

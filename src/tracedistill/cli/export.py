@@ -56,7 +56,7 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand; return its exit code."""
     from tracedistill.pipeline.launched import quiet_libraries
-    from tracedistill.tools.export.model import Choice, export_model
+    from tracedistill.tools.export.model import ExportChoice, export_model
     from tracedistill.tools.open_study import open_study
 
     check_push(args)
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     opened = open_study(args.study, args.overrides)
     quiet_libraries()
     with waiting(f"writing {args.out}"):
-        made = export_model(opened, Choice(args.arm, args.seed, args.merge, args.force, args.sample), args.out)
+        made = export_model(opened, ExportChoice(args.arm, args.seed, args.merge, args.force, args.sample), args.out)
     if made.parity is not None:
         found = made.parity
         say(

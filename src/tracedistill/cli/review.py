@@ -54,7 +54,7 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand; return its exit code."""
-    from tracedistill.review.commands import Options, Reviewed, review
+    from tracedistill.review.commands import Options, ReviewTarget, review
 
     for name in ("port", "sample", "seed", "read"):
         if (getattr(args, name) or 0) < 0:
@@ -76,11 +76,11 @@ def run(args: argparse.Namespace) -> int:
         seed = study.seed if args.seed is None else args.seed
         if not teacher and len(study.review.teachers) == 1:
             (teacher,) = study.review.teachers
-        what = Reviewed(study.task.name, store, folder, teachers, keep=rule.keep, leaks=rule.leaks)
+        what = ReviewTarget(study.task.name, store, folder, teachers, keep=rule.keep, leaks=rule.leaks)
     elif args.task is None or args.overrides:
         raise InputError("a file of traces needs --task NAME and takes no key=value; a study's file ends in .yaml")
     else:
-        what = Reviewed(args.task, target.with_name(f"{target.name}.review.sqlite"), file=target)
+        what = ReviewTarget(args.task, target.with_name(f"{target.name}.review.sqlite"), file=target)
     options = Options(
         reviewer=args.reviewer, port=args.port, browser=not args.no_browser, sample=sample, seed=seed,
         teacher=teacher, out=args.export, sheet=args.sheet, agreement=args.agreement, rate=args.rate,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tracedistill.compute.jobs import Job
-from tracedistill.compute.worker import Answer, Opened, result_of
+from tracedistill.compute.worker import Answer, OpenJob, result_of
 from tracedistill.errors import InputError
 
 In = TypeVar("In")
@@ -29,7 +29,7 @@ PATIENCE = 10.0
 AHEAD = 4
 """Tasks in flight or ready for each core of the cluster: what bounds memory."""
 
-_opened = Opened()
+_opened = OpenJob()
 
 
 class RayCluster:

@@ -18,7 +18,7 @@ Answer = tuple[Literal["done", "refused", "failed"], Any]
 """(`done`, result), (`refused`, the message of an InputError) or (`failed`, traceback)."""
 
 
-class Opened:
+class OpenJob:
     """The job that this process has open; another one takes its place."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ def result_of(answer: Answer) -> Any:
 
 def serve(connection: Connection) -> None:
     """Answer items until the socket ends."""
-    opened, packed = Opened(), b""
+    opened, packed = OpenJob(), b""
     with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):  # whom we work for has ended
         while True:
             kind, content = connection.recv()

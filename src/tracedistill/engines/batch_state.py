@@ -46,7 +46,7 @@ class Submitted:
 
 
 @dataclass
-class State:
+class BatchState:
     """What the state file holds."""
 
     open: list[Submitted] = field(default_factory=list)
@@ -62,13 +62,13 @@ class State:
         return sum((batch.worst for batch in self.open), NOTHING)
 
 
-def load_state(path: Path) -> State:
+def load_state(path: Path) -> BatchState:
     """Read the state file; none: nothing is under way. InputError for what is no state file."""
     if not path.exists():
-        return State()
+        return BatchState()
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return State([Submitted(**batch) for batch in raw["open"]], dict(raw["rounds"]), dict(raw.get("paid", {})))
+        return BatchState([Submitted(**batch) for batch in raw["open"]], dict(raw["rounds"]), dict(raw.get("paid", {})))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: not a batch state file ({error}). Restore it; if you delete it, batches still running on the "
@@ -76,7 +76,7 @@ def load_state(path: Path) -> State:
         ) from error
 
 
-def save_state(path: Path, state: State) -> None:
+def save_state(path: Path, state: BatchState) -> None:
     """Write the state file, whole or not at all."""
     beside = path.with_name(path.name + ".new")
     try:

@@ -103,7 +103,7 @@ def check_budget(budget: Budget, prices: Prices) -> None:
         raise InputError("budget.usd: the teacher has no prices; add them to the recipe, or limit tokens or calls")
 
 
-class Meter:
+class SpendMeter:
     """One run's side of the ledger: what its calls came to, and what those in flight may come to.
 
     A server that writes more than `max_tokens` (hidden thinking), or reads more than the prompt, is reckoned with from

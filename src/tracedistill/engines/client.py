@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from tracedistill.engines import Engine, Generation, Request
-from tracedistill.engines.budget import Budget, BudgetReachedError, Meter, Prices, check_budget, worst_case
+from tracedistill.engines.budget import Budget, BudgetReachedError, Prices, SpendMeter, check_budget, worst_case
 from tracedistill.engines.cache import GenerationCache, content_key
 from tracedistill.engines.calls import CallEngine, LastingEngine, Outcome, entry_of, generation_of
 from tracedistill.engines.ledger import Balance, Spending
 from tracedistill.engines.progress import Statistics
 from tracedistill.engines.pump import Pump
-from tracedistill.engines.retrying import Row
+from tracedistill.engines.retrying import PendingRequest
 from tracedistill.engines.usage import Used
 
 _LOOKUP = 64  # requests looked up in the cache at a time
@@ -72,7 +72,7 @@ def generate(
         {"length"} if retry_cut_off else ()
     )
     check_budget(budget, prices)  # one that cannot be kept is refused before anything is opened
-    run = _Run(iter(requests), engine, cache, budget, prices, on_progress, Statistics(total), rebuy, buyer)
+    run = _Session(iter(requests), engine, cache, budget, prices, on_progress, Statistics(total), rebuy, buyer)
     if pacing_engine is not None:
         return run.calls(pacing_engine, loop_factory)
     return run.batches(int(getattr(engine, "chunk", chunk)))
@@ -92,7 +92,7 @@ def request_key(engine_name: str, request: Request) -> bytes:
 
 
 @dataclass
-class _Run:
+class _Session:
     """One call of `generate`, in the caller's thread."""
 
     requests: Iterator[Request]
@@ -117,7 +117,7 @@ class _Run:
         """Make many calls at a time, in another thread, and yield their generations."""
         with self._open_cache() as cache:
             name = cache.record_engine(engine.describe())
-            meter = Meter(self.budget, self.prices, cache.overrun(name))
+            meter = SpendMeter(self.budget, self.prices, cache.overrun(name))
             pump = Pump(
                 engine, cache, meter, self.statistics, rebuy=self.rebuy, buyer=self.buyer, loop_factory=loop_factory
             )
@@ -148,7 +148,7 @@ class _Run:
                 # Small helpings while calls are in flight: meanwhile their loop waits for the interpreter.
                 some, hits, misses = self._pull(cache, name, _HELPING if self.followers else _LOOKUP)
                 more = some
-                pump.submit([Row(key, request, engine.worst_case(request)) for key, request in misses])
+                pump.submit([PendingRequest(key, request, engine.worst_case(request)) for key, request in misses])
                 if not more:
                     pump.finish()
                 yield from hits
@@ -157,7 +157,7 @@ class _Run:
                     break
             if not more and not self.followers:
                 break
-            results: list[tuple[Row, Generation]] | None
+            results: list[tuple[PendingRequest, Generation]] | None
             try:
                 results = pump.results.get(timeout=_TICK)
             except queue.Empty:
@@ -173,7 +173,7 @@ class _Run:
             name = cache.record_engine(self.engine.describe())
             lasting = self.engine if isinstance(self.engine, LastingEngine) else None
             holder = "" if lasting is None else lasting.holder
-            meter = Meter(self.budget, self.prices, cache.overrun(name), holder)
+            meter = SpendMeter(self.budget, self.prices, cache.overrun(name), holder)
             if lasting is not None:
                 meter.resume(lasting.under_way())
             waiting: list[tuple[bytes, Request]] = []
@@ -194,7 +194,7 @@ class _Run:
         self,
         cache: GenerationCache,
         name: str,
-        meter: Meter,
+        meter: SpendMeter,
         lasting: LastingEngine | None,
         some: list[tuple[bytes, Request]],
     ) -> Generator[Generation, None, list[tuple[bytes, Request]]]:
@@ -257,7 +257,7 @@ class _Run:
             yield Outcome(Generation(request_id, "", "error", error=cause))
 
     def _granted(
-        self, cache: GenerationCache, meter: Meter, stakes: dict[bytes, Spending], *, needed: bool
+        self, cache: GenerationCache, meter: SpendMeter, stakes: dict[bytes, Spending], *, needed: bool
     ) -> frozenset[bytes]:
         """Return the calls of a chunk that the budget allows. If one is `needed`, wait for other runs' calls."""
         while True:
@@ -317,7 +317,7 @@ class _Run:
             self.reported = now
             self.on_progress(self.statistics)
 
-    def _close(self, cache: GenerationCache, meter: Meter) -> None:
+    def _close(self, cache: GenerationCache, meter: SpendMeter) -> None:
         """Save what is not booked yet, and forget an account that was for this run alone."""
         booking = meter.booking()
         if booking is not None:

@@ -17,7 +17,7 @@ SLOW = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class DtypeChoice:
     """What `dtype: auto` comes to on this machine."""
 
     dtype: Dtype
@@ -26,7 +26,7 @@ class Choice:
     """In one line, for a person."""
 
 
-def choose() -> Choice:
+def choose() -> DtypeChoice:
     """Choose the dtype in which this machine trains and generates fastest.
 
     A GPU of NVIDIA or AMD: bfloat16 if it multiplies in it, by its own word. Any other accelerator (Apple's MPS, say):
@@ -38,18 +38,18 @@ def choose() -> Choice:
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         if torch.cuda.is_bf16_supported(including_emulation=False):
-            return Choice("bfloat16", f"bfloat16: {name} supports it")
-        return Choice("float32", f"float32: {name} does not support bfloat16")
+            return DtypeChoice("bfloat16", f"bfloat16: {name} supports it")
+        return DtypeChoice("float32", f"float32: {name} does not support bfloat16")
     if torch.accelerator.is_available():
         kind = torch.accelerator.current_accelerator()
-        return Choice("float32", f"float32: bfloat16 was not tested on accelerators of kind {kind}")
+        return DtypeChoice("float32", f"float32: bfloat16 was not tested on accelerators of kind {kind}")
     found = measured()
     if found.trouble:
-        return Choice("float32", f"float32: its speed beside bfloat16's could not be measured ({found.trouble})")
+        return DtypeChoice("float32", f"float32: its speed beside bfloat16's could not be measured ({found.trouble})")
     factor = found.factor("bfloat16", "float32")
     if factor > NEAR:
-        return Choice("bfloat16", f"bfloat16: {factor:.1f} times float32 here")
-    return Choice("float32", f"float32: {1 / factor:.1f} times bfloat16 here")
+        return DtypeChoice("bfloat16", f"bfloat16: {factor:.1f} times float32 here")
+    return DtypeChoice("float32", f"float32: {1 / factor:.1f} times bfloat16 here")
 
 
 def settled(student: StudentConfig) -> StudentConfig:

@@ -36,7 +36,7 @@ NARROWED = ("sliding_window", "attention_chunk_size")
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class LayoutTrial:
     """The layout that a model takes."""
 
     layout: Layout
@@ -45,7 +45,7 @@ class Tried:
     """Why it is not the quickest of all; empty where it is."""
 
 
-def try_layouts(model: Any, tokenizer: Any, name: str) -> Tried:
+def try_layouts(model: Any, tokenizer: Any, name: str) -> LayoutTrial:
     """Find the quickest layout in which every row is what it is alone.
 
     Computed in float32 where the memory allows it, the model's own numbers otherwise. Raises InputError for a model
@@ -87,12 +87,12 @@ def try_layouts(model: Any, tokenizer: Any, name: str) -> Tried:
                 continue
             drift = _drift(together, alone) / spread
             if drift <= (TOLERANCE if exact else HALF_TOLERANCE):
-                return Tried(layout, "; ".join(notes))
+                return LayoutTrial(layout, "; ".join(notes))
             notes.append(
                 f"{layout}: changes logits by {drift:.2g} standard deviations "
                 f"(allowed: {TOLERANCE if exact else HALF_TOLERANCE:g})"
             )
-    return Tried("equal lengths", "; ".join(notes))
+    return LayoutTrial("equal lengths", "; ".join(notes))
 
 
 def _together(

@@ -21,12 +21,12 @@ from tracedistill.chat.rendering import prompt_ids, read_completion, template_ha
 from tracedistill.engines import Finish, Generation, Request
 from tracedistill.engines.adapters import BaseModel, attach, load_base
 from tracedistill.engines.decoding import Draw, decode, end_ids
-from tracedistill.engines.layouts import Tried, try_layouts
+from tracedistill.engines.layouts import LayoutTrial, try_layouts
 from tracedistill.engines.packing import pack, unpack
 from tracedistill.engines.stepping import Batch, Prefix, read_prefix
 from tracedistill.errors import InputError
 
-__all__ = ["LocalEngine", "Reading", "Written", "attach", "load_base"]
+__all__ = ["LocalEngine", "TokenScores", "WrittenTokens", "attach", "load_base"]
 
 MIN_SAVED = 64
 """Prompt tokens that a shared prefix must save over a plan before it is computed apart: below, it costs more."""
@@ -35,7 +35,7 @@ MAX_LOGITS = 1 << 27
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenTokens:
     """What the model wrote behind one prompt, in tokens."""
 
     tokens: list[int]
@@ -47,7 +47,7 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TokenScores:
     """What the model thinks of given tokens behind one prompt, at every place given the tokens before it."""
 
     choices: list[int]
@@ -59,7 +59,7 @@ class Reading:
 class LocalEngine:
     """One model on this machine's device."""
 
-    def __init__(self, base: BaseModel, tokenizer: Any, description: dict[str, Any], tried: Tried) -> None:
+    def __init__(self, base: BaseModel, tokenizer: Any, description: dict[str, Any], tried: LayoutTrial) -> None:
         self.base = base
         self.tokenizer = tokenizer
         self.tried = tried
@@ -162,14 +162,14 @@ class LocalEngine:
             text = self.text(request, row)
             yield Generation(request.request_id, text, row.finish, row.tokens_in, len(row.tokens), seconds)
 
-    def write(self, requests: Sequence[Request], begun: Sequence[Sequence[int]] | None = None) -> list[Written]:
+    def write(self, requests: Sequence[Request], begun: Sequence[Sequence[int]] | None = None) -> list[WrittenTokens]:
         """Generate one batch in tokens, in the requests' order. `begun`: token ids already generated per request.
 
         Generation continues after them.
         """
         starts = [list(tokens) for tokens in begun] if begun is not None else [[] for _ in requests]
         prompts = [self._prompt(request) for request in requests]
-        rows: list[Written] = []
+        rows: list[WrittenTokens] = []
         open_rows = []
         for place, (request, prompt, start) in enumerate(zip(requests, prompts, starts, strict=True)):
             finish: Finish = "length"
@@ -179,7 +179,7 @@ class LocalEngine:
                 finish = "stop"
             elif len(start) < request.sampling.max_tokens:
                 open_rows.append(place)
-            rows.append(Written([] if finish == "too-long" else start, finish, len(prompt)))
+            rows.append(WrittenTokens([] if finish == "too-long" else start, finish, len(prompt)))
         for group in self._groups(open_rows, [len(prompts[place]) + len(starts[place]) for place in open_rows]):
             with torch.inference_mode():
                 made = self._decode(
@@ -188,7 +188,7 @@ class LocalEngine:
                     [starts[place] for place in group],
                 )
             for place, (tokens, finish) in zip(group, made, strict=True):
-                rows[place] = Written(tokens, finish, len(prompts[place]))
+                rows[place] = WrittenTokens(tokens, finish, len(prompts[place]))
         return rows
 
     def _groups(self, rows: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
@@ -200,7 +200,7 @@ class LocalEngine:
             alike.setdefault(length, []).append(row)
         return list(alike.values())
 
-    def text(self, request: Request, row: Written) -> str:
+    def text(self, request: Request, row: WrittenTokens) -> str:
         """Decode what was generated: no special tokens, nothing from a stop string on."""
         style = self.description.get("format", "plain")
         text = read_completion(self.tokenizer, row.tokens, style, begun=bool(request.prefill))
@@ -208,7 +208,7 @@ class LocalEngine:
             text = text.split(stop, 1)[0]
         return text
 
-    def read(self, requests: Sequence[Request], rows: Sequence[Written]) -> list[Reading]:
+    def read(self, requests: Sequence[Request], rows: Sequence[WrittenTokens]) -> list[TokenScores]:
         """Return what the current model would greedily generate at each place of these rows.
 
         One forward pass over prompts and rows together, or a few where the logits would be too large.
@@ -216,15 +216,15 @@ class LocalEngine:
         longest = max((len(row.tokens) for row in rows), default=0)
         vocabulary = self.model.config.get_text_config().vocab_size
         size = max(1, MAX_LOGITS // (vocabulary * max(1, longest)))
-        out: list[Reading] = []
+        out: list[TokenScores] = []
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
             with torch.inference_mode():
                 out += self._read([self._prompt(request) for request in requests[part]], rows[part])
         return out
 
-    def _read(self, prompts: list[list[int]], rows: Sequence[Written]) -> list[Reading]:
-        out = [Reading([], []) for _ in rows]
+    def _read(self, prompts: list[list[int]], rows: Sequence[WrittenTokens]) -> list[TokenScores]:
+        out = [TokenScores([], []) for _ in rows]
         asked = [place for place, row in enumerate(rows) if row.tokens]
         texts = {place: prompts[place] + rows[place].tokens[:-1] for place in asked}
         for group in self._groups(asked, [len(texts[place]) for place in asked]):
@@ -234,7 +234,7 @@ class LocalEngine:
                 tokens = torch.tensor(rows[place].tokens, device=self.device)
                 own = lines[-len(tokens) :]  # all rows end at the right edge
                 given = own.float().log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
-                out[place] = Reading(own.argmax(-1).tolist(), given.tolist())
+                out[place] = TokenScores(own.argmax(-1).tolist(), given.tolist())
         return out
 
     def _prompt(self, request: Request) -> list[int]:

@@ -15,7 +15,7 @@ from tracedistill.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tracedistill.engines.local import LocalEngine, Written
+    from tracedistill.engines.local import LocalEngine, WrittenTokens
 
 Judge = Callable[[str, str], str]
 """(request id, text) -> verdict."""
@@ -85,7 +85,7 @@ def parity(
         for one, other in zip(merged, engine.read(*sample), strict=True)
         for a, b in zip(one.log_probabilities, other.log_probabilities, strict=True)
     ]
-    changed: list[tuple[Request, Written, list[int]]] = []
+    changed: list[tuple[Request, WrittenTokens, list[int]]] = []
     for batch, rows in zip(batches, written, strict=True):
         for request, row, reading in zip(batch, rows, engine.read(batch, rows), strict=True):
             pairs = zip(row.tokens, reading.choices, strict=True)

@@ -20,13 +20,13 @@ from dataclasses import replace
 from typing import cast
 
 from tracedistill.engines import Generation
-from tracedistill.engines.budget import Meter
+from tracedistill.engines.budget import SpendMeter
 from tracedistill.engines.cache import Claims, GenerationCache
 from tracedistill.engines.calls import CallEngine, Outcome, StopRunError, entry_of, generation_of
 from tracedistill.engines.ledger import LEASE
 from tracedistill.engines.limits import Concurrency, Pace
 from tracedistill.engines.progress import Statistics
-from tracedistill.engines.retrying import Retries, Row, later_than_patience
+from tracedistill.engines.retrying import PendingRequest, Retries, later_than_patience
 
 _BUSY_POLL = 0.3  # seconds between looks at an answer that another process is buying
 HELD = f"another run is requesting the same answers (a run that was killed elsewhere times out after {LEASE:.0f} s)"
@@ -43,14 +43,14 @@ class Pump:
         self,
         engine: CallEngine,
         cache: GenerationCache,
-        meter: Meter,
+        meter: SpendMeter,
         statistics: Statistics,
         *,
         rebuy: frozenset[str] = frozenset(),
         buyer: str = "",
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     ) -> None:
-        self.results: queue.SimpleQueue[list[tuple[Row, Generation]] | None] = queue.SimpleQueue()
+        self.results: queue.SimpleQueue[list[tuple[PendingRequest, Generation]] | None] = queue.SimpleQueue()
         self.error: BaseException | None = None
         self._engine, self._cache, self._meter, self._statistics = engine, cache, meter, statistics
         self._rebuy, self._buyer = rebuy, buyer
@@ -60,10 +60,10 @@ class Pump:
         self._pacing = pacing
         self._concurrency = Concurrency(pacing.start, pacing.concurrency)
         self._pace = Pace(pacing.requests_per_minute, pacing.tokens_per_minute)
-        self._inbox: deque[Row] = deque()
-        self._later: list[tuple[float, int, Row]] = []
+        self._inbox: deque[PendingRequest] = deque()
+        self._later: list[tuple[float, int, PendingRequest]] = []
         self._order = itertools.count()
-        self._completed: list[tuple[Row, Outcome]] = []
+        self._completed: list[tuple[PendingRequest, Outcome]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._no_more = self._stopping = False
         self._retries = Retries(pacing, self._concurrency, self._pace, statistics, self._put_off, self._halt)
@@ -78,7 +78,7 @@ class Pump:
         self._thread = threading.Thread(target=self._work, name="tracedistill-calls", daemon=True)
         self._thread.start()
 
-    def submit(self, rows: Iterable[Row]) -> None:
+    def submit(self, rows: Iterable[PendingRequest]) -> None:
         """Add rows to be bought."""
         self._inbox.extend(rows)
         self._signal()
@@ -143,7 +143,7 @@ class Pump:
     def _step(self) -> None:
         """Take finished rows, choose new ones, commit both, then hand back and start."""
         now = self._loop.time()
-        stored: list[tuple[Row, Generation]] = []
+        stored: list[tuple[PendingRequest, Generation]] = []
         completed, self._completed = self._completed, []
         in_flight = len(self._tasks)
         for row, outcome in completed:
@@ -177,9 +177,11 @@ class Pump:
         figures.usd, figures.unreported_usd = self._meter.spent.usd, self._meter.unreported_usd
         figures.concurrency, figures.in_flight = self._concurrency.limit, len(self._tasks)
 
-    def _start(self, wanted: Mapping[bytes, Row], claims: Claims, now: float) -> list[tuple[Row, Generation]]:
+    def _start(
+        self, wanted: Mapping[bytes, PendingRequest], claims: Claims, now: float
+    ) -> list[tuple[PendingRequest, Generation]]:
         """Send what was granted; what somebody else has bought comes back, the rest waits."""
-        found: list[tuple[Row, Generation]] = []
+        found: list[tuple[PendingRequest, Generation]] = []
         for key, row in wanted.items():
             if key in claims.granted:
                 row.claimed, row.sent = True, now
@@ -209,9 +211,9 @@ class Pump:
         self._pulse = self._loop.call_later(LEASE / 3, self._beat)
         self._turn.set()
 
-    def _choose(self, now: float) -> list[Row]:
+    def _choose(self, now: float) -> list[PendingRequest]:
         """Choose the rows to start now, within concurrency, pace and budget, and set the timer for the waiting ones."""
-        chosen: list[Row] = []
+        chosen: list[PendingRequest] = []
         wake: float | None = None
         held = HELD if now < self._held_until else ""
         self._statistics.waiting = "budget" if now < self._broke_until else self._retries.trouble or held
@@ -259,7 +261,7 @@ class Pump:
         self._timer = None  # loops may ring a clock tick early; the turn that follows then sets it anew
         self._turn.set()
 
-    async def _call(self, row: Row) -> None:
+    async def _call(self, row: PendingRequest) -> None:
         try:
             outcome = await self._engine.attempt(row.request)
         except asyncio.CancelledError:  # a second Ctrl-C: nobody knows whether it was billed
@@ -272,7 +274,9 @@ class Pump:
         self._completed.append((row, outcome))
         self._turn.set()
 
-    def _judge(self, row: Row, outcome: Outcome, in_flight: int, now: float) -> list[tuple[Row, Generation]]:
+    def _judge(
+        self, row: PendingRequest, outcome: Outcome, in_flight: int, now: float
+    ) -> list[tuple[PendingRequest, Generation]]:
         """Settle one outcome: what is to be kept now, which is nothing if the row goes back or the run ends."""
         row.paid += self._meter.settle(row.stake, row.worst, outcome.billed, outcome.used)
         if outcome.used is not None:
@@ -281,11 +285,11 @@ class Pump:
             self._pace.told(outcome.headers, in_flight, now, time.time())
         return self._retries.judge(row, outcome, now, stopping=self._stopping)
 
-    def _paid(self, kept: Iterable[tuple[Row, Generation]]) -> list[tuple[Row, Generation]]:
+    def _paid(self, kept: Iterable[tuple[PendingRequest, Generation]]) -> list[tuple[PendingRequest, Generation]]:
         """Attach charge and buyer to the generations."""
         return [(row, replace(generation, usd=row.paid.usd, buyer=self._buyer)) for row, generation in kept]
 
-    def _put_off(self, row: Row, until: float) -> None:
+    def _put_off(self, row: PendingRequest, until: float) -> None:
         heapq.heappush(self._later, (until, next(self._order), row))
 
     def _halt(self, error: BaseException) -> None:
@@ -304,6 +308,6 @@ class Pump:
         self._statistics.in_flight = 0
 
 
-def _expected(row: Row) -> int:
+def _expected(row: PendingRequest) -> int:
     """Estimate the tokens of a call, for rates: four bytes a token, and the most it may generate."""
     return row.worst.tokens_in // 4 + row.worst.tokens_out

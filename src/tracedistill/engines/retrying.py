@@ -21,7 +21,7 @@ _REPEATS = 2  # calls that a row is worth whose reply would most likely be the s
 
 
 @dataclass(slots=True)
-class Row:
+class PendingRequest:
     """A request on its way."""
 
     key: bytes
@@ -51,10 +51,10 @@ class Retries:
         concurrency: Concurrency,
         pace: Pace,
         statistics: Statistics,
-        put_off: Callable[[Row, float], None],
+        put_off: Callable[[PendingRequest, float], None],
         halt: Callable[[BaseException], None],
     ) -> None:
-        self.blame: Blame[Row] = Blame()
+        self.blame: Blame[PendingRequest] = Blame()
         """Rows that have failed since the last answer."""
         self.failing_since: float | None = None
         """When the first call failed after the last answer; None: none has."""
@@ -65,7 +65,9 @@ class Retries:
         self._answered_at = float("-inf")
         self._jitter = random.Random(0)
 
-    def judge(self, row: Row, outcome: Outcome, now: float, *, stopping: bool) -> list[tuple[Row, Generation]]:
+    def judge(
+        self, row: PendingRequest, outcome: Outcome, now: float, *, stopping: bool
+    ) -> list[tuple[PendingRequest, Generation]]:
         """Return what to keep now: nothing if the row is retried or the run ends."""
         if outcome.generation is not None:
             self._concurrency.answered(row.sent, now)
@@ -83,7 +85,7 @@ class Retries:
             return self._refused(row, outcome, now)
         return self._failed(row, outcome, now)
 
-    def _answered(self, now: float) -> list[tuple[Row, Generation]]:
+    def _answered(self, now: float) -> list[tuple[PendingRequest, Generation]]:
         """Handle an answer: the server works, so held failures were their rows' own or sent while it did not."""
         self._answered_at, self.failing_since, self.trouble = now, None, ""
         failures = []
@@ -95,7 +97,7 @@ class Retries:
                 failures.append((held.row, held.generation))
         return failures
 
-    def _failed(self, row: Row, outcome: Outcome, now: float) -> list[tuple[Row, Generation]]:
+    def _failed(self, row: PendingRequest, outcome: Outcome, now: float) -> list[tuple[PendingRequest, Generation]]:
         """Handle a failed call: retry it, fail the row, or end the run."""
         row.attempts += 1
         self.failing_since = now if self.failing_since is None else self.failing_since
@@ -124,7 +126,7 @@ class Retries:
             return []
         return [(row, failure)]
 
-    def _refused(self, row: Row, outcome: Outcome, now: float) -> list[tuple[Row, Generation]]:
+    def _refused(self, row: PendingRequest, outcome: Outcome, now: float) -> list[tuple[PendingRequest, Generation]]:
         """Handle a temporary refusal: too many calls, or a model that is loading."""
         if outcome.loading:
             self.trouble = "the server is loading its model"
@@ -149,7 +151,7 @@ class Retries:
         return []
 
 
-def _failure(row: Row, cause: str) -> Generation:
+def _failure(row: PendingRequest, cause: str) -> Generation:
     return Generation(row.request.request_id, "", "error", error=cause)
 
 

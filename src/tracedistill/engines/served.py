@@ -60,7 +60,7 @@ class Host(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class TokenRendering:
     """How a student's prompts and answers are said in tokens."""
 
     tokenizer: Any
@@ -125,7 +125,7 @@ class TokensEngine(ServedEngine):
 
     path = "/completions"
 
-    def __init__(self, config: ServerConfig, host: Host, said: Said, identity: Mapping[str, Any]) -> None:
+    def __init__(self, config: ServerConfig, host: Host, said: TokenRendering, identity: Mapping[str, Any]) -> None:
         """`identity`: what determines answers besides the request."""
         super().__init__(config, host)
         self._said, self._identity = said, dict(identity)

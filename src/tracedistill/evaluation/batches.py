@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 from tracedistill.engines import Engine, Generation, Request
 from tracedistill.engines.schedule import batches_of
 from tracedistill.errors import InputError
-from tracedistill.evaluation.requests import Asked
+from tracedistill.evaluation.requests import ArmRequests
 from tracedistill.files import content_id, disk_error, dumps, from_json, unlinked
 from tracedistill.records import Attempt
 
@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 
 
 @runtime_checkable
-class PlannedEngine(Protocol):
+class ScheduledEngine(Protocol):
     """An engine that wants to see all prompts of a plan before the first batch (to share work between them)."""
 
     def begin(self, requests: Sequence[Request]) -> None:
@@ -30,7 +30,7 @@ class PlannedEngine(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ArmRun:
     """One run of an arm's requests through an engine, resumable by whole batches."""
 
     name: str
@@ -39,7 +39,7 @@ class Run:
     """The arm."""
     student: str
     """Its student."""
-    asked: Asked
+    asked: ArmRequests
     """What is asked."""
     batch_size: int
     """Requests per batch."""
@@ -65,7 +65,7 @@ class Run:
 
 def attempt_batches(
     engine: Engine,
-    run: Run,
+    run: ArmRun,
     progress: Progress = lambda _done, _total: None,
     share: tuple[int, int] = (0, 1),
     barrier: Callable[[], object] = lambda: None,
@@ -84,7 +84,7 @@ def attempt_batches(
     done = finished_batches(run.partials(), plan_id, [len(batch) for batch in batches])
     barrier()  # nobody writes while others still read
     todo = [number for number in range(len(batches)) if number not in done and number % world == rank]
-    if isinstance(engine, PlannedEngine):
+    if isinstance(engine, ScheduledEngine):
         engine.begin(run.asked.requests)
     total = len(run.asked.requests)
     ready = sum(len(attempts) for attempts in done.values())
@@ -109,7 +109,7 @@ def attempt_batches(
     barrier()  # all is written
 
 
-def collected(engine: Engine, run: Run) -> Iterator[Attempt]:
+def merged_attempts(engine: Engine, run: ArmRun) -> Iterator[Attempt]:
     """Yield every request's attempt from the partial files, in the requests' order."""
     plan_id, batches = run.plan(engine)
     done = finished_batches(run.partials(), plan_id, [len(batch) for batch in batches])
@@ -156,7 +156,7 @@ def _begins_with(partial: Path, plan_id: str) -> bool:
     return first.endswith(b"\n") and plan_id.encode() in first
 
 
-def _attempt(generation: Generation, request: Request, run: Run) -> Attempt:
+def _attempt(generation: Generation, request: Request, run: ArmRun) -> Attempt:
     problem_id, _, number = request.request_id.rpartition("/")
     shown = run.asked.shown.get(request.request_id)
     finish = "error" if generation.finish == "refusal" else generation.finish

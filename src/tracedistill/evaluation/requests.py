@@ -30,7 +30,7 @@ def shots_for(arm: Arm, train: Sequence[Problem], seed: int) -> list[Problem]:
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class PromptSpec:
     """How one arm asks."""
 
     task: Task
@@ -58,7 +58,7 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ArmRequests:
     """What one arm asks: requests, and what they show."""
 
     requests: list[Request]
@@ -68,11 +68,11 @@ class Asked:
 
 
 def requests_for(
-    asking: Asking,
+    asking: PromptSpec,
     problems: Sequence[Problem],
     plans: Mapping[str, Sequence[Trace | None]],
     forced: Mapping[str, Trace],
-) -> Asked:
+) -> ArmRequests:
     """Build the requests of an arm. Problems that lack a required plan or forced trace get no request.
 
     `plans`: problem_id -> its plans, `arm.plans` of them; number n shows plan n // samples. `forced`: problem_id ->
@@ -111,4 +111,4 @@ def requests_for(
                 found = trace if trace is not None else plan
                 if found is not None:
                     shown[key] = found
-    return Asked(requests, shown)
+    return ArmRequests(requests, shown)

@@ -21,7 +21,7 @@ AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Rollouts:
+class RolloutForecast:
     """What is drawn while one adapter is trained."""
 
     completions: int
@@ -32,7 +32,7 @@ class Rollouts:
     """If each ran to its `max_tokens`."""
 
 
-def rollouts_of(arm: Arm, rows: RowLengths, training: TrainingConfig) -> Rollouts:
+def rollouts_of(arm: Arm, rows: RowLengths, training: TrainingConfig) -> RolloutForecast:
     """Count what one adapter draws."""
     each = {
         "grpo": training.optimizer_steps(rows.rows) * training.batch_size * arm.num_generations,
@@ -41,7 +41,7 @@ def rollouts_of(arm: Arm, rows: RowLengths, training: TrainingConfig) -> Rollout
         "dpo": rows.rows * arm.num_generations if arm.rejected == "own" else 0,
     }
     count = each.get(arm.method, 0)
-    return Rollouts(count, round(count * _written(arm, rows)), count * arm.max_tokens)
+    return RolloutForecast(count, round(count * _written(arm, rows)), count * arm.max_tokens)
 
 
 def method_need(
@@ -116,7 +116,7 @@ def _drawing(
 
 
 def _passed(
-    arm: Arm, rows: RowLengths, training: TrainingConfig, drawn: Rollouts, prompt: float, written: float
+    arm: Arm, rows: RowLengths, training: TrainingConfig, drawn: RolloutForecast, prompt: float, written: float
 ) -> RowLengths:
     """Return the rows through which a gradient is taken, every pass counted as rows of its own."""
     if arm.method in ("grpo", "on-policy"):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tracedistill.forecast.estimates import LAUNCH_SECONDS, Device, Need, PromptLengths, RowLengths
-from tracedistill.forecast.methods import Rollouts
+from tracedistill.forecast.methods import RolloutForecast
 from tracedistill.recipes import Study
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
+class TuningEstimate:
     """What one tuned arm would take."""
 
     arm: str
@@ -33,12 +33,12 @@ class Tuning:
     """How often one adapter's loss on them is taken."""
     fits: int = 0
     """Tokens of the longest row that the device has memory for; 0 if that is not known."""
-    rollouts: Rollouts | None = None
+    rollouts: RolloutForecast | None = None
     """Completions that one adapter draws from its student; None where it draws none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class EvaluationEstimate:
     """What one arm's attempts would take."""
 
     arm: str
@@ -56,7 +56,7 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
-class Quote:
+class TeacherQuote:
     """What one model teacher would take at most."""
 
     teacher: str
@@ -77,11 +77,11 @@ class StudyForecast:
 
     study: Study
     """The study, its students' dtypes settled for the device."""
-    tunings: tuple[Tuning, ...]
+    tunings: tuple[TuningEstimate, ...]
     """One per tuned arm, in the recipe's order."""
-    askings: tuple[Asking, ...]
+    askings: tuple[EvaluationEstimate, ...]
     """One per arm, and `(merging checks)` for each student."""
-    quotes: tuple[Quote, ...]
+    quotes: tuple[TeacherQuote, ...]
     """One per model teacher whose traces are not there yet."""
     devices: tuple[Device, ...]
     """What the estimates are for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tracedistill.forecast.estimates import GB
-from tracedistill.forecast.records import Asking, StudyForecast, Tuning
+from tracedistill.forecast.records import EvaluationEstimate, StudyForecast, TuningEstimate
 from tracedistill.shown import narrow_table, wide_console
 
 UNKNOWN = "?"
@@ -60,7 +60,7 @@ def _list(say: Callable[[str], object], head: str, lines: Sequence[str]) -> None
         say(f"  {line}")
 
 
-def _tuning(tuning: Tuning) -> tuple[str, ...]:
+def _tuning(tuning: TuningEstimate) -> tuple[str, ...]:
     lengths, most = tuning.lengths, "<=" if tuning.at_most else ""
     if lengths is None:
         return (tuning.arm, *[UNKNOWN] * 4, str(tuning.seeds), UNKNOWN, UNKNOWN)
@@ -77,7 +77,7 @@ def _tuning(tuning: Tuning) -> tuple[str, ...]:
     )
 
 
-def _fitting(student: str, tunings: Sequence[Tuning]) -> str:
+def _fitting(student: str, tunings: Sequence[TuningEstimate]) -> str:
     """Say how long a student's rows may be, and how long they are."""
     longest = max(each.lengths.longest if each.lengths else 0 for each in tunings)
     most = "at most " if any(each.at_most for each in tunings) else ""
@@ -86,21 +86,21 @@ def _fitting(student: str, tunings: Sequence[Tuning]) -> str:
     return f"student {student}: with these settings, rows of up to {fits:,} tokens fit into memory{there}"
 
 
-def _evaluations(tuning: Tuning) -> str:
+def _evaluations(tuning: TuningEstimate) -> str:
     """Say how often evaluation runs, and on how many validation rows."""
     if tuning.heldout is None:
         return UNKNOWN
     return f"{'<=' if tuning.at_most else ''}{tuning.evaluations:,} on {tuning.heldout.rows:,} rows"
 
 
-def _drawn(tuning: Tuning) -> str:
+def _drawn(tuning: TuningEstimate) -> str:
     """Return tokens that one adapter draws, at most."""
     if tuning.rollouts is None:
         return "-"
     return f"{tuning.rollouts.tokens:,} to {tuning.rollouts.most:,}"
 
 
-def _asking(asking: Asking) -> tuple[str, ...]:
+def _asking(asking: EvaluationEstimate) -> tuple[str, ...]:
     lengths, most = asking.lengths, "<=" if asking.at_most else ""
     if lengths is None:
         return (asking.arm, *[UNKNOWN] * 5)

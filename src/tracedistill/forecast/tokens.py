@@ -21,7 +21,7 @@ AROUND = 20
 """Tokens that a chat template puts around a prompt, where it is not here."""
 
 
-class Meter:
+class TokenCounter:
     """Counts one student's tokens."""
 
     def __init__(self, student: StudentConfig, style: FormatName) -> None:

@@ -55,7 +55,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MeasuredRow:
     """What was found in one row."""
 
     holds: Mapping[str, bool]
@@ -70,7 +70,7 @@ class Row:
     """Whether text, steps or answer are others."""
 
 
-Compare = Callable[[Sequence[tuple[Problem, Trace, Trace]]], list[Row]]
+Compare = Callable[[Sequence[tuple[Problem, Trace, Trace]]], list[MeasuredRow]]
 """(problem, trace before, trace after) of each row -> what `compare_row` finds in it."""
 
 
@@ -140,7 +140,7 @@ def broken(intervention: Intervention, measured: Measured) -> list[str]:
     return found
 
 
-def compare_row(task: Task, problem: Problem, before: Trace, after: Trace) -> Row:
+def compare_row(task: Task, problem: Problem, before: Trace, after: Trace) -> MeasuredRow:
     """Compare one row with what it was."""
     same = before.text == after.text and before.steps == after.steps
     read, was_read = _read(task, before, after.text), _read(task, before, before.text)
@@ -161,7 +161,7 @@ def compare_row(task: Task, problem: Problem, before: Trace, after: Trace) -> Ro
         "answer string": in_before == in_after,
     }
     ratio = len(after.text) / len(before.text) if before.text else 1.0
-    return Row(holds, ratio, in_before, in_after, not same or before.answer != after.answer)
+    return MeasuredRow(holds, ratio, in_before, in_after, not same or before.answer != after.answer)
 
 
 def _read(task: Task, before: Trace, text: str) -> ParsedTrace:

@@ -16,7 +16,7 @@ from tracedistill.arithmetic.traces import gold_path, last_result
 from tracedistill.interventions.dealing import rng_of
 from tracedistill.interventions.editing import changed
 from tracedistill.interventions.numerals import (
-    Found,
+    LocatedCalculation,
     Token,
     counts_steps,
     edited,
@@ -174,7 +174,7 @@ def _consistent(texts: Sequence[str], given: frozenset[Value], rng: random.Rando
     return best[1] if best else None
 
 
-def _sources(texts: Sequence[str], located: Sequence[Sequence[Found]]) -> Iterator[_Source]:
+def _sources(texts: Sequence[str], located: Sequence[Sequence[LocatedCalculation]]) -> Iterator[_Source]:
     """Yield every result, and every operand that no earlier calculation reached.
 
     No operand of a step that looks like algebra: the judge of traces asks there for no ground.
@@ -193,7 +193,7 @@ def _sources(texts: Sequence[str], located: Sequence[Sequence[Found]]) -> Iterat
 
 
 def _carried(
-    texts: Sequence[str], located: Sequence[Sequence[Found]], source: _Source, new: str
+    texts: Sequence[str], located: Sequence[Sequence[LocatedCalculation]], source: _Source, new: str
 ) -> tuple[bool, list[str]] | None:
     """Return the texts with the new number and its consequences, and whether every result is as whole as before.
 
@@ -243,7 +243,7 @@ def _carried(
 
 
 def _reworked(
-    one: Found, now: Mapping[Value, str]
+    one: LocatedCalculation, now: Mapping[Value, str]
 ) -> tuple[dict[tuple[int, int], str], dict[Value, str | None], bool] | None:
     """Rework one calculation: edits, new results (None: unchanged), and whether they are as whole as before."""
     edits: dict[tuple[int, int], str] = {}

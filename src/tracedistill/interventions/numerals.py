@@ -38,7 +38,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LocatedCalculation:
     """A calculation and the places of its numbers in the step's text."""
 
     calculation: Calculation
@@ -84,7 +84,7 @@ def tokens_of(text: str) -> tuple[Token, ...]:
     return tuple(found)
 
 
-def located_in(text: str) -> Sequence[Found]:
+def located_in(text: str) -> Sequence[LocatedCalculation]:
     """Locate calculations whose numbers are all in digits, in sequence."""
     found = []
     tokens = tokens_of(text)
@@ -94,13 +94,13 @@ def located_in(text: str) -> Sequence[Found]:
         wanted = [operand.value for operand in operands]
         for at in range(start, len(tokens) - len(wanted) + 1):
             if [token.value for token in tokens[at : at + len(wanted)]] == wanted:
-                found.append(Found(calculation, tuple(tokens[at : at + len(wanted)])))
+                found.append(LocatedCalculation(calculation, tuple(tokens[at : at + len(wanted)])))
                 start = at + len(wanted)
                 break
     return found
 
 
-def result_of(one: Found) -> Token | None:
+def result_of(one: LocatedCalculation) -> Token | None:
     """Return the number after the last equality sign; None if an expression is there, or nothing is calculated."""
     last = one.calculation.sides[-1]
     return one.tokens[-1] if not last.operators and one.calculation.true else None

@@ -13,7 +13,7 @@ from tracedistill.errors import InputError
 from tracedistill.evaluation.requests import shots_for
 from tracedistill.files import content_id, read_json, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.interventions import NO_TRACE, broken, find_intervention, get_intervention, intervene, measure
-from tracedistill.interventions.measuring import Row
+from tracedistill.interventions.measuring import MeasuredRow
 from tracedistill.pipeline.review import reviewed_traces
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.terms import OWN
@@ -410,6 +410,6 @@ def _facts(
     return facts
 
 
-def _compared(work: StudyRun, rows: Sequence[tuple[Problem, Trace, Trace]]) -> list[Row]:
+def _compared(work: StudyRun, rows: Sequence[tuple[Problem, Trace, Trace]]) -> list[MeasuredRow]:
     """Compare traces with what they were, on all cores."""
     return [row for some in work.compute.map(CompareJob(work.study.task.name), chunks(rows)) for row in some]

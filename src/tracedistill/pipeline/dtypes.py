@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from tracedistill.engines.dtypes import SLOW, Choice, choose, slowness
+from tracedistill.engines.dtypes import SLOW, DtypeChoice, choose, slowness
 from tracedistill.engines.processor import DTYPES, Dtype
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.files import read_json, write_json
@@ -48,7 +48,7 @@ def students_here(study: Study) -> dict[str, Wanted]:
 
 def settle(wanted: Mapping[str, Wanted], run: RunFolder, screen: Screen) -> dict[str, Dtype]:
     """Choose the dtypes that are still auto, say so, and note all of them in the run folder; name -> dtype."""
-    choice: Choice | None = None
+    choice: DtypeChoice | None = None
     found = kept(run)
     for name, dtype in wanted.items():
         if dtype != "auto":

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from tracedistill.engines import Engine, Request
 from tracedistill.engines.batch import BatchEngine, outcome_of_line
 from tracedistill.engines.batch_files import AnswerIndex, SeenKeys, part_of, request_line, result_of
-from tracedistill.engines.budget import Budget, Meter, Prices
+from tracedistill.engines.budget import Budget, Prices, SpendMeter
 from tracedistill.engines.cache_rows import Entry
 from tracedistill.engines.calls import Outcome, entry_of
 from tracedistill.engines.client import request_key
@@ -45,7 +45,7 @@ _PART = re.compile(r"(?:teachers|students)\..+\.\d+\.jsonl")
 
 
 @dataclass(slots=True)
-class Written:
+class RequestFiles:
     """The requests of one model."""
 
     model: str
@@ -68,17 +68,17 @@ class Written:
         return [f"{group}.{part}.jsonl" for part in sorted(self.lines)]
 
 
-class Writer:
+class RequestWriter:
     """Writes what the cache lacks into files, the same requests into the same part each time."""
 
     def __init__(self, out: Path, parts: int, cache: GenerationCache) -> None:
-        self.groups: dict[str, Written] = {}
+        self.groups: dict[str, RequestFiles] = {}
         self._out, self._parts, self._cache = out, parts, cache
         self._seen = SeenKeys()
         self._files = contextlib.ExitStack()
         self._streams: dict[tuple[str, int], TextIO] = {}
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> RequestWriter:
         self._files.__enter__()
         self._files.callback(self._seen.close)
         return self
@@ -89,7 +89,7 @@ class Writer:
     def take(self, group: str, _: str, config: TeacherConfig, engine: Engine, requests: Iterable[Request]) -> int:
         """Write the requests of one stage that the cache does not answer; return how many these are."""
         server, lacking = server_of(engine), 0
-        written = self.groups.setdefault(group, Written(server.config.model))
+        written = self.groups.setdefault(group, RequestFiles(server.config.model))
         if isinstance(server, ServedEngine):
             self._note_flags(group, written, server)
         for key, request, lacks, first in looked_up(requests, server, self._cache, self._seen, _bought_again(config)):
@@ -108,7 +108,7 @@ class Writer:
             written.lines[part] = written.lines.get(part, 0) + 1
         return lacking
 
-    def _note_flags(self, group: str, written: Written, server: ServedEngine) -> None:
+    def _note_flags(self, group: str, written: RequestFiles, server: ServedEngine) -> None:
         """Note with which flags the model has to be run; a student's chat template goes into a file."""
         written.longest = max(written.longest, server.host.max_length or 0)
         if written.longest:
@@ -189,7 +189,7 @@ class Taker:
         """
         server, lacking, works = server_of(engine), 0, False
         tally = self.groups.setdefault(group, Taken())
-        meter = Meter(self._budget, getattr(engine, "prices", None) or Prices())
+        meter = SpendMeter(self._budget, getattr(engine, "prices", None) or Prices())
         name, buyer = self._cache.record_engine(server.describe()), content_id(str(self._folder.resolve()), label)
         refused: list[tuple[bytes, Request, Outcome]] = []
         entries: dict[bytes, Entry] = {}
@@ -312,7 +312,7 @@ def open_folder(out: Path, study: str, parts: int) -> None:
     write_json(out / NOTE, {"study": study, "parts": parts, "complete": False})
 
 
-def close_folder(work: StudyRun, out: Path, parts: int, groups: dict[str, Written]) -> None:
+def close_folder(work: StudyRun, out: Path, parts: int, groups: dict[str, RequestFiles]) -> None:
     """Note what the folder holds, and in the run folder of how many parts it is."""
     held = {
         group: {"model": one.model, "flags": one.flags, "lines": one.lines, "files": one.files(group)}

@@ -10,8 +10,8 @@ from typing import Any
 
 from tracedistill.chat.formats import ANSWER_TASK, split
 from tracedistill.engines.vllm import lora_obstacle
-from tracedistill.evaluation.batches import Run, attempt_batches, collected
-from tracedistill.evaluation.requests import Asked, Asking, requests_for, shots_for
+from tracedistill.evaluation.batches import ArmRun, attempt_batches, merged_attempts
+from tracedistill.evaluation.requests import ArmRequests, PromptSpec, requests_for, shots_for
 from tracedistill.evaluation.scoring import ScoreJob
 from tracedistill.files import content_id, read_jsonl, to_json, write_json, write_jsonl
 from tracedistill.pipeline.assemble import one_trace
@@ -39,7 +39,7 @@ class Evaluation:
 
     # ---- asking
 
-    def asking(self, name: str) -> Asking:
+    def asking(self, name: str) -> PromptSpec:
         """Return how an arm is prompted."""
         study, work, arm = self.study, self.work, self.study.arms[name]
         shots: list[tuple[Problem, Trace | None]] = []
@@ -53,7 +53,7 @@ class Evaluation:
             shots = [(problem, known.get(problem.problem_id)) for problem in chosen]
         config, adapter = study.evaluation, study.adapter_of(name)
         student = study.students[study.student_of(arm)]
-        return Asking(
+        return PromptSpec(
             task=work.task,
             arm=arm,
             text=work.prompt(arm),
@@ -67,7 +67,7 @@ class Evaluation:
             shots=shots,
         )
 
-    def asked(self, name: str, problems: Sequence[Problem], seed: int = 0) -> Asked:
+    def asked(self, name: str, problems: Sequence[Problem], seed: int = 0) -> ArmRequests:
         """Build the arm's requests for these test problems.
 
         Problems without a required plan or forced trace are left out.
@@ -176,7 +176,7 @@ class Evaluation:
         asked = self.asked(name, test, seed)
         engine = arm_engine(self.work, name, seed)
         facts: dict[str, Any] = {"engine": engine.describe(), "processes": self.work.share[1]}
-        todo = Run(
+        todo = ArmRun(
             name=run,
             arm=name,
             student=student,
@@ -190,7 +190,7 @@ class Evaluation:
         with self.work.screen.bar(run) as update:
             attempt_batches(engine, todo, update, self.work.share, self.work.barrier)
         if self.work.share[0] == 0:
-            done = [*collected(engine, todo), *self._unasked(todo, test)]
+            done = [*merged_attempts(engine, todo), *self._unasked(todo, test)]
             write_jsonl(self.work.run.path(f"generations/{run}.jsonl"), done)
             for partial in todo.partials():
                 discard(partial)
@@ -209,7 +209,7 @@ class Evaluation:
         self.work.screen.say(f"  {run}: {told}. They count as missing answers; run the same command to repeat them.")
         return {UNFINISHED: f"{told}; they are repeated"}
 
-    def _unasked(self, run: Run, test: Sequence[Problem]) -> Iterator[Attempt]:
+    def _unasked(self, run: ArmRun, test: Sequence[Problem]) -> Iterator[Attempt]:
         """Yield empty attempts for problems without a plan or forced trace, so that they stay in the denominator."""
         asked = {request.request_id for request in run.asked.requests}
         for problem in test:

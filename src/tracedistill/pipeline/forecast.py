@@ -10,7 +10,7 @@ from tracedistill.engines import Request
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.sizes import ModelSize, size_of
 from tracedistill.errors import InputError, Paused
-from tracedistill.evaluation.requests import Asking as AskingHow
+from tracedistill.evaluation.requests import PromptSpec as AskingHow
 from tracedistill.evaluation.requests import requests_for
 from tracedistill.files import read_jsonl
 from tracedistill.forecast.estimates import (
@@ -25,8 +25,8 @@ from tracedistill.forecast.estimates import (
     training_need,
 )
 from tracedistill.forecast.methods import curve_need, method_need, rollouts_of
-from tracedistill.forecast.records import Asking, StudyForecast, Tuning
-from tracedistill.forecast.tokens import Meter
+from tracedistill.forecast.records import EvaluationEstimate, StudyForecast, TuningEstimate
+from tracedistill.forecast.tokens import TokenCounter
 from tracedistill.pipeline.assemble import heldout_file
 from tracedistill.pipeline.evaluate import PAYS, Evaluation
 from tracedistill.pipeline.expected_rows import Lengths, by_problem, foreseen_rows
@@ -92,7 +92,7 @@ class Forecaster:
         self.devices = devices
         self.complete = {node.name for node in nodes if work.run.state(node).kind == "complete"}
         self.sizes: dict[str, ModelSize | None] = {}
-        self.meters: dict[str, Meter] = {}
+        self.meters: dict[str, TokenCounter] = {}
         self.used: dict[str, Device] = {}
         self.drawn: dict[str, list[Problem]] = {}
         self.unknown: list[str] = []
@@ -104,7 +104,7 @@ class Forecaster:
         """Forecast everything. `failed`: what would stop a run; `hidden`: what could not be examined."""
         self.refused += failed
         self.unknown += hidden
-        tunings: dict[str, Tuning] = {}
+        tunings: dict[str, TuningEstimate] = {}
         for student in dict.fromkeys(self.study.student_of(self.study.arms[name]) for name in self.study.tuned_arms()):
             tunings |= self._tunings(student)
         askings = [self._asking(name, tunings) for name in self.study.arms]
@@ -122,7 +122,7 @@ class Forecaster:
 
     # ---- tuning
 
-    def _tunings(self, student: str) -> dict[str, Tuning]:
+    def _tunings(self, student: str) -> dict[str, TuningEstimate]:
         """Forecast the tuned arms of one student. A row too long for one of them is left out of all."""
         config, training = self.study.students[student], self.study.training
         if config.model.startswith(SCRIPTED):
@@ -152,14 +152,16 @@ class Forecaster:
             if lengths is not None and not lengths.rows:
                 self.refused.append(f"arm {name}: no training rows are left")
             if lengths is None:
-                found[name] = Tuning(name, student, None, 0, training.seeds, None, at_most)
+                found[name] = TuningEstimate(name, student, None, 0, training.seeds, None, at_most)
                 continue
             mine = heldout[name]
             held = like(lengths, self._heldout_count()) if mine is None else _summed(mine, long)
             found[name] = self._tuning(name, student, lengths, held, at_most=at_most)
         return found
 
-    def _tuning(self, name: str, student: str, lengths: RowLengths, held: RowLengths, *, at_most: bool) -> Tuning:
+    def _tuning(
+        self, name: str, student: str, lengths: RowLengths, held: RowLengths, *, at_most: bool
+    ) -> TuningEstimate:
         """Return one tuned arm, its rows counted."""
         config, training, arm = self.study.students[student], self.study.training_of(name), self.study.arms[name]
         steps, size = training.optimizer_steps(lengths.rows), self._size(student)
@@ -178,7 +180,7 @@ class Forecaster:
         evaluated = held.rows and (arm.method == "sft" or training.eval_attempts)
         times = evaluations(steps, training) if evaluated else 0
         rollouts = rollouts_of(arm, lengths, training) if draws(arm) else None
-        return Tuning(name, student, lengths, steps, training.seeds, need, at_most, held, times, fits, rollouts)
+        return TuningEstimate(name, student, lengths, steps, training.seeds, need, at_most, held, times, fits, rollouts)
 
     def _check_limits(self, name: str, rows: Lengths, long: Set[str], at_most: bool) -> None:
         """Report rows that are longer than an arm may generate, as the preflight would."""
@@ -246,7 +248,7 @@ class Forecaster:
         )
         return RowLengths(rows, rows * length, rows * length // 2, length)
 
-    def _try_template(self, meter: Meter, examples: Sequence[Example], name: str) -> None:
+    def _try_template(self, meter: TokenCounter, examples: Sequence[Example], name: str) -> None:
         """Check that the student's chat template accepts an arm's rows; the full preflight runs before training."""
         if meter.tokenizer is None or not examples:
             return
@@ -257,7 +259,7 @@ class Forecaster:
 
     # ---- asking
 
-    def _asking(self, name: str, tunings: Mapping[str, Tuning]) -> Asking:
+    def _asking(self, name: str, tunings: Mapping[str, TuningEstimate]) -> EvaluationEstimate:
         arm, student = self.study.arms[name], self.study.student_of(self.study.arms[name])
         config = self.study.students[student]
         runs = len(self.study.runs_of(name))
@@ -269,18 +271,20 @@ class Forecaster:
             if lengths is not None:
                 out = lengths.requests * arm.max_tokens * config.usd_per_million_out
                 usd = (lengths.tokens * config.usd_per_million_in + out) / 1e6
-            return Asking(name, student, lengths, None, usd, at_most)
+            return EvaluationEstimate(name, student, lengths, None, usd, at_most)
         size = self._size(student)
         if size is None or lengths is None or not self._device(config.dtype).known:
-            return Asking(name, student, lengths, None, 0.0, at_most)
+            return EvaluationEstimate(name, student, lengths, None, 0.0, at_most)
         adapter = self.study.adapter_of(name)
         merged = adapter is not None and self._merges(adapter)
         need = asking_need(
             size, lengths, self.study.evaluation.batch_size, config, self._device(config.dtype), merged
         )  # fmt: skip
-        return Asking(name, student, lengths, need, 0.0, at_most)
+        return EvaluationEstimate(name, student, lengths, need, 0.0, at_most)
 
-    def _prompts(self, name: str, student: str, tunings: Mapping[str, Tuning]) -> tuple[PromptLengths | None, bool]:
+    def _prompts(
+        self, name: str, student: str, tunings: Mapping[str, TuningEstimate]
+    ) -> tuple[PromptLengths | None, bool]:
         """Return one run's prompts, and whether their answers are counted at full length."""
         study, arm = self.study, self.study.arms[name]
         lender = tunings.get(study.adapter_of(name) or "")
@@ -347,7 +351,9 @@ class Forecaster:
         test = len(self._problems("test")) if "problems" in self.complete else study.task.test or 0
         return config.merge == "checked" or self.attempting.attempts_with(adapter) * test >= PAYS * config.parity
 
-    def _merging(self, tunings: Mapping[str, Tuning], askings: Sequence[Asking]) -> list[Asking]:
+    def _merging(
+        self, tunings: Mapping[str, TuningEstimate], askings: Sequence[EvaluationEstimate]
+    ) -> list[EvaluationEstimate]:
         """Forecast the greedy answers, merged and separate, that decide about merging."""
         found = []
         asked = {asking.arm: asking for asking in askings}
@@ -358,10 +364,9 @@ class Forecaster:
             wanted = 2 * tuning.seeds * min(self.study.evaluation.parity, self._spare())
             share = wanted / max(1, lengths.requests)
             both = replace(lengths, requests=wanted, tokens=round(share * lengths.tokens))
-            found.append(
-                Asking(f"{name} (merging check)", tuning.student, both, Need(share * need.seconds, need.memory), 0.0,
-                       asked[name].at_most)
-            )  # fmt: skip
+            check = Need(share * need.seconds, need.memory)
+            label = f"{name} (merging check)"
+            found.append(EvaluationEstimate(label, tuning.student, both, check, 0.0, asked[name].at_most))
         return found
 
     def _spare(self) -> int:
@@ -378,9 +383,9 @@ class Forecaster:
                 self.drawn.setdefault(problem.split, []).append(problem)
         return self.drawn.get(role, [])
 
-    def _meter(self, student: str) -> Meter:
+    def _meter(self, student: str) -> TokenCounter:
         if student not in self.meters:
-            self.meters[student] = Meter(self.study.students[student], self.study.format)
+            self.meters[student] = TokenCounter(self.study.students[student], self.study.format)
         return self.meters[student]
 
     def _size(self, student: str) -> ModelSize | None:

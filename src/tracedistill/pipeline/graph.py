@@ -95,7 +95,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class NodeState:
     """Where a node stands."""
 
     kind: StateKind
@@ -142,43 +142,43 @@ class RunFolder:
         with locked(self.path(".lock"), busy, functools.partial(told, file=sys.stderr) if wait else None):
             yield
 
-    def state(self, node: Node) -> State:
+    def state(self, node: Node) -> NodeState:
         """Compare a node's manifest with its outputs, inputs and settings."""
         path = self.path(node.manifest)
         gone = [name for name in node.outputs if not self.path(name).exists()]
         if not path.exists() or gone:
-            return State(
+            return NodeState(
                 "missing",
                 f"no {gone[0]}" if gone else f"{node.outputs[0]} is incomplete, or was written by another command",
             )
         manifest = read_json(path)
         change = next(differences(_asked(manifest.part("params")), _asked(_plain(node.params))), None)
         if change is not None:
-            return State("stale", _in_words(*change))
+            return NodeState("stale", _in_words(*change))
         for name, known in (manifest.part("sources") if "sources" in manifest else {}).items():
             path = Path(name) if node.sources_below is None else node.sources_below / name
             if not path.is_file():
-                return State("stale", f"data file {name} is missing")
+                return NodeState("stale", f"data file {name} is missing")
             if not _is_content(known) or not _unchanged(path, known):
-                return State("stale", f"data file {name} has changed")
+                return NodeState("stale", f"data file {name} has changed")
         loaded = node.content() if "content" in manifest else {}
         for name, known in manifest.get("content", {}).items():
             if name in loaded and loaded[name]["sha256"] != known["sha256"]:
-                return State("stale", f"the files of {name} have changed")
+                return NodeState("stale", f"the files of {name} have changed")
         for name in node.inputs:
             if not self.path(name).exists():
-                return State("stale", f"input {name} is missing")
+                return NodeState("stale", f"input {name} is missing")
             if self.hash_of(name) != manifest.part("inputs").get(name):
-                return State("stale", f"input {name} has changed")
+                return NodeState("stale", f"input {name} has changed")
         for name in node.outputs:
             known = manifest.part("outputs").get(name)
             if not _is_content(known):
-                return State("stale", f"its manifest does not describe {name}")
+                return NodeState("stale", f"its manifest does not describe {name}")
             if not _unchanged(self.path(name), known):
-                return State("damaged", f"{name} was changed after its stage wrote it; delete it to make it again")
+                return NodeState("damaged", f"{name} was changed after its stage wrote it; delete it to make it again")
         if manifest.get(UNFINISHED):
-            return State("stale", str(manifest[UNFINISHED]))
-        return State("complete")
+            return NodeState("stale", str(manifest[UNFINISHED]))
+        return NodeState("complete")
 
     def parts(self, node: Node) -> Path:
         """Return the folder for parts of a node's outputs, named after all that they are made from; remove others."""

@@ -12,7 +12,7 @@ from tracedistill.forecast.estimates import LAUNCH_SECONDS
 from tracedistill.forecast.records import StudyForecast
 from tracedistill.forecast.table import duration
 from tracedistill.pipeline.forecast import Forecaster
-from tracedistill.pipeline.graph import Clock, Node, State, discard
+from tracedistill.pipeline.graph import Clock, Node, NodeState, discard
 from tracedistill.pipeline.launch import launch as launch_nodes
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.study_run import StudyRun
@@ -96,7 +96,7 @@ def _expected(forecast: StudyForecast) -> dict[str, float]:
     return found
 
 
-def _announce(work: StudyRun, node: Node, state: State) -> None:
+def _announce(work: StudyRun, node: Node, state: NodeState) -> None:
     reads = f" from {', '.join(node.inputs)}" if node.inputs else ""
     work.screen.say(f"{node.name}: {state.reason}; writes {', '.join(node.outputs)}{reads}")
 

@@ -11,7 +11,7 @@ from tracedistill.pipeline.graph import Node
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import Arm, arm_of_run, judged
 from tracedistill.records import Problem
-from tracedistill.training.learning import Learning
+from tracedistill.training.learning import LearningSpec
 
 PROBED = 50
 """Training problems that are looked at for a trace that the task can judge."""
@@ -45,7 +45,7 @@ def method_faults(work: StudyRun, arms: dict[str, Arm]) -> list[str]:
     for name, arm in arms.items():
         student = work.study.students[work.study.student_of(arm)]
         try:
-            Learning(arm, attempted=work.study.training.eval_attempts).check(student)
+            LearningSpec(arm, attempted=work.study.training.eval_attempts).check(student)
         except InputError as error:
             faults.append(f"arms.{name}.method: {error}")
         if arm.teacher_model is not None and (fault := _vocabulary_fault(work, arm)):

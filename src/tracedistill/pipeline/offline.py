@@ -11,7 +11,15 @@ from tracedistill.engines.batch_files import AnswerIndex, Stranger
 from tracedistill.engines.served import TokensEngine
 from tracedistill.errors import InputError
 from tracedistill.pipeline.checks import pin
-from tracedistill.pipeline.elsewhere import Taken, Taker, Writer, Written, close_folder, open_folder, parts_of_run
+from tracedistill.pipeline.elsewhere import (
+    RequestFiles,
+    RequestWriter,
+    Taken,
+    Taker,
+    close_folder,
+    open_folder,
+    parts_of_run,
+)
 from tracedistill.pipeline.engines import Endpoint, arm_engine, teacher_engine
 from tracedistill.pipeline.forecast import make_free
 from tracedistill.pipeline.graph import Node, upstream
@@ -44,7 +52,7 @@ class Walk:
 class Requested:
     """What `requests` wrote."""
 
-    groups: dict[str, Written]
+    groups: dict[str, RequestFiles]
     """Model, as the recipe names it -> its requests."""
     walk: Walk
     """What else there is to do."""
@@ -81,7 +89,7 @@ def write_requests(loaded: LoadedStudy, out: Path, parts: int, *, quiet: bool = 
     with _opened(loaded, quiet) as work:
         open_folder(out, work.study.study, parts)
         walk = Walk()
-        with open_cache(work) as cache, Writer(out, parts, cache) as writer:
+        with open_cache(work) as cache, RequestWriter(out, parts, cache) as writer:
             work.hand_over = writer.take
             walk.failed = _make_free(work)
             for node in _asking(work, walk):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tracedistill.errors import Paused
 from tracedistill.files import read_jsonl, write_jsonl
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.review.outcomes import Reviewed, remaining, reviewed_of
+from tracedistill.review.outcomes import ReviewOutcome, remaining, reviewed_of
 
 REVIEW_STORE = "review/review.sqlite"
 """The review's store below the run folder."""
@@ -31,7 +31,7 @@ def make_reviewed(work: StudyRun, teacher: str) -> None:
     write_jsonl(work.run.path(f"reviewed/{teacher}.jsonl"), done)
 
 
-def reviewed_traces(work: StudyRun, teacher: str) -> dict[str, Reviewed]:
+def reviewed_traces(work: StudyRun, teacher: str) -> dict[str, ReviewOutcome]:
     """Trace id -> what a person made of it; those that nobody has dealt with are not in it."""
-    lines = read_jsonl(work.run.path(f"reviewed/{teacher}.jsonl"), Reviewed)
+    lines = read_jsonl(work.run.path(f"reviewed/{teacher}.jsonl"), ReviewOutcome)
     return {one.trace_id: one for one in lines}

@@ -10,7 +10,7 @@ from tracedistill.files import to_json, write_json
 from tracedistill.pipeline.checks import check_keys, check_students, pin, warn_if_absent, warn_if_slow
 from tracedistill.pipeline.dtypes import COMPUTES
 from tracedistill.pipeline.engine_check import EngineCheck, check_engines
-from tracedistill.pipeline.graph import Node, State, upstream
+from tracedistill.pipeline.graph import Node, NodeState, upstream
 from tracedistill.pipeline.load import LoadedStudy
 from tracedistill.pipeline.machines import follow
 from tracedistill.pipeline.making import make_nodes
@@ -128,7 +128,7 @@ def check_engine(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> dict[st
             work.serving.stop()
 
 
-def status(loaded: LoadedStudy) -> list[tuple[Node, State]]:
+def status(loaded: LoadedStudy) -> list[tuple[Node, NodeState]]:
     """Return the state of every node of the study; writes nothing."""
     work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True), loaded.overrides)
     return [(node, work.run.state(node)) for node in Graph(work).nodes()]

@@ -12,7 +12,7 @@ from rich.markup import escape
 from tracedistill import events
 from tracedistill.engines.progress import Statistics
 from tracedistill.engines.remedies import remedy_of
-from tracedistill.events import Event
+from tracedistill.events import ProgressEvent
 from tracedistill.pipeline.overall import Overall
 from tracedistill.shown import console
 from tracedistill.waiting import PLAIN
@@ -74,20 +74,20 @@ class Screen:
     @contextmanager
     def piece(self, name: str) -> Iterator[None]:
         """Make a piece of the study inside the block."""
-        self._hear(Event(begun=name))
+        self._hear(ProgressEvent(begun=name))
         yield
-        self._hear(Event(ended=name))
+        self._hear(ProgressEvent(ended=name))
 
     def doing(self, label: str) -> None:
         """Say what is at work where it has no bar of its own."""
-        self._hear(Event(label))
+        self._hear(ProgressEvent(label))
 
-    def _hear(self, event: Event) -> None:
+    def _hear(self, event: ProgressEvent) -> None:
         if events.listening() and not self.console.quiet:
             events.tell(event)
         self.hear(event)
 
-    def hear(self, event: Event) -> None:
+    def hear(self, event: ProgressEvent) -> None:
         """Show an event, of this process or a launched one."""
         if self._overall is None:
             return
@@ -110,7 +110,7 @@ class Screen:
             nonlocal last
             last = figures
             if self._overall is not None:
-                self.hear(Event(label, figures.finished, figures.total, told(figures)))
+                self.hear(ProgressEvent(label, figures.finished, figures.total, told(figures)))
             plain(lambda: told(figures))
 
         yield update
@@ -127,10 +127,10 @@ class Screen:
         def update(done: int, total: int) -> None:
             nonlocal due
             if self._overall is not None:
-                self.hear(Event(label, done, total))
+                self.hear(ProgressEvent(label, done, total))
             elif events.listening() and not self.console.quiet and (now := time.monotonic()) >= due:
                 due = now + OFTEN
-                events.tell(Event(label, done, total))
+                events.tell(ProgressEvent(label, done, total))
             plain(lambda: f"{done} of {total}")
 
         yield update

@@ -15,7 +15,7 @@ from tracedistill.engines.budget import Prices
 from tracedistill.engines.calls import Pacing
 from tracedistill.engines.dtypes import settled
 from tracedistill.engines.replies import Dialect
-from tracedistill.engines.served import NOT_STARTED, Said, ServedEngine, TokensEngine
+from tracedistill.engines.served import NOT_STARTED, ServedEngine, TokenRendering, TokensEngine
 from tracedistill.engines.server import ServerConfig
 from tracedistill.engines.serving import Served
 from tracedistill.engines.tokenizers import end_ids_of, tokenizer_of, window_of
@@ -68,7 +68,9 @@ def student_engine(work: StudyRun, student: str, run: str | None = None) -> Toke
     window = window_of(config.model, config.revision)
     ends = end_ids_of(config.model, config.revision, tokenizer)
     alone = f"{run} has weights of its own, which only `tracedistill evaluate` serves" if whole or merged else ""
-    return TokensEngine(server, served, Said(tokenizer, tuple(ends), work.study.format, window, alone), identity)
+    return TokensEngine(
+        server, served, TokenRendering(tokenizer, tuple(ends), work.study.format, window, alone), identity
+    )
 
 
 def teacher_engine(work: StudyRun, teacher: str, config: TeacherConfig) -> ServedEngine:

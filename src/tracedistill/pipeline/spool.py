@@ -64,7 +64,7 @@ class Spool:
                     yield data[1:].decode()
 
 
-class Mark:
+class SpoolMark:
     """How far a run has come, noted beside its output, so that the next one starts there instead of at the beginning.
 
     It is a hint and no more: what lies before it is gone through last.

@@ -46,7 +46,7 @@ NOT_SWEPT = ("lora_targets", "seeds", "accelerate_config", "launcher", "save_ste
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class SweptSetting:
     """One arm at one setting."""
 
     right: int
@@ -79,7 +79,7 @@ class Sweep:
     """Dotted key -> value, one for each setting."""
     folders: tuple[str, ...]
     """The setting's run folder, below the study's."""
-    arms: dict[str, tuple[Tried, ...]]
+    arms: dict[str, tuple[SweptSetting, ...]]
     """Tuned arm -> what came of it at each setting, in their order."""
     best: dict[str, int]
     """Tuned arm -> number of the setting with most right answers; the first of equals."""
@@ -113,7 +113,7 @@ def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet:
     work = StudyRun(study, loaded.recipe, screen, loaded.overrides)
     with work.run.lock():
         problems = _validation_problems(work)
-        arms: dict[str, list[Tried]] = {name: [] for name in names}
+        arms: dict[str, list[SweptSetting]] = {name: [] for name in names}
         for number, variant in enumerate(variants, start=1):
             said = ", ".join(f"{key}={value}" for key, value in settings[number - 1].items())
             screen.say(f"sweep {number} of {len(variants)}: {said}")
@@ -269,7 +269,7 @@ def _put_problems(variant: pipeline.LoadedStudy, problems: Sequence[Problem], pa
             shutil.copy2(parent.run.path(REVIEW_STORE), work.run.path(REVIEW_STORE))
 
 
-def _tried(attempts: Path) -> Tried:
+def _tried(attempts: Path) -> SweptSetting:
     right = n = missing = cut_off = 0
     for _, line in read_lines(attempts):
         outcome = line["answer"]["outcome"]
@@ -278,7 +278,7 @@ def _tried(attempts: Path) -> Tried:
         missing += outcome == "missing"
         cut_off += bool(line["cut_off"])
     interval = wilson(right, n)
-    return Tried(right, n, interval.low, interval.high, missing, cut_off)
+    return SweptSetting(right, n, interval.low, interval.high, missing, cut_off)
 
 
 def _found(
@@ -287,7 +287,7 @@ def _found(
     problems: Sequence[Problem],
     settings: Sequence[dict[str, Any]],
     variants: Sequence[pipeline.LoadedStudy],
-    arms: Mapping[str, Sequence[Tried]],
+    arms: Mapping[str, Sequence[SweptSetting]],
 ) -> Sweep:
     students = dict.fromkeys(study.student_of(study.arms[name]) for name in arms)
     of_student = {
@@ -311,7 +311,7 @@ def _found(
     )
 
 
-def _most(arms: Iterable[Sequence[Tried]]) -> int:
+def _most(arms: Iterable[Sequence[SweptSetting]]) -> int:
     """Return the setting with the most right answers over these arms; the first of equals."""
     totals = [sum(tried.right for tried in column) for column in zip(*arms, strict=True)]
     return totals.index(max(totals))
@@ -357,7 +357,7 @@ def advice(found: Sweep) -> list[str]:
     return lines
 
 
-def _overlap(tried: Sequence[Tried], best: int) -> bool:
+def _overlap(tried: Sequence[SweptSetting], best: int) -> bool:
     others = [one for place, one in enumerate(tried) if place != best]
     return any(one.high >= tried[best].low for one in others)
 

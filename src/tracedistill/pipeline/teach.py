@@ -16,7 +16,7 @@ from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.engines import teacher_engine
 from tracedistill.pipeline.paid_calls import Usage, announce, buy, open_cache
 from tracedistill.pipeline.screen import counted
-from tracedistill.pipeline.spool import FirstTraces, Mark, Spool
+from tracedistill.pipeline.spool import FirstTraces, Spool, SpoolMark
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.terms import FREE_TEACHERS, OWN, answered_by
 from tracedistill.recipes import TeacherConfig
@@ -214,7 +214,7 @@ class Teachers:
         text, usage, run = self.text(teacher), Usage(), self.work.run
         output = run.path(f"traces/{teacher}.jsonl")
         places: dict[str, int] = {}
-        mark = Mark(output)
+        mark = SpoolMark(output)
         start = mark.read()
         number = errors = 0
         with self.sources(teacher) as sources, Spool(output) as spool:

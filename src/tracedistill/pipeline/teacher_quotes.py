@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterator
 
 from tracedistill.chat.prompts import fill
 from tracedistill.engines.scripted import SCRIPTED
-from tracedistill.forecast.records import Quote
+from tracedistill.forecast.records import TeacherQuote
 from tracedistill.forecast.tokens import PER_TOKEN, byte_length
 from tracedistill.pipeline.paid_calls import cost_of
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teach import Teachers
 
 
-def quotes(work: StudyRun, complete: Collection[str]) -> Iterator[Quote]:
+def quotes(work: StudyRun, complete: Collection[str]) -> Iterator[TeacherQuote]:
     """Yield a quote for each model teacher without traces, sources first; cached answers are counted as free.
 
     `complete`: names of the nodes that are. Where the problems are not there, the recipe's sizes count, and nothing
@@ -51,7 +51,7 @@ def quotes(work: StudyRun, complete: Collection[str]) -> Iterator[Quote]:
         tokens_in = round(config.samples * characters / PER_TOKEN) + calls * below
         tokens_out = calls * config.max_tokens
         usd = cost_of(config, tokens_in, tokens_out)
-        yield Quote(teacher, calls, tokens_in, tokens_out, usd)
+        yield TeacherQuote(teacher, calls, tokens_in, tokens_out, usd)
 
 
 def why_not_shown(work: StudyRun) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tracedistill.interventions import compare_row, intervene
-from tracedistill.interventions.measuring import Row
+from tracedistill.interventions.measuring import MeasuredRow
 from tracedistill.records import Problem, Trace
 from tracedistill.tasks import get_task
 from tracedistill.validation import validate
@@ -64,7 +64,7 @@ class CompareJob:
     task: str
     """Name of the task."""
 
-    def open(self) -> Callable[[Sequence[tuple[Problem, Trace, Trace]]], list[Row]]:
+    def open(self) -> Callable[[Sequence[tuple[Problem, Trace, Trace]]], list[MeasuredRow]]:
         """Load the task."""
         task = get_task(self.task)
         return lambda rows: [compare_row(task, problem, before, after) for problem, before, after in rows]

@@ -12,7 +12,7 @@ from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.terms import OWN
 from tracedistill.recipes import judged, run_name
 from tracedistill.records import Attempt, Example
-from tracedistill.training.learning import Learning
+from tracedistill.training.learning import LearningSpec
 
 if TYPE_CHECKING:
     from tracedistill.training.methods.judging import TextJudge
@@ -69,7 +69,7 @@ def make_adapter(work: StudyRun, name: str, seed: int) -> dict[str, Any]:
     return {"template_hash": template, "adapter_seed": study.seed + seed}
 
 
-def learning_of(work: StudyRun, name: str, seed: int, kept: Callable[[Example], bool]) -> Learning:
+def learning_of(work: StudyRun, name: str, seed: int, kept: Callable[[Example], bool]) -> LearningSpec:
     """Return how an arm learns, with what its method learns from beside the rows."""
     study, arm = work.study, work.study.arms[name]
     shown: tuple[Example, ...] = ()
@@ -79,7 +79,7 @@ def learning_of(work: StudyRun, name: str, seed: int, kept: Callable[[Example], 
     if arm.rejected not in (None, OWN):
         rejected = tuple(Records(work.run.path(rejected_file(name)), Example, kept))
     attempted = study.training.eval_attempts
-    return Learning(
+    return LearningSpec(
         arm,
         judge=judge_of(work, name) if judged(arm) or attempted else None,
         start=None if arm.from_ is None else work.run.path(f"adapters/{run_name(arm.from_, seed)}"),
@@ -92,13 +92,13 @@ def learning_of(work: StudyRun, name: str, seed: int, kept: Callable[[Example], 
 
 def judge_of(work: StudyRun, name: str) -> TextJudge:
     """Return the judges that evaluation has, for what a student writes while it is trained."""
-    from tracedistill.training.methods.judging import Judged
+    from tracedistill.training.methods.judging import JudgedCompletion
 
     arm = work.study.arms[name]
     problems = {problem.problem_id: problem for problem in work.problems("train", "validation")}
     wanted = work.trace_wanted(arm)
 
-    def judge(problem_ids: Sequence[str], texts: Sequence[str], ended: Sequence[bool]) -> list[Judged]:
+    def judge(problem_ids: Sequence[str], texts: Sequence[str], ended: Sequence[bool]) -> list[JudgedCompletion]:
         found = []
         for problem_id, text, whole in zip(problem_ids, texts, ended, strict=True):
             finish: Literal["stop", "length"] = "stop" if whole else "length"
@@ -107,7 +107,7 @@ def judge_of(work: StudyRun, name: str) -> TextJudge:
             trace, answer = result.trace.outcome, result.answers.answer
             read = answer.outcome != "missing" and (not wanted or trace not in ("unparsed", "none"))
             found.append(
-                Judged(
+                JudgedCompletion(
                     float(answer.ok),
                     None if trace == "not judged" else float(trace == "correct"),
                     float(read and whole),

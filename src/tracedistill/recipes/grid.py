@@ -14,7 +14,7 @@ REFERENCES = ("adapter", "from", "context")
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class GridArm:
     """One arm of a grid."""
 
     name: str
@@ -23,7 +23,7 @@ class Cell:
     """Its student and teacher, as far as the grid varies them."""
 
 
-def spread_grid(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[Cell]]]:
+def spread_grid(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[GridArm]]]:
     """Return (the recipe with one arm per cell, arm -> its cells).
 
     `student: all` or `student: [a, b]`, and so for teachers.
@@ -61,7 +61,7 @@ def spread_grid(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[Cel
     return {**raw, "arms": spread, **_plain_base(raw), **_references(raw, cells, places)}, grids
 
 
-def _cells(name: str, arm: Any, raw: Mapping[str, Any]) -> list[Cell]:
+def _cells(name: str, arm: Any, raw: Mapping[str, Any]) -> list[GridArm]:
     places: list[dict[str, str]] = [{}]
     if isinstance(arm, dict):
         for axis, listed in AXES.items():
@@ -71,10 +71,10 @@ def _cells(name: str, arm: Any, raw: Mapping[str, Any]) -> list[Cell]:
                 value = list(known)
             if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
                 places = [{**place, axis: item} for place in places for item in value]
-    return [Cell(f"{name}@{'+'.join(place.values())}" if place else name, place) for place in places]
+    return [GridArm(f"{name}@{'+'.join(place.values())}" if place else name, place) for place in places]
 
 
-def _same_place(cells: list[Cell], at: Mapping[str, str], name: str) -> str:
+def _same_place(cells: list[GridArm], at: Mapping[str, str], name: str) -> str:
     """Return the cell that matches a place on all shared axes; the plain name if it is not a grid."""
     found = [cell.name for cell in cells if all(at.get(axis, value) == value for axis, value in cell.at.items())]
     return found[0] if len(found) == 1 else name
@@ -93,7 +93,7 @@ def _varies(value: Any) -> bool:
 
 
 def _references(
-    raw: Mapping[str, Any], cells: Mapping[str, list[Cell]], places: Mapping[str, Mapping[str, str]]
+    raw: Mapping[str, Any], cells: Mapping[str, list[GridArm]], places: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     pairs = raw.get("comparisons")
@@ -105,7 +105,7 @@ def _references(
     return changed
 
 
-def _pairs(pair: Any, cells: Mapping[str, list[Cell]], places: Mapping[str, Mapping[str, str]]) -> list[Any]:
+def _pairs(pair: Any, cells: Mapping[str, list[GridArm]], places: Mapping[str, Mapping[str, str]]) -> list[Any]:
     """Return the comparable pairs of cells: of one student and, if both vary the teacher, of one teacher."""
     if (
         not isinstance(pair, list)
@@ -123,7 +123,7 @@ def _pairs(pair: Any, cells: Mapping[str, list[Cell]], places: Mapping[str, Mapp
     ]
 
 
-def _entries(entry: Any, cells: Mapping[str, list[Cell]]) -> list[Any]:
+def _entries(entry: Any, cells: Mapping[str, list[GridArm]]) -> list[Any]:
     if not isinstance(entry, dict) or entry.get("plan") not in cells:
         return [entry]
     return [
@@ -135,7 +135,7 @@ def _entries(entry: Any, cells: Mapping[str, list[Cell]]) -> list[Any]:
     ]
 
 
-def _student(places: Mapping[str, Mapping[str, str]], cell: Cell) -> dict[str, str]:
+def _student(places: Mapping[str, Mapping[str, str]], cell: GridArm) -> dict[str, str]:
     place = places.get(cell.name, {})
     return {"student": place["student"]} if "student" in place else {}
 

@@ -19,7 +19,7 @@ import yaml
 from tracedistill.errors import InputError
 from tracedistill.recipes.checks import Fail, check, near
 from tracedistill.recipes.documents import YamlError, compose, parse
-from tracedistill.recipes.grid import Cell, spread_grid
+from tracedistill.recipes.grid import GridArm, spread_grid
 from tracedistill.recipes.names import with_more
 from tracedistill.recipes.schema import Study, key_of
 from tracedistill.recipes.shape import below, keys_of
@@ -118,7 +118,7 @@ class _Faults:
             seen.add(key)
             self.note_lines(value, f"{key}.")
 
-    def note_cells(self, grids: Mapping[str, Sequence[Cell]]) -> None:
+    def note_cells(self, grids: Mapping[str, Sequence[GridArm]]) -> None:
         """Give the cells of a grid the lines of their arm."""
         for name, cells in grids.items():
             for key in [key for key in self.lines if key == f"arms.{name}" or key.startswith(f"arms.{name}.")]:

@@ -33,7 +33,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class AttemptColumns:
     """The attempts of one arm, in the file's order; all columns have one length."""
 
     ids: tuple[str, ...]
@@ -89,11 +89,11 @@ class Columns:
         return np.equal(self.finish, FINISHES.index("length"))
 
 
-COLUMN_NAMES = tuple(each.name for each in fields(Columns) if each.name != "ids")
+COLUMN_NAMES = tuple(each.name for each in fields(AttemptColumns) if each.name != "ids")
 """Fields with one entry per attempt."""
 
 
-def kept(columns: Columns, ids: Collection[str]) -> Columns:
+def kept(columns: AttemptColumns, ids: Collection[str]) -> AttemptColumns:
     """Return the attempts at these problems alone, in the same order."""
     if all(problem_id in ids for problem_id in columns.ids):
         return columns
@@ -110,12 +110,12 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 """What fits a column."""
 
 
-class _Said(msgspec.Struct):
+class _Answer(msgspec.Struct):
     outcome: str
     extracted: str | None = None
 
 
-class _Reading(msgspec.Struct):
+class _Outcome(msgspec.Struct):
     outcome: str
 
 
@@ -137,9 +137,9 @@ class _Line(msgspec.Struct):
     tokens_in: Count
     tokens_out: Count
     seconds: float
-    answer: _Said
-    candidate: _Reading
-    derived: _Reading
+    answer: _Answer
+    candidate: _Outcome
+    derived: _Outcome
     trace: _Trace
     answer_in_trace: bool | None = None
     follows: bool | None = None
@@ -147,7 +147,7 @@ class _Line(msgspec.Struct):
     seed: Count = 0
 
 
-def read_columns(path: Path) -> Columns:
+def read_columns(path: Path) -> AttemptColumns:
     """Read all attempts of attempts/<arm>.jsonl. Raises InputError naming file and line."""
     offsets: list[int] = []
 
@@ -188,12 +188,12 @@ def read_row(path: Path, offset: int) -> dict[str, Any]:
     return row
 
 
-def columns_of(rows: Iterable[Mapping[str, Any]]) -> Columns:
+def columns_of(rows: Iterable[Mapping[str, Any]]) -> AttemptColumns:
     """Read lines of attempts/<arm>.jsonl as columns. Raises ValueError if a line is not an attempt."""
     return _collect(msgspec.convert(row, _Line) for row in rows)
 
 
-def _collect(lines: Iterable[_Line]) -> Columns:
+def _collect(lines: Iterable[_Line]) -> AttemptColumns:
     places: dict[str, int] = {}
     said: dict[str, int] = {}
     numbers: list[tuple[int, ...]] = []
@@ -237,7 +237,7 @@ def _collect(lines: Iterable[_Line]) -> Columns:
     del numbers  # a hundred thousand tuples, before the columns are copied out
     ints = [np.ascontiguousarray(table[:, place]) for place in range(14)]
     codes = {place: ints[place].astype(np.int8) for place in range(3, 10)}
-    return Columns(
+    return AttemptColumns(
         ids=tuple(places),
         problem=ints[0],
         sample=ints[1],

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tracedistill.chat.formats import split
 from tracedistill.records import Problem
-from tracedistill.report.attempts import ANSWERS, Columns, read_row
+from tracedistill.report.attempts import ANSWERS, AttemptColumns, read_row
 from tracedistill.report.runs import RunView
 from tracedistill.tasks import Task
 
@@ -106,7 +106,7 @@ def browse(view: RunView, task: Task, budget: int = BYTES_SHOWN) -> list[ShownPr
     return sorted(shown, key=lambda item: places[item.problem_id])
 
 
-def _order(view: RunView, arms: Iterable[tuple[int, Columns]], problems: Mapping[str, Problem]) -> list[str]:
+def _order(view: RunView, arms: Iterable[tuple[int, AttemptColumns]], problems: Mapping[str, Problem]) -> list[str]:
     """Choose at most PROBLEMS_SHOWN problems: disagreements and others in turn."""
     outcomes: dict[str, set[int]] = {}
     for _, columns in arms:
@@ -124,13 +124,13 @@ def _draw(seed: int, problem_id: str) -> bytes:
     return hashlib.sha256(f"{seed} shown {problem_id}".encode("utf-8", "surrogatepass")).digest()
 
 
-def _first_rows(columns: Columns) -> list[tuple[int, int]]:
+def _first_rows(columns: AttemptColumns) -> list[tuple[int, int]]:
     """Return (problem, row) of each problem's first attempt."""
     _, rows = np.unique(columns.problem, return_index=True)
     return [(int(columns.problem[row]), int(row)) for row in rows]
 
 
-def _right_counts(columns: Columns) -> npt.NDArray[np.int64]:
+def _right_counts(columns: AttemptColumns) -> npt.NDArray[np.int64]:
     """Count right attempts and all attempts per problem."""
     size = len(columns.ids)
     every = np.bincount(columns.problem, minlength=size)

@@ -15,7 +15,7 @@ from tracedistill.errors import InputError
 from tracedistill.files import read_json
 from tracedistill.recipes import arm_of_run
 from tracedistill.records import Problem, split_node_name
-from tracedistill.report.attempts import ANSWERS, FINISHES, TRACES, Codes, Columns
+from tracedistill.report.attempts import ANSWERS, FINISHES, TRACES, AttemptColumns, Codes
 from tracedistill.report.records import ArmFigures, Assembly, Baseline, Report, Sizes, record_of
 from tracedistill.report.runs import ArmFacts, RunView, imitates, method_of
 from tracedistill.report.sections.comparisons import compare, not_compared
@@ -147,14 +147,14 @@ def _arm(view: RunView, arm: ArmFacts, assembly: Assembly, stages: Mapping[str, 
     )
 
 
-def _candidates(rows: Columns) -> int | None:
+def _candidates(rows: AttemptColumns) -> int | None:
     """Count the attempts whose candidate reading is right; None if the set of answers is open."""
     if (rows.candidate == ANSWERS.index("missing")).all():
         return None
     return int((rows.candidate == ANSWERS.index("correct")).sum())
 
 
-def _accuracy(rows: Columns, *, vote: bool) -> stats.Accuracy:
+def _accuracy(rows: AttemptColumns, *, vote: bool) -> stats.Accuracy:
     """Return the shares of right answers with intervals.
 
     Of several attempts per problem clustered, as the sections have them.
@@ -169,7 +169,7 @@ def _accuracy(rows: Columns, *, vote: bool) -> stats.Accuracy:
     )
 
 
-def joint_of(rows: Columns) -> stats.JointTable:
+def joint_of(rows: AttemptColumns) -> stats.JointTable:
     """Trace against answer; traces that cannot be read or are not there count as wrong, and apart.
 
     Traces that no rule judges are left out.

@@ -11,7 +11,7 @@ from tracedistill.errors import InputError
 from tracedistill.files import read_json, read_jsonl
 from tracedistill.recipes import METHODS, Study, resolved
 from tracedistill.records import Problem
-from tracedistill.report.attempts import Columns, kept, read_columns
+from tracedistill.report.attempts import AttemptColumns, kept, read_columns
 from tracedistill.report.records import Kind, RunFacts
 
 IMPORTED = "imported.json"
@@ -109,16 +109,16 @@ class RunView:
         found: Mapping[str, Problem] = self._cache["problems"]
         return found
 
-    def attempts(self, arm: str) -> Columns:
+    def attempts(self, arm: str) -> AttemptColumns:
         """Return an arm's attempts, read once; arms with the same problems in the same order share one `ids`."""
-        known: dict[str, Columns] = self._cache.setdefault("attempts", {})
+        known: dict[str, AttemptColumns] = self._cache.setdefault("attempts", {})
         if arm not in known:
             self.keep(arm, read_columns(self.arm(arm).path))
         return known[arm]
 
-    def keep(self, name: str, columns: Columns) -> None:
+    def keep(self, name: str, columns: AttemptColumns) -> None:
         """Take attempts that were read already."""
-        known: dict[str, Columns] = self._cache.setdefault("attempts", {})
+        known: dict[str, AttemptColumns] = self._cache.setdefault("attempts", {})
         if self.wanted is not None:
             columns = kept(columns, self.wanted)
         same = next((other.ids for other in known.values() if other.ids == columns.ids), columns.ids)

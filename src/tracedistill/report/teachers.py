@@ -12,7 +12,7 @@ import numpy as np
 from tracedistill import stats
 from tracedistill.files import read_json, read_jsonl, read_lines
 from tracedistill.records import Problem, Trace
-from tracedistill.report.attempts import Columns, kept
+from tracedistill.report.attempts import AttemptColumns, kept
 from tracedistill.report.records import KeptAccuracy, TeacherFigures, WithoutLeaks, record_of
 from tracedistill.report.sections.scores import as_share
 from tracedistill.validation.leaks import judge_leak
@@ -54,7 +54,7 @@ def teacher_figures(recipe: Mapping[str, Any], folder: Path, name: str) -> Teach
     return record_of(TeacherFigures, figures, str(path))
 
 
-def without_leaks(path: Path, rows: Columns, problems: Mapping[str, Problem]) -> WithoutLeaks | None:
+def without_leaks(path: Path, rows: AttemptColumns, problems: Mapping[str, Problem]) -> WithoutLeaks | None:
     """Return an arm's accuracy without problems whose shown plan gives the solution away; None if it shows no plans.
 
     `path`: the plans shown, as assembled.
@@ -77,7 +77,7 @@ def without_leaks(path: Path, rows: Columns, problems: Mapping[str, Problem]) ->
     return WithoutLeaks(*_kept(rows, genuine), plans, KeptAccuracy(*_kept(rows, matched)))
 
 
-def _kept(rows: Columns, out: set[str]) -> tuple[int, int, int, stats.Share]:
+def _kept(rows: AttemptColumns, out: set[str]) -> tuple[int, int, int, stats.Share]:
     """Return the figures of KeptAccuracy: samples of one problem are clustered."""
     rows = kept(rows, set(rows.ids) - out)
     correct = int(np.count_nonzero(rows.right))

@@ -22,7 +22,7 @@ L = TypeVar("L", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ReviewerPair:
     """Two reviewers on the traces that both have decided."""
 
     first: str
@@ -47,7 +47,7 @@ class Agreement:
     """Traces that two or more have decided."""
     alpha: float | None
     """Krippendorff's alpha, nominal, over the shared traces; None where nothing varies."""
-    pairs: tuple[Pair, ...]
+    pairs: tuple[ReviewerPair, ...]
     """Every two reviewers with traces in common."""
     open: int
     """Traces on which they disagree and that nobody has settled."""
@@ -108,7 +108,7 @@ def agreement_of(store: ReviewStore) -> Agreement:
         if both:
             same = share(sum(a == b for a, b in both), len(both))
             kappa = cohen_kappa([a for a, _ in both], [b for _, b in both])
-            pairs.append(Pair(first, second, same, kappa, tuple(Counter(both).most_common())))
+            pairs.append(ReviewerPair(first, second, same, kappa, tuple(Counter(both).most_common())))
     alpha = krippendorff_alpha([list(one.values()) for one in shared])
     return Agreement(tuple(names), len(shared), alpha, tuple(pairs), len(disagreements(store)))
 

@@ -24,7 +24,7 @@ from tracedistill.review.desk import Desk, Judgement, Sheet
 from tracedistill.review.drafts import received, sendable
 from tracedistill.review.guard import Guard, bounded_body
 from tracedistill.review.queue import NEEDS, PAGE, Filter
-from tracedistill.review.work import Conflict, Work
+from tracedistill.review.work import Conflict, TraceReview
 
 ASSETS = {"review.css": "text/css", "review.js": "text/javascript", "icon.svg": "image/svg+xml"}
 """File in static/ -> its type; nothing else is served."""
@@ -56,7 +56,7 @@ def whole_number(text: str) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class PostedForm:
     """What a page sent."""
 
     fields: dict[str, list[str]]
@@ -91,13 +91,13 @@ def place_of(request: Request) -> int:
     return place
 
 
-async def read_form(request: Request) -> Form:
+async def read_form(request: Request) -> PostedForm:
     """Parse a form (application/x-www-form-urlencoded). Raises HTTPException for another body."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         raise HTTPException(415, "want a form")
     body = await bounded_body(request)
     try:
-        return Form(parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=4000))
+        return PostedForm(parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=4000))
     except ValueError as error:
         raise HTTPException(400, "not a form") from error
 
@@ -178,7 +178,7 @@ class ReviewPages:
 
     def show(
         self, request: Request, item: int, chosen: Filter, said: str = "", *, status: int = 200, goto: str = "",
-        unsaved: Work | None = None, alert: str = "",
+        unsaved: TraceReview | None = None, alert: str = "",
     ) -> Response:  # fmt: skip
         """Render one trace as a page; `goto`: the id of the element to go to."""
         sheet = self.desk.sheet(item, unsaved)
@@ -196,7 +196,7 @@ class ReviewPages:
         form = await read_form(request)
         return await run_in_threadpool(self._act, request, form)
 
-    def _act(self, request: Request, form: Form) -> Response:
+    def _act(self, request: Request, form: PostedForm) -> Response:
         desk, chosen, item = self.desk, self.chosen(request), self.place(request)
         lines = [received(line) for line in form.fields.get("line", [])]
         answer = form.one("answer") if "answer" in form.fields else None
@@ -208,7 +208,7 @@ class ReviewPages:
         try:
             return self._perform(request, item, chosen, verb, whole_number(at) or 0, text, form)
         except Conflict as conflict:
-            mine = Work(lines=text.lines, answer=text.answer, comment=text.comment)
+            mine = TraceReview(lines=text.lines, answer=text.answer, comment=text.comment)
             if request.headers.get("x-part") == "verdicts":
                 return JSONResponse({"conflict": SAID["conflict"], "version": conflict.stored.version}, 409)
             return self.show(request, item, chosen, status=409, unsaved=mine)
@@ -216,7 +216,7 @@ class ReviewPages:
             return self.show(request, item, chosen, status=422, alert=str(error))
 
     def _perform(
-        self, request: Request, item: int, chosen: Filter, verb: str, at: int, text: Work, form: Form
+        self, request: Request, item: int, chosen: Filter, verb: str, at: int, text: TraceReview, form: PostedForm
     ) -> Response:
         desk, seconds = self.desk, form.seconds()
         if verb in ("approve", "reject"):
@@ -272,7 +272,7 @@ class ReviewPages:
         return f"{self.pages.base}{path}?{query}"
 
 
-def verdicts(sheet: Sheet, saved: Work) -> dict[str, Any]:
+def verdicts(sheet: Sheet, saved: TraceReview) -> dict[str, Any]:
     """Return what the script shows beside the lines while the reviewer types."""
     judgement: Judgement = sheet.judgement
     return {

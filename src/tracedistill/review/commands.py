@@ -24,7 +24,7 @@ from tracedistill.tasks import get_task
 from tracedistill.validation import Keep
 
 if TYPE_CHECKING:
-    from tracedistill.review.reading import Reading
+    from tracedistill.review.reading import ErrorReading
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Reviewed:
+class ReviewTarget:
     """Whose traces are reviewed."""
 
     task: str
@@ -85,7 +85,7 @@ class Reviewed:
     """What the study does with plans that leak."""
 
 
-def review(what: Reviewed, options: Options, say: Callable[[str], None] = shown.say) -> int:
+def review(what: ReviewTarget, options: Options, say: Callable[[str], None] = shown.say) -> int:
     """Fill the store, then serve the page or do what was asked instead; 0: done, 2: rows were refused."""
     reviewer = options.reviewer or getpass.getuser()
     if not reviewer.strip() or len(reviewer) > 60 or not reviewer.isprintable():
@@ -120,7 +120,7 @@ def review(what: Reviewed, options: Options, say: Callable[[str], None] = shown.
         return 0
 
 
-def _fill(store: ReviewStore, what: Reviewed, options: Options) -> int:
+def _fill(store: ReviewStore, what: ReviewTarget, options: Options) -> int:
     if what.folder is not None:
         labels = None if options.labels is None else read_labels(options.labels)
         return fill_from_run(store, what.folder, what.task, what.teachers, labels)
@@ -184,7 +184,7 @@ def _print_agreement(store: ReviewStore, say: Callable[[str], None]) -> None:
         say(f"Krippendorff's alpha over {found.shared} traces: {alpha}; {found.open} disputed and not settled")
 
 
-def _rating(what: Reviewed, options: Options) -> Rating:
+def _rating(what: ReviewTarget, options: Options) -> Rating:
     assert options.rate is not None
     plan = read_plan(options.rate)
     traces = {kind: list(read_jsonl(options.rate.parent / file, Trace)) for kind, file in plan.kinds.items()}
@@ -196,7 +196,7 @@ def _rating(what: Reviewed, options: Options) -> Rating:
     return make_rating(plan, problems, traces)
 
 
-def _reading(what: Reviewed, options: Options) -> Reading | None:
+def _reading(what: ReviewTarget, options: Options) -> ErrorReading | None:
     if not options.read:
         return None
     if what.folder is None:

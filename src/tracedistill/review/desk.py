@@ -22,15 +22,15 @@ from tracedistill.review.drafts import (
     with_text,
 )
 from tracedistill.review.outcomes import decide, disagree
-from tracedistill.review.queue import Filter, Progress
+from tracedistill.review.queue import Filter, ReviewProgress
 from tracedistill.review.store import ReviewStore
-from tracedistill.review.work import Status, Work, change, median_seconds, undo, work_of, works_of
+from tracedistill.review.work import Status, TraceReview, change, median_seconds, undo, work_of, works_of
 from tracedistill.tasks import Task, get_task
 from tracedistill.validation import Keep, Validation
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class LineMark:
     """The verdict on one line, or on the whole."""
 
     outcome: str
@@ -43,9 +43,9 @@ class Mark:
 class Judgement:
     """What the judges say of the lines as they stand."""
 
-    marks: tuple[Mark, ...]
+    marks: tuple[LineMark, ...]
     """One per line."""
-    parts: tuple[tuple[str, Mark], ...]
+    parts: tuple[tuple[str, LineMark], ...]
     """(what was judged, verdict): trace, format, answer, leak."""
     accepted: bool
     """Whether the study's rule would let it be used."""
@@ -77,7 +77,7 @@ class Sheet:
     """What it decomposes."""
     task: str
     """Name of the task."""
-    work: Work
+    work: TraceReview
     """What the reviewer made of it."""
     lines: tuple[str, ...]
     """The lines as they stand."""
@@ -124,12 +124,12 @@ class Desk:
         """Return whether there is a trace at a place."""
         return self.store.one("SELECT 1 FROM items WHERE id = ?", item) is not None
 
-    def sheet(self, item: int, unsaved: Work | None = None) -> Sheet:
+    def sheet(self, item: int, unsaved: TraceReview | None = None) -> Sheet:
         """Return an item; `unsaved`: text that is shown in place of what is stored."""
         trace, name = self.store.trace(item), self.store.task_of(item)
         problem, task = self.store.problem(trace.problem_id), self.task(name)
         works = works_of(self.store, item)
-        work = works.get(self.reviewer, Work())
+        work = works.get(self.reviewer, TraceReview())
         if unsaved is not None:
             work = replace(work, lines=unsaved.lines, answer=unsaved.answer, comment=unsaved.comment)
         others = {name: one for name, one in works.items() if name != self.reviewer and one.decided}
@@ -150,7 +150,7 @@ class Desk:
             differs=disagree(works),
         )
 
-    def progress(self, chosen: Filter) -> tuple[Progress, float | None]:
+    def progress(self, chosen: Filter) -> tuple[ReviewProgress, float | None]:
         """Return how far the reviewer is in a filter, and the median seconds per decision."""
         return queue.progress(self.store, self.reviewer, chosen), median_seconds(self.store, self.reviewer)
 
@@ -158,50 +158,52 @@ class Desk:
         """Return the neighbouring place in a filter."""
         return queue.neighbour(self.store, self.reviewer, chosen, item, back=back)
 
-    def _judge(self, task: Task, problem: Problem, trace: Trace, work: Work, item: int) -> Judgement:
+    def _judge(self, task: Task, problem: Problem, trace: Trace, work: TraceReview, item: int) -> Judgement:
         stored = None if work.changed else self.store.verdict(item)
         draft = edited_trace(task, trace, work, self.reviewer)
         verdict = stored or judge(task, problem, draft, self.keep, self.leaks)
 
-        def mark(one: Verdict) -> Mark:
-            return Mark(one.outcome, one.reason if work.saw_gold else veiled(one.reason, problem))
+        def mark(one: Verdict) -> LineMark:
+            return LineMark(one.outcome, one.reason if work.saw_gold else veiled(one.reason, problem))
 
         marks = _marks(shown_lines(trace, work), draft, verdict)
         if not work.saw_gold:
-            marks = [Mark(one.outcome, veiled(one.reason, problem)) for one in marks]
+            marks = [LineMark(one.outcome, veiled(one.reason, problem)) for one in marks]
         parts = [("plan" if verdict.plan else "trace", mark(verdict.trace))]
         read = bool(draft.steps) and verdict.trace.outcome != "unparsed"
-        parts.append(("format", Mark("correct", f"read as {len(draft.steps)} steps") if read else Mark("unparsed")))
+        parts.append(
+            ("format", LineMark("correct", f"read as {len(draft.steps)} steps") if read else LineMark("unparsed"))
+        )
         if draft.answer is not None:
             parts.append(("answer", mark(verdict.answer)))
         if verdict.leak is not None:
             outcome = "incorrect" if verdict.leak.genuine else "undecided" if verdict.leak.standing else "correct"
             reason = verdict.leak.reason if work.saw_gold else veiled(verdict.leak.reason, problem)
-            parts.append(("leak", Mark(outcome, reason)))
+            parts.append(("leak", LineMark(outcome, reason)))
         if verdict.judged is not None:
             said = verdict.judged
             reason = f"{said.judge}: {said.reason}"
-            parts.append(("second checker", Mark("undecided" if said.disagree else said.outcome, reason)))
+            parts.append(("second checker", LineMark("undecided" if said.disagree else said.outcome, reason)))
         return Judgement(tuple(marks), tuple(parts), verdict.accepted)
 
     # ---- acting: each may raise Conflict, and writes nothing then
 
-    def text(self, item: int, version: int, lines: Sequence[str], answer: str | None, comment: str) -> Work:
+    def text(self, item: int, version: int, lines: Sequence[str], answer: str | None, comment: str) -> TraceReview:
         """Return the work with this text, unsaved. Raises InputError if the text exceeds the limits."""
         if len(lines) > MAX_LINES or any(len(line) > MAX_LINE for line in (*lines, answer or "", comment)):
             raise InputError(f"at most {MAX_LINES} steps of {MAX_LINE} characters")
         work = replace(work_of(self.store, item, self.reviewer), comment=comment.strip(), version=version)
         return with_text(self.store.trace(item), work, lines, answer)
 
-    def save(self, item: int, text: Work, seconds: float, action: str = "text") -> Work:
+    def save(self, item: int, text: TraceReview, seconds: float, action: str = "text") -> TraceReview:
         """Save text; Conflict where the version is not the stored one."""
 
-        def new(stored: Work) -> Work:
+        def new(stored: TraceReview) -> TraceReview:
             return replace(stored, lines=text.lines, answer=text.answer, comment=text.comment)
 
         return change(self.store, item, self.reviewer, text.version, action, new, seconds)
 
-    def type(self, item: int, text: Work, seconds: float) -> Work:
+    def type(self, item: int, text: TraceReview, seconds: float) -> TraceReview:
         """Save text while it is typed: what goes on in one field is one action."""
         before, trace = work_of(self.store, item, self.reviewer), self.store.trace(item)
         old, new = shown_lines(trace, before), shown_lines(trace, text)
@@ -210,7 +212,7 @@ class Desk:
         field = f"type {places[0] if places else 'field'}" if len(places) < 2 and len(old) == len(new) else "text"
         return self.save(item, text, seconds, field)
 
-    def arrange(self, item: int, text: Work, what: str, at: int, seconds: float) -> tuple[Work, int]:
+    def arrange(self, item: int, text: TraceReview, what: str, at: int, seconds: float) -> tuple[TraceReview, int]:
         """Add a line behind a place, delete one, move one up or down; returns the work and the line to go to."""
         lines = list(shown_lines(self.store.trace(item), text))
         to = at
@@ -231,11 +233,11 @@ class Desk:
         moved = with_text(trace, text, lines, shown_answer(trace, text))
         return self.save(item, moved, seconds, what), to
 
-    def restore(self, item: int, text: Work, seconds: float) -> Work:
+    def restore(self, item: int, text: TraceReview, seconds: float) -> TraceReview:
         """Restore the maker's own text."""
         return self.save(item, replace(text, lines=None, answer=None), seconds, "restore")
 
-    def approve(self, item: int, text: Work, seconds: float) -> Work:
+    def approve(self, item: int, text: TraceReview, seconds: float) -> TraceReview:
         """Approve the lines as they stand; InputError for a trace without steps."""
         if text.changed:
             trace = self.store.trace(item)
@@ -245,39 +247,39 @@ class Desk:
             text = with_text(trace, text, lines, shown_answer(trace, text))
         return self._decide(item, text, "approved", seconds)
 
-    def reject(self, item: int, text: Work, seconds: float) -> Work:
+    def reject(self, item: int, text: TraceReview, seconds: float) -> TraceReview:
         """Reject the trace; a draft stays with it."""
         return self._decide(item, text, "rejected", seconds)
 
-    def reopen(self, item: int, text: Work) -> Work:
+    def reopen(self, item: int, text: TraceReview) -> TraceReview:
         """Save the text and take the decision back, if there is one."""
         saved = self.save(item, text, 0.0)
         back = functools.partial(replace, status="open", settles=False)
         return change(self.store, item, self.reviewer, saved.version, "reopen", lambda work: back(work))
 
-    def _decide(self, item: int, text: Work, status: Status, seconds: float) -> Work:
+    def _decide(self, item: int, text: TraceReview, status: Status, seconds: float) -> TraceReview:
         # typed text first, as an action of its own: undo takes the decision back, not the words
         saved = self.save(item, text, 0.0)
         return decide(self.store, item, self.reviewer, saved.version, status, seconds)
 
-    def show_gold(self, item: int, text: Work, seconds: float) -> Work:
+    def show_gold(self, item: int, text: TraceReview, seconds: float) -> TraceReview:
         """Show the gold, and remember that it was seen."""
         saved = self.save(item, text, 0.0)
         new = functools.partial(replace, saw_gold=True)
         return change(self.store, item, self.reviewer, saved.version, "gold", lambda work: new(work), seconds)
 
-    def undo(self, item: int, text: Work) -> tuple[int, str] | None:
+    def undo(self, item: int, text: TraceReview) -> tuple[int, str] | None:
         """Take the last action back; returns (place, action), or None if there is none."""
         self.save(item, text, 0.0)
         return undo(self.store, self.reviewer, item)
 
 
-def _marks(lines: Sequence[str], draft: Trace, verdict: Validation) -> list[Mark]:
+def _marks(lines: Sequence[str], draft: Trace, verdict: Validation) -> list[LineMark]:
     """Return the verdict on each line, if as many steps were parsed as there are lines."""
-    by_step = {step.index: Mark(step.outcome, step.reason) for step in verdict.trace.steps}
+    by_step = {step.index: LineMark(step.outcome, step.reason) for step in verdict.trace.steps}
     filled = [at for at, line in enumerate(lines) if line.strip()]
-    found = [Mark("unread") for _ in lines]
+    found = [LineMark("unread") for _ in lines]
     if len(filled) == len(draft.steps):
         for index, at in enumerate(filled):
-            found[at] = by_step.get(index, Mark("undecided"))
+            found[at] = by_step.get(index, LineMark("undecided"))
     return found

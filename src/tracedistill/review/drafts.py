@@ -15,7 +15,7 @@ from difflib import SequenceMatcher
 from tracedistill.files import content_id
 from tracedistill.interventions.editing import with_places
 from tracedistill.records import Problem, Step, Trace
-from tracedistill.review.work import Work
+from tracedistill.review.work import TraceReview
 from tracedistill.shown import visible
 from tracedistill.tasks import Task
 from tracedistill.tasks._located import extents, flat_lines, lay_out, locate, one_line, reworded
@@ -66,7 +66,7 @@ def restored(text: str) -> str:
     return _STAND_IN.sub(character, received(text))
 
 
-def with_text(trace: Trace, work: Work, lines: Sequence[str], answer: str | None) -> Work:
+def with_text(trace: Trace, work: TraceReview, lines: Sequence[str], answer: str | None) -> TraceReview:
     """Return the work with these lines and this answer; what equals the maker's text is no change.
 
     A line that came back as it was sent keeps what could not be sent (`sendable`).
@@ -81,17 +81,17 @@ def with_text(trace: Trace, work: Work, lines: Sequence[str], answer: str | None
     return replace(work, lines=None if new == lines_of(trace) else new, answer=stated)
 
 
-def shown_lines(trace: Trace, work: Work) -> tuple[str, ...]:
+def shown_lines(trace: Trace, work: TraceReview) -> tuple[str, ...]:
     """Return the lines as they stand: the draft's, else the maker's."""
     return lines_of(trace) if work.lines is None else work.lines
 
 
-def shown_answer(trace: Trace, work: Work) -> str | None:
+def shown_answer(trace: Trace, work: TraceReview) -> str | None:
     """Return the stated answer as it stands; None if the trace states none."""
     return trace.answer if work.answer is None else work.answer
 
 
-def edited_trace(task: Task, trace: Trace, work: Work, reviewer: str) -> Trace:
+def edited_trace(task: Task, trace: Trace, work: TraceReview, reviewer: str) -> Trace:
     """Return the draft as a new trace with the old one as its parent; the old one if nothing changed.
 
     `oracle`: the reviewer asked for the gold, or the trace's maker saw it. meta: source, reviewer, seconds, saw_gold.

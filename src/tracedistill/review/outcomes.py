@@ -12,7 +12,7 @@ from tracedistill.records import Trace
 from tracedistill.review.drafts import edited_trace
 from tracedistill.review.samples import sample_of
 from tracedistill.review.store import ReviewStore
-from tracedistill.review.work import Status, Work, change, work_from, works_of
+from tracedistill.review.work import Status, TraceReview, change, work_from, works_of
 from tracedistill.tasks import get_task
 
 Label = tuple[Status, tuple[str, ...] | None, str | None]
@@ -20,7 +20,7 @@ Label = tuple[Status, tuple[str, ...] | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Reviewed:
+class ReviewOutcome:
     """What the reviews of one trace come to."""
 
     trace_id: str
@@ -31,18 +31,18 @@ class Reviewed:
     """The trace to use: the maker's where approved, the person's where edited, none else."""
 
 
-def label_of(work: Work) -> Label:
+def label_of(work: TraceReview) -> Label:
     """Return what must be equal for two decisions to agree."""
     return work.status, work.lines if work.status == "edited" else None, work.answer
 
 
-def disagree(works: Mapping[str, Work]) -> bool:
+def disagree(works: Mapping[str, TraceReview]) -> bool:
     """Return whether decisions differ and are not settled."""
     decided = [work for work in works.values() if work.decided]
     return len({label_of(work) for work in decided}) > 1 and not any(work.settles for work in decided)
 
 
-def outcome_of(works: Mapping[str, Work]) -> tuple[str, Work] | None:
+def outcome_of(works: Mapping[str, TraceReview]) -> tuple[str, TraceReview] | None:
     """Return (reviewer, decision that counts); None if they disagree.
 
     The latest decision that settles; else the first of equal ones.
@@ -58,10 +58,10 @@ def outcome_of(works: Mapping[str, Work]) -> tuple[str, Work] | None:
     return name, decided[name]
 
 
-def decide(store: ReviewStore, item: int, reviewer: str, version: int, status: Status, seconds: float) -> Work:
+def decide(store: ReviewStore, item: int, reviewer: str, version: int, status: Status, seconds: float) -> TraceReview:
     """Approve (edited, where the text differs from the maker's) or reject. Conflict as `change`."""
 
-    def new(old: Work) -> Work:
+    def new(old: TraceReview) -> TraceReview:
         others = {name: work for name, work in works_of(store, item).items() if name != reviewer}
         decided: Status = "edited" if status == "approved" and old.changed else status
         return replace(old, status=decided, settles=disagree(others))
@@ -72,7 +72,7 @@ def decide(store: ReviewStore, item: int, reviewer: str, version: int, status: S
 # ---- for the pipeline
 
 
-def reviewed_of(path: Path, teacher: str) -> list[Reviewed]:
+def reviewed_of(path: Path, teacher: str) -> list[ReviewOutcome]:
     """Return every trace of a teacher in the store with the result of its reviews; empty without a store."""
     if not path.exists():
         return []
@@ -81,13 +81,13 @@ def reviewed_of(path: Path, teacher: str) -> list[Reviewed]:
         for item, trace_id, task, works in _reviews(store, teacher):
             outcome = outcome_of(works)
             if outcome is None:
-                found.append(Reviewed(trace_id, "open", None))
+                found.append(ReviewOutcome(trace_id, "open", None))
                 continue
             reviewer, work = outcome
             trace = None
             if work.status != "rejected":
                 trace = edited_trace(get_task(task), store.trace(item), work, reviewer)
-            found.append(Reviewed(trace_id, work.status, trace))
+            found.append(ReviewOutcome(trace_id, work.status, trace))
         return found
 
 
@@ -129,7 +129,7 @@ def disagreements(store: ReviewStore) -> list[int]:
     return [item for (item,) in shared if disagree(works_of(store, item))]
 
 
-def _reviews(store: ReviewStore, teacher: str | None) -> Iterator[tuple[int, str, str, dict[str, Work]]]:
+def _reviews(store: ReviewStore, teacher: str | None) -> Iterator[tuple[int, str, str, dict[str, TraceReview]]]:
     """Yield (place, trace id, task, reviewer -> work) of the traces in the queue."""
     query = (
         "SELECT items.id, trace_id, task, reviewer, state, version, work.seconds, at FROM items "

@@ -110,7 +110,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ReviewProgress:
     """How far the reviewer is."""
 
     done: int
@@ -127,12 +127,12 @@ def lines(store: ReviewStore, reviewer: str, chosen: Filter, after: int = 0) -> 
     return [_line(row, names) for row in store.rows(query, reviewer, *values, after)]
 
 
-def progress(store: ReviewStore, reviewer: str, chosen: Filter) -> Progress:
+def progress(store: ReviewStore, reviewer: str, chosen: Filter) -> ReviewProgress:
     """Count decided and all traces of a filter."""
     where, values = _where(store, reviewer, replace(chosen, shown="all"))
     total = store.one(f"SELECT count(*) FROM items WHERE {where}", *values)[0]  # noqa: S608 - our own conditions
     done = store.one(f"SELECT count(*) FROM items WHERE {where} AND {_MINE}", *values, reviewer)[0]  # noqa: S608
-    return Progress(done, total)
+    return ReviewProgress(done, total)
 
 
 def needs(store: ReviewStore, reviewer: str, chosen: Filter) -> dict[Need, int]:

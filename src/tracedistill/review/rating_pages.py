@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from tracedistill.review.app import Form, Pages, place_of, read_form
+from tracedistill.review.app import Pages, PostedForm, place_of, read_form
 from tracedistill.review.drafts import lines_of
-from tracedistill.review.queue import Progress
+from tracedistill.review.queue import ReviewProgress
 from tracedistill.review.rating import POINTS, Card, Rating, order_for, rate, rater_number, ratings
 from tracedistill.review.store import ReviewStore
 
@@ -46,7 +46,7 @@ class RatingPages:
         if place > len(self.cards):
             raise HTTPException(404, "no such card")
         said = ratings(self.store, self.rating, self.rater)
-        progress = Progress(len(said), len(self.cards))
+        progress = ReviewProgress(len(said), len(self.cards))
         card = self.cards[place] if place < len(self.cards) else None
         problem = self.rating.problems[card.problem_id] if card else None
         lines = lines_of(self.rating.traces[card.problem_id, card.kind]) if card else ()
@@ -63,7 +63,7 @@ class RatingPages:
         form = await read_form(request)
         return await run_in_threadpool(self._act, request, form)
 
-    def _act(self, request: Request, form: Form) -> Response:
+    def _act(self, request: Request, form: PostedForm) -> Response:
         place = place_of(request)
         if place >= len(self.cards):
             raise HTTPException(404, "no such card")

@@ -15,7 +15,7 @@ from tracedistill.files import content_id, read_jsonl, read_lines
 from tracedistill.records import Problem, Trace
 from tracedistill.review.agreement import cohen_kappa
 from tracedistill.review.store import ReviewStore
-from tracedistill.review.work import MAX_SECONDS, Conflict, Work
+from tracedistill.review.work import MAX_SECONDS, Conflict, TraceReview
 from tracedistill.stats import Share, share
 
 Fault = Literal["teacher", "student", "both", "neither"]
@@ -42,7 +42,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ErrorReading:
     """What there is to read."""
 
     items: tuple[Failed, ...]
@@ -78,7 +78,7 @@ class ReadingAgreement:
 
 def load_reading(
     folder: Path, n: int = 50, seed: int = 0, arm: str | None = None, labels: Mapping[str, str] | None = None
-) -> Reading:
+) -> ErrorReading:
     """Draw a seeded sample of a run's failed attempts that were shown a plan (of one arm, or of all).
 
     InputError where nothing was attempted yet, the arm is unknown, or nothing failed.
@@ -105,7 +105,7 @@ def load_reading(
         )
         for line in chosen
     )  # fmt: skip
-    return Reading(items, problems, labels or {})
+    return ErrorReading(items, problems, labels or {})
 
 
 def _plans(folder: Path, arms: set[str]) -> Iterator[Trace]:
@@ -117,7 +117,7 @@ def _plans(folder: Path, arms: set[str]) -> Iterator[Trace]:
 
 
 def label(
-    store: ReviewStore, reading: Reading, reader: str, item: Failed, fault: str, version: int, seconds: float
+    store: ReviewStore, reading: ErrorReading, reader: str, item: Failed, fault: str, version: int, seconds: float
 ) -> None:
     """Store a reader's label; Conflict where another tab was quicker, ValueError for no label."""
     if fault not in FAULTS:
@@ -128,7 +128,7 @@ def label(
             (reading.key, item.attempt_id, reader),
         ).fetchone()
         if (row[0] if row else 0) != version:
-            raise Conflict(Work(version=row[0] if row else 0))
+            raise Conflict(TraceReview(version=row[0] if row else 0))
         db.execute(
             "INSERT INTO marks VALUES (?,?,?,?,1,?,?) ON CONFLICT (kind, item, reviewer) DO UPDATE SET "
             "value = excluded.value, version = version + 1, seconds = seconds + excluded.seconds, at = excluded.at",
@@ -136,7 +136,7 @@ def label(
         )
 
 
-def labels_of(store: ReviewStore, reading: Reading) -> dict[str, dict[str, tuple[str, int]]]:
+def labels_of(store: ReviewStore, reading: ErrorReading) -> dict[str, dict[str, tuple[str, int]]]:
     """Return reader -> attempt id -> (label, version)."""
     found: dict[str, dict[str, tuple[str, int]]] = {}
     query = "SELECT reviewer, item, value, version FROM marks WHERE kind = ? ORDER BY reviewer, item"
@@ -145,13 +145,13 @@ def labels_of(store: ReviewStore, reading: Reading) -> dict[str, dict[str, tuple
     return found
 
 
-def program_label(reading: Reading, item: Failed) -> str | None:
+def program_label(reading: ErrorReading, item: Failed) -> str | None:
     """Return the program's attribution of an attempt's failure; None if it has none."""
     said = reading.labels.get(item.attempt_id, reading.labels.get(item.problem_id))
     return said if said in FAULTS else None
 
 
-def reading_agreement(store: ReviewStore, reading: Reading) -> list[ReadingAgreement]:
+def reading_agreement(store: ReviewStore, reading: ErrorReading) -> list[ReadingAgreement]:
     """Compare every reader with the program."""
     found = []
     for reader, said in labels_of(store, reading).items():

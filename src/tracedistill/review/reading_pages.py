@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from tracedistill.review.app import Form, Pages, place_of, read_form
+from tracedistill.review.app import Pages, PostedForm, place_of, read_form
 from tracedistill.review.drafts import gold_lines, lines_of
-from tracedistill.review.queue import Progress
+from tracedistill.review.queue import ReviewProgress
 from tracedistill.review.reading import (
     FAULTS,
-    Reading,
+    ErrorReading,
     label,
     labels_of,
     program_label,
@@ -35,7 +35,7 @@ SAYS = {
 class ReadingPages:
     """The failed attempts of one reader."""
 
-    def __init__(self, store: ReviewStore, reader: str, pages: Pages, reading: Reading) -> None:
+    def __init__(self, store: ReviewStore, reader: str, pages: Pages, reading: ErrorReading) -> None:
         self.store = store
         self.reader = reader
         self.pages = pages
@@ -69,7 +69,7 @@ class ReadingPages:
         answer = self.pages.html(
             "read.html.j2", request, status, item=item, problem=problem, place=place, said=said, version=version,
             gold=list(gold_lines(get_task(problem.task), problem)) if problem else [],
-            plan=lines_of(item.plan) if item and item.plan else (), progress=Progress(len(mine), len(items)),
+            plan=lines_of(item.plan) if item and item.plan else (), progress=ReviewProgress(len(mine), len(items)),
             # the program's own word only after the reader's: it must not sway him
             program=program_label(self.reading, item) if item and said else None, faults=FAULTS, says=SAYS,
             agreement=reading_agreement(self.store, self.reading) if item is None else [], alert=alert,
@@ -83,7 +83,7 @@ class ReadingPages:
         form = await read_form(request)
         return await run_in_threadpool(self._act, request, form)
 
-    def _act(self, request: Request, form: Form) -> Response:
+    def _act(self, request: Request, form: PostedForm) -> Response:
         place = place_of(request)
         if place >= len(self.reading.items):
             raise HTTPException(404, "no such attempt")

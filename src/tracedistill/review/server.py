@@ -22,7 +22,7 @@ from tracedistill.review.desk import Desk
 from tracedistill.review.guard import Guard
 from tracedistill.review.rating import Rating
 from tracedistill.review.rating_pages import RatingPages
-from tracedistill.review.reading import Reading
+from tracedistill.review.reading import ErrorReading
 from tracedistill.review.reading_pages import ReadingPages
 
 LOOPBACK = "127.0.0.1"
@@ -34,7 +34,7 @@ SILENT_SECONDS = 10.0
 
 
 def application(
-    desk: Desk, token: str, hosts: Sequence[str], rating: Rating | None = None, reading: Reading | None = None
+    desk: Desk, token: str, hosts: Sequence[str], rating: Rating | None = None, reading: ErrorReading | None = None
 ) -> Guard:
     """Build the whole application for one reviewer; `hosts`: the allowed Host headers."""
     links = [("rate", "Rate")] if rating else []
@@ -59,7 +59,7 @@ def serve(
     port: int = 0,
     browser: bool = True,
     rating: Rating | None = None,
-    reading: Reading | None = None,
+    reading: ErrorReading | None = None,
     say: Callable[[str], None] = shown.say,
 ) -> None:
     """Serve the page until interrupted; prints its address. `port` 0: any free one. InputError for a taken one."""

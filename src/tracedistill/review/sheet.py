@@ -20,7 +20,7 @@ from tracedistill.review import queue
 from tracedistill.review.desk import Desk
 from tracedistill.review.drafts import received, sendable, shown_answer, shown_lines
 from tracedistill.review.queue import Filter
-from tracedistill.review.work import Conflict, Work, work_of
+from tracedistill.review.work import Conflict, TraceReview, work_of
 
 EDITABLE = ("trace", "answer", "status", "comment")
 """Columns that are read back; the others are there to be read, and to find the trace again."""
@@ -36,7 +36,7 @@ _WITHIN = "\n    "
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class SheetImport:
     """What came of a spreadsheet."""
 
     changed: int
@@ -63,7 +63,7 @@ def export_sheet(desk: Desk, chosen: Filter, path: Path) -> int:
     return count
 
 
-def import_sheet(desk: Desk, path: Path) -> Imported:
+def import_sheet(desk: Desk, path: Path) -> SheetImport:
     """Take over what was edited in the columns EDITABLE; a row that is refused changes nothing, the others are taken.
 
     A row conflicts where the trace was changed since the export. The same file again changes nothing. InputError for a
@@ -93,7 +93,7 @@ def import_sheet(desk: Desk, path: Path) -> Imported:
             except (InputError, ValueError) as error:
                 why = str(error)
         refused.append(f"line {number}: {why}")
-    return Imported(changed, same, tuple(refused))
+    return SheetImport(changed, same, tuple(refused))
 
 
 def guarded(value: str) -> str:
@@ -149,7 +149,7 @@ def _take(desk: Desk, row: Mapping[str, str]) -> bool:
     return True
 
 
-def _text(desk: Desk, item: int, stored: Work, row: Mapping[str, str], version: int) -> Work:
+def _text(desk: Desk, item: int, stored: TraceReview, row: Mapping[str, str], version: int) -> TraceReview:
     """Convert the row's text to work; an unchanged cell keeps its part as stored."""
     trace = desk.store.trace(item)
     shown = shown_lines(trace, stored)

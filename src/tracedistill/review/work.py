@@ -23,7 +23,7 @@ MAX_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class TraceReview:
     """What a reviewer has made of a trace so far."""
 
     status: Status = "open"
@@ -59,18 +59,18 @@ class Work:
 class Conflict(Exception):  # noqa: N818 - what happened, not a fault of anybody's
     """The item was changed since it was read: nothing was written. Holds what is stored."""
 
-    def __init__(self, stored: Work) -> None:
+    def __init__(self, stored: TraceReview) -> None:
         super().__init__("changed since it was read")
         self.stored = stored
 
 
-def work_of(store: ReviewStore, item: int, reviewer: str) -> Work:
+def work_of(store: ReviewStore, item: int, reviewer: str) -> TraceReview:
     """Return what a reviewer has made of an item; empty where he never touched it."""
     row = store.one("SELECT state, version, seconds, at FROM work WHERE item = ? AND reviewer = ?", item, reviewer)
-    return Work() if row is None else work_from(*row)
+    return TraceReview() if row is None else work_from(*row)
 
 
-def works_of(store: ReviewStore, item: int) -> dict[str, Work]:
+def works_of(store: ReviewStore, item: int) -> dict[str, TraceReview]:
     """Return reviewer -> work, of everybody who touched an item, in the order of their names."""
     rows = store.rows("SELECT reviewer, state, version, seconds, at FROM work WHERE item = ? ORDER BY reviewer", item)
     return {row[0]: work_from(*row[1:]) for row in rows}
@@ -82,10 +82,10 @@ def change(
     reviewer: str,
     version: int,
     action: str,
-    new: Callable[[Work], Work],
+    new: Callable[[TraceReview], TraceReview],
     seconds: float = 0.0,
     clock: Callable[[], float] = time.time,
-) -> Work:
+) -> TraceReview:
     """Apply one action to the version that was read; Conflict where another tab was quicker.
 
     `new` gets the stored work and returns it changed; equal text writes no action, only the time. An action that
@@ -95,7 +95,7 @@ def change(
         row = db.execute(
             "SELECT state, version, seconds, at FROM work WHERE item = ? AND reviewer = ?", (item, reviewer)
         ).fetchone()
-        old = Work() if row is None else work_from(*row)
+        old = TraceReview() if row is None else work_from(*row)
         if old.version != version:
             raise Conflict(old)
         after, now = new(old), clock()
@@ -145,7 +145,7 @@ def undo(
             "SELECT state, version, seconds, at FROM work WHERE item = ? AND reviewer = ?", (where, reviewer)
         ).fetchone()
         stored = work_from(*row)
-        back = from_json(Work, json.loads(before))
+        back = from_json(TraceReview, json.loads(before))
         back = replace(
             back,
             saw_gold=stored.saw_gold,
@@ -164,17 +164,17 @@ def median_seconds(store: ReviewStore, reviewer: str) -> float | None:
     return float(rows[len(rows) // 2][0]) if rows else None
 
 
-def work_from(state: str, version: int, seconds: float, at: float) -> Work:
+def work_from(state: str, version: int, seconds: float, at: float) -> TraceReview:
     """Return a row of the table `work`."""
-    return replace(from_json(Work, json.loads(state)), version=version, seconds=seconds, at=at)
+    return replace(from_json(TraceReview, json.loads(state)), version=version, seconds=seconds, at=at)
 
 
-def _state(work: Work) -> str:
+def _state(work: TraceReview) -> str:
     """Return what an action changes, without version and clocks."""
     return dumps(replace(work, version=0, seconds=0.0, at=0.0))
 
 
-def _put(db: sqlite3.Connection, item: int, reviewer: str, work: Work) -> None:
+def _put(db: sqlite3.Connection, item: int, reviewer: str, work: TraceReview) -> None:
     db.execute(
         "INSERT OR REPLACE INTO work VALUES (?,?,?,?,?,?,?)",
         (item, reviewer, work.status, work.version, _state(work), work.seconds, work.at),

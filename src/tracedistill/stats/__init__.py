@@ -23,7 +23,7 @@ from tracedistill.stats.joint import (
     joint_table_of_counts,
     mantel_haenszel,
 )
-from tracedistill.stats.kept import Kept, share_kept
+from tracedistill.stats.kept import KeptGain, share_kept
 from tracedistill.stats.paired import (
     Difference,
     Discordance,
@@ -59,7 +59,7 @@ __all__ = [
     "Discordance",
     "Interval",
     "JointTable",
-    "Kept",
+    "KeptGain",
     "Mean",
     "MethodRange",
     "Share",

@@ -12,7 +12,7 @@ from tracedistill.stats.paired import check_scores, paired_bootstrap
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptGain:
     """A share of a gain with its interval."""
 
     gain: float
@@ -39,7 +39,7 @@ def share_kept(
     rng: np.random.Generator,
     resamples: int = 10_000,
     confidence: float = 0.95,
-) -> Kept:
+) -> KeptGain:
     """(mean(without) - mean(plain)) / (mean(shown) - mean(plain)), problems drawn anew, with a percentile interval.
 
     One score in 0..1 per problem, in the same order: of the student that was tuned and is not shown the prompt, of the
@@ -57,7 +57,7 @@ def share_kept(
     n = len(base)
     gain = paired_bootstrap(context, base, rng, resamples, confidence)
     if not n or gain.low <= 0 <= gain.high:
-        return Kept(gain.estimate, gain.low, gain.high, None, None, None, n)
+        return KeptGain(gain.estimate, gain.low, gain.high, None, None, None, n)
     # problems that agree in all three scores are one cell: counts are drawn, whatever n is
     cells, counts = np.unique(np.stack(rows, axis=1).round(12), axis=0, return_counts=True)
     drawn = rng.multinomial(n, counts / n, size=resamples) / n
@@ -69,4 +69,4 @@ def share_kept(
     lost = 1 - len(known) / resamples
     low, high = np.quantile(known, [max(0.0, tail - lost), min(1.0, 1 - tail + lost)])
     share = float((tuned.mean() - base.mean()) / (context.mean() - base.mean()))
-    return Kept(gain.estimate, gain.low, gain.high, share, float(low), float(high), n)
+    return KeptGain(gain.estimate, gain.low, gain.high, share, float(low), float(high), n)

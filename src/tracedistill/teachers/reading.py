@@ -18,7 +18,7 @@ from tracedistill.tasks._steps import read_plan, read_steps, render_steps
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ParsedTeacherText:
     """What a teacher's text holds."""
 
     steps: tuple[Step, ...]
@@ -56,31 +56,31 @@ def _instructs(text: str) -> bool:
     return bool(steps) and all(step.kind == "plan" for step in steps)
 
 
-def read_text(task: Task, text: str, reads: str, reasoning: str | None = None) -> Read:
+def read_text(task: Task, text: str, reads: str, reasoning: str | None = None) -> ParsedTeacherText:
     """Find the trace and the answer in a teacher's text, and read the trace's steps."""
     if reads == "plan":
         plan = trimmed(text)
         # whatever it holds, a plan is asked for: its steps are judged as a plan's
-        return Read(read_plan(plan), plan, None)
+        return ParsedTeacherText(read_plan(plan), plan, None)
     if reads == "structured":
         return _structured(text)
     if reads == "reasoning" and reasoning is not None:
         thought = trimmed(reasoning)
-        return Read(task.read_trace(thought), thought, text.strip() or None)
+        return ParsedTeacherText(task.read_trace(thought), thought, text.strip() or None)
     parts = split(text)
     answer = parts.answer
     if answer is None:
         answer = _stated(text)
     if parts.trace is None:
-        return Read((), trimmed(text), answer)
-    return Read(task.read_trace(parts.trace), parts.trace, answer)
+        return ParsedTeacherText((), trimmed(text), answer)
+    return ParsedTeacherText(task.read_trace(parts.trace), parts.trace, answer)
 
 
 def trace_from(
     task: Task,
     problem_id: str,
     teacher: str,
-    read: Read,
+    read: ParsedTeacherText,
     *,
     numbered: bool,
     sample: int,
@@ -113,7 +113,7 @@ def _stated(text: str) -> str | None:
     return next((answer for answer in behind if 0 < len(answer) <= _LONGEST), None)
 
 
-def _structured(text: str) -> Read:
+def _structured(text: str) -> ParsedTeacherText:
     """Render the steps of a JSON object as a numbered list, as written."""
     start, end = text.find("{"), text.rfind("}")
     try:
@@ -121,17 +121,17 @@ def _structured(text: str) -> Read:
     except (ValueError, RecursionError):  # ValueError: also a whole number of more than 4,300 digits
         value = None
     if not isinstance(value, dict) or not isinstance(value.get("steps"), list):
-        return Read((), text, None)
+        return ParsedTeacherText((), text, None)
     steps: list[Step] = []
     lines: list[str] = []
     length = 0
     for item in value["steps"]:
         if not isinstance(item, dict) or not isinstance(item.get("text"), str) or not item["text"].strip():
-            return Read((), text, None)
+            return ParsedTeacherText((), text, None)
         kind: StepKind = item["kind"] if item.get("kind") in get_args(StepKind) else "text"
         lines.append(f"{len(lines) + 1}. {trimmed(item['text'])}")
         body = Flat.of(lines[-1], length).cut(len(f"{len(lines)}. "))
         length += len(lines[-1]) + 1
         steps.append(Step(kind, body.text, spans=body.spans("\n".join(lines))))
     answer = value.get("answer")
-    return Read(tuple(steps), "\n".join(lines), None if answer is None else str(answer))
+    return ParsedTeacherText(tuple(steps), "\n".join(lines), None if answer is None else str(answer))

@@ -19,7 +19,7 @@ from tracedistill.pipeline.teach import Teachers
 from tracedistill.recipes import run_name
 from tracedistill.records import Message, Problem, Trace, Verdict
 from tracedistill.teachers import Failure, requests_for_teacher, trace_of
-from tracedistill.tools.open_study import FULL, Opened, shown_model
+from tracedistill.tools.open_study import FULL, OpenStudy, shown_model
 
 ASKED = "asked"
 """Id and split of a problem that somebody has just thought of."""
@@ -65,7 +65,7 @@ class Reply:
 class Conversation:
     """One arm of a study, at a person's disposal."""
 
-    opened: Opened
+    opened: OpenStudy
     """The study."""
     arm: str
     """The arm."""

@@ -67,7 +67,7 @@ class ColumnNames:
 
 
 @dataclass(slots=True)
-class Imported:
+class ImportedArm:
     """What an import found; its entry in imported.json."""
 
     source: str
@@ -110,7 +110,7 @@ def import_outputs(
     data_dir: Path | None = None,
     student: str | None = None,
     over: bool = False,
-) -> Imported:
+) -> ImportedArm:
     """Judge every row of a file and keep it as an attempt of `arm` in `run_dir`, which is made where it is missing.
 
     Beside a study's arms a row is joined to the study's test problems, and refused (counted, named) where its problem
@@ -122,9 +122,9 @@ def import_outputs(
     columns, where = columns or ColumnNames(), dict(where or {})
     task = get_task(task_name)
     with _held(run_dir):
-        run = _Run(run_dir, task, task_name, policy, data_dir)
+        run = _RunFolder(run_dir, task, task_name, policy, data_dir)
         run.check(arm, path, over=over)
-        found = Imported(path.name, "", policy, where=where, student=student, columns=to_json(columns))
+        found = ImportedArm(path.name, "", policy, where=where, student=student, columns=to_json(columns))
         attempts = [*_attempts(path, run, arm, columns, where, found)]
         if not attempts:
             refused = f", {found.refused} refused ({found.refused_rows[0]})" if found.refused else ""
@@ -161,7 +161,7 @@ def _is_bare(folder: Path) -> bool:
     return all(child.name in (LOCK, f".{IMPORTED}.partial") for child in folder.iterdir())
 
 
-class _Run:
+class _RunFolder:
     """A run folder that takes imports: a study's, or one of imports alone."""
 
     def __init__(self, folder: Path, task: Task, task_name: str, policy: Policy, data_dir: Path | None) -> None:
@@ -227,7 +227,7 @@ class _Run:
                 )
         return self.problems.setdefault(problem_id, here or found)
 
-    def keep(self, arm: str, attempts: Sequence[Attempt], found: Imported) -> None:
+    def keep(self, arm: str, attempts: Sequence[Attempt], found: ImportedArm) -> None:
         """Judge and write; the entry comes last, so that an interrupted import is no arm and can be made again."""
         others = [name for name in self.entries.pop(BEGUN, []) if name != arm]
         write_json(self.folder / IMPORTED, {**self.entries, BEGUN: [*others, arm]})
@@ -261,7 +261,7 @@ class _Run:
 
 
 def _attempts(
-    path: Path, run: _Run, arm: str, columns: ColumnNames, where: Mapping[str, str], found: Imported
+    path: Path, run: _RunFolder, arm: str, columns: ColumnNames, where: Mapping[str, str], found: ImportedArm
 ) -> Iterator[Attempt]:
     """Yield rows as attempts, in file order, and count those refused, left out or empty."""
     first: Row = {}

@@ -23,7 +23,7 @@ FULL = "config.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenStudy:
     """A study whose files are there to be read."""
 
     work: StudyRun
@@ -84,7 +84,7 @@ class Opened:
         return path
 
 
-def open_study(target: str | Path, overrides: Sequence[str] = (), stage: str | None = None) -> Opened:
+def open_study(target: str | Path, overrides: Sequence[str] = (), stage: str | None = None) -> OpenStudy:
     """Open a recipe (.yaml), making what `stage` needs and has not; or a run folder, in which nothing is made.
 
     Raises InputError for what is neither, and for overrides of a run folder.
@@ -94,13 +94,13 @@ def open_study(target: str | Path, overrides: Sequence[str] = (), stage: str | N
         loaded = pipeline.load(path, overrides)
         if stage is not None:
             pipeline.run(loaded, stage, quiet=True)
-        return Opened(StudyRun(loaded.study, loaded.recipe, Screen(quiet=True), loaded.overrides), loaded)
+        return OpenStudy(StudyRun(loaded.study, loaded.recipe, Screen(quiet=True), loaded.overrides), loaded)
     if not path.is_dir():
         raise InputError(f"{path}: no such recipe (.yaml) or run folder")
     if overrides:
         raise InputError(f"{overrides[0]}: overrides a recipe key, but a run folder is read as it is")
     study = _study_of(path)
-    return Opened(StudyRun(study, path / "study.yaml", Screen(quiet=True)), None)
+    return OpenStudy(StudyRun(study, path / "study.yaml", Screen(quiet=True)), None)
 
 
 def _study_of(folder: Path) -> Study:

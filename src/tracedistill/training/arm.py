@@ -25,7 +25,7 @@ from tracedistill.recipes import Arm, StudentConfig, TrainingConfig
 from tracedistill.records import Example
 from tracedistill.sft.examples import target_weights
 from tracedistill.training import TrainingSetup
-from tracedistill.training.learning import Learning, Rendered
+from tracedistill.training.learning import LearningSpec, RenderedRows
 from tracedistill.training.models import load_model, load_teacher, load_writer
 from tracedistill.training.saving import save
 from tracedistill.training.tracking import Lenient, Table, open_run
@@ -34,7 +34,7 @@ LOCK, ROWS, HELDOUT, RENDERED = "running.lock", "rows.arrow", "validation.arrow"
 """Files inside the folder of checkpoints: held by the process that trains; rendered rows; there once those are."""
 OWN_COMPLETIONS = "own-completions.jsonl"
 """There too: what the student wrote before the training, for pairs with its own failures."""
-SUPERVISED = Learning(Arm())
+SUPERVISED = LearningSpec(Arm())
 """The rows are imitated."""
 LOOK = 0.2
 """Seconds between two looks for a file."""
@@ -57,7 +57,7 @@ def train_arm(
     style: FormatName = "plain",
     rationale_weight: float | None = None,
     validation: Iterable[Example] = (),
-    learning: Learning = SUPERVISED,
+    learning: LearningSpec = SUPERVISED,
 ) -> str:
     """Tune a student on these rows and put the result into the folder `output` (safetensors, training.json).
 
@@ -100,7 +100,7 @@ def train_arm(
             if tracking != "none" and state.is_main_process:
                 run = _tracked_run(tracking, run_name or name, data, heldout, student, training, seed)
                 run.tables({"examples": supervised_examples(tokenizer, rows, data)})
-            rendered = Rendered(_ids(rows), data, _ids(sources[HELDOUT]), heldout)
+            rendered = RenderedRows(_ids(rows), data, _ids(sources[HELDOUT]), heldout)
             trainer = _trained(name, learning, rendered, tokenizer, student, training, settings, style, run)
             save(trainer, tokenizer, student, training, output, rendered, learning)
         except BaseException as error:
@@ -124,8 +124,8 @@ def train_arm(
 
 def _trained(
     name: str,
-    learning: Learning,
-    data: Rendered,
+    learning: LearningSpec,
+    data: RenderedRows,
     tokenizer: Any,
     student: StudentConfig,
     training: TrainingConfig,
@@ -135,7 +135,12 @@ def _trained(
 ) -> Any:
     """Train, resuming from the last complete checkpoint, and return the trainer."""
     from tracedistill.training.adapter import adapter_config, move_weights
-    from tracedistill.training.callbacks import Progress, Tracking, WholeCheckpoints, last_whole_checkpoint
+    from tracedistill.training.callbacks import (
+        ProgressCallback,
+        TrackingCallback,
+        WholeCheckpoints,
+        last_whole_checkpoint,
+    )
     from tracedistill.training.learning import build
 
     checkpoints, full = Path(settings.output_dir), training.method == "full"
@@ -150,7 +155,7 @@ def _trained(
         settings,
         style,
         None if full else adapter_config(training, model),
-        [WholeCheckpoints(), Progress(name), *([] if run is None else [Tracking(run)])],
+        [WholeCheckpoints(), ProgressCallback(name), *([] if run is None else [TrackingCallback(run)])],
         rejected=rejected,
         teacher=teacher,
     )
@@ -160,8 +165,8 @@ def _trained(
 
 
 def _rejected(
-    learning: Learning,
-    data: Rendered,
+    learning: LearningSpec,
+    data: RenderedRows,
     tokenizer: Any,
     student: StudentConfig,
     settings: TrainingSetup,

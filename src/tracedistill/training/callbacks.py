@@ -12,7 +12,7 @@ from accelerate import PartialState
 from transformers import TrainerCallback
 
 from tracedistill import events
-from tracedistill.events import Event
+from tracedistill.events import ProgressEvent
 from tracedistill.shown import say
 from tracedistill.training.tracking import TrackedRun
 
@@ -52,7 +52,7 @@ def drop_broken_checkpoints(checkpoints: Path) -> None:
             shutil.rmtree(folder)
 
 
-class Progress(TrainerCallback):
+class ProgressCallback(TrainerCallback):
     """One line that moves in a terminal; a few lines elsewhere. Steps, loss and time left."""
 
     def __init__(self, name: str) -> None:
@@ -86,7 +86,7 @@ class Progress(TrainerCallback):
         if events.listening():
             if state.is_world_process_zero and (step == total or time.monotonic() >= self.due):
                 self.due = time.monotonic() + OFTEN
-                events.tell(Event(self.name, step, total, f"loss {self.loss:.3f}{self.heldout}"))
+                events.tell(ProgressEvent(self.name, step, total, f"loss {self.loss:.3f}{self.heldout}"))
             return
         every = max(1, total // LINES)
         if not state.is_world_process_zero or not (self.live or step % every == 0 or step == total):
@@ -103,7 +103,7 @@ TRACKED = ("loss", "learning_rate", "grad_norm", "epoch")
 """What a tracker is told of each step."""
 
 
-class Tracking(TrainerCallback):
+class TrackingCallback(TrainerCallback):
     """Tells a tracker of each step and each evaluation; the run is opened and closed by whoever made it."""
 
     def __init__(self, run: TrackedRun) -> None:

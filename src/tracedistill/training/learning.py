@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Learning:
+class LearningSpec:
     """What a training has beside the rows."""
 
     arm: Arm
@@ -65,7 +65,7 @@ class Learning:
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class RenderedRows:
     """An arm's rows in tokens, with the problems that they belong to."""
 
     ids: Sequence[str]
@@ -93,8 +93,8 @@ def _prompt(row: Mapping[str, Any]) -> list[int]:
 
 
 def build(
-    learning: Learning,
-    data: Rendered,
+    learning: LearningSpec,
+    data: RenderedRows,
     model: Any,
     tokenizer: Any,
     settings: TrainingSetup,
@@ -141,15 +141,15 @@ def build(
 
 
 def _drawing(arm: Arm) -> Any:
-    from tracedistill.training.methods.rollouts import Drawing
+    from tracedistill.training.methods.rollouts import RolloutSettings
 
-    return Drawing(arm.num_generations, arm.max_tokens, arm.rollout_temperature, arm.num_iterations)
+    return RolloutSettings(arm.num_generations, arm.max_tokens, arm.rollout_temperature, arm.num_iterations)
 
 
 def _grpo(
     arm: Arm,
     judge: Any,
-    data: Rendered,
+    data: RenderedRows,
     model: Any,
     tokenizer: Any,
     settings: TrainingSetup,
@@ -180,8 +180,8 @@ def weights_of(arm: Arm) -> dict[str, float]:
 
 
 def _on_policy(
-    learning: Learning,
-    data: Rendered,
+    learning: LearningSpec,
+    data: RenderedRows,
     model: Any,
     tokenizer: Any,
     settings: TrainingSetup,
@@ -213,21 +213,21 @@ def _on_policy(
 
 def _dpo(
     arm: Arm,
-    data: Rendered,
+    data: RenderedRows,
     model: Any,
     tokenizer: Any,
     settings: TrainingSetup,
     given: Mapping[str, Any],
     rejected: Mapping[str, Sequence[int]],
 ) -> Any:
-    from tracedistill.training.methods.pairs import Pair, pair_trainer
+    from tracedistill.training.methods.pairs import PreferencePair, pair_trainer
 
     pairs = []
     for problem_id, row in zip(data.ids, data.rows, strict=True):
         if problem_id in rejected:
             prompt = _prompt(row)
             chosen = list(row["input_ids"])[len(prompt) :]
-            pairs.append(Pair(prompt, chosen, list(rejected[problem_id])))
+            pairs.append(PreferencePair(prompt, chosen, list(rejected[problem_id])))
     if not pairs:
         raise InputError(
             "no pair to learn from: no training problem has a rejected completion (a student that never fails, or an "

@@ -11,7 +11,7 @@ from tracedistill.recipes import Arm, StudentConfig
 from tracedistill.training.settings import TrainingSetup
 
 if TYPE_CHECKING:
-    from tracedistill.training.methods.writing import Writer
+    from tracedistill.training.methods.writing import CompletionWriter
 
 
 def load_model(student: StudentConfig, settings: TrainingSetup, *, full: bool = False) -> Any:
@@ -44,19 +44,19 @@ def quantization_of(student: StudentConfig) -> Any:
 
 def load_writer(
     student: StudentConfig, settings: TrainingSetup, tokenizer: Any, arm: Arm, adapter: Path | None
-) -> Writer:
+) -> CompletionWriter:
     """Load a student, with an adapter or without, to draw completions of an arm's length and temperature."""
     import torch
 
     from tracedistill.training.methods.starting import started_from
-    from tracedistill.training.methods.writing import Writer
+    from tracedistill.training.methods.writing import CompletionWriter
 
     model = load_model(student, settings)
     if torch.accelerator.is_available() and student.quantization == "none":
         model = model.to(torch.accelerator.current_accelerator())
     if adapter is not None:
         model = started_from(model, adapter)
-    return Writer(model, tokenizer, arm.max_tokens, arm.rollout_temperature)
+    return CompletionWriter(model, tokenizer, arm.max_tokens, arm.rollout_temperature)
 
 
 def load_teacher(teacher: StudentConfig, settings: TrainingSetup, tokenizer: Any) -> tuple[Any, Any]:

@@ -21,9 +21,9 @@ from tracedistill.files import content_id, read_value, write_json, write_jsonl
 from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.records import Example
 from tracedistill.training.arm import settings_of, train_arm
-from tracedistill.training.learning import Learning
+from tracedistill.training.learning import LearningSpec
 from tracedistill.training.models import load_writer
-from tracedistill.training.work import Work, together
+from tracedistill.training.work import TrainingWork, together
 
 IMITATED = "imitated.jsonl"
 """In the adapter's folder: the rows of the last round."""
@@ -38,7 +38,7 @@ def train_in_rounds(
     training: TrainingConfig,
     seed: int,
     output: Path,
-    learning: Learning,
+    learning: LearningSpec,
     tracking: str = "none",
     run_name: str | None = None,
     style: FormatName = "plain",
@@ -115,7 +115,7 @@ def _draw(
     student: StudentConfig,
     training: TrainingConfig,
     seed: int,
-    learning: Learning,
+    learning: LearningSpec,
     style: FormatName,
     folder: Path,
     *,
@@ -166,7 +166,7 @@ def _finish(output: Path, kept: list[Example], made: list[dict[str, Any]]) -> No
     facts = json.loads((output / FACTS).read_text(encoding="utf-8"))
     if "rounds" in facts:
         return
-    parts = [Work(**each.pop("work")) for each in made]
+    parts = [TrainingWork(**each.pop("work")) for each in made]
     trained = together(parts)
     weights = trained.flops / max(1, 4 * trained.trained)  # of imitation alone: 4 operations per weight and token
     drawn, read = (sum(each[key] for each in made) for key in ("drawn_tokens", "prompt_tokens"))

@@ -11,8 +11,8 @@ from typing import Any
 from tracedistill.engines.identity import identity_of
 from tracedistill.files import to_json, write_json
 from tracedistill.recipes import StudentConfig, TrainingConfig
-from tracedistill.training.learning import Learning, Rendered
-from tracedistill.training.work import DRAWN, READ, SCORED, Work, passing_weights, work_of
+from tracedistill.training.learning import LearningSpec, RenderedRows
+from tracedistill.training.work import DRAWN, READ, SCORED, TrainingWork, passing_weights, work_of
 
 LOGGED = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 """What training.json keeps of the trainer's log: nothing that differs between two equal runs."""
@@ -34,8 +34,8 @@ def save(
     student: StudentConfig,
     training: TrainingConfig,
     output: Path,
-    data: Rendered,
-    learning: Learning,
+    data: RenderedRows,
+    learning: LearningSpec,
 ) -> None:
     """Save the result into a folder of another name, then give it its own; called by every process."""
     from tracedistill.training.adapter import ADAPTER, fit_untouched_base
@@ -97,7 +97,7 @@ def save(
     partial.rename(output)
 
 
-def _work(trainer: Any, training: TrainingConfig, data: Rendered, learning: Learning) -> Work:
+def _work(trainer: Any, training: TrainingConfig, data: RenderedRows, learning: LearningSpec) -> TrainingWork:
     """Return what this training has cost; a resumed one counts as the undisturbed one."""
     history, arm, full = trainer.state.log_history, learning.arm, training.method == "full"
     model = trainer.accelerator.unwrap_model(trainer.model)

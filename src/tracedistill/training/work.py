@@ -12,7 +12,7 @@ read (a teacher, a reference); each since the last entry."""
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class TrainingWork:
     """Tokens that went through the student or its teacher while an adapter was trained."""
 
     drawn: int
@@ -36,7 +36,7 @@ def work_of(
     weights: int,
     teacher: int = 0,
     full: bool = False,
-) -> Work:
+) -> TrainingWork:
     """Sum up a training.
 
     `trained` and `scored`: tokens that the log does not count. `weights`: of the student, that a token passes;
@@ -48,12 +48,12 @@ def work_of(
             sums[key] += int(entry.get(key, 0))
     drawn, read, scored = sums[DRAWN], sums[READ], scored + sums[SCORED]
     flops = float(weights * (2 * (drawn + read) + (6 if full else 4) * trained) + 2 * (teacher or weights) * scored)
-    return Work(drawn, read, trained, scored, flops)
+    return TrainingWork(drawn, read, trained, scored, flops)
 
 
-def together(parts: Sequence[Work]) -> Work:
+def together(parts: Sequence[TrainingWork]) -> TrainingWork:
     """Add up several trainings."""
-    return Work(
+    return TrainingWork(
         sum(part.drawn for part in parts),
         sum(part.read for part in parts),
         sum(part.trained for part in parts),

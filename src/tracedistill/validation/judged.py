@@ -44,7 +44,7 @@ class JudgedStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class PlanJudgement:
     """What a model says of a plan, beside the rule's verdict, which stays as it is."""
 
     judge: str
@@ -120,7 +120,7 @@ def items_for(problem: str, trace: Trace, rule: Verdict, *, ask_all: bool = Fals
             yield JudgeItem(item_id, problem, trace.text, step=trace.steps[verdict.index].text)
 
 
-def judged_of(judge: str, trace_id: str, rule: Verdict, said: Mapping[str, ModelVerdict]) -> Judged | None:
+def judged_of(judge: str, trace_id: str, rule: Verdict, said: Mapping[str, ModelVerdict]) -> PlanJudgement | None:
     """Return the combined verdict on one trace; None if the model did not judge it."""
     model = said.get(trace_id)
     if model is None:
@@ -135,7 +135,7 @@ def judged_of(judge: str, trace_id: str, rule: Verdict, said: Mapping[str, Model
             steps.append(
                 JudgedStep(verdict.index, outcome, one.decided_by, one.disagree, one.reason, found.quote, found.void)
             )
-    return Judged(
+    return PlanJudgement(
         judge, both.outcome, both.decided_by, both.disagree, both.reason, model.quote, model.void,
         model.said if model.void else "", tuple(steps),
     )  # fmt: skip
@@ -150,7 +150,7 @@ class JudgeTally:
         self._decided = self._refused = self._disagreements = self._inconsistent = 0
         self._listed: list[str] = []
 
-    def add(self, trace_id: str, rule: Verdict, judged: Judged, *, refused: bool) -> None:
+    def add(self, trace_id: str, rule: Verdict, judged: PlanJudgement, *, refused: bool) -> None:
         """Count one plan; `refused`: it is not used because of the judge."""
         self._outcomes[_own(judged.outcome, judged, rule.outcome)] += 1
         own = {verdict.index: verdict.outcome for verdict in rule.steps}
@@ -176,7 +176,7 @@ class JudgeTally:
         )  # fmt: skip
 
 
-def _own(combined: str, part: Judged | JudgedStep, rule: str) -> str:
+def _own(combined: str, part: PlanJudgement | JudgedStep, rule: str) -> str:
     """Return the model's own outcome, out of the combined one."""
     if part.void:
         return "void"

@@ -12,7 +12,7 @@ from tracedistill.chat.formats import join
 from tracedistill.engines.markers import leftover
 from tracedistill.records import Problem, Trace, Verdict
 from tracedistill.tasks import Task
-from tracedistill.validation.judged import Judged
+from tracedistill.validation.judged import PlanJudgement
 from tracedistill.validation.leaks import LeakVerdict, judge_leak
 
 Keep = Literal["correct", "answer", "parsed", "all"]
@@ -40,7 +40,7 @@ class Validation:
     """Whether it was judged as a plan."""
     leak: LeakVerdict | None = None
     """Whether a plan gives the solution away; None for traces that are to solve the problem."""
-    judged: Judged | None = None
+    judged: PlanJudgement | None = None
     """What a model judge adds; None where it was not asked. `trace` stays the rules' verdict."""
 
 
@@ -83,7 +83,7 @@ def validate(
         )
 
 
-def with_judged(verdict: Validation, judged: Judged | None, keep: Keep) -> Validation:
+def with_judged(verdict: Validation, judged: PlanJudgement | None, keep: Keep) -> Validation:
     """Add a model's verdict to a rule's. With keep `correct`, a plan that only the model finds wrong is refused."""
     if judged is None:
         return verdict

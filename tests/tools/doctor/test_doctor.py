@@ -21,7 +21,7 @@ from tracedistill.engines.processor import Measurement, Speed
 from tracedistill.errors import InputError
 from tracedistill.forecast.estimates import Device
 from tracedistill.tools.doctor import machine as machines
-from tracedistill.tools.doctor.findings import Finding, gigabytes
+from tracedistill.tools.doctor.findings import CheckResult, gigabytes
 from tracedistill.tools.doctor.machine import Gpu, Machine, findings_of, key_is_set, look
 from tracedistill.tools.doctor.needs import duration, needs_of
 
@@ -64,14 +64,14 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     return write
 
 
-def needs(path: Path, machine: Machine = LAPTOP, *overrides: str) -> dict[str, list[Finding]]:
-    found: dict[str, list[Finding]] = {}
+def needs(path: Path, machine: Machine = LAPTOP, *overrides: str) -> dict[str, list[CheckResult]]:
+    found: dict[str, list[CheckResult]] = {}
     for one in needs_of(path, overrides, machine, speed):
         found.setdefault(one.name, []).append(one)
     return found
 
 
-def states(findings: list[Finding]) -> list[str]:
+def states(findings: list[CheckResult]) -> list[str]:
     return [one.state for one in findings]
 
 
@@ -296,7 +296,7 @@ def test_libraries_and_dtypes_that_a_student_wants(recipe: Recipe, monkeypatch: 
     quantised = recipe(students={"s": {"model": "owner/model", "quantization": "nf4"}}, tracking="wandb")
     assert "tracedistill[bitsandbytes]" in needs(quantised)["student s"][1].text
     assert "tracedistill[wandb]" in needs(quantised)["tracking"][0].text
-    assert needs(recipe(tracking="trackio"))["tracking"][0] == Finding(
+    assert needs(recipe(tracking="trackio"))["tracking"][0] == CheckResult(
         "tracking", "bad", "trackio: pip install 'tracedistill[trackio]'"
     )
     old = Machine(4, 16e9, 12e9, 100e9, (Gpu("T4", 15e9, False),), "")
@@ -327,9 +327,9 @@ def test_a_tracker_is_asked_for_as_a_run_does(recipe: Recipe, monkeypatch: pytes
 
     monkeypatch.setattr("tracedistill.tools.doctor.needs.installed", lambda name: "1.0")
     monkeypatch.setattr("tracedistill.tools.doctor.needs.check_tracker", lambda name: None)
-    assert needs(recipe(tracking=tracker))["tracking"] == [Finding("tracking", "ok", tracker)]
+    assert needs(recipe(tracking=tracker))["tracking"] == [CheckResult("tracking", "ok", tracker)]
     monkeypatch.setattr("tracedistill.tools.doctor.needs.check_tracker", refuse)
-    assert needs(recipe(tracking=tracker))["tracking"] == [Finding("tracking", "bad", f"{tracker} has no key here")]
+    assert needs(recipe(tracking=tracker))["tracking"] == [CheckResult("tracking", "bad", f"{tracker} has no key here")]
     assert "tracking" not in needs(recipe())
 
 
@@ -353,7 +353,7 @@ def test_endpoints_want_their_keys_and_are_not_called(recipe: Recipe, monkeypatc
     path = recipe(teachers=teachers, arms=arms, students=students)
     monkeypatch.delenv("SOME_KEY", raising=False)
     found = needs(path)
-    assert found["teacher theirs"][0] == Finding(
+    assert found["teacher theirs"][0] == CheckResult(
         "teacher theirs", "bad", "needs a key in the environment variable SOME_KEY, which is not set"
     )
     assert states(found["teacher local"]) == ["bad"]

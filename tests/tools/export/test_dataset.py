@@ -23,7 +23,7 @@ from tracedistill.tools.export.card import fenced, table
 from tracedistill.tools.export.dataset import export_dataset
 from tracedistill.tools.export.licences import GENERATED, LICENCES, Licence, licence_of
 from tracedistill.tools.export.rows import held_out_rows, row_of
-from tracedistill.tools.open_study import Opened, open_study, shown_model
+from tracedistill.tools.open_study import OpenStudy, open_study, shown_model
 
 ARMS = {
     "standard": {},
@@ -36,18 +36,18 @@ ARMS = {
 TUNED = [name for name in ARMS if name != "standard"]
 
 
-def opened(place: Path, **changes: Any) -> Opened:
+def opened(place: Path, **changes: Any) -> OpenStudy:
     recipe = recipe_of(place, place / "no-model-needed", **{"arms": ARMS, **changes})
     return open_study(recipe, stage="assemble")
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Opened:
+def study(tmp_path_factory: pytest.TempPathFactory) -> OpenStudy:
     return opened(tmp_path_factory.mktemp("study"))
 
 
 @pytest.fixture
-def folder(study: Opened, tmp_path: Path) -> Path:
+def folder(study: OpenStudy, tmp_path: Path) -> Path:
     export_dataset(study, tmp_path / "data")
     return tmp_path / "data"
 
@@ -77,7 +77,7 @@ def test_load_dataset_reads_the_folder(folder: Path, tmp_path: Path) -> None:
             assert list(rows) == [json.loads(line) for line in lines]
 
 
-def test_the_rows_are_those_that_the_study_trains_on(folder: Path, study: Opened) -> None:
+def test_the_rows_are_those_that_the_study_trains_on(folder: Path, study: OpenStudy) -> None:
     for arm in TUNED:
         examples = list(read_jsonl(study.folder / "sft" / f"{arm}.jsonl", Example))
         lines = [json.loads(line) for line in (folder / "data" / arm / "train.jsonl").read_text().splitlines()]
@@ -87,7 +87,7 @@ def test_the_rows_are_those_that_the_study_trains_on(folder: Path, study: Opened
         assert lines[0]["prompt"] == [{"role": turn.role, "content": turn.content} for turn in examples[0].prompt]
 
 
-def test_validation_rows_are_made_as_training_rows_are(study: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_rows_are_made_as_training_rows_are(study: OpenStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     problems = study.work.problems
     monkeypatch.setattr(study.work, "problems", lambda role: problems("train" if role == "validation" else role))
     rows, why = held_out_rows(study)
@@ -123,7 +123,7 @@ def test_templates_write_what_the_study_trains_on(name: str, style: Any, trace: 
 
 
 def test_the_same_study_gives_the_same_bytes_from_recipe_and_folder(
-    study: Opened, folder: Path, tmp_path: Path
+    study: OpenStudy, folder: Path, tmp_path: Path
 ) -> None:
     before = file_hash(folder)
     export_dataset(study, folder)
@@ -153,7 +153,7 @@ def test_no_validation_without_problems_or_traces(tmp_path: Path) -> None:
     assert "Think step-by-step." in card_of(tmp_path / "b")
 
 
-def test_lone_surrogates_are_refused_by_name(study: Opened, tmp_path: Path) -> None:
+def test_lone_surrogates_are_refused_by_name(study: OpenStudy, tmp_path: Path) -> None:
     work = tmp_path / "run"
     shutil.copytree(study.folder, work)
     path = work / "sft" / "correct.jsonl"
@@ -219,7 +219,7 @@ def test_what_was_rejected_and_why(tmp_path: Path) -> None:
     assert manifest["arms"]["correct"]["rows"] == {"train": 8, "validation": 4}
 
 
-def test_token_lengths_where_the_preflight_has_run(study: Opened, tmp_path: Path) -> None:
+def test_token_lengths_where_the_preflight_has_run(study: OpenStudy, tmp_path: Path) -> None:
     work = tmp_path / "run"
     shutil.copytree(study.folder, work)
     arm = {"rows": 12, "tokens": 1200, "supervised": 60, "longest": 120, "dropped": [], "shown": []}
@@ -298,7 +298,7 @@ def test_a_task_may_say_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- what is refused
 
 
-def test_the_command_writes_and_says_what(study: Opened, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_and_says_what(study: OpenStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dataset", str(study.folder), "--out", str(tmp_path / "out")]) == 0
     told = capsys.readouterr().out
     assert "correct: 12 rows for train, 6 rows for validate" in told
@@ -306,7 +306,7 @@ def test_the_command_writes_and_says_what(study: Opened, tmp_path: Path, capsys:
 
 
 @pytest.mark.parametrize("kind", ["file", "full", "foreign", "other kind", "damaged"])
-def test_what_is_there_is_not_overwritten(study: Opened, folder: Path, kind: str) -> None:
+def test_what_is_there_is_not_overwritten(study: OpenStudy, folder: Path, kind: str) -> None:
     manifest = folder / "manifest.json"
     if kind == "file":
         shutil.rmtree(folder)
@@ -326,14 +326,14 @@ def test_what_is_there_is_not_overwritten(study: Opened, folder: Path, kind: str
     assert folder.exists()
 
 
-def test_an_empty_folder_is_filled(study: Opened, tmp_path: Path) -> None:
+def test_an_empty_folder_is_filled(study: OpenStudy, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     export_dataset(study, tmp_path / "out")
     assert (tmp_path / "out" / "README.md").exists()
 
 
 def test_studies_without_tuned_arms_and_folders_that_are_none(
-    tmp_path: Path, study: Opened, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, study: OpenStudy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     untuned = opened(tmp_path, arms={"standard": {}})
     with pytest.raises(InputError, match="no arm is tuned"):
@@ -352,7 +352,7 @@ def test_studies_without_tuned_arms_and_folders_that_are_none(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failure_leaves_the_earlier_export(study: Opened, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_the_earlier_export(study: OpenStudy, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = file_hash(folder)
     full = OSError(28, "No space left on device")
 

@@ -24,7 +24,7 @@ from tracedistill.pipeline.nodes import Graph
 from tracedistill.records import Attempt
 from tracedistill.tools.ask import Conversation
 from tracedistill.tools.export import weights
-from tracedistill.tools.export.model import Choice, export_model
+from tracedistill.tools.export.model import ExportChoice, export_model
 from tracedistill.tools.open_study import open_study
 
 # PEFT asks transformers by a name that is on its way out
@@ -77,7 +77,7 @@ def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def export(target: Path, out: Path, **wanted: Any) -> dict[str, Any]:
     """The manifest of an export."""
-    export_model(open_study(target), Choice(**{"arm": "correct", **wanted}), out)
+    export_model(open_study(target), ExportChoice(**{"arm": "correct", **wanted}), out)
     found: dict[str, Any] = read_json(out / "manifest.json")
     return found
 
@@ -249,7 +249,7 @@ def test_the_tolerance_is_the_recipes(
     with pytest.raises(InputError, match="a different verdict"):
         export(place / "run", tmp_path / "out", merge=True)
     opened = open_study(place / "study.yaml", ["evaluation.parity_limit=0.99"])
-    made = export_model(opened, Choice("correct", merge=True), tmp_path / "out")
+    made = export_model(opened, ExportChoice("correct", merge=True), tmp_path / "out")
     assert made.parity is not None
     assert (made.parity["allowed"], made.parity["forced"], made.parity["limit"]) == (True, False, 0.99)
     assert 0 < made.parity["verdicts_changed"] < 6
@@ -274,7 +274,7 @@ def test_a_4_bit_student_is_merged_unquantised_and_checked_against_4_bit(place: 
     student = {"model": str(model), "dtype": "float32", "quantization": "nf4"}
     loaded = tune(recipe_of(tmp_path, model, students={"tiny": student}))
     made = export_model(
-        open_study(loaded.study.folder), Choice("correct", merge=True, force=True, sample=3), tmp_path / "out"
+        open_study(loaded.study.folder), ExportChoice("correct", merge=True, force=True, sample=3), tmp_path / "out"
     )
     assert made.parity is not None
     assert made.parity["against"] == "the adapter kept apart on 4-bit (nf4) weights"
@@ -302,7 +302,7 @@ def test_a_model_tuned_whole_is_exported_as_it_is(place: Path, tmp_path: Path) -
     make_nodes(work, [node for node in upstream(nodes, tuned) if node not in tuned])
     tiny.build(loaded.study.folder / "adapters" / "correct", seed=7)
     work.run.record(tuned[0], 0.0, work.facts())
-    made = export_model(open_study(recipe), Choice("correct", merge=True), tmp_path / "out")
+    made = export_model(open_study(recipe), ExportChoice("correct", merge=True), tmp_path / "out")
     assert (made.what, made.parity) == ("full", None)
     ours = file_hash(tmp_path / "out" / "model.safetensors")
     assert ours == file_hash(loaded.study.folder / "adapters" / "correct" / "model.safetensors")
@@ -320,7 +320,7 @@ def test_thinking_is_asked_for_as_in_the_study(tmp_path: Path) -> None:
     (model / "chat_template.jinja").write_text(template.read_text(encoding="utf-8"), encoding="utf-8")
     recipe = recipe_of(tmp_path, model, format="reasoning", arms={"correct": {"tune": "correct"}})
     tune(recipe)
-    made = export_model(open_study(recipe), Choice("correct", merge=True), tmp_path / "out")
+    made = export_model(open_study(recipe), ExportChoice("correct", merge=True), tmp_path / "out")
     assert made.parity is not None
     assert made.parity["texts_changed"] == 0
     assert "enable_thinking=True" in (tmp_path / "out" / "README.md").read_text()
@@ -359,7 +359,7 @@ def test_adapters_that_are_not_there_damaged_or_stale(place: Path, copy: Path, t
     with pytest.raises(
         InputError, match=r"is stale \(training.epochs was 1.0, is 2.0\); first run: tracedistill train"
     ):
-        export_model(open_study(place / "study.yaml", ["training.epochs=2"]), Choice("correct"), out)
+        export_model(open_study(place / "study.yaml", ["training.epochs=2"]), ExportChoice("correct"), out)
     weight = copy / "adapters" / "correct" / "adapter_model.safetensors"
     weight.write_bytes(weight.read_bytes()[:-1] + b"x")
     with pytest.raises(InputError, match="was changed after training wrote it"):

@@ -17,7 +17,7 @@ from tracedistill.errors import InputError
 from tracedistill.files import read_json
 from tracedistill.recipes import StudentConfig
 from tracedistill.tools.export.loaders import loader_notes
-from tracedistill.tools.export.model import Choice, export_model
+from tracedistill.tools.export.model import ExportChoice, export_model
 from tracedistill.tools.export.weights import plain_scale, write_adapter
 from tracedistill.tools.open_study import open_study
 
@@ -33,7 +33,7 @@ def exported(place: Path, model: Path, *, merge: bool, **lora: Any) -> tuple[Pat
     """(folder, manifest) of a study's only arm."""
     tune(recipe_of(place, model, arms=TUNED), **lora)
     out = place / f"out-{merge}"
-    export_model(open_study(place / "study.yaml"), Choice("correct", merge=merge), out)
+    export_model(open_study(place / "study.yaml"), ExportChoice("correct", merge=merge), out)
     return out, read_json(out / "manifest.json")
 
 

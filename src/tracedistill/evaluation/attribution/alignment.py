@@ -71,7 +71,7 @@ class Adherence:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _Statement:
     """One statement of a student."""
 
     text: str
@@ -189,7 +189,7 @@ def _left_out(
 
 
 def _align(
-    fits: Sequence[Sequence[float]], planned: Sequence[PlanStep], statements: Sequence[_Said]
+    fits: Sequence[Sequence[float]], planned: Sequence[PlanStep], statements: Sequence[_Statement]
 ) -> list[int | None]:
     """Match each step with the statement that carries it out: first in order, then the rest in any order.
 
@@ -225,7 +225,7 @@ def _align(
 
 
 def _extended(
-    at: int, step: PlanStep, scores: Sequence[float], statements: Sequence[_Said], taken: Sequence[int | None]
+    at: int, step: PlanStep, scores: Sequence[float], statements: Sequence[_Statement], taken: Sequence[int | None]
 ) -> list[int]:
     """Extend a step's statement by its neighbours that carry out the same step and no other."""
     places = [at]
@@ -247,7 +247,7 @@ _MANY_STEMS = 8
 """Of a long step not all words need to come back."""
 
 
-def _fit(step: PlanStep, one: _Said, titled: bool, algebra: bool) -> float:
+def _fit(step: PlanStep, one: _Statement, titled: bool, algebra: bool) -> float:
     """Score how well a statement fits a step; below 1: it does not carry it out.
 
     `titled`: it is under that step's heading.
@@ -317,7 +317,7 @@ _ORDINAL = re.compile(r"\b(?:first|second|third|one|step \d+)\b", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4096)
-def _read(text: str, heading: int, under: str) -> _Said:
+def _read(text: str, heading: int, under: str) -> _Statement:
     calculations = find_calculations(text)
     operations = Counter(operator for calculation in calculations for operator in set(calculation.operators))
     said = read_step(text)
@@ -334,16 +334,16 @@ def _read(text: str, heading: int, under: str) -> _Said:
     if _COEFFICIENT.search(text):
         operations["*"] += 1
     done = tuple(one for one in calculations if one.operators and one.values)
-    return _Said(text, heading, under, operations, numbers, said.stems, done)
+    return _Statement(text, heading, under, operations, numbers, said.stems, done)
 
 
-def _statements(text: str, plan_steps: Sequence[Step]) -> tuple[list[_Said], int]:
+def _statements(text: str, plan_steps: Sequence[Step]) -> tuple[list[_Statement], int]:
     """Split what a student wrote into sentences, each with the number of the last heading.
 
     Instructions that are copied from the plan say nothing; what stands below one is under it.
     """
     plan = f" {_plain(' '.join(step.text for step in plan_steps))} "
-    out: list[_Said] = []
+    out: list[_Statement] = []
     stepped = len(re.findall(r"^[#*_\s]*step\s*\d", text, re.IGNORECASE | re.MULTILINE)) > 1
     heading, last, held, under = 0, 0, "", ""
     for raw in text.split("\n"):

@@ -14,7 +14,7 @@ from tracedistill.stats import Share, share
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class LabelCell:
     """The items of one label."""
 
     label: Label
@@ -77,7 +77,7 @@ class AttributionTable:
     """Items attributed."""
     failures: int
     """Items that are not solved."""
-    cells: tuple[Cell, ...]
+    cells: tuple[LabelCell, ...]
     """One per label, in a fixed order, empty ones too."""
     wrong_plans_among_failures: Share
     """Failures whose plan is judged incorrect."""
@@ -135,9 +135,9 @@ def summarise(
     )
 
 
-def _cell(label: Label, attributed: Sequence[Attributed], failures: int) -> Cell:
+def _cell(label: Label, attributed: Sequence[Attributed], failures: int) -> LabelCell:
     own = [one for one in attributed if one.label == label]
-    return Cell(
+    return LabelCell(
         label,
         share(len(own), len(attributed)),
         None if label == "solved" else share(len(own), failures),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracedistill import stats
-from tracedistill.report.attempts import ANSWERS, FINISHES, TRACES, Columns
+from tracedistill.report.attempts import ANSWERS, FINISHES, TRACES, AttemptColumns
 from tracedistill.report.format import between, of_mean, of_share, percent
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import RunView
@@ -55,7 +55,7 @@ def _samples(view: RunView, name: str) -> int:
     return int(np.bincount(cells).max(initial=0))
 
 
-def _shares(columns: Columns) -> tuple[Cell, ...]:
+def _shares(columns: AttemptColumns) -> tuple[Cell, ...]:
     ended = ~columns.cut_off
     raw = share_of(columns.right, columns.problem)
     completed = share_of(columns.right[ended], columns.problem[ended])
@@ -66,7 +66,7 @@ def _cells(found: Share | Mean) -> tuple[str | None, str | None, int]:
     return of_share(found) if isinstance(found, Share) else of_mean(found)
 
 
-def _bounds(arms: list[tuple[str, Columns]]) -> Table:
+def _bounds(arms: list[tuple[str, AttemptColumns]]) -> Table:
     """Bound the accuracy: nothing is known of what a cut-off generation would have said."""
     rows = []
     for name, columns in arms:
@@ -82,7 +82,7 @@ def _bounds(arms: list[tuple[str, Columns]]) -> Table:
     )
 
 
-def _counts(columns: Columns) -> tuple[int, ...]:
+def _counts(columns: AttemptColumns) -> tuple[int, ...]:
     answers = np.bincount(columns.answer, minlength=len(ANSWERS))
     finishes = np.bincount(columns.finish, minlength=len(FINISHES))
     unparsed = int((columns.trace == TRACES.index("unparsed")).sum())
@@ -90,7 +90,7 @@ def _counts(columns: Columns) -> tuple[int, ...]:
     return (columns.n, *(int(count) for count in answers), unparsed, *ends)
 
 
-def _pass_at_k(several: list[tuple[str, Columns, bool]]) -> Table:
+def _pass_at_k(several: list[tuple[str, AttemptColumns, bool]]) -> Table:
     """Mean over problems (and seeds) of the unbiased estimate."""
     counted = {}
     for name, columns, _ in several:
@@ -119,7 +119,7 @@ def _pass_at_k(several: list[tuple[str, Columns, bool]]) -> Table:
     )
 
 
-def _votes(several: list[tuple[str, Columns, bool]]) -> Table:
+def _votes(several: list[tuple[str, AttemptColumns, bool]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, columns, vote in several:
         cells, seeds = cells_of(columns)
@@ -140,7 +140,7 @@ def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def _seeds(seeded: list[tuple[str, Columns]]) -> Table:
+def _seeds(seeded: list[tuple[str, AttemptColumns]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, columns in seeded:
         found = scores_of(columns)

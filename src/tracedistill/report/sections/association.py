@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tracedistill import stats
 from tracedistill.records import Problem
-from tracedistill.report.attempts import TRACES, Columns
+from tracedistill.report.attempts import TRACES, AttemptColumns
 from tracedistill.report.format import number, of_mean, of_share, p_value, percent, ratio
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import RunView
@@ -59,7 +59,7 @@ def association(view: RunView) -> Section | None:
     return Section("association", "Trace and answer", tuple(notes), tuple(tables))
 
 
-def joint_counts(columns: Columns, rows: Bools | None = None) -> Counts:
+def joint_counts(columns: AttemptColumns, rows: Bools | None = None) -> Counts:
     """Count the four combinations among these attempts. Unparsed and missing traces are wrong.
 
     Undecided ones are left out.
@@ -73,13 +73,13 @@ def joint_counts(columns: Columns, rows: Bools | None = None) -> Counts:
     return both, trace_only, answer_only, total - both - trace_only - answer_only
 
 
-def _decided(columns: Columns) -> Bools:
+def _decided(columns: AttemptColumns) -> Bools:
     """Return the attempts whose trace some rule judges."""
     decided: Bools = (columns.trace != UNDECIDED) & (columns.trace != NOT_JUDGED)
     return decided
 
 
-def _outcomes(arms: Sequence[tuple[str, Columns]]) -> Table:
+def _outcomes(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, columns in arms:
         for code, word in enumerate(ROWS):
@@ -94,7 +94,7 @@ def _outcomes(arms: Sequence[tuple[str, Columns]]) -> Table:
     )
 
 
-def _measures(arms: Sequence[tuple[str, Columns]]) -> Table:
+def _measures(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     several = False
     for name, columns in arms:
@@ -124,7 +124,7 @@ def _measures(arms: Sequence[tuple[str, Columns]]) -> Table:
     )  # fmt: skip
 
 
-def _conditionals(arms: Sequence[tuple[str, Columns]]) -> Table:
+def _conditionals(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, columns in arms:
         known = _decided(columns)
@@ -142,12 +142,12 @@ def _conditionals(arms: Sequence[tuple[str, Columns]]) -> Table:
     )
 
 
-def _cells(columns: Columns, here: Bools) -> tuple[str | None, str | None, int]:
+def _cells(columns: AttemptColumns, here: Bools) -> tuple[str | None, str | None, int]:
     found = share_of(columns.right[here], columns.problem[here])
     return of_share(found) if isinstance(found, Share) else of_mean(found)
 
 
-def _copied(arms: Sequence[tuple[str, Columns]]) -> Table:
+def _copied(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, columns in arms:
         judged = columns.copied >= 0
@@ -164,7 +164,7 @@ def _copied(arms: Sequence[tuple[str, Columns]]) -> Table:
     )
 
 
-def _baseline(arms: Sequence[tuple[str, Columns]], problems: Mapping[str, Problem]) -> Table:
+def _baseline(arms: Sequence[tuple[str, AttemptColumns]], problems: Mapping[str, Problem]) -> Table:
     answers = Counter(", ".join(sorted(problem.answers)) for problem in problems.values())
     classes = Counter(problem.category for problem in problems.values() if problem.category)
     rows: list[tuple[Cell, ...]] = []
@@ -183,7 +183,7 @@ def _baseline(arms: Sequence[tuple[str, Columns]], problems: Mapping[str, Proble
     )
 
 
-def _stratified(arms: Sequence[tuple[str, Columns]], word: str, strata: Mapping[str, str]) -> list[Table]:
+def _stratified(arms: Sequence[tuple[str, AttemptColumns]], word: str, strata: Mapping[str, str]) -> list[Table]:
     each: list[tuple[Cell, ...]] = []
     pooled: list[tuple[Cell, ...]] = []
     several = any(len(columns.ids) < columns.n for _, columns in arms)

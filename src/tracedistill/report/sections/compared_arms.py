@@ -9,7 +9,7 @@ from typing import Any
 from tracedistill.report.records import Cell
 from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections.provenance import ArmText, adapter_of, forced_of, plans_of, rows_of
-from tracedistill.report.sections.text_form import Form, form_of
+from tracedistill.report.sections.text_form import TextForm, form_of
 
 WIDTH = 90
 """Characters of a value that are shown."""
@@ -59,13 +59,13 @@ class ComparedArm:
         texts: Mapping[str, ArmText] = self._kept[kind]
         return texts
 
-    def form(self, kind: str) -> Form:
+    def form(self, kind: str) -> TextForm:
         """Return the form of these traces."""
         if f"form of {kind}" not in self._kept:
             self._kept[f"form of {kind}"] = form_of(
                 row.trace for row in self.texts(kind).values() if row.trace is not None
             )
-        form: Form = self._kept[f"form of {kind}"]
+        form: TextForm = self._kept[f"form of {kind}"]
         return form
 
 

@@ -13,7 +13,7 @@ from tracedistill.report.findings import named
 from tracedistill.report.format import between, p_value
 from tracedistill.report.records import Cell, Comparison, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
-from tracedistill.report.sections.scores import Pair, Scores, paired, scores_of
+from tracedistill.report.sections.scores import ArmPair, Scores, paired, scores_of
 from tracedistill.stats import Tested
 
 KEY, TITLE = "comparisons", "Comparisons and their power"
@@ -55,7 +55,7 @@ def not_compared(view: RunView) -> list[tuple[str, str]]:
     return [(first, second) for first, second, pair, _ in _pairs(view) if not len(pair.first)]
 
 
-def _pairs(view: RunView) -> Iterator[tuple[str, str, Pair, dict[str, int]]]:
+def _pairs(view: RunView) -> Iterator[tuple[str, str, ArmPair, dict[str, int]]]:
     """Yield (first, second, what they share, seeds of each) of the declared pairs whose arms have attempts."""
     facts = {arm.name: arm for arm in view.arms}
     kept: dict[str, Scores] = {}
@@ -70,7 +70,7 @@ def _pairs(view: RunView) -> Iterator[tuple[str, str, Pair, dict[str, int]]]:
 
 
 def _comparison(
-    first: ArmFacts, second: ArmFacts, pair: Pair, rng: np.random.Generator, family: int, tuned: Mapping[str, int]
+    first: ArmFacts, second: ArmFacts, pair: ArmPair, rng: np.random.Generator, family: int, tuned: Mapping[str, int]
 ) -> Comparison:
     """Return the comparison before Holm; `tuned`: seeds by tuned arm."""
     left, right = pair.first.mean(axis=1), pair.second.mean(axis=1)
@@ -112,14 +112,14 @@ def _comparison(
     )
 
 
-def tested_by(pair: Pair) -> tuple[str, Tested]:
+def tested_by(pair: ArmPair) -> tuple[str, Tested]:
     """Return the name of the test that fits a pair, and its result (exact McNemar has no standard error)."""
     if pair.seeds == 1 and pair.samples <= 1:
         return MCNEMAR, Tested(stats.mcnemar_exact(*_only(pair)), 0.0, 0.0)
     return CROSSED if pair.seeds > 1 else MEANS, stats.crossed_test(pair.first, pair.second)
 
 
-def _only(pair: Pair) -> tuple[int, int]:
+def _only(pair: ArmPair) -> tuple[int, int]:
     """Return problems answered better by the first arm alone, and by the second alone."""
     gap = pair.first.mean(axis=1) - pair.second.mean(axis=1)
     # means over seeds differ by rounding where they are equal

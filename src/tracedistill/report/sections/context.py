@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tracedistill import stats
 from tracedistill.files import read_jsonl
 from tracedistill.records import Trace
-from tracedistill.report.attempts import FINISHES, Columns
+from tracedistill.report.attempts import FINISHES, AttemptColumns
 from tracedistill.report.format import p_value, percent
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
@@ -64,7 +64,7 @@ def context(view: RunView) -> Section | None:
     )  # fmt: skip
 
 
-def _doses(arm: ArmFacts, columns: Columns) -> list[tuple[str, float, Floats, Bools]]:
+def _doses(arm: ArmFacts, columns: AttemptColumns) -> list[tuple[str, float, Floats, Bools]]:
     """Return (name, unit of the slope, dose per attempt, attempts that count)."""
     asked = ~np.isin(columns.finish, [FINISHES.index(name) for name in ("too-long", "no-plan", "error")])
     found: list[tuple[str, float, Floats, Bools]] = []
@@ -77,7 +77,7 @@ def _doses(arm: ArmFacts, columns: Columns) -> list[tuple[str, float, Floats, Bo
     return found
 
 
-def _steps_shown(arm: ArmFacts, columns: Columns) -> Floats | None:
+def _steps_shown(arm: ArmFacts, columns: AttemptColumns) -> Floats | None:
     """Return the steps of the plan at each attempt: several plans of a problem belong to its samples in turn."""
     if not arm.plans.exists():
         return None
@@ -93,7 +93,9 @@ def _steps_shown(arm: ArmFacts, columns: Columns) -> Floats | None:
     return np.asarray(table[columns.problem, np.minimum(columns.sample // per_plan, most - 1)])
 
 
-def _slopes(columns: Columns, doses: Floats, rows: Bools, strata: Mapping[str, str], unit: float) -> tuple[Cell, ...]:
+def _slopes(
+    columns: AttemptColumns, doses: Floats, rows: Bools, strata: Mapping[str, str], unit: float
+) -> tuple[Cell, ...]:
     right = columns.right[rows].astype(float).tolist()
     dose = (doses[rows] / unit).tolist()
     problem = columns.problem[rows]
@@ -114,7 +116,7 @@ def _cells(found: Slope) -> tuple[Cell, ...]:
     return f"{100 * found.value:+.1f}", interval, p_value(found.p), found.n
 
 
-def _bands(columns: Columns, doses: Floats, rows: Bools) -> list[tuple[Cell, ...]]:
+def _bands(columns: AttemptColumns, doses: Floats, rows: Bools) -> list[tuple[Cell, ...]]:
     values, right = doses[rows], columns.right[rows]
     distinct = np.unique(values)
     if len(distinct) <= 2 * BANDS:

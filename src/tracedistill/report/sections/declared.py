@@ -16,7 +16,7 @@ _MEAN = re.compile(r"length: mean within (\d+)%")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Preserved:
     """What a set of traces has in common with the original ones by declaration."""
 
     format: bool = False
@@ -27,16 +27,16 @@ class Kept:
     """How far the mean length may lie from the original's, as a share; None: nothing is said."""
 
 
-ALL = Kept(format=True, lines=True, length=0.0)
+ALL = Preserved(format=True, lines=True, length=0.0)
 
 
-def kept_by(name: str | None) -> Kept:
+def kept_by(name: str | None) -> Preserved:
     """Return what the intervention of this name declares; nothing if there is none of that name (`own`)."""
     intervention = find_intervention(name, INTERVENTIONS)
-    return Kept() if intervention is None else kept_of(intervention.keeps)
+    return Preserved() if intervention is None else kept_of(intervention.keeps)
 
 
-def kept_of(keeps: Collection[str]) -> Kept:
+def kept_of(keeps: Collection[str]) -> Preserved:
     """Return the same of an intervention's declarations."""
     if not WHOLE.isdisjoint(keeps):
         return ALL
@@ -45,7 +45,7 @@ def kept_of(keeps: Collection[str]) -> Kept:
     if "steps" in keeps:  # in another order, with other numbers before them
         lengths.append(NUMBERED)
     lines = not LINES.isdisjoint(keeps)
-    return Kept("format" in keeps, lines, min(lengths) if lengths else None)
+    return Preserved("format" in keeps, lines, min(lengths) if lengths else None)
 
 
 def answers_change(name: str | None) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracedistill.files import canonical, read_lines
-from tracedistill.report.attempts import Columns
+from tracedistill.report.attempts import AttemptColumns
 from tracedistill.report.format import of_mean, of_share, percent
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
@@ -78,7 +78,7 @@ def _said(view: RunView, arm: ArmFacts) -> str:
     )
 
 
-def _follows(columns: Columns, arm: ArmFacts) -> tuple[Cell, ...]:
+def _follows(columns: AttemptColumns, arm: ArmFacts) -> tuple[Cell, ...]:
     told = columns.follows >= 0
     follows = share_of(columns.follows[told] == 1, columns.problem[told])
     right = share_of(columns.right, columns.problem)

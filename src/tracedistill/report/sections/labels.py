@@ -25,7 +25,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class PredictedLabels:
     """What an arm answered: one entry per attempt."""
 
     labels: tuple[str, ...]
@@ -55,7 +55,7 @@ def labels(view: RunView) -> Section | None:
     return Section("labels", "Labels", (note,), tuple(tables))
 
 
-def said_by(view: RunView, arm: ArmFacts, names: Sequence[str]) -> Said:
+def said_by(view: RunView, arm: ArmFacts, names: Sequence[str]) -> PredictedLabels:
     """Return gold and answer of every attempt of an arm, as places among the labels."""
     place = {name.casefold(): number for number, name in enumerate(names)}
     problems = view.problems()
@@ -72,10 +72,10 @@ def said_by(view: RunView, arm: ArmFacts, names: Sequence[str]) -> Said:
             decided = answer["outcome"] in ("correct", "incorrect")
             gold.append(wanted)
             said.append(place.get(str(answer.get("extracted")).casefold(), len(names)) if decided else len(names))
-    return Said(tuple(names), np.array(gold, dtype=np.int64), np.array(said, dtype=np.int64))
+    return PredictedLabels(tuple(names), np.array(gold, dtype=np.int64), np.array(said, dtype=np.int64))
 
 
-def confusion(said: Said) -> Ints:
+def confusion(said: PredictedLabels) -> Ints:
     """Return counts by gold (row) and answer (column, the last one for none of the labels)."""
     size = len(said.labels) + 1
     return np.bincount(said.gold * size + said.said, minlength=size * len(said.labels)).reshape(-1, size)
@@ -90,7 +90,7 @@ def macro_f1(counts: Ints) -> float:
     return float(scores.mean()) if len(scores) else 0.0
 
 
-def _macro(view: RunView, arms: Sequence[tuple[str, Said]]) -> Table:
+def _macro(view: RunView, arms: Sequence[tuple[str, PredictedLabels]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, said in arms:
         counts, n = confusion(said), len(said.gold)
@@ -109,7 +109,7 @@ def _macro(view: RunView, arms: Sequence[tuple[str, Said]]) -> Table:
     )
 
 
-def _per_label(arms: Sequence[tuple[str, Said]]) -> Table:
+def _per_label(arms: Sequence[tuple[str, PredictedLabels]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, said in arms:
         counts = confusion(said)
@@ -122,7 +122,7 @@ def _per_label(arms: Sequence[tuple[str, Said]]) -> Table:
     return Table("each label", ("arm", "label", "golds", "answers", "precision", "recall", "F1"), tuple(rows))
 
 
-def _confusions(name: str, said: Said) -> Table:
+def _confusions(name: str, said: PredictedLabels) -> Table:
     counts = confusion(said)
     heads = (*said.labels, NO_LABEL)
     if len(said.labels) <= MATRIX_MOST:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tracedistill.report.attempts import Columns, Ints
+from tracedistill.report.attempts import AttemptColumns, Ints
 from tracedistill.stats import Mean, Share, clustered_mean, share
 
 Bools = npt.NDArray[np.bool_]
@@ -41,7 +41,7 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ArmPair:
     """Two arms on the problems that both have attempted whole."""
 
     first: Floats
@@ -54,13 +54,13 @@ class Pair:
     """Most attempts of one problem under one seed."""
 
 
-def cells_of(columns: Columns) -> tuple[npt.NDArray[np.intp], tuple[int, ...]]:
+def cells_of(columns: AttemptColumns) -> tuple[npt.NDArray[np.intp], tuple[int, ...]]:
     """Return each attempt's cell (problem, seed) as one number, problem major; and the seeds."""
     seeds, place = np.unique(columns.seed, return_inverse=True)
     return columns.problem.astype(np.intp) * max(1, len(seeds)) + place, tuple(int(seed) for seed in seeds) or (0,)
 
 
-def votes_of(columns: Columns, cells: npt.NDArray[np.intp], count: int) -> Votes:
+def votes_of(columns: AttemptColumns, cells: npt.NDArray[np.intp], count: int) -> Votes:
     """Return the majority of what was said in each of `count` cells; equality is the extracted texts'."""
     right, tied, silent = np.zeros(count, bool), np.zeros(count, bool), np.ones(count, bool)
     order = np.lexsort((columns.sample, cells))
@@ -81,7 +81,7 @@ def votes_of(columns: Columns, cells: npt.NDArray[np.intp], count: int) -> Votes
     return Votes(right, tied, silent)
 
 
-def scores_of(columns: Columns, *, vote: bool = False) -> Scores:
+def scores_of(columns: AttemptColumns, *, vote: bool = False) -> Scores:
     """Return an arm's scores; `vote`: its majority's."""
     cells, seeds = cells_of(columns)
     count = len(columns.ids) * len(seeds)
@@ -96,7 +96,7 @@ def scores_of(columns: Columns, *, vote: bool = False) -> Scores:
     return Scores(columns.ids, seeds, values.reshape(len(columns.ids), len(seeds)), int(per.max(initial=0)))
 
 
-def paired(first: Scores, second: Scores) -> Pair:
+def paired(first: Scores, second: Scores) -> ArmPair:
     """Return rows that are the same problem, columns that are the same seed.
 
     Several seeds in both: those that they share; where they share none, or one has a single seed, each problem's mean
@@ -117,7 +117,7 @@ def paired(first: Scores, second: Scores) -> Pair:
     else:
         left = np.repeat(left.mean(axis=1, keepdims=True), right.shape[1], axis=1)
     whole = ~(np.isnan(left).any(axis=1) | np.isnan(right).any(axis=1))
-    return Pair(left[whole], right[whole], left.shape[1], max(first.samples, second.samples))
+    return ArmPair(left[whole], right[whole], left.shape[1], max(first.samples, second.samples))
 
 
 def share_of(ok: Bools, problem: Ints) -> Share | Mean:
@@ -134,7 +134,7 @@ def share_of(ok: Bools, problem: Ints) -> Share | Mean:
     return clustered_mean(ok.astype(float).tolist(), problem.tolist())
 
 
-def right_share(columns: Columns, *, vote: bool = False) -> Share | Mean:
+def right_share(columns: AttemptColumns, *, vote: bool = False) -> Share | Mean:
     """Share of right answers; `vote`: of right majorities, one per problem and seed."""
     if not vote:
         return share_of(columns.right, columns.problem)

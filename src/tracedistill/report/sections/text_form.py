@@ -51,7 +51,7 @@ TENTH = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class TextForm:
     """What a set of traces looks like."""
 
     n: int
@@ -66,7 +66,7 @@ class Form:
     """Mean characters of a text."""
 
 
-def form_of(texts: Iterable[str]) -> Form:
+def form_of(texts: Iterable[str]) -> TextForm:
     """Return the form of these texts."""
     marks: Counter[str] = Counter()
     spaces: Counter[str] = Counter()
@@ -80,15 +80,15 @@ def form_of(texts: Iterable[str]) -> Form:
     fixed = {f"`{label}`": count for label, count in labels.items() if count >= FIXED * n}
     share = {name: count / n for name, count in {**marks, **fixed}.items()}
     spacing = {name: count / n for name, count in spaces.items()}
-    return Form(n, share, spacing, lines / n if n else 0.0, characters / n if n else 0.0)
+    return TextForm(n, share, spacing, lines / n if n else 0.0, characters / n if n else 0.0)
 
 
-def other_marks(first: Form, second: Form) -> list[tuple[str, float, float]]:
+def other_marks(first: TextForm, second: TextForm) -> list[tuple[str, float, float]]:
     """Return (mark, share in the first, in the second) of marks that tell two forms apart, the widest gap first."""
     return _apart(first.marks, second.marks, APART)
 
 
-def other_spacing(first: Form, second: Form) -> list[tuple[str, float, float]]:
+def other_spacing(first: TextForm, second: TextForm) -> list[tuple[str, float, float]]:
     """Return the same of white space."""
     return _apart(first.spacing, second.spacing, SPACED)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tracedistill.report.format import number
 from tracedistill.report.sections.compared_arms import ComparedArm, Contrast, start_of
-from tracedistill.report.sections.declared import Kept, answers_change, kept_by
+from tracedistill.report.sections.declared import Preserved, answers_change, kept_by
 from tracedistill.report.sections.provenance import ArmText, adapter_of, facts_of, mix_of
 from tracedistill.report.sections.text_form import (
     TENTH,
@@ -124,7 +124,7 @@ def _forms(first: ComparedArm, second: ComparedArm, kind: str, by: str, factors:
     # other teachers and samples write other traces: then all of it comes with them
     source = [name for name in ("teacher", "plan_sample", "plans", "mix") if name in factors]
     names = [_intervention(made, by) for made in (first, second)]
-    kept = [Kept() if source else kept_by(name) for name in names]
+    kept = [Preserved() if source else kept_by(name) for name in names]
     comes = f"comes with {source[0]}" if source else f"comes with {by}, which does not keep it"
     found = []
     marks = other_marks(a, b)
@@ -155,7 +155,12 @@ def _steps(made: ComparedArm, kind: str) -> float | None:
 
 
 def _lengths(
-    first: ComparedArm, second: ComparedArm, kind: str, kept: Sequence[Kept], names: Sequence[str | None], comes: str
+    first: ComparedArm,
+    second: ComparedArm,
+    kind: str,
+    kept: Sequence[Preserved],
+    names: Sequence[str | None],
+    comes: str,
 ) -> list[Contrast]:
     a, b = first.form(kind), second.form(kind)
     ratio = b.characters / a.characters if a.characters else 1.0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracedistill.files import read_json
-from tracedistill.report.attempts import TRACES, Columns
+from tracedistill.report.attempts import TRACES, AttemptColumns
 from tracedistill.report.format import between, dollars, number, of_share, percent
 from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView, method_of
@@ -79,7 +79,7 @@ def _outcomes(view: RunView, arms: Sequence[ArmFacts]) -> Table:
     )  # fmt: skip
 
 
-def _joint(columns: Columns) -> tuple[Cell, ...]:
+def _joint(columns: AttemptColumns) -> tuple[Cell, ...]:
     """Return right traces; both right, trace alone, answer alone; dashes if no trace is judged."""
     silent = np.isin(columns.trace, [TRACES.index("none"), TRACES.index("not judged")])
     if silent.all():

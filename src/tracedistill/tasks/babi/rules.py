@@ -14,7 +14,7 @@ from tracedistill.tasks.babi.stories import COUNTS, DROPPED, GAVE, MOVED, TOOK
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class StoryReading:
     """What the rules found."""
 
     type: str
@@ -45,7 +45,7 @@ _QUESTIONS = (
 )
 
 
-def read_story(story: Sequence[str], question: str) -> Reading | None:
+def read_story(story: Sequence[str], question: str) -> StoryReading | None:
     """Derive type, supporting lines and answer; None if the rules do not know the question or the story is silent."""
     for kind, pattern in _QUESTIONS:
         match = pattern.fullmatch(question.strip())
@@ -54,13 +54,17 @@ def read_story(story: Sequence[str], question: str) -> Reading | None:
     return None
 
 
-def _answer(kind: str, match: re.Match[str], story: Sequence[str]) -> Reading | None:
+def _answer(kind: str, match: re.Match[str], story: Sequence[str]) -> StoryReading | None:
     if kind == "single-supporting-fact":
         found = _last_place(story, match[1])
-        return None if found is None else Reading(kind, (story[found[1]],), (found[0],))
+        return None if found is None else StoryReading(kind, (story[found[1]],), (found[0],))
     if kind == "yes-no-questions":
         found = _last_place(story, match[1])
-        return None if found is None else Reading(kind, (story[found[1]],), ("yes" if found[0] == match[2] else "no",))
+        return (
+            None
+            if found is None
+            else StoryReading(kind, (story[found[1]],), ("yes" if found[0] == match[2] else "no",))
+        )
     if kind == "three-arg-relations":
         return _gift(match.groupdict(), story)
     if kind == "two-supporting-facts":
@@ -76,7 +80,7 @@ def _last_place(story: Sequence[str], person: str) -> tuple[str, int] | None:
     return None
 
 
-def _where_object(story: Sequence[str], thing: str) -> Reading | None:
+def _where_object(story: Sequence[str], thing: str) -> StoryReading | None:
     for index in range(len(story) - 1, -1, -1):
         take, drop, give = (pattern.fullmatch(story[index]) for pattern in (_TAKE, _DROP, _GIVE))
         if drop and drop[2] == thing:
@@ -90,23 +94,23 @@ def _where_object(story: Sequence[str], thing: str) -> Reading | None:
         if found is None:
             return None
         lines = sorted({index, found[1]})
-        return Reading("two-supporting-facts", tuple(story[line] for line in lines), (found[0],))
+        return StoryReading("two-supporting-facts", tuple(story[line] for line in lines), (found[0],))
     return None
 
 
-def _gift(asked: dict[str, str], story: Sequence[str]) -> Reading | None:
+def _gift(asked: dict[str, str], story: Sequence[str]) -> StoryReading | None:
     for line in reversed(story):
         give = _GIVE.fullmatch(line)
         if not give or give[2] != asked["thing"]:
             continue
         if "receiver" in asked and give[3] == asked["receiver"]:
-            return Reading("three-arg-relations", (line,), (give[1],))
+            return StoryReading("three-arg-relations", (line,), (give[1],))
         if "giver" in asked and give[1] == asked["giver"]:
-            return Reading("three-arg-relations", (line,), (give[3],))
+            return StoryReading("three-arg-relations", (line,), (give[3],))
     return None
 
 
-def _carrying(kind: str, story: Sequence[str], person: str) -> Reading | None:
+def _carrying(kind: str, story: Sequence[str], person: str) -> StoryReading | None:
     held: set[str] = set()
     lines = []
     for line in story:
@@ -125,5 +129,5 @@ def _carrying(kind: str, story: Sequence[str], person: str) -> Reading | None:
     if not lines:
         return None
     if kind == "counting":
-        return Reading(kind, tuple(lines), (COUNTS[len(held)],))
-    return Reading(kind, tuple(lines), tuple(sorted(held)) or ("nothing",))
+        return StoryReading(kind, tuple(lines), (COUNTS[len(held)],))
+    return StoryReading(kind, tuple(lines), tuple(sorted(held)) or ("nothing",))

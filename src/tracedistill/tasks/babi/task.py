@@ -253,7 +253,7 @@ def _sentences(text: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class _NamedAnswers:
     """What one sentence says about the possible answers."""
 
     named: frozenset[str] = frozenset()
@@ -264,7 +264,7 @@ class _Reading:
     """Whether the sentence holds nothing but possible answers."""
 
 
-def _read(sentence: str, closed: frozenset[str], question: str) -> _Reading:
+def _read(sentence: str, closed: frozenset[str], question: str) -> _NamedAnswers:
     """Return which possible answers a sentence names and denies.
 
     A bare answer is tested as it stands; in a sentence, the question's own words are left out, `yes` and `no` count
@@ -274,10 +274,10 @@ def _read(sentence: str, closed: frozenset[str], question: str) -> _Reading:
     text = " ".join(_LEAD.sub("", said).split())
     words = [word for word in re.findall(r"\w+", text) if word not in ("the", "a", "an", "and", "or")]
     if words and all(_possible(word, closed) for word in words):
-        return _Reading(frozenset(_possible(word, closed) for word in words), bare=True)
+        return _NamedAnswers(frozenset(_possible(word, closed) for word in words), bare=True)
     if "yes" in closed:
         first = _YES_NO.match(text)
-        return _Reading(frozenset({first[1]}) if first else frozenset())
+        return _NamedAnswers(frozenset({first[1]}) if first else frozenset())
     # what is refused is cut out; `not the kitchen but the garden` denies in its first part alone
     text = ", ".join(part for part in _BUT.split(text.replace("nothing but", "")) if not _REFUSAL.search(part))
     text = _EMPTY.sub("none", _NO_COUNT.sub(" ", text))
@@ -292,7 +292,7 @@ def _read(sentence: str, closed: frozenset[str], question: str) -> _Reading:
         ):
             items = {_possible(word, closed) for word in re.findall(r"\w+", clause[start:end]) if word not in asked}
             found |= items - {""}
-    return _Reading(frozenset(named - denied), frozenset(denied))
+    return _NamedAnswers(frozenset(named - denied), frozenset(denied))
 
 
 def _possible(word: str, closed: frozenset[str]) -> str:

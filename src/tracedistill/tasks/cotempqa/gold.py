@@ -61,7 +61,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class QuestionFacts:
     """What a question is about, found among its facts."""
 
     events: tuple[Event, ...]
@@ -99,7 +99,7 @@ def relation(one: Event, other: Event) -> str | None:
     return "during" if inside or around else "overlap"
 
 
-def read_question(question: str, facts: tuple[str, ...], triple_element: str) -> Asked | None:
+def read_question(question: str, facts: tuple[str, ...], triple_element: str) -> QuestionFacts | None:
     """Parse the question's own event and every possible answer among the facts, or return None."""
     found = _QUESTION.fullmatch(question)
     if not found:
@@ -114,20 +114,20 @@ def read_question(question: str, facts: tuple[str, ...], triple_element: str) ->
     others = [event for event in events if event not in own]
     if asked_side(triple_element) == "subject":
         same = [event for event in others if (event.relation, event.object) == (verb, found["object"])]
-        return Asked(own, tuple((event.subject, event) for event in same))
+        return QuestionFacts(own, tuple((event.subject, event) for event in same))
     kind = _ASKED_KIND.match(found["asked"])
     named = [event.subject for event in events if event.subject in found["asked"]]
     if not kind or not named:
         return None
     person = max(named, key=len)
     wanted = _ASKED[kind.group(1)]
-    return Asked(
+    return QuestionFacts(
         own,
         tuple((event.object, event) for event in others if event.subject == person and event.relation == wanted),
     )
 
 
-def co_temporal(asked: Asked) -> dict[str, set[str]]:
+def co_temporal(asked: QuestionFacts) -> dict[str, set[str]]:
     """Return every answer whose period shares a day with the question's event -> how they stand to each other."""
     found: dict[str, set[str]] = {}
     for event in asked.events:

@@ -40,13 +40,13 @@ def structured(value: Any) -> Any:
         read = json.loads(text)
     except (json.JSONDecodeError, RecursionError):
         try:
-            read = _Reader(text).whole()
+            read = _LiteralReader(text).whole()
         except (_Unreadable, RecursionError):
             return value
     return read if isinstance(read, dict | list) else value
 
 
-class _Reader:
+class _LiteralReader:
     """Reads the tokens of one cell."""
 
     def __init__(self, text: str) -> None:

@@ -28,7 +28,7 @@ _NAME = re.compile(r"\{([^{}\n]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class ColumnMap:
     """Which column each field is read from."""
 
     given: Mapping[str, str] = field(default_factory=dict)

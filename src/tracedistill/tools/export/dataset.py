@@ -28,7 +28,7 @@ from tracedistill.tools.export.origin import (
     teachers_of,
 )
 from tracedistill.tools.export.rows import held_out_rows, write_rows
-from tracedistill.tools.open_study import Opened
+from tracedistill.tools.open_study import OpenStudy
 
 KIND = "dataset"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -46,7 +46,7 @@ class DatasetFolder:
     """Why there is no validation split; empty where there is one."""
 
 
-def export_dataset(opened: Opened, out: Path) -> DatasetFolder:
+def export_dataset(opened: OpenStudy, out: Path) -> DatasetFolder:
     """Write the rows of all tuned arms, a card and a manifest; the same study gives the same bytes.
 
     Raises InputError where the study tunes nothing, its rows are not there, or `out` holds something else.
@@ -73,7 +73,7 @@ def export_dataset(opened: Opened, out: Path) -> DatasetFolder:
     return DatasetFolder(out, rows, why)
 
 
-def _facts(opened: Opened, rows: Mapping[str, Mapping[str, int]], why: str) -> dict[str, Any]:
+def _facts(opened: OpenStudy, rows: Mapping[str, Mapping[str, int]], why: str) -> dict[str, Any]:
     teachers: dict[str, dict[str, Any]] = {}
     for name in rows:
         for teacher in teachers_of(opened, name):
@@ -87,7 +87,7 @@ def _facts(opened: Opened, rows: Mapping[str, Mapping[str, int]], why: str) -> d
     }
 
 
-def _lengths(opened: Opened, name: str) -> dict[str, Any] | None:
+def _lengths(opened: OpenStudy, name: str) -> dict[str, Any] | None:
     """Return what the preflight counted in the arm's own student's tokens; None if none was run."""
     student = opened.study.student_of(opened.study.arms[name])
     path = opened.folder / "sft" / f"{student}.preflight.json"
@@ -101,7 +101,7 @@ def _lengths(opened: Opened, name: str) -> dict[str, Any] | None:
     return {"student": student, **counts, "too_long": found["dropped"]}
 
 
-def _card(opened: Opened, facts: Mapping[str, Any]) -> str:
+def _card(opened: OpenStudy, facts: Mapping[str, Any]) -> str:
     licence = facts["source"]["licence"]["name"]
     most = max(sum(arm["rows"].values()) for arm in facts["arms"].values())
     head = {
@@ -121,7 +121,7 @@ def _card(opened: Opened, facts: Mapping[str, Any]) -> str:
     return page(head, _lines(opened, facts))
 
 
-def _lines(opened: Opened, facts: Mapping[str, Any]) -> Iterator[str]:
+def _lines(opened: OpenStudy, facts: Mapping[str, Any]) -> Iterator[str]:
     study, arms = opened.study, facts["arms"]
     first = next(iter(arms))
     yield f"# {study.study}"

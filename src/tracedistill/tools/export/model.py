@@ -22,7 +22,7 @@ from tracedistill.tools.export.loaders import loader_notes
 from tracedistill.tools.export.model_card import model_card
 from tracedistill.tools.export.origin import arm_facts, made_with, source_facts, teacher_facts, teachers_of
 from tracedistill.tools.export.weights import compare, texts_outside, write_adapter, write_merged, write_tuned
-from tracedistill.tools.open_study import FULL, Opened, shown_model
+from tracedistill.tools.open_study import FULL, OpenStudy, shown_model
 
 KIND = "model"
 OUTSIDE = 4
@@ -32,7 +32,7 @@ SAMPLE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ExportChoice:
     """What is wanted of an export."""
 
     arm: str
@@ -59,7 +59,7 @@ class ModelFolder:
     """What merging changes; None where nothing was merged."""
 
 
-def export_model(opened: Opened, choice: Choice, out: Path) -> ModelFolder:
+def export_model(opened: OpenStudy, choice: ExportChoice, out: Path) -> ModelFolder:
     """Write an arm's model or adapter with its card and manifest.
 
     A merged model is loaded again and checked against the adapter kept apart before it gets its name. Raises InputError
@@ -91,7 +91,7 @@ def export_model(opened: Opened, choice: Choice, out: Path) -> ModelFolder:
     return ModelFolder(out, what, found)
 
 
-def sample_of(opened: Opened, name: str, wanted: int | None) -> tuple[list[Problem], list[Request]]:
+def sample_of(opened: OpenStudy, name: str, wanted: int | None) -> tuple[list[Problem], list[Request]]:
     """Build greedy requests for validation problems (training ones if there are none), as the tuned arm has them."""
     owner = opened.study.adapter_of(name)
     assert owner is not None, "an arm with an adapter"
@@ -102,7 +102,12 @@ def sample_of(opened: Opened, name: str, wanted: int | None) -> tuple[list[Probl
 
 
 def _checked(
-    opened: Opened, choice: Choice, tuned: Path, place: Path, problems: Sequence[Problem], requests: Sequence[Request]
+    opened: OpenStudy,
+    choice: ExportChoice,
+    tuned: Path,
+    place: Path,
+    problems: Sequence[Problem],
+    requests: Sequence[Request],
 ) -> dict[str, Any]:
     """Measure what merging changes. Raises InputError if it is too much."""
     from tracedistill.engines.parity import allowed
@@ -138,7 +143,7 @@ def _checked(
 
 
 def _opened_outside(
-    opened: Opened, choice: Choice, tuned: Path, what: str, place: Path, requests: Sequence[Request]
+    opened: OpenStudy, choice: ExportChoice, tuned: Path, what: str, place: Path, requests: Sequence[Request]
 ) -> dict[str, Any]:
     """Count how many texts of transformers and PEFT alone equal those of the study's engine.
 
@@ -172,7 +177,9 @@ def _opened_outside(
     return {"n": len(asked), "equal": equal, "dtype": student.dtype}
 
 
-def _facts(opened: Opened, choice: Choice, tuned: Path, what: str, parity: Mapping[str, Any] | None) -> dict[str, Any]:
+def _facts(
+    opened: OpenStudy, choice: ExportChoice, tuned: Path, what: str, parity: Mapping[str, Any] | None
+) -> dict[str, Any]:
     study = opened.study
     owner = study.adapter_of(choice.arm) or choice.arm
     student = study.students[study.student_of(study.arms[owner])]
@@ -201,7 +208,7 @@ def _facts(opened: Opened, choice: Choice, tuned: Path, what: str, parity: Mappi
     }
 
 
-def scores_of(opened: Opened, owner: str, seed: int) -> dict[str, Any] | None:
+def scores_of(opened: OpenStudy, owner: str, seed: int) -> dict[str, Any] | None:
     """Return the report's scores of every arm, if it is about this adapter; None otherwise.
 
     Checked along the manifests: the report read these attempts, they were judged from these generations, and those

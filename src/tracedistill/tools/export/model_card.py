@@ -11,14 +11,14 @@ from tracedistill.chat.rendering import TODAY
 from tracedistill.engines import Request
 from tracedistill.tools.export.card import counted, fenced, page, percent, table
 from tracedistill.tools.export.origin import arm_lines, source_lines, teacher_lines
-from tracedistill.tools.open_study import Opened
+from tracedistill.tools.open_study import OpenStudy
 
 PACKAGED = "pypi:"
 SAID = ("learning_rate", "epochs", "max_steps", "batch_size", "warmup", "scheduler", "weight_decay", "max_length")
 LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets", "lora_rslora", "lora_dora", "lora_init")
 
 
-def model_card(opened: Opened, facts: Mapping[str, Any], first: Request | None) -> str:
+def model_card(opened: OpenStudy, facts: Mapping[str, Any], first: Request | None) -> str:
     """Write the card; `first` is a prompt of the check for the card's example."""
     base = facts["base"]["model"]
     merged = facts["weights"] != "adapter"
@@ -34,7 +34,7 @@ def model_card(opened: Opened, facts: Mapping[str, Any], first: Request | None) 
     return page(head, _lines(opened, facts, first))
 
 
-def _lines(opened: Opened, facts: Mapping[str, Any], first: Request | None) -> Iterator[str]:
+def _lines(opened: OpenStudy, facts: Mapping[str, Any], first: Request | None) -> Iterator[str]:
     study, arm, base = opened.study, facts["arm"], facts["base"]
     tuned = "all its weights" if facts["weights"] == "full" else "a LoRA adapter"
     form = {"merged": ", merged into the weights", "adapter": ", kept apart", "full": ""}[facts["weights"]]

@@ -14,7 +14,7 @@ from tracedistill.pipeline.graph import versions
 from tracedistill.pipeline.teach import Teachers
 from tracedistill.tools.export.card import counted, fenced, percent, table
 from tracedistill.tools.export.licences import UNKNOWN, licence_of
-from tracedistill.tools.open_study import Opened, shown_model
+from tracedistill.tools.open_study import OpenStudy, shown_model
 
 PRIVATE = ("run_dir", "cache", "tracking", "base_url", "key_env", "data_dir", "extra", "accelerate_config",
            "cores", "compute")  # fmt: skip
@@ -35,7 +35,7 @@ KINDS = {
 }
 
 
-def made_with(opened: Opened) -> dict[str, Any]:
+def made_with(opened: OpenStudy) -> dict[str, Any]:
     """Return the manifest's facts besides files: recipe, seeds, problems, versions; nothing of this machine."""
     study = opened.study
     return {
@@ -61,7 +61,7 @@ def _without_machine(value: Any, key: str = "") -> Any:
 # ---- the problems
 
 
-def source_facts(opened: Opened) -> dict[str, Any]:
+def source_facts(opened: OpenStudy) -> dict[str, Any]:
     """Collect the facts of the problems: origin, terms, numbers, dropped ones, golds that fail their own judge."""
     found = read_json(opened.folder / "problems.report.json")
     config = opened.study.task
@@ -102,7 +102,7 @@ def source_lines(source: Mapping[str, Any]) -> Iterator[str]:
 # ---- the teachers
 
 
-def teachers_of(opened: Opened, arm: str) -> list[str]:
+def teachers_of(opened: OpenStudy, arm: str) -> list[str]:
     """Return the teachers of a tuned arm, each after those whose traces it works on.
 
     None for an arm trained on answers alone.
@@ -120,7 +120,7 @@ def teachers_of(opened: Opened, arm: str) -> list[str]:
     return found
 
 
-def teacher_facts(opened: Opened, name: str) -> dict[str, Any]:
+def teacher_facts(opened: OpenStudy, name: str) -> dict[str, Any]:
     """Collect the facts of a teacher: kind, prompt, and the verdicts on its traces (all splits)."""
     config, folder = opened.study.teachers[name], opened.folder
     asked = config.kind in ("model", "student")
@@ -145,7 +145,7 @@ def teacher_facts(opened: Opened, name: str) -> dict[str, Any]:
     }
 
 
-def teacher_lines(opened: Opened, facts: Mapping[str, Any]) -> Iterator[str]:
+def teacher_lines(opened: OpenStudy, facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield the card's lines about who wrote the traces, how they were validated, and what was rejected."""
     report, rule = facts["validation"], opened.study.validation
     named = f": {facts['model']}" if facts["model"] else ""
@@ -206,7 +206,7 @@ def _share(part: int, whole: int) -> str:
 # ---- what was done to the traces
 
 
-def arm_facts(opened: Opened, name: str) -> dict[str, Any]:
+def arm_facts(opened: OpenStudy, name: str) -> dict[str, Any]:
     """Collect the facts of a tuned arm: student, teacher, intervention, counts of its traces."""
     arm, assembly = opened.study.arms[name], read_json(opened.folder / "assembly.json")
     change = find_intervention(arm.tune)

@@ -15,7 +15,7 @@ from tracedistill.files import atomic, dumps
 from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.assemble import one_trace, rows_of, shared_traces
 from tracedistill.records import Example
-from tracedistill.tools.open_study import Opened
+from tracedistill.tools.open_study import OpenStudy
 
 GROUP = 10_000
 """Rows held in memory at once."""
@@ -88,7 +88,7 @@ def _unreadable(rows: Sequence[dict[str, Any]]) -> str:
     return next((str(row["problem_id"]) for row in rows if bad(row)), "a row")
 
 
-def held_out_rows(opened: Opened) -> tuple[dict[str, list[Example]], str]:
+def held_out_rows(opened: OpenStudy) -> tuple[dict[str, list[Example]], str]:
     """Return arm -> rows of the validation problems, made like the training rows; or none, and why.
 
     All tuned arms have the same problems, or none has any: a loss on them is to be compared between arms.

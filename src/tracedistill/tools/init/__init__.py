@@ -17,7 +17,7 @@ from tracedistill.tasks import Source, get_task
 from tracedistill.tasks._gold_audit import GoldAudit, allowed_faults, audit_rows, too_many_faults
 from tracedistill.tasks._rows import read_rows
 from tracedistill.tasks.file.kinds import told
-from tracedistill.tasks.file.loading import Table, read_table
+from tracedistill.tasks.file.loading import LoadedTable, read_table
 from tracedistill.tools.init.guessing import READ, Guess, guess
 from tracedistill.tools.init.recipe import Wanted, asks_nothing, instruction_for, recipe_text
 
@@ -45,7 +45,7 @@ class Started:
     """Our field -> the file's column, template, path or list of columns."""
     known: str
     """The data set that the file is shaped after; empty where none is recognised."""
-    table: Table
+    table: LoadedTable
     """The file, read: problems, judge, columns used and unused."""
     golds: GoldAudit
     """What its golds are worth."""
@@ -164,7 +164,7 @@ def _told(problem: Problem, instruction: str) -> Problem:
     return replace(problem, meta={**problem.meta, "instruction": instruction})
 
 
-def _notes(table: Table, wanted: Wanted, instruction: str) -> list[str]:
+def _notes(table: LoadedTable, wanted: Wanted, instruction: str) -> list[str]:
     notes = [f"{split}: only {size} problems" for split, size in table.sizes().items() if size < SMALLEST]
     if instruction and not wanted.instruction:
         notes.append(f'the questions do not say what to do, so task.instruction was added: "{instruction}"; edit it')

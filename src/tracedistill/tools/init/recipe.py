@@ -13,7 +13,7 @@ import yaml
 
 from tracedistill.tasks._rows import is_hub_id
 from tracedistill.tasks.file.instructions import says_what_to_do
-from tracedistill.tasks.file.loading import RawRow, Table
+from tracedistill.tasks.file.loading import LoadedTable, RawRow
 
 CHARACTERS = 2.5
 """Characters of a token, for limits: fewer than most languages have, so that nothing is cut."""
@@ -51,7 +51,9 @@ class Wanted:
     """NAME of the environment variable that holds its key."""
 
 
-def recipe_text(file: Path, recipe: Path, columns: Mapping[str, str], table: Table, wanted: Wanted, told: str) -> str:
+def recipe_text(
+    file: Path, recipe: Path, columns: Mapping[str, str], table: LoadedTable, wanted: Wanted, told: str
+) -> str:
     """Write the recipe as YAML, with comments on what to change first."""
     name = re.sub(r"[^\w.-]+", "-", file.name.split(".")[0].replace("{split}", "")).strip("-.") or "study"
     body: dict[str, Any] = {"study": name, "task": _task(file, recipe, columns, table, wanted)}
@@ -72,7 +74,7 @@ def recipe_text(file: Path, recipe: Path, columns: Mapping[str, str], table: Tab
     return head + yaml.dump(body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def instruction_for(table: Table, wanted: Wanted) -> str:
+def instruction_for(table: LoadedTable, wanted: Wanted) -> str:
     """Write an instruction if the questions lack one and the golds imply it: a closed set, or objects with keys."""
     if wanted.instruction or _asks(table.rows):
         return wanted.instruction
@@ -85,7 +87,7 @@ def instruction_for(table: Table, wanted: Wanted) -> str:
     return ""
 
 
-def asks_nothing(table: Table, wanted: Wanted) -> bool:
+def asks_nothing(table: LoadedTable, wanted: Wanted) -> bool:
     """Return whether the text does not tell an untuned student what to do."""
     free = table.judged.rule not in ("choice", "number", "math")
     return free and not instruction_for(table, wanted) and not _asks(table.rows)
@@ -107,7 +109,7 @@ def _keys(rows: Sequence[RawRow]) -> list[str]:
     return list(keys) if len(keys) <= 20 else []
 
 
-def _task(file: Path, recipe: Path, columns: Mapping[str, str], table: Table, wanted: Wanted) -> dict[str, Any]:
+def _task(file: Path, recipe: Path, columns: Mapping[str, str], table: LoadedTable, wanted: Wanted) -> dict[str, Any]:
     path = file if is_hub_id(file) and not file.exists() else file.resolve()
     if path.is_relative_to(recipe.parent.resolve()):
         path = path.relative_to(recipe.parent.resolve())
@@ -131,7 +133,7 @@ def _task(file: Path, recipe: Path, columns: Mapping[str, str], table: Table, wa
     return {**task, "train": 400, "validation": 100, "test": 200}
 
 
-def _arms(table: Table, wanted: Wanted) -> tuple[dict[str, Any], dict[str, Any], list[list[str]]]:
+def _arms(table: LoadedTable, wanted: Wanted) -> tuple[dict[str, Any], dict[str, Any], list[list[str]]]:
     """Choose (teachers, arms, comparisons): tuned on traces if the file or a teacher has some."""
     teachers: dict[str, Any] = {}
     if wanted.teacher:

@@ -9,7 +9,7 @@ from accelerate import PartialState
 from transformers import TrainerCallback
 
 from tracedistill.training.methods.judging import Judge
-from tracedistill.training.methods.writing import Writer
+from tracedistill.training.methods.writing import CompletionWriter
 
 ATTEMPTS = "attempts"
 """Key of a log entry that is a point of the curve: how many problems were attempted."""
@@ -27,11 +27,11 @@ class Curve(TrainerCallback):
         self.prompts = dict(prompts)
         self.judge = judge
         self.every = every
-        self.writer: Writer | None = None
+        self.writer: CompletionWriter | None = None
 
     def attach(self, model: Any, tokenizer: Any, max_tokens: int) -> None:
         """Say whose curve it is; to be called once the trainer has made the adapter."""
-        self.writer = Writer(model, tokenizer, max_tokens, temperature=0.0)
+        self.writer = CompletionWriter(model, tokenizer, max_tokens, temperature=0.0)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Take the point before the first step."""

@@ -11,8 +11,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from tracedistill.training.arguments import shared_arguments
 from tracedistill.training.head import lighten_forward
-from tracedistill.training.methods.judging import PARTS, Judge, Judged
-from tracedistill.training.methods.rollouts import Drawing, Rollouts, completions_per_process, steps_of
+from tracedistill.training.methods.judging import PARTS, Judge, JudgedCompletion
+from tracedistill.training.methods.rollouts import RolloutMixin, RolloutSettings, completions_per_process, steps_of
 from tracedistill.training.settings import TrainingSetup
 from tracedistill.training.work import SCORED
 
@@ -27,7 +27,7 @@ class Reward:
     """Part -> its weight; parts of weight 0 are counted and not rewarded."""
 
 
-class GroupTrainer(Rollouts, GRPOTrainer):
+class GroupTrainer(RolloutMixin, GRPOTrainer):
     """GRPO on this project's prompts, draws, order and judges."""
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any, **__: Any) -> tuple[list[list[int]], None]:
@@ -47,7 +47,7 @@ def group_trainer(
     prompts: Mapping[str, list[int]],
     reward: Reward,
     settings: TrainingSetup,
-    drawing: Drawing,
+    drawing: RolloutSettings,
     *,
     beta: float,
     epsilon: float,
@@ -71,7 +71,7 @@ def group_trainer(
         epsilon=epsilon,
         reward_weights=[reward.weights.get(part, 0.0) for part in PARTS],
     )
-    judging = _Judging(reward.judge)
+    judging = _RewardParts(reward.judge)
     trainer = GroupTrainer(
         model=model,
         reward_funcs=[judging.part(part) for part in PARTS],
@@ -88,12 +88,12 @@ def group_trainer(
     return trainer
 
 
-class _Judging:
+class _RewardParts:
     """Judges each set of completions once, for all parts of the reward."""
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
-        self.last: tuple[Any, list[Judged]] = (None, [])
+        self.last: tuple[Any, list[JudgedCompletion]] = (None, [])
 
     def part(self, name: str) -> Callable[..., list[float | None]]:
         """Return the reward function of one part, as TRL calls it."""
@@ -113,13 +113,13 @@ class _Judging:
         reward.__name__ = name
         return reward
 
-    def _judged(self, prompts: list[str], completion_ids: list[list[int]]) -> list[Judged]:
+    def _judged(self, prompts: list[str], completion_ids: list[list[int]]) -> list[JudgedCompletion]:
         if self.last[0] is not completion_ids:
             self.last = (completion_ids, self.judge(prompts, completion_ids))
         return self.last[1]
 
 
-def tallied(judged: Sequence[Judged]) -> dict[str, float]:
+def tallied(judged: Sequence[JudgedCompletion]) -> dict[str, float]:
     """Shares of the four cells of trace and answer, and of traces that hold the answer: where a reward is hacked."""
     n = max(1, len(judged))
     cells = {

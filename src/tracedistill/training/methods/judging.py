@@ -14,7 +14,7 @@ PARTS = ("answer", "trace", "format")
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedCompletion:
     """One completion, judged."""
 
     answer: float
@@ -32,9 +32,9 @@ class Judged:
         return all(each == 1 for each in wanted)
 
 
-TextJudge = Callable[[Sequence[str], Sequence[str], Sequence[bool]], list[Judged]]
+TextJudge = Callable[[Sequence[str], Sequence[str], Sequence[bool]], list[JudgedCompletion]]
 """(problem ids, texts, whether each ended by itself) -> what the task's judges say."""
-Judge = Callable[[Sequence[str], Sequence[list[int]]], list[Judged]]
+Judge = Callable[[Sequence[str], Sequence[list[int]]], list[JudgedCompletion]]
 """(problem ids, completions in tokens) -> what the task's judges say of each."""
 
 
@@ -42,7 +42,7 @@ def by_tokens(judge: TextJudge, tokenizer: Any, style: FormatName, max_tokens: i
     """Return a judge of completions in tokens; what has `max_tokens` of them and no end is cut off."""
     end = end_id(tokenizer)
 
-    def judge_tokens(problem_ids: Sequence[str], completions: Sequence[list[int]]) -> list[Judged]:
+    def judge_tokens(problem_ids: Sequence[str], completions: Sequence[list[int]]) -> list[JudgedCompletion]:
         texts = [read_completion(tokenizer, tokens, style) for tokens in completions]
         ended = [len(tokens) < max_tokens or tokens[-1] == end for tokens in completions]
         return judge(problem_ids, texts, ended)

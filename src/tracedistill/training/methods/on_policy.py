@@ -18,7 +18,7 @@ from trl import DistillationConfig, DistillationTrainer
 from trl.trainer.utils import pad, use_adapter
 
 from tracedistill.training.arguments import shared_arguments
-from tracedistill.training.methods.rollouts import Drawing, Rollouts, completions_per_process, steps_of
+from tracedistill.training.methods.rollouts import RolloutMixin, RolloutSettings, completions_per_process, steps_of
 from tracedistill.training.methods.starting import REFERENCE, keep_reference
 from tracedistill.training.settings import TrainingSetup
 from tracedistill.training.work import SCORED
@@ -27,7 +27,7 @@ SHOWN, SHOWN_MASK = "shown_ids", "shown_mask"
 """Inputs of a step: the teacher's prompts, padded on the left, and where they are not padding."""
 
 
-class OnPolicyTrainer(Rollouts, DistillationTrainer):
+class OnPolicyTrainer(RolloutMixin, DistillationTrainer):
     """Distillation on this project's prompts, draws and order; the teacher may be the student shown more."""
 
     shown: Mapping[str, list[int]]
@@ -110,7 +110,7 @@ def on_policy_trainer(
     prompts: Mapping[str, list[int]],
     shown: Mapping[str, list[int]],
     settings: TrainingSetup,
-    drawing: Drawing,
+    drawing: RolloutSettings,
     *,
     beta: float,
     teacher: Any = None,

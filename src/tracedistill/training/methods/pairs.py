@@ -24,7 +24,7 @@ PAIRED = ("rewards/accuracies", "rewards/margins", "logps/chosen", "logps/reject
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class PreferencePair:
     """Two completions of one prompt, in tokens."""
 
     prompt: list[int]
@@ -52,7 +52,7 @@ class PairTrainer(DPOTrainer):
 def pair_trainer(
     model: Any,
     tokenizer: Any,
-    pairs: Sequence[Pair],
+    pairs: Sequence[PreferencePair],
     settings: TrainingSetup,
     *,
     beta: float,

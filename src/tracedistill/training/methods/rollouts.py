@@ -14,14 +14,14 @@ from transformers import PrinterCallback
 from tracedistill.engines.lora import compute_in_base_dtype
 from tracedistill.errors import InputError
 from tracedistill.training.methods.order import ProblemSampler
-from tracedistill.training.methods.writing import Writer
+from tracedistill.training.methods.writing import CompletionWriter
 from tracedistill.training.settings import TrainingSetup
 from tracedistill.training.trainer import WHOLE_WEIGHTS, StepGuard, hold_in_fp32
 from tracedistill.training.work import DRAWN, READ, SCORED
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class RolloutSettings:
     """How completions are drawn during training."""
 
     num_generations: int
@@ -34,7 +34,7 @@ class Drawing:
     """Updates that use one set of completions."""
 
 
-class Rollouts:
+class RolloutMixin:
     """Mixed into a TRL trainer whose dataset's `prompt` column holds problem ids; `prompts` gives their tokens.
 
     TRL would render a prompt with the tokenizer's template alone, draw with one generator for the whole batch, and
@@ -48,7 +48,9 @@ class Rollouts:
     model: Any
     state: Any
 
-    def prepare_rollouts(self, prompts: Mapping[str, list[int]], drawing: Drawing, settings: TrainingSetup) -> None:
+    def prepare_rollouts(
+        self, prompts: Mapping[str, list[int]], drawing: RolloutSettings, settings: TrainingSetup
+    ) -> None:
         """Set up what TRL's constructor does not know of; to be called behind it."""
         if self.accelerator.distributed_type not in WHOLE_WEIGHTS:
             raise InputError(
@@ -60,7 +62,7 @@ class Rollouts:
         self.settings = settings
         self.drawn = dict.fromkeys((DRAWN, READ, SCORED), 0)
         tokenizer: Any = self._tokenizer  # type: ignore[attr-defined]
-        self.writer = Writer(self.model, tokenizer, drawing.max_completion_length, drawing.temperature)
+        self.writer = CompletionWriter(self.model, tokenizer, drawing.max_completion_length, drawing.temperature)
         self.eos_token_ids = list(self.writer.ends)
         self.sampler = ProblemSampler(
             len(self.train_dataset),  # type: ignore[attr-defined]
@@ -111,7 +113,7 @@ class Rollouts:
         return logs
 
 
-def completions_per_process(settings: TrainingSetup, drawing: Drawing) -> int:
+def completions_per_process(settings: TrainingSetup, drawing: RolloutSettings) -> int:
     """Return the completions of one micro-batch on one process. Raises InputError if they cannot be shared evenly."""
     training, processes = settings.training, PartialState().num_processes
     parts = processes * training.gradient_accumulation

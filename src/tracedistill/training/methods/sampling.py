@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.files import dumps, from_json, read_jsonl
-from tracedistill.training.methods.judging import Judge, Judged
-from tracedistill.training.methods.writing import AT_ONCE, Writer
+from tracedistill.training.methods.judging import Judge, JudgedCompletion
+from tracedistill.training.methods.writing import AT_ONCE, CompletionWriter
 
 LOOK = 0.2
 """Seconds between two looks for a file that another process writes."""
@@ -37,13 +37,13 @@ class Drawn:
     """1: it can be read."""
 
     @property
-    def judged(self) -> Judged:
+    def judged(self) -> JudgedCompletion:
         """What the judges said."""
-        return Judged(self.answer, self.trace, self.format)
+        return JudgedCompletion(self.answer, self.trace, self.format)
 
 
 def draw_completions(
-    load: Callable[[], Writer],
+    load: Callable[[], CompletionWriter],
     prompts: Mapping[str, list[int]],
     each: int,
     seed: int,

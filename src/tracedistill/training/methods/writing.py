@@ -16,7 +16,7 @@ AT_ONCE = 64
 """Completions that are written together."""
 
 
-class Writer:
+class CompletionWriter:
     """Has a model write behind prompts, with the weights that it has at that moment."""
 
     def __init__(self, model: Any, tokenizer: Any, max_tokens: int, temperature: float = 1.0) -> None:
