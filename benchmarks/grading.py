@@ -57,13 +57,13 @@ The figures below are not held out. Three held-out checks were made while the ru
 
 1. The rules were written on one half of the problems (by hash of the problem id). The other half was then scored once,
    unseen: 99.0% agreement, 1 false positive in 601 rows. Its errors were examined afterwards.
-2. The worked solutions of GSM8K, without their last line, were read as if a model had written them. At first 97.9% of the
-   test split gave the gold number. General errors were then fixed on the test split and two thirds of train. The last
-   third, still unseen, gave 99.4%. Most of the rest are solutions whose last line does not state the gold.
-3. On 2026-11-30, 120 answers and 60 traces were written with their expected verdicts, without seeing the rules and all but
-   a few of the committed cases. On the first run 113 of 120 answers agreed (6 false positives among the 74 that are not
-   right), and 56 of 60 traces (2 false positives among 34). The disagreements were fixed afterwards, so these figures
-   are those of the earlier rules."""
+2. The worked solutions of GSM8K, without their last line, were read as if a model had written them. At first 97.9% of
+   the test split gave the gold number. General errors were then fixed on the test split and two thirds of train. The
+   last third, still unseen, gave 99.4%. Most of the rest are solutions whose last line does not state the gold.
+3. On 2026-11-30, 120 answers and 60 traces were written with their expected verdicts, without seeing the rules and all
+   but a few of the committed cases. On the first run 113 of 120 answers agreed (6 false positives among the 74 that are
+   not right), and 56 of 60 traces (2 false positives among 34). The disagreements were fixed afterwards, so these
+   figures are those of the earlier rules."""
 """How the reader was made; a fact of its history, not of a run."""
 
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")

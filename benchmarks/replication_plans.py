@@ -107,7 +107,7 @@ def page(lines: Sequence[Line], about: str, command: str) -> str:
     ours = compared(lines, PAIRS)
     return f"""{about.rstrip()}
 
-Made by `{command}`; the text above is written by hand (the about file); everything below is counted from the lines. Do not edit this page.
+Made by `{command}`; the text above is written by hand, the rest is counted from the lines. Do not edit this page.
 
 ## What the differences support
 
