@@ -80,7 +80,7 @@ def requests(count: int, max_tokens: int, shots: int = 0) -> list[Request]:
 
 def ours(engine: LocalEngine, asked: list[Request], batch_size: int) -> dict[str, str]:
     """Return texts by id, by the way that a study takes."""
-    engine.begin(asked)
+    engine.prepare(asked)
     return {made.request_id: made.text for batch in batches_of(asked, batch_size) for made in engine.generate(batch)}
 
 
@@ -178,23 +178,23 @@ class Bench:
 
     def tuned(self, adapters: list[Path], asked: list[Request]) -> dict[str, Any]:
         """Return every adapter both ways, and a check of parity for the first."""
-        self.engine.use(adapters[0])  # the first call imports PEFT, as the harness has
+        self.engine.set_adapter(adapters[0])  # the first call imports PEFT, as the harness has
         arms, loading, apart = [], 0.0, 0.0
         for number, path in enumerate(adapters):
 
             def merged(path: Path = path) -> dict[str, str]:
-                self.engine.use(path)
+                self.engine.set_adapter(path)
                 return self.ours(asked)
 
             loading_s, harness = seconds(functools.partial(self.harness, path))
             loading += loading_s
             self.ratios.measure(f"arm {number}", self.options.rounds, merged, self.theirs(harness, asked))
             arms.append([statistics.median(side) for side in zip(*self.ratios.pairs[f"arm {number}"], strict=True)])
-            self.engine.use(path, merge=False)
+            self.engine.set_adapter(path, merge=False)
             apart += seconds(functools.partial(self.ours, asked))[0]
         size = self.options.batch_size
         check = parity(self.engine, adapters[0], asked, lambda _id, text: text.rpartition("Answer: ")[2], size)
-        self.engine.use(None)
+        self.engine.set_adapter(None)
         ours_s, theirs_s = (sum(arm[side] for arm in arms) for side in (0, 1))
         return {
             "tuned_arms": round(theirs_s / ours_s, 3),

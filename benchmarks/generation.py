@@ -89,7 +89,7 @@ def by_ours(folder: str, asked: list[Request], batch_size: int) -> dict[str, Wri
     list(engine.generate(asked[:2]))  # first calls set up kernels
 
     def work() -> int:
-        engine.begin(asked)
+        engine.prepare(asked)
         made = [each for batch in batches_of(asked, batch_size) for each in engine.generate(batch)]
         return sum(each.tokens_out for each in made)
 

@@ -73,7 +73,7 @@ def judge_cotempqa(data_dir: Path) -> tuple[list[Judged], list[Problem]]:
     judged = []
     for row in rows_of(data_dir, "cotempqa"):
         problem, text = problem_of(problems, row, "cotempqa"), row["text"]
-        trace = formats.split(text).trace
+        trace = formats.parse_completion(text).trace
         steps = task.parse_trace(trace or "").steps
         cited = normalise(" ".join(fact for step in steps for fact in step.facts))
         kind = problem.meta["triple_element"]
@@ -109,7 +109,7 @@ def judge_babi(data_dir: Path) -> tuple[list[Judged], list[Problem]]:
     judged = []
     for row in rows_of(data_dir, "babi"):
         problem, text = problem_of(problems, row, "babi"), row["text"]
-        trace = formats.split(text).trace
+        trace = formats.parse_completion(text).trace
         steps = task.parse_trace(trace or "").steps
         answer = published_verdict(problem, text)
         cited = " ".join(fact for step in steps for fact in step.facts).lower().split()

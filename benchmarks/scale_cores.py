@@ -29,7 +29,7 @@ from tracedistill.files import write_json, write_jsonl
 from tracedistill.records import Problem, Trace
 from tracedistill.tasks import Source, get_task
 from tracedistill.teachers import teach_by_rules
-from tracedistill.teachers.reading import read_text, trace_from
+from tracedistill.teachers.reading import parse_teacher_text, trace_from
 
 RECIPE = """
 study: scale
@@ -72,7 +72,7 @@ def seeds(options: argparse.Namespace) -> tuple[str, list[tuple[Problem, Trace]]
     with options.traces.open(encoding="utf-8") as stream:
         for line in itertools.islice(stream, options.rows):
             row = json.loads(line)
-            read = read_text(task, row["text"], "solution")
+            read = parse_teacher_text(task, row["text"], "solution")
             trace = trace_from(
                 task,
                 row["problem_id"],

@@ -65,7 +65,7 @@ def one(count: int, steps: int, student: str, folder: Path) -> dict[str, object]
     from tracedistill.engines.tokenizers import load_tokenizer
     from tracedistill.pipeline.launched import quiet_libraries
     from tracedistill.recipes import StudentConfig, TrainingConfig
-    from tracedistill.sft.examples import preflight
+    from tracedistill.sft.preflight import preflight
     from tracedistill.training.arm import train_arm
 
     quiet_libraries()

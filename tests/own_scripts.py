@@ -19,14 +19,14 @@ def _problem(request: Request) -> Problem:
 
 def perfect(request: Request) -> str:
     """Answers with the gold, after a line of reasoning."""
-    return formats.join("Let me see.", _problem(request).answers[0])
+    return formats.write_completion("Let me see.", _problem(request).answers[0])
 
 
 def wrong(request: Request) -> str:
     """Answers with something else of the same kind: another option, label, number or value."""
     problem = _problem(request)
     gold = problem.answers[0]
-    return formats.join("Let me see.", OTHER[str(problem.meta["judge"])](problem, gold))
+    return formats.write_completion("Let me see.", OTHER[str(problem.meta["judge"])](problem, gold))
 
 
 def _option(problem: Problem, gold: str) -> str:

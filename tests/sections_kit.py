@@ -143,7 +143,7 @@ class FakeRun:
         """An adapter's rows (problem -> completion) and manifest; keyword arguments change its hyperparameters."""
         examples = [Example(key, name, (Message("user", f"{prompt} {key}"),), text) for key, text in rows.items()]
         write_jsonl(self.folder / "sft" / f"{name}.jsonl", examples)
-        student = self.study.student_of(self.study.arms[name])
+        student = self.study.student_of(name)
         plain = resolved(replace(self.study))
         seed = training.pop("seed", 0)
         params = {"training": {**plain["training"], **training}, "student": plain["students"][student], "seed": seed}

@@ -24,7 +24,7 @@ ROWS: list[dict[str, Any]] = [json.loads(line) for line in TABLE.read_text(encod
 @pytest.mark.parametrize("row", ROWS, ids=[f"{row['kind'][:1]}-{place}" for place, row in enumerate(ROWS)])
 def test_the_verdict_is_right(row: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     # a busy machine must not turn a comparison into a time-out
-    monkeypatch.setattr("tracedistill.answers.judging.Budget", lambda _: SymbolicBudget(10.0))
+    monkeypatch.setattr("tracedistill.answers.judging.SymbolicBudget", lambda _: SymbolicBudget(10.0))
     task = get_task(row["task"])
     problem = task.problem_of_row("case", row.get("question", ""), (row["gold"],))
     if "choices" in row:

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from tests.families import BROKEN, FAMILIES, FOLDER, tokenizer
-from tracedistill.chat.formats import FormatName, apart, begun, join, split
+from tracedistill.chat.formats import FormatName, parse_completion, prefill_text, split_reasoning, write_completion
 from tracedistill.chat.rendering import (
     completion_text,
     difference,
@@ -35,7 +35,7 @@ REFUSED = [(name, style) for name in FAMILIES for style in FAMILIES[name].refuse
 
 
 def example(style: FormatName, trace: str | None = TRACE, prompt: tuple[Message, ...] = (USER,)) -> Example:
-    return Example("p", "a", prompt, join(trace, ANSWER, style), answer=ANSWER)
+    return Example("p", "a", prompt, write_completion(trace, ANSWER, style), answer=ANSWER)
 
 
 def written(name: str, row: Example, style: FormatName) -> str:
@@ -59,7 +59,7 @@ def test_every_template_file_is_a_family() -> None:
 def test_the_row_is_prompt_completion_end_as_the_template_writes_them(
     name: str, style: FormatName, system: bool, shots: int, trace: str | None
 ) -> None:
-    turns = [Message("user", "q"), Message("assistant", join(None, "two", style))] * shots
+    turns = [Message("user", "q"), Message("assistant", write_completion(None, "two", style))] * shots
     prompt = (*([SYSTEM] if system else []), *turns, USER)
     row = example(style, trace, prompt)
     found = preflight(tokenizer(name), [row], 4096, "error", "a", style)
@@ -80,7 +80,7 @@ def test_what_the_student_is_taught_to_write_can_be_read(name: str, style: Forma
     for trace in (TRACE, None):
         row = render_example(tokenizer(name), example(style, trace), style)
         start = row.completion_mask.index(1)
-        parts = split(read_completion(tokenizer(name), row.input_ids[start:], style))
+        parts = parse_completion(read_completion(tokenizer(name), row.input_ids[start:], style))
         assert (parts.trace, parts.answer) == (trace, ANSWER)
 
 
@@ -133,22 +133,22 @@ def test_a_family_whose_prompt_opens_the_thinking() -> None:
     assert asked.endswith("<|im_start|>assistant\n<think>\n")
     text = written("qwen3_5_think", example("reasoning"), "reasoning")
     assert text == f"{TRACE}\n</think>\n\nAnswer: {ANSWER}<|im_end|>"
-    assert split(text.removesuffix("<|im_end|>")).trace == TRACE
+    assert parse_completion(text.removesuffix("<|im_end|>")).trace == TRACE
 
 
 @pytest.mark.parametrize("name", ["qwen3", "qwen3_5_think"])
 def test_a_forced_trace_is_the_beginning_of_the_row(name: str) -> None:
     row = render_example(tokenizer(name), example("reasoning"), "reasoning")
-    forced = prompt_ids(tokenizer(name), (USER,), begun(TRACE, "reasoning"), "reasoning")
+    forced = prompt_ids(tokenizer(name), (USER,), prefill_text(TRACE, "reasoning"), "reasoning")
     assert row.input_ids[: len(forced)] == forced
     assert tokenizer(name).decode(forced).endswith("</think>\n\nAnswer:")
 
 
 def test_thinking_of_earlier_turns_that_the_template_drops_is_told() -> None:
-    shots = (Message("user", "q"), Message("assistant", join("Step one.", "two", "reasoning")), USER)
+    shots = (Message("user", "q"), Message("assistant", write_completion("Step one.", "two", "reasoning")), USER)
     with pytest.raises(InputError, match=r"leaves out part of what the assistant says.*shots_with_traces"):
         prompt_ids(tokenizer("qwen3"), shots, style="reasoning")
-    tagged = (Message("user", "q"), Message("assistant", join("Step one.", "two", "tags")), USER)
+    tagged = (Message("user", "q"), Message("assistant", write_completion("Step one.", "two", "tags")), USER)
     with pytest.raises(InputError, match="leaves out part of what the assistant says"):
         prompt_ids(tokenizer("qwen3"), tagged, style="tags")
     prompt_ids(tokenizer("smollm2"), tagged, style="tags")
@@ -162,7 +162,7 @@ def test_white_space_around_the_words_is_the_templates(name: str) -> None:
     family = FAMILIES[name]
     text = written(name, example("plain"), "plain")
     assert text == f"{family.lead}{TRACE}\nAnswer: {ANSWER}{family.trail}{family.end}"
-    begun_with = tokenizer(name).decode(prompt_ids(tokenizer(name), (USER,), begun(TRACE)))
+    begun_with = tokenizer(name).decode(prompt_ids(tokenizer(name), (USER,), prefill_text(TRACE)))
     assert begun_with.endswith(f"{family.lead}{TRACE}\nAnswer:"), "nothing stands behind a forced beginning"
 
 
@@ -223,12 +223,12 @@ def test_a_story_cannot_end_the_users_turn(name: str) -> None:
 
 @pytest.mark.parametrize(("trace", "answer"), list(itertools.product(["", "t", "a\nb"], ["x", "1 2\n3"])))
 def test_apart_undoes_join(trace: str, answer: str) -> None:
-    found = apart(join(trace, answer, "reasoning"))
+    found = split_reasoning(write_completion(trace, answer, "reasoning"))
     assert found is not None
     assert found[0] == trace
-    assert split(found[1]).answer == answer
-    assert apart(join(trace, answer, "plain")) is None
-    assert apart(join(trace, answer, "tags")) is None
+    assert parse_completion(found[1]).answer == answer
+    assert split_reasoning(write_completion(trace, answer, "plain")) is None
+    assert split_reasoning(write_completion(trace, answer, "tags")) is None
 
 
 def test_completions_of_other_formats_are_written_as_they_are() -> None:

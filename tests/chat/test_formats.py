@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from tracedistill.chat.formats import FormatName, join, split
+from tracedistill.chat.formats import FormatName, parse_completion, write_completion
 
 LINES = (ROOT / "tests" / "cases" / "formats.jsonl").read_text(encoding="utf-8").splitlines()
 CASES = [pytest.param(row, id=row["why"]) for row in map(json.loads, LINES)]
@@ -27,21 +27,25 @@ def free_of_markers(text: str) -> bool:
     """Whether a text holds no marker of either style, and none arises where it is joined."""
     low = text.lower()
     # lower() of some letters is longer or shorter than they are; such texts are no marker either
-    return not any(marker in low for marker in MARKERS) and split(f"{text}\nx").reason == "no answer marker"
+    return not any(marker in low for marker in MARKERS) and parse_completion(f"{text}\nx").reason == "no answer marker"
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_styles_of_models(case: dict[str, Any]) -> None:
-    parts = split(case["text"])
+    parts = parse_completion(case["text"])
     assert (parts.trace, parts.answer) == (case["trace"], case["answer"])
 
 
 def test_every_gap_has_a_reason() -> None:
     for row in map(json.loads, LINES):
-        parts = split(row["text"])
+        parts = parse_completion(row["text"])
         if parts.answer is None:
             assert parts.reason
-    assert split(join("t", "a")).reason == split(join("t", "a", "tags")).reason == ""
+    assert (
+        parse_completion(write_completion("t", "a")).reason
+        == parse_completion(write_completion("t", "a", "tags")).reason
+        == ""
+    )
 
 
 @given(st.none() | TEXT, TEXT, st.sampled_from(get_args(FormatName)))
@@ -57,24 +61,24 @@ def test_split_undoes_join(trace: str | None, answer: str, style: FormatName) ->
     # a blank line ends an answer that has no closing tag
     assume(style == "tags" or all(line.strip() for line in answer.split("\n")))
     assume(free_of_markers(answer) and (trace is None or free_of_markers(trace)))
-    parts = split(join(trace, answer, style))
+    parts = parse_completion(write_completion(trace, answer, style))
     assert (parts.trace, parts.answer, parts.reason) == (trace, answer, "")
 
 
 def test_an_answer_of_several_lines_in_plain_style() -> None:
-    assert join("t", "1 2\n3 4", "plain") == "t\nAnswer:\n1 2\n3 4"
-    assert split(join("t", "1 2\n3 4", "plain")).answer == "1 2\n3 4"
+    assert write_completion("t", "1 2\n3 4", "plain") == "t\nAnswer:\n1 2\n3 4"
+    assert parse_completion(write_completion("t", "1 2\n3 4", "plain")).answer == "1 2\n3 4"
 
 
 def test_a_think_tag_marks_the_trace_whichever_of_the_two_is_there() -> None:
     for text in ("<think>t</think> x", "t</think> x", "<think>t", "t</think><answer>x</answer>"):
-        assert split(text).tagged
-    assert not split("t\nAnswer: x").tagged
+        assert parse_completion(text).tagged
+    assert not parse_completion("t\nAnswer: x").tagged
 
 
 @given(TEXT | st.text(max_size=200))
 def test_any_text_is_taken_apart(text: str) -> None:
-    parts = split(text)
+    parts = parse_completion(text)
     for part in (parts.trace, parts.answer):
         assert part is None or part in text
     assert parts.trace != ""
@@ -85,8 +89,8 @@ def test_runaway_outputs_take_no_time() -> None:
     pieces = ("Answer:\n", "<think>", "<answer>", "</think>", "<", "final " * 9, " \t", "\n", "<think>x<answer>")
     dressed = ("**", "#", "# ", "- ", "**Answer**\n", "**Answer: x\n", "Question", "\n ", "answer ", "**answer", "\n#")
     for piece in pieces + dressed:
-        split(piece * 20_000)
+        parse_completion(piece * 20_000)
     for head in ("answer", "Answer:\nx", "final", "the ", "# ", "**answer", "x\n- "):
-        split(head + " " * 100_000)
-        split(f"x</think>{head}{' ' * 100_000}")
+        parse_completion(head + " " * 100_000)
+        parse_completion(f"x</think>{head}{' ' * 100_000}")
     assert time.process_time() - started < 5

@@ -57,9 +57,9 @@ def test_the_base_comes_back_to_the_last_bit(folder: Path, adapters: dict[str, P
     engine, fresh = load(folder, dtype=dtype), load(folder, dtype=dtype)
     expected = run(fresh, ragged(4))
     for adapter in adapters.values():
-        engine.use(adapter, merge=merge)
+        engine.set_adapter(adapter, merge=merge)
         assert run(engine, ragged(4)) != expected
-    engine.use(None)
+    engine.set_adapter(None)
     assert_same_bits(state(engine), state(fresh))
     assert run(engine, ragged(4)) == expected
     assert engine.describe() == fresh.describe()
@@ -74,8 +74,8 @@ def test_an_arm_is_the_same_whatever_ran_before(
     engine = load(folder, dtype=dtype)
     run(engine, ragged(4))
     for before, how in (("all", True), ("few", not merge), ("all", False)):
-        engine.use(adapters[before], merge=how)
-    engine.use(adapters["few"], merge=merge)
+        engine.set_adapter(adapters[before], merge=how)
+    engine.set_adapter(adapters["few"], merge=merge)
     assert_same_bits(state(engine), state(fresh))
     assert run(engine, ragged(8)) == run(fresh, ragged(8))
     assert engine.describe() == fresh.describe()
@@ -88,7 +88,7 @@ def test_the_sum_is_made_in_fp32_and_cast_once(folder: Path, adapters: dict[str,
 
     engine = load(folder)
     own = {name: value.clone() for name, value in state(engine).items()}
-    engine.use(adapters["few"])
+    engine.set_adapter(adapters["few"])
     weights = load_file(adapters["few"] / "adapter_model.safetensors")
     settings = json.loads((adapters["few"] / "adapter_config.json").read_text())
     touched = 0
@@ -116,13 +116,13 @@ def test_rotary_frequencies_stay_in_fp32(folder: Path, adapters: dict[str, Path]
 def test_a_switch_forgets_the_shared_prefix(folder: Path, adapters: dict[str, Path]) -> None:
     requests = [request(f"p{n}", STORY + tail) for n, tail in enumerate(("Where?", "Who?", "Is it so?"))]
     engine = load(folder, dtype="float32")
-    engine.begin(requests)
+    engine.prepare(requests)
     run(engine, requests)
-    engine.use(adapters["all"])
+    engine.set_adapter(adapters["all"])
     fresh = load(folder, adapters["all"], "float32")
     assert run(engine, requests) == run(fresh, requests)
     for each in (engine, fresh):
-        each.begin(requests)
+        each.prepare(requests)
     assert engine._shared
     assert run(engine, requests) == run(fresh, requests)
 
@@ -143,12 +143,12 @@ def test_what_cannot_be_merged_is_kept_apart(tmp_path: Path, settings: dict[str,
     adapter = lora(folder, tmp_path / "adapter", **settings)
     engine, expected = load(folder, dtype="float32"), load(folder, adapter, "float32", merge=False)
     own = {name: value.clone() for name, value in state(engine).items()}
-    engine.use(adapter)
+    engine.set_adapter(adapter)
     assert engine.describe()["adapter"] == "adapter"
     ids = torch.tensor([[5, 60, 7]])
     with torch.inference_mode():
         assert torch.equal(engine.model(ids).logits, expected.model(ids).logits)
-    engine.use(None)
+    engine.set_adapter(None)
     assert_same_bits(state(engine), own)
 
 
@@ -158,11 +158,11 @@ def test_biases_that_an_adapter_brings_go_with_it(tmp_path: Path, merge: bool) -
     adapter = lora(folder, tmp_path / "adapter", bias="all")
     engine = load(folder)
     own = {name: value.clone() for name, value in state(engine).items()}
-    engine.use(adapter, merge=merge)
+    engine.set_adapter(adapter, merge=merge)
     name = "model.layers.0.self_attn.q_proj"
     (bias,) = (value for key, value in state(engine).items() if f"{name}." in key and key.endswith("bias"))
     assert not bias.equal(own[f"{name}.bias"])
-    engine.use(None)
+    engine.set_adapter(None)
     assert_same_bits(state(engine), own)
 
 
@@ -175,10 +175,10 @@ def test_an_adapter_that_does_not_fit_leaves_the_base_alone(
     (wrong / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": str(folder)}))
     engine, fresh = load(folder, adapters["all"]), load(folder)
     with pytest.raises(InputError, match="does not fit"):
-        engine.use(wrong)
+        engine.set_adapter(wrong)
     assert_same_bits(state(engine), state(fresh))
     assert engine.describe() == fresh.describe()
-    engine.use(adapters["all"])
+    engine.set_adapter(adapters["all"])
     assert_same_bits(state(engine), state(load(folder, adapters["all"])))
 
 
@@ -239,10 +239,10 @@ def test_healthy_adapters_are_taken_and_taken_off(
     engine = load(folder, dtype="float32")
     ids = torch.arange(12).reshape(1, 12)
     before = engine.model(input_ids=ids).logits
-    engine.use(path, merge=merge)
+    engine.set_adapter(path, merge=merge)
     assert not torch.allclose(engine.model(input_ids=ids).logits, before, atol=1e-3)
-    engine.use(path, merge=merge)
-    engine.use(None)
+    engine.set_adapter(path, merge=merge)
+    engine.set_adapter(None)
     assert torch.equal(engine.model(input_ids=ids).logits, before)
 
 

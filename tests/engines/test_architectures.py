@@ -84,10 +84,10 @@ def test_tuned_asked_exported(name: str, tmp_path: Path) -> None:
     requests = prompts()
     untuned = {request.request_id: run(engine, [request])[request.request_id] for request in requests}
     adapter = tuned(folder, tmp_path / "adapter")
-    engine.use(adapter, merge=False)
+    engine.set_adapter(adapter, merge=False)
     alone = {request.request_id: run(engine, [request])[request.request_id] for request in requests}
     assert [text for text, *_ in alone.values()] != [text for text, *_ in untuned.values()], "the adapter does nothing"
-    engine.begin(requests)
+    engine.prepare(requests)
     assert bool(engine._shared) is (engine.tried.layout == "shared prefix")
     assert run(engine, requests) == alone
     assert {**run(engine, requests[:4]), **run(engine, requests[4:])} == alone
@@ -120,7 +120,7 @@ def test_the_shipped_gemma_recipe_gives_equal_texts_batched_and_alone(window: in
     requests = Evaluation(work).asked(arm, work.problems("test")).requests
     engine: Any = LocalEngine.load(str(folder), "float32", style=loaded.study.format)
     alone = {request.request_id: run(engine, [request])[request.request_id] for request in requests}
-    engine.begin(requests)
+    engine.prepare(requests)
     assert len(engine._shared) > window
     for size in (loaded.study.evaluation.batch_size, 7, 3):
         texts: dict[str, Any] = {}

@@ -70,10 +70,10 @@ def test_a_model_that_counts_padding_gets_rows_of_one_length(counts_padding: Pat
     assert "padded: changes logits by " in engine.tried.note
     requests = [*ragged(5), *(request(f"t{n}", "Where is she? " * n) for n in (1, 1, 9))]
     alone = {each.request_id: run(engine, [each])[each.request_id] for each in requests}
-    engine.begin(requests)
+    engine.prepare(requests)
     assert run(engine, requests) == alone
-    rows = engine.write(requests)
-    read = engine.read(requests, rows)
+    rows = engine.generate_tokens(requests)
+    read = engine.score_tokens(requests, rows)
     assert [part.choices for part in read] == [row.tokens for row in rows]
 
 
@@ -96,7 +96,7 @@ def test_a_prefix_longer_than_the_window(tmp_path: Path) -> None:
     head = "Mary went to the office. John took the apple there. " * 3
     requests = [request(f"p{n}", head + "Where? " * (1 + 7 * (n % 3))) for n in range(9)]
     alone = {each.request_id: run(engine, [each])[each.request_id] for each in requests}
-    engine.begin(requests)
+    engine.prepare(requests)
     assert len(engine._shared) > 2 * engine.model.config.sliding_window
     assert run(engine, requests) == alone
 

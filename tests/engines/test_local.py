@@ -41,7 +41,7 @@ def engine(folder: Path) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def _no_shared_prefix(engine: Any) -> None:
-    engine.begin([])
+    engine.prepare([])
 
 
 def request(name: str, text: str, **sampling: Any) -> Request:
@@ -127,7 +127,7 @@ def test_an_empty_batch(engine: Any) -> None:
 def test_a_shared_prefix_changes_nothing(engine: Any) -> None:
     requests = [request(f"p{n}", STORY + tail) for n, tail in enumerate(("Where?", "Is it so? " * 5, ""))]
     without = run(engine, requests)
-    engine.begin(requests)
+    engine.prepare(requests)
     assert len(engine._shared) >= 48
     assert run(engine, requests) == without
     assert one_by_one(engine, requests) == without
@@ -138,7 +138,7 @@ def test_a_prompt_without_the_prefix_is_answered_all_the_same(engine: Any) -> No
     requests = [request(f"p{n}", STORY + tail) for n, tail in enumerate(("Where?", "Who?"))]
     stranger = request("s", "Hello")
     expected = run(engine, [stranger])
-    engine.begin(requests)
+    engine.prepare(requests)
     assert run(engine, [stranger]) == expected
     assert run(engine, [*requests, stranger])["s/0"] == expected["s/0"]
 
@@ -146,13 +146,13 @@ def test_a_prompt_without_the_prefix_is_answered_all_the_same(engine: Any) -> No
 def test_prompts_that_are_all_alike(engine: Any) -> None:
     requests = [request(f"p{n}", STORY) for n in range(3)]
     expected = run(engine, requests)
-    engine.begin(requests)
+    engine.prepare(requests)
     assert run(engine, requests) == expected
 
 
 def test_a_new_plan_forgets_the_last_prefix(engine: Any) -> None:
-    engine.begin([request("a", STORY + "x"), request("b", STORY + "y")])
-    engine.begin(ragged(4))
+    engine.prepare([request("a", STORY + "x"), request("b", STORY + "y")])
+    engine.prepare(ragged(4))
     assert engine._shared == []
 
 

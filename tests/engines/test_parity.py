@@ -45,7 +45,7 @@ def same(_: str, text: str) -> str:
 
 
 def texts(engine: Any, requests: list[Request]) -> dict[str, str]:
-    engine.begin(requests)
+    engine.prepare(requests)
     return {made.request_id: made.text for made in engine.generate(requests)}
 
 
@@ -88,9 +88,9 @@ def test_a_drift_is_seen_and_the_texts_are_the_adapters_own(
         return text
 
     found = parity(engine, adapter, requests, judge, batch_size=4)
-    engine.use(adapter)
+    engine.set_adapter(adapter)
     merged = texts(engine, requests)
-    engine.use(adapter, merge=False)
+    engine.set_adapter(adapter, merge=False)
     apart = texts(engine, requests)
     changed = {name for name in merged if merged[name] != apart[name]}
     assert len(changed) > 3
@@ -132,7 +132,7 @@ def test_the_limit(n: int, verdicts: int, limit: float, expected: bool) -> None:
 
 
 def test_in_fp32_the_batch_size_changes_nothing(engine: Any) -> None:
-    engine.use(None)
+    engine.set_adapter(None)
     assert determinism(engine, ragged(7), 4, [1, 7], same) == [Determinism(1, 7, 0, 0), Determinism(7, 7, 0, 0)]
 
 

@@ -306,8 +306,8 @@ def test_several_students_need_naming(write: Write) -> None:
 
 def test_the_only_student_and_teacher_need_no_naming(write: Write) -> None:
     study = study_of(write())
-    assert study.student_of(study.arms["standard"]) == "one"
-    assert study.teacher_of(study.arms["standard"]) == "rules"
+    assert study.student_of("standard") == "one"
+    assert study.teacher_of("standard") == "rules"
 
 
 def test_tasks_and_prompts_may_live_elsewhere(write: Write) -> None:

@@ -18,7 +18,7 @@ from tracedistill.errors import InputError
 from tracedistill.recipes import load
 from tracedistill.report.findings import limits
 from tracedistill.report.records import TraceFacts, record_of
-from tracedistill.sft.examples import dealt
+from tracedistill.sft.examples import assign_mix
 from tracedistill.tools.export.origin import arm_facts, arm_lines, teachers_of
 from tracedistill.tools.open_study import open_study
 
@@ -33,20 +33,22 @@ IDS = [f"p{number}" for number in range(101)]
 
 
 def test_shares_are_exact_and_others_are_left_alone() -> None:
-    counts = Counter(dealt(IDS, "own", {"a": 0.3, "b": 0.6}, 0).values())
+    counts = Counter(assign_mix(IDS, "own", {"a": 0.3, "b": 0.6}, 0).values())
     assert counts == {"a": 30, "b": 61, "own": 10}
-    assert dealt(IDS, "own", {"a": 1.0}, 0) == dict.fromkeys(IDS, "a")
-    assert dealt([], "own", {"a": 0.5}, 0) == {}
+    assert assign_mix(IDS, "own", {"a": 1.0}, 0) == dict.fromkeys(IDS, "a")
+    assert assign_mix([], "own", {"a": 0.5}, 0) == {}
 
 
 def test_the_deal_hangs_on_the_seed_and_not_on_the_order() -> None:
     mix = {"a": 0.4}
-    assert dealt(IDS, "own", mix, 0) == dealt(IDS[::-1], "own", mix, 0)
-    assert dealt(IDS, "own", mix, 0) != dealt(IDS, "own", mix, 1)
+    assert assign_mix(IDS, "own", mix, 0) == assign_mix(IDS[::-1], "own", mix, 0)
+    assert assign_mix(IDS, "own", mix, 0) != assign_mix(IDS, "own", mix, 1)
 
 
 def test_a_larger_share_takes_what_a_smaller_one_takes() -> None:
-    few, many = ({key for key, arm in dealt(IDS, "x", {"a": share}, 0).items() if arm == "a"} for share in (0.2, 0.7))
+    few, many = (
+        {key for key, arm in assign_mix(IDS, "x", {"a": share}, 0).items() if arm == "a"} for share in (0.2, 0.7)
+    )
     assert few < many
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.tiny import TEMPLATE, build
-from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, FormatName, join
+from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, FormatName, write_completion
 from tracedistill.chat.prompts import PROMPTS
 from tracedistill.chat.rendering import render_example
 from tracedistill.errors import InputError
@@ -154,11 +154,26 @@ def test_nothing_left(tokenizer: Any) -> None:
 
 
 FAULTS = {
-    "the end token in the trace": (join("one <|im_end|> two", "x"), "x", "plain", "the end token before its end"),
-    "another special token": (join("one <|im_start|> two", "x"), "x", "plain", r"contains '<\|im_start\|>'"),
-    "an answer with blank lines": (join("one", "x = 1\n\ny = 2"), "x = 1\n\ny = 2", "plain", "its answer is"),
-    "a think tag in the trace": (join("one </think> two", "x", "tags"), "x", "tags", "its trace is"),
-    "an answer tag in the trace": (join("one <answer>7</answer>", "x"), "x", "plain", "its trace is"),
+    "the end token in the trace": (
+        write_completion("one <|im_end|> two", "x"),
+        "x",
+        "plain",
+        "the end token before its end",
+    ),
+    "another special token": (
+        write_completion("one <|im_start|> two", "x"),
+        "x",
+        "plain",
+        r"contains '<\|im_start\|>'",
+    ),
+    "an answer with blank lines": (
+        write_completion("one", "x = 1\n\ny = 2"),
+        "x = 1\n\ny = 2",
+        "plain",
+        "its answer is",
+    ),
+    "a think tag in the trace": (write_completion("one </think> two", "x", "tags"), "x", "tags", "its trace is"),
+    "an answer tag in the trace": (write_completion("one <answer>7</answer>", "x"), "x", "plain", "its trace is"),
 }
 
 
@@ -170,7 +185,7 @@ def test_a_row_that_would_be_read_as_another_is_refused_alone(
         return replace(example(text, problem_id=f"p{number}"), answer=said)
 
     bad = row(0, completion, answer)
-    good = [row(n, join("a", "b", style), "b") for n in range(1, 40)]
+    good = [row(n, write_completion("a", "b", style), "b") for n in range(1, 40)]
     found = preflight(tokenizer, [bad, *good], 512, "drop", "a", style)
     assert (found.rows, [problem_id for problem_id, _ in found.refused]) == (39, ["p0"])
     assert re.search(why, found.refused[0][1])

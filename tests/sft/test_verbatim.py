@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tests.families import tokenizer
 from tests.tasks.shared_data import DATA, needs_data
-from tracedistill.chat.formats import FormatName, join, split, trimmed
+from tracedistill.chat.formats import FormatName, parse_completion, trimmed, write_completion
 from tracedistill.chat.rendering import completion_text, render_example
 from tracedistill.interventions import INTERVENTIONS, broken, intervene, measure
 from tracedistill.recipes import TeacherConfig
@@ -30,7 +30,7 @@ from tracedistill.review.work import TraceReview
 from tracedistill.tasks import get_task
 from tracedistill.tasks._base import Source
 from tracedistill.tasks._located import extents, lay_out, one_line
-from tracedistill.teachers.reading import read_text, trace_from
+from tracedistill.teachers.reading import parse_teacher_text, trace_from
 from tracedistill.teachers.recorded import read_recorded
 from tracedistill.teachers.rules import teach_by_rules
 
@@ -72,13 +72,13 @@ def problem(task: str = "gsm8k") -> Problem:
 
 
 def recorded(task: str, text: str, reads: str = "solution", *, numbered: bool = False) -> Trace:
-    read = read_text(get_task(task), text, reads)
+    read = parse_teacher_text(get_task(task), text, reads)
     return trace_from(get_task(task), "p", "t", read, numbered=numbered, sample=0, oracle=False, meta={})
 
 
 def decoded(text: str, style: FormatName = "plain", family: str = "chatml") -> str:
     """What stands in the row of this trace, out of its supervised tokens."""
-    row = render_example(tokenizer(family), Example("p", "a", PROMPT, join(text, "12", style)), style)
+    row = render_example(tokenizer(family), Example("p", "a", PROMPT, write_completion(text, "12", style)), style)
     ids = [token for token, learnt in zip(row.input_ids, row.completion_mask, strict=True) if learnt]
     return str(tokenizer(family).decode(ids[:-1]))
 
@@ -91,7 +91,7 @@ def decoded(text: str, style: FormatName = "plain", family: str = "chatml") -> s
 def test_the_trace_is_the_teachers_text(task: str, text: str) -> None:
     trace = recorded(task, text)
     assert trace.text == text
-    assert split(decoded(trace.text)).trace == text
+    assert parse_completion(decoded(trace.text)).trace == text
 
 
 @pytest.mark.parametrize("task", ["gsm8k", "math", "svamp", "file", "babi"])
@@ -159,7 +159,7 @@ def test_every_step_stands_where_it_says(text: str, task: str) -> None:
 @given(ANY)
 def test_what_stands_in_the_row_is_the_teachers_text(text: str) -> None:
     trace = recorded("gsm8k", text)
-    if split(text).answer is None:
+    if parse_completion(text).answer is None:
         assert trace.text == trimmed(text)
     if trace.text:
         assert decoded(trace.text).startswith(f"{trace.text}\nAnswer:")
@@ -295,9 +295,9 @@ def test_two_thousand_real_traces_come_through_unchanged(style: FormatName, fami
             trace = recorded("file" if kind == "code" else "gsm8k", text)
             assert trace.text == trimmed(text), kind
             said = decoded(trace.text, style, family)
-            assert said == completion_text(tokenizer(family), PROMPT, join(trace.text, "12", style), style)
+            assert said == completion_text(tokenizer(family), PROMPT, write_completion(trace.text, "12", style), style)
             assert trace.text in said
-            parts = split(said)
+            parts = parse_completion(said)
             assert (parts.trace, parts.answer) == (trace.text, "12"), kind
 
 

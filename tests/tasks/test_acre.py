@@ -114,8 +114,8 @@ def test_the_rules_see_no_gold_and_make_the_gold_trace():
 def test_gold_passes_its_judges_also_through_text():
     for problem in TEST:
         assert TASK.audit(problem) == []
-        text = formats.join(TASK.render_trace(problem.gold_steps), TASK.render_answer(problem), "tags")
-        assert TASK.judge_output_trace(problem, formats.split(text).trace).ok
+        text = formats.write_completion(TASK.render_trace(problem.gold_steps), TASK.render_answer(problem), "tags")
+        assert TASK.judge_output_trace(problem, formats.parse_completion(text).trace).ok
         assert TASK.judge_answer(problem, text).answer.ok
         assert "|" not in "".join(problem.context)
 

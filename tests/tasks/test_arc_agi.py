@@ -117,7 +117,7 @@ def test_render_then_parse_is_the_identity(texts):
 
 def test_a_grid_inside_a_step_keeps_its_rows():
     steps = (Step("text", f"The top becomes\n{write_grid(GOLD)}"), Step("text", "The rest stays."))
-    text = formats.join(TASK.render_trace(steps), write_grid(GOLD), "plain")
+    text = formats.write_completion(TASK.render_trace(steps), write_grid(GOLD), "plain")
     assert TASK.parse_trace(text).steps == steps
     assert TASK.answer_in_trace(PROBLEM, steps)
     assert not TASK.answer_in_trace(PROBLEM, steps[1:])

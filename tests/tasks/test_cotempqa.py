@@ -235,7 +235,7 @@ def _judged(problems: dict[str, Problem], model: str) -> Iterator[tuple[bool, bo
     for row in outputs("cotempqa"):
         if row["model"] == model and row["arm"] == "correct":
             problem, text = problems[row["problem_id"]], row["text"]
-            trace = TASK.judge_output_trace(problem, formats.split(text).trace)
+            trace = TASK.judge_output_trace(problem, formats.parse_completion(text).trace)
             yield (
                 trace.figures.get("class") == 1,
                 trace.figures.get("facts_exact") == 1,
@@ -294,7 +294,7 @@ def test_the_corrected_figures_of_the_study(
 @needs_data("cotempqa", "published_outputs")
 def test_the_arm_tuned_on_answers_alone_writes_no_traces(problems: dict[str, Problem]) -> None:
     outcomes = Counter(
-        TASK.judge_output_trace(problems[row["problem_id"]], formats.split(row["text"]).trace).outcome
+        TASK.judge_output_trace(problems[row["problem_id"]], formats.parse_completion(row["text"]).trace).outcome
         for row in outputs("cotempqa")
         if row["arm"] == "vanilla"
     )

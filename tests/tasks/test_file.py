@@ -418,9 +418,9 @@ def test_render_then_parse_is_the_identity(texts):
 
 def test_a_whole_output_is_taken_apart(tmp_path):
     problem = one(tmp_path, STEPS)
-    text = formats.join("1. 3 * 4 = 12\n2. 12 - 2 = 10", "10", "tags")
+    text = formats.write_completion("1. 3 * 4 = 12\n2. 12 - 2 = 10", "10", "tags")
     assert TASK.judge_answer(problem, text).answer.ok
-    assert TASK.judge_output_trace(problem, formats.split(text).trace).ok
+    assert TASK.judge_output_trace(problem, formats.parse_completion(text).trace).ok
 
 
 def test_empty_columns_of_a_spreadsheet_are_no_columns_of_one_name(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tracedistill.errors import InputError
 from tracedistill.files import read_json, read_jsonl
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import get_task
-from tracedistill.teachers import reads_by
+from tracedistill.teachers import kind_by_majority
 from tracedistill.validation import Validation, validate
 
 StudyFile = Callable[..., Path]
@@ -89,7 +89,7 @@ def test_when_all_is_refused_the_reasons_and_the_key_are_told(study_file: StudyF
     ],
 )
 def test_what_a_text_is_tells_how_it_is_read(texts: list[str], reads: str) -> None:
-    assert reads_by(texts)[0] == reads
+    assert kind_by_majority(texts)[0] == reads
 
 
 SUMS = [

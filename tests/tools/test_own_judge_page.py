@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tracedistill.chat.formats import join
+from tracedistill.chat.formats import write_completion
 from tracedistill.cli import main
 from tracedistill.tasks import Source, get_task
 
@@ -65,7 +65,7 @@ def test_what_the_example_judges(folder: Path, answer: str, outcome: str, reason
     task, source = get_task("file"), Source(path=str(folder / "queries.jsonl"), judge="my_judge:same_rows")
     problems = [problem for split in ("train", "validation", "test") for problem in task.load(split, source)]
     (problem,) = (each for each in problems if each.answers == (GOLD,))
-    verdict = task.judge_answer(problem, join(None, answer) if answer else "").answer
+    verdict = task.judge_answer(problem, write_completion(None, answer) if answer else "").answer
     assert (verdict.outcome, verdict.reason) == (outcome, reason)
 
 
@@ -73,7 +73,7 @@ def test_a_judge_that_raises_makes_no_answer_wrong(folder: Path) -> None:
     (folder / "shop.db").unlink()
     task, source = get_task("file"), Source(path=str(folder / "queries.jsonl"), judge="my_judge:same_rows")
     problem = next(iter(task.load("test", source)))
-    verdict = task.judge_answer(problem, join(None, GOLD)).answer
+    verdict = task.judge_answer(problem, write_completion(None, GOLD)).answer
     assert verdict.outcome == "ungradable"
     assert "my_judge:same_rows failed: OperationalError" in verdict.reason
 

@@ -17,7 +17,7 @@ import torch
 
 from tests.tiny import build
 from tests.training.test_arm import ROWS, SETTINGS, STEPS, WEIGHTS
-from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, join
+from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, write_completion
 from tracedistill.chat.rendering import render_example
 from tracedistill.engines.local import LocalEngine, attach, load_base
 from tracedistill.engines.tokenizers import load_tokenizer
@@ -501,7 +501,7 @@ def test_the_format_reaches_the_rows(folder: Path, tmp_path: Path) -> None:
     template = (Path(__file__).parents[1] / "cases" / "templates" / "qwen3.jinja").read_text()
     (thinking / "chat_template.jinja").write_text(template)
     asked = (Message("user", "Where?"),)
-    rows = [Example(f"p{n}", "a", asked, join(f"t {n}", str(n), "reasoning")) for n in range(4)]
+    rows = [Example(f"p{n}", "a", asked, write_completion(f"t {n}", str(n), "reasoning")) for n in range(4)]
     student, output = StudentConfig(str(thinking), dtype="float32"), tmp_path / "arm"
     seen: list[str] = []
     own = train._trained

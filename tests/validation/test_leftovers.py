@@ -15,7 +15,7 @@ from tracedistill.engines.markers import THINKING, leftover, split_thinking, wit
 from tracedistill.engines.tokenizers import special_tokens
 from tracedistill.files import read_json, read_lines
 from tracedistill.tasks import get_task
-from tracedistill.teachers.reading import read_text
+from tracedistill.teachers.reading import parse_teacher_text
 
 StudyFile = Callable[..., Path]
 
@@ -147,7 +147,7 @@ TASK = get_task("gsm8k")
     ],
 )
 def test_the_answer_that_a_text_ends_with(text: str, answer: str | None) -> None:
-    assert read_text(TASK, text, "solution").answer == answer
+    assert parse_teacher_text(TASK, text, "solution").answer == answer
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_the_answer_that_a_text_ends_with(text: str, answer: str | None) -> None
 )
 def test_a_megabyte_of_statements_takes_no_time(text: str) -> None:
     start = time.process_time()
-    read_text(TASK, text, "solution")
+    parse_teacher_text(TASK, text, "solution")
     assert time.process_time() - start < 10  # the task's own reading included
 
 
@@ -177,6 +177,6 @@ def test_a_megabyte_of_statements_takes_no_time(text: str) -> None:
 )
 def test_hostile_json_of_a_teacher_is_unreadable_and_ends_no_run(text: str) -> None:
     start = time.process_time()
-    read = read_text(TASK, text, "structured")
+    read = parse_teacher_text(TASK, text, "structured")
     assert time.process_time() - start < 2
     assert read.steps == () or read.text

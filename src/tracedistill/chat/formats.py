@@ -37,7 +37,7 @@ _BLANK_LINES = re.compile(r"\A(?:[^\S\n]*+\n)++")
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class ParsedCompletion:
     """A completion taken apart."""
 
     trace: str | None
@@ -70,13 +70,13 @@ def bounded(text: str) -> str:
     return f"{text[:head]}\n{text[head - MOST_JUDGED :]}"
 
 
-def join(trace: str | None, answer: str, style: FormatName = "plain") -> str:
+def write_completion(trace: str | None, answer: str, style: FormatName = "plain") -> str:
     """Write one completion from a trace (None: answer only) and an answer.
 
     In `plain`, a multi-line answer starts on its own line.
 
-    `reasoning` keeps the trace apart in the shape that `apart` reads; what a model family writes instead of these
-    tags is its chat template's business (rendering). Without a trace its thinking part is there, and empty.
+    `reasoning` keeps the trace apart in the shape that `split_reasoning` reads; what a model family writes instead of
+    these tags is its chat template's business (rendering). Without a trace its thinking part is there, and empty.
     """
     if style == "tags":
         head = "" if trace is None else f"<think>{trace}</think> "
@@ -89,20 +89,22 @@ def join(trace: str | None, answer: str, style: FormatName = "plain") -> str:
 
 
 def trace_in(completion: str, answer: str, style: FormatName) -> str | None:
-    """Return the trace of a completion that `join` made with this answer, character for character; None without one."""
-    head, _, tail = join("\0", answer, style).partition("\0")
-    if completion == join(None, answer, style) or not (completion.startswith(head) and completion.endswith(tail)):
+    """Return the trace of a completion that `write_completion` made with this answer; None without one."""
+    head, _, tail = write_completion("\0", answer, style).partition("\0")
+    if completion == write_completion(None, answer, style) or not (
+        completion.startswith(head) and completion.endswith(tail)
+    ):
         return None
     return completion[len(head) : len(completion) - len(tail)]
 
 
-def apart(completion: str) -> tuple[str, str] | None:
+def split_reasoning(completion: str) -> tuple[str, str] | None:
     """Split a completion in the format `reasoning` into (trace, rest); None if it is in another format."""
-    found = _REASONED.match(completion)
-    return (found[1], found[2]) if found else None
+    reasoned = _REASONED.match(completion)
+    return (reasoned[1], reasoned[2]) if reasoned else None
 
 
-def begun(trace: str, style: FormatName = "plain") -> str:
+def prefill_text(trace: str, style: FormatName = "plain") -> str:
     """Write a completion up to where its answer begins: the text to prefill."""
     if style == "tags":
         return f"<think>{trace}</think> <answer>"
@@ -111,15 +113,15 @@ def begun(trace: str, style: FormatName = "plain") -> str:
     return f"{trace}\nAnswer:"
 
 
-def split(text: str) -> Parts:
+def parse_completion(text: str) -> ParsedCompletion:
     """Take a completion apart, whichever format it keeps; tags win over an `Answer:` line, the last filled marker wins.
 
     An answer on its marker's line ends with that line. One below the marker goes on to a blank line, the next marker,
     or a line that begins something else (`Question:`, `Explanation:`, `The answer is`, `User:`, ...). Behind a closed
     thinking part (whose opening tag may stand in the prompt) all is the answer, unless a marker stands there.
 
-    `split(join(trace, answer, style))` gives back both for any trace and answer that hold no marker, tag or such line
-    themselves; in plain style the answer may have several lines, but no blank ones.
+    `parse_completion(write_completion(trace, answer, style))` gives back both for any trace and answer that hold no
+    marker, tag or such line themselves; in the plain format the answer may have several lines, but no blank ones.
     """
     answers = list(_ANSWER.finditer(text))
     before = text[: answers[-1].start()] if answers else text
@@ -136,17 +138,17 @@ def split(text: str) -> Parts:
     if answers:
         unclosed = "</answer>" not in text[answers[-1].start() :].lower() or (opened is not None and closed is None)
         reason = "a tag is not closed" if unclosed else ""
-        return Parts(trace or None, answers[-1].group(1).strip(), reason, thought)
+        return ParsedCompletion(trace or None, answers[-1].group(1).strip(), reason, thought)
     if thought:
         marked = _marked(tail)
         answer = marked[1] if marked else tail.strip()
         kept = closed is not None and marked is not None and bool(answer)  # the format `reasoning`
-        return Parts(trace or None, answer or None, "" if kept else "no <answer> tag", tagged=True)
+        return ParsedCompletion(trace or None, answer or None, "" if kept else "no <answer> tag", tagged=True)
     marked = _marked(text)
     if marked is None:
-        return Parts(trimmed(text) or None, None, "no answer marker")
+        return ParsedCompletion(trimmed(text) or None, None, "no answer marker")
     start, answer = marked
-    return Parts(trimmed(text[:start]) or None, answer or None, "" if answer else "empty answer")
+    return ParsedCompletion(trimmed(text[:start]) or None, answer or None, "" if answer else "empty answer")
 
 
 def _marked(text: str) -> tuple[int, str] | None:

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tracedistill.chat.formats import FormatName, apart
+from tracedistill.chat.formats import FormatName, split_reasoning
 from tracedistill.errors import InputError
 from tracedistill.records import Example, Message
 
@@ -396,7 +396,7 @@ def _template(
 def _entry(tokenizer: Any, message: Message, style: FormatName) -> dict[str, str]:
     """Convert a message to the templates' form."""
     content = _as_text(tokenizer, message.content)
-    parts = apart(content) if style == "reasoning" and message.role == "assistant" else None
+    parts = split_reasoning(content) if style == "reasoning" and message.role == "assistant" else None
     if parts is None:
         return {"role": message.role, "content": content}
     return {"role": message.role, "content": parts[1]} | _thought(parts[0])

@@ -140,7 +140,7 @@ def attach(base: Any, adapter: Path, model: str, *, merge: bool) -> tuple[Any, b
     `BaseModel` is for several adapters in turn.
     """
     holder = BaseModel(base, model)
-    merged = holder.use(adapter, merge=merge)
+    merged = holder.set_adapter(adapter, merge=merge)
     return holder.current, merged
 
 
@@ -150,7 +150,7 @@ def write_merged(student: StudentConfig, adapter: Path, place: Path) -> None:
     Raises InputError if the adapter cannot be merged, or the disk has no room.
     """
     base, _ = load_base(student.model, student.dtype, revision=student.revision, chat_template=student.chat_template)
-    if not BaseModel(base, student.model).use(adapter, merge=True):
+    if not BaseModel(base, student.model).set_adapter(adapter, merge=True):
         raise InputError(f"{adapter}: cannot be merged: it tunes modules whole, or weights that two modules share")
     try:
         base.save_pretrained(str(place), safe_serialization=True)
@@ -172,7 +172,7 @@ class BaseModel:
         self._kept: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
         """The base's own tensors of the parameters that hold merged weights now."""
 
-    def use(self, adapter: Path | None, *, merge: bool = True) -> bool:
+    def set_adapter(self, adapter: Path | None, *, merge: bool = True) -> bool:
         """Put an adapter on in place of the last one (None: the base alone); whether it was merged.
 
         The sum is made in fp32, matrix by matrix, and cast once to the base's dtype. What cannot be merged is kept

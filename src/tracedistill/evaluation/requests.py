@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tracedistill.chat.formats import FormatName, begun
+from tracedistill.chat.formats import FormatName, prefill_text
 from tracedistill.chat.prompts import needs_plan
 from tracedistill.engines import Request, Sampling
 from tracedistill.errors import InputError
 from tracedistill.files import content_id
 from tracedistill.recipes import Arm
 from tracedistill.records import Problem, Trace
-from tracedistill.sft.messages import behind, messages_for
+from tracedistill.sft.messages import messages_for, with_prefix
 from tracedistill.tasks import Task
 
 
@@ -87,7 +87,7 @@ def requests_for(
         trace = forced.get(problem.problem_id)
         if arm.forced is not None and trace is None:
             continue
-        prefill = "" if trace is None else begun(trace.text, asking.style)
+        prefill = "" if trace is None else prefill_text(trace.text, asking.style)
         seed = int(content_id(asking.seed, problem.problem_id)[:12], 16)
         own = plans.get(problem.problem_id, ()) if shows else (None,) * arm.plans
         for number, plan in enumerate(own):
@@ -104,7 +104,7 @@ def requests_for(
                 asking.shots,
                 asking.system_role,
             )
-            messages = behind(asking.mark, messages)
+            messages = with_prefix(asking.mark, messages)
             for sample in range(number * samples, (number + 1) * samples):
                 key = f"{problem.problem_id}/{sample}"
                 requests.append(Request(key, messages, sampling, seed=seed, sample=sample % samples, prefill=prefill))

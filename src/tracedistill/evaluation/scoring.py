@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tracedistill.chat.formats import bounded, split
+from tracedistill.chat.formats import bounded, parse_completion
 from tracedistill.compute import Made, Part, lookup
 from tracedistill.files import to_json
 from tracedistill.records import Attempt, Problem, Score, Trace, Verdict
@@ -22,7 +22,7 @@ def score(task: Task, problem: Problem, attempt: Attempt, *, trace_wanted: bool,
     """
     text = bounded(attempt.text)
     answers = task.judge_answer(problem, text)
-    parts = split(text)
+    parts = parse_completion(text)
     body = parts.trace
     trace = task.judge_output_trace(problem, body, tagged=parts.tagged)
     if trace.outcome in ("unparsed", "not judged") and not trace_wanted and not parts.tagged:

@@ -19,7 +19,7 @@ from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.terms import OWN
 from tracedistill.pipeline.trace_jobs import ChangeJob, CompareJob, JudgedJob
 from tracedistill.records import Example, Problem, Trace
-from tracedistill.sft.examples import dealt, examples_for, two_targets
+from tracedistill.sft.examples import assign_mix, examples_for, two_targets
 from tracedistill.sft.messages import messages_for
 from tracedistill.validation import Validation
 
@@ -115,7 +115,7 @@ def context_rows(work: StudyRun, name: str, problems: Sequence[Problem]) -> list
     """
     study = work.study
     other = study.arms[study.arms[name].context or ""]
-    student = study.students[study.student_of(other)]
+    student = study.student_config(other)
     plans = _context_plans(work, name, problems)
     train = work.problems("train")
     shown = shots_for(other, train, study.seed)
@@ -271,7 +271,7 @@ def rows_of(
 
 
 def _whose(work: StudyRun, name: str, problem_ids: Sequence[str]) -> dict[str, str]:
-    return dealt(problem_ids, name, work.study.arms[name].mix, work.study.seed)
+    return assign_mix(problem_ids, name, work.study.arms[name].mix, work.study.seed)
 
 
 def _own_rows(
@@ -283,7 +283,7 @@ def _own_rows(
 ) -> list[Example]:
     """Return the rows of an arm with these traces, which its `tune` has made, or another intervention."""
     study, arm = work.study, work.study.arms[name]
-    student, change = study.students[study.student_of(arm)], find_intervention(intervention or arm.tune)
+    student, change = study.student_config(arm), find_intervention(intervention or arm.tune)
     answers = {}
     if change is not None and change.answers:
         answers = {key: trace.answer for key, trace in traces.items() if trace.answer is not None}
@@ -311,7 +311,7 @@ def _own_rows(
 
 def _plans(work: StudyRun, name: str, test: Sequence[Problem], facts: dict[str, Any]) -> None:
     """Write plans/<arm>.jsonl: for each problem the arm's plans, in the order of the teacher's samples."""
-    arm, teacher = work.study.arms[name], work.study.teacher_of(work.study.arms[name])
+    arm, teacher = work.study.arms[name], work.study.teacher_of(name)
     every = samples_of(work, teacher, test, accepted=False, reviewed=arm.traces == "reviewed")
     plans: list[Trace] = []
     first: dict[str, Trace] = {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tracedistill.chat.formats import split
+from tracedistill.chat.formats import parse_completion
 from tracedistill.evaluation.attribution import (
     Adherence,
     Attributed,
@@ -61,7 +61,7 @@ def make_attribution(work: StudyRun, entry: AttributionConfig) -> None:
         if row is None:
             continue
         ok, said = row["answer"]["outcome"] == "correct", row["answer"]["extracted"]
-        body = split(row["text"]).trace or row["text"]
+        body = parse_completion(row["text"]).trace or row["text"]
         adherences[problem_id] = adherence(problem, plan.steps, body, answer_ok=ok)
         propagations[problem_id] = propagated(plan.steps, problem, row["text"], said)
         cases.append(

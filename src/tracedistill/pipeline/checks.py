@@ -32,7 +32,7 @@ def warn_if_absent(work: StudyRun, wanted: Sequence[Node]) -> None:
     study = work.study
     models: dict[str, TeacherConfig | StudentConfig] = {f"teach:{name}": each for name, each in study.teachers.items()}
     for name, arm in study.arms.items():
-        models |= {f"generate:{run}": study.students[study.student_of(arm)] for run in study.runs_of(name)}
+        models |= {f"generate:{run}": study.student_config(arm) for run in study.runs_of(name)}
     asked = [models[node.name] for node in wanted if node.name in models and work.run.state(node).kind != "complete"]
     for command in dict.fromkeys(config.vllm_command for config in asked if config.engine == "vllm"):
         try:

@@ -46,7 +46,7 @@ def check_engines(work: StudyRun, attempting: Evaluation, n: int) -> dict[str, E
     study, problems = work.study, work.problems("test")[:n]
     names = [
         name for name, arm in study.arms.items()
-        if study.students[study.student_of(arm)].engine == "vllm" and arm.forced != OWN
+        if study.student_config(arm).engine == "vllm" and arm.forced != OWN
     ]  # fmt: skip
     if not names:
         raise InputError("--check-engine: no student of this study has engine: vllm, so there is nothing to compare")
@@ -56,7 +56,7 @@ def check_engines(work: StudyRun, attempting: Evaluation, n: int) -> dict[str, E
     work.serving.stop()
     found = {}
     for name in names:
-        student, adapter = study.student_of(study.arms[name]), study.adapter_of(name)
+        student, adapter = study.student_of(name), study.adapter_of(name)
         folder = None if adapter is None else work.run.path(f"adapters/{run_name(adapter, 0)}")
         merge = folder is not None and study.training.method == "lora" and bool(lora_obstacle(folder))
         here = _texts(local_engine(work, student, folder, merge=merge), asked[name], size)

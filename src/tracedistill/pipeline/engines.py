@@ -46,7 +46,7 @@ def local_engine(work: StudyRun, student: str, adapter: Path | None = None, *, m
             work.screen.say(f"  student {student}: batches of {loaded.tried.layout}: {loaded.tried.note}")
         work.loaded = (model, loaded)
     engine: LocalEngine = work.loaded[1]
-    engine.use(None if whole else adapter, merge=merge)
+    engine.set_adapter(None if whole else adapter, merge=merge)
     return engine
 
 
@@ -153,10 +153,10 @@ class Endpoint:
             raise InputError(f"arm {self.arm}: an endpoint cannot continue a prefilled answer")
         yield from buy(self.work, self.arm, self.config, self.server, requests, self.usage)
 
-    def begin(self, requests: Sequence[Request]) -> None:
+    def prepare(self, requests: Sequence[Request]) -> None:
         """Learn all prompts of a plan before the first is sent."""
         if isinstance(self.server, TokensEngine):
-            self.server.begin(requests)
+            self.server.prepare(requests)
 
     def facts(self) -> dict[str, Any]:
         """Return a manifest's facts of the answers: whose they are, and which server gave the uncached ones."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tracedistill.chat.formats import ANSWER_TASK, split
+from tracedistill.chat.formats import ANSWER_TASK, parse_completion
 from tracedistill.engines.vllm import lora_obstacle
 from tracedistill.evaluation.batches import ArmRun, attempt_batches, merged_attempts
 from tracedistill.evaluation.requests import ArmRequests, PromptSpec, requests_for, shots_for
@@ -52,7 +52,7 @@ class Evaluation:
                 known = one_trace(work, study.teacher_of(arm), train, accepted=True, reviewed=person)
             shots = [(problem, known.get(problem.problem_id)) for problem in chosen]
         config, adapter = study.evaluation, study.adapter_of(name)
-        student = study.students[study.student_of(arm)]
+        student = study.student_config(arm)
         return PromptSpec(
             task=work.task,
             arm=arm,
@@ -88,7 +88,7 @@ class Evaluation:
         assert twin is not None, "checked by the recipe reader"
         by_id, found = {problem.problem_id: problem for problem in problems}, dict[str, Trace]()
         for attempt in read_jsonl(self.work.run.path(f"generations/{run_name(twin, seed)}.jsonl"), Attempt):
-            problem, body = by_id.get(attempt.problem_id), split(attempt.text).trace
+            problem, body = by_id.get(attempt.problem_id), parse_completion(attempt.text).trace
             if problem is not None and body and not attempt.cut_off and attempt.problem_id not in found:
                 said = self.work.task.judge_answer(problem, attempt.text).answer.extracted
                 steps = self.work.task.read_trace(body)
@@ -104,7 +104,7 @@ class Evaluation:
         """Decide whether an adapter may be merged, from greedy answers both ways on problems outside the test set."""
         study, work, run = self.study, self.work, run_name(name, seed)
         output, folder = work.run.path(f"adapters/{run}.parity.json"), work.run.path(f"adapters/{run}")
-        student = study.student_of(study.arms[name])
+        student = study.student_of(name)
         limit, wanted = study.evaluation.parity_limit, study.evaluation.parity
         served = SERVED_AS_IT_IS if self.is_served_as_it_is(run) else ""
         why = served or self._why_apart(name, student, needed=self._is_served(student))
@@ -136,7 +136,7 @@ class Evaluation:
 
     def is_served_as_it_is(self, run: str) -> bool:
         """Return whether vLLM serves a run's adapter as a LoRA module, so that nothing need be merged or checked."""
-        student = self.study.student_of(self.study.arms[arm_of_run(run)])
+        student = self.study.student_of(arm_of_run(run))
         adapter = self.work.run.path(f"adapters/{run}")
         lora = self.study.training.method == "lora" and adapter.exists()
         return self._is_served(student) and lora and not lora_obstacle(adapter)

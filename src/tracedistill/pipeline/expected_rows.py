@@ -8,7 +8,7 @@ from tracedistill.interventions import NO_TRACE, find_intervention, intervene
 from tracedistill.pipeline.assemble import one_trace
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.records import Example, Problem
-from tracedistill.sft.examples import dealt, examples_for, two_targets
+from tracedistill.sft.examples import assign_mix, examples_for, two_targets
 
 Lengths = dict[str, list[tuple[int, int]]]
 """Problem -> tokens and supervised tokens of each of its rows (two of them where an arm has two targets)."""
@@ -28,7 +28,7 @@ def foreseen_rows(
     for lender, (examples, _) in made.items():
         rows[lender] = {row.problem_id: row for row in examples}
     common = [key for key in rows[name] if all(key in found for found in rows.values())]
-    whose = dealt(common, name, mix, work.study.seed)
+    whose = assign_mix(common, name, mix, work.study.seed)
     return [rows[whose[key]][key] for key in common], max(extra for _, extra in made.values())
 
 
@@ -49,7 +49,7 @@ def _own_rows(
     change, answers = find_intervention(arm.tune), {}
     if change is not None and change.answers:
         answers = {key: trace.answer for key, trace in traces.items() if trace.answer is not None}
-    student, two = study.students[study.student_of(arm)], arm.rationale_weight is not None
+    student, two = study.student_config(arm), arm.rationale_weight is not None
     shown = {} if two else traces
     system, role, text = student.system, student.system_role, work.prompt(arm)
     rows = examples_for(work.task, name, arm, text, train, shown, system, study.format, answers, role)

@@ -105,7 +105,7 @@ class Forecaster:
         self.refused += failed
         self.unknown += hidden
         tunings: dict[str, TuningEstimate] = {}
-        for student in dict.fromkeys(self.study.student_of(self.study.arms[name]) for name in self.study.tuned_arms()):
+        for student in dict.fromkeys(self.study.student_of(name) for name in self.study.tuned_arms()):
             tunings |= self._tunings(student)
         askings = [self._asking(name, tunings) for name in self.study.arms]
         askings += self._merging(tunings, askings)
@@ -221,7 +221,7 @@ class Forecaster:
             examples, extra = foreseen_rows(self.work, self.complete, name, self._problems("train"))
             if extra:
                 self.unknown.append(
-                    f"the traces of {self.study.teacher_of(self.study.arms[name])} are missing: its rows are counted "
+                    f"the traces of {self.study.teacher_of(name)} are missing: its rows are counted "
                     f"as all {len(self._problems('train'))} training problems, with traces of at most {extra} tokens"
                 )
         else:
@@ -260,7 +260,7 @@ class Forecaster:
     # ---- asking
 
     def _asking(self, name: str, tunings: Mapping[str, TuningEstimate]) -> EvaluationEstimate:
-        arm, student = self.study.arms[name], self.study.student_of(self.study.arms[name])
+        arm, student = self.study.arms[name], self.study.student_of(name)
         config = self.study.students[student]
         runs = len(self.study.runs_of(name))
         lengths, at_most = self._prompts(name, student, tunings)
@@ -333,7 +333,7 @@ class Forecaster:
     def _without(self, name: str) -> tuple[list[Request], int]:
         """Return (an arm's prompts without missing parts, the most tokens of these parts)."""
         study, arm = self.study, self.study.arms[name]
-        student = study.students[study.student_of(arm)]
+        student = study.student_config(arm)
         plain = replace(arm, prompt="standard", forced=None)
         asking = AskingHow(
             self.work.task, plain, PROMPTS["standard"], student.system, study.format,
@@ -346,7 +346,7 @@ class Forecaster:
     def _merges(self, adapter: str) -> bool:
         """Return whether an arm's adapter would be checked and then merged."""
         config, study = self.study.evaluation, self.study
-        if config.merge == "never" or study.students[study.student_of(study.arms[adapter])].quantization != "none":
+        if config.merge == "never" or study.student_config(adapter).quantization != "none":
             return False
         test = len(self._problems("test")) if "problems" in self.complete else study.task.test or 0
         return config.merge == "checked" or self.attempting.attempts_with(adapter) * test >= PAYS * config.parity

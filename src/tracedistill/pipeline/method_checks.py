@@ -43,7 +43,7 @@ def method_faults(work: StudyRun, arms: dict[str, Arm]) -> list[str]:
             "trace from a wrong one, so that no trace would ever be rewarded; set reward: answer"
         )
     for name, arm in arms.items():
-        student = work.study.students[work.study.student_of(arm)]
+        student = work.study.student_config(arm)
         try:
             LearningSpec(arm, attempted=work.study.training.eval_attempts).check(student)
         except InputError as error:

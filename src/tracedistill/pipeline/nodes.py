@@ -65,7 +65,7 @@ class Graph:
             nodes += [self._teach(teacher), self._validate(teacher)]
         nodes += [self._review(teacher) for teacher in self._reviewed(teachers)]
         nodes.append(self._assemble(teachers))
-        students = sorted({study.student_of(study.arms[name]) for name in study.tuned_arms()})
+        students = sorted({study.student_of(name) for name in study.tuned_arms()})
         nodes += [self._preflight(student) for student in students]
         tuned = [(name, seed) for name in study.in_training_order() for seed in range(study.training.seeds)]
         nodes += [self._train(name, seed) for name, seed in tuned]
@@ -212,7 +212,7 @@ class Graph:
         return Node("trial", student, (), outputs, params, make, launched=True, **self._loads(student))
 
     def _train(self, name: str, seed: int) -> Node:
-        student, run = self.study.student_of(self.study.arms[name]), run_name(name, seed)
+        student, run = self.study.student_of(name), run_name(name, seed)
         arm = self.study.arms[name]
         unused = {"seeds"} if self.study.training.eval_steps else {"seeds", "eval_steps", "eval_rows"}
         training = {key: value for key, value in plain(self.study.training_of(name)).items() if key not in unused}
@@ -247,7 +247,7 @@ class Graph:
         return [heldout_file(name)] if self.study.training.eval_steps else []
 
     def _parity(self, name: str, seed: int) -> Node:
-        student, run = self.study.student_of(self.study.arms[name]), run_name(name, seed)
+        student, run = self.study.student_of(name), run_name(name, seed)
         config = self.plain["evaluation"]
         params = {
             "student": self._evaluated(student),
@@ -287,7 +287,7 @@ class Graph:
             tuned = f"adapters/{run_name(adapter, seed)}"
             inputs += [tuned, f"{tuned}.parity.json"]
         make = functools.partial(self.attempting.make_attempts, name, seed)
-        launched = spreads(study, study.students[study.student_of(arm)])
+        launched = spreads(study, study.student_config(arm))
         outputs = (f"generations/{run}.jsonl",)
         loads = self._loads(study.student_of(arm))
         return Node("generate", run, tuple(inputs), outputs, params, make, launched=launched, **loads)
@@ -309,7 +309,7 @@ class Graph:
         return Node("score", name, tuple(inputs), (f"attempts/{name}.jsonl",), params, make)
 
     def _attribute(self, entry: AttributionConfig) -> Node:
-        teacher = self.study.teacher_of(self.study.arms[entry.plan])
+        teacher = self.study.teacher_of(entry.plan)
         arms = [name for name in (entry.plan, entry.gold, entry.again) if name is not None]
         params = {"arms": arms, "task": self.study.task.name, "seed": self.study.seed, **self._task_code()}
         inputs = ["problems.jsonl", f"plans/{entry.plan}.jsonl", f"validation/{teacher}.jsonl"]

@@ -184,7 +184,7 @@ def _model_of(study: Study, node: Node) -> tuple[str, TeacherConfig | StudentCon
     if node.kind == "validate" and study.validation.judge != "none":
         return f"teachers.{study.validation.judge}", study.teachers[study.validation.judge]
     if node.kind == "generate":
-        student = study.student_of(study.arms[arm_of_run(node.of)])
+        student = study.student_of(arm_of_run(node.of))
         return f"students.{student}", study.students[student]
     return None
 
@@ -224,7 +224,7 @@ def _hand_over(work: StudyRun, node: Node) -> int:
         endpoint = arm_engine(work, arm, seed)
         assert isinstance(endpoint, Endpoint)
         requests = attempting.asked(arm, work.problems("test"), seed).requests
-        endpoint.begin(requests)
+        endpoint.prepare(requests)
         adapter = work.study.adapter_of(arm)
         if isinstance(endpoint.server, TokensEngine) and adapter is not None:
             # files of its own: vLLM 0.32.0 was seen to answer rows of the base wrongly beside rows of an adapter

@@ -104,7 +104,7 @@ def check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> di
         make_nodes(work, [node for node in upstream(nodes, asked) if node.name not in names])
         found = {}
         for name, arm in loaded.study.arms.items():
-            student = loaded.study.students[loaded.study.student_of(arm)]
+            student = loaded.study.student_config(arm)
             if student.base_url is None and student.engine == "transformers" and arm.forced != OWN:
                 work.screen.say(f"{name}: {n} prompts at other batch sizes")
                 found[name] = [to_json(line, defaults=True) for line in graph.attempting.determinism(name, n)]

@@ -131,7 +131,7 @@ class StudyRun:
 
     def arms_of(self, student: str) -> list[str]:
         """Return the tuned arms of a student."""
-        return [name for name in self.study.tuned_arms() if self.study.student_of(self.study.arms[name]) == student]
+        return [name for name in self.study.tuned_arms() if self.study.student_of(name) == student]
 
     def beside_recipe(self, path: str) -> str:
         """Resolve a path from the working folder, or else beside the recipe; hub ids are unchanged."""

@@ -289,9 +289,9 @@ def _found(
     variants: Sequence[pipeline.LoadedStudy],
     arms: Mapping[str, Sequence[SweptSetting]],
 ) -> Sweep:
-    students = dict.fromkeys(study.student_of(study.arms[name]) for name in arms)
+    students = dict.fromkeys(study.student_of(name) for name in arms)
     of_student = {
-        student: _most([tried for name, tried in arms.items() if study.student_of(study.arms[name]) == student])
+        student: _most([tried for name, tried in arms.items() if study.student_of(name) == student])
         for student in students
     }
     return Sweep(

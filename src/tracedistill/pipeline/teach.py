@@ -24,9 +24,9 @@ from tracedistill.records import Problem, Trace
 from tracedistill.teachers import (
     Failure,
     Sources,
+    kind_by_majority,
     read_in_rows,
     read_recorded,
-    reads_by,
     recorded_texts,
     requests_for_teacher,
     sources_of,
@@ -168,7 +168,7 @@ class Teachers:
         path = self._file(config) if config.path else None
         reads: str = config.reads
         if reads == "auto":
-            reads, why = reads_by(recorded_texts(config, path, problems))
+            reads, why = kind_by_majority(recorded_texts(config, path, problems))
             self.work.screen.say(f"  {teacher}: read as {reads}s: {why} (set teachers.{teacher}.reads to change that)")
         if path is None:
             return read_in_rows(self.work.task, problems, teacher, reads, numbered=config.traces == "numbered")

@@ -140,7 +140,7 @@ def learning(work: StudyRun, teacher: str) -> list[str]:
     study = work.study
     if study.teachers[teacher].kind in ("rules", "gold"):
         return []
-    students = {study.student_of(study.arms[name]) for name in study.tuned_arms()}
+    students = {study.student_of(name) for name in study.tuned_arms()}
     return sorted({study.students[name].model for name in students})
 
 

@@ -384,13 +384,17 @@ class Study:
         """The run folder."""
         return Path(self.run_dir) if self.run_dir else Path("runs") / self.study
 
-    def student_of(self, arm: Arm) -> str:
-        """Name of the arm's student."""
-        return arm.student or next(iter(self.students))
+    def student_of(self, arm: Arm | str) -> str:
+        """Return the name of the student of an arm, or of the arm of this name."""
+        return (self.arms[arm] if isinstance(arm, str) else arm).student or next(iter(self.students))
 
-    def teacher_of(self, arm: Arm) -> str:
-        """Name of the arm's teacher."""
-        return arm.teacher or next(iter(self.teachers))
+    def student_config(self, arm: Arm | str) -> StudentConfig:
+        """Return the student of an arm, or of the arm of this name."""
+        return self.students[self.student_of(arm)]
+
+    def teacher_of(self, arm: Arm | str) -> str:
+        """Return the name of the teacher of an arm, or of the arm of this name."""
+        return (self.arms[arm] if isinstance(arm, str) else arm).teacher or next(iter(self.teachers))
 
     def tuned_arms(self) -> list[str]:
         """Return the names of the tuned arms, in the recipe's order."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tracedistill.chat.formats import split
+from tracedistill.chat.formats import parse_completion
 from tracedistill.records import Problem
 from tracedistill.report.attempts import ANSWERS, AttemptColumns, read_row
 from tracedistill.report.runs import RunView
@@ -162,7 +162,7 @@ def _reading(task: Task, arm: int, row: Mapping[str, Any], counts: npt.NDArray[n
 
 def _pieces(task: Task, text: str, verdicts: Iterable[Mapping[str, Any]]) -> tuple[Piece, ...]:
     """Cut the text at its steps; a step that does not occur word by word stays unmarked."""
-    body = split(text).trace
+    body = parse_completion(text).trace
     outcomes = {one["index"]: one["outcome"] for one in verdicts}
     steps = task.parse_trace(body).steps if outcomes and body else ()
     pieces, at = [], 0

@@ -7,12 +7,12 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal
 
-from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, FormatName, join
+from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, FormatName, write_completion
 from tracedistill.errors import InputError
 from tracedistill.files import content_id
 from tracedistill.recipes import Arm
 from tracedistill.records import Example, Problem, Trace
-from tracedistill.sft.messages import behind, messages_for
+from tracedistill.sft.messages import messages_for, with_prefix
 from tracedistill.tasks import Task
 
 
@@ -37,13 +37,13 @@ def examples_for(
         trace = traces.get(problem.problem_id)
         prompt = messages_for(task, problem, arm, text, system, style, plan=trace, system_role=system_role)
         answer = answers.get(problem.problem_id) or task.render_answer(problem)
-        completion = join(None if trace is None else trace.text, answer, style)
+        completion = write_completion(None if trace is None else trace.text, answer, style)
         trace_id = None if trace is None else trace.trace_id
         rows.append(Example(problem.problem_id, name, prompt, completion, trace_id, answer))
     return rows
 
 
-def dealt(problem_ids: Sequence[str], name: str, mix: Mapping[str, float], seed: int) -> dict[str, str]:
+def assign_mix(problem_ids: Sequence[str], name: str, mix: Mapping[str, float], seed: int) -> dict[str, str]:
     """Return problem -> the arm whose row the arm `name` uses: its own, or one of `mix` (arm -> share of the problems).
 
     Each share is met exactly, rounded to whole problems. Arms that mix the same shares at one seed deal alike; of the
@@ -67,10 +67,10 @@ def two_targets(answers: Sequence[Example], traces: Mapping[str, Trace]) -> list
     """
     rows = []
     for row in answers:
-        rows.append(replace(row, prompt=behind(ANSWER_TASK, row.prompt)))
+        rows.append(replace(row, prompt=with_prefix(ANSWER_TASK, row.prompt)))
         trace = traces.get(row.problem_id)
         if trace is not None:
-            prompt = behind(RATIONALE_TASK, row.prompt)
+            prompt = with_prefix(RATIONALE_TASK, row.prompt)
             rows.append(replace(row, prompt=prompt, completion=trace.text, trace_id=trace.trace_id, answer=None))
     return rows
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from tracedistill.chat.formats import FormatName, join
+from tracedistill.chat.formats import FormatName, write_completion
 from tracedistill.chat.prompts import TAGS_HINT, fill, needs_plan
 from tracedistill.chat.rendering import system_in_user_turn
 from tracedistill.errors import InputError
@@ -35,14 +35,14 @@ def messages_for(
     for shot, trace in shots:
         turns.append(Message("user", _turn(task, shot, text, style)))
         shown = trace.text if trace is not None and arm.shots_with_traces else None
-        turns.append(Message("assistant", join(shown, task.render_answer(shot), style)))
+        turns.append(Message("assistant", write_completion(shown, task.render_answer(shot), style)))
     if needs_plan(text) and plan is None:
         raise InputError(f"{problem.problem_id}: the arm shows a plan, but its teacher made none for this problem")
     messages = (*head, *turns, Message("user", _turn(task, problem, text, style, plan)))
     return system_in_user_turn(messages) if system_role == "user" else messages
 
 
-def behind(mark: str, prompt: Sequence[Message]) -> tuple[Message, ...]:
+def with_prefix(mark: str, prompt: Sequence[Message]) -> tuple[Message, ...]:
     """Insert a task's prefix before the prompt's last turn."""
     *before, last = prompt
     return (*before, replace(last, content=mark + last.content))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from tracedistill.chat.formats import FormatName, split, trace_in
+from tracedistill.chat.formats import FormatName, parse_completion, trace_in
 from tracedistill.chat.rendering import (
     NO_REASONING,
     Rendered,
@@ -258,7 +258,7 @@ def _fault(tokenizer: Any, example: Example, row: Rendered, style: FormatName, j
     text = read_completion(tokenizer, row.input_ids[start:], style)
     if example.answer is None:
         return "" if text.strip() == example.completion.strip() else _unlike("text", example.completion, text)
-    trace, parts = trace_in(example.completion, example.answer, style), split(text)
+    trace, parts = trace_in(example.completion, example.answer, style), parse_completion(text)
     if (parts.trace or "").strip() != (trace or "").strip():
         return _unlike("trace", trace or "", parts.trace or "")
     if (parts.answer or "").strip() != example.answer.strip():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from tracedistill.chat.formats import join
+from tracedistill.chat.formats import write_completion
 from tracedistill.files import content_id
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks._located import locate
@@ -144,7 +144,7 @@ class Task(ABC):
 
     @abstractmethod
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:
-        """Judge the three readings of the answer in a whole output (see `formats.split`)."""
+        """Judge the three readings of the answer in a whole output (see `formats.parse_completion`)."""
 
     @abstractmethod
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
@@ -177,7 +177,7 @@ class Task(ABC):
         """Say why the gold answer does not pass its own judge, in words that do not name it; empty if it does."""
         if not problem.answers:
             return "blank"
-        verdict = self.judge_answer(problem, join(None, self.render_answer(problem))).answer
+        verdict = self.judge_answer(problem, write_completion(None, self.render_answer(problem))).answer
         return "" if verdict.ok else f"{verdict.outcome}, {verdict.reason}"
 
     def audit(self, problem: Problem) -> list[str]:

@@ -218,7 +218,7 @@ class MsMarco(Task):
 
 def stated(text: str) -> str:
     """Return what an output states as its answer; the whole text where nothing is marked and no trace is in it."""
-    parts = formats.split(text)
+    parts = formats.parse_completion(text)
     if parts.answer is not None:
         return parts.answer
     return "" if parts.trace is None or GRAMMAR.parse(parts.trace).steps else parts.trace

@@ -14,7 +14,7 @@ from tracedistill.files import content_id
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Message, Problem, Trace
 from tracedistill.tasks import Task
-from tracedistill.teachers.reading import read_text, trace_from
+from tracedistill.teachers.reading import parse_teacher_text, trace_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def trace_of(
         task,
         problem_id,
         teacher,
-        read_text(task, written, reads, thought),
+        parse_teacher_text(task, written, reads, thought),
         numbered=config.traces == "numbered",
         sample=sample,
         # who was shown the gold, or works on what was made from it, has seen it

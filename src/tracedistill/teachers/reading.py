@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from tracedistill.arithmetic.calculations import find_calculations
-from tracedistill.chat.formats import split, trimmed
+from tracedistill.chat.formats import parse_completion, trimmed
 from tracedistill.files import content_id
 from tracedistill.records import Step, StepKind, Trace
 from tracedistill.tasks import Task
@@ -34,7 +34,7 @@ _STATEMENT = re.compile(r"answer is:?", re.IGNORECASE)
 _LONGEST = 200  # characters of an answer that ends a text
 
 
-def reads_by(texts: Sequence[str]) -> tuple[str, str]:
+def kind_by_majority(texts: Sequence[str]) -> tuple[str, str]:
     """Classify texts as (plan or solution, why), by what most of them are."""
     if not texts:
         return "solution", "no texts"
@@ -45,7 +45,7 @@ def reads_by(texts: Sequence[str]) -> tuple[str, str]:
 
 
 def _solves(text: str) -> bool:
-    parts = split(text)
+    parts = parse_completion(text)
     return (
         parts.tagged or parts.answer is not None or _CONCLUDES.search(text) is not None or bool(find_calculations(text))
     )
@@ -56,7 +56,7 @@ def _instructs(text: str) -> bool:
     return bool(steps) and all(step.kind == "plan" for step in steps)
 
 
-def read_text(task: Task, text: str, reads: str, reasoning: str | None = None) -> ParsedTeacherText:
+def parse_teacher_text(task: Task, text: str, reads: str, reasoning: str | None = None) -> ParsedTeacherText:
     """Find the trace and the answer in a teacher's text, and read the trace's steps."""
     if reads == "plan":
         plan = trimmed(text)
@@ -67,7 +67,7 @@ def read_text(task: Task, text: str, reads: str, reasoning: str | None = None) -
     if reads == "reasoning" and reasoning is not None:
         thought = trimmed(reasoning)
         return ParsedTeacherText(task.read_trace(thought), thought, text.strip() or None)
-    parts = split(text)
+    parts = parse_completion(text)
     answer = parts.answer
     if answer is None:
         answer = _stated(text)

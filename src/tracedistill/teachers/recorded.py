@@ -22,7 +22,7 @@ from tracedistill.records import Problem, Trace
 from tracedistill.tasks import Task
 from tracedistill.tasks._base import content
 from tracedistill.tasks._rows import Row, read_rows
-from tracedistill.teachers.reading import read_text, trace_from
+from tracedistill.teachers.reading import parse_teacher_text, trace_from
 
 LOOKED_AT = 200
 """Texts that tell whether a recorded teacher wrote plans or solutions."""
@@ -68,7 +68,7 @@ def read_recorded(
         oracle = _optional(row, config.columns, "oracle", path, number)
         sample = samples.get(problem_id, -1) + 1
         samples[problem_id] = sample
-        read = read_text(task, text, reads)
+        read = parse_teacher_text(task, text, reads)
         yield trace_from(
             task,
             problem_id,
@@ -104,7 +104,7 @@ def read_in_rows(
         if not text:
             continue
         found = True
-        read = read_text(task, text, reads)
+        read = parse_teacher_text(task, text, reads)
         yield trace_from(
             task, problem.problem_id, teacher, read, numbered=numbered, sample=0, oracle=False, meta={"reads": reads}
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tracedistill.chat.formats import apart, split
+from tracedistill.chat.formats import parse_completion, split_reasoning
 from tracedistill.chat.rendering import system_in_user_turn
 from tracedistill.engines import Engine, Generation, Request, Sampling
 from tracedistill.engines.scripted import SCRIPTED
@@ -132,7 +132,7 @@ class Conversation:
         asked = replace(request, messages=(*before, *self._said, last))
         (made,) = self._answering().generate([asked])
         self._check(made)
-        parts = split(made.text)
+        parts = parse_completion(made.text)
         self._said += [last, Message("assistant", self._remembered(made.text))]
         shown = None if plan is None else plan.text
         return Reply(asked.messages, made.text, parts.trace, parts.answer, made.finish, made.tokens_out, shown)
@@ -148,7 +148,7 @@ class Conversation:
         """Return what later turns see of an answer: thinking families do not show earlier thinking."""
         if self.opened.study.format != "reasoning":
             return text
-        parts = apart(text)
+        parts = split_reasoning(text)
         return parts[1] if parts else text
 
     # ---- what is sent
@@ -156,7 +156,7 @@ class Conversation:
     def _plain(self, text: str) -> Request:
         study = self.opened.study
         arm = study.arms[self.arm]
-        student = study.students[study.student_of(arm)]
+        student = study.student_config(arm)
         head = (Message("system", student.system),) if student.system else ()
         messages = (*head, Message("user", text))
         if student.system_role == "user":
@@ -249,7 +249,7 @@ class Conversation:
     def _load(self) -> tuple[Engine, str]:
         """Load the arm's engine and describe it in words."""
         study, work = self.opened.study, self.opened.work
-        student = study.student_of(study.arms[self.arm])
+        student = study.student_of(self.arm)
         config, owner = study.students[student], study.adapter_of(self.arm)
         name = f"{student} ({shown_model(config.model)}"
         if config.base_url is not None:

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from tracedistill import stats
 from tracedistill.answers import UNREAD_ANSWER, UNREAD_GOLD
-from tracedistill.chat.formats import bounded, split
+from tracedistill.chat.formats import bounded, parse_completion
 from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.files import atomic, check_output, dumps, to_json, write_json
 from tracedistill.records import AnswerVerdicts, Problem, Verdict
@@ -221,7 +221,7 @@ def _grade_row(
         )
     judged = bounded(text)
     answers = task.judge_answer(problem, judged, policy)
-    parts = split(judged)
+    parts = parse_completion(judged)
     trace = task.judge_output_trace(problem, parts.trace, tagged=parts.tagged)
     return Graded(row_id, problem, text, answers, trace)
 

@@ -78,7 +78,7 @@ class OpenStudy:
             if (node.kind, node.of) == ("train", run_name(owner, seed)) and state.kind != "complete":
                 raise InputError(f"{path}: is {state.kind} ({state.reason}); first run: {self.command('train')}")
         known = read_json(manifest).get("content", {})
-        for student, content in self.work.content_of(study.student_of(study.arms[owner])).items():
+        for student, content in self.work.content_of(study.student_of(owner)).items():
             if student in known and known[student]["sha256"] != content["sha256"]:
                 raise InputError(f"{path}: was tuned on other files of {student} than the current ones")
         return path

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tracedistill.chat.formats import FormatName, join
+from tracedistill.chat.formats import FormatName, write_completion
 from tracedistill.chat.rendering import system_in_user_turn
 from tracedistill.engines import Request, Sampling
 from tracedistill.engines.weights import brief_cause
@@ -63,7 +63,7 @@ def _tune(
     output: Path,
     processes: int,
 ) -> None:
-    row = Example("trial", name, chat, join(TRACE, ANSWER, style))
+    row = Example("trial", name, chat, write_completion(TRACE, ANSWER, style))
     short = replace(
         training,
         max_steps=1,

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tracedistill.answers import NUMBER
 from tracedistill.answers.equality import read_quantity
-from tracedistill.chat.formats import join
+from tracedistill.chat.formats import write_completion
 from tracedistill.engines.markers import leftover
 from tracedistill.records import Problem, Trace, Verdict
 from tracedistill.tasks import Task
@@ -94,7 +94,7 @@ def with_judged(verdict: Validation, judged: PlanJudgement | None, keep: Keep) -
 
 
 def _stated(task: Task, problem: Problem, answer: str) -> Verdict:
-    return task.judge_answer(problem, join(None, answer)).answer
+    return task.judge_answer(problem, write_completion(None, answer)).answer
 
 
 def _implied(task: Task, problem: Problem, trace: Trace) -> Verdict:

@@ -11,7 +11,7 @@ import yaml
 from tests.conftest import ROOT
 from tests.families import FAMILIES, tokenizer
 from tests.tuned_study import recipe_of
-from tracedistill.chat.formats import join
+from tracedistill.chat.formats import write_completion
 from tracedistill.chat.rendering import prompt_template, render_example
 from tracedistill.cli import main
 from tracedistill.errors import InputError
@@ -111,7 +111,7 @@ def test_validation_rows_are_made_as_training_rows_are(study: OpenStudy, monkeyp
 def test_templates_write_what_the_study_trains_on(name: str, style: Any, trace: str | None) -> None:
     """As TRL renders a row: the template on the prompt, and on prompt and completion, with the row's own settings."""
     family = tokenizer(name)
-    example = Example("p", "a", (Message("user", "How many apples?"),), join(trace, "one", style), "t")
+    example = Example("p", "a", (Message("user", "How many apples?"),), write_completion(trace, "one", style), "t")
     row, ours = row_of(example, style), render_example(family, example, style)
     settings = {"tokenize": True, "return_dict": False, **row["chat_template_kwargs"]}
     # gpt-oss's own generation prompt leaves the channel to the model; the template of an export writes it

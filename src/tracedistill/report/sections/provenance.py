@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tracedistill.chat.formats import split
+from tracedistill.chat.formats import parse_completion
 from tracedistill.files import read_json, read_jsonl
 from tracedistill.recipes import arm_of_run
 from tracedistill.records import Example, Trace, split_node_name
@@ -90,7 +90,7 @@ def rows_of(arm: ArmFacts) -> Iterator[ArmText]:
         dropped = set(read_json(checked)["dropped"])
     for row in read_jsonl(path, Example):
         if row.problem_id not in dropped:
-            parts = split(row.completion)
+            parts = parse_completion(row.completion)
             prompt = "\n".join(f"{message.role}: {message.content}" for message in row.prompt)
             yield ArmText(row.problem_id, parts.trace, parts.answer, prompt, row.completion)
 

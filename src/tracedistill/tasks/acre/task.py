@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 
 from tracedistill.arithmetic.gold_plans import retrieval_plan
-from tracedistill.chat.formats import split as split_output
+from tracedistill.chat.formats import parse_completion
 from tracedistill.errors import InputError
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
@@ -143,7 +143,7 @@ class Acre(Task):
                 "ungradable", reason=f"{problem.problem_id} has no gold answer out of {', '.join(ANSWERS)}"
             )
             return AnswerVerdicts(nothing, derived, nothing)
-        marked = split_output(text).answer
+        marked = parse_completion(text).answer
         plain = _TRACE_LINE.sub("", text)
         # without a marker, what is stated stands in the last line that does not cite panels
         lines = [line for line in plain.splitlines() if line.strip()]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from tracedistill.arithmetic.gold_plans import retrieval_plan
-from tracedistill.chat.formats import split as split_output
+from tracedistill.chat.formats import parse_completion
 from tracedistill.errors import MissingSplitError
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
@@ -173,7 +173,7 @@ class Babi(Task):
         candidate = self._candidate(problem, text, gold)
         if policy == "published":
             return AnswerVerdicts(babi_files.published_verdict(problem, text), derived, candidate)
-        marked = split_output(text).answer
+        marked = parse_completion(text).answer
         statement = _HEAD.sub("", text if marked is None else marked)
         return AnswerVerdicts(self._statement(problem, statement, gold, marked is not None), derived, candidate)
 

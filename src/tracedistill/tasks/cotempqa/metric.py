@@ -126,7 +126,7 @@ def answer_part(text: str) -> tuple[str, bool]:
     """
     closing = list(_CLOSED.finditer(text))
     marked = bool(closing) or "<answer>" in text.lower()
-    parts = formats.split(text if "<answer>" in text.lower() or not closing else text[closing[-1].end() :])
+    parts = formats.parse_completion(text if "<answer>" in text.lower() or not closing else text[closing[-1].end() :])
     part = parts.answer
     if part is None and "<answer>" not in text.lower():
         part = parts.trace

@@ -155,7 +155,7 @@ class CoTempQA(Task):
         return AnswerVerdicts(answer, self._derived(problem, text), open_set)
 
     def _derived(self, problem: Problem, text: str) -> Verdict:
-        trace = formats.split(text).trace
+        trace = formats.parse_completion(text).trace
         cited = [fact for step in GRAMMAR.parse(trace or "").steps for fact in step.facts]
         events = [event for event in map(parse_fact, cited) if event]
         if not events:
@@ -196,7 +196,7 @@ class CoTempQA(Task):
             return {}
         sums = dict.fromkeys(("em", "f1", "p", "r", "class", "facts_exact"), 0.0)
         for problem, text in zip(problems, texts, strict=True):
-            parts = formats.split(text)
+            parts = formats.parse_completion(text)
             trace = self.judge_output_trace(problem, parts.trace, tagged=parts.tagged)
             answer = self.judge_answer(problem, text, policy).answer
             for name, value in (*answer.figures.items(), *trace.figures.items()):

@@ -21,7 +21,7 @@ from typing import Any, Literal, cast
 import regex
 
 from tracedistill import answers
-from tracedistill.chat.formats import split
+from tracedistill.chat.formats import parse_completion
 from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash
@@ -105,7 +105,7 @@ def stated(text: str) -> str:
 
     The whole text where nothing marks one.
     """
-    parts = split(text)
+    parts = parse_completion(text)
     said = parts.answer if parts.answer is not None else text
     fences = _FENCE.findall(said)
     return str(fences[-1] if fences else said).strip("\n").rstrip()

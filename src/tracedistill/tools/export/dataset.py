@@ -89,7 +89,7 @@ def _facts(opened: OpenStudy, rows: Mapping[str, Mapping[str, int]], why: str) -
 
 def _lengths(opened: OpenStudy, name: str) -> dict[str, Any] | None:
     """Return what the preflight counted in the arm's own student's tokens; None if none was run."""
-    student = opened.study.student_of(opened.study.arms[name])
+    student = opened.study.student_of(name)
     path = opened.folder / "sft" / f"{student}.preflight.json"
     if not path.exists():
         return None

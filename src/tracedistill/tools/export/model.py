@@ -69,7 +69,7 @@ def export_model(opened: OpenStudy, choice: ExportChoice, out: Path) -> ModelFol
     study, name = opened.study, choice.arm
     tuned = opened.adapter(name, choice.seed)
     check_place(out, KIND)  # before minutes of work
-    student = study.students[study.student_of(study.arms[name])]
+    student = study.student_config(name)
     what = "full" if (tuned / FULL).is_file() else "merged" if choice.merge else "adapter"
     most = study.arms[name].max_tokens
     problems, requests = sample_of(opened, name, choice.sample)
@@ -113,7 +113,7 @@ def _checked(
     from tracedistill.engines.parity import allowed
 
     study, task = opened.study, opened.work.task
-    student = study.students[study.student_of(study.arms[choice.arm])]
+    student = study.student_config(choice.arm)
     by_id = {problem.problem_id: problem for problem in problems}
 
     def judge(request_id: str, text: str) -> str:
@@ -152,7 +152,7 @@ def _opened_outside(
     from tracedistill.engines.local import LocalEngine
 
     study = opened.study
-    student = study.students[study.student_of(study.arms[choice.arm])]
+    student = study.student_config(choice.arm)
     if what == "adapter" and student.quantization != "none":
         return {"n": 0, "why": "its base is loaded in 4 bits, which must be set in the loading program"}
     asked = [replace(each, sampling=replace(each.sampling, temperature=0.0)) for each in requests if not each.prefill]
@@ -182,7 +182,7 @@ def _facts(
 ) -> dict[str, Any]:
     study = opened.study
     owner = study.adapter_of(choice.arm) or choice.arm
-    student = study.students[study.student_of(study.arms[owner])]
+    student = study.student_config(owner)
     arm = arm_facts(opened, owner)
     training = plain(study.training_of(owner))
     return {

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tracedistill.chat.formats import FormatName, apart
+from tracedistill.chat.formats import FormatName, split_reasoning
 from tracedistill.chat.rendering import TODAY
 from tracedistill.errors import InputError
 from tracedistill.files import atomic, dumps
@@ -28,7 +28,7 @@ def row_of(example: Example, style: FormatName) -> dict[str, Any]:
     """
     message = {"role": "assistant", "content": example.completion}
     if style == "reasoning":
-        trace, answer = apart(example.completion) or ("", example.completion)
+        trace, answer = split_reasoning(example.completion) or ("", example.completion)
         message |= {"content": answer, "reasoning_content": trace}
     return {
         "prompt": [{"role": turn.role, "content": turn.content} for turn in example.prompt],
@@ -98,7 +98,7 @@ def held_out_rows(opened: OpenStudy) -> tuple[dict[str, list[Example]], str]:
     if not problems:
         return {}, "the study has no validation problems"
     for name in study.tuned_arms():
-        teacher = study.teacher_of(study.arms[name])
+        teacher = study.teacher_of(name)
         if study.arms[name].tune != NO_TRACE and not one_trace(work, teacher, problems, accepted=True):
             return {}, f"teacher {teacher} has no accepted trace of a validation problem"
     shared = shared_traces(work, problems)

@@ -51,7 +51,7 @@ def write_merged(student: StudentConfig, style: FormatName, adapter: Path, place
 
     base, _ = load_base(student.model, student.dtype, revision=student.revision, chat_template=student.chat_template)
     _check_room(place, sum(weight.nbytes for weight in base.parameters()))
-    if not BaseModel(base, student.model).use(adapter, merge=True):
+    if not BaseModel(base, student.model).set_adapter(adapter, merge=True):
         raise InputError(
             f"{adapter}: cannot be merged into '{student.model}': it tunes modules whole, or weights that two modules "
             "share; export the adapter without --merge"
@@ -184,7 +184,7 @@ class _Ways:
         self._engine: LocalEngine | None = None
         self._merged = False
 
-    def use(self, adapter: Path | None, merge: bool = True) -> None:  # noqa: ARG002 - the adapter is known
+    def set_adapter(self, adapter: Path | None, merge: bool = True) -> None:  # noqa: ARG002 - the adapter is known
         self._engine = None
         self._engine, self._merged = self._makers[merge](), merge
 

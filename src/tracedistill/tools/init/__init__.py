@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tracedistill.chat.formats import join, split
+from tracedistill.chat.formats import parse_completion, write_completion
 from tracedistill.chat.prompts import PROMPTS, fill
 from tracedistill.errors import InputError
 from tracedistill.records import Problem
@@ -141,13 +141,13 @@ def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wa
     if instruction:
         first = _told(first, instruction)
     prompt = fill(PROMPTS["standard"], problem=task.render_problem(first), hint=task.answer_hint)
-    trace = split(str(first.meta.get("trace", ""))).trace
+    trace = parse_completion(str(first.meta.get("trace", ""))).trace
     if trace is None and (gold := task.decompose(first)) is not None:
         trace = gold.text
     text = recipe_text(file, recipe, found.columns, table, wanted, told(table.judged)[0])
     recipe.parent.mkdir(parents=True, exist_ok=True)
     recipe.write_text(text, encoding="utf-8")
-    completion = join(trace, task.render_answer(first))
+    completion = write_completion(trace, task.render_answer(first))
     notes = tuple(_notes(table, wanted, instruction))
     return Started(recipe, found.columns, found.known, table, golds, prompt, completion, notes)
 
