@@ -42,14 +42,14 @@ def run(args: argparse.Namespace) -> int:
     if not files:
         raise InputError("give at least one file of answers behind the recipe")
     overrides = [*(word for word in args.files if changes_recipe(word)), *args.overrides]
-    found = take_answers(pipeline.load(args.recipe, overrides), files, quiet=args.quiet)
+    received = take_answers(pipeline.load(args.recipe, overrides), files, quiet=args.quiet)
     if not args.quiet:
-        _print(found, args.recipe)
+        _print(received, args.recipe)
     return 0
 
 
-def _print(found: Received, recipe: str) -> None:
-    for group, one in found.groups.items():
+def _print(received: Received, recipe: str) -> None:
+    for group, one in received.groups.items():
         parts = [f"{one.requests} requests", f"{one.cached} answered before", f"{one.taken} answers taken in"]
         parts += [f"{one.cut_off} of these cut off"] if one.cut_off else []
         parts += [f"{one.failed} of these refused or failed"] if one.failed else []
@@ -60,18 +60,18 @@ def _print(found: Received, recipe: str) -> None:
         if missing := one.missing_parts():
             say(f"{group}: no answer to any request of {', '.join(f'{group}.{part}.jsonl' for part in missing)}")
     for count, what in (
-        (found.duplicates, "second answers to the same request; the first good one counts"),
-        (found.unreadable, "lines that are no answer: no JSON, no custom_id, or cut off"),
-        (found.strangers, "answers to no request of this study as its recipe is now"),
+        (received.duplicates, "second answers to the same request; the first good one counts"),
+        (received.unreadable, "lines that are no answer: no JSON, no custom_id, or cut off"),
+        (received.strangers, "answers to no request of this study as its recipe is now"),
     ):
         if count:
             say(f"{count} {what}")
-    for stranger in found.examples:
+    for stranger in received.examples:
         say(f"  {stranger.name} in {stranger.file}")
-    if found.made:
-        say(f"made {', '.join(found.made)}")
-    print_rest(found.walk, recipe)
-    lacking = sum(one.lacking.total() for one in found.groups.values())
+    if received.made:
+        say(f"made {', '.join(received.made)}")
+    print_rest(received.walk, recipe)
+    lacking = sum(one.lacking.total() for one in received.groups.values())
     if lacking:
         say(f"{lacking} requests lack an answer; `tracedistill requests {recipe} --out DIR` writes them")
     else:

@@ -72,5 +72,5 @@ def changes_recipe(word: str) -> bool:
 
     from tracedistill.recipes import Study
 
-    found = re.match(r"(\w+)(?:\.[\w@-]+)*=", word)
-    return found is not None and found[1] in {each.name for each in fields(Study)}
+    key = re.match(r"(\w+)(?:\.[\w@-]+)*=", word)
+    return key is not None and key[1] in {item.name for item in fields(Study)}

@@ -58,9 +58,9 @@ def run(args: argparse.Namespace) -> int:
 def _say(findings: Iterator[CheckResult]) -> int:
     """Print them as they come; how many are bad."""
     bad = 0
-    for found in findings:
-        bad += found.state == "bad"
-        say(f"{_MARKS[found.state]:5}{found.name:22} {found.text}", flush=True)
+    for finding in findings:
+        bad += finding.state == "bad"
+        say(f"{_MARKS[finding.state]:5}{finding.name:22} {finding.text}", flush=True)
     return bad
 
 

@@ -70,12 +70,12 @@ def run(args: argparse.Namespace) -> int:
     with waiting(f"writing {args.out}"):
         made = export_model(opened, ExportChoice(args.arm, args.seed, args.merge, args.force, args.sample), args.out)
     if made.parity is not None:
-        found = made.parity
+        parity = made.parity
         say(
-            f"merged and separate adapter: {found['verdicts_changed']} of {found['n']} verdicts and "
-            f"{found['texts_changed']} "
-            f"texts change, drift {found['largest_logit_drift']:.2g} nats at most"
-            f"{'; beyond the tolerance, written because of --force' if found['forced'] else ''}"
+            f"merged and separate adapter: {parity['verdicts_changed']} of {parity['n']} verdicts and "
+            f"{parity['texts_changed']} "
+            f"texts change, drift {parity['largest_logit_drift']:.2g} nats at most"
+            f"{'; beyond the tolerance, written because of --force' if parity['forced'] else ''}"
         )
     what = {"merged": "one merged model", "adapter": "the adapter", "full": "the tuned model (nothing to merge)"}
     say(f"wrote {what[made.what]} to {args.out}; read {args.out}/README.md")

@@ -59,24 +59,27 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--where must be COLUMN=VALUE, for example --where model=llama")
     run_dir = args.run_dir or Path("runs") / f"imported-{args.task.replace(':', '.')}"
     with waiting(f"judging {args.file}"):
-        found = import_outputs(
+        imported = import_outputs(
             args.file,
             args.task,
             args.arm,
             run_dir,
-            columns=ColumnNames(**{each.name: getattr(args, f"{each.name}_field") for each in fields(ColumnNames)}),
+            columns=ColumnNames(
+                **{column.name: getattr(args, f"{column.name}_field") for column in fields(ColumnNames)}
+            ),
             where={column: value for column, _, value in where},
             policy=args.policy,
             data_dir=args.data_dir,
             student=args.student,
             over=args.replace,
         )
-    say(f"arm {args.arm}: {found.rows} attempts at {found.problems} problems in {run_dir}")
-    if found.rows > found.problems:
-        say(f"note: further rows of the same problem count as further attempts ({found.rows - found.problems} more)")
-    if found.empty:
-        say(f"note: {found.empty} rows without text count as empty attempts")
-    if found.refused:
-        say(f"note: {found.refused} rows refused, the first: {found.refused_rows[0]}")
+    say(f"arm {args.arm}: {imported.rows} attempts at {imported.problems} problems in {run_dir}")
+    again = imported.rows - imported.problems
+    if again > 0:
+        say(f"note: further rows of the same problem count as further attempts ({again} more)")
+    if imported.empty:
+        say(f"note: {imported.empty} rows without text count as empty attempts")
+    if imported.refused:
+        say(f"note: {imported.refused} rows refused, the first: {imported.refused_rows[0]}")
     say(f"next: tracedistill report {run_dir}")
     return 0

@@ -39,15 +39,15 @@ def run(args: argparse.Namespace) -> int:
     from tracedistill import pipeline
     from tracedistill.pipeline.offline import write_requests
 
-    found = write_requests(pipeline.load(args.recipe, args.overrides), args.out, args.parts, quiet=args.quiet)
+    requested = write_requests(pipeline.load(args.recipe, args.overrides), args.out, args.parts, quiet=args.quiet)
     if not args.quiet:
-        _print(found, args.out, args.recipe)
+        _print(requested, args.out, args.recipe)
     return 0
 
 
-def _print(found: Requested, out: Path, recipe: str) -> None:
-    written = [out / name for group, one in found.groups.items() for name in one.files(group)]
-    for group, one in found.groups.items():
+def _print(requested: Requested, out: Path, recipe: str) -> None:
+    written = [out / name for group, one in requested.groups.items() for name in one.files(group)]
+    for group, one in requested.groups.items():
         head = f"{group} ({one.model}): {one.requests} requests, {one.cached} answered before"
         for cause, count in one.unsendable.most_common(3):
             say(f"{group}: {count} requests cannot be written: {cause}")
@@ -56,12 +56,12 @@ def _print(found: Requested, out: Path, recipe: str) -> None:
             say(f"{head}; {sum(one.lines.values())} in {len(one.lines)} files{most}")
         else:
             say(f"{head}; nothing to ask")
-    print_rest(found.walk, recipe)
-    if not found.groups and not found.walk.waits:
+    print_rest(requested.walk, recipe)
+    if not requested.groups and not requested.walk.waits:
         say("nothing to ask: all that models answer is complete")
     if written:
         say(f"wrote {out}. Have each file answered, for example:")
-        for group, one in found.groups.items():
+        for group, one in requested.groups.items():
             for name in one.files(group)[:1]:
                 command = ["vllm", "run-batch", "--model", one.model, *one.flags]
                 say(f"  {shlex.join(command)} -i {out / name} -o {out / 'answers' / name}")

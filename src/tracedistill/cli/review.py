@@ -85,6 +85,6 @@ def run(args: argparse.Namespace) -> int:
         reviewer=args.reviewer, port=args.port, browser=not args.no_browser, sample=sample, seed=seed,
         teacher=teacher, out=args.export, sheet=args.sheet, agreement=args.agreement, rate=args.rate,
         read=args.read, arm=args.arm, labels=args.labels, data_dir=args.data_dir,
-        overwrite=args.overwrite, inputs=tuple(each for each in (target, args.labels, args.rate) if each is not None),
+        overwrite=args.overwrite, inputs=tuple(path for path in (target, args.labels, args.rate) if path is not None),
     )  # fmt: skip
     return review(what, options)

@@ -106,11 +106,11 @@ def _check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:
 
     if n < 1:
         raise InputError("--check-determinism must be at least 1")
-    found = pipeline.check_determinism(loaded, n, quiet=quiet)
+    measured = pipeline.check_determinism(loaded, n, quiet=quiet)
     size = loaded.study.evaluation.batch_size
     rows = [
         (arm, line["batch_size"], line["n"], line["texts_changed"], line["verdicts_changed"])
-        for arm, lines in found.items()
+        for arm, lines in measured.items()
         for line in lines
     ]
     heads = ("arm", "batch size", "n", "texts changed", "verdicts changed")
@@ -125,8 +125,8 @@ def _check_engine(loaded: LoadedStudy, n: int, *, quiet: bool) -> int:
 
     if n < 1:
         raise InputError("--check-engine must be at least 1")
-    found = pipeline.check_engine(loaded, n, quiet=quiet)
-    rows = [(arm, line.n, line.texts_changed, line.verdicts_changed) for arm, line in found.items()]
+    measured = pipeline.check_engine(loaded, n, quiet=quiet)
+    rows = [(arm, line.n, line.texts_changed, line.verdicts_changed) for arm, line in measured.items()]
     heads = ("arm", "n", "texts that differ", "verdicts that differ")
     wide_console().print(narrow_table("vLLM against transformers", heads, rows))
     say(f"written to {loaded.study.folder / 'engine_check.json'}, and shown by the next report")

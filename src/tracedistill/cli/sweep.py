@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the subcommand; return its exit code."""
     from tracedistill.pipeline.sweep import print_sweep, sweep
 
-    found = sweep(args.recipe, args.overrides, yes=args.yes, quiet=args.quiet)
+    swept = sweep(args.recipe, args.overrides, yes=args.yes, quiet=args.quiet)
     if not args.quiet:
-        print_sweep(found)
+        print_sweep(swept)
     return 0

@@ -125,7 +125,7 @@ def merged_attempts(engine: Engine, run: ArmRun) -> Iterator[Attempt]:
 
 def finished_batches(partials: Iterable[Path], plan_id: str, sizes: Sequence[int]) -> dict[int, list[Attempt]]:
     """Return number -> attempts of this schedule's batches that were finished by any process."""
-    found: dict[int, list[Attempt]] = {}
+    batches: dict[int, list[Attempt]] = {}
     for partial in partials:
         if not _begins_with(partial, plan_id):
             continue
@@ -135,8 +135,8 @@ def finished_batches(partials: Iterable[Path], plan_id: str, sizes: Sequence[int
                     break
                 value = json.loads(line)
                 if "batch" in value and len(value["attempts"]) == sizes[value["batch"]]:
-                    found[value["batch"]] = [from_json(Attempt, item) for item in value["attempts"]]
-    return found
+                    batches[value["batch"]] = [from_json(Attempt, item) for item in value["attempts"]]
+    return batches
 
 
 def _tidy(partials: Iterable[Path], plan_id: str) -> None:

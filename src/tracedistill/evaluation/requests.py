@@ -108,7 +108,7 @@ def requests_for(
             for sample in range(number * samples, (number + 1) * samples):
                 key = f"{problem.problem_id}/{sample}"
                 requests.append(Request(key, messages, sampling, seed=seed, sample=sample % samples, prefill=prefill))
-                found = trace if trace is not None else plan
-                if found is not None:
-                    shown[key] = found
+                seen = trace if trace is not None else plan
+                if seen is not None:
+                    shown[key] = seen
     return ArmRequests(requests, shown)

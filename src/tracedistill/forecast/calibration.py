@@ -18,21 +18,23 @@ def this_machine(dtype: str) -> Device:
 
     if torch.cuda.is_available():
         return _gpu(torch, getattr(torch, dtype))
-    count, found = cores(), measured()
+    count, measurement = cores(), measured()
     memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     name = f"this machine ({count} CPU cores)"
-    if dtype not in found.speeds:
-        why = f" ({found.trouble})" if found.trouble else ""  # none for a script, which computes in no dtype
+    if dtype not in measurement.speeds:
+        why = (
+            f" ({measurement.trouble})" if measurement.trouble else ""
+        )  # none for a script, which computes in no dtype
         return Device(name, "cpu", 0.0, memory, source=f"speed not known{why}")
-    speed = found.speeds[dtype]
+    speed = measurement.speeds[dtype]
     other = "float32" if dtype == "bfloat16" else "bfloat16"
     source = (
         f"{speed.train / 1e9:.0f} GFLOP/s a core in {dtype} in training, {speed.read / 1e9:.0f} reading prompts, "
-        f"{speed.write / 1e9:.0f} generating: {found.factor(dtype, other):.1f} times {other}; measured by "
+        f"{speed.write / 1e9:.0f} generating: {measurement.factor(dtype, other):.1f} times {other}; measured by "
         "processor time"
-    )
+    ) + (f" ({measurement.trouble})" if measurement.trouble else "")
     return Device(
-        name, "cpu", count * speed.products, memory, source=source + (f" ({found.trouble})" if found.trouble else ""),
+        name, "cpu", count * speed.products, memory, source=source,
         train=count * speed.train, read=count * speed.read, write=count * speed.write,
     )  # fmt: skip
 

@@ -297,9 +297,9 @@ def longest_fitting(
     """
 
     def fits(length: int) -> bool:
-        each = RowLengths(rows.rows, rows.rows * length, rows.rows * length, length)
+        per_row = RowLengths(rows.rows, rows.rows * length, rows.rows * length, length)
         wide = replace(training, max_length=length)
-        return training_memory(size, each, wide, student, device, shared) <= device.memory
+        return training_memory(size, per_row, wide, student, device, shared) <= device.memory
 
     low, high = 0, (size.context or 1 << 20) // LENGTH_STEP
     while low < high:

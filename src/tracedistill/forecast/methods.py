@@ -34,13 +34,13 @@ class RolloutForecast:
 
 def rollouts_of(arm: Arm, rows: RowLengths, training: TrainingConfig) -> RolloutForecast:
     """Count what one adapter draws."""
-    each = {
+    per_problem = {
         "grpo": training.optimizer_steps(rows.rows) * training.batch_size * arm.num_generations,
         "on-policy": training.optimizer_steps(rows.rows) * training.batch_size * arm.num_generations,
         "self-imitation": rows.rows * arm.num_generations * arm.rounds,
         "dpo": rows.rows * arm.num_generations if arm.rejected == "own" else 0,
     }
-    count = each.get(arm.method, 0)
+    count = per_problem.get(arm.method, 0)
     return RolloutForecast(count, round(count * _written(arm, rows)), count * arm.max_tokens)
 
 

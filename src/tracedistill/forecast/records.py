@@ -95,17 +95,17 @@ class StudyForecast:
     @property
     def tuning_seconds(self) -> float:
         """Of all adapters, one after the other, in one launch."""
-        found = sum(each.need.seconds * each.seeds for each in self.tunings if each.need)
-        return found + (LAUNCH_SECONDS if found else 0.0)
+        seconds = sum(tuning.need.seconds * tuning.seeds for tuning in self.tunings if tuning.need)
+        return seconds + (LAUNCH_SECONDS if seconds else 0.0)
 
     @property
     def asking_seconds(self) -> float:
         """Of all attempts, one arm after the other, in one process."""
-        found = sum(each.need.seconds for each in self.askings if each.need)
-        return found + (LAUNCH_SECONDS if found else 0.0)
+        seconds = sum(estimate.need.seconds for estimate in self.askings if estimate.need)
+        return seconds + (LAUNCH_SECONDS if seconds else 0.0)
 
     @property
     def memory(self) -> float:
         """The largest peak of any piece, in bytes."""
-        needs = [each.need for each in self.tunings] + [each.need for each in self.askings]
+        needs = [piece.need for piece in self.tunings] + [piece.need for piece in self.askings]
         return max((need.memory for need in needs if need), default=0.0)

@@ -17,30 +17,40 @@ def print_forecast(forecast: StudyForecast, say: Callable[[str], object]) -> Non
     if forecast.quotes:
         heads = ("model teacher", "calls", "tokens in", "tokens out", "cost")
         quoted = [
-            (each.teacher, f"{each.calls:,}", f"{each.tokens_in:,}", f"<={each.tokens_out:,}", f"<=${each.usd:.2f}")
-            for each in forecast.quotes
+            (
+                estimate.teacher,
+                f"{estimate.calls:,}",
+                f"{estimate.tokens_in:,}",
+                f"<={estimate.tokens_out:,}",
+                f"<=${estimate.usd:.2f}",
+            )
+            for estimate in forecast.quotes
         ]
         show(narrow_table("teaching (upper bound; nothing was called)", heads, quoted))
     if forecast.tunings:
         tuned = ["tuned arm", "rows", "tokens", "supervised", "steps", "adapters", "memory", "time each"]
-        rows = [_tuning(each) for each in forecast.tunings]
-        if any(each.rollouts for each in forecast.tunings):
+        rows = [_tuning(estimate) for estimate in forecast.tunings]
+        if any(estimate.rollouts for estimate in forecast.tunings):
             tuned.append("drawn in it, tokens")
-            rows = [(*row, _drawn(each)) for row, each in zip(rows, forecast.tunings, strict=True)]
-        if any(each.evaluations for each in forecast.tunings):
+            rows = [(*row, _drawn(estimate)) for row, estimate in zip(rows, forecast.tunings, strict=True)]
+        if any(estimate.evaluations for estimate in forecast.tunings):
             tuned.append("evaluations")
-            rows = [(*row, _evaluations(each)) for row, each in zip(rows, forecast.tunings, strict=True)]
+            rows = [(*row, _evaluations(estimate)) for row, estimate in zip(rows, forecast.tunings, strict=True)]
         show(narrow_table("tuning (estimate; nothing was tuned)", tuned, rows))
     asked = ("arm asked", "prompts", "tokens in", "tokens out", "memory", "time")
-    show(narrow_table("evaluation (estimate; nothing was run)", asked, [_asking(each) for each in forecast.askings]))
+    show(
+        narrow_table(
+            "evaluation (estimate; nothing was run)", asked, [_asking(estimate) for estimate in forecast.askings]
+        )
+    )
     total = forecast.tuning_seconds + forecast.asking_seconds
     if total:
         say(
             f"total: tuning {duration(forecast.tuning_seconds)}, evaluation {duration(forecast.asking_seconds)}, "
             f"together {duration(total)}; peak memory {memory(forecast.memory)}"
         )
-    for student in dict.fromkeys(each.student for each in forecast.tunings if each.fits):
-        say(_fitting(student, [each for each in forecast.tunings if each.student == student]))
+    for student in dict.fromkeys(estimate.student for estimate in forecast.tunings if estimate.fits):
+        say(_fitting(student, [estimate for estimate in forecast.tunings if estimate.student == student]))
     for device in forecast.devices:
         if device.memory and forecast.memory > device.memory:
             say(
@@ -79,10 +89,10 @@ def _tuning(tuning: TuningEstimate) -> tuple[str, ...]:
 
 def _fitting(student: str, tunings: Sequence[TuningEstimate]) -> str:
     """Say how long a student's rows may be, and how long they are."""
-    longest = max(each.lengths.longest if each.lengths else 0 for each in tunings)
-    most = "at most " if any(each.at_most for each in tunings) else ""
+    longest = max(tuning.lengths.longest if tuning.lengths else 0 for tuning in tunings)
+    most = "at most " if any(tuning.at_most for tuning in tunings) else ""
     there = f"; the longest row has {most}{longest:,}" if longest else ""
-    fits = min(each.fits for each in tunings)
+    fits = min(tuning.fits for tuning in tunings)
     return f"student {student}: with these settings, rows of up to {fits:,} tokens fit into memory{there}"
 
 

@@ -47,38 +47,38 @@ class TokenCounter:
     def rows(self, examples: Sequence[Example]) -> list[tuple[int, int]]:
         """Return (tokens, supervised tokens) of each row."""
         characters = [(_characters(row.prompt), byte_length(row.completion)) for row in examples]
-        found: dict[int, tuple[int, int]] = {}
+        counted: dict[int, tuple[int, int]] = {}
         try:
             for place in self._chosen(len(examples)):
                 row = render_example(self.tokenizer, examples[place], self.style)
-                found[place] = (len(row.input_ids), sum(row.completion_mask))
+                counted[place] = (len(row.input_ids), sum(row.completion_mask))
         except InputError as error:
             self._give_up(error)
         if self.tokenizer is None:
             return [
                 (round((head + tail) / PER_TOKEN) + AROUND, round(tail / PER_TOKEN) + 1) for head, tail in characters
             ]
-        whole = _scale([sum(characters[place]) for place in found], [length for length, _ in found.values()])
-        learnt = _scale([characters[place][1] for place in found], [part for _, part in found.values()])
+        whole = _scale([sum(characters[place]) for place in counted], [length for length, _ in counted.values()])
+        learnt = _scale([characters[place][1] for place in counted], [part for _, part in counted.values()])
         return [
-            found.get(place) or (round(whole * (head + tail)), max(1, round(learnt * tail)))
+            counted.get(place) or (round(whole * (head + tail)), max(1, round(learnt * tail)))
             for place, (head, tail) in enumerate(characters)
         ]
 
     def prompts(self, requests: Sequence[Request]) -> list[int]:
         """Return the tokens of each prompt, with what is prefilled."""
         characters = [_characters(request.messages) + byte_length(request.prefill) for request in requests]
-        found: dict[int, int] = {}
+        counted: dict[int, int] = {}
         try:
             for place in self._chosen(len(requests)):
                 request = requests[place]
-                found[place] = len(prompt_ids(self.tokenizer, request.messages, request.prefill, self.style))
+                counted[place] = len(prompt_ids(self.tokenizer, request.messages, request.prefill, self.style))
         except InputError as error:
             self._give_up(error)
         if self.tokenizer is None:
-            return [round(each / PER_TOKEN) + AROUND for each in characters]
-        scale = _scale([characters[place] for place in found], list(found.values()))
-        return [found.get(place) or round(scale * each) for place, each in enumerate(characters)]
+            return [round(length / PER_TOKEN) + AROUND for length in characters]
+        scale = _scale([characters[place] for place in counted], list(counted.values()))
+        return [counted.get(place) or round(scale * length) for place, length in enumerate(characters)]
 
     def shared(self, requests: Sequence[Request]) -> int:
         """Return tokens that all these prompts begin with."""

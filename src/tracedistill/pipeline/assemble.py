@@ -52,38 +52,38 @@ def make_datasets(work: StudyRun) -> None:
 
 def _tuning_data(work: StudyRun, train: Sequence[Problem], facts: dict[str, Any]) -> list[Problem]:
     """Write sft/<arm>.jsonl for every tuned arm; returns the problems that each has a row of."""
-    found = shared_traces(work, train)
+    shared = shared_traces(work, train)
     tuned = work.study.tuned_arms()
-    if tuned and not found.kept:
+    if tuned and not shared.kept:
         raise InputError(
             f"no training rows: none of the {len(train)} training problems has an accepted trace in every tuned arm\n"
             f"{_why_refused(work)}"
         )
     for name in tuned:
-        write_jsonl(work.run.path(f"sft/{name}.jsonl"), rows_of(work, name, found.kept, found.traces))
-        facts["arms"][name] = _tuned_facts(work, name, found)
+        write_jsonl(work.run.path(f"sft/{name}.jsonl"), rows_of(work, name, shared.kept, shared.traces))
+        facts["arms"][name] = _tuned_facts(work, name, shared)
         if work.study.arms[name].context is not None:
-            write_jsonl(work.run.path(context_file(name)), context_rows(work, name, found.kept))
+            write_jsonl(work.run.path(context_file(name)), context_rows(work, name, shared.kept))
         if work.study.arms[name].rejected not in (None, OWN):
-            facts.setdefault("rejected", {})[name] = _rejected_rows(work, name, found)
-    return found.kept
+            facts.setdefault("rejected", {})[name] = _rejected_rows(work, name, shared)
+    return shared.kept
 
 
-def _rejected_rows(work: StudyRun, name: str, found: Shared) -> dict[str, Any]:
+def _rejected_rows(work: StudyRun, name: str, shared: Shared) -> dict[str, Any]:
     """Write the rows whose completions an arm learns to avoid; returns what their intervention kept and broke.
 
     A problem whose trace the intervention does not apply to has none, and is in no pair.
     """
     arm = work.study.arms[name]
-    before = found.before[name]
+    before = shared.before[name]
     if not before:  # the chosen rows have no trace; the rejected ones may
-        every = one_trace(work, work.study.teacher_of(arm), found.kept, accepted=True)
+        every = one_trace(work, work.study.teacher_of(arm), shared.kept, accepted=True)
         before = {
-            problem.problem_id: every[problem.problem_id] for problem in found.kept if problem.problem_id in every
+            problem.problem_id: every[problem.problem_id] for problem in shared.kept if problem.problem_id in every
         }
-    own = {problem.problem_id: before[problem.problem_id] for problem in found.kept if problem.problem_id in before}
-    changed = _changed(work, arm.rejected or "", own, found.kept)
-    problems = [problem for problem in found.kept if problem.problem_id in changed]
+    own = {problem.problem_id: before[problem.problem_id] for problem in shared.kept if problem.problem_id in before}
+    changed = _changed(work, arm.rejected or "", own, shared.kept)
+    problems = [problem for problem in shared.kept if problem.problem_id in changed]
     if not problems:
         raise InputError(f"arm {name}: rejected: '{arm.rejected}' applies to none of its traces")
     rows = _own_rows(work, name, problems, changed, arm.rejected)
@@ -173,18 +173,19 @@ def _why_refused(work: StudyRun) -> str:
     return "\n".join(lines)
 
 
-def _tuned_facts(work: StudyRun, name: str, found: Shared) -> dict[str, Any]:
+def _tuned_facts(work: StudyRun, name: str, shared: Shared) -> dict[str, Any]:
     """Collect the facts of a tuned arm's traces, measured on the arm's own rows."""
-    tune, ids = work.study.arms[name].tune or "correct", [problem.problem_id for problem in found.kept]
+    tune, ids = work.study.arms[name].tune or "correct", [problem.problem_id for problem in shared.kept]
     if not work.study.arms[name].mix:
-        return _facts(work, found.kept, tune, found.before[name], found.traces[name])
+        return _facts(work, shared.kept, tune, shared.before[name], shared.traces[name])
     whose = _whose(work, name, ids)
     before, traces = (
-        {key: part[whose[key]][key] for key in ids if key in part[whose[key]]} for part in (found.before, found.traces)
+        {key: part[whose[key]][key] for key in ids if key in part[whose[key]]}
+        for part in (shared.before, shared.traces)
     )
     own, counts = {key for key in ids if whose[key] == name}, Counter(whose.values())
     shares = {lender: counts[lender] for lender in work.study.lenders_of(name)}
-    return _facts(work, found.kept, tune, before, traces, own) | {"mix": shares}
+    return _facts(work, shared.kept, tune, before, traces, own) | {"mix": shares}
 
 
 def heldout_file(name: str) -> str:
@@ -195,10 +196,10 @@ def heldout_file(name: str) -> str:
 def _heldout_rows(work: StudyRun) -> int:
     """Write every tuned arm's rows of validation problems, the same problems in each; returns how many problems."""
     tuned, validation = work.study.tuned_arms(), work.problems("validation")
-    found = shared_traces(work, validation, context=False)
-    kept = found.kept[: work.study.training.eval_rows]
+    shared = shared_traces(work, validation, context=False)
+    kept = shared.kept[: work.study.training.eval_rows]
     for name in tuned:
-        write_jsonl(work.run.path(heldout_file(name)), rows_of(work, name, kept, found.traces))
+        write_jsonl(work.run.path(heldout_file(name)), rows_of(work, name, kept, shared.traces))
     if tuned and not kept:
         work.screen.say(
             f"  training.eval_steps: nothing to evaluate on: none of the {len(validation)} validation problems has "
@@ -240,14 +241,14 @@ def shared_traces(work: StudyRun, problems: Sequence[Problem], *, context: bool 
             if arm.tune != NO_TRACE:
                 own = {p.problem_id: before[name][p.problem_id] for p in kept if p.problem_id in before[name]}
                 traces[name] = _changed(work, arm.tune or "correct", own, kept)
-        tracing = [found for name, found in traces.items() if arms[name].tune != NO_TRACE]
+        tracing = [of_arm for name, of_arm in traces.items() if arms[name].tune != NO_TRACE]
         if context:  # whoever is learnt from needs its plan
             tracing += [
                 _context_plans(work, name, kept)
                 for name, arm in arms.items()
                 if arm.context is not None and work.shows_plan(study.arms[arm.context])
             ]
-        left = [problem for problem in kept if all(problem.problem_id in found for found in tracing)]
+        left = [problem for problem in kept if all(problem.problem_id in of_arm for of_arm in tracing)]
         if len(left) == len(kept) or not left:
             return Shared(left, before, traces)
         kept = left
@@ -339,19 +340,19 @@ def samples_of(
 
     `accepted`: what validation lets pass, or a person approved. `reviewed`: as a person left them.
     """
-    found: dict[str, list[Trace]] = {problem.problem_id: [] for problem in problems}
+    samples: dict[str, list[Trace]] = {problem.problem_id: [] for problem in problems}
     person = reviewed_traces(work, teacher) if reviewed else {}
     verdicts = read_jsonl(work.run.path(f"validation/{teacher}.jsonl"), Validation)
     for trace, verdict in zip(read_jsonl(work.run.path(f"traces/{teacher}.jsonl"), Trace), verdicts, strict=True):
         assert trace.trace_id == verdict.trace_id, "verdicts are in the order of the traces"
         said = person.get(trace.trace_id)
-        if trace.problem_id not in found or (said is not None and said.status == "rejected"):
+        if trace.problem_id not in samples or (said is not None and said.status == "rejected"):
             continue
         if said is not None and said.status in ("approved", "edited"):
-            found[trace.problem_id].append(said.trace or trace)
+            samples[trace.problem_id].append(said.trace or trace)
         elif verdict.accepted or not accepted:
-            found[trace.problem_id].append(trace)
-    return {problem_id: traces for problem_id, traces in found.items() if traces}
+            samples[trace.problem_id].append(trace)
+    return {problem_id: traces for problem_id, traces in samples.items() if traces}
 
 
 def one_trace(

@@ -54,8 +54,8 @@ def make_attribution(work: StudyRun, entry: AttributionConfig) -> None:
             _count(attempts[entry.again].get(problem_id, [])) if entry.again is not None else None,
             verdict,
         )
-        found = attribute(trial)
-        attributed.append(found)
+        attributions = attribute(trial)
+        attributed.append(attributions)
         # one output stands for the item: one that failed, where there is one
         row = next((row for row in rows if row["answer"]["outcome"] != "correct"), rows[0] if rows else None)
         if row is None:
@@ -66,7 +66,7 @@ def make_attribution(work: StudyRun, entry: AttributionConfig) -> None:
         propagations[problem_id] = propagated(plan.steps, problem, row["text"], said)
         cases.append(
             Case(
-                found, problem, plan.steps, verdict, row["text"], said, teacher, student,
+                attributions, problem, plan.steps, verdict, row["text"], said, teacher, student,
                 adherences[problem_id], propagations[problem_id],
             )
         )  # fmt: skip
@@ -92,11 +92,11 @@ def make_attribution(work: StudyRun, entry: AttributionConfig) -> None:
 
 def _by_problem(work: StudyRun, arm: str) -> dict[str, list[Mapping[str, Any]]]:
     """Return an arm's attempts that were asked, by problem."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    rows: dict[str, list[Mapping[str, Any]]] = {}
     for _, row in read_lines(work.run.path(f"attempts/{arm}.jsonl")):
         if row["finish"] != "no-plan":
-            found.setdefault(row["problem_id"], []).append(row)
-    return found
+            rows.setdefault(row["problem_id"], []).append(row)
+    return rows
 
 
 def _count(rows: list[Mapping[str, Any]]) -> tuple[int, int]:
@@ -107,8 +107,8 @@ def _verdicts(
     work: StudyRun, teacher: str, plans: Mapping[str, Trace], problems: Mapping[str, Problem]
 ) -> dict[str, Verdict]:
     """Trace id -> what rules say of the plan that was shown and, where they leave it open, a model judge."""
-    found = {one.trace_id: one.trace for one in validate(work.task, problems, plans.values(), "all")}
+    verdicts = {one.trace_id: one.trace for one in validate(work.task, problems, plans.values(), "all")}
     for one in read_jsonl(work.run.path(f"validation/{teacher}.jsonl"), Validation):
-        if one.trace_id in found and one.judged is not None and found[one.trace_id].outcome == "undecided":
-            found[one.trace_id] = replace(found[one.trace_id], outcome=one.judged.outcome)
-    return found
+        if one.trace_id in verdicts and one.judged is not None and verdicts[one.trace_id].outcome == "undecided":
+            verdicts[one.trace_id] = replace(verdicts[one.trace_id], outcome=one.judged.outcome)
+    return verdicts

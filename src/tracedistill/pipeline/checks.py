@@ -30,7 +30,9 @@ def warn_if_absent(work: StudyRun, wanted: Sequence[Node]) -> None:
     from tracedistill.engines.vllm import find
 
     study = work.study
-    models: dict[str, TeacherConfig | StudentConfig] = {f"teach:{name}": each for name, each in study.teachers.items()}
+    models: dict[str, TeacherConfig | StudentConfig] = {
+        f"teach:{name}": teacher for name, teacher in study.teachers.items()
+    }
     for name, arm in study.arms.items():
         models |= {f"generate:{run}": study.student_config(arm) for run in study.runs_of(name)}
     asked = [models[node.name] for node in wanted if node.name in models and work.run.state(node).kind != "complete"]

@@ -37,8 +37,8 @@ def kept(run: RunFolder) -> dict[str, Dtype]:
     """Return student -> dtype of a run folder, and `teacher:<name>` likewise. Empty for a new folder."""
     identity = run.path(IDENTITY)
     known = read_json(identity).get(DTYPES_KEY) if identity.exists() else None
-    found = known if isinstance(known, dict) else {}
-    return {name: dtype for name, given in found.items() for dtype in DTYPES if dtype == given}
+    dtypes = known if isinstance(known, dict) else {}
+    return {name: dtype for name, given in dtypes.items() for dtype in DTYPES if dtype == given}
 
 
 def students_here(study: Study) -> dict[str, Wanted]:
@@ -49,18 +49,18 @@ def students_here(study: Study) -> dict[str, Wanted]:
 def settle(wanted: Mapping[str, Wanted], run: RunFolder, screen: Screen) -> dict[str, Dtype]:
     """Choose the dtypes that are still auto, say so, and note all of them in the run folder; name -> dtype."""
     choice: DtypeChoice | None = None
-    found = kept(run)
+    settled_before = kept(run)
     for name, dtype in wanted.items():
         if dtype != "auto":
-            found[name] = dtype
-        elif name not in found:
+            settled_before[name] = dtype
+        elif name not in settled_before:
             choice = choice or choose()
-            found[name] = choice.dtype
+            settled_before[name] = choice.dtype
             screen.say(f"{name}: dtype auto is {choice.why}")
     identity = read_json(run.path(IDENTITY))
-    if identity.get(DTYPES_KEY) != found and found:
-        write_json(run.path(IDENTITY), {**identity, DTYPES_KEY: found})
-    return found
+    if identity.get(DTYPES_KEY) != settled_before and settled_before:
+        write_json(run.path(IDENTITY), {**identity, DTYPES_KEY: settled_before})
+    return settled_before
 
 
 def warn_of_slow(asked: Study, settled: Study, nodes: Sequence[Node], screen: Screen) -> None:

@@ -213,7 +213,7 @@ class Taker:
 
         rows = looked_up(requests, server, self._cache, self._seen, _bought_again(config), self._began)
         while some := list(itertools.islice(rows, _AT_ONCE)):
-            found = self._answers.find([key.hex() for key, _, _, _ in some])
+            answers = self._answers.find([key.hex() for key, _, _, _ in some])
             for key, request, lacks, first in some:
                 tally.requests += first
                 if not first:
@@ -222,7 +222,7 @@ class Taker:
                     tally.cached += 1
                     tally.answered[part_of(key, self._parts)] += 1
                 else:
-                    lines = [result_of(row, request) for row in found.get(key.hex(), ())]
+                    lines = [result_of(row, request) for row in answers.get(key.hex(), ())]
                     outcome = _best([outcome_of_line(server, line, request) for line in lines])
                     generation = None if outcome is None else outcome.generation
                     if outcome is None or generation is None:
@@ -247,8 +247,8 @@ class Taker:
 
 def _best(outcomes: Sequence[Outcome]) -> Outcome | None:
     """Return the first good answer, else the last one that counts, else the last line; None without any."""
-    usable = [each for each in outcomes if each.generation is not None]
-    good = [each for each in usable if each.generation is not None and each.generation.finish == "stop"]
+    usable = [outcome for outcome in outcomes if outcome.generation is not None]
+    good = [outcome for outcome in usable if outcome.generation is not None and outcome.generation.finish == "stop"]
     return next(iter([*good[:1], *usable[-1:], *outcomes[-1:]]), None)
 
 

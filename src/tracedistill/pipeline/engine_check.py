@@ -54,7 +54,7 @@ def check_engines(work: StudyRun, attempting: Evaluation, n: int) -> dict[str, E
     size = study.evaluation.batch_size
     served = {name: _texts(arm_engine(work, name), asked[name], len(asked[name]) or 1) for name in names}
     work.serving.stop()
-    found = {}
+    checked = {}
     for name in names:
         student, adapter = study.student_of(name), study.adapter_of(name)
         folder = None if adapter is None else work.run.path(f"adapters/{run_name(adapter, 0)}")
@@ -64,16 +64,16 @@ def check_engines(work: StudyRun, attempting: Evaluation, n: int) -> dict[str, E
         changed = [key for key, text in here.items() if text != served[name][key]]
         flips = sum(judge(key, here[key]) != judge(key, served[name][key]) for key in changed)
         example = (changed[0], served[name][changed[0]], here[changed[0]]) if changed else None
-        found[name] = EngineCheck(len(here), len(changed), flips, example)
-    write_json(work.run.path(ENGINE_CHECK), {"arms": to_json(found, defaults=True)})
-    return found
+        checked[name] = EngineCheck(len(here), len(changed), flips, example)
+    write_json(work.run.path(ENGINE_CHECK), {"arms": to_json(checked, defaults=True)})
+    return checked
 
 
 def _texts(engine: Engine, requests: Sequence[Request], size: int) -> dict[str, str]:
     """Request id -> what is written, with what was begun."""
-    begin = getattr(engine, "begin", None)
-    if begin is not None:
-        begin(requests)
+    prepare = getattr(engine, "prepare", None)
+    if prepare is not None:
+        prepare(requests)
     begun = {request.request_id: request.prefill for request in requests}
     batches = batches_of(requests, size)
     return {made.request_id: begun[made.request_id] + made.text for batch in batches for made in engine.generate(batch)}

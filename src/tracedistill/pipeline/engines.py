@@ -160,7 +160,7 @@ class Endpoint:
 
     def facts(self) -> dict[str, Any]:
         """Return a manifest's facts of the answers: whose they are, and which server gave the uncached ones."""
-        found: dict[str, Any] = {"answered_by": self.usage.models}
+        described: dict[str, Any] = {"answered_by": self.usage.models}
         if isinstance(self.server, ServedEngine):
-            found["server"] = dict(self.server.host.facts) or "not started: all answers were in the cache"
-        return found
+            described["server"] = dict(self.server.host.facts) or "not started: all answers were in the cache"
+        return described

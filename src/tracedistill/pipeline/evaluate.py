@@ -86,17 +86,17 @@ class Evaluation:
             return {trace.problem_id: trace for trace in traces}
         twin = self.study.twin_of(name)
         assert twin is not None, "checked by the recipe reader"
-        by_id, found = {problem.problem_id: problem for problem in problems}, dict[str, Trace]()
+        by_id, forced = {problem.problem_id: problem for problem in problems}, dict[str, Trace]()
         for attempt in read_jsonl(self.work.run.path(f"generations/{run_name(twin, seed)}.jsonl"), Attempt):
             problem, body = by_id.get(attempt.problem_id), parse_completion(attempt.text).trace
-            if problem is not None and body and not attempt.cut_off and attempt.problem_id not in found:
+            if problem is not None and body and not attempt.cut_off and attempt.problem_id not in forced:
                 said = self.work.task.judge_answer(problem, attempt.text).answer.extracted
                 steps = self.work.task.read_trace(body)
                 trace_id = content_id(OWN, attempt.attempt_id, body)
-                found[attempt.problem_id] = Trace(
+                forced[attempt.problem_id] = Trace(
                     trace_id, attempt.problem_id, attempt.student, steps, body, said, intervention=OWN
                 )
-        return found
+        return forced
 
     # ---- the pieces of the graph
 
@@ -118,11 +118,11 @@ class Evaluation:
         requests = requests_for(replace(self.asking(name), samples=1, temperature=0.0), problems, {}, {}).requests
         engine = local_engine(work, student)
         assert isinstance(engine, LocalEngine), "a scripted student cannot be tuned"
-        found = parity(engine, folder, requests, self.judge(problems), study.evaluation.batch_size)
-        merged = allowed(found, limit)
-        write_json(output, {"merged": merged, **to_json(found, defaults=True), "limit": limit})
+        measured = parity(engine, folder, requests, self.judge(problems), study.evaluation.batch_size)
+        merged = allowed(measured, limit)
+        write_json(output, {"merged": merged, **to_json(measured, defaults=True), "limit": limit})
         work.screen.say(
-            f"  {run}: merged weights change {found.verdicts_changed} of {found.n} verdicts, "
+            f"  {run}: merged weights change {measured.verdicts_changed} of {measured.n} verdicts, "
             f"so the adapter is {'merged' if merged else 'kept apart'}"
         )
 

@@ -27,7 +27,7 @@ def foreseen_rows(
         return made[name]
     for lender, (examples, _) in made.items():
         rows[lender] = {row.problem_id: row for row in examples}
-    common = [key for key in rows[name] if all(key in found for found in rows.values())]
+    common = [key for key in rows[name] if all(key in lengths for lengths in rows.values())]
     whose = assign_mix(common, name, mix, work.study.seed)
     return [rows[whose[key]][key] for key in common], max(extra for _, extra in made.values())
 
@@ -58,7 +58,7 @@ def _own_rows(
 
 def by_problem(examples: Iterable[Example], lengths: Iterable[tuple[int, int]]) -> Lengths:
     """Return the lengths of these rows, problem by problem."""
-    found: Lengths = {}
-    for row, each in zip(examples, lengths, strict=True):
-        found.setdefault(row.problem_id, []).append(each)
-    return found
+    lengths_of: Lengths = {}
+    for row, length in zip(examples, lengths, strict=True):
+        lengths_of.setdefault(row.problem_id, []).append(length)
+    return lengths_of

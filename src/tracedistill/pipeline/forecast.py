@@ -117,7 +117,9 @@ class Forecaster:
             tuple(self.used.values()),
             tuple(self._assumptions()),
             tuple(dict.fromkeys([*self.crowded, *self.unknown])),
-            tuple(dict.fromkeys([*self.refused, *(line for each in self.meters.values() for line in each.refused)])),
+            tuple(
+                dict.fromkeys([*self.refused, *(line for counter in self.meters.values() for line in counter.refused)])
+            ),
         )
 
     # ---- tuning
@@ -145,19 +147,19 @@ class Forecaster:
                 self.refused.append(f"{what}, and too_long is error")
             else:
                 self.unknown.append(f"{what} and are left out of every arm")
-        found = {}
+        tunings = {}
         for name, (rows, at_most) in counted.items():
             self._check_limits(name, rows or {}, long, at_most)
             lengths = self._assumed() if rows is None else _summed(rows, long)
             if lengths is not None and not lengths.rows:
                 self.refused.append(f"arm {name}: no training rows are left")
             if lengths is None:
-                found[name] = TuningEstimate(name, student, None, 0, training.seeds, None, at_most)
+                tunings[name] = TuningEstimate(name, student, None, 0, training.seeds, None, at_most)
                 continue
             mine = heldout[name]
             held = like(lengths, self._heldout_count()) if mine is None else _summed(mine, long)
-            found[name] = self._tuning(name, student, lengths, held, at_most=at_most)
-        return found
+            tunings[name] = self._tuning(name, student, lengths, held, at_most=at_most)
+        return tunings
 
     def _tuning(
         self, name: str, student: str, lengths: RowLengths, held: RowLengths, *, at_most: bool
@@ -355,7 +357,7 @@ class Forecaster:
         self, tunings: Mapping[str, TuningEstimate], askings: Sequence[EvaluationEstimate]
     ) -> list[EvaluationEstimate]:
         """Forecast the greedy answers, merged and separate, that decide about merging."""
-        found = []
+        estimates = []
         asked = {asking.arm: asking for asking in askings}
         for name, tuning in tunings.items():
             lengths, need = asked[name].lengths, asked[name].need
@@ -366,8 +368,8 @@ class Forecaster:
             both = replace(lengths, requests=wanted, tokens=round(share * lengths.tokens))
             check = Need(share * need.seconds, need.memory)
             label = f"{name} (merging check)"
-            found.append(EvaluationEstimate(label, tuning.student, both, check, 0.0, asked[name].at_most))
-        return found
+            estimates.append(EvaluationEstimate(label, tuning.student, both, check, 0.0, asked[name].at_most))
+        return estimates
 
     def _spare(self) -> int:
         """Return the problems on which adapters are checked before they are merged."""
@@ -421,6 +423,6 @@ class Forecaster:
 
 def _summed(rows: Lengths, without: Set[str]) -> RowLengths:
     """Sum the lengths of the rows that are kept."""
-    kept = [each for problem_id, lengths in rows.items() if problem_id not in without for each in lengths]
+    kept = [length for problem_id, lengths in rows.items() if problem_id not in without for length in lengths]
     whole = [length for length, _ in kept]
     return RowLengths(len(kept), sum(whole), sum(learnt for _, learnt in kept), max(whole, default=0))

@@ -233,12 +233,12 @@ class RunFolder:
 
 def stamped(files: Iterable[Path], below: Path | None) -> dict[str, dict[str, Any]]:
     """Return the content of data files for a manifest, by their names relative to a folder (elsewhere: whole)."""
-    found = {}
+    hashes = {}
     for path in files:
         inside = below is not None and path.resolve().is_relative_to(below.resolve())
         name = path.resolve().relative_to(below.resolve()) if inside and below is not None else path.resolve()
-        found[name.as_posix()] = _content(path)
-    return found
+        hashes[name.as_posix()] = _content(path)
+    return hashes
 
 
 def peak_memory() -> int:

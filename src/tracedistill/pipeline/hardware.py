@@ -56,12 +56,12 @@ def launcher_flags(study: Study, hardware: Hardware, *, alone: bool) -> list[str
         return []
     if alone:
         return ["--num_machines", "1", "--machine_rank", "0", "--num_processes", str(hardware.processes)]
-    found = ["--num_machines", str(hardware.machines), "--machine_rank", str(launcher.machine_rank)]
-    found += ["--num_processes", str(hardware.processes * hardware.machines)]
+    flags = ["--num_machines", str(hardware.machines), "--machine_rank", str(launcher.machine_rank)]
+    flags += ["--num_processes", str(hardware.processes * hardware.machines)]
     for name in ("main_process_ip", "main_process_port"):
         value = getattr(launcher, name)
-        found += [] if value is None else [f"--{name}", str(value)]
-    return found
+        flags += [] if value is None else [f"--{name}", str(value)]
+    return flags
 
 
 def evaluation_hardware(study: Study, recipe: Path) -> Hardware:
@@ -154,5 +154,5 @@ def shipped(path: Path) -> Path | None:
     package = Path(__file__).parents[1]
     if path.is_absolute() or ".." in path.parts or path.parts[:1] not in (("recipes",), ("accelerate_configs",)):
         return None
-    found = [folder / path for folder in (package / "shipped", package.parents[1])]
-    return next((file for file in found if file.is_file()), None)
+    folders = [folder / path for folder in (package / "shipped", package.parents[1])]
+    return next((file for file in folders if file.is_file()), None)

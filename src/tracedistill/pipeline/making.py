@@ -82,18 +82,18 @@ def _runs_here(work: StudyRun, node: Node) -> bool:
 
 def _expected(forecast: StudyForecast) -> dict[str, float]:
     """Return the seconds of each training and each run of an arm, as far as they are forecast."""
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     for tuning in forecast.tunings:
         if tuning.need is not None:
-            found |= {node_name("train", run_name(tuning.arm, seed)): tuning.need.seconds
+            seconds |= {node_name("train", run_name(tuning.arm, seed)): tuning.need.seconds
                       for seed in range(tuning.seeds)}  # fmt: skip
     seeds = {tuning.arm: tuning.seeds for tuning in forecast.tunings}
     for asking in forecast.askings:
         if asking.need is not None:
             runs = seeds.get(asking.arm, 1)
-            found |= {node_name("generate", run_name(asking.arm, seed)): asking.need.seconds / runs
+            seconds |= {node_name("generate", run_name(asking.arm, seed)): asking.need.seconds / runs
                       for seed in range(runs)}  # fmt: skip
-    return found
+    return seconds
 
 
 def _announce(work: StudyRun, node: Node, state: NodeState) -> None:

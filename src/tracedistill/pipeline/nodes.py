@@ -80,8 +80,8 @@ class Graph:
 
     def _student(self, student: str) -> dict[str, Any]:
         """Return the student settings that results depend on; cost settings are left out."""
-        found = self._evaluated(student)
-        return {key: value for key, value in found.items() if key not in ("engine", "vllm_args")}
+        identity = self._evaluated(student)
+        return {key: value for key, value in identity.items() if key not in ("engine", "vllm_args")}
 
     def _evaluated(self, student: str) -> dict[str, Any]:
         """Return what a student's answers depend on."""

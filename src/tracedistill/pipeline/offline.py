@@ -143,20 +143,20 @@ def take_answers(loaded: LoadedStudy, files: Sequence[Path], *, quiet: bool = Fa
 
 def answer_files(given: Sequence[Path]) -> list[Path]:
     """Return files as given, and of folders the files of JSON Lines in them. Raises InputError if one is missing."""
-    found: list[Path] = []
+    files: list[Path] = []
     for path in given:
         inside = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
         if not inside or not inside[0].is_file():
             raise InputError(f"{path}: {'holds no .jsonl file' if path.is_dir() else 'no such file'}")
-        found += inside
-    return found
+        files += inside
+    return files
 
 
 @contextmanager
 def _opened(loaded: LoadedStudy, quiet: bool) -> Iterator[StudyRun]:
     """Lock and yield the study's run folder. Raises InputError if none of its models is called elsewhere."""
     work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
-    models = [found for node in Graph(work).nodes() if (found := _model_of(work.study, node)) is not None]
+    models = [model for node in Graph(work).nodes() if (model := _model_of(work.study, node)) is not None]
     if not any(runs_elsewhere(config) for _, config in models):
         raise InputError(
             f"{loaded.recipe}: no model of this study is asked elsewhere; give a model teacher or a student a base_url "
@@ -200,8 +200,8 @@ def _asking(work: StudyRun, walk: Walk) -> Iterator[Node]:
         if not runs_elsewhere(config):
             walk.here += [place] if place not in walk.here else []
             continue
-        before = [each for each in upstream(nodes, [node]) if each.name != node.name]
-        missing = next((each for each in before if work.run.state(each).kind != "complete"), None)
+        before = [earlier for earlier in upstream(nodes, [node]) if earlier.name != node.name]
+        missing = next((earlier for earlier in before if work.run.state(earlier).kind != "complete"), None)
         if missing is not None:
             walk.waits[node.name] = missing.name
             continue
@@ -249,8 +249,8 @@ def _make_free(work: StudyRun) -> list[str]:
 
 def _ready(work: StudyRun, nodes: Sequence[Node], node: Node) -> bool:
     """Return whether all that a piece needs is complete."""
-    before = [each for each in upstream(nodes, [node]) if each.name != node.name]
-    return all(work.run.state(each).kind == "complete" for each in before)
+    before = [earlier for earlier in upstream(nodes, [node]) if earlier.name != node.name]
+    return all(work.run.state(earlier).kind == "complete" for earlier in before)
 
 
 def _score(work: StudyRun) -> list[str]:

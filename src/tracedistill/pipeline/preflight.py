@@ -80,18 +80,18 @@ def make_preflight(work: StudyRun, student: str) -> None:
     notes = notes_on(tokenizer, study.format)
     size = size_of(config.model)
     window = size.context if size is not None else None
-    found = {}
+    checked = {}
     for name in work.arms_of(student):
         limits = Limits(training.max_length, training.too_long, name, study.format, window, limits_of(work, name))
         tally = PreflightTally(limits)
         job = PreflightJob(config, limits, study.task.name, work.run.path("problems.jsonl"))
         with work.screen.bar(f"preflight of {name}") as update:
             work.sum_parts(job, [work.run.path(f"sft/{name}.jsonl")], name, take=tally.add_counts, progress=update)
-        found[name] = tally.report(notes)
+        checked[name] = tally.report(notes)
     # a row that one arm cannot have is in none: arms share their rows
-    long = sorted({problem_id for result in found.values() for problem_id, _ in result.dropped})
-    refused = {problem_id: why for result in found.values() for problem_id, why in result.refused}
-    for name, result in found.items():
+    long = sorted({problem_id for result in checked.values() for problem_id, _ in result.dropped})
+    refused = {problem_id: why for result in checked.values() for problem_id, why in result.refused}
+    for name, result in checked.items():
         work.screen.say(
             f"  preflight {name}: {result.rows} rows, {result.tokens} tokens, {result.supervised} supervised"
         )
@@ -105,8 +105,8 @@ def make_preflight(work: StudyRun, student: str) -> None:
         work.screen.say(f"  {problem_id} is left out of every arm: {why}")
     if len(refused) > 5:
         work.screen.say(f"  and {len(refused) - 5} more rows that cannot be learnt (see {student}.preflight.json)")
-    _check_limits(work, found)
-    facts: dict[str, Any] = {"dropped": sorted({*long, *refused}), "arms": to_json(found)}
+    _check_limits(work, checked)
+    facts: dict[str, Any] = {"dropped": sorted({*long, *refused}), "arms": to_json(checked)}
     if training.eval_steps:
         facts["dropped_validation"] = _too_long(work, tokenizer, student)
     write_json(work.run.path(f"sft/{student}.preflight.json"), facts)
@@ -122,11 +122,11 @@ def limits_of(work: StudyRun, name: str) -> dict[str, int]:
     }
 
 
-def _check_limits(work: StudyRun, found: Mapping[str, Preflight]) -> None:
+def _check_limits(work: StudyRun, checked: Mapping[str, Preflight]) -> None:
     """Report rows that are longer than what an arm may write. Raises InputError if they are many."""
     from tracedistill.sft.preflight import SHORT_ROWS
 
-    for result in found.values():
+    for result in checked.values():
         for name, limit, count in result.short:
             said = (
                 f"{count} of {result.rows} rows have more supervised tokens than the arm may generate (max_tokens: "

@@ -95,7 +95,7 @@ def _draw(work: StudyRun) -> None:
             "duplicates": repeated,
             "golds": to_json(golds, defaults=True),
             "blank_left_out": sorted(blank),
-            "audit": {key: found for some in audited for key, found in some},
+            "audit": {key: fault for some in audited for key, fault in some},
         },
     )
     write_jsonl(work.run.path("problems.jsonl"), problems)
@@ -111,7 +111,7 @@ class AuditJob:
     def open(self) -> Callable[[Sequence[Problem]], list[tuple[str, list[str]]]]:
         """Load the task."""
         task = get_task(self.task)
-        return lambda problems: [(one.problem_id, found) for one in problems if (found := task.audit(one))]
+        return lambda problems: [(one.problem_id, fault) for one in problems if (fault := task.audit(one))]
 
 
 def _near(
@@ -120,17 +120,17 @@ def _near(
     """Return training problems that nearly equal evaluation problems; they are listed, never dropped automatically."""
     job = ContaminationJob((*validation, *test))
     compared = work.compute.map(job, chunks(train))
-    found = find_contamination(train, job.evaluation, compare=lambda _: itertools.chain.from_iterable(compared))
-    pairs = [pair for pair in found.pairs if pair.tier in ("overlap", "similar")]
+    contamination = find_contamination(train, job.evaluation, compare=lambda _: itertools.chain.from_iterable(compared))
+    pairs = [pair for pair in contamination.pairs if pair.tier in ("overlap", "similar")]
     return {
-        "by_tier": found.by_tier,
+        "by_tier": contamination.by_tier,
         "train_problems": len({pair.train_id for pair in pairs}),
         "evaluation_problems": len({pair.eval_id for pair in pairs}),
         "same_numbers": sum(pair.same_numbers for pair in pairs),
-        "templates": found.templates,
+        "templates": contamination.templates,
         # those with the same numbers first: the others may be other problems on one template
         "pairs": sorted(pairs, key=lambda pair: not pair.same_numbers)[:NEAR_LISTED],
-        "left_off": max(0, len(pairs) - NEAR_LISTED) + found.left_off,
+        "left_off": max(0, len(pairs) - NEAR_LISTED) + contamination.left_off,
     }
 
 

@@ -102,14 +102,14 @@ def check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> di
         asked = [node for node in nodes if node.kind == "generate"]
         names = {node.name for node in asked}
         make_nodes(work, [node for node in upstream(nodes, asked) if node.name not in names])
-        found = {}
+        measured = {}
         for name, arm in loaded.study.arms.items():
             student = loaded.study.student_config(arm)
             if student.base_url is None and student.engine == "transformers" and arm.forced != OWN:
                 work.screen.say(f"{name}: {n} prompts at other batch sizes")
-                found[name] = [to_json(line, defaults=True) for line in graph.attempting.determinism(name, n)]
-        write_json(work.run.path("determinism.json"), {"batch_size": loaded.study.evaluation.batch_size, **found})
-        return found
+                measured[name] = [to_json(line, defaults=True) for line in graph.attempting.determinism(name, n)]
+        write_json(work.run.path("determinism.json"), {"batch_size": loaded.study.evaluation.batch_size, **measured})
+        return measured
 
 
 def check_engine(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> dict[str, EngineCheck]:

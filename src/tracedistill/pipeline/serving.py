@@ -89,14 +89,14 @@ def teacher_engine(work: StudyRun, teacher: str, config: TeacherConfig) -> Serve
 
 def _adapters(work: StudyRun, student: str) -> dict[str, Path]:
     """Return the LoRA adapters of a student that are there and that vLLM serves, by run."""
-    found = {}
+    adapters = {}
     for name in work.arms_of(student) if work.study.training.method == "lora" else ():
         for seed in range(work.study.training.seeds):
             run = run_name(name, seed)
             adapter = work.run.path(f"adapters/{run}").resolve()
             if work.run.path(f"adapters/{run}.manifest.json").exists() and not lora_obstacle(adapter):
-                found[run] = adapter
-    return found
+                adapters[run] = adapter
+    return adapters
 
 
 def _merge(work: StudyRun, student: StudentConfig, run: str, place: Path) -> Path:
@@ -122,5 +122,5 @@ def _content(work: StudyRun, student: str) -> str | None:
     """Return the hash of a student's local folder, since its name says nothing of its content."""
     if not Path(work.study.students[student].model).expanduser().is_dir():
         return None
-    (found,) = work.content_of(student).values() or ({},)
-    return str(found.get("sha256")) if found else None
+    (content,) = work.content_of(student).values() or ({},)
+    return str(content.get("sha256")) if content else None

@@ -89,8 +89,8 @@ class StudyRun:
         config = self.study.students[student]
         if config.base_url is not None or config.model.startswith(SCRIPTED):
             return {}
-        found = identity_of(config.model, config.revision)
-        return {} if found is None else {f"student {student}": to_json(found, defaults=True)}
+        identity = identity_of(config.model, config.revision)
+        return {} if identity is None else {f"student {student}": to_json(identity, defaults=True)}
 
     def prompt(self, arm: Arm) -> str:
         """Return the text of an arm's prompt."""

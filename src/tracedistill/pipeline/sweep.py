@@ -121,9 +121,9 @@ def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet:
             pipeline.run(variant, "evaluate", quiet=quiet)
             for name, tried in arms.items():
                 tried.append(_tried(variant.study.folder / "attempts" / f"{name}.jsonl"))
-        found = _found(study, loaded.recipe, problems, settings, variants, arms)
-        write_json(work.run.path(RESULT), to_json(found, defaults=True))
-    return found
+        swept = _found(study, loaded.recipe, problems, settings, variants, arms)
+        write_json(work.run.path(RESULT), to_json(swept, defaults=True))
+    return swept
 
 
 def _value(item: str, text: str) -> Any:
@@ -317,39 +317,39 @@ def _most(arms: Iterable[Sequence[SweptSetting]]) -> int:
     return totals.index(max(totals))
 
 
-def print_sweep(found: Sweep) -> None:
+def print_sweep(swept: Sweep) -> None:
     """Print the table, the best settings and how to use them."""
     console = wide_console()
-    heads = ["arm", *(_said(setting) for setting in found.settings), "best"]
+    heads = ["arm", *(_said(setting) for setting in swept.settings), "best"]
     rows = []
-    for name, tried in found.arms.items():
+    for name, tried in swept.arms.items():
         cells = [f"{one.right} ({100 * one.low:.0f}-{100 * one.high:.0f}%)" for one in tried]
-        rows.append([name, *cells, _said(found.settings[found.best[name]])])
-    totals = [sum(tried[place].right for tried in found.arms.values()) for place in range(len(found.settings))]
-    rows.append(["all arms", *map(str, totals), _said(found.settings[found.best_common])])
-    n = next(iter(found.arms.values()))[0].n
+        rows.append([name, *cells, _said(swept.settings[swept.best[name]])])
+    totals = [sum(tried[place].right for tried in swept.arms.values()) for place in range(len(swept.settings))]
+    rows.append(["all arms", *map(str, totals), _said(swept.settings[swept.best_common])])
+    n = next(iter(swept.arms.values()))[0].n
     console.print(narrow_table(f"right answers of {n} on the validation split (95% interval)", heads, rows))
-    for line in advice(found):
+    for line in advice(swept):
         console.print(line, markup=False, soft_wrap=True)
 
 
-def advice(found: Sweep) -> list[str]:
+def advice(swept: Sweep) -> list[str]:
     """Return the conclusions of a sweep, and what to type next."""
     lines = []
-    unsure = [name for name, tried in found.arms.items() if _overlap(tried, found.best[name])]
+    unsure = [name for name, tried in swept.arms.items() if _overlap(tried, swept.best[name])]
     if unsure:
         lines.append(
-            f"the two best settings have overlapping intervals in {len(unsure)} of {len(found.arms)} arms "
-            f"({', '.join(unsure)}): {found.problems} problems are too few to tell them apart"
+            f"the two best settings have overlapping intervals in {len(unsure)} of {len(swept.arms)} arms "
+            f"({', '.join(unsure)}): {swept.problems} problems are too few to tell them apart"
         )
-    for student, place in found.best_of_student.items():
-        lines.append(f"best for the arms of {student}: {_said(found.settings[place])}")
-    chosen = " ".join(f"{key}={value}" for key, value in found.settings[found.best_common].items())
+    for student, place in swept.best_of_student.items():
+        lines.append(f"best for the arms of {student}: {_said(swept.settings[place])}")
+    chosen = " ".join(f"{key}={value}" for key, value in swept.settings[swept.best_common].items())
     lines.append(
         f"best common setting: {chosen}; put it into the recipe, or add it to every command: "
-        f"tracedistill run {found.recipe} {chosen}"
+        f"tracedistill run {swept.recipe} {chosen}"
     )
-    if len(set(found.best.values())) > 1:
+    if len(set(swept.best.values())) > 1:
         lines.append(
             "the arms have different best settings; with one common setting they differ by their traces only, and the "
             "table shows which arm it suits"

@@ -48,7 +48,7 @@ class Teachers:
 
     def needed(self) -> list[str]:
         """Return the teachers that some arm uses and those whose traces they work on, sources first."""
-        found: list[str] = []
+        names: list[str] = []
 
         def add(teacher: str, below: tuple[str, ...] = ()) -> None:
             if teacher in below:
@@ -56,12 +56,12 @@ class Teachers:
             source = self.source_of(teacher)
             if source is not None:
                 add(source, (*below, teacher))
-            if teacher not in found:
-                found.append(teacher)
+            if teacher not in names:
+                names.append(teacher)
 
         for teacher in sorted(self._used()):
             add(teacher)
-        return found
+        return names
 
     def _used(self) -> dict[str, set[str]]:
         """Return teacher -> roles of the problems whose traces the arms need."""

@@ -56,7 +56,7 @@ def quotes(work: StudyRun, complete: Collection[str]) -> Iterator[TeacherQuote]:
 
 def why_not_shown(work: StudyRun) -> list[str]:
     """Return why first prompts and cached shares cannot be shown: weights to load, or keys that are not set."""
-    study, found = work.study, []
+    study, reasons = work.study, []
     for name in Teachers(work).needed():
         config = study.teachers[name]
         if config.kind not in ("model", "student"):
@@ -66,8 +66,8 @@ def why_not_shown(work: StudyRun) -> list[str]:
             student = study.students[config.student or next(iter(study.students))]
             model, far, key = student.model, student.base_url, student.key_env
         if far is None and not model.startswith(SCRIPTED):
-            found.append(f"{name} would have to be loaded on this machine first")
+            reasons.append(f"{name} would have to be loaded on this machine first")
         if far is not None and key and not os.environ.get(key, "").strip():
             # not named here: somebody may have put the key itself there
-            found.append(f"teachers.{name}.key_env names no environment variable that is set")
-    return [f"unknown: first prompts, and which answers are cached already: {why}" for why in found]
+            reasons.append(f"teachers.{name}.key_env names no environment variable that is set")
+    return [f"unknown: first prompts, and which answers are cached already: {why}" for why in reasons]

@@ -25,5 +25,5 @@ NOT_REPORTED = ("run_dir", "tracking", "cores", "compute")
 
 def answered_by(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a teacher or student that its answers depend on."""
-    found = {key: value for key, value in config.items() if key not in NOT_CONTENT}
-    return found | {"vllm_args": shaping(found.get("vllm_args", ()))}
+    content = {key: value for key, value in config.items() if key not in NOT_CONTENT}
+    return content | {"vllm_args": shaping(content.get("vllm_args", ()))}

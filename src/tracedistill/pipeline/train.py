@@ -25,11 +25,11 @@ def make_trial(work: StudyRun, student: str, learns: bool) -> None:
     study, output = work.study, work.run.path(f"trials/{student}.json")
     training = study.training if learns else None
     config, place = study.students[student], output.with_name(f"{student}.partial")
-    found = try_student(student, config, training, study.format, place)
-    if found:
-        write_json(output, found)
-        if found["note"]:
-            work.screen.say(f"  student {student}: batches of {found['layout']}: {found['note']}")
+    trial = try_student(student, config, training, study.format, place)
+    if trial:
+        write_json(output, trial)
+        if trial["note"]:
+            work.screen.say(f"  student {student}: batches of {trial['layout']}: {trial['note']}")
 
 
 def make_adapter(work: StudyRun, name: str, seed: int) -> dict[str, Any]:
@@ -99,14 +99,14 @@ def judge_of(work: StudyRun, name: str) -> TextJudge:
     wanted = work.trace_wanted(arm)
 
     def judge(problem_ids: Sequence[str], texts: Sequence[str], ended: Sequence[bool]) -> list[JudgedCompletion]:
-        found = []
+        verdicts = []
         for problem_id, text, whole in zip(problem_ids, texts, ended, strict=True):
             finish: Literal["stop", "length"] = "stop" if whole else "length"
             attempt = Attempt(problem_id, problem_id, name, "", text, finish, 0, 0, 0.0)
             result = score(work.task, problems[problem_id], attempt, trace_wanted=wanted)
             trace, answer = result.trace.outcome, result.answers.answer
             read = answer.outcome != "missing" and (not wanted or trace not in ("unparsed", "none"))
-            found.append(
+            verdicts.append(
                 JudgedCompletion(
                     float(answer.ok),
                     None if trace == "not judged" else float(trace == "correct"),
@@ -114,6 +114,6 @@ def judge_of(work: StudyRun, name: str) -> TextJudge:
                     bool(result.answer_in_trace),
                 )
             )
-        return found
+        return verdicts
 
     return judge

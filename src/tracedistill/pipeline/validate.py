@@ -149,14 +149,14 @@ def _special_tokens(work: StudyRun, teacher: str) -> frozenset[str]:
     from tracedistill.engines.sizes import local_folder
     from tracedistill.engines.tokenizers import special_tokens
 
-    found: set[str] = set()
+    tokens: set[str] = set()
     for model in learning(work, teacher):
         if not model.startswith(SCRIPTED):
             folder = local_folder(model)
-            found |= special_tokens(folder) if folder is not None else frozenset()
+            tokens |= special_tokens(folder) if folder is not None else frozenset()
             if folder is None:
                 work.screen.say(f"  {model} is not on this machine yet: only common control tokens are checked")
-    return frozenset(found)
+    return frozenset(tokens)
 
 
 def _ask(work: StudyRun, teacher: str, items: Sequence[JudgeItem]) -> Mapping[str, ModelVerdict]:

@@ -176,7 +176,7 @@ def _check_mix(study: Study, name: str, arm: Arm, fail: Fail) -> None:
         if other == name:
             fail(key, "an arm cannot mix in itself; it keeps the remaining share automatically")
         elif lender is None or lender.tune is None:
-            fail(key, f"is not a tuned arm{near(other, [each for each in study.tuned_arms() if each != name])}")
+            fail(key, f"is not a tuned arm{near(other, [tuned for tuned in study.tuned_arms() if tuned != name])}")
         elif study.student_of(lender) != study.student_of(arm):
             fail(key, "tunes another student")
         elif lender.mix or lender.rationale_weight is not None:

@@ -41,7 +41,7 @@ def spread_grid(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[Gri
         if isinstance(arm, dict)
         for cell in cells[name]
     }
-    grids = {name: found for name, found in cells.items() if any(cell.at for cell in found)}
+    grids = {name: spread for name, spread in cells.items() if any(cell.at for cell in spread)}
     if not grids:
         return raw, {}
     spread: dict[str, Any] = {}
@@ -76,8 +76,8 @@ def _cells(name: str, arm: Any, raw: Mapping[str, Any]) -> list[GridArm]:
 
 def _same_place(cells: list[GridArm], at: Mapping[str, str], name: str) -> str:
     """Return the cell that matches a place on all shared axes; the plain name if it is not a grid."""
-    found = [cell.name for cell in cells if all(at.get(axis, value) == value for axis, value in cell.at.items())]
-    return found[0] if len(found) == 1 else name
+    names = [cell.name for cell in cells if all(at.get(axis, value) == value for axis, value in cell.at.items())]
+    return names[0] if len(names) == 1 else name
 
 
 def _plain_base(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def check_method(study: Study, name: str, arm: Arm, fail: Fail) -> None:
     for field in TUNING:
         if field in ALL or field in method.fields or getattr(arm, field) == getattr(usual, field):
             continue
-        users = [each for each, other in METHODS.items() if field in other.fields]
+        users = [method for method, other in METHODS.items() if field in other.fields]
         fail(f"{key}.{key_of(field)}", f"is of method {' and '.join(users)}; this arm's is {arm.method}")
     if arm.tune is None:
         for field in ALL:
@@ -159,7 +159,7 @@ def _check_start(study: Study, name: str, arm: Arm, fail: Fail) -> None:
     lender = study.arms.get(source)
     key = f"arms.{name}.from"
     if source == name or lender is None or lender.tune is None:
-        others = [each for each in study.tuned_arms() if each != name]
+        others = [tuned for tuned in study.tuned_arms() if tuned != name]
         fail(key, f"'{source}' is no other tuned arm; there are: {', '.join(others) or 'none'}")
         return
     if study.student_of(lender) != study.student_of(arm):

@@ -101,9 +101,9 @@ class _Faults:
                 key = key.rpartition("." if "." in key else "[")[0]
             return places.get(key, (math.inf, 0))
 
-        found = sorted(self.found, key=lambda fault: place(fault[0]))
-        lines = {key: f" (line {self.lines[key]})" if key in self.lines else "" for key, _ in found}
-        return [f"{key or 'recipe'}{lines[key]}: {message}" for key, message in found]
+        faults = sorted(self.found, key=lambda fault: place(fault[0]))
+        lines = {key: f" (line {self.lines[key]})" if key in self.lines else "" for key, _ in faults}
+        return [f"{key or 'recipe'}{lines[key]}: {message}" for key, message in faults]
 
     def note_lines(self, node: yaml.Node | None, prefix: str) -> None:
         """Remember the line of every key, and report keys that stand twice (YAML would keep the last silently)."""
@@ -158,7 +158,7 @@ def _apply(raw: dict[str, Any], override: str, fail: Fail) -> None:
     place = raw
     path, *others = _paths(Study, raw, key.split("."))
     if others:
-        told = " or ".join(" > ".join(each) for each in (path, *others))
+        told = " or ".join(" > ".join(keys) for keys in (path, *others))
         fail(key, f"may mean {told}, which both exist. Edit the file instead, or rename one of them")
         return
     known = raw.get(path[0])

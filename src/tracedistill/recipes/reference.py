@@ -190,10 +190,10 @@ def _plain(schema: Any) -> Any:
         return [_plain(item) for item in schema]
     if not isinstance(schema, dict):
         return " ".join(schema.split()) if isinstance(schema, str) else schema
-    found = {key: _plain(value) for key, value in schema.items()}
-    if "$ref" in found:
-        found["anyOf"] = [{"$ref": found.pop("$ref")}, {"type": "null"}]
-    return found
+    plain = {key: _plain(value) for key, value in schema.items()}
+    if "$ref" in plain:
+        plain["anyOf"] = [{"$ref": plain.pop("$ref")}, {"type": "null"}]
+    return plain
 
 
 def main(arguments: list[str]) -> int:

@@ -33,18 +33,18 @@ def keys_of(record: Any) -> Mapping[str, Key]:
     if not dataclasses.is_dataclass(record):
         return {}
     hints = typing.get_type_hints(record)
-    found = {}
+    keys = {}
     for item in dataclasses.fields(record):
         default = item.default if item.default_factory is MISSING else item.default_factory()
         kind, names = hints[item.name], str(item.metadata.get("names", ""))
-        found[key_of(item.name)] = Key(bare(kind), bare(kind) is not kind, default, names)
-    return found
+        keys[key_of(item.name)] = Key(bare(kind), bare(kind) is not kind, default, names)
+    return keys
 
 
 def bare(kind: Any) -> Any:
     """Return a type without its None."""
     if get_origin(kind) in (typing.Union, types.UnionType):
-        return next(each for each in get_args(kind) if each is not type(None))
+        return next(choice for choice in get_args(kind) if choice is not type(None))
     return kind
 
 

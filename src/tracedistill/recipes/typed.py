@@ -79,9 +79,9 @@ def validated(prepared: Prepared, fail: Fail) -> tuple[Study | None, list[str]]:
     try:
         return adapter().validate_json(json.dumps(prepared.values)), []
     except ValidationError as error:
-        found = error.errors(include_url=False)
+        errors = error.errors(include_url=False)
     keys, values = [], copy.deepcopy(prepared.values)
-    for entry in found:
+    for entry in errors:
         place, kind = entry["loc"], entry["type"]
         if kind == "missing" and isinstance(place[-1], int):
             place = place[:-1]  # of a pair, which is what is wrong
@@ -148,7 +148,7 @@ def _least(kind: Any) -> Any:
     if known := keys_of(kind):
         return {name: _least(key.kind) for name, key in known.items() if key.default is MISSING}
     if get_origin(kind) is tuple:
-        return [] if get_args(kind)[-1] is Ellipsis else [_least(each) for each in get_args(kind)]
+        return [] if get_args(kind)[-1] is Ellipsis else [_least(part) for part in get_args(kind)]
     return {} if get_origin(kind) is dict else {str: "-", int: 1, float: 1.0}.get(kind)
 
 

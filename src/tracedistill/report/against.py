@@ -33,10 +33,10 @@ def against_section(view: RunView) -> Section | None:
     for now, before in same_arms(view):
         gained, lost, same = _flips(view, now, before)
         flips.append((now.name, before.name, len(gained), len(lost), same))
-        for direction, found in (("right now, wrong before", gained), ("wrong now, right before", lost)):
-            more = f" and {len(found) - FLIPS_SHOWN} more" if len(found) > FLIPS_SHOWN else ""
-            if found:
-                ids.append((now.name, direction, len(found), ", ".join(found[:FLIPS_SHOWN]) + more))
+        for direction, changed in (("right now, wrong before", gained), ("wrong now, right before", lost)):
+            more = f" and {len(changed) - FLIPS_SHOWN} more" if len(changed) > FLIPS_SHOWN else ""
+            if changed:
+                ids.append((now.name, direction, len(changed), ", ".join(changed[:FLIPS_SHOWN]) + more))
         settings += [(now.name, *change) for change in _changes(view, now, before)]
     tables = [Table("Problems that flipped", ("arm", "against", "gained", "lost", "unchanged"), tuple(flips))]
     if ids:

@@ -89,7 +89,7 @@ class AttemptColumns:
         return np.equal(self.finish, FINISHES.index("length"))
 
 
-COLUMN_NAMES = tuple(each.name for each in fields(AttemptColumns) if each.name != "ids")
+COLUMN_NAMES = tuple(item.name for item in fields(AttemptColumns) if item.name != "ids")
 """Fields with one entry per attempt."""
 
 

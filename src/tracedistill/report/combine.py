@@ -133,18 +133,18 @@ def _assembly(views: Sequence[RunView], labels: Sequence[str]) -> Mapping[str, A
         return None
     merged: dict[str, Any] = {}
     for part in {key: None for _, assembly in known for key in assembly}:  # their order, each once
-        found = [(label, assembly[part]) for label, assembly in known if part in assembly]
-        if all(isinstance(facts, dict) for _, facts in found):
-            merged[part] = {f"{label}/{name}": each for label, facts in found for name, each in facts.items()}
+        labelled = [(label, assembly[part]) for label, assembly in known if part in assembly]
+        if all(isinstance(facts, dict) for _, facts in labelled):
+            merged[part] = {f"{label}/{name}": value for label, facts in labelled for name, value in facts.items()}
         else:
-            merged[part] = found[0][1] if all(facts == found[0][1] for _, facts in found) else None
+            merged[part] = labelled[0][1] if all(facts == labelled[0][1] for _, facts in labelled) else None
     return merged
 
 
 def _manifests(views: Sequence[RunView], labels: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    found = {}
+    manifests = {}
     for label, view in zip(labels, views, strict=True):
         for node, manifest in view.manifests.items():
             kind, of = split_node_name(node)
-            found[node_name(kind, f"{label}/{of}") if of else f"{label}/{node}"] = manifest
-    return found
+            manifests[node_name(kind, f"{label}/{of}") if of else f"{label}/{node}"] = manifest
+    return manifests

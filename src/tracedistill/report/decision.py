@@ -137,11 +137,11 @@ def _to_know(entry: Comparison) -> str:
     if discordance is None:
         return f"To know, it takes more test problems{seeds}."
     if effect < 0.01:
-        found = stats.minimum_detectable_effect(entry.n, discordance, power=POWER)
-        if found.effect is None:
+        detectable = stats.minimum_detectable_effect(entry.n, discordance, power=POWER)
+        if detectable.effect is None:
             return f"To know, it takes more test problems{seeds}."
         return (
-            f"{entry.n} problems would have shown a difference of {points(found.effect)} points in four of five "
+            f"{entry.n} problems would have shown a difference of {points(detectable.effect)} points in four of five "
             f"studies: if there is one, it is likely smaller. More test problems{seeds} would tell."
         )
     wanted = _problems_for(effect, max(discordance, effect))
@@ -169,11 +169,11 @@ def _cost(view: RunView, tuned: ArmFigures, prompted: ArmFigures) -> str:
     """Say what 1,000 queries cost each way: in money if the recipe has prices, else in tokens."""
     one, other = (cost_of(view, view.arm(arm.name)) for arm in (tuned, prompted))
     for place, shown in ((0, dollars), (1, number)):
-        each = one.each[place], other.each[place]
-        if each[0] is None or each[1] is None or not any(each):
+        of_one = one.each[place], other.each[place]
+        if of_one[0] is None or of_one[1] is None or not any(of_one):
             continue
         unit = "" if place == 0 else " tokens"
-        sides = [f"{shown(QUERIES * value)}{unit}" for value in each if value is not None]
+        sides = [f"{shown(QUERIES * value)}{unit}" for value in of_one if value is not None]
         head = f"{QUERIES:,} queries cost {sides[0]} tuned and {sides[1]} prompted"
         return f"{head}{_once(one, other, place, unit)}."
     return ""

@@ -81,8 +81,8 @@ def counts_of(codes: Codes, names: tuple[str, ...]) -> dict[str, int]:
 def training_seconds(arm: ArmFacts, stages: Mapping[str, float]) -> float | None:
     """Return the seconds of tuning the arm's own adapters, all seeds together; None if none was tuned."""
     nodes = {split_node_name(node): seconds for node, seconds in stages.items()}
-    found = [seconds for (kind, run), seconds in nodes.items() if kind == "train" and arm_of_run(run) == arm.name]
-    return sum(found) if found else None
+    spent = [seconds for (kind, run), seconds in nodes.items() if kind == "train" and arm_of_run(run) == arm.name]
+    return sum(spent) if spent else None
 
 
 def _arm(view: RunView, arm: ArmFacts, assembly: Assembly, stages: Mapping[str, float], out: Path) -> ArmFigures:

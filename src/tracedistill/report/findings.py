@@ -26,8 +26,8 @@ def findings(report: Report) -> list[str]:
 
     Before these, arms whose figures hold calls that failed.
     """
-    found = _failed_calls(report)
-    failed = len(found)
+    sentences = _failed_calls(report)
+    failed = len(sentences)
     oracle = {arm.name for arm in report.arms if arm.oracle}
     # a plan or forced trace made from the gold against none: no finding, whatever the p
     fair = [entry for entry in report.comparisons if (entry.first in oracle) == (entry.second in oracle)]
@@ -37,15 +37,18 @@ def findings(report: Report) -> list[str]:
             gain, low, high = entry.difference, entry.low, entry.high
             if gain < 0:
                 ahead, behind, gain, low, high = behind, ahead, -gain, -high, -low
-            found.append(
+            sentences.append(
                 f"{ahead} answered {points(gain)} points more of the {entry.n} test problems right than {behind} "
                 f"(95% interval {points(low)} to {points(high)}, p {p_relation(entry.p_holm)} after Holm)."
             )
-    if len(found) > failed or not report.comparisons:
-        return found
+    if len(sentences) > failed or not report.comparisons:
+        return sentences
     if not fair:
-        return [*found, "No finding: every comparison holds a plan or trace made from the gold against an arm without."]
-    return [*found, "No declared comparison is significant after the Holm correction."]
+        return [
+            *sentences,
+            "No finding: every comparison holds a plan or trace made from the gold against an arm without.",
+        ]
+    return [*sentences, "No declared comparison is significant after the Holm correction."]
 
 
 def _failed_calls(report: Report) -> list[str]:

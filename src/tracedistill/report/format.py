@@ -44,25 +44,25 @@ def between(low: float | None, high: float | None) -> str | None:
     return None if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
 
 
-def of_share(found: Share) -> tuple[str | None, str | None, int]:
+def of_share(share: Share) -> tuple[str | None, str | None, int]:
     """Format a share's value, interval and n as three cells; no value and interval if there is nothing."""
-    if found.value is None:
+    if share.value is None:
         return None, None, 0
-    return percent(found.value), between(found.low, found.high), found.n
+    return percent(share.value), between(share.low, share.high), share.n
 
 
-def of_mean(found: Mean) -> tuple[str | None, str | None, int]:
+def of_mean(mean: Mean) -> tuple[str | None, str | None, int]:
     """Format a mean's value, interval (kept within 0 to 1) and n as three cells."""
-    if found.value is None:
+    if mean.value is None:
         return None, None, 0
-    if found.low is None or found.high is None:
-        return percent(found.value), None, found.n
-    return percent(found.value), between(max(0.0, found.low), min(1.0, found.high)), found.n
+    if mean.low is None or mean.high is None:
+        return percent(mean.value), None, mean.n
+    return percent(mean.value), between(max(0.0, mean.low), min(1.0, mean.high)), mean.n
 
 
-def gain(found: Difference) -> str:
+def gain(difference: Difference) -> str:
     """Format a difference in points with its interval."""
-    return f"{100 * found.estimate:+.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    return f"{100 * difference.estimate:+.1f} ({100 * difference.low:.1f} to {100 * difference.high:.1f})"
 
 
 def ratio(value: float | None, interval: Interval | None) -> str | None:

@@ -66,16 +66,16 @@ def reference() -> str:
 
 def _records(kind: Any, seen: dict[Any, None] | None = None) -> dict[Any, None]:
     """Return the records that this one is made of, itself first, each once."""
-    found: dict[Any, None] = {} if seen is None else seen
+    records: dict[Any, None] = {} if seen is None else seen
     if dataclasses.is_dataclass(kind):
-        if kind not in found:
-            found[kind] = None
+        if kind not in records:
+            records[kind] = None
             for hint in typing.get_type_hints(kind).values():
-                _records(hint, found)
+                _records(hint, records)
     else:
         for argument in get_args(kind):
-            _records(argument, found)
-    return found
+            _records(argument, records)
+    return records
 
 
 def _said(kind: Any) -> Iterator[str]:
@@ -95,13 +95,13 @@ def _own_docs(kind: Any) -> dict[str, str]:
     """Return field -> the docstring below it."""
     (record,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(record, ast.ClassDef)
-    found = {}
+    docs = {}
     for field, below in zip(record.body, record.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
             value = below.value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                found[field.target.id] = " ".join(value.value.split())
-    return found
+                docs[field.target.id] = " ".join(value.value.split())
+    return docs
 
 
 def _type(kind: Any) -> str:
@@ -116,7 +116,7 @@ def _type(kind: Any) -> str:
     if origin in (tuple, frozenset):
         every = [argument for argument in arguments if argument is not Ellipsis]
         alike = len(every) == 1
-        return f"list of {_type(every[0])}" if alike else f"[{', '.join(_type(each) for each in every)}]"
+        return f"list of {_type(every[0])}" if alike else f"[{', '.join(_type(part) for part in every)}]"
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return f"object: {_type(arguments[0])} -> {_type(arguments[1])}"
     names: Mapping[Any, str] = {

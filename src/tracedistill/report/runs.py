@@ -106,8 +106,8 @@ class RunView:
         """Return the problems that were asked, by id (a study's test problems)."""
         if "problems" not in self._cache:
             self._cache["problems"] = self._read_problems()
-        found: Mapping[str, Problem] = self._cache["problems"]
-        return found
+        cached: Mapping[str, Problem] = self._cache["problems"]
+        return cached
 
     def attempts(self, arm: str) -> AttemptColumns:
         """Return an arm's attempts, read once; arms with the same problems in the same order share one `ids`."""
@@ -237,16 +237,16 @@ def _imported_arms(folder: Path, imported: Mapping[str, Any], taken: Sequence[st
 
 def manifests_of(folder: Path) -> dict[str, Any]:
     """Return node -> manifest of everything made in a run folder but the report, which is made from the others."""
-    found = {}
+    manifests = {}
     for path in sorted(folder.rglob("*.manifest.json")):
         manifest = read_json(path)
         # a folder below may hold another run (a sweep's, a copy): its manifests do not lie where they say
         outputs = manifest.get("outputs")
         first = next(iter(outputs), "").rstrip("/") if isinstance(outputs, dict) else ""
         if path.relative_to(folder).as_posix() == f"{first}.manifest.json":
-            found[manifest["node"]] = manifest
-    found.pop("report", None)
-    return found
+            manifests[manifest["node"]] = manifest
+    manifests.pop("report", None)
+    return manifests
 
 
 def _recipe_of(folder: Path) -> Mapping[str, Any] | None:

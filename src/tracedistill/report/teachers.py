@@ -88,5 +88,5 @@ def _kept(rows: AttemptColumns, out: set[str]) -> tuple[int, int, int, stats.Sha
 
 
 def _usage(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = read_json(path) if path.exists() else {}
-    return found
+    usage: dict[str, Any] = read_json(path) if path.exists() else {}
+    return usage

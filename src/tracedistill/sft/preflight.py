@@ -249,12 +249,12 @@ def _fault(tokenizer: Any, example: Example, row: Rendered, style: FormatName, j
         return "the completion contains the end token before its end; remove it from the trace or the answer"
     if token is not None:
         return f"the completion contains {token!r}, which is no text to this student but one of its special tokens"
-    found = difference(tokenizer, example, style)
-    if found:
+    fault = difference(tokenizer, example, style)
+    if fault:
         remedy = ""
         if style != "reasoning" and "</think>" in example.completion and knows_reasoning(tokenizer):
             remedy = "; this model family separates its thinking: use format: reasoning"
-        return f"the training row differs from what the model's own chat template writes: {found}{remedy}"
+        return f"the training row differs from what the model's own chat template writes: {fault}{remedy}"
     text = read_completion(tokenizer, row.input_ids[start:], style)
     if example.answer is None:
         return "" if text.strip() == example.completion.strip() else _unlike("text", example.completion, text)

@@ -109,7 +109,7 @@ def trace_from(
 def _stated(text: str) -> str | None:
     """Find the answer that a text ends with, as in `The answer is 42`."""
     tail = text.rstrip()[-4 * _LONGEST :].removesuffix(".").rstrip()
-    behind = (tail[found.end() :].strip() for found in _STATEMENT.finditer(tail))
+    behind = (tail[match.end() :].strip() for match in _STATEMENT.finditer(tail))
     return next((answer for answer in behind if 0 < len(answer) <= _LONGEST), None)
 
 

@@ -45,13 +45,13 @@ def read_recorded(
         raise InputError(f"teacher {teacher}: columns: no field '{unknown[0]}'; fields are {', '.join(FIELDS)}")
     samples: dict[str, int] = {}
     seen: set[int] = set()  # 60 bits of a hash: some 70 bytes for each trace, whatever its length
-    found = False
+    any_trace = False
     others: dict[str, None] = {}
     id_column = config.columns.get("problem_id", "problem_id")
     for number, row in read_rows(path):
         if any(content(_reach(row, column, path, number)) != value for column, value in config.where.items()):
             continue
-        found = True
+        any_trace = True
         problem_id = content(_reach(row, id_column, path, number, optional=True))
         if problem_id not in known:
             if len(others) < IDS_SHOWN:
@@ -79,7 +79,7 @@ def read_recorded(
             oracle=str(oracle).lower() in ("true", "1", "yes"),
             meta={"reads": reads, "row": number},
         )
-    if not found:
+    if not any_trace:
         raise InputError(f"{path}: no row has {', '.join(f'{key}={value}' for key, value in config.where.items())}")
     if not samples and set(others) == {""}:
         raise InputError(
@@ -98,17 +98,17 @@ def read_in_rows(
     task: Task, problems: Iterable[Problem], teacher: str, reads: str, *, numbered: bool
 ) -> Iterator[Trace]:
     """Yield the traces in the problems' own rows (task `file`, field `trace`), in the problems' order."""
-    found = False
+    any_trace = False
     for problem in problems:
         text = problem.meta.get("trace")
         if not text:
             continue
-        found = True
+        any_trace = True
         read = parse_teacher_text(task, text, reads)
         yield trace_from(
             task, problem.problem_id, teacher, read, numbered=numbered, sample=0, oracle=False, meta={"reads": reads}
         )
-    if not found:
+    if not any_trace:
         raise InputError(
             f"teachers.{teacher}: no problem has a trace in its row; name the column as `task.columns: {{trace: "
             "<column>}`, or give a file of traces as `path`"

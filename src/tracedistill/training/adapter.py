@@ -82,15 +82,15 @@ def move_weights(trainer: Any, training: TrainingConfig, checkpoints: Path) -> N
     """
     if training.method != "lora" or training.lora_init not in MOVING:
         return
-    layers = {path: each for path, each in trainer.model.named_modules() if isinstance(each, LoraLayer)}
+    layers = {path: layer for path, layer in trainer.model.named_modules() if isinstance(layer, LoraLayer)}
     file = checkpoints / INITIAL
     if trainer.is_world_process_zero() and not file.exists():
-        found: dict[str, torch.Tensor] = {}
+        moved: dict[str, torch.Tensor] = {}
         for path, layer in layers.items():
             weight = layer.get_base_layer().weight.detach().float()
             down, up = _first_weights(weight, layer.r[ADAPTER], layer.scaling[ADAPTER], training.lora_init)
-            found |= {f"{path}.lora_A.weight": down.contiguous(), f"{path}.lora_B.weight": up.contiguous()}
-        save_file(found, unlinked(file.with_suffix(".partial")))
+            moved |= {f"{path}.lora_A.weight": down.contiguous(), f"{path}.lora_B.weight": up.contiguous()}
+        save_file(moved, unlinked(file.with_suffix(".partial")))
         file.with_suffix(".partial").rename(file)
     trainer.accelerator.wait_for_everyone()
     kept = load_file(file)
@@ -144,17 +144,17 @@ def linear_layers(model: Any) -> list[tuple[str, nn.Module]]:
     """Return (path, layer) of everything that LoRA can be applied to: linear layers except the head and `left_out`."""
     head, names = model.get_output_embeddings(), left_out(model)
     return [
-        (path, each)
-        for path, each in model.named_modules()
-        if isinstance(each, nn.Linear | Conv1D) and each is not head and path.rpartition(".")[2] not in names
+        (path, layer)
+        for path, layer in model.named_modules()
+        if isinstance(layer, nn.Linear | Conv1D) and layer is not head and path.rpartition(".")[2] not in names
     ]
 
 
 def left_out(model: Any) -> set[str]:
     """Return the linear layers without adapter: routers with several outputs, and layers read around their forward."""
     names = set(READ_PAST) if model.config.model_type in FUSED else set()
-    kinds = [(path.rpartition(".")[2], each) for path, each in model.named_modules() if isinstance(each, nn.Linear)]
-    own = {name for name, each in kinds if type(each).forward is not nn.Linear.forward and _of_transformers(each)}
+    kinds = [(path.rpartition(".")[2], layer) for path, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    own = {name for name, layer in kinds if type(layer).forward is not nn.Linear.forward and _of_transformers(layer)}
     return {name for name, _ in kinds if name in names} | own
 
 
@@ -186,4 +186,6 @@ def _targeted(targets: str | list[str], model: Any) -> list[tuple[str, Any]]:
     layers = linear_layers(model)
     if isinstance(targets, str):
         return layers
-    return [(path, each) for path, each in layers if any(path == name or path.endswith(f".{name}") for name in targets)]
+    return [
+        (path, layer) for path, layer in layers if any(path == name or path.endswith(f".{name}") for name in targets)
+    ]

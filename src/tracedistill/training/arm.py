@@ -197,7 +197,7 @@ def _rejected(
         Path(settings.output_dir) / OWN_COMPLETIONS,
         is_main=PartialState().is_main_process,
     )
-    lengths = {each: sum(row["completion_mask"]) for each, row in zip(data.ids, data.rows, strict=True)}
+    lengths = {problem_id: sum(row["completion_mask"]) for problem_id, row in zip(data.ids, data.rows, strict=True)}
     return {key: one.tokens for key, one in nearest_failed(drawn, arm.reward, lengths).items()}
 
 
@@ -252,8 +252,8 @@ def _tracked_run(
 def supervised_examples(tokenizer: Any, rows: Iterable[Example], data: Iterable[Mapping[str, Any]]) -> Table:
     """Return the first rows decoded for a person: problem, end of the prompt, supervised text."""
     made = []
-    for row, found in islice(zip(rows, data, strict=True), SHOWN):
-        ids, start = found["input_ids"], found["completion_mask"].index(1)
+    for row, tokens in islice(zip(rows, data, strict=True), SHOWN):
+        ids, start = tokens["input_ids"], tokens["completion_mask"].index(1)
         made.append([row.problem_id, tokenizer.decode(ids[:start])[-PROMPT_END:], tokenizer.decode(ids[start:])])
     return ("problem_id", "prompt ends", "supervised"), made
 
@@ -273,7 +273,7 @@ def settings_of(
 def _logging_steps(steps: int, save_steps: int) -> int:
     """Return the number of steps per log entry; an entry ends with each checkpoint, so that no kill splits it."""
     wanted = max(1, steps // LOGGED_STEPS)
-    return max(each for each in range(1, min(wanted, save_steps or wanted) + 1) if save_steps % each == 0)
+    return max(steps for steps in range(1, min(wanted, save_steps or wanted) + 1) if save_steps % steps == 0)
 
 
 def _keep_own_checkpoints(checkpoints: Path, identity: str) -> None:

@@ -120,8 +120,8 @@ def _fault(ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], vocabulary: 
 
 def row_lengths(dataset: datasets.Dataset) -> npt.NDArray[np.int64]:
     """Return tokens per row, shape (rows,); the ids themselves are not loaded all at once."""
-    found = [pc.list_value_length(ids).to_numpy(zero_copy_only=False) for ids, _ in _batches(dataset)]
-    return np.concatenate(found).astype(np.int64)
+    lengths = [pc.list_value_length(ids).to_numpy(zero_copy_only=False) for ids, _ in _batches(dataset)]
+    return np.concatenate(lengths).astype(np.int64)
 
 
 def with_fillers(dataset: datasets.Dataset, count: int, pad_token_id: int) -> datasets.Dataset:

@@ -63,7 +63,7 @@ def explained(error: Exception, arm: str, output: Path) -> InputError | None:
     text = str(error)
     kept = "the last complete checkpoint is kept, and the next run resumes from it"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(each in text for each in MEMORY)
+        isinstance(error, RuntimeError) and any(phrase in text for phrase in MEMORY)
     ):
         return InputError(
             f"arm {arm}: out of memory; raise training.gradient_accumulation (smaller micro-batches, equal results), "
@@ -71,6 +71,6 @@ def explained(error: Exception, arm: str, output: Path) -> InputError | None:
         )
     if isinstance(error, OSError):
         return disk_error(output, error)
-    if isinstance(error, RuntimeError | SafetensorError) and any(each in text for each in DISK):
+    if isinstance(error, RuntimeError | SafetensorError) and any(phrase in text for phrase in DISK):
         return InputError(f"cannot write {output}: is the disk full? ({text[:120]}); {kept}")
     return None

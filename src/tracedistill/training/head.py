@@ -89,10 +89,10 @@ def lighten_forward(model: nn.Module, *, drop_mask: bool) -> None:
         if not fused_lm_head:
             return fused(*args, **kwargs)
         if loss_weights is not None:
-            found = self.forward(*args, fused_lm_head=True, **kwargs)
+            log_prob_parts = self.forward(*args, fused_lm_head=True, **kwargs)
             # a token's loss is its log-probability's negative, and what scores it is the token before it
-            found.log_probs = found.log_probs * loss_weights[:, 1:]
-            return found
+            log_prob_parts.log_probs = log_prob_parts.log_probs * loss_weights[:, 1:]
+            return log_prob_parts
         if drop_mask:
             kwargs["attention_mask"] = None
         weight = self.get_output_embeddings().weight
@@ -103,9 +103,9 @@ def lighten_forward(model: nn.Module, *, drop_mask: bool) -> None:
         hidden = self.base_model(**kwargs).last_hidden_state[:, :-1]
         targets = labels[:, 1:]
         mask = targets != IGNORED
-        found = SupervisedLogProbs.apply(hidden[mask], weight, targets[mask])
+        log_prob_parts = SupervisedLogProbs.apply(hidden[mask], weight, targets[mask])
         # masked_scatter keeps a batch without a supervised token connected to the model: its gradient is zero
-        log_probs, entropy, is_top1 = (each.new_zeros(mask.shape).masked_scatter(mask, each) for each in found)
+        log_probs, entropy, is_top1 = (each.new_zeros(mask.shape).masked_scatter(mask, each) for each in log_prob_parts)
         return FusedCausalLMOutput(log_probs=log_probs, entropy=entropy, is_top1=is_top1, label_mask=mask)
 
     model.forward = types.MethodType(forward, model)

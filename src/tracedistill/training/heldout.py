@@ -18,7 +18,7 @@ def mean_loss(trainer: trl.SFTTrainer, rows: datasets.Dataset) -> float:
     loader of transformers' own evaluation draws one, and with it other dropout).
     """
     size, processes = trainer.args.per_device_train_batch_size, trainer.accelerator.num_processes
-    rank, each = trainer.accelerator.process_index, size * processes
+    rank, per_step = trainer.accelerator.process_index, size * processes
     model = trainer._wrap_model(trainer.model, training=False)
     # a process without rows in the last round takes part all the same: sharded weights are gathered together
     nothing: dict[str, Any] = {"input_ids": [trainer.processing_class.pad_token_id] * 2, "completion_mask": [0, 0]}
@@ -28,13 +28,13 @@ def mean_loss(trainer: trl.SFTTrainer, rows: datasets.Dataset) -> float:
     was_training = model.training
     model.eval()
     try:
-        for start in range(rank * size, rank * size + -(-len(rows) // each) * each, each):
+        for start in range(rank * size, rank * size + -(-len(rows) // per_step) * per_step, per_step):
             part = [rows[index] for index in range(start, min(start + size, len(rows)))]
             batch = trainer._prepare_inputs(trainer.data_collator(part or [nothing]))
             with torch.no_grad(), trainer.accelerator.autocast():
-                found = model(**batch, fused_lm_head=True)
-            loss -= float(found.log_probs.sum(dtype=torch.float64))
-            tokens += float(found.label_mask.sum())
+                output = model(**batch, fused_lm_head=True)
+            loss -= float(output.log_probs.sum(dtype=torch.float64))
+            tokens += float(output.label_mask.sum())
     finally:
         model.train(was_training)
     total = torch.tensor([loss, tokens], dtype=torch.float64, device=trainer.accelerator.device)

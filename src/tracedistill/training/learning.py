@@ -79,12 +79,12 @@ class RenderedRows:
 
     def prompts(self) -> dict[str, list[int]]:
         """Return problem id -> the tokens of its prompt."""
-        return {each: _prompt(row) for each, row in zip(self.ids, self.rows, strict=True)}
+        return {problem_id: _prompt(row) for problem_id, row in zip(self.ids, self.rows, strict=True)}
 
     def heldout_prompts(self, most: int) -> dict[str, list[int]]:
         """Return the same of the first validation rows."""
         pairs = zip(self.heldout_ids[:most], self.heldout, strict=False)
-        return {each: _prompt(row) for each, row in pairs}
+        return {problem_id: _prompt(row) for problem_id, row in pairs}
 
 
 def _prompt(row: Mapping[str, Any]) -> list[int]:

@@ -86,7 +86,7 @@ def check_isolation(model: Any) -> None:
     model.train()
     vocabulary, device = model.get_input_embeddings().num_embeddings, next(model.parameters()).device
     row, *neighbours = ([(start + step * 7) % vocabulary for step in range(12)] for start in (3, 5, 11))
-    found = []
+    leaks = []
     for before in neighbours:
         with torch.no_grad(), torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
             torch.manual_seed(0)
@@ -95,8 +95,8 @@ def check_isolation(model: Any) -> None:
                 position_ids=torch.tensor([[*range(len(before)), *range(len(row))]], device=device),
                 use_cache=False,
             ).logits[0, len(before) :]
-        found.append(logits.float().log_softmax(-1))
-    moved = float((found[0] - found[1]).abs().max())
+        leaks.append(logits.float().log_softmax(-1))
+    moved = float((leaks[0] - leaks[1]).abs().max())
     if not moved <= ALIKE:
         raise InputError(
             "training.packing: this model with this attention mixes packed rows (log-probabilities change "

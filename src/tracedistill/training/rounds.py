@@ -166,10 +166,10 @@ def _finish(output: Path, kept: list[Example], made: list[dict[str, Any]]) -> No
     facts = json.loads((output / FACTS).read_text(encoding="utf-8"))
     if "rounds" in facts:
         return
-    parts = [TrainingWork(**each.pop("work")) for each in made]
+    parts = [TrainingWork(**facts.pop("work")) for facts in made]
     trained = together(parts)
     weights = trained.flops / max(1, 4 * trained.trained)  # of imitation alone: 4 operations per weight and token
-    drawn, read = (sum(each[key] for each in made) for key in ("drawn_tokens", "prompt_tokens"))
+    drawn, read = (sum(facts[key] for facts in made) for key in ("drawn_tokens", "prompt_tokens"))
     flops = trained.flops + 2 * weights * (drawn + read)
     facts["work"] = asdict(replace(trained, drawn=drawn, read=read, flops=flops))
     facts["rounds"] = made

@@ -39,10 +39,10 @@ def write_rows(
 
 def supervised_tokens(tokenizer: Any, rows: Iterable[Example], style: FormatName) -> tuple[int, int]:
     """Count the supervised tokens of answers and rationales in rows with two targets (`sft.two_targets`)."""
-    found = [0, 0]
+    totals = [0, 0]
     for row in rows:
-        found[is_rationale(row)] += sum(render_example(tokenizer, row, style).completion_mask)
-    return found[0], found[1]
+        totals[is_rationale(row)] += sum(render_example(tokenizer, row, style).completion_mask)
+    return totals[0], totals[1]
 
 
 def is_rationale(row: Example) -> bool:

@@ -124,7 +124,7 @@ class StepGuard(TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Raise InputError on NaN or infinity, on every process alike (their gradients are the same by now)."""
-        gradients = [each.grad for each in kwargs["model"].parameters() if each.grad is not None]
+        gradients = [parameter.grad for parameter in kwargs["model"].parameters() if parameter.grad is not None]
         if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):
             raise InputError(_not_finite("gradient", state.global_step + 1, args.output_dir))
 
@@ -254,5 +254,5 @@ def build_trainer(
 
 def _is_causal(model: Any, base: Any) -> bool:
     """Return whether the model's tokens see nothing to their right, so that padding there needs no mask."""
-    prompt_learning = is_peft_model(model) and any(each.is_prompt_learning for each in model.peft_config.values())
+    prompt_learning = is_peft_model(model) and any(config.is_prompt_learning for config in model.peft_config.values())
     return not prompt_learning and not getattr(base.config.get_text_config(), "use_bidirectional_attention", False)

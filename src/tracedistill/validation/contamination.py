@@ -123,14 +123,14 @@ class EvaluationIndex:
         text = normal_text(problem)
         same = self._whole.get(text, ())
         raw = hash(_raw(problem)) if same else 0
-        found = {
+        overlaps = {
             at: self._pair(problem, at, "exact" if raw == self._raw[at] else "normalised", 1.0, text) for at in same
         }
         words = text.split()
         for tier, at, value in self._near(words):
-            if at not in found:
-                found[at] = self._pair(problem, at, tier, value, text)
-        return [found[at] for at in sorted(found)]
+            if at not in overlaps:
+                overlaps[at] = self._pair(problem, at, tier, value, text)
+        return [overlaps[at] for at in sorted(overlaps)]
 
     def _near(self, words: list[str]) -> Iterator[tuple[ContaminationTier, int, float]]:
         if len(words) >= self.n:
@@ -203,9 +203,9 @@ def find_contamination(
     train_ids: set[str] = set()
     eval_ids: set[str] = set()
     seen = 0
-    for found in map(index.compare, train) if compare is None else compare(train):
+    for overlap in map(index.compare, train) if compare is None else compare(train):
         seen += 1
-        for pair in found:
+        for pair in overlap:
             if pair.eval_id == pair.train_id:
                 continue
             tiers[pair.tier] += 1

@@ -128,12 +128,12 @@ def judged_of(judge: str, trace_id: str, rule: Verdict, said: Mapping[str, Model
     both = combine(rule, model)
     steps = []
     for verdict in rule.steps:
-        found = said.get(f"{trace_id}/{verdict.index}")
-        if found is not None:
-            one = combine(verdict, found)
-            outcome: StepOutcome = found.outcome if one.decided_by == "model" else verdict.outcome
+        answer = said.get(f"{trace_id}/{verdict.index}")
+        if answer is not None:
+            one = combine(verdict, answer)
+            outcome: StepOutcome = answer.outcome if one.decided_by == "model" else verdict.outcome
             steps.append(
-                JudgedStep(verdict.index, outcome, one.decided_by, one.disagree, one.reason, found.quote, found.void)
+                JudgedStep(verdict.index, outcome, one.decided_by, one.disagree, one.reason, answer.quote, answer.void)
             )
     return PlanJudgement(
         judge, both.outcome, both.decided_by, both.disagree, both.reason, model.quote, model.void,

@@ -148,13 +148,13 @@ def read_verdict(item: JudgeItem, generation: Generation) -> ModelVerdict:
         return nothing(
             f"the answer ended with {generation.finish}" + (f": {generation.error}" * bool(generation.error))
         )
-    found = [answer for answer in json_objects(generation.text) if "verdict" in answer]
-    outcomes = {_OUTCOMES.get(_plain(str(answer["verdict"]))) for answer in found}
-    if not found or None in outcomes:
+    verdicts = [answer for answer in json_objects(generation.text) if "verdict" in answer]
+    outcomes = {_OUTCOMES.get(_plain(str(answer["verdict"]))) for answer in verdicts}
+    if not verdicts or None in outcomes:
         return nothing("no verdict can be read")
     if len(outcomes) > 1:
         return nothing("two verdicts that contradict each other")
-    answer = found[-1]
+    answer = verdicts[-1]
     quote, reason = _text(answer.get("quote")), _text(answer.get("reason"))[:500]
     (outcome,) = outcomes
     if outcome is None or outcome == "undecided":
@@ -210,7 +210,7 @@ def json_objects(text: str) -> list[dict[str, Any]]:
     Thinking before `</think>` is not read.
     """
     text = text.rpartition("</think>")[2][:50_000]
-    found: list[dict[str, Any]] = []
+    objects: list[dict[str, Any]] = []
     decoder = json.JSONDecoder(strict=False)
     at, tries = text.find("{"), 0
     while at >= 0 and tries < 50:
@@ -220,9 +220,9 @@ def json_objects(text: str) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             end = at + 1
         else:
-            found.append({str(key).casefold(): entry for key, entry in value.items()})
+            objects.append({str(key).casefold(): entry for key, entry in value.items()})
         at = text.find("{", end)
-    return found
+    return objects
 
 
 _OUTCOMES: Mapping[str, StepOutcome] = {

@@ -41,7 +41,7 @@ class PlanNumber:
 
 def plan_numbers(lines: Sequence[str]) -> list[PlanNumber]:
     """Find all numbers in order. Words count above 12, or if a clause ends by stating them as a result."""
-    found: list[PlanNumber] = []
+    numbers: list[PlanNumber] = []
     for at, line in enumerate(lines):
         if not line.strip():
             continue
@@ -55,14 +55,14 @@ def plan_numbers(lines: Sequence[str]) -> list[PlanNumber]:
             elif any(a <= match.start() < b for a, b in references):
                 role = "step reference"
             if value is not None:
-                found.append(_number(at, line, match, value, role))
+                numbers.append(_number(at, line, match, value, role))
         for match in _WORDS.finditer(line):
             spoken = word_value(match[0])
             if spoken is not None:
                 number = _number(at, line, match, spoken, None)
                 if spoken > 12 or (number.role == "result" and _ENDS.match(line, number.end)):
-                    found.append(number)
-    return sorted(found, key=lambda number: (number.line, number.start))
+                    numbers.append(number)
+    return sorted(numbers, key=lambda number: (number.line, number.start))
 
 
 def words_before(line: str, start: int) -> str:

@@ -82,10 +82,10 @@ def wrong_numbers(plan_steps: Sequence[Step], problem: Problem) -> tuple[Value, 
     texts = [step.text for step in plan_steps]
     given = grounds(" ".join([*problem.context, problem.question]))
     gold = gold_path(tuple(step.text for step in problem.gold_steps))
-    found = [one for text in texts for one in find_calculations(text)]
+    calculations = [one for text in texts for one in find_calculations(text)]
     known: set[Value] = set(given.values | given.constants | gold.values)
     known.update(value for text in (*problem.answers, *(s.text for s in problem.gold_steps)) for value in _told(text))
-    known |= {magnitude(value) for one in found if one.true for value in one.values}
+    known |= {magnitude(value) for one in calculations if one.true for value in one.values}
     wrong: dict[Value, None] = {}
     for number in plan_numbers(texts):
         if number.role in ("list index", "step reference", "ordinal") or number.value <= SMALL:
@@ -94,7 +94,7 @@ def wrong_numbers(plan_steps: Sequence[Step], problem: Problem) -> tuple[Value, 
             continue  # `the 3 totals`: a count of the plan's own things
         if not {number.value, _simple(Fraction(number.value) / 100)} & (known | cued(texts[number.line], given.topics)):
             wrong[number.value] = None
-    for one in found:
+    for one in calculations:
         if one.true is False and one.result is not None:
             wrong[magnitude(one.result)] = None
     return tuple(wrong)
@@ -102,11 +102,11 @@ def wrong_numbers(plan_steps: Sequence[Step], problem: Problem) -> tuple[Value, 
 
 def _planted(steps: Sequence[Step], parent: Sequence[Step]) -> tuple[Value, ...]:
     """Return the numbers of the steps that their parents lack."""
-    found: dict[Value, None] = {}
+    planted: dict[Value, None] = {}
     for at, step in enumerate(steps):
         before = _told(parent[at].text) if at < len(parent) else ()
-        found.update((value, None) for value in _told(step.text) if value not in before)
-    return tuple(found)
+        planted.update((value, None) for value in _told(step.text) if value not in before)
+    return tuple(planted)
 
 
 def _reached_from(wrong: Sequence[Value], calculations: Sequence[Calculation]) -> set[Value]:

@@ -96,8 +96,8 @@ def _plan_lines(case: Case) -> list[str]:
     for index, step in enumerate(case.plan_steps):
         notes = []
         if index in verdicts:
-            found = verdicts[index]
-            notes.append(f"{found.outcome}: {found.reason}" if found.reason else found.outcome)
+            verdict = verdicts[index]
+            notes.append(f"{verdict.outcome}: {verdict.reason}" if verdict.reason else verdict.outcome)
         if index in fates:
             notes.append(f"student: {fates[index].fate}")
         lines.append(f"{index + 1}. {step.text}" + (f"\n      [{'; '.join(notes)}]" if notes else ""))
@@ -111,15 +111,15 @@ def _counts(one: Attributed) -> str:
     return ", ".join(told)
 
 
-def _propagation_line(found: Propagation) -> str:
+def _propagation_line(propagation: Propagation) -> str:
     where = (
-        ("written", found.reappear_in_trace),
-        ("calculated with", found.calculated_with),
-        ("the answer", found.reappear_in_answer),
+        ("written", propagation.reappear_in_trace),
+        ("calculated with", propagation.calculated_with),
+        ("the answer", propagation.reappear_in_answer),
     )
     told = "; ".join(f"{name}: {', '.join(numbers)}" for name, numbers in where if numbers) or "not seen again"
-    told += "; the answer is made from them" if found.carried else ""
-    return f"Wrong numbers of the plan: {', '.join(found.wrong_numbers)} ({told})."
+    told += "; the answer is made from them" if propagation.carried else ""
+    return f"Wrong numbers of the plan: {', '.join(propagation.wrong_numbers)} ({told})."
 
 
 def _gold_answer(problem: Problem) -> str:

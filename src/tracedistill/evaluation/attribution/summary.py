@@ -151,19 +151,19 @@ def _wrong_plans(items: Sequence[Attributed]) -> Share:
     return share(sum(one.outcome == "incorrect" for one in items), len(items))
 
 
-def _adherence(found: Mapping[str, Adherence]) -> AdherenceTotals:
-    fates = Counter(step.fate for one in found.values() for step in one.per_step)
-    misaligned = tuple(name for name, one in found.items() if one.misaligned)
+def _adherence(adherence: Mapping[str, Adherence]) -> AdherenceTotals:
+    fates = Counter(step.fate for one in adherence.values() for step in one.per_step)
+    misaligned = tuple(name for name, one in adherence.items() if one.misaligned)
     return AdherenceTotals(
-        fates.total(), {fate: fates[fate] for fate in FATES}, share(len(misaligned), len(found)), misaligned
+        fates.total(), {fate: fates[fate] for fate in FATES}, share(len(misaligned), len(adherence)), misaligned
     )
 
 
-def _propagation(found: Mapping[str, Propagation]) -> PropagationTotals:
-    wrong = {name: one for name, one in found.items() if one.wrong_numbers}
+def _propagation(propagations: Mapping[str, Propagation]) -> PropagationTotals:
+    wrong = {name: one for name, one in propagations.items() if one.wrong_numbers}
     carried = tuple(name for name, one in wrong.items() if one.carried)
     return PropagationTotals(
-        len(found),
+        len(propagations),
         len(wrong),
         share(sum(bool(one.reappear_in_trace) for one in wrong.values()), len(wrong)),
         share(sum(bool(one.calculated_with) for one in wrong.values()), len(wrong)),

@@ -62,18 +62,18 @@ def _shares(columns: AttemptColumns) -> tuple[Cell, ...]:
     return (columns.n, len(columns.ids), int(columns.right.sum()), *_cells(raw)[:2], *_cells(completed))
 
 
-def _cells(found: Share | Mean) -> tuple[str | None, str | None, int]:
-    return of_share(found) if isinstance(found, Share) else of_mean(found)
+def _cells(estimate: Share | Mean) -> tuple[str | None, str | None, int]:
+    return of_share(estimate) if isinstance(estimate, Share) else of_mean(estimate)
 
 
 def _bounds(arms: list[tuple[str, AttemptColumns]]) -> Table:
     """Bound the accuracy: nothing is known of what a cut-off generation would have said."""
     rows = []
     for name, columns in arms:
-        found = stats.accuracy(columns.right.tolist(), columns.cut_off.tolist())
-        low, high = found.if_cut_off_wrong, found.if_cut_off_right
+        accuracy = stats.accuracy(columns.right.tolist(), columns.cut_off.tolist())
+        low, high = accuracy.if_cut_off_wrong, accuracy.if_cut_off_right
         width = (high.successes - low.successes) / columns.n if columns.n else None
-        rows.append((name, columns.n, found.cut_off, percent(low.value), percent(high.value), percent(width)))
+        rows.append((name, columns.n, accuracy.cut_off, percent(low.value), percent(high.value), percent(width)))
     return Table(
         "bounds on accuracy if every cut-off were wrong / right",
         ("arm", "attempts", "cut off", "all cut-offs wrong", "all cut-offs right", "apart"),
@@ -108,8 +108,8 @@ def _pass_at_k(several: list[tuple[str, AttemptColumns, bool]]) -> Table:
             if k > least:
                 shares.append(None)
                 continue
-            found = [stats.pass_at_k(int(n), int(right), k) for n, right in pairs]
-            shares.append(percent(float(np.average(found, weights=times))))
+            chances = [stats.pass_at_k(int(n), int(right), k) for n, right in pairs]
+            shares.append(percent(float(np.average(chances, weights=times))))
         rows.append((name, int(times.sum()), least, *shares))
     return Table(
         "pass@k: at least one of k samples right",
@@ -125,8 +125,8 @@ def _votes(several: list[tuple[str, AttemptColumns, bool]]) -> Table:
         cells, seeds = cells_of(columns)
         tried: Bools = np.bincount(cells, minlength=len(columns.ids) * len(seeds)) > 0
         votes = votes_of(columns, cells, len(tried))
-        found = share_of(votes.right[tried], np.repeat(np.arange(len(columns.ids), dtype=np.int32), len(seeds))[tried])
-        rows.append((name, *_cells(found), int(votes.tied.sum()), int((votes.silent & tried).sum()), _yes(vote)))
+        share = share_of(votes.right[tried], np.repeat(np.arange(len(columns.ids), dtype=np.int32), len(seeds))[tried])
+        rows.append((name, *_cells(share), int(votes.tied.sum()), int((votes.silent & tried).sum()), _yes(vote)))
     return Table(
         "majority's answer",
         ("arm", "majority right", "95% interval", "n", "tied", "no answer at all", "compared by vote"),
@@ -143,15 +143,15 @@ def _yes(value: bool) -> str:
 def _seeds(seeded: list[tuple[str, AttemptColumns]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, columns in seeded:
-        found = scores_of(columns)
-        per_seed = np.nanmean(found.values, axis=0)
+        scores = scores_of(columns)
+        per_seed = np.nanmean(scores.values, axis=0)
         problems = stats.clustered_mean(columns.right.astype(float).tolist(), columns.problem.tolist())
         seeds = stats.clustered_mean(columns.right.astype(float).tolist(), columns.seed.tolist())
         rows.append(
             (
                 name,
                 columns.n,
-                len(found.seeds),
+                len(scores.seeds),
                 percent(problems.value),
                 of_mean(problems)[1],
                 of_mean(seeds)[1],

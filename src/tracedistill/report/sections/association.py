@@ -101,18 +101,18 @@ def _measures(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
         counts = joint_counts(columns)
         unparsed = (columns.trace == UNPARSED) | (columns.trace == NONE)
         lost = int((unparsed & columns.right).sum()), int((unparsed & ~columns.right).sum())
-        found = stats.joint_table_of_counts(counts, lost)
+        measures = stats.joint_table_of_counts(counts, lost)
         again = len(columns.ids) < columns.n
         several |= again
         rows.append(
             (
                 name,
-                found.n,
+                measures.n,
                 " / ".join(map(str, counts)),
-                ratio(found.odds_ratio, None if again else found.odds_ratio_interval),
-                None if found.phi is None else f"{found.phi:.3f}",
-                None if again else p_value(found.fisher_p),
-                "0.5 added" if found.haldane else "",
+                ratio(measures.odds_ratio, None if again else measures.odds_ratio_interval),
+                None if measures.phi is None else f"{measures.phi:.3f}",
+                None if again else p_value(measures.fisher_p),
+                "0.5 added" if measures.haldane else "",
             )
         )
     note = JOINT_NOTE + " Odds ratio with Woolf's interval, exact p by Fisher's test; where a cell is 0, 0.5 is added."
@@ -143,8 +143,8 @@ def _conditionals(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
 
 
 def _cells(columns: AttemptColumns, here: Bools) -> tuple[str | None, str | None, int]:
-    found = share_of(columns.right[here], columns.problem[here])
-    return of_share(found) if isinstance(found, Share) else of_mean(found)
+    share = share_of(columns.right[here], columns.problem[here])
+    return of_share(share) if isinstance(share, Share) else of_mean(share)
 
 
 def _copied(arms: Sequence[tuple[str, AttemptColumns]]) -> Table:
@@ -184,7 +184,7 @@ def _baseline(arms: Sequence[tuple[str, AttemptColumns]], problems: Mapping[str,
 
 
 def _stratified(arms: Sequence[tuple[str, AttemptColumns]], word: str, strata: Mapping[str, str]) -> list[Table]:
-    each: list[tuple[Cell, ...]] = []
+    rows: list[tuple[Cell, ...]] = []
     pooled: list[tuple[Cell, ...]] = []
     several = any(len(columns.ids) < columns.n for _, columns in arms)
     for name, columns in arms:
@@ -194,26 +194,26 @@ def _stratified(arms: Sequence[tuple[str, AttemptColumns]], word: str, strata: M
         for stratum, counts in tables.items():
             a, b, c, d = counts
             cells = (percent(a / (a + b)) if a + b else None, a + b, percent(c / (c + d)) if c + d else None, c + d)
-            each.append((name, stratum, sum(counts), " / ".join(map(str, counts)), *cells))
+            rows.append((name, stratum, sum(counts), " / ".join(map(str, counts)), *cells))
         crude = stats.joint_table_of_counts(joint_counts(columns))
-        found = stats.mantel_haenszel(tables)
+        common = stats.mantel_haenszel(tables)
         again = len(columns.ids) < columns.n
         pooled.append(
             (
                 name,
                 sum(map(sum, tables.values())),
                 number(crude.odds_ratio),
-                ratio(found.odds_ratio, None if again else found.interval),
-                None if again or found.odds_ratio is None else p_value(found.p),
-                None if again or found.homogeneity_p is None else p_value(found.homogeneity_p),
-                f"{len(found.informative)} of {len(names)}",
+                ratio(common.odds_ratio, None if again else common.interval),
+                None if again or common.odds_ratio is None else p_value(common.p),
+                None if again or common.homogeneity_p is None else p_value(common.homogeneity_p),
+                f"{len(common.informative)} of {len(names)}",
             )
         )
     return [
         Table(
             f"by {word}",
             ("arm", word, "n", "joint", "P(answer | trace right)", "n", "P(answer | trace wrong)", "n"),
-            tuple(each),
+            tuple(rows),
             note=JOINT_NOTE,
         ),
         Table(
@@ -232,20 +232,20 @@ def _kinds(view: RunView, names: Sequence[str]) -> list[Table]:
     rows: list[tuple[Cell, ...]] = []
     for name in names:
         ids = None if view.wanted is None else view.wanted
-        for found in read_kinds(view.arm(name).path, ids):
-            a, b, c, d = found.counts
-            whole = stats.joint_table_of_counts(found.counts)
+        for kinds in read_kinds(view.arm(name).path, ids):
+            a, b, c, d = kinds.counts
+            whole = stats.joint_table_of_counts(kinds.counts)
             rows.append(
                 (
                     name,
-                    found.kind,
-                    f"{found.steps_right} of {found.steps}",
+                    kinds.kind,
+                    f"{kinds.steps_right} of {kinds.steps}",
                     a + b + c + d,
-                    " / ".join(map(str, found.counts)),
+                    " / ".join(map(str, kinds.counts)),
                     percent(a / (a + b)) if a + b else None,
                     percent(c / (c + d)) if c + d else None,
                     None if whole.phi is None else f"{whole.phi:.3f}",
-                    found.undecided,
+                    kinds.undecided,
                 )
             )
     if not rows:

@@ -17,9 +17,9 @@ IDS_SHOWN = 5
 
 def attribution(view: RunView) -> Section | None:
     """Build one row per attribution of the run: how many items each label has, and related figures."""
-    found = [(path.stem, read_json(path)) for path in sorted((view.folder / "attribution").glob("*.json"))]
+    entries = [(path.stem, read_json(path)) for path in sorted((view.folder / "attribution").glob("*.json"))]
     wanted = {entry["plan"] for entry in (view.recipe or {}).get("attribution", ())}
-    tables = [(arm, table) for arm, table in found if arm in wanted]
+    tables = [(arm, table) for arm, table in entries if arm in wanted]
     if not tables:
         return None
     how = (

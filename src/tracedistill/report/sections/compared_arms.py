@@ -44,7 +44,7 @@ class ComparedArm:
     def texts(self, kind: str) -> Mapping[str, ArmText]:
         """Return what it was tuned on, is shown or has forced on it, by problem and place among a problem's several."""
         if kind not in self._kept:
-            found: dict[str, ArmText] = {}
+            by_problem: dict[str, ArmText] = {}
             tuned = adapter_of(self.view, self.arm)
             source = {
                 "tuned on": () if tuned is None else rows_of(tuned),
@@ -54,8 +54,8 @@ class ComparedArm:
             times: dict[str, int] = {}
             for row in source:
                 place = times[row.problem_id] = times.get(row.problem_id, -1) + 1
-                found[f"{row.problem_id}/{place}" if place else row.problem_id] = row
-            self._kept[kind] = found
+                by_problem[f"{row.problem_id}/{place}" if place else row.problem_id] = row
+            self._kept[kind] = by_problem
         texts: Mapping[str, ArmText] = self._kept[kind]
         return texts
 

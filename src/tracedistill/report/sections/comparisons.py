@@ -33,7 +33,7 @@ def compare(view: RunView) -> list[Comparison]:
     A pair of arms without a problem that both have attempted is no member of the family: see `not_compared`.
     """
     facts = {arm.name: arm for arm in view.arms}
-    pairs = [each for each in _pairs(view) if len(each[2].first)]
+    pairs = [pair for pair in _pairs(view) if len(pair[2].first)]
     out = []
     for first, second, pair, seeds in pairs:
         # a generator of the pair's own: its figures do not depend on which other pairs there are
@@ -77,9 +77,9 @@ def _comparison(
     n, alpha = len(left), ALPHA / family
     only_first, only_second = _only(pair)
     if pair.seeds > 1:
-        found = stats.crossed_bootstrap(pair.first, pair.second, rng, RESAMPLES, CONFIDENCE)
+        difference = stats.crossed_bootstrap(pair.first, pair.second, rng, RESAMPLES, CONFIDENCE)
     else:
-        found = stats.paired_bootstrap(left, right, rng, RESAMPLES, CONFIDENCE)
+        difference = stats.paired_bootstrap(left, right, rng, RESAMPLES, CONFIDENCE)
     test, tested = tested_by(pair)
     discordance: float | None = None
     if test == MCNEMAR:
@@ -91,9 +91,9 @@ def _comparison(
         first=first.name,
         second=second.name,
         n=n,
-        difference=found.estimate,
-        low=found.low,
-        high=found.high,
+        difference=difference.estimate,
+        low=difference.low,
+        high=difference.high,
         only_first=only_first,
         only_second=only_second,
         test=test,

@@ -67,14 +67,14 @@ def context(view: RunView) -> Section | None:
 def _doses(arm: ArmFacts, columns: AttemptColumns) -> list[tuple[str, float, Floats, Bools]]:
     """Return (name, unit of the slope, dose per attempt, attempts that count)."""
     asked = ~np.isin(columns.finish, [FINISHES.index(name) for name in ("too-long", "no-plan", "error")])
-    found: list[tuple[str, float, Floats, Bools]] = []
+    doses: list[tuple[str, float, Floats, Bools]] = []
     shown = _steps_shown(arm, columns)
     if shown is not None:
-        found.append(("steps of the plan shown", 1.0, shown, asked & (shown > 0)))
+        doses.append(("steps of the plan shown", 1.0, shown, asked & (shown > 0)))
     elif not arm.forced and np.any(columns.steps > 0):
-        found.append(("steps of its own trace", 1.0, columns.steps.astype(float), asked & (columns.steps > 0)))
-    found.append(("prompt tokens", 100.0, columns.tokens_in.astype(float), asked & (columns.tokens_in > 0)))
-    return found
+        doses.append(("steps of its own trace", 1.0, columns.steps.astype(float), asked & (columns.steps > 0)))
+    doses.append(("prompt tokens", 100.0, columns.tokens_in.astype(float), asked & (columns.tokens_in > 0)))
+    return doses
 
 
 def _steps_shown(arm: ArmFacts, columns: AttemptColumns) -> Floats | None:
@@ -86,9 +86,9 @@ def _steps_shown(arm: ArmFacts, columns: AttemptColumns) -> Floats | None:
         plans.setdefault(trace.problem_id, []).append(len(trace.steps) or trace.text.count("\n") + 1)
     if not columns.ids:
         return None
-    each = [plans.get(problem_id, [0]) for problem_id in columns.ids]
-    most = max((len(steps) for steps in each), default=1)
-    table = np.array([[steps[place % len(steps)] for place in range(most)] for steps in each], dtype=float)
+    counts = [plans.get(problem_id, [0]) for problem_id in columns.ids]
+    most = max((len(steps) for steps in counts), default=1)
+    table = np.array([[steps[place % len(steps)] for place in range(most)] for steps in counts], dtype=float)
     per_plan = max(1, (int(columns.sample.max(initial=0)) + 1) // most)
     return np.asarray(table[columns.problem, np.minimum(columns.sample // per_plan, most - 1)])
 
@@ -107,13 +107,13 @@ def _slopes(
     return (*_cells(raw), *_cells(fixed), fixed.strata)
 
 
-def _cells(found: Slope) -> tuple[Cell, ...]:
-    if found.value is None:
-        return None, None, None, found.n
-    if found.low is None or found.high is None:
-        return f"{100 * found.value:+.1f}", None, None, found.n
-    interval = f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
-    return f"{100 * found.value:+.1f}", interval, p_value(found.p), found.n
+def _cells(slope: Slope) -> tuple[Cell, ...]:
+    if slope.value is None:
+        return None, None, None, slope.n
+    if slope.low is None or slope.high is None:
+        return f"{100 * slope.value:+.1f}", None, None, slope.n
+    interval = f"{100 * slope.low:+.1f} to {100 * slope.high:+.1f}"
+    return f"{100 * slope.value:+.1f}", interval, p_value(slope.p), slope.n
 
 
 def _bands(columns: AttemptColumns, doses: Floats, rows: Bools) -> list[tuple[Cell, ...]]:

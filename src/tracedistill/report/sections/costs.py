@@ -53,12 +53,12 @@ def costs(view: RunView) -> Section | None:
     arms = [arm for arm in view.arms if view.attempts(arm.name).n]
     if not arms:
         return None
-    found = {arm.name: cost_of(view, arm) for arm in arms}
+    by_arm = {arm.name: cost_of(view, arm) for arm in arms}
     priced = any(_prices(recipe_of(view, arm)) for arm in arms)
-    tables = [_tokens(view, arms, found), _latency(view, arms)]
+    tables = [_tokens(view, arms, by_arm), _latency(view, arms)]
     units = [place for place, unit in enumerate(UNITS) if unit != "money" or priced]
-    tables += [table for place in units if (table := _spread(found, place)) is not None]
-    even = _break_evens(view, arms, found, units)
+    tables += [table for place in units if (table := _spread(by_arm, place)) is not None]
+    even = _break_evens(view, arms, by_arm, units)
     if even is not None:
         tables.append(even)
     notes = [
@@ -95,12 +95,12 @@ def cost_of(view: RunView, arm: ArmFacts) -> Cost:
         teacher = None if per is None else (per[0] * plans, per[1] * plans)
         teacher_money = None if per_money is None else per_money * plans
         teacher_seconds = None if per_seconds is None else per_seconds * plans
-    each = (
+    amounts = (
         _add(money, teacher_money),
         None if teacher is None else sum(tokens) + sum(teacher),
         _add(seconds, teacher_seconds),
     )
-    return Cost(queries, tokens, teacher, each, _once(view, arm, recipe))
+    return Cost(queries, tokens, teacher, amounts, _once(view, arm, recipe))
 
 
 def break_even(once_a: float | None, each_a: float | None, once_b: float | None, each_b: float | None) -> str:
@@ -147,10 +147,10 @@ def _once(view: RunView, arm: ArmFacts, recipe: Mapping[str, Any]) -> Amounts:
 
 def _taught_by(view: RunView, tuned: ArmFacts) -> list[tuple[ArmFacts, float]]:
     """(arm whose teacher made traces for this adapter, share of the problems): of its rows, or of a plan to show."""
-    found = [(lender, share) for lender, share in lenders_of(view, tuned) if lender.tune != "none"]
+    shares = [(lender, share) for lender, share in lenders_of(view, tuned) if lender.tune != "none"]
     context = named_arm(view, tuned, tuned.settings.get("context"))
     shown = [(context, 1.0)] if context is not None and context.plans.exists() else []
-    return (found if imitates(tuned) else []) + shown
+    return (shares if imitates(tuned) else []) + shown
 
 
 def _tokens_trained(arm: ArmFacts, recipe: Mapping[str, Any]) -> float | None:
@@ -161,8 +161,10 @@ def _tokens_trained(arm: ArmFacts, recipe: Mapping[str, Any]) -> float | None:
     checked = arm.folder / "sft" / f"{arm.student}.preflight.json"
     if not checked.exists():
         return None
-    found = read_json(checked)["arms"].get(arm.own)
-    return None if found is None else float(found["tokens"] * (recipe.get("training") or {}).get("epochs", 1))
+    checked_arm = read_json(checked)["arms"].get(arm.own)
+    return (
+        None if checked_arm is None else float(checked_arm["tokens"] * (recipe.get("training") or {}).get("epochs", 1))
+    )
 
 
 def _teacher(arm: ArmFacts, recipe: Mapping[str, Any]) -> tuple[tuple[float, float] | None, float | None, float | None]:
@@ -189,8 +191,8 @@ def _student_money(config: Mapping[str, Any], tokens: tuple[float, float], secon
 
 
 def _priced(recipe: Mapping[str, Any], part: str, name: str | None) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (recipe.get(part) or {}).get(name or "") or {}
-    return found
+    config: Mapping[str, Any] = (recipe.get(part) or {}).get(name or "") or {}
+    return config
 
 
 def _prices(recipe: Mapping[str, Any]) -> bool:
@@ -203,10 +205,10 @@ def _add(first: float | None, second: float | None) -> float | None:
     return None if first is None or second is None else first + second
 
 
-def _tokens(view: RunView, arms: Sequence[ArmFacts], found: Mapping[str, Cost]) -> Table:
+def _tokens(view: RunView, arms: Sequence[ArmFacts], by_arm: Mapping[str, Cost]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for arm in arms:
-        columns, cost = view.attempts(arm.name), found[arm.name]
+        columns, cost = view.attempts(arm.name), by_arm[arm.name]
         teacher: tuple[Cell, Cell] = (None, None)
         if cost.teacher is not None:
             teacher = number(cost.teacher[0]), number(cost.teacher[1])
@@ -252,14 +254,14 @@ def _amount(value: float | None, place: int) -> str | None:
     return dollars(value) if UNITS[place] == "money" else number(value)
 
 
-def _spread(found: Mapping[str, Cost], place: int) -> Table | None:
+def _spread(by_arm: Mapping[str, Cost], place: int) -> Table | None:
     rows: list[tuple[Cell, ...]] = []
-    for name, cost in found.items():
-        once, each = cost.once[place], cost.each[place]
-        whole = None if once is None or each is None else [once / n + each for n in QUERIES]
+    for name, cost in by_arm.items():
+        once, of_one = cost.once[place], cost.each[place]
+        whole = None if once is None or of_one is None else [once / n + of_one for n in QUERIES]
         spread = [None] * len(QUERIES) if whole is None else [_amount(value, place) for value in whole]
-        rows.append((name, _amount(each, place), _amount(once, place), *spread))
-    if not any(cost.each[place] is not None for cost in found.values()):
+        rows.append((name, _amount(of_one, place), _amount(once, place), *spread))
+    if not any(cost.each[place] is not None for cost in by_arm.values()):
         return None
     notes = {
         "money": "By the recipe's prices; what has no price counts as free.",
@@ -276,7 +278,7 @@ def _spread(found: Mapping[str, Cost], place: int) -> Table | None:
 
 
 def _break_evens(
-    view: RunView, arms: Sequence[ArmFacts], found: Mapping[str, Cost], units: Sequence[int]
+    view: RunView, arms: Sequence[ArmFacts], by_arm: Mapping[str, Cost], units: Sequence[int]
 ) -> Table | None:
     """Return tuned arms without a plan against untuned ones that show one, of one student."""
     tuned = [arm for arm in arms if arm.kind in ("tuned", "served") and not arm.plans.exists() and not arm.forced]
@@ -285,7 +287,7 @@ def _break_evens(
     for one in tuned:
         for other in prompted:
             if one.student == other.student and one.folder == other.folder:
-                a, b = found[one.name], found[other.name]
+                a, b = by_arm[one.name], by_arm[other.name]
                 even = [break_even(a.once[p], a.each[p], b.once[p], b.each[p]) for p in units]
                 shares = [percent(float(view.attempts(arm.name).right.mean())) for arm in (one, other)]
                 rows.append((one.name, other.name, *even, *shares, view.attempts(one.name).n))

@@ -41,7 +41,7 @@ def kept_of(keeps: Collection[str]) -> Preserved:
     if not WHOLE.isdisjoint(keeps):
         return ALL
     lengths = [ROWS] if "length" in keeps else []
-    lengths += [int(found[1]) / 100 for each in keeps if (found := _MEAN.fullmatch(each))]
+    lengths += [int(mean[1]) / 100 for kept in keeps if (mean := _MEAN.fullmatch(kept))]
     if "steps" in keeps:  # in another order, with other numbers before them
         lengths.append(NUMBERED)
     lines = not LINES.isdisjoint(keeps)

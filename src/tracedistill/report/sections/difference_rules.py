@@ -37,12 +37,12 @@ LONGER = ("prompt", "student", "teacher", "plan", "plan_sample", "plans", "shots
 def differences_of(first: ComparedArm, second: ComparedArm) -> list[Contrast]:
     """Return all in which two arms differ."""
     factors = _factors(first.arm, second.arm)
-    found = _declared(first, second, factors)
-    found += _problems(first, second)
-    found += _training(first, second, factors)
+    contrasts = _declared(first, second, factors)
+    contrasts += _problems(first, second)
+    contrasts += _training(first, second, factors)
     for kind in ("tuned on", "shown", "forced"):
-        found += trace_differences(first, second, kind, factors)
-    return found + _generation(first, second, factors)
+        contrasts += trace_differences(first, second, kind, factors)
+    return contrasts + _generation(first, second, factors)
 
 
 def _factors(first: ArmFacts, second: ArmFacts) -> list[str]:
@@ -56,42 +56,42 @@ def _factors(first: ArmFacts, second: ArmFacts) -> list[str]:
 def _declared(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -> list[Contrast]:
     if "imported" in (first.arm.kind, second.arm.kind):
         return [Contrast("how they were made", first.arm.kind, second.arm.kind, "unknown, not checked", False)]
-    found = []
+    contrasts = []
     one = {**first.arm.settings, "student": first.arm.student, "teacher": first.arm.teacher}
     other = {**second.arm.settings, "student": second.arm.student, "teacher": second.arm.teacher}
     main = [name for name in factors if name in FACTORS]
     for name in factors:
         if name in METHOD_SETTINGS and "method" in main:
-            found.append(Contrast(name, short(one.get(name)), short(other.get(name)), "comes with method", False))
+            contrasts.append(Contrast(name, short(one.get(name)), short(other.get(name)), "comes with method", False))
             continue
         along = name in (*LIMITS, *METHOD_SETTINGS) and bool(main) and NEEDED_BY.get(name) not in main
         why = f"declared, but not told apart from {', '.join(main)}" if along else "declared"
-        found.append(Contrast(name, short(one.get(name)), short(other.get(name)), why, along))
-    return found
+        contrasts.append(Contrast(name, short(one.get(name)), short(other.get(name)), why, along))
+    return contrasts
 
 
 def _problems(first: ComparedArm, second: ComparedArm) -> list[Contrast]:
     a, b = (made.view.attempts(made.arm.name) for made in (first, second))
-    found = []
+    contrasts = []
     if a.ids != b.ids:
         common = len(set(a.ids) & set(b.ids))
         if common == len(a.ids) == len(b.ids):
-            found.append(Contrast("order of the problems", start_of(a.ids), start_of(b.ids), "not declared", True))
+            contrasts.append(Contrast("order of the problems", start_of(a.ids), start_of(b.ids), "not declared", True))
         else:
             text = f"not declared; {common} in common"
-            found.append(Contrast("test problems", len(a.ids), len(b.ids), text, True))
+            contrasts.append(Contrast("test problems", len(a.ids), len(b.ids), text, True))
     seeds = [sorted({int(seed) for seed in np.unique(columns.seed)}) for columns in (a, b)]
     tuned = [adapter_of(made.view, made.arm) is not None for made in (first, second)]
     if all(tuned) and seeds[0] != seeds[1]:
-        found.append(Contrast("seeds of the adapters", short(seeds[0]), short(seeds[1]), "not declared", True))
-    return found
+        contrasts.append(Contrast("seeds of the adapters", short(seeds[0]), short(seeds[1]), "not declared", True))
+    return contrasts
 
 
 def _training(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -> list[Contrast]:
     settings = [_trained(made) for made in (first, second)]
     if not settings[0] or not settings[1]:
         return []
-    found = []
+    contrasts = []
     for name in sorted({*settings[0], *settings[1]}):
         one, other = settings[0].get(name), settings[1].get(name)
         if one != other:
@@ -99,8 +99,8 @@ def _training(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -
                 continue  # told as the arm's own
             of_student = name.startswith("student.") and "student" in factors
             why = "comes with student" if of_student else "not declared"
-            found.append(Contrast(f"training: {name}", short(one), short(other), why, not of_student))
-    return found
+            contrasts.append(Contrast(f"training: {name}", short(one), short(other), why, not of_student))
+    return contrasts
 
 
 def _trained(made: ComparedArm) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _trained(made: ComparedArm) -> dict[str, Any]:
 
 def _generation(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -> list[Contrast]:
     """Return how the two were asked: out of the manifests, and the tokens of the prompts themselves."""
-    found = []
+    contrasts = []
     asked = [_asked(made) for made in (first, second)]
     comes: Mapping[str, Callable[[str], bool]] = {
         "prompt": lambda name: name.startswith("prompt"),
@@ -129,14 +129,14 @@ def _generation(first: ComparedArm, second: ComparedArm, factors: Sequence[str])
             if one != other:
                 by = next((factor for factor, fits in comes.items() if fits(name) and factor in factors), None)
                 why = f"comes with {by}" if by else "not declared"
-                found.append(Contrast(f"generation: {name}", short(one), short(other), why, by is None))
+                contrasts.append(Contrast(f"generation: {name}", short(one), short(other), why, by is None))
     a, b = (made.view.attempts(made.arm.name) for made in (first, second))
     means = [float(c.tokens_in[c.tokens_in > 0].mean()) if np.any(c.tokens_in > 0) else 0.0 for c in (a, b)]
     if abs(means[0] - means[1]) > 0.5 / 100 * max(means) and "imported" not in (first.arm.kind, second.arm.kind):
         by = next((name for name in LONGER if name in factors), None)
         why = f"comes with {by}" if by else "not declared"
-        found.append(Contrast("prompt tokens, mean", number(means[0]), number(means[1]), why, by is None))
-    return found
+        contrasts.append(Contrast("prompt tokens, mean", number(means[0]), number(means[1]), why, by is None))
+    return contrasts
 
 
 def _asked(made: ComparedArm) -> dict[str, Any]:

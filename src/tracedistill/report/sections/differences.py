@@ -58,15 +58,15 @@ def _table(title: str, pairs: Sequence[tuple[ComparedArm, ComparedArm]]) -> Tabl
     rows: list[tuple[Cell, ...]] = []
     flagged: set[tuple[int, int]] = set()
     for first, second in pairs:
-        name, found = f"{first.arm.name} - {second.arm.name}", differences_of(first, second)
-        for each in found:
-            if each.flagged:
+        name, contrasts = f"{first.arm.name} - {second.arm.name}", differences_of(first, second)
+        for contrast in contrasts:
+            if contrast.flagged:
                 flagged |= {(len(rows), column) for column in (1, 4)}
-            rows.append((name, each.what, each.first, each.second, each.why))
-        if not found and first.arm.folder == second.arm.folder:
+            rows.append((name, contrast.what, contrast.first, contrast.second, contrast.why))
+        if not contrasts and first.arm.folder == second.arm.folder:
             flagged.add((len(rows), 4))
             rows.append((name, "nothing", None, None, "the same arm twice: no comparison"))
-        elif not found:
+        elif not contrasts:
             rows.append((name, "nothing that is written down", None, None, "the same arm of two runs"))
     return Table(
         title, ("first - second", "what differs", "first", "second", "declared?"), tuple(rows), frozenset(flagged)

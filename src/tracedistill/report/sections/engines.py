@@ -19,8 +19,8 @@ def engines(view: RunView) -> Section | None:
     path = view.folder / "engine_check.json"
     if not path.exists():
         return None
-    found = read_json(path).part("arms")
-    rows = [(arm, line["n"], line["texts_changed"], line["verdicts_changed"]) for arm, line in found.items()]
+    arms = read_json(path).part("arms")
+    rows = [(arm, line["n"], line["texts_changed"], line["verdicts_changed"]) for arm, line in arms.items()]
     said = (
         "The arms were answered by vLLM; here the same prompts were answered by transformers as well. Rounding differs "
         "between the two, so that greedy texts part where two tokens are nearly as likely. What counts is how many "
@@ -31,7 +31,7 @@ def engines(view: RunView) -> Section | None:
     ]
     examples = [
         (arm, line["example"][0], line["example"][1][:SHOWN], line["example"][2][:SHOWN])
-        for arm, line in found.items()
+        for arm, line in arms.items()
         if line["example"]
     ]
     if examples:

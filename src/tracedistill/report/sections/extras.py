@@ -103,7 +103,7 @@ def _methods(view: RunView) -> list[Table]:
             )
         )
     ranges = stats.method_ranges(scores)
-    if any(found.n > 1 for found in ranges) or len(ranges) > 1:
+    if any(numbers.n > 1 for numbers in ranges) or len(ranges) > 1:
         tables.append(
             Table(
                 "lowest, highest and mean accuracy of each method over students",
@@ -128,15 +128,15 @@ def _outcomes(view: RunView) -> Table | None:
     if len(single) < 2:
         return None
     counts = {name: np.bincount(view.attempts(name).answer, minlength=len(ANSWERS)).tolist() for name in single}
-    found = stats.chi_square(list(counts.values()))
+    test = stats.chi_square(list(counts.values()))
     rows = tuple(
         (name, sum(row), *row, percent(row[0] / sum(row)) if sum(row) else None) for name, row in counts.items()
     )
-    poor = " Some expected counts are below 5: the approximation is poor." if found.least_expected < 5 else ""
+    poor = " Some expected counts are below 5: the approximation is poor." if test.least_expected < 5 else ""
     return Table(
         "kinds of answers by arm",
         ("arm", "n", *ANSWERS, "correct of n"),
         rows,
-        note=f"Chi-square on these counts: {number(found.statistic)}, {found.df} degrees of freedom, "
-        f"p {p_value(found.p)} (arms as unrelated samples; least expected count {number(found.least_expected)}).{poor}",
+        note=f"Chi-square on these counts: {number(test.statistic)}, {test.df} degrees of freedom, "
+        f"p {p_value(test.p)} (arms as unrelated samples; least expected count {number(test.least_expected)}).{poor}",
     )

@@ -83,7 +83,7 @@ def _follows(columns: AttemptColumns, arm: ArmFacts) -> tuple[Cell, ...]:
     follows = share_of(columns.follows[told] == 1, columns.problem[told])
     right = share_of(columns.right, columns.problem)
     anyway = int(((columns.follows == 1) & columns.right).sum())
-    cells = [of_share(found) if isinstance(found, Share) else of_mean(found) for found in (follows, right)]
+    cells = [of_share(estimate) if isinstance(estimate, Share) else of_mean(estimate) for estimate in (follows, right)]
     return (arm.name, arm.forced, *cells[0], int((~told).sum()), anyway, *cells[1])
 
 

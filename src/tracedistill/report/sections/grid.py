@@ -46,12 +46,12 @@ def grid(view: RunView) -> Section | None:
 
 def _families(arms: Sequence[ArmFacts], axis: str) -> list[list[ArmFacts]]:
     """Return arms that differ in this axis alone, two and more of them; the other axis stays as it is."""
-    found: dict[bytes, list[ArmFacts]] = {}
+    families: dict[bytes, list[ArmFacts]] = {}
     for arm in arms:
         if arm.kind != "imported" and getattr(arm, axis) is not None:
             fixed = {name: getattr(arm, name) for name in AXES if name != axis}
-            found.setdefault(canonical([fixed, str(arm.folder), _settings(arm)]), []).append(arm)
-    return [family for family in found.values() if len({getattr(arm, axis) for arm in family}) > 1]
+            families.setdefault(canonical([fixed, str(arm.folder), _settings(arm)]), []).append(arm)
+    return [family for family in families.values() if len({getattr(arm, axis) for arm in family}) > 1]
 
 
 def _settings(arm: ArmFacts) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _table(view: RunView, axis: str, families: Sequence[Sequence[ArmFacts]]) -> 
         same = _same_plans(family) if axis == "student" else ""
         for place, arm in enumerate(ordered):
             columns = view.attempts(arm.name)
-            found = quality(arm)
+            measured = quality(arm)
             step: Cell = None
             if place:
                 pair = paired(
@@ -97,9 +97,9 @@ def _table(view: RunView, axis: str, families: Sequence[Sequence[ArmFacts]]) -> 
                     getattr(arm, axis),
                     getattr(arm, other),
                     arm.name,
-                    percent(found[0] / found[1]) if found and found[1] else None,
-                    found[1] if found else 0,
-                    found[2] if found else 0,
+                    percent(measured[0] / measured[1]) if measured and measured[1] else None,
+                    measured[1] if measured else 0,
+                    measured[2] if measured else 0,
                     *_cells(right_share(columns, vote=arm.vote)),
                     step,
                     *((same,) if axis == "student" else ()),
@@ -120,8 +120,8 @@ def _table(view: RunView, axis: str, families: Sequence[Sequence[ArmFacts]]) -> 
 
 def _rank(arm: ArmFacts, axis: str) -> float:
     """Return teachers by the share of their traces judged right, unjudged ones first."""
-    found = quality(arm) if axis == "teacher" else None
-    return found[0] / found[1] if found and found[1] else -1.0
+    measured = quality(arm) if axis == "teacher" else None
+    return measured[0] / measured[1] if measured and measured[1] else -1.0
 
 
 def _same_plans(family: Sequence[ArmFacts]) -> str:

@@ -97,7 +97,7 @@ def _macro(view: RunView, arms: Sequence[tuple[str, PredictedLabels]]) -> Table:
         rng = np.random.default_rng([view.seed, int(content_id("labels", name)[:12], 16)])
         size = len(said.labels) + 1
         cells = rng.multinomial(n, counts.reshape(-1) / n, size=RESAMPLES)
-        drawn = [macro_f1(each.reshape(-1, size)) for each in cells]
+        drawn = [macro_f1(cell.reshape(-1, size)) for cell in cells]
         low, high = np.quantile(drawn, (0.025, 0.975))
         right, silent = int(np.diagonal(counts).sum()), int(counts[:, -1].sum())
         rows.append((name, n, percent(right / n), percent(macro_f1(counts)), between(float(low), float(high)), silent))

@@ -40,8 +40,8 @@ def recipe_of(view: RunView, arm: ArmFacts) -> Mapping[str, Any]:
     if view.recipe is not None:
         return view.recipe if arm.kind != "imported" else {}
     for manifest in manifests_of_arm(view, "generate", arm.name):
-        found: Mapping[str, Any] = manifest.get("recipe", {})
-        return found
+        recipe: Mapping[str, Any] = manifest.get("recipe", {})
+        return recipe
     return {}
 
 
@@ -56,7 +56,9 @@ def named_arm(view: RunView, arm: ArmFacts, name: str | None) -> ArmFacts | None
     """Return the arm of the same run that a recipe names so; None if there is none."""
     if name is None:
         return None
-    return next((each for each in view.arms if each.own == name and each.folder == arm.folder), None)
+    return next(
+        (arm_facts for arm_facts in view.arms if arm_facts.own == name and arm_facts.folder == arm.folder), None
+    )
 
 
 def mix_of(arm: ArmFacts) -> Mapping[str, float]:
@@ -68,15 +70,15 @@ def mix_of(arm: ArmFacts) -> Mapping[str, float]:
 def lenders_of(view: RunView, tuned: ArmFacts) -> list[tuple[ArmFacts, float]]:
     """Return (arm, share of the rows) of the arms whose rows a tuned arm trains on: itself, and mixed-in ones."""
     mix: Mapping[str, float] = tuned.settings.get("mix") or {}
-    found = [(tuned, 1 - sum(mix.values()))]
-    return found + [(arm, mix[arm.own]) for arm in view.arms if arm.folder == tuned.folder and arm.own in mix]
+    lenders = [(tuned, 1 - sum(mix.values()))]
+    return lenders + [(arm, mix[arm.own]) for arm in view.arms if arm.folder == tuned.folder and arm.own in mix]
 
 
 def facts_of(view: RunView, arm: ArmFacts, part: str) -> Mapping[str, Any]:
     """Return what assembly.json says of an arm under `arms`, `plans` or `forced`; empty if it says nothing."""
     every: Mapping[str, Any] = (view.assembly or {}).get(part) or {}
-    found: Mapping[str, Any] = every.get(arm.name) or {}
-    return found
+    facts: Mapping[str, Any] = every.get(arm.name) or {}
+    return facts
 
 
 def rows_of(arm: ArmFacts) -> Iterator[ArmText]:

@@ -138,14 +138,14 @@ def right_share(columns: AttemptColumns, *, vote: bool = False) -> Share | Mean:
     """Share of right answers; `vote`: of right majorities, one per problem and seed."""
     if not vote:
         return share_of(columns.right, columns.problem)
-    found = scores_of(columns, vote=True).values
-    tried = ~np.isnan(found)
-    return share_of(found[tried] > 0, np.nonzero(tried)[0].astype(np.int32))
+    values = scores_of(columns, vote=True).values
+    tried = ~np.isnan(values)
+    return share_of(values[tried] > 0, np.nonzero(tried)[0].astype(np.int32))
 
 
-def as_share(found: Share | Mean) -> Share:
+def as_share(estimate: Share | Mean) -> Share:
     """Return a mean as a share, its interval kept within 0 to 1; without a spread nothing is known of it."""
-    if isinstance(found, Share):
-        return found
-    low, high = max(0.0, found.low or 0.0), min(1.0, 1.0 if found.high is None else found.high)
-    return Share(round((found.value or 0.0) * found.n), found.n, found.value, low, high)
+    if isinstance(estimate, Share):
+        return estimate
+    low, high = max(0.0, estimate.low or 0.0), min(1.0, 1.0 if estimate.high is None else estimate.high)
+    return Share(round((estimate.value or 0.0) * estimate.n), estimate.n, estimate.value, low, high)

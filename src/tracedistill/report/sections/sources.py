@@ -86,10 +86,10 @@ def _leaks(leaks: LeakCounts | None) -> str | None:
     return f"{leaks.genuine.successes} ({leaks.matched.successes}) of {leaks.eligible}"
 
 
-def _without(found: WithoutLeaks) -> str:
-    share, matched = found.accuracy, found.matched
+def _without(without: WithoutLeaks) -> str:
+    share, matched = without.accuracy, without.matched
     return (
-        f"without the problems whose plan leaks ({found.leaking} left out): {found.correct} of {found.n} "
+        f"without the problems whose plan leaks ({without.leaking} left out): {without.correct} of {without.n} "
         f"right, {percent(share.value)} ({percent(share.low)} to {percent(share.high)}); by string matching "
         f"{matched.leaking} left out, {percent(matched.accuracy.value)}."
     )
@@ -115,25 +115,25 @@ def _data(view: RunView, report: Report) -> Section | None:
     path = view.folder / "problems.report.json"
     if view.recipe is None or not path.exists():
         return None
-    found = read_json(path)
-    sizes = found["sizes"]
+    data = read_json(path)
+    sizes = data["sizes"]
     rows: list[tuple[Cell, ...]] = [
         (f"{first} problems that also occur in {second}", part["found"], part["n"], _ids(_first_ids(part["repeats"])))
-        for name, part in found["overlap"].items()
+        for name, part in data["overlap"].items()
         for second, first in (name.split("/"),)
     ]
     rows += [
         (f"{name}: duplicate problems", sum(len(one["ids"]) for one in repeats), sizes.get(name),
          _ids(_first_ids(repeats)))
-        for name, repeats in found["duplicates"].items()
+        for name, repeats in data["duplicates"].items()
     ]  # fmt: skip
-    near = found.get("near") or {}
+    near = data.get("near") or {}
     if near:
         rows.append(("train: nearly equal to a validation or test problem", near["train_problems"], sizes["train"],
                      _ids(pair["train_id"] for pair in near["pairs"])))  # fmt: skip
-    rows.append(("golds that fail an audit", len(found["audit"]), sum(sizes.values()), _ids(found["audit"])))
+    rows.append(("golds that fail an audit", len(data["audit"]), sum(sizes.values()), _ids(data["audit"])))
     tables = [_table("", ("what", "found", "of", "first ids"), rows)]
-    dropped = len(found["dropped_from_train"])
+    dropped = len(data["dropped_from_train"])
     drawn = (
         f"{sizes['train']} problems to train on, {sizes['validation']} to validate, {sizes['test']} to test; "
         f"{dropped} left out of train because they also occur in validation or test."

@@ -47,12 +47,12 @@ def read_kinds(path: Path, ids: Collection[str] | None = None) -> list[KindCount
     try:
         with path.open("rb") as stream:
             for line in stream:
-                found = _STEP.findall(line)
-                if not found or (ids is not None and _problem(line) not in ids):
+                step_outcomes = _STEP.findall(line)
+                if not step_outcomes or (ids is not None and _problem(line) not in ids):
                     continue
                 answer = 0 if _ANSWER.search(line) else 1
                 outcomes: dict[str, set[bytes]] = {}
-                for name, outcome in found:
+                for name, outcome in step_outcomes:
                     kind = name.decode()
                     outcomes.setdefault(kind, set()).add(outcome)
                     steps[kind][0] += 1
@@ -70,5 +70,5 @@ def read_kinds(path: Path, ids: Collection[str] | None = None) -> list[KindCount
 
 
 def _problem(line: bytes) -> str:
-    found = _PROBLEM.search(line)
-    return "" if found is None else str(json.loads(found.group(1)))
+    match = _PROBLEM.search(line)
+    return "" if match is None else str(json.loads(match.group(1)))

@@ -16,16 +16,16 @@ def sweep(view: RunView) -> Section | None:
     path = view.folder / "sweep.json"
     if not path.exists():
         return None
-    found = read_json(path)
+    swept = read_json(path)
     settings = [", ".join(f"{key.removeprefix('training.')} {value}" for key, value in one.items())
-                for one in found["settings"]]  # fmt: skip
+                for one in swept["settings"]]  # fmt: skip
     rows = []
-    for arm, cells in found["arms"].items():
+    for arm, cells in swept["arms"].items():
         shown = [f"{cell['right']} [{100 * cell['low']:.0f}, {100 * cell['high']:.0f}]" for cell in cells]
-        rows.append((arm, cells[0]["n"] if cells else 0, *shown, settings[found["best"][arm]]))
-    common = settings[found["best_common"]]
+        rows.append((arm, cells[0]["n"] if cells else 0, *shown, settings[swept["best"][arm]]))
+    common = settings[swept["best_common"]]
     said = (
-        f"Tuned at each of {len(settings)} settings, with the same budget for every arm, and asked {found['problems']} "
+        f"Tuned at each of {len(settings)} settings, with the same budget for every arm, and asked {swept['problems']} "
         f"validation problems; no test problem was used. Best for all arms together: {common}. The best of several "
         "settings looks better than it is: what counts is the test split at one setting."
     )

@@ -76,7 +76,7 @@ def form_of(texts: Iterable[str]) -> TextForm:
         n, lines, characters = n + 1, lines + text.count("\n") + 1, characters + len(text)
         marks.update(name for name, pattern in MARKS.items() if pattern.search(text))
         spaces.update(name for name, pattern in SPACING.items() if pattern.search(text))
-        labels.update({found.group().strip() for found in _LABEL.finditer(text)})
+        labels.update({match.group().strip() for match in _LABEL.finditer(text)})
     fixed = {f"`{label}`": count for label, count in labels.items() if count >= FIXED * n}
     share = {name: count / n for name, count in {**marks, **fixed}.items()}
     spacing = {name: count / n for name, count in spaces.items()}
@@ -101,8 +101,8 @@ def other_frames(first: Sequence[str], second: Sequence[str]) -> list[tuple[str,
 
 def _apart(first: Mapping[str, float], second: Mapping[str, float], least: float) -> list[tuple[str, float, float]]:
     apart = [(name, first.get(name, 0.0), second.get(name, 0.0)) for name in {**first, **second}]
-    found = [each for each in apart if abs(each[1] - each[2]) > least]
-    return sorted(found, key=lambda each: (-abs(each[1] - each[2]), each[0]))
+    differing = [share for share in apart if abs(share[1] - share[2]) > least]
+    return sorted(differing, key=lambda share: (-abs(share[1] - share[2]), share[0]))
 
 
 def frame_of(completion: str, trace: str | None, answer: str | None) -> str:

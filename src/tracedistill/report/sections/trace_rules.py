@@ -30,20 +30,20 @@ def trace_differences(first: ComparedArm, second: ComparedArm, kind: str, factor
     by = {"tuned on": "tune", "shown": "plan", "forced": "forced"}[kind]
     if kind == "tuned on" and _mixes(first) != _mixes(second):
         factors = [*factors, "mix"]
-    found = _rows(one, other, kind, factors)
+    contrasts = _rows(one, other, kind, factors)
     if kind == "tuned on":
-        found += _prompts(one, other, factors)
-        found += _answers(first, second, one, other, factors)
-        found += _frames(one, other, factors)
+        contrasts += _prompts(one, other, factors)
+        contrasts += _answers(first, second, one, other, factors)
+        contrasts += _frames(one, other, factors)
     with_trace = [any(row.trace is not None for row in rows.values()) for rows in (one, other)]
     if with_trace[0] != with_trace[1]:
         why = "comes with tune" if by in factors or "adapter" in factors else "not declared"
         why = "comes with mix" if why == "not declared" and "mix" in factors else why
         shown = ["traces" if there else "answers alone" for there in with_trace]
-        return [*found, Contrast(f"{kind}: what", shown[0], shown[1], why, why == "not declared")]
+        return [*contrasts, Contrast(f"{kind}: what", shown[0], shown[1], why, why == "not declared")]
     if not with_trace[0]:
-        return found
-    return found + _forms(first, second, kind, by, factors)
+        return contrasts
+    return contrasts + _forms(first, second, kind, by, factors)
 
 
 def _rows(
@@ -126,24 +126,26 @@ def _forms(first: ComparedArm, second: ComparedArm, kind: str, by: str, factors:
     names = [_intervention(made, by) for made in (first, second)]
     kept = [Preserved() if source else kept_by(name) for name in names]
     comes = f"comes with {source[0]}" if source else f"comes with {by}, which does not keep it"
-    found = []
+    contrasts = []
     marks = other_marks(a, b)
     if marks:
-        declared = not all(each.format for each in kept)
+        declared = not all(declaration.format for declaration in kept)
         why = comes if declared else f"{_said(names)} keep the format"
-        found.append(Contrast(f"{kind}: format", *_shares(marks), why, not declared))
+        contrasts.append(Contrast(f"{kind}: format", *_shares(marks), why, not declared))
     spacing = other_spacing(a, b)
     if spacing:
         # no intervention is about white space: only who writes otherwise altogether may space otherwise
         why = f"comes with {source[0]}" if source else "not declared"
-        found.append(Contrast(f"{kind}: spacing", *_shares(spacing), why, not source))
+        contrasts.append(Contrast(f"{kind}: spacing", *_shares(spacing), why, not source))
     means = {"lines": (a.lines, b.lines), "steps": (_steps(first, kind), _steps(second, kind))}
     for what, (one, other) in means.items():
         if one is not None and other is not None and abs(one - other) > 0.005 * max(one, other):
-            declared = not all(each.lines for each in kept)
+            declared = not all(declaration.lines for declaration in kept)
             why = comes if declared else f"{_said(names)} keep the number of {what}"
-            found.append(Contrast(f"{kind}: {what} of a trace, mean", number(one), number(other), why, not declared))
-    return found + _lengths(first, second, kind, kept, names, comes)
+            contrasts.append(
+                Contrast(f"{kind}: {what} of a trace, mean", number(one), number(other), why, not declared)
+            )
+    return contrasts + _lengths(first, second, kind, kept, names, comes)
 
 
 def _steps(made: ComparedArm, kind: str) -> float | None:
@@ -167,11 +169,11 @@ def _lengths(
     within, both = alike_in_length(first.texts(kind), second.texts(kind))
     if abs(ratio - 1) <= 0.001 and within == both:
         return []
-    known = [each.length for each in kept]
+    known = [declaration.length for declaration in kept]
     beside = f"{within} of {both} within 10%"
     if any(length is None for length in known):
         # where lines go with it, length does; else a longer text is a second factor that nobody declared
-        odd = all(each.lines for each in kept) and abs(ratio - 1) > TENTH
+        odd = all(declaration.lines for declaration in kept) and abs(ratio - 1) > TENTH
         why = f"{_said(names)} do not declare it; {beside}" if odd else f"{comes}; {beside}"
     else:
         wide = (1 + (known[0] or 0)) * (1 + (known[1] or 0))

@@ -61,11 +61,11 @@ def _outcomes(view: RunView, arms: Sequence[ArmFacts]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for arm in arms:
         columns = view.attempts(arm.name)
-        found = share_of(columns.right, columns.problem)
-        interval = of_share(found)[1] if isinstance(found, Share) else between(found.low, found.high)
+        share = share_of(columns.right, columns.problem)
+        interval = of_share(share)[1] if isinstance(share, Share) else between(share.low, share.high)
         rows.append((
             arm.name, _said(arm), arm.settings.get("from"), f"{int(columns.right.sum())} of {columns.n}",
-            percent(found.value), interval, *_joint(columns), int(np.median(columns.tokens_out)),
+            percent(share.value), interval, *_joint(columns), int(np.median(columns.tokens_out)),
         ))  # fmt: skip
     return Table(
         "what each came to",
@@ -94,13 +94,13 @@ def _joint(columns: AttemptColumns) -> tuple[Cell, ...]:
 
 def _facts(view: RunView, arm: ArmFacts) -> list[Mapping[str, Any]]:
     """Return what each of an arm's trainings left behind (`training.json`), the first seed first."""
-    found: list[Mapping[str, Any]] = []
-    for seed in range(1 + max((int(each) for each in np.unique(view.attempts(arm.name).seed)), default=0)):
+    facts: list[Mapping[str, Any]] = []
+    for seed in range(1 + max((int(index) for index in np.unique(view.attempts(arm.name).seed)), default=0)):
         name = arm.own if seed == 0 else f"{arm.own}.seed{seed}"
         path = arm.folder / "adapters" / name / "training.json"
         if path.exists():
-            found.append(read_json(path))
-    return found
+            facts.append(read_json(path))
+    return facts
 
 
 def _spent(view: RunView, arm: ArmFacts) -> dict[str, float] | None:
@@ -110,9 +110,9 @@ def _spent(view: RunView, arm: ArmFacts) -> dict[str, float] | None:
     facts = _facts(view, arm)
     if not facts or "work" not in facts[0]:
         return None
-    total = {key: float(np.mean([each["work"][key] for each in facts])) for key in COUNTED}
+    total = {key: float(np.mean([facts_of_seed["work"][key] for facts_of_seed in facts])) for key in COUNTED}
     manifests = manifests_of_arm(view, "train", arm.name)
-    total["seconds"] = float(np.mean([each["seconds"] for each in manifests])) if manifests else 0.0
+    total["seconds"] = float(np.mean([facts_of_seed["seconds"] for facts_of_seed in manifests])) if manifests else 0.0
     students = recipe_of(view, arm).get("students") or {}
     hourly = float((students.get(arm.student) or {}).get("usd_per_hour") or 0.0)
     total["usd"] = total["seconds"] / 3600 * hourly
@@ -169,20 +169,20 @@ def _kept(view: RunView, arms: Sequence[ArmFacts]) -> Table | None:
         plain = _plain(arms, arm)
         if context is None or plain is None or not view.attempts(context.name).n:
             continue
-        scores = [scores_of(view.attempts(each.name)) for each in (arm, context, plain)]
-        common = [each for each in scores[0].ids if all(each in other.ids for other in scores[1:])]
+        scores = [scores_of(view.attempts(item.name)) for item in (arm, context, plain)]
+        common = [item for item in scores[0].ids if all(item in other.ids for other in scores[1:])]
         means = [
-            np.nanmean(each.values[[each.ids.index(problem_id) for problem_id in common]], axis=1) for each in scores
+            np.nanmean(item.values[[item.ids.index(problem_id) for problem_id in common]], axis=1) for item in scores
         ]
         if not common or any(np.isnan(mean).any() for mean in means):
             continue
-        found = share_kept(means[0], means[1], means[2], rng)
-        gain = f"{100 * found.gain:+.1f} ({100 * found.gain_low:.1f} to {100 * found.gain_high:.1f})"
-        share = None if found.share is None else percent(found.share)
-        interval = None if found.low is None or found.high is None else between(found.low, found.high)
+        gain_kept = share_kept(means[0], means[1], means[2], rng)
+        gain = f"{100 * gain_kept.gain:+.1f} ({100 * gain_kept.gain_low:.1f} to {100 * gain_kept.gain_high:.1f})"
+        share = None if gain_kept.share is None else percent(gain_kept.share)
+        interval = None if gain_kept.low is None or gain_kept.high is None else between(gain_kept.low, gain_kept.high)
         rows.append((
             arm.name, plain.name, percent(float(means[2].mean())), context.name, percent(float(means[1].mean())), gain,
-            percent(float(means[0].mean())), share, interval, found.n,
+            percent(float(means[0].mean())), share, interval, gain_kept.n,
         ))  # fmt: skip
     if not rows:
         return None
@@ -265,11 +265,11 @@ def _pairs(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
         facts = _facts(view, arm) if method_of(arm) == "dpo" else []
         if not facts or "pairs" not in facts[0] or not facts[0]["log"]:
             continue
-        found, first, last = facts[0]["pairs"], facts[0]["log"][0], facts[0]["log"][-1]
+        pairs, first, last = facts[0]["pairs"], facts[0]["log"][0], facts[0]["log"][-1]
         moved = (f"{first[key]:.1f} to {last[key]:.1f}" for key in ("logps/chosen", "logps/rejected"))
         rows.append((
-            arm.name, f"{found['n']} of {facts[0]['rows']}", number(found["chosen_tokens"]),
-            number(found["rejected_tokens"]), found["alike"], percent(last["rewards/accuracies"]),
+            arm.name, f"{pairs['n']} of {facts[0]['rows']}", number(pairs["chosen_tokens"]),
+            number(pairs["rejected_tokens"]), pairs["alike"], percent(last["rewards/accuracies"]),
             f"{last['rewards/margins']:.2f}", *moved,
         ))  # fmt: skip
     if not rows:

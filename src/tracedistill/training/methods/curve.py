@@ -46,14 +46,14 @@ class Curve(TrainerCallback):
     def _attempt(self, state: Any) -> None:
         if self.writer is not None and PartialState().is_main_process:
             ids = list(self.prompts)
-            written = self.writer.write([self.prompts[each] for each in ids], [(0, 0)] * len(ids))
+            written = self.writer.write([self.prompts[item] for item in ids], [(0, 0)] * len(ids))
             judged = self.judge(ids, written)
             state.log_history.append({
                 "step": state.global_step,
                 "epoch": round(float(state.epoch or 0.0), 6),
                 ATTEMPTS: len(ids),
-                "answers_right": sum(each.answer == 1 for each in judged),
-                "traces_right": sum(each.trace == 1 for each in judged),
+                "answers_right": sum(item.answer == 1 for item in judged),
+                "traces_right": sum(item.trace == 1 for item in judged),
                 "tokens": sum(map(len, written)),
             })  # fmt: skip
         PartialState().wait_for_everyone()

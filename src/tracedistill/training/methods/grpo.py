@@ -108,7 +108,7 @@ class _RewardParts:
             if name == PARTS[0]:  # once for all parts
                 for key, share in tallied(judged).items():
                     log_metric(key, share)
-            return [getattr(each, name) for each in judged]
+            return [getattr(completion, name) for completion in judged]
 
         reward.__name__ = name
         return reward
@@ -123,10 +123,10 @@ def tallied(judged: Sequence[JudgedCompletion]) -> dict[str, float]:
     """Shares of the four cells of trace and answer, and of traces that hold the answer: where a reward is hacked."""
     n = max(1, len(judged))
     cells = {
-        "both": sum(each.answer == 1 and each.trace == 1 for each in judged),
-        "answer_alone": sum(each.answer == 1 and each.trace != 1 for each in judged),
-        "trace_alone": sum(each.answer != 1 and each.trace == 1 for each in judged),
-        "neither": sum(each.answer != 1 and each.trace != 1 for each in judged),
-        "copied": sum(each.copied for each in judged),
+        "both": sum(completion.answer == 1 and completion.trace == 1 for completion in judged),
+        "answer_alone": sum(completion.answer == 1 and completion.trace != 1 for completion in judged),
+        "trace_alone": sum(completion.answer != 1 and completion.trace == 1 for completion in judged),
+        "neither": sum(completion.answer != 1 and completion.trace != 1 for completion in judged),
+        "copied": sum(completion.copied for completion in judged),
     }
     return {key: count / n for key, count in cells.items()}

@@ -29,7 +29,7 @@ class JudgedCompletion:
     def accepted(self, by: Literal["answer", "trace", "both"]) -> bool:
         """Return whether what is asked for is right."""
         wanted = {"answer": (self.answer,), "trace": (self.trace,), "both": (self.answer, self.trace)}[by]
-        return all(each == 1 for each in wanted)
+        return all(part == 1 for part in wanted)
 
 
 TextJudge = Callable[[Sequence[str], Sequence[str], Sequence[bool]], list[JudgedCompletion]]

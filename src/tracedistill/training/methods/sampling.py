@@ -45,7 +45,7 @@ class Drawn:
 def draw_completions(
     load: Callable[[], CompletionWriter],
     prompts: Mapping[str, list[int]],
-    each: int,
+    per_problem: int,
     seed: int,
     judge: Judge,
     read: Callable[[Sequence[int]], str],
@@ -62,7 +62,7 @@ def draw_completions(
     while not is_main and not file.exists():
         time.sleep(LOOK)
     if not file.exists():
-        places = [(problem_id, sample) for problem_id in prompts for sample in range(each)]
+        places = [(problem_id, sample) for problem_id in prompts for sample in range(per_problem)]
         done = _whole_lines(partial)
         writer = load() if done < len(places) else None
         with partial.open("a", encoding="utf-8") as stream:
@@ -95,20 +95,20 @@ def _whole_lines(partial: Path) -> int:
 
 def first_accepted(drawn: Sequence[Drawn], by: Any) -> dict[str, Drawn]:
     """Return each problem's first completion that the judges accept and that ended by itself."""
-    found: dict[str, Drawn] = {}
+    accepted: dict[str, Drawn] = {}
     for one in drawn:
-        if one.problem_id not in found and one.judged.accepted(by):
-            found[one.problem_id] = one
-    return found
+        if one.problem_id not in accepted and one.judged.accepted(by):
+            accepted[one.problem_id] = one
+    return accepted
 
 
 def nearest_failed(drawn: Sequence[Drawn], by: Any, lengths: Mapping[str, int]) -> dict[str, Drawn]:
     """Return each problem's failed completion whose length in tokens is nearest to the given one."""
-    found: dict[str, Drawn] = {}
+    nearest: dict[str, Drawn] = {}
     for one in drawn:
         if one.judged.accepted(by) or one.problem_id not in lengths:
             continue
-        wanted, best = lengths[one.problem_id], found.get(one.problem_id)
+        wanted, best = lengths[one.problem_id], nearest.get(one.problem_id)
         if best is None or abs(len(one.tokens) - wanted) < abs(len(best.tokens) - wanted):
-            found[one.problem_id] = one
-    return found
+            nearest[one.problem_id] = one
+    return nearest
