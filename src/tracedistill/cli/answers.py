@@ -49,15 +49,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(received: Received, recipe: str) -> None:
-    for group, one in received.groups.items():
-        parts = [f"{one.requests} requests", f"{one.cached} answered before", f"{one.taken} answers taken in"]
-        parts += [f"{one.cut_off} of these cut off"] if one.cut_off else []
-        parts += [f"{one.failed} of these refused or failed"] if one.failed else []
-        parts += [f"${one.usd:.2f}"] if one.usd else []
+    for group, answers in received.groups.items():
+        parts = [
+            f"{answers.requests} requests",
+            f"{answers.cached} answered before",
+            f"{answers.taken} answers taken in",
+        ]
+        parts += [f"{answers.cut_off} of these cut off"] if answers.cut_off else []
+        parts += [f"{answers.failed} of these refused or failed"] if answers.failed else []
+        parts += [f"${answers.usd:.2f}"] if answers.usd else []
         say(f"{group}: {', '.join(parts)}")
-        for cause, count in one.unusable.most_common(3):
+        for cause, count in answers.unusable.most_common(3):
             say(f"{group}: {count} not taken in: {cause}")
-        if missing := one.missing_parts():
+        if missing := answers.missing_parts():
             say(f"{group}: no answer to any request of {', '.join(f'{group}.{part}.jsonl' for part in missing)}")
     for count, what in (
         (received.duplicates, "second answers to the same request; the first good one counts"),
@@ -71,7 +75,7 @@ def _print(received: Received, recipe: str) -> None:
     if received.made:
         say(f"made {', '.join(received.made)}")
     print_rest(received.walk, recipe)
-    lacking = sum(one.lacking.total() for one in received.groups.values())
+    lacking = sum(answers.lacking.total() for answers in received.groups.values())
     if lacking:
         say(f"{lacking} requests lack an answer; `tracedistill requests {recipe} --out DIR` writes them")
     else:

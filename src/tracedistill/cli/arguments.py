@@ -17,12 +17,12 @@ def add_command(
     commands: Commands, name: str, text: str, examples: Sequence[str], note: str = ""
 ) -> argparse.ArgumentParser:
     """Add a subcommand whose help is this text, with command lines as examples, and a note before them."""
-    shown = "\n".join(["examples:", *(f"  tracedistill {name} {example}".rstrip() for example in examples)])
+    epilog = "\n".join(["examples:", *(f"  tracedistill {name} {example}".rstrip() for example in examples)])
     return commands.add_parser(
         name,
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
-        epilog=f"{note}\n\n{shown}" if note else shown,
+        epilog=f"{note}\n\n{epilog}" if note else epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 

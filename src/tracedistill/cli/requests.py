@@ -46,14 +46,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(requested: Requested, out: Path, recipe: str) -> None:
-    written = [out / name for group, one in requested.groups.items() for name in one.files(group)]
-    for group, one in requested.groups.items():
-        head = f"{group} ({one.model}): {one.requests} requests, {one.cached} answered before"
-        for cause, count in one.unsendable.most_common(3):
+    written = [out / name for group, files in requested.groups.items() for name in files.files(group)]
+    for group, files in requested.groups.items():
+        head = f"{group} ({files.model}): {files.requests} requests, {files.cached} answered before"
+        for cause, count in files.unsendable.most_common(3):
             say(f"{group}: {count} requests cannot be written: {cause}")
-        if one.lines:
-            most = f", at most {max(one.lines.values())} in one" if len(one.lines) > 1 else ""
-            say(f"{head}; {sum(one.lines.values())} in {len(one.lines)} files{most}")
+        if files.lines:
+            most = f", at most {max(files.lines.values())} in one" if len(files.lines) > 1 else ""
+            say(f"{head}; {sum(files.lines.values())} in {len(files.lines)} files{most}")
         else:
             say(f"{head}; nothing to ask")
     print_rest(requested.walk, recipe)
@@ -61,9 +61,9 @@ def _print(requested: Requested, out: Path, recipe: str) -> None:
         say("nothing to ask: all that models answer is complete")
     if written:
         say(f"wrote {out}. Have each file answered, for example:")
-        for group, one in requested.groups.items():
-            for name in one.files(group)[:1]:
-                command = ["vllm", "run-batch", "--model", one.model, *one.flags]
+        for group, files in requested.groups.items():
+            for name in files.files(group)[:1]:
+                command = ["vllm", "run-batch", "--model", files.model, *files.flags]
                 say(f"  {shlex.join(command)} -i {out / name} -o {out / 'answers' / name}")
         say(f"then take the answers in: tracedistill answers {recipe} {out / 'answers'}")
 

@@ -76,15 +76,15 @@ def run(args: argparse.Namespace) -> int:
         seed = study.seed if args.seed is None else args.seed
         if not teacher and len(study.review.teachers) == 1:
             (teacher,) = study.review.teachers
-        what = ReviewTarget(study.task.name, store, folder, teachers, keep=rule.keep, leaks=rule.leaks)
+        target_of = ReviewTarget(study.task.name, store, folder, teachers, keep=rule.keep, leaks=rule.leaks)
     elif args.task is None or args.overrides:
         raise InputError("a file of traces needs --task NAME and takes no key=value; a study's file ends in .yaml")
     else:
-        what = ReviewTarget(args.task, target.with_name(f"{target.name}.review.sqlite"), file=target)
+        target_of = ReviewTarget(args.task, target.with_name(f"{target.name}.review.sqlite"), file=target)
     options = Options(
         reviewer=args.reviewer, port=args.port, browser=not args.no_browser, sample=sample, seed=seed,
         teacher=teacher, out=args.export, sheet=args.sheet, agreement=args.agreement, rate=args.rate,
         read=args.read, arm=args.arm, labels=args.labels, data_dir=args.data_dir,
         overwrite=args.overwrite, inputs=tuple(path for path in (target, args.labels, args.rate) if path is not None),
     )  # fmt: skip
-    return review(what, options)
+    return review(target_of, options)

@@ -31,7 +31,9 @@ def make_datasets(work: StudyRun) -> None:
     facts: dict[str, Any] = {"train_problems": len(train), "arms": {}, "plans": {}, "forced": {}}
     kept = _tuning_data(work, train, facts)
     facts["rows"] = len(kept)
-    facts["categories_lost"] = sorted({one.category for one in train} - {one.category for one in kept}) if kept else []
+    facts["categories_lost"] = (
+        sorted({problem.category for problem in train} - {problem.category for problem in kept}) if kept else []
+    )
     if study.training.eval_steps:
         facts["validation_rows"] = _heldout_rows(work)
     for name, arm in study.arms.items():
@@ -160,8 +162,10 @@ def _why_refused(work: StudyRun) -> str:
     for teacher in dict.fromkeys(study.teacher_of(arm) for arm in tuned):
         report = read_json(work.run.path(f"validation/{teacher}.report.json"))
         reasons = Counter(report["reasons"])
-        told = ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
-        lines.append(f"  {teacher}: {report['accepted']} of {report['traces']} traces accepted{told and f'; {told}'}")
+        counted = ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
+        lines.append(
+            f"  {teacher}: {report['accepted']} of {report['traces']} traces accepted{counted and f'; {counted}'}"
+        )
         by_trace = sum(count for reason, count in reasons.items() if reason.startswith("trace"))
         right = report["answers"].get("correct", 0)
         if not report["traces"]:
@@ -345,11 +349,11 @@ def samples_of(
     verdicts = read_jsonl(work.run.path(f"validation/{teacher}.jsonl"), Validation)
     for trace, verdict in zip(read_jsonl(work.run.path(f"traces/{teacher}.jsonl"), Trace), verdicts, strict=True):
         assert trace.trace_id == verdict.trace_id, "verdicts are in the order of the traces"
-        said = person.get(trace.trace_id)
-        if trace.problem_id not in samples or (said is not None and said.status == "rejected"):
+        reviewed_trace = person.get(trace.trace_id)
+        if trace.problem_id not in samples or (reviewed_trace is not None and reviewed_trace.status == "rejected"):
             continue
-        if said is not None and said.status in ("approved", "edited"):
-            samples[trace.problem_id].append(said.trace or trace)
+        if reviewed_trace is not None and reviewed_trace.status in ("approved", "edited"):
+            samples[trace.problem_id].append(reviewed_trace.trace or trace)
         elif verdict.accepted or not accepted:
             samples[trace.problem_id].append(trace)
     return {problem_id: traces for problem_id, traces in samples.items() if traces}

@@ -60,13 +60,13 @@ def make_attribution(work: StudyRun, entry: AttributionConfig) -> None:
         row = next((row for row in rows if row["answer"]["outcome"] != "correct"), rows[0] if rows else None)
         if row is None:
             continue
-        ok, said = row["answer"]["outcome"] == "correct", row["answer"]["extracted"]
+        ok, extracted = row["answer"]["outcome"] == "correct", row["answer"]["extracted"]
         body = parse_completion(row["text"]).trace or row["text"]
         adherences[problem_id] = adherence(problem, plan.steps, body, answer_ok=ok)
-        propagations[problem_id] = propagated(plan.steps, problem, row["text"], said)
+        propagations[problem_id] = propagated(plan.steps, problem, row["text"], extracted)
         cases.append(
             Case(
-                attributions, problem, plan.steps, verdict, row["text"], said, teacher, student,
+                attributions, problem, plan.steps, verdict, row["text"], extracted, teacher, student,
                 adherences[problem_id], propagations[problem_id],
             )
         )  # fmt: skip
@@ -78,11 +78,11 @@ def make_attribution(work: StudyRun, entry: AttributionConfig) -> None:
     )
     lines = [
         {
-            **to_json(one, defaults=True),
-            "adherence": to_json(adherences[one.problem_id]) if one.problem_id in adherences else None,
-            "propagation": to_json(propagations[one.problem_id]) if one.problem_id in propagations else None,
+            **to_json(item, defaults=True),
+            "adherence": to_json(adherences[item.problem_id]) if item.problem_id in adherences else None,
+            "propagation": to_json(propagations[item.problem_id]) if item.problem_id in propagations else None,
         }
-        for one in attributed
+        for item in attributed
     ]
     write_jsonl(work.run.path(f"attribution/{entry.plan}.jsonl"), lines)
     with atomic(work.run.path(f"attribution/{entry.plan}.failures.md")) as stream:
@@ -107,8 +107,14 @@ def _verdicts(
     work: StudyRun, teacher: str, plans: Mapping[str, Trace], problems: Mapping[str, Problem]
 ) -> dict[str, Verdict]:
     """Trace id -> what rules say of the plan that was shown and, where they leave it open, a model judge."""
-    verdicts = {one.trace_id: one.trace for one in validate(work.task, problems, plans.values(), "all")}
-    for one in read_jsonl(work.run.path(f"validation/{teacher}.jsonl"), Validation):
-        if one.trace_id in verdicts and one.judged is not None and verdicts[one.trace_id].outcome == "undecided":
-            verdicts[one.trace_id] = replace(verdicts[one.trace_id], outcome=one.judged.outcome)
+    verdicts = {
+        validation.trace_id: validation.trace for validation in validate(work.task, problems, plans.values(), "all")
+    }
+    for validation in read_jsonl(work.run.path(f"validation/{teacher}.jsonl"), Validation):
+        if (
+            validation.trace_id in verdicts
+            and validation.judged is not None
+            and verdicts[validation.trace_id].outcome == "undecided"
+        ):
+            verdicts[validation.trace_id] = replace(verdicts[validation.trace_id], outcome=validation.judged.outcome)
     return verdicts

@@ -315,8 +315,13 @@ def open_folder(out: Path, study: str, parts: int) -> None:
 def close_folder(work: StudyRun, out: Path, parts: int, groups: dict[str, RequestFiles]) -> None:
     """Note what the folder holds, and in the run folder of how many parts it is."""
     held = {
-        group: {"model": one.model, "flags": one.flags, "lines": one.lines, "files": one.files(group)}
-        for group, one in groups.items()
+        group: {
+            "model": group_files.model,
+            "flags": group_files.flags,
+            "lines": group_files.lines,
+            "files": group_files.files(group),
+        }
+        for group, group_files in groups.items()
     }
     write_json(out / NOTE, {"study": work.study.study, "parts": parts, "complete": True, "groups": held})
     write_json(work.run.path(NOTE), {"parts": parts})

@@ -90,11 +90,11 @@ class Evaluation:
         for attempt in read_jsonl(self.work.run.path(f"generations/{run_name(twin, seed)}.jsonl"), Attempt):
             problem, body = by_id.get(attempt.problem_id), parse_completion(attempt.text).trace
             if problem is not None and body and not attempt.cut_off and attempt.problem_id not in forced:
-                said = self.work.task.judge_answer(problem, attempt.text).answer.extracted
+                extracted = self.work.task.judge_answer(problem, attempt.text).answer.extracted
                 steps = self.work.task.read_trace(body)
                 trace_id = content_id(OWN, attempt.attempt_id, body)
                 forced[attempt.problem_id] = Trace(
-                    trace_id, attempt.problem_id, attempt.student, steps, body, said, intervention=OWN
+                    trace_id, attempt.problem_id, attempt.student, steps, body, extracted, intervention=OWN
                 )
         return forced
 
@@ -205,9 +205,9 @@ class Evaluation:
         if not causes:
             return {}
         cause, times = causes.most_common(1)[0]
-        told = f"{causes.total()} of {len(done)} calls failed, {times} of them by: {cause}"
-        self.work.screen.say(f"  {run}: {told}. They count as missing answers; run the same command to repeat them.")
-        return {UNFINISHED: f"{told}; they are repeated"}
+        message = f"{causes.total()} of {len(done)} calls failed, {times} of them by: {cause}"
+        self.work.screen.say(f"  {run}: {message}. They count as missing answers; run the same command to repeat them.")
+        return {UNFINISHED: f"{message}; they are repeated"}
 
     def _unasked(self, run: ArmRun, test: Sequence[Problem]) -> Iterator[Attempt]:
         """Yield empty attempts for problems without a plan or forced trace, so that they stay in the denominator."""

@@ -142,11 +142,11 @@ class Forecaster:
             if max(length for length, _ in lengths) > training.max_length
         }
         if long:
-            what = f"student {student}: {len(long)} rows are over training.max_length={training.max_length}"
+            refusal = f"student {student}: {len(long)} rows are over training.max_length={training.max_length}"
             if training.too_long == "error":
-                self.refused.append(f"{what}, and too_long is error")
+                self.refused.append(f"{refusal}, and too_long is error")
             else:
-                self.unknown.append(f"{what} and are left out of every arm")
+                self.unknown.append(f"{refusal} and are left out of every arm")
         tunings = {}
         for name, (rows, at_most) in counted.items():
             self._check_limits(name, rows or {}, long, at_most)
@@ -162,7 +162,7 @@ class Forecaster:
         return tunings
 
     def _tuning(
-        self, name: str, student: str, lengths: RowLengths, held: RowLengths, *, at_most: bool
+        self, name: str, student: str, lengths: RowLengths, heldout: RowLengths, *, at_most: bool
     ) -> TuningEstimate:
         """Return one tuned arm, its rows counted."""
         config, training, arm = self.study.students[student], self.study.training_of(name), self.study.arms[name]
@@ -171,18 +171,20 @@ class Forecaster:
         device = self._device(config.dtype)
         if size is not None and device.known:
             if arm.method == "sft":
-                need = training_need(size, lengths, training, config, device, held, self.shared)
+                need = training_need(size, lengths, training, config, device, heldout, self.shared)
             else:
                 teacher = None if arm.teacher_model is None else self._size(arm.teacher_model)
                 need = method_need(size, arm, lengths, training, config, device, teacher)
-            curve = curve_need(size, arm, lengths, training, config, device) if held.rows else 0.0
+            curve = curve_need(size, arm, lengths, training, config, device) if heldout.rows else 0.0
             need = replace(need, seconds=need.seconds + curve)
             if device.memory:
                 fits = longest_fitting(size, lengths, training, config, device, self.shared)
-        evaluated = held.rows and (arm.method == "sft" or training.eval_attempts)
+        evaluated = heldout.rows and (arm.method == "sft" or training.eval_attempts)
         times = evaluations(steps, training) if evaluated else 0
         rollouts = rollouts_of(arm, lengths, training) if draws(arm) else None
-        return TuningEstimate(name, student, lengths, steps, training.seeds, need, at_most, held, times, fits, rollouts)
+        return TuningEstimate(
+            name, student, lengths, steps, training.seeds, need, at_most, heldout, times, fits, rollouts
+        )
 
     def _check_limits(self, name: str, rows: Lengths, long: Set[str], at_most: bool) -> None:
         """Report rows that are longer than an arm may generate, as the preflight would."""
@@ -193,12 +195,12 @@ class Forecaster:
             over = sum(length > limit for length in learnt)
             if not over:
                 continue
-            said = (
+            message = (
                 f"arm {arm}: {over} of {len(learnt)} rows {'may ' if at_most else ''}have more supervised tokens than "
                 f"the arm may generate (max_tokens: {limit}); set base.max_tokens to {max(learnt)}"
             )
             stops = over > SHORT_ROWS * len(learnt) and self.study.evaluation.cut_off == "refuse" and not at_most
-            (self.refused if stops else self.unknown).append(said)
+            (self.refused if stops else self.unknown).append(message)
 
     def _heldout(self, name: str, student: str) -> Lengths | None:
         """Return problem_id -> lengths of an arm's validation rows; None if they do not exist or are not used."""
@@ -412,9 +414,9 @@ class Forecaster:
         lines += [f"{name}: {size.parameters / 1e6:.0f}M weights, by {size.source}" for name, size in known.items()]
         if self.study.training.eval_steps and self.study.tuned_arms():
             lines.append("training.eval_steps: an evaluation is estimated as one forward pass over its rows")
-        for said in dict.fromkeys(meter.said for meter in self.meters.values()):
-            names = [student for student, meter in self.meters.items() if meter.said == said]
-            lines.append(f"lengths of {', '.join(names)}: by {said}")
+        for how in dict.fromkeys(meter.said for meter in self.meters.values()):
+            names = [student for student, meter in self.meters.items() if meter.said == how]
+            lines.append(f"lengths of {', '.join(names)}: by {how}")
         if any(device.kind == "gpu" for device in devices):
             lines.append("GPU speeds are guesses (30% of the data sheet's, small kernels), not measured")
         lines.append("one process, adapters and arms in sequence; accurate to a factor of two at best")

@@ -138,8 +138,8 @@ class RunFolder:
             yield
             return
         busy = f"{self.folder}: another tracedistill run is using this folder; wait until it ends"
-        told = functools.partial(say, f"{self.folder}: waiting for another tracedistill run in this folder")
-        with locked(self.path(".lock"), busy, functools.partial(told, file=sys.stderr) if wait else None):
+        warn = functools.partial(say, f"{self.folder}: waiting for another tracedistill run in this folder")
+        with locked(self.path(".lock"), busy, functools.partial(warn, file=sys.stderr) if wait else None):
             yield
 
     def state(self, node: Node) -> NodeState:

@@ -96,18 +96,18 @@ def _with_templates(study: Study, recipe: Path) -> Study:
     """Return the study with chat template files read in. Raises InputError if such a file is missing."""
     students = {}
     for name, student in study.students.items():
-        said = student.chat_template
+        template = student.chat_template
         students[name] = student
-        if said is None or "{" in said:
+        if template is None or "{" in template:
             continue
-        file = next((path for path in (Path(said), recipe.parent / said) if path.is_file()), None)
+        file = next((path for path in (Path(template), recipe.parent / template) if path.is_file()), None)
         if file is not None:
             try:
                 students[name] = replace(student, chat_template=file.read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError) as error:
                 raise InputError(f"{recipe}: students.{name}.chat_template: {file} cannot be read: {error}") from error
-        elif "/" in said or Path(said).suffix:
-            raise InputError(f"{recipe}: students.{name}.chat_template: no file '{said}'")
+        elif "/" in template or Path(template).suffix:
+            raise InputError(f"{recipe}: students.{name}.chat_template: no file '{template}'")
     return replace(study, students=students)
 
 

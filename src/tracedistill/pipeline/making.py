@@ -66,12 +66,12 @@ def _say_time(work: StudyRun, wanted: Sequence[Node]) -> None:
         for asking in forecast.askings
         if asking.need is not None and ("generate", run_name(asking.arm, 0)) in stale
     ]
-    told = [f"{duration(sum(adapters) + LAUNCH_SECONDS)} for {len(adapters)} adapters"] if adapters else []
-    told += [f"{duration(sum(attempts))} for {len(attempts)} arms' attempts"] if attempts else []
+    parts = [f"{duration(sum(adapters) + LAUNCH_SECONDS)} for {len(adapters)} adapters"] if adapters else []
+    parts += [f"{duration(sum(attempts))} for {len(attempts)} arms' attempts"] if attempts else []
     work.screen.expect(_expected(forecast))
-    if told:
+    if parts:
         kind = "(a guess on a GPU)" if any(device.kind == "gpu" for device in forecast.devices) else ""
-        work.screen.say(f"  about {', then about '.join(told)} if nothing else runs here{kind}")
+        work.screen.say(f"  about {', then about '.join(parts)} if nothing else runs here{kind}")
 
 
 def _runs_here(work: StudyRun, node: Node) -> bool:

@@ -128,15 +128,15 @@ def _check_limits(work: StudyRun, checked: Mapping[str, Preflight]) -> None:
 
     for result in checked.values():
         for name, limit, count in result.short:
-            said = (
+            message = (
                 f"{count} of {result.rows} rows have more supervised tokens than the arm may generate (max_tokens: "
                 f"{limit}), so even a perfect student would be cut off; set base.max_tokens to {result.most}"
             )
             if count > SHORT_ROWS * result.rows and work.study.evaluation.cut_off == "refuse":
                 raise InputError(
-                    f"arm {name}: {said}, or evaluation.cut_off: allow to tune on them and count cut-off attempts"
+                    f"arm {name}: {message}, or evaluation.cut_off: allow to tune on them and count cut-off attempts"
                 )
-            work.screen.say(f"  {name}: {said}")
+            work.screen.say(f"  {name}: {message}")
 
 
 def _too_long(work: StudyRun, tokenizer: Any, student: str) -> list[str]:

@@ -111,7 +111,7 @@ class AuditJob:
     def open(self) -> Callable[[Sequence[Problem]], list[tuple[str, list[str]]]]:
         """Load the task."""
         task = get_task(self.task)
-        return lambda problems: [(one.problem_id, fault) for one in problems if (fault := task.audit(one))]
+        return lambda problems: [(problem.problem_id, fault) for problem in problems if (fault := task.audit(problem))]
 
 
 def _near(

@@ -27,11 +27,11 @@ def make_reviewed(work: StudyRun, teacher: str) -> None:
                 f"  next: tracedistill review {work.recipe}\n"
                 "  then run the same command again to continue"
             )
-    done = [one for one in reviewed_of(store, teacher) if one.status != "open"]
+    done = [trace for trace in reviewed_of(store, teacher) if trace.status != "open"]
     write_jsonl(work.run.path(f"reviewed/{teacher}.jsonl"), done)
 
 
 def reviewed_traces(work: StudyRun, teacher: str) -> dict[str, ReviewOutcome]:
     """Trace id -> what a person made of it; those that nobody has dealt with are not in it."""
     lines = read_jsonl(work.run.path(f"reviewed/{teacher}.jsonl"), ReviewOutcome)
-    return {one.trace_id: one for one in lines}
+    return {trace.trace_id: trace for trace in lines}

@@ -47,8 +47,8 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait
         if any(node.kind in ("preflight", *COMPUTES) for node in wanted):
             work.settle()  # not before: a folder may be begun here and go on where it trains
             wanted = wanted_nodes(work, stage)
-        told = [node for node in wanted if node.kind in ("train", "report")]
-        if loaded.study.tracking != "none" and any(work.run.state(node).kind != "complete" for node in told):
+        named = [node for node in wanted if node.kind in ("train", "report")]
+        if loaded.study.tracking != "none" and any(work.run.state(node).kind != "complete" for node in named):
             check_tracker(loaded.study.tracking)  # not first when a teacher has been paid
         check_keys(work, wanted)
         made = _check_methods(work, wanted)

@@ -115,8 +115,8 @@ def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet:
         problems = _validation_problems(work)
         arms: dict[str, list[SweptSetting]] = {name: [] for name in names}
         for number, variant in enumerate(variants, start=1):
-            said = ", ".join(f"{key}={value}" for key, value in settings[number - 1].items())
-            screen.say(f"sweep {number} of {len(variants)}: {said}")
+            settings_text = ", ".join(f"{key}={value}" for key, value in settings[number - 1].items())
+            screen.say(f"sweep {number} of {len(variants)}: {settings_text}")
             _put_problems(variant, problems, work)
             pipeline.run(variant, "evaluate", quiet=quiet)
             for name, tried in arms.items():
@@ -323,7 +323,7 @@ def print_sweep(swept: Sweep) -> None:
     heads = ["arm", *(_said(setting) for setting in swept.settings), "best"]
     rows = []
     for name, tried in swept.arms.items():
-        cells = [f"{one.right} ({100 * one.low:.0f}-{100 * one.high:.0f}%)" for one in tried]
+        cells = [f"{cell.right} ({100 * cell.low:.0f}-{100 * cell.high:.0f}%)" for cell in tried]
         rows.append([name, *cells, _said(swept.settings[swept.best[name]])])
     totals = [sum(tried[place].right for tried in swept.arms.values()) for place in range(len(swept.settings))]
     rows.append(["all arms", *map(str, totals), _said(swept.settings[swept.best_common])])
@@ -358,8 +358,8 @@ def advice(swept: Sweep) -> list[str]:
 
 
 def _overlap(tried: Sequence[SweptSetting], best: int) -> bool:
-    others = [one for place, one in enumerate(tried) if place != best]
-    return any(one.high >= tried[best].low for one in others)
+    others = [cell for place, cell in enumerate(tried) if place != best]
+    return any(cell.high >= tried[best].low for cell in others)
 
 
 def _said(setting: Mapping[str, Any]) -> str:

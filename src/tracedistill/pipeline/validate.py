@@ -107,13 +107,13 @@ def judge_traces(work: StudyRun, teacher: str) -> None:
                 work.task.render_problem(problems[trace.problem_id]), trace, verdict.trace, ask_all=ask_all
             )
         ]
-        said = _ask(work, teacher, items)
+        answers = _ask(work, teacher, items)
         del items
         write_jsonl(
             output,
             (
                 told(trace, with_judged(
-                    verdict, judged_of(rule.judge, trace.trace_id, verdict.trace, said), rule.keep
+                    verdict, judged_of(rule.judge, trace.trace_id, verdict.trace, answers), rule.keep
                 ))
                 for trace, verdict in judged()
             ),
@@ -165,9 +165,9 @@ def _ask(work: StudyRun, teacher: str, items: Sequence[JudgeItem]) -> Mapping[st
     engine = JudgeEngine(work, name, f"judging-{teacher}")
     verdicts = judge_items(items, engine, sampling=engine.sampling, seed=work.study.seed)
     # what it wrote stands in the cache; kept here only where it does not count
-    said = {v.item_id: v if v.void else replace(v, said="") for v in verdicts}
+    answers = {v.item_id: v if v.void else replace(v, said="") for v in verdicts}
     write_json(work.run.path(f"validation/{teacher}.usage.json"), to_json(engine.usage, defaults=True))
-    return said
+    return answers
 
 
 class JudgeEngine:

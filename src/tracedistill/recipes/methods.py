@@ -69,8 +69,8 @@ def judged(arm: Arm) -> bool:
 def method_settings(arm: Arm) -> dict[str, Any]:
     """Return what an arm says of how it is learnt, by the recipe's keys: its method and what differs from the usual."""
     usual = Arm()
-    said = {key_of(field): getattr(arm, field) for field in TUNING if getattr(arm, field) != getattr(usual, field)}
-    return {"method": arm.method, **said}
+    changed = {key_of(field): getattr(arm, field) for field in TUNING if getattr(arm, field) != getattr(usual, field)}
+    return {"method": arm.method, **changed}
 
 
 def check_method(study: Study, name: str, arm: Arm, fail: Fail) -> None:

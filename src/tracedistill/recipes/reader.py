@@ -58,9 +58,9 @@ def load(path: Path, overrides: Sequence[str] = (), names: Mapping[str, Collecti
         check(study, functools.partial(faults.add, unless_of=untyped))
     faults.forget_inherited(raw)
     if faults.found:
-        told = faults.told()
-        shown = "\n".join(f"  {line}" for line in told)
-        raise InputError(f"{path}: {len(told)} error{'s' if len(told) > 1 else ''} in the recipe\n{shown}")
+        lines = faults.told()
+        listing = "\n".join(f"  {line}" for line in lines)
+        raise InputError(f"{path}: {len(lines)} error{'s' if len(lines) > 1 else ''} in the recipe\n{listing}")
     return typing.cast(Study, study)
 
 
@@ -158,8 +158,8 @@ def _apply(raw: dict[str, Any], override: str, fail: Fail) -> None:
     place = raw
     path, *others = _paths(Study, raw, key.split("."))
     if others:
-        told = " or ".join(" > ".join(keys) for keys in (path, *others))
-        fail(key, f"may mean {told}, which both exist. Edit the file instead, or rename one of them")
+        readings = " or ".join(" > ".join(keys) for keys in (path, *others))
+        fail(key, f"may mean {readings}, which both exist. Edit the file instead, or rename one of them")
         return
     known = raw.get(path[0])
     if path[0] in ("arms", "students", "teachers") and len(path) > 1 and isinstance(known, dict):

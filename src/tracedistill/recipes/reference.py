@@ -77,7 +77,7 @@ def keys() -> Iterator[tuple[str, str, list[Key]]]:
 
 
 def _section(path: str, record: Any) -> Iterator[tuple[str, str, list[Key]]]:
-    said, own, inner = docs_of(record), [], []
+    docs, own, inner = docs_of(record), [], []
     for name, key in keys_of(record).items():
         place = f"{path}.{name}".strip(".")
         records = keys_of(key.kind), keys_of(below(key.kind, 0))  # one, or several by name or number
@@ -86,7 +86,7 @@ def _section(path: str, record: Any) -> Iterator[tuple[str, str, list[Key]]]:
         elif records[1]:
             inner.append((f"{place}{'.NAME' if get_origin(key.kind) is dict else '[]'}", below(key.kind, 0)))
         else:
-            own.append(Key(place, key.kind, key.default, said[name]))
+            own.append(Key(place, key.kind, key.default, docs[name]))
     yield path, inspect.getdoc(record) or "", own
     for name, kind in inner:
         if name != "base":  # its keys are an arm's
@@ -157,8 +157,8 @@ def reference() -> str:
 def _code(value: Any) -> str:
     if value is None:
         return "none"
-    shown = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
-    return f"`{shown}`"
+    code = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return f"`{code}`"
 
 
 # ---- for editors

@@ -54,8 +54,8 @@ def _right_traces(arm: ArmFigures) -> Cell:
 def _cut_off(arm: ArmFigures) -> Cell:
     """Return the count, and the other ways in which an attempt did not end by itself."""
     others = ((arm.too_long, "too long"), (arm.errors, "errors"), (arm.no_plan, "without a plan"))
-    told = [f"(+{count} {what})" for count, what in others if count]
-    return " ".join([str(arm.cut_off), *told]) if told else arm.cut_off
+    counts = [f"(+{count} {what})" for count, what in others if count]
+    return " ".join([str(arm.cut_off), *counts]) if counts else arm.cut_off
 
 
 def _decimals(value: float | None, digits: int) -> Cell:

@@ -195,7 +195,7 @@ def columns_of(rows: Iterable[Mapping[str, Any]]) -> AttemptColumns:
 
 def _collect(lines: Iterable[_Line]) -> AttemptColumns:
     places: dict[str, int] = {}
-    said: dict[str, int] = {}
+    label_places: dict[str, int] = {}
     numbers: list[tuple[int, ...]] = []
     seconds: list[float] = []
     answers, traces, finishes, kinds = (
@@ -228,7 +228,7 @@ def _collect(lines: Iterable[_Line]) -> AttemptColumns:
                 len(steps),
                 line.tokens_in,
                 line.tokens_out,
-                UNKNOWN if extracted is None else said.setdefault(extracted, len(said)),
+                UNKNOWN if extracted is None else label_places.setdefault(extracted, len(label_places)),
                 *marks,
             )
         )

@@ -151,9 +151,12 @@ def _reading(task: Task, arm: int, row: Mapping[str, Any], counts: npt.NDArray[n
         said=", ".join(part for part in (said, answer.get("reason") or "") if part),
         pieces=_pieces(task, text if len(text) <= TEXT_SHOWN else cut, verdicts),
         steps=tuple(
-            (one["outcome"], f"step {one['index'] + 1}, {one['kind']}: {one.get('reason') or one['outcome']}")
-            for one in verdicts
-            if one["outcome"] != "correct"
+            (
+                verdict["outcome"],
+                f"step {verdict['index'] + 1}, {verdict['kind']}: {verdict.get('reason') or verdict['outcome']}",
+            )
+            for verdict in verdicts
+            if verdict["outcome"] != "correct"
         ),
         why=row["trace"].get("reason") or "",
         others="" if counts[1] < 2 else f"attempt 1 of {counts[1]}, {counts[0]} right",
@@ -163,7 +166,7 @@ def _reading(task: Task, arm: int, row: Mapping[str, Any], counts: npt.NDArray[n
 def _pieces(task: Task, text: str, verdicts: Iterable[Mapping[str, Any]]) -> tuple[Piece, ...]:
     """Cut the text at its steps; a step that does not occur word by word stays unmarked."""
     body = parse_completion(text).trace
-    outcomes = {one["index"]: one["outcome"] for one in verdicts}
+    outcomes = {verdict["index"]: verdict["outcome"] for verdict in verdicts}
     steps = task.parse_trace(body).steps if outcomes and body else ()
     pieces, at = [], 0
     for index, step in enumerate(steps):
@@ -193,6 +196,11 @@ def _shown(task: Task, problem: Problem, readings: tuple[ShownAttempt, ...]) -> 
 def _bytes(item: ShownProblem) -> int:
     """Estimate the bytes that the page spends on a problem."""
     texts = [item.question, item.text, item.gold, item.gold_trace]
-    for one in item.readings:
-        texts += [one.said, one.why, *(piece.text for piece in one.pieces), *(why for _, why in one.steps)]
+    for reading in item.readings:
+        texts += [
+            reading.said,
+            reading.why,
+            *(piece.text for piece in reading.pieces),
+            *(why for _, why in reading.steps),
+        ]
     return sum(len(text.encode("utf-8", "replace")) for text in texts) + MARKUP * (1 + len(item.readings))

@@ -59,8 +59,8 @@ def same_arms(view: RunView) -> list[tuple[ArmFacts, ArmFacts]]:
 def _check(views: Sequence[RunView]) -> None:
     tasks = {view.task for view in views}
     if len(tasks) > 1:
-        told = ", ".join(f"{view.folder} is of task {view.task}" for view in views)
-        raise InputError(f"runs of different tasks have no problem in common: {told}")
+        names = ", ".join(f"{view.folder} is of task {view.task}" for view in views)
+        raise InputError(f"runs of different tasks have no problem in common: {names}")
     places = Counter(view.folder.resolve() for view in views)
     twice = next((view.folder for view in views if places[view.folder.resolve()] > 1), None)
     if twice is not None:

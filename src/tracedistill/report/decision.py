@@ -42,9 +42,9 @@ def decision(view: RunView, report: Report) -> list[str]:
         return []
     prompts = [arm for arm in fair if arm.kind == "in context" and arm.student == tuned.student]
     prompted = _best(prompts)
-    said = [] if prompted is None else _decided(view, tuned, prompted)
-    caveats = _chosen_on_test(len(tuned_arms), len(prompts)) if said else []
-    return said + _trace(view, fair) + caveats
+    sentences = [] if prompted is None else _decided(view, tuned, prompted)
+    caveats = _chosen_on_test(len(tuned_arms), len(prompts)) if sentences else []
+    return sentences + _trace(view, fair) + caveats
 
 
 # ---- what comes before any decision
@@ -99,8 +99,8 @@ def _chosen_on_test(tuned: int, prompts: int) -> list[str]:
     sides += [f"the best of {prompts} prompts"] if prompts > 1 else []
     if not sides:
         return []
-    told = f"Chosen on these test problems, not on validation: {' and '.join(sides)}. That flatters the side"
-    return [f"{told} with more arms to choose from."]
+    warning = f"Chosen on these test problems, not on validation: {' and '.join(sides)}. That flatters the side"
+    return [f"{warning} with more arms to choose from."]
 
 
 def _decided(view: RunView, tuned: ArmFigures, prompted: ArmFigures) -> list[str]:
@@ -168,12 +168,12 @@ def _problems_for(effect: float, discordance: float) -> int | None:
 def _cost(view: RunView, tuned: ArmFigures, prompted: ArmFigures) -> str:
     """Say what 1,000 queries cost each way: in money if the recipe has prices, else in tokens."""
     one, other = (cost_of(view, view.arm(arm.name)) for arm in (tuned, prompted))
-    for place, shown in ((0, dollars), (1, number)):
+    for place, format_cost in ((0, dollars), (1, number)):
         of_one = one.each[place], other.each[place]
         if of_one[0] is None or of_one[1] is None or not any(of_one):
             continue
         unit = "" if place == 0 else " tokens"
-        sides = [f"{shown(QUERIES * value)}{unit}" for value in of_one if value is not None]
+        sides = [f"{format_cost(QUERIES * value)}{unit}" for value in of_one if value is not None]
         head = f"{QUERIES:,} queries cost {sides[0]} tuned and {sides[1]} prompted"
         return f"{head}{_once(one, other, place, unit)}."
     return ""

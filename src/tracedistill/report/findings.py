@@ -64,61 +64,61 @@ def _failed_calls(report: Report) -> list[str]:
 def limits(report: Report) -> list[str]:
     """Write what must be read beside the findings."""
     tuned = [arm for arm in report.arms if arm.kind in ("tuned", "served")]
-    said = _one_seed(tuned)
+    sentences = _one_seed(tuned)
     untuned = [arm for arm in report.arms if arm.kind == "in context" and arm.prompt != "few-shot"]
     few = [arm for arm in report.arms if arm.prompt == "few-shot"]
     if tuned and untuned:
         fair = f"the fair untuned baseline is {few[0].name}" if few else "no arm of this study shows the format"
-        said.append(
+        sentences.append(
             "Tuning also teaches how an answer is written: an untuned student that was never shown the format can lose "
             f"by format alone (compare its candidate reading); {fair}."
         )
     assembly = report.assembly
     if assembly is not None and assembly.categories_lost:
         lost = ", ".join(assembly.categories_lost)
-        said.append(
+        sentences.append(
             f"Tuned arms share their rows: of {assembly.train_problems} training problems {assembly.rows} have a "
             f"trace in every arm, and none of them is of the kind {lost}. The test has such problems: "
             "compare arms with each other, not with other studies."
         )
-    said += _plans_with_answers(report)
+    sentences += _plans_with_answers(report)
     for arm in report.arms:
         data = arm.data
         if data and arm.mix:
             holding, traces, rows = data.holding_answer, data.traces, data.rows
-            said.append(
+            sentences.append(
                 f"{arm.name}: of its {rows} rows {traces} have a trace, whichever arm they come from, and in "
                 f"{holding} the trace contains the answer."
             )
         elif data and data.traces and arm.tune == "correct":
             share = data.holding_answer / data.traces
-            said.append(
+            sentences.append(
                 f"{arm.name}: the traces it learnt from contain the answer in {share:.0%} of the rows, so that "
                 "trace and answer are tied by construction: a right trace makes a right answer easy to copy."
             )
     unjudged = [arm.name for arm in report.arms if arm.trace_not_judged]
     if unjudged:
-        said.append(
+        sentences.append(
             "Traces are not judged where no rule of the task says what a right one would be: they count neither as "
             f"right nor as wrong ({', '.join(unjudged)}). Gold steps, or a person (tracedistill review), would tell."
         )
     if report.not_compared:
-        said.append(f"No common problems, so not compared: {named(report.not_compared)}.")
+        sentences.append(f"No common problems, so not compared: {named(report.not_compared)}.")
     imported = [arm.name for arm in report.arms if arm.kind == "imported"]
     if imported:
-        said.append(
+        sentences.append(
             f"Imported: {', '.join(imported)}. With which seeds and settings they were made is not known here; a "
             "finding is about these outputs."
         )
     if report.runs:
         left_out = sum(run.left_out for run in report.runs)
-        said.append(
+        sentences.append(
             f"All figures are over the {report.problems.test} problems that every arm of every run was asked "
             f"alike; {left_out} are left out (runs counted one by one)."
         )
     if report.waiting:
-        said.append(f"{', '.join(report.waiting)} has no attempts yet and is not in this report.")
-    return said
+        sentences.append(f"{', '.join(report.waiting)} has no attempts yet and is not in this report.")
+    return sentences
 
 
 def _one_seed(tuned: Sequence[ArmFigures]) -> list[str]:
@@ -154,5 +154,5 @@ def _plans_with_answers(report: Report) -> list[str]:
 
 def named(pairs: Sequence[Sequence[str]]) -> str:
     """List pairs of arms in a sentence: the first by name, the rest by number."""
-    shown = ", ".join(f"{first} - {second}" for first, second in pairs[:PAIRS_NAMED])
-    return shown + (f" and {len(pairs) - PAIRS_NAMED} more" if len(pairs) > PAIRS_NAMED else "")
+    listed = ", ".join(f"{first} - {second}" for first, second in pairs[:PAIRS_NAMED])
+    return listed + (f" and {len(pairs) - PAIRS_NAMED} more" if len(pairs) > PAIRS_NAMED else "")

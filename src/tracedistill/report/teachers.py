@@ -39,10 +39,10 @@ def teacher_figures(recipe: Mapping[str, Any], folder: Path, name: str) -> Teach
     path = folder / "validation" / f"{name}.report.json"
     accepted = read_json(path)
     judged = _usage(folder / "validation" / f"{name}.usage.json") if accepted.get("judge") else None
-    told = ("requests", "bought", "tokens_in", "tokens_out", "usd", "models")
+    keys = ("requests", "bought", "tokens_in", "tokens_out", "usd", "models")
     figures: dict[str, Any] = {
         **accepted,
-        **{key: usage[key] for key in told if key in usage},
+        **{key: usage[key] for key in keys if key in usage},
         "name": name,
         "kind": config["kind"],
         "model": config["model"],

@@ -113,7 +113,9 @@ class Conversation:
         path = self.opened.folder / "problems.jsonl"
         if not path.exists():
             raise InputError(f"--problem {problem_id}: no problems yet; first run: {self.opened.command('teach')}")
-        problem = next((one for one in self.opened.work.problems() if one.problem_id == problem_id), None)
+        problem = next(
+            (candidate for candidate in self.opened.work.problems() if candidate.problem_id == problem_id), None
+        )
         if problem is None:
             raise InputError(f"--problem {problem_id}: {path} has no problem of this id")
         plan = self._known_plan(problem)
@@ -139,8 +141,8 @@ class Conversation:
 
     def _check(self, made: Generation) -> None:
         if made.finish == "too-long":
-            said = "; an empty line starts a new conversation" if self._said else ""
-            raise InputError(f"question plus max_tokens exceeds the student's context window{said}")
+            advice = "; an empty line starts a new conversation" if self._said else ""
+            raise InputError(f"question plus max_tokens exceeds the student's context window{advice}")
         if made.finish in ("error", "refusal"):
             raise InputError(f"arm {self.arm}: no answer ({made.finish}): {made.error or 'no cause given'}")
 

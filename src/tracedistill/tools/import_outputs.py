@@ -332,11 +332,11 @@ def _text(row: Row, column: str, place: str) -> str:
 
 def _finish(row: Row, column: str, place: str) -> Any:
     value = row.get(column)
-    told = "" if value is None or _is_nan(value) else str(value).strip().lower()
-    if told not in FINISHES:
+    reason = "" if value is None or _is_nan(value) else str(value).strip().lower()
+    if reason not in FINISHES:
         known = ", ".join(name for name in FINISHES if name)
         raise InputError(f"{place}: column '{column}' contains {value!r}; allowed: {known} (or name another column)")
-    return FINISHES[told]
+    return FINISHES[reason]
 
 
 def _number(row: Row, column: str, place: str) -> float | None:

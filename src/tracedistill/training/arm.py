@@ -198,7 +198,7 @@ def _rejected(
         is_main=PartialState().is_main_process,
     )
     lengths = {problem_id: sum(row["completion_mask"]) for problem_id, row in zip(data.ids, data.rows, strict=True)}
-    return {key: one.tokens for key, one in nearest_failed(drawn, arm.reward, lengths).items()}
+    return {key: drawn_one.tokens for key, drawn_one in nearest_failed(drawn, arm.reward, lengths).items()}
 
 
 def _on_disk(

@@ -151,12 +151,12 @@ def _draw(
     ]
     facts = {
         "drawn": len(drawn),
-        "answers_right": sum(one.answer == 1 for one in drawn),
-        "traces_right": sum(one.trace == 1 for one in drawn),
-        "accepted": sum(one.judged.accepted(arm.reward) for one in drawn),
+        "answers_right": sum(completion.answer == 1 for completion in drawn),
+        "traces_right": sum(completion.trace == 1 for completion in drawn),
+        "accepted": sum(completion.judged.accepted(arm.reward) for completion in drawn),
         "kept": len(kept),
-        "drawn_tokens": sum(len(one.tokens) for one in drawn),
-        "prompt_tokens": sum(len(prompts[one.problem_id]) for one in drawn),
+        "drawn_tokens": sum(len(completion.tokens) for completion in drawn),
+        "prompt_tokens": sum(len(prompts[completion.problem_id]) for completion in drawn),
     }
     return kept, facts
 

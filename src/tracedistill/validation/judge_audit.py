@@ -142,14 +142,14 @@ def audit_judge(
             pair_request(f"sound first/{at}", sound.item, unsound.item, sampling, seed),
             pair_request(f"sound second/{at}", unsound.item, sound.item, sampling, seed),
         ]
-    said = {generation.request_id: generation for generation in engine.generate(requests)} if requests else {}
+    answers = {generation.request_id: generation for generation in engine.generate(requests)} if requests else {}
 
     def verdicts(how: str) -> list[ModelVerdict]:
-        return [_read(row.item, said.get(f"{how}/{at}")) for at, row in enumerate(rows)]
+        return [_read(row.item, answers.get(f"{how}/{at}")) for at, row in enumerate(rows)]
 
     plain, swapped, padded_ = verdicts("plain"), verdicts("swapped"), verdicts("padded")
     choices = [
-        (_choice(said.get(f"sound first/{i}")), _choice(said.get(f"sound second/{i}"))) for i in range(len(pairs))
+        (_choice(answers.get(f"sound first/{i}")), _choice(answers.get(f"sound second/{i}"))) for i in range(len(pairs))
     ]
     labels = [row.correct for row in rows]
     decided = [
@@ -216,14 +216,14 @@ def _pairs(rows: Sequence[LabelledItem]) -> Iterator[tuple[LabelledItem, Labelle
     sound, unsound = ([row for row in plans if row.correct is label] for label in (True, False))
     taken: set[str] = set()
     for same in (True, False):
-        for one in sound:
-            if one.item.item_id in taken:
+        for item in sound:
+            if item.item.item_id in taken:
                 continue
             for other in unsound:
-                alike = bool(one.problem_id) and one.problem_id == other.problem_id
+                alike = bool(item.problem_id) and item.problem_id == other.problem_id
                 if other.item.item_id not in taken and (alike or not same):
-                    taken |= {one.item.item_id, other.item.item_id}
-                    yield one, other
+                    taken |= {item.item.item_id, other.item.item_id}
+                    yield item, other
                     break
 
 

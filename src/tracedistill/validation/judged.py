@@ -120,20 +120,28 @@ def items_for(problem: str, trace: Trace, rule: Verdict, *, ask_all: bool = Fals
             yield JudgeItem(item_id, problem, trace.text, step=trace.steps[verdict.index].text)
 
 
-def judged_of(judge: str, trace_id: str, rule: Verdict, said: Mapping[str, ModelVerdict]) -> PlanJudgement | None:
+def judged_of(judge: str, trace_id: str, rule: Verdict, answers: Mapping[str, ModelVerdict]) -> PlanJudgement | None:
     """Return the combined verdict on one trace; None if the model did not judge it."""
-    model = said.get(trace_id)
+    model = answers.get(trace_id)
     if model is None:
         return None
     both = combine(rule, model)
     steps = []
     for verdict in rule.steps:
-        answer = said.get(f"{trace_id}/{verdict.index}")
+        answer = answers.get(f"{trace_id}/{verdict.index}")
         if answer is not None:
-            one = combine(verdict, answer)
-            outcome: StepOutcome = answer.outcome if one.decided_by == "model" else verdict.outcome
+            combined = combine(verdict, answer)
+            outcome: StepOutcome = answer.outcome if combined.decided_by == "model" else verdict.outcome
             steps.append(
-                JudgedStep(verdict.index, outcome, one.decided_by, one.disagree, one.reason, answer.quote, answer.void)
+                JudgedStep(
+                    verdict.index,
+                    outcome,
+                    combined.decided_by,
+                    combined.disagree,
+                    combined.reason,
+                    answer.quote,
+                    answer.void,
+                )
             )
     return PlanJudgement(
         judge, both.outcome, both.decided_by, both.disagree, both.reason, model.quote, model.void,

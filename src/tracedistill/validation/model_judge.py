@@ -200,8 +200,8 @@ def decide(
     Only what rules left undecided is sent to the engine; `ask_all` sends everything, to see where the two disagree.
     """
     open_items = [item for item, rule in judged if ask_all or rule.outcome == "undecided"]
-    said = {verdict.item_id: verdict for verdict in judge_items(open_items, engine, sampling=sampling, seed=seed)}
-    return [combine(rule, said.get(item.item_id)) for item, rule in judged]
+    verdicts = {verdict.item_id: verdict for verdict in judge_items(open_items, engine, sampling=sampling, seed=seed)}
+    return [combine(rule, verdicts.get(item.item_id)) for item, rule in judged]
 
 
 def json_objects(text: str) -> list[dict[str, Any]]:

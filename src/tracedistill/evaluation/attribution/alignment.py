@@ -102,30 +102,33 @@ def adherence(
     planned = [read_step(step.text) for step in plan_steps]
     same_count = headings >= len(plan_steps) > 1
     fits = []
-    for index, (step, said) in enumerate(zip(plan_steps, planned, strict=True)):
+    for index, (step, step_words) in enumerate(zip(plan_steps, planned, strict=True)):
         plain = _plain(step.text)
         algebra = bool(_ALGEBRA.search(plain))
         titled = [
-            (same_count and one.heading == index + 1) or bool(one.under and one.under in plain) for one in statements
+            (same_count and statement.heading == index + 1) or bool(statement.under and statement.under in plain)
+            for statement in statements
         ]
-        fits.append([_fit(said, one, under, algebra) for one, under in zip(statements, titled, strict=True)])
+        fits.append(
+            [_fit(step_words, statement, under, algebra) for statement, under in zip(statements, titled, strict=True)]
+        )
     first = _align(fits, planned, statements)
-    used = frozenset().union(*(one.numbers for one in statements))
+    used = frozenset().union(*(statement.numbers for statement in statements))
     given = _Given(problem)
     fates = []
-    for index, (step, said) in enumerate(zip(plan_steps, planned, strict=True)):
+    for index, (step, step_words) in enumerate(zip(plan_steps, planned, strict=True)):
         at = first[index]
         if at is None:
-            fates.append(_left_out(index, step, said, given, used, answer_ok, bool(statements)))
+            fates.append(_left_out(index, step, step_words, given, used, answer_ok, bool(statements)))
             continue
-        places = _extended(at, said, fits[index], statements, first)
-        alone = first.count(at) == 1 and not said.plural
+        places = _extended(at, step_words, fits[index], statements, first)
+        alone = first.count(at) == 1 and not step_words.plural
         split = alone and _chained(
-            step.text, said, [one for place in places for one in statements[place].done], given.all
+            step.text, step_words, [statement for place in places for statement in statements[place].done], given.all
         )
         by = tuple(statements[place].text[:200] for place in places)
-        fates.append(StepFate(index, "split" if split else "followed", by, _met(said, len(by), split)))
-    counts = Counter(one.fate for one in fates)
+        fates.append(StepFate(index, "split" if split else "followed", by, _met(step_words, len(by), split)))
+    counts = Counter(statement.fate for statement in fates)
     return Adherence(counts["followed"], counts["split"], counts["redundant"], counts["ignored"], tuple(fates))
 
 
@@ -160,8 +163,8 @@ _CLOSES = re.compile(
 """Steps that calculate nothing that others need."""
 
 
-def _met(said: PlanStep, count: int, split: bool) -> str:
-    what = "its operation" if said.strong else "what it mentions"
+def _met(step_words: PlanStep, count: int, split: bool) -> str:
+    what = "its operation" if step_words.strong else "what it mentions"
     if split:
         return f"{what}, in {count} statements" if count > 1 else f"{what}, in several calculations"
     return f"{what} is there"
@@ -170,7 +173,7 @@ def _met(said: PlanStep, count: int, split: bool) -> str:
 def _left_out(
     index: int,
     step: Step,
-    said: PlanStep,
+    step_words: PlanStep,
     given: _Given,
     used: frozenset[Value],
     answer_ok: bool | None,
@@ -178,10 +181,10 @@ def _left_out(
 ) -> StepFate:
     if not any_statement:
         return StepFate(index, "ignored", (), "the student wrote nothing that can be read as work")
-    if _CLOSES.match(step.text) and not said.strong:
+    if _CLOSES.match(step.text) and not step_words.strong:
         return StepFate(index, "redundant", (), "its result is not used by other steps")
-    numbers = said.numbers or given.numbers(said.stems)
-    if not said.strong and numbers and numbers <= used:
+    numbers = step_words.numbers or given.numbers(step_words.stems)
+    if not step_words.strong and numbers and numbers <= used:
         return StepFate(index, "redundant", (), "not written out, but its numbers are used")
     if answer_ok:
         return StepFate(index, "redundant", (), "the answer is right without it")
@@ -198,7 +201,7 @@ def _align(
     """
     if not statements:
         return [None] * len(planned)
-    rooms = [max(1, one.operations.total()) for one in statements]
+    rooms = [max(1, statement.operations.total()) for statement in statements]
 
     def room(at: int, step: PlanStep, places: Sequence[int | None]) -> bool:
         taken = sum(place == at and bool(other.strong) for place, other in zip(places, planned, strict=False))
@@ -232,8 +235,8 @@ def _extended(
     for way in (-1, 1):
         place = at + way
         while 0 <= place < len(statements) and place not in taken and scores[place] >= max(1.0, 0.7 * scores[at]):
-            one = statements[place]
-            if one.heading != statements[at].heading or not _any(step, one.operations):
+            statement = statements[place]
+            if statement.heading != statements[at].heading or not _any(step, statement.operations):
                 break
             places.append(place)
             place += way
@@ -247,34 +250,34 @@ _MANY_STEMS = 8
 """Of a long step not all words need to come back."""
 
 
-def _fit(step: PlanStep, one: _Statement, titled: bool, algebra: bool) -> float:
+def _fit(step: PlanStep, statement: _Statement, titled: bool, algebra: bool) -> float:
     """Score how well a statement fits a step; below 1: it does not carry it out.
 
     `titled`: it is under that step's heading.
 
     `algebra`: the step sets up, simplifies or solves an equation, which is done by any equation under its title.
     """
-    shared = len(step.stems & one.stems)
+    shared = len(step.stems & statement.stems)
     share = min(1.0, shared / min(len(step.stems), _MANY_STEMS)) if step.stems else 0.0
-    numbers = len({number for number in step.numbers if number not in (0, 1)} & one.numbers)
+    numbers = len({number for number in step.numbers if number not in (0, 1)} & statement.numbers)
     kin = 2 * share + 0.5 * min(numbers, 2) + (1.0 if titled else 0.0)
-    if algebra and "=" in one.text and (titled or share >= 0.3):
+    if algebra and "=" in statement.text and (titled or share >= 0.3):
         return 1 + kin
-    if step.strong and not (step.prepares and not one.operations):
-        if _any(step, one.operations):
+    if step.strong and not (step.prepares and not statement.operations):
+        if _any(step, statement.operations):
             return 1 + kin if share >= 0.2 or numbers or titled or len(step.stems) < 2 else 0.0
         # worked out in the head: the words are there, and a number that the step itself does not name
-        return 0.4 + kin if share >= 0.6 and one.numbers - step.numbers else 0.0
-    told = bool(one.numbers) or shared >= 2 or (titled and "=" in one.text)
-    if step.weak & one.operations.keys():
+        return 0.4 + kin if share >= 0.6 and statement.numbers - step.numbers else 0.0
+    tells = bool(statement.numbers) or shared >= 2 or (titled and "=" in statement.text)
+    if step.weak & statement.operations.keys():
         kin += 0.4
-    return 0.3 + kin if told and (share >= 0.3 or numbers or titled) else 0.0
+    return 0.3 + kin if tells and (share >= 0.3 or numbers or titled) else 0.0
 
 
 def _chained(text: str, step: PlanStep, done: Sequence[Calculation], given: Set[Value]) -> bool:
     """Return whether a step's operation is done by way of a result in between: 16 - 3 = 13, 13 - 4 = 9."""
     planned = max(step.strong.total(), len(_ORDERS.findall(text)))
-    own = [one for one in done if set(one.operators) & set(step.strong)]
+    own = [calculation for calculation in done if set(calculation.operators) & set(step.strong)]
     between = {
         earlier.result
         for at, later in enumerate(own)
@@ -320,21 +323,21 @@ _ORDINAL = re.compile(r"\b(?:first|second|third|one|step \d+)\b", re.IGNORECASE)
 def _read(text: str, heading: int, under: str) -> _Statement:
     calculations = find_calculations(text)
     operations = Counter(operator for calculation in calculations for operator in set(calculation.operators))
-    said = read_step(text)
+    step_words = read_step(text)
     numbers = frozenset(grounds(_ORDINAL.sub(" ", text)).numbers) | frozenset(
         magnitude(value) for calculation in calculations for value in calculation.values
     )
-    told = len(grounds(text).numbers)
+    given_numbers = len(grounds(text).numbers)
     if not operations:
         # an expression whose result stands on the next line, or an equation; or `we subtract 4 from 13 to get 9`
         signs = _EXPRESSION.findall(text) + (_APART.findall(text) if "=" in text else [])
         operations = Counter(_SIGNS[sign] for sign in signs)
-        if told >= 2 or (told and not _INSTRUCTS.match(text)):
-            operations |= said.strong
+        if given_numbers >= 2 or (given_numbers and not _INSTRUCTS.match(text)):
+            operations |= step_words.strong
     if _COEFFICIENT.search(text):
         operations["*"] += 1
-    done = tuple(one for one in calculations if one.operators and one.values)
-    return _Statement(text, heading, under, operations, numbers, said.stems, done)
+    done = tuple(calculation for calculation in calculations if calculation.operators and calculation.values)
+    return _Statement(text, heading, under, operations, numbers, step_words.stems, done)
 
 
 def _statements(text: str, plan_steps: Sequence[Step]) -> tuple[list[_Statement], int]:
@@ -377,8 +380,8 @@ def _asks(sentence: str) -> bool:
         return False
     if sentence.rstrip("*_ ").endswith("?"):
         return True
-    said = read_step(sentence)
-    return bool(_INSTRUCTS.match(sentence)) and bool(said.strong or not said.numbers)
+    step_words = read_step(sentence)
+    return bool(_INSTRUCTS.match(sentence)) and bool(step_words.strong or not step_words.numbers)
 
 
 def _plain(text: str) -> str:

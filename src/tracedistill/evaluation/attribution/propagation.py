@@ -59,14 +59,14 @@ def propagated(
     wrong = tuple(dict.fromkeys([*wrong_numbers(plan_steps, problem), *planted]))
     copied = {" ".join(step.text.split()).casefold() for step in plan_steps}
     written = [text for text in split_steps(output_text) if " ".join(text.split()).casefold() not in copied]
-    calculations = [one for text in written for one in find_calculations(text)]
-    told = {value for text in written for value in _told(text)}
-    operands = {magnitude(operand.value) for one in calculations for operand in one.operands}
+    calculations = [calculation for text in written for calculation in find_calculations(text)]
+    named = {value for text in written for value in _told(text)}
+    operands = {magnitude(operand.value) for calculation in calculations for operand in calculation.operands}
     final = _value(answer)
     return Propagation(
         _spelled(wrong),
         _spelled(planted),
-        _spelled(value for value in wrong if value in told or value in operands),
+        _spelled(value for value in wrong if value in named or value in operands),
         _spelled(value for value in wrong if value in operands),
         _spelled(value for value in wrong if value == final),
         final is not None and final in _reached_from(wrong, calculations),
@@ -82,10 +82,10 @@ def wrong_numbers(plan_steps: Sequence[Step], problem: Problem) -> tuple[Value, 
     texts = [step.text for step in plan_steps]
     given = grounds(" ".join([*problem.context, problem.question]))
     gold = gold_path(tuple(step.text for step in problem.gold_steps))
-    calculations = [one for text in texts for one in find_calculations(text)]
+    calculations = [calculation for text in texts for calculation in find_calculations(text)]
     known: set[Value] = set(given.values | given.constants | gold.values)
     known.update(value for text in (*problem.answers, *(s.text for s in problem.gold_steps)) for value in _told(text))
-    known |= {magnitude(value) for one in calculations if one.true for value in one.values}
+    known |= {magnitude(value) for calculation in calculations if calculation.true for value in calculation.values}
     wrong: dict[Value, None] = {}
     for number in plan_numbers(texts):
         if number.role in ("list index", "step reference", "ordinal") or number.value <= SMALL:
@@ -94,9 +94,9 @@ def wrong_numbers(plan_steps: Sequence[Step], problem: Problem) -> tuple[Value, 
             continue  # `the 3 totals`: a count of the plan's own things
         if not {number.value, _simple(Fraction(number.value) / 100)} & (known | cued(texts[number.line], given.topics)):
             wrong[number.value] = None
-    for one in calculations:
-        if one.true is False and one.result is not None:
-            wrong[magnitude(one.result)] = None
+    for calculation in calculations:
+        if calculation.true is False and calculation.result is not None:
+            wrong[magnitude(calculation.result)] = None
     return tuple(wrong)
 
 
@@ -112,9 +112,11 @@ def _planted(steps: Sequence[Step], parent: Sequence[Step]) -> tuple[Value, ...]
 def _reached_from(wrong: Sequence[Value], calculations: Sequence[Calculation]) -> set[Value]:
     """Return the wrong numbers and all results of calculations that use one, directly or through such a result."""
     tainted = set(wrong)
-    for one in calculations:
-        if one.result is not None and any(magnitude(operand.value) in tainted for operand in one.operands):
-            tainted.add(magnitude(one.result))
+    for calculation in calculations:
+        if calculation.result is not None and any(
+            magnitude(operand.value) in tainted for operand in calculation.operands
+        ):
+            tainted.add(magnitude(calculation.result))
     return tainted
 
 

@@ -64,13 +64,17 @@ def render_cases(cases: Sequence[Case]) -> str:
 
 def render_case(case: Case, before: str = "") -> str:
     """Render one case as Markdown. Model texts are in fences that they cannot close."""
-    one = case.attributed
+    attributed = case.attributed
     names = ", ".join(filter(None, (case.teacher and f"teacher {case.teacher}", case.student)))
     parts = [
         f"## {before}{markdown_line(case.problem.problem_id)}" + (f" ({markdown_line(names)})" if names else ""),
-        f"Program: **{one.label}**. {markdown_line(one.why)}.",
-        f"Successes: {_counts(one)}. Plan judged {one.outcome}"
-        + (f"; first wrong step {one.first_wrong_step} ({one.kind})" if one.first_wrong_step else "")
+        f"Program: **{attributed.label}**. {markdown_line(attributed.why)}.",
+        f"Successes: {_counts(attributed)}. Plan judged {attributed.outcome}"
+        + (
+            f"; first wrong step {attributed.first_wrong_step} ({attributed.kind})"
+            if attributed.first_wrong_step
+            else ""
+        )
         + (f": {markdown_line(case.verdict.reason)}" if case.verdict.reason else "")
         + ".",
         "### Question",
@@ -104,11 +108,14 @@ def _plan_lines(case: Case) -> list[str]:
     return lines
 
 
-def _counts(one: Attributed) -> str:
-    told = [f"{one.plan[0]} of {one.plan[1]} with the plan", f"{one.gold[0]} of {one.gold[1]} with a gold plan"]
-    if one.again is not None:
-        told.append(f"{one.again[0]} of {one.again[1]} with another plan of the teacher")
-    return ", ".join(told)
+def _counts(attributed: Attributed) -> str:
+    parts = [
+        f"{attributed.plan[0]} of {attributed.plan[1]} with the plan",
+        f"{attributed.gold[0]} of {attributed.gold[1]} with a gold plan",
+    ]
+    if attributed.again is not None:
+        parts.append(f"{attributed.again[0]} of {attributed.again[1]} with another plan of the teacher")
+    return ", ".join(parts)
 
 
 def _propagation_line(propagation: Propagation) -> str:
@@ -117,9 +124,9 @@ def _propagation_line(propagation: Propagation) -> str:
         ("calculated with", propagation.calculated_with),
         ("the answer", propagation.reappear_in_answer),
     )
-    told = "; ".join(f"{name}: {', '.join(numbers)}" for name, numbers in where if numbers) or "not seen again"
-    told += "; the answer is made from them" if propagation.carried else ""
-    return f"Wrong numbers of the plan: {', '.join(propagation.wrong_numbers)} ({told})."
+    line = "; ".join(f"{name}: {', '.join(numbers)}" for name, numbers in where if numbers) or "not seen again"
+    line += "; the answer is made from them" if propagation.carried else ""
+    return f"Wrong numbers of the plan: {', '.join(propagation.wrong_numbers)} ({line})."
 
 
 def _gold_answer(problem: Problem) -> str:

@@ -108,13 +108,13 @@ def summarise(
 
     Raises InputError if an id is duplicated.
     """
-    ids = Counter(one.problem_id for one in attributed)
+    ids = Counter(item.problem_id for item in attributed)
     twice = next((name for name, count in ids.items() if count > 1), None)
     if twice is not None:
         raise InputError(f"{teacher} and {student}: problem '{twice}' is attributed twice; list each problem once")
     n = len(attributed)
-    failures = [one for one in attributed if one.failed]
-    solved = [one for one in attributed if not one.failed]
+    failures = [item for item in attributed if item.failed]
+    solved = [item for item in attributed if not item.failed]
     return AttributionTable(
         teacher=teacher,
         student=student,
@@ -123,11 +123,13 @@ def summarise(
         cells=tuple(_cell(label, attributed, len(failures)) for label in LABELS),
         wrong_plans_among_failures=_wrong_plans(failures),
         wrong_plans_among_solved=_wrong_plans(solved),
-        came_back_ids=tuple(one.problem_id for one in attributed if one.came_back),
-        kinds=dict(Counter(one.kind for one in failures if one.kind).most_common()),
+        came_back_ids=tuple(item.problem_id for item in attributed if item.came_back),
+        kinds=dict(Counter(item.kind for item in failures if item.kind).most_common()),
         first_wrong_steps={
             str(step): count
-            for step, count in sorted(Counter(one.first_wrong_step for one in failures if one.first_wrong_step).items())
+            for step, count in sorted(
+                Counter(item.first_wrong_step for item in failures if item.first_wrong_step).items()
+            )
         },
         by_chance_at_most=ALPHA * n,
         adherence=None if adherences is None else _adherence(adherences),
@@ -136,38 +138,38 @@ def summarise(
 
 
 def _cell(label: Label, attributed: Sequence[Attributed], failures: int) -> LabelCell:
-    own = [one for one in attributed if one.label == label]
+    own = [item for item in attributed if item.label == label]
     return LabelCell(
         label,
         share(len(own), len(attributed)),
         None if label == "solved" else share(len(own), failures),
-        sum(one.basis == "counts" for one in own),
-        dict(Counter(one.outcome for one in own).most_common()),
-        tuple(one.problem_id for one in own),
+        sum(item.basis == "counts" for item in own),
+        dict(Counter(item.outcome for item in own).most_common()),
+        tuple(item.problem_id for item in own),
     )
 
 
 def _wrong_plans(items: Sequence[Attributed]) -> Share:
-    return share(sum(one.outcome == "incorrect" for one in items), len(items))
+    return share(sum(item.outcome == "incorrect" for item in items), len(items))
 
 
 def _adherence(adherence: Mapping[str, Adherence]) -> AdherenceTotals:
-    fates = Counter(step.fate for one in adherence.values() for step in one.per_step)
-    misaligned = tuple(name for name, one in adherence.items() if one.misaligned)
+    fates = Counter(step.fate for adhered in adherence.values() for step in adhered.per_step)
+    misaligned = tuple(name for name, adhered in adherence.items() if adhered.misaligned)
     return AdherenceTotals(
         fates.total(), {fate: fates[fate] for fate in FATES}, share(len(misaligned), len(adherence)), misaligned
     )
 
 
 def _propagation(propagations: Mapping[str, Propagation]) -> PropagationTotals:
-    wrong = {name: one for name, one in propagations.items() if one.wrong_numbers}
-    carried = tuple(name for name, one in wrong.items() if one.carried)
+    wrong = {name: propagation for name, propagation in propagations.items() if propagation.wrong_numbers}
+    carried = tuple(name for name, propagation in wrong.items() if propagation.carried)
     return PropagationTotals(
         len(propagations),
         len(wrong),
-        share(sum(bool(one.reappear_in_trace) for one in wrong.values()), len(wrong)),
-        share(sum(bool(one.calculated_with) for one in wrong.values()), len(wrong)),
-        share(sum(bool(one.reappear_in_answer) for one in wrong.values()), len(wrong)),
+        share(sum(bool(propagation.reappear_in_trace) for propagation in wrong.values()), len(wrong)),
+        share(sum(bool(propagation.calculated_with) for propagation in wrong.values()), len(wrong)),
+        share(sum(bool(propagation.reappear_in_answer) for propagation in wrong.values()), len(wrong)),
         share(len(carried), len(wrong)),
         carried,
     )

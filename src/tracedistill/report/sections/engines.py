@@ -21,7 +21,7 @@ def engines(view: RunView) -> Section | None:
         return None
     arms = read_json(path).part("arms")
     rows = [(arm, line["n"], line["texts_changed"], line["verdicts_changed"]) for arm, line in arms.items()]
-    said = (
+    note = (
         "The arms were answered by vLLM; here the same prompts were answered by transformers as well. Rounding differs "
         "between the two, so that greedy texts part where two tokens are nearly as likely. What counts is how many "
         "verdicts that changes."
@@ -36,4 +36,4 @@ def engines(view: RunView) -> Section | None:
     ]
     if examples:
         tables.append(Table("The first text that differs", ("arm", "prompt", "vLLM", "transformers"), tuple(examples)))
-    return Section("engines", "Engines compared", (said,), tuple(tables))
+    return Section("engines", "Engines compared", (note,), tuple(tables))

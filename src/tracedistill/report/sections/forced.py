@@ -90,10 +90,12 @@ def _follows(columns: AttemptColumns, arm: ArmFacts) -> tuple[Cell, ...]:
 def twin_of(view: RunView, arm: ArmFacts) -> ArmFacts | None:
     """Return the arm that is as this one but not forced, with the same adapter."""
 
-    def key(one: ArmFacts) -> bytes:
-        kept = {key: value for key, value in one.settings.items() if key not in (*NOT_OF_THE_TWIN, "tune", "adapter")}
-        adapter = one.name if one.tune is not None else one.adapter
-        return canonical([kept, adapter, one.student, one.teacher, str(one.folder)])
+    def key(arm_facts: ArmFacts) -> bytes:
+        kept = {
+            key: value for key, value in arm_facts.settings.items() if key not in (*NOT_OF_THE_TWIN, "tune", "adapter")
+        }
+        adapter = arm_facts.name if arm_facts.tune is not None else arm_facts.adapter
+        return canonical([kept, adapter, arm_facts.student, arm_facts.teacher, str(arm_facts.folder)])
 
     wanted = key(arm)
     return next((other for other in view.arms if other.forced is None and key(other) == wanted), None)

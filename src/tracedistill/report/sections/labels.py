@@ -43,11 +43,11 @@ def labels(view: RunView) -> Section | None:
         return None
     names = tuple(str(label) for label in closed)
     arms = [(arm.name, said_by(view, arm, names)) for arm in view.arms]
-    arms = [(name, said) for name, said in arms if len(said.gold)]
+    arms = [(name, predicted) for name, predicted in arms if len(predicted.gold)]
     if not arms:
         return None
     tables = [_macro(view, arms), _per_label(arms)]
-    tables += [_confusions(name, said) for name, said in arms]
+    tables += [_confusions(name, predicted) for name, predicted in arms]
     note = (
         "Macro-F1 is the mean of the labels' F1, rare labels counting as much as frequent ones. An attempt that names "
         "no label, or several, counts against its gold label's recall and for no label's precision."
@@ -60,7 +60,7 @@ def said_by(view: RunView, arm: ArmFacts, names: Sequence[str]) -> PredictedLabe
     place = {name.casefold(): number for number, name in enumerate(names)}
     problems = view.problems()
     gold: list[int] = []
-    said: list[int] = []
+    places: list[int] = []
     with arm.path.open("rb") as stream:
         for line in stream:
             row = json.loads(line)
@@ -71,14 +71,14 @@ def said_by(view: RunView, arm: ArmFacts, names: Sequence[str]) -> PredictedLabe
                 continue  # ungradable: a gold that is none of the labels
             decided = answer["outcome"] in ("correct", "incorrect")
             gold.append(wanted)
-            said.append(place.get(str(answer.get("extracted")).casefold(), len(names)) if decided else len(names))
-    return PredictedLabels(tuple(names), np.array(gold, dtype=np.int64), np.array(said, dtype=np.int64))
+            places.append(place.get(str(answer.get("extracted")).casefold(), len(names)) if decided else len(names))
+    return PredictedLabels(tuple(names), np.array(gold, dtype=np.int64), np.array(places, dtype=np.int64))
 
 
-def confusion(said: PredictedLabels) -> Ints:
+def confusion(predicted: PredictedLabels) -> Ints:
     """Return counts by gold (row) and answer (column, the last one for none of the labels)."""
-    size = len(said.labels) + 1
-    return np.bincount(said.gold * size + said.said, minlength=size * len(said.labels)).reshape(-1, size)
+    size = len(predicted.labels) + 1
+    return np.bincount(predicted.gold * size + predicted.said, minlength=size * len(predicted.labels)).reshape(-1, size)
 
 
 def macro_f1(counts: Ints) -> float:
@@ -92,10 +92,10 @@ def macro_f1(counts: Ints) -> float:
 
 def _macro(view: RunView, arms: Sequence[tuple[str, PredictedLabels]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for name, said in arms:
-        counts, n = confusion(said), len(said.gold)
+    for name, predicted in arms:
+        counts, n = confusion(predicted), len(predicted.gold)
         rng = np.random.default_rng([view.seed, int(content_id("labels", name)[:12], 16)])
-        size = len(said.labels) + 1
+        size = len(predicted.labels) + 1
         cells = rng.multinomial(n, counts.reshape(-1) / n, size=RESAMPLES)
         drawn = [macro_f1(cell.reshape(-1, size)) for cell in cells]
         low, high = np.quantile(drawn, (0.025, 0.975))
@@ -111,9 +111,9 @@ def _macro(view: RunView, arms: Sequence[tuple[str, PredictedLabels]]) -> Table:
 
 def _per_label(arms: Sequence[tuple[str, PredictedLabels]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for name, said in arms:
-        counts = confusion(said)
-        for number, label in enumerate(said.labels):
+    for name, predicted in arms:
+        counts = confusion(predicted)
+        for number, label in enumerate(predicted.labels):
             right, golds = int(counts[number, number]), int(counts[number].sum())
             answers = int(counts[:, number].sum())
             shares = [right / answers if answers else None, right / golds if golds else None]
@@ -122,19 +122,19 @@ def _per_label(arms: Sequence[tuple[str, PredictedLabels]]) -> Table:
     return Table("each label", ("arm", "label", "golds", "answers", "precision", "recall", "F1"), tuple(rows))
 
 
-def _confusions(name: str, said: PredictedLabels) -> Table:
-    counts = confusion(said)
-    heads = (*said.labels, NO_LABEL)
-    if len(said.labels) <= MATRIX_MOST:
+def _confusions(name: str, predicted: PredictedLabels) -> Table:
+    counts = confusion(predicted)
+    heads = (*predicted.labels, NO_LABEL)
+    if len(predicted.labels) <= MATRIX_MOST:
         rows: list[tuple[Cell, ...]] = [
-            (label, *(int(count) for count in counts[number])) for number, label in enumerate(said.labels)
+            (label, *(int(count) for count in counts[number])) for number, label in enumerate(predicted.labels)
         ]
         off = {(row, column + 1) for row, column in zip(*np.nonzero(counts), strict=True) if row != column}
         worst = {place for place in off if int(counts[place[0], place[1] - 1]) * 2 > int(counts[place[0]].sum())}
         flagged = frozenset((int(row), int(column)) for row, column in worst)
         return Table(f"confusions of {name}", ("gold", *heads), tuple(rows), flagged, "Rows: gold; columns: answer.")
     pairs = Counter(
-        {(said.labels[row], heads[column]): int(counts[row, column])
+        {(predicted.labels[row], heads[column]): int(counts[row, column])
          for row, column in zip(*np.nonzero(counts), strict=True) if row != column}
     )  # fmt: skip
     most = tuple((gold, answer, n) for (gold, answer), n in pairs.most_common(CONFUSIONS))

@@ -47,18 +47,18 @@ def _teachers(report: Report) -> Section | None:
              "leaks (string matching)")  # fmt: skip
     rows = [
         (
-            f"{one.name} ({one.prompt or one.kind})",
-            one.requests,
-            one.failed,
-            one.tokens_in,
-            one.tokens_out,
-            None if one.usd is None else f"{one.usd:.2f}",
-            one.traces,
-            one.accepted,
-            one.oracle,
-            _leaks(one.leaks),
+            f"{teacher.name} ({teacher.prompt or teacher.kind})",
+            teacher.requests,
+            teacher.failed,
+            teacher.tokens_in,
+            teacher.tokens_out,
+            None if teacher.usd is None else f"{teacher.usd:.2f}",
+            teacher.traces,
+            teacher.accepted,
+            teacher.oracle,
+            _leaks(teacher.leaks),
         )
-        for one in teachers
+        for teacher in teachers
     ]
     money = (
         "Calls, tokens and money as reported by the servers; cached answers at the price paid once. Leaks: plans "
@@ -67,11 +67,14 @@ def _teachers(report: Report) -> Section | None:
     )
     notes = [money]
     notes += [f"{arm.label} {_without(arm.without_leaks)}" for arm in report.arms if arm.without_leaks]
-    notes += [_judge(one.name, one.judge) for one in teachers if one.judge is not None]
-    refused = [(one.name, what, why, count) for one in teachers for what, why, count in _refusals(one)]
+    notes += [_judge(teacher.name, teacher.judge) for teacher in teachers if teacher.judge is not None]
+    refused = [
+        (teacher.name, kind_of, why, count) for teacher in teachers for kind_of, why, count in _refusals(teacher)
+    ]
     tables = [_table("", heads, rows)]
-    strata = [(one.name, kind, stratum, cell[0], cell[1], percent(cell[0] / cell[1] if cell[1] else None))
-              for one in teachers for kind, by in (("difficulty", one.by_difficulty), ("length", one.by_length))
+    strata = [(teacher.name, kind, stratum, cell[0], cell[1], percent(cell[0] / cell[1] if cell[1] else None))
+              for teacher in teachers
+              for kind, by in (("difficulty", teacher.by_difficulty), ("length", teacher.by_length))
               for stratum, cell in by.items()]  # fmt: skip
     if strata:
         tables.append(_table("Accepted of judged", ("teacher", "by", "level", "accepted", "judged", "share"), strata))

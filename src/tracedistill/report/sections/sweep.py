@@ -17,14 +17,14 @@ def sweep(view: RunView) -> Section | None:
     if not path.exists():
         return None
     swept = read_json(path)
-    settings = [", ".join(f"{key.removeprefix('training.')} {value}" for key, value in one.items())
-                for one in swept["settings"]]  # fmt: skip
+    settings = [", ".join(f"{key.removeprefix('training.')} {value}" for key, value in setting.items())
+                for setting in swept["settings"]]  # fmt: skip
     rows = []
     for arm, cells in swept["arms"].items():
         shown = [f"{cell['right']} [{100 * cell['low']:.0f}, {100 * cell['high']:.0f}]" for cell in cells]
         rows.append((arm, cells[0]["n"] if cells else 0, *shown, settings[swept["best"][arm]]))
     common = settings[swept["best_common"]]
-    said = (
+    note = (
         f"Tuned at each of {len(settings)} settings, with the same budget for every arm, and asked {swept['problems']} "
         f"validation problems; no test problem was used. Best for all arms together: {common}. The best of several "
         "settings looks better than it is: what counts is the test split at one setting."
@@ -34,4 +34,4 @@ def sweep(view: RunView) -> Section | None:
         ("arm", "n", *settings, "its best"),
         tuple(rows),
     )
-    return Section("sweep", "Settings tried", (said,), (table,))
+    return Section("sweep", "Settings tried", (note,), (table,))

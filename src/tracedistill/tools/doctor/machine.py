@@ -66,13 +66,13 @@ class Machine:
 
 def look() -> Machine:
     """Look at this machine; the hub is waited for in the meantime, WAIT seconds at most."""
-    told: list[str] = []
-    asking = threading.Thread(target=lambda: told.append(_hub()), daemon=True)
+    notes: list[str] = []
+    asking = threading.Thread(target=lambda: notes.append(_hub()), daemon=True)
     asking.start()
     gpus = _gpus()
     total, available = _memory()
     asking.join(WAIT)
-    hub = told[0] if told else f"no answer within {WAIT:.1f} s"
+    hub = notes[0] if notes else f"no answer within {WAIT:.1f} s"
     return Machine(_cores(), total, available, shutil.disk_usage(_existing(Path.cwd())).free, gpus, hub)
 
 
@@ -99,8 +99,8 @@ def findings_of(machine: Machine) -> Iterator[CheckResult]:
         yield CheckResult("hub", "ok", "reachable")
     yield CheckResult("keys", "ok", ", ".join(f"{name} {'set' if key_is_set(name) else 'not set'}" for name in KEYS))
     browser = next((name for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name)), None)
-    told = "`review` works in any browser; the tests of its page need chromium"
-    yield CheckResult("browser", "ok" if browser else "note", browser or f"no chromium: {told}")
+    note = "`review` works in any browser; the tests of its page need chromium"
+    yield CheckResult("browser", "ok" if browser else "note", browser or f"no chromium: {note}")
 
 
 def _speeds(machine: Machine) -> Iterator[CheckResult]:

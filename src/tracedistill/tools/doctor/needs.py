@@ -75,8 +75,8 @@ def _data(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckResult]
         if generated:
             yield CheckResult("data", "ok", f"task {config.name} generates its problems")
         elif machine.hub:
-            told = f"task {config.name} reads the hub, which is not reachable; set task.data_dir"
-            yield CheckResult("data", "note", f"{told}, unless its files are already in the hub's cache")
+            advice = f"task {config.name} reads the hub, which is not reachable; set task.data_dir"
+            yield CheckResult("data", "note", f"{advice}, unless its files are already in the hub's cache")
         else:
             yield CheckResult("data", "ok", f"task {config.name} reads the hub")
         return
@@ -167,8 +167,10 @@ def _student(study: Study, name: str, forecast: StudyForecast, machine: Machine,
     if config.dtype == "bfloat16" and machine.gpus and not machine.gpus[0].bf16:
         yield CheckResult(label, "bad", f"bfloat16: {machine.gpus[0].name} does not support it; set dtype: float32")
     elif config.dtype == "bfloat16" and not machine.gpus and (factor := slowness("bfloat16")) >= SLOW:
-        told = f"float32 is {factor:.1f} times as fast as bfloat16 on this machine; set students.{name}.dtype: float32"
-        yield CheckResult(label, "note", f"{told} (or auto)")
+        advice = (
+            f"float32 is {factor:.1f} times as fast as bfloat16 on this machine; set students.{name}.dtype: float32"
+        )
+        yield CheckResult(label, "note", f"{advice} (or auto)")
     size = size_of(config.model)
     if size is None:
         yield CheckResult(label, "note", "size unknown (no local config.json, not in sizes.py); no estimate")

@@ -29,8 +29,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
 def fenced(text: str, language: str = "text") -> list[str]:
     """Write the text as a block that no backticks in it can close; code is never cut."""
     cut = len(text) > CUT and language == "text"
-    shown = f"{text[:CUT]} [... {len(text) - CUT} more characters]" if cut else text
-    return [markdown_block(shown, language), ""]
+    excerpt = f"{text[:CUT]} [... {len(text) - CUT} more characters]" if cut else text
+    return [markdown_block(excerpt, language), ""]
 
 
 def percent(part: int, whole: int) -> str:

@@ -231,6 +231,6 @@ def _length_lines(lengths: Mapping[str, Any]) -> Iterator[str]:
     )
     long = sorted({problem_id for found in known.values() for problem_id in found["too_long"]})
     if long:
-        shown = ", ".join(long[:5])
-        yield f"Rows over the study's token limit are in these files, but no arm was tuned on them: {shown}."
+        listed = ", ".join(long[:5])
+        yield f"Rows over the study's token limit are in these files, but no arm was tuned on them: {listed}."
         yield ""

@@ -163,8 +163,8 @@ def _programs(facts: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield f"Not opened by {what} alone: {found.get('why', 'the study has no prompt to ask')}."
     for name, notes in facts["loaders"].items():
-        said = "; ".join(notes) if notes else "takes it as it is"
-        yield f"- {name} (its loader's rules put to these files; it was not run): {said}."
+        advice = "; ".join(notes) if notes else "takes it as it is"
+        yield f"- {name} (its loader's rules put to these files; it was not run): {advice}."
     if adapter:
         ends = "set the end tokens of `generation_config.json` there, which programs read from the base alone"
         yield f"- A server that is given a base and this adapter must be told where an answer ends: {ends}."

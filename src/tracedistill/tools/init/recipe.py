@@ -52,7 +52,7 @@ class Wanted:
 
 
 def recipe_text(
-    file: Path, recipe: Path, columns: Mapping[str, str], table: LoadedTable, wanted: Wanted, told: str
+    file: Path, recipe: Path, columns: Mapping[str, str], table: LoadedTable, wanted: Wanted, note: str
 ) -> str:
     """Write the recipe as YAML, with comments on what to change first."""
     name = re.sub(r"[^\w.-]+", "-", file.name.split(".")[0].replace("{split}", "")).strip("-.") or "study"
@@ -68,7 +68,7 @@ def recipe_text(
     head = (
         f"# Made by `tracedistill init {file.name}`; check it with `tracedistill run {recipe.name} --dry-run`, then\n"
         f"# run it with `tracedistill run {recipe.name}`.\n"
-        f"# {told}; set task.judge to change that.\n"
+        f"# {note}; set task.judge to change that.\n"
         "# train, validation, test: how many problems to use at most, drawn by the seed.\n"
     )
     return head + yaml.dump(body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

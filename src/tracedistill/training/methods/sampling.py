@@ -73,8 +73,10 @@ def draw_completions(
                 seeds = [(seed, place) for place in range(start, start + len(part))]
                 written = writer.write([prompts[problem_id] for problem_id, _ in part], seeds)
                 verdicts = judge([problem_id for problem_id, _ in part], written)
-                for (problem_id, sample), tokens, said in zip(part, written, verdicts, strict=True):
-                    drawn = Drawn(problem_id, sample, tuple(tokens), read(tokens), said.answer, said.trace, said.format)
+                for (problem_id, sample), tokens, judged in zip(part, written, verdicts, strict=True):
+                    drawn = Drawn(
+                        problem_id, sample, tuple(tokens), read(tokens), judged.answer, judged.trace, judged.format
+                    )
                     stream.write(dumps(drawn) + "\n")
                 stream.flush()
         partial.rename(file)
@@ -96,19 +98,19 @@ def _whole_lines(partial: Path) -> int:
 def first_accepted(drawn: Sequence[Drawn], by: Any) -> dict[str, Drawn]:
     """Return each problem's first completion that the judges accept and that ended by itself."""
     accepted: dict[str, Drawn] = {}
-    for one in drawn:
-        if one.problem_id not in accepted and one.judged.accepted(by):
-            accepted[one.problem_id] = one
+    for completion in drawn:
+        if completion.problem_id not in accepted and completion.judged.accepted(by):
+            accepted[completion.problem_id] = completion
     return accepted
 
 
 def nearest_failed(drawn: Sequence[Drawn], by: Any, lengths: Mapping[str, int]) -> dict[str, Drawn]:
     """Return each problem's failed completion whose length in tokens is nearest to the given one."""
     nearest: dict[str, Drawn] = {}
-    for one in drawn:
-        if one.judged.accepted(by) or one.problem_id not in lengths:
+    for completion in drawn:
+        if completion.judged.accepted(by) or completion.problem_id not in lengths:
             continue
-        wanted, best = lengths[one.problem_id], nearest.get(one.problem_id)
-        if best is None or abs(len(one.tokens) - wanted) < abs(len(best.tokens) - wanted):
-            nearest[one.problem_id] = one
+        wanted, best = lengths[completion.problem_id], nearest.get(completion.problem_id)
+        if best is None or abs(len(completion.tokens) - wanted) < abs(len(best.tokens) - wanted):
+            nearest[completion.problem_id] = completion
     return nearest
