@@ -32,20 +32,20 @@ from tracedistill.report.sections.sources import about
 from tracedistill.tasks import Task, get_task
 
 FILES = ("report.json", "report.html", "report.md", "report.csv", "comparisons.csv")
-"""What a report consists of."""
+"""Files of a report."""
 
 
 def write_report(
     study: Study, task: Task, folder: Path, problems: Mapping[str, Problem], teachers: Sequence[str] = ()
 ) -> Report:
-    """Write a study's report into its run folder, and return it; `teachers`: whose traces the arms use."""
+    """Write a study's report into its run folder and return it. `teachers`: teachers whose traces the arms use."""
     return write_view(view_of_study(study, folder, teachers, problems), task=task)
 
 
 def write_view(view: RunView, out: Path | None = None, task: Task | None = None) -> Report:
-    """Write the report on a run, or on several, and return it.
+    """Write the report on one or several runs and return it.
 
-    `out`: where to; by default the run folder. Files that would come out as they are stay untouched.
+    `out`: target folder, by default the run folder. Unchanged files are not rewritten.
     """
     out = view.folder if out is None else out
     report = build(view, out)
@@ -68,8 +68,8 @@ def write_view(view: RunView, out: Path | None = None, task: Task | None = None)
 
 
 def _put(path: Path, text: str) -> None:
-    """Write a text, unless it stands there already: a report made again of the same run is the same file."""
-    # lone surrogates and NUL out of a model's mouth must not break a reader
+    """Write a text unless the file already holds it, so that rebuilding a report leaves its files untouched."""
+    # lone surrogates and NUL in model output must not break a reader
     text = text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\N{REPLACEMENT CHARACTER}")
     if path.is_file() and path.read_bytes() == text.encode("utf-8"):
         return

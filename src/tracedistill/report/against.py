@@ -1,4 +1,4 @@
-"""This run against another: which problems flipped, in either direction, and which settings changed."""
+"""Compare a run with another: problems whose outcome flipped, and settings that changed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tracedistill.report.runs import ArmFacts, RunView
 from tracedistill.report.sections.scores import scores_of
 
 FLIPS_SHOWN = 200
-"""Ids named per arm and direction; all of them are counted."""
+"""Most ids listed per arm and direction; all of them are counted."""
 APART = ("libraries", "tracedistill", "python", "params")
-"""What of two manifests of one node is compared."""
+"""Manifest entries that are compared between two runs of a node."""
 
 
 def against_section(view: RunView) -> Section | None:
-    """Build the section of flipped problems; None if the report is not against a run.
+    """Build the section of flipped problems; None if the report has no `against`.
 
     A problem flips if one arm answered more of its attempts right.
     """

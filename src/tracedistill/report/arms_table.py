@@ -1,6 +1,6 @@
-"""The arms table and the comparisons: a list of columns each, that page, Markdown, terminal, CSV and trackers share.
+"""Columns of the arms table and the comparisons, shared by page, Markdown, terminal, CSV and trackers.
 
-A column is added by a line here: its head, its value, where it stands.
+To add a column, add a line here: head, value, part.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from tracedistill.report.records import ArmFigures, Cell, Comparison, Report, Ta
 from tracedistill.stats import JointTable
 
 VOTED = "Arms that vote: n, answer right and its interval count problems, once per seed; other columns count attempts."
-"""What must stand below a table of arms in which one votes."""
+"""Note below a table of arms in which one votes."""
 JOINT_KEY = "joint: trace right & answer right, right & wrong, wrong & right, wrong & wrong; unparsed counts as wrong"
 ANSWERS, TRACES, COST = "answers", "the students' own traces", "cost"
-"""Parts of the arms table, which a narrow terminal shows one below the other."""
+"""Parts of the arms table, shown one below the other in a narrow terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the arms table as people read it."""
+    """One column of the arms table."""
 
     head: str
-    """What stands above it."""
+    """Column head."""
     cell: Callable[[ArmFigures], Cell]
-    """What an arm's row shows."""
+    """Cell of an arm's row."""
     part: str
-    """The part of the table that it belongs to."""
+    """Part of the table that the column belongs to."""
     page: bool = True
-    """Whether the page's table has it too; the mosaics below show what it leaves out."""
+    """Whether the page shows the column; the mosaics show the others."""
     bar: bool = False
-    """Whether the page draws the arm's accuracy behind it."""
+    """Whether the page draws the arm's accuracy as a bar in the background."""
 
 
 def _judged(cell: Callable[[ArmFigures], Cell]) -> Callable[[ArmFigures], Cell]:
-    """Return the cell where traces are judged, else a dash."""
+    """Return the cell if the arm's traces are judged, else a dash."""
     return lambda arm: cell(arm) if arm.judges_traces else None
 
 
 def _given(trace: str) -> Callable[[ArmFigures], Cell]:
-    """Return p(answer right | trace), the trace being `ok` or `wrong`."""
+    """Return P(answer right | trace); `trace` is `ok` or `wrong`."""
     return _judged(lambda arm: percent(getattr(arm.association, f"answer_if_trace_{trace}").value))
 
 
@@ -52,7 +52,7 @@ def _right_traces(arm: ArmFigures) -> Cell:
 
 
 def _cut_off(arm: ArmFigures) -> Cell:
-    """Return the count, and the other ways in which an attempt did not end by itself."""
+    """Return the count of cut-offs, with the other abnormal endings of attempts."""
     others = ((arm.too_long, "too long"), (arm.errors, "errors"), (arm.no_plan, "without a plan"))
     counts = [f"(+{count} {what})" for count, what in others if count]
     return " ".join([str(arm.cut_off), *counts]) if counts else arm.cut_off
@@ -80,12 +80,12 @@ COLUMNS = (
     Column("seconds", lambda arm: _decimals(arm.seconds, 1), COST),
     Column("training seconds", lambda arm: _decimals(arm.training_seconds, 0), COST),
 )
-"""All columns, behind the arm's name."""
+"""All columns after the arm's name."""
 PAGE_COLUMNS = tuple(column for column in COLUMNS if column.page)
 
 
 def arms_table(report: Report, *parts: str) -> Table:
-    """Return the arms and the columns of these parts (none named: of all)."""
+    """Return the arms with the columns of these parts (default: all parts)."""
     columns = [column for column in COLUMNS if not parts or column.part in parts]
     traces = any(column.part == TRACES for column in columns)
     notes = [VOTED] * any(arm.vote for arm in report.arms) + [JOINT_KEY] * traces
@@ -107,7 +107,7 @@ COMPARED: Mapping[str, Callable[[Comparison], Cell]] = {
     "p": lambda entry: p_value(entry.p),
     "p (Holm)": lambda entry: p_value(entry.p_holm),
 }
-"""Head -> what a comparison's row shows, behind the names of the two arms."""
+"""Head -> cell of a comparison's row, after the two arms' names."""
 
 
 def comparisons_table(report: Report) -> Table:
@@ -121,15 +121,15 @@ def comparisons_table(report: Report) -> Table:
 
 
 def labels_of(report: Report) -> dict[str, str]:
-    """Name of an arm -> how tables show it, for those that name several."""
+    """Map arm names to the labels that tables show."""
     return {arm.name: arm.label for arm in report.arms}
 
 
-# ---- for spreadsheets and trackers: every figure in a column of its own
+# ---- for spreadsheets and trackers: one figure per column
 
 
 def arm_row(arm: ArmFigures) -> dict[str, Any]:
-    """All figures of one arm, flat: shares with their interval and n, the cells of trace against answer by name."""
+    """Return all figures of one arm, flat: shares with interval and n, and the trace-by-answer counts by name."""
     row = {name: getattr(arm, name) for name in _flat(ArmFigures)}
     file = row.pop("file")
     accuracy, given = arm.accuracy, arm.association
@@ -150,12 +150,12 @@ def arm_row(arm: ArmFigures) -> dict[str, Any]:
 
 
 def comparison_row(entry: Comparison) -> dict[str, Any]:
-    """Return all figures of one comparison that are one figure each."""
+    """Return all scalar figures of one comparison."""
     return {name: getattr(entry, name) for name in _flat(Comparison)}
 
 
 def _flat(kind: type[Any]) -> tuple[str, ...]:
-    """Return the fields of a record that hold text or one figure."""
+    """Return the fields of a record that hold text or a single figure."""
     plain = ("str", "int", "float", "bool", "Kind")
     return tuple(item.name for item in dataclasses.fields(kind) if str(item.type).removesuffix(" | None") in plain)
 

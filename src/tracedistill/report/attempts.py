@@ -1,4 +1,4 @@
-"""An arm's attempts as columns: what the figures need of a hundred thousand lines, in little memory."""
+"""An arm's attempts as columns: what the figures need of 100,000 lines, in little memory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import numpy.typing as npt
 from tracedistill.errors import InputError
 
 ANSWERS = ("correct", "incorrect", "missing", "ungradable")
-"""Codes of answer outcomes: the place in this tuple."""
+"""Answer outcomes; codes are indices into this tuple."""
 TRACES = ("correct", "incorrect", "unparsed", "none", "undecided", "not judged")
-"""Codes of trace outcomes."""
+"""Trace outcomes; codes are indices into this tuple."""
 FINISHES = ("stop", "length", "error", "too-long", "no-plan")
-"""Codes of how generations ended."""
+"""Ends of generations; codes are indices into this tuple."""
 STEP_KINDS = ("class", "retrieval", "calculation", "plan", "text")
-"""Places in the second dimension of `kinds`."""
+"""Kinds of steps, in the order of the second dimension of `kinds`."""
 UNKNOWN = -1
-"""In columns that hold a yes or no: neither."""
+"""Neither yes nor no, in yes/no columns."""
 
 Ints = npt.NDArray[np.int32]
 Codes = npt.NDArray[np.int8]
@@ -34,48 +34,51 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class AttemptColumns:
-    """The attempts of one arm, in the file's order; all columns have one length."""
+    """The attempts of one arm in file order; all columns have the same length."""
 
     ids: tuple[str, ...]
-    """Problem ids, each once, in the order in which they first occur."""
+    """Distinct problem ids in order of first occurrence."""
     problem: Ints
-    """Place in `ids`."""
+    """Index into `ids`."""
     sample: Ints
     """Index among the samples of a problem."""
     seed: Ints
     """Seed of the adapter; 0 for untuned arms."""
     answer: Codes
-    """Outcome of the final statement: place in ANSWERS."""
+    """Outcome of the final statement: index into ANSWERS."""
     candidate: Codes
-    """Outcome of the candidate reading: place in ANSWERS."""
+    """Outcome of the candidate reading: index into ANSWERS."""
     derived: Codes
-    """Outcome of the derived reading: place in ANSWERS."""
+    """Outcome of the derived reading: index into ANSWERS."""
     trace: Codes
-    """Outcome of the trace: place in TRACES."""
+    """Outcome of the trace: index into TRACES."""
     finish: Codes
-    """How it ended: place in FINISHES."""
+    """How the generation ended: index into FINISHES."""
     copied: Codes
-    """Whether the gold answer stands in the trace's steps or cited facts: 1, 0, UNKNOWN."""
+    """Whether the trace's steps or cited facts contain the gold answer: 1, 0 or UNKNOWN."""
     follows: Codes
-    """forced-trace arms: whether the answer is what the forced trace leads to: 1, 0, UNKNOWN."""
+    """Forced-trace arms: whether the answer is the one that the forced trace implies: 1, 0 or UNKNOWN."""
     steps: Ints
-    """Steps of the student's trace; 0 where none was read."""
+    """Steps of the student's trace; 0 if none was parsed."""
     tokens_in: Ints
     """Prompt tokens."""
     tokens_out: Ints
     """Generated tokens."""
     seconds: Floats
-    """Its share of the batch's seconds; of a server: its own latency."""
+    """Share of the batch's seconds; for a server its own latency."""
     said: Ints
-    """What was extracted as answer, as a number: equal texts within an arm have equal numbers; UNKNOWN: nothing."""
+    """Code of the extracted answer: equal texts within an arm have equal codes; UNKNOWN if there is none."""
     kinds: Codes
-    """Shape (attempts, STEP_KINDS): all judged steps of this kind are right 1, one is wrong 0, none judged UNKNOWN."""
+    """Shape (attempts, STEP_KINDS).
+
+    1: all judged steps of this kind are right; 0: one is wrong; UNKNOWN: none was judged.
+    """
     offset: Offsets
-    """Where its line begins in the file, in bytes; UNKNOWN: not read from a file."""
+    """Byte offset of its line in the file; UNKNOWN if not read from a file."""
 
     @property
     def n(self) -> int:
-        """Attempts."""
+        """Number of attempts."""
         return len(self.problem)
 
     @property
@@ -107,7 +110,7 @@ def kept(columns: AttemptColumns, ids: Collection[str]) -> AttemptColumns:
 
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-"""What fits a column."""
+"""Integer that fits a column."""
 
 
 class _Answer(msgspec.Struct):
@@ -130,7 +133,7 @@ class _Trace(msgspec.Struct):
 
 
 class _Line(msgspec.Struct):
-    """What the figures need of a line; the rest of it is passed over unread."""
+    """The parts of a line that the figures need; the rest is skipped unparsed."""
 
     problem_id: str
     finish: str
@@ -148,7 +151,7 @@ class _Line(msgspec.Struct):
 
 
 def read_columns(path: Path) -> AttemptColumns:
-    """Read all attempts of attempts/<arm>.jsonl. Raises InputError naming file and line."""
+    """Read all attempts of attempts/<arm>.jsonl. Raises InputError that names file and line."""
     offsets: list[int] = []
 
     def lines() -> Iterator[_Line]:
@@ -161,7 +164,7 @@ def read_columns(path: Path) -> AttemptColumns:
                 try:
                     yield decode(line)
                 except (msgspec.MsgspecError, UnicodeDecodeError):
-                    # lone surrogates, which models do write, are nothing to msgspec
+                    # msgspec rejects lone surrogates, which models do write
                     yield msgspec.convert(json.loads(line.decode("utf-8")), _Line)
 
     try:
@@ -181,7 +184,7 @@ def read_columns(path: Path) -> AttemptColumns:
 
 
 def read_row(path: Path, offset: int) -> dict[str, Any]:
-    """Return the attempt whose line begins at this byte."""
+    """Return the attempt whose line begins at this byte offset."""
     with path.open("rb") as stream:
         stream.seek(offset)
         row: dict[str, Any] = json.loads(stream.readline())
@@ -189,7 +192,7 @@ def read_row(path: Path, offset: int) -> dict[str, Any]:
 
 
 def columns_of(rows: Iterable[Mapping[str, Any]]) -> AttemptColumns:
-    """Read lines of attempts/<arm>.jsonl as columns. Raises ValueError if a line is not an attempt."""
+    """Convert lines of attempts/<arm>.jsonl to columns. Raises ValueError if a line is not an attempt."""
     return _collect(msgspec.convert(row, _Line) for row in rows)
 
 
@@ -234,7 +237,7 @@ def _collect(lines: Iterable[_Line]) -> AttemptColumns:
         )
         seconds.append(line.seconds)
     table = np.array(numbers, dtype=np.int32).reshape(-1, 14 + len(STEP_KINDS))
-    del numbers  # a hundred thousand tuples, before the columns are copied out
+    del numbers  # frees a tuple per attempt before the columns are copied
     ints = [np.ascontiguousarray(table[:, place]) for place in range(14)]
     codes = {place: ints[place].astype(np.int8) for place in range(3, 10)}
     return AttemptColumns(

@@ -1,4 +1,4 @@
-"""Attempts to read: the same problems for every arm, within a budget of bytes, steps marked where they stand."""
+"""Sample attempts for the page: the same problems for every arm, within a byte budget, with steps marked."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tracedistill.report.runs import RunView
 from tracedistill.tasks import Task
 
 BYTES_SHOWN = 1_500_000
-"""Budget of the page for attempts, markup included as far as it can be foreseen."""
+"""Budget of the page for attempts in bytes, including estimated markup."""
 PROBLEMS_SHOWN = 400
 TEXT_SHOWN = 1_500
-"""Characters of an attempt; the whole text stands in attempts/<arm>.jsonl."""
+"""Most characters shown of an attempt; attempts/<arm>.jsonl has the whole text."""
 MARKUP = 700
-"""Bytes around an attempt or a problem."""
+"""Estimated markup per attempt or problem, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +32,17 @@ class Piece:
     text: str
     """As written."""
     outcome: str = ""
-    """Verdict on the step that it is; empty: no step."""
+    """Verdict on the step; empty if the piece is no step."""
     kind: str = ""
     """Kind of the step."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownAttempt:
-    """One attempt, ready to be read."""
+    """One attempt as the page shows it."""
 
     arm: int
-    """Place of its arm in the report."""
+    """Index of its arm in the report."""
     answer: str
     """Outcome of the final statement."""
     trace: str
@@ -50,23 +50,23 @@ class ShownAttempt:
     finish: str
     """How the generation ended."""
     said: str
-    """What was taken for the answer, and why it was judged so."""
+    """Extracted answer and the reason of its verdict."""
     pieces: tuple[Piece, ...]
     """The text, in order."""
     steps: tuple[tuple[str, str], ...]
-    """(outcome, sentence) of every step that says more than that it is right."""
+    """(outcome, sentence) of every step with more to say than that it is right."""
     why: str
     """Reason of the trace's verdict."""
     others: str
-    """Where several attempts were made: how many of them are right."""
+    """How many of the problem's attempts are right, if there are several."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownProblem:
-    """One problem with what each arm wrote for it."""
+    """One problem with each arm's attempt."""
 
     problem_id: str
-    """Its id."""
+    """Problem id."""
     question: str
     """The question."""
     category: str
@@ -74,17 +74,17 @@ class ShownProblem:
     gold: str
     """Its gold answer."""
     text: str
-    """As the student reads it."""
+    """The problem's text as the student reads it."""
     gold_trace: str
-    """Its gold trace, where it has one."""
+    """Gold trace, if any."""
     disagree: bool
     """Whether the arms' answers have different outcomes."""
     readings: tuple[ShownAttempt, ...]
-    """In the order of the arms."""
+    """Attempts in the order of the arms."""
 
 
 def browse(view: RunView, task: Task, budget: int = BYTES_SHOWN) -> list[ShownProblem]:
-    """Choose problems by seed, half of them with disagreeing arms, with every arm's first attempt."""
+    """Sample problems by seed, half of them with disagreeing arms, with every arm's first attempt."""
     problems = view.problems()
     arms = [(place, view.attempts(arm.name)) for place, arm in enumerate(view.arms)]
     first = [{columns.ids[p]: row for p, row in _first_rows(columns)} for _, columns in arms]
@@ -107,7 +107,7 @@ def browse(view: RunView, task: Task, budget: int = BYTES_SHOWN) -> list[ShownPr
 
 
 def _order(view: RunView, arms: Iterable[tuple[int, AttemptColumns]], problems: Mapping[str, Problem]) -> list[str]:
-    """Choose at most PROBLEMS_SHOWN problems: disagreements and others in turn."""
+    """Choose at most PROBLEMS_SHOWN problems, alternating disagreements and others."""
     outcomes: dict[str, set[int]] = {}
     for _, columns in arms:
         for place, row in _first_rows(columns):
@@ -164,7 +164,7 @@ def _reading(task: Task, arm: int, row: Mapping[str, Any], counts: npt.NDArray[n
 
 
 def _pieces(task: Task, text: str, verdicts: Iterable[Mapping[str, Any]]) -> tuple[Piece, ...]:
-    """Cut the text at its steps; a step that does not occur word by word stays unmarked."""
+    """Cut the text at its steps; steps that do not occur verbatim stay unmarked."""
     body = parse_completion(text).trace
     outcomes = {verdict["index"]: verdict["outcome"] for verdict in verdicts}
     steps = task.parse_trace(body).steps if outcomes and body else ()
@@ -194,7 +194,7 @@ def _shown(task: Task, problem: Problem, readings: tuple[ShownAttempt, ...]) -> 
 
 
 def _bytes(item: ShownProblem) -> int:
-    """Estimate the bytes that the page spends on a problem."""
+    """Estimate a problem's bytes on the page."""
     texts = [item.question, item.text, item.gold, item.gold_trace]
     for reading in item.readings:
         texts += [

@@ -1,4 +1,4 @@
-"""Several runs as one: arms named `<run>/<arm>`, over the problems that all of them have."""
+"""Combine several runs into one: arms named `<run>/<arm>`, over their common problems."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tracedistill.report.runs import ArmFacts, Pair, RunView
 def combine(views: Sequence[RunView], against: RunView | None = None) -> RunView:
     """Combine several runs into one view, with each arm's attempts at the common problems.
 
-    A problem is common where every run asked it with the same question, context and gold. Compared are arms of the
-    same name between runs, and each run's own pairs; with `against` only the former, each with that run.
-    InputError for different tasks, the same run twice, or no problem in common.
+    A problem is common if every run has it with the same question, context and gold. Compared are arms of the same name
+    between runs, and each run's own pairs; with `against` only the former, each with that run. Raises InputError for
+    different tasks, duplicate runs or no common problem.
     """
     every = [*views, *([against] if against is not None else [])]
     _check(every)
@@ -68,7 +68,7 @@ def _check(views: Sequence[RunView]) -> None:
 
 
 def _labels(views: Sequence[RunView]) -> list[str]:
-    """Choose the shortest kind of name that separates the runs: the study's, the folder's, the whole path."""
+    """Choose the shortest labels that distinguish the runs: study name, folder name or whole path."""
     for names in (
         [view.name for view in views],
         [view.folder.resolve().name for view in views],
@@ -98,7 +98,7 @@ def _common(views: Sequence[RunView], labels: Sequence[str]) -> tuple[frozenset[
 
 
 def _asked(view: RunView) -> dict[str, Problem]:
-    """Return problems that every arm of the run has attempts at: the others cannot be paired."""
+    """Return the problems that every arm of the run has attempted; the others cannot be paired."""
     tried = [set(view.attempts(arm.name).ids) for arm in view.arms]
     return {key: problem for key, problem in view.problems().items() if all(key in ids for ids in tried)}
 
@@ -108,7 +108,7 @@ def _content(problem: Problem) -> tuple[object, ...]:
 
 
 def _pairs(views: Sequence[RunView], labels: Sequence[str], against: bool) -> tuple[Pair, ...]:
-    """Return the arms of the same name: with the last run (against), else with the first run that has one."""
+    """Pair arms of the same name: with the last run (`against`), else with the first run that has one."""
     pairs: list[Pair] = []
     if not against:
         for label, view in zip(labels, views, strict=True):
@@ -127,12 +127,12 @@ def _pairs(views: Sequence[RunView], labels: Sequence[str], against: bool) -> tu
 
 
 def _assembly(views: Sequence[RunView], labels: Sequence[str]) -> Mapping[str, Any] | None:
-    """Return what arms were tuned on and shown, under their names here."""
+    """Return what arms were tuned on and shown, under their combined names."""
     known = [(label, view.assembly) for label, view in zip(labels, views, strict=True) if view.assembly is not None]
     if not known:
         return None
     merged: dict[str, Any] = {}
-    for part in {key: None for _, assembly in known for key in assembly}:  # their order, each once
+    for part in {key: None for _, assembly in known for key in assembly}:  # distinct, in order
         labelled = [(label, assembly[part]) for label, assembly in known if part in assembly]
         if all(isinstance(facts, dict) for _, facts in labelled):
             merged[part] = {f"{label}/{name}": value for label, facts in labelled for name, value in facts.items()}

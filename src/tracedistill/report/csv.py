@@ -1,4 +1,4 @@
-"""Rows as CSV that a spreadsheet opens without running anything."""
+"""Write rows as CSV that is safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of a formula."""
+"""First characters that a spreadsheet takes for a formula."""
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]], heads: Sequence[str] = ()) -> str:
-    """Write rows as CSV under their own keys (`heads` if there are none); names that look like formulas become text."""
+    """Write rows as CSV under their own keys (`heads` if there are no rows); formula-like text is escaped."""
     every = [dict(row) for row in rows]
     columns = list(dict.fromkeys(key for row in every for key in row)) or list(heads)
     stream = io.StringIO()
@@ -23,7 +23,7 @@ def csv_text(rows: Iterable[Mapping[str, Any]], heads: Sequence[str] = ()) -> st
 
 
 def _safe(value: Any) -> Any:
-    """Prefix text that looks like a formula with an apostrophe; figures stay figures."""
+    """Prefix formula-like text with an apostrophe; numbers are left alone."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

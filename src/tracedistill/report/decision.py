@@ -17,17 +17,17 @@ from tracedistill.report.sections.costs import Cost, break_even, cost_of
 from tracedistill.tasks.file.instructions import says_what_to_do
 
 MOST_UNGRADABLE = 0.5
-"""Share of ungradable golds above which nothing is said of the arms."""
+"""Share of ungradable golds above which no statement is made about the arms."""
 POWER = 0.8
 PROBLEMS_MOST = 100_000
-"""More test problems than anybody has."""
+"""Upper limit of the search for the number of test problems."""
 QUERIES = 1_000
 
 
 def decision(view: RunView, report: Report) -> list[str]:
-    """Write the sentences at the head of the page: what spoils the study, else the decision and what the trace teaches.
+    """Write the sentences at the head of the page: defects of the study, else the decision and what the trace adds.
 
-    Empty where nothing was tuned, or nothing prompted, and nothing is amiss.
+    Empty if nothing was tuned, or nothing prompted, and there are no defects.
     """
     arms = [arm for arm in report.arms if arm.n]
     if not arms:
@@ -47,7 +47,7 @@ def decision(view: RunView, report: Report) -> list[str]:
     return sentences + _trace(view, fair) + caveats
 
 
-# ---- what comes before any decision
+# ---- defects that rule out a decision
 
 
 def _spoilt(view: RunView, arms: Sequence[ArmFigures]) -> str:
@@ -73,7 +73,7 @@ def _spoilt(view: RunView, arms: Sequence[ArmFigures]) -> str:
 
 
 def _task_unnamed(view: RunView) -> bool:
-    """Return whether the user's texts are not questions and nothing else tells an untuned student what to do."""
+    """Return whether prompts are not bare questions and nothing tells an untuned student what to do."""
     recipe = view.recipe or {}
     task = recipe.get("task") or {}
     if task.get("name") != "file" or task.get("instruction") or recipe.get("prompts"):
@@ -94,7 +94,7 @@ def _best(arms: Iterable[ArmFigures]) -> ArmFigures | None:
 
 
 def _chosen_on_test(tuned: int, prompts: int) -> list[str]:
-    """Say that a side was chosen among several arms on the very problems that it is compared on."""
+    """Warn that a side was the best of several arms on the very problems it is compared on."""
     sides = [f"the best of {tuned} tuned arms"] if tuned > 1 else []
     sides += [f"the best of {prompts} prompts"] if prompts > 1 else []
     if not sides:
@@ -128,7 +128,7 @@ def _share(arm: ArmFigures) -> str:
 
 
 def _to_know(entry: Comparison) -> str:
-    """Say how many problems or seeds a difference of the observed size would need."""
+    """Say how many problems or seeds would be needed to establish a difference of the observed size."""
     effect, discordance = abs(entry.difference), entry.discordance
     if entry.single_seed:
         seeds = " and three seeds per tuned arm (training.seeds), since one adapter may be a lucky one"
@@ -150,10 +150,7 @@ def _to_know(entry: Comparison) -> str:
 
 
 def _problems_for(effect: float, discordance: float) -> int | None:
-    """Return the number of problems at which the paired test finds an effect with the required power.
-
-    None: too many.
-    """
+    """Return the number of problems at which the paired test reaches the required power; None above PROBLEMS_MOST."""
     low, high = 1, 10
     while stats.paired_power(high, effect, discordance) < POWER:
         low, high = high, high * 2
@@ -166,7 +163,7 @@ def _problems_for(effect: float, discordance: float) -> int | None:
 
 
 def _cost(view: RunView, tuned: ArmFigures, prompted: ArmFigures) -> str:
-    """Say what 1,000 queries cost each way: in money if the recipe has prices, else in tokens."""
+    """State the cost of 1,000 queries each way: in money if the recipe has prices, else in tokens."""
     one, other = (cost_of(view, view.arm(arm.name)) for arm in (tuned, prompted))
     for place, format_cost in ((0, dollars), (1, number)):
         of_one = one.each[place], other.each[place]
@@ -189,11 +186,11 @@ def _once(one: Cost, other: Cost, place: int, unit: str) -> str:
     return f"; tuning costs {shown} once{pays}"
 
 
-# ---- does the trace teach beyond the answer?
+# ---- does the trace add anything to the answer?
 
 
 def _trace(view: RunView, arms: Sequence[ArmFigures]) -> list[str]:
-    """Compare the arm tuned on right traces with the one tuned on answers alone, of one student."""
+    """Compare the arm tuned on right traces with the one tuned on answers alone, for one student."""
     for traced in (arm for arm in arms if arm.tune == "correct"):
         alone = next((arm for arm in arms if arm.tune == "none" and arm.student == traced.student), None)
         entry = None if alone is None else compare_pair(view, traced.name, alone.name)

@@ -1,4 +1,4 @@
-"""The report's figures, recounted from `attempts/*.jsonl`; nothing is taken from memory."""
+"""The report's figures, computed from `attempts/*.jsonl`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONFIDENCE = 0.95
 
 
 def build(view: RunView, out: Path | None = None) -> Report:
-    """Return the report on a run, but for decision, findings, limits and sections; `out`: the folder it goes to."""
+    """Return the report on a run without decision, findings, limits and sections. `out`: its target folder."""
     problems = view.problems()
     _check_problems(view, problems)
     manifests = list(view.manifests.values())
@@ -59,7 +59,7 @@ def build(view: RunView, out: Path | None = None) -> Report:
 
 
 def _check_problems(view: RunView, problems: Mapping[str, Problem]) -> None:
-    """Check that the run has every problem of an arm's attempts. Raises InputError otherwise."""
+    """Check that the run has every problem of an arm's attempts. Raises InputError if one is missing."""
     checked: set[int] = set()  # arms mostly share their ids
     for arm in view.arms:
         ids = view.attempts(arm.name).ids
@@ -79,7 +79,7 @@ def counts_of(codes: Codes, names: tuple[str, ...]) -> dict[str, int]:
 
 
 def training_seconds(arm: ArmFacts, stages: Mapping[str, float]) -> float | None:
-    """Return the seconds of tuning the arm's own adapters, all seeds together; None if none was tuned."""
+    """Return the seconds of tuning the arm's own adapters, summed over seeds; None if none was tuned."""
     nodes = {split_node_name(node): seconds for node, seconds in stages.items()}
     spent = [seconds for (kind, run), seconds in nodes.items() if kind == "train" and arm_of_run(run) == arm.name]
     return sum(spent) if spent else None
@@ -138,7 +138,7 @@ def _arm(view: RunView, arm: ArmFacts, assembly: Assembly, stages: Mapping[str, 
         tokens_out=int(rows.tokens_out.sum(dtype=np.int64)),
         seconds=round(float(rows.seconds.sum(dtype=np.float64)), 2),
         training_seconds=training_seconds(arm, stages),
-        # of methods that imitate no row, its traces say nothing of what was learnt
+        # methods that imitate no row: their traces do not say what was learnt
         data=tuned_on if tuned_on is not None and tuned_on.traces and imitates(arm) else None,
         plan=plan,
         forced_trace=assembly.forced.get(arm.name),
@@ -148,17 +148,14 @@ def _arm(view: RunView, arm: ArmFacts, assembly: Assembly, stages: Mapping[str, 
 
 
 def _candidates(rows: AttemptColumns) -> int | None:
-    """Count the attempts whose candidate reading is right; None if the set of answers is open."""
+    """Count the attempts whose candidate reading is right; None if the answer set is open."""
     if (rows.candidate == ANSWERS.index("missing")).all():
         return None
     return int((rows.candidate == ANSWERS.index("correct")).sum())
 
 
 def _accuracy(rows: AttemptColumns, *, vote: bool) -> stats.Accuracy:
-    """Return the shares of right answers with intervals.
-
-    Of several attempts per problem clustered, as the sections have them.
-    """
+    """Return the shares of right answers with intervals, clustered if problems have several attempts."""
     ended = ~rows.cut_off
     return stats.Accuracy(
         raw=as_share(right_share(rows, vote=vote)),
@@ -170,9 +167,9 @@ def _accuracy(rows: AttemptColumns, *, vote: bool) -> stats.Accuracy:
 
 
 def joint_of(rows: AttemptColumns) -> stats.JointTable:
-    """Trace against answer; traces that cannot be read or are not there count as wrong, and apart.
+    """Cross trace with answer. Unparsed and missing traces count as wrong, and are also reported apart.
 
-    Traces that no rule judges are left out.
+    Traces without a judging rule are left out.
     """
     judged = rows.trace != TRACES.index("not judged")
     ok, wrong, right = (rows.trace == 0) & judged, (rows.trace != 0) & judged, rows.right
@@ -189,7 +186,7 @@ def _sizes(view: RunView, problems: Mapping[str, Problem]) -> Sizes:
 
 
 def _by_category(view: RunView, strata: Mapping[str, str]) -> dict[str, dict[str, tuple[int, int, int]]]:
-    """Return per stratum and arm: n, right answers, right traces."""
+    """Return n, right answers and right traces per stratum and arm."""
     names = sorted(set(strata.values()))
     place = {name: number for number, name in enumerate(names)}
     out: dict[str, dict[str, tuple[int, int, int]]] = {}
@@ -209,7 +206,7 @@ def _by_category(view: RunView, strata: Mapping[str, str]) -> dict[str, dict[str
 
 
 def _majority(problems: Mapping[str, Problem], strata: Mapping[str, str]) -> Baseline:
-    """Return what guessing the most frequent answer and category would get on these problems."""
+    """Return the accuracy of always guessing the most frequent answer, and the most frequent category."""
     answers = Counter(", ".join(sorted(problem.answers)) for problem in problems.values())
     n = max(1, len(problems))
     (answer, answered), (category, counted) = (

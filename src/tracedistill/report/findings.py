@@ -1,4 +1,4 @@
-"""What the figures support, in words; and what they do not."""
+"""What the figures support, in sentences, and what they do not."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tracedistill.report.records import ArmFigures, Report
 ALPHA = 0.05
 
 FEW_PLANS = 3
-"""Up to so many arms that show plans get a sentence each."""
+"""Most arms showing plans that get a sentence each."""
 
 PAIRS_NAMED = 10
-"""Pairs of arms that a sentence names."""
+"""Most pairs of arms that a sentence names."""
 
 ONE_ADAPTER = (
     "One adapter per arm and one seed: these findings are about these adapters on these problems, not about the kind "
@@ -22,14 +22,14 @@ ONE_ADAPTER = (
 
 
 def findings(report: Report) -> list[str]:
-    """Write one sentence per comparison that the corrected test supports, or that nothing was found.
+    """Write one sentence per comparison that the corrected test supports, or one that none is significant.
 
-    Before these, arms whose figures hold calls that failed.
+    Arms with failed calls are reported first.
     """
     sentences = _failed_calls(report)
     failed = len(sentences)
     oracle = {arm.name for arm in report.arms if arm.oracle}
-    # a plan or forced trace made from the gold against none: no finding, whatever the p
+    # an arm given a plan or forced trace made from gold against one without: no finding, whatever p
     fair = [entry for entry in report.comparisons if (entry.first in oracle) == (entry.second in oracle)]
     for entry in fair:
         if entry.p_holm < ALPHA:
@@ -52,7 +52,7 @@ def findings(report: Report) -> list[str]:
 
 
 def _failed_calls(report: Report) -> list[str]:
-    """Report endpoint arms with failed calls, which count as wrong answers without being any."""
+    """Report endpoint arms with failed calls, which are counted as wrong answers."""
     return [
         f"{arm.name}: {arm.errors} of {arm.attempts} calls to its endpoint failed or were refused and count "
         "as no answer, so its accuracy is too low. Run the same command to retry the failed ones."
@@ -62,7 +62,7 @@ def _failed_calls(report: Report) -> list[str]:
 
 
 def limits(report: Report) -> list[str]:
-    """Write what must be read beside the findings."""
+    """Write the limitations to read beside the findings."""
     tuned = [arm for arm in report.arms if arm.kind in ("tuned", "served")]
     sentences = _one_seed(tuned)
     untuned = [arm for arm in report.arms if arm.kind == "in context" and arm.prompt != "few-shot"]
@@ -122,7 +122,7 @@ def limits(report: Report) -> list[str]:
 
 
 def _one_seed(tuned: Sequence[ArmFigures]) -> list[str]:
-    """Say what one seed cannot show, for all tuned arms or for those without more."""
+    """State what a single seed cannot show, for all tuned arms or for those with one seed."""
     alone = [arm.name for arm in tuned if arm.seeds == 1]
     if not alone or len(alone) == len(tuned):
         return [ONE_ADAPTER] * bool(alone)
@@ -130,7 +130,7 @@ def _one_seed(tuned: Sequence[ArmFigures]) -> list[str]:
 
 
 def _plans_with_answers(report: Report) -> list[str]:
-    """Say how often the shown steps contain the answer: one sentence per arm, or one for all if there are many."""
+    """State how often the shown steps contain the answer: a sentence per arm, or one for all if there are many."""
     shown = [(arm.name, arm.plan) for arm in report.arms if arm.plan is not None and arm.plan.traces]
     shares = {name: plan.holding_answer / plan.traces for name, plan in shown}
     oracles = [name for name, plan in shown if plan.oracle]
@@ -153,6 +153,6 @@ def _plans_with_answers(report: Report) -> list[str]:
 
 
 def named(pairs: Sequence[Sequence[str]]) -> str:
-    """List pairs of arms in a sentence: the first by name, the rest by number."""
+    """List pairs of arms in a sentence: the first ones by name, the rest by count."""
     listed = ", ".join(f"{first} - {second}" for first, second in pairs[:PAIRS_NAMED])
     return listed + (f" and {len(pairs) - PAIRS_NAMED} more" if len(pairs) > PAIRS_NAMED else "")

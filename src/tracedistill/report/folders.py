@@ -1,4 +1,4 @@
-"""`tracedistill report RUN...`: from run folders alone, one or several, or one against another."""
+"""`tracedistill report RUN...`: report on run folders, alone, together, or against another."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tracedistill.report.combine import combine
 from tracedistill.report.runs import RunView, view_of_folder
 
 COMPARED = "compared"
-"""Folder below the first run's where a report over several goes."""
+"""Folder below the first run's folder for a report over several runs."""
 
 
 def report_folders(
     folders: Sequence[Path], against: Path | None = None, out: Path | None = None, pairs: Sequence[str] = ()
 ) -> Path:
-    """Write the report over run folders; returns the folder that it lies in.
+    """Write the report over run folders and return its folder.
 
-    One run without `against`: into the run's own folder, several: into <first>/compared, unless `out` says where.
-    `pairs`: `FIRST,SECOND` names of arms to compare instead of the declared pairs. InputError for what is no run.
+    Default folder: a single run's own, <first>/compared for several; `out` overrides it. `pairs`: `FIRST,SECOND` names
+    of arms to compare instead of the declared pairs. Raises InputError if a folder is not a run.
     """
     views = [view_of_folder(folder) for folder in folders]
     other = None if against is None else view_of_folder(against)
@@ -37,7 +37,7 @@ def report_folders(
 
 
 def with_pairs(view: RunView, pairs: Sequence[str]) -> RunView:
-    """Return the view with these comparisons (`FIRST,SECOND` each); unchanged if there are none."""
+    """Return the view with these comparisons (`FIRST,SECOND` each); unchanged if `pairs` is empty."""
     if not pairs:
         return view
     chosen = []
@@ -52,9 +52,9 @@ def with_pairs(view: RunView, pairs: Sequence[str]) -> RunView:
 
 
 def _mark_stale(folder: Path) -> None:
-    """Mark a study's own report as stale after an import or an upgrade, so that the next run makes it again.
+    """Mark a study's own report as stale after an import or an upgrade, so that the next run rebuilds it.
 
-    Without this the run would take the report for damaged.
+    Otherwise the run would take the report for damaged.
     """
     manifest = folder / "report.json.manifest.json"
     if not manifest.exists():

@@ -1,4 +1,4 @@
-"""Cells, shares, intervals, p-values and money as people read them."""
+"""Format cells, shares, intervals, p values and money."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ def cell_text(cell: Cell, dash: str = "-") -> str:
 
 
 def percent(share: float | None) -> str:
-    """Format a share in percent with one decimal; a dash if there is none."""
+    """Format a share in percent with one decimal; a dash for None."""
     return "-" if share is None else f"{100 * share:.1f}%"
 
 
 def p_relation(p: float) -> str:
-    """Format a p value within a sentence: `= 0.0123` or `< 0.0001`."""
+    """Format a p value for a sentence: `= 0.0123` or `< 0.0001`."""
     return p_value(p) if p < 0.0001 else f"= {p_value(p)}"
 
 
 def points(share: float) -> str:
-    """Format a share in points with one decimal."""
+    """Format a share in percentage points with one decimal."""
     return f"{100 * share:.1f}"
 
 
 def p_value(p: float) -> str:
-    """Format a p value."""
+    """Format a p value for a table."""
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def between(low: float | None, high: float | None) -> str | None:
-    """Format the ends of an interval of shares, in percent without the sign."""
+    """Format an interval of shares in percent, without the sign."""
     return None if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def of_share(share: Share) -> tuple[str | None, str | None, int]:
-    """Format a share's value, interval and n as three cells; no value and interval if there is nothing."""
+    """Format a share's value, interval and n as three cells; value and interval are None if n is 0."""
     if share.value is None:
         return None, None, 0
     return percent(share.value), between(share.low, share.high), share.n
 
 
 def of_mean(mean: Mean) -> tuple[str | None, str | None, int]:
-    """Format a mean's value, interval (kept within 0 to 1) and n as three cells."""
+    """Format a mean's value, interval (clipped to 0..1) and n as three cells."""
     if mean.value is None:
         return None, None, 0
     if mean.low is None or mean.high is None:
@@ -84,7 +84,7 @@ def number(value: float | None) -> str | None:
 
 
 def dollars(value: float | None) -> str | None:
-    """Format US dollars: cents if they matter, more digits for small amounts."""
+    """Format US dollars: whole if large, with more digits for small amounts."""
     if value is None:
         return None
     return f"${value:,.2f}" if value == 0 or abs(value) >= 1 else f"${value:.3g}"

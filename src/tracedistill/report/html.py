@@ -1,4 +1,4 @@
-"""One self-contained HTML page: no network, no script needed but for filtering, all text escaped."""
+"""One self-contained HTML page: no network, one script for filtering, all text escaped."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tracedistill.report.records import ArmFigures, Comparison, Kind, Report
 from tracedistill.shown import visible
 
 KINDS: tuple[Kind, ...] = ("in context", "tuned", "served", "imported")
-"""Groups of the arms table, in their order."""
+"""Groups of the arms table, in order."""
 FEW = 0.05
-"""Share of attempts that must hold a trace for a mosaic to mean something."""
+"""Share of attempts with a trace below which no mosaic is drawn."""
 FIRST = ("ways",)
-"""Sections that stand above the arms: what a study of several methods is read for."""
+"""Sections above the arms table: the main result of a study of several methods."""
 RESEARCH = ("association", "forced", "attribution", "grid", "context", "differences", "extras")
-"""Sections of research interest: folded up, unless a cell of theirs is flagged."""
+"""Sections of research interest: folded unless one of their cells is flagged."""
 LONG = 40
-"""Rows from which on a section's table is folded up."""
+"""Rows from which a section's table is folded."""
 
 
 def page(
@@ -39,7 +39,7 @@ def page(
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        # everything that is printed goes through here: names, golds and what models wrote alike
+        # autoescaping covers everything printed: names, golds and model output
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
     environment.filters.update(
@@ -71,7 +71,7 @@ def page(
         ],
         made=_made(manifests or {}),
         script=Markup(script),  # noqa: S704 - our own file
-        # the page runs this script and no other, whatever a model wrote
+        # a nonce: the page runs this script and no other, whatever a model wrote
         script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
     )
 
@@ -86,7 +86,7 @@ def _made(manifests: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _forest(comparisons: Sequence[Comparison], labels: Mapping[str, str]) -> dict[str, Any]:
-    """Place the forest plot in percent of its width; the axis contains every interval and zero."""
+    """Lay out the forest plot in percent of its width; the axis covers every interval and zero."""
     if not comparisons:
         return {"rows": [], "ticks": []}
     widest = max(0.05, *(max(abs(entry.low), abs(entry.high)) for entry in comparisons))
@@ -115,7 +115,7 @@ def _forest(comparisons: Sequence[Comparison], labels: Mapping[str, str]) -> dic
 
 
 def _mosaic(arm: ArmFigures) -> dict[str, Any]:
-    """Size the mosaic. Widths: trace right or not; heights: answer right or not, within each."""
+    """Lay out the mosaic. Widths: trace right or not. Heights: answer right or not, within each."""
     both, trace_only, answer_only, neither = arm.joint
     ok, wrong = both + trace_only, answer_only + neither
     n = max(1, ok + wrong)

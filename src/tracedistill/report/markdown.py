@@ -1,4 +1,4 @@
-"""The report as Markdown, for a colleague's editor or a pull request."""
+"""The report as Markdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tracedistill.shown import markdown_cell, markdown_line
 
 
 def markdown(report: Report) -> str:
-    """Write the findings, the arms table, the comparisons, and every section."""
+    """Write the findings, the arms table, the comparisons and every section."""
     decided = [text for line in report.decision for text in (f"**{markdown_line(line)}**", "")]
     lines = [f"# {markdown_line(report.study)}", "", *decided, *map(markdown_line, report.findings), ""]
     lines += [f"> {markdown_line(line)}" for line in report.limits]
@@ -25,7 +25,7 @@ def markdown(report: Report) -> str:
 
 
 def section_lines(section: Section) -> Iterator[str]:
-    """Yield the lines of any section; flagged cells in bold."""
+    """Yield the lines of a section; flagged cells are bold."""
     yield f"## {markdown_line(section.title)}"
     for note in section.notes:
         yield ""
@@ -35,7 +35,7 @@ def section_lines(section: Section) -> Iterator[str]:
 
 
 def table_lines(table: Table) -> Iterator[str]:
-    """Yield one table; flagged cells in bold."""
+    """Yield the lines of a table; flagged cells are bold."""
     yield ""
     if table.title:
         yield f"**{markdown_line(table.title)}**"

@@ -23,9 +23,9 @@ T = TypeVar("T")
 
 FILE = "report.json"
 VERSION = 1
-"""Counted up where a key of report.json is renamed, removed or given another meaning; not where one is added."""
+"""Raised if a key of report.json is renamed, removed or given another meaning; not if one is added."""
 Cell = str | bool | int | float | None
-"""Text, a count, a figure; None: there is none (shown as a dash)."""
+"""Text, a count or a figure; None is shown as a dash."""
 Kind = Literal["in context", "tuned", "served", "imported"]
 
 
@@ -37,20 +37,20 @@ class Table:
     """One table of a section."""
 
     title: str
-    """What it shows."""
+    """Caption."""
     heads: tuple[str, ...]
     """Column heads; the first column names the row."""
     rows: tuple[tuple[Cell, ...], ...]
-    """Cells, formatted for people where they are text."""
+    """Cells; text cells are already formatted."""
     flagged: frozenset[tuple[int, int]] = frozenset()
-    """(row, column) of cells that a reader must not overlook: red."""
+    """(row, column) of cells to highlight in red."""
     note: str = ""
-    """How to read it."""
+    """How to read the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One part of the report, made of tables that the page, Markdown and the terminal show alike."""
+    """One part of the report: tables shown alike by page, Markdown and terminal."""
 
     key: str
     """Stable name, used as anchor on the page."""
@@ -67,12 +67,12 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class TraceFacts:
-    """The traces that an arm was tuned on, is shown as plans, or has put into its student's mouth."""
+    """The traces that an arm was tuned on, is shown as plans, or is prefilled with."""
 
     rows: int = 0
-    """Problems that they are of; of a tuned arm its training rows."""
+    """Problems with such a trace; training rows for a tuned arm."""
     traces: int = 0
-    """Traces; fewer than rows where an arm mixes rows without a trace in."""
+    """Traces; fewer than `rows` if the arm mixes in rows without a trace."""
     characters: int = 0
     """Characters of all traces."""
     steps: int = 0
@@ -84,37 +84,37 @@ class TraceFacts:
     judged_correct: int = 0
     """Traces that the task's judge calls correct."""
     edited: int = 0
-    """Traces that a reviewer edited."""
+    """Traces edited by a reviewer."""
     ids: str = ""
-    """Hash of the problem ids in their order: equal for arms with the same rows."""
+    """Hash of the problem ids in order: equal for arms with the same rows."""
     mix: Mapping[str, int] | None = None
-    """Arm -> rows that come from it, of an arm that mixes others in."""
+    """Arm -> rows taken from it, if the arm mixes others in."""
     measured: Measured | None = None
-    """What the intervention kept and changed, measured on these rows; None where there was nothing to measure."""
+    """What the intervention kept and changed, measured on these rows; None if there was nothing to measure."""
     broken: tuple[str, ...] = ()
-    """Sentences on what the intervention declares to keep and did not."""
+    """Sentences on declared properties that the intervention did not keep."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """What all arms were given. Of several runs a number that differs between them is null."""
+    """What all arms were given. Numbers that differ between several runs are null."""
 
     train_problems: int | None = None
     """Training problems of the study."""
     rows: int | None = None
     """Of these, problems with a trace for every tuned arm: the rows of each dataset."""
     validation_rows: int | None = None
-    """Validation problems that trainings are evaluated on; null where they are not."""
+    """Validation problems that trainings are evaluated on; null if they are not."""
     categories_lost: tuple[str, ...] | None = ()
-    """Categories of training problems that no row is of."""
+    """Categories of training problems without any row."""
     arms: Mapping[str, TraceFacts] = field(default_factory=dict)
     """Tuned arm -> what it was tuned on."""
     plans: Mapping[str, TraceFacts] = field(default_factory=dict)
-    """Arm -> the plans that it is shown."""
+    """Arm -> the plans shown to it."""
     rejected: Mapping[str, TraceFacts] = field(default_factory=dict)
     """Arm -> the traces that it learnt to avoid (method dpo), made by an intervention."""
     forced: Mapping[str, TraceFacts] = field(default_factory=dict)
-    """Arm -> the traces that are put into its student's mouth."""
+    """Arm -> the traces prefilled into its student's answers."""
 
 
 # ---- arms
@@ -136,112 +136,112 @@ class KeptAccuracy:
 
 @dataclass(frozen=True, slots=True)
 class WithoutLeaks(KeptAccuracy):
-    """An arm's accuracy without the problems whose shown plan gives the solution away."""
+    """An arm's accuracy without the problems whose shown plan gives away the solution."""
 
     plans: int
     """Plans judged."""
     matched: KeptAccuracy
-    """The same without plans in which string matching finds the gold, innocent or not."""
+    """The same without plans in which string matching finds the gold, leaking or not."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArmFigures:
-    """One arm: what it is, and what became of its attempts."""
+    """One arm: its settings and the results of its attempts."""
 
     name: str
-    """As the recipe has it; in a report over several runs `<run>/<arm>`."""
+    """Name in the recipe; `<run>/<arm>` in a report over several runs."""
     kind: Kind
     """in context: an untuned student; tuned: with an adapter; served: a tuned model at an endpoint; imported."""
     n: int
-    """Attempts; of an arm that votes problems, once per seed."""
+    """Attempts; for an arm that votes, problems times seeds."""
     attempts: int
-    """Attempts; every one counts, whatever became of it."""
+    """All attempts, whatever their outcome."""
     correct: int
-    """Of `n`, answers that are right."""
+    """Of `n`, right answers."""
     accuracy: Accuracy
-    """Share of right answers: of all, of those that were not cut off, and between the bounds of cut-offs."""
+    """Share of right answers: of all, of those not cut off, and bounds for the cut-offs."""
     association: JointTable
-    """Trace against answer, over the attempts whose traces were judged."""
+    """Trace against answer, over attempts whose traces were judged."""
     joint: tuple[int, int, int, int]
     """Attempts: trace right and answer right; right, wrong; wrong, right; wrong, wrong. Unparsed counts as wrong."""
     file: str
     """attempts/<arm>.jsonl, relative to report.json: every attempt with its verdicts."""
     student: str | None = None
-    """Who answered, by its name in the recipe; null where nobody said."""
+    """Student, by its name in the recipe; null if unknown."""
     teacher: str | None = None
-    """Whose traces or plans it uses; null where nobody said."""
+    """Teacher whose traces or plans it uses; null if unknown."""
     prompt: str | None = None
-    """How the student was asked; null where nobody said."""
+    """Prompt of the student; null if unknown."""
     tune: str | None = None
     """Intervention on the traces that it was tuned on; null: untuned, or another arm's adapter."""
     mix: Mapping[str, float] = field(default_factory=dict)
     """Arm -> share of the training rows that come from it."""
     method: str | None = None
-    """How it was learnt: sft, self-imitation, on-policy, grpo or dpo; null: untuned, or another arm's adapter."""
+    """How it was trained: sft, self-imitation, on-policy, grpo or dpo; null: untuned, or another arm's adapter."""
     starts_from: str | None = None
-    """The arm whose adapter its training started from."""
+    """Arm whose adapter its training started from."""
     adapter: str | None = None
-    """The arm whose adapter it uses instead of one of its own."""
+    """Arm whose adapter it uses instead of one of its own."""
     forced: str | None = None
-    """Trace put into the student's mouth: an intervention's name, or `own`."""
+    """Prefilled trace: an intervention's name, or `own`."""
     vote: bool = False
-    """Whether its answer to a problem is the majority's over its attempts."""
+    """Whether its answer to a problem is the majority over its attempts."""
     seeds: int = 1
-    """Adapters, one a seed."""
+    """Number of adapters, one per seed."""
     candidate: int | None = None
-    """Attempts that name exactly the right one of the possible answers; null where the answers are an open set."""
+    """Attempts that name exactly the right one of the possible answers; null if the answer set is open."""
     derived: int = 0
-    """Attempts whose body reaches the right value, whatever the final statement says."""
+    """Attempts whose body reaches the right value, whatever the final statement is."""
     missing: int = 0
     """Attempts without an answer."""
     ungradable: int = 0
-    """Attempts whose gold cannot be judged."""
+    """Attempts whose gold cannot be graded."""
     cut_off: int = 0
     """Attempts that reached their token limit."""
     too_long: int = 0
     """Attempts whose prompt exceeds the context window."""
     errors: int = 0
-    """Calls to an endpoint that brought nothing."""
+    """Failed calls to an endpoint."""
     no_plan: int = 0
-    """Problems not asked, because there was no plan to show or trace to force."""
+    """Problems skipped because the plan to show or trace to force was missing."""
     trace_correct: int = 0
     """Attempts whose trace is right."""
     trace_unparsed: int = 0
-    """Attempts whose trace cannot be read."""
+    """Attempts whose trace cannot be parsed."""
     trace_none: int = 0
     """Attempts without a trace."""
     trace_not_judged: int = 0
-    """Attempts with a trace, of a task without a rule for what a right one is."""
+    """Attempts with a trace that no rule of the task can judge."""
     writes_traces: bool = False
     """Whether any attempt holds a trace."""
     judges_traces: bool = False
     """Whether any trace was judged."""
     traces_judged: int = 0
-    """Traces called right or wrong."""
+    """Traces judged right or wrong."""
     answer_in_trace: int = 0
-    """Attempts whose gold answer stands in the trace."""
+    """Attempts whose trace contains the gold answer."""
     tokens_in: int = 0
     """Prompt tokens of all attempts."""
     tokens_out: int = 0
     """Generated tokens of all attempts."""
     seconds: float = 0.0
-    """Seconds of generation, all attempts together."""
+    """Seconds of generation, summed over attempts."""
     training_seconds: float | None = None
-    """Seconds of tuning its adapters; null where none was tuned."""
+    """Seconds of tuning its adapters; null if none was tuned."""
     data: TraceFacts | None = None
-    """What it was tuned on; null where that holds no trace."""
+    """What it was tuned on; null if that holds no trace."""
     plan: TraceFacts | None = None
-    """The plans that it is shown."""
+    """The plans shown to it."""
     forced_trace: TraceFacts | None = None
-    """The traces that are put into its student's mouth."""
+    """The traces prefilled into its student's answers."""
     without_leaks: WithoutLeaks | None = None
-    """Its accuracy without leaking plans; null where it shows none."""
+    """Its accuracy without leaking plans; null if it shows none."""
     source: Mapping[str, Any] | None = None
-    """Of an imported arm its entry in imported.json: file, hash, answer metric, rows read and refused."""
+    """Entry of an imported arm in imported.json: file, hash, answer metric, rows read and refused."""
 
     @property
     def oracle(self) -> str:
-        """`oracle plan` or `oracle trace` where somebody who saw the gold made what it is given; else empty."""
+        """`oracle plan` or `oracle trace` if its plan or trace was made with the gold in view; else empty."""
         if self.plan is not None and self.plan.oracle:
             return "oracle plan"
         return "oracle trace" if self.forced_trace is not None and self.forced_trace.oracle else ""
@@ -254,24 +254,24 @@ class ArmFigures:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two arms on the problems that both have attempted.
+    """Two arms on the problems that both attempted.
 
-    One attempt per problem (or a vote): exact McNemar and the paired bootstrap. Several samples: both of per-problem
-    means. Several seeds: both over problems and seeds crossed.
+    One attempt per problem (or a vote): exact McNemar and the paired bootstrap. Several samples: both on per-problem
+    means. Several seeds: both on problems crossed with seeds.
     """
 
     first: str
     """Name of an arm."""
     second: str
-    """Name of the arm that it is compared with."""
+    """Name of the arm it is compared with."""
     n: int
-    """Problems that both have attempted."""
+    """Problems that both attempted."""
     difference: float
-    """Share of right answers of the first less that of the second."""
+    """Accuracy of the first arm minus that of the second."""
     low: float
     """Lower end of the difference's 95% interval."""
     high: float
-    """Upper end of it."""
+    """Upper end of the difference's 95% interval."""
     only_first: int
     """Problems answered better by the first arm."""
     only_second: int
@@ -283,25 +283,25 @@ class Comparison:
     p_holm: float
     """The p value after Holm's correction over the declared comparisons."""
     mde: float | None = None
-    """Smallest true difference that the test finds with `power` at `alpha`; null: not even the largest."""
+    """Smallest true difference that the test detects with `power` at `alpha`; null: not even the largest."""
     discordance: float | None = None
-    """Observed share of problems on which the arms differ, that `mde` supposes; null: from the standard error."""
+    """Observed share of problems on which the arms differ, assumed by `mde`; null: `mde` uses the standard error."""
     alpha: float = 0.05
-    """Level of the test: the family's over its size, Holm's first step."""
+    """Level of the test: the family's level over its size (Holm's first step)."""
     power: float = 0.8
-    """Chance to find a difference of `mde`."""
+    """Probability of detecting a difference of `mde`."""
     family: int = 1
-    """Comparisons corrected together."""
+    """Number of comparisons corrected together."""
     seeds: int = 1
-    """Seeds of the arm that has most of them."""
+    """Number of seeds of the arm with more seeds."""
     samples: int = 1
     """Most attempts of one problem under one seed."""
     vote: tuple[str, ...] = ()
-    """Those of the two whose majority's answer was compared."""
+    """Those of the two arms that were compared by majority vote."""
     single_seed: bool = False
-    """Whether a tuned arm of the two has one seed."""
+    """Whether a tuned arm of the two has a single seed."""
     about: str = ""
-    """What a finding speaks about: these adapters, or adapters trained so."""
+    """Scope of a finding: these adapters, or adapters trained this way."""
 
 
 # ---- teachers and runs
@@ -309,7 +309,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherFigures(RejectionReport):
-    """One teacher: what it cost, what failed, and what validation accepted.
+    """One teacher: its costs, its failures, and what validation accepted.
 
     Counts of calls are null for teachers that call no model.
     """
@@ -321,67 +321,67 @@ class TeacherFigures(RejectionReport):
     model: str | None = None
     """Model that it calls."""
     prompt: str | None = None
-    """How it is asked; null for teachers that ask no model."""
+    """Prompt of the teacher; null for teachers that call no model."""
     requests: int | None = None
-    """Answers wanted."""
+    """Answers requested."""
     bought: int | None = None
-    """Of these, bought by this run; the rest was in the cache."""
+    """Of these, bought by this run; the rest came from the cache."""
     failed: int = 0
-    """Requests that brought no trace."""
+    """Requests that yielded no trace."""
     failures: Mapping[str, int] = field(default_factory=dict)
-    """Cause -> requests that failed of it."""
+    """Cause -> failed requests."""
     tokens_in: int | None = None
     """Prompt tokens."""
     tokens_out: int | None = None
     """Generated tokens."""
     usd: float | None = None
-    """US dollars, kept answers at the price that was paid once."""
+    """US dollars; cached answers at the price that was once paid."""
     models: Mapping[str, int] = field(default_factory=dict)
-    """Model that a reply names -> answers."""
+    """Model named by the reply -> answers."""
     judge_usage: Mapping[str, Any] | None = None
-    """Calls, tokens and dollars of the model judge; null where there is none."""
+    """Calls, tokens and dollars of the model judge; null if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Problems of each split."""
+    """Problems per split."""
 
     train: int = 0
-    """To train on."""
+    """Training problems."""
     validation: int = 0
-    """To choose hyperparameters on."""
+    """Validation problems, for choosing hyperparameters."""
     test: int = 0
-    """To ask: what all figures are over."""
+    """Test problems, which all figures are about."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What always giving the most frequent answer, or category, would get."""
+    """Accuracy of always giving the most frequent answer, or category."""
 
     answer: str
     """The most frequent answer."""
     answer_share: float
-    """Share of the problems that it is right for."""
+    """Share of problems with this answer."""
     category: str = ""
     """The most frequent category."""
     category_share: float = 0.0
-    """Share of the problems that are of it."""
+    """Share of problems of this category."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """One of several runs that a report is over."""
+    """One of several runs in a report."""
 
     name: str
-    """The shortest kind of name that tells the runs apart."""
+    """The shortest name that distinguishes the runs."""
     folder: str
-    """Its run folder."""
+    """Run folder."""
     problems: int
-    """Problems that all its arms have attempted."""
+    """Problems that all its arms attempted."""
     left_out: int
-    """Of these, problems that are not in this report."""
+    """Of these, problems left out of this report."""
     asked_otherwise: int
-    """Problems of the same id with another question or gold elsewhere."""
+    """Problems of the same id with another question or gold in another run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,15 +393,15 @@ class Report:
     task: str
     """Name of the task."""
     problems: Sizes
-    """How many problems there are."""
+    """Number of problems per split."""
     baseline: Baseline
-    """What a guess would get."""
+    """Accuracy of a constant guess."""
     arms: tuple[ArmFigures, ...]
-    """In the recipe's order, imported ones behind them."""
+    """Arms in the recipe's order, then imported ones."""
     comparisons: tuple[Comparison, ...] = ()
     """The declared pairs of arms: one family, corrected together."""
     not_compared: tuple[tuple[str, str], ...] = ()
-    """Declared pairs that have no common problems: not tested, not in the family."""
+    """Declared pairs without common problems: not tested, not in the family."""
     teachers: tuple[TeacherFigures, ...] = ()
     """Teachers whose traces the arms use."""
     by_category: Mapping[str, Mapping[str, tuple[int, int, int]]] = field(default_factory=dict)
@@ -411,9 +411,9 @@ class Report:
     seconds: float = 0.0
     """Seconds of all stages."""
     peak_memory_bytes: int = 0
-    """Largest memory of a stage's process."""
+    """Peak memory of the largest stage process."""
     stages: Mapping[str, float] = field(default_factory=dict)
-    """Piece of the run -> its seconds."""
+    """Node of the run -> its seconds."""
     libraries: Mapping[str, str] = field(default_factory=dict)
     """Library -> version."""
     assembly: Assembly | None = None
@@ -421,25 +421,25 @@ class Report:
     recipe: Mapping[str, Any] | None = None
     """The recipe with all its defaults; null for imported outputs and several runs."""
     runs: tuple[RunFacts, ...] = ()
-    """The runs, where the report is over several."""
+    """The runs, if the report is over several."""
     against: str | None = None
     """The run that the others are compared with."""
     waiting: tuple[str, ...] = ()
     """Arms of the recipe without attempts yet."""
     decision: tuple[str, ...] = ()
-    """Prompt, tune, or not known yet; or what spoils the study."""
+    """Prompt, tune, or undecided; or the study's defects."""
     findings: tuple[str, ...] = ()
-    """What the corrected tests support, a sentence each."""
+    """Sentences on what the corrected tests support."""
     limits: tuple[str, ...] = ()
-    """What must be said beside the findings."""
+    """Limitations to state beside the findings."""
     sections: tuple[Section, ...] = ()
-    """Everything else, as tables for people."""
+    """Everything else, as tables."""
     version: int = VERSION
-    """Of this format."""
+    """Version of this format."""
 
 
 def read_report(folder: Path) -> Report:
-    """Read a run folder's report.json. Raises InputError if there is none, or it is of another version's shape."""
+    """Read a run folder's report.json. Raises InputError if it is missing or has another version's format."""
     path = folder / FILE
     values = read_json(path)
     again = f"make it again: tracedistill report {folder}"
@@ -449,7 +449,7 @@ def read_report(folder: Path) -> Report:
 
 
 def record_of(kind: type[T], values: Mapping[str, Any], where: str, remedy: str = "delete it to make it again") -> T:
-    """Return JSON values as a record; keys that it does not know are passed over. Raises InputError if they differ."""
+    """Convert JSON values to a record; unknown keys are ignored. Raises InputError if the values do not fit."""
     try:
         return msgspec.convert(dict(values), kind)
     except msgspec.ValidationError as error:

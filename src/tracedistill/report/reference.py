@@ -45,7 +45,7 @@ for arm in report.arms:
 
 
 def reference() -> str:
-    """Return docs/report-json.md."""
+    """Return the text of docs/report-json.md."""
     lines = [HEAD]
     for kind in _records(Report):
         lines += [
@@ -65,7 +65,7 @@ def reference() -> str:
 
 
 def _records(kind: Any, seen: dict[Any, None] | None = None) -> dict[Any, None]:
-    """Return the records that this one is made of, itself first, each once."""
+    """Return the records that this one consists of, itself first, without duplicates."""
     records: dict[Any, None] = {} if seen is None else seen
     if dataclasses.is_dataclass(kind):
         if kind not in records:
@@ -79,20 +79,20 @@ def _records(kind: Any, seen: dict[Any, None] | None = None) -> dict[Any, None]:
 
 
 def _said(kind: Any) -> Iterator[str]:
-    """Yield what a record's docstring says, a paragraph a line."""
+    """Yield the paragraphs of a record's docstring, a line each."""
     for number, paragraph in enumerate((inspect.getdoc(kind) or "").split("\n\n")):
         yield from [""] * bool(number)
         yield " ".join(paragraph.split())
 
 
 def _docs(kind: Any) -> dict[str, str]:
-    """Return field -> meaning, of fields from a parent too."""
+    """Map fields, inherited ones included, to their docstrings."""
     parents = [parent for parent in reversed(kind.__mro__) if dataclasses.is_dataclass(parent)]
     return {field: meaning for parent in parents for field, meaning in _own_docs(parent).items()}
 
 
 def _own_docs(kind: Any) -> dict[str, str]:
-    """Return field -> the docstring below it."""
+    """Map a class's own fields to their docstrings."""
     (record,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(record, ast.ClassDef)
     docs = {}
@@ -105,7 +105,7 @@ def _own_docs(kind: Any) -> dict[str, str]:
 
 
 def _type(kind: Any) -> str:
-    """Return a type as a reader of JSON understands it."""
+    """Describe a type for a reader of JSON."""
     origin, arguments = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind):
         return f"[{typing.cast(type, kind).__name__}](#{typing.cast(type, kind).__name__.lower()})"
@@ -132,7 +132,7 @@ def _default(item: dataclasses.Field[Any]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the reference to the path given."""
+    """Write the reference to the given path."""
     (page,) = map(Path, arguments)
     page.write_text(reference(), encoding="utf-8")
     return 0

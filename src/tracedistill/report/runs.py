@@ -1,4 +1,4 @@
-"""A run as the report sees it: arms, problems and attempts, out of a study or of a run folder alone."""
+"""A run as the report sees it: arms, problems and attempts, from a study or a run folder."""
 
 from __future__ import annotations
 
@@ -15,66 +15,66 @@ from tracedistill.report.attempts import AttemptColumns, kept, read_columns
 from tracedistill.report.records import Kind, RunFacts
 
 IMPORTED = "imported.json"
-"""What was imported into a run folder: per arm its source file's hash, its rows, and what was refused."""
+"""What was imported into a run folder: per arm the source file's hash, its rows, and refused rows."""
 Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class ArmFacts:
-    """One arm with what was declared of it."""
+    """One arm as declared."""
 
     name: str
-    """As the report calls it; in a report over several runs `<run>/<arm>`."""
+    """Name in the report; `<run>/<arm>` in a report over several runs."""
     kind: Kind
     """in context: an untuned student; tuned: base weights and an adapter; served: a tuned model at an endpoint."""
     folder: Path
-    """The run folder that holds it."""
+    """Run folder."""
     own: str
-    """Its name within that folder."""
+    """Name within that folder."""
     student: str | None = None
-    """Who answered, by name in the recipe; None where nobody said."""
+    """Student, by its name in the recipe; None if unknown."""
     teacher: str | None = None
-    """Whose traces or plans it uses; None where nobody said."""
+    """Teacher whose traces or plans it uses; None if unknown."""
     prompt: str | None = None
-    """How the student was asked; None where nobody said."""
+    """Prompt of the student; None if unknown."""
     tune: str | None = None
     """Intervention on the traces that it was tuned on; None: untuned, or another arm's adapter."""
     adapter: str | None = None
-    """Name of the arm whose adapter it uses instead of one of its own."""
+    """Arm whose adapter it uses instead of one of its own."""
     plan: str | None = None
-    """Intervention on the plan shown, where the prompt shows one."""
+    """Intervention on the plan shown, if the prompt shows one."""
     forced: str | None = None
-    """Trace put into the student's mouth: an intervention's name, or `own`."""
+    """Prefilled trace: an intervention's name, or `own`."""
     vote: bool = False
     """Whether its answer to a problem is the majority over its attempts."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """The resolved arm of the recipe; of an imported arm its entry in imported.json."""
+    """The resolved arm of the recipe; for an imported arm its entry in imported.json."""
 
     @property
     def path(self) -> Path:
-        """The file of its attempts."""
+        """Path of its attempts."""
         return self.folder / "attempts" / f"{self.own}.jsonl"
 
     @property
     def plans(self) -> Path:
-        """The file of the plans that it shows (absent where it shows none)."""
+        """Path of the plans shown; the file is absent if there are none."""
         return self.folder / "plans" / f"{self.own}.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """What the report computes from; several runs side by side look like one."""
+    """Input of the report; several runs side by side look like one."""
 
     folder: Path
-    """The run folder; of several runs the first one's."""
+    """Run folder; the first one for several runs."""
     name: str
-    """The study's name, else the folder's; of several runs all names."""
+    """The study's name, else the folder's; all names for several runs."""
     task: str
     """Name of the task."""
     seed: int
-    """Of the study; the report's own draws start from it."""
+    """Seed of the study, from which the report's draws are seeded."""
     arms: tuple[ArmFacts, ...]
-    """Arms that have attempts, in the recipe's order, imported ones behind them."""
+    """Arms with attempts, in the recipe's order, then imported ones."""
     comparisons: tuple[Pair, ...]
     """(first, second) of arms to test: the family for Holm."""
     recipe: Mapping[str, Any] | None = None
@@ -84,40 +84,40 @@ class RunView:
     assembly: Mapping[str, Any] | None = None
     """assembly.json: what each arm was tuned on and shown."""
     manifests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Node name -> manifest, the report's own left out; of several runs `<stage>:<run>/<arm>` and `<run>/<stage>`."""
+    """Node name -> manifest, without the report's own; for several runs `<stage>:<run>/<arm>` and `<run>/<stage>`."""
     waiting: tuple[str, ...] = ()
     """Arms of the recipe without attempts yet."""
     runs: tuple[RunFacts, ...] = ()
-    """The runs, where there are several."""
+    """The runs, if there are several."""
     against: str | None = None
     """`report --against`: name of the run that the others are compared with."""
     wanted: frozenset[str] | None = field(default=None, repr=False)
-    """Several runs: ids of the problems that all of them have and asked alike; None: all problems count."""
+    """Several runs: ids of their common, identical problems; None: all problems count."""
     _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def arm(self, name: str) -> ArmFacts:
-        """Return the arm of this name; KeyError if there is none."""
+        """Return the arm of this name. Raises KeyError if there is none."""
         for arm in self.arms:
             if arm.name == name:
                 return arm
         raise KeyError(name)
 
     def problems(self) -> Mapping[str, Problem]:
-        """Return the problems that were asked, by id (a study's test problems)."""
+        """Return the study's test problems by id."""
         if "problems" not in self._cache:
             self._cache["problems"] = self._read_problems()
         cached: Mapping[str, Problem] = self._cache["problems"]
         return cached
 
     def attempts(self, arm: str) -> AttemptColumns:
-        """Return an arm's attempts, read once; arms with the same problems in the same order share one `ids`."""
+        """Return an arm's attempts, read once; arms with the same problems in the same order share `ids`."""
         known: dict[str, AttemptColumns] = self._cache.setdefault("attempts", {})
         if arm not in known:
             self.keep(arm, read_columns(self.arm(arm).path))
         return known[arm]
 
     def keep(self, name: str, columns: AttemptColumns) -> None:
-        """Take attempts that were read already."""
+        """Store attempts that are already read."""
         known: dict[str, AttemptColumns] = self._cache.setdefault("attempts", {})
         if self.wanted is not None:
             columns = kept(columns, self.wanted)
@@ -125,7 +125,7 @@ class RunView:
         known[name] = replace(columns, ids=same)
 
     def once(self, key: str, make: Callable[[], Any]) -> Any:
-        """Return what `make` returns, made once per view, for figures that several parts need."""
+        """Return the result of `make`, computed once per view, for figures that several parts need."""
         if key not in self._cache:
             self._cache[key] = make()
         return self._cache[key]
@@ -143,7 +143,7 @@ def view_of_study(
     teachers: Sequence[str] = (),
     problems: Mapping[str, Problem] | None = None,
 ) -> RunView:
-    """Open a study whose attempts are complete. `problems`: its test problems, if loaded."""
+    """Open a study whose attempts are complete. `problems`: its test problems, if already loaded."""
     view = _view_of_recipe(folder or study.folder, resolved(study), tuple(teachers))
     if problems is not None:
         view._cache["problems"] = problems
@@ -236,11 +236,11 @@ def _imported_arms(folder: Path, imported: Mapping[str, Any], taken: Sequence[st
 
 
 def manifests_of(folder: Path) -> dict[str, Any]:
-    """Return node -> manifest of everything made in a run folder but the report, which is made from the others."""
+    """Return node -> manifest of everything in a run folder except the report."""
     manifests = {}
     for path in sorted(folder.rglob("*.manifest.json")):
         manifest = read_json(path)
-        # a folder below may hold another run (a sweep's, a copy): its manifests do not lie where they say
+        # a subfolder may hold another run (a sweep's, a copy): its manifests name other places
         outputs = manifest.get("outputs")
         first = next(iter(outputs), "").rstrip("/") if isinstance(outputs, dict) else ""
         if path.relative_to(folder).as_posix() == f"{first}.manifest.json":
@@ -250,7 +250,7 @@ def manifests_of(folder: Path) -> dict[str, Any]:
 
 
 def _recipe_of(folder: Path) -> Mapping[str, Any] | None:
-    """Return the resolved recipe of the newest manifest: older pieces were made before arms were added."""
+    """Return the resolved recipe of the newest manifest: older ones may predate arms added later."""
     path = folder / "report.json.manifest.json"
     manifests = [*manifests_of(folder).values(), *([read_json(path)] if path.exists() else [])]
     with_recipe = [manifest for manifest in manifests if "recipe" in manifest]
@@ -262,11 +262,11 @@ def _recipe_of(folder: Path) -> Mapping[str, Any] | None:
 
 
 def method_of(arm: ArmFacts) -> str | None:
-    """Return how a tuned arm was learnt; None for others. Arms of before there were methods imitated their rows."""
+    """Return a tuned arm's training method; None for others. Arms from before methods existed imitated their rows."""
     return str(arm.settings.get("method") or "sft") if arm.tune is not None else None
 
 
 def imitates(arm: ArmFacts) -> bool:
-    """Return whether an arm's own rows are what it has learnt."""
+    """Return whether the arm was trained to imitate its own rows."""
     method = method_of(arm)
     return method is None or method not in METHODS or METHODS[method].imitates

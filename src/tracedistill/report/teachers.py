@@ -1,4 +1,4 @@
-"""What the teachers did and cost, what validation refused of it, and what leaking plans were worth to an arm."""
+"""Teachers' activity and cost, what validation rejected, and the effect of leaking plans on an arm."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tracedistill.validation.leaks import judge_leak
 from tracedistill.validation.traces import is_plan
 
 CAUSES = 12
-"""Causes of failures named; the rest is summed up."""
+"""Most causes of failures that are named; the rest is summed."""
 
 
 def teacher_figures(recipe: Mapping[str, Any], folder: Path, name: str) -> TeacherFigures:
     """Collect one teacher's requests, failures by cause, tokens, money, and accepted traces by difficulty and length.
 
-    Counts of calls are None for teachers that call no model, as for traces made before usage was written down.
+    Counts of calls are None for teachers that call no model, and for traces from before usage was recorded.
     """
     config = recipe["teachers"][name]
     usage = _usage(folder / "traces" / f"{name}.usage.json")
@@ -55,7 +55,7 @@ def teacher_figures(recipe: Mapping[str, Any], folder: Path, name: str) -> Teach
 
 
 def without_leaks(path: Path, rows: AttemptColumns, problems: Mapping[str, Problem]) -> WithoutLeaks | None:
-    """Return an arm's accuracy without problems whose shown plan gives the solution away; None if it shows no plans.
+    """Return an arm's accuracy without problems whose shown plan gives away the solution; None if it shows no plans.
 
     `path`: the plans shown, as assembled.
     """
@@ -78,7 +78,7 @@ def without_leaks(path: Path, rows: AttemptColumns, problems: Mapping[str, Probl
 
 
 def _kept(rows: AttemptColumns, out: set[str]) -> tuple[int, int, int, stats.Share]:
-    """Return the figures of KeptAccuracy: samples of one problem are clustered."""
+    """Return the fields of KeptAccuracy; samples of one problem are clustered."""
     rows = kept(rows, set(rows.ids) - out)
     correct = int(np.count_nonzero(rows.right))
     if len(rows.ids) == rows.n:

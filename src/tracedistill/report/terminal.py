@@ -1,4 +1,4 @@
-"""The report in the terminal: narrow tables, readable in 80 columns."""
+"""The report in the terminal: tables that fit 80 columns."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tracedistill.report.records import Section, Table, read_report
 from tracedistill.shown import narrow_table, wide_console
 
 ALWAYS = ("against", "runs", "ways")
-"""Sections that a reader is after where there are any: the terminal shows them too."""
+"""Sections that the terminal always shows if present."""
 
 
 def print_report(folder: Path, console: Console | None = None, sections: Collection[str] = ()) -> None:
-    """Print findings, arms, comparisons and costs out of report.json, and the sections named (`all`: all of them).
+    """Print findings, arms, comparisons and costs from report.json, and the named sections (`all`: all of them).
 
-    Of other sections only tables with flagged cells are printed: what must not be overlooked.
+    Of other sections only tables with flagged cells are printed.
     """
     report = read_report(folder)
     console = console or wide_console()
@@ -51,7 +51,7 @@ def print_report(folder: Path, console: Console | None = None, sections: Collect
 
 
 def print_section(section: Section, console: Console, *, whole: bool = True) -> None:
-    """Print one section with flagged cells in red. `whole` False: only rows with such cells."""
+    """Print one section with flagged cells in red. `whole` False: only rows with flagged cells."""
     if whole:
         console.print(escape(section.title), style="bold")
         for note in section.notes:
@@ -66,7 +66,7 @@ def print_section(section: Section, console: Console, *, whole: bool = True) -> 
 
 
 def print_table(table: Table, console: Console, only: Collection[int] | None = None) -> None:
-    """Print one table, flagged cells in red; `only`: these rows."""
+    """Print one table, flagged cells in red. `only`: rows to print."""
     rows = [
         [(cell_text(cell), (number, place) in table.flagged) for place, cell in enumerate(row)]
         for number, row in enumerate(table.rows)

@@ -1,4 +1,4 @@
-"""The report's tables as a run at W&B or trackio, beside the runs that training made."""
+"""The report's tables as a W&B or trackio run, beside the training runs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tracedistill.training.tracking import Table, open_run
 def log_report(report: Report, study: str, tracker: str = "wandb") -> None:
     """Write the arms table, the comparisons and every section's tables into a run named `<study>/report`.
 
-    Settings, mode and key are the environment's (WANDB_MODE=offline works without a network; trackio needs none).
-    InputError where the tracker gives no run.
+    Settings, mode and key come from the environment (WANDB_MODE=offline works without a network; trackio needs none).
+    Raises InputError if the tracker gives no run.
     """
     tables = {"arms": _table(map(arm_row, report.arms))}
     if report.comparisons:
         tables["comparisons"] = _table(map(comparison_row, report.comparisons))
     for section in report.sections:
         for number, table in enumerate(section.tables):
-            # one type per column is what a table there wants: text, as the page has it
+            # these tables need one type per column: text, as on the page
             rows = [[cell_text(cell) for cell in row] for row in table.rows]
             tables[f"{section.key}/{number}"] = (_distinct(table.heads), rows)
     summary = {f"accuracy/{arm.name}": arm.accuracy.raw.value for arm in report.arms}

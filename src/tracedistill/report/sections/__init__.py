@@ -1,4 +1,4 @@
-"""The sections of a report: one file each, made of tables that page, Markdown and terminal show alike."""
+"""The sections of a report, one file each: tables shown alike by page, Markdown and terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tracedistill.report.sections.ways import ways
 
 
 def all_sections(view: RunView) -> list[Section]:
-    """Make every section that has something to say of this run, in the order in which a reader wants them."""
+    """Build every section with content for this run, in reading order."""
     makers = (
         ways,
         accuracy,

@@ -1,4 +1,4 @@
-"""How many answers are right: raw, completed only, between the bounds of cut-offs, over samples and over seeds."""
+"""Accuracy: raw, completed only, bounds for cut-offs, over samples and over seeds."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tracedistill.report.sections.scores import Bools, cells_of, scores_of, shar
 from tracedistill.stats import Mean, Share
 
 KS = (1, 2, 4, 5, 8, 10, 16, 32, 64, 100)
-"""Sample counts of pass@k, as far as there are samples; the most samples that every problem has come in any case."""
+"""Sample counts k of pass@k; the largest count that every problem has is always added."""
 
 
 def accuracy(view: RunView) -> Section | None:
-    """Build the section on every arm's accuracy: what is missing from it, pass@k, votes, and the spread over seeds."""
+    """Build the section on accuracy: missing answers, pass@k, votes, and the spread over seeds."""
     if not view.arms:
         return None
     arms = [(arm.name, view.attempts(arm.name)) for arm in view.arms]
@@ -67,7 +67,7 @@ def _cells(estimate: Share | Mean) -> tuple[str | None, str | None, int]:
 
 
 def _bounds(arms: list[tuple[str, AttemptColumns]]) -> Table:
-    """Bound the accuracy: nothing is known of what a cut-off generation would have said."""
+    """Bound the accuracy, since cut-off generations have unknown answers."""
     rows = []
     for name, columns in arms:
         accuracy = stats.accuracy(columns.right.tolist(), columns.cut_off.tolist())
@@ -91,7 +91,7 @@ def _counts(columns: AttemptColumns) -> tuple[int, ...]:
 
 
 def _pass_at_k(several: list[tuple[str, AttemptColumns, bool]]) -> Table:
-    """Mean over problems (and seeds) of the unbiased estimate."""
+    """Average the unbiased pass@k estimate over problems (and seeds)."""
     counted = {}
     for name, columns, _ in several:
         cells, _seeds = cells_of(columns)

@@ -1,4 +1,4 @@
-"""Trace against answer: how far a right trace goes with a right answer, by stratum and by kind of step."""
+"""Trace against answer: how strongly right traces go with right answers, by stratum and kind of step."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tracedistill.stats import Counts, Share
 
 RIGHT, WRONG, UNPARSED, NONE, UNDECIDED, NOT_JUDGED = range(len(TRACES))
 ROWS = ("right", "wrong", "unparsed", "none written", "undecided", "not judged")
-"""How TRACES are called in tables, in the same order."""
+"""Labels of TRACES in tables, in the same order."""
 
 SELDOM = 0.05
-"""Arms with traces in a smaller share of their attempts wrote them by chance."""
+"""Share of attempts with traces below which an arm is taken to write them by chance."""
 
 JOINT_NOTE = (
     "Joint counts: trace right & answer right / right & wrong / wrong & right / wrong & wrong. An unparsed or missing "
@@ -30,7 +30,7 @@ JOINT_NOTE = (
 
 
 def association(view: RunView) -> Section | None:
-    """Build the cross of traces and answers for every arm that writes traces; None if none does."""
+    """Cross traces with answers for every arm that writes traces; None if none does."""
     # a forced trace is not the student's own
     arms = [(arm.name, view.attempts(arm.name)) for arm in view.arms if not arm.forced]
     written = {
@@ -60,10 +60,7 @@ def association(view: RunView) -> Section | None:
 
 
 def joint_counts(columns: AttemptColumns, rows: Bools | None = None) -> Counts:
-    """Count the four combinations among these attempts. Unparsed and missing traces are wrong.
-
-    Undecided ones are left out.
-    """
+    """Count the four combinations. Unparsed and missing traces count as wrong, undecided ones are left out."""
     kept = _decided(columns)
     if rows is not None:
         kept &= rows
@@ -74,7 +71,7 @@ def joint_counts(columns: AttemptColumns, rows: Bools | None = None) -> Counts:
 
 
 def _decided(columns: AttemptColumns) -> Bools:
-    """Return the attempts whose trace some rule judges."""
+    """Return the attempts whose trace a rule could judge."""
     decided: Bools = (columns.trace != UNDECIDED) & (columns.trace != NOT_JUDGED)
     return decided
 

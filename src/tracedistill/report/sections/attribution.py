@@ -1,4 +1,4 @@
-"""Whose errors they were: teacher's, student's, both; out of attribution/<arm>.json."""
+"""Attribution of errors to teacher, student or both, from attribution/<arm>.json."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from tracedistill.report.runs import RunView
 
 IDS_SHOWN = 5
-"""Ids named in a cell; all stand in attribution/<arm>.json."""
+"""Most ids in a cell; attribution/<arm>.json lists all."""
 
 
 def attribution(view: RunView) -> Section | None:
-    """Build one row per attribution of the run: how many items each label has, and related figures."""
+    """Build one row per attribution of the run: items per label, and related figures."""
     entries = [(path.stem, read_json(path)) for path in sorted((view.folder / "attribution").glob("*.json"))]
     wanted = {entry["plan"] for entry in (view.recipe or {}).get("attribution", ())}
     tables = [(arm, table) for arm, table in entries if arm in wanted]

@@ -1,4 +1,4 @@
-"""Two arms as they were made: what is known of each, read once, and one thing in which they differ."""
+"""Two arms under comparison: what is known of each, and one thing in which they differ."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from tracedistill.report.sections.provenance import ArmText, adapter_of, forced_
 from tracedistill.report.sections.text_form import TextForm, form_of
 
 WIDTH = 90
-"""Characters of a value that are shown."""
+"""Most characters shown of a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """One thing in which two arms differ, or that is wrong with one of them."""
+    """One difference between two arms, or one defect of an arm."""
 
     what: str
     """What differs."""
     first: Cell
-    """In the first arm."""
+    """Value in the first arm."""
     second: Cell
-    """In the second arm."""
+    """Value in the second arm."""
     why: str
-    """`declared`, what it comes with, or what is wrong about it."""
+    """`declared`, the factor it follows from, or what is wrong about it."""
     flagged: bool
-    """Whether nothing declares it."""
+    """Whether the difference is undeclared."""
 
 
 @dataclass(slots=True)
 class ComparedArm:
-    """What is known of how an arm was made, each thing read once."""
+    """What is known of how an arm was made; every part is read once."""
 
     arm: ArmFacts
     """The arm."""
@@ -42,7 +42,7 @@ class ComparedArm:
     _kept: dict[str, Any] = field(default_factory=dict)
 
     def texts(self, kind: str) -> Mapping[str, ArmText]:
-        """Return what it was tuned on, is shown or has forced on it, by problem and place among a problem's several."""
+        """Return what it was tuned on, is shown or has forced on it, by problem and index among the problem's texts."""
         if kind not in self._kept:
             by_problem: dict[str, ArmText] = {}
             tuned = adapter_of(self.view, self.arm)
@@ -70,12 +70,12 @@ class ComparedArm:
 
 
 def start_of(ids: Sequence[str]) -> str:
-    """Return the first ids of an order."""
+    """Return the first ids in order."""
     return short(", ".join(ids[:2]) + ", ...")
 
 
 def short(value: Any) -> str:
-    """Format a value in one line."""
+    """Format a value on one line."""
     if isinstance(value, Mapping):
         value = ", ".join(f"{key} {share}" for key, share in value.items()) or None
     text = "-" if value is None else " ".join(str(value).split())

@@ -1,4 +1,4 @@
-"""Arms compared: paired by problem, over seeds where there are several, corrected over the declared family."""
+"""Comparisons of arms: paired by problem, over seeds if there are several, corrected over the declared family."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ CROSSED = "crossed t over problems and seeds"
 
 
 def compare(view: RunView) -> list[Comparison]:
-    """Compare each declared pair that can be paired, with Holm over all: report.json's `comparisons`.
+    """Compare each declared pair that can be paired, with Holm over all.
 
-    A pair of arms without a problem that both have attempted is no member of the family: see `not_compared`.
+    A pair of arms without a common problem is not in the family: see `not_compared`.
     """
     facts = {arm.name: arm for arm in view.arms}
     pairs = [pair for pair in _pairs(view) if len(pair[2].first)]
     out = []
     for first, second, pair, seeds in pairs:
-        # a generator of the pair's own: its figures do not depend on which other pairs there are
+        # a generator per pair: its figures do not depend on the other pairs
         rng = np.random.default_rng([view.seed, int(content_id(first, second)[:12], 16)])
         tuned = {name: count for name, count in seeds.items() if facts[name].kind in ("tuned", "served")}
         out.append(_comparison(facts[first], facts[second], pair, rng, len(pairs), tuned))
@@ -51,12 +51,12 @@ def compare_pair(view: RunView, first: str, second: str) -> Comparison | None:
 
 
 def not_compared(view: RunView) -> list[tuple[str, str]]:
-    """Return declared pairs of arms that have no common problems: nothing is paired, so nothing is tested."""
+    """Return declared pairs of arms without common problems, which are not tested."""
     return [(first, second) for first, second, pair, _ in _pairs(view) if not len(pair.first)]
 
 
 def _pairs(view: RunView) -> Iterator[tuple[str, str, ArmPair, dict[str, int]]]:
-    """Yield (first, second, what they share, seeds of each) of the declared pairs whose arms have attempts."""
+    """Yield (first, second, common scores, seeds of each) of the declared pairs whose arms have attempts."""
     facts = {arm.name: arm for arm in view.arms}
     kept: dict[str, Scores] = {}
     for names in view.comparisons:
@@ -72,7 +72,7 @@ def _pairs(view: RunView) -> Iterator[tuple[str, str, ArmPair, dict[str, int]]]:
 def _comparison(
     first: ArmFacts, second: ArmFacts, pair: ArmPair, rng: np.random.Generator, family: int, tuned: Mapping[str, int]
 ) -> Comparison:
-    """Return the comparison before Holm; `tuned`: seeds by tuned arm."""
+    """Return the comparison before Holm. `tuned`: seeds by tuned arm."""
     left, right = pair.first.mean(axis=1), pair.second.mean(axis=1)
     n, alpha = len(left), ALPHA / family
     only_first, only_second = _only(pair)
@@ -113,21 +113,21 @@ def _comparison(
 
 
 def tested_by(pair: ArmPair) -> tuple[str, Tested]:
-    """Return the name of the test that fits a pair, and its result (exact McNemar has no standard error)."""
+    """Choose the test for a pair; return its name and result (exact McNemar has no standard error)."""
     if pair.seeds == 1 and pair.samples <= 1:
         return MCNEMAR, Tested(stats.mcnemar_exact(*_only(pair)), 0.0, 0.0)
     return CROSSED if pair.seeds > 1 else MEANS, stats.crossed_test(pair.first, pair.second)
 
 
 def _only(pair: ArmPair) -> tuple[int, int]:
-    """Return problems answered better by the first arm alone, and by the second alone."""
+    """Count the problems answered better by the first arm, and by the second."""
     gap = pair.first.mean(axis=1) - pair.second.mean(axis=1)
-    # means over seeds differ by rounding where they are equal
+    # equal means over seeds may differ by rounding
     return int((gap > 1e-9).sum()), int((gap < -1e-9).sum())
 
 
 def _about(tuned: Mapping[str, int]) -> str:
-    """Return what a finding speaks about; `tuned`: seeds by tuned arm; one seed is one adapter, whatever it meets."""
+    """Return the scope of a finding. `tuned`: seeds by tuned arm; a single seed speaks for one adapter only."""
     if not tuned:
         return "this student, prompted so"
     if 1 in tuned.values():
@@ -137,10 +137,7 @@ def _about(tuned: Mapping[str, int]) -> str:
 
 
 def comparisons(view: RunView) -> Section | None:
-    """Build the section on what each test was, what it speaks about and could have found.
-
-    None if no pair was declared.
-    """
+    """Build the section on each test, its scope and its power; None if no pair was declared."""
     entries, apart = compare(view), not_compared(view)
     left_out = (f"No common problems, so not compared and not in the family: {named(apart)}.",) if apart else ()
     if not entries:

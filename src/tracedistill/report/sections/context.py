@@ -19,7 +19,7 @@ from tracedistill.report.sections.strata import by_difficulty, places_of
 from tracedistill.stats import Slope
 
 BANDS = 4
-"""Bands of a dose in the table: as many attempts in each as ties allow."""
+"""Number of bands of a dose, as equal in size as ties allow."""
 
 
 def context(view: RunView) -> Section | None:
@@ -65,7 +65,7 @@ def context(view: RunView) -> Section | None:
 
 
 def _doses(arm: ArmFacts, columns: AttemptColumns) -> list[tuple[str, float, Floats, Bools]]:
-    """Return (name, unit of the slope, dose per attempt, attempts that count)."""
+    """Return (name, unit of the slope, dose per attempt, included attempts)."""
     asked = ~np.isin(columns.finish, [FINISHES.index(name) for name in ("too-long", "no-plan", "error")])
     doses: list[tuple[str, float, Floats, Bools]] = []
     shown = _steps_shown(arm, columns)
@@ -78,7 +78,7 @@ def _doses(arm: ArmFacts, columns: AttemptColumns) -> list[tuple[str, float, Flo
 
 
 def _steps_shown(arm: ArmFacts, columns: AttemptColumns) -> Floats | None:
-    """Return the steps of the plan at each attempt: several plans of a problem belong to its samples in turn."""
+    """Return the steps of the plan shown at each attempt; several plans of a problem go to its samples in turn."""
     if not arm.plans.exists():
         return None
     plans: dict[str, list[int]] = {}

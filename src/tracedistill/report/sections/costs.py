@@ -1,4 +1,4 @@
-"""What an arm costs: tokens of teacher and student, latency, money, and when tuning pays."""
+"""Costs of an arm: tokens of teacher and student, latency, money, and when tuning pays off."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ FREE = ("rules", "gold", "recorded")
 """Teachers that call no model."""
 
 Amounts = tuple[float | None, float | None, float | None]
-"""(money, tokens, seconds); None: unknown or without a price."""
+"""(money, tokens, seconds); None: unknown or unpriced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One arm's costs per query, and what had to be spent once."""
+    """An arm's costs per query, and its one-time costs."""
 
     queries: int
-    """Problems asked, times seeds."""
+    """Problems times seeds."""
     student: tuple[float, float]
     """The student's prompt and generated tokens per query."""
     teacher: tuple[float, float] | None
     """The teacher's prompt and generated tokens per query, for the plans shown; None: unknown."""
     each: Amounts
-    """Per query: student and teacher."""
+    """Student and teacher together, per query."""
     once: Amounts
-    """Before the first query: the training rows' traces, and the training of one adapter."""
+    """One-time costs: making the training rows' traces, and training one adapter."""
 
 
 def costs(view: RunView) -> Section | None:
@@ -77,7 +77,7 @@ def costs(view: RunView) -> Section | None:
 
 
 def cost_of(view: RunView, arm: ArmFacts) -> Cost:
-    """Compute an arm's costs from its attempts, manifests and teacher's usage."""
+    """Compute an arm's costs from its attempts, manifests and the teacher's usage."""
     recipe, columns = recipe_of(view, arm), view.attempts(arm.name)
     seeds = max(1, len(np.unique(columns.seed)))
     asked = ~np.isin(columns.finish, [FINISHES.index("no-plan"), FINISHES.index("too-long")])
@@ -104,7 +104,7 @@ def cost_of(view: RunView, arm: ArmFacts) -> Cost:
 
 
 def break_even(once_a: float | None, each_a: float | None, once_b: float | None, each_b: float | None) -> str:
-    """Compute the number of queries from which a costs less than b, in words: a number, `at once`, `never`, ..."""
+    """Describe the number of queries from which `a` costs less than `b`: a number, `at once`, `never`, ..."""
     if once_a is None or each_a is None or once_b is None or each_b is None:
         return "unknown"
     ahead, saved = once_a - once_b, each_b - each_a
@@ -123,7 +123,7 @@ def _once(view: RunView, arm: ArmFacts, recipe: Mapping[str, Any]) -> Amounts:
     """Compute the one-time costs: making the training traces, and training one adapter."""
     tuned = adapter_of(view, arm)
     if tuned is None:
-        # an adapter made elsewhere was paid for, nobody here knows how much
+        # the cost of an adapter made elsewhere is unknown
         return (None, None, None) if arm.kind in ("served", "tuned") else (0.0, 0.0, 0.0)
     manifests = manifests_of_arm(view, "train", tuned.name)
     seconds = sum(manifest["seconds"] for manifest in manifests) / len(manifests) if manifests else None
@@ -146,7 +146,7 @@ def _once(view: RunView, arm: ArmFacts, recipe: Mapping[str, Any]) -> Amounts:
 
 
 def _taught_by(view: RunView, tuned: ArmFacts) -> list[tuple[ArmFacts, float]]:
-    """(arm whose teacher made traces for this adapter, share of the problems): of its rows, or of a plan to show."""
+    """Return (arm whose teacher made traces for this adapter, share of problems): for its rows, or for a shown plan."""
     shares = [(lender, share) for lender, share in lenders_of(view, tuned) if lender.tune != "none"]
     context = named_arm(view, tuned, tuned.settings.get("context"))
     shown = [(context, 1.0)] if context is not None and context.plans.exists() else []
@@ -156,7 +156,7 @@ def _taught_by(view: RunView, tuned: ArmFacts) -> list[tuple[ArmFacts, float]]:
 def _tokens_trained(arm: ArmFacts, recipe: Mapping[str, Any]) -> float | None:
     made = arm.folder / "adapters" / arm.own / "training.json"
     work = read_json(made).get("work") if made.exists() else None
-    if work is not None:  # counted: what was drawn, read, passed with a gradient, and read by a frozen model
+    if work is not None:  # counted tokens: drawn, read, passed with a gradient, and read by a frozen model
         return float(sum(work[key] for key in ("drawn", "read", "trained", "scored")))
     checked = arm.folder / "sft" / f"{arm.student}.preflight.json"
     if not checked.exists():
@@ -168,7 +168,7 @@ def _tokens_trained(arm: ArmFacts, recipe: Mapping[str, Any]) -> float | None:
 
 
 def _teacher(arm: ArmFacts, recipe: Mapping[str, Any]) -> tuple[tuple[float, float] | None, float | None, float | None]:
-    """Return a teacher's tokens, money and seconds per request; None if they are unknown."""
+    """Return a teacher's tokens, money and seconds per request; None if unknown."""
     config = _priced(recipe, "teachers", arm.teacher)
     if config.get("kind") in FREE:
         return (0.0, 0.0), 0.0, 0.0
@@ -177,7 +177,7 @@ def _teacher(arm: ArmFacts, recipe: Mapping[str, Any]) -> tuple[tuple[float, flo
     requests = usage.get("requests") or 0
     if not requests:
         return None, None, None
-    # a batch's answers, and those of versions that did not time them, have no seconds
+    # batch answers, and those of versions without timing, have no seconds
     seconds = usage["seconds"] / requests if usage.get("seconds") else None
     tokens = usage["tokens_in"] / requests, usage["tokens_out"] / requests
     return tokens, float(usage.get("usd") or 0.0) / requests, seconds
@@ -280,7 +280,7 @@ def _spread(by_arm: Mapping[str, Cost], place: int) -> Table | None:
 def _break_evens(
     view: RunView, arms: Sequence[ArmFacts], by_arm: Mapping[str, Cost], units: Sequence[int]
 ) -> Table | None:
-    """Return tuned arms without a plan against untuned ones that show one, of one student."""
+    """Compare tuned arms without a plan with untuned ones that show one, for the same student."""
     tuned = [arm for arm in arms if arm.kind in ("tuned", "served") and not arm.plans.exists() and not arm.forced]
     prompted = [arm for arm in arms if arm.kind == "in context" and arm.plans.exists() and not arm.forced]
     rows: list[tuple[Cell, ...]] = []

@@ -1,4 +1,4 @@
-"""How two arms of a study differ: fields of the recipe, problems, hyperparameters, and how they were asked."""
+"""Differences between two arms of a study: recipe fields, problems, hyperparameters and generation settings."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ FACTORS = (
     "plans", "forced", "vote", "shots", "shots_with_traces", "method", "from", "context", "teacher_model", "reward",
     "rejected",
 )  # fmt: skip
-"""Fields of an arm that a study may be about."""
+"""Arm fields that a study may vary."""
 METHOD_SETTINGS = (
     "trace_weight", "format_weight", "num_generations", "rollout_temperature", "beta", "epsilon", "num_iterations",
     "rounds", "learning_rate", "epochs", "max_steps",
 )  # fmt: skip
-"""Fields of an arm that say how its method is run: with another method they come along."""
+"""Arm fields that configure its method: they may differ if the method does."""
 LIMITS = ("max_tokens", "samples", "temperature")
-"""Fields of an arm that come along: beside another factor nobody can tell them apart."""
+"""Arm fields that may vary along with another factor, but are confounded with it."""
 NEEDED_BY = {"max_tokens": "forced", "samples": "vote", "temperature": "vote"}
-"""Limit -> the factor that brings it along: a forced answer is short, a vote is among different samples."""
+"""Limit -> the factor that requires it: a forced answer is short, a vote needs different samples."""
 NOT_OF_AN_ARM = ("accelerate_config", "launcher", "save_steps", "activation_checkpointing", "gradient_accumulation")
-"""Settings of a training that move time and memory, not what is learnt."""
+"""Training settings that affect time and memory, not what is learnt."""
 LONGER = ("prompt", "student", "teacher", "plan", "plan_sample", "plans", "shots", "shots_with_traces", "forced")
-"""Fields that change what stands in the prompt."""
+"""Arm fields that change the text of the prompt."""
 
 
 def differences_of(first: ComparedArm, second: ComparedArm) -> list[Contrast]:
-    """Return all in which two arms differ."""
+    """Return all differences between two arms."""
     factors = _factors(first.arm, second.arm)
     contrasts = _declared(first, second, factors)
     contrasts += _problems(first, second)
@@ -46,7 +46,7 @@ def differences_of(first: ComparedArm, second: ComparedArm) -> list[Contrast]:
 
 
 def _factors(first: ArmFacts, second: ArmFacts) -> list[str]:
-    """Return the fields in which two arms' entries differ; `vote` and plans only where they mean something."""
+    """Return the fields in which two arms' entries differ; `vote` and plans only if they apply."""
     names = [*FACTORS, *METHOD_SETTINGS, *LIMITS]
     one = {**first.settings, "mix": mix_of(first), "student": first.student, "teacher": first.teacher}
     other = {**second.settings, "mix": mix_of(second), "student": second.student, "teacher": second.teacher}
@@ -96,7 +96,7 @@ def _training(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -
         one, other = settings[0].get(name), settings[1].get(name)
         if one != other:
             if name in METHOD_SETTINGS and name in factors:
-                continue  # told as the arm's own
+                continue  # reported as the arm's own
             of_student = name.startswith("student.") and "student" in factors
             why = "comes with student" if of_student else "not declared"
             contrasts.append(Contrast(f"training: {name}", short(one), short(other), why, not of_student))
@@ -116,7 +116,7 @@ def _trained(made: ComparedArm) -> dict[str, Any]:
 
 
 def _generation(first: ComparedArm, second: ComparedArm, factors: Sequence[str]) -> list[Contrast]:
-    """Return how the two were asked: out of the manifests, and the tokens of the prompts themselves."""
+    """Compare generation settings from the manifests, and the prompts' token counts."""
     contrasts = []
     asked = [_asked(made) for made in (first, second)]
     comes: Mapping[str, Callable[[str], bool]] = {
@@ -145,6 +145,6 @@ def _asked(made: ComparedArm) -> dict[str, Any]:
         return {}
     params: Mapping[str, Any] = manifests[0].get("params", {})
     flat = {key: params.get(key) for key in ("seed", "format", "prompt", "hint")}
-    # samples and temperature of an arm override the study's: they stand among the arm's own fields
+    # an arm's samples and temperature override the study's and are among the arm's fields
     flat |= params.get("evaluation", {})
     return flat | {f"student.{key}": value for key, value in params.get("student", {}).items()}

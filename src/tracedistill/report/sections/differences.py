@@ -1,4 +1,4 @@
-"""What differs between arms: everything that does, and in red what the recipe does not declare."""
+"""All differences between arms; undeclared ones in red."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from tracedistill.report.sections.provenance import facts_of
 
 
 def differences(view: RunView) -> Section | None:
-    """Build the section on differences of each compared pair, and of every arm against the first.
-
-    None with fewer than two arms.
-    """
+    """List the differences of each compared pair, and of every arm against the first; None with fewer than two arms."""
     if len(view.arms) < 2:
         return None
     made = {arm.name: ComparedArm(arm, view) for arm in view.arms}
@@ -48,7 +45,7 @@ def differences(view: RunView) -> Section | None:
 
 
 def _attributed(view: RunView, made: Collection[str]) -> list[tuple[str, str]]:
-    """Return the arms under other plans, each with the arm whose errors are attributed, which must be alike."""
+    """Return the arms under other plans, each with the arm under attribution, which must otherwise be equal."""
     entries = (view.recipe or {}).get("attribution") or ()
     pairs = [(entry.get(other), entry["plan"]) for entry in entries for other in ("gold", "again")]
     return [(one, plan) for one, plan in dict.fromkeys(pairs) if one in made and plan in made]
@@ -74,7 +71,7 @@ def _table(title: str, pairs: Sequence[tuple[ComparedArm, ComparedArm]]) -> Tabl
 
 
 def _broken(view: RunView) -> Table | None:
-    """Return which declarations of the interventions the rows of this study do not satisfy."""
+    """List the interventions' declarations that the rows of this study violate."""
     rows: list[tuple[Cell, ...]] = []
     flagged: set[tuple[int, int]] = set()
     for arm in view.arms:

@@ -1,4 +1,4 @@
-"""What another engine would have written: out of engine_check.json (`tracedistill evaluate --check-engine N`)."""
+"""Differences between vLLM and transformers, from engine_check.json (`tracedistill evaluate --check-engine N`)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from tracedistill.report.runs import RunView
 
 SHOWN = 200
-"""Characters of a text that are shown."""
+"""Most characters shown of a text."""
 
 
 def engines(view: RunView) -> Section | None:
-    """Return texts and verdicts that differ between vLLM and transformers, by arm; None if that was not checked."""
+    """List texts and verdicts that differ between vLLM and transformers, by arm; None if not checked."""
     path = view.folder / "engine_check.json"
     if not path.exists():
         return None

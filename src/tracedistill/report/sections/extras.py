@@ -1,4 +1,4 @@
-"""The Trace-of-Thought study's own figures, named as such: unpaired z-tests, relative changes, ranges of methods."""
+"""The Trace-of-Thought study's own figures, labelled so: unpaired z-tests, relative changes, ranges of methods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STUDY = "McDonald & Emami, Trace-of-Thought prompting (arXiv 2504.20946)"
 
 
 def extras(view: RunView) -> Section | None:
-    """Build what that study would have reported of this run; None if nothing is compared, or no arm is that study's."""
+    """Build that study's statistics for this run; None if nothing is compared, or no arm is of that study's kind."""
     if view.recipe is not None and not any(str(arm.prompt).startswith(TRACE_OF_THOUGHT) for arm in view.arms):
         return None
     tables = [table for table in (_z_tests(view), *_methods(view), _outcomes(view)) if table is not None]
@@ -68,7 +68,7 @@ def _z_cells(view: RunView, names: tuple[str, str]) -> tuple[Cell, ...]:
 
 
 def _methods(view: RunView) -> list[Table]:
-    """Return students in rows, prompting methods in columns: untuned arms only."""
+    """Tabulate students by prompting method, for untuned arms."""
     scores: dict[str, dict[str, float]] = {}
     sizes: dict[str, dict[str, int]] = {}
     for arm in view.arms:
@@ -123,7 +123,7 @@ def _named(view: RunView, student: str, prompt: str) -> list[str]:
 
 
 def _outcomes(view: RunView) -> Table | None:
-    """Return whether the kinds of outcome differ between arms: counts, never percentages."""
+    """Test whether the kinds of outcome differ between arms, on counts, not percentages."""
     single = [arm.name for arm in view.arms if len(view.attempts(arm.name).ids) == view.attempts(arm.name).n]
     if len(single) < 2:
         return None

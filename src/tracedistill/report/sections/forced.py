@@ -1,4 +1,4 @@
-"""Forced traces: how often the answer follows a trace that was put into the student's mouth."""
+"""Forced traces: how often the answer follows a prefilled trace."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tracedistill.report.sections.scores import share_of
 from tracedistill.stats import Share
 
 SOUND = ("own", "correct")
-"""Forced traces that nobody corrupted."""
+"""Forced traces without corruption."""
 NOT_OF_THE_TWIN = ("forced", "max_tokens", "vote")
-"""Settings in which a forced arm may differ from the arm that it was made from."""
+"""Settings in which a forced arm may differ from the unforced arm it was made from."""
 
 
 def forced(view: RunView) -> Section | None:
-    """Share of answers that follow, and what changed against the same student unforced; None without such arms."""
+    """Report answers that follow the trace, and changes against the same student unforced; None without forced arms."""
     arms = [arm for arm in view.arms if arm.forced]
     if not arms:
         return None
@@ -88,7 +88,7 @@ def _follows(columns: AttemptColumns, arm: ArmFacts) -> tuple[Cell, ...]:
 
 
 def twin_of(view: RunView, arm: ArmFacts) -> ArmFacts | None:
-    """Return the arm that is as this one but not forced, with the same adapter."""
+    """Return the unforced arm with otherwise equal settings and the same adapter."""
 
     def key(arm_facts: ArmFacts) -> bytes:
         kept = {
@@ -105,7 +105,7 @@ def _changes(view: RunView, arm: ArmFacts) -> tuple[Cell, ...] | None:
     twin = twin_of(view, arm)
     if twin is None:
         return None
-    # what was said is numbered per arm, so that the texts themselves are needed: few arms are forced
+    # answer codes are per arm, so the texts are needed; forced arms are few
     free = _answers(view, twin)
     ours = _answers(view, arm)
     common = [(answer, free[key]) for key, answer in ours.items() if key in free]
@@ -117,7 +117,7 @@ def _changes(view: RunView, arm: ArmFacts) -> tuple[Cell, ...] | None:
 
 
 def _answers(view: RunView, arm: ArmFacts) -> dict[tuple[str, int, int], tuple[str | None, bool]]:
-    """Return (problem, sample, seed) -> (what was extracted, whether it is right)."""
+    """Return (problem, sample, seed) -> (extracted answer, whether it is right)."""
     out: dict[tuple[str, int, int], tuple[str | None, bool]] = {}
     for _, row in read_lines(arm.path):
         if view.wanted is None or row["problem_id"] in view.wanted:

@@ -45,7 +45,7 @@ def grid(view: RunView) -> Section | None:
 
 
 def _families(arms: Sequence[ArmFacts], axis: str) -> list[list[ArmFacts]]:
-    """Return arms that differ in this axis alone, two and more of them; the other axis stays as it is."""
+    """Group arms that differ in this axis only; groups of two or more."""
     families: dict[bytes, list[ArmFacts]] = {}
     for arm in arms:
         if arm.kind != "imported" and getattr(arm, axis) is not None:
@@ -55,7 +55,7 @@ def _families(arms: Sequence[ArmFacts], axis: str) -> list[list[ArmFacts]]:
 
 
 def _settings(arm: ArmFacts) -> dict[str, Any]:
-    """Return the arm's settings without its place in the grid; an adapter's place goes with the arm's."""
+    """Return the arm's settings without its cell of the grid; an adapter's cell follows the arm's."""
     kept = {key: value for key, value in arm.settings.items() if key not in AXES}
     if kept.get("adapter"):
         kept["adapter"] = _PLACE.sub("", kept["adapter"])
@@ -63,7 +63,7 @@ def _settings(arm: ArmFacts) -> dict[str, Any]:
 
 
 def quality(arm: ArmFacts) -> tuple[int, int, int] | None:
-    """Return (traces of its teacher judged right, judged, left undecided); None if nobody judged them."""
+    """Return (traces of its teacher judged right, judged, undecided); None if none were judged."""
     path = arm.folder / "validation" / f"{arm.teacher}.report.json"
     if not path.exists():
         return None
@@ -119,13 +119,13 @@ def _table(view: RunView, axis: str, families: Sequence[Sequence[ArmFacts]]) -> 
 
 
 def _rank(arm: ArmFacts, axis: str) -> float:
-    """Return teachers by the share of their traces judged right, unjudged ones first."""
+    """Rank teachers by the share of their traces judged right, unjudged ones first."""
     measured = quality(arm) if axis == "teacher" else None
     return measured[0] / measured[1] if measured and measured[1] else -1.0
 
 
 def _same_plans(family: Sequence[ArmFacts]) -> str:
-    """Return `same` or `differ`, by the content of the plans shown; `none shown` without plans."""
+    """Compare the content of the plans shown: `same`, `differ`, or `none shown`."""
     hashes = {file_hash(arm.plans) if arm.plans.exists() else None for arm in family}
     if hashes == {None}:
         return "none shown"

@@ -1,4 +1,4 @@
-"""Answers of a closed set: macro-F1, each label's precision and recall, and what is taken for what."""
+"""Closed answer sets: macro-F1, precision and recall per label, and confusions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tracedistill.report.records import Cell, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView
 
 MATRIX_MOST = 12
-"""Labels up to which a whole confusion matrix is shown; of more the most frequent confusions."""
+"""Most labels for which the whole confusion matrix is shown; above, only the most frequent confusions."""
 CONFUSIONS = 20
 RESAMPLES = 1_000
 NO_LABEL = "no label"
@@ -26,18 +26,18 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class PredictedLabels:
-    """What an arm answered: one entry per attempt."""
+    """An arm's answers: one entry per attempt."""
 
     labels: tuple[str, ...]
-    """The closed set."""
+    """The closed answer set."""
     gold: Ints
-    """Place of the gold label."""
+    """Index of the gold label."""
     said: Ints
-    """Place of the label answered; len(labels): none of them."""
+    """Index of the answered label; len(labels): none of them."""
 
 
 def labels(view: RunView) -> Section | None:
-    """Build every arm's macro-F1, per-label figures and confusions; None if the set of answers is not closed."""
+    """Report every arm's macro-F1, per-label figures and confusions; None if the answer set is open."""
     closed = next((problem.meta.get("labels") for problem in view.problems().values()), None)
     if not closed or len(closed) < 2:
         return None
@@ -56,7 +56,7 @@ def labels(view: RunView) -> Section | None:
 
 
 def said_by(view: RunView, arm: ArmFacts, names: Sequence[str]) -> PredictedLabels:
-    """Return gold and answer of every attempt of an arm, as places among the labels."""
+    """Return gold and answer of every attempt of an arm, as indices of labels."""
     place = {name.casefold(): number for number, name in enumerate(names)}
     problems = view.problems()
     gold: list[int] = []
@@ -68,7 +68,7 @@ def said_by(view: RunView, arm: ArmFacts, names: Sequence[str]) -> PredictedLabe
             answer = row["answer"]
             wanted = place.get(problem.answers[0].casefold()) if problem is not None and problem.answers else None
             if wanted is None:
-                continue  # ungradable: a gold that is none of the labels
+                continue  # ungradable: the gold is not a label
             decided = answer["outcome"] in ("correct", "incorrect")
             gold.append(wanted)
             places.append(place.get(str(answer.get("extracted")).casefold(), len(names)) if decided else len(names))
@@ -76,13 +76,13 @@ def said_by(view: RunView, arm: ArmFacts, names: Sequence[str]) -> PredictedLabe
 
 
 def confusion(predicted: PredictedLabels) -> Ints:
-    """Return counts by gold (row) and answer (column, the last one for none of the labels)."""
+    """Count by gold (row) and answer (column; the last one is for no label)."""
     size = len(predicted.labels) + 1
     return np.bincount(predicted.gold * size + predicted.said, minlength=size * len(predicted.labels)).reshape(-1, size)
 
 
 def macro_f1(counts: Ints) -> float:
-    """Mean F1 of the labels that are a gold or an answer somewhere; 0 if there is none."""
+    """Average F1 over labels that occur as a gold or an answer; 0 if none does."""
     right = np.diagonal(counts)
     golds, answers = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
     there = golds + answers > 0

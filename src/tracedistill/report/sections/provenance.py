@@ -1,4 +1,4 @@
-"""How an arm was made: the recipe, manifests and files that belong to it, also where several runs stand together."""
+"""How an arm was made: its recipe, manifests and files, also in a view of several runs."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ class ArmText:
     """One text that an arm was tuned on, is shown, or has forced on it."""
 
     problem_id: str
-    """Its problem."""
+    """Problem id."""
     trace: str | None
-    """The trace; None where a row holds an answer alone."""
+    """Trace; None if the row holds only an answer."""
     answer: str | None
-    """The answer that a row teaches; None for plans and forced traces."""
+    """Target answer of the row; None for plans and forced traces."""
     prompt: str | None
-    """The prompt that a row stands behind; None for plans and forced traces."""
+    """Prompt of the row; None for plans and forced traces."""
     completion: str | None = None
-    """The whole text that a row teaches; None for plans and forced traces."""
+    """Whole target text of the row; None for plans and forced traces."""
 
 
 def manifests_of_arm(view: RunView, stage: str, name: str) -> list[Mapping[str, Any]]:
-    """Return the manifests of an arm's runs at a stage (train, generate), one per seed."""
+    """Return the manifests of an arm at a stage (train, generate), one per seed."""
     nodes = {split_node_name(node): manifest for node, manifest in view.manifests.items()}
     return [manifest for (kind, run), manifest in nodes.items() if kind == stage and arm_of_run(run) == name]
 
 
 def recipe_of(view: RunView, arm: ArmFacts) -> Mapping[str, Any]:
-    """Return the recipe that the arm belongs to; empty for imported arms."""
+    """Return the recipe of the arm; empty for imported arms."""
     if view.recipe is not None:
         return view.recipe if arm.kind != "imported" else {}
     for manifest in manifests_of_arm(view, "generate", arm.name):
@@ -53,7 +53,7 @@ def adapter_of(view: RunView, arm: ArmFacts) -> ArmFacts | None:
 
 
 def named_arm(view: RunView, arm: ArmFacts, name: str | None) -> ArmFacts | None:
-    """Return the arm of the same run that a recipe names so; None if there is none."""
+    """Return the arm of the same run with this recipe name; None if there is none."""
     if name is None:
         return None
     return next(
@@ -62,27 +62,27 @@ def named_arm(view: RunView, arm: ArmFacts, name: str | None) -> ArmFacts | None
 
 
 def mix_of(arm: ArmFacts) -> Mapping[str, float]:
-    """Return what an arm mixes in. In a grid, cells of the same student and teacher are named by their arm."""
+    """Return what an arm mixes in. In a grid, names refer to arms of the same student and teacher."""
     mix: Mapping[str, float] = arm.settings.get("mix") or {}
     return {name.partition("@")[0] if "@" in arm.own else name: share for name, share in mix.items()}
 
 
 def lenders_of(view: RunView, tuned: ArmFacts) -> list[tuple[ArmFacts, float]]:
-    """Return (arm, share of the rows) of the arms whose rows a tuned arm trains on: itself, and mixed-in ones."""
+    """Return (arm, share of the rows) of the arms whose rows a tuned arm trains on: itself and mixed-in ones."""
     mix: Mapping[str, float] = tuned.settings.get("mix") or {}
     lenders = [(tuned, 1 - sum(mix.values()))]
     return lenders + [(arm, mix[arm.own]) for arm in view.arms if arm.folder == tuned.folder and arm.own in mix]
 
 
 def facts_of(view: RunView, arm: ArmFacts, part: str) -> Mapping[str, Any]:
-    """Return what assembly.json says of an arm under `arms`, `plans` or `forced`; empty if it says nothing."""
+    """Return an arm's entry in assembly.json under `arms`, `plans` or `forced`; empty if there is none."""
     every: Mapping[str, Any] = (view.assembly or {}).get(part) or {}
     facts: Mapping[str, Any] = every.get(arm.name) or {}
     return facts
 
 
 def rows_of(arm: ArmFacts) -> Iterator[ArmText]:
-    """Yield the rows that an arm's adapter was tuned on, in their order; none if there is no such file."""
+    """Yield the rows that an arm's adapter was tuned on, in order; none if the file is missing."""
     path = arm.folder / "sft" / f"{arm.own}.jsonl"
     if arm.tune is None or not path.exists():
         return
@@ -105,7 +105,7 @@ def plans_of(arm: ArmFacts) -> Iterator[ArmText]:
 
 
 def forced_of(arm: ArmFacts) -> Iterator[ArmText]:
-    """Yield the traces that are prefilled (not its own ones, which stand in its generations)."""
+    """Yield the prefilled traces, except `own` ones, which are part of its generations."""
     path = arm.folder / "forced" / f"{arm.own}.jsonl"
     if arm.forced is not None and path.exists():
         for trace in read_jsonl(path, Trace):

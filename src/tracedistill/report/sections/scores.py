@@ -1,4 +1,4 @@
-"""An arm's attempts as scores per problem and seed, votes counted; and two arms on the problems that they share."""
+"""Scores per problem and seed, votes counted, and pairs of arms on common problems."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """The majority's answer in every group of attempts (a problem under one seed)."""
+    """The majority answer of every group of attempts (a problem under one seed)."""
 
     right: Bools
-    """Whether it is right; False where nobody gave an answer."""
+    """Whether it is right; False if no attempt gave an answer."""
     tied: Bools
-    """Whether another answer has as many votes: then the one given first counts."""
+    """Whether another answer has as many votes; the one given first wins."""
     silent: Bools
     """Whether no attempt gave an answer."""
 
@@ -31,43 +31,43 @@ class Scores:
     """Shares of right answers by problem and seed."""
 
     ids: tuple[str, ...]
-    """Problems, one a row."""
+    """Problem of each row."""
     seeds: tuple[int, ...]
-    """Seeds, one a column."""
+    """Seed of each column."""
     values: Floats
-    """Share of right answers, shape (problems, seeds); nan where nothing was attempted."""
+    """Share of right answers, shape (problems, seeds); nan without an attempt."""
     samples: int
-    """Most attempts of one problem under one seed; 1 where they were put to the vote."""
+    """Most attempts of one problem under one seed; 1 if they voted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArmPair:
-    """Two arms on the problems that both have attempted whole."""
+    """Two arms on the problems that both attempted completely."""
 
     first: Floats
     """Scores, shape (problems, seeds)."""
     second: Floats
     """The same problems and seeds."""
     seeds: int
-    """Seeds of the arm that has most of them; an arm with one seed is held against each seed of the other."""
+    """Number of seeds of the arm with more; an arm with one seed is paired with each seed of the other."""
     samples: int
     """Most attempts of one problem under one seed."""
 
 
 def cells_of(columns: AttemptColumns) -> tuple[npt.NDArray[np.intp], tuple[int, ...]]:
-    """Return each attempt's cell (problem, seed) as one number, problem major; and the seeds."""
+    """Return each attempt's (problem, seed) cell as one number, problem major; and the seeds."""
     seeds, place = np.unique(columns.seed, return_inverse=True)
     return columns.problem.astype(np.intp) * max(1, len(seeds)) + place, tuple(int(seed) for seed in seeds) or (0,)
 
 
 def votes_of(columns: AttemptColumns, cells: npt.NDArray[np.intp], count: int) -> Votes:
-    """Return the majority of what was said in each of `count` cells; equality is the extracted texts'."""
+    """Return the majority answer of each of `count` cells; answers are equal if their extracted texts are."""
     right, tied, silent = np.zeros(count, bool), np.zeros(count, bool), np.ones(count, bool)
     order = np.lexsort((columns.sample, cells))
     given = order[columns.said[order] >= 0]
     if not len(given):
         return Votes(right, tied, silent)
-    # one entry per (cell, answer): how often, and where it was given first
+    # one entry per (cell, answer): its count and first position
     keys = cells[given] * (int(columns.said.max()) + 1) + columns.said[given]
     _, first, times = np.unique(keys, return_index=True, return_counts=True)
     where = cells[given][first]
@@ -82,7 +82,7 @@ def votes_of(columns: AttemptColumns, cells: npt.NDArray[np.intp], count: int) -
 
 
 def scores_of(columns: AttemptColumns, *, vote: bool = False) -> Scores:
-    """Return an arm's scores; `vote`: its majority's."""
+    """Return an arm's scores; `vote`: of its majority."""
     cells, seeds = cells_of(columns)
     count = len(columns.ids) * len(seeds)
     attempts = np.bincount(cells, minlength=count)
@@ -97,10 +97,10 @@ def scores_of(columns: AttemptColumns, *, vote: bool = False) -> Scores:
 
 
 def paired(first: Scores, second: Scores) -> ArmPair:
-    """Return rows that are the same problem, columns that are the same seed.
+    """Align rows by problem and columns by seed.
 
-    Several seeds in both: those that they share; where they share none, or one has a single seed, each problem's mean
-    stands for the arm with fewer seeds, against each seed of the other.
+    If both have several seeds: their common seeds. If they share none, or one has a single seed, the problem means of
+    the arm with fewer seeds are paired with each seed of the other.
     """
     left, right = first.values, second.values
     if first.ids != second.ids:
@@ -121,9 +121,9 @@ def paired(first: Scores, second: Scores) -> ArmPair:
 
 
 def share_of(ok: Bools, problem: Ints) -> Share | Mean:
-    """Return a share with an interval that respects that attempts of one problem hang together.
+    """Return a share with an interval clustered by problem.
 
-    Clustered by problem, but where all are right or all wrong: no spread is no certainty, so Wilson's on problems.
+    If all are right or all wrong the clustered interval would have no width, so Wilson's on problems is used.
     """
     problems = len(np.unique(problem))
     if problems == len(problem):
@@ -135,7 +135,7 @@ def share_of(ok: Bools, problem: Ints) -> Share | Mean:
 
 
 def right_share(columns: AttemptColumns, *, vote: bool = False) -> Share | Mean:
-    """Share of right answers; `vote`: of right majorities, one per problem and seed."""
+    """Return the share of right answers; `vote`: of right majorities, one per problem and seed."""
     if not vote:
         return share_of(columns.right, columns.problem)
     values = scores_of(columns, vote=True).values
@@ -144,7 +144,7 @@ def right_share(columns: AttemptColumns, *, vote: bool = False) -> Share | Mean:
 
 
 def as_share(estimate: Share | Mean) -> Share:
-    """Return a mean as a share, its interval kept within 0 to 1; without a spread nothing is known of it."""
+    """Convert a mean to a share, its interval clipped to 0..1; without spread the interval is unknown."""
     if isinstance(estimate, Share):
         return estimate
     low, high = max(0.0, estimate.low or 0.0), min(1.0, 1.0 if estimate.high is None else estimate.high)

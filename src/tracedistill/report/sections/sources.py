@@ -1,4 +1,4 @@
-"""Where the figures come from: teachers, data and what was rejected, question types, imports, several runs."""
+"""Sources of the figures: teachers, data and rejections, question types, imports, several runs."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _refusals(teacher: TeacherFigures) -> Iterator[tuple[str, str, int]]:
 
 
 def _data(view: RunView, report: Report) -> Section | None:
-    """Describe what was drawn, what the splits share, which golds fail, and what no arm was tuned on."""
+    """Describe what was drawn, overlap of splits, failing golds, and problems no arm was tuned on."""
     path = view.folder / "problems.report.json"
     if view.recipe is None or not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""Verdicts on the steps of students' traces, by kind of step, out of an arm's attempts in one quick pass."""
+"""Verdicts on the steps of students' traces by kind, from an arm's attempts in one fast pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracedistill.stats import Counts
 KINDS = ("class", "retrieval", "calculation")
 """Kinds of steps that rules judge."""
 
-# A line is JSON: inside of its texts every quote is escaped, so that no model's words look like these keys.
+# A line is JSON: quotes inside its texts are escaped, so model output cannot look like these keys.
 _STEP = re.compile(rb'"kind": ?"(class|retrieval|calculation)", ?"outcome": ?"(correct|incorrect|undecided)"')
 _ANSWER = re.compile(rb'"answer": ?\{"outcome": ?"correct"')
 _PROBLEM = re.compile(rb'"problem_id": ?("(?:[^"\\]|\\.)*")')
@@ -27,10 +27,10 @@ class KindCounts:
     kind: str
     """One of KINDS."""
     counts: Counts
-    """[steps right & answer right, right & wrong, wrong & right, wrong & wrong]; right: every such step of the "
-    "trace."""
+    """[steps right & answer right, right & wrong, wrong & right, wrong & wrong]; right: every such step of the trace.
+    """
     undecided: int
-    """Traces in which no such step is wrong, but rules left one open; not in `counts`."""
+    """Traces in which no such step is wrong but one is undecided; not in `counts`."""
     steps: int
     """Steps judged."""
     steps_right: int
@@ -38,9 +38,9 @@ class KindCounts:
 
 
 def read_kinds(path: Path, ids: Collection[str] | None = None) -> list[KindCounts]:
-    """Cross each kind of step with the answer: how all of a trace's steps of this kind relate to its answer.
+    """Count, per kind, traces whose steps of this kind are all right against right answers.
 
-    `path`: attempts/<arm>.jsonl; `ids`: problems that count, None: all. Traces without such a step are left out.
+    `path`: attempts/<arm>.jsonl. `ids`: problems that count, None: all. Traces without such a step are left out.
     """
     cells = {kind: [0, 0, 0, 0, 0] for kind in KINDS}
     steps = {kind: [0, 0] for kind in KINDS}

@@ -1,4 +1,4 @@
-"""Problems in strata: by difficulty and by question type, few enough to read."""
+"""Strata of problems: by difficulty and by question type, few enough to read."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy.typing as npt
 from tracedistill.records import Problem
 
 MOST = 12
-"""Strata of a table; rarer question types go together."""
+"""Most strata of a table; rarer question types are merged."""
 RARE = 0.05
-"""Share of the problems below which the hardest go together."""
+"""Share of the problems below which the hardest are merged."""
 
 
 def by_difficulty(problems: Mapping[str, Problem]) -> dict[str, str]:
-    """Return problem id -> stratum; the fewest hardest problems that make up RARE of all stand together as `7 or more`.
+    """Return problem id -> stratum; the hardest problems, RARE of all at least, are merged as `7 or more`.
 
-    Difficulty is the problem's own, else its number of gold steps. Empty where that does not vary.
+    Difficulty is the problem's own, else its number of gold steps. Empty if that does not vary.
     """
     levels = {key: _level(problem) for key, problem in problems.items()}
     if len(set(levels.values())) < 2:
@@ -35,7 +35,7 @@ def by_difficulty(problems: Mapping[str, Problem]) -> dict[str, str]:
 
 
 def by_category(problems: Mapping[str, Problem]) -> dict[str, str]:
-    """Return problem id -> question type; beyond MOST types the rarest are `others`. Empty if there is but one."""
+    """Return problem id -> question type; beyond MOST types the rarest are `others`. Empty if there is only one."""
     counts = Counter(problem.category for problem in problems.values())
     if len(counts) < 2:
         return {}
@@ -44,7 +44,7 @@ def by_category(problems: Mapping[str, Problem]) -> dict[str, str]:
 
 
 def places_of(ids: Sequence[str], strata: Mapping[str, str]) -> tuple[list[str], npt.NDArray[np.intp]]:
-    """Return (names in order, each id's place among them)."""
+    """Return (names in order, each id's index among them)."""
     names = sorted({strata[problem_id] for problem_id in ids if problem_id in strata}, key=_order)
     known = {name: place for place, name in enumerate(names)}
     return names, np.array([known.get(strata.get(problem_id, ""), -1) for problem_id in ids], dtype=np.intp)
@@ -55,7 +55,7 @@ def _level(problem: Problem) -> int:
 
 
 def _order(name: str) -> tuple[int, int, str]:
-    """Return numbers by size, then names, what was put together last."""
+    """Sort key: numbers by size, then names, merged strata last."""
     first = name.partition(" ")[0]
     if first.removeprefix("-").isdecimal():
         return 0, int(first), name

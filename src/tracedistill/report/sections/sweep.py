@@ -1,4 +1,4 @@
-"""Hyperparameters tried on the validation split, the same for every arm; out of sweep.json."""
+"""Hyperparameters tried on the validation split, the same for every arm, from sweep.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def sweep(view: RunView) -> Section | None:
-    """Build the table of right answers of every arm under every setting; None if nothing was swept."""
+    """Tabulate right answers of every arm under every setting; None without a sweep."""
     path = view.folder / "sweep.json"
     if not path.exists():
         return None

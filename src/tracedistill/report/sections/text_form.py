@@ -1,4 +1,4 @@
-"""The outward form of traces: marks and fixed words, lines, length; and how two sets of them differ in it."""
+"""Form of traces: marks and fixed words, lines, length, and how two sets of traces differ in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARKS: Mapping[str, re.Pattern[str]] = {
     "bullets": re.compile(r"^\s*[-*•]\s", re.MULTILINE),
     "blank lines": re.compile(r"\n[ \t]*\n"),
 }
-"""What makes a form, whatever is said in it."""
+"""Marks of a format, independent of content."""
 
 SPACING: Mapping[str, re.Pattern[str]] = {
     "two blanks in a row": re.compile(r"\S {2,}\S"),
@@ -33,41 +33,41 @@ SPACING: Mapping[str, re.Pattern[str]] = {
     "a blank before a mark": re.compile(r"\w [,.;:!?](?:\s|\Z)"),
     "no blank behind a mark": re.compile(r"\w[,;:](?=\w)(?!\d)"),
 }
-"""White space that a reader of the page does not see, and a tokenizer does."""
+"""White space that a tokenizer sees and a reader of the page does not."""
 
 _LABEL = re.compile(r"^[^:\n]{1,200}:", re.MULTILINE)
 FIXED = 0.5
-"""Words before a colon that stand in this share of the texts belong to the form."""
+"""Share of texts in which words before a colon count as part of the format."""
 APART = 0.02
-"""Shares of texts with a mark that lie this far apart are another form."""
+"""Difference in the share of texts with a mark from which formats count as different."""
 SPACED = 0.1
-"""Shares of texts with the same spacing that lie this far apart are no accident of what the texts say."""
+"""Difference in the share of texts with the same spacing that the content cannot explain."""
 TRACE, ANSWER = "{trace}", "{answer}"
-"""What stands for trace and answer in a frame."""
+"""Placeholders for trace and answer in a frame."""
 _SEEN = str.maketrans({" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥"})
 _MARKED = re.compile(r"<answer>|^[^\S\n]*answer:", re.IGNORECASE | re.MULTILINE)
 TENTH = 0.1
-"""Lengths of the same problem's traces that are alike."""
+"""Relative difference up to which two traces' lengths count as alike."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextForm:
-    """What a set of traces looks like."""
+    """Form of a set of traces."""
 
     n: int
-    """Texts."""
+    """Number of texts."""
     marks: Mapping[str, float]
     """Mark or fixed words -> share of the texts that have it."""
     spacing: Mapping[str, float]
     """Kind of white space -> share of the texts that have it."""
     lines: float
-    """Mean lines of a text."""
+    """Mean lines per text."""
     characters: float
-    """Mean characters of a text."""
+    """Mean characters per text."""
 
 
 def form_of(texts: Iterable[str]) -> TextForm:
-    """Return the form of these texts."""
+    """Measure the form of these texts."""
     marks: Counter[str] = Counter()
     spaces: Counter[str] = Counter()
     labels: Counter[str] = Counter()
@@ -84,17 +84,17 @@ def form_of(texts: Iterable[str]) -> TextForm:
 
 
 def other_marks(first: TextForm, second: TextForm) -> list[tuple[str, float, float]]:
-    """Return (mark, share in the first, in the second) of marks that tell two forms apart, the widest gap first."""
+    """Return (mark, share in the first, in the second) of marks that distinguish two forms, the widest gap first."""
     return _apart(first.marks, second.marks, APART)
 
 
 def other_spacing(first: TextForm, second: TextForm) -> list[tuple[str, float, float]]:
-    """Return the same of white space."""
+    """Return (white space, share in the first, in the second) of spacing that distinguishes two forms."""
     return _apart(first.spacing, second.spacing, SPACED)
 
 
 def other_frames(first: Sequence[str], second: Sequence[str]) -> list[tuple[str, float, float]]:
-    """Return (frame, share in the first, in the second) of frames that only one of two sets of rows has."""
+    """Return (frame, share in the first, in the second) of frames found in only one of two sets of rows."""
     shares = [{frame: count / len(frames) for frame, count in Counter(frames).items()} for frames in (first, second)]
     return _apart(shares[0], shares[1], SPACED)
 
@@ -106,7 +106,7 @@ def _apart(first: Mapping[str, float], second: Mapping[str, float], least: float
 
 
 def frame_of(completion: str, trace: str | None, answer: str | None) -> str:
-    """Return what a completion is but for its trace and answer, blanks made visible: `{trace}↵Answer:␣{answer}`."""
+    """Return a completion without its trace and answer, blanks made visible: `{trace}↵Answer:␣{answer}`."""
     head, rest = "", completion
     if trace is not None and trace in completion:
         before, rest = completion.split(trace, 1)
@@ -120,13 +120,13 @@ def frame_of(completion: str, trace: str | None, answer: str | None) -> str:
 
 
 def around_answer(frame: str) -> str:
-    """Return the part of a frame that rows with and without a trace have in common."""
+    """Return the part of a frame shared by rows with and without a trace."""
     marks = list(_MARKED.finditer(frame.replace("↵", "\n")))
     return frame[marks[-1].start() :] if marks else frame
 
 
 def alike_in_length(first: Mapping[str, ArmText], second: Mapping[str, ArmText]) -> tuple[int, int]:
-    """Return (problems whose two traces differ by at most a tenth in length, problems that have both)."""
+    """Return (problems whose traces differ by at most a tenth in length, problems with both traces)."""
     pairs = [(row.trace, second[key].trace) for key, row in first.items() if key in second]
     both = [(len(one), len(other)) for one, other in pairs if one is not None and other is not None]
     return sum(abs(one - other) <= TENTH * one for one, other in both), len(both)

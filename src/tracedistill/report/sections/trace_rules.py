@@ -1,4 +1,4 @@
-"""How the traces of two arms differ that they were tuned on, are shown or have forced on them."""
+"""Differences between the traces that two arms were tuned on, are shown or have forced on them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tracedistill.report.sections.text_form import (
 def trace_differences(first: ComparedArm, second: ComparedArm, kind: str, factors: Sequence[str]) -> list[Contrast]:
     """Compare rows, prompts, answers, format, lines and length of `kind` (tuned on, shown, forced).
 
-    Empty if one has none.
+    Empty if an arm has none.
     """
     one, other = first.texts(kind), second.texts(kind)
     if not one or not other or (first.arm is second.arm):
@@ -56,7 +56,7 @@ def _rows(
         return [
             Contrast(f"{kind}: order of the rows", start_of(list(one)), start_of(list(other)), "not declared", True)
         ]
-    # several plans of a problem are several rows, and where one sample gave none another may have
+    # several plans of a problem are several rows, and a sample may lack one where another has it
     problems = [{row.problem_id for row in rows.values()} for rows in (one, other)]
     alike = kind == "shown" and "plans" in factors and (problems[0] <= problems[1] or problems[1] <= problems[0])
     why = "comes with plans" if alike else f"not declared; {common} in common"
@@ -93,7 +93,7 @@ def _answers(
 
 
 def _frames(one: Mapping[str, ArmText], other: Mapping[str, ArmText], factors: Sequence[str]) -> list[Contrast]:
-    """Return what stands around trace and answer, to the blank; around the answer alone where one arm has no traces."""
+    """Compare the text around trace and answer exactly; around the answer only if an arm has no traces."""
     frames = [
         [frame_of(row.completion, row.trace, row.answer) for row in rows.values() if row.completion is not None]
         for rows in (one, other)
@@ -111,7 +111,7 @@ def _frames(one: Mapping[str, ArmText], other: Mapping[str, ArmText], factors: S
 
 
 def _shares(apart: Sequence[tuple[str, float, float]]) -> tuple[str, str]:
-    """Return the first of what sets two arms apart, as a cell for each: `a list in brackets 98%`."""
+    """Format the first distinguishing mark as a cell for each arm: `a list in brackets 98%`."""
     few = apart[:3]
     return ", ".join(f"{what} {one:.0%}" for what, one, _ in few), ", ".join(
         f"{what} {two:.0%}" for what, _, two in few
@@ -119,9 +119,9 @@ def _shares(apart: Sequence[tuple[str, float, float]]) -> tuple[str, str]:
 
 
 def _forms(first: ComparedArm, second: ComparedArm, kind: str, by: str, factors: Sequence[str]) -> list[Contrast]:
-    """Format, lines and length of traces, against what the arms' interventions say that they keep."""
+    """Compare format, lines and length of traces with what the arms' interventions declare to keep."""
     a, b = first.form(kind), second.form(kind)
-    # other teachers and samples write other traces: then all of it comes with them
+    # other teachers and samples write other traces: all of it may differ then
     source = [name for name in ("teacher", "plan_sample", "plans", "mix") if name in factors]
     names = [_intervention(made, by) for made in (first, second)]
     kept = [Preserved() if source else kept_by(name) for name in names]
@@ -134,7 +134,7 @@ def _forms(first: ComparedArm, second: ComparedArm, kind: str, by: str, factors:
         contrasts.append(Contrast(f"{kind}: format", *_shares(marks), why, not declared))
     spacing = other_spacing(a, b)
     if spacing:
-        # no intervention is about white space: only who writes otherwise altogether may space otherwise
+        # no intervention changes white space: it may differ only if another teacher writes
         why = f"comes with {source[0]}" if source else "not declared"
         contrasts.append(Contrast(f"{kind}: spacing", *_shares(spacing), why, not source))
     means = {"lines": (a.lines, b.lines), "steps": (_steps(first, kind), _steps(second, kind))}
@@ -149,7 +149,7 @@ def _forms(first: ComparedArm, second: ComparedArm, kind: str, by: str, factors:
 
 
 def _steps(made: ComparedArm, kind: str) -> float | None:
-    """Mean steps of a trace, as counted where the traces were assembled; None if nobody counted."""
+    """Return the mean steps of a trace as counted at assembly; None if not counted."""
     arm = adapter_of(made.view, made.arm) if kind == "tuned on" else made.arm
     part = {"tuned on": "arms", "shown": "plans", "forced": "forced"}[kind]
     facts = {} if arm is None else facts_of(made.view, arm, part)
@@ -172,7 +172,7 @@ def _lengths(
     known = [declaration.length for declaration in kept]
     beside = f"{within} of {both} within 10%"
     if any(length is None for length in known):
-        # where lines go with it, length does; else a longer text is a second factor that nobody declared
+        # length follows lines; otherwise a longer text is a second, undeclared factor
         odd = all(declaration.lines for declaration in kept) and abs(ratio - 1) > TENTH
         why = f"{_said(names)} do not declare it; {beside}" if odd else f"{comes}; {beside}"
     else:
@@ -183,13 +183,13 @@ def _lengths(
 
 
 def _mixes(made: ComparedArm) -> Mapping[str, float]:
-    """Return what the arm behind this one's adapter mixes in."""
+    """Return what the arm of this one's adapter mixes in."""
     tuned = adapter_of(made.view, made.arm)
     return {} if tuned is None else mix_of(tuned)
 
 
 def _intervention(made: ComparedArm, by: str) -> str | None:
-    """Return the intervention behind an arm's traces."""
+    """Return the intervention that made an arm's traces."""
     if by == "tune":
         tuned = adapter_of(made.view, made.arm)
         return None if tuned is None else tuned.tune

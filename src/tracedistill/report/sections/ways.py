@@ -1,4 +1,4 @@
-"""Ways: arms by how they were learnt, what they came to and what they cost, the gain of a prompt that they keep."""
+"""Training methods: accuracy and cost of arms by method, and how much of a prompt's gain they keep."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tracedistill.report.sections.scores import scores_of, share_of
 from tracedistill.stats import Share, share_kept
 
 PROMPTED = "in context"
-"""What stands for a method in arms that are not tuned."""
+"""Method label of untuned arms."""
 COUNTED = ("drawn", "read", "trained", "scored", "flops")
-"""What `training.json` counts of a training."""
+"""Counters of a training in `training.json`."""
 PART = 0.2
-"""Share of the steps at either end of a training whose rewards are held against each other."""
+"""Share of the steps at either end of a training whose rewards are compared."""
 
 
 def ways(view: RunView) -> Section | None:
-    """Return arms by method; None if all tuned arms have one method and none starts from another."""
+    """Tabulate arms by method; None if all tuned arms share one method and none starts from another."""
     tuned = [arm for arm in view.arms if arm.tune is not None and arm.kind == "tuned"]
     if len({method_of(arm) for arm in tuned}) < 2 and not any(arm.settings.get("from") for arm in tuned):
         return None
@@ -43,7 +43,7 @@ def ways(view: RunView) -> Section | None:
 
 
 def _said(arm: ArmFacts) -> str:
-    """Return the method with what tells it from others of its kind."""
+    """Return the method with the settings that distinguish it from others of its kind."""
     method = method_of(arm)
     if method is None:
         return PROMPTED
@@ -80,7 +80,7 @@ def _outcomes(view: RunView, arms: Sequence[ArmFacts]) -> Table:
 
 
 def _joint(columns: AttemptColumns) -> tuple[Cell, ...]:
-    """Return right traces; both right, trace alone, answer alone; dashes if no trace is judged."""
+    """Return right traces; both right, trace only, answer only; dashes if no trace is judged."""
     silent = np.isin(columns.trace, [TRACES.index("none"), TRACES.index("not judged")])
     if silent.all():
         return (None,) * 4
@@ -93,7 +93,7 @@ def _joint(columns: AttemptColumns) -> tuple[Cell, ...]:
 
 
 def _facts(view: RunView, arm: ArmFacts) -> list[Mapping[str, Any]]:
-    """Return what each of an arm's trainings left behind (`training.json`), the first seed first."""
+    """Return the `training.json` of each of an arm's trainings, in order of seeds."""
     facts: list[Mapping[str, Any]] = []
     for seed in range(1 + max((int(index) for index in np.unique(view.attempts(arm.name).seed)), default=0)):
         name = arm.own if seed == 0 else f"{arm.own}.seed{seed}"
@@ -104,7 +104,7 @@ def _facts(view: RunView, arm: ArmFacts) -> list[Mapping[str, Any]]:
 
 
 def _spent(view: RunView, arm: ArmFacts) -> dict[str, float] | None:
-    """Return what one adapter has cost, with the arms that it starts from; None: unknown."""
+    """Return the cost of one adapter, including arms it starts from; None: unknown."""
     if arm.tune is None:
         return dict.fromkeys((*COUNTED, "seconds", "usd"), 0.0)
     facts = _facts(view, arm)
@@ -126,7 +126,7 @@ def _spent(view: RunView, arm: ArmFacts) -> dict[str, float] | None:
 
 
 def _costs(view: RunView, arms: Sequence[ArmFacts], spent: Mapping[str, Mapping[str, float] | None]) -> Table:
-    """Return accuracy against cost, the cheapest first."""
+    """Tabulate accuracy against cost, the cheapest first."""
     known = [arm for arm in arms if spent[arm.name] is not None]
     shares = {arm.name: float(view.attempts(arm.name).right.mean()) for arm in known}
     known.sort(key=lambda arm: (spent[arm.name]["flops"], shares[arm.name]))  # type: ignore[index]
@@ -161,7 +161,7 @@ def _costs(view: RunView, arms: Sequence[ArmFacts], spent: Mapping[str, Mapping[
 
 
 def _kept(view: RunView, arms: Sequence[ArmFacts]) -> Table | None:
-    """Return which share of an arm's gain in context tuned arms keep without its prompt."""
+    """Tabulate the share of an arm's gain in context that tuned arms keep without its prompt."""
     rng = np.random.default_rng(view.seed)
     rows: list[tuple[Cell, ...]] = []
     for arm in arms:
@@ -200,7 +200,7 @@ def _kept(view: RunView, arms: Sequence[ArmFacts]) -> Table | None:
 
 
 def _plain(arms: Sequence[ArmFacts], arm: ArmFacts) -> ArmFacts | None:
-    """Return the untuned arm that asks as the tuned one is asked."""
+    """Return the untuned arm with the tuned one's prompt."""
     for other in arms:
         same = other.student == arm.student and other.prompt == arm.prompt and other.folder == arm.folder
         if same and other.kind == PROMPTED and not other.forced and other.tune is None:
@@ -208,11 +208,11 @@ def _plain(arms: Sequence[ArmFacts], arm: ArmFacts) -> ArmFacts | None:
     return None
 
 
-# ---- over the training
+# ---- over the course of training
 
 
 def _curves(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
-    """Return right answers and traces on validation problems between steps."""
+    """Tabulate right answers and traces on validation problems by step."""
     curves = {arm.name: facts[0]["curve"] for arm in tuned if (facts := _facts(view, arm)) and "curve" in facts[0]}
     if not curves:
         return None
@@ -230,7 +230,7 @@ def _curves(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
 
 
 def _rewards(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
-    """Return the draws of the first and last part of training by reward, where reward hacking would show."""
+    """Tabulate draws of the first and last part of training by reward, which would show reward hacking."""
     rows: list[tuple[Cell, ...]] = []
     for arm in tuned:
         facts = _facts(view, arm) if method_of(arm) == "grpo" else []
@@ -259,7 +259,7 @@ def _rewards(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
 
 
 def _pairs(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
-    """Return how alike the two completions of a pair are, and what became of both."""
+    """Tabulate how alike the two completions of a pair are, and what became of both."""
     rows: list[tuple[Cell, ...]] = []
     for arm in tuned:
         facts = _facts(view, arm) if method_of(arm) == "dpo" else []
