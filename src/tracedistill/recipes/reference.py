@@ -53,6 +53,15 @@ EXAMPLES: dict[str, Any] = {
     "arms.NAME.from": "correct-trace", "arms.NAME.context": "plan", "arms.NAME.teacher_model": "larger",
     "arms.NAME.rejected": "incorrect", "arms.NAME.beta": 0.04, "arms.NAME.learning_rate": 1e-4,
     "arms.NAME.epochs": 2.0, "arms.NAME.max_steps": 60,
+    "arms.NAME.rollout_temperature": 0.7, "arms.NAME.samples": 5, "arms.NAME.plans": 3,
+    "teachers.NAME.top_p": 0.95, "teachers.NAME.samples": 4, "teachers.NAME.requests_per_minute": 3000.0,
+    "teachers.NAME.tokens_per_minute": 2_000_000.0, "teachers.NAME.usd_per_million_in_cached": 0.075,
+    "students.NAME.usd_per_hour": 2.5, "training.weight_decay": 0.01, "training.lora_dropout": 0.05,
+    "training.eval_steps": 20, "training.eval_attempts": 20, "training.seeds": 3,
+    "training.launcher.num_processes": 16, "training.launcher.machine_rank": 1,
+    "training.launcher.main_process_ip": "10.0.0.1", "training.launcher.main_process_port": 29500,
+    "evaluation.samples": 5, "review.sample": 50, "budget.usd": 20.0, "budget.tokens": 5_000_000,
+    "budget.calls": 10_000,
 }  # fmt: skip
 """Key -> a value that one writes, where its type alone does not tell one."""
 
@@ -131,10 +140,12 @@ def type_in_words(kind: Any) -> str:
 
 
 HEAD = """\
-Made of the recipe's schema; do not edit by hand, but run
+This page is generated from the recipe's schema. Do not edit it; run
 `python -m tracedistill.recipes.reference docs/recipe-reference.md docs/recipe.schema.json`.
-`NAME` is a name of your own, `[]` an item of a list; `base` takes the keys of an arm, for all of them.
-An editor completes and checks keys if the recipe's first line is
+
+`NAME` stands for a name that you choose, `[]` for an item of a list. `base` takes the keys of an arm, as defaults for
+all arms.
+For completion and checks in an editor, make this the recipe's first line:
 `# yaml-language-server: $schema=PATH/TO/docs/recipe.schema.json`."""
 """What stands above the reference's tables."""
 

