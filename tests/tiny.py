@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,14 @@ def build(
         **settings,
     )
     LlamaForCausalLM(config).save_pretrained(str(folder), safe_serialization=True)
+    return folder
+
+
+def ending(folder: Path) -> Path:
+    """Have two fifths of all tokens end what the model in `folder` writes: a random one ends by chance alone."""
+    path = folder / "generation_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "eos_token_id": [settings["eos_token_id"], *range(100, 300)]}))
     return folder
 
 

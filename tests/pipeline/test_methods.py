@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.forecast.estimates import RowLengths
 from tracedistill.forecast.methods import rollouts_of
+from tracedistill.pipeline.method_checks import judges_trace
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import Arm, TrainingConfig
-from tracedistill.records import Verdict
+from tracedistill.records import Problem, Verdict
 from tracedistill.tasks import get_task
 
 ARMS: dict[str, dict[str, Any]] = {
@@ -131,6 +132,18 @@ def test_a_reward_for_traces_wants_rules_for_them(tmp_path: Path, monkeypatch: p
     pipeline.run(pipeline.load(loaded.recipe, ["arms.grpo.reward=answer"]), "assemble", quiet=True)
 
 
+@pytest.mark.parametrize(
+    ("task", "question", "judged"),
+    [
+        ("file", "Tom has 3 apples and buys 4. How many has he?", True),
+        ("file", "Who wrote Faust?", False),  # rules of arithmetic call any calculation wrong there
+        ("gsm8k", "Ann reads 12 pages a day. How many in a week?", True),
+    ],
+)
+def test_where_a_trace_can_be_right(task: str, question: str, judged: bool) -> None:
+    assert judges_trace(get_task(task), Problem("p", task, "train", question, answers=("7",))) is judged
+
+
 def test_another_vocabulary_is_refused_before_a_teacher_works(tmp_path: Path) -> None:
     model = tiny.build(tmp_path / "model")
     other = tiny.build(tmp_path / "other")
@@ -200,32 +213,68 @@ def test_a_study_of_every_method(tmp_path: Path) -> None:
     assert by_name["sft"].data is not None
 
 
-@pytest.mark.slow
-def test_kills_while_completions_are_drawn_change_nothing(tmp_path: Path) -> None:
-    model = tiny.build(tmp_path / "model")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def even(answer: str, _: Any) -> bool:
+    """A judge whom a random student pleases at times: what it states has an even number of characters."""
+    return len(answer) % 2 == 0
 
-    def command(name: str) -> list[str]:
-        place = tmp_path / name
+
+OWN: dict[str, Any] = {
+    "arms": {
+        "standard": {},
+        "own": {"tune": "none", "method": "self-imitation", "num_generations": 4, "rounds": 2},
+    },
+    "training": {**SETTINGS["training"], "epochs": 3},
+}
+KILLED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "steps": (
+        {**SETTINGS, "training": {**SETTINGS["training"], "epochs": 3}},
+        (
+            "sft.checkpoints/checkpoint-2", "grpo.checkpoints/checkpoint-1", "grpo.checkpoints/checkpoint-6",
+            "distilled.checkpoints/checkpoint-3", "pairs.checkpoints/checkpoint-2",
+            "own-pairs.checkpoints/own-completions.jsonl.partial", "own-pairs.checkpoints/checkpoint-4",
+        ),
+    ),
+    "rounds": (
+        OWN,
+        (
+            "own.rounds/drawn-1.jsonl.partial", "own.rounds/adapter-1.checkpoints/checkpoint-1", "own.rounds/adapter-1",
+            "own.rounds/drawn-2.jsonl", "own.checkpoints/checkpoint-2", "own",
+        ),
+    ),
+}  # fmt: skip
+"""What is killed -> (recipe, what has come into `adapters/` when it is), in the order of training."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KILLED)
+def test_kills_while_completions_are_drawn_change_nothing(name: str, tmp_path: Path) -> None:
+    settings, moments = KILLED[name]
+    model = tiny.ending(tiny.build(tmp_path / "model"))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps({"question": f"Who is {n}?", "answer": "nobody"}) + "\n" for n in range(24)))
+    task = {"name": "file", "path": str(data), "train": 12, "validation": 6, "test": 6, "judge": f"{__name__}:even"}
+
+    def command(place: Path) -> list[str]:
         place.mkdir(exist_ok=True)
-        training = {**SETTINGS["training"], "epochs": 3}
-        recipe = recipe_of(place, model, **{**SETTINGS, "training": training}, cache=str(place / "cache.sqlite"))
+        changes = settings if name == "steps" else {**settings, "task": task, "teachers": {}}
+        recipe = recipe_of(place, model, **changes, cache=str(place / "cache.sqlite"))
         return [sys.executable, "-m", "tracedistill.cli", "run", str(recipe), "--quiet"]
 
-    subprocess.run(command("whole"), cwd=ROOT, env=environment, check=True)
-    draw = random.Random(0)
-    for _ in range(4):
-        process = subprocess.Popen(command("killed"), cwd=ROOT, env=environment, start_new_session=True)
-        try:
-            process.wait(draw.uniform(4.0, 15.0))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    subprocess.run(command("killed"), cwd=ROOT, env=environment, check=True)
+    subprocess.run(command(tmp_path / "whole"), cwd=ROOT, env=environment, check=True)
+    for moment in moments:
+        awaited = tmp_path / "killed" / "run" / "adapters" / moment
+        assert not awaited.exists(), f"{moment}: the training has gone on behind its kill"
+        process = subprocess.Popen(command(tmp_path / "killed"), cwd=ROOT, env=environment, start_new_session=True)
+        while process.poll() is None and not awaited.exists():
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, f"{moment}: the run ended before it was there"
+    subprocess.run(command(tmp_path / "killed"), cwd=ROOT, env=environment, check=True)
     whole, killed = contents(tmp_path / "whole" / "run"), contents(tmp_path / "killed" / "run")
     assert killed.keys() == whole.keys()
-    for name in whole:
-        assert killed[name] == whole[name], name
+    for file in whole:
+        assert killed[file] == whole[file], file
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,7 +15,8 @@ from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import to_json, write_json
-from tracedistill.pipeline.sweep import Sweep, SweptSetting, _variants, advice, print_sweep, sweep, swept_arms, swept_of
+from tracedistill.pipeline.sweep import _variants, combined, sweep, swept_arms, swept_of
+from tracedistill.report.sweeps import Sweep, SweptSetting, advice, print_sweep
 from tracedistill.stats import wilson
 
 StudyFile = Callable[..., Path]
@@ -116,6 +116,17 @@ WAYS: dict[str, Any] = {
             ["answer-only", "correct-trace", "grpo", "on-policy"],
             [f"epochs-{epochs}.0_grpo.beta-{beta}.0" for epochs in (1, 2) for beta in (0, 1)],
         ),
+        (  # each arm's own settings side by side, every one of two keys of one arm
+            ["arms.answer-only.epochs=1,2,3,4", "arms.grpo.beta=0,1", "arms.grpo.epsilon=0.1,0.2"],
+            ["answer-only", "correct-trace", "grpo"],
+            ["answer-only", "grpo"],
+            [
+                "answer-only.epochs-1.0_grpo.beta-0.0_grpo.epsilon-0.1",
+                "answer-only.epochs-2.0_grpo.beta-0.0_grpo.epsilon-0.2",
+                "answer-only.epochs-3.0_grpo.beta-1.0_grpo.epsilon-0.1",
+                "answer-only.epochs-4.0_grpo.beta-1.0_grpo.epsilon-0.2",
+            ],
+        ),
     ],
 )  # fmt: skip
 def test_an_arms_own_keys_are_swept_with_what_the_arm_needs(
@@ -124,16 +135,39 @@ def test_an_arms_own_keys_are_swept_with_what_the_arm_needs(
     loaded = pipeline.load(recipe, [f"arms={json.dumps(WAYS)}"])
     varied, _ = swept_of(items)
     names = swept_arms(loaded.study, tuple(varied))
-    settings = [dict(zip(varied, each, strict=True)) for each in itertools.product(*varied.values())]
+    settings = combined(varied)
     variants = _variants(loaded, [f"arms={json.dumps(WAYS)}"], settings, names)
     assert names == chosen
     assert [variant.study.folder.name for variant in variants] == folders
     assert all(list(variant.study.arms) == trained for variant in variants)
 
 
-def test_a_key_of_an_arm_that_is_not_tuned_is_refused(recipe: Path) -> None:
-    with pytest.raises(InputError, match=r"arms\.standard: is no tuned arm; there are: answer-only, correct-trace"):
-        sweep(recipe, ["arms.standard.learning_rate=1,2"], quiet=True)
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        (
+            ["arms.standard.learning_rate=1,2"],
+            r"arms\.standard: is no tuned arm; there are: answer-only, ",
+        ),
+        (["arms.grpo.beta=0,1", "arms.answer-only.epochs=1,2,3"], r"unequal numbers of settings \(arms\.grpo: 2, arms"),
+        (["arms.grpo.beta=0,1", "arms.correct-trace.epochs=1,2"], "arms.grpo is built on arms.correct-trace: sweep"),
+    ],
+)
+def test_what_arms_own_keys_are_refused_for(recipe: Path, items: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        sweep(recipe, [*items, f"arms={json.dumps(WAYS)}"], quiet=True)
+
+
+def test_a_long_name_of_a_folder_is_cut_and_stays_apart(recipe: Path) -> None:
+    own = {f"answer-only-{n}": {"tune": "none", "learning_rate": 1e-3} for n in range(8)}
+    items = [f"arms.{name}.learning_rate=1e-3,2e-3" for name in own]
+    changes = [f"arms={json.dumps(own)}", "comparisons=[]"]
+    loaded = pipeline.load(recipe, changes)
+    varied, _ = swept_of(items)
+    variants = _variants(loaded, changes, combined(varied), swept_arms(loaded.study, tuple(varied)))
+    names = [variant.study.folder.name for variant in variants]
+    assert len(set(names)) == 2
+    assert all(len(name) < 140 for name in names)
 
 
 @pytest.mark.slow
@@ -143,7 +177,7 @@ def test_a_sweep(recipe: Path, capfd: pytest.CaptureFixture[str], monkeypatch: p
     assert main(command) == 0
     told = capfd.readouterr().out
     study = pipeline.load(recipe).study
-    result = json.loads((study.folder / "sweep.json").read_text())
+    (result,) = json.loads((study.folder / "sweep.json").read_text())["sweeps"]
     assert result["settings"] == [{"training.learning_rate": 0.001}, {"training.learning_rate": 0.05}]
     assert result["folders"] == ["sweep/learning_rate-0.001", "sweep/learning_rate-0.05"]
     assert list(result["arms"]) == ["answer-only", "correct-trace"]
@@ -181,6 +215,12 @@ def test_a_sweep(recipe: Path, capfd: pytest.CaptureFixture[str], monkeypatch: p
     fewer = sweep(recipe, ["training.learning_rate=1e-3,5e-2", "task.validation=3"], quiet=True)
     assert fewer.problems == 3
     assert len(list(lines(place / "attempts" / "answer-only.jsonl"))) == 3
+
+    # another key: kept beside; the same again: in place of what was found before
+    for _ in range(2):
+        sweep(recipe, ["arms.answer-only.learning_rate=1e-3,5e-2"], quiet=True)
+        kept = json.loads((study.folder / "sweep.json").read_text())["sweeps"]
+        assert [one["keys"] for one in kept] == [["training.learning_rate"], ["arms.answer-only.learning_rate"]]
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -225,17 +265,43 @@ def test_a_clear_winner_is_not_called_unsure() -> None:
     assert "best for the arms of b: learning_rate=0.001" in said
 
 
+OWN = Sweep(
+    study="ways",
+    recipe="study.yaml",
+    problems=100,
+    keys=("arms.sft.epochs", "arms.grpo.beta"),
+    settings=({"arms.sft.epochs": 1, "arms.grpo.beta": 0.0}, {"arms.sft.epochs": 2, "arms.grpo.beta": 0.1}),
+    folders=("sweep/a", "sweep/b"),
+    arms={"sft": tried(52, 60), "grpo": tried(58, 56)},
+    best={"sft": 1, "grpo": 0},
+    best_common=1,
+    best_of_student={},
+)
+"""Two arms, each at settings of its own."""
+
+
+def test_arms_with_settings_of_their_own_have_a_best_each(capsys: pytest.CaptureFixture[str]) -> None:
+    print_sweep(OWN)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "epochs=1: 52 (42-62%)" in told
+    assert "beta=0.0: 58" in told
+    assert "all arms" not in told
+    assert "tracedistill run study.yaml arms.sft.epochs=2 arms.grpo.beta=0.0" in told
+    assert "common" not in told
+
+
 def test_the_report_shows_it(study_file: StudyFile, tmp_path: Path) -> None:
     loaded = pipeline.load(study_file())
     pipeline.run(loaded, quiet=True)
     found = replace(FOUND, study="small")
-    write_json(tmp_path / "run" / "sweep.json", to_json(found, defaults=True))
+    write_json(tmp_path / "run" / "sweep.json", {"sweeps": [to_json(one, defaults=True) for one in (found, OWN)]})
     nested = tmp_path / "run" / "sweep" / "a" / "problems.jsonl.manifest.json"
     write_json(nested, {"node": "problems", "seconds": 1e6, "peak_memory_bytes": 10**12, "libraries": {}})
     assert pipeline.run(loaded, quiet=True) == ["report"]
     report = pipeline.report_of(loaded)
     section = next(section for section in report.sections if section.key == "sweep")
     assert section.tables[0].rows[0][:2] == ("answer-only", 100)
-    assert "learning_rate 0.002" in section.tables[0].heads
-    assert section.tables[0].rows[0][-1] == "learning_rate 0.002"
+    assert "learning_rate=0.002" in section.tables[0].heads
+    assert section.tables[0].rows[0][-1] == "learning_rate=0.002"
+    assert section.tables[1].rows[0] == ("sft", 100, "epochs=1: 52 [42, 62]", "epochs=2: 60 [50, 69]", "epochs=2")
     assert report.peak_memory_bytes < 10**11, "a sweep's runs are no part of the study"

@@ -78,6 +78,7 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"tune": "correct", "method": "self-imitation", "rounds": 0}, {}, "rounds: must be at least 1"),
     ({"tune": "correct", "method": "ppo"}, {}, "'ppo' is not one of sft, self-imitation"),
     ({"tune": "correct"}, {"training": {"eval_attempts": 5}}, "set training.eval_steps"),
+    ({"tune": "correct", "method": "self-imitation"}, {"teachers": {}}, "teacher: needs one, and the study has none"),
 ]
 
 

@@ -76,6 +76,23 @@ def test_costs_hold_those_of_the_start_and_the_cheapest_comes_first(tmp_path: Pa
     assert [row[0] for row in rows if row[2]] == ["sft", "grpo"]
 
 
+def test_accuracy_against_cost_is_drawn(tmp_path: Path) -> None:
+    view = run_of(tmp_path).view()
+    section = ways(view)
+    assert section is not None
+    assert section.plot is not None
+    points = {point.name: point for point in section.plot.points}
+    assert {name: point.x for name, point in points.items()} == {
+        "standard": None, "plan": None, "sft": 1.0, "distilled": 3.0, "grpo": 6.0,
+    }  # fmt: skip
+    assert points["plan"].y == 0.7
+    assert points["plan"].low < 0.7 < points["plan"].high
+    write_view(view)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("<circle ") == 3
+    assert page.count('class="level"') == 2
+
+
 def test_the_share_of_a_prompts_gain(tmp_path: Path) -> None:
     section = ways(run_of(tmp_path).view())
     assert section is not None
@@ -121,6 +138,16 @@ def test_the_page_has_it_above_the_arms(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.index('<section id="ways">') < page.index('<section id="arms">')
     assert page.count('<section id="ways">') == 1
+
+
+def test_rounds_with_what_was_imitated(tmp_path: Path) -> None:
+    own = Arm(tune="correct", method="self-imitation", reward="answer")
+    run = run_of(tmp_path, {"own": verdicts([True] * 40)}, own=own)
+    made = {"drawn": 16, "answers_right": 9, "traces_right": 4, "cut_off": 1, "accepted": 8, "kept": 5}
+    rounds = [made | {"kept_traces_right": 3}, made]  # the second as a version before wrote it
+    write_json(tmp_path / "adapters" / "own" / "training.json", facts(160, 2e12, rounds=rounds))
+    rows = table(ways(run.view()), "what the student wrote").rows
+    assert rows == (("own", 1, 16, 9, 4, 1, 8, 5, 3), ("own", 2, 16, 9, 4, 1, 8, 5, None))
 
 
 def test_several_seeds_are_told(tmp_path: Path) -> None:

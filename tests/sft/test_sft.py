@@ -17,7 +17,7 @@ from tracedistill.errors import InputError
 from tracedistill.recipes import Arm
 from tracedistill.records import Example, Message, Problem, Trace
 from tracedistill.sft.examples import examples_for, target_weights, two_targets
-from tracedistill.sft.preflight import SHOWN, preflight
+from tracedistill.sft.preflight import SHOWN, Limits, preflight
 from tracedistill.tasks import Source, get_task
 from tracedistill.teachers import teach_by_rules
 from tracedistill.training.rows import is_rationale
@@ -144,6 +144,15 @@ def test_too_long_rows_stop_the_run_where_the_recipe_says_so(tokenizer: Any) -> 
         InputError, match=r"arm a, p: \d+ tokens, over training.max_length=10; raise it or set too_long"
     ):
         preflight(tokenizer, [example()], 10, "error", "a")
+
+
+def test_what_is_written_while_training_must_fit_the_window() -> None:
+    limits = Limits(512, "error", "a", window=100, drawn=40)
+    limits.check_room(60, "arm a, p")
+    with pytest.raises(InputError, match=r"arm a, p: a prompt of 61 tokens with a completion of up to 40 .* is 100"):
+        limits.check_room(61, "arm a, p")
+    for other in (replace(limits, window=None), replace(limits, drawn=0)):
+        other.check_room(1000, "arm a, p")
 
 
 def test_nothing_left(tokenizer: Any) -> None:

@@ -12,15 +12,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.tiny import build
+from tests.tiny import build, ending
+from tracedistill.chat.rendering import end_id
 from tracedistill.engines.tokenizers import tokenizer_of
 from tracedistill.errors import InputError
 from tracedistill.recipes import Arm, StudentConfig, TrainingConfig
 from tracedistill.records import Example, Message
 from tracedistill.training.arm import train_arm
 from tracedistill.training.learning import LearningSpec, weights_of
-from tracedistill.training.methods.judging import JudgedCompletion
-from tracedistill.training.methods.sampling import draw_completions, first_accepted, nearest_failed
+from tracedistill.training.methods.judging import JudgedCompletion, by_tokens
+from tracedistill.training.methods.sampling import Drawn, draw_completions, first_accepted, nearest_failed
 from tracedistill.training.models import check_vocabulary
 from tracedistill.training.rounds import IMITATED, train_in_rounds
 from tracedistill.training.saving import pair_lengths
@@ -51,6 +52,12 @@ def even(ids: Sequence[str], texts: Sequence[str], ended: Sequence[bool]) -> lis
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def stopping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student whose completions end."""
+    return ending(build(tmp_path_factory.mktemp("stopping")))
 
 
 def tune(folder: Path, output: Path, learning: LearningSpec, train: Any = train_arm, **changes: Any) -> dict[str, Any]:
@@ -132,15 +139,16 @@ def accepting(ids: Sequence[str], texts: Sequence[str], ended: Sequence[bool]) -
     return [JudgedCompletion(float(key in ("p1", "p2")), 1.0, 1.0) for key in ids]
 
 
-IMITATION = LearningSpec(Arm(tune="correct", method="self-imitation", num_generations=2, max_tokens=5, rounds=2))
+IMITATION = LearningSpec(Arm(tune="correct", method="self-imitation", num_generations=2, max_tokens=20, rounds=2))
 
 
-def test_a_student_imitates_what_the_judges_accept(folder: Path, tmp_path: Path) -> None:
-    facts = tune(folder, tmp_path / "arm", replace(IMITATION, judge=accepting), train_in_rounds)
+def test_a_student_imitates_what_the_judges_accept(stopping: Path, tmp_path: Path) -> None:
+    facts = tune(stopping, tmp_path / "arm", replace(IMITATION, judge=accepting), train_in_rounds)
     rows = [json.loads(line) for line in (tmp_path / "arm" / IMITATED).read_text().splitlines()]
     assert [row["problem_id"] for row in rows] == ["p1", "p2"]
     assert [row["prompt"][0]["content"] for row in rows] == ["Where is Mary? 1", "Where is Mary? 2"]
     assert [(each["drawn"], each["accepted"], each["kept"]) for each in facts["rounds"]] == [(16, 4, 2), (16, 4, 2)]
+    assert [each["cut_off"] for each in facts["rounds"]] == [0, 0]
     assert facts["work"]["drawn"] == sum(each["drawn_tokens"] for each in facts["rounds"])
     assert {each.name for each in tmp_path.iterdir()} == {"arm"}
 
@@ -152,8 +160,8 @@ def test_nothing_accepted_is_told_with_a_way_out(folder: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_killed_round_goes_on_where_it_was(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = tune(folder, tmp_path / "whole", replace(IMITATION, judge=accepting), train_in_rounds)
+def test_a_killed_round_goes_on_where_it_was(stopping: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = tune(stopping, tmp_path / "whole", replace(IMITATION, judge=accepting), train_in_rounds)
     from tracedistill.training import rounds
 
     real, calls = rounds.train_arm, []
@@ -166,9 +174,9 @@ def test_a_killed_round_goes_on_where_it_was(folder: Path, tmp_path: Path, monke
 
     monkeypatch.setattr(rounds, "train_arm", dying)
     with pytest.raises(KeyboardInterrupt):
-        tune(folder, tmp_path / "arm", replace(IMITATION, judge=accepting), train_in_rounds)
+        tune(stopping, tmp_path / "arm", replace(IMITATION, judge=accepting), train_in_rounds)
     assert (tmp_path / "arm.rounds").is_dir()
-    again = tune(folder, tmp_path / "arm", replace(IMITATION, judge=accepting), train_in_rounds)
+    again = tune(stopping, tmp_path / "arm", replace(IMITATION, judge=accepting), train_in_rounds)
     assert calls == ["adapter-1", "arm", "arm"]  # the first round is not made again
     assert again == whole
     assert (tmp_path / "arm" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
@@ -214,6 +222,22 @@ def test_what_is_kept_and_what_is_rejected(tmp_path: Path) -> None:
     assert {key: one.sample for key, one in list(first_accepted(found, "answer").items())[:2]} == {"p0": 1, "p1": 0}
     rejected = nearest_failed(found, "answer", {"p0": 3, "p1": 9})
     assert {key: (one.sample, len(one.tokens)) for key, one in rejected.items()} == {"p0": (2, 3), "p1": (1, 2)}
+
+
+def test_what_was_cut_off_is_not_imitated_and_not_rejected_for_it() -> None:
+    """A right answer behind which the student ran on: an end that it never wrote would be supervised."""
+    cut, whole = (Drawn("p0", n, (n, 9), "Answer: 3", 1.0, 1.0, 0.0, ended=bool(n)) for n in (0, 1))
+    assert first_accepted([cut, whole], "both") == {"p0": whole}
+    assert first_accepted([cut], "answer") == {}
+    assert nearest_failed([cut, whole], "answer", {"p0": 2}) == {}
+
+
+def test_whether_a_completion_ended_is_known_by_its_tokens(folder: Path) -> None:
+    words = tokenizer_of(StudentConfig(str(folder)))
+    judge = by_tokens(accepting, words, "plain", max_tokens=3)
+    end = end_id(words)
+    completions = [[7, end], [7, 8, end], [7, 8, 9], [end]]
+    assert [each.ended for each in judge(["p1"] * 4, completions)] == [True, True, False, True]
 
 
 # ---- what is told

@@ -154,8 +154,9 @@ def test_drawn_tokens_are_counted(tmp_path: Path) -> None:
     assert drawn == pytest.approx([32 * mean for mean in means])
 
 
-def test_micro_batches_change_nothing(tmp_path: Path) -> None:
-    whole, cut = (group(tmp_path / str(parts), {"answer": 1.0}, gradient_accumulation=parts) for parts in (1, 2))
+@pytest.mark.parametrize("make", [lambda place, **all_: group(place, {"answer": 1.0}, **all_), distilled])
+def test_micro_batches_change_nothing(tmp_path: Path, make: Callable[..., Any]) -> None:
+    whole, cut = (make(tmp_path / str(parts), gradient_accumulation=parts) for parts in (1, 2))
     for trainer in (whole, cut):
         trainer.train()
     assert entries(whole, "drawn_tokens") == entries(cut, "drawn_tokens")

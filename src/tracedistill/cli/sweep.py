@@ -9,6 +9,7 @@ from tracedistill.cli.arguments import Commands, add_command
 EXAMPLES = (
     "study.yaml training.learning_rate=1e-3,2e-3",
     "study.yaml training.learning_rate=1e-3,2e-3 training.lora_r=8,16 --yes",
+    "study.yaml arms.grpo.learning_rate=1e-4,3e-4 arms.on-policy.learning_rate=3e-4,1e-3",
 )
 
 
@@ -21,7 +22,7 @@ def add(commands: Commands) -> None:
         "overrides",
         nargs="*",
         metavar="key=value[,value...]",
-        help="training.<key>=a,b,... sweeps these values; any other key=value overrides the recipe",
+        help="training.<key>=a,b,... and arms.<arm>.<key>=a,b,... sweep these values; others override the recipe",
     )
     command.add_argument("--yes", action="store_true", help="skip the limit on the number of trainings")
     command.add_argument("--quiet", action="store_true", help="print errors only")
@@ -30,7 +31,8 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand; return its exit code."""
-    from tracedistill.pipeline.sweep import print_sweep, sweep
+    from tracedistill.pipeline.sweep import sweep
+    from tracedistill.report.sweeps import print_sweep
 
     swept = sweep(args.recipe, args.overrides, yes=args.yes, quiet=args.quiet)
     if not args.quiet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -15,10 +16,8 @@ from tracedistill.training.learning import LearningSpec
 
 PROBED = 50
 """Training problems that are looked at for a trace that the task can judge."""
-CALCULATION = "2 + 3 = 5"
-"""A trace that every task of arithmetic judges, whatever its problem."""
-TOLD = ("correct", "incorrect")
-"""Outcomes that say something of a trace."""
+NUMBER = re.compile(r"\d{1,6}")
+"""A number that a calculation may start from."""
 
 
 def arms_to_tune(work: StudyRun, wanted: Sequence[Node]) -> dict[str, Arm]:
@@ -61,15 +60,17 @@ def check_methods(work: StudyRun, arms: dict[str, Arm]) -> None:
 
 
 def judges_traces(work: StudyRun) -> bool:
-    """Return whether the task can say of any trace that it is right or wrong: of its own, or of a calculation."""
-    return any(_judges_trace(work.task, problem) for problem in work.problems("train")[:PROBED])
+    """Return whether some trace of some problem would be right: the task's own, or a calculation on its numbers."""
+    return any(judges_trace(work.task, problem) for problem in work.problems("train")[:PROBED])
 
 
-def _judges_trace(task: Any, problem: Problem) -> bool:
-    own = task.decompose(problem)
-    if own is not None and task.judge_output_trace(problem, own.text).outcome in TOLD:
-        return True
-    return task.judge_output_trace(problem, CALCULATION).outcome in TOLD
+def judges_trace(task: Any, problem: Problem) -> bool:
+    """Return whether a trace of this problem can be right by the task's rules."""
+    own, number = task.decompose(problem), NUMBER.search(problem.question)
+    tried = [] if own is None else [own.text]
+    if number is not None:
+        tried.append(f"{number[0]} + {number[0]} = {2 * int(number[0])}")
+    return any(task.judge_output_trace(problem, text).outcome == "correct" for text in tried)
 
 
 def _vocabulary_fault(work: StudyRun, arm: Arm) -> str:

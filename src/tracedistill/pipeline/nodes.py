@@ -16,7 +16,7 @@ from tracedistill.pipeline.engine_check import ENGINE_CHECK
 from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.pipeline.graph import Node, versions
 from tracedistill.pipeline.hardware import spreads
-from tracedistill.pipeline.preflight import limits_of, make_preflight
+from tracedistill.pipeline.preflight import drawn_by, limits_of, make_preflight
 from tracedistill.pipeline.problems import make_problems, sources_below
 from tracedistill.pipeline.report import make_report
 from tracedistill.pipeline.review import REVIEW_STORE, make_reviewed
@@ -177,7 +177,11 @@ class Graph:
             "limits": {name: limits_of(self.work, name) for name in self.work.arms_of(student)},
             "cut_off": self.study.evaluation.cut_off,
         }
+        drawn = {name: limit for name in self.work.arms_of(student) if (limit := drawn_by(self.study.arms[name]))}
+        if drawn:
+            params["drawn"] = drawn
         inputs = [f"sft/{name}.jsonl" for name in self.work.arms_of(student)]
+        inputs += [file for name in self.work.arms_of(student) for file in beside_rows(self.work, name)]
         inputs += [name for arm in self.work.arms_of(student) for name in self._heldout(arm)]
         run = functools.partial(make_preflight, self.work, student)
         outputs = (f"sft/{student}.preflight.json",)

@@ -12,9 +12,9 @@ from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.sizes import size_of
 from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl, to_json, write_json
-from tracedistill.pipeline.assemble import heldout_file
+from tracedistill.pipeline.assemble import context_file, heldout_file
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.recipes import StudentConfig
+from tracedistill.recipes import Arm, StudentConfig, draws
 from tracedistill.records import Example, Problem
 from tracedistill.tasks import get_task
 
@@ -72,6 +72,7 @@ def make_preflight(work: StudyRun, student: str) -> None:
     study, training = work.study, work.study.training
     if study.students[student].model.startswith(SCRIPTED):
         raise InputError(f"student {student}: a scripted student cannot be tuned")
+    from tracedistill.chat.rendering import prompt_ids
     from tracedistill.engines.tokenizers import tokenizer_of
     from tracedistill.sft.preflight import Limits, PreflightTally, notes_on
 
@@ -82,12 +83,19 @@ def make_preflight(work: StudyRun, student: str) -> None:
     window = size.context if size is not None else None
     checked = {}
     for name in work.arms_of(student):
-        limits = Limits(training.max_length, training.too_long, name, study.format, window, limits_of(work, name))
+        arm = study.arms[name]
+        limits = Limits(
+            training.max_length, training.too_long, name, study.format, window, limits_of(work, name), drawn_by(arm)
+        )
         tally = PreflightTally(limits)
         job = PreflightJob(config, limits, study.task.name, work.run.path("problems.jsonl"))
         with work.screen.bar(f"preflight of {name}") as update:
             work.sum_parts(job, [work.run.path(f"sft/{name}.jsonl")], name, take=tally.add_counts, progress=update)
         checked[name] = tally.report(notes)
+        if arm.context is not None:
+            for row in read_jsonl(work.run.path(context_file(name)), Example):
+                shown = prompt_ids(tokenizer, row.prompt, style=study.format)
+                limits.check_room(len(shown), f"arm {name}, {row.problem_id}, shown what {arm.context} shows")
     # a row that one arm cannot have is in none: arms share their rows
     long = sorted({problem_id for result in checked.values() for problem_id, _ in result.dropped})
     refused = {problem_id: why for result in checked.values() for problem_id, why in result.refused}
@@ -110,6 +118,11 @@ def make_preflight(work: StudyRun, student: str) -> None:
     if training.eval_steps:
         facts["dropped_validation"] = _too_long(work, tokenizer, student)
     write_json(work.run.path(f"sft/{student}.preflight.json"), facts)
+
+
+def drawn_by(arm: Arm) -> int:
+    """Return the tokens that the student may write behind a prompt while this arm is trained; 0 if it writes none."""
+    return arm.max_tokens if draws(arm) else 0
 
 
 def limits_of(work: StudyRun, name: str) -> dict[str, int]:

@@ -10,7 +10,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import Arm, Study, TrainingConfig, resolved
 from tracedistill.recipes.documents import YamlError, parse
 from tracedistill.records import Problem
-from tracedistill.shown import narrow_table, wide_console
+from tracedistill.report.sweeps import ARMS, PREFIX, Sweep, SweptSetting, of_arms_alone, sweeps_in, typed
 from tracedistill.stats import wilson
 
 FOLDER = "sweep"
@@ -34,73 +34,30 @@ RESULT = "sweep.json"
 """In the run folder: what was found."""
 MOST = 12
 """Trainings that a sweep makes without being told `--yes`."""
-PREFIX = "training."
-ARMS = "arms."
 OF_ARM = (
     "learning_rate", "epochs", "max_steps", "beta", "epsilon", "num_iterations", "num_generations", "rounds",
     "rollout_temperature", "trace_weight", "format_weight",
 )  # fmt: skip
 """Keys of an arm that are a matter of choice by validation."""
+LONGEST_NAME = 120
+"""Characters of a setting's folder name; a longer one is cut, and told from others by a hash."""
 NOT_SWEPT = ("lora_targets", "seeds", "accelerate_config", "launcher", "save_steps")
 """Training keys that are no matter of choice by validation, or whose values hold commas."""
-
-
-@dataclass(frozen=True, slots=True)
-class SweptSetting:
-    """One arm at one setting."""
-
-    right: int
-    """Right answers (the final statement), over all seeds and samples."""
-    n: int
-    """Answers asked for."""
-    low: float
-    """Lower end of the 95% interval of the share (Wilson); with several seeds or samples too narrow."""
-    high: float
-    """Upper end."""
-    missing: int
-    """Answers in which none was found."""
-    cut_off: int
-    """Answers that reached their token limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """What a sweep found."""
-
-    study: str
-    """The study's name."""
-    recipe: str
-    """Its file, as given."""
-    problems: int
-    """Validation problems."""
-    keys: tuple[str, ...]
-    """What was varied, as dotted keys."""
-    settings: tuple[dict[str, Any], ...]
-    """Dotted key -> value, one for each setting."""
-    folders: tuple[str, ...]
-    """The setting's run folder, below the study's."""
-    arms: dict[str, tuple[SweptSetting, ...]]
-    """Tuned arm -> what came of it at each setting, in their order."""
-    best: dict[str, int]
-    """Tuned arm -> number of the setting with most right answers; the first of equals."""
-    best_common: int
-    """Number of the setting with most right answers over all arms; the first of equals."""
-    best_of_student: dict[str, int]
-    """Student -> the same over its arms; empty for a study with one."""
 
 
 def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet: bool = False) -> Sweep:
     """Make what is missing of every setting's run, and write sweep.json.
 
-    `items`: `training.<key>=value,value` and `arms.<arm>.<key>=value,value` are tried in every combination, other
-    `key=value` change the recipe; if only arms' own keys vary, these arms alone are tuned. Raises InputError where
-    there is nothing to vary, no tuned arm, no validation problem, or too many trainings.
+    `items`: `training.<key>=value,value` and `arms.<arm>.<key>=value,value` are tried in the combinations that
+    `combined` makes, other `key=value` change the recipe; if only arms' own keys vary, these arms alone are tuned.
+    sweep.json keeps what was found for other keys before. Raises InputError where there is nothing to vary, no tuned
+    arm, no validation problem, or too many trainings.
     """
     varied, overrides = swept_of(items)
     loaded = pipeline.load(recipe, overrides)
     study = loaded.study
-    settings = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
     names = swept_arms(study, tuple(varied))
+    settings = combined(varied)
     variants = _variants(loaded, overrides, settings, names)  # every one is read before the first is made
     trainings = len(variants) * len(variants[0].study.tuned_arms()) * variants[0].study.training.seeds
     screen = Screen(quiet=quiet)
@@ -115,15 +72,21 @@ def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet:
         problems = _validation_problems(work)
         arms: dict[str, list[SweptSetting]] = {name: [] for name in names}
         for number, variant in enumerate(variants, start=1):
-            settings_text = ", ".join(f"{key}={value}" for key, value in settings[number - 1].items())
-            screen.say(f"sweep {number} of {len(variants)}: {settings_text}")
+            screen.say(f"sweep {number} of {len(variants)}: {typed(settings[number - 1])}")
             _put_problems(variant, problems, work)
             pipeline.run(variant, "evaluate", quiet=quiet)
             for name, tried in arms.items():
                 tried.append(_tried(variant.study.folder / "attempts" / f"{name}.jsonl"))
         swept = _found(study, loaded.recipe, problems, settings, variants, arms)
-        write_json(work.run.path(RESULT), to_json(swept, defaults=True))
+        _keep(work.run.path(RESULT), swept)
     return swept
+
+
+def _keep(path: Path, swept: Sweep) -> None:
+    """Write sweep.json: what was found, in place of what the same keys gave before, beside what others gave."""
+    before = sweeps_in(path) if path.exists() else []
+    others = [one for one in before if set(one.keys) != set(swept.keys)]
+    write_json(path, {"sweeps": [to_json(one, defaults=True) for one in (*others, swept)]})
 
 
 def _value(item: str, text: str) -> Any:
@@ -159,6 +122,27 @@ def swept_of(items: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
     return varied, others
 
 
+def combined(varied: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return the settings to try: every combination of the values.
+
+    If only arms' own keys vary, every combination of each arm's, side by side: what one arm is told is nothing to
+    another, so that each run folder tries one setting of every arm. Raises InputError if arms then have unequal numbers
+    of settings.
+    """
+    groups: dict[str, dict[str, Sequence[Any]]] = {}
+    alone = of_arms_alone(varied)
+    for key, values in varied.items():
+        groups.setdefault(key.rpartition(".")[0] if alone else "", {})[key] = values
+    each = {
+        name: [dict(zip(group, values, strict=True)) for values in itertools.product(*group.values())]
+        for name, group in groups.items()
+    }
+    if len({len(settings) for settings in each.values()}) > 1:
+        counts = ", ".join(f"{name}: {len(settings)}" for name, settings in each.items())
+        raise InputError(f"unequal numbers of settings ({counts}): give every arm as many, or sweep them one by one")
+    return [{key: value for part in parts for key, value in part.items()} for parts in zip(*each.values(), strict=True)]
+
+
 def _examples() -> str:
     return "training.learning_rate=1e-3,2e-3,4e-3 or training.epochs=1,2"
 
@@ -166,13 +150,21 @@ def _examples() -> str:
 def swept_arms(study: Study, keys: Sequence[str]) -> list[str]:
     """Return the arms that these keys may change: all tuned ones, or those whose own keys alone vary.
 
-    InputError if a key is of an arm that is not tuned.
+    InputError if a key is of an arm that is not tuned, or if two of these arms alone vary of which one needs the other.
     """
-    own = [key.removeprefix(ARMS).rpartition(".")[0] for key in keys if key.startswith(ARMS)]
+    own = dict.fromkeys(key.removeprefix(ARMS).rpartition(".")[0] for key in keys if key.startswith(ARMS))
     for name in own:
         if name not in study.tuned_arms():
             raise InputError(f"arms.{name}: is no tuned arm; there are: {', '.join(study.tuned_arms())}")
-    return list(dict.fromkeys(own)) if len(own) == len(keys) else study.tuned_arms()
+    if not of_arms_alone(keys):
+        return study.tuned_arms()
+    for name in own:
+        for other in _with_sources(study, [name]):
+            if other != name and other in own:
+                raise InputError(
+                    f"arms.{name} is built on arms.{other}: sweep {other} first, then {name} with its best"
+                )
+    return list(own)
 
 
 def _with_sources(study: Study, names: Sequence[str]) -> list[str]:
@@ -236,7 +228,8 @@ def _variants(
 def folder_name(study: Study, keys: Sequence[str]) -> str:
     """Name a setting's folder by its parsed values, so that 1e-3 and 0.001 share one."""
     parts = [f"{key.removeprefix(PREFIX).removeprefix(ARMS)}-{_chosen(study, key)}" for key in keys]
-    return "_".join(parts).replace("/", "-")
+    name = "_".join(parts).replace("/", "-")
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{content_id(name)[:8]}"
 
 
 def _validation_problems(work: StudyRun) -> list[Problem]:
@@ -315,52 +308,3 @@ def _most(arms: Iterable[Sequence[SweptSetting]]) -> int:
     """Return the setting with the most right answers over these arms; the first of equals."""
     totals = [sum(tried.right for tried in column) for column in zip(*arms, strict=True)]
     return totals.index(max(totals))
-
-
-def print_sweep(swept: Sweep) -> None:
-    """Print the table, the best settings and how to use them."""
-    console = wide_console()
-    heads = ["arm", *(_said(setting) for setting in swept.settings), "best"]
-    rows = []
-    for name, tried in swept.arms.items():
-        cells = [f"{cell.right} ({100 * cell.low:.0f}-{100 * cell.high:.0f}%)" for cell in tried]
-        rows.append([name, *cells, _said(swept.settings[swept.best[name]])])
-    totals = [sum(tried[place].right for tried in swept.arms.values()) for place in range(len(swept.settings))]
-    rows.append(["all arms", *map(str, totals), _said(swept.settings[swept.best_common])])
-    n = next(iter(swept.arms.values()))[0].n
-    console.print(narrow_table(f"right answers of {n} on the validation split (95% interval)", heads, rows))
-    for line in advice(swept):
-        console.print(line, markup=False, soft_wrap=True)
-
-
-def advice(swept: Sweep) -> list[str]:
-    """Return the conclusions of a sweep, and what to type next."""
-    lines = []
-    unsure = [name for name, tried in swept.arms.items() if _overlap(tried, swept.best[name])]
-    if unsure:
-        lines.append(
-            f"the two best settings have overlapping intervals in {len(unsure)} of {len(swept.arms)} arms "
-            f"({', '.join(unsure)}): {swept.problems} problems are too few to tell them apart"
-        )
-    for student, place in swept.best_of_student.items():
-        lines.append(f"best for the arms of {student}: {_said(swept.settings[place])}")
-    chosen = " ".join(f"{key}={value}" for key, value in swept.settings[swept.best_common].items())
-    lines.append(
-        f"best common setting: {chosen}; put it into the recipe, or add it to every command: "
-        f"tracedistill run {swept.recipe} {chosen}"
-    )
-    if len(set(swept.best.values())) > 1:
-        lines.append(
-            "the arms have different best settings; with one common setting they differ by their traces only, and the "
-            "table shows which arm it suits"
-        )
-    return lines
-
-
-def _overlap(tried: Sequence[SweptSetting], best: int) -> bool:
-    others = [cell for place, cell in enumerate(tried) if place != best]
-    return any(cell.high >= tried[best].low for cell in others)
-
-
-def _said(setting: Mapping[str, Any]) -> str:
-    return " ".join(f"{key.removeprefix(PREFIX)}={value}" for key, value in setting.items())

@@ -94,6 +94,8 @@ def _check_arm(study: Study, name: str, arm: Arm, fail: Fail) -> None:
         if given is not None and given not in known:
             fail(f"{key}.{label}", f"unknown {label} '{given}'{near(given, known)}")
         wanted = label == "student" or _uses_traces(study, arm)
+        if label == "teacher" and wanted and not known:
+            fail(f"{key}.teacher", "needs one, and the study has none: add one to teachers")
         if given is None and len(known) > 1 and wanted:
             fail(f"{key}.{label}", f"the study has several {label}s; say which, or `{label}: all` for one arm each")
     for label, least in (("max_tokens", 1), ("plans", 1), ("samples", 1), ("plan_sample", 0), ("temperature", 0)):

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from tracedistill.report.arms_table import PAGE_COLUMNS, VOTED, labels_of
 from tracedistill.report.browser import ShownProblem
 from tracedistill.report.format import cell_text, p_relation, p_value, percent, points
+from tracedistill.report.plots import laid_out
 from tracedistill.report.records import ArmFigures, Comparison, Kind, Report
 from tracedistill.shown import visible
 
@@ -50,6 +51,7 @@ def page(
         gigabytes=_gigabytes,
         thousands=_thousands,
         cell=lambda cell: cell_text(cell, "–"),
+        laid_out=laid_out,
         address=lambda path: quote(path, safe="/"),
     )
     script = environment.get_template("filter.js").render()

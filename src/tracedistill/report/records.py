@@ -49,6 +49,36 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """One arm in a plot."""
+
+    name: str
+    """The arm."""
+    x: float | None
+    """How far to the right it stands; None: it has no such value, and is a line across."""
+    y: float
+    """Its share, from 0 to 1."""
+    low: float
+    """Lower end of the share's 95% interval."""
+    high: float
+    """Upper end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Shares against something positive, on a logarithmic axis; drawn on the page alone."""
+
+    title: str
+    """What it shows."""
+    x: str
+    """What the horizontal axis counts."""
+    points: tuple[Point, ...]
+    """Its marks."""
+    note: str = ""
+    """How to read it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """One part of the report: tables shown alike by page, Markdown and terminal."""
 
@@ -60,6 +90,8 @@ class Section:
     """Sentences before the tables."""
     tables: tuple[Table, ...] = ()
     """Its tables."""
+    plot: Plot | None = None
+    """What the page draws above them; the same figures stand in the tables."""
 
 
 # ---- what arms were given

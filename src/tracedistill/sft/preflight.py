@@ -107,6 +107,16 @@ class Limits:
     """The student's window in tokens, if it is known."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """Arm -> its max_tokens, of the arms that are asked with what is learnt here."""
+    drawn: int = 0
+    """Tokens of the completions that the student writes behind these prompts while it is trained; 0: it writes none."""
+
+    def check_room(self, prompt: int, where: str) -> None:
+        """Raise InputError if a prompt of so many tokens leaves no room in the window for what is written behind it."""
+        if self.window and self.drawn and prompt + self.drawn > self.window:
+            raise InputError(
+                f"{where}: a prompt of {prompt} tokens with a completion of up to {self.drawn} while the student is "
+                f"trained, but its context window is {self.window}: lower the arm's max_tokens, or show less"
+            )
 
 
 class PreflightTally:
@@ -144,6 +154,7 @@ class PreflightTally:
                 f"{where}: {length} tokens, but the student's context window is {limits.window}; set "
                 f"training.max_length to {limits.window} at most"
             )
+        limits.check_room(row.completion_mask.index(1), where)
         if self._rows < SHOWN:
             start = row.completion_mask.index(1)
             prompt, learnt_text = tokenizer.decode(row.input_ids[:start]), tokenizer.decode(row.input_ids[start:])

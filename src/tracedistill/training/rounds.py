@@ -153,8 +153,10 @@ def _draw(
         "drawn": len(drawn),
         "answers_right": sum(completion.answer == 1 for completion in drawn),
         "traces_right": sum(completion.trace == 1 for completion in drawn),
-        "accepted": sum(completion.judged.accepted(arm.reward) for completion in drawn),
+        "cut_off": sum(not completion.ended for completion in drawn),
+        "accepted": sum(completion.imitable(arm.reward) for completion in drawn),
         "kept": len(kept),
+        "kept_traces_right": sum(accepted[row.problem_id].trace == 1 for row in kept),
         "drawn_tokens": sum(len(completion.tokens) for completion in drawn),
         "prompt_tokens": sum(len(prompts[completion.problem_id]) for completion in drawn),
     }

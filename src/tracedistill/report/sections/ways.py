@@ -10,7 +10,7 @@ import numpy as np
 from tracedistill.files import read_json
 from tracedistill.report.attempts import TRACES, AttemptColumns
 from tracedistill.report.format import between, dollars, number, of_share, percent
-from tracedistill.report.records import Cell, Section, Table
+from tracedistill.report.records import Cell, Plot, Point, Section, Table
 from tracedistill.report.runs import ArmFacts, RunView, method_of
 from tracedistill.report.sections.provenance import manifests_of_arm, named_arm, recipe_of
 from tracedistill.report.sections.scores import scores_of, share_of
@@ -31,7 +31,9 @@ def ways(view: RunView) -> Section | None:
         return None
     arms = [arm for arm in view.arms if arm.kind in (PROMPTED, "tuned") and view.attempts(arm.name).n]
     spent = {arm.name: _spent(view, arm) for arm in arms}
-    further = (_kept(view, arms), _curves(view, tuned), _rewards(view, tuned), _pairs(view, tuned))
+    further = (
+        _kept(view, arms), _curves(view, tuned), _rounds(view, tuned), _rewards(view, tuned), _pairs(view, tuned),
+    )  # fmt: skip
     tables = [_outcomes(view, arms), _costs(view, arms, spent), *(table for table in further if table is not None)]
     seeds = max((len(np.unique(view.attempts(arm.name).seed)) for arm in tuned), default=1)
     about = "these adapters" if seeds < 2 else f"{seeds} adapters per arm"
@@ -39,7 +41,7 @@ def ways(view: RunView) -> Section | None:
         "How knowledge was put into the student, and what that came to on the test problems: a statement about "
         f"{about}, this student and this task. Comparisons with their corrected p values stand below."
     )
-    return Section("ways", "Ways", (note,), tuple(tables))
+    return Section("ways", "Ways", (note,), tuple(tables), _plot(view, arms, spent))
 
 
 def _said(arm: ArmFacts) -> str:
@@ -157,6 +159,25 @@ def _costs(view: RunView, arms: Sequence[ArmFacts], spent: Mapping[str, Mapping[
     )  # fmt: skip
 
 
+def _plot(view: RunView, arms: Sequence[ArmFacts], spent: Mapping[str, Mapping[str, float] | None]) -> Plot | None:
+    """Return accuracy against operations; None unless two adapters' are known."""
+    points = []
+    for arm in arms:
+        columns, cost = view.attempts(arm.name), spent[arm.name]
+        share = share_of(columns.right, columns.problem)
+        if cost is not None and share.value is not None and share.low is not None and share.high is not None:
+            flops = cost["flops"] / 1e12 if arm.tune is not None else None
+            points.append(Point(arm.name, flops, share.value, share.low, share.high))
+    if sum(bool(point.x) for point in points) < 2:
+        return None
+    return Plot(
+        "answers right against the cost of training",
+        "10^12 operations of one adapter, with all that it starts from",
+        tuple(points),
+        note="Bars: 95% intervals. Dashed lines: arms in context, which cost nothing in training.",
+    )
+
+
 # ---- the gain of a prompt
 
 
@@ -227,6 +248,27 @@ def _curves(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
         tuple(rows),
         note="Greedy, after each number of steps; step 0 is the start. No test problem is among them. First seed.",
     )
+
+
+def _rounds(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:
+    """Return what each round drew, and what of it was imitated."""
+    rows: list[tuple[Cell, ...]] = []
+    for arm in tuned:
+        facts = _facts(view, arm)
+        for place, made in enumerate(facts[0].get("rounds", ()) if facts else (), start=1):
+            counts = (made["answers_right"], made["traces_right"], made.get("cut_off"), made["accepted"])
+            rows.append((arm.name, place, made["drawn"], *counts, made["kept"], made.get("kept_traces_right")))
+    if not rows:
+        return None
+    return Table(
+        "what the student wrote and imitated",
+        (
+            "arm", "round", "drawn", "answers right", "traces right", "cut off", "accepted", "rows imitated",
+            "of these with a right trace",
+        ),
+        tuple(rows),
+        note="Completions of training problems; a problem gives one row, its first that is accepted. First seed.",
+    )  # fmt: skip
 
 
 def _rewards(view: RunView, tuned: Sequence[ArmFacts]) -> Table | None:

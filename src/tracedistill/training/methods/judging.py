@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tracedistill.chat.formats import FormatName
@@ -25,6 +25,8 @@ class JudgedCompletion:
     """1: an answer was found, and a trace that can be read where one is wanted."""
     copied: bool = False
     """Whether the trace holds the answer verbatim."""
+    ended: bool = True
+    """Whether it ended by itself, and was not cut off."""
 
     def accepted(self, by: Literal["answer", "trace", "both"]) -> bool:
         """Return whether what is asked for is right."""
@@ -45,6 +47,6 @@ def by_tokens(judge: TextJudge, tokenizer: Any, style: FormatName, max_tokens: i
     def judge_tokens(problem_ids: Sequence[str], completions: Sequence[list[int]]) -> list[JudgedCompletion]:
         texts = [read_completion(tokenizer, tokens, style) for tokens in completions]
         ended = [len(tokens) < max_tokens or tokens[-1] == end for tokens in completions]
-        return judge(problem_ids, texts, ended)
+        return [replace(said, ended=whole) for said, whole in zip(judge(problem_ids, texts, ended), ended, strict=True)]
 
     return judge_tokens

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tracedistill.files import dumps, from_json, read_jsonl
 from tracedistill.training.methods.judging import Judge, JudgedCompletion
@@ -35,11 +35,17 @@ class Drawn:
     """1: its trace is right; None: no rule tells."""
     format: float
     """1: it can be read."""
+    ended: bool = True
+    """Whether it ended by itself, and was not cut off."""
 
     @property
     def judged(self) -> JudgedCompletion:
         """What the judges said."""
-        return JudgedCompletion(self.answer, self.trace, self.format)
+        return JudgedCompletion(self.answer, self.trace, self.format, ended=self.ended)
+
+    def imitable(self, by: Literal["answer", "trace", "both"]) -> bool:
+        """Return whether the judges accept it and it ended: whoever imitates a cut one learns an end that it lacks."""
+        return self.ended and self.judged.accepted(by)
 
 
 def draw_completions(
@@ -74,9 +80,8 @@ def draw_completions(
                 written = writer.write([prompts[problem_id] for problem_id, _ in part], seeds)
                 verdicts = judge([problem_id for problem_id, _ in part], written)
                 for (problem_id, sample), tokens, judged in zip(part, written, verdicts, strict=True):
-                    drawn = Drawn(
-                        problem_id, sample, tuple(tokens), read(tokens), judged.answer, judged.trace, judged.format
-                    )
+                    verdict = (judged.answer, judged.trace, judged.format, judged.ended)
+                    drawn = Drawn(problem_id, sample, tuple(tokens), read(tokens), *verdict)
                     stream.write(dumps(drawn) + "\n")
                 stream.flush()
         partial.rename(file)
@@ -99,7 +104,7 @@ def first_accepted(drawn: Sequence[Drawn], by: Any) -> dict[str, Drawn]:
     """Return each problem's first completion that the judges accept and that ended by itself."""
     accepted: dict[str, Drawn] = {}
     for completion in drawn:
-        if completion.problem_id not in accepted and completion.judged.accepted(by):
+        if completion.problem_id not in accepted and completion.imitable(by):
             accepted[completion.problem_id] = completion
     return accepted
 

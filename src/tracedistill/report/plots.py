@@ -1,0 +1,78 @@
+"""A scatter plot laid out for the page's SVG: ticks, marks with their intervals, labels that leave each other room."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tracedistill.report.records import Plot, Point
+
+WIDTH, HEIGHT = 720, 340
+"""Of the drawing, in its own units; the page scales it."""
+LEFT, RIGHT, TOP, BOTTOM = 48, 150, 14, 44
+"""Margins around the plotted area; the right one has room for labels."""
+LINE, LETTER = 14, 6.6
+"""Height of a label's line and mean width of its letters."""
+
+
+def laid_out(plot: Plot) -> dict[str, Any]:
+    """Return the plot's marks, levels and ticks in units of the drawing."""
+    marks = sorted((each for each in plot.points if each.x is not None), key=lambda each: (each.x, -each.y))
+    xs = [each.x for each in marks if each.x is not None]
+    low, high = math.log10(min(xs) / 1.4), math.log10(max(xs) * 1.4)
+    bottom = math.floor(10 * min(each.low for each in plot.points)) / 10
+    top = math.ceil(10 * max(each.high for each in plot.points)) / 10
+
+    def across(x: float) -> float:
+        return round(LEFT + (WIDTH - LEFT - RIGHT) * (math.log10(x) - low) / (high - low), 1)
+
+    def up(y: float) -> float:
+        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (y - bottom) / max(0.1, top - bottom), 1)
+
+    taken: list[tuple[float, float, float]] = []
+    levels = [
+        {"y": up(each.y), "label": _label(each, LEFT + 4, up(each.y) - 4, taken)}
+        for each in sorted((each for each in plot.points if each.x is None), key=lambda each: -each.y)
+    ]
+    placed = [
+        {
+            "x": across(each.x), "y": up(each.y), "low": up(each.low), "high": up(each.high),
+            "label": _label(each, across(each.x) + 7, up(each.y) + 4, taken),
+        }
+        for each in marks if each.x is not None
+    ]  # fmt: skip
+    step = 0.1 if top - bottom <= 0.6 else 0.2
+    rungs = [round(bottom + step * number, 2) for number in range(1 + math.floor((top - bottom) / step + 1e-9))]
+    return {
+        "plot": plot,
+        "width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "top": TOP, "bottom": HEIGHT - BOTTOM,
+        "marks": placed,
+        "levels": levels,
+        "columns": [{"x": across(tick), "label": f"{tick:g}"} for tick in _ticks(low, high)],
+        "rows": [{"y": up(rung), "label": f"{100 * rung:.0f}%"} for rung in rungs],
+    }  # fmt: skip
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return 1, 2 and 5 times the powers of ten between two logarithms."""
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    round_numbers = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    # values within less than a factor of two may have none of these among them
+    return [tick for tick in round_numbers if low <= math.log10(tick) <= high] or [round(10 ** ((low + high) / 2), 2)]
+
+
+def _label(point: Point, x: float, y: float, taken: list[tuple[float, float, float]]) -> Mapping[str, Any]:
+    """Place a label at the nearest free height, and take the place."""
+    width = LETTER * len(point.name)
+    for shift in sorted(range(-20, 21), key=abs):
+        at = y + LINE / 2 * shift
+        if TOP < at < HEIGHT - BOTTOM and all(_apart((x, at, width), other) for other in taken):
+            y = at
+            break
+    taken.append((x, y, width))
+    return {"x": round(x, 1), "y": round(y, 1), "text": point.name}
+
+
+def _apart(one: Sequence[float], other: Sequence[float]) -> bool:
+    return abs(one[1] - other[1]) >= LINE or one[0] + one[2] < other[0] or other[0] + other[2] < one[0]
