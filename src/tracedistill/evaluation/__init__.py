@@ -1,1 +1,1 @@
-"""Evaluation: requests of an arm, its attempts by whole batches, their scores, and whose errors they were."""
+"""Evaluation: an arm's requests, its attempts in whole batches, their scores, and the attribution of errors."""

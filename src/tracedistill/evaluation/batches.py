@@ -1,4 +1,4 @@
-"""An arm's requests run through an engine by whole batches, resumable after any interruption."""
+"""Run an arm's requests through an engine in whole batches, resumable after any interruption."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tracedistill.files import content_id, disk_error, dumps, from_json, unlinke
 from tracedistill.records import Attempt
 
 Progress = Callable[[int, int], None]
-"""(done, of how many)"""
+"""(done, total)"""
 
 
 @runtime_checkable
 class ScheduledEngine(Protocol):
-    """An engine that wants to see all prompts of a plan before the first batch (to share work between them)."""
+    """An engine that needs all prompts of a schedule before the first batch, to share work between batches."""
 
     def prepare(self, requests: Sequence[Request]) -> None:
         """Receive the batches of a schedule, once per schedule, also when it is resumed."""
@@ -34,26 +34,26 @@ class ArmRun:
     """One run of an arm's requests through an engine, resumable by whole batches."""
 
     name: str
-    """The arm's name, for a further seed of its adapter `<arm>.seed<k>`: the run's files bear it."""
+    """Arm name, `<arm>.seed<k>` for a further seed of its adapter; the run's files are named after it."""
     arm: str
-    """The arm."""
+    """Arm name."""
     student: str
-    """Its student."""
+    """Student name."""
     asked: ArmRequests
-    """What is asked."""
+    """Its requests."""
     batch_size: int
     """Requests per batch."""
     folder: Path
-    """Where its partial files lie."""
+    """Folder of its partial files."""
     seed: int = 0
-    """Which of the adapter's seeds."""
+    """Seed of the adapter."""
 
     def partial(self, rank: int = 0) -> Path:
         """Return the file to which one process appends its finished batches."""
         return self.folder / f"{self.name}.partial{rank}.jsonl"
 
     def partials(self) -> list[Path]:
-        """Return all partial files there are, of however many processes."""
+        """Return all existing partial files, of any number of processes."""
         mine = re.compile(rf"{re.escape(self.name)}\.partial\d+\.jsonl")
         return sorted(path for path in self.folder.glob("*.jsonl") if mine.fullmatch(path.name))
 
@@ -70,19 +70,19 @@ def attempt_batches(
     share: tuple[int, int] = (0, 1),
     barrier: Callable[[], object] = lambda: None,
 ) -> None:
-    """Run the batches that no partial file holds yet; of these, those that fall to this process.
+    """Run this process's share of the batches that are in no partial file yet.
 
-    `share`: (this process, of how many); `barrier` waits for the others. Whole batches are appended to the process's
-    partial file as they end; a partial file of another plan is thrown away, an unfinished last line redone. Raises
-    InputError where the disk is full; what is in the partial files stays.
+    `share`: (this process, number of processes); `barrier` waits for the others. Whole batches are appended to the
+    process's partial file as they finish; a partial file of another schedule is deleted, an unfinished last line
+    redone. Raises InputError if the disk is full; the partial files keep their content.
     """
     rank, world = share
     plan_id, batches = run.plan(engine)
     if rank == 0:
         _tidy(run.partials(), plan_id)
-    barrier()  # nobody reads what is being tidied up
+    barrier()  # before anything is tidied up
     done = finished_batches(run.partials(), plan_id, [len(batch) for batch in batches])
-    barrier()  # nobody writes while others still read
+    barrier()  # before anything is written
     todo = [number for number in range(len(batches)) if number not in done and number % world == rank]
     if isinstance(engine, ScheduledEngine):
         engine.prepare(run.asked.requests)
@@ -106,11 +106,11 @@ def attempt_batches(
                 progress(ready, total)
     except OSError as error:
         raise disk_error(partial, error) from error
-    barrier()  # all is written
+    barrier()  # after everything is written
 
 
 def merged_attempts(engine: Engine, run: ArmRun) -> Iterator[Attempt]:
-    """Yield every request's attempt from the partial files, in the requests' order."""
+    """Yield the attempt of every request from the partial files, in the requests' order."""
     plan_id, batches = run.plan(engine)
     done = finished_batches(run.partials(), plan_id, [len(batch) for batch in batches])
     lacking = len(batches) - len(done)
@@ -124,7 +124,7 @@ def merged_attempts(engine: Engine, run: ArmRun) -> Iterator[Attempt]:
 
 
 def finished_batches(partials: Iterable[Path], plan_id: str, sizes: Sequence[int]) -> dict[int, list[Attempt]]:
-    """Return number -> attempts of this schedule's batches that were finished by any process."""
+    """Return number -> attempts of this schedule's batches that any process finished."""
     batches: dict[int, list[Attempt]] = {}
     for partial in partials:
         if not _begins_with(partial, plan_id):
@@ -140,7 +140,7 @@ def finished_batches(partials: Iterable[Path], plan_id: str, sizes: Sequence[int
 
 
 def _tidy(partials: Iterable[Path], plan_id: str) -> None:
-    """Remove files of other plans, and cut off a half-written last line."""
+    """Delete files of other schedules, and cut off a half-written last line."""
     for partial in partials:
         if not _begins_with(partial, plan_id):
             partial.unlink()

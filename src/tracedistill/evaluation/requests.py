@@ -18,7 +18,7 @@ from tracedistill.tasks import Task
 
 
 def shots_for(arm: Arm, train: Sequence[Problem], seed: int) -> list[Problem]:
-    """Choose the solved problems of a few-shot arm, the same for all test problems, of different categories first."""
+    """Choose the solved examples of a few-shot arm: the same for all test problems, different categories first."""
     if arm.prompt != "few-shot":
         return []
     if len(train) < arm.shots:
@@ -31,35 +31,35 @@ def shots_for(arm: Arm, train: Sequence[Problem], seed: int) -> list[Problem]:
 
 @dataclass(frozen=True, slots=True)
 class PromptSpec:
-    """How one arm asks."""
+    """How one arm prompts its student."""
 
     task: Task
-    """The study's task."""
+    """Task of the study."""
     arm: Arm
-    """The arm."""
+    """Arm."""
     text: str
-    """Its prompt."""
+    """Prompt template."""
     system: str | None
-    """The student's system message."""
+    """System message of the student."""
     style: FormatName
-    """How trace and answer stand together."""
+    """Format of trace and answer."""
     samples: int
     """Attempts per problem and plan."""
     temperature: float
-    """0: greedy."""
+    """Sampling temperature; 0 is greedy."""
     seed: int
-    """The study's."""
+    """Seed of the study."""
     shots: Sequence[tuple[Problem, Trace | None]] = ()
     """Solved examples."""
     system_role: Literal["system", "user"] = "system"
-    """Where the system message stands."""
+    """Role that carries the system message."""
     mark: str = ""
-    """What stands before the last turn, for a student that has learnt several tasks by their marks."""
+    """Prefix of the last turn, for a student trained on several tasks with prefixes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArmRequests:
-    """What one arm asks: requests, and what they show."""
+    """The requests of one arm, and the traces they use."""
 
     requests: list[Request]
     """One per problem, plan and sample, in the problems' order; the id is `<problem_id>/<number>`."""
@@ -75,8 +75,8 @@ def requests_for(
 ) -> ArmRequests:
     """Build the requests of an arm. Problems that lack a required plan or forced trace get no request.
 
-    `plans`: problem_id -> its plans, `arm.plans` of them; number n shows plan n // samples. `forced`: problem_id ->
-    the trace that the student's answer is made to go on from.
+    `plans`: problem_id -> its plans, `arm.plans` of them; number n shows plan n // samples. `forced`: problem_id -> the
+    trace prefilled into the student's answer.
     """
     arm, samples = asking.arm, asking.samples
     shows = needs_plan(asking.text)

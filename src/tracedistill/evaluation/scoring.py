@@ -1,4 +1,4 @@
-"""Attempts to scores: pure, answer and trace apart."""
+"""Score attempts: pure functions, answer and trace judged apart."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tracedistill.tasks import Task, get_task
 def score(task: Task, problem: Problem, attempt: Attempt, *, trace_wanted: bool, forced: Trace | None = None) -> Score:
     """Judge one attempt.
 
-    If the arm asks for no trace, a text without one is `none`, not `unparsed` or `not judged`. `forced`: the trace that
-    the student's answer was prefilled with; the score then also says whether it was followed.
+    If the arm requests no trace, a text without one is `none`, not `unparsed` or `not judged`. `forced`: the prefilled
+    trace; the score then also says whether the answer follows it.
     """
     text = bounded(attempt.text)
     answers = task.judge_answer(problem, text)
@@ -43,7 +43,7 @@ def score(task: Task, problem: Problem, attempt: Attempt, *, trace_wanted: bool,
 
 
 def follows(task: Task, problem: Problem, text: str, trace: Trace) -> bool | None:
-    """Return whether the answer is what the trace leads to (`Trace.answer`), whatever the gold says; None: unknown."""
+    """Return whether the answer is the one that the trace implies (`Trace.answer`); None: unknown."""
     if trace.answer is None:
         return None
     answers = tuple(trace.answer.split(", ")) if len(problem.answers) > 1 else (trace.answer,)
@@ -52,18 +52,18 @@ def follows(task: Task, problem: Problem, text: str, trace: Trace) -> bool | Non
 
 @dataclass(frozen=True, slots=True)
 class ScoreJob:
-    """Attempts judged, in whatever process."""
+    """The judging of an arm's attempts, for any process."""
 
     task: str
-    """Name of the task."""
+    """Task name."""
     problems: Path
-    """The study's problems."""
+    """File of the study's problems."""
     trace_wanted: bool
-    """Whether the arm asks for a trace."""
+    """Whether the arm requests a trace."""
     sources: tuple[Path, ...]
-    """The arm's generations, a file for each seed."""
+    """The arm's generations, one file per seed."""
     forced: tuple[Path | None, ...]
-    """For each of these the traces that the student was made to begin with, if any."""
+    """File of prefilled traces for each source, if any."""
 
     def open(self) -> Callable[[Part], Made]:
         """Load the judges."""

@@ -1,15 +1,15 @@
-"""Controlled changes to traces. Each says what it keeps and what it changes; corruptions are seeded draws.
+"""Controlled changes to traces. Each declares what it keeps and changes; corruptions are seeded draws.
 
-declared          what an intervention says of itself
-editing           a trace's text edited at its steps, the rest as it was
-dealing           generators per problem; labels, answers and traces dealt out among all
-labels_and_facts  another class, other facts, the answer struck out
-numbers           another number, and what follows from it
-numerals          numbers in digits: where they stand, others of the same shape
-order             steps in another order, or one less
+declared          what an intervention declares
+editing           a trace's text edited at its steps, the rest unchanged
+dealing           generators per problem; labels, answers and traces redistributed
+labels_and_facts  another class, other facts, the answer masked
+numbers           another number, and its consequences
+numerals          numbers in digits: their places, others of the same shape
+order             steps in another order, or one dropped
 exchange          another problem's trace or answer
-filling           words that say nothing
-measuring         what was declared, held against the rows
+filling           words without content
+measuring         declarations checked on the rows
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def get_intervention(name: str) -> Intervention:
         )
     try:
         found = import_object(name)
-    except Exception as error:  # what a module of the user's own raises has no type of its own
+    except Exception as error:  # a user's module may raise anything
         raise InputError(f"intervention '{name}': cannot be imported: {type(error).__name__}: {error}") from error
     if not isinstance(found, Intervention):
         raise InputError(f"intervention '{name}': must be a tracedistill.interventions.Intervention")
@@ -85,7 +85,7 @@ def find_intervention(name: str | None, known: Mapping[str, Intervention] | None
 
 
 def code_hashes(names: Iterable[str | None]) -> dict[str, str]:
-    """Return dotted path -> hash of its module, for those of these interventions that live outside the package."""
+    """Return dotted path -> hash of its module, for interventions from outside the package."""
     paths = sorted({name for name in names if name is not None and ":" in name})
     return {path: module_hash(path.partition(":")[0]) for path in paths if find_intervention(path)}
 
@@ -200,4 +200,5 @@ INTERVENTIONS: dict[str, Intervention] = {
         ),
     )
 }  # fmt: skip
-"""Name -> intervention; others are given by dotted path. An arm with `tune: none` has no trace and needs none."""
+"""Name -> intervention; others are given by dotted path. An arm with `tune: none` uses no trace and needs no
+intervention."""

@@ -1,4 +1,4 @@
-"""Seeded draws: a generator per problem, and the dealing out of labels, answers and traces among all problems."""
+"""Seeded draws: a generator per problem, and the redistribution of labels, answers and traces among all problems."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tracedistill.records import Step
 from tracedistill.tasks._retrieval import normalise_class
 
 TRIES = 32
-"""Random partners that are tried before all of them are gone through."""
+"""Random partners tried before all of them are searched."""
 BLOCK = 8
-"""Places among which something is dealt out that is to keep its size."""
+"""Number of places among which items are redistributed if their size is to be kept."""
 
 
 def rng_of(seed: int, problem_id: str) -> random.Random:
-    """Return a problem's own random generator: its draw does not depend on other problems."""
+    """Return a problem's own random generator, independent of other problems."""
     return random.Random(
         int.from_bytes(hashlib.sha256(f"{seed}/{problem_id}".encode("utf-8", "surrogatepass")).digest()[:8], "big")
     )
@@ -28,10 +28,10 @@ def label_of(steps: Sequence[Step]) -> str:
 
 
 def other_labels(labels: Sequence[str], barred: Sequence[Collection[str]], rng: random.Random) -> list[str]:
-    """Redistribute the labels, none to a place that bars it: frequencies stay, and the true class is not revealed.
+    """Redistribute the labels, none to a place that bars it: frequencies are kept, and the true class is not revealed.
 
-    `labels`: empty where a trace has none, and stays so. Where one label fills more than half of all places no such
-    deal exists: the rest gets a draw from the others, or an empty string where there is none.
+    `labels`: empty for traces without one, which stay empty. If one label fills more than half of all places there is
+    no such deal: the rest draws from the other labels, or gets an empty string.
     """
     plain = {label: normalise_class(label) for label in labels}
     places = [place for place, label in enumerate(labels) if label]
@@ -51,9 +51,9 @@ def other_labels(labels: Sequence[str], barred: Sequence[Collection[str]], rng: 
 
 
 def deal(places: Sequence[int], fits: Callable[[int, int], bool], rng: random.Random) -> dict[int, int]:
-    """Place -> card, the cards being the places' own numbers shuffled, so that each is dealt once.
+    """Return place -> card; the cards are the places' own numbers shuffled, each dealt once.
 
-    `fits(card, place)`; where swaps find no better partner a place keeps a card that does not fit.
+    `fits(card, place)`; if swaps find no better partner a place keeps a card that does not fit.
     """
     pack = list(places)
     rng.shuffle(pack)
@@ -65,7 +65,7 @@ def deal(places: Sequence[int], fits: Callable[[int, int], bool], rng: random.Ra
     for place in places:
         if fits(dealt[place], place):
             continue
-        # a few random tries first: looking through all places for each of them is slow for large sets
+        # a few random tries first: a full search for each place is slow for large sets
         other = next((one for one in (rng.choice(places) for _ in range(TRIES)) if may_swap(place, one)), None)
         if other is None:
             partners = [one for one in places if may_swap(place, one)]
@@ -77,10 +77,10 @@ def deal(places: Sequence[int], fits: Callable[[int, int], bool], rng: random.Ra
 def deal_near(
     groupings: Sequence[Sequence[Hashable]], fits: Callable[[int, int], bool], rng: random.Random
 ) -> dict[int, int]:
-    """Place -> card as in `deal`: cards of the place's own group in the first grouping, where that can be.
+    """Return place -> card as in `deal`, with cards of the place's own group in the first grouping if possible.
 
-    What finds no fitting card there swaps with a place of its group in the next grouping, and so on, at last with
-    any place; what finds none there keeps its misfit. Each grouping has one group per place.
+    A place without a fitting card swaps within its group of the next grouping, and so on, at last with any place;
+    failing that it keeps its misfit. Each grouping has one group per place.
     """
     dealt: dict[int, int] = {}
     for places in _members(groupings[0]).values():
@@ -105,7 +105,7 @@ def deal_near(
 
 
 def blocks_of(groups: Sequence[Hashable], sizes: Sequence[int], rng: random.Random) -> list[Hashable]:
-    """Group more finely: within each group, about BLOCK places of similar size together.
+    """Group more finely: about BLOCK places of similar size within each group.
 
     Equal sizes in random order.
     """

@@ -1,4 +1,4 @@
-"""What an intervention says of itself: a name, what it keeps, what it changes."""
+"""The declaration of an intervention: its name, what it keeps, what it changes."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ class Intervention:
     name: str
     """Key in INTERVENTIONS."""
     keeps: tuple[Kept, ...]
-    """What stays as in the correct trace: `measure` and `broken` hold it against the rows."""
+    """Invariants, checked on the rows by `measure` and `broken`."""
     changes: tuple[str, ...]
-    """What does not, in words."""
+    """Changed properties, in words."""
     apply: Change
-    """(task, problems by id, traces, seed) -> traces; a problem it cannot be applied to is left out."""
+    """(task, problems by id, traces, seed) -> traces; problems it cannot be applied to are left out."""
     answers: bool = False
     """Whether the completion's answer is the changed trace's, not the gold one."""
     plans: bool = True
     """Whether it makes sense for a plan in context."""
     alone: bool = True
-    """Whether what becomes of a trace depends on that trace and its problem alone, so that traces can be changed in
-    several processes; not where something is dealt out among all of them."""
+    """Whether a changed trace depends only on the original and its problem, so that traces can be changed in several
+    processes; false if something is redistributed among all traces."""
     note: str = ""
-    """What else is to be known: which rows it leaves out, where a declaration is weaker than one would want."""
+    """Caveats: rows it leaves out, weaker declarations."""
 
 
 def written(trace: Trace, steps: tuple[Step, ...], text: str, name: str, answer: str | None) -> Trace:

@@ -1,8 +1,8 @@
-"""A trace's text edited at its steps: everything else stays as its maker wrote it.
+"""Edit a trace's text at its steps; everything else stays as written.
 
-A trace that is written in its task's own form (rules' traces, `traces: numbered`) is written in that form again. Any
-other text is edited where the steps stand, and the result is read again: what the task then reads must be the steps
-that were meant, else the intervention does not apply to this trace.
+A trace in its task's own form (rules' traces, `traces: numbered`) is written in that form again. Any other text is
+edited at the places of its steps, and parsed again: if the task does not parse the intended steps, the intervention
+does not apply to this trace.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def changed(
     answer: str | None,
     outside: Callable[[str], str] = str,
 ) -> Trace | None:
-    """Return the trace with as many steps as it has, some of them others, and the answer that it now leads to.
+    """Return the trace with the same number of steps, some of them changed, and its new answer.
 
-    `outside` makes what stands between and behind the steps anew, such as a closing statement of the answer. None if
-    the text cannot be edited so that it reads as these steps.
+    `outside` rewrites the text between and after the steps, such as a closing statement of the answer. None if the
+    edited text does not parse as these steps.
     """
     own = in_own_form(task, trace)
     if own is not None:
@@ -45,9 +45,9 @@ def changed(
 
 
 def rearranged(task: Task, trace: Trace, order: Sequence[int], name: str, answer: str | None) -> Trace | None:
-    """Return the trace with only the steps at these places, in this order; the places' own marks stay where they are.
+    """Return the trace with only the steps at these places, in this order; list marks stay in place.
 
-    None if the text cannot be edited so that it reads as these steps.
+    None if the edited text does not parse as these steps.
     """
     steps = tuple(trace.steps[place] for place in order)
     own = in_own_form(task, trace)
@@ -57,34 +57,34 @@ def rearranged(task: Task, trace: Trace, order: Sequence[int], name: str, answer
     slots = extents(trace.steps)
     if slots is None:
         return None
-    # a full stop ends what stands in a place, whichever step that is
+    # a full stop ends each place, whichever step it holds
     slots = [(start, end - trace.text[start:end].endswith(_STOP)) for start, end in slots]
     bodies = [trace.text[slots[place][0] : slots[place][1]] for place in order]
     return _edited(task, trace, slots, bodies, steps, name, answer)
 
 
 def in_own_form(task: Task, trace: Trace) -> Trace | None:
-    """Return a trace that is written just as its task writes these steps, that is without a text of its own."""
+    """Return a trace written exactly as its task writes these steps, without a text of its own."""
     return trace if trace.text == task.render_trace(trace.steps) else None
 
 
 def with_places(trace: Trace) -> Trace:
-    """Return the trace with the places of its steps, also if it was recorded without them."""
+    """Return the trace with the places of its steps, found again if they were not recorded."""
     if any(step.spans for step in trace.steps):
         return trace
     return replace(trace, steps=locate(trace.text, trace.steps))
 
 
 def read_again(task: Task, trace: Trace, text: str) -> tuple[Step, ...]:
-    """Read the steps of another text as the trace's own text was read."""
+    """Parse the steps of another text in the same way as the trace's own."""
     plan = bool(trace.steps) and all(step.kind == "plan" for step in trace.steps)
     return read_plan(text) if plan else task.read_trace(text)
 
 
 def _written_anew(task: Task, trace: Trace, steps: tuple[Step, ...], name: str, answer: str | None) -> Trace:
-    """Rewrite the steps as the task writes and reads them.
+    """Rewrite the steps as the task writes and parses them.
 
-    What the task does not read step by step, such as a plan in the place of a trace, keeps its steps as they are.
+    Steps that the task does not parse, such as a plan in the place of a trace, stay unchanged.
     """
     read = task.read_trace(task.render_trace(steps))
     if len(read) != len(steps) or all(step.kind == "plan" for step in steps):
@@ -114,13 +114,13 @@ def _edited(
     if list(map(_meaning, before)) == list(map(_meaning, trace.steps)):
         if list(map(_meaning, after)) != list(map(_meaning, steps)):
             return None
-    else:  # steps that the task alone does not read out of this text, such as a source's own
+    else:  # steps that the task alone does not parse from this text, such as a source's own
         after = locate(text, steps)
     return written(trace, after, text, name, answer)
 
 
 def _meaning(step: Step) -> tuple[str, str, str | None, tuple[str, ...]]:
-    """Return what must survive re-reading: what class and facts say, the words of other steps."""
+    """Return what must survive parsing again: class and facts, or the words of other steps."""
     if step.kind in ("class", "retrieval"):
         return step.kind, "", step.value, step.facts
     return step.kind, step.text.removesuffix(_STOP), None, ()
@@ -148,7 +148,7 @@ def _body(text: str, old: Step, new: Step) -> str | None:
 
 
 _SPELLINGS: tuple[tuple[str, str], ...] = (("", ""), ("'", "\\'"), ('"', '\\"'), ("|", "\\|"))
-"""(sign, as lists of facts may write it)."""
+"""(sign, its spelling in lists of facts)."""
 
 
 def _spelled(body: str, was: str, now: str, start: int) -> tuple[int, str, str] | None:

@@ -1,4 +1,4 @@
-"""Another problem's trace, another problem's answer: dealt out so that every frequency is kept."""
+"""Exchange traces or answers between problems, keeping every frequency."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tracedistill.tasks import Task
 def exchange_traces(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
     """Give every trace to another problem, of its category and with another gold answer if possible.
 
-    Among those it goes to one whose trace has steps of the same kinds and about the same length.
+    Preferred are problems whose trace has steps of the same kinds and about the same length.
     """
     if len(traces) < 2:
         return []
@@ -51,7 +51,7 @@ def exchange_traces(task: Task, problems: Mapping[str, Problem], traces: Sequenc
 
 
 def exchange_answers(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
-    """Give every trace the gold answer of another problem; those without a different answer are left out."""
+    """Give every trace the gold answer of another problem; traces without a different answer are left out."""
     owners = [problems[trace.problem_id] for trace in traces]
     fits = _differ(owners)
     dealt = deal_near([[owner.category for owner in owners]], fits, random.Random(f"answers/{seed}"))
@@ -63,7 +63,7 @@ def exchange_answers(task: Task, problems: Mapping[str, Problem], traces: Sequen
 
 
 def _differ(owners: Sequence[Problem]) -> Callable[[int, int], bool]:
-    """Return whether one problem's gold does not answer another: not the same set, nor one of its alternatives."""
+    """Return whether one problem's gold is no answer to another: neither the same set nor one of its alternatives."""
     sets = [frozenset(" ".join(answer.casefold().split()) for answer in owner.answers) for owner in owners]
 
     def differ(card: int, place: int) -> bool:
@@ -75,7 +75,7 @@ def _differ(owners: Sequence[Problem]) -> Callable[[int, int], bool]:
 
 
 def _part(dealt: dict[int, int], rng: random.Random) -> None:
-    """Ensure that no problem keeps its own trace: it swaps with any other."""
+    """Swap any problem that kept its own trace with another one."""
     places = list(dealt)
     for place in places:
         while dealt[place] == place:

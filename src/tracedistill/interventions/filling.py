@@ -1,4 +1,4 @@
-"""Words that say nothing, in as many lines and characters as the trace had."""
+"""Filler words without content, in as many lines and characters as the trace."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tracedistill.tasks import Task
 from tracedistill.tasks._located import flat_lines, locate
 
 WORDS = ("and", "so", "then", "well", "now", "here", "thus", "also", "still", "again", "hence", "indeed", "likewise")
-"""About four characters each, as a token of prose has them."""
+"""About four characters each, like a token of prose."""
 _DOT = "."
 _MARK = re.compile(r"[^\S\n]*+(?:(?:[-*+•–]|\(?\d{1,4}[.)])[^\S\n]++)?")
 """Indentation and list mark of a line."""
 
 
 def fill(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
-    """Fill every step with other characters to its own length; the steps become text."""
+    """Replace every step by filler of its own length; the steps become text."""
     out = []
     for trace in traces:
         if not trace.steps:
@@ -32,7 +32,7 @@ def fill(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], 
             steps = tuple(Step("text", line.text, spans=line.spans(text)) for line in flat_lines(text))
             out.append(written(trace, steps, text, "filler", None))
             continue
-        # a task may write a step's class and facts anew: what is rendered is what counts
+        # a task may rewrite a step's class and facts: the rendered text counts
         lines = task.render_trace(trace.steps).split("\n")
         marks = task.render_trace(tuple(Step("text", "") for _ in trace.steps)).split("\n")
         if len(lines) == len(marks) == len(trace.steps):

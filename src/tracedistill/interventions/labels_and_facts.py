@@ -1,4 +1,4 @@
-"""Class + retrieval traces with another class, other facts, or the answer struck out of the right ones."""
+"""Class + retrieval traces with another class, other facts, or the answer masked."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tracedistill.tasks import Task
 from tracedistill.tasks._retrieval import normalise_class, normalise_fact
 
 LENGTH_TOLERANCE = 0.1
-"""Other facts are drawn from those sets that leave the whole trace's length within this share, where there are any."""
+"""Other facts are drawn from sets that change the whole trace's length by at most this share, if there are any."""
 DRAWS = 48
-"""Sets of facts looked at where there are more than EXHAUSTIVE of them."""
+"""Sets of facts drawn if there are more than EXHAUSTIVE of them."""
 EXHAUSTIVE = 256
 MASK = "_"
-"""Stands for every character of a struck out answer."""
+"""Replaces every character of a masked answer."""
 
 
 def wrong_class(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
@@ -49,7 +49,7 @@ def wrong_facts(task: Task, problems: Mapping[str, Problem], traces: Sequence[Tr
 
 def incorrect(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
     """Replace class and facts by others of the same context, neither the trace's own nor the gold's."""
-    # labels are dealt among those rows that have other facts, so that what is left out takes no label with it
+    # labels are redistributed among rows with other facts, so that rows left out take no label with them
     rows = [trace for trace in traces if _Choice.of(trace, problems[trace.problem_id]) is not None]
     out = []
     for trace, label in zip(rows, _wrong_labels(problems, rows, seed), strict=True):
@@ -80,7 +80,7 @@ def wrong_facts_with_answer(
 
 
 def mask_answer(task: Task, problems: Mapping[str, Problem], traces: Sequence[Trace], _seed: int) -> list[Trace]:
-    """Strike the gold answers out of the facts, character for character; nothing is random."""
+    """Mask the gold answers in the facts, character by character; deterministic."""
     out = []
     for trace in traces:
         problem = problems[trace.problem_id]
@@ -124,22 +124,22 @@ def _with_facts(steps: tuple[Step, ...], facts: Mapping[str, str]) -> tuple[Step
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """Which facts a trace cites, and which could stand in their place."""
+    """The facts that a trace cites, and their possible replacements."""
 
     times: Counter[str]
-    """Facts cited -> how often."""
+    """Cited fact -> count."""
     context: tuple[str, ...]
-    """The context's facts, each once."""
+    """Distinct facts of the context."""
     others: tuple[int, ...]
-    """Places of facts that are neither cited nor gold."""
+    """Indices of facts that are neither cited nor gold."""
     spare: tuple[int, ...]
-    """Places of those that are."""
+    """Indices of facts that are cited or gold."""
     missing: int
-    """How many of the spare ones have to stay, since there are too few others."""
+    """Number of spare facts to keep for lack of others."""
 
     @classmethod
     def of(cls, trace: Trace, problem: Problem) -> _Choice | None:
-        """Choose for one trace; None if it cites nothing, or there is nothing else to cite."""
+        """Find the choice of one trace; None if it cites nothing, or there is nothing else to cite."""
         times = Counter(fact for step in trace.steps if step.kind == "retrieval" for fact in step.facts)
         gold = (fact for step in problem.gold_steps for fact in step.facts)
         own = {normalise_fact(fact) for fact in (*times, *gold)}
@@ -160,8 +160,8 @@ def _other_facts(
     """Return another fact of the same context for each cited one, in the context's order.
 
     Neither cited nor gold, and such that the whole trace keeps its length, `longer` characters of another label
-    included. Where the context has too few others, some of those stay, but never all. With `holding`, the others
-    name each of these strings. None where nothing else is there.
+    included. If the context has too few others, some cited ones stay, but never all. With `holding`, the others contain
+    each of these strings. None if there is no other fact.
     """
     choice = _Choice.of(trace, problem)
     if choice is None:

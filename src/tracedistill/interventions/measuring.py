@@ -1,4 +1,4 @@
-"""Holds what an intervention says of itself against the rows, by the task's reading of the texts alone."""
+"""Check an intervention's declaration on the rows, by the task's parsing of the texts alone."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tracedistill.tasks._retrieval import normalise_class
 from tracedistill.tasks._steps import read_plan
 
 TENTH = 0.1
-"""A length is kept where it differs by no more than this share."""
+"""A length counts as kept within this relative difference."""
 MEANS: Mapping[str, float] = {
     "length: mean within 3%": 0.03,
     "length: mean within 5%": 0.05,
     "length: mean within 10%": 0.10,
 }
-"""The mean length is kept where it differs by no more than this share."""
+"""A mean length counts as kept within this relative difference."""
 
 _OF_ALL = ("traces", "class frequencies", "answer frequencies")
 """Declarations about all rows together: their share is that of the rows in both sets."""
@@ -30,48 +30,48 @@ _OF_ALL = ("traces", "class frequencies", "answer frequencies")
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was found in the rows of an intervention beside the rows it was made from."""
+    """Properties of an intervention's rows compared with the original rows."""
 
     n: int
-    """Rows before that also stand after."""
+    """Original rows that have a changed counterpart."""
     left_out: int
-    """Rows before that do not."""
+    """Original rows without one."""
     changed: float
-    """Share of rows whose text or answer is another."""
+    """Share of rows whose text or answer differs."""
     holds: Mapping[str, float]
-    """Declaration -> share of rows for which it holds; of a mean, 1 or 0."""
+    """Declaration -> share of rows for which it holds; for a mean 1 or 0."""
     length_ratio: float
-    """Characters of all texts after by those before."""
+    """Characters of all texts after divided by before."""
     within_tenth: float
     """Share of rows whose length differs by at most 10 %."""
     answer_before: float
-    """Share of rows whose trace held the gold answer (`answer_in_trace`)."""
+    """Share of rows whose trace contained the gold answer before (`answer_in_trace`)."""
     answer_after: float
-    """Share of rows whose trace holds it now."""
+    """Share of rows whose trace contains it after."""
     classes_before: Mapping[str, int]
-    """Class label -> how many traces named it; empty where traces name no classes."""
+    """Class label -> traces that named it before; empty if traces name no classes."""
     classes_after: Mapping[str, int]
-    """The same now."""
+    """Class label -> traces that name it after."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRow:
-    """What was found in one row."""
+    """Measured properties of one row."""
 
     holds: Mapping[str, bool]
     """Declaration -> whether it holds."""
     ratio: float
-    """Length after by length before."""
+    """Length after divided by length before."""
     answer_before: bool
-    """Whether the trace held the gold answer."""
+    """Whether the trace contained the gold answer before."""
     answer_after: bool
-    """Whether it holds it now."""
+    """Whether it contains it after."""
     changed: bool
-    """Whether text, steps or answer are others."""
+    """Whether text, steps or answer differ."""
 
 
 Compare = Callable[[Sequence[tuple[Problem, Trace, Trace]]], list[MeasuredRow]]
-"""(problem, trace before, trace after) of each row -> what `compare_row` finds in it."""
+"""(problem, trace before, trace after) of each row -> its `compare_row`."""
 
 
 def measure(
@@ -83,7 +83,7 @@ def measure(
 ) -> Measured:
     """Measure every declaration of `Kept` on the rows in both, joined by problem and sample.
 
-    `compare`: compares the rows, if that is done elsewhere (in several processes); None: here.
+    `compare`: compares the rows elsewhere (in several processes); None: here.
     """
     made = {(trace.problem_id, trace.sample): trace for trace in after}
     pairs = [(trace, made[key]) for trace in before if (key := (trace.problem_id, trace.sample)) in made]
@@ -96,7 +96,7 @@ def measure(
     classes = [Counter(label for label in map(_class, side) if label) for side in _sides(pairs)]
     golds = Counter(task.render_answer(problems[one.problem_id]) for one, _ in pairs)
     holds["traces"] = _overlap(Counter(one.text for one, _ in pairs), Counter(other.text for _, other in pairs), n)
-    # traces without a class keep what they have: none
+    # traces without a class keep theirs: none
     holds["class frequencies"] = _overlap(classes[0], classes[1], max(classes[0].total(), classes[1].total()))
     holds["answer frequencies"] = _overlap(golds, Counter(other.answer or "" for _, other in pairs), n)
     lengths = [sum(len(trace.text) for trace in side) for side in _sides(pairs)]
@@ -141,10 +141,10 @@ def broken(intervention: Intervention, measured: Measured) -> list[str]:
 
 
 def compare_row(task: Task, problem: Problem, before: Trace, after: Trace) -> MeasuredRow:
-    """Compare one row with what it was."""
+    """Compare one row with its original."""
     same = before.text == after.text and before.steps == after.steps
     read, was_read = _read(task, before, after.text), _read(task, before, before.text)
-    # what the task does not read, such as a plan in the place of a trace, is taken as its steps say
+    # what the task cannot parse, such as a plan in the place of a trace, is taken as its steps say
     readable = was_read.steps == before.steps
     old, new = (was_read.steps, read.steps) if readable else (before.steps, after.steps)
     in_before, in_after = task.answer_in_trace(problem, old), task.answer_in_trace(problem, new)
@@ -171,7 +171,7 @@ def _read(task: Task, before: Trace, text: str) -> ParsedTrace:
 
 
 def _words(steps: Sequence[Step]) -> list[str]:
-    """Return what the steps say, a full stop at their end aside."""
+    """Return the steps' texts without a final full stop."""
     return [one_line(step.text).removesuffix(".") for step in steps]
 
 
@@ -197,5 +197,5 @@ def _share(flags: Iterable[bool]) -> float:
 
 
 def _overlap(one: Counter[str], other: Counter[str], n: int) -> float:
-    """Return how many of n are the same in both sets, as a share."""
+    """Return the size of the sets' overlap as a share of n."""
     return (one & other).total() / n if n else 1.0

@@ -1,4 +1,4 @@
-"""Traces and plans with another number in them, and what follows from it worked out anew or left as it was."""
+"""Traces and plans with a wrong number, its consequences recomputed or left as they were."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from tracedistill.records import Problem, Trace
 from tracedistill.tasks import Task
 
 DRAWS = 40
-"""Changes drawn for one trace; the first that reaches the end and leaves whole results whole, else the best one."""
+"""Changes drawn for one trace; the first that carries through and keeps whole results whole, else the best one."""
 LENGTH_TOLERANCE = 0.1
-"""No change is taken that makes the steps longer or shorter by more than this share."""
+"""Most relative change in the steps' length."""
 
 _TIMES = re.compile(r"(?<=\d)\s*x\s*(?=[\d$(])")
-"""A multiplication that could be read as an unknown."""
+"""A multiplication sign that could be read as an unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where the wrong number comes in."""
+    """The number to be corrupted."""
 
     step: int
     """Index of its step."""
     token: Token
-    """The right number."""
+    """The original number."""
     result: bool
     """Whether it is a calculation's result, else an operand."""
 
@@ -57,7 +57,7 @@ def corrupt_consistently(
 ) -> list[Trace]:
     """Change one number, operand or result, and recompute everything after it.
 
-    Steps without calculations, plans above all, get one of their numbers exchanged, wherever it is named from there on.
+    In steps without calculations, above all plans, one number is replaced wherever it is named from there on.
     """
     out = []
     for trace in traces:
@@ -86,7 +86,7 @@ def corrupt_one_step(task: Task, _problems: Mapping[str, Problem], traces: Seque
 
 
 def _known(problem: Problem, texts: Sequence[str]) -> frozenset[Value]:
-    """Return the numbers that a problem gives, implies or reaches, so that a wrong one is none of them."""
+    """Return the numbers that a problem gives, implies or reaches; a wrong number must be none of them."""
     given = grounds("\n".join((*problem.context, problem.question)))
     called_for = given.constants | cued("\n".join(texts), given.topics)
     return given.values | called_for | gold_path(tuple(step.text for step in problem.gold_steps)).values
@@ -139,7 +139,7 @@ def _one_result(texts: Sequence[str], rng: random.Random) -> list[str] | None:
     return None
 
 
-# ---- everything behind it
+# ---- everything after it
 
 
 def _consistent(texts: Sequence[str], given: frozenset[Value], rng: random.Random) -> list[str] | None:
@@ -161,7 +161,7 @@ def _consistent(texts: Sequence[str], given: frozenset[Value], rng: random.Rando
             continue
         try:
             made = _carried(texts, located, source, new)
-        except Refused:  # a result of more digits than are evaluated
+        except Refused:  # a result with too many digits to evaluate
             continue
         if made is None or abs(sum(map(len, made[1])) / length - 1) > LENGTH_TOLERANCE:
             continue
@@ -177,7 +177,7 @@ def _consistent(texts: Sequence[str], given: frozenset[Value], rng: random.Rando
 def _sources(texts: Sequence[str], located: Sequence[Sequence[LocatedCalculation]]) -> Iterator[_Source]:
     """Yield every result, and every operand that no earlier calculation reached.
 
-    No operand of a step that looks like algebra: the judge of traces asks there for no ground.
+    Steps that look like algebra give no operand: the judge of traces requires no ground there.
     """
     reached: set[Value] = set()
     for index, text in enumerate(texts):
@@ -197,8 +197,8 @@ def _carried(
 ) -> tuple[bool, list[str]] | None:
     """Return the texts with the new number and its consequences, and whether every result is as whole as before.
 
-    None where something cannot be worked out: a result below zero, a division by zero, a calculation whose numbers
-    cannot be placed, an equation with unknowns that names the number.
+    None if something cannot be recomputed: a result below zero, a division by zero, a calculation whose numbers cannot
+    be located, an equation with unknowns that contains the number.
     """
     now: dict[Value, str] = {} if source.result else {source.token.value: new}
     whole = True
@@ -227,7 +227,7 @@ def _carried(
             place = (token.start, token.end)
             inside = any(token in one.tokens for one in located[index])
             if not inside and place not in edits and not counts_steps(texts[index], token):
-                # words around a calculation speak of what goes in and of what comes out
+                # the words around a calculation mention its inputs and its result
                 text = now.get(token.value) or spoken.get(token.value)
                 if text is not None and unknowns(_TIMES.sub("*", texts[index])):
                     return None
@@ -320,7 +320,7 @@ def _evaluated(side: Side, new_values: Mapping[int, str]) -> tuple[Value, Value,
 
 
 def _exchanged(texts: Sequence[str], given: frozenset[Value], rng: random.Random) -> list[str] | None:
-    """Exchange one number of the texts, wherever it is named later; None if none is named."""
+    """Replace one number of the texts, wherever it is named later; None if none is named."""
     places = [
         (index, token) for index, text in enumerate(texts) for token in tokens_of(text) if not counts_steps(text, token)
     ]

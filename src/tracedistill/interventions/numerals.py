@@ -1,4 +1,4 @@
-"""Numbers in digits: where they stand in a step, which calculation they belong to, others of the same shape."""
+"""Numbers in digits: their places in a step, their calculations, and others of the same shape."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REFERENCE = re.compile(
     r"(?:\s*(?:,|and|&|or|to|-)\s*(?:steps?\s*)?[(#]?\d{1,2}(?!\.?\d))*|\d+(?:st|nd|rd|th)\b|^\s*\(?\d{1,2}[.)]\s",
     re.IGNORECASE,
 )
-"""Numbers that count steps, and ordinals: they are no quantities."""
+"""Numbers that count steps, and ordinals, which are no quantities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class LocatedCalculation:
 def wrong_number(written: str, rng: random.Random) -> str:
     """Draw another number of the same shape: digits, decimals, commas and trailing zeros.
 
-    So a wrong number tells no more of the right one than its shape, neither side nor distance.
+    A wrong number thus reveals only the shape of the right one, neither direction nor distance.
     """
     whole = "." not in written
     digits = [at for at, sign in enumerate(written) if sign.isdigit()]
@@ -58,7 +58,7 @@ def wrong_number(written: str, rng: random.Random) -> str:
         kept = len(written) - len(written.rstrip("0,"))
         free = [at for at in digits if at < len(written) - kept] or digits[:1]
     else:
-        # `0.50` stays below one; the closing zeros of decimals are how money is written
+        # `0.50` stays below one; trailing zeros of decimals are how money is written
         free = [at for at in digits if not (at == 0 and written.startswith("0."))]
         while len(free) > 1 and written[free[-1]] == "0" and free[-1] > written.index(".") + 1:
             free.pop()
@@ -85,7 +85,7 @@ def tokens_of(text: str) -> tuple[Token, ...]:
 
 
 def located_in(text: str) -> Sequence[LocatedCalculation]:
-    """Locate calculations whose numbers are all in digits, in sequence."""
+    """Locate calculations whose numbers are all in digits, in order."""
     found = []
     tokens = tokens_of(text)
     start = 0
@@ -101,7 +101,7 @@ def located_in(text: str) -> Sequence[LocatedCalculation]:
 
 
 def result_of(one: LocatedCalculation) -> Token | None:
-    """Return the number after the last equality sign; None if an expression is there, or nothing is calculated."""
+    """Return the number after the last equality sign; None if an expression follows it, or nothing is calculated."""
     last = one.calculation.sides[-1]
     return one.tokens[-1] if not last.operators and one.calculation.true else None
 

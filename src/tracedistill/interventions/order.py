@@ -1,4 +1,4 @@
-"""The same steps in another order, or one of them left out."""
+"""Steps reordered, or one of them dropped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Task
 
 TRIES = 64
-"""Orders drawn in search of one that leaves no step in its place."""
+"""Orders drawn in search of one that moves every step."""
 
 
 def shuffle_steps(task: Task, _problems: Mapping[str, Problem], traces: Sequence[Trace], seed: int) -> list[Trace]:
@@ -21,7 +21,7 @@ def shuffle_steps(task: Task, _problems: Mapping[str, Problem], traces: Sequence
     for trace in traces:
         if len({step.text for step in trace.steps}) > 1:
             order = _other_order([step.text for step in trace.steps], rng_of(seed, trace.problem_id))
-            # what the last calculation reaches is the answer: another one behind it, and nothing says which it is
+            # the last calculation's result is the answer: with another one after it, it would be ambiguous
             texts = [step.text for step in trace.steps]
             same = last_result(texts) == last_result([texts[place] for place in order])
             out.append(rearranged(task, trace, order, "shuffled", trace.answer if same else None))
@@ -54,7 +54,7 @@ def _other_order(texts: Sequence[str], rng: random.Random) -> list[int]:
         if not stay:
             break
     assert best is not None
-    if best[0] == len(texts):  # TRIES draws of the one order that is not wanted: turn the circle by one
+    if best[0] == len(texts):  # all TRIES draws gave the original order: rotate by one
         return [*range(1, len(texts)), 0]
     return best[1]
 

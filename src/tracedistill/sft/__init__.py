@@ -1,1 +1,1 @@
-"""Training rows: traces as supervised examples, one dataset per arm, and the check of what is supervised."""
+"""Training rows: traces as supervised examples, one dataset per arm, and the preflight check."""

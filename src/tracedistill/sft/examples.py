@@ -1,4 +1,4 @@
-"""Traces to SFT rows, one dataset per arm."""
+"""Convert traces to SFT rows, one dataset per arm."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def examples_for(
 ) -> list[Example]:
     """Build one row per problem, in the problems' order; `traces` is empty for an arm trained on answers alone.
 
-    `answers`: problem_id -> the answer to train on, where an intervention has put another one in the gold's place.
+    `answers`: problem_id -> target answer, if an intervention replaced the gold.
     """
     rows = []
     for problem in problems:
@@ -46,8 +46,8 @@ def examples_for(
 def assign_mix(problem_ids: Sequence[str], name: str, mix: Mapping[str, float], seed: int) -> dict[str, str]:
     """Return problem -> the arm whose row the arm `name` uses: its own, or one of `mix` (arm -> share of the problems).
 
-    Each share is met exactly, rounded to whole problems. Arms that mix the same shares at one seed deal alike; of the
-    arm that is named first a larger share has all problems of a smaller one.
+    Each share is met exactly, rounded to whole problems. The same shares and seed give the same assignment, and
+    increasing the first arm's share only adds problems to it.
     """
     order = sorted(problem_ids, key=lambda problem_id: content_id("mix", seed, problem_id))
     whose, start, reached = dict.fromkeys(problem_ids, name), 0, 0.0
@@ -63,7 +63,7 @@ def two_targets(answers: Sequence[Example], traces: Mapping[str, Trace]) -> list
     """Build two rows per problem: its answer after ANSWER_TASK, its trace after RATIONALE_TASK.
 
     `answers` are the rows of an arm that trains on answers alone; a problem without a trace keeps its one row. The
-    student is then asked behind ANSWER_TASK and writes no trace (Distilling step-by-step, arXiv 2305.02301).
+    student is then prompted with ANSWER_TASK and writes no trace (Distilling step-by-step, arXiv 2305.02301).
     """
     rows = []
     for row in answers:
@@ -80,7 +80,7 @@ def target_weights(answers: int, rationales: int, rationale_weight: float) -> tu
 
     `answers`, `rationales`: supervised tokens of all rows. The sum over all rows of weight times loss, over all tokens,
     is (answers' mean + rationale_weight * rationales' mean) / (1 + rationale_weight): the sum of two losses, scaled so
-    that one learning rate suits every weight. Raises InputError where there is no answer or no rationale.
+    that one learning rate suits every weight. Raises InputError if there is no answer or no rationale.
     """
     if not rationales or not answers:
         raise InputError("two targets: the rows need answers and rationales, made by sft.two_targets")

@@ -1,4 +1,4 @@
-"""The chat of one problem under one arm: the same function for the rows of training and for evaluation."""
+"""The chat of one problem under one arm, the same for training rows and evaluation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def messages_for(
 ) -> tuple[Message, ...]:
     """Build the chat that a student sees for a problem in an arm. Gold occurs only in the solved examples.
 
-    `text` is the arm's prompt. Raises InputError where it shows a plan and there is none.
+    `text` is the arm's prompt. Raises InputError if it shows a plan and there is none.
     """
     head = (Message("system", system),) if system else ()
     turns: list[Message] = []

@@ -1,8 +1,8 @@
-"""The preflight: what a student will be trained on, row by row, before anything is tuned.
+"""The preflight: check a student's training rows one by one before tuning.
 
-Every row is rendered as training will render it. The prompt must be the one that inference renders, the end token must
-carry loss, the text must be what the model family's template writes; and what is learnt, decoded and read as attempts
-are read, must give back the row's own trace and answer: else a perfect student would be judged wrong.
+Every row is rendered as in training. The prompt must be the one that inference renders, the end token must be
+supervised, and the text must be what the model family's template writes. The supervised text, decoded and parsed like
+an attempt, must give back the row's own trace and answer; otherwise a perfect student would be judged wrong.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from tracedistill.errors import InputError
 from tracedistill.records import Example
 
 SHOWN = 2
-"""Rows that the preflight decodes for a person to read."""
+"""Rows that the preflight prints decoded."""
 BAD_ROWS = 0.05
-"""Share of rows that may be refused one by one; above it the format or the data are at fault, and nothing is tuned."""
+"""Share of rows that may be refused; above it the format or the data are at fault, and nothing is tuned."""
 SHORT_ROWS = 0.01
-"""Share of rows that may be longer than what an arm may write."""
+"""Share of rows that may be longer than an arm's max_tokens."""
 
 Judge = Callable[[Example, str], str]
-"""(row, the text that is learnt) -> why its answer is not judged as the row's answer alone is; empty if it is."""
+"""(row, supervised text) -> why its answer is not judged like the row's bare answer; empty if it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What was found before training."""
+    """Result of the preflight."""
 
     rows: int
-    """Rows that will be trained on."""
+    """Rows to train on."""
     tokens: int
     """Tokens of these rows."""
     supervised: int
-    """Tokens that carry loss."""
+    """Supervised tokens."""
     longest: int
     """Tokens of the longest row kept."""
     dropped: tuple[tuple[str, int], ...]
@@ -57,11 +57,11 @@ class Preflight:
     shown: tuple[tuple[str, str], ...]
     """(prompt's end, supervised tokens) of a few rows, decoded."""
     refused: tuple[tuple[str, str], ...] = ()
-    """(problem_id, why) of rows that could not be learnt as they are."""
+    """(problem_id, why) of rows that cannot be learnt as they are."""
     short: tuple[tuple[str, int, int], ...] = ()
-    """(arm, its max_tokens, rows that have more supervised tokens) of arms that are asked with what is learnt here."""
+    """(arm, its max_tokens, rows with more supervised tokens) of arms evaluated with this training."""
     most: int = 0
-    """Supervised tokens of the longest row that is asked for; 0 if no arm is too short for one."""
+    """Supervised tokens of the longest row; 0 if every arm's limit suffices."""
 
 
 def preflight(
@@ -77,13 +77,13 @@ def preflight(
 ) -> Preflight:
     """Render every row as training will, and check it.
 
-    `limits`: arm -> its max_tokens, of the arms that are asked with what is learnt here; `judge` also has the task read
-    the answer. A row that cannot be learnt as it is (a special token in its text, another trace or answer when it is
-    read again) is refused and counted.
+    `limits`: arm -> its max_tokens, of the arms evaluated with this training; `judge` also has the task judge the
+    answer. A row that cannot be learnt as it is (a special token in its text, another trace or answer when parsed) is
+    refused and counted.
 
     Raises InputError if the end token is not supervised, the prompt that inference renders is not a prefix of the row,
-    more than BAD_ROWS of the rows are refused, a row is too long and the recipe says `error`, one that is kept is
-    longer than the student's `window` in tokens, or nothing is left.
+    more than BAD_ROWS of the rows are refused, a row is too long and the recipe says `error`, a kept one is longer than
+    the student's `window` in tokens, or no row is left.
     """
     notes, tally = notes_on(tokenizer, style), PreflightTally(Limits(max_length, too_long, arm, style, window, limits))
     for example in examples:
@@ -93,20 +93,20 @@ def preflight(
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an arm's rows are held against."""
+    """Limits that an arm's rows are checked against."""
 
     max_length: int
-    """Tokens a row may have."""
+    """Most tokens of a row."""
     too_long: str
-    """What happens to longer rows: drop, or error."""
+    """Treatment of longer rows: drop or error."""
     arm: str
-    """The arm."""
+    """Arm name."""
     style: FormatName = "plain"
-    """How trace and answer stand in a completion."""
+    """Format of trace and answer in a completion."""
     window: int | None = None
-    """The student's window in tokens, if it is known."""
+    """Context window of the student in tokens, if known."""
     limits: Mapping[str, int] = field(default_factory=dict)
-    """Arm -> its max_tokens, of the arms that are asked with what is learnt here."""
+    """Arm -> its max_tokens, of the arms evaluated with this training."""
     drawn: int = 0
     """Tokens of the completions that the student writes behind these prompts while it is trained; 0: it writes none."""
 
@@ -120,7 +120,7 @@ class Limits:
 
 
 class PreflightTally:
-    """Rows checked one by one, in one process or part by part in several."""
+    """Counts over checked rows, in one process or merged from several."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -162,13 +162,13 @@ class PreflightTally:
         learnt = sum(row.completion_mask)
         self._rows, self._tokens, self._supervised = self._rows + 1, self._tokens + length, self._supervised + learnt
         self._longest = max(self._longest, length)
-        if example.answer is not None:  # of a row that teaches the trace alone nothing is asked
+        if example.answer is not None:  # a row that teaches only the trace has no answer to evaluate
             self._most = max(self._most, learnt)
             for asked, limit in limits.limits.items():
                 self._over[asked] += learnt > limit
 
     def counts(self) -> dict[str, Any]:
-        """Return what was counted as JSON, for `add_counts`."""
+        """Return the counts as JSON, for `add_counts`."""
         return {
             "sums": [self._rows, self._tokens, self._supervised],
             "most": [self._longest, self._most],
@@ -179,7 +179,7 @@ class PreflightTally:
         }
 
     def add_counts(self, counts: Mapping[str, Any]) -> None:
-        """Add what another tally has counted, whose rows stand behind those counted here."""
+        """Add the counts of another tally, whose rows follow these."""
         rows, tokens, supervised = counts["sums"]
         self._shown += [(prompt, learnt) for prompt, learnt in counts["shown"]][: max(0, SHOWN - self._rows)]
         self._rows += rows
@@ -192,7 +192,7 @@ class PreflightTally:
             self._over[asked] += count
 
     def report(self, notes: Iterable[tuple[str, str]] = ()) -> Preflight:
-        """Return what was found. Raises InputError if too many rows are refused, or none is left."""
+        """Return the result. Raises InputError if too many rows are refused, or none is left."""
         limits = self.limits
         _refuse(self._refused, self._rows + len(self._dropped), limits.arm)
         if not self._rows:
@@ -215,14 +215,14 @@ class PreflightTally:
 
 
 def notes_on(tokenizer: Any, style: FormatName) -> list[tuple[str, str]]:
-    """Return what a person should know of the tokenizer. Raises InputError if it cannot write the format."""
+    """Return warnings about the tokenizer. Raises InputError if it cannot write the format."""
     if style == "reasoning" and not knows_reasoning(tokenizer):
         raise InputError(
             f"{tokenizer.name_or_path}: its chat template does not write a message's reasoning_content; {NO_REASONING}"
         )
     notes = []
     if tokenizer.pad_token_id == end_id(tokenizer):
-        # harmless here, since the mask and not the pad token says what carries loss; told because other tools trip
+        # harmless here, since the mask decides what is supervised, not the pad token; reported because other tools trip
         notes.append(("note", "pad token = end token; the loss mask keeps the end token supervised"))
     if added_end(tokenizer):
         notes.append(("note", f"the chat template ends no turn with a token; rows end with {added_end(tokenizer)!r}"))
@@ -234,7 +234,7 @@ def notes_on(tokenizer: Any, style: FormatName) -> list[tuple[str, str]]:
 
 
 def _refuse(refused: list[tuple[str, str]], others: int, arm: str) -> None:
-    """Raise InputError if so many rows are refused that it is no matter of single rows."""
+    """Raise InputError if too many rows are refused to blame single rows."""
     total = others + len(refused)
     if len(refused) <= BAD_ROWS * total:
         return
@@ -244,7 +244,7 @@ def _refuse(refused: list[tuple[str, str]], others: int, arm: str) -> None:
 
 
 def _check(tokenizer: Any, example: Example, row: Rendered, style: FormatName, where: str) -> None:
-    """Raise InputError for what is wrong with every row of this student, if it is with one."""
+    """Raise InputError for a fault of this row that every row of the student shares."""
     prompt, end = prompt_ids(tokenizer, example.prompt, style=style), end_id(tokenizer)
     if row.input_ids[: len(prompt)] != prompt or any(row.completion_mask[: len(prompt)]):
         raise InputError(f"{where}: the inference prompt is not an unsupervised prefix of the training row")

@@ -1,10 +1,10 @@
-"""Was it the teacher's error or the student's? Pure functions on records; what they need is made elsewhere.
+"""Attribution of errors to teacher or student: pure functions on records.
 
 labels       attribute: teacher, student, both, solved or undecided, from success counts and the plan's verdict
 alignment    adherence: plan steps followed, split further, skipped as redundant, ignored
-propagation  propagated: wrong numbers of a plan that come back in the output and its answer
+propagation  propagated: wrong numbers of a plan that recur in the output and its answer
 summary      summarise: the table of one teacher and one student
-reading      failures_to_read, render_cases: a seeded sample of failures for reading by hand
+reading      failures_to_read, render_cases: a seeded sample of failures for manual reading
 """
 
 from tracedistill.evaluation.attribution.alignment import Adherence, StepFate, adherence

@@ -1,4 +1,4 @@
-"""What a student did with each step of its plan: followed, split further, skipped as redundant, or ignored.
+"""A student's treatment of each step of its plan: followed, split further, skipped as redundant, or ignored.
 
     plan                                             student
     1. Identify the number of eggs laid per day.     -                                  redundant: 16 is used below
@@ -26,47 +26,47 @@ from tracedistill.arithmetic.plan_words import INVERSE, PlanStep, read_step
 from tracedistill.records import Problem, Step
 
 Fate = Literal["followed", "split", "redundant", "ignored"]
-"""split: carried out by more calculations than the step names operations; redundant: left out without harm;
-ignored: left out, though something of it was needed (context misalignment)."""
+"""split: carried out by more calculations than the step names operations; redundant: left out without harm; ignored:
+left out although needed (context misalignment)."""
 
 FATES: tuple[Fate, ...] = get_args(Fate)
 
 MAX_STATEMENTS = 400
-"""Statements of a student that are read; a runaway generation repeats itself."""
+"""Most statements of a student that are read; runaway generations repeat themselves."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepFate:
-    """What became of one step of a plan."""
+    """The student's treatment of one step of a plan."""
 
     index: int
     """Position in the plan, from 0."""
     fate: Fate
-    """What the student did with it."""
+    """How the student treated it."""
     by: tuple[str, ...]
-    """The student's statements that carry it out, cut at 200 characters; empty where there is none."""
+    """The student's statements that carry it out, cut at 200 characters; empty if there are none."""
     reason: str
     """One short sentence for a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adherence:
-    """What became of a plan: counts of its steps."""
+    """The student's treatment of a plan: counts of its steps."""
 
     followed: int
-    """Carried out, split ones not counted."""
+    """Steps carried out, without split ones."""
     split: int
-    """Carried out in more calculations than planned."""
+    """Steps carried out in more calculations than planned."""
     skipped: int
-    """Left out as redundant."""
+    """Steps left out as redundant."""
     ignored: int
-    """Left out though needed."""
+    """Steps left out although needed."""
     per_step: tuple[StepFate, ...]
-    """Step by step."""
+    """Every step, in order."""
 
     @property
     def misaligned(self) -> bool:
-        """Whether a step that was needed is ignored."""
+        """Whether a needed step is ignored."""
         return self.ignored > 0
 
 
@@ -77,9 +77,9 @@ class _Statement:
     text: str
     """As written."""
     heading: int
-    """Number of the step that it stands under, from 1; 0 where the student numbers none."""
+    """Number of the step heading above it, from 1; 0 if the student numbers no steps."""
     under: str
-    """The instruction copied from the plan that stands above it, in plain words; empty for none."""
+    """The copied plan instruction above it, normalised; empty if none."""
     operations: Counter[str]
     """Operations carried out, in signs or in words."""
     numbers: frozenset[Value]
@@ -87,16 +87,16 @@ class _Statement:
     stems: frozenset[str]
     """Stems of its words."""
     done: tuple[Calculation, ...]
-    """Its written calculations that hold an operator."""
+    """Its written calculations that contain an operator."""
 
 
 def adherence(
     problem: Problem, plan_steps: Sequence[Step], output_text: str, *, answer_ok: bool | None = None
 ) -> Adherence:
-    """Return what the student did with each step. `answer_ok` only separates redundant from ignored steps.
+    """Classify the student's treatment of each step. `answer_ok` only separates redundant from ignored steps.
 
-    A step left out is redundant where it only reads, notes, checks or states the answer and the numbers that it
-    speaks of are used, or where the answer is right all the same; else it is ignored.
+    A step left out is redundant if it only reads, notes, checks or states the answer and its numbers are used, or if
+    the answer is right anyway; else it is ignored.
     """
     statements, headings = _statements(output_text, plan_steps)
     planned = [read_step(step.text) for step in plan_steps]
@@ -139,11 +139,11 @@ class _Given:
         passages = [*problem.context, problem.question]
         clauses = [clause for passage in passages for clause in _CLAUSE.split(passage) if clause.strip()]
         self.all = frozenset().union(*(grounds(passage).values for passage in passages))
-        """Numbers given, and what they bring."""
+        """Numbers given, and the constants they imply."""
         self._clauses = [(read_step(clause).stems, frozenset(grounds(clause).numbers)) for clause in clauses]
 
     def numbers(self, stems: frozenset[str]) -> frozenset[Value]:
-        """Return the numbers of the clauses that hold the most words of a step, if they hold most of them."""
+        """Return the numbers of the clauses with the most words of a step, if they contain most of its words."""
         best = max((len(words & stems) for words, numbers in self._clauses if numbers), default=0)
         if best < 0.6 * len(stems) or not best:
             return frozenset()
@@ -160,7 +160,7 @@ _CLOSES = re.compile(
     r"|identify (?:the )?(?:problem|question|what|given|key))",
     re.IGNORECASE,
 )
-"""Steps that calculate nothing that others need."""
+"""Closing steps, whose result no other step needs."""
 
 
 def _met(step_words: PlanStep, count: int, split: bool) -> str:
@@ -196,8 +196,8 @@ def _align(
 ) -> list[int | None]:
     """Match each step with the statement that carries it out: first in order, then the rest in any order.
 
-    `fits[step][statement]`; below 1 is no fit. A statement carries out no more operations than it holds, so that a
-    step is not taken for done because another step's calculation is of its kind.
+    `fits[step][statement]`; below 1 is no fit. A statement carries out no more operations than it contains, so a step
+    does not count as done because another step's calculation is of its kind.
     """
     if not statements:
         return [None] * len(planned)
@@ -247,7 +247,7 @@ _ALGEBRA = re.compile(
     r"\b(?:equations?|expressions?|variables?|like terms|solve for|substitut\w*|simplif\w*|isolate)\b"
 )
 _MANY_STEMS = 8
-"""Of a long step not all words need to come back."""
+"""Stems from which a step need not recur in full."""
 
 
 def _fit(step: PlanStep, statement: _Statement, titled: bool, algebra: bool) -> float:
@@ -255,7 +255,7 @@ def _fit(step: PlanStep, statement: _Statement, titled: bool, algebra: bool) -> 
 
     `titled`: it is under that step's heading.
 
-    `algebra`: the step sets up, simplifies or solves an equation, which is done by any equation under its title.
+    `algebra`: the step sets up, simplifies or solves an equation; any equation under its heading fits.
     """
     shared = len(step.stems & statement.stems)
     share = min(1.0, shared / min(len(step.stems), _MANY_STEMS)) if step.stems else 0.0
@@ -266,7 +266,7 @@ def _fit(step: PlanStep, statement: _Statement, titled: bool, algebra: bool) -> 
     if step.strong and not (step.prepares and not statement.operations):
         if _any(step, statement.operations):
             return 1 + kin if share >= 0.2 or numbers or titled or len(step.stems) < 2 else 0.0
-        # worked out in the head: the words are there, and a number that the step itself does not name
+        # mental arithmetic: the words recur, with a number that the step itself does not name
         return 0.4 + kin if share >= 0.6 and statement.numbers - step.numbers else 0.0
     tells = bool(statement.numbers) or shared >= 2 or (titled and "=" in statement.text)
     if step.weak & statement.operations.keys():
@@ -275,7 +275,7 @@ def _fit(step: PlanStep, statement: _Statement, titled: bool, algebra: bool) -> 
 
 
 def _chained(text: str, step: PlanStep, done: Sequence[Calculation], given: Set[Value]) -> bool:
-    """Return whether a step's operation is done by way of a result in between: 16 - 3 = 13, 13 - 4 = 9."""
+    """Return whether a step's operation is done through an intermediate result: 16 - 3 = 13, 13 - 4 = 9."""
     planned = max(step.strong.total(), len(_ORDERS.findall(text)))
     own = [calculation for calculation in done if set(calculation.operators) & set(step.strong)]
     between = {
@@ -290,7 +290,7 @@ def _chained(text: str, step: PlanStep, done: Sequence[Calculation], given: Set[
 
 
 def _any(step: PlanStep, done: Collection[str]) -> bool:
-    """Return whether an operation that the step names is among those done; dividing by 4 is taking 0.25 of it."""
+    """Return whether an operation of the step is among those done; dividing by 4 equals taking 0.25 of it."""
     return any(kind in done or (kind in "*/" and INVERSE[kind] in done) for kind in step.strong)
 
 
@@ -298,7 +298,7 @@ _ORDERS = re.compile(
     r"\?|\b(?:add|subtract|multiply|divide|find|calculate|determine|compute|convert|repeat|work out|figure out)\b",
     re.IGNORECASE,
 )
-"""Each is an operation that a step may plan: a step of several is not split further where several are done."""
+"""Operations a step may plan: a step that names several is not split if several are done."""
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=[A-Z\d($*•\-])")
 _HEADING = re.compile(
     r"[#*_\s]*(?:(?:step|prompt)\s*#?(?P<step>\d{1,3})[*_\s]*[.:)\-–]*|\(?(?P<item>\d{1,3})[.):](?!\d))[*_\s]*",
@@ -329,7 +329,7 @@ def _read(text: str, heading: int, under: str) -> _Statement:
     )
     given_numbers = len(grounds(text).numbers)
     if not operations:
-        # an expression whose result stands on the next line, or an equation; or `we subtract 4 from 13 to get 9`
+        # an expression whose result is on the next line, or an equation; or `we subtract 4 from 13 to get 9`
         signs = _EXPRESSION.findall(text) + (_APART.findall(text) if "=" in text else [])
         operations = Counter(_SIGNS[sign] for sign in signs)
         if given_numbers >= 2 or (given_numbers and not _INSTRUCTS.match(text)):
@@ -341,9 +341,9 @@ def _read(text: str, heading: int, under: str) -> _Statement:
 
 
 def _statements(text: str, plan_steps: Sequence[Step]) -> tuple[list[_Statement], int]:
-    """Split what a student wrote into sentences, each with the number of the last heading.
+    """Split a student's text into sentences, each with the number of the last heading.
 
-    Instructions that are copied from the plan say nothing; what stands below one is under it.
+    Instructions copied from the plan are no statements; the text below one belongs to it.
     """
     plan = f" {_plain(' '.join(step.text for step in plan_steps))} "
     out: list[_Statement] = []
@@ -375,7 +375,7 @@ def _statements(text: str, plan_steps: Sequence[Step]) -> tuple[list[_Statement]
 
 
 def _asks(sentence: str) -> bool:
-    """Return whether a sentence of a plan says what to do or to find, and not already what it is."""
+    """Return whether a sentence of a plan tells what to do or find, rather than states a result."""
     if find_calculations(sentence):
         return False
     if sentence.rstrip("*_ ").endswith("?"):

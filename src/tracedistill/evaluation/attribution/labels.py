@@ -1,4 +1,4 @@
-"""Names who failed on one problem, teacher or student, from success counts under three plans and the plan's verdict.
+"""Attribute one problem's errors to teacher or student, from success counts under three plans and the plan's verdict.
 
 plan 0 of 5, gold 5 of 5, plan judged undecided     teacher: p = .001 if both plans were equally good
 plan 1 of 5, gold 2 of 5, plan judged undecided     student: with a plan from gold he fails as well
@@ -18,17 +18,17 @@ from tracedistill.records import StepVerdict, Verdict
 from tracedistill.stats.intervals import check_counts
 
 Label = Literal["solved", "teacher", "student", "both", "undecided"]
-"""teacher, student, both: whose error the failures are; undecided: the evidence does not tell."""
+"""teacher, student, both: who made the errors; undecided: the evidence is not sufficient."""
 
 LABELS: tuple[Label, ...] = get_args(Label)
 
 Basis = Literal["none", "counts", "verdict"]
-"""What a label rests on: nothing (undecided), the counts alone, or the plan's verdict beside them."""
+"""Evidence of a label: none (undecided), counts only, or counts and the plan's verdict."""
 
 ALPHA = 0.05
-"""A plan does worse than the gold plan where equally good plans would show such a gap at most this often."""
+"""Level of the test: a plan is worse if equally good plans would show such a gap at most this often."""
 ALPHA_OF_CORRECT = 0.02
-"""The same where the plan is judged correct: judges err too, but it takes more to say so."""
+"""Level if the plan is judged correct: judges err too, but stronger evidence is needed."""
 
 Count = tuple[int, int]
 """(successes, samples)."""
@@ -39,15 +39,15 @@ class Trial:
     """One problem, one teacher, one student: k seeded samples under each plan."""
 
     problem_id: str
-    """The problem."""
+    """Problem id."""
     plan: Count
     """Under the teacher's plan."""
     gold: Count
     """Under a plan from gold that holds no results."""
     again: Count | None
-    """Under another sample of the same teacher's plan; None where there is none."""
+    """Under another sample of the same teacher's plan; None if there is none."""
     verdict: Verdict
-    """The verdict on the teacher's plan."""
+    """Verdict on the teacher's plan."""
 
     def __post_init__(self) -> None:
         for count in (self.plan, self.gold, self.again or (0, 0)):
@@ -56,17 +56,17 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """The success rates of one trial against each other; None where a rate has no samples."""
+    """Differences between the success rates of one trial; None if a rate has no samples."""
 
     gold: float | None
-    """Rate under the gold plan less the rate under the teacher's (-1 to 1)."""
+    """Rate under the gold plan minus the rate under the teacher's (-1 to 1)."""
     again: float | None
-    """Rate under the second plan less the rate under the first (-1 to 1)."""
+    """Rate under the second plan minus the rate under the first (-1 to 1)."""
     p_worse: float | None
     """One-sided p of Boschloo's exact test that the teacher's plan does no worse than the gold plan."""
     own: float | None
-    """The failure rate under the gold plan over that under the teacher's: what the student fails without the teacher's
-    help (0: nothing; 1 and more: all of it); None where nothing failed under the teacher's plan."""
+    """Failure rate under the gold plan divided by that under the teacher's: the student's own share of the failures (0:
+    none; 1 and more: all). None if nothing failed under the teacher's plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +74,15 @@ class Attributed:
     """One trial with its label."""
 
     problem_id: str
-    """The problem."""
+    """Problem id."""
     label: Label
-    """Whose error."""
+    """Who made the errors."""
     why: str
-    """One sentence for a person."""
+    """One-sentence explanation."""
     basis: Basis
-    """What the label rests on: labels by counts alone have their share of chance findings."""
+    """Evidence of the label; labels by counts alone include chance findings."""
     differences: Differences
-    """The rates against each other."""
+    """Differences between the success rates."""
     plan: Count
     """Successes and samples under the teacher's plan."""
     gold: Count
@@ -90,12 +90,12 @@ class Attributed:
     again: Count | None
     """The same under the teacher's second plan."""
     outcome: str
-    """The plan's own verdict."""
+    """Verdict on the plan."""
     first_wrong_step: int | None
-    """First step of the plan judged wrong, or suspect where none is, from 1; None where there is none."""
+    """First step of the plan judged wrong, else the first suspect one, from 1; None if there is none."""
     kind: str
-    """Kind of that fault: `wrong operand`, `wrong operation`, `wrong calculation`, ...; `suspect operand` where the
-    judge did not call it wrong; `missing step`; empty for none."""
+    """Kind of that fault: `wrong operand`, `wrong operation`, `wrong calculation`, ...; `suspect operand` if the judge
+    did not call it wrong; `missing step`; empty if none."""
     came_back: bool
     """Whether another sample of the teacher's plan solved what this one did not."""
 
@@ -203,6 +203,6 @@ def _first_wrong(verdict: Verdict) -> tuple[int | None, str, bool]:
 
 
 def _kind(step: StepVerdict) -> str:
-    """Return the fault as its judge calls it: `wrong operand: 77 comes from nowhere` is a wrong operand."""
+    """Return the judge's name of the fault: `wrong operand: 77 comes from nowhere` is a wrong operand."""
     named = re.match(r"[a-z ]{3,40}(?=:)", step.reason)
     return fault_of(step) or (named[0] if named else f"wrong {step.kind}")

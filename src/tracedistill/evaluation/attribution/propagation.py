@@ -1,4 +1,4 @@
-"""Whether a wrong number of a plan comes back: in what the student wrote, in what it calculated, in its answer.
+"""Whether a wrong number of a plan recurs in the student's text, its calculations or its answer.
 
 question   Janet's ducks lay 16 eggs per day. ... she sells them for $2 per egg ...
 plan       2. Multiply the 9 eggs that are left by 77.             77 comes from nowhere
@@ -21,26 +21,26 @@ from tracedistill.tasks._steps import split_steps
 from tracedistill.validation.plan_numbers import plan_numbers
 
 SMALL = 1
-"""Numbers up to this say nothing: they count things, or stand in every text."""
+"""Numbers up to this are ignored: they count things or occur in every text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Propagation:
-    """The wrong numbers of one plan and what became of them in one output."""
+    """The wrong numbers of one plan and their use in one output."""
 
     wrong_numbers: tuple[str, ...]
-    """Numbers of the plan that are neither in the question, nor listed constants, nor results of true calculations,
-    nor told by the gold; with a parent plan, `planted_numbers` too."""
+    """Numbers of the plan that are neither in the question, nor listed constants, nor results of true calculations, nor
+    given by the gold; with a parent plan, `planted_numbers` too."""
     planted_numbers: tuple[str, ...]
-    """Numbers that stand in a step where the parent plan's step has others; empty without a parent."""
+    """Numbers of a step that the parent plan's step lacks; empty without a parent."""
     reappear_in_trace: tuple[str, ...]
-    """Those of both that the student wrote, outside lines copied from the plan."""
+    """Those of both that the student wrote outside lines copied from the plan."""
     calculated_with: tuple[str, ...]
     """Those that are operands of the student's calculations."""
     reappear_in_answer: tuple[str, ...]
     """Those that are the student's answer."""
     carried: bool
-    """Whether the answer is one of them, or is reached by the student's calculations from one of them."""
+    """Whether the answer is one of them, or is calculated from one of them."""
 
 
 def propagated(
@@ -50,10 +50,10 @@ def propagated(
     answer: str | None,
     parent_steps: Sequence[Step] | None = None,
 ) -> Propagation:
-    """Trace what became of a plan's wrong numbers. `answer`: the student's, as extracted; None: none was found.
+    """Trace a plan's wrong numbers in an output. `answer`: the student's extracted answer; None: none found.
 
-    `parent_steps`: the plan that this one was made from by an intervention. A value that the question gives too, such
-    as another operand of it, is found only through the parent; where it comes back is then told with less certainty.
+    `parent_steps`: the plan that an intervention made this one from. A value that the question gives too, such as
+    another operand of it, is found only through the parent; its reuse is then less certain.
     """
     planted = _planted(plan_steps, parent_steps) if parent_steps is not None else ()
     wrong = tuple(dict.fromkeys([*wrong_numbers(plan_steps, problem), *planted]))
@@ -74,10 +74,10 @@ def propagated(
 
 
 def wrong_numbers(plan_steps: Sequence[Step], problem: Problem) -> tuple[Value, ...]:
-    """Return the numbers of a plan that come from nowhere, each once, in order.
+    """Return the distinct numbers of a plan without a source, in order.
 
-    Known are the question's numbers and what they bring, listed constants that question or plan call for, results of
-    true calculations of the plan, and what the gold tells: a result told early is a leak, not an error.
+    Sources are the question's numbers and what they imply, listed constants that question or plan call for, results of
+    true calculations of the plan, and the gold: a result given early is a leak, not an error.
     """
     texts = [step.text for step in plan_steps]
     given = grounds(" ".join([*problem.context, problem.question]))

@@ -1,4 +1,4 @@
-"""Failures drawn for reading by hand: question, plan with its verdicts, gold, output, and what the program says."""
+"""Failures sampled for manual reading: question, plan with verdicts, gold, output, and the program's label."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from tracedistill.records import Problem, Step, Verdict
 from tracedistill.shown import markdown_block, markdown_line
 
 MAX_OUTPUT = 6_000
-"""Characters of an output that are shown; a runaway generation is cut, and said to be."""
+"""Most characters shown of an output; longer ones are marked as cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """All that a person needs to judge one item."""
+    """All that a reader needs to judge one item."""
 
     attributed: Attributed
-    """What the program says."""
+    """The program's label."""
     problem: Problem
     """The problem with its gold."""
     plan_steps: tuple[Step, ...]
     """The teacher's plan."""
     verdict: Verdict
-    """The plan's verdict, step by step."""
+    """Verdict on the plan, step by step."""
     output: str
-    """One output of the student under this plan: one that failed, where there is one."""
+    """One output of the student under this plan, a failed one if there is one."""
     answer: str | None = None
-    """The answer taken from that output."""
+    """Answer extracted from that output."""
     teacher: str = ""
     """Name of the teacher."""
     student: str = ""
     """Name of the student."""
     adherence: Adherence | None = None
-    """What the student did with each step."""
+    """The student's treatment of each step."""
     propagation: Propagation | None = None
-    """What became of the plan's wrong numbers."""
+    """Use of the plan's wrong numbers."""
 
 
 def failures_to_read(cases: Iterable[Case], n: int = 50, seed: int = 0) -> list[Case]:
     """Draw a seeded random sample of at most `n` failures.
 
-    It does not depend on the order of the cases, and a larger `n` only adds to a smaller one's: what was read stays
-    read. Every failure has the same chance, so that shares read by hand estimate shares of all failures.
+    It does not depend on the order of the cases, and a larger `n` only adds cases. Every failure has the same chance,
+    so shares found by reading estimate shares of all failures.
     """
     failures = [case for case in cases if case.attributed.failed]
     return sorted(failures, key=lambda case: _lot(case, seed))[:n]
@@ -93,7 +93,7 @@ def render_case(case: Case, before: str = "") -> str:
 
 
 def _plan_lines(case: Case) -> list[str]:
-    """Render each step with its verdict and what the student did with it."""
+    """Render each step with its verdict and the student's treatment of it."""
     verdicts = {step.index: step for step in case.verdict.steps}
     fates = {step.index: step for step in case.adherence.per_step} if case.adherence else {}
     lines = []

@@ -18,39 +18,39 @@ class LabelCell:
     """The items of one label."""
 
     label: Label
-    """The label."""
+    """Label."""
     of_items: Share
-    """Out of all items."""
+    """Share of all items."""
     of_failures: Share | None
-    """Out of the failures; None for `solved`."""
+    """Share of the failures; None for `solved`."""
     by_counts_alone: int
-    """How many rest on the counts alone, no verdict beside them."""
+    """Items labelled by the counts alone, without a verdict."""
     outcomes: Mapping[str, int]
-    """The plans' own verdicts -> how many."""
+    """Verdict on the plan -> items."""
     ids: tuple[str, ...]
     """Problem ids, in the order of the items."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdherenceTotals:
-    """What became of the steps of all plans."""
+    """Treatment of the steps of all plans."""
 
     steps: int
     """Steps of the plans."""
     fates: Mapping[str, int]
-    """followed, split, redundant, ignored -> how many."""
+    """followed, split, redundant, ignored -> steps."""
     misaligned: Share
-    """Items with a step that is ignored, out of the items looked at."""
+    """Share of examined items in which a step is ignored."""
     misaligned_ids: tuple[str, ...]
     """Their problem ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class PropagationTotals:
-    """What became of the wrong numbers of all plans."""
+    """Use of the wrong numbers of all plans."""
 
     plans: int
-    """Items looked at."""
+    """Items examined."""
     with_wrong_number: int
     """Of these, plans with a wrong number."""
     in_trace: Share
@@ -67,7 +67,7 @@ class PropagationTotals:
 
 @dataclass(frozen=True, slots=True)
 class AttributionTable:
-    """Whose error, for one teacher and one student."""
+    """Attribution for one teacher and one student."""
 
     teacher: str
     """Name of the teacher."""
@@ -78,23 +78,24 @@ class AttributionTable:
     failures: int
     """Items that are not solved."""
     cells: tuple[LabelCell, ...]
-    """One per label, in a fixed order, empty ones too."""
+    """One per label, in a fixed order, including empty ones."""
     wrong_plans_among_failures: Share
     """Failures whose plan is judged incorrect."""
     wrong_plans_among_solved: Share
-    """Solved items whose plan is judged incorrect all the same."""
+    """Solved items whose plan is nevertheless judged incorrect."""
     came_back_ids: tuple[str, ...]
-    """Items not solved with one plan and solved with another sample of the same teacher's."""
+    """Items solved with another sample of the teacher's plan but not with this one."""
     kinds: Mapping[str, int]
-    """Kinds of the first wrong steps, over the failures -> how many."""
+    """Kind of the first wrong step -> failures."""
     first_wrong_steps: Mapping[str, int]
-    """Places of the first wrong steps, from 1, over the failures -> how many."""
+    """Position of the first wrong step, from 1 -> failures."""
     by_chance_at_most: float
-    """Items that the counts alone may call a teacher's by chance if no plan were worse: the level times the items."""
+    """Most items expected to be called a teacher's by chance, from counts alone, if no plan were worse: level times
+    items."""
     adherence: AdherenceTotals | None
-    """None where it was not looked at."""
+    """None if not examined."""
     propagation: PropagationTotals | None
-    """None where it was not looked at."""
+    """None if not examined."""
 
 
 def summarise(
@@ -104,7 +105,7 @@ def summarise(
     adherences: Mapping[str, Adherence] | None = None,
     propagations: Mapping[str, Propagation] | None = None,
 ) -> AttributionTable:
-    """Summarise the items as a table. The two mappings, by problem id, may hold fewer items.
+    """Summarise the items as a table. The two mappings, by problem id, may cover fewer items.
 
     Raises InputError if an id is duplicated.
     """
