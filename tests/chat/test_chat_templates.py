@@ -89,7 +89,7 @@ def test_training_evaluation_and_export_use_it_alike(said: str, model: Path, tmp
         for path in (tmp_path / "run" / "generations").glob("*.jsonl.manifest.json")
     }
     own = load_tokenizer(str(model), chat_template=OTHER)
-    from tracedistill.chat.rendering import template_hash
+    from tracedistill.chat.templates import template_hash
 
     assert hashes == {template_hash(own)}
     for merge in (True, False):

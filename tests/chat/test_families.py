@@ -13,15 +13,12 @@ from tracedistill.chat.formats import FormatName, parse_completion, prefill_text
 from tracedistill.chat.rendering import (
     completion_text,
     difference,
-    end_id,
-    knows_reasoning,
     prompt_ids,
     prompt_template,
     read_completion,
     render_example,
-    system_in_user_turn,
-    writes_the_day,
 )
+from tracedistill.chat.templates import end_id, knows_reasoning, system_in_user_turn, writes_the_day
 from tracedistill.errors import InputError
 from tracedistill.records import Example, Message
 from tracedistill.sft.preflight import preflight

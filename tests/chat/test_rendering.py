@@ -12,13 +12,12 @@ from tests.tiny import TEMPLATE, build
 from tracedistill.chat.rendering import (
     completion_text,
     difference,
-    end_id,
     prompt_ids,
     prompt_template,
     render_example,
     same_as_template,
-    template_hash,
 )
+from tracedistill.chat.templates import end_id, template_hash
 from tracedistill.errors import InputError
 from tracedistill.records import Example, Message
 

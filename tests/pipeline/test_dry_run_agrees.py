@@ -45,7 +45,7 @@ def test_a_student_that_could_never_stop_before_a_teacher_is_paid(
     def endless(_: object) -> int:
         raise InputError("no end-of-turn token")
 
-    monkeypatch.setattr("tracedistill.chat.rendering.end_id", endless)
+    monkeypatch.setattr("tracedistill.chat.templates.end_id", endless)
     monkeypatch.setenv("SOME_KEY", "sk-not-a-real-key")
     teachers = {"paid": {**TEACHER, "key_env": "SOME_KEY"}}
     loaded = study(tmp_path, tiny.build(tmp_path / "model"), teachers=teachers)

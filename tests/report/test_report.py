@@ -125,6 +125,13 @@ def test_the_fair_baseline_is_the_arm_that_was_shown_the_format() -> None:
     assert "format alone" not in "\n".join(limits(report(plain, few)))
 
 
+def test_prompts_that_the_window_has_no_room_for_are_a_caveat() -> None:
+    said = "\n".join(limits(report(arm(name="few", too_long=3), arm(name="plain"))))
+    assert "few: 3 of " in said
+    assert "leave no room for max_tokens in the student's context window" in said
+    assert "plain:" not in said
+
+
 def test_one_adapter_supports_a_sentence_about_adapters() -> None:
     assert limits(report(arm(kind="tuned", tune="correct")))[0] == ONE_ADAPTER
 

@@ -210,6 +210,15 @@ def test_rows_longer_than_an_arm_may_write_are_counted(tokenizer: Any) -> None:
     assert (arm, limit, count, found.most) == ("a", 10, sum(length > 10 for length in lengths), max(lengths))
 
 
+def test_prompts_that_leave_no_room_to_answer_are_counted(tokenizer: Any) -> None:
+    rows = [replace(example(question="x " * 8 * n, problem_id=f"p{n}"), answer="x") for n in range(1, 11)]
+    prompts = [render_example(tokenizer, row).completion_mask.index(1) for row in rows]
+    found = preflight(tokenizer, rows, 512, "drop", "a", window=400, limits={"a": 300, "roomy": 10})
+    assert found.crowded == (("a", 300, sum(length + 300 > 400 for length in prompts)),)
+    assert 0 < found.crowded[0][2] < 10
+    assert preflight(tokenizer, rows, 512, "drop", "a", limits={"a": 300}).crowded == (), "its window is not known"
+
+
 def test_the_task_reads_the_answer_too(tokenizer: Any) -> None:
     row = replace(example("Answer: x"), answer="x")
     with pytest.raises(InputError, match="arm a, p: not the same"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tracedistill.chat.rendering import end_id
+from tracedistill.chat.templates import end_id
 from tracedistill.engines import Finish, Sampling
 from tracedistill.engines.stepping import Batch
 

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from tracedistill.chat.formats import FormatName
-from tracedistill.chat.rendering import prompt_ids, read_completion, template_hash
+from tracedistill.chat.rendering import prompt_ids, read_completion
+from tracedistill.chat.templates import template_hash
 from tracedistill.engines import Finish, Generation, Request
 from tracedistill.engines.adapters import BaseModel, attach, load_base
 from tracedistill.engines.decoding import Draw, decode, end_ids

@@ -87,7 +87,7 @@ def end_ids_of(model: str, revision: str | None, tokenizer: Any) -> tuple[int, .
     """Return the ids that end an answer: the model's, the tokenizer's and the template's; no weights are loaded."""
     from transformers import GenerationConfig
 
-    from tracedistill.chat.rendering import end_id
+    from tracedistill.chat.templates import end_id
 
     folder = student_folder(model, revision)
     options = {} if isinstance(folder, Path) else {"revision": revision}

@@ -93,7 +93,8 @@ def check_students(work: StudyRun, wanted: Sequence[Node], *, launch: bool = Tru
     for name in {node.of for node in wanted if node.kind == "preflight"}:
         model = study.students[name].model
         if not model.startswith(SCRIPTED) and not (only_here and local_folder(model) is None):
-            from tracedistill.chat.rendering import end_id, prompt_ids
+            from tracedistill.chat.rendering import prompt_ids
+            from tracedistill.chat.templates import end_id
             from tracedistill.engines.tokenizers import tokenizer_of
 
             tokenizer = tokenizer_of(study.students[name])

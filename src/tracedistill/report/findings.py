@@ -102,6 +102,12 @@ def limits(report: Report) -> list[str]:
             "Traces are not judged where no rule of the task says what a right one would be: they count neither as "
             f"right nor as wrong ({', '.join(unjudged)}). Gold steps, or a person (tracedistill review), would tell."
         )
+    said += [
+        f"{arm.name}: {arm.too_long} of {arm.attempts} prompts leave no room for max_tokens in the student's context "
+        "window. They were not asked and count as no answer; lower base.max_tokens, or show less in the prompt."
+        for arm in report.arms
+        if arm.too_long
+    ]
     if report.not_compared:
         sentences.append(f"No common problems, so not compared: {named(report.not_compared)}.")
     imported = [arm.name for arm in report.arms if arm.kind == "imported"]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tracedistill.chat.formats import FormatName, write_completion
 from tracedistill.chat.prompts import TAGS_HINT, fill, needs_plan
-from tracedistill.chat.rendering import system_in_user_turn
+from tracedistill.chat.templates import system_in_user_turn
 from tracedistill.errors import InputError
 from tracedistill.recipes import Arm
 from tracedistill.records import Message, Problem, Trace

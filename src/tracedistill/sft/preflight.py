@@ -16,16 +16,13 @@ from tracedistill.chat.formats import FormatName, parse_completion, trace_in
 from tracedistill.chat.rendering import (
     NO_REASONING,
     Rendered,
-    added_end,
     difference,
-    end_id,
-    knows_reasoning,
     prompt_ids,
     read_completion,
     render_example,
     special_in,
-    writes_the_day,
 )
+from tracedistill.chat.templates import added_end, end_id, knows_reasoning, writes_the_day
 from tracedistill.errors import InputError
 from tracedistill.records import Example
 
@@ -62,6 +59,8 @@ class Preflight:
     """(arm, its max_tokens, rows with more supervised tokens) of arms evaluated with this training."""
     most: int = 0
     """Supervised tokens of the longest row; 0 if every arm's limit suffices."""
+    crowded: tuple[tuple[str, int, int], ...] = ()
+    """(arm, its max_tokens, rows whose prompt and max_tokens exceed the window): such a prompt is not asked."""
 
 
 def preflight(
@@ -128,6 +127,7 @@ class PreflightTally:
         self._dropped: list[tuple[str, int]] = []
         self._refused: list[tuple[str, str]] = []
         self._over = dict.fromkeys(limits.limits, 0)
+        self._crowded = dict.fromkeys(limits.limits, 0)
         self._shown: list[tuple[str, str]] = []
 
     def add(self, tokenizer: Any, example: Example, judge: Judge | None = None) -> None:
@@ -166,6 +166,7 @@ class PreflightTally:
             self._most = max(self._most, learnt)
             for asked, limit in limits.limits.items():
                 self._over[asked] += learnt > limit
+                self._crowded[asked] += limits.window is not None and length - learnt + limit > limits.window
 
     def counts(self) -> dict[str, Any]:
         """Return the counts as JSON, for `add_counts`."""
@@ -175,6 +176,7 @@ class PreflightTally:
             "dropped": self._dropped,
             "refused": self._refused,
             "over": self._over,
+            "crowded": self._crowded,
             "shown": self._shown,
         }
 
@@ -188,8 +190,9 @@ class PreflightTally:
         self._longest, self._most = map(max, zip((self._longest, self._most), counts["most"], strict=True))
         self._dropped += [(problem_id, length) for problem_id, length in counts["dropped"]]
         self._refused += [(problem_id, why) for problem_id, why in counts["refused"]]
-        for asked, count in counts["over"].items():
-            self._over[asked] += count
+        for here, there in ((self._over, counts["over"]), (self._crowded, counts["crowded"])):
+            for asked, count in there.items():
+                here[asked] += count
 
     def report(self, notes: Iterable[tuple[str, str]] = ()) -> Preflight:
         """Return the result. Raises InputError if too many rows are refused, or none is left."""
@@ -200,7 +203,10 @@ class PreflightTally:
             if self._dropped:
                 cause = f"all {len(self._dropped)} rows are over training.max_length={limits.max_length}"
             raise InputError(f"arm {limits.arm}: nothing to train on: {cause}")
-        short = tuple((asked, limits.limits[asked], count) for asked, count in self._over.items() if count)
+        short, crowded = (
+            tuple((asked, limits.limits[asked], count) for asked, count in counted.items() if count)
+            for counted in (self._over, self._crowded)
+        )
         return Preflight(
             self._rows,
             self._tokens,
@@ -211,6 +217,7 @@ class PreflightTally:
             tuple(self._refused),
             short,
             self._most if short else 0,
+            crowded,
         )
 
 

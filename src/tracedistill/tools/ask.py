@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tracedistill.chat.formats import parse_completion, split_reasoning
-from tracedistill.chat.rendering import system_in_user_turn
+from tracedistill.chat.templates import system_in_user_turn
 from tracedistill.engines import Engine, Generation, Request, Sampling
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.formats import FormatName
-from tracedistill.chat.rendering import template_hash
+from tracedistill.chat.templates import template_hash
 from tracedistill.engines.dtypes import settled
 from tracedistill.engines.tokenizers import tokenizer_of
 from tracedistill.errors import InputError

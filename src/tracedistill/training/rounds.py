@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.formats import FormatName
-from tracedistill.chat.rendering import prompt_ids, read_completion, template_hash
+from tracedistill.chat.rendering import prompt_ids, read_completion
+from tracedistill.chat.templates import template_hash
 from tracedistill.engines.dtypes import settled
 from tracedistill.engines.tokenizers import tokenizer_of
 from tracedistill.errors import InputError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.formats import FormatName, write_completion
-from tracedistill.chat.rendering import system_in_user_turn
+from tracedistill.chat.templates import system_in_user_turn
 from tracedistill.engines import Request, Sampling
 from tracedistill.engines.weights import brief_cause
 from tracedistill.errors import InputError

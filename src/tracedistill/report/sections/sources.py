@@ -150,9 +150,14 @@ def _data(view: RunView, report: Report) -> Section | None:
         )
     for student in view.recipe["students"]:
         preflight = view.folder / "sft" / f"{student}.preflight.json"
-        long = read_json(preflight)["dropped"] if preflight.exists() else []
-        if long:
-            notes.append(f"{student}: {len(long)} rows were too long and left out of every arm ({_ids(long)}).")
+        found = read_json(preflight) if preflight.exists() else {"dropped": [], "arms": {}}
+        refused = {problem_id for arm in found["arms"].values() for problem_id, _ in arm.get("refused", ())}
+        for ids, why in (
+            (sorted(set(found["dropped"]) - refused), "were too long"),
+            (sorted(refused), "could not be learnt as they were (sft/*.preflight.json says why)"),
+        ):
+            if ids:
+                notes.append(f"{student}: {len(ids)} rows {why} and are left out of every arm ({_ids(ids)}).")
     return Section("data", "Data and rejections", tuple(notes), tuple(tables))
 
 

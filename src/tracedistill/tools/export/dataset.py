@@ -98,7 +98,7 @@ def _lengths(opened: OpenStudy, name: str) -> dict[str, Any] | None:
         return None
     arm = found["arms"][name]
     counts = {key: arm[key] for key in ("rows", "tokens", "supervised", "longest")}
-    return {"student": student, **counts, "too_long": found["dropped"]}
+    return {"student": student, **counts, "left_out": found["dropped"]}
 
 
 def _card(opened: OpenStudy, facts: Mapping[str, Any]) -> str:
@@ -214,7 +214,7 @@ def _length_lines(lengths: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         return
     yield from table(
-        ("arm", "tokenizer of", "rows trained on", "tokens", "supervised", "mean", "longest", "rows too long"),
+        ("arm", "tokenizer of", "rows trained on", "tokens", "supervised", "mean", "longest", "left out"),
         [
             (
                 name,
@@ -224,13 +224,16 @@ def _length_lines(lengths: Mapping[str, Any]) -> Iterator[str]:
                 found["supervised"],
                 round(found["tokens"] / found["rows"], 1),
                 found["longest"],
-                len(found["too_long"]),
+                len(found["left_out"]),
             )
             for name, found in known.items()
         ],
     )
-    long = sorted({problem_id for found in known.values() for problem_id in found["too_long"]})
-    if long:
-        listed = ", ".join(long[:5])
-        yield f"Rows over the study's token limit are in these files, but no arm was tuned on them: {listed}."
+    out = sorted({problem_id for found in known.values() for problem_id in found["left_out"]})
+    if out:
+        listed = ", ".join(out[:5])
+        yield (
+            "Rows over the study's token limit, or that would be read as another trace or answer, are in these files, "
+            f"but no arm was tuned on them: {listed}."
+        )
         yield ""

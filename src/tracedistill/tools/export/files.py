@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.formats import FormatName
-from tracedistill.chat.rendering import end_id, prompt_template
+from tracedistill.chat.rendering import prompt_template
+from tracedistill.chat.templates import end_id
 from tracedistill.engines.identity import identity_of
 from tracedistill.engines.sizes import local_folder
 from tracedistill.errors import InputError

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tracedistill.chat.formats import FormatName
-from tracedistill.chat.rendering import TODAY
+from tracedistill.chat.templates import TODAY
 from tracedistill.engines import Request
 from tracedistill.tools.export.card import counted, fenced, page, percent, table
 from tracedistill.tools.export.origin import arm_lines, source_lines, teacher_lines

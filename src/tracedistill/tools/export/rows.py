@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.formats import FormatName, split_reasoning
-from tracedistill.chat.rendering import TODAY
+from tracedistill.chat.templates import TODAY
 from tracedistill.errors import InputError
 from tracedistill.files import atomic, dumps
 from tracedistill.interventions import NO_TRACE

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tracedistill.chat.formats import FormatName
-from tracedistill.chat.rendering import TODAY
+from tracedistill.chat.templates import TODAY
 from tracedistill.engines import Request
 from tracedistill.engines.weights import PREFIX
 from tracedistill.errors import InputError

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tracedistill.chat.formats import FormatName
-from tracedistill.chat.rendering import end_id, read_completion
+from tracedistill.chat.rendering import read_completion
+from tracedistill.chat.templates import end_id
 
 PARTS = ("answer", "trace", "format")
 """What a completion is judged by, each apart; their weights are the arm's."""
