@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tests import tiny
 from tests.tuned_study import recipe_of
 from tracedistill import pipeline
 from tracedistill.errors import InputError
+from tracedistill.forecast.estimates import DEVICES
 
 TEACHER = {"kind": "model", "base_url": "http://127.0.0.1:9/v1", "model": "m", "prompt": "chain-of-thought"}
 
@@ -63,3 +65,26 @@ def test_prompts_that_leave_no_room_for_an_answer(tmp_path: Path, max_tokens: in
     assert bool(lines) is told
     if told:
         assert lines[0].startswith("arm standard: 6 of 6 prompts and max_tokens=500 exceed the context window")
+
+
+NOT_HERE = {
+    "FlashAttention": ({"attention": "flash_attention_2"}, r"attention: flash_attention_2 cannot be used: .*: auto"),
+    "FlashAttention 3": ({"attention": "flash_attention_3"}, r"attention: flash_attention_3 cannot be used: .*: auto"),
+    "a paged optimizer": ({"optimizer": "paged_adamw_8bit"}, r"optimizer: paged_adamw_8bit .* no GPU; use adamw"),
+    "Liger": ({"liger": "on"}, r"liger: cannot be used: .*set training\.liger: auto"),
+}
+
+
+@pytest.mark.parametrize(("training", "told"), NOT_HERE.values(), ids=NOT_HERE)
+def test_what_this_machine_lacks(
+    training: dict[str, str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named for another machine they are no fault; nothing is made before they are refused."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    loaded = study(tmp_path, tiny.build(tmp_path / "model"), training=training)
+    with pytest.raises(InputError, match=told):
+        pipeline.run(loaded, quiet=True)
+    assert not (loaded.study.folder / "problems.jsonl").exists()
+    monkeypatch.setattr(import_module("tracedistill.pipeline.dry_run"), "device_of", lambda _name, *_: DEVICES["h100"])
+    assert any(re.search(told, line) for line in pipeline.dry_run(loaded).refused)
+    assert not any(re.search(told, line) for line in pipeline.dry_run(loaded, "h100").refused)

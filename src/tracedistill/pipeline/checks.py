@@ -76,6 +76,31 @@ def check_keys(work: StudyRun, wanted: Sequence[Node]) -> None:
             raise InputError(f"{place}.{error}") from error
 
 
+def check_machine(work: StudyRun, wanted: Sequence[Node]) -> None:
+    """Raise InputError for attention, Liger or an optimizer that the recipe names and this machine lacks.
+
+    Training would say the same, but after traces were paid for.
+    """
+    study, training = work.study, work.study.training
+    if not (training.attention.startswith("flash") or training.liger == "on" or training.optimizer.startswith("paged")):
+        return  # nothing is named that may be missing, and torch need not be loaded
+    unmade = {node.student for node in wanted if node.kind == "train" and work.run.state(node).kind != "complete"}
+    tuned = [study.students[name] for name in sorted(filter(None, unmade))]
+    if not tuned:
+        return
+    import torch
+
+    from tracedistill.training.device import check_device
+    from tracedistill.training.kernels import attention_of, liger_of
+
+    on_cpu = not torch.cuda.is_available()
+    liger_of(training.liger, on_cpu=on_cpu)
+    for student in tuned:
+        check_device(student, training)
+        source = str(local_folder(student.model) or student.model)
+        attention_of(training.attention, source, on_cpu=on_cpu, half=student.dtype == "bfloat16")
+
+
 def check_students(work: StudyRun, wanted: Sequence[Node], *, launch: bool = True, only_here: bool = False) -> None:
     """Raise InputError if a student cannot be tuned or evaluated, before a teacher is paid for its traces.
 

@@ -14,7 +14,7 @@ from tracedistill.forecast.calibration import device_of
 from tracedistill.forecast.estimates import DEVICES
 from tracedistill.forecast.records import StudyForecast
 from tracedistill.forecast.table import print_forecast
-from tracedistill.pipeline.checks import check_students
+from tracedistill.pipeline.checks import check_machine, check_students
 from tracedistill.pipeline.forecast import Devices, Forecaster, make_free
 from tracedistill.pipeline.graph import PARTS, Node
 from tracedistill.pipeline.hardware import shared_rows
@@ -47,7 +47,7 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
         nodes = graph.nodes()
         failed, paused = make_free(work, nodes, make_nodes)
         failed += method_faults(work, arms_to_tune(work, nodes))
-        failed += _faults(work, nodes)
+        failed += _faults(work, nodes, here=device is None)
         hidden = why_not_shown(work)
         if not hidden and work.run.path("problems.jsonl").exists():
             Teachers(work).dry_run()
@@ -60,8 +60,11 @@ def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
     return forecast
 
 
-def _faults(work: StudyRun, nodes: Sequence[Node]) -> list[str]:
-    """Return what a run would stop at before its first call: the tracker, and students that cannot be used."""
+def _faults(work: StudyRun, nodes: Sequence[Node], *, here: bool) -> list[str]:
+    """Return what a run would stop at before its first call: the tracker, kernels, and students that cannot be used.
+
+    `here`: the study is to run on this machine, so that what is not installed counts.
+    """
     faults = []
     unmade = {node.kind for node in nodes if work.run.state(node).kind != "complete"}
     if work.study.tracking != "none" and unmade & {"train", "report"}:
@@ -69,11 +72,13 @@ def _faults(work: StudyRun, nodes: Sequence[Node]) -> list[str]:
             check_tracker(work.study.tracking)
         except InputError as error:
             faults.append(f"tracking: {error}")
-    try:
-        # what is not on this machine would have to be fetched
-        check_students(work, nodes, launch=False, only_here=True)
-    except InputError as error:
-        faults.append(str(error))
+    # a student that is not on this machine would have to be fetched
+    checks = [functools.partial(check_students, launch=False, only_here=True), *([check_machine] if here else [])]
+    for check in checks:
+        try:
+            check(work, nodes)
+        except InputError as error:
+            faults.append(str(error))
     return faults
 
 

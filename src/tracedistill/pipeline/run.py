@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.files import to_json, write_json
-from tracedistill.pipeline.checks import check_keys, check_students, pin, warn_if_absent, warn_if_slow
+from tracedistill.pipeline.checks import check_keys, check_machine, check_students, pin, warn_if_absent, warn_if_slow
 from tracedistill.pipeline.dtypes import COMPUTES
 from tracedistill.pipeline.engine_check import EngineCheck, check_engines
 from tracedistill.pipeline.graph import Node, NodeState, upstream
@@ -51,6 +51,7 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait
         if loaded.study.tracking != "none" and any(work.run.state(node).kind != "complete" for node in named):
             check_tracker(loaded.study.tracking)  # not first when a teacher has been paid
         check_keys(work, wanted)
+        check_machine(work, wanted)
         made = _check_methods(work, wanted)
         check_students(work, wanted)
         warn_if_slow(work, wanted)

@@ -82,16 +82,21 @@ def use_liger(model: Any, wanted: Liger, *, on_cpu: bool) -> bool:
 
     The loss stays ours. Raises InputError if the recipe says `on` and they cannot be had.
     """
-    there = importlib.util.find_spec(LIGER) is not None
-    if wanted == "off" or (wanted == "auto" and (on_cpu or not there)):
+    if not liger_of(wanted, on_cpu=on_cpu):
         return False
-    if on_cpu or not there:
-        lacks = "this machine has no GPU" if on_cpu else "it is not installed: pip install liger-kernel"
-        raise InputError(f"training.liger: cannot be used: {lacks}. Or set training.liger: auto")
     from transformers.integrations.liger import apply_liger_kernel
 
     apply_liger_kernel(model, {"cross_entropy": False, "fused_linear_cross_entropy": False})
     return True
+
+
+def liger_of(wanted: Liger, *, on_cpu: bool) -> bool:
+    """Return whether Liger's kernels are used. Raises InputError if the recipe says `on` and they cannot be had."""
+    there = importlib.util.find_spec(LIGER) is not None
+    if wanted == "on" and (on_cpu or not there):
+        lacks = "this machine has no GPU" if on_cpu else "it is not installed: pip install liger-kernel"
+        raise InputError(f"training.liger: cannot be used: {lacks}. Or set training.liger: auto")
+    return wanted != "off" and not on_cpu and there
 
 
 def _knows_flash(source: str) -> bool:
