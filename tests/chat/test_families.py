@@ -151,6 +151,18 @@ def test_thinking_of_earlier_turns_that_the_template_drops_is_told() -> None:
     prompt_ids(tokenizer("smollm2"), tagged, style="tags")
 
 
+INDENTED = {"code": "    return x\nelse:\n    return y", "a tab": "\tx = 3\n\ty = 4", "a wide blank": "\u3000x = 3"}
+
+
+@pytest.mark.parametrize("trace", INDENTED.values(), ids=INDENTED)
+@pytest.mark.parametrize(("name", "style"), GOOD)
+def test_the_first_lines_indentation_is_the_teachers(name: str, style: FormatName, trace: str) -> None:
+    """Llama-3.2, Qwen3.5 and others strip what the assistant says; the student learns all of it."""
+    row = example(style, trace)
+    assert trace in written(name, row, style)
+    assert preflight(tokenizer(name), [row], 4096, "error", "a", style).refused == ()
+
+
 # ---- white space and thinking that a template leaves to its user
 
 

@@ -126,6 +126,8 @@ def parse_completion(text: str) -> ParsedCompletion:
     answers = list(_ANSWER.finditer(text))
     before = text[: answers[-1].start()] if answers else text
     opened, closed = _THINK.search(text), _THOUGHT.search(text)
+    if opened and not closed and text[: opened.start()].rpartition("\n")[2].strip():
+        opened = None  # spoken of in the middle of a line
     # the tag that chat templates open in the prompt is only closed here
     orphan = closed if closed and not (opened and opened.start() < closed.start()) else None
     if orphan and orphan.end() <= len(before):

@@ -69,13 +69,18 @@ def completion_text(tokenizer: Any, prompt: Sequence[Message], completion: str, 
 
     In the format `reasoning` it is what the template writes behind its own generation prompt for a message with
     `reasoning_content`, or what ends the thinking that the generation prompt has opened; otherwise the completion
-    itself between the template's white space, its own ends stripped where the template strips them. Raises InputError
-    for a template that knows no reasoning.
+    itself between the template's white space. White space at the ends of what was said stays, also where the template
+    would strip it: the indentation of code is the teacher's. Raises InputError for a template that knows no reasoning.
     """
-    entry, turn = (
-        entry_of(tokenizer, Message("assistant", completion), style),
-        turn_of(tokenizer, style),
-    )
+    written = _as_written(tokenizer, prompt, completion, style)
+    said = entry_of(tokenizer, Message("assistant", completion), style).get("reasoning_content", completion)
+    bare = said.strip()
+    return written if said in written or not bare else written.replace(bare, said, 1)
+
+
+def _as_written(tokenizer: Any, prompt: Sequence[Message], completion: str, style: FormatName) -> str:
+    """Return what the template itself writes: stripped where it strips."""
+    entry, turn = entry_of(tokenizer, Message("assistant", completion), style), turn_of(tokenizer, style)
     if "reasoning_content" not in entry:
         strips = marks_of(tokenizer).strips
         return f"{turn.lead}{completion.strip() if strips else completion}{turn.trail}"
@@ -140,7 +145,7 @@ def difference(tokenizer: Any, example: Example, style: FormatName = "plain") ->
         content = entry_of(tokenizer, assistant, style)["content"]
         ours = f"{head}{turn.lead}{content}{turn.trail}{end_token(tokenizer)}"
     else:
-        ours = head + turn.opening + completion_text(tokenizer, example.prompt, example.completion, style)
+        ours = head + turn.opening + _as_written(tokenizer, example.prompt, example.completion, style)
         ours += "" if turn.ends_open else end_token(tokenizer)
     if whole.startswith(ours) and not strip_special(tokenizer, whole[len(ours) :]):
         return ""
