@@ -214,9 +214,36 @@ def test_without_a_system_message_nothing_is_merged() -> None:
 
 def test_the_day_does_not_count() -> None:
     assert "Today Date: 26 Jul 2024\n" in tokenizer("llama3_2").decode(prompt_ids(tokenizer("llama3_2"), (USER,)))
-    assert [name for name in FAMILIES if writes_the_day(tokenizer(name))] == ["gptoss"]
+    assert "Current date: 2024-07-26\n" in tokenizer("gptoss").decode(prompt_ids(tokenizer("gptoss"), (USER,)))
+    assert not any(writes_the_day(tokenizer(name)) for name in FAMILIES)
+
+
+DAYS = {
+    "SmolLM3": ('{%- set today = strftime_now("%d %B %Y") -%}Today Date: {{ today }}\n', "Today Date: 26 July 2024\n"),
+    "two forms": ("{{ strftime_now('%Y') }} {{ strftime_now( '%d' ) }} ", "2024 26 "),
+    "where it is defined": ("{% if strftime_now is defined %}{{ strftime_now('%A') }}{% endif %}", "Friday"),
+    "inside a macro": ("{% macro day() %}{{ strftime_now('%m') }}{% endmacro %}{{ day() }}", "07"),
+}
+
+
+@pytest.mark.parametrize(("head", "said"), DAYS.values(), ids=DAYS)
+def test_a_template_that_adds_the_day_adds_the_same_one_always(head: str, said: str) -> None:
     own = copy.deepcopy(tokenizer("chatml"))
-    own.chat_template = "{{ strftime_now('%d') }}" + own.chat_template
+    own.chat_template = head + own.chat_template
+    assert own.decode(prompt_ids(own, (USER,))).startswith(f"{said}<|im_start|>")
+    assert not writes_the_day(own)
+    elsewhere = own.apply_chat_template(
+        [{"role": "user", "content": USER.content}],
+        chat_template=prompt_template(own),
+        add_generation_prompt=True,
+        return_dict=False,
+    )
+    assert elsewhere == prompt_ids(own, (USER,))
+
+
+def test_a_day_that_cannot_be_fixed_is_told() -> None:
+    own = copy.deepcopy(tokenizer("chatml"))
+    own.chat_template = "{% set form = '%d' %}{{ strftime_now(form) }}" + own.chat_template
     assert writes_the_day(own)
     assert preflight(own, [example("plain")], 4096, "error", "a").shown[0][0] == "note"
 

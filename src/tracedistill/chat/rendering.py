@@ -32,6 +32,7 @@ from tracedistill.chat.templates import (
     strip_special,
     turn_of,
     variables_of,
+    with_fixed_day,
 )
 from tracedistill.errors import InputError
 from tracedistill.records import Example, Message
@@ -162,7 +163,7 @@ def same_as_template(tokenizer: Any, example: Example, style: FormatName = "plai
 
 def prompt_template(tokenizer: Any, style: FormatName = "plain") -> str:
     """Return a chat template whose generation prompt has all that this format needs, for other programs."""
-    template = str(tokenizer.chat_template)
+    template = with_fixed_day(str(tokenizer.chat_template))
     opening = turn_of(tokenizer, style).opening
     if not opening:
         return template

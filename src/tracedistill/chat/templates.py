@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from tracedistill.chat.formats import FormatName, split_reasoning
@@ -21,6 +23,9 @@ from tracedistill.records import Message
 TODAY = "26 Jul 2024"
 """What templates that ask for a `date_string` are given (Llama-3.2 writes it into the prompt): training and inference
 may lie days apart, and must not differ. It is the day that Llama's own template falls back to."""
+DAY = datetime.strptime(TODAY, "%d %b %Y").replace(tzinfo=UTC)
+_DAY_CALL = re.compile(r"""strftime_now\(\s*(["'])([^"']*)\1\s*\)""")
+"""A template asks for today's date in a format that it spells out."""
 NO_SYSTEM = (
     "its chat template has no place for a system message; leave students.<name>.system out, or put it into the user's "
     "turn with students.<name>.system_role: user"
@@ -101,7 +106,17 @@ def knows_reasoning(tokenizer: Any) -> bool:
 def writes_the_day(tokenizer: Any) -> bool:
     """Return whether the template writes the rendering date into the prompt and offers no way to fix it."""
     template = tokenizer.chat_template or ""
-    return "strftime_now" in template and "date_string" not in template
+    return "strftime_now" in template and "date_string" not in template and with_fixed_day(template) == template
+
+
+@functools.lru_cache(maxsize=8)
+def with_fixed_day(template: str) -> str:
+    """Return a chat template that writes the same day always, where it asks for today's (SmolLM3, gpt-oss)."""
+    formats = dict.fromkeys(found[2] for found in _DAY_CALL.finditer(template))
+    if "date_string" in template or "strftime_now(" in _DAY_CALL.sub("", template) or not formats:
+        return template  # it is told the day, or asks in a way that cannot be foreseen
+    cases = "".join(f"{{% if form == {json.dumps(form)} %}}{DAY.strftime(form)}{{% endif %}}" for form in formats)
+    return f"{{% macro strftime_now(form) %}}{cases}{{% endmacro %}}{template}"
 
 
 def template_hash(tokenizer: Any) -> str:
@@ -249,6 +264,7 @@ def _apply(tokenizer: Any, chat: list[dict[str, str]], style: FormatName, *, gen
         return str(
             tokenizer.apply_chat_template(
                 chat,
+                chat_template=with_fixed_day(tokenizer.chat_template or ""),
                 add_generation_prompt=generation,
                 tokenize=False,
                 **variables_of(style),
