@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,57 @@ def test_what_counts_and_what_does_not(tmp_path: Path) -> None:
     (folder / "chat_template.jinja").write_text("{{ messages }}")
     assert hash_of(folder) != first
     assert identity_of("somebody/not-fetched") is None
+
+
+def _shard(folder: Path) -> None:
+    (folder / "model-00002-of-00002.safetensors").write_bytes(b"other")
+
+
+def _relink(folder: Path) -> None:
+    target = folder.resolve()
+    other = shutil.copytree(target, target.with_name("other"))
+    (other / "model-00001-of-00002.safetensors").write_bytes(b"fi7st")
+    folder.unlink()
+    folder.symlink_to(other, target_is_directory=True)
+
+
+def _blob(folder: Path) -> None:
+    """A file that is a link itself, as in the hub's cache, now leads elsewhere."""
+    path = folder / "model-00001-of-00002.safetensors"
+    (folder.resolve().parent / "blob").write_bytes(b"f1rst")
+    path.unlink()
+    path.symlink_to(folder.resolve().parent / "blob")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "one of several shards": _shard,
+    "a shard more": lambda folder: (folder / "model-00003-of-00002.safetensors").write_bytes(b"third"),
+    "the shards' index": lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {}}'),
+    "a folder by a link that leads elsewhere": _relink,
+    "a file by a link that leads elsewhere": _blob,
+    "the end tokens": lambda folder: (folder / "generation_config.json").write_text('{"eos_token_id": 7}'),
+    "a sentencepiece vocabulary": lambda folder: (folder / "tokenizer.model").write_bytes(b"words"),
+    "a further chat template": lambda folder: (folder / "additional.jinja").write_text("{{ messages }}"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_sharded_and_linked_weights_are_their_content(change: Callable[[Path], object], tmp_path: Path) -> None:
+    real, folder = tmp_path / "real", tmp_path / "model"
+    real.mkdir()
+    for name, content in {
+        "config.json": b"{}",
+        "generation_config.json": b'{"eos_token_id": 2}',
+        "model.safetensors.index.json": b'{"weight_map": {"a": "model-00001-of-00002.safetensors"}}',
+        "model-00001-of-00002.safetensors": b"first",
+        "model-00002-of-00002.safetensors": b"other second",
+    }.items():
+        (real / name).write_bytes(content)
+    folder.symlink_to(real, target_is_directory=True)
+    before = hash_of(folder)
+    assert before == hash_of(real), "a link is what it leads to"
+    change(folder)
+    assert hash_of(folder) != before
 
 
 def test_a_large_file_counts_by_its_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -322,6 +322,31 @@ def test_dpo_loss_is_that_of_the_paper(tmp_path: Path) -> None:
     assert loss.item() == pytest.approx(torch.stack(wanted).mean().item(), rel=1e-4)
 
 
+# ---- warm-up
+
+MAKERS: dict[str, Callable[..., Any]] = {
+    "GRPO": lambda place, **changes: group(place, {"answer": 1.0}, **changes),
+    "on-policy distillation": distilled,
+    "DPO": lambda place, **changes: pair_trainer(
+        tiny.model(), tiny.tokenizer(), pairs(), settings(place, **changes), beta=0.1, peft_config=tiny.lora()
+    ),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_warm_up_never_takes_all_steps(tmp_path: Path, make: Callable[..., Any]) -> None:
+    for steps, warmup in ((1, 0.1), (1, 50), (2, 0.9), (3, 50)):
+        trainer = make(tmp_path, warmup=warmup, max_steps=steps)
+        trainer.create_optimizer()
+        scheduler = trainer.create_scheduler(steps, trainer.optimizer)
+        rates = []
+        for _ in range(steps):
+            rates.append(trainer.optimizer.param_groups[0]["lr"])
+            trainer.optimizer.step()
+            scheduler.step()
+        assert rates[-1] == 2e-2, (steps, warmup)
+
+
 # ---- resumption
 
 

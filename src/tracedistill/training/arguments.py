@@ -50,6 +50,17 @@ def shared_arguments(
     }
 
 
+class WarmUpMixin:
+    """Mixed into a TRL trainer: the warm-up never takes all steps, since at rate 0 nothing is learnt."""
+
+    args: Any
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Create the learning-rate schedule."""
+        self.args.warmup_steps = min(self.args.get_warmup_steps(num_training_steps), max(0, num_training_steps - 1))
+        return super().create_scheduler(num_training_steps, optimizer)  # type: ignore[misc]
+
+
 def on_cpu(settings: TrainingSetup) -> bool:
     """Return whether to train on the CPU."""
     return not torch.accelerator.is_available() if settings.use_cpu is None else settings.use_cpu

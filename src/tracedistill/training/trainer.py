@@ -18,7 +18,7 @@ from trl import SFTConfig, SFTTrainer
 from tracedistill.engines.adapters import read_weights
 from tracedistill.engines.lora import HALF, compute_in_base_dtype
 from tracedistill.errors import InputError
-from tracedistill.training.arguments import on_cpu, shared_arguments
+from tracedistill.training.arguments import WarmUpMixin, on_cpu, shared_arguments
 from tracedistill.training.batching import WINDOW, LikeLengthSampler
 from tracedistill.training.collator import SupervisedCollator, row_dataset, row_lengths, with_fillers
 from tracedistill.training.head import lighten_forward
@@ -31,7 +31,7 @@ WHOLE_WEIGHTS = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.
 """Launches in which every process holds all weights."""
 
 
-class TraceTrainer(SFTTrainer):
+class TraceTrainer(WarmUpMixin, SFTTrainer):
     """SFTTrainer that learns the same and computes less: logits where supervised, no padding mask, LoRA in bf16."""
 
     control: Any  # of the base class, whose type is not known here
@@ -75,11 +75,6 @@ class TraceTrainer(SFTTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengthSampler:  # noqa: ARG002
         """Return the sampler made with the trainer: its rows are the trainer's own."""
         return self.sampler
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Create the learning-rate schedule; its warm-up never takes all steps, since nothing is learnt at rate 0."""
-        self.args.warmup_steps = min(self.args.get_warmup_steps(num_training_steps), max(0, num_training_steps - 1))
-        return super().create_scheduler(num_training_steps, optimizer)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train, and keep the speed."""

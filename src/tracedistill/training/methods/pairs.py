@@ -13,7 +13,7 @@ from trl import DPOConfig, DPOTrainer
 
 from tracedistill.engines.lora import compute_in_base_dtype
 from tracedistill.errors import InputError
-from tracedistill.training.arguments import shared_arguments
+from tracedistill.training.arguments import WarmUpMixin, shared_arguments
 from tracedistill.training.methods.order import ProblemSampler
 from tracedistill.training.methods.rollouts import steps_of
 from tracedistill.training.settings import TrainingSetup
@@ -35,7 +35,7 @@ class PreferencePair:
     """What is to become less likely, its end token included."""
 
 
-class PairTrainer(DPOTrainer):
+class PairTrainer(WarmUpMixin, DPOTrainer):
     """DPO on rows that are tokens already, in the supervised arms' order."""
 
     sampler: ProblemSampler

@@ -13,6 +13,7 @@ from transformers import PrinterCallback
 
 from tracedistill.engines.lora import compute_in_base_dtype
 from tracedistill.errors import InputError
+from tracedistill.training.arguments import WarmUpMixin
 from tracedistill.training.methods.order import ProblemSampler
 from tracedistill.training.methods.writing import CompletionWriter
 from tracedistill.training.settings import TrainingSetup
@@ -34,7 +35,7 @@ class RolloutSettings:
     """Updates that use one set of completions."""
 
 
-class RolloutMixin:
+class RolloutMixin(WarmUpMixin):
     """Mixed into a TRL trainer whose dataset's `prompt` column holds problem ids; `prompts` gives their tokens.
 
     TRL would render a prompt with the tokenizer's template alone, draw with one generator for the whole batch, and
