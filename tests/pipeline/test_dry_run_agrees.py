@@ -80,7 +80,7 @@ def test_what_this_machine_lacks(
     training: dict[str, str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Named for another machine they are no fault; nothing is made before they are refused."""
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     loaded = study(tmp_path, tiny.build(tmp_path / "model"), training=training)
     with pytest.raises(InputError, match=told):
         pipeline.run(loaded, quiet=True)

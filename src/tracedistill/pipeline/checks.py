@@ -88,17 +88,12 @@ def check_machine(work: StudyRun, wanted: Sequence[Node]) -> None:
     tuned = [study.students[name] for name in sorted(filter(None, unmade))]
     if not tuned:
         return
-    import torch
-
     from tracedistill.training.device import check_device
-    from tracedistill.training.kernels import attention_of, liger_of
+    from tracedistill.training.kernels import check_kernels
 
-    on_cpu = not torch.cuda.is_available()
-    liger_of(training.liger, on_cpu=on_cpu)
     for student in tuned:
         check_device(student, training)
-        source = str(local_folder(student.model) or student.model)
-        attention_of(training.attention, source, on_cpu=on_cpu, half=student.dtype == "bfloat16")
+        check_kernels(student, training, str(local_folder(student.model) or student.model))
 
 
 def check_students(work: StudyRun, wanted: Sequence[Node], *, launch: bool = True, only_here: bool = False) -> None:

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from tracedistill.errors import InputError
+from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.recipes.schema import Attention, Liger
 
 HOPPER = 9
@@ -70,6 +71,13 @@ def attention_of(wanted: Attention, source: str, *, on_cpu: bool, half: bool) ->
     if half and _knows_flash(source):
         return next((name for name, there in flash.items() if there), None)
     return None
+
+
+def check_kernels(student: StudentConfig, training: TrainingConfig, source: str) -> None:
+    """Raise InputError for attention or Liger that the recipe names and this machine lacks."""
+    on_cpu = not torch.accelerator.is_available()
+    liger_of(training.liger, on_cpu=on_cpu)
+    attention_of(training.attention, source, on_cpu=on_cpu, half=student.dtype == "bfloat16")
 
 
 def is_flash(model: Any) -> bool:
