@@ -102,7 +102,7 @@ def limits(report: Report) -> list[str]:
             "Traces are not judged where no rule of the task says what a right one would be: they count neither as "
             f"right nor as wrong ({', '.join(unjudged)}). Gold steps, or a person (tracedistill review), would tell."
         )
-    said += [
+    sentences += [
         f"{arm.name}: {arm.too_long} of {arm.attempts} prompts leave no room for max_tokens in the student's context "
         "window. They were not asked and count as no answer; lower base.max_tokens, or show less in the prompt."
         for arm in report.arms
