@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,8 +72,11 @@ def _faults(work: StudyRun, nodes: Sequence[Node], *, here: bool) -> list[str]:
             check_tracker(work.study.tracking)
         except InputError as error:
             faults.append(f"tracking: {error}")
-    # a student that is not on this machine would have to be fetched
-    checks = [functools.partial(check_students, launch=False, only_here=True), *([check_machine] if here else [])]
+    checks: list[Callable[[StudyRun, Sequence[Node]], None]] = [
+        # a student that is not on this machine would have to be fetched
+        functools.partial(check_students, launch=False, only_here=True),
+        *([check_machine] if here else []),
+    ]
     for check in checks:
         try:
             check(work, nodes)
