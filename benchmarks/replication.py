@@ -73,7 +73,7 @@ an unparsed or absent trace is not right.
 
 ## Differences
 
-Over problems and seeds, both drawn anew (one seed: exact McNemar, over problems). The published arms are one adapter
+Over problems and seeds, both resampled (one seed: exact McNemar, over problems). The published arms are one adapter
 each, sampled without a seed, and differ in more than the trace (docs/rescoring.md).
 
 {pairs_table(ours)}
@@ -82,8 +82,8 @@ each, sampled without a seed, and differ in more than the trace (docs/rescoring.
 
 ## Trace against answer
 
-All attempts of an arm's adapters together. Gold facts hold the answer in most problems: who cites the right fact holds
-the answer, so that the two are tied by construction.
+All attempts of an arm's adapters together. Gold facts contain the answer in most problems, so citing the right fact
+gives the answer: the two are tied by construction.
 
 {joint_table(lines, [*tuned, *published])}
 

@@ -118,7 +118,7 @@ Nothing is tuned, and greedy decoding has one result: these are sentences about 
 ## Answers
 
 Intervals: 95%, over problems. `calculations right`: those that the student writes are all true and grounded. A problem
-without a plan is not asked, and counts as not right.
+without a plan is not attempted, and counts as not right.
 
 {arms_table(lines, own, CALCULATIONS)}
 

@@ -107,7 +107,7 @@ CALCULATIONS = (("calculations right, %", "b"),)
 def arms_table(lines: Sequence[Line], arms: Sequence[str], judged: Sequence[tuple[str, str]] = STEPS) -> str:
     """Answers and traces of each arm."""
     names = ("arm", "adapters", "n", "answers right, %", "of each adapter, %", *(name for name, _ in judged))
-    rows = [head(*names, "unparsed, none", "answer missing", "cut off", "no plan, not asked")]
+    rows = [head(*names, "unparsed, none", "answer missing", "cut off", "no plan, not attempted")]
     for arm in arms:
         every = codes(lines, arm)
         n, right = len(every), scores(lines, arm)
@@ -132,10 +132,10 @@ def joint_table(lines: Sequence[Line], arms: Sequence[str]) -> str:
             "trace only",
             "answer only",
             "neither",
-            "answers right where the trace is, %",
-            "where it is not, %",
+            "answers right if the trace is, %",
+            "if it is not, %",
             "phi",
-            "right answers that stand in the cited facts",
+            "right answers that occur in the cited facts",
         )
     ]
     for arm in arms:
@@ -158,7 +158,7 @@ def joint_table(lines: Sequence[Line], arms: Sequence[str]) -> str:
 
 def pairs_table(found: Sequence[Compared]) -> str:
     """Differences, with Holm's p over those of one table."""
-    rows = [head("asks", "first - second", "adapters of each", "points, 95% interval", "p", "p, Holm")]
+    rows = [head("question", "first - second", "adapters of each", "points, 95% interval", "p", "p, Holm")]
     for each, adjusted in zip(found, stats.holm([each.p for each in found]), strict=True):
         pair = f"{each.first} - {each.second}"
         rows.append(row(each.asks, pair, each.seeds, points(each.found), p_value(each.p), p_value(adjusted)))

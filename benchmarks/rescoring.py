@@ -151,7 +151,7 @@ Unparsed and absent traces count as wrong. Intervals: Wilson, 95%, of this sampl
 
 ### What ties the two by construction
 
-A gold trace cites the facts that *contain a gold answer as a substring*: whoever cites the right fact holds the answer.
+A gold trace cites the facts that *contain a gold answer as a substring*, so citing the right fact gives the answer.
 
 | student | arm | stated answers that stand in the facts it cites | all gold answers stand in the facts it cites |
 |---|---|---|---|
@@ -356,21 +356,21 @@ arXiv 2505.13792 published (Llama-3.2-1B-Instruct and Qwen3-1.7B). Do not edit b
 
 ## In short
 
-The study finds that right traces seldom come with right answers, from a rate of about 28%. That rate is a *joint* one
-(both right, over all items), not the share of right answers among right traces, and its evaluator finds the gold row by
-the answer's text. Judged against each item's own gold, the arm tuned on correct traces:
+The study concludes from a rate of about 28% that right traces seldom come with right answers. That rate is a *joint*
+one (both right, over all items), not the share of right answers among right traces. Its evaluator also finds the gold
+row by the answer's text. Judged against each item's own gold, this is the arm tuned on correct traces:
 
 {summary}
 
-So in the arm tuned on correct traces, a right trace goes with a right answer almost without exception. This is **not**
-evidence that the trace was reasoned with:
+In that arm, a right trace almost always goes with a right answer. This is **not** evidence that the student used the
+trace to reason:
 
-- Gold facts contain the answer's words. Nearly every answer that these students state stands verbatim in the facts
-  that they cite, right or wrong; citing the right fact and copying from it is enough.
+- Gold facts contain the answer's words. Nearly every answer of these students, right or wrong, occurs verbatim in the
+  facts that they cite. Citing the right fact and copying from it is enough.
 - The step that asks for reasoning, the temporal relation, does not beat always answering "during", and a wrong
   relation beside right facts costs next to no answers.
 - The arm tuned on *incorrect* traces answers {incorrect}% right (published metric) with practically no right trace,
-  and the arm tuned on answers alone {vanilla}%. What the study observed there stands: for these students a right trace
+  and the arm tuned on answers alone {vanilla}%. This agrees with the study: for these students a right trace
   is not needed for a right answer.
 - Each arm is one adapter, trained with one seed, evaluated by unseeded sampling; the arms differ in more than the trace
   (a bare string for a list of facts). Intervals below cover the sample of items only.
