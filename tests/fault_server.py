@@ -200,7 +200,7 @@ class Service:
             ("[[404]]", 404, "model_not_found"),
             ("[[context]]", 400, "context_length_exceeded"),
             ("[[quota]]", 429, "insufficient_quota"),
-            ("[[503]]", 503, "overloaded"),
+            ("[[503]]", 503, "unavailable"),
         ):
             if marker in prompt:
                 return status, {}, _error(f"asked for {marker}", code), str(status), key

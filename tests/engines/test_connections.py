@@ -1,12 +1,13 @@
 import asyncio
+import contextlib
 import socket
 import threading
 
 import pytest
 
-from tests.engines.server_kit import ask, engine_at, many, running
+from tests.engines.server_kit import KEY, ask, engine_at, many, running
 from tests.fault_server import Behaviour
-from tracedistill.engines.calls import Pacing
+from tracedistill.engines.calls import Pacing, StopRunError
 from tracedistill.engines.client import generate
 from tracedistill.engines.connections import loss_of
 
@@ -34,8 +35,9 @@ class Raw:
         writer.close()
 
 
-def answers_of(raw, count):
-    """What `count` requests, one after another, get from a raw server."""
+@contextlib.contextmanager
+def serving(raw):
+    """The address of a raw server in a thread."""
     started, port, stop = threading.Event(), [], []
 
     async def main():
@@ -50,10 +52,16 @@ def answers_of(raw, count):
     thread.start()
     assert started.wait(10)
     try:
-        return list(generate(many(count), engine_at(f"http://127.0.0.1:{port[0]}/v1", pacing=ONE)))
+        yield f"http://127.0.0.1:{port[0]}"
     finally:
         stop[0].call_soon_threadsafe(stop[1].set)
         thread.join(10)
+
+
+def answers_of(raw, count):
+    """What `count` requests, one after another, get from a raw server."""
+    with serving(raw) as url:
+        return list(generate(many(count), engine_at(f"{url}/v1", pacing=ONE)))
 
 
 def whole(extra=b""):
@@ -207,3 +215,18 @@ def test_the_error_that_tells_most_is_found_behind_the_others():
     outer.__cause__ = inner
     assert loss_of(outer).error is outer, "neither aiohttp's nor httpx2's: as it came"
     assert loss_of(outer).sent, "in doubt it may be billed"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_and_quotes_no_key(status):
+    """Another address is another server: it gets neither prompt nor key, and is not taken for the first."""
+    elsewhere = Raw(whole(), hang_up=True)
+    with serving(elsewhere) as other:
+        place = f"{other}/v1?key={KEY}".encode()
+        moved = b"HTTP/1.1 %d Moved\r\nlocation: %b\r\nwww-authenticate: %b\r\ncontent-length: 0\r\n\r\n"
+        with serving(Raw(moved % (status, place, KEY.encode()), hang_up=True)) as url:
+            engine = engine_at(f"{url}/v1", key_env="K", environment={"K": KEY}, pacing=ONE)
+            with pytest.raises(StopRunError, match=rf"a redirect \(HTTP {status} to {other}/v1\)") as caught:
+                list(generate(many(1), engine))
+    assert KEY not in str(caught.value)
+    assert elsewhere.connections == 0

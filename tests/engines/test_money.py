@@ -159,6 +159,29 @@ def test_a_budget_holds_over_processes_at_once(tmp_path):
         assert sum(server.ledger.paid.values()) == 30, "all of it can be spent, and no call more"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_a_budget_holds_over_two_processes_that_are_killed_at_any_moment(seed, tmp_path):
+    """Both on one cache, as two run folders of a study are; each is killed and started again, four times in all."""
+    draw, limits = random.Random(seed), {"calls": 60, "usd": 60 * most("")}
+    with running(Behaviour(latency=0.03, bill_all=True, bill_dropped=True, faults=0.2)) as server:
+        runs = [work(server, tmp_path, f"of run {name}", concurrency=8, limits=limits) for name in "ab"]
+        for _ in range(4):
+            time.sleep(draw.random() * 1.5)
+            one = draw.randrange(2)
+            with runs[one] as run:
+                run.send_signal(signal.SIGKILL)
+            runs[one] = work(server, tmp_path, f"of run {'ab'[one]}", concurrency=8, limits=limits)
+        told = [run.communicate(timeout=120)[1] for run in runs]
+        wait_for_calm(server)
+        paid, bill = sum(server.ledger.paid.values()), dollars(server.ledger.bill())
+    with GenerationCache(tmp_path / "cache.db") as cache:
+        spent = cache.balance("study").spent
+    assert [run.returncode for run in runs] == [3, 3], told
+    assert 0 < paid <= spent.calls <= 60
+    assert bill - 1e-9 <= spent.usd <= limits["usd"] + 1e-9
+
+
 def test_a_budget_in_dollars_is_kept_though_a_server_writes_more_than_it_was_asked_for(tmp_path):
     """Its first replies show it; from then on each call is reckoned at what such a reply costs."""
     start = 2

@@ -18,13 +18,14 @@ from tracedistill.engines.batch import outcome_of_line
 from tracedistill.engines.calls import Outcome, StopRunError
 from tracedistill.engines.remedies import remedy_of
 from tracedistill.engines.server import ServerConfig, ServerEngine
+from tracedistill.engines.usage import Used
 from tracedistill.engines.words import gist
 
 CASES = Path(__file__).parents[1] / "cases" / "server_replies.jsonl"
 NOW = 1_800_000_000.0  # 15 January 2027, 08:00 UTC
 FIELDS = {
     "from", "status", "headers", "body", "text_body", "content", "message", "finish", "native", "temperature",
-    "comes", "text", "thinking", "says", "wait", "billed",
+    "usage", "comes", "text", "thinking", "says", "wait", "billed", "used",
 }  # fmt: skip
 FINISHES = {"answer": "stop", "cut-off": "length", "refusal": "refusal", "too-long": "too-long", "refused": "error"}
 """What comes of a case -> the finish of its row; the other words mean that the row is not over."""
@@ -48,7 +49,8 @@ def data_of(case: dict[str, Any]) -> bytes:
     choice["finish_reason"] = case["finish"]
     if "native" in case:
         choice["native_finish_reason"] = case["native"]
-    return json.dumps({**completion(), "choices": [choice]}).encode()
+    usage = {"usage": case["usage"]} if "usage" in case else {}
+    return json.dumps({**completion(**usage), "choices": [choice]}).encode()
 
 
 def request_of(case: dict[str, Any]) -> Any:
@@ -111,6 +113,8 @@ def test_what_comes_of_a_servers_reply(case: dict[str, Any]) -> None:
         assert outcome.wait == pytest.approx(case["wait"])
     if "billed" in case:
         assert outcome.billed == case["billed"]
+    if "used" in case:
+        assert outcome.used == (None if case["used"] is None else Used(*case["used"]))
 
 
 @pytest.mark.parametrize("case", [case for case in cases() if "text_body" not in case], ids=name)

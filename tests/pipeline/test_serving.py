@@ -256,6 +256,19 @@ def test_a_server_that_does_not_start(
         pipeline.run(pipeline.load(recipe), quiet=True)
 
 
+def test_its_log_cannot_hold_a_teachers_key(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-kept-out-of-logs")
+    script = tmp_path / "vllm"
+    script.write_text("#!/bin/sh\nenv\nexit 1\n", encoding="utf-8")
+    script.chmod(0o755)
+    recipe = study(tmp_path, model, str(script), arms={"standard": {}})
+    with pytest.raises(InputError, match="vLLM ended with exit code 1"):
+        pipeline.run(pipeline.load(recipe), quiet=True)
+    (log,) = (tmp_path / "run" / "logs").iterdir()
+    assert "PATH=" in log.read_text(encoding="utf-8")
+    assert "sk-kept" not in log.read_text(encoding="utf-8")
+
+
 def test_no_vllm_at_all(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(vllm.shutil, "which", lambda _: None)
     monkeypatch.setattr(vllm.sys, "executable", str(tmp_path / "python"))

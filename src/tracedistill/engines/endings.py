@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tracedistill.engines import Finish
@@ -43,10 +44,17 @@ WORDS: dict[str, Finish] = {
     "spii": "refusal",  # Gemini: personal data
     "sensitive": "refusal",  # Zhipu
     "moderation": "refusal",
+    "image_safety": "refusal",  # Gemini
+    "image_prohibited_content": "refusal",
+    "image_recitation": "refusal",
 }
 """`finish_reason` in lower case -> what it means. Any other word, and none at all, is no answer."""
 
-REPEATED = frozenset({"tool_calls", "function_call", "tool_use", "malformed_function_call", "language"})
+REPEATED = frozenset({
+    "tool_calls", "function_call", "tool_use", "malformed_function_call", "unexpected_tool_call", "language",
+    "repetition",  # vLLM: the model repeats itself
+    "repeat",  # Kimi
+})  # fmt: skip
 """Words that the same call would most likely end with again; all others are tried as often as any failure."""
 
 
@@ -61,7 +69,13 @@ def repeats(reason: Any) -> bool:
 
 
 def _plain(reason: Any) -> str:
-    """Lower case, without the prefixes of enumerations (`FinishReason.STOP`, `FINISH_REASON_STOP`)."""
+    """Lower case, without the prefixes of enumerations (`FinishReason.STOP`, `FINISH_REASON_STOP`).
+
+    Of `content_filter: SAFETY` (Gemini) the first word, of SGLang's own `{"type": "stop", "matched": 2}` the type.
+    """
+    if isinstance(reason, Mapping):
+        reason = reason.get("type")
     if not isinstance(reason, str):
         return ""
-    return reason.strip().casefold().rpartition(".")[2].removeprefix("finish_reason_").replace("-", "_")
+    word = reason.partition(":")[0].strip().casefold()
+    return word.rpartition(".")[2].removeprefix("finish_reason_").replace("-", "_")

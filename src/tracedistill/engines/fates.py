@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from tracedistill.engines.limits import retry_after
-from tracedistill.engines.words import words_of
+from tracedistill.engines.words import one_line, words_of
 
 Meaning = Literal["stop", "wait", "loading", "again", "too-long", "refusal", "refused"]
 """stop: no call of this run can succeed; wait: too many calls at this moment; loading: the server is not ready yet;
@@ -40,9 +42,12 @@ ACCOUNT = re.compile(
 """Words about the account, though they sound like moderation."""
 
 NO_CREDIT = re.compile(
-    r"insufficient[_ ](?:quota|balance|credits?|funds)|billing[_ ](?:hard[_ ]limit|not[_ ]active|inactive)"
-    r"|exceeded your current quota|(?:no|out of|not enough|used all (?:available|your)|exhausted your) credits?"
-    r"|credit balance|payment required|monthly (?:spend|usage|budget)|spend(?:ing)? limit|budget (?:has been )?exceeded"
+    r"insufficient[_ ](?:quota|balance|credits?|funds)|balance.{0,12}insufficient|positive balance|余额不足|欠费"
+    r"|billing[_ ](?:hard[_ ]limit|not[_ ]active|inactive)|exceeded your monthly"
+    r"|exceeded[_ ](?:your[_ ])?current[_ ]quota"
+    r"|(?:no|out of|not enough|used all (?:available|your)|exhausted your|n['’]t have any) credits?"
+    r"|credit[_ ](?:balance|limit)|payment required|monthly (?:spend|usage|budget)|spend(?:ing)? limit"
+    r"|key limit exceeded|budget[_ ](?:has been )?exceeded|exceeded ?budget|over budget"
     r"|account.{0,20}(?:in arrears|overdue)|arrearage|quota[_ ]exhausted",
     re.IGNORECASE,
 )
@@ -61,10 +66,11 @@ MODERATED = re.compile(
 """Words about one prompt, not about the account."""
 
 TOO_LONG = re.compile(
-    r"context[_ ]length|context[_ ](?:window|size)|maximum context|exceed_context_size|prompt is too long"
+    r"context[_ ]?(?:length|window|size|limit)|maximum context|prompt is too long"
     r"|(?:input|prompt|request) (?:\(?\d[\d,]* tokens\)? )?(?:is )?(?:longer than|too (?:long|large))"
     r"|string_above_max_length|too many (?:input )?tokens|(?:inputs?|prompt) tokens? \+ `?max_(?:new_)?tokens"
-    r"|`?inputs`? (?:must have less|tokens)|token count.{0,40}exceeds|range of input length|max_model_len",
+    r"|`?inputs`? (?:must have less|tokens)|(?:token count|(?:input|prompt) length).{0,40}exceeds|range of input length"
+    r"|max_model_len|max_tokens must be at least 1, got -",
     re.IGNORECASE,
 )
 
@@ -78,8 +84,23 @@ LOADING = re.compile(
     re.IGNORECASE,
 )
 
+BUSY = re.compile(
+    r"overloaded|\bbusy\b|(?:no|at|insufficient) capacity|capacity[_ ](?:exceeded|exhausted)|pending requests"
+    r"|queue is full|too many (?:concurrent )?requests|high (?:traffic|demand|load)\b",
+    re.IGNORECASE,
+)
+"""Words of a server that has too many calls at this moment."""
+
 _STOPS = {401: "the key is wrong or missing", 402: "no credit"}
-_AGAIN = {408, 409, 425, 499}
+_AGAIN = {408, 409, 425, 498, 499}  # 498: Groq's flex tier has no room
+
+
+def _address(location: str) -> str:
+    """Return where a redirect leads, without its query and user."""
+    with contextlib.suppress(ValueError):
+        parts = urllib.parse.urlsplit(one_line(location, 300))
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else parts.path
+    return "an address that cannot be read"
 
 
 def fate_of(status: int, headers: Mapping[str, str], body: bytes | object, wall: float) -> Fate:
@@ -96,6 +117,7 @@ def fate_of(status: int, headers: Mapping[str, str], body: bytes | object, wall:
     if status in _STOPS:
         return fate("stop", _STOPS[status])
     if 300 <= status < 400:
+        cause = f"HTTP {status} to {_address(headers.get('location', ''))}"
         return fate("stop", "a redirect")
     if LOADING.search(told) and (status >= 500 or status in {404, 409, 425, 429}):
         return fate("loading")
@@ -106,9 +128,11 @@ def fate_of(status: int, headers: Mapping[str, str], body: bytes | object, wall:
             return fate("stop", "the daily allowance is used up")
         return fate("refused" if PER_MINUTE_SIZE.search(told) else "wait")
     if status >= 500 or status in _AGAIN:
-        return fate("again")
+        if TOO_LONG.search(told):
+            return fate("too-long")  # llama.cpp
+        return fate("wait" if BUSY.search(told) else "again")
     if status == 451 or (MODERATED.search(told) and not ACCOUNT.search(told)):
         return fate("refusal")
     if NO_CREDIT.search(told):
         return fate("stop", "no credit")
-    return fate("too-long" if TOO_LONG.search(told) else "refused")
+    return fate("too-long" if TOO_LONG.search(told) and not PER_MINUTE_SIZE.search(told) else "refused")

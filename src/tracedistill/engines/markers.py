@@ -21,6 +21,8 @@ THINKING: tuple[tuple[str, str], ...] = (
     ("<|thinking_start|>", "<|thinking_end|>"),
     ("◁think▷", "◁/think▷"),  # Kimi
     ("<unused94>", "<unused95>"),  # MedGemma
+    ("<|channel>thought", "<channel|>"),  # Gemma 4
+    ("<|inner_prefix|>", "<|inner_suffix|>"),  # Apertus
 )
 """(opening, closing) mark of thinking, in any case; all between them is kept apart from the text."""
 
@@ -49,11 +51,16 @@ STARTS: tuple[str, ...] = (
 _FLAGS = re.IGNORECASE | re.DOTALL
 _OPENED = re.compile("|".join(f"({re.escape(opening)})" for opening, _ in THINKING), _FLAGS)
 _CLOSED = re.compile("|".join(re.escape(closing) for _, closing in THINKING), _FLAGS)
-_CHANNEL = re.compile(r"<\|channel\|>\s*+(\w*+)[^<]{0,80}<\|message\|>", _FLAGS)
+_CHANNEL = re.compile(r"<\|channel\|>\s*+(\w*+)[^<]{0,80}(?:<\|constrain\|>[^<]{0,80})?<\|message\|>", _FLAGS)
 _MESSAGE_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>", _FLAGS)
 _BEGUN = re.compile(rf"(?:\s*+(?:{'|'.join(map(re.escape, STARTS))}))++\s*+")
 _BLANKS = re.compile(r"\s*+")
-_BARE_CHANNELS = re.compile(r"\s*+analysis(.*?)assistantfinal", re.DOTALL)  # harmony without its special tokens
+_WORDED = re.compile(
+    r"\s*+(?:analysis(?P<harmony>.*?)assistantfinal"  # without its special tokens
+    r"|Here(?:'s| is) my thought process:(?P<granite>.*?)Here(?:'s| is) my response:)",
+    re.DOTALL,
+)
+"""Thinking that is marked by words, which count only as a pair."""
 
 _LEFT = re.compile(
     r"<\|[\w:./▁-]{1,60}+\|>|<｜[^｜<>\s]{1,60}+｜>"  # almost every family's control tokens
@@ -73,8 +80,8 @@ def split_thinking(text: str) -> tuple[str, str | None]:
     text = without_controls(text)
     if "<|channel|>" in text:
         return _split_channels(text)
-    if bare := _BARE_CHANNELS.match(text):
-        return text[bare.end() :].strip(), bare[1].strip()
+    if worded := _WORDED.match(text):
+        return text[worded.end() :].strip(), (worded["harmony"] or worded["granite"] or "").strip()
     thoughts: list[str] = []
     at = 0
     while True:

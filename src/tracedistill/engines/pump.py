@@ -64,6 +64,7 @@ class Pump:
         self._later: list[tuple[float, int, PendingRequest]] = []
         self._order = itertools.count()
         self._completed: list[tuple[PendingRequest, Outcome]] = []
+        self._stored: deque[list[tuple[PendingRequest, Generation]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._no_more = self._stopping = False
         self._retries = Retries(pacing, self._concurrency, self._pace, statistics, self._put_off, self._halt)
@@ -135,6 +136,7 @@ class Pump:
                 for timer in (self._timer, self._pulse):
                     if timer is not None:
                         timer.cancel()
+                self._hand_back()
                 self._close_books()
 
     def _idle(self) -> bool:
@@ -172,10 +174,16 @@ class Pump:
             )
             results += self._start(wanted, claims, now)
         if results:
-            self.results.put(results)
+            # After the calls that start now have been sent: the thread that takes these wants the interpreter too.
+            self._stored.append(results)
+            self._loop.call_soon(self._hand_back)
         figures = self._statistics
         figures.usd, figures.unreported_usd = self._meter.spent.usd, self._meter.unreported_usd
         figures.concurrency, figures.in_flight = self._concurrency.limit, len(self._tasks)
+
+    def _hand_back(self) -> None:
+        while self._stored:
+            self.results.put(self._stored.popleft())
 
     def _start(
         self, wanted: Mapping[bytes, PendingRequest], claims: Claims, now: float

@@ -15,6 +15,9 @@ REMEDIES: dict[str, str] = {
     rf"{_DRAWING}.{{0,200}}(?:{_REFUSED}|does not|cannot)|(?:{_REFUSED}).{{0,120}}{_DRAWING}": (
         "leave out the field that the error names: omit: [temperature, top_p, seed]"
     ),
+    r"max_tokens.{0,60}too (?:large|high)|at most \d+ completion tokens": "lower max_tokens",
+    r"output limit was reached": "raise max_tokens (a model that thinks may spend them all on it)",
+    r"^a redirect$": "set base_url to the address that answers; redirects are not followed",
     r"response_format|json_schema|structured output|guided": "set structured: json_object, or none",
     r"request too large|too large for .{0,80}per min": (
         "lower max_tokens or shorten the prompt: one call is more than a whole minute's allowance"
@@ -27,7 +30,7 @@ REMEDIES: dict[str, str] = {
         "add credit to the account and run the same command again"
     ),
     r"allowance of a day|per[ _-]?day|\bdaily\b": "run the same command again tomorrow, or raise the limit",
-    r"no endpoints found|model.{0,80}(?:not[ _](?:found|exist)|does not exist)|HTTP 404": (
+    r"no endpoints found|not a valid model|model.{0,80}(?:not[ _](?:found|exist)|does not exist)|HTTP 404": (
         "check `model`, and that base_url is its server, up to and including /v1"
     ),
     r"finish_reason: (?:tool_calls|function_call|tool_use)": (

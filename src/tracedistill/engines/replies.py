@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from tracedistill.engines.endings import finish_of, repeats
 from tracedistill.engines.markers import split_thinking, without_controls
 from tracedistill.engines.usage import Used, read_usage
 from tracedistill.engines.words import one_line, words_of
+
+_COMMENTS = re.compile(rb"\s*+(?::[^\n]*+(?:\n\s*+|\Z))++")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +189,8 @@ def _parsed(data: bytes | Mapping[str, Any]) -> Any:
     with contextlib.suppress(ValueError):
         return json_of(data)
     start = data[:200].lstrip()
+    if start.startswith(b":"):  # a stream's comments, to keep the connection alive, before a whole reply
+        return _parsed(_COMMENTS.sub(b"", data, count=1))
     if start.startswith(b"data:"):
         raise UnusableReplyError("reply is an event stream, but none was requested", repeats=True)
     page = start.startswith(b"<")
@@ -215,6 +220,9 @@ def _parts(content: Any) -> tuple[str, str]:
         return content, ""
     text, thoughts = [], []
     for part in content:
+        if isinstance(part, str):
+            text.append(part)
+            continue
         kind = part.get("type")
         if kind in {"text", "output_text"}:
             text.append(part["text"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import re
-import urllib.parse
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
@@ -18,15 +17,16 @@ SHORTEST = 8
 """A shorter key is a placeholder (`EMPTY`, `ollama`), and may be a common word: only refusals are cleaned of it."""
 
 _RUN = 12  # characters in a row that give a key away
+_DECODED = 3  # times that a text may be escaped
 _ODD = {"\n": "a line break", "\r": "a line break", "\t": "a tab", " ": "a space"}
-_ESCAPE = (
-    r"\\+(?:u(?P<u>[0-9a-fA-F]{4})|x(?P<x>[0-9a-fA-F]{2}))"
-    r"|%(?P<p>[0-9a-fA-F]{2})|&(?P<h>#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos);?|\\+[nrt]?"
+_ESCAPED = re.compile(
+    r"\\+(?:u(?P<u>[0-9a-fA-F]{4})|u\{(?P<b>[0-9a-fA-F]{1,6})\}|U(?P<w>[0-9a-fA-F]{8})|x(?P<x>[0-9a-fA-F]{2})|(?P<o>[0-7]{3}))"
+    r"|%(?P<p>[0-9a-fA-F]{2})|=(?P<q>[0-9A-F]{2})|0x(?P<z>[0-9a-fA-F]{2})"
+    r"|&(?P<h>#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos);?|\x1b\[[\d;]{0,20}[a-zA-Z]|\\+[nrt]?"
 )
-_BLANK = r"[\s\u200b-\u200f\u2060\ufeff]+"
-_BLANKS = re.compile(_BLANK)
-_ESCAPED = re.compile(_ESCAPE)
-_ESCAPED_OR_BLANK = re.compile(f"{_ESCAPE}|{_BLANK}")
+_ESCAPES = ("\\", "%", "&", "=", "0x", "\x1b")
+_BLANKS = bytes(code for code in range(256) if not 32 < code < 127 or code == 92)  # backslashes too
+_MARKS = bytes(code for code in range(256) if code > 127 or not chr(code).isalnum())
 
 
 def read_key(key_env: str, environment: Mapping[str, str]) -> str:
@@ -55,64 +55,82 @@ def read_key(key_env: str, environment: Mapping[str, str]) -> str:
 class Cleaner:
     """Takes a key out of texts, in every spelling in which a server may quote it.
 
-    Found are the key and any twelve characters of it in a row: as they are, in other case, escaped as in JSON, URLs
-    and HTML, broken over lines, in base64 (also within `Bearer key` or `user:key`) and in hexadecimal.
+    Found are any twelve of its characters in a row, and of its letters and digits whatever stands between them.
+    They may be in other case, escaped as in JSON, URLs, HTML and mails, up to three times over, in base64 (also within
+    `Bearer key` or `user:key`), in hexadecimal and as a list of codes.
     """
 
     def __init__(self, key: str) -> None:
-        self._short = key if key and len(key) < SHORTEST else ""
-        self._size = min(_RUN, len(key))
-        self._runs: frozenset[str] = frozenset()
-        self._halves: frozenset[str] = frozenset()
-        if len(key) >= SHORTEST:
-            plain = key.replace("\\", "")
-            spelt = [plain, _spelt_out(key)[0], key.encode().hex(), *_in_base64(key)]
-            spelt = [text for text in spelt if len(text) >= SHORTEST]
-            self._size = min(_RUN, *map(len, spelt))
-            self._runs = frozenset(run for text in spelt for run in _runs_of(text.casefold(), self._size))
-            self._halves = frozenset(half for run in self._runs for half in _runs_of(run, self._size // 2))
+        self._key = key
+        self._forms: list[tuple[bytes, int, frozenset[bytes]]] = []
+        """(the characters that are left out, the length of a run, the runs in lower case)."""
+        self._sieve: dict[bytes, frozenset[bytes]] = {}
+        self._half = _RUN // 2  # of any twelve characters in a row, six at a multiple of six stand whole
+        if len(key) < SHORTEST:
+            return
+        codes = "".join(str(ord(char)) for char in key)  # long runs: texts are full of digits
+        forms = [(_BLANKS, _RUN, [key, _unescaped(key), *_in_base64(key)]), (_MARKS, _RUN, [key])]
+        for left_out, size, spelt in [*forms, (_MARKS, 20, [key.encode().hex()]), (_MARKS, 30, [codes])]:
+            bare = [text for text in (_bare(one, left_out) for one in spelt) if len(text) >= SHORTEST]
+            size = min([size, *map(len, bare)])
+            runs = frozenset(run for text in bare for run in _runs_of(text, size))
+            self._forms.append((left_out, size, runs))
+        self._half = min(size for _, size, _ in self._forms) // 2
+        for left_out, _, runs in self._forms:
+            halves = frozenset(half for run in runs for half in _runs_of(run, self._half))
+            self._sieve[left_out] = self._sieve.get(left_out, frozenset()) | halves
 
     def refusal(self, text: str) -> str:
         """Clean a server's or error's words; placeholder keys are removed too if they occur as words."""
-        if self._short:
-            return re.sub(rf"(?<!\w){re.escape(self._short)}(?!\w)", "[key]", text)
+        if 0 < len(self._key) < SHORTEST:
+            return re.sub(rf"(?<!\w){re.escape(self._key)}(?!\w)", "[key]", text)
         return self.text(text)
 
     def text(self, text: str) -> str:
         """Clean any text from outside, a model's answer included."""
         if not self._suspected(text):
             return text
-        spelt, places = _spelt_out(text)
-        size, lower = self._size, spelt.casefold()
-        if len(lower) != len(spelt):  # a few letters change their number with their case
-            lower = spelt.lower() if len(spelt.lower()) == len(spelt) else spelt
-        found: list[tuple[int, int]] = []
-        for at in range(len(lower) - size + 1):
-            if lower[at : at + size] in self._runs:
-                start, end = places[at][0], places[at + size - 1][1]
-                if found and start <= found[-1][1]:
-                    found[-1] = (found[-1][0], max(end, found[-1][1]))
-                else:
-                    found.append((start, end))
-        for start, end in reversed(found):
+        text = text.replace(self._key, "[key]")
+        places = [(at, at + 1) for at in range(len(text))]
+        spelt, found = text, list[tuple[int, int]]()
+        for _ in range(1 + _DECODED):
+            found += self._found(spelt, places)
+            spelt, places = _spelt_out(spelt, places)
+        for start, end in reversed(_joined(found)):
             text = f"{text[:start]}[key]{text[end:]}"
         return text
 
+    def _found(self, spelt: str, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return the places of a decoded text's runs in the text that it was decoded from."""
+        found: list[tuple[int, int]] = []
+        for left_out, size, runs in self._forms:
+            at = [number for number, char in enumerate(spelt) if char.isascii() and ord(char) not in left_out]
+            bare = _bare(spelt, left_out)
+            found += [
+                (places[at[first]][0], places[at[first + size - 1]][1])
+                for first in range(len(bare) - size + 1)
+                if bare[first : first + size] in runs
+            ]
+        return found
+
     def _suspected(self, text: str) -> bool:
         """Return whether the key may occur in the text; quick for texts without it."""
-        if not self._runs or len(text) < self._size:
+        if not self._forms:
             return False
-        if "\\" in text or "%" in text or "&" in text:
-            text = _ESCAPED.sub(_char_of, text)
-        if not text.isascii():
-            text = _BLANKS.sub("", text)
-        text, half = "".join(text.split()).casefold(), self._size // 2
-        # of twelve characters in a row, six at a multiple of six stand whole
-        return any(text[at : at + half] in self._halves for at in range(0, len(text) - half + 1, half))
+        half = self._half
+        for _ in range(1 + _DECODED):
+            for left_out, halves in self._sieve.items():
+                bare = _bare(text, left_out)
+                if not halves.isdisjoint([bare[at : at + half] for at in range(0, len(bare) - half + 1, half)]):
+                    return True
+            if not any(mark in text for mark in _ESCAPES) or (decoded := _unescaped(text)) == text:
+                return False
+            text = decoded
+        return False
 
     def record(self, record: T) -> T:
         """Clean all texts of a frozen record."""
-        if not self._runs or not is_dataclass(record) or isinstance(record, type):
+        if not self._forms or not is_dataclass(record) or isinstance(record, type):
             return record
         changed: dict[str, Any] = {}
         for item in fields(record):
@@ -124,45 +142,60 @@ class Cleaner:
         return replace(record, **changed) if changed else record
 
 
-def _runs_of(text: str, size: int) -> set[str]:
+def _runs_of(text: bytes, size: int) -> set[bytes]:
     return {text[at : at + size] for at in range(len(text) - size + 1)}
 
 
+def _bare(text: str, left_out: bytes) -> bytes:
+    """Return the ASCII characters of a text but for some, in lower case."""
+    return text.encode("ascii", "ignore").translate(None, left_out).lower()
+
+
+def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join spans that overlap or touch."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
 def _in_base64(key: str) -> list[str]:
-    """Return the key's forms within base64 at each of its three offsets, in both alphabets."""
+    """Return the key's forms within base64 at each of its three offsets."""
     found = []
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + key.encode()).decode().rstrip("=")
         # characters that also hold bits of the neighbours are left out
-        inner = encoded[(0, 2, 3)[before] : len(encoded) - (1 if (before + len(key)) % 3 else 0)]
-        found += [inner, inner.replace("+", "-").replace("/", "_")]
+        found.append(encoded[(0, 2, 3)[before] : len(encoded) - (1 if (before + len(key)) % 3 else 0)])
     return found
 
 
-def _spelt_out(text: str) -> tuple[str, list[tuple[int, int]]]:
-    """Return (the text without escapes, blanks and backslashes, each character's place in the text)."""
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(_char_of, text)
+
+
+def _spelt_out(text: str, places: list[tuple[int, int]]) -> tuple[str, list[tuple[int, int]]]:
+    """Decode a text once; `places` are its characters' places in the first text, and returned for the new ones."""
     chars: list[str] = []
-    places: list[tuple[int, int]] = []
+    kept: list[tuple[int, int]] = []
     at = 0
-    for found in _ESCAPED_OR_BLANK.finditer(text):
-        chars.extend(text[at : found.start()])
-        places.extend((place, place + 1) for place in range(at, found.start()))
+    for found in _ESCAPED.finditer(text):
+        chars.append(text[at : found.start()])
+        kept += places[at : found.start()]
         at = found.end()
-        char = _char_of(found)
-        if char:
+        if char := _char_of(found):
             chars.append(char)
-            places.append(found.span())
-    chars.extend(text[at:])
-    places.extend((place, place + 1) for place in range(at, len(text)))
-    return "".join(chars), places
+            kept.append((places[found.start()][0], places[at - 1][1]))
+    return "".join(chars) + text[at:], kept + places[at:]
 
 
 def _char_of(found: re.Match[str]) -> str:
-    for name in ("u", "x"):
-        if found[name]:
-            return chr(int(found[name], 16))
-    if found["p"]:
-        return urllib.parse.unquote(f"%{found['p']}", errors="replace")[:1]
-    if found["h"]:
+    name = found.lastgroup
+    if name is None:
+        return ""
+    if name == "h":
         return html.unescape(f"&{found['h']};")[:1]
-    return ""
+    code = int(found[name], 8 if name == "o" else 16)
+    return chr(code) if code < 0x110000 else ""

@@ -151,7 +151,10 @@ class ServerEngine:
             max_retries=0,
             timeout=httpx2.Timeout(None, connect=30.0),
             http_client=openai.DefaultAioHttpClient(
-                transport=self._transport, limits=limits, event_hooks={"response": [bound]}
+                transport=self._transport,
+                limits=limits,
+                event_hooks={"response": [bound]},
+                follow_redirects=False,  # another address is another server, which was not asked for
             ),
         )
 
@@ -250,8 +253,10 @@ class ServerEngine:
     def stopped(self, fate: Fate) -> str:
         """Explain why a run ends at this refusal, and what to do."""
         config = self.config
-        remedy = remedy_of(fate.cause) or (
-            f"check base_url, model and the variable {config.key_env or 'that key_env names'}"
+        remedy = (
+            remedy_of(fate.why)
+            or remedy_of(fate.cause)
+            or (f"check base_url, model and the variable {config.key_env or 'that key_env names'}")
         )
         where = f"{config.base_url}, model {config.model}"
         return f"{where}: {fate.why} ({fate.cause}); {remedy}. Answers so far are kept"

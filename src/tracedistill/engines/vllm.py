@@ -162,7 +162,12 @@ class Server:
         where = ["--host", "127.0.0.1", "--port", str(self._port)]
         self.command = [*find(load.command), "serve", load.model, *where, *load.arguments()]
         log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+        # Its log is kept: no key of a teacher belongs there, and with VLLM_API_KEY it would ask for one.
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("PYTHONPATH", "PYTHONHOME") and not name.upper().endswith("API_KEY")
+        }
         environment.setdefault("VLLM_NO_USAGE_STATS", "1")
         kept = [sys.executable, "-I", keeper.__file__, *self.command]
         with log.open("wb") as stream:
