@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,32 @@ def test_gold_in_the_row(tmp_path: Path) -> None:
     assert sum(figures["joint"]) == 8
     wanted = {"id", "answer", "derived", "candidate", "extracted", "trace", "steps", "reason"}
     assert all(wanted <= line.keys() for line in lines)
+
+
+def graded_by(tmp_path: Path, name: str, cores: int) -> tuple[dict[str, Any], bytes]:
+    rows = [{"text": f"{n} + 1 = {n + 1 + (n % 3 == 0)}\n#### {n}", "gold": n, "kind": n % 2} for n in range(20)]
+    out = tmp_path / f"{name}.jsonl"
+    return grade(write(tmp_path / "rows.jsonl", *rows), "gsm8k", by=("kind",), out=out, cores=cores), out.read_bytes()
+
+
+def test_blocks_and_parts_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = graded_by(tmp_path, "whole", 1)
+    monkeypatch.setattr("tracedistill.tools.grade.BLOCK", 7)
+    monkeypatch.setattr("tracedistill.compute.parts.ROWS", 3)
+    assert graded_by(tmp_path, "small", 1) == whole
+
+
+@pytest.mark.slow
+def test_two_cores_judge_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = graded_by(tmp_path, "one", 1)
+    monkeypatch.setattr("tracedistill.compute.parts.ROWS", 3)
+    monkeypatch.setattr("tracedistill.compute.processes.PATIENCE", 0.0)
+    assert graded_by(tmp_path, "two", 2) == one
+
+
+def test_no_cores_at_all(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--cores 0: must be at least 1"):
+        graded_by(tmp_path, "none", 0)
 
 
 def test_no_row_ever_leaves_the_denominator(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--second", choices=("math-verify",), help="also run a second checker, and list where the two disagree"
     )
+    command.add_argument("--cores", type=int, metavar="N", help="judge on this many cores (default: all)")
     command.set_defaults(call=run)
 
 
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
             out=args.out,
             summary=args.summary,
             second=second_checker(args.second) if args.second else None,
+            cores=args.cores,
         )
     print_grades(figures)
     return 0

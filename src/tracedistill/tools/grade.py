@@ -6,8 +6,9 @@ shell:   tracedistill grade outputs.jsonl --task gsm8k --data-dir data --out ver
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, TextIO
 from tracedistill import stats
 from tracedistill.answers import UNREAD_ANSWER, UNREAD_GOLD
 from tracedistill.chat.formats import bounded, parse_completion
+from tracedistill.compute import choose_compute, chunks
 from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.files import atomic, check_output, dumps, to_json, write_json
 from tracedistill.records import AnswerVerdicts, Problem, Verdict
@@ -25,6 +27,9 @@ from tracedistill.tasks._rows import Row, read_rows
 
 MAX_SHOWN = 20
 """Problems with rows (unknown ids, ungradable golds) that a summary names; all of them stand in the verdicts."""
+
+BLOCK = 20_000
+"""Rows that are read and judged at a time."""
 
 SECOND_SECONDS = 2.0
 """Wall seconds that a second checker may take for one row."""
@@ -135,29 +140,32 @@ def grade(
     out: Path | None = None,
     summary: Path | None = None,
     second: SecondChecker | None = None,
+    cores: int | None = None,
 ) -> dict[str, Any]:
     """Judge every row of a file; returns the summary, and writes verdicts and summary where paths are given.
+
+    Rows are judged on `cores` cores of this machine (None: all) where that takes more than some seconds.
 
     A row is joined to its problem by `problem_field` over all splits of the task; a row without one, or with an
     unknown one, is judged against its own `gold_field`. Where neither is there it counts as `ungradable`: no row ever
     leaves the denominator. `by` names columns by whose values the summary is given again, group by group.
     Raises InputError (file, row, remedy) for a missing text column, broken rows and an empty file.
     """
+    if cores is not None and cores < 1:
+        raise InputError(f"--cores {cores}: must be at least 1; leave it out for all cores")
     for given in (each for each in (out, summary) if each is not None):
         check_output(given, path)
     if out is not None and summary is not None:
         check_output(summary, out)
     task = get_task(task_name)
-    problems = KnownProblems(task, data_dir)
+    job = GradeJob(path, task_name, policy, data_dir, problem_field, gold_field, text_field, by)
     whole, groups = Tally(), dict[tuple[str, ...], Tally]()
     keeps = type(task).summarise is not Task.summarise
     kept: dict[tuple[str, ...], tuple[list[Problem], list[str]]] = {}
     agreement = _Agreement(second) if second else None
     with atomic(out) if out else nullcontext() as stream:
-        for number, row in read_rows(path):
-            graded = _grade_row(task, problems, row, policy, path, number, problem_field, gold_field, text_field)
+        for graded, group in _graded(job, cores):
             _put(stream, graded)
-            group = tuple(content(row.get(name)) for name in by)
             for tally in (whole, groups.setdefault(group, Tally())) if by else (whole,):
                 tally.add(graded)
             if keeps:
@@ -188,17 +196,54 @@ def _put(stream: TextIO | None, graded: Graded) -> None:
         stream.write(dumps(graded.line()) + "\n")
 
 
-def _grade_row(
-    task: Task,
-    problems: KnownProblems,
-    row: Row,
-    policy: Policy,
-    path: Path,
-    number: int,
-    problem_field: str,
-    gold_field: str,
-    text_field: str,
-) -> Graded:
+@dataclass(frozen=True, slots=True)
+class GradeJob:
+    """Rows judged, in whatever process."""
+
+    path: Path
+    """The file that they are from, for messages."""
+    task: str
+    """Name of the task."""
+    policy: Policy
+    """How answers are judged."""
+    data_dir: Path | None
+    """Where the task's problems are."""
+    problem_field: str
+    """Column of the problem's id."""
+    gold_field: str
+    """Column of the gold."""
+    text_field: str
+    """Column of the output."""
+    by: tuple[str, ...]
+    """Columns that rows are grouped by."""
+
+    def open(self) -> Callable[[Sequence[tuple[int, Row]]], list[tuple[Graded, tuple[str, ...]]]]:
+        """Load the task; its problems are read as rows ask for them."""
+        task = get_task(self.task)
+        problems = KnownProblems(task, self.data_dir)
+
+        def judge(rows: Sequence[tuple[int, Row]]) -> list[tuple[Graded, tuple[str, ...]]]:
+            return [
+                (_grade_row(task, problems, self, number, row), tuple(content(row.get(name)) for name in self.by))
+                for number, row in rows
+            ]
+
+        return judge
+
+
+def _graded(job: GradeJob, cores: int | None) -> Iterator[tuple[Graded, tuple[str, ...]]]:
+    """Yield each row judged, with its group, in the order of the file; a block of rows is in memory."""
+    compute, rows = choose_compute("local", cores), read_rows(job.path)
+    try:
+        while block := list(itertools.islice(rows, BLOCK)):
+            for some in compute.map(job, chunks(block)):
+                yield from some
+    finally:
+        compute.close()
+
+
+def _grade_row(task: Task, problems: KnownProblems, job: GradeJob, number: int, row: Row) -> Graded:
+    path, text_field, gold_field, problem_field = job.path, job.text_field, job.gold_field, job.problem_field
     if not isinstance(row.get(text_field), str):
         has = ", ".join(map(str, row))
         raise InputError(
@@ -220,7 +265,7 @@ def _grade_row(
             row_id, problem, text, AnswerVerdicts(nothing, nothing, nothing), Verdict("none", reason="no gold")
         )
     judged = bounded(text)
-    answers = task.judge_answer(problem, judged, policy)
+    answers = task.judge_answer(problem, judged, job.policy)
     parts = parse_completion(judged)
     trace = task.judge_output_trace(problem, parts.trace, tagged=parts.tagged)
     return Graded(row_id, problem, text, answers, trace)
