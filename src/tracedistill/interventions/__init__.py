@@ -22,7 +22,7 @@ from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
 from tracedistill.interventions import exchange, filling, labels_and_facts, numbers, order
 from tracedistill.interventions.declared import Intervention, Kept
-from tracedistill.interventions.measuring import Measured, broken, compare_row, measure
+from tracedistill.interventions.measuring import Measured, broken, compare_row, measure, measure_rows
 from tracedistill.records import Problem, Trace
 from tracedistill.tasks import Task, module_hash
 
@@ -39,6 +39,7 @@ __all__ = [
     "get_intervention",
     "intervene",
     "measure",
+    "measure_rows",
 ]
 
 NO_TRACE = "none"

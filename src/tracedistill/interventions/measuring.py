@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from tracedistill.files import content_id
 from tracedistill.interventions.declared import Intervention, Kept
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Task
@@ -70,49 +71,64 @@ class MeasuredRow:
     """Whether text, steps or answer differ."""
 
 
-Compare = Callable[[Sequence[tuple[Problem, Trace, Trace]]], list[MeasuredRow]]
-"""(problem, trace before, trace after) of each row -> its `compare_row`."""
+Compared = tuple[Problem, Trace, Trace]
+"""A problem with its trace before and after."""
+Compare = Callable[[Sequence[Compared]], Iterable[MeasuredRow]]
+"""Rows -> what `compare_row` finds in each."""
 
 
-def measure(
-    task: Task,
-    problems: Mapping[str, Problem],
-    before: Sequence[Trace],
-    after: Sequence[Trace],
-    compare: Compare | None = None,
-) -> Measured:
-    """Measure every declaration of `Kept` on the rows in both, joined by problem and sample.
-
-    `compare`: compares the rows elsewhere (in several processes); None: here.
-    """
+def measure(task: Task, problems: Mapping[str, Problem], before: Sequence[Trace], after: Sequence[Trace]) -> Measured:
+    """Measure every declaration of `Kept` on the rows in both, joined by problem and sample."""
     made = {(trace.problem_id, trace.sample): trace for trace in after}
     pairs = [(trace, made[key]) for trace in before if (key := (trace.problem_id, trace.sample)) in made]
-    joined = [(problems[one.problem_id], one, other) for one, other in pairs]
-    rows = [compare_row(task, *row) for row in joined] if compare is None else compare(joined)
-    n = len(rows)
-    holds: dict[str, float] = {
-        name: _share(row.holds[name] for row in rows) for name in (rows[0].holds if rows else ())
-    }
-    classes = [Counter(label for label in map(_class, side) if label) for side in _sides(pairs)]
-    golds = Counter(task.render_answer(problems[one.problem_id]) for one, _ in pairs)
-    holds["traces"] = _overlap(Counter(one.text for one, _ in pairs), Counter(other.text for _, other in pairs), n)
+    rows = [(problems[one.problem_id], one, other) for one, other in pairs]
+    return measure_rows(task, rows, len(before) - len(rows))
+
+
+def measure_rows(task: Task, rows: Sequence[Compared], left_out: int = 0, compare: Compare | None = None) -> Measured:
+    """Measure every declaration of `Kept` on these rows; they are gone through twice, and not held.
+
+    `left_out`: traces before that have none after. `compare`: compares the rows elsewhere (in several processes);
+    None: here.
+    """
+    compared = (compare_row(task, *row) for row in rows) if compare is None else compare(rows)
+    kept, flags = Counter[str](), Counter[str]()
+    names: tuple[str, ...] = ()
+    texts, classes, answers = ([Counter[str](), Counter[str]()] for _ in range(3))
+    lengths = [0, 0]
+    n = 0
+    for (problem, *sides), row in zip(rows, compared, strict=True):
+        n += 1
+        names = names or tuple(row.holds)
+        kept.update(name for name in names if row.holds[name])
+        flags["changed"] += row.changed
+        flags["within"] += abs(row.ratio - 1) <= TENTH
+        flags["before"] += row.answer_before
+        flags["after"] += row.answer_after
+        answers[0][task.render_answer(problem)] += 1
+        answers[1][sides[1].answer or ""] += 1
+        for side, trace in enumerate(sides):
+            texts[side][content_id(trace.text)] += 1
+            lengths[side] += len(trace.text)
+            if label := _class(trace):
+                classes[side][label] += 1
+    holds = {name: _share(kept[name], n) for name in names}
+    holds["traces"] = _overlap(texts[0], texts[1], n)
     # traces without a class keep theirs: none
     holds["class frequencies"] = _overlap(classes[0], classes[1], max(classes[0].total(), classes[1].total()))
-    holds["answer frequencies"] = _overlap(golds, Counter(other.answer or "" for _, other in pairs), n)
-    lengths = [sum(len(trace.text) for trace in side) for side in _sides(pairs)]
+    holds["answer frequencies"] = _overlap(answers[0], answers[1], n)
     ratio = lengths[1] / lengths[0] if lengths[0] else 1.0
-    within = _share(abs(row.ratio - 1) <= TENTH for row in rows)
-    holds["length"] = within
+    holds["length"] = within = _share(flags["within"], n)
     holds |= {name: float(abs(ratio - 1) <= most) for name, most in MEANS.items()}
     return Measured(
         n=n,
-        left_out=len(before) - n,
-        changed=_share(row.changed for row in rows),
+        left_out=left_out,
+        changed=_share(flags["changed"], n),
         holds={name: holds.get(name, 1.0) for name in get_args(Kept)},
         length_ratio=ratio,
         within_tenth=within,
-        answer_before=_share(row.answer_before for row in rows),
-        answer_after=_share(row.answer_after for row in rows),
+        answer_before=_share(flags["before"], n),
+        answer_after=_share(flags["after"], n),
         classes_before=dict(sorted(classes[0].items())),
         classes_after=dict(sorted(classes[1].items())),
     )
@@ -187,13 +203,8 @@ def _class(trace: Trace) -> str:
     return next((normalise_class(step.value) for step in trace.steps if step.kind == "class" and step.value), "")
 
 
-def _sides(pairs: Sequence[tuple[Trace, Trace]]) -> tuple[list[Trace], list[Trace]]:
-    return [one for one, _ in pairs], [other for _, other in pairs]
-
-
-def _share(flags: Iterable[bool]) -> float:
-    found = list(flags)
-    return sum(found) / len(found) if found else 1.0
+def _share(count: int, n: int) -> float:
+    return count / n if n else 1.0
 
 
 def _overlap(one: Counter[str], other: Counter[str], n: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tracedistill.evaluation.batches import ArmRun, attempt_batches, merged_atte
 from tracedistill.evaluation.requests import ArmRequests, PromptSpec, requests_for, shots_for
 from tracedistill.evaluation.scoring import ScoreJob
 from tracedistill.files import content_id, read_jsonl, to_json, write_json, write_jsonl
-from tracedistill.pipeline.assemble import one_trace
+from tracedistill.pipeline.chosen import one_trace, places
 from tracedistill.pipeline.engines import Endpoint, arm_engine, local_engine
 from tracedistill.pipeline.graph import UNFINISHED, discard
 from tracedistill.pipeline.study_run import StudyRun
@@ -46,10 +46,11 @@ class Evaluation:
         if arm.prompt == "few-shot":
             train = work.problems("train")
             chosen = shots_for(arm, train, study.seed)
-            known: dict[str, Trace] = {}
+            known: Mapping[str, Trace] = {}
             if arm.shots_with_traces:
                 person = arm.traces == "reviewed"
-                known = one_trace(work, study.teacher_of(arm), train, accepted=True, reviewed=person)
+                order = places(problem.problem_id for problem in chosen)
+                known = one_trace(work, study.teacher_of(arm), order, accepted=True, reviewed=person)
             shots = [(problem, known.get(problem.problem_id)) for problem in chosen]
         config, adapter = study.evaluation, study.adapter_of(name)
         student = study.student_config(arm)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from tracedistill.interventions import NO_TRACE, find_intervention, intervene
-from tracedistill.pipeline.assemble import one_trace
+from tracedistill.pipeline.chosen import one_trace, places
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.records import Example, Problem
 from tracedistill.sft.examples import assign_mix, examples_for, two_targets
@@ -40,7 +40,7 @@ def _own_rows(
     if arm.tune not in (None, NO_TRACE):
         if f"validate:{teacher}" in complete and arm.traces == "teacher":
             by_id = {problem.problem_id: problem for problem in train}
-            known = list(one_trace(work, teacher, train, accepted=True).values())
+            known = list(one_trace(work, teacher, places(by_id), accepted=True).values())
             changed = intervene(arm.tune or "correct", work.task, by_id, known, study.seed)
             traces = {trace.problem_id: trace for trace in changed}
             train = [problem for problem in train if problem.problem_id in traces]

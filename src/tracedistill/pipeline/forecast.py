@@ -27,11 +27,11 @@ from tracedistill.forecast.estimates import (
 from tracedistill.forecast.methods import curve_need, method_need, rollouts_of
 from tracedistill.forecast.records import EvaluationEstimate, StudyForecast, TuningEstimate
 from tracedistill.forecast.tokens import TokenCounter
-from tracedistill.pipeline.assemble import heldout_file
 from tracedistill.pipeline.evaluate import PAYS, Evaluation
 from tracedistill.pipeline.expected_rows import Lengths, by_problem, foreseen_rows
 from tracedistill.pipeline.graph import Node, upstream
 from tracedistill.pipeline.preflight import limits_of
+from tracedistill.pipeline.sft_rows import heldout_file
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teacher_quotes import quotes
 from tracedistill.pipeline.terms import FREE_TEACHERS

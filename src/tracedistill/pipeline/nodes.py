@@ -10,7 +10,7 @@ from tracedistill import __version__
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.files import read_json
 from tracedistill.interventions import code_hashes
-from tracedistill.pipeline.assemble import beside_rows, heldout_file, make_datasets
+from tracedistill.pipeline.assemble import make_datasets
 from tracedistill.pipeline.attribute import make_attribution
 from tracedistill.pipeline.engine_check import ENGINE_CHECK
 from tracedistill.pipeline.evaluate import Evaluation
@@ -20,6 +20,7 @@ from tracedistill.pipeline.preflight import drawn_by, limits_of, make_preflight
 from tracedistill.pipeline.problems import make_problems, sources_below
 from tracedistill.pipeline.report import make_report
 from tracedistill.pipeline.review import REVIEW_STORE, make_reviewed
+from tracedistill.pipeline.sft_rows import beside_rows, heldout_file
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teach import Teachers
 from tracedistill.pipeline.terms import NOT_REPORTED, OWN, answered_by

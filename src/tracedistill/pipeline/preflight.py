@@ -12,7 +12,7 @@ from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.sizes import size_of
 from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl, to_json, write_json
-from tracedistill.pipeline.assemble import context_file, heldout_file
+from tracedistill.pipeline.sft_rows import context_file, heldout_file
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import Arm, StudentConfig, draws
 from tracedistill.records import Example, Problem

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.prompts import PROMPTS, asks_for_trace, needs_plan, prompt_text
-from tracedistill.compute import Job, Made, Part, choose_compute, sum_parts, write_by_parts
+from tracedistill.compute import Job, Made, Part, choose_compute, lookup, sum_parts, write_by_parts
 from tracedistill.compute.written import Progress, Take, ignored
 from tracedistill.engines import Engine, Request
 from tracedistill.engines.dtypes import choose
@@ -47,6 +47,7 @@ class StudyRun:
         self._settle(kept(self.run))
         self.loaded: tuple[str, Any] | None = None
         """(model, engine) of what is loaded in this process; see `engines.local_engine`."""
+        self._known: tuple[tuple[int, int], Mapping[str, Problem]] | None = None
         self._counted: tuple[tuple[int, int], dict[str, Any]] | None = None
         self.serving = Serving(self.run.path("logs"), screen.say, self.release)
         """The vLLM server at work, if any."""
@@ -145,6 +146,21 @@ class StudyRun:
     def problems(self, *roles: str) -> list[Problem]:
         """Return the problems of these roles (train, validation, test; default: all), as drawn."""
         return [problem for problem in self.each_problem() if not roles or problem.split in roles]
+
+    def ids(self, *roles: str) -> list[str]:
+        """Return the ids of the problems of these roles, as drawn."""
+        return [problem.problem_id for problem in self.each_problem() if problem.split in roles]
+
+    def known(self) -> Mapping[str, Problem]:
+        """Return the problems by id, read again when the file changes; large files stay on the disk."""
+        path = self.run.path("problems.jsonl")
+        if not path.exists():
+            return lookup(path, Problem)  # which says what is missing
+        stat = path.stat()
+        mark = (stat.st_mtime_ns, stat.st_size)
+        if self._known is None or self._known[0] != mark:
+            self._known = (mark, lookup(path, Problem))
+        return self._known[1]
 
     def write_by_parts(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from tracedistill.interventions import compare_row, intervene
 from tracedistill.interventions.measuring import MeasuredRow
@@ -31,6 +31,7 @@ class ChangeJob:
         task = get_task(self.task)
 
         def change(pairs: Sequence[Pair]) -> list[Trace]:
+            pairs = list(pairs)  # once out of their files
             by_id = {problem.problem_id: problem for problem, _ in pairs}
             return intervene(self.intervention, task, by_id, [trace for _, trace in pairs], self.seed)
 
@@ -38,23 +39,47 @@ class ChangeJob:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedJob:
-    """How many of some traces hold the gold answer, and how many rules find correct."""
+class Counts:
+    """Sums over some traces."""
+
+    holding_answer: int = 0
+    """Traces that hold the gold answer."""
+    correct: int = 0
+    """Traces that rules find correct."""
+    characters: int = 0
+    """Of all texts."""
+    steps: int = 0
+    """Of all traces."""
+    oracle: int = 0
+    """Traces whose maker saw the gold."""
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class CountJob:
+    """The counts of some traces."""
 
     task: str
     """Name of the task."""
 
-    def open(self) -> Callable[[Sequence[Pair]], tuple[int, int]]:
+    def open(self) -> Callable[[Sequence[Pair]], Counts]:
         """Load the task."""
         task = get_task(self.task)
 
-        def judge(pairs: Sequence[Pair]) -> tuple[int, int]:
-            by_id = {problem.problem_id: problem for problem, _ in pairs}
-            holding = sum(task.answer_in_trace(problem, trace.steps) for problem, trace in pairs)
-            verdicts = validate(task, by_id, (trace for _, trace in pairs), "all")
-            return holding, sum(verdict.trace.ok for verdict in verdicts)
+        def count(pairs: Sequence[Pair]) -> Counts:
+            pairs = list(pairs)
+            by_id, traces = {problem.problem_id: problem for problem, _ in pairs}, [trace for _, trace in pairs]
+            return Counts(
+                sum(task.answer_in_trace(problem, trace.steps) for problem, trace in pairs),
+                sum(verdict.trace.ok for verdict in validate(task, by_id, iter(traces), "all")),
+                sum(len(trace.text) for trace in traces),
+                sum(len(trace.steps) for trace in traces),
+                sum(trace.oracle for trace in traces),
+            )
 
-        return judge
+        return count
 
 
 @dataclass(frozen=True, slots=True)

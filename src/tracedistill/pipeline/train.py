@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tracedistill.evaluation.scoring import score
 from tracedistill.files import Records, read_json, write_json
-from tracedistill.pipeline.assemble import context_file, heldout_file, rejected_file
+from tracedistill.pipeline.sft_rows import context_file, heldout_file, rejected_file
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.terms import OWN
 from tracedistill.recipes import judged, run_name

@@ -13,7 +13,8 @@ from tracedistill.chat.templates import TODAY
 from tracedistill.errors import InputError
 from tracedistill.files import atomic, dumps
 from tracedistill.interventions import NO_TRACE
-from tracedistill.pipeline.assemble import one_trace, rows_of, shared_traces
+from tracedistill.pipeline.chosen import one_trace, places
+from tracedistill.pipeline.sft_rows import rows_of, shared_traces
 from tracedistill.records import Example
 from tracedistill.tools.open_study import OpenStudy
 
@@ -94,14 +95,14 @@ def held_out_rows(opened: OpenStudy) -> tuple[dict[str, list[Example]], str]:
     All tuned arms have the same problems, or none has any: a loss on them is to be compared between arms.
     """
     work, study = opened.work, opened.study
-    problems = work.problems("validation")
+    problems = work.ids("validation")
     if not problems:
         return {}, "the study has no validation problems"
     for name in study.tuned_arms():
         teacher = study.teacher_of(name)
-        if study.arms[name].tune != NO_TRACE and not one_trace(work, teacher, problems, accepted=True):
+        if study.arms[name].tune != NO_TRACE and not one_trace(work, teacher, places(problems), accepted=True):
             return {}, f"teacher {teacher} has no accepted trace of a validation problem"
     shared = shared_traces(work, problems)
     if not shared.kept:
         return {}, "no validation problem has an accepted trace for every arm"
-    return {name: rows_of(work, name, shared.kept, shared.traces) for name in study.tuned_arms()}, ""
+    return {name: list(rows_of(work, name, shared.kept, shared.traces)) for name in study.tuned_arms()}, ""

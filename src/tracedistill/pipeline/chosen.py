@@ -1,0 +1,72 @@
+"""Which traces stand for the problems: those of a teacher, and what an intervention makes of them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from tracedistill.compute import chunks
+from tracedistill.files import read_jsonl
+from tracedistill.interventions import get_intervention, intervene
+from tracedistill.pipeline.review import reviewed_traces
+from tracedistill.pipeline.shelf import Rows, Shelf
+from tracedistill.pipeline.study_run import StudyRun
+from tracedistill.pipeline.trace_jobs import ChangeJob
+from tracedistill.records import Trace
+from tracedistill.validation import Validation
+
+
+def places(problem_ids: Iterable[str]) -> dict[str, int]:
+    """Return problem id -> its place."""
+    return {problem_id: place for place, problem_id in enumerate(problem_ids)}
+
+
+def one_trace(
+    work: StudyRun,
+    teacher: str,
+    order: Mapping[str, int],
+    *,
+    accepted: bool,
+    reviewed: bool = False,
+    number: int = 0,
+) -> Shelf:
+    """Return the first of a teacher's traces of each problem, or the one with this number, in the order of its samples.
+
+    `accepted`: what validation lets pass, or a person approved. `reviewed`: as a person left them.
+    """
+    seen = array("I", [0]) * len(order)
+
+    def numbered() -> Iterator[Trace]:
+        for trace in _usable(work, teacher, accepted=accepted, reviewed=reviewed):
+            place = order.get(trace.problem_id)
+            if place is not None:
+                seen[place] += 1
+                if seen[place] == number + 1:
+                    yield trace
+
+    return Shelf(order, numbered())
+
+
+def _usable(work: StudyRun, teacher: str, *, accepted: bool, reviewed: bool) -> Iterator[Trace]:
+    person = reviewed_traces(work, teacher) if reviewed else {}
+    verdicts = read_jsonl(work.run.path(f"validation/{teacher}.jsonl"), Validation)
+    for trace, verdict in zip(read_jsonl(work.run.path(f"traces/{teacher}.jsonl"), Trace), verdicts, strict=True):
+        assert trace.trace_id == verdict.trace_id, "verdicts are in the order of the traces"
+        reviewed_trace = person.get(trace.trace_id)
+        if reviewed_trace is not None and reviewed_trace.status in ("approved", "edited"):
+            yield reviewed_trace.trace or trace
+        elif (reviewed_trace is None or reviewed_trace.status != "rejected") and (verdict.accepted or not accepted):
+            yield trace
+
+
+def changed(work: StudyRun, intervention: str, traces: Shelf, problem_ids: Sequence[str]) -> Shelf:
+    """Return what an intervention makes of the traces of these problems; what it does not apply to is left out."""
+    problems = work.known()
+    own = [problem_id for problem_id in problem_ids if problem_id in traces]
+    if get_intervention(intervention).alone:
+        job = ChangeJob(work.study.task.name, intervention, work.study.seed)
+        pairs = Rows(own, lambda problem_id: (problems[problem_id], traces[problem_id]))
+        return Shelf(traces.order, (trace for some in work.compute.map(job, chunks(pairs)) for trace in some))
+    by_id = {problem_id: problems[problem_id] for problem_id in problem_ids}
+    given = [traces[problem_id] for problem_id in own]  # it deals among all of them: they are needed together
+    return Shelf(traces.order, intervene(intervention, work.task, by_id, given, work.study.seed))

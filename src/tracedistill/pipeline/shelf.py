@@ -1,0 +1,110 @@
+"""Traces and problems that a stage goes through several times, with a few bytes of memory for each."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+import weakref
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+from tracedistill.errors import InputError
+from tracedistill.records import Trace
+
+T = TypeVar("T")
+
+HELD = 16 * 2**20
+"""Bytes of a shelf up to which its traces are held in memory."""
+_FRAME = 1_000  # bytes of a trace beside its text, for that
+
+
+class Shelf(Mapping[str, Trace]):
+    """One trace for each of some problems, in the problems' order.
+
+    What does not fit into memory lies in a file without a name, which is gone with the process.
+    """
+
+    def __init__(self, order: Mapping[str, int], traces: Iterable[Trace] = ()) -> None:
+        """Keep the first trace of each problem. `order`: problem id -> its place; other problems are left out.
+
+        Raises InputError if the disk is full.
+        """
+        self.order = order
+        """Problem id -> place."""
+        self._held: dict[str, Trace] | None = {}
+        self._starts = array("q")
+        self._count = self._size = 0
+        for trace in traces:
+            if trace.problem_id in order and trace.problem_id not in self:
+                self._put(trace)
+
+    def _put(self, trace: Trace) -> None:
+        self._count += 1
+        if self._held is None:
+            self._write(trace)
+            return
+        self._held[trace.problem_id] = trace
+        self._size += _FRAME + 4 * len(trace.text)
+        if self._size > HELD:
+            held, self._held, self._size = self._held, None, 0
+            self._starts = array("q", [-1]) * len(self.order)
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the shelf
+            weakref.finalize(self, self._file.close)
+            for each in held.values():
+                self._write(each)
+
+    def _write(self, trace: Trace) -> None:
+        data = pickle.dumps(trace, pickle.HIGHEST_PROTOCOL)
+        try:
+            self._file.seek(self._size)
+            self._file.write(data)
+        except OSError as error:
+            raise InputError(f"{tempfile.gettempdir()}: {error.strerror}; set TMPDIR to a larger disk") from error
+        self._starts[self.order[trace.problem_id]] = self._size
+        self._size += len(data)
+
+    def __getitem__(self, problem_id: str) -> Trace:
+        if self._held is not None:
+            return self._held[problem_id]
+        if problem_id not in self:
+            raise KeyError(problem_id)
+        self._file.seek(self._starts[self.order[problem_id]])
+        trace: Trace = pickle.load(self._file)  # noqa: S301 - written by this very object
+        return trace
+
+    def __contains__(self, problem_id: object) -> bool:
+        if self._held is not None:
+            return problem_id in self._held
+        place = self.order.get(str(problem_id))
+        return place is not None and self._starts[place] >= 0
+
+    def __iter__(self) -> Iterator[str]:
+        return (problem_id for problem_id in self.order if problem_id in self)
+
+    def __len__(self) -> int:
+        return self._count
+
+
+class Rows(Sequence[T], Generic[T]):
+    """Rows that are made, or read, each time they are asked for; sent to another process as a list."""
+
+    def __init__(self, keys: Sequence[str], row_of: Callable[[str], T]) -> None:
+        self.keys = keys
+        """The problems' ids."""
+        self._row_of = row_of
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> Rows[T]: ...
+    def __getitem__(self, place: int | slice) -> T | Rows[T]:
+        if isinstance(place, slice):
+            return Rows(self.keys[place], self._row_of)
+        return self._row_of(self.keys[place])
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (list(self),)
