@@ -12,7 +12,7 @@ import yaml
 from tracedistill import pipeline
 from tracedistill.errors import InputError
 from tracedistill.recipes import METHODS, Arm, Study, beta_of, resolved
-from tracedistill.recipes.schema import TUNING, as_evaluated
+from tracedistill.recipes.arm import TUNING, as_evaluated
 
 ARMS: dict[str, dict[str, Any]] = {
     "standard": {},

@@ -28,8 +28,9 @@ from tracedistill.report.csv import csv_text
 from tracedistill.report.format import cell_text
 from tracedistill.report.html import _forest, visible
 from tracedistill.report.markdown import section_lines
-from tracedistill.report.records import Section, Table, record_of
+from tracedistill.report.records import Section, Table
 from tracedistill.report.runs import view_of_folder
+from tracedistill.report.stored import record_of
 from tracedistill.report.terminal import print_report, print_section
 from tracedistill.shown import narrow_table, wide_console
 from tracedistill.tasks import get_task
@@ -373,7 +374,7 @@ def test_filtering(run: Path, chosen: dict[str, str], found: int) -> None:
 @pytest.mark.slow
 def test_the_tables_as_a_run_offline(run: Path, tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom tracedistill.report.records import read_report\n"
+        "import sys\nfrom pathlib import Path\nfrom tracedistill.report.stored import read_report\n"
         "from tracedistill.report.tracking import log_report\nlog_report(read_report(Path(sys.argv[1])), 'small')\n"
     )
     kept = tmp_path / "tracked"

@@ -17,9 +17,10 @@ from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import to_json, write_json
 from tracedistill.report import write_view
-from tracedistill.report.records import Report, read_report
+from tracedistill.report.records import Report
 from tracedistill.report.reference import _docs, _records, reference
 from tracedistill.report.runs import view_of_folder
+from tracedistill.report.stored import read_report
 
 AGAIN = "python -m tracedistill.report.reference docs/report-json.md"
 

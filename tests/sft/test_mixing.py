@@ -17,7 +17,8 @@ from tracedistill import pipeline
 from tracedistill.errors import InputError
 from tracedistill.recipes import load
 from tracedistill.report.findings import limits
-from tracedistill.report.records import TraceFacts, record_of
+from tracedistill.report.records import TraceFacts
+from tracedistill.report.stored import record_of
 from tracedistill.sft.examples import assign_mix
 from tracedistill.tools.export.origin import arm_facts, arm_lines, teachers_of
 from tracedistill.tools.open_study import open_study

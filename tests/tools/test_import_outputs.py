@@ -14,8 +14,8 @@ from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash
 from tracedistill.report import write_view
-from tracedistill.report.records import read_report
 from tracedistill.report.runs import view_of_folder
+from tracedistill.report.stored import read_report
 from tracedistill.tools import import_outputs as importing
 from tracedistill.tools.import_outputs import ColumnNames, import_outputs
 

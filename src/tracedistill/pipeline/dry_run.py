@@ -15,7 +15,8 @@ from tracedistill.forecast.estimates import DEVICES
 from tracedistill.forecast.records import StudyForecast
 from tracedistill.forecast.table import print_forecast
 from tracedistill.pipeline.checks import check_machine, check_students
-from tracedistill.pipeline.forecast import Devices, Forecaster, make_free
+from tracedistill.pipeline.forecast import Devices, Forecaster
+from tracedistill.pipeline.free_stages import make_free
 from tracedistill.pipeline.graph import PARTS, Node
 from tracedistill.pipeline.hardware import shared_rows
 from tracedistill.pipeline.load import LoadedStudy

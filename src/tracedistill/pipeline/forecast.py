@@ -9,9 +9,8 @@ from tracedistill.chat.prompts import PROMPTS
 from tracedistill.engines import Request
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.sizes import ModelSize, size_of
-from tracedistill.errors import InputError, Paused
-from tracedistill.evaluation.requests import PromptSpec as AskingHow
-from tracedistill.evaluation.requests import requests_for
+from tracedistill.errors import InputError
+from tracedistill.evaluation.requests import PromptSpec, requests_for
 from tracedistill.files import read_jsonl
 from tracedistill.forecast.estimates import (
     Device,
@@ -29,53 +28,19 @@ from tracedistill.forecast.records import EvaluationEstimate, StudyForecast, Tun
 from tracedistill.forecast.tokens import TokenCounter
 from tracedistill.pipeline.evaluate import PAYS, Evaluation
 from tracedistill.pipeline.expected_rows import Lengths, by_problem, foreseen_rows
-from tracedistill.pipeline.graph import Node, upstream
+from tracedistill.pipeline.graph import Node
 from tracedistill.pipeline.preflight import limits_of
 from tracedistill.pipeline.sft_rows import heldout_file
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teacher_quotes import quotes
-from tracedistill.pipeline.terms import FREE_TEACHERS
-from tracedistill.recipes import Study, draws
+from tracedistill.recipes import draws
 from tracedistill.records import Example, Problem
 from tracedistill.sft.preflight import SHORT_ROWS, preflight
 
-Make = Callable[["StudyRun", Sequence[Node]], list[str]]
-"""Makes nodes."""
 UNTUNED_WRITES = 0.15
 """Share of `max_tokens` that an untuned student writes, about: the quickstart's in-context arms, 0.06 to 0.14."""
 Devices = Callable[[str], Device]
 """dtype -> what runs students of it."""
-
-
-def make_free(work: StudyRun, nodes: Sequence[Node], make: Make) -> tuple[list[str], list[str]]:
-    """Make what costs nothing (problems, rules', gold and recorded traces, verdicts, datasets).
-
-    What rests on a model's traces is made only where these are there and complete. Returns what a run would stop at
-    with an error, and what it would wait for.
-    """
-    failed: list[str] = []
-    paused: list[str] = []
-    for node in nodes:
-        if not _is_free(work.study, node):
-            continue
-        before = [other for other in upstream(nodes, [node]) if other.name != node.name]
-        if any(work.run.state(other).kind != "complete" for other in before):
-            continue
-        try:
-            make(work, [node])
-        except InputError as error:
-            failed.append(f"{node.name}: {error}")
-        except Paused as pause:
-            paused.append(f"{node.name}: {pause}")
-    return failed, paused
-
-
-def _is_free(study: Study, node: Node) -> bool:
-    if node.kind == "teach":
-        return study.teachers[node.of].kind in FREE_TEACHERS
-    if node.kind == "validate":
-        return study.validation.judge == "none"
-    return node.kind in ("problems", "review", "assemble")
 
 
 class Forecaster:
@@ -339,7 +304,7 @@ class Forecaster:
         study, arm = self.study, self.study.arms[name]
         student = study.student_config(arm)
         plain = replace(arm, prompt="standard", forced=None)
-        asking = AskingHow(
+        asking = PromptSpec(
             self.work.task, plain, PROMPTS["standard"], student.system, study.format,
             study.samples_of(name) // arm.plans, 0.0, study.seed,
         )  # fmt: skip

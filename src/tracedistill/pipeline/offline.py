@@ -21,7 +21,7 @@ from tracedistill.pipeline.elsewhere import (
     parts_of_run,
 )
 from tracedistill.pipeline.engines import Endpoint, arm_engine, teacher_engine
-from tracedistill.pipeline.forecast import make_free
+from tracedistill.pipeline.free_stages import make_free
 from tracedistill.pipeline.graph import Node, upstream
 from tracedistill.pipeline.load import LoadedStudy
 from tracedistill.pipeline.making import make_nodes

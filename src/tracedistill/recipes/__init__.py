@@ -1,23 +1,19 @@
 """Recipes: one YAML file per study, read strictly into frozen dataclasses; every error is reported at once."""
 
+from tracedistill.recipes.arm import TUNING, Arm, arm_of_run, run_name
 from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig, ToleranceConfig
 from tracedistill.recipes.methods import METHODS, beta_of, draws, judged, method_settings
 from tracedistill.recipes.reader import load, resolved
 from tracedistill.recipes.schema import (
     LOCAL,
-    TUNING,
-    Arm,
     AttributionConfig,
     EvaluationConfig,
-    LauncherConfig,
     ReviewConfig,
     StudentConfig,
     Study,
-    TrainingConfig,
     ValidationConfig,
-    arm_of_run,
-    run_name,
 )
+from tracedistill.recipes.training import LauncherConfig, TrainingConfig
 
 __all__ = [
     "LOCAL",

@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from tracedistill.chat.prompts import shows_plan
+from tracedistill.recipes.arm import Arm
 from tracedistill.recipes.endpoints import endpoint_faults
 from tracedistill.recipes.inputs import TeacherConfig
 from tracedistill.recipes.methods import check_method
 from tracedistill.recipes.names import NOT_A_NAME, is_file_name, name_fault, twins
-from tracedistill.recipes.schema import LOCAL, Arm, StudentConfig, Study
+from tracedistill.recipes.schema import LOCAL, StudentConfig, Study
 
 Fail = Callable[[str, str], None]
 """(key, message): notes an error."""

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING
 from typing import Any
 
+from tracedistill.recipes.arm import Arm
 from tracedistill.recipes.inputs import TaskConfig, TeacherConfig
 from tracedistill.recipes.reader import plain
-from tracedistill.recipes.schema import Arm, EvaluationConfig, ReviewConfig, StudentConfig, Study, TrainingConfig
+from tracedistill.recipes.schema import EvaluationConfig, ReviewConfig, StudentConfig, Study
 from tracedistill.recipes.shape import below, keys_of
+from tracedistill.recipes.training import TrainingConfig
 
 PARTS: Mapping[str, Any] = {
     "recipe": Study, "task": TaskConfig, "teacher": TeacherConfig, "student": StudentConfig,

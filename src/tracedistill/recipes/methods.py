@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tracedistill.recipes.schema import TUNING, Arm, Study, key_of
+from tracedistill.recipes.arm import TUNING, Arm
+from tracedistill.recipes.schema import Study, key_of
 
 Fail = Callable[[str, str], None]
 """(key, message): notes an error."""

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from tracedistill.chat.formats import FormatName
+from tracedistill.recipes.arm import Arm, as_evaluated, run_name
 from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig
+from tracedistill.recipes.training import TrainingConfig
 
 LOCAL = "local"
 """The value of `compute` for this machine alone."""
-
-
-Attention = Literal["auto", "sdpa", "flash_attention_2", "flash_attention_3", "eager"]
-"""Attention implementations by their transformers names."""
-Liger = Literal["auto", "on", "off"]
-"""Whether Liger's kernels are used."""
 
 
 def key_of(field_name: str) -> str:
@@ -89,110 +84,6 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class LauncherConfig:
-    """Options of `accelerate launch` for training on several machines that share the run folder."""
-
-    num_machines: int | None = None
-    """Machines that train together; none: as in the configuration."""
-    num_processes: int | None = None
-    """Processes over all machines; none: as in the configuration."""
-    machine_rank: int = 0
-    """This machine's number, from 0. Machine 0 makes everything; the others wait for it and train with it. Set it on
-    the command line of each machine."""
-    main_process_ip: str | None = None
-    """Address of machine 0, as the others reach it."""
-    main_process_port: int | None = None
-    """A free port on machine 0."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingConfig:
-    """How an adapter is tuned; the same for all arms, except for what an arm declares."""
-
-    learning_rate: float = 2e-4
-    """Peak learning rate."""
-    epochs: float = 1.0
-    """Passes over the rows."""
-    max_steps: int = -1
-    """Optimizer steps; -1: determined by epochs."""
-    batch_size: int = 8
-    """Rows of one optimizer step, over all processes."""
-    gradient_accumulation: int = 1
-    """Micro-batches per process and step. Changes memory and time, not what is learnt."""
-    warmup: float = 0.1
-    """Steps of warm-up, at most all but one; below 1: share of all steps."""
-    scheduler: Literal["linear", "cosine", "constant"] = "linear"
-    """Decay after the warm-up."""
-    weight_decay: float = 0.0
-    """AdamW's weight decay."""
-    max_grad_norm: float = 1.0
-    """Maximum gradient norm; larger gradients are clipped."""
-    max_length: int = 1024
-    """Maximum number of tokens in a row; longer rows are never truncated."""
-    too_long: Literal["drop", "error"] = "drop"
-    """What happens to longer rows. drop: drop and list them; error: stop the run."""
-    method: Literal["lora", "full"] = "lora"
-    """lora: an adapter; full: all weights (the arm's folder is then a whole model)."""
-    optimizer: Literal[
-        "adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor"
-    ] = "adamw_torch_fused"
-    """8bit and paged optimizers are from bitsandbytes: their state takes a quarter of the memory, or moves out of the
-    GPU's."""
-    lora_r: int = 16
-    """LoRA's rank."""
-    lora_alpha: int = 32
-    """LoRA's scale."""
-    lora_dropout: float = 0.0
-    """Dropout on the adapter's input."""
-    lora_targets: str = "all-linear"
-    """`all-linear`, or module names separated by commas."""
-    lora_rslora: bool = False
-    """Scale by alpha over the rank's root instead of alpha over the rank (rsLoRA)."""
-    lora_dora: bool = False
-    """Learn each layer's magnitude and direction separately (DoRA); slower."""
-    lora_init: Literal["default", "gaussian", "orthogonal", "pissa", "pissa_niter_16", "olora"] = "default"
-    """The adapter's initial weights. pissa and olora take them out of the base; an adapter of twice the rank for the
-    unchanged base is saved."""
-    packing: bool = False
-    """Concatenate the rows of a micro-batch, isolated from each other, instead of padding them. Changes memory and
-    time, not what is learnt. With FlashAttention memory grows with the tokens; any other attention builds a mask that
-    grows with their square."""
-    attention: Attention = "auto"
-    """Attention implementation. auto: FlashAttention on a GPU if it is installed and the model supports it, else what
-    transformers prefers (sdpa); on a CPU eager."""
-    liger: Liger = "auto"
-    """Liger's kernels for norms, rotary positions and gated layers; auto: on a GPU if liger-kernel is installed."""
-    group_by_length: bool = False
-    """Batch rows of similar length, each row once per epoch: less padding, but batches mix kinds of rows less. Useful
-    if lengths differ much and rows are not packed."""
-    activation_checkpointing: bool = False
-    """Recompute activations: saves memory for about a third more time."""
-    save_steps: int = 50
-    """Optimizer steps between checkpoints, which is the most that a killed training loses; 0: no checkpoints."""
-    eval_steps: int = 0
-    """Optimizer steps between evaluations of the loss on rows of validation problems (never of test problems), which
-    also follow the last step; 0: never. Does not change the adapter."""
-    eval_rows: int = 64
-    """Maximum number of validation problems for that; the same in every arm."""
-    eval_attempts: int = 0
-    """How many of these the student also answers at each evaluation (greedy, judged): learning curves for arms of any
-    method. 0: none."""
-    seeds: int = 1
-    """Adapters per tuned arm, each with its own seed. A finding about a kind of trace needs several."""
-    accelerate_config: str = "auto"
-    """auto: what the machine has (one GPU, several, or the CPU); else a name in accelerate_configs/, or a file. No
-    result depends on it, and a run folder can continue on other hardware."""
-    launcher: LauncherConfig = field(default_factory=LauncherConfig)
-    """Several machines."""
-
-    def optimizer_steps(self, rows: int) -> int:
-        """Return the optimizer steps of one adapter on so many rows."""
-        if self.max_steps > 0:
-            return self.max_steps
-        return math.ceil(self.epochs * math.ceil(rows / self.batch_size))
-
-
-@dataclass(frozen=True, slots=True)
 class EvaluationConfig:
     """How students are asked."""
 
@@ -240,97 +131,6 @@ class ReviewConfig:
     """Traces per teacher to review, a seeded sample; 0: all."""
     teachers: tuple[str, ...] = ()
     """Teachers whose traces are reviewed; empty: all whose traces arms use."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """One arm, stated as its differences from `base`."""
-
-    student: str | None = None
-    """Name in `students`; none: the only one."""
-    teacher: str | None = None
-    """Name in `teachers`; none: the only one."""
-    traces: Literal["teacher", "reviewed"] = "teacher"
-    """teacher: its traces as they are; reviewed: as edited by a person, without rejected ones."""
-    tune: str | None = field(default=None, metadata={"names": "interventions"})
-    """The intervention on the traces that the arm is tuned on (`none`: answers only). Missing: nothing is tuned."""
-    rationale_weight: float | None = None
-    """tune: train answer and trace as two targets, each with its own prefix (Distilling step-by-step, arXiv
-    2305.02301); weight of the trace's loss. The student is evaluated on the answer alone. None: one target, the trace
-    before the answer."""
-    mix: dict[str, float] = field(default_factory=dict)
-    """tune: other tuned arms of the same student -> the share of problems that use their row (0 to 1, at most 1 in
-    total); the rest keeps this arm's row. The assignment is seeded and exact to a problem."""
-    adapter: str | None = None
-    """Another arm whose adapter this one uses, for a tuned student with another prompt, a plan, or a forced trace."""
-    method: Literal["sft", "self-imitation", "on-policy", "grpo", "dpo"] = "sft"
-    """tune: the training method. sft: imitate the rows; self-imitation: imitate the student's own completions that the
-    judges accept; on-policy: learn a teacher's distribution over the student's own completions; grpo: learn what the
-    judges reward; dpo: prefer the rows to rejected ones. For the three in the middle, `tune` only says whether a trace
-    is expected: correct, or none."""
-    from_: str | None = None
-    """tune: another tuned arm of the same student whose adapter training starts from; none: the untuned student."""
-    context: str | None = None
-    """self-imitation, on-policy: an untuned arm of the study whose prompt (its plan, its examples) is shown to the
-    model that is learnt from, but not to the student that learns. on-policy needs it or a teacher_model."""
-    teacher_model: str | None = None
-    """on-policy: another student of the study, with the same vocabulary, to learn from; none: the student as it was
-    before this training."""
-    reward: Literal["answer", "trace", "both"] = "answer"
-    """grpo: what is rewarded; self-imitation and `rejected: own`: what must be right to be accepted."""
-    trace_weight: float = 1.0
-    """grpo with reward both: weight of the trace's verdict; the answer's is 1."""
-    format_weight: float = 0.0
-    """grpo: reward for a completion whose answer is found and whose trace, if expected, can be parsed."""
-    num_generations: int = 8
-    """Completions drawn per problem and step (grpo, on-policy), per problem and round (self-imitation), or per problem
-    in search of a failed one (dpo, `rejected: own`)."""
-    rollout_temperature: float = 1.0
-    """Temperature of these draws, and of the distributions that on-policy compares."""
-    beta: float | None = None
-    """grpo: weight of the divergence from the start (default 0); dpo: cost of leaving the start (default 0.1);
-    on-policy: 0 forward, 1 reverse divergence, Jensen-Shannon between them (default 1)."""
-    epsilon: float = 0.2
-    """grpo: clipping range of the probability ratio; only matters if num_iterations is above 1."""
-    num_iterations: int = 1
-    """grpo: updates per set of completions."""
-    rejected: str | None = field(default=None, metadata={"names": "rejected"})
-    """dpo: the intervention that makes the rejected completion, or `own`: a completion of the student's own that the
-    judges do not accept, of similar length."""
-    rounds: int = 1
-    """self-imitation: number of rounds of drawing, selecting and training; each round draws from the last one's
-    adapter."""
-    learning_rate: float | None = None
-    """tune: this arm's value instead of `training.learning_rate`; methods need rates of different sizes."""
-    epochs: float | None = None
-    """tune: this arm's value instead of `training.epochs`."""
-    max_steps: int | None = None
-    """tune: this arm's value instead of `training.max_steps`."""
-    served: str | None = None
-    """Name under which the student's endpoint serves an adapter that was tuned elsewhere."""
-    prompt: str = field(default="standard", metadata={"names": "prompts"})
-    """Name of the student's prompt."""
-    plan: str = field(default="correct", metadata={"names": "interventions"})
-    """trace-of-thought: the intervention on the plan shown."""
-    plan_sample: int = 0
-    """trace-of-thought: which of the teacher's samples is shown, from 0."""
-    plans: int = 1
-    """trace-of-thought: plans per problem, from plan_sample on, each with its own attempts."""
-    forced: str | None = field(default=None, metadata={"names": "forced"})
-    """The intervention on a trace with which the student is prefilled; the student adds the answer. `own`: the trace
-    that it wrote itself in the same arm without `forced`."""
-    vote: bool = False
-    """Whether comparisons use the most frequent answer among an arm's attempts at a problem."""
-    samples: int | None = None
-    """Attempts per problem (and plan); none: as in `evaluation`."""
-    temperature: float | None = None
-    """Sampling temperature; 0: greedy; none: as in `evaluation`."""
-    shots: int = 3
-    """few-shot: number of solved training problems shown."""
-    shots_with_traces: bool = False
-    """few-shot: whether they show the trace before the answer."""
-    max_tokens: int = 128
-    """Maximum number of generated tokens; attempts that reach it are flagged as cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,28 +255,3 @@ class Study:
         """Return the number of attempts per problem in one run of an arm."""
         arm = self.arms[name]
         return arm.plans * (self.evaluation.samples if arm.samples is None else arm.samples)
-
-
-def run_name(arm: str, seed: int) -> str:
-    """Return the name of an arm's run with its adapter's seed-th seed."""
-    return arm if seed == 0 else f"{arm}.seed{seed}"
-
-
-def arm_of_run(run: str) -> str:
-    """Return the arm that a run is of; no arm's own name ends like one of `run_name` (see `names.DERIVED`)."""
-    arm, _, number = run.rpartition(".seed")
-    return arm if arm and number.isdecimal() else run
-
-
-TUNING = (
-    "method", "from_", "context", "teacher_model", "reward", "trace_weight", "format_weight", "num_generations",
-    "rollout_temperature", "beta", "epsilon", "num_iterations", "rejected", "rounds", "learning_rate", "epochs",
-    "max_steps",
-)  # fmt: skip
-"""Fields of an arm that say how its adapter comes about: attempts depend on them through the adapter alone."""
-
-
-def as_evaluated(arm: Arm) -> Arm:
-    """Return the arm without what says how its adapter comes about, and what it forces: how it asks."""
-    unset: dict[str, Any] = {item.name: item.default for item in fields(Arm) if item.name in TUNING}
-    return replace(arm, forced=None, tune=None, adapter=None, mix={}, **unset)

@@ -8,18 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-import msgspec
-
-from tracedistill.errors import InputError
-from tracedistill.files import read_json
 from tracedistill.interventions import Measured
 from tracedistill.stats import Accuracy, JointTable, Share
 from tracedistill.validation import RejectionReport
-
-T = TypeVar("T")
 
 FILE = "report.json"
 VERSION = 1
@@ -468,21 +461,3 @@ class Report:
     """Everything else, as tables."""
     version: int = VERSION
     """Version of this format."""
-
-
-def read_report(folder: Path) -> Report:
-    """Read a run folder's report.json. Raises InputError if it is missing or has another version's format."""
-    path = folder / FILE
-    values = read_json(path)
-    again = f"make it again: tracedistill report {folder}"
-    if values.get("version", VERSION) != VERSION:
-        raise InputError(f"{path}: of format {values['version']}, and this version reads {VERSION}; {again}")
-    return record_of(Report, values, str(path), again)
-
-
-def record_of(kind: type[T], values: Mapping[str, Any], where: str, remedy: str = "delete it to make it again") -> T:
-    """Convert JSON values to a record; unknown keys are ignored. Raises InputError if the values do not fit."""
-    try:
-        return msgspec.convert(dict(values), kind)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{where}: not as this version writes it ({error}); {remedy}") from error

@@ -37,7 +37,7 @@ In Python the same objects are frozen dataclasses:
 
 ```python
 from pathlib import Path
-from tracedistill.report.records import read_report
+from tracedistill.report.stored import read_report
 
 report = read_report(Path("runs/quickstart"))
 for arm in report.arms:

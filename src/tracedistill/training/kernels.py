@@ -16,7 +16,7 @@ from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_availa
 
 from tracedistill.errors import InputError
 from tracedistill.recipes import StudentConfig, TrainingConfig
-from tracedistill.recipes.schema import Attention, Liger
+from tracedistill.recipes.training import Attention, Liger
 
 HOPPER = 9
 """Compute capability from which on FlashAttention 3 runs."""

@@ -15,7 +15,7 @@ from tracedistill.pipeline.evaluate import Evaluation
 from tracedistill.recipes import method_settings, run_name
 from tracedistill.recipes.reader import plain
 from tracedistill.records import Problem
-from tracedistill.report.records import read_report
+from tracedistill.report.stored import read_report
 from tracedistill.tools.export.files import content_facts
 from tracedistill.tools.export.folder import CARD, check_place, new_folder, seal
 from tracedistill.tools.export.loaders import loader_notes
