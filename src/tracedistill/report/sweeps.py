@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.files import read_json
-from tracedistill.report.records import record_of
+from tracedistill.report.stored import record_of
 from tracedistill.shown import narrow_table, wide_console
 
 PREFIX, ARMS = "training.", "arms."
