@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.conftest import ROOT
-from tracedistill.chat.formats import FormatName
+from tracedistill.chat.formats import Format
 
 FOLDER = ROOT / "tests" / "cases" / "templates"
 BROKEN = "differs from what the model's own chat template writes"
@@ -34,7 +34,7 @@ class Family:
     """Tokens of the vocabulary that are text."""
     system: bool = True
     """Whether there is a place for a system message."""
-    refused: dict[FormatName, str] = field(default_factory=dict)
+    refused: dict[Format, str] = field(default_factory=dict)
     """Format -> the error that it meets."""
     lead: str = ""
     """White space before the assistant's words."""
@@ -64,7 +64,7 @@ QWEN3: dict[str, Any] = {
     "refused": {"tags": BROKEN},
 }
 _ASSISTANT = "<|im_start|>assistant\n"
-_PLAIN: dict[FormatName, str] = {"reasoning": NO_REASONING}
+_PLAIN: dict[Format, str] = {"reasoning": NO_REASONING}
 
 FAMILIES = {
     family.name: family

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from tests.families import BROKEN, FAMILIES, FOLDER, tokenizer
-from tracedistill.chat.formats import FormatName, parse_completion, prefill_text, split_reasoning, write_completion
+from tracedistill.chat.formats import Format, parse_completion, prefill_text, split_reasoning, write_completion
 from tracedistill.chat.rendering import (
     completion_text,
     difference,
@@ -23,21 +23,21 @@ from tracedistill.errors import InputError
 from tracedistill.records import Example, Message
 from tracedistill.sft.preflight import preflight
 
-STYLES: tuple[FormatName, ...] = get_args(FormatName)
+STYLES: tuple[Format, ...] = get_args(Format)
 TRACE, ANSWER = "Question type: counting.\nMary took the apple.", "one"
 USER = Message("user", "How many apples does Mary have?")
 SYSTEM = Message("system", "Be brief.")
-GOOD = [(name, style) for name in FAMILIES for style in STYLES if style not in FAMILIES[name].refused]
-REFUSED = [(name, style) for name in FAMILIES for style in FAMILIES[name].refused]
+GOOD = [(name, format) for name in FAMILIES for format in STYLES if format not in FAMILIES[name].refused]
+REFUSED = [(name, format) for name in FAMILIES for format in FAMILIES[name].refused]
 
 
-def example(style: FormatName, trace: str | None = TRACE, prompt: tuple[Message, ...] = (USER,)) -> Example:
-    return Example("p", "a", prompt, write_completion(trace, ANSWER, style), answer=ANSWER)
+def example(format: Format, trace: str | None = TRACE, prompt: tuple[Message, ...] = (USER,)) -> Example:
+    return Example("p", "a", prompt, write_completion(trace, ANSWER, format), answer=ANSWER)
 
 
-def written(name: str, row: Example, style: FormatName) -> str:
+def written(name: str, row: Example, format: Format) -> str:
     """What the loss is taken on, decoded."""
-    made = render_example(tokenizer(name), row, style)
+    made = render_example(tokenizer(name), row, format)
     start = made.completion_mask.index(1)
     assert all(made.completion_mask[start:])
     return str(tokenizer(name).decode(made.input_ids[start:]))
@@ -50,34 +50,34 @@ def test_every_template_file_is_a_family() -> None:
 @pytest.mark.parametrize("trace", [TRACE, "", None], ids=["trace", "empty trace", "answer only"])
 @pytest.mark.parametrize("shots", [0, 2])
 @pytest.mark.parametrize(
-    ("name", "style", "system"),
-    [(name, style, system) for name, style in GOOD for system in sorted({False, FAMILIES[name].system})],
+    ("name", "format", "system"),
+    [(name, format, system) for name, format in GOOD for system in sorted({False, FAMILIES[name].system})],
 )
 def test_the_row_is_prompt_completion_end_as_the_template_writes_them(
-    name: str, style: FormatName, system: bool, shots: int, trace: str | None
+    name: str, format: Format, system: bool, shots: int, trace: str | None
 ) -> None:
-    turns = [Message("user", "q"), Message("assistant", write_completion(None, "two", style))] * shots
+    turns = [Message("user", "q"), Message("assistant", write_completion(None, "two", format))] * shots
     prompt = (*([SYSTEM] if system else []), *turns, USER)
-    row = example(style, trace, prompt)
-    found = preflight(tokenizer(name), [row], 4096, "error", "a", style)
+    row = example(format, trace, prompt)
+    found = preflight(tokenizer(name), [row], 4096, "error", "a", format)
     assert found.rows == 1
-    ids = render_example(tokenizer(name), row, style).input_ids
-    asked = prompt_ids(tokenizer(name), prompt, style=style)
+    ids = render_example(tokenizer(name), row, format).input_ids
+    asked = prompt_ids(tokenizer(name), prompt, format=format)
     assert ids[: len(asked)] == asked
-    assert difference(tokenizer(name), row, style) == ""
+    assert difference(tokenizer(name), row, format) == ""
     text = tokenizer(name).decode(ids)
     end = f"{FAMILIES[name].trail}{FAMILIES[name].end}"
-    assert text.endswith(f"Answer: {ANSWER}{end}" if style != "tags" else end)
+    assert text.endswith(f"Answer: {ANSWER}{end}" if format != "tags" else end)
     assert ids.count(end_id(tokenizer(name))) == asked.count(end_id(tokenizer(name))) + 1
 
 
-@pytest.mark.parametrize(("name", "style"), GOOD)
-def test_what_the_student_is_taught_to_write_can_be_read(name: str, style: FormatName) -> None:
+@pytest.mark.parametrize(("name", "format"), GOOD)
+def test_what_the_student_is_taught_to_write_can_be_read(name: str, format: Format) -> None:
     """Through the same text that the engine gives: gpt-oss's and Gemma 4's channels are special tokens."""
     for trace in (TRACE, None):
-        row = render_example(tokenizer(name), example(style, trace), style)
+        row = render_example(tokenizer(name), example(format, trace), format)
         start = row.completion_mask.index(1)
-        parts = parse_completion(read_completion(tokenizer(name), row.input_ids[start:], style))
+        parts = parse_completion(read_completion(tokenizer(name), row.input_ids[start:], format))
         assert (parts.trace, parts.answer) == (trace, ANSWER)
 
 
@@ -88,13 +88,13 @@ def test_the_prompt_opens_the_assistants_turn(name: str) -> None:
     assert tokenizer(name).convert_ids_to_tokens(end_id(tokenizer(name))) == FAMILIES[name].end
 
 
-@pytest.mark.parametrize(("name", "style"), REFUSED)
-def test_a_format_that_the_family_cannot_write_is_refused(name: str, style: FormatName) -> None:
+@pytest.mark.parametrize(("name", "format"), REFUSED)
+def test_a_format_that_the_family_cannot_write_is_refused(name: str, format: Format) -> None:
     for trace in (TRACE, None):
-        if style == "tags" and trace is None:
+        if format == "tags" and trace is None:
             continue  # no thinking, nothing to drop
-        with pytest.raises(InputError, match=FAMILIES[name].refused[style]):
-            preflight(tokenizer(name), [example(style, trace)], 4096, "error", "a", style)
+        with pytest.raises(InputError, match=FAMILIES[name].refused[format]):
+            preflight(tokenizer(name), [example(format, trace)], 4096, "error", "a", format)
 
 
 def test_families_that_keep_reasoning_apart() -> None:
@@ -112,7 +112,9 @@ def test_tags_on_a_template_that_reads_them_names_the_remedy() -> None:
 
 def test_thinking_and_not_thinking() -> None:
     head = "<|im_start|>assistant\n"
-    asked = {style: tokenizer("qwen3").decode(prompt_ids(tokenizer("qwen3"), (USER,), style=style)) for style in STYLES}
+    asked = {
+        format: tokenizer("qwen3").decode(prompt_ids(tokenizer("qwen3"), (USER,), format=format)) for format in STYLES
+    }
     assert asked["reasoning"].endswith(head)
     assert asked["plain"].endswith(f"{head}<think>\n\n</think>\n\n")
     assert written("qwen3", example("reasoning"), "reasoning") == (
@@ -126,7 +128,7 @@ def test_thinking_and_not_thinking() -> None:
 
 
 def test_a_family_whose_prompt_opens_the_thinking() -> None:
-    asked = tokenizer("qwen3_5_think").decode(prompt_ids(tokenizer("qwen3_5_think"), (USER,), style="reasoning"))
+    asked = tokenizer("qwen3_5_think").decode(prompt_ids(tokenizer("qwen3_5_think"), (USER,), format="reasoning"))
     assert asked.endswith("<|im_start|>assistant\n<think>\n")
     text = written("qwen3_5_think", example("reasoning"), "reasoning")
     assert text == f"{TRACE}\n</think>\n\nAnswer: {ANSWER}<|im_end|>"
@@ -144,23 +146,23 @@ def test_a_forced_trace_is_the_beginning_of_the_row(name: str) -> None:
 def test_thinking_of_earlier_turns_that_the_template_drops_is_told() -> None:
     shots = (Message("user", "q"), Message("assistant", write_completion("Step one.", "two", "reasoning")), USER)
     with pytest.raises(InputError, match=r"leaves out part of what the assistant says.*shots_with_traces"):
-        prompt_ids(tokenizer("qwen3"), shots, style="reasoning")
+        prompt_ids(tokenizer("qwen3"), shots, format="reasoning")
     tagged = (Message("user", "q"), Message("assistant", write_completion("Step one.", "two", "tags")), USER)
     with pytest.raises(InputError, match="leaves out part of what the assistant says"):
-        prompt_ids(tokenizer("qwen3"), tagged, style="tags")
-    prompt_ids(tokenizer("smollm2"), tagged, style="tags")
+        prompt_ids(tokenizer("qwen3"), tagged, format="tags")
+    prompt_ids(tokenizer("smollm2"), tagged, format="tags")
 
 
 INDENTED = {"code": "    return x\nelse:\n    return y", "a tab": "\tx = 3\n\ty = 4", "a wide blank": "\u3000x = 3"}
 
 
 @pytest.mark.parametrize("trace", INDENTED.values(), ids=INDENTED)
-@pytest.mark.parametrize(("name", "style"), GOOD)
-def test_the_first_lines_indentation_is_the_teachers(name: str, style: FormatName, trace: str) -> None:
+@pytest.mark.parametrize(("name", "format"), GOOD)
+def test_the_first_lines_indentation_is_the_teachers(name: str, format: Format, trace: str) -> None:
     """Llama-3.2, Qwen3.5 and others strip what the assistant says; the student learns all of it."""
-    row = example(style, trace)
-    assert trace in written(name, row, style)
-    assert preflight(tokenizer(name), [row], 4096, "error", "a", style).refused == ()
+    row = example(format, trace)
+    assert trace in written(name, row, format)
+    assert preflight(tokenizer(name), [row], 4096, "error", "a", format).refused == ()
 
 
 # ---- white space and thinking that a template leaves to its user
@@ -177,21 +179,21 @@ def test_white_space_around_the_words_is_the_templates(name: str) -> None:
 
 def test_a_prompt_that_opens_thinking_which_the_template_drops() -> None:
     name = "deepseek_r1_distill"
-    asked = {style: tokenizer(name).decode(prompt_ids(tokenizer(name), (USER,), style=style)) for style in STYLES}
+    asked = {format: tokenizer(name).decode(prompt_ids(tokenizer(name), (USER,), format=format)) for format in STYLES}
     assert asked["reasoning"].endswith("<｜Assistant｜><think>\n")
     assert asked["plain"].endswith("<｜Assistant｜><think>\n\n</think>\n\n")
     text = written(name, example("reasoning"), "reasoning")
     assert text == f"{TRACE}\n</think>\n\nAnswer: {ANSWER}<｜end▁of▁sentence｜>"
 
 
-@pytest.mark.parametrize(("name", "style"), GOOD)
-def test_other_programs_ask_the_same_with_the_exported_template(name: str, style: FormatName) -> None:
+@pytest.mark.parametrize(("name", "format"), GOOD)
+def test_other_programs_ask_the_same_with_the_exported_template(name: str, format: Format) -> None:
     own = copy.deepcopy(tokenizer(name))
-    own.chat_template = prompt_template(tokenizer(name), style)
-    options = {"enable_thinking": style == "reasoning", "date_string": "26 Jul 2024"}
+    own.chat_template = prompt_template(tokenizer(name), format)
+    options = {"enable_thinking": format == "reasoning", "date_string": "26 Jul 2024"}
     chat = [{"role": "user", "content": USER.content}]
     ids = own.apply_chat_template(chat, add_generation_prompt=True, return_dict=False, **options)
-    assert ids == prompt_ids(tokenizer(name), (USER,), style=style)
+    assert ids == prompt_ids(tokenizer(name), (USER,), format=format)
 
 
 # ---- system messages, days, injected tokens
@@ -268,5 +270,5 @@ def test_apart_undoes_join(trace: str, answer: str) -> None:
 
 
 def test_completions_of_other_formats_are_written_as_they_are() -> None:
-    for style in ("plain", "tags"):
-        assert completion_text(tokenizer("qwen3"), (USER,), " odd \n", style) == " odd \n"
+    for format in ("plain", "tags"):
+        assert completion_text(tokenizer("qwen3"), (USER,), " odd \n", format) == " odd \n"

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from tracedistill.chat.formats import FormatName, parse_completion, write_completion
+from tracedistill.chat.formats import Format, parse_completion, write_completion
 
 LINES = (ROOT / "tests" / "cases" / "formats.jsonl").read_text(encoding="utf-8").splitlines()
 CASES = [pytest.param(row, id=row["why"]) for row in map(json.loads, LINES)]
@@ -48,20 +48,20 @@ def test_every_gap_has_a_reason() -> None:
     )
 
 
-@given(st.none() | TEXT, TEXT, st.sampled_from(get_args(FormatName)))
+@given(st.none() | TEXT, TEXT, st.sampled_from(get_args(Format)))
 @example(None, "x", "plain")
 @example("t", "a\nb", "tags")
 @example("t", "a\nb", "plain")
 @example("so final", "x", "plain")
 @example("FINAL", "x", "plain")
-def test_split_undoes_join(trace: str | None, answer: str, style: FormatName) -> None:
+def test_split_undoes_join(trace: str | None, answer: str, format: Format) -> None:
     trace = None if trace is None else trace.strip()
     answer = answer.strip()
     assume(answer and trace != "")
     # a blank line ends an answer that has no closing tag
-    assume(style == "tags" or all(line.strip() for line in answer.split("\n")))
+    assume(format == "tags" or all(line.strip() for line in answer.split("\n")))
     assume(free_of_markers(answer) and (trace is None or free_of_markers(trace)))
-    parts = parse_completion(write_completion(trace, answer, style))
+    parts = parse_completion(write_completion(trace, answer, format))
     assert (parts.trace, parts.answer, parts.reason) == (trace, answer, "")
 
 

@@ -118,7 +118,7 @@ def test_the_shipped_gemma_recipe_gives_equal_texts_batched_and_alone(window: in
     pipeline.run(loaded, "problems", quiet=True)
     (arm,) = [name for name in loaded.study.arms if name.startswith("standard")]
     requests = Evaluation(work).asked(arm, work.problems("test")).requests
-    engine: Any = LocalEngine.load(str(folder), "float32", style=loaded.study.format)
+    engine: Any = LocalEngine.load(str(folder), "float32", format=loaded.study.format)
     alone = {request.request_id: run(engine, [request])[request.request_id] for request in requests}
     engine.prepare(requests)
     assert len(engine._shared) > window

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.tiny import TEMPLATE, build
-from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, FormatName, write_completion
+from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, Format, write_completion
 from tracedistill.chat.prompts import PROMPTS
 from tracedistill.chat.rendering import render_example
 from tracedistill.errors import InputError
@@ -186,20 +186,20 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("completion", "answer", "style", "why"), FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(("completion", "answer", "format", "why"), FAULTS.values(), ids=FAULTS)
 def test_a_row_that_would_be_read_as_another_is_refused_alone(
-    tokenizer: Any, completion: str, answer: str, style: FormatName, why: str
+    tokenizer: Any, completion: str, answer: str, format: Format, why: str
 ) -> None:
     def row(number: int, text: str, said: str) -> Example:
         return replace(example(text, problem_id=f"p{number}"), answer=said)
 
     bad = row(0, completion, answer)
-    good = [row(n, write_completion("a", "b", style), "b") for n in range(1, 40)]
-    found = preflight(tokenizer, [bad, *good], 512, "drop", "a", style)
+    good = [row(n, write_completion("a", "b", format), "b") for n in range(1, 40)]
+    found = preflight(tokenizer, [bad, *good], 512, "drop", "a", format)
     assert (found.rows, [problem_id for problem_id, _ in found.refused]) == (39, ["p0"])
     assert re.search(why, found.refused[0][1])
     with pytest.raises(InputError, match=why):  # where it is every row, the format is at fault
-        preflight(tokenizer, [bad], 512, "drop", "a", style)
+        preflight(tokenizer, [bad], 512, "drop", "a", format)
 
 
 def test_rows_longer_than_an_arm_may_write_are_counted(tokenizer: Any) -> None:

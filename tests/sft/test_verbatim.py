@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tests.families import tokenizer
 from tests.tasks.shared_data import DATA, needs_data
-from tracedistill.chat.formats import FormatName, parse_completion, trimmed, write_completion
+from tracedistill.chat.formats import Format, parse_completion, trimmed, write_completion
 from tracedistill.chat.rendering import completion_text, render_example
 from tracedistill.interventions import INTERVENTIONS, broken, intervene, measure
 from tracedistill.recipes import TeacherConfig
@@ -76,9 +76,9 @@ def recorded(task: str, text: str, reads: str = "solution", *, numbered: bool = 
     return trace_from(get_task(task), "p", "t", read, numbered=numbered, sample=0, oracle=False, meta={})
 
 
-def decoded(text: str, style: FormatName = "plain", family: str = "chatml") -> str:
+def decoded(text: str, format: Format = "plain", family: str = "chatml") -> str:
     """What stands in the row of this trace, out of its supervised tokens."""
-    row = render_example(tokenizer(family), Example("p", "a", PROMPT, write_completion(text, "12", style)), style)
+    row = render_example(tokenizer(family), Example("p", "a", PROMPT, write_completion(text, "12", format)), format)
     ids = [token for token, learnt in zip(row.input_ids, row.completion_mask, strict=True) if learnt]
     return str(tokenizer(family).decode(ids[:-1]))
 
@@ -285,8 +285,8 @@ def real_traces() -> dict[str, list[str]]:
 
 @pytest.mark.slow
 @needs_data("gsm8k", "teacher_traces")
-@pytest.mark.parametrize(("style", "family", "every"), [("plain", "chatml", 1), ("reasoning", "qwen3", 5)])
-def test_two_thousand_real_traces_come_through_unchanged(style: FormatName, family: str, every: int) -> None:
+@pytest.mark.parametrize(("format", "family", "every"), [("plain", "chatml", 1), ("reasoning", "qwen3", 5)])
+def test_two_thousand_real_traces_come_through_unchanged(format: Format, family: str, every: int) -> None:
     kinds = real_traces()
     assert sum(map(len, kinds.values())) >= 2000
     assert {kind: len(texts) for kind, texts in kinds.items() if len(texts) < 10} == {}
@@ -294,8 +294,10 @@ def test_two_thousand_real_traces_come_through_unchanged(style: FormatName, fami
         for text in texts[::every]:
             trace = recorded("file" if kind == "code" else "gsm8k", text)
             assert trace.text == trimmed(text), kind
-            said = decoded(trace.text, style, family)
-            assert said == completion_text(tokenizer(family), PROMPT, write_completion(trace.text, "12", style), style)
+            said = decoded(trace.text, format, family)
+            assert said == completion_text(
+                tokenizer(family), PROMPT, write_completion(trace.text, "12", format), format
+            )
             assert trace.text in said
             parts = parse_completion(said)
             assert (parts.trace, parts.answer) == (trace.text, "12"), kind

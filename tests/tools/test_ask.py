@@ -96,15 +96,16 @@ def test_shots_come_before_what_was_said(recipe: Recipe) -> None:
     assert [role for role, _ in said(second)][6:] == ["assistant", "user"]
 
 
-@pytest.mark.parametrize("style", ["tags", "reasoning"])
-def test_earlier_thinking_is_not_shown_again_where_families_hide_it(recipe: Recipe, style: str) -> None:
-    place = recipe(format=style, students={"s": {"model": f"scripted:tests.tools.test_ask:{style}"}})
+@pytest.mark.parametrize("format", ["tags", "reasoning"])
+def test_earlier_thinking_is_not_shown_again_where_families_hide_it(recipe: Recipe, format: str) -> None:
+    place = recipe(format=format, students={"s": {"model": f"scripted:tests.tools.test_ask:{format}"}})
     conversation = talk(place)
     first = conversation.ask(ASKED)
     assert (first.trace, first.answer) == ("because", "kitchen")
     remembered = said(conversation.ask(ASKED))[1][1]
     assert (
-        remembered == {"tags": "<think>because</think> <answer>kitchen</answer>", "reasoning": "Answer: kitchen"}[style]
+        remembered
+        == {"tags": "<think>because</think> <answer>kitchen</answer>", "reasoning": "Answer: kitchen"}[format]
     )
 
 

@@ -512,7 +512,7 @@ def test_the_format_reaches_the_rows(folder: Path, tmp_path: Path) -> None:
             return own(name, learning, data, tokenizer, *args)
 
         patch.setattr(train, "_trained", watched)
-        train_arm(name="arm", rows=rows, student=student, training=SETTINGS, seed=0, output=output, style="reasoning")
+        train_arm(name="arm", rows=rows, student=student, training=SETTINGS, seed=0, output=output, format="reasoning")
     assert seen[3] == (
         "<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\n<think>\nt 3\n</think>\n\nAnswer: 3<|im_end|>"
     )

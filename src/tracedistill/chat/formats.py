@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-FormatName = Literal["plain", "tags", "reasoning"]
+Format = Literal["plain", "tags", "reasoning"]
 
 ANSWER_TASK, RATIONALE_TASK = "[label] ", "[rationale] "
 """What stands before a problem where answer and trace are two tasks of one student (arXiv 2305.02301)."""
@@ -70,7 +70,7 @@ def bounded(text: str) -> str:
     return f"{text[:head]}\n{text[head - MOST_JUDGED :]}"
 
 
-def write_completion(trace: str | None, answer: str, style: FormatName = "plain") -> str:
+def write_completion(trace: str | None, answer: str, format: Format = "plain") -> str:
     """Write one completion from a trace (None: answer only) and an answer.
 
     In `plain`, a multi-line answer starts on its own line.
@@ -78,20 +78,20 @@ def write_completion(trace: str | None, answer: str, style: FormatName = "plain"
     `reasoning` keeps the trace apart in the shape that `split_reasoning` reads; what a model family writes instead of
     these tags is its chat template's business (rendering). Without a trace its thinking part is there, and empty.
     """
-    if style == "tags":
+    if format == "tags":
         head = "" if trace is None else f"<think>{trace}</think> "
         return f"{head}<answer>{answer}</answer>"
     below = "\n" in answer.strip()
-    if style == "reasoning":
+    if format == "reasoning":
         return f"<think>\n{trace or ''}\n</think>\n\nAnswer:" + ("\n" if below else " ") + answer
     head = f"{trace}\n" if trace else ""
     return f"{head}Answer:\n{answer}" if below else f"{head}Answer: {answer}"
 
 
-def trace_in(completion: str, answer: str, style: FormatName) -> str | None:
+def trace_in(completion: str, answer: str, format: Format) -> str | None:
     """Return the trace of a completion that `write_completion` made with this answer; None without one."""
-    head, _, tail = write_completion("\0", answer, style).partition("\0")
-    if completion == write_completion(None, answer, style) or not (
+    head, _, tail = write_completion("\0", answer, format).partition("\0")
+    if completion == write_completion(None, answer, format) or not (
         completion.startswith(head) and completion.endswith(tail)
     ):
         return None
@@ -104,11 +104,11 @@ def split_reasoning(completion: str) -> tuple[str, str] | None:
     return (reasoned[1], reasoned[2]) if reasoned else None
 
 
-def prefill_text(trace: str, style: FormatName = "plain") -> str:
+def prefill_text(trace: str, format: Format = "plain") -> str:
     """Write a completion up to where its answer begins: the text to prefill."""
-    if style == "tags":
+    if format == "tags":
         return f"<think>{trace}</think> <answer>"
-    if style == "reasoning":
+    if format == "reasoning":
         return f"<think>\n{trace}\n</think>\n\nAnswer:"
     return f"{trace}\nAnswer:"
 
@@ -120,7 +120,7 @@ def parse_completion(text: str) -> ParsedCompletion:
     or a line that begins something else (`Question:`, `Explanation:`, `The answer is`, `User:`, ...). Behind a closed
     thinking part (whose opening tag may stand in the prompt) all is the answer, unless a marker stands there.
 
-    `parse_completion(write_completion(trace, answer, style))` gives back both for any trace and answer that hold no
+    `parse_completion(write_completion(trace, answer, format))` gives back both for any trace and answer that hold no
     marker, tag or such line themselves; in the plain format the answer may have several lines, but no blank ones.
     """
     answers = list(_ANSWER.finditer(text))

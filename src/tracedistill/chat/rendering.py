@@ -4,7 +4,7 @@ A training row is the tokens that the student is prompted with at inference, fol
 and the token that ends the assistant's turn. The prompt is a token prefix by construction; `difference` checks that
 the text which comes out is what the model family's template writes for the whole conversation.
 
-The format (formats.FormatName) says how a family that can think is asked: `reasoning` lets it think and gives the
+The format (formats.Format) says how a family that can think is asked: `reasoning` lets it think and gives the
 template the trace as `reasoning_content`; `plain` and `tags` ask it not to think (`enable_thinking` false).
 
 What the family's template writes around all this is read in templates.py.
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tracedistill.chat.formats import FormatName
+from tracedistill.chat.formats import Format
 from tracedistill.chat.templates import (
     OPENED,
     SENTINEL,
@@ -51,21 +51,19 @@ class Rendered:
     """1 where the loss is taken: the completion and the end token."""
 
 
-def prompt_ids(
-    tokenizer: Any, messages: Sequence[Message], prefill: str = "", style: FormatName = "plain"
-) -> list[int]:
+def prompt_ids(tokenizer: Any, messages: Sequence[Message], prefill: str = "", format: Format = "plain") -> list[int]:
     """Tokenise the chat up to the assistant's turn, then `prefill` (a completion's beginning).
 
     Prompt and prefill are cut into tokens apart, as in a training row.
     """
-    ids = _tokens(tokenizer, _head(tokenizer, messages, style))
+    ids = _tokens(tokenizer, _head(tokenizer, messages, format))
     if not prefill:
         return ids
-    turn = turn_of(tokenizer, style)
-    return ids + _tokens(tokenizer, completion_text(tokenizer, messages, prefill, style).removesuffix(turn.trail))
+    turn = turn_of(tokenizer, format)
+    return ids + _tokens(tokenizer, completion_text(tokenizer, messages, prefill, format).removesuffix(turn.trail))
 
 
-def completion_text(tokenizer: Any, prompt: Sequence[Message], completion: str, style: FormatName = "plain") -> str:
+def completion_text(tokenizer: Any, prompt: Sequence[Message], completion: str, format: Format = "plain") -> str:
     """Render the assistant's turn as this family writes it, without its end token.
 
     In the format `reasoning` it is what the template writes behind its own generation prompt for a message with
@@ -73,22 +71,22 @@ def completion_text(tokenizer: Any, prompt: Sequence[Message], completion: str, 
     itself between the template's white space. White space at the ends of what was said stays, also where the template
     would strip it: the indentation of code is the teacher's. Raises InputError for a template that knows no reasoning.
     """
-    written = _as_written(tokenizer, prompt, completion, style)
-    said = entry_of(tokenizer, Message("assistant", completion), style).get("reasoning_content", completion)
+    written = _as_written(tokenizer, prompt, completion, format)
+    said = entry_of(tokenizer, Message("assistant", completion), format).get("reasoning_content", completion)
     bare = said.strip()
     return written if said in written or not bare else written.replace(bare, said, 1)
 
 
-def _as_written(tokenizer: Any, prompt: Sequence[Message], completion: str, style: FormatName) -> str:
+def _as_written(tokenizer: Any, prompt: Sequence[Message], completion: str, format: Format) -> str:
     """Return what the template itself writes: stripped where it strips."""
-    entry, turn = entry_of(tokenizer, Message("assistant", completion), style), turn_of(tokenizer, style)
+    entry, turn = entry_of(tokenizer, Message("assistant", completion), format), turn_of(tokenizer, format)
     if "reasoning_content" not in entry:
         strips = marks_of(tokenizer).strips
         return f"{turn.lead}{completion.strip() if strips else completion}{turn.trail}"
     if turn.thinks:
         return f"{entry['reasoning_content']}\n</think>\n\n{entry['content']}{turn.trail}"
-    head = _head(tokenizer, prompt, style)
-    whole = fill_in(tokenizer, (*prompt, Message("assistant", completion)), style, generation=False, checked=False)
+    head = _head(tokenizer, prompt, format)
+    whole = fill_in(tokenizer, (*prompt, Message("assistant", completion)), format, generation=False, checked=False)
     text, end, tail = whole[len(head) :].rpartition(end_token(tokenizer))
     written = all(entry[key].strip() in text for key in ("content", "reasoning_content"))
     if not (whole.startswith(head) and end and written) or strip_special(tokenizer, tail):
@@ -99,16 +97,16 @@ def _as_written(tokenizer: Any, prompt: Sequence[Message], completion: str, styl
     return text
 
 
-def read_completion(tokenizer: Any, ids: Sequence[int], style: FormatName = "plain", *, begun: bool = False) -> str:
+def read_completion(tokenizer: Any, ids: Sequence[int], format: Format = "plain", *, begun: bool = False) -> str:
     """Return what these tokens say, as attempts are read: the inverse of `completion_text`, special tokens removed.
 
     A family that marks its thinking by special tokens (gpt-oss by channels) has think tags in their place. `begun`: the
     tokens go on from a prefill, so that white space at their start is their own.
     """
-    marks = _channels(tokenizer, tokenizer.chat_template, style)
+    marks = _channels(tokenizer, tokenizer.chat_template, format)
     if marks is None:
         text = str(tokenizer.decode(ids, skip_special_tokens=True))
-        lead = turn_of(tokenizer, style).lead
+        lead = turn_of(tokenizer, format).lead
         return text if begun else text.removeprefix(lead)
     text = str(tokenizer.decode(ids))
     for mark, tag in zip(marks, ("<think>\n", "\n</think>\n\n", ""), strict=True):
@@ -124,29 +122,29 @@ def special_in(tokenizer: Any, text: str) -> str | None:
     return next((token for token in special if token in text), None)
 
 
-def render_example(tokenizer: Any, example: Example, style: FormatName = "plain") -> Rendered:
+def render_example(tokenizer: Any, example: Example, format: Format = "plain") -> Rendered:
     """Render a training row."""
-    prompt = prompt_ids(tokenizer, example.prompt, style=style)
-    text = completion_text(tokenizer, example.prompt, example.completion, style)
+    prompt = prompt_ids(tokenizer, example.prompt, format=format)
+    text = completion_text(tokenizer, example.prompt, example.completion, format)
     completion = [*_tokens(tokenizer, text), end_id(tokenizer)]
     return Rendered(prompt + completion, [0] * len(prompt) + [1] * len(completion))
 
 
-def difference(tokenizer: Any, example: Example, style: FormatName = "plain") -> str:
+def difference(tokenizer: Any, example: Example, format: Format = "plain") -> str:
     """Describe where prompt + completion + end token differs from the template's text for the whole conversation.
 
     Empty where it is. White space and special tokens behind the end token are the template's own and not compared.
     """
     assistant = Message("assistant", example.completion)
-    whole = fill_in(tokenizer, (*example.prompt, assistant), style, generation=False, checked=False)
-    turn = turn_of(tokenizer, style)
-    head = fill_in(tokenizer, example.prompt, style, generation=True)
+    whole = fill_in(tokenizer, (*example.prompt, assistant), format, generation=False, checked=False)
+    turn = turn_of(tokenizer, format)
+    head = fill_in(tokenizer, example.prompt, format, generation=True)
     if turn.thinks:  # the template shows no thinking of a finished turn; all else must be its own
         head = OPENED.sub("", head)
-        content = entry_of(tokenizer, assistant, style)["content"]
+        content = entry_of(tokenizer, assistant, format)["content"]
         ours = f"{head}{turn.lead}{content}{turn.trail}{end_token(tokenizer)}"
     else:
-        ours = head + turn.opening + _as_written(tokenizer, example.prompt, example.completion, style)
+        ours = head + turn.opening + _as_written(tokenizer, example.prompt, example.completion, format)
         ours += "" if turn.ends_open else end_token(tokenizer)
     if whole.startswith(ours) and not strip_special(tokenizer, whole[len(ours) :]):
         return ""
@@ -156,39 +154,39 @@ def difference(tokenizer: Any, example: Example, style: FormatName = "plain") ->
     return f"the row has {ours[start : at + 40]!r} where the template writes {whole[start : at + 40]!r}"
 
 
-def same_as_template(tokenizer: Any, example: Example, style: FormatName = "plain") -> bool:
+def same_as_template(tokenizer: Any, example: Example, format: Format = "plain") -> bool:
     """Return whether the row is what the template writes (see `difference`)."""
-    return not difference(tokenizer, example, style)
+    return not difference(tokenizer, example, format)
 
 
-def prompt_template(tokenizer: Any, style: FormatName = "plain") -> str:
+def prompt_template(tokenizer: Any, format: Format = "plain") -> str:
     """Return a chat template whose generation prompt has all that this format needs, for other programs."""
     template = with_fixed_day(str(tokenizer.chat_template))
-    opening = turn_of(tokenizer, style).opening
+    opening = turn_of(tokenizer, format).opening
     if not opening:
         return template
     return f"{template}{{% if add_generation_prompt %}}{{{{ {json.dumps(opening, ensure_ascii=False)} }}}}{{% endif %}}"
 
 
 def for_other_programs(
-    tokenizer: Any, messages: Sequence[Message], style: FormatName = "plain"
+    tokenizer: Any, messages: Sequence[Message], format: Format = "plain"
 ) -> tuple[list[dict[str, str]], dict[str, Any]]:
     """Return (messages, variables) for which `prompt_template`, filled in elsewhere, writes `prompt_ids`."""
-    return [entry_of(tokenizer, message, style) for message in messages], variables_of(style)
+    return [entry_of(tokenizer, message, format) for message in messages], variables_of(format)
 
 
 @functools.lru_cache(maxsize=8)
-def _channels(tokenizer: Any, template: str | None, style: FormatName) -> tuple[str, str, str] | None:
+def _channels(tokenizer: Any, template: str | None, format: Format) -> tuple[str, str, str] | None:
     """Find the text before the thinking, between it and the answer, and before an answer without thinking.
 
     None unless these are special tokens, which a decoded text would not show.
     """
-    if style != "reasoning" or not template:
+    if format != "reasoning" or not template:
         return None
     asked = (Message("user", "a"),)
     try:
-        whole = completion_text(tokenizer, asked, f"<think>\n{THOUGHT}\n</think>\n\n{SENTINEL}", style)
-        alone = say(tokenizer, SENTINEL)[len(_head(tokenizer, asked, style)) :].partition(SENTINEL)[0]
+        whole = completion_text(tokenizer, asked, f"<think>\n{THOUGHT}\n</think>\n\n{SENTINEL}", format)
+        alone = say(tokenizer, SENTINEL)[len(_head(tokenizer, asked, format)) :].partition(SENTINEL)[0]
     except InputError:
         return None
     opening, _, rest = whole.partition(THOUGHT)
@@ -198,10 +196,10 @@ def _channels(tokenizer: Any, template: str | None, style: FormatName) -> tuple[
     return opening, closing, alone
 
 
-def _head(tokenizer: Any, messages: Sequence[Message], style: FormatName) -> str:
+def _head(tokenizer: Any, messages: Sequence[Message], format: Format) -> str:
     """Render a prompt up to the assistant's words."""
-    text = fill_in(tokenizer, messages, style, generation=True)
-    return text + turn_of(tokenizer, style).opening
+    text = fill_in(tokenizer, messages, format, generation=True)
+    return text + turn_of(tokenizer, format).opening
 
 
 def _tokens(tokenizer: Any, text: str) -> list[int]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tracedistill.chat.formats import FormatName, split_reasoning
+from tracedistill.chat.formats import Format, split_reasoning
 from tracedistill.errors import InputError
 from tracedistill.records import Message
 
@@ -71,9 +71,9 @@ def marks_of(tokenizer: Any) -> Marks:
     return _read_marks(tokenizer, tokenizer.chat_template, tokenizer.eos_token)
 
 
-def turn_of(tokenizer: Any, style: FormatName) -> Turn:
+def turn_of(tokenizer: Any, format: Format) -> Turn:
     """Return what the tokenizer's template writes around an assistant's words in this format."""
-    return _read_turn(tokenizer, tokenizer.chat_template, style)
+    return _read_turn(tokenizer, tokenizer.chat_template, format)
 
 
 def end_id(tokenizer: Any) -> int:
@@ -133,7 +133,7 @@ def system_in_user_turn(messages: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def fill_in(
-    tokenizer: Any, messages: Sequence[Message], style: FormatName, *, generation: bool, checked: bool = True
+    tokenizer: Any, messages: Sequence[Message], format: Format, *, generation: bool, checked: bool = True
 ) -> str:
     """Render the chat by the family's template. `checked`: raise InputError if it leaves out part of a message."""
     if not tokenizer.chat_template:
@@ -141,11 +141,11 @@ def fill_in(
             f"{tokenizer.name_or_path}: the tokenizer has no chat template; use an instruction-tuned model, or give "
             "one with students.<name>.chat_template (a file, or the template's text)"
         )
-    chat = [entry_of(tokenizer, message, style) for message in messages]
+    chat = [entry_of(tokenizer, message, format) for message in messages]
     try:
-        text = _apply(tokenizer, chat, style, generation=generation)
+        text = _apply(tokenizer, chat, format, generation=generation)
     except InputError as error:
-        if _has_system(messages) and _takes(tokenizer, system_in_user_turn(messages), style):
+        if _has_system(messages) and _takes(tokenizer, system_in_user_turn(messages), format):
             raise InputError(f"{tokenizer.name_or_path}: {NO_SYSTEM}") from error
         raise
     for entry in chat if checked else ():
@@ -161,10 +161,10 @@ def fill_in(
     return text
 
 
-def entry_of(tokenizer: Any, message: Message, style: FormatName) -> dict[str, str]:
+def entry_of(tokenizer: Any, message: Message, format: Format) -> dict[str, str]:
     """Convert a message to the templates' form."""
     content = _as_text(tokenizer, message.content)
-    parts = split_reasoning(content) if style == "reasoning" and message.role == "assistant" else None
+    parts = split_reasoning(content) if format == "reasoning" and message.role == "assistant" else None
     if parts is None:
         return {"role": message.role, "content": content}
     return {"role": message.role, "content": parts[1]} | thought(parts[0])
@@ -175,9 +175,9 @@ def thought(text: str) -> dict[str, str]:
     return {"reasoning_content": text, "thinking": text}
 
 
-def variables_of(style: FormatName) -> dict[str, Any]:
+def variables_of(format: Format) -> dict[str, Any]:
     """Return what a template is given besides the messages."""
-    return {"enable_thinking": style == "reasoning", "date_string": TODAY}
+    return {"enable_thinking": format == "reasoning", "date_string": TODAY}
 
 
 def end_token(tokenizer: Any) -> str:
@@ -214,17 +214,17 @@ def _read_marks(tokenizer: Any, template: str | None, eos: str | None) -> Marks:
 
 
 @functools.lru_cache(maxsize=8)
-def _read_turn(tokenizer: Any, template: str | None, style: FormatName) -> Turn:
+def _read_turn(tokenizer: Any, template: str | None, format: Format) -> Turn:
     """Read off a conversation of two turns, with the template's generation prompt and without."""
     if not template:
         return Turn()
     asked = [{"role": "user", "content": "a"}]
     said = {"role": "assistant", "content": SENTINEL}
-    if style == "reasoning":
+    if format == "reasoning":
         said |= thought(THOUGHT)
     try:
-        head = _apply(tokenizer, asked, style, generation=True)
-        whole = _apply(tokenizer, [*asked, said], style, generation=False)
+        head = _apply(tokenizer, asked, format, generation=True)
+        whole = _apply(tokenizer, [*asked, said], format, generation=False)
     except InputError:
         return Turn()  # said where the template is used
     before, words, behind = whole.partition(SENTINEL)
@@ -240,7 +240,7 @@ def _read_turn(tokenizer: Any, template: str | None, style: FormatName) -> Turn:
         return Turn("", gap, trail, False, ends_open) if not gap.strip() else Turn(gap, "", trail, False, ends_open)
     opened = OPENED.search(head)
     if opened and before.startswith(head[: opened.start()]) and not before[opened.start() :].strip():
-        closing = "" if style == "reasoning" else "\n</think>\n\n"
+        closing = "" if format == "reasoning" else "\n</think>\n\n"
         return Turn(closing, before[opened.start() :], trail, True, ends_open)
     return Turn("", "", trail, False, ends_open)
 
@@ -259,7 +259,7 @@ def _as_text(tokenizer: Any, content: str) -> str:
     return content
 
 
-def _apply(tokenizer: Any, chat: list[dict[str, str]], style: FormatName, *, generation: bool) -> str:
+def _apply(tokenizer: Any, chat: list[dict[str, str]], format: Format, *, generation: bool) -> str:
     try:
         return str(
             tokenizer.apply_chat_template(
@@ -267,7 +267,7 @@ def _apply(tokenizer: Any, chat: list[dict[str, str]], style: FormatName, *, gen
                 chat_template=with_fixed_day(tokenizer.chat_template or ""),
                 add_generation_prompt=generation,
                 tokenize=False,
-                **variables_of(style),
+                **variables_of(format),
             )
         )
     except Exception as error:  # jinja raises whatever the template's author chose
@@ -280,9 +280,9 @@ def _has_system(messages: Sequence[Message]) -> bool:
     return any(message.role == "system" for message in messages)
 
 
-def _takes(tokenizer: Any, messages: Sequence[Message], style: FormatName) -> bool:
+def _takes(tokenizer: Any, messages: Sequence[Message], format: Format) -> bool:
     try:
-        _apply(tokenizer, [entry_of(tokenizer, message, style) for message in messages], style, generation=True)
+        _apply(tokenizer, [entry_of(tokenizer, message, format) for message in messages], format, generation=True)
     except InputError:
         return False
     return True

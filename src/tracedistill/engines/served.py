@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from tracedistill.chat.formats import FormatName
+from tracedistill.chat.formats import Format
 from tracedistill.chat.rendering import for_other_programs, prompt_ids, prompt_template, read_completion
 from tracedistill.engines import Generation, Request
 from tracedistill.engines.calls import Outcome, StopRunError
@@ -67,7 +67,7 @@ class TokenRendering:
     """Its tokenizer, with the chat template that it is trained with."""
     ends: tuple[int, ...]
     """Ids of the tokens that end an answer."""
-    style: FormatName
+    format: Format
     """The study's format."""
     window: int
     """Tokens that the model has room for."""
@@ -133,7 +133,7 @@ class TokensEngine(ServedEngine):
     @property
     def chat_template(self) -> str:
         """The template with which a server that renders messages itself writes the same prompts."""
-        return prompt_template(self._said.tokenizer, self._said.style)
+        return prompt_template(self._said.tokenizer, self._said.format)
 
     def describe(self) -> dict[str, Any]:
         """Return what the server was given: model, adapter, dtype, format; nothing of speed or address."""
@@ -156,10 +156,10 @@ class TokensEngine(ServedEngine):
         """Return the body of a chat completion of the same prompt. Raises ValueError if no chat says it."""
         if self._said.alone:
             raise ValueError(self._said.alone)
-        messages, variables = for_other_programs(self._said.tokenizer, request.messages, self._said.style)
+        messages, variables = for_other_programs(self._said.tokenizer, request.messages, self._said.format)
         found = {**self._sampling(request), "messages": messages, "chat_template_kwargs": variables}
         if request.prefill:
-            if self._said.style == "reasoning":
+            if self._said.format == "reasoning":
                 raise ValueError("a begun answer of format reasoning cannot be said as a chat; run the study with vLLM")
             messages.append({"role": "assistant", "content": request.prefill})
             found |= {"continue_final_message": True, "add_generation_prompt": False}
@@ -179,7 +179,7 @@ class TokensEngine(ServedEngine):
         if finish is None or not isinstance(text, str):
             raise UnusableReplyError(f"finish_reason: {one_line(str(reason), 60)}", used)
         if isinstance(ids, list) and all(isinstance(each, int) for each in ids):
-            text = read_completion(self._said.tokenizer, ids, self._said.style, begun=bool(request.prefill))
+            text = read_completion(self._said.tokenizer, ids, self._said.format, begun=bool(request.prefill))
         for stop in request.sampling.stop:
             text = text.split(stop, 1)[0]
         counts = estimate(request, text) if used is None else (used.tokens_in, used.tokens_out)
@@ -193,7 +193,7 @@ class TokensEngine(ServedEngine):
         return self.cleaner.record(generation), used
 
     def _prompt(self, request: Request) -> list[int]:
-        return prompt_ids(self._said.tokenizer, request.messages, request.prefill, self._said.style)
+        return prompt_ids(self._said.tokenizer, request.messages, request.prefill, self._said.format)
 
     def _sampling(self, request: Request) -> dict[str, Any]:
         sampling = request.sampling

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tracedistill.chat.formats import FormatName, prefill_text
+from tracedistill.chat.formats import Format, prefill_text
 from tracedistill.chat.prompts import needs_plan
 from tracedistill.engines import Request, Sampling
 from tracedistill.errors import InputError
@@ -41,7 +41,7 @@ class PromptSpec:
     """Prompt template."""
     system: str | None
     """System message of the student."""
-    style: FormatName
+    format: Format
     """Format of trace and answer."""
     samples: int
     """Attempts per problem and plan."""
@@ -87,7 +87,7 @@ def requests_for(
         trace = forced.get(problem.problem_id)
         if arm.forced is not None and trace is None:
             continue
-        prefill = "" if trace is None else prefill_text(trace.text, asking.style)
+        prefill = "" if trace is None else prefill_text(trace.text, asking.format)
         seed = int(content_id(asking.seed, problem.problem_id)[:12], 16)
         own = plans.get(problem.problem_id, ()) if shows else (None,) * arm.plans
         for number, plan in enumerate(own):
@@ -99,7 +99,7 @@ def requests_for(
                 arm,
                 asking.text,
                 asking.system,
-                asking.style,
+                asking.format,
                 plan,
                 asking.shots,
                 asking.system_role,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tracedistill.chat.formats import FormatName
+from tracedistill.chat.formats import Format
 from tracedistill.chat.rendering import prompt_ids, render_example
 from tracedistill.engines import Request
 from tracedistill.engines.sizes import local_folder
@@ -24,9 +24,9 @@ AROUND = 20
 class TokenCounter:
     """Counts one student's tokens."""
 
-    def __init__(self, student: StudentConfig, style: FormatName) -> None:
+    def __init__(self, student: StudentConfig, format: Format) -> None:
         """Count with the student's tokenizer if it is on this machine; nothing is downloaded."""
-        self.style = style
+        self.format = format
         self.sampled = False
         """Whether some lengths were reckoned from a sample."""
         self.refused: list[str] = []
@@ -50,7 +50,7 @@ class TokenCounter:
         counted: dict[int, tuple[int, int]] = {}
         try:
             for place in self._chosen(len(examples)):
-                row = render_example(self.tokenizer, examples[place], self.style)
+                row = render_example(self.tokenizer, examples[place], self.format)
                 counted[place] = (len(row.input_ids), sum(row.completion_mask))
         except InputError as error:
             self._give_up(error)
@@ -72,7 +72,7 @@ class TokenCounter:
         try:
             for place in self._chosen(len(requests)):
                 request = requests[place]
-                counted[place] = len(prompt_ids(self.tokenizer, request.messages, request.prefill, self.style))
+                counted[place] = len(prompt_ids(self.tokenizer, request.messages, request.prefill, self.format))
         except InputError as error:
             self._give_up(error)
         if self.tokenizer is None:

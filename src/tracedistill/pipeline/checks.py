@@ -119,7 +119,7 @@ def check_students(work: StudyRun, wanted: Sequence[Node], *, launch: bool = Tru
 
             tokenizer = tokenizer_of(study.students[name])
             end_id(tokenizer)
-            prompt_ids(tokenizer, (Message("user", "?"),), style=study.format)
+            prompt_ids(tokenizer, (Message("user", "?"),), format=study.format)
     if launch and any(teacher.base_url is not None for teacher in todo):
         trials = [node for node in Graph(work).trials(wanted) if work.run.state(node).kind != "complete"]
         if trials:

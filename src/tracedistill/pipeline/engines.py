@@ -25,7 +25,7 @@ from tracedistill.recipes import StudentConfig, TeacherConfig, run_name
 
 def local_engine(work: StudyRun, student: str, adapter: Path | None = None, *, merge: bool = True) -> Engine:
     """Return a student's engine, with or without an arm's adapter; all arms of a student share one base model."""
-    config, style = settled(work.study.students[student]), work.study.format
+    config, format = settled(work.study.students[student]), work.study.format
     if config.model.startswith(SCRIPTED):
         return ScriptedEngine.from_path(config.model.removeprefix(SCRIPTED))
     from tracedistill.engines.local import LocalEngine
@@ -38,7 +38,7 @@ def local_engine(work: StudyRun, student: str, adapter: Path | None = None, *, m
             model,
             config.dtype,
             quantization=config.quantization,
-            style=style,
+            format=format,
             revision=None if whole else config.revision,
             chat_template=config.chat_template,
         )

@@ -61,7 +61,7 @@ class Evaluation:
             system=student.system,
             system_role=student.system_role,
             mark=ANSWER_TASK if adapter is not None and study.arms[adapter].rationale_weight is not None else "",
-            style=study.format,
+            format=study.format,
             samples=config.samples if arm.samples is None else arm.samples,
             temperature=config.temperature if arm.temperature is None else arm.temperature,
             seed=study.seed,

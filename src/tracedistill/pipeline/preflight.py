@@ -94,7 +94,7 @@ def make_preflight(work: StudyRun, student: str) -> None:
         checked[name] = tally.report(notes)
         if arm.context is not None:
             for row in read_jsonl(work.run.path(context_file(name)), Example):
-                shown = prompt_ids(tokenizer, row.prompt, style=study.format)
+                shown = prompt_ids(tokenizer, row.prompt, format=study.format)
                 limits.check_room(len(shown), f"arm {name}, {row.problem_id}, shown what {arm.context} shows")
     # a row that one arm cannot have is in none: arms share their rows
     long = sorted({problem_id for result in checked.values() for problem_id, _ in result.dropped})

@@ -61,7 +61,7 @@ def make_adapter(work: StudyRun, name: str, seed: int) -> dict[str, Any]:
         output=work.run.path(f"adapters/{run}"),
         tracking=study.tracking,
         run_name=f"{study.study}/{run}",
-        style=study.format,
+        format=study.format,
         rationale_weight=arm.rationale_weight,
         validation=validation,
         learning=learning_of(work, name, seed, kept),

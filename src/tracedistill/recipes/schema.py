@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from tracedistill.chat.formats import FormatName
+from tracedistill.chat.formats import Format
 from tracedistill.recipes.arm import Arm, as_evaluated, run_name
 from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig
 from tracedistill.recipes.training import TrainingConfig
@@ -158,7 +158,7 @@ class Study:
     """Seed of problems, interventions, adapters and sampling."""
     run_dir: str | None = None
     """Folder for everything the study writes; none: runs/<study> below the working folder."""
-    format: FormatName = "plain"
+    format: Format = "plain"
     """How a completion separates trace and answer. plain: an `Answer:` line; tags: <think> and <answer>; reasoning: the
     trace is the student's thinking, as its family's chat template writes it (Qwen3 and similar)."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal
 
-from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, FormatName, write_completion
+from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, Format, write_completion
 from tracedistill.errors import InputError
 from tracedistill.files import content_id
 from tracedistill.recipes import Arm
@@ -24,7 +24,7 @@ def examples_for(
     problems: Sequence[Problem],
     traces: Mapping[str, Trace],
     system: str | None,
-    style: FormatName,
+    format: Format,
     answers: Mapping[str, str] = MappingProxyType({}),
     system_role: Literal["system", "user"] = "system",
 ) -> list[Example]:
@@ -35,9 +35,9 @@ def examples_for(
     rows = []
     for problem in problems:
         trace = traces.get(problem.problem_id)
-        prompt = messages_for(task, problem, arm, text, system, style, plan=trace, system_role=system_role)
+        prompt = messages_for(task, problem, arm, text, system, format, plan=trace, system_role=system_role)
         answer = answers.get(problem.problem_id) or task.render_answer(problem)
-        completion = write_completion(None if trace is None else trace.text, answer, style)
+        completion = write_completion(None if trace is None else trace.text, answer, format)
         trace_id = None if trace is None else trace.trace_id
         rows.append(Example(problem.problem_id, name, prompt, completion, trace_id, answer))
     return rows

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from tracedistill.chat.formats import FormatName, write_completion
+from tracedistill.chat.formats import Format, write_completion
 from tracedistill.chat.prompts import TAGS_HINT, fill, needs_plan
 from tracedistill.chat.templates import system_in_user_turn
 from tracedistill.errors import InputError
@@ -21,7 +21,7 @@ def messages_for(
     arm: Arm,
     text: str,
     system: str | None,
-    style: FormatName,
+    format: Format,
     plan: Trace | None = None,
     shots: Sequence[tuple[Problem, Trace | None]] = (),
     system_role: Literal["system", "user"] = "system",
@@ -33,12 +33,12 @@ def messages_for(
     head = (Message("system", system),) if system else ()
     turns: list[Message] = []
     for shot, trace in shots:
-        turns.append(Message("user", _turn(task, shot, text, style)))
+        turns.append(Message("user", _turn(task, shot, text, format)))
         shown = trace.text if trace is not None and arm.shots_with_traces else None
-        turns.append(Message("assistant", write_completion(shown, task.render_answer(shot), style)))
+        turns.append(Message("assistant", write_completion(shown, task.render_answer(shot), format)))
     if needs_plan(text) and plan is None:
         raise InputError(f"{problem.problem_id}: the arm shows a plan, but its teacher made none for this problem")
-    messages = (*head, *turns, Message("user", _turn(task, problem, text, style, plan)))
+    messages = (*head, *turns, Message("user", _turn(task, problem, text, format, plan)))
     return system_in_user_turn(messages) if system_role == "user" else messages
 
 
@@ -48,7 +48,7 @@ def with_prefix(mark: str, prompt: Sequence[Message]) -> tuple[Message, ...]:
     return (*before, replace(last, content=mark + last.content))
 
 
-def _turn(task: Task, problem: Problem, text: str, style: FormatName, plan: Trace | None = None) -> str:
+def _turn(task: Task, problem: Problem, text: str, format: Format, plan: Trace | None = None) -> str:
     steps = "" if plan is None else plan.text
-    hint = TAGS_HINT if style == "tags" else task.answer_hint
+    hint = TAGS_HINT if format == "tags" else task.answer_hint
     return fill(text, problem=task.render_problem(problem), hint=hint, steps=steps)

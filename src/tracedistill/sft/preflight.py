@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from tracedistill.chat.formats import FormatName, parse_completion, trace_in
+from tracedistill.chat.formats import Format, parse_completion, trace_in
 from tracedistill.chat.rendering import (
     NO_REASONING,
     Rendered,
@@ -69,7 +69,7 @@ def preflight(
     max_length: int,
     too_long: str,
     arm: str,
-    style: FormatName = "plain",
+    format: Format = "plain",
     window: int | None = None,
     limits: Mapping[str, int] = MappingProxyType({}),
     judge: Judge | None = None,
@@ -84,7 +84,10 @@ def preflight(
     more than BAD_ROWS of the rows are refused, a row is too long and the recipe says `error`, a kept one is longer than
     the student's `window` in tokens, or no row is left.
     """
-    notes, tally = notes_on(tokenizer, style), PreflightTally(Limits(max_length, too_long, arm, style, window, limits))
+    notes, tally = (
+        notes_on(tokenizer, format),
+        PreflightTally(Limits(max_length, too_long, arm, format, window, limits)),
+    )
     for example in examples:
         tally.add(tokenizer, example, judge)
     return tally.report(notes)
@@ -100,7 +103,7 @@ class Limits:
     """Treatment of longer rows: drop or error."""
     arm: str
     """Arm name."""
-    style: FormatName = "plain"
+    format: Format = "plain"
     """Format of trace and answer in a completion."""
     window: int | None = None
     """Context window of the student in tokens, if known."""
@@ -133,9 +136,9 @@ class PreflightTally:
     def add(self, tokenizer: Any, example: Example, judge: Judge | None = None) -> None:
         """Render a row and check it. Raises InputError as `preflight` does."""
         limits = self.limits
-        row = render_example(tokenizer, example, limits.style)
+        row = render_example(tokenizer, example, limits.format)
         where = f"arm {limits.arm}, {example.problem_id}"
-        _check(tokenizer, example, row, limits.style, where)
+        _check(tokenizer, example, row, limits.format, where)
         length = len(row.input_ids)
         if length > limits.max_length:
             if limits.too_long == "error":
@@ -145,7 +148,7 @@ class PreflightTally:
                 )
             self._dropped.append((example.problem_id, length))
             return
-        why = _fault(tokenizer, example, row, limits.style, judge)
+        why = _fault(tokenizer, example, row, limits.format, judge)
         if why:
             self._refused.append((example.problem_id, why))
             return
@@ -221,9 +224,9 @@ class PreflightTally:
         )
 
 
-def notes_on(tokenizer: Any, style: FormatName) -> list[tuple[str, str]]:
+def notes_on(tokenizer: Any, format: Format) -> list[tuple[str, str]]:
     """Return warnings about the tokenizer. Raises InputError if it cannot write the format."""
-    if style == "reasoning" and not knows_reasoning(tokenizer):
+    if format == "reasoning" and not knows_reasoning(tokenizer):
         raise InputError(
             f"{tokenizer.name_or_path}: its chat template does not write a message's reasoning_content; {NO_REASONING}"
         )
@@ -250,16 +253,16 @@ def _refuse(refused: list[tuple[str, str]], others: int, arm: str) -> None:
     raise InputError(f"arm {arm}, {problem_id}: {why}{many}")
 
 
-def _check(tokenizer: Any, example: Example, row: Rendered, style: FormatName, where: str) -> None:
+def _check(tokenizer: Any, example: Example, row: Rendered, format: Format, where: str) -> None:
     """Raise InputError for a fault of this row that every row of the student shares."""
-    prompt, end = prompt_ids(tokenizer, example.prompt, style=style), end_id(tokenizer)
+    prompt, end = prompt_ids(tokenizer, example.prompt, format=format), end_id(tokenizer)
     if row.input_ids[: len(prompt)] != prompt or any(row.completion_mask[: len(prompt)]):
         raise InputError(f"{where}: the inference prompt is not an unsupervised prefix of the training row")
     if row.input_ids[-1] != end or row.completion_mask[-1] != 1:
         raise InputError(f"{where}: the end token is not supervised, so the student would never learn to stop")
 
 
-def _fault(tokenizer: Any, example: Example, row: Rendered, style: FormatName, judge: Judge | None) -> str:
+def _fault(tokenizer: Any, example: Example, row: Rendered, format: Format, judge: Judge | None) -> str:
     """Return why this row cannot be learnt; empty if it can."""
     start = row.completion_mask.index(1)
     token = special_in(tokenizer, example.completion)
@@ -267,16 +270,16 @@ def _fault(tokenizer: Any, example: Example, row: Rendered, style: FormatName, j
         return "the completion contains the end token before its end; remove it from the trace or the answer"
     if token is not None:
         return f"the completion contains {token!r}, which is no text to this student but one of its special tokens"
-    fault = difference(tokenizer, example, style)
+    fault = difference(tokenizer, example, format)
     if fault:
         remedy = ""
-        if style != "reasoning" and "</think>" in example.completion and knows_reasoning(tokenizer):
+        if format != "reasoning" and "</think>" in example.completion and knows_reasoning(tokenizer):
             remedy = "; this model family separates its thinking: use format: reasoning"
         return f"the training row differs from what the model's own chat template writes: {fault}{remedy}"
-    text = read_completion(tokenizer, row.input_ids[start:], style)
+    text = read_completion(tokenizer, row.input_ids[start:], format)
     if example.answer is None:
         return "" if text.strip() == example.completion.strip() else _unlike("text", example.completion, text)
-    trace, parts = trace_in(example.completion, example.answer, style), parse_completion(text)
+    trace, parts = trace_in(example.completion, example.answer, format), parse_completion(text)
     if (parts.trace or "").strip() != (trace or "").strip():
         return _unlike("trace", trace or "", parts.trace or "")
     if (parts.answer or "").strip() != example.answer.strip():

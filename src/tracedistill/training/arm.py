@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tracedistill.chat.formats import FormatName
+from tracedistill.chat.formats import Format
 from tracedistill.chat.templates import template_hash
 from tracedistill.engines.dtypes import settled
 from tracedistill.engines.tokenizers import tokenizer_of
@@ -54,7 +54,7 @@ def train_arm(
     output: Path,
     tracking: str = "none",
     run_name: str | None = None,
-    style: FormatName = "plain",
+    format: Format = "plain",
     rationale_weight: float | None = None,
     validation: Iterable[Example] = (),
     learning: LearningSpec = SUPERVISED,
@@ -89,7 +89,7 @@ def train_arm(
     with locked(checkpoints / LOCK, busy) if state.is_main_process else contextlib.nullcontext():
         try:
             sources = {ROWS: rows, HELDOUT: validation if training.eval_steps else ()}
-            data, heldout = _on_disk(name, tokenizer, sources, style, rationale_weight, checkpoints, state)
+            data, heldout = _on_disk(name, tokenizer, sources, format, rationale_weight, checkpoints, state)
             settings = settings_of(training, student, seed, checkpoints, len(data))
             if state.is_main_process:
                 files = [file_hash(checkpoints / file) for file in sources if (checkpoints / file).exists()]
@@ -101,7 +101,7 @@ def train_arm(
                 run = _tracked_run(tracking, run_name or name, data, heldout, student, training, seed)
                 run.tables({"examples": supervised_examples(tokenizer, rows, data)})
             rendered = RenderedRows(_ids(rows), data, _ids(sources[HELDOUT]), heldout)
-            trainer = _trained(name, learning, rendered, tokenizer, student, training, settings, style, run)
+            trainer = _trained(name, learning, rendered, tokenizer, student, training, settings, format, run)
             save(trainer, tokenizer, student, training, output, rendered, learning)
         except BaseException as error:
             if run is not None:
@@ -130,7 +130,7 @@ def _trained(
     student: StudentConfig,
     training: TrainingConfig,
     settings: TrainingSetup,
-    style: FormatName,
+    format: Format,
     run: Lenient | None,
 ) -> Any:
     """Train, resuming from the last complete checkpoint, and return the trainer."""
@@ -144,7 +144,7 @@ def _trained(
     from tracedistill.training.learning import build
 
     checkpoints, full = Path(settings.output_dir), training.method == "full"
-    rejected = _rejected(learning, data, tokenizer, student, settings, style)
+    rejected = _rejected(learning, data, tokenizer, student, settings, format)
     teacher = None if learning.teacher is None else load_teacher(settled(learning.teacher), settings, tokenizer)
     model = load_model(student, settings, full=full)
     trainer = build(
@@ -153,7 +153,7 @@ def _trained(
         model,
         tokenizer,
         settings,
-        style,
+        format,
         None if full else adapter_config(training, model),
         [WholeCheckpoints(), ProgressCallback(name), *([] if run is None else [TrackingCallback(run)])],
         rejected=rejected,
@@ -170,7 +170,7 @@ def _rejected(
     tokenizer: Any,
     student: StudentConfig,
     settings: TrainingSetup,
-    style: FormatName,
+    format: Format,
 ) -> dict[str, Sequence[int]]:
     """Problem -> the completion to be rejected, in tokens: of the rows that were made for it, or the student's own."""
     from accelerate import PartialState
@@ -181,7 +181,7 @@ def _rejected(
     if arm.method != "dpo":
         return {}
     if arm.rejected != "own":
-        rendered = {row.problem_id: render_example(tokenizer, row, style) for row in learning.rejected}
+        rendered = {row.problem_id: render_example(tokenizer, row, format) for row in learning.rejected}
         return {key: row.input_ids[row.completion_mask.index(1) :] for key, row in rendered.items()}
     from tracedistill.training.methods.judging import by_tokens
     from tracedistill.training.methods.sampling import draw_completions, nearest_failed
@@ -192,8 +192,8 @@ def _rejected(
         data.prompts(),
         arm.num_generations,
         settings.seed,
-        by_tokens(learning.judge, tokenizer, style, arm.max_tokens),
-        lambda tokens: read_completion(tokenizer, tokens, style),
+        by_tokens(learning.judge, tokenizer, format, arm.max_tokens),
+        lambda tokens: read_completion(tokenizer, tokens, format),
         Path(settings.output_dir) / OWN_COMPLETIONS,
         is_main=PartialState().is_main_process,
     )
@@ -205,7 +205,7 @@ def _on_disk(
     arm: str,
     tokenizer: Any,
     sources: Mapping[str, Iterable[Example]],
-    style: FormatName,
+    format: Format,
     rationale_weight: float | None,
     folder: Path,
     state: Any,
@@ -224,9 +224,9 @@ def _on_disk(
         for file, rows in sources.items():
             weights = None
             if rationale_weight is not None:
-                tokens = supervised_tokens(tokenizer, rows, style)
+                tokens = supervised_tokens(tokenizer, rows, format)
                 weights = target_weights(*tokens, rationale_weight) if any(tokens) else (1.0, 1.0)
-            if not write_rows(tokenizer, rows, style, folder / file, weights) and file == ROWS:
+            if not write_rows(tokenizer, rows, format, folder / file, weights) and file == ROWS:
                 raise InputError(f"arm {arm}: has no training rows")
         done.touch()
     while not done.exists():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracedistill.chat.formats import FormatName
+from tracedistill.chat.formats import Format
 from tracedistill.errors import InputError
 from tracedistill.files import content_id, file_hash, to_json
 from tracedistill.recipes import TUNING, Arm, StudentConfig, beta_of, draws
@@ -98,7 +98,7 @@ def build(
     model: Any,
     tokenizer: Any,
     settings: TrainingSetup,
-    style: FormatName,
+    format: Format,
     peft_config: Any,
     callbacks: Sequence[Any],
     *,
@@ -116,7 +116,7 @@ def build(
 
     arm, judge = learning.arm, None
     if learning.judge is not None:
-        judge = by_tokens(learning.judge, tokenizer, style, arm.max_tokens)
+        judge = by_tokens(learning.judge, tokenizer, format, arm.max_tokens)
     if learning.start is not None:
         model, peft_config = started_from(model, learning.start), None
     curve = None
@@ -128,7 +128,7 @@ def build(
     if arm.method == "grpo":
         trainer = _grpo(arm, judge, data, model, tokenizer, settings, given)
     elif arm.method == "on-policy":
-        trainer = _on_policy(learning, data, model, tokenizer, settings, style, given, teacher)
+        trainer = _on_policy(learning, data, model, tokenizer, settings, format, given, teacher)
     elif arm.method == "dpo":
         trainer = _dpo(arm, data, model, tokenizer, settings, given, rejected or {})
     else:
@@ -185,7 +185,7 @@ def _on_policy(
     model: Any,
     tokenizer: Any,
     settings: TrainingSetup,
-    style: FormatName,
+    format: Format,
     given: Mapping[str, Any],
     teacher: tuple[Any, Any] | None,
 ) -> Any:
@@ -194,7 +194,7 @@ def _on_policy(
 
     prompts = data.prompts()
     renders = tokenizer if teacher is None else teacher[1]
-    shown = {row.problem_id: prompt_ids(renders, row.prompt, style=style) for row in learning.shown}
+    shown = {row.problem_id: prompt_ids(renders, row.prompt, format=format) for row in learning.shown}
     lacking = [] if not shown else [problem_id for problem_id in prompts if problem_id not in shown]
     if lacking:
         raise InputError(f"{len(lacking)} training problems have no prompt for the teacher, such as {lacking[0]}")

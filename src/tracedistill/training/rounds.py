@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tracedistill.chat.formats import FormatName
+from tracedistill.chat.formats import Format
 from tracedistill.chat.rendering import prompt_ids, read_completion
 from tracedistill.chat.templates import template_hash
 from tracedistill.engines.dtypes import settled
@@ -42,7 +42,7 @@ def train_in_rounds(
     learning: LearningSpec,
     tracking: str = "none",
     run_name: str | None = None,
-    style: FormatName = "plain",
+    format: Format = "plain",
     rationale_weight: float | None = None,  # noqa: ARG001 - as `train_arm` has it
     validation: Iterable[Example] = (),
 ) -> str:
@@ -67,7 +67,7 @@ def train_in_rounds(
         last = number == arm.rounds
         target = output if last else folder / f"adapter-{number}"
         kept, facts = _draw(
-            prompts, number, start, student, training, seed, learning, style, folder, is_main=state.is_main_process
+            prompts, number, start, student, training, seed, learning, format, folder, is_main=state.is_main_process
         )
         made.append(facts)
         if not kept:
@@ -85,7 +85,7 @@ def train_in_rounds(
                 output=target,
                 tracking=tracking,
                 run_name=run_name if last else f"{run_name}.round{number}",
-                style=style,
+                format=format,
                 validation=validation,
                 learning=replace(learning, arm=replace(arm, method="sft"), shown=()),
             )
@@ -117,7 +117,7 @@ def _draw(
     training: TrainingConfig,
     seed: int,
     learning: LearningSpec,
-    style: FormatName,
+    format: Format,
     folder: Path,
     *,
     is_main: bool,
@@ -132,15 +132,15 @@ def _draw(
     # the first round may be shown more; what comes of it is then asked as it will be evaluated
     shown = {row.problem_id: row.prompt for row in learning.shown} if number == 1 else {}
     prompts = {
-        row.problem_id: prompt_ids(tokenizer, shown.get(row.problem_id, row.prompt), style=style) for row in rows
+        row.problem_id: prompt_ids(tokenizer, shown.get(row.problem_id, row.prompt), format=format) for row in rows
     }
     drawn = draw_completions(
         lambda: load_writer(student, settings, tokenizer, arm, adapter),
         prompts,
         arm.num_generations,
         1_000_003 * seed + number,
-        by_tokens(learning.judge, tokenizer, style, arm.max_tokens),
-        lambda tokens: read_completion(tokenizer, tokens, style),
+        by_tokens(learning.judge, tokenizer, format, arm.max_tokens),
+        lambda tokens: read_completion(tokenizer, tokens, format),
         folder / f"drawn-{number}.jsonl",
         is_main=is_main,
     )

@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from tracedistill.chat.formats import RATIONALE_TASK, FormatName
+from tracedistill.chat.formats import RATIONALE_TASK, Format
 from tracedistill.chat.rendering import Rendered, render_example
 from tracedistill.files import disk_error, unlinked
 from tracedistill.records import Example
@@ -25,7 +25,7 @@ _PLAIN, _WEIGHTED = pa.schema(_TOKENS), pa.schema([*_TOKENS, (WEIGHT, pa.float32
 def write_rows(
     tokenizer: Any,
     rows: Iterable[Example],
-    style: FormatName,
+    format: Format,
     file: Path,
     weights: tuple[float, float] | None = None,
 ) -> int:
@@ -34,14 +34,14 @@ def write_rows(
     `weights`: the weight of each row's tokens in the loss, of answers and of rationales (`sft.two_targets`). Raises
     InputError where the disk is full.
     """
-    return _write(file, _PLAIN if weights is None else _WEIGHTED, _groups(tokenizer, rows, style, weights))
+    return _write(file, _PLAIN if weights is None else _WEIGHTED, _groups(tokenizer, rows, format, weights))
 
 
-def supervised_tokens(tokenizer: Any, rows: Iterable[Example], style: FormatName) -> tuple[int, int]:
+def supervised_tokens(tokenizer: Any, rows: Iterable[Example], format: Format) -> tuple[int, int]:
     """Count the supervised tokens of answers and rationales in rows with two targets (`sft.two_targets`)."""
     totals = [0, 0]
     for row in rows:
-        totals[is_rationale(row)] += sum(render_example(tokenizer, row, style).completion_mask)
+        totals[is_rationale(row)] += sum(render_example(tokenizer, row, format).completion_mask)
     return totals[0], totals[1]
 
 
@@ -56,13 +56,13 @@ def open_rows(file: Path) -> datasets.Dataset:
 
 
 def _groups(
-    tokenizer: Any, rows: Iterable[Example], style: FormatName, weights: tuple[float, float] | None
+    tokenizer: Any, rows: Iterable[Example], format: Format, weights: tuple[float, float] | None
 ) -> Iterator[dict[str, Any]]:
     """Yield the columns of GROUP rows each."""
     rendered: list[Rendered] = []
     weight: list[float] = []
     for row in rows:
-        rendered.append(render_example(tokenizer, row, style))
+        rendered.append(render_example(tokenizer, row, format))
         if weights is not None:
             weight.append(weights[is_rationale(row)])
         if len(rendered) == GROUP:

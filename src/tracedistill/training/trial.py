@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tracedistill.chat.formats import FormatName, write_completion
+from tracedistill.chat.formats import Format, write_completion
 from tracedistill.chat.templates import system_in_user_turn
 from tracedistill.engines import Request, Sampling
 from tracedistill.engines.weights import brief_cause
@@ -26,7 +26,7 @@ TOKENS = 8
 
 
 def try_student(
-    name: str, student: StudentConfig, training: TrainingConfig | None, style: FormatName, place: Path
+    name: str, student: StudentConfig, training: TrainingConfig | None, format: Format, place: Path
 ) -> dict[str, Any]:
     """Tune a student for one step, unless `training` is None, and ask the result two questions.
 
@@ -43,11 +43,11 @@ def try_student(
     adapter = place / "adapter"
     try:
         if training is not None:
-            _tune(name, student, training, style, chats[0], adapter, state.num_processes)
+            _tune(name, student, training, format, chats[0], adapter, state.num_processes)
         state.wait_for_everyone()
         if not state.is_main_process:
             return {}
-        return _ask(name, student, training, style, chats, adapter)
+        return _ask(name, student, training, format, chats, adapter)
     finally:
         state.wait_for_everyone()
         if state.is_main_process:
@@ -58,12 +58,12 @@ def _tune(
     name: str,
     student: StudentConfig,
     training: TrainingConfig,
-    style: FormatName,
+    format: Format,
     chat: tuple[Message, ...],
     output: Path,
     processes: int,
 ) -> None:
-    row = Example("trial", name, chat, write_completion(TRACE, ANSWER, style))
+    row = Example("trial", name, chat, write_completion(TRACE, ANSWER, format))
     short = replace(
         training,
         max_steps=1,
@@ -75,7 +75,7 @@ def _tune(
     )
     try:
         train_arm(name=f"trial of {name}", rows=[row] * processes, student=student, training=short, seed=0,
-                  output=output, style=style)  # fmt: skip
+                  output=output, format=format)  # fmt: skip
     except InputError:
         raise
     except Exception as error:  # what a model meets in another's code has no type of its own
@@ -89,7 +89,7 @@ def _ask(
     name: str,
     student: StudentConfig,
     training: TrainingConfig | None,
-    style: FormatName,
+    format: Format,
     chats: Sequence[tuple[Message, ...]],
     adapter: Path,
 ) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _ask(
             student.dtype,
             None if whole or training is None else adapter,
             student.quantization,
-            style=style,
+            format=format,
             revision=None if whole else student.revision,
             chat_template=student.chat_template,
         )

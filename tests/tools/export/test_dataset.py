@@ -100,22 +100,22 @@ def test_validation_rows_are_made_as_training_rows_are(study: OpenStudy, monkeyp
     "trace", ["Question type: counting.\nMary took the apple.", None], ids=["trace", "answer only"]
 )
 @pytest.mark.parametrize(
-    ("name", "style"),
+    ("name", "format"),
     [
-        (name, style)
+        (name, format)
         for name in FAMILIES
-        for style in ("plain", "tags", "reasoning")
-        if style not in FAMILIES[name].refused and FAMILIES[name].whole
+        for format in ("plain", "tags", "reasoning")
+        if format not in FAMILIES[name].refused and FAMILIES[name].whole
     ],
 )
-def test_templates_write_what_the_study_trains_on(name: str, style: Any, trace: str | None) -> None:
+def test_templates_write_what_the_study_trains_on(name: str, format: Any, trace: str | None) -> None:
     """As TRL renders a row: the template on the prompt, and on prompt and completion, with the row's own settings."""
     family = tokenizer(name)
-    example = Example("p", "a", (Message("user", "How many apples?"),), write_completion(trace, "one", style), "t")
-    row, ours = row_of(example, style), render_example(family, example, style)
+    example = Example("p", "a", (Message("user", "How many apples?"),), write_completion(trace, "one", format), "t")
+    row, ours = row_of(example, format), render_example(family, example, format)
     settings = {"tokenize": True, "return_dict": False, **row["chat_template_kwargs"]}
     # gpt-oss's own generation prompt leaves the channel to the model; the template of an export writes it
-    template = prompt_template(family, style)
+    template = prompt_template(family, format)
     prompt = family.apply_chat_template(row["prompt"], chat_template=template, add_generation_prompt=True, **settings)
     whole = family.apply_chat_template(row["prompt"] + row["completion"], **settings)
     assert prompt == ours.input_ids[: ours.completion_mask.index(1)]

@@ -191,8 +191,8 @@ def _lines(opened: OpenStudy, facts: Mapping[str, Any]) -> Iterator[str]:
     yield "Whether a student learns from these rows is in the study's report, not in this card."
 
 
-def _columns(style: str) -> Iterator[str]:
-    reasoning = " The trace is in `reasoning_content`." if style == "reasoning" else ""
+def _columns(format: str) -> Iterator[str]:
+    reasoning = " The trace is in `reasoning_content`." if format == "reasoning" else ""
     yield "## Columns"
     yield ""
     yield "- `prompt`: the chat up to the student's turn, as in the study."

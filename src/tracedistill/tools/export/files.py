@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tracedistill.chat.formats import FormatName
+from tracedistill.chat.formats import Format
 from tracedistill.chat.rendering import prompt_template
 from tracedistill.chat.templates import end_id
 from tracedistill.engines.identity import identity_of
@@ -41,7 +41,7 @@ def source_folder(student: StudentConfig) -> Path:
     return folder
 
 
-def copy_companions(student: StudentConfig, style: FormatName, place: Path) -> None:
+def copy_companions(student: StudentConfig, format: Format, place: Path) -> None:
     """Copy a student's tokenizer, processor and licence files; the chat template is the one that it was tuned with."""
     from tracedistill.engines.tokenizers import tokenizer_of
 
@@ -53,7 +53,7 @@ def copy_companions(student: StudentConfig, style: FormatName, place: Path) -> N
             shutil.copyfile(path, place / path.name)
     if not (place / TOKENIZER_CONFIG).is_file():  # a bare tokenizer.json; nobody could tell its special tokens
         tokenizer_of(student).save_pretrained(str(place))
-    _set_template(place, prompt_template(tokenizer_of(student), style))
+    _set_template(place, prompt_template(tokenizer_of(student), format))
 
 
 def _set_template(place: Path, text: str) -> None:

@@ -164,12 +164,12 @@ def _opened_outside(
             student.dtype,
             tuned,
             merge=False,
-            style=study.format,
+            format=study.format,
             revision=student.revision,
             chat_template=student.chat_template,
         )
     else:
-        engine = LocalEngine.load(str(place), student.dtype, style=study.format)
+        engine = LocalEngine.load(str(place), student.dtype, format=study.format)
     ours = [next(iter(engine.generate([each]))).text for each in asked]
     del engine  # two models at once would double the memory
     texts = texts_outside(student, study.format, place, asked, whole=what != "adapter")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tracedistill.chat.formats import FormatName
+from tracedistill.chat.formats import Format
 from tracedistill.chat.templates import TODAY
 from tracedistill.engines import Request
 from tracedistill.tools.export.card import counted, fenced, page, percent, table
@@ -101,7 +101,7 @@ def _loss(method: Mapping[str, Any]) -> str:
     return ", loss on the completion alone" if method["method"] == "sft" else ""
 
 
-def _use(style: FormatName, facts: Mapping[str, Any], first: Request | None) -> Iterator[str]:
+def _use(format: Format, facts: Mapping[str, Any], first: Request | None) -> Iterator[str]:
     yield "## Use"
     yield ""
     prompt = facts["arm"]["prompt_text"]
@@ -114,10 +114,10 @@ def _use(style: FormatName, facts: Mapping[str, Any], first: Request | None) -> 
     if first is None:
         return
     messages = [{"role": turn.role, "content": turn.content} for turn in first.messages]
-    yield from fenced("\n".join(_example(style, facts, messages)), "python")
+    yield from fenced("\n".join(_example(format, facts, messages)), "python")
 
 
-def _example(style: FormatName, facts: Mapping[str, Any], messages: list[dict[str, str]]) -> Iterator[str]:
+def _example(format: Format, facts: Mapping[str, Any], messages: list[dict[str, str]]) -> Iterator[str]:
     base = facts["base"]["model"]
     if facts["weights"] == "adapter":
         yield "from peft import PeftModel"
@@ -144,7 +144,7 @@ def _example(style: FormatName, facts: Mapping[str, Any], messages: list[dict[st
     yield "]"
     yield "prompt = tokenizer.apply_chat_template("
     yield '    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt",'
-    yield f"    enable_thinking={style == 'reasoning'}, date_string={TODAY!r},"
+    yield f"    enable_thinking={format == 'reasoning'}, date_string={TODAY!r},"
     yield ")"
     yield 'written = model.generate(**prompt)[0, prompt["input_ids"].shape[1]:]'
     yield "print(tokenizer.decode(written, skip_special_tokens=True))"

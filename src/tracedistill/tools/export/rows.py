@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tracedistill.chat.formats import FormatName, split_reasoning
+from tracedistill.chat.formats import Format, split_reasoning
 from tracedistill.chat.templates import TODAY
 from tracedistill.errors import InputError
 from tracedistill.files import atomic, dumps
@@ -22,13 +22,13 @@ GROUP = 10_000
 """Rows held in memory at once."""
 
 
-def row_of(example: Example, style: FormatName) -> dict[str, Any]:
+def row_of(example: Example, format: Format) -> dict[str, Any]:
     """Build one row; in the format `reasoning` the trace is in the message's `reasoning_content`.
 
     `chat_template_kwargs` is what this study gives every chat template; TRL hands it on row by row.
     """
     message = {"role": "assistant", "content": example.completion}
-    if style == "reasoning":
+    if format == "reasoning":
         trace, answer = split_reasoning(example.completion) or ("", example.completion)
         message |= {"content": answer, "reasoning_content": trace}
     return {
@@ -36,21 +36,21 @@ def row_of(example: Example, style: FormatName) -> dict[str, Any]:
         "completion": [message],
         "problem_id": example.problem_id,
         "trace_id": example.trace_id,
-        "chat_template_kwargs": {"enable_thinking": style == "reasoning", "date_string": TODAY},
+        "chat_template_kwargs": {"enable_thinking": format == "reasoning", "date_string": TODAY},
     }
 
 
-def write_rows(examples: Iterable[Example], style: FormatName, stem: Path) -> int:
+def write_rows(examples: Iterable[Example], format: Format, stem: Path) -> int:
     """Write `<stem>.jsonl` and `<stem>.parquet`; how many rows. The same rows give the same bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = _schema(style)
+    schema = _schema(format)
     stem.parent.mkdir(parents=True, exist_ok=True)
     count, left = 0, iter(examples)
     files = [stem.with_name(f"{stem.name}.{ending}") for ending in ("jsonl", "parquet")]
     with atomic(files[0]) as lines, pq.ParquetWriter(files[1], schema, compression="zstd") as parquet:
-        while group := [row_of(example, style) for example in islice(left, GROUP)]:
+        while group := [row_of(example, format) for example in islice(left, GROUP)]:
             lines.writelines(dumps(row) + "\n" for row in group)
             try:
                 parquet.write_table(pa.Table.from_pylist(group, schema=schema))
@@ -62,11 +62,11 @@ def write_rows(examples: Iterable[Example], style: FormatName, stem: Path) -> in
     return count
 
 
-def _schema(style: FormatName) -> Any:
+def _schema(format: Format) -> Any:
     import pyarrow as pa
 
     turn = [("role", pa.string()), ("content", pa.string())]
-    answer = [*turn, ("reasoning_content", pa.string())] if style == "reasoning" else turn
+    answer = [*turn, ("reasoning_content", pa.string())] if format == "reasoning" else turn
     return pa.schema(
         [
             ("prompt", pa.list_(pa.struct(turn))),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tracedistill.chat.formats import FormatName
+from tracedistill.chat.formats import Format
 from tracedistill.chat.templates import TODAY
 from tracedistill.engines import Request
 from tracedistill.engines.weights import PREFIX
@@ -41,7 +41,7 @@ BASE = "base"
 """Folder of an exported adapter that holds a base which is on no hub."""
 
 
-def write_merged(student: StudentConfig, style: FormatName, adapter: Path, place: Path, max_tokens: int) -> None:
+def write_merged(student: StudentConfig, format: Format, adapter: Path, place: Path, max_tokens: int) -> None:
     """Write base and adapter as one model: summed in fp32, cast once to the student's dtype, in safetensors.
 
     A 4-bit student is loaded unquantised for this. Raises InputError where the adapter cannot be merged (modules
@@ -56,19 +56,19 @@ def write_merged(student: StudentConfig, style: FormatName, adapter: Path, place
             f"{adapter}: cannot be merged into '{student.model}': it tunes modules whole, or weights that two modules "
             "share; export the adapter without --merge"
         )
-    _save(base, student, style, place, max_tokens)
+    _save(base, student, format, place, max_tokens)
 
 
-def write_tuned(student: StudentConfig, style: FormatName, tuned: Path, place: Path, max_tokens: int) -> None:
+def write_tuned(student: StudentConfig, format: Format, tuned: Path, place: Path, max_tokens: int) -> None:
     """Write a model all of whose weights were tuned, as it is."""
     from tracedistill.engines.adapters import load_base
 
     base, _ = load_base(str(tuned), student.dtype, chat_template=student.chat_template)
     _check_room(place, sum(weight.nbytes for weight in base.parameters()))
-    _save(base, student, style, place, max_tokens)
+    _save(base, student, format, place, max_tokens)
 
 
-def write_adapter(student: StudentConfig, style: FormatName, adapter: Path, place: Path, max_tokens: int) -> None:
+def write_adapter(student: StudentConfig, format: Format, adapter: Path, place: Path, max_tokens: int) -> None:
     """Copy an adapter with all that lies beside its base's weights, and how it is asked.
 
     Its base is named as others may know it: by the hub's name, else by the last name of its folder. The base of a
@@ -89,7 +89,7 @@ def write_adapter(student: StudentConfig, style: FormatName, adapter: Path, plac
     }
     write_json(place / config, settings)
     shutil.copyfile(adapter / weights, place / weights)
-    copy_companions(student, style, place)
+    copy_companions(student, format, place)
     write_generation(tokenizer_of(student), place, max_tokens, base_ends(student))
     if student.model.startswith(PREFIX):
         folder = source_folder(student)
@@ -115,7 +115,7 @@ def _alphas(settings: Mapping[str, Any]) -> dict[str, float]:
 
 def compare(
     student: StudentConfig,
-    style: FormatName,
+    format: Format,
     adapter: Path,
     merged: Path,
     requests: Sequence[Request],
@@ -130,14 +130,14 @@ def compare(
     from tracedistill.engines.parity import parity
 
     ways = _Ways(
-        lambda: LocalEngine.load(str(merged), student.dtype, style=style),
+        lambda: LocalEngine.load(str(merged), student.dtype, format=format),
         lambda: LocalEngine.load(
             student.model,
             student.dtype,
             adapter,
             student.quantization,
             merge=False,
-            style=style,
+            format=format,
             revision=student.revision,
             chat_template=student.chat_template,
         ),
@@ -146,7 +146,7 @@ def compare(
 
 
 def texts_outside(
-    student: StudentConfig, style: FormatName, folder: Path, requests: Sequence[Request], *, whole: bool
+    student: StudentConfig, format: Format, folder: Path, requests: Sequence[Request], *, whole: bool
 ) -> list[str]:
     """Generate with the exported folder in a process that has only transformers and PEFT.
 
@@ -158,7 +158,7 @@ def texts_outside(
         "base": None if whole else base,
         "dtype": student.dtype,
         "chats": [[{"role": turn.role, "content": turn.content} for turn in each.messages] for each in requests],
-        "options": {"enable_thinking": style == "reasoning", "date_string": TODAY},
+        "options": {"enable_thinking": format == "reasoning", "date_string": TODAY},
     }
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "questions.json"
@@ -195,14 +195,14 @@ class _Ways:
         return getattr(self.__dict__["_engine"], name)
 
 
-def _save(model: Any, student: StudentConfig, style: FormatName, place: Path, max_tokens: int) -> None:
+def _save(model: Any, student: StudentConfig, format: Format, place: Path, max_tokens: int) -> None:
     from tracedistill.engines.tokenizers import tokenizer_of
 
     known = model.generation_config.eos_token_id
     try:
         model.save_pretrained(str(place), safe_serialization=True)
         keep_config(student, place)
-        copy_companions(student, style, place)
+        copy_companions(student, format, place)
         write_generation(tokenizer_of(student), place, max_tokens, known)
     except OSError as error:
         raise disk_error(place, error) from error

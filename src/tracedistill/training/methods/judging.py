@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from tracedistill.chat.formats import FormatName
+from tracedistill.chat.formats import Format
 from tracedistill.chat.rendering import read_completion
 from tracedistill.chat.templates import end_id
 
@@ -41,12 +41,12 @@ Judge = Callable[[Sequence[str], Sequence[list[int]]], list[JudgedCompletion]]
 """(problem ids, completions in tokens) -> what the task's judges say of each."""
 
 
-def by_tokens(judge: TextJudge, tokenizer: Any, style: FormatName, max_tokens: int) -> Judge:
+def by_tokens(judge: TextJudge, tokenizer: Any, format: Format, max_tokens: int) -> Judge:
     """Return a judge of completions in tokens; what has `max_tokens` of them and no end is cut off."""
     end = end_id(tokenizer)
 
     def judge_tokens(problem_ids: Sequence[str], completions: Sequence[list[int]]) -> list[JudgedCompletion]:
-        texts = [read_completion(tokenizer, tokens, style) for tokens in completions]
+        texts = [read_completion(tokenizer, tokens, format) for tokens in completions]
         ended = [len(tokens) < max_tokens or tokens[-1] == end for tokens in completions]
         return [replace(said, ended=whole) for said, whole in zip(judge(problem_ids, texts, ended), ended, strict=True)]
 
