@@ -152,14 +152,14 @@ _MEANT = {
 """Words that people write -> the field that they mean, where it differs in more than a letter or two."""
 
 
-def field_fault(text: str, fields: tuple[str, ...]) -> str:
+def field_fault(template: str, fields: tuple[str, ...]) -> str:
     """Return what is wrong with the fields of a prompt of a recipe's own; empty if nothing is.
 
     Words in braces that look like none of the known fields are text (LaTeX, JSON); a misspelt field, or one that is
     not filled in here, is a fault, and so is a prompt that is the same for every problem.
     """
     known = (*STUDENT_FIELDS, *TEACHER_FIELDS)
-    for word in dict.fromkeys(_FIELD.findall(text)):
+    for word in dict.fromkeys(_FIELD.findall(template)):
         if word in fields:
             continue
         near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.75)
@@ -168,7 +168,7 @@ def field_fault(text: str, fields: tuple[str, ...]) -> str:
             return f"unknown field {{{word}}}; did you mean {{{meant}}}?"
         if meant is not None:
             return f"{{{word}}} is not filled in here; the fields are {', '.join(f'{{{name}}}' for name in fields)}"
-    if not {"problem", "steps", "trace"} & set(_FIELD.findall(text)):
+    if not {"problem", "steps", "trace"} & set(_FIELD.findall(template)):
         return "contains no {problem}, so every problem would get the same prompt"
     return ""
 
@@ -199,9 +199,9 @@ def shows_plan(name: str, own: Mapping[str, str]) -> bool:
         return False
 
 
-def needs_plan(text: str) -> bool:
+def needs_plan(template: str) -> bool:
     """Return whether a student's prompt shows a teacher's steps."""
-    return "{steps}" in text
+    return "{steps}" in template
 
 
 _ASKS = re.compile(
@@ -216,14 +216,14 @@ _FORBIDS = re.compile(
 )
 
 
-def asks_for_trace(text: str) -> bool:
+def asks_for_trace(template: str) -> bool:
     """Return whether a student's prompt asks for reasoning (`Think step-by-step.`), whatever its name."""
-    return _ASKS.search(_FORBIDS.sub(" ", text)) is not None
+    return _ASKS.search(_FORBIDS.sub(" ", template)) is not None
 
 
-def fill(text: str, **fields: str) -> str:
+def fill(template: str, **fields: str) -> str:
     """Fill in the template's fields; braces inside the values are text, never fields."""
-    return _FIELD.sub(lambda found: fields.get(found[1], found[0]), text)
+    return _FIELD.sub(lambda match: fields.get(match[1], match[0]), template)
 
 
 _JUDGED = (

@@ -37,8 +37,8 @@ class PromptSpec:
     """Task of the study."""
     arm: Arm
     """Arm."""
-    text: str
-    """Prompt template."""
+    template: str
+    """Prompt, with fields for what is filled in."""
     system: str | None
     """System message of the student."""
     format: Format
@@ -68,7 +68,7 @@ class ArmRequests:
 
 
 def requests_for(
-    asking: PromptSpec,
+    spec: PromptSpec,
     problems: Sequence[Problem],
     plans: Mapping[str, Sequence[Trace | None]],
     forced: Mapping[str, Trace],
@@ -78,33 +78,33 @@ def requests_for(
     `plans`: problem_id -> its plans, `arm.plans` of them; number n shows plan n // samples. `forced`: problem_id -> the
     trace prefilled into the student's answer.
     """
-    arm, samples = asking.arm, asking.samples
-    shows = needs_plan(asking.text)
-    sampling = Sampling(max_tokens=arm.max_tokens, temperature=asking.temperature)
+    arm, samples = spec.arm, spec.samples
+    shows = needs_plan(spec.template)
+    sampling = Sampling(max_tokens=arm.max_tokens, temperature=spec.temperature)
     requests: list[Request] = []
     shown: dict[str, Trace] = {}
     for problem in problems:
         trace = forced.get(problem.problem_id)
         if arm.forced is not None and trace is None:
             continue
-        prefill = "" if trace is None else prefill_text(trace.text, asking.format)
-        seed = int(content_id(asking.seed, problem.problem_id)[:12], 16)
+        prefill = "" if trace is None else prefill_text(trace.text, spec.format)
+        seed = int(content_id(spec.seed, problem.problem_id)[:12], 16)
         own = plans.get(problem.problem_id, ()) if shows else (None,) * arm.plans
         for number, plan in enumerate(own):
             if shows and plan is None:
                 continue
             messages = messages_for(
-                asking.task,
+                spec.task,
                 problem,
                 arm,
-                asking.text,
-                asking.system,
-                asking.format,
+                spec.template,
+                spec.system,
+                spec.format,
                 plan,
-                asking.shots,
-                asking.system_role,
+                spec.shots,
+                spec.system_role,
             )
-            messages = with_prefix(asking.mark, messages)
+            messages = with_prefix(spec.mark, messages)
             for sample in range(number * samples, (number + 1) * samples):
                 key = f"{problem.problem_id}/{sample}"
                 requests.append(Request(key, messages, sampling, seed=seed, sample=sample % samples, prefill=prefill))

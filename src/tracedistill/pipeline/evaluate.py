@@ -39,7 +39,7 @@ class Evaluation:
 
     # ---- asking
 
-    def asking(self, name: str) -> PromptSpec:
+    def prompt_spec(self, name: str) -> PromptSpec:
         """Return how an arm is prompted."""
         study, work, arm = self.study, self.work, self.study.arms[name]
         shots: list[tuple[Problem, Trace | None]] = []
@@ -57,7 +57,7 @@ class Evaluation:
         return PromptSpec(
             task=work.task,
             arm=arm,
-            text=work.prompt(arm),
+            template=work.prompt(arm),
             system=student.system,
             system_role=student.system_role,
             mark=ANSWER_TASK if adapter is not None and study.arms[adapter].rationale_weight is not None else "",
@@ -77,7 +77,7 @@ class Evaluation:
         if self.work.shows_plan(arm):
             for trace in read_jsonl(self.work.run.path(f"plans/{name}.jsonl"), Trace):
                 plans.setdefault(trace.problem_id, []).append(trace)
-        return requests_for(self.asking(name), problems, plans, self._forced(name, arm, problems, seed))
+        return requests_for(self.prompt_spec(name), problems, plans, self._forced(name, arm, problems, seed))
 
     def _forced(self, name: str, arm: Arm, problems: Sequence[Problem], seed: int) -> dict[str, Trace]:
         if arm.forced is None:
@@ -116,7 +116,7 @@ class Evaluation:
         from tracedistill.engines.parity import allowed, parity
 
         problems = (work.problems("validation") or work.problems("train"))[:wanted]
-        requests = requests_for(replace(self.asking(name), samples=1, temperature=0.0), problems, {}, {}).requests
+        requests = requests_for(replace(self.prompt_spec(name), samples=1, temperature=0.0), problems, {}, {}).requests
         engine = local_engine(work, student)
         assert isinstance(engine, LocalEngine), "a scripted student cannot be tuned"
         measured = parity(engine, folder, requests, self.judge(problems), study.evaluation.batch_size)

@@ -20,7 +20,7 @@ def examples_for(
     task: Task,
     name: str,
     arm: Arm,
-    text: str,
+    template: str,
     problems: Sequence[Problem],
     traces: Mapping[str, Trace],
     system: str | None,
@@ -35,7 +35,7 @@ def examples_for(
     rows = []
     for problem in problems:
         trace = traces.get(problem.problem_id)
-        prompt = messages_for(task, problem, arm, text, system, format, plan=trace, system_role=system_role)
+        prompt = messages_for(task, problem, arm, template, system, format, plan=trace, system_role=system_role)
         answer = answers.get(problem.problem_id) or task.render_answer(problem)
         completion = write_completion(None if trace is None else trace.text, answer, format)
         trace_id = None if trace is None else trace.trace_id

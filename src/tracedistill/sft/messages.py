@@ -19,7 +19,7 @@ def messages_for(
     task: Task,
     problem: Problem,
     arm: Arm,
-    text: str,
+    template: str,
     system: str | None,
     format: Format,
     plan: Trace | None = None,
@@ -28,17 +28,17 @@ def messages_for(
 ) -> tuple[Message, ...]:
     """Build the chat that a student sees for a problem in an arm. Gold occurs only in the solved examples.
 
-    `text` is the arm's prompt. Raises InputError if it shows a plan and there is none.
+    `template` is the arm's prompt. Raises InputError if it shows a plan and there is none.
     """
     head = (Message("system", system),) if system else ()
     turns: list[Message] = []
     for shot, trace in shots:
-        turns.append(Message("user", _turn(task, shot, text, format)))
+        turns.append(Message("user", _turn(task, shot, template, format)))
         shown = trace.text if trace is not None and arm.shots_with_traces else None
         turns.append(Message("assistant", write_completion(shown, task.render_answer(shot), format)))
-    if needs_plan(text) and plan is None:
+    if needs_plan(template) and plan is None:
         raise InputError(f"{problem.problem_id}: the arm shows a plan, but its teacher made none for this problem")
-    messages = (*head, *turns, Message("user", _turn(task, problem, text, format, plan)))
+    messages = (*head, *turns, Message("user", _turn(task, problem, template, format, plan)))
     return system_in_user_turn(messages) if system_role == "user" else messages
 
 
@@ -48,7 +48,7 @@ def with_prefix(mark: str, prompt: Sequence[Message]) -> tuple[Message, ...]:
     return (*before, replace(last, content=mark + last.content))
 
 
-def _turn(task: Task, problem: Problem, text: str, format: Format, plan: Trace | None = None) -> str:
+def _turn(task: Task, problem: Problem, template: str, format: Format, plan: Trace | None = None) -> str:
     steps = "" if plan is None else plan.text
     hint = TAGS_HINT if format == "tags" else task.answer_hint
-    return fill(text, problem=task.render_problem(problem), hint=hint, steps=steps)
+    return fill(template, problem=task.render_problem(problem), hint=hint, steps=steps)

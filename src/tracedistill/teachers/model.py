@@ -48,36 +48,36 @@ def reads_of(config: TeacherConfig) -> str:
     return TEACHER_READS.get(config.prompt, "solution") if config.reads == "auto" else config.reads
 
 
-def sources_of(text: str, config: TeacherConfig, teacher: str) -> str | None:
+def sources_of(template: str, config: TeacherConfig, teacher: str) -> str | None:
     """Return the teacher whose traces this prompt works on. Raises InputError if it needs one and names none."""
-    if "{trace}" in text and config.source is None:
+    if "{trace}" in template and config.source is None:
         raise InputError(
             f"teachers.{teacher}: prompt '{config.prompt}' works on another teacher's traces: set `source`"
         )
-    return config.source if "{trace}" in text else None
+    return config.source if "{trace}" in template else None
 
 
 def requests_for_teacher(
     task: Task,
     problems: Iterable[Problem],
     config: TeacherConfig,
-    text: str,
+    template: str,
     seed: int,
     sources: Sources,
 ) -> Iterator[Request]:
     """Yield one request per problem and sample, in the problems' order; the id is `<problem_id>/<sample>`.
 
-    `text` is the prompt; a problem without a trace of the source teacher is passed over (counted by the caller).
+    `template` is the prompt; a problem without a trace of the source teacher is passed over (counted by the caller).
     """
     sampling = Sampling(config.max_tokens, config.temperature, config.top_p)
     schema = STEPS_SCHEMA if reads_of(config) == "structured" else None
     head = (Message("system", config.system),) if config.system else ()
     for problem in problems:
         source = sources.get(problem.problem_id)
-        if "{trace}" in text and source is None:
+        if "{trace}" in template and source is None:
             continue
         user = fill(
-            text,
+            template,
             problem=task.render_problem(problem),
             hint=task.answer_hint,
             answer=task.render_answer(problem),
@@ -96,7 +96,7 @@ def requests_for_teacher(
 
 
 def trace_of(
-    task: Task, generation: Generation, config: TeacherConfig, text: str, teacher: str, sources: Sources
+    task: Task, generation: Generation, config: TeacherConfig, template: str, teacher: str, sources: Sources
 ) -> Trace | Failure:
     """Turn a finished generation into a trace or a failure."""
     problem_id, _, number = generation.request_id.rpartition("/")
@@ -118,7 +118,7 @@ def trace_of(
         numbered=config.traces == "numbered",
         sample=sample,
         # who was shown the gold, or works on what was made from it, has seen it
-        oracle="{answer}" in text or (source is not None and source.oracle),
+        oracle="{answer}" in template or (source is not None and source.oracle),
         # no usage here: it differs between servers, and equal texts must make equal files
         meta={"reads": reads, "prompt": config.prompt},
     )

@@ -168,7 +168,7 @@ class Conversation:
         return Request(ASKED, messages, Sampling(arm.max_tokens, temperature), seed)
 
     def _request(self, problem: Problem, plan: Trace | None) -> Request:
-        asking = replace(Evaluation(self.opened.work).asking(self.arm), samples=1)
+        asking = replace(Evaluation(self.opened.work).prompt_spec(self.arm), samples=1)
         asking = replace(asking, arm=replace(asking.arm, plans=1))
         self._rendered(problem)
         plans = {} if plan is None else {problem.problem_id: [plan]}
