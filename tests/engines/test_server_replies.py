@@ -14,7 +14,7 @@ import pytest
 
 from tests.engines.server_kit import KEY, ask, completion, fast_platform
 from tracedistill.engines import Sampling
-from tracedistill.engines.batch import outcome_of_line
+from tracedistill.engines.batch_files import outcome_of_line
 from tracedistill.engines.calls import Outcome, StopRunError
 from tracedistill.engines.remedies import remedy_of
 from tracedistill.engines.server import ServerConfig, ServerEngine

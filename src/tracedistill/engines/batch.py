@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tracedistill.engines import Generation, Request
-from tracedistill.engines.batch_files import CHAT
+from tracedistill.engines.batch_files import CHAT, outcome_of_line
 from tracedistill.engines.batch_state import ROWS, Submitted, lines_of, load_state, parts_of, save_state
 from tracedistill.engines.blame import Blame
 from tracedistill.engines.budget import BATCH_DISCOUNT, Worst
 from tracedistill.engines.calls import Outcome, StopRunError
 from tracedistill.engines.ledger import NOTHING, Spending, batch_holder
-from tracedistill.engines.replies import ErrorReplyError, UnusableReplyError
-from tracedistill.engines.server import finish_for
 from tracedistill.engines.words import gist, one_line
 from tracedistill.files import content_id
 
@@ -375,30 +373,6 @@ class _Ask(Protocol):
     """Type of the function that runs one call on the engine's loop."""
 
     def __call__(self, call: Callable[[], Awaitable[_T]]) -> _T: ...  # pragma: no cover
-
-
-def outcome_of_line(server: ServerEngine, line: dict[str, Any], request: Request) -> Outcome:
-    """Parse one line of a batch's files; without a generation, its row should be submitted again."""
-    response, error = line.get("response"), line.get("error")
-    if not isinstance(response, dict):
-        return Outcome(cause=server.fate(500, {}, error).cause if error else "no response")
-    status, body = response.get("status_code"), response.get("body")
-    try:
-        if status == 200:
-            generation, used = server.read(body if isinstance(body, dict) else {}, request, 0.0)
-            return Outcome(generation, billed=True, used=used)
-        # `vllm run-batch` leaves the body empty and puts the endpoint's words beside it
-        fate = server.fate(status if isinstance(status, int) else 500, {}, error if body is None else body)
-    except ErrorReplyError as problem:
-        fate = server.fate(problem.status, {}, problem.body)
-    except UnusableReplyError as problem:
-        cause = server.cleaner.refusal(str(problem))
-        return Outcome(cause=cause, billed=problem.billed, used=problem.used)
-    finish = finish_for(fate)
-    if finish is None:
-        return Outcome(cause=fate.cause)
-    suspect = "" if finish == "refusal" else f"{status} {fate.code} {gist(fate.cause)}"
-    return Outcome(Generation(request.request_id, "", finish, error=fate.cause), suspect=suspect)
 
 
 async def _find(client: openai.AsyncOpenAI, input_file_id: str) -> str:

@@ -18,13 +18,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from tracedistill.engines import Request
+from tracedistill.engines import Generation, Request
 from tracedistill.engines.cache_rows import chunks
-from tracedistill.engines.replies import json_of
+from tracedistill.engines.calls import Outcome
+from tracedistill.engines.replies import ErrorReplyError, UnusableReplyError, json_of
+from tracedistill.engines.server import finish_for
+from tracedistill.engines.words import gist
 from tracedistill.errors import InputError
 
 if TYPE_CHECKING:
     from tracedistill.engines.cache import GenerationCache
+    from tracedistill.engines.server import ServerEngine
 
 CHAT: Final = "/v1/chat/completions"
 """The only endpoint that every reader of such files knows; `vllm run-batch` stops at a line with another one."""
@@ -245,3 +249,27 @@ def _scratch(path: Path, schema: str) -> sqlite3.Connection:
     db.execute(schema)
     db.execute("BEGIN")  # one transaction for all of it, never committed
     return db
+
+
+def outcome_of_line(server: ServerEngine, line: dict[str, Any], request: Request) -> Outcome:
+    """Parse one line of a batch's files; without a generation, its row should be submitted again."""
+    response, error = line.get("response"), line.get("error")
+    if not isinstance(response, dict):
+        return Outcome(cause=server.fate(500, {}, error).cause if error else "no response")
+    status, body = response.get("status_code"), response.get("body")
+    try:
+        if status == 200:
+            generation, used = server.read(body if isinstance(body, dict) else {}, request, 0.0)
+            return Outcome(generation, billed=True, used=used)
+        # `vllm run-batch` leaves the body empty and puts the endpoint's words beside it
+        fate = server.fate(status if isinstance(status, int) else 500, {}, error if body is None else body)
+    except ErrorReplyError as problem:
+        fate = server.fate(problem.status, {}, problem.body)
+    except UnusableReplyError as problem:
+        cause = server.cleaner.refusal(str(problem))
+        return Outcome(cause=cause, billed=problem.billed, used=problem.used)
+    finish = finish_for(fate)
+    if finish is None:
+        return Outcome(cause=fate.cause)
+    suspect = "" if finish == "refusal" else f"{status} {fate.code} {gist(fate.cause)}"
+    return Outcome(Generation(request.request_id, "", finish, error=fate.cause), suspect=suspect)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tracedistill.engines import Engine, Request
-from tracedistill.engines.batch import BatchEngine, outcome_of_line
-from tracedistill.engines.batch_files import AnswerIndex, SeenKeys, part_of, request_line, result_of
+from tracedistill.engines.batch import BatchEngine
+from tracedistill.engines.batch_files import AnswerIndex, SeenKeys, outcome_of_line, part_of, request_line, result_of
 from tracedistill.engines.budget import Budget, Prices, SpendMeter
 from tracedistill.engines.cache_rows import Entry
 from tracedistill.engines.calls import Outcome, entry_of
