@@ -103,7 +103,7 @@ def test_what_is_not_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     ("override", "message"),
     [
         ("training.max_step=5", "did you mean 'max_steps'?"),
-        ("training.max_steps=five", "wants a whole number, got 'five'"),
+        ("training.max_steps=five", "must be a whole number, got 'five'"),
         ("task.name=babl", "unknown name 'babl'; did you mean 'babi'?"),
         ("=5", "an override is key=value"),
     ],

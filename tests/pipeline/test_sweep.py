@@ -73,7 +73,7 @@ def test_what_is_varied(items: list[str], varied: Mapping[str, list[Any]], other
         (["training.epochs=1,2", "training.epochs=3,4"], "must be given once, with several values"),
         (["training.seeds=1,2"], "training.seeds: cannot be swept"),
         (["training.lerning_rate=1,2"], "unknown key; did you mean 'learning_rate'"),
-        (["training.learning_rate=1e-3,fast"], "wants a number"),
+        (["training.learning_rate=1e-3,fast"], "must be a number"),
         (["training.learning_rate=1e-3,0.001"], "two of the settings are identical"),
         (["training.epochs=1,2", "task.validation=0"], "no validation problems"),
         (["training.epochs=1,2", "arms={standard: {}}", "comparisons=[]"], "no arm is tuned"),

@@ -75,9 +75,9 @@ def test_every_error_at_once_with_line_and_nearest_key(write: Write) -> None:
         "task.tset (line 3): unknown key; did you mean 'test'?",
         "students.one.dtype (line 5): 'float16' is not one of auto, float32, bfloat16; did you mean 'bfloat16'?",
         "training.learning_rat (line 7): unknown key; did you mean 'learning_rate'?",
-        "training.batch_size (line 8): wants a whole number, got 'eight'",
-        "training.epochs (line 9): wants a number, got True",
-        "training.max_length (line 10): wants a whole number, got 1.5",
+        "training.batch_size (line 8): must be a whole number, got 'eight'",
+        "training.epochs (line 9): must be a number, got True",
+        "training.max_length (line 10): must be a whole number, got 1.5",
         "arms.standard.promt (line 12): unknown key; did you mean 'prompt'?",
         f"arms.standard.tune (line 12): unknown name 'corect'; did you mean 'correct'?; known: {names}",
     ]
@@ -97,18 +97,18 @@ def test_a_wrong_type_hides_no_other_error_and_brings_none_along(write: Write) -
         "comparisons: [[a], [a, nobody], [a, b, c], five]\n"
     )
     assert errors_of(path) == [
-        "task.train (line 2): wants a whole number, got 'many'",
+        "task.train (line 2): must be a whole number, got 'many'",
         "students.one.model: is missing",
         "students.two.base_url (line 5): give the endpoint's URL, such as https://api.openai.com/v1",
-        "training.epochs (line 6): wants a number, got 'fast'",
+        "training.epochs (line 6): must be a number, got 'fast'",
         "training.lora_dropout (line 6): must be between 0 and 1",
-        "arms.a.student (line 8): wants text, got [1]",
-        "arms.a.shots (line 8): wants a whole number, got 2.5",
+        "arms.a.student (line 8): must be text, got [1]",
+        "arms.a.shots (line 8): must be a whole number, got 2.5",
         "arms.b.student (line 9): unknown student 'three'",
-        "arms.b.mix.a (line 9): wants a number, got 'half'",
-        "comparisons[0]: wants 2 values, got 1",
-        "comparisons[2]: wants 2 values, got 3",
-        "comparisons[3]: wants a list, got 'five'",
+        "arms.b.mix.a (line 9): must be a number, got 'half'",
+        "comparisons[0]: must have 2 values, got 1",
+        "comparisons[2]: must have 2 values, got 3",
+        "comparisons[3]: must be a list, got 'five'",
     ]
 
 
@@ -400,7 +400,7 @@ def test_names_with_dots_can_be_overridden(write: Write, override: str, place: t
     [
         ("arms.a.prompt=x", "may mean arms > a.prompt or arms > a > prompt, which both exist"),
         ("arms.a.promt=x", "arms.a.promt: unknown key; did you mean 'prompt'?"),
-        ("arms.a.prompt.max_tokens=x", "arms.a.prompt.max_tokens: wants a whole number"),
+        ("arms.a.prompt.max_tokens=x", "arms.a.prompt.max_tokens: must be a whole number"),
         ("arms.v1.2.prompt=x", "the recipe has no 'v1.2' among its arms; did you mean 'v1.1'?"),
         ("arms.v1.2=x", "the recipe has no 'v1.2' among its arms; did you mean 'v1.1'?"),
     ],

@@ -56,7 +56,7 @@ class Budget:
     usd: float | None = None
     """US dollars, by the recipe's prices."""
     tokens: int | None = None
-    """Tokens in and out together."""
+    """Prompt and generated tokens together."""
     calls: int | None = None
     """Answers bought; a call that the server refused or failed (429, 4xx, 5xx) costs none."""
     scope: str = ""

@@ -47,8 +47,8 @@ class Arm:
     format_weight: float = 0.0
     """grpo: reward for a completion whose answer is found and whose trace, if expected, can be parsed."""
     num_generations: int = 8
-    """Completions drawn per problem and step (grpo, on-policy), per problem and round (self-imitation), or per problem
-    in search of a failed one (dpo, `rejected: own`)."""
+    """Completions sampled per problem and step (grpo, on-policy), per problem and round (self-imitation), or per
+    problem in search of a failed one (dpo, `rejected: own`)."""
     rollout_temperature: float = 1.0
     """Temperature of these draws, and of the distributions that on-policy compares."""
     beta: float | None = None
@@ -77,7 +77,7 @@ class Arm:
     plan: str = field(default="correct", metadata={"names": "interventions"})
     """trace-of-thought: the intervention on the plan shown."""
     plan_sample: int = 0
-    """trace-of-thought: which of the teacher's samples is shown, from 0."""
+    """trace-of-thought: index of the teacher's sample that is shown, from 0."""
     plans: int = 1
     """trace-of-thought: plans per problem, from plan_sample on, each with its own attempts."""
     forced: str | None = field(default=None, metadata={"names": "forced"})
@@ -103,7 +103,7 @@ def run_name(arm: str, seed: int) -> str:
 
 
 def arm_of_run(run: str) -> str:
-    """Return the arm that a run is of; no arm's own name ends like one of `run_name` (see `names.DERIVED`)."""
+    """Return the arm of a run; arm names cannot end like a `run_name` (see `names.DERIVED`)."""
     arm, _, number = run.rpartition(".seed")
     return arm if arm and number.isdecimal() else run
 
@@ -113,10 +113,10 @@ TUNING = (
     "rollout_temperature", "beta", "epsilon", "num_iterations", "rejected", "rounds", "learning_rate", "epochs",
     "max_steps",
 )  # fmt: skip
-"""Fields of an arm that say how its adapter comes about: attempts depend on them through the adapter alone."""
+"""Fields of an arm that configure its training: attempts depend on them only through the adapter."""
 
 
 def as_evaluated(arm: Arm) -> Arm:
-    """Return the arm without what says how its adapter comes about, and what it forces: how it asks."""
+    """Return the arm without its training settings and forced trace: only how it is prompted."""
     unset: dict[str, Any] = {item.name: item.default for item in fields(Arm) if item.name in TUNING}
     return replace(arm, forced=None, tune=None, adapter=None, mix={}, **unset)

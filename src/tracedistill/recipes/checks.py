@@ -1,4 +1,4 @@
-"""What one field of a recipe alone cannot tell: references between its parts, and numbers that make no sense."""
+"""Checks across fields of a recipe: references between its parts, and bounds of numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tracedistill.recipes.names import NOT_A_NAME, is_file_name, name_fault, twi
 from tracedistill.recipes.schema import LOCAL, StudentConfig, Study
 
 Fail = Callable[[str, str], None]
-"""(key, message): notes an error."""
+"""(key, message): records an error."""
 
 
 def check(study: Study, fail: Fail) -> None:
@@ -23,7 +23,7 @@ def check(study: Study, fail: Fail) -> None:
     if study.study is not None and not is_file_name(study.study):
         fail("study", NOT_A_NAME)
     for name, arm in study.arms.items():
-        if arm is not None:  # None: reported already
+        if arm is not None:  # None: already reported
             _check_arm(study, name, arm, fail)
             if None not in (*study.arms.values(), study.evaluation):
                 _check_adapter(study, name, arm, fail)
@@ -59,7 +59,7 @@ def _check_names(study: Study, fail: Fail) -> None:
     for section in ("arms", "students", "teachers"):
         names = [str(name) for name in getattr(study, section) or {}]
         for name in names:
-            if is_file_name(name) and (fault := name_fault(name)):  # others are reported already
+            if is_file_name(name) and (fault := name_fault(name)):  # others are already reported
                 fail(f"{section}.{name}", fault)
         for name, first in twins(names):
             fail(f"{section}.{name}", f"differs from '{first}' only in upper and lower case; choose another name")
@@ -251,7 +251,7 @@ def _check_endpoints(study: Study, fail: Fail) -> None:
 
 
 def _check_engines(study: Study, fail: Fail) -> None:
-    """VLLM is started for models of this machine, as they are."""
+    """Check that vLLM is only used for local, unquantised models."""
     models: list[tuple[str, TeacherConfig | StudentConfig]] = []
     models += [(f"teachers.{name}", teacher) for name, teacher in study.teachers.items() if teacher is not None]
     models += [(f"students.{name}", student) for name, student in study.students.items() if student is not None]
@@ -313,11 +313,11 @@ BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "budget.calls": _NOT_BELOW_0,
     "review.sample": _NOT_BELOW_0,
 }  # fmt: skip
-"""`section.field` -> (what it must be, test); None values are left alone."""
+"""`section.field` -> (what it must be, test); None is not tested."""
 
 
 def _check_launcher(study: Study, fail: Fail) -> None:
-    """Check that machines that train together can find each other."""
+    """Check that machines that train together can reach each other."""
     launcher = study.training.launcher
     machines, rank = launcher.num_machines or 1, launcher.machine_rank or 0
     for name in ("num_machines", "num_processes"):
@@ -337,7 +337,7 @@ def _check_launcher(study: Study, fail: Fail) -> None:
 
 
 def _check_compute(study: Study, fail: Fail) -> None:
-    """Check where rows are processed."""
+    """Check the `compute` and `cores` settings."""
     if study.cores is not None and study.cores < 1:
         fail("cores", "must be at least 1; leave it out for all cores")
     kind, colon, address = (study.compute or LOCAL).partition(":")
@@ -386,6 +386,6 @@ def _check_method(study: Study, fail: Fail) -> None:
 
 
 def near(word: Any, known: Collection[Any]) -> str:
-    """Return `; did you mean ...?` if a known name is close, else nothing."""
+    """Return `; did you mean ...?` if a known name is close, else an empty string."""
     close = difflib.get_close_matches(str(word), [str(item) for item in known], n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""

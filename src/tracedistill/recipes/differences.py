@@ -1,6 +1,6 @@
-"""Settings of two pieces of work against each other: what one of them does not say counts as its default.
+"""Compare the settings of two pieces of work; missing keys count as their defaults.
 
-So a new key of a recipe makes nothing again, as long as its default does what was done before there was the key.
+A new recipe key thus invalidates nothing, as long as its default is the earlier behaviour.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ PARTS: Mapping[str, Any] = {
     "training": TrainingConfig, "evaluation": EvaluationConfig, "parity": EvaluationConfig, "review": ReviewConfig,
     "arm": Arm, "arms": dict[str, Arm], "validation": {"model": TeacherConfig},
 }  # fmt: skip
-"""Name in a node's settings -> the part of the recipe that stands there, or the parts below it by name."""
+"""Name in a node's settings -> the part of the recipe it holds, or its parts by name."""
 
 
 def differences(before: Any, now: Any, kind: Any = PARTS, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield (dotted key, value before, value now) of every setting that differs; `kind`: what stands at `key`."""
+    """Yield (dotted key, value before, value now) of every setting that differs. `kind`: the type at `key`."""
     if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
         if before != now:
             yield key, before, now
@@ -37,7 +37,7 @@ def differences(before: Any, now: Any, kind: Any = PARTS, key: str = "") -> Iter
 
 
 def _part(kind: Any, name: str) -> tuple[Any, Any]:
-    """Return (what stands under a name, its default), or None."""
+    """Return (the type under a name, its default); Nones if unknown."""
     if isinstance(kind, Mapping):
         return kind.get(name), None
     key = keys_of(kind).get(name)

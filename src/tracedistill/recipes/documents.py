@@ -1,4 +1,4 @@
-"""YAML from files and command lines, bounded: aliases must not make it larger in memory than it looks."""
+"""YAML from files and command lines, with bounded size after expanding aliases."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import yaml
 MAX_CHARS = 4_000_000
 """A longer document is refused; the largest recipe of this project has 6,000 characters."""
 MAX_VALUES = 200_000
-"""Values of a document with every alias written out."""
+"""Most values of a document with every alias expanded."""
 
 
 class YamlError(ValueError):
-    """The text is not YAML, or not YAML that is safe to read; the message says why."""
+    """The text is not valid or not safe YAML; the message says why."""
 
 
 def compose(text: str) -> yaml.Node | None:
     """Return the nodes of a document, None if it is empty. Raises YamlError if it cannot be read or is too large.
 
-    A few lines of anchors and aliases can stand for billions of values, and an alias can contain itself: both are
-    found by counting, before anything is built.
+    A few lines of anchors and aliases can expand to billions of values, and an alias can contain itself: both are
+    detected by counting, before anything is built.
     """
     if len(text) > MAX_CHARS:
         raise YamlError(f"{len(text):,} characters; at most {MAX_CHARS:,} are read")
@@ -43,7 +43,7 @@ def parse(text: str) -> Any:
 
 
 def _count(node: yaml.Node, known: dict[int, int], open_nodes: set[int]) -> int:
-    """Return values below a node with its aliases written out; known by node, so that the count itself stays small."""
+    """Count the values below a node with its aliases expanded, memoised by node."""
     if id(node) in known:
         return known[id(node)]
     if id(node) in open_nodes:

@@ -1,4 +1,4 @@
-"""What may stand in a recipe about an endpoint: no secret, for a recipe stands in manifests, reports and exports."""
+"""Rules for endpoint settings: no secrets, since a recipe is copied into manifests, reports and exports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 RESERVED = frozenset(
     {"model", "messages", "n", "stream", "seed", "temperature", "top_p", "max_tokens", "max_completion_tokens"}
 )
-"""Fields of the request body that have settings of their own."""
+"""Fields of the request body with settings of their own."""
 
 _SECRET_NAMES = re.compile(
     r"api[-_]?key|authori[sz]ation|secret|passw|bearer|credential|(?:access|auth|api)[-_]?token", re.IGNORECASE
@@ -27,7 +27,7 @@ _NOT_A_VARIABLE = (
 
 
 def endpoint_faults(base_url: str | None, key_env: str, extra: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (field, what is wrong with it), without ever quoting a value."""
+    """Yield (field, error), never quoting a value."""
     if base_url is not None:
         fault = _url_fault(base_url)
         if fault:
@@ -68,7 +68,7 @@ def _url_fault(base_url: str) -> str:
 
 
 def _leaves(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """Yield (dotted path, value) of everything below a mapping, inner mappings' own names included."""
+    """Yield (dotted path, value) of everything below a mapping, including the names of inner mappings."""
     items: Iterator[tuple[Any, Any]] = iter(())
     if isinstance(value, Mapping):
         items = iter(value.items())

@@ -1,4 +1,4 @@
-"""Grids: an arm that names several teachers or students stands for one arm each, with plans held fixed."""
+"""Grids: an arm that names several teachers or students expands to one arm each, with plans held fixed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 AXES = {"student": "students", "teacher": "teachers"}
-"""Field of an arm -> where the recipe lists its names; the order in which they stand in an arm's new name."""
+"""Field of an arm -> section of the recipe with its names, in the order used in an expanded arm's name."""
 
 REFERENCES = ("adapter", "from", "context")
 """Fields of an arm that name another arm."""
@@ -20,16 +20,16 @@ class GridArm:
     name: str
     """`<arm>@<student>`, `<arm>@<teacher>` or `<arm>@<student>+<teacher>`."""
     at: Mapping[str, str]
-    """Its student and teacher, as far as the grid varies them."""
+    """Its student and teacher, if the grid varies them."""
 
 
 def spread_grid(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[GridArm]]]:
     """Return (the recipe with one arm per cell, arm -> its cells).
 
-    `student: all` or `student: [a, b]`, and so for teachers.
+    `student: all` or `student: [a, b]`, likewise for teachers.
 
-    What refers to such an arm (adapter, comparisons, attribution) refers to the cell of the same student and teacher.
-    Values that are no names are left for the reader to complain about.
+    References to such an arm (adapter, comparisons, attribution) become references to the cell of the same student and
+    teacher. Invalid values are left for the reader to report.
     """
     arms = raw.get("arms")
     if not isinstance(arms, dict):

@@ -1,4 +1,4 @@
-"""What a recipe may say of where problems and traces come from, and what they may cost."""
+"""Recipe sections for problems, traces and their cost."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class ToleranceConfig:
-    """By how much a number may differ from its gold; either of the two suffices."""
+    """Allowed difference of a number from its gold; meeting either bound suffices."""
 
     relative: float = 0.0
     """Share of the gold: 0.02 is two percent."""
     absolute: float = 0.0
-    """Amount, in the gold's own unit."""
+    """Amount in the gold's own unit."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskConfig:
-    """Which problems."""
+    """Problems of the study."""
 
     name: str = field(metadata={"names": "tasks"})
     """Name of a task, or `package.module:Class`."""
@@ -35,7 +35,7 @@ class TaskConfig:
     number: same value within `tolerance`; json: same value, keys in any order; math: symbolically; regex: the gold is a
     pattern; choice: the letter or text of a choice; or your own function, `module:function`."""
     tolerance: ToleranceConfig = field(default_factory=ToleranceConfig)
-    """judge number: by how much an answer may differ from its gold."""
+    """judge number: allowed difference from the gold."""
     labels: tuple[str, ...] = ()
     """judge label: the closed set, shown in every prompt; empty: the golds of the file."""
     instruction: str | None = None
@@ -53,16 +53,16 @@ class TaskConfig:
     test: int | None = None
     """Test problems, a seeded sample; none: all."""
     train_split: str = "train"
-    """The source's name of the training split."""
+    """Name of the training split in the source."""
     validation_split: str | None = "validation"
     """The source's name of the validation split; none: taken from train."""
     test_split: str = "test"
-    """The source's name of the test split."""
+    """Name of the test split in the source."""
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherConfig:
-    """Who writes the traces."""
+    """Source of the traces."""
 
     kind: Literal["rules", "gold", "recorded", "model", "student"] = "rules"
     """rules: the task's own decomposition; gold: plans from the gold steps, without results; recorded: traces from a
@@ -82,7 +82,7 @@ class TeacherConfig:
     vllm_command: str = ""
     """engine vllm: the command that runs it, as in a shell; empty: `vllm` on the path, or beside this Python."""
     vllm_args: tuple[str, ...] = ()
-    """engine vllm: further flags of `vllm serve` (`[--max-model-len, "4096"]`)."""
+    """engine vllm: extra flags of `vllm serve` (`[--max-model-len, "4096"]`)."""
     base_url: str | None = None
     """model: OpenAI-compatible endpoint up to and including /v1; none: the model runs here."""
     key_env: str = ""
@@ -131,7 +131,7 @@ class TeacherConfig:
     timeout: float = 600.0
     """Time limit of one call, in seconds."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """Further fields of the request body (reasoning_effort, chat_template_kwargs, ...)."""
+    """Extra fields of the request body (reasoning_effort, chat_template_kwargs, ...)."""
     omit: tuple[str, ...] = ()
     """Fields of the request body to leave out (temperature, top_p, seed, ...) because a server refuses them."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -142,7 +142,7 @@ class TeacherConfig:
 
 @dataclass(frozen=True, slots=True)
 class BudgetConfig:
-    """What the teachers of this study may cost over all its runs; a run stops cleanly before exceeding it."""
+    """Budget of this study's teachers over all its runs; a run stops cleanly before exceeding it."""
 
     usd: float | None = None
     """Maximum cost in US dollars, by the recipe's prices."""

@@ -1,4 +1,4 @@
-"""What the methods of tuned arms need of a recipe: told before anything is paid or trained."""
+"""Recipe checks of training methods, made before anything is paid or trained."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from tracedistill.recipes.arm import TUNING, Arm
 from tracedistill.recipes.schema import Study, key_of
 
 Fail = Callable[[str, str], None]
-"""(key, message): notes an error."""
+"""(key, message): records an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What one method takes of an arm."""
+    """Arm fields and properties of one method."""
 
     fields: tuple[str, ...]
-    """Fields of an arm that belong to it, beside those that belong to all."""
+    """Fields of an arm specific to the method."""
     draws: bool
     """Whether completions are drawn from the student."""
     imitates: bool
-    """Whether the arm's rows are what is learnt: then `tune` may name any intervention."""
+    """Whether the arm's rows are imitated: then `tune` may name any intervention."""
 
 
 ALL = ("method", "from_", "learning_rate", "epochs", "max_steps")
@@ -47,9 +47,9 @@ METHODS: dict[str, Method] = {
         ("rejected", "reward", "num_generations", "rollout_temperature", "beta"), draws=False, imitates=True
     ),
 }  # fmt: skip
-"""Value of an arm's `method` -> what it takes."""
+"""Value of an arm's `method` -> its properties."""
 DEFAULT_BETA = {"on-policy": 1.0, "grpo": 0.0, "dpo": 0.1}
-"""What `beta` is where an arm names none: TRL's own."""
+"""Default `beta` per method: TRL's own."""
 
 
 def beta_of(arm: Arm) -> float:
@@ -58,7 +58,7 @@ def beta_of(arm: Arm) -> float:
 
 
 def draws(arm: Arm) -> bool:
-    """Return whether completions are drawn while the arm is trained, or before."""
+    """Return whether completions are sampled during or before the arm's training."""
     return METHODS[arm.method].draws or arm.rejected == "own"
 
 
@@ -68,14 +68,14 @@ def judged(arm: Arm) -> bool:
 
 
 def method_settings(arm: Arm) -> dict[str, Any]:
-    """Return what an arm says of how it is learnt, by the recipe's keys: its method and what differs from the usual."""
+    """Return an arm's method settings by recipe key: its method, and values that differ from the default."""
     usual = Arm()
     changed = {key_of(field): getattr(arm, field) for field in TUNING if getattr(arm, field) != getattr(usual, field)}
     return {"method": arm.method, **changed}
 
 
 def check_method(study: Study, name: str, arm: Arm, fail: Fail) -> None:
-    """Note what does not go together in one arm."""
+    """Check the method settings of one arm."""
     key, method = f"arms.{name}", METHODS.get(arm.method)
     if method is None:
         return  # reported already
@@ -125,7 +125,7 @@ def _check_numbers(key: str, arm: Arm, fail: Fail) -> None:
 
 
 def _check_beside(study: Study, key: str, arm: Arm, method: Method, fail: Fail) -> None:
-    """Check what methods other than imitation leave out."""
+    """Check fields that methods other than imitation do not use."""
     if arm.mix:
         fail(f"{key}.mix", "mixes rows to imitate; it is of method sft")
     if arm.rationale_weight is not None:
@@ -181,7 +181,7 @@ def _check_start(study: Study, name: str, arm: Arm, fail: Fail) -> None:
 
 
 def _check_context(study: Study, key: str, arm: Arm, fail: Fail) -> None:
-    """Check that the context shown to the teaching model is the prompt of an untuned arm of the same student."""
+    """Check that the teaching model's context is the prompt of an untuned arm of the same student."""
     if arm.method == "on-policy" and arm.context is None and arm.teacher_model is None:
         fail(
             f"{key}.context",
@@ -200,7 +200,7 @@ def _check_context(study: Study, key: str, arm: Arm, fail: Fail) -> None:
 
 
 def _check_teacher_model(study: Study, key: str, arm: Arm, fail: Fail) -> None:
-    """Check that a teacher whose distribution is learnt runs here, as weights."""
+    """Check that a teacher whose distribution is distilled runs locally, with its weights."""
     if arm.teacher_model is None:
         return
     teacher = study.students.get(arm.teacher_model)

@@ -1,4 +1,4 @@
-"""Names of arms, teachers and students: each becomes part of file names, on any system and beside derived files."""
+"""Names of arms, teachers and students, which become part of file names on any system."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DERIVED = (
     "batch", "checkpoints", "csv", "failures", "html", "json", "jsonl", "manifest", "parity", "partial", "preflight",
     "report", "review", "seed", "usage", "validation",
 )  # fmt: skip
-"""Endings of files that stages write beside those named by an arm, a teacher or a student: `<arm>.parity.json`,
+"""Endings of files that stages write beside those named after an arm, a teacher or a student: `<arm>.parity.json`,
 `<teacher>.failures.jsonl`, `<arm>.partial0.jsonl`. A new derived file adds its ending here."""
 ALIASES = {
     "lr": "learning_rate", "num_epochs": "epochs", "num_train_epochs": "epochs", "steps": "max_steps",
@@ -39,35 +39,35 @@ ALIASES = {
     "experiments": "arms", "report_to": "tracking", "eval": "evaluation", "generation": "evaluation",
     "train": "training", "sft": "training", "model": "students", "student": "students", "teacher": "teachers",
 }  # fmt: skip
-"""What people type, from other trainers and clients -> the key that is meant, where a recipe has it at that place."""
+"""Common names from other trainers and clients -> our key, if the recipe has it at that place."""
 
 
 class NamesOrPaths(frozenset[str]):
-    """Known names of something that may also live outside the package, given as `package.module:name`."""
+    """Known names of objects that may also live outside the package, given as `package.module:name`."""
 
     def __contains__(self, item: object) -> bool:
         return super().__contains__(item) or ":" in str(item)
 
 
 def with_more(known: Collection[str], added: Collection[str]) -> Collection[str]:
-    """Return both sets of names together; dotted paths stay allowed if they were."""
+    """Return the union of names; dotted paths stay allowed if they were."""
     both = {*known, *added}
     return NamesOrPaths(both) if isinstance(known, NamesOrPaths) else both
 
 
 def meant(key: Any, known: Collection[str]) -> str:
-    """Return the key that a known alias stands for, `; did you mean ...?`; empty if it is none of these."""
+    """Return `; did you mean ...?` for the key of a known alias; empty if it is none."""
     target = ALIASES.get(str(key).lower().replace("-", "_"))
     return f"; did you mean '{target}'?" if target in known else ""
 
 
 _DERIVED = re.compile(rf"\.(?:{'|'.join(DERIVED)})\d*$", re.IGNORECASE)
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$", re.IGNORECASE)
-"""Names that Windows keeps for devices, whatever ending follows."""
+"""Names that Windows reserves for devices, whatever the ending."""
 
 
 def name_fault(name: Any) -> str:
-    """Return why a name cannot stand in the file names of a run; empty if it can."""
+    """Return why a name cannot be used in a run's file names; empty if it can."""
     if not is_file_name(name):
         return NOT_A_NAME
     kept = _DERIVED.search(name)
@@ -75,7 +75,7 @@ def name_fault(name: Any) -> str:
 
 
 def is_file_name(name: Any) -> bool:
-    """Return whether a name can stand in a file name on every system; 100 characters leave room for endings."""
+    """Return whether a name is valid in a file name on every system; 100 characters leave room for endings."""
     if not isinstance(name, str) or not name.isprintable() or set(name) & set('/\\:*?"<>| '):
         return False
     if name.startswith((".", "-")) or name.endswith(".") or _DEVICES.match(name):
@@ -84,6 +84,6 @@ def is_file_name(name: Any) -> bool:
 
 
 def twins(names: Collection[str]) -> list[tuple[str, str]]:
-    """Return the pairs (later, earlier) of names that are one file where the file system ignores case."""
+    """Return pairs (later, earlier) of names that a case-insensitive file system confuses."""
     seen: dict[str, str] = {}
     return [(name, first) for name in names if (first := seen.setdefault(name.casefold(), name)) != name]

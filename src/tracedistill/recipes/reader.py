@@ -1,6 +1,6 @@
-"""YAML to a study, strictly: every error at once, with file, line, key and the nearest valid key.
+"""Read YAML into a study, strictly: every error at once, with file, line, key and the nearest valid key.
 
-pydantic checks types and keys; what it lacks stands here and in `faults`: lines, near keys, a base that arms inherit.
+pydantic checks types and keys; this module and `faults` add lines, near keys, and a base that arms inherit.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def load(path: Path, overrides: Sequence[str] = (), names: Mapping[str, Collecti
     faults.note_lines(node, "")
     for override in overrides:
         _apply(raw, override, faults.add)
-    known = _with_own_prompts(names or {}, raw)  # those of the overrides too
+    known = _with_own_prompts(names or {}, raw)  # including those of the overrides
     spread, grids = spread_grid(_spread_base(raw))
     faults.note_cells(grids)
     prepared = Prepared(spread, known, faults.add)
@@ -81,14 +81,14 @@ def _spread_base(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Faults:
-    """The errors of one recipe, and where its keys stand."""
+    """The errors of one recipe, and the lines of its keys."""
 
     def __init__(self) -> None:
         self.found: dict[tuple[str, str], None] = {}
         self.lines: dict[str, int] = {}
 
     def add(self, key: str, message: str, unless_of: Collection[str] = ()) -> None:
-        """Note an error; `unless_of`: keys that it may follow from if it stands at, above or below them."""
+        """Record an error, unless it may follow from one at, above or below these keys."""
         if not any(_within(key, other) or _within(other, key) for other in unless_of):
             self.found[key, message] = None
 
@@ -106,7 +106,7 @@ class _Faults:
         return [f"{key or 'recipe'}{lines[key]}: {message}" for key, message in faults]
 
     def note_lines(self, node: yaml.Node | None, prefix: str) -> None:
-        """Remember the line of every key, and report keys that stand twice (YAML would keep the last silently)."""
+        """Record the line of every key, and report duplicate keys (YAML would silently keep the last)."""
         if not isinstance(node, yaml.MappingNode) or prefix.count(".") > 8:  # deeper than any key
             return
         seen = set()
@@ -126,7 +126,7 @@ class _Faults:
                     self.lines[key.replace(f"arms.{name}", f"arms.{cell.name}", 1)] = self.lines[key]
 
     def forget_inherited(self, raw: Mapping[str, Any]) -> None:
-        """Drop what an arm inherits: an error in `base` is told there, not once more for every arm."""
+        """Forget an arm's inherited fields: an error in `base` is reported there, not once per arm."""
         base, arms = raw.get("base"), raw.get("arms")
         if not isinstance(base, dict) or not isinstance(arms, dict):
             return
@@ -141,12 +141,12 @@ class _Faults:
 
 
 def _within(key: str, other: str) -> bool:
-    """Return whether a key is another one, or stands below it."""
+    """Return whether a key equals another or lies below it."""
     return key == other or key.startswith((f"{other}.", f"{other}["))
 
 
 def _apply(raw: dict[str, Any], override: str, fail: Fail) -> None:
-    """Put one `key=value` into the raw recipe."""
+    """Apply one `key=value` to the raw recipe."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         fail(override, "an override is key=value, for example training.max_steps=5")
@@ -163,7 +163,7 @@ def _apply(raw: dict[str, Any], override: str, fail: Fail) -> None:
         return
     known = raw.get(path[0])
     if path[0] in ("arms", "students", "teachers") and len(path) > 1 and isinstance(known, dict):
-        # a whole new one may have dots in its name; a field of one that is not there is a slip
+        # a new entry may have dots in its name; a field of a missing entry is a typo
         slip = len(path) > 2 or ("." in path[1] and not isinstance(value, dict))
         if slip and path[1] not in known:
             fail(key, f"the recipe has no '{path[1]}' among its {path[0]}{near(path[1], known)}")
@@ -180,10 +180,10 @@ def _apply(raw: dict[str, Any], override: str, fail: Fail) -> None:
 
 
 def _paths(kind: Any, here: Any, parts: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the keys that a dotted path stands for, at least one list of them; several: it may mean each of these.
+    """Return the key paths that a dotted path may mean, at least one; several if it is ambiguous.
 
-    `kind` and `here`: the type at this place, and what the recipe has there. Names may hold dots (`llama-3.2-1b`):
-    those that the recipe has come first, of them the longest; where several fit the type, all are returned.
+    `kind` and `here`: type and recipe value at this place. Names may contain dots (`llama-3.2-1b`): existing names are
+    tried first, the longest before others; if several fit the type, all are returned.
     """
     here = here if isinstance(here, dict) else {}
     if dataclasses.is_dataclass(kind):
@@ -195,7 +195,7 @@ def _paths(kind: Any, here: Any, parts: Sequence[str]) -> list[tuple[str, ...]]:
     inner = below(kind, whole)
     keys = keys_of(inner)
     if not keys and inner is not Any:
-        return [(whole,)]  # texts by name: what follows is all name
+        return [(whole,)]  # texts by name: the rest is all name
     known: list[tuple[str, ...]] = []
     fitting: list[tuple[str, ...]] = []
     for cut in range(len(parts), 0, -1):
@@ -218,12 +218,12 @@ def _paths(kind: Any, here: Any, parts: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def resolved(study: Study) -> dict[str, Any]:
-    """Return the whole recipe as JSON values, defaults spelt out; `load` of its YAML gives the same study."""
+    """Return the whole recipe as JSON values with defaults; `load` of its YAML gives the same study."""
     return typing.cast(dict[str, Any], plain(study))
 
 
 def plain(value: Any) -> Any:
-    """Return a part of a recipe as JSON values, defaults spelt out."""
+    """Return a part of a recipe as JSON values with defaults."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {key_of(item.name): plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):

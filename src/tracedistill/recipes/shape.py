@@ -1,4 +1,4 @@
-"""What the schema says of its own types: the keys of a record, what each holds, its default and its documentation."""
+"""Reflection on the schema: the keys of a record with their types, defaults and documentation."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Key:
     kind: Any
     """Its type, without None."""
     optional: bool
-    """Whether it may be none."""
+    """Whether it may be None."""
     default: Any
-    """MISSING: it must be given."""
+    """Default value; MISSING if the key is required."""
     names: str
-    """The list of names that its value is from (tasks, prompts, ...); empty: any value."""
+    """List of names that its value is from (tasks, prompts, ...); empty: any value."""
 
 
 @functools.cache
 def keys_of(record: Any) -> Mapping[str, Key]:
-    """Return the keys of a record in their order, and none for anything else."""
+    """Return the keys of a record in order; none for anything else."""
     if not dataclasses.is_dataclass(record):
         return {}
     hints = typing.get_type_hints(record)
@@ -49,7 +49,7 @@ def bare(kind: Any) -> Any:
 
 
 def below(kind: Any, part: str | int) -> Any:
-    """Return the type of what stands under a key, a name or a number; Any if the schema does not say."""
+    """Return the type under a key, a name or a number; Any if the schema does not say."""
     if isinstance(part, str) and part in keys_of(kind):
         return keys_of(kind)[part].kind
     arguments = get_args(kind)

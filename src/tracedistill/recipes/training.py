@@ -46,7 +46,7 @@ class TrainingConfig:
     gradient_accumulation: int = 1
     """Micro-batches per process and step. Changes memory and time, not what is learnt."""
     warmup: float = 0.1
-    """Steps of warm-up, at most all but one; below 1: share of all steps."""
+    """Warm-up steps, at most all but one; below 1: share of all steps."""
     scheduler: Literal["linear", "cosine", "constant"] = "linear"
     """Decay after the warm-up."""
     weight_decay: float = 0.0
@@ -73,7 +73,7 @@ class TrainingConfig:
     lora_targets: str = "all-linear"
     """`all-linear`, or module names separated by commas."""
     lora_rslora: bool = False
-    """Scale by alpha over the rank's root instead of alpha over the rank (rsLoRA)."""
+    """Scale by alpha / sqrt(rank) instead of alpha / rank (rsLoRA)."""
     lora_dora: bool = False
     """Learn each layer's magnitude and direction separately (DoRA); slower."""
     lora_init: Literal["default", "gaussian", "orthogonal", "pissa", "pissa_niter_16", "olora"] = "default"
@@ -109,10 +109,10 @@ class TrainingConfig:
     """auto: what the machine has (one GPU, several, or the CPU); else a name in accelerate_configs/, or a file. No
     result depends on it, and a run folder can continue on other hardware."""
     launcher: LauncherConfig = field(default_factory=LauncherConfig)
-    """Several machines."""
+    """Training on several machines."""
 
     def optimizer_steps(self, rows: int) -> int:
-        """Return the optimizer steps of one adapter on so many rows."""
+        """Return the optimizer steps of one adapter on this many rows."""
         if self.max_steps > 0:
             return self.max_steps
         return math.ceil(self.epochs * math.ceil(rows / self.batch_size))

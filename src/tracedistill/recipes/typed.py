@@ -1,6 +1,6 @@
-"""The types of a recipe, checked by pydantic; its errors in our words, with the nearest key.
+"""Types of a recipe, checked by pydantic, with its errors reworded and the nearest key.
 
-pydantic is loaded when the first recipe is read: nothing that only imports the schema waits for it.
+pydantic is imported when the first recipe is read, so importing the schema stays fast.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 Place = tuple[str | int, ...]
-"""Keys and numbers of list items, from the recipe down."""
+"""Keys and list indices, from the recipe down."""
 
 
 @functools.cache
 def adapter() -> TypeAdapter[Study]:
-    """Return what checks recipes and describes them for editors."""
+    """Return the adapter that validates recipes and describes them for editors."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(Study)
 
 
 class Prepared:
-    """A recipe's values as JSON has them, where they mean one thing only: numbers, switches, records left empty."""
+    """A recipe's values as JSON, with unambiguous ones converted: numbers, switches, empty records."""
 
     def __init__(self, raw: Mapping[str, Any], names: Mapping[str, Collection[str]], fail: Fail) -> None:
         """Prepare `raw`. `names`: known values of fields that name something; unknown ones are reported to `fail`."""
@@ -59,20 +59,20 @@ class Prepared:
             return [self._value(below(kind, 0), item, f"{key}[{number}]", "") for number, item in enumerate(value)]
         if kind is float and isinstance(value, str):  # YAML 1.1 reads 2e-3 as text
             return _number(value)
-        if get_origin(kind) is Literal and isinstance(value, bool):  # and a bare on or off as a truth
+        if get_origin(kind) is Literal and isinstance(value, bool):  # and a bare on or off as a bool
             word = "on" if value else "off"
             return word if word in get_args(kind) else value
         usual = self._names.get(names)
-        dotted = names in ("tasks", "judges") and ":" in str(value)  # one that lives elsewhere
+        dotted = names in ("tasks", "judges") and ":" in str(value)  # defined outside the package
         if isinstance(value, str) and usual is not None and value not in usual and not dotted:
             self._fail(key, f"unknown name '{value}'{near(value, usual)}; known: {', '.join(sorted(usual))}")
-        return value if isinstance(value, str | int | float | None) else str(value)  # a date is its text
+        return value if isinstance(value, str | int | float | None) else str(value)  # a date becomes its text
 
 
 def validated(prepared: Prepared, fail: Fail) -> tuple[Study | None, list[str]]:
-    """Return the study, and the keys of values that are not of their type.
+    """Return the study, and the keys of values of the wrong type.
 
-    Each of these is reported to `fail`, and a default takes its place, so that the rest can be checked too.
+    Each of these is reported to `fail` and replaced by a default, so that the rest can still be checked.
     """
     from pydantic import ValidationError
 
@@ -84,7 +84,7 @@ def validated(prepared: Prepared, fail: Fail) -> tuple[Study | None, list[str]]:
     for entry in errors:
         place, kind = entry["loc"], entry["type"]
         if kind == "missing" and isinstance(place[-1], int):
-            place = place[:-1]  # of a pair, which is what is wrong
+            place = place[:-1]  # a pair is wrong as a whole
         keys.append(_key(place))
         fail(keys[-1], _in_words(place, kind, _at(prepared.values, place), entry["msg"]))
         _replace(values, place)
@@ -95,11 +95,11 @@ def validated(prepared: Prepared, fail: Fail) -> tuple[Study | None, list[str]]:
 
 
 WANTED = {
-    "int_type": "wants a whole number", "float_type": "wants a number", "string_type": "wants text",
-    "bool_type": "wants true or false", "finite_number": "wants a finite number", "tuple_type": "wants a list",
-    "dict_type": "wants a mapping of names",
+    "int_type": "must be a whole number", "float_type": "must be a number", "string_type": "must be text",
+    "bool_type": "must be true or false", "finite_number": "must be a finite number", "tuple_type": "must be a list",
+    "dict_type": "must be a mapping of names",
 }  # fmt: skip
-"""pydantic's name of an error -> what a value of that type is."""
+"""pydantic's name of an error -> what the value must be."""
 
 
 def _in_words(place: Place, error: str, value: Any, otherwise: str) -> str:
@@ -109,14 +109,14 @@ def _in_words(place: Place, error: str, value: Any, otherwise: str) -> str:
         known = keys_of(_kind_at(place[:-1]))
         return f"unknown key{meant(place[-1], known) or near(place[-1], known)}"
     if get_origin(kind) is tuple and error in ("missing", "too_long"):
-        return f"wants {len(get_args(kind))} values, got {len(value)}"
+        return f"must have {len(get_args(kind))} values, got {len(value)}"
     if error == "missing":
         return "is missing"
     if error == "literal_error":
         allowed = get_args(kind)
         return f"'{value}' is not one of {', '.join(map(str, allowed))}{near(value, allowed)}"
     if error == "dataclass_type":
-        return f"wants keys ({', '.join(keys_of(kind))}), got {value!r}"
+        return f"must be a mapping with keys {', '.join(keys_of(kind))}; got {value!r}"
     return f"{WANTED[error]}, got {value!r}" if error in WANTED else otherwise
 
 
@@ -135,7 +135,7 @@ def _at(values: Any, place: Place) -> Any:
 
 
 def _replace(values: Any, place: Place) -> None:
-    """Put what passes in the place of a value: nothing if that does, else the least of its type."""
+    """Replace a value by a valid one: None if allowed, else the smallest of its type."""
     *above, last = place
     holder, key = _at(values, tuple(above)), keys_of(_kind_at(tuple(above))).get(str(last))
     if isinstance(holder, dict) and (key.default is not MISSING if key else keys_of(_kind_at(tuple(above)))):

@@ -1,4 +1,4 @@
-"""The LoRA adapter that a recipe asks for, checked against the model; and one that fits the untouched base."""
+"""Build the LoRA adapter of a recipe, checked against the model, and convert it to fit the untouched base."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from tracedistill.files import unlinked
 from tracedistill.recipes import TrainingConfig
 
 MOVING = ("pissa", "pissa_niter_16", "olora")
-"""First weights that are taken out of the base: what is trained fits only a base that they are taken out of."""
+"""Initialisations taken out of the base weights: the adapter fits only a base reduced by them."""
 ALL_LINEAR = "all-linear"
-"""PEFT's word for every linear layer but the head."""
+"""PEFT's name for every linear layer except the head."""
 INITIAL = "initial.safetensors"
-"""File beside the checkpoints with the first weights of such an adapter."""
+"""File beside the checkpoints with the initial weights of such an adapter."""
 ADAPTER = "default"
 """PEFT's name of the adapter in training."""
 FUSED = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
-"""Types of models whose kernels read some layers' weights past any adapter on them; PEFT refuses these layers."""
+"""Model types whose kernels read some layers' weights directly, bypassing adapters; PEFT refuses these layers."""
 READ_PAST = ("out_proj", "conv1d")
 """Names of these layers."""
 
@@ -75,10 +75,10 @@ def adapter_config(training: TrainingConfig, model: Any) -> LoraConfig:
 
 
 def move_weights(trainer: Any, training: TrainingConfig, checkpoints: Path) -> None:
-    """Take an adapter's first weights out of the base, where the recipe says so; called by every process.
+    """Move an adapter's initial weights out of the base, if the recipe says so; called by every process.
 
-    They are computed once, by the first process, and kept beside the checkpoints: matrix libraries do not promise the
-    same bits twice, and a resumed training must go on with the base that it began with.
+    They are computed once, by the first process, and kept beside the checkpoints: matrix libraries do not guarantee
+    identical bits, and a resumed training must continue with the same base.
     """
     if training.method != "lora" or training.lora_init not in MOVING:
         return
@@ -102,10 +102,10 @@ def move_weights(trainer: Any, training: TrainingConfig, checkpoints: Path) -> N
 
 
 def _first_weights(weight: torch.Tensor, rank: int, scale: float, init: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (A, B) with scale B A the part of the weight that is trained; weight (out, in) in fp32.
+    """Return (A, B) with scale B A the part of the weight to train; weight (out, in) in fp32.
 
-    pissa (arXiv 2404.02948): the largest singular values, by randomised iterations where it says so; olora
-    (arXiv 2406.01775): the first columns of its QR decomposition.
+    pissa (arXiv 2404.02948): the largest singular values, optionally by randomised iterations; olora (arXiv
+    2406.01775): the first columns of its QR decomposition.
     """
     if init == "olora":
         q, r = torch.linalg.qr(weight)
@@ -120,10 +120,10 @@ def _first_weights(weight: torch.Tensor, rank: int, scale: float, init: str) -> 
 
 
 def fit_untouched_base(folder: Path, checkpoints: Path) -> None:
-    """Turn a saved adapter whose first weights were taken out of the base into one for the base as it was.
+    """Convert a saved adapter with moved initial weights to one for the unchanged base.
 
     With W' = W - s B0 A0 the trained layer is W' + s B A = W + s (B A - B0 A0): an ordinary adapter of twice the rank,
-    [B | -B0] [A ; A0]. Does nothing where no first weights were kept.
+    [B | -B0] [A ; A0]. Does nothing if no initial weights were kept.
     """
     if not (checkpoints / INITIAL).exists():
         return
@@ -141,7 +141,7 @@ def fit_untouched_base(folder: Path, checkpoints: Path) -> None:
 
 
 def linear_layers(model: Any) -> list[tuple[str, nn.Module]]:
-    """Return (path, layer) of everything that LoRA can be applied to: linear layers except the head and `left_out`."""
+    """Return (path, layer) of all layers LoRA can be applied to: linear layers except the head and `left_out`."""
     head, names = model.get_output_embeddings(), left_out(model)
     return [
         (path, layer)
@@ -151,7 +151,7 @@ def linear_layers(model: Any) -> list[tuple[str, nn.Module]]:
 
 
 def left_out(model: Any) -> set[str]:
-    """Return the linear layers without adapter: routers with several outputs, and layers read around their forward."""
+    """Return the linear layers without adapter: routers with several outputs, and layers whose forward is bypassed."""
     names = set(READ_PAST) if model.config.model_type in FUSED else set()
     kinds = [(path.rpartition(".")[2], layer) for path, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     own = {name for name, layer in kinds if type(layer).forward is not nn.Linear.forward and _of_transformers(layer)}
@@ -159,7 +159,7 @@ def left_out(model: Any) -> set[str]:
 
 
 def _of_transformers(layer: nn.Module) -> bool:
-    """Return whether a linear layer is a model's own kind (those of quantisation libraries take adapters)."""
+    """Return whether a linear layer is a model's own class (those of quantisation libraries take adapters)."""
     return type(layer).__module__.startswith("transformers.models.")
 
 
@@ -182,7 +182,7 @@ def _targets(targets: str, model: Any) -> str | list[str]:
 
 
 def _targeted(targets: str | list[str], model: Any) -> list[tuple[str, Any]]:
-    """Return the layers that PEFT will match: a name is the end of a path."""
+    """Return the layers that PEFT will match: a name matches the end of a path."""
     layers = linear_layers(model)
     if isinstance(targets, str):
         return layers

@@ -1,4 +1,4 @@
-"""The settings that all of TRL's trainers share, from a recipe's: what each has as its own default is said here."""
+"""Settings shared by all TRL trainers, including values that TRL's own defaults would set differently."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def shared_arguments(
 ) -> dict[str, Any]:
     """Return keyword arguments for any of TRL's configurations.
 
-    `per_device`: rows of one micro-batch on one process. Trained weights are held in fp32 under autocast only where the
-    frozen ones are not in bf16 already.
+    `per_device`: rows per micro-batch and process. Trained weights are kept in fp32 under autocast only if the frozen
+    ones are not already in bf16.
     """
     half = next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
     quantised = getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False)
@@ -41,9 +41,9 @@ def shared_arguments(
         "eval_strategy": "steps" if training.eval_steps and evaluates else "no",
         "eval_steps": training.eval_steps or None,
         "logging_steps": settings.logging_steps,
-        "logging_nan_inf_filter": False,  # it would log the mean of other steps in place of a loss that is no number
-        "disable_tqdm": True,  # our own line instead of a bar
-        "report_to": "none",  # its own trackers would send all it knows
+        "logging_nan_inf_filter": False,  # else it logs the mean of other steps in place of a non-finite loss
+        "disable_tqdm": True,  # our progress line replaces the bar
+        "report_to": "none",  # its own trackers would send everything they know
         "use_cpu": cpu,
         "remove_unused_columns": False,
         "dataloader_pin_memory": not cpu,

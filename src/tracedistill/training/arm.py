@@ -1,7 +1,7 @@
-"""Training rows to an adapter, or to a whole model.
+"""Train an adapter, or a whole model, on training rows.
 
-The adapter folder appears whole or not at all; checkpoints lie beside it until it does, so that a killed training
-goes on from its last one.
+The adapter folder appears whole or not at all; until then checkpoints lie beside it, so that a killed training resumes
+from the last one.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ from tracedistill.training.saving import save
 from tracedistill.training.tracking import Lenient, Table, open_run
 
 LOCK, ROWS, HELDOUT, RENDERED = "running.lock", "rows.arrow", "validation.arrow", "rendered"
-"""Files inside the folder of checkpoints: held by the process that trains; rendered rows; there once those are."""
+"""Files in the checkpoint folder: the lock of the training process, the rendered rows, and a mark that they are
+complete."""
 OWN_COMPLETIONS = "own-completions.jsonl"
-"""There too: what the student wrote before the training, for pairs with its own failures."""
+"""Same folder: the student's completions from before the training, for pairs with its own failures."""
 SUPERVISED = LearningSpec(Arm())
 """The rows are imitated."""
 LOOK = 0.2
-"""Seconds between two looks for a file."""
+"""Seconds between two checks for a file."""
 LOGGED_STEPS = 1_000
-"""Steps up to which each is logged: what a trainer keeps of its steps must not grow with the rows."""
+"""Steps up to which each is logged; the trainer's log must not grow with the rows."""
 SHOWN, PROMPT_END = 5, 160
-"""Rows that a tracker is shown, and characters of their prompts."""
+"""Rows sent to a tracker, and characters of their prompts."""
 
 
 def train_arm(
@@ -59,25 +60,28 @@ def train_arm(
     validation: Iterable[Example] = (),
     learning: LearningSpec = SUPERVISED,
 ) -> str:
-    """Tune a student on these rows and put the result into the folder `output` (safetensors, training.json).
+    """Tune a student on these rows and write the result into the folder `output` (safetensors, training.json).
 
-    `rows` and `validation` are gone through several times: a sequence, or `files.Records`, of which one at a time is in
-    memory. Method lora: an adapter; full: a whole model with its tokenizer, in the student's dtype.
-    `rationale_weight`: the rows are those of `sft.two_targets`, and their rationales have this weight beside their
-    answers. `validation`: rows of the same kind whose loss is taken every `training.eval_steps` steps; it changes
-    nothing in the result. `learning`: how the rows are used, if they are not imitated from the student as it is.
-    Returns the hash of the chat template that the rows were rendered with. Checkpoints go to
-    `<output>.checkpoints`, and the rendered rows, which the training reads from there; those of a run with other
-    rows or settings are thrown away. Raises InputError where nothing can be trained, this machine lacks
-    what the recipe asks for, another process trains into the same folder, a gradient is not finite, memory or disk end,
-    or `tracking` (wandb, trackio) gives no run; a tracker that breaks down later is told of, and training goes on.
+    `rows` and `validation` are iterated several times: a sequence, or `files.Records`, which keeps one row in memory.
+    Method lora: an adapter; full: a whole model with its tokenizer, in the student's dtype. `rationale_weight`: weight
+    of the rationales relative to the answers, for rows of `sft.two_targets`. `validation`: rows whose loss is computed
+    every `training.eval_steps` steps; they do not change the result. `learning`: how the rows are used, if not imitated
+    from the plain student.
+
+    Returns the hash of the chat template that rendered the rows.
+
+    Checkpoints and rendered rows go to `<output>.checkpoints`; those of a run with other rows or settings are deleted.
+
+    Raises InputError if nothing can be trained, this machine lacks what the recipe requires, another process trains
+    into the same folder, a gradient is not finite, memory or disk are exhausted, or `tracking` (wandb, trackio) cannot
+    start a run. If a tracker fails later, one warning is printed and training continues.
     """
     from accelerate import PartialState
 
     from tracedistill.training.callbacks import drop_broken_checkpoints
     from tracedistill.training.device import check_device, explained
 
-    gc.collect()  # the last arm's model hangs in cycles; two at once would double the memory
+    gc.collect()  # the last arm's model is kept alive by cycles; two at once would double the memory
     student = settled(student)
     check_device(student, training)
     learning.check(student)
@@ -109,13 +113,13 @@ def train_arm(
             if not isinstance(error, Exception):
                 raise
             if state.is_main_process:
-                drop_broken_checkpoints(checkpoints)  # what a full disk has cut takes up room
+                drop_broken_checkpoints(checkpoints)  # checkpoints truncated by a full disk take up space
             reason = explained(error, name, output)
             if reason is None:
                 raise
             raise reason from error
         if run is not None:
-            run.close(failed=False)  # the next arm gets one of its own
+            run.close(failed=False)  # the next arm gets its own run
         state.wait_for_everyone()
         if state.is_main_process:
             shutil.rmtree(checkpoints, ignore_errors=True)
@@ -172,7 +176,7 @@ def _rejected(
     settings: TrainingSetup,
     format: Format,
 ) -> dict[str, Sequence[int]]:
-    """Problem -> the completion to be rejected, in tokens: of the rows that were made for it, or the student's own."""
+    """Return problem -> rejected completion in tokens: of the rows made for it, or the student's own."""
     from accelerate import PartialState
 
     from tracedistill.chat.rendering import read_completion, render_example
@@ -212,7 +216,7 @@ def _on_disk(
 ) -> list[Any]:
     """Return datasets of these rows, memory-mapped from files that the first process renders.
 
-    The others look for the files rather than wait for the process, which a launcher gives but some minutes for.
+    The others poll for the files instead of waiting at a barrier, which launchers time out after minutes.
     """
     from tracedistill.training.rows import open_rows, supervised_tokens, write_rows
 
@@ -250,7 +254,7 @@ def _tracked_run(
 
 
 def supervised_examples(tokenizer: Any, rows: Iterable[Example], data: Iterable[Mapping[str, Any]]) -> Table:
-    """Return the first rows decoded for a person: problem, end of the prompt, supervised text."""
+    """Return the first rows decoded: problem, end of the prompt, supervised text."""
     made = []
     for row, tokens in islice(zip(rows, data, strict=True), SHOWN):
         ids, start = tokens["input_ids"], tokens["completion_mask"].index(1)
@@ -265,19 +269,19 @@ def settings_of(
     checkpoints: Path,
     rows: int,
 ) -> TrainingSetup:
-    """Return what the trainer is told of a recipe's training."""
+    """Return the trainer settings of a recipe's training."""
     steps = _logging_steps(training.optimizer_steps(rows), training.save_steps)
     return TrainingSetup(str(checkpoints), training, seed, student.dtype == "bfloat16", steps)
 
 
 def _logging_steps(steps: int, save_steps: int) -> int:
-    """Return the number of steps per log entry; an entry ends with each checkpoint, so that no kill splits it."""
+    """Return the steps per log entry; entries end at checkpoints, so that a kill cannot split one."""
     wanted = max(1, steps // LOGGED_STEPS)
     return max(steps for steps in range(1, min(wanted, save_steps or wanted) + 1) if save_steps % steps == 0)
 
 
 def _keep_own_checkpoints(checkpoints: Path, identity: str) -> None:
-    """Throw away checkpoints that another training has left."""
+    """Delete checkpoints of another training."""
     mark = checkpoints / "training-id.json"
     if mark.exists() and read_value(mark) == identity:
         return

@@ -1,4 +1,4 @@
-"""What happens beside the optimizer: checkpoints marked when whole, progress with the time left, tracking."""
+"""Trainer callbacks: marks on whole checkpoints, progress with the time left, tracking."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tracedistill.shown import say
 from tracedistill.training.tracking import TrackedRun
 
 WHOLE = "whole"
-"""Name of the mark inside a checkpoint that was written to its end."""
+"""Name of the mark in a completely written checkpoint."""
 OFTEN = 0.2
-"""Seconds between two events for a process that shows them."""
+"""Seconds between two progress events."""
 LINES = 5
-"""Lines of progress that a run without a terminal prints."""
+"""Progress lines of a run without a terminal."""
 
 
 class WholeCheckpoints(TrainerCallback):
-    """Marks each checkpoint once every process has written its part: a kill leaves broken ones without the mark."""
+    """Marks each checkpoint once every process has written its part; checkpoints cut by a kill lack the mark."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Save none at the last step: a training resumed there takes one more where an epoch is not at its end."""
+        """Skip the checkpoint of the last step: resumed there in mid-epoch, a training would take one more step."""
         if state.global_step >= state.max_steps:
             control.should_save = False
 
@@ -40,20 +40,20 @@ class WholeCheckpoints(TrainerCallback):
 
 
 def last_whole_checkpoint(checkpoints: Path) -> str | None:
-    """Return the newest checkpoint that was written to its end, or None."""
+    """Return the newest completely written checkpoint, or None."""
     whole = [folder for folder in checkpoints.glob("checkpoint-*") if (folder / WHOLE).exists()]
     return str(max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]))) if whole else None
 
 
 def drop_broken_checkpoints(checkpoints: Path) -> None:
-    """Remove checkpoints that a kill has cut."""
+    """Remove checkpoints truncated by a kill."""
     for folder in checkpoints.glob("checkpoint-*"):
         if not (folder / WHOLE).exists():
             shutil.rmtree(folder)
 
 
 class ProgressCallback(TrainerCallback):
-    """One line that moves in a terminal; a few lines elsewhere. Steps, loss and time left."""
+    """Steps, loss and time left: one updated line in a terminal, a few lines elsewhere."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -95,16 +95,16 @@ class ProgressCallback(TrainerCallback):
         loss, time_left = f"{self.loss:.3f}{self.heldout}", f"{int(left // 60)}:{int(left % 60):02d}"
         line = f"  {self.name}: step {step}/{total}, loss {loss}, {time_left} left"
         if self.live:
-            sys.stdout.write("\r")  # over the line before
+            sys.stdout.write("\r")  # overwrite the line before
         say(f"{line}   " if self.live else line, end="" if self.live else "\n", flush=True)
 
 
 TRACKED = ("loss", "learning_rate", "grad_norm", "epoch")
-"""What a tracker is told of each step."""
+"""Values sent to a tracker at each step."""
 
 
 class TrackingCallback(TrainerCallback):
-    """Tells a tracker of each step and each evaluation; the run is opened and closed by whoever made it."""
+    """Sends each step and each evaluation to a tracker run, which the caller opens and closes."""
 
     def __init__(self, run: TrackedRun) -> None:
         self.run = run

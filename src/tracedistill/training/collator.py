@@ -18,23 +18,22 @@ IGNORED = -100
 """Label of a position that is not supervised."""
 COLUMNS = ["input_ids", "completion_mask"]
 BATCH = 5_000
-"""Rows that are looked at together."""
+"""Rows checked at a time."""
 WEIGHT = "weight"
-"""A third column that rows may have: the weight of a row's tokens in the loss."""
+"""Optional third column of rows: the weight of a row's tokens in the loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisedCollator:
-    """Pads rows on the right and makes labels of their completion masks.
+    """Pads rows on the right and makes labels from their completion masks.
 
     Returns int64 tensors of shape (rows, longest row): `input_ids`, `attention_mask`, `labels` (IGNORED on prompt and
-    padding, so that a padding token can never be learnt, whichever it is). Where rows have a weight, also
-    `loss_weights`, fp32.
+    padding, so that no padding token is ever learnt). If rows have a weight, also `loss_weights`, fp32.
     """
 
     pad_token_id: int
     multiple: int = 1
-    """What the width is a multiple of: processes that share one row need equal parts."""
+    """The width is a multiple of this: processes that share one row need equal parts."""
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Collate rows with `input_ids` and `completion_mask`."""
@@ -61,8 +60,8 @@ def row_dataset(
 ) -> datasets.Dataset:
     """Return these rows as a dataset; a `datasets.Dataset` stays memory-mapped.
 
-    Raises InputError, naming the first row at fault, where there are no rows, a mask does not fit its ids, an id is
-    outside the vocabulary, or a row supervises nothing (a first token cannot be supervised: nothing predicts it).
+    Raises InputError that names the first bad row if there are no rows, a mask does not fit its ids, an id is outside
+    the vocabulary, or a row supervises nothing (a first token cannot be supervised: nothing predicts it).
     """
     if isinstance(rows, datasets.Dataset):
         missing = [column for column in COLUMNS if column not in rows.column_names]
@@ -90,13 +89,13 @@ def row_dataset(
 
 
 def _batches(dataset: datasets.Dataset) -> Iterator[tuple[Any, Any]]:
-    """Yield (ids, masks) of some thousand rows each as Arrow list arrays, without copying."""
+    """Yield (ids, masks) of BATCH rows each as Arrow list arrays, without copying."""
     for table in dataset.with_format("arrow").iter(batch_size=BATCH):
         yield tuple(table.column(column).combine_chunks() for column in COLUMNS)
 
 
 def _sound(ids: Any, mask: Any, vocabulary: int) -> bool:
-    """Return whether nothing is wrong with any of these rows; `_fault` says what is."""
+    """Return whether all rows are valid; `_fault` finds the error."""
     lengths, others = (pc.list_value_length(column).to_numpy(zero_copy_only=False) for column in (ids, mask))
     if ids.null_count or mask.null_count or (lengths != others).any() or not (lengths > 1).all():
         return False
@@ -108,7 +107,7 @@ def _sound(ids: Any, mask: Any, vocabulary: int) -> bool:
 
 
 def _fault(ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], vocabulary: int) -> str:
-    """Return what is wrong with one row, or nothing."""
+    """Return the error of one row; empty if it is valid."""
     if len(ids) != len(mask):
         return f"has {len(ids)} ids but a completion_mask of {len(mask)}"
     if not mask[1:].any():

@@ -1,4 +1,4 @@
-"""What this machine must have before a training starts, and what it died of when it did."""
+"""Check the machine before a training, and explain an error that ended one."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tracedistill.files import disk_error
 from tracedistill.recipes import StudentConfig, TrainingConfig
 
 LAUNCHED_PRECISION = "ACCELERATE_MIXED_PRECISION"
-"""The environment variable by which `accelerate launch` hands on its mixed precision."""
+"""Environment variable with the mixed precision of `accelerate launch`."""
 PRECISION = {"bfloat16": "bf16"}
-"""A student's dtype -> the mixed precision that is the same."""
+"""Student dtype -> equivalent mixed precision."""
 MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
-"""What torch writes where memory ends; on a CPU it has no error of its own."""
+"""Torch's messages when memory is exhausted; on a CPU there is no exception class for it."""
 DISK = ("inline_container", "PytorchStreamWriter", "iostream error", "No space left", "I/O error")
-"""What torch and safetensors write where the disk ends: they keep the system's error to themselves."""
+"""Messages of torch and safetensors when the disk is full; they hide the system's error."""
 
 
 def check_device(student: StudentConfig, training: TrainingConfig) -> None:
-    """Raise InputError if the student's dtype, its quantisation or the optimizer cannot be had on this machine.
+    """Raise InputError if this machine cannot provide the student's dtype, quantisation or optimizer.
 
-    Also where the launch asks for another precision than the recipe.
+    Also if the launch and the recipe disagree on the precision.
     """
     launched = os.environ.get(LAUNCHED_PRECISION, "no")
     if launched != "no" and launched != PRECISION.get(student.dtype):
@@ -59,7 +59,7 @@ def check_device(student: StudentConfig, training: TrainingConfig) -> None:
 
 
 def explained(error: Exception, arm: str, output: Path) -> InputError | None:
-    """Explain an error that ended a training in the user's terms; None if the machine did not cause it."""
+    """Explain an error that ended a training; None if the machine did not cause it."""
     text = str(error)
     kept = "the last complete checkpoint is kept, and the next run resumes from it"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or (

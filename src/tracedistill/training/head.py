@@ -1,4 +1,4 @@
-"""The loss's share of a step, cut to what is supervised."""
+"""The LM head and loss of a training step, computed only at supervised positions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trl.trainer.utils import FusedCausalLMOutput
 from tracedistill.training.collator import IGNORED
 
 TILE = 2**25
-"""Logits held at a time (bf16: 64 MiB). Few tiles: each one makes the matrix library repack the head's weights."""
+"""Logits held at a time (bf16: 64 MiB). Few tiles: for each, the matrix library repacks the head's weights."""
 STRIP = 2**22
-"""Logits worked on at a time in fp32 (16 MiB: the allocator reuses the memory; smaller ones cost more calls)."""
+"""Logits processed at a time in fp32 (16 MiB: the allocator reuses the memory; smaller strips cost more calls)."""
 SCALED = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
-"""Configuration keys of models that do more to their logits than a matrix product; TRL knows how."""
+"""Configuration keys of models that transform their logits after the matrix product; TRL handles these."""
 NEEDS_TRL = frozenset({"shift_labels", "num_items_in_batch", "output_router_logits"})
 """Arguments of sequence parallelism and mixtures of experts."""
 
@@ -28,7 +28,7 @@ class SupervisedLogProbs(torch.autograd.Function):
 
     hidden (N, H), weight (V, H), targets (N,) -> three tensors (N,): log-probabilities in fp32 with gradient to
     `hidden`, entropy in nats, bool. The gradient's direction (one-hot minus probabilities, times the weight) is
-    computed with the logits at hand: two matrix products per position where recomputing would take three.
+    computed while the logits are available: two matrix products per position where recomputing would take three.
     """
 
     @staticmethod
@@ -49,13 +49,13 @@ class SupervisedLogProbs(torch.autograd.Function):
                 part = logits[row : row + strip]
                 rows = slice(start + row, start + row + len(part))
                 target = targets[rows, None]
-                # fp32 here: the sum over the vocabulary is where bf16 would lose the loss
+                # in fp32: the sum over the vocabulary would lose precision in bf16
                 scores = torch.log_softmax(part, dim=-1, dtype=torch.float32)
                 log_probs[rows] = scores.gather(1, target).squeeze(1)
                 is_top1[rows] = scores.argmax(-1) == targets[rows]
                 probabilities = scores.exp()
                 entropy[rows] = -torch.bmm(probabilities.unsqueeze(1), scores.unsqueeze(2)).flatten()
-                if slope is not None:  # the logits are done with: their memory takes one-hot minus probabilities
+                if slope is not None:  # reuse the logits' memory for one-hot minus probabilities
                     one = torch.ones_like(target, dtype=torch.float32)
                     part.copy_(probabilities.neg_().scatter_add_(1, target, one))
             if slope is not None:
@@ -74,11 +74,11 @@ class SupervisedLogProbs(torch.autograd.Function):
 def lighten_forward(model: nn.Module, *, drop_mask: bool) -> None:
     """Wrap the forward that TRL's `add_fused_lm_head` gave to this causal language model.
 
-    With `drop_mask` the attention mask is not passed on: behind a causal mask no real token sees the padding to its
-    right, and without an own mask attention takes its quicker path. On a CPU, where TRL scores every position, a head
-    that is a frozen plain matrix scores the supervised positions alone. Anything else (a trained or sharded head,
-    scaled logits, an accelerator, where TRL is quick by itself) goes to TRL's forward unchanged. `loss_weights`
-    multiply each token's loss.
+    With `drop_mask` the attention mask is not passed on: under a causal mask no real token sees the padding to its
+    right, and attention without a mask takes a faster path. On a CPU, where TRL scores every position, a head that is a
+    frozen plain matrix scores the supervised positions alone. Anything else (a trained or sharded head, scaled logits,
+    an accelerator, where TRL is already fast) goes to TRL's forward unchanged. `loss_weights` multiply each token's
+    loss.
     """
     fused = model.forward
 
@@ -90,7 +90,7 @@ def lighten_forward(model: nn.Module, *, drop_mask: bool) -> None:
             return fused(*args, **kwargs)
         if loss_weights is not None:
             log_prob_parts = self.forward(*args, fused_lm_head=True, **kwargs)
-            # a token's loss is its log-probability's negative, and what scores it is the token before it
+            # a token's loss is its negative log-probability, computed from the state of the preceding token
             log_prob_parts.log_probs = log_prob_parts.log_probs * loss_weights[:, 1:]
             return log_prob_parts
         if drop_mask:

@@ -1,4 +1,4 @@
-"""The loss on rows that are not trained on, as a number that batches and processes do not move."""
+"""The loss on held-out rows, independent of batches and processes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tracedistill.training.collator import WEIGHT
 
 
 def mean_loss(trainer: trl.SFTTrainer, rows: datasets.Dataset) -> float:
-    """Mean negative log-likelihood over the supervised tokens of all rows; weights count as in training.
+    """Return the mean negative log-likelihood over the supervised tokens of all rows; weights count as in training.
 
-    To be called by every process. Nothing of the training moves: no gradient, no draw of a random number (the data
-    loader of transformers' own evaluation draws one, and with it other dropout).
+    Must be called by every process. The training state is unchanged: no gradient, no random draw (the data loader of
+    transformers' own evaluation draws one, which would change dropout).
     """
     size, processes = trainer.args.per_device_train_batch_size, trainer.accelerator.num_processes
     rank, per_step = trainer.accelerator.process_index, size * processes
     model = trainer._wrap_model(trainer.model, training=False)
-    # a process without rows in the last round takes part all the same: sharded weights are gathered together
+    # a process without rows in the last round still takes part: sharded weights are gathered together
     nothing: dict[str, Any] = {"input_ids": [trainer.processing_class.pad_token_id] * 2, "completion_mask": [0, 0]}
     if WEIGHT in rows.column_names:
         nothing[WEIGHT] = 0.0

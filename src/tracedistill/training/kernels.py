@@ -1,7 +1,6 @@
-"""Which attention and which kernels a training runs on: as the recipe says, else by what this machine has.
+"""Attention and kernels of a training: as the recipe says, else by this machine's hardware.
 
-All of them compute the same functions; they differ in time, in memory, and in the last bits. training.json says which
-ones were used.
+All of them compute the same functions; they differ in time, memory and the last bits. training.json records the choice.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from tracedistill.recipes import StudentConfig, TrainingConfig
 from tracedistill.recipes.training import Attention, Liger
 
 HOPPER = 9
-"""Compute capability from which on FlashAttention 3 runs."""
+"""Lowest compute capability of FlashAttention 3."""
 LIGER = "liger_kernel"
 """The package of Liger's kernels (`pip install liger-kernel`)."""
 CONTEXT = "PARALLELISM_CONFIG_CP_SIZE"
-"""What accelerate tells launched processes: how many of them share one row."""
+"""Accelerate's variable for the number of processes that share one row."""
 INSTALL = {
     "flash_attention_2": "pip install flash-attn --no-build-isolation",
     "flash_attention_3": "see https://github.com/Dao-AILab/flash-attention, folder hopper",
@@ -36,11 +35,11 @@ def context_size() -> int:
 
 
 def attention_of(wanted: Attention, source: str, *, on_cpu: bool, half: bool) -> str | None:
-    """Return the attention implementation for the model in a folder, or of a hub id; None: what transformers prefers.
+    """Return the attention implementation for the model in a folder or of a hub id; None: transformers' default.
 
-    auto: on a CPU plain matrix products, since SDPA's backward is slow there in bf16; on a GPU FlashAttention if it is
-    installed, the model knows it and the weights are in half precision. Raises InputError if the one that the recipe
-    names cannot be had here.
+    auto: plain matrix products on a CPU, since SDPA's backward is slow there in bf16; on a GPU FlashAttention if it is
+    installed, the model supports it and the weights are in half precision. Raises InputError if the implementation
+    named in the recipe is not available.
     """
     flash = {
         "flash_attention_3": not on_cpu and is_flash_attn_3_available() and _capability() >= HOPPER,
@@ -86,9 +85,9 @@ def is_flash(model: Any) -> bool:
 
 
 def use_liger(model: Any, wanted: Liger, *, on_cpu: bool) -> bool:
-    """Put Liger's norms, rotary positions and gated layers into the model; return whether that was done.
+    """Patch Liger's norms, rotary positions and gated layers into the model; return whether that was done.
 
-    The loss stays ours. Raises InputError if the recipe says `on` and they cannot be had.
+    The loss stays ours. Raises InputError if the recipe says `on` and they are not available.
     """
     if not liger_of(wanted, on_cpu=on_cpu):
         return False
@@ -108,7 +107,7 @@ def liger_of(wanted: Liger, *, on_cpu: bool) -> bool:
 
 
 def _knows_flash(source: str) -> bool:
-    """Return whether transformers' class for this model says that it can run FlashAttention."""
+    """Return whether transformers' class for this model supports FlashAttention."""
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         model = AutoModelForCausalLM._model_mapping[type(config)]

@@ -1,4 +1,4 @@
-"""A student's weights as training loads them, and what writes with them before a training."""
+"""Loading of a student's weights for training, and for sampling before a training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def load_model(student: StudentConfig, settings: TrainingSetup, *, full: bool = False) -> Any:
-    """Load a student; `full`: to train all its weights. Raises InputError for weights that are no numbers."""
+    """Load a student; `full`: to train all its weights. Raises InputError if weights are not finite."""
     from tracedistill.engines.adapters import check_finite
     from tracedistill.training.trainer import load_student
 
@@ -28,7 +28,7 @@ def load_model(student: StudentConfig, settings: TrainingSetup, *, full: bool = 
 
 
 def quantization_of(student: StudentConfig) -> Any:
-    """Return what transformers is told of 4-bit weights; None for others."""
+    """Return transformers' quantisation config for 4-bit weights; None for others."""
     if student.quantization == "none":
         return None
     import torch
@@ -45,7 +45,7 @@ def quantization_of(student: StudentConfig) -> Any:
 def load_writer(
     student: StudentConfig, settings: TrainingSetup, tokenizer: Any, arm: Arm, adapter: Path | None
 ) -> CompletionWriter:
-    """Load a student, with an adapter or without, to draw completions of an arm's length and temperature."""
+    """Load a student, with or without an adapter, to sample completions with an arm's length and temperature."""
     import torch
 
     from tracedistill.training.methods.starting import started_from
@@ -60,7 +60,7 @@ def load_writer(
 
 
 def load_teacher(teacher: StudentConfig, settings: TrainingSetup, tokenizer: Any) -> tuple[Any, Any]:
-    """Load another model to learn from, with its tokenizer.
+    """Load a teacher model with its tokenizer.
 
     Raises InputError if its vocabulary is not the student's.
     """
@@ -74,7 +74,7 @@ def load_teacher(teacher: StudentConfig, settings: TrainingSetup, tokenizer: Any
 
 
 def check_vocabulary(teacher: str, theirs: Any, tokenizer: Any) -> None:
-    """Raise InputError if two tokenizers do not give every token the same number."""
+    """Raise InputError if two tokenizers do not give every token the same id."""
     mine, other = tokenizer.get_vocab(), theirs.get_vocab()
     if mine == other:
         return

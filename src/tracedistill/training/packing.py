@@ -1,9 +1,8 @@
-"""Rows of a micro-batch laid end to end instead of padded, and the proof that they do not see each other.
+"""Packing: rows of a micro-batch concatenated instead of padded, and a check that they do not attend to each other.
 
-A step still has the same rows, and its loss is the same: packing changes memory and time, not what is learnt, so that
-arms with traces of different length still take the same steps. What keeps rows apart is each row's positions, which
-begin at 0: transformers builds its attention mask from them where no other mask is given, for plain and SDPA attention
-as for flash attention.
+A step has the same rows and the same loss: packing changes memory and time, not what is learnt, so arms with traces of
+different length still take the same steps. Rows are kept apart by their positions, which begin at 0: without another
+mask, transformers derives its attention mask from them, for plain and SDPA attention as for flash attention.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from tracedistill.errors import InputError
 from tracedistill.training.collator import IGNORED, WEIGHT
 
 ALIKE = 1e-3
-"""Log-probability by which a row may move when its neighbours change: a row that sees them moves by far more."""
+"""Largest change in log-probability when a row's neighbours change; a leaking row changes far more."""
 
 
 def packs(lengths: Sequence[int], room: int) -> list[list[int]]:
     """Return row indices by sequence of at most `room` tokens; a longer row is a sequence of its own.
 
-    The longest first, each into the fullest sequence that still holds it; 0: all rows in one sequence.
+    The longest first, each into the fullest sequence with space for it; 0: all rows in one sequence.
     """
     made: list[list[int]] = []
     filled: list[int] = []
@@ -42,10 +41,10 @@ def packs(lengths: Sequence[int], room: int) -> list[list[int]]:
 
 @dataclass(frozen=True, slots=True)
 class PackingCollator:
-    """Lays rows end to end, in sequences of at most `room` tokens (0: one sequence).
+    """Concatenates rows into sequences of at most `room` tokens (0: one sequence).
 
     Returns int64 tensors of shape (sequences, longest): `input_ids`, `position_ids`, `labels`. A row's first token is
-    never supervised: in a sequence the row before it would have to predict it. Where rows have a weight, also
+    never supervised: in a sequence it would be predicted from the preceding row. If rows have a weight, also
     `loss_weights`, fp32.
     """
 
@@ -58,7 +57,7 @@ class PackingCollator:
         sequences = packs(lengths, self.room)
         shape = (len(sequences), max(sum(lengths[row] for row in sequence) for sequence in sequences))
         input_ids = torch.full(shape, self.pad_token_id, dtype=torch.int64)
-        position_ids = torch.zeros(shape, dtype=torch.int64)  # padding: each a row of its own, seen by nobody
+        position_ids = torch.zeros(shape, dtype=torch.int64)  # padding tokens are rows of their own
         labels = torch.full(shape, IGNORED, dtype=torch.int64)
         weights = torch.zeros(shape, dtype=torch.float32)
         for line, sequence in enumerate(sequences):
@@ -80,8 +79,9 @@ class PackingCollator:
 def check_isolation(model: Any) -> None:
     """Raise InputError if a packed row's log-probabilities depend on the row before it.
 
-    Two forward passes over 24 tokens: a row behind one neighbour, and behind another; dropout draws alike. The model is
-    left in training mode: asked in the other, bitsandbytes rebuilds 4-bit weights on a CPU so that nothing learns.
+    Two forward passes over 24 tokens: a row after one neighbour, and after another; dropout draws alike. The model
+    stays in training mode: in evaluation mode bitsandbytes re-quantises 4-bit weights on a CPU, after which no gradient
+    flows.
     """
     model.train()
     vocabulary, device = model.get_input_embeddings().num_embeddings, next(model.parameters()).device

@@ -1,4 +1,4 @@
-"""Rendered rows in a file that is memory-mapped: what a training holds in memory does not grow with its rows."""
+"""Rendered rows in a memory-mapped file, so that memory does not grow with the number of rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tracedistill.records import Example
 from tracedistill.training.collator import WEIGHT
 
 GROUP = 1_000
-"""Rows that are held at once, and lie together in the file: what the trainer draws a row from is such a group."""
+"""Rows held in memory at once and stored as a group; the trainer reads a row by loading its group."""
 _TOKENS = [("input_ids", pa.list_(pa.int32())), ("completion_mask", pa.list_(pa.int8()))]
 _PLAIN, _WEIGHTED = pa.schema(_TOKENS), pa.schema([*_TOKENS, (WEIGHT, pa.float32())])
 
@@ -29,10 +29,10 @@ def write_rows(
     file: Path,
     weights: tuple[float, float] | None = None,
 ) -> int:
-    """Render rows into an Arrow file that appears whole or not at all; how many they are.
+    """Render rows into an Arrow file that appears whole or not at all; return their number.
 
     `weights`: the weight of each row's tokens in the loss, of answers and of rationales (`sft.two_targets`). Raises
-    InputError where the disk is full.
+    InputError if the disk is full.
     """
     return _write(file, _PLAIN if weights is None else _WEIGHTED, _groups(tokenizer, rows, format, weights))
 
@@ -46,7 +46,7 @@ def supervised_tokens(tokenizer: Any, rows: Iterable[Example], format: Format) -
 
 
 def is_rationale(row: Example) -> bool:
-    """Return whether this row of two targets teaches the trace and not the answer."""
+    """Return whether this row of two targets teaches the trace, not the answer."""
     return row.prompt[-1].content.startswith(RATIONALE_TASK)
 
 

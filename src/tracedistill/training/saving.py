@@ -1,4 +1,4 @@
-"""What a training leaves behind: the adapter's folder with what was logged, counted and answered on the way."""
+"""Save a training's result: the adapter folder with its log, counts and validation attempts."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tracedistill.training.learning import LearningSpec, RenderedRows
 from tracedistill.training.work import DRAWN, READ, SCORED, TrainingWork, passing_weights, work_of
 
 LOGGED = ("step", "epoch", "loss", "learning_rate", "grad_norm")
-"""What training.json keeps of the trainer's log: nothing that differs between two equal runs."""
+"""Log keys kept in training.json; none differs between two equal runs."""
 LOGGED_BY_METHOD = (
     DRAWN, READ, SCORED, "reward", "reward_std", "rewards/answer/mean", "rewards/trace/mean", "rewards/format/mean",
     "both", "answer_alone", "trace_alone", "neither", "copied", "completions/mean_length", "completions/clipped_ratio",
     "kl", "entropy", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected",
 )  # fmt: skip
-"""What it keeps of other methods' logs."""
+"""Further log keys kept for other methods."""
 ATTEMPTS = "attempts"
 """Key of a log entry that is a point of a learning curve."""
 POINT = ("step", "epoch", ATTEMPTS, "answers_right", "traces_right", "tokens")
-"""What such a point says."""
+"""Keys of such a point."""
 
 
 def save(
@@ -37,11 +37,11 @@ def save(
     data: RenderedRows,
     learning: LearningSpec,
 ) -> None:
-    """Save the result into a folder of another name, then give it its own; called by every process."""
+    """Save the result into a temporary folder, then rename it; called by every process."""
     from tracedistill.training.adapter import ADAPTER, fit_untouched_base
     from tracedistill.training.trainer import gathered_weights
 
-    weights = gathered_weights(trainer)  # all processes hand in their shards
+    weights = gathered_weights(trainer)  # all processes contribute their shards
     if not trainer.is_world_process_zero():
         return
     partial = output.with_name(f".{output.name}.partial")
@@ -56,21 +56,21 @@ def save(
     if training.method == "full":
         import torch
 
-        # as it will be run: rounded once, and half the disk
+        # as it will be used: rounded once, and half the disk
         model.to(getattr(torch, student.dtype)).save_pretrained(str(partial), **options)
         tokenizer.save_pretrained(str(partial))
         facts |= {"method": "full", "base": student.model}
     else:
         facts["vocabulary"] = model.get_input_embeddings().num_embeddings  # of a base that the adapter fits
-        # a method's frozen copy of the start is no part of the result
+        # a method's frozen copy of the start is not part of the result
         model.save_pretrained(str(partial), selected_adapters=[ADAPTER], **options)
         fit_untouched_base(partial, Path(trainer.args.output_dir))
-        (partial / "README.md").unlink(missing_ok=True)  # PEFT's card says nothing true about this adapter
+        (partial / "README.md").unlink(missing_ok=True)  # PEFT's generated card is wrong for this adapter
         config = partial / "adapter_config.json"
         settings = json.loads(config.read_text())
-        # the student by its name in the recipe: the folder of its weights is this machine's business
+        # the student's name in the recipe; the path of its weights is local to this machine
         settings["base_model_name_or_path"], settings["revision"] = student.model, student.revision
-        # PEFT holds them in a set, whose order is another in every process
+        # PEFT keeps them in a set, whose order differs between processes
         for key in ("target_modules", "target_parameters", "exclude_modules"):
             if isinstance(settings.get(key), list):
                 settings[key].sort()
@@ -81,7 +81,7 @@ def save(
     if learning.arm.method == "dpo":
         facts["pairs"] = pair_lengths(trainer.train_dataset)
     facts["work"] = to_json(_work(trainer, training, data, learning), defaults=True)
-    # in an order of our own: a resumed trainer has its log from a file that sorts keys
+    # in a fixed order: a resumed trainer reads its log from a file with sorted keys
     curve = [{key: entry[key] for key in POINT} for entry in history if ATTEMPTS in entry]
     if curve:
         facts["curve"] = curve
@@ -98,7 +98,7 @@ def save(
 
 
 def _work(trainer: Any, training: TrainingConfig, data: RenderedRows, learning: LearningSpec) -> TrainingWork:
-    """Return what this training has cost; a resumed one counts as the undisturbed one."""
+    """Return the cost of this training; a resumed one counts like an uninterrupted one."""
     history, arm, full = trainer.state.log_history, learning.arm, training.method == "full"
     model = trainer.accelerator.unwrap_model(trainer.model)
     weights = passing_weights(model)
@@ -117,13 +117,13 @@ def _work(trainer: Any, training: TrainingConfig, data: RenderedRows, learning: 
 
 
 def _seen(tokens: int, rows: int, training: TrainingConfig) -> int:
-    """Return the tokens of all passes over rows that have so many together."""
+    """Return the tokens of all passes over rows with `tokens` tokens in total."""
     passes = training.max_steps * training.batch_size / rows if training.max_steps > 0 else training.epochs
     return round(tokens * passes)
 
 
 def pair_lengths(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return how many pairs there are and how alike in length: mean tokens, and how many differ by a tenth at most."""
+    """Return the number of pairs and their similarity in length: mean tokens, and pairs within a tenth."""
     lengths = [(len(pair["chosen_ids"]), len(pair["rejected_ids"])) for pair in pairs]
     return {
         "n": len(lengths),

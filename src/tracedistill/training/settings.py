@@ -1,4 +1,4 @@
-"""What one training is told: the recipe's settings, and the few things that are not in a recipe; no torch needed."""
+"""Settings of one training: the recipe's, and a few that are not in a recipe. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from tracedistill.recipes.checks import out_of_bounds
 
 @dataclass(frozen=True, slots=True)
 class TrainingSetup:
-    """One training run."""
+    """Settings of one training run."""
 
     output_dir: str
     """Folder for checkpoints (`checkpoint-<step>`)."""
     training: TrainingConfig
-    """What the recipe says."""
+    """Training section of the recipe."""
     seed: int = 0
-    """Draws the adapter's first weights, the order of rows and the dropout."""
+    """Seed of the adapter's initial weights, the order of rows and the dropout."""
     bf16: bool = True
     """Compute in bf16 (frozen weights held in bf16; trained weights and their optimizer state stay fp32)."""
     logging_steps: int = 10
-    """Log every so many steps."""
+    """Steps between log entries."""
     use_cpu: bool | None = None
-    """Train on the CPU; None: where there is no accelerator."""
+    """Train on the CPU; None: if there is no accelerator."""
 
     def __post_init__(self) -> None:
-        """Raise InputError with every setting that makes no sense, all at once."""
+        """Raise InputError that lists every invalid setting."""
         faults = [f"{name}: {value!r} {words}" for name, value, words in out_of_bounds("training", self.training)]
         if faults:
             raise InputError("training settings: " + "; ".join(faults))

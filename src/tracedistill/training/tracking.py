@@ -1,4 +1,4 @@
-"""Where the curves of a training and the tables of a report also go: W&B and trackio, spoken to alike."""
+"""Trackers for training curves and report tables: W&B and trackio behind one interface."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tracedistill.errors import InputError
 from tracedistill.shown import say
 
 PROJECT = "tracedistill"
-"""Unless WANDB_PROJECT or TRACKIO_PROJECT says otherwise."""
+"""Default project, without WANDB_PROJECT or TRACKIO_PROJECT."""
 SECRETS = ("WANDB_API_KEY", "HF_TOKEN", "TRACKIO_WRITE_TOKEN")
-"""Variables whose value must stand in no message."""
+"""Variables whose value must not appear in messages."""
 
 Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
 """(heads, rows)."""
@@ -32,10 +32,10 @@ class TrackedRun(Protocol):
         """Log tables by name, outside the steps of a training."""
 
     def summarise(self, values: Mapping[str, float | None]) -> None:
-        """Log numbers of the whole run."""
+        """Log values of the whole run."""
 
     def close(self, *, failed: bool) -> None:
-        """Write what is left, and end the run, so that the next one is one of its own."""
+        """Flush and end the run, so that the next one is separate."""
 
 
 def check_tracker(tracker: str) -> None:
@@ -49,7 +49,7 @@ def check_tracker(tracker: str) -> None:
     with _told(tracker):
         import wandb
 
-        # not what login() tells of itself: it speaks before it is asked to be silent
+        # login() itself prints before it can be silenced
         if wandb.setup().settings.mode in ("online", "shared") and not wandb.login(prompt=False, verify=False):
             raise InputError(
                 "tracking: wandb has no key here: `wandb login`, or set WANDB_API_KEY; WANDB_MODE=offline needs none"
@@ -59,8 +59,8 @@ def check_tracker(tracker: str) -> None:
 def open_run(tracker: str, name: str, config: Mapping[str, Any], kind: str = "train") -> TrackedRun:
     """Open a new run of this name. Raises InputError if the tracker cannot start one.
 
-    Project, mode, folder and key are the environment's (WANDB_PROJECT, WANDB_MODE, WANDB_DIR; TRACKIO_PROJECT,
-    TRACKIO_DIR). trackio stays on this machine unless TRACKIO_SPACE_ID or TRACKIO_SERVER_URL sends it elsewhere.
+    Project, mode, folder and key come from the environment (WANDB_PROJECT, WANDB_MODE, WANDB_DIR; TRACKIO_PROJECT,
+    TRACKIO_DIR). trackio stays on this machine unless TRACKIO_SPACE_ID or TRACKIO_SERVER_URL is set.
     """
     check_tracker(tracker)
     with _told(tracker):
@@ -100,8 +100,8 @@ class _TrackioRun:
 
             self.trackio = trackio
             project = os.environ.get("TRACKIO_PROJECT", PROJECT)
-            TRACKIO_DIR.mkdir(parents=True, exist_ok=True)  # trackio itself would warn, and lose the run
-            # no dashboard inside a notebook, and no sensors, which would sample between the steps
+            TRACKIO_DIR.mkdir(parents=True, exist_ok=True)  # else trackio warns and loses the run
+            # no notebook dashboard, and no sensors, which would sample between the steps
             self.run = trackio.init(
                 project=project, name=name, config={"kind": kind, **config}, embed=False, auto_log_gpu=False,
                 auto_log_cpu=False,
@@ -126,7 +126,7 @@ class _TrackioRun:
 
 
 class Lenient:
-    """A tracked run that may break down behind its beginning: it is then told once, and the work goes on without it."""
+    """A tracked run whose later failures print one warning and are then ignored."""
 
     def __init__(self, run: TrackedRun, tracker: str) -> None:
         self.run: TrackedRun | None = run
@@ -141,7 +141,7 @@ class Lenient:
         self._try(lambda run: run.tables(tables))
 
     def summarise(self, values: Mapping[str, float | None]) -> None:
-        """Log numbers of the whole run."""
+        """Log values of the whole run."""
         self._try(lambda run: run.summarise(values))
 
     def close(self, *, failed: bool) -> None:
@@ -175,7 +175,7 @@ def _told(tracker: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _unheard() -> Iterator[None]:
-    """Keep from the screen what trackio prints of each run."""
+    """Suppress what trackio prints for each run."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield
 

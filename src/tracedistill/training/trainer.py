@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer with its waste taken out, and the factory that sets it up."""
+"""A faster SFTTrainer with the same loss and gradients, and the factory that sets it up."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from tracedistill.training.packing import PackingCollator, check_isolation
 from tracedistill.training.settings import TrainingSetup
 
 WHOLE_WEIGHTS = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
-"""Launches in which every process holds all weights."""
+"""Launch types in which every process holds all weights."""
 
 
 class TraceTrainer(WarmUpMixin, SFTTrainer):
-    """SFTTrainer that learns the same and computes less: logits where supervised, no padding mask, LoRA in bf16."""
+    """SFTTrainer with equal results and less work: logits only where supervised, no padding mask, bf16 LoRA."""
 
-    control: Any  # of the base class, whose type is not known here
+    control: Any  # of the base class, whose type is unknown here
 
     def __init__(self, *, settings: TrainingSetup, train_dataset: datasets.Dataset, **kwargs: Any) -> None:
-        """Take SFTTrainer's arguments, rows checked by `row_dataset`, and the settings that its own lack."""
+        """Take SFTTrainer's arguments, rows checked by `row_dataset`, and this project's settings."""
         self.settings = settings
         self.train_rows_per_second = 0.0
         tokenizer = kwargs["processing_class"]
-        # Whole last batches: else accelerate would train rows twice to give every process the same share.
+        # Complete last batches: else accelerate would train rows twice to give every process the same share.
         fillers = -len(train_dataset) % settings.training.batch_size
         shared = context_size()
         if PartialState().num_processes // shared * settings.training.gradient_accumulation == 1:
@@ -56,7 +56,7 @@ class TraceTrainer(WarmUpMixin, SFTTrainer):
         pad = tokenizer.pad_token_id
         collator: PackingCollator | SupervisedCollator = SupervisedCollator(pad, 2 * shared if shared > 1 else 1)
         if settings.training.packing:
-            # FlashAttention needs no mask and takes one sequence; any other attention's mask grows with its square
+            # FlashAttention needs no mask and takes one sequence; other attention builds a mask quadratic in the tokens
             collator = PackingCollator(pad, 0 if is_flash(kwargs["model"]) else settings.training.max_length)
         super().__init__(
             train_dataset=with_fillers(train_dataset, fillers, pad),
@@ -68,16 +68,16 @@ class TraceTrainer(WarmUpMixin, SFTTrainer):
         lighten_forward(base, drop_mask=_is_causal(self.model, base))
         if self.accelerator.distributed_type in WHOLE_WEIGHTS:
             hold_in_fp32(self.model)
-        # FSDP and ZeRO gather weights when their own module is called, which these layers do not do.
+        # FSDP and ZeRO gather weights when their own module is called, which these layers bypass.
         if self.accelerator.distributed_type in WHOLE_WEIGHTS:
             compute_in_base_dtype(self.model)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengthSampler:  # noqa: ARG002
-        """Return the sampler made with the trainer: its rows are the trainer's own."""
+        """Return the sampler created with the trainer, whose rows are the trainer's own."""
         return self.sampler
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train, and keep the speed."""
+        """Train, and record the speed."""
         result = super().train(*args, **kwargs)
         self.train_rows_per_second = float(result.metrics.get("train_samples_per_second", 0.0))
         return result
@@ -88,37 +88,37 @@ class TraceTrainer(WarmUpMixin, SFTTrainer):
         ignore_keys: Any = None,  # noqa: ARG002 - of the base class
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Compute the mean loss over these rows' supervised tokens, without changing the training (see `heldout`)."""
+        """Return the mean loss over these rows' supervised tokens without changing the training (see `heldout`)."""
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
         metrics = {f"{metric_key_prefix}_loss": mean_loss(self, rows)}
-        transformers.Trainer.log(self, metrics)  # TRL's would take the sums of the training steps along
+        transformers.Trainer.log(self, metrics)  # TRL's would include the sums of the training steps
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
 
 class StepGuard(TrainerCallback):
-    """Sets the sampler's epoch, and stops before a gradient that is not finite reaches the weights."""
+    """Sets the sampler's epoch, and stops before a non-finite gradient reaches the weights."""
 
     def __init__(self, sampler: Any, steps_per_epoch: int) -> None:
         self.sampler = sampler
         self.steps_per_epoch = steps_per_epoch
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Set the epoch by the steps done: accelerate's wrappers lose it when several processes resume mid-epoch."""
+        """Set the epoch from the steps done: accelerate's wrappers lose it when several processes resume mid-epoch."""
         self.sampler.set_epoch(state.global_step // self.steps_per_epoch)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Have the last steps logged too where they are fewer than those between two entries of the log."""
+        """Log the last steps too if they are fewer than a logging interval."""
         control.should_log = control.should_log or state.global_step >= state.max_steps
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
-        """Raise InputError on a loss that is no number: a launch that shards gradients shows them to nobody."""
+        """Raise InputError on a non-finite loss: a launch that shards gradients exposes them nowhere."""
         for key, words in (("loss", "loss"), ("eval_loss", "loss on the evaluation rows")):
             if logs and not math.isfinite(logs.get(key, 0.0)):
                 raise InputError(_not_finite(words, state.global_step, args.output_dir))
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Raise InputError on NaN or infinity, on every process alike (their gradients are the same by now)."""
+        """Raise InputError on NaN or infinity, in every process alike (gradients are already synchronised)."""
         gradients = [parameter.grad for parameter in kwargs["model"].parameters() if parameter.grad is not None]
         if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):
             raise InputError(_not_finite("gradient", state.global_step + 1, args.output_dir))
@@ -143,7 +143,7 @@ def load_student(
 ) -> transformers.PreTrainedModel:
     """Load the base model with the requested precision and attention. Raises InputError if it cannot be loaded.
 
-    `full` is for training all weights: they are then held in fp32 and computed in bf16 by autocast.
+    `full` trains all weights: they are kept in fp32 and computed in bf16 by autocast.
     """
     cpu = on_cpu(settings)
     options: dict[str, Any] = {}
@@ -164,7 +164,7 @@ def load_student(
 def gathered_weights(trainer: TraceTrainer) -> dict[str, torch.Tensor] | None:
     """Gather all trained weights if processes hold shards (FSDP, ZeRO-3); None if each holds all.
 
-    To be called by every process.
+    Must be called by every process.
     """
     if trainer.accelerator.distributed_type in WHOLE_WEIGHTS:
         return None
@@ -172,10 +172,10 @@ def gathered_weights(trainer: TraceTrainer) -> dict[str, torch.Tensor] | None:
 
 
 def hold_in_fp32(model: torch.nn.Module) -> None:
-    """Hold what is trained in fp32. TRL rounds adapters of 4-bit bases to bf16, where small steps are lost.
+    """Keep trained weights in fp32. TRL rounds adapters of 4-bit bases to bf16, where small steps are lost.
 
-    (A step of a thousandth of a weight is below bf16's grain; and a checkpoint is read back in fp32, so that a resumed
-    training would not be the undisturbed one.)
+    (A step of a thousandth of a weight is below bf16's resolution. Checkpoints are read back in fp32, so a resumed
+    training would differ from an uninterrupted one.)
     """
     for weight in model.parameters():
         if weight.requires_grad and weight.dtype in HALF:
@@ -194,7 +194,7 @@ def build_trainer(
 ) -> TraceTrainer:
     """Build a trainer ready to `train()`; see the package's docstring for rows and errors."""
     training, cpu = settings.training, on_cpu(settings)
-    processes = PartialState(cpu=cpu).num_processes // context_size()  # of those that have rows of their own
+    processes = PartialState(cpu=cpu).num_processes // context_size()  # those with rows of their own
     share, rest = divmod(training.batch_size, processes * training.gradient_accumulation)
     if rest or not share:
         raise InputError(
@@ -212,7 +212,7 @@ def build_trainer(
     if training.packing:
         check_isolation(model)
     if model.base_model is model and hasattr(model, "model"):
-        model.base_model_prefix = "model"  # Llama 4 names one that it has in its multimodal kind only
+        model.base_model_prefix = "model"  # Llama 4 declares one that exists only in its multimodal variant
     vocabulary = model.get_input_embeddings().num_embeddings
     if tokenizer.pad_token_id >= vocabulary:
         raise InputError(
@@ -223,7 +223,7 @@ def build_trainer(
     eval_dataset = None
     quantised = getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False)
     if eval_rows is not None and quantised and cpu:
-        # bitsandbytes rebuilds the weights for inference, and behind these no gradient flows
+        # bitsandbytes re-quantises the weights for inference, after which no gradient flows
         raise InputError("training: 4-bit weights on a CPU cannot be evaluated between steps; set eval_steps: 0")
     if eval_rows is not None:
         eval_dataset = row_dataset(eval_rows, name="evaluation", vocabulary=vocabulary)
@@ -248,6 +248,6 @@ def build_trainer(
 
 
 def _is_causal(model: Any, base: Any) -> bool:
-    """Return whether the model's tokens see nothing to their right, so that padding there needs no mask."""
+    """Return whether the model is causal, so that padding on the right needs no mask."""
     prompt_learning = is_peft_model(model) and any(config.is_prompt_learning for config in model.peft_config.values())
     return not prompt_learning and not getattr(base.config.get_text_config(), "use_bidirectional_attention", False)

@@ -1,4 +1,4 @@
-"""One training step and two answers of a student on a made row: before a teacher is paid for its traces."""
+"""A trial of a student: one training step and two answers on a made-up row, before a teacher is paid for traces."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tracedistill.training.arm import train_arm
 
 QUESTIONS = ("Anna has 3 apples and buys 4 more. How many has she?", "Is 7 more than 4?")
 TRACE, ANSWER = "She has 3 apples.\n3 + 4 = 7", "7"
-"""The made row's completion, and the two questions that the student is asked afterwards."""
+"""Completion of the made-up row, and the two questions that the student is then prompted with."""
 TOKENS = 8
-"""Tokens of each answer."""
+"""Most tokens of each answer."""
 
 
 def try_student(
     name: str, student: StudentConfig, training: TrainingConfig | None, format: Format, place: Path
 ) -> dict[str, Any]:
-    """Tune a student for one step, unless `training` is None, and ask the result two questions.
+    """Tune a student for one step, unless `training` is None, and prompt the result twice.
 
-    `place` is a folder for what is made on the way; it is removed. Returns what was found. Raises InputError, with the
-    remedy, if the student cannot be tuned or asked. Called by every process of the launch; the first one asks.
+    `place` is a temporary folder, which is removed. Returns the findings. Raises InputError, with the remedy, if the
+    student cannot be tuned or prompted. Called by every process of the launch; the first one prompts.
     """
     from accelerate import PartialState
 
@@ -78,7 +78,7 @@ def _tune(
                   output=output, format=format)  # fmt: skip
     except InputError:
         raise
-    except Exception as error:  # what a model meets in another's code has no type of its own
+    except Exception as error:  # third-party model code may raise anything
         raise InputError(
             f"student {name} ({student.model}) cannot be tuned: {type(error).__name__}: {brief_cause(error)}; name the "
             "layers to tune with training.lora_targets, such as q_proj,v_proj, or use another student"
@@ -95,7 +95,7 @@ def _ask(
 ) -> dict[str, Any]:
     from tracedistill.engines.local import LocalEngine
 
-    gc.collect()  # the trained model hangs in cycles; two at once would double the memory
+    gc.collect()  # the trained model is kept alive by cycles; two at once would double the memory
     whole = training is not None and training.method == "full"
     requests = [Request(f"trial/{n}", chat, Sampling(max_tokens=TOKENS)) for n, chat in enumerate(chats)]
     try:

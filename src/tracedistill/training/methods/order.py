@@ -1,4 +1,4 @@
-"""The problems of each step: those that a supervised arm would train on there, each as often as it is to be drawn."""
+"""The problems of each step: those of a supervised arm, each repeated as often as it is to be sampled."""
 
 from __future__ import annotations
 
