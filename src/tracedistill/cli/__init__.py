@@ -1,4 +1,4 @@
-"""The command line: one file a command; here the parser, overrides and exit codes."""
+"""The command line, one file per command; here the parser, overrides and exit codes."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ COMMANDS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; 0: done, 2: the user can mend it, 3: waits for a person, 130: interrupted."""
-    # threads that spin for long while they wait stall every other run on the machine (docs/LOG.md has the times)
+    """Run one subcommand. Exit codes: 0 done, 2 user error, 3 waiting for a review, 130 interrupted."""
+    # threads that spin while waiting stall every other run on the machine (docs/LOG.md has the times)
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
-    # argparse gives up on what stands behind an option: words of a question, and key=value
+    # argparse rejects what follows an option: words of a question, and key=value
     if hasattr(args, "words"):
         args.words = [*args.words, *(item for item in rest if not item.startswith("--"))]
         rest = [item for item in rest if item.startswith("--")]
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.overrides = [*args.overrides, *overrides]
     try:
         code = int(args.call(args))
-        sys.stdout.flush()  # a reader that went away is noticed here, not behind our back
+        sys.stdout.flush()  # a closed pipe is noticed here, not at exit
         return code
     except InputError as error:
         say(f"tracedistill: {error}", file=sys.stderr)
@@ -70,13 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("tracedistill: interrupted; run the same command again to continue", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # what is still buffered goes nowhere, without a complaint at exit
+        # drop what is still buffered, without an error at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser with all subcommands; nothing heavy is imported before one is called."""
+    """Build the parser with all subcommands; heavy modules are imported only when one runs."""
     parser = argparse.ArgumentParser(
         prog="tracedistill",
         description="Distil a teacher's traces into a small student, and measure what the trace was worth.",

@@ -16,7 +16,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def add_command(
     commands: Commands, name: str, text: str, examples: Sequence[str], note: str = ""
 ) -> argparse.ArgumentParser:
-    """Add a subcommand whose help is this text, with command lines as examples, and a note before them."""
+    """Add a subcommand with this help text, command lines as examples, and a note before them."""
     epilog = "\n".join(["examples:", *(f"  tracedistill {name} {example}".rstrip() for example in examples)])
     return commands.add_parser(
         name,
@@ -28,7 +28,7 @@ def add_command(
 
 
 def add_recipe_command(commands: Commands, name: str, text: str, examples: Sequence[str]) -> argparse.ArgumentParser:
-    """Add a subcommand that reads a recipe and changes to it."""
+    """Add a subcommand that reads a recipe with overrides."""
     command = add_command(commands, name, text, examples)
     command.add_argument("recipe", help="the study's YAML file")
     command.add_argument("overrides", nargs="*", metavar="key=value", help="override recipe keys")
@@ -36,7 +36,7 @@ def add_recipe_command(commands: Commands, name: str, text: str, examples: Seque
 
 
 def add_study_arguments(command: argparse.ArgumentParser) -> None:
-    """Add the recipe or run folder that a study is opened by."""
+    """Add the recipe or run folder of a study."""
     command.add_argument("study", metavar="RECIPE", help="the study's YAML file, or a run folder to read as it is")
     command.add_argument("overrides", nargs="*", metavar="key=value", help="override recipe keys")
 
@@ -48,7 +48,7 @@ def add_push_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def check_push(args: argparse.Namespace) -> None:
-    """Raise InputError if --push cannot be meant, before minutes of work."""
+    """Raise InputError if --push cannot work, before minutes of work."""
     from tracedistill.tools.export.hub import check_repo_id
 
     if args.push is not None:
@@ -58,7 +58,7 @@ def check_push(args: argparse.Namespace) -> None:
 
 
 def upload(args: argparse.Namespace, kind: str) -> int:
-    """Upload what was written, if --push asks for it."""
+    """Upload the result if --push is given; return the exit code."""
     from tracedistill.tools.export.hub import push
 
     if args.push is not None:
@@ -67,7 +67,7 @@ def upload(args: argparse.Namespace, kind: str) -> int:
 
 
 def changes_recipe(word: str) -> bool:
-    """Return whether a word is key=value for a recipe, and not part of a question such as `x=3, what is 2x?`."""
+    """Return whether a word is a key=value override, and not part of a question such as `x=3, what is 2x?`."""
     from dataclasses import fields
 
     from tracedistill.recipes import Study

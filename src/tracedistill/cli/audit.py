@@ -1,4 +1,4 @@
-"""`tracedistill audit`: a task's gold checked with the task's own judges."""
+"""`tracedistill audit`: check a task's gold with the task's own judges."""
 
 from __future__ import annotations
 

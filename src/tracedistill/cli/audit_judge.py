@@ -1,4 +1,4 @@
-"""`tracedistill audit-judge`: a model judge measured against labelled rows."""
+"""`tracedistill audit-judge`: measure a model judge against labelled rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tracedistill dataset`: the rows of tuned arms as a dataset folder."""
+"""`tracedistill dataset`: export the rows of tuned arms as a dataset folder."""
 
 from __future__ import annotations
 

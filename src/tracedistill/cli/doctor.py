@@ -1,4 +1,4 @@
-"""`tracedistill doctor`: what this machine has, and what recipes need of it."""
+"""`tracedistill doctor`: check this machine, and what recipes need of it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _say(findings: Iterator[CheckResult]) -> int:
-    """Print them as they come; how many are bad."""
+    """Print findings as they arrive; return the number of problems."""
     bad = 0
     for finding in findings:
         bad += finding.state == "bad"

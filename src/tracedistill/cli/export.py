@@ -1,4 +1,4 @@
-"""`tracedistill export`: an arm's adapter, or a merged model."""
+"""`tracedistill export`: export an arm's adapter, or a merged model."""
 
 from __future__ import annotations
 

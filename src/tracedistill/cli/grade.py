@@ -1,4 +1,4 @@
-"""`tracedistill grade`: anyone's outputs judged."""
+"""`tracedistill grade`: judge any outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tracedistill import`: anyone's outputs as an arm of a run folder."""
+"""`tracedistill import`: import any outputs as an arm of a run folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tracedistill init`: from a file of one's own to a recipe."""
+"""`tracedistill init`: make a recipe from a data file."""
 
 from __future__ import annotations
 

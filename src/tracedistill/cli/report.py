@@ -46,7 +46,7 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run folders directly; a recipe through its pipeline."""
+    """Report on run folders directly, or on a recipe through its pipeline; return the exit code."""
     folders = [Path(run) for run in args.runs if "=" not in run or Path(run).exists()]
     recipes = [path for path in folders if path.suffix in (".yaml", ".yml") and not path.is_dir()]
     overrides = [*(run for run in args.runs if Path(run) not in folders), *args.overrides]

@@ -1,4 +1,4 @@
-"""`tracedistill requests`: what the models of a study have still to be asked, as files of the Batch format."""
+"""`tracedistill requests`: write the outstanding requests of a study's models as files of the Batch format."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _print(requested: Requested, out: Path, recipe: str) -> None:
 
 
 def print_rest(walk: Walk, recipe: str) -> None:
-    """Print what else a study needs before its models can be asked."""
+    """Print what else a study needs before its models can be called."""
     for failure in walk.failed:
         say(failure)
     for place in walk.here:

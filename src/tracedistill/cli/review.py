@@ -1,4 +1,4 @@
-"""`tracedistill review`: a person reads, corrects and approves traces."""
+"""`tracedistill review`: read, correct and approve traces."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         teachers = [name for name in study.teachers if (folder / "validation" / f"{name}.jsonl").is_file()]
         store = folder / "review" / "review.sqlite"
         rule = study.validation
-        # what the recipe wants reviewed is what the page begins with
+        # the page begins with what the recipe wants reviewed
         sample = study.review.sample if args.sample is None else args.sample
         seed = study.seed if args.seed is None else args.seed
         if not teacher and len(study.review.teachers) == 1:

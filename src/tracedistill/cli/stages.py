@@ -34,7 +34,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "train": ("study.yaml", "study.yaml --dry-run --device h100", "study.yaml training.accelerate_config=fsdp2"),
     "evaluate": ("study.yaml", "study.yaml --check-determinism 50"),
 }
-"""Subcommand -> what stands behind it in examples."""
+"""Subcommand -> arguments in its examples."""
 
 
 def add(commands: Commands) -> None:
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _compute_of(args: argparse.Namespace) -> list[str]:
-    """Return where rows are worked on, as changes to the recipe."""
+    """Return the compute options as recipe overrides."""
     given = {"cores": getattr(args, "cores", None), "compute": getattr(args, "on", None)}
     return [f"{key}={value}" for key, value in given.items() if value is not None]
 

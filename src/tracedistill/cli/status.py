@@ -1,4 +1,4 @@
-"""`tracedistill status`: what is complete, what is stale and why, what is missing."""
+"""`tracedistill status`: list what is complete, what is stale and why, what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tracedistill sweep`: every arm at each of several training settings, chosen between on the validation split."""
+"""`tracedistill sweep`: train every arm at several settings, and choose on the validation split."""
 
 from __future__ import annotations
 

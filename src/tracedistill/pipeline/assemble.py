@@ -1,4 +1,4 @@
-"""The assemble stage: SFT datasets, the plans that arms show and the traces that arms force, with proof of each."""
+"""The assemble stage: write SFT datasets, and the plans and forced traces of arms, with facts about each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tracedistill.pipeline.trace_jobs import CompareJob, CountJob, Counts
 
 
 def make_datasets(work: StudyRun) -> None:
-    """Write one SFT dataset per tuned arm, all with the same rows, and the plans and forced traces of arms."""
+    """Write one SFT dataset per tuned arm, all with the same problems, and the plans and forced traces of arms."""
     study, problems = work.study, work.known()
     train, test = work.ids("train"), work.ids("test")
     facts: dict[str, Any] = {"train_problems": len(train), "arms": {}, "plans": {}, "forced": {}}
@@ -79,9 +79,9 @@ def _tuning_data(work: StudyRun, train: Sequence[str], facts: dict[str, Any]) ->
 
 
 def _rejected_rows(work: StudyRun, name: str, shared: Shared) -> dict[str, Any]:
-    """Write the rows whose completions an arm learns to avoid; returns what their intervention kept and broke.
+    """Write the rows whose completions an arm learns to avoid; return what their intervention kept and broke.
 
-    A problem whose trace the intervention does not apply to has none, and is in no pair.
+    A problem whose trace the intervention does not apply to is in no pair.
     """
     arm, order = work.study.arms[name], places(shared.kept)
     if shared.before[name]:
@@ -136,7 +136,7 @@ def _tuned_facts(work: StudyRun, name: str, shared: Shared) -> dict[str, Any]:
 
 
 def _heldout_rows(work: StudyRun) -> int:
-    """Write every tuned arm's rows of validation problems, the same problems in each; returns how many problems."""
+    """Write every tuned arm's rows of the same validation problems; return the number of problems."""
     tuned, validation = work.study.tuned_arms(), work.ids("validation")
     shared = shared_traces(work, validation, context=False)
     kept = shared.kept[: work.study.training.eval_rows]
@@ -213,5 +213,5 @@ def _list_id(texts: Iterable[str]) -> str:
 
 
 def _compared(work: StudyRun, rows: Sequence[Compared]) -> Iterator[MeasuredRow]:
-    """Compare traces with what they were, on all cores."""
+    """Compare changed traces with the originals, on all cores."""
     return (row for some in work.compute.map(CompareJob(work.study.task.name), chunks(rows)) for row in some)

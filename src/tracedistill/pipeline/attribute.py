@@ -1,4 +1,4 @@
-"""Whose errors they were, worked out from three arms' attempts: a table, a line per problem, 50 failures to read."""
+"""Attribute errors from three arms' attempts: a table, a line per problem, a sample of failures to read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tracedistill.records import Problem, Trace, Verdict
 from tracedistill.validation import Validation, validate
 
 TO_READ = 50
-"""Failures rendered for reading by hand."""
+"""Failures rendered for manual reading."""
 
 
 def make_attribution(work: StudyRun, entry: AttributionConfig) -> None:
@@ -56,7 +56,7 @@ def make_attribution(work: StudyRun, entry: AttributionConfig) -> None:
         )
         attributions = attribute(trial)
         attributed.append(attributions)
-        # one output stands for the item: one that failed, where there is one
+        # one output represents the item: a failed one if there is one
         row = next((row for row in rows if row["answer"]["outcome"] != "correct"), rows[0] if rows else None)
         if row is None:
             continue
@@ -91,7 +91,7 @@ def make_attribution(work: StudyRun, entry: AttributionConfig) -> None:
 
 
 def _by_problem(work: StudyRun, arm: str) -> dict[str, list[Mapping[str, Any]]]:
-    """Return an arm's attempts that were asked, by problem."""
+    """Return an arm's attempts by problem, without problems that were skipped."""
     rows: dict[str, list[Mapping[str, Any]]] = {}
     for _, row in read_lines(work.run.path(f"attempts/{arm}.jsonl")):
         if row["finish"] != "no-plan":
@@ -106,7 +106,7 @@ def _count(rows: list[Mapping[str, Any]]) -> tuple[int, int]:
 def _verdicts(
     work: StudyRun, teacher: str, plans: Mapping[str, Trace], problems: Mapping[str, Problem]
 ) -> dict[str, Verdict]:
-    """Trace id -> what rules say of the plan that was shown and, where they leave it open, a model judge."""
+    """Return trace id -> verdict on the plan shown, by rules and, where they are undecided, a model judge."""
     verdicts = {
         validation.trace_id: validation.trace for validation in validate(work.task, problems, plans.values(), "all")
     }

@@ -1,4 +1,4 @@
-"""What is looked at before anything is paid: keys, students, slow dtypes."""
+"""Checks before anything is paid: keys, students, slow dtypes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def warn_if_slow(work: StudyRun, wanted: Sequence[Node]) -> None:
 
 
 def warn_if_absent(work: StudyRun, wanted: Sequence[Node]) -> None:
-    """Say now, not after hours of training, that a model's vLLM is not on this machine; what is answered needs none."""
+    """Warn if a model's vLLM is missing on this machine, before hours of training; cached answers need none."""
     from tracedistill.engines.vllm import find
 
     study = work.study
@@ -44,7 +44,7 @@ def warn_if_absent(work: StudyRun, wanted: Sequence[Node]) -> None:
 
 
 def pin(work: StudyRun, study: Study, wanted: Sequence[Node]) -> bool:
-    """Keep the commits of the students that will be loaded from the hub; whether any was new."""
+    """Pin the commits of students to be loaded from the hub; return whether any was new."""
     if not any(identity.is_hub_id(student.model) for student in study.students.values() if student.base_url is None):
         return False
     todo = [node for node in wanted if node.kind in ("preflight", *COMPUTES)]
@@ -55,7 +55,7 @@ def pin(work: StudyRun, study: Study, wanted: Sequence[Node]) -> bool:
 
 
 def check_keys(work: StudyRun, wanted: Sequence[Node]) -> None:
-    """Raise InputError for a key that is missing or cannot be sent: not first when another model has been paid."""
+    """Raise InputError for a missing or unsendable key before another model has been paid."""
     from tracedistill.engines.secrets import read_key
 
     study = work.study
@@ -99,8 +99,8 @@ def check_machine(work: StudyRun, wanted: Sequence[Node]) -> None:
 def check_students(work: StudyRun, wanted: Sequence[Node], *, launch: bool = True, only_here: bool = False) -> None:
     """Raise InputError if a student cannot be tuned or evaluated, before a teacher is paid for its traces.
 
-    `launch`: also try each student on a made row, where an endpoint is to be asked; a launched process launches no
-    others. `only_here`: leave out students that are not on this machine, and would have to be fetched.
+    `launch`: also try each student on a made-up row if an endpoint will be called; a launched process launches no
+    others. `only_here`: skip students that would have to be downloaded.
     """
     study = work.study
     todo = [

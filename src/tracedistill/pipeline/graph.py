@@ -1,4 +1,4 @@
-"""The mechanics of stages: what is complete, what changed, what to run; nothing here knows what a stage does."""
+"""The mechanics of nodes: what is complete, what changed, what to run, independent of what a stage does."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ STAGE_OF: Mapping[Kind, str] = {
     "preflight": "train", "trial": "train", "train": "train", "parity": "evaluate", "generate": "evaluate",
     "score": "evaluate", "attribute": "report", "report": "report",
 }  # fmt: skip
-"""Kind of node -> the stage that it belongs to, and the subcommand that makes it."""
+"""Kind of node -> its stage, which is also the subcommand that makes it."""
 STAGES = tuple(dict.fromkeys(STAGE_OF.values()))
-"""In the order in which they run; all but the first are subcommands."""
+"""Stages in running order; all but the first are subcommands."""
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "openai", "math-verify")
 UNFINISHED = "unfinished"
-"""A fact of a manifest: why a node whose files are whole is made again by the next run (calls that failed)."""
+"""Manifest key: why a node with complete files is made again by the next run (failed calls)."""
 PARTS = ".parts"
-"""Folder for parts of the pieces at work, below the run folder."""
+"""Folder below the run folder for parts of the nodes in progress."""
 LOCK_HELD = "TRACEDISTILL_LOCK_HELD"
-"""Set for launched processes: the run folder whose lock their parent holds."""
+"""Environment variable of launched processes: the run folder whose lock their parent holds."""
 CONFIG_NAME = "TRACEDISTILL_ACCELERATE_CONFIG"
-"""Set for launched processes: the name of the accelerate configuration that they were launched with."""
+"""Environment variable of launched processes: the name of their accelerate configuration."""
 UNASKED = ("accelerate_config", "launcher")
-"""Settings that no result depends on: a run folder goes on elsewhere."""
+"""Settings that no result depends on, so that a run folder may continue on other hardware."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One piece of a stage: files in, files out, and the settings that its result depends on."""
+    """One node of the graph: input files, output files, and the settings that its result depends on."""
 
     kind: Kind
-    """What kind of work it is."""
+    """Kind of node."""
     of: str
     """Its teacher (teach, validate, review), student (preflight, trial), run of an arm (train, parity, generate) or arm
-    (score, attribute); empty where it is of the whole study."""
+    (score, attribute); empty if it belongs to the whole study."""
     inputs: tuple[str, ...]
     """Files it reads, below the run folder: outputs of other nodes."""
     outputs: tuple[str, ...]
@@ -70,22 +70,22 @@ class Node:
     run: Callable[[], Mapping[str, Any] | None] = field(compare=False)
     """Makes the outputs, each whole or not at all; returns further facts for the manifest."""
     student: str | None = None
-    """The student that it loads; None: it loads none."""
+    """The student that it loads, if any."""
     sources_below: Path | None = None
-    """The folder of the data files outside the run folder that it reads; the manifest names them relative to it."""
+    """Base folder of the data files outside the run folder that it reads; the manifest names them relative to it."""
     content: Callable[[], Mapping[str, Mapping[str, Any]]] = field(default=dict, compare=False)
-    """What it loads from elsewhere, by name: sha256 and commit of a student's files, if they are on this machine."""
+    """Content hashes of what it loads from elsewhere, by name: sha256 and commit of a student's files, if local."""
     launched: bool = False
-    """Whether `accelerate launch` runs it, together with the others of its kind; else it runs in this process."""
+    """Whether `accelerate launch` runs it, together with the others of its kind, instead of this process."""
 
     @property
     def name(self) -> str:
-        """What a person reads, and manifests hold: `train:correct.seed1`."""
+        """Display name, also used in manifests: `train:correct.seed1`."""
         return node_name(self.kind, self.of)
 
     @property
     def stage(self) -> str:
-        """The stage that it belongs to, and the subcommand that makes it."""
+        """Its stage, which is also the subcommand that makes it."""
         return STAGE_OF[self.kind]
 
     @property
@@ -96,7 +96,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """Where a node stands."""
+    """State of a node."""
 
     kind: StateKind
     """complete: nothing to do; damaged: an output is not what its stage wrote."""
@@ -116,7 +116,10 @@ class RunFolder:
         return self.folder / name
 
     def claim(self) -> None:
-        """Make the folder, or check that it belongs to this study. InputError otherwise; nothing is overwritten."""
+        """Create the folder, or check that it belongs to this study.
+
+        Raises InputError otherwise; nothing is overwritten.
+        """
         identity = self.path("study.json")
         if identity.exists():
             owner = read_json(identity).get("study")
@@ -133,7 +136,7 @@ class RunFolder:
 
     @contextmanager
     def lock(self, *, wait: bool = False) -> Iterator[None]:
-        """Hold the run folder against a second run. Raises InputError if another has it and `wait` is not set."""
+        """Lock the run folder against a second run. Raises InputError if it is locked and `wait` is not set."""
         if os.environ.get(LOCK_HELD) == str(self.folder.resolve()):
             yield
             return
@@ -181,8 +184,8 @@ class RunFolder:
         return NodeState("complete")
 
     def parts(self, node: Node) -> Path:
-        """Return the folder for parts of a node's outputs, named after all that they are made from; remove others."""
-        present = [name for name in node.inputs if self.path(name).exists()]  # the node itself says what it misses
+        """Return the folder for parts of a node's outputs, named after its inputs and settings; remove others."""
+        present = [name for name in node.inputs if self.path(name).exists()]  # the node itself reports missing inputs
         made_from = content_id(__version__, _plain(node.params), {name: self.hash_of(name) for name in present})
         name = node.name.replace(":", ".")
         folder = self.path(PARTS) / f"{name}.{made_from}"
@@ -194,13 +197,13 @@ class RunFolder:
     def discard_parts(self, node: Node) -> None:
         """Remove the parts of a node that is complete."""
         discard(self.parts(node))
-        with contextlib.suppress(OSError):  # other pieces' parts lie there
+        with contextlib.suppress(OSError):  # other nodes' parts may be there
             self.path(PARTS).rmdir()
 
     def record(self, node: Node, seconds: float, facts: Mapping[str, Any]) -> None:
-        """Write the node's manifest: from then on it counts as complete.
+        """Write the node's manifest, which marks it as complete.
 
-        `facts` is what the run as a whole knows beside the node's own settings: recipe, data ids, template hash.
+        `facts`: what the run as a whole adds to the node's own settings: recipe, data ids, template hash.
         """
         outputs = {name: _content(self.path(name)) for name in node.outputs}
         loaded = node.content()
@@ -232,7 +235,7 @@ class RunFolder:
 
 
 def stamped(files: Iterable[Path], below: Path | None) -> dict[str, dict[str, Any]]:
-    """Return the content of data files for a manifest, by their names relative to a folder (elsewhere: whole)."""
+    """Return the manifest entries of data files by name, relative to a folder (absolute if elsewhere)."""
     hashes = {}
     for path in files:
         inside = below is not None and path.resolve().is_relative_to(below.resolve())
@@ -242,13 +245,13 @@ def stamped(files: Iterable[Path], below: Path | None) -> dict[str, dict[str, An
 
 
 def peak_memory() -> int:
-    """Return largest resident set of this process or any child so far, in bytes."""
+    """Return the largest resident set of this process or any child so far, in bytes."""
     usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return max(usage) * (1 if sys.platform == "darwin" else 1024)
 
 
 def versions() -> dict[str, str]:
-    """Return installed versions of the libraries that results depend on."""
+    """Return the installed versions of libraries that results depend on."""
     found = {}
     for name in LIBRARIES:
         try:
@@ -259,7 +262,7 @@ def versions() -> dict[str, str]:
 
 
 def discard(path: Path) -> None:
-    """Remove a file or folder if it is there."""
+    """Remove a file or folder if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -275,7 +278,7 @@ def upstream(nodes: Sequence[Node], wanted: Iterable[Node]) -> list[Node]:
         node = queue.pop()
         if node.name not in needed:
             needed.add(node.name)
-            queue += [maker[name] for name in node.inputs if name in maker]  # what came from outside has none
+            queue += [maker[name] for name in node.inputs if name in maker]  # files from outside have no maker
     return [node for node in nodes if node.name in needed]
 
 
@@ -318,15 +321,15 @@ def _asked(settings: Any) -> Any:
 
 
 def _in_words(key: str, before: Any, now: Any) -> str:
-    """Return a setting that differs, for a person."""
+    """Describe a changed setting."""
     shown = [text if len(text) <= 60 else f"{text[:57]}..." for text in (str(before), str(now))]
     return f"{key} was {shown[0]}, is {shown[1]}"
 
 
 class Clock:
-    """Seconds of one node; a launched process counts from the moment of its launch.
+    """Seconds of one node; a launched process counts from its launch.
 
-    The monotonic clock is the system's, equal in all processes, and no correction of the time of day moves it.
+    The monotonic clock is shared by all processes and unaffected by changes of the time of day.
     """
 
     STARTED = "TRACEDISTILL_LAUNCHED_AT"

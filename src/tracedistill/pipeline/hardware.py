@@ -26,22 +26,22 @@ AUTO = "auto"
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What a stage is launched on."""
+    """Hardware that a stage is launched on."""
 
     name: str
-    """The configuration's name or file, as `accelerate_config` takes it."""
+    """Name or file of the configuration, as in `accelerate_config`."""
     config: Path
     """Its file."""
     processes: int
     """Processes on this machine."""
     why: str = ""
-    """In one line, why it was chosen; empty if the recipe names it."""
+    """Why it was chosen, in one line; empty if the recipe names it."""
     machines: int = 1
-    """Machines that are launched together."""
+    """Number of machines launched together."""
 
 
 def training_hardware(study: Study, recipe: Path) -> Hardware:
-    """Return what adapters are trained on. Raises InputError if the recipe names a configuration that is none."""
+    """Return the hardware for training. Raises InputError if the recipe's configuration is invalid."""
     hardware = _hardware(study.training.accelerate_config, "training", recipe, study.training)
     launcher = study.training.launcher
     machines = machines_of(hardware.config) if launcher.num_machines is None else launcher.num_machines
@@ -50,7 +50,7 @@ def training_hardware(study: Study, recipe: Path) -> Hardware:
 
 
 def launcher_flags(study: Study, hardware: Hardware, *, alone: bool) -> list[str]:
-    """Return what `accelerate launch` is told of several machines, or that this one is `alone`."""
+    """Return the flags of `accelerate launch` for several machines, or for this one `alone`."""
     launcher = study.training.launcher
     if hardware.machines == 1 and launcher == LauncherConfig():
         return []
@@ -65,12 +65,12 @@ def launcher_flags(study: Study, hardware: Hardware, *, alone: bool) -> list[str
 
 
 def evaluation_hardware(study: Study, recipe: Path) -> Hardware:
-    """Return what attempts are generated on, where they are launched at all (`spreads`)."""
+    """Return the hardware for generating attempts, if they are launched at all (`spreads`)."""
     return _hardware(study.evaluation.accelerate_config or "cpu", "evaluation", recipe)
 
 
 def spreads(study: Study, student: StudentConfig) -> bool:
-    """Tell whether a student's attempts are spread over processes of their own: asked for, or several GPUs here."""
+    """Return whether a student's attempts are spread over processes: as requested, or over several local GPUs."""
     wanted = study.evaluation.accelerate_config
     if wanted is None or student.base_url is not None or student.engine != "transformers":
         return False
@@ -89,7 +89,7 @@ def _hardware(
 
 
 def chosen(gpus: int, training: TrainingConfig | None) -> tuple[str, int]:
-    """Return (name of the configuration, processes) for so many GPUs; in training these share each batch evenly."""
+    """Return (name of the configuration, processes) for this many GPUs; in training they share each batch evenly."""
     if not gpus:
         return "cpu", 1
     processes = gpus
@@ -110,7 +110,7 @@ def _why(gpus: Sequence[str], processes: int) -> str:
 
 
 def processes_of(config: Path) -> int:
-    """Return how many processes an accelerate configuration starts on one machine. Raises InputError if it is none."""
+    """Return the processes per machine of an accelerate configuration. Raises InputError if it is invalid."""
     try:
         settings = parse(config.read_text(encoding="utf-8")) or {}
         return max(1, int(settings.get("num_processes", 1)) // max(1, int(settings.get("num_machines", 1))))
@@ -119,7 +119,7 @@ def processes_of(config: Path) -> int:
 
 
 def machines_of(config: Path) -> int:
-    """Return how many machines an accelerate configuration is for. Raises InputError if it is none."""
+    """Return the machines of an accelerate configuration. Raises InputError if it is invalid."""
     try:
         return max(1, int((parse(config.read_text(encoding="utf-8")) or {}).get("num_machines", 1)))
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -127,7 +127,7 @@ def machines_of(config: Path) -> int:
 
 
 def shared_rows(study: Study, recipe: Path) -> int:
-    """Return how many processes share one row in training; 1 if the configuration cannot be read here."""
+    """Return the number of processes that share one row in training; 1 if the configuration cannot be read here."""
     try:
         settings = parse(training_hardware(study, recipe).config.read_text(encoding="utf-8"))
         return max(1, int(settings.get("parallelism_config", {}).get("parallelism_config_cp_size", 1)))
@@ -147,7 +147,7 @@ def accelerate_config(name: str, recipe: Path, stage: str = "training") -> Path:
 
 
 def shipped(path: Path) -> Path | None:
-    """Return the file of this name that comes with tracedistill (`recipes/quickstart/study.yaml`); None if none does.
+    """Return the file of this name that comes with tracedistill (`recipes/quickstart/study.yaml`), or None.
 
     In a checkout it lies beside src/, in an installed package within it.
     """

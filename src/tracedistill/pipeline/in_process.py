@@ -1,4 +1,4 @@
-"""What each of the processes does that `accelerate launch` starts."""
+"""Work of each process that `accelerate launch` starts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 
 Barrier = Callable[[], object]
-"""Waits until every process has come here."""
+"""Waits until every process has reached it."""
 
 
 def train_in_this_process(
@@ -37,8 +37,8 @@ def attempt_in_this_process(
 ) -> list[str]:
     """Evaluate in one process of `accelerate launch -m tracedistill.evaluate`.
 
-    `share`: (this process, of how many): each runs its share of every arm's batches, the main one merges them. `runs`:
-    arms, or single seeds of them; empty: all. Returns what was generated.
+    `share`: (this process, number of processes): each runs its share of every arm's batches, the main one merges them.
+    `runs`: arms, or single seeds of them; empty: all. Returns the runs generated.
     """
     return _launched(loaded, "generate", runs, share, barrier, "nothing to evaluate: every attempt")
 
@@ -46,7 +46,7 @@ def attempt_in_this_process(
 def try_in_this_process(
     loaded: LoadedStudy, students: Sequence[str], *, main_process: bool, barrier: Barrier
 ) -> list[str]:
-    """Try students on a made row in each launched process; return their names."""
+    """Try students on a made-up row in each launched process; return their names."""
     work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=not main_process), loaded.overrides)
     graph = Graph(work)
     trials = [node for node in graph.trials(graph.nodes()) if node.of in students or not students]
@@ -76,16 +76,16 @@ def _launched(
         return [node for node in upstream(nodes, wanted) if node.name not in chosen]
 
     work = opened()
-    nodes, wanted = nodes_of(work)  # a name that is wrong stops every process before any waits for another
+    nodes, wanted = nodes_of(work)  # an invalid name stops every process before any waits for another
     if _machines() > 1:
         check_made(work, before_of(nodes, wanted))
     if not main_process:
         while any(work.run.state(node).kind != "complete" for node in before_of(nodes, wanted)):
-            time.sleep(LOOK)  # not in the collective, which gives up: the main process is making these
+            time.sleep(LOOK)  # no barrier, which would time out while the main process makes these
             work = opened()
             nodes, wanted = nodes_of(work)
         barrier()
-        work = opened()  # with the dtypes that the main process has noted in the run folder
+        work = opened()  # with the dtypes that the main process recorded in the run folder
         work.share, work.barrier = share, barrier
         _, wanted = nodes_of(work)
         return _make_together(work, wanted, main_process=False, barrier=barrier, idle=idle)
@@ -93,7 +93,7 @@ def _launched(
     with work.run.lock():
         work.settle()
         nodes, wanted = nodes_of(work)
-        if LOCK_HELD not in os.environ:  # else the process that launched this one has said it
+        if LOCK_HELD not in os.environ:  # else the launching process has printed it
             warn_if_slow(work, wanted)
         before = before_of(nodes, wanted)
         check_students(work, before, launch=False)
@@ -107,11 +107,11 @@ def _launched(
 
 
 LOOK = 0.2
-"""Seconds between looks at what the main process makes."""
+"""Seconds between checks for files of the main process."""
 
 
 def _machines() -> int:
-    """Return how many machines this process was launched with, as the launcher's environment says."""
+    """Return the number of launched machines from the launcher's environment."""
     everywhere, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     return max(1, everywhere // max(1, here))
 
@@ -136,14 +136,14 @@ def _make_together(
 
 
 def _hardware() -> dict[str, Any]:
-    """Return what this launch runs on, for a manifest."""
+    """Return the hardware of this launch for a manifest."""
     import torch
     from accelerate import PartialState
 
     state = PartialState()
     on_gpu = state.device.type == "cuda"
     return {
-        "accelerate_config": os.environ.get(CONFIG_NAME),  # none: launched by hand
+        "accelerate_config": os.environ.get(CONFIG_NAME),  # None: launched by hand
         "processes": state.num_processes,
         "device": torch.cuda.get_device_name(state.device) if on_gpu else state.device.type,
     }

@@ -1,4 +1,4 @@
-"""Stages that run in processes of their own: by `accelerate launch`, on the hardware that the recipe names."""
+"""Run stages in processes of their own by `accelerate launch`, on the hardware named in the recipe."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ TARGETS: Mapping[Kind, str] = {
     "generate": "tracedistill.evaluate",
     "trial": "tracedistill.pipeline.launched",
 }
-"""Kind of node -> the module that makes it in the launched processes."""
+"""Kind of node -> module that makes it in the launched processes."""
 
 
 def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
-    """Make the stale ones of these nodes, all of one kind, by `accelerate launch`, and return their names.
+    """Make the stale nodes, all of one kind, by `accelerate launch`, and return their names.
 
-    InputError where it fails.
+    Raises InputError if it fails.
     """
     study = work.study
     stale = [node for node in nodes if work.run.state(node).kind != "complete"]
@@ -38,12 +38,12 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
     hardware = (evaluation_hardware if kind == "generate" else training_hardware)(study, work.recipe)
     threads = max(1, (os.cpu_count() or 1) // hardware.processes)
     command = [
-        *(sys.executable, "-m", "accelerate.commands.launch", "--quiet"),  # not its stack below our message
+        *(sys.executable, "-m", "accelerate.commands.launch", "--quiet"),  # avoids its stack trace below our message
         *("--config_file", str(hardware.config), "--num_cpu_threads_per_process", str(threads)),
         *(("--num_processes", str(hardware.processes)) if hardware.why and hardware.processes > 1 else ()),
         *(() if kind == "generate" else launcher_flags(study, hardware, alone=kind == "trial")),
         *("-m", TARGETS[kind], str(work.recipe)),
-        # several machines find out by themselves what is missing: they must all find the same
+        # several machines decide independently what is missing: they must find the same
         *(part for name in names for part in ("--arm", name) if kind != "train" or hardware.machines == 1),
         *work.overrides,
     ]
@@ -52,8 +52,8 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
         LOCK_HELD: str(work.run.folder.resolve()),
         Clock.STARTED: str(time.monotonic()),
         CONFIG_NAME: hardware.name,
-        "HF_HUB_DISABLE_TELEMETRY": os.environ.get("HF_HUB_DISABLE_TELEMETRY", "1"),  # TRL's trainers send some
-        "PYTHONSAFEPATH": "1",  # a yaml.py in the working folder must not be imported in place of the library
+        "HF_HUB_DISABLE_TELEMETRY": os.environ.get("HF_HUB_DISABLE_TELEMETRY", "1"),  # TRL's trainers send telemetry
+        "PYTHONSAFEPATH": "1",  # a yaml.py in the working folder must not shadow the library
     }
     killed_before = out_of_memory_kills()
     if kind == "train" and (others := busy_cores()) > 0.5:
@@ -75,7 +75,7 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
     unfinished = [] if follows else [node for node in stale if work.run.state(node).kind != "complete"]
     if returncode or unfinished:
         what = ", ".join(node.name for node in unfinished) or nodes[0].stage
-        # the launcher says 1 of everything, and nothing of a process that was killed
+        # the launcher reports 1 for everything, and nothing of a killed process
         raise InputError(
             f"{what} did not finish (exit code {returncode}). If there is no error above, a process was killed. {again}"
         )
@@ -83,12 +83,12 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
 
 
 def _plain(command: Sequence[str], environment: Mapping[str, str], screen: Screen) -> int:  # noqa: ARG001
-    """Run a command whose output is ours."""
+    """Run a command whose output goes straight to the terminal."""
     return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - our own command
 
 
 def _watched(command: Sequence[str], environment: Mapping[str, str], screen: Screen) -> int:
-    """Run a command below the lines that move: its output stands above them, its events move them."""
+    """Run a command below the live lines: its output is printed above them, its events update them."""
     own = {**environment, LISTENING: "1", "PYTHONUNBUFFERED": "1"}
     errors = subprocess.PIPE if sys.stderr.isatty() else None
     with subprocess.Popen(  # noqa: S603 - our own command
@@ -121,7 +121,7 @@ def _relay(stream: IO[str], screen: Screen) -> None:
 
 
 def _computing(study: Study, nodes: Sequence[Node]) -> str:
-    """Say in which dtype each student of these nodes computes."""
+    """Describe the dtype in which each student of these nodes computes."""
     used = sorted({node.student for node in nodes if node.student is not None})
     return ", ".join(f"student {name} in {study.students[name].dtype}" for name in used)
 
@@ -131,11 +131,11 @@ LESS_MEMORY: Mapping[Kind, str] = {
     "generate": "To use less of it, lower evaluation.batch_size.",
     "trial": "Not even one row fits: use a smaller student, quantization: nf4, or a machine with more memory.",
 }
-"""Kind of node -> what helps when it runs out of memory."""
+"""Kind of node -> advice when it runs out of memory."""
 
 
 def busy_cores(seconds: float = 0.2) -> float:
-    """Measure how many cores other programs keep busy while this one sleeps; 0 if the system does not say."""
+    """Measure how many cores other programs keep busy during a sleep; 0 if the system does not tell."""
 
     def ticks() -> tuple[int, int]:
         try:
@@ -154,7 +154,7 @@ def busy_cores(seconds: float = 0.2) -> float:
 
 
 def out_of_memory_kills() -> int:
-    """Return how many processes the kernel has killed for want of memory since it started; 0 if it does not say."""
+    """Return the number of processes that the kernel has killed for lack of memory since boot; 0 if unknown."""
     try:
         lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
     except OSError:

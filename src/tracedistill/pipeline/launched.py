@@ -1,7 +1,7 @@
-"""What runs in the processes that `accelerate launch` starts: their arguments, their work, how they end.
+"""Entry points of processes started by `accelerate launch`: arguments, work, exit codes.
 
-`python -m tracedistill.pipeline.launched` is the target of the trial of students; training and evaluation have targets
-that a person may type, `tracedistill.train` and `tracedistill.evaluate`.
+`python -m tracedistill.pipeline.launched` is the target of student trials; training and evaluation have public targets,
+`tracedistill.train` and `tracedistill.evaluate`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tracedistill.errors import InputError
 from tracedistill.shown import say
 
 Work = Callable[[str, Sequence[str], Sequence[str], Any], object]
-"""(recipe, overrides, names of arms, accelerate's state of the processes): what each process does."""
+"""(recipe, overrides, names of arms, accelerate's process state): the work of each process."""
 
 
 def run_launched(module: str, description: str, work: Work, argv: Sequence[str] | None) -> int:
@@ -31,7 +31,7 @@ def run_launched(module: str, description: str, work: Work, argv: Sequence[str] 
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
     args = parser.parse_intermixed_args(argv)
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL's trainers report each training otherwise
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL's trainers otherwise report each training
     quiet_libraries()
     from accelerate import PartialState
     from accelerate.utils import is_cuda_available
@@ -63,13 +63,13 @@ def evaluate(recipe: str, overrides: Sequence[str], arms: Sequence[str], state: 
 
 
 def try_students(recipe: str, overrides: Sequence[str], students: Sequence[str], state: Any) -> None:
-    """Tune and ask each student on a made row."""
+    """Tune each student on a made-up row and prompt it."""
     main_process, barrier = state.is_main_process, state.wait_for_everyone
     pipeline.try_in_this_process(pipeline.load(recipe, overrides), students, main_process=main_process, barrier=barrier)
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' own bars and notes off the screen; errors stay."""
+    """Silence the libraries' own progress bars and notes; errors stay."""
     warnings.filterwarnings("ignore")
     for name in ("transformers", "bitsandbytes", "peft", "accelerate"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""A study out of its recipe: read, with everything that no stage could do found before anything is made."""
+"""Load a study from its recipe, and check everything that would make a stage fail."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from tracedistill.tasks.file.kinds import RULES
 
 @dataclass(frozen=True, slots=True)
 class LoadedStudy:
-    """A study with the file and overrides that it came from."""
+    """A study with the file and overrides it came from."""
 
     study: Study
     """The resolved recipe."""
     recipe: Path
-    """Its file."""
+    """Path of the recipe."""
     overrides: tuple[str, ...] = ()
     """`key=value`, as given."""
 
 
 def load(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedStudy:
-    """Read a recipe with its overrides; InputError lists everything that is wrong with it."""
+    """Read a recipe with its overrides. Raises InputError that lists every error."""
     names = {
         "tasks": TASKS,
         "judges": {"auto", *RULES},
@@ -112,7 +112,7 @@ def _with_templates(study: Study, recipe: Path) -> Study:
 
 
 def _check_interventions(study: Study, recipe: str | Path) -> None:
-    """Import the interventions that live outside the package. Raises InputError if one cannot be."""
+    """Import interventions from outside the package. Raises InputError if one cannot be imported."""
     for name, arm in study.arms.items():
         for key, change in (("tune", arm.tune), ("plan", arm.plan), ("forced", arm.forced), ("rejected", arm.rejected)):
             if change is not None and ":" in change:
@@ -123,7 +123,7 @@ def _check_interventions(study: Study, recipe: str | Path) -> None:
 
 
 def _check_prompts(study: Study, recipe: str | Path) -> None:
-    """Raise InputError if a prompt of the recipe's own has a field that nobody fills in: before anything is paid."""
+    """Raise InputError if one of the recipe's prompts has an unknown field, before anything is paid."""
     users: list[tuple[str, tuple[str, ...]]] = [(arm.prompt, STUDENT_FIELDS) for arm in study.arms.values()]
     users += [(teacher.prompt, TEACHER_FIELDS) for teacher in study.teachers.values()]
     faults = {}

@@ -1,7 +1,7 @@
-"""Several machines that train together: machine 0 makes everything, the others wait for it and train with it.
+"""Training on several machines: machine 0 runs all stages, the others wait for it and train with it.
 
-Nobody waits inside a collective, which gives up after some minutes: a machine is launched once all that adapters are
-made of is complete, as the run folder that they share says.
+Waiting is done outside barriers, which time out after minutes: a machine is launched once everything that adapters need
+is complete in the shared run folder.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 
 LOOK = 2.0
-"""Seconds between looks at the run folder."""
+"""Seconds between checks of the run folder."""
 SAY = 60.0
-"""Seconds between lines that say what is waited for."""
+"""Seconds between messages on what is waited for."""
 
 
 def follow(loaded: LoadedStudy, *, quiet: bool = False, sleep: Callable[[float], None] = time.sleep) -> list[str]:
-    """Wait until machine 0 has made what adapters are made of, then train with it; return the adapters trained.
+    """Wait until machine 0 has made what adapters need, then train with it; return the adapters trained.
 
-    Adapters that are complete need no second machine.
+    Complete adapters need no second machine.
     """
     screen, launcher = Screen(quiet=quiet), loaded.study.training.launcher
     due = 0.0
     while True:
-        work = StudyRun(loaded.study, loaded.recipe, screen, loaded.overrides)  # with the dtypes that machine 0 notes
+        work = StudyRun(loaded.study, loaded.recipe, screen, loaded.overrides)  # with the dtypes from machine 0
         if not work.run.path("study.json").exists():
             missing = "the run folder"
         else:
@@ -50,7 +50,7 @@ def follow(loaded: LoadedStudy, *, quiet: bool = False, sleep: Callable[[float],
 
 
 def before_training(work: StudyRun) -> tuple[list[Node], Node | None]:
-    """Return the adapters of a study, and the first piece before them that is not complete; None if all are."""
+    """Return the adapters of a study, and the first incomplete node before them; None if all are complete."""
     nodes = Graph(work).nodes()
     adapters = [node for node in nodes if node.kind == "train"]
     before = [node for node in upstream(nodes, adapters) if node.kind != "train"]
@@ -58,7 +58,7 @@ def before_training(work: StudyRun) -> tuple[list[Node], Node | None]:
 
 
 def check_made(work: StudyRun, before: list[Node]) -> None:
-    """Raise InputError if something is not made yet that would keep processes of other machines waiting."""
+    """Raise InputError if something is missing that would keep processes of other machines waiting."""
     for node in before:
         if work.run.state(node).kind != "complete":
             raise InputError(

@@ -1,4 +1,4 @@
-"""Pieces of a study made one after another: what is complete and unchanged is left alone."""
+"""Make the nodes of a study one after another; complete, unchanged ones are skipped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tracedistill.records import node_name
 
 
 def make_nodes(work: StudyRun, wanted: Sequence[Node]) -> list[str]:
-    """Make the pieces that are not complete, in this order; return their names."""
+    """Make the incomplete nodes in this order; return their names."""
     made = []
     work.screen.plan([node.name for node in wanted if work.run.state(node).kind != "complete"])
     forecast = False
@@ -33,7 +33,7 @@ def make_nodes(work: StudyRun, wanted: Sequence[Node]) -> list[str]:
             raise InputError(f"{work.run.folder}: {state.reason}")
         _announce(work, node, state)
         if node.launched or node.kind == "parity":
-            work.serving.stop()  # it has the device's memory
+            work.serving.stop()  # it occupies the device's memory
         if node.kind == "train" or (node.kind == "generate" and work.screen.shows_whole and _runs_here(work, node)):
             if not forecast:
                 work.screen.doing("forecast of adapters and attempts")
@@ -49,7 +49,7 @@ def make_nodes(work: StudyRun, wanted: Sequence[Node]) -> list[str]:
 
 
 def _say_time(work: StudyRun, wanted: Sequence[Node]) -> None:
-    """Say before the first adapter what adapters and attempts will take here, by the dry run's forecast."""
+    """Print before the first adapter how long adapters and attempts will take, by the dry run's forecast."""
     graph, stale = Graph(work), {(node.kind, node.of) for node in wanted if work.run.state(node).kind != "complete"}
     forecaster = Forecaster(work, graph.attempting, graph.nodes(), functools.partial(device_of, None))
     forecast = forecaster.forecast()
@@ -75,13 +75,13 @@ def _say_time(work: StudyRun, wanted: Sequence[Node]) -> None:
 
 
 def _runs_here(work: StudyRun, node: Node) -> bool:
-    """Tell whether a node loads a student's weights on this machine."""
+    """Return whether a node loads a student's weights on this machine."""
     config = None if node.student is None else work.study.students[node.student]
     return config is not None and config.base_url is None and not config.model.startswith(SCRIPTED)
 
 
 def _expected(forecast: StudyForecast) -> dict[str, float]:
-    """Return the seconds of each training and each run of an arm, as far as they are forecast."""
+    """Return the forecast seconds of each training and each run of an arm."""
     seconds: dict[str, float] = {}
     for tuning in forecast.tunings:
         if tuning.need is not None:
@@ -103,12 +103,12 @@ def _announce(work: StudyRun, node: Node, state: NodeState) -> None:
 
 def _run_node(work: StudyRun, node: Node) -> None:
     clock = Clock()
-    discard(work.run.path(node.manifest))  # from here on the outputs are not complete
+    discard(work.run.path(node.manifest))  # the outputs are incomplete from here on
     work.parts = work.run.parts(node)
     with work.screen.piece(node.name):
         try:
             facts = node.run() or {}
         finally:
-            work.compute.close()  # what comes next may need the memory
+            work.compute.close()  # the next node may need the memory
         work.run.record(node, clock.seconds(), {**work.facts(), **facts})
     work.run.discard_parts(node)

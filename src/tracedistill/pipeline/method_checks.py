@@ -1,4 +1,4 @@
-"""What the methods of tuned arms need of the task and of other models: looked at before anything is paid."""
+"""Checks of training methods against the task and other models, before anything is paid."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from tracedistill.records import Problem
 from tracedistill.training.learning import LearningSpec
 
 PROBED = 50
-"""Training problems that are looked at for a trace that the task can judge."""
+"""Training problems searched for a trace that the task can judge."""
 NUMBER = re.compile(r"\d{1,6}")
 """A number that a calculation may start from."""
 
 
 def arms_to_tune(work: StudyRun, wanted: Sequence[Node]) -> dict[str, Arm]:
-    """Return the arms among these pieces whose adapters are still to be made."""
+    """Return the arms whose adapters are among these nodes and still to be made."""
     names = {arm_of_run(node.of) for node in wanted if node.kind == "train" and work.run.state(node).kind != "complete"}
     return {name: arm for name, arm in work.study.arms.items() if name in names}
 
 
 def needs_problems(arms: Collection[Arm]) -> bool:
-    """Return whether the problems must be there to tell what these arms' methods lack."""
+    """Return whether the problems are needed to check these arms' methods."""
     return any(judged(arm) and arm.reward != "answer" for arm in arms)
 
 
 def method_faults(work: StudyRun, arms: dict[str, Arm]) -> list[str]:
-    """Return why these arms cannot be tuned as they say, in words for a person; empty if they can."""
+    """Return why these arms cannot be tuned as declared; empty if they can."""
     faults: list[str] = []
     by_trace = [name for name, arm in arms.items() if judged(arm) and arm.reward != "answer"]
     if by_trace and work.run.path("problems.jsonl").exists() and not judges_traces(work):
@@ -60,7 +60,7 @@ def check_methods(work: StudyRun, arms: dict[str, Arm]) -> None:
 
 
 def judges_traces(work: StudyRun) -> bool:
-    """Return whether some trace of some problem would be right: the task's own, or a calculation on its numbers."""
+    """Return whether any trace of a problem would be judged right: the task's own, or a calculation on its numbers."""
     return any(judges_trace(work.task, problem) for problem in work.problems("train")[:PROBED])
 
 
@@ -74,7 +74,7 @@ def judges_trace(task: Any, problem: Problem) -> bool:
 
 
 def _vocabulary_fault(work: StudyRun, arm: Arm) -> str:
-    """Return why a teacher's distribution cannot be learnt.
+    """Return why a teacher's distribution cannot be distilled.
 
     Empty if it can, or if a model is not on this machine yet.
     """

@@ -1,4 +1,4 @@
-"""The graph of a study: each piece with the files that it reads and writes, and the settings that it depends on."""
+"""The graph of a study: each node with its input and output files, and the settings it depends on."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ ASSEMBLED = (
 """Fields of an arm that datasets, plans and forced traces depend on."""
 
 NOT_OF_ATTEMPTS = {"vote", "mix", *map(key_of, TUNING)}
-"""Fields of an arm that its attempts do not depend on, or through its adapter."""
+"""Fields of an arm that its attempts do not depend on, or only through its adapter."""
 
 NOT_ASKED = ("merge", "parity", "parity_limit", "accelerate_config", "cut_off")
-"""Settings of the evaluation that attempts do not depend on, or through other files."""
+"""Evaluation settings that attempts do not depend on, or only through other files."""
 
 
 class Graph:
-    """The pieces of one study."""
+    """The nodes of one study."""
 
     def __init__(self, work: StudyRun) -> None:
         self.work = work
@@ -58,7 +58,7 @@ class Graph:
         self.teaching = Teachers(work)
 
     def nodes(self) -> list[Node]:
-        """Return all pieces of the study, upstream first."""
+        """Return all nodes of the study, upstream first."""
         study = self.study
         nodes = [self._problems()]
         teachers = self.teaching.needed()
@@ -71,7 +71,7 @@ class Graph:
         tuned = [(name, seed) for name in study.in_training_order() for seed in range(study.training.seeds)]
         nodes += [self._train(name, seed) for name, seed in tuned]
         nodes += [self._parity(name, seed) for name, seed in tuned]
-        # an arm that forces a student's own traces reads what another arm has generated
+        # an arm that forces a student's own traces reads another arm's generations
         for name in sorted(study.arms, key=lambda name: study.arms[name].forced == OWN):
             nodes += [self._generate(name, seed) for seed in range(len(study.runs_of(name)))]
         nodes += [self._score(name) for name in study.arms]
@@ -80,12 +80,12 @@ class Graph:
         return nodes
 
     def _student(self, student: str) -> dict[str, Any]:
-        """Return the student settings that results depend on; cost settings are left out."""
+        """Return the student settings that results depend on, without costs."""
         identity = self._evaluated(student)
         return {key: value for key, value in identity.items() if key not in ("engine", "vllm_args")}
 
     def _evaluated(self, student: str) -> dict[str, Any]:
-        """Return what a student's answers depend on."""
+        """Return the settings that a student's answers depend on."""
         return answered_by(self.plain["students"][student])
 
     def _loads(self, student: str) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Graph:
     def _validate(self, teacher: str) -> Node:
         params = {"validation": judge_params(self.work), "task": self.study.task.name, **self._task_code()}
         if students := learning(self.work, teacher):
-            params["students"] = students  # their special tokens must stand in no trace
+            params["students"] = students  # their special tokens are rejected in traces
         inputs = ("problems.jsonl", f"traces/{teacher}.jsonl")
         run = functools.partial(judge_traces, self.work, teacher)
         outputs = (f"validation/{teacher}.jsonl", f"validation/{teacher}.report.json")
@@ -164,7 +164,7 @@ class Graph:
             inputs += [f"traces/{teacher}.jsonl", f"validation/{teacher}.jsonl"]
         inputs += [f"reviewed/{teacher}.jsonl" for teacher in self._reviewed(teachers)]
         outputs.append("assembly.json")
-        # the manifest lies beside the first output, which must not move when arms are added
+        # the manifest lies beside the first output, which must not change when arms are added
         outputs.reverse()
         return Node("assemble", "", tuple(inputs), tuple(outputs), params, lambda: make_datasets(self.work))
 
@@ -341,5 +341,5 @@ class Graph:
 
 
 def learns_otherwise(arm: Arm) -> bool:
-    """Return whether an arm's adapter does not come of its rows alone: another method, or a start elsewhere."""
+    """Return whether an arm's adapter depends on more than its rows: another method or start."""
     return arm.method != "sft" or arm.from_ is not None

@@ -1,4 +1,4 @@
-"""`requests` and `answers`: a study whose models are asked elsewhere, by files (see elsewhere.py)."""
+"""`requests` and `answers`: a study whose models are called elsewhere, through files (see elsewhere.py)."""
 
 from __future__ import annotations
 
@@ -33,58 +33,58 @@ from tracedistill.pipeline.teach import Teachers
 from tracedistill.recipes import StudentConfig, Study, TeacherConfig, arm_of_run, run_name
 
 SHOWN = 3
-"""Answers to no request that are shown."""
+"""Unmatched answers shown."""
 
 
 @dataclass(slots=True)
 class Walk:
-    """What of a study is asked elsewhere now, and what is not."""
+    """What is to be requested elsewhere now, and what is not."""
 
     waits: dict[str, str] = field(default_factory=dict)
-    """Piece that asks a model -> the piece that has to be made first."""
+    """Node that calls a model -> node that must be made first."""
     here: list[str] = field(default_factory=list)
-    """Models that run on this machine, as the recipe names them."""
+    """Models that run on this machine, by their name in the recipe."""
     failed: list[str] = field(default_factory=list)
-    """What a run would stop at with an error."""
+    """Errors that would stop a run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """What `requests` wrote."""
+    """Result of `requests`."""
 
     groups: dict[str, RequestFiles]
-    """Model, as the recipe names it -> its requests."""
+    """Model, by its name in the recipe -> its requests."""
     walk: Walk
-    """What else there is to do."""
+    """Remaining work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What `answers` took in."""
+    """Result of `answers`."""
 
     groups: dict[str, Taken]
-    """Model, as the recipe names it -> its answers."""
+    """Model, by its name in the recipe -> its answers."""
     walk: Walk
-    """What else there is to do."""
+    """Remaining work."""
     lines: int
     """Answers in the files."""
     unreadable: int
-    """Lines that are none."""
+    """Lines that are not answers."""
     duplicates: int
-    """Second answers to the same request."""
+    """Repeated answers to the same request."""
     strangers: int
-    """Answers to no request of this study as its recipe is now."""
+    """Answers to no request of the current recipe."""
     examples: list[Stranger]
     """The first of these."""
     made: list[str]
-    """Pieces of the study that were made of them."""
+    """Nodes made from them."""
 
 
 def write_requests(loaded: LoadedStudy, out: Path, parts: int, *, quiet: bool = False) -> Requested:
-    """Write the requests that the study's next stages need and the cache lacks, in up to so many files for each model.
+    """Write the requests that the study's next stages need and the cache lacks, in up to `parts` files per model.
 
-    What costs nothing is made first. Raises InputError for a folder that holds anything else, and for a study none of
-    whose models is asked elsewhere.
+    What is free is made first. Raises InputError for a folder with other content, and for a study without models called
+    elsewhere.
     """
     with _opened(loaded, quiet) as work:
         open_folder(out, work.study.study, parts)
@@ -99,10 +99,10 @@ def write_requests(loaded: LoadedStudy, out: Path, parts: int, *, quiet: bool = 
 
 
 def take_answers(loaded: LoadedStudy, files: Sequence[Path], *, quiet: bool = False) -> Received:
-    """Put the answers of files into the cache, and make the stages that have all of theirs.
+    """Put answers from files into the cache, and make the stages that are now complete.
 
-    An answer counts once, whichever file it stands in and however often it is given. Raises InputError for files that
-    cannot be read or hold requests, and where not one answer belongs to this study.
+    An answer counts once, however often it occurs in the files. Raises InputError for files that cannot be read or hold
+    requests, and if no answer belongs to this study.
     """
     made: list[str] = []
     with _opened(loaded, quiet) as work, AnswerIndex(answer_files(files)) as index:
@@ -111,7 +111,7 @@ def take_answers(loaded: LoadedStudy, files: Sequence[Path], *, quiet: bool = Fa
             open_cache(work) as cache,
             Taker(index, cache, work.study.study, work.run.folder, parts_of_run(work)) as taker,
         ):
-            work.asks_again = False  # what failed is asked again by the next `requests`, not here
+            work.asks_again = False  # failed answers are requested again by the next `requests`, not here
             while True:
                 work.hand_over, walk = taker.take, Walk()
                 walk.failed = _make_free(work)
@@ -142,7 +142,7 @@ def take_answers(loaded: LoadedStudy, files: Sequence[Path], *, quiet: bool = Fa
 
 
 def answer_files(given: Sequence[Path]) -> list[Path]:
-    """Return files as given, and of folders the files of JSON Lines in them. Raises InputError if one is missing."""
+    """Return the given files, and the JSON Lines files of given folders. Raises InputError if one is missing."""
     files: list[Path] = []
     for path in given:
         inside = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
@@ -165,7 +165,7 @@ def _opened(loaded: LoadedStudy, quiet: bool) -> Iterator[StudyRun]:
     work.run.claim()
     with work.run.lock():
         if any(student.engine == "vllm" for student in work.study.students.values()):
-            # commit and dtype are part of the name under which its answers are kept
+            # commit and dtype are part of the cache key of its answers
             if pin(work, loaded.study, Graph(work).nodes()):
                 work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
             work.settle()
@@ -173,7 +173,7 @@ def _opened(loaded: LoadedStudy, quiet: bool) -> Iterator[StudyRun]:
 
 
 def runs_elsewhere(config: TeacherConfig | StudentConfig) -> bool:
-    """Return whether a model's requests can be said as those of an endpoint."""
+    """Return whether a model's requests can be expressed as those of an endpoint."""
     return config.base_url is not None or config.engine == "vllm"
 
 
@@ -190,7 +190,7 @@ def _model_of(study: Study, node: Node) -> tuple[str, TeacherConfig | StudentCon
 
 
 def _asking(work: StudyRun, walk: Walk) -> Iterator[Node]:
-    """Yield the pieces that ask a model elsewhere and can be made; note in `walk` why the others are not."""
+    """Yield the nodes that call a model elsewhere and can be made; record in `walk` why the others cannot."""
     nodes = Graph(work).nodes()
     for node in nodes:
         model = _model_of(work.study, node)
@@ -209,10 +209,10 @@ def _asking(work: StudyRun, walk: Walk) -> Iterator[Node]:
 
 
 def _hand_over(work: StudyRun, node: Node) -> int:
-    """Hand over the requests of a piece; return how many of them lack an answer."""
+    """Hand over the requests of a node; return how many of them lack an answer."""
     take, (place, _) = work.hand_over, _model_of(work.study, node) or ("", None)
     assert take is not None
-    if node.kind == "teach":  # not through its stage, which keeps in memory what is on its way
+    if node.kind == "teach":  # not through its stage, which keeps pending requests in memory
         teachers, config = Teachers(work), work.study.teachers[node.of]
         with teachers.sources(node.of) as sources:
             return take(
@@ -227,18 +227,18 @@ def _hand_over(work: StudyRun, node: Node) -> int:
         endpoint.prepare(requests)
         adapter = work.study.adapter_of(arm)
         if isinstance(endpoint.server, TokensEngine) and adapter is not None:
-            # files of its own: vLLM 0.32.0 was seen to answer rows of the base wrongly beside rows of an adapter
+            # separate files: vLLM 0.32.0 was seen to answer rows of the base wrongly beside rows of an adapter
             place += f".{run_name(adapter, seed)}"
         return take(place, arm, endpoint.config, endpoint.server, requests)
     try:
         node.run()
     except HandedOver as handed:
         return handed.lacking
-    return 0  # it had nothing to ask
+    return 0  # it had no requests
 
 
 def _make_free(work: StudyRun) -> list[str]:
-    """Make what costs nothing, with the verdicts on adapters that vLLM serves as they are; return what failed."""
+    """Make what is free, including parity verdicts of adapters that vLLM serves separately; return failures."""
     failed, _ = make_free(work, Graph(work).nodes(), make_nodes)
     nodes = Graph(work).nodes()
     for node in nodes:
@@ -248,13 +248,13 @@ def _make_free(work: StudyRun) -> list[str]:
 
 
 def _ready(work: StudyRun, nodes: Sequence[Node], node: Node) -> bool:
-    """Return whether all that a piece needs is complete."""
+    """Return whether all inputs of a node are complete."""
     before = [earlier for earlier in upstream(nodes, [node]) if earlier.name != node.name]
     return all(work.run.state(earlier).kind == "complete" for earlier in before)
 
 
 def _score(work: StudyRun) -> list[str]:
-    """Judge the attempts that are complete."""
+    """Judge the complete attempts."""
     nodes = Graph(work).nodes()
     made: list[str] = []
     for node in nodes:

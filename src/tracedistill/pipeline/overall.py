@@ -1,6 +1,6 @@
-"""How far a run is: the pieces of the study that are complete, the one at work, and the time that is left.
+"""Progress of a run: complete nodes, the current one, and the time left.
 
-In a terminal two lines that move, elsewhere a plain line a minute. Both go on by themselves, whatever the work does.
+Two live lines in a terminal, elsewhere a line a minute. Both update on a thread of their own.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LIGHT = 2.0
-"""Seconds that a piece takes for which nothing was forecast."""
+"""Assumed seconds of a node without a forecast."""
 WIDTH = 24
 """Columns of a bar."""
 
 
 @dataclass
 class Current:
-    """The work at hand."""
+    """The work in progress."""
 
     label: str
-    """What it is."""
+    """Label of the work."""
     since: float
-    """When it began."""
+    """Start time."""
     done: int = 0
-    """How much of it is done."""
+    """Amount done."""
     total: int | None = None
-    """Of how much; None: not known."""
+    """Total amount; None: unknown."""
     note: str = ""
     """Figures beside it."""
 
     @property
     def fraction(self) -> float:
-        """The share that is done."""
+        """Share that is done."""
         return min(1.0, self.done / self.total) if self.total else 0.0
 
     def line(self) -> str:
-        """Return its figures in words."""
+        """Format the progress as text."""
         far = f"{self.done} of {self.total}" if self.total else ""
         return ", ".join(filter(None, (far, self.note, clock(time.monotonic() - self.since))))
 
 
 class Overall:
-    """The state of one run, and what is shown of it."""
+    """Progress of one run, and its display."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -63,40 +63,40 @@ class Overall:
         self._piece_began = self.began
         self._spent: dict[str, float] = {}
 
-    # ---- what the pipeline says
+    # ---- input from the pipeline
 
     def plan(self, names: Sequence[str]) -> None:
-        """Add pieces that are to be made."""
+        """Add nodes that are to be made."""
         self.names += [name for name in names if name not in self.names]
 
     def expect(self, seconds: Mapping[str, float]) -> None:
-        """Note how long pieces will take, by a forecast."""
+        """Record forecast seconds of nodes."""
         self.expected |= seconds
 
     def begin(self, name: str) -> None:
-        """Note that a piece begins."""
+        """Mark a node as begun."""
         self.plan([name])
         self.piece, self._piece_began = name, time.monotonic()
         self.current = Current(name, self._piece_began)
 
     def end(self, name: str) -> None:
-        """Note that a piece is complete."""
+        """Mark a node as complete."""
         self.ended.add(name)
         self._spent[name] = time.monotonic() - self._piece_began
         self.piece, self.current = "", Current("looking at what is next", time.monotonic())
 
     def work(self, label: str, done: int, total: int | None, note: str = "") -> None:
-        """Say how far the work at hand is."""
+        """Update the progress of the current work."""
         if label != self.current.label:
             self.current = Current(label, time.monotonic())
         self.current.done, self.current.total, self.current.note = done, total, note
 
-    # ---- what is read off it
+    # ---- derived values
 
     def left(self) -> float | None:
-        """Return the seconds that are left; None while nothing is forecast of what takes long.
+        """Return the seconds left; None while no long node has a forecast.
 
-        Forecasts are corrected by what complete pieces took.
+        Forecasts are corrected by the times of complete nodes.
         """
         open_names = [name for name in self.names if name not in self.ended]
         if any(name.startswith(("train:", "generate:", "teach:")) and name not in self.expected for name in open_names):
@@ -115,7 +115,7 @@ class Overall:
         return self.expected[name] * slower if name in self.expected else LIGHT
 
     def line(self) -> str:
-        """Return the whole in words."""
+        """Format the overall progress as text."""
         left = self.left()
         parts = [f"{len(self.ended)} of {len(self.names)} pieces"] if self.names else []
         parts.append(clock(time.monotonic() - self.began))
@@ -123,11 +123,11 @@ class Overall:
             parts.append(f"about {clock(left)} left")
         return ", ".join(parts)
 
-    # ---- what is shown
+    # ---- display
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Show the run while the block lasts."""
+        """Show the progress while the block lasts."""
         if not self.console.is_terminal:
             with every(PLAIN, self._plain_line):
                 yield
@@ -141,7 +141,7 @@ class Overall:
         self.console.print(printable(f"  {self.line()}; {self.current.label}: {self.current.line()}"), markup=False)
 
     def rendered(self) -> Any:
-        """Return the two lines for a terminal."""
+        """Render the two lines for a terminal."""
         from rich.markup import escape
         from rich.progress_bar import ProgressBar
         from rich.table import Table

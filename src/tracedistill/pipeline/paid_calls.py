@@ -1,4 +1,4 @@
-"""Answers of paid models: out of the cache or bought, within the study's budget, announced, shown and summed up."""
+"""Paid answers: cached or bought, within the study's budget, announced, shown and summed up."""
 
 from __future__ import annotations
 
@@ -18,33 +18,32 @@ if TYPE_CHECKING:
     from tracedistill.pipeline.study_run import StudyRun
 
 LOOKED_AT = 2_000
-"""Requests that are looked through before the first call; of more, these stand for all."""
+"""Requests examined before the first call; if there are more, these are extrapolated."""
 
 
 @dataclass(slots=True)
 class Usage:
-    """What a teacher's or judge's answers cost, kept ones at the price that was paid once."""
+    """Cost of a teacher's or judge's answers, cached ones at the price once paid."""
 
     requests: int = 0
-    """Answers wanted."""
+    """Answers requested."""
     bought: int = 0
-    """Of these, bought by this run folder, by runs that were killed too; the rest was in the cache."""
+    """Of these, bought by this run folder, including by killed runs; the rest came from the cache."""
     tokens_in: int = 0
     """Prompt tokens."""
     tokens_out: int = 0
     """Generated tokens."""
     cached_in: int = 0
-    """Prompt tokens that the server took from its own prompt cache."""
+    """Prompt tokens served from the server's prompt cache."""
     usd: float = 0.0
-    """US dollars as they were charged: a batch's discount, cached prompts and paid attempts without an answer
-    included."""
+    """US dollars charged, including batch discounts, cached prompts and paid calls without an answer."""
     seconds: float = 0.0
-    """Seconds that the calls took, one after the other; 0: nobody timed them (a batch)."""
+    """Total seconds of the calls; 0: not timed (a batch)."""
     models: dict[str, int] = field(default_factory=dict)
-    """Answers by the model that the reply names, with provider and fingerprint where it names them."""
+    """Answers by the reply's model name, with provider and fingerprint if given."""
 
     def add(self, generation: Generation, buyer: str, prices: Prices) -> None:
-        """Count one answer; `prices` are for answers that were bought before their price was kept."""
+        """Count one answer. `prices`: for answers bought before prices were recorded."""
         from tracedistill.engines.usage import Used
 
         self.requests += 1
@@ -65,7 +64,7 @@ class Usage:
             self.models[name] = self.models.get(name, 0) + 1
 
     def mixture(self) -> str:
-        """Describe the models or builds that the answers came from, if there were several; else empty."""
+        """Describe the models or builds of the answers if there were several; else empty."""
         if len(self.models) < 2:
             return ""
         names = {name.partition(" as ")[0] for name in self.models}
@@ -75,12 +74,12 @@ class Usage:
 
 
 class HandedOver(Exception):  # noqa: N818 - no error: the way out of a stage whose answers are made elsewhere
-    """The requests of a stage were handed over; nothing of it is made now."""
+    """Raised when a stage's requests were handed over, so that it cannot be made now."""
 
     def __init__(self, lacking: int) -> None:
         super().__init__(f"{lacking} requests lack an answer")
         self.lacking = lacking
-        """Requests that lack an answer."""
+        """Requests without an answer."""
 
 
 def prices_of(config: TeacherConfig) -> Prices:
@@ -160,7 +159,7 @@ def announce(
     cache: GenerationCache,
     total: int | None = None,
 ) -> None:
-    """Show the first prompt and what the run would cost at most; of `total` requests those given stand for all."""
+    """Show the first prompt and the run's maximum cost; the given requests are extrapolated to `total`."""
     from tracedistill.engines.quote import forecast
 
     say, plan = work.screen.say, forecast(requests, engine, cache)

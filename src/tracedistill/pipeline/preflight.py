@@ -1,4 +1,4 @@
-"""The preflight of a student's tuned arms: every row checked, a few shown, what no arm can have left out of all."""
+"""The preflight of a student's tuned arms: all rows checked, a few shown, unusable problems left out of every arm."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from tracedistill.sft.preflight import Limits, Preflight
 
 JUDGED = 200
-"""Rows of each arm whose answer the task also judges, the first ones."""
+"""First rows of each arm whose answer the task also judges."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreflightJob:
-    """An arm's rows checked, in whatever process."""
+    """The check of an arm's rows, for any process."""
 
     student: StudentConfig
-    """Whose tokenizer renders them."""
+    """Student whose tokenizer renders them."""
     limits: Limits
-    """What they are held against."""
+    """Limits to check."""
     task: str
     """Name of the task."""
     problems: Path
@@ -47,7 +47,7 @@ class PreflightJob:
         task, problems = get_task(self.task), lookup(self.problems, Problem)
 
         def judge(row: Example, text: str) -> str:
-            """Return how the task reads the answer out of what is learnt, beside how it reads the answer alone."""
+            """Return why the parsed answer is not judged like the bare answer; empty if it is."""
             problem = problems[row.problem_id]
             alone = task.judge_answer(problem, f"Answer: {row.answer}").answer
             whole = task.judge_answer(problem, text).answer
@@ -96,7 +96,7 @@ def make_preflight(work: StudyRun, student: str) -> None:
             for row in read_jsonl(work.run.path(context_file(name)), Example):
                 shown = prompt_ids(tokenizer, row.prompt, format=study.format)
                 limits.check_room(len(shown), f"arm {name}, {row.problem_id}, shown what {arm.context} shows")
-    # a row that one arm cannot have is in none: arms share their rows
+    # a row that one arm cannot use is in none: arms share their rows
     long = sorted({problem_id for result in checked.values() for problem_id, _ in result.dropped})
     refused = {problem_id: why for result in checked.values() for problem_id, why in result.refused}
     for name, result in checked.items():
@@ -121,12 +121,12 @@ def make_preflight(work: StudyRun, student: str) -> None:
 
 
 def drawn_by(arm: Arm) -> int:
-    """Return the tokens that the student may write behind a prompt while this arm is trained; 0 if it writes none."""
+    """Return the tokens that the student may generate per prompt while this arm is trained; 0 if none."""
     return arm.max_tokens if draws(arm) else 0
 
 
 def limits_of(work: StudyRun, name: str) -> dict[str, int]:
-    """Return the max_tokens of the arms that use a tuned arm's adapter and generate what it has learnt."""
+    """Return the max_tokens of the arms that use a tuned arm's adapter and generate what it learnt."""
     study = work.study
     return {
         other: arm.max_tokens
@@ -136,7 +136,7 @@ def limits_of(work: StudyRun, name: str) -> dict[str, int]:
 
 
 def _check_limits(work: StudyRun, checked: Mapping[str, Preflight]) -> None:
-    """Report rows that are longer than what an arm may write. Raises InputError if they are many."""
+    """Report rows that are longer than an arm's max_tokens. Raises InputError if there are many."""
     from tracedistill.sft.preflight import SHORT_ROWS
 
     for result in checked.values():

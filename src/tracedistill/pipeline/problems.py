@@ -1,4 +1,4 @@
-"""The problems stage: which problems a study works on, and what its splits share that they should not."""
+"""The problems stage: draw the study's problems, and report what its splits wrongly share."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tracedistill.tasks._sources import source_of
 from tracedistill.validation.contamination import ContaminationJob, find_contamination
 
 NEAR_LISTED = 200
-"""Pairs of nearly equal problems named in problems.report.json; all are counted."""
+"""Pairs of near duplicates listed in problems.report.json; all are counted."""
 
 
 def make_problems(work: StudyRun) -> dict[str, Any]:
     """Draw the study's problems; report overlaps, near copies, duplicates and golds that fail their own judge.
 
-    The files that they come from are inputs, which count by their content.
+    Source files are inputs, identified by content.
     """
     with files_read() as files:
         _draw(work)
@@ -36,7 +36,7 @@ def make_problems(work: StudyRun) -> dict[str, Any]:
 
 
 def sources_below(work: StudyRun) -> Path | None:
-    """Return the folder that the study's data files lie in; None if its problems come from elsewhere."""
+    """Return the folder of the study's data files; None if its problems come from elsewhere."""
     config = work.study.task
     if config.data_dir is not None:
         return Path(work.beside_recipe(config.data_dir))
@@ -53,7 +53,7 @@ def _draw(work: StudyRun) -> None:
     if config.validation != 0:
         validation = _load_validation(work, source)
     if config.validation != 0 and not validation:
-        # the source has none: a seeded part of train, so that the rest is still a sample of it
+        # without such a split: a seeded part of train, so that the rest is still a sample of it
         size = min(config.validation or len(train) // 10, len(train) // 2)
         held = {problem.problem_id for problem in sample(train, size, seed + 1)}
         validation = [replace(problem, split="validation") for problem in train if problem.problem_id in held]
@@ -77,7 +77,7 @@ def _draw(work: StudyRun) -> None:
     limit = allowed_faults(config.name, config.failing_golds)
     if golds.share > limit:
         raise InputError(too_many_faults(golds, limit))
-    # a training row without a gold has nothing to learn; a test row stays, and counts as ungradable
+    # a training row without a gold teaches nothing; a test row stays, and counts as ungradable
     blank = {problem.problem_id for problem in (*train, *validation) if not problem.answers}
     if work.task.name == "file" and blank:
         work.screen.say(f"  {len(blank)} rows without a gold answer are left out of training and validation")
@@ -103,7 +103,7 @@ def _draw(work: StudyRun) -> None:
 
 @dataclass(frozen=True, slots=True)
 class AuditJob:
-    """What a task finds wrong with its own problems, in whatever process."""
+    """A task's audit of its own problems, for any process."""
 
     task: str
     """Name of the task."""
@@ -128,7 +128,7 @@ def _near(
         "evaluation_problems": len({pair.eval_id for pair in pairs}),
         "same_numbers": sum(pair.same_numbers for pair in pairs),
         "templates": contamination.templates,
-        # those with the same numbers first: the others may be other problems on one template
+        # pairs with the same numbers first: the others may be different problems from one template
         "pairs": sorted(pairs, key=lambda pair: not pair.same_numbers)[:NEAR_LISTED],
         "left_off": max(0, len(pairs) - NEAR_LISTED) + contamination.left_off,
     }

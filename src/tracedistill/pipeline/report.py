@@ -1,4 +1,4 @@
-"""The report stage: the page and its siblings, and the tracker's copy of them."""
+"""The report stage: write the report, and send it to the tracker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tracedistill.training.tracking import check_tracker
 
 
 def make_report(work: StudyRun) -> None:
-    """Write the report; where the recipe tracks runs, also there."""
+    """Write the report, also to the recipe's tracker."""
     tracking = work.study.tracking
     if tracking != "none":
         check_tracker(tracking)

@@ -1,4 +1,4 @@
-"""What a person made of the traces, taken out of the review's store; and the pause until there is something."""
+"""The review stage: read reviewers' results from the store, and pause until they are complete."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ REVIEW_STORE = "review/review.sqlite"
 
 
 def make_reviewed(work: StudyRun, teacher: str) -> None:
-    """Write reviewed/<teacher>.jsonl: a line per trace that a person has dealt with.
+    """Write reviewed/<teacher>.jsonl: a line per reviewed trace.
 
-    Raises Paused where the recipe requires a review and traces of its sample are still open.
+    Raises Paused if the recipe requires a review and traces of its sample are still open.
     """
     store, config = work.run.path(REVIEW_STORE), work.study.review
     if config.required and (not config.teachers or teacher in config.teachers):
@@ -32,6 +32,6 @@ def make_reviewed(work: StudyRun, teacher: str) -> None:
 
 
 def reviewed_traces(work: StudyRun, teacher: str) -> dict[str, ReviewOutcome]:
-    """Trace id -> what a person made of it; those that nobody has dealt with are not in it."""
+    """Return trace id -> review outcome; unreviewed traces are not included."""
     lines = read_jsonl(work.run.path(f"reviewed/{teacher}.jsonl"), ReviewOutcome)
     return {trace.trace_id: trace for trace in lines}

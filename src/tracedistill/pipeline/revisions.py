@@ -1,4 +1,4 @@
-"""Which commit of a hub id a study runs: looked up once, kept in the run folder, the same in every process."""
+"""Pin the commits of hub ids: looked up once and stored in the run folder, for all processes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tracedistill.files import read_json, write_json
 from tracedistill.recipes import StudentConfig, Study
 
 PINS = "students.json"
-"""File of the run folder: student -> model, the revision that the recipe names, the commit."""
+"""File of the run folder: student -> model, revision in the recipe, commit."""
 
 
 def pinned(study: Study, folder: Path) -> Study:
-    """Return the study with the commits that its run folder has kept in the place of branches and tags."""
+    """Return the study with branches and tags replaced by the commits pinned in its run folder."""
     known = read_json(folder / PINS) if (folder / PINS).exists() else {}
     students = {
         name: replace(student, revision=known[name]["commit"]) if _same(student, known.get(name)) else student
@@ -25,7 +25,7 @@ def pinned(study: Study, folder: Path) -> Study:
 
 
 def pin_students(study: Study, folder: Path, names: Iterable[str]) -> bool:
-    """Keep the commits of these students, their files fetched if they are not here; whether any was new.
+    """Pin the commits of these students, downloading missing files; return whether any was new.
 
     `study` is the recipe's own. Raises InputError if the hub has no such model or revision, or cannot be reached.
     """

@@ -1,4 +1,4 @@
-"""A stage and all that it needs; where each piece stands; the report."""
+"""Run a stage with everything it needs, report the state of nodes, open the report."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tracedistill.validation.judge_audit import JudgeAudit
 
 
 def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait: bool = False) -> list[str]:
-    """Make a stage and all that it needs; what is complete and unchanged is left alone.
+    """Make a stage and everything it needs; complete, unchanged nodes are skipped.
 
-    `wait`: wait for another run that is at work in the folder, instead of raising InputError. Returns the names of the
-    pieces that were made, in order. A machine of a rank above 0 does nothing but take its part in training. Raises
-    InputError for what the user can mend; what was complete before stays as it is.
+    `wait`: wait for another run in the folder instead of raising InputError. Returns the names of the nodes made, in
+    order. A machine of a rank above 0 only takes part in training. Raises InputError for errors the user can fix;
+    complete nodes stay.
     """
     if loaded.study.training.launcher.machine_rank > 0:
         return follow(loaded, quiet=quiet) if stage in ("train", "evaluate", "report") else []
@@ -39,18 +39,18 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait
     work = StudyRun(loaded.study, loaded.recipe, screen, loaded.overrides)
     work.run.claim()
     if wait and _is_complete(work, stage):
-        return []  # a training that runs meanwhile is no reason to wait
+        return []  # a training in progress is no reason to wait
     with work.run.lock(wait=wait), screen.overall():
         wanted = wanted_nodes(work, stage)
         if pin(work, loaded.study, wanted):
             work = StudyRun(loaded.study, loaded.recipe, screen, loaded.overrides)
             wanted = wanted_nodes(work, stage)
         if any(node.kind in ("preflight", *COMPUTES) for node in wanted):
-            work.settle()  # not before: a folder may be begun here and go on where it trains
+            work.settle()  # not earlier: a folder may be begun here and continue where it trains
             wanted = wanted_nodes(work, stage)
         named = [node for node in wanted if node.kind in ("train", "report")]
         if loaded.study.tracking != "none" and any(work.run.state(node).kind != "complete" for node in named):
-            check_tracker(loaded.study.tracking)  # not first when a teacher has been paid
+            check_tracker(loaded.study.tracking)  # before a teacher has been paid
         check_keys(work, wanted)
         check_machine(work, wanted)
         made = _check_methods(work, wanted)
@@ -64,10 +64,10 @@ def run(loaded: LoadedStudy, stage: str = "report", *, quiet: bool = False, wait
 
 
 def _check_methods(work: StudyRun, wanted: Sequence[Node]) -> list[str]:
-    """Raise InputError for a method that the task or a teacher has not what it takes for; the problems come first."""
+    """Raise InputError for a method that the task or a teacher does not support; return the nodes made for it."""
     arms = arms_to_tune(work, wanted)
     made: list[str] = []
-    if needs_problems(arms.values()):  # drawing them costs nothing
+    if needs_problems(arms.values()):  # drawing them is free
         made = make_nodes(work, [node for node in wanted if node.kind == "problems"])
     check_methods(work, arms)
     return made
@@ -84,7 +84,7 @@ def wanted_nodes(work: StudyRun, stage: str) -> list[Node]:
 
 
 def audit_judge(loaded: LoadedStudy, judge: str, labels: Path, *, quiet: bool = False) -> JudgeAudit:
-    """Measure a teacher of kind model as judge against labelled rows; its answers are kept, nothing is paid twice."""
+    """Measure a model teacher as judge against labelled rows; answers are cached, so nothing is paid twice."""
     screen = Screen(quiet=quiet)
     with screen.overall():
         return audit_of(StudyRun(loaded.study, loaded.recipe, screen, loaded.overrides), judge, labels)
@@ -115,7 +115,7 @@ def check_determinism(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> di
 
 
 def check_engine(loaded: LoadedStudy, n: int, *, quiet: bool = False) -> dict[str, EngineCheck]:
-    """Return arm that vLLM serves -> how many of its first n texts and verdicts transformers writes otherwise."""
+    """Return arm served by vLLM -> how many of its first n texts and verdicts differ with transformers."""
     work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
     work.run.claim()
     with work.run.lock():

@@ -1,4 +1,4 @@
-"""What a person sees while stages run: one line per piece of work, a bar for the whole and one for the piece."""
+"""Terminal output of stages: a line per node, a bar for the whole and one for the current node."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tracedistill.waiting import PLAIN
 T = TypeVar("T")
 
 SHOWN = 3
-"""Causes of failures that are shown at the end of a teacher's run."""
+"""Causes of failures shown at the end of a teacher's run."""
 OFTEN = 0.2
 """Seconds between two events of a launched process."""
 
 
 class Screen:
-    """The terminal; `quiet` says nothing but errors."""
+    """The terminal; `quiet` prints errors only."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = console(quiet=quiet, soft_wrap=True)
@@ -40,7 +40,7 @@ class Screen:
 
     @contextmanager
     def overall(self) -> Iterator[None]:
-        """Show how far the whole is while the block lasts; nothing of it where another process does."""
+        """Show the overall progress while the block lasts, unless another process does."""
         if self._overall is not None or self.console.quiet or events.listening():
             yield
             return
@@ -53,33 +53,33 @@ class Screen:
 
     @property
     def shows_whole(self) -> bool:
-        """Whether the whole is shown here."""
+        """Whether overall progress is shown here."""
         return self._overall is not None
 
     @property
     def live(self) -> bool:
-        """Whether two lines move at the bottom of a terminal, which nothing but `say` may write to."""
+        """Whether two live lines are at the bottom of the terminal, so that only `say` may print."""
         return self._overall is not None and self.console.is_terminal
 
     def plan(self, names: Sequence[str]) -> None:
-        """Name the pieces that are to be made."""
+        """Add nodes to be made."""
         if self._overall is not None:
             self._overall.plan(names)
 
     def expect(self, seconds: Mapping[str, float]) -> None:
-        """Say how long pieces will take, by a forecast."""
+        """Record forecast seconds of nodes."""
         if self._overall is not None:
             self._overall.expect(seconds)
 
     @contextmanager
     def piece(self, name: str) -> Iterator[None]:
-        """Make a piece of the study inside the block."""
+        """Make a node of the study inside the block."""
         self._hear(ProgressEvent(begun=name))
         yield
         self._hear(ProgressEvent(ended=name))
 
     def doing(self, label: str) -> None:
-        """Say what is at work where it has no bar of its own."""
+        """Show what is in progress if it has no bar of its own."""
         self._hear(ProgressEvent(label))
 
     def _hear(self, event: ProgressEvent) -> None:
@@ -88,7 +88,7 @@ class Screen:
         self.hear(event)
 
     def hear(self, event: ProgressEvent) -> None:
-        """Show an event, of this process or a launched one."""
+        """Show an event of this or a launched process."""
         if self._overall is None:
             return
         if event.begun:
@@ -98,11 +98,11 @@ class Screen:
         if event.ended:
             self._overall.end(event.ended)
 
-    # ---- one piece's work
+    # ---- the current node
 
     @contextmanager
     def panel(self, label: str) -> Iterator[Callable[[Statistics], None]]:
-        """Yield a function that shows a teacher's figures in a live line: counts, speed, money, time left."""
+        """Yield a function that shows a teacher's figures in a live line: counts, speed, cost, time left."""
         last: Statistics | None = None
         plain = self._plainly(label)
 
@@ -121,7 +121,7 @@ class Screen:
 
     @contextmanager
     def bar(self, label: str) -> Iterator[Callable[[int, int], None]]:
-        """Yield a function that moves a progress bar: (done, total)."""
+        """Yield a function that updates a progress bar: (done, total)."""
         plain, due = self._plainly(label), 0.0
 
         def update(done: int, total: int) -> None:
@@ -136,7 +136,7 @@ class Screen:
         yield update
 
     def _plainly(self, label: str) -> Callable[[Callable[[], str]], None]:
-        """Return a function that prints a line now and then; on a terminal, where a bar moves, it prints nothing."""
+        """Return a function that prints a line now and then; it prints nothing on a terminal, which has a bar."""
         due = time.monotonic() + PLAIN
 
         def say(line: Callable[[], str]) -> None:

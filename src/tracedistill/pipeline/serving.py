@@ -1,7 +1,7 @@
-"""The engines of a study's models that vLLM serves.
+"""Engines of the models that vLLM serves.
 
-A student's server has its adapters as LoRA modules. An adapter that vLLM does not serve is merged into the weights
-first, if the parity check allowed that, and has a server of its own; so has a student all of whose weights were tuned.
+A student's server has its adapters as LoRA modules. An adapter that vLLM cannot serve is first merged into the weights,
+if the parity check allowed that, and gets its own server; so does a fully tuned student.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tracedistill.recipes import StudentConfig, TeacherConfig, run_name
 
 
 def student_engine(work: StudyRun, student: str, run: str | None = None) -> TokensEngine:
-    """Return the engine of a student that vLLM serves, with the adapter of a run or without."""
+    """Return the engine of a student that vLLM serves, with or without the adapter of a run."""
     config = settled(work.study.students[student])
     tokenizer, model = tokenizer_of(config), str(student_folder(config.model, config.revision))
     load = Load(model, config.dtype, config.revision, command=config.vllm_command, args=config.vllm_args)
@@ -74,7 +74,7 @@ def student_engine(work: StudyRun, student: str, run: str | None = None) -> Toke
 
 
 def teacher_engine(work: StudyRun, teacher: str, config: TeacherConfig) -> ServedEngine:
-    """Return the engine of a teacher, or judge, that vLLM serves: its own chat template, as behind any endpoint."""
+    """Return the engine of a teacher or judge that vLLM serves, with its own chat template like at any endpoint."""
     model = str(student_folder(config.model or ""))
     load = Load(model, "auto", command=config.vllm_command, args=config.vllm_args)
     pacing = Pacing(config.concurrency, config.concurrency, config.requests_per_minute, config.tokens_per_minute)
@@ -88,7 +88,7 @@ def teacher_engine(work: StudyRun, teacher: str, config: TeacherConfig) -> Serve
 
 
 def _adapters(work: StudyRun, student: str) -> dict[str, Path]:
-    """Return the LoRA adapters of a student that are there and that vLLM serves, by run."""
+    """Return a student's existing LoRA adapters that vLLM can serve, by run."""
     adapters = {}
     for name in work.arms_of(student) if work.study.training.method == "lora" else ():
         for seed in range(work.study.training.seeds):
@@ -100,7 +100,7 @@ def _adapters(work: StudyRun, student: str) -> dict[str, Path]:
 
 
 def _merge(work: StudyRun, student: StudentConfig, run: str, place: Path) -> Path:
-    """Write base and adapter as one model, if the parity check allowed that. Raises InputError if it did not."""
+    """Write base and adapter as one model. Raises InputError if the parity check did not allow it."""
     adapter = work.run.path(f"adapters/{run}")
     obstacle, parity = lora_obstacle(adapter), read_json(work.run.path(f"adapters/{run}.parity.json"))
     if not parity["merged"]:

@@ -19,7 +19,7 @@ from tracedistill.sft.messages import messages_for
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """The problems that all tuned arms have in common, with each arm's traces of them."""
+    """The problems common to all tuned arms, with each arm's traces of them."""
 
     kept: list[str]
     """Ids of the problems, in their order."""
@@ -32,9 +32,9 @@ class Shared:
 def shared_traces(work: StudyRun, problem_ids: Sequence[str], *, context: bool = True) -> Shared:
     """Return each tuned arm's traces of the problems for which every tuned arm has one.
 
-    `context`: whether a plan to show counts as well. A problem that one arm has no trace for is in none.
-    Interventions are made on what is left, again where that made it less: a deal of labels or traces among more
-    problems than are kept would not keep their frequencies.
+    `context`: whether plans to show are required as well. Interventions are applied to the common problems, and again
+    if that leaves fewer: labels or traces redistributed over more problems than are kept would not keep their
+    frequencies.
     """
     study, kept, order = work.study, list(problem_ids), places(problem_ids)
     arms = {name: study.arms[name] for name in study.tuned_arms()}
@@ -55,7 +55,7 @@ def shared_traces(work: StudyRun, problem_ids: Sequence[str], *, context: bool =
         for name in again:
             traces[name] = changed(work, arms[name].tune or "correct", before[name], kept)
         needed = [traces[name] for name in tracing]
-        if context:  # whoever is learnt from needs its plan
+        if context:  # the teaching model needs its plan
             needed += [
                 context_plans(work, name, kept)
                 for name, arm in arms.items()
@@ -162,7 +162,7 @@ def context_rows(work: StudyRun, name: str, problem_ids: Sequence[str]) -> Itera
 
 
 def context_plans(work: StudyRun, name: str, problem_ids: Sequence[str]) -> Shelf:
-    """Return the plans that the arm in context shows, of training problems; empty if it shows none."""
+    """Return the plans of training problems that the arm in context shows; empty if it shows none."""
     other = work.study.arms[work.study.arms[name].context or ""]
     order = places(problem_ids)
     if not work.shows_plan(other):
@@ -173,17 +173,17 @@ def context_plans(work: StudyRun, name: str, problem_ids: Sequence[str]) -> Shel
 
 
 def context_file(name: str) -> str:
-    """Return the prompts that whoever an arm learns from is shown, below the run folder."""
+    """Return the path, below the run folder, of the prompts shown to an arm's teaching model."""
     return f"sft/{name}.context.jsonl"
 
 
 def rejected_file(name: str) -> str:
-    """Return the rows whose completions an arm learns to avoid, below the run folder."""
+    """Return the path, below the run folder, of the rows whose completions an arm learns to avoid."""
     return f"sft/{name}.rejected.jsonl"
 
 
 def beside_rows(work: StudyRun, name: str) -> list[str]:
-    """Return the files beside a tuned arm's rows that its method learns from."""
+    """Return the further files that a tuned arm's method learns from."""
     arm = work.study.arms[name]
     files = [context_file(name)] if arm.context is not None else []
     return [*files, *([rejected_file(name)] if arm.rejected not in (None, OWN) else [])]

@@ -1,4 +1,4 @@
-"""Results that come in any order and are written in theirs, with a few bytes of memory for each."""
+"""Write results that arrive in any order in their proper order, with a few bytes of memory for each."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tracedistill.records import Trace
 
 
 class Spool:
-    """A file beside the one to be written; it is gone when the spool is closed, since the cache has every answer.
+    """A temporary file beside the output, deleted on closing, since the cache has every answer.
 
-    `put` takes lines of text with the place that each has in the order; `lines` gives those of one kind back.
+    `put` stores lines of text with their position; `lines` returns those of one kind in order.
     """
 
     def __init__(self, beside: Path) -> None:
         self.path = beside.with_name(f".{beside.name}.spool")
-        self._starts = array("q")  # place -> where its line starts, or -1
+        self._starts = array("q")  # position -> start of its line, or -1
         self._end = 0
         self._stream: BinaryIO | None = None
 
@@ -40,7 +40,7 @@ class Spool:
         self.path.unlink(missing_ok=True)
 
     def put(self, place: int, kind: str, line: str) -> None:
-        """Keep a line without its end; `kind` is one letter. Raises InputError if the disk is full."""
+        """Store a line without its end; `kind` is one letter. Raises InputError if the disk is full."""
         assert self._stream is not None
         while len(self._starts) <= place:
             self._starts.append(-1)
@@ -53,7 +53,7 @@ class Spool:
         self._end += len(data)
 
     def lines(self, kind: str) -> Iterator[str]:
-        """Yield the lines of a kind, in their order, each with its end."""
+        """Yield the lines of a kind in order, each with its end."""
         assert self._stream is not None
         wanted = ord(kind)
         for start in self._starts:
@@ -65,23 +65,23 @@ class Spool:
 
 
 class SpoolMark:
-    """How far a run has come, noted beside its output, so that the next one starts there instead of at the beginning.
+    """Progress of a run, stored beside its output, so that the next one resumes there.
 
-    It is a hint and no more: what lies before it is gone through last.
+    It is only a hint: earlier positions are still processed, at the end.
     """
 
     def __init__(self, beside: Path) -> None:
         self.path = beside.with_name(f".{beside.name}.place")
 
     def read(self) -> int:
-        """Return the number noted; 0 if there is none."""
+        """Return the stored number; 0 if there is none."""
         try:
             return max(0, int(self.path.read_text(encoding="ascii")))
         except (OSError, ValueError):
             return 0
 
     def note(self, number: int) -> None:
-        """Write a number down; a disk that is full is told by what matters more."""
+        """Store a number; a full disk is reported elsewhere."""
         with contextlib.suppress(OSError):
             self.path.write_text(str(number), encoding="ascii")
 
@@ -91,7 +91,7 @@ class SpoolMark:
 
 
 class FirstTraces:
-    """The first trace of each problem in a file, read when it is asked for: in memory are ids and places."""
+    """The first trace of each problem in a file, read on demand: only ids and offsets are in memory."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -112,7 +112,7 @@ class FirstTraces:
         self._stream.close()
 
     def get(self, problem_id: str) -> Trace | None:
-        """Return the problem's first trace, if it has one."""
+        """Return the problem's first trace, or None."""
         start = self._starts.get(problem_id)
         if start is None:
             return None

@@ -1,4 +1,4 @@
-"""A study at work: its run folder, its task, its problems, and the engine that is loaded; what all stages share."""
+"""A study being run: its run folder, task, problems and loaded engine, shared by all stages."""
 
 from __future__ import annotations
 
@@ -27,56 +27,56 @@ from tracedistill.records import Problem
 from tracedistill.tasks import Task, get_task
 
 HandOver = Callable[[str, str, TeacherConfig, Engine, Iterable[Request]], int]
-"""(model as the recipe names it, stage, settings, engine, requests) -> how many of them lack an answer."""
+"""(model by its name in the recipe, stage, settings, engine, requests) -> number of requests without an answer."""
 
 
 class StudyRun:
-    """One study's run folder with what its stages share: the task, the problems, the engine at work."""
+    """One study's run folder with the state shared by its stages: task, problems, engine."""
 
     def __init__(self, study: Study, recipe: Path, screen: Screen, overrides: Sequence[str] = ()) -> None:
         self.asked = study
-        """The study as its recipe says: `dtype: auto` may stand in it."""
+        """The study as its recipe says, possibly with `dtype: auto`."""
         self.recipe = recipe
         self.overrides = tuple(overrides)
         self.screen = screen
         self.compute = choose_compute(study.compute, study.cores)
-        """What works on rows: all cores of this machine, or a cluster that knows the folder by its full path."""
+        """Processes rows: all cores of this machine, or a cluster that accesses the folder by its full path."""
         self.run = RunFolder(study.folder if study.compute == LOCAL else study.folder.resolve(), study.study)
         self.parts = self.run.path(PARTS)
-        """Where parts of the piece at work lie."""
+        """Folder for parts of the node in progress."""
         self._settle(kept(self.run))
         self.loaded: tuple[str, Any] | None = None
-        """(model, engine) of what is loaded in this process; see `engines.local_engine`."""
+        """(model, engine) loaded in this process; see `engines.local_engine`."""
         self._known: tuple[tuple[int, int], Mapping[str, Problem]] | None = None
         self._counted: tuple[tuple[int, int], dict[str, Any]] | None = None
         self.serving = Serving(self.run.path("logs"), screen.say, self.release)
-        """The vLLM server at work, if any."""
+        """The running vLLM server, if any."""
         self.hand_over: HandOver | None = None
-        """What takes a stage's requests in place of their engine (elsewhere.py); None: answers are bought."""
+        """Receives a stage's requests instead of their engine (elsewhere.py); None: answers are bought."""
         self.asks_again = True
-        """Whether failed and cut-off answers are bought again where the recipe says so."""
+        """Whether failed and cut-off answers are bought again if the recipe says so."""
         self.share = (0, 1)
         self.barrier: Callable[[], object] = lambda: None
 
     def _settle(self, dtypes: dict[str, Dtype]) -> None:
         self.dtypes = dtypes
-        """Student, or `teacher:<name>` -> the dtype that this run folder keeps."""
+        """Student, or `teacher:<name>` -> dtype stored in this run folder."""
         self.study = with_dtypes(pinned(self.asked, self.asked.folder), dtypes)
         self.plain = resolved(self.study)
 
     def settle(self) -> None:
-        """Settle the students' dtypes that are still `auto`: from here on the run folder keeps them."""
+        """Fix the students' dtypes that are still `auto`, and store them in the run folder."""
         self._settle(settle(students_here(self.asked), self.run, self.screen))
 
     def suppose(self, dtype: Dtype | None = None) -> None:
-        """Take this dtype (none: what is fastest here) for students that are still `auto`, and note it nowhere."""
+        """Assume this dtype (None: the fastest here) for students that are still `auto`, without storing it."""
         known, asked = kept(self.run), students_here(self.asked)
         undecided = [name for name, own in asked.items() if own == "auto" and name not in known]
         if undecided:
             self._settle(known | dict.fromkeys(undecided, dtype or choose().dtype))
 
     def teacher_dtype(self, teacher: str) -> str:
-        """Return the dtype of a local teacher, as kept in the run folder."""
+        """Return the dtype of a local teacher, as stored in the run folder."""
         name = f"teacher:{teacher}"
         return settle({name: "auto"}, self.run, self.screen)[name]
 
@@ -94,7 +94,7 @@ class StudyRun:
         return {} if identity is None else {f"student {student}": to_json(identity, defaults=True)}
 
     def prompt(self, arm: Arm) -> str:
-        """Return the text of an arm's prompt."""
+        """Return the template of an arm's prompt."""
         return prompt_text(arm.prompt, self.study.prompts, PROMPTS)
 
     def shows_plan(self, arm: Arm) -> bool:
@@ -102,7 +102,7 @@ class StudyRun:
         return needs_plan(self.prompt(arm))
 
     def trace_wanted(self, arm: Arm) -> bool:
-        """Return whether the arm asks its student for a trace."""
+        """Return whether the arm's prompt requests a trace."""
         lender = self.study.arms[arm.adapter] if arm.adapter is not None else arm
         tuned = NO_TRACE if lender.rationale_weight is not None else lender.tune
         mixed_in = any(self.study.arms[other].tune != NO_TRACE for other in lender.mix)
@@ -171,17 +171,17 @@ class StudyRun:
         take: Take = ignored,
         progress: Progress = ignored,
     ) -> None:
-        """Write a file out of what a job makes of each part of others, on whatever there is to compute with."""
+        """Write a file from what a job makes of each part of other files, on the available cores or cluster."""
         write_by_parts(self.compute, job, sources, output, self.parts / output.stem, take=take, progress=progress)
 
     def sum_parts(
         self, job: Job[Part, Made], sources: Sequence[Path], name: str, *, take: Take, progress: Progress = ignored
     ) -> None:
-        """Give `take` what a job finds in each part of these files; `name` tells it from others of the same piece."""
+        """Pass a job's result for each part of these files to `take`; `name` distinguishes several of one node."""
         sum_parts(self.compute, job, sources, self.parts / name, take=take, progress=progress)
 
     def release(self) -> None:
-        """Let go of the model that is loaded in this process."""
+        """Release the model loaded in this process."""
         if self.loaded is not None:
             from tracedistill.engines.local import give_back_memory
 
@@ -190,7 +190,7 @@ class StudyRun:
 
 
 def _is_there(path: Path) -> bool:
-    """Return whether a path exists; of one with `{split}` in its name, whether a file of any split does."""
+    """Return whether a path exists; with `{split}` in its name, whether a file of any split does."""
     if "{split}" not in path.name:
         return path.exists() or ("{" in path.name and path.parent.exists())
     return any(path.parent.glob(path.name.replace("{split}", "*")))

@@ -1,7 +1,7 @@
-"""A sweep: every tuned arm at each of several training settings, chosen between on the validation split.
+"""A sweep: train every tuned arm at several settings, and choose between them on the validation split.
 
-Each setting is a run folder of its own below <run folder>/sweep/, in which the validation problems stand where a study
-has its test problems; the test problems are not in it. All arms are tried at the same settings.
+Each setting has a run folder below <run folder>/sweep/, in which validation problems take the place of test problems;
+the test problems are not in it. All arms are tried at the same settings.
 """
 
 from __future__ import annotations
@@ -29,36 +29,36 @@ from tracedistill.report.sweeps import ARMS, PREFIX, Sweep, SweptSetting, of_arm
 from tracedistill.stats import wilson
 
 FOLDER = "sweep"
-"""Below the run folder: one run folder per setting."""
+"""Folder below the run folder with one run folder per setting."""
 RESULT = "sweep.json"
-"""In the run folder: what was found."""
+"""File of the run folder with the results."""
 MOST = 12
-"""Trainings that a sweep makes without being told `--yes`."""
+"""Most trainings of a sweep without `--yes`."""
 OF_ARM = (
     "learning_rate", "epochs", "max_steps", "beta", "epsilon", "num_iterations", "num_generations", "rounds",
     "rollout_temperature", "trace_weight", "format_weight",
 )  # fmt: skip
-"""Keys of an arm that are a matter of choice by validation."""
+"""Arm keys that can be swept."""
 LONGEST_NAME = 120
-"""Characters of a setting's folder name; a longer one is cut, and told from others by a hash."""
+"""Most characters of a setting's folder name; longer ones are cut and get a hash."""
 NOT_SWEPT = ("lora_targets", "seeds", "accelerate_config", "launcher", "save_steps")
-"""Training keys that are no matter of choice by validation, or whose values hold commas."""
+"""Training keys that cannot be chosen by validation, or whose values contain commas."""
 
 
 def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet: bool = False) -> Sweep:
     """Make what is missing of every setting's run, and write sweep.json.
 
-    `items`: `training.<key>=value,value` and `arms.<arm>.<key>=value,value` are tried in the combinations that
-    `combined` makes, other `key=value` change the recipe; if only arms' own keys vary, these arms alone are tuned.
-    sweep.json keeps what was found for other keys before. Raises InputError where there is nothing to vary, no tuned
-    arm, no validation problem, or too many trainings.
+    `items`: `training.<key>=value,value` and `arms.<arm>.<key>=value,value` are tried in the combinations of
+    `combined`, other `key=value` override the recipe; if only arms' own keys vary, only these arms are tuned.
+    sweep.json keeps earlier results for other keys. Raises InputError if there is nothing to vary, no tuned arm, no
+    validation problem, or too many trainings.
     """
     varied, overrides = swept_of(items)
     loaded = pipeline.load(recipe, overrides)
     study = loaded.study
     names = swept_arms(study, tuple(varied))
     settings = combined(varied)
-    variants = _variants(loaded, overrides, settings, names)  # every one is read before the first is made
+    variants = _variants(loaded, overrides, settings, names)  # all are read before the first is made
     trainings = len(variants) * len(variants[0].study.tuned_arms()) * variants[0].study.training.seeds
     screen = Screen(quiet=quiet)
     if trainings > MOST and not yes:
@@ -83,7 +83,7 @@ def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet:
 
 
 def _keep(path: Path, swept: Sweep) -> None:
-    """Write sweep.json: what was found, in place of what the same keys gave before, beside what others gave."""
+    """Write sweep.json: new results replace those of the same keys and keep those of others."""
     before = sweeps_in(path) if path.exists() else []
     others = [one for one in before if set(one.keys) != set(swept.keys)]
     write_json(path, {"sweeps": [to_json(one, defaults=True) for one in (*others, swept)]})
@@ -125,9 +125,8 @@ def swept_of(items: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
 def combined(varied: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Return the settings to try: every combination of the values.
 
-    If only arms' own keys vary, every combination of each arm's, side by side: what one arm is told is nothing to
-    another, so that each run folder tries one setting of every arm. Raises InputError if arms then have unequal numbers
-    of settings.
+    If only arms' own keys vary, the combinations of each arm are tried side by side: they do not affect other arms, so
+    each run folder tries one setting of every arm. Raises InputError if arms then have unequal numbers of settings.
     """
     groups: dict[str, dict[str, Sequence[Any]]] = {}
     alone = of_arms_alone(varied)
@@ -148,9 +147,9 @@ def _examples() -> str:
 
 
 def swept_arms(study: Study, keys: Sequence[str]) -> list[str]:
-    """Return the arms that these keys may change: all tuned ones, or those whose own keys alone vary.
+    """Return the arms that these keys may change: all tuned ones, or only those whose own keys vary.
 
-    InputError if a key is of an arm that is not tuned, or if two of these arms alone vary of which one needs the other.
+    Raises InputError if a key belongs to an untuned arm, or if two varied arms depend on each other.
     """
     own = dict.fromkeys(key.removeprefix(ARMS).rpartition(".")[0] for key in keys if key.startswith(ARMS))
     for name in own:
@@ -168,7 +167,7 @@ def swept_arms(study: Study, keys: Sequence[str]) -> list[str]:
 
 
 def _with_sources(study: Study, names: Sequence[str]) -> list[str]:
-    """Return these arms with those that they start from and those whose prompts teach them, in the recipe's order."""
+    """Return these arms with those they start from and those whose prompts teach them, in the recipe's order."""
     needed, queue = set[str](), list(names)
     while queue:
         name = queue.pop()
@@ -180,7 +179,7 @@ def _with_sources(study: Study, names: Sequence[str]) -> list[str]:
 
 
 def _chosen(study: Study, key: str) -> Any:
-    """Return the value of a varied key as the recipe's reader understands it."""
+    """Return the value of a varied key as parsed by the recipe reader."""
     if key.startswith(PREFIX):
         return getattr(study.training, key.removeprefix(PREFIX))
     name, _, field = key.removeprefix(ARMS).rpartition(".")
@@ -205,7 +204,7 @@ def _variants(
     }
     common = [
         *overrides,
-        # spelt out, since a launched training reads the recipe anew
+        # spelt out, since a launched training reads the recipe again
         f"arms={json.dumps(arms)}",
         "base={}",
         "comparisons=[]",
@@ -241,7 +240,7 @@ def _validation_problems(work: StudyRun) -> list[Problem]:
 
 
 def _put_problems(variant: pipeline.LoadedStudy, problems: Sequence[Problem], parent: StudyRun) -> None:
-    """Put these problems into a setting's run folder, unless they are there; and what a person made of the traces."""
+    """Copy these problems into a setting's run folder, unless they are there, with the review outcomes."""
     work = StudyRun(variant.study, variant.recipe, parent.screen, variant.overrides)
     work.run.claim()
     with work.run.lock():
@@ -305,6 +304,6 @@ def _found(
 
 
 def _most(arms: Iterable[Sequence[SweptSetting]]) -> int:
-    """Return the setting with the most right answers over these arms; the first of equals."""
+    """Return the setting with the most right answers over these arms; the first on ties."""
     totals = [sum(tried.right for tried in column) for column in zip(*arms, strict=True)]
     return totals.index(max(totals))

@@ -36,7 +36,7 @@ from tracedistill.teachers import (
 )
 
 NOTED = 1_000
-"""Answers after which a run notes how far it has come."""
+"""Answers between two records of a run's progress."""
 
 
 class Teachers:
@@ -82,7 +82,7 @@ class Teachers:
         return used
 
     def roles(self, teacher: str) -> list[str]:
-        """Return the roles of the problems that a teacher decomposes: all if it is free, else only the used ones."""
+        """Return the roles of a teacher's problems: all if it is free, else only the used ones."""
         if self.study.teachers[teacher].kind in FREE_TEACHERS:
             return ["test", "train", "validation"]
         used = self._used()
@@ -99,22 +99,22 @@ class Teachers:
             source = self.source_of(source)
 
     def text(self, teacher: str) -> str:
-        """Return the teacher's prompt."""
+        """Return the teacher's prompt template."""
         return prompt_text(self.study.teachers[teacher].prompt, self.study.prompts, TEACHER_PROMPTS)
 
     def source_of(self, teacher: str) -> str | None:
-        """Return the teacher on whose traces this one works, if any."""
+        """Return the teacher whose traces this one works on, if any."""
         config = self.study.teachers[teacher]
         return sources_of(self.text(teacher), config, teacher) if config.kind in ("model", "student") else None
 
     def params(self, teacher: str) -> dict[str, Any]:
-        """Return what the teacher's traces depend on."""
+        """Return the settings that the teacher's traces depend on."""
         config = self.work.plain["teachers"][teacher]
         params = answered_by(config)
         known: dict[str, Any] = {"teacher": params, "task": self.study.task.name, "roles": self.roles(teacher)}
         if config["kind"] == "recorded" and config["path"]:
             path = Path(self.work.beside_recipe(self.study.teachers[teacher].path or ""))
-            known["file"] = file_hash(path) if path.is_file() else "missing"  # which is an error when it is read
+            known["file"] = file_hash(path) if path.is_file() else "missing"  # missing: an error on reading
         if config["kind"] in ("model", "student"):
             known |= {"prompt": self.text(teacher), "seed": self.study.seed, "hint": self.work.task.answer_hint}
         if config["kind"] == "student":
@@ -141,7 +141,7 @@ class Teachers:
             self.work.screen.say(f"  {teacher}: {lost} failures are listed in traces/{teacher}.failures.jsonl")
 
     def _decompose(self, teacher: str, config: TeacherConfig) -> int:
-        """Write the traces and failures of a teacher that calls no model; returns how many failures there are."""
+        """Write the traces and failures of a teacher that calls no model; return the number of failures."""
         problems = self.work.problems(*self.roles(teacher))
         run, failures = self.work.run, list[Failure]()
         taught: set[str] = set()
@@ -163,7 +163,7 @@ class Teachers:
     def _recorded(self, teacher: str, config: TeacherConfig, problems: Sequence[Problem]) -> Iterator[Trace]:
         """Yield the traces of a file or of the problems' own rows.
 
-        If the recipe does not classify them, their text does.
+        If the recipe does not say whether they are plans, their text decides.
         """
         path = self._file(config) if config.path else None
         reads: str = config.reads
@@ -205,11 +205,11 @@ class Teachers:
         return FirstTraces(self.work.run.path(f"traces/{source}.jsonl"))
 
     def _ask(self, teacher: str, config: TeacherConfig) -> int:
-        """Ask a model teacher; writes traces, failures and usage, and returns how many failures there are.
+        """Call a model teacher; write traces, failures and usage, and return the number of failures.
 
-        Answers come in any order and the files are in the problems', however many problems there are: what is done
-        lies in a spool meanwhile. A run that was ended starts where it was, and goes through what lies before that, all
-        of it in the cache, at the end.
+        Answers arrive in any order, the files are in the problems' order; finished ones wait in a spool, so memory does
+        not grow with the problems. An interrupted run resumes where it was; the earlier part, all of it cached, is
+        processed at the end.
         """
         text, usage, run = self.text(teacher), Usage(), self.work.run
         output = run.path(f"traces/{teacher}.jsonl")
@@ -235,7 +235,7 @@ class Teachers:
                 errors += isinstance(result, Failure) and result.finish == "error"
                 spool.put(places.pop(generation.request_id), kind, dumps(result))
                 if number % NOTED == 0 and places:
-                    oldest = next(iter(places.values())) // config.samples  # all before it is answered
+                    oldest = next(iter(places.values())) // config.samples  # everything before it is answered
                     mark.note(max(start, oldest))
             with atomic(output) as stream:
                 stream.writelines(spool.lines("t"))
@@ -245,7 +245,7 @@ class Teachers:
                     stream.write(line)
                     lost += 1
         mark.remove()
-        # beside the traces and no input of anything: equal traces may have cost differently
+        # beside the traces, and no node's input: equal traces may have cost differently
         write_json(run.path(f"traces/{teacher}.usage.json"), to_json(usage, defaults=True))
         if errors and errors == number:
             raise InputError(
@@ -256,7 +256,7 @@ class Teachers:
         return lost
 
     def _count(self, teacher: str) -> int | None:
-        """Return the number of requests, as recorded when the problems were drawn."""
+        """Return the number of requests, as recorded when the problems were drawn; None if unknown."""
         path = self.work.run.path("problems.report.json")
         sizes = read_json(path).get("sizes", {}) if path.exists() else {}
         roles = self.roles(teacher)
@@ -265,7 +265,7 @@ class Teachers:
         return sum(int(sizes[role]) for role in roles) * self.study.teachers[teacher].samples
 
     def _without_source(self, teacher: str, sources: Sources) -> Iterator[str]:
-        """Yield a counted failure for each problem without a source trace."""
+        """Yield a failure for each problem without a source trace."""
         source = self.source_of(teacher)
         if source is None:
             return

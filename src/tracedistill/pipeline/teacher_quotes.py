@@ -1,4 +1,4 @@
-"""What model teachers would be asked, and paid at most: also without a key, and before the traces they work on."""
+"""Upper bound on calls, tokens and cost of each model teacher. Needs no API key and no upstream traces."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tracedistill.pipeline.teach import Teachers
 
 
 def quotes(work: StudyRun, complete: Collection[str]) -> Iterator[TeacherQuote]:
-    """Yield a quote for each model teacher without traces, sources first; cached answers are counted as free.
+    """Yield a quote for each model teacher without traces, sources first; cached answers count as free.
 
-    `complete`: names of the nodes that are. Where the problems are not there, the recipe's sizes count, and nothing
-    where it gives none.
+    `complete`: names of the complete nodes. If the problems are missing, the recipe's sizes count, or 0 if it gives
+    none.
     """
     for teacher in Teachers(work).needed():
         config = work.study.teachers[teacher]
@@ -55,7 +55,7 @@ def quotes(work: StudyRun, complete: Collection[str]) -> Iterator[TeacherQuote]:
 
 
 def why_not_shown(work: StudyRun) -> list[str]:
-    """Return why first prompts and cached shares cannot be shown: weights to load, or keys that are not set."""
+    """Return why first prompts and cached shares cannot be shown: weights to load, or unset keys."""
     study, reasons = work.study, []
     for name in Teachers(work).needed():
         config = study.teachers[name]
@@ -68,6 +68,6 @@ def why_not_shown(work: StudyRun) -> list[str]:
         if far is None and not model.startswith(SCRIPTED):
             reasons.append(f"{name} would have to be loaded on this machine first")
         if far is not None and key and not os.environ.get(key, "").strip():
-            # not named here: somebody may have put the key itself there
+            # not named here: the variable's name may be the key itself
             reasons.append(f"teachers.{name}.key_env names no environment variable that is set")
     return [f"unknown: first prompts, and which answers are cached already: {why}" for why in reasons]

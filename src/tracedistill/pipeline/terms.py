@@ -1,4 +1,4 @@
-"""Words and lists that recipes, stages and forecasts share."""
+"""Terms and lists shared by recipes, stages and forecasts."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ FREE_TEACHERS = ("rules", "gold", "recorded")
 """Kinds of teachers that call no model."""
 
 OWN = "own"
-"""The value of an arm's `forced` that takes the trace which the student wrote itself."""
+"""The value of an arm's `forced` that uses the student's own trace."""
 
 NOT_CONTENT = (
     "key_env", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "mode",
     "vllm_command", "usd_per_million_in", "usd_per_million_in_cached", "usd_per_million_out", "usd_per_hour",
 )  # fmt: skip
-"""Settings of a teacher or student that change what its answers cost, not what they say."""
+"""Teacher and student settings that change the cost of answers, not their content."""
 
 NOT_REPORTED = ("run_dir", "tracking", "cores", "compute")
-"""Keys of a recipe that no page of a report depends on."""
+"""Recipe keys that no page of a report depends on."""
 
 
 def answered_by(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What assembling does with traces one by one: changed, judged, held against what they were; in whatever process."""
+"""Per-trace jobs of assembling, for any process: change, judge, compare with the original."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Pair = tuple[Problem, Trace]
 
 @dataclass(frozen=True, slots=True)
 class ChangeJob:
-    """An intervention that changes each trace by itself (`Intervention.alone`)."""
+    """An intervention that changes each trace independently (`Intervention.alone`)."""
 
     task: str
     """Name of the task."""
     intervention: str
-    """Its name."""
+    """Intervention name."""
     seed: int
-    """Of the draws."""
+    """Seed of the draws."""
 
     def open(self) -> Callable[[Sequence[Pair]], list[Trace]]:
         """Load the task."""
@@ -84,7 +84,7 @@ class CountJob:
 
 @dataclass(frozen=True, slots=True)
 class CompareJob:
-    """Each trace after an intervention beside the trace before it."""
+    """Each trace after an intervention with the trace before it."""
 
     task: str
     """Name of the task."""

@@ -1,4 +1,4 @@
-"""The train stage: students tried on a made row, and adapters tuned; both run inside launched processes."""
+"""The train stage: try students on a made-up row and tune adapters, inside launched processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def make_trial(work: StudyRun, student: str, learns: bool) -> None:
-    """Try a student on a made row, and keep what was found; runs inside the launched process."""
+    """Try a student on a made-up row, and save the findings; runs inside the launched process."""
     from tracedistill.training.trial import try_student
 
     study, output = work.study, work.run.path(f"trials/{student}.json")
@@ -70,7 +70,7 @@ def make_adapter(work: StudyRun, name: str, seed: int) -> dict[str, Any]:
 
 
 def learning_of(work: StudyRun, name: str, seed: int, kept: Callable[[Example], bool]) -> LearningSpec:
-    """Return how an arm learns, with what its method learns from beside the rows."""
+    """Return how an arm learns, with what its method learns from besides the rows."""
     study, arm = work.study, work.study.arms[name]
     shown: tuple[Example, ...] = ()
     rejected: tuple[Example, ...] = ()
@@ -91,7 +91,7 @@ def learning_of(work: StudyRun, name: str, seed: int, kept: Callable[[Example], 
 
 
 def judge_of(work: StudyRun, name: str) -> TextJudge:
-    """Return the judges that evaluation has, for what a student writes while it is trained."""
+    """Return evaluation's judges, for what a student writes during training."""
     from tracedistill.training.methods.judging import JudgedCompletion
 
     arm = work.study.arms[name]

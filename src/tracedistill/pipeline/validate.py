@@ -1,4 +1,4 @@
-"""The validate stage: rules judge every trace, a model what they leave open; and the audit of that model."""
+"""The validate stage: rules judge every trace, a model judges what they leave open; and that model's audit."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def judge_params(work: StudyRun) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class RulesJob:
-    """Traces judged by rules, in whatever process."""
+    """The judging of traces by rules, for any process."""
 
     task: str
     """Name of the task."""
@@ -54,11 +54,11 @@ class RulesJob:
     keep: Keep
     """Which traces the recipe's rule accepts."""
     leaks: str
-    """What happens to plans that give the solution away."""
+    """Treatment of plans that give away the solution."""
     special: frozenset[str]
-    """Special tokens of the students, which must stand in no trace."""
+    """Special tokens of the students, which no trace may contain."""
     tallied: bool
-    """Whether the verdicts are counted; they are not final where a model judges after the rules."""
+    """Whether the verdicts are counted; they are not final if a model judges after the rules."""
 
     def open(self) -> Callable[[Part], Made]:
         """Load the judges."""
@@ -80,7 +80,7 @@ class RulesJob:
 
 
 def judge_traces(work: StudyRun, teacher: str) -> None:
-    """Judge a teacher's traces, and report what the recipe's rule drops; parts of them are judged at a time."""
+    """Judge a teacher's traces part by part, and report what the recipe's rule drops."""
     path, output = work.run.path(f"traces/{teacher}.jsonl"), work.run.path(f"validation/{teacher}.jsonl")
     rule, where = work.study.validation, work.run.path("problems.jsonl")
     problems = lookup(where, Problem)
@@ -136,7 +136,7 @@ def judge_traces(work: StudyRun, teacher: str) -> None:
 
 
 def learning(work: StudyRun, teacher: str) -> list[str]:
-    """Return the models of the students tuned here, if the teacher's texts are not made by rules."""
+    """Return the models of the students tuned here, unless rules make the teacher's texts."""
     study = work.study
     if study.teachers[teacher].kind in ("rules", "gold"):
         return []
@@ -145,7 +145,7 @@ def learning(work: StudyRun, teacher: str) -> list[str]:
 
 
 def _special_tokens(work: StudyRun, teacher: str) -> frozenset[str]:
-    """Return the special tokens of these students, as far as their tokenizers lie on this machine."""
+    """Return the special tokens of these students whose tokenizers are on this machine."""
     from tracedistill.engines.sizes import local_folder
     from tracedistill.engines.tokenizers import special_tokens
 
@@ -160,11 +160,11 @@ def _special_tokens(work: StudyRun, teacher: str) -> frozenset[str]:
 
 
 def _ask(work: StudyRun, teacher: str, items: Sequence[JudgeItem]) -> Mapping[str, ModelVerdict]:
-    """Judge a teacher's plans and steps with the model judge; verdicts by item id."""
+    """Judge a teacher's plans and steps with the model judge; return verdicts by item id."""
     name = work.study.validation.judge
     engine = JudgeEngine(work, name, f"judging-{teacher}")
     verdicts = judge_items(items, engine, sampling=engine.sampling, seed=work.study.seed)
-    # what it wrote stands in the cache; kept here only where it does not count
+    # the cache has its output; kept here only if it does not count
     answers = {v.item_id: v if v.void else replace(v, said="") for v in verdicts}
     write_json(work.run.path(f"validation/{teacher}.usage.json"), to_json(engine.usage, defaults=True))
     return answers
@@ -185,7 +185,7 @@ class JudgeEngine:
 
     @property
     def engine(self) -> Engine:
-        """The model, opened at the first use."""
+        """The model, opened on first use."""
         if self._engine is None:
             self._engine = teacher_engine(self._work, self._label, self._config)
         return self._engine
@@ -202,7 +202,7 @@ class JudgeEngine:
 
 
 def audit_of(work: StudyRun, judge: str, labels: Path) -> JudgeAudit:
-    """Measure a judge of the recipe against labelled rows; InputError for one that is no model, and for bad rows."""
+    """Measure a judge of the recipe against labelled rows. Raises InputError if it is not a model, and for bad rows."""
     config = work.study.teachers.get(judge)
     if config is None or config.kind != "model":
         models = ", ".join(name for name, teacher in work.study.teachers.items() if teacher.kind == "model")
