@@ -2,7 +2,8 @@ r"""How often a number from nowhere passes for a constant of general knowledge, 
 
 In each of 2,000 GSM8K gold solutions one operand of one calculation is exchanged for another number, its result made
 true again. Numbers that the question gives, that an earlier step reached or that the gold path holds are not drawn:
-what is left can only be grounded as a constant, which its words must call for. The other direction: the operands of
+what is left can only be grounded as a constant, which its words must call for. The same with another number of the
+question, which is grounded: only the gold path tells that it is the wrong one. The other direction: the operands of
 untouched gold solutions that are grounded, without the gold path's own licence.
 
     python benchmarks/exchanged_operands.py                # needs gsm8k/train.jsonl.gz and gsm8k/test.jsonl.gz
@@ -41,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     default = os.environ.get("TRACEDISTILL_DATA") or ROOT.parent / "shared" / "data"
     parser.add_argument("--data-dir", type=Path, default=Path(default), help="folder with gsm8k/")
     parser.add_argument("--rows", type=int, default=2000, help="gold solutions, a seeded draw")
+    parser.add_argument("--only-exchanged", action="store_true", help="leave out the grounds of all gold solutions")
     parser.add_argument(
         "--show", type=int, default=0, metavar="N", help="print N gold paths with an ungrounded operand"
     )
@@ -50,14 +52,18 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     task = get_task("gsm8k")
     problems = [p for split in ("train", "test") for p in task.load(split, Source(data_dir=args.data_dir))]
-    grounded = [not lost(problem, args.show) for problem in problems]
+    grounded = [] if args.only_exchanged else [not lost(problem, args.show) for problem in problems]
     fives = [5 not in grounds(problem.question).values for problem in problems]
     licensed = [5 in grounds(p.question).constants for p, absent in zip(problems, fives, strict=True) if absent]
-    passed, by_number = exchange(random.Random(0).sample(problems, args.rows))
+    drawn = random.Random(0).sample(problems, args.rows)
+    passed, by_number = exchange(drawn)
+    given, _ = exchange(drawn, of_question=True)
     figures = {
-        "gold_paths_grounded": round(sum(grounded) / len(grounded), 4),
+        "gold_paths_grounded": round(sum(grounded) / len(grounded), 4) if grounded else None,
         "exchanged": len(passed),
         "exchanged_called_correct": round(sum(passed) / len(passed), 4),
+        "exchanged_in_question": len(given),
+        "exchanged_in_question_called_correct": round(sum(given) / len(given), 4),
         "five_licensed_where_not_given": round(sum(licensed) / len(licensed), 4),
     }
     print("passed most often:", ", ".join(f"{number} ({count})" for number, count in by_number.most_common(12)))
@@ -81,13 +87,13 @@ def lost(problem: Problem, show: int) -> list[str]:
     return found
 
 
-def exchange(problems: list[Problem]) -> tuple[list[bool], Counter[int]]:
+def exchange(problems: list[Problem], of_question: bool = False) -> tuple[list[bool], Counter[int]]:
     """Return whether each exchanged solution is judged correct, and the numbers with which it was."""
     passed: list[bool] = []
     by_number: Counter[int] = Counter()
     for problem in problems:
         rng = random.Random(problem.problem_id)
-        made = exchanged(problem, rng)
+        made = exchanged(problem, rng, of_question)
         if made is None:
             continue
         texts, number = made
@@ -97,8 +103,11 @@ def exchange(problems: list[Problem]) -> tuple[list[bool], Counter[int]]:
     return passed, by_number
 
 
-def exchanged(problem: Problem, rng: random.Random) -> tuple[list[str], int] | None:
-    """Return the solution up to an exchanged operand, and the number exchanged in; None if none suits."""
+def exchanged(problem: Problem, rng: random.Random, of_question: bool = False) -> tuple[list[str], int] | None:
+    """Return the solution up to an exchanged operand, and the number exchanged in; None if none suits.
+
+    `of_question`: a whole number of the question that is neither operand goes in, else one from nowhere.
+    """
     texts = [step.text for step in problem.gold_steps]
     places = [
         (index, calculation)
@@ -113,7 +122,14 @@ def exchanged(problem: Problem, rng: random.Random) -> tuple[list[str], int] | N
     known: set[Value] = {*grounds(problem.question).values, *gold_path(tuple(texts)).values}
     for text in texts[:index]:
         known.update(*(one.reached for one in find_calculations(text)))
-    number = rng.choice([number for number in DRAWN if number not in known and number / 100 not in known])
+    if of_question:
+        numbers = [n for n in grounds(problem.question).numbers
+                   if isinstance(n, int) and n > 1 and n not in (left.value, right.value)]  # fmt: skip
+        if not numbers:
+            return None
+        number = rng.choice(numbers)
+    else:
+        number = rng.choice([number for number in DRAWN if number not in known and number / 100 not in known])
     kept = rng.choice((left, right))
     pair = (Operand(str(number), number), kept) if kept is right else (kept, Operand(str(number), number))
     sign = calculation.operators[0]

@@ -27,7 +27,7 @@ _OFFER = re.compile(
     r"any (?:other |more |further )?questions|need (?:any )?(?:more |further )?help|don't hesitate|thank you"
     r"|thanks for|"
     r"good luck|great job|well done|try (?:it|another|solving)|you (?:can|could|might|may) (?:also |now )?try"
-    r"|next problem|another problem)\b",
+    r"|next problem|another problem|ask (?:me|away|if))\b",
     re.IGNORECASE,
 )
 _CHECKING = (
@@ -56,7 +56,7 @@ _OTHER_WAY = re.compile(
 )
 _SUPPOSED = re.compile(
     _OPENS + r"(?:if|suppose|supposing|had|assuming|imagine|even if|unless|were)\b.{0,200}\b(?:would|had|were|could"
-    r"|might)\b",
+    r"|might)\b|[（(「\s]{0,4}(?:如果|假如|假设|要是|若|もし|만약|만일)",
     re.IGNORECASE | re.DOTALL,
 )
 _CONFIRMS = re.compile(
@@ -65,6 +65,10 @@ _CONFIRMS = re.compile(
 )
 _MEANS = re.compile(
     _OPENS + r"(?:in other words|put differently|put another way|equivalently|to put it|i\.e\.|that is to say)\b"
+    r"|(?:つまり|すなわち|言い換えれば|即|也就是说|也就是|换句话说|换言之|즉|다시 말해)[，、,:：]?"
+    r"|(?:das heißt|d\.h\.|mit anderen worten"
+    r"|c['’]est-à-dire|autrement dit|es decir|o sea|en otras palabras|cioè|in altre parole|ou seja|isto é"
+    r"|то есть|иными словами)\b"
     r"|"
     + _OPENS
     + r"(?:that|this|it|which)(?:'s| is| means| works out to| comes out to| comes to| amounts to| represents"
@@ -92,15 +96,16 @@ _HINTS = word_set(
 )
 _OFFERED = re.compile(
     r"would you|do you|shall i|should i|can i |may i |let me know|feel free|if you|i can also|i could also|happy|hope"
-    r"|question|help|hesitate|thank|luck|great job|well done|try|next problem|another problem|you (?:can|could|might"
+    r"|question|help|hesitate|thank|luck|great job|well done|try|ask (?:me|away|if)|next problem"
+    r"|another problem|you (?:can|could|might"
     r"|may) "
 )
 _PARAGRAPH = 1200
 """Characters before a statement in which a check that it belongs to may begin."""
-_PARAGRAPH_HINTS = re.compile(
-    r"check|verif|confirm|valid|proof|sanity|plug|substitut|makes sense|consistent|reasonabl|matches|fits|agrees|altern"
-    r"|another|different|quicker|faster|shorter"
-)
+_PARAGRAPH_HINTS = (
+    "check", "verif", "confirm", "valid", "proof", "sanity", "plug", "substitut", "makes sense", "consistent",
+    "reasonabl", "matches", "fits", "agrees", "altern", "another", "different", "quicker", "faster", "shorter",
+)  # fmt: skip
 
 
 def aside(text: str, start: int, end: int) -> str:
@@ -112,7 +117,7 @@ def aside(text: str, start: int, end: int) -> str:
         return "a question"
     stop = min(end, start + 400)
     inner = text[start:end].strip(" *_\n")
-    if inner[:1] == "(" and inner[-1:] == ")" and inner[1:2].isalpha() and inner.count("(") == 1:
+    if inner[:1] in ("(", "（") and inner[-1:] in (")", "）") and inner[1:2].isalpha() and inner.count(inner[0]) == 1:
         return "a note"
     low = text[start:stop].lower()
     if not low.isascii() or not _HINTS.isdisjoint(_WORDS.findall(low[:80])):
@@ -140,8 +145,10 @@ def under_aside(text: str, start: int) -> str:
     floor = max(0, start - _PARAGRAPH)
     begin = max(text.rfind("\n\n", floor, start) + 2, floor) if "\n\n" in text[floor:start] else floor
     before = text[begin:start]
-    if before.isascii() and not _PARAGRAPH_HINTS.search(before.lower()):
-        return ""
+    if before.isascii():
+        low = before.lower()
+        if not any(hint in low for hint in _PARAGRAPH_HINTS):
+            return ""
     for name, pattern in _OPENERS[1:3]:
         if pattern.match(before):
             return name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import lru_cache
 
 from tracedistill.answers.cleaning import flat, plain
@@ -81,8 +80,8 @@ class AskedQuantity:
     """Stems of the content words of the asking clause."""
     question: str = ""
     """The asking sentence as it stands."""
-    given: Mapping[Fraction, frozenset[str]] = field(default_factory=dict)
-    """Numbers of the question with the stems and unit names that follow them."""
+    given: Mapping[tuple[int, int], frozenset[str]] = field(default_factory=dict)
+    """Numbers of the question (numerator, denominator) with the stems and unit names that follow them."""
 
 
 NOTHING = AskedQuantity()
@@ -162,10 +161,11 @@ def _unit(clause: str, asking: str, question: str) -> tuple[Unit | None, str, fr
     return None, "", frozenset()
 
 
-def _given(text: str) -> dict[Fraction, frozenset[str]]:
-    given: dict[Fraction, frozenset[str]] = {}
+def _given(text: str) -> dict[tuple[int, int], frozenset[str]]:
+    given: dict[tuple[int, int], frozenset[str]] = {}
     for quantity in quantities(text):
-        given[quantity.value] = given.get(quantity.value, frozenset()) | following(text, quantity.end, quantity.unit)
+        ratio = quantity.value.as_integer_ratio()
+        given[ratio] = given.get(ratio, frozenset()) | following(text, quantity.end, quantity.unit)
     return given
 
 

@@ -35,14 +35,17 @@ _CHOICE_MARK = re.compile(
     r"|(?:(?<=\n)|\A)[\s*_#>-]{0,6}(?:option|choice|letter|selection|pick|prediction"
     r"|label)[\s*_\"']{0,4}[:=][\s:*_\"']{0,8}"
     r"|[\"'](?:choice|option|label|letter|prediction|selected|final_answer|selection)[\"']\s?:\s?[\"']?"
-    r"|(?:正确选项|选项|应选|故选|选择|答案选|选|選択肢)(?:是|为|:|は)?\s{0,3}"
+    r"|(?<![会能误错多人不别])(?:正确选项|选项|应选|故选|选择|答案选|选|選択肢)(?:是|为|:|は)?\s{0,3}"
     r"|\b(?:opción|opcion|alternativa|opzione|option) (?:correcta|correta|corretta|correcte)\s(?:es|é|è|est"
     r"|:)?[\s:*]{0,4}"
+    r"|\b(?:i(?:['’](?:d|ll)| would| will)?|we(?:['’](?:d|ll)| would| will)?)"
+    r" (?:pick|choose|chose|select|go with|opt for)[\s:*_\"'(]{0,8}"
+    r"|\bmy (?:pick|choice|selection|guess|vote) is[\s:*_\"'(]{0,8}"
     r"|правильный (?:вариант|ответ)\s?[-—–:]?\s{0,3}|richtig ist\s{0,3}",
     re.IGNORECASE,
 )
 _SETTLES = re.compile(
-    r"\b(?:clearly|definitely|obviously|certainly|probably|surely|must be|has to be|should be|would be|will be"
+    r"\b(?:only|clearly|definitely|obviously|certainly|probably|surely|must be|has to be|should be|would be|will be"
     r"|is definitely|is clearly|is|it's|be|pick|choose|chose|select"
     r"|selected|choosing|picking"
     r"|selecting|go with|going with|going for|opt for|answer|answering|say|saying|settle on|leaves|leaving|left with"
@@ -54,11 +57,21 @@ _SETTLES = re.compile(
 )
 _LABEL_FIRST = re.compile(r"\s{0,9}[*(]{0,3}([A-Z])[).:]{1,2}[*]{0,2}\s{1,4}(?=[A-Z])")
 _LABEL_LATER = re.compile(r"(?:[.;!?]\s|\n)[\s*(-]{0,6}[A-Z][).:]{1,2}[*]{0,2}\s")
+_TICKED = re.compile(
+    r"^[\s*•>(-]{0,9}([A-Za-z])[).:*]{1,3}\s[^\n✗✘❌]{0,200}"
+    r"(?:[✅✓✔☑]|[-–—:(]\s{0,3}(?:the\s)?(?:correct|right|true)\b)[^\n]{0,80}$",
+    re.MULTILINE,
+)
+_CROSSED = re.compile(
+    r"^[\s*•>(-]{0,9}[A-Za-z][).:*]{1,3}\s[^\n]{0,200}(?:[✗✘❌]|\bincorrect\b|\bwrong\b)", re.MULTILINE
+)
 _WRONG = re.compile(r"\b(?:wrong|incorrect|not|false|no)\b", re.IGNORECASE)
 _CHOSEN = re.compile(
-    r"\b(?:pick|choose|chose|select|go with|going with|opt for|answer is|must be|so it's|so it is)[\s:*_\"'(]{1,6}\Z",
+    r"\b(?:only|pick|choose|chose|select|go with|going with|opt for|answer is|must be"
+    r"|(?:has|have|had|got|ought) to be|so it's|so it is)[\s:*_\"'(]{1,6}\Z",
     re.IGNORECASE,
 )
+_THOUGHT = re.compile(r"\b(?:thought|assumed|guessed|believed|suspected)\b[^.;,]{0,28}\Z", re.IGNORECASE)
 _PROVEN = re.compile(
     r"[\s)*_\"'.:,]{0,6}(?:is|are|seems|looks|appears|fits|must be|would be|it is\b|makes the most sense|works"
     r"|remains)\s?"
@@ -67,13 +80,15 @@ _PROVEN = re.compile(
     re.IGNORECASE,
 )
 _NOT_BEFORE = re.compile(
+    r",\s{0,3}not\s(?!only\b|just\b)(?:(?!\bbut\b|\brather\b)[^.;:]){0,60}\Z|"
     r"\b(?:doubt|do(?:es)?n['’]t (?:think|believe)|do(?:es)? not (?:think|believe)|unlikely)\b[^.;,]{0,30}\Z|"
     r"(?:\b(?:not|never|neither|nor|rather than|instead of|than|except|unlike|besides|other than|aside from"
     r"|eliminat\w{0,24}|ruled? out|ruling out"
     r"|rules out|exclud\w{0,24}|reject\w{0,24}|discard\w{0,24}|dismiss\w{0,24}|cannot be|without|against|over|wrong"
     r"|incorrect|nicht"
     r"|no es|n'est pas|pas|не|non è|não é|kein)"
-    r"|n['’]t|不是|而不是|不选|ではなく)(?:\s{0,3}(?:be|been|to|option|choice|answer|letter|the|a|an|it|is|for|with|both|either"
+    r"|n['’]t|不是|而不是|不选|ではなく)(?:\s{0,3}(?:be|been|to|option|choice|answer|letter|the|a|an|it|is|for|with|by|from|in|on|of|due|because|through"
+    r"|its|their|his|her|both|either"
     r"|[:(*\"'_])){0,6}[\s(*\"'_:]{0,6}\Z",
     re.IGNORECASE,
 )
@@ -96,7 +111,8 @@ _JOINED = re.compile(
 _EITHER = re.compile(r"\b(?:either|both|neither|between)\s[^.]{0,20}\Z", re.IGNORECASE)
 _DRESS = re.compile(
     r"[\s:*_\"'`(\[«“-]*+(?:(?:the|an?|option|choice|letter|answer|is|definitely|clearly|number"
-    r"|probably|most likely)\s*+[\s:*_\"'`(\[]*+)*",
+    r"|probably|most likely|la|el|le|il|lo|o|die|der|das|het|lettre|letra|lettera|buchstabe|opción|opção|opzione"
+    r"|antwort|réponse|respuesta|risposta|resposta|вариант|буква|ответ)\b\s*+[\s:*_\"'`(\[]*+)*",
     re.IGNORECASE,
 )
 _NAMED_LETTER = word_set(
@@ -176,8 +192,12 @@ class _ChoiceReader:
 
     def read(self) -> Extracted:
         box = self._box()
+        ticked = self._ticked() if box is None and _CROSSED.search(self.clean) else None
+        if ticked is not None:
+            return ticked
         loose: Extracted | None = None
         lead = self._first_line()
+        refused: set[str] = set()
         for count, statement in enumerate(backwards(self.clean, len(self.clean))):
             if count > _LOOK_BACK:
                 break
@@ -189,6 +209,7 @@ class _ChoiceReader:
                     choice = self._only(self._mentions(statement.start, statement.end, loose=True))
                     if choice is not None:
                         return self._extracted(choice, "stated as the answer")
+                    refused |= {one.letter for one in self._mentions(statement.start, statement.end, loose=True)}
                     continue
                 if loose is not None and corrected(self.clean, statement.end, len(self.clean)):
                     return loose
@@ -198,14 +219,22 @@ class _ChoiceReader:
                 marked = self._stated(begin, statement.end)
                 if marked is not None:
                     return marked
+                refused |= self._refused(statement)
                 continue
             if loose is None and aside(self.clean, statement.start, statement.end) not in {"a question", "an offer"}:
                 choice = self._one(statement.start, statement.end)
-                if choice is not None:
+                refused |= self._refused(statement)
+                if choice is not None and choice.letter not in refused:
                     loose = self._extracted(choice, "named in the final statement")
         if box is not None:
             return self._boxed(box, loose)
-        if lead is not None and not (loose is not None and corrected(self.clean, 0, len(self.clean))):
+        if lead is None and loose is None:
+            lead = self._ticked()
+        if (
+            lead is not None
+            and lead.value not in refused
+            and not (loose is not None and corrected(self.clean, 0, len(self.clean)))
+        ):
             return lead
         return loose or Extracted(None, None, "no statement names exactly one choice")
 
@@ -244,6 +273,19 @@ class _ChoiceReader:
             return None
         letter = label_of(self.bare[head:line].strip(" *_#"), self.closed)
         return None if letter is None else Extracted(self.text[head:line], letter, "the first line", (head, line))
+
+    def _refused(self, statement: Statement) -> set[str]:
+        """Return the letters of the choices that a statement denies."""
+        named = self._mentions(statement.start, statement.end, loose=True)
+        return {one.letter for one in named if self._denied(one)}
+
+    def _ticked(self) -> Extracted | None:
+        """Return the choice of the only ticked line of a list of choices (`B) copper ✅`)."""
+        found = [match for match in _TICKED.finditer(self.bare) if _letters(self.closed).fullmatch(match[1])]
+        if len(found) != 1:
+            return None
+        named = _Named(found[0].start(1), found[0].end(1), found[0][1].upper(), by_words=False)
+        return self._extracted(named, "the only one ticked")
 
     def _marked(self, statement: Statement) -> int | None:
         """Return where the value of a marked statement begins."""
@@ -289,7 +331,8 @@ class _ChoiceReader:
 
     def _settled(self, kept: list[_Named]) -> list[_Named]:
         """Return the choice that a word such as `I choose` settles on, unless `or` ties it to another."""
-        chosen = [one for one in kept if _CHOSEN.search(self.bare[max(0, one.start - 30) : one.start])]
+        before = {one: self.bare[max(0, one.start - 40) : one.start] for one in kept}
+        chosen = [one for one in kept if _CHOSEN.search(before[one][-30:]) and not _THOUGHT.search(before[one])]
         if len({one.letter for one in chosen}) != 1:
             return kept
         for left, right in itertools.pairwise(kept):

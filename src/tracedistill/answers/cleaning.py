@@ -16,7 +16,9 @@ _PLAIN |= {
     if unicodedata.decimal(chr(code), None) is not None
 }
 """Digits of other scripts (Arabic, Devanagari, wide) are read as ours."""
-_PLAIN |= str.maketrans("٫٬،।︰﹕", ".,,.::")
+_PLAIN |= str.maketrans("٫٬،।︰﹕【】", ".,,.::[]")
+_PLAIN |= {code: code - 0xFEE0 for first in (0xFF21, 0xFF41) for code in range(first, first + 26)}
+"""Wide letters, as in `答え：Ｄ`."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200c-\u200f\u202a-\u202e\u2066-\u2069]")
 _LATEX = re.compile(

@@ -79,6 +79,15 @@ def read_expression(text: str) -> Expression | None:
     return _last_formula(clean) or _bare(clean)
 
 
+def last_box(text: str) -> Expression | None:
+    """Return what the last box of a text holds, and those tied to it; None if there is none."""
+    if "boxed" not in text and "fbox" not in text:
+        return None
+    clean = plain(text)
+    boxes = _boxes(clean)
+    return _boxed(clean, boxes) if boxes else None
+
+
 def _boxes(clean: str) -> list[tuple[int, int, int, int]]:
     """Start, end, inner start and inner end of the last boxes of a text; an unclosed one ends with its line."""
     boxes = []
@@ -140,6 +149,8 @@ def _marked(clean: str, statement: Statement, begin: int) -> Expression | None:
         match = _SUBJECT.match(clean, begin, end)
         begin = match.end() if match else begin
     if formulas:
+        if formulas[0][2].rstrip(" ?").endswith("="):
+            return None  # `add to find the answer: $1 + 14 = ?$`
         if hedge(clean, begin, end, [(formulas[0][0], formulas[0][1])], 0):
             return Expression(clean[begin:end].strip(), "stated as the answer", (begin, end), statement.start)
         return _formula_group(clean, formulas, statement, "stated as the answer")

@@ -14,6 +14,7 @@ from tracedistill.answers.marks import denied, last_mark, last_strong, may_bind
 from tracedistill.answers.mentions import Mention, mentions, stated
 from tracedistill.answers.quantities import SCALES, Quantity, quantities
 from tracedistill.answers.statements import TAIL, Statement, backwards, concluding, in_check
+from tracedistill.answers.tongues import has_decimal_comma, in_points
 
 _LOOK_BACK = 12
 """Statements with a value that are looked at before the reader settles for the last number left."""
@@ -29,6 +30,14 @@ _COMPARATIVE = re.compile(
     r"\b(?:more|less|fewer|than|difference|higher|lower|greater|longer|shorter|larger|smaller|older|younger)\b",
     re.IGNORECASE,
 )
+_RESTATED = re.compile(
+    r"[,，、;(（—–]\s{0,3}(?:c['’]est-à-dire|autrement dit|soit\b|das heißt|d\. ?h\."
+    r"|also\s(?=\d)|es decir|o sea|cioè|ossia"
+    r"|ou seja|isto é|то есть|т\. ?е\.|也就是|即|相当于|つまり|すなわち|즉|i\.e\.)",
+    re.IGNORECASE,
+)
+"""What says an amount once more, in another unit or other words."""
+_ALL_BOLD = re.compile(r"\s*(?:[A-Za-z][A-Za-z ]{0,30}:\s)?\*\*[^*\n]{1,300}\*\*[.!]?\s*")
 _BULLETS = frozenset("*-+•")
 _STATED, _FINAL, LEFT_OVER = "stated as the answer", "final statement", "last number left"
 """Reasons of a reading; LEFT_OVER says that no statement qualified."""
@@ -151,11 +160,15 @@ class NumberReader:
             return None
         wanted = self.asked.words | self.asked.nouns
         said = len(wanted & stems(self.clean[last.start : last.end]))
+        listed = self.clean[last.start : last.end].lstrip()[:1] in _BULLETS
         for statement, _ in zip(backwards(self.clean, last.start), range(_NEAR), strict=False):
             other, _ = self._chosen(statement, -1)
-            if other is None or not self._bold(other) or other.given or other.foreign:
+            if other is None or other.given or other.foreign:
                 continue
-            if len(wanted & stems(self.clean[statement.start : statement.end])) > said:
+            # a line all in bold above a list: what the list explains
+            whole = listed and other.weight >= 0 and _ALL_BOLD.fullmatch(self.clean, statement.start, statement.end)
+            says_more = len(wanted & stems(self.clean[statement.start : statement.end])) > said
+            if whole or (self._bold(other) and says_more):
                 return self._found(other, _FINAL, statement)
         return None
 
@@ -171,6 +184,8 @@ class NumberReader:
 
     def _found(self, mention: Mention, reason: str, statement: Statement) -> StatedNumber:
         quantity, scale = mention.quantity, self.asked.scale
+        if quantity.unsure or "." in self.clean[quantity.start : quantity.end]:
+            quantity = in_points(self.clean, quantity, has_decimal_comma(self.clean))
         if scale and self.clean[quantity.start : quantity.end].lower().endswith(scale):
             quantity = replace(quantity, value=quantity.value / SCALES[scale])
         return StatedNumber(
@@ -214,6 +229,9 @@ class NumberReader:
                 # `{"answer": 20, "confidence": 0.9}`
                 if comma >= 0 and self.clean[comma + 1 : comma + 20].lstrip().startswith(('"', "'")):
                     end = comma
+        restated = _RESTATED.search(self.clean, begin, end)
+        if restated is not None and any(map(str.isdigit, self.clean[begin : restated.start()])):
+            end = restated.start()
         named = mentions(self.clean, begin, end, self.asked, rivals=statement.mark != "answer")
         if not named and begin > statement.start and end == statement.end:
             begin = statement.start

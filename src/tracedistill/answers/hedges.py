@@ -13,8 +13,7 @@ Hedge = Literal["", "denied", "choice", "range", "bound", "part"]
 _WORDS = re.compile(r"[a-z]+")
 _DENIALS = word_set(
     "not t never cannot neither nor hardly scarcely nowhere far other rather instead false wrong incorrect impossible "
-    "unlikely doubt is are was could might may "
-    "were "
+    "unlikely doubt could might may "
     "nicht kein keine keinen pas non no neq ne too seems anything unsure uncertain unclear wonder whether if"
 )
 _BOUNDS = word_set(
@@ -110,10 +109,11 @@ _LIMIT = re.compile(
     re.IGNORECASE,
 )
 _AFTER_BOUND = re.compile(
-    r"[\s*]{0,12}(?:\+(?![\s*$\d(])|(?:[A-Za-z-]{1,24}\s{1,12}){0,2}?(?:or|oder)\s{1,12}(?:more|less|fewer|mehr"
+    r"[\s*]{0,12}(?:\+(?![\s*$\d(])|(?:[A-Za-z-]{1,24}\s{1,12}){0,2}?at (?:most|least)\b"
+    r"|(?:[A-Za-z-]{1,24}\s{1,12}){0,2}?(?:or|oder)\s{1,12}(?:more|less|fewer|mehr"
     r"|weniger|above|below|over"
     r"|under|higher|lower)\b"
-    r"|以上|以下|以内|未満)",
+    r"|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]{0,3}?\s?(?:以上|以下|以内|以內|未満|未满|を超え|より多|より少|미만|이상|이하|초과))",
     re.IGNORECASE,
 )
 _WANTS_LIMIT = re.compile(
@@ -171,7 +171,7 @@ def hedge(
 
 def _alone(before: str, after: str, words: frozenset[str] | None, question: str) -> Hedge:
     """Return what the words beside one number say of it; `words` are those of both sides, None if unknown."""
-    if words is None or words & _DENIALS:
+    if words is None or words & _DENIALS or "!=" in before:
         if _DENIED.search(before) and not _ONLY.search(before[-30:]):
             return "denied"
         doubted = _DOUBTED.search(before)
@@ -191,7 +191,12 @@ def _alone(before: str, after: str, words: frozenset[str] | None, question: str)
             return "part"
     if before.rstrip(" $(")[-1:] in _OPERATORS and _SYMBOLIC_BEFORE.search(before[-10:]):
         return "part"
-    if before.rstrip(" $")[-1:] == "=" and _SUBSTITUTED.search(before[-20:]) and _THEN.match(after):
+    ahead = before[-24:].rstrip(" $")
+    if (
+        ahead[-1:] == "="
+        and ahead[-2:-1].isalpha() | ahead[-3:-1].strip().isalpha()
+        and (_SUBSTITUTED.search(before[-20:]) and _THEN.match(after))
+    ):
         return "part"  # `with x = 4 that is 32 dollars`
     if after[:1] in _LETTERS and _SYMBOLIC_AFTER.match(after):
         return "part"
@@ -208,7 +213,7 @@ def _pair(between: str, ahead: str, behind: str, strict: bool) -> Hedge:
     between = " ".join(between.replace("{", " ").replace("}", " ").split()).join("  ") if "}" in between else between
     if _OR.match(between):
         return "choice"
-    if _BETWEEN.search(ahead) and _AND.match(between):
+    if _AND.match(between) and _BETWEEN.search(ahead):
         return "range"
     if _TO.match(between):
         sign = between.strip(" *$%")

@@ -11,7 +11,7 @@ from tracedistill.answers.asked import asked_quantity
 from tracedistill.answers.choices import label_of, named_anywhere, read_choice
 from tracedistill.answers.cleaning import plain
 from tracedistill.answers.equality import decide, read_quantity, same_number
-from tracedistill.answers.expressions import Expression, read_expression
+from tracedistill.answers.expressions import Expression, last_box, read_expression
 from tracedistill.answers.extract import LEFT_OVER, NumberReader, SeveralValues, StatedNumber
 from tracedistill.answers.formulas import is_words
 from tracedistill.answers.latex import spelled
@@ -64,7 +64,8 @@ def judge(
     reading = _AnswerReader(text, question, policy, closed)
     stated = reading.answer()
     opening = reading.opening() if policy.kind == "text" else ""
-    answer = _verdict(gold, stated, question, policy, closed, budget, reading.stated_number, opening)
+    bold = reading.in_bold() if policy.kind == "text" else ""
+    answer = _verdict(gold, stated, question, policy, closed, budget, reading.stated_number, opening, bold)
     reached = reading.derived(stated)
     if reached is stated or (reached.text == stated.text and reached.value == stated.value):
         derived = answer
@@ -88,6 +89,8 @@ class _AnswerReader:
         self.reached_number: Quantity | None = None
 
     def answer(self) -> Extracted:
+        if _is_open(self.part) and last_mark(self.part, 0, len(self.part)) is None and "\\boxed" not in self.part:
+            return Extracted(None, None, "the thinking is not finished, and states no answer")
         if not self.part.strip():
             return Extracted(None, None, "the answer is empty" if self.text.strip() else "the text is empty")
         kind = self.policy.kind
@@ -164,6 +167,10 @@ class _AnswerReader:
     def _words(self) -> Extracted:
         """Return words after the last answer mark, else the last statement that is not beside the answer."""
         loose: Extracted | None = None
+        box = last_box(self.part)
+        if box is not None:
+            span = (box.span[0] + self.start, box.span[1] + self.start)
+            return Extracted(spelled(box.text), None, f"{STATED_WORDS}, in a box{self.note}", span)
         for count, statement in enumerate(backwards(self.part, len(self.part))):
             if count > _WORD_STATEMENTS:
                 break
@@ -184,6 +191,16 @@ class _AnswerReader:
             if not aside(self.part, statement.start, statement.end) or statement.start == 0:
                 loose = words_read
         return loose or Extracted(None, None, "nothing is stated" + self.note)
+
+    def in_bold(self) -> str:
+        """Return the statement that holds the only words in bold of a text, if there are others too; else nothing."""
+        if self.part.count("**") != 2:
+            return ""
+        at = self.part.find("**")
+        for statement in backwards(self.part, len(self.part)):
+            if statement.start <= at < statement.end:
+                return self.part[statement.start : statement.end]
+        return ""
 
     def opening(self) -> str:
         """Return the first line or sentence, which a reason may follow: `Paris` or `Yes.` before an explanation."""
@@ -209,6 +226,11 @@ _WORD_STATEMENTS = 30
 _FIRST = re.compile(r"[^.!?\n]{1,200}[.!?](?=\s)")
 _CONCLUSIVE = ("box", "stated as the answer", "last formula")
 _TAGS = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
+
+
+def _is_open(text: str) -> bool:
+    """Return whether thinking begins in a text and does not end."""
+    return "<think" in text and text.rfind("<think>") > text.rfind("</think>") and "<answer>" not in text
 
 
 def _region(text: str) -> tuple[int, int, str]:
@@ -269,6 +291,7 @@ def _verdict(
     budget: SymbolicBudget,
     number: Quantity | None,
     opening: str = "",
+    bold: str = "",
 ) -> Verdict:
     if not gold.strip():
         return Verdict("ungradable", extracted=prediction.text, reason="the gold is empty")
@@ -283,6 +306,8 @@ def _verdict(
         return Verdict("correct" if same else "incorrect", extracted=str(prediction.value), reason=prediction.reason)
     if policy.kind == "text":
         rule = _words_rule(gold, prediction, question, closed, opening)
+        if not rule and bold and not prediction.reason.startswith(STATED_WORDS):
+            rule = states(gold, bold, question)
         reason = f"{prediction.reason}: {rule or 'other words'}"
         return Verdict("correct" if rule else "incorrect", extracted=shown, reason=reason)
     if prediction.hedged and _gold_number(gold, policy) is not None:

@@ -77,6 +77,8 @@ _INFERRED = re.compile(
     r"[^,;]{0,120}\Z",
     re.IGNORECASE,
 )
+_INFERS = ("so", "therefore", "thus", "hence", "mean", "leaving", "giving", "resulting", "total")
+"""Parts of words without which `_INFERRED` is not tried."""
 _ROUNDED = re.compile(
     r"\bround(?:s|ed|ing)?(?: it)?(?: up| down| off)? to(?: about| approximately)?[\s*$]{0,12}\Z", re.IGNORECASE
 )
@@ -84,6 +86,12 @@ _RATE = re.compile(
     r"[\s*]{0,4}[A-Za-z]{1,15}\s(?:(?:a|per|every)\s(?:day|week|month|year|hour|minute|person|piece)\b"
     r"|[a-z ]{0,20}\bon average\b)"
 )
+_COMPARED_WITH = re.compile(
+    r"(?:比|相比于?|较)[^，。,.;\d]{0,12}\Z|比[^，。,.;]{1,20}[多少高低大小长短重轻贵](?:了|出)?\Z|より[^，。、\d]{0,4}\Z"
+)
+_DIFFERENCE_ASKED = re.compile("比|より|보다|多多少|少多少|差")
+_COMPARED_BY = re.compile(r"[^\W\d_a-zA-Z]{0,4}(?:より|보다)")
+"""`比原来的128本多`, `128冊より多い`: the number that another is compared with."""
 _COMPARED = re.compile(
     r"[\s*%]{0,4}(?:[A-Za-z]{1,15}\s){0,2}?(?:more|less|fewer|older|younger|taller|shorter|longer|higher|lower|heavier"
     r"|lighter)(?:\s[A-Za-z]{1,15}){0,3}?\sthan\b"
@@ -98,7 +106,7 @@ _RATE_ASKED = re.compile(
     re.IGNORECASE,
 )
 """A rate is the answer where the question asks for one (or nothing is known of the question)."""
-_CLAUSE_END = re.compile(r"[,;]\s|\band\b|\bwhile\b|\bbut\b|\bso\b|\bor\b|\bwhich\b")
+_CLAUSE_END = re.compile(r"[,;]\s|\b(?:and|while|but|so|or|which)\b")
 
 
 def mentions(text: str, start: int, end: int, asked: AskedQuantity, rivals: bool = True) -> list[Mention]:
@@ -183,7 +191,7 @@ def _weigh(
         return Mention(quantity, weight - (1 if result else 4), False, result, foreign)
     symbol = result and _SYMBOL.search(before) is not None
     clause = None if result and not symbol else _SUBORDINATE.search(before)
-    names = asked.given.get(quantity.value)
+    names = asked.given.get(quantity.value.as_integer_ratio())
     # what an equation yields is not a repetition of the question, but `when k = 14` is
     given = names is not None and (not result or clause is not None) and (not names or not after or bool(names & after))
     if names is not None:
@@ -199,9 +207,10 @@ def _weigh(
     # `the value when k = 14 is 24`: the copula takes up the main clause again
     if clause and not (copula and any(char.isdigit() for char in clause.group())):
         weight -= 2
-    if _INFERRED.search(before):
+    low = before.lower()
+    if any(hint in low for hint in _INFERS) and _INFERRED.search(before):
         weight += 1.2
-    if _ROUNDED.search(before):
+    if "round" in low and _ROUNDED.search(before):
         weight += 4
     if quantity.word:
         weight -= 2 if quantity.value == 1 else 0.5
@@ -209,6 +218,12 @@ def _weigh(
         weight += 1
     if _RATE.match(text, quantity.end, end) and not _RATE_ASKED.search(asked.question):
         weight -= 5
+    if (
+        not text.isascii()
+        and not _DIFFERENCE_ASKED.search(asked.question)
+        and (_COMPARED_WITH.search(before) or _COMPARED_BY.match(text, quantity.end, end))
+    ):
+        weight -= 4
     if (
         full
         and not result

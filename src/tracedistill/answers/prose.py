@@ -19,6 +19,8 @@ _VARIABLE = re.compile(
 )
 _RELATED = re.compile(r"[-+*/^=<>≤≥≠×·]|\d[a-zα-ω]|[a-z]\(|[²³⁴⁵⁶⁷⁸⁹⁰¹ⁿ]|[a-z]{2}\b")
 _TUPLE = re.compile(r"\A[(\[].+,.+[)\]]\Z|\A\{.+\}\Z", re.DOTALL)
+_RATIO = re.compile(r"\d{1,9}(?:\.\d{1,9})?(?:\s?:\s?\d{1,9}(?:\.\d{1,9})?){1,5}(?<!:\d\d)")
+"""6 : 5, but no time of day."""
 _SCENE = re.compile(
     r"\b(?:when|whenever|if|where|since|because|given|assuming|let|unless|with|for(?: which)?|as"
     r"|by)\s*[($]?\Z",
@@ -69,6 +71,8 @@ def prose_formula(text: str, start: int, end: int) -> tuple[int, int] | None:
 def _qualifies(run: str) -> bool:
     """Return whether a run is a formula: a pair, an exact value with its approximation, or variables in a relation."""
     if _TUPLE.search(run) and any(char.isalnum() for char in run):
+        return True
+    if _RATIO.fullmatch(run):
         return True
     if _EXACT.search(_PLAIN_UNIT.sub("", run)):
         return "≈" in run or not re.fullmatch(r"[-\d\s/½⅓⅔¼¾²³=.%]+", run)

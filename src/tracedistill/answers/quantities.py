@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from tracedistill.answers.units import CLOCK, CURRENCY, HALF_DAY, PERCENT, UNITS, Unit
 from tracedistill.answers.words import WORD_NUMBER, word_value
@@ -133,7 +134,7 @@ def _from_match(text: str, match: re.Match[str]) -> Quantity | None:
         if len(digits) > MAX_DIGITS:
             return None
         plain = digits if digits.isdigit() else _JUNK.sub("", digits)
-        value = Fraction(int(plain)) if plain.isdigit() else _decimal(plain)
+        value = _decimal(plain)
         if match["exponent"]:
             power = int(re.findall(r"-?\d+", match["exponent"])[-1])
             value *= Fraction(10) ** power
@@ -175,7 +176,10 @@ def _decimal_comma(digits: str, fraction: str) -> Fraction:
     return Fraction(int(_INT_JUNK.sub("", digits) + fraction), 10 ** len(fraction))
 
 
+@lru_cache(maxsize=8192)
 def _decimal(plain: str) -> Fraction:
+    if plain.isdigit():
+        return Fraction(int(plain))
     if plain.count(".") > 1:
         return Fraction(int(plain.replace(".", "")))
     whole, _, fraction = plain.partition(".")

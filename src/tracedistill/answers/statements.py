@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from tracedistill.answers.marks import heading, last_mark, strong
+from tracedistill.answers.marks import heading, last_mark
 
 TAIL = 8000
 """Characters at the end of a text in which the final statement is looked for first."""
@@ -25,8 +25,6 @@ class Statement:
     """One past its last character."""
     mark: Mark = ""
     """answer: says that it is the answer; conclusion: therefore, so, in total."""
-    strong: bool = False
-    """The mark binds whatever follows: a box, `####`, `Final Answer`."""
 
 
 _CONCLUSION = re.compile(
@@ -74,7 +72,7 @@ def backwards(text: str, stop: int) -> Iterator[Statement]:
 def _statement(text: str, start: int, end: int) -> Statement:
     mark: Mark = ""
     if text.find("\\boxed", start, end) >= 0 or last_mark(text, start, end) is not None:
-        return Statement(start, end, "answer", strong(text, start, end))
+        return Statement(start, end, "answer")
     if _CONCLUSION.search(text, start, min(end, start + 60)):
         mark = "conclusion"
     return Statement(start, end, mark)

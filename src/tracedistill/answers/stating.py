@@ -17,6 +17,11 @@ from tracedistill.answers.wording import plain_words, same_words
 from tracedistill.answers.words import word_set
 
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__|`([^`\n]{1,200})`|[\"“]([^\"”\n]{1,200})[\"”]")
+_QUOTED = re.compile(r"([\"“«「])[^\"”»」\n]{1,100}[\"”»」]")
+"""What somebody else says: `The line "to be, or not to be" comes from` denies nothing."""
+_PICTURE = re.compile("[\U0001f000-\U0001faff\u2600-\u2712\u2728\u2734-\u274b\u2753-\u27bf\ufe0f]")
+_SPAN = re.compile(r"(?<=\d)(?:\s?(?:-|–|—|~|〜)\s?|\s(?:to|through|until|bis)\s)(?=[$€£]?\d)")
+_FROM = re.compile(r"\b(?:between|from) ([$£€]?\d[\d,.]{0,12}) (?:and|to) (?=[$£€]?\d)", re.IGNORECASE)
 _POLAR = word_set("yes no true false")
 _POLAR_HEAD = re.compile(
     r"[\s*_\"'`(\[#>-]{0,12}(yes|no|true|false)\b[*_\"'`)\]]{0,12}(?=\s{0,12}(?:[,.;:!)—–-]|\Z|\n)"
@@ -37,6 +42,7 @@ _LINKS = word_set(
     "answers option label class category probably likely definitely clearly therefore thus so hence simply actually "
     "just about "
     "feels feel felt seems seem looks look appears sounds "
+    "lasts lasted "
     "takes take took costs cost needs need wants likes live lives went go goes come comes came moved made makes picked "
     "chose chooses uses used release releases contain contains produces show shows "
     "towards toward onto inside with label: sentiment: namely indeed only also choose pick select predict classified "
@@ -46,6 +52,9 @@ _LINKS = word_set(
 _UNSTATED = word_set(
     "if although though while whereas when unless despite assuming suppose because since before after until besides"
 )
+_TIMES = word_set("after before since until")
+_END = re.compile(r"[\s*_\"'`).!。]{0,9}")
+"""`After two days the jury found him not guilty.` ends in its main clause."""
 _DENIED = re.compile(
     r"(?:\b(?:not|never|neither|nor|hardly|scarcely|by no means|far from|(?:could|might|may) be|cannot|rather than"
     r"|instead of|anything but|other than|than|without|except|nicht"
@@ -98,6 +107,14 @@ _STOPS_AFTER = re.compile(
     r"|before|while|but|so|thus|from|given|according|based|without|at)\b)",
     re.IGNORECASE,
 )
+_WOULD_BE = re.compile(r"\bwould (?:only |also |still )?(?:be|have been)[\s*_\"'`(]{0,6}\Z", re.IGNORECASE)
+_ONLY_IF = re.compile(r"[\s*_\"'`)]{0,6}(?:only\s)?(?:if|for|when|unless|in)\b", re.IGNORECASE)
+"""`It would be true for odd numbers.` says that it is not."""
+_COMES_FROM = re.compile(
+    r"\b(?:comes?|came|is|are|was|were|quoted?|taken|originat\w{1,4}|derives?|derived|descends?) from\s{1,3}(?:the\s)?"
+    r"[\s*_\"'`(]{0,6}\Z",
+    re.IGNORECASE,
+)
 _TAKEN_BACK = re.compile(
     r"[,.;:…–—-]{1,3}\s{0,3}(?:(?:oh|or),? )?(?:(?:no,? )?wait(?:,? no)?|no, sorry|sorry|scratch that|correction|I mean"
     r"|make that)\b[\s,:.…–—-]{0,6}(?:it(?:['’]s| is) )?",
@@ -110,6 +127,9 @@ _SUBJECT = re.compile(
     r"|invented|did|does)\b",
     re.IGNORECASE,
 )
+_ACTS = re.compile(r"[\s*_\"'`)]{1,6}[a-z]{2,14}(?:s|ed)\b(?! of\b)")
+_OTHER_NAME = re.compile(r"\s[A-Z][a-z]")
+"""`Elena sits in the middle.` names her, `Elena sits beside Ben.` either of them."""
 _COPULA_END = re.compile(
     r"\s{0,12}[*_]{0,2}(?:です|でした|だ|である|입니다|이다|예요|了|的)?[\s。.!！*\"'`」』”)）]{0,12}"
 )
@@ -131,6 +151,10 @@ def states(gold: str, statement: str, question: str = "", marked: bool = False) 
     text = plain(statement).strip()
     if same_words(gold, text):
         return "same words"
+    if not text.isascii():
+        text = _PICTURE.sub(" ", text).strip()
+    if _SPAN.search(gold):  # 15 to 20 years are 15-20 years
+        gold, text = (_SPAN.sub(" to ", _FROM.sub(r"\1 to ", one)) for one in (gold, text))
     if len(text) <= MAX:
         kept = [part for part in _TAKEN_BACK.split(text)[1:] if part.strip(" .!\"'*")]
         text = kept[-1].strip() if kept else text  # `80, no wait, 75` states 75
@@ -179,7 +203,7 @@ def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, questi
 
     Empty if it is denied, one of several, or spoken of.
     """
-    before, after = text[max(0, begin - 120) : begin], text[end : end + 120]
+    before, after = _QUOTED.sub(_unquoted, text[max(0, begin - 120) : begin]), text[end : end + 120]
     if _DENIED.search(before) or _DOUBTED.search(before) or unsure(before) or _REFUSED.match(after):
         return ""
     if (
@@ -193,11 +217,17 @@ def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, questi
         )
     ):
         return ""
+    if _WOULD_BE.search(before) and _ONLY_IF.match(after):
+        return ""
     if _AND_AFTER.match(after) or _AND_BEFORE.search(before):
         return ""
     clause = before[max((match.end() for match in _CLAUSE.finditer(before)), default=0) :]
     opening = _WORD.findall(clause.lower())
-    if opening and opening[0] in _UNSTATED:
+    if (
+        opening
+        and opening[0] in _UNSTATED
+        and not (opening[0] in _TIMES and len(opening) > 4 and _END.fullmatch(after))
+    ):
         return ""
     if bold:
         return "the only words in bold"
@@ -220,17 +250,25 @@ def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, questi
         # the surname of a person that a `who` question asks for
         ahead = ahead[: -len(last[0])].rstrip()
         linked = ahead.rpartition(" ")[2].casefold() in _LINKS or not ahead
+    if _COMES_FROM.search(before) and not re.match(r"[\s*_\"'`)]{0,12}to\b", after):
+        linked = True
     if word in _PLACES and _NOUN_OF.search(ahead[: -len(last[0])]):
         linked = False
-    if word == "but" and re.search(r"\bnot\b|\bnever\b|n['’]t\b", ahead):
+    if word == "but" and re.search(r"\bnot\b|\bnever\b|n['’]t\b", ahead, re.IGNORECASE):
         linked = True
     if stops and linked and not _of_subject(text, end):
         return "behind the verb"
     if question and _new(text, question) and _new(text, question) == stems(text[begin:end]):
         return "what the question does not say"
-    if not ahead and not question and _SUBJECT.match(after) and not re.search(r"[;,]|\bbut\b|\bwhile\b", after):
-        return "the subject"
+    if not ahead and not question and not re.search(r"[;,]|\bbut\b|\bwhile\b", after):
+        acts = text[begin].isupper() and _ACTS.match(after) and not _OTHER_NAME.search(after)
+        if _SUBJECT.match(after) or acts:
+            return "the subject"
     return ""
+
+
+def _unquoted(match: re.Match[str]) -> str:
+    return "".ljust(len(match.group()))
 
 
 def _of_subject(text: str, end: int) -> bool:

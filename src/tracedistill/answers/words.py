@@ -22,7 +22,8 @@ _ONES = _numbered(
 )
 _TENS = _numbered("twenty thirty forty fifty sixty seventy eighty ninety", range(20, 100, 10))
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
-_PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
+_PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7}
+_PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10}
 _PARTS |= {"halves": 2} | {word + "s": parts for word, parts in _PARTS.items() if word != "half"}
 _CARDINAL = "|".join(sorted([*_ONES, *_TENS], key=len, reverse=True))
 _SCALE_WORDS = "|".join(_SCALES)

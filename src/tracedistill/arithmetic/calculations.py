@@ -135,7 +135,7 @@ _BESIDE = re.compile(
 )
 _STATES = re.compile(
     r"\b(?:is|are|was|were|makes?|gives?|has|have|had|gets?|earns?|pays?|costs?|spends?|needs?|leaves?|left|totals?|sells?"
-    r"|sold|eats?|ate|uses?|used|bought|buys?)\b[^.;\d]{0,25}$|[:=⇝]\s*$|gives\s*$",
+    r"|sold|eats?|ate|uses?|used|bought|buys?|which|so)\b[^.;\d]{0,25}$|[:=⇝]\s*$|gives\s*$",
     re.IGNORECASE,
 )
 

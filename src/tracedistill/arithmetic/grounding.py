@@ -122,6 +122,11 @@ def unknowns(text: str) -> set[Value]:
     return {value for value, _ in _numbers(text[:5_000])}
 
 
+def numbers_of(text: str) -> set[Value]:
+    """Return the numbers that a step names, in digits or words, without sign; at most 5,000 characters are read."""
+    return {magnitude(value) for value, _ in _numbers(text[:5_000])}
+
+
 _NAMES = re.compile(
     r"[A-Z][\w'’]+(?:, (?:and )?[A-Z][\w'’]+| and [A-Z][\w'’]+){1,12}"
     r"|(?<!\d)\d{1,12}(?:, (?:and )?\d{1,12}| and \d{1,12}){2,20}"

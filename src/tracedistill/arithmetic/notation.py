@@ -220,7 +220,8 @@ _COMMA_NUMBER = re.compile(
 def has_decimal_commas(text: str) -> bool:
     """Return whether numbers are written as 6,67 and 1.500,25 throughout: some are, and none as 6.67 or 1,500."""
     text = text[:200_000]
-    return "," in text and _DECIMAL_COMMA.search(text) is not None and _DECIMAL_POINT.search(text) is None
+    commas = any(after[:1].isdigit() for after in text.split(",")[1:])
+    return commas and _DECIMAL_COMMA.search(text) is not None and _DECIMAL_POINT.search(text) is None
 
 
 def with_points(text: str) -> str:

@@ -23,7 +23,8 @@ _FILLER = frozenset({
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _FRACTIONS = {
     "half": Fraction(1, 2), "third": Fraction(1, 3), "quarter": Fraction(1, 4), "fourth": Fraction(1, 4),
-    "fifth": Fraction(1, 5), "sixth": Fraction(1, 6), "eighth": Fraction(1, 8), "tenth": Fraction(1, 10),
+    "fifth": Fraction(1, 5), "sixth": Fraction(1, 6), "seventh": Fraction(1, 7), "eighth": Fraction(1, 8),
+    "ninth": Fraction(1, 9), "tenth": Fraction(1, 10),
 }  # fmt: skip
 _OPERATORS = {
     "+": "+", "-": "-", "−": "-", "–": "-", "*": "*", "×": "*", "·": "*", "⋅": "*", "∗": "*", "x": "*", "X": "*",
@@ -31,6 +32,7 @@ _OPERATORS = {
     "divided by": "/", RATIO: "/",
 }  # fmt: skip
 _LETTERS = frozenset("agmlh")
+_RATES = frozenset({"/l", "/h", "/s", "/g", "/m"})
 _SHORT = frozenset({
     "an", "at", "by", "deg", "for", "ft", "gb", "gm", "he", "in", "kb", "kw", "km", "lbs", "mb", "mi", "of",
     "on", "oz", "per", "sq", "to", "yd", "the", "day", "we", "is", "it",
@@ -59,7 +61,7 @@ _TOKEN = re.compile(
   | (?P<mix>\d{1,6}(?:[ ]|[ ]and[ ])\d{1,4}/\d{1,4}(?![\d/]))
   | (?P<num>(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d+)?|\.\d+)
   | (?P<eq>==?>?|≈|≅|~=|→|⇒|->|:=)
-  | (?P<frac>(?i:\b(?:(?:one|a)[ -])?(?:half|third|quarter|fourth|fifth|sixth|eighth|tenth)\ of)
+  | (?P<frac>(?i:\b(?:(?:one|a)[ -])?(?:half|third|quarter|fourth|fifth|sixth|seventh|eighth|ninth|tenth)\ of)
       (?=\ (?:the\ )?[$£€]?\d))
   | (?P<of>\bof\b(?:\s+the)?(?=\s*[$£€]?[\d(]))
   | (?P<isw>(?:\b(?:is\ equal\ to|equals|is|gives|makes)\b|⇝)(?=\s*(?:about\s+)?[$£€]?[.\d]))
@@ -244,7 +246,9 @@ class SentenceReader:
             self._finish()
             self.filler = False
             return
-        if (attached and piece[0] == "(") or (not certain and self._is_unknown(lower.lstrip("/ "), attached)):
+        rate = not self.symbolic and lower in _RATES  # `$1.50/L`
+        unknown = not certain and not rate and self._is_unknown(lower.lstrip("/ "), attached)
+        if (attached and piece[0] == "(") or unknown:
             self.doubt = True  # an unknown: `2x`, `24/Y`, `.1(number of minutes)`
         last = self.items[-1]
         if not self.words and isinstance(last, Operand) and not last.unit:

@@ -88,12 +88,8 @@ _LIST = re.compile(
     re.IGNORECASE,
 )
 _COMMA = re.compile(rf",? and (?={_NUM})|, (?={_NUM})")
-_GATE = re.compile(
-    r"multipl|divid|subtract|deduct|\badd|split|product|quotient|differ|\bsum|total of|combining|\btak|\btook"
-    r"|more than|less|fewer|creased by|reduced by|(?:groups|sets|lots) of|twice|doubl|thrice|tripl|halv|squar|\bover\b"
-    r"|\band\b",
-    re.IGNORECASE,
-)
+_LISTS = ("sum", "total of", "product of", "add", "combining", "multiply")
+"""Parts of words without which `_LIST` is not tried."""
 
 _RESULT = re.compile(
     r"(?<=[\w)%])(?:,| ?[–—])? {1,3}(?:(?:and|so|that|this|it|which|for|then|thus|we|you|they|he|she|I)[,]? ){0,2}"
@@ -117,6 +113,11 @@ MAYBE = "⇝"
 """An equality sign for words that may join two things that are not equal: `and she has 5`."""
 
 _CARDINAL = re.compile(rf"(?<![\w-])(?:a[ -](?:hundred|thousand|million)(?!\w)|{WORD_NUMBER})", re.IGNORECASE)
+_CARDINALS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "teen",
+    "ty", "a hundred", "a thousand", "a million", "a-",
+)  # fmt: skip
+"""Parts of words without which `_CARDINAL` is not tried."""
 _COUNTED = re.compile(
     r"[ -](?:half|halve|third|quarter|fourth|fifth|sixth|seventh|eighth|ninth|tenth)s?\b| times (?:as|more|the|that)\b"
     r"| \w+ (?:ago|later|from now)\b",
@@ -126,7 +127,8 @@ _COUNTED = re.compile(
 _POINTED = re.compile(r"(?:\b(?:the|these|those|first|last|next|other|all|both|with|any|\d) ?|\d[ -])$", re.IGNORECASE)
 _SHARE = re.compile(r" (?:of|the)\b| ?[*×x/+=-]", re.IGNORECASE)
 _COUNTS = re.compile(
-    r"[-+*/×÷·−=]|\b(?:plus|minus|times|multipl|divid|subtract|add|product|sum|difference|quotient|twice|thrice|doubl|tripl"
+    r"[-+*/×÷·−=]|\bof (?:the )?[$£€]?\d"
+    r"|\b(?:plus|minus|times|multipl|divid|subtract|add|product|sum|difference|quotient|twice|thrice|doubl|tripl"
     r"|halv|squar)",
     re.IGNORECASE,
 )
@@ -150,12 +152,59 @@ _OTHER_TONGUES = (
     (re.compile(r"(?<=\d)([^\W\d_a-zA-Z]{0,2})加上?\s{0,3}(?=\d)"), r"\1 + "),
     (re.compile(r"(?<=\d)([^\W\d_a-zA-Z]{0,2})[减減]去?\s{0,3}(?=\d)"), r"\1 - "),
     (re.compile(r"\s{0,3}(?:等于|等於|得到|得)\s{0,3}(?=\d)"), " = "),
-    (re.compile(r"(?<=\d) (?:por|mal|fois|veces|multiplicado por|multiplié par) (?=\d)"), " * "),
-    (re.compile(r"(?<=\d) (?:más|mais) (?=\d)"), " + "),
-    (re.compile(r"(?<=\d) (?:menos|moins) (?=\d)"), " - "),
-    (re.compile(r"(?<=\d) (?:entre|dividido (?:por|entre)|divisé par|geteilt durch) (?=\d)"), " / "),
-    (re.compile(r"(?<=\d) (?:es igual a|son|font|égale|fait|ergibt|ist(?: gleich)?) (?=\d)"), " = "),
+    (
+        re.compile(
+            r"(?<=\d) (?:por|mal|fois|veces|vezes|volte|keer|multiplicado por|multiplié par"
+            r"|умножить на|умноженное на) (?=\d)"
+        ),
+        " * ",
+    ),
+    (re.compile(r"(?<=\d) (?:más|mas|mais|più|плюс) (?=\d)"), " + "),
+    (re.compile(r"(?<=\d) (?:menos|moins|meno|минус) (?=\d)"), " - "),
+    (
+        re.compile(
+            r"(?<=\d) (?:entre|dividido (?:por|entre)|divisé par|geteilt durch|diviso|gedeeld door|разделить на) (?=\d)"
+        ),
+        " / ",
+    ),
+    (
+        re.compile(
+            r"(?<=\d) (?:es igual a|son|font|égale|fait|ergibt|ist(?: gleich)?|gleich|macht"
+            r"|é igual a|dá|fa|равно|будет) (?=\d)"
+        ),
+        " = ",
+    ),
 )
+_LATIN = (
+    " por ",
+    " mal ",
+    " fois ",
+    " veces ",
+    " vezes ",
+    " volte ",
+    " keer ",
+    " mas ",
+    " mais ",
+    " menos ",
+    " moins ",
+    " meno ",
+    " entre ",
+    " durch ",
+    " diviso ",
+    " door ",
+    " son ",
+    " font ",
+    " fait ",
+    " ergibt ",
+    " ist ",
+    " gleich ",
+    " macht ",
+    " fa ",
+)
+"""Words between digits that mean an operation or equality in Spanish, German, French, Portuguese, Italian or Dutch.
+
+Russian and Chinese ones are read too. Numbers themselves are read in digits and in English words alone.
+"""
 
 _PRICED = re.compile(
     rf"^(?P<before>\D{{0,60}})(?P<a>\d[\d,]{{0,12}}(?:\.\d{{1,4}})?(?: [A-Za-z]{{2,15}}){{1,3}}?) (?:at|@|for) "
@@ -165,20 +214,21 @@ _PRICED = re.compile(
 
 def with_signs(text: str) -> str:
     """Return the text with the calculations of its words written with signs, for `sentences` to read."""
-    if not text.isascii():
+    if not text.isascii() or any(word in text for word in _LATIN):
         for pattern, replacement in _OTHER_TONGUES:
             text = pattern.sub(replacement, text)
-    if _COUNTS.search(text):
+    lower = text.lower()
+    if any(word in lower for word in _CARDINALS) and _COUNTS.search(text):
         text = _CARDINAL.sub(_digits, text)
-    if _GATE.search(text):
-        text = _LIST.sub(_joined, text)
         lower = text.lower()
-        for hints, pattern, operation in _RULES:
-            if any(hint in lower for hint in hints):
-                text = pattern.sub(operation, text)
-        for keywords, pattern, written in _AFTER:
-            if any(word in lower for word in keywords):
-                text = pattern.sub(written, text)
+    if any(word in lower for word in _LISTS):
+        text = _LIST.sub(_joined, text)
+    for hints, pattern, operation in _RULES:
+        if any(hint in lower for hint in hints):
+            text = pattern.sub(operation, text)
+    for keywords, pattern, written in _AFTER:
+        if any(word in lower for word in keywords):
+            text = pattern.sub(written, text)
     text = _PRICED.sub(r"\g<before>\g<a> * \g<b>", text, count=1)
     return _RESULT.sub(_connected, text)
 

@@ -6,9 +6,11 @@ what is true counts: 840 is reached from 7 and 120, 850 is not, and stays withou
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Set
 from fractions import Fraction
+from functools import lru_cache
 
 from tracedistill.arithmetic.expressions import Value
 from tracedistill.arithmetic.grounding import PARTS, WORDS
@@ -44,32 +46,64 @@ def _is_compared(known: Set[Value], result: str, by: str, how: str) -> bool:
 _PRODUCT = rf"{_NUM}{_WORDS} (?:of|with) {_NUM}{_WORDS}(?: each)?{_IS}{_NUM}"
 _SHARE = rf"\b(?:(an?|{_COUNT})[ -])?({_PART})s? of (?:which|that|them|these|those|it|the{_WORDS}){_IS}{_NUM}"
 _COMPARED = rf"{_NUM}{_WORDS}, (?:which is |that is )?{_NUM}{_WORDS} {_HOW}{_WORDS} than\b"
-_RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], Callable[..., bool], int], ...] = tuple(
-    (hints, re.compile(pattern, re.IGNORECASE), holds, result)
-    for hints, pattern, holds, result in (
-        # words without which the pattern is not tried, what is said, whether it is true, the group of the result
-        ((" of ", " with "), _PRODUCT, _is_product, 3),
-        ((" of ",), _SHARE, _is_share, 3),
-        ((" than ",), _COMPARED, _is_compared, 1),
+_RULES: tuple[tuple[re.Pattern[str], re.Pattern[str], Callable[..., bool], int], ...] = tuple(
+    (re.compile(hint), re.compile(pattern, re.IGNORECASE), holds, result)
+    for hint, pattern, holds, result in (
+        # without which the dearer pattern is not tried, what is said, whether it is true, the group of the result
+        (r"(?i) (?:of|with) [$£€]?\d", _PRODUCT, _is_product, 3),
+        (r"(?i)(?:hal(?:f|ves?|ved)|th|d|er)s? of (?:which|that|them|these|those|it|the)\b", _SHARE, _is_share, 3),
+        (r"(?i) than\b", _COMPARED, _is_compared, 1),
     )
 )
 
 
 def told(text: str, known: Set[Value]) -> set[Value]:
     """Return the results that a step's words reach from numbers that are known."""
-    reached: set[Value] = set()
+    reached = _of_each_other(text[:MAX_CHARS], known)
     for holds, groups, result in _said(text[:MAX_CHARS]):
         if holds(known | reached, *groups):
             reached.add(_value(groups[result - 1] or ""))
     return reached
 
 
-def _said(text: str) -> Iterator[tuple[Callable[..., bool], tuple[str | None, ...], int]]:
-    """Yield every sentence of one of these forms, in the order of the text."""
-    every = [(match.start(), holds, match.groups(), result) for hints, pattern, holds, result in _RULES
-             if any(hint in text for hint in hints) for match in pattern.finditer(text)]  # fmt: skip
-    for _, holds, groups, result in sorted(every, key=lambda said: said[0]):
-        yield holds, groups, result
+_SENTENCE = re.compile(r"(?<=[.!?;])\s|\n")
+_NAMED = re.compile(r"(?<![\w.,/^])[$£€]?(\d[\d,]{0,12}(?:\.\d{1,6})?)(?! ?[-+*/×÷·^=])(%?)(?![\d,]*\d)")
+_MOST_NAMED = 6
+
+
+def _of_each_other(text: str, known: Set[Value]) -> set[Value]:
+    """Return what a sentence names after two known numbers and what they make: of 250 toys 10 are bad, so 240 good."""
+    reached: set[Value] = set()
+    for named in _named(text):
+        for place, (value, _) in enumerate(named):
+            before = [(one, share) for one, share in named[:place] if one in known or one in reached]
+            if value in known or len(before) < 2:
+                continue
+            for (one, share), (other, other_share) in itertools.combinations(before, 2):
+                part = Fraction(one) * other / (100 if share or other_share else 1)
+                if value in ((part,) if share or other_share else (part, one + other, abs(one - other))):
+                    reached.add(value)
+    return reached
+
+
+@lru_cache(maxsize=4096)
+def _named(text: str) -> tuple[tuple[tuple[Value, bool], ...], ...]:
+    """Return the numbers of each sentence without a calculation, and whether each is a percentage."""
+    found = []
+    for sentence in _SENTENCE.split(text):
+        if "=" not in sentence:
+            numbers = tuple((_value(number), bool(share)) for number, share in _NAMED.findall(sentence))
+            if 3 <= len(numbers) <= _MOST_NAMED:
+                found.append(numbers)
+    return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _said(text: str) -> tuple[tuple[Callable[..., bool], tuple[str | None, ...], int], ...]:
+    """Return every sentence of one of these forms, in the order of the text."""
+    every = [(match.start(), holds, match.groups(), result) for hint, pattern, holds, result in _RULES
+             if hint.search(text) for match in pattern.finditer(text)]  # fmt: skip
+    return tuple((holds, groups, result) for _, holds, groups, result in sorted(every, key=lambda said: said[0]))
 
 
 def _value(text: str) -> Value:

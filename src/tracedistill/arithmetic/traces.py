@@ -4,7 +4,8 @@ A trace is correct when every written calculation is true (rounding policy: see 
 comes from the question, an earlier result, a listed constant (see `grounding`), an equation with an unknown, or the
 gold path itself, whose own operands and results need no proof. Agreement with the gold path is a descriptor: other
 paths may be as good. Where a true and grounded step looks like a gold step gone wrong (other operation, another
-operand), it is `undecided`, and named as the first wrong step.
+operand), it is named as the first wrong step: `undecided` where a later step comes back to the gold path, as another
+good path does, and `incorrect` where none does.
 
 A trace in words is `not judged`: one without calculations, or one whose few calculations have nothing to do with the
 problem (`1 + 1 = 2`). Such strays can make it wrong, never right.
@@ -12,6 +13,7 @@ problem (`1 + 1 = 2`). Such strays can make it wrong, never right.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -21,7 +23,7 @@ from typing import Literal
 from tracedistill.arithmetic.calculations import Calculation, find_calculations
 from tracedistill.arithmetic.constants import topics_of
 from tracedistill.arithmetic.expressions import Operand, Value, magnitude, show
-from tracedistill.arithmetic.grounding import Ground, ground, grounds, unknowns
+from tracedistill.arithmetic.grounding import Ground, Grounds, ground, grounds, numbers_of, unknowns
 from tracedistill.arithmetic.notation import has_decimal_commas, in_points, with_points
 from tracedistill.arithmetic.told import told
 from tracedistill.arithmetic.unread import find_unread
@@ -34,6 +36,8 @@ wrong operation: the gold step's operands under another operator."""
 FAULTS: tuple[Fault, ...] = ("wrong calculation", "wrong operand", "wrong operation")
 STRAY = "text with a stray calculation, which makes no trace right: a model judge or gold steps are needed"
 """Why a text with a few true calculations is not judged."""
+ELSEWHERE = "valid and grounded, but it does not end in what the gold path ends in"
+"""Why a trace without a step that is wrong for certain is undecided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class GoldPath:
     """Their results, without sign, in their order and each once."""
     values: frozenset[Value]
     """Operands and results of all of them."""
+    end: frozenset[Value]
+    """What the last calculation comes to, all its sides, or the numbers of a last step that does not calculate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,10 @@ def gold_path(texts: tuple[str, ...]) -> GoldPath:
     calculations = tuple(calculation for text in texts for calculation in find_calculations(text) if calculation.values)
     results = tuple(dict.fromkeys(magnitude(c.result) for c in calculations if c.result is not None))
     operands = {o.value for calculation in calculations for o in calculation.operands}
-    return GoldPath(calculations, results, frozenset(operands) | frozenset(results))
+    end = {magnitude(value) for value in calculations[-1].values} if calculations else set()
+    if texts and not find_calculations(texts[-1]):
+        end |= numbers_of(texts[-1])
+    return GoldPath(calculations, results, frozenset(operands) | frozenset(results), frozenset(end))
 
 
 def check(question: str, texts: Sequence[str], gold: GoldPath | None = None) -> list[list[Checked]]:
@@ -162,6 +171,9 @@ def judge(
         "on_gold_path": sum(one.on_path for one in every) / len(every),
         **_coverage(every, gold),
     }
+    strays = _are_strays(checked, gold)
+    if not strays:
+        verdicts = _lost(verdicts, checked, texts, grounds(question), gold)
     wrong = next((v for v in verdicts if fault_of(v)), None)
     figures["first_wrong_step"] = float(wrong.index + 1 if wrong else 0)
     unread = [v for v in verdicts if v.figures.get("unread")]
@@ -178,8 +190,10 @@ def judge(
     if unread and not failed:
         reason = f"step {unread[0].index + 1}: {unread[0].reason}"
         return Verdict("undecided", reason=reason, steps=verdicts, figures=figures)
-    if not failed and _are_strays(checked, gold):
+    if not failed and strays:
         return not_judged(steps, STRAY)
+    if not failed and need_grounds and (_ends_elsewhere(checked, texts, gold) or _goes_back(every, texts[-1], gold)):
+        return Verdict("undecided", reason=ELSEWHERE, steps=verdicts, figures=figures)
     return Verdict("incorrect" if failed else "correct", reason=reason, steps=verdicts, figures=figures)
 
 
@@ -200,6 +214,35 @@ def _are_strays(checked: Sequence[Sequence[Checked]], gold: GoldPath) -> bool:
     if gold.results:
         return not any(one.on_path for one in every)
     return not any("question" in one.grounds for one in every)
+
+
+def _ends_elsewhere(checked: Sequence[Sequence[Checked]], texts: Sequence[str], gold: GoldPath) -> bool:
+    """Tell whether the last calculation reaches no gold result, and nothing in the trace the last of them.
+
+    What stops early on the gold path ends on it.
+    """
+    found = [one for step in checked for one in step]
+    if not gold.results or found[-1].on_path:
+        return False
+    named = set().union(*(one.calculation.reached for one in found), *map(numbers_of, texts))
+    return not any(_same_amount(one, other) for one in named for other in gold.end)
+
+
+_CHECKS = re.compile(r"check|verif|proof|prove|confirm|make sure|✓|✔|✅", re.IGNORECASE)
+
+
+def _goes_back(found: Sequence[Checked], text: str, gold: GoldPath) -> bool:
+    """Tell whether the last calculation makes an earlier gold result of what the gold path ends in, and not to check.
+
+    `text` is the last step.
+    """
+    last = found[-1].calculation
+    if _CHECKS.search(text):
+        return False
+    if last.result is None or magnitude(last.result) in gold.end or magnitude(last.result) not in gold.results[:-1]:
+        return False
+    before = frozenset().union(*(one.calculation.reached for one in found[:-1]))
+    return any(magnitude(operand.value) in gold.end & before for operand in last.operands)
 
 
 def fault_of(verdict: StepVerdict) -> Fault | None:
@@ -269,20 +312,71 @@ def _fault(one: Checked, gold: GoldPath, need_grounds: bool) -> tuple[StepOutcom
     return ("undecided", *departure) if departure else ("correct", "not on the gold path", None)
 
 
+def _lost(
+    verdicts: tuple[StepVerdict, ...],
+    checked: Sequence[Sequence[Checked]],
+    texts: Sequence[str],
+    given: Grounds,
+    gold: GoldPath,
+) -> tuple[StepVerdict, ...]:
+    """Call the first step that departs from the gold path incorrect if the trace never comes back to it.
+
+    It comes back where a later step reaches or names a result of the gold path from the step departed from on.
+    """
+    at = next((v.index for v in verdicts if v.outcome == "undecided" and fault_of(v)), None)
+    if at is None:
+        return verdicts
+    departed = (_departed_from(one.calculation, gold) for one in checked[at] if not one.on_path)
+    place = next((found for found in departed if found is not None), 0)
+    ahead = gold.end.union(*(map(magnitude, one.values) for one in gold.calculations[place:]))
+    reached: set[Value] = set()
+    for ones, text in zip(checked[at:], texts[at:], strict=True):
+        reached.update(*(one.calculation.reached for one in ones))
+        reached |= numbers_of(text) - given.values
+    if any(_same_amount(one, other) for one in reached for other in ahead):
+        return verdicts
+    reason = f"{verdicts[at].reason}, and no later step comes back to the gold path"
+    return (*verdicts[:at], replace(verdicts[at], outcome="incorrect", reason=reason), *verdicts[at + 1 :])
+
+
+_SCALES = tuple(Fraction(scale) for scale in (1, 100, 60, 12, 1000))
+"""In hundredths, minutes, dozens or thousands an amount is still the same."""
+
+
+def _same_amount(one: Value, other: Value) -> bool:
+    """Return whether two values are one amount, rounded or in another unit."""
+    return any(
+        magnitude(mine - theirs) * 200 <= magnitude(theirs)
+        for scale in _SCALES
+        for mine, theirs in ((one * scale, other), (other * scale, one))
+    )
+
+
+def _departed_from(calculation: Calculation, gold: GoldPath) -> int | None:
+    """Return the place of the gold calculation that a calculation looks like; None if it looks like none."""
+    operands = _operands(calculation)
+    for place, other in enumerate(gold.calculations):
+        if sorted(operands) == sorted(_operands(other)) and len(operands) > 1:
+            return place
+    for place, other in enumerate(gold.calculations):
+        theirs = _operands(other)
+        alike = calculation.operators == other.operators and len(theirs) == len(operands) == 2
+        if alike and any(mine == gold_one for mine, gold_one in zip(operands, theirs, strict=True)):
+            return place
+    return None
+
+
 def _departure(calculation: Calculation, gold: GoldPath) -> tuple[str, Fault] | None:
     """Return how a step off the gold path looks like a gold step gone wrong; None if it looks like none."""
-    operands = _operands(calculation)
-    for other in gold.calculations:
-        if sorted(operands) == sorted(_operands(other)) and len(operands) > 1:
-            return f"wrong operation: {calculation.text[:60]}, where the gold has {other.text[:60]}", "wrong operation"
-    for other in gold.calculations:
-        theirs = _operands(other)
-        if calculation.operators == other.operators and len(theirs) == len(operands) == 2:
-            same = [mine == gold_one for mine, gold_one in zip(operands, theirs, strict=True)]
-            if any(same):
-                at = same.index(False)
-                return f"wrong operand: {show(operands[at])}, where the gold has {show(theirs[at])}", "wrong operand"
-    return None
+    place = _departed_from(calculation, gold)
+    if place is None:
+        return None
+    operands, other = _operands(calculation), gold.calculations[place]
+    theirs = _operands(other)
+    if sorted(operands) == sorted(theirs):
+        return f"wrong operation: {calculation.text[:60]}, where the gold has {other.text[:60]}", "wrong operation"
+    at = [mine == gold_one for mine, gold_one in zip(operands, theirs, strict=True)].index(False)
+    return f"wrong operand: {show(operands[at])}, where the gold has {show(theirs[at])}", "wrong operand"
 
 
 def _operands(calculation: Calculation) -> tuple[Value, ...]:

@@ -28,6 +28,7 @@ _TOKEN = re.compile(
     r"|(?P<word>[^\W\d_]+(?:['’-][^\W\d_]+)*)"
 )
 _EQUAL = re.compile(rf"[=≈≅→⇒{MAYBE}]|->|\b(?:is|equals|gives|makes|leaves|yields|totals|results in|comes to)\b")
+_TWO = re.compile(r"\d\D+\d|\d/\d")
 _PARTS = re.compile(r"\b(?:digits?|factors?|multiples?|modul\w*|ratio|proportion)\b", re.IGNORECASE)
 # the clause as a string, a letter per token: N number, F fraction, E sign of equality, I word for it, V verb,
 # O operator, w word, x unknown
@@ -58,6 +59,8 @@ def find_unread(text: str) -> tuple[str, ...]:
     for calculation in read:
         start, end = calculation.sides[0].start, calculation.sides[-1].end
         shown = f"{shown[:start]}{_blank(shown[start:end])}{shown[end:]}"
+    if not _EQUAL.search(shown) or not _TWO.search(shown):
+        return ()
     # what is said again beside it, and read there, is understood: `500 apples – 150 so far = 350 (500-150=350)`
     return tuple(passage for passage in _passages(shown) if _numbers(passage) not in said)
 
