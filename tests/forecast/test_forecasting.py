@@ -82,6 +82,28 @@ def test_it_counts_what_training_will_see(study_file: StudyFile, folder: Path) -
     assert not asked["correct-trace"].at_most
 
 
+@pytest.mark.parametrize(
+    ("arms", "url", "words"),
+    [
+        (ARMS, True, "students are tried on a made row (one training step and two answers of any): about"),
+        ({"standard": {}, "plan": {"prompt": "trace-of-thought"}}, True, "(two answers of any): about"),
+        (ARMS, False, ""),  # nobody is paid: training itself is the trial
+    ],
+)
+def test_the_trial_before_a_teacher_is_called_is_foreseen(
+    study_file: StudyFile, arms: dict[str, Any], url: bool, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher = {**PLANNER, **({} if url else {"base_url": None, "model": "scripted:tests.teacher_scripts:planner"})}
+    found = dry_run(study_file(students={"any": LLAMA}, teachers={"planner": teacher}, arms=arms, comparisons=[]))
+    assert [trial.student for trial in found.trials] == ["any"] * bool(words)
+    told = capsys.readouterr().out
+    assert words in told
+    assert ("total: trial" in told) == bool(words) == (found.trial_seconds > 10)
+    for trial in found.trials:
+        assert trial.need is not None
+        assert 0 < trial.need.memory <= found.memory
+
+
 def test_evaluations_during_training_are_counted(
     study_file: StudyFile, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

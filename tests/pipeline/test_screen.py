@@ -137,10 +137,10 @@ CHILD = """
 import sys
 from tracedistill import events
 print("world_size=1", flush=True)
-events.tell(events.Event(begun="train:a"))
-events.tell(events.Event("a", 1, 2, "loss 0.5"))
+events.tell(events.ProgressEvent(begun="train:a"))
+events.tell(events.ProgressEvent("a", 1, 2, "loss 0.5"))
 print("a word for people", flush=True)
-events.tell(events.Event(ended="train:a"))
+events.tell(events.ProgressEvent(ended="train:a"))
 sys.exit(7)
 """
 

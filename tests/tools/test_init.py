@@ -56,15 +56,15 @@ def test_worked_solutions_become_steps(tmp_path: Path) -> None:
 
 def test_what_cannot_be_guessed_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "odd.csv"
-    path.write_text("frage,antwort\n" + "".join(f"was ist {n}?,{n}\n" for n in range(40)))
+    path.write_text("eins,zwei\n" + "".join(f"{n}+{n},{2 * n}\n" for n in range(40)))
     with pytest.raises(InputError, match="which column is the question"):
         start_study(path, tmp_path / "s.yaml", {}, "x")
     assert not (tmp_path / "s.yaml").exists()
-    columns = ["--columns", "question=frage", "--columns", "answer=antwort"]
+    columns = ["--columns", "question=eins", "--columns", "answer=zwei"]
     assert main(["init", str(path), "--out", str(tmp_path / "s.yaml"), *columns]) == 0
     assert yaml.safe_load((tmp_path / "s.yaml").read_text())["task"]["columns"] == {
-        "question": "frage",
-        "answer": "antwort",
+        "question": "eins",
+        "answer": "zwei",
     }
     assert "wrote" in capsys.readouterr().out
     assert main(["init", str(path), "--out", str(tmp_path / "s.yaml")]) == 2

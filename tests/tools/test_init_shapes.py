@@ -181,7 +181,7 @@ def test_kinds_of_files(kind: str, splits: dict[str, int], tmp_path: Path) -> No
         ("own.json", b"[1, 2]", "row 1: not a JSON object"),
         ("own.txt", b"a", "use .jsonl, .json, .csv or .tsv"),
         ("own.parquet", b"a", "not a readable Parquet file"),
-        ("own.csv", b"frage,antwort\na,b\n", "which column is the question? It has: antwort, frage"),
+        ("own.csv", b"eins,zwei\na,b\n", "which column is the question? It has: eins, zwei"),
         ("own.csv", b"question,note\na,b\nb,c\n", "which column is the answer?"),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tracedistill.cli.arguments import Commands, add_recipe_command
 from tracedistill.shown import say
+from tracedistill.waiting import waiting
 
 EXAMPLES = (
     "study.yaml",
@@ -25,14 +26,15 @@ def run(args: argparse.Namespace) -> int:
     """Run the subcommand; return its exit code."""
     from tracedistill import pipeline
 
-    if Path(args.recipe).is_dir():
-        from tracedistill.tools.open_study import open_study
+    with waiting("looking at what is there"):
+        if Path(args.recipe).is_dir():
+            from tracedistill.tools.open_study import open_study
 
-        study = open_study(args.recipe, args.overrides).study
-        loaded = pipeline.LoadedStudy(study, Path(args.recipe) / "study.yaml")
-    else:
-        loaded = pipeline.load(args.recipe, args.overrides)
-    states = pipeline.status(loaded)
+            study = open_study(args.recipe, args.overrides).study
+            loaded = pipeline.LoadedStudy(study, Path(args.recipe) / "study.yaml")
+        else:
+            loaded = pipeline.load(args.recipe, args.overrides)
+        states = pipeline.status(loaded)
     width = max(len(node.name) for node, _ in states)
     for node, state in states:
         say(f"{node.stage:9} {node.name:{width}}  {state.kind}{f': {state.reason}' if state.reason else ''}")

@@ -351,6 +351,22 @@ def asking_need(
     return Need(seconds + START_SECONDS, asking_memory(size, prompts, batch_size, student, device, merged))
 
 
+def trial_need(
+    size: ModelSize, training: TrainingConfig | None, student: StudentConfig, device: Device, tokens: int = 64
+) -> Need:
+    """Estimate the need of a trial: a made row of so many tokens trained on once (`training` None: not), two answers.
+
+    The memory is that of the smallest step there is; the model is loaded once for each of the two.
+    """
+    asked = PromptLengths(2, 2 * tokens, tokens, 8.0, 8)
+    answers = asking_need(size, asked, 2, student, device, merged=False)
+    if training is None:
+        return answers
+    step = replace(training, max_steps=1, batch_size=1, gradient_accumulation=1, eval_steps=0)
+    tuned = training_need(size, RowLengths(1, tokens, tokens // 2, tokens), step, student, device)
+    return Need(tuned.seconds + answers.seconds, max(tuned.memory, answers.memory))
+
+
 def asking_memory(
     size: ModelSize, prompts: PromptLengths, batch_size: int, student: StudentConfig, device: Device, merged: bool
 ) -> float:

@@ -56,6 +56,18 @@ class EvaluationEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """What it would take to try one student on a made row, before a teacher is paid."""
+
+    student: str
+    """The student."""
+    tuned: bool
+    """Whether it is tuned for one step; else it is only asked."""
+    need: Need | None
+    """All of it; None where the student's size is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class TeacherQuote:
     """What one model teacher would take at most."""
 
@@ -91,6 +103,14 @@ class StudyForecast:
     """What could not be counted, and why."""
     refused: tuple[str, ...]
     """What would stop the run."""
+    trials: tuple[Trial, ...] = ()
+    """One per student that is tried before a teacher's endpoint is called."""
+
+    @property
+    def trial_seconds(self) -> float:
+        """Of all trials, in one launch."""
+        found = sum(each.need.seconds for each in self.trials if each.need)
+        return found + (LAUNCH_SECONDS if found else 0.0)
 
     @property
     def tuning_seconds(self) -> float:
@@ -107,5 +127,6 @@ class StudyForecast:
     @property
     def memory(self) -> float:
         """The largest peak of any piece, in bytes."""
-        needs = [piece.need for piece in self.tunings] + [piece.need for piece in self.askings]
+        needs = [each.need for each in self.trials] + [each.need for each in self.tunings]
+        needs += [each.need for each in self.askings]
         return max((need.memory for need in needs if need), default=0.0)

@@ -38,19 +38,16 @@ def print_forecast(forecast: StudyForecast, say: Callable[[str], object]) -> Non
             rows = [(*row, _evaluations(estimate)) for row, estimate in zip(rows, forecast.tunings, strict=True)]
         show(narrow_table("tuning (estimate; nothing was tuned)", tuned, rows))
     asked = ("arm asked", "prompts", "tokens in", "tokens out", "memory", "time")
-    show(
-        narrow_table(
-            "evaluation (estimate; nothing was run)", asked, [_asking(estimate) for estimate in forecast.askings]
-        )
-    )
-    total = forecast.tuning_seconds + forecast.asking_seconds
+    show(narrow_table("evaluation (estimate; nothing was run)", asked, [_asking(each) for each in forecast.askings]))
+    if forecast.trials:
+        say(_tried(forecast))
+    total = forecast.trial_seconds + forecast.tuning_seconds + forecast.asking_seconds
     if total:
-        say(
-            f"total: tuning {duration(forecast.tuning_seconds)}, evaluation {duration(forecast.asking_seconds)}, "
-            f"together {duration(total)}; peak memory {memory(forecast.memory)}"
-        )
-    for student in dict.fromkeys(estimate.student for estimate in forecast.tunings if estimate.fits):
-        say(_fitting(student, [estimate for estimate in forecast.tunings if estimate.student == student]))
+        parts = [f"trial {duration(forecast.trial_seconds)}"] if forecast.trial_seconds else []
+        parts += [f"tuning {duration(forecast.tuning_seconds)}", f"evaluation {duration(forecast.asking_seconds)}"]
+        say(f"total: {', '.join(parts)}, together {duration(total)}; peak memory {memory(forecast.memory)}")
+    for student in dict.fromkeys(each.student for each in forecast.tunings if each.fits):
+        say(_fitting(student, [each for each in forecast.tunings if each.student == student]))
     for device in forecast.devices:
         if device.memory and forecast.memory > device.memory:
             say(
@@ -85,6 +82,15 @@ def _tuning(tuning: TuningEstimate) -> tuple[str, ...]:
         UNKNOWN if need is None else memory(need.memory),
         UNKNOWN if need is None else most + duration(need.seconds),
     )
+
+
+def _tried(forecast: StudyForecast) -> str:
+    """Say what the students' trial before a teacher is called would take."""
+    names = ", ".join(each.student for each in forecast.trials)
+    what = "one training step and two answers" if any(each.tuned for each in forecast.trials) else "two answers"
+    known = all(each.need is not None for each in forecast.trials)
+    took = f"about {duration(forecast.trial_seconds)}" if known else UNKNOWN
+    return f"before a teacher is called, students are tried on a made row ({what} of {names}): {took}"
 
 
 def _fitting(student: str, tunings: Sequence[TuningEstimate]) -> str:

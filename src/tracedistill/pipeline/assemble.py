@@ -28,6 +28,7 @@ from tracedistill.pipeline.shelf import Rows, Shelf
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.terms import OWN
 from tracedistill.pipeline.trace_jobs import CompareJob, CountJob, Counts
+from tracedistill.recipes import arm_asked, candidates, on_validation
 
 
 def make_datasets(work: StudyRun) -> None:
@@ -43,9 +44,12 @@ def make_datasets(work: StudyRun) -> None:
         facts["categories_lost"] = sorted(drawn - left)
     if study.training.eval_steps:
         facts["validation_rows"] = _heldout_rows(work)
+    chosen = candidates(study)
     for name, arm in study.arms.items():
         if work.shows_plan(arm):
             _plans(work, name, test, facts["plans"])
+            if name in chosen:
+                _plans(work, on_validation(name), work.ids("validation"), None)
         if arm.forced not in (None, OWN):
             teacher = study.teacher_of(arm)
             before = one_trace(work, teacher, places(test), accepted=False, reviewed=arm.traces == "reviewed")
@@ -150,23 +154,30 @@ def _heldout_rows(work: StudyRun) -> int:
     return len(kept)
 
 
-def _plans(work: StudyRun, name: str, test: Sequence[str], facts: dict[str, Any]) -> None:
-    """Write plans/<arm>.jsonl: for each problem the arm's plans, in the order of the teacher's samples."""
-    arm, teacher, order = work.study.arms[name], work.study.teacher_of(work.study.arms[name]), places(test)
+def _plans(work: StudyRun, name: str, problem_ids: Sequence[str], facts: dict[str, Any] | None) -> None:
+    """Write plans/<name>.jsonl: for each problem the arm's plans, in the order of the teacher's samples.
+
+    `facts` None: these are plans of validation problems, of which there may be none.
+    """
+    arm, order = work.study.arms[arm_asked(name)], places(problem_ids)
+    teacher = work.study.teacher_of(arm)
     sides: list[tuple[Shelf, Shelf]] = []
     for number in range(arm.plan_sample, arm.plan_sample + arm.plans):
         reviewed = arm.traces == "reviewed"
         before = one_trace(work, teacher, order, accepted=False, reviewed=reviewed, number=number)
-        sides.append((before, changed(work, arm.plan, before, test)))
-    if not any(after for _, after in sides):
+        sides.append((before, changed(work, arm.plan, before, problem_ids)))
+    if facts is not None and not any(after for _, after in sides):
         which = f" number {arm.plan_sample}" if arm.plan_sample else ""
         raise InputError(f"arm {name}: {teacher} made no plan{which} for any test problem that '{arm.plan}' applies to")
-    plans = (after[key] for key in test for _, after in sides if key in after)
+    plans = (after[key] for key in problem_ids for _, after in sides if key in after)
     write_jsonl(work.run.path(f"plans/{name}.jsonl"), plans)
+    if facts is None:
+        return
     # of several plans the first that is shown; a shelf keeps the first of a problem
-    firsts = [(before, after, key) for key in test for before, after in sides if key in after]
+    firsts = [(before, after, key) for key in problem_ids for before, after in sides if key in after]
     originals = Shelf(order, (before[key] for before, _, key in firsts))
-    facts[name] = _facts(work, test, arm.plan, originals, Shelf(order, (after[key] for _, after, key in firsts)))
+    shown = Shelf(order, (after[key] for _, after, key in firsts))
+    facts[name] = _facts(work, problem_ids, arm.plan, originals, shown)
 
 
 def _facts(

@@ -30,11 +30,12 @@ def warn_if_absent(work: StudyRun, wanted: Sequence[Node]) -> None:
     from tracedistill.engines.vllm import find
 
     study = work.study
-    models: dict[str, TeacherConfig | StudentConfig] = {
-        f"teach:{name}": teacher for name, teacher in study.teachers.items()
+    models: dict[str, TeacherConfig | StudentConfig] = {f"teach:{name}": each for name, each in study.teachers.items()}
+    models |= {
+        node.name: study.students[node.student]
+        for node in wanted
+        if node.kind == "generate" and node.student is not None
     }
-    for name, arm in study.arms.items():
-        models |= {f"generate:{run}": study.student_config(arm) for run in study.runs_of(name)}
     asked = [models[node.name] for node in wanted if node.name in models and work.run.state(node).kind != "complete"]
     for command in dict.fromkeys(config.vllm_command for config in asked if config.engine == "vllm"):
         try:
@@ -102,12 +103,7 @@ def check_students(work: StudyRun, wanted: Sequence[Node], *, launch: bool = Tru
     `launch`: also try each student on a made-up row if an endpoint will be called; a launched process launches no
     others. `only_here`: skip students that would have to be downloaded.
     """
-    study = work.study
-    todo = [
-        study.teachers[node.of]
-        for node in wanted
-        if node.kind == "teach" and study.teachers[node.of].kind == "model" and work.run.state(node).kind != "complete"
-    ]
+    study, todo = work.study, _teachers_to_call(work, wanted)
     if not todo:
         return
     for name in {node.of for node in wanted if node.kind == "preflight"}:
@@ -120,8 +116,23 @@ def check_students(work: StudyRun, wanted: Sequence[Node], *, launch: bool = Tru
             tokenizer = tokenizer_of(study.students[name])
             end_id(tokenizer)
             prompt_ids(tokenizer, (Message("user", "?"),), format=study.format)
-    if launch and any(teacher.base_url is not None for teacher in todo):
-        trials = [node for node in Graph(work).trials(wanted) if work.run.state(node).kind != "complete"]
-        if trials:
-            work.screen.say("students are tried on a synthetic row before a teacher is called")
-            launch_nodes(work, "trial", trials)
+    if launch and (trials := trials_to_make(work, wanted)):
+        work.screen.say("students are tried on a synthetic row before a teacher is called")
+        launch_nodes(work, "trial", trials)
+
+
+def trials_to_make(work: StudyRun, wanted: Sequence[Node]) -> list[Node]:
+    """Return the trials of students that are made before the first call of a teacher's endpoint; none without one."""
+    called = any(teacher.base_url is not None for teacher in _teachers_to_call(work, wanted))
+    return [node for node in Graph(work).trials(wanted) if work.run.state(node).kind != "complete"] if called else []
+
+
+def _teachers_to_call(work: StudyRun, wanted: Sequence[Node]) -> list[TeacherConfig]:
+    """Return the model teachers whose traces are not complete."""
+    return [
+        work.study.teachers[node.of]
+        for node in wanted
+        if node.kind == "teach"
+        and work.study.teachers[node.of].kind == "model"
+        and work.run.state(node).kind != "complete"
+    ]

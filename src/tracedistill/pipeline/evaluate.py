@@ -19,8 +19,9 @@ from tracedistill.pipeline.engines import Endpoint, arm_engine, local_engine
 from tracedistill.pipeline.graph import UNFINISHED, discard
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.terms import OWN
-from tracedistill.recipes import Arm, arm_of_run, run_name
+from tracedistill.recipes import Arm, arm_asked, arm_of_run, choose_on, run_name
 from tracedistill.records import Attempt, Problem, Trace
+from tracedistill.tasks._overlap import sample_ids
 
 PAYS = 10
 """A check of n prompts generates and scores each of them twice; merging saves about a fifth of an attempt's time."""
@@ -68,16 +69,28 @@ class Evaluation:
             shots=shots,
         )
 
+    def runs_of(self, name: str) -> list[str]:
+        """Return the runs of an arm, or of an arm `on_validation`."""
+        return [run_name(name, seed) for seed in range(len(self.study.runs_of(arm_asked(name))))]
+
+    def problems_of(self, name: str) -> list[Problem]:
+        """Return the problems that an arm is asked: test problems, or those that arms are chosen on."""
+        if name == arm_asked(name):
+            return self.work.problems("test")
+        held = self.work.problems("validation")
+        most = choose_on(self.study.task.name, self.study.evaluation.choose_on)
+        return [held[place] for place in sample_ids([each.problem_id for each in held], most, self.study.seed)]
+
     def asked(self, name: str, problems: Sequence[Problem], seed: int = 0) -> ArmRequests:
-        """Build the arm's requests for these test problems.
+        """Build the requests of an arm, or of an arm `on_validation`, for these problems.
 
         Problems without a required plan or forced trace are left out.
         """
-        arm, plans = self.study.arms[name], dict[str, list[Trace | None]]()
+        arm, plans = self.study.arms[arm_asked(name)], dict[str, list[Trace | None]]()
         if self.work.shows_plan(arm):
             for trace in read_jsonl(self.work.run.path(f"plans/{name}.jsonl"), Trace):
                 plans.setdefault(trace.problem_id, []).append(trace)
-        return requests_for(self.prompt_spec(name), problems, plans, self._forced(name, arm, problems, seed))
+        return requests_for(self.prompt_spec(arm_asked(name)), problems, plans, self._forced(name, arm, problems, seed))
 
     def _forced(self, name: str, arm: Arm, problems: Sequence[Problem], seed: int) -> dict[str, Trace]:
         if arm.forced is None:
@@ -171,15 +184,15 @@ class Evaluation:
         return judge
 
     def make_attempts(self, name: str, seed: int) -> dict[str, Any]:
-        """Generate an arm's attempts at all test problems; each of several processes takes its share of the batches."""
-        study, arm, run = self.study, self.study.arms[name], run_name(name, seed)
-        student, test = study.student_of(arm), self.work.problems("test")
-        asked = self.asked(name, test, seed)
-        engine = arm_engine(self.work, name, seed)
+        """Generate an arm's attempts at its problems; each of several processes takes its share of the batches."""
+        study, run, own = self.study, run_name(name, seed), arm_asked(name)
+        student, problems = study.student_of(own), self.problems_of(name)
+        asked = self.asked(name, problems, seed)
+        engine = arm_engine(self.work, own, seed)
         facts: dict[str, Any] = {"engine": engine.describe(), "processes": self.work.share[1]}
         todo = ArmRun(
             name=run,
-            arm=name,
+            arm=own,
             student=student,
             asked=asked,
             batch_size=max(study.evaluation.batch_size, 4 * study.students[student].concurrency)
@@ -191,7 +204,7 @@ class Evaluation:
         with self.work.screen.bar(run) as update:
             attempt_batches(engine, todo, update, self.work.share, self.work.barrier)
         if self.work.share[0] == 0:
-            done = [*merged_attempts(engine, todo), *self._unasked(todo, test)]
+            done = [*merged_attempts(engine, todo), *self._unasked(todo, problems)]
             write_jsonl(self.work.run.path(f"generations/{run}.jsonl"), done)
             for partial in todo.partials():
                 discard(partial)
@@ -210,10 +223,10 @@ class Evaluation:
         self.work.screen.say(f"  {run}: {message}. They count as missing answers; run the same command to repeat them.")
         return {UNFINISHED: f"{message}; they are repeated"}
 
-    def _unasked(self, run: ArmRun, test: Sequence[Problem]) -> Iterator[Attempt]:
+    def _unasked(self, run: ArmRun, problems: Sequence[Problem]) -> Iterator[Attempt]:
         """Yield empty attempts for problems without a plan or forced trace, so that they stay in the denominator."""
         asked = {request.request_id for request in run.asked.requests}
-        for problem in test:
+        for problem in problems:
             for number in range(self.study.samples_of(run.arm)):
                 key = f"{problem.problem_id}/{number}"
                 if key not in asked:
@@ -232,8 +245,8 @@ class Evaluation:
                     )
 
     def make_scores(self, name: str) -> None:
-        """Judge the attempts of all runs of an arm."""
-        arm, runs = self.study.arms[name], self.study.runs_of(name)
+        """Judge the attempts of all runs of an arm, or of an arm `on_validation`."""
+        arm, runs = self.study.arms[arm_asked(name)], self.runs_of(name)
         sources = tuple(self.work.run.path(f"generations/{run}.jsonl") for run in runs)
         job = ScoreJob(
             self.study.task.name,

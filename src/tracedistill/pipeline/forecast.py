@@ -22,10 +22,12 @@ from tracedistill.forecast.estimates import (
     like,
     longest_fitting,
     training_need,
+    trial_need,
 )
 from tracedistill.forecast.methods import curve_need, method_need, rollouts_of
-from tracedistill.forecast.records import EvaluationEstimate, StudyForecast, TuningEstimate
+from tracedistill.forecast.records import EvaluationEstimate, StudyForecast, Trial, TuningEstimate
 from tracedistill.forecast.tokens import TokenCounter
+from tracedistill.pipeline.checks import trials_to_make
 from tracedistill.pipeline.evaluate import PAYS, Evaluation
 from tracedistill.pipeline.expected_rows import Lengths, by_problem, foreseen_rows
 from tracedistill.pipeline.graph import Node
@@ -33,7 +35,7 @@ from tracedistill.pipeline.preflight import limits_of
 from tracedistill.pipeline.sft_rows import heldout_file
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teacher_quotes import quotes
-from tracedistill.recipes import draws
+from tracedistill.recipes import arm_asked, candidates, choose_on, draws, on_validation
 from tracedistill.records import Example, Problem
 from tracedistill.sft.preflight import SHORT_ROWS, preflight
 
@@ -56,6 +58,7 @@ class Forecaster:
         self.attempting = attempting
         self.devices = devices
         self.complete = {node.name for node in nodes if work.run.state(node).kind == "complete"}
+        self.tried = trials_to_make(work, nodes)
         self.sizes: dict[str, ModelSize | None] = {}
         self.meters: dict[str, TokenCounter] = {}
         self.used: dict[str, Device] = {}
@@ -72,8 +75,10 @@ class Forecaster:
         tunings: dict[str, TuningEstimate] = {}
         for student in dict.fromkeys(self.study.student_of(name) for name in self.study.tuned_arms()):
             tunings |= self._tunings(student)
-        askings = [self._asking(name, tunings) for name in self.study.arms]
+        held = [on_validation(name) for name in candidates(self.study)]
+        askings = [self._asking(name, tunings) for name in (*self.study.arms, *held)]
         askings += self._merging(tunings, askings)
+        trials = [self._trial(node) for node in self.tried]
         return StudyForecast(
             self.study,
             tuple(tunings[name] for name in self.study.tuned_arms()),
@@ -85,7 +90,16 @@ class Forecaster:
             tuple(
                 dict.fromkeys([*self.refused, *(line for counter in self.meters.values() for line in counter.refused)])
             ),
+            tuple(trials),
         )
+
+    def _trial(self, node: Node) -> Trial:
+        """Return what a student's trial would take."""
+        config, size = self.study.students[node.of], self._size(node.of)
+        device = self._device(config.dtype)
+        training = self.study.training if node.params["training"] is not None else None
+        need = None if size is None or not device.known else trial_need(size, training, config, device)
+        return Trial(node.of, training is not None, need)
 
     # ---- tuning
 
@@ -229,9 +243,9 @@ class Forecaster:
     # ---- asking
 
     def _asking(self, name: str, tunings: Mapping[str, TuningEstimate]) -> EvaluationEstimate:
-        arm, student = self.study.arms[name], self.study.student_of(name)
+        arm, student = self.study.arms[arm_asked(name)], self.study.student_of(arm_asked(name))
         config = self.study.students[student]
-        runs = len(self.study.runs_of(name))
+        runs = len(self.attempting.runs_of(name))
         lengths, at_most = self._prompts(name, student, tunings)
         if lengths is not None:
             lengths = replace(lengths, requests=runs * lengths.requests, tokens=runs * lengths.tokens)
@@ -244,7 +258,7 @@ class Forecaster:
         size = self._size(student)
         if size is None or lengths is None or not self._device(config.dtype).known:
             return EvaluationEstimate(name, student, lengths, None, 0.0, at_most)
-        adapter = self.study.adapter_of(name)
+        adapter = self.study.adapter_of(arm_asked(name))
         merged = adapter is not None and self._merges(adapter)
         need = asking_need(
             size, lengths, self.study.evaluation.batch_size, config, self._device(config.dtype), merged
@@ -255,8 +269,9 @@ class Forecaster:
         self, name: str, student: str, tunings: Mapping[str, TuningEstimate]
     ) -> tuple[PromptLengths | None, bool]:
         """Return one run's prompts, and whether their answers are counted at full length."""
-        study, arm = self.study, self.study.arms[name]
-        lender = tunings.get(study.adapter_of(name) or "")
+        study, own = self.study, arm_asked(name)
+        arm, held = study.arms[own], own != name
+        lender = tunings.get(study.adapter_of(own) or "")
         written, at_most, longest_written = UNTUNED_WRITES * arm.max_tokens, True, float(arm.max_tokens)
         if lender is not None and lender.lengths is not None and not lender.at_most and not self.work.shows_plan(arm):
             # a tuned student writes what it was tuned on; after a forced trace at most that
@@ -264,28 +279,32 @@ class Forecaster:
             written, at_most = min(mean, float(arm.max_tokens)), False
             longest_written = min(1.5 * mean, float(arm.max_tokens))
         if "problems" not in self.complete:
-            if study.task.test is None:
-                self.unknown.append("the problems are missing and task.test gives no number: no prompts are counted")
+            asked_of = study.task.validation if held else study.task.test
+            if asked_of is None:
+                role = "validation" if held else "test"
+                self.unknown.append(f"the problems are missing and task.{role} gives no number: no prompts are counted")
                 return None, at_most
-            requests = study.task.test * study.samples_of(name)
+            if held:
+                asked_of = min(asked_of, choose_on(study.task.name, study.evaluation.choose_on))
+            requests = asked_of * study.samples_of(own)
             length = max(1, study.training.max_length - arm.max_tokens)
             return PromptLengths(requests, requests * length, length, written, arm.max_tokens), at_most
         meter = self._meter(student)
-        test, extra = self._problems("test"), 0
+        problems, extra = self.attempting.problems_of(name) if held else self._problems("test"), 0
         try:
-            asked = self.attempting.asked(name, test).requests
+            requested = self.attempting.asked(name, problems).requests
         except InputError:  # no plans or traces yet
-            asked, extra = self._without(name)
-        counted = meter.prompts(asked)
+            requested, extra = self._without(own, problems)
+        counted = meter.prompts(requested)
         self._check_window(name, [length + extra for length in counted])
         longest = max(counted, default=0) + extra
         tokens = sum(counted) + extra * len(counted)
-        shared = meter.shared(asked)
+        shared = meter.shared(requested)
         return PromptLengths(len(counted), tokens, longest, written, arm.max_tokens, shared, longest_written), at_most
 
     def _check_window(self, name: str, lengths: Sequence[int]) -> None:
         """Record prompts that leave no room for an answer in the student's context window; they are skipped."""
-        arm = self.study.arms[name]
+        arm = self.study.arms[arm_asked(name)]
         student = self.study.student_of(arm)
         config = self.study.students[student]
         size = None if config.base_url is not None or config.model.startswith(SCRIPTED) else self._size(student)
@@ -299,7 +318,7 @@ class Forecaster:
                 f"long; the longest prompt has {max(lengths)} tokens: lower base.max_tokens, or show less"
             )
 
-    def _without(self, name: str) -> tuple[list[Request], int]:
+    def _without(self, name: str, problems: Sequence[Problem]) -> tuple[list[Request], int]:
         """Return (an arm's prompts without missing parts, the most tokens of these parts)."""
         study, arm = self.study, self.study.arms[name]
         student = study.student_config(arm)
@@ -310,7 +329,7 @@ class Forecaster:
         )  # fmt: skip
         most = study.teachers[study.teacher_of(arm)].max_tokens
         shown = arm.shots if arm.prompt == "few-shot" else 1
-        return requests_for(asking, self._problems("test"), {}, {}).requests, most * shown
+        return requests_for(asking, problems, {}, {}).requests, most * shown
 
     def _merges(self, adapter: str) -> bool:
         """Return whether an arm's adapter would be checked and then merged."""

@@ -16,7 +16,7 @@ from tracedistill.pipeline.graph import Clock, Node, NodeState, discard
 from tracedistill.pipeline.launch import launch as launch_nodes
 from tracedistill.pipeline.nodes import Graph
 from tracedistill.pipeline.study_run import StudyRun
-from tracedistill.recipes import run_name
+from tracedistill.recipes import arm_asked, run_name
 from tracedistill.records import node_name
 
 
@@ -90,7 +90,7 @@ def _expected(forecast: StudyForecast) -> dict[str, float]:
     seeds = {tuning.arm: tuning.seeds for tuning in forecast.tunings}
     for asking in forecast.askings:
         if asking.need is not None:
-            runs = seeds.get(asking.arm, 1)
+            runs = seeds.get(arm_asked(asking.arm), 1)
             seconds |= {node_name("generate", run_name(asking.arm, seed)): asking.need.seconds / runs
                       for seed in range(runs)}  # fmt: skip
     return seconds

@@ -26,7 +26,18 @@ from tracedistill.pipeline.teach import Teachers
 from tracedistill.pipeline.terms import NOT_REPORTED, OWN, answered_by
 from tracedistill.pipeline.train import make_adapter, make_trial
 from tracedistill.pipeline.validate import judge_params, judge_traces, learning
-from tracedistill.recipes import TUNING, Arm, AttributionConfig, draws, judged, run_name
+from tracedistill.recipes import (
+    TUNING,
+    Arm,
+    AttributionConfig,
+    arm_asked,
+    candidates,
+    choose_on,
+    draws,
+    judged,
+    on_validation,
+    run_name,
+)
 from tracedistill.recipes.reader import plain
 from tracedistill.recipes.schema import key_of
 from tracedistill.report import FILES as REPORT_FILES
@@ -43,7 +54,7 @@ ASSEMBLED = (
 NOT_OF_ATTEMPTS = {"vote", "mix", *map(key_of, TUNING)}
 """Fields of an arm that its attempts do not depend on, or only through its adapter."""
 
-NOT_ASKED = ("merge", "parity", "parity_limit", "accelerate_config", "cut_off")
+NOT_ASKED = ("merge", "parity", "parity_limit", "choose_on", "accelerate_config", "cut_off")
 """Evaluation settings that attempts do not depend on, or only through other files."""
 
 
@@ -56,6 +67,7 @@ class Graph:
         self.plain = work.plain
         self.attempting = Evaluation(work)
         self.teaching = Teachers(work)
+        self._held = [on_validation(name) for name in candidates(work.study)]
 
     def nodes(self) -> list[Node]:
         """Return all nodes of the study, upstream first."""
@@ -72,9 +84,10 @@ class Graph:
         nodes += [self._train(name, seed) for name, seed in tuned]
         nodes += [self._parity(name, seed) for name, seed in tuned]
         # an arm that forces a student's own traces reads another arm's generations
-        for name in sorted(study.arms, key=lambda name: study.arms[name].forced == OWN):
-            nodes += [self._generate(name, seed) for seed in range(len(study.runs_of(name)))]
-        nodes += [self._score(name) for name in study.arms]
+        asked = sorted(study.arms, key=lambda name: study.arms[name].forced == OWN) + self._held
+        for name in asked:
+            nodes += [self._generate(name, seed) for seed in range(len(study.runs_of(arm_asked(name))))]
+        nodes += [self._score(name) for name in (*study.arms, *self._held)]
         nodes += [self._attribute(entry) for entry in study.attribution]
         nodes.append(self._report())
         return nodes
@@ -124,6 +137,9 @@ class Graph:
         outputs = (f"validation/{teacher}.jsonl", f"validation/{teacher}.report.json")
         return Node("validate", teacher, inputs, outputs, params, run)
 
+    def _shows_plan(self, name: str) -> bool:
+        return self.work.shows_plan(self.study.arms[arm_asked(name)])
+
     def _reviewed(self, teachers: Sequence[str]) -> list[str]:
         """Return the teachers whose traces are used as reviewed, or wait for a review."""
         study = self.study
@@ -143,7 +159,7 @@ class Graph:
         study = self.study
         outputs = [f"sft/{name}.jsonl" for name in study.tuned_arms()]
         outputs += [file for name in study.tuned_arms() for file in beside_rows(self.work, name)]
-        outputs += [f"plans/{name}.jsonl" for name, arm in study.arms.items() if self.work.shows_plan(arm)]
+        outputs += [f"plans/{name}.jsonl" for name in (*study.arms, *self._held) if self._shows_plan(name)]
         outputs += [f"forced/{name}.jsonl" for name, arm in study.arms.items() if arm.forced not in (None, OWN)]
         arms = {name: {key: self.plain["arms"][name][key] for key in ASSEMBLED} for name in study.arms}
         params = {
@@ -268,10 +284,11 @@ class Graph:
         return Node("parity", run, inputs, outputs, params, make, **self._loads(student))
 
     def _generate(self, name: str, seed: int) -> Node:
-        study, arm, run = self.study, self.study.arms[name], run_name(name, seed)
+        """Build the node of one run of an arm: over the test problems, or over validation problems to choose it by."""
+        study, arm, run = self.study, self.study.arms[arm_asked(name)], run_name(name, seed)
         config = {key: value for key, value in self.plain["evaluation"].items() if key not in NOT_ASKED}
         params = {
-            "arm": {key: value for key, value in self.plain["arms"][name].items() if key not in NOT_OF_ATTEMPTS},
+            "arm": {key: value for key, value in plain(arm).items() if key not in NOT_OF_ATTEMPTS},
             "student": self._evaluated(study.student_of(arm)),
             "evaluation": config,
             "seed": study.seed,
@@ -279,6 +296,8 @@ class Graph:
             "prompt": self.work.prompt(arm),
             "hint": self.work.task.answer_hint,
         }
+        if name in self._held:
+            params["choose_on"] = choose_on(study.task.name, study.evaluation.choose_on)
         inputs = ["problems.jsonl"]
         if self.work.shows_plan(arm):
             inputs.append(f"plans/{name}.jsonl")
@@ -287,7 +306,7 @@ class Graph:
         if arm.prompt == "few-shot" and arm.shots_with_traces:
             folders = ("traces", "validation", *(("reviewed",) if arm.traces == "reviewed" else ()))
             inputs += [f"{folder}/{study.teacher_of(arm)}.jsonl" for folder in folders]
-        adapter = study.adapter_of(name)
+        adapter = study.adapter_of(arm_asked(name))
         if adapter is not None:
             tuned = f"adapters/{run_name(adapter, seed)}"
             inputs += [tuned, f"{tuned}.parity.json"]
@@ -304,11 +323,11 @@ class Graph:
         return f"forced/{name}.jsonl"
 
     def _score(self, name: str) -> Node:
-        runs = self.study.runs_of(name)
-        params = {"trace_wanted": self.work.trace_wanted(self.study.arms[name]), "task": self.study.task.name}
+        runs, arm = self.attempting.runs_of(name), self.study.arms[arm_asked(name)]
+        params = {"trace_wanted": self.work.trace_wanted(arm), "task": self.study.task.name}
         params |= self._task_code()
         inputs = ["problems.jsonl", *(f"generations/{run}.jsonl" for run in runs)]
-        if self.study.arms[name].forced is not None:
+        if arm.forced is not None:
             inputs += sorted({self._forced_from(name, seed) for seed in range(len(runs))})
         make = functools.partial(self.attempting.make_scores, name)
         return Node("score", name, tuple(inputs), (f"attempts/{name}.jsonl",), params, make)
@@ -328,7 +347,7 @@ class Graph:
         recipe = {key: value for key, value in self.plain.items() if key not in NOT_REPORTED}
         params = {"recipe": recipe, "version": __version__}  # another version may write another page
         inputs = ["problems.jsonl", "problems.report.json", "assembly.json"]
-        inputs += [f"attempts/{name}.jsonl" for name in study.arms]
+        inputs += [f"attempts/{name}.jsonl" for name in (*study.arms, *self._held)]
         inputs += [f"plans/{name}.jsonl" for name, arm in study.arms.items() if self.work.shows_plan(arm)]
         inputs += [f"attribution/{entry.plan}.json" for entry in study.attribution]
         for teacher in self.teaching.needed():

@@ -30,7 +30,7 @@ from tracedistill.pipeline.paid_calls import HandedOver, open_cache
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.teach import Teachers
-from tracedistill.recipes import StudentConfig, Study, TeacherConfig, arm_of_run, run_name
+from tracedistill.recipes import StudentConfig, Study, TeacherConfig, arm_asked, arm_of_run, run_name
 
 SHOWN = 3
 """Unmatched answers shown."""
@@ -163,11 +163,11 @@ def _opened(loaded: LoadedStudy, quiet: bool) -> Iterator[StudyRun]:
             "or engine: vllm"
         )
     work.run.claim()
-    with work.run.lock():
+    with work.run.lock(), work.screen.overall():
         if any(student.engine == "vllm" for student in work.study.students.values()):
             # commit and dtype are part of the cache key of its answers
             if pin(work, loaded.study, Graph(work).nodes()):
-                work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=quiet), loaded.overrides)
+                work = StudyRun(loaded.study, loaded.recipe, work.screen, loaded.overrides)
             work.settle()
         yield work
 
@@ -184,7 +184,7 @@ def _model_of(study: Study, node: Node) -> tuple[str, TeacherConfig | StudentCon
     if node.kind == "validate" and study.validation.judge != "none":
         return f"teachers.{study.validation.judge}", study.teachers[study.validation.judge]
     if node.kind == "generate":
-        student = study.student_of(arm_of_run(node.of))
+        student = study.student_of(arm_asked(arm_of_run(node.of)))
         return f"students.{student}", study.students[student]
     return None
 
@@ -210,6 +210,7 @@ def _asking(work: StudyRun, walk: Walk) -> Iterator[Node]:
 
 def _hand_over(work: StudyRun, node: Node) -> int:
     """Hand over the requests of a node; return how many of them lack an answer."""
+    work.screen.doing(f"requests of {node.name}")
     take, (place, _) = work.hand_over, _model_of(work.study, node) or ("", None)
     assert take is not None
     if node.kind == "teach":  # not through its stage, which keeps pending requests in memory
@@ -219,11 +220,11 @@ def _hand_over(work: StudyRun, node: Node) -> int:
                 place, node.of, config, teacher_engine(work, node.of, config), teachers.requests(node.of, sources)
             )
     if node.kind == "generate":
-        arm, attempting = arm_of_run(node.of), Graph(work).attempting
-        seed = work.study.runs_of(arm).index(node.of)
+        name, attempting = arm_of_run(node.of), Graph(work).attempting
+        arm, seed = arm_asked(name), attempting.runs_of(name).index(node.of)
         endpoint = arm_engine(work, arm, seed)
         assert isinstance(endpoint, Endpoint)
-        requests = attempting.asked(arm, work.problems("test"), seed).requests
+        requests = attempting.asked(name, attempting.problems_of(name), seed).requests
         endpoint.prepare(requests)
         adapter = work.study.adapter_of(arm)
         if isinstance(endpoint.server, TokensEngine) and adapter is not None:

@@ -69,11 +69,15 @@ def sweep(recipe: str | Path, items: Sequence[str], *, yes: bool = False, quiet:
     pipeline.run(loaded, "problems", quiet=quiet)
     work = StudyRun(study, loaded.recipe, screen, loaded.overrides)
     with work.run.lock():
-        problems = _validation_problems(work)
+        with screen.overall():
+            screen.doing("validation problems")
+            problems = _validation_problems(work)
         arms: dict[str, list[SweptSetting]] = {name: [] for name in names}
         for number, variant in enumerate(variants, start=1):
             screen.say(f"sweep {number} of {len(variants)}: {typed(settings[number - 1])}")
-            _put_problems(variant, problems, work)
+            with screen.overall():
+                screen.doing("validation problems")
+                _put_problems(variant, problems, work)
             pipeline.run(variant, "evaluate", quiet=quiet)
             for name, tried in arms.items():
                 tried.append(_tried(variant.study.folder / "attempts" / f"{name}.jsonl"))
@@ -211,6 +215,7 @@ def _variants(
         "attribution=[]",
         "tracking=none",
         "evaluation.merge=never",
+        "evaluation.choose_on=0",  # validation problems stand in the place of test problems
         *([] if any(item.startswith("training.seeds=") for item in overrides) else ["training.seeds=1"]),
     ]
     made: list[pipeline.LoadedStudy] = []

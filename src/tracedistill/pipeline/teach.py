@@ -19,7 +19,7 @@ from tracedistill.pipeline.screen import counted
 from tracedistill.pipeline.spool import FirstTraces, Spool, SpoolMark
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.terms import FREE_TEACHERS, OWN, answered_by
-from tracedistill.recipes import TeacherConfig
+from tracedistill.recipes import TeacherConfig, candidates
 from tracedistill.records import Problem, Trace
 from tracedistill.teachers import (
     Failure,
@@ -66,12 +66,15 @@ class Teachers:
     def _used(self) -> dict[str, set[str]]:
         """Return teacher -> roles of the problems whose traces the arms need."""
         used: dict[str, set[str]] = {}
-        for arm in self.study.arms.values():
+        chosen = candidates(self.study)
+        for name, arm in self.study.arms.items():
             roles = set()
             if arm.tune not in (None, NO_TRACE) or (arm.prompt == "few-shot" and arm.shots_with_traces):
                 roles.add("train")
             if self.work.shows_plan(arm) or arm.forced not in (None, OWN):
                 roles.add("test")
+            if self.work.shows_plan(arm) and name in chosen:
+                roles.add("validation")
             if roles:
                 used.setdefault(self.study.teacher_of(arm), set()).update(roles)
             shown = None if arm.context is None else self.study.arms[arm.context]

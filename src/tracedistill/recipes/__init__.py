@@ -1,6 +1,7 @@
 """Recipes: one YAML file per study, read strictly into frozen dataclasses; every error is reported at once."""
 
 from tracedistill.recipes.arm import TUNING, Arm, arm_of_run, run_name
+from tracedistill.recipes.choosing import arm_asked, candidates, choose_on, on_validation
 from tracedistill.recipes.inputs import BudgetConfig, TaskConfig, TeacherConfig, ToleranceConfig
 from tracedistill.recipes.methods import METHODS, beta_of, draws, judged, method_settings
 from tracedistill.recipes.reader import load, resolved
@@ -32,12 +33,16 @@ __all__ = [
     "ToleranceConfig",
     "TrainingConfig",
     "ValidationConfig",
+    "arm_asked",
     "arm_of_run",
     "beta_of",
+    "candidates",
+    "choose_on",
     "draws",
     "judged",
     "load",
     "method_settings",
+    "on_validation",
     "resolved",
     "run_name",
 ]

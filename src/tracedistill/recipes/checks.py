@@ -302,6 +302,7 @@ BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "evaluation.samples": _ABOVE_0,
     "evaluation.temperature": _NOT_BELOW_0,
     "evaluation.parity": _ABOVE_0,
+    "evaluation.choose_on": _NOT_BELOW_0,
     "evaluation.parity_limit": _SHARE,
     "training.seeds": _ABOVE_0,
     "task.train": _ABOVE_0,

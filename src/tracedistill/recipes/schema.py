@@ -104,6 +104,10 @@ class EvaluationConfig:
     adapter."""
     parity_limit: float = 0.01
     """Share of verdicts that merging may change; above it the adapter stays separate."""
+    choose_on: int | None = None
+    """Validation problems on which the best prompt and the best tuned arm are chosen for the page's decision, where
+    there are several of a kind: a seeded sample, so many at most. 0: on the test problems, which the page then says.
+    None: 100 with your own data, 0 with the built-in tasks."""
     accelerate_config: str | None = "auto"
     """auto: spread attempts over all GPUs of the machine; a name in accelerate_configs/, or a file: over its processes;
     none: this process only."""

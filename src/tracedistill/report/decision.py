@@ -6,7 +6,8 @@ interval 19.5 to 33.5). 1,000 queries cost $0.04 tuned and $0.11 prompted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tracedistill import stats
 from tracedistill.report.format import dollars, number, percent, points
@@ -36,15 +37,13 @@ def decision(view: RunView, report: Report) -> list[str]:
     if spoilt:
         return [spoilt]
     fair = [arm for arm in arms if not arm.oracle and arm.forced is None]
-    tuned_arms = [arm for arm in fair if arm.kind in ("tuned", "served")]
-    tuned = _best(tuned_arms)
+    tuned = _side("tuned arms", [arm for arm in fair if arm.kind in ("tuned", "served")])
     if tuned is None:
         return []
-    prompts = [arm for arm in fair if arm.kind == "in context" and arm.student == tuned.student]
-    prompted = _best(prompts)
-    sentences = [] if prompted is None else _decided(view, tuned, prompted)
-    caveats = _chosen_on_test(len(tuned_arms), len(prompts)) if sentences else []
-    return sentences + _trace(view, fair) + caveats
+    prompted = _side("prompts", [arm for arm in fair if arm.kind == "in context" and arm.student == tuned.arm.student])
+    said = [] if prompted is None else _decided(view, tuned.arm, prompted.arm)
+    caveats = _chosen(report, [side for side in (tuned, prompted) if side is not None]) if said else []
+    return said + _trace(view, fair) + caveats
 
 
 # ---- defects that rule out a decision
@@ -89,18 +88,55 @@ def _task_unnamed(view: RunView) -> bool:
 # ---- prompt or tune
 
 
-def _best(arms: Iterable[ArmFigures]) -> ArmFigures | None:
-    return max(arms, key=lambda arm: arm.accuracy.raw.value or 0.0, default=None)
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of the decision: the arm that stands for it."""
+
+    what: str
+    """What it was chosen among, in words."""
+    among: int
+    """How many there were."""
+    arm: ArmFigures
+    """The best of them, the first of equals."""
+    on_validation: bool
+    """Whether it is the best on validation problems; else on the test problems."""
 
 
-def _chosen_on_test(tuned: int, prompts: int) -> list[str]:
-    """Warn that a side was the best of several arms on the very problems it is compared on."""
-    sides = [f"the best of {tuned} tuned arms"] if tuned > 1 else []
-    sides += [f"the best of {prompts} prompts"] if prompts > 1 else []
-    if not sides:
-        return []
-    warning = f"Chosen on these test problems, not on validation: {' and '.join(sides)}. That flatters the side"
-    return [f"{warning} with more arms to choose from."]
+def _side(what: str, arms: Sequence[ArmFigures]) -> Side | None:
+    """Choose the best of these arms, on validation problems if all of them were asked some."""
+    if not arms:
+        return None
+    held = len(arms) > 1 and all(arm.validation is not None for arm in arms)
+
+    def right(arm: ArmFigures) -> float:
+        share = arm.validation if held and arm.validation is not None else arm.accuracy.raw
+        return share.value or 0.0
+
+    return Side(what, len(arms), max(arms, key=right), held)
+
+
+def _chosen(report: Report, sides: Sequence[Side]) -> list[str]:
+    """Say of each side that had several arms on which problems its arm was chosen."""
+    several = [side for side in sides if side.among > 1]
+    lines = [
+        f"Chosen on validation problems, not on these test problems: {side.arm.name}, the best of {side.among} "
+        f"{side.what} ({percent(share.value)} of {share.n} answers right there)."
+        for side in several
+        if side.on_validation and (share := side.arm.validation) is not None
+    ]
+    flattered = [f"the best of {side.among} {side.what}" for side in several if not side.on_validation]
+    if flattered:
+        held = report.problems.validation
+        remedy = (
+            f"evaluation.choose_on chooses on the {held} validation problems"
+            if held
+            else ("the study has no validation problems to choose on (task.validation)")
+        )
+        lines.append(
+            f"Chosen on these test problems, not on validation: {' and '.join(flattered)}. That flatters the side with "
+            f"more arms to choose from; {remedy}."
+        )
+    return lines
 
 
 def _decided(view: RunView, tuned: ArmFigures, prompted: ArmFigures) -> list[str]:

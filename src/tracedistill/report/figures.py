@@ -13,9 +13,9 @@ import numpy.typing as npt
 from tracedistill import stats
 from tracedistill.errors import InputError
 from tracedistill.files import read_json
-from tracedistill.recipes import arm_of_run
+from tracedistill.recipes import arm_of_run, choose_on
 from tracedistill.records import Problem, split_node_name
-from tracedistill.report.attempts import ANSWERS, FINISHES, TRACES, AttemptColumns, Codes
+from tracedistill.report.attempts import ANSWERS, FINISHES, TRACES, AttemptColumns, Codes, read_columns
 from tracedistill.report.records import ArmFigures, Assembly, Baseline, Report, Sizes
 from tracedistill.report.runs import ArmFacts, RunView, imitates, method_of
 from tracedistill.report.sections.comparisons import compare, not_compared
@@ -139,6 +139,7 @@ def _arm(view: RunView, arm: ArmFacts, assembly: Assembly, stages: Mapping[str, 
         tokens_out=int(rows.tokens_out.sum(dtype=np.int64)),
         seconds=round(float(rows.seconds.sum(dtype=np.float64)), 2),
         training_seconds=training_seconds(arm, stages),
+        validation=_on_validation(view, arm),
         # methods that imitate no row: their traces do not say what was learnt
         data=tuned_on if tuned_on is not None and tuned_on.traces and imitates(arm) else None,
         plan=plan,
@@ -153,6 +154,22 @@ def _candidates(rows: AttemptColumns) -> int | None:
     if (rows.candidate == ANSWERS.index("missing")).all():
         return None
     return int((rows.candidate == ANSWERS.index("correct")).sum())
+
+
+def _on_validation(view: RunView, arm: ArmFacts) -> stats.Share | None:
+    """Return an arm's share of right answers to the problems that arms are chosen on; None if it was not asked any.
+
+    The recipe decides, not a file that an earlier one has left.
+    """
+    recipe = view.recipe or {}
+    if not recipe or not arm.held.exists():
+        return None
+    if not choose_on(view.task, recipe["evaluation"].get("choose_on")) or recipe["task"].get("validation") == 0:
+        return None
+    rows = read_columns(arm.held)
+    if not rows.n or (rows.finish == FINISHES.index("no-plan")).all():
+        return None
+    return as_share(right_share(rows, vote=arm.vote))
 
 
 def _accuracy(rows: AttemptColumns, *, vote: bool) -> stats.Accuracy:

@@ -259,6 +259,9 @@ class ArmFigures:
     """The plans shown to it."""
     forced_trace: TraceFacts | None = None
     """The traces prefilled into its student's answers."""
+    validation: Share | None = None
+    """Share of right answers to the validation problems on which the decision's arms are chosen; null where it was not
+    asked them."""
     without_leaks: WithoutLeaks | None = None
     """Its accuracy without leaking plans; null if it shows none."""
     source: Mapping[str, Any] | None = None

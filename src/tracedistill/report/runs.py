@@ -9,7 +9,7 @@ from typing import Any
 
 from tracedistill.errors import InputError
 from tracedistill.files import read_json, read_jsonl
-from tracedistill.recipes import METHODS, Study, resolved
+from tracedistill.recipes import METHODS, Study, on_validation, resolved
 from tracedistill.records import Problem
 from tracedistill.report.attempts import AttemptColumns, kept, read_columns
 from tracedistill.report.records import Kind, RunFacts
@@ -54,6 +54,11 @@ class ArmFacts:
     def path(self) -> Path:
         """Path of its attempts."""
         return self.folder / "attempts" / f"{self.own}.jsonl"
+
+    @property
+    def held(self) -> Path:
+        """The file of its attempts at the validation problems on which the decision chooses (absent without any)."""
+        return self.folder / "attempts" / f"{on_validation(self.own)}.jsonl"
 
     @property
     def plans(self) -> Path:

@@ -6,7 +6,7 @@ golds: 17 of 340 fail their own judge (label): 17 x the gold is none of the labe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tracedistill.records import Problem
@@ -79,8 +79,8 @@ class Rows:
 
     ids: Sequence[str]
     """Their ids, in order."""
-    texts: Iterable[Hashable]
-    """Of each, what is equal for problems that read alike."""
+    repeated: Sequence[Sequence[int]]
+    """Of each text that several problems share, their places."""
     problem: Callable[[int], Problem]
     """The problem at a place."""
 
@@ -88,7 +88,7 @@ class Rows:
 def audit_golds(task: Task, problems: Sequence[Problem], seed: int = 0) -> GoldAudit:
     """Judge the gold answer of each problem, of more than 10,000 a seeded sample; repetitions are counted over all."""
     ids = [problem.problem_id for problem in problems]
-    return audit_rows(task, Rows(ids, map(normal_text, problems), problems.__getitem__), seed)
+    return audit_rows(task, Rows(ids, _repeated(map(normal_text, problems)), problems.__getitem__), seed)
 
 
 def audit_rows(task: Task, rows: Rows, seed: int = 0) -> GoldAudit:
@@ -100,7 +100,7 @@ def audit_rows(task: Task, rows: Rows, seed: int = 0) -> GoldAudit:
         Cause(fault, count, _examples([problem for problem, other in faults if other == fault]))
         for fault, count in counts.most_common()
     ]
-    groups = [list(map(rows.problem, places)) for places in _repeated(rows.texts)]
+    groups = [list(map(rows.problem, places)) for places in rows.repeated]
     torn = [group for group in groups if not agree(group)]
     same = [group for group in groups if agree(group)]
     return GoldAudit(
@@ -112,9 +112,9 @@ def audit_rows(task: Task, rows: Rows, seed: int = 0) -> GoldAudit:
     )
 
 
-def _repeated(texts: Iterable[Hashable]) -> Iterable[list[int]]:
+def _repeated(texts: Iterable[str]) -> list[list[int]]:
     """Return the places that share a text, of texts that occur more than once."""
-    first: dict[Hashable, int] = {}
+    first: dict[str, int] = {}
     again: dict[int, list[int]] = {}
     for place, text in enumerate(texts):
         home = first.setdefault(text, place)

@@ -35,6 +35,10 @@ TRIES = 200
 PATTERN_SECONDS = 1.0
 """Seconds that a user's pattern may take on one answer."""
 
+PROGRAM = re.compile(
+    r"\s*(?:SELECT\b|WITH\b.*\bSELECT\b|INSERT\b|def |class |import |from \w+ import|return\b|#include)", re.DOTALL
+)
+"""How programs and queries begin."""
 _FENCE = re.compile(r"```[\w+-]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
 _NOT_A_LABEL = Verdict("missing", reason="no closed set of answers")
 
@@ -93,11 +97,13 @@ def _best(verdicts: Sequence[Verdict]) -> Verdict:
 
 def _number_policy(problem: Problem) -> answers.AnswerPolicy:
     relative, absolute = problem.meta.get("relative"), problem.meta.get("absolute")
+    comma: Literal["ungraded", "accept"] = "accept" if problem.meta.get("decimal_comma") else "ungraded"
     if relative is None and absolute is None:
-        return answers.NUMBER
+        return replace(answers.NUMBER, decimal_comma=comma)
     return answers.AnswerPolicy(
-        kind="number", rel_tolerance=relative or 0.0, abs_tolerance=absolute or 0.0, whole="tolerance"
-    )
+        kind="number", rel_tolerance=relative or 0.0, abs_tolerance=absolute or 0.0, whole="tolerance",
+        decimal_comma=comma,
+    )  # fmt: skip
 
 
 def stated(text: str) -> str:
@@ -107,8 +113,20 @@ def stated(text: str) -> str:
     """
     parts = parse_completion(text)
     said = parts.answer if parts.answer is not None else text
+    if PROGRAM.match(said) and "\n" not in said:
+        said = _with_block(said, text)
     fences = _FENCE.findall(said)
     return str(fences[-1] if fences else said).strip("\n").rstrip()
+
+
+def _with_block(said: str, text: str) -> str:
+    """Return a program's first line with what follows it: up to a blank line before text that is not indented."""
+    lines = text[text.rfind(said) :].split("\n")
+    end = next(
+        (at for at in range(1, len(lines)) if not lines[at - 1].strip() and lines[at][:1] not in ("", " ", "\t")),
+        len(lines),
+    )
+    return "\n".join(lines[:end]).rstrip()
 
 
 # ---- labels

@@ -37,13 +37,18 @@ LABEL_CHARACTERS = 60
 EXCEPTIONS_SHOWN = 5
 
 _NUMBER = re.compile(
-    r"(?:[A-Z]{3}\s)?[-+−]?\s*[$€£¥₹]?\s*[-+−]?(?:\d{1,3}(?:,\d{2,3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?"
+    r"(?:[A-Z]{3}\s)?[-+−]?\s*[$€£¥₹]?\s*[-+−]?(?:(?:\d{1,3}(?:,\d{2,3})+|\d+)?(?:\.\d+)?"
+    r"|\d{1,3}(?:[. ]\d{3})*,\d+)(?:[eE][-+]?\d{1,3})?"
     r"(?:\s*/\s*\d+)?\s*(?:%|[$€£¥₹]|\s[A-Za-z°]{1,12}|[\u3040-\u9fff]{1,4})?"
 )
 _WORD = re.compile(r"[A-Za-z]{3}")
 _MATH = re.compile(
-    r"\\(?:[dt]?frac|sqrt|pi|cdot|times|left|text|infty|begin|boxed|circ|in\b|le|ge|pm|overline|log)|[\^_]\{?\w|\$[^$]+\$"
+    r"\\(?:[dt]?frac|sqrt|pi|cdot|times|left|text|infty|begin|boxed|circ|in\b|le|ge|pm|overline|log)|\^\{?\w"
+    r"|(?<![A-Za-z_])[A-Za-z]_\{?\w{1,2}\b|\$[^$]+\$"  # x_1, and no snake_case
 )
+_CODE = re.compile(r"0\d+")
+_DECIMAL_COMMA = re.compile(r"\D*\d+(?:\.\d{3})*,(?:\d{1,2}|\d{4,})\D*")
+_DECIMAL_POINT = re.compile(r"\D*\d*\.(?:\d{1,2}|\d{4,})\D*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +85,22 @@ def is_number(gold: str) -> bool:
     return _NUMBER.fullmatch(gold) is not None and any(map(str.isdigit, gold))
 
 
+def have_decimal_commas(golds: Sequence[str]) -> bool:
+    """Return whether the numbers of a file are written with decimal commas: some are, and none with a point."""
+    return any(map(_DECIMAL_COMMA.fullmatch, golds)) and not any(map(_DECIMAL_POINT.fullmatch, golds))
+
+
+def are_codes(golds: Sequence[str]) -> bool:
+    """Return whether golds are codes of digits (ZIP codes, PINs): of one length, and some begin with zeros."""
+    if not any(map(_CODE.fullmatch, golds)):
+        return False
+    lengths = Counter(len(gold) for gold in golds if gold.isdecimal())
+    return lengths.most_common(1)[0][1] >= MOST * len(golds)
+
+
 def is_math(gold: str) -> bool:
     """Return whether a gold is a formula: it holds a command of LaTeX, an exponent or a dollar-quoted formula."""
-    return _MATH.search(gold) is not None
+    return _MATH.search(gold) is not None and ("\n" not in gold or "\\" in gold)
 
 
 def is_symbolic(gold: str) -> bool:
@@ -123,6 +141,8 @@ def judged_by(golds: Sequence[str], choices: int, given: str = "auto", labels: S
         ("math", lambda gold: is_math(gold) or is_symbolic(gold), "formulas or numbers"),
     ):
         others = [gold for gold in golds if not test(gold)]
+        if rule in ("number", "math") and are_codes(golds):
+            continue
         if rule == "math" and sum(map(is_math, golds)) < SOME * n:
             continue  # codes and abbreviations are symbols too
         if rule == "number" and others and all(map(is_math, others)):
@@ -134,6 +154,10 @@ def judged_by(golds: Sequence[str], choices: int, given: str = "auto", labels: S
         few = _sorted(counts)
         return JudgeChoice(
             "label", f"{n} golds are {len(few)} different texts, each {n // len(few)} times on average", few
+        )
+    if are_codes(golds):
+        return JudgeChoice(
+            "exact", f"{n} golds are digits of one length, some with leading zeros: codes, no numbers", {}
         )
     some = {"numbers": sum(map(is_number, golds)), "formulas": sum(map(is_math, golds))}
     beside = ", ".join(f"{count} {what}" for what, count in some.items() if count)

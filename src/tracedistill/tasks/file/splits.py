@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from array import array
 from collections.abc import Sequence
+
+import numpy as np
 
 SHARES = (("test", 0.1), ("validation", 0.1))
 """Split -> its share of the rows; the rest is train."""
 
 
-def cut(groups: Sequence[str], seed: int) -> dict[str, str]:
-    """Group -> split, `groups` holding the group of every row; whole groups are drawn until a share is full.
+def cut(groups: Sequence[int]) -> list[str]:
+    """Return the split of each row; `groups` holds the draw (`drawn`) of each row's group.
 
-    With three groups or more every split has one. Rows added later move only rows near the ends of a split.
+    Whole groups are taken until a share is full. With three groups or more every split has one. Rows added later move
+    only rows near the ends of a split.
     """
-    sizes = Counter(groups)
-    drawn = sorted(sizes, key=lambda group: (_draw(group, seed), group))
-    home: dict[str, str] = {}
-    for place, (split, share) in enumerate(SHARES):
-        rows, wanted = 0, max(1, round(share * len(groups)))
-        while rows < wanted and len(drawn) > len(SHARES) - place:
-            group = drawn.pop()
-            home[group] = split
-            rows += sizes[group]
-    return home | dict.fromkeys(drawn, "train")
+    drawn_groups = np.asarray(groups, dtype=np.uint64)
+    values, place, sizes = np.unique(drawn_groups, return_inverse=True, return_counts=True)
+    names = ["train"] * len(values)
+    end = len(values)
+    for number, (split, share) in enumerate(SHARES):
+        rows, wanted = 0, max(1, round(share * len(drawn_groups)))
+        while rows < wanted and end > len(SHARES) - number:
+            end -= 1
+            names[end] = split
+            rows += int(sizes[end])
+    return [names[at] for at in place]
 
 
-def _draw(group: str, seed: int) -> bytes:
-    return hashlib.blake2b(f"{seed}\0{group}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+def first_alike(marks: Sequence[int]) -> Sequence[int]:
+    """Return for each row the place of the first one with the same mark: its own, if none has it before."""
+    _, first, place = np.unique(np.asarray(marks, dtype=np.int64), return_index=True, return_inverse=True)
+    return array("q", first[place].astype(np.int64).tobytes())
+
+
+def drawn(group: str, seed: int) -> int:
+    """Return a group's place in the draw, which stands for the group: 64 bits of a hash."""
+    text = f"{seed}\0{group}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())

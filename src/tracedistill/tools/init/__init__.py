@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from tracedistill.records import Problem
 from tracedistill.tasks import Source, get_task
 from tracedistill.tasks._gold_audit import GoldAudit, allowed_faults, audit_rows, too_many_faults
 from tracedistill.tasks._rows import read_rows
+from tracedistill.tasks.file.judges import PROGRAM
 from tracedistill.tasks.file.kinds import told
 from tracedistill.tasks.file.loading import LoadedTable, read_table
 from tracedistill.tools.init.guessing import READ, Guess, guess
@@ -25,9 +25,6 @@ __all__ = ["Started", "Wanted", "start_study"]
 
 SMALLEST = 20
 """Rows that a split needs before a study on it says anything."""
-_PROGRAM = re.compile(
-    r"\s*(?:SELECT\b|WITH\b.*\bSELECT\b|INSERT\b|def |class |import |from \w+ import|return\b|#include)", re.DOTALL
-)
 LONG_TEXTS = 80
 """Characters above which texts that must be the same hardly ever are."""
 SENTENCE = 4
@@ -90,7 +87,7 @@ class Started:
     def _trace(self) -> str | None:
         """Return the column of worked solutions: its own, or the answer's text (`... #### 72`)."""
         found = self.columns.get("trace", self.columns.get("steps"))
-        if found is None and any(row.steps or row.trace for row in self.table.rows):
+        if found is None and (any(self.table.texts.stepped) or any(self.table.texts.traced)):
             found = self.columns.get("messages", self.columns.get("answer"))
         return found
 
@@ -173,8 +170,8 @@ def _notes(table: LoadedTable, wanted: Wanted, instruction: str) -> list[str]:
             "nothing tells an untuned student what to do with these texts, so that comparing it with a tuned one would "
             "mean nothing: give --instruction TEXT (task.instruction)"
         )
-    golds = [row.golds[0] for row in table.rows[:500] if row.golds]
-    if table.judged.rule == "exact" and any(_PROGRAM.match(gold) for gold in golds):
+    golds = [row.golds[0] for row in table.rows.first(500) if row.golds]
+    if table.judged.rule == "exact" and any(PROGRAM.match(gold) for gold in golds):
         notes.append(
             "answers are programs or queries, and judge exact needs the same text: a right one written "
             "differently counts as "
@@ -194,7 +191,7 @@ def _notes(table: LoadedTable, wanted: Wanted, instruction: str) -> list[str]:
         )
     if table.judged.rule == "number" and not wanted.tolerance and 2 * sum("." in gold for gold in golds) > len(golds):
         notes.append("answers must be the same number; --tolerance 2% (or 0.5) allows that difference")
-    traced = wanted.teacher or any(row.steps or row.trace for row in table.rows)
+    traced = wanted.teacher or any(table.texts.stepped) or any(table.texts.traced)
     if not traced:
         notes.append(
             "no gold steps and no traces: an arm tuned on traces needs a column of them, or a teacher "

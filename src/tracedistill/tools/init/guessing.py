@@ -1,4 +1,4 @@
-"""Which column of a file is what: by the data sets that everybody knows, then by names, then by what columns hold.
+"""Which column of a file is what: by the data sets that everybody knows, by names, then by what columns hold.
 
 A guess is shown, and `--columns FIELD=COLUMN` changes it.
 """
@@ -15,6 +15,7 @@ from tracedistill.errors import InputError
 from tracedistill.tasks._rows import SPLIT_NAMES, Row
 from tracedistill.tasks.file.chats import is_chat
 from tracedistill.tasks.file.columns import FIELDS, read, there
+from tracedistill.tools.init.by_content import question_and_answer
 
 READ = 200
 """Rows that guessing looks at."""
@@ -58,16 +59,19 @@ NAMES: dict[str, tuple[str, ...]] = {
     "messages": ("messages", "conversations", "conversation", "dialog", "dialogue", "chat"),
     "question": ("question", "prompt", "problem", "query", "input", "instruction", "question_text", "text", "sentence",
                  "utterance", "message", "body", "content", "review", "ticket", "description", "request", "document",
-                 "题目", "问题"),
+                 "题目", "问题", "frage", "aufgabe", "pregunta", "domanda", "pergunta", "вопрос", "質問", "질문",
+                 "tweet"),
     "answer": ("answer", "final_answer", "expected_answer", "ground_truth", "gold_answer", "correct_answer", "answers",
                "gold", "target", "final", "answerkey", "answer_key", "answer_idx", "answer_index", "correct_option",
                "correct_choice", "label_text", "label_name", "label", "output", "completion", "response", "solution",
                "expected", "expected_output", "reference", "sql", "value", "result", "price", "json", "query",
-               "答案"),
-    "context": ("context", "passage", "passages", "facts", "story", "schema", "article", "background", "body",
-                "paragraph", "abstract"),
+               "答案", "antwort", "ergebnis", "lösung", "respuesta", "réponse", "risposta", "resposta",
+               "ответ", "回答", "답변", "final_decision", "decision", "verdict"),
+    "context": ("context", "contexts", "passage", "passages", "facts", "story", "schema", "article", "background",
+                "body", "paragraph", "abstract"),
     "choices": ("choices", "options", "endings", "选项"),
-    "steps": ("steps", "rationale", "explanation", "solution", "worked_solution", "解答", "解析", "解题过程"),
+    "steps": ("steps", "rationale", "explanation", "long_answer", "solution", "worked_solution", "解答", "解析",
+              "解题过程"),
     "trace": ("trace", "reasoning_content", "reasoning", "thinking", "cot", "chain_of_thought", "generation"),
     "id": ("id", "problem_id", "question_id", "qid", "task_id", "uid", "uuid", "_id"),
     "split": ("split",),
@@ -87,6 +91,10 @@ KIND_OF_ROW = (
     "type",
     "priority",
     "emotion",
+    "kategorie",
+    "catégorie",
+    "categoría",
+    "categoria",
 )
 """Columns that are the answer where no other is: few values, each often."""
 HEAD_AND_BODY = (("subject", "title", "headline"), ("body", "text", "message", "content", "description"))
@@ -130,14 +138,17 @@ def guess(rows: Sequence[Row], given: Mapping[str, str], name: str) -> Guess:
         _by_name(our_name, columns, free, rows)
     if "choices" not in columns and (options := _options(names, rows, free)):
         columns["choices"] = ", ".join(options)
-    if "question" not in columns and "messages" not in columns:
-        raise _ask("question", name, rows[0])
     if "answer" not in columns and "messages" not in columns:
         kinds = [low for low in KIND_OF_ROW if low in lower and _is_kind(lower[low], rows)]
-        if not kinds:
-            raise _ask("answer", name, rows[0])
-        columns["answer"] = lower[kinds[0]]
-        columns = {ours: spec for ours, spec in columns.items() if ours == "answer" or spec != lower[kinds[0]]}
+        if kinds:
+            columns["answer"] = lower[kinds[0]]
+            columns = {ours: spec for ours, spec in columns.items() if ours == "answer" or spec != lower[kinds[0]]}
+            free.pop(kinds[0], None)
+    if "messages" not in columns:
+        columns |= question_and_answer(columns, [column for column in names if column in free.values()], rows)
+        for wanted in ("question", "answer"):
+            if wanted not in columns:
+                raise _ask(wanted, name, rows[0])
     if known is None and "messages" in columns:
         return Guess(columns, "ShareGPT" if _says(rows, columns["messages"], "from") else "chat messages")
     return Guess(columns, known.name if known else "")

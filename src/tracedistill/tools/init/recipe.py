@@ -13,7 +13,7 @@ import yaml
 
 from tracedistill.tasks._rows import is_hub_id
 from tracedistill.tasks.file.instructions import says_what_to_do
-from tracedistill.tasks.file.loading import LoadedTable, RawRow
+from tracedistill.tasks.file.loading import LoadedTable, RowTexts
 
 CHARACTERS = 2.5
 """Characters of a token, for limits: fewer than most languages have, so that nothing is cut."""
@@ -61,7 +61,7 @@ def recipe_text(
     teachers, arms, comparisons = _arms(table, wanted)
     if teachers:
         body["teachers"] = teachers
-    tokens, length = _limits(table.rows, written=bool(wanted.teacher))
+    tokens, length = _limits(table.texts, written=bool(wanted.teacher))
     body["training"] = {"learning_rate": 1e-3, "max_length": length}
     body["base"] = {"max_tokens": tokens}
     body["arms"], body["comparisons"] = arms, comparisons
@@ -76,12 +76,15 @@ def recipe_text(
 
 def instruction_for(table: LoadedTable, wanted: Wanted) -> str:
     """Write an instruction if the questions lack one and the golds imply it: a closed set, or objects with keys."""
-    if wanted.instruction or _asks(table.rows):
+    if wanted.instruction or _asks(table):
         return wanted.instruction
     if table.judged.rule == "label":
         return "Choose the label that fits the text below."
     if table.judged.rule == "json":
-        keys = _keys(table.rows)
+        some = [row.golds[0] for row in table.rows.first(200) if row.golds]
+        if 2 * sum(gold.startswith("[") for gold in some) > len(some):
+            return "Answer for the text below with one JSON list."
+        keys = _keys(table)
         named = f" with the keys {', '.join(keys)}" if keys else ""
         return f"Extract the requested information from the text below, as one JSON object{named}."
     return ""
@@ -90,16 +93,16 @@ def instruction_for(table: LoadedTable, wanted: Wanted) -> str:
 def asks_nothing(table: LoadedTable, wanted: Wanted) -> bool:
     """Return whether the text does not tell an untuned student what to do."""
     free = table.judged.rule not in ("choice", "number", "math")
-    return free and not instruction_for(table, wanted) and not _asks(table.rows)
+    return free and not instruction_for(table, wanted) and not _asks(table)
 
 
-def _asks(rows: Sequence[RawRow]) -> bool:
-    return says_what_to_do([row.question for row in rows[:500]])
+def _asks(table: LoadedTable) -> bool:
+    return says_what_to_do([row.question for row in table.rows.first(500)])
 
 
-def _keys(rows: Sequence[RawRow]) -> list[str]:
+def _keys(table: LoadedTable) -> list[str]:
     keys: dict[str, None] = {}
-    for row in rows[:200]:
+    for row in table.rows.first(200):
         try:
             value = json.loads(row.golds[0]) if row.golds else None
         except json.JSONDecodeError:
@@ -145,10 +148,10 @@ def _arms(table: LoadedTable, wanted: Wanted) -> tuple[dict[str, Any], dict[str,
             "prompt": "chain-of-thought",
             "max_tokens": 1024,
         }
-    elif any(row.trace for row in table.rows):
+    elif any(table.texts.traced):
         teachers["recorded"] = {"kind": "recorded"}
-    train = [row for row, home in zip(table.rows, table.homes, strict=True) if home == "train"] or table.rows
-    with_steps = all(row.steps for row in train)
+    train = [bool(steps) for steps, home in zip(table.texts.stepped, table.homes, strict=True) if home == "train"]
+    with_steps = all(train or table.texts.stepped)
     arms: dict[str, Any] = {
         "standard": {},
         "chain-of-thought": {"prompt": "chain-of-thought"},
@@ -162,18 +165,12 @@ def _arms(table: LoadedTable, wanted: Wanted) -> tuple[dict[str, Any], dict[str,
     return teachers, arms, comparisons
 
 
-def _limits(rows: Sequence[RawRow], *, written: bool) -> tuple[int, int]:
+def _limits(texts: RowTexts, *, written: bool) -> tuple[int, int]:
     """Choose (tokens to generate, tokens of a row) with room for the longest texts of the file."""
-    answers = sorted(map(_written, rows))
-    asked = sorted(len(row.question) + sum(map(len, row.context)) for row in rows)
-    most = answers[int(0.99 * (len(answers) - 1))] / CHARACTERS * SPARE
+    answers, asked = sorted(texts.written), sorted(texts.asked)
+    most = (answers[int(0.99 * (len(answers) - 1))] + 10) / CHARACTERS * SPARE
     tokens = _step(max(most, 400 if written else 200), ANSWERS)
     return tokens, _step(tokens + asked[int(0.99 * (len(asked) - 1))] / CHARACTERS * SPARE + 100, LENGTHS)
-
-
-def _written(row: RawRow) -> int:
-    """Return the characters of a trace and an answer."""
-    return max(len(row.trace), len(str(row.steps or ""))) + len(row.golds[0] if row.golds else "") + 10
 
 
 def _step(wanted: float, steps: Sequence[int]) -> int:

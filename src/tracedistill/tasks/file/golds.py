@@ -1,0 +1,110 @@
+"""Golds that are several things at once: told by all rows of a file whether any of them will do, or all are wanted.
+
+answers: ["Rome", "Roma"]                 a list: alternatives, any of which will do
+ranking: [3, 5, 11]                       different numbers, or objects: one list, which is wanted whole (judge json)
+tags: ["sport", "politics"]               the column's name says that it is a set or an order: likewise
+answer: Rome | Roma                       bars in most golds of a file: alternatives
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tracedistill.tasks.file.row import RawRow, cell_text
+
+WHOLE = frozenset(
+    {
+        "labels", "tags", "ranking", "rank", "ranked", "order", "ordering", "sorted", "sequence", "entities",
+        "keywords", "items", "topics", "genres", "categories", "path", "moves", "set", "list", "result", "results",
+    }
+)  # fmt: skip
+"""Columns whose lists are one answer: an order, or all that is to be found."""
+MOST = 0.5
+"""Share of the golds with bars, or with lists of different numbers, from which on all are taken so."""
+BARRED = 5
+"""Golds with bars from which on they are a habit of the file."""
+PART = 80
+"""Characters of an alternative at most."""
+ANY = "of several golds of a row any will do"
+BARS = "golds are alternatives between bars, of which any will do"
+LIST = "a list is one answer, wanted whole"
+
+
+class GoldHabits:
+    """How the golds of a file are written, noted row by row."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._listed: list[tuple[str, ...]] = []
+        self._whole: list[str] = []
+        self._barred = self._objects = self._longer = self._differing = 0
+
+    def note(self, row: RawRow) -> None:
+        """Take a row's golds; those of choices are settled elsewhere."""
+        if row.labelled:
+            return
+        if row.listed is None:
+            self._texts += row.golds
+            self._barred += sum(_has_bars(gold) for gold in row.golds)
+            return
+        self._listed.append(row.golds)
+        self._whole.append(_as_json(row.listed))
+        self._objects += any(isinstance(item, dict | list) for item in row.listed)
+        self._longer += len(row.listed) > 1
+        self._differing += len(row.listed) > 1 and _differ(row.listed)
+
+    def settle(self, column: str, judge: str) -> tuple[list[str], Callable[[RawRow], RawRow], str]:
+        """Return the golds of the file, what becomes of a row, and how golds are taken; empty if each is one answer.
+
+        `judge`: as the recipe says; json takes lists whole, and a judge that was named takes text as it is.
+        """
+        if self._listed:
+            if judge == "json" or (judge == "auto" and self._are_whole(column)):
+                return [*self._texts, *self._whole], _whole, LIST
+            several = any(len(golds) > 1 for golds in self._listed)
+            golds = [*self._texts, *(gold for golds in self._listed for gold in golds)]
+            return golds, _as_it_is, ANY if several else ""
+        barred = self._barred >= BARRED and self._barred > MOST * len(self._texts)
+        if barred and judge in ("auto", "number", "label"):
+            return [part for gold in self._texts for part in _parts(gold)], _apart, BARS
+        return self._texts, _as_it_is, ""
+
+    def _are_whole(self, column: str) -> bool:
+        named = column.rpartition(".")[2].lower() in WHOLE
+        return named or self._objects > 0 or (self._longer > 0 and self._differing > MOST * self._longer)
+
+
+def _differ(items: Sequence[Any]) -> bool:
+    """Return whether these are numbers, and not one number written several times."""
+    return all(isinstance(item, int | float) for item in items) and len(set(items)) > 1
+
+
+def _as_it_is(row: RawRow) -> RawRow:
+    return row
+
+
+def _whole(row: RawRow) -> RawRow:
+    return row if row.listed is None or row.labelled else replace(row, golds=(_as_json(row.listed),))
+
+
+def _apart(row: RawRow) -> RawRow:
+    return replace(row, golds=_parts(row.golds[0])) if len(row.golds) == 1 and not row.labelled else row
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _has_bars(gold: str) -> bool:
+    return len(_parts(gold)) > 1
+
+
+def _parts(gold: str) -> tuple[str, ...]:
+    """Return the alternatives between the bars of a line; a row of a table, or code, is one."""
+    if "|" not in gold or "||" in gold or "\n" in gold or gold.startswith("|") or gold.endswith("|"):
+        return (gold,)
+    parts = tuple(cell_text(part) for part in gold.split("|"))
+    return parts if all(0 < len(part) <= PART for part in parts) else (gold,)
