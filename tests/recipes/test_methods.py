@@ -45,25 +45,29 @@ GOOD: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"tune": "correct", "from": "sft", "learning_rate": 1e-5, "epochs": 2, "max_steps": 4}, {}),
 ]
 BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    ({"method": "grpo"}, {}, "is of tuned arms: set tune: correct"),
-    ({"from": "sft"}, {}, "is of tuned arms"),
-    ({"tune": "correct", "beta": 0.1}, {}, "is of method on-policy and grpo and dpo"),
-    ({"tune": "correct", "method": "grpo", "rounds": 2}, {}, "is of method self-imitation"),
+    ({"method": "grpo"}, {}, "only valid in a tuned arm: set tune: correct"),
+    ({"from": "sft"}, {}, "only valid in a tuned arm"),
+    ({"tune": "correct", "beta": 0.1}, {}, "only valid with method: on-policy or grpo or dpo"),
+    ({"tune": "correct", "method": "grpo", "rounds": 2}, {}, "only valid with method: self-imitation"),
     ({"tune": "correct", "method": "grpo", "num_generations": 1}, {}, "num_generations: must be at least 2"),
     ({"tune": "incorrect", "method": "grpo"}, {}, "tune: 'incorrect': grpo imitates no row"),
     ({"tune": "none", "method": "grpo", "reward": "both"}, {}, "reward: both: the arm's student writes no trace"),
     ({"tune": "correct", "method": "grpo", "reward": "both", "trace_weight": 0.0}, {}, "set reward: answer"),
     ({"tune": "correct", "method": "grpo", "num_iterations": 3}, {}, "must be a multiple of it"),
-    ({"tune": "correct", "method": "grpo", "mix": {"sft": 0.5}}, {}, "mixes rows to imitate"),
-    ({"tune": "correct", "method": "grpo", "rationale_weight": 1.0}, {}, "rationale_weight: is of method sft"),
+    ({"tune": "correct", "method": "grpo", "mix": {"sft": 0.5}}, {}, "mix: only valid with method: sft"),
+    (
+        {"tune": "correct", "method": "grpo", "rationale_weight": 1.0},
+        {},
+        "rationale_weight: only valid with method: sft",
+    ),
     ({"tune": "correct", "method": "grpo"}, {"training": {"method": "full"}}, "grpo trains an adapter"),
-    ({"tune": "correct", "method": "grpo"}, {"training": {"lora_init": "pissa"}}, "changes that one"),
-    ({"tune": "correct", "from": "new"}, {}, "from: 'new' is no other tuned arm; there are: sft"),
-    ({"tune": "correct", "from": "standard"}, {}, "from: 'standard' is no other tuned arm"),
-    ({"tune": "correct", "from": "sft"}, {"training": {"lora_init": "gaussian"}}, "would initialise it again"),
+    ({"tune": "correct", "method": "grpo"}, {"training": {"lora_init": "pissa"}}, "changes it; use default"),
+    ({"tune": "correct", "from": "new"}, {}, "from: must name another tuned arm, got 'new'; tuned arms: sft"),
+    ({"tune": "correct", "from": "standard"}, {}, "from: must name another tuned arm, got 'standard'"),
+    ({"tune": "correct", "from": "sft"}, {"training": {"lora_init": "gaussian"}}, "would initialise the adapter again"),
     ({"tune": "none", "method": "on-policy"}, {}, "must be shown something"),
     ({"tune": "none", "method": "on-policy", "context": "sft"}, {}, "'sft' is tuned or forced"),
-    ({"tune": "none", "method": "on-policy", "context": "plans"}, {}, "unknown arm 'plans'; there are: standard"),
+    ({"tune": "none", "method": "on-policy", "context": "plans"}, {}, "unknown arm 'plans'; arms: standard"),
     ({"tune": "none", "method": "on-policy", "context": "plan", "beta": 2}, {}, "must lie between 0"),
     ({"tune": "none", "method": "on-policy", "teacher_model": "larg"}, {"students": TWO}, "unknown student 'larg'"),
     ({"tune": "none", "method": "on-policy", "teacher_model": "one"}, {"students": TWO}, "is the student itself"),
@@ -73,7 +77,7 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         "runs at an endpoint",
     ),
     ({"tune": "correct", "method": "dpo"}, {}, "dpo needs rejected"),
-    ({"tune": "correct", "method": "dpo", "rejected": "correct"}, {}, "is what is chosen"),
+    ({"tune": "correct", "method": "dpo", "rejected": "correct"}, {}, "must differ from the chosen completions"),
     ({"tune": "correct", "method": "dpo", "rejected": "incorect"}, {}, "did you mean 'incorrect'?"),
     ({"tune": "correct", "method": "self-imitation", "rounds": 0}, {}, "rounds: must be at least 1"),
     ({"tune": "correct", "method": "ppo"}, {}, "'ppo' is not one of sft, self-imitation"),
@@ -97,7 +101,7 @@ def test_slips_are_told(arm: dict[str, Any], changes: dict[str, Any], said: str,
 
 
 def test_arms_that_start_from_each_other_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="in a circle: new -> sft -> new"):
+    with pytest.raises(InputError, match="in a cycle: new -> sft -> new"):
         study_of(tmp_path, {"tune": "correct", "from": "sft"}, arms={**ARMS, "sft": {"tune": "correct", "from": "new"},
                  "new": {"tune": "correct", "from": "sft"}})  # fmt: skip
 

@@ -84,12 +84,14 @@ def check_method(study: Study, name: str, arm: Arm, fail: Fail) -> None:
         if field in ALL or field in method.fields or getattr(arm, field) == getattr(usual, field):
             continue
         users = [method for method, other in METHODS.items() if field in other.fields]
-        fail(f"{key}.{key_of(field)}", f"is of method {' and '.join(users)}; this arm's is {arm.method}")
+        fail(
+            f"{key}.{key_of(field)}", f"only valid with method: {' or '.join(users)}; this arm has method: {arm.method}"
+        )
     if arm.tune is None:
         for field in ALL:
             if getattr(arm, field) != getattr(usual, field):
                 wanted = "set tune: correct (the student writes a trace) or none (the answer alone)"
-                fail(f"{key}.{key_of(field)}", f"is of tuned arms: {wanted}")
+                fail(f"{key}.{key_of(field)}", f"only valid in a tuned arm: {wanted}")
         return
     _check_numbers(key, arm, fail)
     if arm.method != "sft":
@@ -100,7 +102,7 @@ def check_method(study: Study, name: str, arm: Arm, fail: Fail) -> None:
     if arm.method == "dpo" and arm.rejected is None:
         fail(f"{key}.rejected", "dpo needs rejected: an intervention such as `incorrect`, or `own`")
     if arm.rejected is not None and arm.rejected == arm.tune:
-        fail(f"{key}.rejected", f"is what is chosen (tune: {arm.tune})")
+        fail(f"{key}.rejected", f"must differ from the chosen completions (tune: {arm.tune})")
     if arm.tune == "none" and judged(arm) and arm.reward != "answer":
         fail(f"{key}.reward", f"{arm.reward}: the arm's student writes no trace (tune: none); set tune: correct")
 
@@ -127,13 +129,13 @@ def _check_numbers(key: str, arm: Arm, fail: Fail) -> None:
 def _check_beside(study: Study, key: str, arm: Arm, method: Method, fail: Fail) -> None:
     """Check fields that methods other than imitation do not use."""
     if arm.mix:
-        fail(f"{key}.mix", "mixes rows to imitate; it is of method sft")
+        fail(f"{key}.mix", "only valid with method: sft, which imitates rows")
     if arm.rationale_weight is not None:
-        fail(f"{key}.rationale_weight", "is of method sft")
+        fail(f"{key}.rationale_weight", "only valid with method: sft")
     if not method.imitates and arm.tune not in ("correct", "none"):
         fail(
             f"{key}.tune",
-            f"'{arm.tune}': {arm.method} imitates no row; tune says whether a trace is wanted: correct, or none",
+            f"'{arm.tune}': {arm.method} imitates no row; tune only says whether a trace is expected: correct or none",
         )
     training = study.training
     if training is not None and training.method == "full":
@@ -141,8 +143,8 @@ def _check_beside(study: Study, key: str, arm: Arm, method: Method, fail: Fail) 
     if training is not None and training.lora_init in ("pissa", "pissa_niter_16", "olora"):
         fail(
             f"{key}.method",
-            f"{arm.method} is held against the student without its adapter, and training.lora_init: "
-            f"{training.lora_init} changes that one; use default",
+            f"{arm.method} needs the unchanged base for comparison, and training.lora_init: {training.lora_init} "
+            "changes it; use default",
         )
     if training is not None and arm.num_iterations and (training.save_steps or 0) % arm.num_iterations:
         fail(
@@ -161,19 +163,17 @@ def _check_start(study: Study, name: str, arm: Arm, fail: Fail) -> None:
     key = f"arms.{name}.from"
     if source == name or lender is None or lender.tune is None:
         others = [tuned for tuned in study.tuned_arms() if tuned != name]
-        fail(key, f"'{source}' is no other tuned arm; there are: {', '.join(others) or 'none'}")
+        fail(key, f"must name another tuned arm, got '{source}'; tuned arms: {', '.join(others) or 'none'}")
         return
     if study.student_of(lender) != study.student_of(arm):
         fail(key, f"'{source}' tunes another student")
     if study.training is not None and study.training.method == "full":
-        fail(key, "starts from an adapter, and training.method: full makes none")
+        fail(key, "needs an adapter to start from, and training.method: full makes none")
     if study.training is not None and study.training.lora_init != "default":
-        fail(
-            key, f"takes the adapter as it is; training.lora_init: {study.training.lora_init} would initialise it again"
-        )
+        fail(key, f"training.lora_init: {study.training.lora_init} would initialise the adapter again; use default")
     while source is not None:
         if source in seen:
-            fail(key, f"arms start from each other in a circle: {' -> '.join([*seen, source])}")
+            fail(key, f"arms start from each other in a cycle: {' -> '.join([*seen, source])}")
             return
         seen.append(source)
         following = study.arms.get(source)
@@ -192,11 +192,11 @@ def _check_context(study: Study, key: str, arm: Arm, fail: Fail) -> None:
         return
     other = study.arms.get(arm.context)
     if other is None:
-        fail(f"{key}.context", f"unknown arm '{arm.context}'; there are: {', '.join(study.arms)}")
+        fail(f"{key}.context", f"unknown arm '{arm.context}'; arms: {', '.join(study.arms)}")
     elif other.tune is not None or other.adapter is not None or other.served is not None or other.forced is not None:
         fail(f"{key}.context", f"'{arm.context}' is tuned or forced; name an arm in context")
     elif study.student_of(other) != study.student_of(arm):
-        fail(f"{key}.context", f"'{arm.context}' is of another student")
+        fail(f"{key}.context", f"'{arm.context}' uses another student")
 
 
 def _check_teacher_model(study: Study, key: str, arm: Arm, fail: Fail) -> None:
@@ -205,7 +205,7 @@ def _check_teacher_model(study: Study, key: str, arm: Arm, fail: Fail) -> None:
         return
     teacher = study.students.get(arm.teacher_model)
     if teacher is None:
-        fail(f"{key}.teacher_model", f"unknown student '{arm.teacher_model}'; there are: {', '.join(study.students)}")
+        fail(f"{key}.teacher_model", f"unknown student '{arm.teacher_model}'; students: {', '.join(study.students)}")
     elif teacher.base_url is not None:
         fail(f"{key}.teacher_model", "runs at an endpoint, which gives no distribution over all tokens")
     elif arm.teacher_model == study.student_of(arm):

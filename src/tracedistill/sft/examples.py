@@ -83,6 +83,6 @@ def target_weights(answers: int, rationales: int, rationale_weight: float) -> tu
     that one learning rate suits every weight. Raises InputError if there is no answer or no rationale.
     """
     if not rationales or not answers:
-        raise InputError("two targets: the rows need answers and rationales, made by sft.two_targets")
+        raise InputError("two targets: the rows need answers and rationales, made by sft.examples.two_targets")
     share = (answers + rationales) / (1 + rationale_weight)
     return share / answers, rationale_weight * share / rationales

@@ -64,7 +64,7 @@ def train_arm(
 
     `rows` and `validation` are iterated several times: a sequence, or `files.Records`, which keeps one row in memory.
     Method lora: an adapter; full: a whole model with its tokenizer, in the student's dtype. `rationale_weight`: weight
-    of the rationales relative to the answers, for rows of `sft.two_targets`. `validation`: rows whose loss is computed
+    of the rationales relative to the answers, for rows of `two_targets`. `validation`: rows whose loss is computed
     every `training.eval_steps` steps; they do not change the result. `learning`: how the rows are used, if not imitated
     from the plain student.
 

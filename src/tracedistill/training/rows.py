@@ -31,14 +31,14 @@ def write_rows(
 ) -> int:
     """Render rows into an Arrow file that appears whole or not at all; return their number.
 
-    `weights`: the weight of each row's tokens in the loss, of answers and of rationales (`sft.two_targets`). Raises
+    `weights`: the weight of each row's tokens in the loss, of answers and of rationales (`two_targets`). Raises
     InputError if the disk is full.
     """
     return _write(file, _PLAIN if weights is None else _WEIGHTED, _groups(tokenizer, rows, format, weights))
 
 
 def supervised_tokens(tokenizer: Any, rows: Iterable[Example], format: Format) -> tuple[int, int]:
-    """Count the supervised tokens of answers and rationales in rows with two targets (`sft.two_targets`)."""
+    """Count the supervised tokens of answers and rationales in rows with two targets (`two_targets`)."""
     totals = [0, 0]
     for row in rows:
         totals[is_rationale(row)] += sum(render_example(tokenizer, row, format).completion_mask)
