@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tracedistill.files import content_id, to_json, write_json, write_jsonl
 from tracedistill.recipes import Arm, StudentConfig, Study, TaskConfig, TeacherConfig, resolved
 from tracedistill.records import Attempt, Example, Message, Problem, Step, StepVerdict, Trace, Verdict
+from tracedistill.report.attempts import AttemptColumns, AttemptLine, columns_of
 from tracedistill.report.records import Section, Table
 from tracedistill.report.runs import RunView, view_of_folder
 
@@ -30,6 +33,11 @@ def problems_of(n: int, difficulty: Sequence[int] = (1,), category: Sequence[str
         )
         for place in range(n)
     ]
+
+
+def columns_from(rows: Iterable[Mapping[str, Any]]) -> AttemptColumns:
+    """Lines of an attempts file as the report reads them."""
+    return columns_of(msgspec.convert(row, AttemptLine) for row in rows)
 
 
 def line(

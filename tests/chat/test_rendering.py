@@ -15,7 +15,6 @@ from tracedistill.chat.rendering import (
     prompt_ids,
     prompt_template,
     render_example,
-    same_as_template,
 )
 from tracedistill.chat.templates import end_id, template_hash
 from tracedistill.errors import InputError
@@ -61,7 +60,7 @@ def test_the_inference_prompt_is_a_prefix_of_the_training_row(messages: list[Mes
 @settings(deadline=None, max_examples=100)
 @given(TEXT)
 def test_the_tiny_template_writes_what_is_trained(completion: str) -> None:
-    assert same_as_template(tokenizer(), Example("p", "a", CHAT, completion))
+    assert not difference(tokenizer(), Example("p", "a", CHAT, completion))
 
 
 def test_what_is_supervised_reads_as_the_completion() -> None:
@@ -84,7 +83,7 @@ def test_no_template_is_refused() -> None:
 def test_what_a_generation_prompt_lacks_is_read_off_the_template() -> None:
     own = tokenizer("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}")
     assert own.decode(prompt_ids(own, CHAT)).endswith("Mary?<|im_end|>\n<|im_start|>assistant\n")
-    assert same_as_template(own, EXAMPLE)
+    assert not difference(own, EXAMPLE)
     # other programs find it in the exported template
     exported = tokenizer(prompt_template(own))
     chat = [{"role": turn.role, "content": turn.content} for turn in CHAT]
@@ -109,23 +108,23 @@ def test_a_template_that_refuses_says_so(template: str) -> None:
 def test_what_a_template_trims_is_not_trimmed_in_the_row() -> None:
     trimming = tokenizer(TEMPLATE.replace("m['content']", "m['content'].strip()"))
     padded = Example("p", "a", CHAT, " padded ")
-    assert same_as_template(trimming, EXAMPLE)
-    assert same_as_template(trimming, padded)
+    assert not difference(trimming, EXAMPLE)
+    assert not difference(trimming, padded)
     assert completion_text(trimming, CHAT, " padded ") == completion_text(tokenizer(), CHAT, " padded ") == " padded "
 
 
 def test_a_template_that_drops_the_thinking_is_told_apart() -> None:
     dropping = TEMPLATE.replace("m['content']", "m['content'].split('</think>')[-1]")
-    assert not same_as_template(tokenizer(dropping), Example("p", "a", CHAT, "<think>t</think> <answer>x</answer>"))
+    assert difference(tokenizer(dropping), Example("p", "a", CHAT, "<think>t</think> <answer>x</answer>"))
 
 
 def test_the_template_says_what_ends_a_turn() -> None:
     own = tokenizer(TEMPLATE.replace("<|im_end|>", "<|endoftext|>"))
     assert end_id(own) == own.convert_tokens_to_ids("<|endoftext|>") != own.eos_token_id
-    assert same_as_template(own, EXAMPLE)
+    assert not difference(own, EXAMPLE)
     own = tokenizer(TEMPLATE.replace("<|im_end|>", "\n\n"))
     assert end_id(own) == own.eos_token_id, "where the template ends a turn with nothing, the end is ours to add"
-    assert same_as_template(own, EXAMPLE)
+    assert not difference(own, EXAMPLE)
 
 
 def test_the_difference_is_shown() -> None:
@@ -139,7 +138,7 @@ def test_the_difference_is_shown() -> None:
 def test_white_space_behind_the_end_token_is_the_templates_own() -> None:
     for tail in ("", " ", "\n\n"):
         template = TEMPLATE.replace("'<|im_end|>' + '\\n'", f"'<|im_end|>' + {tail!r}")
-        assert same_as_template(tokenizer(template), EXAMPLE)
+        assert not difference(tokenizer(template), EXAMPLE)
 
 
 def test_no_end_token_is_refused() -> None:

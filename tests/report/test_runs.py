@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.run_folders import misled, problems_of, right, some, traced, write_run, wrong
+from tests.sections_kit import columns_from
 from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.recipes import Arm
@@ -19,7 +20,6 @@ from tracedistill.report.attempts import (
     TRACES,
     UNKNOWN,
     AttemptColumns,
-    columns_of,
     kept,
     read_columns,
     read_row,
@@ -62,7 +62,7 @@ def line(problem_id: str = "p-0", **changes: Any) -> dict[str, Any]:
     ],
 )
 def test_a_line_as_columns(changes: dict[str, Any], column: str, value: int) -> None:
-    columns = columns_of([line("first"), line("second", **changes)])
+    columns = columns_from([line("first"), line("second", **changes)])
     assert columns.ids == ("first", "second")
     assert getattr(columns, column)[1] == value
 
@@ -81,13 +81,13 @@ def test_a_line_as_columns(changes: dict[str, Any], column: str, value: int) -> 
 )
 def test_a_kind_of_step_is_right_where_all_of_them_are(steps: list[tuple[str, str]], marks: dict[str, int]) -> None:
     judged = [{"kind": kind, "outcome": outcome} for kind, outcome in steps]
-    (found,) = columns_of([line(trace={"outcome": "incorrect", "steps": judged})]).kinds.tolist()
+    (found,) = columns_from([line(trace={"outcome": "incorrect", "steps": judged})]).kinds.tolist()
     assert dict(zip(STEP_KINDS, found, strict=True)) == {kind: marks.get(kind, UNKNOWN) for kind in STEP_KINDS}
 
 
 def test_equal_texts_have_equal_numbers_and_samples_one_problem() -> None:
     said = [line("a", answer={"outcome": "correct", "extracted": text}, sample=n) for n, text in enumerate("xyx")]
-    columns = columns_of([*said, line("b")])
+    columns = columns_from([*said, line("b")])
     assert columns.problem.tolist() == [0, 0, 0, 1]
     assert columns.said[0] == columns.said[2] == columns.said[3] != columns.said[1]
     assert columns.n == 4
@@ -105,12 +105,12 @@ def test_rows_are_found_again_by_their_offset(tmp_path: Path) -> None:
 
 
 def test_no_attempts_are_no_error() -> None:
-    columns = columns_of([])
+    columns = columns_from([])
     assert (columns.n, columns.ids, columns.kinds.shape) == (0, (), (0, len(STEP_KINDS)))
 
 
 def test_kept_renumbers_problems() -> None:
-    columns = columns_of([line("a"), line("b", tokens_in=9), line("c"), line("b", sample=1, tokens_in=8)])
+    columns = columns_from([line("a"), line("b", tokens_in=9), line("c"), line("b", sample=1, tokens_in=8)])
     part = kept(columns, {"b", "c"})
     assert part.ids == ("b", "c")
     assert part.problem.tolist() == [0, 1, 0]
@@ -352,7 +352,7 @@ def test_against_a_run_without_the_same_arm(tmp_path: Path) -> None:
 
 def test_columns_are_small(tmp_path: Path) -> None:
     """A million attempts fit: about 60 bytes each beside the ids."""
-    columns = columns_of(line(f"p-{n}") for n in range(100))
+    columns = columns_from(line(f"p-{n}") for n in range(100))
     arrays = [
         value
         for value in (getattr(columns, name) for name in AttemptColumns.__slots__)

@@ -11,11 +11,10 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from tests.sections_kit import STUDENT, FakeRun, column, line, problems_of, table, verdicts
+from tests.sections_kit import STUDENT, FakeRun, column, columns_from, line, problems_of, table, verdicts
 from tracedistill import stats
 from tracedistill.files import write_json, write_jsonl
 from tracedistill.recipes import Arm, TeacherConfig
-from tracedistill.report.attempts import columns_of
 from tracedistill.report.combine import combine
 from tracedistill.report.format import dollars, number
 from tracedistill.report.runs import view_of_folder
@@ -258,8 +257,8 @@ def test_z_is_left_out_where_rows_are_not_independent(tmp_path: Path) -> None:
 
 
 def test_pairs_join_problems_and_seeds() -> None:
-    a = scores_of(columns_of([line("p0", True, seed=1), line("p0", False, seed=2), line("p1", True, seed=1)]))
-    b = scores_of(columns_of([line("p1", False), line("p0", True)]))
+    a = scores_of(columns_from([line("p0", True, seed=1), line("p0", False, seed=2), line("p1", True, seed=1)]))
+    b = scores_of(columns_from([line("p1", False), line("p0", True)]))
     pair = paired(a, b)
     assert pair.first.tolist() == [[1.0, 0.0]], "p1 lacks a seed"
     assert pair.second.tolist() == [[1.0, 1.0]], "an arm of one seed stands against each"

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.sections_kit import FakeRun, column, line, problems_of, table, verdicts
+from tests.sections_kit import FakeRun, column, columns_from, line, problems_of, table, verdicts
 from tracedistill import stats
 from tracedistill.errors import InputError
 from tracedistill.recipes import Arm
 from tracedistill.records import Problem
-from tracedistill.report.attempts import columns_of
 from tracedistill.report.sections.accuracy import accuracy
 from tracedistill.report.sections.association import association, joint_counts
 from tracedistill.report.sections.context import context
@@ -77,7 +76,7 @@ def test_votes_are_those_of_the_plain_majority() -> None:
         for seed in (0, 1)
         for sample, answer in enumerate(rng.integers(0, 4, 5))
     ]  # fmt: skip
-    columns = columns_of([rows[place] for place in rng.permutation(len(rows))])
+    columns = columns_from([rows[place] for place in rng.permutation(len(rows))])
     cells, seeds = cells_of(columns)
     found = votes_of(columns, cells, len(columns.ids) * len(seeds))
     for place, key in enumerate(columns.ids):

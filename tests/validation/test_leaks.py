@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.tasks.shared_data import SOURCE, cases, needs_data, outputs
 from tracedistill.arithmetic.grounding import grounds
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import get_task
-from tracedistill.validation.leaks import MAX_CHARS, LeakVerdict, count_leaks, find_leak, judge_leak
+from tracedistill.validation.leaks import MAX_CHARS, LeakCounts, LeakTally, LeakVerdict, find_leak, judge_leak
 
 
 @pytest.mark.parametrize("case", cases("leaks"))
@@ -48,15 +49,22 @@ def test_of_a_problem_the_context_counts_as_question() -> None:
     assert judge_leak(problem, trace).tier == "none"
 
 
+def counted(verdicts: Iterable[LeakVerdict]) -> LeakCounts:
+    tally = LeakTally()
+    for verdict in verdicts:
+        tally.add(verdict)
+    return tally.counts()
+
+
 def test_counts_leave_out_what_no_string_can_tell() -> None:
     verdicts = [
         find_leak("Given 7.", "So the answer is 7.", ("7",)),
         find_leak("Given 5.", "So the answer is 7.", ("7",)),
         find_leak("Given 5.", "Double it.", ("7",)),
     ]
-    counts = count_leaks(verdicts)
+    counts = counted(verdicts)
     assert (counts.n, counts.eligible, counts.genuine.successes, counts.genuine.n) == (3, 2, 1, 2)
-    assert count_leaks([]).genuine.value is None
+    assert counted([]).genuine.value is None
 
 
 @given(st.text(max_size=300), st.text(max_size=200), st.lists(st.text(max_size=20), max_size=3))
@@ -101,7 +109,7 @@ def test_the_hand_checked_leaks(with_gold_path: bool) -> None:
     for teacher in ("gpt4", "llama38b"):
         rows = [row for row in _published() if row["teacher"] == teacher]
         verdicts = [_verdict(row, row["plan"], gold.get(row["problem_id"])) for row in rows]
-        counts = count_leaks(verdicts)
+        counts = counted(verdicts)
         found[teacher] = (counts.eligible, counts.matched.successes, counts.genuine.successes)
         named = [r["id"] for r, v in zip(rows, verdicts, strict=True) if v.genuine and v.eligible]
         assert named == ([] if teacher == "gpt4" else ["tot-llama38b-llama27bchat-gsm8k-88"])

@@ -154,11 +154,6 @@ def difference(tokenizer: Any, example: Example, format: Format = "plain") -> st
     return f"the row has {ours[start : at + 40]!r} where the template writes {whole[start : at + 40]!r}"
 
 
-def same_as_template(tokenizer: Any, example: Example, format: Format = "plain") -> bool:
-    """Return whether the row is what the template writes (see `difference`)."""
-    return not difference(tokenizer, example, format)
-
-
 def prompt_template(tokenizer: Any, format: Format = "plain") -> str:
     """Return a chat template whose generation prompt has all that this format needs, for other programs."""
     template = with_fixed_day(str(tokenizer.chat_template))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -132,7 +132,7 @@ class _Trace(msgspec.Struct):
     steps: list[_Step] | None = None
 
 
-class _Line(msgspec.Struct):
+class AttemptLine(msgspec.Struct):
     """The parts of a line that the figures need; the rest is skipped unparsed."""
 
     problem_id: str
@@ -154,8 +154,8 @@ def read_columns(path: Path) -> AttemptColumns:
     """Read all attempts of attempts/<arm>.jsonl. Raises InputError that names file and line."""
     offsets: list[int] = []
 
-    def lines() -> Iterator[_Line]:
-        decode = msgspec.json.Decoder(_Line).decode
+    def lines() -> Iterator[AttemptLine]:
+        decode = msgspec.json.Decoder(AttemptLine).decode
         offset = 0
         with path.open("rb") as stream:
             for line in stream:
@@ -165,10 +165,10 @@ def read_columns(path: Path) -> AttemptColumns:
                     yield decode(line)
                 except (msgspec.MsgspecError, UnicodeDecodeError):
                     # msgspec rejects lone surrogates, which models do write
-                    yield msgspec.convert(json.loads(line.decode("utf-8")), _Line)
+                    yield msgspec.convert(json.loads(line.decode("utf-8")), AttemptLine)
 
     try:
-        columns = _collect(lines())
+        columns = columns_of(lines())
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except OSError as error:
@@ -191,12 +191,8 @@ def read_row(path: Path, offset: int) -> dict[str, Any]:
     return row
 
 
-def columns_of(rows: Iterable[Mapping[str, Any]]) -> AttemptColumns:
-    """Convert lines of attempts/<arm>.jsonl to columns. Raises ValueError if a line is not an attempt."""
-    return _collect(msgspec.convert(row, _Line) for row in rows)
-
-
-def _collect(lines: Iterable[_Line]) -> AttemptColumns:
+def columns_of(lines: Iterable[AttemptLine]) -> AttemptColumns:
+    """Collect lines of attempts/<arm>.jsonl as columns."""
     places: dict[str, int] = {}
     label_places: dict[str, int] = {}
     numbers: list[tuple[int, ...]] = []

@@ -53,12 +53,6 @@ class Agreement:
     """Traces on which they disagree and that nobody has settled."""
 
 
-def percent_agreement(first: Sequence[L], second: Sequence[L]) -> float | None:
-    """Share of units with the same label (0 to 1); None without units."""
-    _check(first, second)
-    return sum(a == b for a, b in zip(first, second, strict=True)) / len(first) if first else None
-
-
 def cohen_kappa(first: Sequence[L], second: Sequence[L]) -> float | None:
     """Compute Cohen's kappa of two raters, unweighted.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -161,14 +161,6 @@ class LeakTally:
             return share(self._found[tier], self.eligible), share(self._standing[tier], self.eligible)
 
         return LeakCounts(self.n, self.eligible, *shares("answer"), *shares("evaluated"), *shares("new-number"))
-
-
-def count_leaks(verdicts: Iterable[LeakVerdict]) -> LeakCounts:
-    """Return counts and shares over the plans of one teacher."""
-    tally = LeakTally()
-    for verdict in verdicts:
-        tally.add(verdict)
-    return tally.counts()
 
 
 def _verdict(found: list[_Finding], lines: list[str], eligible: bool) -> LeakVerdict:
