@@ -196,6 +196,31 @@ def test_other_programs_ask_the_same_with_the_exported_template(name: str, forma
     assert ids == prompt_ids(tokenizer(name), (USER,), format=format)
 
 
+TURN = "<|im_start|>{{ m.role }}\n%s<|im_end|>\n"
+CHANGING = {
+    "takes parts instead of text": (TURN % "{% for part in m.content %}{{ part.text }}{% endfor %}", "leaves out part"),
+    "escapes HTML": (TURN % "{{ m.content | e }}", "leaves out part of what the user says in .* or changes it"),
+    "removes blank lines": (TURN % "{{ m.content.replace('\n\n', '\n') }}", "leaves out part"),
+    "writes JSON": (TURN % "{{ m.content | tojson }}", "leaves out part"),
+    "changes the assistant's words": (
+        TURN % "{{ m.content | upper if m.role == 'assistant' else m.content }}", BROKEN,
+    ),
+    "wants tools": ("{{ raise_exception('no tools') }}" + TURN % "{{ m.content }}", "refuses these messages: no tools"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("turn", "why"), CHANGING.values(), ids=CHANGING)
+@pytest.mark.parametrize("system", [False, True])
+def test_a_template_that_changes_what_is_said_names_the_way_out(turn: str, why: str, system: bool) -> None:
+    own = copy.deepcopy(tokenizer("chatml"))
+    prompt = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    own.chat_template = "{% for m in messages %}" + turn + "{% endfor %}" + prompt
+    asked = Message("user", 'How many\n\nof "these" <x>?')
+    row = example("plain", prompt=(SYSTEM, asked) if system else (asked,))
+    with pytest.raises(InputError, match=rf"(?s){why}.*students\.<name>\.chat_template replaces it"):
+        preflight(own, [row], 4096, "error", "a")
+
+
 # ---- system messages, days, injected tokens
 
 

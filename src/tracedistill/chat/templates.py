@@ -32,6 +32,8 @@ NO_SYSTEM = (
 )
 SENTINEL, THOUGHT = "7310942", "4418830"
 """Stand for an assistant's words and thinking where a template is asked what it writes around them."""
+NO_THOUGHTS = "take another format, or shots_with_traces: false"
+"""The remedy for a template that drops the thinking of earlier turns."""
 OWN_TEMPLATE = "students.<name>.chat_template replaces it (a file, or the template's text)"
 """The way out for a tokenizer whose template cannot be used."""
 OPENED = re.compile(r"<think>\s*\Z")
@@ -148,15 +150,19 @@ def fill_in(
         if _has_system(messages) and _takes(tokenizer, system_in_user_turn(messages), format):
             raise InputError(f"{tokenizer.name_or_path}: {NO_SYSTEM}") from error
         raise
-    for entry in chat if checked else ():
+    # a system message last: a template that takes no text at all has no want of a place for it
+    for entry in sorted(chat, key=lambda each: each["role"] == "system") if checked else ():
         if all(entry.get(key, "").strip() in text for key in ("content", "reasoning_content")):
             continue
         if entry["role"] == "system":
             raise InputError(f"{tokenizer.name_or_path}: {NO_SYSTEM}")
+        thinking = "reasoning_content" in entry or "</think>" in entry["content"]
+        remedy = (
+            f"such as the thinking of earlier turns; {NO_THOUGHTS}" if thinking else f"or changes it; {OWN_TEMPLATE}"
+        )
         raise InputError(
             f"{tokenizer.name_or_path}: its chat template leaves out part of what the {entry['role']} says in "
-            f"{entry['content'][:60]!r}, such as the thinking of earlier turns; take another format, or "
-            "shots_with_traces: false"
+            f"{entry['content'][:60]!r}, {remedy}"
         )
     return text
 

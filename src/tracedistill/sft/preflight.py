@@ -22,7 +22,7 @@ from tracedistill.chat.rendering import (
     render_example,
     special_in,
 )
-from tracedistill.chat.templates import added_end, end_id, knows_reasoning, writes_the_day
+from tracedistill.chat.templates import OWN_TEMPLATE, added_end, end_id, knows_reasoning, writes_the_day
 from tracedistill.errors import InputError
 from tracedistill.records import Example
 
@@ -272,10 +272,10 @@ def _fault(tokenizer: Any, example: Example, row: Rendered, format: Format, judg
         return f"the completion contains {token!r}, which is no text to this student but one of its special tokens"
     fault = difference(tokenizer, example, format)
     if fault:
-        remedy = ""
+        remedy = OWN_TEMPLATE
         if format != "reasoning" and "</think>" in example.completion and knows_reasoning(tokenizer):
-            remedy = "; this model family separates its thinking: use format: reasoning"
-        return f"the training row differs from what the model's own chat template writes: {fault}{remedy}"
+            remedy = "this model family separates its thinking: use format: reasoning"
+        return f"the training row differs from what the model's own chat template writes: {fault}; {remedy}"
     text = read_completion(tokenizer, row.input_ids[start:], format)
     if example.answer is None:
         return "" if text.strip() == example.completion.strip() else _unlike("text", example.completion, text)

@@ -37,7 +37,7 @@ def _vllm(settings: Mapping[str, Any], names: list[str]) -> list[str]:
     if settings.get("modules_to_save"):
         notes.append("refuses modules that are tuned whole: export with --merge")
     if settings.get("bias", "none") != "none":
-        notes.append("ignores trained biases: export with --merge")
+        notes.append("refuses trained biases: export with --merge")
     if settings.get("target_parameters") and any(".experts" in name for name in names):
         notes.append("reads adapters on experts in another layout: export with --merge")
     if rank > RANKS[-1]:
