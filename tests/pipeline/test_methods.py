@@ -288,7 +288,10 @@ def test_two_processes_draw_what_one_draws(tmp_path: Path, arm: str) -> None:
         place = tmp_path / name
         place.mkdir()
         training = {"lora_r": 4, "batch_size": 4, "learning_rate": 1e-3, **more}
-        arms = {**ARMS, "grpo": {**ARMS["grpo"], "reward": "answer", "format_weight": 0.5}}
+        needed = {"grpo": ("sft", "grpo"), "distilled": ("plan", "distilled")}[arm]
+        arms = {name: ARMS[name] for name in needed}
+        if arm == "grpo":
+            arms["grpo"] = {**arms["grpo"], "reward": "answer", "format_weight": 0.5}
         loaded = pipeline.load(recipe_of(place, model, arms=arms, training=training))
         pipeline.run(loaded, "train", quiet=True)
         folder = loaded.study.folder / "adapters" / arm
