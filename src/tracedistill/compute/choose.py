@@ -1,4 +1,4 @@
-"""What a recipe's `compute` and `cores` stand for."""
+"""Interpret a recipe's `compute` and `cores`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tracedistill.compute.processes import Processes
 
 
 def choose_compute(where: str, cores: int | None) -> Compute:
-    """Return what works on rows; no process is started, and no cluster asked, before there is something to do.
+    """Return the compute backend; no process is started, and no cluster contacted, before there is work.
 
-    `where`: `local`, `ray` or `ray:ADDRESS`; `cores`: processes on this machine, None for one a core.
+    `where`: `local`, `ray` or `ray:ADDRESS`; `cores`: processes on this machine, None for one per core.
     """
     kind, _, address = where.partition(":")
     if kind == "ray":
@@ -21,5 +21,5 @@ def choose_compute(where: str, cores: int | None) -> Compute:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

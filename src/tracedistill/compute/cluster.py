@@ -23,11 +23,11 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 TRIES = 5
-"""Times that a task is begun whose machine or process is lost."""
+"""Attempts at a task whose machine or process is lost."""
 PATIENCE = 10.0
-"""Seconds until something must listen at a cluster's address."""
+"""Seconds to wait for a listener at a cluster's address."""
 AHEAD = 4
-"""Tasks in flight or ready for each core of the cluster: what bounds memory."""
+"""Tasks in flight or ready per core of the cluster, which bounds memory."""
 
 _opened = OpenJob()
 
@@ -37,8 +37,8 @@ class RayCluster:
 
     def __init__(self, address: str | None = None) -> None:
         self.address = address
-        """`host:port` or `ray://host:port`; None: RAY_ADDRESS, else a cluster that runs on this machine, else one that
-        is started on this machine's cores."""
+        """`host:port` or `ray://host:port`; None: RAY_ADDRESS, else a cluster running on this machine, else a new one
+        on this machine's cores."""
         self._ray: Any = None
 
     @property
@@ -49,7 +49,7 @@ class RayCluster:
         return self._ray
 
     def map(self, job: Job[In, Out], items: Sequence[In]) -> Iterator[Out]:
-        """Yield the result for each item in order. Raises InputError if an item's machine is lost again and again."""
+        """Yield the result for each item in order. Raises InputError if an item's machine is lost repeatedly."""
         ray = self.ray
         packed = ray.put((pickle.dumps(job), [entry or str(Path.cwd()) for entry in sys.path]))
         task = ray.remote(num_cpus=1, max_retries=TRIES - 1)(_answer)
@@ -78,19 +78,19 @@ class RayCluster:
                 ray.cancel(reference, force=True)
 
     def close(self) -> None:
-        """Do nothing: connecting takes seconds, and the cluster's processes take nothing from this one."""
+        """Do nothing: connecting takes seconds, and an idle cluster costs this process nothing."""
 
     def disconnect(self) -> None:
-        """Let go of the cluster, as the end of this process does."""
+        """Disconnect from the cluster, as the end of this process does."""
         if self._ray is not None:
             self._ray.shutdown()
             self._ray = None
 
 
 def _answer(job: tuple[bytes, list[str]], item: Any) -> Answer:
-    """Return what a task does, in a process of the cluster, which keeps the job open for the next one.
+    """Run a task in a process of the cluster, which keeps the job open for the next one.
 
-    A user's own task is found where the process that leads has found it.
+    A user's own task is found where the leading process found it.
     """
     packed, path = job
     sys.path.extend(entry for entry in path if entry not in sys.path)
@@ -98,7 +98,7 @@ def _answer(job: tuple[bytes, list[str]], item: Any) -> Answer:
 
 
 def _connected(address: str | None) -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported about a run
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports about a run
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray

@@ -1,4 +1,4 @@
-"""What can be sent to another process, and what runs it."""
+"""Protocols of jobs that can be sent to other processes, and of what runs them."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ class Job(Protocol[In_contra, Out_co]):
     """Work on one item at a time, as a frozen record of paths and settings that can be pickled."""
 
     def open(self) -> Callable[[In_contra], Out_co]:
-        """Load what every item needs (judges, a tokenizer), once per process; return what works on one item."""
+        """Load what every item needs (judges, a tokenizer), once per process; return the function for one item."""
         ...
 
 
 class Compute(Protocol):
-    """What runs jobs."""
+    """A runner of jobs."""
 
     def map(self, job: Job[In, Out], items: Sequence[In]) -> Iterator[Out]:
-        """Yield the result for each item, in the order of the items, with a bounded number of them at work.
+        """Yield the result for each item, in order, with a bounded number of items in progress.
 
-        An exception of an item is raised in its turn, after the results before it.
+        An item's exception is raised in its turn, after the results before it.
         """
         ...
 
     def close(self) -> None:
-        """End the processes that were started; a later `map` starts them again."""
+        """End the started processes; a later `map` starts them again."""
         ...
 
 
 class Here:
-    """This process alone."""
+    """Runs jobs in this process only."""
 
     def map(self, job: Job[In, Out], items: Sequence[In]) -> Iterator[Out]:
-        """Yield work on one item after another."""
+        """Yield the result for each item in order."""
         return map(job.open(), items)
 
     def close(self) -> None:

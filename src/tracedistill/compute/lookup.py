@@ -1,7 +1,7 @@
-"""Records of a file by id: held in memory if the file is small, else read when they are asked for.
+"""Look up records of a file by id: in memory if the file is small, else read on demand.
 
-Of a large file an index is written beside it, an SQLite table of ids and places; every process reads the same one, and
-a million records take no more memory than a thousand.
+A large file gets an index beside it, an SQLite table of ids and offsets, shared by all processes; a million records
+take no more memory than a thousand.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from tracedistill.files import disk_error, read_jsonl
 T = TypeVar("T")
 
 HELD = 16 * 2**20
-"""Bytes of a file up to which its records are held: some 15,000 problems."""
+"""Most bytes of a file held in memory: some 15,000 problems."""
 KEPT = 2048
-"""Records that are kept once read: several traces of a problem stand near each other."""
+"""Records cached once read: traces of a problem are close to each other."""
 
 
 def lookup(path: Path, kind: type[T], *, key: str = "problem_id", held: int = HELD) -> Mapping[str, T]:
-    """Return the records of a file of JSON Lines by their field `key`; of several with one id, the first.
+    """Return the records of a JSON Lines file by their field `key`; for duplicate ids, the first.
 
-    Raises InputError if the file cannot be read, or its index not be written.
+    Raises InputError if the file cannot be read, or its index cannot be written.
     """
     if not path.is_file() or path.stat().st_size <= held:
         found: dict[str, T] = {}
@@ -44,7 +44,7 @@ class Indexed(Mapping[str, T], Generic[T]):
 
     def __init__(self, path: Path, kind: type[T], index: Path) -> None:
         self._path, self._kind = path, kind
-        # nobody writes to an index that is there: no lock is needed, which shared file systems are bad at
+        # a finished index is never written to: no lock is needed, which shared file systems handle badly
         self._index = sqlite3.connect(f"{index.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
         self._get = functools.lru_cache(KEPT)(self._read)
 
@@ -77,7 +77,7 @@ class Indexed(Mapping[str, T], Generic[T]):
 
 
 def _index(path: Path, key: str) -> Path:
-    """Return the index beside a file, written if there is none of this very content (size and time of change)."""
+    """Return the index beside a file, written anew unless it matches the file's size and modification time."""
     stat = path.stat()
     index = path.with_name(f".{path.name}.{key}.index")
     stamp = f"{stat.st_size} {stat.st_mtime_ns}"
@@ -86,7 +86,7 @@ def _index(path: Path, key: str) -> Path:
             if known.execute("SELECT stamp FROM made").fetchone() == (stamp,):
                 return index
     except sqlite3.Error:
-        pass  # none yet, or one that was not finished
+        pass  # missing or unfinished
     partial = index.with_name(f"{index.name}.{uuid.uuid4().hex}")
     try:
         with closing(sqlite3.connect(partial)) as made:
@@ -106,12 +106,12 @@ def _index(path: Path, key: str) -> Path:
 
 
 def _bytes(key: str) -> bytes:
-    """Return SQLite knows no half characters, which an id out of somebody's file may hold."""
+    """Encode a key: SQLite does not accept lone surrogates, which a user's ids may contain."""
     return key.encode("utf-8", "surrogatepass")
 
 
 def _places(path: Path, key: str) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (id, byte where its line begins, lines before it) of each record."""
+    """Yield (id, byte offset of its line, lines before it) of each record."""
     start = 0
     with path.open("rb") as stream:
         for number, line in enumerate(stream):

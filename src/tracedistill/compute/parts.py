@@ -1,7 +1,7 @@
-"""A file of JSON Lines cut into ranges of rows, each of which can be read by itself.
+"""Parts of a JSON Lines file: ranges of rows that can be read independently.
 
-The cuts depend on the file alone, not on cores or machines: so parts that are ready stay ready when a run continues
-with more cores, or elsewhere.
+The cuts depend on the file alone, not on cores or machines, so finished parts stay valid when a run continues with more
+cores, or elsewhere.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tracedistill.files import read_jsonl
 T = TypeVar("T")
 
 ROWS = 250
-"""Rows of a part: half a second of judging or less, and about a megabyte."""
+"""Rows per part: at most half a second of judging, and about a megabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +25,26 @@ class Part:
     """A range of whole lines."""
 
     number: int
-    """Its place among all parts, from 0."""
+    """Index among all parts, from 0."""
     path: Path
     """The file."""
     start: int
-    """The byte at which its first line begins."""
+    """Byte offset of its first line."""
     first: int
-    """How many lines lie before it."""
+    """Lines before it."""
     rows: int
-    """How many lines it has."""
+    """Number of lines."""
 
     def __str__(self) -> str:
         return f"rows {self.first + 1} to {self.first + self.rows} of {self.path}"
 
     def records(self, kind: type[T]) -> Iterator[T]:
-        """Read its records. Raises InputError, which names file and line, for what is not a record of this class."""
+        """Read its records. Raises InputError that names file and line if a record is invalid."""
         return read_jsonl(self.path, kind, skip=self.first, start=self.start, count=self.rows)
 
 
 def cut(*paths: Path) -> list[Part]:
-    """Cut files into parts of ROWS rows, in their order. Raises InputError if one cannot be read."""
+    """Cut files into parts of ROWS rows, in order. Raises InputError if one cannot be read."""
     parts: list[Part] = []
     for path in paths:
         _cut(path, ROWS, parts)
@@ -52,7 +52,7 @@ def cut(*paths: Path) -> list[Part]:
 
 
 def chunks(items: Sequence[T]) -> list[Sequence[T]]:
-    """Cut what is in memory into pieces of ROWS items."""
+    """Cut a sequence in memory into pieces of ROWS items."""
     return [items[start : start + ROWS] for start in range(0, len(items), ROWS)]
 
 

@@ -1,8 +1,8 @@
-"""All cores of this machine: a few processes that work on items while this one hands them out and puts them in order.
+"""Processes on all cores of this machine; this one hands out items and orders the results.
 
-They are started by `subprocess` and not by `multiprocessing`: a worker of that imports the caller's main module again,
-and one whose parent is killed waits for ever. A worker of ours hangs on one socket: when this process ends, however it
-ends, the worker reads the end of the socket and is gone too.
+They are started by `subprocess`, not `multiprocessing`, whose workers import the caller's main module again and wait
+forever if their parent is killed. Our worker hangs on one socket: however this process ends, the worker reads the end
+of the socket and exits.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 PATIENCE = 8.0
-"""Seconds of work left, on one core, above which it pays to start processes: each takes about half a second of a core
-to begin, four where it loads a tokenizer."""
+"""Seconds of remaining work, on one core, above which starting processes pays off: each takes about half a second of a
+core to start, four if it loads a tokenizer."""
 AHEAD = 8
-"""Items per process that may be ready before the one whose turn it is: what bounds memory."""
+"""Items per process that may be finished ahead of their turn, which bounds memory."""
 TRIES = 3
-"""Times that an item is begun whose process ends; then the item is at fault, or memory is."""
+"""Attempts at an item whose process dies; then the item or memory is at fault."""
 
 
 class Processes:
-    """Jobs on several processes of this machine, if there is enough to do; else in this one."""
+    """Runs jobs on several processes of this machine if there is enough to do, else in this one."""
 
     def __init__(self, cores: int, patience: float | None = None) -> None:
         self.cores = cores
@@ -43,9 +43,9 @@ class Processes:
         self._workers: list[_Worker] = []
 
     def map(self, job: Job[In, Out], items: Sequence[In]) -> Iterator[Out]:
-        """Yield the result for each item in order. The first items are worked on here: they tell what is left.
+        """Yield the result for each item in order. The first items are run here to estimate the rest.
 
-        Raises InputError if a process is killed again and again over one item.
+        Raises InputError if a process is killed repeatedly over one item.
         """
         if self.cores > 1 and len(items) > 1 and self.patience <= 0:
             yield from self._spread(job, items)
@@ -114,7 +114,7 @@ class Processes:
                     yield result_of(ready.pop(turn - 1))
             whole = True
         finally:
-            if not whole:  # workers may be in the middle of items that nobody waits for
+            if not whole:  # workers may be busy with items that are no longer wanted
                 self.close()
 
 
@@ -145,20 +145,20 @@ class _Worker:
         self.place = -1
 
     def opens(self, packed: bytes) -> None:
-        """Have it open a job before the next item."""
+        """Send a job to open before the next item."""
         self._send(("open", packed))
 
     def begin(self, place: int, item: Any) -> None:
-        """Have it work on an item."""
+        """Send an item to work on."""
         self.place = place
         self._send(("item", item))
 
     def _send(self, message: object) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is dead: no answer will tell so
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is dead: its missing answer shows
             self.connection.send(message)
 
     def answer(self) -> Answer | None:
-        """Return what it answers; None if it is dead."""
+        """Return its answer; None if it is dead."""
         try:
             found: Answer = self.connection.recv()
             return found
@@ -166,7 +166,7 @@ class _Worker:
             return None
 
     def end(self) -> int:
-        """End it, whatever it does; return its exit code."""
+        """Kill it; return its exit code."""
         self.connection.close()
         if self.process.poll() is None:
             try:
@@ -177,7 +177,7 @@ class _Worker:
 
 
 def environment() -> dict[str, str]:
-    """Return as this process's, with one thread each: the cores are taken by processes already."""
+    """Return this process's environment, with one thread each: the processes already occupy the cores."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),

@@ -1,4 +1,4 @@
-"""A process that works on items, one at a time, until the socket ends whose number is its argument."""
+"""A worker process: it answers items one at a time until its socket, given as argument, is closed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Answer = tuple[Literal["done", "refused", "failed"], Any]
 
 
 class OpenJob:
-    """The job that this process has open; another one takes its place."""
+    """The job that this process has open; a new one replaces it."""
 
     def __init__(self) -> None:
         self._packed = b""
         self._work: Callable[[Any], Any] | None = None
 
     def answer(self, packed: bytes, item: Any) -> Answer:
-        """Return work on an item by a pickled job; no exception leaves it."""
+        """Run a pickled job on an item; no exception escapes."""
         try:
             if self._work is None or packed != self._packed:
                 self._work = pickle.loads(packed).open()  # noqa: S301 - from the process that this one works for
@@ -34,12 +34,12 @@ class OpenJob:
             return "done", self._work(item)
         except InputError as error:
             return "refused", str(error)
-        except Exception:  # it is raised where the results are taken
+        except Exception:  # raised again where the results are consumed
             return "failed", traceback.format_exc()
 
 
 def result_of(answer: Answer) -> Any:
-    """Return the result. Raises InputError for what was refused, RuntimeError for what failed."""
+    """Return the result. Raises InputError if the item was refused, RuntimeError if it failed."""
     kind, value = answer
     if kind == "refused":
         raise InputError(value)
@@ -51,7 +51,7 @@ def result_of(answer: Answer) -> Any:
 def serve(connection: Connection) -> None:
     """Answer items until the socket ends."""
     opened, packed = OpenJob(), b""
-    with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):  # whom we work for has ended
+    with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):  # the parent has ended
         while True:
             kind, content = connection.recv()
             if kind == "open":
@@ -62,8 +62,8 @@ def serve(connection: Connection) -> None:
 
 def main() -> None:
     """Serve the socket whose number is the argument, and end the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who started us ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
     with Connection(int(sys.argv[1])) as connection:
         serve(connection)
     sys.stdout.flush()
-    os._exit(0)  # what a library still holds (a symbolic checker's process ends with its pipe) needs no farewell
+    os._exit(0)  # skip cleanup: what a library holds (a symbolic checker's process ends with its pipe) needs none

@@ -23,23 +23,23 @@ from tracedistill.files import atomic, disk_error, dumps
 
 Summary = Mapping[str, Any]
 Take = Callable[[Summary], object]
-"""Is given the summary of a part."""
+"""Receives the summary of a part."""
 Progress = Callable[[int, int], object]
-"""Is told (rows done, of how many)."""
+"""Receives (rows done, total)."""
 
 
 def ignored(*_: object) -> None:
-    """Do nothing with what is told."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What comes of a part."""
+    """Output of a part."""
 
     records: Iterable[Any]
-    """What is written, one a line: dataclasses or JSON values."""
+    """Output records, one per line: dataclasses or JSON values."""
     summary: Callable[[], Summary] = dict
-    """What the stage has to know of the part beside, as JSON; called once the records have been gone through."""
+    """Further facts on the part for the stage, as JSON; called after the records are consumed."""
 
 
 def write_by_parts(
@@ -52,10 +52,10 @@ def write_by_parts(
     take: Take = ignored,
     progress: Progress = ignored,
 ) -> None:
-    """Write `output`, whole or not at all, out of what a job makes of each part of `sources`.
+    """Write `output`, whole or not at all, from a job's results for each part of `sources`.
 
-    `folder`: where parts lie meanwhile; what is there from an earlier run is not made again. `take` is given every
-    part's summary, in order. The caller removes the folder once the stage is complete.
+    `folder`: temporary place of the parts; those of an earlier run are reused. `take` receives every part's summary, in
+    order. The caller removes the folder once the stage is complete.
     """
     parts = _make(compute, job, sources, folder, progress)
     with atomic(output) as stream:
@@ -69,7 +69,7 @@ def write_by_parts(
 def sum_parts(
     compute: Compute, job: Job[Part, Made], sources: Sequence[Path], folder: Path, *, take: Take, progress: Progress
 ) -> None:
-    """Give `take` the summary of each part of `sources`, in order, as `write_by_parts` does; nothing else is kept."""
+    """Pass the summary of each part of `sources` to `take`, in order, like `write_by_parts`; nothing else is kept."""
     for part in _make(compute, job, sources, folder, progress):
         with _file(folder, part).open("rb") as ready:
             take(json.loads(ready.readline())["summary"])
@@ -78,7 +78,7 @@ def sum_parts(
 def _make(
     compute: Compute, job: Job[Part, Made], sources: Sequence[Path], folder: Path, progress: Progress
 ) -> list[Part]:
-    """Make the parts that are not ready; return all of them."""
+    """Make the missing parts; return all parts."""
     parts = cut(*sources)
     total = sum(part.rows for part in parts)
     lacking = [part for part in parts if not _ready(folder, part)]
@@ -92,7 +92,7 @@ def _make(
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A job whose records go into a file; nothing but the number of the part comes back."""
+    """A job whose records go into a file; only the part's number is returned."""
 
     job: Job[Part, Made]
     folder: Path
@@ -124,7 +124,7 @@ def _ready(folder: Path, part: Part) -> bool:
 
 
 def _write(path: Path, lines: Sequence[str], summary: Summary) -> None:
-    """Write one part under a name of its own, since two processes may write it at once; both are the same."""
+    """Write one part under a unique name, since two processes may write it at once; both are equal."""
     body = "".join(lines).encode()
     head = json.dumps({"bytes": len(body), "summary": summary}).encode() + b"\n"
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")

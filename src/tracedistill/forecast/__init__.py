@@ -1,1 +1,1 @@
-"""What a study would take, from a machine's measured speed: memory, time, rows, tokens."""
+"""Forecast of a study from a machine's measured speed: memory, time, rows, tokens."""

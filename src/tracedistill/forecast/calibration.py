@@ -1,4 +1,4 @@
-"""This machine as a device that estimates are for: its CPU as it was measured, or its GPU as it is measured now."""
+"""This machine as a device for estimates: its measured CPU or GPU."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ def this_machine(dtype: str) -> Device:
     memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     name = f"this machine ({count} CPU cores)"
     if dtype not in measurement.speeds:
-        why = (
-            f" ({measurement.trouble})" if measurement.trouble else ""
-        )  # none for a script, which computes in no dtype
+        why = f" ({measurement.trouble})" if measurement.trouble else ""  # None for a script, which has no dtype
         return Device(name, "cpu", 0.0, memory, source=f"speed not known{why}")
     speed = measurement.speeds[dtype]
     other = "float32" if dtype == "bfloat16" else "bfloat16"

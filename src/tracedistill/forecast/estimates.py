@@ -1,7 +1,7 @@
-"""What tuning and asking a student would take: memory and time out of its size, its rows and a machine's speed.
+"""Estimate memory and time of tuning and evaluating a student, from its size, its rows and a machine's speed.
 
-Estimates, good to a factor of two where nothing was measured. What they rest on stands beside each figure below; the
-speed of a CPU is measured (processor.py), and what comes out was held against the quickstart study (docs/speed.md).
+Good to a factor of two unless measured. The basis of each constant is stated with it; the speed of a CPU is measured
+(processor.py), and the results were compared with the quickstart study (docs/speed.md).
 """
 
 from __future__ import annotations
@@ -18,60 +18,60 @@ GB = 10**9
 LIBRARIES = 0.6 * GB
 """A process with torch, transformers, TRL and PEFT loaded (0.55 GB of resident set), or a GPU's own context."""
 KEPT = {"cpu": 2.0, "gpu": 1.2}
-"""Memory taken for one byte of activations: freed pieces of unlike size stay with the allocator. CPU: the quickstart's
-second and third adapter; GPU: a guess."""
+"""Memory taken per byte of activations, since freed pieces of unlike size stay with the allocator. CPU: the
+quickstart's second and third adapter; GPU: a guess."""
 GPU_SHARE = 0.3
 """Share of the speed of plain matrix products that training and generation reach on a GPU: a guess. On a CPU both are
-measured as they are."""
+measured directly."""
 PARALLEL = 0.9
-"""What a core gives when all of them work on one product, of what one gives alone: the quickstart, two cores."""
+"""Speed per core when all work on one product, relative to one alone: the quickstart, two cores."""
 START_SECONDS = 2.0
 """Loading weights, once per adapter or arm."""
 LAUNCH_SECONDS = 10.0
 """Loading libraries: once for all adapters, once for all arms."""
 TAIL_ROWS = 8
-"""A step of writing takes at least the time of so many rows: the weights are read whichever row they are for."""
+"""A generation step takes at least the time of this many rows: the weights are read for any number of rows."""
 LAUNCH = {"train": 2e-3, "write": 1e-3}
-"""Seconds that a GPU's layer takes at least, for a micro-batch forward and backward, and for one token of a batch:
-starting hundreds of small kernels. A guess."""
+"""Least seconds per layer on a GPU, for a micro-batch forward and backward, and for one token of a batch: starting
+hundreds of small kernels. A guess."""
 HEAD = {"cpu": 0.1 * GB, "gpu": 1.0 * GB}
-"""Logits at work: on a CPU in tiles of 2^25, on a GPU what TRL's chunks take (a guess)."""
+"""Memory for logits: on a CPU tiles of 2^25, on a GPU TRL's chunks (a guess)."""
 LENGTH_STEP = 256
-"""Tokens by which the longest row that fits is told."""
+"""Granularity in tokens of the longest fitting row."""
 PACKED_COPY = 1 << 30
-"""Weights that the engine lays out a second time on a CPU: only up to this size of all of them."""
+"""Weights that the engine copies into a second layout on a CPU, if all of them are at most this size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What runs a student."""
+    """A device that runs a student."""
 
     name: str
-    """As said to a person."""
+    """Display name."""
     kind: Literal["cpu", "gpu"]
-    """Which of the constants hold."""
+    """Which constants apply."""
     flops: float
-    """Floating-point operations a second of plain matrix products, in the student's dtype."""
+    """Floating-point operations per second of plain matrix products, in the student's dtype."""
     memory: float
-    """Bytes; 0: not known."""
+    """Bytes; 0: unknown."""
     bandwidth: float = 0.0
-    """Bytes a second between a GPU's memory and its cores; 0: not asked for."""
+    """Bytes per second between a GPU's memory and its cores; 0: not needed."""
     source: str = ""
-    """Measured here, or whose figure."""
+    """Measured here, or source of the figures."""
     train: float = 0.0
-    """Rate of the same operations in training, everything that training does included; 0: a share of `flops`."""
+    """Rate of the same operations in training, overhead included; 0: a share of `flops`."""
     read: float = 0.0
-    """Where it goes over prompts."""
+    """Rate when reading prompts."""
     write: float = 0.0
-    """Where it writes, 32 rows at a time."""
+    """Rate when generating, 32 rows at a time."""
 
     @property
     def known(self) -> bool:
-        """Whether its speed is."""
+        """Whether its speed is known."""
         return self.flops > 0
 
     def rate(self, work: Literal["train", "read", "write"]) -> float:
-        """Return operations a second of all cores together in this work."""
+        """Return operations per second of all cores together in this work."""
         if self.kind == "gpu":
             return GPU_SHARE * self.flops
         return PARALLEL * (float(getattr(self, work)) or self.flops)
@@ -96,57 +96,57 @@ DEVICES: dict[str, Device] = {
 
 @dataclass(frozen=True, slots=True)
 class RowLengths:
-    """How long an arm's rows are, in tokens."""
+    """Lengths of an arm's rows, in tokens."""
 
     rows: int
     """Rows to tune on."""
     tokens: int
-    """Of all rows."""
+    """Tokens of all rows."""
     supervised: int
-    """That carry loss."""
+    """Supervised tokens."""
     longest: int
-    """Of the longest row."""
+    """Tokens of the longest row."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptLengths:
-    """What an arm asks, in tokens."""
+    """Lengths of an arm's prompts and answers, in tokens."""
 
     requests: int
-    """Prompts, all samples and plans counted."""
+    """Prompts, over all samples and plans."""
     tokens: int
-    """Of all prompts."""
+    """Tokens of all prompts."""
     longest: int
-    """Of the longest prompt."""
+    """Tokens of the longest prompt."""
     written: float
-    """Tokens that one answer takes, the mean or the most."""
+    """Tokens per answer, mean or maximum."""
     most: int
-    """Tokens that an answer may have (`max_tokens`)."""
+    """Limit of an answer (`max_tokens`)."""
     shared: int = 0
-    """Tokens that all prompts begin with: they are computed once."""
+    """Common prefix of all prompts, computed once."""
     longest_written: float = 0.0
-    """Tokens of the longest answer, about; 0: as long as it may be."""
+    """Approximate tokens of the longest answer; 0: the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one piece of work would take on one device."""
+    """Estimated cost of one piece of work on one device."""
 
     seconds: float
-    """Wall time, if nothing else runs there."""
+    """Wall time on an idle machine."""
     memory: float
-    """Bytes at the peak, of one process."""
+    """Peak bytes of one process."""
 
 
 def passes(rows: int, training: TrainingConfig) -> float:
-    """Return how often each row is seen."""
+    """Return the number of passes over each row."""
     if training.max_steps > 0:
         return training.max_steps * training.batch_size / max(1, rows)
     return training.epochs
 
 
 def evaluations(steps: int, training: TrainingConfig) -> int:
-    """Return how often the validation loss of an adapter is computed: every `eval_steps` steps, and after the last."""
+    """Return the number of validation loss evaluations: every `eval_steps` steps, and after the last."""
     return math.ceil(steps / training.eval_steps) if training.eval_steps else 0
 
 
@@ -190,7 +190,7 @@ def training_need(
 def padding(rows: RowLengths, training: TrainingConfig) -> float:
     """Return computed tokens per real token: a micro-batch is as long as its longest row.
 
-    By the mean of the longest of so many draws that are spread evenly around the rows' mean.
+    From the expected longest of a micro-batch's draws, spread evenly around the rows' mean.
     """
     if training.packing or not rows.tokens:
         return 1.0
@@ -216,8 +216,8 @@ def heldout_seconds(size: ModelSize, heldout: RowLengths, training: TrainingConf
 def training_flops(size: ModelSize, rows: RowLengths, training: TrainingConfig, device: Device) -> float:
     """Count the operations of one adapter's training.
 
-    Two per weight and token forward, two for the gradient of what came in, two for the gradient of a weight that is
-    trained; two more to compute a layer again under activation checkpointing.
+    Two per weight and token forward, two for the gradient of the input, two for the gradient of a trained weight; two
+    more to recompute a layer under activation checkpointing.
     """
     full = training.method == "full"
     tokens = rows.tokens * passes(rows.rows, training)
@@ -230,7 +230,7 @@ def training_flops(size: ModelSize, rows: RowLengths, training: TrainingConfig, 
     # scores and their sum with the values, forward and twice backward
     per_token += (12 + 2 * again) * size.heads * size.head_dim * mean * size.layers
     head = size.vocabulary * size.hidden
-    # on a CPU the logits of supervised positions alone are computed (training.head)
+    # on a CPU only the logits of supervised positions are computed (training.head)
     scored = rows.supervised / max(1, rows.tokens) if device.kind == "cpu" and not full else 1.0
     return tokens * (per_token + (6 if full else 4) * head * scored)
 
@@ -246,7 +246,7 @@ def training_memory(
     """Estimate the peak bytes of one training process: libraries, weights, optimizer, activations, logits."""
     wide = 4 if student.dtype == "float32" else 2
     trained = trained_weights(size, training)
-    # weight and gradient in fp32, and what the optimizer keeps
+    # weight and gradient in fp32, and the optimizer state
     state = {"adamw_8bit": 2, "paged_adamw_8bit": 2, "paged_adamw_32bit": 8, "adafactor": 1}
     learnt = trained * (8 + state.get(training.optimizer, 8))
     if training.method == "full":
@@ -291,9 +291,9 @@ def longest_fitting(
     device: Device,
     shared: int = 1,
 ) -> int:
-    """Return how many tokens a row may have, in steps of LENGTH_STEP, so that tuning fits the device; 0 for none.
+    """Return the longest row in tokens that fits the device, in steps of LENGTH_STEP; 0 for none.
 
-    At most what the student's context holds (a million if that is not known).
+    At most the student's context (a million if unknown).
     """
 
     def fits(length: int) -> bool:

@@ -1,4 +1,4 @@
-"""What the methods beside imitation would take: completions drawn, rows passed, what a frozen model reads."""
+"""Estimate methods other than imitation: sampled completions, rows passed, tokens read by a frozen model."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from tracedistill.forecast.estimates import (
 from tracedistill.recipes import Arm, StudentConfig, TrainingConfig, beta_of
 
 AT_ONCE = 64
-"""Completions that are written together at most (`training.methods.writing`)."""
+"""Most completions generated together (`training.methods.writing`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutForecast:
-    """What is drawn while one adapter is trained."""
+    """Completions sampled while one adapter is trained."""
 
     completions: int
-    """Completions of the student's own."""
+    """Completions of the student."""
     tokens: int
-    """Of all of them, if they are as long as the arm's rows."""
+    """Tokens of all of them, if as long as the arm's rows."""
     most: int
-    """If each ran to its `max_tokens`."""
+    """Tokens if each ran to its `max_tokens`."""
 
 
 def rollouts_of(arm: Arm, rows: RowLengths, training: TrainingConfig) -> RolloutForecast:
-    """Count what one adapter draws."""
+    """Count the completions sampled for one adapter."""
     per_problem = {
         "grpo": training.optimizer_steps(rows.rows) * training.batch_size * arm.num_generations,
         "on-policy": training.optimizer_steps(rows.rows) * training.batch_size * arm.num_generations,
@@ -53,9 +53,9 @@ def method_need(
     device: Device,
     teacher: ModelSize | None = None,
 ) -> Need:
-    """Return one adapter by a method beside imitation; `teacher`: the size of another model that is learnt from.
+    """Estimate one adapter by a method other than imitation; `teacher`: the size of another teacher model.
 
-    A context counts as long as the arm's own prompt: what it adds is not known before it is made.
+    A context counts as long as the arm's own prompt: its addition is unknown before it is made.
     """
     drawn, prompt, written = rollouts_of(arm, rows, training), _prompt(rows), _written(arm, rows)
     needs = [_drawing(size, drawn.completions, prompt, written, arm, training, student, device)]
@@ -118,7 +118,7 @@ def _drawing(
 def _passed(
     arm: Arm, rows: RowLengths, training: TrainingConfig, drawn: RolloutForecast, prompt: float, written: float
 ) -> RowLengths:
-    """Return the rows through which a gradient is taken, every pass counted as rows of its own."""
+    """Return the rows with a gradient, every pass counted as rows of its own."""
     if arm.method in ("grpo", "on-policy"):
         count = drawn.completions * arm.num_iterations
         length = prompt + written
@@ -131,7 +131,7 @@ def _passed(
 
 
 def _scored(arm: Arm, passed: RowLengths) -> int:
-    """Return tokens that a frozen model reads."""
+    """Return the tokens that a frozen model reads."""
     if arm.method in ("on-policy", "dpo") or (arm.method == "grpo" and beta_of(arm) > 0):
         return passed.tokens // arm.num_iterations
     return 0

@@ -1,4 +1,4 @@
-"""What a forecast says: records, nothing counted here."""
+"""Records of a forecast."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from tracedistill.recipes import Study
 
 @dataclass(frozen=True, slots=True)
 class TuningEstimate:
-    """What one tuned arm would take."""
+    """Estimate of one tuned arm."""
 
     arm: str
-    """The arm."""
+    """Arm name."""
     student: str
     """Its student."""
     lengths: RowLengths | None
-    """Its rows; None where their number is not known."""
+    """Its row lengths; None if their number is unknown."""
     steps: int
-    """Optimizer steps of one adapter; 0 where not known."""
+    """Optimizer steps of one adapter; 0 if unknown."""
     seeds: int
-    """Adapters."""
+    """Number of adapters."""
     need: Need | None
-    """Of one adapter; None where rows or the student's size are not known."""
+    """Need of one adapter; None if rows or the student's size are unknown."""
     at_most: bool
-    """Whether its lengths are the most that they can be."""
+    """Whether its lengths are upper bounds."""
     heldout: RowLengths | None = None
-    """Its validation rows, where the recipe has `training.eval_steps`; their passes are in `need`."""
+    """Its validation rows, if the recipe has `training.eval_steps`; their passes are in `need`."""
     evaluations: int = 0
-    """How often one adapter's loss on them is taken."""
+    """Number of loss evaluations of one adapter."""
     fits: int = 0
-    """Tokens of the longest row that the device has memory for; 0 if that is not known."""
+    """Longest row in tokens that the device has memory for; 0 if unknown."""
     rollouts: RolloutForecast | None = None
-    """Completions that one adapter draws from its student; None where it draws none."""
+    """Completions sampled for one adapter; None if it samples none."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationEstimate:
-    """What one arm's attempts would take."""
+    """Estimate of one arm's attempts."""
 
     arm: str
-    """The arm."""
+    """Arm name."""
     student: str
     """Its student."""
     lengths: PromptLengths | None
-    """What is asked, of all seeds together; None where the problems are not known."""
+    """Its prompts, over all seeds; None if the problems are unknown."""
     need: Need | None
-    """All of it; None for a student at an endpoint, and where a size is not known."""
+    """Total need; None for a student at an endpoint, and if a size is unknown."""
     usd: float
-    """What an endpoint would be paid at most."""
+    """Maximum cost of an endpoint."""
     at_most: bool
-    """Whether nobody knows how long answers get: their time is a guess then, and their tokens are told at most."""
+    """Whether the length of answers is unknown: their time is then a guess, and their tokens an upper bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,40 +69,40 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class TeacherQuote:
-    """What one model teacher would take at most."""
+    """Upper bounds of one model teacher."""
 
     teacher: str
-    """The teacher."""
+    """Teacher name."""
     calls: int
-    """Answers wanted."""
+    """Answers requested."""
     tokens_in: int
-    """Of all prompts, by their characters; traces that it works on at their longest."""
+    """Tokens of all prompts, from their characters; traces that it works on at their longest."""
     tokens_out: int
-    """If each answer ran to its `max_tokens`."""
+    """Tokens if each answer ran to its `max_tokens`."""
     usd: float
-    """By the recipe's prices."""
+    """US dollars at the recipe's prices."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudyForecast:
-    """What a study would take, as far as it can be known."""
+    """Estimates of a study, as far as known."""
 
     study: Study
-    """The study, its students' dtypes settled for the device."""
+    """The study, with its students' dtypes fixed for the device."""
     tunings: tuple[TuningEstimate, ...]
     """One per tuned arm, in the recipe's order."""
     askings: tuple[EvaluationEstimate, ...]
     """One per arm, and `(merging checks)` for each student."""
     quotes: tuple[TeacherQuote, ...]
-    """One per model teacher whose traces are not there yet."""
+    """One per model teacher whose traces are missing."""
     devices: tuple[Device, ...]
-    """What the estimates are for."""
+    """Devices of the estimates."""
     assumptions: tuple[str, ...]
-    """What they rest on."""
+    """Assumptions of the estimates."""
     unknown: tuple[str, ...]
     """What could not be counted, and why."""
     refused: tuple[str, ...]
-    """What would stop the run."""
+    """Errors that would stop the run."""
     trials: tuple[Trial, ...] = ()
     """One per student that is tried before a teacher's endpoint is called."""
 
@@ -114,19 +114,19 @@ class StudyForecast:
 
     @property
     def tuning_seconds(self) -> float:
-        """Of all adapters, one after the other, in one launch."""
+        """Seconds of all adapters, one after the other, in one launch."""
         seconds = sum(tuning.need.seconds * tuning.seeds for tuning in self.tunings if tuning.need)
         return seconds + (LAUNCH_SECONDS if seconds else 0.0)
 
     @property
     def asking_seconds(self) -> float:
-        """Of all attempts, one arm after the other, in one process."""
+        """Seconds of all attempts, one arm after the other, in one process."""
         seconds = sum(estimate.need.seconds for estimate in self.askings if estimate.need)
         return seconds + (LAUNCH_SECONDS if seconds else 0.0)
 
     @property
     def memory(self) -> float:
-        """The largest peak of any piece, in bytes."""
+        """Largest peak of any node, in bytes."""
         needs = [each.need for each in self.trials] + [each.need for each in self.tunings]
         needs += [each.need for each in self.askings]
         return max((need.memory for need in needs if need), default=0.0)

@@ -1,4 +1,4 @@
-"""The forecast on the screen: one table for what is tuned, one for what is asked, and what the figures rest on."""
+"""Print the forecast: a table for training, one for evaluation, and the assumptions."""
 
 from __future__ import annotations
 

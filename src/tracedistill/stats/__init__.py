@@ -1,7 +1,7 @@
-"""Intervals and tests on plain floats: what an arm's score, a difference of arms, and a trace's verdict are worth.
+"""Intervals and tests on plain floats, for an arm's score, a difference of arms, and a trace's verdict.
 
-Nothing here returns nan: degenerate input has a defined result, said in each docstring. Whatever draws takes an
-explicit `numpy.random.Generator`.
+Nothing here returns nan: each docstring defines the result of degenerate input. Random functions take an explicit
+`numpy.random.Generator`.
 """
 
 from tracedistill.stats.clustered import (

@@ -25,12 +25,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A mean with an interval that respects how its rows hang together."""
+    """A mean with an interval that respects the dependence of its rows."""
 
     value: float | None
-    """The mean; None where there are no rows."""
+    """The mean; None if there are no rows."""
     low: float | None
-    """Lower end; None with fewer than two clusters: nothing is known about the spread."""
+    """Lower end; None with fewer than two clusters, where the spread is unknown."""
     high: float | None
     """Upper end; None with `low`."""
     n: int
@@ -41,39 +41,39 @@ class Mean:
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """Change of a score per unit of a dose (a step more, a hundred tokens more)."""
+    """Change of a score per unit of a dose (one more step, a hundred more tokens)."""
 
     value: float | None
-    """Change of the mean score per unit; None where the dose does not vary within the strata."""
+    """Change of the mean score per unit; None if the dose does not vary within the strata."""
     low: float | None
     """Lower end of its interval; None with `value`, or with fewer than two clusters."""
     high: float | None
     """Upper end; None with `low`."""
     p: float
-    """Two-sided p of no slope; 1 where there is no interval."""
+    """Two-sided p of no slope; 1 if there is no interval."""
     n: int
-    """Rows that inform: those of strata in which the dose varies."""
+    """Informative rows: those of strata in which the dose varies."""
     strata: int
     """Strata held fixed; 1 means uncontrolled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """A mean difference against its standard error."""
+    """A mean difference relative to its standard error."""
 
     p: float
-    """Two-sided p of no difference; 1 where there is nothing to compare."""
+    """Two-sided p of no difference; 1 if there is nothing to compare."""
     error: float
-    """Standard error; 0 where all differences are equal."""
+    """Standard error; 0 if all differences are equal."""
     df: float
-    """Degrees of freedom of the t distribution; 0 where nothing is known of the spread."""
+    """Degrees of freedom of the t distribution; 0 if the spread is unknown."""
 
 
 def clustered_mean(scores: Sequence[float], clusters: Sequence[Hashable], confidence: float = 0.95) -> Mean:
-    """Mean over rows with a cluster-robust t interval (CR1; Miller 2024, arXiv 2411.00640).
+    """Return the mean over rows with a cluster-robust t interval (CR1; Miller 2024, arXiv 2411.00640).
 
-    One score and one cluster key per row: cluster by problem to speak about these adapters on new problems, by seed
-    to speak about new seeds on these problems. t with (clusters - 1) degrees of freedom.
+    One score and one cluster key per row: cluster by problem to generalise to new problems, by seed to generalise to
+    new seeds on these problems. t with (clusters - 1) degrees of freedom.
     """
     values, groups = _rows(scores, clusters)
     check_confidence(confidence)
@@ -95,15 +95,15 @@ def crossed_bootstrap(
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> Difference:
-    """Mean of a minus mean of b over problems and seeds, both drawn again.
+    """Return mean of a minus mean of b, with an interval that resamples problems and seeds.
 
-    a and b: scores in 0..1, shape (problems, seeds), row i the same problem and column j the same seed in both.
-    Problem effects, seed effects and remainders of the differences are resampled apart, each rescaled to its
-    variance component (reflated bootstrap, Carpenter, Goldstein & Rasbash 2003): plain resampling of a crossed
-    table counts the remainder three times and a handful of seeds too little (Owen 2007). The percentiles are then
-    widened by t / normal at Satterthwaite's degrees of freedom, since 3 seeds do not tell their spread well. In
-    simulations 95% intervals cover 93-98% with 3 seeds or more, and down to 91% with 2: run 3.
-    One seed: `paired_bootstrap`. ValueError for other shapes or values.
+    a and b: scores in 0..1, shape (problems, seeds), row i the same problem and column j the same seed in both. Problem
+    effects, seed effects and remainders of the differences are resampled separately, each rescaled to its variance
+    component (reflated bootstrap, Carpenter, Goldstein & Rasbash 2003): plain resampling of a crossed table counts the
+    remainder three times and a handful of seeds too little (Owen 2007). The percentiles are then widened by t / normal
+    at Satterthwaite's degrees of freedom, since 3 seeds estimate their spread poorly. In simulations 95% intervals
+    cover 93-98% with 3 seeds or more, and down to 91% with 2: run 3. One seed: `paired_bootstrap`. Raises ValueError
+    for other shapes or values.
     """
     left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if left.shape != right.shape or left.ndim != 2:
@@ -119,7 +119,7 @@ def crossed_bootstrap(
     differences = left - right
     estimate = float(differences.mean())
     if np.ptp(differences) == 0 or problems == 1:
-        # one problem cannot tell its own effect from the seeds': say as little as for one paired row
+        # one problem cannot separate its own effect from the seeds': as uncertain as a single paired row
         return without_spread(estimate, problems, confidence, seeds)
     parts = _components(differences)
     drawn = (
@@ -135,8 +135,8 @@ def crossed_bootstrap(
 def crossed_test(a: ArrayLike, b: ArrayLike) -> Tested:
     """Compute the t test for `crossed_bootstrap`, with the same scores, variance components and degrees of freedom.
 
-    One seed: the paired t test on problems. Where all differences are equal there is no standard error; p is then the
-    exact sign test's over problems, so that a few equal rows do not claim certainty. ValueError as there.
+    One seed: the paired t test on problems. If all differences are equal there is no standard error; p is then the
+    exact sign test's over problems, so that a few equal rows do not claim certainty. Raises ValueError as there.
     """
     left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if left.shape != right.shape or left.ndim != 2:
@@ -165,12 +165,12 @@ def slope(
     clusters: Sequence[Hashable] | None = None,
     confidence: float = 0.95,
 ) -> Slope:
-    """Change of the score per unit of dose, with strata (difficulty) held fixed where given.
+    """Return the change of the score per unit of dose, with strata (difficulty) held fixed if given.
 
-    Least squares on scores and doses centred within their stratum, cluster-robust t interval (CR1); without
-    `clusters` every row is its own. Strata in which the dose does not vary carry no information and leave `n`.
-    Compare the slope with and without strata: a fall of accuracy with longer plans that vanishes within strata is
-    the difficulty's, not the context's.
+    Least squares on scores and doses centred within their stratum, cluster-robust t interval (CR1); without `clusters`
+    every row is its own. Strata in which the dose does not vary carry no information and are excluded from `n`. Compare
+    the slope with and without strata: a fall of accuracy with longer plans that vanishes within strata is due to
+    difficulty, not to context.
     """
     check_confidence(confidence)
     values, layers = _rows(scores, strata if strata is not None else [0] * len(scores))
@@ -197,7 +197,7 @@ def slope(
 
 @dataclass(frozen=True, slots=True)
 class _Components:
-    """A table of differences taken apart into problems, seeds and remainders."""
+    """A table of differences decomposed into problems, seeds and remainders."""
 
     rows: Floats
     """Effects of problems."""
@@ -250,7 +250,7 @@ def _satterthwaite(*squares: tuple[float, int, bool]) -> float:
     effects = [square for square in (rows, columns) if square[2]]
     if not effects:
         return float(rest[1])
-    # both effects hold the remainder: it is in their sum once too often
+    # both effects contain the remainder: their sum counts it once too often
     terms = [*((square, df) for square, df, _ in effects), *([(-rest[0], rest[1])] if len(effects) == 2 else [])]
     total = sum(square for square, _ in terms)
     return total**2 / sum(square**2 / df for square, df in terms)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return holm-adjusted p values in the order given (Holm 1979); an empty family gives an empty list.
+    """Return Holm-adjusted p values in the given order (Holm 1979); an empty family gives an empty list.
 
-    Compare each with alpha itself: the chance of any false finding in the family stays at most alpha.
-    Raises ValueError for a p value outside 0..1 (nan included).
+    Compare each with alpha itself: the chance of any false finding in the family stays at most alpha. Raises ValueError
+    for a p value outside 0..1 (nan included).
     """
     for p in ps:
         if not 0 <= p <= 1:

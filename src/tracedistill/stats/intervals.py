@@ -21,20 +21,20 @@ class Share:
     """A share of successes with its Wilson interval."""
 
     successes: int
-    """How many succeeded."""
+    """Number of successes."""
     n: int
-    """Out of how many."""
+    """Number of trials."""
     value: float | None
-    """successes / n; None where n is 0: there is no share of nothing."""
+    """successes / n; None if n is 0."""
     low: float
-    """Lower end of the Wilson interval; 0 where n is 0."""
+    """Lower end of the Wilson interval; 0 if n is 0."""
     high: float
-    """Upper end of the Wilson interval; 1 where n is 0."""
+    """Upper end of the Wilson interval; 1 if n is 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """One arm's accuracy with what its cut-off generations could change."""
+    """One arm's accuracy with bounds for its cut-off generations."""
 
     raw: Share
     """As judged, every item in the denominator."""
@@ -45,7 +45,7 @@ class Accuracy:
     if_cut_off_right: Share
     """All cut-off items counted as right: the upper bound."""
     cut_off: int
-    """How many items were cut off."""
+    """Cut-off items."""
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
@@ -65,7 +65,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
 
 
 def share(successes: int, n: int, confidence: float = 0.95) -> Share:
-    """Return a share with its Wilson interval; value None and 0..1 where `n = 0`."""
+    """Return a share with its Wilson interval; value None and 0..1 if `n = 0`."""
     interval = wilson(successes, n, confidence)
     return Share(successes, n, successes / n if n else None, interval.low, interval.high)
 
@@ -73,7 +73,7 @@ def share(successes: int, n: int, confidence: float = 0.95) -> Share:
 def accuracy(correct: Sequence[bool], cut_off: Sequence[bool], confidence: float = 0.95) -> Accuracy:
     """Return accuracy raw, among completed items, and with all cut-off items as wrong and as right.
 
-    Both sequences hold one flag per item, in the same order (ValueError where lengths differ). A cut-off item that was
+    Both sequences hold one flag per item, in the same order (ValueError if lengths differ). A cut-off item that was
     judged correct counts as correct in `raw`, and in neither of `completed`'s two numbers.
     """
     if len(correct) != len(cut_off):
@@ -96,7 +96,7 @@ def check_counts(successes: int, n: int) -> None:
 
 
 def check_confidence(confidence: float) -> float:
-    """Return the confidence itself, or ValueError unless it lies strictly between 0 and 1."""
+    """Return the confidence. Raises ValueError unless it lies strictly between 0 and 1."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence {confidence}: must lie between 0 and 1, such as 0.95")
     return confidence

@@ -35,15 +35,15 @@ class JointTable:
     answer_if_trace_wrong: Share
     """P(answer ok | trace wrong or unparsed)."""
     odds_ratio: float | None
-    """Odds of a right answer with a right trace over those with a wrong one; None where one verdict never varies."""
+    """Odds of a right answer with a right trace over those with a wrong one; None if one verdict never varies."""
     odds_ratio_interval: Interval | None
     """Wald interval on the logarithm (Woolf), from the same cells as the odds ratio; None with it."""
     haldane: bool
-    """True where a cell was 0 and 0.5 was added to all four before odds ratio and interval (Haldane-Anscombe)."""
+    """True if a cell was 0 and 0.5 was added to all four before odds ratio and interval (Haldane-Anscombe)."""
     phi: float | None
-    """Correlation of the two verdicts; None where one of them never varies."""
+    """Correlation of the two verdicts; None if one of them never varies."""
     fisher_p: float
-    """Two-sided exact p (Fisher); 1 where one verdict never varies."""
+    """Two-sided exact p (Fisher); 1 if one verdict never varies."""
 
     @property
     def n(self) -> int:
@@ -61,26 +61,26 @@ class Stratified:
     """The association of trace and answer with the stratum (difficulty, question type) held fixed."""
 
     odds_ratio: float | None
-    """Mantel-Haenszel odds ratio; None where no stratum holds both right and wrong of each."""
+    """Mantel-Haenszel odds ratio; None if no stratum holds both right and wrong of each."""
     interval: Interval | None
     """Its interval (Robins, Breslow & Greenland); None with the odds ratio."""
     p: float
-    """Cochran-Mantel-Haenszel test of no association, without continuity correction; 1 where no stratum informs."""
+    """Cochran-Mantel-Haenszel test of no association, without continuity correction; 1 if no stratum informs."""
     homogeneity_p: float | None
     """Breslow-Day test that one odds ratio fits all strata; None with fewer than two informative strata."""
     haldane: bool
-    """True where every informative stratum lacked the same cell and 0.5 was added to all cells."""
+    """True if every informative stratum lacked the same cell and 0.5 was added to all cells."""
     informative: tuple[str, ...]
     """Strata that count: both verdicts vary in them."""
     uninformative: tuple[str, ...]
-    """Strata that say nothing about the association, in the order given."""
+    """Strata without information about the association, in the order given."""
 
 
 def joint_table(trace_ok: Sequence[bool | None], answer_ok: Sequence[bool], confidence: float = 0.95) -> JointTable:
     """Cross trace verdicts with answer verdicts, one of each per item in the same order.
 
-    A trace verdict None is an unparsed trace: it stays in the denominator as wrong and is counted beside.
-    Raises ValueError where lengths differ. No items: the shares' values, odds ratio and phi are None, p is 1.
+    A trace verdict None is an unparsed trace: it stays in the denominator as wrong and is also counted separately.
+    Raises ValueError if lengths differ. No items: the shares' values, odds ratio and phi are None, p is 1.
     """
     if len(trace_ok) != len(answer_ok):
         raise ValueError(f"{len(trace_ok)} trace verdicts against {len(answer_ok)} answer verdicts")
@@ -119,7 +119,7 @@ def joint_table_of_counts(counts: Counts, unparsed: tuple[int, int] = (0, 0), co
 def mantel_haenszel(strata: Mapping[str, Counts], confidence: float = 0.95) -> Stratified:
     """Pool the association over strata, each given by its four joint counts (statsmodels).
 
-    Strata in which one verdict never varies carry no information and are named apart, not dropped in silence.
+    Strata in which one verdict never varies carry no information and are listed separately.
     """
     useful = {name: counts for name, counts in strata.items() if _varies(counts)}
     useless = tuple(name for name in strata if name not in useful)

@@ -1,4 +1,4 @@
-"""What share of a gain is kept: of the prompt's gain in context, by a student that is not shown the prompt."""
+"""The share of a prompt's gain in context that a student keeps without the prompt."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class KeptGain:
     """A share of a gain with its interval."""
 
     gain: float
-    """What the prompt gains over no prompt, 0 to 1."""
+    """Gain of the prompt over no prompt, 0 to 1."""
     gain_low: float
     """Lower end of the gain's interval."""
     gain_high: float
     """Upper end of the gain's interval."""
     share: float | None
-    """Of that gain, what is kept without the prompt: above 1 if more than all, below 0 if less than nothing. None if
-    the gain's interval holds 0: a share of what may be nothing means nothing."""
+    """Share of the gain kept without the prompt: above 1 if more than all, below 0 if less than nothing. None if the
+    gain's interval contains 0, where the share is meaningless."""
     low: float | None
     """Lower end of the share's interval."""
     high: float | None
@@ -40,12 +40,11 @@ def share_kept(
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> KeptGain:
-    """(mean(without) - mean(plain)) / (mean(shown) - mean(plain)), problems drawn anew, with a percentile interval.
+    """Return (mean(without) - mean(plain)) / (mean(shown) - mean(plain)) with a percentile interval over problems.
 
-    One score in 0..1 per problem, in the same order: of the student that was tuned and is not shown the prompt, of the
-    untuned one that is shown it, and of the untuned one that is not. ValueError for other lengths or values. Resamples
-    in which the prompt gains nothing count as the worst that the others hold, so that an uncertain gain widens the
-    interval.
+    One score in 0..1 per problem, in the same order: of the tuned student without the prompt, of the untuned one with
+    it, and of the untuned one without it. Resamples in which the prompt gains nothing count as the worst of the others,
+    so that an uncertain gain widens the interval. Raises ValueError for other lengths or values.
     """
     check_confidence(confidence)
     rows = [np.asarray(each, dtype=np.float64) for each in (without, shown, plain)]
@@ -58,7 +57,7 @@ def share_kept(
     gain = paired_bootstrap(context, base, rng, resamples, confidence)
     if not n or gain.low <= 0 <= gain.high:
         return KeptGain(gain.estimate, gain.low, gain.high, None, None, None, n)
-    # problems that agree in all three scores are one cell: counts are drawn, whatever n is
+    # problems with the same three scores are one cell: counts are drawn, whatever n is
     cells, counts = np.unique(np.stack(rows, axis=1).round(12), axis=0, return_counts=True)
     drawn = rng.multinomial(n, counts / n, size=resamples) / n
     kept, gained = drawn @ (cells[:, 0] - cells[:, 2]), drawn @ (cells[:, 1] - cells[:, 2])

@@ -18,7 +18,7 @@ class Difference:
     """A mean difference a - b with its interval."""
 
     estimate: float
-    """Mean of a minus mean of b; 0 where there are no problems (then `n` is 0 and the interval is -1..1)."""
+    """Mean of a minus mean of b; 0 if there are no problems (then `n` is 0 and the interval is -1..1)."""
     low: float
     """Lower end of the interval."""
     high: float
@@ -31,26 +31,26 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Discordance:
-    """How two arms' verdicts on the same problems stand together."""
+    """Joint counts of two arms' verdicts on the same problems."""
 
     both: int
     """Right in both arms."""
     only_a: int
-    """Right in a alone: McNemar's b."""
+    """Right in a only: McNemar's b."""
     only_b: int
-    """Right in b alone: McNemar's c."""
+    """Right in b only: McNemar's c."""
     neither: int
     """Wrong in both arms."""
 
     @property
     def share(self) -> float:
-        """Share of problems on which the arms differ; 0 where there are none."""
+        """Share of problems on which the arms differ; 0 if there are none."""
         n = self.both + self.only_a + self.only_b + self.neither
         return (self.only_a + self.only_b) / n if n else 0.0
 
 
 def discordance(a: Sequence[bool], b: Sequence[bool]) -> Discordance:
-    """Return the counts of a pair of arms, item by item in the same order; ValueError where lengths differ."""
+    """Return the joint counts of two arms, item by item in the same order. Raises ValueError if lengths differ."""
     if len(a) != len(b):
         raise ValueError(f"{len(a)} verdicts against {len(b)}: pairs must be the same problems in the same order")
     pairs = [(bool(x), bool(y)) for x, y in zip(a, b, strict=True)]
@@ -59,10 +59,10 @@ def discordance(a: Sequence[bool], b: Sequence[bool]) -> Discordance:
 
 
 def mcnemar_exact(b: int, c: int) -> float:
-    """Return the two-sided exact McNemar p of b problems right in one arm alone against c in the other alone (scipy).
+    """Return the two-sided exact McNemar p of b problems right in one arm only against c in the other only (scipy).
 
-    `b = c = 0` gives 1: no problem tells the arms apart. For one attempt per problem and arm only; several samples
-    or seeds are not independent rows, use `crossed_bootstrap`. Raises ValueError for negative counts.
+    `b = c = 0` gives 1: no problem distinguishes the arms. For one attempt per problem and arm only; several samples or
+    seeds are not independent rows, use `crossed_bootstrap`. Raises ValueError for negative counts.
     """
     if b < 0 or c < 0:
         raise ValueError(f"discordant counts {b} and {c}: must not be negative")
@@ -80,11 +80,11 @@ def paired_bootstrap(
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> Difference:
-    """Mean of a minus mean of b with a percentile interval from resampling problems (Efron).
+    """Return mean of a minus mean of b with a percentile interval from resampling problems (Efron).
 
-    a and b: one score in 0..1 per problem, in the same order; ValueError for other lengths or values. Where all
+    a and b: one score in 0..1 per problem, in the same order; ValueError for other lengths or values. If all
     differences are equal a bootstrap would claim certainty; the interval then leaves room for the share of problems
-    that may differ though none of the n did (exact binomial bound), up to -1..1 where n is 0.
+    that may differ though none of the n did (exact binomial bound), up to -1..1 if n is 0.
     """
     check_confidence(confidence)
     left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)

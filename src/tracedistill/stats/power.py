@@ -1,4 +1,4 @@
-"""What a study of n problems could have found: power and minimum detectable effect of the paired test."""
+"""Power and minimum detectable effect of the paired test for a study of n problems."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Detectable:
-    """The smallest true difference that the paired test would find often enough, with all that was assumed."""
+    """The smallest true difference that the paired test detects with the given power, with all assumptions."""
 
     effect: float | None
-    """Difference of accuracies, 0..1; None where not even full discordance in one direction would be found."""
+    """Difference of accuracies, 0..1; None if not even full discordance in one direction would be detected."""
     power: float
-    """Chance of finding it, as asked."""
+    """Probability of detecting it, as requested."""
     n: int
     """Problems."""
     discordance: float
-    """Assumed share of problems on which the arms differ; raised to the effect where the effect is larger."""
+    """Assumed share of problems on which the arms differ; raised to the effect if that is larger."""
     alpha: float
-    """Level of the single test: the family's alpha over its size, Holm's first and hardest step."""
+    """Level of the single test: the family's alpha over its size, Holm's first and strictest step."""
     family: int
     """Comparisons in the family."""
     test: str = "exact McNemar, two-sided, unconditional power"
-    """What the power is the power of."""
+    """Test and definition of power."""
 
 
 def paired_power(n: int, effect: float, discordance: float, alpha: float = 0.05) -> float:
@@ -45,7 +45,7 @@ def paired_power(n: int, effect: float, discordance: float, alpha: float = 0.05)
         return 0.0
     from scipy.stats import binom  # slow to import
 
-    spread = 8 * np.sqrt(n * discordance * (1 - discordance)) + 8  # beyond lies less than 1e-14
+    spread = 8 * np.sqrt(n * discordance * (1 - discordance)) + 8  # less than 1e-14 lies beyond
     centre = n * discordance
     counts = np.arange(max(0, int(centre - spread)), min(n, int(centre + spread) + 1) + 1)
     # the largest k with 2 P(X <= k) <= alpha for X ~ binomial(m, 1/2); ppf gives the first k above it
@@ -79,11 +79,11 @@ def unpaired_power(n: int, share_a: float, share_b: float, alpha: float = 0.05) 
 def minimum_detectable_effect(
     n: int, discordance: float, alpha: float = 0.05, power: float = 0.8, family: int = 1
 ) -> Detectable:
-    """Return smallest difference of accuracies that exact McNemar finds with the given power, to 1e-4.
+    """Return the smallest difference of accuracies that exact McNemar detects with the given power, to 1e-4.
 
     `discordance` is assumed (0..1; from a pilot or the arms themselves); an effect larger than it needs as many
-    discordant problems as itself. `family` comparisons under Holm: the level is alpha / family.
-    Raises ValueError for a family below 1 or shares outside 0..1.
+    discordant problems as itself. `family` comparisons under Holm: the level is alpha / family. Raises ValueError for a
+    family below 1 or shares outside 0..1.
     """
     if family < 1 or not 0 < power < 1 or not 0 <= discordance <= 1:
         raise ValueError(f"family {family}, power {power}, discordance {discordance}: not a design")
@@ -102,10 +102,10 @@ def minimum_detectable_effect(
 
 
 def detectable_by_error(error: float, df: float, alpha: float = 0.05, power: float = 0.8) -> float | None:
-    """Return smallest difference that a two-sided t test with this standard error finds with the given power.
+    """Return the smallest difference that a two-sided t test with this standard error detects with the given power.
 
-    For means of several samples or seeds, where no count of discordant problems tells it: (t of 1 - alpha / 2 + t of
-    power) standard errors (Bloom 1995). None where nothing is known of the spread, or where it would exceed 1.
+    For means of several samples or seeds, which have no count of discordant problems: (t of 1 - alpha / 2 + t of power)
+    standard errors (Bloom 1995). None if the spread is unknown, or the difference would exceed 1.
     """
     if not 0 < alpha < 1 or not 0 < power < 1:
         raise ValueError(f"alpha {alpha}, power {power}: must lie between 0 and 1")

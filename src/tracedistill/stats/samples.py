@@ -13,7 +13,7 @@ class Vote:
     """The answer that most samples gave."""
 
     answer: str | None
-    """The winner; the first given among equals; None where no sample gave an answer."""
+    """The winner; the first given among ties; None if no sample gave an answer."""
     votes: int
     """Samples that gave it."""
     n: int
@@ -33,7 +33,7 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 
 
 def mean_pass_at_k(counts: Sequence[tuple[int, int]], k: int) -> float | None:
-    """Mean of `pass_at_k` over problems given as (n, correct); None if there are no problems."""
+    """Return the mean of `pass_at_k` over problems given as (n, correct); None if there are no problems."""
     if not counts:
         return None
     return sum(pass_at_k(n, correct, k) for n, correct in counts) / len(counts)

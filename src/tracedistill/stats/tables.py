@@ -13,13 +13,13 @@ class ChiSquare:
     """Pearson's test on a table of counts."""
 
     statistic: float
-    """Chi-square; 0 where nothing varies."""
+    """Chi-square; 0 if nothing varies."""
     df: int
-    """Degrees of freedom after empty rows and columns are left out; 0 where nothing varies."""
+    """Degrees of freedom after empty rows and columns are left out; 0 if nothing varies."""
     p: float
-    """p value; 1 where nothing varies."""
+    """p value; 1 if nothing varies."""
     least_expected: float
-    """Smallest expected count: below 5 the approximation is poor; 0 where nothing varies."""
+    """Smallest expected count: below 5 the approximation is poor; 0 if nothing varies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Change:
     """One method against the best of the others on one row of a table."""
 
     row: str
-    """The student, or whatever the row is."""
+    """Row name, such as the student."""
     alternative: str
-    """The best other method; the first of equals."""
+    """The best other method; the first on ties."""
     before: float
     """Its score."""
     after: float
@@ -37,7 +37,7 @@ class Change:
     points: float
     """after - before."""
     relative: float | None
-    """(after - before) / before in percent; None where `before` is 0: nothing can be said in relation to nothing."""
+    """(after - before) / before in percent; None if `before` is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ class MethodRange:
 def two_proportion_z(successes_a: int, n_a: int, successes_b: int, n_b: int) -> tuple[float, float]:
     """Return (z, two-sided p) of the pooled two-sample test of proportions a - b (statsmodels).
 
-    The Trace-of-Thought study's test. It treats the samples as unrelated: on the same problems `mcnemar_exact` is the
-    test to believe. Some published p values were read off a z rounded to two decimals; these are exact.
-    Nobody or everybody right in both, or an empty sample: (0, 1). Raises ValueError for impossible counts.
+    The Trace-of-Thought study's test. It treats the samples as unrelated: on the same problems use `mcnemar_exact`.
+    Some published p values were read off a z rounded to two decimals; these are exact. All or none right in both, or an
+    empty sample: (0, 1). Raises ValueError for impossible counts.
     """
     check_counts(successes_a, n_a)
     check_counts(successes_b, n_b)
@@ -76,8 +76,8 @@ def two_proportion_z(successes_a: int, n_a: int, successes_b: int, n_b: int) -> 
 def chi_square(counts: Sequence[Sequence[int]]) -> ChiSquare:
     """Return Pearson's chi-square of independence, without continuity correction (scipy).
 
-    counts: rows x columns of whole numbers; empty rows and columns are left out. Raises ValueError for percentages
-    and other fractions, negative counts and ragged rows: the test means nothing on them.
+    counts: rows x columns of whole numbers; empty rows and columns are left out. Raises ValueError for percentages and
+    other fractions, negative counts and ragged rows, for which the test is meaningless.
     """
     import numpy as np
 

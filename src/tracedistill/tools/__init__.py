@@ -1,1 +1,1 @@
-"""What works beside a run: judge, import, audit, begin, chat, export, and look at the machine."""
+"""Tools around a run: judge, import, audit, init, chat, export, and check the machine."""

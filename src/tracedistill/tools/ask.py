@@ -1,4 +1,4 @@
-"""Talk to an arm of a study: a question is rendered exactly as the study renders its own, and asked of its student."""
+"""Chat with an arm of a study: questions are rendered exactly as the study renders its own."""
 
 from __future__ import annotations
 
@@ -22,66 +22,66 @@ from tracedistill.teachers import Failure, requests_for_teacher, trace_of
 from tracedistill.tools.open_study import FULL, OpenStudy, shown_model
 
 ASKED = "asked"
-"""Id and split of a problem that somebody has just thought of."""
+"""Id and split of an ad-hoc problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a person asks."""
+    """A user's question."""
 
     text: str
-    """The question."""
+    """Text of the question."""
     context: tuple[str, ...] = ()
-    """Story lines, facts or passages that stand before it."""
+    """Story lines, facts or passages before it."""
     choices: tuple[str, ...] = ()
-    """The choices of a multiple-choice question, without letters."""
+    """Choices of a multiple-choice question, without letters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back."""
+    """The reply to a question."""
 
     messages: tuple[Message, ...]
     """The chat as it was sent."""
     text: str
-    """What the student wrote."""
+    """The student's text."""
     trace: str | None
-    """What stands before its answer."""
+    """The trace before its answer."""
     answer: str | None
-    """Its final answer, where its format marks one."""
+    """Its final answer, if its format marks one."""
     finish: str
     """stop, or length: cut off."""
     tokens: int
-    """Tokens that it wrote."""
+    """Generated tokens."""
     plan: str | None = None
-    """The plan that it was shown."""
+    """The plan that was shown."""
     gold: str | None = None
-    """The gold answer, of a problem of the study."""
+    """Gold answer of a problem of the study."""
     verdict: Verdict | None = None
-    """The task's judgement of the answer, of a problem of the study."""
+    """Verdict on the answer to a problem of the study."""
 
 
 @dataclass(slots=True)
 class Conversation:
-    """One arm of a study, at a person's disposal."""
+    """A chat with one arm of a study."""
 
     opened: OpenStudy
     """The study."""
     arm: str
-    """The arm."""
+    """Arm name."""
     seed: int = 0
-    """Which of its adapters."""
+    """Seed of the adapter."""
     plain: bool = False
-    """The question alone as the user's turn, without the arm's prompt; the student's system message stays."""
+    """Send the bare question as the user's turn, without the arm's prompt; the student's system message stays."""
     plan: str | None = None
-    """A plan to show, in place of the teacher's."""
+    """A plan to show instead of the teacher's."""
     how: str = ""
-    """What answers: the student, and its adapter, merged or apart."""
+    """Description of the student and its adapter, merged or separate."""
     _engine: Engine | None = None
     _said: list[Message] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Raise InputError for an arm that cannot be talked to."""
+        """Raise InputError for an arm that cannot chat."""
         study, arm = self.opened.study, self.opened.study.arms[self.opened.arm(self.arm)]
         if arm.forced is not None:
             twin = study.twin_of(self.arm)
@@ -98,9 +98,9 @@ class Conversation:
     # ---- asking
 
     def ask(self, question: Question) -> Reply:
-        """Ask, behind whatever was said so far; the answer then belongs to what was said.
+        """Send a question after the conversation so far, and add it with its answer to the conversation.
 
-        Raises InputError where the task cannot render it, no plan can be had, or the student does not answer.
+        Raises InputError if the task cannot render it, no plan is available, or the student does not answer.
         """
         if self.plain:
             return self._send(self._plain(question.text), None)
@@ -109,7 +109,7 @@ class Conversation:
         return self._send(self._request(problem, plan), plan)
 
     def ask_known(self, problem_id: str) -> Reply:
-        """Ask a problem of the study, exactly as the study does (its plan included), and judge the answer."""
+        """Send a problem of the study exactly as the study does (its plan included), and judge the answer."""
         path = self.opened.folder / "problems.jsonl"
         if not path.exists():
             raise InputError(f"--problem {problem_id}: no problems yet; first run: {self.opened.command('teach')}")
@@ -126,7 +126,7 @@ class Conversation:
         return replace(reply, gold=task.render_answer(problem), verdict=verdict)
 
     def forget(self) -> None:
-        """Begin a new conversation."""
+        """Start a new conversation."""
         self._said.clear()
 
     def _send(self, request: Request, plan: Trace | None) -> Reply:
@@ -147,13 +147,13 @@ class Conversation:
             raise InputError(f"arm {self.arm}: no answer ({made.finish}): {made.error or 'no cause given'}")
 
     def _remembered(self, text: str) -> str:
-        """Return what later turns see of an answer: thinking families do not show earlier thinking."""
+        """Return what later turns show of an answer: thinking families do not show earlier thinking."""
         if self.opened.study.format != "reasoning":
             return text
         parts = split_reasoning(text)
         return parts[1] if parts else text
 
-    # ---- what is sent
+    # ---- prompts
 
     def _plain(self, text: str) -> Request:
         study = self.opened.study
@@ -205,7 +205,7 @@ class Conversation:
         return self._plan_for(problem.blind())
 
     def _plan_for(self, problem: Problem) -> Trace | None:
-        """Return the plan for the arm's prompt, made by its teacher now if it can."""
+        """Return the plan for the arm's prompt, made by its teacher now if possible."""
         work, study = self.opened.work, self.opened.study
         arm = study.arms[self.arm]
         if not work.shows_plan(arm):
@@ -237,7 +237,7 @@ class Conversation:
             raise InputError(f"arm {self.arm} shows a plan, but {teacher} made none: {found.cause}; {remedy}")
         return found
 
-    # ---- who answers
+    # ---- engines
 
     def _answering(self) -> Engine:
         if self._engine is None:
@@ -245,7 +245,7 @@ class Conversation:
         return self._engine
 
     def _dtype(self, student: str) -> str:
-        """Return the student's dtype as the run folder has settled it."""
+        """Return the student's dtype as stored in the run folder."""
         return self.opened.work.study.students[student].dtype
 
     def _load(self) -> tuple[Engine, str]:

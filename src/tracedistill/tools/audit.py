@@ -1,4 +1,4 @@
-"""A task's own gold, put before the task's own judges: what does not pass is listed by id with the reason."""
+"""Check a task's own gold with the task's own judges: failures are listed by id with the reason."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class SplitAudit:
     """One split of one task."""
 
     task: str
-    """The task."""
+    """Task name."""
     split: str
-    """The split."""
+    """Split name."""
     n: int
     """Problems in it."""
     listed: dict[str, list[str]]
-    """problem_id -> what is wrong with its gold; empty where every gold passes."""
+    """problem_id -> errors of its gold; empty if every gold passes."""
     with_steps: int
     """Problems with a gold trace."""
     answer_in_trace: int
-    """Of these, how many gold traces hold the gold answer: what ties trace to answer by construction."""
+    """Of these, gold traces that contain the gold answer, which ties trace to answer by construction."""
     duplicates: int
     """Texts that occur more than once in the split."""
     in_train: int
@@ -39,13 +39,13 @@ class SplitAudit:
 
     @property
     def kinds(self) -> dict[str, int]:
-        """Findings by their first words, the most frequent first."""
+        """Findings counted by their first words, the most frequent first."""
         kinds = Counter(kind_of(found) for reasons in self.listed.values() for found in reasons)
         return dict(kinds.most_common())
 
 
 def audit_task(name: str, data_dir: Path | None) -> list[SplitAudit]:
-    """Audit every split of a task that is there. Raises InputError if none is."""
+    """Audit every available split of a task. Raises InputError if there is none."""
     task = get_task(name)
     splits = dict(_splits(task, Source(data_dir=data_dir)))
     if not splits:
@@ -78,7 +78,7 @@ def _splits(task: Task, source: Source) -> Iterator[tuple[str, list[Problem]]]:
 
 
 def audit_page(audits: list[SplitAudit], shown: int = 40) -> str:
-    """Render the audits as Markdown: one table, then the listed ids, at most `shown` for each split and kind."""
+    """Render the audits as Markdown: one table, then at most `shown` listed ids per split and kind."""
     heads = ("task", "split", "problems", "listed", "gold traces", "with the answer", "duplicates", "also in train")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for audit in audits:
@@ -107,7 +107,7 @@ def audit_page(audits: list[SplitAudit], shown: int = 40) -> str:
 
 
 def kind_of(found: str) -> str:
-    """Return a finding without the numbers and names that differ from problem to problem."""
+    """Return a finding without the numbers and names that vary between problems."""
     return _NUMBERS.sub("N", found.split(":")[0])
 
 

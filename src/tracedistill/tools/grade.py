@@ -26,16 +26,16 @@ from tracedistill.tasks._base import content
 from tracedistill.tasks._rows import Row, read_rows
 
 MAX_SHOWN = 20
-"""Problems with rows (unknown ids, ungradable golds) that a summary names; all of them stand in the verdicts."""
+"""Most bad rows (unknown ids, ungradable golds) named in a summary; the verdicts file has all."""
 
 BLOCK = 20_000
-"""Rows that are read and judged at a time."""
+"""Rows read and judged at a time."""
 
 SECOND_SECONDS = 2.0
-"""Wall seconds that a second checker may take for one row."""
+"""Wall seconds allowed to a second checker per row."""
 
 SecondChecker = Callable[[Problem, str], bool | None]
-"""(problem, text) -> right or wrong; None where it finds nothing."""
+"""(problem, text) -> right or wrong; None if it finds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,13 @@ class Graded:
     id: str
     """The row's own id, else its problem's, else `row-<number>`."""
     problem: Problem
-    """The problem that it was joined to, or one made of the row."""
+    """The problem it was joined to, or one made from the row."""
     text: str
     """The output judged."""
     answers: AnswerVerdicts
-    """The readings of the answer."""
+    """Verdicts on the readings of the answer."""
     trace: Verdict
-    """On the output's trace."""
+    """Verdict on the output's trace."""
 
     def line(self) -> dict[str, Any]:
         """Return the row's line of the verdicts file."""
@@ -71,7 +71,7 @@ class Graded:
 
 @dataclass(slots=True)
 class Tally:
-    """Running counts of graded rows; memory does not grow with the rows but for tasks that summarise whole sets."""
+    """Running counts of graded rows; memory does not grow with the rows, except for tasks that summarise whole sets."""
 
     answers: Counter[str] = field(default_factory=Counter)
     traces: Counter[str] = field(default_factory=Counter)
@@ -142,14 +142,14 @@ def grade(
     second: SecondChecker | None = None,
     cores: int | None = None,
 ) -> dict[str, Any]:
-    """Judge every row of a file; returns the summary, and writes verdicts and summary where paths are given.
+    """Judge every row of a file; return the summary, and write verdicts and summary if paths are given.
 
-    Rows are judged on `cores` cores of this machine (None: all) where that takes more than some seconds.
+    Rows are judged on `cores` cores of this machine (None: all) if that takes more than a few seconds.
 
-    A row is joined to its problem by `problem_field` over all splits of the task; a row without one, or with an
-    unknown one, is judged against its own `gold_field`. Where neither is there it counts as `ungradable`: no row ever
-    leaves the denominator. `by` names columns by whose values the summary is given again, group by group.
-    Raises InputError (file, row, remedy) for a missing text column, broken rows and an empty file.
+    A row is joined to its problem by `problem_field` over all splits of the task; a row without one, or with an unknown
+    one, is judged against its own `gold_field`. If there is neither it counts as `ungradable`: no row ever leaves the
+    denominator. `by` names columns to group the summary by. Raises InputError (file, row, remedy) for a missing text
+    column, broken rows and an empty file.
     """
     if cores is not None and cores < 1:
         raise InputError(f"--cores {cores}: must be at least 1; leave it out for all cores")
@@ -198,27 +198,27 @@ def _put(stream: TextIO | None, graded: Graded) -> None:
 
 @dataclass(frozen=True, slots=True)
 class GradeJob:
-    """Rows judged, in whatever process."""
+    """The judging of rows, for any process."""
 
     path: Path
-    """The file that they are from, for messages."""
+    """File of the rows, for messages."""
     task: str
     """Name of the task."""
     policy: Policy
     """How answers are judged."""
     data_dir: Path | None
-    """Where the task's problems are."""
+    """Folder of the task's problems."""
     problem_field: str
     """Column of the problem's id."""
     gold_field: str
-    """Column of the gold."""
+    """Column of the gold answer."""
     text_field: str
     """Column of the output."""
     by: tuple[str, ...]
-    """Columns that rows are grouped by."""
+    """Columns to group rows by."""
 
     def open(self) -> Callable[[Sequence[tuple[int, Row]]], list[tuple[Graded, tuple[str, ...]]]]:
-        """Load the task; its problems are read as rows ask for them."""
+        """Load the task; its problems are read on demand."""
         task = get_task(self.task)
         problems = KnownProblems(task, self.data_dir)
 
@@ -232,7 +232,7 @@ class GradeJob:
 
 
 def _graded(job: GradeJob, cores: int | None) -> Iterator[tuple[Graded, tuple[str, ...]]]:
-    """Yield each row judged, with its group, in the order of the file; a block of rows is in memory."""
+    """Yield each judged row with its group, in the order of the file; one block of rows is in memory."""
     compute, rows = choose_compute("local", cores), read_rows(job.path)
     try:
         while block := list(itertools.islice(rows, BLOCK)):
@@ -251,7 +251,7 @@ def _grade_row(task: Task, problems: KnownProblems, job: GradeJob, number: int, 
         )
     text = row[text_field]
     problem_id = "" if row.get(problem_field) is None else content(row[problem_field])
-    # without data_dir the hub is asked only where the row has no gold of its own
+    # without data_dir the hub is only used if the row has no gold of its own
     asks = problem_id and (problems.data_dir is not None or row.get(gold_field) is None)
     problem = problems.find(problem_id) if asks else None
     known = problem is not None
@@ -285,7 +285,7 @@ def problem_of(task: Task, row: Row, problem_id: str, gold_field: str) -> Proble
 
 
 class KnownProblems:
-    """A task's problems by id, over all splits that are there; splits are read one by one, as the rows ask for them."""
+    """A task's problems by id, over all available splits, which are read on demand."""
 
     def __init__(self, task: Task, data_dir: Path | None) -> None:
         self.task = task
@@ -297,7 +297,7 @@ class KnownProblems:
     def find(self, problem_id: str) -> Problem | None:
         """Return the problem of this id, or None if no split has it."""
         while problem_id not in self._known and self._left:
-            # ids mostly name their split: that one first, so that a file of test outputs reads no train split
+            # ids mostly name their split: try that one first, so that test outputs read no train split
             self._left.sort(key=lambda name: name not in problem_id)
             self._read(self._left.pop(0))
         if not self._left and not self._known:
@@ -332,7 +332,7 @@ def second_checker(name: str) -> SecondChecker:
 
 
 class _Agreement:
-    """How often a second checker says the same of the same rows."""
+    """Agreement of a second checker on the same rows."""
 
     def __init__(self, second: SecondChecker) -> None:
         self.second = second
@@ -341,7 +341,7 @@ class _Agreement:
         self.queue: list[str] = []
 
     def add(self, row: Graded) -> None:
-        """Ask the second checker about one row."""
+        """Check one row with the second checker."""
         ours, theirs = row.answers.answer.ok, self.second(row.problem, row.text)
         self.silent += theirs is None
         self.cells[ours, bool(theirs)] += 1

@@ -1,4 +1,4 @@
-"""A grading's figures in the terminal."""
+"""Print a grading's figures in the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUEUE_SHOWN = 10
 
 
 def print_grades(figures: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the whole, then the groups, the task's own figures, the second checker and what could not be graded."""
+    """Print the totals, then the groups, the task's own figures, the second checker and ungradable rows."""
     console = console or wide_console()
     groups = figures.get("groups", [])
     names = [name for name in groups[0] if name not in figures] if groups else []

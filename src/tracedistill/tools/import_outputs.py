@@ -28,28 +28,28 @@ from tracedistill.tasks._rows import Row, read_rows
 from tracedistill.tools.grade import KnownProblems, problem_of
 
 LOCK = ".lock"
-"""A run folder's lock, the same that a study's run takes."""
+"""Lock of a run folder, shared with a study's run."""
 BEGUN = "begun"
-"""Key of imported.json: names of arms that are being written, so that an import that was killed can be made again."""
+"""Key of imported.json: arms being written, so that a killed import can be repeated."""
 ROWS_NAMED = 20
-"""Refused rows named in imported.json; all of them are counted."""
+"""Refused rows named in imported.json; all are counted."""
 
 FINISHES: Mapping[str, str] = {
     "": "stop", "stop": "stop", "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop",
     "length": "length", "max_tokens": "length", "max_length": "length",
     "error": "error", "content_filter": "error", "too-long": "too-long", "no-plan": "no-plan",
 }  # fmt: skip
-"""How servers and libraries say that a generation ended -> how attempts do."""
+"""Finish reasons of servers and libraries -> ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnNames:
-    """Which column of the file holds what; a column that is not there holds nothing."""
+    """Names of the file's columns; missing columns are empty."""
 
     problem: str = "problem_id"
-    """The problem's id: rows are joined by it, and arms are paired by it."""
+    """Problem id, which joins rows to problems and pairs arms."""
     gold: str = "gold"
-    """Gold in the row, where no known problem has the id."""
+    """Gold in the row, used if no known problem has the id."""
     text: str = "text"
     """The output."""
     tokens_in: str = "tokens_in"
@@ -59,43 +59,43 @@ class ColumnNames:
     seconds: str = "seconds"
     """Seconds of one generation."""
     finish: str = "finish"
-    """How it ended: see FINISHES."""
+    """How the generation ended: see FINISHES."""
     sample: str = "sample"
-    """Index among several samples of a problem; without the column rows of one problem are counted up."""
+    """Index among several samples of a problem; without the column, rows of a problem are numbered."""
     seed: str = "seed"
-    """Which of the adapter's seeds, from 0."""
+    """Index of the adapter's seed, from 0."""
 
 
 @dataclass(slots=True)
 class ImportedArm:
-    """What an import found; its entry in imported.json."""
+    """Result of an import; its entry in imported.json."""
 
     source: str
     """Name of the file."""
     sha256: str
     """Hash of the file."""
     policy: Policy
-    """The answer metric."""
+    """Answer metric."""
     rows: int = 0
-    """Rows that became attempts."""
+    """Rows imported as attempts."""
     problems: int = 0
-    """Problems that they attempt."""
+    """Problems attempted."""
     empty: int = 0
     """Of the rows: without text, counted as empty attempts."""
     refused: int = 0
-    """Rows of problems that this run did not ask; they are no attempts."""
+    """Rows of problems that this run does not have; they are no attempts."""
     refused_rows: list[str] = field(default_factory=list)
-    """The first of them, with their reasons."""
+    """The first of them, with reasons."""
     where: dict[str, str] = field(default_factory=dict)
     """Column -> value: only these rows were read."""
     skipped: int = 0
     """Rows that `where` left out."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Columns that were named otherwise than by default."""
+    """Columns with other names than the default."""
     student: str | None = None
-    """Whose outputs they are, where it was said."""
+    """Student of the outputs, if given."""
     tracedistill: str = __version__
-    """The version that judged them."""
+    """Version that judged them."""
 
 
 def import_outputs(
@@ -111,13 +111,13 @@ def import_outputs(
     student: str | None = None,
     over: bool = False,
 ) -> ImportedArm:
-    """Judge every row of a file and keep it as an attempt of `arm` in `run_dir`, which is made where it is missing.
+    """Judge every row of a file and store it as an attempt of `arm` in `run_dir`, which is created if missing.
 
-    Beside a study's arms a row is joined to the study's test problems, and refused (counted, named) where its problem
-    is not among them. Elsewhere it is joined to a problem that was imported before, to the task's by `data_dir`, or
-    brings its own gold; without any it counts as ungradable. An arm that is there already is replaced where it came
-    from a file of the same name, or with `over`; an arm of the study never is.
-    Raises InputError (file, row, remedy) and then leaves the run folder as it was.
+    Beside a study's arms a row is joined to the study's test problems, and refused (counted, named) if its problem is
+    not among them. Elsewhere it is joined to a problem imported before, to the task's by `data_dir`, or uses its own
+    gold; without any it counts as ungradable. An existing arm is replaced if it came from a file of the same name, or
+    with `over`; an arm of the study never is. Raises InputError (file, row, remedy) and then leaves the run folder
+    unchanged.
     """
     columns, where = columns or ColumnNames(), dict(where or {})
     task = get_task(task_name)
@@ -137,7 +137,7 @@ def import_outputs(
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Hold a run folder against a study's run and against other imports; the lock is the one that a run takes."""
+    """Lock a run folder against a study's run and other imports."""
     new = not folder.exists()
     if not new and not (folder.is_dir() and (_is_run(folder) or _is_bare(folder))):
         raise InputError(f"{folder}: is not empty and not a run folder; choose another --run-dir")
@@ -157,12 +157,12 @@ def _is_run(folder: Path) -> bool:
 
 
 def _is_bare(folder: Path) -> bool:
-    """Return whether the folder has only the lock, or what an import leaves if killed before its first file."""
+    """Return whether the folder has only the lock, or the remains of an import killed before its first file."""
     return all(child.name in (LOCK, f".{IMPORTED}.partial") for child in folder.iterdir())
 
 
 class _RunFolder:
-    """A run folder that takes imports: a study's, or one of imports alone."""
+    """A run folder that accepts imports: a study's, or one of imports alone."""
 
     def __init__(self, folder: Path, task: Task, task_name: str, policy: Policy, data_dir: Path | None) -> None:
         self.folder, self.task, self.policy = folder, task, policy
@@ -216,7 +216,7 @@ class _RunFolder:
             return here
         own = row.get(gold) is not None
         if here is None or (own and self.data_dir is None):
-            # as in `grade`: without data_dir the hub is asked only where the row has no gold of its own
+            # as in `grade`: without data_dir the hub is only used if the row has no gold of its own
             asked = self.known.find(problem_id) if self.data_dir is not None or not own else None
             found = asked or problem_of(self.task, row, problem_id, gold)
             if here is not None and found.answers != here.answers:
@@ -228,7 +228,7 @@ class _RunFolder:
         return self.problems.setdefault(problem_id, here or found)
 
     def keep(self, arm: str, attempts: Sequence[Attempt], found: ImportedArm) -> None:
-        """Judge and write; the entry comes last, so that an interrupted import is no arm and can be made again."""
+        """Judge and write; the entry comes last, so that an interrupted import is no arm and can be repeated."""
         others = [name for name in self.entries.pop(BEGUN, []) if name != arm]
         write_json(self.folder / IMPORTED, {**self.entries, BEGUN: [*others, arm]})
         if not self.of_study:
@@ -263,7 +263,7 @@ class _RunFolder:
 def _attempts(
     path: Path, run: _RunFolder, arm: str, columns: ColumnNames, where: Mapping[str, str], found: ImportedArm
 ) -> Iterator[Attempt]:
-    """Yield rows as attempts, in file order, and count those refused, left out or empty."""
+    """Yield rows as attempts in file order, and count those refused, skipped or empty."""
     first: Row = {}
     any_text = False
     counted = Counter[tuple[str, int]]()

@@ -1,4 +1,4 @@
-"""The audit of a model judge in the terminal."""
+"""Print the audit of a model judge in the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WRONG_SHOWN = 10
 
 
 def print_audit(judge: str, audit: JudgeAudit, console: Console | None = None) -> None:
-    """Print agreement, errors and biases with their intervals, and a sentence on what they come to."""
+    """Print agreement, errors and biases with their intervals, and a conclusion."""
     console = console or wide_console()
     position, length = audit.position, audit.length
     shares = {

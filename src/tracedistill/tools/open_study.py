@@ -1,4 +1,4 @@
-"""A study to take something out of: by its recipe, or by its run folder alone, which is then taken as it is."""
+"""Open a study for reading, from its recipe or from its run folder."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tracedistill.recipes import Study, run_name
 from tracedistill.report.runs import manifests_of
 
 FULL = "config.json"
-"""Stands in an arm's folder where all weights were tuned; an adapter's folder has adapter_config.json."""
+"""Marker file of a fully tuned model; an adapter's folder has adapter_config.json."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenStudy:
-    """A study whose files are there to be read."""
+    """A study whose files can be read."""
 
     work: StudyRun
     """The study with its task, prompts and engines."""
     loaded: pipeline.LoadedStudy | None
-    """The recipe that it was opened by; None: its run folder alone."""
+    """The recipe it was opened by; None: a run folder alone."""
 
     @property
     def study(self) -> Study:
@@ -56,8 +56,8 @@ class OpenStudy:
     def adapter(self, name: str, seed: int = 0) -> Path:
         """Return the folder of an arm's adapter, checked against its manifest.
 
-        Raises InputError for an arm that tunes nothing here, a seed that the study has not, and a folder that is not
-        there, not what training wrote, or not what the recipe now asks for.
+        Raises InputError for an untuned arm, an unknown seed, and a folder that is missing, modified since training, or
+        outdated by the recipe.
         """
         study = self.study
         owner = study.adapter_of(self.arm(name))
@@ -85,9 +85,9 @@ class OpenStudy:
 
 
 def open_study(target: str | Path, overrides: Sequence[str] = (), stage: str | None = None) -> OpenStudy:
-    """Open a recipe (.yaml), making what `stage` needs and has not; or a run folder, in which nothing is made.
+    """Open a recipe (.yaml), making what `stage` needs; or a run folder, in which nothing is made.
 
-    Raises InputError for what is neither, and for overrides of a run folder.
+    Raises InputError for anything else, and for overrides of a run folder.
     """
     path = Path(target)
     if path.suffix in (".yaml", ".yml") and not path.is_dir():
@@ -124,6 +124,6 @@ def _written(manifest: Mapping[str, Any]) -> int:
 
 
 def shown_model(name: str) -> str:
-    """Return a model's or file's name as others may know it: of a path the last part."""
+    """Return a portable name of a model or file: the last part of a path."""
     local = name.startswith(("/", ".", "~")) or name.count("/") > 1 or Path(name).exists()
     return Path(name).name if local and ":" not in name else name

@@ -1,4 +1,4 @@
-"""One line of what the doctor says."""
+"""One finding of the doctor."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 State = Literal["ok", "note", "bad"]
-"""note: worth knowing; bad: something will not run here as it stands."""
+"""note: worth knowing; bad: something will not run here."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What was looked at, and what was seen."""
+    """One check and its result."""
 
     name: str
-    """cores, memory, ..."""
+    """Name of the check: cores, memory, ..."""
     state: State
-    """Whether it will do."""
+    """Outcome of the check."""
     text: str
-    """One sentence, with the remedy where there is one."""
+    """One sentence, with the remedy if there is one."""
 
 
 def gigabytes(amount: float) -> str:

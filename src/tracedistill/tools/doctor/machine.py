@@ -20,18 +20,18 @@ from tracedistill.engines.weights import cache_folder
 from tracedistill.tools.doctor.findings import CheckResult, gigabytes
 
 WAIT = 2.5
-"""Seconds that the hub has to answer in."""
+"""Seconds to wait for the hub."""
 KEYS = ("HF_TOKEN", "OPENAI_API_KEY", "WANDB_API_KEY")
-"""Environment variables that are looked for when no recipe names its own."""
+"""Environment variables checked if no recipe names its own."""
 EXTRAS = {
     "bitsandbytes": "4-bit students and 8-bit optimizers: pip install 'tracedistill[bitsandbytes]'",
     "wandb": "tracking: wandb: pip install 'tracedistill[wandb]'",
     "trackio": "tracking: trackio: pip install 'tracedistill[trackio]'",
 }
-"""Library that only some recipes need -> for what, and how to get it."""
+"""Optional library -> its purpose, and how to install it."""
 LITTLE_DISK = 5e9
 LITTLE_MEMORY = 4e9
-"""Below this even the quickstart is tight (its peak is 2.1 GB in bf16, beside what else a desktop holds)."""
+"""Below this even the quickstart is tight (its peak is 2.1 GB in bf16, besides other programs)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Gpu:
     """One GPU."""
 
     name: str
-    """As its driver calls it."""
+    """Name given by its driver."""
     memory: float
     """Bytes."""
     bf16: bool
@@ -48,24 +48,24 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What recipes are held against."""
+    """The machine that recipes are checked against."""
 
     cores: int
-    """That this process may use."""
+    """Cores this process may use."""
     memory: float
-    """Bytes in all, within the container's limit."""
+    """Total bytes, within the container's limit."""
     available: float
-    """Bytes free at the moment."""
+    """Bytes free now."""
     disk: float
-    """Bytes free where runs are written."""
+    """Bytes free on the disk of run folders."""
     gpus: tuple[Gpu, ...]
-    """Those that torch sees."""
+    """GPUs visible to torch."""
     hub: str
-    """Empty: the hub answers; else why not."""
+    """Why the hub does not answer; empty if it does."""
 
 
 def look() -> Machine:
-    """Look at this machine; the hub is waited for in the meantime, WAIT seconds at most."""
+    """Examine this machine, waiting at most WAIT seconds for the hub."""
     notes: list[str] = []
     asking = threading.Thread(target=lambda: notes.append(_hub()), daemon=True)
     asking.start()
@@ -130,7 +130,7 @@ def key_is_set(name: str) -> bool:
 
 
 def installed(name: str) -> str | None:
-    """Return the version of a library that is installed."""
+    """Return the version of a library; None if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -147,7 +147,7 @@ def _cores() -> int:
 
 
 def _memory() -> tuple[float, float]:
-    """Return (total, free now) bytes: the machine's, or the container's if less."""
+    """Return (total, free) bytes: the machine's, or the container's if less."""
     page = os.sysconf("SC_PAGE_SIZE")
     total = float(page * os.sysconf("SC_PHYS_PAGES"))
     free = float(page * os.sysconf("SC_AVPHYS_PAGES")) if "SC_AVPHYS_PAGES" in os.sysconf_names else total
@@ -218,7 +218,7 @@ def _gpu_findings(machine: Machine) -> Iterator[CheckResult]:
 
 
 def _versions() -> Iterator[CheckResult]:
-    """Yield the required versions against the installed ones."""
+    """Yield comparisons of required and installed versions."""
     from packaging.requirements import Requirement
 
     wrong, count = [], 0
@@ -242,7 +242,7 @@ def _versions() -> Iterator[CheckResult]:
 
 
 def _constraints() -> Iterator[CheckResult]:
-    """Yield the tested versions, if the constraints file is available."""
+    """Yield comparisons with the tested versions, if the constraints file is available."""
     places = [folder / "constraints.txt" for folder in (Path.cwd(), *Path(__file__).parents[2:4])]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
@@ -251,7 +251,7 @@ def _constraints() -> Iterator[CheckResult]:
     for line in path.read_text(encoding="utf-8").splitlines():
         name, pinned, version = line.partition("#")[0].strip().partition("==")
         here = installed(name) if pinned else None
-        # `2.13.0+cpu` is 2.13.0 for a certain machine
+        # `2.13.0+cpu` is 2.13.0 built for a platform
         if here is not None and here.partition("+")[0] != version:
             others.append(f"{name} {here} (tested: {version})")
     if others:

@@ -1,4 +1,4 @@
-"""What a recipe would need, and whether this machine has it; memory and time are the dry run's own forecast."""
+"""Needs of a recipe, compared with this machine; memory and time come from the dry run's forecast."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tracedistill.tools.doctor.machine import EXTRAS, Machine, installed, key_is
 from tracedistill.training.tracking import check_tracker
 
 OFF = 2.0
-"""Estimates are good to this factor: what is over the machine's memory by more does not fit."""
+"""Estimates are good to this factor: a larger excess over the machine's memory does not fit."""
 PER_WEIGHT = 2.0
-"""Bytes of a weight as hubs keep it."""
+"""Bytes per weight on hubs."""
 
 Speed = Callable[[str], Device]
 """dtype -> this machine, with its measured speed."""
@@ -88,7 +88,7 @@ def _data(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckResult]
 
 
 def _at_hand(study: Study) -> bool:
-    """Return whether the problems are generated or local; the hub takes longer than a doctor may."""
+    """Return whether the problems are generated or local; loading from the hub takes too long here."""
     config = study.task
     if config.name in ("acre", "babi") and config.path is None:
         return True
@@ -96,7 +96,7 @@ def _at_hand(study: Study) -> bool:
 
 
 def _teachers(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckResult]:
-    # only those that arms use: a recipe may name more
+    # only teachers that arms use: a recipe may name more
     wanted = {study.teacher_of(arm) for arm in study.arms.values()} | {study.validation.judge}
     asked = [(name, config) for name, config in study.teachers.items() if name in wanted and config.kind == "model"]
     endpoints: list[tuple[str, Any]] = [(f"teacher {name}", config) for name, config in asked]
@@ -127,7 +127,7 @@ def _teachers(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckRes
 
 
 def _weights(name: str, model: str, machine: Machine) -> CheckResult:
-    """Say where a model's weights come from."""
+    """Report where a model's weights come from."""
     folder = local_folder(model)
     if folder is not None:
         return CheckResult(name, "ok", f"{model}: files present")
@@ -266,7 +266,7 @@ def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckRes
         if name == AUTO:
             training = study.training if stage == "training" else None
             config, count = chosen(len(machine.gpus), training)
-            if count > 1 or training is not None:  # else attempts are made in the run's own process
+            if count > 1 or training is not None:  # otherwise attempts are made in the run's own process
                 told = f"auto: {config}, {count} process{'es' if count > 1 else ''} on this machine"
                 yield CheckResult(stage, "ok", told)
             continue
@@ -280,7 +280,7 @@ def _hardware(study: Study, recipe: Path, machine: Machine) -> Iterator[CheckRes
             continue
         kind = str(settings.get("distributed_type", "NO"))
         on_cpu = str(settings.get("use_cpu", False)).lower() == "true"
-        # two CPU processes are called MULTI_GPU too: accelerate knows no other word for them
+        # accelerate also calls two CPU processes MULTI_GPU
         if kind in ("FSDP", "DEEPSPEED") and not machine.gpus:
             yield CheckResult(stage, "bad", f"{name}: {kind} needs GPUs, but torch finds none")
         elif not on_cpu and machine.gpus and kind != "NO" and processes > len(machine.gpus):

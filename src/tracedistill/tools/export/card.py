@@ -1,4 +1,4 @@
-"""Markdown with a YAML head, as hubs read it; texts out of data cannot break out of their place."""
+"""Markdown with a YAML head, as hubs read it; data cannot break out of its place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from tracedistill.shown import markdown_block, markdown_cell, visible
 
 CUT = 1500
-"""Characters of a text that a card shows."""
+"""Most characters of a text on a card."""
 
 
 def front_matter(values: Mapping[str, Any]) -> str:
@@ -27,7 +27,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
 
 
 def fenced(text: str, language: str = "text") -> list[str]:
-    """Write the text as a block that no backticks in it can close; code is never cut."""
+    """Write the text as a code block that its backticks cannot close; code is never cut."""
     cut = len(text) > CUT and language == "text"
     excerpt = f"{text[:CUT]} [... {len(text) - CUT} more characters]" if cut else text
     return [markdown_block(excerpt, language), ""]

@@ -36,20 +36,20 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 
 @dataclass(frozen=True, slots=True)
 class DatasetFolder:
-    """A dataset folder that was written."""
+    """A written dataset folder."""
 
     folder: Path
-    """Where it lies."""
+    """Path of the folder."""
     rows: Mapping[str, Mapping[str, int]]
     """Arm -> split -> rows."""
     without_validation: str
-    """Why there is no validation split; empty where there is one."""
+    """Why there is no validation split; empty if there is one."""
 
 
 def export_dataset(opened: OpenStudy, out: Path) -> DatasetFolder:
     """Write the rows of all tuned arms, a card and a manifest; the same study gives the same bytes.
 
-    Raises InputError where the study tunes nothing, its rows are not there, or `out` holds something else.
+    Raises InputError if the study tunes nothing, its rows are missing, or `out` holds something else.
     """
     study = opened.study
     names = study.tuned_arms()
@@ -88,7 +88,7 @@ def _facts(opened: OpenStudy, rows: Mapping[str, Mapping[str, int]], why: str) -
 
 
 def _lengths(opened: OpenStudy, name: str) -> dict[str, Any] | None:
-    """Return what the preflight counted in the arm's own student's tokens; None if none was run."""
+    """Return the preflight's token counts of the arm's own student; None if there was no preflight."""
     student = opened.study.student_of(name)
     path = opened.folder / "sft" / f"{student}.preflight.json"
     if not path.exists():

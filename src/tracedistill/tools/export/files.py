@@ -1,4 +1,4 @@
-"""What lies beside a student's weights goes along as it is: tokenizer, processors, licence; nothing is saved anew."""
+"""Files beside a student's weights that are copied unchanged: tokenizer, processors, licence."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tracedistill.recipes import StudentConfig
 CONFIG, GENERATION, TEMPLATE = "config.json", "generation_config.json", "chat_template.jinja"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 KINDS = (".json", ".jinja", ".model", ".tiktoken", ".txt")
-"""Endings of tokenizers' and processors' files."""
+"""Suffixes of tokenizers' and processors' files."""
 LEGAL = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
-"""Beginnings of names of files whose terms go along with what they are about."""
+"""Prefixes of files with legal terms, which are always copied."""
 OWN = (
     CONFIG,
     GENERATION,
@@ -30,7 +30,7 @@ OWN = (
     "training.json",
     "trainer_state.json",
 )
-"""Files of a model folder that are about other weights than those exported, or about how they were made."""
+"""Files of a model folder about other weights than the exported ones, or about how they were made."""
 
 
 def source_folder(student: StudentConfig) -> Path:
@@ -42,7 +42,7 @@ def source_folder(student: StudentConfig) -> Path:
 
 
 def copy_companions(student: StudentConfig, format: Format, place: Path) -> None:
-    """Copy a student's tokenizer, processor and licence files; the chat template is the one that it was tuned with."""
+    """Copy a student's tokenizer, processor and licence files; the chat template is the one used for tuning."""
     from tracedistill.engines.tokenizers import tokenizer_of
 
     folder = source_folder(student)
@@ -51,13 +51,13 @@ def copy_companions(student: StudentConfig, format: Format, place: Path) -> None
         wanted = path.suffix in KINDS and not path.name.endswith(".index.json") and path.name not in OWN
         if path.is_file() and (legal or wanted):
             shutil.copyfile(path, place / path.name)
-    if not (place / TOKENIZER_CONFIG).is_file():  # a bare tokenizer.json; nobody could tell its special tokens
+    if not (place / TOKENIZER_CONFIG).is_file():  # a bare tokenizer.json does not tell its special tokens
         tokenizer_of(student).save_pretrained(str(place))
     _set_template(place, prompt_template(tokenizer_of(student), format))
 
 
 def _set_template(place: Path, text: str) -> None:
-    """Put a chat template wherever programs look for one, unless it is the one that stands there."""
+    """Write a chat template everywhere programs look for one, unless it is already there."""
     settings = read_json(place / TOKENIZER_CONFIG)
     file = place / TEMPLATE
     known = file.read_text(encoding="utf-8") if file.exists() else settings.get("chat_template")
@@ -70,9 +70,9 @@ def _set_template(place: Path, text: str) -> None:
 
 
 def write_generation(tokenizer: Any, place: Path, max_tokens: int, known: Any) -> None:
-    """Write how it is asked: greedy, as long as the arm may write, ended where it was taught to end.
+    """Write the generation settings: greedy, with the arm's max_tokens and the trained end token.
 
-    `known`: the end tokens of the base's own settings, which are kept beside the one that was trained.
+    `known`: the end tokens of the base's own settings, kept besides the trained one.
     """
     from transformers import GenerationConfig
 
@@ -87,7 +87,7 @@ def write_generation(tokenizer: Any, place: Path, max_tokens: int, known: Any) -
 
 
 def base_ends(student: StudentConfig) -> Any:
-    """End tokens that a student's own settings name."""
+    """Return the end tokens of a student's own settings."""
     folder = source_folder(student)
     for name in (GENERATION, CONFIG):
         if (folder / name).is_file() and (ends := read_json(folder / name).get("eos_token_id")) is not None:
@@ -96,10 +96,10 @@ def base_ends(student: StudentConfig) -> Any:
 
 
 def keep_config(student: StudentConfig, place: Path) -> None:
-    """Put the student's own config.json in the place of the one saved again, where both describe the same class.
+    """Replace the saved config.json by the student's own, if both describe the same class.
 
-    Older programs read keys that the library has renamed since. Only the weights' dtype is changed, and no
-    quantisation is named.
+    Older programs read keys that the library has since renamed. Only the weights' dtype is changed, and quantisation is
+    removed.
     """
     own, saved = read_json(source_folder(student) / CONFIG), read_json(place / CONFIG)
     if own.get("architectures") != saved.get("architectures") or own.get("model_type") != saved.get("model_type"):
@@ -122,7 +122,7 @@ def hub_name(student: StudentConfig) -> tuple[str | None, str | None]:
 
 
 def content_facts(student: StudentConfig) -> dict[str, Any]:
-    """Return what manifest and card say of the base beside its name."""
+    """Return the facts on the base for manifest and card, besides its name."""
     hub, commit = hub_name(student)
     known = identity_of(student.model, student.revision)
     return {

@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all, and takes the place of nothing but an earlier export."""
+"""A folder that appears whole or not at all, and replaces only an earlier export."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tracedistill.errors import InputError
 from tracedistill.files import disk_error, file_hash, read_json, unlinked, write_json
 
 MANIFEST = "manifest.json"
-"""Beside the files: who made them, from what, and their hashes."""
+"""Maker, sources and hashes of the files."""
 CARD = "README.md"
-"""What hubs show."""
+"""File that hubs display."""
 
 
 def check_place(out: Path, kind: str) -> None:
@@ -39,7 +39,7 @@ def check_place(out: Path, kind: str) -> None:
 def new_folder(out: Path, kind: str) -> Iterator[Path]:
     """Yield a folder to fill, which is moved to `out` at the end of the `with` block.
 
-    Where the block fails, `out` is as it was before.
+    If the block fails, `out` is unchanged.
     """
     check_place(out, kind)
     target = out.resolve()
@@ -60,11 +60,11 @@ def new_folder(out: Path, kind: str) -> Iterator[Path]:
 
 
 def seal(place: Path, kind: str, facts: Mapping[str, Any]) -> None:
-    """Write the manifest: these facts, and the hash of every file there is; the card is there already."""
+    """Write the manifest: these facts, and the hash of every file in the folder, the card included."""
     files = sorted(path for path in place.rglob("*") if path.is_file())
     readable = (place / CARD).stat().st_mode
     for path in files:
-        path.chmod(readable)  # safetensors lets nobody else read its files
+        path.chmod(readable)  # safetensors makes files unreadable for others
     hashes = {path.relative_to(place).as_posix(): file_hash(path) for path in files}
     write_json(place / MANIFEST, {"made_by": _maker(kind), "version": __version__, **facts, "files": hashes})
 

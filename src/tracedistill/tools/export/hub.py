@@ -1,4 +1,4 @@
-"""The same folder on a model hub; nothing is uploaded unless the user asks for it by name."""
+"""Upload to a model hub, only on explicit request."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from tracedistill.errors import InputError
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?"
 _REPO_ID = re.compile(rf"{_PART}/{_PART}")
 LONGEST = 96
-"""Characters that a hub allows."""
+"""Most characters of a repository id."""
 
 
 class Hub(Protocol):
-    """What is used of huggingface_hub's HfApi; tests have their own."""
+    """The used part of huggingface_hub's HfApi; tests have their own."""
 
     def create_repo(self, repo_id: str, *, repo_type: str, private: bool | None, exist_ok: bool) -> Any:
-        """Make the repository, or find it there."""
+        """Create the repository, or find an existing one."""
         ...
 
     def repo_info(self, repo_id: str, *, repo_type: str) -> Any:
-        """Return the hub's facts of a repository, `private` among them."""
+        """Return the hub's facts on a repository, `private` among them."""
         ...
 
     def upload_folder(self, *, repo_id: str, repo_type: str, folder_path: str, commit_message: str) -> Any:
-        """Put the folder there in one commit."""
+        """Upload the folder in one commit."""
         ...
 
 
 def check_repo_id(repo_id: str) -> str:
-    """Check a repository id. Raises InputError that shows what one looks like."""
+    """Check a repository id. Raises InputError that shows a valid one."""
     if not _REPO_ID.fullmatch(repo_id) or len(repo_id) > LONGEST or "--" in repo_id or ".." in repo_id:
         raise InputError(f"--push {repo_id}: not a repository name; use owner/name")
     return repo_id
@@ -42,8 +42,8 @@ def push(
 ) -> str:
     """Upload an exported folder, and return its address.
 
-    `private`: the repository is made private; one that is there and public is refused before anything is sent. Raises
-    InputError where the hub cannot be reached or does not let us; the folder stays as it is.
+    `private`: the repository is created private; an existing public one is refused before anything is sent. Raises
+    InputError if the hub cannot be reached or denies access; the local folder is unchanged.
     """
     check_repo_id(repo_id)
     if hub is None:
@@ -57,7 +57,7 @@ def push(
             message = f"Exported by tracedistill from {folder.name}"
             hub.upload_folder(repo_id=repo_id, repo_type=kind, folder_path=str(folder), commit_message=message)
     except Exception as error:
-        # the client raises a dozen unrelated types for one fact: it could not be put there
+        # the client raises a dozen unrelated types if an upload fails
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise InputError(
             f"cannot push to {repo_id}: {reason}; {folder} is complete, so push it again with a network and a token "

@@ -1,4 +1,4 @@
-"""Where a task's problems come from, and on what terms: what a card says of its source."""
+"""Origin and terms of a task's problems, for cards."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Licence:
     """The terms of a source, as its makers state them."""
 
     source: str
-    """Whose problems these are."""
+    """Makers of the problems."""
     name: str
-    """As hubs abbreviate it (mit, cc-by-4.0, ...); `other`: terms of its own; `unknown`: nobody has said."""
+    """Abbreviation used by hubs (mit, cc-by-4.0, ...); `other`: its own terms; `unknown`: not stated."""
     terms: str = ""
-    """What else is to be known."""
+    """Further terms."""
 
 
 LICENCES: dict[str, Licence] = {
@@ -42,13 +42,13 @@ LICENCES: dict[str, Licence] = {
     "openbookqa": Licence("OpenBookQA (allenai/openbookqa)", UNKNOWN, "Its page on the hub states none."),
     "svamp": Licence("SVAMP (arkilpatel/SVAMP)", "mit"),
 }
-"""Task -> the terms that its makers state; looked up in 2026, and no legal advice."""
+"""Task -> the terms stated by its makers; looked up in 2026, and no legal advice."""
 
 GENERATED = Licence(
     "made by this project's seeded generator, without third-party text", "apache-2.0", "Same as the generator."
 )
 GENERATORS = ("acre", "babi")
-"""Tasks that make their own problems where the recipe names no data."""
+"""Tasks that generate their own problems if the recipe names no data."""
 
 
 def licence_of(task: Task, config: TaskConfig) -> Licence:

@@ -1,4 +1,4 @@
-"""What other programs' loaders say to an exported adapter: their rules, read in their source, put to its files.
+"""Rules of other programs' adapter loaders, taken from their source, applied to an exported adapter.
 
 vLLM: vllm/lora/peft_helper.py and lora_model.py; llama.cpp: convert_lora_to_gguf.py (November 2026). Neither is run.
 """
@@ -14,15 +14,15 @@ from safetensors import safe_open
 from tracedistill.files import read_json
 
 DEFAULT_RANK = 16
-"""vLLM's --max-lora-rank where nothing is said."""
+"""Default of vLLM's --max-lora-rank."""
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The values that it takes."""
+"""Its allowed values."""
 PAIRED = (".lora_A.weight", ".lora_B.weight")
-"""Endings of the weights that both read."""
+"""Suffixes of the weights that both read."""
 
 
 def loader_notes(folder: Path) -> dict[str, list[str]]:
-    """Return program -> what it needs or refuses of this adapter; an empty list: it accepts it."""
+    """Return program -> requirements or objections; an empty list means that it accepts the adapter."""
     settings = read_json(folder / "adapter_config.json")
     with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
         names = sorted(file.keys())

@@ -1,4 +1,4 @@
-"""An arm's adapter as a folder that anybody can load: merged into its base after a check, or apart; with a card."""
+"""Export an arm's adapter as a loadable folder with a card: merged into its base after a check, or separate."""
 
 from __future__ import annotations
 
@@ -26,45 +26,45 @@ from tracedistill.tools.open_study import FULL, OpenStudy, shown_model
 
 KIND = "model"
 OUTSIDE = 4
-"""Prompts that transformers and PEFT are asked without this program."""
+"""Prompts run through transformers and PEFT without this program."""
 SAMPLE = 100
-"""Prompts of the check where the recipe names no number."""
+"""Prompts of the check if the recipe names no number."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportChoice:
-    """What is wanted of an export."""
+    """Options of an export."""
 
     arm: str
-    """The arm."""
+    """Arm name."""
     seed: int = 0
-    """Which of its adapters."""
+    """Seed of the adapter."""
     merge: bool = False
-    """One model instead of an adapter."""
+    """Write one merged model instead of an adapter."""
     force: bool = False
-    """Write it even where merging changes more verdicts than the recipe allows."""
+    """Write it even if merging changes more verdicts than the recipe allows."""
     sample: int | None = None
-    """Prompts of the check; None: as many as the study's own."""
+    """Prompts of the check; None: as many as in the study's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A model folder that was written."""
+    """A written model folder."""
 
     folder: Path
-    """Where it lies."""
+    """Path of the folder."""
     what: str
     """merged, adapter, or full (all weights were tuned)."""
     parity: Mapping[str, Any] | None
-    """What merging changes; None where nothing was merged."""
+    """What merging changes; None if nothing was merged."""
 
 
 def export_model(opened: OpenStudy, choice: ExportChoice, out: Path) -> ModelFolder:
     """Write an arm's model or adapter with its card and manifest.
 
-    A merged model is loaded again and checked against the adapter kept apart before it gets its name. Raises InputError
+    A merged model is loaded again and checked against the separate adapter before it gets its name. Raises InputError
     for an arm without adapter, an adapter that cannot be merged, and a merged model that changes more verdicts than
-    `evaluation.parity_limit` allows, unless forced; `out` is then as it was.
+    `evaluation.parity_limit` allows, unless forced; `out` is then unchanged.
     """
     study, name = opened.study, choice.arm
     tuned = opened.adapter(name, choice.seed)
@@ -209,10 +209,10 @@ def _facts(
 
 
 def scores_of(opened: OpenStudy, owner: str, seed: int) -> dict[str, Any] | None:
-    """Return the report's scores of every arm, if it is about this adapter; None otherwise.
+    """Return the report's scores of every arm if it is about this adapter, else None.
 
-    Checked along the manifests: the report read these attempts, they were judged from these generations, and those
-    were written with this adapter.
+    Checked along the manifests: the report read these attempts, which were judged from these generations, which this
+    adapter wrote.
     """
     run = run_name(owner, seed)
     chain = (

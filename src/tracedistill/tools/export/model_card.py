@@ -1,4 +1,4 @@
-"""The card of an exported model: data, arms, scores, prompts, base model, what merging changes, what was not tested."""
+"""The card of an exported model: data, arms, scores, prompts, base model, effect of merging, what was not tested."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets", "lora_rslora", "
 
 
 def model_card(opened: OpenStudy, facts: Mapping[str, Any], first: Request | None) -> str:
-    """Write the card; `first` is a prompt of the check for the card's example."""
+    """Write the card; `first` is a prompt of the check, shown as the example."""
     base = facts["base"]["model"]
     merged = facts["weights"] != "adapter"
     head: dict[str, Any] = {
@@ -86,7 +86,7 @@ def _lines(opened: OpenStudy, facts: Mapping[str, Any], first: Request | None) -
 
 
 def _method(method: Mapping[str, Any]) -> Iterator[str]:
-    """Yield how it was learnt, if not by imitating its rows from the base."""
+    """Yield lines about the method if it is not imitation from the base."""
     settings = ", ".join(f"{key} {value}" for key, value in method.items() if key not in ("method", "from"))
     if method["method"] != "sft":
         rows = "are the completions that were preferred" if method["method"] == "dpo" else "gave the prompts"

@@ -1,4 +1,4 @@
-"""What every card says: where the problems come from, who wrote the traces, what was rejected and why, versions."""
+"""Common parts of all cards: origin of the problems, authors of the traces, rejections and reasons, versions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tracedistill.tools.open_study import OpenStudy, shown_model
 
 PRIVATE = ("run_dir", "cache", "tracking", "base_url", "key_env", "data_dir", "extra", "accelerate_config",
            "cores", "compute")  # fmt: skip
-"""Keys of a recipe that are this machine's business."""
+"""Recipe keys private to this machine."""
 KEPT = {
     "correct": "their steps are not wrong and their answer is right",
     "answer": "their answer is right, whatever their steps",
     "parsed": "their steps can be read, right or wrong",
     "all": "they exist: nothing is rejected",
 }
-"""validation.keep -> traces are used where ..."""
+"""validation.keep -> traces are used if ..."""
 KINDS = {
     "rules": "rules: the task's own decomposition, no model",
     "gold": "made out of the gold steps, without results",
@@ -36,7 +36,7 @@ KINDS = {
 
 
 def made_with(opened: OpenStudy) -> dict[str, Any]:
-    """Return the manifest's facts besides files: recipe, seeds, problems, versions; nothing of this machine."""
+    """Return the manifest's facts besides files: recipe, seeds, problems, versions; nothing about this machine."""
     study = opened.study
     return {
         "study": study.study,
@@ -146,7 +146,7 @@ def teacher_facts(opened: OpenStudy, name: str) -> dict[str, Any]:
 
 
 def teacher_lines(opened: OpenStudy, facts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the card's lines about who wrote the traces, how they were validated, and what was rejected."""
+    """Yield the card's lines about the authors of traces, their validation and rejections."""
     report, rule = facts["validation"], opened.study.validation
     named = f": {facts['model']}" if facts["model"] else ""
     file = f" ({facts['file']})" if facts["file"] else ""
@@ -203,7 +203,7 @@ def _share(part: int, whole: int) -> str:
     return f"yes, for {part} of {counted(whole, 'trace')}" if part else "no"
 
 
-# ---- what was done to the traces
+# ---- changes to the traces
 
 
 def arm_facts(opened: OpenStudy, name: str) -> dict[str, Any]:

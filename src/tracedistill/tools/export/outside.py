@@ -1,4 +1,4 @@
-"""Open an exported folder with transformers and PEFT alone, as anybody would, and print what it writes.
+"""Open an exported folder with transformers and PEFT alone, as any user would, and print its output.
 
 python outside.py QUESTIONS.json: {"folder", "base" (null: the folder is a whole model), "dtype", "chats", "options"}
 """

@@ -1,4 +1,4 @@
-"""SFT rows as TRL takes them: conversational prompt and completion, in Parquet and JSON Lines with the same content."""
+"""SFT rows in TRL's format: conversational prompt and completion, equal in Parquet and JSON Lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GROUP = 10_000
 def row_of(example: Example, format: Format) -> dict[str, Any]:
     """Build one row; in the format `reasoning` the trace is in the message's `reasoning_content`.
 
-    `chat_template_kwargs` is what this study gives every chat template; TRL hands it on row by row.
+    `chat_template_kwargs` is what this study passes to every chat template; TRL passes it on row by row.
     """
     message = {"role": "assistant", "content": example.completion}
     if format == "reasoning":
@@ -41,7 +41,7 @@ def row_of(example: Example, format: Format) -> dict[str, Any]:
 
 
 def write_rows(examples: Iterable[Example], format: Format, stem: Path) -> int:
-    """Write `<stem>.jsonl` and `<stem>.parquet`; how many rows. The same rows give the same bytes."""
+    """Write `<stem>.jsonl` and `<stem>.parquet`; return the number of rows. The same rows give the same bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -92,7 +92,7 @@ def _unreadable(rows: Sequence[dict[str, Any]]) -> str:
 def held_out_rows(opened: OpenStudy) -> tuple[dict[str, list[Example]], str]:
     """Return arm -> rows of the validation problems, made like the training rows; or none, and why.
 
-    All tuned arms have the same problems, or none has any: a loss on them is to be compared between arms.
+    All tuned arms have the same problems, or none has any, so that losses are comparable between arms.
     """
     work, study = opened.work, opened.study
     problems = work.ids("validation")

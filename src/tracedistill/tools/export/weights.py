@@ -1,4 +1,4 @@
-"""An adapter merged into its base, and whether the folder that comes out answers as the adapter does kept apart."""
+"""Merge an adapter into its base, and check that the result answers as the separate adapter does."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
     from tracedistill.engines.parity import Judge, Parity
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-"""What an adapter is; nothing else of its folder is weights."""
+"""Files of an adapter; nothing else in its folder is weights."""
 BASE = "base"
-"""Folder of an exported adapter that holds a base which is on no hub."""
+"""Folder of an exported adapter with a base that is on no hub."""
 
 
 def write_merged(student: StudentConfig, format: Format, adapter: Path, place: Path, max_tokens: int) -> None:
     """Write base and adapter as one model: summed in fp32, cast once to the student's dtype, in safetensors.
 
-    A 4-bit student is loaded unquantised for this. Raises InputError where the adapter cannot be merged (modules
-    tuned whole, weights that two modules share) or the disk has no room.
+    A 4-bit student is loaded unquantised for this. Raises InputError if the adapter cannot be merged (fully tuned
+    modules, weights that two modules share) or the disk is full.
     """
     from tracedistill.engines.adapters import BaseModel, load_base
 
@@ -60,7 +60,7 @@ def write_merged(student: StudentConfig, format: Format, adapter: Path, place: P
 
 
 def write_tuned(student: StudentConfig, format: Format, tuned: Path, place: Path, max_tokens: int) -> None:
-    """Write a model all of whose weights were tuned, as it is."""
+    """Write a fully tuned model unchanged."""
     from tracedistill.engines.adapters import load_base
 
     base, _ = load_base(str(tuned), student.dtype, chat_template=student.chat_template)
@@ -69,11 +69,10 @@ def write_tuned(student: StudentConfig, format: Format, tuned: Path, place: Path
 
 
 def write_adapter(student: StudentConfig, format: Format, adapter: Path, place: Path, max_tokens: int) -> None:
-    """Copy an adapter with all that lies beside its base's weights, and how it is asked.
+    """Copy an adapter with everything beside its base's weights, and its generation settings.
 
-    Its base is named as others may know it: by the hub's name, else by the last name of its folder. The base of a
-    package is on no hub: it goes along in `base/`. rsLoRA's scale is written as an ordinary alpha, since converters
-    read nothing else.
+    The base is named portably: by its hub id, else by the last part of its path. A package's base is on no hub: it is
+    copied to `base/`. rsLoRA's scale is written as an ordinary alpha, since converters read nothing else.
     """
     from tracedistill.engines.tokenizers import tokenizer_of
 
@@ -124,7 +123,7 @@ def compare(
 ) -> Parity:
     """Compare the merged folder with the separate adapter on the student as the study runs it (4-bit if so).
 
-    Both are loaded fresh, one after the other, as anybody would load them.
+    Both are loaded fresh, one after the other, as any user would load them.
     """
     from tracedistill.engines.local import LocalEngine
     from tracedistill.engines.parity import parity
@@ -174,7 +173,7 @@ def texts_outside(
 
 
 class _Ways:
-    """Two engines that `parity` takes for one: merged, the folder; apart, the base with the adapter beside it.
+    """Two engines that `parity` sees as one: merged, the folder; separate, the base with the adapter.
 
     One is in memory at a time.
     """

