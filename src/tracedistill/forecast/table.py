@@ -12,7 +12,7 @@ UNKNOWN = "?"
 
 
 def print_forecast(forecast: StudyForecast, say: Callable[[str], object]) -> None:
-    """Print a forecast: its tables, and by `say` what they rest on."""
+    """Print a forecast: its tables, and its assumptions by `say`."""
     show = wide_console().print
     if forecast.quotes:
         heads = ("model teacher", "calls", "tokens in", "tokens out", "cost")
@@ -94,7 +94,7 @@ def _tried(forecast: StudyForecast) -> str:
 
 
 def _fitting(student: str, tunings: Sequence[TuningEstimate]) -> str:
-    """Say how long a student's rows may be, and how long they are."""
+    """Describe how long a student's rows may be, and how long they are."""
     longest = max(tuning.lengths.longest if tuning.lengths else 0 for tuning in tunings)
     most = "at most " if any(tuning.at_most for tuning in tunings) else ""
     there = f"; the longest row has {most}{longest:,}" if longest else ""
@@ -103,14 +103,14 @@ def _fitting(student: str, tunings: Sequence[TuningEstimate]) -> str:
 
 
 def _evaluations(tuning: TuningEstimate) -> str:
-    """Say how often evaluation runs, and on how many validation rows."""
+    """Describe how often evaluation runs, and on how many validation rows."""
     if tuning.heldout is None:
         return UNKNOWN
     return f"{'<=' if tuning.at_most else ''}{tuning.evaluations:,} on {tuning.heldout.rows:,} rows"
 
 
 def _drawn(tuning: TuningEstimate) -> str:
-    """Return tokens that one adapter draws, at most."""
+    """Format the most tokens that one adapter samples."""
     if tuning.rollouts is None:
         return "-"
     return f"{tuning.rollouts.tokens:,} to {tuning.rollouts.most:,}"

@@ -1,4 +1,4 @@
-"""How long rows and prompts are in a student's tokens, without its weights and without a network."""
+"""Lengths of rows and prompts in a student's tokens, without its weights or a network."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tracedistill.recipes import StudentConfig
 from tracedistill.records import Example, Message
 
 COUNTED = 400
-"""Rows or prompts that are cut into tokens; of more, the others are reckoned by their characters."""
+"""Rows or prompts that are tokenised; of more, the others are estimated by their characters."""
 PER_TOKEN = 4.0
-"""Characters (bytes) of a token where the student's tokenizer is not here."""
+"""Characters (bytes) per token if the student's tokenizer is not here."""
 AROUND = 20
-"""Tokens that a chat template puts around a prompt, where it is not here."""
+"""Tokens that a chat template adds to a prompt, if it is not here."""
 
 
 class TokenCounter:
@@ -28,9 +28,9 @@ class TokenCounter:
         """Count with the student's tokenizer if it is on this machine; nothing is downloaded."""
         self.format = format
         self.sampled = False
-        """Whether some lengths were reckoned from a sample."""
+        """Whether some lengths were estimated from a sample."""
         self.refused: list[str] = []
-        """What its chat template did not take, or why it has none; from then on characters count."""
+        """Why its chat template failed or is missing; from then on characters are counted."""
         try:
             self.tokenizer = _local_tokenizer(student)
         except InputError as error:
@@ -39,7 +39,7 @@ class TokenCounter:
 
     @property
     def said(self) -> str:
-        """How lengths were found, for a person."""
+        """Describe how lengths were found."""
         if self.tokenizer is None:
             return f"{PER_TOKEN:.0f} characters per token (its tokenizer is not on this machine)"
         return "the tokenizer" + (f", on {COUNTED} rows or prompts of each arm" if self.sampled else "")
@@ -81,13 +81,13 @@ class TokenCounter:
         return [counted.get(place) or round(scale * length) for place, length in enumerate(characters)]
 
     def shared(self, requests: Sequence[Request]) -> int:
-        """Return tokens that all these prompts begin with."""
+        """Return the length in tokens of these prompts' common prefix."""
         if not requests:
             return 0
         texts = ["\0".join(message.content for message in request.messages) for request in requests]
         least, most = min(texts), max(texts)
         same = next((at for at, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), len(least))
-        # what the template puts before the first message stands in every prompt, too
+        # the template's text before the first message is in every prompt, too
         return max(0, round(self._tokens(least[:same])))
 
     def _tokens(self, text: str) -> float:

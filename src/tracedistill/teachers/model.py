@@ -1,4 +1,4 @@
-"""A model as teacher: problems to requests, generations to traces or counted failures."""
+"""A model as teacher: convert problems to requests, and generations to traces or counted failures."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from tracedistill.teachers.reading import parse_teacher_text, trace_from
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A problem that a teacher made no trace for, and why."""
+    """A problem without a trace from a teacher, and why."""
 
     problem_id: str
-    """The problem."""
+    """Problem id."""
     teacher: str
-    """The teacher."""
+    """Teacher name."""
     sample: int
-    """Which of its samples."""
+    """Index of the sample."""
     finish: str
     """length (cut off), refusal, error or too-long."""
     cause: str
-    """What the engine said."""
+    """The engine's message."""
     text: str
-    """What came back, if anything: kept for the record, never used."""
+    """The returned text, if any: kept for the record, never used."""
 
 
 class Sources(Protocol):
-    """The traces of the teacher whose work another one works on; a mapping is one."""
+    """The traces of the teacher whose work another one uses; a mapping is one."""
 
     def get(self, problem_id: str, /) -> Trace | None:
-        """Return the trace of a problem, if there is one."""
+        """Return the trace of a problem, or None."""
         ...
 
 
@@ -108,7 +108,7 @@ def trace_of(
     reads = reads_of(config)
     source = sources.get(problem_id)
     written, thought = generation.text, generation.reasoning
-    if thought is None and reads != "solution":  # a solution's tags are a format that its reading knows
+    if thought is None and reads != "solution":  # a solution's tags are a format that its parser knows
         written, thought = split_thinking(written)
     return trace_from(
         task,
@@ -117,7 +117,7 @@ def trace_of(
         parse_teacher_text(task, written, reads, thought),
         numbered=config.traces == "numbered",
         sample=sample,
-        # who was shown the gold, or works on what was made from it, has seen it
+        # a maker that was shown the gold, or works on what was made from it, has seen it
         oracle="{answer}" in template or (source is not None and source.oracle),
         # no usage here: it differs between servers, and equal texts must make equal files
         meta={"reads": reads, "prompt": config.prompt},

@@ -1,4 +1,4 @@
-"""What a teacher wrote, read as a plan, a solution, JSON, or thinking apart from the answer."""
+"""Parse a teacher's text as a plan, a solution, JSON, or thinking before the answer."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tracedistill.tasks._steps import read_plan, read_steps, render_steps
 
 @dataclass(frozen=True, slots=True)
 class ParsedTeacherText:
-    """What a teacher's text holds."""
+    """The content of a teacher's text."""
 
     steps: tuple[Step, ...]
-    """The steps, with their places in `text`; none if it cannot be read (the validation says why)."""
+    """The steps, with their places in `text`; none if it cannot be parsed (validation says why)."""
     text: str
-    """The trace as it was written, without the answer that a marker sets apart."""
+    """The trace as written, without the answer after a marker."""
     answer: str | None
-    """The answer that was stated; None for a plan."""
+    """The stated answer; None for a plan."""
 
 
 _CONCLUDES = re.compile(r"\\boxed\s*\{|\banswer\s+is\b|####", re.IGNORECASE)
 _STATEMENT = re.compile(r"answer is:?", re.IGNORECASE)
-_LONGEST = 200  # characters of an answer that ends a text
+_LONGEST = 200  # characters of an answer at the end of a text
 
 
 def kind_by_majority(texts: Sequence[str]) -> tuple[str, str]:
@@ -57,10 +57,10 @@ def _instructs(text: str) -> bool:
 
 
 def parse_teacher_text(task: Task, text: str, reads: str, reasoning: str | None = None) -> ParsedTeacherText:
-    """Find the trace and the answer in a teacher's text, and read the trace's steps."""
+    """Find the trace and the answer in a teacher's text, and parse the trace's steps."""
     if reads == "plan":
         plan = trimmed(text)
-        # whatever it holds, a plan is asked for: its steps are judged as a plan's
+        # the prompt asked for a plan: whatever it holds, its steps are judged as a plan's
         return ParsedTeacherText(read_plan(plan), plan, None)
     if reads == "structured":
         return _structured(text)
@@ -87,7 +87,7 @@ def trace_from(
     oracle: bool,
     meta: Mapping[str, Any],
 ) -> Trace:
-    """Make a trace record; its text is what was written or, if `numbered`, its steps written again by the task."""
+    """Make a trace record; its text is the original or, if `numbered`, its steps rewritten by the task."""
     steps, text = read.steps, read.text
     if numbered and steps:
         plan = all(step.kind == "plan" for step in steps)
@@ -118,7 +118,7 @@ def _structured(text: str) -> ParsedTeacherText:
     start, end = text.find("{"), text.rfind("}")
     try:
         value = json.loads(text[start : end + 1]) if 0 <= start < end else None
-    except (ValueError, RecursionError):  # ValueError: also a whole number of more than 4,300 digits
+    except (ValueError, RecursionError):  # ValueError: also an integer of more than 4,300 digits
         value = None
     if not isinstance(value, dict) or not isinstance(value.get("steps"), list):
         return ParsedTeacherText((), text, None)

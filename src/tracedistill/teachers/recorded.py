@@ -25,10 +25,10 @@ from tracedistill.tasks._rows import Row, read_rows
 from tracedistill.teachers.reading import parse_teacher_text, trace_from
 
 LOOKED_AT = 200
-"""Texts that tell whether a recorded teacher wrote plans or solutions."""
+"""Texts examined to tell whether a recorded teacher wrote plans or solutions."""
 IDS_SHOWN = 3
 FIELDS = ("problem_id", "text", "answer", "oracle")
-"""What `columns` may map; `answer` and `oracle` are optional, as is the column of an unmapped field."""
+"""Fields that `columns` may map; `answer` and `oracle` are optional, as is the column of an unmapped field."""
 
 
 def read_recorded(
@@ -36,9 +36,8 @@ def read_recorded(
 ) -> Iterator[Trace]:
     """Yield the traces of known problems, in file order. A problem's second row is its sample 1, and so on.
 
-    Rows of other problems are passed over. An answer column, where there is one, is kept apart from the steps.
-    Raises InputError (file, row) for a missing column, an empty file, broken rows, and where no row is of a known
-    problem.
+    Rows of other problems are skipped. An answer column, if any, is kept apart from the steps. Raises InputError (file,
+    row) for a missing column, an empty file, broken rows, and if no row is of a known problem.
     """
     unknown = sorted(set(config.columns) - set(FIELDS))
     if unknown:
@@ -62,7 +61,7 @@ def read_recorded(
             raise InputError(f"{path}, row {number}: the trace of {problem_id} is {type(text).__name__}, not text")
         key = int(content_id(problem_id, text)[:15], 16)
         if key in seen:
-            continue  # the same trace again (one plan beside each of several students' answers) is one trace
+            continue  # a repeated trace (one plan beside each of several students' answers) counts once
         seen.add(key)
         answer = _optional(row, config.columns, "answer", path, number)
         oracle = _optional(row, config.columns, "oracle", path, number)
@@ -116,7 +115,7 @@ def read_in_rows(
 
 
 def recorded_texts(config: TeacherConfig, path: Path | None, problems: Collection[Problem]) -> list[str]:
-    """Return the first texts of a recorded teacher, to tell what they are."""
+    """Return the first texts of a recorded teacher, to classify them."""
     if path is None:
         texts: Iterable[Any] = (problem.meta.get("trace") for problem in problems)
     else:

@@ -1,4 +1,4 @@
-"""The rule-based teacher, and the one that turns gold into plans."""
+"""The rule-based teacher, and the teacher of gold plans."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tracedistill.tasks import Task
 def teach_by_rules(task: Task, problems: Iterable[Problem], teacher: str) -> Iterator[Trace]:
     """Yield the task's rule-made decomposition of each problem, if there is one.
 
-    Rules that can work without gold get none: they are asked with the blind problem first. Only where they then
-    have nothing to say is the gold shown, and the trace says so (`oracle`).
+    Rules that can work without gold get none: they are given the blind problem first. Only if they then yield nothing
+    is the gold shown, and the trace says so (`oracle`).
     """
     for problem in problems:
         trace = task.decompose(problem.blind())

@@ -2,9 +2,9 @@
 
 validate       one record per trace: steps, answer, plan, leak, and whether the recipe's rule lets it be used
 rejection      what the rule drops, by difficulty and by length
-leaks          does a plan give the solution away?
+leaks          whether a plan gives away the solution
 contamination  training problems that occur among evaluation problems
-model_judge    a model where rules are undecided; judged: what it adds, and how often; judge_audit: is it to be trusted?
+model_judge    a model where rules are undecided; judged: its additions, and counts; judge_audit: its accuracy
 labels         labelled rows for that audit
 """
 

@@ -1,4 +1,4 @@
-"""Contamination: training problems that are evaluation problems, whole, reworded a little, or in part.
+"""Contamination: training problems that occur among the evaluation problems, whole, slightly reworded, or in part.
 
     train  A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?
     eval   a robe takes 2 bolts of blue fiber, and half that much white fiber; how many bolts in total does it take
@@ -23,58 +23,58 @@ from tracedistill.records import Problem
 from tracedistill.tasks._overlap import Repeat, duplicates, normal_text
 
 ContaminationTier = Literal["exact", "normalised", "overlap", "similar"]
-"""exact: the same characters; normalised: the same but for case, punctuation and spaces; overlap: texts that share
-n-grams (a share of a long one's, nearly all of a short one's); similar: short texts whose words and word pairs are
-nearly the same."""
+"""exact: the same characters; normalised: the same but for case, punctuation and spaces; overlap: common n-grams (a
+share of a long text's, nearly all of a short one's); similar: short texts whose words and word pairs are nearly the
+same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contamination:
-    """A training problem and an evaluation problem that are too close."""
+    """A training problem and an evaluation problem that are too similar."""
 
     train_id: str
-    """The training problem."""
+    """Id of the training problem."""
     eval_id: str
-    """The evaluation problem."""
+    """Id of the evaluation problem."""
     tier: ContaminationTier
-    """The strongest tier that holds."""
+    """The strongest tier that applies."""
     share: float
-    """Share of the evaluation problem's n-grams that the training problem holds; for `similar` the Jaccard index."""
+    """Share of the evaluation problem's n-grams found in the training problem; for `similar` the Jaccard index."""
     evidence: str
-    """What both share, quoted from the evaluation problem as normalised: its longest shared run of words."""
+    """Longest common run of words, quoted from the normalised evaluation problem."""
     same_numbers: bool
-    """Whether both name the same numbers; where not, it may be another problem on the same template."""
+    """Whether both contain the same numbers; if not, it may be another problem from the same template."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContaminationReport:
-    """What training and evaluation problems share."""
+    """Overlap of training and evaluation problems."""
 
     n_train: int
     """Training problems compared."""
     n_eval: int
     """Evaluation problems compared."""
     pairs: tuple[Contamination, ...]
-    """Pairs found, at most `max_pairs`, by training problem in its order, then by evaluation problem."""
+    """Pairs found, at most `max_pairs`, in the order of training problems, then evaluation problems."""
     left_off: int
-    """Pairs found beyond `max_pairs`: counted, not kept."""
+    """Pairs beyond `max_pairs`: counted, not kept."""
     by_tier: dict[ContaminationTier, int]
-    """Pairs of each tier, left-off ones too."""
+    """Pairs of each tier, including those left off."""
     train_ids: frozenset[str]
-    """Training problems that are in a pair: what to drop."""
+    """Training problems in a pair, to be dropped."""
     eval_ids: frozenset[str]
-    """Evaluation problems that are in a pair."""
+    """Evaluation problems in a pair."""
     templates: int
-    """n-grams and word pairs passed over because more than `common` evaluation problems share them."""
+    """n-grams and word pairs skipped because more than `common` evaluation problems share them."""
 
 
 class EvaluationIndex:
-    """Evaluation problems, ready to be compared with any number of training problems.
+    """An index of evaluation problems for comparison with any number of training problems.
 
     `n`: words of an n-gram (13 is usual). `min_share`: share of an evaluation problem's n-grams that makes a pair.
-    `similar`: Jaccard index of words and word pairs that makes a pair of short texts (fewer than 2 n words); and the
-    share of a short text's n-grams, where it has any, that must stand in a longer one.
-    `common`: n-grams that more evaluation problems share are a template, not evidence. ValueError out of range.
+    `similar`: Jaccard index of words and word pairs that makes a pair of short texts (fewer than 2 n words); also the
+    share of a short text's n-grams, if any, that a longer one must contain. `common`: n-grams that more evaluation
+    problems share are a template, not evidence. Raises ValueError out of range.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class EvaluationIndex:
             self._raw.append(hash(_raw(problem)))
         words = [text.split() for text in self._texts]
         self._grams: dict[int, list[int]] = defaultdict(list)
-        self._needed: list[tuple[int, float]] = []  # n-grams of each problem, and how many make a pair
+        self._needed: list[tuple[int, float]] = []  # n-grams of each problem, and the number that makes a pair
         for at, one in enumerate(words):
             grams = set(_grams(one, n))
             self._needed.append((len(grams), (min_share if self._is_long(one) else similar) * len(grams)))
@@ -171,16 +171,16 @@ class EvaluationIndex:
 
 @dataclass(frozen=True, slots=True)
 class ContaminationJob:
-    """Training problems compared with the evaluation problems, in whatever process.
+    """Compares training problems with the evaluation problems, in any process.
 
-    Each process makes an index of its own: hashes of strings hold within one process only.
+    Each process builds its own index: string hashes are valid within one process only.
     """
 
     evaluation: tuple[Problem, ...]
     """The evaluation problems."""
 
     def open(self) -> Callable[[Sequence[Problem]], list[list[Contamination]]]:
-        """Make the index."""
+        """Build the index."""
         index = EvaluationIndex(self.evaluation)
         return lambda train: [index.compare(problem) for problem in train]
 
@@ -194,8 +194,8 @@ def find_contamination(
 ) -> ContaminationReport:
     """Compare training problems, one at a time, with all evaluation problems.
 
-    Pass an `EvaluationIndex` for other limits than its defaults. A problem is never a pair with itself (same id).
-    `compare`: gives the pairs of each training problem, if that is done elsewhere (in several processes); None: here.
+    Pass an `EvaluationIndex` for other limits than its defaults. A problem is never paired with itself (same id).
+    `compare`: yields the pairs of each training problem from elsewhere (several processes); None: here.
     """
     index = evaluation if isinstance(evaluation, EvaluationIndex) else EvaluationIndex(evaluation)
     pairs: list[Contamination] = []

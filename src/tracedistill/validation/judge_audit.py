@@ -1,7 +1,7 @@
-"""What a model judge is worth: agreement with labelled rows, and whether order and length sway it.
+"""Audit of a model judge: agreement with labelled rows, and bias by order and length.
 
-Every row is judged three times: as it is, with plan and problem in the other order, and with neutral sentences added to
-the plan. A sound and an unsound plan, of one problem where there are such, are shown as A and B in both orders.
+Every row is judged three times: as it is, with plan and problem swapped, and with neutral sentences added to the plan.
+A sound and an unsound plan, of the same problem if possible, are shown as A and B in both orders.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ PADDING = (
     "Write clearly, so that others can follow what you did.",
     "Keep the order of the steps as they are written.",
 )
-"""Neutral sentences: they say nothing about any problem."""
+"""Neutral sentences without content about any problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledItem:
-    """An item whose right verdict is known."""
+    """An item with a known verdict."""
 
     item: JudgeItem
-    """What is judged."""
+    """The item."""
     correct: bool
     """Whether it is correct, by a person or by construction."""
     problem_id: str = ""
-    """Pairs are made within one problem where possible."""
+    """Problem id; pairs are made within one problem if possible."""
 
 
 @dataclass(frozen=True, slots=True)
 class PositionBias:
-    """Whether the order in which things are shown sways the judge."""
+    """Effect of the order of presentation on the judge."""
 
     flipped: Share
-    """Verdicts that change when the plan stands before the problem, out of rows decided in both orders."""
+    """Verdicts that change when the plan precedes the problem, out of rows decided in both orders."""
     first_chosen: Share
-    """Choices of the plan shown first, out of all choices; without bias a half."""
+    """Choices of the plan shown first, out of all choices; one half without bias."""
     inconsistent: Share
     """Pairs whose choice changes with the order, out of pairs with two choices."""
     right: Share
@@ -63,14 +63,14 @@ class PositionBias:
 
 @dataclass(frozen=True, slots=True)
 class LengthBias:
-    """Whether length sways the judge."""
+    """Effect of length on the judge."""
 
     verdict_r: float | None
-    """Correlation of the verdict (1: correct) with the words of the plan; None where one of them never varies."""
+    """Correlation of the verdict (1: correct) with the words of the plan; None if one of them never varies."""
     verdict_r_interval: Interval | None
     """Its interval (Fisher's z); None with it, or with fewer than 4 rows."""
     label_r: float | None
-    """The same correlation of the labels: what an unswayed judge would have."""
+    """The same correlation for the labels: the value of an unbiased judge."""
     flipped: Share
     """Verdicts that change when neutral sentences are added, out of rows decided both times."""
     to_correct: int
@@ -86,35 +86,35 @@ class JudgeAudit:
     n: int
     """Rows."""
     engine: dict[str, Any]
-    """What the engine says of itself."""
+    """The engine's description."""
     decided: Share
-    """Rows with a verdict that counts."""
+    """Rows with a valid verdict."""
     void: int
-    """Rows whose verdict was void; `void_reasons` says why."""
+    """Rows whose verdict was void, for `void_reasons`."""
     void_reasons: dict[str, int]
-    """Why, and how often."""
+    """Reason -> void verdicts."""
     agreement: Share
     """Verdicts that agree with the label, out of the decided rows."""
     agreement_of_all: Share
-    """The same out of all rows: undecided is no agreement."""
+    """The same out of all rows: undecided counts as no agreement."""
     majority: float
-    """Share of the commoner label among the decided rows: what a judge without eyes would agree; 0 where none is."""
+    """Share of the commoner label among the decided rows: the agreement of a constant judge; 0 if none is decided."""
     kappa: float | None
-    """Cohen's kappa on the decided rows; None where chance explains all."""
+    """Cohen's kappa on the decided rows; None if chance explains all."""
     false_positives: Share
     """Incorrect rows judged correct, out of the decided incorrect rows."""
     false_negatives: Share
     """Correct rows judged incorrect, out of the decided correct rows."""
     position: PositionBias
-    """What order does."""
+    """Effect of order."""
     length: LengthBias
-    """What length does."""
+    """Effect of length."""
     wrong_ids: tuple[str, ...]
-    """Rows judged against their label, for a person to read."""
+    """Rows judged against their label, to read."""
 
     @property
     def beats_majority(self) -> bool:
-        """Whether the interval of the agreement lies above what always saying the commoner label would reach."""
+        """Whether the interval of the agreement lies above a constant judge's."""
         return self.agreement.low > self.majority
 
 
@@ -124,7 +124,7 @@ def audit_judge(
 ) -> JudgeAudit:  # fmt: skip
     """Measure a judge: three calls per row and two per pair (at most `max_pairs`).
 
-    No rows: shares with value None and intervals 0..1. ValueError where two rows share an id.
+    No rows: shares with value None and intervals 0..1. Raises ValueError if two rows share an id.
     """
     if len({row.item.item_id for row in rows}) < len(rows):
         raise ValueError("two rows have the same item_id")
@@ -180,7 +180,7 @@ def audit_judge(
 
 
 def padded_item(item: JudgeItem) -> JudgeItem:
-    """Return the item with neutral sentences after the plan, at least as many words as the plan has; its step stays."""
+    """Return the item with neutral sentences after the plan, at least as many words as the plan; its step stays."""
     words, added = len(item.plan.split()), list(PADDING)
     while sum(len(sentence.split()) for sentence in added) < words:
         added += PADDING

@@ -18,53 +18,53 @@ from tracedistill.records import StepOutcome, Trace, Verdict, VerdictOutcome
 from tracedistill.validation.model_judge import JudgeItem, ModelVerdict, combine
 
 LISTED = 100
-"""Disagreements named in a report; all are counted, and stand in validation/<teacher>.jsonl."""
+"""Disagreements listed in a report; all are counted, and are in validation/<teacher>.jsonl."""
 
 DecidedBy = Literal["rule", "model", "nobody"]
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedStep:
-    """What a model says of one step."""
+    """The model's verdict on one step."""
 
     index: int
     """Position in the trace, from 0."""
     outcome: StepOutcome
     """The rule's where it decided, else the model's."""
     decided_by: DecidedBy
-    """Whose verdict it is."""
+    """Source of the outcome."""
     disagree: bool = False
     """Whether both decided, and differently."""
     reason: str = ""
-    """One short sentence."""
+    """One-sentence reason."""
     quote: str = ""
-    """The model's evidence, which occurs in the step."""
+    """The model's evidence, a quote from the step."""
     void: str = ""
-    """Why the model's verdict does not count; empty where it does."""
+    """Why the model's verdict is void; empty if it counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanJudgement:
-    """What a model says of a plan, beside the rule's verdict, which stays as it is."""
+    """The model's verdict on a plan, beside the rule's verdict, which is unchanged."""
 
     judge: str
     """Name of the judge in the recipe's teachers."""
     outcome: VerdictOutcome
     """The combined verdict: the rule's where it decided, else the model's."""
     decided_by: DecidedBy
-    """Whose verdict it is."""
+    """Source of the outcome."""
     disagree: bool = False
-    """Whether rule and model both decided, and differently: the rule stands."""
+    """Whether rule and model both decided, and differently: the rule prevails."""
     reason: str = ""
-    """One short sentence; names the disagreement."""
+    """One-sentence reason; names the disagreement."""
     quote: str = ""
-    """The model's evidence, which occurs in the plan."""
+    """The model's evidence, a quote from the plan."""
     void: str = ""
-    """Why the model's verdict does not count; empty where it does."""
+    """Why the model's verdict is void; empty if it counts."""
     said: str = ""
-    """What the model wrote, where that does not count."""
+    """The model's text, if it does not count."""
     steps: tuple[JudgedStep, ...] = ()
-    """The steps that it was asked about."""
+    """The steps that it judged."""
 
     @property
     def inconsistent(self) -> bool:
@@ -75,34 +75,34 @@ class PlanJudgement:
 
 @dataclass(frozen=True, slots=True)
 class JudgeReport:
-    """What a judge did on the traces of one teacher."""
+    """Summary of a judge's work on one teacher's traces."""
 
     judge: str
     """Its name in the recipe's teachers."""
     plans: int
-    """Plans that it was asked about."""
+    """Plans sent to it."""
     steps: int
-    """Steps that it was asked about."""
+    """Steps sent to it."""
     outcomes: Mapping[str, int]
     """Plans by its own verdict: correct, incorrect, undecided, void."""
     step_outcomes: Mapping[str, int]
     """Steps likewise."""
     void: Mapping[str, int]
-    """Why verdicts on plans and steps did not count."""
+    """Reason -> void verdicts on plans and steps."""
     decided: int
     """Plans undecided by rules that it decided."""
     refused: int
     """Traces that are not used because of it."""
     disagreements: int
-    """Plans and steps where a rule decided otherwise; the rule stands."""
+    """Plans and steps that a rule decided differently; the rule prevails."""
     disagreeing: tuple[str, ...]
     """Their traces, the first hundred."""
     inconsistent: int
-    """Plans that it calls correct though it calls a step of theirs incorrect."""
+    """Plans that it calls correct while calling one of their steps incorrect."""
 
 
 def items_for(problem: str, trace: Trace, rule: Verdict, *, ask_all: bool = False) -> Iterator[JudgeItem]:
-    """Yield what to judge of one trace: a plan that rules leave undecided, and its undecided steps.
+    """Yield the items of one trace to judge: a plan that rules leave undecided, and its undecided steps.
 
     `ask_all`: every plan.
 
@@ -150,7 +150,7 @@ def judged_of(judge: str, trace_id: str, rule: Verdict, answers: Mapping[str, Mo
 
 
 class JudgeTally:
-    """Counts what a judge did, verdict by verdict."""
+    """Running counts of a judge's verdicts."""
 
     def __init__(self, judge: str) -> None:
         self.judge = judge
@@ -185,12 +185,12 @@ class JudgeTally:
 
 
 def _own(combined: str, part: PlanJudgement | JudgedStep, rule: str) -> str:
-    """Return the model's own outcome, out of the combined one."""
+    """Recover the model's own outcome from the combined one."""
     if part.void:
         return "void"
     if part.disagree:
         return "incorrect" if rule == "correct" else "correct"
     if part.decided_by == "model":
         return combined
-    # rules and model agree, or the model was undecided: a quote is given with a decision alone
+    # rules and model agree, or the model was undecided: a quote is only given with a decision
     return rule if part.quote else "undecided"

@@ -1,4 +1,4 @@
-"""Leak verdict: does a delegation give the solution away? What looks so may have an innocent cause.
+"""Leak verdict: whether a plan gives away the solution, or only seems to, for an innocent cause.
 
     Divide both sides of the equation by 11 to solve for x: x = 8000     gold 8000: the answer, genuine
     Multiply the number of daily omelets by 7 to find ... in a week.     gold 7: the answer by string, but a constant
@@ -31,8 +31,8 @@ from tracedistill.stats import Share, share
 from tracedistill.validation.plan_numbers import PlanNumber, plan_numbers, simple, words_before
 
 Tier = Literal["none", "new-number", "evaluated", "answer"]
-"""answer: the gold stands in the plan though not in the question; evaluated: a calculation with its result;
-new-number: a number that the question does not give."""
+"""answer: the plan contains the gold, the question does not; evaluated: a calculation with its result; new-number: a
+number that the question does not give."""
 
 TIERS: tuple[Tier, ...] = ("none", "new-number", "evaluated", "answer")
 
@@ -42,39 +42,39 @@ Cause = Literal[
 ]  # fmt: skip
 """constant: general knowledge (7 days, 100 %) or 0, 1, 2; from the question: words or shares of it (half: 0.5), or a
 number it gives; count: of the plan's own things (`the 2 totals`); example: `say, 500 sentences`, `at n = 1`;
-intermediate result: the same number on the way to the answer; another quantity: a percentage where the question knows
-none."""
+intermediate result: the same number on the way to the answer; another quantity: a percentage if the question has none.
+"""
 
 MAX_CHARS = 20_000
-"""Characters of a plan that are read."""
+"""Most characters of a plan that are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeakVerdict:
-    """Whether a plan gives the solution away."""
+    """Whether a plan gives away the solution."""
 
     tier: Tier
-    """The highest tier at face value: `answer` is what string matching finds (list numbers left out)."""
+    """The highest tier at face value: `answer` is what string matching finds (list numbers excluded)."""
     genuine: bool
-    """Whether the answer itself is given away: the tier is `answer` and no innocent cause accounts for it."""
+    """Whether the answer itself is given away: the tier is `answer` and no innocent cause explains it."""
     innocent: tuple[tuple[str, Cause], ...]
-    """(number, cause), each once: what looked like a leak and why it is none."""
+    """(number, cause), without duplicates: apparent leaks and their innocent causes."""
     evidence: str
-    """The line of the plan that decides, quoted; empty for tier none."""
+    """The decisive line of the plan, quoted; empty for tier none."""
     reason: str
-    """One short sentence for a person."""
+    """One-sentence reason."""
     found: tuple[Tier, ...] = ()
     """All tiers found at face value, highest first."""
     standing: tuple[Tier, ...] = ()
-    """All tiers left once innocent causes are taken away, highest first: a plan may be no genuine leak and still hold
-    an evaluated calculation."""
+    """All tiers left after removing innocent causes, highest first: a plan may be no genuine leak and still contain an
+    evaluated calculation."""
     eligible: bool = True
-    """Whether the gold is not in the question, as digits or words: only then can a string tell."""
+    """Whether the gold is not in the question, as digits or words; only then can string matching tell."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeakCounts:
-    """How many of a teacher's plans leak; shares with their intervals, out of the eligible plans."""
+    """Counts of a teacher's leaking plans; shares with their intervals, out of the eligible plans."""
 
     n: int
     """Plans judged."""
@@ -91,7 +91,7 @@ class LeakCounts:
     new_number: Share
     """A number that is not in the question, innocent or not."""
     new_number_standing: Share
-    """A new number that no innocent cause accounts for."""
+    """A new number that no innocent cause explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class _Finding:
 
 
 def judge_leak(problem: Problem, trace: Trace) -> LeakVerdict:
-    """Judge whether a plan leaks its own problem's answer (joined by id). The gold path helps to tell."""
+    """Judge whether a plan leaks its own problem's answer (joined by id), using the gold path."""
     question = "\n".join((*problem.context, problem.question, *(text for _, text in problem.choices)))
     return find_leak(question, trace.text, problem.answers, tuple(step.text for step in problem.gold_steps))
 
@@ -112,7 +112,7 @@ def judge_leak(problem: Problem, trace: Trace) -> LeakVerdict:
 def find_leak(question: str, plan: str, answers: Sequence[str], gold_steps: Sequence[str] = ()) -> LeakVerdict:
     """Judge whether a plan leaks; at most MAX_CHARS of it are read.
 
-    `answers`: the gold, any of which counts. `gold_steps`: texts of the gold trace, where there is one; they tell an
+    `answers`: the gold, any of which counts. `gold_steps`: texts of the gold trace, if any; they separate an
     intermediate result from the answer.
     """
     lines = plan[:MAX_CHARS].replace("\r", "\n").split("\n")
@@ -129,14 +129,14 @@ def find_leak(question: str, plan: str, answers: Sequence[str], gold_steps: Sequ
 
 
 class LeakTally:
-    """Counts the leak verdicts of one teacher, one at a time."""
+    """Running counts of the leak verdicts of one teacher."""
 
     def __init__(self) -> None:
         self.n = self.eligible = 0
         self._found, self._standing = Counter[Tier](), Counter[Tier]()
 
     def add(self, verdict: LeakVerdict) -> None:
-        """Count one plan; one whose gold is in the question is only counted."""
+        """Count one plan; one whose gold is in the question is only counted as judged."""
         self.n += 1
         if verdict.eligible:
             self.eligible += 1
@@ -148,7 +148,7 @@ class LeakTally:
         return {"n": self.n, "eligible": self.eligible, "found": self._found, "standing": self._standing}
 
     def add_sums(self, sums: Mapping[str, Any]) -> None:
-        """Add what another tally has counted."""
+        """Add the counts of another tally."""
         self.n += sums["n"]
         self.eligible += sums["eligible"]
         self._found.update(sums["found"])
@@ -181,7 +181,7 @@ def _verdict(found: list[_Finding], lines: list[str], eligible: bool) -> LeakVer
     )
 
 
-# ---- where a number comes from
+# ---- the origin of a number
 
 _ANSWERS = re.compile(
     r"(?:\b(?:the|final|your|correct|our)|['’]s)\s+(?:\w+\s+)?answer\b[^.?!:]{0,60}(?:\bis|=|:|\bbe|\bof)[^.?!]{0,30}$",
@@ -219,7 +219,7 @@ _STRUCTURAL = ("list index", "step reference", "ordinal")
 
 
 class _Reader:
-    """Finds what a plan gives away, number by number."""
+    """Finds leaks of a plan, number by number."""
 
     def __init__(self, lines: list[str], question: str, gold: frozenset[Value], gold_steps: Sequence[str]) -> None:
         self.lines, self.question, self.gold = lines, question, gold
@@ -255,7 +255,7 @@ class _Reader:
         return found
 
     def _cause(self, mention: PlanNumber) -> Cause | None:
-        """Return innocent cause of a number that is not the gold; None: it comes from nowhere, or was worked out."""
+        """Return the innocent cause of a number that is not the gold; None: it has none, or was worked out."""
         line, value = self.lines[mention.line], mention.value
         if value in self.given.constants or value in cued(line, self.given.topics):
             return "constant"
@@ -267,7 +267,7 @@ class _Reader:
         return "example" if _EXAMPLE.search(line[max(0, mention.start - 120) : mention.start]) else None
 
     def _cause_of_gold(self, mention: PlanNumber) -> Cause | None:
-        """Return innocent cause of a number that equals the gold; None: it is the answer."""
+        """Return the innocent cause of a number that equals the gold; None: it is the answer."""
         if mention.role == "list index" or mention.role == "step reference" or mention.role == "ordinal":
             return mention.role
         line, value = self.lines[mention.line], mention.value
@@ -295,10 +295,10 @@ class _Reader:
         return "another quantity" if self._is_foreign(mention) else None
 
     def _is_knowledge(self, mention: PlanNumber) -> bool:
-        """Return whether a constant is named as one: in an instruction, or in a sentence about what a unit contains."""
+        """Return whether a constant is used as one: in an instruction, or in a sentence about what a unit contains."""
         line = self.lines[mention.line]
         if mention.value in (0, 1):
-            return True  # any text says so much: only `x = 1` and `the answer is 1` count, which come before
+            return True  # too common in any text: only `x = 1` and `the answer is 1` count, which come before
         if mention.role == "operand":
             return mention.value in cued(line, self.given.topics) or mention.value in self.given.constants
         if _WORKED_OUT.search(words_before(line, mention.start)):
@@ -306,14 +306,14 @@ class _Reader:
         return mention.value in cued(line) and bool(_DEFINES.search(line))
 
     def _counts(self, mention: PlanNumber) -> bool:
-        """Return whether a small number counts things of the plan itself, which the question does not speak of."""
+        """Return whether a small number counts things of the plan itself, which the question does not mention."""
         noun = _OWN_THINGS.match(self.lines[mention.line], mention.end)
         return noun is not None and mention.value <= 12 and noun["noun"][:4].lower() not in self.question.lower()
 
     def _goes_on_with(self, mention: PlanNumber, *, worked_out: bool = False) -> bool:
-        """Return whether the number is on the way: used further on, or a value of the gold path before its end.
+        """Return whether the number is intermediate: used later, or a value of the gold path before its end.
 
-        The latter only where operations follow; without a gold path, that is enough for what was worked out.
+        The latter only if operations follow; without a gold path, that suffices for worked-out numbers.
         """
         if self.last_use.get(mention.signed, (-1, 0)) >= (mention.line, mention.start):
             return True
@@ -324,7 +324,7 @@ class _Reader:
         )
 
     def _ends_so(self, mention: PlanNumber) -> bool:
-        """Return whether a number of the question is also stated as the answer, or computed as the gold's end is."""
+        """Return whether a number of the question is also stated as the answer, or computed like the gold's end."""
         if mention.role != "result":
             return False
         if _ANSWERS.search(words_before(self.lines[mention.line], mention.start)):
@@ -333,7 +333,7 @@ class _Reader:
         return any(result == mention.value and operands in self.ending for _, result, operands in calculated)
 
     def _is_foreign(self, mention: PlanNumber) -> bool:
-        """Return whether it is a percentage though nothing in the question is."""
+        """Return whether it is a percentage while the question has none."""
         return (
             self.lines[mention.line][mention.end : mention.end + 2].strip().startswith("%") and not self.given.percent
         )
@@ -360,7 +360,7 @@ def _calculations(line: str) -> list[tuple[str, Value, tuple[Value, ...]]]:
     return found
 
 
-# ---- golds that are no numbers
+# ---- non-numeric golds
 
 
 def _gold_value(answer: str) -> Value | None:
@@ -375,14 +375,14 @@ def _squeezed(text: str) -> str:
 
 
 def _in(answer: str, text: str) -> bool:
-    """Return whether a gold that is no number stands in a text: words as words, formulas without their spaces."""
+    """Return whether a text contains a non-numeric gold: words as words, formulas without their spaces."""
     if re.fullmatch(r"[\w' -]+", answer.strip()):
         return bool(re.search(rf"(?<!\w){re.escape(answer.strip())}(?!\w)", text, re.IGNORECASE))
     return _squeezed(answer) in _squeezed(text) if len(_squeezed(answer)) > 1 else False
 
 
 def _text_findings(answers: list[str], question: str, lines: list[str]) -> list[_Finding]:
-    """Return golds in words or symbols: given away where they stand in the plan alone, or are said to be the answer."""
+    """Return leaked golds in words or symbols: found only in the plan, or stated to be the answer."""
     found = []
     for answer in filter(None, map(str.strip, answers)):
         said = re.compile(rf"\banswer\b[^.?!:]{{0,40}}(?:\bis|:)\W{{0,4}}{re.escape(answer)}(?!\w)", re.IGNORECASE)

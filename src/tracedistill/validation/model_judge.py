@@ -47,59 +47,59 @@ class JudgeItem:
     plan: str
     """The plan as text."""
     reference: str = ""
-    """A reference solution; shown to the judge where given, and then the verdict is `oracle`."""
+    """A reference solution shown to the judge, if given; the verdict is then `oracle`."""
     step: str = ""
-    """The step to judge, as it stands in the plan; empty: the whole plan."""
+    """The step to judge, verbatim from the plan; empty: the whole plan."""
 
     @property
     def judged(self) -> str:
-        """The text that a quote must come from."""
+        """Text that a quote must come from."""
         return self.step or self.plan
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVerdict:
-    """What a model says of an item."""
+    """The model's verdict on an item."""
 
     item_id: str
-    """The item judged."""
+    """Id of the judged item."""
     outcome: StepOutcome
-    """correct, incorrect, or undecided (also where the verdict is void)."""
+    """correct, incorrect, or undecided (also if the verdict is void)."""
     quote: str = ""
-    """The evidence, which occurs in the item; empty where the verdict is void."""
+    """The evidence, a quote from the item; empty if the verdict is void."""
     reason: str = ""
     """The judge's sentence."""
     void: str = ""
-    """Why the verdict does not count; empty where it does."""
+    """Why the verdict is void; empty if it counts."""
     said: str = ""
-    """What the judge wrote, for the record; at most 2,000 characters."""
+    """The judge's text, for the record; at most 2,000 characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class CombinedVerdict:
-    """A rule's verdict and a model's, neither hidden by the other."""
+    """The verdicts of rule and model, both kept."""
 
     outcome: VerdictOutcome
-    """The rule's where it decided, else the model's."""
+    """The rule's verdict if it decided, else the model's."""
     decided_by: Literal["rule", "model", "nobody"]
-    """Whose verdict it is."""
+    """Source of the outcome."""
     disagree: bool
     """Whether both decided, and differently."""
     reason: str
-    """One short sentence; names the disagreement."""
+    """One-sentence reason; names the disagreement."""
     rule: Verdict | StepVerdict
-    """The rule's verdict, untouched."""
+    """The rule's verdict, unchanged."""
     model: ModelVerdict | None
-    """The model's; None where it was not asked."""
+    """The model's verdict; None if it was not called."""
 
 
 def judge_items(
     items: Iterable[JudgeItem], engine: Engine, *, sampling: Sampling = JUDGE_SAMPLING, seed: int = 0
 ) -> Iterator[ModelVerdict]:
-    """Yield verdicts in the order in which the engine answers, exactly one per item.
+    """Yield verdicts in the order of the engine's answers, exactly one per item.
 
-    Failures, cut-off answers and answers that cannot be read are void verdicts, never errors. ValueError where two
-    items share an id.
+    Failures, cut-off answers and unparsable answers are void verdicts, never errors. Raises ValueError if two items
+    share an id.
     """
     waiting: dict[str, JudgeItem] = {}
     for item in items:
@@ -167,7 +167,7 @@ def read_verdict(item: JudgeItem, generation: Generation) -> ModelVerdict:
 
 
 MIN_QUOTE = 4
-"""Letters and digits of a quote below which it is no evidence: `the` occurs anywhere."""
+"""Letters and digits below which a quote is no evidence: `the` occurs anywhere."""
 
 
 def occurs(quote: str, text: str) -> bool:
@@ -177,7 +177,7 @@ def occurs(quote: str, text: str) -> bool:
 
 
 def combine(rule: Verdict | StepVerdict, model: ModelVerdict | None) -> CombinedVerdict:
-    """Return the rule's verdict if the rule decided, else the model's. A disagreement is recorded, never resolved."""
+    """Return the rule's verdict if it decided, else the model's. A disagreement is recorded, never resolved."""
     decided = model is not None and model.outcome != "undecided"
     if rule.outcome != "undecided":
         disagree = model is not None and decided and model.outcome != rule.outcome
@@ -195,9 +195,9 @@ def decide(
     judged: Sequence[tuple[JudgeItem, Verdict | StepVerdict]], engine: Engine, *, ask_all: bool = False,
     sampling: Sampling = JUDGE_SAMPLING, seed: int = 0,
 ) -> list[CombinedVerdict]:  # fmt: skip
-    """Complete the rules' verdicts by a model's, in the order given.
+    """Complete the rules' verdicts with a model's, in the order given.
 
-    Only what rules left undecided is sent to the engine; `ask_all` sends everything, to see where the two disagree.
+    Only what rules left undecided is sent to the engine; `ask_all` sends everything, to find disagreements.
     """
     open_items = [item for item, rule in judged if ask_all or rule.outcome == "undecided"]
     verdicts = {verdict.item_id: verdict for verdict in judge_items(open_items, engine, sampling=sampling, seed=seed)}

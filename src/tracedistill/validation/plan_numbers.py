@@ -26,17 +26,17 @@ class PlanNumber:
     line: int
     """Index of its line."""
     start: int
-    """Where it begins in the line (characters)."""
+    """Start in the line, in characters."""
     end: int
-    """Where it ends."""
+    """End in the line."""
     value: Value
     """Its value, without sign."""
     signed: Value
-    """Its value with a sign that is no subtraction."""
+    """Its value with a sign that is not a subtraction."""
     text: str
     """As written."""
     role: Role
-    """The part that it plays."""
+    """Its role."""
 
 
 def plan_numbers(lines: Sequence[str]) -> list[PlanNumber]:
@@ -127,7 +127,7 @@ def _number(at: int, line: str, match: re.Match[str], value: Fraction, role: Rol
 
 
 def _inside(line: str, at: int) -> bool:
-    """Return whether a place stands in round brackets."""
+    """Return whether a position is inside round brackets."""
     return line.count("(", 0, at) > line.count(")", 0, at)
 
 

@@ -1,4 +1,4 @@
-"""What validation drops, by difficulty and length: rejection makes a training set easier and shorter than it was."""
+"""What validation drops, by difficulty and length: rejection makes a training set easier and shorter."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ class RejectionReport:
     by_length: Mapping[str, tuple[int, int]]
     """Third of the traces by characters -> (accepted, judged)."""
     median_length_accepted: float | None
-    """Characters; None where nothing was accepted."""
+    """Characters; None if nothing was accepted."""
     median_length_rejected: float | None
-    """Characters; None where nothing was rejected."""
+    """Characters; None if nothing was rejected."""
     reasons: Mapping[str, int]
     """The most frequent reasons of rejection."""
     oracle: int
     """Traces whose maker saw the gold."""
     leaks: LeakCounts | None
-    """Over the plans; None where there are none."""
+    """Leaks of the plans; None if there are none."""
     judge: JudgeReport | None = None
-    """What a model judge did; None where the recipe names none."""
+    """Work of the model judge; None if the recipe names none."""
 
 
 class RejectionTally:
-    """Sums traces and their verdicts up, one at a time or part by part; memory: 16 bytes a problem, and the lengths."""
+    """Running counts of traces and their verdicts, whole or by parts; memory: 16 bytes a problem, and the lengths."""
 
     def __init__(self, problems: Mapping[str, Problem], judge: str = "none") -> None:
         self.problems = problems
@@ -83,7 +83,7 @@ class RejectionTally:
             self._judge.add(trace.trace_id, verdict.trace, verdict.judged, refused=refused)
 
     def counts(self) -> dict[str, Any]:
-        """Return the counts as JSON, for `add_counts`. Not for what a model judge adds, which is asked about all."""
+        """Return the counts as JSON, for `add_counts`; without those of a model judge, which judges all at once."""
         assert self._judge is None
         return {
             "outcomes": self._outcomes,
@@ -97,7 +97,7 @@ class RejectionTally:
         }
 
     def add_counts(self, counts: Mapping[str, Any]) -> None:
-        """Add the counts of another tally, whose traces stand behind those counted here."""
+        """Add the counts of another tally, whose traces follow these."""
         for own, name in ((self._outcomes, "outcomes"), (self._answers, "answers"), (self._reasons, "reasons")):
             own.update(counts[name])
         for level, cell in counts["difficulty"].items():
@@ -133,7 +133,7 @@ class RejectionTally:
 
 
 def report_rejection(problems: Mapping[str, Problem], judged: Iterable[tuple[Trace, Validation]]) -> RejectionReport:
-    """Sum up traces and their verdicts."""
+    """Summarise traces and their verdicts."""
     tally = RejectionTally(problems)
     for trace, verdict in judged:
         tally.add(trace, verdict)

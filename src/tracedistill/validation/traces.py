@@ -1,4 +1,4 @@
-"""Each trace judged against its own problem, and accepted or not by the recipe's rule."""
+"""Judge each trace against its own problem, and accept or reject it by the recipe's rule."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ Keep = Literal["correct", "answer", "parsed", "all"]
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What the judges say of one trace."""
+    """The judges' verdicts on one trace."""
 
     trace_id: str
-    """The trace judged."""
+    """Trace id."""
     problem_id: str
     """Its problem."""
     accepted: bool
-    """Whether the recipe's rule lets it be used."""
+    """Whether the recipe's rule accepts it."""
     reason: str
-    """Why not; empty where accepted."""
+    """Reason of the rejection; empty if accepted."""
     trace: Verdict
-    """Step by step; of a plan: its verdict as a plan, which may be undecided."""
+    """Step-by-step verdict; for a plan its verdict as a plan, which may be undecided."""
     answer: Verdict
-    """On the answer that its maker stated; `missing` for a plan."""
+    """Verdict on its maker's stated answer; `missing` for a plan."""
     answer_in_trace: bool
-    """Whether the gold answer stands in the steps: what ties trace to answer by construction."""
+    """Whether the steps contain the gold answer, which ties trace to answer by construction."""
     plan: bool = False
     """Whether it was judged as a plan."""
     leak: LeakVerdict | None = None
-    """Whether a plan gives the solution away; None for traces that are to solve the problem."""
+    """Whether a plan gives away the solution; None for traces meant to solve the problem."""
     judged: PlanJudgement | None = None
-    """What a model judge adds; None where it was not asked. `trace` stays the rules' verdict."""
+    """The model judge's addition; None if it was not called. `trace` stays the rules' verdict."""
 
 
 def validate(
@@ -52,7 +52,7 @@ def validate(
     leaks: str = "keep",
     special: Collection[str] = (),
 ) -> Iterator[Validation]:
-    """Judge each trace against its own problem (joined by id); `leaks` = drop refuses plans that leak.
+    """Judge each trace against its own problem (joined by id); `leaks` = drop rejects plans that leak.
 
     A trace with a left-over mark of thinking, a control token or a student's `special` token is never accepted.
     """
@@ -84,7 +84,7 @@ def validate(
 
 
 def with_judged(verdict: Validation, judged: PlanJudgement | None, keep: Keep) -> Validation:
-    """Add a model's verdict to a rule's. With keep `correct`, a plan that only the model finds wrong is refused."""
+    """Add a model's verdict to a rule's. With keep `correct`, a plan that only the model finds wrong is rejected."""
     if judged is None:
         return verdict
     if verdict.accepted and keep == "correct" and judged.decided_by == "model" and judged.outcome == "incorrect":
@@ -100,7 +100,7 @@ def _stated(task: Task, problem: Problem, answer: str) -> Verdict:
 def _implied(task: Task, problem: Problem, trace: Trace) -> Verdict:
     """Judge a trace without a stated answer: missing, or incorrect if its last calculation gives another number.
 
-    A wrong solution must not be learnt with the right gold behind it.
+    A wrong solution must not be trained on with the right gold after it.
     """
     missing = Verdict("missing", reason="the trace states no answer")
     reached = next((step.value for step in reversed(trace.steps) if step.kind == "calculation" and step.value), None)
@@ -113,17 +113,17 @@ def _implied(task: Task, problem: Problem, trace: Trace) -> Verdict:
 
 
 def is_plan(trace: Trace) -> bool:
-    """Return whether a trace says what to do without doing it. How its text was parsed decides, if known."""
+    """Return whether a trace is a plan without execution. The way its text was parsed decides, if known."""
     reads = trace.meta.get("reads")
     if reads in ("solution", "reasoning") or (reads is None and trace.answer is not None):
-        return False  # a solution that begins its sentences with verbs is no plan
+        return False  # a solution that begins its sentences with verbs is not a plan
     return bool(trace.steps) and all(step.kind == "plan" for step in trace.steps)
 
 
 def _unlearnable(trace: Trace, special: Collection[str]) -> str:
     """Return why a text cannot be a training row under any rule; empty if it can.
 
-    A mark of thinking or a control token would be learned as text, or become control ids in a student's tokenizer.
+    A mark of thinking or a control token would be learnt as text, or become control ids in a student's tokenizer.
     """
     for text in (trace.text, trace.answer or ""):
         if mark := leftover(text, special):
@@ -134,7 +134,7 @@ def _unlearnable(trace: Trace, special: Collection[str]) -> str:
 
 
 def _refusal(keep: Keep, trace: Verdict, answer: Verdict) -> str:
-    """Return why the recipe's rule refuses the trace; empty if it does not."""
+    """Return why the recipe's rule rejects the trace; empty if it does not."""
     if keep == "all":
         return ""
     if keep == "answer":
@@ -143,7 +143,7 @@ def _refusal(keep: Keep, trace: Verdict, answer: Verdict) -> str:
         return f"trace {trace.outcome}: {trace.reason}"
     if keep == "parsed":
         return ""
-    # what rules cannot decide on, or have no grammar for, is not known to be wrong
+    # what rules cannot decide, or have no grammar for, is not known to be wrong
     if trace.outcome not in ("correct", "undecided", "not judged"):
         return f"trace {trace.outcome}: {trace.reason}"
     if answer.outcome not in ("correct", "missing"):
