@@ -9,20 +9,20 @@ from typing import Any, Literal, Protocol
 from tracedistill.records import Message
 
 Finish = Literal["stop", "length", "refusal", "error", "too-long"]
-"""stop: ended by itself; length: cut off at max_tokens; refusal: content filter; error: nothing usable came back;
-too-long: the prompt does not fit the context window, and nothing was generated."""
+"""stop: ended by itself; length: cut off at max_tokens; refusal: content filter; error: no usable reply; too-long: the
+prompt does not fit the context window, and nothing was generated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. Temperature 0 is greedy."""
+    """How tokens are sampled. Temperature 0 is greedy."""
 
     max_tokens: int = 256
     """Limit of generated tokens; a generation that reaches it is `length`."""
     temperature: float = 0.0
     """0: greedy."""
     top_p: float = 1.0
-    """Nucleus; 1 keeps all."""
+    """Nucleus sampling; 1 keeps all."""
     stop: tuple[str, ...] = ()
     """Strings that end the generation (not included in the text)."""
 
@@ -32,7 +32,7 @@ class Request:
     """One prompt for one model. A cache key holds every field but `request_id`."""
 
     request_id: str
-    """Unique within one call of `generate`; the generation carries it back."""
+    """Unique within one call of `generate`, and copied to the generation."""
     messages: tuple[Message, ...]
     """The chat so far; the model writes the next assistant turn."""
     sampling: Sampling = field(default_factory=Sampling)
@@ -42,14 +42,14 @@ class Request:
     sample: int = 0
     """Index among several samples of one prompt."""
     schema: Mapping[str, Any] | None = None
-    """JSON schema that the answer must keep (structured output), where the engine knows how."""
+    """JSON schema that the answer must follow (structured output), if the engine supports it."""
     prefill: str = ""
-    """Text put into the assistant's mouth; the generation goes on from it and does not repeat it."""
+    """Prefilled start of the assistant's turn; the generation continues it and does not repeat it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What came back for one request."""
+    """The result of one request."""
 
     request_id: str
     """The request's id."""
@@ -64,27 +64,27 @@ class Generation:
     seconds: float = 0.0
     """Wall seconds of the call; for a batch, its seconds divided by its rows."""
     reasoning: str | None = None
-    """The thinking that the engine reports apart from the text."""
+    """The thinking that the engine reports separately from the text."""
     error: str = ""
-    """Cause, where finish is `error`."""
+    """Cause, if finish is `error`."""
     cached: bool = False
     """Whether it was served from the generation cache: nothing was paid."""
     usage_estimated: bool = False
-    """Whether the token counts are an estimate, because the server told none that make sense."""
+    """Whether the token counts are an estimate, because the server reported none or invalid ones."""
     usd: float | None = None
-    """US dollars charged for it, its attempts without an answer included; None: nobody kept account."""
+    """US dollars charged for it, including calls without an answer; None: not recorded."""
     cached_in: int = 0
-    """Prompt tokens that the server took from its own prompt cache."""
+    """Prompt tokens served from the server's prompt cache."""
     buyer: str = ""
-    """Who bought it, as `generate` was told."""
+    """Buyer, as passed to `generate`."""
     model: str = ""
-    """The model that the reply names: a router may have asked another one."""
+    """Model named in the reply, which may differ from the requested one behind a router."""
     fingerprint: str = ""
-    """The reply's `system_fingerprint`: what the model ran on."""
+    """The reply's `system_fingerprint`, which identifies the backend."""
 
 
 class Engine(Protocol):
-    """What a model is run by."""
+    """Runs a model."""
 
     def describe(self) -> dict[str, Any]:
         """Describe what determines the output besides the request (model, dtype, template hash, ...): JSON, no keys."""

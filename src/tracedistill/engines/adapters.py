@@ -1,8 +1,7 @@
-"""One base model in memory that serves arm after arm: adapters merged into its weights or kept apart.
+"""One base model in memory for one arm after another, with adapters merged or separate.
 
-Merging puts new tensors in the place of the base's and keeps the base's own, untouched, beside them; letting go of an
-adapter puts them back. So the base is the same to the last bit whatever ran before, and an arm's weights are those of
-a fresh load.
+Merging replaces the base's tensors by new ones and keeps its own, unchanged; removing an adapter restores them. The
+base is thus the same to the last bit whatever ran before, and an arm's weights are those of a fresh load.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from tracedistill.files import disk_error, read_json
 from tracedistill.recipes import StudentConfig
 
 WEIGHTS, FACTS = "adapter_model.safetensors", "training.json"
-"""Files of an adapter's folder: its weights, and what its training says of it."""
+"""Files of an adapter's folder: its weights, and the facts of its training."""
 MOVES_THE_BASE = ("pissa", "corda", "olora", "loftq", "lora_ga")
-"""First weights of LoRA that PEFT takes out of the base whenever it loads such an adapter."""
+"""LoRA initialisations for which PEFT changes the base whenever it loads such an adapter."""
 NOT_TAKEN_OFF = ("LN_TUNING", "ADAPTION_PROMPT")
-"""Types of adapters that leave their traces in the base (as LoRA's layer_replication does)."""
+"""Adapter types that cannot be removed from the base without traces (as LoRA's layer_replication)."""
 
 
 def load_base(
@@ -41,7 +40,7 @@ def load_base(
 ) -> tuple[Any, Any]:
     """Load a student as (model, tokenizer). Raises InputError that names what is missing."""
     disable_progress_bar()  # loading takes a second; its bar would break ours
-    # on import it tells of a kernel for 4-bit weights that it could not fetch, also where there are no such weights
+    # on import it reports a kernel for 4-bit weights that it could not fetch, even without such weights
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if quantization == "nf4":
@@ -67,9 +66,9 @@ def load_base(
 
 
 def check_finite(model: Any, name: str) -> None:
-    """Raise InputError where a student has weights that are no numbers: nothing it writes or learns means anything."""
+    """Raise InputError if a student has non-finite weights, with which nothing it generates or learns is meaningful."""
     for path, weight in model.named_parameters():
-        # a sum is finite only where all is, and takes a tenth of the time; what is finite may overflow it
+        # a sum is finite only if all terms are, and takes a tenth of the time; finite terms may still overflow it
         if not weight.is_floating_point() or bool(torch.isfinite(weight.detach().sum(dtype=torch.float32))):
             continue
         if not bool(torch.isfinite(weight).all()):
@@ -81,8 +80,8 @@ def check_finite(model: Any, name: str) -> None:
 def read_weights(model: str, revision: str | None = None, **options: Any) -> Any:
     """Load a student's language model, every weight from safetensors. `options` are those of `from_pretrained`.
 
-    Raises InputError where files are missing, damaged or pickles, where the model needs code of its own, and where the
-    files lack weights of the model that its config.json describes: the library would draw these at random.
+    Raises InputError if files are missing, damaged or pickles, if the model needs code of its own, and if weights
+    described by config.json are missing, which the library would initialise at random.
     """
     folder = student_folder(model, revision)
     if revision is not None:
@@ -100,7 +99,7 @@ def read_weights(model: str, revision: str | None = None, **options: Any) -> Any
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below, with names
+            ignore_mismatched_sizes=True,  # reported below, with names
             **options,
         )
     except ImportError as error:
@@ -124,7 +123,7 @@ def check_no_kernel(folder: Path, model: str) -> None:
     try:
         settings: dict[str, Any] = read_json(folder / "config.json")
     except InputError:
-        return  # what is wrong with it the library tells
+        return  # the library reports the error
     for key in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal"):
         named = settings.get(key)
         if "/" in str(named):
@@ -147,7 +146,7 @@ def attach(base: Any, adapter: Path, model: str, *, merge: bool) -> tuple[Any, b
 def write_merged(student: StudentConfig, adapter: Path, place: Path) -> None:
     """Write base and adapter as one model of the student's dtype, without a tokenizer.
 
-    Raises InputError if the adapter cannot be merged, or the disk has no room.
+    Raises InputError if the adapter cannot be merged, or the disk is full.
     """
     base, _ = load_base(student.model, student.dtype, revision=student.revision, chat_template=student.chat_template)
     if not BaseModel(base, student.model).set_adapter(adapter, merge=True):
@@ -159,25 +158,25 @@ def write_merged(student: StudentConfig, adapter: Path, place: Path) -> None:
 
 
 class BaseModel:
-    """A base model and the adapter that it wears at the moment."""
+    """A base model and its current adapter."""
 
     def __init__(self, base: Any, name: str) -> None:
         self.base = base
         self.name = name
-        """The student as the recipe names it: what an adapter must have been trained on."""
+        """The student's name in the recipe, which an adapter must have been trained on."""
         self.current: Any = base
-        """What is run: the base (with merged weights, or its own), or PEFT's model around it."""
+        """The running model: the base (with merged weights, or its own), or PEFT's model around it."""
         self._vocabulary = base.get_input_embeddings().num_embeddings
         self._wrapped = False
         self._kept: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
-        """The base's own tensors of the parameters that hold merged weights now."""
+        """The base's own tensors of parameters that currently hold merged weights."""
 
     def set_adapter(self, adapter: Path | None, *, merge: bool = True) -> bool:
-        """Put an adapter on in place of the last one (None: the base alone); whether it was merged.
+        """Replace the current adapter (None: the base alone); return whether it was merged.
 
-        The sum is made in fp32, matrix by matrix, and cast once to the base's dtype. What cannot be merged is kept
-        apart: modules trained whole, weights that two modules share. Raises InputError for a folder that is no
-        adapter or an adapter of another base; then the base alone is on.
+        The sum is computed in fp32, matrix by matrix, and cast once to the base's dtype. What cannot be merged stays
+        separate: fully trained modules, weights that two modules share. Raises InputError for a folder that is not an
+        adapter or an adapter of another base; then the base alone is active.
         """
         self._take_off()
         if adapter is None:
@@ -186,11 +185,11 @@ class BaseModel:
         if getattr(config, "bias", "none") != "none":
             # PEFT loads trained biases over the base's own
             self._kept = [(w, w.data.clone()) for name, w in self.base.named_parameters() if "bias" in name]
-        self._wrapped = True  # also where PEFT fails half-way
+        self._wrapped = True  # also if PEFT fails half-way
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # peft reads a name that transformers is renaming
-                # of weights that two modules share: those are kept apart here
+                # weights that two modules share: those stay separate
                 warnings.filterwarnings("ignore", "Model has `tie_word_embeddings", UserWarning)
                 from peft import PeftModel
 
@@ -202,8 +201,8 @@ class BaseModel:
                 self._merge()
                 self._unwrap()
                 return True
-            compute_in_base_dtype(self.current)  # as in training, and quicker
-        # PEFT raises what its dictionaries do where half of an adapter is missing
+            compute_in_base_dtype(self.current)  # as in training, and faster
+        # PEFT raises whatever its dictionaries raise if half of an adapter is missing
         except (RuntimeError, ValueError, OSError, KeyError, AttributeError, TypeError, SafetensorError) as error:
             self._take_off()
             raise InputError(f"{adapter}: does not fit '{self.name}': {brief_cause(error)}") from error
@@ -228,7 +227,7 @@ class BaseModel:
             own = [(weight, weight.data) for weight in layer.get_base_layer().parameters()]
             self._kept += own
             for weight, data in own:
-                # merging in bf16 would round every weight twice; a copy, since not every tuner spares its input
+                # merging in bf16 would round every weight twice; a copy, since some tuners change their input
                 weight.data = data.to(torch.float32, copy=True)
             layer.merge(safe_merge=True)
             for weight, data in own:
@@ -242,7 +241,7 @@ class BaseModel:
         self._kept = []
 
     def _unwrap(self) -> None:
-        """Put the base's own modules back in the place of PEFT's, merged or not, also half-way through a failure."""
+        """Restore the base's own modules in place of PEFT's, merged or not, also after a partial failure."""
         if not self._wrapped:
             return
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -253,7 +252,7 @@ class BaseModel:
             replaced: list[str] = []
             for path, module in wrapped:
                 if any(path.startswith(f"{outer}.") for outer in replaced):
-                    continue  # inside a wrapper that is gone by now; what of it is left is met in the next round
+                    continue  # inside a removed wrapper; its content is handled in the next round
                 parent, _, child = path.rpartition(".")
                 own = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module.original_module
                 setattr(self.base.get_submodule(parent), child, own)
@@ -303,13 +302,13 @@ def _place(name: str) -> str:
     """Resolve a student's name, since one folder has many names."""
     try:
         folder = student_folder(name)
-    except InputError:  # it is not here, and so not the one that is
+    except InputError:  # not on this machine, so not the same folder
         return name
     return str(folder.resolve()) if isinstance(folder, Path) else folder
 
 
 def _check_loaded(tuned: Any, here: int, adapter: Path) -> None:
-    """Raise ValueError if an adapter is on in part only, or broken; PEFT warns of the one and ignores the rest."""
+    """Raise ValueError if an adapter is damaged or only partly loaded; PEFT warns of the one and ignores the rest."""
     from peft import get_peft_model_state_dict
 
     facts = read_json(adapter / FACTS) if (adapter / FACTS).is_file() else {}
@@ -319,7 +318,7 @@ def _check_loaded(tuned: Any, here: int, adapter: Path) -> None:
         names = set(file.keys())
     wanted = get_peft_model_state_dict(tuned, save_embedding_layers=False)
     missing = sorted(wanted.keys() - names)
-    # embeddings may stand in the file for their own sake
+    # the file may hold embeddings for their own sake
     foreign = sorted(name for name in names - wanted.keys() if tuned.base_model.prefix in name)
     if missing or foreign:
         what = f"has no {missing[0]}" if missing else f"has {foreign[0]}, which the model does not have"

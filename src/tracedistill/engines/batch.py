@@ -1,7 +1,7 @@
-"""The OpenAI Batch API: half the price, within a day, many batches at once, whatever interrupts the run.
+"""The OpenAI Batch API: half the price, within a day, many batches at once, robust to interruption.
 
-What is under way is noted in a state file (batch_state.py). In the ledger it is at stake under a holder that outlives
-the process, until its rows are merged back.
+Batches in progress are recorded in a state file (batch_state.py). In the ledger they are a stake of a holder that
+outlives the process, until their rows are merged back.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
     from tracedistill.engines.server import ServerEngine
 
 _OVER = {"completed", "failed", "expired", "cancelled"}
-_LISTED = 500  # most recent batches searched for one that was created just before a kill
-_AT_ONCE = 20  # batches under way at a time: a million rows, whose requests are in memory meanwhile
+_LISTED = 500  # most recent batches searched for one created just before a kill
+_AT_ONCE = 20  # batches in progress at a time: a million rows, whose requests are held in memory
 _GONE = {404, 410}
-_FULL = "token_limit_exceeded"  # more tokens are queued than the account may have: later, not never
+_FULL = "token_limit_exceeded"  # the account's limit of queued tokens is reached: retry later
 
 _T = TypeVar("_T")
 Charge = Callable[[Spending], None]
 
 
 class _GoneError(StopRunError):
-    """The server does not know what was asked for: it is purged after some weeks."""
+    """The server no longer has the object, which it purges after some weeks."""
 
 
 class BatchEngine:
-    """Sends requests as batches through a server engine's endpoint; the cache takes both for the same engine.
+    """Sends requests as batches through a server engine's endpoint; the cache treats both as the same engine.
 
-    `state` is the state file, one for each study; `poll` the seconds between looks, `wait` the seconds after which
-    StopRunError tells to come back later; `rounds` the submissions before a row is a counted failure; `at_once` the
-    batches under way at a time; `on_wait` gets a line on how far a batch is at each look, and on what went wrong.
+    `state` is the state file, one per study; `poll` the seconds between checks, `wait` the seconds after which
+    StopRunError asks to come back later; `rounds` the submissions before a row is a counted failure; `at_once` the
+    batches in progress at a time; `on_wait` receives a line on a batch's progress at each check, and on errors.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class BatchEngine:
         self._tell = on_wait or (lambda _: None)
         self.prices = server.prices.scaled(price_factor)
         self.chunk = at_once * self._rows
-        """Rows that are worked on at a time."""
+        """Rows processed at a time."""
         self.holder = batch_holder(content_id(str(self._path.resolve())))
-        """Under which name the ledger holds what is under way."""
+        """Name of the ledger's holder for batches in progress."""
 
     def describe(self) -> dict[str, Any]:
         """Describe the engine as the server engine does: the same model at the same endpoint gives the same answers."""
@@ -105,10 +105,10 @@ class BatchEngine:
     ) -> Iterator[Outcome]:
         """Yield final outcomes in the order in which batches end.
 
-        A batch is forgotten once all its outcomes were taken.
+        A batch is forgotten once all its outcomes were consumed.
 
-        `stakes`: what each request may cost, by id. `charge` is told of what was paid beside the outcomes: attempts
-        without an answer, and batches that the server has lost.
+        `stakes`: what each request may cost, by id. `charge` receives costs besides the outcomes: calls without an
+        answer, and batches that the server has lost.
         """
         pending: dict[str, Request] = {}
         for request in requests:
@@ -137,7 +137,7 @@ class BatchEngine:
         return request_key(json.dumps(self.describe(), sort_keys=True), request).hex()[:48]
 
     async def _asked(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        """Await one call to the API, with errors in the user's terms."""
+        """Await one call to the API, with errors reworded for the user."""
         import openai
 
         try:
@@ -151,7 +151,7 @@ class BatchEngine:
 
 
 class _Round:
-    """One call of `outcomes`: submits, looks, merges, until nothing is pending."""
+    """One call of `outcomes`: submits, polls and merges until nothing is pending."""
 
     def __init__(
         self,
@@ -167,8 +167,8 @@ class _Round:
         self._server = engine._server
         self._pending, self._stakes, self._charge = pending, stakes, charge
         self._state = load_state(engine._path)
-        self._full = False  # the server takes no more at the moment
-        self._answered = False  # nothing tells yet whether the server works
+        self._full = False  # the server currently accepts no more
+        self._answered = False  # unknown yet whether the server works
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield every pending row's outcome."""
@@ -178,7 +178,7 @@ class _Round:
             ended = 0
             for batch in list(self._state.open):
                 if self._pending.keys().isdisjoint(batch.ids):
-                    continue  # of another call; its rows are merged when they are asked for
+                    continue  # of another call; its rows are merged when requested
                 try:
                     lines = self._fetch(batch)
                 except _GoneError:
@@ -189,7 +189,7 @@ class _Round:
                     continue
                 ended += 1
                 asked = set(batch.ids) & self._pending.keys()
-                # Each is stored by the caller before it comes back for more.
+                # The caller stores each before it requests the next.
                 yield from self._merge(batch, lines)
                 batch.ids = [name for name in batch.ids if name not in asked]
                 if not batch.ids:
@@ -203,7 +203,7 @@ class _Round:
                 self._engine._sleep(self._engine._poll)
 
     def _submit(self) -> None:
-        """Upload and create batches for rows that are in none, as many as may be under way."""
+        """Upload and create batches for rows that are in none, up to the limit in progress."""
         room = self._engine._at_once - len(self._state.open)
         if room <= 0 or self._full:
             return
@@ -230,7 +230,7 @@ class _Round:
         self._engine._tell(self._server.cleaner.refusal(text))
 
     def _own_id(self, told: str) -> str:
-        """Check that an id from the server is not the key, since it is written down."""
+        """Check that an id from the server is not the key, since it is stored."""
         if self._server.cleaner.text(told) != told:
             raise StopRunError(
                 f"{self._server.config.base_url}: the batch API returned the key as an id; it was not stored"
@@ -307,7 +307,7 @@ class _Round:
 
         Other rows stay pending for another round.
 
-        Raises StopRunError if not one row was answered and equal words say that the run is at fault.
+        Raises StopRunError if no row was answered and equal messages show that the run is at fault.
         """
         causes = dict.fromkeys(batch.ids, "the batch ended without this row")
         final: dict[str, tuple[Outcome, Generation]] = {}
@@ -335,7 +335,7 @@ class _Round:
             yield self._priced(name, outcome, generation)
 
     def _check_sound(self, batch: Submitted, final: Mapping[str, tuple[Outcome, Generation]]) -> None:
-        """Raise StopRunError if a batch brought failures alone, equal ones or many, before any answer has come."""
+        """Raise StopRunError if a batch brought only failures, equal or many ones, before any answer has come."""
         self._answered |= any(outcome.billed for outcome, _ in final.values())
         if self._answered:
             return
@@ -346,13 +346,13 @@ class _Round:
         if not blame.deciding:
             return
         self._state.open.remove(batch)
-        for name in batch.ids:  # they count as never sent: the next run has what was mended
+        for name in batch.ids:  # they count as never sent: the next run sends them with the fixed settings
             self._state.rounds.pop(name, None)
         self._save()
         raise blame.stop()
 
     def _pay(self, name: str, request: Request, outcome: Outcome) -> None:
-        """Charge a row that was billed and brought nothing; noted for the sum that stands by its answer."""
+        """Charge a row that was billed without a result; recorded for the total beside its answer."""
         if outcome.billed:
             cost = self._stakes.get(request.request_id, NOTHING)
             if outcome.used is not None:
@@ -376,7 +376,7 @@ class _Ask(Protocol):
 
 
 async def _find(client: openai.AsyncOpenAI, input_file_id: str) -> str:
-    """Name of the batch made of a file, among the latest; empty: there is none."""
+    """Return the id of the batch made from a file, among the latest; empty if there is none."""
     seen = 0
     async for batch in client.batches.list(limit=100):
         if batch.input_file_id == input_file_id:

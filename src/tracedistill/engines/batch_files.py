@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from tracedistill.engines.server import ServerEngine
 
 CHAT: Final = "/v1/chat/completions"
-"""The only endpoint that every reader of such files knows; `vllm run-batch` stops at a line with another one."""
+"""The only endpoint that every reader of such files supports; `vllm run-batch` stops at a line with another one."""
 _LONGEST = 64 * 2**20
-"""Bytes of a line that is read; a longer one is no answer to any request of this program."""
+"""Most bytes of a line; a longer one is no answer to a request of this program."""
 _STORED = 10_000
-"""Rows of the index that are written at a time."""
+"""Rows of the index written at a time."""
 TEXT = ("generated_text", "generation")
-"""Where rows of a data set (Ray Data's LLM processor, NeMo-Skills) have the text, in place of a whole response."""
+"""Text fields of data set rows (Ray Data's LLM processor, NeMo-Skills), in place of a whole response."""
 TOKENS_OUT = ("num_generated_tokens", "completion_tokens")
-"""Where such rows have the number of generated tokens."""
+"""Fields of such rows with the number of generated tokens."""
 TOKENS_IN = ("num_input_tokens", "prompt_tokens")
-"""Where such rows have the number of prompt tokens."""
+"""Fields of such rows with the number of prompt tokens."""
 
 
 def request_line(key: bytes, body: Mapping[str, Any]) -> str:
@@ -51,15 +51,15 @@ def request_line(key: bytes, body: Mapping[str, Any]) -> str:
 
 
 def part_of(key: bytes, parts: int) -> int:
-    """Return the number of the part that a request stands in, from 0: its key alone tells."""
+    """Return the index of a request's part, from 0, which depends on its key alone."""
     return int.from_bytes(key[:8], "big") % parts
 
 
 def result_of(row: Mapping[str, Any], request: Request) -> dict[str, Any]:
-    """Return a line of answers in the Batch API's own shape, whichever of the known shapes it has.
+    """Return a line of answers in the Batch API's own shape, from any of the known shapes.
 
-    A row of a data set that names no `finish_reason` ended by itself if it has fewer tokens than `max_tokens`; one that
-    names neither holds no response, since nobody could tell whether it was cut off.
+    A data set row without `finish_reason` ended by itself if it has fewer tokens than `max_tokens`; without either it
+    holds no response, since it may have been cut off.
     """
     if "response" in row or row.get("error"):
         return dict(row)
@@ -81,14 +81,14 @@ def result_of(row: Mapping[str, Any], request: Request) -> dict[str, Any]:
 
 
 class SeenKeys:
-    """Tells requests that were met before; on disk, so that memory does not grow with their number."""
+    """A set of seen requests on disk, so that memory does not grow with their number."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="tracedistill-")
         self._db = _scratch(Path(self._folder.name) / "seen.sqlite", "CREATE TABLE seen (place INTEGER PRIMARY KEY)")
 
     def new(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return the keys that were not met before, each once."""
+        """Return the keys not seen before, without duplicates."""
         places = {int.from_bytes(key[:8], "big", signed=True): key for key in keys}
         for some, marks in chunks(list(places)):  # type: ignore[arg-type]  # whole numbers bind as keys do
             asked = f"SELECT place FROM seen WHERE place IN ({marks})"  # noqa: S608 - question marks
@@ -105,16 +105,16 @@ class SeenKeys:
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """An answer to no request that was asked for."""
+    """An answer to no request of the study."""
 
     file: Path
-    """Its file."""
+    """Path of its file."""
     name: str
     """Its custom_id."""
 
 
 class AnswerIndex:
-    """Where each answer of some files lies, by `custom_id`; on disk, so that memory does not grow with their number.
+    """An index of answers in files by `custom_id`, on disk, so that memory does not grow with their number.
 
     Raises InputError for a file that cannot be read, and for one that holds requests instead of answers.
     """
@@ -124,7 +124,7 @@ class AnswerIndex:
         self.lines = 0
         """Lines that hold an answer."""
         self.unreadable = 0
-        """Lines that are no JSON object with a custom_id: cut off by a kill, mostly."""
+        """Lines that are not a JSON object with a custom_id, mostly cut off by a kill."""
         self._folder = tempfile.TemporaryDirectory(prefix="tracedistill-")
         self._db = _scratch(
             Path(self._folder.name) / "answers.sqlite",
@@ -140,7 +140,7 @@ class AnswerIndex:
             raise
 
     def find(self, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-        """Return the answers under these names, in the order of the files; from now on they count as asked for."""
+        """Return the answers with these names, in the order of the files; they then count as matched."""
         found: dict[str, list[dict[str, Any]]] = {}
         for some, marks in chunks(list(names)):  # type: ignore[arg-type]  # names bind as keys do
             asked = f"SELECT name, file, start, length FROM answers WHERE name IN ({marks}) ORDER BY rowid"  # noqa: S608
@@ -150,12 +150,12 @@ class AnswerIndex:
         return found
 
     def duplicates(self) -> int:
-        """Return how many answers are second ones to a request that was asked for."""
+        """Return the number of repeated answers to matched requests."""
         asked = "SELECT count(*) - count(DISTINCT name) FROM answers WHERE taken"
         return int(self._db.execute(asked).fetchone()[0])
 
     def strangers(self, cache: GenerationCache) -> Iterator[Stranger]:
-        """Yield the answers that nobody asked for and that the cache does not know from before."""
+        """Yield the unmatched answers that the cache does not already have."""
         rows = self._db.execute("SELECT file, name FROM answers WHERE NOT taken ORDER BY rowid")
         while some := rows.fetchmany(_LOOKED_UP):
             keys = {name: key for _, name in some if (key := _key_of(name)) is not None}
@@ -228,9 +228,9 @@ def _key_of(name: str) -> bytes | None:
 
 
 _LOOKED_UP = 400
-"""Answers that are looked up in the cache at a time."""
+"""Answers looked up in the cache at a time."""
 _OPEN = 100
-"""Files of answers that are open at a time."""
+"""Files of answers open at a time."""
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
@@ -242,12 +242,12 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 
 def _scratch(path: Path, schema: str) -> sqlite3.Connection:
-    """Open a database that need not survive anything."""
+    """Open a temporary database without durability."""
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA journal_mode = OFF")
     db.execute("PRAGMA synchronous = OFF")
     db.execute(schema)
-    db.execute("BEGIN")  # one transaction for all of it, never committed
+    db.execute("BEGIN")  # one transaction for everything, never committed
     return db
 
 
@@ -261,7 +261,7 @@ def outcome_of_line(server: ServerEngine, line: dict[str, Any], request: Request
         if status == 200:
             generation, used = server.read(body if isinstance(body, dict) else {}, request, 0.0)
             return Outcome(generation, billed=True, used=used)
-        # `vllm run-batch` leaves the body empty and puts the endpoint's words beside it
+        # `vllm run-batch` leaves the body empty and puts the endpoint's message beside it
         fate = server.fate(status if isinstance(status, int) else 500, {}, error if body is None else body)
     except ErrorReplyError as problem:
         fate = server.fate(problem.status, {}, problem.body)

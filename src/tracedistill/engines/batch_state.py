@@ -1,7 +1,7 @@
-"""What is noted of batches that are under way: a state file that survives any interruption.
+"""The state file of batches in progress, which survives any interruption.
 
-It lists what was submitted and not yet merged back: ids, names and amounts only, no prompts, no key. A batch is written
-down before it is created, so that a run killed at any moment finds it again instead of paying twice.
+It lists what was submitted and not yet merged back: ids, names and amounts only, no prompts, no key. A batch is
+recorded before it is created, so that a run killed at any moment finds it again instead of paying twice.
 """
 
 from __future__ import annotations
@@ -24,46 +24,46 @@ _BYTES = 100_000_000
 
 @dataclass
 class Submitted:
-    """One batch that is not merged back yet."""
+    """A batch that is not merged back yet."""
 
     input_file_id: str
-    """The uploaded file; written down before the batch is created."""
+    """The uploaded file; recorded before the batch is created."""
     ids: list[str]
-    """custom_id of each of its rows that is not taken yet."""
+    """custom_id of each of its rows that is not consumed yet."""
     batch_id: str = ""
     """Empty: the run ended between upload and creation, or just after."""
     calls: int = 0
     """Rows submitted."""
     tokens: int = 0
-    """Tokens of these at their worst."""
+    """Worst-case tokens of these rows."""
     usd: float = 0.0
-    """US dollars for these at their worst."""
+    """Worst-case US dollars of these rows."""
 
     @property
     def worst(self) -> Spending:
-        """What it may cost."""
+        """Most it may cost."""
         return Spending(self.calls, self.tokens, self.usd)
 
 
 @dataclass
 class BatchState:
-    """What the state file holds."""
+    """Content of the state file."""
 
     open: list[Submitted] = field(default_factory=list)
     """Batches not merged back."""
     rounds: dict[str, int] = field(default_factory=dict)
-    """How often a row was submitted, for rows that came back without an answer."""
+    """Number of submissions of rows that came back without an answer."""
     paid: dict[str, float] = field(default_factory=dict)
-    """US dollars for rows that came back without an answer, and were billed."""
+    """US dollars billed for rows that came back without an answer."""
 
     @property
     def worst(self) -> Spending:
-        """What all open batches may cost."""
+        """Most that all open batches may cost."""
         return sum((batch.worst for batch in self.open), NOTHING)
 
 
 def load_state(path: Path) -> BatchState:
-    """Read the state file; none: nothing is under way. InputError for what is no state file."""
+    """Read the state file; empty if it is missing. Raises InputError if it is not a state file."""
     if not path.exists():
         return BatchState()
     try:
@@ -107,7 +107,7 @@ def parts_of(rows: Iterable[tuple[str, bytes]], most: int = ROWS) -> Iterator[tu
 
 
 def lines_of(content: bytes) -> list[dict[str, Any]]:
-    """Parse the JSON objects of a result file. Invalid lines are left out, and their rows run again."""
+    """Parse the JSON objects of a result file. Invalid lines are skipped, and their rows run again."""
     rows: list[dict[str, Any]] = []
     for line in content.splitlines():
         try:

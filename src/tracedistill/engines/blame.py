@@ -1,4 +1,4 @@
-"""Whether a row is at fault or the run: what has failed since the last answer is held until other rows tell."""
+"""Decide whether a row or the run is at fault: failures since the last answer are held until other rows show."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from tracedistill.engines.calls import StopRunError
 from tracedistill.engines.remedies import remedy_of
 
 EQUAL = 8
-"""Failures in the same words, one after another without one answer, that mean the run and not the rows."""
+"""Consecutive failures with the same message, without an answer, that put the run at fault."""
 ANY = 20
-"""Likewise, in any words."""
+"""The same for failures with any message."""
 
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class Held(Generic[R]):
-    """A row that has failed for good, if the run is sound."""
+    """A row that has failed permanently, if the run is sound."""
 
     row: R
     """The row."""
     generation: Generation
-    """The failure that it will be."""
+    """The failure to return for it."""
     gist: str
     """What equal failures have in common."""
     again: bool
@@ -34,16 +34,16 @@ class Held(Generic[R]):
 class Blame(Generic[R]):
     """The failures since the last answer.
 
-    Where an answer comes, they were the rows' own. Where there are `EQUAL` of the same words, or `ANY` of any, nothing
-    more should be sent before the calls in flight are over (`deciding`); if none of these is answered, the run is at
-    fault, and no row is counted as failed.
+    Once an answer arrives, they were the rows' own. After `EQUAL` of the same message, or `ANY` of any, nothing more
+    should be sent until the calls in flight are over (`deciding`); if none of these is answered, the run is at fault,
+    and no row counts as failed.
     """
 
     def __init__(self) -> None:
         self.held: list[Held[R]] = []
 
     def hold(self, row: R, generation: Generation, gist: str, *, again: bool) -> None:
-        """Keep a failure back."""
+        """Hold a failure back."""
         self.held.append(Held(row, generation, gist, again))
 
     def release(self) -> list[Held[R]]:
@@ -53,11 +53,11 @@ class Blame(Generic[R]):
 
     @property
     def deciding(self) -> bool:
-        """Whether so much was held that the run is in doubt."""
+        """Whether enough failures are held to doubt the run."""
         return len(self.held) >= ANY or self._most() >= EQUAL
 
     def stop(self) -> StopRunError:
-        """Explain why the run ends, in the server's words, and what to do."""
+        """Explain why the run ends, quoting the server, and what to do."""
         cause = self.held[-1].generation.error
         equal = sum(each.gist == self.held[-1].gist for each in self.held)
         same = "with the same error" if equal == len(self.held) else "the last with this error"

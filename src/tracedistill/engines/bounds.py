@@ -1,4 +1,4 @@
-"""How much of a reply is read: a server that floods is cut off before it fills the memory."""
+"""Limits on reply sizes: a flooding server is cut off before it fills the memory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from tracedistill.engines import Request
 
 _AT_MOST = ContextVar("bytes of the reply to the call under way", default=1 << 30)  # files of batches may be large
-_COMPRESSED = 20  # a compressed body may have so many times fewer bytes: more than text of any kind needs
+_COMPRESSED = 20  # most times a compressed body may shrink: more than any text needs
 
 
 class ReplyTooLargeError(httpx2.ReadError):
-    """A reply is far longer than what was asked for; the rest of it was not read."""
+    """A reply is far longer than requested; the rest of it was not read."""
 
 
 def expect_reply_to(request: Request) -> None:
@@ -25,7 +25,7 @@ def expect_reply_to(request: Request) -> None:
 
 
 async def bound(response: httpx2.Response) -> None:
-    """Let no more than the bound of a body through: a hook of the client, before the body is read."""
+    """Limit the bytes of a body: a hook of the client, before the body is read."""
     most = _AT_MOST.get()
     if response.headers.get("content-encoding", "identity") != "identity":
         most //= _COMPRESSED

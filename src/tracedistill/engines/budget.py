@@ -1,4 +1,4 @@
-"""Hard limits on what a run may spend, kept in the ledger of the cache's file: in flight means worst case."""
+"""Hard limits on the spending of a run, kept in the ledger of the cache file; calls in flight count as their worst."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from tracedistill.engines.ledger import PASSING, Balance, Booking, Spending, hol
 from tracedistill.engines.usage import Used
 from tracedistill.errors import InputError
 
-_METERS = itertools.count()  # tells several runs of one process apart
+_METERS = itertools.count()  # distinguishes several runs of one process
 
 
 BATCH_DISCOUNT = 0.5
-"""What the Batch API takes of the price of single calls."""
+"""Price factor of the Batch API relative to single calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What a teacher costs, in US dollars per million tokens."""
+    """Prices of a teacher, in US dollars per million tokens."""
 
     usd_per_million_in: float = 0.0
     """Prompt tokens."""
     usd_per_million_out: float = 0.0
     """Generated tokens, thinking included."""
     usd_per_million_in_cached: float | None = None
-    """Prompt tokens that the server took from its own prompt cache; None: like the others."""
+    """Prompt tokens served from the server's prompt cache; None: the normal price."""
 
     def cost(self, tokens_in: int, tokens_out: int) -> float:
         """Compute US dollars for these tokens, none of them cached."""
@@ -58,9 +58,9 @@ class Budget:
     tokens: int | None = None
     """Prompt and generated tokens together."""
     calls: int | None = None
-    """Answers bought; a call that the server refused or failed (429, 4xx, 5xx) costs none."""
+    """Answers bought; a call that the server rejected or failed (429, 4xx, 5xx) costs none."""
     scope: str = ""
-    """Name under which the ledger adds spending up over runs; empty: each run counts for itself."""
+    """Name under which the ledger sums spending over runs; empty: each run counts separately."""
 
     def fits(self, total: Spending) -> bool:
         """Return whether a total is within the limits."""
@@ -77,7 +77,7 @@ class Budget:
 
 
 class BudgetReachedError(InputError):
-    """The next call could exceed the budget; what was bought is kept, and a larger budget goes on from there."""
+    """The next call could exceed the budget; bought answers are kept, and a larger budget continues from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,35 +91,35 @@ class Worst:
 
 
 def worst_case(request: Request, extra: int = 0) -> Worst:
-    """Bound tokens from above: no tokenizer needs more tokens than bytes, and templates add a few per message."""
+    """Bound the tokens of a request: no tokenizer needs more tokens than bytes, and templates add a few per message."""
     text = sum(len(message.content.encode("utf-8", "surrogatepass")) + 16 for message in request.messages)
     schema = 0 if request.schema is None else len(str(request.schema))
     return Worst(text + len(request.prefill) * 4 + schema + extra + 16, request.sampling.max_tokens)
 
 
 def check_budget(budget: Budget, prices: Prices) -> None:
-    """Refuse a budget that cannot be kept: InputError for dollars without prices."""
+    """Raise InputError for a budget that cannot be enforced: dollars without prices."""
     if budget.usd is not None and prices == Prices():
         raise InputError("budget.usd: the teacher has no prices; add them to the recipe, or limit tokens or calls")
 
 
 class SpendMeter:
-    """One run's side of the ledger: what its calls came to, and what those in flight may come to.
+    """One run's side of the ledger: the cost of its calls, and the worst case of those in flight.
 
-    A server that writes more than `max_tokens` (hidden thinking), or reads more than the prompt, is reckoned with from
-    its first such reply on: `overrun` is the most by which a reply has exceeded its worst case.
+    A server that generates more than `max_tokens` (hidden thinking), or reads more than the prompt, is accounted for
+    from its first such reply on: `overrun` is the most by which a reply exceeded its worst case.
     """
 
     def __init__(self, budget: Budget, prices: Prices, overrun: tuple[int, int] = (0, 0), holder: str = "") -> None:
         self.budget, self.prices, self.overrun = budget, prices, overrun
         process = holder_name(next(_METERS))
         self.holder = holder or process
-        """Whose stakes these are: this process's, or those of batches that outlive it."""
+        """Holder of these stakes: this process, or batches that outlive it."""
         self.scope = budget.scope or PASSING + process
         self.spent = Spending()
-        """Spent by this run, calls without an answer at their worst case."""
+        """Spent by this run, with unanswered calls at their worst case."""
         self.unreported_usd = 0.0
-        """The part of `spent.usd` that no usage report supports: time-outs, cut connections."""
+        """The part of `spent.usd` without a usage report: time-outs, cut connections."""
         self._at_stake = self._unsaved = Spending()
         self._changed = False
 
@@ -138,12 +138,12 @@ class SpendMeter:
         self._at_stake += stake
 
     def resume(self, under_way: Spending) -> None:
-        """Set the stakes to what is under way, by an earlier process too."""
+        """Set the stakes to the work in progress, including an earlier process's."""
         self._changed = self._changed or under_way != self._at_stake
         self._at_stake = under_way
 
     def charge(self, amount: Spending) -> None:
-        """Count what was paid beside the calls that are settled."""
+        """Add costs besides the settled calls."""
         self.spent += amount
         self._unsaved += amount
         self._changed = True

@@ -1,9 +1,9 @@
-"""Paid-for generations in one SQLite file (WAL), shared by all studies and processes of a workspace.
+"""Paid generations in one SQLite file (WAL), shared by all studies and processes of a workspace.
 
-A finished answer is committed before anybody counts it, so that kill -9 loses only what was in flight. Nothing is
-ever overwritten: refusals, cut-offs and failures stay for the record, beside a later success. A claim (a row with
-an owner and a lease) keeps two processes from buying the same answer at the same time. The file also holds the ledger
-(ledger.py), which is changed in the same transactions.
+A finished answer is committed before it is counted, so that kill -9 loses only what was in flight. Nothing is
+overwritten: refusals, cut-offs and failures are kept beside a later success. A claim (a row with an owner and a lease)
+keeps two processes from buying the same answer at the same time. The file also holds the ledger (ledger.py), which is
+changed in the same transactions.
 """
 
 from __future__ import annotations
@@ -26,42 +26,41 @@ from tracedistill.engines.ledger import Balance, Booking
 from tracedistill.errors import InputError
 from tracedistill.files import locked
 
-_APPLICATION_ID = 0x54444743  # "TDGC": tells our file from any other SQLite database
+_APPLICATION_ID = 0x54444743  # "TDGC": distinguishes our file from other SQLite databases
 _VERSION = 2
-_OPENED = itertools.count()  # tells several caches of one process apart
+_OPENED = itertools.count()  # distinguishes several caches of one process
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Outcome of asking for keys."""
+    """Result of claiming keys."""
 
     granted: frozenset[bytes] = frozenset()
     """Ours to buy, until stored, released or the lease ends."""
     busy: frozenset[bytes] = frozenset()
-    """Being bought by another process at this moment."""
+    """Being bought by another process now."""
     found: Mapping[bytes, Entry] = field(default_factory=dict)
-    """Bought by somebody since they were last looked up."""
+    """Bought by other processes since the last lookup."""
     unaffordable: frozenset[bytes] = frozenset()
-    """Beyond the limits of the booking at their worst."""
+    """Beyond the limits of the booking at their worst case."""
     balance: Balance = field(default_factory=Balance)
-    """The booking's account as it was before its wanted calls were granted."""
+    """The booking's account before its wanted calls were granted."""
 
 
 def content_key(*parts: Any) -> bytes:
     """Hash the canonical JSON of the parts with SHA-256 (32 bytes).
 
-    Lone surrogates are told apart from the pairs they would form. Raises ValueError for NaN, TypeError for
-    what is not JSON.
+    Lone surrogates differ from the pairs they would form. Raises ValueError for NaN, TypeError for what is not JSON.
     """
     text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 class GenerationCache:
-    """The cache file, created with its folder where it does not exist; safe to use from several threads.
+    """The cache file, created with its folder if missing; safe to use from several threads.
 
-    Raises InputError, here and in every method, for a file that is no cache of ours or is damaged, a folder that
-    cannot be written and a full disk.
+    Raises InputError, here and in every method, for a file that is not our cache or is damaged, a folder that cannot be
+    written and a full disk.
     """
 
     def __init__(self, path: str | Path, *, busy_seconds: float = 60.0, clock: Callable[[], float] = time.time) -> None:
@@ -82,11 +81,11 @@ class GenerationCache:
                 raise
 
     def get(self, key: bytes) -> Entry | None:
-        """Return the answer kept for a key, good or not."""
+        """Return the cached answer for a key, good or not; None if there is none."""
         return self.lookup([key]).get(key)
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """Return the answers stored under keys: the first good one, else the latest. Unknown keys are left out."""
+        """Return the cached answers for keys: the first good one, else the latest. Unknown keys are left out."""
         with self._explained(), self._read_lock:
             return select_rows(self._reader, keys)
 
@@ -103,10 +102,10 @@ class GenerationCache:
         rebuy: frozenset[str] = frozenset(),
         booking: Booking | None = None,
     ) -> Claims:
-        """Write finished answers and claim wanted keys, in one transaction, committed when this returns.
+        """Write finished answers and claim wanted keys, in one transaction, committed on return.
 
-        `released` gives claims up without an answer; `rebuy` names the finishes that count as not found; `booking`
-        changes a scope's account. What is granted is at stake there, and what it cannot pay is not granted.
+        `released` gives up claims without an answer; `rebuy` names the finishes that count as not found; `booking`
+        changes a scope's account. Granted calls are added to its stake; calls it cannot pay are not granted.
         """
         now = self._clock()
         with self._explained(), self._write_lock, self._transaction() as db:
@@ -125,7 +124,7 @@ class GenerationCache:
             return Claims(frozenset(granted), busy, found, frozenset(free).difference(granted), balance)
 
     def stake(self, keys: Sequence[bytes], booking: Booking) -> tuple[list[bytes], Balance]:
-        """Set calls aside without claiming their keys: those that the scope can pay, and its account before that."""
+        """Reserve calls without claiming their keys; return those that the scope can pay, and its account before."""
         with self._explained(), self._write_lock, self._transaction() as db:
             return self._book(db, booking, list(keys), self._clock())
 
@@ -141,7 +140,7 @@ class GenerationCache:
             ledger.forget(db, scope)
 
     def record_engine(self, description: Mapping[str, Any]) -> str:
-        """Keep an engine's description for the record; returns its short name for `Entry.engine`."""
+        """Store an engine's description; return its short name for `Entry.engine`."""
         name = content_key(dict(description)).hex()[:16]
         if name not in self._engines:
             text = json.dumps(description, sort_keys=True)
@@ -151,14 +150,14 @@ class GenerationCache:
         return name
 
     def overrun(self, engine: str) -> tuple[int, int]:
-        """Prompt and generated tokens by which an engine's replies have exceeded the worst case, at the most."""
+        """Return the most prompt and generated tokens by which an engine's replies exceeded the worst case."""
         with self._explained(), self._read_lock:
             asked = "SELECT over_in, over_out FROM engines WHERE engine = ?"
             row = self._reader.execute(asked, (engine,)).fetchone()
         return (row[0], row[1]) if row else (0, 0)
 
     def record_overrun(self, engine: str, over_in: int, over_out: int) -> None:
-        """Keep a larger overrun, so that later calls are reckoned with it."""
+        """Store a larger overrun, which later calls take into account."""
         with self._explained(), self._write_lock, self._transaction() as db:
             db.execute(
                 "UPDATE engines SET over_in = max(over_in, ?), over_out = max(over_out, ?) WHERE engine = ?",
@@ -192,7 +191,7 @@ class GenerationCache:
         for some, marks in chunks(wanted):
             asked = f"SELECT key, owner, until FROM claims WHERE key IN ({marks})"  # noqa: S608 - question marks
             held.update({bytes(key): (owner, until) for key, owner, until in db.execute(asked, some)})
-        mine = {key for key, (owner, _) in held.items() if owner == self._owner}  # tried again: nobody else answers it
+        mine = {key for key, (owner, _) in held.items() if owner == self._owner}  # retried: nobody else answers it
         found = select_rows(db, [key for key in wanted if key not in mine])
         busy = {
             key for key, (owner, until) in held.items()
@@ -203,7 +202,7 @@ class GenerationCache:
     def _book(
         self, db: sqlite3.Connection, booking: Booking, free: list[bytes], now: float
     ) -> tuple[list[bytes], Balance]:
-        """Change a scope's account; returns the keys that it can pay, which are at stake from now on."""
+        """Change a scope's account; return the keys that it can pay, which are now part of its stake."""
         scope, holder = booking.scope, booking.holder
         ledger.charge(db, scope, booking.spent)
         granted, balance = free, Balance()
@@ -211,7 +210,7 @@ class GenerationCache:
             balance = ledger.balance_of(db, scope, holder)
             granted = ledger.affordable(balance, booking, free)
             if len(granted) < len(free):
-                ledger.charge_the_dead(db, now)  # changes no sum, but tells whether it pays to wait
+                ledger.charge_the_dead(db, now)  # changes no sum, but shows whether waiting makes sense
                 balance = ledger.balance_of(db, scope, holder)
         stake = ledger.stake_of(db, holder, scope) if booking.at_stake is None else booking.at_stake
         for key in granted:
@@ -220,7 +219,7 @@ class GenerationCache:
         return granted, balance
 
     def _renew(self, db: sqlite3.Connection, now: float) -> None:
-        """Give a sign of life: a call may take longer than the lease of its claim."""
+        """Renew the leases: a call may take longer than its claim's."""
         if now - self._renewed > ledger.LEASE / 3:
             self._renewed = now
             db.execute("UPDATE claims SET until = ? WHERE owner = ?", (now + ledger.LEASE, self._owner))
@@ -240,7 +239,7 @@ class GenerationCache:
         db = self._writer
         with locked(
             self.path.with_name(f"{self.path.name}.lock"), on_wait=lambda: None
-        ):  # two processes that create the file at once would fail on the change to WAL
+        ):  # two processes creating the file at once would fail on the change to WAL
             mine = db.execute("PRAGMA application_id").fetchone()[0]
             tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if tables and mine != _APPLICATION_ID:
@@ -258,7 +257,7 @@ class GenerationCache:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version != _VERSION:
             raise InputError(f"{self.path}: cache version {version}, this program writes {_VERSION}; set another file")
-        with self._transaction():  # also proves that the file can be written before anything is paid
+        with self._transaction():  # also checks that the file can be written before anything is paid
             db.execute("DELETE FROM claims WHERE until < ?", (self._clock(),))
             ledger.charge_the_dead(db, self._clock())
 
@@ -270,7 +269,7 @@ class GenerationCache:
             yield db
             db.execute("COMMIT")
         except BaseException:
-            # SQLite rolls some failures back by itself (full disk); a second ROLLBACK would hide the cause.
+            # SQLite rolls back some failures by itself (full disk); a second ROLLBACK would hide the cause.
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise

@@ -1,4 +1,4 @@
-"""How answers lie in the cache's SQLite file."""
+"""Answers as rows of the cache's SQLite file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ALTER TABLE generations ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
 ALTER TABLE engines ADD COLUMN over_in INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE engines ADD COLUMN over_out INTEGER NOT NULL DEFAULT 0;
 """
-"""From version 1 to 2: what was paid for is kept."""
+"""From version 1 to 2: costs are stored."""
 _COLUMNS = (
     "key, finish, text, reasoning, error, tokens_in, tokens_out, estimated, seconds, engine, created, usd, cached_in, "
     "buyer, model, fingerprint"
@@ -46,7 +46,7 @@ class Entry:
     text: str = ""
     """The generated text; any string, NUL and lone surrogates included."""
     reasoning: str | None = None
-    """The thinking told apart from the text."""
+    """The thinking, separated from the text."""
     error: str = ""
     """Cause of a failure."""
     tokens_in: int = 0
@@ -54,7 +54,7 @@ class Entry:
     tokens_out: int = 0
     """Generated tokens."""
     estimated: bool = False
-    """Whether the token counts are our estimate, because the server told none that make sense."""
+    """Whether the token counts are our estimate, because the server reported none or invalid ones."""
     seconds: float = 0.0
     """Wall seconds of the call."""
     engine: str = ""
@@ -62,13 +62,13 @@ class Entry:
     created: float = 0.0
     """Unix time of writing; set by the cache."""
     usd: float | None = None
-    """US dollars charged for it, its attempts without an answer included; None: written by a version that kept none."""
+    """US dollars charged for it, including calls without an answer; None: from a version that stored none."""
     cached_in: int = 0
-    """Prompt tokens that the server took from its own prompt cache."""
+    """Prompt tokens served from the server's prompt cache."""
     buyer: str = ""
-    """Who bought it, as `generate` was told."""
+    """Buyer, as passed to `generate`."""
     model: str = ""
-    """The model that the reply names."""
+    """Model named in the reply."""
     fingerprint: str = ""
     """The reply's `system_fingerprint`."""
 
@@ -112,7 +112,7 @@ def select_rows(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, En
 
 
 def chunks(keys: Sequence[bytes]) -> Iterator[tuple[Sequence[bytes], str]]:
-    """Yield keys in parts that fit one statement, with its question marks."""
+    """Yield keys in parts that fit one statement, with its placeholders."""
     for start in range(0, len(keys), _CHUNK):
         some = keys[start : start + _CHUNK]
         yield some, ",".join("?" * len(some))

@@ -1,4 +1,4 @@
-"""What an engine of single calls offers, what a call comes to, and how an answer is kept."""
+"""Interfaces of engines of single calls, outcomes of calls, and conversion to cache entries."""
 
 from __future__ import annotations
 
@@ -21,51 +21,51 @@ class StopRunError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one call came to."""
+    """The outcome of one call."""
 
     generation: Generation | None = None
-    """Final: an answer, or a failure that no retry would mend."""
+    """Final: an answer, or a failure that no retry would fix."""
     cause: str = ""
     """Why there is no generation yet."""
     refused: bool = False
-    """429: not a failure of the call, but of its moment."""
+    """429: a temporary refusal, not a failure of the call."""
     wait: float | None = None
-    """Seconds that the server asked to wait."""
+    """Seconds to wait, as requested by the server."""
     billed: bool = False
     """Whether it was or may have been billed."""
     used: Used | None = None
-    """What the server says it used; None with `billed`: nobody knows, so the worst case counts."""
+    """Usage reported by the server; None with `billed`: unknown, so the worst case counts."""
     unreachable: bool = False
     """Whether no connection could be made at all."""
     loading: bool = False
-    """The server is not ready yet: the call's moment, not the call."""
+    """The server is not ready yet: temporary."""
     repeats: bool = False
-    """Whether the same call would most likely come to the same: it is tried once more at most."""
+    """Whether a retry would probably give the same result: it is tried at most once more."""
     suspect: str = ""
-    """Of a failure that no retry mends and that may be the run's (a field that the model refuses): what equal ones
-    have in common."""
+    """For a permanent failure that may be the run's (a field that the model rejects): the common message of equal ones.
+    """
     headers: Mapping[str, str] = field(default_factory=dict)
     """The reply's headers, for rate limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pacing:
-    """How a server wants to be called."""
+    """Rate settings of a server."""
 
     concurrency: int = 64
-    """Most calls in flight."""
+    """Most concurrent calls."""
     start: int = 8
-    """Calls in flight at the beginning."""
+    """Concurrent calls at the beginning."""
     requests_per_minute: float | None = None
-    """Limit of the recipe; None: what the server tells."""
+    """Limit of the recipe; None: as the server reports."""
     tokens_per_minute: float | None = None
     """Likewise, prompt and generated tokens."""
     attempts: int = 6
     """Calls per request before it is a counted failure; 429 does not count."""
     outage: float = 120.0
-    """Seconds without any answer that requests wait out beyond their `attempts`, where trying again costs nothing."""
+    """Seconds without any answer that requests wait beyond their `attempts`, if retries are free."""
     patience: float = 3600.0
-    """Seconds of refusals (429) or of loading that are waited out; a longer wait ends the run and says until when."""
+    """Longest wait in seconds for refusals (429) or loading; a longer one ends the run, stating until when."""
 
 
 class CallEngine(Protocol):
@@ -96,7 +96,7 @@ class LastingEngine(Protocol):
     """An engine whose calls outlive the process that sends them (the Batch API)."""
 
     holder: str
-    """Under which name the ledger holds what is under way."""
+    """Name of the ledger's holder for calls in progress."""
 
     def under_way(self) -> Spending:
         """Return what calls sent by this and earlier processes may still cost."""

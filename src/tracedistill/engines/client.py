@@ -1,4 +1,4 @@
-"""The one way to generate: requests and an engine in, completed generations out; nothing is paid twice."""
+"""The only way to generate: requests and an engine in, finished generations out; nothing is paid twice."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def generate(
 ) -> Iterator[Generation]:
     """Run requests through an engine and yield each generation once, as it completes, never as a gap.
 
-    What the cache holds is served from it (`cached`), refusals, cut-offs and failures too, each under its own
-    `finish`; `retry_failed` buys errors and refusals again, `retry_cut_off` cut-offs. Everything bought is in the
-    cache before it is yielded. Equal requests of one call are paid once. `requests` may be a generator of any
-    length: a few hundred are held at a time. Without a cache, one in a temporary folder serves this call. `buyer` is
-    kept with every answer bought: an interrupted run knows again what it has paid for.
+    Cached answers are served (`cached`), refusals, cut-offs and failures too, each under its own `finish`;
+    `retry_failed` buys errors and refusals again, `retry_cut_off` cut-offs. Everything bought is in the cache before it
+    is yielded. Equal requests of one call are paid once. `requests` may be a generator of any length: a few hundred are
+    held at a time. Without a cache, one in a temporary folder serves this call. `buyer` is stored with every answer
+    bought, so that an interrupted run recognises what it has paid for.
 
     `on_progress` gets a live `Statistics` four times a second, in the caller's thread. `total` (else the length of
     `requests`) lets it project time and money. `prices` are for an engine without its own. An engine that works in
     batches gets `chunk` requests at a time.
 
-    First Ctrl-C: nothing more is sent, what is in flight is waited for, kept and yielded, then KeyboardInterrupt.
-    Second Ctrl-C: at once. Raises BudgetReachedError before the budget could be exceeded, StopRunError where no call
-    can succeed (wrong key, no such model), InputError for an unusable cache; each after yielding what is finished.
+    First Ctrl-C: nothing more is sent, what is in flight is awaited, stored and yielded, then KeyboardInterrupt. Second
+    Ctrl-C: at once. Raises BudgetReachedError before the budget could be exceeded, StopRunError if no call can succeed
+    (wrong key, no such model), InputError for an unusable cache; each after yielding what is finished.
     """
     if total is None and isinstance(requests, Sized):
         total = len(requests)
@@ -71,7 +71,7 @@ def generate(
     rebuy = frozenset({"error", "refusal", "too-long"} if retry_failed else ()) | frozenset(
         {"length"} if retry_cut_off else ()
     )
-    check_budget(budget, prices)  # one that cannot be kept is refused before anything is opened
+    check_budget(budget, prices)  # refuse an unenforceable budget before anything is opened
     run = _Session(iter(requests), engine, cache, budget, prices, on_progress, Statistics(total), rebuy, buyer)
     if pacing_engine is not None:
         return run.calls(pacing_engine, loop_factory)
@@ -79,7 +79,7 @@ def generate(
 
 
 def request_key(engine_name: str, request: Request) -> bytes:
-    """Return the cache key of a request: all that the engine receives, with its own description."""
+    """Return the cache key of a request: everything the engine receives, and the engine's description."""
     sampling = request.sampling
     return content_key(
         engine_name,
@@ -105,7 +105,7 @@ class _Session:
     rebuy: frozenset[str]
     buyer: str = ""
     followers: dict[bytes, list[Request]] = field(default_factory=dict)
-    """Keys on their way, with the equal requests that wait for the same answer."""
+    """Keys in progress, with equal requests that wait for the same answer."""
     began: float = 0.0
     """Unix time of the start."""
     reported: float = 0.0
@@ -114,7 +114,7 @@ class _Session:
     def calls(
         self, engine: CallEngine, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
     ) -> Iterator[Generation]:
-        """Make many calls at a time, in another thread, and yield their generations."""
+        """Make many concurrent calls in another thread, and yield their generations."""
         with self._open_cache() as cache:
             name = cache.record_engine(engine.describe())
             meter = SpendMeter(self.budget, self.prices, cache.overrun(name))
@@ -126,7 +126,7 @@ class _Session:
                 try:
                     yield from self._exchange(pump, cache, name, engine, window)
                 except BaseException:
-                    # The caller went away (GeneratorExit) or failed: what is in flight is still waited for and kept.
+                    # The caller left (GeneratorExit) or failed: what is in flight is still awaited and stored.
                     pump.stop()
                     raise
                 finally:
@@ -145,7 +145,7 @@ class _Session:
         more, over = True, False
         while not over:
             while more and len(self.followers) < window:
-                # Small helpings while calls are in flight: meanwhile their loop waits for the interpreter.
+                # Small portions while calls are in flight: their loop waits for the interpreter meanwhile.
                 some, hits, misses = self._pull(cache, name, _HELPING if self.followers else _LOOKUP)
                 more = some
                 pump.submit([PendingRequest(key, request, engine.worst_case(request)) for key, request in misses])
@@ -198,7 +198,7 @@ class _Session:
         lasting: LastingEngine | None,
         some: list[tuple[bytes, Request]],
     ) -> Generator[Generation, None, list[tuple[bytes, Request]]]:
-        """Run what the budget allows of a chunk; returns the rest."""
+        """Run what the budget allows of a chunk; return the rest."""
         cost = getattr(self.engine, "worst_case", worst_case)
         worst = {key: cost(request) for key, request in some}
         stakes = {key: meter.stake(most) for key, most in worst.items()}
@@ -217,7 +217,7 @@ class _Session:
                 generation, known = outcome.generation, meter.overrun
                 key = None if generation is None else open_keys.pop(generation.request_id, None)
                 if generation is None or key is None:
-                    continue  # an answer to nothing, or a second one
+                    continue  # an answer to nothing, or a repeated one
                 paid = meter.settle(stakes[key], worst[key], outcome.billed, outcome.used)
                 if meter.overrun != known:
                     cache.record_overrun(name, *meter.overrun)
@@ -229,7 +229,7 @@ class _Session:
         finally:
             if lasting is not None:
                 meter.resume(lasting.under_way())
-            else:  # the engine works here: what it did not answer cost nothing
+            else:  # a local engine: unanswered requests cost nothing
                 for key in open_keys.values():
                     meter.settle(stakes[key], worst[key], False, None)
         left = {key for key, _ in fitting}
@@ -279,7 +279,7 @@ class _Session:
     def _pull(
         self, cache: GenerationCache, name: str, count: int
     ) -> tuple[bool, list[Generation], list[tuple[bytes, Request]]]:
-        """Take up to so many requests: (whether there may be more, answers at hand, what must be bought)."""
+        """Take up to `count` requests: (whether there may be more, cached answers, requests to buy)."""
         requests = list(itertools.islice(self.requests, count))
         keyed = [(request_key(name, request), request) for request in requests]
         known = cache.lookup(list({key for key, _ in keyed if key not in self.followers}))
@@ -318,7 +318,7 @@ class _Session:
             self.on_progress(self.statistics)
 
     def _close(self, cache: GenerationCache, meter: SpendMeter) -> None:
-        """Save what is not booked yet, and forget an account that was for this run alone."""
+        """Book what is open, and forget an account that was for this run alone."""
         booking = meter.booking()
         if booking is not None:
             cache.exchange(booking=booking)
@@ -337,7 +337,7 @@ class _Session:
 
 
 class _Interrupts:
-    """Turns the first Ctrl-C into a drain and the second into the end, while a run goes on in the main thread."""
+    """Turns the first Ctrl-C into a drain and the second into an exit, while a run is in the main thread."""
 
     def __init__(self, pump: Pump) -> None:
         self._pump = pump

@@ -1,7 +1,7 @@
-"""What became of a call that brought no reply.
+"""Classify calls without a reply.
 
 The adapter between openai and aiohttp reports a refused, a closed and a slow connection alike as ConnectTimeout.
-aiohttp's own error stands behind it as its cause and tells them apart.
+aiohttp's own error is its cause and distinguishes them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import httpx2
 
 NEVER_SENT = (
     aiohttp.ClientConnectorError,  # refused, no such host, no TLS; also the way to a proxy
-    aiohttp.ClientHttpProxyError,  # the proxy would not let the call through
+    aiohttp.ClientHttpProxyError,  # the proxy rejected the call
     aiohttp.ConnectionTimeoutError,
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
     httpx2.ProxyError,
 )
-"""The request did not leave: nothing can have been billed."""
+"""The request was not sent, so it cannot have been billed."""
 SLOW = (TimeoutError, httpx2.TimeoutException)
 """No answer in time; aiohttp's time-outs are TimeoutErrors."""
 
@@ -29,7 +29,7 @@ class Loss:
     """How a call was lost."""
 
     error: BaseException
-    """The error that tells most: aiohttp's, where there is one."""
+    """The most informative error: aiohttp's, if there is one."""
     sent: bool
     """Whether the request may have reached the server, which may then bill it."""
     slow: bool

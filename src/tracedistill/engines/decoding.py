@@ -1,4 +1,4 @@
-"""Tokens drawn for a batch of prompts, row by row: what evaluation and training have in common."""
+"""Decode tokens for a batch of prompts, row by row, for evaluation and training."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tracedistill.engines import Finish, Sampling
 from tracedistill.engines.stepping import Batch
 
 Ended = Callable[[list[int], int], bool]
-"""(tokens so far, row) -> whether the row has ended by itself."""
+"""(tokens so far, row) -> whether the row has ended."""
 
 
 class Draw:
-    """Draws one row's next token with a generator of its own, so that a row's draws do not depend on its neighbours."""
+    """Samples one row's next token with its own generator, so that rows do not depend on their neighbours."""
 
     def __init__(self, sampling: Sampling, seed: int, sample: int, device: torch.device) -> None:
         self.sampling = sampling
@@ -24,7 +24,7 @@ class Draw:
         self.generator.manual_seed(hash_seed(seed, sample))
 
     def pick(self, logits: torch.Tensor) -> int:
-        """Draw a token by these logits."""
+        """Sample a token from these logits."""
         probabilities = (logits.float() / self.sampling.temperature).softmax(-1)
         if self.sampling.top_p < 1:
             ordered, order = probabilities.sort(descending=True)
@@ -41,11 +41,10 @@ def decode(
     ended: Ended,
     prompts: Sequence[int] | None = None,
 ) -> list[tuple[list[int], Finish]]:
-    """Write (ids, how it ended) for each row of a batch; the ids begin with `starts`.
+    """Return (ids, finish) for each row of a batch; the ids begin with `starts`.
 
-    A row without a draw is greedy. `limits`: tokens that each row may have, its start included. `prompts`: which of the
-    batch's prompts each row is written behind, where several rows share one, which is then read once; None: each its
-    own. Rows that have ended leave the batch.
+    A row without a draw is greedy. `limits`: most tokens of each row, its start included. `prompts`: index of each
+    row's prompt, if several rows share one, which is then read once; None: each its own. Finished rows leave the batch.
     """
     done: list[tuple[list[int], Finish]] = [(list(start), "length") for start in starts]
     alive = list(range(len(starts)))
@@ -83,7 +82,7 @@ def end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """Return the ids that end a completion: the model's own, the tokenizer's, and the template's end of a turn."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     ids = configured if isinstance(configured, list) else [configured]
-    # the template's own end of a turn need be neither of them (Gemma's)
+    # the template's own end of a turn may be neither of them (Gemma's)
     known = (*ids, tokenizer.eos_token_id, end_id(tokenizer))
     found = {int(token) for token in known if token is not None}
     return tuple(sorted(found))

@@ -1,4 +1,4 @@
-"""Which dtype a student with `dtype: auto` gets here, and what an explicit one costs."""
+"""Choose the dtype of a student with `dtype: auto`, and estimate the cost of an explicit one."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ if TYPE_CHECKING:
     from tracedistill.recipes import StudentConfig
 
 NEAR = 1.05
-"""bfloat16 must be more than so many times as fast as float32: of two that are alike the exact one is taken."""
+"""Least speed ratio at which bfloat16 is preferred to float32; otherwise the more exact one is used."""
 SLOW = 1.5
-"""From this factor on a dtype that the recipe names is warned of."""
+"""Slowdown from which a dtype named in the recipe causes a warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class DtypeChoice:
-    """What `dtype: auto` comes to on this machine."""
+    """The choice of `dtype: auto` on this machine."""
 
     dtype: Dtype
     """The dtype."""
     why: str
-    """In one line, for a person."""
+    """One-line reason."""
 
 
 def choose() -> DtypeChoice:
     """Choose the dtype in which this machine trains and generates fastest.
 
-    A GPU of NVIDIA or AMD: bfloat16 if it multiplies in it, by its own word. Any other accelerator (Apple's MPS, say):
-    float32, since no speed was measured on one. A CPU: the faster one in a short measurement that is remembered;
-    float32 where that failed or was disturbed.
+    A GPU of NVIDIA or AMD: bfloat16 if it reports support. Any other accelerator (such as Apple's MPS): float32, since
+    no speed was measured on one. A CPU: the faster one in a short, cached measurement; float32 if that failed or was
+    disturbed.
     """
     import torch
 

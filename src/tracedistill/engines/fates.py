@@ -1,4 +1,4 @@
-"""What a status means: for the row, for this moment, or for the whole run. A server's new words cost one line."""
+"""Meaning of HTTP statuses: for the row, for the moment, or for the whole run. A server's new words cost one line."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from tracedistill.engines.limits import retry_after
 from tracedistill.engines.words import one_line, words_of
 
 Meaning = Literal["stop", "wait", "loading", "again", "too-long", "refusal", "refused"]
-"""stop: no call of this run can succeed; wait: too many calls at this moment; loading: the server is not ready yet;
-again: a failure that may pass; too-long: the prompt does not fit; refusal: this prompt was moderated; refused: no
-retry mends it, and whether the row or the run is at fault, other rows must tell."""
+"""stop: no call of this run can succeed; wait: too many calls now; loading: the server is not ready yet; again: a
+failure that may pass; too-long: the prompt does not fit; refusal: this prompt was moderated; refused: permanent, and
+other rows must show whether the row or the run is at fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What a reply that is no answer comes to."""
+    """The meaning of a reply that is no answer."""
 
     meaning: Meaning
     """For the row, the moment or the run."""
     cause: str
-    """In the server's words, not yet cleaned of secrets."""
+    """The server's message, not yet cleaned of secrets."""
     why: str = ""
-    """In ours, where the run stops."""
+    """Our explanation, if the run stops."""
     wait: float | None = None
-    """Seconds that the server asks to wait."""
+    """Seconds to wait, as requested by the server."""
     code: str = ""
-    """The server's code, for telling equal refusals."""
+    """The server's code, to compare refusals."""
 
 
 ACCOUNT = re.compile(
@@ -39,7 +39,7 @@ ACCOUNT = re.compile(
     r"(?:flagged|blocked|banned|suspended|disabled|violat|denied|not allowed|permission)",
     re.IGNORECASE,
 )
-"""Words about the account, though they sound like moderation."""
+"""Messages about the account, though they sound like moderation."""
 
 NO_CREDIT = re.compile(
     r"insufficient[_ ](?:quota|balance|credits?|funds)|balance.{0,12}insufficient|positive balance|余额不足|欠费"
@@ -51,10 +51,10 @@ NO_CREDIT = re.compile(
     r"|account.{0,20}(?:in arrears|overdue)|arrearage|quota[_ ]exhausted",
     re.IGNORECASE,
 )
-"""Words of an account without money, whatever the status."""
+"""Messages of an account without credit, whatever the status."""
 
 A_DAY = re.compile(r"per[ _-]?day|\bdaily\b|\b[rt]pd\b", re.IGNORECASE)
-"""Words of a limit that ends tomorrow."""
+"""Messages of a limit that resets tomorrow."""
 
 MODERATED = re.compile(
     r"content[_ ]?(?:filter|policy|management|moderation)|responsible[_ ]?ai|moderat|flagged|prohibited[_ ]content"
@@ -63,7 +63,7 @@ MODERATED = re.compile(
     r"|guardrail|\b1301\b",
     re.IGNORECASE,
 )
-"""Words about one prompt, not about the account."""
+"""Messages about one prompt, not about the account."""
 
 TOO_LONG = re.compile(
     r"context[_ ]?(?:length|window|size|limit)|maximum context|prompt is too long"
@@ -75,7 +75,7 @@ TOO_LONG = re.compile(
 )
 
 PER_MINUTE_SIZE = re.compile(r"request too large|too large for .{0,80}per min", re.IGNORECASE)
-"""A single call above the whole minute's allowance: waiting mends nothing."""
+"""A single call above the whole minute's allowance: waiting does not help."""
 
 LOADING = re.compile(
     r"(?:model|server|engine|weights?).{0,60}(?:is |are )(?:currently |still )?(?:loading|starting|initiali[sz]ing)"
@@ -89,7 +89,7 @@ BUSY = re.compile(
     r"|queue is full|too many (?:concurrent )?requests|high (?:traffic|demand|load)\b",
     re.IGNORECASE,
 )
-"""Words of a server that has too many calls at this moment."""
+"""Messages of a temporarily overloaded server."""
 
 _STOPS = {401: "the key is wrong or missing", 402: "no credit"}
 _AGAIN = {408, 409, 425, 498, 499}  # 498: Groq's flex tier has no room

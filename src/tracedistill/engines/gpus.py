@@ -1,11 +1,11 @@
-"""Which GPUs this machine lets us use; torch is not imported where there can be none."""
+"""The GPUs this machine may use; torch is not imported if there can be none."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-"""Devices of NVIDIA's and AMD's drivers on Linux, and of WSL's."""
+"""Device files of NVIDIA's and AMD's drivers on Linux, and of WSL's."""
 
 
 def visible_gpus() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A student is its content: a hash of its files, and the commit of a hub id. Nothing is fetched or converted here."""
+"""Identity of a student by content: a hash of its files, and the commit of a hub id. Nothing is downloaded here."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from tracedistill.errors import InputError
 from tracedistill.files import file_hash
 
 WHOLE = 64 << 20
-"""Bytes up to which a file is hashed whole."""
+"""Most bytes of a file that is hashed whole."""
 BLOCKS, BLOCK = 256, 64 << 10
-"""Of a larger file: how many blocks are hashed, spread evenly from its first byte (safetensors' index) to its last."""
+"""Number and bytes of blocks hashed of a larger file, spread evenly from its first byte (safetensors' index) to its
+last."""
 READ = (".json", ".jinja", ".model", ".safetensors", ".tiktoken", ".txt")
-"""Endings of the files that a student is loaded from."""
+"""Suffixes of the files that a student is loaded from."""
 FETCHED = tuple(f"*{ending}" for ending in READ)
 """The same as patterns for the hub."""
 UNREAD = ("student.json", "manifest.json", "training.json")
-"""Files beside them that tell how they were made."""
+"""Files beside them that describe how they were made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a student is, as far as this machine can tell."""
+    """Identity of a student, as far as this machine can tell."""
 
     sha256: str
-    """Over the names, sizes and contents of all files it is loaded from; of files over 64 MB 256 blocks are read."""
+    """Hash of the names, sizes and contents of all files it is loaded from; of files over 64 MB 256 blocks are read."""
     commit: str | None
     """The hub's commit; None for a folder."""
 
 
 def identity_of(model: str, revision: str | None = None) -> Identity | None:
-    """Return what a student is; None if its files are not on this machine."""
+    """Return the identity of a student; None if its files are not on this machine."""
     folder = local_folder(model, revision)
     if folder is None:
         return None
@@ -45,7 +46,7 @@ def identity_of(model: str, revision: str | None = None) -> Identity | None:
 
 
 def pin(model: str, revision: str | None = None) -> str | None:
-    """Return the commit that a hub id stands for, its files fetched if they are not here; None for a folder or package.
+    """Return the commit of a hub id, downloading missing files; None for a folder or package.
 
     Raises InputError if the hub has no such model or revision, or cannot be reached.
     """
@@ -75,7 +76,7 @@ def _stamps(folder: Path) -> Iterator[tuple[str, int, int]]:
             yield path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns
 
 
-@functools.lru_cache(maxsize=64)  # asked for by every piece of a study
+@functools.lru_cache(maxsize=64)  # called for every node of a study
 def _hash(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> str:
     digest = hashlib.sha256()
     for name, size, _ in stamps:

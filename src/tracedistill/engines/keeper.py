@@ -1,10 +1,10 @@
-"""Runs a server for as long as the process lives that has started this one; of the standard library alone.
+"""Run a server as long as the process that started this script; standard library only.
 
-    python keeper.py COMMAND...
+python keeper.py COMMAND...
 
-The standard input is a pipe that the starting process holds open. When it closes, be it on purpose or because that
-process was killed, the server is ended with all that it has started. The server is in a session of its own: a Ctrl-C in
-the terminal does not reach it while answers are still waited for.
+The standard input is a pipe that the starting process holds open. When it closes, on purpose or because that process
+was killed, the server and its children are ended. The server has its own session: a Ctrl-C in the terminal does not
+reach it while answers are still awaited.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 
 GRACE = 10.0
-"""Seconds that the server has to end by itself."""
+"""Seconds for the server to end by itself."""
 
 
 def main(command: Sequence[str]) -> int:
@@ -33,7 +33,7 @@ def main(command: Sequence[str]) -> int:
         signal.signal(number, lambda *_: threading.Thread(target=_end, args=(server,), daemon=True).start())
     threading.Thread(target=_end_with_input, args=(server,), daemon=True).start()
     code = server.wait()
-    _signal(server, signal.SIGKILL)  # what it has started and left behind
+    _signal(server, signal.SIGKILL)  # children it left behind
     return code
 
 

@@ -1,7 +1,7 @@
-"""Which rows of a model may share a batch: tried on the model itself, once, before it is asked anything.
+"""Find which rows of a model may share a batch, by a trial on the model itself.
 
-A few rows are run together and each alone. Where their logits differ by more than rounding, the model counts padding,
-or keeps something that a shared prefix does not give it, and the next plainer layout is tried.
+A few rows are run together and each alone. If their logits differ by more than rounding, padding changes the model's
+output, or it has state that a shared prefix does not restore, and the next simpler layout is tried.
 """
 
 from __future__ import annotations
@@ -20,36 +20,37 @@ from tracedistill.engines.weights import brief_cause
 from tracedistill.errors import InputError
 
 TOLERANCE, HALF_TOLERANCE = 1e-3, 0.1
-"""Largest difference of a logit, in standard deviations of the logits: float32, and where there is no room for it."""
+"""Largest difference of a logit, in standard deviations of the logits: in float32, and in half precision for lack of
+memory."""
 STATE_TOLERANCE = 0.1
-"""The same between a model's steps and one pass over all tokens, which recurrent layers compute in another way."""
+"""The same between a model's steps and one pass over all tokens, which recurrent layers compute differently."""
 ELSEWHERE = "use another model, or serve it elsewhere and set students.<name>.base_url"
-"""The way out for a model that cannot be run here."""
+"""Advice for a model that cannot be run here."""
 WINDOW = 4
-"""Tokens that a sliding window has while a layout is tried, so that a short row reaches beyond it."""
+"""Size of a sliding window during a trial, so that a short row exceeds it."""
 PREFIX, TAILS = 8, (1, 8, 12)
-"""Tokens of the rows that are tried: one has more padding than the prefix is long, one less, one none."""
+"""Tokens of the trial rows: one has more padding than the prefix is long, one less, one none."""
 WORDS = "Mary took 3 apples to the office, then went back; how many are there? Answer: 12, I think (or 7)."
-"""Where the tried tokens come from: text, no special tokens."""
+"""Source of the trial tokens: text without special tokens."""
 NARROWED = ("sliding_window", "attention_chunk_size")
-"""Settings that say how far an attention layer looks back."""
+"""Settings that limit how far an attention layer looks back."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayoutTrial:
-    """The layout that a model takes."""
+    """The layout of a model."""
 
     layout: Layout
-    """The quickest one whose rows are what they are alone."""
+    """The fastest one in which rows give the same results as alone."""
     note: str
-    """Why it is not the quickest of all; empty where it is."""
+    """Why it is not the fastest of all; empty if it is."""
 
 
 def try_layouts(model: Any, tokenizer: Any, name: str) -> LayoutTrial:
-    """Find the quickest layout in which every row is what it is alone.
+    """Find the fastest layout in which every row gives the same results as alone.
 
-    Computed in float32 where the memory allows it, the model's own numbers otherwise. Raises InputError for a model
-    that cannot be run token by token at all.
+    Computed in float32 if memory allows, else in the model's own dtype. Raises InputError for a model that cannot be
+    run token by token at all.
     """
     ids = tokenizer(WORDS, add_special_tokens=False)["input_ids"]
     draw = random.Random(0)
@@ -64,7 +65,7 @@ def try_layouts(model: Any, tokenizer: Any, name: str) -> LayoutTrial:
             alone = [_logits(model, [row], pad, device, forced) for row in rows]
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # what a model meets in another's code has no type of its own
+        except Exception as error:  # third-party model code may raise anything
             raise InputError(
                 f"student '{name}': models of type {model.config.model_type} cannot run here "
                 f"({type(error).__name__}: {brief_cause(error)}); {ELSEWHERE}"
@@ -123,7 +124,7 @@ def _logits(
 
 
 def _without_state(model: Any, tokens: list[int], keep: int, device: torch.device) -> list[torch.Tensor]:
-    """Compute logits at the last places in one pass over all tokens."""
+    """Compute logits at the last positions in one pass over all tokens."""
     logits = model(input_ids=torch.tensor([tokens], device=device), use_cache=False).logits
     return list(logits[0, -keep:])
 
@@ -132,16 +133,16 @@ def _drift(together: Sequence[Sequence[torch.Tensor]], alone: Sequence[Sequence[
     pairs = [
         (a, b) for row, other in zip(together, alone, strict=True) for a, b in zip(row, other, strict=False)
     ]  # a row that left the batch has one step less
-    # `max` keeps no NaN that stands behind a number
+    # `max` does not keep a NaN after a number
     worst = torch.stack([(a.float() - b.float()).abs().max() for a, b in pairs]).max()
     return float(worst) if bool(torch.isfinite(worst)) else float("inf")
 
 
 @contextmanager
 def _in_float32(model: Any) -> Iterator[bool]:
-    """Hold the model's half-precision weights in float32 for a while, if there is room; yield whether there was.
+    """Hold the model's half-precision weights in float32 for the block, if there is room; yield whether there was.
 
-    Widening and rounding back gives every weight its own bits again.
+    Widening and rounding back restores every weight bit by bit.
     """
     weights = [*model.parameters(), *model.buffers()]
     half = [(weight, weight.dtype) for weight in weights if weight.dtype in (torch.bfloat16, torch.float16)]
@@ -159,7 +160,7 @@ def _in_float32(model: Any) -> Iterator[bool]:
 
 
 def _free(device: torch.device) -> float:
-    """Return the bytes that may be used on a device for a while."""
+    """Return the bytes that may be used temporarily on a device."""
     if device.type == "cuda":
         return 0.8 * float(torch.cuda.mem_get_info(device)[0])
     return 0.6 * float(psutil.virtual_memory().available)
@@ -167,7 +168,7 @@ def _free(device: torch.device) -> float:
 
 @contextmanager
 def _narrowed(config: Any) -> Iterator[None]:
-    """Shorten attention windows for a while, if attention reads them from the settings at every call."""
+    """Shorten attention windows for the block, if attention reads them from the settings at every call."""
     own = {key: getattr(config, key, None) for key in NARROWED}
     own = {key: value for key, value in own.items() if value and value > WINDOW}
     if getattr(config, "_attn_implementation", None) not in ("sdpa", "eager"):

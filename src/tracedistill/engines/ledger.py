@@ -1,8 +1,8 @@
-"""What each scope (a study, say) has spent and has at stake, in the cache's SQLite file.
+"""Spending and stakes of each scope (such as a study), in the cache's SQLite file.
 
-A stake is the worst case of calls that are on their way. It is written in the transaction that sends them, and its
-holder is a process, or a batch that outlives its process. What a dead process had at stake is charged in full: its
-calls may have been answered and billed. So spending plus stakes is never below the bill, whoever is killed when.
+A stake is the worst case of calls in flight. It is written in the transaction that sends them, and its holder is a
+process, or a batch that outlives its process. A dead process's stake is charged in full: its calls may have been
+answered and billed. So spending plus stakes is never below the bill, whatever is killed when.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LEASE = 120.0
-"""Seconds without a sign of life after which a claim or stake of a process elsewhere is void; signs come three times as
-often."""
+"""Seconds without renewal after which a claim or stake of a process elsewhere is void; renewals are three times as
+frequent."""
 PASSING = "run:"
-"""Prefix of the scopes of runs without a name: they are forgotten with their process."""
+"""Prefix of the scopes of unnamed runs, which are forgotten with their process."""
 _BATCH = "batch:"
 SCHEMA = """
 CREATE TABLE stakes (holder TEXT NOT NULL, scope TEXT NOT NULL, until REAL NOT NULL, calls INTEGER NOT NULL,
@@ -29,7 +29,7 @@ CREATE TABLE stakes (holder TEXT NOT NULL, scope TEXT NOT NULL, until REAL NOT N
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """An amount: what a scope has spent or has at stake, or the difference to be added to it."""
+    """An amount: a scope's spending or stake, or a change to it."""
 
     calls: int = 0
     """Answers bought."""
@@ -50,20 +50,20 @@ NOTHING = Spending()
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What one transaction changes in a scope's account."""
+    """One transaction's change of a scope's account."""
 
     scope: str
-    """Whose account."""
+    """Name of the account."""
     holder: str
-    """Whose stake; `batch_holder` for one that outlives its process."""
+    """Holder of the stake; `batch_holder` for one that outlives its process."""
     spent: Spending = NOTHING
-    """What calls came to since the holder's last booking."""
+    """Cost of calls since the holder's last booking."""
     at_stake: Spending | None = None
-    """The holder's stake without what the transaction grants; None: as it stands in the file."""
+    """The holder's stake without what the transaction grants; None: as stored in the file."""
     worst: Mapping[bytes, Spending] = field(default_factory=dict)
-    """What each wanted call may cost."""
+    """Worst-case cost of each wanted call."""
     fits: Callable[[Spending], bool] | None = None
-    """Whether a total of spending and stakes keeps the limits; None: there are none."""
+    """Whether a total of spending and stakes is within the limits; None: no limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,11 @@ class Balance:
     """A scope's account."""
 
     spent: Spending = NOTHING
-    """What is paid, dead processes' stakes included."""
+    """Spent, including dead processes' stakes."""
     others: Spending = NOTHING
-    """What other holders have at stake."""
+    """Stakes of other holders."""
     waiting: bool = False
-    """Whether some of these are processes at work, whose stakes will soon be less."""
+    """Whether some of these are running processes, whose stakes will soon shrink."""
 
 
 def holder_name(number: int) -> str:
@@ -85,9 +85,9 @@ def holder_name(number: int) -> str:
 
 @functools.cache
 def _place() -> str:
-    """Identify where this process's number is valid: the machine since its boot, and its process namespace.
+    """Identify the scope of this process's number: the machine since its boot, and its process namespace.
 
-    The name of the host is neither: it changes under a container, and two containers may share it.
+    The host name is neither: it changes inside a container, and two containers may share it.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -142,7 +142,7 @@ def affordable(balance: Balance, booking: Booking, wanted: Sequence[bytes]) -> l
 
 
 def charge(db: sqlite3.Connection, scope: str, amount: Spending) -> None:
-    """Add to what a scope has spent."""
+    """Add to a scope's spending."""
     if amount != NOTHING:
         db.execute(
             "INSERT INTO spending VALUES (?,?,?,?) ON CONFLICT (scope) DO UPDATE SET calls = calls + excluded.calls, "
@@ -152,7 +152,7 @@ def charge(db: sqlite3.Connection, scope: str, amount: Spending) -> None:
 
 
 def set_stake(db: sqlite3.Connection, holder: str, scope: str, amount: Spending, until: float) -> None:
-    """Write what a holder has at stake now."""
+    """Store a holder's current stake."""
     if amount.calls <= 0:
         db.execute("DELETE FROM stakes WHERE holder = ? AND scope = ?", (holder, scope))
         return
@@ -161,14 +161,14 @@ def set_stake(db: sqlite3.Connection, holder: str, scope: str, amount: Spending,
 
 
 def stake_of(db: sqlite3.Connection, holder: str, scope: str) -> Spending:
-    """Return what a holder has at stake."""
+    """Return a holder's stake."""
     asked = "SELECT calls, tokens, usd FROM stakes WHERE holder = ? AND scope = ?"
     row = db.execute(asked, (holder, scope)).fetchone()
     return Spending(*row) if row else NOTHING
 
 
 def charge_the_dead(db: sqlite3.Connection, now: float) -> None:
-    """Charge what dead holders had at stake, and void their claims."""
+    """Charge the stakes of dead holders, and void their claims."""
     for holder, scope, until, *amount in db.execute("SELECT * FROM stakes").fetchall():
         if not is_alive(holder, until, now):
             charge(db, scope, Spending(*amount))
@@ -177,7 +177,7 @@ def charge_the_dead(db: sqlite3.Connection, now: float) -> None:
         if not is_alive(owner, until, now):
             db.execute("DELETE FROM claims WHERE owner = ?", (owner,))
     for (scope,) in db.execute("SELECT scope FROM spending WHERE scope LIKE ?", (f"{PASSING}%",)).fetchall():
-        if not is_alive(scope.removeprefix(PASSING), now + LEASE, now):  # another host's may be at work
+        if not is_alive(scope.removeprefix(PASSING), now + LEASE, now):  # another host's may still run
             forget(db, scope)
 
 

@@ -1,4 +1,4 @@
-"""How fast to call: adaptive concurrency, rates told by the server or the recipe, waiting before a retry."""
+"""Call rates: adaptive concurrency, rates from the server or the recipe, waits before retries."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import time
 from collections.abc import Mapping
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_EPOCH = 1e9  # a number of seconds above this is no duration (31 years) but a date (from 2001 to 2096)
+_EPOCH = 1e9  # a larger number of seconds is no duration (31 years) but a date (from 2001 to 2096)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class Concurrency:
-    """How many calls may be in flight: grows while it helps, shrinks when refused (AIMD). Times in seconds.
+    """Number of concurrent calls: grows while it helps, shrinks when refused (AIMD). Times in seconds.
 
-    It doubles after each full round of answers until the first refusal or until doubling no longer pays, then adds
-    one per round. A refusal takes three tenths away, once for all calls that were sent before the last cut.
+    It doubles after each full round of answers until the first refusal or until doubling no longer pays, then adds one
+    per round. A refusal takes three tenths away, once for all calls that were sent before the last cut.
     """
 
     def __init__(self, start: int, maximum: int) -> None:
@@ -45,7 +45,7 @@ class Concurrency:
     def refused(self, sent: float, now: float) -> None:
         """Record that the server answered 429 to a call sent at `sent`."""
         if sent <= self._cut_at:
-            return  # sent before the last cut: old news
+            return  # sent before the last cut: already handled
         self._cut_at = now
         self._doubling = False
         self.limit = max(1, int(self.limit * 0.7))
@@ -57,12 +57,12 @@ class Concurrency:
             return
         if self._before is not None and self.limit > self._before[0]:
             smaller, slower = self._before
-            # Growing pays where at least a quarter of the added calls turned into added rate.
+            # Growing pays if at least a quarter of the added calls turned into added rate.
             if rate < slower * (1 + 0.25 * (self.limit / smaller - 1)):
                 self.limit, self._before, self._doubling, self._hold = smaller, None, False, 10
                 return
         if self.limit < self.maximum:
-            # While adding one at a time, rates are compared over steps wide enough to stand out from noise.
+            # While adding one at a time, rates are compared over steps wide enough to exceed the noise.
             if self._before is None or self._doubling or self.limit >= self._before[0] * 1.25:
                 self._before = (self.limit, rate)
             self.limit = min(self.maximum, self.limit * 2 if self._doubling else self.limit + 1)
@@ -76,13 +76,13 @@ RATE_HEADERS = (
     ("x-ratelimit-remaining", "x-ratelimit-reset", "requests"),
     ("ratelimit-remaining", "ratelimit-reset", "requests"),
 )
-"""(header of what is left, header of when there is more, of what): in the words of several servers."""
+"""(header with the remainder, header with its reset time, unit): spellings of several servers."""
 
 
 class Pace:
-    """When the next call may be sent: the recipe's rates per minute and what the server's headers tell.
+    """When the next call may be sent, by the recipe's rates per minute and the server's headers.
 
-    `wait` is asked before a call, `sent` told of it, `told` given each reply's headers. Times in seconds.
+    Call `wait` before a call, `sent` after it, and `told` with each reply's headers. Times in seconds.
     """
 
     def __init__(self, requests_per_minute: float | None = None, tokens_per_minute: float | None = None) -> None:
@@ -121,13 +121,13 @@ class Pace:
         self._tokens.give(expected - actual)
 
     def pause(self, seconds: float, now: float) -> None:
-        """Send nothing for so long (Retry-After)."""
+        """Send nothing for this long (Retry-After)."""
         self._paused_until = max(self._paused_until, now + seconds)
 
     def told(self, headers: Mapping[str, str], in_flight: int, now: float, wall: float = 0.0) -> None:
-        """Read what the headers tell of calls and tokens left, and of when there are more.
+        """Read the headers' remaining calls and tokens, and their reset times.
 
-        `in_flight`: calls that the server may not know of yet; `wall`: the Unix time, for resets given as such.
+        `in_flight`: calls that the server may not know of yet; `wall`: the Unix time, for absolute resets.
         """
         for left_name, reset_name, name in RATE_HEADERS:
             left = _number(headers.get(left_name))
@@ -158,7 +158,7 @@ class _Bucket:
         if self.at is not None:
             self.level = min(self.size, self.level + (now - self.at) * self.rate)
         self.at = now
-        # A call larger than the bucket goes out when the bucket is full, and leaves it in debt.
+        # A call larger than the bucket is sent when the bucket is full, and leaves it in debt.
         return max(0.0, (min(need, self.size) - self.level) / self.rate)
 
     def take(self, used: float, now: float) -> None:

@@ -1,8 +1,8 @@
-"""Runs a transformers model, with or without a PEFT adapter, batch by batch.
+"""Run a transformers model, with or without a PEFT adapter, batch by batch.
 
-Rows that have ended leave their batch; a prefix that all prompts of a plan share is computed once, and what else rows
-may share is tried on each model (see `layouts`). Greedy, or drawn with one generator per row, so that a row's draws do
-not depend on its neighbours.
+Finished rows leave their batch; a prefix common to all prompts of a schedule is computed once, and what else rows may
+share is tried on each model (see `layouts`). Greedy, or sampled with one generator per row, so that rows do not depend
+on their neighbours.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from tracedistill.errors import InputError
 __all__ = ["LocalEngine", "TokenScores", "WrittenTokens", "attach", "load_base"]
 
 MIN_SAVED = 64
-"""Prompt tokens that a shared prefix must save over a plan before it is computed apart: below, it costs more."""
+"""Prompt tokens that a shared prefix must save over a schedule to pay off."""
 MAX_LOGITS = 1 << 27
-"""Numbers that the logits of one forward pass over written tokens may hold."""
+"""Most logits of one forward pass over generated tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenTokens:
-    """What the model wrote behind one prompt, in tokens."""
+    """The tokens generated for one prompt."""
 
     tokens: list[int]
-    """Generated ids, the end token included; none where the prompt was too long."""
+    """Generated ids, the end token included; empty if the prompt was too long."""
     finish: Finish
     """Why it ended."""
     tokens_in: int
@@ -49,12 +49,12 @@ class WrittenTokens:
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
-    """What the model thinks of given tokens behind one prompt, at every place given the tokens before it."""
+    """The model's predictions at every position of given tokens after one prompt."""
 
     choices: list[int]
-    """The likeliest token at each place."""
+    """The likeliest token at each position."""
     log_probabilities: list[float]
-    """Of the given token at each place, in nats."""
+    """Log-probability of the given token at each position, in nats."""
 
 
 class LocalEngine:
@@ -116,19 +116,19 @@ class LocalEngine:
 
     @property
     def model(self) -> Any:
-        """What runs at the moment: the base, with an adapter's weights or without."""
+        """The current model: the base, with or without an adapter's weights."""
         return self.base.current
 
     def set_adapter(self, adapter: Path | None, merge: bool = True) -> None:
-        """Serve the next arm with the same base in memory: its adapter in place of the last one, None for none.
+        """Switch to an adapter on the same base in memory; None for the base alone.
 
-        Merged in fp32 and cast once, unless `merge` is False; a 4-bit base keeps its adapter apart. Texts are those
-        of a fresh load. Whatever `prepare` learnt is forgotten. Raises InputError where the adapter does not fit; the
+        Merged in fp32 and cast once, unless `merge` is False; a 4-bit base keeps its adapter separate. Texts equal
+        those of a fresh load. The state of `prepare` is discarded. Raises InputError if the adapter does not fit; the
         base alone is then in use.
         """
         self._shared, self._prefix = [], None
         self.description["adapter"] = None
-        # the last arm's weights are let go before the next are made
+        # release the last arm's weights before the next are made
         self.base.set_adapter(None)
         unpack(self.base.base)
         try:
@@ -143,13 +143,16 @@ class LocalEngine:
         return dict(self.description)
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Learn all prompts of a plan; their shared prefix is computed once. The same plan gives the same texts."""
+        """Receive all prompts of a schedule and compute their shared prefix once.
+
+        The same schedule gives the same texts.
+        """
         self._shared, self._prefix = [], None
         if self.tried.layout != "shared prefix":
             return
         prompts = [self._prompt(request) for request in requests]
         shared = _common_prefix(prompts)
-        # one token of each prompt must be left to run after the prefix
+        # one token of each prompt must remain to run after the prefix
         shared = shared[: min((len(prompt) for prompt in prompts), default=1) - 1]
         self._shared = shared if len(shared) * (len(prompts) - 1) >= MIN_SAVED else []
 
@@ -211,9 +214,9 @@ class LocalEngine:
         return text
 
     def score_tokens(self, requests: Sequence[Request], rows: Sequence[WrittenTokens]) -> list[TokenScores]:
-        """Return what the current model would greedily generate at each place of these rows.
+        """Return what the current model would greedily generate at each position of these rows.
 
-        One forward pass over prompts and rows together, or a few where the logits would be too large.
+        One forward pass over prompts and rows together, or a few if the logits would be too large.
         """
         longest = max((len(row.tokens) for row in rows), default=0)
         vocabulary = self.model.config.get_text_config().vocab_size
@@ -251,7 +254,7 @@ class LocalEngine:
         return ids
 
     def _batch(self, prompts: list[list[int]], keep: int = 1) -> Batch:
-        """Batch these prompts, after the shared prefix if all have it and at least `keep` places remain."""
+        """Batch these prompts, after the shared prefix if all have it and at least `keep` positions remain."""
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.ends[0]
         shared, width = self._shared, max(map(len, prompts)) - len(self._shared)
         if not shared or width < keep or any(prompt[: len(shared)] != shared for prompt in prompts):
@@ -263,7 +266,7 @@ class LocalEngine:
     def _decode(
         self, prompts: list[list[int]], requests: Sequence[Request], starts: Sequence[list[int]]
     ) -> list[tuple[list[int], Finish]]:
-        """Generate (ids, how it ended) for each prompt; the ids begin with `starts`."""
+        """Generate (ids, finish) for each prompt; the ids begin with `starts`."""
         batch = self._batch([*map(operator.add, prompts, starts)])
         draws = [
             Draw(request.sampling, request.seed, request.sample, self.device)
@@ -284,7 +287,7 @@ class LocalEngine:
 
 
 def give_back_memory() -> None:
-    """Give back what models that are no longer used have held on the device."""
+    """Release the device memory of unused models."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
@@ -292,8 +295,8 @@ def give_back_memory() -> None:
 def _laid_out(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Make the last hidden states contiguous before the LM head.
 
-    Torch multiplies a slice of them row by row, and copies the head's weights for each row where these are frozen, as
-    they are below an adapter: for 32 rows that is 150 times the time and 32 times the memory.
+    Torch multiplies a slice of them row by row, and copies frozen head weights for each row, as below an adapter: for
+    32 rows that is 150 times the time and 32 times the memory.
     """
     return (inputs[0].contiguous(), *inputs[1:])
 

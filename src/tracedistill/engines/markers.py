@@ -1,7 +1,7 @@
-"""Marks of thinking and control tokens that servers leave in a reply's text: one table for all of them.
+"""Thinking marks and control tokens that servers leave in a reply's text, in one table.
 
-Thinking is taken out of the text where its mark is known, and control tokens off its ends. What is left over
-(`leftover`) would be learned as text, or turned into control ids by a student's tokenizer: such a trace is not used.
+Thinking with a known mark is taken out of the text, and control tokens off its ends. What remains (`leftover`) would be
+learnt as text, or become control ids in a student's tokenizer, so such a trace is not used.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ THINKING: tuple[tuple[str, str], ...] = (
     ("<|channel>thought", "<channel|>"),  # Gemma 4
     ("<|inner_prefix|>", "<|inner_suffix|>"),  # Apertus
 )
-"""(opening, closing) mark of thinking, in any case; all between them is kept apart from the text."""
+"""(opening, closing) mark of thinking, in any case; everything between is separated from the text."""
 
 WRAPPERS: tuple[tuple[str, str], ...] = (
     ("<|begin_of_solution|>", "<|end_of_solution|>"),  # Sky-T1, OpenThinker
     ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),  # Cohere
     ("<|begin_of_box|>", "<|end_of_box|>"),  # GLM-V
 )
-"""(opening, closing) mark around what is the answer: the marks go, the answer stays."""
+"""(opening, closing) mark around the answer, whose content stays."""
 
 ENDS: tuple[str, ...] = (
     "<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>",
@@ -39,14 +39,14 @@ ENDS: tuple[str, ...] = (
     "<|user|>", "<|im_start|>", "<end_of_turn>", "<end_of_utterance>", "<eos>", "</s>", "[EOS]",
     "<｜end▁of▁sentence｜>", "<|endofprompt|>", "[|endofturn|]", "<pad>", "<|pad|>",
 )  # fmt: skip
-"""Control tokens that may stand at the end of a reply, several of them too; they are taken off."""
+"""Control tokens at the end of a reply, possibly several, which are removed."""
 
 STARTS: tuple[str, ...] = (
     "<|im_start|>assistant", "<|start_header_id|>assistant<|end_header_id|>", "<|start|>assistant", "<|assistant|>",
     "<|begin_of_text|>", "<|startoftext|>", "<start_of_turn>model", "<｜begin▁of▁sentence｜>", "<｜Assistant｜>",
     "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>", "[|assistant|]", "<bos>", "<s>",
 )  # fmt: skip
-"""Likewise at the beginning."""
+"""The same at the beginning."""
 
 _FLAGS = re.IGNORECASE | re.DOTALL
 _OPENED = re.compile("|".join(f"({re.escape(opening)})" for opening, _ in THINKING), _FLAGS)
@@ -60,7 +60,7 @@ _WORDED = re.compile(
     r"|Here(?:'s| is) my thought process:(?P<granite>.*?)Here(?:'s| is) my response:)",
     re.DOTALL,
 )
-"""Thinking that is marked by words, which count only as a pair."""
+"""Thinking marked by words, which count only as a pair."""
 
 _LEFT = re.compile(
     r"<\|[\w:./▁-]{1,60}+\|>|<｜[^｜<>\s]{1,60}+｜>"  # almost every family's control tokens
@@ -75,7 +75,7 @@ _LEFT = re.compile(
 def split_thinking(text: str) -> tuple[str, str | None]:
     """Split (text, thinking) at leading thinking marks; an unclosed one takes everything.
 
-    Control tokens at both ends of the text go.
+    Control tokens at both ends of the text are removed.
     """
     text = without_controls(text)
     if "<|channel|>" in text:
@@ -87,7 +87,7 @@ def split_thinking(text: str) -> tuple[str, str | None]:
     while True:
         at = _after_blanks(text, at)
         opened = _OPENED.match(text, at)
-        # some templates put the opening mark into the prompt, so that the reply only closes it
+        # some templates put the opening mark into the prompt, so the reply only closes it
         closed = _closing(text, opened)
         if opened is None and (closed is None or thoughts):
             break
@@ -124,7 +124,7 @@ def _before_blanks(text: str, end: int) -> int:
 
 
 def leftover(text: str, special: Collection[str] = ()) -> str:
-    """Find the first thinking mark, control token or student's special token (`special`) in a text; empty: none."""
+    """Return the first thinking mark, control token or student's special token (`special`) of a text; empty: none."""
     found = _LEFT.search(text)
     at, mark = (found.start(), found[0]) if found else (len(text), "")
     for token in special:

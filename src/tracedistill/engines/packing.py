@@ -1,7 +1,7 @@
-"""Linear layers on a CPU in bf16 with their weights laid out for the product once, not at every call.
+"""Linear layers on a CPU in bf16 with weights laid out once for the product, not at every call.
 
-The product repacks a plain weight each time: with few rows, as in generation, that is half of its cost. The numbers
-that come out are the same to the last bit, which is tried on every shape before a layer is packed.
+The product repacks a plain weight each time: with few rows, as in generation, that is half of its cost. Results are the
+same to the last bit, which is checked on every shape before a layer is packed.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 MAX_BYTES = 1 << 30
-"""Packed weights are a second copy: above this size of all of them nothing is packed."""
+"""Largest total size of packed weights, which are a second copy."""
 ROWS = 16
-"""Rows that the layout is made for; it serves any number."""
+"""Rows that the layout is optimised for; it serves any number."""
 
 
 def pack(model: nn.Module) -> int:
@@ -71,7 +71,7 @@ def _product(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -
 
 
 def _forward(layer: nn.Linear, x: torch.Tensor, *, source: torch.Tensor, packed: torch.Tensor) -> Any:
-    # `source` is held so that no other weight can come to lie at its address
+    # `source` is kept alive so that no other weight can get its address
     if x.dtype != source.dtype or layer.weight.data_ptr() != source.data_ptr():
         return nn.functional.linear(x, layer.weight, layer.bias)
     return _product(x, packed, layer.bias)

@@ -1,4 +1,4 @@
-"""Does it matter how an adapter is run, merged or apart, and in which batches? Counted in texts and in verdicts."""
+"""Effect of running an adapter merged or separate, and in which batches, on texts and verdicts."""
 
 from __future__ import annotations
 
@@ -21,56 +21,57 @@ Judge = Callable[[str, str], str]
 """(request id, text) -> verdict."""
 
 DRIFT_ROWS = 8
-"""Rows whose log-probabilities are compared; both ways have to read them, which is most of what writing them costs."""
+"""Rows whose log-probabilities are compared; reading them both ways costs about as much as generating them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Merged weights against the same adapter kept apart, greedily, on the same prompts."""
+    """Merged weights compared with the separate adapter, greedily, on the same prompts."""
 
     n: int
     """Prompts."""
     texts_changed: int
-    """Rows in which the adapter apart would have gone on with another token somewhere."""
+    """Rows in which the separate adapter would have chosen another token somewhere."""
     verdicts_changed: int
-    """Rows among them whose verdict is another."""
+    """Of these, rows whose verdict differs."""
     largest_logit_drift: float
-    """Largest |log p merged - log p apart| of a written token given the tokens before it, in nats; see `parity`."""
+    """Largest |log p merged - log p separate| of a generated token given the tokens before it, in nats; see `parity`.
+    """
     mean_logit_drift: float
     """Mean of the same."""
     places: int
-    """Written tokens that the two figures of drift are taken over."""
+    """Generated tokens over which drift is measured."""
     seconds: float
-    """What the check cost, switching included."""
+    """Seconds of the check, switching included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Determinism:
-    """What another batch size changes."""
+    """Effect of another batch size."""
 
     batch_size: int
     """The other size."""
     n: int
     """Prompts."""
     texts_changed: int
-    """Rows whose text is another than in the study's own batches."""
+    """Rows whose text differs from that in the study's own batches."""
     verdicts_changed: int
-    """Rows whose verdict is another."""
+    """Rows whose verdict differs."""
 
 
 def parity(
     engine: LocalEngine, adapter: Path, requests: Sequence[Request], judge: Judge, batch_size: int = 32
 ) -> Parity:
-    """Write with merged weights; then let the adapter apart read every row, and write on where it disagrees.
+    """Generate with merged weights; then score every row with the separate adapter, and continue where it disagrees.
 
-    The adapter apart reads prompt and text in one pass. Where its likeliest token is everywhere the one that was
-    written, its own greedy text is the same. Elsewhere it goes on from its own token at the first such place. That is
-    its greedy text up to the rounding that one pass over many tokens has against a pass for each token: in half
-    precision a near tie may fall either way, which counts as a change.
+    The separate adapter reads prompt and text in one pass. If its likeliest token is always the generated one, its own
+    greedy text is the same. Otherwise it continues from its own token at the first difference. That is its greedy text
+    up to the rounding of one pass over many tokens relative to a pass per token: in half precision a near tie may fall
+    either way, which counts as a change.
 
-    Drift is measured on up to DRIFT_ROWS rows of the middle batch: both ways read the same tokens in a pass of the
-    same shape, so that nothing but the merging is between them. The adapter is on, apart, when this returns. Raises
-    InputError where the adapter cannot be merged.
+    Drift is measured on up to DRIFT_ROWS rows of the middle batch: both ways read the same tokens in a pass of the same
+    shape, so that only merging differs. The separate adapter is active on return. Raises InputError if the adapter
+    cannot be merged.
     """
     started = time.perf_counter()
     batches = [[_greedy(request) for request in batch] for batch in batches_of(requests, batch_size)]

@@ -1,8 +1,8 @@
-"""What this machine's processor is, and how fast it trains and generates in each dtype: measured once, remembered.
+"""This machine's processor, and its training and generation speed per dtype, measured once and cached.
 
-Nothing here asks for a data sheet: many processors take bfloat16 and are slower in it than in float32. What is measured
-is one layer of a small student, forward and backward, over prompts and token by token, by processor time of one thread,
-so that other load on the machine hardly counts.
+Data sheets do not help: many processors accept bfloat16 and are slower in it than in float32. Measured is one layer of
+a small student, forward and backward, over prompts and token by token, by processor time of one thread, so that other
+load on the machine hardly matters.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16", "svebf16")
 """Names that Linux gives to instructions for bfloat16 products (x86, then Arm)."""
 CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
-"""Environment variables that keep torch's libraries from instructions that the processor has."""
+"""Environment variables that keep torch's libraries from using instructions of the processor."""
 
 WIDTH, INNER, KEYS, HEADS, RANK = 576, 1536, 192, 9, 16
 """A layer of SmolLM2-135M with LoRA."""
 ROWS, LENGTH = 2, 64
-"""Rows of the pass that trains and of the one that reads prompts, and their tokens."""
+"""Rows of the training pass and of the prompt pass, and their tokens."""
 WRITING = 32
-"""Rows that are written at once, a token each."""
+"""Rows generated at once, a token each."""
 LAYERS = 3
-"""Layers that a token passes: together more than a cache holds in float32, as a model is."""
+"""Layers per token: together more than a cache holds in float32, as in a real model."""
 TRIES, SECONDS = 6, 0.1
-"""Each piece of work is done so many times at most, and not again once these seconds of processor time are over."""
+"""Most repetitions of each measurement, and the seconds of processor time after which it is not repeated."""
 DISTURBED = 1.6
-"""A median of more than so many times the fastest try is no measurement."""
+"""Ratio of median to fastest try above which a measurement is discarded."""
 VERSION = 1
-"""Raised when what is measured changes, so that older figures are not taken for current ones."""
+"""Raised when the measurement changes, so that old figures are not reused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """One core's speed in one dtype, in operations a second of the matrix products that the work holds."""
+    """One core's speed in one dtype, in operations per second of the matrix products."""
 
     products: float
-    """Products of a layer's weights alone, forward and backward."""
+    """Products of a layer's weights only, forward and backward."""
     train: float
-    """A layer with LoRA, forward and backward, with all that is no product (norms, attention's softmax)."""
+    """A layer with LoRA, forward and backward, including everything else (norms, attention's softmax)."""
     read: float
     """A layer forward over prompts."""
     write: float
@@ -69,7 +69,7 @@ class Measurement:
     speeds: Mapping[str, Speed]
     """dtype -> speed of one core."""
     trouble: str = ""
-    """Why they are not to be trusted; empty where they are."""
+    """Why they are not reliable; empty if they are."""
 
     def factor(self, fast: str, slow: str) -> float:
         """Return how many times faster a study is in one dtype than in another."""
@@ -78,20 +78,20 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """The CPU, for whoever reads a figure that was taken on it."""
+    """The CPU, as context of measured figures."""
 
     name: str
-    """As it calls itself."""
+    """Its own name."""
     cores: int
-    """That this process may use."""
+    """Cores this process may use."""
     flags: tuple[str, ...]
     """Those of BF16_FLAGS that it has."""
     caps: tuple[str, ...]
-    """Settings in the environment that hide instructions, `NAME=value`."""
+    """Environment settings that disable instructions, `NAME=value`."""
 
     @property
     def bf16_instructions(self) -> bool:
-        """Whether it multiplies in bfloat16, and is let to."""
+        """Whether it supports bfloat16 products, and is allowed to use them."""
         return bool(self.flags) and not self.caps
 
     def __str__(self) -> str:
@@ -122,13 +122,13 @@ def cores() -> int:
 
 @functools.cache
 def measured() -> Measurement:
-    """Return the CPU's speeds, remembered for this processor, torch version and environment, or measured now."""
+    """Return the CPU's speeds, cached for this processor, torch version and environment, or measured now."""
     known = _remembered()
     return known if known is not None else measure_anew()
 
 
 def measure_anew() -> Measurement:
-    """Measure, and remember what is to be trusted. Two tries; no error, whatever goes wrong: see `trouble`."""
+    """Measure, and cache reliable results. Two tries; errors are reported in `trouble`."""
     found = Measurement({}, "not measured")
     for _ in range(2):
         try:
@@ -141,7 +141,7 @@ def measure_anew() -> Measurement:
     return found
 
 
-# ---- what is remembered
+# ---- the cache
 
 
 def _file() -> Path:
@@ -158,7 +158,7 @@ def _remembered() -> Measurement | None:
     try:
         kept = read_json(_file())[_key()]
         speeds: dict[str, Speed] = {dtype: Speed(**kept[dtype]) for dtype in DTYPES}
-    except (InputError, OSError, KeyError, TypeError, ValueError):  # none, or damaged: measured again
+    except (InputError, OSError, KeyError, TypeError, ValueError):  # missing or damaged: measured again
         return None
     figures = [value for speed in speeds.values() for value in asdict(speed).values()]
     return Measurement(speeds) if all(isinstance(value, float) and value > 0 for value in figures) else None
@@ -166,9 +166,9 @@ def _remembered() -> Measurement | None:
 
 def _remember(found: Measurement) -> None:
     known: dict[str, Any] = {}
-    with contextlib.suppress(InputError, OSError, ValueError):  # none yet, or damaged
+    with contextlib.suppress(InputError, OSError, ValueError):  # missing or damaged
         known = dict(read_json(_file()))
-    with contextlib.suppress(InputError, OSError):  # a cache that cannot be written costs the next run a second
+    with contextlib.suppress(InputError, OSError):  # an unwritable cache costs the next run a second
         write_json(_file(), {**known, _key(): {dtype: asdict(speed) for dtype, speed in found.speeds.items()}})
 
 
@@ -242,7 +242,7 @@ def _speed(torch: Any, dtype: Dtype) -> tuple[Speed, float]:
 def _seconds(work: Callable[[], None]) -> tuple[float, float]:
     """Measure (processor seconds of the fastest try, median of its wall time); the first try only warms up.
 
-    It does where it alone takes all the time that there is: in a dtype that slow nothing hangs on its last tenth.
+    It counts if it alone takes the whole time: in a dtype that slow, precision does not matter.
     """
     first, spent = _once(work), list[float]()
     if first > SECONDS:
@@ -260,7 +260,7 @@ def _once(work: Callable[[], None]) -> float:
 
 
 class _Layer:
-    """A layer of a Llama-like student: attention, then the gated product; with LoRA on all of it where tuned."""
+    """A layer of a Llama-like student: attention, then the gated product; with LoRA on all of it if tuned."""
 
     def __init__(self, torch: Any, kind: Any) -> None:
         self.torch = torch

@@ -1,4 +1,4 @@
-"""Live figures of one run of `generate`, for the panel that the command line draws."""
+"""Live figures of one run of `generate`, for the command line's panel."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Callable
 from tracedistill.engines import Generation
 from tracedistill.engines.words import gist
 
-_WINDOW = 60.0  # seconds over which rates are taken
+_WINDOW = 60.0  # seconds over which rates are computed
 
 
 class Statistics:
-    """Counts of one run; written by the client alone, read by anybody at any time."""
+    """Counts of one run; written by the client only, readable at any time."""
 
     def __init__(self, total: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.total = total
-        """Requests in all, where known."""
+        """Total requests, if known."""
         self.done = 0
         """Good answers, cached ones included."""
         self.failed = 0
@@ -27,7 +27,7 @@ class Statistics:
         self.refused = 0
         """Refusals and filtered answers."""
         self.cached = 0
-        """Of all these, how many cost nothing."""
+        """Of all these, free ones."""
         self.retried = 0
         """Calls sent again after a failure."""
         self.limited = 0
@@ -39,17 +39,17 @@ class Statistics:
         self.tokens_out = 0
         """Generated tokens of bought answers."""
         self.usd = 0.0
-        """Spent so far in this run, by the recipe's prices."""
+        """Spent so far in this run, at the recipe's prices."""
         self.unreported_usd = 0.0
-        """The part of `usd` assumed for calls that never told their usage (time-outs, cut connections)."""
+        """The part of `usd` assumed for calls without a usage report (time-outs, cut connections)."""
         self.concurrency = 0
-        """Calls that may be in flight now."""
+        """Calls allowed in flight now."""
         self.in_flight = 0
         """Calls in flight now."""
         self.waiting = ""
-        """Why nothing is sent at the moment, if so: Retry-After, rate limit, budget, draining."""
+        """Why nothing is being sent, if so: Retry-After, rate limit, budget, draining."""
         self.causes: dict[str, int] = {}
-        """Counted failures by cause; causes that differ in numbers and ids alone count as one."""
+        """Counted failures by cause; causes that differ only in numbers and ids count as one."""
         self._gists: dict[str, str] = {}
         self._clock = clock
         self._started = clock()
@@ -57,7 +57,7 @@ class Statistics:
 
     @property
     def finished(self) -> int:
-        """Requests that are over, whatever came of them."""
+        """Finished requests, whatever their outcome."""
         return self.done + self.failed + self.cut_off + self.refused
 
     @property
@@ -72,7 +72,7 @@ class Statistics:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated seconds to the end; None where the total or the rate is unknown."""
+        """Estimated seconds to the end; None if the total or the rate is unknown."""
         rate = self._rate(2)
         if self.total is None or rate <= 0:
             return 0.0 if self.total == self.finished else None
@@ -80,7 +80,7 @@ class Statistics:
 
     @property
     def usd_projected(self) -> float | None:
-        """Estimated US dollars at the end; None where the total is unknown or nothing was bought yet."""
+        """Estimated US dollars at the end; None if the total is unknown or nothing was bought yet."""
         bought = self.finished - self.cached
         if self.total is None or bought <= 0:
             return None

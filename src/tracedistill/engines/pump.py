@@ -1,8 +1,8 @@
-"""The scheduler of paid calls: an asyncio loop in a thread that starts, retries, writes down and hands back.
+"""The scheduler of paid calls: an asyncio loop in a thread that starts, retries, stores and returns calls.
 
-One turn of the loop takes what has finished, chooses what to start, and settles both with the cache in a single
-transaction; only then is an answer handed back. A call keeps its slot until its answer is committed, so that a
-kill loses at most as many answers as calls were in flight.
+One turn of the loop takes finished calls, chooses what to start, and commits both to the cache in a single transaction;
+only then is an answer returned. A call keeps its slot until its answer is committed, so that a kill loses at most as
+many answers as calls were in flight.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from tracedistill.engines.limits import Concurrency, Pace
 from tracedistill.engines.progress import Statistics
 from tracedistill.engines.retrying import PendingRequest, Retries, later_than_patience
 
-_BUSY_POLL = 0.3  # seconds between looks at an answer that another process is buying
+_BUSY_POLL = 0.3  # seconds between checks for an answer that another process is buying
 HELD = f"another run is requesting the same answers (a run that was killed elsewhere times out after {LEASE:.0f} s)"
 
 
 class Pump:
     """Runs rows through an engine; every result is in the cache before it comes out of `results`.
 
-    `submit`, `finish`, `stop` and `abort` may be called from any thread. `results` gives lists of (row, generation),
-    and None once the run is over; `error` then tells why it stopped early, if it did.
+    `submit`, `finish`, `stop` and `abort` may be called from any thread. `results` yields lists of (row, generation),
+    and None once the run is over; `error` then says why it stopped early, if it did.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Pump:
         self._retries = Retries(pacing, self._concurrency, self._pace, statistics, self._put_off, self._halt)
         self._timer: asyncio.TimerHandle | None = None
         self._pulse: asyncio.TimerHandle | None = None
-        self._overdue = False  # a sign of life is due: calls may take longer than the lease of their claims
-        self._broke_until = 0.0  # the budget did not allow the last call that was wanted
+        self._overdue = False  # a renewal is due: calls may take longer than the lease of their claims
+        self._broke_until = 0.0  # the budget did not allow the last wanted call
         self._held_until = 0.0  # another process was buying what was wanted
         self._runner = asyncio.Runner(loop_factory=loop_factory)
         self._loop = self._runner.get_loop()
@@ -90,13 +90,13 @@ class Pump:
         self._signal()
 
     def stop(self) -> None:
-        """Start nothing more; what is in flight is waited for and kept."""
+        """Start nothing more; what is in flight is awaited and stored."""
         self._stopping = True
         self._statistics.waiting = "draining"
         self._signal()
 
     def abort(self) -> None:
-        """Give up what is in flight too."""
+        """Abandon what is in flight, too."""
         self._stopping = True
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._tasks])
@@ -143,7 +143,7 @@ class Pump:
         return self._no_more and not self._inbox and not self._later
 
     def _step(self) -> None:
-        """Take finished rows, choose new ones, commit both, then hand back and start."""
+        """Take finished rows, choose new ones, commit both, then return and start them."""
         now = self._loop.time()
         stored: list[tuple[PendingRequest, Generation]] = []
         completed, self._completed = self._completed, []
@@ -156,7 +156,7 @@ class Pump:
             self._halt(self._retries.blame.stop())
         chosen = [] if self._stopping else self._choose(now)
         if not chosen and not self._tasks and not self._stopping and self._idle():
-            # nothing is left to tell whose fault it was
+            # nothing is left to show whose fault it was
             stored += self._paid((each.row, each.generation) for each in self._retries.blame.release())
         results = list(stored)
         if self._meter.overrun != self._known_overrun:
@@ -174,7 +174,7 @@ class Pump:
             )
             results += self._start(wanted, claims, now)
         if results:
-            # After the calls that start now have been sent: the thread that takes these wants the interpreter too.
+            # After the calls that start now have been sent: the consuming thread wants the interpreter too.
             self._stored.append(results)
             self._loop.call_soon(self._hand_back)
         figures = self._statistics
@@ -188,7 +188,7 @@ class Pump:
     def _start(
         self, wanted: Mapping[bytes, PendingRequest], claims: Claims, now: float
     ) -> list[tuple[PendingRequest, Generation]]:
-        """Send what was granted; what somebody else has bought comes back, the rest waits."""
+        """Send what was granted; return what another process has bought; the rest waits."""
         found: list[tuple[PendingRequest, Generation]] = []
         for key, row in wanted.items():
             if key in claims.granted:
@@ -197,7 +197,7 @@ class Pump:
                 self._meter.sent(row.stake)
                 self._tasks.add(self._loop.create_task(self._call(row)))
                 continue
-            self._turn.set()  # its slot is free again, and no call will end to say so
+            self._turn.set()  # its slot is free again, and no call will end to signal that
             if key in claims.found:
                 found.append((row, generation_of(claims.found[key], row.request.request_id)))
                 continue
@@ -248,8 +248,8 @@ class Pump:
             self._pace.sent(expected, now)
             row.stake = self._meter.stake(row.worst)
             chosen.append(row)
-        # What is due already waits for a slot or for budget, and the end of a call makes a turn: no timer for it,
-        # which would ring without pause.
+        # What is due already waits for a slot or for budget, and the end of a call makes a turn: a timer for it would
+        # fire without pause.
         if now < self._broke_until:
             wake = self._broke_until
         elif wake is None and self._later and self._later[0][0] > now:
@@ -266,18 +266,18 @@ class Pump:
         return self._retries.failing_since is not None and trying >= self._concurrency.limit
 
     def _ring(self) -> None:
-        self._timer = None  # loops may ring a clock tick early; the turn that follows then sets it anew
+        self._timer = None  # loops may fire a clock tick early; the next turn sets it again
         self._turn.set()
 
     async def _call(self, row: PendingRequest) -> None:
         try:
             outcome = await self._engine.attempt(row.request)
-        except asyncio.CancelledError:  # a second Ctrl-C: nobody knows whether it was billed
+        except asyncio.CancelledError:  # a second Ctrl-C: unknown whether it was billed
             outcome = Outcome(cause="given up", billed=True)
-        except BaseException as error:  # a fault of ours must end the run, not hang it
+        except BaseException as error:  # an internal error must end the run, not hang it
             self._halt(error)
             outcome = Outcome(cause=str(error), billed=not isinstance(error, StopRunError))
-        # Here, not in a done-callback: the turn that follows must find the slot free.
+        # Here, not in a done-callback: the next turn must find the slot free.
         self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         self._completed.append((row, outcome))
         self._turn.set()
@@ -285,7 +285,7 @@ class Pump:
     def _judge(
         self, row: PendingRequest, outcome: Outcome, in_flight: int, now: float
     ) -> list[tuple[PendingRequest, Generation]]:
-        """Settle one outcome: what is to be kept now, which is nothing if the row goes back or the run ends."""
+        """Settle one outcome; return what to store now: nothing if the row is retried or the run ends."""
         row.paid += self._meter.settle(row.stake, row.worst, outcome.billed, outcome.used)
         if outcome.used is not None:
             self._pace.corrected(_expected(row), outcome.used.tokens_in + outcome.used.tokens_out)

@@ -1,4 +1,4 @@
-"""What a run would buy, before the first call is paid: the figures that `--dry-run` shows."""
+"""Forecast of what a run would buy, before the first call is paid: the figures of `--dry-run`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _LOOKUP = 400
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """An estimate: prompts at four bytes a token, answers at their most."""
+    """An estimate: prompts at four bytes a token, answers at their maximum."""
 
     requests: int
-    """Requests in all."""
+    """Total requests."""
     cached: int
-    """Of these, served from the cache or equal to another one: they cost nothing."""
+    """Of these, served from the cache or equal to another one, and so free."""
     calls: int
-    """Answers to be bought, retries not counted."""
+    """Answers to buy, retries not counted."""
     tokens_in: int
     """Prompt tokens of these calls, estimated."""
     tokens_out_most: int
@@ -34,7 +34,7 @@ class Forecast:
 
 
 def forecast(requests: Iterable[Request], engine: Engine, cache: GenerationCache | None = None) -> Forecast:
-    """Look through requests without calling the engine; failures in the cache count as cached, as in `generate`.
+    """Examine requests without calling the engine; failures in the cache count as cached, as in `generate`.
 
     Holds one key of 32 bytes per request in memory.
     """

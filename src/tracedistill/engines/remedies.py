@@ -1,4 +1,4 @@
-"""What to do about a failure: the setting that mends it, by the words of its cause."""
+"""Remedies: the setting that fixes a failure, by the words of its cause."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ REMEDIES: dict[str, str] = {
     r"larger than \d": "the server sends far more than requested; check base_url",
     r"no connection": "check base_url and that the server is up",
 }
-"""Words of a cause (a regular expression) -> what to do; the first that fits. A new one costs one line."""
+"""Words of a cause (a regular expression) -> remedy; the first match counts. A new one costs one line."""
 
 _COMPILED = [(re.compile(words, re.IGNORECASE), remedy) for words, remedy in REMEDIES.items()]
 
 
 def remedy_of(cause: str) -> str:
-    """Return what to do about a cause; empty if the server's own words are the best advice."""
+    """Return the remedy of a cause; empty if the server's own message is the best advice."""
     return next((remedy for words, remedy in _COMPILED if words.search(cause[:1000])), "")

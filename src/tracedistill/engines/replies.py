@@ -1,4 +1,4 @@
-"""Chat completions as JSON: the body of a request, and what a reply says."""
+"""Chat completions as JSON: bodies of requests, parsing of replies."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Reply:
     """A usable reply."""
 
     text: str
-    """The message's content without the thinking and without control tokens at its ends."""
+    """The message's content without thinking and without control tokens at its ends."""
     reasoning: str | None
-    """The thinking: a field or part of the message, or what stands in the marks of `markers.THINKING`."""
+    """The thinking: a field or part of the message, or the text inside the marks of `markers.THINKING`."""
     finish: Finish
     """stop, length or refusal."""
     tokens_in: int
@@ -33,37 +33,37 @@ class Reply:
     tokens_out: int
     """Generated tokens."""
     used: Used | None
-    """The server's usage report; None: it told none that makes sense, and the counts are ours, four bytes a token."""
+    """The server's usage report; None: missing or invalid, and the counts are ours, four bytes a token."""
     model: str = ""
-    """The model that the reply names, and the provider where a router names one: `gpt-4o (Azure)`."""
+    """Model named in the reply, with the provider if a router names one: `gpt-4o (Azure)`."""
     fingerprint: str = ""
     """The reply's `system_fingerprint`."""
 
 
 class UnusableReplyError(Exception):
-    """A reply came whole with status 200, and is no answer."""
+    """A complete reply with status 200 that is no answer."""
 
     def __init__(self, cause: str, used: Used | None = None, *, billed: bool = True, repeats: bool = False) -> None:
         super().__init__(cause)
         self.used = used
-        """Usage as reported; None: not told."""
+        """Reported usage; None: not reported."""
         self.billed = billed
-        """Whether it may have been billed: an error in a completion's place and a web page are not."""
+        """Whether it may have been billed: an error in place of a completion and a web page are not."""
         self.repeats = repeats
-        """Whether the same call would most likely give the same again."""
+        """Whether the same call would probably give the same result."""
 
 
 class ErrorReplyError(UnusableReplyError):
-    """A reply with status 200 that holds an error in a completion's place."""
+    """A reply with status 200 that contains an error in place of a completion."""
 
     def __init__(self, body: Any, used: Used | None) -> None:
         super().__init__(f"reply contains no message: {words_of(body)}", used, billed=used is not None)
         self.body = body
-        """What the server sent, as JSON."""
+        """The server's JSON."""
 
     @property
     def status(self) -> int:
-        """The status that the error says it has; 500 where it says none."""
+        """Status stated in the error; 500 if none."""
         error = self.body[0] if isinstance(self.body, list) else self.body
         inner = error.get("error")
         told = [place.get(name) for place in (inner, error) if isinstance(place, dict) for name in ("code", "status")]
@@ -71,10 +71,10 @@ class ErrorReplyError(UnusableReplyError):
 
 
 def read_reply(data: bytes | Mapping[str, Any], request: Request, *, split_think: bool = True) -> Reply:
-    """Read a chat completion; raises UnusableReplyError with the cause.
+    """Parse a chat completion. Raises UnusableReplyError with the cause.
 
-    A usage report that is missing or makes no sense does not spoil a whole answer: its counts are estimated, and it is
-    charged like a call that nobody answered.
+    A missing or invalid usage report does not spoil a whole answer: its counts are estimated, and it is charged like an
+    unanswered call.
     """
     body = _parsed(data)
     used = read_usage(body)
@@ -82,7 +82,7 @@ def read_reply(data: bytes | Mapping[str, Any], request: Request, *, split_think
         choice = body["choices"][0]
         message = choice.get("message")
         if message is None and finish_of(choice.get("finish_reason")) in {"refusal", "length"}:
-            message = {}  # Azure and Gemini leave it out of what their filters stopped
+            message = {}  # Azure and Gemini omit it if their filters stopped the answer
         content, refusal = message.get("content"), message.get("refusal")
         text, thought = _parts(content)
     except (KeyError, IndexError, TypeError, AttributeError):
@@ -90,7 +90,7 @@ def read_reply(data: bytes | Mapping[str, Any], request: Request, *, split_think
             raise ErrorReplyError(body, used) from None
         raise UnusableReplyError("reply contains no message", used) from None
     broken = choice.get("error") or body.get("error")
-    if broken:  # what is beside it is half a sentence, whatever the finish_reason says
+    if broken:  # the text beside it is incomplete, whatever the finish_reason says
         raise UnusableReplyError(f"the server broke off: {words_of(broken)}", used)
     reason = choice.get("finish_reason")
     finish = finish_of(reason)
@@ -137,12 +137,12 @@ def estimate(request: Request, written: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Where OpenAI-compatible servers differ."""
+    """Differences between OpenAI-compatible servers."""
 
     max_tokens_field: str = "max_tokens"
     """`max_completion_tokens` for OpenAI's reasoning models."""
     omit: tuple[str, ...] = ()
-    """Fields never sent, such as `temperature` or `seed`, where the server refuses them."""
+    """Fields never sent, such as `temperature` or `seed`, for servers that reject them."""
     schema: str = "json_schema"
     """How a request's schema is sent: json_schema, json_object (the bare mode), or none."""
     prefill: str = "none"
@@ -189,7 +189,7 @@ def _parsed(data: bytes | Mapping[str, Any]) -> Any:
     with contextlib.suppress(ValueError):
         return json_of(data)
     start = data[:200].lstrip()
-    if start.startswith(b":"):  # a stream's comments, to keep the connection alive, before a whole reply
+    if start.startswith(b":"):  # a stream's keep-alive comments before a whole reply
         return _parsed(_COMMENTS.sub(b"", data, count=1))
     if start.startswith(b"data:"):
         raise UnusableReplyError("reply is an event stream, but none was requested", repeats=True)
@@ -199,11 +199,11 @@ def _parsed(data: bytes | Mapping[str, Any]) -> Any:
 
 
 def json_of(data: bytes) -> Any:
-    """Parse JSON of any depth and with numbers of any length; raises ValueError, and nothing else."""
+    """Parse JSON of any depth and with numbers of any length. Raises ValueError only."""
     try:
         with contextlib.suppress(ValueError):
             return json.loads(data)
-        return json.loads(data, parse_int=_bounded)  # Python refuses whole numbers of more than 4,300 digits
+        return json.loads(data, parse_int=_bounded)  # Python rejects integers of more than 4,300 digits
     except RecursionError:
         raise ValueError("nested too deep") from None
 
@@ -249,7 +249,7 @@ def _thought(value: Any, depth: int = 0) -> str:
 
 
 def _joined(told: str | None, inside: str | None) -> str | None:
-    """Join thinking that came in a field and in the text: once if both are equal."""
+    """Join the thinking of a field and of the text: once if both are equal."""
     if not told or not inside:
         return told or inside
     first, second = " ".join(told.split()), " ".join(inside.split())

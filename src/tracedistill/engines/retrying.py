@@ -1,4 +1,4 @@
-"""What becomes of a call that is over: kept, made again, held until other rows tell whose fault it was, or the end."""
+"""The fate of a finished call: stored, retried, held until other rows show whose fault it was, or ending the run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tracedistill.engines.progress import Statistics
 from tracedistill.engines.remedies import remedy_of
 from tracedistill.engines.words import gist
 
-_REPEATS = 2  # calls that a row is worth whose reply would most likely be the same again
+_REPEATS = 2  # calls per row whose reply would probably be the same again
 
 
 @dataclass(slots=True)
 class PendingRequest:
-    """A request on its way."""
+    """A request in progress."""
 
     key: bytes
     request: Request
@@ -42,7 +42,7 @@ class PendingRequest:
 class Retries:
     """Judges the calls of one run; times are the loop's.
 
-    `put_off` takes a row and the time of its next call; `halt` ends the run, for the reason it is given.
+    `put_off` takes a row and the time of its next call; `halt` ends the run with the given reason.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Retries:
         halt: Callable[[BaseException], None],
     ) -> None:
         self.blame: Blame[PendingRequest] = Blame()
-        """Rows that have failed since the last answer."""
+        """Rows that failed since the last answer."""
         self.failing_since: float | None = None
-        """When the first call failed after the last answer; None: none has."""
+        """Time of the first failure after the last answer; None: no failure."""
         self.trouble = ""
-        """What keeps answers from coming, for the panel."""
+        """Why there are no answers, for the panel."""
         self._pacing, self._concurrency, self._pace, self._statistics = pacing, concurrency, pace, statistics
         self._put_off, self._halt = put_off, halt
         self._answered_at = float("-inf")
@@ -79,7 +79,7 @@ class Retries:
             self._halt(later_than_patience(outcome.wait, outcome.cause))
             stopping = True
         if stopping:
-            self._put_off(row, now)  # for its claim to be given up at the end
+            self._put_off(row, now)  # so that its claim is given up at the end
             return []
         if outcome.refused or outcome.loading:
             return self._refused(row, outcome, now)
@@ -103,7 +103,8 @@ class Retries:
         self.failing_since = now if self.failing_since is None else self.failing_since
         if outcome.wait is not None:
             self._pace.pause(outcome.wait, now)
-        # Rows that fail while others are answered are bad luck; rows that see no answer all their life are an outage.
+        # Rows that fail while others are answered are single failures; rows without any answer meanwhile mean an
+        # outage.
         silent = self._answered_at < row.first_sent
         failing, ever = now - self.failing_since, self._answered_at > float("-inf")
         patient = silent and not outcome.billed and failing < self._pacing.outage and (ever or not outcome.unreachable)

@@ -1,4 +1,4 @@
-"""The plan of a run: which requests go through the engine together, fixed by the requests alone."""
+"""The schedule of a run: batches of requests, determined by the requests alone."""
 
 from __future__ import annotations
 

@@ -10,14 +10,14 @@ from tracedistill.engines import Engine, Generation, Request
 from tracedistill.errors import InputError
 
 Script = Callable[[Request], str | Generation]
-"""From a request to the text that the 'model' writes, or to a whole generation (to play failures)."""
+"""From a request to the text that the 'model' writes, or to a whole generation (to simulate failures)."""
 
 SCRIPTED = "scripted:"
-"""What the model of a student or teacher begins with if a function or engine of the user's own answers in its place."""
+"""Prefix of a student's or teacher's model name if a user's function or engine answers in its place."""
 
 
 class ScriptedEngine:
-    """Runs a Python function in a model's place; tokens are counted as words."""
+    """Runs a Python function in place of a model; tokens are counted as words."""
 
     def __init__(self, script: Script, name: str = "scripted") -> None:
         self.script = script

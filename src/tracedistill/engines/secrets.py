@@ -1,4 +1,4 @@
-"""Keys: read from the environment, refused where they cannot be sent, and taken out of every text from outside."""
+"""Keys: read from the environment, rejected if they cannot be sent, and removed from every text from outside."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tracedistill.errors import InputError
 T = TypeVar("T")
 
 SHORTEST = 8
-"""A shorter key is a placeholder (`EMPTY`, `ollama`), and may be a common word: only refusals are cleaned of it."""
+"""A shorter key is a placeholder (`EMPTY`, `ollama`), and may be a common word: it is only removed from refusals."""
 
-_RUN = 12  # characters in a row that give a key away
-_DECODED = 3  # times that a text may be escaped
+_RUN = 12  # consecutive characters that reveal a key
+_DECODED = 3  # most levels of escaping
 _ODD = {"\n": "a line break", "\r": "a line break", "\t": "a tab", " ": "a space"}
 _ESCAPED = re.compile(
     r"\\+(?:u(?P<u>[0-9a-fA-F]{4})|u\{(?P<b>[0-9a-fA-F]{1,6})\}|U(?P<w>[0-9a-fA-F]{8})|x(?P<x>[0-9a-fA-F]{2})|(?P<o>[0-7]{3}))"
@@ -32,7 +32,7 @@ _MARKS = bytes(code for code in range(256) if code > 127 or not chr(code).isalnu
 def read_key(key_env: str, environment: Mapping[str, str]) -> str:
     """Read the key from an environment variable; empty without a variable.
 
-    Raises InputError, by the variable's name, for one that is not set and for a value that no header can carry.
+    Raises InputError that names the variable if it is not set or its value cannot be sent in a header.
     """
     if not key_env:
         return ""
@@ -53,19 +53,19 @@ def read_key(key_env: str, environment: Mapping[str, str]) -> str:
 
 
 class Cleaner:
-    """Takes a key out of texts, in every spelling in which a server may quote it.
+    """Removes a key from texts, in every spelling in which a server may quote it.
 
-    Found are any twelve of its characters in a row, and of its letters and digits whatever stands between them.
-    They may be in other case, escaped as in JSON, URLs, HTML and mails, up to three times over, in base64 (also within
-    `Bearer key` or `user:key`), in hexadecimal and as a list of codes.
+    It finds any twelve consecutive characters, and of its letters and digits whatever is between them. They may be in
+    other case, escaped as in JSON, URLs, HTML and mails, up to three times over, in base64 (also within `Bearer key` or
+    `user:key`), in hexadecimal and as a list of codes.
     """
 
     def __init__(self, key: str) -> None:
         self._key = key
         self._forms: list[tuple[bytes, int, frozenset[bytes]]] = []
-        """(the characters that are left out, the length of a run, the runs in lower case)."""
+        """(characters ignored, length of a run, the runs in lower case)."""
         self._sieve: dict[bytes, frozenset[bytes]] = {}
-        self._half = _RUN // 2  # of any twelve characters in a row, six at a multiple of six stand whole
+        self._half = _RUN // 2  # of any twelve consecutive characters, six at a multiple of six are complete
         if len(key) < SHORTEST:
             return
         codes = "".join(str(ord(char)) for char in key)  # long runs: texts are full of digits
@@ -81,7 +81,7 @@ class Cleaner:
             self._sieve[left_out] = self._sieve.get(left_out, frozenset()) | halves
 
     def refusal(self, text: str) -> str:
-        """Clean a server's or error's words; placeholder keys are removed too if they occur as words."""
+        """Clean a message of a server or error; placeholder keys are removed too if they occur as words."""
         if 0 < len(self._key) < SHORTEST:
             return re.sub(rf"(?<!\w){re.escape(self._key)}(?!\w)", "[key]", text)
         return self.text(text)
