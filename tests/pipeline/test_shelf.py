@@ -16,17 +16,17 @@ from tracedistill.pipeline.shelf import Rows, Shelf
 from tracedistill.records import Step, Trace
 
 
-def trace(problem_id: str, text: str = "x") -> Trace:
+def trace(problem_id: str, text: str) -> Trace:
     return Trace(f"t-{problem_id}-{text}", problem_id, "rules", (Step("retrieval", text),), text, meta={"n": 1})
 
 
 @pytest.mark.parametrize("held", [shelf.HELD, 2_500, 0], ids=["in memory", "spilt in the middle", "in a file"])
-def test_a_shelf(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("folder", ["", "no such folder"])
+def test_a_shelf(held: int, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelf, "HELD", held)
     order = places(f"p{number}" for number in range(6))
-    kept = Shelf(
-        order, [trace("p4"), trace("p1", "first"), trace("other"), trace("p1", "second"), trace("p5", "ß \ud800")]
-    )
+    given = [("p4", "x"), ("p1", "first"), ("other", "x"), ("p1", "second"), ("p5", "ß \ud800")]
+    kept = Shelf(order, (trace(*each) for each in given), tmp_path / folder)
     assert list(kept) == ["p1", "p4", "p5"], "in the problems' order"
     assert len(kept) == 3
     assert kept["p1"] == trace("p1", "first")
@@ -37,6 +37,7 @@ def test_a_shelf(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyError):
         kept["p0"]
     assert not Shelf(order)
+    assert not list(tmp_path.iterdir()), "the file has no name"
 
 
 def test_rows_are_made_when_they_are_asked_for() -> None:

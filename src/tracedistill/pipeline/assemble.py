@@ -92,7 +92,7 @@ def _rejected_rows(work: StudyRun, name: str, shared: Shared) -> dict[str, Any]:
         before = shared.before[name]
     else:  # the chosen rows have no trace; the rejected ones may
         before = one_trace(work, work.study.teacher_of(arm), order, accepted=True)
-    own = Shelf(order, (before[problem_id] for problem_id in shared.kept if problem_id in before))
+    own = Shelf(order, (before[problem_id] for problem_id in shared.kept if problem_id in before), work.run.folder)
     made = changed(work, arm.rejected or "", own, shared.kept)
     if not made:
         raise InputError(f"arm {name}: rejected: '{arm.rejected}' applies to none of its traces")
@@ -131,7 +131,7 @@ def _tuned_facts(work: StudyRun, name: str, shared: Shared) -> dict[str, Any]:
         return _facts(work, kept, tune, shared.before[name], shared.traces[name])
     whose, order = whose_rows(work, name, kept), places(kept)
     before, traces = (
-        Shelf(order, (shelf[key] for key in kept if key in (shelf := part[whose[key]])))
+        Shelf(order, (shelf[key] for key in kept if key in (shelf := part[whose[key]])), work.run.folder)
         for part in (shared.before, shared.traces)
     )
     own, counts = {key for key in kept if whose[key] == name}, Counter(whose.values())
@@ -175,8 +175,8 @@ def _plans(work: StudyRun, name: str, problem_ids: Sequence[str], facts: dict[st
         return
     # of several plans the first that is shown; a shelf keeps the first of a problem
     firsts = [(before, after, key) for key in problem_ids for before, after in sides if key in after]
-    originals = Shelf(order, (before[key] for before, _, key in firsts))
-    shown = Shelf(order, (after[key] for _, after, key in firsts))
+    originals = Shelf(order, (before[key] for before, _, key in firsts), work.run.folder)
+    shown = Shelf(order, (after[key] for _, after, key in firsts), work.run.folder)
     facts[name] = _facts(work, problem_ids, arm.plan, originals, shown)
 
 

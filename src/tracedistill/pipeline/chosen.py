@@ -44,7 +44,7 @@ def one_trace(
                 if seen[place] == number + 1:
                     yield trace
 
-    return Shelf(order, numbered())
+    return Shelf(order, numbered(), work.run.folder)
 
 
 def _usable(work: StudyRun, teacher: str, *, accepted: bool, reviewed: bool) -> Iterator[Trace]:
@@ -66,7 +66,8 @@ def changed(work: StudyRun, intervention: str, traces: Shelf, problem_ids: Seque
     if get_intervention(intervention).alone:
         job = ChangeJob(work.study.task.name, intervention, work.study.seed)
         pairs = Rows(own, lambda problem_id: (problems[problem_id], traces[problem_id]))
-        return Shelf(traces.order, (trace for some in work.compute.map(job, chunks(pairs)) for trace in some))
+        made = (trace for some in work.compute.map(job, chunks(pairs)) for trace in some)
+        return Shelf(traces.order, made, work.run.folder)
     by_id = {problem_id: problems[problem_id] for problem_id in problem_ids}
     given = [traces[problem_id] for problem_id in own]  # it deals among all of them: they are needed together
-    return Shelf(traces.order, intervene(intervention, work.task, by_id, given, work.study.seed))
+    return Shelf(traces.order, intervene(intervention, work.task, by_id, given, work.study.seed), work.run.folder)

@@ -7,7 +7,8 @@ import tempfile
 import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar, overload
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, TypeVar, cast, overload
 
 from tracedistill.errors import InputError
 from tracedistill.records import Trace
@@ -25,11 +26,15 @@ class Shelf(Mapping[str, Trace]):
     What does not fit into memory lies in a file without a name, which is gone with the process.
     """
 
-    def __init__(self, order: Mapping[str, int], traces: Iterable[Trace] = ()) -> None:
+    def __init__(
+        self, order: Mapping[str, int], traces: Iterable[Trace] = (), folder: str | Path | None = None
+    ) -> None:
         """Keep the first trace of each problem. `order`: problem id -> its place; other problems are left out.
 
+        `folder`: on whose disk the file lies; None, or one that cannot be written: where the system keeps such files.
         Raises InputError if the disk is full.
         """
+        self._folder = folder
         self.order = order
         """Problem id -> place."""
         self._held: dict[str, Trace] | None = {}
@@ -49,7 +54,7 @@ class Shelf(Mapping[str, Trace]):
         if self._size > HELD:
             held, self._held, self._size = self._held, None, 0
             self._starts = array("q", [-1]) * len(self.order)
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the shelf
+            self._file = _nameless(self._folder)
             weakref.finalize(self, self._file.close)
             for each in held.values():
                 self._write(each)
@@ -60,7 +65,9 @@ class Shelf(Mapping[str, Trace]):
             self._file.seek(self._size)
             self._file.write(data)
         except OSError as error:
-            raise InputError(f"{tempfile.gettempdir()}: {error.strerror}; set TMPDIR to a larger disk") from error
+            raise InputError(
+                f"cannot keep traces on the disk: {error.strerror}; free some space and run again"
+            ) from error
         self._starts[self.order[trace.problem_id]] = self._size
         self._size += len(data)
 
@@ -84,6 +91,13 @@ class Shelf(Mapping[str, Trace]):
 
     def __len__(self) -> int:
         return self._count
+
+
+def _nameless(folder: str | Path | None) -> BinaryIO:
+    try:
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=folder))
+    except OSError:  # somebody else's study, which is only read
+        return cast(BinaryIO, tempfile.TemporaryFile())
 
 
 class Rows(Sequence[T], Generic[T]):
