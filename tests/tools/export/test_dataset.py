@@ -13,6 +13,7 @@ from tests.families import FAMILIES, tokenizer
 from tests.tuned_study import recipe_of
 from tracedistill.chat.formats import write_completion
 from tracedistill.chat.rendering import prompt_template, render_example
+from tracedistill.chat.templates import with_fixed_day
 from tracedistill.cli import main
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash, read_jsonl
@@ -88,8 +89,8 @@ def test_the_rows_are_those_that_the_study_trains_on(folder: Path, study: OpenSt
 
 
 def test_validation_rows_are_made_as_training_rows_are(study: OpenStudy, monkeypatch: pytest.MonkeyPatch) -> None:
-    problems = study.work.problems
-    monkeypatch.setattr(study.work, "problems", lambda role: problems("train" if role == "validation" else role))
+    ids = study.work.ids
+    monkeypatch.setattr(study.work, "ids", lambda role: ids("train" if role == "validation" else role))
     rows, why = held_out_rows(study)
     assert why == ""
     for arm in TUNED:
@@ -117,7 +118,8 @@ def test_templates_write_what_the_study_trains_on(name: str, format: Any, trace:
     # gpt-oss's own generation prompt leaves the channel to the model; the template of an export writes it
     template = prompt_template(family, format)
     prompt = family.apply_chat_template(row["prompt"], chat_template=template, add_generation_prompt=True, **settings)
-    whole = family.apply_chat_template(row["prompt"] + row["completion"], **settings)
+    dated = with_fixed_day(family.chat_template)  # gpt-oss writes the day on which it is rendered
+    whole = family.apply_chat_template(row["prompt"] + row["completion"], chat_template=dated, **settings)
     assert prompt == ours.input_ids[: ours.completion_mask.index(1)]
     assert whole[: len(ours.input_ids)] == ours.input_ids
 
