@@ -37,7 +37,7 @@ _RESTATED = re.compile(
     re.IGNORECASE,
 )
 """What says an amount once more, in another unit or other words."""
-_ALL_BOLD = re.compile(r"\s*(?:[A-Za-z][A-Za-z ]{0,30}:\s)?\*\*[^*\n]{1,300}\*\*[.!]?\s*")
+_ALL_BOLD = re.compile(r"\s{0,12}(?:[A-Za-z][A-Za-z ]{0,30}:\s)?\*\*[^*\n]{1,300}\*\*[.!]?\s{0,12}")
 _BULLETS = frozenset("*-+•")
 _STATED, _FINAL, LEFT_OVER = "stated as the answer", "final statement", "last number left"
 """Reasons of a reading; LEFT_OVER says that no statement qualified."""

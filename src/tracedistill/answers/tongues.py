@@ -24,7 +24,7 @@ _OTHERS = word_set(
     "het een kost antwoord dus jest są kosztuje odpowiedź każdy toplam cevap harga adalah jadi"
 )
 _CYRILLIC = re.compile(r"[а-яё]{2}", re.IGNORECASE)
-_POINT = re.compile(r"\D*\d{1,3}\.\d{3}\D*")
+_POINT = re.compile(r"\D{0,6}\d{1,3}\.\d{3}\D{0,6}")
 
 
 def has_decimal_comma(text: str) -> bool:
