@@ -127,7 +127,7 @@ def test_the_prompt_is_chosen_on_validation_problems_and_the_page_says_so(tmp_pa
     # the plan is made from gold, so that it is no choice
     assert report.decision[-1] == (
         "Chosen on validation problems, not on these test problems: few-shot, the best of 2 prompts (100.0% of 6 "
-        "answers right there)."
+        "right there)."
     )
     # the same folder without that choice: what it left does not count
     report = run(study_at(tmp_path, evaluation={"batch_size": 4, "choose_on": 0}))

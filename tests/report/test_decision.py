@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tracedistill import pipeline
 from tracedistill.recipes import Arm, StudentConfig
 from tracedistill.report.decision import decision
 from tracedistill.report.figures import build
+from tracedistill.stats import share
 
 PRICED = StudentConfig(model="scripted:tests.scripts:solver", usd_per_million_in=1.0, usd_per_million_out=2.0)
 ARMS = {
@@ -82,6 +84,31 @@ def test_a_choice_on_the_test_problems_is_told(tmp_path: Path, right: Sequence[i
     told = [line for line in said(tmp_path, 200, right) if line.startswith("Chosen on these test problems")]
     assert len(told) == bool(words)
     assert all(words in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("held", "first", "last"),
+    [
+        # the best on validation problems stands for its side, whatever it is on the test problems
+        ((30, 10, 20, 40), "Tune: correct-trace (tuned) answers 45.0% of 200 test problems right, standard (the best",
+         "standard, the best of 2 prompts (60.0% of 50 right there)"),
+        ((10, 30, 40, 20), "Tune: answer-only (tuned) answers 90.0% of 200 test problems right, few-shot (the best",
+         "answer-only, the best of 2 tuned arms (80.0% of 50 right there) and few-shot, the best of 2 prompts (60.0%"),
+        # an arm that was not asked them: its side is chosen on the test problems
+        ((None, 30, 20, 40), "few-shot (the best prompt)", "not on validation: the best of 2 prompts. That"),
+    ],
+)  # fmt: skip
+def test_sides_are_chosen_on_validation_problems(
+    tmp_path: Path, held: Sequence[int | None], first: str, last: str
+) -> None:
+    attempts = {name: verdicts(flags(200, right)) for name, right in zip(ARMS, (40, 60, 180, 90), strict=True)}
+    view = FakeRun(tmp_path, ARMS, attempts, problems=problems_of(200)).view()
+    report = build(view)
+    shares = dict(zip(ARMS, (None if right is None else share(right, 50) for right in held), strict=True))
+    arms = tuple(replace(arm, validation=shares[arm.name]) for arm in report.arms)
+    lines = decision(view, replace(report, arms=arms))
+    assert first in lines[0]
+    assert last in lines[-1]
 
 
 def test_costs_per_thousand_queries(tmp_path: Path) -> None:

@@ -118,18 +118,18 @@ def _side(what: str, arms: Sequence[ArmFigures]) -> Side | None:
 def _chosen(report: Report, sides: Sequence[Side]) -> list[str]:
     """Say of each side that had several arms on which problems its arm was chosen."""
     several = [side for side in sides if side.among > 1]
-    lines = [
-        f"Chosen on validation problems, not on these test problems: {side.arm.name}, the best of {side.among} "
-        f"{side.what} ({percent(share.value)} of {share.n} answers right there)."
+    held = [
+        f"{side.arm.name}, the best of {side.among} {side.what} ({percent(share.value)} of {share.n} right there)"
         for side in several
         if side.on_validation and (share := side.arm.validation) is not None
     ]
+    lines = [f"Chosen on validation problems, not on these test problems: {' and '.join(held)}."] if held else []
     flattered = [f"the best of {side.among} {side.what}" for side in several if not side.on_validation]
     if flattered:
-        held = report.problems.validation
+        n = report.problems.validation
         remedy = (
-            f"evaluation.choose_on chooses on the {held} validation problems"
-            if held
+            f"evaluation.choose_on chooses on the {n} validation problems"
+            if n
             else ("the study has no validation problems to choose on (task.validation)")
         )
         lines.append(
