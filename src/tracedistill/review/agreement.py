@@ -26,13 +26,13 @@ class ReviewerPair:
     """Two reviewers on the traces that both have decided."""
 
     first: str
-    """One reviewer."""
+    """First reviewer."""
     second: str
-    """The other."""
+    """Second reviewer."""
     same: Share
     """Traces with the same decision, and its interval."""
     kappa: float | None
-    """Cohen's kappa; None where chance explains all."""
+    """Cohen's kappa; None if chance explains all."""
     cells: tuple[tuple[tuple[str, str], int], ...]
     """((first's, second's decision), count), the most frequent first."""
 
@@ -42,15 +42,15 @@ class Agreement:
     """All reviewers of a store."""
 
     reviewers: tuple[str, ...]
-    """Who has decided anything that somebody else was not asked to settle."""
+    """Reviewers with decisions of their own, not made to settle a disagreement."""
     shared: int
     """Traces that two or more have decided."""
     alpha: float | None
-    """Krippendorff's alpha, nominal, over the shared traces; None where nothing varies."""
+    """Krippendorff's alpha, nominal, over the shared traces; None if nothing varies."""
     pairs: tuple[ReviewerPair, ...]
     """Every two reviewers with traces in common."""
     open: int
-    """Traces on which they disagree and that nobody has settled."""
+    """Traces with an unsettled disagreement."""
 
 
 def cohen_kappa(first: Sequence[L], second: Sequence[L]) -> float | None:
@@ -71,8 +71,8 @@ def cohen_kappa(first: Sequence[L], second: Sequence[L]) -> float | None:
 def krippendorff_alpha(units: Sequence[Sequence[L | None]], level: Level = "nominal") -> float | None:
     """Compute Krippendorff's alpha over units with the labels of any number of raters (None: not rated).
 
-    `ordinal` and `interval` want numbers. Units with fewer than two labels do not count. None where all labels that
-    count are one and the same (nothing varies, so nothing can be said), or where none count.
+    `ordinal` and `interval` require numbers. Units with fewer than two labels do not count. None if all counted labels
+    are equal, where agreement is undefined, or if none count.
     """
     pairable = [[label for label in unit if label is not None] for unit in units]
     pairable = [unit for unit in pairable if len(unit) > 1]
@@ -87,7 +87,7 @@ def krippendorff_alpha(units: Sequence[Sequence[L | None]], level: Level = "nomi
 def agreement_of(store: ReviewStore) -> Agreement:
     """Compute percent agreement and kappa of every two reviewers, and alpha over all, on approved, edited, rejected.
 
-    A decision made to settle others' disagreement was made knowing theirs, and is left out.
+    A decision that settles a disagreement was made knowing the others' and is left out.
     """
     rows = store.rows("SELECT item, reviewer, status, state FROM work WHERE status != 'open' ORDER BY item, reviewer")
     said: dict[int, dict[str, str]] = {}
@@ -108,12 +108,12 @@ def agreement_of(store: ReviewStore) -> Agreement:
 
 
 def _within(counts: Counter[L], distance: Callable[[L, L], float]) -> float:
-    """Sum of distances over ordered pairs of these labels."""
+    """Sum the distances over ordered pairs of these labels."""
     return 2 * sum(counts[a] * counts[b] * distance(a, b) for a, b in combinations(counts, 2))
 
 
 def _distance(totals: Counter[L], level: Level) -> Callable[[L, L], float]:
-    """Return how far apart two labels are, squared."""
+    """Return the function of squared distances between two labels."""
     if level == "nominal":
         return lambda a, b: float(a != b)
     if level == "interval":
@@ -121,7 +121,7 @@ def _distance(totals: Counter[L], level: Level) -> Callable[[L, L], float]:
     order = sorted(totals)  # type: ignore[type-var]
     below, passed = dict[L, float](), 0
     for label in order:
-        below[label] = passed + totals[label] / 2  # the rank in the middle of its equals
+        below[label] = passed + totals[label] / 2  # mean rank of ties
         passed += totals[label]
     return lambda a, b: (below[a] - below[b]) ** 2
 

@@ -1,4 +1,4 @@
-"""The page's addresses: queue, item, agreement, assets. One form per item; a browser without scripts can do it all."""
+"""Routes of the review page: queue, item, agreement, assets. One form per item; it works without scripts."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ SAID = {
     "conflict": "This trace was changed in another tab or window since you opened it. Nothing was overwritten: the "
     "text below is yours and is not saved. Saving now replaces the other one; undo restores it.",
 }  # fmt: skip
-"""What the page may say after an action, by the name that an address may carry."""
+"""Key in an address -> message of the page after an action."""
 
 MAX_TYPED_AWAY = 600.0
-"""Seconds that a page without scripts counts at most for one action: it cannot tell reading from lunch."""
+"""Most seconds counted per action by a page without scripts, which cannot tell reading from a break."""
 
 
 def whole_number(text: str) -> int | None:
-    """Return the number of an address or a form; None for what is none, or has more than 12 digits.
+    """Return the number in an address or a form; None if invalid, or of more than 12 digits.
 
     A longer one fits neither the store nor, from 4,301 digits on, Python's own conversion.
     """
@@ -57,13 +57,13 @@ def whole_number(text: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class PostedForm:
-    """What a page sent."""
+    """The form sent by a page."""
 
     fields: dict[str, list[str]]
     """Name -> values."""
 
     def one(self, name: str, default: str = "") -> str:
-        """Return the first value, with our line ends."""
+        """Return the first value, with normalised line ends."""
         return received(self.fields.get(name, [default])[0])
 
     def number(self, name: str) -> int:
@@ -74,7 +74,7 @@ class PostedForm:
         return number
 
     def seconds(self) -> float:
-        """Time spent: as the script counted it, else since the page was made."""
+        """Return the time spent: counted by the script, else since the page was made."""
         try:
             if self.one("seconds"):
                 return max(0.0, float(self.one("seconds")))
@@ -103,7 +103,7 @@ async def read_form(request: Request) -> PostedForm:
 
 
 class Pages:
-    """Templates, and the address that everything lies under."""
+    """Templates and the common base address of a page."""
 
     def __init__(self, base: str, reviewer: str, links: Sequence[tuple[str, str]] = ()) -> None:
         self.base = base
@@ -113,7 +113,7 @@ class Pages:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
-            # everything that is printed goes through here: no lone surrogate breaks the page
+            # everything printed passes here, so no lone surrogate breaks the page
             finalize=lambda value: sendable(value) if type(value) is str else value,
         )
         self.environment.globals.update(
@@ -130,7 +130,7 @@ class Pages:
 
 
 class ReviewPages:
-    """The pages on which one reviewer reads, corrects and approves."""
+    """The pages for reading, correcting and approving traces."""
 
     def __init__(self, desk: Desk, pages: Pages) -> None:
         self.desk = desk
@@ -243,14 +243,14 @@ class ReviewPages:
         if verb != "save":
             raise HTTPException(400, "no such action")
         if request.headers.get("x-part") == "verdicts":
-            # over: it goes over what another tab has saved, which must stay an action of its own
+            # over: it replaces what another tab has saved, which must stay an action of its own
             saved = desk.save(item, text, seconds) if form.one("over") else desk.type(item, text, seconds)
             return JSONResponse(verdicts(desk.sheet(item), saved))
         desk.save(item, text, seconds)
         return self.go(request, item, chosen, "saved")
 
     def go(self, request: Request, item: int | None, chosen: Filter, said: str, goto: str = "") -> Response:
-        """Go to an item (None: the queue): our script gets it at once, a browser is redirected."""
+        """Go to an item (None: the queue): our script gets it directly, a browser is redirected."""
         if item is not None and request.headers.get("x-part"):
             return self.show(request, item, chosen, said, goto=goto)
         address = self.address(item, chosen, said) + (f"#{goto}" if goto else "")

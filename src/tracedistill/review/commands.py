@@ -1,4 +1,4 @@
-"""What `tracedistill review` does behind its options, once it is known whose traces are reviewed."""
+"""The work of `tracedistill review`, once its target is known."""
 
 from __future__ import annotations
 
@@ -29,64 +29,64 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says."""
+    """Command-line options."""
 
     reviewer: str | None = None
-    """Who reviews; None: the login name."""
+    """Reviewer; None: the login name."""
     port: int = 0
-    """0: any free port."""
+    """Port; 0: any free one."""
     browser: bool = True
     """Whether to open the browser."""
     sample: int = 0
-    """The queue begins as a seeded sample of so many of each teacher; 0: all."""
+    """Start the queue with a seeded sample of this many traces per teacher; 0: all."""
     seed: int = 0
     """Seed of samples."""
     teacher: str = ""
-    """The queue begins with this teacher's traces; empty: all."""
+    """Start the queue with this teacher's traces; empty: all."""
     out: Path | None = None
     """Write the queue as a spreadsheet, or the ratings as CSV, and stop."""
     overwrite: bool = False
-    """Whether what is written may replace a file that exists: it may hold a person's edits."""
+    """Whether output may replace an existing file, which may hold a person's edits."""
     inputs: tuple[Path, ...] = ()
-    """Files that are read, and must not be written over."""
+    """Input files, which must not be overwritten."""
     sheet: Path | None = None
     """Read a spreadsheet back and stop."""
     agreement: bool = False
     """Print the reviewers' agreement and stop."""
     rate: Path | None = None
-    """A plan of ratings: rate in place of reviewing."""
+    """Rating plan: rate instead of reviewing."""
     read: int = 0
-    """Read so many failed attempts in place of reviewing."""
+    """Read this many failed attempts instead of reviewing."""
     arm: str | None = None
-    """Read this arm's attempts alone."""
+    """Read only this arm's attempts."""
     labels: Path | None = None
-    """Whose error the program says failures are: columns problem_id (or attempt_id) and label."""
+    """The program's attribution of failures: columns problem_id (or attempt_id) and label."""
     data_dir: Path | None = None
-    """Folder of the task's files, for traces out of a file and for ratings."""
+    """Folder of the task's files, for traces from a file and for ratings."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewTarget:
-    """Whose traces are reviewed."""
+    """The traces under review."""
 
     task: str
     """Name of the task."""
     store: Path
-    """The store's file."""
+    """Path of the store."""
     folder: Path | None = None
     """The run folder, or None."""
     teachers: Sequence[str] = ()
     """Teachers of the run."""
     file: Path | None = None
-    """The file of traces, where there is no run."""
+    """The file of traces, if there is no run."""
     keep: Keep = "correct"
-    """The study's rule."""
+    """The study's acceptance rule."""
     leaks: str = "keep"
-    """What the study does with plans that leak."""
+    """The study's treatment of plans that leak."""
 
 
 def review(what: ReviewTarget, options: Options, say: Callable[[str], None] = shown.say) -> int:
-    """Fill the store, then serve the page or do what was asked instead; 0: done, 2: rows were refused."""
+    """Fill the store, then serve the page or run the requested action; return 0 if done, 2 if rows were refused."""
     reviewer = options.reviewer or getpass.getuser()
     if not reviewer.strip() or len(reviewer) > 60 or not reviewer.isprintable():
         raise InputError("--reviewer must be a name of up to 60 printable characters")

@@ -1,4 +1,4 @@
-"""One reviewer's desk: an item as the page shows it, and what each of the page's actions does. No HTTP here."""
+"""One reviewer's view of an item, and the page's actions, independent of HTTP."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ from tracedistill.validation import Keep, Validation
 
 @dataclass(frozen=True, slots=True)
 class LineMark:
-    """The verdict on one line, or on the whole."""
+    """Verdict on one line, or on the whole."""
 
     outcome: str
     """correct, incorrect, undecided, ...; `unread` for a line that is no step of its own."""
     reason: str = ""
-    """One short sentence; what quotes the gold is not told while the gold is hidden."""
+    """One-sentence reason; hidden with the gold if it quotes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the judges say of the lines as they stand."""
+    """Verdicts on the current lines."""
 
     marks: tuple[LineMark, ...]
     """One per line."""
     parts: tuple[tuple[str, LineMark], ...]
-    """(what was judged, verdict): trace, format, answer, leak."""
+    """(part, verdict): trace, format, answer, leak."""
     accepted: bool
-    """Whether the study's rule would let it be used."""
+    """Whether the study's rule would accept it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ class Opinion:
     """Another reviewer's decision."""
 
     reviewer: str
-    """Who."""
+    """Reviewer."""
     status: str
-    """What."""
+    """Decision."""
     comment: str
-    """Why."""
+    """Comment."""
     lines: tuple[str, ...] | None
-    """As edited; None: unchanged."""
+    """Edited lines; None: unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,35 +70,35 @@ class Sheet:
     """An item as the page shows it."""
 
     item: int
-    """Its place."""
+    """Its index."""
     trace: Trace
-    """As its maker wrote it."""
+    """The original trace."""
     problem: Problem
-    """What it decomposes."""
+    """The problem that it solves."""
     task: str
     """Name of the task."""
     work: TraceReview
-    """What the reviewer made of it."""
+    """The reviewer's work on it."""
     lines: tuple[str, ...]
-    """The lines as they stand."""
+    """The current lines."""
     original: tuple[str, ...]
-    """The lines as their maker wrote them."""
+    """The original lines."""
     answer: str | None
-    """The stated answer as it stands."""
+    """The current stated answer."""
     judgement: Judgement
     """The verdicts."""
     gold: tuple[str, ...] | None
-    """The gold as lines; None: not asked for."""
+    """The gold as lines; None: not requested."""
     others: int
-    """Other reviewers who have decided."""
+    """Number of other reviewers with a decision."""
     opinions: tuple[Opinion, ...]
-    """What they decided: told to who has decided himself, or is to settle a disagreement."""
+    """Their decisions: shown after the reviewer's own, or to settle a disagreement."""
     differs: bool
-    """Whether reviewers disagree on it and nobody has settled it."""
+    """Whether there is an unsettled disagreement."""
 
 
 class Desk:
-    """The desk of one reviewer at one store."""
+    """One reviewer's access to one store."""
 
     def __init__(
         self, store: ReviewStore, reviewer: str, *, keep: Keep = "correct", leaks: str = "keep",
@@ -114,18 +114,18 @@ class Desk:
     # ---- looking
 
     def find(self, trace_id: str) -> int:
-        """Return the place of a trace. Raises KeyError if it is unknown."""
+        """Return the index of a trace. Raises KeyError if it is unknown."""
         item = self.store.item_of(trace_id)
         if item is None:
             raise KeyError(trace_id)
         return item
 
     def holds(self, item: int) -> bool:
-        """Return whether there is a trace at a place."""
+        """Return whether there is a trace at an index."""
         return self.store.one("SELECT 1 FROM items WHERE id = ?", item) is not None
 
     def sheet(self, item: int, unsaved: TraceReview | None = None) -> Sheet:
-        """Return an item; `unsaved`: text that is shown in place of what is stored."""
+        """Return an item; `unsaved`: text shown instead of the stored one."""
         trace, name = self.store.trace(item), self.store.task_of(item)
         problem, task = self.store.problem(trace.problem_id), self.task(name)
         works = works_of(self.store, item)
@@ -151,11 +151,11 @@ class Desk:
         )
 
     def progress(self, chosen: Filter) -> tuple[ReviewProgress, float | None]:
-        """Return how far the reviewer is in a filter, and the median seconds per decision."""
+        """Return the reviewer's progress in a filter, and the median seconds per decision."""
         return queue.progress(self.store, self.reviewer, chosen), median_seconds(self.store, self.reviewer)
 
     def next(self, chosen: Filter, item: int, *, back: bool = False) -> int | None:
-        """Return the neighbouring place in a filter."""
+        """Return the neighbouring index in a filter."""
         return queue.neighbour(self.store, self.reviewer, chosen, item, back=back)
 
     def _judge(self, task: Task, problem: Problem, trace: Trace, work: TraceReview, item: int) -> Judgement:
@@ -186,7 +186,7 @@ class Desk:
             parts.append(("second checker", LineMark("undecided" if said.disagree else said.outcome, reason)))
         return Judgement(tuple(marks), tuple(parts), verdict.accepted)
 
-    # ---- acting: each may raise Conflict, and writes nothing then
+    # ---- actions: each may raise Conflict, and then writes nothing
 
     def text(self, item: int, version: int, lines: Sequence[str], answer: str | None, comment: str) -> TraceReview:
         """Return the work with this text, unsaved. Raises InputError if the text exceeds the limits."""
@@ -196,7 +196,7 @@ class Desk:
         return with_text(self.store.trace(item), work, lines, answer)
 
     def save(self, item: int, text: TraceReview, seconds: float, action: str = "text") -> TraceReview:
-        """Save text; Conflict where the version is not the stored one."""
+        """Save text. Raises Conflict if the version is not the stored one."""
 
         def new(stored: TraceReview) -> TraceReview:
             return replace(stored, lines=text.lines, answer=text.answer, comment=text.comment)
@@ -204,7 +204,7 @@ class Desk:
         return change(self.store, item, self.reviewer, text.version, action, new, seconds)
 
     def type(self, item: int, text: TraceReview, seconds: float) -> TraceReview:
-        """Save text while it is typed: what goes on in one field is one action."""
+        """Save text during typing: consecutive changes in one field are one action."""
         before, trace = work_of(self.store, item, self.reviewer), self.store.trace(item)
         old, new = shown_lines(trace, before), shown_lines(trace, text)
         places = [at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b]
@@ -213,7 +213,7 @@ class Desk:
         return self.save(item, text, seconds, field)
 
     def arrange(self, item: int, text: TraceReview, what: str, at: int, seconds: float) -> tuple[TraceReview, int]:
-        """Add a line behind a place, delete one, move one up or down; returns the work and the line to go to."""
+        """Insert a line after an index, or delete or move one; return the work and the line to go to."""
         lines = list(shown_lines(self.store.trace(item), text))
         to = at
         if what == "add":
@@ -238,7 +238,7 @@ class Desk:
         return self.save(item, replace(text, lines=None, answer=None), seconds, "restore")
 
     def approve(self, item: int, text: TraceReview, seconds: float) -> TraceReview:
-        """Approve the lines as they stand; InputError for a trace without steps."""
+        """Approve the current lines. Raises InputError for a trace without steps."""
         if text.changed:
             trace = self.store.trace(item)
             lines = [line for line in shown_lines(trace, text) if line.strip()]
@@ -248,28 +248,28 @@ class Desk:
         return self._decide(item, text, "approved", seconds)
 
     def reject(self, item: int, text: TraceReview, seconds: float) -> TraceReview:
-        """Reject the trace; a draft stays with it."""
+        """Reject the trace, keeping a draft."""
         return self._decide(item, text, "rejected", seconds)
 
     def reopen(self, item: int, text: TraceReview) -> TraceReview:
-        """Save the text and take the decision back, if there is one."""
+        """Save the text and revoke the decision, if there is one."""
         saved = self.save(item, text, 0.0)
         back = functools.partial(replace, status="open", settles=False)
         return change(self.store, item, self.reviewer, saved.version, "reopen", lambda work: back(work))
 
     def _decide(self, item: int, text: TraceReview, status: Status, seconds: float) -> TraceReview:
-        # typed text first, as an action of its own: undo takes the decision back, not the words
+        # typed text first, as an action of its own: undo revokes the decision, not the words
         saved = self.save(item, text, 0.0)
         return decide(self.store, item, self.reviewer, saved.version, status, seconds)
 
     def show_gold(self, item: int, text: TraceReview, seconds: float) -> TraceReview:
-        """Show the gold, and remember that it was seen."""
+        """Show the gold, and record that it was seen."""
         saved = self.save(item, text, 0.0)
         new = functools.partial(replace, saw_gold=True)
         return change(self.store, item, self.reviewer, saved.version, "gold", lambda work: new(work), seconds)
 
     def undo(self, item: int, text: TraceReview) -> tuple[int, str] | None:
-        """Take the last action back; returns (place, action), or None if there is none."""
+        """Undo the last action; return (index, action), or None if there is none."""
         self.save(item, text, 0.0)
         return undo(self.store, self.reviewer, item)
 

@@ -24,12 +24,12 @@ from tracedistill.validation import Keep, Validation, validate
 from tracedistill.validation.traces import is_plan
 
 MAX_LINES = 2000
-"""Lines of a draft; further ones are refused."""
+"""Most lines of a draft; further ones are refused."""
 MAX_LINE = 200_000
 """Characters of one line."""
 
 VEIL = "the reason quotes the gold: show the gold to read it"
-"""What stands where a reason may not be told."""
+"""Replaces a reason that would reveal the gold."""
 
 _SURROGATE = re.compile("[\ud800-\udfff\x00]")
 _STAND_IN = re.compile(r"\[U\+([0-9A-F]{4})\]")
@@ -44,20 +44,20 @@ def lines_of(trace: Trace) -> tuple[str, ...]:
 
 
 def sendable(text: str) -> str:
-    """Return text as it is put on a page or into a sheet: line feeds alone, and what cannot be seen shown.
+    """Return text for a page or a sheet: line feeds only, and invisible characters shown.
 
-    A direction mark or a control character stands as `[U+202E]`, so that a reviewer reads what is learnt.
+    A direction mark or a control character becomes `[U+202E]`, so that a reviewer sees what is learnt.
     """
     return visible(_BREAK.sub("\n", text))
 
 
 def received(text: str) -> str:
-    """Return text as it came from a page or a sheet: line feeds alone, no NUL, no lone surrogates."""
+    """Return text from a page or a sheet: line feeds only, no NUL, no lone surrogates."""
     return _BREAK.sub("\n", _SURROGATE.sub("\ufffd", text))
 
 
 def restored(text: str) -> str:
-    """Return an edited text with what `sendable` put for invisible characters turned back into them."""
+    """Return an edited text with the invisible characters that `sendable` replaced."""
 
     def character(found: re.Match[str]) -> str:
         char = chr(int(found[1], 16))
@@ -67,7 +67,7 @@ def restored(text: str) -> str:
 
 
 def with_text(trace: Trace, work: TraceReview, lines: Sequence[str], answer: str | None) -> TraceReview:
-    """Return the work with these lines and this answer; what equals the maker's text is no change.
+    """Return the work with these lines and this answer; text equal to the maker's is no change.
 
     A line that came back as it was sent keeps what could not be sent (`sendable`).
     """
@@ -82,19 +82,19 @@ def with_text(trace: Trace, work: TraceReview, lines: Sequence[str], answer: str
 
 
 def shown_lines(trace: Trace, work: TraceReview) -> tuple[str, ...]:
-    """Return the lines as they stand: the draft's, else the maker's."""
+    """Return the current lines: the draft's, else the maker's."""
     return lines_of(trace) if work.lines is None else work.lines
 
 
 def shown_answer(trace: Trace, work: TraceReview) -> str | None:
-    """Return the stated answer as it stands; None if the trace states none."""
+    """Return the current stated answer; None if the trace states none."""
     return trace.answer if work.answer is None else work.answer
 
 
 def edited_trace(task: Task, trace: Trace, work: TraceReview, reviewer: str) -> Trace:
     """Return the draft as a new trace with the old one as its parent; the old one if nothing changed.
 
-    `oracle`: the reviewer asked for the gold, or the trace's maker saw it. meta: source, reviewer, seconds, saw_gold.
+    `oracle`: the reviewer or the trace's maker saw the gold. meta: source, reviewer, seconds, saw_gold.
     """
     if not work.changed:
         return trace
@@ -125,11 +125,11 @@ def edited_trace(task: Task, trace: Trace, work: TraceReview, reviewer: str) -> 
 
 
 def _edited_text(trace: Trace, lines: Sequence[str]) -> str:
-    """Return the maker's text with these lines in the places of its steps; what stands around them stays."""
+    """Return the maker's text with these lines in place of its steps; the text around them stays."""
     if trace.steps:
         placed = with_places(trace).steps
         slots = extents(placed)
-        if slots is None:  # nowhere to edit: a list in the place of the text
+        if slots is None:  # no steps to edit in the text: a list replaces it
             return render_steps(tuple(Step("text", line) for line in lines))
     else:
         rows = flat_lines(_BREAK.sub("\n", trace.text))
@@ -167,7 +167,7 @@ def gold_lines(task: Task, problem: Problem) -> Iterator[str]:
 def veiled(reason: str, problem: Problem) -> str:
     """Return a judge's reason for a reviewer who has not seen the gold; a reason that quotes it is hidden.
 
-    A wrong calculation is told: it is seen without the gold, even where its right result is the answer.
+    A wrong calculation is shown: it is visible without the gold, even if its right result is the answer.
     """
     said = reason.casefold()
     if "wrong calculation" in said:

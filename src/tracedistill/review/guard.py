@@ -1,4 +1,4 @@
-"""Who may speak to the page: this machine's browser with the token in the address; nobody else, and no other page."""
+"""Access to the page: only this machine's browser with the token in the address, and no other site's page."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 2_000_000
-"""Bytes of a request; more is refused before it is read."""
+"""Most bytes of a request; longer ones are refused unread."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
-"""Content-Security-Policy: our own files alone; no inline script or style, no other host, no frame around us."""
+"""Content-Security-Policy: only our own files; no inline script or style, no other host, no frame around us."""
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    # same-origin, not no-referrer: with that a browser hides the Origin of a form, which is checked here
+    # same-origin, not no-referrer, with which a browser hides the Origin of a form, checked here
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -33,7 +33,7 @@ HEADERS = {
 
 
 class Guard:
-    """Stands before the application; every answer leaves through it with the headers above."""
+    """Wraps the application; every response gets the headers above."""
 
     def __init__(self, app: ASGIApp, token: str, hosts: Iterable[str]) -> None:
         self.app = app
@@ -41,7 +41,7 @@ class Guard:
         self.hosts = frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or hand on."""
+        """Refuse the request, or pass it on."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
@@ -62,7 +62,7 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
         hosts = headers.getlist("host")
-        # a name that leads here without being ours: another site's page has been pointed at this machine
+        # a foreign host name that resolves here: another site has been pointed at this machine
         if len(hosts) != 1 or hosts[0].lower() not in self.hosts:
             return PlainTextResponse("this page is only available on this machine: open the address as printed", 421)
         token = scope["path"].split("/")[1] if scope["path"].count("/") else ""

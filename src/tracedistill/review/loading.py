@@ -1,4 +1,4 @@
-"""The store filled: from a run folder's files, or from a file of traces; what has not changed is not read again."""
+"""Fill the store from a run folder's files or a file of traces; unchanged sources are skipped."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tracedistill.validation import Keep, Validation, validate
 def fill_from_run(
     store: ReviewStore, folder: Path, task_name: str, teachers: Sequence[str], labels: Mapping[str, str] | None = None
 ) -> int:
-    """Put in a run's traces and their verdicts; returns how many traces are new.
+    """Add a run's traces and their verdicts; return the number of new traces.
 
-    `labels`: problem id -> whose error its failures are; `teacher` and `both` make the trace suspect.
-    InputError where a file is missing or broken.
+    `labels`: problem id -> attribution of its failures; `teacher` and `both` make the trace suspect. Raises InputError
+    if a file is missing or broken.
     """
     blamed = None if labels is None else {one for one, label in labels.items() if label in ("teacher", "both")}
     added = 0
@@ -47,9 +47,9 @@ def fill_from_run(
 def fill_from_file(
     store: ReviewStore, path: Path, task_name: str, data_dir: Path | None = None, keep: Keep = "correct"
 ) -> int:
-    """Put in the traces of a file (records, or rows with problem_id and text), judged now; returns how many are new.
+    """Add the traces of a file (records, or rows with problem_id and text), judged now; return the number of new ones.
 
-    Problems are joined by id over all splits of the task. InputError names rows whose problem is unknown.
+    Problems are joined by id over all splits of the task. Raises InputError that names rows with unknown problems.
     """
     hashed = content_id(file_hash(path) if path.is_file() else "", task_name, str(data_dir), keep)
     if store.filled_from(f"file {path.name}") == hashed:
@@ -73,7 +73,7 @@ def fill_from_file(
 def read_labels(path: Path) -> dict[str, str]:
     """Read problem (or attempt) id -> label (teacher, student, both, neither, ...) from a file with these columns.
 
-    InputError names the row that lacks one.
+    Raises InputError that names a row without one.
     """
     found = {}
     for number, row in read_rows(path):
@@ -119,9 +119,9 @@ def _traces(task: Task, path: Path) -> Iterator[tuple[int, Trace]]:
 
 
 def find_problems(task: Task, data_dir: Path | None, wanted: Iterable[str]) -> dict[str, Problem]:
-    """Return the wanted problems by id, over the splits that are there."""
+    """Return the wanted problems by id, over the available splits."""
     left, found, missing = set(wanted), dict[str, Problem](), list[str]()
-    # ids mostly name their split: that one first, so that a file of test traces reads no train split
+    # ids mostly name their split: try that one first, so that test traces read no train split
     for name in sorted(task.splits, key=lambda name: not any(name in one for one in list(left)[:20])):
         if not left:
             break

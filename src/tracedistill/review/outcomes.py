@@ -1,4 +1,4 @@
-"""What the reviews come to: one outcome per trace, for the pipeline; and where reviewers disagree."""
+"""Review outcomes per trace, for the pipeline, and disagreements of reviewers."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from tracedistill.review.work import Status, TraceReview, change, work_from, wor
 from tracedistill.tasks import get_task
 
 Label = tuple[Status, tuple[str, ...] | None, str | None]
-"""(status, lines, answer): two decisions agree where this is equal."""
+"""(status, lines, answer): two decisions agree if this is equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewOutcome:
-    """What the reviews of one trace come to."""
+    """The outcome of one trace's reviews."""
 
     trace_id: str
-    """The trace as its maker wrote it."""
+    """The original trace."""
     status: Status
-    """open: nobody decided, or reviewers disagree and no third one has settled it."""
+    """open: undecided, or an unsettled disagreement."""
     trace: Trace | None
-    """The trace to use: the maker's where approved, the person's where edited, none else."""
+    """The trace to use: the original if approved, the edited one if edited, else None."""
 
 
 def label_of(work: TraceReview) -> Label:
-    """Return what must be equal for two decisions to agree."""
+    """Return the parts of a decision that must be equal to agree."""
     return work.status, work.lines if work.status == "edited" else None, work.answer
 
 
@@ -59,7 +59,7 @@ def outcome_of(works: Mapping[str, TraceReview]) -> tuple[str, TraceReview] | No
 
 
 def decide(store: ReviewStore, item: int, reviewer: str, version: int, status: Status, seconds: float) -> TraceReview:
-    """Approve (edited, where the text differs from the maker's) or reject. Conflict as `change`."""
+    """Approve (edited, if the text differs from the maker's) or reject. Raises Conflict as `change` does."""
 
     def new(old: TraceReview) -> TraceReview:
         others = {name: work for name, work in works_of(store, item).items() if name != reviewer}
@@ -124,7 +124,7 @@ def remaining(path: Path, teacher: str, sample: int, seed: int) -> int:
 
 
 def disagreements(store: ReviewStore) -> list[int]:
-    """Return the places of the traces whose reviewers disagree, in the queue's order."""
+    """Return the indices of traces with disagreements, in the queue's order."""
     shared = store.rows("SELECT item FROM work WHERE status != 'open' GROUP BY item HAVING count(*) > 1 ORDER BY item")
     return [item for (item,) in shared if disagree(works_of(store, item))]
 

@@ -15,7 +15,7 @@ from tracedistill.review.work import Status
 Need = Literal["", "failed", "leak", "differ", "teacher", "disputed"]
 """Why a trace should be read; empty: any."""
 Shown = Literal["open", "done", "all"]
-"""By the reviewer's own decision."""
+"""Restriction by the reviewer's own decision."""
 
 NEEDS: Mapping[Need, str] = {
     "": "any",
@@ -25,7 +25,7 @@ NEEDS: Mapping[Need, str] = {
     "teacher": "teacher error suspected",
     "disputed": "reviewers disagree",
 }
-"""Need -> what the page calls it."""
+"""Need -> its label on the page."""
 
 PAGE = 50
 """Items on a page of the queue."""
@@ -34,7 +34,7 @@ _CONDITIONS: Mapping[Need, str] = {
     "failed": "items.failed = 1",
     "leak": "items.leak = 1",
     "differ": "items.differ = 1",
-    # where nobody attributed failures, a trace that rules find wrong is what there is to suspect
+    # without an attribution, a trace that rules find wrong is suspect
     "teacher": "(items.blamed = 1 OR (items.blamed = -1 AND items.wrong = 1))",
 }
 _STATUS = "coalesce((SELECT status FROM work WHERE item = items.id AND reviewer = ?), 'open')"
@@ -45,12 +45,12 @@ _MINE = "items.id IN (SELECT item FROM work WHERE reviewer = ? AND status != 'op
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which traces the queue holds; every field is a field of the page's address."""
+    """The traces in the queue; every field is a query field of the page's address."""
 
     need: Need = ""
     """Why they should be read."""
     shown: Shown = "open"
-    """Those that are open, decided, or all."""
+    """Open, decided, or all traces."""
     task: str = ""
     """Name of the task; empty: any."""
     teacher: str = ""
@@ -60,14 +60,14 @@ class Filter:
     most: int = 0
     """Most steps; 0: no limit."""
     sample: int = 0
-    """A seeded random sample of so many traces of each teacher; 0: all."""
+    """A seeded random sample of this many traces per teacher; 0: all."""
     seed: int = 0
     """Seed of the sample."""
 
     def address(self) -> str:
-        """Return the filter as a query: what differs from the default, and never empty."""
+        """Return the filter as a query: fields that differ from the default, and never empty."""
         pairs = {field.name: getattr(self, field.name) for field in fields(self)}
-        # an address without a query means what the command line asked for
+        # an address without a query means the command line's filter
         changed = {key: value for key, value in pairs.items() if value != getattr(Filter(), key)}
         return urlencode(changed or {"shown": self.shown})
 
@@ -92,7 +92,7 @@ class Line:
     """One trace as the queue lists it."""
 
     item: int
-    """Its place."""
+    """Its index."""
     trace_id: str
     """Its id."""
     problem_id: str
@@ -100,27 +100,27 @@ class Line:
     task: str
     """Its task."""
     teacher: str
-    """Its maker."""
+    """Its teacher."""
     steps: int
-    """Steps as its maker wrote them."""
+    """Steps of the original."""
     needs: tuple[str, ...]
-    """What speaks for reading it."""
+    """Reasons to read it."""
     status: Status
     """The reviewer's own decision."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewProgress:
-    """How far the reviewer is."""
+    """A reviewer's progress."""
 
     done: int
-    """Decided by him, of the filtered traces."""
+    """Of the filtered traces, those decided by the reviewer."""
     total: int
     """Filtered traces, decided or not."""
 
 
 def lines(store: ReviewStore, reviewer: str, chosen: Filter, after: int = 0) -> list[Line]:
-    """Return a page of the queue: the traces after the place `after`."""
+    """Return a page of the queue: the traces after index `after`."""
     where, values = _where(store, reviewer, chosen)
     query = f"SELECT {_COLUMNS} FROM items WHERE {where} AND items.id > ? ORDER BY items.id LIMIT {PAGE}"  # noqa: S608
     names = [NEEDS[need] for need in _CONDITIONS]
@@ -136,7 +136,7 @@ def progress(store: ReviewStore, reviewer: str, chosen: Filter) -> ReviewProgres
 
 
 def needs(store: ReviewStore, reviewer: str, chosen: Filter) -> dict[Need, int]:
-    """Need -> how many traces of the filter have it."""
+    """Count the traces of the filter per need."""
     counts: dict[Need, int] = {}
     for need in NEEDS:
         where, values = _where(store, reviewer, replace(chosen, need=need))
@@ -145,7 +145,7 @@ def needs(store: ReviewStore, reviewer: str, chosen: Filter) -> dict[Need, int]:
 
 
 def neighbour(store: ReviewStore, reviewer: str, chosen: Filter, item: int, *, back: bool = False) -> int | None:
-    """Return the next (or previous) place of the filter, wrapping around; None if none is left."""
+    """Return the next (or previous) index of the filter, wrapping around; None if none is left."""
     where, values = _where(store, reviewer, chosen)
     sign, order = ("<", "DESC") if back else (">", "ASC")
     for condition, extra in ((f"items.id {sign} ?", (item,)), ("items.id != ?", (item,))):
@@ -160,7 +160,7 @@ def neighbour(store: ReviewStore, reviewer: str, chosen: Filter, item: int, *, b
 
 
 def choices(store: ReviewStore) -> dict[str, list[str]]:
-    """Return field of the filter -> the values that occur."""
+    """Return field of the filter -> occurring values."""
     return {
         name: [row[0] for row in store.rows(f"SELECT DISTINCT {name} FROM items WHERE gone = 0 ORDER BY {name}")]  # noqa: S608
         for name in ("task", "teacher")

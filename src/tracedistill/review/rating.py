@@ -39,16 +39,16 @@ class Scale:
     ask: str
     """The statement, in the study's own words."""
     low: str = "strongly disagree"
-    """What 1 means."""
+    """Meaning of 1."""
     high: str = "strongly agree"
-    """What 5 means."""
+    """Meaning of 5."""
     group: str = ""
     """Scales of one group are also summarised together, by their mean."""
 
 
 @dataclass(frozen=True, slots=True)
 class RatingPlan:
-    """What is rated, as the file says it."""
+    """A rating plan as read from its file."""
 
     kinds: Mapping[str, str]
     """Kind of trace -> its file, beside the plan."""
@@ -67,7 +67,7 @@ class Rating:
     """A plan with its questions and traces."""
 
     plan: RatingPlan
-    """What is asked."""
+    """The plan."""
     problems: Mapping[str, Problem] = field(default_factory=dict)
     """Problem id -> problem, in the order of the sample."""
     traces: Mapping[tuple[str, str], Trace] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Rating:
 
     @property
     def key(self) -> str:
-        """The name under which ratings are stored: other scales, kinds or traces are another rating."""
+        """Name under which ratings are stored: other scales, kinds or traces make another rating."""
         plan = self.plan
         ids = [[problem, kind, trace.trace_id] for (problem, kind), trace in self.traces.items()]
         return "rate " + content_id([scale.name for scale in plan.scales], list(plan.kinds), plan.seed, ids)
@@ -86,15 +86,15 @@ class Card:
     """One trace to rate."""
 
     place: int
-    """Place in the rater's order, from 0."""
+    """Index in the rater's order, from 0."""
     problem_id: str
     """Its question."""
     kind: str
-    """Its kind, which the rater is not told."""
+    """Its kind, hidden from the rater."""
 
 
 def read_plan(path: Path) -> RatingPlan:
-    """Read the rating plan of a YAML file. Raises one InputError that lists everything wrong with it."""
+    """Read the rating plan of a YAML file. Raises one InputError that lists every error in it."""
     try:
         raw = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -138,7 +138,7 @@ def _scale(value: Any, number: int, errors: list[str]) -> Scale:
 def make_rating(plan: RatingPlan, problems: Mapping[str, Problem], traces: Mapping[str, Sequence[Trace]]) -> Rating:
     """Build a rating with its sample of questions. `traces`: kind -> traces; the first of a question counts.
 
-    InputError where no question has a trace of every kind.
+    Raises InputError if no question has a trace of every kind.
     """
     by_kind = {kind: {trace.problem_id: trace for trace in reversed(some)} for kind, some in traces.items()}
     shared = [one for one in problems if all(one in some for some in by_kind.values())]
@@ -160,9 +160,9 @@ def williams(n: int) -> list[list[int]]:
 
 
 def order_for(rating: Rating, rater: int) -> list[Card]:
-    """Order the cards of a rater (by number, from 0): questions by his seed, kinds counterbalanced.
+    """Order the cards of a rater (by number, from 0): questions by the rater's seed, kinds counterbalanced.
 
-    Over every `len(williams(k))` questions of a rater each kind stands equally often in each place; the next rater
+    Over every `len(williams(k))` questions of a rater each kind is equally often in each position; the next rater
     begins one row further, so that the same holds for each question over raters.
     """
     kinds = list(rating.plan.kinds)
@@ -192,7 +192,7 @@ def rater_number(store: ReviewStore, rating: Rating, rater: str) -> int:
 
 
 def rate(store: ReviewStore, rating: Rating, rater: str, card: Card, values: Mapping[str, int], seconds: float) -> None:
-    """Store one card's ratings; ValueError unless every scale has one of 1 to POINTS."""
+    """Store one card's ratings. Raises ValueError unless every scale has a value from 1 to POINTS."""
     names = [scale.name for scale in rating.plan.scales]
     if sorted(values) != sorted(names) or not all(1 <= value <= POINTS for value in values.values()):
         raise ValueError(f"give a rating of 1 to {POINTS} on every scale")
@@ -206,7 +206,7 @@ def rate(store: ReviewStore, rating: Rating, rater: str, card: Card, values: Map
 
 
 def ratings(store: ReviewStore, rating: Rating, rater: str | None = None) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """Return (rater, problem id, kind) -> place, values, seconds."""
+    """Return (rater, problem id, kind) -> index, values, seconds."""
     query = "SELECT reviewer, item, value, seconds FROM marks WHERE kind = ? ORDER BY reviewer, at"
     found = {}
     for name, item, value, seconds in store.rows(query, rating.key):

@@ -1,4 +1,4 @@
-"""The pages on which a rater rates traces, one at a time, without knowing their kind."""
+"""The pages for rating traces, one at a time, without showing their kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tracedistill.review.store import ReviewStore
 
 
 class RatingPages:
-    """The cards of one rater, in his own order."""
+    """The cards of one rater, in the rater's own order."""
 
     def __init__(self, store: ReviewStore, rater: str, pages: Pages, rating: Rating) -> None:
         self.store = store
@@ -82,7 +82,7 @@ class RatingPages:
         return self.go(request, self.open_from(place + 1))
 
     def open_from(self, place: int) -> int:
-        """Find the next card without a rating, from a place on and then from the start; the end if none is left."""
+        """Find the next card without a rating, from an index on and then from the start; the end if none is left."""
         said = ratings(self.store, self.rating, self.rater)
         left = [card.place for card in self.cards if (self.rater, card.problem_id, card.kind) not in said]
         return next((one for one in left if one >= place), left[0] if left else len(self.cards))

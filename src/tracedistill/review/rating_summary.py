@@ -1,4 +1,4 @@
-"""What ratings come to: rows for a CSV file, means of every kind with intervals, paired tests of every two kinds."""
+"""Summary of ratings: rows for a CSV file, means of every kind with intervals, paired tests of every two kinds."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class KindDifference:
     second: str
     """The other."""
     difference: Difference
-    """Points by which the first is rated higher, raters averaged within a question."""
+    """Points by which the first is rated higher, averaged over raters within a question."""
     p: float
-    """Wilcoxon's signed-rank test over questions (scipy); 1 where no question tells them apart."""
+    """Wilcoxon's signed-rank test over questions (scipy); 1 if no question differs."""
     p_holm: float
     """The same, corrected for all pairs on this scale."""
 
@@ -98,5 +98,5 @@ def signed_rank_p(a: Sequence[float], b: Sequence[float]) -> float:
         return 1.0
     from scipy.stats import wilcoxon  # slow to import
 
-    # rounded: means of three raters that are equal differ in their last bit, and ranks would tell them apart
+    # rounded: equal means of three raters differ in their last bit, which would change the ranks
     return float(wilcoxon([round(x - y, 9) for x, y in zip(a, b, strict=True)], zero_method="pratt").pvalue)

@@ -1,4 +1,4 @@
-"""Failed attempts read by a person beside plan and gold: whose error it was, and whether the program says the same."""
+"""Manual reading of failed attempts beside plan and gold: who made the error, compared with the program's label."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tracedistill.review.work import MAX_SECONDS, Conflict, TraceReview
 from tracedistill.stats import Share, share
 
 Fault = Literal["teacher", "student", "both", "neither"]
-"""Whose error; neither: the gold's, the judge's, or none that can be seen."""
+"""Who made the error; neither: the gold's, the judge's, or no visible error."""
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
 
@@ -34,44 +34,44 @@ class Failed:
     arm: str
     """Its arm."""
     text: str
-    """What the student wrote."""
+    """The student's text."""
     plan: Trace | None
-    """The plan that it was shown."""
+    """The plan that was shown."""
     reason: str
     """Why the answer is not right."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorReading:
-    """What there is to read."""
+    """Failed attempts to read."""
 
     items: tuple[Failed, ...]
     """Failed attempts, a seeded sample in random order."""
     problems: Mapping[str, Problem] = field(default_factory=dict)
     """Problem id -> problem."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Attempt or problem id -> the program's own attribution; `solved` and `undecided` are none."""
+    """Attempt or problem id -> the program's own attribution, without `solved` and `undecided`."""
 
     @property
     def key(self) -> str:
-        """The name under which readings are stored."""
+        """Name under which readings are stored."""
         return "read " + content_id([item.attempt_id for item in self.items], [item.text for item in self.items])
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingAgreement:
-    """One reader against the program."""
+    """Agreement of one reader with the program."""
 
     reader: str
-    """Who read."""
+    """Reader."""
     read: int
-    """Attempts that he has labelled."""
+    """Attempts labelled by the reader."""
     undecided: int
-    """Of these, such that the program says nothing about."""
+    """Of these, attempts without the program's attribution."""
     same: Share
-    """Same label, out of those that the program attributes."""
+    """Equal labels, out of those that the program attributes."""
     kappa: float | None
-    """Cohen's kappa on these; None where chance explains all or there are none."""
+    """Cohen's kappa on these; None if chance explains all or there are none."""
     cells: tuple[tuple[tuple[str, str], int], ...]
     """((reader's, program's label), count), the most frequent first."""
 
@@ -81,7 +81,7 @@ def load_reading(
 ) -> ErrorReading:
     """Draw a seeded sample of a run's failed attempts that were shown a plan (of one arm, or of all).
 
-    InputError where nothing was attempted yet, the arm is unknown, or nothing failed.
+    Raises InputError if there are no attempts yet, the arm is unknown, or nothing failed.
     """
     files = sorted((folder / "attempts").glob("*.jsonl")) if arm is None else [folder / "attempts" / f"{arm}.jsonl"]
     failed: list[dict[str, Any]] = []
@@ -119,7 +119,7 @@ def _plans(folder: Path, arms: set[str]) -> Iterator[Trace]:
 def label(
     store: ReviewStore, reading: ErrorReading, reader: str, item: Failed, fault: str, version: int, seconds: float
 ) -> None:
-    """Store a reader's label; Conflict where another tab was quicker, ValueError for no label."""
+    """Store a reader's label. Raises Conflict if another tab was faster, ValueError for an invalid label."""
     if fault not in FAULTS:
         raise ValueError(f"the label must be one of {', '.join(FAULTS)}")
     with store.writing() as db:

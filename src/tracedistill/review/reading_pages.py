@@ -1,4 +1,4 @@
-"""The pages on which a person reads failed attempts beside plan and gold, one key for each kind of error."""
+"""The pages for reading failed attempts beside plan and gold, with one key per kind of error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAYS = {
     "both": "Both",
     "neither": "Neither",
 }
-"""Label -> what its button says."""
+"""Label -> text of its button."""
 
 
 class ReadingPages:
@@ -70,7 +70,7 @@ class ReadingPages:
             "read.html.j2", request, status, item=item, problem=problem, place=place, said=said, version=version,
             gold=list(gold_lines(get_task(problem.task), problem)) if problem else [],
             plan=lines_of(item.plan) if item and item.plan else (), progress=ReviewProgress(len(mine), len(items)),
-            # the program's own word only after the reader's: it must not sway him
+            # the program's label only after the reader's, to avoid bias
             program=program_label(self.reading, item) if item and said else None, faults=FAULTS, says=SAYS,
             agreement=reading_agreement(self.store, self.reading) if item is None else [], alert=alert,
             action=self.address(place),
@@ -100,7 +100,7 @@ class ReadingPages:
         return self.go(request, self.open_from(place + 1))
 
     def open_from(self, place: int) -> int:
-        """Find the next attempt without a label, from a place on and then from the start; the end if none is left."""
+        """Find the next attempt without a label, from an index on and then from the start; the end if none is left."""
         mine = labels_of(self.store, self.reading).get(self.reader, {})
         left = [at for at, item in enumerate(self.reading.items) if item.attempt_id not in mine]
         return next((one for one in left if one >= place), left[0] if left else len(self.reading.items))

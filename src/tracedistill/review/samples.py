@@ -1,4 +1,4 @@
-"""Seeded random samples of the traces in a store, drawn once and kept."""
+"""Seeded random samples of the traces in a store, drawn once and stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tracedistill.review.store import ReviewStore
 
 
 def sample_of(store: ReviewStore, n: int, seed: int, *, task: str = "", teacher: str = "") -> list[int]:
-    """Draw n random traces of each teacher (or of one) and return their places.
+    """Draw n random traces of each teacher (or of one) and return their indices.
 
     Equal seeds and traces give equal samples.
     """
@@ -20,13 +20,13 @@ def sample_of(store: ReviewStore, n: int, seed: int, *, task: str = "", teacher:
 
 
 def drawn(store: ReviewStore, n: int, seed: int, task: str, teacher: str) -> str:
-    """Draw the sample unless it is drawn; returns its key in the table `samples`."""
+    """Draw the sample unless it exists; return its key in the table `samples`."""
     where, values = those_of(task, teacher)
     size, last = store.one(f"SELECT count(*), coalesce(max(id), 0) FROM items WHERE {where}", *values)  # noqa: S608
     key = f"{seed} {n} {task} {teacher} {size} {last}"
     if store.one("SELECT 1 FROM samples WHERE key = ? LIMIT 1", key) is None:
         rows = store.rows(f"SELECT teacher, id, trace_id FROM items WHERE {where} ORDER BY teacher", *values)  # noqa: S608
-        # the n smallest hashes: a trace more changes at most one place of the sample
+        # the n smallest hashes: one more trace changes at most one element of the sample
         smallest = [
             row
             for _, some in groupby(rows, key=lambda row: row[0])

@@ -1,4 +1,4 @@
-"""Starts the page: a socket on loopback, an address with a random token, a store filled from a study or a file."""
+"""Start the page: a socket on loopback, an address with a random token, a store filled from a study or a file."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from tracedistill.review.reading import ErrorReading
 from tracedistill.review.reading_pages import ReadingPages
 
 LOOPBACK = "127.0.0.1"
-"""The only address that is ever listened on."""
+"""The only address listened on."""
 MOST_CONNECTIONS = 512
-"""Connections and requests at once; more are told to come again."""
+"""Most concurrent connections and requests; more are told to retry."""
 SILENT_SECONDS = 10.0
-"""A connection that asks nothing for so long after it was made is closed."""
+"""Seconds until a connection without a request is closed."""
 
 
 def application(
@@ -62,15 +62,18 @@ def serve(
     reading: ErrorReading | None = None,
     say: Callable[[str], None] = shown.say,
 ) -> None:
-    """Serve the page until interrupted; prints its address. `port` 0: any free one. InputError for a taken one."""
+    """Serve the page until interrupted; print its address.
+
+    `port` 0: any free one. Raises InputError if the port is taken.
+    """
     import uvicorn
 
-    # asyncio turns Nagle's delay off only for sockets that say TCP: without it every answer takes 40 ms longer
+    # asyncio disables Nagle's delay only for sockets that say TCP: otherwise every answer takes 40 ms longer
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((LOOPBACK, port))
-            listening.listen(128)  # who reads the address below may come at once
+            listening.listen(128)  # the printed address may be opened immediately
         except (OSError, OverflowError) as error:
             raise InputError(
                 f"cannot listen on {LOOPBACK}:{port}: {error}; choose another --port, or leave it out"
@@ -95,9 +98,9 @@ def serve(
 
 @contextmanager
 def opening_page(path: Path, address: str) -> Iterator[Path]:
-    """Yield a temporary page that leads to the address; only its owner can read it.
+    """Yield a temporary page that redirects to the address; only its owner can read it.
 
-    Every user of a machine sees what a browser is started with, and the address holds the token.
+    All users of a machine see a browser's command line, and the address holds the token.
     """
     path.unlink(missing_ok=True)
     try:

@@ -23,12 +23,12 @@ from tracedistill.review.queue import Filter
 from tracedistill.review.work import Conflict, TraceReview, work_of
 
 EDITABLE = ("trace", "answer", "status", "comment")
-"""Columns that are read back; the others are there to be read, and to find the trace again."""
+"""Columns that are read back; the others are for reading, and to find the trace again."""
 COLUMNS = (
     "trace_id", "problem_id", "task", "teacher", "question", *EDITABLE, "verdict", "reason", "version",
 )  # fmt: skip
 STATUSES = {"open": "open", "approved": "approved", "edited": "approved", "rejected": "rejected"}
-"""What may stand in the column status -> what it asks for; whether an approved trace was edited is seen by its text."""
+"""Allowed values of the column status -> action; whether an approved trace was edited follows from its text."""
 
 _FORMULA = re.compile(r"'*\s*[=+\-@\t\r]")
 _GUARDED = re.compile(r"'+\s*[=+\-@\t\r]")
@@ -37,18 +37,18 @@ _WITHIN = "\n    "
 
 @dataclass(frozen=True, slots=True)
 class SheetImport:
-    """What came of a spreadsheet."""
+    """Result of importing a spreadsheet."""
 
     changed: int
     """Traces that were changed."""
     same: int
-    """Rows that say what is stored already."""
+    """Rows equal to what is stored."""
     refused: tuple[str, ...]
     """`line N: why` of every row that was not taken."""
 
 
 def export_sheet(desk: Desk, chosen: Filter, path: Path) -> int:
-    """Write the traces of a filter as CSV (UTF-8 with a mark, for Excel); returns how many."""
+    """Write the traces of a filter as CSV (UTF-8 with a mark, for Excel); return their number."""
     count = 0
     with atomic(path) as stream:
         stream.write("\ufeff")
@@ -64,10 +64,10 @@ def export_sheet(desk: Desk, chosen: Filter, path: Path) -> int:
 
 
 def import_sheet(desk: Desk, path: Path) -> SheetImport:
-    """Take over what was edited in the columns EDITABLE; a row that is refused changes nothing, the others are taken.
+    """Apply the edits in the columns EDITABLE; a refused row changes nothing, the others are applied.
 
-    A row conflicts where the trace was changed since the export. The same file again changes nothing. InputError for a
-    file that is no sheet of ours, or that cannot be read to its end: then nothing is taken.
+    A row conflicts if the trace was changed since the export. The same file again changes nothing. Raises InputError
+    for a file that is not our sheet, or cannot be read to its end: then nothing is applied.
     """
     changed = same = 0
     refused: list[str] = []
@@ -127,7 +127,7 @@ def _row(desk: Desk, item: int) -> dict[str, str]:
 
 
 def _take(desk: Desk, row: Mapping[str, str]) -> bool:
-    """Apply one row; whether it changed anything."""
+    """Apply one row; return whether it changed anything."""
     item = desk.find(row["trace_id"])
     wanted = STATUSES.get(row["status"].strip().lower())
     if wanted is None:
@@ -166,7 +166,7 @@ def _text(desk: Desk, item: int, stored: TraceReview, row: Mapping[str, str], ve
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], str]]:
-    """Yield (line at which the row begins, cells by column, why it is broken)."""
+    """Yield (first line of the row, cells by column, why it is broken)."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             text = stream.read()
@@ -177,7 +177,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str], str]]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     first = text.split("\n", 1)[0]
-    separator = max(",;\t", key=first.count)  # some spreadsheets write what their language separates lists by
+    separator = max(",;\t", key=first.count)  # some spreadsheets use their language's list separator
     csv.field_size_limit(2**31 - 1)  # traces are long
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:

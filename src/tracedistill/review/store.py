@@ -1,4 +1,4 @@
-"""The review's SQLite file: traces with their verdicts, what reviewers said of them, and every action they took."""
+"""The review's SQLite file: traces with their verdicts, reviewers' work, and every action."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tracedistill.validation import Validation
 
 T = TypeVar("T")
 
-_APPLICATION_ID = 0x54445256  # "TDRV": tells our file from any other SQLite database
+_APPLICATION_ID = 0x54445256  # "TDRV": distinguishes our file from other SQLite databases
 _VERSION = 1
 _BATCH = 2000
-# items is narrow: filters and counts read it whole, and must not pass by every text
+# items is narrow: filters and counts read it whole, without the texts
 _SCHEMA = """
 CREATE TABLE problems (problem_id TEXT PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE items (
@@ -47,9 +47,9 @@ CREATE TABLE marks (
 
 
 class ReviewStore:
-    """The store, created with its folder where it does not exist; several threads and processes may use it at once.
+    """The store, created with its folder if missing; several threads and processes may use it at once.
 
-    What a method has written is on disk when it returns. InputError for a file that is none of ours, damaged, or
+    What a method has written is on disk when it returns. Raises InputError for a file that is not ours, damaged, or
     cannot be written.
     """
 
@@ -67,7 +67,7 @@ class ReviewStore:
                 self._db.close()
                 raise
 
-    # ---- traces in
+    # ---- adding traces
 
     def fill(
         self,
@@ -79,11 +79,11 @@ class ReviewStore:
         whole: str | None = None,
         blamed: Collection[str] | None = None,
     ) -> int:
-        """Put traces with their problems and verdicts in; returns how many are new. Nothing is ever taken out.
+        """Add traces with their problems and verdicts; return the number of new ones. Nothing is ever removed.
 
-        Known traces stay where they are in the queue and take on the new verdict. `whole`: these are all traces of
-        that teacher; others of his that nobody has worked on leave the queue (and come back when they are given
-        again). `blamed`: ids of the problems whose failures were attributed to the teacher; None: nobody looked.
+        Known traces keep their place in the queue and get the new verdict. `whole`: these are all traces of that
+        teacher; the teacher's other, untouched traces leave the queue (and come back when they are given again).
+        `blamed`: ids of the problems whose failures were attributed to the teacher; None: no attribution.
         """
         with self.writing() as db:
             before = db.execute("SELECT count(*) FROM items").fetchone()[0]
@@ -118,40 +118,40 @@ class ReviewStore:
             return int(db.execute("SELECT count(*) FROM items").fetchone()[0]) - int(before)
 
     def filled_from(self, name: str) -> str:
-        """Return the hash of what a source held when it was put in; empty if it never was."""
+        """Return the hash of a source's content when it was added; empty if it never was."""
         row = self.one("SELECT hash FROM sources WHERE name = ?", name)
         return row[0] if row else ""
 
     def note_source(self, name: str, hashed: str) -> None:
-        """Remember what a source held, so that the next start need not read it."""
+        """Record the hash of a source's content, so that the next start need not read it."""
         with self.writing() as db:
             db.execute("INSERT OR REPLACE INTO sources VALUES (?,?)", (name, hashed))
 
-    # ---- records out
+    # ---- reading records
 
     def item_of(self, trace_id: str) -> int | None:
-        """Return the place of a trace in the queue, or None."""
+        """Return the index of a trace in the queue, or None."""
         row = self.one("SELECT id FROM items WHERE trace_id = ?", trace_id)
         return row[0] if row else None
 
     def trace(self, item: int) -> Trace:
-        """Return the trace as its maker wrote it; KeyError for an unknown place."""
+        """Return the original trace. Raises KeyError for an unknown index."""
         return from_json(Trace, json.loads(self._text(item)[0]))
 
     def verdict(self, item: int) -> Validation | None:
-        """Return what validation said of it, or None; KeyError for an unknown place."""
+        """Return its validation, or None. Raises KeyError for an unknown index."""
         text = self._text(item)[1]
         return None if text is None else from_json(Validation, json.loads(text))
 
     def problem(self, problem_id: str) -> Problem:
-        """Return the problem; KeyError if it was never put in."""
+        """Return the problem. Raises KeyError if it was never added."""
         row = self.one("SELECT record FROM problems WHERE problem_id = ?", problem_id)
         if row is None:
             raise KeyError(problem_id)
         return from_json(Problem, json.loads(row[0]))
 
     def task_of(self, item: int) -> str:
-        """Return the name of the trace's task; KeyError for an unknown place."""
+        """Return the name of the trace's task. Raises KeyError for an unknown index."""
         row = self.one("SELECT task FROM items WHERE id = ?", item)
         if row is None:
             raise KeyError(item)
@@ -177,14 +177,14 @@ class ReviewStore:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Yield a transaction that no other writer stands in; on disk when it ends, undone where it raises."""
+        """Yield an exclusive write transaction, committed to disk at its end and rolled back on an exception."""
         with self._explained(), self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
-                # SQLite rolls some failures back by itself (full disk); a second ROLLBACK would hide the cause
+                # SQLite rolls back some failures by itself (full disk); a second ROLLBACK would hide the cause
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
@@ -202,13 +202,13 @@ class ReviewStore:
 
     def _prepare(self) -> None:
         db = self._db
-        # FULL: what was said to be saved is there after a power cut, too
+        # FULL: what was reported as saved survives a power cut, too
         db.execute("PRAGMA synchronous = FULL")
         if self._check():  # before the first change: another program's file stays as it is
             return
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("BEGIN IMMEDIATE")
-        if not self._check():  # somebody else may have made the tables meanwhile
+        if not self._check():  # another process may have created the tables meanwhile
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")

@@ -1,4 +1,4 @@
-"""One reviewer's work on one trace: edits and decisions, saved at once, undone one by one, never lost to another's."""
+"""One reviewer's work on one trace: edits and decisions, saved at once, undone one by one, protected from conflicts."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from tracedistill.files import dumps, from_json
 from tracedistill.review.store import ReviewStore
 
 Status = Literal["open", "approved", "rejected", "edited"]
-"""edited: approved with changes; open: not decided, whether or not there is a draft."""
+"""edited: approved with changes; open: undecided, with or without a draft."""
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 TYPING_SECONDS = 4.0
-"""Saves of one line within so many seconds are one action: undo takes a phrase back, not a letter."""
+"""Saves of one line within this time are one action: undo removes a phrase, not a letter."""
 MAX_SECONDS = 3600.0
-"""The most that one action may add to the time of an item."""
+"""Most seconds that one action adds to the time of an item."""
 
 
 @dataclass(frozen=True, slots=True)
 class TraceReview:
-    """What a reviewer has made of a trace so far."""
+    """A reviewer's work on a trace so far."""
 
     status: Status = "open"
     """The decision."""
     lines: tuple[str, ...] | None = None
-    """The steps as edited; None: as their maker wrote them."""
+    """The edited steps; None: the original ones."""
     answer: str | None = None
-    """The stated answer as edited; None: as its maker wrote it."""
+    """The edited stated answer; None: the original one."""
     comment: str = ""
-    """A remark for whoever reads it."""
+    """A remark for readers."""
     saw_gold: bool = False
-    """Whether the gold was asked for before the decision."""
+    """Whether the gold was shown before the decision."""
     settles: bool = False
-    """Whether two others disagreed when it was decided: then this decision counts."""
+    """Whether it settles a disagreement of two others: then this decision counts."""
     version: int = 0
-    """Grows with every change; 0: nothing was ever done."""
+    """Grows with every change; 0: untouched."""
     seconds: float = 0.0
     """Time spent on it."""
     at: float = 0.0
@@ -52,12 +52,12 @@ class TraceReview:
 
     @property
     def changed(self) -> bool:
-        """Whether text differs from the maker's."""
+        """Whether the text differs from the maker's."""
         return self.lines is not None or self.answer is not None
 
 
 class Conflict(Exception):  # noqa: N818 - what happened, not a fault of anybody's
-    """The item was changed since it was read: nothing was written. Holds what is stored."""
+    """The item was changed since it was read: nothing was written. Holds the stored work."""
 
     def __init__(self, stored: TraceReview) -> None:
         super().__init__("changed since it was read")
@@ -65,13 +65,13 @@ class Conflict(Exception):  # noqa: N818 - what happened, not a fault of anybody
 
 
 def work_of(store: ReviewStore, item: int, reviewer: str) -> TraceReview:
-    """Return what a reviewer has made of an item; empty where he never touched it."""
+    """Return a reviewer's work on an item; empty if untouched."""
     row = store.one("SELECT state, version, seconds, at FROM work WHERE item = ? AND reviewer = ?", item, reviewer)
     return TraceReview() if row is None else work_from(*row)
 
 
 def works_of(store: ReviewStore, item: int) -> dict[str, TraceReview]:
-    """Return reviewer -> work, of everybody who touched an item, in the order of their names."""
+    """Return reviewer -> work of all who touched an item, sorted by name."""
     rows = store.rows("SELECT reviewer, state, version, seconds, at FROM work WHERE item = ? ORDER BY reviewer", item)
     return {row[0]: work_from(*row[1:]) for row in rows}
 
@@ -86,7 +86,7 @@ def change(
     seconds: float = 0.0,
     clock: Callable[[], float] = time.time,
 ) -> TraceReview:
-    """Apply one action to the version that was read; Conflict where another tab was quicker.
+    """Apply one action to the version that was read. Raises Conflict if another tab was faster.
 
     `new` gets the stored work and returns it changed; equal text writes no action, only the time. An action that
     changes text reopens a decided item: what is approved is what was read.
@@ -102,7 +102,7 @@ def change(
         spent = min(max(seconds, 0.0), MAX_SECONDS)
         if _state(after) == _state(old):
             if row is None or not spent or old.decided:
-                return old  # the time of a decision is the time that it took
+                return old  # the time of a decision is the time it took
             db.execute("UPDATE work SET seconds = seconds + ? WHERE item = ? AND reviewer = ?", (spent, item, reviewer))
             return replace(old, seconds=old.seconds + spent)
         if (after.lines, after.answer) != (old.lines, old.answer) and after.status == old.status:
@@ -130,9 +130,9 @@ def change(
 def undo(
     store: ReviewStore, reviewer: str, item: int, clock: Callable[[], float] = time.time
 ) -> tuple[int, str] | None:
-    """Take back the reviewer's last action on this item, or, if there is none, his last one anywhere.
+    """Undo the reviewer's last action on this item or, if there is none, the reviewer's last one anywhere.
 
-    Returns (item, action taken back), or None where there is nothing to take back. That the gold was seen stays true.
+    Returns (item, undone action), or None if there is nothing to undo. That the gold was seen stays recorded.
     """
     with store.writing() as db:
         query = "SELECT id, item, action, before FROM events WHERE reviewer = ? AND undone = 0 AND action != 'gold'"
@@ -159,18 +159,18 @@ def undo(
 
 
 def median_seconds(store: ReviewStore, reviewer: str) -> float | None:
-    """Return half of the reviewer's decided items took no longer; None if nothing is decided."""
+    """Return the median seconds of the reviewer's decided items; None if nothing is decided."""
     rows = store.rows("SELECT seconds FROM work WHERE reviewer = ? AND status != 'open' ORDER BY seconds", reviewer)
     return float(rows[len(rows) // 2][0]) if rows else None
 
 
 def work_from(state: str, version: int, seconds: float, at: float) -> TraceReview:
-    """Return a row of the table `work`."""
+    """Convert a row of the table `work`."""
     return replace(from_json(TraceReview, json.loads(state)), version=version, seconds=seconds, at=at)
 
 
 def _state(work: TraceReview) -> str:
-    """Return what an action changes, without version and clocks."""
+    """Return the state that an action changes, without version and clocks."""
     return dumps(replace(work, version=0, seconds=0.0, at=0.0))
 
 

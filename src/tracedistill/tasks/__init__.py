@@ -1,4 +1,4 @@
-"""The tasks by name: one file each. A task that lives elsewhere is given by dotted path, `package.module:Class`."""
+"""The tasks by name, one file each. Other tasks are given by dotted path, `package.module:Class`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TASKS: dict[str, str] = {
     "openbookqa": "tracedistill.tasks.openbookqa:OpenBookQA",
     "svamp": "tracedistill.tasks.svamp:Svamp",
 }
-"""Name -> `module:Class`; modules are imported when a task is asked for."""
+"""Name -> `module:Class`; modules are imported on demand."""
 
 
 def code_hash(name: str) -> str:
@@ -59,5 +59,5 @@ def get_task(name: str) -> Task:
         raise InputError(f"task '{name}': {target} is not a subclass of tracedistill.tasks.Task")
     try:
         return found()
-    except TypeError as error:  # abstract methods missing, or arguments wanted
+    except TypeError as error:  # abstract methods missing, or arguments required
         raise InputError(f"task '{name}': {target} cannot be made: {error}") from error

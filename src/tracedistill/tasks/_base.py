@@ -1,4 +1,4 @@
-"""What a task is: where its problems come from, its trace grammar, and its judges."""
+"""The definition of a task: the source of its problems, its trace grammar, and its judges."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ Policy = Literal["default", "published"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the problems of a task are read from."""
+    """Source of a task's problems."""
 
     data_dir: Path | None = None
-    """Folder that holds one folder per task (files as the task documents them); None: the hub or the generator."""
+    """Folder with one folder per task (files as the task documents them); None: the hub or the generator."""
     path: str | None = None
     """A single file (task `file`), or another hub id than the task's own."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our field name -> the file's column name (task `file`)."""
     judge: str = "auto"
-    """How answers are judged (task `file`): a rule's name, or `module:function`; auto: told by the golds."""
+    """How answers are judged (task `file`): a rule's name, or `module:function`; auto: inferred from the golds."""
     relative: float | None = None
-    """judge number: share of the gold by which an answer may differ from it."""
+    """judge number: allowed relative difference from the gold."""
     absolute: float | None = None
-    """judge number: amount by which an answer may differ from the gold."""
+    """judge number: allowed absolute difference from the gold."""
     labels: tuple[str, ...] = ()
     """judge label: the closed set; empty: the golds of the file."""
     instruction: str = ""
-    """What stands at the head of every problem (task `file`)."""
+    """Instruction at the head of every problem (task `file`)."""
     first_choice: int | None = None
-    """The number of the first choice where golds are numbers of choices (task `file`); None: told by the golds."""
+    """The number of the first choice if golds are numbers of choices (task `file`); None: inferred from the golds."""
     seed: int = 0
     """Seed of a generator task."""
     size: int | None = None
-    """Number of problems that a generator makes for the split; None: the task's default."""
+    """Problems that a generator makes for the split; None: the task's default."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedTrace:
-    """A trace read from text, or the reason why it could not be."""
+    """A parsed trace, or the reason why it could not be parsed."""
 
     steps: tuple[Step, ...]
-    """The steps; empty where `reason` says why."""
+    """The steps; empty if `reason` is set."""
     reason: str = ""
-    """Empty where the trace was parsed."""
+    """Why it could not be parsed; empty if it was."""
 
 
 class Task(ABC):
@@ -64,7 +64,7 @@ class Task(ABC):
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     """Splits that `load` knows."""
     classes: ClassVar[tuple[str, ...]] = ()
-    """All labels that the class step may name; empty where traces have no class step."""
+    """All labels that the class step may name; empty if traces have no class step."""
     answer_hint: ClassVar[str] = "Give the final answer on the last line as `Answer: <answer>`."
     """The sentence that every in-context prompt ends with."""
 
@@ -74,7 +74,7 @@ class Task(ABC):
     def load(self, split: str, source: Source) -> Iterator[Problem]:
         """Yield problems of one split in the source's order, each with a stable id.
 
-        Raises InputError naming file and row.
+        Raises InputError that names file and row.
         """
 
     @abstractmethod
@@ -102,14 +102,14 @@ class Task(ABC):
     def decompose(self, problem: Problem) -> Trace | None:
         """Return a rule-based trace, or None if the rules give none; by default the gold steps, marked as oracle.
 
-        A task whose rules read the problem alone overrides this, and says `oracle=False`.
+        A task whose rules read only the problem overrides this, with `oracle=False`.
         """
         if not problem.gold_steps:
             return None
         return self.rule_trace(problem, problem.gold_steps, self.render_answer(problem) or None, oracle=True)
 
     def gold_plan(self, problem: Problem) -> Trace | None:  # noqa: ARG002
-        """Return a plan from gold without results, or None: what the best teacher would say."""
+        """Return a plan from gold without results, or None: the plan of a perfect teacher."""
         return None
 
     def plan_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Trace | None:
@@ -132,11 +132,11 @@ class Task(ABC):
     def parse_trace(self, text: str) -> ParsedTrace:
         """Parse steps from a model's text, tolerant of styles; `reason` says why if it cannot.
 
-        A step may say where it stands (`Step.spans`); `read_trace` finds those that do not.
+        A step may have its places (`Step.spans`); `read_trace` finds missing ones.
         """
 
     def read_trace(self, text: str) -> tuple[Step, ...]:
-        """Return the steps that `parse_trace` reads, each with its spans; no steps if the text cannot be read."""
+        """Return the steps of `parse_trace`, each with its spans; no steps if the text cannot be parsed."""
         steps = self.parse_trace(text).steps
         return steps if any(step.spans for step in steps) else locate(text, steps)
 
@@ -151,7 +151,7 @@ class Task(ABC):
         """Judge parsed steps one by one against this problem's own gold (joined by id, never by answer)."""
 
     def judge_output_trace(self, problem: Problem, text: str | None, *, tagged: bool = False) -> Verdict:  # noqa: ARG002
-        """Parse, then judge: `none` for no text, `unparsed` with the reason where the text cannot be read.
+        """Parse, then judge: `none` for no text, `unparsed` with the reason if the text cannot be parsed.
 
         `tagged`: a think tag marked the text, so that it is a trace whatever it says.
         """
@@ -166,7 +166,7 @@ class Task(ABC):
         """Judge a plan without calculations; `undecided` if rules cannot tell."""
         return Verdict("undecided", reason=f"task {self.name} has no rules for plans")
 
-    # ---- what ties trace to answer, and the gold itself
+    # ---- ties between trace and answer, and the gold itself
 
     def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
         """Return whether the gold answer occurs verbatim in the steps, so that copying would suffice."""
@@ -181,7 +181,7 @@ class Task(ABC):
         return "" if verdict.ok else f"{verdict.outcome}, {verdict.reason}"
 
     def audit(self, problem: Problem) -> list[str]:
-        """Return what is wrong with this problem's own gold, one sentence each; empty if it passes its own judges."""
+        """Return the errors of this problem's own gold, one sentence each; empty if it passes its own judges."""
         found = []
         fault = self.gold_fault(problem)
         if fault:
@@ -198,9 +198,9 @@ class Task(ABC):
         texts: list[str],  # noqa: ARG002
         policy: Policy = "default",  # noqa: ARG002
     ) -> dict[str, float]:
-        """Return further figures of this task's field over all outputs (ROUGE-L, F1, ...), in percent.
+        """Return further metrics of this task's field over all outputs (ROUGE-L, F1, ...), in percent.
 
-        Empty for most.
+        Empty for most tasks.
         """
         return {}
 

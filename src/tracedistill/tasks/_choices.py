@@ -18,20 +18,20 @@ from tracedistill.tasks._retrieval import trace_body
 from tracedistill.tasks._rows import Row, field_of, task_rows
 
 CHOICE = answers.AnswerPolicy(kind="choice")
-"""Answers are choice letters; the words of a choice stand for its letter."""
+"""Answers are choice letters; the words of a choice count as its letter."""
 
 
 class MultipleChoice(Task):
-    """A question with lettered choices. No rules decompose it and no source has a gold trace."""
+    """A question with lettered choices. There are no decomposition rules and no gold traces."""
 
     hub_id: ClassVar[str]
     """The data set's id on the hub."""
     hub_config: ClassVar[str | None] = None
     """Its configuration there."""
     question_column: ClassVar[str] = "question"
-    """The hub's name for the question; files use `question`."""
+    """The hub's column of the question; files use `question`."""
     stems: ClassVar[dict[str, str]] = {}
-    """Split -> the file's stem, where it is not the split's name."""
+    """Split -> the file's stem, if it is not the split's name."""
     answer_hint = "Give the letter of the right choice on the last line as `Answer: <letter>`."
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
@@ -66,7 +66,7 @@ class MultipleChoice(Task):
         """Return every choice as `A. its words`."""
         return tuple(f"{letter}. {words}" for letter, words in problem.choices)
 
-    # ---- traces: plain text, and nothing to judge them against
+    # ---- traces: plain text, and no rule to judge them
 
     def render_trace(self, steps: tuple[Step, ...]) -> str:
         """Write the steps as they are, a line each."""

@@ -10,7 +10,7 @@ from tracedistill.tasks._rows import Row, field_of
 
 
 def where(source: Source, stem: str, hub_id: str) -> str:
-    """Return how errors name the place that rows come from: `<data_dir>/<stem>`, or the hub's id."""
+    """Return the name of the rows' source for errors: `<data_dir>/<stem>`, or the hub's id."""
     return str(source.data_dir / stem) if source.data_dir is not None else source.path or hub_id
 
 

@@ -14,9 +14,9 @@ from tracedistill.tasks._base import Task
 from tracedistill.tasks._overlap import agree, normal_text, sample_ids
 
 LOOKED_AT = 10_000
-"""Golds that are judged; of more a seeded sample."""
+"""Golds that are judged; of more, a seeded sample."""
 FAULTS_ALLOWED = 0.05
-"""Share of the golds of one's own data that may fail before a study stops."""
+"""Share of the golds of a user's data that may fail before a study stops."""
 SHOWN = 3
 """Examples of each cause."""
 SHOWN_CHARACTERS = 60
@@ -24,26 +24,26 @@ SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One thing that is wrong with golds."""
+    """One kind of error in golds."""
 
     what: str
-    """In words, the same for all of its golds."""
+    """Description, the same for all of its golds."""
     n: int
-    """How many."""
+    """Number of golds."""
     examples: tuple[str, ...]
     """The first few, each an id and its gold."""
 
 
 @dataclass(frozen=True, slots=True)
 class GoldAudit:
-    """What the golds of a set of problems are worth."""
+    """Audit of the golds of a set of problems."""
 
     n: int
     """Problems."""
     checked: int
     """Of these, those whose gold was judged."""
     failing: tuple[Cause, ...]
-    """Golds that do not pass their own judge, blank ones among them; the most frequent cause first."""
+    """Golds that fail their own judge, blank ones included; the most frequent cause first."""
     contradictory: Cause
     """Problems that occur more than once, with different golds."""
     repeated: Cause
@@ -51,7 +51,7 @@ class GoldAudit:
 
     @property
     def n_failing(self) -> int:
-        """Golds that do not pass."""
+        """Number of failing golds."""
         return sum(cause.n for cause in self.failing)
 
     @property
@@ -62,7 +62,7 @@ class GoldAudit:
         return max(self.n_failing / max(1, self.checked), self.contradictory.n / self.n)
 
     def lines(self) -> list[str]:
-        """Return what a person should know, a line each; empty where every gold is good."""
+        """Return the findings, a line each; empty if every gold is good."""
         lines = []
         if self.n_failing:
             lines.append(f"golds: {self.n_failing} of {self.checked} do not pass their own judge")
@@ -75,14 +75,14 @@ class GoldAudit:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Problems as the audit needs them: of a large file few are ever made."""
+    """Problems as the audit needs them: of a large file only few are created."""
 
     ids: Sequence[str]
     """Their ids, in order."""
     repeated: Sequence[Sequence[int]]
-    """Of each text that several problems share, their places."""
+    """For each text of several problems, their indices."""
     problem: Callable[[int], Problem]
-    """The problem at a place."""
+    """The problem at an index."""
 
 
 def audit_golds(task: Task, problems: Sequence[Problem], seed: int = 0) -> GoldAudit:
@@ -92,7 +92,7 @@ def audit_golds(task: Task, problems: Sequence[Problem], seed: int = 0) -> GoldA
 
 
 def audit_rows(task: Task, rows: Rows, seed: int = 0) -> GoldAudit:
-    """Audit the golds of problems that are made only where they are looked at; see `audit_golds`."""
+    """Audit the golds of problems that are created on demand; see `audit_golds`."""
     looked_at = sample_ids(rows.ids, LOOKED_AT, seed)
     faults = [(problem, fault) for problem in map(rows.problem, looked_at) if (fault := task.gold_fault(problem))]
     counts = Counter(fault for _, fault in faults)
@@ -113,7 +113,7 @@ def audit_rows(task: Task, rows: Rows, seed: int = 0) -> GoldAudit:
 
 
 def _repeated(texts: Iterable[str]) -> list[list[int]]:
-    """Return the places that share a text, of texts that occur more than once."""
+    """Return the indices that share a text, for texts that occur more than once."""
     first: dict[str, int] = {}
     again: dict[int, list[int]] = {}
     for place, text in enumerate(texts):
@@ -124,14 +124,14 @@ def _repeated(texts: Iterable[str]) -> list[list[int]]:
 
 
 def allowed_faults(task: str, said: float | None) -> float:
-    """Return the share of golds that may fail: what the user says, else 5% of one's own data, all of the tasks'."""
+    """Return the share of golds that may fail: the user's setting, else 5% of user data, all of the package's tasks."""
     if said is not None:
         return said
     return FAULTS_ALLOWED if task == "file" or ":" in task else 1.0
 
 
 def too_many_faults(golds: GoldAudit, limit: float, remedy: str = "set task.failing_golds to go on") -> str:
-    """Say that a study on such golds would mean nothing, and what to do."""
+    """Explain why a study on such golds is meaningless, and what to do."""
     lines = "\n".join(f"  {line}" for line in golds.lines())
     return (
         f"{golds.share:.0%} of the golds fail their own judge or contradict each other, more than {limit:.0%}; mend "

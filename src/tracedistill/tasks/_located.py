@@ -21,9 +21,9 @@ Span = tuple[int, int]
 
 _WORD = re.compile(r"\S+")
 _NUMBER = re.compile(r"\d{1,9}(?=\D*\Z)")
-"""The last number of what stands between two steps: a list's own."""
+"""The last number between two steps: a list's own."""
 MOVED_WORDS = 4_000
-"""Words of a step above which an edit of another number of words replaces the step as a whole."""
+"""Words of a step above which an edit with another word count replaces the step as a whole."""
 
 
 def one_line(text: str) -> str:
@@ -33,19 +33,19 @@ def one_line(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """A piece of a text on one line, which knows where each of its characters stands in that text."""
+    """A piece of a text on one line that knows the place of each of its characters in that text."""
 
     text: str
     """The piece, white space as single spaces."""
     at: tuple[int, ...]
-    """Per character of `text`: its place in the whole text; a joining space has any."""
+    """Per character of `text`: its index in the whole text; arbitrary for a joining space."""
 
     @classmethod
     def of(cls, text: str, start: int = 0) -> Flat:
         """Flatten a text that begins at character `start` of the whole."""
         plain = one_line(text)
         lead = text.find(plain) if plain else 0
-        if lead >= 0:  # single spaces already, as in most lines
+        if lead >= 0:  # already single spaces, as in most lines
             return cls(plain, tuple(range(start + lead, start + lead + len(plain))))
         words, at = [], list[int]()
         for word in _WORD.finditer(text):
@@ -75,12 +75,12 @@ class Flat:
         return Flat(body, self.at[start + lead : start + lead + len(body)])
 
     def words(self) -> Iterator[Span]:
-        """Yield where each word stands in the whole text."""
+        """Yield the span of each word in the whole text."""
         for word in _WORD.finditer(self.text):
             yield self.at[word.start()], self.at[word.end() - 1] + 1
 
     def spans(self, whole: str) -> tuple[Span, ...]:
-        """Return the characters of the whole text that were read: few pieces, with nothing but white space inside."""
+        """Return the spans of the whole text that were read: few pieces, with only white space inside."""
         if self.text and self.at[-1] - self.at[0] == len(self.text) - 1:
             end = self.at[-1] + 1
             if whole[self.at[0] : end] == self.text:
@@ -106,7 +106,7 @@ def flat_lines(text: str) -> list[Flat]:
 
 
 def locate(text: str, steps: Sequence[Step]) -> tuple[Step, ...]:
-    """Return the steps with their spans; a step whose words are not found one after the other keeps none."""
+    """Return the steps with their spans; a step whose words are not found consecutively gets none."""
     flat, place, found = Flat.of(text), 0, []
     for step in steps:
         wanted = one_line(step.text)
@@ -120,7 +120,7 @@ def locate(text: str, steps: Sequence[Step]) -> tuple[Step, ...]:
 
 
 def moved(steps: Iterable[Step], by: int) -> tuple[Step, ...]:
-    """Return the steps of a part of a text, their spans counted from the beginning of the whole."""
+    """Return the steps of a part of a text, with spans relative to the whole."""
     return tuple(
         replace(step, spans=tuple((start + by, end + by) for start, end in step.spans)) if step.spans else step
         for step in steps
@@ -138,9 +138,9 @@ def extents(steps: Sequence[Step]) -> list[Span] | None:
 
 
 def reworded(text: str, step: Step, words: str) -> str | None:
-    """Return the step's characters with other words in it; white space and marks between words that stay are kept.
+    """Return the step's characters with other words; white space and marks between unchanged words are kept.
 
-    None if the step's text is not what stands at its spans.
+    None if the step's text is not at its spans.
     """
     if not step.spans:
         return None
@@ -165,7 +165,7 @@ def reworded(text: str, step: Step, words: str) -> str | None:
             continue
         put = " ".join(new[j1:j2])
         if tag == "insert":
-            # after the word before it, or in front of the first one
+            # after the preceding word, or before the first one
             at = places[i1 - 1][1] if i1 else 0
             body = body[:at] + (f" {put}" if i1 else f"{put} ") + body[at:]
         elif tag == "replace":
@@ -178,10 +178,11 @@ def reworded(text: str, step: Step, words: str) -> str | None:
 
 
 def lay_out(text: str, slots: Sequence[Span], bodies: Sequence[str]) -> tuple[str, list[Span]]:
-    """Return the text with `bodies` in its slots, one after the other, and where they stand now.
+    """Return the text with `bodies` in its slots, in order, and their new spans.
 
-    What stands between the slots stays. Fewer bodies than slots: the last slots go, with what stands before each of
-    them, such as a list's numbers. More: each further one stands behind what stands before the last slot, counted on.
+    Text between the slots stays. Fewer bodies than slots: the last slots are dropped, with the text before each of
+    them, such as a list's numbers. More: each further one follows a copy of the text before the last slot, with its
+    number increased.
     """
     pieces, places, end, length = [], [], 0, 0
     for place, body in enumerate(bodies):
@@ -200,6 +201,6 @@ def lay_out(text: str, slots: Sequence[Span], bodies: Sequence[str]) -> tuple[st
 
 
 def _counted_on(gap: str, more: int) -> str:
-    """Return what stands before a step, its last number raised by `more`."""
+    """Return the text before a step with its last number increased by `more`."""
     number = _NUMBER.search(gap)
     return gap if number is None else f"{gap[: number.start()]}{int(number[0]) + more}{gap[number.end() :]}"

@@ -1,4 +1,4 @@
-"""Problems that occur twice, in one split or in two, and seeded samples that do not depend on the file's order."""
+"""Problems that occur twice, in one split or in two, and seeded samples independent of the file's order."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ class Repeat:
     others: tuple[str, ...]
     """Problems of the other split that are the same; empty for duplicates within one."""
     same_answers: bool
-    """Whether all of them have the same gold answers; where not, the gold contradicts itself."""
+    """Whether all of them have the same gold answers; if not, the gold contradicts itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What two splits share."""
+    """Overlap of two splits."""
 
     n: int
     """Problems of the first split (test)."""
     found: int
-    """How many of them occur in the second (train)."""
+    """Of these, problems that occur in the second (train)."""
     repeats: tuple[Repeat, ...]
     """Each shared text once; `ids` of the first split, `others` of the second."""
 
 
 def normal_text(problem: Problem) -> str:
-    """Return question, context and choices as they are compared: NFKC, lower-case, single spaces, no punctuation."""
+    """Return question, context and choices as compared: NFKC, lower-case, single spaces, no punctuation."""
     return same_text((*problem.context, problem.question, *(text for _, text in problem.choices)))
 
 
 def same_text(parts: Sequence[str]) -> str:
-    """Return what texts that are the same but for case, spaces and punctuation have in common."""
+    """Return the normal form of texts that differ only in case, spaces and punctuation."""
     whole = unicodedata.normalize("NFKC", "\n".join(parts)).casefold()
     return " ".join(_PUNCTUATION.sub(" ", whole).split())
 
@@ -73,16 +73,16 @@ def overlap(test: Iterable[Problem], train: Iterable[Problem]) -> Overlap:
 
 
 def sample(problems: Sequence[Problem], n: int, seed: int) -> list[Problem]:
-    """Return n of the problems, in their order; which ones depends on seed and ids alone, not on order or split sizes.
+    """Return n of the problems, in order; the choice depends on seed and ids alone, not on order or split sizes.
 
-    Samples nest: the first n of a larger sample are a smaller one with the same seed. All of them where n is larger
-    than their number. Raises ValueError for a negative n.
+    Samples nest: the first n of a larger sample are a smaller one with the same seed. All of them if n is larger than
+    their number. Raises ValueError for a negative n.
     """
     return [problems[index] for index in sample_ids([problem.problem_id for problem in problems], n, seed)]
 
 
 def sample_ids(ids: Sequence[str], n: int | None, seed: int) -> list[int]:
-    """Return the places of n of the ids, in their order, drawn as `sample` draws; None: all of them."""
+    """Return the indices of n of the ids, in order, drawn as `sample` draws; None: all of them."""
     if n is not None and n < 0:
         raise ValueError(f"a sample of {n} problems")
     if n is None or n >= len(ids):
@@ -102,5 +102,5 @@ def _grouped(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
 
 
 def agree(group: Sequence[Problem]) -> bool:
-    """Tell whether problems have the same gold answers, in any order and case."""
+    """Return whether problems have the same gold answers, in any order and case."""
     return len({tuple(sorted(answer.casefold().strip() for answer in p.answers)) for p in group}) == 1

@@ -31,12 +31,12 @@ _QUOTES = {"'": "'", '"': '"', "“": "”", "‘": "’"}
 
 
 def normalise_fact(text: str) -> str:
-    """Return a fact as it is compared: lower-case, single spaces, no period at its end."""
+    """Normalise a fact for comparison: lower-case, single spaces, no final period."""
     return " ".join(unicodedata.normalize("NFC", text).casefold().split()).rstrip(" .")
 
 
 def normalise_class(text: str) -> str:
-    """Return a class label as it is compared: lower-case, words joined by hyphens, no punctuation around it."""
+    """Normalise a class label for comparison: lower-case, words joined by hyphens, no punctuation around it."""
     return re.sub(r"[\s_-]+", "-", text.strip(" \t\n.,:;*'\"`").casefold())
 
 
@@ -55,7 +55,7 @@ def write_bars(facts: tuple[str, ...]) -> str:
 
 def _protect(fact: str) -> str:
     plain = fact.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "\\n").replace("\r", "\\r")
-    # a bracket or quote in front would be read as a list or a quoted string
+    # a leading bracket or quote would be parsed as a list or a quoted string
     return "\\" + plain if plain[:1] in {"[", *_QUOTES} else plain
 
 
@@ -73,8 +73,7 @@ def _unescape(text: str) -> str:
 def read_list(text: str, start: int) -> tuple[tuple[str, ...], int, str]:
     """Parse the list whose bracket is at `start`: its items, its end, and why it is incomplete (else empty).
 
-    Tolerates unescaped apostrophes (`['state's attorney']`) and lists that are cut off: the item
-    that was cut is kept as written.
+    Tolerates unescaped apostrophes (`['state's attorney']`) and truncated lists, whose last item is kept as written.
     """
     items: list[str] = []
     at = start
@@ -116,13 +115,13 @@ def _quoted(text: str, start: int) -> tuple[str, int, bool]:
 
 
 def trace_body(text: str) -> str:
-    """Return what stands between the think tags, whichever of them are missing, without a leading "assistant"."""
+    """Return the text between the think tags, either of which may be missing, without a leading "assistant"."""
     start, end = body_span(text)
     return text[start:end]
 
 
 def body_span(text: str) -> tuple[int, int]:
-    """Return where the trace of a whole output begins and ends; white space at its ends aside."""
+    """Return the span of the trace of a whole output, without white space at its ends."""
     head = _HEAD.match(text)
     first = head.end() if head else 0
     tags = list(_TAG.finditer(text, first))
@@ -148,9 +147,9 @@ def body_span(text: str) -> tuple[int, int]:
 class Grammar:
     """How one task writes its class step and its retrieval step, and how both are recognised.
 
-    `parse(render(steps))` gives the same steps for steps made by `class_step` (of `classes`) and
-    `retrieval_step`, in any number and order. Facts must not hold the think or answer tags; with
-    `bars` they must be stripped and not empty, and with `one_sentence` be one sentence each.
+    `parse(render(steps))` gives the same steps for steps made by `class_step` (of `classes`) and `retrieval_step`, in
+    any number and order. Facts must not contain the think or answer tags; with `bars` they must be stripped and not
+    empty, and with `one_sentence` be one sentence each.
     """
 
     class_line: str
@@ -158,15 +157,15 @@ class Grammar:
     facts_line: str
     """The retrieval step with `{}` for the facts."""
     class_cue: re.Pattern[str]
-    """Matches what stands before the label: the sentence that was taught, or a short labelled form; no paraphrase."""
+    """Matches the text before the label: the trained sentence, or a short labelled form; no paraphrase."""
     facts_cue: re.Pattern[str]
-    """Matches what stands before the facts, in every form that is accepted."""
+    """Matches the text before the facts, in every accepted form."""
     classes: tuple[str, ...]
     """All labels."""
     bars: bool = False
-    """Whether facts are written between bars (else as a Python list); both are read."""
+    """Whether facts are written between bars (else as a Python list); both are parsed."""
     one_sentence: bool = False
-    """Whether every fact is one sentence, so that a bare run of sentences can be told apart."""
+    """Whether every fact is one sentence, so that a bare run of sentences can be split."""
 
     def class_step(self, label: str) -> Step:
         """Return the class step that names this label."""
@@ -191,8 +190,7 @@ class Grammar:
     def parse(self, text: str) -> ParsedTrace:
         """Parse class and retrieval steps of a whole output or its trace alone.
 
-        What can be read is returned even where `reason` says what could not: a missing step, a
-        list that is cut off.
+        Parsed parts are returned even if `reason` reports others: a missing step, a truncated list.
         """
         body = trace_body(text)
         steps: list[Step] = []
@@ -229,9 +227,9 @@ class Grammar:
         return ParsedTrace(tuple(steps), "; ".join(reasons))
 
     def holds_trace(self, text: str) -> bool:
-        """Return whether a step's cue or a think tag stands in the text.
+        """Return whether the text contains a step's cue or a think tag.
 
-        Without any it is taken for an answer alone.
+        Otherwise it is taken for an answer alone.
         """
         return any(cue.search(text) for cue in (self.class_cue, self.facts_cue, _THINK))
 
@@ -249,7 +247,7 @@ class Grammar:
         return named[0] if len(named) == 1 else written.strip(" \t\n.:*'\"`")
 
     def _facts(self, body: str, start: int) -> tuple[tuple[str, ...], int, str]:
-        """Parse facts at `start` (a list, bars, bullets or a bare string): the facts, their end, and what is wrong."""
+        """Parse facts at `start` (a list, bars, bullets or a bare string): the facts, their end, and the error."""
         at = start
         while at < len(body) and body[at] in " \t":
             at += 1
@@ -270,7 +268,7 @@ class Grammar:
 
     def _bare(self, line: str) -> tuple[str, ...]:
         parts = re.split(r"(?<!\\)((?:\\\\)*)\|", line)
-        # the split keeps the backslashes before each bar: they belong to the part before it
+        # the split keeps the backslashes before each bar: they belong to the preceding part
         joined = [parts[n] + (parts[n + 1] if n + 1 < len(parts) else "") for n in range(0, len(parts), 2)]
         found: list[str] = []
         for part in (piece.strip() for piece in joined):
@@ -296,15 +294,15 @@ class Grammar:
 # ---- the judge
 
 ANSWER_ALONE = Verdict("none", reason="no trace: neither step's cue nor a think tag stands in the text")
-"""The verdict on text that `Grammar.holds_trace` says holds none."""
+"""The verdict on text without a trace by `Grammar.holds_trace`."""
 
 
 def judge_class_retrieval(problem: Problem, steps: tuple[Step, ...]) -> Verdict:
-    """Correct where the class is the gold's and the cited facts are exactly the gold's.
+    """Judge as correct if the class is the gold's and the cited facts are exactly the gold's.
 
-    Several class steps must all be right; several retrieval steps count together. Facts are compared
-    as `normalise_fact` leaves them, as sets. Figures (0 to 1): `class`, `facts_exact`, `precision`
-    and `recall` of the facts. `ungradable` where the problem has no gold steps.
+    Several class steps must all be right; several retrieval steps count together. Facts are compared as
+    `normalise_fact` leaves them, as sets. Figures (0 to 1): `class`, `facts_exact`, `precision` and `recall` of the
+    facts. `ungradable` if the problem has no gold steps.
     """
     gold_class = next((step.value for step in problem.gold_steps if step.kind == "class"), None)
     retrieval = [step for step in problem.gold_steps if step.kind == "retrieval"]

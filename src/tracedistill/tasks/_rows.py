@@ -1,6 +1,6 @@
-"""Rows out of JSON Lines, JSON, CSV and TSV files (also gzipped), Parquet, folders of these, or from the hub.
+"""Read rows from JSON Lines, JSON, CSV and TSV files (also gzipped), Parquet, folders of these, or the hub.
 
-Errors name file and row, and say what to do about it.
+Errors name file, row and remedy.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FILES_READ: ContextVar[list[Path] | None] = ContextVar("_FILES_READ", default=N
 
 @contextmanager
 def files_read() -> Iterator[list[Path]]:
-    """Collect the files that are read inside the block, each once: what its result depends on."""
+    """Collect the distinct files read inside the block, on which its result depends."""
     found: list[Path] = []
     token = _FILES_READ.set(found)
     try:
@@ -39,7 +39,7 @@ def files_read() -> Iterator[list[Path]]:
 
 
 def note_read(path: Path) -> None:
-    """Add a file, or those of a folder of shards, to what `files_read` collects."""
+    """Add a file, or those of a folder of shards, to the list of `files_read`."""
     noted = _FILES_READ.get()
     if noted is None:
         return
@@ -49,10 +49,10 @@ def note_read(path: Path) -> None:
 
 
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
-"""Kinds of files, told by the name; all but Parquet also gzipped (.gz)."""
+"""Supported file suffixes; all but Parquet also gzipped (.gz)."""
 SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation",
                "val": "validation", "dev": "validation", "test": "test"}  # fmt: skip
-"""How shards of a folder begin -> the split that they hold."""
+"""Prefix of a shard's name -> its split."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(?::[\w.-]+)?")
 _SHARD = re.compile(r"([a-z]+)(?=[-_.\d])")
 
@@ -60,9 +60,9 @@ _SHARD = re.compile(r"([a-z]+)(?=[-_.\d])")
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """Yield (line or row number from 1, row) of a file, a folder of shards or a hub id `org/name` (`org/name:config`).
 
-    The kind is told by the name. Shards are read in the order of their names; where all of them are named after
-    splits (`train-00000-of-00002.parquet`), and so with the hub, each row gets its split as column `split`.
-    Raises InputError for empty files and bad rows.
+    The kind follows from the name. Shards are read in the order of their names; if all of them are named after splits
+    (`train-00000-of-00002.parquet`), and with the hub, each row gets its split as column `split`. Raises InputError for
+    empty files and bad rows.
     """
     if path.is_dir():
         rows: Iterator[tuple[int, Row]] = _folder(path)
@@ -141,7 +141,7 @@ def _hub(hub_id: str, config: str | None, split: str) -> Iterator[tuple[int, Row
     try:
         data = datasets.load_dataset(hub_id, config, split=split)
     except Exception as error:
-        # datasets raises a dozen unrelated types for one fact: it is not to be had here
+        # datasets raises a dozen unrelated types if a data set is unavailable
         raise InputError(
             f"cannot load {hub_id} ({split}) from the hub: {error}; give data_dir with files instead"
         ) from error
@@ -149,14 +149,14 @@ def _hub(hub_id: str, config: str | None, split: str) -> Iterator[tuple[int, Row
 
 
 def _whole_hub(name: str) -> Iterator[tuple[int, Row]]:
-    """Yield all splits of a data set, each row with its split; without a network out of the hub's cache."""
+    """Yield all splits of a data set, each row with its split; without a network from the hub's cache."""
     import datasets
 
     hub_id, _, config = name.partition(":")
     try:
         data = datasets.load_dataset(hub_id, config or None)
     except Exception as error:
-        # datasets raises a dozen unrelated types for one fact: it is not to be had here
+        # datasets raises a dozen unrelated types if a data set is unavailable
         raise InputError(
             f"{name}: no such file, and it cannot be loaded from the hub: {str(error).splitlines()[0]}"
         ) from error
@@ -200,7 +200,7 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
         raise InputError(f"{path}, line {number}: not valid JSON ({error.msg})") from error
     except UnicodeDecodeError as error:
         raise _not_utf8(path, number, error) from error
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits; brackets without end
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits; unclosed brackets
         raise InputError(f"{path}, line {number}: not usable JSON ({error})") from error
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}, after line {number}: {error}") from error

@@ -1,4 +1,4 @@
-"""What a recipe says of its problems, as the place that a task reads them from."""
+"""Convert a recipe's task settings to a source of problems."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tracedistill.tasks._base import Source
 
 
 def source_of(config: TaskConfig, seed: int, find: Callable[[str], str] = str, size: int | None = None) -> Source:
-    """Return where the problems of a recipe are read from; `find` turns a path of the recipe into one from here."""
+    """Return the source of a recipe's problems; `find` resolves a path of the recipe."""
     tolerant = config.tolerance != ToleranceConfig()
     return Source(
         data_dir=None if config.data_dir is None else Path(find(config.data_dir)),

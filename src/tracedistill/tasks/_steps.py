@@ -22,9 +22,9 @@ from tracedistill.tasks._located import Flat, flat_lines, one_line
 __all__ = ["cut_steps", "make_steps", "one_line", "read_plan", "read_steps", "render_steps", "split_steps"]
 
 MAX_CHARS = 200_000
-"""Longer traces are not read."""
+"""Longer traces are not parsed."""
 MAX_STEPS = 2_000
-"""Traces of more steps are not read."""
+"""Traces of more steps are not parsed."""
 
 _MARKER = re.compile(
     r"(?:#{1,4}[ \t]*)?(?:\*\*|__)?(?:step[ \t]*(\d{1,4})[ \t]*[.:)\-–—]*|\(?(\d{1,4})[.)])(?:\*\*"
@@ -44,7 +44,7 @@ _SENTENCE = re.compile(
 
 _SEQUENCE = r"(?:(?:first|second|third|next|then|now|finally|lastly|start by|begin by|after that)[,:]?\s++)"
 _INSTRUCTION = re.compile(
-    # one purpose (`to find the total, add ...`) at most: several of them would be tried in every division
+    # at most one purpose (`to find the total, add ...`): several would be tried in every division
     rf"[*_\s]*+{_SEQUENCE}*+(?:to \w[^,.]{{0,80}}?[,:]?\s{{1,3}})?{_SEQUENCE}*+"
     r"(?:you (?:need|have|should|must) (?:to )?)?"
     r"(?:add|analy[sz]e|apply|ask|assign|break|calculat|check|combin|compar|comput|consider|convert|count|creat"
@@ -78,7 +78,7 @@ def read_steps(text: str) -> ParsedTrace:
 
 
 def read_plan(text: str) -> tuple[Step, ...]:
-    """Read the steps of a text that is a plan because it was asked for as one, whatever it holds."""
+    """Parse the steps of a text that was requested as a plan, whatever it holds."""
     return tuple(Step("plan", step.text, spans=step.spans) for step in read_steps(text).steps)
 
 
@@ -110,14 +110,14 @@ def split_steps(text: str) -> list[str]:
 
 
 def cut_steps(text: str) -> list[Flat]:
-    """Return the steps, markers removed, each with the places of its characters in the text."""
-    # single spaces first: the patterns below need not be guarded against runs of them
+    """Return the steps without markers, each with the places of its characters in the text."""
+    # single spaces first, so that the patterns below need no guards against runs of them
     lines = _whole(flat_lines(text.replace("\r", "\n")))
     numbered = _numbered(lines)
     if numbered:
         return numbered
     steps: list[Flat] = []
-    held: list[Flat] = []  # a heading waits for what it is a heading of
+    held: list[Flat] = []  # a heading waits for its content
     for line in lines:
         if _ANSWER.match(line.text):
             continue
@@ -154,15 +154,15 @@ def _sentences(step: Flat) -> Iterator[Flat]:
 
 
 _GOES_ON = re.compile(r"&?\s?(?:==?|≈|\\approx)(?![A-Za-z])")
-"""How a line begins that goes on with the calculation of the line before."""
+"""Start of a line that continues the calculation of the line before."""
 _OPEN_END = re.compile(r"(?:[=≈+×÷·/*]|\\(?:times|cdot|div))(?:\s?\\\\)?$")
 _ENTRY = re.compile(r"[-+−–×÷*] ?[$£€]?\d")
-"""A line of a sum written one below the other: `- 3`."""
+"""A line of a vertically written sum: `- 3`."""
 _OPERAND = re.compile(r"[$£€(]{0,4}\d")
 
 
 def _whole(lines: list[Flat]) -> list[Flat]:
-    """Return lines with calculations that were broken over several of them in one: `9 × 2`, `= 18`."""
+    """Join calculations that were broken over several lines: `9 × 2`, `= 18`."""
     whole: list[Flat] = []
     for line in lines:
         above = whole[-1].text if whole else ""
@@ -187,7 +187,7 @@ def _numbered(lines: list[Flat]) -> list[Flat]:
     preamble: list[Flat] = []
     count = 0
     styles = [_MARKER.match(line.text) for line in lines]
-    # `Step 1:` headings hold lists of their own: then only they count
+    # `Step 1:` headings contain lists of their own: then only they count
     stepped = sum(1 for match in styles if match and match[1]) > 1
     for line, match in zip(lines, styles, strict=True):
         number = int(match[1] or match[2]) if match and (match[1] or not stepped) else 0

@@ -15,12 +15,12 @@ from tracedistill.tasks._base import ParsedTrace, Policy, Task
 
 
 class WordProblems(Task):
-    """Problems whose traces calculate; a subclass says where they come from and what their gold is."""
+    """Problems whose traces calculate; a subclass defines their source and gold."""
 
     answer_policy: ClassVar[AnswerPolicy] = answers.NUMBER
-    """How answers are read and compared; no study published another metric for these tasks."""
+    """How answers are parsed and compared; no study published another metric for these tasks."""
     need_grounds: ClassVar[bool] = True
-    """Whether an operand from nowhere makes a trace incorrect."""
+    """Whether an ungrounded operand makes a trace incorrect."""
 
     def render_problem(self, problem: Problem) -> str:
         """Return the question."""
@@ -65,7 +65,7 @@ class WordProblems(Task):
             return False
 
     def audit(self, problem: Problem) -> list[str]:
-        """Add gold that fails its own judges, and gold operands that come from nowhere."""
+        """Add gold that fails its own judges, and ungrounded gold operands."""
         found = super().audit(problem)
         checked = arithmetic.check(problem.question, [step.text for step in problem.gold_steps])
         if self.need_grounds:

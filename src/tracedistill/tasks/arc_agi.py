@@ -22,7 +22,7 @@ from tracedistill.tasks._rows import field_of, task_rows
 HUB_ID = "dataartist/arc-agi"
 Grid = tuple[tuple[int, ...], ...]
 MAX_SIDE = 30
-"""No grid of the corpus is larger, in rows or columns."""
+"""Largest side of a grid of the corpus, in rows or columns."""
 
 _START = re.compile(r"\A(?:[*_#]{0,4}[ ]?(?:step[ ]*)?\(?\d{1,3}[.):][*_]{0,2}|[-*•])(?:[ ]+|\Z)(?=.)", re.IGNORECASE)
 _INDENT = "   "
@@ -36,7 +36,7 @@ _RULE = re.compile(r"\A[|:+\-= \t]+\Z")
 
 
 class ArcAgi(Task):
-    """Grids in text, exact match; no rules decompose it and none judge its traces."""
+    """Grids in text, exact match; there are no rules to decompose it or judge its traces."""
 
     name = "arc_agi"
     splits = ("training", "evaluation")
@@ -65,7 +65,7 @@ class ArcAgi(Task):
                     question=write_grid(before),
                     answers=(write_grid(after),),
                     context=tuple(f"Input:\n{write_grid(a)}\nOutput:\n{write_grid(b)}" for a, b in examples),
-                    # told by the examples alone: whether the transformation keeps the grid's size
+                    # from the examples alone: whether the transformation keeps the grid's size
                     category="same-size" if same else "other-size",
                 )
 
@@ -118,7 +118,7 @@ class ArcAgi(Task):
         return AnswerVerdicts(answer, derived, candidate)
 
     def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
-        """Return whether the gold grid stands whole in a step, however it is written."""
+        """Return whether a step contains the whole gold grid, however it is written."""
         gold = read_grids(problem.answers[0], alone=True) if problem.answers else []
         return bool(gold) and any(gold[0] in read_grids(step.text) for step in steps)
 
@@ -141,7 +141,7 @@ class ArcAgi(Task):
         return {"right_size": 100 * right / len(problems)}
 
 
-# ---- steps: unlike `steps.read_steps` they keep their lines, since they may hold grids
+# ---- steps: unlike `steps.read_steps` they keep their lines, since they may contain grids
 
 
 def tidy(text: str) -> str:
@@ -153,9 +153,9 @@ def tidy(text: str) -> str:
 def read_steps(text: str) -> tuple[Step, ...]:
     """Parse steps of kind `text` from numbered lines, bullets or plain lines; empty for a blank text.
 
-    Where any line is numbered or bulleted, the lines between two marks belong to the first of them, and what stands
-    before the first mark is a step unless it announces the list (`Here are the steps:`). A rendered trace's own
-    indentation is taken off. Without marks every line is a step.
+    If any line is numbered or bulleted, the lines between two marks belong to the first of them, and text before the
+    first mark is a step unless it announces the list (`Here are the steps:`). A rendered trace's own indentation is
+    removed. Without marks every line is a step.
     """
     lines = tidy(text).split("\n")
     marks = [index for index, line in enumerate(lines) if _START.match(line)]
@@ -182,11 +182,11 @@ def write_grid(grid: Grid) -> str:
 
 
 def read_grids(text: str, alone: bool = False) -> list[Grid]:
-    """Find all grids in a text, in order: runs of lines that hold only cells.
+    """Find all grids in a text, in order: runs of lines with only cells.
 
-    Read are `0 7 7`, `0,7,7`, `[0, 7, 7]`, `[[0, 7], [7, 0]]` on one line or several, `| 0 | 7 |`, `077`, and rows
-    after a label (`Row 1:`). Rows of different lengths stay one grid: the judge says so. A single cell or a lone
-    compact row counts only where it must be an answer (`alone`): elsewhere it is as likely a number.
+    Accepted are `0 7 7`, `0,7,7`, `[0, 7, 7]`, `[[0, 7], [7, 0]]` on one line or several, `| 0 | 7 |`, `077`, and rows
+    after a label (`Row 1:`). Rows of different lengths stay one grid: the judge reports that. A single cell or a lone
+    compact row counts only if it must be an answer (`alone`): elsewhere it may be a number.
     """
     spread = _BETWEEN_ROWS.sub("]\n[", text.replace("[[", "\n[[").replace("]]", "]]\n"))
     grids: list[Grid] = []
@@ -205,13 +205,13 @@ def read_grids(text: str, alone: bool = False) -> list[Grid]:
 
 
 def _skippable(line: str) -> bool:
-    """Return lines that do not end a grid: table rules, lone brackets; a blank line does."""
+    """Return whether a line does not end a grid: table rules, lone brackets; a blank line does."""
     plain = line.strip()
     return bool(plain) and (bool(_RULE.match(plain)) or not plain.strip("[], "))
 
 
 def _row(line: str) -> tuple[tuple[int, ...], bool]:
-    """Return the cells of a line, and whether they were written without anything between them; no cells: not a row."""
+    """Return the cells of a line, and whether they were written without separators; no cells: not a row."""
     if len(line) > 400:  # 30 cells take far less
         return (), False
     plain = _ROW_LABEL.sub("", line.strip().strip("`*").strip()).strip("[](){}|,; \t.")

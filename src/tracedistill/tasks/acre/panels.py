@@ -45,7 +45,7 @@ def question_line(query: tuple[str, ...]) -> str:
 
 
 def read_panel(line: str) -> Panel | None:
-    """Return the panel of a line, or None if it is none."""
+    """Parse the panel of a line; None if it is none."""
     found = _PANEL.match(line.strip())
     return Panel(tuple(found["objects"].split(", ")), found["light"] == "on") if found else None
 
@@ -57,10 +57,10 @@ def read_question(text: str) -> tuple[str, ...]:
 
 
 def generate(split: str, size: int, seed: int) -> Iterator[Puzzle]:
-    """Yield `size` puzzles, no two alike, inference types drawn evenly; every one has a single smallest proof.
+    """Yield `size` distinct puzzles, inference types drawn evenly; every one has a single smallest proof.
 
-    A puzzle belongs to the split that its content's hash names (half train, a quarter each of the others), so that
-    splits are disjoint for any seeds and sizes.
+    A puzzle belongs to the split named by its content's hash (half train, a quarter each of the others), so that splits
+    are disjoint for any seeds and sizes.
     """
     rng = random.Random(f"acre {split} {seed}")
     seen: set[str] = set()

@@ -1,8 +1,8 @@
-"""What panels alone prove about the detector's light, by which kind of inference, and from which panels.
+"""What panels prove about the detector's light, by which kind of inference, and from which panels.
 
-The rule of the detector: the light is on where at least one object is a blicket. So a dark panel clears all its
-objects, and a lit panel whose other objects are cleared makes a blicket of the one left. Nothing else can be proved:
-lit panels are clauses without negation, dark ones are unit facts, and on these unit propagation is complete.
+The rule of the detector: the light is on if at least one object is a blicket. So a dark panel clears all its objects,
+and a lit panel whose other objects are cleared makes a blicket of the one left. Nothing else can be proved: lit panels
+are clauses without negation, dark ones are unit facts, and on these unit propagation is complete.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import product
 
 TYPES = ("direct", "indirect", "screened-off", "backward-blocking", "potential")
-"""direct: one panel shows it. indirect: panels must be compared. screened-off: all asked objects are cleared, though
-one stood in a lit panel. backward-blocking: not known, since known blickets explain every lit panel it stood in.
-potential: not known, and a lit panel is left that no known blicket explains (or it stood in none)."""
+"""direct: one panel shows it. indirect: panels must be compared. screened-off: all queried objects are cleared, though
+one was in a lit panel. backward-blocking: unknown, since known blickets explain every lit panel with it. potential:
+unknown, and a lit panel is left that no known blicket explains (or it was in none)."""
 
 ANSWERS = ("on", "off", "undetermined")
 
@@ -33,14 +33,14 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """What follows for a query."""
+    """The inference for a query."""
 
     answer: str
     """One of ANSWERS."""
     type: str
     """One of TYPES."""
     panels: tuple[int, ...]
-    """Indices of the panels that decide, from 0, ascending."""
+    """Indices of the decisive panels, from 0, ascending."""
     unique: bool
     """Whether no other set of panels would do as well; generated problems are all unique."""
 

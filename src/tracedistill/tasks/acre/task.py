@@ -23,7 +23,7 @@ from tracedistill.tasks.acre.panels import generate, panel_line, question_line, 
 from tracedistill.tasks.acre.rules import ANSWERS, TYPES, infer
 
 DEFAULT_SIZES = {"train": 400, "validation": 100, "test": 200}
-"""Problems that the generator makes where the recipe names no number."""
+"""Problems that the generator makes if the recipe names no number."""
 
 GRAMMAR = Grammar(
     class_line="Inference type: {}.",
@@ -145,13 +145,13 @@ class Acre(Task):
             return AnswerVerdicts(nothing, derived, nothing)
         marked = parse_completion(text).answer
         plain = _TRACE_LINE.sub("", text)
-        # without a marker, what is stated stands in the last line that does not cite panels
+        # without a marker, the statement is in the last line that does not cite panels
         lines = [line for line in plain.splitlines() if line.strip()]
         statement = marked if marked is not None else (lines[-1] if lines else "")
         return AnswerVerdicts(_judge(statement, gold), derived, _judge(plain, gold))
 
     def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
-        """Return whether a cited panel shows the light as the answer has it."""
+        """Return whether a cited panel shows the light as in the answer."""
         cited = [fact for step in steps for fact in _resolved(step, problem.context).facts]
         return any(fact.rstrip(". ").endswith(f"light {answer}") for fact in cited for answer in problem.answers)
 
@@ -181,14 +181,14 @@ def _named(statement: str) -> set[str]:
         found.add("off")
     if _ON.search(rest):
         found.add("on")
-    # a statement of few words that names a state without saying of what: "**off**", "stays off"
+    # a short statement that names a state without its subject: "**off**", "stays off"
     if not found and len(bare.split()) <= 3:
         found = {_BARE[word] for word in bare.split() if word in _BARE}
     return found
 
 
 def _resolved(step: Step, context: tuple[str, ...]) -> Step:
-    """Return the step with panels that are cited by number alone written out.
+    """Return the step with panels cited by number written out.
 
     Numbers without a panel stay as written.
     """

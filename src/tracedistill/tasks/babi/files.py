@@ -25,13 +25,13 @@ from tracedistill.tasks.babi.grammar import BABI_TYPES, PUBLISHED_TYPES, class_s
 from tracedistill.tasks.cotempqa.metric import normalise, published_part
 
 HUB_ID = "facebook/babi_qa"
-"""Where the original set is published; its rows are nested stories, so that only files are read here."""
+"""Hub id of the original set; its rows are nested stories, so only files are read here."""
 
 SPLITS = ("train", "test", "published_train", "published_test")
 
 
 def load(split: str, source: Source) -> Iterator[Problem]:
-    """Yield problems of one split in file order. Raises InputError naming file and row."""
+    """Yield problems of one split in file order. Raises InputError that names file and row."""
     check_split("babi from files", split, SPLITS)
     published = split.startswith("published_")
     stem = "eleven_categories" if published else split
@@ -88,10 +88,9 @@ def _problem(
 
 
 def published_verdict(problem: Problem, text: str) -> Verdict:
-    """Judge by the study's exact match: the gold is in what the output marks as answer, and nothing else is.
+    """Judge by the study's exact match: the gold is in the output's marked answer, and nothing else is.
 
-    The answer part is found as CoTempQA's metric finds it; both sides are compared in lower case
-    without punctuation.
+    The answer part is found as in CoTempQA's metric; both sides are compared in lower case without punctuation.
     """
     gold = normalise(str(problem.meta.get("answer", ",".join(problem.answers))))
     if not gold:

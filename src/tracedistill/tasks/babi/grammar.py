@@ -56,7 +56,7 @@ BABI_TYPES: tuple[str, ...] = (
     "path-finding",
     "agents-motivations",
 )
-"""The names of the 20 tasks in their order, which are the question types."""
+"""The names of the 20 tasks in order, which are the question types."""
 
 # the published sentence needs its colon ("asked is:"); the short forms do not
 _CLASS_CUE = re.compile(
@@ -110,10 +110,10 @@ def render(steps: tuple[Step, ...], published: bool = False) -> str:
 
 
 def parse(text: str) -> ParsedTrace:
-    """Parse steps in either form; readable parts are returned even if `reason` names unreadable ones."""
+    """Parse steps in either form; parsed parts are returned even if `reason` reports others."""
     return COMPACT.parse(text)
 
 
 def holds_trace(text: str) -> bool:
-    """Return whether a step's cue or a think tag stands in the text; without any it is taken for an answer alone."""
+    """Return whether the text contains a step's cue or a think tag; otherwise it is taken for an answer alone."""
     return COMPACT.holds_trace(text)

@@ -15,7 +15,7 @@ from tracedistill.tasks.babi.stories import COUNTS, DROPPED, GAVE, MOVED, TOOK
 
 @dataclass(frozen=True, slots=True)
 class StoryReading:
-    """What the rules found."""
+    """Result of the rules."""
 
     type: str
     """Question type."""

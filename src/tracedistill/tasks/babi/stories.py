@@ -32,7 +32,7 @@ TYPE_WEIGHTS = {
     "counting": 2,
     "lists-sets": 3,
 }
-"""Question types and how often each is drawn."""
+"""Question type -> how often it is drawn."""
 
 _SPLIT_OF_DIGIT = {"train": "01234567", "validation": "89ab", "test": "cdef"}
 
@@ -55,7 +55,7 @@ class Story:
 
 @dataclass(slots=True)
 class _World:
-    """What is true after each line, with the lines that made it so."""
+    """The state after each line, with the lines that caused it."""
 
     lines: list[str] = field(default_factory=list)
     place: dict[str, tuple[str, int]] = field(default_factory=dict)
