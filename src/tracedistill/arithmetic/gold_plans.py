@@ -88,12 +88,12 @@ class _PlanWriter:
     def __init__(self, given: Grounds, secret: frozenset[Value]) -> None:
         self.given = given
         self.secret = secret
-        """Results of the gold."""
+        """Results of the gold, which the plan must not reveal."""
         self.texts: list[str] = []
         self.results: list[list[Value]] = []
-        """Per step what it comes to: exactly, and as the gold writes it."""
+        """Result of each step: exact, and as the gold writes it."""
         self.more = False
-        """Whether the expression at hand holds several operations."""
+        """Whether the current expression has several operations."""
         self.places: dict[str, int] = {}
         """Words for a result -> index of its step."""
         self.used: set[int] = set()
@@ -113,7 +113,7 @@ class _PlanWriter:
         if term is None or calculation.result is None:
             raise _NoPlan  # a conversion of units, which names its result
         if not _close(calculation.result, term.value):
-            raise _NoPlan  # true in another reading than the plain one, or false
+            raise _NoPlan  # only true in another reading than the plain one, or false
         self.results[self.places[term.text]].append(calculation.result)
 
     def _side(self, side: Side, text: str) -> _Term:
@@ -180,7 +180,7 @@ class _PlanWriter:
         for term in terms[1:]:
             result = evaluate((Operand("", result), sign, Operand("", term.value)))
         if result < 0:
-            raise _NoPlan  # what is written without its sign behind would not be this result
+            raise _NoPlan  # without the sign written after it, it would not be this result
         if text not in self.texts:
             self.texts.append(text)
             self.results.append([result])
@@ -231,7 +231,7 @@ class _PlanWriter:
         return _Term(f"{top.text}/{bottom.text}", value)
 
     def _reached(self, value: Value) -> list[int]:
-        """Return the steps that come to a value, exactly or as the gold writes it."""
+        """Return the steps with this result, exactly or as the gold writes it."""
         return [step for step, results in enumerate(self.results) if value in map(magnitude, results)]
 
 
@@ -245,5 +245,5 @@ def _result(step: int) -> str:
 
 
 def _is_share(top: _Term, bottom: _Term) -> bool:
-    """Return whether a division only writes a share of what stands beside it: 2/3, 35/100."""
+    """Return whether a division only writes a share: 2/3, 35/100."""
     return top.text.isdigit() and bottom.text.isdigit() and top.value < bottom.value

@@ -1,11 +1,11 @@
-"""Where the operands of a calculation come from: the question, an earlier result, or a listed constant.
+"""The source of a calculation's operands: the question, an earlier result, or a listed constant.
 
-`Janet's ducks lay 16 eggs per day. She eats three for breakfast ...` grounds 16 and 3 (digits and words), and 7
-only where weeks are spoken of too. Sharing words bring their numbers (half: 2 and 0.5; twice: 2 and 3).
+`Janet's ducks lay 16 eggs per day. She eats three for breakfast ...` grounds 16 and 3 (digits and words), and 7 only if
+weeks are mentioned too. Words of sharing imply their numbers (half: 2 and 0.5; twice: 2 and 3).
 
-`constants` lists what may be used without being given: always 0, 1 and 2, the rest where question and step speak of
-what it links (minutes and hours: 60). A number written with decimals may be a rounded earlier result, and a whole one
-a result rounded down or up where whole things are spoken of.
+`constants` lists what may be used without being given: always 0, 1 and 2, the rest if question and step mention what it
+links (minutes and hours: 60). A number written with decimals may be a rounded earlier result, and a whole one a result
+rounded down or up if whole things are mentioned.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tracedistill.arithmetic.constants import ALWAYS, cued, licensed, topics_of
 from tracedistill.arithmetic.expressions import Operand, Refused, Value, magnitude, number, rounds_to
 
 Ground = Literal["question", "earlier", "constant", ""]
-"""Where an operand comes from; empty where from nowhere."""
+"""Source of an operand; empty if there is none."""
 
 WORDS = {
     "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
@@ -51,23 +51,23 @@ _VULGAR = {"½": (1, 2), "¼": (1, 4), "¾": (3, 4), "⅓": (1, 3), "⅔": (2, 3
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What a question gives."""
+    """Numbers and constants that a question gives."""
 
     numbers: tuple[Value, ...]
-    """Numbers of the question in their order, as digits, words or shares."""
+    """Numbers of the question in order, as digits, words or shares."""
     values: frozenset[Value]
-    """Those and what they bring: 20 % brings 0.2, 0.8, 1.2, 80 and 120; 1/4 brings 1, 4, 3/4 and 3."""
+    """These and the values they imply: 20 % implies 0.2, 0.8, 1.2, 80 and 120; 1/4 implies 1, 4, 3/4 and 3."""
     constants: frozenset[Value]
     """Listed constants that need no cue, or whose topics the question names."""
     topics: frozenset[str]
-    """What the question speaks of, as `constants` names it."""
+    """Topics of the question, as named by `constants`."""
     percent: bool
-    """Whether percentages are spoken of."""
+    """Whether percentages are mentioned."""
 
 
 @lru_cache(maxsize=16_384)
 def grounds(question: str) -> Grounds:
-    """Return the numbers that a question gives and the constants that it calls for.
+    """Return the numbers of a question and the constants that it calls for.
 
     At most 20,000 characters are read.
     """
@@ -89,7 +89,7 @@ def grounds(question: str) -> Grounds:
 
 
 def ground(operand: Operand, given: Grounds, earlier: set[Value], text: str) -> Ground:
-    """Return where an operand comes from; `text` is the step it stands in, whose words may call for a constant."""
+    """Return the source of an operand; `text` is its step, whose words may call for a constant."""
     value = magnitude(operand.value)
     candidates = (value, _simple(Fraction(value) / 100)) if operand.percent else (value,)
     for candidate in candidates:
@@ -145,7 +145,7 @@ _COMPANY = re.compile(
 
 
 def _counted(question: str) -> set[Value]:
-    """Return how many there are: `Mike, Rita and Anita` are 3, Monday to Saturday 6 days, he and five friends 6."""
+    """Return counts of listed things: `Mike, Rita and Anita` are 3, Monday to Saturday 6, he and five friends 6."""
     counts: set[Value] = {
         len(re.findall(r"[A-Z][\w'’]+|\d+", match.group().replace(" and ", ", ")))
         for match in _NAMES.finditer(question)
@@ -163,7 +163,7 @@ def _simple(value: Fraction) -> Value:
 
 
 def _whole_of(reached: Value, value: Value) -> bool:
-    """Return whether a value is a result that is no whole number, rounded down or up to one."""
+    """Return whether a value is a fractional result rounded down or up to an integer."""
     return isinstance(reached, Fraction) and value in (reached // 1, -(-reached // 1))
 
 
@@ -173,11 +173,11 @@ _MORE = re.compile(
     r"|marked up|tip)\b",
     re.IGNORECASE,
 )
-"""Words with which a share of something may come on top of the whole: `a quarter more` makes five quarters."""
+"""Words after which a share may be added to the whole: `a quarter more` makes five quarters."""
 
 
 def _brought(value: Value, kind: str, percent: bool, more: bool = True) -> set[Value]:
-    """Return what one given number brings with it; `more`: a share may come on top of the whole."""
+    """Return the values that one given number implies; `more`: a share may be added to the whole."""
     if kind == "percent":
         share = Fraction(value) / 100
         return {_simple(v) for v in (share, 1 - share, 1 + share, 100 - Fraction(value), 100 + Fraction(value))}
@@ -199,7 +199,7 @@ def _brought(value: Value, kind: str, percent: bool, more: bool = True) -> set[V
 def _numbers(text: str) -> list[tuple[Value, str]]:
     """Return (value, kind) of all numbers; kind is percent, part, times or empty."""
     numbers: list[tuple[Value, str]] = []
-    words: list[tuple[int, str]] = []  # number words that may go on: `one hundred and twenty-five`
+    words: list[tuple[int, str]] = []  # number words that may continue: `one hundred and twenty-five`
     for match in _FOUND.finditer(text):
         word = match["word"]
         if word:

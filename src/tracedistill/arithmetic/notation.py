@@ -1,7 +1,7 @@
-r"""Notation made plain for the reader of calculations: `$$9 \times 2 &= 19$$`, `| 9 × 2 | 19 |`, `9 • 2 ＝ 19`.
+r"""Convert notation to what calculations are parsed from: `$$9 \times 2 &= 19$$`, `| 9 × 2 | 19 |`, `9 • 2 ＝ 19`.
 
-Signs of other scripts, Markdown, HTML, LaTeX and table cells become what `sentences` reads. What has no plain writing
-is left as it is: it leaves a calculation unread rather than misread.
+Signs of other scripts, Markdown, HTML, LaTeX and table cells become what `sentences` parses. What has no plain form
+stays: it leaves a calculation unparsed rather than misread.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 
 WORD_MARK = "\N{WORD JOINER}"
-"""Stands behind a short word that is a word for certain, not unknowns side by side: `egg` in `9 \\text{ egg}`."""
+r"""Follows a short word that is certainly a word, not unknowns side by side: `egg` in `9 \text{ egg}`."""
 RATIO = "\N{RATIO}"
-"""Stands for a colon between numbers: a division, a proportion, or neither."""
+"""Replaces a colon between numbers: a division, a proportion, or neither."""
 
 
 def _each(table: dict[str, str]) -> dict[str, str]:
@@ -34,7 +34,7 @@ _DOT = re.compile(r"(?<=[\w)\]]) ?• ?(?=[$£€]?[\d.(])")
 
 _ENTITY = re.compile(r"&(?:#\d{1,6}|#x[\da-fA-F]{1,5}|[A-Za-z]{2,8});")
 _ALIGNED = re.compile(r"&\s?(?=[=≈])|(?<=[=≈])\s?&(?=\s?[$£€]?\d)")
-"""Where a row is aligned; the last row of a formula may hold no LaTeX besides."""
+"""Alignment points of a row; the last row of a formula may have no other LaTeX."""
 _TAG = re.compile(r"(?<!<)</?(?:b|i|u|em|strong|mark|span|code|p|div|li|ul|ol|small|big|font)(?: [^<>]{0,80})?>(?!>)")
 _BREAK_TAG = re.compile(r"(?<!<)</?(?:br|tr|table|tbody|thead)(?: [^<>]{0,80}|/| /)?>(?!>)")
 _CELL_TAG = re.compile(r"(?<!<)</?t[dh](?: [^<>]{0,80})?>(?!>)")
@@ -64,7 +64,7 @@ _LATEX = (
             r"\\\\(?:\[[^\]]{1,9}\])?\s*+&?\s*+(?:\\q?quad\s*+)*+(?==|[+-]|\\(?:approx|times|cdot|div)(?![A-Za-z]))"
         ),
         " ",
-    ),  # the row goes on: `9 \cdot 2 \\ &= 18`
+    ),  # the row continues: `9 \cdot 2 \\ &= 18`
     (re.compile(r"\\\\(?:\[[^\]]{1,9}\])?|\\(?:newline|hline|par)(?![A-Za-z])"), "\n"),
     (re.compile(r"\\(?:times|cdot|bullet)(?![A-Za-z])"), "*"),
     (re.compile(r"\\div(?![A-Za-z])"), "/"),
@@ -102,7 +102,7 @@ _CLOCK = re.compile(
 
 
 def plain(text: str) -> str:
-    """Return the text with its markup out of the way, its operators and equality signs as `sentences` reads them."""
+    """Return the text without markup, with operators and equality signs as `sentences` parses them."""
     text = text.lstrip("> ")  # a quotation
     if not text.isascii():
         text = text.translate(_SIGNS)
@@ -136,7 +136,7 @@ _SHORT_REMAINDER = re.compile(r"(?<=\d)(?: [rR]\.? ?|[rR])(?=\d{1,9}(?![\d.]*\w)
 
 
 def is_symbolic(text: str) -> bool:
-    """Return whether the text holds LaTeX, where short words are unknowns."""
+    """Return whether the text has LaTeX, in which short words are unknowns."""
     return "\\" in text and _COMMAND.search(text) is not None
 
 
@@ -173,9 +173,9 @@ def _without_latex(text: str) -> str:
 
 
 def _outside_formulas(text: str) -> str:
-    """Return the text with the short words outside its formulas marked as words.
+    """Return the text with short words outside its formulas marked as words.
 
-    As it is where it marks no formulas.
+    Unchanged if it marks no formulas.
     """
     pieces, end = [], 0
     for match in _FORMULA.finditer(text):

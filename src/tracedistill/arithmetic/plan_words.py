@@ -1,4 +1,4 @@
-"""What one step of a plan says: `Multiply the leftover eggs by the price` names `*`, and speaks of eggs and price."""
+"""Meaning of one plan step: `Multiply the leftover eggs by the price` names `*`, and mentions eggs and price."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERBS = {
     "*": r"multipl\w*|doubl(?:e|ing)\b|tripl(?:e|ing)\b",
     "/": r"divid\w*|division\b|split(?:ting)?\b|halv(?:e|ing)\b|shar(?:e|ed|ing) (?:equally|evenly)",
 }
-"""Operations told outright: they decide what a step does."""
+"""Operations named directly, which decide what a step does."""
 _NOUNS = {
     "+": r"together\b|sum of\b",
     "-": r"difference between\b|take \w+ from\b",
@@ -88,20 +88,20 @@ _STOP = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """What a plan step says."""
+    """A parsed plan step."""
 
     strong: Counter[str]
-    """Operations named outright, how often each."""
+    """Operations named directly -> count."""
     weak: frozenset[str]
     """Operations hinted at."""
     numbers: frozenset[Value]
-    """Numbers named, references to steps left out."""
+    """Numbers named, without references to steps."""
     stems: frozenset[str]
     """Stems of its words."""
     prepares: bool
     """Whether it only reads, notes or checks."""
     plural: bool
-    """Whether it speaks of several quantities at once (`each`, `both`, `all`)."""
+    """Whether it mentions several quantities at once (`each`, `both`, `all`)."""
 
 
 @lru_cache(maxsize=4096)

@@ -33,10 +33,10 @@ _TAIL = re.compile(
     r"|now[,:]? it's|follow these steps)\b.*",
     re.IGNORECASE | re.DOTALL,
 )
-"""What a teacher adds below the last step."""
+"""Text that a teacher adds below the last step."""
 _ALGEBRA = re.compile(r"\b(?:equations?|repeat\w*|formula|solve|variables?|substitut\w*)\b", re.IGNORECASE)
 _RELATION = re.compile(r"equation|expression|relat|as (?:many|much|old|long|tall|fast|big)\b|=", re.IGNORECASE)
-"""A step that states how quantities stand to each other names no operation to carry out."""
+"""A step that states a relation of quantities names no operation to carry out."""
 _CLAUSE = re.compile(r"(?<=[.!?;,])\s+|\s+(?:and|but|while|then)\s+")
 
 
@@ -51,7 +51,7 @@ class Demand:
     operands: frozenset[Value]
     """Its gold step's operands."""
     target: frozenset[str]
-    """Stems of the gold step's words and its sub-question's: what is to be found."""
+    """Stems of the gold step's and its sub-question's words: the quantity to find."""
     sources: frozenset[str]
     """Stems of the passages that its operands come from."""
     needs: frozenset[int]
@@ -63,9 +63,9 @@ def judge_plan(
 ) -> Verdict:
     """Judge a plan.
 
-    Figures, all counts: `covered`, `missing`, `open` (gold steps met, spoken of nowhere, neither) and `superfluous`,
-    `wrong`, `undecided` (plan steps). Outcome: correct if all gold steps are covered and no step names an operation
-    beside them; incorrect if a step is wrong; else undecided.
+    Figures, all counts: `covered`, `missing`, `open` (gold steps met, mentioned nowhere, neither) and `superfluous`,
+    `wrong`, `undecided` (plan steps). Outcome: correct if all gold steps are covered and no step names a further
+    operation; incorrect if a step is wrong; else undecided.
     """
     demands = _demands(question, tuple(step.text for step in gold_steps), sub_questions)
     if not demands:
@@ -101,7 +101,7 @@ def judge_plan(
         first = wrong[0]
         return Verdict("incorrect", None, f"step {first.index + 1}: {first.reason}", verdicts, figures)
     if missing:
-        # the plan may go another way, where that step is not needed: rules cannot tell
+        # the plan may go another way, on which that step is not needed: rules cannot tell
         return Verdict("undecided", None, f"nothing speaks of gold step {min(missing) + 1}", verdicts, figures)
     if unmet:
         return Verdict("undecided", None, f"gold step {min(unmet) + 1} may be meant, or not", verdicts, figures)
@@ -218,7 +218,7 @@ def _named(demand: Demand, step: PlanStep) -> str:
         return ""
     other = INVERSE[demand.kind]
     if demand.kind in "*/":
-        # dividing by 4 is taking a quarter, and the other way round; multiplying by 4 is not
+        # dividing by 4 equals taking a quarter, and vice versa; multiplying by 4 does not
         turned = {1 / Fraction(value) for value in demand.operands if value not in (0, 1)}
         if turned & step.numbers and not demand.operands & step.numbers:
             return other if other in step.strong else ""
@@ -226,12 +226,12 @@ def _named(demand: Demand, step: PlanStep) -> str:
 
 
 def _score(demand: Demand, step: PlanStep) -> float:
-    """Score how well a step fits a demand whose operation it names; 0: not enough to say so."""
+    """Score how well a step fits a demand whose operation it names; 0: insufficient."""
     return 2 + _kinship(demand, step) if _named(demand, step) and _kinship(demand, step) else 0
 
 
 def _kinship(demand: Demand, step: PlanStep) -> float:
-    """Return how much of a demand's numbers and words a step shares; 0: too little."""
+    """Return the share of a demand's numbers and words in a step; 0: too little."""
     numbers = len({number for number in step.numbers if number in demand.operands and number != 1})
     target, sources = len(step.stems & demand.target), len(step.stems & demand.sources)
     if numbers or target + sources >= 2:
@@ -287,11 +287,11 @@ _OPERAND = re.compile(
 
 
 def _other_operand(text: str, said: PlanStep, meets: list[Demand], demands: Iterable[Demand]) -> Value | None:
-    """Return a number of a step that stands where the one gold step that it meets has another; None if none does.
+    """Return a number of a step that replaces an operand of the one gold step that it meets; None if there is none.
 
-    Told only where the step names two numbers, the gold step has two operands, and exactly one is in both; not where
-    a gold step of the same kind has that number (`3 * 4 * 7` in another order), nor for the same operand in other
-    words (20 % for 0.2, a quarter for 4).
+    Only if the step names two numbers, the gold step has two operands, and exactly one is in both; not if a gold step
+    of the same kind has that number (`3 * 4 * 7` in another order), nor for the same operand in other words (20 % for
+    0.2, a quarter for 4).
     """
     operands = frozenset().union(*(demand.operands for demand in meets))
     named = {number for number in said.numbers if number != 1}

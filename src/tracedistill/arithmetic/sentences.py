@@ -46,9 +46,9 @@ _CLAUSE = frozenset({
 })  # fmt: skip
 """Words that end an expression: what follows is another clause."""
 _GOES_ON = frozenset({"and", "or", "that", "which", "who", "where", "when"})
-"""Those after which an expression may go on."""
+"""Those after which an expression may continue."""
 _SYMBOLS = frozenset("\\\\{}|_@<>≤≥≠∪∩√π∞∠±!")
-"""Notation that is not read: what stands beside it is not the whole expression."""
+"""Unsupported notation: an adjacent expression is not complete."""
 
 _TOKEN = re.compile(
     r"""
@@ -82,11 +82,11 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 BREAK = ""
-"""Between two things that have nothing to do with each other."""
+"""Separates two unrelated things."""
 
 
 class SentenceReader:
-    """Reads tokens of one text into sides and the equality signs between them."""
+    """Parses tokens of one text into sides and the equality signs between them."""
 
     def __init__(self, text: str, symbolic: bool) -> None:
         self.text = text
@@ -94,8 +94,8 @@ class SentenceReader:
         self.proportional = RATIO in text and _PROPORTION.search(text) is not None
         self.events: list[Side | str] = []
         self._clear()
-        self.filler = True  # whether nothing but filler words stands between the last sign and here
-        self.loose = False  # whether an operator without a left side stands just before: `price + 4`
+        self.filler = True  # whether only filler words are between the last sign and here
+        self.loose = False  # whether an operator without a left side precedes: `price + 4`
         self.unit = ""  # a currency sign waiting for its number
 
     def _clear(self) -> None:
@@ -106,8 +106,8 @@ class SentenceReader:
         self.words = 0
         self.doubt = False
         self.open_left = False
-        self.lead = 0  # words behind the last operator
-        self.clause = False  # whether a clause may have ended: what goes on behind it is in doubt
+        self.lead = 0  # words after the last operator
+        self.clause = False  # whether a clause may have ended: what follows is in doubt
         self.share = False  # `half of 24 + 2` may mean half of 26
 
     def read(self) -> list[Side | str]:
@@ -259,7 +259,7 @@ class SentenceReader:
             self.filler = False
 
     def _leads(self, word: str) -> bool:
-        """Return whether a word behind an operator may lead to its operand: `- the 12 balloons`, not `+ x`."""
+        """Return whether a word after an operator may lead to its operand: `- the 12 balloons`, not `+ x`."""
         plain_word = word[:1].isalpha() and len(word.strip("'’")) > 1 and word not in _CLAUSE
         return plain_word and self.lead < 3 and not self.symbolic
 

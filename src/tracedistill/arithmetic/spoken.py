@@ -1,6 +1,6 @@
-"""Calculations told in words, written with signs: `Multiplying nine by two gives 19` is `9 * 2 gives 19`.
+"""Calculations in words, rewritten with signs: `Multiplying nine by two gives 19` becomes `9 * 2 gives 19`.
 
-Only what names an operation, its two operands and a result is rewritten; anything else keeps its words.
+Only phrases with an operation, its two operands and a result are rewritten; anything else stays.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NO_UNIT = (
 _UNITS = rf"(?:[ -]{_NO_UNIT}[A-Za-z/'’]{{1,15}}){{0,4}}"
 _LEAD = rf"(?:{_NO_UNIT}[A-Za-z'’]{{1,15}}[ ]){{0,4}}"
 _NO_SIGN = r"(?! ?[-+*/×÷·(^])"
-"""What is operated on is a number, not the beginning of another expression."""
+"""An operand is a number, not the beginning of another expression."""
 
 
 def _difference(match: re.Match[str]) -> str:
@@ -89,7 +89,7 @@ _LIST = re.compile(
 )
 _COMMA = re.compile(rf",? and (?={_NUM})|, (?={_NUM})")
 _LISTS = ("sum", "total of", "product of", "add", "combining", "multiply")
-"""Parts of words without which `_LIST` is not tried."""
+"""Parts of words required by `_LIST`."""
 
 _RESULT = re.compile(
     r"(?<=[\w)%])(?:,| ?[–—])? {1,3}(?:(?:and|so|that|this|it|which|for|then|thus|we|you|they|he|she|I)[,]? ){0,2}"
@@ -110,14 +110,14 @@ _LOOSE = re.compile(
     re.IGNORECASE,
 )
 MAYBE = "⇝"
-"""An equality sign for words that may join two things that are not equal: `and she has 5`."""
+"""An equality sign for words that may join two unequal things: `and she has 5`."""
 
 _CARDINAL = re.compile(rf"(?<![\w-])(?:a[ -](?:hundred|thousand|million)(?!\w)|{WORD_NUMBER})", re.IGNORECASE)
 _CARDINALS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "teen",
     "ty", "a hundred", "a thousand", "a million", "a-",
 )  # fmt: skip
-"""Parts of words without which `_CARDINAL` is not tried."""
+"""Parts of words required by `_CARDINAL`."""
 _COUNTED = re.compile(
     r"[ -](?:half|halve|third|quarter|fourth|fifth|sixth|seventh|eighth|ninth|tenth)s?\b| times (?:as|more|the|that)\b"
     r"| \w+ (?:ago|later|from now)\b",
@@ -203,7 +203,7 @@ _LATIN = (
 )
 """Words between digits that mean an operation or equality in Spanish, German, French, Portuguese, Italian or Dutch.
 
-Russian and Chinese ones are read too. Numbers themselves are read in digits and in English words alone.
+Russian and Chinese ones are supported too. Numbers themselves are parsed in digits and in English words only.
 """
 
 _PRICED = re.compile(
@@ -213,7 +213,7 @@ _PRICED = re.compile(
 
 
 def with_signs(text: str) -> str:
-    """Return the text with the calculations of its words written with signs, for `sentences` to read."""
+    """Return the text with calculations in words written with signs, for `sentences` to parse."""
     if not text.isascii() or any(word in text for word in _LATIN):
         for pattern, replacement in _OTHER_TONGUES:
             text = pattern.sub(replacement, text)

@@ -1,7 +1,7 @@
-"""Results that words reach from known numbers: `7 fields of 120 plants make 840, a fourth of which is 210`.
+"""Results that sentences derive from known numbers: `7 fields of 120 plants make 840, a fourth of which is 210`.
 
-Such a sentence is no written calculation, so nothing in it is judged; but a later step may use what it reaches. Only
-what is true counts: 840 is reached from 7 and 120, 850 is not, and stays without a ground.
+Such a sentence is no written calculation, so it is not judged; but a later step may use its result. Only true ones
+count: 840 is derived from 7 and 120, 850 is not, and stays ungrounded.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _RULES: tuple[tuple[re.Pattern[str], re.Pattern[str], Callable[..., bool], int],
 
 
 def told(text: str, known: Set[Value]) -> set[Value]:
-    """Return the results that a step's words reach from numbers that are known."""
+    """Return the results that a step's words derive from known numbers."""
     reached = _of_each_other(text[:MAX_CHARS], known)
     for holds, groups, result in _said(text[:MAX_CHARS]):
         if holds(known | reached, *groups):

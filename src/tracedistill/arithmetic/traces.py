@@ -30,14 +30,14 @@ from tracedistill.arithmetic.unread import find_unread
 from tracedistill.records import Step, StepOutcome, StepVerdict, Verdict
 
 Fault = Literal["wrong calculation", "wrong operand", "wrong operation"]
-"""wrong calculation: arithmetic drift; wrong operand: from nowhere, or another than the gold step's;
-wrong operation: the gold step's operands under another operator."""
+"""wrong calculation: arithmetic error; wrong operand: ungrounded, or another than the gold step's; wrong operation: the
+gold step's operands under another operator."""
 
 FAULTS: tuple[Fault, ...] = ("wrong calculation", "wrong operand", "wrong operation")
 STRAY = "text with a stray calculation, which makes no trace right: a model judge or gold steps are needed"
-"""Why a text with a few true calculations is not judged."""
+"""Reason for not judging a text with a few true calculations."""
 ELSEWHERE = "valid and grounded, but it does not end in what the gold path ends in"
-"""Why a trace without a step that is wrong for certain is undecided."""
+"""Reason for leaving a trace without a certain error undecided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,13 @@ class GoldPath:
     """The calculations of a gold trace."""
 
     calculations: tuple[Calculation, ...]
-    """In their order."""
+    """In order."""
     results: tuple[Value, ...]
-    """Their results, without sign, in their order and each once."""
+    """Their distinct results, without sign, in order."""
     values: frozenset[Value]
     """Operands and results of all of them."""
     end: frozenset[Value]
-    """What the last calculation comes to, all its sides, or the numbers of a last step that does not calculate."""
+    """All sides of the last calculation, or the numbers of a last step that does not calculate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,13 @@ class Checked:
     calculation: Calculation
     """The calculation."""
     grounds: tuple[Ground | Literal["unknown", "gold"], ...]
-    """Per operand, where it comes from; empty where from nowhere."""
+    """Source of each operand; empty if there is none."""
     on_path: bool
     """Whether its result is a value of the gold path."""
 
     @property
     def grounded(self) -> bool:
-        """Whether every operand comes from somewhere."""
+        """Whether every operand has a source."""
         return all(self.grounds)
 
 
@@ -84,7 +84,7 @@ def gold_path(texts: tuple[str, ...]) -> GoldPath:
 
 
 def check(question: str, texts: Sequence[str], gold: GoldPath | None = None) -> list[list[Checked]]:
-    """Check every step: its calculations with the ground of every operand.
+    """Check every step: its calculations with the source of every operand.
 
     Without `gold`, the gold path grounds nothing.
     """
@@ -103,7 +103,7 @@ def check(question: str, texts: Sequence[str], gold: GoldPath | None = None) -> 
         of_step: list[Checked] = []
         earlier |= told(text, earlier | given.values)
         for calculation in find_calculations(text):
-            # inside a chain, a side may use what the sides before it reached
+            # inside a chain, a side may use the results of the sides before it
             earlier |= _before_last(calculation)
             sources: list[Ground | Literal["unknown", "gold"]] = []
             shares = _shares(calculation, earlier | given.values) if "/" in calculation.operators else frozenset()
@@ -204,7 +204,7 @@ def not_judged(steps: tuple[Step, ...], reason: str) -> Verdict:
 
 
 def _are_strays(checked: Sequence[Sequence[Checked]], gold: GoldPath) -> bool:
-    """Tell whether the calculations of a trace are asides in a text: in half of its steps at most, and off the problem.
+    """Return whether the calculations of a trace are asides in a text: in at most half of its steps, off the problem.
 
     On the problem is what reaches a value of the gold path or, without one, uses a number of the question.
     """
@@ -217,9 +217,9 @@ def _are_strays(checked: Sequence[Sequence[Checked]], gold: GoldPath) -> bool:
 
 
 def _ends_elsewhere(checked: Sequence[Sequence[Checked]], texts: Sequence[str], gold: GoldPath) -> bool:
-    """Tell whether the last calculation reaches no gold result, and nothing in the trace the last of them.
+    """Return whether the last calculation reaches no gold result, and nothing in the trace the last of them.
 
-    What stops early on the gold path ends on it.
+    A trace that stops early on the gold path ends on it.
     """
     found = [one for step in checked for one in step]
     if not gold.results or found[-1].on_path:
@@ -232,7 +232,7 @@ _CHECKS = re.compile(r"check|verif|proof|prove|confirm|make sure|✓|✔|✅", r
 
 
 def _goes_back(found: Sequence[Checked], text: str, gold: GoldPath) -> bool:
-    """Tell whether the last calculation makes an earlier gold result of what the gold path ends in, and not to check.
+    """Return whether the last calculation derives an earlier gold result from the gold path's end, unless as a check.
 
     `text` is the last step.
     """
@@ -319,9 +319,9 @@ def _lost(
     given: Grounds,
     gold: GoldPath,
 ) -> tuple[StepVerdict, ...]:
-    """Call the first step that departs from the gold path incorrect if the trace never comes back to it.
+    """Call the first step that departs from the gold path incorrect if the trace never returns to it.
 
-    It comes back where a later step reaches or names a result of the gold path from the step departed from on.
+    It returns if a later step reaches or names a result of the gold path from the departure on.
     """
     at = next((v.index for v in verdicts if v.outcome == "undecided" and fault_of(v)), None)
     if at is None:
@@ -340,7 +340,7 @@ def _lost(
 
 
 _SCALES = tuple(Fraction(scale) for scale in (1, 100, 60, 12, 1000))
-"""In hundredths, minutes, dozens or thousands an amount is still the same."""
+"""An amount in hundredths, minutes, dozens or thousands is the same amount."""
 
 
 def _same_amount(one: Value, other: Value) -> bool:
@@ -353,7 +353,7 @@ def _same_amount(one: Value, other: Value) -> bool:
 
 
 def _departed_from(calculation: Calculation, gold: GoldPath) -> int | None:
-    """Return the place of the gold calculation that a calculation looks like; None if it looks like none."""
+    """Return the index of the gold calculation that a calculation resembles; None if there is none."""
     operands = _operands(calculation)
     for place, other in enumerate(gold.calculations):
         if sorted(operands) == sorted(_operands(other)) and len(operands) > 1:
@@ -367,7 +367,7 @@ def _departed_from(calculation: Calculation, gold: GoldPath) -> int | None:
 
 
 def _departure(calculation: Calculation, gold: GoldPath) -> tuple[str, Fault] | None:
-    """Return how a step off the gold path looks like a gold step gone wrong; None if it looks like none."""
+    """Describe how a step off the gold path resembles a gold step gone wrong; None if it does not."""
     place = _departed_from(calculation, gold)
     if place is None:
         return None

@@ -1,8 +1,8 @@
-"""Lines that look like a calculation and were not read: `9 ★ 2 = 19` may be false, so that nobody may call it right.
+"""Lines that look like a calculation but cannot be parsed: `9 ★ 2 = 19` may be false, so it is not called right.
 
-What looks like one is told more loosely than what is read: numbers joined by any sign or verb of arithmetic, beside
-an equality sign or a word for one and another number. Equations with unknowns (`2x + 4 = 24`) are algebra, not
-calculations, and stay out.
+The criterion is looser than the parser: numbers joined by any sign or verb of arithmetic, beside an equality sign or a
+word for one and another number. Equations with unknowns (`2x + 4 = 24`) are algebra, not calculations, and are
+excluded.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _LOOKS = re.compile(
 
 @lru_cache(maxsize=65_536)
 def find_unread(text: str) -> tuple[str, ...]:
-    """Return the passages of one step that look like a calculation and were not read as one.
+    """Return the passages of one step that look like a calculation and were not parsed as one.
 
-    At most MAX_CHARS are looked at.
+    At most MAX_CHARS are examined.
     """
     text = visible(text[:MAX_CHARS])
     if not any(map(str.isdigit, text)):
@@ -61,7 +61,7 @@ def find_unread(text: str) -> tuple[str, ...]:
         shown = f"{shown[:start]}{_blank(shown[start:end])}{shown[end:]}"
     if not _EQUAL.search(shown) or not _TWO.search(shown):
         return ()
-    # what is said again beside it, and read there, is understood: `500 apples – 150 so far = 350 (500-150=350)`
+    # what is repeated beside it in a form that is parsed is understood: `500 apples – 150 so far = 350 (500-150=350)`
     return tuple(passage for passage in _passages(shown) if _numbers(passage) not in said)
 
 
@@ -89,7 +89,7 @@ def _passages(text: str) -> list[str]:
 
 
 def _look(text: str, clause: list[re.Match[str]]) -> list[str]:
-    """Return the passage of a clause that looks like a calculation; empty if none does, or where it is algebra."""
+    """Return the passage of a clause that looks like a calculation; empty if there is none, or if it is algebra."""
     letters = "".join(_letter(match) for match in clause)
     look = _LOOKS.search(letters) if "x" not in letters else None
     if not look:

@@ -1,1 +1,1 @@
-"""Chat: how trace and answer stand in one completion, prompt texts, and messages as tokens."""
+"""Chat: the format of trace and answer in a completion, prompt texts, and messages as tokens."""

@@ -1,4 +1,4 @@
-"""How a trace and an answer stand together in one completion, and how they are taken apart again."""
+"""Formats of a completion: writing a trace and an answer, and parsing them again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 Format = Literal["plain", "tags", "reasoning"]
 
 ANSWER_TASK, RATIONALE_TASK = "[label] ", "[rationale] "
-"""What stands before a problem where answer and trace are two tasks of one student (arXiv 2305.02301)."""
+"""Prefix of a problem if answer and trace are two tasks of one student (arXiv 2305.02301)."""
 
 _THINK = re.compile(r"<think>(.*?)(?:</think>|(?=<answer>)|\Z)", re.DOTALL | re.IGNORECASE)
 _THOUGHT = re.compile(r"</think>", re.IGNORECASE)
@@ -38,14 +38,14 @@ _BLANK_LINES = re.compile(r"\A(?:[^\S\n]*+\n)++")
 
 @dataclass(frozen=True, slots=True)
 class ParsedCompletion:
-    """A completion taken apart."""
+    """A parsed completion."""
 
     trace: str | None
-    """What stands before the answer, blank lines at its ends aside; None where nothing does."""
+    """The text before the answer, without blank lines at its ends; None if there is none."""
     answer: str | None
-    """What the format marks as the answer; None where nothing is marked."""
+    """The answer as marked by the format; None if nothing is marked."""
     reason: str
-    """Why trace or answer is None or had to be guessed; empty where the format was kept."""
+    """Why trace or answer is None or had to be guessed; empty if the format was kept."""
     tagged: bool = False
     """Whether a think tag marks the trace: then there is one, readable or not."""
 
@@ -56,13 +56,13 @@ def trimmed(text: str) -> str:
 
 
 MOST_JUDGED = 400_000
-"""Characters of an output that are judged. No student of this program writes more; other people's files may hold it."""
+"""Most characters of an output that are judged. No student of this program writes more; other files may."""
 
 
 def bounded(text: str) -> str:
-    """Return an output as it is judged: of a longer one than MOST_JUDGED its first quarter of that, then its last rest.
+    """Return the judged part of an output: of one longer than MOST_JUDGED its first quarter, then its end.
 
-    The final statement stands at the end, so that a runaway output costs seconds and memory no more than a long one.
+    The final statement is at the end; a runaway output thus costs no more seconds and memory than a long one.
     """
     if len(text) <= MOST_JUDGED:
         return text
@@ -127,7 +127,7 @@ def parse_completion(text: str) -> ParsedCompletion:
     before = text[: answers[-1].start()] if answers else text
     opened, closed = _THINK.search(text), _THOUGHT.search(text)
     if opened and not closed and text[: opened.start()].rpartition("\n")[2].strip():
-        opened = None  # spoken of in the middle of a line
+        opened = None  # mentioned in the middle of a line
     # the tag that chat templates open in the prompt is only closed here
     orphan = closed if closed and not (opened and opened.start() < closed.start()) else None
     if orphan and orphan.end() <= len(before):

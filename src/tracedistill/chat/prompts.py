@@ -38,7 +38,7 @@ PROMPTS: dict[str, str] = {
     "trace-of-thought-without-problem": "Use the following steps to solve the problem:\n{steps}\n{hint}",
     "trace-of-thought-without-use": "We are given the following problem: {problem}\n{steps}\n{hint}",
 }
-"""How a student is asked: prompting method -> text of the user's turn."""
+"""Student prompts by name: text of the user's turn."""
 
 
 _SHORT = "Create very short step-by-step prompts for the following problem: {problem}."
@@ -103,7 +103,7 @@ TEACHER_PROMPTS: dict[str, str] = {
         "nothing else. Do not solve the problem."
     ),
 }
-"""How a teacher is asked. What is read out of its answer says TEACHER_READS."""
+"""Teacher prompts by name. TEACHER_READS says how each answer is parsed."""
 
 TEACHER_READS: dict[str, str] = {
     **{name: "plan" for name in TEACHER_PROMPTS if name.startswith("delegation")},
@@ -138,7 +138,7 @@ STEPS_SCHEMA: dict[str, object] = {
 
 
 TAGS_HINT = "Give the final answer, in as few words as possible, between <answer> and </answer>."
-"""How the answer is to be written where the study's format is `tags`; otherwise the task says."""
+"""Hint on writing the answer if the study's format is `tags`; otherwise the task's hint is used."""
 
 
 STUDENT_FIELDS = ("problem", "steps", "hint")
@@ -149,14 +149,14 @@ _MEANT = {
     "question": "problem", "input": "problem", "query": "problem", "task": "problem", "context": "problem",
     "plan": "steps", "step": "steps", "gold": "answer", "label": "answer", "solution": "trace", "reasoning": "trace",
 }  # fmt: skip
-"""Words that people write -> the field that they mean, where it differs in more than a letter or two."""
+"""Common words -> the field they mean, if it differs in more than a letter or two."""
 
 
 def field_fault(template: str, fields: tuple[str, ...]) -> str:
-    """Return what is wrong with the fields of a prompt of a recipe's own; empty if nothing is.
+    """Return the error in the fields of a recipe's own prompt; empty if there is none.
 
-    Words in braces that look like none of the known fields are text (LaTeX, JSON); a misspelt field, or one that is
-    not filled in here, is a fault, and so is a prompt that is the same for every problem.
+    Words in braces that resemble no known field are text (LaTeX, JSON); a misspelt field, or one that is not filled in
+    here, is an error, and so is a prompt that is the same for every problem.
     """
     known = (*STUDENT_FIELDS, *TEACHER_FIELDS)
     for word in dict.fromkeys(_FIELD.findall(template)):
@@ -184,7 +184,7 @@ def prompt_text(name: str, own: Mapping[str, str], known: Mapping[str, str]) -> 
         raise InputError(f"unknown prompt '{name}'; known: {', '.join(sorted({*own, *known}))}")
     try:
         text = import_object(name)
-    except Exception as error:  # what a module of the user's own raises has no type of its own
+    except Exception as error:  # a user's module may raise anything
         raise InputError(f"prompt '{name}': cannot be imported: {type(error).__name__}: {error}") from error
     if not isinstance(text, str):
         raise InputError(f"prompt '{name}': must be a text with {{problem}} in it, got {type(text).__name__}")
@@ -217,7 +217,7 @@ _FORBIDS = re.compile(
 
 
 def asks_for_trace(template: str) -> bool:
-    """Return whether a student's prompt asks for reasoning (`Think step-by-step.`), whatever its name."""
+    """Return whether a student's prompt requests reasoning (`Think step-by-step.`), whatever its name."""
     return _ASKS.search(_FORBIDS.sub(" ", template)) is not None
 
 

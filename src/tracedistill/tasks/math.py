@@ -77,7 +77,7 @@ class Math(WordProblems):
             )
 
     def render_answer(self, problem: Problem) -> str:
-        """Write the gold answer in a box, as the hint asks: bare LaTeX is read as text."""
+        """Write the gold answer in a box, as the hint requests: bare LaTeX is parsed as text."""
         return f"\\boxed{{{super().render_answer(problem)}}}"
 
     def gold_plan(self, problem: Problem) -> Trace | None:
@@ -135,7 +135,7 @@ def solution_steps(solution: str) -> list[str]:
 
 
 def last_boxed(solution: str) -> str | None:
-    r"""Return what the last `\boxed{}` holds, braces matched, or None."""
+    r"""Return the content of the last `\boxed{}`, braces matched, or None."""
     found = None
     for match in _BOX.finditer(solution):
         depth = 0

@@ -80,8 +80,8 @@ class _World:
 def generate(split: str, size: int, seed: int) -> Iterator[Story]:
     """Yield `size` stories of one split. Splits are disjoint by content, whatever their sizes and seeds.
 
-    A story belongs to the split that the hash of its text falls into, so train, validation and test
-    of any two seeds share no story; within a split no story comes twice.
+    A story belongs to the split given by the hash of its text, so train, validation and test of any two seeds share no
+    story; within a split all stories are distinct.
     """
     rng = random.Random(f"babi/{seed}/{split}")
     types, weights = list(TYPE_WEIGHTS), list(TYPE_WEIGHTS.values())
@@ -90,7 +90,7 @@ def generate(split: str, size: int, seed: int) -> Iterator[Story]:
     while len(seen) < size:
         story = _story(rng, wanted)
         if story is None:
-            continue  # this story holds no such question; the type stays wanted, so that weights are kept
+            continue  # this story has no such question; the type stays wanted, so that weights are kept
         key = hashlib.sha256("\n".join((*story.lines, story.question)).encode("utf-8", "surrogatepass")).hexdigest()
         if key in seen or key[0] not in _SPLIT_OF_DIGIT[split]:
             continue

@@ -27,7 +27,7 @@ from tracedistill.tasks.babi.rules import read_story
 from tracedistill.tasks.babi.stories import COUNTS, OBJECTS, PEOPLE, PLACES, generate
 
 DEFAULT_SIZES = {"train": 400, "validation": 100, "test": 200}
-"""Problems that the generator makes where the recipe names no number."""
+"""Problems that the generator makes if the recipe names no number."""
 
 _ARTICLES = re.compile(r"\b(?:the|a|an)\b")
 _NOT_WORD = re.compile(r"[^\w\s,|-]")
@@ -42,7 +42,7 @@ _LEAD = re.compile(r"\A\W*(?:(?:so|thus|hence|therefore)\b,? )?(?:the |my )?(?:f
 _YES_NO = re.compile(r"\A\W*(yes|no)\b(?=\s*[,.!;:—–]|\s-\s|\W*\Z)")
 _BUT = re.compile(r"\b(?:but|however)\b")
 SHORT = 4
-"""Words up to which a marked text that names no possible answer is still an answer, and wrong."""
+"""Most words of a marked text without a possible answer that still counts as a (wrong) answer."""
 
 _REFUSAL = re.compile(
     r"\bno (?:idea|information|mention|way|evidence|clue)\b|\bno(?:body| one|-one) (?:knows|can|could)\b"
@@ -81,7 +81,7 @@ class Babi(Task):
     answer_hint = "End with a line `Answer: ` and the answer in as few words as possible."
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Yield the stories of a split; `source.size` and `source.seed` steer the generator."""
+        """Yield the stories of a split; `source.size` and `source.seed` control the generator."""
         if source.data_dir is not None or source.path is not None:
             yield from babi_files.load(split, source)
             return
@@ -127,7 +127,7 @@ class Babi(Task):
         return ()
 
     def decompose(self, problem: Problem) -> Trace | None:
-        """Decompose by rules that read story and question alone.
+        """Decompose by rules that read only story and question.
 
         If they do not know the question, from gold (oracle).
         """
@@ -160,10 +160,10 @@ class Babi(Task):
         return judge_class_retrieval(problem, steps)
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:
-        """Set equality of normalised answers; `published`: the study's exact match on the marked answer.
+        """Judge by set equality of normalised answers; `published`: the study's exact match on the marked answer.
 
-        A path ("w,n") is one answer whose order counts. `derived` is always missing: between the cited facts and the
-        answer no value is written down.
+        A path ("w,n") is one answer whose order counts. `derived` is always missing: no value is written between the
+        cited facts and the answer.
         """
         derived = Verdict("missing", reason="bAbI traces reach no value in the body")
         gold = {_normal(answer) for answer in problem.answers}
@@ -178,9 +178,9 @@ class Babi(Task):
         return AnswerVerdicts(self._statement(problem, statement, gold, marked is not None), derived, candidate)
 
     def _statement(self, problem: Problem, statement: str, gold: set[str], marked: bool) -> Verdict:
-        """Return the final statement: a bare answer, a list on lines, or a last sentence that names possible answers.
+        """Judge the final statement: a bare answer, a list on lines, or a last sentence that names possible answers.
 
-        Behind a marker, where the last sentence names none ("Hope this helps!"), the first one counts.
+        After a marker, if the last sentence names none ("Hope this helps!"), the first one counts.
         """
         sentences = _sentences(statement)
         if not sentences:
@@ -191,7 +191,7 @@ class Babi(Task):
             items = list(takewhile(lambda part: _read(part, closed, "").bare, reversed(sentences)))
             last = ", ".join(reversed(items)) or last
         bare = {_normal(part) for part in _SPLIT_LIST.split(last)} - {""}
-        # a path ("w,n") holds a comma, and must be compared before the statement is split there
+        # a path ("w,n") contains a comma, and must be compared before the statement is split there
         whole = {_COMMA.sub(",", _normal(last))}
         if bare == gold or whole == {_COMMA.sub(",", answer) for answer in gold}:
             return Verdict("correct", extracted=last)
@@ -231,12 +231,12 @@ class Babi(Task):
         return Verdict("missing", reason="none named")
 
     def _closed(self, problem: Problem, gold: set[str]) -> frozenset[str]:
-        """Return the possible answers in lower case; empty if the set is open (it does not hold the gold)."""
+        """Return the possible answers in lower case; empty if the set is open (it does not contain the gold)."""
         closed = frozenset(answer.casefold() for answer in self.closed_answers(problem))
         return closed if gold <= closed else frozenset()
 
     def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
-        """Return whether every gold answer stands as a word in the cited facts."""
+        """Return whether every gold answer is a word of the cited facts."""
         words = set(_normal(" ".join(fact for step in steps for fact in step.facts)).split())
         return bool(problem.answers) and all(set(_normal(answer).split()) <= words for answer in problem.answers)
 
@@ -247,28 +247,28 @@ def _normal(text: str) -> str:
 
 
 def _sentences(text: str) -> list[str]:
-    """Split into sentences and lines, without tags, emphasis and list numbers; an `Answer:` begins a new one."""
+    """Split into sentences and lines, without tags, emphasis and list numbers; an `Answer:` starts a new one."""
     plain = _DRESS.sub("", _TAG.sub("\n", _NUMBERING.sub("", text)))
     return [part.strip() for part in _SENTENCE_END.split(plain) if part.strip()]
 
 
 @dataclass(frozen=True, slots=True)
 class _NamedAnswers:
-    """What one sentence says about the possible answers."""
+    """The possible answers in one sentence."""
 
     named: frozenset[str] = frozenset()
     """Given as answer."""
     denied: frozenset[str] = frozenset()
-    """Named behind a negation."""
+    """Named after a negation."""
     bare: bool = False
-    """Whether the sentence holds nothing but possible answers."""
+    """Whether the sentence contains nothing but possible answers."""
 
 
 def _read(sentence: str, closed: frozenset[str], question: str) -> _NamedAnswers:
     """Return which possible answers a sentence names and denies.
 
-    A bare answer is tested as it stands; in a sentence, the question's own words are left out, `yes` and `no` count
-    only in front, and what says that nothing can be said names nothing.
+    A bare answer is tested unchanged; in a sentence, the question's own words are left out, `yes` and `no` count only
+    at the start, and statements that nothing can be said name nothing.
     """
     said = sentence.casefold().replace("’", "'").replace("can't", "cannot").replace("n't", " not")
     text = " ".join(_LEAD.sub("", said).split())
@@ -278,7 +278,7 @@ def _read(sentence: str, closed: frozenset[str], question: str) -> _NamedAnswers
     if "yes" in closed:
         first = _YES_NO.match(text)
         return _NamedAnswers(frozenset({first[1]}) if first else frozenset())
-    # what is refused is cut out; `not the kitchen but the garden` denies in its first part alone
+    # rejected alternatives are cut out; `not the kitchen but the garden` denies only in its first part
     text = ", ".join(part for part in _BUT.split(text.replace("nothing but", "")) if not _REFUSAL.search(part))
     text = _EMPTY.sub("none", _NO_COUNT.sub(" ", text))
     asked = set(re.findall(r"\w+", question.casefold()))
@@ -296,9 +296,9 @@ def _read(sentence: str, closed: frozenset[str], question: str) -> _NamedAnswers
 
 
 def _possible(word: str, closed: frozenset[str]) -> str:
-    """Return the possible answer that a word (lower case) stands for, or an empty string.
+    """Return the possible answer that a word (lower case) means, or an empty string.
 
-    A count out of range is one, too.
+    This includes a count out of range.
     """
     if "none" in closed:
         if word in ("zero", "nothing"):

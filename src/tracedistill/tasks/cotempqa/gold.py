@@ -57,17 +57,17 @@ class Event:
     start: Day
     """First day (year, month, day)."""
     end: Day
-    """Last day; year 9999 where none is given."""
+    """Last day; year 9999 if none is given."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionFacts:
-    """What a question is about, found among its facts."""
+    """The subject of a question, found among its facts."""
 
     events: tuple[Event, ...]
-    """The facts of the question's own event; more than one where it has several periods."""
+    """The facts of the question's own event; more than one if it has several periods."""
     possible: tuple[tuple[str, Event], ...]
-    """(answer, fact) for every fact of the kind that is asked for."""
+    """(answer, fact) for every fact of the queried kind."""
 
 
 def parse_fact(fact: str) -> Event | None:
@@ -89,7 +89,7 @@ def _day(written: str, latest: bool) -> Day:
 
 
 def relation(one: Event, other: Event) -> str | None:
-    """Return how two periods stand to each other: equal, during (either way round), overlap, or None (disjoint)."""
+    """Return the relation of two periods: equal, during (either way round), overlap, or None (disjoint)."""
     if (one.start, one.end) == (other.start, other.end):
         return "equal"
     if one.end < other.start or other.end < one.start:
@@ -128,7 +128,7 @@ def read_question(question: str, facts: tuple[str, ...], triple_element: str) ->
 
 
 def co_temporal(asked: QuestionFacts) -> dict[str, set[str]]:
-    """Return every answer whose period shares a day with the question's event -> how they stand to each other."""
+    """Return every answer whose period shares a day with the question's event -> their relation."""
     found: dict[str, set[str]] = {}
     for event in asked.events:
         for name, other in asked.possible:
@@ -148,8 +148,8 @@ def audit_gold(
 ) -> list[str]:
     """Check one problem's gold by interval arithmetic; one sentence per fault.
 
-    `cited` are the facts of the gold trace. Kinds, told by the first words: "cited fact", "omitted
-    answer", "disjoint answer", "label", "unreadable".
+    `cited` are the facts of the gold trace. Kinds, by the first words: "cited fact", "omitted answer", "disjoint
+    answer", "label", "unreadable".
     """
     found: list[str] = []
     side = asked_side(triple_element)

@@ -19,7 +19,7 @@ from tracedistill.chat import formats
 Side = Literal["subject", "object"]
 
 MAX_FACT = 2_000
-"""Characters of a fact; the longest of the data set has 181, and what is longer is no fact of its templates."""
+"""Most characters of a fact; the longest of the data set has 181, and longer ones are no facts of its templates."""
 _RELATIONS = (
     (" the position of ", "holds the position of"),
     (" a member of ", "is a member of the"),
@@ -30,7 +30,7 @@ _RELATIONS = (
     ("work", "works for"),
     ("play", "plays for"),
 )
-"""What a fact must hold to be tried, and the relation's words between subject and object; tried in this order."""
+"""Text that a fact must contain, and the relation's words between subject and object; tried in this order."""
 
 _PRESENT = ((" was ", " is "), (" held ", " holds "), (" worked ", " works "), (" played ", " plays "))
 _PERIODS = (r" from .+? to .+?\.", r" in .+?\.", r" from .+?", r"\.")
@@ -54,7 +54,7 @@ class AnswerScore:
     recall: float
     """Share of the golds that are predicted."""
     predicted: tuple[str, ...]
-    """The predicted answers, normalised and sorted; the whole answer text where no candidate was found."""
+    """The predicted answers, normalised and sorted; the whole answer text if no candidate was found."""
     named: bool
     """Whether any candidate was found."""
 
@@ -67,8 +67,8 @@ def normalise(text: str) -> str:
 def entities(fact: str) -> tuple[str, str] | None:
     """Return (subject, object) of a fact as the study's templates cut it, or None if none matches.
 
-    An object that holds " in " is cut there ("Master of the Rolls in Ireland"): the golds stand
-    beside the parsed candidates, so this loses no answer.
+    An object with " in " is cut there ("Master of the Rolls in Ireland"): the golds are candidates besides the parsed
+    ones, so this loses no answer.
     """
     if len(fact) > MAX_FACT:
         return None
@@ -84,7 +84,7 @@ def entities(fact: str) -> tuple[str, str] | None:
 
 
 def asked_side(triple_element: str) -> Side:
-    """Return which side of a fact the question asks for: people (or things owned) only where kind is S2_R1_O1."""
+    """Return the side of a fact that the question queries: people (or things owned) only if the kind is S2_R1_O1."""
     return "subject" if "S2_R1_O1" in triple_element else "object"
 
 
@@ -117,12 +117,12 @@ def published_part(text: str) -> str:
 
 
 def answer_part(text: str) -> tuple[str, bool]:
-    """Return what an output states as its answer, and whether anything marks it (a tag, `Answer:`, a closed trace).
+    """Return an output's stated answer, and whether anything marks it (a tag, `Answer:`, a closed trace).
 
-    Escapes of Python lists are undone, white space is single spaces.
+    Escapes of Python lists are undone, white space becomes single spaces.
 
-    A closed thinking part is never read. Unmarked, the whole text is returned: models tuned on
-    answers alone write nothing else, or leave an empty `<think>` open before it.
+    A closed thinking part is never read. Unmarked, the whole text is returned: models tuned on answers alone write
+    nothing else, or leave an empty `<think>` open before it.
     """
     closing = list(_CLOSED.finditer(text))
     marked = bool(closing) or "<answer>" in text.lower()
@@ -160,8 +160,8 @@ def score_corrected(
 ) -> AnswerScore:
     """Score the answer part alone by the corrected metric.
 
-    Every entity of the asked kind that the answer names counts as predicted, but for those that the
-    question itself names: repeating them is no answer, unless they are gold.
+    Every entity of the queried kind in the answer counts as predicted, except those that the question itself names:
+    repeating them is no answer, unless they are gold.
     """
     rest, asked = _spaced(part), _spaced(question)
     gold = {_spaced(name) for name in golds}

@@ -48,7 +48,7 @@ KINDS = ("S1_R1_O2", "S1_R2_O2", "S2_R1_O1", "S2_R1_O2", "S2_R2_O2")
 GRAMMAR = Grammar(
     class_line="The temporal relation between the event in question and the event in context is: {}.",
     facts_line="I need to use the following facts to answer the question: {}",
-    # the sentence word by word (a paraphrase of it names no class), or `Temporal relation: X` with bold marks or "is"
+    # the sentence verbatim (a paraphrase names no class), or `Temporal relation: X` with bold marks or "is"
     class_cue=re.compile(
         r"temporal relation(?: between the event in question and the event in context is:|[ \t*]*(?:is[ \t*]*)?:)",
         re.IGNORECASE,
@@ -134,8 +134,8 @@ class CoTempQA(Task):
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:
         """Judge by the study's metric (`published`) or the corrected one; figures `em`, `f1`, `p`, `r` in `answer`.
 
-        `published` never says missing: it takes the raw text for an answer. `derived` compares the
-        entities of the cited facts with the golds; `candidate` is missing, answers being sets.
+        `published` never says missing: it takes the raw text for an answer. `derived` compares the entities of the
+        cited facts with the golds; `candidate` is missing, since answers are sets.
         """
         open_set = Verdict("missing", reason="answers are sets of any size")
         if not problem.answers:
@@ -184,7 +184,7 @@ class CoTempQA(Task):
         return bool(problem.answers) and all(answer.casefold() in cited for answer in problem.answers)
 
     def audit(self, problem: Problem) -> list[str]:
-        """Add to the task's own judges what interval arithmetic over the facts finds wrong with the gold."""
+        """Add to the task's own judges the gold's errors found by interval arithmetic over the facts."""
         cited = tuple(fact for step in problem.gold_steps for fact in step.facts)
         kind = str(problem.meta.get("triple_element", ""))
         found = audit_gold(problem.question, problem.context, kind, problem.answers, cited, problem.category)

@@ -1,1 +1,1 @@
-"""What task `file` is made of: cells, columns, choices, chats, splits, and the rule by which answers are judged."""
+"""Parts of task `file`: cells, columns, choices, chats, splits, and the choice of the judge."""

@@ -27,9 +27,9 @@ class _Unreadable(Exception):  # noqa: N818 - never leaves this file
 
 
 def structured(value: Any) -> Any:
-    """Return the list or mapping that a cell is or writes; any other value as it is.
+    """Return the list or mapping that a cell is or spells; any other value unchanged.
 
-    Raises InputError for an array that was shortened when it was written (`['a' 'b' ... 'z']`): its middle is lost.
+    Raises InputError for an array that was abbreviated when written (`['a' 'b' ... 'z']`): its middle is lost.
     """
     if not isinstance(value, str):
         return value
@@ -47,7 +47,7 @@ def structured(value: Any) -> Any:
 
 
 class _LiteralReader:
-    """Reads the tokens of one cell."""
+    """Parses the tokens of one cell."""
 
     def __init__(self, text: str) -> None:
         try:

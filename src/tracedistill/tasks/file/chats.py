@@ -32,22 +32,22 @@ _HASHED = re.compile(r"\A(?P<worked>.*\S)\s*\n\s*####[ \t]*(?P<answer>\S[^\n]*)\
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """One conversation taken apart."""
+    """One parsed conversation."""
 
     system: str
-    """The system message; empty where there is none."""
+    """The system message; empty if there is none."""
     before: tuple[str, ...]
-    """Earlier turns, each with who speaks."""
+    """Earlier turns, each with its speaker."""
     question: str
     """The user's last turn."""
     answer: str
-    """What the assistant answered, without its thinking."""
+    """The assistant's answer, without its thinking."""
     thought: str
-    """Its thinking; empty where there is none."""
+    """Its thinking; empty if there is none."""
 
 
 def is_chat(value: Any) -> bool:
-    """Return whether a cell holds a conversation: a list of objects, each with who speaks and what is said."""
+    """Return whether a cell holds a conversation: a list of objects, each with a speaker and a text."""
     value = structured(value) if isinstance(value, str) and value[:1] == "[" else value
     return isinstance(value, list) and bool(value) and all(_turn(item) is not None for item in value)
 
@@ -70,7 +70,7 @@ def read_chat(value: Any, where: str) -> Chat:
 
 
 def _turn(item: Any) -> tuple[str, str, str] | None:
-    """Return (role, what is said, what was thought); None for what is no turn."""
+    """Return (role, text, thinking); None if the item is no turn."""
     if not isinstance(item, Mapping):
         return None
     role, said = item.get("role", item.get("from")), item.get("content", item.get("value"))
@@ -84,7 +84,7 @@ def _turn(item: Any) -> tuple[str, str, str] | None:
 
 
 def thought_of(text: str) -> tuple[str, str]:
-    """Return (the thinking, what follows it) of what a model wrote; no thinking where nothing marks one."""
+    """Return (thinking, rest) of a model's text; no thinking if nothing marks it."""
     found = _THOUGHT.match(text) if "</think>" in text or "end_of_thought" in text else None
     if found is None:
         return "", _SOLUTION.sub("", text).strip()
@@ -98,7 +98,7 @@ def hashed(text: str) -> tuple[str, str] | None:
 
 
 def boxed(text: str) -> str | None:
-    r"""Return what the last `\boxed{...}` of a text holds, braces balanced, or None."""
+    r"""Return the content of the last `\boxed{...}` of a text, braces balanced, or None."""
     start = text.rfind("\\boxed{")
     if start < 0:
         return None

@@ -21,7 +21,7 @@ from tracedistill.tasks.file.cells import structured
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Means = Literal["label", "text", "from-0", "from-1"]
-"""What a gold is: an option's own label, its text, or its number."""
+"""Meaning of a gold: an option's own label, its text, or its number."""
 
 _LABEL = re.compile(r"\A\s*[(\[]?\s*([A-Za-z])\s*[).:\]]\s*(?=\S)")
 _INLINE = re.compile(r"(?:\A|(?<=[\s,;]))[(\[]?\s?([A-Za-z])\s?(?:[)\]]|[.:](?=\s))\s*")
@@ -91,7 +91,7 @@ def _of_object(item: Mapping[str, Any], place: int, where: str) -> Pair:
 
 
 def _unlabelled(items: Sequence[str]) -> list[Pair]:
-    """Strip the letters of options if these are the alphabet's: `A) Rome`, `A)21`, `(b) Paris`."""
+    """Strip the letters of options if these follow the alphabet: `A) Rome`, `A)21`, `(b) Paris`."""
     marks = [_LABEL.match(item) for item in items]
     if items and all(mark is not None and mark[1].upper() == LETTERS[n % 26] for n, mark in enumerate(marks)):
         items = [_LABEL.sub("", item).strip() for item in items]
@@ -99,7 +99,7 @@ def _unlabelled(items: Sequence[str]) -> list[Pair]:
 
 
 def _inline(text: str) -> list[Pair]:
-    """Parse `(a) Vitamin E (b) Niacin`, `A. x B. y`, `a ) 38 , b ) 27`: letters in order from the text's beginning."""
+    """Parse `(a) Vitamin E (b) Niacin`, `A. x B. y`, `a ) 38 , b ) 27`: letters in order from the start of the text."""
     marks: list[re.Match[str]] = []
     for mark in _INLINE.finditer(text):
         if mark[1].upper() == LETTERS[len(marks) % 26] and (marks or not mark.start()):
@@ -112,10 +112,10 @@ def _inline(text: str) -> list[Pair]:
 
 
 def means_of(rows: Sequence[tuple[str, Sequence[Pair]]], first: int | None, where: str) -> Means:
-    """Infer what the golds of a file are from all (gold, options): the meaning that fits the most rows.
+    """Infer the meaning of a file's golds from all (gold, options): the one that fits the most rows.
 
-    `first`: the number of the first option, where golds are numbers and the recipe says so. Raises InputError where
-    golds may be counted from 0 or from 1 and nothing tells which.
+    `first`: the number of the first option, if golds are numbers and the recipe says so. Raises InputError if golds may
+    be counted from 0 or from 1 and nothing decides.
     """
     fits = {
         "label": sum(_place(gold, pairs, "label") is not None for gold, pairs in rows),
@@ -139,7 +139,7 @@ def means_of(rows: Sequence[tuple[str, Sequence[Pair]]], first: int | None, wher
 
 
 def letter_of(gold: str, pairs: Sequence[Pair], means: Means) -> str:
-    """Return the letter of the option that a gold means; by its own label or text where that fails.
+    """Return the letter of the option that a gold means; if that fails, by its own label or text.
 
     Else the gold itself.
     """

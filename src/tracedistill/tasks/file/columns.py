@@ -22,14 +22,14 @@ from tracedistill.tasks.file.cells import structured
 FIELDS = (
     "question", "answer", "id", "context", "choices", "steps", "trace", "split", "group", "category", "messages",
 )  # fmt: skip
-"""What `Source.columns` may map."""
+"""Fields that `Source.columns` may map."""
 
 _NAME = re.compile(r"\{([^{}\n]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnMap:
-    """Which column each field is read from."""
+    """The column of each field."""
 
     given: Mapping[str, str] = field(default_factory=dict)
     """Fields that the user mapped: their columns must be there."""
@@ -40,11 +40,11 @@ class ColumnMap:
             raise InputError(f"task file: columns: no field '{unknown[0]}'; fields are {', '.join(FIELDS)}")
 
     def name(self, wanted: str) -> str:
-        """Return what the field is read from: what was mapped, else the column of its own name."""
+        """Return the source of the field: the mapped column, else the column of its own name."""
         return self.given.get(wanted, wanted)
 
     def has(self, wanted: str, row: Row) -> bool:
-        """Return whether the field is mapped, or a column of its name is there."""
+        """Return whether the field is mapped, or a column of its name exists."""
         return wanted in self.given or wanted in row
 
     def value(self, wanted: str, row: Row, where: str) -> Any:
@@ -57,9 +57,9 @@ class ColumnMap:
         return row.get(wanted)
 
     def fields(self, row: Row) -> frozenset[str]:
-        """Return the fields that are mapped, or whose column is there.
+        """Return the fields that are mapped, or whose column exists.
 
-        A conversation only where no question stands alone.
+        A conversation only if there is no question column.
         """
         found = {wanted for wanted in FIELDS if self.has(wanted, row)}
         if "messages" not in self.given and "question" in found:
@@ -75,7 +75,7 @@ class ColumnMap:
 
 
 def read(spec: str, row: Row, where: str, *, several: bool = False) -> Any:
-    """Read a row's value by a column's name, path, template or (if `several` may be) list of names."""
+    """Read a row's value by a column's name, path, template or (with `several`) list of names."""
     if spec in row:
         return row[spec]
     if "{" in spec:
@@ -132,6 +132,6 @@ def _filled(template: str, row: Row, where: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _lines(template: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return the lines of a template, each with the columns that it names."""
+    """Return the lines of a template, each with its columns."""
     lines = template.replace("\\n", "\n").split("\n")
     return tuple((line, tuple(_NAME.findall(line))) for line in lines)

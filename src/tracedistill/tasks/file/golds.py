@@ -21,20 +21,20 @@ WHOLE = frozenset(
         "keywords", "items", "topics", "genres", "categories", "path", "moves", "set", "list", "result", "results",
     }
 )  # fmt: skip
-"""Columns whose lists are one answer: an order, or all that is to be found."""
+"""Columns whose lists are one answer: an order, or a complete set."""
 MOST = 0.5
-"""Share of the golds with bars, or with lists of different numbers, from which on all are taken so."""
+"""Share of the golds with bars, or with lists of different numbers, from which all are treated so."""
 BARRED = 5
-"""Golds with bars from which on they are a habit of the file."""
+"""Number of golds with bars from which bars are a convention of the file."""
 PART = 80
-"""Characters of an alternative at most."""
+"""Most characters of an alternative."""
 ANY = "of several golds of a row any will do"
 BARS = "golds are alternatives between bars, of which any will do"
 LIST = "a list is one answer, wanted whole"
 
 
 class GoldHabits:
-    """How the golds of a file are written, noted row by row."""
+    """Conventions of a file's golds, recorded row by row."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
@@ -43,7 +43,7 @@ class GoldHabits:
         self._barred = self._objects = self._longer = self._differing = 0
 
     def note(self, row: RawRow) -> None:
-        """Take a row's golds; those of choices are settled elsewhere."""
+        """Record a row's golds, except those of choices, which are handled elsewhere."""
         if row.labelled:
             return
         if row.listed is None:
@@ -57,9 +57,9 @@ class GoldHabits:
         self._differing += len(row.listed) > 1 and _differ(row.listed)
 
     def settle(self, column: str, judge: str) -> tuple[list[str], Callable[[RawRow], RawRow], str]:
-        """Return the golds of the file, what becomes of a row, and how golds are taken; empty if each is one answer.
+        """Return the golds of the file, the conversion of a row, and its description; empty if each gold is one answer.
 
-        `judge`: as the recipe says; json takes lists whole, and a judge that was named takes text as it is.
+        `judge`: as in the recipe; json takes lists whole, and other named judges take text unchanged.
         """
         if self._listed:
             if judge == "json" or (judge == "auto" and self._are_whole(column)):
@@ -103,7 +103,7 @@ def _has_bars(gold: str) -> bool:
 
 
 def _parts(gold: str) -> tuple[str, ...]:
-    """Return the alternatives between the bars of a line; a row of a table, or code, is one."""
+    """Return the alternatives between the bars of a line; a table row, or code, is one."""
     if "|" not in gold or "||" in gold or "\n" in gold or gold.startswith("|") or gold.endswith("|"):
         return (gold,)
     parts = tuple(cell_text(part) for part in gold.split("|"))

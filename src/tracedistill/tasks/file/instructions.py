@@ -1,4 +1,4 @@
-"""Whether the texts of a user's file say what is to be done with them."""
+"""Detect whether the texts of a user's file tell what to do."""
 
 from __future__ import annotations
 

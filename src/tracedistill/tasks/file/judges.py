@@ -29,16 +29,16 @@ from tracedistill.records import AnswerVerdicts, Problem, Verdict
 from tracedistill.tasks.file.kinds import RULES, is_json, is_number
 
 READ_CHARS = 60_000
-"""Characters at the end of an output in which JSON is looked for."""
+"""Characters at the end of an output that are searched for JSON."""
 TRIES = 200
-"""Brackets from which JSON is tried to be read."""
+"""Most brackets from which parsing JSON is tried."""
 PATTERN_SECONDS = 1.0
-"""Seconds that a user's pattern may take on one answer."""
+"""Time limit in seconds of a user's pattern on one answer."""
 
 PROGRAM = re.compile(
     r"\s*(?:SELECT\b|WITH\b.*\bSELECT\b|INSERT\b|def |class |import |from \w+ import|return\b|#include)", re.DOTALL
 )
-"""How programs and queries begin."""
+"""Beginnings of programs and queries."""
 _FENCE = re.compile(r"```[\w+-]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
 _NOT_A_LABEL = Verdict("missing", reason="no closed set of answers")
 
@@ -107,9 +107,9 @@ def _number_policy(problem: Problem) -> answers.AnswerPolicy:
 
 
 def stated(text: str) -> str:
-    """Return what an output states as its answer, a code fence around it taken off.
+    """Return an output's stated answer without a code fence around it.
 
-    The whole text where nothing marks one.
+    The whole text if nothing marks an answer.
     """
     parts = parse_completion(text)
     said = parts.answer if parts.answer is not None else text
@@ -120,7 +120,7 @@ def stated(text: str) -> str:
 
 
 def _with_block(said: str, text: str) -> str:
-    """Return a program's first line with what follows it: up to a blank line before text that is not indented."""
+    """Return a program's first line with the rest: up to a blank line before text that is not indented."""
     lines = text[text.rfind(said) :].split("\n")
     end = next(
         (at for at in range(1, len(lines)) if not lines[at - 1].strip() and lines[at][:1] not in ("", " ", "\t")),
@@ -162,12 +162,12 @@ def read_label(said: str, labels: Sequence[str]) -> tuple[str | None, str]:
 
 
 def _plain(text: str) -> str:
-    """Return a label without dress: quotes, stars, brackets, a full stop; operators and signs stay (`C++`, `A-`)."""
+    """Return a label undecorated: quotes, stars, brackets, a full stop; operators and signs stay (`C++`, `A-`)."""
     return " ".join(text.casefold().replace("_", " ").split()).strip(" *`\"'“”‘’()[].:;!。，")
 
 
 def _named(text: str, labels: Sequence[str]) -> list[str]:
-    """Return the labels that a text names as words of their own, the longest first, each taken out before the next."""
+    """Return the labels that a text names as words of their own, the longest first, each removed before the next."""
     left = " ".join(text.casefold().replace("_", " ").split())
     found = []
     for label in sorted(labels, key=len, reverse=True):
@@ -213,7 +213,7 @@ def _values(text: str) -> list[Any]:
 
 
 def _differs(gold: Any, said: Any, path: str) -> str:
-    """Return where two values differ, in words; empty if they are the same, keys in any order, numbers as numbers."""
+    """Describe where two values differ; empty if they are the same, keys in any order, numbers as numbers."""
     at = f"at {path}: " if path else ""
     if isinstance(gold, dict) and isinstance(said, dict):
         for key in gold:
@@ -262,7 +262,7 @@ def is_pattern(gold: str) -> bool:
 
 
 def _block(gold: str, text: str) -> Verdict:
-    """Return an answer of several lines (code, a letter): line by line, blanks at the ends of lines aside."""
+    """Judge an answer of several lines (code, a letter): line by line, ignoring blanks at the ends of lines."""
     said = stated(text)
     if not said.strip():
         return Verdict("missing", reason="nothing is stated")
@@ -277,11 +277,11 @@ def _lines(text: str) -> list[str]:
     return [line.rstrip() for line in str(fences[-1] if fences else text).strip("\n").rstrip().split("\n")]
 
 
-# ---- a judge of the user's own
+# ---- a user's own judge
 
 
 def _own(name: str, problem: Problem, text: str) -> Verdict:
-    """Judge the stated answer by `module:function`; an error of its own is no verdict on the student."""
+    """Judge the stated answer by `module:function`; an error in it is no verdict on the student."""
     function = own_judge(name)
     said = stated(text)
     if not said.strip():
@@ -301,7 +301,7 @@ def own_judge(name: str) -> Callable[[str, Problem], object]:
     """Import the user's own judge. Raises InputError if there is no such function."""
     try:
         function = import_object(name)
-    except Exception as error:  # whatever the user's module does when it is imported
+    except Exception as error:  # the user's module may raise anything on import
         raise InputError(f"task.judge: cannot import {name}: {type(error).__name__}: {error}") from error
     if not callable(function):
         raise InputError(f"task.judge: {name} is {type(function).__name__}, not a function")

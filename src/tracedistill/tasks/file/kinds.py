@@ -25,15 +25,15 @@ answer matches whole; choice: the letter or text of an option."""
 RULES: tuple[str, ...] = get_args(Rule)
 
 MOST = 0.9
-"""Share of the golds that must be of a kind for the file to be of it."""
+"""Least share of golds of a kind for the file to be of it."""
 SOME = 0.02
-"""Share of the golds that must be formulas for the others to count as mathematics too."""
+"""Least share of formulas among the golds for the others to count as mathematics too."""
 LABELS_MOST = 100
-"""A closed set has no more labels."""
+"""Most labels of a closed set."""
 EACH = 5
-"""Times that a label of a closed set occurs on average."""
+"""Least mean count of a label in a closed set."""
 LABEL_CHARACTERS = 60
-"""A label is no longer."""
+"""Most characters of a label."""
 EXCEPTIONS_SHOWN = 5
 
 _NUMBER = re.compile(
@@ -53,18 +53,18 @@ _DECIMAL_POINT = re.compile(r"\D*\d*\.(?:\d{1,2}|\d{4,})\D*")
 
 @dataclass(frozen=True, slots=True)
 class JudgeChoice:
-    """How the answers of a file are judged, and why so."""
+    """The judge of a file's answers, and the reason."""
 
     rule: str
     """A Rule, or `module:function`."""
     cause: str
-    """Why: one sentence for a person."""
+    """One-sentence reason."""
     labels: Mapping[str, int]
     """label: each label with the number of its golds; else empty."""
     exceptions: tuple[str, ...] = ()
     """Golds that are not of the file's kind, the first few."""
     n_exceptions: int = 0
-    """How many there are."""
+    """Their number."""
 
 
 def told(judged: JudgeChoice, relative: float | None = None, absolute: float | None = None) -> list[str]:
@@ -99,7 +99,7 @@ def are_codes(golds: Sequence[str]) -> bool:
 
 
 def is_math(gold: str) -> bool:
-    """Return whether a gold is a formula: it holds a command of LaTeX, an exponent or a dollar-quoted formula."""
+    """Return whether a gold is a formula: it has a LaTeX command, an exponent or a dollar-quoted formula."""
     return _MATH.search(gold) is not None and ("\n" not in gold or "\\" in gold)
 
 
@@ -124,7 +124,7 @@ def is_json(gold: str) -> bool:
 def judged_by(golds: Sequence[str], choices: int, given: str = "auto", labels: Sequence[str] = ()) -> JudgeChoice:
     """Infer the judge from a file's golds (without blank ones and those of the `choices` multiple-choice rows).
 
-    `given`, `labels`: what the recipe says; `auto` and none where it says nothing.
+    `given`, `labels`: as in the recipe; `auto` and none by default.
     """
     if given == "auto" and labels:
         given = "label"

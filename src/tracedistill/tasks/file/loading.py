@@ -42,7 +42,7 @@ ALIASES = ("dev", "val", "valid", "eval")
 
 @dataclass(frozen=True, slots=True)
 class LoadedTable:
-    """A whole file, read; its problems are made when they are asked for."""
+    """A whole file, read; its problems are created on demand."""
 
     rows: PackedRows
     """Every row, in the file's order."""
@@ -53,21 +53,21 @@ class LoadedTable:
     judged: JudgeChoice
     """How its answers are judged."""
     shared: Mapping[str, Any]
-    """What the judge and the prompt need, the same for all problems."""
+    """Data of judge and prompt, shared by all problems."""
     means: Means
-    """What golds of multiple choice are."""
+    """Meaning of golds of multiple choice."""
     same: Sequence[int]
-    """Of each row, the place of the first one that reads alike: its own, where none does before it."""
+    """For each row the index of the first equal one, possibly its own."""
     names: tuple[str, ...]
     """Its columns."""
     used: tuple[str, ...]
-    """Of these, those that some field is read from."""
+    """Of these, the columns that some field is read from."""
     texts: RowTexts
-    """How long the rows' texts are, and which have steps or traces."""
+    """Lengths of the rows' texts, and which have steps or traces."""
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """The columns that no field is read from."""
+        """Columns that no field is read from."""
         return tuple(name for name in self.names if name not in self.used)
 
     def sizes(self) -> dict[str, int]:
@@ -77,7 +77,7 @@ class LoadedTable:
         return {**known, **found}
 
     def problem(self, place: int, *, steps: bool = True) -> Problem:
-        """Return the problem at a place; `steps` False spares reading them, which is most of the work."""
+        """Return the problem at an index; `steps` False skips parsing steps, which is most of the work."""
         row = self.rows[place]
         written, read = written_steps(row.steps) if steps and row.steps else ("", ())
         meta = dict(self.shared)
@@ -107,7 +107,7 @@ class LoadedTable:
         )
 
     def for_audit(self) -> Rows:
-        """Return its problems as the audit of golds needs them, without their steps."""
+        """Return its problems for the audit of golds, without their steps."""
         again: dict[int, list[int]] = {}
         for place, home in enumerate(self.same):
             if home != place:
@@ -120,8 +120,8 @@ def load_split(split: str, source: Source) -> Iterator[Problem]:
     """Yield problems of a split in file order; if there are more than `source.size`, a sample by the source's seed.
 
     Ids are the file's, else `file-<split>-<row>` with rows from 0. Raises InputError, with file and row, for unknown
-    fields in `columns`, missing columns, blank questions, ids that occur twice, choices that cannot be read, and a
-    split without rows. A blank answer is kept: it is counted.
+    fields in `columns`, missing columns, blank questions, duplicate ids, choices that cannot be parsed, and a split
+    without rows. A blank answer is kept: it is counted.
     """
     table = read_table(source, split)
     for name in (split, *(ALIASES if split == "validation" else ())):
@@ -151,13 +151,13 @@ def read_table(source: Source, split: str = "") -> LoadedTable:
     else:
         paths = {"": _path(source, "")}
     for path in paths.values():
-        note_read(path)  # also where the cache has it
+        note_read(path)  # even if the cache has it
     stamps = tuple((name, str(path), _stamp(path)) for name, path in paths.items())
     return _read(stamps, _Key(repr(replace(source, size=None, columns=dict(sorted(source.columns.items())))), source))
 
 
 class RowTexts:
-    """What a recipe's limits and arms rest on, of every row of a file."""
+    """Data on every row that a recipe's limits and arms depend on."""
 
     def __init__(self) -> None:
         self.asked = array("l")
@@ -233,7 +233,7 @@ class _Key:
 
 
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
-    if not path.exists():  # a hub id; or read_rows says what is wrong
+    if not path.exists():  # a hub id; otherwise read_rows reports the error
         return ()
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
@@ -275,7 +275,7 @@ def _read(stamps: tuple[tuple[str, str, Any], ...], key: _Key) -> LoadedTable:
     commas = judged.rule == "number" and have_decimal_commas(golds)
     more = [each for each in (said, "written with decimal commas" if commas else "") if each]
     judged = replace(judged, cause="; ".join((judged.cause, *more)))
-    if not any(homes) or set(homes) == {"train"}:  # many data sets of the hub have train alone
+    if not any(homes) or set(homes) == {"train"}:  # many data sets of the hub have only train
         homes = cut(groups)
     return LoadedTable(
         rows,
@@ -292,10 +292,10 @@ def _read(stamps: tuple[tuple[str, str, Any], ...], key: _Key) -> LoadedTable:
 
 
 def _shared(judged: JudgeChoice, source: Source) -> dict[str, Any]:
-    """Return what every problem's judge and prompt need."""
+    """Return the data of judge and prompt shared by all problems."""
     shared: dict[str, Any] = {"judge": judged.rule}
     if source.judge != "auto":
-        shared["strict"] = True  # a gold that is not of the kind which the user says is at fault, not an exception
+        shared["strict"] = True  # a gold that is not of the user's stated kind is an error, not an exception
     if judged.labels:
         shared["labels"] = list(judged.labels)
     if source.instruction:
@@ -329,5 +329,5 @@ def _no_rows(source: Source, split: str) -> str:
 
 
 def row_of_golds(golds: Sequence[str]) -> dict[str, Any]:
-    """Return what the judge needs of a row that stands alone."""
+    """Return the judge's data for a single row."""
     return {"judge": judged_by(list(golds), 0).rule}

@@ -1,4 +1,4 @@
-"""One row of a user's file by its fields, before the whole file tells what golds and choices mean."""
+"""One row of a user's file by its fields, before the whole file determines the meaning of golds and choices."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from tracedistill.tasks.file.choices import Pair, read_choices
 from tracedistill.tasks.file.columns import ColumnMap
 
 Written = tuple[str, tuple[Step, ...]]
-"""(steps as their author wrote them, what is read in them)"""
+"""(steps as written, parsed steps)"""
 
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One row by its fields; what only the whole file tells is still open."""
+    """One row by its fields; what depends on the whole file is still open."""
 
     place: int
-    """The row's place in its file, from 0."""
+    """The row's index in its file, from 0."""
     problem_id: str
-    """As the file says; empty: it does not."""
+    """Id in the file; empty if there is none."""
     question: str
     """The question."""
     context: tuple[str, ...]
     """Context, of a conversation its system message and earlier turns."""
     golds: tuple[str, ...]
-    """The golds as they stand in the file."""
+    """The golds as written in the file."""
     listed: list[Any] | None
     """The gold, if it is a list in the file itself."""
     labelled: tuple[Pair, ...]
@@ -43,21 +43,21 @@ class RawRow:
     category: str
     """Its kind."""
     steps: Any
-    """The worked solution as it stands in the file; None where there is none."""
+    """The worked solution as written in the file; None if there is none."""
     trace: str
-    """What a teacher wrote, in the same row."""
+    """A teacher's text in the same row."""
     group: str
-    """Rows of one group fall to one split; empty: it stands alone."""
+    """Rows of one group fall to one split; empty: no group."""
     split: str
-    """As the file says; empty: it does not."""
+    """Split in the file; empty if there is none."""
     kept: Row | None
-    """The whole row, for a judge of the user's own."""
+    """The whole row, for a user's own judge."""
 
 
 def read_row(
     where: str, row: Row, columns: ColumnMap, fields: frozenset[str], place: int, split: str, *, keep: bool
 ) -> RawRow:
-    """Read a row; `fields` are those that its columns have, and `split` the file's own, if it is of one."""
+    """Read a row; `fields` are those available in its columns, and `split` the file's own, if it is of one."""
 
     def value(wanted: str) -> Any:
         return columns.value(wanted, row, where) if wanted in fields else None

@@ -38,6 +38,6 @@ def first_alike(marks: Sequence[int]) -> Sequence[int]:
 
 
 def drawn(group: str, seed: int) -> int:
-    """Return a group's place in the draw, which stands for the group: 64 bits of a hash."""
+    """Return a group's 64-bit hash for the draw, which identifies the group."""
     text = f"{seed}\0{group}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())

@@ -29,7 +29,7 @@ NOT_COMPARABLE = "no calculation, and rules cannot compare free text with the go
 
 
 class UserFile(Task):
-    """A user's own questions; answers are alternatives of which any will do."""
+    """A user's own questions; any alternative answer counts."""
 
     name = "file"
     splits = ("train", "validation", "test")
@@ -39,7 +39,7 @@ class UserFile(Task):
         yield from load_split(split, source)
 
     def about(self, source: Source) -> list[str]:
-        """Return how answers are judged and why so, and by how much they may differ."""
+        """Describe how answers are judged, why, and their tolerance."""
         return told(read_table(source).judged, source.relative, source.absolute)
 
     def problem_of_row(self, problem_id: str, question: str, answers: tuple[str, ...]) -> Problem:
@@ -77,8 +77,8 @@ class UserFile(Task):
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
         """Judge by the gold steps word for word; else check every written calculation; else say why not.
 
-        Without calculations it is not judged: nothing to judge against, or other text than the gold steps, which rules
-        cannot compare with them. A stray calculation in such a text can only refute it. Operands must be grounded where
+        Without calculations it is not judged: there is no reference, or a text other than the gold steps, which rules
+        cannot compare with them. A stray calculation in such a text can only refute it. Operands must be grounded if
         the answer is a number; in other problems calculations only have to be true.
         """
         gold = problem.gold_steps
@@ -113,13 +113,13 @@ class UserFile(Task):
         return judge_output(problem, text, self.closed_answers(problem))
 
     def gold_fault(self, problem: Problem) -> str:
-        """Return what is wrong with a gold; a pattern need only be valid, since it does not match itself."""
+        """Return the error of a gold; a pattern need only be valid, since it does not match itself."""
         if problem.meta.get("judge") == "regex" and problem.answers:
             return "" if all(map(is_pattern, problem.answers)) else "the gold is no regular expression"
         return super().gold_fault(problem)
 
     def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
-        """Return whether a gold answer, or the text of the right choice, stands in the steps as words of their own."""
+        """Return whether the steps contain a gold answer, or the text of the right choice, as words of their own."""
         text = " ".join(step.text for step in steps).casefold()
         spelled = dict(problem.choices)
         wanted = (spelled.get(answer, answer).casefold() for answer in problem.answers)
@@ -127,7 +127,7 @@ class UserFile(Task):
 
 
 def _calculates(rule: object, steps: tuple[Step, ...], gold: tuple[Step, ...]) -> bool:
-    """Return whether a trace stands on its calculations, so that these can make it right.
+    """Return whether a trace consists of calculations, so that these can make it right.
 
     Else they are strays in a text.
     """
