@@ -1,4 +1,4 @@
-"""What a question asks for: the quantity, its unit, and the numbers that it gives away itself."""
+"""The quantity a question asks for, its unit, and the numbers that the question itself gives."""
 
 from __future__ import annotations
 
@@ -66,20 +66,20 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
 
 @dataclass(frozen=True, slots=True)
 class AskedQuantity:
-    """What the question is after."""
+    """The quantity that a question asks for."""
 
     unit: Unit | None = None
     """The unit that the question fixes (`how many minutes`, `in dollars`), or None."""
     dimension: str = ""
-    """The dimension of the answer where it can be told; empty otherwise."""
+    """Dimension of the answer, if it can be told; else empty."""
     scale: str = ""
-    """million, billion or thousand where the answer is wanted in those (`in millions of dollars`)."""
+    """million, billion or thousand if the answer is wanted in those (`in millions of dollars`)."""
     nouns: frozenset[str] = frozenset()
     """Stems of what is counted."""
     words: frozenset[str] = frozenset()
     """Stems of the content words of the asking clause."""
     question: str = ""
-    """The asking sentence as it stands."""
+    """The interrogative sentence, verbatim."""
     given: Mapping[tuple[int, int], frozenset[str]] = field(default_factory=dict)
     """Numbers of the question (numerator, denominator) with the stems and unit names that follow them."""
 
@@ -100,7 +100,7 @@ def stems(text: str) -> frozenset[str]:
 
 @lru_cache(maxsize=8192)
 def asked_quantity(question: str) -> AskedQuantity:
-    """Read a question; an empty one asks for nothing in particular."""
+    """Parse a question; an empty one asks for nothing in particular."""
     if not question.strip():
         return NOTHING
     text = flat(plain(question[-4000:]))

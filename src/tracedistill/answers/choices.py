@@ -156,7 +156,7 @@ def label_of(answer: str, closed: tuple[str, ...]) -> str | None:
     pairs = labelled(closed)
     alone = answer.strip()
     if any(alone == known for known, _ in pairs):
-        return alone  # a letter alone is a letter, even where a choice's words are a letter too
+        return alone  # a letter alone is a letter, even if a choice's words are a letter too
     bare = _undressed(answer).strip(" *_\"'`.")
     for words in {normal(answer), normal(bare)}:
         for known, meaning in pairs:
@@ -184,7 +184,7 @@ def read_choice(text: str, closed: tuple[str, ...] = ()) -> Extracted:
 
 
 class _ChoiceReader:
-    """One text whose choice is looked for; `bare` is the text without LaTeX, character for character."""
+    """Finds the choice of one text; `bare` is the text without LaTeX, character for character."""
 
     def __init__(self, text: str, bare: str, clean: str, closed: tuple[str, ...]) -> None:
         self.text, self.bare, self.clean, self.closed = text, bare, clean, closed
@@ -288,14 +288,14 @@ class _ChoiceReader:
         return self._extracted(named, "the only one ticked")
 
     def _marked(self, statement: Statement) -> int | None:
-        """Return where the value of a marked statement begins."""
+        """Return the index where the value of a marked statement begins."""
         at = last_mark(self.clean, statement.start, statement.end)
         for match in _CHOICE_MARK.finditer(self.clean, statement.start, statement.end):
             at = max(at or 0, match.end())
         return at
 
     def _stated(self, begin: int, end: int) -> Extracted | None:
-        """Return the choice right behind a mark, else the only one that is named behind it, or None."""
+        """Return the choice right after a mark, else the only one named after it, or None."""
         named = self._mentions(begin, end, loose=True)
         if not named:
             return None
@@ -359,9 +359,9 @@ class _ChoiceReader:
         return Extracted(self.text[one.start : one.end], one.letter, reason, (one.start, one.end))
 
     def _mentions(self, begin: int, end: int, loose: bool) -> list[_Named]:
-        """Return choices named between two places, in order.
+        """Return choices named in a range, in order.
 
-        `loose` where a bare letter needs no word that vouches for it.
+        `loose`: a bare letter needs no confirming word.
         """
         pattern = _letters(self.closed)
         mentions = [

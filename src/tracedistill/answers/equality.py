@@ -159,7 +159,7 @@ def read_quantity(text: str, policy: AnswerPolicy) -> Quantity | None:
 
 
 def _at_odds(gold: str, wanted: Quantity, prediction: str, predicted: Quantity) -> bool:
-    """Return whether two equal numbers are of different things: another name before them, another measure behind."""
+    """Return whether two equal numbers measure different things: another name before them, another unit after."""
     sides = []
     for text, quantity in ((gold, wanted), (prediction, predicted)):
         clean = _SPACED_SIGN.sub("-", flat(plain(unwrapped(text))).strip().rstrip("."))
@@ -174,7 +174,7 @@ def _at_odds(gold: str, wanted: Quantity, prediction: str, predicted: Quantity) 
 
 
 def _converted(gold: str, wanted: Quantity, prediction: str, predicted: Quantity) -> bool:
-    """Return whether both name one known unit behind the number, in which they are the same: 300 cm and 3 m."""
+    """Return whether both numbers have one known unit in which they are equal: 300 cm and 3 m."""
     sizes = []
     for text, quantity in ((gold, wanted), (prediction, predicted)):
         clean = _SPACED_SIGN.sub("-", flat(plain(unwrapped(text))).strip().rstrip("."))
@@ -219,7 +219,7 @@ def same_number(gold: Quantity, predicted: Quantity, policy: AnswerPolicy, quest
 
 
 def _same_time(gold: Quantity, predicted: Quantity) -> tuple[Outcome, str]:
-    """Compare clock times; where one of them does not say am or pm, twelve hours do not matter."""
+    """Compare clock times; if one of them lacks am or pm, twelve hours do not matter."""
     if gold.unit not in _CLOCKS or predicted.unit not in _CLOCKS:
         number, time_of_day = (predicted, gold) if gold.unit in _CLOCKS else (gold, predicted)
         if time_of_day.value % 60 == 0 and number.unit is None and 0 < number.value <= 12:

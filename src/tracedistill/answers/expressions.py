@@ -52,7 +52,7 @@ class Expression:
     reason: str
     """Which rule found it."""
     span: tuple[int, int]
-    """Where it stands (characters)."""
+    """Its span in characters."""
     statement: int
     """First character of the statement that holds it; the body ends there."""
 
@@ -138,7 +138,7 @@ def _joined(between: str) -> bool:
 
 
 def _marked(clean: str, statement: Statement, begin: int) -> Expression | None:
-    """Return what stands after `the answer is`: formulas, else an expression without delimiters, else None."""
+    """Return the formulas after `the answer is`, else an expression without delimiters, else None."""
     end = statement.end
     if _NEGATED.match(clean, begin, end):
         return None
@@ -233,7 +233,7 @@ def _last_formula(clean: str) -> Expression | None:
 
 
 def _bare(clean: str) -> Expression | None:
-    """Return the whole text where it is one expression without any sentence."""
+    """Return the whole text if it is one expression without any sentence."""
     text = clean.strip()
     if len(text) <= 500 and "\n" not in text and _is_expression(text):
         return Expression(_TRAILING.sub("", text), "the whole text", (0, len(clean)), 0)

@@ -17,11 +17,11 @@ from tracedistill.answers.statements import TAIL, Statement, backwards, concludi
 from tracedistill.answers.tongues import has_decimal_comma, in_points
 
 _LOOK_BACK = 12
-"""Statements with a value that are looked at before the reader settles for the last number left."""
+"""Statements with a value that are examined before the last number left is taken."""
 _NEAR = 3
 """Statements before a final one that may still say `the answer is`, or reach the value that the final one states."""
 _MAX_STATEMENTS = 120
-"""Statements that are looked at in all."""
+"""Most statements that are examined."""
 _SILENT = frozenset(["a question", "an offer", "a supposition"])
 """Asides whose numbers state nothing, whatever else a text holds."""
 _SIDE_BY_SIDE: frozenset[Hedge] = frozenset(["choice", "range"])
@@ -36,11 +36,11 @@ _RESTATED = re.compile(
     r"|ou seja|isto é|то есть|т\. ?е\.|也就是|即|相当于|つまり|すなわち|즉|i\.e\.)",
     re.IGNORECASE,
 )
-"""What says an amount once more, in another unit or other words."""
+"""Phrases that restate an amount in another unit or other words."""
 _ALL_BOLD = re.compile(r"\s{0,12}(?:[A-Za-z][A-Za-z ]{0,30}:\s)?\*\*[^*\n]{1,300}\*\*[.!]?\s{0,12}")
 _BULLETS = frozenset("*-+•")
 _STATED, _FINAL, LEFT_OVER = "stated as the answer", "final statement", "last number left"
-"""Reasons of a reading; LEFT_OVER says that no statement qualified."""
+"""Reasons of a reading; LEFT_OVER means that no statement qualified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class StatedNumber:
     """A number read from a text."""
 
     quantity: Quantity
-    """The number and where it stands."""
+    """The number and its place."""
     reason: str
     """Which rule found it."""
     start: int
@@ -60,7 +60,7 @@ class StatedNumber:
     given: bool
     """The question already names this number of these things."""
     computed: bool
-    """An equals sign stands right before the number."""
+    """An equals sign directly precedes the number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,7 @@ class NumberReader:
         return self._walk(len(self.clean))
 
     def derived(self, stated: StatedNumber) -> StatedNumber:
-        """Return the number that the text before the final statement reaches.
-
-        The stated one where it reaches no other.
-        """
+        """Return the number that the text before the final statement reaches; the stated one if there is no other."""
         plain_sentence = stated.reason != _STATED
         if plain_sentence and (stated.computed or self._reached(stated)):
             return stated
@@ -152,9 +149,9 @@ class NumberReader:
         return None if held is None else self._found(*held)
 
     def _bolder(self, last: Statement, chosen: Mention) -> StatedNumber | None:
-        """Return a number in bold a little before, in a sentence that says more of what is asked for.
+        """Return a number in bold shortly before, in a sentence closer to the question.
 
-        None if none is.
+        None if there is none.
         """
         if last.mark or "**" not in self.clean[max(0, last.start - 600) : last.start] or self._bold(chosen):
             return None
@@ -176,7 +173,7 @@ class NumberReader:
         return self.clean[max(0, mention.quantity.start - 3) : mention.quantity.start].rstrip(" $")[-2:] == "**"
 
     def _beside(self, statement: Statement) -> str:
-        """Return what a statement beside the answer is; a comparison is an answer where the question asks for one."""
+        """Classify a statement beside the answer; a comparison is an answer if the question asks for one."""
         if statement.mark == "answer" and "?" not in self.clean[statement.end - 6 : statement.end]:
             return ""
         beside = aside(self.clean, statement.start, statement.end)
@@ -215,7 +212,7 @@ class NumberReader:
         return None, SeveralValues(begin, end, f"names a {chosen}, no single number")
 
     def _named(self, statement: Statement) -> tuple[list[Mention], int, int]:
-        """Return the numbers of a statement and where they stand; of one marked as the answer those behind the mark."""
+        """Return the numbers of a statement and their range; if it is marked as the answer, those after the mark."""
         begin, end = statement.start, statement.end
         if statement.mark == "answer":
             box = self.clean.rfind("\\boxed", begin, end)

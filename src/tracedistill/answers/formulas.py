@@ -175,7 +175,7 @@ def _names(gold: Shape, predicted: Shape, compare: Compare) -> Result | None:
 
 
 def _spread(gold: Shape, predicted: Shape) -> tuple[Shape, Shape]:
-    r"""Return parts with `\pm` as two, where the other side has more parts."""
+    r"""Return parts with `\pm` as two, if the other side has more parts."""
     if len(gold.parts) == len(predicted.parts):
         return gold, predicted
     return _wider(gold), _wider(predicted)

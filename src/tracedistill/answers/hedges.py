@@ -142,11 +142,11 @@ _THEN = re.compile(r"[\s,$]{1,4}(?:that|this|it|we|he|she|they|you|the)\b[^.;\n]
 def hedge(
     text: str, start: int, end: int, spans: list[tuple[int, int]], place: int, question: str = "", strict: bool = False
 ) -> Hedge:
-    """Return how the number at `spans[place]` of a statement is named without being stated; empty if it is stated.
+    """Classify how the number at `spans[place]` of a statement is named without being stated; empty if it is stated.
 
     `spans` are the numbers of the statement in order; `strict` for a statement that is marked as the answer, in which
-    `15 and 20` or `15, 20` is no single value either. A limit (`at least 20`) is a statement where the question asks
-    for one.
+    `15 and 20` or `15, 20` is no single value either. A limit (`at least 20`) is a statement if the question asks for
+    one.
     """
     begin, stop = spans[place]
     before, after = text[max(start, begin - 80) : begin], text[stop : min(end, stop + 80)]
@@ -209,7 +209,7 @@ def unsure(before: str) -> bool:
 
 
 def _pair(between: str, ahead: str, behind: str, strict: bool) -> Hedge:
-    """Return what ties two numbers together that stand side by side."""
+    """Return the relation of two adjacent numbers."""
     between = " ".join(between.replace("{", " ").replace("}", " ").split()).join("  ") if "}" in between else between
     if _OR.match(between):
         return "choice"

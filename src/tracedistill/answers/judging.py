@@ -26,8 +26,8 @@ from tracedistill.answers.wording import same_words
 from tracedistill.records import AnswerVerdicts, Verdict
 
 READ_CHARS = 60_000
-"""Characters at the end of an output that are read. The longest ordinary outputs are shorter; a reading that comes
-from a longer text says so in its reason."""
+"""Characters at the end of an output that are read. Ordinary outputs are shorter; the reason of a reading from a longer
+text says so."""
 
 DEFAULT = AnswerPolicy()
 _MISSING = Verdict("missing", reason="no closed set of answers")
@@ -44,7 +44,7 @@ def read_answer(
 def read_derived(
     text: str, question: str = "", policy: AnswerPolicy = DEFAULT, closed: tuple[str, ...] = ()
 ) -> Extracted:
-    """Return the value that the text before the final statement reaches; the stated one where it reaches no other."""
+    """Return the value that the text before the final statement reaches; the stated one if there is no other."""
     reading = _AnswerReader(text, question, policy, closed)
     return reading.derived(reading.answer())
 
@@ -138,7 +138,7 @@ class _AnswerReader:
         return self._from(number)
 
     def _conclusion(self, body: str, stated: Extracted) -> Extracted:
-        """Return the formula that a body concludes with, or what is stated where it concludes nothing."""
+        """Return the formula that a body concludes with, or the stated one if it concludes nothing."""
         conclusion = _AnswerReader(body, self.question, self.policy, self.closed).answer()
         return conclusion if conclusion.text is not None and conclusion.reason.startswith(_CONCLUSIVE) else stated
 
@@ -234,7 +234,7 @@ def _is_open(text: str) -> bool:
 
 
 def _region(text: str) -> tuple[int, int, str]:
-    """Start and end of the part that holds the answer, and a note for the reason where the text was too long."""
+    """Return start and end of the part with the answer, and a note for the reason if the text was too long."""
     floor = max(0, len(text) - READ_CHARS)
     note = f" (in the last {READ_CHARS} characters)" if floor else ""
     if "<" in text:
@@ -260,7 +260,7 @@ _CHAT = re.compile(
     r"<\|(?:im_end|im_start|eot_id|endoftext|end|end_of_text|user|assistant|eom_id)\|>|</s>"
     r"|<end_of_turn>"
 )
-"""Special tokens of chat templates that a text goes on behind: another turn."""
+"""Special tokens of chat templates after which another turn begins."""
 
 
 _ASKS = re.compile(r"\s{0,9}(?:[#*]{1,6}\s?)?(?:question|problem|q)\b", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""What marks an answer: `The answer is`, `**Answer**:`, `####`, a heading, JSON, and the words of other languages."""
+"""Marks of an answer: `The answer is`, `**Answer**:`, `####`, a heading, JSON, and the words of other languages."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _hints_of(text: str) -> tuple[str, ...]:
 
 
 def last_mark(text: str, start: int, end: int) -> int | None:
-    """Return where the value begins after the last `answer is` of a sentence; None if there is no such mark."""
+    """Return the index where the value begins after the last `answer is` of a sentence; None without such a mark."""
     if not _hinted(text, start, end):
         return None
     at = None
@@ -163,13 +163,13 @@ def may_bind(text: str) -> bool:
 
 
 def last_strong(text: str, end: int, window: int = 8000) -> int:
-    """Return where the last mark that binds begins; -1 if there is none, or a correction follows it."""
+    """Return the start of the last binding mark; -1 if there is none, or a correction follows it."""
     floor = max(0, end - window)
     part = text[floor:end]
     begin = max(map(part.lower().rfind, _BINDING))
     if begin < 0:
         return -1
-    begin = max(0, begin - 12)  # the dress of a line stands before its mark
+    begin = max(0, begin - 12)  # the decoration of a line precedes its mark
     at = -1
     for start in (floor + begin, floor) if begin else (floor,):
         for match in _STRONG.finditer(text, start, end):
@@ -201,4 +201,4 @@ RUN_ON = re.compile(
     r"[ \t]{0,4}(?:\d{1,3})?[*_ \t]{0,4}[:：.]",
     re.IGNORECASE,
 )
-"""A new problem that a base model goes on with after its answer."""
+"""A new problem with which a base model continues after its answer."""

@@ -28,9 +28,9 @@ class Mention:
     given: bool
     """The question already names this number of these things."""
     result: bool
-    """It stands right of an equals sign."""
+    """It is on the right of an equals sign."""
     foreign: bool
-    """Its unit measures something else than what is asked for."""
+    """Its unit measures something else than the question asks for."""
 
 
 _LABEL = re.compile(
@@ -105,14 +105,14 @@ _RATE_ASKED = re.compile(
     r"\b(?:per|each|every|average|daily|weekly|monthly|rate|speed|fast|an? (?:day|week|month|year|hour|minute))\b|\A\Z",
     re.IGNORECASE,
 )
-"""A rate is the answer where the question asks for one (or nothing is known of the question)."""
+"""A rate is the answer if the question asks for one (or nothing is known of the question)."""
 _CLAUSE_END = re.compile(r"[,;]\s|\b(?:and|while|but|so|or|which)\b")
 
 
 def mentions(text: str, start: int, end: int, asked: AskedQuantity, rivals: bool = True) -> list[Mention]:
     """Return all quantities of a statement, weighed; labels and list numbers are left out.
 
-    Where `rivals` is False, the statement is marked as the answer: a lone quantity is returned unweighed, for nothing
+    `rivals` False: the statement is marked as the answer. A lone quantity is then returned unweighed, since nothing
     competes with it, and of several side by side none is the answer.
     """
     begin = max(start, end - MAX_STATEMENT)
@@ -187,7 +187,7 @@ def _weigh(
     yielded = lead_end not in _OPERATORS and _REVERSED.match(text, quantity.end, end) is not None
     result = yielded or lead_end in _EQUALS
     if not yielded and _OPERAND.match(text, quantity.end, end):
-        # an operand is what a calculation starts from; what else stands around it does not matter
+        # an operand is the start of a calculation; its surroundings do not matter
         return Mention(quantity, weight - (1 if result else 4), False, result, foreign)
     symbol = result and _SYMBOL.search(before) is not None
     clause = None if result and not symbol else _SUBORDINATE.search(before)
@@ -276,9 +276,9 @@ def _overlap(
     nouns = asked.nouns & ahead
     weight = 0.0
     if nouns and (copula or result) and not asked.nouns <= after:
-        weight = 1.8 + len(nouns) / len(asked.nouns)  # `the number of trees is 91` says more than `12 dead trees`
+        weight = 1.8 + len(nouns) / len(asked.nouns)  # `the number of trees is 91` matches more than `12 dead trees`
     elif copula and given and len(asked.words & ahead) * 2 > len(asked.words):
-        weight = 1.5  # the sentence repeats what is asked for, and then the number
+        weight = 1.5  # the sentence repeats the question, then gives the number
     around = ahead | stems(right)
     return weight + min(1.6, 0.4 * len(asked.words & around)) + 0.6 * len(asked.nouns & around)
 

@@ -54,7 +54,7 @@ _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,\\!|\{,\}|\\,|,)\d{3})++(?![\d,
 _THIN = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,)\s{0,3}(?=\d{3}(?!\d))")
 _SEPARATOR = re.compile(r",\\!|\{,\}|\\,|,")
 _SPREAD = 2000
-"""Longer texts are left as they are: no answer of that length is told by its notation."""
+"""Longer texts are unchanged: notation does not decide an answer of that length."""
 
 
 def as_latex(text: str) -> str:
@@ -96,7 +96,7 @@ def _rooted(match: re.Match[str]) -> str:
 
 
 def _grouped_call(text: str, opening: re.Pattern[str], head: object) -> str:
-    """Return parentheses behind a root or power sign as braces."""
+    """Return parentheses after a root or power sign as braces."""
     at = 0
     for _ in range(20):
         match = opening.search(text, at)

@@ -1,4 +1,4 @@
-"""What counts as the same answer: the explicit policy of a task, and what was read out of a text."""
+"""The definition of equal answers: a task's explicit policy, and the result of reading a text."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class AnswerPolicy:
     percent: Literal["ignore", "strict", "either"] = "ignore"
     """ignore: `60%` is 60; strict: `60%` is 0.6 and nothing else; either: both readings are accepted."""
     units: Literal["question", "ignore"] = "question"
-    """question: a quantity is converted to the unit the question fixes (1 h 35 is 95 where minutes are asked for);
-    ignore: the number is taken as it stands."""
+    """question: a quantity is converted to the question's unit (1 h 35 is 95 if minutes are asked for); ignore: the
+    number is taken unconverted."""
     sets: Literal["unordered", "ordered"] = "unordered"
     """Whether `1, 2` equals `2, 1`. Tuples in parentheses are ordered under both."""
     rel_tolerance: float = 1e-6
-    """Share of the gold by which an answer may differ from it; of whole numbers only where `whole` says so."""
+    """Allowed relative difference from the gold; for integers only with `whole`."""
     abs_tolerance: float = 0.0
     """Amount by which an answer may differ from the gold."""
     whole: Literal["equal", "tolerance"] = "equal"
@@ -31,26 +31,26 @@ class AnswerPolicy:
     assignment: Literal["value", "whole"] = "value"
     """value: `x = 5` answers a gold of `5`; whole: the left side belongs to the answer."""
     seconds: float = 1.2
-    """Core seconds that symbolic comparison may take for one judged row, all its readings together; on a machine that
-    is busy otherwise the clock may show half as many again."""
+    """Core seconds of symbolic comparison for one judged row, all its readings together; on a busy machine the clock
+    may show half as many again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """What a reader took out of a text."""
+    """An answer read from a text."""
 
     text: str | None
-    """The answer as written; None where none was found."""
+    """The answer as written; None if none was found."""
     value: Fraction | str | None
-    """Normalised: an exact number in the unit asked for, a choice letter, or None where only the text stands."""
+    """Normalised: an exact number in the requested unit, a choice letter, or None if only the text is known."""
     reason: str
     """Which rule found it, or why nothing was found; one short sentence."""
     span: tuple[int, int] | None = None
-    """Start and end in the text that was read (characters); None where nothing was found."""
+    """Start and end in the text that was read (characters); None if nothing was found."""
     unsure: bool = False
-    """True where the notation has two readings (a decimal comma): such an answer is not graded."""
+    """True if the notation has two readings (a decimal comma): such an answer is not graded."""
     hedged: bool = False
-    """True where the final statement names a choice, range or bound: it is the answer, and no single number's."""
+    """True if the final statement names a choice, range or bound: it is the answer, but not a single number."""
 
 
 NUMBER = AnswerPolicy(kind="number")

@@ -40,14 +40,14 @@ _SPOKEN_OF = re.compile(
     r"|crosses|opens)\b",
     re.IGNORECASE,
 )
-"""A verb behind a formula: the formula is spoken of, and what follows is said."""
+"""A verb after a formula: the text is about the formula, and the answer follows."""
 _EDGE = re.compile(r"\A[\s,;:.!]+|[\s,;:.!'=]+\Z")
 MAX = 1500
-"""Longer statements hold no formula in prose that could be told from it."""
+"""Longer statements have no formula in prose that could be identified."""
 
 
 def prose_formula(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """Return where the last run of mathematics of a statement stands, if it is more than a number; else None."""
+    """Return the span of the last run of mathematics of a statement, if it is more than a number; else None."""
     if end - start > MAX:
         start = end - MAX
     formulas: list[tuple[int, int]] = []
@@ -144,7 +144,7 @@ def _bracketed(tokens: list[tuple[str, int, int]], place: int) -> bool:
 
 
 def _beside(tokens: list[tuple[str, int, int]], place: int) -> bool:
-    """Return whether an operator stands next to a letter, blanks aside."""
+    """Return whether an operator is next to a letter, ignoring blanks."""
     for step in (-1, 1):
         at = place + step
         while 0 <= at < len(tokens) and tokens[at][0].isspace():

@@ -26,7 +26,7 @@ class Quantity:
     value: Fraction
     """Exact value in its own unit."""
     unit: Unit | None = None
-    """Its unit, where it names a known one."""
+    """Its unit, if a known one is named."""
     unsure: bool = False
     """Written with what may be a decimal comma."""
     word: bool = False
@@ -70,7 +70,7 @@ _WIDE = {
     "百": 100,
     "백": 100,
 }
-"""Scales of East Asian scripts, right behind the digits."""
+"""Scales of East Asian scripts, directly after the digits."""
 _FOLLOWING = re.compile(r"[\s*\u00a0]{0,3}-?(%|[A-Za-z]+)")
 _INTS = re.compile(r"\d+")
 

@@ -169,7 +169,7 @@ def congruence(text: str) -> tuple[str, int, int] | None:
 
 
 def split_top(text: str, separators: str = ",;") -> list[str]:
-    """Return parts between separators that stand in no bracket; thousands separators do not separate."""
+    """Return parts between separators outside brackets; thousands separators do not separate."""
     parts, depth, start = [], 0, 0
     for index, char in enumerate(text):
         if char in _OPENERS:

@@ -10,7 +10,7 @@ from typing import Literal
 from tracedistill.answers.marks import heading, last_mark
 
 TAIL = 8000
-"""Characters at the end of a text in which the final statement is looked for first."""
+"""Characters at the end of a text that are searched first for the final statement."""
 
 Mark = Literal["", "conclusion", "answer"]
 
@@ -24,7 +24,7 @@ class Statement:
     end: int
     """One past its last character."""
     mark: Mark = ""
-    """answer: says that it is the answer; conclusion: therefore, so, in total."""
+    """answer: it is marked as the answer; conclusion: therefore, so, in total."""
 
 
 _CONCLUSION = re.compile(
@@ -91,7 +91,7 @@ def concluding(text: str, start: int, end: int) -> bool:
 
 
 def in_check(text: str, start: int) -> bool:
-    """Return whether a statement stands under a heading such as `Step 7: Check your work`, before the next step."""
+    """Return whether a statement is under a heading such as `Step 7: Check your work`, before the next step."""
     end = text.find("\n", start)
     end = len(text) if end < 0 else end
     window = text[max(0, start - 1500) : end].lower()

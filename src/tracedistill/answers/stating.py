@@ -18,7 +18,7 @@ from tracedistill.answers.words import word_set
 
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__|`([^`\n]{1,200})`|[\"“]([^\"”\n]{1,200})[\"”]")
 _QUOTED = re.compile(r"([\"“«「])[^\"”»」\n]{1,100}[\"”»」]")
-"""What somebody else says: `The line "to be, or not to be" comes from` denies nothing."""
+"""Quotations: `The line "to be, or not to be" comes from` denies nothing."""
 _PICTURE = re.compile("[\U0001f000-\U0001faff\u2600-\u2712\u2728\u2734-\u274b\u2753-\u27bf\ufe0f]")
 _SPAN = re.compile(r"(?<=\d)(?:\s?(?:-|–|—|~|〜)\s?|\s(?:to|through|until|bis)\s)(?=[$€£]?\d)")
 _FROM = re.compile(r"\b(?:between|from) ([$£€]?\d[\d,.]{0,12}) (?:and|to) (?=[$£€]?\d)", re.IGNORECASE)
@@ -120,7 +120,7 @@ _TAKEN_BACK = re.compile(
     r"|make that)\b[\s,:.…–—-]{0,6}(?:it(?:['’]s| is) )?",
     re.IGNORECASE,
 )
-"""What takes back the words before it."""
+"""Phrases that retract the words before them."""
 _CLAUSE = re.compile(r"[,;:.!?]\s|\bbut\b|\bso\b|\bthen\b")
 _SUBJECT = re.compile(
     r"[\s*_\"'`)]{0,12}(?:is|was|are|were|would be|must be|will be|has|had|won|wrote|went|discovered"
@@ -147,7 +147,7 @@ MAX = 600
 
 
 def states(gold: str, statement: str, question: str = "", marked: bool = False) -> str:
-    """Return the rule by which a statement states a gold, or nothing; `marked`: it stands behind `the answer is`."""
+    """Return the rule by which a statement states a gold, or nothing; `marked`: it follows `the answer is`."""
     text = plain(statement).strip()
     if same_words(gold, text):
         return "same words"
@@ -277,5 +277,5 @@ def _of_subject(text: str, end: int) -> bool:
 
 
 def _new(text: str, question: str) -> frozenset[str]:
-    """Return the stems of what a statement says beyond its question."""
+    """Return the stems of a statement's words that are not in its question."""
     return stems(text) - stems(question)

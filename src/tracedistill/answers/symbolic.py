@@ -21,26 +21,26 @@ from tracedistill.answers.worker import PATIENCE
 MAX_CHARS = 1500
 """Longer expressions are not given to the symbolic library."""
 MAX_TEXT = 20_000
-"""Characters at the end of an output that are given to the library where it extracts by itself."""
+"""Characters at the end of an output that the library extracts from by itself."""
 _START_SECONDS = 60.0
 _GRACE_SECONDS = 0.4
 _REMEMBERED = 4096
 
 
 class Comparison(NamedTuple):
-    """What the symbolic library says of a pair."""
+    """The symbolic library's result for a pair."""
 
     outcome: str
     """equal, different, unparsed-gold, unparsed-prediction, timeout, memory or error."""
     reason: str
     """One short sentence."""
     seconds: float = 0.0
-    """Core seconds that it took; 0 where it was known before."""
+    """Core seconds used; 0 for a cached result."""
 
 
 @dataclass(slots=True)
 class SymbolicBudget:
-    """What is left of the symbolic work that one judged row may cost."""
+    """The remaining symbolic work allowed for one judged row."""
 
     left: float
     """Core seconds."""
@@ -131,7 +131,7 @@ class SymbolicWorker:
     def _read(self, process: subprocess.Popen[bytes], seconds: float, number: int = 0) -> dict[str, Any] | None:
         """Return the reply with this number, or None if none came in time or the process ended.
 
-        Replies to requests that nobody waits for any more are passed over.
+        Replies to abandoned requests are skipped.
         """
         assert process.stdout is not None
         descriptor = process.stdout.fileno()

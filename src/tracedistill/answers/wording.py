@@ -28,7 +28,7 @@ def plain_words(text: str) -> str:
     text = _INITIALS.sub(lambda match: match.group().replace(".", ""), _GROUPED.sub("", text))
     kept = "".join(_kept(text, index, char) for index, char in enumerate(text))
     words = " ".join(kept.split())
-    # `x+1` and `x + 1` are one answer; the sign of `-5` and the plus of `A+` stay where they are
+    # `x+1` and `x + 1` are one answer; the sign of `-5` and the plus of `A+` stay in place
     words = re.sub(r"(?<=\w)\s?([<>=^|*/&~])\s?(?=[\w-])", r" \1 ", words)
     words = re.sub(r"(?<=\w)([+-])(?=\w)", r" \1 ", words)
     bare = " ".join(_ARTICLE.sub(" ", words).split()) if " " in words else words
@@ -36,7 +36,7 @@ def plain_words(text: str) -> str:
 
 
 def same_words(left: str, right: str) -> bool:
-    """Return whether two answers are the same words; a currency or percent sign counts only where both have one."""
+    """Return whether two answers are the same words; a currency or percent sign counts only if both have one."""
     one, two = plain_words(left), plain_words(right)
     if one == two:
         return True

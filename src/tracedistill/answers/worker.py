@@ -27,8 +27,8 @@ from typing import Any
 EXTRA_BYTES = 512 * 1024 * 1024
 """Address space that one comparison may take beyond what the imports take."""
 PATIENCE = 1.5
-"""Times its seconds that a comparison may take by the clock, where a busy machine gives it no core: what one input is
-judged to be must not hang on what else runs."""
+"""Factor by which a comparison may exceed its seconds by the clock if a busy machine gives it no core: verdicts must
+not depend on other load."""
 RENEW_AFTER = 2000
 """Requests after which a child is replaced, because symbolic caches grow."""
 
@@ -36,7 +36,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """Ask the kernel (Linux) to end this process when its parent ends; elsewhere a closed pipe has to do."""
+    """Ask the kernel (Linux) to end this process when its parent ends; elsewhere a closed pipe does that."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -74,7 +74,7 @@ def parsed(latex: str) -> Any:
         made.append(make(text))
         return made[-1]
 
-    reader.create_parser = create  # the parser is asked afterwards whether anything was left over
+    reader.create_parser = create  # the parser is queried afterwards for unparsed rest
     try:
         formulas = reader.parse(normal)
     except (MemoryError, RecursionError):
@@ -89,7 +89,7 @@ def parsed(latex: str) -> Any:
 def refuted(left: Any, right: Any) -> bool:
     """Return whether two expressions have clearly different values, tiny ones included.
 
-    False if nothing can be told.
+    False if undecidable.
     """
     from sympy import Eq, Expr, MatrixBase, Tuple
 
@@ -108,8 +108,8 @@ def refuted(left: Any, right: Any) -> bool:
 
 _DIGITS = 40
 _EXACT, _FLOATING, _NOISE = 1e-15, 5e-6, 1e-60
-"""Relative differences above which two values differ (exact ones, and where a decimal fraction is in them), and the
-size below which a value that was computed may be nothing but cancelled digits."""
+"""Relative differences above which two values differ (exact ones, and with a decimal fraction in them), and the size
+below which a computed value may be nothing but cancelled digits."""
 
 
 def _far(left: Any, right: Any) -> bool:
@@ -263,7 +263,7 @@ class Child:
 def serve() -> None:
     """Answer requests from standard input until it closes.
 
-    The server ends with its input, not by a death signal: that would follow the thread which started it.
+    The server ends with its input, not by a death signal, which would follow the thread that started it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.disable(logging.CRITICAL)

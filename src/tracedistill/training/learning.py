@@ -1,4 +1,4 @@
-"""How an arm learns: its method, what it learns from beside its rows, and the trainer that comes of it."""
+"""An arm's training: its method, what it learns from besides its rows, and its trainer."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LearningSpec:
-    """What a training has beside the rows."""
+    """What a training uses besides the rows."""
 
     arm: Arm
     """The arm, for its method and the method's settings."""
     judge: TextJudge | None = None
-    """The task's judges; needed where they decide what is learnt, and for learning curves."""
+    """The task's judges; needed if they decide what is learnt, and for learning curves."""
     start: Path | None = None
     """The adapter to start from."""
     shown: Sequence[Example] = ()
-    """Prompts that whoever is learnt from is shown, one per problem."""
+    """Prompts of the teaching model, one per problem."""
     rejected: Sequence[Example] = ()
     """Rows with the completion to be rejected, one per problem."""
     teacher: StudentConfig | None = None
-    """Another model whose distribution is learnt."""
+    """Another model whose distribution is distilled."""
     attempted: int = 0
-    """Validation problems that the student answers between steps."""
+    """Validation problems that the student attempts between steps."""
 
     def identity(self) -> str:
-        """Return what the result depends on, for checkpoints."""
+        """Return what the result depends on, to identify checkpoints."""
         arm = to_json(self.arm, defaults=True)
         return content_id(
             {key: arm[key] for key in TUNING},
@@ -50,7 +50,7 @@ class LearningSpec:
         )
 
     def check(self, student: StudentConfig) -> None:
-        """Raise InputError if this machine cannot train so, or the adapter to start from is not there."""
+        """Raise InputError if this machine cannot train so, or the adapter to start from is missing."""
         if self.start is not None and not self.start.is_dir():
             raise InputError(f"{self.start}: no adapter to start from; first train the arm that `from` names")
         if (draws(self.arm) or self.attempted) and student.quantization == "nf4":
@@ -66,7 +66,7 @@ class LearningSpec:
 
 @dataclass(frozen=True, slots=True)
 class RenderedRows:
-    """An arm's rows in tokens, with the problems that they belong to."""
+    """An arm's rows in tokens, with their problems."""
 
     ids: Sequence[str]
     """Problem ids, in the rows' order."""
@@ -82,7 +82,7 @@ class RenderedRows:
         return {problem_id: _prompt(row) for problem_id, row in zip(self.ids, self.rows, strict=True)}
 
     def heldout_prompts(self, most: int) -> dict[str, list[int]]:
-        """Return the same of the first validation rows."""
+        """Return problem id -> prompt tokens of the first validation rows."""
         pairs = zip(self.heldout_ids[:most], self.heldout, strict=False)
         return {problem_id: _prompt(row) for problem_id, row in pairs}
 

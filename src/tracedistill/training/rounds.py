@@ -1,6 +1,6 @@
-"""Self-imitation: a student's own completions that the judges accept, imitated, as often as the arm has rounds.
+"""Self-imitation: train on the student's own completions that the judges accept, for the arm's number of rounds.
 
-As in STaR (arXiv 2203.14465) every round trains from the same start, and draws from the adapter of the round before.
+As in STaR (arXiv 2203.14465) every round trains from the same start, and samples from the adapter of the round before.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def train_in_rounds(
     rationale_weight: float | None = None,  # noqa: ARG001 - as `train_arm` has it
     validation: Iterable[Example] = (),
 ) -> str:
-    """Draw, keep what the judges accept, and train, `rounds` times; takes what `train_arm` takes.
+    """Sample, keep what the judges accept, and train, `rounds` times; takes what `train_arm` takes.
 
-    The rows' completions are not read: their prompts are. What is drawn lies in `<output>.rounds` until the adapter is
-    whole, so that a killed training goes on in its round. Raises InputError if a round finds nothing to keep.
+    The rows' completions are not read, only their prompts. Samples lie in `<output>.rounds` until the adapter is whole,
+    so that a killed training resumes in its round. Raises InputError if a round finds nothing to keep.
     """
     from accelerate import PartialState
 
@@ -100,7 +100,7 @@ def train_in_rounds(
 
 
 def _keep_own(folder: Path, output: Path, identity: str) -> None:
-    """Throw away the rounds of another training, and an adapter that is not of these rounds."""
+    """Delete the rounds of another training, and an adapter that is not of these rounds."""
     mark = folder / "rounds-id.json"
     if mark.exists() and read_value(mark) == identity:
         return
@@ -129,7 +129,7 @@ def _draw(
     arm, tokenizer = learning.arm, tokenizer_of(student)
     assert learning.judge is not None, "the pipeline gives one"
     settings = settings_of(training, student, seed, folder, len(rows))
-    # the first round may be shown more; what comes of it is then asked as it will be evaluated
+    # the first round may be shown more; its completions are then paired with the evaluation prompt
     shown = {row.problem_id: row.prompt for row in learning.shown} if number == 1 else {}
     prompts = {
         row.problem_id: prompt_ids(tokenizer, shown.get(row.problem_id, row.prompt), format=format) for row in rows
@@ -165,7 +165,7 @@ def _draw(
 
 
 def _finish(output: Path, kept: list[Example], made: list[dict[str, Any]]) -> None:
-    """Put what was imitated, and what all rounds have cost, into the adapter's folder."""
+    """Write the imitated rows, and the cost of all rounds, into the adapter's folder."""
     facts = json.loads((output / FACTS).read_text(encoding="utf-8"))
     if "rounds" in facts:
         return

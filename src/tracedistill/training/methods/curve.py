@@ -1,4 +1,4 @@
-"""Learning curves: greedy attempts at validation problems between steps, judged as evaluation judges."""
+"""Learning curves: greedy attempts at validation problems between steps, judged as in evaluation."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from tracedistill.training.methods.judging import Judge
 from tracedistill.training.methods.writing import CompletionWriter
 
 ATTEMPTS = "attempts"
-"""Key of a log entry that is a point of the curve: how many problems were attempted."""
+"""Key of a log entry that is a point of the curve: the number of problems attempted."""
 
 
 class Curve(TrainerCallback):
-    """Has the student answer the same validation problems every so many steps, and behind the last.
+    """Has the student answer the same validation problems every few steps, and after the last.
 
-    Greedy: no random number is drawn, so that the training is what it would be without. The first process answers
-    alone.
+    Greedy: no random number is drawn, so that the training is unchanged. The first process answers alone.
     """
 
     def __init__(self, prompts: Mapping[str, list[int]], judge: Judge, every: int) -> None:
@@ -30,16 +29,16 @@ class Curve(TrainerCallback):
         self.writer: CompletionWriter | None = None
 
     def attach(self, model: Any, tokenizer: Any, max_tokens: int) -> None:
-        """Say whose curve it is; to be called once the trainer has made the adapter."""
+        """Set the model of the curve; to be called once the trainer has made the adapter."""
         self.writer = CompletionWriter(model, tokenizer, max_tokens, temperature=0.0)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Take the point before the first step."""
+        """Record the point before the first step."""
         if state.global_step == 0:
             self._attempt(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Take a point of the curve."""
+        """Record a point of the curve."""
         if state.global_step % self.every == 0 or state.global_step >= state.max_steps:
             self._attempt(state)
 

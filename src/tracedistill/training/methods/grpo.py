@@ -19,7 +19,7 @@ from tracedistill.training.work import SCORED
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """What is rewarded."""
+    """The reward of GRPO."""
 
     judge: Judge
     """Judges completions."""
@@ -32,12 +32,12 @@ class GroupTrainer(RolloutMixin, GRPOTrainer):
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any, **__: Any) -> tuple[list[list[int]], None]:
         completions = self.draw(prompt_ids)
-        if self.beta:  # the start reads them too
+        if self.beta:  # the reference model reads them too
             self.count(SCORED, sum(map(len, prompt_ids)) + sum(map(len, completions)))
         return completions, None
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log TRL's figures with the tokens drawn."""
+        """Log TRL's figures with the sampled tokens."""
         super().log(self.counted(logs), start_time)
 
 
@@ -83,7 +83,7 @@ def group_trainer(
     )
     trainer.prepare_rollouts(prompts, drawing, settings)
     if drawing.temperature == 1.0:
-        # on a CPU TRL's head scores every position of prompt and padding; ours knows no temperature
+        # on a CPU TRL's head scores every position of prompt and padding; ours supports no temperature
         lighten_forward(trainer.model.get_base_model(), drop_mask=False)
     return trainer
 

@@ -1,4 +1,4 @@
-"""What the judges say of a completion, and how completions in tokens are brought before them."""
+"""The judges' verdicts on a completion, given as text or tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tracedistill.chat.rendering import read_completion
 from tracedistill.chat.templates import end_id
 
 PARTS = ("answer", "trace", "format")
-"""What a completion is judged by, each apart; their weights are the arm's."""
+"""Parts of a verdict on a completion; their weights are the arm's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,28 +21,28 @@ class JudgedCompletion:
     answer: float
     """1: the answer is right."""
     trace: float | None
-    """1: the trace is right; None: no rule tells."""
+    """1: the trace is right; None: no rule decides."""
     format: float
-    """1: an answer was found, and a trace that can be read where one is wanted."""
+    """1: an answer was parsed, and a trace if one is wanted."""
     copied: bool = False
-    """Whether the trace holds the answer verbatim."""
+    """Whether the trace contains the answer verbatim."""
     ended: bool = True
     """Whether it ended by itself, and was not cut off."""
 
     def accepted(self, by: Literal["answer", "trace", "both"]) -> bool:
-        """Return whether what is asked for is right."""
+        """Return whether the required parts are right."""
         wanted = {"answer": (self.answer,), "trace": (self.trace,), "both": (self.answer, self.trace)}[by]
         return all(part == 1 for part in wanted)
 
 
 TextJudge = Callable[[Sequence[str], Sequence[str], Sequence[bool]], list[JudgedCompletion]]
-"""(problem ids, texts, whether each ended by itself) -> what the task's judges say."""
+"""(problem ids, texts, whether each ended by itself) -> verdicts."""
 Judge = Callable[[Sequence[str], Sequence[list[int]]], list[JudgedCompletion]]
-"""(problem ids, completions in tokens) -> what the task's judges say of each."""
+"""(problem ids, completions in tokens) -> verdicts."""
 
 
 def by_tokens(judge: TextJudge, tokenizer: Any, format: Format, max_tokens: int) -> Judge:
-    """Return a judge of completions in tokens; what has `max_tokens` of them and no end is cut off."""
+    """Return a judge of completions in tokens; one with `max_tokens` of them and no end is cut off."""
     end = end_id(tokenizer)
 
     def judge_tokens(problem_ids: Sequence[str], completions: Sequence[list[int]]) -> list[JudgedCompletion]:

@@ -24,11 +24,11 @@ from tracedistill.training.settings import TrainingSetup
 from tracedistill.training.work import SCORED
 
 SHOWN, SHOWN_MASK = "shown_ids", "shown_mask"
-"""Inputs of a step: the teacher's prompts, padded on the left, and where they are not padding."""
+"""Inputs of a step: the teacher's prompts, padded on the left, and their mask."""
 
 
 class OnPolicyTrainer(RolloutMixin, DistillationTrainer):
-    """Distillation on this project's prompts, draws and order; the teacher may be the student shown more."""
+    """Distillation on this project's prompts, draws and order; the teacher may be the student with a longer prompt."""
 
     shown: Mapping[str, list[int]]
     """Problem id -> the teacher's prompt in tokens."""
@@ -55,7 +55,7 @@ class OnPolicyTrainer(RolloutMixin, DistillationTrainer):
     def _get_last_hidden_state(
         self, unwrapped_model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, **kwargs: Any
     ) -> Any:
-        """Return states behind the completions; the teacher's behind its own prompts."""
+        """Return hidden states after the completions; the teacher's after its own prompts."""
         if unwrapped_model is not self.accelerator.unwrap_model(self.teacher_model):
             return super()._get_last_hidden_state(unwrapped_model, input_ids, attention_mask, logits_to_keep, **kwargs)
         inputs = self._step_inputs
@@ -72,7 +72,7 @@ class OnPolicyTrainer(RolloutMixin, DistillationTrainer):
 
 
 class StudentAsItWas(nn.Module):
-    """Stands for a student with the adapter that it started from (or none), out of the same weights in memory.
+    """A student with the adapter that it started from (or none), sharing the weights in memory.
 
     No module of the student is registered here: what a trainer does to its teacher (evaluation mode, devices) must not
     reach the student.
@@ -88,7 +88,7 @@ class StudentAsItWas(nn.Module):
         return self._held[0].config
 
     def get_output_embeddings(self) -> Any:
-        """Return the head, which no adapter touches."""
+        """Return the head, which no adapter changes."""
         return self._held[0].get_output_embeddings()
 
     def __enter__(self) -> PeftModel:
@@ -96,7 +96,7 @@ class StudentAsItWas(nn.Module):
         self._context = use_adapter(student, REFERENCE if REFERENCE in student.peft_config else None)
         self._context.__enter__()
         self._was_training = student.training
-        student.eval()  # a teacher drops nothing out
+        student.eval()  # a teacher has no dropout
         return student
 
     def __exit__(self, *error: Any) -> None:

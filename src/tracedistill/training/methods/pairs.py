@@ -20,7 +20,7 @@ from tracedistill.training.settings import TrainingSetup
 from tracedistill.training.trainer import WHOLE_WEIGHTS, StepGuard, hold_in_fp32
 
 PAIRED = ("rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected")
-"""What TRL's log says of pairs, kept: how often and by how much the chosen is preferred, and both log-probabilities."""
+"""Log keys of TRL for pairs: how often and by how much the chosen is preferred, and both log-probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class PreferencePair:
     prompt: list[int]
     """The prompt."""
     chosen: list[int]
-    """What is to become likelier, its end token included."""
+    """The completion to prefer, its end token included."""
     rejected: list[int]
-    """What is to become less likely, its end token included."""
+    """The completion to avoid, its end token included."""
 
 
 class PairTrainer(WarmUpMixin, DPOTrainer):
-    """DPO on rows that are tokens already, in the supervised arms' order."""
+    """DPO on tokenised rows, in the supervised arms' order."""
 
     sampler: ProblemSampler
 
@@ -59,7 +59,7 @@ def pair_trainer(
     peft_config: Any = None,
     callbacks: Sequence[Any] = (),
 ) -> PairTrainer:
-    """Set up DPO on these pairs; `beta`: how dear it is to leave the starting point."""
+    """Set up DPO on these pairs; `beta`: strength of the penalty for leaving the starting point."""
     parts = PartialState().num_processes * settings.training.gradient_accumulation
     share, rest = divmod(settings.training.batch_size, parts)
     if rest or not share:

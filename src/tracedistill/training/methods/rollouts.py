@@ -1,4 +1,4 @@
-"""What the trainers that draw completions have in common: prompts in tokens, our draws, our order, counted tokens."""
+"""Common parts of trainers that sample completions: prompts in tokens, our draws, our order, counted tokens."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tracedistill.training.work import DRAWN, READ, SCORED
 
 @dataclass(frozen=True, slots=True)
 class RolloutSettings:
-    """How completions are drawn during training."""
+    """How completions are sampled during training."""
 
     num_generations: int
     """Completions per problem and step."""
     max_completion_length: int
-    """Tokens of one, its end included."""
+    """Most tokens of one, its end included."""
     temperature: float = 1.0
-    """Of the draws, and of the distributions that losses compare."""
+    """Temperature of the draws, and of the distributions that losses compare."""
     num_iterations: int = 1
     """Updates that use one set of completions."""
 
@@ -52,7 +52,7 @@ class RolloutMixin(WarmUpMixin):
     def prepare_rollouts(
         self, prompts: Mapping[str, list[int]], drawing: RolloutSettings, settings: TrainingSetup
     ) -> None:
-        """Set up what TRL's constructor does not know of; to be called behind it."""
+        """Set up what TRL's constructor does not take; to be called after it."""
         if self.accelerator.distributed_type not in WHOLE_WEIGHTS:
             raise InputError(
                 "training: completions are drawn from whole weights, and this launch shards them; use a DDP or "
@@ -87,10 +87,10 @@ class RolloutMixin(WarmUpMixin):
         return [self.prompts[problem_id] for problem_id in prompts], None, {}
 
     def draw(self, prompt_ids: list[list[int]]) -> list[list[int]]:
-        """Draw one completion behind each prompt."""
+        """Sample one completion for each prompt."""
         rank, count = self.accelerator.process_index, len(prompt_ids)
         number = self.state.global_step // self.drawing.num_iterations
-        # one seed per step and training; the place in the step over all processes tells completions apart
+        # one seed per step and training; the position in the step over all processes distinguishes completions
         seeds = [(self.settings.seed * 1_000_003 + number, rank * count + place) for place in range(count)]
         completions = self.writer.write(prompt_ids, seeds)
         self.count(DRAWN, sum(map(len, completions)))

@@ -1,4 +1,4 @@
-"""Completions drawn once, before a training: for self-imitation, and for pairs with the student's own failures."""
+"""Completions sampled once, before a training: for self-imitation, and for pairs with the student's own failures."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from tracedistill.training.methods.judging import Judge, JudgedCompletion
 from tracedistill.training.methods.writing import AT_ONCE, CompletionWriter
 
 LOOK = 0.2
-"""Seconds between two looks for a file that another process writes."""
+"""Seconds between two checks for a file that another process writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One completion of the student's own."""
+    """One completion of the student."""
 
     problem_id: str
-    """Its problem."""
+    """Problem id."""
     sample: int
-    """Which of the problem's, from 0."""
+    """Index among the problem's completions."""
     tokens: tuple[int, ...]
-    """It in tokens, its end included."""
+    """Its tokens, the end included."""
     text: str
-    """It as it reads."""
+    """Its text."""
     answer: float
     """1: its answer is right."""
     trace: float | None
-    """1: its trace is right; None: no rule tells."""
+    """1: its trace is right; None: no rule decides."""
     format: float
-    """1: it can be read."""
+    """1: it can be parsed."""
     ended: bool = True
     """Whether it ended by itself, and was not cut off."""
 
     @property
     def judged(self) -> JudgedCompletion:
-        """What the judges said."""
+        """The judges' verdicts."""
         return JudgedCompletion(self.answer, self.trace, self.format, ended=self.ended)
 
     def imitable(self, by: Literal["answer", "trace", "both"]) -> bool:
@@ -75,7 +75,7 @@ def draw_completions(
             for start in range(done, len(places), AT_ONCE):
                 part = places[start : start + AT_ONCE]
                 assert writer is not None
-                # a place of its own for every completion: the same draws wherever a killed drawing stopped
+                # a fixed position for every completion: the same draws wherever a killed run stopped
                 seeds = [(seed, place) for place in range(start, start + len(part))]
                 written = writer.write([prompts[problem_id] for problem_id, _ in part], seeds)
                 verdicts = judge([problem_id for problem_id, _ in part], written)
@@ -89,7 +89,7 @@ def draw_completions(
 
 
 def _whole_lines(partial: Path) -> int:
-    """Return lines that were written to their end; what follows them is cut off."""
+    """Return the number of complete lines, and cut off what follows them."""
     if not partial.exists():
         return 0
     with partial.open("rb+") as stream:

@@ -1,4 +1,4 @@
-"""An adapter to start from, and the frozen copy of it that a method is held against."""
+"""An adapter to start from, and its frozen copy as a method's reference."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from peft.utils import CONFIG_NAME
 from tracedistill.errors import InputError
 
 TRAINED, REFERENCE = "default", "ref"
-"""PEFT's name of the adapter in training, and TRL's of the copy that stays as it was."""
+"""PEFT's name of the adapter in training, and TRL's of the frozen copy."""
 
 
 def started_from(model: Any, adapter: Path) -> PeftModel:

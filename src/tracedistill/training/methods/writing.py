@@ -13,11 +13,11 @@ from tracedistill.engines.packing import pack, unpack
 from tracedistill.engines.stepping import Batch
 
 AT_ONCE = 64
-"""Completions that are written together."""
+"""Completions generated together."""
 
 
 class CompletionWriter:
-    """Has a model write behind prompts, with the weights that it has at that moment."""
+    """Has a model complete prompts with its current weights."""
 
     def __init__(self, model: Any, tokenizer: Any, max_tokens: int, temperature: float = 1.0) -> None:
         """`temperature` 0 is greedy; `max_tokens` counts the end token."""
@@ -36,14 +36,14 @@ class CompletionWriter:
         device = next(self.model.parameters()).device
         was_training = self.model.training
         self.model.eval()
-        pack(self.model)  # the base's weights stay as they are; a gradient does not pass packed ones
+        pack(self.model)  # the base's weights stay unchanged; a gradient does not pass packed ones
         out: list[list[int]] = []
         try:
             for start in range(0, len(prompts), AT_ONCE):
                 part, mine = list(prompts[start : start + AT_ONCE]), seeds[start : start + AT_ONCE]
                 draws = [Draw(self.sampling, *pair, device) if self.sampling.temperature > 0 else None for pair in mine]
                 with torch.no_grad():
-                    # completions of one problem share its prompt, which is most of what there is to compute
+                    # completions of one problem share its prompt, which is most of the computation
                     own = list(dict.fromkeys(map(tuple, part)))
                     places = {prompt: place for place, prompt in enumerate(own)}
                     batch = Batch(self.model, [list(prompt) for prompt in own], self.pad, device)
