@@ -10,7 +10,7 @@ class InputError(Exception):
 
 
 class MissingSplitError(InputError):
-    """A task has no such split, or its file is not there; who reads all splits goes on with the next."""
+    """A task has no such split, or its file is missing; callers that read every split skip it."""
 
 
 class Paused(Exception):  # noqa: N818 - not an error: the run waits for a person

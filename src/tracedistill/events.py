@@ -23,7 +23,7 @@ class ProgressEvent:
     """How far a process is."""
 
     label: str = ""
-    """What is at work; empty: nothing is said of it."""
+    """Label of the current work; empty if there is none."""
     done: int = 0
     """Of the label's work."""
     total: int | None = None

@@ -21,7 +21,7 @@ from tracedistill.errors import InputError
 T = TypeVar("T")
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG)
-"""What a write can fail with; other OSErrors come from whoever makes the records (a lost connection, say)."""
+"""Errors of a failed write; other OSErrors come from the maker of the records (a lost connection, say)."""
 
 
 # ---- records as JSON
@@ -171,7 +171,7 @@ def read_jsonl(path: Path, cls: type[T], *, skip: int = 0, start: int = 0, count
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Records(Generic[T]):
-    """The records of a file, read anew each time they are gone through: one at a time is in memory."""
+    """The records of a file, read again on each iteration, one in memory at a time."""
 
     path: Path
     """A file of JSON Lines."""

@@ -40,7 +40,7 @@ class Step:
     """One step of a trace."""
 
     kind: StepKind
-    """What kind of step this is."""
+    """Kind of the step."""
     text: str
     """The step as it was read: without list marks, white space as single spaces."""
     value: str | None = None
@@ -48,7 +48,7 @@ class Step:
     facts: tuple[str, ...] = ()
     """The facts cited, as written (kind retrieval)."""
     spans: tuple[tuple[int, int], ...] = field(default=(), compare=False)
-    """Where the step stands in its trace's text: (start, end) of the pieces that were read; empty if not known."""
+    """Places of the step in its trace's text: (start, end) of the pieces that were read; empty if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Problem:
     choices: tuple[tuple[str, str], ...] = ()
     """(letter, text) of a multiple-choice question."""
     category: str = ""
-    """Question type or relation class: gold where it is the class step, else a stratum for tables."""
+    """Question type or relation class: the gold class if traces have a class step, else a stratum for tables."""
     gold_steps: tuple[Step, ...] = ()
     """The gold trace, where the source has one."""
     gold_text: str = ""
@@ -98,7 +98,7 @@ class Trace:
     steps: tuple[Step, ...]
     """A reading of the text, for judges, interventions and reviewers; empty if the text could not be read."""
     text: str
-    """What a student is shown or trained on: the text as its maker wrote it, character for character."""
+    """The text as its maker wrote it, character for character, which a student is shown or trained on."""
     answer: str | None = None
     """The answer that the maker stated, kept apart from the steps; None for a plan."""
     oracle: bool = False
@@ -115,7 +115,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class StepVerdict:
-    """What a judge found in one step."""
+    """A judge's verdict on one step."""
 
     index: int
     """Position in the trace, from 0."""
@@ -136,7 +136,7 @@ class Verdict:
     outcome: VerdictOutcome
     """One of AnswerOutcome for answers, TraceOutcome for traces; plans may be undecided."""
     extracted: str | None = None
-    """What the judge took out of the text."""
+    """The answer that the judge extracted."""
     reason: str = ""
     """One short sentence for a person."""
     steps: tuple[StepVerdict, ...] = ()
@@ -169,7 +169,7 @@ class Message:
     role: Literal["system", "user", "assistant"]
     """Who speaks."""
     content: str
-    """What is said."""
+    """Text of the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +192,10 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What a student wrote for one problem under one arm."""
+    """A student's output for one problem under one arm."""
 
     attempt_id: str
-    """`<arm>/<problem_id>/<sample>` (with `.seed<k>` behind the arm for further seeds): unique in a run."""
+    """`<arm>/<problem_id>/<sample>` (with `.seed<k>` after the arm for further seeds): unique in a run."""
     problem_id: str
     """The problem attempted."""
     arm: str
@@ -218,7 +218,7 @@ class Attempt:
     seed: int = 0
     """Which of the adapter's seeds, from 0."""
     trace_id: str | None = None
-    """The plan or trace shown in the prompt or put into the student's mouth, if any."""
+    """The plan or trace shown in the prompt or prefilled, if any."""
     error: str = ""
     """Why a call to an endpoint brought no answer, in the server's words; empty for a refusal by the model."""
 
@@ -241,10 +241,10 @@ class Score:
     answers: AnswerVerdicts
     """The readings of the answer."""
     trace: Verdict
-    """The student's own trace; outcome `none` where it wrote none."""
+    """Verdict on the student's own trace; outcome `none` if it wrote none."""
     cut_off: bool
     """Whether the generation was cut off."""
     answer_in_trace: bool | None = None
-    """Whether the gold answer stands verbatim in the cited facts (copying); None where there is no trace."""
+    """Whether the cited facts contain the gold answer verbatim (copying); None without a trace."""
     follows: bool | None = None
-    """Whether the answer is what a forced trace leads to; None without one, or where that is not determined."""
+    """Whether the answer is the one a forced trace implies; None without one, or if that is undetermined."""

@@ -42,7 +42,7 @@ OPENED = re.compile(r"<think>\s*\Z")
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What in a tokenizer's vocabulary is no text."""
+    """Non-text tokens of a tokenizer's vocabulary."""
 
     special: tuple[str, ...]
     """Tokens that structure a chat."""
@@ -54,7 +54,7 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a template writes around an assistant's words."""
+    """Text that a template writes around an assistant's words."""
 
     opening: str = ""
     """What a prompt needs behind the template's generation prompt: the turn's own head, or the end of its thinking."""

@@ -26,7 +26,7 @@ NOT_STARTED = "http://127.0.0.1:0/v1"
 
 
 class Host(Protocol):
-    """Whoever starts the server."""
+    """Starts the server."""
 
     def url(self) -> str:
         """Return the server's base URL; start it first where it does not run. Raises InputError if it cannot be."""

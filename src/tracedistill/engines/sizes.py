@@ -1,4 +1,4 @@
-"""How large a student is: out of its config.json where that is on this machine, else out of a table."""
+"""Size of a student, from its local config.json or else from a table."""
 
 from __future__ import annotations
 

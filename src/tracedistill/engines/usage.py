@@ -1,4 +1,4 @@
-"""What a server says a reply used, read so that no bill is ever underestimated."""
+"""Usage reports of servers, read so that no bill is ever underestimated."""
 
 from __future__ import annotations
 

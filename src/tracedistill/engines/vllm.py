@@ -48,7 +48,7 @@ _TAIL = 40
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a server is started with."""
+    """Settings that a server is started with."""
 
     model: str
     """A folder or a hub id."""

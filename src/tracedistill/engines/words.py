@@ -1,4 +1,4 @@
-"""What a server says when it refuses, in whichever shape it says so: one line of text, a code, a time to wait."""
+"""Parse a server's message of refusal in any shape: one line of text, a code, a time to wait."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _UNITS = {"millisecond": "ms", "second": "s", "sec": "s", "minute": "m", "min": 
 
 @dataclass(frozen=True, slots=True)
 class ServerWords:
-    """What one body says."""
+    """Message of one body."""
 
     text: str = ""
     """The server's words in one line, at most 500 characters; empty: it says nothing."""
