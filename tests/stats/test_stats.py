@@ -51,19 +51,6 @@ def test_impossible_counts_raise(successes, n):
         stats.two_proportion_z(successes, n, 1, 2)
 
 
-def test_accuracy_between_its_cut_off_bounds():
-    found = stats.accuracy([True, True, False, False, True], [False, True, True, False, False])
-    assert (found.raw.successes, found.raw.n) == (3, 5)
-    assert (found.completed.successes, found.completed.n) == (2, 3)
-    assert (found.if_cut_off_wrong.successes, found.if_cut_off_right.successes, found.cut_off) == (2, 4, 2)
-    empty = stats.accuracy([], [])
-    assert empty.raw.value is None
-    assert empty.completed.value is None
-    assert stats.accuracy([True], [True]).completed.value is None
-    with pytest.raises(ValueError, match="cut-off flags"):
-        stats.accuracy([True], [])
-
-
 # ---- pairs
 
 

@@ -14,7 +14,7 @@ from tracedistill.stats.clustered import (
     slope,
 )
 from tracedistill.stats.families import holm
-from tracedistill.stats.intervals import Accuracy, Interval, Share, accuracy, share, wilson
+from tracedistill.stats.intervals import Accuracy, Interval, Share, share, wilson
 from tracedistill.stats.joint import (
     Counts,
     JointTable,
@@ -67,7 +67,6 @@ __all__ = [
     "Stratified",
     "Tested",
     "Vote",
-    "accuracy",
     "chi_square",
     "clustered_mean",
     "crossed_bootstrap",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -68,25 +67,6 @@ def share(successes: int, n: int, confidence: float = 0.95) -> Share:
     """Return a share with its Wilson interval; value None and 0..1 if `n = 0`."""
     interval = wilson(successes, n, confidence)
     return Share(successes, n, successes / n if n else None, interval.low, interval.high)
-
-
-def accuracy(correct: Sequence[bool], cut_off: Sequence[bool], confidence: float = 0.95) -> Accuracy:
-    """Return accuracy raw, among completed items, and with all cut-off items as wrong and as right.
-
-    Both sequences hold one flag per item, in the same order (ValueError if lengths differ). A cut-off item that was
-    judged correct counts as correct in `raw`, and in neither of `completed`'s two numbers.
-    """
-    if len(correct) != len(cut_off):
-        raise ValueError(f"{len(correct)} verdicts, but {len(cut_off)} cut-off flags")
-    n, cut = len(correct), sum(map(bool, cut_off))
-    finished_right = sum(bool(ok) and not bool(ended) for ok, ended in zip(correct, cut_off, strict=True))
-    return Accuracy(
-        raw=share(sum(map(bool, correct)), n, confidence),
-        completed=share(finished_right, n - cut, confidence),
-        if_cut_off_wrong=share(finished_right, n, confidence),
-        if_cut_off_right=share(finished_right + cut, n, confidence),
-        cut_off=cut,
-    )
 
 
 def check_counts(successes: int, n: int) -> None:

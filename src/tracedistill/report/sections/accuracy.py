@@ -68,12 +68,13 @@ def _cells(estimate: Share | Mean) -> tuple[str | None, str | None, int]:
 
 def _bounds(arms: list[tuple[str, AttemptColumns]]) -> Table:
     """Bound the accuracy, since cut-off generations have unknown answers."""
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for name, columns in arms:
-        accuracy = stats.accuracy(columns.right.tolist(), columns.cut_off.tolist())
-        low, high = accuracy.if_cut_off_wrong, accuracy.if_cut_off_right
-        width = (high.successes - low.successes) / columns.n if columns.n else None
-        rows.append((name, columns.n, accuracy.cut_off, percent(low.value), percent(high.value), percent(width)))
+        cut_off = int(columns.cut_off.sum())
+        ended_right = int((columns.right & ~columns.cut_off).sum())
+        bounds = (ended_right, ended_right + cut_off, cut_off)
+        shares = [percent(count / columns.n if columns.n else None) for count in bounds]
+        rows.append((name, columns.n, cut_off, *shares))
     return Table(
         "bounds on accuracy if every cut-off were wrong / right",
         ("arm", "attempts", "cut off", "all cut-offs wrong", "all cut-offs right", "apart"),
