@@ -41,8 +41,12 @@ _CHECKING = (
 _CHECK = re.compile(
     _OPENS + r"(?:" + _CHECKING + r"|this (?:checks out|makes sense|is (?:consistent|correct|reasonable)|matches"
     r"|fits|agrees)|"
-    r"(?:which|that) (?:matches|agrees|checks|fits)|检验|验证|验算|检查|Probe\b|Überprüfung|Comprobación|Vérification"
-    r"|Проверка|検算)",
+    r"(?:which|that) (?:matches|agrees|checks|fits)|检验|验证|验算|检查|検算|確認|확인|검산|Проверка|Проверим|Перевірка"
+    r"|(?:(?:Zur |Die |La |Una )?(?:Probe|Kontrolle|Gegenprobe|Überprüfung|Prova"
+    r"|Comprobación|Verificación|Vérification|Verifica|Verificação))\b"
+    r"|(?:Vérifions|Vérifiez|Contrôlons|Verifichiamo|Controlliamo|Infatti"
+    r"|Comprobemos|Comprobamos|Verifiquemos|Verificamos|Verificando"
+    r"|En effet|En efecto|De fato|Com efeito|Überprüfen wir|Prüfen wir|Sprawdźmy|Sprawdzenie|Controle)\b)",
     re.IGNORECASE,
 )
 _OTHER_WAY = re.compile(
@@ -58,6 +62,11 @@ _SUPPOSED = re.compile(
     _OPENS + r"(?:if|suppose|supposing|had|assuming|imagine|even if|unless|were)\b.{0,200}\b(?:would|had|were|could"
     r"|might)\b|[（(「\s]{0,4}(?:如果|假如|假设|要是|若|もし|만약|만일)",
     re.IGNORECASE | re.DOTALL,
+)
+_OTHER_CASE = re.compile(
+    _OPENS + r"(?:if|what if|had|suppose|supposing|imagine|were|in case)\b[^.!?\n]{0,200}?"
+    r"\bwould(?: then| instead| rather| also)? (?:be|have been)\b",
+    re.IGNORECASE,
 )
 _CONFIRMS = re.compile(
     r"\bwhich (?:matches|agrees|fits|checks|confirms|is correct|is consistent|is what|equals the (?:given|original"
@@ -92,7 +101,9 @@ _HINTS = word_set(
     "verify verifying verification validate validating confirm confirming proof sanity plug plugging substitute "
     "substituting checks makes consistent correct reasonable matches fits agrees alternative alternatively another "
     "different second other quicker faster shorter could might instead otherwise if suppose supposing had assuming "
-    "imagine unless with at for in were words put equivalently that this it which hinweis anmerkung nota remarque probe"
+    "imagine unless with at for in were words put equivalently that this it which controle infatti "
+    "verifica verifichiamo controlliamo comprobemos comprobamos verifiquemos verificamos verificando prova kontrolle "
+    "gegenprobe zur die la una en de com hinweis anmerkung nota remarque probe"
 )
 _OFFERED = re.compile(
     r"would you|do you|shall i|should i|can i |may i |let me know|feel free|if you|i can also|i could also|happy|hope"
@@ -104,7 +115,8 @@ _PARAGRAPH = 1200
 """Characters before a statement in which a check that it belongs to may begin."""
 _PARAGRAPH_HINTS = (
     "check", "verif", "confirm", "valid", "proof", "sanity", "plug", "substitut", "makes sense", "consistent",
-    "reasonabl", "matches", "fits", "agrees", "altern", "another", "different", "quicker", "faster", "shorter",
+    "reasonabl", "probe", "prova", "kontroll", "infatti", "comprob",
+    "matches", "fits", "agrees", "altern", "another", "different", "quicker", "faster", "shorter",
 )  # fmt: skip
 
 
@@ -135,6 +147,11 @@ _OPENERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("a note", _NOTE), ("a check", _CHECK), ("another way", _OTHER_WAY), ("a supposition", _SUPPOSED),
     ("an interpretation", _MEANS), (COMPARISON, _COMPARES),
 )  # fmt: skip
+
+
+def of_other_case(text: str, start: int, end: int) -> bool:
+    """Return whether a statement says what would be if something else were asked or given."""
+    return text.find("would", start, end) >= 0 and _OTHER_CASE.match(text, start, end) is not None
 
 
 def under_aside(text: str, start: int) -> str:

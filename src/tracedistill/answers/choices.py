@@ -13,12 +13,12 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tracedistill.answers.asides import aside
+from tracedistill.answers.asides import aside, of_other_case
 from tracedistill.answers.cleaning import plain
 from tracedistill.answers.marks import corrected, denied, last_mark
 from tracedistill.answers.policy import Extracted
 from tracedistill.answers.statements import Statement, backwards
-from tracedistill.answers.words import word_set
+from tracedistill.answers.words import DOUBT, word_set
 
 _LABELLED = re.compile(r"\s{0,9}\(?([A-Za-z]|\d{1,2})[.):]\s{1,9}(?=\S)")
 _LETTER_ONLY = re.compile(r"\s*+[(\[{\"'*$\\]*+(?:text\{)?\s*+\(?([A-Za-z]|\d{1,2})\s*+[)\]}\"'*$.:]*+\s{0,12}\Z")
@@ -35,7 +35,8 @@ _CHOICE_MARK = re.compile(
     r"|(?:(?<=\n)|\A)[\s*_#>-]{0,6}(?:option|choice|letter|selection|pick|prediction"
     r"|label)[\s*_\"']{0,4}[:=][\s:*_\"']{0,8}"
     r"|[\"'](?:choice|option|label|letter|prediction|selected|final_answer|selection)[\"']\s?:\s?[\"']?"
-    r"|(?<![会能误错多人不别])(?:正确选项|选项|应选|故选|选择|答案选|选|選択肢)(?:是|为|:|は)?\s{0,3}"
+    r"|(?<![会能误错多人不别])(?:正确选项|应选|故选|选择|答案选|选(?!项|择))(?:是|为|:)?\s{0,3}"
+    r"|(?:选项|選択肢)(?:是|为|:|は)\s{0,3}"
     r"|\b(?:opción|opcion|alternativa|opzione|option) (?:correcta|correta|corretta|correcte)\s(?:es|é|è|est"
     r"|:)?[\s:*]{0,4}"
     r"|\b(?:i(?:['’](?:d|ll)| would| will)?|we(?:['’](?:d|ll)| would| will)?)"
@@ -81,7 +82,7 @@ _PROVEN = re.compile(
 )
 _NOT_BEFORE = re.compile(
     r",\s{0,3}not\s(?!only\b|just\b)(?:(?!\bbut\b|\brather\b)[^.;:]){0,60}\Z|"
-    r"\b(?:doubt|do(?:es)?n['’]t (?:think|believe)|do(?:es)? not (?:think|believe)|unlikely)\b[^.;,]{0,30}\Z|"
+    r"\b(?:" + DOUBT + r"|do(?:es)?n['’]t (?:think|believe)|do(?:es)? not (?:think|believe)|unlikely)\b[^.;,]{0,30}\Z|"
     r"(?:\b(?:not|never|neither|nor|rather than|instead of|than|except|unlike|besides|other than|aside from"
     r"|eliminat\w{0,24}|ruled? out|ruling out"
     r"|rules out|exclud\w{0,24}|reject\w{0,24}|discard\w{0,24}|dismiss\w{0,24}|cannot be|without|against|over|wrong"
@@ -106,6 +107,11 @@ _JOINED = re.compile(
     r"[\s)*_\"'.]{0,6}(?:,|/|&|\band\b|\bor\b|\bas well as\b|\boder\b|\bund\b|\bo\b|\by\b|\bou\b|\bet\b|或|和|または"
     r"|и\b|или\b)[\s(*_\"']{0,6}"
     r"(?:(?:or|and|both|maybe|perhaps|possibly|either|option|choice|the|a|an)\s){0,3}[(*_\"']{0,3}\Z",
+    re.IGNORECASE,
+)
+_OR = re.compile(
+    r"[\s)*_\"'.,]{0,6}(?:/|\bor\b|\boder\b|\bo\b|\bou\b|或者?|还是|または|か|또는|\bили\b)[\s(*_\"']{0,6}"
+    r"(?:(?:maybe|perhaps|possibly|even|else|option|choice|选项)\s?){0,2}[(*_\"']{0,3}\Z",
     re.IGNORECASE,
 )
 _EITHER = re.compile(r"\b(?:either|both|neither|between)\s[^.]{0,20}\Z", re.IGNORECASE)
@@ -196,6 +202,7 @@ class _ChoiceReader:
         if ticked is not None:
             return ticked
         loose: Extracted | None = None
+        supposed: Extracted | None = None
         lead = self._first_line()
         refused: set[str] = set()
         for count, statement in enumerate(backwards(self.clean, len(self.clean))):
@@ -217,6 +224,9 @@ class _ChoiceReader:
                 if self.clean[max(begin, statement.end - 3) : statement.end].rstrip(" *\"').").endswith("?"):
                     continue
                 marked = self._stated(begin, statement.end)
+                if marked is not None and of_other_case(self.clean, statement.start, statement.end):
+                    supposed = supposed or marked
+                    continue
                 if marked is not None:
                     return marked
                 refused |= self._refused(statement)
@@ -236,7 +246,7 @@ class _ChoiceReader:
             and not (loose is not None and corrected(self.clean, 0, len(self.clean)))
         ):
             return lead
-        return loose or Extracted(None, None, "no statement names exactly one choice")
+        return loose or supposed or Extracted(None, None, "no statement names exactly one choice")
 
     def _box(self) -> tuple[int, int] | None:
         """Start and end of what the last box holds."""
@@ -327,7 +337,18 @@ class _ChoiceReader:
                 between = self.bare[one.end : kept[0].start]
                 if len(between) < 12 and re.search(r"\b(?:or|nor|and)\b", between):
                     return None
-        return kept[0]
+        return next((one for one in kept if not self._tied(one)), None)
+
+    def _tied(self, one: _Named) -> bool:
+        """Return whether `or` or a slash ties a choice to another letter, which nothing else vouches for."""
+        near = self._mentions(max(0, one.start - 24), one.end + 24, loose=True)
+        pairs = itertools.pairwise(near)
+        return any(
+            left.letter != right.letter
+            and one.start in (left.start, right.start)
+            and _OR.fullmatch(self.bare, left.end, right.start)
+            for left, right in pairs
+        )
 
     def _settled(self, kept: list[_Named]) -> list[_Named]:
         """Return the choice that a word such as `I choose` settles on, unless `or` ties it to another."""
@@ -418,6 +439,9 @@ def _spoken(words: str) -> re.Pattern[str]:
     return re.compile(r"(?<![\w.])" + r"[^\w]{1,6}".join(parts) + r"(?!\w|\.\d)", re.IGNORECASE)
 
 
+_NOUN = re.compile(r"(?:选项|選択肢|선택지)\s?\Z")
+
+
 def _vouched(text: str, match: re.Match[str], begin: int, end: int) -> bool:
     """Return whether a bare letter means a choice: in brackets, after `option` or `must be`, before `is correct`."""
     start, stop = match.start(1), match.end()
@@ -431,7 +455,7 @@ def _vouched(text: str, match: re.Match[str], begin: int, end: int) -> bool:
         not before.strip() or before.rstrip()[-1:] in ".!?\n,;:" or before.endswith("(")
     ):
         return True
-    if _SETTLES.search(before):
+    if _SETTLES.search(before) or _NOUN.search(before):
         return True
     return (not before.strip(" *_>#-") and _PROVEN.match(after) is not None) or _proven(after)
 

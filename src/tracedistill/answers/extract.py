@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from tracedistill.answers.asides import COMPARISON, aside, under_aside
+from tracedistill.answers.asides import COMPARISON, aside, of_other_case, under_aside
 from tracedistill.answers.asked import AskedQuantity, asked_quantity, stems
 from tracedistill.answers.cleaning import flat, plain
 from tracedistill.answers.hedges import Hedge
@@ -124,6 +124,9 @@ class NumberReader:
                 continue
             if statement.mark != "answer" and statement.start <= strong < statement.end:
                 return self._walk(end, bound=False)  # `your final answer should be rounded` binds nothing
+            if statement.mark == "answer" and of_other_case(self.clean, statement.start, statement.end):
+                held = held or (chosen, LEFT_OVER, statement)
+                continue
             beside = self._beside(statement)
             if beside in _SILENT:
                 continue

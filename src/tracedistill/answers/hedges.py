@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from tracedistill.answers.words import word_set
+from tracedistill.answers.words import DOUBT, word_set
 
 Hedge = Literal["", "denied", "choice", "range", "bound", "part"]
 """denied: `not 20`; choice: `15 or 20`; range: `15 to 20`; bound: `less than 20`; part: of a coordinate or formula."""
@@ -39,7 +39,7 @@ _DENIED = re.compile(
 )
 _ONLY = re.compile(r"\bnot\s{1,12}(?:only|just|merely|simply)\b|\bnot\s{1,12}(?:more|less|fewer)\b", re.IGNORECASE)
 _DOUBTED = re.compile(
-    r"\b(?:do(?:es)?n['’]?t (?:think|believe|have)|do(?:es)? not (?:think|believe|have)|doubt|unlikely"
+    r"\b(?:do(?:es)?n['’]?t (?:think|believe|have)|do(?:es)? not (?:think|believe|have)|" + DOUBT + r"|unlikely"
     r"|can['’]?t (?:be|have)|cannot be"
     r"|isn['’]?t (?:the case|true)|not (?:the case|true|correct|possible)|false|would be wrong"
     r"|impossible)\b(?: (?:that )?it(?: is| was|['’]s)\b)?(?P<rest>[^.;]{0,60})\Z",
@@ -72,9 +72,13 @@ _OR = re.compile(
     r"(?:(?:about|maybe|possibly|even|perhaps|else|just|else)\s{1,12})?[\s$(*€£]{0,12}\Z",
     re.IGNORECASE,
 )
-_AND = re.compile(r"[\s*)%$]{0,12}(?:,|;|\band\b|&|和|و|y|und|et|и)[\s$(*€£]{0,12}\Z", re.IGNORECASE)
+_AND = re.compile(r"[\s*)%$]{0,12}(?:,|;|\band\b|&|和|与|و|y|e|und|et|и)[\s$(*€£]{0,12}\Z", re.IGNORECASE)
+_COUNTER = r"\s?(?:[个個枚本人冊匹台元円块岁歳分天日年页頁杯件只条张張颗开名개명원권살]|小时|公里|時間|公斤|시간)\s?"
+"""A counter of Chinese, Japanese or Korean, between a number and what ties it to another."""
 _TO = re.compile(
-    r"[\s*%$]{0,12}(?:[A-Za-z]{1,24}\s{1,12})?(?:\bto\b|\bthrough\b|\bbis\b|\bà\b|\bto about\b|到|至|から|〜|~|～|-|--"
+    r"[\s*%$]{0,12}(?:[A-Za-z]{1,24}\s{1,12}|"
+    + _COUNTER
+    + r")?(?:\bto\b|\bthrough\b|\bbis\b|\bà\b|\bto about\b|到|至|から|에서|부터|〜|~|～|-|--"
     r"|…|\.\.\.)[\s$(*€£]{0,12}\Z",
     re.IGNORECASE,
 )
@@ -85,6 +89,8 @@ _CHANGE = re.compile(
     r"round\w{0,24}|reduc\w{0,24}|grew|grow\w{0,24}|proportion|odds|equal)\b",
     re.IGNORECASE,
 )
+_CHANGED = re.compile(r"\W{0,3}[^\W\d]{0,4}?(?:涨|增|升|降|减|変|变|に[^ん]|로\s)")
+"""What follows the second number of a change: `15円から20円に`."""
 _ANYWHERE = re.compile(r"\b(?:anywhere|somewhere|ranges?|ranging) from[\s$(*€£]{0,12}\Z", re.IGNORECASE)
 _BETWEEN = re.compile(r"\b(?:between|zwischen|entre|между|tra|tussen)[\s$(*€£]{0,12}\Z|介于\s{0,12}\Z", re.IGNORECASE)
 _BOUND = re.compile(
@@ -218,7 +224,7 @@ def _pair(between: str, ahead: str, behind: str, strict: bool) -> Hedge:
     if _TO.match(between):
         sign = between.strip(" *$%")
         calculated = behind.lstrip(" )*$}")[:1] in ("=", "≈") and sign.startswith("-")
-        if not calculated and (_ANYWHERE.search(ahead) or not _CHANGE.search(ahead)):
+        if not calculated and (_ANYWHERE.search(ahead) or not (_CHANGE.search(ahead) or _CHANGED.match(behind))):
             return "range"
     if strict and _AND.match(between) and behind.lstrip(" )*$}")[:1] not in ("=", "≈"):
         return "choice"

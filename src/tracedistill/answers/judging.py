@@ -6,10 +6,11 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
-from tracedistill.answers.asides import aside
+from tracedistill.answers.asides import aside, of_other_case
 from tracedistill.answers.asked import asked_quantity
 from tracedistill.answers.choices import label_of, named_anywhere, read_choice
 from tracedistill.answers.cleaning import plain
+from tracedistill.answers.endings import ending, unreferenced
 from tracedistill.answers.equality import decide, read_quantity, same_number
 from tracedistill.answers.expressions import Expression, last_box, read_expression
 from tracedistill.answers.extract import LEFT_OVER, NumberReader, SeveralValues, StatedNumber
@@ -21,7 +22,7 @@ from tracedistill.answers.quantities import Quantity
 from tracedistill.answers.statements import backwards
 from tracedistill.answers.stating import polar_head, states
 from tracedistill.answers.symbolic import SymbolicBudget
-from tracedistill.answers.units import convert
+from tracedistill.answers.units import convert, other_symbols
 from tracedistill.answers.wording import same_words
 from tracedistill.records import AnswerVerdicts, Verdict
 
@@ -65,12 +66,16 @@ def judge(
     stated = reading.answer()
     opening = reading.opening() if policy.kind == "text" else ""
     bold = reading.in_bold() if policy.kind == "text" else ""
-    answer = _verdict(gold, stated, question, policy, closed, budget, reading.stated_number, opening, bold)
+    answer = _verdict(
+        gold, stated, question, policy, closed, budget, reading.stated_number, opening, bold, _behind(text, stated)
+    )
     reached = reading.derived(stated)
     if reached is stated or (reached.text == stated.text and reached.value == stated.value):
         derived = answer
     else:
-        derived = _verdict(gold, reached, question, policy, closed, budget, reading.reached_number)
+        derived = _verdict(
+            gold, reached, question, policy, closed, budget, reading.reached_number, behind=_behind(text, reached)
+        )
     return AnswerVerdicts(answer, derived, _candidate(gold, text, policy, closed) if closed else _MISSING)
 
 
@@ -81,7 +86,8 @@ class _AnswerReader:
         self.text, self.question, self.policy, self.closed = text, question, policy, closed
         self.start, self.end, self.note = _region(text)
         self.tagged = self.start > 0 and not self.note
-        self.part = text[self.start : self.end]
+        self.end = self.start + ending(text[self.start : self.end])
+        self.part = unreferenced(text[self.start : self.end])
         self.numbers: NumberReader | None = None
         self.expression: Expression | None = None
         self.stated: StatedNumber | None = None
@@ -167,6 +173,7 @@ class _AnswerReader:
     def _words(self) -> Extracted:
         """Return words after the last answer mark, else the last statement that is not beside the answer."""
         loose: Extracted | None = None
+        supposed: Extracted | None = None
         box = last_box(self.part)
         if box is not None:
             span = (box.span[0] + self.start, box.span[1] + self.start)
@@ -185,12 +192,15 @@ class _AnswerReader:
             span = ((statement.start if begin is None else begin) + self.start, statement.end + self.start)
             reason = "last statement" if begin is None else STATED_WORDS
             words_read = Extracted(words[:1000], None, reason + self.note, span)
+            if begin is not None and of_other_case(self.part, statement.start, statement.end):
+                supposed = supposed or words_read
+                continue
             if begin is not None:
                 refused = denied(self.part, statement.start, statement.end)
                 return Extracted(None, None, "the answer is only denied") if refused and loose is None else words_read
             if not aside(self.part, statement.start, statement.end) or statement.start == 0:
                 loose = words_read
-        return loose or Extracted(None, None, "nothing is stated" + self.note)
+        return loose or supposed or Extracted(None, None, "nothing is stated" + self.note)
 
     def in_bold(self) -> str:
         """Return the statement that holds the only words in bold of a text, if there are others too; else nothing."""
@@ -292,6 +302,7 @@ def _verdict(
     number: Quantity | None,
     opening: str = "",
     bold: str = "",
+    behind: str = "",
 ) -> Verdict:
     if not gold.strip():
         return Verdict("ungradable", extracted=prediction.text, reason="the gold is empty")
@@ -316,6 +327,8 @@ def _verdict(
         wanted = _gold_number(gold, policy)
         if wanted is not None:
             outcome, reason = same_number(wanted, number, policy, question)
+            if outcome == "correct" and other_symbols(gold, prediction.text + behind):
+                outcome, reason = "incorrect", "same number in another unit"
             return Verdict(outcome, extracted=shown, reason=f"{prediction.reason}: {reason}")
     outcome, reason = decide(gold, prediction.text, policy, question, budget)
     if (
@@ -354,6 +367,11 @@ def _words_rule(gold: str, prediction: Extracted, question: str, closed: tuple[s
     if same_words(gold, opening) and not (set(closed) and named_anywhere(prediction.text, closed)):
         return "the first line"
     return ""
+
+
+def _behind(text: str, read: Extracted) -> str:
+    """Return what stands right behind a reading: the symbol of a unit."""
+    return "" if read.span is None else text[read.span[1] : read.span[1] + 12]
 
 
 def _candidate(gold: str, text: str, policy: AnswerPolicy, closed: tuple[str, ...]) -> Verdict:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from tracedistill.answers.words import DOUBT
+
 _DRESS = r"[\s*_`\"'»”]{0,8}"
 _ANSWER = re.compile(
     # the answer is, my final answer to the question would be, final result:
@@ -86,7 +88,9 @@ _NEGATED_MARK = re.compile(
 
 
 _DOUBT = re.compile(
-    r"\b(?:do(?:es)?n['’]?t|do(?:es)? not|did not|didn['’]t) (?:think|believe|know|agree|mean)\b|\bdoubt\b|\bunlikely\b"
+    r"\b(?:do(?:es)?n['’]?t|do(?:es)? not|did not|didn['’]t) (?:think|believe|know|agree|mean)\b|\b"
+    + DOUBT
+    + r"\b|\bunlikely\b"
     r"|\bnot (?:true|the case|convinced|sure) (?:that|if|whether)\b|\bcan['’]t be (?:true|right) that\b",
     re.IGNORECASE,
 )

@@ -42,6 +42,8 @@ _BREAK = re.compile(
     r"(?<=[.!?])[*\"')\]$]{0,6}\s++(?=[\"'(*\[$\\]{0,6}[A-Z0-9$\\(*À-ÞА-Я\u0900-\u097f\u0600-\u06ff\u3040-\u9fff])"
     r"|(?<=[。！？])\s*+(?=\S)"
 )
+_SUPPOSES = re.compile(r"(?:Even if|What if|If|Had|Suppose) ")
+"""`The answer is B. If ...`: no initial of a name."""
 _INITIAL = re.compile(
     r"(?:\b(?:[A-Z]|Mr|Mrs|Ms|Dr|St|vs|approx|a\.m|p\.m|e\.g|i\.e)|\A\W*(?:step\s*)?\d+)\.\Z", re.IGNORECASE
 )
@@ -113,7 +115,8 @@ def _sentences(text: str, start: int, end: int) -> list[tuple[int, int]]:
     sentences = []
     begin = start
     for match in _BREAK.finditer(text, start, end):
-        if not _INITIAL.search(text[max(begin, match.start() - 12) : match.start()]):
+        initial = _INITIAL.search(text[max(begin, match.start() - 12) : match.start()])
+        if not initial or _SUPPOSES.match(text, match.end(), end):
             sentences.append((begin, match.start()))
             begin = match.end()
     sentences.append((begin, end))

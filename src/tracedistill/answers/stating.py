@@ -13,10 +13,13 @@ from functools import lru_cache
 from tracedistill.answers.asked import stems
 from tracedistill.answers.cleaning import plain
 from tracedistill.answers.hedges import unsure
+from tracedistill.answers.units import other_symbols
 from tracedistill.answers.wording import plain_words, same_words
-from tracedistill.answers.words import word_set
+from tracedistill.answers.words import DOUBT, word_set
 
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__|`([^`\n]{1,200})`|[\"“]([^\"”\n]{1,200})[\"”]")
+_UNDERLINED = re.compile(r"(?<![\w/])_(?=[^\W_])([^_\n]{1,200})(?<=[^\s_])_(?![\w/])")
+"""Emphasis as in `_Paris_`; the parts of `a_b_c` are none."""
 _QUOTED = re.compile(r"([\"“«「])[^\"”»」\n]{1,100}[\"”»」]")
 """Quotations: `The line "to be, or not to be" comes from` denies nothing."""
 _PICTURE = re.compile("[\U0001f000-\U0001faff\u2600-\u2712\u2728\u2734-\u274b\u2753-\u27bf\ufe0f]")
@@ -64,7 +67,7 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _DOUBTED = re.compile(
-    r"\b(?:do(?:es)?n['’]?t (?:think|believe)|do(?:es)? not (?:think|believe)|doubt|isn['’]?t true|not true"
+    r"\b(?:do(?:es)?n['’]?t (?:think|believe)|do(?:es)? not (?:think|believe)|" + DOUBT + r"|isn['’]?t true|not true"
     r"|not the case|unlikely|false that"
     r"|wrong to say|(?:one|some|someone|many|people|you|they|others|students) (?:might|may|could|would)"
     r" (?:say|think|guess|expect|assume|argue|claim))\b[^,;.]{0,120}\Z"
@@ -151,6 +154,8 @@ def states(gold: str, statement: str, question: str = "", marked: bool = False) 
     text = plain(statement).strip()
     if same_words(gold, text):
         return "same words"
+    if "_" in text:
+        text = _UNDERLINED.sub(r"\1", text)
     if not text.isascii():
         text = _PICTURE.sub(" ", text).strip()
     if _SPAN.search(gold):  # 15 to 20 years are 15-20 years
@@ -195,7 +200,11 @@ def _pattern(gold: str) -> re.Pattern[str] | None:
 
 def _places(gold: str, text: str) -> list[tuple[int, int]]:
     pattern = _pattern(gold)
-    return [] if pattern is None else [match.span() for match in pattern.finditer(text)][-8:]
+    return (
+        []
+        if pattern is None
+        else [match.span() for match in pattern.finditer(text) if not other_symbols(gold, match.group())][-8:]
+    )
 
 
 def _stated_at(text: str, begin: int, end: int, bold: bool, marked: bool, question: str) -> str:

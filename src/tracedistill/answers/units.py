@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -67,3 +68,28 @@ def convert(value: Fraction, unit: Unit | None, wanted: Unit | None) -> Fraction
     if wanted is None or unit.dimension != wanted.dimension:
         return value
     return value * unit.factor / wanted.factor
+
+
+_SYMBOL = re.compile(
+    r"(?<=\d)[\s\u00a0*_]{0,3}(?P<prefix>[GTPnpuµμ]|[kK](?=[^\s])|[mM](?=[^\s]))?"
+    r"(?P<base>Wh|Hz|eV|Pa|Sv|Bq|bit|[WVAJNFBbΩ])(?P<per>ps|/s)?(?![\w/])"
+)
+_PREFIXES = {"G": 9, "T": 12, "P": 15, "n": -9, "p": -12, "u": -6, "µ": -6, "μ": -6, "k": 3, "K": 3, "m": -3, "M": 6}
+
+
+def symbol(text: str, start: int) -> tuple[str, int] | None:
+    """Return base and power of ten of the unit symbol behind a number, in which case counts: `mW`, `MW`, `kb`, `kB`."""
+    match = _SYMBOL.match(text, start)
+    if match is None:
+        return None
+    base = {"bit": "b"}.get(match["base"], match["base"])
+    return base + (match["per"] or "").replace("ps", "/s"), _PREFIXES.get(match["prefix"] or "", 0)
+
+
+def other_symbols(left: str, right: str) -> bool:
+    """Return whether the numbers of two texts stand before different unit symbols, such as `5 mW` and `5 MW`."""
+    one, two = ({symbol(text, at.end()) for at in _NUMBER.finditer(text)} - {None} for text in (left, right))
+    return bool(one and two) and one.isdisjoint(two)
+
+
+_NUMBER = re.compile(r"\d(?!\d)")

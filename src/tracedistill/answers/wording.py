@@ -10,6 +10,7 @@ import unicodedata
 from functools import lru_cache
 
 from tracedistill.answers.cleaning import plain
+from tracedistill.answers.units import other_symbols
 
 _ARTICLE = re.compile(r"(?<![\w+#-])(?:the|a|an)(?= \w{2})")
 _INITIALS = re.compile(r"\b(?:[a-z]\.)+[a-z]\b")
@@ -39,7 +40,7 @@ def same_words(left: str, right: str) -> bool:
     """Return whether two answers are the same words; a currency or percent sign counts only if both have one."""
     one, two = plain_words(left), plain_words(right)
     if one == two:
-        return True
+        return not other_symbols(left, right)
     if bool(_MONEY.search(one)) != bool(_MONEY.search(two)):
         return _MONEY.sub(" ", one).split() == _MONEY.sub(" ", two).split() != []
     return False

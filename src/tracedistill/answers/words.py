@@ -64,3 +64,7 @@ def word_value(text: str) -> Fraction | None:
         current, last = current + value, value
     whole = Fraction(total + current)
     return whole / parts if parts is not None else whole + extra
+
+
+DOUBT = r"(?<!no )(?<!any )(?<!a )(?<!without )(?<!beyond )(?<!little )(?<!not )(?<!n't )doubt"
+"""A pattern for a doubt that is one: `no doubt`, `without a doubt` and `I don't doubt it` are none."""
