@@ -16,8 +16,10 @@ _SOURCES = re.compile(
 _NOTES = re.compile(r"\n[ \t]{0,4}\[\^?1\]:?[ \t]{1,4}[^\W\d]")
 """The first of numbered notes at the end."""
 _FURTHER = re.compile(
-    r"(?:\n|(?<=[.!?)*。]) )[ \t]{0,4}[#*_>]{0,5}[ \t]?(?:(?:extension|bonus|follow[- ]?up|challenge|variation"
-    r"|going further|further question|extra)(?: question| problem| challenge)?[*_]{0,3}[ \t]?[:：?—–-][*_ \t]{0,4}\s{0,4}"
+    r"(?:\n|(?<=[.!?)*。]) )[ \t]{0,4}[#*_>]{0,5}[ \t]?(?:(?:extension|bonus"
+    r"|follow[- ]?up|challenge"
+    r"|variation|going further|further question|extra)(?: question| problem| challenge)?"
+    r"[*_]{0,3}[ \t]?[:：?—–-][*_ \t]{0,4}\s{0,4}"
     r"(?=(?:what|how|if|suppose|imagine|had|could|can|would|try|consider|let|with)\b)"
     r"|(?:and |but |now,? )?what if\b)",
     re.IGNORECASE,
