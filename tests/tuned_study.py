@@ -43,9 +43,9 @@ def recipe_of(place: Path, model: Path, **changes: Any) -> Path:
     return path
 
 
-def tune(recipe: Path, **settings: Any) -> pipeline.LoadedStudy:
+def tune(recipe: Path | pipeline.LoadedStudy, **settings: Any) -> pipeline.LoadedStudy:
     """Make everything up to training, and random adapters in training's place; `settings` are LoRA's."""
-    loaded = pipeline.load(recipe)
+    loaded = pipeline.load(recipe) if isinstance(recipe, Path) else recipe
     work = StudyRun(loaded.study, loaded.recipe, Screen(quiet=True))
     work.run.claim()
     work.settle()
@@ -53,7 +53,8 @@ def tune(recipe: Path, **settings: Any) -> pipeline.LoadedStudy:
     tuned = [node for node in nodes if node.kind == "train"]
     make_nodes(work, [node for node in upstream(nodes, tuned) if node not in tuned])
     for number, node in enumerate(tuned):
-        student = loaded.study.students["tiny"]
+        assert node.student is not None
+        student = loaded.study.students[node.student]
         tiny.lora(Path(student.model), work.run.path(node.outputs[0]), seed=number + 1, **settings)
         work.run.record(node, 0.0, work.facts())
     return loaded
