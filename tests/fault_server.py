@@ -219,7 +219,7 @@ class Service:
         if fault in {"500", "503"}:
             return int(fault), {}, b"<html>upstream is unwell</html>", fault, key
         if "[[error]]" in prompt:
-            return 200, {}, _error("no capacity", "502"), "error", key
+            return 200, {}, _error("the provider failed", "502"), "error", key
         reply = answer_of(body)
         self.ledger.bills[key] = usage_of(body, _text_of(reply))[1]
         if fault == "empty" or "[[empty]]" in prompt:
