@@ -73,8 +73,10 @@ def run_step(step: Step, place: Place, seconds: float) -> Outcome:
     said["command"] = " ".join(command[1:])
     started = time.perf_counter()
     with (place.out / f"{step.name}.log").open("w", encoding="utf-8") as log:
+        # unbuffered: else what it printed may stand behind the error that ended it, and be lost where it is killed
+        environment = {**place.environment(), "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=place.environment(), start_new_session=True
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
         try:
             code: int | None = process.wait(timeout=seconds)
