@@ -14,19 +14,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tracedistill.answers.asides import aside, of_other_case
+from tracedistill.answers.choice_labels import label_of, labelled, undressed
 from tracedistill.answers.cleaning import plain
 from tracedistill.answers.marks import corrected, denied, last_mark
 from tracedistill.answers.policy import Extracted
 from tracedistill.answers.statements import Statement, backwards
 from tracedistill.answers.words import DOUBT, word_set
 
-_LABELLED = re.compile(r"\s{0,9}\(?([A-Za-z]|\d{1,2})[.):]\s{1,9}(?=\S)")
-_LETTER_ONLY = re.compile(r"\s*+[(\[{\"'*$\\]*+(?:text\{)?\s*+\(?([A-Za-z]|\d{1,2})\s*+[)\]}\"'*$.:]*+\s{0,12}\Z")
-_PUNCTUATION = re.compile(r"[^\w\s%$./-]")
-_LATEX = re.compile(
-    r"\\(?:boxed|fbox|text(?:bf|it|rm|sf)?|math(?:rm|bf|sf|it)|mbox|displaystyle|left|right"
-    r"|[,;:! ()\[\]])\s?\{?|[{}$]"
-)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{")
 _CHOICE_MARK = re.compile(
     r"\b(?:correct|right|best|final|chosen|selected|most (?:likely|accurate|appropriate))\s(?:option|choice|letter"
@@ -137,47 +131,6 @@ class _Named:
     by_words: bool
 
 
-@lru_cache(maxsize=2048)
-def labelled(closed: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Return (letter, words) of each choice. `B. text` gives both, a letter no words, words their place's letter."""
-    pairs = []
-    for place, entry in enumerate(closed):
-        match = _LABELLED.match(entry)
-        if match:
-            pairs.append((match[1].upper(), normal(entry[match.end() :])))
-        elif _LETTER_ONLY.match(entry):
-            pairs.append((entry.strip(" ()[].:").upper(), ""))
-        else:
-            pairs.append((chr(ord("A") + place) if place < 26 else str(place + 1), normal(entry)))
-    return tuple(pairs)
-
-
-def normal(text: str) -> str:
-    """Return lower-case words of a choice without punctuation."""
-    return " ".join(_PUNCTUATION.sub(" ", plain(text).casefold()).split()).rstrip(".")
-
-
-def label_of(answer: str, closed: tuple[str, ...]) -> str | None:
-    """Return the letter that an answer string names as a whole: the letter, `B. text`, or the words of a choice."""
-    pairs = labelled(closed)
-    alone = answer.strip()
-    if any(alone == known for known, _ in pairs):
-        return alone  # a letter alone is a letter, even if a choice's words are a letter too
-    bare = _undressed(answer).strip(" *_\"'`.")
-    for words in {normal(answer), normal(bare)}:
-        for known, meaning in pairs:
-            if meaning and words == meaning:
-                return known
-    match = _LETTER_ONLY.match(answer) or _LETTER_ONLY.match(bare)
-    if match is None:
-        match = _LABELLED.match(bare)
-        said = dict(pairs).get(match[1].upper()) if match else None
-        if match is None or (said and normal(bare[match.end() :]) != said):
-            return None
-    letter = str(match[1]).upper()
-    return letter if not pairs or any(letter == known for known, _ in pairs) else None
-
-
 def read_choice(text: str, closed: tuple[str, ...] = ()) -> Extracted:
     """Return the choice that a text settles on, its `value` the letter."""
     clean = plain(text)
@@ -185,7 +138,7 @@ def read_choice(text: str, closed: tuple[str, ...] = ()) -> Extracted:
     whole = label_of(short, closed) if len(clean) <= 400 and "\n" not in short else None
     if whole is not None:
         return Extracted(text.strip(), whole, "the whole text", (0, len(text)))
-    reader = _ChoiceReader(text, _undressed(clean), clean, closed)
+    reader = _ChoiceReader(text, undressed(clean), clean, closed)
     return reader.read()
 
 
@@ -480,15 +433,8 @@ def _proven(after: str) -> bool:
     )
 
 
-def _undressed(text: str) -> str:
-    """Return the text with LaTeX commands and braces blanked, character for character."""
-    return (
-        _LATEX.sub(lambda match: " " * len(match.group()), text) if "\\" in text or "{" in text or "$" in text else text
-    )
-
-
 def named_anywhere(text: str, closed: tuple[str, ...]) -> frozenset[str]:
     """Return the letters of all choices that a text names anywhere, denied or not."""
     clean = plain(text)
-    reader = _ChoiceReader(text, _undressed(clean), clean, closed)
+    reader = _ChoiceReader(text, undressed(clean), clean, closed)
     return frozenset(one.letter for one in reader._mentions(0, len(clean), loose=False))

@@ -8,7 +8,8 @@ from functools import lru_cache
 
 from tracedistill.answers.asides import aside, of_other_case
 from tracedistill.answers.asked import asked_quantity
-from tracedistill.answers.choices import label_of, named_anywhere, read_choice
+from tracedistill.answers.choice_labels import label_of
+from tracedistill.answers.choices import named_anywhere, read_choice
 from tracedistill.answers.cleaning import plain
 from tracedistill.answers.endings import ending, unreferenced
 from tracedistill.answers.equality import decide, read_quantity, same_number

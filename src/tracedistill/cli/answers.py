@@ -27,7 +27,10 @@ def add(commands: Commands) -> None:
     command = add_command(commands, "answers", text, EXAMPLES)
     command.add_argument("recipe", help="the study's YAML file")
     command.add_argument(
-        "files", nargs="+", metavar="FILE", help="files of answers (JSON Lines), folders of them; key=value as always"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="files of answers (JSON Lines), folders of them, and key=value to override recipe keys",
     )
     command.add_argument("--quiet", action="store_true", help="print errors only")
     command.set_defaults(call=run, overrides=())

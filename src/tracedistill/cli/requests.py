@@ -22,7 +22,9 @@ EXAMPLES = (
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
-    text = "write what teachers and students have still to be asked, as JSON Lines that any engine answers (Batch API)"
+    text = (
+        "write the prompts that teachers and students have not answered yet, as JSON Lines for any engine (Batch API)"
+    )
     command = add_recipe_command(commands, "requests", text, EXAMPLES)
     command.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="a new folder, or one of earlier requests"
