@@ -28,6 +28,7 @@ from typing import Any
 from machine import machine
 
 from tracedistill.answers import NUMBER, AnswerPolicy, equal, judge, read_answer
+from tracedistill.compute import usable_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 Row = dict[str, Any]
@@ -119,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
         "worst_s": round(worst, 2),
         "rows": len(outputs),
         "python": platform.python_version(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "repeat": args.repeat,
     }
     print(json.dumps({**result, **machine()}))

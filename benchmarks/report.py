@@ -26,6 +26,7 @@ from typing import Any
 
 from machine import machine
 
+from tracedistill.compute import usable_cores
 from tracedistill.files import dumps, to_json, write_json, write_jsonl
 from tracedistill.recipes import Arm, StudentConfig, Study, TaskConfig, resolved
 from tracedistill.records import Problem
@@ -170,7 +171,7 @@ def main() -> int:
         found = measure(folder)
     for name, value in found.items():
         print(f"{name}: {value:,.1f} (limit {LIMITS[name]:,.0f})")
-    settings = {"attempts": options.attempts, "arms": options.arms, "attempts_bytes": size, "cpus": os.cpu_count()}
+    settings = {"attempts": options.attempts, "arms": options.arms, "attempts_bytes": size, "cpus": usable_cores()}
     within = all(value < LIMITS[name] for name, value in found.items())
     print(json.dumps({**found, "within_limits": within, **settings, **machine()}))
     return 0 if within else 1

@@ -108,3 +108,14 @@ def test_own_modules_come_from_the_working_folder_and_after_the_libraries(
     monkeypatch.delitem(sys.modules, "json")
     assert get_task("own_task_of_mine:Mine").name == "mine"
     assert callable(import_object("json:loads"))
+
+
+def test_threads_are_as_many_as_usable_cores(
+    study_file: StudyFile, launched: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = pipeline.load(study_file(evaluation={"accelerate_config": "cpu"}))
+    monkeypatch.setattr(launch, "usable_cores", lambda: 3)  # of taskset, Slurm or a container
+    with pytest.raises(InputError, match="did not finish"):
+        pipeline.run(loaded, quiet=True)
+    command = launched[0]["command"]
+    assert command[command.index("--num_cpu_threads_per_process") + 1] == "3"

@@ -1,6 +1,7 @@
 """Where rows are worked on: in this process, on all cores of this machine, or on a Ray cluster.
 
 choose     what a recipe asks for
+cores      how many this process may use
 jobs       what is sent to a process, and what runs it
 parts      a file of JSON Lines cut into ranges of rows
 processes  all cores of this machine
@@ -14,6 +15,7 @@ results are taken in the order of the rows.
 """
 
 from tracedistill.compute.choose import choose_compute
+from tracedistill.compute.cores import usable_cores
 from tracedistill.compute.jobs import Compute, Here, Job
 from tracedistill.compute.lookup import lookup
 from tracedistill.compute.parts import Part, chunks, cut
@@ -32,5 +34,6 @@ __all__ = [
     "cut",
     "lookup",
     "sum_parts",
+    "usable_cores",
     "write_by_parts",
 ]

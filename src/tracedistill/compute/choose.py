@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from tracedistill.compute.cluster import RayCluster
+from tracedistill.compute.cores import usable_cores
 from tracedistill.compute.jobs import Compute
 from tracedistill.compute.processes import Processes
 
@@ -18,8 +17,3 @@ def choose_compute(where: str, cores: int | None) -> Compute:
     if kind == "ray":
         return RayCluster(address or None)
     return Processes(usable_cores() if cores is None else cores)
-
-
-def usable_cores() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -19,6 +19,7 @@ import torch
 from tracedistill.chat.formats import Format
 from tracedistill.chat.rendering import prompt_ids, read_completion
 from tracedistill.chat.templates import template_hash
+from tracedistill.compute import usable_cores
 from tracedistill.engines import Finish, Generation, Request
 from tracedistill.engines.adapters import BaseModel, attach, load_base
 from tracedistill.engines.decoding import Draw, decode, end_ids
@@ -95,6 +96,8 @@ class LocalEngine:
 
         Raises InputError for a missing model, one that cannot be run here, or an adapter of another base.
         """
+        if usable_cores() < torch.get_num_threads():  # a container's quota, which torch does not see
+            torch.set_num_threads(usable_cores())
         base, tokenizer = load_base(model, dtype, quantization, revision, chat_template)
         if torch.cuda.is_available() and quantization == "none":
             base = base.to("cuda")

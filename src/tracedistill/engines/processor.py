@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from tracedistill.compute import usable_cores
 from tracedistill.engines.weights import cache_folder
 from tracedistill.errors import InputError
 from tracedistill.files import read_json, write_json
@@ -110,14 +111,7 @@ def this_processor() -> Processor:
         name += f" (family {fields['cpu family']}, model {fields.get('model', '?')})"
     has = set((fields.get("flags") or fields.get("Features") or "").split())
     caps = tuple(f"{cap}={os.environ[cap]}" for cap in CAPS if os.environ.get(cap))
-    return Processor(name, cores(), tuple(flag for flag in BF16_FLAGS if flag in has), caps)
-
-
-def cores() -> int:
-    """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return Processor(name, usable_cores(), tuple(flag for flag in BF16_FLAGS if flag in has), caps)
 
 
 @functools.cache

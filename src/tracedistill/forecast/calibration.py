@@ -7,7 +7,8 @@ import os
 import time
 from typing import Any
 
-from tracedistill.engines.processor import cores, measured
+from tracedistill.compute import usable_cores
+from tracedistill.engines.processor import measured
 from tracedistill.forecast.estimates import DEVICES, Device
 
 
@@ -18,7 +19,7 @@ def this_machine(dtype: str) -> Device:
 
     if torch.cuda.is_available():
         return _gpu(torch, getattr(torch, dtype))
-    count, measurement = cores(), measured()
+    count, measurement = usable_cores(), measured()
     memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     name = f"this machine ({count} CPU cores)"
     if dtype not in measurement.speeds:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from tracedistill.compute import usable_cores
 from tracedistill.errors import InputError
 from tracedistill.events import LISTENING, read
 from tracedistill.pipeline.graph import CONFIG_NAME, LOCK_HELD, Clock, Kind, Node
@@ -36,7 +37,7 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
     stale = [node for node in nodes if work.run.state(node).kind != "complete"]
     names = [node.of for node in stale]
     hardware = (evaluation_hardware if kind == "generate" else training_hardware)(study, work.recipe)
-    threads = max(1, (os.cpu_count() or 1) // hardware.processes)
+    threads = max(1, usable_cores() // hardware.processes)
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch", "--quiet"),  # avoids its stack trace below our message
         *("--config_file", str(hardware.config), "--num_cpu_threads_per_process", str(threads)),
@@ -64,7 +65,8 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
     if hardware.why:
         work.screen.say(f"  hardware: {hardware.why}; {_computing(study, stale)}")
     work.screen.say(f"  accelerate launch {' '.join(command[3:])}")
-    work.screen.doing(f"{nodes[0].stage}: libraries are loaded")
+    # without live lines nothing is heard of the launched processes: they print their own progress
+    work.screen.doing(f"{nodes[0].stage}: {'libraries are loaded' if work.screen.live else ', '.join(names)}")
     returncode = (_watched if work.screen.live else _plain)(command, environment, work.screen)
     again = "Run the same command to continue."
     if out_of_memory_kills() > killed_before:

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tracedistill import __version__
+from tracedistill.compute import usable_cores
 from tracedistill.engines.dtypes import choose
 from tracedistill.engines.processor import measure_anew, measured, this_processor
 from tracedistill.engines.weights import cache_folder
@@ -73,7 +74,7 @@ def look() -> Machine:
     total, available = _memory()
     asking.join(WAIT)
     hub = notes[0] if notes else f"no answer within {WAIT:.1f} s"
-    return Machine(_cores(), total, available, shutil.disk_usage(_existing(Path.cwd())).free, gpus, hub)
+    return Machine(usable_cores(), total, available, shutil.disk_usage(_existing(Path.cwd())).free, gpus, hub)
 
 
 def findings_of(machine: Machine) -> Iterator[CheckResult]:
@@ -138,12 +139,6 @@ def installed(name: str) -> str | None:
 
 
 # ---- inside
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory() -> tuple[float, float]:
