@@ -29,7 +29,7 @@ from tracedistill.files import write_json, write_jsonl
 from tracedistill.records import Problem, Trace
 from tracedistill.tasks import Source, get_task
 from tracedistill.teachers import teach_by_rules
-from tracedistill.teachers.reading import parse_teacher_text, trace_from
+from tracedistill.teachers.parser import parse_teacher_text, trace_from
 
 RECIPE = """
 study: scale

@@ -29,8 +29,8 @@ from tracedistill.review.drafts import edited_trace, lines_of
 from tracedistill.review.work import TraceReview
 from tracedistill.tasks import get_task
 from tracedistill.tasks._base import Source
-from tracedistill.tasks._located import extents, lay_out, one_line
-from tracedistill.teachers.reading import parse_teacher_text, trace_from
+from tracedistill.tasks._spans import extents, lay_out, one_line
+from tracedistill.teachers.parser import parse_teacher_text, trace_from
 from tracedistill.teachers.recorded import read_recorded
 from tracedistill.teachers.rules import teach_by_rules
 

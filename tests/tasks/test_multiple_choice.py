@@ -8,7 +8,7 @@ import pytest
 from tests.tasks.shared_data import SOURCE, needs_data, write_rows
 from tracedistill.errors import InputError
 from tracedistill.records import Problem, Step
-from tracedistill.tasks._choices import MultipleChoice
+from tracedistill.tasks._multiple_choice import MultipleChoice
 from tracedistill.tasks.arc_challenge import ArcChallenge
 from tracedistill.tasks.commonsenseqa import CommonsenseQA
 from tracedistill.tasks.openbookqa import OpenBookQA

@@ -11,7 +11,7 @@ import pytest
 from tracedistill.errors import InputError
 from tracedistill.records import Problem, Verdict
 from tracedistill.tasks._base import Source
-from tracedistill.tasks.file.kinds import judged_by
+from tracedistill.tasks.file.judge_choice import judged_by
 from tracedistill.tasks.file.task import UserFile
 
 TASK = UserFile()

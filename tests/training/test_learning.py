@@ -20,8 +20,8 @@ from tracedistill.recipes import Arm, StudentConfig, TrainingConfig
 from tracedistill.records import Example, Message
 from tracedistill.training.arm import train_arm
 from tracedistill.training.learning import LearningSpec, weights_of
-from tracedistill.training.methods.judging import JudgedCompletion, by_tokens
-from tracedistill.training.methods.sampling import Drawn, draw_completions, first_accepted, nearest_failed
+from tracedistill.training.methods.draws import Drawn, draw_completions, first_accepted, nearest_failed
+from tracedistill.training.methods.verdicts import JudgedCompletion, by_tokens
 from tracedistill.training.models import check_vocabulary
 from tracedistill.training.rounds import IMITATED, train_in_rounds
 from tracedistill.training.saving import pair_lengths

@@ -13,13 +13,13 @@ from torch import nn
 from tests.training import tiny
 from tracedistill.training import TrainingSetup
 from tracedistill.training.batching import epoch_order
+from tracedistill.training.methods.dpo import PreferencePair, pair_trainer
 from tracedistill.training.methods.grpo import Reward, group_trainer, tallied
-from tracedistill.training.methods.judging import JudgedCompletion
 from tracedistill.training.methods.on_policy import OnPolicyTrainer, on_policy_trainer
 from tracedistill.training.methods.order import ProblemSampler
-from tracedistill.training.methods.pairs import PreferencePair, pair_trainer
 from tracedistill.training.methods.rollouts import RolloutSettings
-from tracedistill.training.methods.writing import CompletionWriter
+from tracedistill.training.methods.verdicts import JudgedCompletion
+from tracedistill.training.methods.writer import CompletionWriter
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

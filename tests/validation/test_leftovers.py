@@ -15,7 +15,7 @@ from tracedistill.engines.markers import THINKING, leftover, split_thinking, wit
 from tracedistill.engines.tokenizers import special_tokens
 from tracedistill.files import read_json, read_lines
 from tracedistill.tasks import get_task
-from tracedistill.teachers.reading import parse_teacher_text
+from tracedistill.teachers.parser import parse_teacher_text
 
 StudyFile = Callable[..., Path]
 

@@ -17,7 +17,7 @@ from tracedistill.forecast.estimates import (
 from tracedistill.recipes import Arm, StudentConfig, TrainingConfig, beta_of
 
 AT_ONCE = 64
-"""Most completions generated together (`training.methods.writing`)."""
+"""Most completions generated together (`training.methods.writer`)."""
 
 
 @dataclass(frozen=True, slots=True)

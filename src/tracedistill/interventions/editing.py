@@ -13,7 +13,7 @@ from dataclasses import replace
 from tracedistill.interventions.declared import written
 from tracedistill.records import Step, Trace
 from tracedistill.tasks import Task
-from tracedistill.tasks._located import Span, extents, lay_out, locate, reworded
+from tracedistill.tasks._spans import Span, extents, lay_out, locate, reworded
 from tracedistill.tasks._steps import read_plan
 
 _STOP = "."

@@ -11,7 +11,7 @@ from tracedistill.interventions.declared import written
 from tracedistill.interventions.editing import in_own_form
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Task
-from tracedistill.tasks._located import flat_lines, locate
+from tracedistill.tasks._spans import flat_lines, locate
 
 WORDS = ("and", "so", "then", "well", "now", "here", "thus", "also", "still", "again", "hence", "indeed", "likewise")
 """About four characters each, like a token of prose."""

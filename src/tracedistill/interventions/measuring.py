@@ -12,8 +12,8 @@ from tracedistill.interventions.declared import Intervention, Kept
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Task
 from tracedistill.tasks._base import ParsedTrace
-from tracedistill.tasks._located import one_line
 from tracedistill.tasks._retrieval import normalise_class
+from tracedistill.tasks._spans import one_line
 from tracedistill.tasks._steps import read_plan
 
 TENTH = 0.1

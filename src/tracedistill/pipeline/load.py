@@ -23,7 +23,7 @@ from tracedistill.recipes import Study
 from tracedistill.recipes import load as load_recipe
 from tracedistill.recipes.names import NamesOrPaths
 from tracedistill.tasks import TASKS
-from tracedistill.tasks.file.kinds import RULES
+from tracedistill.tasks.file.judge_choice import RULES
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from tracedistill.records import Attempt, Example
 from tracedistill.training.learning import LearningSpec
 
 if TYPE_CHECKING:
-    from tracedistill.training.methods.judging import TextJudge
+    from tracedistill.training.methods.verdicts import TextJudge
 
 
 def make_trial(work: StudyRun, student: str, learns: bool) -> None:
@@ -92,7 +92,7 @@ def learning_of(work: StudyRun, name: str, seed: int, kept: Callable[[Example], 
 
 def judge_of(work: StudyRun, name: str) -> TextJudge:
     """Return evaluation's judges, for what a student writes during training."""
-    from tracedistill.training.methods.judging import JudgedCompletion
+    from tracedistill.training.methods.verdicts import JudgedCompletion
 
     arm = work.study.arms[name]
     problems = {problem.problem_id: problem for problem in work.problems("train", "validation")}

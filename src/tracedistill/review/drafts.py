@@ -18,7 +18,7 @@ from tracedistill.records import Problem, Step, Trace
 from tracedistill.review.work import TraceReview
 from tracedistill.shown import visible
 from tracedistill.tasks import Task
-from tracedistill.tasks._located import extents, flat_lines, lay_out, locate, one_line, reworded
+from tracedistill.tasks._spans import extents, flat_lines, lay_out, locate, one_line, reworded
 from tracedistill.tasks._steps import render_steps
 from tracedistill.validation import Keep, Validation, validate
 from tracedistill.validation.traces import is_plan

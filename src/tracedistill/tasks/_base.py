@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from tracedistill.chat.formats import write_completion
 from tracedistill.files import content_id
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
-from tracedistill.tasks._located import locate
+from tracedistill.tasks._spans import locate
 
 Policy = Literal["default", "published"]
 """published: the answer metric of the study a task comes from, for comparison; default: the corrected one."""

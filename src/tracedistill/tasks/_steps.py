@@ -17,7 +17,7 @@ from tracedistill.arithmetic.notation import in_points
 from tracedistill.arithmetic.traces import spell
 from tracedistill.records import Step, StepKind
 from tracedistill.tasks._base import ParsedTrace
-from tracedistill.tasks._located import Flat, flat_lines, one_line
+from tracedistill.tasks._spans import Flat, flat_lines, one_line
 
 __all__ = ["cut_steps", "make_steps", "one_line", "read_plan", "read_steps", "render_steps", "split_steps"]
 

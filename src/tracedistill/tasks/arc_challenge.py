@@ -11,7 +11,7 @@ A row of `<data_dir>/other/arc_challenge_train.jsonl.gz`:
 
 from __future__ import annotations
 
-from tracedistill.tasks._choices import MultipleChoice
+from tracedistill.tasks._multiple_choice import MultipleChoice
 
 
 class ArcChallenge(MultipleChoice):

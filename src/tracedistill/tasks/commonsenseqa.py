@@ -9,7 +9,7 @@ A row of `<data_dir>/other/commonsenseqa_dev.jsonl.gz` (split validation; the te
 
 from __future__ import annotations
 
-from tracedistill.tasks._choices import MultipleChoice
+from tracedistill.tasks._multiple_choice import MultipleChoice
 
 
 class CommonsenseQA(MultipleChoice):

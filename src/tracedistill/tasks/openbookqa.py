@@ -9,7 +9,7 @@ A row of `<data_dir>/other/openbookqa_train.jsonl.gz`:
 
 from __future__ import annotations
 
-from tracedistill.tasks._choices import MultipleChoice
+from tracedistill.tasks._multiple_choice import MultipleChoice
 
 
 class OpenBookQA(MultipleChoice):

@@ -6,7 +6,7 @@ model     an endpoint or a local model, a student of the study included
 """
 
 from tracedistill.teachers.model import Failure, Sources, reads_of, requests_for_teacher, sources_of, trace_of
-from tracedistill.teachers.reading import kind_by_majority
+from tracedistill.teachers.parser import kind_by_majority
 from tracedistill.teachers.recorded import read_in_rows, read_recorded, recorded_texts
 from tracedistill.teachers.rules import teach_by_rules, teach_gold_plans
 

@@ -14,7 +14,7 @@ from tracedistill.files import content_id
 from tracedistill.recipes import TeacherConfig
 from tracedistill.records import Message, Problem, Trace
 from tracedistill.tasks import Task
-from tracedistill.teachers.reading import parse_teacher_text, trace_from
+from tracedistill.teachers.parser import parse_teacher_text, trace_from
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from tracedistill.records import Problem, Trace
 from tracedistill.tasks import Task
 from tracedistill.tasks._base import content
 from tracedistill.tasks._rows import Row, read_rows
-from tracedistill.teachers.reading import parse_teacher_text, trace_from
+from tracedistill.teachers.parser import parse_teacher_text, trace_from
 
 LOOKED_AT = 200
 """Texts examined to tell whether a recorded teacher wrote plans or solutions."""

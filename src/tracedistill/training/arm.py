@@ -187,8 +187,8 @@ def _rejected(
     if arm.rejected != "own":
         rendered = {row.problem_id: render_example(tokenizer, row, format) for row in learning.rejected}
         return {key: row.input_ids[row.completion_mask.index(1) :] for key, row in rendered.items()}
-    from tracedistill.training.methods.judging import by_tokens
-    from tracedistill.training.methods.sampling import draw_completions, nearest_failed
+    from tracedistill.training.methods.draws import draw_completions, nearest_failed
+    from tracedistill.training.methods.verdicts import by_tokens
 
     assert learning.judge is not None, "the pipeline gives one"
     drawn = draw_completions(

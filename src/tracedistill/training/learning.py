@@ -15,7 +15,7 @@ from tracedistill.records import Example
 from tracedistill.training.settings import TrainingSetup
 
 if TYPE_CHECKING:
-    from tracedistill.training.methods.judging import TextJudge
+    from tracedistill.training.methods.verdicts import TextJudge
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,8 @@ def build(
     with its tokenizer, for on-policy.
     """
     from tracedistill.training.methods.curve import Curve
-    from tracedistill.training.methods.judging import by_tokens
-    from tracedistill.training.methods.starting import started_from
+    from tracedistill.training.methods.reference import started_from
+    from tracedistill.training.methods.verdicts import by_tokens
 
     arm, judge = learning.arm, None
     if learning.judge is not None:
@@ -220,7 +220,7 @@ def _dpo(
     given: Mapping[str, Any],
     rejected: Mapping[str, Sequence[int]],
 ) -> Any:
-    from tracedistill.training.methods.pairs import PreferencePair, pair_trainer
+    from tracedistill.training.methods.dpo import PreferencePair, pair_trainer
 
     pairs = []
     for problem_id, row in zip(data.ids, data.rows, strict=True):

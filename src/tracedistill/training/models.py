@@ -11,7 +11,7 @@ from tracedistill.recipes import Arm, StudentConfig
 from tracedistill.training.settings import TrainingSetup
 
 if TYPE_CHECKING:
-    from tracedistill.training.methods.writing import CompletionWriter
+    from tracedistill.training.methods.writer import CompletionWriter
 
 
 def load_model(student: StudentConfig, settings: TrainingSetup, *, full: bool = False) -> Any:
@@ -48,8 +48,8 @@ def load_writer(
     """Load a student, with or without an adapter, to sample completions with an arm's length and temperature."""
     import torch
 
-    from tracedistill.training.methods.starting import started_from
-    from tracedistill.training.methods.writing import CompletionWriter
+    from tracedistill.training.methods.reference import started_from
+    from tracedistill.training.methods.writer import CompletionWriter
 
     model = load_model(student, settings)
     if torch.accelerator.is_available() and student.quantization == "none":

@@ -123,8 +123,8 @@ def _draw(
     is_main: bool,
 ) -> tuple[list[Example], dict[str, Any]]:
     """Return (rows of what the judges accept, what was drawn) of one round."""
-    from tracedistill.training.methods.judging import by_tokens
-    from tracedistill.training.methods.sampling import draw_completions, first_accepted
+    from tracedistill.training.methods.draws import draw_completions, first_accepted
+    from tracedistill.training.methods.verdicts import by_tokens
 
     arm, tokenizer = learning.arm, tokenizer_of(student)
     assert learning.judge is not None, "the pipeline gives one"

@@ -26,7 +26,7 @@ from tracedistill.dotted import import_object
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash
 from tracedistill.records import AnswerVerdicts, Problem, Verdict
-from tracedistill.tasks.file.kinds import RULES, is_json, is_number
+from tracedistill.tasks.file.judge_choice import RULES, is_json, is_number
 
 READ_CHARS = 60_000
 """Characters at the end of an output that are searched for JSON."""

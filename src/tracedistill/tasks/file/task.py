@@ -17,12 +17,12 @@ from tracedistill.arithmetic import gold_plans, plans
 from tracedistill.arithmetic import traces as arithmetic
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
-from tracedistill.tasks._located import moved
 from tracedistill.tasks._retrieval import body_span
+from tracedistill.tasks._spans import moved
 from tracedistill.tasks._steps import one_line, read_steps, render_steps
+from tracedistill.tasks.file.judge_choice import told
 from tracedistill.tasks.file.judges import is_pattern, judge_output
-from tracedistill.tasks.file.kinds import told
-from tracedistill.tasks.file.loading import load_split, read_table, row_of_golds
+from tracedistill.tasks.file.table import load_split, read_table, row_of_golds
 
 NO_STEPS = "no gold steps: a model judge or gold steps are needed"
 NOT_COMPARABLE = "no calculation, and rules cannot compare free text with the gold steps: a model judge is needed"

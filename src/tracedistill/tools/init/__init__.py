@@ -15,9 +15,9 @@ from tracedistill.records import Problem
 from tracedistill.tasks import Source, get_task
 from tracedistill.tasks._gold_audit import GoldAudit, allowed_faults, audit_rows, too_many_faults
 from tracedistill.tasks._rows import read_rows
+from tracedistill.tasks.file.judge_choice import told
 from tracedistill.tasks.file.judges import PROGRAM
-from tracedistill.tasks.file.kinds import told
-from tracedistill.tasks.file.loading import LoadedTable, read_table
+from tracedistill.tasks.file.table import LoadedTable, read_table
 from tracedistill.tools.init.guessing import READ, Guess, guess
 from tracedistill.tools.init.recipe import Wanted, asks_nothing, instruction_for, recipe_text
 

@@ -13,7 +13,7 @@ import yaml
 
 from tracedistill.tasks._rows import is_hub_id
 from tracedistill.tasks.file.instructions import says_what_to_do
-from tracedistill.tasks.file.loading import LoadedTable, RowTexts
+from tracedistill.tasks.file.table import LoadedTable, RowTexts
 
 CHARACTERS = 2.5
 """Characters per token assumed for limits: fewer than in most languages, so that nothing is cut."""

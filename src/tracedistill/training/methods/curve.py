@@ -8,8 +8,8 @@ from typing import Any
 from accelerate import PartialState
 from transformers import TrainerCallback
 
-from tracedistill.training.methods.judging import Judge
-from tracedistill.training.methods.writing import CompletionWriter
+from tracedistill.training.methods.verdicts import Judge
+from tracedistill.training.methods.writer import CompletionWriter
 
 ATTEMPTS = "attempts"
 """Key of a log entry that is a point of the curve: the number of problems attempted."""

@@ -11,8 +11,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from tracedistill.training.arguments import shared_arguments
 from tracedistill.training.head import lighten_forward
-from tracedistill.training.methods.judging import PARTS, Judge, JudgedCompletion
 from tracedistill.training.methods.rollouts import RolloutMixin, RolloutSettings, completions_per_process, steps_of
+from tracedistill.training.methods.verdicts import PARTS, Judge, JudgedCompletion
 from tracedistill.training.settings import TrainingSetup
 from tracedistill.training.work import SCORED
 

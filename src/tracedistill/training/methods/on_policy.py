@@ -18,8 +18,8 @@ from trl import DistillationConfig, DistillationTrainer
 from trl.trainer.utils import pad, use_adapter
 
 from tracedistill.training.arguments import shared_arguments
+from tracedistill.training.methods.reference import REFERENCE, keep_reference
 from tracedistill.training.methods.rollouts import RolloutMixin, RolloutSettings, completions_per_process, steps_of
-from tracedistill.training.methods.starting import REFERENCE, keep_reference
 from tracedistill.training.settings import TrainingSetup
 from tracedistill.training.work import SCORED
 

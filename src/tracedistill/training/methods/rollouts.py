@@ -15,7 +15,7 @@ from tracedistill.engines.lora import compute_in_base_dtype
 from tracedistill.errors import InputError
 from tracedistill.training.arguments import WarmUpMixin
 from tracedistill.training.methods.order import ProblemSampler
-from tracedistill.training.methods.writing import CompletionWriter
+from tracedistill.training.methods.writer import CompletionWriter
 from tracedistill.training.settings import TrainingSetup
 from tracedistill.training.trainer import WHOLE_WEIGHTS, StepGuard, hold_in_fp32
 from tracedistill.training.work import DRAWN, READ, SCORED

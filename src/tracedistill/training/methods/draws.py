@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tracedistill.files import dumps, from_json, read_jsonl
-from tracedistill.training.methods.judging import Judge, JudgedCompletion
-from tracedistill.training.methods.writing import AT_ONCE, CompletionWriter
+from tracedistill.training.methods.verdicts import Judge, JudgedCompletion
+from tracedistill.training.methods.writer import AT_ONCE, CompletionWriter
 
 LOOK = 0.2
 """Seconds between two checks for a file that another process writes."""

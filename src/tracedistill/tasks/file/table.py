@@ -29,9 +29,9 @@ from tracedistill.tasks._rows import is_hub_id, note_read, read_rows
 from tracedistill.tasks.file.choices import LETTERS, Means, Pair, letter_of, means_of
 from tracedistill.tasks.file.columns import ColumnMap
 from tracedistill.tasks.file.golds import GoldHabits
-from tracedistill.tasks.file.kinds import RULES, JudgeChoice, check_rule, have_decimal_commas, judged_by
-from tracedistill.tasks.file.packed import PackedRows
+from tracedistill.tasks.file.judge_choice import RULES, JudgeChoice, check_rule, have_decimal_commas, judged_by
 from tracedistill.tasks.file.row import RawRow, read_row, written_steps
+from tracedistill.tasks.file.row_store import PackedRows
 from tracedistill.tasks.file.splits import cut, drawn, first_alike
 
 SPLITS = ("train", "validation", "test")

@@ -13,7 +13,7 @@ from tracedistill.chat.formats import parse_completion, trimmed
 from tracedistill.files import content_id
 from tracedistill.records import Step, StepKind, Trace
 from tracedistill.tasks import Task
-from tracedistill.tasks._located import Flat, locate
+from tracedistill.tasks._spans import Flat, locate
 from tracedistill.tasks._steps import read_plan, read_steps, render_steps
 
 
