@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass
 from tracedistill.shown import tell_process
 
 LISTENING = "TRACEDISTILL_EVENTS"
-"""Set for launched processes whose parent shows their progress."""
+"""Set for launched processes whose parent shows their progress: LIVE or LINES."""
+LIVE, LINES = "live", "lines"
+"""The parent has a terminal with moving lines; it writes a line a minute, beside those of the process itself."""
 _MARK = "\x1e"
 
 
@@ -38,7 +40,12 @@ class ProgressEvent:
 
 def listening() -> bool:
     """Tell whether the parent of this process shows its progress."""
-    return os.environ.get(LISTENING) == "1"
+    return os.environ.get(LISTENING) in (LIVE, LINES)
+
+
+def live() -> bool:
+    """Tell whether the parent shows it in moving lines, which leave no lines of this process to be read."""
+    return os.environ.get(LISTENING) == LIVE
 
 
 def tell(event: ProgressEvent) -> None:

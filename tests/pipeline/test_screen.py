@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tracedistill.events import ProgressEvent
 from tracedistill.pipeline import launch, overall
 from tracedistill.pipeline.overall import Current, Overall
 from tracedistill.pipeline.screen import Screen
+from tracedistill.training.callbacks import ProgressCallback
 
 
 @pytest.fixture
@@ -113,7 +115,7 @@ def test_waiting_says_so_without_a_terminal(
 def test_a_launched_process_tells_its_parent(
     quiet: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(events.LISTENING, "1")
+    monkeypatch.setenv(events.LISTENING, events.LIVE)
     screen = Screen(quiet=quiet)
     with screen.overall(), screen.piece("train:a"), screen.bar("a") as update:
         update(1, 2)
@@ -161,3 +163,29 @@ def test_what_a_launched_process_prints_stands_above_the_bars(monkeypatch: pytes
         ProgressEvent("a", 1, 2, "loss 0.5"),
         ProgressEvent(ended="train:a"),
     ]
+
+
+@pytest.mark.parametrize(("parent", "lines"), [(events.LIVE, 0), (events.LINES, 5), ("", 5)])
+def test_steps_of_a_launched_training_are_told_and_without_a_terminal_printed_too(
+    parent: str, lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(events.LISTENING, parent)
+    callback = ProgressCallback("a")
+    state = SimpleNamespace(global_step=0, max_steps=10, is_world_process_zero=True)
+    callback.on_train_begin(None, state, None)
+    for state.global_step in range(1, 11):
+        callback.on_log(None, state, None, {"loss": 0.5})
+    printed = capsys.readouterr().out.splitlines()
+    told = [event for line in printed if (event := events.read(line)) is not None]
+    assert len(printed) - len(told) == lines
+    assert [event.done for event in told][-1:] == ([10] if parent else [])
+
+
+def test_time_left_of_a_slow_piece_follows_its_steps(clock: list[float]) -> None:
+    """A forecast for an idle machine is corrected by what a launched training tells, before its end."""
+    whole = Overall(shown.console())
+    whole.expect({"train:a": 60.0})
+    whole.begin("train:a")
+    clock[0] += 100.0
+    whole.work("a", 25, 100)
+    assert whole.left() == pytest.approx(300.0)

@@ -13,7 +13,7 @@ from typing import IO
 
 from tracedistill.compute import usable_cores
 from tracedistill.errors import InputError
-from tracedistill.events import LISTENING, read
+from tracedistill.events import LINES, LISTENING, LIVE, read
 from tracedistill.pipeline.graph import CONFIG_NAME, LOCK_HELD, Clock, Kind, Node
 from tracedistill.pipeline.hardware import evaluation_hardware, launcher_flags, training_hardware
 from tracedistill.pipeline.screen import Screen
@@ -65,9 +65,8 @@ def launch(work: StudyRun, kind: Kind, nodes: Sequence[Node]) -> list[str]:
     if hardware.why:
         work.screen.say(f"  hardware: {hardware.why}; {_computing(study, stale)}")
     work.screen.say(f"  accelerate launch {' '.join(command[3:])}")
-    # without live lines nothing is heard of the launched processes: they print their own progress
-    work.screen.doing(f"{nodes[0].stage}: {'libraries are loaded' if work.screen.live else ', '.join(names)}")
-    returncode = (_watched if work.screen.live else _plain)(command, environment, work.screen)
+    work.screen.doing(f"{nodes[0].stage}: libraries are loaded")
+    returncode = (_watched if work.screen.shows_whole else _plain)(command, environment, work.screen)
     again = "Run the same command to continue."
     if out_of_memory_kills() > killed_before:
         again = f"The system ran out of memory and killed a process. {LESS_MEMORY.get(kind, '')} {again}"
@@ -90,8 +89,8 @@ def _plain(command: Sequence[str], environment: Mapping[str, str], screen: Scree
 
 
 def _watched(command: Sequence[str], environment: Mapping[str, str], screen: Screen) -> int:
-    """Run a command below the live lines: its output is printed above them, its events update them."""
-    own = {**environment, LISTENING: "1", "PYTHONUNBUFFERED": "1"}
+    """Run a command and print its output; its events update the overall progress instead."""
+    own = {**environment, LISTENING: LIVE if screen.live else LINES, "PYTHONUNBUFFERED": "1"}
     errors = subprocess.PIPE if sys.stderr.isatty() else None
     with subprocess.Popen(  # noqa: S603 - our own command
         command, env=own, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace", bufsize=1

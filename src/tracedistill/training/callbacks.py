@@ -87,6 +87,7 @@ class ProgressCallback(TrainerCallback):
             if state.is_world_process_zero and (step == total or time.monotonic() >= self.due):
                 self.due = time.monotonic() + OFTEN
                 events.tell(ProgressEvent(self.name, step, total, f"loss {self.loss:.3f}{self.heldout}"))
+        if events.live():
             return
         every = max(1, total // LINES)
         if not state.is_world_process_zero or not (self.live or step % every == 0 or step == total):
