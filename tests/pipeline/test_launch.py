@@ -29,6 +29,9 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return subprocess.CompletedProcess(command, 1)
 
     monkeypatch.setattr(launch.subprocess, "run", run)
+    monkeypatch.setattr(
+        launch, "_watched", lambda command, env, screen: run(command, env=env, screen=screen).returncode
+    )
     return calls
 
 

@@ -175,7 +175,7 @@ def test_steps_of_a_launched_training_are_told_and_without_a_terminal_printed_to
     callback.on_train_begin(None, state, None)
     for state.global_step in range(1, 11):
         callback.on_log(None, state, None, {"loss": 0.5})
-    printed = capsys.readouterr().out.splitlines()
+    printed = [line for line in capsys.readouterr().out.split("\n") if line]
     told = [event for line in printed if (event := events.read(line)) is not None]
     assert len(printed) - len(told) == lines
     assert [event.done for event in told][-1:] == ([10] if parent else [])

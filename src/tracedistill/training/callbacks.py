@@ -83,10 +83,9 @@ class ProgressCallback(TrainerCallback):
 
     def _tell(self, state: Any) -> None:
         step, total = state.global_step, state.max_steps
-        if events.listening():
-            if state.is_world_process_zero and (step == total or time.monotonic() >= self.due):
-                self.due = time.monotonic() + OFTEN
-                events.tell(ProgressEvent(self.name, step, total, f"loss {self.loss:.3f}{self.heldout}"))
+        if events.listening() and state.is_world_process_zero and (step == total or time.monotonic() >= self.due):
+            self.due = time.monotonic() + OFTEN
+            events.tell(ProgressEvent(self.name, step, total, f"loss {self.loss:.3f}{self.heldout}"))
         if events.live():
             return
         every = max(1, total // LINES)
