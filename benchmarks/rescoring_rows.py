@@ -12,11 +12,12 @@ from tracedistill.errors import InputError
 from tracedistill.records import Problem, Verdict
 from tracedistill.stats import JointTable, Share, joint_table
 from tracedistill.tasks._base import Source
-from tracedistill.tasks._retrieval import Grammar, judge_class_retrieval
+from tracedistill.tasks._retrieval import Grammar
+from tracedistill.tasks._retrieval_task import judge_class_retrieval
 from tracedistill.tasks._rows import Row, read_rows
-from tracedistill.tasks.babi import grammar as babi_grammar
 from tracedistill.tasks.babi.files import load as load_babi
 from tracedistill.tasks.babi.files import published_verdict
+from tracedistill.tasks.babi.grammar import COMPACT
 from tracedistill.tasks.babi.task import Babi
 from tracedistill.tasks.cotempqa.metric import answer_part, normalise, score_corrected
 from tracedistill.tasks.cotempqa.task import GRAMMAR, CoTempQA
@@ -27,8 +28,8 @@ PARAPHRASED = replace(
 )
 """CoTempQA's grammar, but paraphrases of the taught sentence count as naming the class."""
 PARAPHRASED_BABI = replace(
-    babi_grammar.PUBLISHED,
-    class_cue=re.compile(babi_grammar.PUBLISHED.class_cue.pattern + r"|question asked is\b[ \t]*:?", re.IGNORECASE),
+    COMPACT,
+    class_cue=re.compile(COMPACT.class_cue.pattern + r"|question asked is\b[ \t]*:?", re.IGNORECASE),
 )
 """bAbI's, but the taught sentence does without its colon."""
 

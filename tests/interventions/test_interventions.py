@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tracedistill.interventions import INTERVENTIONS, intervene
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks import Source, get_task
-from tracedistill.tasks.babi.grammar import BABI_TYPES, class_step, retrieval_step
+from tracedistill.tasks.babi.grammar import BABI_TYPES, COMPACT
 from tracedistill.teachers import teach_by_rules
 
 TASK = get_task("babi")
@@ -155,7 +155,7 @@ def made(labels: Sequence[str], context: Sequence[str], cited: Sequence[int]) ->
     """Problems of these classes, all with one story and the same facts cited."""
     problems, traces = {}, []
     for number, label in enumerate(labels):
-        steps = (class_step(label), retrieval_step(tuple(context[line] for line in cited)))
+        steps = (COMPACT.class_step(label), COMPACT.retrieval_step(tuple(context[line] for line in cited)))
         name = f"p{number}"
         problems[name] = Problem(name, "babi", "train", "q", ("a",), tuple(context), category=label, gold_steps=steps)
         traces.append(Trace(f"t{number}", name, "rules", steps, TASK.render_trace(steps), answer="a"))
@@ -188,7 +188,7 @@ def test_a_story_with_too_few_others_keeps_some() -> None:
 
 def test_several_retrieval_steps() -> None:
     problems, traces = made(["counting", "lists-sets"], STORY, [0])
-    steps = (class_step("counting"), retrieval_step(STORY[:1]), retrieval_step(STORY[1:2]))
+    steps = (COMPACT.class_step("counting"), COMPACT.retrieval_step(STORY[:1]), COMPACT.retrieval_step(STORY[1:2]))
     traces[0] = replace(traces[0], steps=steps, text=TASK.render_trace(steps))
     (first, _) = intervene("incorrect", TASK, problems, traces, 0)
     assert [len(step.facts) for step in first.steps] == [0, 1, 1]
@@ -197,7 +197,7 @@ def test_several_retrieval_steps() -> None:
 
 def test_a_fact_cited_twice_is_replaced_twice() -> None:
     problems, traces = made(["counting", "lists-sets"], STORY, [0])
-    steps = (class_step("counting"), retrieval_step(STORY[:2]), retrieval_step(STORY[1:2]))
+    steps = (COMPACT.class_step("counting"), COMPACT.retrieval_step(STORY[:2]), COMPACT.retrieval_step(STORY[1:2]))
     traces[0] = replace(traces[0], steps=steps, text=TASK.render_trace(steps))
     (first, _) = intervene("incorrect", TASK, problems, traces, 0)
     assert [step.facts for step in first.steps] == [(), STORY[2:], STORY[3:]]
@@ -218,7 +218,7 @@ def test_traces_that_were_wrong_already_do_not_become_right() -> None:
     mistaken = [
         replace(trace, steps=steps, text=TASK.render_trace(steps))
         for trace in traces
-        for steps in [(class_step(turned[class_of(trace)]), retrieval_step(STORY[1:2]))]
+        for steps in [(COMPACT.class_step(turned[class_of(trace)]), COMPACT.retrieval_step(STORY[1:2]))]
     ]
     out = intervene("incorrect", TASK, problems, mistaken, 0)
     assert len(out) == 60
@@ -230,7 +230,7 @@ def test_traces_that_were_wrong_already_do_not_become_right() -> None:
 def test_no_third_class_no_trace() -> None:
     problems, traces = made(["counting", "lists-sets"] * 20, STORY, [0])
     turned = {"counting": "lists-sets", "lists-sets": "counting"}
-    mistaken = [replace(trace, steps=(class_step(turned[class_of(trace)]), trace.steps[1])) for trace in traces]
+    mistaken = [replace(trace, steps=(COMPACT.class_step(turned[class_of(trace)]), trace.steps[1])) for trace in traces]
     assert intervene("incorrect", TASK, problems, mistaken, 0) == []
 
 
@@ -263,7 +263,7 @@ def test_any_mix_of_classes(labels: list[str], cited: set[int], seed: int) -> No
 
 def test_a_trace_without_facts_is_left_out() -> None:
     problems, traces = made(["counting", "lists-sets", "counting"], STORY, [0])
-    bare = (class_step("counting"), Step("text", "I do not know."))
+    bare = (COMPACT.class_step("counting"), Step("text", "I do not know."))
     traces[0] = replace(traces[0], steps=bare, text=TASK.render_trace(bare))
     assert [trace.problem_id for trace in intervene("incorrect", TASK, problems, traces, 0)] == ["p1", "p2"]
 

@@ -26,7 +26,7 @@ from tracedistill.review.desk import Desk
 from tracedistill.review.outcomes import ReviewOutcome, reviewed_of, revision
 from tracedistill.review.server import application
 from tracedistill.tasks import Source, get_task
-from tracedistill.tasks.babi.grammar import class_step
+from tracedistill.tasks.babi.grammar import COMPACT
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install '.[dev]')")
 CHROMIUM = shutil.which("chromium")
@@ -72,7 +72,7 @@ def study(study_file: Callable[..., Path], tmp_path: Path) -> Path:
     for number, problem in enumerate(task.load("train", Source(size=20))):
         steps = list(problem.gold_steps)
         if number % 4 == 1:
-            steps[0] = class_step(WRONG)
+            steps[0] = COMPACT.class_step(WRONG)
         text = task.render_trace(tuple(steps))
         rows.append({"problem_id": problem.problem_id, "text": f"{text}\nAnswer: {', '.join(problem.answers)}"})
     (tmp_path / "noted.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -10,7 +10,7 @@ from tests.tasks.shared_data import SOURCE, cases, needs_data, outputs, write_ro
 from tracedistill.errors import InputError
 from tracedistill.records import Problem
 from tracedistill.tasks._base import Source
-from tracedistill.tasks._retrieval import judge_class_retrieval
+from tracedistill.tasks._retrieval_task import judge_class_retrieval
 from tracedistill.tasks.babi import grammar as babi_grammar
 from tracedistill.tasks.babi.files import load, published_verdict
 from tracedistill.tasks.babi.task import Babi
@@ -37,7 +37,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("case", cases("babi_traces"))
 def test_traces_are_read_as_models_write_them(case: dict[str, Any]) -> None:
-    parsed = babi_grammar.parse(case["text"])
+    parsed = babi_grammar.COMPACT.parse(case["text"])
     labels = [step.value for step in parsed.steps if step.kind == "class"]
     cited = [fact for step in parsed.steps for fact in step.facts]
     assert (labels, cited, parsed.reason) == ([case["class"]] if case["class"] else [], case["facts"], case["reason"])
@@ -95,7 +95,7 @@ def test_the_order_of_a_list_does_not(text: str, outcome: str) -> None:
     ],
 )
 def test_an_answer_alone_is_no_trace_that_could_not_be_read(text: str, outcome: str) -> None:
-    steps = (babi_grammar.class_step("basic-induction"), babi_grammar.retrieval_step(("Lily is green.",)))
+    steps = babi_grammar.COMPACT.steps("basic-induction", ("Lily is green.",))
     problem = Problem("p", "babi", "test", "What color is Lily?", ("green",), gold_steps=steps)
     assert TASK.judge_output_trace(problem, text).outcome == outcome
 
@@ -152,7 +152,7 @@ def test_every_gold_trace_passes_its_own_judge() -> None:
             # the whole grammar for the smaller splits, the judge alone for the 40,000
             steps = problem.gold_steps
             if split.startswith("published"):
-                steps = babi_grammar.parse(babi_grammar.render(steps)).steps
+                steps = babi_grammar.COMPACT.parse(babi_grammar.COMPACT.render(steps)).steps
                 assert steps == problem.gold_steps
             assert judge_class_retrieval(problem, steps).ok
         ids = {problem.problem_id for problem in problems}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 
 from tracedistill.records import Problem, Step
 from tracedistill.tasks import msmarco
-from tracedistill.tasks._retrieval import Grammar, judge_class_retrieval, normalise_class, normalise_fact
-from tracedistill.tasks.babi import grammar as babi_grammar
+from tracedistill.tasks._retrieval import Grammar, normalise_class, normalise_fact
+from tracedistill.tasks._retrieval_task import judge_class_retrieval
+from tracedistill.tasks.babi.grammar import COMPACT
 from tracedistill.tasks.cotempqa import task as cotempqa
 
 TAGS = re.compile(r"(?i)</?think>|<answer>")
@@ -20,6 +22,17 @@ FACTS = st.lists(st.text(AWKWARD, max_size=30).filter(lambda fact: not TAGS.sear
 PLAIN_FACTS = FACTS.map(
     lambda facts: tuple(fact.strip() for fact in facts if fact.strip() and not SENTENCES.search(fact.strip()))
 )
+
+PUBLISHED = replace(
+    COMPACT,
+    class_line=(
+        "The category of the question represents what is being asked in that question. "
+        "The category of the question asked is: {}."
+    ),
+    facts_line="I need to use the following text to answer the question: {}",
+    bars=False,
+)
+"""bAbI as the published study writes it."""
 
 
 def steps_of(grammar: Grammar, facts: st.SearchStrategy[tuple[str, ...]]) -> st.SearchStrategy[tuple[Step, ...]]:
@@ -40,21 +53,21 @@ def test_a_rendered_passage_is_read_back(steps: tuple[Step, ...]) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(steps_of(babi_grammar.COMPACT, PLAIN_FACTS))
+@given(steps_of(COMPACT, PLAIN_FACTS))
 def test_bars_are_read_back(steps: tuple[Step, ...]) -> None:
-    assert babi_grammar.parse(babi_grammar.render(steps)).steps == steps
+    assert COMPACT.parse(COMPACT.render(steps)).steps == steps
 
 
 @settings(max_examples=150, deadline=None)
-@given(steps_of(babi_grammar.PUBLISHED, PLAIN_FACTS))
+@given(steps_of(PUBLISHED, PLAIN_FACTS))
 def test_the_published_form_of_babi_is_read_back(steps: tuple[Step, ...]) -> None:
-    assert babi_grammar.parse(babi_grammar.render(steps, published=True)).steps == steps
+    assert COMPACT.parse(PUBLISHED.render(steps)).steps == steps
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.one_of(st.sampled_from("'\"[]|\\,. \n:<>/think"), st.characters()), max_size=200))
 def test_any_text_is_parsed_or_refused_with_a_reason(text: str) -> None:
-    for parse in (cotempqa.GRAMMAR.parse, babi_grammar.parse):
+    for parse in (cotempqa.GRAMMAR.parse, COMPACT.parse):
         parsed = parse("I need to use the following facts to answer the question: " + text)
         assert parsed.steps or parsed.reason
         parse(text)
@@ -79,7 +92,7 @@ def test_runaway_outputs_take_linear_time(unit: str) -> None:
     text = "I need to use the following facts to answer the question: " + unit * (200_000 // len(unit)) + " " * 100_000
     started = time.process_time()
     cotempqa.GRAMMAR.parse(text)
-    babi_grammar.parse(text)
+    COMPACT.parse(text)
     assert time.process_time() - started < 2
 
 
@@ -89,10 +102,7 @@ PROBLEM = Problem(
     "test",
     "Where is Mary?",
     ("office",),
-    gold_steps=(
-        babi_grammar.class_step("two-supporting-facts"),
-        babi_grammar.retrieval_step(("Mary took the milk.", "Mary went to the office.")),
-    ),
+    gold_steps=COMPACT.steps("two-supporting-facts", ("Mary took the milk.", "Mary went to the office.")),
 )
 
 
@@ -118,15 +128,15 @@ BOTH = "Mary took the milk. | Mary went to the office."
     ],
 )
 def test_class_and_facts_are_judged_apart(text: str, outcome: str, figures: tuple[float, ...]) -> None:
-    verdict = judge_class_retrieval(PROBLEM, babi_grammar.parse(text).steps)
+    verdict = judge_class_retrieval(PROBLEM, COMPACT.parse(text).steps)
     assert verdict.outcome == outcome
     assert tuple(verdict.figures[name] for name in ("class", "facts_exact", "precision", "recall")) == figures
     assert bool(verdict.reason) == (outcome != "correct")
-    assert len(verdict.steps) == len(babi_grammar.parse(text).steps)
+    assert len(verdict.steps) == len(COMPACT.parse(text).steps)
 
 
 def test_text_with_a_cue_or_a_tag_holds_a_trace() -> None:
-    for grammar in (cotempqa.GRAMMAR, babi_grammar.COMPACT, babi_grammar.PUBLISHED, msmarco.GRAMMAR):
+    for grammar in (cotempqa.GRAMMAR, COMPACT, PUBLISHED, msmarco.GRAMMAR):
         for step in (grammar.class_step(grammar.classes[0]), grammar.retrieval_step(("A sat.",))):
             assert grammar.holds_trace(grammar.render((step,)))
         assert grammar.holds_trace("<THINK>x")

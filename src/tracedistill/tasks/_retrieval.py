@@ -1,4 +1,4 @@
-"""The grammar and the judge of class + retrieval traces, shared by cotempqa, babi and msmarco.
+"""The grammar of class + retrieval traces, shared by acre, babi, cotempqa and msmarco.
 
 Such a trace names the kind of question, then cites the facts that answer it:
 
@@ -13,7 +13,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from tracedistill.chat.formats import MARKER
-from tracedistill.records import Problem, Step, StepVerdict, Verdict
+from tracedistill.records import Step
 from tracedistill.tasks._base import ParsedTrace
 
 _HEAD = re.compile(r"\A\s*(?:assistant\b\s*)+", re.IGNORECASE)
@@ -176,6 +176,10 @@ class Grammar:
         written = write_bars(facts) if self.bars else write_list(facts)
         return Step("retrieval", self.facts_line.replace("{}", written).rstrip(), facts=facts)
 
+    def steps(self, label: str, facts: tuple[str, ...]) -> tuple[Step, Step]:
+        """Return both steps of a trace."""
+        return self.class_step(label), self.retrieval_step(facts)
+
     def render(self, steps: tuple[Step, ...]) -> str:
         """Write steps in this grammar's own words, one per line; other kinds of steps as they are."""
         return "\n".join(self._line(step) for step in steps)
@@ -289,60 +293,3 @@ class Grammar:
             return read_list(body[:end], start + lead)
         lines = [_BULLET.sub("", line).strip() for line in block.splitlines()]
         return tuple(fact for line in lines if line for fact in self._bare(line)), end, ""
-
-
-# ---- the judge
-
-ANSWER_ALONE = Verdict("none", reason="no trace: neither step's cue nor a think tag stands in the text")
-"""The verdict on text without a trace by `Grammar.holds_trace`."""
-
-
-def judge_class_retrieval(problem: Problem, steps: tuple[Step, ...]) -> Verdict:
-    """Judge as correct if the class is the gold's and the cited facts are exactly the gold's.
-
-    Several class steps must all be right; several retrieval steps count together. Facts are compared as
-    `normalise_fact` leaves them, as sets. Figures (0 to 1): `class`, `facts_exact`, `precision` and `recall` of the
-    facts. `ungradable` if the problem has no gold steps.
-    """
-    gold_class = next((step.value for step in problem.gold_steps if step.kind == "class"), None)
-    retrieval = [step for step in problem.gold_steps if step.kind == "retrieval"]
-    gold_facts = {normalise_fact(fact) for step in retrieval for fact in step.facts}
-    if gold_class is None and not retrieval:
-        return Verdict("ungradable", reason=f"{problem.problem_id} has no gold class or facts to judge against")
-    cited = {normalise_fact(fact) for step in steps if step.kind == "retrieval" for fact in step.facts}
-    right = len(cited & gold_facts)
-    precision = right / len(cited) if cited else 0.0
-    recall = right / len(gold_facts) if gold_facts else 1.0
-    exact = cited == gold_facts and any(step.kind == "retrieval" for step in steps)
-    verdicts = tuple(_judge_step(index, step, gold_class, gold_facts) for index, step in enumerate(steps))
-    labels = [verdict for verdict in verdicts if verdict.kind == "class"]
-    class_ok = bool(labels) and all(verdict.outcome == "correct" for verdict in labels)
-    wrong = []
-    if gold_class is not None and not class_ok:
-        wrong.append(labels[-1].reason if labels else "no class step")
-    if retrieval and not exact:
-        wrong.append(_facts_reason(cited, gold_facts) if cited else "no facts cited")
-    figures = {"class": float(class_ok), "facts_exact": float(exact), "precision": precision, "recall": recall}
-    return Verdict("incorrect" if wrong else "correct", reason="; ".join(wrong), steps=verdicts, figures=figures)
-
-
-def _judge_step(index: int, step: Step, gold_class: str | None, gold_facts: set[str]) -> StepVerdict:
-    if step.kind == "class" and gold_class is not None:
-        same = step.value is not None and normalise_class(step.value) == normalise_class(gold_class)
-        reason = "" if same else f"class is {gold_class}, not {step.value}"
-        return StepVerdict(index, "class", "correct" if same else "incorrect", reason)
-    if step.kind == "retrieval":
-        cited = {normalise_fact(fact) for fact in step.facts}
-        right = len(cited & gold_facts)
-        figures = {
-            "precision": right / len(cited) if cited else 0.0,
-            "recall": right / len(gold_facts) if gold_facts else 1.0,
-        }
-        if cited == gold_facts:
-            return StepVerdict(index, "retrieval", "correct", figures=figures)
-        return StepVerdict(index, "retrieval", "incorrect", _facts_reason(cited, gold_facts), figures)
-    return StepVerdict(index, step.kind, "undecided", "not judged: neither class nor retrieval")
-
-
-def _facts_reason(cited: set[str], gold: set[str]) -> str:
-    return f"facts: {len(cited & gold)} of {len(gold)} gold cited, {len(cited - gold)} others"

@@ -24,13 +24,13 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from tracedistill.arithmetic.gold_plans import retrieval_plan
 from tracedistill.chat import formats
 from tracedistill.errors import InputError
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
-from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
+from tracedistill.tasks._base import Policy, Source
 from tracedistill.tasks._fields import check_split, label_field, text_field, texts_field, where
-from tracedistill.tasks._retrieval import Grammar, judge_class_retrieval, normalise_fact
+from tracedistill.tasks._retrieval import Grammar, normalise_fact
+from tracedistill.tasks._retrieval_task import RetrievalTask, judge_class_retrieval
 from tracedistill.tasks._rows import Row, field_of, task_rows
 
 HUB_ID = "microsoft/ms_marco"
@@ -54,20 +54,19 @@ GRAMMAR = Grammar(
     classes=CLASSES,
 )
 
-PLAN = (
-    "Determine what kind of query this is.",
-    "Find the passages that the answer rests on: {} in all.",
-    "Answer the query from these passages.",
-)
-"""The lines of a gold plan; `{}` is the number of facts."""
 
-
-class MsMarco(Task):
+class MsMarco(RetrievalTask):
     """MS MARCO question answering: class step = query type, retrieval step = the best-overlap passage."""
 
     name = "msmarco"
     splits = ("sample", "train", "validation", "test")
     classes = CLASSES
+    grammar = GRAMMAR
+    plan = (
+        "Determine what kind of query this is.",
+        "Find the passages that the answer rests on: {} in all.",
+        "Answer the query from these passages.",
+    )
     answer_hint = (
         f"Give the final answer on the last line as `Answer: <answer>`; `Answer: {NO_ANSWER}` if there is none."
     )
@@ -88,10 +87,8 @@ class MsMarco(Task):
         answers = tuple(answer for answer in texts_field(row, "answers", path, number) if answer.strip())
         upper = {**row, "query_type": str(field_of(row, "query_type", path, number)).upper()}
         category = label_field(upper, "query_type", CLASSES, path, number)
-        steps = [GRAMMAR.class_step(category)]
-        if answers:
-            best = () if _none(answers) else best_overlap(passages, answers)
-            steps.append(GRAMMAR.retrieval_step(best))
+        best = () if not answers or _none(answers) else best_overlap(passages, answers)
+        steps = GRAMMAR.steps(category, best)
         return Problem(
             problem_id=f"msmarco-{split}-{field_of(row, 'query_id', path, number)}",
             task=self.name,
@@ -100,7 +97,7 @@ class MsMarco(Task):
             answers=answers,
             context=passages,
             category=category,
-            gold_steps=tuple(steps),
+            gold_steps=steps if answers else steps[:1],
             meta={"selected": list(selected)},
         )
 
@@ -118,18 +115,6 @@ class MsMarco(Task):
     def decompose(self, problem: Problem) -> Trace | None:
         """Query type and best-overlap passage; both need the gold. None for a row without answers."""
         return super().decompose(problem) if problem.answers else None
-
-    def gold_plan(self, problem: Problem) -> Trace | None:
-        """Plan what to determine and how many facts to find, without naming the class or a fact."""
-        return self.plan_trace(problem, retrieval_plan(problem, *PLAN))
-
-    def render_trace(self, steps: tuple[Step, ...]) -> str:
-        """Write two sentences, a line each."""
-        return GRAMMAR.render(steps)
-
-    def parse_trace(self, text: str) -> ParsedTrace:
-        """Parse type and passages, as a list or a bare text; readable parts are returned."""
-        return GRAMMAR.parse(text)
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
         """Judge the type and exactly the best-overlap passage.

@@ -13,12 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tracedistill.arithmetic.gold_plans import retrieval_plan
 from tracedistill.chat.formats import parse_completion
 from tracedistill.errors import InputError
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
-from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
-from tracedistill.tasks._retrieval import Grammar, judge_class_retrieval
+from tracedistill.tasks._base import Policy, Source
+from tracedistill.tasks._retrieval import Grammar
+from tracedistill.tasks._retrieval_task import RetrievalTask, judge_class_retrieval
 from tracedistill.tasks.acre.panels import generate, panel_line, question_line, read_panel, read_question
 from tracedistill.tasks.acre.rules import ANSWERS, TYPES, infer
 
@@ -56,20 +56,19 @@ _OFF = re.compile(
 _ON = re.compile(r"\b(?:light|it|machine|detector)\b(?:'s)?[^.\n]{0,25}?\b(?:on|lights? up|activated)\b", re.IGNORECASE)
 _BARE = {"on": "on", "yes": "on", "activated": "on", "off": "off", "no": "off", "inactivated": "off"}
 
-PLAN = (
-    "Determine what kind of inference the question asks for.",
-    "Find the panels that decide: {} in all.",
-    "Answer the question from these panels.",
-)
-"""The lines of a gold plan; `{}` is the number of facts."""
 
-
-class Acre(Task):
+class Acre(RetrievalTask):
     """Blicket detector: class step = inference type, retrieval step = the panels that decide."""
 
     name = "acre"
     splits = ("train", "validation", "test")
     classes = TYPES
+    grammar = GRAMMAR
+    plan = (
+        "Determine what kind of inference the question asks for.",
+        "Find the panels that decide: {} in all.",
+        "Answer the question from these panels.",
+    )
     answer_hint = "End with a line `Answer: ` and one of on, off, undetermined."
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
@@ -89,7 +88,7 @@ class Acre(Task):
                 answers=(found.answer,),
                 context=lines,
                 category=found.type,
-                gold_steps=(GRAMMAR.class_step(found.type), GRAMMAR.retrieval_step(used)),
+                gold_steps=GRAMMAR.steps(found.type, used),
                 difficulty=len(used),
             )
 
@@ -111,20 +110,7 @@ class Acre(Task):
             return None
         found = infer(tuple(read), query)
         used = tuple(problem.context[index] for index in found.panels)
-        steps = (GRAMMAR.class_step(found.type), GRAMMAR.retrieval_step(used))
-        return self.rule_trace(problem, steps, found.answer, oracle=False)
-
-    def gold_plan(self, problem: Problem) -> Trace | None:
-        """Plan what to determine and how many facts to find, without naming the class or a fact."""
-        return self.plan_trace(problem, retrieval_plan(problem, *PLAN))
-
-    def render_trace(self, steps: tuple[Step, ...]) -> str:
-        """Write `Inference type: X.` and `Panels used: A | B`, a line each."""
-        return GRAMMAR.render(steps)
-
-    def parse_trace(self, text: str) -> ParsedTrace:
-        """Parse the same lines, also with lists and bullets."""
-        return GRAMMAR.parse(text)
+        return self.rule_trace(problem, GRAMMAR.steps(found.type, used), found.answer, oracle=False)
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
         """Judge type and exactly the deciding panels, which may be cited whole or by number (`Panel 2`)."""

@@ -21,7 +21,7 @@ from tracedistill.records import Problem, Verdict
 from tracedistill.tasks._base import Source
 from tracedistill.tasks._fields import check_split, label_field, text_field, texts_field, where
 from tracedistill.tasks._rows import Row, field_of, task_rows
-from tracedistill.tasks.babi.grammar import BABI_TYPES, PUBLISHED_TYPES, class_step, retrieval_step
+from tracedistill.tasks.babi.grammar import BABI_TYPES, COMPACT, PUBLISHED_TYPES
 from tracedistill.tasks.cotempqa.metric import normalise, published_part
 
 HUB_ID = "facebook/babi_qa"
@@ -81,7 +81,7 @@ def _problem(
         answers=answers,
         context=facts,
         category=category,
-        gold_steps=(class_step(category), retrieval_step(cited)),
+        gold_steps=COMPACT.steps(category, cited),
         difficulty=len(cited),
         meta={"answer": answer} | {key: row[key] for key in ("babi_id", "story") if key in row},
     )

@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-from tracedistill.arithmetic.gold_plans import retrieval_plan
 from tracedistill.chat.formats import parse_completion
 from tracedistill.errors import MissingSplitError
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
-from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
-from tracedistill.tasks._retrieval import ANSWER_ALONE, judge_class_retrieval
+from tracedistill.tasks._base import Policy, Source
+from tracedistill.tasks._retrieval_task import RetrievalTask
 from tracedistill.tasks.babi import files as babi_files
-from tracedistill.tasks.babi import grammar as babi_grammar
+from tracedistill.tasks.babi.grammar import BABI_TYPES, COMPACT
 from tracedistill.tasks.babi.rules import read_story
 from tracedistill.tasks.babi.stories import COUNTS, OBJECTS, PEOPLE, PLACES, generate
 
@@ -64,20 +63,20 @@ _NOT = re.compile(r"\b(?:not(?! only\b)|never|no longer|neither|nor|without|exce
 _CLAUSE_END = re.compile(r"[,;:.!?|\n]|\band (?=(?:is|are|he|she|it|they|has|now)\b)")
 _NUMBERS = (*COUNTS[1:], "six", "seven", "eight", "nine", "ten")
 
-PLAN = (
-    "Determine what kind of question this is.",
-    "Find the lines of the story that the answer rests on: {} in all.",
-    "Answer the question from these lines.",
-)
-"""The lines of a gold plan; `{}` is the number of facts."""
 
-
-class Babi(Task):
+class Babi(RetrievalTask):
     """bAbI: class step = question type, retrieval step = supporting facts."""
 
     name = "babi"
     splits = ("train", "validation", "test", "published_train", "published_test")
-    classes = babi_grammar.BABI_TYPES
+    classes = BABI_TYPES
+    grammar = COMPACT
+    plan = (
+        "Determine what kind of question this is.",
+        "Find the lines of the story that the answer rests on: {} in all.",
+        "Answer the question from these lines.",
+    )
+    answers_alone = True
     answer_hint = "End with a line `Answer: ` and the answer in as few words as possible."
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
@@ -100,7 +99,7 @@ class Babi(Task):
                 answers=story.answers,
                 context=story.lines,
                 category=story.type,
-                gold_steps=(babi_grammar.class_step(story.type), babi_grammar.retrieval_step(facts)),
+                gold_steps=COMPACT.steps(story.type, facts),
                 difficulty=len(facts),
             )
 
@@ -134,30 +133,8 @@ class Babi(Task):
         reading = read_story(problem.context, problem.question)
         if reading is None:
             return super().decompose(problem)
-        steps = (babi_grammar.class_step(reading.type), babi_grammar.retrieval_step(reading.facts))
+        steps = COMPACT.steps(reading.type, reading.facts)
         return self.rule_trace(problem, steps, ", ".join(reading.answers), oracle=False)
-
-    def gold_plan(self, problem: Problem) -> Trace | None:
-        """Plan what to determine and how many facts to find, without naming the class or a fact."""
-        return self.plan_trace(problem, retrieval_plan(problem, *PLAN))
-
-    def render_trace(self, steps: tuple[Step, ...]) -> str:
-        """Write `Question type: X.` and `Supporting facts: A | B`, a line each."""
-        return babi_grammar.render(steps)
-
-    def parse_trace(self, text: str) -> ParsedTrace:
-        """Parse the compact form and the published one."""
-        return babi_grammar.parse(text)
-
-    def judge_output_trace(self, problem: Problem, text: str | None, *, tagged: bool = False) -> Verdict:
-        """Judge as every task does; `none` also for an answer alone, without step cues or think tag."""
-        if text is not None and not tagged and not babi_grammar.holds_trace(text):
-            return ANSWER_ALONE
-        return super().judge_output_trace(problem, text)
-
-    def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
-        """Judge the type, and that the cited facts are exactly the supporting ones."""
-        return judge_class_retrieval(problem, steps)
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:
         """Judge by set equality of normalised answers; `published`: the study's exact match on the marked answer.

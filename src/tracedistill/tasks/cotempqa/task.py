@@ -23,13 +23,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tracedistill.arithmetic.gold_plans import retrieval_plan
 from tracedistill.chat import formats
 from tracedistill.errors import InputError
-from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
-from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
+from tracedistill.records import AnswerVerdicts, Problem, Step, Verdict
+from tracedistill.tasks._base import Policy, Source
 from tracedistill.tasks._fields import check_split, label_field, text_field, texts_field, where
-from tracedistill.tasks._retrieval import ANSWER_ALONE, Grammar, judge_class_retrieval
+from tracedistill.tasks._retrieval import Grammar
+from tracedistill.tasks._retrieval_task import RetrievalTask
 from tracedistill.tasks._rows import task_rows
 from tracedistill.tasks.cotempqa.gold import audit_gold, parse_fact
 from tracedistill.tasks.cotempqa.metric import (
@@ -60,20 +60,20 @@ GRAMMAR = Grammar(
     classes=CLASSES,
 )
 
-PLAN = (
-    "Determine how the event in question and the event in context lie in time to each other.",
-    "Find the facts that hold at that time: {} in all.",
-    "Answer the question from these facts.",
-)
-"""The lines of a gold plan; `{}` is the number of facts."""
 
-
-class CoTempQA(Task):
+class CoTempQA(RetrievalTask):
     """CoTempQA: class step = temporal relation, retrieval step = the facts that hold an answer; answers are a set."""
 
     name = "cotempqa"
     splits = ("train", "test")
     classes = CLASSES
+    grammar = GRAMMAR
+    plan = (
+        "Determine how the event in question and the event in context lie in time to each other.",
+        "Find the facts that hold at that time: {} in all.",
+        "Answer the question from these facts.",
+    )
+    answers_alone = True
     answer_hint = "Give the final answer on the last line as `Answer: ['...']`, a list of every answer."
 
     # ---- problems
@@ -99,7 +99,7 @@ class CoTempQA(Task):
                 answers=answers,
                 context=facts,
                 category=category,
-                gold_steps=(GRAMMAR.class_step(category), GRAMMAR.retrieval_step(cited)),
+                gold_steps=GRAMMAR.steps(category, cited),
                 difficulty=len(cited),
                 meta={"triple_element": label_field(row, "triple_element", KINDS, path, number)},
             )
@@ -111,23 +111,6 @@ class CoTempQA(Task):
     def render_answer(self, problem: Problem) -> str:
         """Write the answers as a Python list, as the study does."""
         return repr(list(problem.answers))
-
-    # ---- traces
-
-    def gold_plan(self, problem: Problem) -> Trace | None:
-        """Plan what to determine and how many facts to find, without naming the class or a fact."""
-        return self.plan_trace(problem, retrieval_plan(problem, *PLAN))
-
-    def render_trace(self, steps: tuple[Step, ...]) -> str:
-        """Write the study's two sentences, a line each."""
-        return GRAMMAR.render(steps)
-
-    def parse_trace(self, text: str) -> ParsedTrace:
-        """Parse the study's sentence or a short label, lists or bare strings, with or without tags.
-
-        Readable parts are returned.
-        """
-        return GRAMMAR.parse(text)
 
     # ---- judges
 
@@ -165,16 +148,6 @@ class CoTempQA(Task):
         same = found == sorted({normalise(answer) for answer in problem.answers})
         reason = "" if same else "the cited facts name other entities"
         return Verdict("correct" if same else "incorrect", extracted=", ".join(found), reason=reason)
-
-    def judge_output_trace(self, problem: Problem, text: str | None, *, tagged: bool = False) -> Verdict:
-        """Judge as every task does; `none` also for an answer alone, without step cues or think tag."""
-        if text is not None and not tagged and not GRAMMAR.holds_trace(text):
-            return ANSWER_ALONE
-        return super().judge_output_trace(problem, text)
-
-    def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
-        """Judge that the class is right and the cited facts are exactly the gold set; with precision and recall."""
-        return judge_class_retrieval(problem, steps)
 
     # ---- the gold itself, and the field's figures
 
