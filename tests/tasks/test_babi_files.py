@@ -103,7 +103,7 @@ def test_an_answer_alone_is_no_trace_that_could_not_be_read(text: str, outcome: 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"support": [2]}, r"babi/test, row 2: 'facts' must be pairs"),
+        ({"support": [2]}, r"babi/test.jsonl, row 2: 'facts' must be pairs"),
         ({"facts": ["a", "b"]}, r"row 2: 'facts' must be pairs"),
         ({"support": None}, r"row 2: 'facts' must be pairs"),
         ({"task_name": "cooking"}, r"row 2: column 'task_name' must be one of"),

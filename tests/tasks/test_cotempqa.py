@@ -125,7 +125,7 @@ def test_a_row_becomes_a_problem(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"facts": None}, r"problems, row 2: column 'facts' must be a list of texts"),
+        ({"facts": None}, r"problems.jsonl, row 2: column 'facts' must be a list of texts"),
         ({"category": "never"}, r"row 2: column 'category' must be one of equal, mix, overlap, during, not 'never'"),
         ({"id": " "}, r"row 2: column 'id' must be text"),
         ({"triple_element": "S3"}, r"row 2: column 'triple_element'"),

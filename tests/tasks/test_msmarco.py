@@ -123,7 +123,7 @@ def test_best_overlap_is_the_first_of_equals_or_nothing() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"passages": [{"text": "x"}]}, r"msmarco/sample, row 1: column 'passages' must list objects"),
+        ({"passages": [{"text": "x"}]}, r"msmarco/sample.jsonl, row 1: column 'passages' must list objects"),
         ({"query_type": "RECIPE"}, r"row 1: column 'query_type' must be one of DESCRIPTION"),
         ({"answers": None}, r"row 1: column 'answers' must be a list of texts"),
     ],

@@ -79,7 +79,7 @@ def test_a_hidden_answer_is_ungradable(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"answer": "D"}, r"other/arc_challenge_train, row 1: answer 'D' is none of the choices"),
+        ({"answer": "D"}, r"other/arc_challenge_train.jsonl, row 1: answer 'D' is none of the choices"),
         ({"choices": "A, B"}, r"row 1: column 'choices' must list pairs"),
         ({"choices": {"text": ["a"]}}, r"row 1: column 'choices' must list pairs"),
         ({"question": ""}, r"row 1: column 'question' must be text"),

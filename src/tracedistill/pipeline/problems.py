@@ -18,7 +18,6 @@ from tracedistill.tasks import Source, get_task
 from tracedistill.tasks._gold_audit import allowed_faults, audit_golds, too_many_faults
 from tracedistill.tasks._overlap import duplicates, overlap, sample
 from tracedistill.tasks._rows import files_read
-from tracedistill.tasks._sources import source_of
 from tracedistill.validation.contamination import ContaminationJob, find_contamination
 
 NEAR_LISTED = 200
@@ -46,7 +45,7 @@ def sources_below(work: StudyRun) -> Path | None:
 def _draw(work: StudyRun) -> None:
     study = work.study
     config, seed = study.task, study.seed
-    source = source_of(config, seed, work.beside_recipe)
+    source = Source.of(config, seed, work.beside_recipe)
     train = _load(work, "train", config.train_split, source, config.train)
     test = _load(work, "test", config.test_split, source, config.test)
     validation: list[Problem] = []

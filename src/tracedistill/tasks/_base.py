@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from tracedistill.chat.formats import write_completion
 from tracedistill.files import content_id
+from tracedistill.recipes import TaskConfig, ToleranceConfig
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks._spans import locate
 
@@ -44,6 +45,23 @@ class Source:
     """Seed of a generator task."""
     size: int | None = None
     """Problems that a generator makes for the split; None: the task's default."""
+
+    @classmethod
+    def of(cls, config: TaskConfig, seed: int, find: Callable[[str], str] = str) -> Source:
+        """Return the source of a recipe's problems; `find` resolves a path of the recipe."""
+        tolerance = config.tolerance if config.tolerance != ToleranceConfig() else None
+        return cls(
+            data_dir=None if config.data_dir is None else Path(find(config.data_dir)),
+            path=None if config.path is None else find(config.path),
+            columns=config.columns,
+            judge=config.judge,
+            relative=None if tolerance is None else tolerance.relative,
+            absolute=None if tolerance is None else tolerance.absolute,
+            labels=config.labels,
+            instruction=config.instruction or "",
+            first_choice=config.first_choice,
+            seed=seed,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ golds: 17 of 340 fail their own judge (label): 17 x the gold is none of the labe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tracedistill.records import Problem
@@ -74,13 +74,13 @@ class GoldAudit:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class AuditRows:
     """Problems as the audit needs them: of a large file only few are created."""
 
     ids: Sequence[str]
     """Their ids, in order."""
-    repeated: Sequence[Sequence[int]]
-    """For each text of several problems, their indices."""
+    homes: Sequence[int]
+    """For each problem the index of the first one with the same text, possibly its own."""
     problem: Callable[[int], Problem]
     """The problem at an index."""
 
@@ -88,10 +88,12 @@ class Rows:
 def audit_golds(task: Task, problems: Sequence[Problem], seed: int = 0) -> GoldAudit:
     """Judge the gold answer of each problem, of more than 10,000 a seeded sample; repetitions are counted over all."""
     ids = [problem.problem_id for problem in problems]
-    return audit_rows(task, Rows(ids, _repeated(map(normal_text, problems)), problems.__getitem__), seed)
+    first: dict[str, int] = {}
+    homes = [first.setdefault(normal_text(problem), place) for place, problem in enumerate(problems)]
+    return audit_rows(task, AuditRows(ids, homes, problems.__getitem__), seed)
 
 
-def audit_rows(task: Task, rows: Rows, seed: int = 0) -> GoldAudit:
+def audit_rows(task: Task, rows: AuditRows, seed: int = 0) -> GoldAudit:
     """Audit the golds of problems that are created on demand; see `audit_golds`."""
     looked_at = sample_ids(rows.ids, LOOKED_AT, seed)
     faults = [(problem, fault) for problem in map(rows.problem, looked_at) if (fault := task.gold_fault(problem))]
@@ -100,7 +102,11 @@ def audit_rows(task: Task, rows: Rows, seed: int = 0) -> GoldAudit:
         Cause(fault, count, _examples([problem for problem, other in faults if other == fault]))
         for fault, count in counts.most_common()
     ]
-    groups = [list(map(rows.problem, places)) for places in rows.repeated]
+    alike: dict[int, list[int]] = {}
+    for place, home in enumerate(rows.homes):
+        if home != place:
+            alike.setdefault(home, [home]).append(place)
+    groups = [list(map(rows.problem, alike[home])) for home in sorted(alike)]
     torn = [group for group in groups if not agree(group)]
     same = [group for group in groups if agree(group)]
     return GoldAudit(
@@ -110,17 +116,6 @@ def audit_rows(task: Task, rows: Rows, seed: int = 0) -> GoldAudit:
         Cause("have another gold than the same question elsewhere", sum(map(len, torn)), _pairs(torn)),
         Cause("repeat a question and its gold", sum(len(group) - 1 for group in same), _pairs(same)),
     )
-
-
-def _repeated(texts: Iterable[str]) -> list[list[int]]:
-    """Return the indices that share a text, for texts that occur more than once."""
-    first: dict[str, int] = {}
-    again: dict[int, list[int]] = {}
-    for place, text in enumerate(texts):
-        home = first.setdefault(text, place)
-        if home != place:
-            again.setdefault(home, [home]).append(place)
-    return [again[home] for home in sorted(again)]
 
 
 def allowed_faults(task: str, said: float | None) -> float:

@@ -7,15 +7,14 @@ in the hub's, {"id": ..., "question": ..., "choices": {"text": [...], "label": [
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tracedistill import answers
-from tracedistill.errors import InputError
-from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Verdict
+from tracedistill.arithmetic.traces import not_judged
+from tracedistill.records import AnswerVerdicts, Problem, Step, Verdict
 from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
-from tracedistill.tasks._fields import check_split, text_field, where
 from tracedistill.tasks._retrieval import trace_body
-from tracedistill.tasks._rows import Row, field_of, task_rows
+from tracedistill.tasks._task_rows import TaskRow, check_split, task_rows
 
 CHOICE = answers.AnswerPolicy(kind="choice")
 """Answers are choice letters; the words of a choice count as its letter."""
@@ -38,21 +37,20 @@ class MultipleChoice(Task):
         """Yield questions of a split from `<data_dir>/<task>/<split>` or `other/<task>_<split>`, or from the hub."""
         check_split(self.name, split, self.splits)
         stem = self.stems.get(split, split)
-        path = where(source, f"other/{self.name}_{stem}", self.hub_id)
-        for number, row in task_rows(source, self.name, stem, self.hub_id, split, self.hub_config):
-            yield self._problem(row, split, path, number)
+        for row in task_rows(source, self.name, stem, self.hub_id, split, self.hub_config):
+            yield self._problem(row, split)
 
-    def _problem(self, row: Row, split: str, path: str, number: int) -> Problem:
-        choices = _choices(field_of(row, "choices", path, number), path, number)
-        gold = _letter(str(row["answerKey"] if "answerKey" in row else field_of(row, "answer", path, number)))
+    def _problem(self, row: TaskRow, split: str) -> Problem:
+        choices = _choices(row)
+        gold = _letter(str(row.value("answerKey" if "answerKey" in row else "answer")))
         # the hub's test splits hide the answer behind an empty key: a problem without gold, not a bad row
         if gold and gold not in {letter for letter, _ in choices}:
-            raise InputError(f"{path}, row {number}: answer '{gold}' is none of the choices")
+            raise row.error(f"answer '{gold}' is none of the choices")
         return Problem(
-            problem_id=text_field(row, "id", path, number),
+            problem_id=row.text("id"),
             task=self.name,
             split=split,
-            question=text_field(row, "question" if "question" in row else self.question_column, path, number),
+            question=row.text("question" if "question" in row else self.question_column),
             answers=(gold,) if gold else (),
             choices=choices,
             meta={key: row[key] for key in ("concept", "question_concept") if key in row},
@@ -80,11 +78,7 @@ class MultipleChoice(Task):
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:  # noqa: ARG002
         """Return `not judged`: there is a trace, but no rule for a right one."""
-        reason = f"task {self.name} has no gold trace: {len(steps)} steps are not judged"
-        undecided = tuple(
-            StepVerdict(index, step.kind, "undecided", "no gold trace") for index, step in enumerate(steps)
-        )
-        return Verdict("not judged", reason=reason, steps=undecided)
+        return not_judged(steps, f"task {self.name} has no gold traces")
 
     # ---- answers
 
@@ -105,13 +99,14 @@ class MultipleChoice(Task):
         return super().audit(problem) + [f"two choices have the same words: {text}" for text in same]
 
 
-def _choices(value: Any, path: str, number: int) -> tuple[tuple[str, str], ...]:
+def _choices(row: TaskRow) -> tuple[tuple[str, str], ...]:
+    value = row.value("choices")
     try:
         pairs = zip(value["label"], value["text"], strict=True) if isinstance(value, dict) else value
         return tuple((_letter(str(letter)), str(text)) for letter, text in pairs)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}, row {number}: column 'choices' must list pairs of letter and text (or be the hub's object of "
+        raise row.error(
+            "column 'choices' must list pairs of letter and text (or be the hub's object of "
             f"'label' and 'text'): {error}"
         ) from error
 

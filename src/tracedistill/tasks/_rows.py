@@ -19,8 +19,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from tracedistill.errors import InputError, MissingSplitError
-from tracedistill.tasks._base import Source
+from tracedistill.errors import InputError
 
 Row = dict[str, Any]
 
@@ -70,11 +69,11 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
         rows = _whole_hub(str(path))
     else:
         rows = _file(path)
-    found = False
+    empty = True
     for number, row in rows:
-        found = True
+        empty = False
         yield number, row
-    if not found:
+    if empty:
         raise InputError(f"{path}: no rows")
 
 
@@ -93,12 +92,27 @@ def _file(path: Path) -> Iterator[tuple[int, Row]]:
     if name.endswith(".parquet"):
         return _parquet(path)
     if name.endswith((".csv", ".tsv")):
-        return _csv(path, "\t" if name.endswith(".tsv") else None)
+        return _explained(path, _csv(path, "\t" if name.endswith(".tsv") else None))
     if name.endswith((".jsonl", ".ndjson")):
-        return _jsonl(path)
+        return _explained(path, _jsonl(path))
     if name.endswith(".json"):
-        return _json(path)
+        return _explained(path, _json(path))
     raise InputError(f"{path}: cannot tell the kind of file; use .jsonl, .json, .csv or .tsv (also .gz), or .parquet")
+
+
+def _explained(path: Path, rows: Iterator[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:
+    """Yield the rows of a file; errors of reading it become InputError."""
+    number = 0
+    try:
+        for number, row in rows:
+            yield number, row
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}, after line {number}: not valid UTF-8 ({error.reason}); save it as UTF-8, for example: "
+            f"iconv -f LATIN1 -t UTF-8 '{path.name}' > utf8-{path.name}"
+        ) from error
+    except (csv.Error, OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}, after line {number}: {error}") from error
 
 
 def _shards(path: Path) -> list[Path]:
@@ -121,21 +135,8 @@ def _folder(path: Path) -> Iterator[tuple[int, Row]]:
             yield count, ({"split": split, **row} if named else row)
 
 
-def task_rows(
-    source: Source, task: str, stem: str, hub_id: str, hub_split: str, config: str | None = None
-) -> Iterator[tuple[int, Row]]:
-    """Yield rows of `<data_dir>/<task>/<stem>.jsonl(.gz)` (or `other/<task>_<stem>`), or of the hub's data set."""
-    if source.data_dir is None:
-        return _hub(source.path or hub_id, config, hub_split)
-    for base in (source.data_dir / task / stem, source.data_dir / "other" / f"{task}_{stem}"):
-        for suffix in (".jsonl.gz", ".jsonl", ".parquet", ".csv"):
-            path = base.with_name(base.name + suffix)
-            if path.is_file():
-                return read_rows(path)
-    raise MissingSplitError(f"{source.data_dir}: no {task}/{stem}.jsonl(.gz); data_dir must hold one folder per task")
-
-
-def _hub(hub_id: str, config: str | None, split: str) -> Iterator[tuple[int, Row]]:
+def hub_rows(hub_id: str, config: str | None, split: str) -> Iterator[tuple[int, Row]]:
+    """Yield (number from 1, row) of one split of a data set on the hub."""
     import datasets  # heavy, and only needed without data_dir
 
     try:
@@ -178,13 +179,6 @@ def _open_text(path: Path) -> io.TextIOBase:
     return path.open(encoding=encoding, newline="")
 
 
-def _not_utf8(path: Path, number: int, error: UnicodeDecodeError) -> InputError:
-    return InputError(
-        f"{path}, after line {number}: not valid UTF-8 ({error.reason}); save it as UTF-8, for example: "
-        f"iconv -f LATIN1 -t UTF-8 '{path.name}' > utf8-{path.name}"
-    )
-
-
 def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
     number = 0
     try:
@@ -198,12 +192,10 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
                 yield number, row
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {number}: not valid JSON ({error.msg})") from error
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, number, error) from error
+    except UnicodeDecodeError:
+        raise  # a ValueError, explained by `_explained`
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits; unclosed brackets
         raise InputError(f"{path}, line {number}: not usable JSON ({error})") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}, after line {number}: {error}") from error
 
 
 def _json(path: Path) -> Iterator[tuple[int, Row]]:
@@ -214,9 +206,9 @@ def _json(path: Path) -> Iterator[tuple[int, Row]]:
     except json.JSONDecodeError as error:
         hint = "; one object a line is JSON Lines: name the file .jsonl" if error.msg == "Extra data" else ""
         raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}){hint}") from error
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, 0, error) from error
-    except (ValueError, RecursionError, OSError, EOFError, zlib.error) as error:
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not usable JSON ({error})") from error
     if isinstance(value, dict):
         lists = {key: item for key, item in value.items() if isinstance(item, list)}
@@ -239,33 +231,24 @@ def _delimiter(head: str) -> str:
 
 
 def _csv(path: Path, delimiter: str | None = None) -> Iterator[tuple[int, Row]]:
-    number = 1
     csv.field_size_limit(2**31 - 1)  # outputs are long
-    try:
-        with _open_text(path) as lines:
-            if delimiter is None:
-                delimiter = _delimiter(lines.readline())
-                lines.seek(0)
-            # an open quote must not swallow the rest of the file
-            rows = csv.DictReader(lines, strict=True, delimiter=delimiter)
-            times = Counter(head for head in rows.fieldnames or () if head.strip())  # spreadsheets add empty ones
-            twice = ", ".join(f"'{head}'" for head, count in times.items() if count > 1)
-            if twice:
-                raise InputError(f"{path}, row 1: several columns are called {twice}; give each a name of its own")
-            for row in rows:
-                number = rows.line_num
-                if None in row or None in row.values():
-                    raise InputError(
-                        f"{path}, line {number}: number of fields differs from the header's (separated by "
-                        f"{'a tab' if delimiter == chr(9) else repr(delimiter)}); quote fields that hold it"
-                    )
-                yield number, dict(row)
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, number, error) from error
-    except csv.Error as error:
-        raise InputError(f"{path}, after line {number}: {error}") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}, after line {number}: {error}") from error
+    with _open_text(path) as lines:
+        if delimiter is None:
+            delimiter = _delimiter(lines.readline())
+            lines.seek(0)
+        # an open quote must not swallow the rest of the file
+        rows = csv.DictReader(lines, strict=True, delimiter=delimiter)
+        times = Counter(head for head in rows.fieldnames or () if head.strip())  # spreadsheets add empty ones
+        twice = ", ".join(f"'{head}'" for head, count in times.items() if count > 1)
+        if twice:
+            raise InputError(f"{path}, row 1: several columns are called {twice}; give each a name of its own")
+        for row in rows:
+            if None in row or None in row.values():
+                raise InputError(
+                    f"{path}, line {rows.line_num}: number of fields differs from the header's (separated by "
+                    f"{'a tab' if delimiter == chr(9) else repr(delimiter)}); quote fields that hold it"
+                )
+            yield rows.line_num, dict(row)
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
@@ -280,10 +263,3 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
                 yield number, row
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({error})") from error
-
-
-def field_of(row: Row, name: str, path: str, number: int) -> Any:
-    """Return row[name]. Raises InputError naming file, row, the missing column and the existing ones."""
-    if name not in row:
-        raise InputError(f"{path}, row {number}: no column '{name}'; it has: {', '.join(sorted(map(str, row)))}")
-    return row[name]

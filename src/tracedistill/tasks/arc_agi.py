@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from textwrap import dedent
 from typing import Any
 
-from tracedistill.errors import InputError
-from tracedistill.records import AnswerVerdicts, Problem, Step, StepVerdict, Verdict
+from tracedistill.arithmetic.traces import not_judged
+from tracedistill.records import AnswerVerdicts, Problem, Step, Verdict
 from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
 from tracedistill.tasks._retrieval import trace_body
-from tracedistill.tasks._rows import field_of, task_rows
+from tracedistill.tasks._task_rows import TaskRow, check_split, task_rows
 
 HUB_ID = "dataartist/arc-agi"
 Grid = tuple[tuple[int, ...], ...]
@@ -49,13 +49,10 @@ class ArcAgi(Task):
 
         Raises InputError for bad grids.
         """
-        if split not in self.splits:
-            raise InputError(f"task arc_agi has no split '{split}'; known: {', '.join(self.splits)}")
-        where = f"arc_agi {split}"
-        for number, row in task_rows(source, "arc_agi1", split, HUB_ID, split):
-            row_id = str(field_of(row, "id", where, number))
-            examples = [_pair(pair, where, number) for pair in field_of(row, "train", where, number)]
-            tests = [_pair(pair, where, number) for pair in field_of(row, "test", where, number)]
+        check_split(self.name, split, self.splits)
+        for row in task_rows(source, "arc_agi1", split, HUB_ID, split):
+            row_id = str(row.value("id"))
+            examples, tests = ([_pair(pair, row) for pair in row.value(column)] for column in ("train", "test"))
             same = all(_shape(before) == _shape(after) for before, after in examples)
             for k, (before, after) in enumerate(tests):
                 yield Problem(
@@ -91,9 +88,7 @@ class ArcAgi(Task):
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:  # noqa: ARG002
         """Return `not judged`, as in other tasks without gold traces."""
-        reason = "arc_agi has no gold steps: a model judge is needed"
-        undecided = tuple(StepVerdict(index, step.kind, "undecided", reason) for index, step in enumerate(steps))
-        return Verdict("not judged", reason=reason, steps=undecided)
+        return not_judged(steps, "arc_agi has no gold steps: a model judge is needed")
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
         """Judge the stated grid by exact match: the first after the last answer marker, else the last in the text.
@@ -252,21 +247,21 @@ def _shape(grid: Grid) -> tuple[int, int]:
     return len(grid), len(grid[0])
 
 
-def _pair(pair: Any, where: str, number: int) -> tuple[Grid, Grid]:
+def _pair(pair: Any, row: TaskRow) -> tuple[Grid, Grid]:
     both = [pair.get("input"), pair.get("output")] if isinstance(pair, dict) else pair
     if not isinstance(both, list | tuple) or len(both) != 2:
-        raise InputError(f"{where}, row {number}: a pair must be [input, output]")
-    return _grid(both[0], where, number), _grid(both[1], where, number)
+        raise row.error("a pair must be [input, output]")
+    return _grid(both[0], row), _grid(both[1], row)
 
 
-def _grid(rows: Any, where: str, number: int) -> Grid:
+def _grid(rows: Any, row: TaskRow) -> Grid:
     good = (
         isinstance(rows, list | tuple)
         and 0 < len(rows) <= MAX_SIDE
-        and all(isinstance(row, list | tuple) and 0 < len(row) <= MAX_SIDE for row in rows)
-        and len({len(row) for row in rows}) == 1
-        and all(isinstance(cell, int) and 0 <= cell <= 9 for row in rows for cell in row)
+        and all(isinstance(cells, list | tuple) and 0 < len(cells) <= MAX_SIDE for cells in rows)
+        and len({len(cells) for cells in rows}) == 1
+        and all(isinstance(cell, int) and 0 <= cell <= 9 for cells in rows for cell in cells)
     )
     if not good:
-        raise InputError(f"{where}, row {number}: a grid must be rows of equal length of whole numbers 0-9")
-    return tuple(tuple(int(cell) for cell in row) for row in rows)
+        raise row.error("a grid must be rows of equal length of whole numbers 0-9")
+    return tuple(tuple(map(int, cells)) for cells in rows)

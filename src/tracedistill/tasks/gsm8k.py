@@ -16,12 +16,10 @@ import re
 from collections.abc import Iterator
 
 from tracedistill.arithmetic.calculations import find_calculations, visible
-from tracedistill.errors import InputError
 from tracedistill.records import Problem
 from tracedistill.tasks._base import Source
-from tracedistill.tasks._fields import check_split, text_field, where
-from tracedistill.tasks._rows import task_rows
 from tracedistill.tasks._steps import make_steps, one_line
+from tracedistill.tasks._task_rows import check_split, task_rows
 from tracedistill.tasks._word_problems import WordProblems
 
 HUB_ID = "openai/gsm8k"
@@ -41,19 +39,18 @@ class Gsm8k(WordProblems):
         check_split(self.name, split, self.splits)
         base = split.removesuffix("_socratic")
         config = "socratic" if base != split else "main"
-        path = where(source, f"gsm8k/{split}", HUB_ID)
-        for number, row in task_rows(source, self.name, split, HUB_ID, base, config):
-            solution = text_field(row, "answer", path, number)
+        for row in task_rows(source, self.name, split, HUB_ID, base, config):
+            solution = row.text("answer")
             final = row.get("final") or final_of(solution)
             if not final:
-                raise InputError(f"{path}, row {number}: column 'answer' has no line `#### <answer>`")
+                raise row.error("column 'answer' has no line `#### <answer>`")
             questions, lines = solution_lines(solution)
             meta = {"sub_questions": questions} if config == "socratic" else {}
             yield Problem(
-                problem_id=str(row.get("id") or f"gsm8k-{base}-{number - 1}"),
+                problem_id=str(row.get("id") or f"gsm8k-{base}-{row.number - 1}"),
                 task=self.name,
                 split=split,
-                question=text_field(row, "question", path, number),
+                question=row.text("question"),
                 answers=(str(final).replace(",", ""),),
                 gold_steps=make_steps([step_text(line) for line in lines]),
                 difficulty=solution.count("<<"),

@@ -22,12 +22,10 @@ from dataclasses import replace
 
 from tracedistill.answers import AnswerPolicy
 from tracedistill.arithmetic import gold_plans
-from tracedistill.errors import InputError
 from tracedistill.records import Problem, Step, Trace
 from tracedistill.tasks._base import Source, Task
-from tracedistill.tasks._fields import check_split, text_field, where
-from tracedistill.tasks._rows import Row, task_rows
 from tracedistill.tasks._steps import make_steps, one_line
+from tracedistill.tasks._task_rows import TaskRow, check_split, task_rows
 from tracedistill.tasks._word_problems import WordProblems
 
 HUB_ID = "EleutherAI/hendrycks_math"
@@ -57,18 +55,17 @@ class Math(WordProblems):
     def load(self, split: str, source: Source) -> Iterator[Problem]:
         """Yield the problems of one split; level becomes difficulty, subject becomes category."""
         check_split(self.name, split, self.splits)
-        path = where(source, f"math/{split}", HUB_500 if split == "math500" else HUB_ID)
-        for number, row in _rows(split, source):
-            solution = text_field(row, "solution", path, number)
+        for row in _rows(split, source):
+            solution = row.text("solution")
             answer = row.get("answer") or last_boxed(solution)
             if answer is None:
-                raise InputError(f"{path}, row {number}: neither a column 'answer' nor \\boxed{{}} in 'solution'")
+                raise row.error("neither a column 'answer' nor \\boxed{} in 'solution'")
             level = re.search(r"\d", str(row.get("level", "")))
             yield Problem(
-                problem_id=_identity(row, split, number),
+                problem_id=_identity(row, split),
                 task=self.name,
                 split=split,
-                question=text_field(row, "problem", path, number),
+                question=row.text("problem"),
                 answers=(str(answer),),
                 category=str(row.get("subject") or row.get("type") or ""),
                 gold_steps=make_steps(solution_steps(solution)),
@@ -98,19 +95,21 @@ class Math(WordProblems):
         return [complaint for complaint in found if "no calculation" not in complaint]
 
 
-def _rows(split: str, source: Source) -> Iterator[tuple[int, Row]]:
+def _rows(split: str, source: Source) -> Iterator[TaskRow]:
     if split == "math500":
         yield from task_rows(source, "math", split, HUB_500, "test")
     elif source.data_dir is not None or source.path is not None:
         yield from task_rows(source, "math", split, HUB_ID, split)
     else:
         for subject in SUBJECTS:
-            for number, row in task_rows(replace(source, path=None), "math", split, HUB_ID, split, subject):
-                yield number, {"id": f"math-{split}-{subject}-{split}{number - 1}", "subject": subject, **row}
+            for row in task_rows(replace(source, path=None), "math", split, HUB_ID, split, subject):
+                row.setdefault("id", f"math-{split}-{subject}-{split}{row.number - 1}")
+                row.setdefault("subject", subject)
+                yield row
 
 
-def _identity(row: Row, split: str, number: int) -> str:
-    own = str(row.get("id") or row.get("unique_id") or f"math-{split}-{number - 1}")
+def _identity(row: TaskRow, split: str) -> str:
+    own = str(row.get("id") or row.get("unique_id") or f"math-{split}-{row.number - 1}")
     if "/" not in own:
         return own
     return str(row.get("math_id") or "math-" + own.removesuffix(".json").replace("/", "-"))

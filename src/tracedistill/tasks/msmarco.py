@@ -28,10 +28,9 @@ from tracedistill.chat import formats
 from tracedistill.errors import InputError
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks._base import Policy, Source
-from tracedistill.tasks._fields import check_split, label_field, text_field, texts_field, where
 from tracedistill.tasks._retrieval import Grammar, normalise_fact
 from tracedistill.tasks._retrieval_task import RetrievalTask, judge_class_retrieval
-from tracedistill.tasks._rows import Row, field_of, task_rows
+from tracedistill.tasks._task_rows import TaskRow, check_split, task_rows
 
 HUB_ID = "microsoft/ms_marco"
 CLASSES = ("DESCRIPTION", "NUMERIC", "ENTITY", "LOCATION", "PERSON")
@@ -78,22 +77,20 @@ class MsMarco(RetrievalTask):
         check_split(self.name, split, self.splits)
         if split == "sample" and source.data_dir is None and source.path is None:
             raise InputError("task msmarco: split 'sample' is a file's: give data_dir with msmarco/sample.jsonl(.gz)")
-        path = where(source, f"msmarco/{split}", HUB_ID)
-        for number, row in task_rows(source, self.name, split, HUB_ID, split, config="v1.1"):
-            yield self._problem(row, split, path, number)
+        for row in task_rows(source, self.name, split, HUB_ID, split, config="v1.1"):
+            yield self._problem(row, split)
 
-    def _problem(self, row: Row, split: str, path: str, number: int) -> Problem:
-        passages, selected = _passages(field_of(row, "passages", path, number), path, number)
-        answers = tuple(answer for answer in texts_field(row, "answers", path, number) if answer.strip())
-        upper = {**row, "query_type": str(field_of(row, "query_type", path, number)).upper()}
-        category = label_field(upper, "query_type", CLASSES, path, number)
+    def _problem(self, row: TaskRow, split: str) -> Problem:
+        passages, selected = _passages(row)
+        answers = tuple(answer for answer in row.texts("answers") if answer.strip())
+        category = row.label("query_type", CLASSES)
         best = () if not answers or _none(answers) else best_overlap(passages, answers)
         steps = GRAMMAR.steps(category, best)
         return Problem(
-            problem_id=f"msmarco-{split}-{field_of(row, 'query_id', path, number)}",
+            problem_id=f"msmarco-{split}-{row.value('query_id')}",
             task=self.name,
             split=split,
-            question=text_field(row, "query", path, number),
+            question=row.text("query"),
             answers=answers,
             context=passages,
             category=category,
@@ -248,8 +245,9 @@ def _none(answers: tuple[str, ...]) -> bool:
     return bool(answers) and all(normalise(answer) == normalise(NO_ANSWER) for answer in answers)
 
 
-def _passages(value: Any, path: str, number: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def _passages(row: TaskRow) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Return texts and indices of the selected ones, from a file's list of objects or the hub's object of lists."""
+    value = row.value("passages")
     try:
         if isinstance(value, dict):
             pairs = list(zip(value["passage_text"], value["is_selected"], strict=True))
@@ -258,7 +256,7 @@ def _passages(value: Any, path: str, number: int) -> tuple[tuple[str, ...], tupl
         texts = tuple(str(text) for text, _ in pairs)
         return texts, tuple(index for index, (_, chosen) in enumerate(pairs) if int(chosen))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}, row {number}: column 'passages' must list objects with 'text' and 'selected' (or the hub's "
+        raise row.error(
+            f"column 'passages' must list objects with 'text' and 'selected' (or the hub's "
             f"'passage_text' and 'is_selected'): {error}"
         ) from error

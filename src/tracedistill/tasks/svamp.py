@@ -14,17 +14,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
 
 from tracedistill.arithmetic.expressions import Operand as _Operand
 from tracedistill.arithmetic.expressions import Refused, Value, evaluate, number
 from tracedistill.arithmetic.traces import spell
-from tracedistill.errors import InputError
 from tracedistill.records import Problem
 from tracedistill.tasks._base import Source
-from tracedistill.tasks._fields import check_split, where
-from tracedistill.tasks._rows import Row, field_of, read_rows, task_rows
+from tracedistill.tasks._rows import read_rows
 from tracedistill.tasks._steps import make_steps
+from tracedistill.tasks._task_rows import TaskRow, check_split, task_rows
 from tracedistill.tasks._word_problems import WordProblems
 
 HUB_ID = "ChilleD/SVAMP"
@@ -41,45 +40,40 @@ class Svamp(WordProblems):
     def load(self, split: str, source: Source) -> Iterator[Problem]:
         """Yield the problems of one split, from one file or the hub."""
         check_split(self.name, split, self.splits)
-        path = where(source, f"svamp/{split}", HUB_ID)
-        for row_number, row in _rows(split, source):
-            row = {key.lower(): value for key, value in row.items()}
-            body = str(field_of(row, "body", path, row_number)).strip()
-            question = str(field_of(row, "question", path, row_number)).strip()
-            equation = str(field_of(row, "equation", path, row_number))
+        for row in _rows(split, source):
+            body, question = str(row.value("body")).strip(), str(row.value("question")).strip()
+            equation = str(row.value("equation"))
             try:
                 texts = equation_steps(equation)
             except (Refused, ValueError) as error:
-                raise InputError(f"{path}, row {row_number}: equation {equation[:80]!r}: {error}") from error
+                raise row.error(f"equation {equation[:80]!r}: {error}") from error
             yield Problem(
-                problem_id=str(row.get("id") or f"svamp-{split}-{row_number - 1}"),
+                problem_id=str(row.get("id") or f"svamp-{split}-{row.number - 1}"),
                 task=self.name,
                 split=split,
                 question=f"{body}{_joint(body)}{question}",
-                answers=(_number_text(field_of(row, "answer", path, row_number)),),
+                answers=(str(row.value("answer")).removesuffix(".0"),),
                 category=str(row.get("type", "")),
                 gold_steps=make_steps(texts),
                 difficulty=len(texts),
             )
 
 
-def _rows(split: str, source: Source) -> Iterator[tuple[int, Row]]:
+def _rows(split: str, source: Source) -> Iterator[TaskRow]:
+    """Yield the rows with their columns in lower case: the hub writes `Body`."""
+    rows = task_rows(source, "svamp", split, HUB_ID, split)
     if source.data_dir is not None and split == "test":
-        for stem in ("svamp/svamp", "other/svamp", "svamp"):
-            for suffix in (".jsonl.gz", ".jsonl"):
-                path = source.data_dir / f"{stem}{suffix}"
-                if path.is_file():
-                    return read_rows(path)
-    return task_rows(source, "svamp", split, HUB_ID, split)
+        stems, endings = ("svamp/svamp", "other/svamp", "svamp"), (".jsonl.gz", ".jsonl")
+        paths = (source.data_dir / f"{stem}{ending}" for stem in stems for ending in endings)
+        path = next(filter(Path.is_file, paths), None)
+        if path is not None:
+            rows = (TaskRow(row, str(path), number) for number, row in read_rows(path))
+    for row in rows:
+        yield TaskRow({column.lower(): value for column, value in row.items()}, row.place, row.number)
 
 
 def _joint(body: str) -> str:
     return " " if body.endswith((".", ",", "!", "?", ";")) else ", "
-
-
-def _number_text(value: Any) -> str:
-    text = str(value)
-    return text.removesuffix(".0")
 
 
 def equation_steps(equation: str) -> list[str]:

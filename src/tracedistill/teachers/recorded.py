@@ -22,6 +22,7 @@ from tracedistill.records import Problem, Trace
 from tracedistill.tasks import Task
 from tracedistill.tasks._base import content
 from tracedistill.tasks._rows import Row, read_rows
+from tracedistill.tasks.file.columns import read
 from tracedistill.teachers.parser import parse_teacher_text, trace_from
 
 LOOKED_AT = 200
@@ -48,31 +49,32 @@ def read_recorded(
     others: dict[str, None] = {}
     id_column = config.columns.get("problem_id", "problem_id")
     for number, row in read_rows(path):
-        if any(content(_reach(row, column, path, number)) != value for column, value in config.where.items()):
+        place = f"{path}, row {number}"
+        if not _wanted(row, config, place):
             continue
         any_trace = True
-        problem_id = content(_reach(row, id_column, path, number, optional=True))
+        problem_id = content(read(id_column, row, place, default=""))
         if problem_id not in known:
             if len(others) < IDS_SHOWN:
                 others[problem_id] = None
             continue
-        text = _reach(row, config.columns.get("text", "text"), path, number)
+        text = read(config.columns.get("text", "text"), row, place)
         if not isinstance(text, str):
-            raise InputError(f"{path}, row {number}: the trace of {problem_id} is {type(text).__name__}, not text")
+            raise InputError(f"{place}: the trace of {problem_id} is {type(text).__name__}, not text")
         key = int(content_id(problem_id, text)[:15], 16)
         if key in seen:
             continue  # a repeated trace (one plan beside each of several students' answers) counts once
         seen.add(key)
-        answer = _optional(row, config.columns, "answer", path, number)
-        oracle = _optional(row, config.columns, "oracle", path, number)
+        answer = _optional(row, config.columns, "answer", place)
+        oracle = _optional(row, config.columns, "oracle", place)
         sample = samples.get(problem_id, -1) + 1
         samples[problem_id] = sample
-        read = parse_teacher_text(task, text, reads)
+        parsed = parse_teacher_text(task, text, reads)
         yield trace_from(
             task,
             problem_id,
             teacher,
-            read if answer is None else replace(read, answer=content(answer)),
+            parsed if answer is None else replace(parsed, answer=content(answer)),
             numbered=config.traces == "numbered",
             sample=sample,
             oracle=str(oracle).lower() in ("true", "1", "yes"),
@@ -103,9 +105,9 @@ def read_in_rows(
         if not text:
             continue
         any_trace = True
-        read = parse_teacher_text(task, text, reads)
+        parsed = parse_teacher_text(task, text, reads)
         yield trace_from(
-            task, problem.problem_id, teacher, read, numbered=numbered, sample=0, oracle=False, meta={"reads": reads}
+            task, problem.problem_id, teacher, parsed, numbered=numbered, sample=0, oracle=False, meta={"reads": reads}
         )
     if not any_trace:
         raise InputError(
@@ -119,35 +121,19 @@ def recorded_texts(config: TeacherConfig, path: Path | None, problems: Collectio
     if path is None:
         texts: Iterable[Any] = (problem.meta.get("trace") for problem in problems)
     else:
-        rows = (
-            (number, row)
-            for number, row in read_rows(path)
-            if all(content(_reach(row, column, path, number)) == value for column, value in config.where.items())
-        )
-        texts = (_reach(row, config.columns.get("text", "text"), path, number) for number, row in rows)
+        rows = ((f"{path}, row {number}", row) for number, row in read_rows(path))
+        column = config.columns.get("text", "text")
+        texts = (read(column, row, place) for place, row in rows if _wanted(row, config, place))
     return list(itertools.islice((text for text in texts if isinstance(text, str) and text.strip()), LOOKED_AT))
+
+
+def _wanted(row: Row, config: TeacherConfig, place: str) -> bool:
+    return all(content(read(column, row, place)) == value for column, value in config.where.items())
 
 
 def _listed(ids: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in itertools.islice(ids, IDS_SHOWN)) or "none"
 
 
-def _optional(row: Row, columns: Mapping[str, str], name: str, path: Path, number: int) -> Any:
-    return _reach(row, columns[name], path, number) if name in columns else None
-
-
-def _reach(row: Row, column: str, path: Path, number: int, *, optional: bool = False) -> Any:
-    """Return the value of a dotted column name; a column with the whole name takes precedence."""
-    if column in row:
-        return row[column]
-    value: Any = row
-    for part in column.split("."):
-        if isinstance(value, Mapping) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
-        elif optional:
-            return ""
-        else:
-            raise InputError(f"{path}, row {number}: no column '{column}'; it has: {', '.join(map(str, row))}")
-    return value
+def _optional(row: Row, columns: Mapping[str, str], name: str, place: str) -> Any:
+    return read(columns[name], row, place) if name in columns else None

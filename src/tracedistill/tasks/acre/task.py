@@ -14,11 +14,11 @@ import re
 from collections.abc import Iterator
 
 from tracedistill.chat.formats import parse_completion
-from tracedistill.errors import InputError
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks._base import Policy, Source
 from tracedistill.tasks._retrieval import Grammar
 from tracedistill.tasks._retrieval_task import RetrievalTask, judge_class_retrieval
+from tracedistill.tasks._task_rows import check_split
 from tracedistill.tasks.acre.panels import generate, panel_line, question_line, read_panel, read_question
 from tracedistill.tasks.acre.rules import ANSWERS, TYPES, infer
 
@@ -73,8 +73,7 @@ class Acre(RetrievalTask):
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
         """Yield generated problems of a split; no problem of one split occurs in another, whatever the seeds."""
-        if split not in DEFAULT_SIZES:
-            raise InputError(f"task acre has no split '{split}'; known: {', '.join(DEFAULT_SIZES)}")
+        check_split(self.name, split, DEFAULT_SIZES)
         size = DEFAULT_SIZES[split] if source.size is None else source.size
         for row, puzzle in enumerate(generate(split, size, source.seed)):
             found = infer(puzzle.panels, puzzle.query)

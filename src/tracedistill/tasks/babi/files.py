@@ -19,8 +19,7 @@ from collections.abc import Iterator
 from tracedistill.errors import InputError
 from tracedistill.records import Problem, Verdict
 from tracedistill.tasks._base import Source
-from tracedistill.tasks._fields import check_split, label_field, text_field, texts_field, where
-from tracedistill.tasks._rows import Row, field_of, task_rows
+from tracedistill.tasks._task_rows import TaskRow, check_split, task_rows
 from tracedistill.tasks.babi.grammar import BABI_TYPES, COMPACT, PUBLISHED_TYPES
 from tracedistill.tasks.cotempqa.metric import normalise, published_part
 
@@ -39,45 +38,34 @@ def load(split: str, source: Source) -> Iterator[Problem]:
         raise InputError(
             f"bAbI split '{split}' is read from files: give data_dir (the hub's {HUB_ID} nests its stories)"
         )
-    path = where(source, f"babi/{stem}", HUB_ID)
-    for number, row in task_rows(source, "babi", stem, HUB_ID, split):
+    for row in task_rows(source, "babi", stem, HUB_ID, split):
         if not published:
-            yield _original(row, split, path, number)
-        elif label_field(row, "split", ("train", "test"), path, number) == split.removeprefix("published_"):
-            yield _published(row, split, path, number)
+            yield _original(row, split)
+        elif row.label("split", ("train", "test")) == split.removeprefix("published_"):
+            category = row.label("category", PUBLISHED_TYPES)
+            yield _problem(row, split, category, row.texts("facts"), row.texts("support_text"))
 
 
-def _original(row: Row, split: str, path: str, number: int) -> Problem:
-    name = label_field(row, "task_name", BABI_TYPES, path, number)
-    lines = field_of(row, "facts", path, number)
-    support = field_of(row, "support", path, number)
+def _original(row: TaskRow, split: str) -> Problem:
+    name = row.label("task_name", BABI_TYPES)
+    lines, support = row.value("facts"), row.value("support")
     try:
         facts = {int(line): str(text) for line, text in lines}
         cited = tuple(facts[int(line)] for line in support)
     except (TypeError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{path}, row {number}: 'facts' must be pairs of line number and text, and 'support' numbers of such lines"
-        ) from error
-    return _problem(row, split, name, tuple(facts.values()), cited, path, number)
+        raise row.error("'facts' must be pairs of line number and text, and 'support' numbers of such lines") from error
+    return _problem(row, split, name, tuple(facts.values()), cited)
 
 
-def _published(row: Row, split: str, path: str, number: int) -> Problem:
-    name = label_field(row, "category", PUBLISHED_TYPES, path, number)
-    facts = texts_field(row, "facts", path, number)
-    return _problem(row, split, name, facts, texts_field(row, "support_text", path, number), path, number)
-
-
-def _problem(
-    row: Row, split: str, category: str, facts: tuple[str, ...], cited: tuple[str, ...], path: str, number: int
-) -> Problem:
-    answer = text_field(row, "answer", path, number)
+def _problem(row: TaskRow, split: str, category: str, facts: tuple[str, ...], cited: tuple[str, ...]) -> Problem:
+    answer = row.text("answer")
     # a path ("w,n") is one answer whose order counts; other commas list a set
     answers = (answer,) if category == "path-finding" else tuple(part.strip() for part in answer.split(","))
     return Problem(
-        problem_id=text_field(row, "id", path, number),
+        problem_id=row.text("id"),
         task="babi",
         split=split,
-        question=text_field(row, "question", path, number),
+        question=row.text("question"),
         answers=answers,
         context=facts,
         category=category,

@@ -18,42 +18,17 @@ import re
 from tracedistill.tasks._retrieval import Grammar
 
 PUBLISHED_TYPES: tuple[str, ...] = (
-    "single-supporting-fact",
-    "two-supporting-facts",
-    "two-arg-relations",
-    "counting",
-    "lists-sets",
-    "conjunction",
-    "time-reasoning",
-    "basic-deduction",
-    "basic-induction",
-    "positional-reasoning",
-    "size-reasoning",
-)
+    "single-supporting-fact", "two-supporting-facts", "two-arg-relations", "counting", "lists-sets", "conjunction",
+    "time-reasoning", "basic-deduction", "basic-induction", "positional-reasoning", "size-reasoning",
+)  # fmt: skip
 """The 11 types of the published split."""
 
 BABI_TYPES: tuple[str, ...] = (
-    "single-supporting-fact",
-    "two-supporting-facts",
-    "three-supporting-facts",
-    "two-arg-relations",
-    "three-arg-relations",
-    "yes-no-questions",
-    "counting",
-    "lists-sets",
-    "simple-negation",
-    "indefinite-knowledge",
-    "basic-coreference",
-    "conjunction",
-    "compound-coreference",
-    "time-reasoning",
-    "basic-deduction",
-    "basic-induction",
-    "positional-reasoning",
-    "size-reasoning",
-    "path-finding",
-    "agents-motivations",
-)
+    "single-supporting-fact", "two-supporting-facts", "three-supporting-facts", "two-arg-relations",
+    "three-arg-relations", "yes-no-questions", "counting", "lists-sets", "simple-negation", "indefinite-knowledge",
+    "basic-coreference", "conjunction", "compound-coreference", "time-reasoning", "basic-deduction",
+    "basic-induction", "positional-reasoning", "size-reasoning", "path-finding", "agents-motivations",
+)  # fmt: skip
 """The names of the 20 tasks in order, which are the question types."""
 
 COMPACT = Grammar(

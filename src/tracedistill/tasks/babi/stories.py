@@ -57,6 +57,9 @@ class Story:
 class _World:
     """The state after each line, with the lines that caused it."""
 
+    people: list[str]
+    places: list[str]
+    objects: list[str]
     lines: list[str] = field(default_factory=list)
     place: dict[str, tuple[str, int]] = field(default_factory=dict)
     """person -> (place, line)"""
@@ -100,24 +103,23 @@ def generate(split: str, size: int, seed: int) -> Iterator[Story]:
 
 
 def _story(rng: random.Random, wanted: str) -> Story | None:
-    world = _World()
-    people = rng.sample(PEOPLE, 3)
-    places = rng.sample(PLACES, 4)
+    people, places = rng.sample(PEOPLE, 3), rng.sample(PLACES, 4)
     objects = rng.sample(OBJECTS, 2 if wanted in ("counting", "lists-sets") else rng.choice((1, 2)))
+    world = _World(people, places, objects)
     length = rng.randint(5, 7)
     while len(world.lines) < length:
-        _event(rng, world, people, places, objects)
+        _event(rng, world)
     if len(set(world.lines)) < len(world.lines):
         return None
-    return _ASK[wanted](rng, world, people, places, objects)
+    return _ASK[wanted](rng, world)
 
 
-def _event(rng: random.Random, world: _World, people: list[str], places: list[str], objects: list[str]) -> None:
-    person = rng.choice(people)
+def _event(rng: random.Random, world: _World) -> None:
+    person = rng.choice(world.people)
     held = world.held_by(person)
     kind = rng.choices(("move", "take", "drop", "give"), (5, 4, 2, 2))[0]
-    free = [thing for thing in objects if thing not in world.holder]
-    others = [other for other in people if other != person]
+    free = [thing for thing in world.objects if thing not in world.holder]
+    others = [other for other in world.people if other != person]
     if kind == "take" and free and person in world.place:
         thing = rng.choice(free)
         if thing in world.lying and world.lying[thing][0] != world.place[person][0]:
@@ -143,15 +145,13 @@ def _event(rng: random.Random, world: _World, people: list[str], places: list[st
         world.handled.setdefault(person, []).append(line)
         world.handled.setdefault(other, []).append(line)
     elif kind == "move":
-        elsewhere = [place for place in places if place != world.place.get(person, ("", 0))[0]]
+        elsewhere = [place for place in world.places if place != world.place.get(person, ("", 0))[0]]
         place = rng.choice(elsewhere)
         world.place[person] = (place, world.add(f"{person} {rng.choice(MOVED)} the {place}."))
 
 
-def _ask_where_person(
-    rng: random.Random, world: _World, people: list[str], _places: list[str], _objects: list[str]
-) -> Story | None:
-    known = [person for person in people if person in world.place]
+def _ask_where_person(rng: random.Random, world: _World) -> Story | None:
+    known = [person for person in world.people if person in world.place]
     person = rng.choice(known) if known else None
     if person is None:
         return None
@@ -159,10 +159,8 @@ def _ask_where_person(
     return _made(world, f"Where is {person}?", (place,), "single-supporting-fact", {line})
 
 
-def _ask_where_object(
-    rng: random.Random, world: _World, _people: list[str], _places: list[str], objects: list[str]
-) -> Story | None:
-    known = [thing for thing in objects if thing in world.holder or thing in world.lying]
+def _ask_where_object(rng: random.Random, world: _World) -> Story | None:
+    known = [thing for thing in world.objects if thing in world.holder or thing in world.lying]
     if not known:
         return None
     thing = rng.choice(known)
@@ -176,9 +174,7 @@ def _ask_where_object(
     return _made(world, f"Where is the {thing}?", (place,), "two-supporting-facts", support)
 
 
-def _ask_gift(
-    rng: random.Random, world: _World, _people: list[str], _places: list[str], _objects: list[str]
-) -> Story | None:
+def _ask_gift(rng: random.Random, world: _World) -> Story | None:
     triples = [gift[:3] for gift in world.gifts]
     unique = [gift for gift in world.gifts if sum(gift[1] == other[1] for other in triples) == 1]
     if not unique:
@@ -189,23 +185,19 @@ def _ask_gift(
     return _made(world, f"Who did {giver} give the {thing} to?", (receiver,), "three-arg-relations", {line})
 
 
-def _ask_yes_no(
-    rng: random.Random, world: _World, people: list[str], places: list[str], _objects: list[str]
-) -> Story | None:
-    known = [person for person in people if person in world.place]
+def _ask_yes_no(rng: random.Random, world: _World) -> Story | None:
+    known = [person for person in world.people if person in world.place]
     if not known:
         return None
     person = rng.choice(known)
     place, line = world.place[person]
     yes = rng.random() < 0.5
-    asked = place if yes else rng.choice([other for other in places if other != place])
+    asked = place if yes else rng.choice([other for other in world.places if other != place])
     return _made(world, f"Is {person} in the {asked}?", ("yes" if yes else "no",), "yes-no-questions", {line})
 
 
-def _ask_count(
-    rng: random.Random, world: _World, people: list[str], _places: list[str], _objects: list[str]
-) -> Story | None:
-    known = [person for person in people if world.handled.get(person)]
+def _ask_count(rng: random.Random, world: _World) -> Story | None:
+    known = [person for person in world.people if world.handled.get(person)]
     if not known:
         return None
     person = rng.choice(known)
@@ -214,10 +206,8 @@ def _ask_count(
     return _made(world, question, (count,), "counting", set(world.handled[person]))
 
 
-def _ask_list(
-    rng: random.Random, world: _World, people: list[str], _places: list[str], _objects: list[str]
-) -> Story | None:
-    known = [person for person in people if world.handled.get(person)]
+def _ask_list(rng: random.Random, world: _World) -> Story | None:
+    known = [person for person in world.people if world.handled.get(person)]
     if not known:
         return None
     person = rng.choice(known)

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from tracedistill.chat.formats import parse_completion
-from tracedistill.errors import MissingSplitError
 from tracedistill.records import AnswerVerdicts, Problem, Step, Trace, Verdict
 from tracedistill.tasks._base import Policy, Source
 from tracedistill.tasks._retrieval_task import RetrievalTask
+from tracedistill.tasks._task_rows import check_split
 from tracedistill.tasks.babi import files as babi_files
 from tracedistill.tasks.babi.grammar import BABI_TYPES, COMPACT
 from tracedistill.tasks.babi.rules import read_story
@@ -84,10 +84,7 @@ class Babi(RetrievalTask):
         if source.data_dir is not None or source.path is not None:
             yield from babi_files.load(split, source)
             return
-        if split not in DEFAULT_SIZES:
-            raise MissingSplitError(
-                f"task babi: the generator has no split '{split}'; known: {', '.join(DEFAULT_SIZES)}"
-            )
+        check_split("babi without data_dir", split, DEFAULT_SIZES)
         size = DEFAULT_SIZES[split] if source.size is None else source.size
         for row, story in enumerate(generate(split, size, source.seed)):
             facts = tuple(story.lines[line] for line in story.support)

@@ -27,10 +27,9 @@ from tracedistill.chat import formats
 from tracedistill.errors import InputError
 from tracedistill.records import AnswerVerdicts, Problem, Step, Verdict
 from tracedistill.tasks._base import Policy, Source
-from tracedistill.tasks._fields import check_split, label_field, text_field, texts_field, where
 from tracedistill.tasks._retrieval import Grammar
 from tracedistill.tasks._retrieval_task import RetrievalTask
-from tracedistill.tasks._rows import task_rows
+from tracedistill.tasks._task_rows import check_split, task_rows
 from tracedistill.tasks.cotempqa.gold import audit_gold, parse_fact
 from tracedistill.tasks.cotempqa.metric import (
     AnswerScore,
@@ -83,25 +82,22 @@ class CoTempQA(RetrievalTask):
         check_split(self.name, split, self.splits)
         if source.data_dir is None and source.path is None:
             raise InputError("task cotempqa is read from files: give data_dir with cotempqa/problems.jsonl(.gz)")
-        path = where(source, "cotempqa/problems", "")
-        for number, row in task_rows(source, self.name, "problems", "", split):
-            if label_field(row, "sft_split", self.splits, path, number) != split:
+        for row in task_rows(source, self.name, "problems", "", split):
+            if row.label("sft_split", self.splits) != split:
                 continue
-            category = label_field(row, "category", CLASSES, path, number)
-            facts = texts_field(row, "facts", path, number)
-            answers = texts_field(row, "answer", path, number)
+            category, facts, answers = row.label("category", CLASSES), row.texts("facts"), row.texts("answer")
             cited = tuple(fact for fact in facts if any(answer in fact for answer in answers))
             yield Problem(
-                problem_id=text_field(row, "id", path, number),
+                problem_id=row.text("id"),
                 task=self.name,
                 split=split,
-                question=text_field(row, "question", path, number),
+                question=row.text("question"),
                 answers=answers,
                 context=facts,
                 category=category,
                 gold_steps=GRAMMAR.steps(category, cited),
                 difficulty=len(cited),
-                meta={"triple_element": label_field(row, "triple_element", KINDS, path, number)},
+                meta={"triple_element": row.label("triple_element", KINDS)},
             )
 
     def render_problem(self, problem: Problem) -> str:

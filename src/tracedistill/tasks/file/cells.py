@@ -5,7 +5,7 @@
     ['Rome' 'Paris']                        numpy, as pandas writes it: no commas, which Python would read as one text
     {'label': array(['A', 'B'], dtype=object), 'text': array(['Rome', 'Paris'], dtype=object)}
 
-A cell is never evaluated: its tokens are read.
+A cell is parsed and never evaluated.
 """
 
 from __future__ import annotations
@@ -18,12 +18,8 @@ from typing import Any
 
 from tracedistill.errors import InputError
 
-_WORDS = {"None": None, "null": None, "nan": None, "True": True, "true": True, "False": False, "false": False}
-_CLOSING = {"[": "]", "(": ")", "{": "}"}
-
-
-class _Unreadable(Exception):  # noqa: N818 - never leaves this file
-    """The cell is text that begins with a bracket."""
+_WORDS = {"null": None, "nan": None, "true": True, "false": False}
+_LAYOUT = (tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
 
 
 def structured(value: Any) -> Any:
@@ -37,89 +33,46 @@ def structured(value: Any) -> Any:
     if not text.startswith(("[", "{", "array(")) or not text.endswith(("]", "}", ")")):
         return value
     try:
-        read = json.loads(text)
+        parsed = json.loads(text)
     except (json.JSONDecodeError, RecursionError):
         try:
-            read = _LiteralReader(text).whole()
-        except (_Unreadable, RecursionError):
+            parsed = _value(ast.parse(_with_commas(text), mode="eval").body)
+        except (ValueError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError):
+            return value  # text that begins with a bracket
+    return parsed if isinstance(parsed, dict | list) else value
+
+
+def _with_commas(text: str) -> str:
+    """Return the cell with commas between items that only white space separates."""
+    written: list[str] = []
+    previous = ""  # the token before, if an item ends with it
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type in _LAYOUT:
+            continue
+        whole = token.type in (tokenize.STRING, tokenize.NUMBER, tokenize.NAME) or token.string == "..."
+        begins = whole or token.string in ("[", "(", "{", "-", "+")
+        if previous and begins and not (previous == "array" and token.string == "("):
+            written.append(",")
+        written.append(token.string)
+        previous = token.string if whole or token.string in ("]", ")", "}") else ""
+    return " ".join(written)
+
+
+def _value(node: ast.AST | None) -> Any:
+    """Return the value of a literal; tuples and arrays become lists. Raises ValueError for anything else."""
+    match node:
+        case ast.Constant(value=value) if value is ...:
+            raise InputError("an array that was shortened when it was written ('...'): write the whole table again")
+        case ast.Constant(value=value):
             return value
-    return read if isinstance(read, dict | list) else value
-
-
-class _LiteralReader:
-    """Parses the tokens of one cell."""
-
-    def __init__(self, text: str) -> None:
-        try:
-            tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
-        except (tokenize.TokenError, SyntaxError) as error:
-            raise _Unreadable from error
-        skipped = (tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
-        self.tokens = [(token.type, token.string) for token in tokens if token.type not in skipped]
-        self.at = 0
-
-    def whole(self) -> Any:
-        value = self.value()
-        if self.at < len(self.tokens):
-            raise _Unreadable
-        return value
-
-    def peek(self) -> str:
-        return self.tokens[self.at][1] if self.at < len(self.tokens) else ""
-
-    def take(self) -> tuple[int, str]:
-        if self.at >= len(self.tokens):
-            raise _Unreadable
-        self.at += 1
-        return self.tokens[self.at - 1]
-
-    def value(self) -> Any:
-        kind, text = self.take()
-        if kind == tokenize.STRING:
-            return self.literal(text)
-        if text in ("-", "+") or kind == tokenize.NUMBER:
-            number = text + (self.take()[1] if text in ("-", "+") else "")
-            return self.literal(number)
-        if text in _WORDS:
-            return _WORDS[text]
-        if text == "array" and self.peek() == "(":
-            self.take()
-            items = self.value()
-            while self.peek() != ")":  # dtype=object
-                self.take()
-            self.take()
-            return items
-        if text in ("[", "("):
-            return self.items(_CLOSING[text])
-        if text == "{":
-            return self.pairs()
-        raise _Unreadable
-
-    def items(self, closing: str) -> list[Any]:
-        found = []
-        while self.peek() != closing:
-            if self.peek() == "...":
-                raise InputError("an array that was shortened when it was written ('...'): write the table again whole")
-            found.append(self.value())
-            if self.peek() == ",":
-                self.take()
-        self.take()
-        return found
-
-    def pairs(self) -> dict[str, Any]:
-        found = {}
-        while self.peek() != "}":
-            key = self.value()
-            if self.take()[1] != ":":
-                raise _Unreadable
-            found[str(key)] = self.value()
-            if self.peek() == ",":
-                self.take()
-        self.take()
-        return found
-
-    def literal(self, text: str) -> Any:
-        try:
-            return ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError) as error:
-            raise _Unreadable from error
+        case ast.UnaryOp():
+            return ast.literal_eval(node)
+        case ast.Name(id=word) if word in _WORDS:
+            return _WORDS[word]
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_value(item) for item in items]
+        case ast.Dict(keys=keys, values=values):
+            return {str(_value(key)): _value(item) for key, item in zip(keys, values, strict=True)}
+        case ast.Call(func=ast.Name(id="array"), args=[items, *_]):
+            return _value(items)
+    raise ValueError("not a literal")

@@ -118,10 +118,8 @@ def means_of(rows: Sequence[tuple[str, Sequence[Pair]]], first: int | None, wher
     be counted from 0 or from 1 and nothing decides.
     """
     fits = {
-        "label": sum(_place(gold, pairs, "label") is not None for gold, pairs in rows),
-        "text": sum(_place(gold, pairs, "text") is not None for gold, pairs in rows),
-        "from-0": sum(_place(gold, pairs, "from-0") is not None for gold, pairs in rows),
-        "from-1": sum(_place(gold, pairs, "from-1") is not None for gold, pairs in rows),
+        means: sum(_place(gold, pairs, means) is not None for gold, pairs in rows)
+        for means in ("label", "text", "from-0", "from-1")
     }
     best = max(fits.values(), default=0)
     if not best or fits["label"] == best:

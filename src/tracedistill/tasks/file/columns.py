@@ -74,8 +74,11 @@ class ColumnMap:
         return found
 
 
-def read(spec: str, row: Row, where: str, *, several: bool = False) -> Any:
-    """Read a row's value by a column's name, path, template or (with `several`) list of names."""
+def read(spec: str, row: Row, where: str, *, several: bool = False, default: Any = None) -> Any:
+    """Read a row's value by a column's name, path, template or (with `several`) list of names.
+
+    If it is missing, return `default` or, without one, raise InputError that begins with `where`.
+    """
     if spec in row:
         return row[spec]
     if "{" in spec:
@@ -91,6 +94,8 @@ def read(spec: str, row: Row, where: str, *, several: bool = False) -> Any:
             value = value[part]
         elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
             value = value[int(part)]
+        elif default is not None:
+            return default
         else:
             raise InputError(f"{where}: no column '{spec}'; it has: {there(row)}")
     return value

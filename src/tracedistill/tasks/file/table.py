@@ -23,7 +23,7 @@ from typing import Any, overload
 from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.records import Problem
 from tracedistill.tasks._base import Source
-from tracedistill.tasks._gold_audit import Rows
+from tracedistill.tasks._gold_audit import AuditRows
 from tracedistill.tasks._overlap import same_text, sample_ids
 from tracedistill.tasks._rows import is_hub_id, note_read, read_rows
 from tracedistill.tasks.file.choices import LETTERS, Means, Pair, letter_of, means_of
@@ -106,14 +106,9 @@ class LoadedTable:
             meta=meta,
         )
 
-    def for_audit(self) -> Rows:
+    def for_audit(self) -> AuditRows:
         """Return its problems for the audit of golds, without their steps."""
-        again: dict[int, list[int]] = {}
-        for place, home in enumerate(self.same):
-            if home != place:
-                again.setdefault(home, [home]).append(place)
-        repeated = [again[home] for home in sorted(again)]
-        return Rows(self.ids, repeated, functools.partial(self.problem, steps=False))
+        return AuditRows(self.ids, self.same, functools.partial(self.problem, steps=False))
 
 
 def load_split(split: str, source: Source) -> Iterator[Problem]:
