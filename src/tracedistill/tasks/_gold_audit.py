@@ -18,12 +18,12 @@ LOOKED_AT = 10_000
 FAULTS_ALLOWED = 0.05
 """Share of the golds of a user's data that may fail before a study stops."""
 SHOWN = 3
-"""Examples of each cause."""
+"""Examples of each fault."""
 SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class GoldFault:
     """One kind of error in golds."""
 
     what: str
@@ -42,17 +42,17 @@ class GoldAudit:
     """Problems."""
     checked: int
     """Of these, those whose gold was judged."""
-    failing: tuple[Cause, ...]
-    """Golds that fail their own judge, blank ones included; the most frequent cause first."""
-    contradictory: Cause
+    failing: tuple[GoldFault, ...]
+    """Golds that fail their own judge, blank ones included; the most frequent fault first."""
+    contradictory: GoldFault
     """Problems that occur more than once, with different golds."""
-    repeated: Cause
+    repeated: GoldFault
     """Problems that occur more than once, with the same gold."""
 
     @property
     def n_failing(self) -> int:
         """Number of failing golds."""
-        return sum(cause.n for cause in self.failing)
+        return sum(fault.n for fault in self.failing)
 
     @property
     def share(self) -> float:
@@ -66,10 +66,10 @@ class GoldAudit:
         lines = []
         if self.n_failing:
             lines.append(f"golds: {self.n_failing} of {self.checked} do not pass their own judge")
-            lines += [_line(cause) for cause in self.failing]
-        for cause in (self.contradictory, self.repeated):
-            if cause.n:
-                lines.append(f"golds: {cause.n} of {self.n} {cause.what}, for example {'; '.join(cause.examples)}")
+            lines += [_line(fault) for fault in self.failing]
+        for fault in (self.contradictory, self.repeated):
+            if fault.n:
+                lines.append(f"golds: {fault.n} of {self.n} {fault.what}, for example {'; '.join(fault.examples)}")
         return lines
 
 
@@ -95,11 +95,11 @@ def audit_golds(task: Task, problems: Sequence[Problem], seed: int = 0) -> GoldA
 
 def audit_rows(task: Task, rows: AuditRows, seed: int = 0) -> GoldAudit:
     """Audit the golds of problems that are created on demand; see `audit_golds`."""
-    looked_at = sample_ids(rows.ids, LOOKED_AT, seed)
-    faults = [(problem, fault) for problem in map(rows.problem, looked_at) if (fault := task.gold_fault(problem))]
+    judged = sample_ids(rows.ids, LOOKED_AT, seed)
+    faults = [(problem, fault) for problem in map(rows.problem, judged) if (fault := task.gold_fault(problem))]
     counts = Counter(fault for _, fault in faults)
     failing = [
-        Cause(fault, count, _examples([problem for problem, other in faults if other == fault]))
+        GoldFault(fault, count, _examples([problem for problem, other in faults if other == fault]))
         for fault, count in counts.most_common()
     ]
     alike: dict[int, list[int]] = {}
@@ -111,10 +111,10 @@ def audit_rows(task: Task, rows: AuditRows, seed: int = 0) -> GoldAudit:
     same = [group for group in groups if agree(group)]
     return GoldAudit(
         len(rows.ids),
-        len(looked_at),
+        len(judged),
         tuple(failing),
-        Cause("have another gold than the same question elsewhere", sum(map(len, torn)), _pairs(torn)),
-        Cause("repeat a question and its gold", sum(len(group) - 1 for group in same), _pairs(same)),
+        GoldFault("have another gold than the same question elsewhere", sum(map(len, torn)), _pairs(torn)),
+        GoldFault("repeat a question and its gold", sum(len(group) - 1 for group in same), _pairs(same)),
     )
 
 
@@ -134,8 +134,8 @@ def too_many_faults(golds: GoldAudit, limit: float, remedy: str = "set task.fail
     )
 
 
-def _line(cause: Cause) -> str:
-    return f"  {cause.n} x {cause.what}: {'; '.join(cause.examples)}"
+def _line(fault: GoldFault) -> str:
+    return f"  {fault.n} x {fault.what}: {'; '.join(fault.examples)}"
 
 
 def _examples(problems: Sequence[Problem]) -> tuple[str, ...]:

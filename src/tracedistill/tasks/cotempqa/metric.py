@@ -16,7 +16,7 @@ from typing import Literal
 
 from tracedistill.chat import formats
 
-Side = Literal["subject", "object"]
+FactSide = Literal["subject", "object"]
 
 MAX_FACT = 2_000
 """Most characters of a fact; the longest of the data set has 181, and longer ones are no facts of its templates."""
@@ -83,12 +83,12 @@ def entities(fact: str) -> tuple[str, str] | None:
     return None
 
 
-def asked_side(triple_element: str) -> Side:
+def asked_side(triple_element: str) -> FactSide:
     """Return the side of a fact that the question queries: people (or things owned) only if the kind is S2_R1_O1."""
     return "subject" if "S2_R1_O1" in triple_element else "object"
 
 
-def candidates(facts: tuple[str, ...], golds: tuple[str, ...], side: Side) -> list[str]:
+def candidates(facts: tuple[str, ...], golds: tuple[str, ...], side: FactSide) -> list[str]:
     """Return lower-case golds and entities of one side of the facts, longest first.
 
     Equal lengths: golds first, then in the order of the facts. The study leaves them to Python's
@@ -138,7 +138,7 @@ def score_published(
     text: str, golds: tuple[str, ...], facts: tuple[str, ...], question: str, triple_element: str
 ) -> AnswerScore:
     """Score a whole output by the study's metric, its inverted entity kind included."""
-    wrong_side: Side = "object" if asked_side(triple_element) == "subject" else "subject"
+    wrong_side: FactSide = "object" if asked_side(triple_element) == "subject" else "subject"
     rest = published_part(text)
     asked = question.lower()
     found: list[str] = []

@@ -27,11 +27,11 @@ _LABEL = re.compile(r"\A\s*[(\[]?\s*([A-Za-z])\s*[).:\]]\s*(?=\S)")
 _INLINE = re.compile(r"(?:\A|(?<=[\s,;]))[(\[]?\s?([A-Za-z])\s?(?:[)\]]|[.:](?=\s))\s*")
 _BETWEEN = re.compile(r"[\s,;|]+\Z")
 
-Pair = tuple[str, str]
+Option = tuple[str, str]
 """(the option's own label, its text)."""
 
 
-def read_choices(value: Any, where: str) -> list[Pair]:
+def read_choices(value: Any, where: str) -> list[Option]:
     """Parse the options of a row; none if the cell is empty. Raises InputError, with `where`, if it is not a list."""
     try:
         value = structured(value)
@@ -54,7 +54,7 @@ def read_choices(value: Any, where: str) -> list[Pair]:
     return pairs
 
 
-def _pairs(value: Any, where: str) -> list[Pair]:
+def _pairs(value: Any, where: str) -> list[Option]:
     if isinstance(value, Mapping):
         labels, texts = value.get("label"), value.get("text")
         if isinstance(labels, list | tuple) and isinstance(texts, list | tuple):
@@ -81,7 +81,7 @@ def _pairs(value: Any, where: str) -> list[Pair]:
     return _unlabelled(lines)
 
 
-def _of_object(item: Mapping[str, Any], place: int, where: str) -> Pair:
+def _of_object(item: Mapping[str, Any], place: int, where: str) -> Option:
     """Parse `{"label": "A", "text": "Rome"}` and the like."""
     text = next((item[key] for key in ("text", "content", "value", "option") if key in item), None)
     if text is None:
@@ -90,7 +90,7 @@ def _of_object(item: Mapping[str, Any], place: int, where: str) -> Pair:
     return _text(label), _text(text)
 
 
-def _unlabelled(items: Sequence[str]) -> list[Pair]:
+def _unlabelled(items: Sequence[str]) -> list[Option]:
     """Strip the letters of options if these follow the alphabet: `A) Rome`, `A)21`, `(b) Paris`."""
     marks = [_LABEL.match(item) for item in items]
     if items and all(mark is not None and mark[1].upper() == LETTERS[n % 26] for n, mark in enumerate(marks)):
@@ -98,7 +98,7 @@ def _unlabelled(items: Sequence[str]) -> list[Pair]:
     return [(LETTERS[n % 26], item) for n, item in enumerate(items)]
 
 
-def _inline(text: str) -> list[Pair]:
+def _inline(text: str) -> list[Option]:
     """Parse `(a) Vitamin E (b) Niacin`, `A. x B. y`, `a ) 38 , b ) 27`: letters in order from the start of the text."""
     marks: list[re.Match[str]] = []
     for mark in _INLINE.finditer(text):
@@ -111,7 +111,7 @@ def _inline(text: str) -> list[Pair]:
     return [(LETTERS[n], text) for n, text in enumerate(texts)]
 
 
-def means_of(rows: Sequence[tuple[str, Sequence[Pair]]], first: int | None, where: str) -> Means:
+def means_of(rows: Sequence[tuple[str, Sequence[Option]]], first: int | None, where: str) -> Means:
     """Infer the meaning of a file's golds from all (gold, options): the one that fits the most rows.
 
     `first`: the number of the first option, if golds are numbers and the recipe says so. Raises InputError if golds may
@@ -136,7 +136,7 @@ def means_of(rows: Sequence[tuple[str, Sequence[Pair]]], first: int | None, wher
     return "from-0" if fits["from-0"] == best else "from-1"
 
 
-def letter_of(gold: str, pairs: Sequence[Pair], means: Means) -> str:
+def letter_of(gold: str, pairs: Sequence[Option], means: Means) -> str:
     """Return the letter of the option that a gold means; if that fails, by its own label or text.
 
     Else the gold itself.
@@ -148,7 +148,7 @@ def letter_of(gold: str, pairs: Sequence[Pair], means: Means) -> str:
     return gold
 
 
-def _place(gold: str, pairs: Sequence[Pair], means: str) -> int | None:
+def _place(gold: str, pairs: Sequence[Option], means: str) -> int | None:
     if means in ("from-0", "from-1"):
         number = int(gold) - (means == "from-1") if gold.isascii() and gold.isdigit() and len(gold) < 3 else -1
         return number if 0 <= number < len(pairs) else None

@@ -15,10 +15,10 @@ from tracedistill.tasks._rows import Row
 from tracedistill.tasks._steps import make_steps, one_line, read_steps
 from tracedistill.tasks.file.cells import structured
 from tracedistill.tasks.file.chats import boxed, hashed, read_chat, thought_of
-from tracedistill.tasks.file.choices import Pair, read_choices
+from tracedistill.tasks.file.choices import Option, read_choices
 from tracedistill.tasks.file.columns import ColumnMap
 
-Written = tuple[str, tuple[Step, ...]]
+WrittenSteps = tuple[str, tuple[Step, ...]]
 """(steps as written, parsed steps)"""
 
 
@@ -38,7 +38,7 @@ class RawRow:
     """The golds as written in the file."""
     listed: list[Any] | None
     """The gold, if it is a list in the file itself."""
-    labelled: tuple[Pair, ...]
+    labelled: tuple[Option, ...]
     """Its choices."""
     category: str
     """Its kind."""
@@ -75,7 +75,7 @@ def read_row(
         gold = columns.value("answer", row, where)
     if not question:
         raise InputError(f"{where}: column '{columns.name('question')}' is blank; a row needs a question")
-    labelled: Sequence[Pair] = ()
+    labelled: Sequence[Option] = ()
     if "choices" in fields:
         labelled = read_choices(value("choices"), f"{where}: column '{columns.name('choices')}'")
     golds, steps = _answers(gold), value("steps")
@@ -153,7 +153,7 @@ def _answers(value: Any) -> tuple[str, ...]:
     return (cell_text(value),) if cell_text(value) else ()
 
 
-def written_steps(value: Any) -> Written:
+def written_steps(value: Any) -> WrittenSteps:
     """Return the text of written steps and the parsed steps; a list's items have no text of their own.
 
     An item is a text, or an object whose values are joined (question and answer).

@@ -26,7 +26,7 @@ from tracedistill.tasks._base import Source
 from tracedistill.tasks._gold_audit import AuditRows
 from tracedistill.tasks._overlap import same_text, sample_ids
 from tracedistill.tasks._rows import is_hub_id, note_read, read_rows
-from tracedistill.tasks.file.choices import LETTERS, Means, Pair, letter_of, means_of
+from tracedistill.tasks.file.choices import LETTERS, Means, Option, letter_of, means_of
 from tracedistill.tasks.file.columns import ColumnMap
 from tracedistill.tasks.file.golds import GoldHabits
 from tracedistill.tasks.file.judge_choice import RULES, JudgeChoice, check_rule, have_decimal_commas, judged_by
@@ -148,7 +148,9 @@ def read_table(source: Source, split: str = "") -> LoadedTable:
     for path in paths.values():
         note_read(path)  # even if the cache has it
     stamps = tuple((name, str(path), _stamp(path)) for name, path in paths.items())
-    return _read(stamps, _Key(repr(replace(source, size=None, columns=dict(sorted(source.columns.items())))), source))
+    return _read(
+        stamps, _SourceKey(repr(replace(source, size=None, columns=dict(sorted(source.columns.items())))), source)
+    )
 
 
 class RowTexts:
@@ -220,7 +222,7 @@ class RowIds(Sequence[str]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
+class _SourceKey:
     """A source as the key of a cache."""
 
     text: str
@@ -235,10 +237,10 @@ def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 @functools.lru_cache(maxsize=2)
-def _read(stamps: tuple[tuple[str, str, Any], ...], key: _Key) -> LoadedTable:
+def _read(stamps: tuple[tuple[str, str, Any], ...], key: _SourceKey) -> LoadedTable:
     source, columns = key.source, ColumnMap(key.source.columns)
     rows, habits, texts, ids = PackedRows(), GoldHabits(), RowTexts(), RowIds()
-    chosen: list[tuple[str, Sequence[Pair]]] = []
+    chosen: list[tuple[str, Sequence[Option]]] = []
     homes: list[str] = []
     groups, alike = array("Q"), array("q")
     names: dict[str, None] = {}

@@ -8,7 +8,7 @@ from typing import Any
 from accelerate import PartialState
 from transformers import TrainerCallback
 
-from tracedistill.training.methods.verdicts import Judge
+from tracedistill.training.methods.verdicts import TokenJudge
 from tracedistill.training.methods.writer import CompletionWriter
 
 ATTEMPTS = "attempts"
@@ -21,7 +21,7 @@ class Curve(TrainerCallback):
     Greedy: no random number is drawn, so that the training is unchanged. The first process answers alone.
     """
 
-    def __init__(self, prompts: Mapping[str, list[int]], judge: Judge, every: int) -> None:
+    def __init__(self, prompts: Mapping[str, list[int]], judge: TokenJudge, every: int) -> None:
         """`prompts`: problem id -> tokens."""
         self.prompts = dict(prompts)
         self.judge = judge

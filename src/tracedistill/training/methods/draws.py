@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tracedistill.files import dumps, from_json, read_jsonl
-from tracedistill.training.methods.verdicts import Judge, JudgedCompletion
+from tracedistill.training.methods.verdicts import JudgedCompletion, TokenJudge
 from tracedistill.training.methods.writer import AT_ONCE, CompletionWriter
 
 LOOK = 0.2
@@ -53,7 +53,7 @@ def draw_completions(
     prompts: Mapping[str, list[int]],
     per_problem: int,
     seed: int,
-    judge: Judge,
+    judge: TokenJudge,
     read: Callable[[Sequence[int]], str],
     file: Path,
     *,

@@ -12,7 +12,7 @@ from trl import GRPOConfig, GRPOTrainer
 from tracedistill.training.arguments import shared_arguments
 from tracedistill.training.head import lighten_forward
 from tracedistill.training.methods.rollouts import RolloutMixin, RolloutSettings, completions_per_process, steps_of
-from tracedistill.training.methods.verdicts import PARTS, Judge, JudgedCompletion
+from tracedistill.training.methods.verdicts import PARTS, JudgedCompletion, TokenJudge
 from tracedistill.training.settings import TrainingSetup
 from tracedistill.training.work import SCORED
 
@@ -21,7 +21,7 @@ from tracedistill.training.work import SCORED
 class Reward:
     """The reward of GRPO."""
 
-    judge: Judge
+    judge: TokenJudge
     """Judges completions."""
     weights: Mapping[str, float]
     """Part -> its weight; parts of weight 0 are counted and not rewarded."""
@@ -91,7 +91,7 @@ def group_trainer(
 class _RewardParts:
     """Judges each set of completions once, for all parts of the reward."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: TokenJudge) -> None:
         self.judge = judge
         self.last: tuple[Any, list[JudgedCompletion]] = (None, [])
 

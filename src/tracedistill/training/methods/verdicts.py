@@ -37,11 +37,11 @@ class JudgedCompletion:
 
 TextJudge = Callable[[Sequence[str], Sequence[str], Sequence[bool]], list[JudgedCompletion]]
 """(problem ids, texts, whether each ended by itself) -> verdicts."""
-Judge = Callable[[Sequence[str], Sequence[list[int]]], list[JudgedCompletion]]
+TokenJudge = Callable[[Sequence[str], Sequence[list[int]]], list[JudgedCompletion]]
 """(problem ids, completions in tokens) -> verdicts."""
 
 
-def by_tokens(judge: TextJudge, tokenizer: Any, format: Format, max_tokens: int) -> Judge:
+def by_tokens(judge: TextJudge, tokenizer: Any, format: Format, max_tokens: int) -> TokenJudge:
     """Return a judge of completions in tokens; one with `max_tokens` of them and no end is cut off."""
     end = end_id(tokenizer)
 
