@@ -52,12 +52,12 @@ def get_task(name: str) -> Task:
             f"unknown task '{name}'; known: {', '.join(sorted(TASKS))}, or a dotted path package.module:Class"
         )
     try:
-        found = import_object(target)
+        task_class = import_object(target)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(f"task '{name}': cannot import {target}: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, Task)):
+    if not (isinstance(task_class, type) and issubclass(task_class, Task)):
         raise InputError(f"task '{name}': {target} is not a subclass of tracedistill.tasks.Task")
     try:
-        return found()
+        return task_class()
     except TypeError as error:  # abstract methods missing, or arguments required
         raise InputError(f"task '{name}': {target} cannot be made: {error}") from error

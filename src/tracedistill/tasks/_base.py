@@ -200,15 +200,15 @@ class Task(ABC):
 
     def audit(self, problem: Problem) -> list[str]:
         """Return the errors of this problem's own gold, one sentence each; empty if it passes its own judges."""
-        found = []
+        errors = []
         fault = self.gold_fault(problem)
         if fault:
-            found.append(f"gold answer does not pass its own judge: {fault}")
+            errors.append(f"gold answer does not pass its own judge: {fault}")
         if problem.gold_steps:
             trace = self.judge_trace(problem, problem.gold_steps)
             if not trace.ok:
-                found.append(f"gold trace does not pass its own judge: {trace.outcome}, {trace.reason}")
-        return found
+                errors.append(f"gold trace does not pass its own judge: {trace.outcome}, {trace.reason}")
+        return errors
 
     def summarise(
         self,

@@ -118,10 +118,10 @@ def audit_rows(task: Task, rows: AuditRows, seed: int = 0) -> GoldAudit:
     )
 
 
-def allowed_faults(task: str, said: float | None) -> float:
+def allowed_faults(task: str, chosen: float | None) -> float:
     """Return the share of golds that may fail: the user's setting, else 5% of user data, all of the package's tasks."""
-    if said is not None:
-        return said
+    if chosen is not None:
+        return chosen
     return FAULTS_ALLOWED if task == "file" or ":" in task else 1.0
 
 

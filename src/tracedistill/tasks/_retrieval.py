@@ -60,14 +60,14 @@ def _protect(fact: str) -> str:
 
 
 def _unescape(text: str) -> str:
-    def one(found: re.Match[str]) -> str:
-        code = found.group(1)
+    def character(escape: re.Match[str]) -> str:
+        code = escape.group(1)
         if len(code) > 1:
             point = int(code[1:], 16)
-            return chr(point) if point <= 0x10FFFF else found.group(0)
+            return chr(point) if point <= 0x10FFFF else escape.group(0)
         return _LETTERS.get(code, code)
 
-    return _ESCAPE.sub(one, text) if "\\" in text else text
+    return _ESCAPE.sub(character, text) if "\\" in text else text
 
 
 def read_list(text: str, start: int) -> tuple[tuple[str, ...], int, str]:
@@ -274,13 +274,13 @@ class Grammar:
         parts = re.split(r"(?<!\\)((?:\\\\)*)\|", line)
         # the split keeps the backslashes before each bar: they belong to the preceding part
         joined = [parts[n] + (parts[n + 1] if n + 1 < len(parts) else "") for n in range(0, len(parts), 2)]
-        found: list[str] = []
+        facts: list[str] = []
         for part in (piece.strip() for piece in joined):
             if part[:1] in _QUOTES and part[-1:] == _QUOTES[part[0]] and len(part) > 1:
-                found.append(_unescape(part[1:-1]))
+                facts.append(_unescape(part[1:-1]))
             elif part:
-                found += _SENTENCE.split(_unescape(part)) if self.one_sentence else [_unescape(part)]
-        return tuple(found)
+                facts += _SENTENCE.split(_unescape(part)) if self.one_sentence else [_unescape(part)]
+        return tuple(facts)
 
     def _bullets(self, body: str, start: int) -> tuple[tuple[str, ...], int, str]:
         stops = [

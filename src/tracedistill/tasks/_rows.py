@@ -29,10 +29,10 @@ _FILES_READ: ContextVar[list[Path] | None] = ContextVar("_FILES_READ", default=N
 @contextmanager
 def files_read() -> Iterator[list[Path]]:
     """Collect the distinct files read inside the block, on which its result depends."""
-    found: list[Path] = []
-    token = _FILES_READ.set(found)
+    files: list[Path] = []
+    token = _FILES_READ.set(files)
     try:
-        yield found
+        yield files
     finally:
         _FILES_READ.reset(token)
 

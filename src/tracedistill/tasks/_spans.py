@@ -85,38 +85,38 @@ class Flat:
             end = self.at[-1] + 1
             if whole[self.at[0] : end] == self.text:
                 return ((self.at[0], end),)
-        found: list[Span] = []
+        pieces: list[Span] = []
         for start, end in self.words():
-            if found and (found[-1][1] == start or whole[found[-1][1] : start].isspace()):
-                found[-1] = (found[-1][0], end)
+            if pieces and (pieces[-1][1] == start or whole[pieces[-1][1] : start].isspace()):
+                pieces[-1] = (pieces[-1][0], end)
             else:
-                found.append((start, end))
-        return tuple(found)
+                pieces.append((start, end))
+        return tuple(pieces)
 
 
 def flat_lines(text: str) -> list[Flat]:
     """Return the lines of a text that are not blank, each on its own."""
-    found, start = [], 0
+    lines, start = [], 0
     for line in text.split("\n"):
         flat = Flat.of(line, start)
         if flat.text:
-            found.append(flat)
+            lines.append(flat)
         start += len(line) + 1
-    return found
+    return lines
 
 
 def locate(text: str, steps: Sequence[Step]) -> tuple[Step, ...]:
     """Return the steps with their spans; a step whose words are not found consecutively gets none."""
-    flat, place, found = Flat.of(text), 0, []
+    flat, place, located = Flat.of(text), 0, []
     for step in steps:
-        wanted = one_line(step.text)
-        at = flat.text.find(wanted, place) if wanted else -1
+        words = one_line(step.text)
+        at = flat.text.find(words, place) if words else -1
         if at < 0:
-            found.append(replace(step, spans=()))
+            located.append(replace(step, spans=()))
             continue
-        place = at + len(wanted)
-        found.append(replace(step, spans=flat.cut(at, place).spans(text)))
-    return tuple(found)
+        place = at + len(words)
+        located.append(replace(step, spans=flat.cut(at, place).spans(text)))
+    return tuple(located)
 
 
 def moved(steps: Iterable[Step], by: int) -> tuple[Step, ...]:
@@ -129,12 +129,12 @@ def moved(steps: Iterable[Step], by: int) -> tuple[Step, ...]:
 
 def extents(steps: Sequence[Step]) -> list[Span] | None:
     """Return (start, end) of every step; None if one is not located or they do not follow one another."""
-    found: list[Span] = []
+    ends: list[Span] = []
     for step in steps:
-        if not step.spans or (found and step.spans[0][0] < found[-1][1]):
+        if not step.spans or (ends and step.spans[0][0] < ends[-1][1]):
             return None
-        found.append((step.spans[0][0], step.spans[-1][1]))
-    return found
+        ends.append((step.spans[0][0], step.spans[-1][1]))
+    return ends
 
 
 def reworded(text: str, step: Step, words: str) -> str | None:
@@ -154,9 +154,9 @@ def reworded(text: str, step: Step, words: str) -> str | None:
     if [body[a:b] for a, b in places] != old:
         return None
     if len(old) == len(new):
-        edits = [(place, one) for place, one, was in zip(places, new, old, strict=True) if one != was]
-        for (a, b), one in reversed(edits):
-            body = body[:a] + one + body[b:]
+        edits = [(place, word) for place, word, old_word in zip(places, new, old, strict=True) if word != old_word]
+        for (a, b), word in reversed(edits):
+            body = body[:a] + word + body[b:]
         return body
     if max(len(old), len(new)) > MOVED_WORDS or not new:
         return words

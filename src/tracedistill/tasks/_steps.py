@@ -67,13 +67,13 @@ def read_steps(text: str) -> ParsedTrace:
     """Parse steps in any of the styles, or say why there are none."""
     if len(text) > MAX_CHARS:
         return ParsedTrace((), f"too long to read: {len(text)} characters")
-    found = cut_steps(text)
-    if not found:
+    cut = cut_steps(text)
+    if not cut:
         return ParsedTrace((), "empty" if not text.strip() else "only a statement of the answer, no steps")
-    if len(found) > MAX_STEPS:
+    if len(cut) > MAX_STEPS:
         return ParsedTrace((), f"more than {MAX_STEPS} steps")
-    steps = make_steps([flat.text for flat in found])
-    spans = [flat.spans(text) for flat in found]
+    steps = make_steps([flat.text for flat in cut])
+    spans = [flat.spans(text) for flat in cut]
     return ParsedTrace(tuple(replace(step, spans=own) for step, own in zip(steps, spans, strict=True)))
 
 
@@ -88,15 +88,15 @@ def make_steps(texts: Sequence[str]) -> tuple[Step, ...]:
     All `plan` if none calculates and most instruct.
     """
     steps = []
-    found = False
+    calculates = False
     for text, read in zip(texts, in_points(texts), strict=True):
         calculations = find_calculations(read)
         result = calculations[-1].result if calculations else None
-        found = found or bool(calculations)
+        calculates = calculates or bool(calculations)
         kind: StepKind = "calculation" if calculations else "text"
         steps.append(Step(kind, text, None if result is None else spell(result)))
     if (
-        not found
+        not calculates
         and not any(map(unknowns, texts))
         and 2 * sum(bool(_INSTRUCTION.match(text)) for text in texts) >= len(texts)
     ):

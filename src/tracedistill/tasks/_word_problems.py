@@ -66,16 +66,18 @@ class WordProblems(Task):
 
     def audit(self, problem: Problem) -> list[str]:
         """Add gold that fails its own judges, and ungrounded gold operands."""
-        found = super().audit(problem)
+        errors = super().audit(problem)
         checked = arithmetic.check(problem.question, [step.text for step in problem.gold_steps])
         if self.need_grounds:
             lost = [
                 operand.text
-                for ones in checked
-                for one in ones
-                for operand, source in zip(one.calculation.operands, one.grounds, strict=True)
+                for step in checked
+                for check in step
+                for operand, source in zip(check.calculation.operands, check.grounds, strict=True)
                 if not source
             ]
             if lost:
-                found.append(f"gold trace uses {', '.join(lost[:5])}: neither in the question, a result nor a constant")
-        return found
+                errors.append(
+                    f"gold trace uses {', '.join(lost[:5])}: neither in the question, a result nor a constant"
+                )
+        return errors

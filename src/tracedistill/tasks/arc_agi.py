@@ -156,16 +156,16 @@ def read_steps(text: str) -> tuple[Step, ...]:
     marks = [index for index, line in enumerate(lines) if _START.match(line)]
     if not marks:
         return tuple(Step("text", line.strip()) for line in lines if line.strip())
-    found = []
+    texts = []
     lead = "\n".join(lines[: marks[0]]).strip()
     if lead and not lead.endswith(":"):
-        found.append(lead)
+        texts.append(lead)
     for start, stop in zip(marks, [*marks[1:], len(lines)], strict=True):
         mark = _START.match(lines[start])
         assert mark is not None
         body = [lines[start][mark.end() :], *(line.removeprefix(_INDENT) for line in lines[start + 1 : stop])]
-        found.append(tidy("\n".join(body)))
-    return tuple(Step("text", step) for step in found if step)
+        texts.append(tidy("\n".join(body)))
+    return tuple(Step("text", step) for step in texts if step)
 
 
 # ---- grids
@@ -217,16 +217,16 @@ def _row(line: str) -> tuple[tuple[int, ...], bool]:
     return (), False
 
 
-def _compare(found: Grid, gold: Grid) -> Verdict:
-    shown = write_grid(found)
-    if found == gold:
+def _compare(grid: Grid, gold: Grid) -> Verdict:
+    shown = write_grid(grid)
+    if grid == gold:
         return Verdict("correct", extracted=shown)
-    if len({len(row) for row in found}) != 1:
+    if len({len(row) for row in grid}) != 1:
         return Verdict("incorrect", extracted=shown, reason="rows of different lengths")
-    if _shape(found) != _shape(gold):
-        size = " x ".join(map(str, _shape(found)))
+    if _shape(grid) != _shape(gold):
+        size = " x ".join(map(str, _shape(grid)))
         return Verdict("incorrect", extracted=shown, reason=f"{size} cells, not {len(gold)} x {len(gold[0])}")
-    wrong = sum(a != b for row, right in zip(found, gold, strict=True) for a, b in zip(row, right, strict=True))
+    wrong = sum(a != b for row, right in zip(grid, gold, strict=True) for a, b in zip(row, right, strict=True))
     cells = len(gold) * len(gold[0])
     figures = {"cells_right": 1 - wrong / cells}
     return Verdict("incorrect", extracted=shown, reason=f"{wrong} of {cells} cells differ", figures=figures)

@@ -91,8 +91,8 @@ class Math(WordProblems):
 
     def audit(self, problem: Problem) -> list[str]:
         """Audit as everywhere, but accept a solution without numeric calculations."""
-        found = super().audit(problem)
-        return [complaint for complaint in found if "no calculation" not in complaint]
+        errors = super().audit(problem)
+        return [error for error in errors if "no calculation" not in error]
 
 
 def _rows(split: str, source: Source) -> Iterator[TaskRow]:
@@ -135,12 +135,12 @@ def solution_steps(solution: str) -> list[str]:
 
 def last_boxed(solution: str) -> str | None:
     r"""Return the content of the last `\boxed{}`, braces matched, or None."""
-    found = None
+    content = None
     for match in _BOX.finditer(solution):
         depth = 0
         for at in range(match.end(), len(solution)):
             depth += {"{": 1, "}": -1}.get(solution[at], 0)
             if not depth:
-                found = solution[match.end() + 1 : at] if at > match.end() else solution[at]
+                content = solution[match.end() + 1 : at] if at > match.end() else solution[at]
                 break
-    return found
+    return content

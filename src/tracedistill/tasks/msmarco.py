@@ -188,14 +188,14 @@ class MsMarco(RetrievalTask):
         """Add to the task's own judges: rows without answers or selected passage, and rule against annotator."""
         if not problem.answers:
             return ["no answer is listed: ungradable"]
-        found = super().audit(problem)
+        errors = super().audit(problem)
         used = {normalise_fact(problem.context[index]) for index in problem.meta.get("selected", [])}
         cited = {normalise_fact(fact) for step in problem.gold_steps for fact in step.facts}
         if not used and cited:
-            found.append("no passage is marked as the annotator's")
+            errors.append("no passage is marked as the annotator's")
         elif cited and not used & cited:
-            found.append("the best-overlap passage is not the annotator's")
-        return found
+            errors.append("the best-overlap passage is not the annotator's")
+        return errors
 
 
 def stated(text: str) -> str:
@@ -213,10 +213,14 @@ def normalise(text: str) -> str:
 
 def best_overlap(passages: tuple[str, ...], answers: tuple[str, ...]) -> tuple[str, ...]:
     """Return the passage that shares most words with one of the answers, the first of equals; empty if none does."""
-    wanted = [set(_WORD.findall(answer.casefold())) for answer in answers]
-    shared = [max(len(words & set(_WORD.findall(passage.casefold()))) for words in wanted) for passage in passages]
+    answer_words = [_words(answer) for answer in answers]
+    shared = [max(len(words & _words(passage)) for words in answer_words) for passage in passages]
     most = max(shared, default=0)
     return (passages[shared.index(most)],) if most else ()
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.casefold()))
 
 
 def rouge_l(part: str, answers: tuple[str, ...]) -> float:

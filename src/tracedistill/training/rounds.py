@@ -61,7 +61,7 @@ def train_in_rounds(
     if state.is_main_process:
         _keep_own(folder, output, content_id(prompts, student, training, seed, learning.identity()))
     state.wait_for_everyone()
-    made: list[dict[str, Any]] = []
+    facts_of_rounds: list[dict[str, Any]] = []
     start = learning.start
     for number in range(1, arm.rounds + 1):
         last = number == arm.rounds
@@ -69,7 +69,7 @@ def train_in_rounds(
         kept, facts = _draw(
             prompts, number, start, student, training, seed, learning, format, folder, is_main=state.is_main_process
         )
-        made.append(facts)
+        facts_of_rounds.append(facts)
         if not kept:
             raise InputError(
                 f"arm {name}: round {number}: the judges accept none of the {facts['drawn']} completions drawn; start "
@@ -89,10 +89,10 @@ def train_in_rounds(
                 validation=validation,
                 learning=replace(learning, arm=replace(arm, method="sft"), shown=()),
             )
-        made[-1]["work"] = json.loads((target / FACTS).read_text(encoding="utf-8"))["work"]
+        facts_of_rounds[-1]["work"] = json.loads((target / FACTS).read_text(encoding="utf-8"))["work"]
         start = target
         if last and state.is_main_process:
-            _finish(output, kept, made)
+            _finish(output, kept, facts_of_rounds)
     state.wait_for_everyone()
     if state.is_main_process:
         shutil.rmtree(folder, ignore_errors=True)
@@ -164,17 +164,17 @@ def _draw(
     return kept, facts
 
 
-def _finish(output: Path, kept: list[Example], made: list[dict[str, Any]]) -> None:
+def _finish(output: Path, kept: list[Example], facts_of_rounds: list[dict[str, Any]]) -> None:
     """Write the imitated rows, and the cost of all rounds, into the adapter's folder."""
     facts = json.loads((output / FACTS).read_text(encoding="utf-8"))
     if "rounds" in facts:
         return
-    parts = [TrainingWork(**facts.pop("work")) for facts in made]
+    parts = [TrainingWork(**facts.pop("work")) for facts in facts_of_rounds]
     trained = together(parts)
     weights = trained.flops / max(1, 4 * trained.trained)  # of imitation alone: 4 operations per weight and token
-    drawn, read = (sum(facts[key] for facts in made) for key in ("drawn_tokens", "prompt_tokens"))
+    drawn, read = (sum(facts[key] for facts in facts_of_rounds) for key in ("drawn_tokens", "prompt_tokens"))
     flops = trained.flops + 2 * weights * (drawn + read)
     facts["work"] = asdict(replace(trained, drawn=drawn, read=read, flops=flops))
-    facts["rounds"] = made
+    facts["rounds"] = facts_of_rounds
     write_jsonl(output / IMITATED, kept)
     write_json(output / FACTS, facts)

@@ -46,14 +46,14 @@ def question_line(query: tuple[str, ...]) -> str:
 
 def read_panel(line: str) -> Panel | None:
     """Parse the panel of a line; None if it is none."""
-    found = _PANEL.match(line.strip())
-    return Panel(tuple(found["objects"].split(", ")), found["light"] == "on") if found else None
+    parts = _PANEL.match(line.strip())
+    return Panel(tuple(parts["objects"].split(", ")), parts["light"] == "on") if parts else None
 
 
 def read_question(text: str) -> tuple[str, ...]:
     """Return the objects asked about; empty if it is another question."""
-    found = _QUESTION.match(text.strip())
-    return tuple(found["objects"].split(" and the ")) if found else ()
+    parts = _QUESTION.match(text.strip())
+    return tuple(parts["objects"].split(" and the ")) if parts else ()
 
 
 def generate(split: str, size: int, seed: int) -> Iterator[Puzzle]:
@@ -68,9 +68,9 @@ def generate(split: str, size: int, seed: int) -> Iterator[Puzzle]:
         wanted = rng.choice(TYPES)
         while True:
             puzzle = _draw(rng)
-            found = infer(puzzle.panels, puzzle.query)
+            inference = infer(puzzle.panels, puzzle.query)
             key = _key(puzzle)
-            if found.type == wanted and found.unique and key not in seen and _split_of(key) == split:
+            if inference.type == wanted and inference.unique and key not in seen and _split_of(key) == split:
                 break
         seen.add(key)
         yield puzzle

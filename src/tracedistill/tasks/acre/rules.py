@@ -51,16 +51,16 @@ def infer(panels: Sequence[Panel], query: Sequence[str]) -> Inference:
     An undetermined answer rests on every lit panel that holds an object not known, on what explains those by other
     objects, and on what clears the other queried ones.
     """
-    asked = frozenset(query)
+    queried = frozenset(query)
     clears = _clearing(panels)
     lit = [(index, frozenset(panel.objects)) for index, panel in enumerate(panels) if panel.lit]
-    on = _proofs_on(lit, clears, asked)
+    on = _proofs_on(lit, clears, queried)
     if on:
         best = _best(on)
         return Inference("on", "direct" if len(best) == 1 else "indirect", best, len(set(on)) == 1)
-    if asked <= clears.keys():
-        return _off(lit, clears, asked)
-    return _undetermined(lit, clears, asked)
+    if queried <= clears.keys():
+        return _off(lit, clears, queried)
+    return _undetermined(lit, clears, queried)
 
 
 def _clearing(panels: Sequence[Panel]) -> dict[str, list[int]]:
@@ -74,34 +74,34 @@ def _clearing(panels: Sequence[Panel]) -> dict[str, list[int]]:
 
 
 def _proofs_on(
-    lit: Sequence[tuple[int, Objects]], clears: dict[str, list[int]], asked: Objects
+    lit: Sequence[tuple[int, Objects]], clears: dict[str, list[int]], queried: Objects
 ) -> list[tuple[int, ...]]:
     """Return every smallest set of panels that proves a blicket among the asked objects."""
     proofs = []
     for index, objects in lit:
-        others = objects - asked
-        if objects - clears.keys() <= asked and others <= clears.keys() and objects & asked:
+        others = objects - queried
+        if objects - clears.keys() <= queried and others <= clears.keys() and objects & queried:
             proofs += [
                 tuple(sorted({index, *chosen})) for chosen in product(*(clears[item] for item in sorted(others)))
             ]
     return [proof for proof in proofs if not any(set(other) < set(proof) for other in proofs)]
 
 
-def _off(lit: Sequence[tuple[int, Objects]], clears: dict[str, list[int]], asked: Objects) -> Inference:
-    proofs = {tuple(sorted(set(chosen))) for chosen in product(*(clears[item] for item in sorted(asked)))}
+def _off(lit: Sequence[tuple[int, Objects]], clears: dict[str, list[int]], queried: Objects) -> Inference:
+    proofs = {tuple(sorted(set(chosen))) for chosen in product(*(clears[item] for item in sorted(queried)))}
     smallest = [proof for proof in proofs if not any(set(other) < set(proof) for other in proofs)]
     best = _best(smallest)
-    seen = tuple(index for index, objects in lit if objects & asked)
+    seen = tuple(index for index, objects in lit if objects & queried)
     if seen:
         return Inference("off", "screened-off", tuple(sorted({*best, *seen})), len(smallest) == 1)
     return Inference("off", "direct" if len(best) == 1 else "indirect", best, len(smallest) == 1)
 
 
-def _undetermined(lit: Sequence[tuple[int, Objects]], clears: dict[str, list[int]], asked: Objects) -> Inference:
-    open_items = asked - clears.keys()
+def _undetermined(lit: Sequence[tuple[int, Objects]], clears: dict[str, list[int]], queried: Objects) -> Inference:
+    open_items = queried - clears.keys()
     used: set[int] = set()
     unique, blocked, seen = True, True, False
-    for item in sorted(asked & clears.keys()):
+    for item in sorted(queried & clears.keys()):
         used.add(clears[item][0])
         unique = unique and len(clears[item]) == 1
     for index, objects in lit:

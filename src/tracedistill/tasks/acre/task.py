@@ -76,18 +76,18 @@ class Acre(RetrievalTask):
         check_split(self.name, split, DEFAULT_SIZES)
         size = DEFAULT_SIZES[split] if source.size is None else source.size
         for row, puzzle in enumerate(generate(split, size, source.seed)):
-            found = infer(puzzle.panels, puzzle.query)
+            inference = infer(puzzle.panels, puzzle.query)
             lines = tuple(panel_line(number, panel) for number, panel in enumerate(puzzle.panels, start=1))
-            used = tuple(lines[index] for index in found.panels)
+            used = tuple(lines[index] for index in inference.panels)
             yield Problem(
                 problem_id=f"acre-s{source.seed}-{split}-{row}",
                 task=self.name,
                 split=split,
                 question=question_line(puzzle.query),
-                answers=(found.answer,),
+                answers=(inference.answer,),
                 context=lines,
-                category=found.type,
-                gold_steps=GRAMMAR.steps(found.type, used),
+                category=inference.type,
+                gold_steps=GRAMMAR.steps(inference.type, used),
                 difficulty=len(used),
             )
 
@@ -107,9 +107,9 @@ class Acre(RetrievalTask):
         read = [panel for panel in panels if panel is not None]
         if not query or len(read) != len(panels):
             return None
-        found = infer(tuple(read), query)
-        used = tuple(problem.context[index] for index in found.panels)
-        return self.rule_trace(problem, GRAMMAR.steps(found.type, used), found.answer, oracle=False)
+        inference = infer(tuple(read), query)
+        used = tuple(problem.context[index] for index in inference.panels)
+        return self.rule_trace(problem, GRAMMAR.steps(inference.type, used), inference.answer, oracle=False)
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
         """Judge type and exactly the deciding panels, which may be cited whole or by number (`Panel 2`)."""
@@ -160,16 +160,16 @@ def _named(statement: str) -> set[str]:
         return {"undetermined"}
     if first:
         return {_BARE[first.group(1).lower()]}
-    found = set()
+    named = set()
     rest = _OFF.sub(" ", statement)
     if rest != statement:
-        found.add("off")
+        named.add("off")
     if _ON.search(rest):
-        found.add("on")
+        named.add("on")
     # a short statement that names a state without its subject: "**off**", "stays off"
-    if not found and len(bare.split()) <= 3:
-        found = {_BARE[word] for word in bare.split() if word in _BARE}
-    return found
+    if not named and len(bare.split()) <= 3:
+        named = {_BARE[word] for word in bare.split() if word in _BARE}
+    return named
 
 
 def _resolved(step: Step, context: tuple[str, ...]) -> Step:

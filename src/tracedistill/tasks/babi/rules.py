@@ -56,14 +56,12 @@ def read_story(story: Sequence[str], question: str) -> StoryReading | None:
 
 def _answer(kind: str, match: re.Match[str], story: Sequence[str]) -> StoryReading | None:
     if kind == "single-supporting-fact":
-        found = _last_place(story, match[1])
-        return None if found is None else StoryReading(kind, (story[found[1]],), (found[0],))
+        last = _last_place(story, match[1])
+        return None if last is None else StoryReading(kind, (story[last[1]],), (last[0],))
     if kind == "yes-no-questions":
-        found = _last_place(story, match[1])
+        last = _last_place(story, match[1])
         return (
-            None
-            if found is None
-            else StoryReading(kind, (story[found[1]],), ("yes" if found[0] == match[2] else "no",))
+            None if last is None else StoryReading(kind, (story[last[1]],), ("yes" if last[0] == match[2] else "no",))
         )
     if kind == "three-arg-relations":
         return _gift(match.groupdict(), story)
@@ -84,28 +82,28 @@ def _where_object(story: Sequence[str], thing: str) -> StoryReading | None:
     for index in range(len(story) - 1, -1, -1):
         take, drop, give = (pattern.fullmatch(story[index]) for pattern in (_TAKE, _DROP, _GIVE))
         if drop and drop[2] == thing:
-            found = _last_place(story[:index], drop[1])  # where the holder was when dropping it
+            last = _last_place(story[:index], drop[1])  # where the holder was when dropping it
         elif take and take[2] == thing:
-            found = _last_place(story, take[1])
+            last = _last_place(story, take[1])
         elif give and give[2] == thing:
-            found = _last_place(story, give[3])
+            last = _last_place(story, give[3])
         else:
             continue
-        if found is None:
+        if last is None:
             return None
-        lines = sorted({index, found[1]})
-        return StoryReading("two-supporting-facts", tuple(story[line] for line in lines), (found[0],))
+        lines = sorted({index, last[1]})
+        return StoryReading("two-supporting-facts", tuple(story[line] for line in lines), (last[0],))
     return None
 
 
-def _gift(asked: dict[str, str], story: Sequence[str]) -> StoryReading | None:
+def _gift(wanted: dict[str, str], story: Sequence[str]) -> StoryReading | None:
     for line in reversed(story):
         give = _GIVE.fullmatch(line)
-        if not give or give[2] != asked["thing"]:
+        if not give or give[2] != wanted["thing"]:
             continue
-        if "receiver" in asked and give[3] == asked["receiver"]:
+        if "receiver" in wanted and give[3] == wanted["receiver"]:
             return StoryReading("three-arg-relations", (line,), (give[1],))
-        if "giver" in asked and give[1] == asked["giver"]:
+        if "giver" in wanted and give[1] == wanted["giver"]:
             return StoryReading("three-arg-relations", (line,), (give[3],))
     return None
 

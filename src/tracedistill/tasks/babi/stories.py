@@ -192,8 +192,8 @@ def _ask_yes_no(rng: random.Random, world: _World) -> Story | None:
     person = rng.choice(known)
     place, line = world.place[person]
     yes = rng.random() < 0.5
-    asked = place if yes else rng.choice([other for other in world.places if other != place])
-    return _made(world, f"Is {person} in the {asked}?", ("yes" if yes else "no",), "yes-no-questions", {line})
+    queried = place if yes else rng.choice([other for other in world.places if other != place])
+    return _made(world, f"Is {person} in the {queried}?", ("yes" if yes else "no",), "yes-no-questions", {line})
 
 
 def _ask_count(rng: random.Random, world: _World) -> Story | None:

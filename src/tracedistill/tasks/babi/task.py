@@ -244,8 +244,8 @@ def _read(sentence: str, closed: frozenset[str], question: str) -> _NamedAnswers
     A bare answer is tested unchanged; in a sentence, the question's own words are left out, `yes` and `no` count only
     at the start, and statements that nothing can be said name nothing.
     """
-    said = sentence.casefold().replace("’", "'").replace("can't", "cannot").replace("n't", " not")
-    text = " ".join(_LEAD.sub("", said).split())
+    lowered = sentence.casefold().replace("’", "'").replace("can't", "cannot").replace("n't", " not")
+    text = " ".join(_LEAD.sub("", lowered).split())
     words = [word for word in re.findall(r"\w+", text) if word not in ("the", "a", "an", "and", "or")]
     if words and all(_possible(word, closed) for word in words):
         return _NamedAnswers(frozenset(_possible(word, closed) for word in words), bare=True)
@@ -255,17 +255,17 @@ def _read(sentence: str, closed: frozenset[str], question: str) -> _NamedAnswers
     # rejected alternatives are cut out; `not the kitchen but the garden` denies only in its first part
     text = ", ".join(part for part in _BUT.split(text.replace("nothing but", "")) if not _REFUSAL.search(part))
     text = _EMPTY.sub("none", _NO_COUNT.sub(" ", text))
-    asked = set(re.findall(r"\w+", question.casefold()))
+    question_words = set(re.findall(r"\w+", question.casefold()))
     named: set[str] = set()
     denied: set[str] = set()
     for clause in _CLAUSE_END.split(text):
         no = _NOT.search(clause)
-        for start, end, found in (
+        for start, end, answers in (
             (0, no.start() if no else None, named),
             (no.end() if no else len(clause), None, denied),
         ):
-            items = {_possible(word, closed) for word in re.findall(r"\w+", clause[start:end]) if word not in asked}
-            found |= items - {""}
+            words = [word for word in re.findall(r"\w+", clause[start:end]) if word not in question_words]
+            answers |= {_possible(word, closed) for word in words} - {""}
     return _NamedAnswers(frozenset(named - denied), frozenset(denied))
 
 

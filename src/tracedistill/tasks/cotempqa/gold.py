@@ -72,14 +72,14 @@ class QuestionFacts:
 
 def parse_fact(fact: str) -> Event | None:
     """Parse a fact of the data set with its period, or return None."""
-    found = _FACT.fullmatch(fact) if len(fact) <= MAX_FACT else None
-    if not found:
+    parts = _FACT.fullmatch(fact) if len(fact) <= MAX_FACT else None
+    if not parts:
         return None
-    relation = "works for" if found["relation"] == "worked for" else found["relation"]
-    first = found["start"] or found["at"] or found["since"]
-    last = found["end"] or found["at"]
+    relation = "works for" if parts["relation"] == "worked for" else parts["relation"]
+    first = parts["start"] or parts["at"] or parts["since"]
+    last = parts["end"] or parts["at"]
     end = _day(last, latest=True) if last else (9999, 12, 31)
-    return Event(found["subject"], relation, found["object"], _day(first, latest=False), end)
+    return Event(parts["subject"], relation, parts["object"], _day(first, latest=False), end)
 
 
 def _day(written: str, latest: bool) -> Day:
@@ -88,35 +88,35 @@ def _day(written: str, latest: bool) -> Day:
     return int(year), _MONTHS.get(month, 12 if latest else 1), int(day) if day else (31 if latest else 1)
 
 
-def relation(one: Event, other: Event) -> str | None:
+def relation(event: Event, other: Event) -> str | None:
     """Return the relation of two periods: equal, during (either way round), overlap, or None (disjoint)."""
-    if (one.start, one.end) == (other.start, other.end):
+    if (event.start, event.end) == (other.start, other.end):
         return "equal"
-    if one.end < other.start or other.end < one.start:
+    if event.end < other.start or other.end < event.start:
         return None
-    inside = one.start >= other.start and one.end <= other.end
-    around = one.start <= other.start and one.end >= other.end
+    inside = event.start >= other.start and event.end <= other.end
+    around = event.start <= other.start and event.end >= other.end
     return "during" if inside or around else "overlap"
 
 
 def read_question(question: str, facts: tuple[str, ...], triple_element: str) -> QuestionFacts | None:
     """Parse the question's own event and every possible answer among the facts, or return None."""
-    found = _QUESTION.fullmatch(question)
-    if not found:
+    parts = _QUESTION.fullmatch(question)
+    if not parts:
         return None
     events = [event for event in map(parse_fact, facts) if event]
-    verb = _EVENT_VERBS[found["verb"]]
+    verb = _EVENT_VERBS[parts["verb"]]
     own = tuple(
         event
         for event in events
-        if (event.subject, event.relation, event.object) == (found["subject"], verb, found["object"])
+        if (event.subject, event.relation, event.object) == (parts["subject"], verb, parts["object"])
     )
     others = [event for event in events if event not in own]
     if asked_side(triple_element) == "subject":
-        same = [event for event in others if (event.relation, event.object) == (verb, found["object"])]
+        same = [event for event in others if (event.relation, event.object) == (verb, parts["object"])]
         return QuestionFacts(own, tuple((event.subject, event) for event in same))
-    kind = _ASKED_KIND.match(found["asked"])
-    named = [event.subject for event in events if event.subject in found["asked"]]
+    kind = _ASKED_KIND.match(parts["asked"])
+    named = [event.subject for event in events if event.subject in parts["asked"]]
     if not kind or not named:
         return None
     person = max(named, key=len)
@@ -127,15 +127,15 @@ def read_question(question: str, facts: tuple[str, ...], triple_element: str) ->
     )
 
 
-def co_temporal(asked: QuestionFacts) -> dict[str, set[str]]:
+def co_temporal(question: QuestionFacts) -> dict[str, set[str]]:
     """Return every answer whose period shares a day with the question's event -> their relation."""
-    found: dict[str, set[str]] = {}
-    for event in asked.events:
-        for name, other in asked.possible:
+    relations: dict[str, set[str]] = {}
+    for event in question.events:
+        for name, other in question.possible:
             kind = relation(event, other)
             if kind:
-                found.setdefault(name, set()).add(kind)
-    return found
+                relations.setdefault(name, set()).add(kind)
+    return relations
 
 
 def audit_gold(
@@ -151,23 +151,23 @@ def audit_gold(
     `cited` are the facts of the gold trace. Kinds, by the first words: "cited fact", "omitted answer", "disjoint
     answer", "label", "unreadable".
     """
-    found: list[str] = []
+    errors: list[str] = []
     side = asked_side(triple_element)
     for fact in cited:
         event = parse_fact(fact)
         name = "" if event is None else event.subject if side == "subject" else event.object
         if name not in golds:
-            found.append(f"cited fact names another entity than the answer: {fact}")
-    asked = read_question(question, facts, triple_element)
-    if asked is None or not asked.events:
-        return [*found, "unreadable question, or its own event is not among the facts"]
-    together = co_temporal(asked)
-    found += [f"omitted answer is co-temporal: {name}" for name in together if name not in golds]
-    found += [
+            errors.append(f"cited fact names another entity than the answer: {fact}")
+    question_facts = read_question(question, facts, triple_element)
+    if question_facts is None or not question_facts.events:
+        return [*errors, "unreadable question, or its own event is not among the facts"]
+    together = co_temporal(question_facts)
+    errors += [f"omitted answer is co-temporal: {name}" for name in together if name not in golds]
+    errors += [
         f"disjoint answer shares no day with the question's event: {name}" for name in golds if name not in together
     ]
     kinds = {kind for name in golds for kind in together.get(name, ())}
     label = "mix" if len(kinds) > 1 else next(iter(kinds), "none")
     if label != category:
-        found.append(f"label is {category}, interval arithmetic says {label}")
-    return found
+        errors.append(f"label is {category}, interval arithmetic says {label}")
+    return errors

@@ -77,9 +77,9 @@ def entities(fact: str) -> tuple[str, str] | None:
             for past, present in _PRESENT:
                 fact = fact.replace(past, present)
             for pattern in _PATTERNS[verb]:
-                found = pattern.match(fact)
-                if found:
-                    return found.group(1), found.group(2)
+                parts = pattern.match(fact)
+                if parts:
+                    return parts.group(1), parts.group(2)
     return None
 
 
@@ -94,12 +94,12 @@ def candidates(facts: tuple[str, ...], golds: tuple[str, ...], side: FactSide) -
     Equal lengths: golds first, then in the order of the facts. The study leaves them to Python's
     hash order; of 7,600 published outputs one depends on it, and golds first gives its reported score.
     """
-    found = [gold.lower() for gold in golds]
+    names = [gold.lower() for gold in golds]
     for fact in facts:
         pair = entities(fact)
         if pair:
-            found.append(pair[0 if side == "subject" else 1].lower())
-    return sorted(dict.fromkeys(found), key=lambda name: -len(name))
+            names.append(pair[0 if side == "subject" else 1].lower())
+    return sorted(dict.fromkeys(names), key=lambda name: -len(name))
 
 
 def published_part(text: str) -> str:
@@ -130,7 +130,7 @@ def answer_part(text: str) -> tuple[str, bool]:
     part = parts.answer
     if part is None and "<answer>" not in text.lower():
         part = parts.trace
-    plain = _ESCAPED.sub(lambda found: found[1] or chr(int(found[2] or found[3], 16)), _LEAD.sub("", part or ""))
+    plain = _ESCAPED.sub(lambda escape: escape[1] or chr(int(escape[2] or escape[3], 16)), _LEAD.sub("", part or ""))
     return " ".join(plain.split()), marked or parts.answer is not None
 
 
@@ -140,19 +140,19 @@ def score_published(
     """Score a whole output by the study's metric, its inverted entity kind included."""
     wrong_side: FactSide = "object" if asked_side(triple_element) == "subject" else "subject"
     rest = published_part(text)
-    asked = question.lower()
-    found: list[str] = []
+    question_text = question.lower()
+    predicted: list[str] = []
     passed_over = False
     for name in candidates(facts, golds, wrong_side):
         if name not in rest:
             continue
         rest = rest.replace(name, "")
         # one candidate that the question names is forgiven, once
-        if name in asked and not passed_over:
+        if name in question_text and not passed_over:
             passed_over = True
         else:
-            found.append(name)
-    return _score(found or [rest], golds, bool(found))
+            predicted.append(name)
+    return _score(predicted or [rest], golds, bool(predicted))
 
 
 def score_corrected(
@@ -163,29 +163,29 @@ def score_corrected(
     Every entity of the queried kind in the answer counts as predicted, except those that the question itself names:
     repeating them is no answer, unless they are gold.
     """
-    rest, asked = _spaced(part), _spaced(question)
+    rest, question_text = _spaced(part), _spaced(question)
     gold = {_spaced(name) for name in golds}
-    found: list[str] = []
+    predicted: list[str] = []
     for name in map(_spaced, candidates(facts, golds, asked_side(triple_element))):
         if name not in rest:
             continue
         # whole words only: a director is not a rector
         whole = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
         rest, count = whole.subn("", rest)
-        if count and (name in gold or not whole.search(asked)):
-            found.append(name)
-    return _score(found or [rest], golds, bool(found))
+        if count and (name in gold or not whole.search(question_text)):
+            predicted.append(name)
+    return _score(predicted or [rest], golds, bool(predicted))
 
 
 def _spaced(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def _score(found: list[str], golds: tuple[str, ...], named: bool) -> AnswerScore:
-    predicted = sorted(normalise(name) for name in set(found))
+def _score(predicted: list[str], golds: tuple[str, ...], named: bool) -> AnswerScore:
+    normalised = sorted(normalise(name) for name in set(predicted))
     gold = sorted(normalise(name) for name in {name.lower() for name in golds})
-    same = sum((Counter(predicted) & Counter(gold)).values())
-    precision = same / len(predicted) if same else 0.0
+    same = sum((Counter(normalised) & Counter(gold)).values())
+    precision = same / len(normalised) if same else 0.0
     recall = same / len(gold) if same else 0.0
     f1 = 2 * precision * recall / (precision + recall) if same else 0.0
-    return AnswerScore(predicted == gold, f1, precision, recall, tuple(predicted), named)
+    return AnswerScore(normalised == gold, f1, precision, recall, tuple(normalised), named)

@@ -140,10 +140,10 @@ class CoTempQA(RetrievalTask):
         if not events:
             return Verdict("missing", reason="no dated fact is cited")
         subject = asked_side(str(problem.meta.get("triple_element", ""))) == "subject"
-        found = sorted({normalise(event.subject if subject else event.object) for event in events})
-        same = found == sorted({normalise(answer) for answer in problem.answers})
+        cited_names = sorted({normalise(event.subject if subject else event.object) for event in events})
+        same = cited_names == sorted({normalise(answer) for answer in problem.answers})
         reason = "" if same else "the cited facts name other entities"
-        return Verdict("correct" if same else "incorrect", extracted=", ".join(found), reason=reason)
+        return Verdict("correct" if same else "incorrect", extracted=", ".join(cited_names), reason=reason)
 
     # ---- the gold itself, and the field's figures
 
@@ -156,8 +156,8 @@ class CoTempQA(RetrievalTask):
         """Add to the task's own judges the gold's errors found by interval arithmetic over the facts."""
         cited = tuple(fact for step in problem.gold_steps for fact in step.facts)
         kind = str(problem.meta.get("triple_element", ""))
-        found = audit_gold(problem.question, problem.context, kind, problem.answers, cited, problem.category)
-        return super().audit(problem) + found
+        errors = audit_gold(problem.question, problem.context, kind, problem.answers, cited, problem.category)
+        return super().audit(problem) + errors
 
     def summarise(self, problems: list[Problem], texts: list[str], policy: Policy = "default") -> dict[str, float]:
         """Return acc, f1, p, r, avg (= mean of acc and f1), category and facts_exact, in percent over all rows."""

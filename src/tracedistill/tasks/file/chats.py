@@ -59,13 +59,13 @@ def read_chat(value: Any, where: str) -> Chat:
     if not turns or None in turns:
         raise InputError(f"{where}: not a conversation: each turn needs role and content (or from and value)")
     known = [turn for turn in turns if turn is not None]
-    system = "\n".join(said for role, said, _ in known if role == "system" and said)
+    system = "\n".join(text for role, text, _ in known if role == "system" and text)
     spoken = [turn for turn in known if turn[0] != "system"]
     last = next((at for at in range(len(spoken) - 1, -1, -1) if spoken[at][0] == "assistant"), None)
     if last is None or last == 0 or spoken[last - 1][0] != "user":
         raise InputError(f"{where}: the conversation has no user's turn that the assistant answers")
     thought, answer = thought_of(spoken[last][1])
-    before = tuple(f"{role.capitalize()}: {thought_of(said)[1]}" for role, said, _ in spoken[: last - 1])
+    before = tuple(f"{role.capitalize()}: {thought_of(text)[1]}" for role, text, _ in spoken[: last - 1])
     return Chat(system, before, spoken[last - 1][1], answer, spoken[last][2] or thought)
 
 
@@ -73,28 +73,28 @@ def _turn(item: Any) -> tuple[str, str, str] | None:
     """Return (role, text, thinking); None if the item is no turn."""
     if not isinstance(item, Mapping):
         return None
-    role, said = item.get("role", item.get("from")), item.get("content", item.get("value"))
-    if isinstance(said, list):  # parts: [{"type": "text", "text": ...}]
-        parts = [part.get("text") for part in said if isinstance(part, Mapping)]
-        said = "\n".join(part for part in parts if isinstance(part, str))
-    if not isinstance(role, str) or not (isinstance(said, str) or said is None):
+    role, text = item.get("role", item.get("from")), item.get("content", item.get("value"))
+    if isinstance(text, list):  # parts: [{"type": "text", "text": ...}]
+        parts = [part.get("text") for part in text if isinstance(part, Mapping)]
+        text = "\n".join(part for part in parts if isinstance(part, str))
+    if not isinstance(role, str) or not (isinstance(text, str) or text is None):
         return None
     thought = next((item[key] for key in _THINKS if isinstance(item.get(key), str) and item[key].strip()), "")
-    return _ROLES.get(role.lower(), role.lower()), (said or "").strip(), thought.strip()
+    return _ROLES.get(role.lower(), role.lower()), (text or "").strip(), thought.strip()
 
 
 def thought_of(text: str) -> tuple[str, str]:
     """Return (thinking, rest) of a model's text; no thinking if nothing marks it."""
-    found = _THOUGHT.match(text) if "</think>" in text or "end_of_thought" in text else None
-    if found is None:
+    parts = _THOUGHT.match(text) if "</think>" in text or "end_of_thought" in text else None
+    if parts is None:
         return "", _SOLUTION.sub("", text).strip()
-    return found["thought"].strip(), _SOLUTION.sub("", found["rest"]).strip()
+    return parts["thought"].strip(), _SOLUTION.sub("", parts["rest"]).strip()
 
 
 def hashed(text: str) -> tuple[str, str] | None:
     """Return (worked solution, answer) of GSM8K's `... #### 72`; None for other text."""
-    found = _HASHED.match(text) if "####" in text else None
-    return (found["worked"].strip(), found["answer"].strip()) if found else None
+    parts = _HASHED.match(text) if "####" in text else None
+    return (parts["worked"].strip(), parts["answer"].strip()) if parts else None
 
 
 def boxed(text: str) -> str | None:

@@ -141,8 +141,8 @@ def letter_of(gold: str, pairs: Sequence[Option], means: Means) -> str:
 
     Else the gold itself.
     """
-    for each in (means, "label", "text"):
-        place = _place(gold, pairs, each)
+    for meaning in (means, "label", "text"):
+        place = _place(gold, pairs, meaning)
         if place is not None:
             return LETTERS[place]
     return gold

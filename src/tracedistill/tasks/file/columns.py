@@ -53,7 +53,7 @@ class ColumnMap:
             return read(self.given[wanted], row, where, several=wanted == "choices")
         if wanted in ("question", "answer") and wanted not in row:
             hint = f"name it in the recipe as `columns: {{{wanted}: <column>}}`"
-            raise InputError(f"{where}: no column '{wanted}'; it has: {there(row)}; {hint}")
+            raise InputError(f"{where}: no column '{wanted}'; it has: {column_names(row)}; {hint}")
         return row.get(wanted)
 
     def fields(self, row: Row) -> frozenset[str]:
@@ -61,17 +61,17 @@ class ColumnMap:
 
         A conversation only if there is no question column.
         """
-        found = {wanted for wanted in FIELDS if self.has(wanted, row)}
-        if "messages" not in self.given and "question" in found:
-            found.discard("messages")
-        return frozenset(found)
+        fields = {wanted for wanted in FIELDS if self.has(wanted, row)}
+        if "messages" not in self.given and "question" in fields:
+            fields.discard("messages")
+        return frozenset(fields)
 
     def used(self, row: Row) -> set[str]:
         """Return the row's columns that some field is read from."""
-        found = set()
+        columns = set()
         for wanted in self.fields(row):
-            found |= names_in(self.name(wanted), row, several=wanted == "choices")
-        return found
+            columns |= names_in(self.name(wanted), row, several=wanted == "choices")
+        return columns
 
 
 def read(spec: str, row: Row, where: str, *, several: bool = False, default: Any = None) -> Any:
@@ -97,7 +97,7 @@ def read(spec: str, row: Row, where: str, *, several: bool = False, default: Any
         elif default is not None:
             return default
         else:
-            raise InputError(f"{where}: no column '{spec}'; it has: {there(row)}")
+            raise InputError(f"{where}: no column '{spec}'; it has: {column_names(row)}")
     return value
 
 
@@ -113,7 +113,7 @@ def names_in(spec: str, row: Row, *, several: bool = False) -> set[str]:
     return {head} if head in row else set()
 
 
-def there(row: Row) -> str:
+def column_names(row: Row) -> str:
     """Return the columns of a row, for errors."""
     return ", ".join(sorted(map(str, row)))
 
@@ -128,10 +128,12 @@ def _filled(template: str, row: Row, where: str) -> str:
         values = {}
         for name in names:
             if name not in row:
-                raise InputError(f"{where}: no column '{name}' for the template '{template}'; it has: {there(row)}")
+                raise InputError(
+                    f"{where}: no column '{name}' for the template '{template}'; it has: {column_names(row)}"
+                )
             values[name] = "" if row[name] is None else content(row[name]).strip()
         if not names or any(values.values()):
-            lines.append(_NAME.sub(lambda found, values=values: values[found[1]], line))  # type: ignore[misc]
+            lines.append(_NAME.sub(lambda match, values=values: values[match[1]], line))  # type: ignore[misc]
     return "\n".join(lines).strip()
 
 

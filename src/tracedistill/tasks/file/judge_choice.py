@@ -67,7 +67,7 @@ class JudgeChoice:
     """Their number."""
 
 
-def told(judged: JudgeChoice, relative: float | None = None, absolute: float | None = None) -> list[str]:
+def describe_judge(judged: JudgeChoice, relative: float | None = None, absolute: float | None = None) -> list[str]:
     """Describe how answers are judged and why, as lines for a person; `relative`, `absolute`: the tolerances."""
     lines = [f"answers are judged as {judged.rule}: {judged.cause}"]
     amounts = [f"{100 * relative:g}%"] if relative is not None else []
@@ -183,10 +183,10 @@ def _spellings(golds: Sequence[str]) -> Counter[str]:
     first: dict[str, str] = {}
     for gold, _ in spelled.most_common():
         first.setdefault(gold.casefold(), gold)
-    found = Counter[str]()
+    merged = Counter[str]()
     for gold, count in spelled.items():
-        found[first[gold.casefold()]] += count
-    return found
+        merged[first[gold.casefold()]] += count
+    return merged
 
 
 def _sorted(counts: Mapping[str, int]) -> dict[str, int]:

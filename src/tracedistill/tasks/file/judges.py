@@ -50,11 +50,11 @@ def judge_output(problem: Problem, text: str, closed: tuple[str, ...]) -> Answer
     rule = str(problem.meta.get("judge", "exact"))
     if rule not in RULES:
         return _alike(_own(rule, problem, text))
-    found = [_judged(rule, gold, problem, text, closed) for gold in problem.answers]
+    verdicts = [_judged(rule, gold, problem, text, closed) for gold in problem.answers]
     return AnswerVerdicts(
-        _best([one.answer for one in found]),
-        _best([one.derived for one in found]),
-        _best([one.candidate for one in found]),
+        _best([verdict.answer for verdict in verdicts]),
+        _best([verdict.derived for verdict in verdicts]),
+        _best([verdict.candidate for verdict in verdicts]),
     )
 
 
@@ -75,11 +75,11 @@ def _judged(rule: str, gold: str, problem: Problem, text: str, closed: tuple[str
         return _alike(_block(gold, text))
     # texts, and golds that are not of the file's kind (`N/A` among numbers)
     policy = answers.AnswerPolicy(kind="text")
-    found = answers.judge(gold, text, problem.question, policy, closed)
-    if not found.answer.ok and (said := stated(text)):
-        whole = answers.equal(gold, said, policy)  # an answer of several sentences
-        return replace(found, answer=whole, derived=whole) if whole.ok else found
-    return found
+    judged = answers.judge(gold, text, problem.question, policy, closed)
+    if not judged.answer.ok and (statement := stated(text)):
+        whole = answers.equal(gold, statement, policy)  # an answer of several sentences
+        return replace(judged, answer=whole, derived=whole) if whole.ok else judged
+    return judged
 
 
 def _alike(verdict: Verdict) -> AnswerVerdicts:
@@ -112,16 +112,16 @@ def stated(text: str) -> str:
     The whole text if nothing marks an answer.
     """
     parts = parse_completion(text)
-    said = parts.answer if parts.answer is not None else text
-    if PROGRAM.match(said) and "\n" not in said:
-        said = _with_block(said, text)
-    fences = _FENCE.findall(said)
-    return str(fences[-1] if fences else said).strip("\n").rstrip()
+    answer = parts.answer if parts.answer is not None else text
+    if PROGRAM.match(answer) and "\n" not in answer:
+        answer = _with_block(answer, text)
+    fences = _FENCE.findall(answer)
+    return str(fences[-1] if fences else answer).strip("\n").rstrip()
 
 
-def _with_block(said: str, text: str) -> str:
+def _with_block(answer: str, text: str) -> str:
     """Return a program's first line with the rest: up to a blank line before text that is not indented."""
-    lines = text[text.rfind(said) :].split("\n")
+    lines = text[text.rfind(answer) :].split("\n")
     end = next(
         (at for at in range(1, len(lines)) if not lines[at - 1].strip() and lines[at][:1] not in ("", " ", "\t")),
         len(lines),
@@ -134,14 +134,14 @@ def _with_block(said: str, text: str) -> str:
 
 def _label(gold: str, text: str, labels: tuple[str, ...]) -> AnswerVerdicts:
     wanted = _plain(gold)
-    said = answers.read_answer(text, policy=answers.AnswerPolicy(kind="text")).text or ""
-    found, why = read_label(said, labels)
+    statement = answers.read_answer(text, policy=answers.AnswerPolicy(kind="text")).text or ""
+    label, why = read_label(statement, labels)
     if wanted not in {_plain(label) for label in labels}:
-        verdict = Verdict("ungradable", extracted=found, reason="the gold is none of the labels")
-    elif found is None:
-        verdict = Verdict("missing", extracted=said[:200] or None, reason=why)
+        verdict = Verdict("ungradable", extracted=label, reason="the gold is none of the labels")
+    elif label is None:
+        verdict = Verdict("missing", extracted=statement[:200] or None, reason=why)
     else:
-        verdict = Verdict("correct" if _plain(found) == wanted else "incorrect", extracted=found, reason=why)
+        verdict = Verdict("correct" if _plain(label) == wanted else "incorrect", extracted=label, reason=why)
     anywhere = _named(text[-READ_CHARS:], labels)
     if len(anywhere) != 1:
         return AnswerVerdicts(verdict, verdict, Verdict("missing", reason=f"{len(anywhere)} of the labels are named"))
@@ -150,12 +150,12 @@ def _label(gold: str, text: str, labels: tuple[str, ...]) -> AnswerVerdicts:
     return AnswerVerdicts(verdict, verdict, Verdict(outcome, extracted=only, reason="the only label named"))
 
 
-def read_label(said: str, labels: Sequence[str]) -> tuple[str | None, str]:
+def read_label(statement: str, labels: Sequence[str]) -> tuple[str | None, str]:
     """Return (the label that a statement is or names, why); None if it names none or several."""
     for label in labels:
-        if _plain(label) == _plain(said):
+        if _plain(label) == _plain(statement):
             return label, "stated as the answer"
-    named = _named(said, labels)
+    named = _named(statement, labels)
     if len(named) == 1:
         return named[0], "the only label in the final statement"
     return None, f"{len(named)} labels in the final statement" if named else "no label in the final statement"
@@ -169,14 +169,14 @@ def _plain(text: str) -> str:
 def _named(text: str, labels: Sequence[str]) -> list[str]:
     """Return the labels that a text names as words of their own, the longest first, each removed before the next."""
     left = " ".join(text.casefold().replace("_", " ").split())
-    found = []
+    named = []
     for label in sorted(labels, key=len, reverse=True):
         words = _plain(label)
         pattern = rf"(?<![\w+#]){re.escape(words)}(?![\w+#]|-(?!\w))" if words.isascii() else re.escape(words)
         if words and re.search(pattern, left):
-            found.append(label)
+            named.append(label)
             left = re.sub(pattern, " | ", left)
-    return found
+    return named
 
 
 # ---- JSON, patterns, blocks
@@ -186,8 +186,8 @@ def _json(gold: str, text: str) -> Verdict:
     if not is_json(gold):
         return Verdict("ungradable", reason="the gold is no JSON object or list")
     wanted = _values(gold)[-1]
-    said = _values(stated(text)) or _values(text[-READ_CHARS:])
-    fitting = [value for value in said if isinstance(value, type(wanted))]
+    values = _values(stated(text)) or _values(text[-READ_CHARS:])
+    fitting = [value for value in values if isinstance(value, type(wanted))]
     if not fitting:
         what = "object" if isinstance(wanted, dict) else "list"
         return Verdict("missing", reason=f"no JSON {what} in the answer")
@@ -199,40 +199,40 @@ def _json(gold: str, text: str) -> Verdict:
 def _values(text: str) -> list[Any]:
     """Return the outermost JSON objects and lists of a text, in their order."""
     decoder = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal)
-    found, at = [], 0
+    values, at = [], 0
     for _ in range(TRIES):
         starts = [start for bracket in "{[" if (start := text.find(bracket, at)) >= 0]
         if not starts:
             break
         try:
             value, at = decoder.raw_decode(text, min(starts))
-            found.append(value)
+            values.append(value)
         except (ValueError, RecursionError, InvalidOperation):
             at = min(starts) + 1
-    return found
+    return values
 
 
-def _differs(gold: Any, said: Any, path: str) -> str:
+def _differs(gold: Any, value: Any, path: str) -> str:
     """Describe where two values differ; empty if they are the same, keys in any order, numbers as numbers."""
     at = f"at {path}: " if path else ""
-    if isinstance(gold, dict) and isinstance(said, dict):
+    if isinstance(gold, dict) and isinstance(value, dict):
         for key in gold:
-            if key not in said:
+            if key not in value:
                 return f"{at}no key '{key}'"
-        extra = [key for key in said if key not in gold]
+        extra = [key for key in value if key not in gold]
         if extra:
             return f"{at}a key too many, '{extra[0]}'"
-        return next((where for key in gold if (where := _differs(gold[key], said[key], f"{path}.{key}"))), "")
-    if isinstance(gold, list) and isinstance(said, list):
-        if len(gold) != len(said):
-            return f"{at}{len(said)} items, not {len(gold)}"
-        pairs = enumerate(zip(gold, said, strict=True))
+        return next((where for key in gold if (where := _differs(gold[key], value[key], f"{path}.{key}"))), "")
+    if isinstance(gold, list) and isinstance(value, list):
+        if len(gold) != len(value):
+            return f"{at}{len(value)} items, not {len(gold)}"
+        pairs = enumerate(zip(gold, value, strict=True))
         return next((where for n, pair in pairs if (where := _differs(*pair, f"{path}[{n}]"))), "")
-    if isinstance(gold, str) and isinstance(said, str):
-        same = gold.strip() == said.strip()
+    if isinstance(gold, str) and isinstance(value, str):
+        same = gold.strip() == value.strip()
     else:
-        same = type(gold) is type(said) and gold == said
-    return "" if same else f"{at}{str(said)[:60]} is not {str(gold)[:60]}"
+        same = type(gold) is type(value) and gold == value
+    return "" if same else f"{at}{str(value)[:60]} is not {str(gold)[:60]}"
 
 
 def _pattern(gold: str, text: str) -> Verdict:
@@ -240,16 +240,16 @@ def _pattern(gold: str, text: str) -> Verdict:
         pattern = regex.compile(gold)
     except regex.error as error:
         return Verdict("ungradable", reason=f"the gold is no regular expression: {error}")
-    said = (answers.read_answer(text, policy=answers.AnswerPolicy(kind="text")).text or "").strip()
-    if not said:
+    statement = (answers.read_answer(text, policy=answers.AnswerPolicy(kind="text")).text or "").strip()
+    if not statement:
         return Verdict("missing", reason="nothing is stated")
-    for candidate in dict.fromkeys((said, stated(text))):
+    for candidate in dict.fromkeys((statement, stated(text))):
         try:
             if pattern.fullmatch(candidate, timeout=PATTERN_SECONDS):
                 return Verdict("correct", extracted=candidate[:200], reason="matches the gold's pattern")
         except TimeoutError:
             return Verdict("ungradable", extracted=candidate[:200], reason="the gold's pattern ran out of time")
-    return Verdict("incorrect", extracted=said[:200], reason="does not match the gold's pattern")
+    return Verdict("incorrect", extracted=statement[:200], reason="does not match the gold's pattern")
 
 
 def is_pattern(gold: str) -> bool:
@@ -263,12 +263,12 @@ def is_pattern(gold: str) -> bool:
 
 def _block(gold: str, text: str) -> Verdict:
     """Judge an answer of several lines (code, a letter): line by line, ignoring blanks at the ends of lines."""
-    said = stated(text)
-    if not said.strip():
+    answer = stated(text)
+    if not answer.strip():
         return Verdict("missing", reason="nothing is stated")
-    same = _lines(gold) == _lines(said)
+    same = _lines(gold) == _lines(answer)
     return Verdict(
-        "correct" if same else "incorrect", extracted=said[:200], reason="same lines" if same else "other lines"
+        "correct" if same else "incorrect", extracted=answer[:200], reason="same lines" if same else "other lines"
     )
 
 
@@ -283,18 +283,19 @@ def _lines(text: str) -> list[str]:
 def _own(name: str, problem: Problem, text: str) -> Verdict:
     """Judge the stated answer by `module:function`; an error in it is no verdict on the student."""
     function = own_judge(name)
-    said = stated(text)
-    if not said.strip():
+    answer = stated(text)
+    if not answer.strip():
         return Verdict("missing", reason="nothing is stated")
     try:
-        verdict = function(said, problem)
+        verdict = function(answer, problem)
     except Exception as error:
-        return Verdict("ungradable", extracted=said[:200], reason=f"{name} failed: {type(error).__name__}: {error}")
+        return Verdict("ungradable", extracted=answer[:200], reason=f"{name} failed: {type(error).__name__}: {error}")
     if isinstance(verdict, Verdict):
         return verdict
     if not isinstance(verdict, bool):
-        return Verdict("ungradable", extracted=said[:200], reason=f"{name} returned {type(verdict).__name__}, not bool")
-    return Verdict("correct" if verdict else "incorrect", extracted=said[:200], reason=f"{name} says so")
+        reason = f"{name} returned {type(verdict).__name__}, not bool"
+        return Verdict("ungradable", extracted=answer[:200], reason=reason)
+    return Verdict("correct" if verdict else "incorrect", extracted=answer[:200], reason=f"{name} says so")
 
 
 def own_judge(name: str) -> Callable[[str, Problem], object]:

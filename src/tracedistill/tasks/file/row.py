@@ -66,10 +66,10 @@ def read_row(
     before: tuple[str, ...] = ()
     if "messages" in fields:
         chat = read_chat(value("messages"), f"{where}: column '{columns.name('messages')}'")
-        question, said, thought = chat.question, chat.answer, chat.thought
+        question, reply, thought = chat.question, chat.answer, chat.thought
         before = ((chat.system,) if chat.system else ()) + chat.before
-        gold: Any = value("answer") if "answer" in fields else said
-        thought = f"<think>\n{thought}\n</think>\n\n{said}" if thought else ""
+        gold: Any = value("answer") if "answer" in fields else reply
+        thought = f"<think>\n{thought}\n</think>\n\n{reply}" if thought else ""
     else:
         question = cell_text(columns.value("question", row, where))
         gold = columns.value("answer", row, where)

@@ -72,9 +72,9 @@ class LoadedTable:
 
     def sizes(self) -> dict[str, int]:
         """Split -> its rows."""
-        found = Counter(self.homes)
-        known = {split: found.pop(split) for split in SPLITS if split in found}
-        return {**known, **found}
+        counts = Counter(self.homes)
+        known = {split: counts.pop(split) for split in SPLITS if split in counts}
+        return {**known, **counts}
 
     def problem(self, place: int, *, steps: bool = True) -> Problem:
         """Return the problem at an index; `steps` False skips parsing steps, which is most of the work."""
@@ -157,22 +157,22 @@ class RowTexts:
     """Data on every row that a recipe's limits and arms depend on."""
 
     def __init__(self) -> None:
-        self.asked = array("l")
+        self.prompt_chars = array("l")
         """Characters of context and question."""
-        self.written = array("l")
+        self.answer_chars = array("l")
         """Characters of the longer of steps and trace, and of the answer."""
-        self.stepped = bytearray()
+        self.has_steps = bytearray()
         """Whether there are steps."""
-        self.traced = bytearray()
+        self.has_trace = bytearray()
         """Whether there is a trace."""
 
     def add(self, row: RawRow) -> None:
         """Take the next row."""
-        self.asked.append(len(row.question) + sum(map(len, row.context)))
+        self.prompt_chars.append(len(row.question) + sum(map(len, row.context)))
         longer = max(len(row.trace), len(str(row.steps or "")))
-        self.written.append(longer + len(row.golds[0] if row.golds else ""))
-        self.stepped.append(bool(row.steps))
-        self.traced.append(bool(row.trace))
+        self.answer_chars.append(longer + len(row.golds[0] if row.golds else ""))
+        self.has_steps.append(bool(row.steps))
+        self.has_trace.append(bool(row.trace))
 
 
 class RowIds(Sequence[str]):
@@ -267,10 +267,10 @@ def _read(stamps: tuple[tuple[str, str, Any], ...], key: _SourceKey) -> LoadedTa
             homes.append(sys.intern(raw.split))
             groups.append(drawn(raw.group or text, source.seed))
             alike.append(hash(text))
-    golds, rows.change, said = habits.settle(columns.name("answer"), source.judge)
+    golds, rows.change, convention = habits.settle(columns.name("answer"), source.judge)
     judged = judged_by(golds, with_choices, source.judge, source.labels)
     commas = judged.rule == "number" and have_decimal_commas(golds)
-    more = [each for each in (said, "written with decimal commas" if commas else "") if each]
+    more = [remark for remark in (convention, "written with decimal commas" if commas else "") if remark]
     judged = replace(judged, cause="; ".join((judged.cause, *more)))
     if not any(homes) or set(homes) == {"train"}:  # many data sets of the hub have only train
         homes = cut(groups)
@@ -317,12 +317,12 @@ def _path(source: Source, split: str) -> Path:
 
 def _no_rows(source: Source, split: str) -> str:
     table = read_table(source, split)
-    path, there = _path(source, split), ", ".join(sorted(name or "(blank)" for name in table.sizes()))
+    path, splits = _path(source, split), ", ".join(sorted(name or "(blank)" for name in table.sizes()))
     if "split" not in source.columns and "split" not in table.names and "{split}" not in str(source.path):
         return (
             f"{path}: no rows fall to split '{split}'; add a column `split`, or give one file per split with {{split}}"
         )
-    return f"{path}: no rows of split '{split}'; its splits are: {there}"
+    return f"{path}: no rows of split '{split}'; its splits are: {splits}"
 
 
 def row_of_golds(golds: Sequence[str]) -> dict[str, Any]:

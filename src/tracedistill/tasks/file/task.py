@@ -20,7 +20,7 @@ from tracedistill.tasks._base import ParsedTrace, Policy, Source, Task
 from tracedistill.tasks._retrieval import body_span
 from tracedistill.tasks._spans import moved
 from tracedistill.tasks._steps import one_line, read_steps, render_steps
-from tracedistill.tasks.file.judge_choice import told
+from tracedistill.tasks.file.judge_choice import describe_judge
 from tracedistill.tasks.file.judges import is_pattern, judge_output
 from tracedistill.tasks.file.table import load_split, read_table, row_of_golds
 
@@ -40,7 +40,7 @@ class UserFile(Task):
 
     def about(self, source: Source) -> list[str]:
         """Describe how answers are judged, why, and their tolerance."""
-        return told(read_table(source).judged, source.relative, source.absolute)
+        return describe_judge(read_table(source).judged, source.relative, source.absolute)
 
     def problem_of_row(self, problem_id: str, question: str, answers: tuple[str, ...]) -> Problem:
         """Build a problem from a row; the kind of answer is inferred from this row's gold alone."""

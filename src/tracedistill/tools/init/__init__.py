@@ -15,7 +15,7 @@ from tracedistill.records import Problem
 from tracedistill.tasks import Source, get_task
 from tracedistill.tasks._gold_audit import GoldAudit, allowed_faults, audit_rows, too_many_faults
 from tracedistill.tasks._rows import read_rows
-from tracedistill.tasks.file.judge_choice import told
+from tracedistill.tasks.file.judge_choice import describe_judge
 from tracedistill.tasks.file.judges import PROGRAM
 from tracedistill.tasks.file.table import LoadedTable, read_table
 from tracedistill.tools.init.guessing import READ, Guess, guess
@@ -87,7 +87,7 @@ class Started:
     def _trace(self) -> str | None:
         """Return the column of worked solutions: its own, or the answer's text (`... #### 72`)."""
         found = self.columns.get("trace", self.columns.get("steps"))
-        if found is None and (any(self.table.texts.stepped) or any(self.table.texts.traced)):
+        if found is None and (any(self.table.texts.has_steps) or any(self.table.texts.has_trace)):
             found = self.columns.get("messages", self.columns.get("answer"))
         return found
 
@@ -98,7 +98,9 @@ class Started:
         lines += [f"  {ours:9} <- {column!r}"[:160] for ours, column in self.columns.items()]
         lines.append(f"  not used: {', '.join(self.table.unused) or 'none'}")
         shared = self.table.shared
-        lines += [f"  {line}" for line in told(self.table.judged, shared.get("relative"), shared.get("absolute"))]
+        lines += [
+            f"  {line}" for line in describe_judge(self.table.judged, shared.get("relative"), shared.get("absolute"))
+        ]
         if self.table.judged.labels:
             counts = ", ".join(f"{label} {count}" for label, count in self.table.judged.labels.items())
             lines.append(f"  labels: {counts}")
@@ -132,7 +134,7 @@ def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wa
     golds = audit_rows(task, table.for_audit())
     limit = allowed_faults("file", wanted.failing_golds)
     if golds.share > limit:
-        lines = "\n".join(f"  {line}" for line in told(table.judged))
+        lines = "\n".join(f"  {line}" for line in describe_judge(table.judged))
         raise InputError(f"{file}: {too_many_faults(golds, limit, '--failing-golds SHARE to continue')}\n{lines}")
     first = table.problem(table.homes.index("train") if "train" in table.homes else 0)
     if instruction:
@@ -141,7 +143,7 @@ def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wa
     trace = parse_completion(str(first.meta.get("trace", ""))).trace
     if trace is None and (gold := task.decompose(first)) is not None:
         trace = gold.text
-    text = recipe_text(file, recipe, found.columns, table, wanted, told(table.judged)[0])
+    text = recipe_text(file, recipe, found.columns, table, wanted, describe_judge(table.judged)[0])
     recipe.parent.mkdir(parents=True, exist_ok=True)
     recipe.write_text(text, encoding="utf-8")
     completion = write_completion(trace, task.render_answer(first))
@@ -191,7 +193,7 @@ def _notes(table: LoadedTable, wanted: Wanted, instruction: str) -> list[str]:
         )
     if table.judged.rule == "number" and not wanted.tolerance and 2 * sum("." in gold for gold in golds) > len(golds):
         notes.append("answers must be the same number; --tolerance 2% (or 0.5) allows that difference")
-    traced = wanted.teacher or any(table.texts.stepped) or any(table.texts.traced)
+    traced = wanted.teacher or any(table.texts.has_steps) or any(table.texts.has_trace)
     if not traced:
         notes.append(
             "no gold steps and no traces: an arm tuned on traces needs a column of them, or a teacher "

@@ -14,7 +14,7 @@ from typing import Any
 from tracedistill.errors import InputError
 from tracedistill.tasks._rows import SPLIT_NAMES, Row
 from tracedistill.tasks.file.chats import is_chat
-from tracedistill.tasks.file.columns import FIELDS, read, there
+from tracedistill.tasks.file.columns import FIELDS, column_names, read
 from tracedistill.tools.init.by_content import question_and_answer
 
 READ = 200
@@ -242,6 +242,6 @@ def _spelled(spec: str, lower: Mapping[str, str]) -> str:
 
 def _ask(our_name: str, name: str, row: Mapping[str, Any]) -> InputError:
     return InputError(
-        f"{name}: which column is the {our_name}? It has: {there(dict(row))}; say --columns {our_name}=COLUMN "
+        f"{name}: which column is the {our_name}? It has: {column_names(dict(row))}; say --columns {our_name}=COLUMN "
         f"(or a template: --columns '{our_name}={{first}}: {{second}}')"
     )

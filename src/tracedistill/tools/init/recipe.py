@@ -148,10 +148,10 @@ def _arms(table: LoadedTable, wanted: Wanted) -> tuple[dict[str, Any], dict[str,
             "prompt": "chain-of-thought",
             "max_tokens": 1024,
         }
-    elif any(table.texts.traced):
+    elif any(table.texts.has_trace):
         teachers["recorded"] = {"kind": "recorded"}
-    train = [bool(steps) for steps, home in zip(table.texts.stepped, table.homes, strict=True) if home == "train"]
-    with_steps = all(train or table.texts.stepped)
+    train = [bool(steps) for steps, home in zip(table.texts.has_steps, table.homes, strict=True) if home == "train"]
+    with_steps = all(train or table.texts.has_steps)
     arms: dict[str, Any] = {
         "standard": {},
         "chain-of-thought": {"prompt": "chain-of-thought"},
@@ -167,7 +167,7 @@ def _arms(table: LoadedTable, wanted: Wanted) -> tuple[dict[str, Any], dict[str,
 
 def _limits(texts: RowTexts, *, written: bool) -> tuple[int, int]:
     """Choose (tokens to generate, tokens of a row) with room for the longest texts of the file."""
-    answers, asked = sorted(texts.written), sorted(texts.asked)
+    answers, asked = sorted(texts.answer_chars), sorted(texts.prompt_chars)
     most = (answers[int(0.99 * (len(answers) - 1))] + 10) / CHARACTERS * SPARE
     tokens = _step(max(most, 400 if written else 200), ANSWERS)
     return tokens, _step(tokens + asked[int(0.99 * (len(asked) - 1))] / CHARACTERS * SPARE + 100, LENGTHS)

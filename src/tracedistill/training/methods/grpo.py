@@ -38,7 +38,7 @@ class GroupTrainer(RolloutMixin, GRPOTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log TRL's figures with the sampled tokens."""
-        super().log(self.counted(logs), start_time)
+        super().log(self.with_token_counts(logs), start_time)
 
 
 def group_trainer(

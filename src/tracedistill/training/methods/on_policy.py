@@ -38,15 +38,15 @@ class OnPolicyTrainer(RolloutMixin, DistillationTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Add the teacher's prompts to what TRL makes of a step; rows are shuffled and cut together."""
-        made: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        inputs_of_step: dict[str, Any] = super()._generate_and_score_completions(inputs)
         prompts = [torch.tensor(self.shown[row["prompt"]]) for row in inputs]
-        device = made["prompt_ids"].device
+        device = inputs_of_step["prompt_ids"].device
         padding = self._tokenizer.pad_token_id
-        made[SHOWN] = pad(prompts, padding_value=padding, padding_side="left").to(device)
+        inputs_of_step[SHOWN] = pad(prompts, padding_value=padding, padding_side="left").to(device)
         ones = [torch.ones_like(prompt) for prompt in prompts]
-        made[SHOWN_MASK] = pad(ones, padding_value=0, padding_side="left").to(device)
-        self.count(SCORED, sum(map(len, prompts)) + int(made["completion_mask"].sum()))
-        return made
+        inputs_of_step[SHOWN_MASK] = pad(ones, padding_value=0, padding_side="left").to(device)
+        self.count(SCORED, sum(map(len, prompts)) + int(inputs_of_step["completion_mask"].sum()))
+        return inputs_of_step
 
     def _compute_loss(self, unwrapped_student: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Any:
         self._step_inputs = inputs
@@ -68,7 +68,7 @@ class OnPolicyTrainer(RolloutMixin, DistillationTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log TRL's figures with the tokens drawn."""
-        super().log(self.counted(logs), start_time)
+        super().log(self.with_token_counts(logs), start_time)
 
 
 class StudentAsItWas(nn.Module):

@@ -102,7 +102,7 @@ class RolloutMixin(WarmUpMixin):
         mine = torch.tensor(tokens, device=self.accelerator.device)
         self.drawn[key] += int(self.accelerator.reduce(mine, reduction="sum"))
 
-    def counted(self, logs: dict[str, Any]) -> dict[str, Any]:
+    def with_token_counts(self, logs: dict[str, Any]) -> dict[str, Any]:
         """Return the entry of the log with the tokens since the last one.
 
         A resumed training finds their sum in the log.

@@ -48,6 +48,7 @@ def by_tokens(judge: TextJudge, tokenizer: Any, format: Format, max_tokens: int)
     def judge_tokens(problem_ids: Sequence[str], completions: Sequence[list[int]]) -> list[JudgedCompletion]:
         texts = [read_completion(tokenizer, tokens, format) for tokens in completions]
         ended = [len(tokens) < max_tokens or tokens[-1] == end for tokens in completions]
-        return [replace(said, ended=whole) for said, whole in zip(judge(problem_ids, texts, ended), ended, strict=True)]
+        judged = judge(problem_ids, texts, ended)
+        return [replace(verdict, ended=whole) for verdict, whole in zip(judged, ended, strict=True)]
 
     return judge_tokens
