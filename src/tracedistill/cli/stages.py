@@ -43,7 +43,8 @@ def add(commands: Commands) -> None:
         command = add_recipe_command(commands, name, text, EXAMPLES[name])
         command.add_argument("--quiet", action="store_true", help="print errors only")
         command.add_argument("--cores", metavar="N", help="processes for rows on this machine (default: one a core)")
-        command.add_argument("--on", metavar="WHERE", help="where rows are worked on: local, ray or ray:HOST:PORT")
+        text = "where to work on rows, call teachers and evaluate: local, ray or ray:HOST:PORT"
+        command.add_argument("--on", metavar="WHERE", help=text)
         if name in ("teach", "train", "run"):
             text = "forecast rows, steps, memory, time and a model teacher's calls and cost; then stop"
             command.add_argument("--dry-run", action="store_true", help=text)

@@ -7,6 +7,7 @@ parts      a file of JSON Lines cut into ranges of rows
 processes  all cores of this machine
 worker     what such a process does
 cluster    the same on Ray
+actors     processes of a Ray cluster that keep a model loaded
 written    parts written whole by number, and joined in their order
 lookup     records by id, out of a file that is not held in memory
 

@@ -7,16 +7,14 @@ machine is lost is run again on another one.
 from __future__ import annotations
 
 import os
-import pickle
 import socket
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
+from tracedistill.compute.actors import Actors
 from tracedistill.compute.jobs import Job
-from tracedistill.compute.worker import Answer, OpenJob, result_of
+from tracedistill.compute.worker import Answer, OpenJob, Packed, pack, result_of
 from tracedistill.errors import InputError
 
 In = TypeVar("In")
@@ -40,6 +38,7 @@ class RayCluster:
         """`host:port` or `ray://host:port`; None: RAY_ADDRESS, else a cluster running on this machine, else a new one
         on this machine's cores."""
         self._ray: Any = None
+        self._actors: Actors[Any, Any] | None = None
 
     @property
     def ray(self) -> Any:
@@ -51,7 +50,7 @@ class RayCluster:
     def map(self, job: Job[In, Out], items: Sequence[In]) -> Iterator[Out]:
         """Yield the result for each item in order. Raises InputError if an item's machine is lost repeatedly."""
         ray = self.ray
-        packed = ray.put((pickle.dumps(job), [entry or str(Path.cwd()) for entry in sys.path]))
+        packed = ray.put(pack(job))
         task = ray.remote(num_cpus=1, max_retries=TRIES - 1)(_answer)
         most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
         waiting: deque[Any] = deque()
@@ -77,24 +76,29 @@ class RayCluster:
             for reference in waiting:
                 ray.cancel(reference, force=True)
 
+    def hold(self, job: Job[In, Out]) -> Actors[In, Out]:
+        """Return processes that open a job once and keep it, for a job that loads a model; the last ones are ended."""
+        self.close()
+        self._actors = Actors[In, Out](self.ray, job)
+        return self._actors
+
     def close(self) -> None:
-        """Do nothing: connecting takes seconds, and an idle cluster costs this process nothing."""
+        """End the processes that hold a job. The connection stays, which takes seconds to make and costs nothing."""
+        if self._actors is not None:
+            self._actors.close()
+            self._actors = None
 
     def disconnect(self) -> None:
         """Disconnect from the cluster, as the end of this process does."""
+        self.close()
         if self._ray is not None:
             self._ray.shutdown()
             self._ray = None
 
 
-def _answer(job: tuple[bytes, list[str]], item: Any) -> Answer:
-    """Run a task in a process of the cluster, which keeps the job open for the next one.
-
-    A user's own task is found where the leading process found it.
-    """
-    packed, path = job
-    sys.path.extend(entry for entry in path if entry not in sys.path)
-    return _opened.answer(packed, item)
+def _answer(job: Packed, item: Any) -> Answer:
+    """Run a task in a process of the cluster, which keeps the job open for the next one."""
+    return _opened.answer_packed(job, item)
 
 
 def _connected(address: str | None) -> Any:

@@ -10,12 +10,21 @@ import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Literal
 
+from tracedistill.compute.jobs import Job
 from tracedistill.errors import InputError
 
 Answer = tuple[Literal["done", "refused", "failed"], Any]
 """(`done`, result), (`refused`, the message of an InputError) or (`failed`, traceback)."""
+Packed = tuple[bytes, list[str]]
+"""A pickled job, and where its process finds modules."""
+
+
+def pack(job: Job[Any, Any]) -> Packed:
+    """Pack a job for processes on other machines, which find a user's own task where this one finds it."""
+    return pickle.dumps(job), [entry or str(Path.cwd()) for entry in sys.path]
 
 
 class OpenJob:
@@ -36,6 +45,12 @@ class OpenJob:
             return "refused", str(error)
         except Exception:  # raised again where the results are consumed
             return "failed", traceback.format_exc()
+
+    def answer_packed(self, job: Packed, item: Any) -> Answer:
+        """Run a packed job on an item."""
+        packed, path = job
+        sys.path.extend(entry for entry in path if entry not in sys.path)
+        return self.answer(packed, item)
 
 
 def result_of(answer: Answer) -> Any:

@@ -29,6 +29,15 @@ class ScheduledEngine(Protocol):
         ...
 
 
+@runtime_checkable
+class ParallelEngine(Protocol):
+    """An engine that generates several batches at a time, each as it would alone."""
+
+    def generate_all(self, batches: Sequence[Sequence[Request]]) -> Iterator[tuple[int, list[Generation]]]:
+        """Yield (place, generations) of each batch as it is finished."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ArmRun:
     """One run of an arm's requests through an engine, resumable by whole batches."""
@@ -77,6 +86,8 @@ def attempt_batches(
     redone. Raises InputError if the disk is full; the partial files keep their content.
     """
     rank, world = share
+    if isinstance(engine, ScheduledEngine):
+        engine.prepare(run.asked.requests)
     plan_id, batches = run.plan(engine)
     if rank == 0:
         _tidy(run.partials(), plan_id)
@@ -84,8 +95,6 @@ def attempt_batches(
     done = finished_batches(run.partials(), plan_id, [len(batch) for batch in batches])
     barrier()  # before anything is written
     todo = [number for number in range(len(batches)) if number not in done and number % world == rank]
-    if isinstance(engine, ScheduledEngine):
-        engine.prepare(run.asked.requests)
     total = len(run.asked.requests)
     ready = sum(len(attempts) for attempts in done.values())
     progress(ready, total)
@@ -96,10 +105,10 @@ def attempt_batches(
         with partial.open("a", encoding="utf-8") as stream:
             if fresh:
                 stream.write(dumps({"plan": plan_id}) + "\n")
-            for number in todo:
-                batch = batches[number]
-                by_id = {generation.request_id: generation for generation in engine.generate(batch)}
-                attempts = [_attempt(by_id[request.request_id], request, run) for request in batch]
+            for place, generations in _generated(engine, [batches[number] for number in todo]):
+                number = todo[place]
+                by_id = {generation.request_id: generation for generation in generations}
+                attempts = [_attempt(by_id[request.request_id], request, run) for request in batches[number]]
                 stream.write(dumps({"batch": number, "attempts": attempts}) + "\n")
                 stream.flush()
                 ready += len(attempts)
@@ -107,6 +116,13 @@ def attempt_batches(
     except OSError as error:
         raise disk_error(partial, error) from error
     barrier()  # after everything is written
+
+
+def _generated(engine: Engine, batches: Sequence[Sequence[Request]]) -> Iterator[tuple[int, list[Generation]]]:
+    """Yield (place, generations) of each batch."""
+    if isinstance(engine, ParallelEngine):
+        return engine.generate_all(batches)
+    return ((place, list(engine.generate(batch))) for place, batch in enumerate(batches))
 
 
 def merged_attempts(engine: Engine, run: ArmRun) -> Iterator[Attempt]:

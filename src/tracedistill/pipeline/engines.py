@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tracedistill.compute.cluster import RayCluster
 from tracedistill.engines import Engine, Generation, Request
 from tracedistill.engines.dtypes import settled
 from tracedistill.engines.scripted import SCRIPTED, ScriptedEngine
 from tracedistill.engines.served import ServedEngine, TokensEngine
 from tracedistill.engines.server import ServerEngine
+from tracedistill.engines.spread import EngineJob, SpreadEngine
 from tracedistill.errors import InputError
 from tracedistill.files import read_json
 from tracedistill.pipeline import serving
@@ -50,6 +52,27 @@ def local_engine(work: StudyRun, student: str, adapter: Path | None = None, *, m
     return engine
 
 
+def spread_engine(work: StudyRun, student: str, adapter: Path | None = None, *, merge: bool = True) -> Engine:
+    """Return a student's engine for a whole run of an arm: on the Ray cluster if the study has one, else as above."""
+    if not isinstance(work.compute, RayCluster):
+        return local_engine(work, student, adapter, merge=merge)
+    work.release()  # this machine's GPU belongs to the cluster
+    config = settled(work.study.students[student])
+    whole = adapter is not None and work.study.training.method == "full"
+    model = str(adapter) if whole else config.model
+    job = EngineJob(
+        str(Path(model).resolve()) if Path(model).is_dir() else model,
+        config.dtype,
+        config.quantization,
+        work.study.format,
+        None if whole else config.revision,
+        config.chat_template,
+        None if whole else adapter,
+        merge,
+    )
+    return SpreadEngine(work.compute, job, lambda note: work.screen.say(f"  student {student}: {note}"))
+
+
 def arm_engine(work: StudyRun, name: str, seed: int = 0) -> Engine:
     """Return the arm's engine: its endpoint, or the local student with its adapter, merged if parity allows it."""
     arm = work.study.arms[name]
@@ -61,11 +84,12 @@ def arm_engine(work: StudyRun, name: str, seed: int = 0) -> Engine:
     if config.engine == "vllm":
         run = None if adapter is None else run_name(adapter, seed)
         return Endpoint(work, name, config, config.model, serving.student_engine(work, student, run))
+    open_engine = local_engine if config.model.startswith(SCRIPTED) or work.share[1] > 1 else spread_engine
     if adapter is None or config.model.startswith(SCRIPTED):
-        return local_engine(work, student)
+        return open_engine(work, student)
     run = run_name(adapter, seed)
     merged = bool(read_json(work.run.path(f"adapters/{run}.parity.json"))["merged"])
-    return local_engine(work, student, work.run.path(f"adapters/{run}"), merge=merged)
+    return open_engine(work, student, work.run.path(f"adapters/{run}"), merge=merged)
 
 
 def teacher_engine(work: StudyRun, teacher: str, config: TeacherConfig) -> Engine:
@@ -105,6 +129,10 @@ def teacher_engine(work: StudyRun, teacher: str, config: TeacherConfig) -> Engin
     key_env = config.key_env if calls or os.environ.get(config.key_env) else ""
     server = ServerEngine(ServerConfig(config.base_url, model, key_env, config.timeout, pacing, prices, dialect, extra))
     if config.mode == "live":
+        if isinstance(work.compute, RayCluster) and work.hand_over is None:
+            from tracedistill.engines.ray_calls import RayCalls
+
+            return RayCalls(server, work.compute)
         return server
     from tracedistill.engines.batch import BatchEngine
 

@@ -186,8 +186,9 @@ class Study:
     cores: int | None = None
     """Processes on this machine that judge, render and count rows; none: one per core. No result depends on it."""
     compute: str = LOCAL
-    """Where rows are processed: local (this machine), ray (a Ray cluster: RAY_ADDRESS, else one that runs here, else a
-    new one here) or ray:HOST:PORT. All machines of the cluster must reach run folder and data."""
+    """Where rows are processed, teachers called and students evaluated: local (this machine), ray (a Ray cluster:
+    RAY_ADDRESS, else one that runs here, else a new one here) or ray:HOST:PORT. All machines of the cluster must reach
+    run folder and data."""
     tracking: Literal["none", "wandb", "trackio"] = "none"
     """Tracker that also receives training curves, the first supervised rows and the report's tables."""
 
