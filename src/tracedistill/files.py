@@ -169,6 +169,10 @@ def read_jsonl(path: Path, cls: type[T], *, skip: int = 0, start: int = 0, count
             ) from error
 
 
+def _any(_: object) -> bool:
+    return True
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Records(Generic[T]):
     """The records of a file, read again on each iteration, one in memory at a time."""
@@ -177,7 +181,7 @@ class Records(Generic[T]):
     """A file of JSON Lines."""
     kind: type[T]
     """The class of its records."""
-    keep: Callable[[T], bool] = lambda _: True
+    keep: Callable[[T], bool] = _any
     """Which of them are meant."""
 
     def __iter__(self) -> Iterator[T]:

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from tracedistill.compute import choose_compute
 from tracedistill.evaluation.scoring import score
 from tracedistill.files import Records, read_json, write_json
 from tracedistill.pipeline.sft_rows import context_file, heldout_file, rejected_file
 from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.pipeline.terms import OWN
-from tracedistill.recipes import judged, run_name
+from tracedistill.recipes import LOCAL, judged, run_name
 from tracedistill.records import Attempt, Example
 from tracedistill.training.learning import LearningSpec
 
 if TYPE_CHECKING:
     from tracedistill.training.methods.verdicts import TextJudge
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The rows that the preflight keeps."""
+
+    dropped: frozenset[str]
+    """Ids of problems whose rows are left out of every arm."""
+
+    def __call__(self, row: Example) -> bool:
+        """Return whether a row is kept."""
+        return row.problem_id not in self.dropped
 
 
 def make_trial(work: StudyRun, student: str, learns: bool) -> None:
@@ -40,11 +54,7 @@ def make_adapter(work: StudyRun, name: str, seed: int) -> dict[str, Any]:
     study, arm = work.study, work.study.arms[name]
     student, run = study.student_of(arm), run_name(name, seed)
     preflight = read_json(work.run.path(f"sft/{student}.preflight.json"))
-    dropped = set(preflight["dropped"]) | set(preflight.get("dropped_validation", ()))
-
-    def kept(row: Example) -> bool:
-        return row.problem_id not in dropped
-
+    kept = Kept(frozenset(preflight["dropped"]) | frozenset(preflight.get("dropped_validation", ())))
     rows = Records(work.run.path(f"sft/{name}.jsonl"), Example, kept)
     validation: Iterable[Example] = ()
     if study.training.eval_steps:
@@ -65,6 +75,7 @@ def make_adapter(work: StudyRun, name: str, seed: int) -> dict[str, Any]:
         rationale_weight=arm.rationale_weight,
         validation=validation,
         learning=learning_of(work, name, seed, kept),
+        compute=choose_compute(LOCAL, study.cores),  # rendering takes minutes at most, even for a million rows
     )
     return {"template_hash": template, "adapter_seed": study.seed + seed}
 

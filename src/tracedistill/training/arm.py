@@ -7,20 +7,22 @@ from the last one.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracedistill.chat.formats import Format
 from tracedistill.chat.templates import template_hash
+from tracedistill.compute import Compute, Here
 from tracedistill.engines.dtypes import settled
 from tracedistill.engines.tokenizers import tokenizer_of
 from tracedistill.errors import InputError
-from tracedistill.files import content_id, file_hash, locked, read_value, to_json, write_json
+from tracedistill.files import Records, content_id, file_hash, locked, read_value, to_json, write_json
 from tracedistill.recipes import Arm, StudentConfig, TrainingConfig
 from tracedistill.records import Example
 from tracedistill.sft.examples import target_weights
@@ -29,6 +31,9 @@ from tracedistill.training.learning import LearningSpec, RenderedRows
 from tracedistill.training.models import load_model, load_teacher, load_writer
 from tracedistill.training.saving import save
 from tracedistill.training.tracking import Lenient, Table, open_run
+
+if TYPE_CHECKING:
+    from tracedistill.training.rows import RowTokens
 
 LOCK, ROWS, HELDOUT, RENDERED = "running.lock", "rows.arrow", "validation.arrow", "rendered"
 """Files in the checkpoint folder: the lock of the training process, the rendered rows, and a mark that they are
@@ -59,6 +64,7 @@ def train_arm(
     rationale_weight: float | None = None,
     validation: Iterable[Example] = (),
     learning: LearningSpec = SUPERVISED,
+    compute: Compute | None = None,
 ) -> str:
     """Tune a student on these rows and write the result into the folder `output` (safetensors, training.json).
 
@@ -66,7 +72,7 @@ def train_arm(
     Method lora: an adapter; full: a whole model with its tokenizer, in the student's dtype. `rationale_weight`: weight
     of the rationales relative to the answers, for rows of `two_targets`. `validation`: rows whose loss is computed
     every `training.eval_steps` steps; they do not change the result. `learning`: how the rows are used, if not imitated
-    from the plain student.
+    from the plain student. `compute`: where rows of `files.Records` are rendered; None: in this process.
 
     Returns the hash of the chat template that rendered the rows.
 
@@ -93,7 +99,12 @@ def train_arm(
     with locked(checkpoints / LOCK, busy) if state.is_main_process else contextlib.nullcontext():
         try:
             sources = {ROWS: rows, HELDOUT: validation if training.eval_steps else ()}
-            data, heldout = _on_disk(name, tokenizer, sources, format, rationale_weight, checkpoints, state)
+            where = compute or Here()
+            render = functools.partial(_rendered, where, student, tokenizer, format)
+            try:
+                data, heldout = _on_disk(name, render, sources, rationale_weight, checkpoints, state)
+            finally:
+                where.close()  # the training needs cores and memory
             settings = settings_of(training, student, seed, checkpoints, len(data))
             if state.is_main_process:
                 files = [file_hash(checkpoints / file) for file in sources if (checkpoints / file).exists()]
@@ -205,11 +216,21 @@ def _rejected(
     return {key: drawn_one.tokens for key, drawn_one in nearest_failed(drawn, arm.reward, lengths).items()}
 
 
+def _rendered(
+    compute: Compute, student: StudentConfig, tokenizer: Any, format: Format, rows: Iterable[Example]
+) -> Iterator[RowTokens]:
+    """Render rows: of a file, wherever `compute` works; of memory, in this process."""
+    from tracedistill.training.rows import render_file, render_rows
+
+    if isinstance(rows, Records):
+        return render_file(compute, student, rows, format)
+    return render_rows(tokenizer, rows, format)
+
+
 def _on_disk(
     arm: str,
-    tokenizer: Any,
+    render: Callable[[Iterable[Example]], Iterator[RowTokens]],
     sources: Mapping[str, Iterable[Example]],
-    format: Format,
     rationale_weight: float | None,
     folder: Path,
     state: Any,
@@ -228,9 +249,9 @@ def _on_disk(
         for file, rows in sources.items():
             weights = None
             if rationale_weight is not None:
-                tokens = supervised_tokens(tokenizer, rows, format)
+                tokens = supervised_tokens(render(rows))
                 weights = target_weights(*tokens, rationale_weight) if any(tokens) else (1.0, 1.0)
-            if not write_rows(tokenizer, rows, format, folder / file, weights) and file == ROWS:
+            if not write_rows(render(rows), folder / file, weights) and file == ROWS:
                 raise InputError(f"arm {arm}: has no training rows")
         done.touch()
     while not done.exists():

@@ -15,6 +15,7 @@ from typing import Any
 from tracedistill.chat.formats import Format
 from tracedistill.chat.rendering import prompt_ids, read_completion
 from tracedistill.chat.templates import template_hash
+from tracedistill.compute import Compute
 from tracedistill.engines.dtypes import settled
 from tracedistill.engines.tokenizers import tokenizer_of
 from tracedistill.errors import InputError
@@ -45,6 +46,7 @@ def train_in_rounds(
     format: Format = "plain",
     rationale_weight: float | None = None,  # noqa: ARG001 - as `train_arm` has it
     validation: Iterable[Example] = (),
+    compute: Compute | None = None,
 ) -> str:
     """Sample, keep what the judges accept, and train, `rounds` times; takes what `train_arm` takes.
 
@@ -88,6 +90,7 @@ def train_in_rounds(
                 format=format,
                 validation=validation,
                 learning=replace(learning, arm=replace(arm, method="sft"), shown=()),
+                compute=compute,
             )
         facts_of_rounds[-1]["work"] = json.loads((target / FACTS).read_text(encoding="utf-8"))["work"]
         start = target

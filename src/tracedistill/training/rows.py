@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from tracedistill.chat.formats import RATIONALE_TASK, Format
-from tracedistill.chat.rendering import Rendered, render_example
-from tracedistill.files import disk_error, unlinked
+from tracedistill.chat.rendering import render_example
+from tracedistill.compute import Compute, Part, cut
+from tracedistill.engines.tokenizers import tokenizer_of
+from tracedistill.files import Records, disk_error, unlinked
+from tracedistill.recipes import StudentConfig
 from tracedistill.records import Example
 from tracedistill.training.collator import WEIGHT
 
@@ -22,26 +27,65 @@ _TOKENS = [("input_ids", pa.list_(pa.int32())), ("completion_mask", pa.list_(pa.
 _PLAIN, _WEIGHTED = pa.schema(_TOKENS), pa.schema([*_TOKENS, (WEIGHT, pa.float32())])
 
 
-def write_rows(
-    tokenizer: Any,
-    rows: Iterable[Example],
-    format: Format,
-    file: Path,
-    weights: tuple[float, float] | None = None,
-) -> int:
-    """Render rows into an Arrow file that appears whole or not at all; return their number.
+@dataclass(frozen=True, slots=True)
+class RowTokens:
+    """One rendered row."""
+
+    input_ids: np.ndarray[Any, np.dtype[np.int32]]
+    """Prompt, completion, end token."""
+    completion_mask: np.ndarray[Any, np.dtype[np.int8]]
+    """1 where the loss is taken."""
+    rationale: bool
+    """Whether this row of two targets teaches the trace."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderJob:
+    """The rendering of a file's rows, for any process."""
+
+    student: StudentConfig
+    """Student whose tokenizer renders them."""
+    format: Format
+    """Format of trace and answer in a completion."""
+    keep: Callable[[Example], bool]
+    """Which rows are meant; can be pickled."""
+
+    def open(self) -> Callable[[Part], list[RowTokens]]:
+        """Load the tokenizer."""
+        tokenizer = tokenizer_of(self.student)
+        return lambda part: list(render_rows(tokenizer, filter(self.keep, part.records(Example)), self.format))
+
+
+def render_rows(tokenizer: Any, rows: Iterable[Example], format: Format) -> Iterator[RowTokens]:
+    """Render rows in this process."""
+    for row in rows:
+        made = render_example(tokenizer, row, format)
+        ids, mask = np.asarray(made.input_ids, dtype=np.int32), np.asarray(made.completion_mask, dtype=np.int8)
+        yield RowTokens(ids, mask, is_rationale(row))
+
+
+def render_file(
+    compute: Compute, student: StudentConfig, rows: Records[Example], format: Format
+) -> Iterator[RowTokens]:
+    """Render the rows of a file, in their order, wherever `compute` works."""
+    for some in compute.map(RenderJob(student, format, rows.keep), cut(rows.path)):
+        yield from some
+
+
+def write_rows(rows: Iterable[RowTokens], file: Path, weights: tuple[float, float] | None = None) -> int:
+    """Write rendered rows into an Arrow file that appears whole or not at all; return their number.
 
     `weights`: the weight of each row's tokens in the loss, of answers and of rationales (`two_targets`). Raises
     InputError if the disk is full.
     """
-    return _write(file, _PLAIN if weights is None else _WEIGHTED, _groups(tokenizer, rows, format, weights))
+    return _write(file, _PLAIN if weights is None else _WEIGHTED, _groups(rows, weights))
 
 
-def supervised_tokens(tokenizer: Any, rows: Iterable[Example], format: Format) -> tuple[int, int]:
+def supervised_tokens(rows: Iterable[RowTokens]) -> tuple[int, int]:
     """Count the supervised tokens of answers and rationales in rows with two targets (`two_targets`)."""
     totals = [0, 0]
     for row in rows:
-        totals[is_rationale(row)] += sum(render_example(tokenizer, row, format).completion_mask)
+        totals[row.rationale] += int(row.completion_mask.sum())
     return totals[0], totals[1]
 
 
@@ -55,29 +99,15 @@ def open_rows(file: Path) -> datasets.Dataset:
     return datasets.Dataset.from_file(str(file))
 
 
-def _groups(
-    tokenizer: Any, rows: Iterable[Example], format: Format, weights: tuple[float, float] | None
-) -> Iterator[dict[str, Any]]:
+def _groups(rows: Iterable[RowTokens], weights: tuple[float, float] | None) -> Iterator[dict[str, Any]]:
     """Yield the columns of GROUP rows each."""
-    rendered: list[Rendered] = []
-    weight: list[float] = []
-    for row in rows:
-        rendered.append(render_example(tokenizer, row, format))
-        if weights is not None:
-            weight.append(weights[is_rationale(row)])
-        if len(rendered) == GROUP:
-            yield _columns(rendered, weight)
-            rendered, weight = [], []
-    if rendered:
-        yield _columns(rendered, weight)
-
-
-def _columns(rendered: list[Rendered], weight: list[float]) -> dict[str, Any]:
-    columns: dict[str, Any] = {
-        "input_ids": [np.asarray(row.input_ids, dtype=np.int32) for row in rendered],
-        "completion_mask": [np.asarray(row.completion_mask, dtype=np.int8) for row in rendered],
-    }
-    return columns | ({WEIGHT: weight} if weight else {})
+    held = iter(rows)
+    while some := list(itertools.islice(held, GROUP)):
+        columns: dict[str, Any] = {
+            "input_ids": [row.input_ids for row in some],
+            "completion_mask": [row.completion_mask for row in some],
+        }
+        yield columns if weights is None else columns | {WEIGHT: [weights[row.rationale] for row in some]}
 
 
 def _write(file: Path, schema: pa.Schema, groups: Iterable[dict[str, Any]]) -> int:
