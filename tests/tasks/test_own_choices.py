@@ -73,7 +73,7 @@ def test_options_in_every_form(options: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("Vitamin E", "f, row 1: only one choice can be read out of 'Vitamin E'"),
+        ("Vitamin E", "f, row 1: only one choice found in 'Vitamin E'"),
         ("['a' 'b' ... 'z']", "f, row 1: an array that was shortened"),
         (["a"], "only one choice"),
         ([{"words": "a"}, {"words": "b"}], "choice 1 has no key 'text'; it has: words"),

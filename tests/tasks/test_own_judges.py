@@ -121,7 +121,7 @@ def test_right_and_wrong(tmp_path: Path, gold: Any, judge: dict[str, Any], text:
 def test_a_pattern_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tracedistill.tasks.file.judges.PATTERN_SECONDS", 0.05)
     verdict = TASK.judge_answer(one(tmp_path, "(a|aa)+$b", judge="regex"), "Answer: " + "a" * 60).answer
-    assert (verdict.outcome, verdict.reason) == ("ungradable", "the gold's pattern ran out of time")
+    assert (verdict.outcome, verdict.reason) == ("ungradable", "the gold's pattern timed out")
 
 
 def same_rows(answer: str, problem: Problem) -> bool | Verdict | str:
@@ -139,9 +139,9 @@ def same_rows(answer: str, problem: Problem) -> bool | Verdict | str:
 @pytest.mark.parametrize(
     ("text", "outcome", "reason"),
     [
-        ("Answer: select 1", "correct", "says so"),
-        ("```sql\nSELECT 1\n```", "correct", "says so"),
-        ("Answer: select 2", "incorrect", "says so"),
+        ("Answer: select 1", "correct", "verdict of"),
+        ("```sql\nSELECT 1\n```", "correct", "verdict of"),
+        ("Answer: select 2", "incorrect", "verdict of"),
         ("Answer: half", "incorrect", "half of the rows"),
         ("Answer: boom", "ungradable", "failed: ValueError: no such table"),
         ("Answer: text", "ungradable", "returned str, not bool"),

@@ -53,9 +53,9 @@ GOLD = "SELECT COUNT(*) FROM orders WHERE total > 10"
 @pytest.mark.parametrize(
     ("answer", "outcome", "reason"),
     [
-        (GOLD, "correct", "my_judge:same_rows says so"),
-        ("SELECT SUM(total >= 11) FROM orders", "correct", "my_judge:same_rows says so"),
-        ("SELECT COUNT(*) FROM orders", "incorrect", "my_judge:same_rows says so"),
+        (GOLD, "correct", "verdict of my_judge:same_rows"),
+        ("SELECT SUM(total >= 11) FROM orders", "correct", "verdict of my_judge:same_rows"),
+        ("SELECT COUNT(*) FROM orders", "incorrect", "verdict of my_judge:same_rows"),
         ("SELECT", "incorrect", "the query fails: incomplete input"),
         ("DROP TABLE orders", "incorrect", "the query fails: attempt to write a readonly database"),
         ("", "missing", "nothing is stated"),

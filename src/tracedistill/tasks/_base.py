@@ -75,7 +75,7 @@ class ParsedTrace:
 
 
 class Task(ABC):
-    """One family of problems. Subclasses hold no state; a task is a file that one reads from top to bottom."""
+    """One family of problems. Subclasses hold no state and are read from top to bottom."""
 
     name: ClassVar[str]
     """Key in `tracedistill.tasks.TASKS`."""
@@ -84,16 +84,13 @@ class Task(ABC):
     classes: ClassVar[tuple[str, ...]] = ()
     """All labels that the class step may name; empty if traces have no class step."""
     answer_hint: ClassVar[str] = "Give the final answer on the last line as `Answer: <answer>`."
-    """The sentence that every in-context prompt ends with."""
+    """Last sentence of every in-context prompt."""
 
     # ---- problems
 
     @abstractmethod
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Yield problems of one split in the source's order, each with a stable id.
-
-        Raises InputError that names file and row.
-        """
+        """Yield problems of one split in the source's order, with stable ids. Raises InputError with file and row."""
 
     @abstractmethod
     def render_problem(self, problem: Problem) -> str:
@@ -148,10 +145,7 @@ class Task(ABC):
 
     @abstractmethod
     def parse_trace(self, text: str) -> ParsedTrace:
-        """Parse steps from a model's text, tolerant of styles; `reason` says why if it cannot.
-
-        A step may have its places (`Step.spans`); `read_trace` finds missing ones.
-        """
+        """Parse steps, with or without their spans, from a model's text in any style; `reason` says why it failed."""
 
     def read_trace(self, text: str) -> tuple[Step, ...]:
         """Return the steps of `parse_trace`, each with its spans; no steps if the text cannot be parsed."""
@@ -171,7 +165,7 @@ class Task(ABC):
     def judge_output_trace(self, problem: Problem, text: str | None, *, tagged: bool = False) -> Verdict:  # noqa: ARG002
         """Parse, then judge: `none` for no text, `unparsed` with the reason if the text cannot be parsed.
 
-        `tagged`: a think tag marked the text, so that it is a trace whatever it says.
+        `tagged`: think tags mark the text as a trace.
         """
         if text is None or not text.strip():
             return Verdict("none", reason="no trace")
@@ -216,10 +210,7 @@ class Task(ABC):
         texts: list[str],  # noqa: ARG002
         policy: Policy = "default",  # noqa: ARG002
     ) -> dict[str, float]:
-        """Return further metrics of this task's field over all outputs (ROUGE-L, F1, ...), in percent.
-
-        Empty for most tasks.
-        """
+        """Return further metrics of the field over all outputs (ROUGE-L, F1, ...), in percent; empty for most tasks."""
         return {}
 
 

@@ -125,12 +125,12 @@ def allowed_faults(task: str, chosen: float | None) -> float:
     return FAULTS_ALLOWED if task == "file" or ":" in task else 1.0
 
 
-def too_many_faults(golds: GoldAudit, limit: float, remedy: str = "set task.failing_golds to go on") -> str:
-    """Explain why a study on such golds is meaningless, and what to do."""
+def too_many_faults(golds: GoldAudit, limit: float, remedy: str = "set task.failing_golds to continue") -> str:
+    """Explain why such golds stop a study, and what to do."""
     lines = "\n".join(f"  {line}" for line in golds.lines())
     return (
-        f"{golds.share:.0%} of the golds fail their own judge or contradict each other, more than {limit:.0%}; mend "
-        f"the file, say which judge (task.judge), or {remedy}\n{lines}"
+        f"{golds.share:.0%} of the golds fail their own judge or contradict each other, more than {limit:.0%}; correct "
+        f"the file, set task.judge, or {remedy}\n{lines}"
     )
 
 

@@ -1,7 +1,7 @@
-"""What the multiple-choice tasks share; each of them is a file of a few lines beside its real row.
+"""What the multiple-choice tasks share; each of them is a short file that shows its real row.
 
-Rows come in this project's form, {"id": ..., "question": ..., "choices": [["A", "dry palms"], ...], "answer": "A"}, or
-in the hub's, {"id": ..., "question": ..., "choices": {"text": [...], "label": [...]}, "answerKey": "A"}.
+Rows have this project's form, {"id": ..., "question": ..., "choices": [["A", "dry palms"], ...], "answer": "A"}, or the
+hub's, {"id": ..., "question": ..., "choices": {"text": [...], "label": [...]}, "answerKey": "A"}.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class MultipleChoice(Task):
     def _problem(self, row: TaskRow, split: str) -> Problem:
         choices = _choices(row)
         gold = _letter(str(row.value("answerKey" if "answerKey" in row else "answer")))
-        # the hub's test splits hide the answer behind an empty key: a problem without gold, not a bad row
+        # an empty key in a test split of the hub: a problem without gold, not a bad row
         if gold and gold not in {letter for letter, _ in choices}:
             raise row.error(f"answer '{gold}' is none of the choices")
         return Problem(
@@ -77,16 +77,13 @@ class MultipleChoice(Task):
         return ParsedTrace(steps, "" if steps else "empty trace")
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:  # noqa: ARG002
-        """Return `not judged`: there is a trace, but no rule for a right one."""
+        """Return `not judged`: no rule tells a right trace."""
         return not_judged(steps, f"task {self.name} has no gold traces")
 
     # ---- answers
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
-        """Judge the letter of the final statement. `candidate`: exactly one choice is named anywhere.
-
-        There is one policy only.
-        """
+        """Judge the letter of the final statement; `candidate`: exactly one choice is named. There is one policy."""
         gold = problem.answers[0] if problem.answers else ""
         return answers.judge(gold, text, problem.question, CHOICE, self.closed_answers(problem))
 

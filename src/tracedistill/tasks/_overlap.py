@@ -73,10 +73,9 @@ def overlap(test: Iterable[Problem], train: Iterable[Problem]) -> Overlap:
 
 
 def sample(problems: Sequence[Problem], n: int, seed: int) -> list[Problem]:
-    """Return n of the problems, in order; the choice depends on seed and ids alone, not on order or split sizes.
+    """Return n of the problems, in order, or all if there are fewer; the choice depends on seed and ids alone.
 
-    Samples nest: the first n of a larger sample are a smaller one with the same seed. All of them if n is larger than
-    their number. Raises ValueError for a negative n.
+    The first n of a larger sample are the smaller sample with the same seed. Raises ValueError for a negative n.
     """
     return [problems[index] for index in sample_ids([problem.problem_id for problem in problems], n, seed)]
 

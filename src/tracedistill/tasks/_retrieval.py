@@ -73,7 +73,7 @@ def _unescape(text: str) -> str:
 def read_list(text: str, start: int) -> tuple[tuple[str, ...], int, str]:
     """Parse the list whose bracket is at `start`: its items, its end, and why it is incomplete (else empty).
 
-    Tolerates unescaped apostrophes (`['state's attorney']`) and truncated lists, whose last item is kept as written.
+    Accepts unescaped apostrophes (`['state's attorney']`). The last item of a truncated list is kept as written.
     """
     items: list[str] = []
     at = start
@@ -147,9 +147,9 @@ def body_span(text: str) -> tuple[int, int]:
 class Grammar:
     """How one task writes its class step and its retrieval step, and how both are recognised.
 
-    `parse(render(steps))` gives the same steps for steps made by `class_step` (of `classes`) and `retrieval_step`, in
-    any number and order. Facts must not contain the think or answer tags; with `bars` they must be stripped and not
-    empty, and with `one_sentence` be one sentence each.
+    `parse(render(steps))` gives the same steps if they were made by `class_step` (of `classes`) and `retrieval_step`.
+    Facts must not contain think or answer tags. With `bars` they must be stripped and not empty, with `one_sentence`
+    one sentence.
     """
 
     class_line: str
@@ -192,10 +192,7 @@ class Grammar:
         return step.text
 
     def parse(self, text: str) -> ParsedTrace:
-        """Parse class and retrieval steps of a whole output or its trace alone.
-
-        Parsed parts are returned even if `reason` reports others: a missing step, a truncated list.
-        """
+        """Parse the steps of a whole output or its trace. Steps are returned even if `reason` names missing ones."""
         body = trace_body(text)
         steps: list[Step] = []
         reasons: list[str] = []
@@ -231,10 +228,7 @@ class Grammar:
         return ParsedTrace(tuple(steps), "; ".join(reasons))
 
     def holds_trace(self, text: str) -> bool:
-        """Return whether the text contains a step's cue or a think tag.
-
-        Otherwise it is taken for an answer alone.
-        """
+        """Return whether the text contains a step's cue or a think tag, and so is more than an answer."""
         return any(cue.search(text) for cue in (self.class_cue, self.facts_cue, _THINK))
 
     def _line_end(self, body: str, start: int, facts: re.Match[str] | None) -> int:

@@ -35,7 +35,7 @@ class RetrievalTask(Task):
     def judge_output_trace(self, problem: Problem, text: str | None, *, tagged: bool = False) -> Verdict:
         """Judge as every task does; with `answers_alone`, an answer alone is `none`."""
         if self.answers_alone and text is not None and not tagged and not self.grammar.holds_trace(text):
-            return Verdict("none", reason="no trace: neither step's cue nor a think tag stands in the text")
+            return Verdict("none", reason="no trace: the text contains neither a step's cue nor a think tag")
         return super().judge_output_trace(problem, text)
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
@@ -46,9 +46,8 @@ class RetrievalTask(Task):
 def judge_class_retrieval(problem: Problem, steps: tuple[Step, ...]) -> Verdict:
     """Judge as correct if the class is the gold's and the cited facts are exactly the gold's.
 
-    Several class steps must all be right; several retrieval steps count together. Facts are compared as
-    `normalise_fact` leaves them, as sets. Figures (0 to 1): `class`, `facts_exact`, `precision` and `recall` of the
-    facts. `ungradable` if the problem has no gold steps.
+    All class steps must be right, and the facts of all retrieval steps count together, as sets of normalised texts.
+    Figures (0 to 1): `class`, `facts_exact`, `precision` and `recall`. `ungradable` if the problem has no gold steps.
     """
     gold_class = next((step.value for step in problem.gold_steps if step.kind == "class"), None)
     retrieval = [step for step in problem.gold_steps if step.kind == "retrieval"]

@@ -59,9 +59,9 @@ _SHARD = re.compile(r"([a-z]+)(?=[-_.\d])")
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """Yield (line or row number from 1, row) of a file, a folder of shards or a hub id `org/name` (`org/name:config`).
 
-    The kind follows from the name. Shards are read in the order of their names; if all of them are named after splits
-    (`train-00000-of-00002.parquet`), and with the hub, each row gets its split as column `split`. Raises InputError for
-    empty files and bad rows.
+    The file's name determines its format. Shards are read in the order of their names. Rows from the hub, and from
+    shards that are all named after splits (`train-00000-of-00002.parquet`), get their split as column `split`. Raises
+    InputError for empty files and bad rows.
     """
     if path.is_dir():
         rows: Iterator[tuple[int, Row]] = _folder(path)
@@ -246,7 +246,7 @@ def _csv(path: Path, delimiter: str | None = None) -> Iterator[tuple[int, Row]]:
             if None in row or None in row.values():
                 raise InputError(
                     f"{path}, line {rows.line_num}: number of fields differs from the header's (separated by "
-                    f"{'a tab' if delimiter == chr(9) else repr(delimiter)}); quote fields that hold it"
+                    f"{'a tab' if delimiter == chr(9) else repr(delimiter)}); quote fields that contain it"
                 )
             yield rows.line_num, dict(row)
 

@@ -1,10 +1,10 @@
-r"""Where a trace's steps stand in its text, and the text with steps edited, moved, added or left out.
+r"""The spans of a trace's steps in its text, and the text with steps edited, moved, added or left out.
 
     text   "Let x = 2.\n\n- 3 * x = 6\n- 6 + 1 = 7\nThe answer is 7."
     steps  "Let x = 2." (0, 10), "3 * x = 6" (14, 23), "6 + 1 = 7" (26, 35)
 
-A step's text is a reading: one line, without list marks. Its spans say which characters were read, so that an edit
-changes these characters and leaves blank lines, bullets, indentation and closing statements as their author wrote them.
+A step's text is one line without list marks. Its spans are the characters it was read from. An edit changes only these,
+so blank lines, bullets, indentation and closing statements stay as their author wrote them.
 """
 
 from __future__ import annotations
@@ -138,10 +138,7 @@ def extents(steps: Sequence[Step]) -> list[Span] | None:
 
 
 def reworded(text: str, step: Step, words: str) -> str | None:
-    """Return the step's characters with other words; white space and marks between unchanged words are kept.
-
-    None if the step's text is not at its spans.
-    """
+    """Return the step's text with other words, its marks and spaces kept; None if the step is not at its spans."""
     if not step.spans:
         return None
     start, end = step.spans[0][0], step.spans[-1][1]
@@ -178,11 +175,10 @@ def reworded(text: str, step: Step, words: str) -> str | None:
 
 
 def lay_out(text: str, slots: Sequence[Span], bodies: Sequence[str]) -> tuple[str, list[Span]]:
-    """Return the text with `bodies` in its slots, in order, and their new spans.
+    """Return the text with `bodies` in its slots, in order, and their new spans. Text between the slots stays.
 
-    Text between the slots stays. Fewer bodies than slots: the last slots are dropped, with the text before each of
-    them, such as a list's numbers. More: each further one follows a copy of the text before the last slot, with its
-    number increased.
+    With fewer bodies, the last slots are dropped, with the text before each of them, such as a list's number. With
+    more, each further body follows a copy of the text before the last slot, with its number increased.
     """
     pieces, places, end, length = [], [], 0, 0
     for place, body in enumerate(bodies):

@@ -1,8 +1,7 @@
 r"""Steps as text and back: `1. Janet sells 16 - 3 - 4 = 9 eggs.\n2. She makes 9 * 2 = $18.` is two steps.
 
-What rules make is rendered as a numbered list, one line per step. Read are numbered lists (`1.`, `2)`, `Step 3:`, with
-or without bold), bullets, lines, and sentences; a closing statement of the answer is no step. The reading says where
-each step stands (`located`), and the text stays as it is.
+Steps made by rules are written as a numbered list, a line each. Parsed are numbered lists (`1.`, `2)`, `Step 3:`, also
+bold), bullets, lines and sentences. A closing statement of the answer is not a step. Each parsed step has its spans.
 """
 
 from __future__ import annotations
@@ -78,15 +77,12 @@ def read_steps(text: str) -> ParsedTrace:
 
 
 def read_plan(text: str) -> tuple[Step, ...]:
-    """Parse the steps of a text that was requested as a plan, whatever it holds."""
+    """Parse the steps of a text that was requested as a plan; all are steps of a plan."""
     return tuple(Step("plan", step.text, spans=step.spans) for step in read_steps(text).steps)
 
 
 def make_steps(texts: Sequence[str]) -> tuple[Step, ...]:
-    """Classify given texts as steps: calculation with result, or text.
-
-    All `plan` if none calculates and most instruct.
-    """
+    """Make steps of texts, with the result if they calculate; all are `plan` if none calculates and most instruct."""
     steps = []
     calculates = False
     for text, read in zip(texts, in_points(texts), strict=True):
@@ -153,7 +149,7 @@ def _sentences(step: Flat) -> Iterator[Flat]:
     yield step.cut(start)
 
 
-_GOES_ON = re.compile(r"&?\s?(?:==?|≈|\\approx)(?![A-Za-z])")
+_CONTINUES = re.compile(r"&?\s?(?:==?|≈|\\approx)(?![A-Za-z])")
 """Start of a line that continues the calculation of the line before."""
 _OPEN_END = re.compile(r"(?:[=≈+×÷·/*]|\\(?:times|cdot|div))(?:\s?\\\\)?$")
 _ENTRY = re.compile(r"[-+−–×÷*] ?[$£€]?\d")
@@ -166,7 +162,7 @@ def _whole(lines: list[Flat]) -> list[Flat]:
     whole: list[Flat] = []
     for line in lines:
         above = whole[-1].text if whole else ""
-        if _GOES_ON.match(line.text) and _has_digit(above):
+        if _CONTINUES.match(line.text) and _has_digit(above):
             while len(whole) > 1 and _ENTRY.match(whole[-1].text) and _has_digit(whole[-2].text):
                 whole[-2:] = [Flat.join(whole[-2:])]
             whole[-1] = Flat.join((whole[-1], line))

@@ -3,7 +3,7 @@
     {"id": "00576224", "train": [[[[8, 6], [6, 4]], [[8, 6, 8, 6, 8, 6], ...]], ...], "test": [[[[3, 2], [7, 8]], ...]]}
 
 Each pair is [input, output] (or {"input", "output"} on the hub). A grid is text, a row per line, cells 0-9 with spaces
-between them. One problem per test pair: `00576224`, or `<id>-<k>` where a row has several. Exact match of the grid.
+between them. One problem per test pair: `00576224`, or `<id>-<k>` if a row has several. Answers are judged by exact match.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -45,10 +45,7 @@ class ArcAgi(Task):
     )
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Yield problems of a split from `<data_dir>/other/arc_agi1_<split>.jsonl.gz` or the hub.
-
-        Raises InputError for bad grids.
-        """
+        """Yield problems of a split from `<data_dir>/other/arc_agi1_<split>.jsonl.gz` or the hub."""
         check_split(self.name, split, self.splits)
         for row in task_rows(source, "arc_agi1", split, HUB_ID, split):
             row_id = str(row.value("id"))
@@ -84,7 +81,7 @@ class ArcAgi(Task):
     def parse_trace(self, text: str) -> ParsedTrace:
         """Parse numbered steps, bullets or plain lines before the answer; empty if there are none."""
         steps = read_steps(trace_body(dedent(text[: _statement_start(text, end=False)])))
-        return ParsedTrace(steps, "" if steps else "empty trace: nothing stands before the answer")
+        return ParsedTrace(steps, "" if steps else "empty trace: no text before the answer")
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:  # noqa: ARG002
         """Return `not judged`, as in other tasks without gold traces."""
@@ -148,9 +145,8 @@ def tidy(text: str) -> str:
 def read_steps(text: str) -> tuple[Step, ...]:
     """Parse steps of kind `text` from numbered lines, bullets or plain lines; empty for a blank text.
 
-    If any line is numbered or bulleted, the lines between two marks belong to the first of them, and text before the
-    first mark is a step unless it announces the list (`Here are the steps:`). A rendered trace's own indentation is
-    removed. Without marks every line is a step.
+    If any line is marked, unmarked lines belong to the step before them. Text before the first mark is a step unless it
+    announces the list (`Here are the steps:`). Without marks every line is a step.
     """
     lines = tidy(text).split("\n")
     marks = [index for index, line in enumerate(lines) if _START.match(line)]
@@ -233,10 +229,7 @@ def _compare(grid: Grid, gold: Grid) -> Verdict:
 
 
 def _statement_start(text: str, end: bool = True) -> int:
-    """Return where the last answer marker ends (or begins).
-
-    Without one the text's own end (0 where `end` is asked for).
-    """
+    """Return where the last answer marker ends (or begins); without one, the whole text (is before the answer)."""
     markers = list(_MARKER.finditer(text))
     if not markers:
         return 0 if end else len(text)

@@ -4,14 +4,14 @@ r"""Task `math`: competition mathematics with boxed answers (Hendrycks et al. 20
      "problem": "If $a$ is three times $b$, $b$ is twice $c$, and $c$ is four times $d$, what is the value of ...",
      "solution": "We have that $c=4d$, ... we get $\\frac{24d \\cdot 4d}{8d \\cdot d}=\\boxed{12}$.", "answer": "12"}
 
-Steps are the sentences of the solution, formulas kept whole: the gold of this task is text. Its judge checks what
-is purely numeric (`3 \cdot 4 = 12`) and calls no symbolic line wrong; where operands come from is a descriptor only,
-because algebra brings them forth. A trace without numeric calculations is `not judged`, and the audit does not mind.
+Steps are the sentences of the solution, formulas kept whole. The judge checks numeric calculations
+(`3 \cdot 4 = 12`) and calls no symbolic line wrong. The sources of operands are a descriptor only, because algebra
+derives them. A trace without numeric calculations is `not judged`, and the audit accepts it.
 
 Two rows of train have an empty box: their answer is empty and ungradable, and the audit lists them.
-Splits train, test, and math500 (500 of test). Ids are the row's own; where one holds a `/` (test/precalculus/807.json)
-it is `math_id` if the row has that, else the id with dashes. Files: math/<split>.jsonl; hub: EleutherAI/hendrycks_math
-(seven subjects, ids math-<split>-<subject>-<split><row>) and HuggingFaceH4/MATH-500.
+Splits train, test, and math500 (500 of test). Ids are the row's own; one with a `/` (test/precalculus/807.json) is
+replaced by `math_id` if the row has it, else its `/` by dashes. Files: math/<split>.jsonl; hub:
+EleutherAI/hendrycks_math (seven subjects, ids math-<split>-<subject>-<split><row>) and HuggingFaceH4/MATH-500.
 """
 
 from __future__ import annotations
@@ -116,10 +116,7 @@ def _identity(row: TaskRow, split: str) -> str:
 
 
 def solution_steps(solution: str) -> list[str]:
-    """Return sentences and paragraphs of a solution, one line each.
-
-    No boundary is drawn inside a formula or drawing.
-    """
+    """Return the sentences and paragraphs of a solution, one line each; formulas and drawings stay whole."""
     kept = [match.span() for match in _FORMULA.finditer(solution)]
     steps, start, index = [], 0, 0
     for boundary in _BOUNDARY.finditer(solution):

@@ -1,4 +1,4 @@
-"""Task `msmarco`: a web query, up to ten passages, an answer in a person's own words (MS MARCO v1.1, research use).
+"""Task `msmarco`: a web query, up to ten passages, an answer written by a person (MS MARCO v1.1, research use).
 
 A row of `<data_dir>/msmarco/sample.jsonl.gz`, shortened:
 
@@ -6,14 +6,14 @@ A row of `<data_dir>/msmarco/sample.jsonl.gz`, shortened:
      "passages": [{"text": "Beginning early next year, the Postal Service ...", "selected": 0},
                   {"text": "WASHINGTON — The United States Postal Service today announced ...", "selected": 1}]}
 
-Its trace names the query type and cites the passage that shares most words with an answer (the rule of arXiv
-2505.13792, so it needs the gold); `selected` marks the passage that the annotator used, and is reported beside it:
+The trace names the query type and cites the passage that shares most words with an answer (the rule of arXiv
+2505.13792, which needs the gold). `selected` marks the annotator's passage, which is reported separately:
 
     The type of the query is: NUMERIC.
     I need to use the following passage to answer the question: ['WASHINGTON — The United States ...']
 
-Answers are judged by normalised exact match with any listed answer, ROUGE-L and BLEU-1 beside it. "No Answer Present."
-is a case of its own; a row without answers is ungradable.
+Answers are judged by normalised exact match with any listed answer; ROUGE-L and BLEU-1 are reported too. "No Answer
+Present." is judged as an answer of its own. A row without answers is ungradable.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class MsMarco(RetrievalTask):
     # ---- problems
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Yield the queries of a split; `sample` is a file's, the others the hub's (v1.1) or files of that name."""
+        """Yield the queries of a split: `sample` from a file, the others from files of that name or the hub (v1.1)."""
         check_split(self.name, split, self.splits)
         if split == "sample" and source.data_dir is None and source.path is None:
             raise InputError("task msmarco: split 'sample' is a file's: give data_dir with msmarco/sample.jsonl(.gz)")
@@ -110,14 +110,11 @@ class MsMarco(RetrievalTask):
     # ---- traces
 
     def decompose(self, problem: Problem) -> Trace | None:
-        """Query type and best-overlap passage; both need the gold. None for a row without answers."""
+        """Return query type and best-overlap passage, which need the gold; None for a row without answers."""
         return super().decompose(problem) if problem.answers else None
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
-        """Judge the type and exactly the best-overlap passage.
-
-        Figure `selected`: whether the annotator's passage was cited.
-        """
+        """Judge the type and exactly the best-overlap passage; figure `selected`: the annotator's passage is cited."""
         verdict = judge_class_retrieval(problem, steps)
         used = {normalise_fact(problem.context[index]) for index in problem.meta.get("selected", [])}
         cited = {normalise_fact(fact) for step in steps for fact in step.facts}
@@ -128,8 +125,8 @@ class MsMarco(RetrievalTask):
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
         """Judge by normalised exact match with any listed answer; figures `em`, `rouge_l`, `bleu_1` (0 to 1).
 
-        Both policies are the same: the study published no usable metric for this task. `derived` and
-        `candidate` are missing: traces reach no value, and answers are free text.
+        Both policies are the same: the study published no usable metric for this task. `derived` and `candidate` are
+        always missing: traces reach no value, and answers are free text.
         """
         derived = Verdict("missing", reason="traces of passages reach no value in the body")
         candidate = Verdict("missing", reason="answers are free text")
@@ -142,7 +139,7 @@ class MsMarco(RetrievalTask):
             return Verdict("missing", reason="no answer is stated", figures={"em": 0.0, "rouge_l": 0.0, "bleu_1": 0.0})
         none_stated = _SAYS_NONE.fullmatch(normalise(part)) is not None
         if _none(problem.answers):
-            reason = "" if none_stated else "an answer where none is present"
+            reason = "" if none_stated else "an answer, although none is present"
             figures = {"em": float(none_stated)}
             return Verdict(
                 "correct" if none_stated else "incorrect", extracted=part[:500], reason=reason, figures=figures
@@ -162,10 +159,7 @@ class MsMarco(RetrievalTask):
         texts: list[str],
         policy: Policy = "default",  # noqa: ARG002
     ) -> dict[str, float]:
-        """Return em, rouge_l (mean) and bleu_1 (corpus) in percent over rows with an answer; no_answer apart.
-
-        Counts.
-        """
+        """Return counts, em, rouge_l (mean) and bleu_1 (corpus) in percent of rows with an answer, and no_answer."""
         parts = [(problem, stated(text)) for problem, text in zip(problems, texts, strict=True)]
         listed = [(part, problem.answers) for problem, part in parts if problem.answers and not _none(problem.answers)]
         none = [part for problem, part in parts if _none(problem.answers)]
@@ -185,7 +179,7 @@ class MsMarco(RetrievalTask):
         return figures
 
     def audit(self, problem: Problem) -> list[str]:
-        """Add to the task's own judges: rows without answers or selected passage, and rule against annotator."""
+        """Add rows without answers or without a selected passage, and rows whose best overlap is another passage."""
         if not problem.answers:
             return ["no answer is listed: ungradable"]
         errors = super().audit(problem)
@@ -199,7 +193,7 @@ class MsMarco(RetrievalTask):
 
 
 def stated(text: str) -> str:
-    """Return what an output states as its answer; the whole text where nothing is marked and no trace is in it."""
+    """Return an output's stated answer, or the whole text if nothing is marked and it contains no trace."""
     parts = formats.parse_completion(text)
     if parts.answer is not None:
         return parts.answer
@@ -212,7 +206,7 @@ def normalise(text: str) -> str:
 
 
 def best_overlap(passages: tuple[str, ...], answers: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the passage that shares most words with one of the answers, the first of equals; empty if none does."""
+    """Return the first passage that shares most words with an answer; empty if none shares any."""
     answer_words = [_words(answer) for answer in answers]
     shared = [max(len(words & _words(passage)) for words in answer_words) for passage in passages]
     most = max(shared, default=0)
@@ -224,7 +218,7 @@ def _words(text: str) -> set[str]:
 
 
 def rouge_l(part: str, answers: tuple[str, ...]) -> float:
-    """Compute ROUGE-L F1 (rouge_score, no stemming) against the best-fitting listed answer, 0 to 1."""
+    """Compute the best ROUGE-L F1 (rouge_score, no stemming) with a listed answer, 0 to 1."""
     return float(max(_rouge().score(answer, part)["rougeL"].fmeasure for answer in answers))
 
 
@@ -240,7 +234,7 @@ def bleu_1(parts: list[str], answers: list[tuple[str, ...]]) -> float:
     from sacrebleu.metrics import BLEU  # heavy, and only for this metric
 
     most = max(len(listed) for listed in answers)
-    # sacrebleu wants as many streams of references as the longest list has; None fills the others
+    # sacrebleu needs one stream of references per place in the longest list; None fills shorter lists
     streams = [[listed[index] if index < len(listed) else None for listed in answers] for index in range(most)]
     return float(BLEU(max_ngram_order=1, lowercase=True).corpus_score(parts, streams).score) / 100
 
@@ -250,7 +244,7 @@ def _none(answers: tuple[str, ...]) -> bool:
 
 
 def _passages(row: TaskRow) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Return texts and indices of the selected ones, from a file's list of objects or the hub's object of lists."""
+    """Return the texts and the indices of selected ones, from a list of objects or the hub's object of lists."""
     value = row.value("passages")
     try:
         if isinstance(value, dict):

@@ -4,9 +4,9 @@
      "body": "Each pack of dvds costs 76 dollars. If there is a discount of 25 dollars on each pack",
      "question": "How much do you have to pay to buy each pack?", "equation": "( 76.0 - 25.0 )", "answer": 51.0}
 
-One calculation step per operation of the equation, inner ones first: `1. 76 - 25 = 51`. The set is a challenge set:
-a single file (svamp.jsonl, or other/svamp.jsonl) is its split `test`; the hub's ChilleD/SVAMP divides the same 1,000
-problems into `train` and `test`, and keeps their ids.
+One calculation step per operation of the equation, inner ones first: `1. 76 - 25 = 51`. SVAMP is a challenge set: one
+file (svamp.jsonl, or other/svamp.jsonl) is the split `test`. The hub's ChilleD/SVAMP divides the same 1,000 problems
+into `train` and `test`, with the same ids.
 """
 
 from __future__ import annotations
@@ -77,10 +77,7 @@ def _joint(body: str) -> str:
 
 
 def equation_steps(equation: str) -> list[str]:
-    """Convert `( ( 5.0 + 3.0 ) * 2.0 )` to `5 + 3 = 8` and `8 * 2 = 16`; `8.0` has none.
-
-    Raises ValueError if not bracketed.
-    """
+    """Convert `( ( 5.0 + 3.0 ) * 2.0 )` to `5 + 3 = 8` and `8 * 2 = 16`. Raises ValueError if it is not bracketed."""
     parts = _PART.findall(equation)
     if "".join(parts) != "".join(equation.split()):
         raise ValueError("not an equation of numbers, + - * / and parentheses")
@@ -116,6 +113,6 @@ def _apply(parts: list[str | Value], steps: list[str]) -> Value:
 
 
 def _rounded(value: Value) -> str:
-    """Round exactly, or to four decimals."""
+    """Write the exact value, or four decimals if it is a fraction or long."""
     text = spell(value)
     return text if "/" not in text and len(text) < 12 else f"{float(value):.4f}"

@@ -26,10 +26,10 @@ _QUESTION = re.compile(r"\AWill the light go on for the (?P<objects>[a-z ]+?)\?\
 
 @dataclass(frozen=True, slots=True)
 class Puzzle:
-    """Panels and the objects asked about."""
+    """Panels and the queried objects."""
 
     panels: tuple[Panel, ...]
-    """Four to six; no two hold the same objects."""
+    """Four to six; no two have the same objects."""
     query: tuple[str, ...]
     """One object or two, each of some panel."""
 
@@ -45,13 +45,13 @@ def question_line(query: tuple[str, ...]) -> str:
 
 
 def read_panel(line: str) -> Panel | None:
-    """Parse the panel of a line; None if it is none."""
+    """Parse the panel of a line; None if the line is not a panel."""
     parts = _PANEL.match(line.strip())
     return Panel(tuple(parts["objects"].split(", ")), parts["light"] == "on") if parts else None
 
 
 def read_question(text: str) -> tuple[str, ...]:
-    """Return the objects asked about; empty if it is another question."""
+    """Return the queried objects; empty for any other question."""
     parts = _QUESTION.match(text.strip())
     return tuple(parts["objects"].split(" and the ")) if parts else ()
 
@@ -59,8 +59,8 @@ def read_question(text: str) -> tuple[str, ...]:
 def generate(split: str, size: int, seed: int) -> Iterator[Puzzle]:
     """Yield `size` distinct puzzles, inference types drawn evenly; every one has a single smallest proof.
 
-    A puzzle belongs to the split named by its content's hash (half train, a quarter each of the others), so that splits
-    are disjoint for any seeds and sizes.
+    A puzzle's split follows from the hash of its content (half train, a quarter each of the others), so splits share no
+    puzzle, whatever their seeds and sizes.
     """
     rng = random.Random(f"acre {split} {seed}")
     seen: set[str] = set()

@@ -48,8 +48,8 @@ class Inference:
 def infer(panels: Sequence[Panel], query: Sequence[str]) -> Inference:
     """Infer whether the light goes on for the queried objects, by the proof with the fewest, then earliest panels.
 
-    An undetermined answer rests on every lit panel that holds an object not known, on what explains those by other
-    objects, and on what clears the other queried ones.
+    An undetermined answer rests on every lit panel with an unknown queried object, on the panels that explain their
+    light by other objects, and on the panels that clear the other queried objects.
     """
     queried = frozenset(query)
     clears = _clearing(panels)

@@ -4,8 +4,8 @@
     Panel 2: blue rubber sphere: light off.
     Will the light go on for the red metal cube?   ->   on, by panels 1 and 2 (indirect)
 
-Some objects are blickets; the detector's light is on where at least one of the objects on it is a blicket.
-The class step is the inference type, the retrieval step the panels that decide: see `acre_rules`.
+Some objects are blickets; the detector's light is on if at least one object on it is a blicket. The class step is the
+type of inference, the retrieval step the panels that decide: see `acre/rules.py`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Acre(RetrievalTask):
     answer_hint = "End with a line `Answer: ` and one of on, off, undetermined."
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Yield generated problems of a split; no problem of one split occurs in another, whatever the seeds."""
+        """Yield generated problems of a split; splits share no problem, whatever their seeds."""
         check_split(self.name, split, DEFAULT_SIZES)
         size = DEFAULT_SIZES[split] if source.size is None else source.size
         for row, puzzle in enumerate(generate(split, size, source.seed)):
@@ -118,7 +118,7 @@ class Acre(RetrievalTask):
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
         """Judge on, off or undetermined in the final statement, in these words or plain equivalents.
 
-        Panels say `light on` and `light off` themselves: lines that cite them are left out of the candidate reading.
+        Panels contain `light on` and `light off`, so lines that cite them are left out of the candidate reading.
         `derived` is always missing: the trace reaches no value.
         """
         derived = Verdict("missing", reason="acre traces reach no value in the body")
@@ -173,10 +173,7 @@ def _named(statement: str) -> set[str]:
 
 
 def _resolved(step: Step, context: tuple[str, ...]) -> Step:
-    """Return the step with panels cited by number written out.
-
-    Numbers without a panel stay as written.
-    """
+    """Return the step with panels that are cited by number written out; other numbers stay as written."""
     if step.kind != "retrieval":
         return step
     facts: list[str] = []

@@ -76,9 +76,9 @@ def _problem(row: TaskRow, split: str, category: str, facts: tuple[str, ...], ci
 
 
 def published_verdict(problem: Problem, text: str) -> Verdict:
-    """Judge by the study's exact match: the gold is in the output's marked answer, and nothing else is.
+    """Judge by the study's exact match: the marked answer is the gold and nothing else.
 
-    The answer part is found as in CoTempQA's metric; both sides are compared in lower case without punctuation.
+    The marked answer is found by CoTempQA's published metric. Case and punctuation are ignored.
     """
     gold = normalise(str(problem.meta.get("answer", ",".join(problem.answers))))
     if not gold:
@@ -88,5 +88,5 @@ def published_verdict(problem: Problem, text: str) -> Verdict:
         return Verdict("correct", extracted=part)
     if not part:
         return Verdict("missing", reason="no answer is stated")
-    reason = "holds the gold among other words" if gold in part else f"is not {gold}"
+    reason = "contains the gold among other words" if gold in part else f"is not {gold}"
     return Verdict("incorrect", extracted=part[:200], reason=reason)

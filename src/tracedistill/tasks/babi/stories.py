@@ -81,10 +81,9 @@ class _World:
 
 
 def generate(split: str, size: int, seed: int) -> Iterator[Story]:
-    """Yield `size` stories of one split. Splits are disjoint by content, whatever their sizes and seeds.
+    """Yield `size` distinct stories of one split.
 
-    A story belongs to the split given by the hash of its text, so train, validation and test of any two seeds share no
-    story; within a split all stories are distinct.
+    A story's split follows from the hash of its text, so splits share no story, whatever their seeds and sizes.
     """
     rng = random.Random(f"babi/{seed}/{split}")
     types, weights = list(TYPE_WEIGHTS), list(TYPE_WEIGHTS.values())

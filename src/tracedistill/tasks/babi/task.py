@@ -105,10 +105,7 @@ class Babi(RetrievalTask):
         return "\n".join((*problem.context, f"Question: {problem.question}"))
 
     def closed_answers(self, problem: Problem) -> tuple[str, ...]:
-        """Return all answers that the question admits, in the built-in stories' vocabulary.
-
-        Empty for other questions.
-        """
+        """Return all possible answers in the built-in stories' vocabulary; empty for other questions."""
         question = problem.question
         if question.startswith("Where is"):
             return PLACES if any(place in " ".join(problem.context) for place in PLACES) else ()
@@ -123,10 +120,7 @@ class Babi(RetrievalTask):
         return ()
 
     def decompose(self, problem: Problem) -> Trace | None:
-        """Decompose by rules that read only story and question.
-
-        If they do not know the question, from gold (oracle).
-        """
+        """Decompose by rules that read only story and question; from gold (oracle) if they do not know the question."""
         reading = read_story(problem.context, problem.question)
         if reading is None:
             return super().decompose(problem)
@@ -136,8 +130,7 @@ class Babi(RetrievalTask):
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:
         """Judge by set equality of normalised answers; `published`: the study's exact match on the marked answer.
 
-        A path ("w,n") is one answer whose order counts. `derived` is always missing: no value is written between the
-        cited facts and the answer.
+        A path ("w,n") is one answer whose order counts. `derived` is always missing: the trace reaches no value.
         """
         derived = Verdict("missing", reason="bAbI traces reach no value in the body")
         gold = {_normal(answer) for answer in problem.answers}
@@ -241,8 +234,8 @@ class _NamedAnswers:
 def _read(sentence: str, closed: frozenset[str], question: str) -> _NamedAnswers:
     """Return which possible answers a sentence names and denies.
 
-    A bare answer is tested unchanged; in a sentence, the question's own words are left out, `yes` and `no` count only
-    at the start, and statements that nothing can be said name nothing.
+    A sentence of possible answers alone is taken as it is. In others the question's own words do not count, `yes` and
+    `no` count only at the start, and a refusal names nothing.
     """
     lowered = sentence.casefold().replace("’", "'").replace("can't", "cannot").replace("n't", " not")
     text = " ".join(_LEAD.sub("", lowered).split())
@@ -270,10 +263,7 @@ def _read(sentence: str, closed: frozenset[str], question: str) -> _NamedAnswers
 
 
 def _possible(word: str, closed: frozenset[str]) -> str:
-    """Return the possible answer that a word (lower case) means, or an empty string.
-
-    This includes a count out of range.
-    """
+    """Return the possible answer, or the count out of range, that a lower-case word means; else an empty string."""
     if "none" in closed:
         if word in ("zero", "nothing"):
             return "none"

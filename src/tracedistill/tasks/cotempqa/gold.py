@@ -1,7 +1,7 @@
-"""Interval arithmetic over CoTempQA's facts, and what it finds wrong with the gold: pure functions.
+"""Interval arithmetic over CoTempQA's facts, and the errors it finds in the gold: pure functions.
 
-Dates are as precise as they are written: "in 1974" lasts the whole year, "from March, 1971 to 1973"
-runs from 1 March 1971 to 31 December 1973. Two periods are co-temporal where they share a day.
+Dates are as precise as they are written: "in 1974" lasts the whole year, "from March, 1971 to 1973" runs from 1 March
+1971 to 31 December 1973. Two periods are co-temporal if they share a day.
 """
 
 from __future__ import annotations
@@ -146,10 +146,9 @@ def audit_gold(
     cited: tuple[str, ...],
     category: str,
 ) -> list[str]:
-    """Check one problem's gold by interval arithmetic; one sentence per fault.
+    """Check one problem's gold, whose trace has the facts `cited`, by interval arithmetic; one sentence per error.
 
-    `cited` are the facts of the gold trace. Kinds, by the first words: "cited fact", "omitted answer", "disjoint
-    answer", "label", "unreadable".
+    Errors begin with "cited fact", "omitted answer", "disjoint answer", "label" or "unreadable".
     """
     errors: list[str] = []
     side = asked_side(triple_element)

@@ -1,9 +1,8 @@
 """The answer metric of CoTempQA, as published (arXiv 2505.13792) and corrected: pure functions.
 
-Both look for *candidates* in the answer: entities parsed from the facts, and the golds. The
-published metric parses the wrong side of every fact (the person where a position is asked for), so
-that extra wrong answers cost nothing; it also looks for the answer in the trace where no tag marks
-it. The corrected one parses the side that is asked for, and reads the answer alone.
+Both look for *candidates* in the answer: entities parsed from the facts, and the golds. The published metric parses the
+wrong side of every fact (the person if the question is about a position), so extra wrong answers cost nothing. It also
+looks for the answer in the trace if no tag marks it. The corrected one parses the queried side and the answer alone.
 """
 
 from __future__ import annotations
@@ -67,8 +66,7 @@ def normalise(text: str) -> str:
 def entities(fact: str) -> tuple[str, str] | None:
     """Return (subject, object) of a fact as the study's templates cut it, or None if none matches.
 
-    An object with " in " is cut there ("Master of the Rolls in Ireland"): the golds are candidates besides the parsed
-    ones, so this loses no answer.
+    An object with " in " ("Master of the Rolls in Ireland") is cut there. No answer is lost: golds are candidates too.
     """
     if len(fact) > MAX_FACT:
         return None
@@ -91,8 +89,8 @@ def asked_side(triple_element: str) -> FactSide:
 def candidates(facts: tuple[str, ...], golds: tuple[str, ...], side: FactSide) -> list[str]:
     """Return lower-case golds and entities of one side of the facts, longest first.
 
-    Equal lengths: golds first, then in the order of the facts. The study leaves them to Python's
-    hash order; of 7,600 published outputs one depends on it, and golds first gives its reported score.
+    Of equal lengths golds come first, then the order of the facts counts. The study uses Python's hash order. One of
+    7,600 published outputs depends on it, and golds first gives its reported score.
     """
     names = [gold.lower() for gold in golds]
     for fact in facts:
@@ -147,7 +145,7 @@ def score_published(
         if name not in rest:
             continue
         rest = rest.replace(name, "")
-        # one candidate that the question names is forgiven, once
+        # the first candidate that the question names is not counted
         if name in question_text and not passed_over:
             passed_over = True
         else:
@@ -160,8 +158,7 @@ def score_corrected(
 ) -> AnswerScore:
     """Score the answer part alone by the corrected metric.
 
-    Every entity of the queried kind in the answer counts as predicted, except those that the question itself names:
-    repeating them is no answer, unless they are gold.
+    Every entity of the queried kind in the answer counts as predicted, unless the question names it and it is not gold.
     """
     rest, question_text = _spaced(part), _spaced(question)
     gold = {_spaced(name) for name in golds}

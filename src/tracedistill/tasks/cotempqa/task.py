@@ -9,13 +9,13 @@ A row of `<data_dir>/cotempqa/problems.jsonl.gz`, shortened:
                   attend concurrently?",
      "answer": ["University of Chicago"]}
 
-Its trace names the temporal relation and cites the facts that hold a gold answer (the study's own rule):
+Its trace names the temporal relation and cites the facts that contain a gold answer (the study's own rule):
 
     The temporal relation between the event in question and the event in context is: during.
     I need to use the following facts to answer the question: ['George Norlin attended University of Chicago in 1900.']
 
 The class step is that sentence or the short form `Temporal relation: during`; a paraphrase of the sentence names no
-class. `category` is a column of the source; how well it agrees with the dates is what `audit` tells.
+class. `category` is a column of the source; `audit` compares it with the dates.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ GRAMMAR = Grammar(
 
 
 class CoTempQA(RetrievalTask):
-    """CoTempQA: class step = temporal relation, retrieval step = the facts that hold an answer; answers are a set."""
+    """CoTempQA: class step = temporal relation, retrieval step = the facts with an answer; answers are a set."""
 
     name = "cotempqa"
     splits = ("train", "test")
@@ -113,8 +113,8 @@ class CoTempQA(RetrievalTask):
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:
         """Judge by the study's metric (`published`) or the corrected one; figures `em`, `f1`, `p`, `r` in `answer`.
 
-        `published` never says missing: it takes the raw text for an answer. `derived` compares the entities of the
-        cited facts with the golds; `candidate` is missing, since answers are sets.
+        `published` is never missing: it takes the whole text for the answer. `derived` compares the entities of the
+        cited facts with the golds. `candidate` is always missing, since answers are sets.
         """
         open_set = Verdict("missing", reason="answers are sets of any size")
         if not problem.answers:

@@ -1,4 +1,4 @@
-"""Lists and mappings as cells of a table hold them: JSON, Python, and what pandas makes of arrays.
+"""Lists and mappings written in cells of a table: JSON, Python, and arrays as pandas writes them.
 
     ["Rome", "Paris"]                       JSON
     ['Rome', 'Paris']                       Python

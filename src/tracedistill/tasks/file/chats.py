@@ -1,10 +1,10 @@
-r"""Conversations as columns hold them, and the thinking inside what a model wrote.
+r"""Conversations in columns, and the thinking inside a model's text.
 
     [{"from": "human", "value": "3 boxes of 4 pens?"}, {"from": "gpt", "value": "12"}]                     ShareGPT
     [{"role": "user", "content": "..."}, {"role": "assistant", "reasoning_content": "...", "content": "12"}]  OpenAI
     <|begin_of_thought|> ... <|end_of_thought|> <|begin_of_solution|> ... \boxed{12} <|end_of_solution|>  OpenThoughts
 
-The last answer of the assistant is the answer, the user's turn before it the question; what stands before is context.
+The assistant's last turn is the answer, the user's turn before it the question, and all earlier turns are context.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Chat:
 
 
 def is_chat(value: Any) -> bool:
-    """Return whether a cell holds a conversation: a list of objects, each with a speaker and a text."""
+    """Return whether a cell is a conversation: a list of objects, each with a speaker and a text."""
     value = structured(value) if isinstance(value, str) and value[:1] == "[" else value
     return isinstance(value, list) and bool(value) and all(_turn(item) is not None for item in value)
 

@@ -1,11 +1,11 @@
 """Multiple choice in a user's file: what the options are, and which of them a gold means.
 
-    options: ["Vitamin E", "Niacin"], answer: 1                 an index, from 0 or from 1: the whole file tells
+    options: ["Vitamin E", "Niacin"], answer: 1                 an index, from 0 or from 1: inferred from the whole file
     options: {"A": "Vitamin E", "B": "Niacin"}, answer: "B"     a label
     (a) Vitamin E (b) Niacin                                    options within one text
-    A: Vitamin E | B: Niacin (columns), answer: "Niacin"        a column for each option; the text of one
+    A: Vitamin E | B: Niacin (columns), answer: "Niacin"        a column for each option; the text of an option
 
-What cannot be told apart is refused with the row, never guessed: a wrong key is worth less than none.
+An ambiguous row is an error and never guessed: a wrong key is worse than none.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def read_choices(value: Any, where: str) -> list[Option]:
     if len(pairs) < 2:
         shown = pairs[0][1][:80] if pairs else str(value)[:80]
         raise InputError(
-            f"{where}: only one choice can be read out of '{shown}'; write a JSON list, one choice a line, or a column "
-            "for each choice"
+            f"{where}: only one choice found in '{shown}'; write a JSON list, one choice per line, or one column "
+            "per choice"
         )
     blank = [label for label, text in pairs if not text]
     if blank:
@@ -114,8 +114,7 @@ def _inline(text: str) -> list[Option]:
 def means_of(rows: Sequence[tuple[str, Sequence[Option]]], first: int | None, where: str) -> Means:
     """Infer the meaning of a file's golds from all (gold, options): the one that fits the most rows.
 
-    `first`: the number of the first option, if golds are numbers and the recipe says so. Raises InputError if golds may
-    be counted from 0 or from 1 and nothing decides.
+    `first`: the recipe's number of the first option. Raises InputError if golds may be counted from 0 or from 1.
     """
     fits = {
         means: sum(_place(gold, pairs, means) is not None for gold, pairs in rows)
@@ -130,17 +129,14 @@ def means_of(rows: Sequence[tuple[str, Sequence[Option]]], first: int | None, wh
         return "from-0" if first == 0 else "from-1"
     if fits["from-0"] == fits["from-1"]:
         raise InputError(
-            f"{where}: the answers are numbers of choices, and nothing tells whether the first is 0 or 1 (neither 0 "
-            "nor the number of choices occurs); say task.first_choice: 0 or 1 (init: --first-choice)"
+            f"{where}: the answers are numbers of choices, and the first may be 0 or 1 (neither 0 nor the number of "
+            "choices occurs); set task.first_choice to 0 or 1 (init: --first-choice)"
         )
     return "from-0" if fits["from-0"] == best else "from-1"
 
 
 def letter_of(gold: str, pairs: Sequence[Option], means: Means) -> str:
-    """Return the letter of the option that a gold means; if that fails, by its own label or text.
-
-    Else the gold itself.
-    """
+    """Return the letter of the option that a gold means, else of the option with this label or text, else the gold."""
     for meaning in (means, "label", "text"):
         place = _place(gold, pairs, meaning)
         if place is not None:

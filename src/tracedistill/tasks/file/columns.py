@@ -1,4 +1,4 @@
-r"""Which column each field of a problem is read from: a column, a path into one, a template, or a column per choice.
+r"""The column of each field of a problem: its name, a path into it, a template, or a list of columns for choices.
 
 columns:
   question: "{subject}\n{body}"      # a template; a line whose fields are all blank is left out
@@ -32,7 +32,7 @@ class ColumnMap:
     """The column of each field."""
 
     given: Mapping[str, str] = field(default_factory=dict)
-    """Fields that the user mapped: their columns must be there."""
+    """Fields that the user mapped; their columns must exist."""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.given) - set(FIELDS))
@@ -57,10 +57,7 @@ class ColumnMap:
         return row.get(wanted)
 
     def fields(self, row: Row) -> frozenset[str]:
-        """Return the fields that are mapped, or whose column exists.
-
-        A conversation only if there is no question column.
-        """
+        """Return the fields that are mapped or have a column; a conversation only if there is no question column."""
         fields = {wanted for wanted in FIELDS if self.has(wanted, row)}
         if "messages" not in self.given and "question" in fields:
             fields.discard("messages")

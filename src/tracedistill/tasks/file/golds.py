@@ -1,8 +1,8 @@
-"""Golds that are several things at once: told by all rows of a file whether any of them will do, or all are wanted.
+"""Golds with several items: all rows of a file determine whether any of the items is right, or all are needed.
 
-answers: ["Rome", "Roma"]                 a list: alternatives, any of which will do
-ranking: [3, 5, 11]                       different numbers, or objects: one list, which is wanted whole (judge json)
-tags: ["sport", "politics"]               the column's name says that it is a set or an order: likewise
+answers: ["Rome", "Roma"]                 a list: alternatives, any of which is right
+ranking: [3, 5, 11]                       different numbers, or objects: one list, needed whole (judge json)
+tags: ["sport", "politics"]               the column's name means a set or an order: likewise
 answer: Rome | Roma                       bars in most golds of a file: alternatives
 """
 
@@ -28,9 +28,9 @@ BARRED = 5
 """Number of golds with bars from which bars are a convention of the file."""
 PART = 80
 """Most characters of an alternative."""
-ANY = "of several golds of a row any will do"
-BARS = "golds are alternatives between bars, of which any will do"
-LIST = "a list is one answer, wanted whole"
+ANY = "any of several golds of a row is right"
+BARS = "golds are alternatives between bars, any of which is right"
+LIST = "a list is one answer, needed whole"
 
 
 class GoldHabits:
@@ -59,18 +59,18 @@ class GoldHabits:
     def settle(self, column: str, judge: str) -> tuple[list[str], Callable[[RawRow], RawRow], str]:
         """Return the golds of the file, the conversion of a row, and its description; empty if each gold is one answer.
 
-        `judge`: as in the recipe; json takes lists whole, and other named judges take text unchanged.
+        `judge` is the recipe's. With json lists stay whole, with other named judges texts stay unchanged.
         """
         if self._listed:
             if judge == "json" or (judge == "auto" and self._are_whole(column)):
                 return [*self._texts, *self._whole], _whole, LIST
             several = any(len(golds) > 1 for golds in self._listed)
             golds = [*self._texts, *(gold for golds in self._listed for gold in golds)]
-            return golds, _as_it_is, ANY if several else ""
+            return golds, _unchanged, ANY if several else ""
         barred = self._barred >= BARRED and self._barred > MOST * len(self._texts)
         if barred and judge in ("auto", "number", "label"):
             return [part for gold in self._texts for part in _parts(gold)], _apart, BARS
-        return self._texts, _as_it_is, ""
+        return self._texts, _unchanged, ""
 
     def _are_whole(self, column: str) -> bool:
         named = column.rpartition(".")[2].lower() in WHOLE
@@ -82,7 +82,7 @@ def _differ(items: Sequence[Any]) -> bool:
     return all(isinstance(item, int | float) for item in items) and len(set(items)) > 1
 
 
-def _as_it_is(row: RawRow) -> RawRow:
+def _unchanged(row: RawRow) -> RawRow:
     return row
 
 

@@ -1,4 +1,4 @@
-"""Detect whether the texts of a user's file tell what to do."""
+"""Detect whether the texts of a user's file say what to do."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ _ASKS = re.compile(
 
 
 def says_what_to_do(questions: Sequence[str]) -> bool:
-    """Return whether most texts are questions or instructions of their own."""
+    """Return whether most texts are questions or instructions."""
     return 2 * sum(bool(_ASKS.search(question)) for question in questions) >= len(questions)

@@ -1,4 +1,4 @@
-"""Which rule judges the answers of a user's file: told by all of its golds, never by an odd one.
+"""The rule that judges the answers of a user's file, inferred from all of its golds and never from an odd one.
 
 340 golds: 338 numbers, "N/A", "unknown"     number; the two exceptions are named, and judged as text
 300 texts, one with a backslash              exact
@@ -64,7 +64,7 @@ class JudgeChoice:
     exceptions: tuple[str, ...] = ()
     """Golds that are not of the file's kind, the first few."""
     n_exceptions: int = 0
-    """Their number."""
+    """Number of all such golds."""
 
 
 def describe_judge(judged: JudgeChoice, relative: float | None = None, absolute: float | None = None) -> list[str]:
@@ -104,10 +104,7 @@ def is_math(gold: str) -> bool:
 
 
 def is_symbolic(gold: str) -> bool:
-    """Return whether a gold may be mathematics without LaTeX: a number, a pair, an expression.
-
-    No word of three letters.
-    """
+    """Return whether a gold may be a formula without LaTeX: a number, a pair, an expression; no three-letter word."""
     return is_number(gold) or (not _WORD.search(gold) and any(char.isdigit() for char in gold)) or len(gold) == 1
 
 
@@ -124,12 +121,12 @@ def is_json(gold: str) -> bool:
 def judged_by(golds: Sequence[str], choices: int, given: str = "auto", labels: Sequence[str] = ()) -> JudgeChoice:
     """Infer the judge from a file's golds (without blank ones and those of the `choices` multiple-choice rows).
 
-    `given`, `labels`: as in the recipe; `auto` and none by default.
+    `given` and `labels` are the recipe's.
     """
     if given == "auto" and labels:
         given = "label"
     if given != "auto":
-        return _as_said(golds, given, labels)
+        return _as_configured(golds, given, labels)
     n = len(golds)
     if choices and choices >= n:
         return JudgeChoice("choice", f"{choices} of {choices + n} rows have choices", {})
@@ -166,7 +163,7 @@ def judged_by(golds: Sequence[str], choices: int, given: str = "auto", labels: S
     )
 
 
-def _as_said(golds: Sequence[str], given: str, labels: Sequence[str]) -> JudgeChoice:
+def _as_configured(golds: Sequence[str], given: str, labels: Sequence[str]) -> JudgeChoice:
     tests = {"number": is_number, "json": is_json}
     others = [gold for gold in golds if given in tests and not tests[given](gold)]
     if given == "label":

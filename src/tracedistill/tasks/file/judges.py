@@ -1,10 +1,10 @@
-r"""The rules by which answers to a user's own problems are judged; `problem.meta["judge"]` says which.
+r"""The judges of answers to a user's own problems; `problem.meta["judge"]` names the rule.
 
 number, tolerance 2%      gold 250, "Answer: about 253"              correct
 label                     gold delivery, "I'd say: **Delivery**."     correct; two labels named: missing
 json                      gold {"total": 12.5}, '```json {"total": 12.50}```'   correct
 regex                     gold INV-\d{4}, "Answer: INV-0042"         correct
-my_judges:same_rows       `same_rows(answer, problem)` says True, False or a Verdict
+my_judges:same_rows       `same_rows(answer, problem)` returns True, False or a Verdict
 """
 
 from __future__ import annotations
@@ -107,10 +107,7 @@ def _number_policy(problem: Problem) -> answers.AnswerPolicy:
 
 
 def stated(text: str) -> str:
-    """Return an output's stated answer without a code fence around it.
-
-    The whole text if nothing marks an answer.
-    """
+    """Return an output's stated answer, or the whole text if it states none, without a code fence around it."""
     parts = parse_completion(text)
     answer = parts.answer if parts.answer is not None else text
     if PROGRAM.match(answer) and "\n" not in answer:
@@ -184,7 +181,7 @@ def _named(text: str, labels: Sequence[str]) -> list[str]:
 
 def _json(gold: str, text: str) -> Verdict:
     if not is_json(gold):
-        return Verdict("ungradable", reason="the gold is no JSON object or list")
+        return Verdict("ungradable", reason="the gold is not a JSON object or list")
     wanted = _values(gold)[-1]
     values = _values(stated(text)) or _values(text[-READ_CHARS:])
     fitting = [value for value in values if isinstance(value, type(wanted))]
@@ -221,7 +218,7 @@ def _differs(gold: Any, value: Any, path: str) -> str:
                 return f"{at}no key '{key}'"
         extra = [key for key in value if key not in gold]
         if extra:
-            return f"{at}a key too many, '{extra[0]}'"
+            return f"{at}unexpected key '{extra[0]}'"
         return next((where for key in gold if (where := _differs(gold[key], value[key], f"{path}.{key}"))), "")
     if isinstance(gold, list) and isinstance(value, list):
         if len(gold) != len(value):
@@ -239,7 +236,7 @@ def _pattern(gold: str, text: str) -> Verdict:
     try:
         pattern = regex.compile(gold)
     except regex.error as error:
-        return Verdict("ungradable", reason=f"the gold is no regular expression: {error}")
+        return Verdict("ungradable", reason=f"the gold is not a regular expression: {error}")
     statement = (answers.read_answer(text, policy=answers.AnswerPolicy(kind="text")).text or "").strip()
     if not statement:
         return Verdict("missing", reason="nothing is stated")
@@ -248,7 +245,7 @@ def _pattern(gold: str, text: str) -> Verdict:
             if pattern.fullmatch(candidate, timeout=PATTERN_SECONDS):
                 return Verdict("correct", extracted=candidate[:200], reason="matches the gold's pattern")
         except TimeoutError:
-            return Verdict("ungradable", extracted=candidate[:200], reason="the gold's pattern ran out of time")
+            return Verdict("ungradable", extracted=candidate[:200], reason="the gold's pattern timed out")
     return Verdict("incorrect", extracted=statement[:200], reason="does not match the gold's pattern")
 
 
@@ -295,7 +292,7 @@ def _own(name: str, problem: Problem, text: str) -> Verdict:
     if not isinstance(verdict, bool):
         reason = f"{name} returned {type(verdict).__name__}, not bool"
         return Verdict("ungradable", extracted=answer[:200], reason=reason)
-    return Verdict("correct" if verdict else "incorrect", extracted=answer[:200], reason=f"{name} says so")
+    return Verdict("correct" if verdict else "incorrect", extracted=answer[:200], reason=f"verdict of {name}")
 
 
 def own_judge(name: str) -> Callable[[str, Problem], object]:

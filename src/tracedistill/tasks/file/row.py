@@ -24,14 +24,13 @@ WrittenSteps = tuple[str, tuple[Step, ...]]
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One row by its fields; what depends on the whole file is still open."""
+    """One row by its fields, as written: the whole file determines what golds and choices mean."""
 
     place: int
     """The row's index in its file, from 0."""
     problem_id: str
     """Id in the file; empty if there is none."""
     question: str
-    """The question."""
     context: tuple[str, ...]
     """Context, of a conversation its system message and earlier turns."""
     golds: tuple[str, ...]
@@ -39,9 +38,8 @@ class RawRow:
     listed: list[Any] | None
     """The gold, if it is a list in the file itself."""
     labelled: tuple[Option, ...]
-    """Its choices."""
+    """Choices."""
     category: str
-    """Its kind."""
     steps: Any
     """The worked solution as written in the file; None if there is none."""
     trace: str
@@ -154,9 +152,9 @@ def _answers(value: Any) -> tuple[str, ...]:
 
 
 def written_steps(value: Any) -> WrittenSteps:
-    """Return the text of written steps and the parsed steps; a list's items have no text of their own.
+    """Return the text of written steps and the parsed steps; a list of steps has no text.
 
-    An item is a text, or an object whose values are joined (question and answer).
+    An item of a list is a text, or an object whose values are joined (question and answer).
     """
     if isinstance(value, str) and value.strip().startswith("["):
         listed = _listed(value)

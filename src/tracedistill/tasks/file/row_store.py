@@ -1,4 +1,4 @@
-"""The rows of a large file in little memory: compressed by blocks, of which one is unpacked at a time."""
+"""The rows of a large file in little memory: compressed in blocks, one of which is unpacked at a time."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _cells = operator.attrgetter(*(item.name for item in fields(RawRow)))
 
 
 class PackedRows:
-    """Rows that are appended in order, and read in any order; fastest in file order."""
+    """Rows that are appended in order and can be read in any order, fastest in file order."""
 
     def __init__(self) -> None:
         self.change: Callable[[RawRow], RawRow] = lambda row: row
-        """Conversion of each row on reading, known only from the whole file."""
+        """Conversion of each row on reading, set when the whole file is known."""
         self._blocks: list[bytes] = []
         self._open: list[Any] = []
         self._last: tuple[int, Sequence[Any]] = (-1, ())

@@ -13,10 +13,10 @@ SHARES = (("test", 0.1), ("validation", 0.1))
 
 
 def cut(groups: Sequence[int]) -> list[str]:
-    """Return the split of each row; `groups` holds the draw (`drawn`) of each row's group.
+    """Return the split of each row; `groups` is the draw (`drawn`) of each row's group.
 
-    Whole groups are taken until a share is full. With three groups or more every split has one. Rows added later move
-    only rows near the ends of a split.
+    Each split takes whole groups until its share is full. With three groups or more every split has one. Rows that are
+    added later move only rows near the ends of a split.
     """
     drawn_groups = np.asarray(groups, dtype=np.uint64)
     values, place, sizes = np.unique(drawn_groups, return_inverse=True, return_counts=True)
@@ -32,7 +32,7 @@ def cut(groups: Sequence[int]) -> list[str]:
 
 
 def first_alike(marks: Sequence[int]) -> Sequence[int]:
-    """Return for each row the place of the first one with the same mark: its own, if none has it before."""
+    """Return for each row the index of the first row with the same mark, possibly its own."""
     _, first, place = np.unique(np.asarray(marks, dtype=np.int64), return_index=True, return_inverse=True)
     return array("q", first[place].astype(np.int64).tobytes())
 

@@ -1,9 +1,9 @@
-"""A user's file as problems: each row read by its columns, the judge told by all golds, the splits drawn.
+"""A user's file as problems: rows read by their columns, the judge inferred from all golds, the splits drawn.
 
     {"prompt": "Is a whale a fish?", "target": "no", "split": "test"}   columns: {question: prompt, answer: target}
 
-A context may be a JSON list, lines, or text between bars; for golds that are several see `golds`. GSM8K's `... #### 72`
-is a worked solution and an answer, and so is MATH's, which ends in a box.
+A context may be a JSON list, lines, or text between bars; for golds with several items see `golds`. GSM8K's
+`... #### 72` is a worked solution and an answer, and so is MATH's, which ends in a box.
 
 Splits: a `{split}` in the path, else the column `split`, else a seeded draw of 80, 10 and 10 percent (equal questions,
 and rows of one `group`, stay together).
@@ -59,7 +59,7 @@ class LoadedTable:
     same: Sequence[int]
     """For each row the index of the first equal one, possibly its own."""
     names: tuple[str, ...]
-    """Its columns."""
+    """All columns of the file."""
     used: tuple[str, ...]
     """Of these, the columns that some field is read from."""
     texts: RowTexts
@@ -114,9 +114,9 @@ class LoadedTable:
 def load_split(split: str, source: Source) -> Iterator[Problem]:
     """Yield problems of a split in file order; if there are more than `source.size`, a sample by the source's seed.
 
-    Ids are the file's, else `file-<split>-<row>` with rows from 0. Raises InputError, with file and row, for unknown
-    fields in `columns`, missing columns, blank questions, duplicate ids, choices that cannot be parsed, and a split
-    without rows. A blank answer is kept: it is counted.
+    Ids are the file's, else `file-<split>-<row>` with rows from 0. A blank answer is kept and counted. Raises
+    InputError, with file and row, for unknown fields in `columns`, missing columns, blank questions, duplicate ids,
+    choices that cannot be parsed, and a split without rows.
     """
     table = read_table(source, split)
     for name in (split, *(ALIASES if split == "validation" else ())):
@@ -131,10 +131,10 @@ def load_split(split: str, source: Source) -> Iterator[Problem]:
 
 
 def read_table(source: Source, split: str = "") -> LoadedTable:
-    """Read the whole file; for a path with `{split}`, all existing files, of which `split` must be one."""
+    """Read the whole file; for a path with `{split}` all existing files, which must include `split`."""
     if not source.path:
         raise InputError(
-            "task file: give `path`, a .jsonl, .json, .csv, .tsv or .parquet file (with {split} where there are "
+            "task file: give `path`, a .jsonl, .json, .csv, .tsv or .parquet file (with {split} if there are "
             "several), a folder of such files, or a hub id"
         )
     check_rule(source.judge)
@@ -199,7 +199,7 @@ class RowIds(Sequence[str]):
             first = first_alike(array("q", map(hash, self._given)))
             for at, before in enumerate(first):
                 if before != at and self._given[at] and self._given[at] == self._given[before]:
-                    raise InputError(f"{self._both(before, at)}: the same id '{self._given[at]}'; ids must differ")
+                    raise InputError(f"{self._both(before, at)}: the same id '{self._given[at]}'; ids must be unique")
         return self
 
     def _both(self, first: int, second: int) -> str:
@@ -319,9 +319,7 @@ def _no_rows(source: Source, split: str) -> str:
     table = read_table(source, split)
     path, splits = _path(source, split), ", ".join(sorted(name or "(blank)" for name in table.sizes()))
     if "split" not in source.columns and "split" not in table.names and "{split}" not in str(source.path):
-        return (
-            f"{path}: no rows fall to split '{split}'; add a column `split`, or give one file per split with {{split}}"
-        )
+        return f"{path}: no rows for split '{split}'; add a column `split`, or give one file per split with {{split}}"
     return f"{path}: no rows of split '{split}'; its splits are: {splits}"
 
 

@@ -3,8 +3,8 @@
     question,answer,steps
     "Ana has 3 boxes of 4 pens. How many pens?",12,"3 * 4 = 12 pens"
 
-The recipe gives `path` and, where columns have other names, `columns: {question: prompt, answer: target}`. How answers
-are judged is told by all golds of the file, or said by `judge`; see `own/` for columns, kinds, judges and splits.
+The recipe gives `path` and, if columns have other names, `columns: {question: prompt, answer: target}`. The judge of
+answers is inferred from all golds of the file, or set by `judge`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class UserFile(Task):
     splits = ("train", "validation", "test")
 
     def load(self, split: str, source: Source) -> Iterator[Problem]:
-        """Yield the problems of a split of the file at `source.path`; see `own.loading`."""
+        """Yield the problems of a split of the file at `source.path`."""
         yield from load_split(split, source)
 
     def about(self, source: Source) -> list[str]:
@@ -75,15 +75,14 @@ class UserFile(Task):
         return replace(read, steps=moved(read.steps, start)) if start else read
 
     def judge_trace(self, problem: Problem, steps: tuple[Step, ...]) -> Verdict:
-        """Judge by the gold steps word for word; else check every written calculation; else say why not.
+        """Judge by the gold steps word for word, else by every written calculation; else say why it is not judged.
 
-        Without calculations it is not judged: there is no reference, or a text other than the gold steps, which rules
-        cannot compare with them. A stray calculation in such a text can only refute it. Operands must be grounded if
-        the answer is a number; in other problems calculations only have to be true.
+        Without calculations a trace is not judged: rules cannot compare words. A stray calculation in a text can only
+        refute it. Operands must be grounded if the answer is a number; otherwise calculations only have to be true.
         """
         gold = problem.gold_steps
         if gold and _texts(steps) == _texts(gold):
-            # what the user calls gold is right, whether or not it calculates
+            # gold steps are right even if they do not calculate
             return Verdict("correct", reason="the gold steps, word for word")
         if not any(step.kind == "calculation" for step in steps):
             return arithmetic.not_judged(steps, NOT_COMPARABLE if gold else NO_STEPS)
@@ -98,10 +97,7 @@ class UserFile(Task):
         return plans.judge_plan(_given(problem), steps, problem.gold_steps)
 
     def gold_plan(self, problem: Problem) -> Trace | None:
-        """Return the calculations of the gold steps in words, without results.
-
-        None if they do not lead to the answer.
-        """
+        """Return the gold steps' calculations in words, without results; None if they do not lead to the answer."""
         result = arithmetic.last_result([step.text for step in problem.gold_steps])
         golds = [answer.replace(",", "").strip("$% ") for answer in problem.answers]
         if result is None or arithmetic.spell(result) not in golds:
@@ -109,13 +105,13 @@ class UserFile(Task):
         return self.plan_trace(problem, gold_plans.calculation_plan(_given(problem), problem.gold_steps))
 
     def judge_answer(self, problem: Problem, text: str, policy: Policy = "default") -> AnswerVerdicts:  # noqa: ARG002
-        """Judge by the rule of the file; any of several golds will do, and without one it is `ungradable`."""
+        """Judge by the rule of the file; any of several golds is right, and without one it is `ungradable`."""
         return judge_output(problem, text, self.closed_answers(problem))
 
     def gold_fault(self, problem: Problem) -> str:
         """Return the error of a gold; a pattern need only be valid, since it does not match itself."""
         if problem.meta.get("judge") == "regex" and problem.answers:
-            return "" if all(map(is_pattern, problem.answers)) else "the gold is no regular expression"
+            return "" if all(map(is_pattern, problem.answers)) else "the gold is not a regular expression"
         return super().gold_fault(problem)
 
     def answer_in_trace(self, problem: Problem, steps: tuple[Step, ...]) -> bool:
@@ -127,10 +123,7 @@ class UserFile(Task):
 
 
 def _calculates(rule: object, steps: tuple[Step, ...], gold: tuple[Step, ...]) -> bool:
-    """Return whether a trace consists of calculations, so that these can make it right.
-
-    Else they are strays in a text.
-    """
+    """Return whether a trace consists of calculations, and not of a text with stray ones."""
     if any(step.kind == "calculation" for step in gold):
         return True
     if rule in ("number", "math") and not gold:
