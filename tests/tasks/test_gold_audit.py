@@ -43,7 +43,7 @@ LABELLED = ["billing", "other"] * 20
     [
         (["billing", "othr"] * 20, {"labels": ["billing", "other"]}, "20 x ungradable, the gold is none of the labels"),
         ([*range(30), *[""] * 30], {}, "30 x blank"),
-        (["twelve or so"] * 40, {"judge": "json"}, "40 x ungradable, the gold is no JSON"),
+        (["twelve or so"] * 40, {"judge": "json"}, "40 x ungradable, the gold is not a JSON"),
     ],
 )
 def test_golds_that_fail_stop_run_and_dry_run_alike(

@@ -120,7 +120,7 @@ def test_golds_mean_what_fits_the_whole_file(tmp_path: Path, golds: list[Any], l
 
 def test_numbers_that_may_count_from_0_or_1_are_asked_about(tmp_path: Path) -> None:
     rows = [{"choices": OPTIONS, "answer": gold, "part": "test"} for gold in (1, 2, 3)]
-    with pytest.raises(InputError, match="whether the first is 0 or 1"):
+    with pytest.raises(InputError, match="the first may be 0 or 1"):
         answers(tmp_path, rows)
     assert [problem.answers for problem in answers(tmp_path, rows, first_choice=0)] == [("B",), ("C",), ("D",)]
     assert [problem.answers for problem in answers(tmp_path, rows, first_choice=1)] == [("A",), ("B",), ("C",)]

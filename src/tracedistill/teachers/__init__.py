@@ -1,8 +1,8 @@
-"""Teachers turn problems into traces: by rules, out of a file, or by a model.
+"""Teachers write traces for problems.
 
 rules     the task's own decomposition
-recorded  traces that somebody else has made
-model     an endpoint or a local model, a student of the study included
+recorded  traces from a file
+model     an endpoint or a local model, also a student of the study
 """
 
 from tracedistill.teachers.model import Failure, Sources, reads_of, requests_for_teacher, sources_of, trace_of

@@ -22,21 +22,19 @@ class Failure:
     """A problem without a trace from a teacher, and why."""
 
     problem_id: str
-    """Problem id."""
     teacher: str
-    """Teacher name."""
     sample: int
     """Index of the sample."""
     finish: str
     """length (cut off), refusal, error or too-long."""
     cause: str
-    """The engine's message."""
+    """The engine's message, or `finish`."""
     text: str
-    """The returned text, if any: kept for the record, never used."""
+    """The returned text, kept for the record and never used."""
 
 
 class Sources(Protocol):
-    """The traces of the teacher whose work another one uses; a mapping is one."""
+    """The traces that a teacher works on, for example a mapping."""
 
     def get(self, problem_id: str, /) -> Trace | None:
         """Return the trace of a problem, or None."""
@@ -67,7 +65,7 @@ def requests_for_teacher(
 ) -> Iterator[Request]:
     """Yield one request per problem and sample, in the problems' order; the id is `<problem_id>/<sample>`.
 
-    `template` is the prompt; a problem without a trace of the source teacher is passed over (counted by the caller).
+    `template` is the prompt. Problems without a trace of the source teacher get no request; the caller counts them.
     """
     sampling = Sampling(config.max_tokens, config.temperature, config.top_p)
     schema = STEPS_SCHEMA if reads_of(config) == "structured" else None
@@ -117,8 +115,8 @@ def trace_of(
         parse_teacher_text(task, written, reads, thought),
         numbered=config.traces == "numbered",
         sample=sample,
-        # a maker that was shown the gold, or works on what was made from it, has seen it
+        # true if the prompt showed the gold, or the source trace was made from it
         oracle="{answer}" in template or (source is not None and source.oracle),
-        # no usage here: it differs between servers, and equal texts must make equal files
+        # token usage is left out: it differs between servers, and equal texts must make equal files
         meta={"reads": reads, "prompt": config.prompt},
     )

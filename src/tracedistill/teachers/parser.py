@@ -22,7 +22,7 @@ class ParsedTeacherText:
     """The content of a teacher's text."""
 
     steps: tuple[Step, ...]
-    """The steps, with their places in `text`; none if it cannot be parsed (validation says why)."""
+    """The steps with their spans in `text`; none if it cannot be parsed (validation says why)."""
     text: str
     """The trace as written, without the answer after a marker."""
     answer: str | None
@@ -60,7 +60,7 @@ def parse_teacher_text(task: Task, text: str, reads: str, reasoning: str | None 
     """Find the trace and the answer in a teacher's text, and parse the trace's steps."""
     if reads == "plan":
         plan = trimmed(text)
-        # the prompt asked for a plan: whatever it holds, its steps are judged as a plan's
+        # the prompt requested a plan, so all steps are judged as a plan's
         return ParsedTeacherText(read_plan(plan), plan, None)
     if reads == "structured":
         return _structured(text)
@@ -80,7 +80,7 @@ def trace_from(
     task: Task,
     problem_id: str,
     teacher: str,
-    read: ParsedTeacherText,
+    parsed: ParsedTeacherText,
     *,
     numbered: bool,
     sample: int,
@@ -88,7 +88,7 @@ def trace_from(
     meta: Mapping[str, Any],
 ) -> Trace:
     """Make a trace record; its text is the original or, if `numbered`, its steps rewritten by the task."""
-    steps, text = read.steps, read.text
+    steps, text = parsed.steps, parsed.text
     if numbered and steps:
         plan = all(step.kind == "plan" for step in steps)
         text = render_steps(steps) if plan else task.render_trace(steps)
@@ -99,7 +99,7 @@ def trace_from(
         teacher=teacher,
         steps=steps,
         text=text,
-        answer=read.answer,
+        answer=parsed.answer,
         oracle=oracle,
         sample=sample,
         meta=dict(meta),
@@ -109,8 +109,8 @@ def trace_from(
 def _stated(text: str) -> str | None:
     """Find the answer that a text ends with, as in `The answer is 42`."""
     tail = text.rstrip()[-4 * _LONGEST :].removesuffix(".").rstrip()
-    behind = (tail[match.end() :].strip() for match in _STATEMENT.finditer(tail))
-    return next((answer for answer in behind if 0 < len(answer) <= _LONGEST), None)
+    statements = (tail[match.end() :].strip() for match in _STATEMENT.finditer(tail))
+    return next((answer for answer in statements if 0 < len(answer) <= _LONGEST), None)
 
 
 def _structured(text: str) -> ParsedTeacherText:

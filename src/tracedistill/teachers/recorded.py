@@ -1,9 +1,9 @@
-"""Traces out of a file: JSON Lines, CSV or Parquet; one trace a row, joined to its problem by id.
+"""Traces from a file: JSON Lines, CSV or Parquet, one trace per row, joined to its problem by id.
 
 {"problem_id": "gsm8k-test-0", "teacher": "gpt4", "plan": "1. Determine the total number of eggs ..."}
 columns: {text: plan}   where: {teacher: gpt4}
 
-Without `reads` the texts tell whether they are plans or solutions. Traces in the same rows as the problems (task
+Without `reads`, the texts determine whether they are plans or solutions. Traces in the same rows as the problems (task
 `file`, field `trace`) need neither a file nor an id.
 """
 
@@ -44,7 +44,7 @@ def read_recorded(
     if unknown:
         raise InputError(f"teacher {teacher}: columns: no field '{unknown[0]}'; fields are {', '.join(FIELDS)}")
     samples: dict[str, int] = {}
-    seen: set[int] = set()  # 60 bits of a hash: some 70 bytes for each trace, whatever its length
+    seen: set[int] = set()  # 60 bits of a hash each, which saves memory
     any_trace = False
     others: dict[str, None] = {}
     id_column = config.columns.get("problem_id", "problem_id")

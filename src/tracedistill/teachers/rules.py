@@ -13,8 +13,8 @@ from tracedistill.tasks import Task
 def teach_by_rules(task: Task, problems: Iterable[Problem], teacher: str) -> Iterator[Trace]:
     """Yield the task's rule-made decomposition of each problem, if there is one.
 
-    Rules that can work without gold get none: they are given the blind problem first. Only if they then yield nothing
-    is the gold shown, and the trace says so (`oracle`).
+    The rules first get the problem without gold. Only if they yield nothing do they get the gold, and the trace is
+    marked as `oracle`.
     """
     for problem in problems:
         trace = task.decompose(problem.blind())

@@ -48,10 +48,10 @@ def train_in_rounds(
     validation: Iterable[Example] = (),
     compute: Compute | None = None,
 ) -> str:
-    """Sample, keep what the judges accept, and train, `rounds` times; takes what `train_arm` takes.
+    """Sample, keep what the judges accept, and train, `rounds` times; takes the arguments of `train_arm`.
 
-    The rows' completions are not read, only their prompts. Samples lie in `<output>.rounds` until the adapter is whole,
-    so that a killed training resumes in its round. Raises InputError if a round finds nothing to keep.
+    Only the prompts of the rows are read. Samples are kept in `<output>.rounds` until the adapter is complete, so a
+    killed training resumes in its round. Raises InputError if a round keeps nothing.
     """
     from accelerate import PartialState
 

@@ -95,16 +95,3 @@ def hashed(text: str) -> tuple[str, str] | None:
     """Return (worked solution, answer) of GSM8K's `... #### 72`; None for other text."""
     parts = _HASHED.match(text) if "####" in text else None
     return (parts["worked"].strip(), parts["answer"].strip()) if parts else None
-
-
-def boxed(text: str) -> str | None:
-    r"""Return the content of the last `\boxed{...}` of a text, braces balanced, or None."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    depth, begin = 1, start + len("\\boxed{")
-    for at in range(begin, len(text)):
-        depth += (text[at] == "{") - (text[at] == "}")
-        if not depth:
-            return text[begin:at].strip() or None
-    return None

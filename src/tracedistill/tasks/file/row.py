@@ -14,9 +14,10 @@ from tracedistill.tasks._base import content
 from tracedistill.tasks._rows import Row
 from tracedistill.tasks._steps import make_steps, one_line, read_steps
 from tracedistill.tasks.file.cells import structured
-from tracedistill.tasks.file.chats import boxed, hashed, read_chat, thought_of
+from tracedistill.tasks.file.chats import hashed, read_chat, thought_of
 from tracedistill.tasks.file.choices import Option, read_choices
 from tracedistill.tasks.file.columns import ColumnMap
+from tracedistill.tasks.math import last_boxed
 
 WrittenSteps = tuple[str, tuple[Step, ...]]
 """(steps as written, parsed steps)"""
@@ -102,8 +103,8 @@ def _apart(gold: str, steps: Any, trace: str) -> tuple[tuple[str, ...], Any, str
     worked = hashed(gold)
     if worked is not None:
         return (worked[1],), steps or worked[0], trace
-    value = boxed(gold)
-    if value is not None and not thought_of(gold)[0] and not gold.strip("$ ").startswith("\\boxed"):
+    value = last_boxed(gold)
+    if value and not thought_of(gold)[0] and not gold.strip("$ ").startswith("\\boxed"):
         return (value,), steps or gold, trace  # a solution that ends in its answer, as MATH's
     closed = hashed(steps) if isinstance(steps, str) else None
     if closed is not None and closed[1] == gold:
@@ -113,7 +114,7 @@ def _apart(gold: str, steps: Any, trace: str) -> tuple[tuple[str, ...], Any, str
         trace = trace or gold
         gold = rest
     if trace:
-        gold = boxed(gold) or gold
+        gold = last_boxed(gold) or gold
     return ((gold,) if gold else ()), steps, trace
 
 

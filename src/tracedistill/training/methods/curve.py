@@ -16,9 +16,9 @@ ATTEMPTS = "attempts"
 
 
 class Curve(TrainerCallback):
-    """Has the student answer the same validation problems every few steps, and after the last.
+    """Attempts the same validation problems every few steps and after the last.
 
-    Greedy: no random number is drawn, so that the training is unchanged. The first process answers alone.
+    Attempts are greedy and draw no random number, so the training is unchanged. Only the first process makes them.
     """
 
     def __init__(self, prompts: Mapping[str, list[int]], judge: TokenJudge, every: int) -> None:
@@ -29,7 +29,7 @@ class Curve(TrainerCallback):
         self.writer: CompletionWriter | None = None
 
     def attach(self, model: Any, tokenizer: Any, max_tokens: int) -> None:
-        """Set the model of the curve; to be called once the trainer has made the adapter."""
+        """Set the model of the curve. Call it after the trainer has made the adapter."""
         self.writer = CompletionWriter(model, tokenizer, max_tokens, temperature=0.0)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002

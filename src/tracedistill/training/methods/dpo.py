@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import datasets
-from accelerate import PartialState
 from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
@@ -15,7 +14,7 @@ from tracedistill.engines.lora import compute_in_base_dtype
 from tracedistill.errors import InputError
 from tracedistill.training.arguments import WarmUpMixin, shared_arguments
 from tracedistill.training.methods.order import ProblemSampler
-from tracedistill.training.methods.rollouts import steps_of
+from tracedistill.training.methods.rollouts import completions_per_process, steps_of
 from tracedistill.training.settings import TrainingSetup
 from tracedistill.training.trainer import WHOLE_WEIGHTS, StepGuard, hold_in_fp32
 
@@ -28,7 +27,6 @@ class PreferencePair:
     """Two completions of one prompt, in tokens."""
 
     prompt: list[int]
-    """The prompt."""
     chosen: list[int]
     """The completion to prefer, its end token included."""
     rejected: list[int]
@@ -45,7 +43,7 @@ class PairTrainer(WarmUpMixin, DPOTrainer):
         return dataset
 
     def _get_train_sampler(self, dataset: Any = None) -> ProblemSampler:  # noqa: ARG002
-        """Order problems as the supervised arms do."""
+        """Order problems as in the supervised arms."""
         return self.sampler
 
 
@@ -60,16 +58,10 @@ def pair_trainer(
     callbacks: Sequence[Any] = (),
 ) -> PairTrainer:
     """Set up DPO on these pairs; `beta`: strength of the penalty for leaving the starting point."""
-    parts = PartialState().num_processes * settings.training.gradient_accumulation
-    share, rest = divmod(settings.training.batch_size, parts)
-    if rest or not share:
-        raise InputError(
-            f"training: batch_size {settings.training.batch_size} cannot be shared evenly by {parts} processes and "
-            f"micro-batches; make it a multiple of {parts}"
-        )
     sampler = ProblemSampler(len(pairs), settings.training.batch_size, draws=1, passes=1, seed=settings.seed)
     config = DPOConfig(
-        **shared_arguments(settings, model, per_device=share) | {"max_steps": steps_of(settings, sampler.steps)},
+        **shared_arguments(settings, model, per_device=completions_per_process(settings))
+        | {"max_steps": steps_of(settings, sampler.steps)},
         beta=beta,
         max_length=None,  # rows that are too long are left out before, and never cut
     )

@@ -22,13 +22,11 @@ class Drawn:
     """One completion of the student."""
 
     problem_id: str
-    """Problem id."""
     sample: int
     """Index among the problem's completions."""
     tokens: tuple[int, ...]
     """Its tokens, the end included."""
     text: str
-    """Its text."""
     answer: float
     """1: its answer is right."""
     trace: float | None
@@ -44,7 +42,7 @@ class Drawn:
         return JudgedCompletion(self.answer, self.trace, self.format, ended=self.ended)
 
     def imitable(self, by: Literal["answer", "trace", "both"]) -> bool:
-        """Return whether the judges accept it and it ended: whoever imitates a cut one learns an end that it lacks."""
+        """Return whether the judges accept it and it ended; a cut-off one would teach to stop in the middle."""
         return self.ended and self.judged.accepted(by)
 
 
@@ -59,10 +57,10 @@ def draw_completions(
     *,
     is_main: bool,
 ) -> list[Drawn]:
-    """Draw `each` completions per problem into a file, judged, in the problems' order.
+    """Draw `per_problem` completions of each problem into a file, judged, in the problems' order.
 
-    `load` makes what writes them, and is called if there is something to write. Groups of AT_ONCE are appended as they
-    end: a killed drawing goes on behind the last whole line. One process draws; the others wait for the file.
+    `load` returns the writer and is called only if completions are missing. They are appended in groups of AT_ONCE, so
+    a killed run continues after the last complete line. One process draws; the others wait for the file.
     """
     partial = file.with_name(f"{file.name}.partial")
     while not is_main and not file.exists():

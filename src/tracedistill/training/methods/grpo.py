@@ -22,9 +22,8 @@ class Reward:
     """The reward of GRPO."""
 
     judge: TokenJudge
-    """Judges completions."""
     weights: Mapping[str, float]
-    """Part -> its weight; parts of weight 0 are counted and not rewarded."""
+    """Part -> its weight; parts of weight 0 are reported and not rewarded."""
 
 
 class GroupTrainer(RolloutMixin, GRPOTrainer):
@@ -56,12 +55,12 @@ def group_trainer(
 ) -> GroupTrainer:
     """Set up GRPO on these problems: `prompts` by problem id, in the order of their rows.
 
-    `beta`: weight of the divergence from the starting point; `epsilon`: clipping, which acts with several updates per
-    set of completions. The loss is TRL's default (DAPO's mean over tokens), advantages are scaled by their group.
+    `beta`: weight of the divergence from the starting point. `epsilon`: clipping, which matters if a set of completions
+    has several updates. The loss is TRL's default (DAPO's mean over tokens), and advantages are scaled by their group.
     """
     per_epoch = -(-len(prompts) // settings.training.batch_size)
     config = GRPOConfig(
-        **shared_arguments(settings, model, per_device=completions_per_process(settings, drawing))
+        **shared_arguments(settings, model, per_device=completions_per_process(settings, drawing.num_generations))
         | {"max_steps": steps_of(settings, per_epoch) * drawing.num_iterations},
         num_generations=drawing.num_generations,
         max_completion_length=drawing.max_completion_length,
@@ -120,7 +119,7 @@ class _RewardParts:
 
 
 def tallied(judged: Sequence[JudgedCompletion]) -> dict[str, float]:
-    """Shares of the four cells of trace and answer, and of traces that hold the answer: where a reward is hacked."""
+    """Return the shares of the four cells of trace and answer, and of traces that contain the answer."""
     n = max(1, len(judged))
     cells = {
         "both": sum(completion.answer == 1 and completion.trace == 1 for completion in judged),

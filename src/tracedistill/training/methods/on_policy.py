@@ -1,7 +1,7 @@
 """Distillation on the student's own completions (arXiv 2306.13649), on TRL's trainer.
 
-The teacher is another model of the same vocabulary, or the student as it was at the start; either may be shown a longer
-prompt than the student: a plan, a gold trace. What the prompt did is then moved into the weights (context
+The teacher is another model with the same vocabulary, or the student as it was at the start. Either may see a longer
+prompt than the student, with a plan or a gold trace. This moves the effect of the prompt into the weights (context
 distillation, arXiv 2209.15189).
 """
 
@@ -74,8 +74,8 @@ class OnPolicyTrainer(RolloutMixin, DistillationTrainer):
 class StudentAsItWas(nn.Module):
     """A student with the adapter that it started from (or none), sharing the weights in memory.
 
-    No module of the student is registered here: what a trainer does to its teacher (evaluation mode, devices) must not
-    reach the student.
+    No module of the student is registered here, since what a trainer does to its teacher (evaluation mode, devices)
+    must not reach the student.
     """
 
     def __init__(self, student: PeftModel) -> None:
@@ -119,12 +119,12 @@ def on_policy_trainer(
 ) -> OnPolicyTrainer:
     """Set up distillation on these problems: `prompts` by problem id, in the order of their rows.
 
-    `shown`: the teacher's prompts. `teacher`: a model of the same vocabulary; None: the student as it is now. `beta`: 0
-    forward, 1 reverse Kullback-Leibler divergence, between them a Jensen-Shannon divergence.
+    `shown`: the teacher's prompts. `teacher`: a model with the same vocabulary; None: the student as it is now. `beta`:
+    0 is forward, 1 reverse Kullback-Leibler divergence; values between give a Jensen-Shannon divergence.
     """
     per_epoch = -(-len(prompts) // settings.training.batch_size)
     config = DistillationConfig(
-        **shared_arguments(settings, model, per_device=completions_per_process(settings, drawing))
+        **shared_arguments(settings, model, per_device=completions_per_process(settings, drawing.num_generations))
         | {"max_steps": steps_of(settings, per_epoch)},
         max_completion_length=drawing.max_completion_length,
         temperature=drawing.temperature,

@@ -1,4 +1,4 @@
-"""The problems of each step: those of a supervised arm, each repeated as often as it is to be sampled."""
+"""The problems of each step: those of a supervised arm, each repeated as often as it is sampled."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from tracedistill.training.batching import epoch_order
 class ProblemSampler(Sampler[int]):
     """Yields row indices of an epoch in the order of `epoch_order`, the last step filled up from the epoch's start.
 
-    TRL's own sampler has another order than the supervised trainer's, and drops a last step that is not full: arms
-    would not train on the same problems. Here every problem of an epoch is in it, in the supervised arms' order; the
-    last step takes what it lacks from the problems that came first.
+    TRL's sampler has another order and drops an incomplete last step, so arms would not train on the same problems.
 
-    `draws`: how often each problem is yielded in a row. `passes`: how often a whole step is, which TRL's trainers ask
-    for micro-batches and repeated updates that share one set of completions.
+    `draws`: repetitions of each problem. `passes`: repetitions of each step, which TRL's trainers need for
+    micro-batches and for repeated updates with one set of completions.
     """
 
     def __init__(self, rows: int, per_step: int, *, draws: int, passes: int, seed: int) -> None:

@@ -15,10 +15,7 @@ TRAINED, REFERENCE = "default", "ref"
 
 
 def started_from(model: Any, adapter: Path) -> PeftModel:
-    """Return the model with this adapter on it, to be trained further.
-
-    Raises InputError if it is not one of this model.
-    """
+    """Return the model with this adapter, to be trained further. Raises InputError if it does not fit the model."""
     if not (adapter / CONFIG_NAME).is_file():
         raise InputError(f"{adapter}: no adapter to start from; first train the arm that `from` names")
     try:

@@ -36,12 +36,12 @@ class RolloutSettings:
 
 
 class RolloutMixin(WarmUpMixin):
-    """Mixed into a TRL trainer whose dataset's `prompt` column holds problem ids; `prompts` gives their tokens.
+    """Mixed into a TRL trainer whose dataset's `prompt` column contains problem ids; `prompts` has their tokens.
 
-    TRL would render a prompt with the tokenizer's template alone, draw with one generator for the whole batch, and
-    order problems in a way of its own. Here prompts are those of evaluation, each completion has a generator seeded by
-    step and place (so that a resumed training and one on more processes draw the same), and a step has the problems
-    that a supervised arm's step has.
+    TRL would render prompts with the tokenizer's template alone, draw with one generator for the whole batch, and use
+    its own order of problems. Here prompts are those of evaluation. Each completion has a generator seeded by step and
+    place, so a resumed training and one on more processes draw the same. A step has the problems of a supervised arm's
+    step.
     """
 
     accelerator: Any
@@ -52,7 +52,7 @@ class RolloutMixin(WarmUpMixin):
     def prepare_rollouts(
         self, prompts: Mapping[str, list[int]], drawing: RolloutSettings, settings: TrainingSetup
     ) -> None:
-        """Set up what TRL's constructor does not take; to be called after it."""
+        """Set up what TRL's constructor does not take. Call it after the constructor."""
         if self.accelerator.distributed_type not in WHOLE_WEIGHTS:
             raise InputError(
                 "training: completions are drawn from whole weights, and this launch shards them; use a DDP or "
@@ -79,7 +79,7 @@ class RolloutMixin(WarmUpMixin):
         compute_in_base_dtype(self.model)
 
     def _get_train_sampler(self, dataset: Any = None) -> ProblemSampler:  # noqa: ARG002
-        """Order problems as the supervised arms do."""
+        """Order problems as in the supervised arms."""
         return self.sampler
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
@@ -98,15 +98,12 @@ class RolloutMixin(WarmUpMixin):
         return completions
 
     def count(self, key: str, tokens: int) -> None:
-        """Add up tokens over all processes; to be called by each of them."""
+        """Add up tokens over all processes. Every process must call it."""
         mine = torch.tensor(tokens, device=self.accelerator.device)
         self.drawn[key] += int(self.accelerator.reduce(mine, reduction="sum"))
 
     def with_token_counts(self, logs: dict[str, Any]) -> dict[str, Any]:
-        """Return the entry of the log with the tokens since the last one.
-
-        A resumed training finds their sum in the log.
-        """
+        """Return the log entry with the tokens since the last one; a resumed training sums them from the log."""
         if "loss" not in logs:
             return logs
         logs |= self.drawn
@@ -114,16 +111,16 @@ class RolloutMixin(WarmUpMixin):
         return logs
 
 
-def completions_per_process(settings: TrainingSetup, drawing: RolloutSettings) -> int:
+def completions_per_process(settings: TrainingSetup, num_generations: int = 1) -> int:
     """Return the completions of one micro-batch on one process. Raises InputError if they cannot be shared evenly."""
     training, processes = settings.training, PartialState().num_processes
     parts = processes * training.gradient_accumulation
-    share, rest = divmod(training.batch_size * drawing.num_generations, parts)
+    share, rest = divmod(training.batch_size * num_generations, parts)
     if rest or not share:
         raise InputError(
-            f"training: {training.batch_size} problems with {drawing.num_generations} completions each cannot be "
-            f"shared evenly by {processes} processes with {training.gradient_accumulation} micro-batches each; make "
-            f"their product a multiple of {parts}"
+            f"training: batch_size {training.batch_size} times {num_generations} completions cannot be shared evenly by "
+            f"{processes} processes with {training.gradient_accumulation} micro-batches each; make the product a "
+            f"multiple of {parts}"
         )
     return int(share)
 

@@ -17,7 +17,7 @@ AT_ONCE = 64
 
 
 class CompletionWriter:
-    """Has a model complete prompts with its current weights."""
+    """Completes prompts with a model's current weights."""
 
     def __init__(self, model: Any, tokenizer: Any, max_tokens: int, temperature: float = 1.0) -> None:
         """`temperature` 0 is greedy; `max_tokens` counts the end token."""
@@ -28,10 +28,10 @@ class CompletionWriter:
         self.sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
 
     def write(self, prompts: Sequence[list[int]], seeds: Sequence[tuple[int, int]]) -> list[list[int]]:
-        """Write one completion behind each prompt, in tokens, the end token included where it ended by itself.
+        """Write one completion for each prompt, in tokens, with the end token if it ended by itself.
 
-        `seeds`: (seed, number) of each completion. Same weights and seeds, same draws, up to what the batch's padding
-        does to the last bits of a logit.
+        `seeds`: (seed, number) of each completion. The same weights and seeds give the same draws, except that a
+        batch's padding may change the last bits of a logit.
         """
         device = next(self.model.parameters()).device
         was_training = self.model.training
