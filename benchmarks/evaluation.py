@@ -40,11 +40,10 @@ from lm_eval.models.huggingface import HFLM
 from machine import machine
 
 from tracedistill.chat.prompts import PROMPTS, fill
-from tracedistill.engines import Request, Sampling
+from tracedistill.engines import Request, Sampling, batches_of
 from tracedistill.engines.dtypes import choose
 from tracedistill.engines.local import LocalEngine
 from tracedistill.engines.parity import parity
-from tracedistill.engines.schedule import batches_of
 from tracedistill.engines.weights import student_folder
 from tracedistill.records import Message, Problem
 from tracedistill.tasks import Source, get_task

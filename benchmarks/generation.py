@@ -29,9 +29,8 @@ from machine import machine
 from students import random_student
 
 from tracedistill.chat.prompts import PROMPTS, fill
-from tracedistill.engines import Request, Sampling
+from tracedistill.engines import Request, Sampling, batches_of
 from tracedistill.engines.local import LocalEngine
-from tracedistill.engines.schedule import batches_of
 from tracedistill.engines.weights import student_folder
 from tracedistill.records import Message, Problem
 from tracedistill.tasks import Source, get_task

@@ -13,7 +13,7 @@ def machine() -> dict[str, Any]:
     return {
         "processor": found.name,
         "cores": found.cores,
-        "bf16_instructions": found.bf16_instructions,
+        "bf16_instructions": bool(found.flags) and not found.caps,
         "flags": list(found.flags),
         "caps": list(found.caps),
     }

@@ -41,7 +41,7 @@ def judged(recipe: Path, run: Path, where: str) -> tuple[float, str]:
     seconds = time.perf_counter() - begun
     work.compute.close()
     if isinstance(work.compute, RayCluster):
-        work.compute.disconnect()
+        work.compute.ray.shutdown()
     files = [run / "validation" / f"writer{ending}" for ending in (".jsonl", ".report.json")]
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     for file in files:

@@ -29,9 +29,9 @@ from machine import machine
 
 from tracedistill import pipeline
 from tracedistill.engines import Generation, Request
-from tracedistill.engines.budget import Prices, Worst, worst_case
-from tracedistill.engines.calls import Outcome, Pacing
-from tracedistill.engines.usage import Used
+from tracedistill.engines.budget import Prices, worst_case
+from tracedistill.engines.calls import CallOutcome, Pacing
+from tracedistill.engines.usage import TokenUsage
 from tracedistill.files import write_json, write_jsonl
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
@@ -68,7 +68,7 @@ class Recorded:
         """Return its name."""
         return {"engine": "recorded"}
 
-    def worst_case(self, request: Request) -> Worst:
+    def worst_case(self, request: Request) -> TokenUsage:
         """Return the as of a server."""
         return worst_case(request)
 
@@ -77,7 +77,7 @@ class Recorded:
         """Yield nothing to open."""
         yield
 
-    async def attempt(self, request: Request) -> Outcome:
+    async def attempt(self, request: Request) -> CallOutcome:
         """Return the recorded plan."""
         if not self.calls:
             self.first = time.perf_counter() - self._started
@@ -87,7 +87,7 @@ class Recorded:
             os.kill(os.getpid(), signal.SIGKILL)
         await asyncio.sleep(0)
         answer = Generation(request.request_id, PLAN, "stop", tokens_in=120, tokens_out=60, seconds=0.001)
-        return Outcome(answer, billed=True, used=Used(120, 60))
+        return CallOutcome(answer, billed=True, used=TokenUsage(120, 60))
 
 
 def figures(engine: Recorded) -> dict[str, Any]:

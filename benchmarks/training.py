@@ -50,8 +50,8 @@ from students import random_student
 from trl import SFTConfig, SFTTrainer
 
 from tracedistill.chat.rendering import render_example
+from tracedistill.compute import usable_cores
 from tracedistill.engines.dtypes import choose
-from tracedistill.engines.processor import cores
 from tracedistill.engines.sizes import KNOWN, read_size
 from tracedistill.engines.weights import student_folder
 from tracedistill.forecast.calibration import this_machine
@@ -340,7 +340,7 @@ def summary(arguments: argparse.Namespace, run: Run, runs: dict[str, Any]) -> di
     tokens = sum(len(row["input_ids"]) for row in rows)
     device, needed = this_machine(run.dtype), operations(rows, run.folder, arguments.batch_size)
     # of as many cores as there are threads
-    share = min(1.0, arguments.threads / cores()) if device.kind == "cpu" else 1.0
+    share = min(1.0, arguments.threads / usable_cores()) if device.kind == "cpu" else 1.0
     nominal = [
         known.flops for known in DEVICES.values() if device.kind == "gpu" and known.name.split()[0] in device.name
     ]
@@ -351,7 +351,7 @@ def summary(arguments: argparse.Namespace, run: Run, runs: dict[str, Any]) -> di
         figures[f"{head}tokens_per_second"] = round(tokens / middle(name, "seconds"), 1)
         figures[f"{head}utilisation"] = round(needed / middle(name, "seconds") / (device.flops * share), 4)
         if device.kind == "cpu" and "cpu_seconds" in runs[name][0]:
-            per_core = device.flops / cores()
+            per_core = device.flops / usable_cores()
             figures[f"{head}cpu_utilisation"] = round(needed / middle(name, "cpu_seconds") / per_core, 4)
         if nominal:
             figures[f"{head}nominal_utilisation"] = round(needed / middle(name, "seconds") / nominal[0], 4)

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from tracedistill.chat.prompts import PROMPTS
+from tracedistill.engines import batches_of
 from tracedistill.engines.local import LocalEngine
-from tracedistill.engines.schedule import batches_of
 from tracedistill.evaluation.requests import PromptSpec, requests_for
 from tracedistill.evaluation.scoring import score
 from tracedistill.interventions import intervene

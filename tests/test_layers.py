@@ -44,11 +44,10 @@ HEAVY: dict[str, dict[str, str]] = {
     "torch": {
         "engines.local": "runs models",
         "engines.adapters": "loads models and switches their adapters",
-        "engines.stepping": "runs batches token by token",
-        "engines.decoding": "draws tokens",
+        "engines.decoding": "runs batches token by token",
         "engines.layouts": "tries how rows may be laid out",
         "engines.lora": "adds adapters in half precision",
-        "engines.packing": "lays weights out for quicker products",
+        "engines.packed_linear": "lays weights out for quicker products",
         "training": "the trainer",
         "engines.weights": "converts packaged weights once, inside the function",
         "forecast.calibration": "measures a GPU, inside the function",

@@ -87,3 +87,12 @@ def lora(folder: Path, path: Path, *, seed: int = 1, std: float = 0.2, **setting
             torch.nn.init.normal_(weight, std=std)
     tuned.save_pretrained(str(path))
     return path
+
+
+def attach(base: Any, adapter: Path, model: str, *, merge: bool) -> tuple[Any, bool]:
+    """A base with an adapter, and whether it was merged."""
+    from tracedistill.engines.adapters import BaseModel
+
+    holder = BaseModel(base, model)
+    merged = holder.set_adapter(adapter, merge=merge)
+    return holder.current, merged

@@ -113,7 +113,7 @@ def test_another_template_is_another_student(model: Path, tmp_path: Path) -> Non
         ("nowhere/says.jinja", "students.tiny.chat_template: no file 'nowhere/says.jinja'"),
         ("says.jinja", "students.tiny.chat_template: no file 'says.jinja'"),
         ("spoken", "chat_template 'spoken' is neither a file nor a template's text"),
-        ("{% for m in messages %}", "its chat template refuses these messages"),
+        ("{% for m in messages %}", "its chat template rejects these messages"),
     ],
 )
 def test_a_template_that_is_none(

@@ -145,10 +145,10 @@ def test_a_forced_trace_is_the_beginning_of_the_row(name: str) -> None:
 
 def test_thinking_of_earlier_turns_that_the_template_drops_is_told() -> None:
     shots = (Message("user", "q"), Message("assistant", write_completion("Step one.", "two", "reasoning")), USER)
-    with pytest.raises(InputError, match=r"leaves out part of what the assistant says.*shots_with_traces"):
+    with pytest.raises(InputError, match=r"omits part of the assistant message.*shots_with_traces"):
         prompt_ids(tokenizer("qwen3"), shots, format="reasoning")
     tagged = (Message("user", "q"), Message("assistant", write_completion("Step one.", "two", "tags")), USER)
-    with pytest.raises(InputError, match="leaves out part of what the assistant says"):
+    with pytest.raises(InputError, match="omits part of the assistant message"):
         prompt_ids(tokenizer("qwen3"), tagged, format="tags")
     prompt_ids(tokenizer("smollm2"), tagged, format="tags")
 
@@ -198,14 +198,14 @@ def test_other_programs_ask_the_same_with_the_exported_template(name: str, forma
 
 TURN = "<|im_start|>{{ m.role }}\n%s<|im_end|>\n"
 CHANGING = {
-    "takes parts instead of text": (TURN % "{% for part in m.content %}{{ part.text }}{% endfor %}", "leaves out part"),
-    "escapes HTML": (TURN % "{{ m.content | e }}", "leaves out part of what the user says in .* or changes it"),
-    "removes blank lines": (TURN % "{{ m.content.replace('\n\n', '\n') }}", "leaves out part"),
-    "writes JSON": (TURN % "{{ m.content | tojson }}", "leaves out part"),
+    "takes parts instead of text": (TURN % "{% for part in m.content %}{{ part.text }}{% endfor %}", "omits part"),
+    "escapes HTML": (TURN % "{{ m.content | e }}", "omits part of the user message .* or changes it"),
+    "removes blank lines": (TURN % "{{ m.content.replace('\n\n', '\n') }}", "omits part"),
+    "writes JSON": (TURN % "{{ m.content | tojson }}", "omits part"),
     "changes the assistant's words": (
         TURN % "{{ m.content | upper if m.role == 'assistant' else m.content }}", BROKEN,
     ),
-    "wants tools": ("{{ raise_exception('no tools') }}" + TURN % "{{ m.content }}", "refuses these messages: no tools"),
+    "wants tools": ("{{ raise_exception('no tools') }}" + TURN % "{{ m.content }}", "rejects these messages: no tools"),
 }  # fmt: skip
 
 

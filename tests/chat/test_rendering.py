@@ -101,7 +101,7 @@ def test_what_a_generation_prompt_lacks_is_read_off_the_template() -> None:
     ],
 )
 def test_a_template_that_refuses_says_so(template: str) -> None:
-    with pytest.raises(InputError, match="its chat template refuses these messages"):
+    with pytest.raises(InputError, match="its chat template rejects these messages"):
         prompt_ids(tokenizer(template), CHAT)
 
 

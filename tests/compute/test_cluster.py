@@ -56,7 +56,7 @@ def test_a_lost_node_costs_its_items_and_nothing_else(cluster: Any, tmp_path: Pa
     assert next(results) == 0
     cluster.remove_node(node, allow_graceful=False)
     assert list(results) == list(range(1, 60))
-    there.disconnect()
+    there.ray.shutdown()
     assert len(list(tmp_path.iterdir())) == 60
 
 
@@ -85,7 +85,7 @@ def test_an_error_on_a_cluster_is_raised_in_its_turn(cluster: Any) -> None:
     assert [next(results), next(results)] == [0, 2]
     with pytest.raises(InputError, match=r"^2 is too large$"):
         next(results)
-    there.disconnect()
+    there.ray.shutdown()
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 
 from tests.compute.jobs import Doubled, Dying, Loaded, Noted, Where
 from tests.conftest import ROOT
-from tracedistill.compute import Here, Processes
+from tracedistill.compute import Processes
 from tracedistill.compute.processes import AHEAD, TRIES
 from tracedistill.errors import InputError
 
@@ -29,7 +29,7 @@ def two() -> Iterator[Processes]:
 
 def test_results_come_in_the_order_of_the_items(two: Processes) -> None:
     wanted = [2 * number for number in range(50)]
-    assert list(Here().map(Doubled(), range(50))) == wanted
+    assert list(Processes(1).map(Doubled(), range(50))) == wanted
     assert list(two.map(Doubled(), range(50))) == wanted
     assert list(two.map(Doubled(), [])) == []
     assert list(two.map(Doubled(), [4])) == [8]

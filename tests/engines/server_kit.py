@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import heapq
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import httpx2
 
 from tests.fault_server import Behaviour, Ledger, Service, serve
 from tracedistill.engines import Request, Sampling
+from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.calls import Pacing
 from tracedistill.engines.server import ServerConfig, ServerEngine
 from tracedistill.records import Message
@@ -149,3 +151,9 @@ def running(behaviour: Behaviour) -> Iterator[LocalServer]:
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)
+
+
+def counts(cache: GenerationCache) -> dict[str, int]:
+    """Answers in a cache by finish."""
+    with contextlib.closing(sqlite3.connect(cache.path)) as db:
+        return dict(db.execute("SELECT finish, count(*) FROM generations GROUP BY finish"))

@@ -2,14 +2,14 @@ import json
 
 import pytest
 
-from tests.engines.server_kit import KEY, ask, engine_at, many, running
+from tests.engines.server_kit import KEY, ask, counts, engine_at, many, running
 from tests.fault_server import Behaviour
-from tracedistill.engines.batch import BatchEngine, _Round
+from tracedistill.engines.batch import BatchEngine, _BatchRun
 from tracedistill.engines.batch_state import lines_of
-from tracedistill.engines.budget import Prices
+from tracedistill.engines.budget import Budget, Prices
 from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.calls import StopRunError
-from tracedistill.engines.client import Budget, generate
+from tracedistill.engines.client import generate
 from tracedistill.errors import InputError
 
 QUICK = Behaviour(latency=0.005)
@@ -132,7 +132,7 @@ def test_a_run_killed_while_waiting_goes_on_with_its_batch(tmp_path, cache):
 
 
 def test_a_run_killed_around_the_creation_finds_its_batch(tmp_path, cache, monkeypatch):
-    create = _Round._create
+    create = _BatchRun._create
 
     def created_but_not_noted(self, batch):
         create(self, batch)
@@ -146,10 +146,10 @@ def test_a_run_killed_around_the_creation_finds_its_batch(tmp_path, cache, monke
     with running(QUICK) as server:
         for replacement in (not_created, created_but_not_noted):
             state = tmp_path / f"{replacement.__name__}.json"
-            monkeypatch.setattr(_Round, "_create", replacement)
+            monkeypatch.setattr(_BatchRun, "_create", replacement)
             with pytest.raises(Killed):
                 list(generate(many(10, state.name), batch_at(server.url, state), cache))
-            monkeypatch.setattr(_Round, "_create", create)
+            monkeypatch.setattr(_BatchRun, "_create", create)
             assert len(list(generate(many(10, state.name), batch_at(server.url, state), cache))) == 10
         assert server.ledger.batches == 2
         assert server.ledger.summary()["duplicates"] == 0
@@ -201,7 +201,7 @@ def test_what_the_server_has_purged_is_sent_again_and_counts_as_spent(lost, tmp_
     with running(Behaviour(batch_polls=2)) as server:
         state = tmp_path / "s.json"
         if lost == "upload":
-            monkeypatch.setattr(_Round, "_create", lambda self, batch: die(0))
+            monkeypatch.setattr(_BatchRun, "_create", lambda self, batch: die(0))
         with pytest.raises(Killed):
             list(generate(many(5), batch_at(server.url, state, sleep=die, prices=Prices(2.0, 4.0)), cache, limits))
         monkeypatch.undo()
@@ -286,7 +286,7 @@ def test_budget_and_half_price(tmp_path, cache):
         assert engine.prices == Prices(1.0, 2.0)
         with pytest.raises(InputError, match="budget"):
             list(generate(many(50), engine, cache, Budget(calls=12)))
-        assert sum(server.ledger.paid.values()) == 12 == cache.counts()["stop"]
+        assert sum(server.ledger.paid.values()) == 12 == counts(cache)["stop"]
 
 
 def test_no_batch_api_is_told(tmp_path, cache):

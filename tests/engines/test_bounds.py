@@ -10,12 +10,12 @@ import pytest
 
 from tests.engines.server_kit import ask, completion, engine_at
 from tracedistill.engines import Sampling
-from tracedistill.engines.calls import Outcome, Pacing
+from tracedistill.engines.calls import CallOutcome, Pacing
 
 HEAD = b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\nconnection: close\r\n"
 
 
-def called(status: int, headers: bytes, parts: list[bytes], times: int) -> tuple[Outcome, int]:
+def called(status: int, headers: bytes, parts: list[bytes], times: int) -> tuple[CallOutcome, int]:
     """(what a call comes to, bytes that the server could send) of a server that sends these parts so many times."""
     sent = 0
 
@@ -33,7 +33,7 @@ def called(status: int, headers: bytes, parts: list[bytes], times: int) -> tuple
             pass
         writer.close()
 
-    async def call() -> Outcome:
+    async def call() -> CallOutcome:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         async with server:
             port = server.sockets[0].getsockname()[1]

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from tests.engines.server_kit import counts
+from tracedistill.engines import Generation
 from tracedistill.engines.cache import GenerationCache, content_key
-from tracedistill.engines.cache_rows import Entry
 from tracedistill.engines.ledger import Balance, Booking, Spending, holder_name
 from tracedistill.errors import InputError
 
-GOOD = Entry("stop", "text", tokens_in=3, tokens_out=4)
+GOOD = Generation("", "text", "stop", tokens_in=3, tokens_out=4)
 
 
 @pytest.fixture
@@ -21,8 +22,20 @@ def cache(tmp_path):
         yield cache
 
 
-def same(entry, other):
-    return replace(entry, created=0.0) == replace(other, created=0.0)
+def made(finish, text="", **fields):
+    return Generation("", text, finish, **fields)
+
+
+def put(cache, key, generation):
+    cache.exchange([(key, generation)])
+
+
+def get(cache, key):
+    return cache.lookup([key]).get(key)
+
+
+def same(stored, generation):
+    return replace(stored, created=0.0, cached=False) == generation
 
 
 def test_keys_tell_apart_whatever_differs():
@@ -49,31 +62,31 @@ def test_keys_tell_apart_whatever_differs():
     "text", ["", "plain", "nul \0 inside", "lone \ud800 \udfff", "\r\n\u2028", "é" * 10, "x" * 20_000_000]
 )
 def test_any_text_comes_back(cache, text):
-    entry = Entry("stop", text, reasoning=text[:100], error=text[:100])
-    cache.put(b"k" * 32, entry)
-    assert same(cache.get(b"k" * 32), entry)
+    entry = made("stop", text, reasoning=text[:100], error=text[:100])
+    put(cache, b"k" * 32, entry)
+    assert same(get(cache, b"k" * 32), entry)
 
 
 def test_reopened_file_has_everything(tmp_path):
     path = tmp_path / "cache.db"
     with GenerationCache(path) as cache:
-        cache.put(b"a", GOOD)
+        put(cache, b"a", GOOD)
         cache.exchange(booking=Booking("study", "somebody", Spending(1, 7, 0.5)))
     with GenerationCache(path) as cache:
-        assert same(cache.get(b"a"), GOOD)
-        assert cache.get(b"b") is None
+        assert same(get(cache, b"a"), GOOD)
+        assert get(cache, b"b") is None
         assert cache.balance("study").spent == Spending(1, 7, 0.5)
         assert cache.balance("other") == Balance()
 
 
 def test_first_good_answer_wins_and_nothing_is_overwritten(cache):
     for text, finish in [("", "error"), ("half", "length"), ("first", "stop"), ("second", "stop"), ("", "refusal")]:
-        cache.put(b"a", Entry(finish, text))
-    assert cache.get(b"a").text == "first"
-    assert cache.counts() == {"error": 1, "length": 1, "refusal": 1, "stop": 2}
-    cache.put(b"b", Entry("error", error="one"))
-    cache.put(b"b", Entry("error", error="two"))
-    assert cache.get(b"b").error == "two"
+        put(cache, b"a", made(finish, text))
+    assert get(cache, b"a").text == "first"
+    assert counts(cache) == {"error": 1, "length": 1, "refusal": 1, "stop": 2}
+    put(cache, b"b", made("error", error="one"))
+    put(cache, b"b", made("error", error="two"))
+    assert get(cache, b"b").error == "two"
 
 
 def test_lookup_of_many(cache):
@@ -86,19 +99,19 @@ def test_two_users_do_not_buy_the_same(tmp_path):
     path = tmp_path / "cache.db"
     with GenerationCache(path) as one, GenerationCache(path) as two:
         assert one.exchange(wanted=[b"a", b"b"]).granted == {b"a", b"b"}
-        assert two.exchange(wanted=[b"a", b"c"]).busy == {b"a"}
-        one.put(b"a", GOOD)
-        assert two.exchange(wanted=[b"a"]).found.keys() == {b"a"}
+        assert two.exchange(wanted=[b"a", b"c"]).granted == {b"c"}
+        put(one, b"a", GOOD)
+        assert two.exchange(wanted=[b"a"]).answered.keys() == {b"a"}
         one.exchange(released=[b"b"])
         assert two.exchange(wanted=[b"b"]).granted == {b"b"}
-        assert one.exchange(wanted=[b"b"]).busy == {b"b"}
+        assert one.exchange(wanted=[b"b"]).granted == frozenset()
     with GenerationCache(path) as three:
         assert three.exchange(wanted=[b"b", b"c"]).granted == {b"b", b"c"}
 
 
 def test_failures_are_found_unless_asked_for_again(cache):
-    cache.put(b"a", Entry("length", "cut"))
-    assert cache.exchange(wanted=[b"a"]).found[b"a"].finish == "length"
+    put(cache, b"a", made("length", "cut"))
+    assert cache.exchange(wanted=[b"a"]).answered[b"a"].finish == "length"
     assert cache.exchange(wanted=[b"a"], rebuy=frozenset({"length"})).granted == {b"a"}
 
 
@@ -112,7 +125,7 @@ def test_claims_of_a_dead_process_are_void_and_of_a_hung_one_end(tmp_path):
         assert cache.exchange(wanted=[b"a"]).granted == {b"a"}
     with GenerationCache(path, clock=lambda: now[0]) as hung, GenerationCache(path, clock=lambda: now[0]) as other:
         assert hung.exchange(wanted=[b"b"]).granted
-        assert other.exchange(wanted=[b"b"]).busy
+        assert not other.exchange(wanted=[b"b"]).granted
         now[0] += 3600
         assert other.exchange(wanted=[b"b"]).granted
 
@@ -120,12 +133,12 @@ def test_claims_of_a_dead_process_are_void_and_of_a_hung_one_end(tmp_path):
 def test_threads_and_processes_write_at_the_same_time(tmp_path):
     path = tmp_path / "cache.db"
     work = "import sys; from tracedistill.engines.cache import *; c = GenerationCache(sys.argv[1]); "
-    work += "[c.put(content_key(sys.argv[2], i), Entry('stop', str(i))) for i in range(150)]"
+    work += "[c.exchange([(content_key(sys.argv[2], i), Generation('', str(i), 'stop'))]) for i in range(150)]"
     processes = [subprocess.Popen([sys.executable, "-c", work, str(path), name]) for name in ("p", "q")]
     with GenerationCache(path) as cache:
         puts = [
             threading.Thread(
-                target=lambda n=n: [cache.put(content_key(n, i), Entry("stop", str(i))) for i in range(150)]
+                target=lambda n=n: [put(cache, content_key(n, i), made("stop", str(i))) for i in range(150)]
             )
             for n in range(2)
         ]
@@ -134,8 +147,8 @@ def test_threads_and_processes_write_at_the_same_time(tmp_path):
         for thread in puts:
             thread.join()
         assert [process.wait(60) for process in processes] == [0, 0]
-        assert cache.counts() == {"stop": 600}
-        assert cache.get(content_key("q", 149)).text == "149"
+        assert counts(cache) == {"stop": 600}
+        assert get(cache, content_key("q", 149)).text == "149"
 
 
 def test_engine_descriptions_are_kept(cache, tmp_path):
@@ -199,14 +212,14 @@ def test_a_file_of_version_1_is_upgraded_with_all_that_was_paid_for(tmp_path):
     db.close()
     for _ in range(2):
         with GenerationCache(path) as cache:
-            assert cache.get(b"k") == Entry(
-                "stop", "text", tokens_in=3, tokens_out=4, seconds=0.5, engine="e", created=9.0
+            assert get(cache, b"k") == made(
+                "stop", "text", tokens_in=3, tokens_out=4, seconds=0.5, created=9.0, cached=True
             )
             assert cache.balance("study").spent == Spending(2, 30, 0.25)
             cache.record_overrun("e", 7, 9)
             assert cache.overrun("e") == (7, 9)
-            cache.put(b"new", GOOD)
-            assert same(cache.get(b"new"), GOOD)
+            put(cache, b"new", GOOD)
+            assert same(get(cache, b"new"), GOOD)
 
 
 def test_what_a_dead_process_had_at_stake_is_charged_and_a_batch_s_is_not(tmp_path):
@@ -241,7 +254,7 @@ def test_two_processes_cannot_reserve_the_same_money(tmp_path):
 def test_a_file_damaged_inside_is_told_not_lost(tmp_path):
     path = tmp_path / "cache.db"
     with GenerationCache(path) as cache:
-        cache.exchange([(content_key(i), Entry("stop", "x" * 500)) for i in range(200)])
+        cache.exchange([(content_key(i), made("stop", "x" * 500)) for i in range(200)])
     data = bytearray(path.read_bytes())
     data[4096 : len(data) - 4096] = b"\xaa" * (len(data) - 8192)
     path.write_bytes(data)
@@ -264,13 +277,13 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
 def test_full_disk_is_told_and_keeps_what_was_there(tmp_path):
     path = tmp_path / "cache.db"
     with GenerationCache(path) as cache:
-        cache.put(b"a", GOOD)
+        put(cache, b"a", GOOD)
         cache._writer.execute("PRAGMA max_page_count = 12")
         with pytest.raises(InputError, match="free disk space"):
-            cache.put(b"b", Entry("stop", "x" * 1_000_000))
-        assert same(cache.get(b"a"), GOOD)
-        assert cache.get(b"b") is None
-        cache.put(b"c", GOOD)
+            put(cache, b"b", made("stop", "x" * 1_000_000))
+        assert same(get(cache, b"a"), GOOD)
+        assert get(cache, b"b") is None
+        put(cache, b"c", GOOD)
 
 
 def test_a_lock_held_too_long_is_told(tmp_path):
@@ -280,17 +293,18 @@ def test_a_lock_held_too_long_is_told(tmp_path):
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(InputError, match="another process"):
-            cache.put(b"a", GOOD)
+            put(cache, b"a", GOOD)
         other.execute("ROLLBACK")
         other.close()
-        cache.put(b"a", GOOD)
+        put(cache, b"a", GOOD)
 
 
 def test_kill_loses_nothing_that_was_put(tmp_path):
     path, told = tmp_path / "cache.db", tmp_path / "told"
     work = "import sys; from tracedistill.engines.cache import *; c = GenerationCache(sys.argv[1]); "
     work += "f = open(sys.argv[2], 'w')\n"
-    work += "for i in range(10**6): c.put(content_key(i), Entry('stop', 'x' * 300)); f.write(f'{i}\\n'); f.flush()"
+    work += "for i in range(10**6): c.exchange([(content_key(i), Generation('', 'x' * 300, 'stop'))]); "
+    work += "f.write(f'{i}\\n'); f.flush()"
     process = subprocess.Popen([sys.executable, "-c", work, str(path), str(told)])
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and not (told.exists() and told.stat().st_size > 500):
@@ -301,7 +315,7 @@ def test_kill_loses_nothing_that_was_put(tmp_path):
     assert count > 50
     with GenerationCache(path) as cache:
         assert len(cache.lookup([content_key(i) for i in range(count)])) == count
-        assert cache.counts()["stop"] <= count + 1
+        assert counts(cache)["stop"] <= count + 1
 
 
 @pytest.mark.parametrize("module", ["engines.cache", "engines.client", "engines.server", "engines.batch"])

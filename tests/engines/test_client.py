@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.server_kit import KEY, TESTS, ask, engine_at, many, running
+from tests.engines.server_kit import KEY, TESTS, ask, counts, engine_at, many, running
 from tests.fault_server import Behaviour
 from tracedistill.engines import Generation, Sampling
-from tracedistill.engines.cache import GenerationCache
+from tracedistill.engines.budget import Budget
+from tracedistill.engines.cache import GenerationCache, request_key
 from tracedistill.engines.calls import Pacing
-from tracedistill.engines.client import Budget, generate, request_key
+from tracedistill.engines.client import generate
 from tracedistill.engines.scripted import ScriptedEngine
 from tracedistill.errors import InputError
 
@@ -153,7 +154,7 @@ def test_only_a_few_requests_are_taken_ahead(cache):
             next(answers)
         answers.close()
         assert next(taken) < 600
-        assert cache.counts()["stop"] == sum(server.ledger.paid.values())
+        assert counts(cache)["stop"] == sum(server.ledger.paid.values())
 
 
 def test_concurrency_adapts_to_what_the_server_takes():
@@ -177,7 +178,7 @@ def test_first_interrupt_drains_and_keeps_everything(cache):
                 got.append(answer)
                 if len(got) == 40:
                     signal.raise_signal(signal.SIGINT)
-        assert len(got) == sum(server.ledger.paid.values()) == cache.counts()["stop"] < 200
+        assert len(got) == sum(server.ledger.paid.values()) == counts(cache)["stop"] < 200
         assert server.ledger.dropped == 0
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -199,7 +200,7 @@ def test_leaving_early_keeps_what_was_in_flight(cache):
         answers = generate(many(10**5), engine_at(server.url), cache)
         next(answers)
         answers.close()
-        assert cache.counts()["stop"] == sum(server.ledger.paid.values()) >= 16
+        assert counts(cache)["stop"] == sum(server.ledger.paid.values()) >= 16
 
 
 def test_an_unusable_cache_ends_the_run_by_name(tmp_path):
@@ -208,7 +209,7 @@ def test_an_unusable_cache_ends_the_run_by_name(tmp_path):
         with pytest.raises(InputError, match=r"c\.db.*free disk space"):
             list(generate(many(2000), engine_at(server.url), cache))
     with GenerationCache(tmp_path / "c.db") as cache:
-        assert cache.counts()["stop"] > 0
+        assert counts(cache)["stop"] > 0
 
 
 def test_progress_tells_rates_money_and_time_left(cache):
@@ -326,7 +327,7 @@ def test_engines_that_work_in_batches_are_served_too(cache):
     assert sum(answer.cached for answer in again) == 30
     with pytest.raises(InputError, match="10 of 10 calls"):
         list(generate(many(100, "x"), engine, cache, Budget(calls=10, scope="s"), chunk=9))
-    assert cache.counts() == {"stop": 50}
+    assert counts(cache) == {"stop": 50}
 
 
 def test_a_batch_engine_that_forgets_and_repeats(cache):

@@ -9,7 +9,7 @@ from tests.engines.server_kit import KEY, ask, engine_at, many, running
 from tests.fault_server import Behaviour
 from tracedistill.engines.calls import Pacing, StopRunError
 from tracedistill.engines.client import generate
-from tracedistill.engines.connections import loss_of
+from tracedistill.engines.transport import loss_of
 
 BODY = b'{"choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}], "usage": null}'
 ONE = Pacing(concurrency=1, start=1)

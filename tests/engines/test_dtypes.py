@@ -17,7 +17,7 @@ from tracedistill import pipeline
 from tracedistill.cli import main
 from tracedistill.engines import dtypes, processor
 from tracedistill.engines.dtypes import choose, settled, slowness
-from tracedistill.engines.processor import DTYPES, Measurement, Processor, Speed, measure_anew, measured, this_processor
+from tracedistill.engines.processor import DTYPES, Measurement, Speed, measure_anew, measured, this_processor
 from tracedistill.pipeline.graph import LOCK_HELD, Node
 from tracedistill.pipeline.screen import Screen
 from tracedistill.pipeline.study_run import StudyRun
@@ -78,7 +78,6 @@ def test_figures_are_of_one_processor_version_and_environment(cap: str, monkeypa
     measured.cache_clear()
     monkeypatch.setenv(cap, "AVX2")
     assert measured() == WITHOUT
-    assert not this_processor().bf16_instructions
     assert f"{cap}=AVX2" in str(this_processor())
 
 
@@ -128,8 +127,6 @@ def test_the_processor_tells_its_name() -> None:
     told = this_processor()
     assert told.name
     assert told.cores >= 1
-    assert Processor("x", 2, ("amx_bf16",), ()).bf16_instructions
-    assert not Processor("x", 2, (), ()).bf16_instructions
 
 
 # ---- the choice

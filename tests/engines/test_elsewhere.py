@@ -10,10 +10,10 @@ import pytest
 
 from tests.engines.server_kit import Endpoint, ask, completion
 from tracedistill.engines import ledger
-from tracedistill.engines.cache import GenerationCache
-from tracedistill.engines.client import generate, request_key
+from tracedistill.engines.cache import GenerationCache, request_key
+from tracedistill.engines.client import generate
 from tracedistill.engines.progress import Statistics
-from tracedistill.engines.pump import HELD
+from tracedistill.engines.scheduler import _HELD as HELD
 
 
 def test_the_name_of_the_host_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,7 +189,7 @@ def test_a_hub_id_is_a_commit(hub: dict[str, str]) -> None:
     assert second is not None
     assert (first.commit, second.commit) == (hub["v1"], hub["main"])
     assert first.sha256 != second.sha256
-    with pytest.raises(InputError, match=r"student 'some/other' at revision 'v9': cannot be fetched"):
+    with pytest.raises(InputError, match=r"student 'some/other' at revision 'v9': cannot be downloaded"):
         pin("some/other", "v9")
 
 

@@ -119,7 +119,7 @@ def test_what_cannot_be_asked_is_refused_by_name(architecture: str, settings: di
 
 
 def test_a_model_whose_steps_are_not_its_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tracedistill.engines.stepping import Batch
+    from tracedistill.engines.decoding import Batch
 
     step = Batch.next
     monkeypatch.setattr(Batch, "next", lambda self, tokens: step(self, tokens) * 3)

@@ -257,7 +257,9 @@ def made_for(adapter: Path, base: str | None, copy: Path) -> Path:
 def test_merged_is_unmerged(engine: Any, folder: Path, adapter: Path) -> None:
     import torch
 
-    from tracedistill.engines.local import LocalEngine, attach, load_base
+    from tests.tiny import attach
+    from tracedistill.engines.adapters import load_base
+    from tracedistill.engines.local import LocalEngine
 
     ids = torch.tensor([[5, 60, 7, 100, 200, 31]])
     with torch.inference_mode():

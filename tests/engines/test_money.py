@@ -18,7 +18,7 @@ from tracedistill.engines.budget import Budget, BudgetReachedError, worst_case
 from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.calls import Pacing
 from tracedistill.engines.client import generate
-from tracedistill.engines.usage import Used
+from tracedistill.engines.usage import TokenUsage
 
 WORKER = Path(__file__).with_name("kill_worker.py")
 SHAPES = {
@@ -49,7 +49,7 @@ KINDS = pytest.mark.parametrize(("shape", "told"), SHAPES.items(), ids=list(SHAP
 
 def dollars(bill):
     read, wrote, cached = bill
-    return PRICES.charge(Used(read, wrote, cached))
+    return PRICES.charge(TokenUsage(read, wrote, cached))
 
 
 def most(shape):
@@ -65,7 +65,7 @@ def test_the_ledger_is_the_bill_or_above_it_where_nothing_is_told(shape, told, t
         # fewer than the equal failures that would end the run
         answers = list(generate(many(6, shape), engine, cache, Budget(scope="study")))
         balance, bill, paid = cache.balance("study"), dollars(server.ledger.bill()), sum(server.ledger.paid.values())
-        stored = [cache.get(key) for key in keys_of(cache)]
+        stored = list(cache.lookup(keys_of(cache)).values())
     assert len(answers) == 6
     assert balance.others.calls == 0, "nothing is at stake any more"
     assert balance.spent.usd == pytest.approx(sum(entry.usd for entry in stored)), "every dollar stands by its answer"

@@ -5,8 +5,8 @@ from tracedistill.engines import Generation
 from tracedistill.engines.budget import Prices
 from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.client import generate
+from tracedistill.engines.cost_forecast import forecast
 from tracedistill.engines.progress import Statistics
-from tracedistill.engines.quote import forecast
 
 
 def test_rates_are_those_of_the_last_minute():

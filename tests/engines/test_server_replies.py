@@ -15,11 +15,11 @@ import pytest
 from tests.engines.server_kit import KEY, ask, completion, fast_platform
 from tracedistill.engines import Sampling
 from tracedistill.engines.batch_files import outcome_of_line
-from tracedistill.engines.calls import Outcome, StopRunError
+from tracedistill.engines.calls import CallOutcome, StopRunError
+from tracedistill.engines.error_messages import gist
 from tracedistill.engines.remedies import remedy_of
 from tracedistill.engines.server import ServerConfig, ServerEngine
-from tracedistill.engines.usage import Used
-from tracedistill.engines.words import gist
+from tracedistill.engines.usage import TokenUsage
 
 CASES = Path(__file__).parents[1] / "cases" / "server_replies.jsonl"
 NOW = 1_800_000_000.0  # 15 January 2027, 08:00 UTC
@@ -65,15 +65,15 @@ def engine_for(status: int, headers: dict[str, str], data: bytes, key: str = "")
     return ServerEngine(config, transport=httpx2.MockTransport(handle), environment={"K": key})
 
 
-def outcome_of(engine: ServerEngine, request: Any) -> Outcome:
-    async def call() -> Outcome:
+def outcome_of(engine: ServerEngine, request: Any) -> CallOutcome:
+    async def call() -> CallOutcome:
         async with engine.session():
             return await engine.attempt(request)
 
     return asyncio.run(call())
 
 
-def came_of(outcome: Outcome) -> str:
+def came_of(outcome: CallOutcome) -> str:
     """The word of the table for an outcome."""
     if outcome.generation is not None:
         finish = outcome.generation.finish
@@ -114,7 +114,7 @@ def test_what_comes_of_a_servers_reply(case: dict[str, Any]) -> None:
     if "billed" in case:
         assert outcome.billed == case["billed"]
     if "used" in case:
-        assert outcome.used == (None if case["used"] is None else Used(*case["used"]))
+        assert outcome.usage == (None if case["used"] is None else TokenUsage(*case["used"]))
 
 
 @pytest.mark.parametrize("case", [case for case in cases() if "text_body" not in case], ids=name)
@@ -173,7 +173,7 @@ def test_words_of_hostile_length_take_no_time(unit: str, status: int) -> None:
     engine = engine_for(status, {}, b"", KEY)
     start = time.process_time()
     for body in (text.encode(), json.dumps({"error": {"message": text, "code": text[:80]}}).encode()):
-        remedy_of(gist(engine.fate(status, {"retry-after": text[:5000]}, body).cause))
+        remedy_of(gist(engine.read_error(status, {"retry-after": text[:5000]}, body).cause))
     assert time.process_time() - start < 2
 
 

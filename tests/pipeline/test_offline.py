@@ -321,7 +321,7 @@ def test_what_is_refused(study_file: StudyFile, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"--parts \d+: must be from 1 to 500"):
             write_requests(loaded, out, parts, quiet=True)
     _, files = asked(loaded, out)
-    with pytest.raises(InputError, match=r"holds \d+ requests, not answers"):
+    with pytest.raises(InputError, match=r"contains \d+ requests, not answers"):
         take_answers(loaded, files, quiet=True)
     with pytest.raises(InputError, match="no such file"):
         take_answers(loaded, [tmp_path / "nothing.jsonl"], quiet=True)

@@ -205,7 +205,7 @@ def test_what_may_not_be_merged_is_not_served(tmp_path: Path, weights: Path, com
         ({"r": 513}, "its rank 513 is above the limit of 512"),
         ({"r": 4, "rank_pattern": {"q_proj": 600}}, "its rank 600 is above the limit of 512"),
         ({"r": 4, "use_dora": True}, "DoRA is not served"),
-        ({"r": 4, "modules_to_save": ["embed_tokens"]}, "modules that were trained whole are not served"),
+        ({"r": 4, "modules_to_save": ["embed_tokens"]}, "fully trained modules are not served"),
         ({"r": 4, "bias": "all"}, "trained biases are not served"),
         ({"r": 4, "peft_type": "LOHA"}, "it is of type LOHA, not LoRA"),
     ],
@@ -222,7 +222,7 @@ def test_the_rank_that_vllm_is_told(tmp_path: Path, ranks: tuple[int, ...], told
         adapters[str(number)] = tmp_path / str(number)
         adapters[str(number)].mkdir()
         (adapters[str(number)] / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank}))
-    assert vllm.Load("m", "auto", adapters=adapters).max_rank() == told
+    assert vllm.VllmSettings("m", "auto", adapters=adapters).max_rank() == told
 
 
 def test_a_server_that_dies_is_resumed_where_it_was(
@@ -273,16 +273,16 @@ def test_no_vllm_at_all(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(vllm.shutil, "which", lambda _: None)
     monkeypatch.setattr(vllm.sys, "executable", str(tmp_path / "python"))
     recipe = study(tmp_path, model, "", arms={"standard": {}})
-    with pytest.raises(InputError, match=r"there is no vllm here.*tracedistill requests"):
+    with pytest.raises(InputError, match=r"vLLM is not installed here.*tracedistill requests"):
         pipeline.run(pipeline.load(recipe))
     assert "note: answers that are not in the cache yet will be lacking" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_server_ends_with_a_program_that_is_killed(tmp_path: Path, model: Path, command: str) -> None:
-    load = vllm.Load(str(model), "float32", command=command)
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom tracedistill.engines.vllm import Load, Server\n"
-        f"server = Server(Load({load.model!r}, 'float32', command={command!r}), Path({str(tmp_path / 'log')!r}))\n"
+        "import sys, time\nfrom pathlib import Path\nfrom tracedistill.engines.vllm import VllmServer, VllmSettings\n"
+        f"settings = VllmSettings({str(model)!r}, 'float32', command={command!r})\n"
+        f"server = VllmServer(settings, Path({str(tmp_path / 'log')!r}))\n"
         "server.wait()\nprint(server.url, flush=True)\ntime.sleep(60)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}

@@ -17,7 +17,7 @@ from tracedistill.engines import Request
 from tracedistill.engines.budget import BudgetReachedError
 from tracedistill.engines.cache import GenerationCache
 from tracedistill.engines.scripted import ScriptedEngine
-from tracedistill.engines.usage import Used
+from tracedistill.engines.usage import TokenUsage
 from tracedistill.files import read_json, read_lines
 from tracedistill.pipeline.paid_calls import Usage, buy, prices_of
 from tracedistill.pipeline.screen import Screen
@@ -53,7 +53,7 @@ def test_usage_is_what_the_server_bills(
         usage = read_json(loaded.study.folder / "traces" / "planner.usage.json")
         with GenerationCache(tmp_path / "one" / "cache.sqlite") as cache:
             spent = cache.balance(loaded.study.study).spent
-    bill = prices_of(loaded.study.teachers["planner"]).charge(Used(read, wrote, cached))
+    bill = prices_of(loaded.study.teachers["planner"]).charge(TokenUsage(read, wrote, cached))
     assert usage["usd"] == pytest.approx(bill) == pytest.approx(spent.usd)
     assert usage["requests"] == usage["bought"] == 20
     assert bool(usage["cached_in"]) == (system == "[[cached]]")

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.engines.server_kit import KEY, LocalServer, running
+from tests.engines.server_kit import KEY, LocalServer, counts, running
 from tests.fault_server import Behaviour
 from tracedistill import pipeline
 from tracedistill.engines.cache import GenerationCache
@@ -206,7 +206,7 @@ def wait_for(done: Callable[[], bool], process: subprocess.Popen[bytes] | None, 
 def test_kill_9_in_the_middle_loses_only_what_was_in_flight(study_file: StudyFile, tmp_path: Path) -> None:
     killed_runs(study_file, tmp_path, 120, 1, 0.05)
     with GenerationCache(tmp_path / "killed" / "cache.sqlite") as cache:
-        assert cache.counts() == {"stop": 120}
+        assert counts(cache) == {"stop": 120}
 
 
 @pytest.mark.slow

@@ -109,8 +109,9 @@ def test_the_adapter_appears_whole(reference: Path, folder: Path) -> None:
 def test_training_learns_and_the_adapter_loads(reference: Path, folder: Path) -> None:
     import torch
 
+    from tests.tiny import attach
     from tracedistill.chat.rendering import render_example
-    from tracedistill.engines.local import attach, load_base
+    from tracedistill.engines.adapters import load_base
 
     base, tokenizer = load_base(str(folder), "float32")
 

@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from tests.tiny import build
+from tests.tiny import attach, build
 from tests.training.test_processes import CONFIG
 from tracedistill.chat.formats import RATIONALE_TASK
 from tracedistill.chat.rendering import render_example
-from tracedistill.engines.local import attach, load_base
+from tracedistill.engines.adapters import load_base
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash
 from tracedistill.recipes import StudentConfig, TrainingConfig

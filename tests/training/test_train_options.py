@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tiny import build
+from tests.tiny import attach, build
 from tests.training.test_arm import ROWS, SETTINGS, STEPS, WEIGHTS
 from tracedistill.chat.formats import ANSWER_TASK, RATIONALE_TASK, write_completion
 from tracedistill.chat.rendering import render_example
-from tracedistill.engines.local import LocalEngine, attach, load_base
+from tracedistill.engines.adapters import load_base
+from tracedistill.engines.local import LocalEngine
 from tracedistill.engines.tokenizers import load_tokenizer
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tracedistill import pipeline
-from tracedistill.engines.markers import THINKING, leftover, split_thinking, without_controls
+from tracedistill.engines.thinking_marks import THINKING, leftover, split_thinking, without_controls
 from tracedistill.engines.tokenizers import special_tokens
 from tracedistill.files import read_json, read_lines
 from tracedistill.tasks import get_task

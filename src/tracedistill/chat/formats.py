@@ -1,4 +1,4 @@
-"""Formats of a completion: writing a trace and an answer, and parsing them again."""
+"""Formats of a completion: write a trace and an answer, and parse them again."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal
 Format = Literal["plain", "tags", "reasoning"]
 
 ANSWER_TASK, RATIONALE_TASK = "[label] ", "[rationale] "
-"""Prefix of a problem if answer and trace are two tasks of one student (arXiv 2305.02301)."""
+"""Prefixes of a problem if answer and trace are two tasks of one student (arXiv 2305.02301)."""
 
 _THINK = re.compile(r"<think>(.*?)(?:</think>|(?=<answer>)|\Z)", re.DOTALL | re.IGNORECASE)
 _THOUGHT = re.compile(r"</think>", re.IGNORECASE)
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
-# possessive throughout: a line of a hundred thousand blanks is read once
+# possessive throughout, so that a line of a hundred thousand blanks is read once
 MARKER = re.compile(
     r"^[ \t]*+(?:(?P<heading>#{1,6}[ \t]*+)|[-*+>][ \t]++)?(?P<dress>[*_`]{1,3})?"
     r"(?:the[ \t]++)?(?:final[ \t]++)?answer[ \t]*+"
@@ -22,8 +22,8 @@ MARKER = re.compile(
     r"|(?(heading)(?(dress)(?P=dress))|(?P=dress))[ \t\r]*+$)[ \t]*+",
     re.IGNORECASE | re.MULTILINE,
 )
-"""What marks an answer at the start of a line: `Answer:`, dressed in any way (bold, a heading, a list item, `The final
-answer`, a wide colon); a heading or a bold line needs no colon. `open`: the dress goes on behind the answer."""
+"""Mark of an answer at the start of a line: `Answer:` in any form (bold, a heading, a list item, `The final answer`, a
+wide colon). A heading or a bold line needs no colon. `open`: bold or italics that end only after the answer."""
 _REASONED = re.compile(r"\A<think>\n(.*?)\n</think>\n\n(.*)\Z", re.DOTALL)
 _BLOCK_END = re.compile(
     r"\n(?=[^\S\n]*+(?:\n|\Z)"
@@ -41,28 +41,28 @@ class ParsedCompletion:
     """A parsed completion."""
 
     trace: str | None
-    """The text before the answer, without blank lines at its ends; None if there is none."""
+    """The text before the answer, without blank lines at its ends; None if it is empty."""
     answer: str | None
     """The answer as marked by the format; None if nothing is marked."""
     reason: str
-    """Why trace or answer is None or had to be guessed; empty if the format was kept."""
+    """Why trace or answer is missing or had to be guessed; empty if the format was kept."""
     tagged: bool = False
-    """Whether a think tag marks the trace: then there is one, readable or not."""
+    """Whether a think tag marks the trace."""
 
 
 def trimmed(text: str) -> str:
-    """Return the text without blank lines and white space at its ends; its first line's indentation stays."""
+    """Strip blank lines and white space from the ends of a text; keep the first line's indentation."""
     return _BLANK_LINES.sub("", text).rstrip()
 
 
 MOST_JUDGED = 400_000
-"""Most characters of an output that are judged. No student of this program writes more; other files may."""
+"""Most characters of an output that are judged; only imported files have longer ones."""
 
 
 def bounded(text: str) -> str:
-    """Return the judged part of an output: of one longer than MOST_JUDGED its first quarter, then its end.
+    """Return the judged part of an output: all of it, or MOST_JUDGED characters, a quarter from its start.
 
-    The final statement is at the end; a runaway output thus costs no more seconds and memory than a long one.
+    Most are from its end, which has the final statement.
     """
     if len(text) <= MOST_JUDGED:
         return text
@@ -71,12 +71,10 @@ def bounded(text: str) -> str:
 
 
 def write_completion(trace: str | None, answer: str, format: Format = "plain") -> str:
-    """Write one completion from a trace (None: answer only) and an answer.
+    """Write one completion from a trace (None: answer only) and an answer; a multi-line answer starts on its own line.
 
-    In `plain`, a multi-line answer starts on its own line.
-
-    `reasoning` keeps the trace apart in the shape that `split_reasoning` reads; what a model family writes instead of
-    these tags is its chat template's business (rendering). Without a trace its thinking part is there, and empty.
+    `reasoning` puts the trace into think tags, which `split_reasoning` parses and the chat template may replace
+    (rendering.py); without a trace they are empty.
     """
     if format == "tags":
         head = "" if trace is None else f"<think>{trace}</think> "
@@ -89,7 +87,7 @@ def write_completion(trace: str | None, answer: str, format: Format = "plain") -
 
 
 def trace_in(completion: str, answer: str, format: Format) -> str | None:
-    """Return the trace of a completion that `write_completion` made with this answer; None without one."""
+    """Return the trace of a completion that `write_completion` made with this answer; None if it has none."""
     head, _, tail = write_completion("\0", answer, format).partition("\0")
     if completion == write_completion(None, answer, format) or not (
         completion.startswith(head) and completion.endswith(tail)
@@ -105,7 +103,7 @@ def split_reasoning(completion: str) -> tuple[str, str] | None:
 
 
 def prefill_text(trace: str, format: Format = "plain") -> str:
-    """Write a completion up to where its answer begins: the text to prefill."""
+    """Write the beginning of a completion up to its answer, as a prefill."""
     if format == "tags":
         return f"<think>{trace}</think> <answer>"
     if format == "reasoning":
@@ -114,21 +112,21 @@ def prefill_text(trace: str, format: Format = "plain") -> str:
 
 
 def parse_completion(text: str) -> ParsedCompletion:
-    """Take a completion apart, whichever format it keeps; tags win over an `Answer:` line, the last filled marker wins.
+    """Parse a completion in any format. Tags win over an `Answer:` line, and the last marker with an answer wins.
 
-    An answer on its marker's line ends with that line. One below the marker goes on to a blank line, the next marker,
-    or a line that begins something else (`Question:`, `Explanation:`, `The answer is`, `User:`, ...). Behind a closed
-    thinking part (whose opening tag may stand in the prompt) all is the answer, unless a marker stands there.
+    An answer on its marker's line ends with that line. An answer below its marker ends before a blank line, the next
+    marker, or a line that starts something else (`Question:`, `Explanation:`, `The answer is`, `User:`, ...). After
+    closed thinking (whose opening tag may be in the prompt), everything is the answer unless there is a marker.
 
-    `parse_completion(write_completion(trace, answer, format))` gives back both for any trace and answer that hold no
-    marker, tag or such line themselves; in the plain format the answer may have several lines, but no blank ones.
+    Reverses `write_completion` for every trace and answer that contain no marker, tag or such line; in the plain format
+    the answer may have several lines, but no blank ones.
     """
     answers = list(_ANSWER.finditer(text))
     before = text[: answers[-1].start()] if answers else text
     opened, closed = _THINK.search(text), _THOUGHT.search(text)
     if opened and not closed and text[: opened.start()].rpartition("\n")[2].strip():
         opened = None  # mentioned in the middle of a line
-    # the tag that chat templates open in the prompt is only closed here
+    # thinking opened in the prompt is only closed in the completion
     orphan = closed if closed and not (opened and opened.start() < closed.start()) else None
     if orphan and orphan.end() <= len(before):
         trace: str | None = trimmed(text[: orphan.start()])
@@ -154,21 +152,21 @@ def parse_completion(text: str) -> ParsedCompletion:
 
 
 def _marked(text: str) -> tuple[int, str] | None:
-    """Return where the last marker followed by an answer begins, and that answer; None if there is no marker.
+    """Return the start of the last marker with an answer, and that answer; None without a marker.
 
-    Where no marker is followed by anything: the first one, and an empty answer.
+    If no marker has an answer, return the start of the first one, and an empty answer.
     """
     markers = list(MARKER.finditer(text))
     end = len(text)
     for marker in reversed(markers):
-        answer = _behind(marker, text[marker.end() : end])
+        answer = _answer_after(marker, text[marker.end() : end])
         if answer:
             return marker.start(), answer
         end = marker.start()
     return (markers[0].start(), "") if markers else None
 
 
-def _behind(marker: re.Match[str], text: str) -> str:
+def _answer_after(marker: re.Match[str], text: str) -> str:
     """Return the answer at the start of the text between a marker and the next one."""
     line, _, below = text.partition("\n")
     answer = line.strip() or _BLOCK_END.split(below.strip(), maxsplit=1)[0].strip()

@@ -1,7 +1,7 @@
-"""Every prompt text, by name; a recipe's `prompts` replaces them or adds others.
+"""All prompt texts by name; a recipe's `prompts` replaces them or adds others.
 
-Fields in braces: {problem} (context and question), {steps} (the plan shown to a student), {hint} (how the answer is to
-be written), {answer} (the gold: whoever is shown it is an oracle), {trace} (another teacher's trace).
+Fields in braces: {problem} (context and question), {steps} (the plan shown to a student), {hint} (how to write the
+answer), {answer} (the gold, which makes a teacher an oracle), {trace} (another teacher's trace).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _FIELD = re.compile(r"\{(\w+)\}")
 PROMPTS: dict[str, str] = {
     "standard": "{problem}\n{hint}",
     "chain-of-thought": "{problem}\nThink step-by-step.\n{hint}",
-    # solved training problems come before it as turns of the chat
+    # solved training problems precede it as turns of the chat
     "few-shot": "{problem}\n{hint}",
     # solution prompt of arXiv 2504.20946, Table 1
     "trace-of-thought": (
         "We are given the following problem: {problem}\nUse the following steps to solve the problem:\n{steps}\n{hint}"
     ),
-    # solution prompt as found in the study's published outputs
+    # solution prompt in the study's published outputs
     "trace-of-thought-published": (
         "First, carefully review this problem:\n{problem}\n"
         "Then, solve the problem using the provided steps as a plan, thinking step-by-step.\n{steps}\n{hint}"
     ),
-    # one clause left out at a time
+    # the same without one clause
     "standard-without-hint": "{problem}",
     "chain-of-thought-without-hint": "{problem}\nThink step-by-step.",
     "trace-of-thought-without-hint": (
@@ -47,12 +47,12 @@ _LIST = " Format as a list."
 _NO_SOLVING = " Do not solve the problem."
 
 TEACHER_PROMPTS: dict[str, str] = {
-    # arXiv 2504.20946, Table 1; and the same with one clause left out at a time
+    # arXiv 2504.20946, Table 1, and the same without one clause
     "delegation": _SHORT + _LIST + _NO_SOLVING,
     "delegation-without-no-solving": _SHORT + _LIST,
     "delegation-without-list": _SHORT + _NO_SOLVING,
     "delegation-without-short": _LONG + _LIST + _NO_SOLVING,
-    # as found in the study's published outputs: no separators, another wording
+    # in the study's published outputs, without separators
     "delegation-published": (
         "Create step-by-step prompts for this problem:{problem}"
         "Format as a list of simple instructions to guide a student. Do not solve the problem."
@@ -112,7 +112,8 @@ TEACHER_READS: dict[str, str] = {
     "structured": "structured",
     "reasoning": "reasoning",
 }
-"""plan: steps without an answer; structured: JSON; reasoning: thinking kept apart from the answer; others: solution."""
+"""Format of a teacher's answer. plan: steps without an answer; structured: JSON; reasoning: thinking, separate from the
+answer. All others: solution."""
 
 STEPS_SCHEMA: dict[str, object] = {
     "type": "object",
@@ -134,29 +135,29 @@ STEPS_SCHEMA: dict[str, object] = {
     "required": ["steps", "answer"],
     "additionalProperties": False,
 }
-"""What a `structured` teacher must answer."""
+"""JSON schema of a `structured` teacher's answer."""
 
 
 TAGS_HINT = "Give the final answer, in as few words as possible, between <answer> and </answer>."
-"""Hint on writing the answer if the study's format is `tags`; otherwise the task's hint is used."""
+"""Hint if the study's format is `tags`; otherwise the task's hint is used."""
 
 
 STUDENT_FIELDS = ("problem", "steps", "hint")
-"""Fields that are filled in for a student."""
+"""Fields of a student's prompt."""
 TEACHER_FIELDS = ("problem", "hint", "trace", "answer")
-"""Fields that are filled in for a teacher."""
+"""Fields of a teacher's prompt."""
 _MEANT = {
     "question": "problem", "input": "problem", "query": "problem", "task": "problem", "context": "problem",
     "plan": "steps", "step": "steps", "gold": "answer", "label": "answer", "solution": "trace", "reasoning": "trace",
 }  # fmt: skip
-"""Common words -> the field they mean, if it differs in more than a letter or two."""
+"""Common wrong names -> the field, if they differ in more than a letter or two."""
 
 
 def field_fault(template: str, fields: tuple[str, ...]) -> str:
-    """Return the error in the fields of a recipe's own prompt; empty if there is none.
+    """Return the error in the fields of a recipe's own prompt; empty if they are correct.
 
-    Words in braces that resemble no known field are text (LaTeX, JSON); a misspelt field, or one that is not filled in
-    here, is an error, and so is a prompt that is the same for every problem.
+    Words in braces that resemble no known field are text (LaTeX, JSON). Errors are a misspelt field, a field that is
+    not filled in here, and a prompt that is the same for every problem.
     """
     known = (*STUDENT_FIELDS, *TEACHER_FIELDS)
     for word in dict.fromkeys(_FIELD.findall(template)):
@@ -174,9 +175,9 @@ def field_fault(template: str, fields: tuple[str, ...]) -> str:
 
 
 def prompt_text(name: str, own: Mapping[str, str], known: Mapping[str, str]) -> str:
-    """Return a prompt's template: the recipe's own, else the built-in one, else the text that a dotted path names.
+    """Return a prompt's template: the recipe's own, else the built-in one, else the text at a dotted path.
 
-    Raises InputError if there is none of this name.
+    Raises InputError for an unknown name.
     """
     if name in own or name in known:
         return own[name] if name in own else known[name]
@@ -192,7 +193,7 @@ def prompt_text(name: str, own: Mapping[str, str], known: Mapping[str, str]) -> 
 
 
 def shows_plan(name: str, own: Mapping[str, str]) -> bool:
-    """Return whether a student's prompt shows a teacher's steps; False if there is none of this name."""
+    """Return whether a student's prompt shows a teacher's steps; False for an unknown prompt."""
     try:
         return needs_plan(prompt_text(name, own, PROMPTS))
     except InputError:
@@ -222,7 +223,7 @@ def asks_for_trace(template: str) -> bool:
 
 
 def fill(template: str, **fields: str) -> str:
-    """Fill in the template's fields; braces inside the values are text, never fields."""
+    """Fill in a template's fields; braces inside the values are text, never fields."""
     return _FIELD.sub(lambda match: fields.get(match[1], match[0]), template)
 
 
@@ -258,10 +259,10 @@ JUDGE_PROMPTS: dict[str, str] = {
         "matter.\n" + _JUDGED + 'Answer with one JSON object and nothing else: {"reason": "...", "choice": "A" | "B"}'
     ),
 }
-"""How a model is asked to judge: name -> text of the user's turn. Field: {material}, the fenced texts."""
+"""Prompts of model judges by name: text of the user's turn. {material}: the fenced texts."""
 
 
 def judge_turn(prompt: str, material: str) -> str:
-    """Build the user's turn for a model judge; other braces are text."""
+    """Fill in a model judge's prompt; other braces are text."""
     head, _, tail = JUDGE_PROMPTS[prompt].partition("{material}")
     return head + material + tail

@@ -1,13 +1,12 @@
-"""Chat messages to tokens: one rendering for training and for inference.
+"""Chat messages to tokens, in the same way for training and inference.
 
-A training row is the tokens that the student is prompted with at inference, followed by the completion's own tokens
-and the token that ends the assistant's turn. The prompt is a token prefix by construction; `difference` checks that
-the text which comes out is what the model family's template writes for the whole conversation.
+A training row is the tokens of the inference prompt, followed by the completion's tokens and the token that ends the
+assistant's turn. The prompt is thus a token prefix by construction. `difference` checks that the resulting text is what
+the model family's template writes for the whole conversation.
 
-The format (formats.Format) says how a family that can think is asked: `reasoning` lets it think and gives the
-template the trace as `reasoning_content`; `plain` and `tags` ask it not to think (`enable_thinking` false).
-
-What the family's template writes around all this is read in templates.py.
+The format (formats.Format) decides whether a family that can think does so: `reasoning` passes the trace to the
+template as `reasoning_content`; `plain` and `tags` switch thinking off (`enable_thinking` false). templates.py finds
+out what the template writes around the texts.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from tracedistill.chat.templates import (
     OPENED,
     SENTINEL,
     THOUGHT,
+    chat_entry,
     end_id,
     end_token,
-    entry_of,
     fill_in,
     marks_of,
-    say,
+    render_turn,
     strip_special,
     turn_of,
     variables_of,
@@ -38,7 +37,7 @@ from tracedistill.errors import InputError
 from tracedistill.records import Example, Message
 
 NO_REASONING = "use format: plain, or tags"
-"""The remedy for a family that does not keep its thinking apart."""
+"""Remedy for a family whose template does not separate thinking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +47,13 @@ class Rendered:
     input_ids: list[int]
     """Prompt, completion, end token."""
     completion_mask: list[int]
-    """1 where the loss is taken: the completion and the end token."""
+    """1 for the completion and the end token, whose loss is taken."""
 
 
 def prompt_ids(tokenizer: Any, messages: Sequence[Message], prefill: str = "", format: Format = "plain") -> list[int]:
-    """Tokenise the chat up to the assistant's turn, then `prefill` (a completion's beginning).
+    """Tokenise the chat up to the assistant's turn, then `prefill` (the beginning of a completion).
 
-    Prompt and prefill are cut into tokens apart, as in a training row.
+    Prompt and prefill are tokenised separately, as in a training row.
     """
     ids = _tokens(tokenizer, _head(tokenizer, messages, format))
     if not prefill:
@@ -66,20 +65,21 @@ def prompt_ids(tokenizer: Any, messages: Sequence[Message], prefill: str = "", f
 def completion_text(tokenizer: Any, prompt: Sequence[Message], completion: str, format: Format = "plain") -> str:
     """Render the assistant's turn as this family writes it, without its end token.
 
-    In the format `reasoning` it is what the template writes behind its own generation prompt for a message with
-    `reasoning_content`, or what ends the thinking that the generation prompt has opened; otherwise the completion
-    itself between the template's white space. White space at the ends of what was said stays, also where the template
-    would strip it: the indentation of code is the teacher's. Raises InputError for a template that knows no reasoning.
+    In the format `reasoning`, it is what the template writes after its generation prompt for a message with
+    `reasoning_content`, or what ends the thinking that the generation prompt has opened. In others, it is the
+    completion within the template's white space. White space at the ends of the text is kept even if the template
+    strips it, since code may begin with an indentation. Raises InputError for a template that does not support
+    reasoning.
     """
     written = _as_written(tokenizer, prompt, completion, format)
-    said = entry_of(tokenizer, Message("assistant", completion), format).get("reasoning_content", completion)
-    bare = said.strip()
-    return written if said in written or not bare else written.replace(bare, said, 1)
+    text = chat_entry(tokenizer, Message("assistant", completion), format).get("reasoning_content", completion)
+    bare = text.strip()
+    return written if text in written or not bare else written.replace(bare, text, 1)
 
 
 def _as_written(tokenizer: Any, prompt: Sequence[Message], completion: str, format: Format) -> str:
-    """Return what the template itself writes: stripped where it strips."""
-    entry, turn = entry_of(tokenizer, Message("assistant", completion), format), turn_of(tokenizer, format)
+    """Return what the template itself writes; it may strip white space."""
+    entry, turn = chat_entry(tokenizer, Message("assistant", completion), format), turn_of(tokenizer, format)
     if "reasoning_content" not in entry:
         strips = marks_of(tokenizer).strips
         return f"{turn.lead}{completion.strip() if strips else completion}{turn.trail}"
@@ -98,10 +98,10 @@ def _as_written(tokenizer: Any, prompt: Sequence[Message], completion: str, form
 
 
 def read_completion(tokenizer: Any, ids: Sequence[int], format: Format = "plain", *, begun: bool = False) -> str:
-    """Return what these tokens say, as attempts are read: the inverse of `completion_text`, special tokens removed.
+    """Decode a completion without special tokens: the inverse of `completion_text`.
 
-    A family that marks its thinking by special tokens (gpt-oss by channels) has think tags in their place. `begun`: the
-    tokens go on from a prefill, so that white space at their start is their own.
+    If a family marks its thinking by special tokens (gpt-oss by channels), think tags replace them. `begun`: the tokens
+    continue a prefill, so white space at their start belongs to the text.
     """
     marks = _channels(tokenizer, tokenizer.chat_template, format)
     if marks is None:
@@ -117,7 +117,7 @@ def read_completion(tokenizer: Any, ids: Sequence[int], format: Format = "plain"
 
 
 def special_in(tokenizer: Any, text: str) -> str | None:
-    """Return a special token of this tokenizer that stands in the text; None if none does."""
+    """Return a special token of this tokenizer that the text contains; None if it contains none."""
     special = marks_of(tokenizer).special
     return next((token for token in special if token in text), None)
 
@@ -133,15 +133,15 @@ def render_example(tokenizer: Any, example: Example, format: Format = "plain") -
 def difference(tokenizer: Any, example: Example, format: Format = "plain") -> str:
     """Describe where prompt + completion + end token differs from the template's text for the whole conversation.
 
-    Empty where it is. White space and special tokens behind the end token are the template's own and not compared.
+    Return an empty text if they are equal. White space and special tokens after the end token are not compared.
     """
     assistant = Message("assistant", example.completion)
     whole = fill_in(tokenizer, (*example.prompt, assistant), format, generation=False, checked=False)
     turn = turn_of(tokenizer, format)
     head = fill_in(tokenizer, example.prompt, format, generation=True)
-    if turn.thinks:  # the template shows no thinking of a finished turn; all else must be its own
+    if turn.thinks:  # the template drops the thinking of a finished turn, so only the rest is compared
         head = OPENED.sub("", head)
-        content = entry_of(tokenizer, assistant, format)["content"]
+        content = chat_entry(tokenizer, assistant, format)["content"]
         ours = f"{head}{turn.lead}{content}{turn.trail}{end_token(tokenizer)}"
     else:
         ours = head + turn.opening + _as_written(tokenizer, example.prompt, example.completion, format)
@@ -155,7 +155,7 @@ def difference(tokenizer: Any, example: Example, format: Format = "plain") -> st
 
 
 def prompt_template(tokenizer: Any, format: Format = "plain") -> str:
-    """Return a chat template whose generation prompt has all that this format needs, for other programs."""
+    """Return a chat template for other programs, whose generation prompt is complete for this format."""
     template = with_fixed_day(str(tokenizer.chat_template))
     opening = turn_of(tokenizer, format).opening
     if not opening:
@@ -166,22 +166,22 @@ def prompt_template(tokenizer: Any, format: Format = "plain") -> str:
 def for_other_programs(
     tokenizer: Any, messages: Sequence[Message], format: Format = "plain"
 ) -> tuple[list[dict[str, str]], dict[str, Any]]:
-    """Return (messages, variables) for which `prompt_template`, filled in elsewhere, writes `prompt_ids`."""
-    return [entry_of(tokenizer, message, format) for message in messages], variables_of(format)
+    """Return the messages and variables with which `prompt_template` renders `prompt_ids` elsewhere."""
+    return [chat_entry(tokenizer, message, format) for message in messages], variables_of(format)
 
 
 @functools.lru_cache(maxsize=8)
 def _channels(tokenizer: Any, template: str | None, format: Format) -> tuple[str, str, str] | None:
-    """Find the text before the thinking, between it and the answer, and before an answer without thinking.
+    """Return the text before the thinking, between it and the answer, and before an answer without thinking.
 
-    None unless these are special tokens, which a decoded text would not show.
+    None unless these are special tokens, which decoding removes.
     """
     if format != "reasoning" or not template:
         return None
-    asked = (Message("user", "a"),)
+    prompt = (Message("user", "a"),)
     try:
-        whole = completion_text(tokenizer, asked, f"<think>\n{THOUGHT}\n</think>\n\n{SENTINEL}", format)
-        alone = say(tokenizer, SENTINEL)[len(_head(tokenizer, asked, format)) :].partition(SENTINEL)[0]
+        whole = completion_text(tokenizer, prompt, f"<think>\n{THOUGHT}\n</think>\n\n{SENTINEL}", format)
+        alone = render_turn(tokenizer, SENTINEL)[len(_head(tokenizer, prompt, format)) :].partition(SENTINEL)[0]
     except InputError:
         return None
     opening, _, rest = whole.partition(THOUGHT)
@@ -192,7 +192,7 @@ def _channels(tokenizer: Any, template: str | None, format: Format) -> tuple[str
 
 
 def _head(tokenizer: Any, messages: Sequence[Message], format: Format) -> str:
-    """Render a prompt up to the assistant's words."""
+    """Render a prompt up to the assistant's text."""
     text = fill_in(tokenizer, messages, format, generation=True)
     return text + turn_of(tokenizer, format).opening
 
@@ -200,5 +200,5 @@ def _head(tokenizer: Any, messages: Sequence[Message], format: Format) -> str:
 def _tokens(tokenizer: Any, text: str) -> list[int]:
     try:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    except TypeError as error:  # the tokenizer's word for a lone surrogate
+    except TypeError as error:  # a lone surrogate
         raise InputError(f"a text contains characters that a tokenizer cannot encode: {text[:80]!r}") from error

@@ -1,8 +1,8 @@
-"""A family's chat template: what it writes around the words of a chat, and which tokens of it are no text.
+"""A family's chat template: what it writes around the texts of a chat, and its special tokens.
 
-What a template leaves to its user is read off the template itself (`turn_of`): white space around the assistant's words
-(Llama-2, Mistral), a turn that its generation prompt does not open, thinking that the generation prompt opens and that
-the template cuts out of a finished conversation (DeepSeek-R1).
+`turn_of` tries the template on a short chat to find out: white space around the assistant's text (Llama-2, Mistral), a
+turn that the generation prompt does not open, and thinking that the generation prompt opens and that the template
+removes from a finished conversation (DeepSeek-R1).
 """
 
 from __future__ import annotations
@@ -21,79 +21,79 @@ from tracedistill.errors import InputError
 from tracedistill.records import Message
 
 TODAY = "26 Jul 2024"
-"""What templates that ask for a `date_string` are given (Llama-3.2 writes it into the prompt): training and inference
-may lie days apart, and must not differ. It is the day that Llama's own template falls back to."""
+"""Fixed date for templates that write one into the prompt (Llama-3.2), so that training and inference do not differ. It
+is the default of Llama's template."""
 DAY = datetime.strptime(TODAY, "%d %b %Y").replace(tzinfo=UTC)
 _DAY_CALL = re.compile(r"""strftime_now\(\s*(["'])([^"']*)\1\s*\)""")
-"""A template asks for today's date in a format that it spells out."""
+"""A template's call for today's date in a literal format."""
 NO_SYSTEM = (
     "its chat template has no place for a system message; leave students.<name>.system out, or put it into the user's "
     "turn with students.<name>.system_role: user"
 )
 SENTINEL, THOUGHT = "7310942", "4418830"
-"""Stand for an assistant's words and thinking where a template is asked what it writes around them."""
+"""Placeholders for an assistant's text and thinking when a template is tried."""
 NO_THOUGHTS = "take another format, or shots_with_traces: false"
-"""The remedy for a template that drops the thinking of earlier turns."""
+"""Remedy for a template that drops the thinking of earlier turns."""
 OWN_TEMPLATE = "students.<name>.chat_template replaces it (a file, or the template's text)"
-"""The way out for a tokenizer whose template cannot be used."""
+"""Remedy for a template that cannot be used."""
 OPENED = re.compile(r"<think>\s*\Z")
-"""Thinking that a prompt opens."""
+"""Thinking opened at the end of a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
-    """Non-text tokens of a tokenizer's vocabulary."""
+class SpecialTokens:
+    """The special tokens of a tokenizer, and how its template uses them."""
 
     special: tuple[str, ...]
-    """Tokens that structure a chat."""
+    """All special tokens."""
     end: int | None
-    """Id of the one behind the assistant's words; the tokenizer's end token where the template writes none."""
+    """Id of the token after the assistant's text; the tokenizer's end token if the template writes none."""
     strips: bool
-    """Whether the template strips white space from the ends of what the assistant says."""
+    """Whether the template strips white space from the ends of the assistant's text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Text that a template writes around an assistant's words."""
+    """Text that a template writes around an assistant's text."""
 
     opening: str = ""
-    """What a prompt needs behind the template's generation prompt: the turn's own head, or the end of its thinking."""
+    """Text to add to the template's generation prompt: the beginning of the turn, or the end of its thinking."""
     lead: str = ""
-    """White space before the words."""
+    """White space before the text."""
     trail: str = ""
-    """White space between the words and the end token."""
+    """White space between the text and the end token."""
     thinks: bool = False
-    """Whether the generation prompt opens thinking that a finished conversation does not show."""
+    """Whether the generation prompt opens thinking that is missing from a finished conversation."""
     ends_open: bool = False
-    """Whether nothing stands behind the words: the end token is ours to add (GLM-4)."""
+    """Whether the template writes nothing after the text, so that the end token must be added (GLM-4)."""
 
 
-def marks_of(tokenizer: Any) -> Marks:
-    """Return what in the tokenizer's vocabulary is no text."""
+def marks_of(tokenizer: Any) -> SpecialTokens:
+    """Return the tokenizer's special tokens."""
     return _read_marks(tokenizer, tokenizer.chat_template, tokenizer.eos_token)
 
 
 def turn_of(tokenizer: Any, format: Format) -> Turn:
-    """Return what the tokenizer's template writes around an assistant's words in this format."""
+    """Return what the tokenizer's template writes around an assistant's text in this format."""
     return _read_turn(tokenizer, tokenizer.chat_template, format)
 
 
 def end_id(tokenizer: Any) -> int:
     """Return the id of the template's end-of-turn token, which may differ from the tokenizer's end token.
 
-    (Gemma's turns end with <end_of_turn>, its texts with <eos>.)
+    Gemma's turns end with <end_of_turn>, its texts with <eos>. Raises InputError if there is neither.
     """
-    found = marks_of(tokenizer).end
-    if found is None:
+    end = marks_of(tokenizer).end
+    if end is None:
         raise InputError(
-            f"{tokenizer.name_or_path}: neither the tokenizer has an end token nor the chat template one behind the "
-            "assistant's turn: the student could never learn to stop"
+            f"{tokenizer.name_or_path}: no end-of-turn token: the tokenizer has no EOS and the chat template writes "
+            "none after the assistant's turn, so the student could never learn to stop"
         )
-    return found
+    return end
 
 
 def added_end(tokenizer: Any) -> str:
-    """Return the end token that rows have and the template does not write; empty if it writes one."""
+    """Return the end token if rows have it and the template does not write it; else an empty text."""
     return end_token(tokenizer) if turn_of(tokenizer, "plain").ends_open else ""
 
 
@@ -113,10 +113,10 @@ def writes_the_day(tokenizer: Any) -> bool:
 
 @functools.lru_cache(maxsize=8)
 def with_fixed_day(template: str) -> str:
-    """Return a chat template that writes the same day always, where it asks for today's (SmolLM3, gpt-oss)."""
-    formats = dict.fromkeys(found[2] for found in _DAY_CALL.finditer(template))
+    """Return a chat template that writes a fixed date instead of today's (SmolLM3, gpt-oss)."""
+    formats = dict.fromkeys(call[2] for call in _DAY_CALL.finditer(template))
     if "date_string" in template or "strftime_now(" in _DAY_CALL.sub("", template) or not formats:
-        return template  # it is told the day, or asks in a way that cannot be foreseen
+        return template  # it reads the date from a variable, or calls the function with a computed format
     cases = "".join(f"{{% if form == {json.dumps(form)} %}}{DAY.strftime(form)}{{% endif %}}" for form in formats)
     return f"{{% macro strftime_now(form) %}}{cases}{{% endmacro %}}{template}"
 
@@ -127,7 +127,7 @@ def template_hash(tokenizer: Any) -> str:
 
 
 def system_in_user_turn(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """Move the system message to the head of the first turn."""
+    """Move the system message to the beginning of the first turn."""
     if not messages or messages[0].role != "system":
         return tuple(messages)
     system, first, *rest = messages
@@ -137,21 +137,21 @@ def system_in_user_turn(messages: Sequence[Message]) -> tuple[Message, ...]:
 def fill_in(
     tokenizer: Any, messages: Sequence[Message], format: Format, *, generation: bool, checked: bool = True
 ) -> str:
-    """Render the chat by the family's template. `checked`: raise InputError if it leaves out part of a message."""
+    """Render a chat by the family's template. `checked`: raise InputError if it omits part of a message."""
     if not tokenizer.chat_template:
         raise InputError(
             f"{tokenizer.name_or_path}: the tokenizer has no chat template; use an instruction-tuned model, or give "
             "one with students.<name>.chat_template (a file, or the template's text)"
         )
-    chat = [entry_of(tokenizer, message, format) for message in messages]
+    chat = [chat_entry(tokenizer, message, format) for message in messages]
     try:
         text = _apply(tokenizer, chat, format, generation=generation)
     except InputError as error:
         if _has_system(messages) and _takes(tokenizer, system_in_user_turn(messages), format):
             raise InputError(f"{tokenizer.name_or_path}: {NO_SYSTEM}") from error
         raise
-    # a system message last: a template that takes no text at all has no want of a place for it
-    for entry in sorted(chat, key=lambda each: each["role"] == "system") if checked else ():
+    # the system message last, since a template that omits every text has another fault
+    for entry in sorted(chat, key=lambda entry: entry["role"] == "system") if checked else ():
         if all(entry.get(key, "").strip() in text for key in ("content", "reasoning_content")):
             continue
         if entry["role"] == "system":
@@ -161,14 +161,14 @@ def fill_in(
             f"such as the thinking of earlier turns; {NO_THOUGHTS}" if thinking else f"or changes it; {OWN_TEMPLATE}"
         )
         raise InputError(
-            f"{tokenizer.name_or_path}: its chat template leaves out part of what the {entry['role']} says in "
+            f"{tokenizer.name_or_path}: its chat template omits part of the {entry['role']} message "
             f"{entry['content'][:60]!r}, {remedy}"
         )
     return text
 
 
-def entry_of(tokenizer: Any, message: Message, format: Format) -> dict[str, str]:
-    """Convert a message to the templates' form."""
+def chat_entry(tokenizer: Any, message: Message, format: Format) -> dict[str, str]:
+    """Convert a message to a template's input."""
     content = _as_text(tokenizer, message.content)
     parts = split_reasoning(content) if format == "reasoning" and message.role == "assistant" else None
     if parts is None:
@@ -177,12 +177,12 @@ def entry_of(tokenizer: Any, message: Message, format: Format) -> dict[str, str]
 
 
 def thought(text: str) -> dict[str, str]:
-    """Return thinking under both names that templates use (gpt-oss reads `thinking`)."""
+    """Return thinking under both keys that templates read (gpt-oss: `thinking`)."""
     return {"reasoning_content": text, "thinking": text}
 
 
 def variables_of(format: Format) -> dict[str, Any]:
-    """Return what a template is given besides the messages."""
+    """Return a template's variables besides the messages."""
     return {"enable_thinking": format == "reasoning", "date_string": TODAY}
 
 
@@ -199,48 +199,45 @@ def strip_special(tokenizer: Any, tail: str) -> str:
 
 
 @functools.lru_cache(maxsize=8)  # looked up for every message, and a vocabulary has thousands of added tokens
-def _read_marks(tokenizer: Any, template: str | None, eos: str | None) -> Marks:
-    """Find the template's special marks; the cache key holds what a caller may change on the tokenizer."""
+def _read_marks(tokenizer: Any, template: str | None, eos: str | None) -> SpecialTokens:
+    """Find the special tokens; the parameters hold what a caller may change on the tokenizer."""
     added = tokenizer.added_tokens_decoder
     special = {str(token) for token in added.values() if token.special} | set(tokenizer.all_special_tokens)
     end = None if eos is None else int(tokenizer.convert_tokens_to_ids(eos))
     strips = False
     if template:
         try:
-            _, found, tail = say(tokenizer, SENTINEL).rpartition(SENTINEL)
+            _, text, tail = render_turn(tokenizer, SENTINEL).rpartition(SENTINEL)
             padded = f"  {SENTINEL}  "
-            strips = bool(found) and padded not in say(tokenizer, padded)
+            strips = bool(text) and padded not in render_turn(tokenizer, padded)
         except InputError:
-            found = tail = ""
-        tail = tail.lstrip() if found else ""
-        behind = [token for token in special if tail.startswith(token)]
-        if behind:
-            end = int(tokenizer.convert_tokens_to_ids(max(behind, key=len)))
-    return Marks(tuple(sorted(special)), end, strips)
+            text = tail = ""
+        following = [token for token in special if text and tail.lstrip().startswith(token)]
+        if following:
+            end = int(tokenizer.convert_tokens_to_ids(max(following, key=len)))
+    return SpecialTokens(tuple(sorted(special)), end, strips)
 
 
 @functools.lru_cache(maxsize=8)
 def _read_turn(tokenizer: Any, template: str | None, format: Format) -> Turn:
-    """Read off a conversation of two turns, with the template's generation prompt and without."""
+    """Compare a chat of two turns with the generation prompt of its first turn."""
     if not template:
         return Turn()
-    asked = [{"role": "user", "content": "a"}]
-    said = {"role": "assistant", "content": SENTINEL}
-    if format == "reasoning":
-        said |= thought(THOUGHT)
+    question = {"role": "user", "content": "a"}
+    answer = {"role": "assistant", "content": SENTINEL} | (thought(THOUGHT) if format == "reasoning" else {})
     try:
-        head = _apply(tokenizer, asked, format, generation=True)
-        whole = _apply(tokenizer, [*asked, said], format, generation=False)
+        head = _apply(tokenizer, [question], format, generation=True)
+        whole = _apply(tokenizer, [question, answer], format, generation=False)
     except InputError:
-        return Turn()  # said where the template is used
-    before, words, behind = whole.partition(SENTINEL)
-    if not words:
+        return Turn()  # the error is reported when the template is used
+    before, text, after = whole.partition(SENTINEL)
+    if not text:
         return Turn()
     end = end_token(tokenizer)
-    trail = behind[: len(behind) - len(behind.lstrip())] if behind.lstrip().startswith(end) else ""
-    ends_open = not strip_special(tokenizer, behind) and end not in behind
+    trail = after[: len(after) - len(after.lstrip())] if after.lstrip().startswith(end) else ""
+    ends_open = not strip_special(tokenizer, after) and end not in after
     if THOUGHT in before:
-        return Turn("", "", trail, False, ends_open)  # it writes the thinking of this format itself
+        return Turn("", "", trail, False, ends_open)  # the template writes the thinking of this format
     if before.startswith(head):
         gap = before[len(head) :]
         return Turn("", gap, trail, False, ends_open) if not gap.strip() else Turn(gap, "", trail, False, ends_open)
@@ -251,14 +248,14 @@ def _read_turn(tokenizer: Any, template: str | None, format: Format) -> Turn:
     return Turn("", "", trail, False, ends_open)
 
 
-def say(tokenizer: Any, words: str) -> str:
-    """Build a conversation in which the assistant says these words."""
-    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": words}]
+def render_turn(tokenizer: Any, text: str) -> str:
+    """Render a chat in which the assistant answers with this text."""
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": text}]
     return _apply(tokenizer, chat, "plain", generation=False)
 
 
 def _as_text(tokenizer: Any, content: str) -> str:
-    """Break special tokens in the content by a space, so that a story cannot end the user's turn."""
+    """Break special tokens in a content by a space, so that a story cannot end the user's turn."""
     for token in marks_of(tokenizer).special:
         if token in content:
             content = content.replace(token, f"{token[0]} {token[1:]}")
@@ -278,7 +275,7 @@ def _apply(tokenizer: Any, chat: list[dict[str, str]], format: Format, *, genera
         )
     except Exception as error:  # jinja raises whatever the template's author chose
         raise InputError(
-            f"{tokenizer.name_or_path}: its chat template refuses these messages: {error}; {OWN_TEMPLATE}"
+            f"{tokenizer.name_or_path}: its chat template rejects these messages: {error}; {OWN_TEMPLATE}"
         ) from error
 
 
@@ -288,7 +285,7 @@ def _has_system(messages: Sequence[Message]) -> bool:
 
 def _takes(tokenizer: Any, messages: Sequence[Message], format: Format) -> bool:
     try:
-        _apply(tokenizer, [entry_of(tokenizer, message, format) for message in messages], format, generation=True)
+        _apply(tokenizer, [chat_entry(tokenizer, message, format) for message in messages], format, generation=True)
     except InputError:
         return False
     return True

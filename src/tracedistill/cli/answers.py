@@ -74,7 +74,7 @@ def _print(received: Received, recipe: str) -> None:
         if count:
             say(f"{count} {what}")
     for stranger in received.examples:
-        say(f"  {stranger.name} in {stranger.file}")
+        say(f"  {stranger.custom_id} in {stranger.file}")
     if received.made:
         say(f"made {', '.join(received.made)}")
     print_rest(received.walk, recipe)

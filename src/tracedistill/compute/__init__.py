@@ -1,31 +1,29 @@
-"""Where rows are worked on: in this process, on all cores of this machine, or on a Ray cluster.
+"""Processing rows on all cores of this machine or on a Ray cluster.
 
-choose     what a recipe asks for
-cores      how many this process may use
-jobs       what is sent to a process, and what runs it
-parts      a file of JSON Lines cut into ranges of rows
-processes  all cores of this machine
-worker     what such a process does
-cluster    the same on Ray
-actors     processes of a Ray cluster that keep a model loaded
-written    parts written whole by number, and joined in their order
-lookup     records by id, out of a file that is not held in memory
+cores       the number of cores that this process may use
+jobs        the work sent to a process, and the interface of what runs it
+parts       a file of JSON Lines cut into ranges of rows
+processes   processes on this machine
+worker      the main loop of such a process
+cluster     processes on a Ray cluster
+actors      processes of a Ray cluster that keep a model loaded
+part_files  finished parts in numbered files, joined in order
+lookup      records by id from a file too large for memory
 
-A result is the same bytes wherever it was made: parts are cut by the file alone, rows are judged one by one, and
-results are taken in the order of the rows.
+A result is the same bytes wherever it was made: the cuts depend on the file alone, rows are processed one by one, and
+results are joined in the order of the rows.
 """
 
-from tracedistill.compute.choose import choose_compute
+from tracedistill.compute.cluster import RayCluster
 from tracedistill.compute.cores import usable_cores
-from tracedistill.compute.jobs import Compute, Here, Job
+from tracedistill.compute.jobs import Compute, Job
 from tracedistill.compute.lookup import lookup
+from tracedistill.compute.part_files import Made, sum_parts, write_by_parts
 from tracedistill.compute.parts import Part, chunks, cut
 from tracedistill.compute.processes import Processes
-from tracedistill.compute.written import Made, sum_parts, write_by_parts
 
 __all__ = [
     "Compute",
-    "Here",
     "Job",
     "Made",
     "Part",
@@ -38,3 +36,14 @@ __all__ = [
     "usable_cores",
     "write_by_parts",
 ]
+
+
+def choose_compute(where: str, cores: int | None) -> Compute:
+    """Return what runs jobs by a recipe's `compute` and `cores`; nothing is started or contacted before there is work.
+
+    `where`: `local`, `ray` or `ray:ADDRESS`. `cores`: processes on this machine; None: one per core.
+    """
+    kind, _, address = where.partition(":")
+    if kind == "ray":
+        return RayCluster(address or None)
+    return Processes(usable_cores() if cores is None else cores)

@@ -1,7 +1,7 @@
-"""A Ray cluster: the same jobs as tasks on any number of machines, which share the run folder's file system.
+"""A Ray cluster: jobs as tasks on any number of machines, which share the run folder's file system.
 
-Ray is an extra (`pip install 'tracedistill[ray]'`), needed on every machine beside tracedistill itself. A task whose
-machine is lost is run again on another one.
+Ray is an extra (`pip install 'tracedistill[ray]'`), needed on every machine with tracedistill itself. A task whose
+machine is lost runs again on another one.
 """
 
 from __future__ import annotations
@@ -10,28 +10,25 @@ import os
 import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from tracedistill.compute.actors import Actors
-from tracedistill.compute.jobs import Job
+from tracedistill.compute.jobs import In, Job, Out
 from tracedistill.compute.worker import Answer, OpenJob, Packed, pack, result_of
 from tracedistill.errors import InputError
 
-In = TypeVar("In")
-Out = TypeVar("Out")
-
 TRIES = 5
-"""Attempts at a task whose machine or process is lost."""
+"""Most attempts at a task whose machine or process is lost."""
 PATIENCE = 10.0
 """Seconds to wait for a listener at a cluster's address."""
 AHEAD = 4
-"""Tasks in flight or ready per core of the cluster, which bounds memory."""
+"""Most tasks in flight or ready per core of the cluster, which limits memory."""
 
 _opened = OpenJob()
 
 
 class RayCluster:
-    """Jobs on a Ray cluster."""
+    """Runs jobs on a Ray cluster."""
 
     def __init__(self, address: str | None = None) -> None:
         self.address = address
@@ -42,7 +39,7 @@ class RayCluster:
 
     @property
     def ray(self) -> Any:
-        """The library, connected. Raises InputError if it is not installed, or there is no cluster at the address."""
+        """The library, connected. Raises InputError if it is not installed, or no cluster answers at the address."""
         if self._ray is None:
             self._ray = _connected(self.address)
         return self._ray
@@ -87,13 +84,6 @@ class RayCluster:
         if self._actors is not None:
             self._actors.close()
             self._actors = None
-
-    def disconnect(self) -> None:
-        """Disconnect from the cluster, as the end of this process does."""
-        self.close()
-        if self._ray is not None:
-            self._ray.shutdown()
-            self._ray = None
 
 
 def _answer(job: Packed, item: Any) -> Answer:

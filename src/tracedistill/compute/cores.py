@@ -1,4 +1,4 @@
-"""How many cores this process may use: the machine's, less what affinity, Slurm, taskset or a container takes away."""
+"""The number of cores that this process may use, by affinity (taskset, Slurm) and a container's quota."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
-"""Where Linux says what a container may use."""
+"""Linux's folder of control groups, which limit a container."""
 
 
 def usable_cores() -> int:
     """Return the number of cores that this process may use, at least 1.
 
-    A container's quota (`docker run --cpus`) counts whole cores: threads of one training wait for each other, so that
-    half a core more is half a thread that the others wait for.
+    A container's quota (`docker run --cpus`) is rounded down: threads of one training wait for each other, so half a
+    core would slow down all others.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()
@@ -21,7 +21,7 @@ def usable_cores() -> int:
 
 
 def _quota() -> float | None:
-    """Return a container's limit in cores; None without one. Both versions of Linux's control groups are read."""
+    """Return a container's limit in cores, from either version of control groups; None: no limit."""
     try:
         quota, period = (CGROUPS / "cpu.max").read_text(encoding="ascii").split()
     except (OSError, ValueError):

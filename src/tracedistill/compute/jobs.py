@@ -1,4 +1,4 @@
-"""Protocols of jobs that can be sent to other processes, and of what runs them."""
+"""The interfaces of jobs that can be sent to other processes, and of what runs them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Job(Protocol[In_contra, Out_co]):
     """Work on one item at a time, as a frozen record of paths and settings that can be pickled."""
 
     def open(self) -> Callable[[In_contra], Out_co]:
-        """Load what every item needs (judges, a tokenizer), once per process; return the function for one item."""
+        """Load what all items need (judges, a tokenizer) once per process; return the function for one item."""
         ...
 
 
 class Compute(Protocol):
-    """A runner of jobs."""
+    """Runs jobs."""
 
     def map(self, job: Job[In, Out], items: Sequence[In]) -> Iterator[Out]:
         """Yield the result for each item, in order, with a bounded number of items in progress.
@@ -32,14 +32,3 @@ class Compute(Protocol):
     def close(self) -> None:
         """End the started processes; a later `map` starts them again."""
         ...
-
-
-class Here:
-    """Runs jobs in this process only."""
-
-    def map(self, job: Job[In, Out], items: Sequence[In]) -> Iterator[Out]:
-        """Yield the result for each item in order."""
-        return map(job.open(), items)
-
-    def close(self) -> None:
-        """Do nothing: no process was started."""

@@ -1,6 +1,6 @@
-"""Look up records of a file by id: in memory if the file is small, else read on demand.
+"""Look up records of a file by id: in memory if the file is small, else on disk.
 
-A large file gets an index beside it, an SQLite table of ids and offsets, shared by all processes; a million records
+A large file gets an index beside it, an SQLite table of ids and offsets shared by all processes, so a million records
 take no more memory than a thousand.
 """
 
@@ -21,9 +21,9 @@ from tracedistill.files import disk_error, read_jsonl
 T = TypeVar("T")
 
 HELD = 16 * 2**20
-"""Most bytes of a file held in memory: some 15,000 problems."""
+"""Most bytes of a file that is held in memory, about 15,000 problems."""
 KEPT = 2048
-"""Records cached once read: traces of a problem are close to each other."""
+"""Records cached once read, since the traces of a problem are close to each other."""
 
 
 def lookup(path: Path, kind: type[T], *, key: str = "problem_id", held: int = HELD) -> Mapping[str, T]:
@@ -32,10 +32,10 @@ def lookup(path: Path, kind: type[T], *, key: str = "problem_id", held: int = HE
     Raises InputError if the file cannot be read, or its index cannot be written.
     """
     if not path.is_file() or path.stat().st_size <= held:
-        found: dict[str, T] = {}
+        records: dict[str, T] = {}
         for record in read_jsonl(path, kind):
-            found.setdefault(getattr(record, key), record)
-        return found
+            records.setdefault(getattr(record, key), record)
+        return records
     return Indexed(path, kind, _index(path, key))
 
 
@@ -44,7 +44,7 @@ class Indexed(Mapping[str, T], Generic[T]):
 
     def __init__(self, path: Path, kind: type[T], index: Path) -> None:
         self._path, self._kind = path, kind
-        # a finished index is never written to: no lock is needed, which shared file systems handle badly
+        # a finished index is never written again, so it needs no lock, which shared file systems handle badly
         self._index = sqlite3.connect(f"{index.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
         self._get = functools.lru_cache(KEPT)(self._read)
 
@@ -63,10 +63,9 @@ class Indexed(Mapping[str, T], Generic[T]):
             yield key.decode("utf-8", "surrogatepass")
 
     def _place(self, key: str) -> tuple[int, int] | None:
-        found: tuple[int, int] | None = self._index.execute(
-            "SELECT start, line FROM places WHERE id = ?", (_bytes(key),)
-        ).fetchone()
-        return found
+        query = "SELECT start, line FROM places WHERE id = ?"
+        place: tuple[int, int] | None = self._index.execute(query, (_bytes(key),)).fetchone()
+        return place
 
     def _read(self, key: str) -> T:
         place = self._place(key)
@@ -77,7 +76,7 @@ class Indexed(Mapping[str, T], Generic[T]):
 
 
 def _index(path: Path, key: str) -> Path:
-    """Return the index beside a file, written anew unless it matches the file's size and modification time."""
+    """Return the index beside a file; write it unless it matches the file's size and modification time."""
     stat = path.stat()
     index = path.with_name(f".{path.name}.{key}.index")
     stamp = f"{stat.st_size} {stat.st_mtime_ns}"

@@ -27,13 +27,11 @@ class Part:
     number: int
     """Index among all parts, from 0."""
     path: Path
-    """The file."""
     start: int
     """Byte offset of its first line."""
     first: int
     """Lines before it."""
     rows: int
-    """Number of lines."""
 
     def __str__(self) -> str:
         return f"rows {self.first + 1} to {self.first + self.rows} of {self.path}"
@@ -47,28 +45,24 @@ def cut(*paths: Path) -> list[Part]:
     """Cut files into parts of ROWS rows, in order. Raises InputError if one cannot be read."""
     parts: list[Part] = []
     for path in paths:
-        _cut(path, ROWS, parts)
+        start = end = first = count = 0
+        try:
+            with path.open("rb") as stream:
+                for line in stream:
+                    end += len(line)
+                    count += 1
+                    if count == ROWS:
+                        parts.append(Part(len(parts), path, start, first, count))
+                        start, first, count = end, first + count, 0
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no such file") from error
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        if count:
+            parts.append(Part(len(parts), path, start, first, count))
     return parts
 
 
 def chunks(items: Sequence[T]) -> list[Sequence[T]]:
     """Cut a sequence in memory into pieces of ROWS items."""
     return [items[start : start + ROWS] for start in range(0, len(items), ROWS)]
-
-
-def _cut(path: Path, rows: int, parts: list[Part]) -> None:
-    start = end = first = count = 0
-    try:
-        with path.open("rb") as stream:
-            for line in stream:
-                end += len(line)
-                count += 1
-                if count == rows:
-                    parts.append(Part(len(parts), path, start, first, count))
-                    start, first, count = end, first + count, 0
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    if count:
-        parts.append(Part(len(parts), path, start, first, count))

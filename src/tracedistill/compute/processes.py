@@ -1,8 +1,7 @@
 """Processes on all cores of this machine; this one hands out items and orders the results.
 
 They are started by `subprocess`, not `multiprocessing`, whose workers import the caller's main module again and wait
-forever if their parent is killed. Our worker hangs on one socket: however this process ends, the worker reads the end
-of the socket and exits.
+forever if their parent is killed. Our workers exit when their socket closes, however this process ends.
 """
 
 from __future__ import annotations
@@ -17,21 +16,18 @@ import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from tracedistill.compute.jobs import Job
+from tracedistill.compute.jobs import In, Job, Out
 from tracedistill.compute.worker import Answer, result_of
 
-In = TypeVar("In")
-Out = TypeVar("Out")
-
 PATIENCE = 8.0
-"""Seconds of remaining work, on one core, above which starting processes pays off: each takes about half a second of a
+"""Seconds of remaining work on one core above which starting processes pays off. Each takes about half a second of a
 core to start, four if it loads a tokenizer."""
 AHEAD = 8
-"""Items per process that may be finished ahead of their turn, which bounds memory."""
+"""Most items per process that are finished ahead of their turn, which limits memory."""
 TRIES = 3
-"""Attempts at an item whose process dies; then the item or memory is at fault."""
+"""Attempts at an item whose process dies, after which it is an error."""
 
 
 class Processes:
@@ -130,7 +126,7 @@ _WORKER = "from tracedistill.compute.worker import main; main()"
 
 
 class _Worker:
-    """One process, and the socket to it."""
+    """One process and its socket."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
@@ -154,14 +150,13 @@ class _Worker:
         self._send(("item", item))
 
     def _send(self, message: object) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is dead: its missing answer shows
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is dead, which `answer` will report
             self.connection.send(message)
 
     def answer(self) -> Answer | None:
         """Return its answer; None if it is dead."""
         try:
-            found: Answer = self.connection.recv()
-            return found
+            return cast(Answer, self.connection.recv())
         except (EOFError, ConnectionResetError):
             return None
 
@@ -177,7 +172,7 @@ class _Worker:
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment, with one thread each: the processes already occupy the cores."""
+    """Return the environment of a worker process: one thread, since the processes already occupy all cores."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),

@@ -1,4 +1,4 @@
-"""A worker process: it answers items one at a time until its socket, given as argument, is closed."""
+"""The main loop of a worker process: it answers items one at a time until its socket is closed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pack(job: Job[Any, Any]) -> Packed:
 
 
 class OpenJob:
-    """The job that this process has open; a new one replaces it."""
+    """The job that is open in this process; a new one replaces it."""
 
     def __init__(self) -> None:
         self._packed = b""
@@ -38,12 +38,12 @@ class OpenJob:
         """Run a pickled job on an item; no exception escapes."""
         try:
             if self._work is None or packed != self._packed:
-                self._work = pickle.loads(packed).open()  # noqa: S301 - from the process that this one works for
+                self._work = pickle.loads(packed).open()  # noqa: S301 - from the parent process
                 self._packed = packed
             return "done", self._work(item)
         except InputError as error:
             return "refused", str(error)
-        except Exception:  # raised again where the results are consumed
+        except Exception:  # `result_of` raises it again
             return "failed", traceback.format_exc()
 
     def answer_packed(self, job: Packed, item: Any) -> Answer:
@@ -63,22 +63,17 @@ def result_of(answer: Answer) -> Any:
     return value
 
 
-def serve(connection: Connection) -> None:
-    """Answer items until the socket ends."""
+def main() -> None:
+    """Answer items from the socket whose number is the argument until it closes, then end the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
     opened, packed = OpenJob(), b""
-    with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):  # the parent has ended
+    # a closed socket means that the parent has ended
+    with Connection(int(sys.argv[1])) as connection, contextlib.suppress(EOFError, ConnectionError):
         while True:
             kind, content = connection.recv()
             if kind == "open":
                 packed = content
             else:
                 connection.send(opened.answer(packed, content))
-
-
-def main() -> None:
-    """Serve the socket whose number is the argument, and end the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
-    with Connection(int(sys.argv[1])) as connection:
-        serve(connection)
     sys.stdout.flush()
-    os._exit(0)  # skip cleanup: what a library holds (a symbolic checker's process ends with its pipe) needs none
+    os._exit(0)  # without cleanup, which no library needs (a symbolic checker's process ends with its pipe)

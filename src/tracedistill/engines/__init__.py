@@ -1,4 +1,7 @@
-"""Engines run models: requests in, generations out. `scripted` answers from a function, `local` runs transformers."""
+"""Engines run models: requests in, generations out.
+
+`scripted` answers from a function, `local` runs transformers, `server` calls an endpoint, `vllm_engines` starts one.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,6 @@ class Sampling:
     max_tokens: int = 256
     """Limit of generated tokens; a generation that reaches it is `length`."""
     temperature: float = 0.0
-    """0: greedy."""
     top_p: float = 1.0
     """Nucleus sampling; 1 keeps all."""
     stop: tuple[str, ...] = ()
@@ -36,9 +38,7 @@ class Request:
     messages: tuple[Message, ...]
     """The chat so far; the model writes the next assistant turn."""
     sampling: Sampling = field(default_factory=Sampling)
-    """Limits and temperature."""
     seed: int = 0
-    """Seed of this sample."""
     sample: int = 0
     """Index among several samples of one prompt."""
     schema: Mapping[str, Any] | None = None
@@ -52,23 +52,21 @@ class Generation:
     """The result of one request."""
 
     request_id: str
-    """The request's id."""
     text: str
-    """Generated text, special tokens removed; empty on error."""
+    """Generated text without special tokens; empty on error."""
     finish: Finish
-    """Why it ended."""
     tokens_in: int = 0
-    """Prompt tokens as the engine counts them."""
+    """Prompt tokens, counted by the engine."""
     tokens_out: int = 0
-    """Generated tokens as the engine counts them."""
+    """Generated tokens, counted by the engine."""
     seconds: float = 0.0
     """Wall seconds of the call; for a batch, its seconds divided by its rows."""
     reasoning: str | None = None
-    """The thinking that the engine reports separately from the text."""
+    """Thinking that the engine reports separately from the text."""
     error: str = ""
     """Cause, if finish is `error`."""
     cached: bool = False
-    """Whether it was served from the generation cache: nothing was paid."""
+    """Whether it came from the generation cache or was a copy, so that nothing was paid."""
     usage_estimated: bool = False
     """Whether the token counts are an estimate, because the server reported none or invalid ones."""
     usd: float | None = None
@@ -81,6 +79,8 @@ class Generation:
     """Model named in the reply, which may differ from the requested one behind a router."""
     fingerprint: str = ""
     """The reply's `system_fingerprint`, which identifies the backend."""
+    created: float = 0.0
+    """Unix time at which it was cached; 0: not taken from the cache."""
 
 
 class Engine(Protocol):
@@ -93,3 +93,12 @@ class Engine(Protocol):
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
         """Yield one generation per request, in any order; a failure has finish `error`, never a gap."""
         ...
+
+
+def batches_of(requests: Sequence[Request], size: int) -> list[list[Request]]:
+    """Group requests by length into the batches of a run.
+
+    The batches depend on the requests alone, so an interruption changes nothing.
+    """
+    order = sorted(requests, key=lambda item: (sum(len(message.content) for message in item.messages), item.request_id))
+    return [order[start : start + size] for start in range(0, len(order), size)]

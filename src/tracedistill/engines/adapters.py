@@ -1,7 +1,7 @@
-"""One base model in memory for one arm after another, with adapters merged or separate.
+"""One base model in memory for all arms in turn, with adapters merged or separate.
 
-Merging replaces the base's tensors by new ones and keeps its own, unchanged; removing an adapter restores them. The
-base is thus the same to the last bit whatever ran before, and an arm's weights are those of a fresh load.
+Merging replaces the base's tensors by new ones and keeps the old ones unchanged; removing an adapter restores them. The
+base is thus equal to the last bit whatever ran before, and an arm's weights are those of a fresh load.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ WEIGHTS, FACTS = "adapter_model.safetensors", "training.json"
 """Files of an adapter's folder: its weights, and the facts of its training."""
 MOVES_THE_BASE = ("pissa", "corda", "olora", "loftq", "lora_ga")
 """LoRA initialisations for which PEFT changes the base whenever it loads such an adapter."""
-NOT_TAKEN_OFF = ("LN_TUNING", "ADAPTION_PROMPT")
-"""Adapter types that cannot be removed from the base without traces (as LoRA's layer_replication)."""
+NOT_REMOVABLE = ("LN_TUNING", "ADAPTION_PROMPT")
+"""Adapter types that cannot be removed from the base completely, like LoRA's layer_replication."""
 
 
 def load_base(
@@ -38,9 +38,9 @@ def load_base(
     revision: str | None = None,
     chat_template: str | None = None,
 ) -> tuple[Any, Any]:
-    """Load a student as (model, tokenizer). Raises InputError that names what is missing."""
+    """Load a student as (model, tokenizer). Raises InputError if that fails."""
     disable_progress_bar()  # loading takes a second; its bar would break ours
-    # on import it reports a kernel for 4-bit weights that it could not fetch, even without such weights
+    # on import it reports that a kernel for 4-bit weights could not be downloaded, even if there are no such weights
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if quantization == "nf4":
@@ -66,7 +66,7 @@ def load_base(
 
 
 def check_finite(model: Any, name: str) -> None:
-    """Raise InputError if a student has non-finite weights, with which nothing it generates or learns is meaningful."""
+    """Raise InputError if a student has non-finite weights."""
     for path, weight in model.named_parameters():
         # a sum is finite only if all terms are, and takes a tenth of the time; finite terms may still overflow it
         if not weight.is_floating_point() or bool(torch.isfinite(weight.detach().sum(dtype=torch.float32))):
@@ -80,8 +80,8 @@ def check_finite(model: Any, name: str) -> None:
 def read_weights(model: str, revision: str | None = None, **options: Any) -> Any:
     """Load a student's language model, every weight from safetensors. `options` are those of `from_pretrained`.
 
-    Raises InputError if files are missing, damaged or pickles, if the model needs code of its own, and if weights
-    described by config.json are missing, which the library would initialise at random.
+    Raises InputError if files are missing, damaged or pickles, if the model needs its own code, and if weights that
+    config.json describes are missing, which the library would initialise at random.
     """
     folder = student_folder(model, revision)
     if revision is not None:
@@ -94,12 +94,12 @@ def read_weights(model: str, revision: str | None = None, **options: Any) -> Any
     if isinstance(folder, Path):
         check_no_kernel(folder, model)
     try:
-        loaded, found = AutoModelForCausalLM.from_pretrained(
+        loaded, report = AutoModelForCausalLM.from_pretrained(
             str(folder),
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported below, with names
+            ignore_mismatched_sizes=True,  # reported below by name
             **options,
         )
     except ImportError as error:
@@ -107,9 +107,9 @@ def read_weights(model: str, revision: str | None = None, **options: Any) -> Any
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"student '{model}': cannot be loaded: {brief_cause(error)}") from error
     other = [
-        f"{name} is of shape {tuple(file)}, not {tuple(wanted)}" for name, file, wanted in found["mismatched_keys"]
+        f"{name} is of shape {tuple(file)}, not {tuple(wanted)}" for name, file, wanted in report["mismatched_keys"]
     ]
-    other += [f"{name} is missing" for name in sorted(found["missing_keys"])]
+    other += [f"{name} is missing" for name in sorted(report["missing_keys"])]
     if other:
         raise InputError(
             f"student '{model}': cannot be loaded: {len(other)} of its weights are not those that its config.json "
@@ -131,16 +131,6 @@ def check_no_kernel(folder: Path, model: str) -> None:
                 f"student '{model}': its config.json refers to third-party code ('{key}': {str(named)[:80]!r}), "
                 "which the library would download and run; remove that entry"
             )
-
-
-def attach(base: Any, adapter: Path, model: str, *, merge: bool) -> tuple[Any, bool]:
-    """Attach an adapter for good and return (model, whether it was merged).
-
-    `BaseModel` is for several adapters in turn.
-    """
-    holder = BaseModel(base, model)
-    merged = holder.set_adapter(adapter, merge=merge)
-    return holder.current, merged
 
 
 def write_merged(student: StudentConfig, adapter: Path, place: Path) -> None:
@@ -165,20 +155,20 @@ class BaseModel:
         self.name = name
         """The student's name in the recipe, which an adapter must have been trained on."""
         self.current: Any = base
-        """The running model: the base (with merged weights, or its own), or PEFT's model around it."""
+        """The active model: the base, with its own or merged weights, or PEFT's model around it."""
         self._vocabulary = base.get_input_embeddings().num_embeddings
         self._wrapped = False
         self._kept: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
-        """The base's own tensors of parameters that currently hold merged weights."""
+        """The base's tensors of the parameters that hold merged weights."""
 
     def set_adapter(self, adapter: Path | None, *, merge: bool = True) -> bool:
         """Replace the current adapter (None: the base alone); return whether it was merged.
 
-        The sum is computed in fp32, matrix by matrix, and cast once to the base's dtype. What cannot be merged stays
-        separate: fully trained modules, weights that two modules share. Raises InputError for a folder that is not an
-        adapter or an adapter of another base; then the base alone is active.
+        The sum is computed in fp32, matrix by matrix, and cast once to the base's dtype. Adapters with fully trained
+        modules, or on weights that two modules share, cannot be merged. Raises InputError for a folder that is not an
+        adapter, or an adapter of another base; then the base alone is active.
         """
-        self._take_off()
+        self._remove()
         if adapter is None:
             return False
         config = _read_config(adapter, self.name)
@@ -189,7 +179,7 @@ class BaseModel:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # peft reads a name that transformers is renaming
-                # weights that two modules share: those stay separate
+                # on weights that two modules share, which are not merged
                 warnings.filterwarnings("ignore", "Model has `tie_word_embeddings", UserWarning)
                 from peft import PeftModel
 
@@ -202,9 +192,9 @@ class BaseModel:
                 self._unwrap()
                 return True
             compute_in_base_dtype(self.current)  # as in training, and faster
-        # PEFT raises whatever its dictionaries raise if half of an adapter is missing
+        # PEFT raises many types if part of an adapter is missing
         except (RuntimeError, ValueError, OSError, KeyError, AttributeError, TypeError, SafetensorError) as error:
-            self._take_off()
+            self._remove()
             raise InputError(f"{adapter}: does not fit '{self.name}': {brief_cause(error)}") from error
         return False
 
@@ -233,7 +223,7 @@ class BaseModel:
             for weight, data in own:
                 weight.data = weight.data.to(data.dtype)
 
-    def _take_off(self) -> None:
+    def _remove(self) -> None:
         """Restore the base as it was loaded."""
         self._unwrap()
         for weight, data in reversed(self._kept):
@@ -248,11 +238,11 @@ class BaseModel:
         from peft.utils.other import AuxiliaryTrainingWrapper
 
         kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)
-        while wrapped := [(path, each) for path, each in self.base.named_modules() if isinstance(each, kinds)]:
+        while wrapped := [(path, module) for path, module in self.base.named_modules() if isinstance(module, kinds)]:
             replaced: list[str] = []
             for path, module in wrapped:
                 if any(path.startswith(f"{outer}.") for outer in replaced):
-                    continue  # inside a removed wrapper; its content is handled in the next round
+                    continue  # inside a removed wrapper, and handled in the next round
                 parent, _, child = path.rpartition(".")
                 own = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module.original_module
                 setattr(self.base.get_submodule(parent), child, own)
@@ -284,7 +274,7 @@ def _read_config(adapter: Path, model: str) -> Any:
             f"{adapter}: is of type {config.peft_type}, which changes the prompt; only LoRA-style adapters "
             "are supported"
         )
-    if config.peft_type in NOT_TAKEN_OFF or getattr(config, "layer_replication", None):
+    if config.peft_type in NOT_REMOVABLE or getattr(config, "layer_replication", None):
         raise InputError(
             f"{adapter}: is of type {config.peft_type}, which changes the base weights; only LoRA-style "
             "adapters are supported"
@@ -308,7 +298,7 @@ def _place(name: str) -> str:
 
 
 def _check_loaded(tuned: Any, here: int, adapter: Path) -> None:
-    """Raise ValueError if an adapter is damaged or only partly loaded; PEFT warns of the one and ignores the rest."""
+    """Raise ValueError if an adapter is damaged or only partly loaded, which PEFT does not report."""
     from peft import get_peft_model_state_dict
 
     facts = read_json(adapter / FACTS) if (adapter / FACTS).is_file() else {}
@@ -318,7 +308,7 @@ def _check_loaded(tuned: Any, here: int, adapter: Path) -> None:
         names = set(file.keys())
     wanted = get_peft_model_state_dict(tuned, save_embedding_layers=False)
     missing = sorted(wanted.keys() - names)
-    # the file may hold embeddings for their own sake
+    # the file may contain embeddings besides the adapter
     foreign = sorted(name for name in names - wanted.keys() if tuned.base_model.prefix in name)
     if missing or foreign:
         what = f"has no {missing[0]}" if missing else f"has {foreign[0]}, which the model does not have"

@@ -1,21 +1,21 @@
 """The state file of batches in progress, which survives any interruption.
 
-It lists what was submitted and not yet merged back: ids, names and amounts only, no prompts, no key. A batch is
-recorded before it is created, so that a run killed at any moment finds it again instead of paying twice.
+It holds ids, names and amounts of submitted batches, no prompts and no key. A batch is recorded before it is created,
+so that a run killed at any moment finds it again instead of paying twice.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tracedistill.engines.ledger import NOTHING, Spending
 from tracedistill.engines.replies import json_of
 from tracedistill.errors import InputError
+from tracedistill.files import to_json, write_jsonl
 
 ROWS = 50_000
 """The API's limit of rows in one batch."""
@@ -23,15 +23,15 @@ _BYTES = 100_000_000
 
 
 @dataclass
-class Submitted:
-    """A batch that is not merged back yet."""
+class SubmittedBatch:
+    """A batch whose results are not all merged yet."""
 
     input_file_id: str
     """The uploaded file; recorded before the batch is created."""
     ids: list[str]
-    """custom_id of each of its rows that is not consumed yet."""
+    """custom_id of each of its rows that is not merged yet."""
     batch_id: str = ""
-    """Empty: the run ended between upload and creation, or just after."""
+    """Empty if the run ended between the upload and the record of its creation."""
     calls: int = 0
     """Rows submitted."""
     tokens: int = 0
@@ -41,7 +41,7 @@ class Submitted:
 
     @property
     def worst(self) -> Spending:
-        """Most it may cost."""
+        """The most that it may cost."""
         return Spending(self.calls, self.tokens, self.usd)
 
 
@@ -49,8 +49,8 @@ class Submitted:
 class BatchState:
     """Content of the state file."""
 
-    open: list[Submitted] = field(default_factory=list)
-    """Batches not merged back."""
+    open: list[SubmittedBatch] = field(default_factory=list)
+    """Batches whose results are not all merged."""
     rounds: dict[str, int] = field(default_factory=dict)
     """Number of submissions of rows that came back without an answer."""
     paid: dict[str, float] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class BatchState:
 
     @property
     def worst(self) -> Spending:
-        """Most that all open batches may cost."""
+        """The most that all open batches may cost."""
         return sum((batch.worst for batch in self.open), NOTHING)
 
 
@@ -68,7 +68,9 @@ def load_state(path: Path) -> BatchState:
         return BatchState()
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return BatchState([Submitted(**batch) for batch in raw["open"]], dict(raw["rounds"]), dict(raw.get("paid", {})))
+        return BatchState(
+            [SubmittedBatch(**batch) for batch in raw["open"]], dict(raw["rounds"]), dict(raw.get("paid", {}))
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: not a batch state file ({error}). Restore it; if you delete it, batches still running on the "
@@ -77,17 +79,8 @@ def load_state(path: Path) -> BatchState:
 
 
 def save_state(path: Path, state: BatchState) -> None:
-    """Write the state file, whole or not at all."""
-    beside = path.with_name(path.name + ".new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8") as file:
-            json.dump(asdict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: {error}; make the folder writable and run again") from error
+    """Write the state file, completely or not at all."""
+    write_jsonl(path, [to_json(state, defaults=True)])
 
 
 def parts_of(rows: Iterable[tuple[str, bytes]], most: int = ROWS) -> Iterator[tuple[list[str], bytes]]:
@@ -107,7 +100,7 @@ def parts_of(rows: Iterable[tuple[str, bytes]], most: int = ROWS) -> Iterator[tu
 
 
 def lines_of(content: bytes) -> list[dict[str, Any]]:
-    """Parse the JSON objects of a result file. Invalid lines are skipped, and their rows run again."""
+    """Parse the JSON objects of a result file; skip invalid lines, whose rows are then submitted again."""
     rows: list[dict[str, Any]] = []
     for line in content.splitlines():
         try:

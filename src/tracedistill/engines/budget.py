@@ -1,4 +1,4 @@
-"""Hard limits on the spending of a run, kept in the ledger of the cache file; calls in flight count as their worst."""
+"""Hard limits on the spending of a run, kept in the cache file's ledger; calls in flight count at their worst case."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from tracedistill.engines import Request
 from tracedistill.engines.ledger import PASSING, Balance, Booking, Spending, holder_name
-from tracedistill.engines.usage import Used
+from tracedistill.engines.usage import TokenUsage
 from tracedistill.errors import InputError
 
 _METERS = itertools.count()  # distinguishes several runs of one process
-
 
 BATCH_DISCOUNT = 0.5
 """Price factor of the Batch API relative to single calls."""
@@ -33,11 +32,15 @@ class Prices:
         """Compute US dollars for these tokens, none of them cached."""
         return (tokens_in * self.usd_per_million_in + tokens_out * self.usd_per_million_out) / 1e6
 
-    def charge(self, used: Used) -> float:
-        """Compute US dollars for a reply: by these prices, or what the server states if that is more."""
+    def charge(self, usage: TokenUsage) -> float:
+        """Compute US dollars for a reply: by these prices, or as the server reports if that is more."""
         cached = self.usd_per_million_in if self.usd_per_million_in_cached is None else self.usd_per_million_in_cached
-        saved = used.cached_in * (self.usd_per_million_in - cached) / 1e6
-        return max(self.cost(used.tokens_in, used.tokens_out) - saved, used.usd or 0.0)
+        saved = usage.cached_in * (self.usd_per_million_in - cached) / 1e6
+        return max(self.cost(usage.tokens_in, usage.tokens_out) - saved, usage.usd or 0.0)
+
+    def spending(self, usage: TokenUsage) -> Spending:
+        """Return the spending of a reply."""
+        return Spending(1, usage.tokens_in + usage.tokens_out, self.charge(usage))
 
     def scaled(self, factor: float) -> Prices:
         """Scale these prices by a factor (a batch's discount)."""
@@ -77,44 +80,28 @@ class Budget:
 
 
 class BudgetReachedError(InputError):
-    """The next call could exceed the budget; bought answers are kept, and a larger budget continues from there."""
+    """The next call could exceed the budget; bought answers are kept, and a run with a larger budget continues."""
 
 
-@dataclass(frozen=True, slots=True)
-class Worst:
-    """The most that one call can cost."""
-
-    tokens_in: int
-    """Upper bound of the prompt's tokens."""
-    tokens_out: int
-    """The request's `max_tokens`."""
-
-
-def worst_case(request: Request, extra: int = 0) -> Worst:
-    """Bound the tokens of a request: no tokenizer needs more tokens than bytes, and templates add a few per message."""
+def worst_case(request: Request) -> TokenUsage:
+    """Bound a request's tokens: no tokenizer needs more tokens than bytes, and templates add a few per message."""
     text = sum(len(message.content.encode("utf-8", "surrogatepass")) + 16 for message in request.messages)
     schema = 0 if request.schema is None else len(str(request.schema))
-    return Worst(text + len(request.prefill) * 4 + schema + extra + 16, request.sampling.max_tokens)
-
-
-def check_budget(budget: Budget, prices: Prices) -> None:
-    """Raise InputError for a budget that cannot be enforced: dollars without prices."""
-    if budget.usd is not None and prices == Prices():
-        raise InputError("budget.usd: the teacher has no prices; add them to the recipe, or limit tokens or calls")
+    return TokenUsage(text + len(request.prefill) * 4 + schema + 16, request.sampling.max_tokens)
 
 
 class SpendMeter:
-    """One run's side of the ledger: the cost of its calls, and the worst case of those in flight.
+    """A run's side of the ledger: the cost of its calls, and the worst case of those in flight.
 
-    A server that generates more than `max_tokens` (hidden thinking), or reads more than the prompt, is accounted for
-    from its first such reply on: `overrun` is the most by which a reply exceeded its worst case.
+    Some servers generate more than `max_tokens` (hidden thinking), or read more than the prompt. `overrun` is the most
+    by which a reply exceeded its worst case; later stakes include it.
     """
 
     def __init__(self, budget: Budget, prices: Prices, overrun: tuple[int, int] = (0, 0), holder: str = "") -> None:
         self.budget, self.prices, self.overrun = budget, prices, overrun
         process = holder_name(next(_METERS))
         self.holder = holder or process
-        """Holder of these stakes: this process, or batches that outlive it."""
+        """Holder of the stakes: this process, or batches that outlive it."""
         self.scope = budget.scope or PASSING + process
         self.spent = Spending()
         """Spent by this run, with unanswered calls at their worst case."""
@@ -123,18 +110,13 @@ class SpendMeter:
         self._at_stake = self._unsaved = Spending()
         self._changed = False
 
-    @property
-    def passing(self) -> bool:
-        """Whether its account is for this run alone."""
-        return not self.budget.scope
-
-    def stake(self, worst: Worst) -> Spending:
-        """Return the amount reserved for a call."""
-        over_in, over_out = self.overrun
-        return self._amount(worst.tokens_in + over_in, worst.tokens_out + over_out)
+    def stake(self, worst: TokenUsage) -> Spending:
+        """Return the amount to reserve for a call."""
+        tokens_in, tokens_out = worst.tokens_in + self.overrun[0], worst.tokens_out + self.overrun[1]
+        return Spending(1, tokens_in + tokens_out, self.prices.cost(tokens_in, tokens_out))
 
     def sent(self, stake: Spending) -> None:
-        """Record that a call was sent; its stake was granted."""
+        """Record that a call with this granted stake was sent."""
         self._at_stake += stake
 
     def resume(self, under_way: Spending) -> None:
@@ -148,26 +130,24 @@ class SpendMeter:
         self._unsaved += amount
         self._changed = True
 
-    def settle(self, stake: Spending, worst: Worst, billed: bool, used: Used | None) -> Spending:
-        """Settle a finished call and return its charge. `used` None: unknown, so the whole stake."""
+    def settle(self, stake: Spending, worst: TokenUsage, billed: bool, usage: TokenUsage | None) -> Spending:
+        """Settle a finished call and return its charge. `usage` None: unknown, so the whole stake."""
         self._at_stake -= stake
         self._changed = True
-        if used is not None:
-            over = max(0, used.tokens_in - worst.tokens_in), max(0, used.tokens_out - worst.tokens_out)
-            self.overrun = max(self.overrun[0], over[0]), max(self.overrun[1], over[1])
+        if usage is not None:
+            over_in, over_out = usage.tokens_in - worst.tokens_in, usage.tokens_out - worst.tokens_out
+            self.overrun = max(self.overrun[0], over_in), max(self.overrun[1], over_out)
         if not billed:
             return Spending()
-        cost = stake
-        if used is not None:
-            cost = Spending(1, used.tokens_in + used.tokens_out, self.prices.charge(used))
-        else:
+        cost = self.prices.spending(usage) if usage is not None else stake
+        if usage is None:
             self.unreported_usd += cost.usd
         self.charge(cost)
         return cost
 
     def booking(self, wanted: Mapping[bytes, Spending] | None = None, *, always: bool = False) -> Booking | None:
-        """Return what the next transaction must write; None if nothing changed or no account is kept."""
-        if self.passing and not self.budget.limited:
+        """Return the change of the account for the next transaction; None if nothing changed or none is kept."""
+        if not self.budget.scope and not self.budget.limited:
             return None
         if not (wanted or self._changed or always):
             return None
@@ -196,6 +176,3 @@ class SpendMeter:
             f"budget: {', '.join(parts)}; the next call may need {stake.tokens:,d} tokens, {stake.usd:.4f} usd. "
             "Answers so far are kept; raise the budget and run again to continue, nothing is paid twice"
         )
-
-    def _amount(self, tokens_in: int, tokens_out: int) -> Spending:
-        return Spending(1, tokens_in + tokens_out, self.prices.cost(tokens_in, tokens_out))

@@ -1,9 +1,9 @@
-"""Paid generations in one SQLite file (WAL), shared by all studies and processes of a workspace.
+"""The cache of paid generations: one SQLite file (WAL) for all studies and processes of a workspace.
 
-A finished answer is committed before it is counted, so that kill -9 loses only what was in flight. Nothing is
-overwritten: refusals, cut-offs and failures are kept beside a later success. A claim (a row with an owner and a lease)
-keeps two processes from buying the same answer at the same time. The file also holds the ledger (ledger.py), which is
-changed in the same transactions.
+A finished answer is committed before it is counted, so kill -9 loses only what was in flight. Nothing is overwritten:
+refusals, cut-offs and failures are kept beside a later success. A claim (a row with an owner and a lease) keeps two
+processes from buying the same answer at the same time. The file also holds the ledger (ledger.py), which is changed in
+the same transactions.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tracedistill.engines import ledger
-from tracedistill.engines.cache_rows import SCHEMA, UPGRADE, Entry, chunks, insert_rows, select_rows
+from tracedistill.engines import Generation, Request, ledger
+from tracedistill.engines.cache_rows import SCHEMA, UPGRADE, chunks, insert_rows, select_rows
 from tracedistill.engines.ledger import Balance, Booking
 from tracedistill.errors import InputError
 from tracedistill.files import locked
@@ -36,13 +36,11 @@ class Claims:
     """Result of claiming keys."""
 
     granted: frozenset[bytes] = frozenset()
-    """Ours to buy, until stored, released or the lease ends."""
-    busy: frozenset[bytes] = frozenset()
-    """Being bought by another process now."""
-    found: Mapping[bytes, Entry] = field(default_factory=dict)
-    """Bought by other processes since the last lookup."""
+    """Keys that this process may buy, until stored, released or the lease ends."""
+    answered: Mapping[bytes, Generation] = field(default_factory=dict)
+    """Answers bought by other processes since the last lookup."""
     unaffordable: frozenset[bytes] = frozenset()
-    """Beyond the limits of the booking at their worst case."""
+    """Keys whose worst case exceeds the limits of the booking."""
     balance: Balance = field(default_factory=Balance)
     """The booking's account before its wanted calls were granted."""
 
@@ -54,6 +52,19 @@ def content_key(*parts: Any) -> bytes:
     """
     text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def request_key(engine_name: str, request: Request) -> bytes:
+    """Return the cache key of a request: everything the engine receives, and the engine's description."""
+    sampling = request.sampling
+    return content_key(
+        engine_name,
+        [[message.role, message.content] for message in request.messages],
+        [sampling.max_tokens, float(sampling.temperature), float(sampling.top_p), list(sampling.stop)],
+        [request.seed, request.sample],
+        request.schema if request.schema is None else dict(request.schema),
+        request.prefill,
+    )
 
 
 class GenerationCache:
@@ -80,48 +91,42 @@ class GenerationCache:
                 self._writer.close()
                 raise
 
-    def get(self, key: bytes) -> Entry | None:
-        """Return the cached answer for a key, good or not; None if there is none."""
-        return self.lookup([key]).get(key)
+    def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Generation]:
+        """Return the cached answers for keys: the first good one, else the latest.
 
-    def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """Return the cached answers for keys: the first good one, else the latest. Unknown keys are left out."""
+        Unknown keys are left out. The answers' request_id is empty.
+        """
         with self._explained(), self._read_lock:
             return select_rows(self._reader, keys)
 
-    def put(self, key: bytes, entry: Entry) -> None:
-        """Write one answer; it is committed when this returns."""
-        self.exchange([(key, entry)])
-
     def exchange(
         self,
-        finished: Iterable[tuple[bytes, Entry]] = (),
+        finished: Sequence[tuple[bytes, Generation]] = (),
         wanted: Sequence[bytes] = (),
         *,
+        engine: str = "",
         released: Iterable[bytes] = (),
         rebuy: frozenset[str] = frozenset(),
         booking: Booking | None = None,
     ) -> Claims:
         """Write finished answers and claim wanted keys, in one transaction, committed on return.
 
-        `released` gives up claims without an answer; `rebuy` names the finishes that count as not found; `booking`
-        changes a scope's account. Granted calls are added to its stake; calls it cannot pay are not granted.
+        `engine` is the name of the engine that answered (`record_engine`). `released` gives up claims without an
+        answer; `rebuy` names the finishes that count as not answered; `booking` changes a scope's account. Granted
+        calls are added to its stake; calls it cannot pay are not granted.
         """
         now = self._clock()
         with self._explained(), self._write_lock, self._transaction() as db:
-            done = list(finished)
-            if done:
-                insert_rows(db, done, now)
-            ended = [(key, self._owner) for key, _ in done] + [(key, self._owner) for key in released]
-            if ended:
-                db.executemany("DELETE FROM claims WHERE key = ? AND owner = ?", ended)
+            insert_rows(db, finished, engine, now)
+            ended = [*(key for key, _ in finished), *released]
+            db.executemany("DELETE FROM claims WHERE key = ? AND owner = ?", [(key, self._owner) for key in ended])
             self._renew(db, now)
-            found, busy = self._taken(db, wanted, rebuy, now) if wanted else ({}, frozenset())
-            free = [key for key in wanted if key not in found and key not in busy]
+            answered, busy = self._taken(db, wanted, rebuy, now) if wanted else ({}, frozenset())
+            free = [key for key in wanted if key not in answered and key not in busy]
             granted, balance = self._book(db, booking, free, now) if booking is not None else (free, Balance())
             rows = [(key, self._owner, now + ledger.LEASE) for key in granted]
             db.executemany("INSERT OR REPLACE INTO claims VALUES (?,?,?)", rows)
-            return Claims(frozenset(granted), busy, found, frozenset(free).difference(granted), balance)
+            return Claims(frozenset(granted), answered, frozenset(free).difference(granted), balance)
 
     def stake(self, keys: Sequence[bytes], booking: Booking) -> tuple[list[bytes], Balance]:
         """Reserve calls without claiming their keys; return those that the scope can pay, and its account before."""
@@ -140,7 +145,7 @@ class GenerationCache:
             ledger.forget(db, scope)
 
     def record_engine(self, description: Mapping[str, Any]) -> str:
-        """Store an engine's description; return its short name for `Entry.engine`."""
+        """Store an engine's description; return its short name."""
         name = content_key(dict(description)).hex()[:16]
         if name not in self._engines:
             text = json.dumps(description, sort_keys=True)
@@ -152,8 +157,8 @@ class GenerationCache:
     def overrun(self, engine: str) -> tuple[int, int]:
         """Return the most prompt and generated tokens by which an engine's replies exceeded the worst case."""
         with self._explained(), self._read_lock:
-            asked = "SELECT over_in, over_out FROM engines WHERE engine = ?"
-            row = self._reader.execute(asked, (engine,)).fetchone()
+            query = "SELECT over_in, over_out FROM engines WHERE engine = ?"
+            row = self._reader.execute(query, (engine,)).fetchone()
         return (row[0], row[1]) if row else (0, 0)
 
     def record_overrun(self, engine: str, over_in: int, over_out: int) -> None:
@@ -163,12 +168,6 @@ class GenerationCache:
                 "UPDATE engines SET over_in = max(over_in, ?), over_out = max(over_out, ?) WHERE engine = ?",
                 (over_in, over_out, engine),
             )
-
-    def counts(self) -> dict[str, int]:
-        """Count answers by finish."""
-        with self._explained(), self._read_lock:
-            rows = self._reader.execute("SELECT finish, count(*) FROM generations GROUP BY finish ORDER BY finish")
-            return dict(rows.fetchall())
 
     def close(self) -> None:
         """Give up this process's claims and close the file."""
@@ -185,19 +184,19 @@ class GenerationCache:
 
     def _taken(
         self, db: sqlite3.Connection, wanted: Sequence[bytes], rebuy: frozenset[str], now: float
-    ) -> tuple[dict[bytes, Entry], frozenset[bytes]]:
-        """Return which of these keys are answered, and which are being requested by another run."""
+    ) -> tuple[dict[bytes, Generation], frozenset[bytes]]:
+        """Return which of these keys are answered, and which another process is buying."""
         held = {}
         for some, marks in chunks(wanted):
-            asked = f"SELECT key, owner, until FROM claims WHERE key IN ({marks})"  # noqa: S608 - question marks
-            held.update({bytes(key): (owner, until) for key, owner, until in db.execute(asked, some)})
+            query = f"SELECT key, owner, until FROM claims WHERE key IN ({marks})"  # noqa: S608 - question marks
+            held.update({bytes(key): (owner, until) for key, owner, until in db.execute(query, some)})
         mine = {key for key, (owner, _) in held.items() if owner == self._owner}  # retried: nobody else answers it
-        found = select_rows(db, [key for key in wanted if key not in mine])
+        answers = select_rows(db, [key for key in wanted if key not in mine])
         busy = {
             key for key, (owner, until) in held.items()
             if key not in mine and until > now and ledger.is_alive(owner, until, now)
         }  # fmt: skip
-        return {key: entry for key, entry in found.items() if entry.finish not in rebuy}, frozenset(busy)
+        return {key: answer for key, answer in answers.items() if answer.finish not in rebuy}, frozenset(busy)
 
     def _book(
         self, db: sqlite3.Connection, booking: Booking, free: list[bytes], now: float
@@ -237,12 +236,11 @@ class GenerationCache:
     def _prepare(self) -> None:
         """Create the tables in a new file; refuse one that is not ours."""
         db = self._writer
-        with locked(
-            self.path.with_name(f"{self.path.name}.lock"), on_wait=lambda: None
-        ):  # two processes creating the file at once would fail on the change to WAL
-            mine = db.execute("PRAGMA application_id").fetchone()[0]
+        # two processes that create the file at once would fail on the change to WAL
+        with locked(self.path.with_name(f"{self.path.name}.lock"), on_wait=lambda: None):
+            application = db.execute("PRAGMA application_id").fetchone()[0]
             tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if tables and mine != _APPLICATION_ID:
+            if tables and application != _APPLICATION_ID:
                 raise InputError(f"{self.path}: an SQLite file, but not a generation cache; set another file")
             if not tables:
                 db.execute("PRAGMA journal_mode = WAL")
@@ -276,7 +274,7 @@ class GenerationCache:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn SQLite's and the system's errors into one that names the file and the remedy."""
+        """Turn errors of SQLite and the system into one that names the file and the remedy."""
         try:
             yield
         except (sqlite3.Error, OSError) as error:
@@ -289,7 +287,7 @@ def _remedy(message: str) -> str:
     if "full" in message or "no space" in message or "disk i/o" in message:
         return "free disk space and run again: earlier answers are kept"
     if "locked" in message or "busy" in message:
-        return "another process locked it for too long; stop that one or wait, and run again"
+        return "another process has locked it for too long; stop that one or wait, and run again"
     if "closed" in message:
-        return "the cache was closed before its users were done"
+        return "the cache was closed while in use"
     return "check that the folder exists, is writable and is on a local disk"

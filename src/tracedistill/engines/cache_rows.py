@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from tracedistill.engines import Generation
 
 _CHUNK = 400  # keys in one SELECT; SQLite's oldest limit of variables is 999
 SCHEMA = """
@@ -37,82 +38,58 @@ _COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One answer as it was bought."""
-
-    finish: str
-    """stop, length, refusal, error or too-long."""
-    text: str = ""
-    """The generated text; any string, NUL and lone surrogates included."""
-    reasoning: str | None = None
-    """The thinking, separated from the text."""
-    error: str = ""
-    """Cause of a failure."""
-    tokens_in: int = 0
-    """Prompt tokens."""
-    tokens_out: int = 0
-    """Generated tokens."""
-    estimated: bool = False
-    """Whether the token counts are our estimate, because the server reported none or invalid ones."""
-    seconds: float = 0.0
-    """Wall seconds of the call."""
-    engine: str = ""
-    """Name of the engine's description (`GenerationCache.record_engine`)."""
-    created: float = 0.0
-    """Unix time of writing; set by the cache."""
-    usd: float | None = None
-    """US dollars charged for it, including calls without an answer; None: from a version that stored none."""
-    cached_in: int = 0
-    """Prompt tokens served from the server's prompt cache."""
-    buyer: str = ""
-    """Buyer, as passed to `generate`."""
-    model: str = ""
-    """Model named in the reply."""
-    fingerprint: str = ""
-    """The reply's `system_fingerprint`."""
-
-    @property
-    def good(self) -> bool:
-        """Whether it may be served as an answer."""
-        return self.finish == "stop"
-
-
-def _row(key: bytes, entry: Entry, now: float) -> tuple[Any, ...]:
-    counts = (max(0, entry.tokens_in), max(0, entry.tokens_out), int(entry.estimated))
-    reasoning = None if entry.reasoning is None else _encode(entry.reasoning)
-    texts = (entry.finish, _encode(entry.text), reasoning, _encode(entry.error))
-    told = (entry.usd, entry.cached_in, entry.buyer, entry.model, entry.fingerprint)
-    return (key, *texts, *counts, entry.seconds, entry.engine, now, *told)
-
-
-def insert_rows(db: sqlite3.Connection, answers: Sequence[tuple[bytes, Entry]], now: float) -> None:
-    """Write answers, created now."""
+def insert_rows(db: sqlite3.Connection, answers: Sequence[tuple[bytes, Generation]], engine: str, now: float) -> None:
+    """Write answers of an engine (by the name of its description), created now."""
     marks = ",".join("?" * (_COLUMNS.count(",") + 1))
     db.executemany(
         f"INSERT INTO generations ({_COLUMNS}) VALUES ({marks})",  # noqa: S608 - constants
-        [_row(key, entry, now) for key, entry in answers],
+        [_row(key, answer, engine, now) for key, answer in answers],
     )
 
 
-def select_rows(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-    """Select the answers stored under keys: the first good one, else the latest."""
-    found: dict[bytes, Entry] = {}
+def _row(key: bytes, answer: Generation, engine: str, now: float) -> tuple[Any, ...]:
+    reasoning = None if answer.reasoning is None else _encode(answer.reasoning)
+    texts = (answer.finish, _encode(answer.text), reasoning, _encode(answer.error))
+    counts = (max(0, answer.tokens_in), max(0, answer.tokens_out), int(answer.usage_estimated))
+    origin = (answer.usd, answer.cached_in, answer.buyer, answer.model, answer.fingerprint)
+    return (key, *texts, *counts, answer.seconds, engine, now, *origin)
+
+
+def select_rows(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Generation]:
+    """Select the answers stored under keys: the first good one, else the latest. Their request_id is empty."""
+    answers: dict[bytes, Generation] = {}
     for some, marks in chunks(keys):
         rows = db.execute(f"SELECT {_COLUMNS} FROM generations WHERE key IN ({marks}) ORDER BY id", some)  # noqa: S608
         for row in rows:
             key = bytes(row[0])
-            if key in found and found[key].good:
-                continue
-            reasoning = None if row[3] is None else _decode(row[3])
-            found[key] = Entry(
-                row[1], _decode(row[2]), reasoning, _decode(row[4]), row[5], row[6], bool(row[7]), *row[8:]
-            )
-    return found
+            if key not in answers or answers[key].finish != "stop":
+                answers[key] = _generation(row)
+    return answers
+
+
+def _generation(row: tuple[Any, ...]) -> Generation:
+    return Generation(
+        request_id="",
+        finish=row[1],
+        text=_decode(row[2]),
+        reasoning=None if row[3] is None else _decode(row[3]),
+        error=_decode(row[4]),
+        tokens_in=row[5],
+        tokens_out=row[6],
+        usage_estimated=bool(row[7]),
+        seconds=row[8],
+        created=row[10],
+        usd=row[11],
+        cached_in=row[12],
+        buyer=row[13],
+        model=row[14],
+        fingerprint=row[15],
+        cached=True,
+    )
 
 
 def chunks(keys: Sequence[bytes]) -> Iterator[tuple[Sequence[bytes], str]]:
-    """Yield keys in parts that fit one statement, with its placeholders."""
+    """Split keys into parts that fit one statement; yield each with its placeholders."""
     for start in range(0, len(keys), _CHUNK):
         some = keys[start : start + _CHUNK]
         yield some, ",".join("?" * len(some))

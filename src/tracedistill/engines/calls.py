@@ -1,4 +1,4 @@
-"""Interfaces of engines of single calls, outcomes of calls, and conversion to cache entries."""
+"""Calls of paid engines: their interfaces, their pacing, and the outcome of one call."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from tracedistill.engines import Generation, Request
-from tracedistill.engines.budget import Prices, Worst
-from tracedistill.engines.cache_rows import Entry
+from tracedistill.engines.budget import Prices
 from tracedistill.engines.ledger import Spending
-from tracedistill.engines.usage import Used
+from tracedistill.engines.usage import TokenUsage
 from tracedistill.errors import InputError
 
 
@@ -20,7 +19,7 @@ class StopRunError(InputError):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallOutcome:
     """The outcome of one call."""
 
     generation: Generation | None = None
@@ -28,22 +27,21 @@ class Outcome:
     cause: str = ""
     """Why there is no generation yet."""
     refused: bool = False
-    """429: a temporary refusal, not a failure of the call."""
+    """Whether the server refused it as one call too many (429): temporary, not a failure of the call."""
     wait: float | None = None
     """Seconds to wait, as requested by the server."""
     billed: bool = False
-    """Whether it was or may have been billed."""
-    used: Used | None = None
+    """Whether it may have been billed."""
+    usage: TokenUsage | None = None
     """Usage reported by the server; None with `billed`: unknown, so the worst case counts."""
     unreachable: bool = False
     """Whether no connection could be made at all."""
     loading: bool = False
-    """The server is not ready yet: temporary."""
+    """Whether the server is not ready yet."""
     repeats: bool = False
-    """Whether a retry would probably give the same result: it is tried at most once more."""
+    """Whether a retry would probably give the same result, so that it is tried only once more."""
     suspect: str = ""
-    """For a permanent failure that may be the run's (a field that the model rejects): the common message of equal ones.
-    """
+    """The `gist` of a permanent failure for which the run may be at fault (such as a field that the model rejects)."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """The reply's headers, for rate limits."""
 
@@ -57,13 +55,13 @@ class Pacing:
     start: int = 8
     """Concurrent calls at the beginning."""
     requests_per_minute: float | None = None
-    """Limit of the recipe; None: as the server reports."""
+    """The recipe's limit; None: as the server reports."""
     tokens_per_minute: float | None = None
-    """Likewise, prompt and generated tokens."""
+    """The same for prompt and generated tokens together."""
     attempts: int = 6
     """Calls per request before it is a counted failure; 429 does not count."""
     outage: float = 120.0
-    """Seconds without any answer that requests wait beyond their `attempts`, if retries are free."""
+    """Seconds without any answer for which free retries go beyond `attempts`."""
     patience: float = 3600.0
     """Longest wait in seconds for refusals (429) or loading; a longer one ends the run, stating until when."""
 
@@ -75,19 +73,19 @@ class CallEngine(Protocol):
     prices: Prices
 
     def describe(self) -> dict[str, Any]:
-        """Describe everything that determines the output besides the request; JSON."""
+        """See `Engine`."""
         ...
 
     def session(self) -> AbstractAsyncContextManager[object]:
         """Open what calls need on the running loop."""
         ...
 
-    def worst_case(self, request: Request) -> Worst:
-        """Return the most a call can cost."""
+    def worst_case(self, request: Request) -> TokenUsage:
+        """Bound the tokens of a call from above."""
         ...
 
-    async def attempt(self, request: Request) -> Outcome:
-        """Make one call without retries. Raises nothing but StopRunError."""
+    async def attempt(self, request: Request) -> CallOutcome:
+        """Make one call without retries. Raises only StopRunError."""
         ...
 
 
@@ -99,7 +97,7 @@ class LastingEngine(Protocol):
     """Name of the ledger's holder for calls in progress."""
 
     def under_way(self) -> Spending:
-        """Return what calls sent by this and earlier processes may still cost."""
+        """Return the most that calls in progress may cost, those of earlier processes included."""
         ...
 
     def submitted(self, requests: Sequence[Request]) -> set[str]:
@@ -108,47 +106,12 @@ class LastingEngine(Protocol):
 
     def outcomes(
         self, requests: Sequence[Request], stakes: Mapping[str, Spending], charge: Callable[[Spending], None]
-    ) -> Iterator[Outcome]:
-        """Yield final outcomes. `stakes`: what each request may cost, by id; `charge` receives other costs."""
+    ) -> Iterator[CallOutcome]:
+        """Yield final outcomes. `stakes`: the most each request may cost, by id; `charge` receives other costs."""
         ...
 
 
-def entry_of(generation: Generation, engine: str) -> Entry:
-    """Convert a generation to a cache entry."""
-    return Entry(
-        finish=generation.finish,
-        text=generation.text,
-        reasoning=generation.reasoning,
-        error=generation.error,
-        tokens_in=generation.tokens_in,
-        tokens_out=generation.tokens_out,
-        estimated=generation.usage_estimated,
-        seconds=generation.seconds,
-        engine=engine,
-        usd=generation.usd,
-        cached_in=generation.cached_in,
-        buyer=generation.buyer,
-        model=generation.model,
-        fingerprint=generation.fingerprint,
-    )
-
-
-def generation_of(entry: Entry, request_id: str) -> Generation:
-    """Convert a cache entry to a generation marked as cached."""
-    return Generation(
-        request_id=request_id,
-        text=entry.text,
-        finish=entry.finish,  # type: ignore[arg-type]  # the cache holds what entry_of wrote
-        tokens_in=entry.tokens_in,
-        tokens_out=entry.tokens_out,
-        seconds=entry.seconds,
-        reasoning=entry.reasoning,
-        error=entry.error,
-        cached=True,
-        usage_estimated=entry.estimated,
-        usd=entry.usd,
-        cached_in=entry.cached_in,
-        buyer=entry.buyer,
-        model=entry.model,
-        fingerprint=entry.fingerprint,
-    )
+def finishes_to_retry(retry_failed: bool, retry_cut_off: bool) -> frozenset[str]:
+    """Return the finishes of cached answers that are bought again."""
+    failures = {"error", "refusal", "too-long"} if retry_failed else set()
+    return frozenset(failures | ({"length"} if retry_cut_off else set()))

@@ -1,4 +1,4 @@
-"""The only way to generate: requests and an engine in, finished generations out; nothing is paid twice."""
+"""The client of all engines: requests in, finished generations out; nothing is paid twice."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from tracedistill.engines import Engine, Generation, Request
-from tracedistill.engines.budget import Budget, BudgetReachedError, Prices, SpendMeter, check_budget, worst_case
-from tracedistill.engines.cache import GenerationCache, content_key
-from tracedistill.engines.calls import CallEngine, LastingEngine, Outcome, entry_of, generation_of
+from tracedistill.engines.budget import Budget, Prices, SpendMeter, worst_case
+from tracedistill.engines.cache import GenerationCache, request_key
+from tracedistill.engines.calls import CallEngine, CallOutcome, LastingEngine, finishes_to_retry
 from tracedistill.engines.ledger import Balance, Spending
 from tracedistill.engines.progress import Statistics
-from tracedistill.engines.pump import Pump
-from tracedistill.engines.retrying import PendingRequest
-from tracedistill.engines.usage import Used
+from tracedistill.engines.retries import PendingRequest
+from tracedistill.engines.scheduler import CallScheduler
+from tracedistill.engines.usage import TokenUsage
+from tracedistill.errors import InputError
 
 _LOOKUP = 64  # requests looked up in the cache at a time
 _HELPING = 8  # likewise, while calls are in flight
@@ -68,27 +69,13 @@ def generate(
     pacing_engine = cast(CallEngine, engine) if hasattr(engine, "attempt") else None
     prices = getattr(engine, "prices", None) or prices or Prices()
     budget = budget or Budget()
-    rebuy = frozenset({"error", "refusal", "too-long"} if retry_failed else ()) | frozenset(
-        {"length"} if retry_cut_off else ()
-    )
-    check_budget(budget, prices)  # refuse an unenforceable budget before anything is opened
+    rebuy = finishes_to_retry(retry_failed, retry_cut_off)
+    if budget.usd is not None and prices == Prices():
+        raise InputError("budget.usd: the teacher has no prices; add them to the recipe, or limit tokens or calls")
     run = _Session(iter(requests), engine, cache, budget, prices, on_progress, Statistics(total), rebuy, buyer)
     if pacing_engine is not None:
         return run.calls(pacing_engine, loop_factory)
     return run.batches(int(getattr(engine, "chunk", chunk)))
-
-
-def request_key(engine_name: str, request: Request) -> bytes:
-    """Return the cache key of a request: everything the engine receives, and the engine's description."""
-    sampling = request.sampling
-    return content_key(
-        engine_name,
-        [[message.role, message.content] for message in request.messages],
-        [sampling.max_tokens, float(sampling.temperature), float(sampling.top_p), list(sampling.stop)],
-        [request.seed, request.sample],
-        request.schema if request.schema is None else dict(request.schema),
-        request.prefill,
-    )
 
 
 @dataclass
@@ -118,48 +105,47 @@ class _Session:
         with self._open_cache() as cache:
             name = cache.record_engine(engine.describe())
             meter = SpendMeter(self.budget, self.prices, cache.overrun(name))
-            pump = Pump(
+            scheduler = CallScheduler(
                 engine, cache, meter, self.statistics, rebuy=self.rebuy, buyer=self.buyer, loop_factory=loop_factory
             )
             window = max(4 * engine.pacing.concurrency, 2 * _LOOKUP)
-            with _Interrupts(pump) as interrupts:
+            with _Interrupts(scheduler) as interrupts:
                 try:
-                    yield from self._exchange(pump, cache, name, engine, window)
+                    yield from self._exchange(scheduler, cache, name, engine, window)
                 except BaseException:
-                    # The caller left (GeneratorExit) or failed: what is in flight is still awaited and stored.
-                    pump.stop()
+                    # the caller left (GeneratorExit) or failed; what is in flight is still awaited and stored
+                    scheduler.stop()
                     raise
                 finally:
-                    pump.finish()
-                    pump.join()
+                    scheduler.finish()
+                    scheduler.join()
                     self._close(cache, meter)
                     self._report(force=True)
-                if pump.error is not None:
-                    raise pump.error
+                if scheduler.error is not None:
+                    raise scheduler.error
                 if interrupts.count:
                     raise KeyboardInterrupt
 
     def _exchange(
-        self, pump: Pump, cache: GenerationCache, name: str, engine: CallEngine, window: int
+        self, scheduler: CallScheduler, cache: GenerationCache, name: str, engine: CallEngine, window: int
     ) -> Iterator[Generation]:
         more, over = True, False
         while not over:
             while more and len(self.followers) < window:
-                # Small portions while calls are in flight: their loop waits for the interpreter meanwhile.
-                some, hits, misses = self._pull(cache, name, _HELPING if self.followers else _LOOKUP)
-                more = some
-                pump.submit([PendingRequest(key, request, engine.worst_case(request)) for key, request in misses])
+                # small portions while calls are in flight, since their loop waits for the interpreter meanwhile
+                more, hits, misses = self._pull(cache, name, _HELPING if self.followers else _LOOKUP)
+                scheduler.submit([PendingRequest(key, request, engine.worst_case(request)) for key, request in misses])
                 if not more:
-                    pump.finish()
+                    scheduler.finish()
                 yield from hits
                 self._report()
-                if not pump.results.empty():
+                if not scheduler.results.empty():
                     break
             if not more and not self.followers:
                 break
             results: list[tuple[PendingRequest, Generation]] | None
             try:
-                results = pump.results.get(timeout=_TICK)
+                results = scheduler.results.get(timeout=_TICK)
             except queue.Empty:
                 results = []
             over = results is None
@@ -217,12 +203,12 @@ class _Session:
                 generation, known = outcome.generation, meter.overrun
                 key = None if generation is None else open_keys.pop(generation.request_id, None)
                 if generation is None or key is None:
-                    continue  # an answer to nothing, or a repeated one
-                paid = meter.settle(stakes[key], worst[key], outcome.billed, outcome.used)
+                    continue  # an answer to no request, or a repeated one
+                paid = meter.settle(stakes[key], worst[key], outcome.billed, outcome.usage)
                 if meter.overrun != known:
                     cache.record_overrun(name, *meter.overrun)
                 bought = replace(generation, usd=(generation.usd or 0.0) + paid.usd, buyer=self.buyer)
-                cache.exchange([(key, entry_of(bought, name))], booking=meter.booking())
+                cache.exchange([(key, bought)], engine=name, booking=meter.booking())
                 self.statistics.usd, self.statistics.in_flight = meter.spent.usd, len(open_keys)
                 yield from self._give(key, bought)
                 self._report()
@@ -242,7 +228,7 @@ class _Session:
         unanswered: Mapping[str, bytes],
         stakes: Mapping[bytes, Spending],
         charge: Callable[[Spending], None],
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[CallOutcome]:
         """Yield the engine's generations for a chunk, and a counted failure for each request that it omits."""
         self.statistics.in_flight = len(requests)
         if lasting is not None:
@@ -251,15 +237,15 @@ class _Session:
         else:
             for made in self.engine.generate(requests):
                 billed = made.finish not in {"error", "too-long"} or made.tokens_out > 0
-                yield Outcome(made, billed=billed, used=Used(made.tokens_in, made.tokens_out))
+                yield CallOutcome(made, billed=billed, usage=TokenUsage(made.tokens_in, made.tokens_out))
         for request_id in list(unanswered):
             cause = "the engine returned nothing for this request"
-            yield Outcome(Generation(request_id, "", "error", error=cause))
+            yield CallOutcome(Generation(request_id, "", "error", error=cause))
 
     def _granted(
         self, cache: GenerationCache, meter: SpendMeter, stakes: dict[bytes, Spending], *, needed: bool
     ) -> frozenset[bytes]:
-        """Return the calls of a chunk that the budget allows. If one is `needed`, wait for other runs' calls."""
+        """Return the calls of a chunk that the budget allows. If one is `needed`, wait for other runs' calls to end."""
         while True:
             booking = meter.booking(stakes)
             if booking is None:
@@ -286,21 +272,18 @@ class _Session:
         hits: list[Generation] = []
         misses: list[tuple[bytes, Request]] = []
         for key, request in keyed:
-            entry = known.get(key)
+            answer = known.get(key)
             if key in self.followers:
                 self.followers[key].append(request)
-            elif entry is not None and (entry.finish not in self.rebuy or self._rebought(entry.created)):
-                hits.append(generation_of(entry, request.request_id))
+            # what this run has bought again once is not bought a third time
+            elif answer is not None and (answer.finish not in self.rebuy or answer.created >= self.began):
+                hits.append(replace(answer, request_id=request.request_id))
             else:
                 self.followers[key] = []
                 misses.append((key, request))
         for generation in hits:
             self.statistics.count(generation)
         return len(requests) == count, hits, misses
-
-    def _rebought(self, created: float) -> bool:
-        """Return whether an entry was written during this run: requesting it again once is enough."""
-        return created >= self.began
 
     def _give(self, key: bytes, generation: Generation) -> Iterator[Generation]:
         """Yield one finished generation, and its copies for equal requests."""
@@ -322,7 +305,7 @@ class _Session:
         booking = meter.booking()
         if booking is not None:
             cache.exchange(booking=booking)
-        if meter.passing:
+        if not meter.budget.scope:
             cache.forget(meter.scope)
 
     @contextlib.contextmanager
@@ -339,8 +322,8 @@ class _Session:
 class _Interrupts:
     """Turns the first Ctrl-C into a drain and the second into an exit, while a run is in the main thread."""
 
-    def __init__(self, pump: Pump) -> None:
-        self._pump = pump
+    def __init__(self, scheduler: CallScheduler) -> None:
+        self._scheduler = scheduler
         self._before: Any = None
         self.count = 0
 
@@ -357,10 +340,7 @@ class _Interrupts:
     def _handle(self, *_: object) -> None:
         self.count += 1
         if self.count == 1:
-            self._pump.stop()
+            self._scheduler.stop()
             return
-        self._pump.abort()
+        self._scheduler.abort()
         raise KeyboardInterrupt
-
-
-__all__ = ["Budget", "BudgetReachedError", "Progress", "generate", "request_key"]

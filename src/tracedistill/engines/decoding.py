@@ -1,18 +1,125 @@
-"""Decode tokens for a batch of prompts, row by row, for evaluation and training."""
+"""Decode tokens for a batch of prompts, for evaluation and training: padding, cached states, sampling.
+
+Padding is to the left of the whole row. A row whose own part is shorter than the longest one of its batch recomputes
+the end of the shared prefix instead of being padded. The distance between two positions is thus the distance between
+two tokens in every row, as sliding windows and chunked attention count it.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
+from transformers import DynamicCache
+from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
-from tracedistill.chat.templates import end_id
 from tracedistill.engines import Finish, Sampling
-from tracedistill.engines.stepping import Batch
+
+Layout = Literal["shared prefix", "padded", "equal lengths"]
+"""How rows may be run together. shared prefix: computed once, the rest padded; padded: every row whole; equal lengths:
+only rows that need no padding, for models whose results it changes."""
+
+CACHE_NAMES = ("past_key_values", "cache_params")
+"""Models' names for the state kept between two tokens."""
 
 Ended = Callable[[list[int], int], bool]
 """(tokens so far, row) -> whether the row has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The common first tokens of many prompts, with the keys and values that a model computed for them."""
+
+    tokens: list[int]
+    cache: DynamicCache
+    """One row; layers with a window keep all of it, since rows need different parts."""
+
+
+def read_prefix(model: Any, tokens: list[int], device: torch.device) -> Prefix:
+    """Run a prefix once."""
+    cache = DynamicCache()  # with the model's settings it would keep a window only
+    ids = torch.tensor([tokens], device=device)
+    model(input_ids=ids, past_key_values=cache, use_cache=True, **_logits_option(model, 1))
+    return Prefix(tokens, cache)
+
+
+class Batch:
+    """Prompts that are run together."""
+
+    def __init__(
+        self, model: Any, prompts: Sequence[list[int]], pad: int, device: torch.device, prefix: Prefix | None = None
+    ) -> None:
+        """Prepare a batch. Every prompt must begin with the prefix and continue after it."""
+        self.model = model
+        known = _parameters(model)
+        self._name = next((name for name in CACHE_NAMES if name in known), CACHE_NAMES[0])
+        self._positions = "position_ids" in known
+        head = [] if prefix is None else prefix.tokens
+        own = [len(prompt) - len(head) for prompt in prompts]
+        shifts = [max(own) - length for length in own]
+        width = max(own)
+        blocks = [[pad] * max(0, width - len(prompt)) + prompt[-width:] for prompt in prompts]
+        self._ids = torch.tensor(blocks, device=device)
+        full = len(head) + width
+        self._mask = torch.tensor([[0] * shift + [1] * (full - shift) for shift in shifts], device=device)
+        self._cache: Any = None if prefix is None else _shifted(prefix.cache, shifts, device)
+
+    def first(self, keep: int = 1) -> torch.Tensor:
+        """Return logits [rows, keep, vocabulary] at the last `keep` positions of the prompts."""
+        return self._run(keep)
+
+    def next(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Return logits [rows, vocabulary] after one more token per row."""
+        self._ids = torch.tensor([[token] for token in tokens], device=self._ids.device)
+        self._mask = torch.cat([self._mask, self._mask.new_ones((len(tokens), 1))], dim=1)
+        return self._run(1)[:, -1]
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Continue with these rows only; a row named several times continues as several rows."""
+        rows = torch.tensor(places, dtype=torch.long, device=self._ids.device)
+        self._ids, self._mask = self._ids[rows], self._mask[rows]
+        # beside recurrent layers, batch_select_indices selects in attention layers only; reorder_cache handles both
+        recurrent = any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in self._cache.layers)
+        (self._cache.reorder_cache if recurrent else self._cache.batch_select_indices)(rows)
+
+    def _run(self, keep: int) -> torch.Tensor:
+        options: dict[str, Any] = {self._name: self._cache, **_logits_option(self.model, keep)}
+        if self._positions:
+            positions = (self._mask.cumsum(-1) - 1).clamp(min=0)
+            options["position_ids"] = positions[:, -self._ids.shape[1] :]
+        if self._cache is None or self._name == CACHE_NAMES[0]:
+            options["attention_mask"] = self._mask  # a model that keeps only a state has read the padding by then
+        output = self.model(input_ids=self._ids, use_cache=True, **options)
+        self._cache = getattr(output, self._name)
+        logits: torch.Tensor = output.logits[:, -keep:]
+        return logits
+
+
+def _parameters(model: Any) -> frozenset[str]:
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return frozenset(inspect.signature(base.forward).parameters)
+
+
+def _logits_option(model: Any, keep: int) -> dict[str, int]:
+    """Ask a model for the logits of the last positions only, if it supports that."""
+    return {"logits_to_keep": keep} if "logits_to_keep" in _parameters(model) else {}
+
+
+def _shifted(cache: DynamicCache, shifts: Sequence[int], device: torch.device) -> DynamicCache:
+    """Shift the prefix's keys and values right for every row; what falls out is recomputed."""
+    length = cache.get_seq_length()
+    places = torch.arange(length, device=device)[None] - torch.tensor(shifts, device=device)[:, None]
+    places = places.clamp(min=0)  # masked there
+    out = DynamicCache()
+    for number, layer in enumerate(cache.layers):
+        if not layer.is_initialized:
+            continue  # layers that use another one's keys and values
+        keys, values = (part[0][:, places].transpose(0, 1).contiguous() for part in (layer.keys, layer.values))
+        out.update(keys, values, number)
+    return out
 
 
 class Draw:
@@ -21,7 +128,9 @@ class Draw:
     def __init__(self, sampling: Sampling, seed: int, sample: int, device: torch.device) -> None:
         self.sampling = sampling
         self.generator = torch.Generator(device=device)
-        self.generator.manual_seed(hash_seed(seed, sample))
+        # a 63-bit hash, so that neighbouring seeds and samples have unrelated generators
+        mixed = seed * 0x9E3779B97F4A7C15 + sample * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB
+        self.generator.manual_seed(mixed & (2**63 - 1))
 
     def pick(self, logits: torch.Tensor) -> int:
         """Sample a token from these logits."""
@@ -71,18 +180,3 @@ def decode(
             batch.keep(keep)
             alive = [alive[place] for place in keep]
         logits = batch.next([chosen[place] for place in keep])
-
-
-def hash_seed(seed: int, sample: int) -> int:
-    """Return a 63-bit seed for one sample, far from its neighbours'."""
-    return (seed * 0x9E3779B97F4A7C15 + sample * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & (2**63 - 1)
-
-
-def end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Return the ids that end a completion: the model's own, the tokenizer's, and the template's end of a turn."""
-    configured = getattr(model.generation_config, "eos_token_id", None)
-    ids = configured if isinstance(configured, list) else [configured]
-    # the template's own end of a turn may be neither of them (Gemma's)
-    known = (*ids, tokenizer.eos_token_id, end_id(tokenizer))
-    found = {int(token) for token in known if token is not None}
-    return tuple(sorted(found))

@@ -1,4 +1,4 @@
-"""Choose the dtype of a student with `dtype: auto`, and estimate the cost of an explicit one."""
+"""Choose the dtype of a student with `dtype: auto`, and estimate how slow an explicit one is."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from tracedistill.recipes import StudentConfig
 
 NEAR = 1.05
-"""Least speed ratio at which bfloat16 is preferred to float32; otherwise the more exact one is used."""
+"""Speed ratio above which bfloat16 is chosen; below it, float32 is, which is more exact."""
 SLOW = 1.5
-"""Slowdown from which a dtype named in the recipe causes a warning."""
+"""Slowdown at which a dtype named in the recipe causes a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +21,15 @@ class DtypeChoice:
     """The choice of `dtype: auto` on this machine."""
 
     dtype: Dtype
-    """The dtype."""
     why: str
-    """One-line reason."""
+    """Reason in one line."""
 
 
 def choose() -> DtypeChoice:
     """Choose the dtype in which this machine trains and generates fastest.
 
-    A GPU of NVIDIA or AMD: bfloat16 if it reports support. Any other accelerator (such as Apple's MPS): float32, since
-    no speed was measured on one. A CPU: the faster one in a short, cached measurement; float32 if that failed or was
+    A GPU of NVIDIA or AMD: bfloat16 if it is supported. Any other accelerator (such as Apple's MPS): float32, since no
+    speed was measured on one. A CPU: the faster one in a short, cached measurement; float32 if that failed or was
     disturbed.
     """
     import torch
@@ -43,10 +42,11 @@ def choose() -> DtypeChoice:
     if torch.accelerator.is_available():
         kind = torch.accelerator.current_accelerator()
         return DtypeChoice("float32", f"float32: bfloat16 was not tested on accelerators of kind {kind}")
-    found = measured()
-    if found.trouble:
-        return DtypeChoice("float32", f"float32: its speed beside bfloat16's could not be measured ({found.trouble})")
-    factor = found.factor("bfloat16", "float32")
+    measurement = measured()
+    if measurement.trouble:
+        why = f"float32: its speed relative to bfloat16 could not be measured ({measurement.trouble})"
+        return DtypeChoice("float32", why)
+    factor = measurement.factor("bfloat16", "float32")
     if factor > NEAR:
         return DtypeChoice("bfloat16", f"bfloat16: {factor:.1f} times float32 here")
     return DtypeChoice("float32", f"float32: {1 / factor:.1f} times bfloat16 here")
@@ -60,10 +60,10 @@ def settled(student: StudentConfig) -> StudentConfig:
 
 
 def slowness(dtype: str) -> float:
-    """Return how many times faster the other dtype would be on this CPU; 1.0 on an accelerator, or if unknown."""
+    """Return how many times faster the other dtype is on this CPU; 1.0 on an accelerator or if unknown."""
     import torch
 
     if torch.accelerator.is_available() or dtype not in ("float32", "bfloat16"):
         return 1.0
-    found = measured()
-    return 1.0 if found.trouble else found.factor("bfloat16" if dtype == "float32" else "float32", dtype)
+    measurement = measured()
+    return 1.0 if measurement.trouble else measurement.factor("bfloat16" if dtype == "float32" else "float32", dtype)

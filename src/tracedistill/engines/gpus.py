@@ -1,15 +1,15 @@
-"""The GPUs this machine may use; torch is not imported if there can be none."""
+"""The GPUs that this process may use; without a driver, torch is not imported."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-"""Device files of NVIDIA's and AMD's drivers on Linux, and of WSL's."""
+"""Device files of the drivers of NVIDIA, AMD and WSL."""
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """Return the names of the GPUs that torch sees (`CUDA_VISIBLE_DEVICES` counts); none if no driver is loaded."""
+    """Return the names of the GPUs that torch sees, as limited by `CUDA_VISIBLE_DEVICES`; empty without a driver."""
     if not any(Path(driver).exists() for driver in DRIVERS):
         return ()
     import torch

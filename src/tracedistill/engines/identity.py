@@ -1,29 +1,27 @@
-"""Identity of a student by content: a hash of its files, and the commit of a hub id. Nothing is downloaded here."""
+"""The identity of a student by content: a hash of its files, and the commit of a hub id."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tracedistill.engines.sizes import local_folder
+from tracedistill.engines.weights import HUB_ID, brief_cause
 from tracedistill.errors import InputError
 from tracedistill.files import file_hash
 
 WHOLE = 64 << 20
-"""Most bytes of a file that is hashed whole."""
+"""Most bytes of a file that is hashed completely."""
 BLOCKS, BLOCK = 256, 64 << 10
-"""Number and bytes of blocks hashed of a larger file, spread evenly from its first byte (safetensors' index) to its
-last."""
-READ = (".json", ".jinja", ".model", ".safetensors", ".tiktoken", ".txt")
+"""Number and bytes of the blocks hashed of a larger file, spread evenly from its first byte (safetensors' index) to
+its last."""
+LOADED = (".json", ".jinja", ".model", ".safetensors", ".tiktoken", ".txt")
 """Suffixes of the files that a student is loaded from."""
-FETCHED = tuple(f"*{ending}" for ending in READ)
-"""The same as patterns for the hub."""
-UNREAD = ("student.json", "manifest.json", "training.json")
-"""Files beside them that describe how they were made."""
+NOT_LOADED = ("student.json", "manifest.json", "training.json")
+"""Files beside them that describe their origin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,7 @@ class Identity:
     """Identity of a student, as far as this machine can tell."""
 
     sha256: str
-    """Hash of the names, sizes and contents of all files it is loaded from; of files over 64 MB 256 blocks are read."""
+    """Hash of the names, sizes and contents of its files; of a file over 64 MB, 256 blocks are read."""
     commit: str | None
     """The hub's commit; None for a folder."""
 
@@ -56,22 +54,21 @@ def pin(model: str, revision: str | None = None) -> str | None:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        folder = snapshot_download(model, revision=revision, allow_patterns=list(FETCHED))
+        folder = snapshot_download(model, revision=revision, allow_patterns=[f"*{suffix}" for suffix in LOADED])
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
         at = f" at revision '{revision}'" if revision else ""
-        cause = " ".join(str(error).split())[:200]
-        raise InputError(f"student '{model}'{at}: cannot be fetched: {cause}") from error
+        raise InputError(f"student '{model}'{at}: cannot be downloaded: {brief_cause(error)}") from error
     return Path(folder).name
 
 
 def is_hub_id(model: str) -> bool:
     """Return whether a student's name is a hub id: not a local folder, package or function."""
-    return re.fullmatch(r"[\w.-]*\w[\w.-]*(/[\w.-]*\w[\w.-]*)?", model) is not None and not Path(model).is_dir()
+    return HUB_ID.fullmatch(model) is not None and not Path(model).is_dir()
 
 
 def _stamps(folder: Path) -> Iterator[tuple[str, int, int]]:
     for path in sorted(folder.rglob("*")):
-        if path.suffix in READ and path.name not in UNREAD and path.is_file():
+        if path.suffix in LOADED and path.name not in NOT_LOADED and path.is_file():
             stat = path.stat()
             yield path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns
 

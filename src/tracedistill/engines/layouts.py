@@ -1,7 +1,7 @@
-"""Find which rows of a model may share a batch, by a trial on the model itself.
+"""Find out which rows may share a batch, by a trial on the model itself.
 
 A few rows are run together and each alone. If their logits differ by more than rounding, padding changes the model's
-output, or it has state that a shared prefix does not restore, and the next simpler layout is tried.
+output, or it has state that a shared prefix does not restore. Then the next simpler layout is tried.
 """
 
 from __future__ import annotations
@@ -15,42 +15,43 @@ from typing import Any, get_args
 import psutil
 import torch
 
-from tracedistill.engines.stepping import Batch, Layout, read_prefix
+from tracedistill.engines.decoding import Batch, Layout, read_prefix
 from tracedistill.engines.weights import brief_cause
 from tracedistill.errors import InputError
 
 TOLERANCE, HALF_TOLERANCE = 1e-3, 0.1
-"""Largest difference of a logit, in standard deviations of the logits: in float32, and in half precision for lack of
-memory."""
+"""Largest difference of a logit, in standard deviations of the logits: in float32, and in half precision if memory does
+not suffice for float32."""
 STATE_TOLERANCE = 0.1
-"""The same between a model's steps and one pass over all tokens, which recurrent layers compute differently."""
+"""The same between a pass per token and one pass over all tokens, which recurrent layers compute differently."""
 ELSEWHERE = "use another model, or serve it elsewhere and set students.<name>.base_url"
 """Advice for a model that cannot be run here."""
 WINDOW = 4
 """Size of a sliding window during a trial, so that a short row exceeds it."""
 PREFIX, TAILS = 8, (1, 8, 12)
-"""Tokens of the trial rows: one has more padding than the prefix is long, one less, one none."""
+"""Tokens of the prefix and of the trial rows after it: one row gets more padding than the prefix is long, one less, one
+none."""
 WORDS = "Mary took 3 apples to the office, then went back; how many are there? Answer: 12, I think (or 7)."
-"""Source of the trial tokens: text without special tokens."""
+"""Source of the trial tokens."""
 NARROWED = ("sliding_window", "attention_chunk_size")
-"""Settings that limit how far an attention layer looks back."""
+"""Settings that limit an attention layer's window."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayoutTrial:
-    """The layout of a model."""
+    """The result of trying a model."""
 
     layout: Layout
-    """The fastest one in which rows give the same results as alone."""
+    """The fastest layout in which rows give the same results as alone."""
     note: str
-    """Why it is not the fastest of all; empty if it is."""
+    """Why faster ones are not used; empty if there are none."""
 
 
 def try_layouts(model: Any, tokenizer: Any, name: str) -> LayoutTrial:
     """Find the fastest layout in which every row gives the same results as alone.
 
-    Computed in float32 if memory allows, else in the model's own dtype. Raises InputError for a model that cannot be
-    run token by token at all.
+    Computes in float32 if memory allows, else in the model's dtype. Raises InputError for a model that cannot be run
+    token by token.
     """
     ids = tokenizer(WORDS, add_special_tokens=False)["input_ids"]
     draw = random.Random(0)
@@ -59,13 +60,13 @@ def try_layouts(model: Any, tokenizer: Any, name: str) -> LayoutTrial:
     forced = draw.choices(ids, k=2)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ids[0]
     device = model.get_input_embeddings().weight.device
-    # weights made inside inference mode could not be tuned or merged into afterwards
+    # inference mode comes last: weights converted inside it could not be tuned or merged afterwards
     with _in_float32(model) as exact, _narrowed(model.config.get_text_config()), torch.inference_mode():
         try:
             alone = [_logits(model, [row], pad, device, forced) for row in rows]
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # third-party model code may raise anything
+        except Exception as error:  # a model's code may raise anything
             raise InputError(
                 f"student '{name}': models of type {model.config.model_type} cannot run here "
                 f"({type(error).__name__}: {brief_cause(error)}); {ELSEWHERE}"
@@ -107,10 +108,10 @@ def _together(
 ) -> list[list[torch.Tensor]]:
     shared = read_prefix(model, prefix, device) if layout == "shared prefix" else None
     batch = Batch(model, rows, pad, device, shared)
-    made = [batch.first()[:, -1], batch.next(forced[:1] * len(rows))]
-    batch.keep([0, len(rows) - 1])  # rows leave a batch as they end
+    steps = [batch.first()[:, -1], batch.next(forced[:1] * len(rows))]
+    batch.keep([0, len(rows) - 1])  # rows leave a batch when they end
     ends = batch.next(forced[1:] * 2)
-    out = [[step[number] for step in made] for number in range(len(rows))]
+    out = [[step[number] for step in steps] for number in range(len(rows))]
     out[0].append(ends[0])
     out[-1].append(ends[1])
     return out
@@ -140,9 +141,9 @@ def _drift(together: Sequence[Sequence[torch.Tensor]], alone: Sequence[Sequence[
 
 @contextmanager
 def _in_float32(model: Any) -> Iterator[bool]:
-    """Hold the model's half-precision weights in float32 for the block, if there is room; yield whether there was.
+    """Convert half-precision weights to float32 within the block if memory allows; yield whether they are exact.
 
-    Widening and rounding back restores every weight bit by bit.
+    Converting back restores every weight bit by bit.
     """
     weights = [*model.parameters(), *model.buffers()]
     half = [(weight, weight.dtype) for weight in weights if weight.dtype in (torch.bfloat16, torch.float16)]
@@ -160,7 +161,7 @@ def _in_float32(model: Any) -> Iterator[bool]:
 
 
 def _free(device: torch.device) -> float:
-    """Return the bytes that may be used temporarily on a device."""
+    """Return the bytes of a device that may be used temporarily."""
     if device.type == "cuda":
         return 0.8 * float(torch.cuda.mem_get_info(device)[0])
     return 0.6 * float(psutil.virtual_memory().available)
@@ -168,11 +169,11 @@ def _free(device: torch.device) -> float:
 
 @contextmanager
 def _narrowed(config: Any) -> Iterator[None]:
-    """Shorten attention windows for the block, if attention reads them from the settings at every call."""
+    """Shorten attention windows within the block, if attention reads them from the settings at every call."""
     own = {key: getattr(config, key, None) for key in NARROWED}
     own = {key: value for key, value in own.items() if value and value > WINDOW}
     if getattr(config, "_attn_implementation", None) not in ("sdpa", "eager"):
-        own = {}  # others keep the window in their layers
+        own = {}  # other implementations copy the window into their layers
     try:
         for key in own:
             setattr(config, key, WINDOW)

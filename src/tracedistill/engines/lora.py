@@ -1,4 +1,4 @@
-"""LoRA's two small matrix products in the base weights' precision, scaled and added inside the second one."""
+"""LoRA's two small matrix products in the precision of the base weights, with scaling and sum in the second product."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import nn
 
 HALF = (torch.bfloat16, torch.float16)
 KINDS = (*HALF, torch.float32)
-"""dtypes of base weights."""
+"""Supported dtypes of base weights."""
 
 
 def compute_in_base_dtype(model: nn.Module) -> int:
     """Let plain LoRA layers compute in the dtype of their base's weights; return how many were changed.
 
-    PEFT holds LoRA weights in fp32 and converts each layer's whole input to fp32 for them. Here the input stays and the
-    small weights are converted, as autocast would; weights, gradients and optimizer state stay fp32, and so does the
-    saved adapter. Over fp32 weights nothing is converted; it only saves PEFT's passes over each layer's whole output,
-    to scale and to add. Variants (DoRA, ...) and quantised bases are unchanged.
+    PEFT holds LoRA weights in fp32 and converts each layer's whole input to fp32. Here the small weights are converted
+    instead, as autocast does. Weights, gradients, optimizer state and the saved adapter stay fp32. Over an fp32 base
+    this only saves PEFT's passes over each layer's output, to scale and to add. Variants (DoRA, ...) and quantised
+    bases are unchanged.
     """
     changed = 0
     for layer in model.modules():
@@ -40,7 +40,7 @@ def _forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Ten
     down, up = self.lora_A[name], self.lora_B[name]
     result = self.base_layer(x)
     low = nn.functional.linear(self.lora_dropout[name](x), down.weight.to(x.dtype))
-    # scaled in fp32 before the conversion; in place, since a linear layer's output is not needed again
+    # scaled in fp32 before the conversion; added in place, since a linear layer's output is not needed again
     scaled = (up.weight * self.scaling[name]).to(x.dtype)
     result.view(-1, result.size(-1)).addmm_(low.view(-1, low.size(-1)), scaled.t())
     if up.bias is not None:

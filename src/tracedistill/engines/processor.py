@@ -1,8 +1,8 @@
 """This machine's processor, and its training and generation speed per dtype, measured once and cached.
 
-Data sheets do not help: many processors accept bfloat16 and are slower in it than in float32. Measured is one layer of
-a small student, forward and backward, over prompts and token by token, by processor time of one thread, so that other
-load on the machine hardly matters.
+Data sheets do not help, since many processors support bfloat16 but are slower in it than in float32. One layer of a
+small student is timed, forward and backward, over prompts and token by token. It is timed in processor seconds of one
+thread, so that other load on the machine hardly matters.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ Dtype = Literal["float32", "bfloat16"]
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
 
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16", "svebf16")
-"""Names that Linux gives to instructions for bfloat16 products (x86, then Arm)."""
+"""Linux's names of instructions for bfloat16 products (x86, then Arm)."""
 CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
-"""Environment variables that keep torch's libraries from using instructions of the processor."""
+"""Environment variables that disable instructions of the processor for torch's libraries."""
 
 WIDTH, INNER, KEYS, HEADS, RANK = 576, 1536, 192, 9, 16
 """A layer of SmolLM2-135M with LoRA."""
 ROWS, LENGTH = 2, 64
-"""Rows of the training pass and of the prompt pass, and their tokens."""
+"""Rows of the training and prompt passes, and tokens per row."""
 WRITING = 32
-"""Rows generated at once, a token each."""
+"""Rows that are generated at once, one token each."""
 LAYERS = 3
-"""Layers per token: together more than a cache holds in float32, as in a real model."""
+"""Layers per token; in float32 they exceed the processor's cache, as in a real model."""
 TRIES, SECONDS = 6, 0.1
-"""Most repetitions of each measurement, and the seconds of processor time after which it is not repeated."""
+"""Most repetitions of each measurement, and the processor seconds after which it is not repeated."""
 DISTURBED = 1.6
 """Ratio of median to fastest try above which a measurement is discarded."""
 VERSION = 1
-"""Raised when the measurement changes, so that old figures are not reused."""
+"""Incremented when the measurement changes, so that old figures are not reused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """One core's speed in one dtype, in operations per second of the matrix products."""
+    """One core's speed in one dtype, in operations of matrix products per second."""
 
     products: float
-    """Products of a layer's weights only, forward and backward."""
+    """In the products of a layer's weights alone, forward and backward."""
     train: float
-    """A layer with LoRA, forward and backward, including everything else (norms, attention's softmax)."""
+    """In a whole layer with LoRA (norms and softmax included), forward and backward."""
     read: float
-    """A layer forward over prompts."""
+    """In a layer over prompts, forward."""
     write: float
-    """Layers forward over one token in each of 32 rows."""
+    """In layers over one token in each of 32 rows, forward."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Measurement:
     speeds: Mapping[str, Speed]
     """dtype -> speed of one core."""
     trouble: str = ""
-    """Why they are not reliable; empty if they are."""
+    """Why they are unreliable; empty if they are reliable."""
 
     def factor(self, fast: str, slow: str) -> float:
         """Return how many times faster a study is in one dtype than in another."""
@@ -82,18 +82,12 @@ class Processor:
     """The CPU, as context of measured figures."""
 
     name: str
-    """Its own name."""
     cores: int
-    """Cores this process may use."""
+    """Cores that this process may use."""
     flags: tuple[str, ...]
-    """Those of BF16_FLAGS that it has."""
+    """Its flags among BF16_FLAGS."""
     caps: tuple[str, ...]
     """Environment settings that disable instructions, `NAME=value`."""
-
-    @property
-    def bf16_instructions(self) -> bool:
-        """Whether it supports bfloat16 products, and is allowed to use them."""
-        return bool(self.flags) and not self.caps
 
     def __str__(self) -> str:
         own = f"bf16 instructions: {', '.join(self.flags) or 'none'}"
@@ -116,23 +110,22 @@ def this_processor() -> Processor:
 
 @functools.cache
 def measured() -> Measurement:
-    """Return the CPU's speeds, cached for this processor, torch version and environment, or measured now."""
-    known = _remembered()
-    return known if known is not None else measure_anew()
+    """Return the CPU's speeds: cached for this processor, torch version and environment, or measured now."""
+    return _cached() or measure_anew()
 
 
 def measure_anew() -> Measurement:
-    """Measure, and cache reliable results. Two tries; errors are reported in `trouble`."""
-    found = Measurement({}, "not measured")
+    """Measure, at most twice, and cache a reliable result; an error is reported in `trouble`."""
+    result = Measurement({}, "not measured")
     for _ in range(2):
         try:
-            found = _measure()
-        except Exception as error:  # a library without the operation, no memory: float32 runs everywhere
-            found = Measurement({}, f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
-        if not found.trouble:
-            _remember(found)
+            result = _measure()
+        except Exception as error:  # a missing operation or memory; float32 runs everywhere
+            result = Measurement({}, f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
+        if not result.trouble:
+            _store(result)
             break
-    return found
+    return result
 
 
 # ---- the cache
@@ -148,22 +141,22 @@ def _key() -> str:
     return "; ".join((*parts, f"measurement {VERSION}"))
 
 
-def _remembered() -> Measurement | None:
+def _cached() -> Measurement | None:
     try:
-        kept = read_json(_file())[_key()]
-        speeds: dict[str, Speed] = {dtype: Speed(**kept[dtype]) for dtype in DTYPES}
-    except (InputError, OSError, KeyError, TypeError, ValueError):  # missing or damaged: measured again
+        stored = read_json(_file())[_key()]
+        speeds: dict[str, Speed] = {dtype: Speed(**stored[dtype]) for dtype in DTYPES}
+    except (InputError, OSError, KeyError, TypeError, ValueError):  # missing or damaged
         return None
     figures = [value for speed in speeds.values() for value in asdict(speed).values()]
     return Measurement(speeds) if all(isinstance(value, float) and value > 0 for value in figures) else None
 
 
-def _remember(found: Measurement) -> None:
+def _store(result: Measurement) -> None:
     known: dict[str, Any] = {}
     with contextlib.suppress(InputError, OSError, ValueError):  # missing or damaged
         known = dict(read_json(_file()))
     with contextlib.suppress(InputError, OSError):  # an unwritable cache costs the next run a second
-        write_json(_file(), {**known, _key(): {dtype: asdict(speed) for dtype, speed in found.speeds.items()}})
+        write_json(_file(), {**known, _key(): {dtype: asdict(speed) for dtype, speed in result.speeds.items()}})
 
 
 # ---- the measurement
@@ -182,13 +175,13 @@ def _measure() -> Measurement:
     finally:
         torch.set_num_threads(threads)
         torch.set_rng_state(state)
-    disturbed = f"the same work took up to {worst:.1f} times as long as at its fastest" if worst > DISTURBED else ""
+    disturbed = f"the same work took up to {worst:.1f} times as long as its fastest run" if worst > DISTURBED else ""
     return Measurement(speeds, disturbed)
 
 
 def _speed(torch: Any, dtype: Dtype) -> tuple[Speed, float]:
-    """Measure one core: (its speed, the largest spread of a piece of work)."""
-    from tracedistill.engines.packing import pack
+    """Measure one core; return its speed, and the largest ratio of median to fastest run."""
+    from tracedistill.engines.packed_linear import pack
 
     kind = getattr(torch, dtype)
     torch.manual_seed(0)
@@ -206,8 +199,8 @@ def _speed(torch: Any, dtype: Dtype) -> tuple[Speed, float]:
         slope @ up
 
     def train() -> None:
-        asked = rows.clone().requires_grad_()
-        layers[0](asked, tuned=True).sum().backward()
+        inputs = rows.clone().requires_grad_()
+        layers[0](inputs, tuned=True).sum().backward()
 
     def read() -> None:
         with torch.inference_mode():
@@ -218,7 +211,7 @@ def _speed(torch: Any, dtype: Dtype) -> tuple[Speed, float]:
             for layer in layers:
                 layer(one)
 
-    found, spreads = {}, []
+    figures, spreads = {}, []
     for name, work, operations in (
         ("products", products, 4.0 * tokens * up.numel()),
         ("train", train, tokens * (4.0 * weights + 6.0 * small)),
@@ -228,15 +221,15 @@ def _speed(torch: Any, dtype: Dtype) -> tuple[Speed, float]:
         if name == "read":
             pack(torch.nn.ModuleList([linear for layer in layers for linear in layer.linear.values()]))
         seconds, spread = _seconds(work)
-        found[name] = operations / seconds
+        figures[name] = operations / seconds
         spreads.append(spread)
-    return Speed(**found), max(spreads)
+    return Speed(**figures), max(spreads)
 
 
 def _seconds(work: Callable[[], None]) -> tuple[float, float]:
-    """Measure (processor seconds of the fastest try, median of its wall time); the first try only warms up.
+    """Return the processor seconds of the fastest run, and the ratio of the median to it.
 
-    It counts if it alone takes the whole time: in a dtype that slow, precision does not matter.
+    The first run only warms up. It counts if it takes all the time allowed, since precision does not matter then.
     """
     first, spent = _once(work), list[float]()
     if first > SECONDS:
@@ -274,7 +267,7 @@ class _Layer:
         q, k, v = (
             self._product(name, normed, tuned).view(rows, length, -1, size).transpose(1, 2) for name in ("q", "k", "v")
         )
-        k, v = (each.repeat_interleave(HEADS // each.shape[1], dim=1) for each in (k, v))
+        k, v = (part.repeat_interleave(HEADS // part.shape[1], dim=1) for part in (k, v))
         scores = (q @ k.transpose(2, 3) / size**0.5).softmax(-1, dtype=torch.float32).to(x.dtype)
         x = x + self._product("o", (scores @ v).transpose(1, 2).reshape(rows, length, WIDTH), tuned)
         normed = torch.nn.functional.rms_norm(x, (WIDTH,))
@@ -283,7 +276,7 @@ class _Layer:
 
     def _product(self, name: str, x: Any, tuned: bool) -> Any:
         result = self.linear[name](x)
-        if tuned:  # as engines.lora adds it
+        if tuned:  # like engines.lora
             down, up = self.lora[name]
             low = self.torch.nn.functional.linear(x, down.to(x.dtype))
             result.view(-1, result.size(-1)).addmm_(low.view(-1, RANK), up.to(x.dtype).t())
@@ -291,12 +284,12 @@ class _Layer:
 
 
 def _typical(speed: Speed) -> float:
-    """Weigh the operations of a small study: about 3 of 5 train, 3 of 10 read prompts, 1 of 10 generates."""
+    """Weigh the work of a small study: about 60% training, 30% reading prompts, 10% generating."""
     return 0.6 / speed.train + 0.3 / speed.read + 0.1 / speed.write
 
 
 def _brand() -> str:
-    """Return what macOS calls the processor."""
+    """Return macOS's name of the processor; empty elsewhere."""
     if platform.system() != "Darwin":
         return ""
     command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]

@@ -1,4 +1,4 @@
-"""Live figures of one run of `generate`, for the command line's panel."""
+"""Live figures of a run of `generate`, for the command line's panel."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable
 
 from tracedistill.engines import Generation
-from tracedistill.engines.words import gist
+from tracedistill.engines.error_messages import gist
 
 _WINDOW = 60.0  # seconds over which rates are computed
 
 
 class Statistics:
-    """Counts of one run; written by the client only, readable at any time."""
+    """Counts of one run; only the client writes them, and they can be read at any time."""
 
     def __init__(self, total: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.total = total
@@ -27,7 +27,7 @@ class Statistics:
         self.refused = 0
         """Refusals and filtered answers."""
         self.cached = 0
-        """Of all these, free ones."""
+        """Of all these, those that were free."""
         self.retried = 0
         """Calls sent again after a failure."""
         self.limited = 0
@@ -47,7 +47,7 @@ class Statistics:
         self.in_flight = 0
         """Calls in flight now."""
         self.waiting = ""
-        """Why nothing is being sent, if so: Retry-After, rate limit, budget, draining."""
+        """Why nothing is being sent (rate limit, budget, draining); empty otherwise."""
         self.causes: dict[str, int] = {}
         """Counted failures by cause; causes that differ only in numbers and ids count as one."""
         self._gists: dict[str, str] = {}

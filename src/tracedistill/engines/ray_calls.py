@@ -19,9 +19,9 @@ from typing import Any
 from tracedistill.compute.actors import PATIENCE, last_line, not_started
 from tracedistill.compute.cluster import RayCluster
 from tracedistill.engines import Generation, Request
-from tracedistill.engines.budget import Worst
-from tracedistill.engines.calls import Outcome, StopRunError
+from tracedistill.engines.calls import CallOutcome, StopRunError
 from tracedistill.engines.server import ServerConfig, ServerEngine
+from tracedistill.engines.usage import TokenUsage
 from tracedistill.errors import InputError
 
 
@@ -42,7 +42,7 @@ class RayCalls:
         """Describe the endpoint, as the engine in this process does: answers are the same, wherever they are called."""
         return self.server.describe()
 
-    def worst_case(self, request: Request) -> Worst:
+    def worst_case(self, request: Request) -> TokenUsage:
         """Bound one call's tokens from above."""
         return self.server.worst_case(request)
 
@@ -62,7 +62,7 @@ class RayCalls:
                 self._callers.close()
                 self._callers = None
 
-    async def attempt(self, request: Request) -> Outcome:
+    async def attempt(self, request: Request) -> CallOutcome:
         """Make one call on some machine. Raises StopRunError if no further call can succeed."""
         if self._callers is None:
             try:
@@ -89,17 +89,17 @@ class _Callers:
         for _ in range(max(1, len(machines))):
             self._start()
 
-    async def attempt(self, request: Request) -> Outcome:
+    async def attempt(self, request: Request) -> CallOutcome:
         """Make one call; a lost one is an outcome too. Raises StopRunError if no call can succeed."""
         caller = await self._next()
         try:
-            outcome: Outcome | str = await caller.attempt.remote(request)
+            outcome: CallOutcome | str = await caller.attempt.remote(request)
         except self._ray.exceptions.RayError:
             if caller in self._ready:
                 self._ready.remove(caller)
                 self._ray.kill(caller)  # it may only be out of reach
                 self._start()
-            return Outcome(cause="the machine that made the call was lost", billed=True)
+            return CallOutcome(cause="the machine that made the call was lost", billed=True)
         if isinstance(outcome, str):
             raise StopRunError(outcome)
         return outcome
@@ -162,7 +162,7 @@ class _Caller:
         await self._open.enter_async_context(self._server.session())
         return ""
 
-    async def attempt(self, request: Request) -> Outcome | str:
+    async def attempt(self, request: Request) -> CallOutcome | str:
         """Make one call; a text says why no further one can succeed."""
         assert self._server is not None, "it was ready"
         try:

@@ -1,4 +1,4 @@
-"""Remedies: the setting that fixes a failure, by the words of its cause."""
+"""Remedies of failed calls: which setting to change, found by the words of the error."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ _REFUSED = (
     r"(?:un|not )support|unrecogni[sz]ed|unexpected|unknown|extra inputs|not (?:permitted|allowed)|deprecated"
     r"|only the default"
 )
-_DRAWING = r"\b(?:temperature|top_p|seed|stop)\b"
+_SAMPLING = r"\b(?:temperature|top_p|seed|stop)\b"
 
 REMEDIES: dict[str, str] = {
     r"max_completion_tokens": "set max_tokens_field: max_completion_tokens",
-    rf"{_DRAWING}.{{0,200}}(?:{_REFUSED}|does not|cannot)|(?:{_REFUSED}).{{0,120}}{_DRAWING}": (
+    rf"{_SAMPLING}.{{0,200}}(?:{_REFUSED}|does not|cannot)|(?:{_REFUSED}).{{0,120}}{_SAMPLING}": (
         "leave out the field that the error names: omit: [temperature, top_p, seed]"
     ),
     r"max_tokens.{0,60}too (?:large|high)|at most \d+ completion tokens": "lower max_tokens",
@@ -29,7 +29,7 @@ REMEDIES: dict[str, str] = {
     r"no credit|credit balance|insufficient_|billing|payment|exceeded your current quota": (
         "add credit to the account and run the same command again"
     ),
-    r"allowance of a day|per[ _-]?day|\bdaily\b": "run the same command again tomorrow, or raise the limit",
+    r"per[ _-]?day|\bdaily\b": "run the same command again tomorrow, or raise the limit",
     r"no endpoints found|not a valid model|model.{0,80}(?:not[ _](?:found|exist)|does not exist)|HTTP 404": (
         "check `model`, and that base_url is its server, up to and including /v1"
     ),
@@ -45,11 +45,11 @@ REMEDIES: dict[str, str] = {
     r"larger than \d": "the server sends far more than requested; check base_url",
     r"no connection": "check base_url and that the server is up",
 }
-"""Words of a cause (a regular expression) -> remedy; the first match counts. A new one costs one line."""
+"""Pattern of a cause -> remedy; the first match counts. A new one costs one line."""
 
-_COMPILED = [(re.compile(words, re.IGNORECASE), remedy) for words, remedy in REMEDIES.items()]
+_COMPILED = [(re.compile(pattern, re.IGNORECASE), remedy) for pattern, remedy in REMEDIES.items()]
 
 
 def remedy_of(cause: str) -> str:
     """Return the remedy of a cause; empty if the server's own message is the best advice."""
-    return next((remedy for words, remedy in _COMPILED if words.search(cause[:1000])), "")
+    return next((remedy for pattern, remedy in _COMPILED if pattern.search(cause[:1000])), "")

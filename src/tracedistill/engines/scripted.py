@@ -1,4 +1,4 @@
-"""The fake engine: answers come from a function, so that the whole pipeline is tested offline in seconds."""
+"""A fake engine: a function answers, so that the whole pipeline can be tested offline in seconds."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tracedistill.engines import Engine, Generation, Request
 from tracedistill.errors import InputError
 
 Script = Callable[[Request], str | Generation]
-"""From a request to the text that the 'model' writes, or to a whole generation (to simulate failures)."""
+"""Request -> the text that the 'model' writes, or a whole generation (to simulate failures)."""
 
 SCRIPTED = "scripted:"
-"""Prefix of a student's or teacher's model name if a user's function or engine answers in its place."""
+"""Prefix of a model name that names a user's function or engine."""
 
 
 class ScriptedEngine:
-    """Runs a Python function in place of a model; tokens are counted as words."""
+    """Runs a Python function instead of a model; tokens are words."""
 
     def __init__(self, script: Script, name: str = "scripted") -> None:
         self.script = script
@@ -27,8 +27,8 @@ class ScriptedEngine:
     def from_path(cls, path: str) -> Engine:
         """Import `package.module:function`. Raises InputError if that fails."""
         try:
-            found = import_object(path)
-            return found() if isinstance(found, type) else cls(found, name=path)
+            script = import_object(path)
+            return script() if isinstance(script, type) else cls(script, name=path)
         except (ImportError, AttributeError, ValueError, TypeError) as error:
             raise InputError(f"scripted student '{path}': cannot import it: {error}") from error
 
@@ -43,15 +43,11 @@ class ScriptedEngine:
             if isinstance(answer, Generation):
                 yield answer
                 continue
-            words = answer.split(" ")
-            limit = request.sampling.max_tokens
-            cut = len(words) > limit
-            text = " ".join(words[:limit])
-            asked = sum(len(message.content.split()) for message in request.messages)
+            words, limit = answer.split(" "), request.sampling.max_tokens
             yield Generation(
                 request.request_id,
-                text,
-                "length" if cut else "stop",
-                tokens_in=asked,
+                " ".join(words[:limit]),
+                "length" if len(words) > limit else "stop",
+                tokens_in=sum(len(message.content.split()) for message in request.messages),
                 tokens_out=min(len(words), limit),
             )

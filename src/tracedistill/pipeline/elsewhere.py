@@ -16,15 +16,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from tracedistill.engines import Engine, Request
+from tracedistill.engines import Engine, Generation, Request
 from tracedistill.engines.batch import BatchEngine
 from tracedistill.engines.batch_files import AnswerIndex, SeenKeys, outcome_of_line, part_of, request_line, result_of
 from tracedistill.engines.budget import Budget, Prices, SpendMeter
-from tracedistill.engines.cache_rows import Entry
-from tracedistill.engines.calls import Outcome, entry_of
-from tracedistill.engines.client import request_key
-from tracedistill.engines.served import ServedEngine, TokensEngine
+from tracedistill.engines.cache import request_key
+from tracedistill.engines.calls import CallOutcome, finishes_to_retry
 from tracedistill.engines.server import ServerEngine
+from tracedistill.engines.vllm_engines import VllmChatEngine, VllmTokenEngine
 from tracedistill.errors import InputError
 from tracedistill.files import atomic, content_id, read_json, write_json
 from tracedistill.recipes import TeacherConfig
@@ -90,9 +89,10 @@ class RequestWriter:
         """Write the requests of one stage that the cache does not answer; return their number."""
         server, lacking = server_of(engine), 0
         written = self.groups.setdefault(group, RequestFiles(server.config.model))
-        if isinstance(server, ServedEngine):
+        if isinstance(server, VllmChatEngine):
             self._note_flags(group, written, server)
-        for key, request, lacks, first in looked_up(requests, server, self._cache, self._seen, _bought_again(config)):
+        again = finishes_to_retry(config.retry_failed, config.retry_cut_off)
+        for key, request, lacks, first in looked_up(requests, server, self._cache, self._seen, again):
             lacking += lacks
             written.requests += first
             written.cached += first and not lacks
@@ -100,7 +100,7 @@ class RequestWriter:
                 continue
             part = part_of(key, self._parts)
             try:
-                line = request_line(key, server.batch_body(request))
+                line = request_line(key.hex(), server.batch_body(request))
             except ValueError as error:
                 written.unsendable[str(error)] += 1
                 continue
@@ -108,13 +108,13 @@ class RequestWriter:
             written.lines[part] = written.lines.get(part, 0) + 1
         return lacking
 
-    def _note_flags(self, group: str, written: RequestFiles, server: ServedEngine) -> None:
+    def _note_flags(self, group: str, written: RequestFiles, server: VllmChatEngine) -> None:
         """Record the flags to run the model with; a student's chat template is written to a file."""
-        written.longest = max(written.longest, server.host.max_length or 0)
+        written.longest = max(written.longest, server.served.max_length or 0)
         if written.longest:
-            server.host.expect(written.longest)
-        written.model, written.flags = server.host.arguments()
-        if isinstance(server, TokensEngine):
+            server.served.max_length = written.longest
+        written.model, written.flags = server.served.arguments()
+        if isinstance(server, VllmTokenEngine):
             template = self._out / f"{group}.jinja"
             with atomic(template) as stream:
                 stream.write(server.chat_template)
@@ -150,12 +150,12 @@ class Taken:
     answered: Counter[int] = field(default_factory=Counter)
     """Part -> answered requests."""
 
-    def count(self, entry: Entry) -> None:
+    def count(self, answer: Generation) -> None:
         """Count an accepted answer."""
         self.taken += 1
-        self.cut_off += entry.finish == "length"
-        self.failed += entry.finish not in ("stop", "length")
-        self.usd += entry.usd or 0.0
+        self.cut_off += answer.finish == "length"
+        self.failed += answer.finish not in ("stop", "length")
+        self.usd += answer.usd or 0.0
 
     def missing_parts(self) -> list[int]:
         """Return the parts none of whose requests has an answer."""
@@ -191,16 +191,16 @@ class Taker:
         tally = self.groups.setdefault(group, Taken())
         meter = SpendMeter(self._budget, getattr(engine, "prices", None) or Prices())
         name, buyer = self._cache.record_engine(server.describe()), content_id(str(self._folder.resolve()), label)
-        refused: list[tuple[bytes, Request, Outcome]] = []
-        entries: dict[bytes, Entry] = {}
+        refused: list[tuple[bytes, Request, CallOutcome]] = []
+        entries: dict[bytes, Generation] = {}
 
-        def keep(key: bytes, request: Request, outcome: Outcome) -> None:
+        def keep(key: bytes, request: Request, outcome: CallOutcome) -> None:
             assert outcome.generation is not None
             worst = server.worst_case(request)
             stake = meter.stake(worst)
             meter.sent(stake)
-            paid = meter.settle(stake, worst, outcome.billed, outcome.used)
-            entries[key] = entry_of(replace(outcome.generation, usd=paid.usd, buyer=buyer), name)
+            paid = meter.settle(stake, worst, outcome.billed, outcome.usage)
+            entries[key] = replace(outcome.generation, usd=paid.usd, buyer=buyer)
             tally.count(entries[key])
             tally.answered[part_of(key, self._parts)] += 1
 
@@ -211,7 +211,8 @@ class Taker:
             if cause:
                 tally.unusable[cause] += 1
 
-        rows = looked_up(requests, server, self._cache, self._seen, _bought_again(config), self._began)
+        again = finishes_to_retry(config.retry_failed, config.retry_cut_off)
+        rows = looked_up(requests, server, self._cache, self._seen, again, self._began)
         while some := list(itertools.islice(rows, _AT_ONCE)):
             answers = self._answers.find([key.hex() for key, _, _, _ in some])
             for key, request, lacks, first in some:
@@ -238,14 +239,14 @@ class Taker:
                 while refused:
                     keep(*refused.pop(0))
             if entries:  # cached answers are charged, and vice versa
-                self._cache.exchange(list(entries.items()), booking=meter.booking())
+                self._cache.exchange(list(entries.items()), engine=name, booking=meter.booking())
                 entries.clear()
         for key, _, outcome in refused:
             lose(key, outcome.generation.error if outcome.generation is not None else outcome.cause)
         return lacking
 
 
-def _best(outcomes: Sequence[Outcome]) -> Outcome | None:
+def _best(outcomes: Sequence[CallOutcome]) -> CallOutcome | None:
     """Return the first good answer, else the last one that counts, else the last line; None without any."""
     usable = [outcome for outcome in outcomes if outcome.generation is not None]
     good = [outcome for outcome in usable if outcome.generation is not None and outcome.generation.finish == "stop"]
@@ -270,9 +271,9 @@ def looked_up(
         new = seen.new([key for key, _ in some])
         known = cache.lookup([key for key, _ in some])
         for key, request in some:
-            entry, first = known.get(key), key in new
+            answer, first = known.get(key), key in new
             new.discard(key)
-            yield key, request, entry is None or (entry.finish in again and entry.created < began), first
+            yield key, request, answer is None or (answer.finish in again and answer.created < began), first
 
 
 def server_of(engine: Engine) -> ServerEngine:
@@ -280,12 +281,6 @@ def server_of(engine: Engine) -> ServerEngine:
     server = engine.server if isinstance(engine, BatchEngine) else engine
     assert isinstance(server, ServerEngine), "only models that run elsewhere are handed over"
     return server
-
-
-def _bought_again(config: TeacherConfig) -> frozenset[str]:
-    """Return the finishes of cached answers that the recipe wants requested again."""
-    failures = {"error", "refusal", "too-long"} if config.retry_failed else set()
-    return frozenset(failures | ({"length"} if config.retry_cut_off else set()))
 
 
 # ---- the folder of requests

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tracedistill.engines import Engine, Request
-from tracedistill.engines.schedule import batches_of
+from tracedistill.engines import Engine, Request, batches_of
 from tracedistill.engines.vllm import lora_obstacle
 from tracedistill.errors import InputError
 from tracedistill.files import to_json, write_json

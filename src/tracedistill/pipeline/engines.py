@@ -14,9 +14,9 @@ from tracedistill.compute.cluster import RayCluster
 from tracedistill.engines import Engine, Generation, Request
 from tracedistill.engines.dtypes import settled
 from tracedistill.engines.scripted import SCRIPTED, ScriptedEngine
-from tracedistill.engines.served import ServedEngine, TokensEngine
 from tracedistill.engines.server import ServerEngine
 from tracedistill.engines.spread import EngineJob, SpreadEngine
+from tracedistill.engines.vllm_engines import VllmChatEngine, VllmTokenEngine
 from tracedistill.errors import InputError
 from tracedistill.files import read_json
 from tracedistill.pipeline import serving
@@ -177,18 +177,18 @@ class Endpoint:
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
         """Yield one answer per request, from the cache if it is there."""
-        if any(request.prefill for request in requests) and not isinstance(self.server, TokensEngine):
+        if any(request.prefill for request in requests) and not isinstance(self.server, VllmTokenEngine):
             raise InputError(f"arm {self.arm}: an endpoint cannot continue a prefilled answer")
         yield from buy(self.work, self.arm, self.config, self.server, requests, self.usage)
 
     def prepare(self, requests: Sequence[Request]) -> None:
         """Receive all prompts of a schedule before the first is sent."""
-        if isinstance(self.server, TokensEngine):
+        if isinstance(self.server, VllmTokenEngine):
             self.server.prepare(requests)
 
     def facts(self) -> dict[str, Any]:
         """Return the manifest's facts on the answers: the models, and the server of uncached ones."""
         described: dict[str, Any] = {"answered_by": self.usage.models}
-        if isinstance(self.server, ServedEngine):
-            described["server"] = dict(self.server.host.facts) or "not started: all answers were in the cache"
+        if isinstance(self.server, VllmChatEngine):
+            described["server"] = dict(self.server.served.facts) or "not started: all answers were in the cache"
         return described

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tracedistill.engines.batch_files import AnswerIndex, Stranger
-from tracedistill.engines.served import TokensEngine
+from tracedistill.engines.batch_files import AnswerIndex, UnmatchedAnswer
+from tracedistill.engines.vllm_engines import VllmTokenEngine
 from tracedistill.errors import InputError
 from tracedistill.pipeline.checks import pin
 from tracedistill.pipeline.elsewhere import (
@@ -74,7 +74,7 @@ class Received:
     """Repeated answers to the same request."""
     strangers: int
     """Answers to no request of the current recipe."""
-    examples: list[Stranger]
+    examples: list[UnmatchedAnswer]
     """The first of these."""
     made: list[str]
     """Nodes made from them."""
@@ -126,15 +126,15 @@ def take_answers(loaded: LoadedStudy, files: Sequence[Path], *, quiet: bool = Fa
                 made += _score(work)
                 if not answered:
                     break
-            strangers, examples = 0, list[Stranger]()
-            for stranger in index.strangers(cache):
+            strangers, examples = 0, list[UnmatchedAnswer]()
+            for answer in index.unmatched(cache):
                 strangers += 1
-                examples += [stranger] if len(examples) < SHOWN else []
+                examples += [answer] if len(examples) < SHOWN else []
         if index.lines and strangers == index.lines:
             raise InputError(
                 f"none of the {index.lines} answers belongs to a request of {loaded.recipe}: they are another study's, "
                 "or the recipe (a model, a prompt, the sampling) or the problems have changed since `tracedistill "
-                f"requests`; the first is {examples[0].name} of {examples[0].file}"
+                f"requests`; the first is {examples[0].custom_id} of {examples[0].file}"
             )
         return Received(
             taker.groups, walk, index.lines, index.unreadable, index.duplicates(), strangers, examples, made
@@ -227,7 +227,7 @@ def _hand_over(work: StudyRun, node: Node) -> int:
         requests = attempting.asked(name, attempting.problems_of(name), seed).requests
         endpoint.prepare(requests)
         adapter = work.study.adapter_of(arm)
-        if isinstance(endpoint.server, TokensEngine) and adapter is not None:
+        if isinstance(endpoint.server, VllmTokenEngine) and adapter is not None:
             # separate files: vLLM 0.32.0 was seen to answer rows of the base wrongly beside rows of an adapter
             place += f".{run_name(adapter, seed)}"
         return take(place, arm, endpoint.config, endpoint.server, requests)

@@ -44,7 +44,7 @@ class Usage:
 
     def add(self, generation: Generation, buyer: str, prices: Prices) -> None:
         """Count one answer. `prices`: for answers bought before prices were recorded."""
-        from tracedistill.engines.usage import Used
+        from tracedistill.engines.usage import TokenUsage
 
         self.requests += 1
         self._add_model(generation)
@@ -53,8 +53,8 @@ class Usage:
         self.tokens_out += generation.tokens_out
         self.cached_in += generation.cached_in
         self.seconds = round(self.seconds + generation.seconds, 4)
-        used = Used(generation.tokens_in, generation.tokens_out, generation.cached_in)
-        self.usd = round(self.usd + (prices.charge(used) if generation.usd is None else generation.usd), 12)
+        usage = TokenUsage(generation.tokens_in, generation.tokens_out, generation.cached_in)
+        self.usd = round(self.usd + (prices.charge(usage) if generation.usd is None else generation.usd), 12)
 
     def _add_model(self, generation: Generation) -> None:
         name = " as ".join(filter(None, (generation.model, generation.fingerprint)))
@@ -160,7 +160,7 @@ def announce(
     total: int | None = None,
 ) -> None:
     """Show the first prompt and the run's maximum cost; the given requests are extrapolated to `total`."""
-    from tracedistill.engines.quote import forecast
+    from tracedistill.engines.cost_forecast import forecast
 
     say, plan = work.screen.say, forecast(requests, engine, cache)
     part = total is not None and total > plan.requests

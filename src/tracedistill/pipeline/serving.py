@@ -15,11 +15,10 @@ from tracedistill.engines.budget import Prices
 from tracedistill.engines.calls import Pacing
 from tracedistill.engines.dtypes import settled
 from tracedistill.engines.replies import Dialect
-from tracedistill.engines.served import NOT_STARTED, ServedEngine, TokenRendering, TokensEngine
 from tracedistill.engines.server import ServerConfig
-from tracedistill.engines.serving import Served
 from tracedistill.engines.tokenizers import end_ids_of, tokenizer_of, window_of
-from tracedistill.engines.vllm import Load, lora_obstacle, shaping
+from tracedistill.engines.vllm import ServedModel, VllmSettings, lora_obstacle, output_flags
+from tracedistill.engines.vllm_engines import NOT_STARTED, TokenRendering, VllmChatEngine, VllmTokenEngine
 from tracedistill.engines.weights import student_folder
 from tracedistill.errors import InputError
 from tracedistill.files import read_json
@@ -27,11 +26,11 @@ from tracedistill.pipeline.study_run import StudyRun
 from tracedistill.recipes import StudentConfig, TeacherConfig, run_name
 
 
-def student_engine(work: StudyRun, student: str, run: str | None = None) -> TokensEngine:
+def student_engine(work: StudyRun, student: str, run: str | None = None) -> VllmTokenEngine:
     """Return the engine of a student that vLLM serves, with or without the adapter of a run."""
     config = settled(work.study.students[student])
     tokenizer, model = tokenizer_of(config), str(student_folder(config.model, config.revision))
-    load = Load(model, config.dtype, config.revision, command=config.vllm_command, args=config.vllm_args)
+    settings = VllmSettings(model, config.dtype, config.revision, command=config.vllm_command, args=config.vllm_args)
     name, merged = model, False
     adapter = None if run is None else work.run.path(f"adapters/{run}")
     whole = adapter is not None and work.study.training.method == "full"
@@ -41,15 +40,15 @@ def student_engine(work: StudyRun, student: str, run: str | None = None) -> Toke
     if whole or merged:
         name = str((work.run.path(f"merged/{run}") if merged else adapter or Path()).resolve())
 
-    def loaded() -> Load:
+    def settings_now() -> VllmSettings:
         if whole or merged:
-            return replace(load, model=name, revision=None, args=("--tokenizer", model, *load.args))
-        return replace(load, adapters=_adapters(work, student))
+            return replace(settings, model=name, revision=None, args=("--tokenizer", model, *settings.args))
+        return replace(settings, adapters=_adapters(work, student))
 
     def prepare() -> Path | None:
         return _merge(work, config, run, Path(name)) if merged and run is not None else None
 
-    served = Served(student, work.serving, loaded, prepare)
+    served = ServedModel(student, work.serving, settings_now, prepare)
     identity = {
         "engine": "vllm",
         "model": config.model,
@@ -60,7 +59,7 @@ def student_engine(work: StudyRun, student: str, run: str | None = None) -> Toke
         "merged": merged,
         "format": work.study.format,
         "chat_template": config.chat_template and hashlib.sha256(config.chat_template.encode()).hexdigest()[:16],
-        "args": shaping(config.vllm_args),
+        "args": output_flags(config.vllm_args),
     }
     pacing = Pacing(concurrency=config.concurrency, start=config.concurrency)
     prices = Prices(config.usd_per_million_in, config.usd_per_million_out)
@@ -68,23 +67,23 @@ def student_engine(work: StudyRun, student: str, run: str | None = None) -> Toke
     window = window_of(config.model, config.revision)
     ends = end_ids_of(config.model, config.revision, tokenizer)
     alone = f"{run} has weights of its own, which only `tracedistill evaluate` serves" if whole or merged else ""
-    return TokensEngine(
+    return VllmTokenEngine(
         server, served, TokenRendering(tokenizer, tuple(ends), work.study.format, window, alone), identity
     )
 
 
-def teacher_engine(work: StudyRun, teacher: str, config: TeacherConfig) -> ServedEngine:
+def teacher_engine(work: StudyRun, teacher: str, config: TeacherConfig) -> VllmChatEngine:
     """Return the engine of a teacher or judge that vLLM serves, with its own chat template like at any endpoint."""
     model = str(student_folder(config.model or ""))
-    load = Load(model, "auto", command=config.vllm_command, args=config.vllm_args)
+    settings = VllmSettings(model, "auto", command=config.vllm_command, args=config.vllm_args)
     pacing = Pacing(config.concurrency, config.concurrency, config.requests_per_minute, config.tokens_per_minute)
     prices = Prices(config.usd_per_million_in, config.usd_per_million_out, config.usd_per_million_in_cached)
     dialect = Dialect(config.max_tokens_field, tuple(config.omit), config.structured)
-    endpoint = " ".join(["vllm", config.model or "", *shaping(config.vllm_args)])
+    endpoint = " ".join(["vllm", config.model or "", *output_flags(config.vllm_args)])
     server = ServerConfig(
         NOT_STARTED, model, "", config.timeout, pacing, prices, dialect, dict(config.extra), endpoint=endpoint
     )
-    return ServedEngine(server, Served(teacher, work.serving, lambda: load))
+    return VllmChatEngine(server, ServedModel(teacher, work.serving, lambda: settings))
 
 
 def _adapters(work: StudyRun, student: str) -> dict[str, Path]:

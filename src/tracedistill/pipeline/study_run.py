@@ -9,13 +9,13 @@ from typing import Any
 
 from tracedistill.chat.prompts import PROMPTS, asks_for_trace, needs_plan, prompt_text
 from tracedistill.compute import Job, Made, Part, choose_compute, lookup, sum_parts, write_by_parts
-from tracedistill.compute.written import Progress, Take, ignored
+from tracedistill.compute.part_files import Progress, Take, ignore
 from tracedistill.engines import Engine, Request
 from tracedistill.engines.dtypes import choose
 from tracedistill.engines.identity import identity_of
 from tracedistill.engines.processor import Dtype
 from tracedistill.engines.scripted import SCRIPTED
-from tracedistill.engines.serving import Serving
+from tracedistill.engines.vllm import VllmHost
 from tracedistill.files import ListId, Records, read_lines, to_json
 from tracedistill.interventions import NO_TRACE
 from tracedistill.pipeline.dtypes import kept, settle, students_here, with_dtypes
@@ -49,7 +49,7 @@ class StudyRun:
         """(model, engine) loaded in this process; see `engines.local_engine`."""
         self._known: tuple[tuple[int, int], Mapping[str, Problem]] | None = None
         self._counted: tuple[tuple[int, int], dict[str, Any]] | None = None
-        self.serving = Serving(self.run.path("logs"), screen.say, self.release)
+        self.serving = VllmHost(self.run.path("logs"), screen.say, self.release)
         """The running vLLM server, if any."""
         self.hand_over: HandOver | None = None
         """Receives a stage's requests instead of their engine (elsewhere.py); None: answers are bought."""
@@ -168,14 +168,14 @@ class StudyRun:
         sources: Sequence[Path],
         output: Path,
         *,
-        take: Take = ignored,
-        progress: Progress = ignored,
+        take: Take = ignore,
+        progress: Progress = ignore,
     ) -> None:
         """Write a file from what a job makes of each part of other files, on the available cores or cluster."""
         write_by_parts(self.compute, job, sources, output, self.parts / output.stem, take=take, progress=progress)
 
     def sum_parts(
-        self, job: Job[Part, Made], sources: Sequence[Path], name: str, *, take: Take, progress: Progress = ignored
+        self, job: Job[Part, Made], sources: Sequence[Path], name: str, *, take: Take, progress: Progress = ignore
     ) -> None:
         """Pass a job's result for each part of these files to `take`; `name` distinguishes several of one node."""
         sum_parts(self.compute, job, sources, self.parts / name, take=take, progress=progress)

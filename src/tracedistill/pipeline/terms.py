@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tracedistill.engines.vllm import shaping
+from tracedistill.engines.vllm import output_flags
 
 FREE_TEACHERS = ("rules", "gold", "recorded")
 """Kinds of teachers that call no model."""
@@ -26,4 +26,4 @@ NOT_REPORTED = ("run_dir", "tracking", "cores", "compute")
 def answered_by(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a teacher or student that its answers depend on."""
     content = {key: value for key, value in config.items() if key not in NOT_CONTENT}
-    return content | {"vllm_args": shaping(content.get("vllm_args", ()))}
+    return content | {"vllm_args": output_flags(content.get("vllm_args", ()))}

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from tracedistill.chat.prompts import STEPS_SCHEMA, TEACHER_READS, fill
 from tracedistill.engines import Generation, Request, Sampling
-from tracedistill.engines.markers import split_thinking
+from tracedistill.engines.thinking_marks import split_thinking
 from tracedistill.errors import InputError
 from tracedistill.files import content_id
 from tracedistill.recipes import TeacherConfig

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracedistill.chat.formats import Format
 from tracedistill.chat.templates import template_hash
-from tracedistill.compute import Compute, Here
+from tracedistill.compute import Compute, Processes
 from tracedistill.engines.dtypes import settled
 from tracedistill.engines.tokenizers import tokenizer_of
 from tracedistill.errors import InputError
@@ -99,7 +99,7 @@ def train_arm(
     with locked(checkpoints / LOCK, busy) if state.is_main_process else contextlib.nullcontext():
         try:
             sources = {ROWS: rows, HELDOUT: validation if training.eval_steps else ()}
-            where = compute or Here()
+            where = compute or Processes(1)
             render = functools.partial(_rendered, where, student, tokenizer, format)
             try:
                 data, heldout = _on_disk(name, render, sources, rationale_weight, checkpoints, state)

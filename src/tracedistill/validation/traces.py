@@ -9,7 +9,7 @@ from typing import Literal
 from tracedistill.answers import NUMBER
 from tracedistill.answers.equality import read_quantity
 from tracedistill.chat.formats import write_completion
-from tracedistill.engines.markers import leftover
+from tracedistill.engines.thinking_marks import leftover
 from tracedistill.records import Problem, Trace, Verdict
 from tracedistill.tasks import Task
 from tracedistill.validation.judged import PlanJudgement

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from tracedistill.engines import Sampling
-from tracedistill.engines.decoding import Draw, decode, end_ids
-from tracedistill.engines.packing import pack, unpack
-from tracedistill.engines.stepping import Batch
+from tracedistill.engines.decoding import Batch, Draw, decode
+from tracedistill.engines.packed_linear import pack, unpack
+from tracedistill.engines.tokenizers import end_ids
 
 AT_ONCE = 64
 """Completions generated together."""
@@ -22,7 +22,7 @@ class CompletionWriter:
     def __init__(self, model: Any, tokenizer: Any, max_tokens: int, temperature: float = 1.0) -> None:
         """`temperature` 0 is greedy; `max_tokens` counts the end token."""
         self.model = model
-        self.ends = end_ids(model, tokenizer)
+        self.ends = end_ids(tokenizer, model.generation_config.eos_token_id)
         self.pad = int(tokenizer.pad_token_id)
         self.max_tokens = max_tokens
         self.sampling = Sampling(max_tokens=max_tokens, temperature=temperature)

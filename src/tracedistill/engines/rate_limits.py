@@ -57,12 +57,12 @@ class Concurrency:
             return
         if self._before is not None and self.limit > self._before[0]:
             smaller, slower = self._before
-            # Growing pays if at least a quarter of the added calls turned into added rate.
+            # growing pays if at least a quarter of the added calls turned into added rate
             if rate < slower * (1 + 0.25 * (self.limit / smaller - 1)):
                 self.limit, self._before, self._doubling, self._hold = smaller, None, False, 10
                 return
         if self.limit < self.maximum:
-            # While adding one at a time, rates are compared over steps wide enough to exceed the noise.
+            # while one is added at a time, rates are compared over steps wide enough to exceed the noise
             if self._before is None or self._doubling or self.limit >= self._before[0] * 1.25:
                 self._before = (self.limit, rate)
             self.limit = min(self.maximum, self.limit * 2 if self._doubling else self.limit + 1)
@@ -82,7 +82,7 @@ RATE_HEADERS = (
 class Pace:
     """When the next call may be sent, by the recipe's rates per minute and the server's headers.
 
-    Call `wait` before a call, `sent` after it, and `told` with each reply's headers. Times in seconds.
+    Call `wait` before a call, `sent` after it, and `read_headers` with each reply's headers. Times in seconds.
     """
 
     def __init__(self, requests_per_minute: float | None = None, tokens_per_minute: float | None = None) -> None:
@@ -93,11 +93,11 @@ class Pace:
 
     def wait(self, tokens: int, now: float) -> float:
         """Return the seconds until a call of this many tokens may be sent; 0: now."""
-        waits = (self.asked_wait(tokens, now), self._requests.wait(1, now), self._tokens.wait(tokens, now))
+        waits = (self.server_wait(tokens, now), self._requests.wait(1, now), self._tokens.wait(tokens, now))
         return max(0.0, *waits)
 
-    def asked_wait(self, tokens: int, now: float) -> float:
-        """Return the seconds to wait by the server's own limits, without the recipe's rates."""
+    def server_wait(self, tokens: int, now: float) -> float:
+        """Return the seconds to wait by the server's limits, without the recipe's rates."""
         waits = [self._paused_until - now]
         for name, need in (("requests", 1), ("tokens", tokens)):
             left, reset = self._left.get(name, (float("inf"), now))
@@ -124,10 +124,10 @@ class Pace:
         """Send nothing for this long (Retry-After)."""
         self._paused_until = max(self._paused_until, now + seconds)
 
-    def told(self, headers: Mapping[str, str], in_flight: int, now: float, wall: float = 0.0) -> None:
-        """Read the headers' remaining calls and tokens, and their reset times.
+    def read_headers(self, headers: Mapping[str, str], in_flight: int, now: float, wall: float = 0.0) -> None:
+        """Read the remaining calls and tokens, and when they are reset.
 
-        `in_flight`: calls that the server may not know of yet; `wall`: the Unix time, for absolute resets.
+        `in_flight`: calls that the server may not have counted yet. `wall`: the Unix time, for absolute resets.
         """
         for left_name, reset_name, name in RATE_HEADERS:
             left = _number(headers.get(left_name))
@@ -144,7 +144,7 @@ class Pace:
 
 
 class _Bucket:
-    """A token bucket that holds at most a tenth of a minute's allowance, so that no minute exceeds it by more."""
+    """A token bucket of at most a tenth of a minute's allowance, so that no minute exceeds it by more."""
 
     def __init__(self, per_minute: float | None) -> None:
         self.rate = per_minute / 60 if per_minute else None
@@ -158,7 +158,7 @@ class _Bucket:
         if self.at is not None:
             self.level = min(self.size, self.level + (now - self.at) * self.rate)
         self.at = now
-        # A call larger than the bucket is sent when the bucket is full, and leaves it in debt.
+        # a call larger than the bucket is sent when the bucket is full, and leaves it in debt
         return max(0.0, (min(need, self.size) - self.level) / self.rate)
 
     def take(self, used: float, now: float) -> None:
@@ -172,11 +172,9 @@ class _Bucket:
 
 
 def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
-    """Return the wait that a reply requests: `retry-after-ms`, or `retry-after` in seconds or as a date.
+    """Return the wait that a reply requests by `retry-after-ms` or `retry-after` (seconds or a date); None: no wait.
 
-    None: not stated.
-
-    `wall` is the Unix time, for dates.
+    `wall`: the Unix time, for dates.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -185,17 +183,15 @@ def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
     return None if value is None else seconds_of(value, wall)
 
 
-def backoff(attempt: int, draw: random.Random, base: float = 0.5, most: float = 60.0) -> float:
-    """Return the seconds before attempt number `attempt` + 1 (from 1): doubled each time, half of it random."""
-    return min(most, base * 2.0 ** min(attempt - 1, 30)) * (0.5 + 0.5 * draw.random())
+def backoff(attempt: int, jitter: random.Random) -> float:
+    """Return the seconds to wait after attempt number `attempt` (from 1): doubled each time, half of it random."""
+    return min(60.0, 0.5 * 2.0 ** min(attempt - 1, 30)) * (0.5 + 0.5 * jitter.random())
 
 
 def seconds_of(text: str, wall: float = 0.0) -> float | None:
-    """Parse `1s`, `6m0s`, `23h59m`, `12.5`, a Unix time in any unit, or a date as seconds from now.
+    """Parse `1s`, `6m0s`, `12.5`, a Unix time in any unit, or a date as seconds from now; None for anything else.
 
-    None for anything else.
-
-    `wall` is the Unix time now.
+    `wall`: the Unix time now.
     """
     text = text.strip()[:60]
     plain = _number(text)

@@ -1,6 +1,6 @@
-"""Run a server as long as the process that started this script; standard library only.
+"""Run a server that ends with the process that started this script; standard library only.
 
-python keeper.py COMMAND...
+python supervisor.py COMMAND...
 
 The standard input is a pipe that the starting process holds open. When it closes, on purpose or because that process
 was killed, the server and its children are ended. The server has its own session: a Ctrl-C in the terminal does not
@@ -15,11 +15,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 
 GRACE = 10.0
-"""Seconds for the server to end by itself."""
+"""Seconds that the server has to end by itself."""
 
 
 def main(command: Sequence[str]) -> int:
@@ -46,9 +45,8 @@ def _end_with_input(server: subprocess.Popen[bytes]) -> None:
 
 def _end(server: subprocess.Popen[bytes]) -> None:
     _signal(server, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE
-    while server.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.wait(GRACE)
     _signal(server, signal.SIGKILL)
 
 

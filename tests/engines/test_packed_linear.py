@@ -20,7 +20,7 @@ def packable() -> bool:
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("rows", [1, 3, 16, 33, 200])
 def test_packed_layers_give_the_same_bits(rows: int, bias: bool) -> None:
-    from tracedistill.engines.packing import pack
+    from tracedistill.engines.packed_linear import pack
 
     layers, torch = model(bias=bias)
     x = torch.randn(rows, 2, 48).to(torch.bfloat16)
@@ -31,7 +31,7 @@ def test_packed_layers_give_the_same_bits(rows: int, bias: bool) -> None:
 
 
 def test_a_weight_that_is_replaced_counts_at_once() -> None:
-    from tracedistill.engines.packing import pack, unpack
+    from tracedistill.engines.packed_linear import pack, unpack
 
     layers, torch = model()
     x = torch.randn(4, 48).to(torch.bfloat16)
@@ -48,7 +48,7 @@ def test_a_weight_that_is_replaced_counts_at_once() -> None:
 
 
 def test_small_layers_of_an_adapter_in_fp32_stay_as_they_are() -> None:
-    from tracedistill.engines.packing import pack
+    from tracedistill.engines.packed_linear import pack
 
     layers, torch = model()
     layers.append(torch.nn.Linear(40, 4))
@@ -57,22 +57,22 @@ def test_small_layers_of_an_adapter_in_fp32_stay_as_they_are() -> None:
 
 
 def test_what_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tracedistill.engines import packing
+    from tracedistill.engines import packed_linear
 
     layers, torch = model("float32")
-    assert packing.pack(layers) == 0
-    assert packing.pack(torch.nn.Sequential()) == 0
+    assert packed_linear.pack(layers) == 0
+    assert packed_linear.pack(torch.nn.Sequential()) == 0
     layers, torch = model()
-    monkeypatch.setattr(packing, "MAX_BYTES", 2 * (48 * 96 + 96 * 40) - 1)
-    assert packing.pack(layers) == 0
+    monkeypatch.setattr(packed_linear, "MAX_BYTES", 2 * (48 * 96 + 96 * 40) - 1)
+    assert packed_linear.pack(layers) == 0
     assert "forward" not in layers[0].__dict__
 
 
 def test_a_layout_that_gives_other_numbers_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tracedistill.engines import packing
+    from tracedistill.engines import packed_linear
 
     layers, _ = model()
-    product = packing._product
-    monkeypatch.setattr(packing, "_product", lambda x, packed, bias: product(x, packed, bias) * 1.5)
-    assert packing.pack(layers) == 0
+    product = packed_linear._product
+    monkeypatch.setattr(packed_linear, "_product", lambda x, packed, bias: product(x, packed, bias) * 1.5)
+    assert packed_linear.pack(layers) == 0
     assert not any("forward" in layer.__dict__ for layer in layers)

@@ -1,4 +1,4 @@
-"""The fate of a finished call: stored, retried, held until other rows show whose fault it was, or ending the run."""
+"""Retries: decide whether a finished call is stored, retried or held back, or whether it ends the run."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tracedistill.engines import Generation, Request
-from tracedistill.engines.blame import Blame
-from tracedistill.engines.budget import Worst
-from tracedistill.engines.calls import Outcome, Pacing, StopRunError
+from tracedistill.engines.calls import CallOutcome, Pacing, StopRunError
+from tracedistill.engines.circuit_breaker import CircuitBreaker
+from tracedistill.engines.error_messages import gist
 from tracedistill.engines.ledger import NOTHING, Spending
-from tracedistill.engines.limits import Concurrency, Pace, backoff, until
 from tracedistill.engines.progress import Statistics
+from tracedistill.engines.rate_limits import Concurrency, Pace, backoff, until
 from tracedistill.engines.remedies import remedy_of
-from tracedistill.engines.words import gist
+from tracedistill.engines.usage import TokenUsage
 
-_REPEATS = 2  # calls per row whose reply would probably be the same again
+_REPEATS = 2  # calls per row if the reply would probably be the same again
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class PendingRequest:
 
     key: bytes
     request: Request
-    worst: Worst
+    worst: TokenUsage
     attempts: int = 0
     refusals: int = 0
     refused_since: float | None = None
@@ -37,6 +37,10 @@ class PendingRequest:
     spared: bool = False
     sent: float = 0.0
     first_sent: float = 0.0
+
+
+Kept = list[tuple[PendingRequest, Generation]]
+"""Rows with the generations to store for them."""
 
 
 class Retries:
@@ -54,7 +58,7 @@ class Retries:
         put_off: Callable[[PendingRequest, float], None],
         halt: Callable[[BaseException], None],
     ) -> None:
-        self.blame: Blame[PendingRequest] = Blame()
+        self.breaker: CircuitBreaker[PendingRequest] = CircuitBreaker()
         """Rows that failed since the last answer."""
         self.failing_since: float | None = None
         """Time of the first failure after the last answer; None: no failure."""
@@ -65,31 +69,29 @@ class Retries:
         self._answered_at = float("-inf")
         self._jitter = random.Random(0)
 
-    def judge(
-        self, row: PendingRequest, outcome: Outcome, now: float, *, stopping: bool
-    ) -> list[tuple[PendingRequest, Generation]]:
+    def judge(self, row: PendingRequest, outcome: CallOutcome, now: float, *, stopping: bool) -> Kept:
         """Return what to keep now: nothing if the row is retried or the run ends."""
         if outcome.generation is not None:
             self._concurrency.answered(row.sent, now)
             if outcome.suspect:
-                self.blame.hold(row, outcome.generation, outcome.suspect, again=False)
+                self.breaker.hold(row, outcome.generation, outcome.suspect, again=False)
                 return []
             return [*(self._answered(now) if outcome.billed else ()), (row, outcome.generation)]
         if outcome.wait is not None and outcome.wait > self._pacing.patience:
             self._halt(later_than_patience(outcome.wait, outcome.cause))
             stopping = True
         if stopping:
-            self._put_off(row, now)  # so that its claim is given up at the end
+            self._put_off(row, now)  # its claim is given up at the end
             return []
         if outcome.refused or outcome.loading:
             return self._refused(row, outcome, now)
         return self._failed(row, outcome, now)
 
-    def _answered(self, now: float) -> list[tuple[PendingRequest, Generation]]:
-        """Handle an answer: the server works, so held failures were their rows' own or sent while it did not."""
+    def _answered(self, now: float) -> Kept:
+        """Handle an answer: it shows that the server works, so held failures are retried once or returned."""
         self._answered_at, self.failing_since, self.trouble = now, None, ""
         failures = []
-        for held in self.blame.release():
+        for held in self.breaker.release():
             if held.again and not held.row.spared:
                 held.row.attempts, held.row.repeats, held.row.spared = 0, 0, True
                 self._put_off(held.row, now)
@@ -97,7 +99,7 @@ class Retries:
                 failures.append((held.row, held.generation))
         return failures
 
-    def _failed(self, row: PendingRequest, outcome: Outcome, now: float) -> list[tuple[PendingRequest, Generation]]:
+    def _failed(self, row: PendingRequest, outcome: CallOutcome, now: float) -> Kept:
         """Handle a failed call: retry it, fail the row, or end the run."""
         row.attempts += 1
         self.failing_since = now if self.failing_since is None else self.failing_since
@@ -123,11 +125,11 @@ class Retries:
             return []
         failure = _failure(row, f"{outcome.cause} ({row.attempts} attempts)")
         if silent:
-            self.blame.hold(row, failure, gist(outcome.cause), again=not outcome.billed)
+            self.breaker.hold(row, failure, gist(outcome.cause), again=not outcome.billed)
             return []
         return [(row, failure)]
 
-    def _refused(self, row: PendingRequest, outcome: Outcome, now: float) -> list[tuple[PendingRequest, Generation]]:
+    def _refused(self, row: PendingRequest, outcome: CallOutcome, now: float) -> Kept:
         """Handle a temporary refusal: too many calls, or a model that is loading."""
         if outcome.loading:
             self.trouble = "the server is loading its model"

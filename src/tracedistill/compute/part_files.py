@@ -1,9 +1,9 @@
-"""Parts written whole, each in a file of its own, and joined in their order.
+"""Files of finished parts, joined in order.
 
     .parts/validate.gold.<key>/0000017.part     {"bytes": 423104, "summary": {...}}, then the lines of that part
 
-A part that is there is ready: a run that was killed, or a machine that was lost, costs the parts that were at work and
-nothing else. The key of the folder says what the parts were made from and how.
+A part's file exists only when it is complete, so a kill or the loss of a machine costs only the parts in progress. The
+key of the folder identifies the inputs and settings of the parts.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Progress = Callable[[int, int], object]
 """Receives (rows done, total)."""
 
 
-def ignored(*_: object) -> None:
-    """Do nothing."""
+def ignore(*_: object) -> None:
+    """Do nothing: the default of callbacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Made:
     records: Iterable[Any]
     """Output records, one per line: dataclasses or JSON values."""
     summary: Callable[[], Summary] = dict
-    """Further facts on the part for the stage, as JSON; called after the records are consumed."""
+    """Returns further facts on the part, as JSON; called after the records are consumed."""
 
 
 def write_by_parts(
@@ -49,12 +49,12 @@ def write_by_parts(
     output: Path,
     folder: Path,
     *,
-    take: Take = ignored,
-    progress: Progress = ignored,
+    take: Take = ignore,
+    progress: Progress = ignore,
 ) -> None:
-    """Write `output`, whole or not at all, from a job's results for each part of `sources`.
+    """Write `output`, completely or not at all, from a job's results for each part of `sources`.
 
-    `folder`: temporary place of the parts; those of an earlier run are reused. `take` receives every part's summary, in
+    `folder`: temporary folder of the parts; those of an earlier run are reused. `take` receives every part's summary in
     order. The caller removes the folder once the stage is complete.
     """
     parts = _make(compute, job, sources, folder, progress)
@@ -69,7 +69,7 @@ def write_by_parts(
 def sum_parts(
     compute: Compute, job: Job[Part, Made], sources: Sequence[Path], folder: Path, *, take: Take, progress: Progress
 ) -> None:
-    """Pass the summary of each part of `sources` to `take`, in order, like `write_by_parts`; nothing else is kept."""
+    """Pass the summary of each part of `sources` to `take` in order, like `write_by_parts` but without an output."""
     for part in _make(compute, job, sources, folder, progress):
         with _file(folder, part).open("rb") as ready:
             take(json.loads(ready.readline())["summary"])
@@ -81,18 +81,18 @@ def _make(
     """Make the missing parts; return all parts."""
     parts = cut(*sources)
     total = sum(part.rows for part in parts)
-    lacking = [part for part in parts if not _ready(folder, part)]
-    done = total - sum(part.rows for part in lacking)
+    missing = [part for part in parts if not _ready(folder, part)]
+    done = total - sum(part.rows for part in missing)
     progress(done, total)
-    for part, _ in zip(lacking, compute.map(_Written(job, folder), lacking), strict=True):
+    for part, _ in zip(missing, compute.map(_FileJob(job, folder), missing), strict=True):
         done += part.rows
         progress(done, total)
     return parts
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
-    """A job whose records go into a file; only the part's number is returned."""
+class _FileJob:
+    """A job that writes its records to a file and returns only the part's number."""
 
     job: Job[Part, Made]
     folder: Path
@@ -124,7 +124,7 @@ def _ready(folder: Path, part: Part) -> bool:
 
 
 def _write(path: Path, lines: Sequence[str], summary: Summary) -> None:
-    """Write one part under a unique name, since two processes may write it at once; both are equal."""
+    """Write one part under a temporary unique name, since two processes may write the same part at once."""
     body = "".join(lines).encode()
     head = json.dumps({"bytes": len(body), "summary": summary}).encode() + b"\n"
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")

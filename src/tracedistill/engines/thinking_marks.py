@@ -1,7 +1,7 @@
-"""Thinking marks and control tokens that servers leave in a reply's text, in one table.
+"""Thinking marks and control tokens that servers leave in a reply's text.
 
-Thinking with a known mark is taken out of the text, and control tokens off its ends. What remains (`leftover`) would be
-learnt as text, or become control ids in a student's tokenizer, so such a trace is not used.
+Thinking with a known mark is separated from the text, and control tokens are removed from its ends. A student would
+learn others (`leftover`) as text, or its tokenizer would convert them to control ids, so such a trace is not used.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ THINKING: tuple[tuple[str, str], ...] = (
     ("<|channel>thought", "<channel|>"),  # Gemma 4
     ("<|inner_prefix|>", "<|inner_suffix|>"),  # Apertus
 )
-"""(opening, closing) mark of thinking, in any case; everything between is separated from the text."""
+"""(opening, closing) mark of thinking, in upper or lower case; everything between is separated from the text."""
 
 WRAPPERS: tuple[tuple[str, str], ...] = (
     ("<|begin_of_solution|>", "<|end_of_solution|>"),  # Sky-T1, OpenThinker
     ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),  # Cohere
     ("<|begin_of_box|>", "<|end_of_box|>"),  # GLM-V
 )
-"""(opening, closing) mark around the answer, whose content stays."""
+"""(opening, closing) mark around the answer, whose content is kept."""
 
 ENDS: tuple[str, ...] = (
     "<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>",
@@ -39,14 +39,14 @@ ENDS: tuple[str, ...] = (
     "<|user|>", "<|im_start|>", "<end_of_turn>", "<end_of_utterance>", "<eos>", "</s>", "[EOS]",
     "<｜end▁of▁sentence｜>", "<|endofprompt|>", "[|endofturn|]", "<pad>", "<|pad|>",
 )  # fmt: skip
-"""Control tokens at the end of a reply, possibly several, which are removed."""
+"""Control tokens that are removed from the end of a reply."""
 
 STARTS: tuple[str, ...] = (
     "<|im_start|>assistant", "<|start_header_id|>assistant<|end_header_id|>", "<|start|>assistant", "<|assistant|>",
     "<|begin_of_text|>", "<|startoftext|>", "<start_of_turn>model", "<｜begin▁of▁sentence｜>", "<｜Assistant｜>",
     "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>", "[|assistant|]", "<bos>", "<s>",
 )  # fmt: skip
-"""The same at the beginning."""
+"""Control tokens that are removed from its beginning."""
 
 _FLAGS = re.IGNORECASE | re.DOTALL
 _OPENED = re.compile("|".join(f"({re.escape(opening)})" for opening, _ in THINKING), _FLAGS)
@@ -60,7 +60,7 @@ _WORDED = re.compile(
     r"|Here(?:'s| is) my thought process:(?P<granite>.*?)Here(?:'s| is) my response:)",
     re.DOTALL,
 )
-"""Thinking marked by words, which count only as a pair."""
+"""Thinking marked by words, which count only in pairs."""
 
 _LEFT = re.compile(
     r"<\|[\w:./▁-]{1,60}+\|>|<｜[^｜<>\s]{1,60}+｜>"  # almost every family's control tokens
@@ -73,10 +73,7 @@ _LEFT = re.compile(
 
 
 def split_thinking(text: str) -> tuple[str, str | None]:
-    """Split (text, thinking) at leading thinking marks; an unclosed one takes everything.
-
-    Control tokens at both ends of the text are removed.
-    """
+    """Split a reply into (text, thinking) at leading marks; strip control tokens. Unclosed thinking is the rest."""
     text = without_controls(text)
     if "<|channel|>" in text:
         return _split_channels(text)
@@ -87,7 +84,7 @@ def split_thinking(text: str) -> tuple[str, str | None]:
     while True:
         at = _after_blanks(text, at)
         opened = _OPENED.match(text, at)
-        # some templates put the opening mark into the prompt, so the reply only closes it
+        # some templates put the opening mark into the prompt
         closed = _closing(text, opened)
         if opened is None and (closed is None or thoughts):
             break
@@ -100,7 +97,7 @@ def split_thinking(text: str) -> tuple[str, str | None]:
 
 
 def without_controls(text: str) -> str:
-    """Strip control tokens at the ends of a text, and spaces only beside such a token."""
+    """Strip control tokens from the ends of a text, and white space only next to them."""
     begun = _BEGUN.match(text)
     start, end = begun.end() if begun else 0, len(text)
     while end > start:
@@ -113,8 +110,8 @@ def without_controls(text: str) -> str:
 
 
 def _after_blanks(text: str, at: int) -> int:
-    found = _BLANKS.match(text, at)
-    return found.end() if found else at
+    blanks = _BLANKS.match(text, at)
+    return blanks.end() if blanks else at
 
 
 def _before_blanks(text: str, end: int) -> int:
@@ -124,9 +121,9 @@ def _before_blanks(text: str, end: int) -> int:
 
 
 def leftover(text: str, special: Collection[str] = ()) -> str:
-    """Return the first thinking mark, control token or student's special token (`special`) of a text; empty: none."""
-    found = _LEFT.search(text)
-    at, mark = (found.start(), found[0]) if found else (len(text), "")
+    """Return the first thinking mark, control token or `special` token of a text; empty if it contains none."""
+    match = _LEFT.search(text)
+    at, mark = (match.start(), match[0]) if match else (len(text), "")
     for token in special:
         place = text.find(token)
         if 0 <= place < at:
@@ -135,10 +132,7 @@ def leftover(text: str, special: Collection[str] = ()) -> str:
 
 
 def _closing(text: str, opened: re.Match[str] | None) -> re.Match[str] | None:
-    """Find the mark that closes the thinking at the start of the text.
-
-    Without an opening one, the first closing mark.
-    """
+    """Find the mark that closes the thinking at the start of the text; without an opening mark, the first one."""
     if opened is not None:
         closing = THINKING[(opened.lastindex or 1) - 1][1]
         return re.compile(re.escape(closing), re.IGNORECASE).search(text, opened.end())
@@ -147,13 +141,13 @@ def _closing(text: str, opened: re.Match[str] | None) -> re.Match[str] | None:
 
 
 def _split_channels(text: str) -> tuple[str, str | None]:
-    """Split harmony's channels: the final one is the text, all others are thinking."""
+    """Split harmony's channels: the final channel is the text, all others are thinking."""
     final: list[str] = []
     thoughts: list[str] = []
-    for found in _CHANNEL.finditer(text):
-        end = _MESSAGE_END.search(text, found.end())
-        part = text[found.end() : end.start() if end else len(text)].strip()
-        (final if found[1].casefold() == "final" else thoughts).append(part)
+    for channel in _CHANNEL.finditer(text):
+        end = _MESSAGE_END.search(text, channel.end())
+        part = text[channel.end() : end.start() if end else len(text)].strip()
+        (final if channel[1].casefold() == "final" else thoughts).append(part)
     if not final and not thoughts:
         return text, None
     return "\n\n".join(final), "\n\n".join(thoughts) or None

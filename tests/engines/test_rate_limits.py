@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from tracedistill.engines.limits import Concurrency, Pace, backoff, retry_after, seconds_of
+from tracedistill.engines.rate_limits import Concurrency, Pace, backoff, retry_after, seconds_of
 
 
 @pytest.mark.parametrize(
@@ -118,16 +118,22 @@ def test_pace_gives_back_what_was_not_used():
 def test_pace_obeys_what_the_server_tells():
     pace = Pace()
     assert pace.wait(10**9, 0.0) == 0
-    pace.told({"x-ratelimit-remaining-requests": "2", "x-ratelimit-reset-requests": "30s"}, in_flight=0, now=0.0)
+    pace.read_headers(
+        {"x-ratelimit-remaining-requests": "2", "x-ratelimit-reset-requests": "30s"}, in_flight=0, now=0.0
+    )
     for _ in range(2):
         assert pace.wait(1, 0.0) == 0
         pace.sent(1, 0.0)
     assert pace.wait(1, 0.0) == 30
     assert pace.wait(1, 30.5) == 0
-    pace.told({"x-ratelimit-remaining-tokens": "100", "x-ratelimit-reset-tokens": "6m0s"}, in_flight=3, now=40.0)
+    pace.read_headers(
+        {"x-ratelimit-remaining-tokens": "100", "x-ratelimit-reset-tokens": "6m0s"}, in_flight=3, now=40.0
+    )
     assert pace.wait(100, 40.0) == 0
     assert pace.wait(101, 40.0) == 360
-    pace.told({"x-ratelimit-remaining-requests": "lots", "x-ratelimit-reset-requests": "?"}, in_flight=0, now=500.0)
+    pace.read_headers(
+        {"x-ratelimit-remaining-requests": "lots", "x-ratelimit-reset-requests": "?"}, in_flight=0, now=500.0
+    )
     assert pace.wait(1, 500.0) == 0
 
 

@@ -1,7 +1,7 @@
-"""Linear layers on a CPU in bf16 with weights laid out once for the product, not at every call.
+"""Linear layers on a CPU in bf16 whose weights are packed once, not at every call.
 
-The product repacks a plain weight each time: with few rows, as in generation, that is half of its cost. Results are the
-same to the last bit, which is checked on every shape before a layer is packed.
+A product repacks a plain weight each time, which is half of its cost with few rows, as in generation. Results are equal
+to the last bit; that is checked for every shape before a layer is packed.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 MAX_BYTES = 1 << 30
-"""Largest total size of packed weights, which are a second copy."""
+"""Largest total size of packed weights, which are copies."""
 ROWS = 16
-"""Rows that the layout is optimised for; it serves any number."""
+"""Rows that the packing is optimised for; it works with any number."""
 
 
 def pack(model: nn.Module) -> int:
-    """Pack the model's linear layers with their current weights and return how many. `unpack` reverses it."""
+    """Pack the current weights of a model's linear layers; return the number of layers. `unpack` reverses it."""
     layers = [module for module in model.modules() if type(module) is nn.Linear and _plain(module.weight)]
     if not _possible(layers):
         return 0
@@ -71,7 +71,7 @@ def _product(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -
 
 
 def _forward(layer: nn.Linear, x: torch.Tensor, *, source: torch.Tensor, packed: torch.Tensor) -> Any:
-    # `source` is kept alive so that no other weight can get its address
+    # `source` stays alive, so that no other weight can get its address
     if x.dtype != source.dtype or layer.weight.data_ptr() != source.data_ptr():
         return nn.functional.linear(x, layer.weight, layer.bias)
     return _product(x, packed, layer.bias)

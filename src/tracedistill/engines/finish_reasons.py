@@ -1,4 +1,4 @@
-"""Finish reasons of servers, mapped to ours. A new word costs one line."""
+"""Servers' finish reasons, mapped to ours. A new word costs one line."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ WORDS: dict[str, Finish] = {
     "image_prohibited_content": "refusal",
     "image_recitation": "refusal",
 }
-"""`finish_reason` in lower case -> finish. Any other word, or none, is no answer."""
+"""`finish_reason` in lower case -> finish. A reply with another word, or none, is no answer."""
 
 REPEATED = frozenset({
     "tool_calls", "function_call", "tool_use", "malformed_function_call", "unexpected_tool_call", "language",
     "repetition",  # vLLM: the model repeats itself
     "repeat",  # Kimi
 })  # fmt: skip
-"""Words that a retry would probably end with again; all others are retried like any failure."""
+"""Words that a retry would probably get again; all others are retried like any failure."""
 
 
 def finish_of(reason: Any) -> Finish | None:
@@ -69,9 +69,9 @@ def repeats(reason: Any) -> bool:
 
 
 def _plain(reason: Any) -> str:
-    """Normalise: lower case, without prefixes of enumerations (`FinishReason.STOP`, `FINISH_REASON_STOP`).
+    """Normalise a word: lower case, without prefixes of enumerations (`FinishReason.STOP`, `FINISH_REASON_STOP`).
 
-    Of `content_filter: SAFETY` (Gemini) the first word, of SGLang's own `{"type": "stop", "matched": 2}` the type.
+    Keep the first word of `content_filter: SAFETY` (Gemini), and the type of SGLang's `{"type": "stop", "matched": 2}`.
     """
     if isinstance(reason, Mapping):
         reason = reason.get("type")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.compute.jobs import Questions
-from tracedistill.compute import Compute, Here, Processes, cut, write_by_parts
+from tracedistill.compute import Compute, Processes, cut, write_by_parts
 from tracedistill.compute.parts import ROWS
 from tracedistill.errors import InputError
 from tracedistill.files import read_jsonl, write_jsonl
@@ -27,7 +27,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["here", "processes"])
 def compute(request: pytest.FixtureRequest) -> Iterator[Compute]:
-    found: Compute = Here() if request.param == "here" else Processes(2, patience=0)
+    found: Compute = Processes(1) if request.param == "here" else Processes(2, patience=0)
     yield found
     found.close()
 

@@ -1,8 +1,8 @@
 """The scheduler of paid calls: an asyncio loop in a thread that starts, retries, stores and returns calls.
 
-One turn of the loop takes finished calls, chooses what to start, and commits both to the cache in a single transaction;
-only then is an answer returned. A call keeps its slot until its answer is committed, so that a kill loses at most as
-many answers as calls were in flight.
+One turn of the loop takes finished calls, chooses what to start, and commits both to the cache in one transaction.
+Only then is an answer returned. A call keeps its slot until its answer is committed, so a kill loses at most as many
+answers as calls were in flight.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from typing import cast
 from tracedistill.engines import Generation
 from tracedistill.engines.budget import SpendMeter
 from tracedistill.engines.cache import Claims, GenerationCache
-from tracedistill.engines.calls import CallEngine, Outcome, StopRunError, entry_of, generation_of
+from tracedistill.engines.calls import CallEngine, CallOutcome, StopRunError
 from tracedistill.engines.ledger import LEASE
-from tracedistill.engines.limits import Concurrency, Pace
 from tracedistill.engines.progress import Statistics
-from tracedistill.engines.retrying import PendingRequest, Retries, later_than_patience
+from tracedistill.engines.rate_limits import Concurrency, Pace
+from tracedistill.engines.retries import PendingRequest, Retries, later_than_patience
 
 _BUSY_POLL = 0.3  # seconds between checks for an answer that another process is buying
-HELD = f"another run is requesting the same answers (a run that was killed elsewhere times out after {LEASE:.0f} s)"
+_HELD = f"another run is requesting the same answers (a run that was killed elsewhere times out after {LEASE:.0f} s)"
 
 
-class Pump:
+class CallScheduler:
     """Runs rows through an engine; every result is in the cache before it comes out of `results`.
 
     `submit`, `finish`, `stop` and `abort` may be called from any thread. `results` yields lists of (row, generation),
@@ -63,7 +63,7 @@ class Pump:
         self._inbox: deque[PendingRequest] = deque()
         self._later: list[tuple[float, int, PendingRequest]] = []
         self._order = itertools.count()
-        self._completed: list[tuple[PendingRequest, Outcome]] = []
+        self._completed: list[tuple[PendingRequest, CallOutcome]] = []
         self._stored: deque[list[tuple[PendingRequest, Generation]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._no_more = self._stopping = False
@@ -152,12 +152,12 @@ class Pump:
             stored += self._paid(self._judge(row, outcome, in_flight, now))
         if completed:
             self._broke_until = 0.0
-        if self._retries.blame.deciding and not self._tasks and not self._stopping:
-            self._halt(self._retries.blame.stop())
+        if self._retries.breaker.tripped and not self._tasks and not self._stopping:
+            self._halt(self._retries.breaker.error())
         chosen = [] if self._stopping else self._choose(now)
         if not chosen and not self._tasks and not self._stopping and self._idle():
-            # nothing is left to show whose fault it was
-            stored += self._paid((each.row, each.generation) for each in self._retries.blame.release())
+            # no other row is left that could show what is at fault
+            stored += self._paid((held.row, held.generation) for held in self._retries.breaker.release())
         results = list(stored)
         if self._meter.overrun != self._known_overrun:
             self._known_overrun = self._meter.overrun
@@ -167,14 +167,15 @@ class Pump:
         booking = self._meter.booking({row.key: row.stake for row in chosen}, always=overdue)
         if stored or wanted or overdue or booking is not None:
             claims = self._cache.exchange(
-                [(row.key, entry_of(generation, self._engine_name)) for row, generation in stored],
+                [(row.key, generation) for row, generation in stored],
                 list(wanted),
+                engine=self._engine_name,
                 rebuy=self._rebuy,
                 booking=booking,
             )
             results += self._start(wanted, claims, now)
         if results:
-            # After the calls that start now have been sent: the consuming thread wants the interpreter too.
+            # after the new calls have been sent, since the consuming thread then competes for the interpreter
             self._stored.append(results)
             self._loop.call_soon(self._hand_back)
         figures = self._statistics
@@ -188,8 +189,8 @@ class Pump:
     def _start(
         self, wanted: Mapping[bytes, PendingRequest], claims: Claims, now: float
     ) -> list[tuple[PendingRequest, Generation]]:
-        """Send what was granted; return what another process has bought; the rest waits."""
-        found: list[tuple[PendingRequest, Generation]] = []
+        """Send what was granted; return what another process has bought; put off the rest."""
+        answered: list[tuple[PendingRequest, Generation]] = []
         for key, row in wanted.items():
             if key in claims.granted:
                 row.claimed, row.sent = True, now
@@ -198,8 +199,8 @@ class Pump:
                 self._tasks.add(self._loop.create_task(self._call(row)))
                 continue
             self._turn.set()  # its slot is free again, and no call will end to signal that
-            if key in claims.found:
-                found.append((row, generation_of(claims.found[key], row.request.request_id)))
+            if key in claims.answered:
+                answered.append((row, replace(claims.answered[key], request_id=row.request.request_id)))
                 continue
             self._put_off(row, now + _BUSY_POLL)
             self._statistics.waiting = "answers that another run is requesting"
@@ -208,11 +209,11 @@ class Pump:
                 self._statistics.waiting = "budget"
             else:
                 self._held_until = now + 2 * _BUSY_POLL
-                self._statistics.waiting = HELD
+                self._statistics.waiting = _HELD
         if claims.unaffordable and not self._tasks and not claims.balance.waiting:
             short = next(row for key, row in wanted.items() if key in claims.unaffordable)
             self._halt(self._meter.refusal(short.stake, claims.balance))
-        return found
+        return answered
 
     def _beat(self) -> None:
         self._overdue = bool(self._tasks or self._later)
@@ -220,12 +221,12 @@ class Pump:
         self._turn.set()
 
     def _choose(self, now: float) -> list[PendingRequest]:
-        """Choose the rows to start now, within concurrency, pace and budget, and set the timer for the waiting ones."""
+        """Choose the rows to start now, within concurrency, pace and budget; set the timer for the waiting ones."""
         chosen: list[PendingRequest] = []
         wake: float | None = None
-        held = HELD if now < self._held_until else ""
+        held = _HELD if now < self._held_until else ""
         self._statistics.waiting = "budget" if now < self._broke_until else self._retries.trouble or held
-        may = now >= self._broke_until and not self._retries.blame.deciding
+        may = now >= self._broke_until and not self._retries.breaker.tripped
         while may and len(self._tasks) + len(chosen) < self._concurrency.limit:
             due = bool(self._later) and self._later[0][0] <= now
             if not due and (not self._inbox or self._in_trouble(len(chosen))):
@@ -235,9 +236,9 @@ class Pump:
             wait = self._pace.wait(expected, now)
             if wait > 0:
                 self._statistics.waiting = f"rate limit: {wait:.0f} s" if wait >= 1 else ""
-                asked = self._pace.asked_wait(expected, now)
-                if asked > self._pacing.patience:
-                    self._halt(later_than_patience(asked, "its rate limit is used up"))
+                required = self._pace.server_wait(expected, now)
+                if required > self._pacing.patience:
+                    self._halt(later_than_patience(required, "its rate limit is used up"))
                     break
                 wake = now + wait
                 break
@@ -248,8 +249,7 @@ class Pump:
             self._pace.sent(expected, now)
             row.stake = self._meter.stake(row.worst)
             chosen.append(row)
-        # What is due already waits for a slot or for budget, and the end of a call makes a turn: a timer for it would
-        # fire without pause.
+        # rows that are due already wait for a slot or the budget; a timer for them would fire without pause
         if now < self._broke_until:
             wake = self._broke_until
         elif wake is None and self._later and self._later[0][0] > now:
@@ -261,7 +261,7 @@ class Pump:
         return chosen
 
     def _in_trouble(self, chosen: int) -> bool:
-        """Return whether no new row should start: no answer since a failure, and enough rows are trying."""
+        """Return whether no new row should start, because enough rows are trying and none was answered lately."""
         trying = len(self._tasks) + chosen + len(self._later)
         return self._retries.failing_since is not None and trying >= self._concurrency.limit
 
@@ -273,24 +273,24 @@ class Pump:
         try:
             outcome = await self._engine.attempt(row.request)
         except asyncio.CancelledError:  # a second Ctrl-C: unknown whether it was billed
-            outcome = Outcome(cause="given up", billed=True)
-        except BaseException as error:  # an internal error must end the run, not hang it
+            outcome = CallOutcome(cause="given up", billed=True)
+        except BaseException as error:  # an internal error must not leave the run waiting
             self._halt(error)
-            outcome = Outcome(cause=str(error), billed=not isinstance(error, StopRunError))
-        # Here, not in a done-callback: the next turn must find the slot free.
+            outcome = CallOutcome(cause=str(error), billed=not isinstance(error, StopRunError))
+        # not in a done-callback, since the next turn must find the slot free
         self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         self._completed.append((row, outcome))
         self._turn.set()
 
     def _judge(
-        self, row: PendingRequest, outcome: Outcome, in_flight: int, now: float
+        self, row: PendingRequest, outcome: CallOutcome, in_flight: int, now: float
     ) -> list[tuple[PendingRequest, Generation]]:
         """Settle one outcome; return what to store now: nothing if the row is retried or the run ends."""
-        row.paid += self._meter.settle(row.stake, row.worst, outcome.billed, outcome.used)
-        if outcome.used is not None:
-            self._pace.corrected(_expected(row), outcome.used.tokens_in + outcome.used.tokens_out)
+        row.paid += self._meter.settle(row.stake, row.worst, outcome.billed, outcome.usage)
+        if outcome.usage is not None:
+            self._pace.corrected(_expected(row), outcome.usage.tokens_in + outcome.usage.tokens_out)
         if outcome.headers:
-            self._pace.told(outcome.headers, in_flight, now, time.time())
+            self._pace.read_headers(outcome.headers, in_flight, now, time.time())
         return self._retries.judge(row, outcome, now, stopping=self._stopping)
 
     def _paid(self, kept: Iterable[tuple[PendingRequest, Generation]]) -> list[tuple[PendingRequest, Generation]]:
@@ -306,11 +306,11 @@ class Pump:
         self._turn.set()
 
     def _close_books(self) -> None:
-        """Give up the claims of rows that will not be bought, and save what unanswered calls may have cost."""
+        """Give up the claims of rows that will not be bought; record what unanswered calls may have cost."""
         for row, outcome in self._completed:
-            self._meter.settle(row.stake, row.worst, outcome.billed, outcome.used)
+            self._meter.settle(row.stake, row.worst, outcome.billed, outcome.usage)
         held = [row.key for _, _, row in self._later if row.claimed] + [row.key for row, _ in self._completed]
-        held += [each.row.key for each in self._retries.blame.held]
+        held += [failure.row.key for failure in self._retries.breaker.held]
         self._cache.exchange(released=held, booking=self._meter.booking())
         self._statistics.usd = self._meter.spent.usd
         self._statistics.in_flight = 0

@@ -1,4 +1,4 @@
-"""Parse a server's message of refusal in any shape: one line of text, a code, a time to wait."""
+"""Parse an error body of any shape: its message in one line, its code, and how long to wait."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tracedistill.engines.limits import seconds_of
+from tracedistill.engines.rate_limits import seconds_of
 
 MOST = 500
-"""Characters kept of a server's words."""
+"""Characters kept of a message."""
 
-MOST_READ = 100_000
-"""Bytes of a refusal that are looked at."""
+MAX_READ = 100_000
+"""Bytes of a body that are parsed."""
 
 _TEXTS = (
     "message", "msg", "Message", "detail", "details", "error", "errors", "reason", "error_message", "error_msg",
     "error_description", "description", "title", "faultstring", "fault", "raw", "metadata", "text", "violations",
 )  # fmt: skip
-"""Fields that hold the words, or an object that holds them; the first comes first."""
+"""Fields that hold the message, or an object that holds it, in order of preference."""
 _CODES = ("code", "type", "error_type", "status", "errorCode", "error_code", "quotaId")
 _MARKUP = re.compile(
     r"<(script|style|head)\b.{0,6000}?</\1\s{0,9}>|<!--.{0,6000}?-->|<[^<>]{0,2000}>", re.DOTALL | re.IGNORECASE
@@ -37,72 +37,72 @@ _UNITS = {"millisecond": "ms", "second": "s", "sec": "s", "minute": "m", "min": 
 
 
 @dataclass(frozen=True, slots=True)
-class ServerWords:
-    """Message of one body."""
+class ErrorMessage:
+    """The message of an error body."""
 
     text: str = ""
-    """The server's words in one line, at most 500 characters; empty: it says nothing."""
+    """The message in one line, at most 500 characters; empty if there is none."""
     code: str = ""
     """Its codes and types, in lower case, separated by spaces."""
     wait: float | None = None
-    """Seconds that the body asks to wait; None: it says nothing of it."""
+    """Seconds that the body asks to wait; None: not stated."""
     error: bool = False
-    """Whether the body is marked as an error: for replies with status 200."""
+    """Whether the body is marked as an error, for replies with status 200."""
 
     def __str__(self) -> str:
-        """Return the words, and the code if the words do not contain it."""
+        """Return the text, with the first code that it does not contain."""
         if not self.text:
             return self.code or "the server gave no details"
-        told = [code for code in self.code.split() if code not in self.text.casefold()]
-        return f"{self.text} ({told[0]})" if told else self.text
+        new = [code for code in self.code.split() if code not in self.text.casefold()]
+        return f"{self.text} ({new[0]})" if new else self.text
 
 
-def words_of(data: bytes | Any, wall: float = 0.0) -> ServerWords:
-    """Read a body: JSON of any shape, HTML or text; `wall` is the Unix time, for resets given as such."""
+def read_error_message(data: bytes | Any, wall: float = 0.0) -> ErrorMessage:
+    """Parse a body: JSON of any shape, HTML or text. `wall`: the Unix time, for waits until a moment."""
     body = data
     if isinstance(data, bytes):
-        body = text = data[:MOST_READ].decode("utf-8", "replace")
+        body = text = data[:MAX_READ].decode("utf-8", "replace")
         with contextlib.suppress(ValueError, RecursionError):
             body = json.loads(text)
     if isinstance(body, str):
-        said = one_line(_without_markup(body))
-        return ServerWords(said, wait=_wait_in(said))
-    found: list[str] = []
+        message = one_line(_without_markup(body))
+        return ErrorMessage(message, wait=_wait_in_text(message))
+    texts: list[str] = []
     codes: list[str] = []
-    _collect(body, found, codes, 0)
-    said = one_line("; ".join(dict.fromkeys(found)))
-    wait = _told_wait(body, wall, 0)
+    _collect(body, texts, codes, 0)
+    message = one_line("; ".join(dict.fromkeys(texts)))
+    wait = _wait_in_fields(body, wall, 0)
     code = " ".join(dict.fromkeys(codes))[:200]
-    return ServerWords(said, code, wait if wait is not None else _wait_in(said), _is_error(body))
+    return ErrorMessage(message, code, wait if wait is not None else _wait_in_text(message), _is_error(body))
 
 
 def one_line(text: str, most: int = MOST) -> str:
-    """Put text from outside on one line: control characters and runs of blanks become one space, and the end is cut."""
+    """Put a text on one line of at most `most` characters; control characters and runs of blanks become one space."""
     plain = "".join(char if char.isprintable() else " " for char in text[: 20 * most])
     plain = " ".join(plain.split())
     return plain if len(plain) <= most else plain[: most - 1] + "…"
 
 
 def gist(text: str) -> str:
-    """Reduce a refusal to what equal refusals share: the words without numbers, ids and quoted parts."""
+    """Reduce a message to what equal errors share: the text without numbers, ids and quoted parts."""
     text = re.sub(r"[\"'`][^\"'`]{40,}+[\"'`]", "…", text[: 2 * MOST])
     return re.sub(r"\b(?=\w*\d)[\w-]{1,200}+", "#", text).casefold()[:200]
 
 
-def _collect(value: Any, found: list[str], codes: list[str], depth: int) -> None:
-    """Collect words and codes of a body, outer ones first, and inside JSON strings too."""
-    if depth > 6 or len(found) >= 5:
+def _collect(value: Any, texts: list[str], codes: list[str], depth: int) -> None:
+    """Collect texts and codes of a body, outer ones first, also from JSON inside strings."""
+    if depth > 6 or len(texts) >= 5:
         return
     if isinstance(value, str):
         inner = _inner_json(value)
         if inner is not None:
-            _collect(inner, found, codes, depth + 1)
-        elif value.strip() and value.strip() not in found:
-            found.append(value.strip()[: 4 * MOST])
+            _collect(inner, texts, codes, depth + 1)
+        elif value.strip() and value.strip() not in texts:
+            texts.append(value.strip()[: 4 * MOST])
         return
     if isinstance(value, list):
         for item in value[:5]:
-            _collect(item, found, codes, depth + 1)
+            _collect(item, texts, codes, depth + 1)
         return
     if not isinstance(value, dict):
         return
@@ -114,14 +114,14 @@ def _collect(value: Any, found: list[str], codes: list[str], depth: int) -> None
         inner = value.get(name)
         if inner in (None, "", [], {}) or isinstance(inner, bool | int | float):
             continue
-        _collect(inner, found, codes, depth + 1)
-    if "loc" in value and "msg" in value and found:  # FastAPI: which field it is about
+        _collect(inner, texts, codes, depth + 1)
+    if "loc" in value and "msg" in value and texts:  # FastAPI names the field
         place = ".".join(str(part) for part in value["loc"]) if isinstance(value["loc"], list) else str(value["loc"])
-        found[-1] = f"{found[-1]}: {place}"
+        texts[-1] = f"{texts[-1]}: {place}"
 
 
 def _inner_json(text: str) -> Any:
-    if not text.lstrip().startswith(("{", "[")) or len(text) > MOST_READ:
+    if not text.lstrip().startswith(("{", "[")) or len(text) > MAX_READ:
         return None
     try:
         return json.loads(text)
@@ -144,8 +144,8 @@ def _without_markup(text: str) -> str:
     return plain if title is None or title[1].strip() in plain else f"{html.unescape(title[1])}: {plain}"
 
 
-def _told_wait(value: Any, wall: float, depth: int) -> float | None:
-    """Read the seconds in servers' own fields: retryDelay (Google), estimated_time (Hugging Face), reset headers."""
+def _wait_in_fields(value: Any, wall: float, depth: int) -> float | None:
+    """Read the seconds to wait in fields: retryDelay (Google), estimated_time (Hugging Face), reset headers."""
     if depth > 6:
         return None
     items: list[Any] = []
@@ -153,19 +153,20 @@ def _told_wait(value: Any, wall: float, depth: int) -> float | None:
         for name, inner in value.items():
             key = str(name).casefold().replace("_", "-")
             if key in ("retrydelay", "estimated-time", "retry-after", "retry-after-seconds", "x-ratelimit-reset"):
-                told = seconds_of(str(inner), wall)
-                if told is not None:
-                    return told
+                seconds = seconds_of(str(inner), wall)
+                if seconds is not None:
+                    return seconds
         items = list(value.values())[:50]
     elif isinstance(value, list):
         items = value[:10]
-    return next((told for item in items if (told := _told_wait(item, wall, depth + 1)) is not None), None)
+    waits = (_wait_in_fields(item, wall, depth + 1) for item in items)
+    return next((wait for wait in waits if wait is not None), None)
 
 
-def _wait_in(text: str) -> float | None:
+def _wait_in_text(text: str) -> float | None:
     """Parse the seconds of `Please try again in 6m0s`."""
-    found = _AGAIN.search(text)
-    if found is None:
+    match = _AGAIN.search(text)
+    if match is None:
         return None
-    short = found["short"] or found["number"] + _UNITS[found["unit"].casefold()]
+    short = match["short"] or match["number"] + _UNITS[match["unit"].casefold()]
     return seconds_of(short.casefold(), 0.0)

@@ -1,4 +1,4 @@
-"""Meaning of HTTP statuses: for the row, for the moment, or for the whole run. A server's new words cost one line."""
+"""Classify error replies: about one row, about the moment, or about the whole run. A new wording costs one line."""
 
 from __future__ import annotations
 
@@ -9,29 +9,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tracedistill.engines.limits import retry_after
-from tracedistill.engines.words import one_line, words_of
+from tracedistill.engines import Finish
+from tracedistill.engines.error_messages import one_line, read_error_message
+from tracedistill.engines.rate_limits import retry_after
 
-Meaning = Literal["stop", "wait", "loading", "again", "too-long", "refusal", "refused"]
-"""stop: no call of this run can succeed; wait: too many calls now; loading: the server is not ready yet; again: a
-failure that may pass; too-long: the prompt does not fit; refusal: this prompt was moderated; refused: permanent, and
+Meaning = Literal["stop", "busy", "loading", "retry", "too-long", "moderated", "rejected"]
+"""stop: no call of this run can succeed; busy: too many calls now; loading: the server is not ready yet; retry: a
+failure that may pass; too-long: the prompt does not fit; moderated: this prompt was refused; rejected: permanent, and
 other rows must show whether the row or the run is at fault."""
+
+_FINISHES: dict[str, Finish] = {"too-long": "too-long", "moderated": "refusal", "rejected": "error"}
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
-    """The meaning of a reply that is no answer."""
+class HttpError:
+    """A classified error reply."""
 
     meaning: Meaning
-    """For the row, the moment or the run."""
     cause: str
-    """The server's message, not yet cleaned of secrets."""
+    """The server's message; `classify` does not remove secrets."""
     why: str = ""
     """Our explanation, if the run stops."""
     wait: float | None = None
     """Seconds to wait, as requested by the server."""
     code: str = ""
-    """The server's code, to compare refusals."""
+    """The server's code, to compare errors."""
+
+    @property
+    def finish(self) -> Finish | None:
+        """How the row ends; None if a retry may help."""
+        return _FINISHES.get(self.meaning)
 
 
 ACCOUNT = re.compile(
@@ -39,7 +46,7 @@ ACCOUNT = re.compile(
     r"(?:flagged|blocked|banned|suspended|disabled|violat|denied|not allowed|permission)",
     re.IGNORECASE,
 )
-"""Messages about the account, though they sound like moderation."""
+"""Messages about the account that resemble moderation."""
 
 NO_CREDIT = re.compile(
     r"insufficient[_ ](?:quota|balance|credits?|funds)|balance.{0,12}insufficient|positive balance|余额不足|欠费"
@@ -75,7 +82,7 @@ TOO_LONG = re.compile(
 )
 
 PER_MINUTE_SIZE = re.compile(r"request too large|too large for .{0,80}per min", re.IGNORECASE)
-"""A single call above the whole minute's allowance: waiting does not help."""
+"""Messages of a single call above the whole minute's allowance: waiting does not help."""
 
 LOADING = re.compile(
     r"(?:model|server|engine|weights?).{0,60}(?:is |are )(?:currently |still )?(?:loading|starting|initiali[sz]ing)"
@@ -92,7 +99,7 @@ BUSY = re.compile(
 """Messages of a temporarily overloaded server."""
 
 _STOPS = {401: "the key is wrong or missing", 402: "no credit"}
-_AGAIN = {408, 409, 425, 498, 499}  # 498: Groq's flex tier has no room
+_RETRIED = {408, 409, 425, 498, 499}  # 498: Groq's flex tier has no room
 
 
 def _address(location: str) -> str:
@@ -103,36 +110,36 @@ def _address(location: str) -> str:
     return "an address that cannot be read"
 
 
-def fate_of(status: int, headers: Mapping[str, str], body: bytes | object, wall: float) -> Fate:
-    """Interpret a reply with a status other than 200 or an error in its body. `wall`: the Unix time."""
-    words = words_of(body, wall)
-    told = f"{words.code} {words.text}"
-    cause = f"HTTP {status}: {words}"
+def classify(status: int, headers: Mapping[str, str], body: bytes | object, wall: float) -> HttpError:
+    """Classify a reply with a status other than 200 or an error in its body. `wall`: the Unix time."""
+    message = read_error_message(body, wall)
+    text = f"{message.code} {message.text}"
+    cause = f"HTTP {status}: {message}"
     wait = retry_after(headers, wall)
-    wait = words.wait if wait is None else wait
+    wait = message.wait if wait is None else wait
 
-    def fate(meaning: Meaning, why: str = "") -> Fate:
-        return Fate(meaning, cause, why, wait, words.code.split()[0] if words.code else "")
+    def error(meaning: Meaning, why: str = "") -> HttpError:
+        return HttpError(meaning, cause, why, wait, message.code.split()[0] if message.code else "")
 
     if status in _STOPS:
-        return fate("stop", _STOPS[status])
+        return error("stop", _STOPS[status])
     if 300 <= status < 400:
         cause = f"HTTP {status} to {_address(headers.get('location', ''))}"
-        return fate("stop", "a redirect")
-    if LOADING.search(told) and (status >= 500 or status in {404, 409, 425, 429}):
-        return fate("loading")
+        return error("stop", "a redirect")
+    if LOADING.search(text) and (status >= 500 or status in {404, 409, 425, 429}):
+        return error("loading")
     if status == 429:
-        if NO_CREDIT.search(words.code) or (wait is None and NO_CREDIT.search(words.text)):
-            return fate("stop", "no credit")
-        if "perday" in words.code or (wait is None and A_DAY.search(told)):
-            return fate("stop", "the daily allowance is used up")
-        return fate("refused" if PER_MINUTE_SIZE.search(told) else "wait")
-    if status >= 500 or status in _AGAIN:
-        if TOO_LONG.search(told):
-            return fate("too-long")  # llama.cpp
-        return fate("wait" if BUSY.search(told) else "again")
-    if status == 451 or (MODERATED.search(told) and not ACCOUNT.search(told)):
-        return fate("refusal")
-    if NO_CREDIT.search(told):
-        return fate("stop", "no credit")
-    return fate("too-long" if TOO_LONG.search(told) and not PER_MINUTE_SIZE.search(told) else "refused")
+        if NO_CREDIT.search(message.code) or (wait is None and NO_CREDIT.search(message.text)):
+            return error("stop", "no credit")
+        if "perday" in message.code or (wait is None and A_DAY.search(text)):
+            return error("stop", "the daily allowance is used up")
+        return error("rejected" if PER_MINUTE_SIZE.search(text) else "busy")
+    if status >= 500 or status in _RETRIED:
+        if TOO_LONG.search(text):
+            return error("too-long")  # llama.cpp
+        return error("busy" if BUSY.search(text) else "retry")
+    if status == 451 or (MODERATED.search(text) and not ACCOUNT.search(text)):
+        return error("moderated")
+    if NO_CREDIT.search(text):
+        return error("stop", "no credit")
+    return error("too-long" if TOO_LONG.search(text) and not PER_MINUTE_SIZE.search(text) else "rejected")
