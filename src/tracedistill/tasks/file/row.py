@@ -103,7 +103,7 @@ def _apart(gold: str, steps: Any, trace: str) -> tuple[tuple[str, ...], Any, str
     worked = hashed(gold)
     if worked is not None:
         return (worked[1],), steps or worked[0], trace
-    value = last_boxed(gold)
+    value = (last_boxed(gold) or "").strip()
     if value and not thought_of(gold)[0] and not gold.strip("$ ").startswith("\\boxed"):
         return (value,), steps or gold, trace  # a solution that ends in its answer, as MATH's
     closed = hashed(steps) if isinstance(steps, str) else None
@@ -114,7 +114,7 @@ def _apart(gold: str, steps: Any, trace: str) -> tuple[tuple[str, ...], Any, str
         trace = trace or gold
         gold = rest
     if trace:
-        gold = last_boxed(gold) or gold
+        gold = (last_boxed(gold) or "").strip() or gold
     return ((gold,) if gold else ()), steps, trace
 
 

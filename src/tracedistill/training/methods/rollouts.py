@@ -118,8 +118,8 @@ def completions_per_process(settings: TrainingSetup, num_generations: int = 1) -
     share, rest = divmod(training.batch_size * num_generations, parts)
     if rest or not share:
         raise InputError(
-            f"training: batch_size {training.batch_size} times {num_generations} completions cannot be shared evenly by "
-            f"{processes} processes with {training.gradient_accumulation} micro-batches each; make the product a "
+            f"training: batch_size {training.batch_size} times {num_generations} completions cannot be shared evenly "
+            f"by {processes} processes with {training.gradient_accumulation} micro-batches each; make the product a "
             f"multiple of {parts}"
         )
     return int(share)
