@@ -195,7 +195,7 @@ def test_broken_files_say_the_remedy(
 
 
 def test_a_data_set_that_neither_exists_here_nor_can_be_had(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file, and it cannot be loaded from the hub"):
+    with pytest.raises(InputError, match=r"cannot load .* from the hub: .*; there is no such file either"):
         start_study(Path("nobody-at-all/nothing-there"), tmp_path / "s.yaml", {}, "x")
 
 

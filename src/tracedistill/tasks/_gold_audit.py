@@ -66,7 +66,7 @@ class GoldAudit:
         lines = []
         if self.n_failing:
             lines.append(f"golds: {self.n_failing} of {self.checked} do not pass their own judge")
-            lines += [_line(fault) for fault in self.failing]
+            lines += [f"  {fault.n} x {fault.what}: {'; '.join(fault.examples)}" for fault in self.failing]
         for fault in (self.contradictory, self.repeated):
             if fault.n:
                 lines.append(f"golds: {fault.n} of {self.n} {fault.what}, for example {'; '.join(fault.examples)}")
@@ -98,10 +98,10 @@ def audit_rows(task: Task, rows: AuditRows, seed: int = 0) -> GoldAudit:
     judged = sample_ids(rows.ids, LOOKED_AT, seed)
     faults = [(problem, fault) for problem in map(rows.problem, judged) if (fault := task.gold_fault(problem))]
     counts = Counter(fault for _, fault in faults)
-    failing = [
-        GoldFault(fault, count, _examples([problem for problem, other in faults if other == fault]))
-        for fault, count in counts.most_common()
-    ]
+    failing = []
+    for fault, count in counts.most_common():
+        examples = [_shown(problem) for problem, other in faults if other == fault][:SHOWN]
+        failing.append(GoldFault(fault, count, tuple(examples)))
     alike: dict[int, list[int]] = {}
     for place, home in enumerate(rows.homes):
         if home != place:
@@ -134,20 +134,11 @@ def too_many_faults(golds: GoldAudit, limit: float, remedy: str = "set task.fail
     )
 
 
-def _line(fault: GoldFault) -> str:
-    return f"  {fault.n} x {fault.what}: {'; '.join(fault.examples)}"
-
-
-def _examples(problems: Sequence[Problem]) -> tuple[str, ...]:
-    return tuple(f"{problem.problem_id} {_shown(problem)}" for problem in problems[:SHOWN])
-
-
 def _pairs(groups: Sequence[Sequence[Problem]]) -> tuple[str, ...]:
-    return tuple(
-        " and ".join(f"{problem.problem_id} {_shown(problem)}" for problem in group[:2]) for group in groups[:SHOWN]
-    )
+    return tuple(" and ".join(map(_shown, group[:2])) for group in groups[:SHOWN])
 
 
 def _shown(problem: Problem) -> str:
     gold = " | ".join(problem.answers)
-    return repr(gold if len(gold) <= SHOWN_CHARACTERS else f"{gold[:SHOWN_CHARACTERS]}...")
+    short = gold if len(gold) <= SHOWN_CHARACTERS else f"{gold[:SHOWN_CHARACTERS]}..."
+    return f"{problem.problem_id} {short!r}"

@@ -23,6 +23,8 @@ _CLOSES = re.compile(r"""[ \t]*+,?[ \t]*+(?:\n|\Z)|\s*+(?:,\s*+['"“‘]|,?\s*+
 _BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,3}[.)])\s+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
+_OPENING_RUN, _BETWEEN, _BLANKS = re.compile(r"[\[ \t\n,;]*+"), re.compile(r"[ \t\n,;]*+"), re.compile(r"[ \t]*+")
+_CLOSING_RUN, _BARE = re.compile(r"\]*+"), re.compile(r"[^\]\n]*+")
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t"}
 _QUOTES = {"'": "'", '"': '"', "“": "”", "‘": "’"}
 
@@ -41,16 +43,6 @@ def normalise_class(text: str) -> str:
 
 
 # ---- facts in text
-
-
-def write_list(facts: tuple[str, ...]) -> str:
-    """Write facts as the published traces do: a Python list."""
-    return repr(list(facts))
-
-
-def write_bars(facts: tuple[str, ...]) -> str:
-    """Write facts on one line with bars between them: fewer tokens, and no quotes to escape."""
-    return " | ".join(_protect(fact) for fact in facts)
 
 
 def _protect(fact: str) -> str:
@@ -76,28 +68,26 @@ def read_list(text: str, start: int) -> tuple[tuple[str, ...], int, str]:
     Accepts unescaped apostrophes (`['state's attorney']`). The last item of a truncated list is kept as written.
     """
     items: list[str] = []
-    at = start
-    while at < len(text) and text[at] in "[ \t\n,;":
-        at += 1
+    at = _end_of(_OPENING_RUN, text, start)
     while at < len(text):
         if text[at] == "]":
-            end = at + 1
-            while end < len(text) and text[end] == "]":
-                end += 1
-            return tuple(items), end, ""
+            return tuple(items), _end_of(_CLOSING_RUN, text, at), ""
         if text[at] in _QUOTES:
             item, at, closed = _quoted(text, at)
             items.append(item)
             if not closed:
                 return tuple(items), at, f"the list of facts is cut off in item {len(items)}"
         else:
-            stop = re.compile(r"\]|\n|\Z").search(text, at)
-            end = stop.start() if stop else len(text)
+            end = _end_of(_BARE, text, at)
             items.append(text[at:end].strip())
             at = end
-        while at < len(text) and text[at] in " \t\n,;":
-            at += 1
+        at = _end_of(_BETWEEN, text, at)
     return tuple(items), at, f"the list of facts is cut off after item {len(items)}"
+
+
+def _end_of(run: re.Pattern[str], text: str, start: int) -> int:
+    """Return the end of a run of characters that may be empty."""
+    return start + len(run.match(text, start)[0])  # type: ignore[index]
 
 
 def _quoted(text: str, start: int) -> tuple[str, int, bool]:
@@ -173,7 +163,8 @@ class Grammar:
 
     def retrieval_step(self, facts: tuple[str, ...]) -> Step:
         """Return the retrieval step that cites these facts."""
-        written = write_bars(facts) if self.bars else write_list(facts)
+        # bars: fewer tokens, and no quotes to escape; else a Python list, as in the published traces
+        written = " | ".join(map(_protect, facts)) if self.bars else repr(list(facts))
         return Step("retrieval", self.facts_line.replace("{}", written).rstrip(), facts=facts)
 
     def steps(self, label: str, facts: tuple[str, ...]) -> tuple[Step, Step]:
@@ -206,7 +197,8 @@ class Grammar:
             if facts and facts.start() < done:
                 facts = self.facts_cue.search(body, done)
             if label and (facts is None or label.start() < facts.start()):
-                end = self._line_end(body, label.end(), facts)
+                newline = body.find("\n", label.end())
+                end = min(newline if newline >= 0 else len(body), facts.start() if facts else len(body))
                 value = self._label(body[label.end() : end])
                 if value:
                     steps.append(Step("class", body[done:end].strip(), value=value))
@@ -231,11 +223,6 @@ class Grammar:
         """Return whether the text contains a step's cue or a think tag, and so is more than an answer."""
         return any(cue.search(text) for cue in (self.class_cue, self.facts_cue, _THINK))
 
-    def _line_end(self, body: str, start: int, facts: re.Match[str] | None) -> int:
-        newline = body.find("\n", start)
-        end = len(body) if newline < 0 else newline
-        return min(end, facts.start()) if facts else end
-
     def _label(self, written: str) -> str:
         plain = normalise_class(written)
         labels = {normalise_class(label): label for label in self.classes}
@@ -246,9 +233,7 @@ class Grammar:
 
     def _facts(self, body: str, start: int) -> tuple[tuple[str, ...], int, str]:
         """Parse facts at `start` (a list, bars, bullets or a bare string): the facts, their end, and the error."""
-        at = start
-        while at < len(body) and body[at] in " \t":
-            at += 1
+        at = _end_of(_BLANKS, body, start)
         if at < len(body) and body[at] == "[":
             items, end, reason = read_list(body, at)
             if len(items) == 1 and body[at + 1 : at + 2] not in _QUOTES:

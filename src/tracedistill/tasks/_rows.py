@@ -137,35 +137,29 @@ def _folder(path: Path) -> Iterator[tuple[int, Row]]:
 
 def hub_rows(hub_id: str, config: str | None, split: str) -> Iterator[tuple[int, Row]]:
     """Yield (number from 1, row) of one split of a data set on the hub."""
-    import datasets  # heavy, and only needed without data_dir
-
-    try:
-        data = datasets.load_dataset(hub_id, config, split=split)
-    except Exception as error:
-        # datasets raises a dozen unrelated types if a data set is unavailable
-        raise InputError(
-            f"cannot load {hub_id} ({split}) from the hub: {error}; give data_dir with files instead"
-        ) from error
+    data = _load_dataset(hub_id, config, split, "give data_dir with files instead")
     yield from enumerate((dict(row) for row in data), start=1)
 
 
 def _whole_hub(name: str) -> Iterator[tuple[int, Row]]:
     """Yield all splits of a data set, each row with its split; without a network from the hub's cache."""
-    import datasets
-
     hub_id, _, config = name.partition(":")
+    data = _load_dataset(hub_id, config or None, None, "there is no such file either")
+    rows = ({"split": str(split), **row} for split in data for row in data[split])
+    yield from enumerate(rows, start=1)
+
+
+def _load_dataset(hub_id: str, config: str | None, split: str | None, remedy: str) -> Any:
+    import datasets  # heavy, and only needed without files
+
     try:
-        data = datasets.load_dataset(hub_id, config or None)
+        return datasets.load_dataset(hub_id, config, split=split)
     except Exception as error:
         # datasets raises a dozen unrelated types if a data set is unavailable
+        what = f"{hub_id} ({split})" if split else hub_id
         raise InputError(
-            f"{name}: no such file, and it cannot be loaded from the hub: {str(error).splitlines()[0]}"
+            f"cannot load {what} from the hub: {(str(error) or repr(error)).splitlines()[0]}; {remedy}"
         ) from error
-    count = 0
-    for split, rows in data.items():
-        for row in rows:
-            count += 1
-            yield count, {"split": str(split), **row}
 
 
 def _open_text(path: Path) -> io.TextIOBase:
@@ -225,16 +219,12 @@ def _json(path: Path) -> Iterator[tuple[int, Row]]:
         yield number, row
 
 
-def _delimiter(head: str) -> str:
-    """Detect the separator of a CSV file: comma, semicolon (European Excel) or tab."""
-    return max((",", ";", "\t"), key=head.count) if head else ","
-
-
 def _csv(path: Path, delimiter: str | None = None) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(2**31 - 1)  # outputs are long
     with _open_text(path) as lines:
         if delimiter is None:
-            delimiter = _delimiter(lines.readline())
+            # commas, semicolons (European Excel) or tabs, whichever the header has most of
+            delimiter = max((",", ";", "\t"), key=lines.readline().count)
             lines.seek(0)
         # an open quote must not swallow the rest of the file
         rows = csv.DictReader(lines, strict=True, delimiter=delimiter)

@@ -43,6 +43,7 @@ class Svamp(WordProblems):
         for row in _rows(split, source):
             body, question = str(row.value("body")).strip(), str(row.value("question")).strip()
             equation = str(row.value("equation"))
+            joint = " " if body.endswith((".", ",", "!", "?", ";")) else ", "
             try:
                 texts = equation_steps(equation)
             except (Refused, ValueError) as error:
@@ -51,7 +52,7 @@ class Svamp(WordProblems):
                 problem_id=str(row.get("id") or f"svamp-{split}-{row.number - 1}"),
                 task=self.name,
                 split=split,
-                question=f"{body}{_joint(body)}{question}",
+                question=f"{body}{joint}{question}",
                 answers=(str(row.value("answer")).removesuffix(".0"),),
                 category=str(row.get("type", "")),
                 gold_steps=make_steps(texts),
@@ -70,10 +71,6 @@ def _rows(split: str, source: Source) -> Iterator[TaskRow]:
             rows = (TaskRow(row, str(path), number) for number, row in read_rows(path))
     for row in rows:
         yield TaskRow({column.lower(): value for column, value in row.items()}, row.place, row.number)
-
-
-def _joint(body: str) -> str:
-    return " " if body.endswith((".", ",", "!", "?", ";")) else ", "
 
 
 def equation_steps(equation: str) -> list[str]:

@@ -7,7 +7,7 @@ are clauses without negation, dark ones are unit facts, and on these unit propag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -84,12 +84,12 @@ def _proofs_on(
             proofs += [
                 tuple(sorted({index, *chosen})) for chosen in product(*(clears[item] for item in sorted(others)))
             ]
-    return [proof for proof in proofs if not any(set(other) < set(proof) for other in proofs)]
+    return _smallest(proofs)
 
 
 def _off(lit: Sequence[tuple[int, Objects]], clears: dict[str, list[int]], queried: Objects) -> Inference:
     proofs = {tuple(sorted(set(chosen))) for chosen in product(*(clears[item] for item in sorted(queried)))}
-    smallest = [proof for proof in proofs if not any(set(other) < set(proof) for other in proofs)]
+    smallest = _smallest(proofs)
     best = _best(smallest)
     seen = tuple(index for index, objects in lit if objects & queried)
     if seen:
@@ -117,6 +117,10 @@ def _undetermined(lit: Sequence[tuple[int, Objects]], clears: dict[str, list[int
             blocked = False
     kind = "backward-blocking" if seen and blocked else "potential"
     return Inference("undetermined", kind, tuple(sorted(used)), unique and seen)
+
+
+def _smallest(proofs: Collection[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    return [proof for proof in proofs if not any(set(other) < set(proof) for other in proofs)]
 
 
 def _best(proofs: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

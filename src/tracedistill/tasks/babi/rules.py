@@ -55,14 +55,13 @@ def read_story(story: Sequence[str], question: str) -> StoryReading | None:
 
 
 def _answer(kind: str, match: re.Match[str], story: Sequence[str]) -> StoryReading | None:
-    if kind == "single-supporting-fact":
+    if kind in ("single-supporting-fact", "yes-no-questions"):
         last = _last_place(story, match[1])
-        return None if last is None else StoryReading(kind, (story[last[1]],), (last[0],))
-    if kind == "yes-no-questions":
-        last = _last_place(story, match[1])
-        return (
-            None if last is None else StoryReading(kind, (story[last[1]],), ("yes" if last[0] == match[2] else "no",))
-        )
+        if last is None:
+            return None
+        place, line = last
+        answer = place if kind == "single-supporting-fact" else "yes" if place == match[2] else "no"
+        return StoryReading(kind, (story[line],), (answer,))
     if kind == "three-arg-relations":
         return _gift(match.groupdict(), story)
     if kind == "two-supporting-facts":

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 PEOPLE = ("Mary", "John", "Sandra", "Daniel", "Fred", "Julie")
 PLACES = ("kitchen", "garden", "office", "bathroom", "bedroom", "hallway", "cellar", "attic")
@@ -151,9 +152,9 @@ def _event(rng: random.Random, world: _World) -> None:
 
 def _ask_where_person(rng: random.Random, world: _World) -> Story | None:
     known = [person for person in world.people if person in world.place]
-    person = rng.choice(known) if known else None
-    if person is None:
+    if not known:
         return None
+    person = rng.choice(known)
     place, line = world.place[person]
     return _made(world, f"Where is {person}?", (place,), "single-supporting-fact", {line})
 
@@ -195,34 +196,26 @@ def _ask_yes_no(rng: random.Random, world: _World) -> Story | None:
     return _made(world, f"Is {person} in the {queried}?", ("yes" if yes else "no",), "yes-no-questions", {line})
 
 
-def _ask_count(rng: random.Random, world: _World) -> Story | None:
+def _ask_carried(rng: random.Random, world: _World, kind: str) -> Story | None:
     known = [person for person in world.people if world.handled.get(person)]
     if not known:
         return None
     person = rng.choice(known)
-    count = COUNTS[len(world.held_by(person))]
-    question = f"How many objects is {person} carrying?"
-    return _made(world, question, (count,), "counting", set(world.handled[person]))
-
-
-def _ask_list(rng: random.Random, world: _World) -> Story | None:
-    known = [person for person in world.people if world.handled.get(person)]
-    if not known:
-        return None
-    person = rng.choice(known)
-    held = sorted(world.held_by(person)) or ["nothing"]
-    return _made(world, f"What is {person} carrying?", tuple(held), "lists-sets", set(world.handled[person]))
+    held, lines = sorted(world.held_by(person)), set(world.handled[person])
+    if kind == "counting":
+        return _made(world, f"How many objects is {person} carrying?", (COUNTS[len(held)],), kind, lines)
+    return _made(world, f"What is {person} carrying?", tuple(held or ["nothing"]), kind, lines)
 
 
 def _made(world: _World, question: str, answers: tuple[str, ...], kind: str, support: set[int]) -> Story:
     return Story(tuple(world.lines), question, answers, kind, tuple(sorted(support)))
 
 
-_ASK = {
+_ASK: dict[str, Callable[[random.Random, _World], Story | None]] = {
     "single-supporting-fact": _ask_where_person,
     "two-supporting-facts": _ask_where_object,
     "three-arg-relations": _ask_gift,
     "yes-no-questions": _ask_yes_no,
-    "counting": _ask_count,
-    "lists-sets": _ask_list,
+    "counting": partial(_ask_carried, kind="counting"),
+    "lists-sets": partial(_ask_carried, kind="lists-sets"),
 }

@@ -48,7 +48,7 @@ class GoldHabits:
             return
         if row.listed is None:
             self._texts += row.golds
-            self._barred += sum(_has_bars(gold) for gold in row.golds)
+            self._barred += sum(len(_parts(gold)) > 1 for gold in row.golds)
             return
         self._listed.append(row.golds)
         self._whole.append(_as_json(row.listed))
@@ -96,10 +96,6 @@ def _apart(row: RawRow) -> RawRow:
 
 def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _has_bars(gold: str) -> bool:
-    return len(_parts(gold)) > 1
 
 
 def _parts(gold: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from tracedistill.errors import InputError, MissingSplitError
 from tracedistill.records import Problem
@@ -211,11 +211,7 @@ class RowIds(Sequence[str]):
     def __len__(self) -> int:
         return len(self._given)
 
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: int | slice) -> str | list[str]:
+    def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
             return [self[at] for at in range(*place.indices(len(self)))]
         return self._given[place] or f"file-{self._homes[place]}-{self._places[place]}"
