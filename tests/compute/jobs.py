@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracedistill.compute import Made, Part
+from tracedistill.compute import Part, PartOutput
 from tracedistill.errors import InputError
 from tracedistill.records import Problem
 
@@ -94,14 +94,14 @@ class Questions:
     refused: int = -1
     """A part that is refused."""
 
-    def open(self) -> Callable[[Part], Made]:
-        def work(part: Part) -> Made:
+    def open(self) -> Callable[[Part], PartOutput]:
+        def work(part: Part) -> PartOutput:
             if part.number == self.dies:
                 os.kill(os.getpid(), signal.SIGKILL)
             if part.number == self.refused:
                 raise InputError(f"{part}: no")
             questions = [problem.question for problem in part.records(Problem)]
             (self.made / f"{part.number}.{os.getpid()}").touch()
-            return Made([{"question": question} for question in questions], lambda: {"rows": len(questions)})
+            return PartOutput([{"question": question} for question in questions], lambda: {"rows": len(questions)})
 
         return work

@@ -9,7 +9,7 @@ from tests.engines.server_kit import KEY, ask, engine_at, many, running
 from tests.fault_server import Behaviour
 from tracedistill.engines.calls import Pacing, StopRunError
 from tracedistill.engines.client import generate
-from tracedistill.engines.transport import loss_of
+from tracedistill.engines.transport import classify_loss
 
 BODY = b'{"choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}], "usage": null}'
 ONE = Pacing(concurrency=1, start=1)
@@ -213,8 +213,8 @@ def test_the_error_that_tells_most_is_found_behind_the_others():
     inner = ConnectionRefusedError("refused")
     outer = RuntimeError("wrapped")
     outer.__cause__ = inner
-    assert loss_of(outer).error is outer, "neither aiohttp's nor httpx2's: as it came"
-    assert loss_of(outer).sent, "in doubt it may be billed"
+    assert classify_loss(outer)[0] is outer, "neither aiohttp's nor httpx2's: as it came"
+    assert classify_loss(outer)[1], "in doubt it may be billed"
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -18,15 +18,15 @@ from tracedistill.compute.cluster import RayCluster
 from tracedistill.compute.cores import usable_cores
 from tracedistill.compute.jobs import Compute, Job
 from tracedistill.compute.lookup import lookup
-from tracedistill.compute.part_files import Made, sum_parts, write_by_parts
+from tracedistill.compute.part_files import PartOutput, sum_parts, write_by_parts
 from tracedistill.compute.parts import Part, chunks, cut
 from tracedistill.compute.processes import Processes
 
 __all__ = [
     "Compute",
     "Job",
-    "Made",
     "Part",
+    "PartOutput",
     "Processes",
     "choose_compute",
     "chunks",

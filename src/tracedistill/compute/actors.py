@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, cast
 
-from tracedistill.compute.jobs import Job
+from tracedistill.compute.jobs import In, Job, Out
 from tracedistill.compute.worker import Answer, OpenJob, Packed, pack, result_of
 from tracedistill.errors import InputError
 
-In = TypeVar("In")
-Out = TypeVar("Out")
-
 TRIES = 3
-"""Attempts at an item whose process is lost; then the item or memory is at fault."""
+"""Attempts at an item whose process is lost, after which it is an error."""
 PATIENCE = 300.0
-"""Seconds to wait for a process to start if none is at work."""
+"""Seconds to wait for the start of a process if none is running."""
 
 
 class Actors(Generic[In, Out]):
@@ -29,7 +26,7 @@ class Actors(Generic[In, Out]):
         self._ray = ray
         self._packed = ray.put(pack(job))
         self._most, needs = places(ray)
-        # a lost one is replaced here: Ray would restart it, and wait with its item until it has
+        # a lost one is replaced here; Ray would restart it and delay its item until then
         self._kind = ray.remote(max_restarts=0, scheduling_strategy="SPREAD", **needs)(_Holder)
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
@@ -52,7 +49,7 @@ class Actors(Generic[In, Out]):
                     self._busy[actor.answer.remote(self._packed, items[place])] = (actor, place)
                 for reference in self._ended():
                     answer = self._answer(reference)
-                    if reference in self._starting:  # one that cannot start is not replaced: the next could not either
+                    if reference in self._starting:  # not replaced if it fails, since the next would fail too
                         actor = self._starting.pop(reference)
                         self._idle += [] if answer is None else [actor]
                         continue
@@ -61,7 +58,7 @@ class Actors(Generic[In, Out]):
                         self._idle.append(actor)
                         yield place, result_of(answer)
                         continue
-                    self._ray.kill(actor)  # it may only be out of reach
+                    self._ray.kill(actor)  # it may only be unreachable
                     tries[place] += 1
                     if tries[place] == TRIES:
                         raise InputError(
@@ -87,7 +84,7 @@ class Actors(Generic[In, Out]):
         self._starting[actor.ready.remote()] = actor
 
     def _ended(self) -> list[Any]:
-        """Wait for an answer, or for a process to start. Raises InputError if none is at work and none starts."""
+        """Wait for an answer or the start of a process. Raises InputError if none is running and none starts."""
         if not self._busy and not self._starting:
             raise InputError(not_started(self._why))
         patience = None if self._busy else PATIENCE
@@ -99,27 +96,26 @@ class Actors(Generic[In, Out]):
     def _answer(self, reference: Any) -> Answer | None:
         """Return an answer; None if its process was lost."""
         try:
-            found: Answer = self._ray.get(reference)
-            return found
+            return cast(Answer, self._ray.get(reference))
         except self._ray.exceptions.RayError as error:
             self._why = last_line(error)
             return None
 
 
 def not_started(why: str) -> str:
-    """Say that a cluster has no process left."""
+    """Return the message that no process is left on a cluster."""
     return (
         f"no process could be started on the Ray cluster: {why}. What is ready is kept, and the same command continues"
     )
 
 
 def last_line(error: Exception) -> str:
-    """Return what Ray's message of many lines comes to."""
+    """Return the last line of Ray's long message."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
 
 
 class _Holder:
-    """What a process does; an actor once Ray has it."""
+    """An actor: a process that holds the job."""
 
     def __init__(self) -> None:
         self._opened = OpenJob()
@@ -134,11 +130,11 @@ class _Holder:
 
 
 def places(ray: Any) -> tuple[int, dict[str, int]]:
-    """Return (number of processes that a cluster has room for, what each of them needs)."""
+    """Return how many processes a cluster has room for, and the resources that each needs."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = sum(int(each.get("GPU", 0)) for each in machines)
+    gpus = sum(int(resources.get("GPU", 0)) for resources in machines)
     if gpus:
         return gpus, {"num_gpus": 1}
-    cores = [count for each in machines if (count := int(each.get("CPU", 0)))]
+    cores = [count for resources in machines if (count := int(resources.get("CPU", 0)))]
     least = min(cores, default=1)
     return max(1, sum(count // least for count in cores)), {"num_cpus": least}

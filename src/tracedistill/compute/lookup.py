@@ -88,14 +88,14 @@ def _index(path: Path, key: str) -> Path:
         pass  # missing or unfinished
     partial = index.with_name(f"{index.name}.{uuid.uuid4().hex}")
     try:
-        with closing(sqlite3.connect(partial)) as made:
-            made.execute("PRAGMA journal_mode = OFF")
-            made.execute("PRAGMA synchronous = OFF")
-            made.execute("CREATE TABLE places (id BLOB PRIMARY KEY, start INTEGER, line INTEGER) WITHOUT ROWID")
-            made.execute("CREATE TABLE made (stamp TEXT)")
-            made.executemany("INSERT OR IGNORE INTO places VALUES (?, ?, ?)", _places(path, key))
-            made.execute("INSERT INTO made VALUES (?)", (stamp,))
-            made.commit()
+        with closing(sqlite3.connect(partial)) as db:
+            db.execute("PRAGMA journal_mode = OFF")
+            db.execute("PRAGMA synchronous = OFF")
+            db.execute("CREATE TABLE places (id BLOB PRIMARY KEY, start INTEGER, line INTEGER) WITHOUT ROWID")
+            db.execute("CREATE TABLE made (stamp TEXT)")
+            db.executemany("INSERT OR IGNORE INTO places VALUES (?, ?, ?)", _places(path, key))
+            db.execute("INSERT INTO made VALUES (?)", (stamp,))
+            db.commit()
         partial.replace(index)
     except sqlite3.Error as error:
         raise InputError(f"cannot write {index}: {error}") from error

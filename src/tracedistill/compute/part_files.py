@@ -33,7 +33,7 @@ def ignore(*_: object) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class PartOutput:
     """Output of a part."""
 
     records: Iterable[Any]
@@ -44,7 +44,7 @@ class Made:
 
 def write_by_parts(
     compute: Compute,
-    job: Job[Part, Made],
+    job: Job[Part, PartOutput],
     sources: Sequence[Path],
     output: Path,
     folder: Path,
@@ -67,7 +67,13 @@ def write_by_parts(
 
 
 def sum_parts(
-    compute: Compute, job: Job[Part, Made], sources: Sequence[Path], folder: Path, *, take: Take, progress: Progress
+    compute: Compute,
+    job: Job[Part, PartOutput],
+    sources: Sequence[Path],
+    folder: Path,
+    *,
+    take: Take,
+    progress: Progress,
 ) -> None:
     """Pass the summary of each part of `sources` to `take` in order, like `write_by_parts` but without an output."""
     for part in _make(compute, job, sources, folder, progress):
@@ -76,7 +82,7 @@ def sum_parts(
 
 
 def _make(
-    compute: Compute, job: Job[Part, Made], sources: Sequence[Path], folder: Path, progress: Progress
+    compute: Compute, job: Job[Part, PartOutput], sources: Sequence[Path], folder: Path, progress: Progress
 ) -> list[Part]:
     """Make the missing parts; return all parts."""
     parts = cut(*sources)
@@ -94,16 +100,16 @@ def _make(
 class _FileJob:
     """A job that writes its records to a file and returns only the part's number."""
 
-    job: Job[Part, Made]
+    job: Job[Part, PartOutput]
     folder: Path
 
     def open(self) -> Callable[[Part], int]:
         work = self.job.open()
 
         def write(part: Part) -> int:
-            made = work(part)
-            lines = [dumps(record) + "\n" for record in made.records]
-            _write(_file(self.folder, part), lines, made.summary())
+            output = work(part)
+            lines = [dumps(record) + "\n" for record in output.records]
+            _write(_file(self.folder, part), lines, output.summary())
             return part.number
 
         return write

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracedistill.engines import Request
 from tracedistill.engines.cache_rows import chunks
 from tracedistill.engines.calls import CallOutcome
-from tracedistill.engines.replies import ErrorReplyError, UnusableReplyError, json_of
+from tracedistill.engines.replies import ErrorReplyError, UnusableReplyError, json_object
 from tracedistill.errors import InputError
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class AnswerIndex:
             with path.open("rb") as stream:
                 while line := stream.readline(_LONGEST):
                     length = len(line)
-                    row = _object(line)
+                    row = json_object(line)
                     name = row.get("custom_id") if row is not None and length < _LONGEST else None
                     if isinstance(name, str):
                         is_request = row is not None and "body" in row and "response" not in row
@@ -208,7 +208,7 @@ class AnswerIndex:
             self._streams[file] = self.files[file].open("rb")
         stream = self._streams[file]
         stream.seek(start)
-        return _object(stream.read(length)) or {}
+        return json_object(stream.read(length)) or {}
 
 
 def _key_of(custom_id: str) -> bytes | None:
@@ -216,14 +216,6 @@ def _key_of(custom_id: str) -> bytes | None:
         return bytes.fromhex(custom_id)
     except ValueError:
         return None
-
-
-def _object(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = json_of(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) else None
 
 
 def _scratch(schema: str) -> sqlite3.Connection:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.engines.ledger import NOTHING, Spending
-from tracedistill.engines.replies import json_of
+from tracedistill.engines.replies import json_object
 from tracedistill.errors import InputError
 from tracedistill.files import to_json, write_jsonl
 
@@ -101,12 +101,4 @@ def parts_of(rows: Iterable[tuple[str, bytes]], most: int = ROWS) -> Iterator[tu
 
 def lines_of(content: bytes) -> list[dict[str, Any]]:
     """Parse the JSON objects of a result file; skip invalid lines, whose rows are then submitted again."""
-    rows: list[dict[str, Any]] = []
-    for line in content.splitlines():
-        try:
-            row = json_of(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
+    return [row for line in content.splitlines() if (row := json_object(line)) is not None]

@@ -189,8 +189,8 @@ class _Session:
         worst = {key: cost(request) for key, request in some}
         stakes = {key: meter.stake(most) for key, most in worst.items()}
         ahead = set[str]() if lasting is None else lasting.submitted([request for _, request in some])
-        asked = {key: stakes[key] for key, request in some if request.request_id not in ahead}
-        granted = self._granted(cache, meter, asked, needed=not ahead)
+        wanted = {key: stakes[key] for key, request in some if request.request_id not in ahead}
+        granted = self._granted(cache, meter, wanted, needed=not ahead)
         fitting = [(key, request) for key, request in some if key in granted or request.request_id in ahead]
         open_keys = {request.request_id: key for key, request in fitting}
 
@@ -235,9 +235,9 @@ class _Session:
             by_id = {request_id: stakes[key] for request_id, key in unanswered.items()}
             yield from lasting.outcomes(requests, by_id, charge)
         else:
-            for made in self.engine.generate(requests):
-                billed = made.finish not in {"error", "too-long"} or made.tokens_out > 0
-                yield CallOutcome(made, billed=billed, usage=TokenUsage(made.tokens_in, made.tokens_out))
+            for answer in self.engine.generate(requests):
+                billed = answer.finish not in {"error", "too-long"} or answer.tokens_out > 0
+                yield CallOutcome(answer, billed=billed, usage=TokenUsage(answer.tokens_in, answer.tokens_out))
         for request_id in list(unanswered):
             cause = "the engine returned nothing for this request"
             yield CallOutcome(Generation(request_id, "", "error", error=cause))

@@ -183,12 +183,12 @@ class LocalEngine:
             rows.append(WrittenTokens([] if finish == "too-long" else start, finish, len(prompt)))
         for group in self._groups(open_rows, [len(prompts[place]) + len(starts[place]) for place in open_rows]):
             with torch.inference_mode():
-                made = self._decode(
+                decoded = self._decode(
                     [prompts[place] for place in group],
                     [requests[place] for place in group],
                     [starts[place] for place in group],
                 )
-            for place, (tokens, finish) in zip(group, made, strict=True):
+            for place, (tokens, finish) in zip(group, decoded, strict=True):
                 rows[place] = WrittenTokens(tokens, finish, len(prompts[place]))
         return rows
 

@@ -191,7 +191,7 @@ def _speed(torch: Any, dtype: Dtype) -> tuple[Speed, float]:
     small = sum(pair.numel() for both in layers[0].lora.values() for pair in both)
     rows = torch.randn(ROWS, LENGTH, WIDTH).to(kind)
     flat, slope = torch.randn(tokens, WIDTH).to(kind), torch.randn(tokens, INNER).to(kind)
-    one = torch.randn(WRITING, 1, WIDTH).to(kind)
+    token = torch.randn(WRITING, 1, WIDTH).to(kind)
     up = layers[0].linear["up"].weight
 
     def products() -> None:
@@ -209,7 +209,7 @@ def _speed(torch: Any, dtype: Dtype) -> tuple[Speed, float]:
     def write() -> None:
         with torch.inference_mode():
             for layer in layers:
-                layer(one)
+                layer(token)
 
     figures, spreads = {}, []
     for name, work, operations in (

@@ -1,7 +1,7 @@
 """Calls of an endpoint from the machines of a Ray cluster; budget, ledger, claims and cache stay in this process.
 
 Each machine makes calls from one process (a Ray actor). If one is lost, its calls in flight count as possibly billed,
-as after a lost connection, and are made again elsewhere; nothing that was answered is called again.
+as after a lost connection, and are made again elsewhere.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class RayCalls:
 
     def __init__(self, server: ServerEngine, cluster: RayCluster) -> None:
         self.server = server
-        """The engine in this process: it describes the endpoint, and makes no calls."""
+        """The engine in this process, which describes the endpoint and makes no calls."""
         self.pacing, self.prices = server.pacing, server.prices
         self._cluster = cluster
         self._callers: _Callers | None = None
 
     def describe(self) -> dict[str, Any]:
-        """Describe the endpoint, as the engine in this process does: answers are the same, wherever they are called."""
+        """Describe the endpoint like the engine in this process, whose answers are the same."""
         return self.server.describe()
 
     def worst_case(self, request: Request) -> TokenUsage:
@@ -54,7 +54,7 @@ class RayCalls:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[None]:
-        """Start processes with the first call, and end them."""
+        """Let the first call start the processes, and end them."""
         try:
             yield
         finally:
@@ -66,7 +66,7 @@ class RayCalls:
         """Make one call on some machine. Raises StopRunError if no further call can succeed."""
         if self._callers is None:
             try:
-                # connecting would stop the clock of calls that are in flight, but there are none yet
+                # connecting blocks the loop, but no calls are in flight yet
                 self._callers = _Callers(self._cluster.ray, self.server.config)
             except InputError as error:
                 raise StopRunError(str(error)) from error
@@ -90,14 +90,14 @@ class _Callers:
             self._start()
 
     async def attempt(self, request: Request) -> CallOutcome:
-        """Make one call; a lost one is an outcome too. Raises StopRunError if no call can succeed."""
+        """Make one call; return an outcome even if it is lost. Raises StopRunError if no call can succeed."""
         caller = await self._next()
         try:
             outcome: CallOutcome | str = await caller.attempt.remote(request)
         except self._ray.exceptions.RayError:
             if caller in self._ready:
                 self._ready.remove(caller)
-                self._ray.kill(caller)  # it may only be out of reach
+                self._ray.kill(caller)  # it may only be unreachable
                 self._start()
             return CallOutcome(cause="the machine that made the call was lost", billed=True)
         if isinstance(outcome, str):
@@ -105,7 +105,7 @@ class _Callers:
         return outcome
 
     async def _next(self) -> Any:
-        """Return a process, each in its turn. Raises StopRunError if there is none, or one was refused its key."""
+        """Return the processes in turn. Raises StopRunError if there is none, or if a machine lacks the key."""
         while not self._ready or self._refused:
             if self._refused:
                 raise StopRunError(self._refused)
@@ -128,7 +128,7 @@ class _Callers:
     async def _await_start(self, caller: Any) -> None:
         try:
             refused = await caller.ready.remote()
-        except self._ray.exceptions.RayError as error:  # not replaced: the next could not start either
+        except self._ray.exceptions.RayError as error:  # not replaced, since the next could not start either
             self._why = last_line(error)
         else:
             self._refused = self._refused or refused
@@ -145,7 +145,7 @@ class _Callers:
 
 
 class _Caller:
-    """What a process does; an actor once Ray has it."""
+    """An actor: a process that makes calls."""
 
     def __init__(self, config: ServerConfig, path: Sequence[str]) -> None:
         sys.path.extend(entry for entry in path if entry not in sys.path)
@@ -154,7 +154,7 @@ class _Caller:
         self._open = AsyncExitStack()
 
     async def ready(self) -> str:
-        """Get ready to call; a text says why this machine cannot."""
+        """Prepare to call; return why this machine cannot, or an empty text."""
         try:
             self._server = ServerEngine(self._config)
         except InputError as error:
@@ -163,8 +163,8 @@ class _Caller:
         return ""
 
     async def attempt(self, request: Request) -> CallOutcome | str:
-        """Make one call; a text says why no further one can succeed."""
-        assert self._server is not None, "it was ready"
+        """Make one call; return a text if no further call can succeed."""
+        assert self._server is not None, "ready() comes first"
         try:
             outcome = await self._server.attempt(request)
         except StopRunError as error:

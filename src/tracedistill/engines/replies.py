@@ -143,17 +143,8 @@ def request_body(request: Request, model: str, dialect: Dialect, extra: Mapping[
     """Build the JSON body of a request. Raises ValueError for a prefill, which chat endpoints cannot continue."""
     if request.prefill:
         raise ValueError("a chat endpoint cannot continue a prefilled answer")
-    sampling = request.sampling
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-        dialect.max_tokens_field: sampling.max_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": request.seed,
-    }
-    if sampling.stop:
-        body["stop"] = list(sampling.stop)
+    messages = [{"role": message.role, "content": message.content} for message in request.messages]
+    body = {**sampling_fields(request, model, dialect.max_tokens_field), "messages": messages}
     if request.schema is not None and dialect.schema == "json_schema":
         schema = {"name": "answer", "schema": dict(request.schema), "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -162,6 +153,19 @@ def request_body(request: Request, model: str, dialect: Dialect, extra: Mapping[
     for name in dialect.omit:
         body.pop(name, None)
     return {**body, **extra}
+
+
+def sampling_fields(request: Request, model: str, max_tokens_field: str = "max_tokens") -> dict[str, Any]:
+    """Return the model and the sampling settings as fields of a body."""
+    sampling = request.sampling
+    fields = {
+        "model": model,
+        max_tokens_field: sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": request.seed,
+    }
+    return fields | ({"stop": list(sampling.stop)} if sampling.stop else {})
 
 
 def _bytes(text: str) -> bytes:
@@ -192,6 +196,14 @@ def json_of(data: bytes) -> Any:
         return json.loads(data, parse_int=lambda digits: int(digits) if len(digits) <= 4000 else 0)
     except RecursionError:
         raise ValueError("nested too deep") from None
+
+
+def json_object(data: bytes) -> dict[str, Any] | None:
+    """Parse a JSON object; None for anything else."""
+    with contextlib.suppress(ValueError):
+        value = json_of(data)
+        return value if isinstance(value, dict) else None
+    return None
 
 
 def _parts(content: Any) -> tuple[str, str]:

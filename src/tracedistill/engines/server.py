@@ -236,16 +236,16 @@ class ServerEngine:
 
     def _lost(self, error: BaseException) -> CallOutcome:
         """Return the outcome of a call without a usable reply: a time-out, a lost connection, an oversized reply."""
-        from tracedistill.engines.transport import ReplyTooLargeError, loss_of
+        from tracedistill.engines.transport import ReplyTooLargeError, classify_loss
 
         if isinstance(flood := error.__cause__ or error, ReplyTooLargeError):
             return CallOutcome(cause=str(flood), billed=True, repeats=True)
-        loss = loss_of(error)
-        if loss.timed_out:
-            cause = f"time-out after {self.config.timeout:g} s" if loss.sent else "time-out while connecting"
+        error, sent, timed_out = classify_loss(error)
+        if timed_out:
+            cause = f"time-out after {self.config.timeout:g} s" if sent else "time-out while connecting"
         else:
-            cause = f"{'connection lost' if loss.sent else 'no connection'}: {self.cleaned(loss.error)}"
-        return CallOutcome(cause=cause, billed=loss.sent, unreachable=not loss.sent)
+            cause = f"{'connection lost' if sent else 'no connection'}: {self.cleaned(error)}"
+        return CallOutcome(cause=cause, billed=sent, unreachable=not sent)
 
     def cleaned(self, error: BaseException) -> str:
         """Return an error's text without the key, which some servers repeat."""

@@ -73,13 +73,13 @@ def special_tokens(folder: Path) -> frozenset[str]:
 
     Missing or invalid files are skipped; loading the tokenizer reports the error.
     """
-    found: set[str] = set()
+    special: set[str] = set()
     for name, place in (("tokenizer.json", "added_tokens"), ("tokenizer_config.json", "added_tokens_decoder")):
         with contextlib.suppress(OSError, ValueError, RecursionError, AttributeError):
             tokens = json.loads((folder / name).read_text(encoding="utf-8")).get(place) or ()
             entries = tokens.values() if isinstance(tokens, dict) else tokens
-            found |= {str(entry["content"]) for entry in entries if isinstance(entry, dict) and entry.get("special")}
-    return frozenset(token for token in found if len(token.strip()) > 1)
+            special |= {str(entry["content"]) for entry in entries if isinstance(entry, dict) and entry.get("special")}
+    return frozenset(token for token in special if len(token.strip()) > 1)
 
 
 def end_ids(tokenizer: Any, *configured: int | list[int] | None) -> tuple[int, ...]:

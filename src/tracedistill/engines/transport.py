@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -63,22 +62,11 @@ class _LimitedStream(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """How a call was lost."""
-
-    error: BaseException
-    """The most informative error: aiohttp's, if there is one."""
-    sent: bool
-    """Whether the request may have reached the server, which may then bill it."""
-    timed_out: bool
-
-
-def loss_of(error: BaseException) -> Loss:
-    """Classify a call without a reply by the chain of causes of its error.
+def classify_loss(error: BaseException) -> tuple[BaseException, bool, bool]:
+    """Return (the most informative error, whether the request may have been sent, whether it was a time-out).
 
     The adapter between openai and aiohttp reports a refused, a closed and a slow connection alike as ConnectTimeout.
-    aiohttp's own error is its cause and distinguishes them.
+    aiohttp's own error is among its causes and distinguishes them.
     """
     chain = [error]
     while (cause := chain[-1].__cause__) is not None:
@@ -87,4 +75,4 @@ def loss_of(error: BaseException) -> Loss:
         if known := next((link for link in chain if isinstance(link, kinds)), None):
             error = known
             break
-    return Loss(error, sent=not isinstance(error, NEVER_SENT), timed_out=isinstance(error, TIMEOUTS))
+    return error, not isinstance(error, NEVER_SENT), isinstance(error, TIMEOUTS)

@@ -13,7 +13,7 @@ from tracedistill.chat.rendering import for_other_programs, prompt_ids, prompt_t
 from tracedistill.engines import Generation, Request
 from tracedistill.engines.calls import CallOutcome, StopRunError
 from tracedistill.engines.error_messages import read_error_message
-from tracedistill.engines.replies import UnusableReplyError, build_generation, finish_in, json_of
+from tracedistill.engines.replies import UnusableReplyError, build_generation, finish_in, json_of, sampling_fields
 from tracedistill.engines.server import ServerConfig, ServerEngine
 from tracedistill.engines.usage import TokenUsage, read_usage
 from tracedistill.engines.vllm import ServedModel
@@ -115,7 +115,7 @@ class VllmTokenEngine(VllmChatEngine):
     def body(self, request: Request) -> dict[str, Any]:
         """Return the body of a completion whose prompt is tokens."""
         return {
-            **self._sampling(request),
+            **self._fields(request),
             "prompt": self._prompt(request),
             "return_token_ids": True,  # the text alone lacks its special tokens
         }
@@ -126,7 +126,7 @@ class VllmTokenEngine(VllmChatEngine):
         if rendering.no_files:
             raise ValueError(rendering.no_files)
         messages, variables = for_other_programs(rendering.tokenizer, request.messages, rendering.format)
-        body = {**self._sampling(request), "messages": messages, "chat_template_kwargs": variables}
+        body = {**self._fields(request), "messages": messages, "chat_template_kwargs": variables}
         if request.prefill:
             if rendering.format == "reasoning":
                 raise ValueError("a chat cannot express a prefill in the format reasoning; run the study with vLLM")
@@ -159,16 +159,5 @@ class VllmTokenEngine(VllmChatEngine):
     def _prompt(self, request: Request) -> list[int]:
         return prompt_ids(self._rendering.tokenizer, request.messages, request.prefill, self._rendering.format)
 
-    def _sampling(self, request: Request) -> dict[str, Any]:
-        sampling = request.sampling
-        fields: dict[str, Any] = {
-            "model": self.config.model,
-            "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": request.seed,
-            "stop_token_ids": list(self._rendering.ends),
-        }
-        if sampling.stop:
-            fields["stop"] = list(sampling.stop)
-        return fields
+    def _fields(self, request: Request) -> dict[str, Any]:
+        return {**sampling_fields(request, self.config.model), "stop_token_ids": list(self._rendering.ends)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.formats import bounded, parse_completion
-from tracedistill.compute import Made, Part, lookup
+from tracedistill.compute import Part, PartOutput, lookup
 from tracedistill.files import to_json
 from tracedistill.records import Attempt, Problem, Score, Trace, Verdict
 from tracedistill.tasks import Task, get_task
@@ -65,7 +65,7 @@ class ScoreJob:
     forced: tuple[Path | None, ...]
     """File of prefilled traces for each source, if any."""
 
-    def open(self) -> Callable[[Part], Made]:
+    def open(self) -> Callable[[Part], PartOutput]:
         """Load the judges."""
         task, problems = get_task(self.task), lookup(self.problems, Problem)
         forced = {
@@ -73,7 +73,7 @@ class ScoreJob:
             for source, traces in zip(self.sources, self.forced, strict=True)
         }
 
-        def judge(part: Part) -> Made:
+        def judge(part: Part) -> PartOutput:
             begun = forced[part.path]
 
             def lines() -> Iterator[dict[str, Any]]:
@@ -83,7 +83,7 @@ class ScoreJob:
                         attempt, score(task, problem, attempt, trace_wanted=self.trace_wanted, forced=trace)
                     )
 
-            return Made(lines())
+            return PartOutput(lines())
 
         return judge
 

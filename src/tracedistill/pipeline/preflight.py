@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracedistill.compute import Made, Part, lookup
+from tracedistill.compute import Part, PartOutput, lookup
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.engines.sizes import size_of
 from tracedistill.errors import InputError
@@ -38,7 +38,7 @@ class PreflightJob:
     problems: Path
     """The study's problems."""
 
-    def open(self) -> Callable[[Part], Made]:
+    def open(self) -> Callable[[Part], PartOutput]:
         """Load tokenizer and judges."""
         from tracedistill.engines.tokenizers import tokenizer_of
         from tracedistill.sft.preflight import PreflightTally
@@ -55,11 +55,11 @@ class PreflightJob:
                 return ""
             return f"its answer alone is judged {alone.outcome}, but after its trace {whole.outcome} ({whole.reason})"
 
-        def check(part: Part) -> Made:
+        def check(part: Part) -> PartOutput:
             tally = PreflightTally(self.limits)
             for number, row in enumerate(part.records(Example), start=part.first):
                 tally.add(tokenizer, row, judge if number < JUDGED else None)
-            return Made((), tally.counts)
+            return PartOutput((), tally.counts)
 
         return check
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.prompts import PROMPTS, asks_for_trace, needs_plan, prompt_text
-from tracedistill.compute import Job, Made, Part, choose_compute, lookup, sum_parts, write_by_parts
+from tracedistill.compute import Job, Part, PartOutput, choose_compute, lookup, sum_parts, write_by_parts
 from tracedistill.compute.part_files import Progress, Take, ignore
 from tracedistill.engines import Engine, Request
 from tracedistill.engines.dtypes import choose
@@ -164,7 +164,7 @@ class StudyRun:
 
     def write_by_parts(
         self,
-        job: Job[Part, Made],
+        job: Job[Part, PartOutput],
         sources: Sequence[Path],
         output: Path,
         *,
@@ -175,7 +175,7 @@ class StudyRun:
         write_by_parts(self.compute, job, sources, output, self.parts / output.stem, take=take, progress=progress)
 
     def sum_parts(
-        self, job: Job[Part, Made], sources: Sequence[Path], name: str, *, take: Take, progress: Progress = ignore
+        self, job: Job[Part, PartOutput], sources: Sequence[Path], name: str, *, take: Take, progress: Progress = ignore
     ) -> None:
         """Pass a job's result for each part of these files to `take`; `name` distinguishes several of one node."""
         sum_parts(self.compute, job, sources, self.parts / name, take=take, progress=progress)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tracedistill.chat.prompts import JUDGE_PROMPTS
-from tracedistill.compute import Made, Part, lookup
+from tracedistill.compute import Part, PartOutput, lookup
 from tracedistill.engines import Engine, Generation, Request, Sampling
 from tracedistill.engines.scripted import SCRIPTED
 from tracedistill.errors import InputError
@@ -60,11 +60,11 @@ class RulesJob:
     tallied: bool
     """Whether the verdicts are counted; they are not final if a model judges after the rules."""
 
-    def open(self) -> Callable[[Part], Made]:
+    def open(self) -> Callable[[Part], PartOutput]:
         """Load the judges."""
         task, problems = get_task(self.task), lookup(self.problems, Problem)
 
-        def judge(part: Part) -> Made:
+        def judge(part: Part) -> PartOutput:
             tally = RejectionTally(problems)
 
             def verdicts() -> Iterator[Validation]:
@@ -74,7 +74,7 @@ class RulesJob:
                         tally.add(trace, verdict)
                     yield verdict
 
-            return Made(verdicts(), tally.counts)
+            return PartOutput(verdicts(), tally.counts)
 
         return judge
 
