@@ -69,7 +69,6 @@ class ParsedTrace:
     """A parsed trace, or the reason why it could not be parsed."""
 
     steps: tuple[Step, ...]
-    """The steps; empty if `reason` is set."""
     reason: str = ""
     """Why it could not be parsed; empty if it was."""
 

@@ -29,7 +29,6 @@ class GoldFault:
     what: str
     """Description, the same for all of its golds."""
     n: int
-    """Number of golds."""
     examples: tuple[str, ...]
     """The first few, each an id and its gold."""
 
@@ -78,19 +77,17 @@ class AuditRows:
     """Problems as the audit needs them: of a large file only few are created."""
 
     ids: Sequence[str]
-    """Their ids, in order."""
-    homes: Sequence[int]
+    first_equal: Sequence[int]
     """For each problem the index of the first one with the same text, possibly its own."""
     problem: Callable[[int], Problem]
-    """The problem at an index."""
 
 
 def audit_golds(task: Task, problems: Sequence[Problem], seed: int = 0) -> GoldAudit:
     """Judge the gold answer of each problem, of more than 10,000 a seeded sample; repetitions are counted over all."""
     ids = [problem.problem_id for problem in problems]
     first: dict[str, int] = {}
-    homes = [first.setdefault(normal_text(problem), place) for place, problem in enumerate(problems)]
-    return audit_rows(task, AuditRows(ids, homes, problems.__getitem__), seed)
+    first_equal = [first.setdefault(normal_text(problem), place) for place, problem in enumerate(problems)]
+    return audit_rows(task, AuditRows(ids, first_equal, problems.__getitem__), seed)
 
 
 def audit_rows(task: Task, rows: AuditRows, seed: int = 0) -> GoldAudit:
@@ -103,10 +100,10 @@ def audit_rows(task: Task, rows: AuditRows, seed: int = 0) -> GoldAudit:
         examples = [_shown(problem) for problem, other in faults if other == fault][:SHOWN]
         failing.append(GoldFault(fault, count, tuple(examples)))
     alike: dict[int, list[int]] = {}
-    for place, home in enumerate(rows.homes):
-        if home != place:
-            alike.setdefault(home, [home]).append(place)
-    groups = [list(map(rows.problem, alike[home])) for home in sorted(alike)]
+    for place, earliest in enumerate(rows.first_equal):
+        if earliest != place:
+            alike.setdefault(earliest, [earliest]).append(place)
+    groups = [list(map(rows.problem, alike[place])) for place in sorted(alike)]
     torn = [group for group in groups if not agree(group)]
     same = [group for group in groups if agree(group)]
     return GoldAudit(

@@ -24,9 +24,7 @@ class MultipleChoice(Task):
     """A question with lettered choices. There are no decomposition rules and no gold traces."""
 
     hub_id: ClassVar[str]
-    """The data set's id on the hub."""
     hub_config: ClassVar[str | None] = None
-    """Its configuration there."""
     question_column: ClassVar[str] = "question"
     """The hub's column of the question; files use `question`."""
     stems: ClassVar[dict[str, str]] = {}

@@ -151,7 +151,6 @@ class Grammar:
     facts_cue: re.Pattern[str]
     """Matches the text before the facts, in every accepted form."""
     classes: tuple[str, ...]
-    """All labels."""
     bars: bool = False
     """Whether facts are written between bars (else as a Python list); both are parsed."""
     one_sentence: bool = False

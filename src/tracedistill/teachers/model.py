@@ -24,7 +24,6 @@ class Failure:
     problem_id: str
     teacher: str
     sample: int
-    """Index of the sample."""
     finish: str
     """length (cut off), refusal, error or too-long."""
     cause: str

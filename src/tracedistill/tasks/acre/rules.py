@@ -28,7 +28,6 @@ class Panel:
     objects: tuple[str, ...]
     """In the order shown."""
     lit: bool
-    """Whether the light is on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,9 @@ class StoryReading:
     """Result of the rules."""
 
     type: str
-    """Question type."""
     facts: tuple[str, ...]
     """Supporting lines, copied from the story in its order."""
     answers: tuple[str, ...]
-    """The answer that follows."""
 
 
 def _verbs(words: Sequence[str]) -> str:

@@ -45,7 +45,6 @@ class Story:
     lines: tuple[str, ...]
     """The story; no two lines are alike."""
     question: str
-    """One question about it."""
     answers: tuple[str, ...]
     """Gold: one answer, or all objects of a list."""
     type: str

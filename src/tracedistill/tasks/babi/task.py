@@ -224,7 +224,6 @@ class _NamedAnswers:
     """The possible answers in one sentence."""
 
     named: frozenset[str] = frozenset()
-    """Given as answer."""
     denied: frozenset[str] = frozenset()
     """Named after a negation."""
     bare: bool = False

@@ -46,18 +46,15 @@ _ASKED_KIND = re.compile(rf"which ({'|'.join(_ASKED)})")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One fact with its period."""
+    """One fact with its period: first and last day (year, month, day), the last in year 9999 if none is given."""
 
     subject: str
-    """Who or what."""
     relation: str
     """The words between subject and object, in the present tense of the facts."""
     object: str
     """The position, party, employer, school, team or owner."""
     start: Day
-    """First day (year, month, day)."""
     end: Day
-    """Last day; year 9999 if none is given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,16 +42,14 @@ _ESCAPED = re.compile(r"\\(?:(['\"])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
 
 @dataclass(frozen=True, slots=True)
 class AnswerScore:
-    """One answer against its golds."""
+    """One answer against its golds; precision and recall are those of whole answers."""
 
     em: bool
     """Whether the predicted answers are exactly the golds."""
     f1: float
-    """Harmonic mean of precision and recall over whole answers, 0 to 1."""
+    """Harmonic mean of precision and recall, 0 to 1."""
     precision: float
-    """Share of the predicted answers that are gold."""
     recall: float
-    """Share of the golds that are predicted."""
     predicted: tuple[str, ...]
     """The predicted answers, normalised and sorted; the whole answer text if no candidate was found."""
     named: bool

@@ -32,18 +32,15 @@ _HASHED = re.compile(r"\A(?P<worked>.*\S)\s*\n\s*####[ \t]*(?P<answer>\S[^\n]*)\
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """One parsed conversation."""
+    """One parsed conversation; absent parts are empty."""
 
     system: str
-    """The system message; empty if there is none."""
     before: tuple[str, ...]
     """Earlier turns, each with its speaker."""
     question: str
-    """The user's last turn."""
     answer: str
     """The assistant's answer, without its thinking."""
     thought: str
-    """Its thinking; empty if there is none."""
 
 
 def is_chat(value: Any) -> bool:

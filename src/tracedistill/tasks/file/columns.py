@@ -43,10 +43,6 @@ class ColumnMap:
         """Return the source of the field: the mapped column, else the column of its own name."""
         return self.given.get(wanted, wanted)
 
-    def has(self, wanted: str, row: Row) -> bool:
-        """Return whether the field is mapped, or a column of its name exists."""
-        return wanted in self.given or wanted in row
-
     def value(self, wanted: str, row: Row, where: str) -> Any:
         """Return the field's value in a row; None if an optional, unmapped column is absent."""
         if wanted in self.given:
@@ -58,7 +54,7 @@ class ColumnMap:
 
     def fields(self, row: Row) -> frozenset[str]:
         """Return the fields that are mapped or have a column; a conversation only if there is no question column."""
-        fields = {wanted for wanted in FIELDS if self.has(wanted, row)}
+        fields = {wanted for wanted in FIELDS if wanted in self.given or wanted in row}
         if "messages" not in self.given and "question" in fields:
             fields.discard("messages")
         return frozenset(fields)

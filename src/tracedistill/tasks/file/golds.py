@@ -44,7 +44,7 @@ class GoldHabits:
 
     def note(self, row: RawRow) -> None:
         """Record a row's golds, except those of choices, which are handled elsewhere."""
-        if row.labelled:
+        if row.choices:
             return
         if row.listed is None:
             self._texts += row.golds
@@ -87,11 +87,11 @@ def _unchanged(row: RawRow) -> RawRow:
 
 
 def _whole(row: RawRow) -> RawRow:
-    return row if row.listed is None or row.labelled else replace(row, golds=(_as_json(row.listed),))
+    return row if row.listed is None or row.choices else replace(row, golds=(_as_json(row.listed),))
 
 
 def _apart(row: RawRow) -> RawRow:
-    return replace(row, golds=_parts(row.golds[0])) if len(row.golds) == 1 and not row.labelled else row
+    return replace(row, golds=_parts(row.golds[0])) if len(row.golds) == 1 and not row.choices else row
 
 
 def _as_json(value: Any) -> str:

@@ -58,7 +58,6 @@ class JudgeChoice:
     rule: str
     """A Rule, or `module:function`."""
     cause: str
-    """One-sentence reason."""
     labels: Mapping[str, int]
     """label: each label with the number of its golds; else empty."""
     exceptions: tuple[str, ...] = ()

@@ -35,16 +35,13 @@ class RawRow:
     context: tuple[str, ...]
     """Context, of a conversation its system message and earlier turns."""
     golds: tuple[str, ...]
-    """The golds as written in the file."""
     listed: list[Any] | None
     """The gold, if it is a list in the file itself."""
-    labelled: tuple[Option, ...]
-    """Choices."""
+    choices: tuple[Option, ...]
     category: str
     steps: Any
     """The worked solution as written in the file; None if there is none."""
     trace: str
-    """A teacher's text in the same row."""
     group: str
     """Rows of one group fall to one split; empty: no group."""
     split: str
@@ -74,9 +71,9 @@ def read_row(
         gold = columns.value("answer", row, where)
     if not question:
         raise InputError(f"{where}: column '{columns.name('question')}' is blank; a row needs a question")
-    labelled: Sequence[Option] = ()
+    choices: Sequence[Option] = ()
     if "choices" in fields:
-        labelled = read_choices(value("choices"), f"{where}: column '{columns.name('choices')}'")
+        choices = read_choices(value("choices"), f"{where}: column '{columns.name('choices')}'")
     golds, steps = _answers(gold), value("steps")
     trace = (cell_text(value("trace")) if "trace" in fields else "") or thought
     if len(golds) == 1:
@@ -88,7 +85,7 @@ def read_row(
         before + (_listed(value("context")) if "context" in fields else ()),
         golds,
         list(gold) if isinstance(gold, list | tuple) else None,
-        tuple(labelled),
+        tuple(choices),
         cell_text(value("category")) if "category" in fields else "",
         steps,
         trace,

@@ -48,31 +48,25 @@ class LoadedTable:
     """Every row, in the file's order."""
     ids: Sequence[str]
     """The id of each problem: the file's, else `file-<split>-<row>`."""
-    homes: Sequence[str]
+    splits: Sequence[str]
     """The split of each row."""
     judged: JudgeChoice
-    """How its answers are judged."""
     shared: Mapping[str, Any]
     """Data of judge and prompt, shared by all problems."""
     means: Means
     """Meaning of golds of multiple choice."""
-    same: Sequence[int]
+    first_equal: Sequence[int]
     """For each row the index of the first equal one, possibly its own."""
     names: tuple[str, ...]
     """All columns of the file."""
-    used: tuple[str, ...]
-    """Of these, the columns that some field is read from."""
+    unused: tuple[str, ...]
+    """Of these, the columns that no field is read from."""
     texts: RowTexts
     """Lengths of the rows' texts, and which have steps or traces."""
 
-    @property
-    def unused(self) -> tuple[str, ...]:
-        """Columns that no field is read from."""
-        return tuple(name for name in self.names if name not in self.used)
-
     def sizes(self) -> dict[str, int]:
         """Split -> its rows."""
-        counts = Counter(self.homes)
+        counts = Counter(self.splits)
         known = {split: counts.pop(split) for split in SPLITS if split in counts}
         return {**known, **counts}
 
@@ -81,7 +75,7 @@ class LoadedTable:
         row = self.rows[place]
         written, read = written_steps(row.steps) if steps and row.steps else ("", ())
         meta = dict(self.shared)
-        if row.labelled:
+        if row.choices:
             if meta["judge"] in RULES:
                 meta["judge"] = "choice"
             meta.pop("labels", None)
@@ -92,13 +86,11 @@ class LoadedTable:
         return Problem(
             problem_id=self.ids[place],
             task="file",
-            split=self.homes[place],
+            split=self.splits[place],
             question=row.question,
-            answers=tuple(letter_of(gold, row.labelled, self.means) for gold in row.golds)
-            if row.labelled
-            else row.golds,
+            answers=tuple(letter_of(gold, row.choices, self.means) for gold in row.golds) if row.choices else row.golds,
             context=row.context,
-            choices=tuple((letter, text) for letter, (_, text) in zip(LETTERS, row.labelled, strict=False)),
+            choices=tuple((letter, text) for letter, (_, text) in zip(LETTERS, row.choices, strict=False)),
             category=row.category,
             gold_steps=read,
             gold_text=written,
@@ -108,7 +100,7 @@ class LoadedTable:
 
     def for_audit(self) -> AuditRows:
         """Return its problems for the audit of golds, without their steps."""
-        return AuditRows(self.ids, self.same, functools.partial(self.problem, steps=False))
+        return AuditRows(self.ids, self.first_equal, functools.partial(self.problem, steps=False))
 
 
 def load_split(split: str, source: Source) -> Iterator[Problem]:
@@ -120,7 +112,7 @@ def load_split(split: str, source: Source) -> Iterator[Problem]:
     """
     table = read_table(source, split)
     for name in (split, *(ALIASES if split == "validation" else ())):
-        places = [place for place, home in enumerate(table.homes) if home == name]
+        places = [place for place, row_split in enumerate(table.splits) if row_split == name]
         if places:
             drawn = sample_ids([table.ids[place] for place in places], source.size, source.seed)
             for index in drawn:
@@ -183,7 +175,7 @@ class RowIds(Sequence[str]):
         self._places = array("q")
         self._paths: list[Path] = []
         self._numbers = array("q")
-        self._homes: Sequence[str] = ()
+        self._splits: Sequence[str] = ()
 
     def add(self, row: RawRow, path: Path, number: int) -> None:
         """Take the next row's id."""
@@ -192,9 +184,9 @@ class RowIds(Sequence[str]):
         self._paths.append(path)
         self._numbers.append(number)
 
-    def checked(self, homes: Sequence[str]) -> RowIds:
+    def checked(self, splits: Sequence[str]) -> RowIds:
         """Return the ids, the rows' splits known. Raises InputError if the file has one twice."""
-        self._homes = homes
+        self._splits = splits
         if any(self._given):
             first = first_alike(array("q", map(hash, self._given)))
             for at, before in enumerate(first):
@@ -214,7 +206,7 @@ class RowIds(Sequence[str]):
     def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
             return [self[at] for at in range(*place.indices(len(self)))]
-        return self._given[place] or f"file-{self._homes[place]}-{self._places[place]}"
+        return self._given[place] or f"file-{self._splits[place]}-{self._places[place]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +229,7 @@ def _read(stamps: tuple[tuple[str, str, Any], ...], key: _SourceKey) -> LoadedTa
     source, columns = key.source, ColumnMap(key.source.columns)
     rows, habits, texts, ids = PackedRows(), GoldHabits(), RowTexts(), RowIds()
     chosen: list[tuple[str, Sequence[Option]]] = []
-    homes: list[str] = []
+    splits: list[str] = []
     groups, alike = array("Q"), array("q")
     names: dict[str, None] = {}
     used: set[str] = set()
@@ -257,10 +249,10 @@ def _read(stamps: tuple[tuple[str, str, Any], ...], key: _SourceKey) -> LoadedTa
             rows.append(raw)
             texts.add(raw)
             habits.note(raw)
-            with_choices += bool(raw.labelled)
-            chosen += [(gold, raw.labelled) for gold in raw.golds if raw.labelled]
-            text = same_text((*raw.context, raw.question, *(text for _, text in raw.labelled)))
-            homes.append(sys.intern(raw.split))
+            with_choices += bool(raw.choices)
+            chosen += [(gold, raw.choices) for gold in raw.golds if raw.choices]
+            text = same_text((*raw.context, raw.question, *(text for _, text in raw.choices)))
+            splits.append(sys.intern(raw.split))
             groups.append(drawn(raw.group or text, source.seed))
             alike.append(hash(text))
     golds, rows.change, convention = habits.settle(columns.name("answer"), source.judge)
@@ -268,18 +260,18 @@ def _read(stamps: tuple[tuple[str, str, Any], ...], key: _SourceKey) -> LoadedTa
     commas = judged.rule == "number" and have_decimal_commas(golds)
     more = [remark for remark in (convention, "written with decimal commas" if commas else "") if remark]
     judged = replace(judged, cause="; ".join((judged.cause, *more)))
-    if not any(homes) or set(homes) == {"train"}:  # many data sets of the hub have only train
-        homes = cut(groups)
+    if not any(splits) or set(splits) == {"train"}:  # many data sets of the hub have only train
+        splits = cut(groups)
     return LoadedTable(
         rows,
-        ids.checked(homes),
-        homes,
+        ids.checked(splits),
+        splits,
         judged,
         _shared(judged, source) | ({"decimal_comma": True} if commas else {}),
         means_of(chosen, source.first_choice, stamps[0][1]) if chosen else "label",
         first_alike(alike),
         tuple(names),
-        tuple(name for name in names if name in used),
+        tuple(name for name in names if name not in used),
         texts,
     )
 

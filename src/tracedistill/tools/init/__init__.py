@@ -76,7 +76,7 @@ class Started:
             "id": self.columns.get("id"),
             "judge": self.table.judged.rule,
             "labels": dict(self.table.judged.labels),
-            "used": list(self.table.used),
+            "used": [name for name in self.table.names if name not in self.table.unused],
             "unused": list(self.table.unused),
             "splits": self.sizes,
             "rows": len(self.table.rows),
@@ -136,7 +136,7 @@ def start_study(file: Path, recipe: Path, columns: Mapping[str, str], wanted: Wa
     if golds.share > limit:
         lines = "\n".join(f"  {line}" for line in describe_judge(table.judged))
         raise InputError(f"{file}: {too_many_faults(golds, limit, '--failing-golds SHARE to continue')}\n{lines}")
-    first = table.problem(table.homes.index("train") if "train" in table.homes else 0)
+    first = table.problem(table.splits.index("train") if "train" in table.splits else 0)
     if instruction:
         first = _told(first, instruction)
     prompt = fill(PROMPTS["standard"], problem=task.render_problem(first), hint=task.answer_hint)

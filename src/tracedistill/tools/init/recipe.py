@@ -150,7 +150,7 @@ def _arms(table: LoadedTable, wanted: Wanted) -> tuple[dict[str, Any], dict[str,
         }
     elif any(table.texts.has_trace):
         teachers["recorded"] = {"kind": "recorded"}
-    train = [bool(steps) for steps, home in zip(table.texts.has_steps, table.homes, strict=True) if home == "train"]
+    train = [bool(steps) for steps, split in zip(table.texts.has_steps, table.splits, strict=True) if split == "train"]
     with_steps = all(train or table.texts.has_steps)
     arms: dict[str, Any] = {
         "standard": {},

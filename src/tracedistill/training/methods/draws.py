@@ -19,22 +19,17 @@ LOOK = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One completion of the student."""
+    """One completion of the student; verdicts as in `JudgedCompletion`."""
 
     problem_id: str
     sample: int
-    """Index among the problem's completions."""
     tokens: tuple[int, ...]
     """Its tokens, the end included."""
     text: str
     answer: float
-    """1: its answer is right."""
     trace: float | None
-    """1: its trace is right; None: no rule decides."""
     format: float
-    """1: it can be parsed."""
     ended: bool = True
-    """Whether it ended by itself, and was not cut off."""
 
     @property
     def judged(self) -> JudgedCompletion:
