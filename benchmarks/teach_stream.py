@@ -29,7 +29,7 @@ from machine import machine
 
 from tracedistill import pipeline
 from tracedistill.engines import Generation, Request
-from tracedistill.engines.budget import Prices, worst_case
+from tracedistill.engines.budget import Prices
 from tracedistill.engines.calls import CallOutcome, Pacing
 from tracedistill.engines.usage import TokenUsage
 from tracedistill.files import write_json, write_jsonl
@@ -67,10 +67,6 @@ class Recorded:
     def describe(self) -> dict[str, Any]:
         """Return its name."""
         return {"engine": "recorded"}
-
-    def worst_case(self, request: Request) -> TokenUsage:
-        """Return the as of a server."""
-        return worst_case(request)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[None]:

@@ -23,7 +23,6 @@ from tracedistill.engines.calls import CallOutcome, StopRunError
 from tracedistill.engines.circuit_breaker import CircuitBreaker
 from tracedistill.engines.error_messages import gist, one_line
 from tracedistill.engines.ledger import NOTHING, Spending, batch_holder
-from tracedistill.engines.usage import TokenUsage
 from tracedistill.files import content_id
 
 if TYPE_CHECKING:
@@ -79,10 +78,6 @@ class BatchEngine:
     def describe(self) -> dict[str, Any]:
         """Describe the engine like the server engine, whose answers are the same."""
         return self.server.describe()
-
-    def worst_case(self, request: Request) -> TokenUsage:
-        """Bound one row's tokens from above."""
-        return self.server.worst_case(request)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
         """Yield generations without cache or budget."""

@@ -80,10 +80,6 @@ class CallEngine(Protocol):
         """Open what calls need on the running loop."""
         ...
 
-    def worst_case(self, request: Request) -> TokenUsage:
-        """Bound the tokens of a call from above."""
-        ...
-
     async def attempt(self, request: Request) -> CallOutcome:
         """Make one call without retries. Raises only StopRunError."""
         ...

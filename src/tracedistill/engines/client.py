@@ -27,7 +27,7 @@ from tracedistill.engines.usage import TokenUsage
 from tracedistill.errors import InputError
 
 _LOOKUP = 64  # requests looked up in the cache at a time
-_HELPING = 8  # likewise, while calls are in flight
+_LOOKUP_BUSY = 8  # the same while calls are in flight
 _TICK = 0.25  # seconds between reports of progress
 
 Progress = Callable[[Statistics], None]
@@ -111,7 +111,7 @@ class _Session:
             window = max(4 * engine.pacing.concurrency, 2 * _LOOKUP)
             with _Interrupts(scheduler) as interrupts:
                 try:
-                    yield from self._exchange(scheduler, cache, name, engine, window)
+                    yield from self._exchange(scheduler, cache, name, window)
                 except BaseException:
                     # the caller left (GeneratorExit) or failed; what is in flight is still awaited and stored
                     scheduler.stop()
@@ -127,14 +127,14 @@ class _Session:
                     raise KeyboardInterrupt
 
     def _exchange(
-        self, scheduler: CallScheduler, cache: GenerationCache, name: str, engine: CallEngine, window: int
+        self, scheduler: CallScheduler, cache: GenerationCache, name: str, window: int
     ) -> Iterator[Generation]:
         more, over = True, False
         while not over:
             while more and len(self.followers) < window:
                 # small portions while calls are in flight, since their loop waits for the interpreter meanwhile
-                more, hits, misses = self._pull(cache, name, _HELPING if self.followers else _LOOKUP)
-                scheduler.submit([PendingRequest(key, request, engine.worst_case(request)) for key, request in misses])
+                more, hits, misses = self._pull(cache, name, _LOOKUP_BUSY if self.followers else _LOOKUP)
+                scheduler.submit([PendingRequest(key, request, worst_case(request)) for key, request in misses])
                 if not more:
                     scheduler.finish()
                 yield from hits
@@ -185,8 +185,7 @@ class _Session:
         some: list[tuple[bytes, Request]],
     ) -> Generator[Generation, None, list[tuple[bytes, Request]]]:
         """Run what the budget allows of a chunk; return the rest."""
-        cost = getattr(self.engine, "worst_case", worst_case)
-        worst = {key: cost(request) for key, request in some}
+        worst = {key: worst_case(request) for key, request in some}
         stakes = {key: meter.stake(most) for key, most in worst.items()}
         ahead = set[str]() if lasting is None else lasting.submitted([request for _, request in some])
         wanted = {key: stakes[key] for key, request in some if request.request_id not in ahead}

@@ -21,7 +21,6 @@ from tracedistill.compute.cluster import RayCluster
 from tracedistill.engines import Generation, Request
 from tracedistill.engines.calls import CallOutcome, StopRunError
 from tracedistill.engines.server import ServerConfig, ServerEngine
-from tracedistill.engines.usage import TokenUsage
 from tracedistill.errors import InputError
 
 
@@ -41,10 +40,6 @@ class RayCalls:
     def describe(self) -> dict[str, Any]:
         """Describe the endpoint like the engine in this process, whose answers are the same."""
         return self.server.describe()
-
-    def worst_case(self, request: Request) -> TokenUsage:
-        """Bound one call's tokens from above."""
-        return self.server.worst_case(request)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Generation]:
         """Yield generations as they complete, without cache or budget."""

@@ -22,19 +22,27 @@ _REPEATS = 2  # calls per row if the reply would probably be the same again
 
 @dataclass(slots=True)
 class PendingRequest:
-    """A request in progress."""
+    """A request in progress. Times are the loop's."""
 
     key: bytes
     request: Request
     worst: TokenUsage
+    """The most tokens that a call can take."""
     attempts: int = 0
+    """Failed calls."""
     refusals: int = 0
+    """Calls that were refused for the moment."""
     refused_since: float | None = None
     claimed: bool = False
+    """Whether the cache holds this process's claim to the key."""
     stake: Spending = NOTHING
+    """Stake of the call in flight."""
     paid: Spending = NOTHING
+    """Cost of all its calls."""
     repeats: int = 0
+    """Replies that a retry would probably get again."""
     spared: bool = False
+    """Whether it was tried again after an outage, which happens once."""
     sent: float = 0.0
     first_sent: float = 0.0
 
@@ -44,7 +52,7 @@ Kept = list[tuple[PendingRequest, Generation]]
 
 
 class Retries:
-    """Judges the calls of one run; times are the loop's.
+    """Decides about the finished calls of one run.
 
     `put_off` takes a row and the time of its next call; `halt` ends the run with the given reason.
     """
@@ -70,7 +78,7 @@ class Retries:
         self._jitter = random.Random(0)
 
     def judge(self, row: PendingRequest, outcome: CallOutcome, now: float, *, stopping: bool) -> Kept:
-        """Return what to keep now: nothing if the row is retried or the run ends."""
+        """Return what to store now: nothing if the row is retried or the run ends."""
         if outcome.generation is not None:
             self._concurrency.answered(row.sent, now)
             if outcome.suspect:
@@ -105,8 +113,7 @@ class Retries:
         self.failing_since = now if self.failing_since is None else self.failing_since
         if outcome.wait is not None:
             self._pace.pause(outcome.wait, now)
-        # Rows that fail while others are answered are single failures; rows without any answer meanwhile mean an
-        # outage.
+        # if other rows were answered meanwhile, this row is at fault; otherwise it may be an outage
         silent = self._answered_at < row.first_sent
         failing, ever = now - self.failing_since, self._answered_at > float("-inf")
         patient = silent and not outcome.billed and failing < self._pacing.outage and (ever or not outcome.unreachable)

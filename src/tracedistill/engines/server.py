@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tracedistill.engines import Generation, Request
-from tracedistill.engines.budget import Prices, worst_case
+from tracedistill.engines.budget import Prices
 from tracedistill.engines.calls import CallOutcome, Pacing, StopRunError
 from tracedistill.engines.error_messages import MAX_READ, gist
 from tracedistill.engines.http_errors import HttpError, classify
@@ -100,10 +100,6 @@ class ServerEngine:
         from tracedistill.engines.client import generate
 
         return generate(requests, self)
-
-    def worst_case(self, request: Request) -> TokenUsage:
-        """Bound one call's tokens from above."""
-        return worst_case(request)
 
     def body(self, request: Request) -> dict[str, Any]:
         """Return a request as the body of a call to `path`. Raises ValueError if that cannot express it."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from tracedistill.engines import Engine, Generation, Request
 from tracedistill.engines.batch import BatchEngine
 from tracedistill.engines.batch_files import AnswerIndex, SeenKeys, outcome_of_line, part_of, request_line, result_of
-from tracedistill.engines.budget import Budget, Prices, SpendMeter
+from tracedistill.engines.budget import Budget, Prices, SpendMeter, worst_case
 from tracedistill.engines.cache import request_key
 from tracedistill.engines.calls import CallOutcome, finishes_to_retry
 from tracedistill.engines.server import ServerEngine
@@ -196,7 +196,7 @@ class Taker:
 
         def keep(key: bytes, request: Request, outcome: CallOutcome) -> None:
             assert outcome.generation is not None
-            worst = server.worst_case(request)
+            worst = worst_case(request)
             stake = meter.stake(worst)
             meter.sent(stake)
             paid = meter.settle(stake, worst, outcome.billed, outcome.usage)

@@ -13,9 +13,9 @@ from typing import Any
 from tracedistill.compute.cluster import RayCluster
 from tracedistill.engines import Engine, Generation, Request
 from tracedistill.engines.dtypes import settled
+from tracedistill.engines.ray_students import EngineJob, RayStudent
 from tracedistill.engines.scripted import SCRIPTED, ScriptedEngine
 from tracedistill.engines.server import ServerEngine
-from tracedistill.engines.spread import EngineJob, SpreadEngine
 from tracedistill.engines.vllm_engines import VllmChatEngine, VllmTokenEngine
 from tracedistill.errors import InputError
 from tracedistill.files import read_json
@@ -70,7 +70,7 @@ def spread_engine(work: StudyRun, student: str, adapter: Path | None = None, *, 
         None if whole else adapter,
         merge,
     )
-    return SpreadEngine(work.compute, job, lambda note: work.screen.say(f"  student {student}: {note}"))
+    return RayStudent(work.compute, job, lambda note: work.screen.say(f"  student {student}: {note}"))
 
 
 def arm_engine(work: StudyRun, name: str, seed: int = 0) -> Engine:

@@ -15,7 +15,7 @@ from tests.evaluation.test_batches import asking, problems
 from tracedistill.compute.cluster import RayCluster
 from tracedistill.engines import Engine, Request
 from tracedistill.engines.local import LocalEngine
-from tracedistill.engines.spread import EngineJob, SpreadEngine
+from tracedistill.engines.ray_students import EngineJob, RayStudent
 from tracedistill.errors import InputError
 from tracedistill.evaluation.batches import ArmRun, attempt_batches, merged_attempts
 from tracedistill.evaluation.requests import requests_for
@@ -30,11 +30,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.build(tmp_path_factory.mktemp("model"))
 
 
-def on(ray: Any, model: Path, notes: list[str] | None = None) -> SpreadEngine:
+def on(ray: Any, model: Path, notes: list[str] | None = None) -> RayStudent:
     cluster = RayCluster()
     cluster._ray = ray
     job = EngineJob(str(model), "float32", "none", "plain", None, None)
-    return SpreadEngine(cluster, job, ([] if notes is None else notes).append)
+    return RayStudent(cluster, job, ([] if notes is None else notes).append)
 
 
 def a_run(folder: Path) -> ArmRun:
