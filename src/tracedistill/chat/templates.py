@@ -147,7 +147,7 @@ def fill_in(
     try:
         text = _apply(tokenizer, chat, format, generation=generation)
     except InputError as error:
-        if _has_system(messages) and _takes(tokenizer, system_in_user_turn(messages), format):
+        if _takes(tokenizer, system_in_user_turn(messages), format):
             raise InputError(f"{tokenizer.name_or_path}: {NO_SYSTEM}") from error
         raise
     # the system message last, since a template that omits every text has another fault
@@ -277,10 +277,6 @@ def _apply(tokenizer: Any, chat: list[dict[str, str]], format: Format, *, genera
         raise InputError(
             f"{tokenizer.name_or_path}: its chat template rejects these messages: {error}; {OWN_TEMPLATE}"
         ) from error
-
-
-def _has_system(messages: Sequence[Message]) -> bool:
-    return any(message.role == "system" for message in messages)
 
 
 def _takes(tokenizer: Any, messages: Sequence[Message], format: Format) -> bool:

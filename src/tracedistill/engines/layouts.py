@@ -72,7 +72,10 @@ def try_layouts(model: Any, tokenizer: Any, name: str) -> LayoutTrial:
                 f"({type(error).__name__}: {brief_cause(error)}); {ELSEWHERE}"
             ) from error
         spread = float(torch.cat([part for row in alone for part in row]).float().std())
-        whole = [part for row in rows for part in _without_state(model, row + forced, len(forced) + 1, device)]
+        whole = []
+        for row in rows:
+            ids = torch.tensor([row + forced], device=device)
+            whole += model(input_ids=ids, use_cache=False).logits[0, -len(forced) - 1 :]
         if _drift([whole], [[part for row in alone for part in row]]) > STATE_TOLERANCE * spread:
             raise InputError(
                 f"student '{name}': models of type {model.config.model_type} give other results token by token "
@@ -122,12 +125,6 @@ def _logits(
 ) -> list[torch.Tensor]:
     batch = Batch(model, rows, pad, device)
     return [batch.first()[0, -1], *(batch.next([token])[0] for token in forced)]
-
-
-def _without_state(model: Any, tokens: list[int], keep: int, device: torch.device) -> list[torch.Tensor]:
-    """Compute logits at the last positions in one pass over all tokens."""
-    logits = model(input_ids=torch.tensor([tokens], device=device), use_cache=False).logits
-    return list(logits[0, -keep:])
 
 
 def _drift(together: Sequence[Sequence[torch.Tensor]], alone: Sequence[Sequence[torch.Tensor]]) -> float:

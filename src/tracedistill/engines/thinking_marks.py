@@ -82,7 +82,8 @@ def split_thinking(text: str) -> tuple[str, str | None]:
     thoughts: list[str] = []
     at = 0
     while True:
-        at = _after_blanks(text, at)
+        blanks = _BLANKS.match(text, at)
+        at = blanks.end() if blanks else at
         opened = _OPENED.match(text, at)
         # some templates put the opening mark into the prompt
         closed = _closing(text, opened)
@@ -107,11 +108,6 @@ def without_controls(text: str) -> str:
             break
         end = _before_blanks(text, ended - len(token))
     return text[start : max(start, end)]
-
-
-def _after_blanks(text: str, at: int) -> int:
-    blanks = _BLANKS.match(text, at)
-    return blanks.end() if blanks else at
 
 
 def _before_blanks(text: str, end: int) -> int:
